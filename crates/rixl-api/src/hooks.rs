@@ -1,0 +1,177 @@
+//! The hooks of one call: what is put on the request, and the whole answer kept beside progenitor's reading of it.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use progenitor_client::{ClientHooks, ClientInfo as _, OperationInfo};
+use reqwest::{
+    Method, Request, Response,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    generated::{Client, Error, needs_bearer},
+    wire::Secret,
+};
+
+/// One call: its token, its bound, and after it the answer. Make a new [`Client`] for every call; it costs nothing.
+#[derive(Clone)]
+pub struct Call {
+    bearer: Option<HeaderValue>,
+    max_body: usize,
+    answer: Arc<Mutex<Option<Answer>>>,
+}
+
+/// The token holds a character that cannot stand in a header.
+#[derive(Clone, Copy, Debug)]
+pub struct InvalidBearer;
+
+impl Call {
+    /// A call with this bearer token, sent where the contract asks for one, that reads at most `max_body` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidBearer`] when the token is empty or has a character other than visible ASCII.
+    pub fn new(bearer: Option<&Secret>, max_body: usize) -> Result<Self, InvalidBearer> {
+        let bearer = bearer.map(header).transpose()?;
+        Ok(Self { bearer, max_body, answer: Arc::default() })
+    }
+
+    /// Takes what the server answered; `None` when no status line came.
+    pub fn take_answer(&self) -> Option<Answer> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn keep(&self, answer: Answer) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("max_body", &self.max_body).finish_non_exhaustive()
+    }
+}
+
+fn header(token: &Secret) -> Result<HeaderValue, InvalidBearer> {
+    let token = token.expose_secret();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(InvalidBearer);
+    }
+    // The header borrows this buffer, which is wiped when the last copy of the header is gone.
+    let mut text = Zeroizing::new(Vec::with_capacity("Bearer ".len() + token.len()));
+    text.extend_from_slice(b"Bearer ");
+    text.extend_from_slice(token.as_bytes());
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(text)).map_err(|_| InvalidBearer)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// What the server answered. Its `Debug` shows neither headers nor body: both may hold secrets.
+pub struct Answer {
+    /// The HTTP status code.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, as far as it was read.
+    pub body: Body,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("status", &self.status).field("body", &self.body).finish_non_exhaustive()
+    }
+}
+
+/// The body of an answer. The bytes are wiped when the last reference to them is dropped.
+pub enum Body {
+    /// All of it.
+    Whole(Bytes),
+    /// The connection ended, or the time was up, after these bytes.
+    Cut(Bytes),
+    /// It was longer than the call allows; these are the bytes up to the bound.
+    TooLarge(Bytes),
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, bytes) = match self {
+            Self::Whole(bytes) => ("Whole", bytes),
+            Self::Cut(bytes) => ("Cut", bytes),
+            Self::TooLarge(bytes) => ("TooLarge", bytes),
+        };
+        write!(f, "{name}([redacted; {} bytes])", bytes.len())
+    }
+}
+
+impl ClientHooks<Call> for Client {
+    async fn pre<E>(&self, request: &mut Request, info: &OperationInfo) -> Result<(), Error<E>> {
+        let bodiless = request.body().is_none() && request.method() == Method::POST;
+        let headers = request.headers_mut();
+        // Progenitor sends the contract's own version, which means nothing to RIXL.
+        headers.remove(HeaderName::from_static("api-version"));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if bodiless {
+            // Some proxies answer 411 to a POST that does not say how long it is.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        if needs_bearer(info.operation_id) {
+            let Some(bearer) = &self.inner().bearer else {
+                return Err(Error::Custom(format!("{} needs a bearer token", info.operation_id)));
+            };
+            headers.insert(AUTHORIZATION, bearer.clone());
+        }
+        Ok(())
+    }
+
+    async fn exec(&self, request: Request, _: &OperationInfo) -> reqwest::Result<Response> {
+        let response = self.client().execute(request).await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let (body, failure) = read(response, self.inner().max_body).await;
+        let bytes = match &body {
+            Body::Whole(bytes) => bytes.clone(),
+            Body::Cut(_) | Body::TooLarge(_) => Bytes::new(),
+        };
+        self.inner().keep(Answer { status: status.as_u16(), headers: headers.clone(), body });
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let mut whole = http::Response::new(bytes);
+        *whole.status_mut() = status;
+        *whole.headers_mut() = headers;
+        Ok(whole.into())
+    }
+}
+
+async fn read(mut response: Response, max: usize) -> (Body, Option<reqwest::Error>) {
+    let promised = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(promised.min(max)));
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => {
+                let room = max - bytes.len();
+                append(&mut bytes, chunk.get(..room).unwrap_or(&chunk));
+                if chunk.len() > room {
+                    return (Body::TooLarge(Bytes::from_owner(bytes)), None);
+                }
+            }
+            Ok(None) => return (Body::Whole(Bytes::from_owner(bytes)), None),
+            Err(error) => return (Body::Cut(Bytes::from_owner(bytes)), Some(error)),
+        }
+    }
+}
+
+/// `Vec` grows by moving, and would leave an unwiped copy behind.
+fn append(bytes: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
+    let needed = bytes.len() + more.len();
+    if needed > bytes.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(2 * bytes.capacity())));
+        larger.extend_from_slice(bytes);
+        *bytes = larger;
+    }
+    bytes.extend_from_slice(more);
+}

@@ -1,0 +1,17 @@
+//! The low-level client of the RIXL credentials API: every operation of `openapi.json`, one function each.
+//!
+//! Applications want [`rixl-credentials`](https://docs.rs/rixl-credentials), which checks what is sent, says of every
+//! failure whether it took effect, and keeps this crate out of its public types. This one may change in any release.
+//!
+//! `generated.rs` is written by `cargo xtask regen` and never edited. Beside it stands only what must live in the same
+//! crate: [`wire`], the types that strings, integers and lists on the wire become, and [`Call`], the hooks of one call.
+
+// Formatted by the generator: `regen --check` must give the same bytes with every toolchain.
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::panic)]
+mod generated;
+mod hooks;
+pub mod wire;
+
+pub use generated::{Client, Error, ResponseValue, types};
+pub use hooks::{Answer, Body, Call, InvalidBearer};

@@ -1,0 +1,242 @@
+//! What values on the wire become: secrets that cannot be printed, ids that cannot leave their path, lenient readers.
+
+use std::{fmt, marker::PhantomData, str::FromStr};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, IntoDeserializer, Visitor, value},
+};
+use zeroize::Zeroizing;
+
+/// A secret string. `Debug` prints `Secret([redacted])`; the memory is wiped on drop; [`expose_secret`] is the way out.
+///
+/// `Serialize` writes it in clear, since request bodies carry secrets.
+///
+/// [`expose_secret`]: Secret::expose_secret
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the text over; no copy of it is made.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The secret in clear.
+    pub fn expose_secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret([redacted])")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// An id that is safe in a URL: 1 to 64 characters of `0-9A-Za-z`.
+///
+/// The published pattern is `^[0-9A-Za-z]+$` with about ten characters; the upper bound is this project's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(String);
+
+impl Id {
+    /// The most characters an id may have.
+    pub const MAX_LEN: usize = 64;
+
+    /// Checks the text.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidId`] when it is empty, too long, or has a character other than `0-9A-Za-z`.
+    pub fn new(text: impl Into<String>) -> Result<Self, InvalidId> {
+        let text = text.into();
+        if text.is_empty() {
+            return Err(InvalidId::Empty);
+        }
+        if let Some(position) = text.chars().position(|character| !character.is_ascii_alphanumeric()) {
+            return Err(InvalidId::Character { position: position + 1 });
+        }
+        if text.len() > Self::MAX_LEN {
+            return Err(InvalidId::TooLong { length: text.len() });
+        }
+        Ok(Self(text))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a text is not an id. It never repeats the text: what was passed by mistake may be a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidId {
+    /// The text is empty.
+    Empty,
+    /// The text is longer than [`Id::MAX_LEN`].
+    TooLong {
+        /// Its length in characters.
+        length: usize,
+    },
+    /// A character is not one of `0-9A-Za-z`.
+    Character {
+        /// Which one, counted from 1.
+        position: usize,
+    },
+}
+
+impl fmt::Display for InvalidId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("it is empty"),
+            Self::TooLong { length } => write!(f, "it has {length} characters, at most {} are allowed", Id::MAX_LEN),
+            Self::Character { position } => write!(f, "character {position} is not one of 0-9, A-Z, a-z"),
+        }
+    }
+}
+
+impl std::error::Error for InvalidId {}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Id {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        Self::new(text)
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+/// A 64-bit integer that comes as a JSON number or as a string of digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Int64(pub i64);
+
+impl<'de> Deserialize<'de> for Int64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl Visitor<'_> for Either {
+            type Value = Int64;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a 64-bit integer, as a number or a string")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Int64, E> {
+                Ok(Int64(number))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Int64, E> {
+                number.try_into().map(Int64).map_err(E::custom)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Int64, E> {
+                text.parse().map(Int64).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// Reads an optional field: `null` and `""` are not set, like an absent one.
+///
+/// A scalar that does not fit (a time in an unknown form, a number for a name) is not set either: metadata in a new
+/// form must not cost the caller the secret that came with it.
+pub(crate) fn not_set<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    deserializer.deserialize_any(NotSet(PhantomData))
+}
+
+/// Reads a list: `null` and `""` are empty, like an absent one.
+pub(crate) fn or_empty<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    not_set(deserializer).map(Option::unwrap_or_default)
+}
+
+struct NotSet<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> NotSet<T> {
+    fn scalar<V, E>(value: V) -> Result<Option<T>, E>
+    where
+        V: IntoDeserializer<'de, value::Error>,
+    {
+        Ok(T::deserialize(value.into_deserializer()).ok())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for NotSet<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value of the contract's type, null or \"\"")
+    }
+
+    fn visit_unit<E>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Option<T>, E> {
+        Self::scalar(value)
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Option<T>, E> {
+        Self::scalar(value)
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Option<T>, E> {
+        Self::scalar(value)
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Option<T>, E> {
+        Self::scalar(value)
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Option<T>, E> {
+        if value.is_empty() { Ok(None) } else { Self::scalar(value) }
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+        T::deserialize(value::MapAccessDeserializer::new(map)).map(Some)
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, seq: A) -> Result<Option<T>, A::Error> {
+        T::deserialize(value::SeqAccessDeserializer::new(seq)).map(Some)
+    }
+}

@@ -1,0 +1,178 @@
+//! Finishes the generated syntax tree, and proves on it that the preparation took.
+
+use proc_macro2::TokenStream;
+use quote::ToTokens as _;
+use serde_json::Value;
+use syn::{Attribute, Field, File, Item, ItemImpl, parse_quote, visit::Visit, visit_mut::VisitMut};
+
+use crate::{Problems, contract};
+
+/// The schemas of ids in paths, queries and request bodies: each becomes the one type that refuses unsafe text.
+pub(crate) const ID_SCHEMAS: [&str; 4] = ["KeyId", "OrganizationId", "ProjectId", "CredentialId"];
+
+/// Changes the tree and says what was changed at how many places.
+pub(crate) fn finish(file: &mut File) -> Result<Vec<(&'static str, usize)>, Problems> {
+    let mut lenient = LenientFields::default();
+    lenient.visit_file_mut(file);
+    let mut constructors = DropConstructor::default();
+    constructors.visit_file_mut(file);
+    SplitDocs.visit_file_mut(file);
+    let counts = vec![
+        ("optional fields that read null and \"\" as not set", lenient.options),
+        ("lists that read null and \"\" as empty", lenient.lists),
+        ("constructors that panic and follow redirects, removed", constructors.removed),
+    ];
+    match counts.iter().find(|(_, count)| *count == 0) {
+        None => Ok(counts),
+        Some((name, _)) => Err(Problems::one(format!("The step \"{name}\" found nothing to change: delete it, or mend it."))),
+    }
+}
+
+/// A function that tells the hooks which operations carry the bearer token: progenitor drops `security`.
+pub(crate) fn operation_table(document: &Value) -> Item {
+    let operations = contract::operations(document);
+    let mut ids: Vec<_> = operations
+        .iter()
+        .filter(|operation| operation.needs_bearer())
+        .filter_map(|operation| operation.id().map(rust_id))
+        .collect();
+    ids.sort();
+    parse_quote! {
+        /// Whether the contract requires the bearer token for this operation.
+        pub(crate) fn needs_bearer(operation_id: &str) -> bool {
+            matches!(operation_id, #(#ids)|*)
+        }
+    }
+}
+
+/// Checks on the finished tree what the steps were to reach; progenitor's settings fail open.
+pub(crate) fn prove(file: &File, document: &Value) -> Result<(), Problems> {
+    let mut seen = Proof::default();
+    seen.visit_file(file);
+    let text = file.to_token_stream().to_string();
+    let mut problems = seen.problems;
+    for forbidden in ["deny_unknown_fields", "ErrorResponse", "NonZero", "regress", "unwrap ()", "expect ("] {
+        if text.contains(forbidden) {
+            problems.push(format!("generated.rs: contains {forbidden:?}, which a step was to prevent."));
+        }
+    }
+    let operations = contract::operations(document);
+    for operation in &operations {
+        let id = operation.id().map(rust_id).unwrap_or_default();
+        if !text.contains(&format!("operation_id : {id:?}")) {
+            problems.push(format!("generated.rs: {} has no function {id}.", operation.place()));
+        }
+    }
+    if seen.functions != operations.len() {
+        problems.push(format!("generated.rs: {} functions for {} operations.", seen.functions, operations.len()));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+}
+
+fn rust_id(id: &str) -> String {
+    heck::ToSnakeCase::to_snake_case(id)
+}
+
+fn type_name(field: &Field) -> String {
+    field.ty.to_token_stream().to_string().replace(' ', "")
+}
+
+const OPTION: &str = "::std::option::Option<";
+const LIST: &str = "::std::vec::Vec<";
+
+#[derive(Default)]
+struct LenientFields {
+    options: usize,
+    lists: usize,
+}
+
+impl VisitMut for LenientFields {
+    fn visit_field_mut(&mut self, field: &mut Field) {
+        let ty = type_name(field);
+        if ty.starts_with(OPTION) {
+            self.options += 1;
+            field.attrs.push(parse_quote!(#[serde(default, deserialize_with = "crate::wire::not_set")]));
+        } else if ty.starts_with(LIST) {
+            self.lists += 1;
+            field.attrs.push(parse_quote!(#[serde(deserialize_with = "crate::wire::or_empty")]));
+        }
+    }
+}
+
+/// `Client::new` unwraps, and builds an HTTP client that repeats a rotate for every 307.
+#[derive(Default)]
+struct DropConstructor {
+    removed: usize,
+}
+
+impl VisitMut for DropConstructor {
+    fn visit_item_impl_mut(&mut self, item: &mut ItemImpl) {
+        let before = item.items.len();
+        item.items.retain(|item| !matches!(item, syn::ImplItem::Fn(function) if function.sig.ident == "new"));
+        self.removed += before - item.items.len();
+    }
+}
+
+/// One attribute a line makes `///` of what would be printed as `/** */`.
+struct SplitDocs;
+
+impl VisitMut for SplitDocs {
+    fn visit_attributes_mut(&mut self, attributes: &mut Vec<Attribute>) {
+        *attributes = attributes
+            .drain(..)
+            .flat_map(|attribute| match doc_text(&attribute) {
+                Some(text) => text
+                    .trim_end()
+                    .lines()
+                    .map(|line| {
+                        let line = if line.is_empty() { String::new() } else { format!(" {}", line.trim()) };
+                        parse_quote!(#[doc = #line])
+                    })
+                    .collect(),
+                None => vec![attribute],
+            })
+            .collect();
+    }
+}
+
+fn doc_text(attribute: &Attribute) -> Option<String> {
+    let syn::Meta::NameValue(pair) = &attribute.meta else { return None };
+    let syn::Expr::Lit(literal) = &pair.value else { return None };
+    let syn::Lit::Str(text) = &literal.lit else { return None };
+    pair.path.is_ident("doc").then(|| text.value())
+}
+
+#[derive(Default)]
+struct Proof {
+    functions: usize,
+    problems: Vec<String>,
+}
+
+impl Visit<'_> for Proof {
+    fn visit_field(&mut self, field: &Field) {
+        let Some(name) = field.ident.as_ref().map(ToString::to_string) else { return };
+        let ty = type_name(field);
+        // Text types alone can print a secret; a struct of ours redacts its own fields.
+        if contract::is_secret_name(&name) && ty.contains("String") {
+            self.problems.push(format!("generated.rs: the field {name} is a {ty}, not a redacting type."));
+        }
+        let lenient = |function: &str| {
+            field.attrs.iter().any(|attribute| attribute.to_token_stream().to_string().contains(function))
+        };
+        if (ty.starts_with(OPTION) && !lenient("not_set")) || (ty.starts_with(LIST) && !lenient("or_empty")) {
+            self.problems.push(format!("generated.rs: the field {name} does not read null as not set."));
+        }
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &syn::ImplItemFn) {
+        if function.sig.asyncness.is_none() {
+            return;
+        }
+        self.functions += 1;
+        let arguments: TokenStream = function.sig.inputs.to_token_stream();
+        if arguments.to_string().contains("str") {
+            let name = &function.sig.ident;
+            self.problems.push(format!("generated.rs: {name} takes plain text, which could leave its path."));
+        }
+    }
+}

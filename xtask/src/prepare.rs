@@ -1,0 +1,143 @@
+//! Turns the contract, in memory, into what progenitor reads well: one small counted step per difference.
+
+use serde_json::{Value, json};
+
+use crate::{Problems, contract};
+
+/// One change to the document before it reaches the generator.
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    /// Changes the document and says at how many places.
+    run: fn(&mut Value) -> usize,
+}
+
+/// All steps, in order. Each must find something to change: a step that does not is dead and to be deleted.
+pub(crate) const STEPS: [Step; 7] = [
+    Step { name: "leave error answers to the facade", run: drop_error_answers },
+    Step { name: "accept every 2xx status", run: accept_every_success },
+    Step { name: "ignore bodies that say nothing", run: drop_empty_bodies },
+    Step { name: "open enums", run: open_enums },
+    Step { name: "leave bounds to the facade", run: drop_bounds },
+    Step { name: "integers that may come as strings", run: mark_int64 },
+    Step { name: "drop notes", run: drop_notes },
+];
+
+/// Runs all steps and returns what each changed.
+pub(crate) fn prepare(document: &mut Value) -> Result<Vec<(&'static str, usize)>, Problems> {
+    let mut counts = Vec::new();
+    for step in &STEPS {
+        let count = (step.run)(document);
+        if count == 0 {
+            let name = step.name;
+            return Err(Problems::one(format!("The step \"{name}\" found nothing to change: delete it, or mend it.")));
+        }
+        counts.push((step.name, count));
+    }
+    Ok(counts)
+}
+
+/// Progenitor panics on two answer types, and loses the status of an error whose body is not what was documented.
+fn drop_error_answers(document: &mut Value) -> usize {
+    each_answers(document, |answers| {
+        let before = answers.len();
+        answers.retain(|status, _| status.starts_with('2'));
+        before - answers.len()
+    })
+}
+
+/// A 201 where 200 is documented must not lose the secret in it.
+fn accept_every_success(document: &mut Value) -> usize {
+    each_answers(document, |answers| match answers.remove("200") {
+        Some(answer) => {
+            answers.insert("2XX".into(), answer);
+            1
+        }
+        None => 0,
+    })
+}
+
+/// A delete that answers 204, or `null`, or text, was carried out all the same.
+fn drop_empty_bodies(document: &mut Value) -> usize {
+    let whole = document.clone();
+    each_answers(document, |answers| {
+        let mut count = 0;
+        for answer in answers.values_mut().filter_map(Value::as_object_mut) {
+            let schema = answer.get("content").and_then(|content| content.pointer("/application~1json/schema"));
+            let says_something =
+                schema.is_none_or(|schema| contract::resolve(&whole, schema).get("properties").is_some());
+            if !says_something {
+                answer.remove("content");
+                count += 1;
+            }
+        }
+        count
+    })
+}
+
+/// A value that the server adds later must not fail the whole answer; the facade knows the known ones.
+fn open_enums(document: &mut Value) -> usize {
+    each_schema(document, &mut |schema| usize::from(schema.remove("enum").is_some()))
+}
+
+/// Bounds become types that refuse a whole answer for one over-long name; the facade checks what is sent.
+fn drop_bounds(document: &mut Value) -> usize {
+    const BOUNDS: [&str; 6] = ["pattern", "minLength", "maxLength", "minimum", "maximum", "default"];
+    each_schema(document, &mut |schema| {
+        BOUNDS.iter().filter(|bound| schema.remove(**bound).is_some()).count()
+    })
+}
+
+/// Progenitor would make an enum of the two forms; one type of ours reads both.
+fn mark_int64(document: &mut Value) -> usize {
+    each_schema(document, &mut |schema| {
+        let forms = schema.get("oneOf").and_then(Value::as_array);
+        let types: Option<Vec<_>> =
+            forms.map(|forms| forms.iter().filter_map(|form| contract::text(form, "type")).collect());
+        if types.as_deref() != Some(&["integer", "string"]) {
+            return 0;
+        }
+        schema.remove("oneOf");
+        schema.insert("type".into(), json!("integer"));
+        schema.insert("format".into(), json!("rixl-int64"));
+        1
+    })
+}
+
+/// A schema with an extension beside its format is not recognised as a secret or a timestamp.
+fn drop_notes(document: &mut Value) -> usize {
+    each_schema(document, &mut |schema| {
+        let before = schema.len();
+        schema.retain(|key, _| !key.starts_with("x-"));
+        before - schema.len()
+    })
+}
+
+type Object = serde_json::Map<String, Value>;
+
+fn each_answers(document: &mut Value, mut change: impl FnMut(&mut Object) -> usize) -> usize {
+    let items = document.get_mut("paths").and_then(Value::as_object_mut).into_iter().flatten();
+    items
+        .filter_map(|(_, item)| item.as_object_mut())
+        .flatten()
+        .filter_map(|(_, operation)| operation.get_mut("responses")?.as_object_mut())
+        .map(&mut change)
+        .sum()
+}
+
+/// Every schema below the value, told from a mere map of properties by what it says of itself.
+fn each_schema(value: &mut Value, change: &mut dyn FnMut(&mut Object) -> usize) -> usize {
+    match value {
+        Value::Object(map) => {
+            let is_schema = map.get("type").is_some_and(Value::is_string) || map.contains_key("oneOf");
+            let here = if is_schema { change(map) } else { 0 };
+            let skip = ["example", "x-rixl-assumption"];
+            here + map
+                .iter_mut()
+                .filter(|(key, _)| !skip.contains(&key.as_str()))
+                .map(|(_, child)| each_schema(child, change))
+                .sum::<usize>()
+        }
+        Value::Array(items) => items.iter_mut().map(|item| each_schema(item, change)).sum(),
+        _ => 0,
+    }
+}
