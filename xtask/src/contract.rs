@@ -38,9 +38,10 @@ impl Operation<'_> {
 
     /// Whether a call must carry the bearer token.
     pub(crate) fn needs_bearer(&self) -> bool {
-        self.value.get("security").and_then(Value::as_array).is_some_and(|schemes| {
-            schemes.iter().any(|scheme| scheme.get("bearer").is_some())
-        })
+        self.value
+            .get("security")
+            .and_then(Value::as_array)
+            .is_some_and(|schemes| schemes.iter().any(|scheme| scheme.get("bearer").is_some()))
     }
 }
 
@@ -49,9 +50,7 @@ pub(crate) fn operations(document: &Value) -> Vec<Operation<'_>> {
     let items = document.get("paths").and_then(Value::as_object).into_iter().flatten();
     items
         .flat_map(|(path, item)| {
-            METHODS.iter().filter_map(move |method| {
-                Some(Operation { path, method, item, value: item.get(*method)? })
-            })
+            METHODS.iter().filter_map(move |method| Some(Operation { path, method, item, value: item.get(*method)? }))
         })
         .collect()
 }
@@ -66,8 +65,8 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
 
 /// Parses the document and checks every rule; all breaches are reported at once.
 pub(crate) fn read(source: &str) -> Result<Value, Problems> {
-    let document: Value = serde_json::from_str(source)
-        .map_err(|error| Problems::one(format!("openapi.json is not JSON: {error}.")))?;
+    let document: Value =
+        serde_json::from_str(source).map_err(|error| Problems::one(format!("openapi.json is not JSON: {error}.")))?;
     let mut problems = Vec::new();
     let version = text(&document, "openapi").unwrap_or_default();
     if !version.starts_with("3.0.") {
@@ -126,9 +125,8 @@ fn check_operations(document: &Value, problems: &mut Vec<String>) {
             }
         }
         let answers = operation.value.get("responses").and_then(Value::as_object);
-        let count = |class: char| {
-            answers.into_iter().flat_map(Map::keys).filter(|status| status.starts_with(class)).count()
-        };
+        let count =
+            |class: char| answers.into_iter().flat_map(Map::keys).filter(|status| status.starts_with(class)).count();
         if count('2') != 1 {
             lacks("the operation must have exactly one success answer");
         }
@@ -154,15 +152,13 @@ fn check_parameters(document: &Value, operation: &Operation<'_>, problems: &mut 
                 problems.push(format!("{place}: the path parameter {name:?} has no pattern."));
             }
         } else if is_secret_name(name) {
-            problems.push(format!("{place}: the parameter {name:?} is named like a secret, which must not stand in a URL."));
+            problems.push(format!(
+                "{place}: the parameter {name:?} is named like a secret, which must not stand in a URL."
+            ));
         }
     }
-    let mut in_template: Vec<_> = operation
-        .path
-        .split('{')
-        .skip(1)
-        .map(|rest| rest.split('}').next().unwrap_or_default())
-        .collect();
+    let mut in_template: Vec<_> =
+        operation.path.split('{').skip(1).map(|rest| rest.split('}').next().unwrap_or_default()).collect();
     in_path.sort_unstable();
     in_template.sort_unstable();
     if in_path != in_template {

@@ -24,7 +24,9 @@ pub(crate) fn finish(file: &mut File) -> Result<Vec<(&'static str, usize)>, Prob
     ];
     match counts.iter().find(|(_, count)| *count == 0) {
         None => Ok(counts),
-        Some((name, _)) => Err(Problems::one(format!("The step \"{name}\" found nothing to change: delete it, or mend it."))),
+        Some((name, _)) => {
+            Err(Problems::one(format!("The step \"{name}\" found nothing to change: delete it, or mend it.")))
+        }
     }
 }
 

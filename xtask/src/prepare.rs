@@ -82,9 +82,7 @@ fn open_enums(document: &mut Value) -> usize {
 /// Bounds become types that refuse a whole answer for one over-long name; the facade checks what is sent.
 fn drop_bounds(document: &mut Value) -> usize {
     const BOUNDS: [&str; 6] = ["pattern", "minLength", "maxLength", "minimum", "maximum", "default"];
-    each_schema(document, &mut |schema| {
-        BOUNDS.iter().filter(|bound| schema.remove(**bound).is_some()).count()
-    })
+    each_schema(document, &mut |schema| BOUNDS.iter().filter(|bound| schema.remove(**bound).is_some()).count())
 }
 
 /// Progenitor would make an enum of the two forms; one type of ours reads both.

@@ -67,8 +67,7 @@ pub(crate) fn generate(source: &str) -> Result<Output, Problems> {
 
 fn progenitor_tokens(prepared: Value) -> Result<proc_macro2::TokenStream, Problems> {
     let refused = |error: String| Problems::one(format!("progenitor refuses openapi.json: {error}."));
-    let spec: openapiv3::OpenAPI =
-        serde_json::from_value(prepared).map_err(|error| refused(error.to_string()))?;
+    let spec: openapiv3::OpenAPI = serde_json::from_value(prepared).map_err(|error| refused(error.to_string()))?;
     let mut settings = GenerationSettings::default();
     settings
         .with_interface(InterfaceStyle::Positional)
@@ -113,8 +112,7 @@ fn difference(committed: &str, fresh: &str) -> String {
 }
 
 fn read(path: &Path) -> Result<String, Problems> {
-    fs::read_to_string(path)
-        .map_err(|error| Problems::one(format!("{}: cannot be read: {error}.", path.display())))
+    fs::read_to_string(path).map_err(|error| Problems::one(format!("{}: cannot be read: {error}.", path.display())))
 }
 
 fn hex(bytes: &[u8]) -> String {

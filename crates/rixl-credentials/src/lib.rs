@@ -1,1 +1,73 @@
-//! Placeholder.
+//! Safe client of RIXL's credentials API: create, rotate and delete API keys, exchange them for tokens, and mint client
+//! tokens. Unofficial: the maintainers are not RIXL, whose own crate is `rixl`.
+//!
+//! [`Client`] is the way in. `create` and `rotate` give [`Issued`], whose [`Secret`] cannot be printed by accident and
+//! leaves through [`Secret::expose_secret`] alone. Every [`Error`] says whether the call took effect.
+//!
+//! ```
+//! use rixl_credentials::{Client, NewApiKey};
+//! use rixl_sandbox::Sandbox;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let sandbox = Sandbox::start()?; // a RIXL gateway in memory; leave base_url away for the real one
+//! let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
+//! let keys = client.api_keys();
+//!
+//! let issued = keys.create(NewApiKey::new("billing").with_project_id(sandbox.project_id().parse()?)).await?;
+//! let rotated = keys.rotate(&issued.key.id).await?;
+//!
+//! assert_eq!(rotated.key.id, issued.key.id);
+//! assert!(client.tokens().exchange(&rotated.secret).await.is_ok());
+//! assert!(client.tokens().exchange(&issued.secret).await.is_err_and(|error| error.is_unauthorized()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Parts
+//!
+//! `openapi.json` is the contract, written by hand. `cargo xtask regen` turns it into `rixl-api`, one function for each
+//! operation. This crate is a thin layer over that: checked values in, safe types out, and the rules of sending (see
+//! [`Client`]). Nothing of the layers below is in its public types, so that they can be replaced.
+//!
+//! # Features
+//!
+//! `rustls` (default) and `native-tls` choose the TLS library; with both, `rustls` is used. With neither, only `http` on
+//! loopback works, and `https` is refused when the client is built.
+//!
+//! # Deliberately absent
+//!
+//! - No automatic retry, of anything.
+//! - No putting together or taking apart of key strings: whether the secret is the whole key is not published.
+//! - No `X-API-Key` header: sources disagree on it.
+//! - No way to print a secret, and no feature that adds one.
+
+mod api_keys;
+mod client;
+mod client_credentials;
+mod error;
+mod ids;
+mod pages;
+mod route;
+mod secret;
+mod token_source;
+mod tokens;
+
+pub use api_keys::{ApiKey, ApiKeyUpdate, ApiKeys, Issued, NewApiKey};
+pub use client::{Client, ClientBuilder, Organization};
+pub use client_credentials::{
+    ClientCredential, ClientCredentialStatus, ClientCredentials, ClientToken, ClientTokenRequest,
+    IssuedClientCredential,
+};
+pub use error::{Error, ErrorKind, Operation, Outcome};
+pub use ids::{CredentialId, KeyId, OrganizationId, ProjectId};
+pub use jiff::Timestamp;
+pub use pages::{Listing, Page, PageRequest};
+pub use route::{NamedOrganization, OwnOrganization, Route};
+pub use secret::Secret;
+pub use token_source::{TokenFuture, TokenSource};
+pub use tokens::{TokenPair, Tokens};
+
+#[doc = include_str!("../../../README.md")]
+#[cfg(doctest)]
+struct Readme;

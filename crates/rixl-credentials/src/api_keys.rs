@@ -1,0 +1,340 @@
+//! API keys: list, create, update, rotate, delete.
+
+use jiff::Timestamp;
+use rixl_api::types;
+
+use crate::{
+    Client, Error, ErrorKind, KeyId, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, Secret,
+    route::{NamedOrganization, Route},
+};
+
+/// The API keys of an organization.
+///
+/// [`Client::api_keys`] gives those of the bearer token's own organization, by the first generation of routes;
+/// [`Organization::api_keys`](crate::Organization::api_keys) those of a named one, by the second, which alone has
+/// `update`. Whether RIXL still serves the first is not published.
+#[derive(Clone, Debug)]
+pub struct ApiKeys<R> {
+    client: Client,
+    route: R,
+}
+
+/// An API key, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ApiKey {
+    /// Its id, which stays when it is rotated.
+    pub id: KeyId,
+    /// The name that people gave it.
+    pub name: Option<String>,
+    /// Its organization.
+    pub organization_id: Option<OrganizationId>,
+    /// Its project.
+    pub project_id: Option<ProjectId>,
+    /// Its project's name.
+    pub project_name: Option<String>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// When it ends by itself; `None`: never, or not told.
+    pub expiring_at: Option<Timestamp>,
+    /// When it was last used; `None`: never, or not told.
+    pub last_used: Option<Timestamp>,
+    /// The policies attached to it.
+    pub policy_ids: Vec<String>,
+    /// What it may do.
+    pub permissions: Vec<String>,
+}
+
+/// A key, and the secret that was issued for it: shown once, and never again.
+///
+/// It moves; it can't be cloned, compared or serialized.
+#[derive(Debug)]
+#[must_use = "the secret is in this value alone: dropping it loses the key"]
+#[non_exhaustive]
+pub struct Issued {
+    /// The key.
+    pub key: ApiKey,
+    /// Its secret.
+    pub secret: Secret,
+}
+
+/// An API key to create.
+///
+/// ```
+/// use rixl_credentials::NewApiKey;
+///
+/// let key = NewApiKey::new("billing").with_project_id("Bq4y3QB38S".parse()?);
+/// # Ok::<(), rixl_credentials::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct NewApiKey {
+    name: String,
+    project_id: Option<ProjectId>,
+    expiring_at: Option<Timestamp>,
+    policy_ids: Vec<String>,
+}
+
+impl NewApiKey {
+    /// A key of this name: 1 to 64 characters, checked when it is sent.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), project_id: None, expiring_at: None, policy_ids: Vec::new() }
+    }
+
+    /// Puts it into this project. The first generation of routes requires one.
+    pub fn with_project_id(mut self, id: ProjectId) -> Self {
+        self.project_id = Some(id);
+        self
+    }
+
+    /// Lets it end by itself at this time.
+    pub fn with_expiring_at(mut self, time: Timestamp) -> Self {
+        self.expiring_at = Some(time);
+        self
+    }
+
+    /// Attaches these policies. Only the second generation of routes has them.
+    pub fn with_policy_ids(mut self, ids: impl IntoIterator<Item = String>) -> Self {
+        self.policy_ids = ids.into_iter().collect();
+        self
+    }
+}
+
+/// What to change of an API key; what is not set stays. There is no published way to take an expiry away.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct ApiKeyUpdate {
+    name: Option<String>,
+    expiring_at: Option<Timestamp>,
+    policy_ids: Vec<String>,
+    replace_policies: Option<bool>,
+}
+
+impl ApiKeyUpdate {
+    /// Gives it this name: 1 to 64 characters, checked when it is sent.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Lets it end by itself at this time.
+    pub fn with_expiring_at(mut self, time: Timestamp) -> Self {
+        self.expiring_at = Some(time);
+        self
+    }
+
+    /// Attaches these policies to those it has.
+    pub fn with_added_policies(mut self, ids: impl IntoIterator<Item = String>) -> Self {
+        self.policy_ids = ids.into_iter().collect();
+        self.replace_policies = None;
+        self
+    }
+
+    /// Attaches these policies in place of those it has; none at all takes all away.
+    pub fn with_policies_replaced(mut self, ids: impl IntoIterator<Item = String>) -> Self {
+        self.policy_ids = ids.into_iter().collect();
+        self.replace_policies = Some(true);
+        self
+    }
+}
+
+impl<R: Route> ApiKeys<R> {
+    pub(crate) fn new(client: Client, route: R) -> Self {
+        Self { client, route }
+    }
+
+    /// All keys, without their secrets, fetched page by page as the stream is read.
+    ///
+    /// ```
+    /// # async fn example(client: rixl_credentials::Client) -> Result<(), rixl_credentials::Error> {
+    /// let mut keys = client.api_keys().list();
+    /// while let Some(key) = keys.next().await {
+    ///     println!("{}", key?.id);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn list(&self) -> Listing<ApiKey> {
+        let keys = self.clone();
+        let fetch = move |request: PageRequest| {
+            let keys = keys.clone();
+            // The largest page: fewest calls.
+            async move { keys.list_page(request.with_limit(100)).await }
+        };
+        Listing::new(Operation::ListApiKeys, |a: &ApiKey, b| a.id == b.id, fetch)
+    }
+
+    /// One page of keys.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] for a limit outside 1 to 100; else as for every read.
+    pub async fn list_page(&self, request: PageRequest) -> Result<Page<ApiKey>, Error> {
+        let operation = Operation::ListApiKeys;
+        let (limit, offset) = request.checked(operation)?;
+        let send = |low: rixl_api::Client| async move {
+            match self.route.organization() {
+                None => low.list_api_keys(limit, offset).await,
+                Some(id) => low.list_organization_api_keys(id.wire(), limit, offset).await,
+            }
+        };
+        let page = self.client.call(operation, send).await?;
+        let items: Option<Vec<_>> = page.api_keys.into_iter().map(|key| ApiKey::read(key, None)).collect();
+        let items = items.ok_or_else(|| Error::unusable(ErrorKind::Malformed, operation))?;
+        Ok(Page::new(request, items, page.total))
+    }
+
+    /// Creates a key. Its secret is in the answer, and nowhere else.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] for a bad name, for a missing project on the first generation of routes, and for
+    /// policies there; else as for every change: look at [`Error::outcome`].
+    pub async fn create(&self, key: NewApiKey) -> Result<Issued, Error> {
+        let operation = Operation::CreateApiKey;
+        check_name(operation, &key.name)?;
+        let NewApiKey { name, project_id, expiring_at, policy_ids } = key;
+        let project_id = project_id.map(|id| id.wire().clone());
+        let answer = match self.route.organization() {
+            None => {
+                let Some(project_id) = project_id else {
+                    return Err(Error::invalid(operation, "the first generation of routes requires a project id"));
+                };
+                if !policy_ids.is_empty() {
+                    return Err(Error::invalid(operation, "only the second generation of routes has policies"));
+                }
+                let body = &types::NewApiKey { name, project_id, expiring_at };
+                self.client.call(operation, |low| async move { low.create_api_key(body).await }).await?
+            }
+            Some(id) => {
+                let body = &types::NewOrganizationApiKey { name: Some(name), project_id, expiring_at, policy_ids };
+                let send =
+                    |low: rixl_api::Client| async move { low.create_organization_api_key(id.wire(), body).await };
+                self.client.call(operation, send).await?
+            }
+        };
+        Issued::read(operation, answer, None)
+    }
+
+    /// Gives the key a new secret, which is in the answer and nowhere else.
+    ///
+    /// Expect the old secret to be refused from then on; RIXL does not publish whether it lives on for a while. The
+    /// request is sent once, whatever happens.
+    ///
+    /// ```
+    /// use rixl_credentials::{Client, Error, KeyId, Outcome};
+    ///
+    /// # async fn example(client: Client, key_id: KeyId) -> Result<(), Error> {
+    /// match client.api_keys().rotate(&key_id).await {
+    ///     Ok(issued) => store(issued.secret.expose_secret()),
+    ///     // Nothing happened: the old secret is as it was.
+    ///     Err(error) if error.outcome() == Outcome::NotApplied => return Err(error),
+    ///     // The old secret may be dead. Exchange it to find out; if it is, rotate again.
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// # fn store(_: &str) {}
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for every change: look at [`Error::outcome`]. After [`Outcome::Unknown`](crate::Outcome::Unknown) and
+    /// [`Outcome::Applied`](crate::Outcome::Applied) rotating again is the repair, unless another process has already
+    /// stored the secret of the first try.
+    pub async fn rotate(&self, id: &KeyId) -> Result<Issued, Error> {
+        let operation = Operation::RotateApiKey;
+        let send = |low: rixl_api::Client| async move {
+            match self.route.organization() {
+                None => low.rotate_api_key(id.wire()).await,
+                Some(organization) => low.rotate_organization_api_key(organization.wire(), id.wire()).await,
+            }
+        };
+        Issued::read(operation, self.client.call(operation, send).await?, Some(id))
+    }
+
+    /// Ends the key. It can't be brought back.
+    ///
+    /// # Errors
+    ///
+    /// As for every change: look at [`Error::outcome`].
+    pub async fn delete(&self, id: &KeyId) -> Result<(), Error> {
+        let send = |low: rixl_api::Client| async move {
+            match self.route.organization() {
+                None => low.delete_api_key(id.wire()).await,
+                Some(organization) => low.delete_organization_api_key(organization.wire(), id.wire()).await,
+            }
+        };
+        self.client.call_for_effect(Operation::DeleteApiKey, send).await
+    }
+}
+
+impl ApiKeys<NamedOrganization> {
+    /// Changes a key's name, expiry or policies. Its secret stays.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] for a bad name, or when nothing is to be changed; else as for every change: look at
+    /// [`Error::outcome`].
+    pub async fn update(&self, id: &KeyId, update: ApiKeyUpdate) -> Result<ApiKey, Error> {
+        let operation = Operation::UpdateApiKey;
+        let ApiKeyUpdate { name, expiring_at, policy_ids, replace_policies } = update;
+        if let Some(name) = &name {
+            check_name(operation, name)?;
+        }
+        if name.is_none() && expiring_at.is_none() && policy_ids.is_empty() && replace_policies.is_none() {
+            return Err(Error::invalid(operation, "the update changes nothing"));
+        }
+        let body = &types::ApiKeyUpdate { name, expiring_at, policy_ids, replace_policies };
+        let organization = self.route.0.wire();
+        let send =
+            |low: rixl_api::Client| async move { low.update_organization_api_key(organization, id.wire(), body).await };
+        let answer = self.client.call(operation, send).await?.api_key.unwrap_or_default();
+        let key = ApiKey::read(answer, Some(id)).ok_or_else(|| Error::unusable(ErrorKind::Malformed, operation))?;
+        if key.id == *id { Ok(key) } else { Err(Error::unusable(ErrorKind::WrongId, operation)) }
+    }
+}
+
+impl ApiKey {
+    /// `None` when it has no id that could be used, and none is known.
+    fn read(key: types::ApiKey, known: Option<&KeyId>) -> Option<Self> {
+        Some(Self {
+            id: match key.id {
+                None => known?.clone(),
+                id => KeyId::from_answer(id)?,
+            },
+            name: key.name,
+            organization_id: OrganizationId::from_answer(key.org_id),
+            project_id: ProjectId::from_answer(key.project_id),
+            project_name: key.project_name,
+            created_at: key.created_at,
+            expiring_at: key.expiring_at,
+            last_used: key.last_used,
+            policy_ids: key.policy_ids,
+            permissions: key.permissions,
+        })
+    }
+}
+
+impl Issued {
+    fn read(operation: Operation, answer: types::ApiKeyAnswer, asked: Option<&KeyId>) -> Result<Self, Error> {
+        let unusable = |kind| move || Error::unusable(kind, operation);
+        let mut answer = answer.api_key.unwrap_or_default();
+        let secret = Secret::from_wire(answer.secret.take()).ok_or_else(unusable(ErrorKind::SecretMissing))?;
+        let key = ApiKey::read(answer, asked).ok_or_else(unusable(ErrorKind::Malformed))?;
+        // Storing this secret under the key that was asked for would take both keys down.
+        if asked.is_some_and(|asked| *asked != key.id) {
+            return Err(unusable(ErrorKind::WrongId)());
+        }
+        Ok(Self { key, secret })
+    }
+}
+
+/// RIXL publishes 64 characters as the bound.
+pub(crate) fn check_name(operation: Operation, name: &str) -> Result<(), Error> {
+    match name.chars().count() {
+        1..=64 => Ok(()),
+        count => Err(Error::invalid(operation, format!("a name must have 1 to 64 characters, this one has {count}"))),
+    }
+}

@@ -1,0 +1,388 @@
+//! The client: settings, and the one way every call is sent.
+
+use std::{env, ffi::OsString, fmt, future::Future, sync::Arc, time::Duration};
+
+use rixl_api::{Call, ResponseValue, wire};
+use url::{Host, Url};
+
+use crate::{
+    ApiKeys, ClientCredentials, Error, ErrorKind, Operation, OrganizationId, Outcome, Secret, TokenSource, Tokens,
+    route::{Generation, NamedOrganization, OwnOrganization},
+    token_source::{ExchangedToken, FixedToken},
+};
+
+const BASE_URL: &str = "https://api.rixl.com";
+const USER_AGENT: &str = concat!("rixl-credentials/", env!("CARGO_PKG_VERSION"));
+/// Credentials are small; a page of 100 keys stays far below.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// A client of the RIXL credentials API. Cheap to clone; share one.
+///
+/// ```
+/// use rixl_credentials::{Client, KeyId};
+/// # async fn example() -> Result<(), rixl_credentials::Error> {
+/// let client = Client::builder().bearer_token("eyJhbGciOi...").build()?;
+/// let issued = client.api_keys().rotate(&"XyZ9aB8cD1".parse()?).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// What every call does and does not do:
+///
+/// 1. Input is checked before anything is sent.
+/// 2. Whatever changes state is sent once: no retry, no redirect, HTTP/1.1, and a connection that no call used before,
+///    since the layers below send again on a stale one.
+/// 3. Redirects are refused for reads too, `http://` is refused except on loopback, and then no proxy is used.
+/// 4. Answers are read up to 1 MiB. Compression is not asked for.
+#[derive(Clone, Debug)]
+pub struct Client {
+    transport: Transport,
+    tokens: Option<Shared>,
+}
+
+#[derive(Clone)]
+struct Shared(Arc<dyn TokenSource>);
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenSource")
+    }
+}
+
+impl Client {
+    /// Settings for a client; the defaults need a token and nothing else.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// A client with the settings of [`ClientBuilder::from_env`].
+    ///
+    /// ```no_run
+    /// let client = rixl_credentials::Client::from_env()?;
+    /// # Ok::<(), rixl_credentials::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] as [`ClientBuilder::from_env`] and [`ClientBuilder::build`].
+    pub fn from_env() -> Result<Self, Error> {
+        ClientBuilder::from_env()?.build()
+    }
+
+    /// The API keys of the bearer token's own organization, by the first generation of routes.
+    pub fn api_keys(&self) -> ApiKeys<OwnOrganization> {
+        ApiKeys::new(self.clone(), OwnOrganization)
+    }
+
+    /// The tokens, by the first generation of routes.
+    pub fn tokens(&self) -> Tokens {
+        Tokens::new(self.transport.clone(), Generation::First)
+    }
+
+    /// The client credentials of the bearer token's own organization, by the first generation of routes.
+    pub fn client_credentials(&self) -> ClientCredentials {
+        ClientCredentials::new(self.clone(), None)
+    }
+
+    /// The second generation of routes, for this organization.
+    pub fn organization(&self, id: &OrganizationId) -> Organization {
+        Organization { client: self.clone(), id: id.clone() }
+    }
+
+    /// Sends one call, with a token where it needs one.
+    pub(crate) async fn call<T, F, Fut>(&self, operation: Operation, send: F) -> Result<T, Error>
+    where
+        F: FnOnce(rixl_api::Client) -> Fut,
+        Fut: Future<Output = Result<ResponseValue<T>, rixl_api::Error<()>>>,
+    {
+        if operation.carries_its_own_credential() {
+            return self.transport.call(operation, None, send).await;
+        }
+        let no_token = || Error::new(ErrorKind::Token, operation);
+        let Some(Shared(tokens)) = &self.tokens else {
+            return Err(no_token().with_detail("the client was built without a bearer token"));
+        };
+        // The source's own error may say "unknown" of its exchange; this call was not sent in any case.
+        let token = tokens.token().await.map_err(|cause| no_token().with_source(cause))?;
+        self.transport.call(operation, Some(token.wire()), send).await
+    }
+
+    /// Sends one call whose answer holds nothing: its status is enough, whatever became of the body.
+    pub(crate) async fn call_for_effect<F, Fut>(&self, operation: Operation, send: F) -> Result<(), Error>
+    where
+        F: FnOnce(rixl_api::Client) -> Fut,
+        Fut: Future<Output = Result<ResponseValue<()>, rixl_api::Error<()>>>,
+    {
+        match self.call(operation, send).await {
+            Err(error) if error.outcome() == Outcome::Applied => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// The second generation of routes, for one organization.
+#[derive(Clone, Debug)]
+pub struct Organization {
+    client: Client,
+    id: OrganizationId,
+}
+
+impl Organization {
+    /// The organization's API keys.
+    pub fn api_keys(&self) -> ApiKeys<NamedOrganization> {
+        ApiKeys::new(self.client.clone(), NamedOrganization(self.id.clone()))
+    }
+
+    /// The tokens, by the second generation of routes. They name no organization.
+    pub fn tokens(&self) -> Tokens {
+        Tokens::new(self.client.transport.clone(), Generation::Second)
+    }
+
+    /// The organization's client credentials.
+    pub fn client_credentials(&self) -> ClientCredentials {
+        ClientCredentials::new(self.client.clone(), Some(self.id.clone()))
+    }
+}
+
+/// Settings of a [`Client`].
+///
+/// ```
+/// use std::time::Duration;
+/// use rixl_credentials::Client;
+///
+/// let client = Client::builder()
+///     .base_url("https://api.rixl.com")
+///     .bearer_token("eyJhbGciOi...")
+///     .timeout(Duration::from_secs(10))
+///     .connect_timeout(Duration::from_secs(3))
+///     .user_agent("billing/1.4")
+///     .build()?;
+/// # Ok::<(), rixl_credentials::Error>(())
+/// ```
+#[must_use]
+pub struct ClientBuilder {
+    base_url: String,
+    credential: Credential,
+    timeout: Duration,
+    connect_timeout: Duration,
+    user_agent: String,
+}
+
+enum Credential {
+    None,
+    Bearer(Secret),
+    ApiKey(Secret),
+    Source(Arc<dyn TokenSource>),
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        Self {
+            base_url: BASE_URL.into(),
+            credential: Credential::None,
+            timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            user_agent: USER_AGENT.into(),
+        }
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the base URL: before `build` has checked it, it may hold a password.
+        f.debug_struct("ClientBuilder")
+            .field("timeout", &self.timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("user_agent", &self.user_agent)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClientBuilder {
+    /// Settings from the environment: `RIXL_BASE_URL`, and `RIXL_BEARER_TOKEN`, or else `RIXL_API_KEY`, which is
+    /// exchanged for a token. An empty variable counts as not set.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] when neither credential is set, or a variable is not UTF-8.
+    pub fn from_env() -> Result<Self, Error> {
+        let mut builder = Self::default();
+        if let Some(url) = variable("RIXL_BASE_URL")? {
+            builder = builder.base_url(url);
+        }
+        match (variable("RIXL_BEARER_TOKEN")?, variable("RIXL_API_KEY")?) {
+            (Some(token), _) => Ok(builder.bearer_token(token)),
+            (None, Some(key)) => Ok(builder.api_key(key)),
+            (None, None) => Err(configuration("neither RIXL_BEARER_TOKEN nor RIXL_API_KEY is set")),
+        }
+    }
+
+    /// Where the API is: `https`, or `http` on loopback; a path is kept as a prefix. Default: `https://api.rixl.com`.
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base_url = url.into();
+        self
+    }
+
+    /// Sends this token. The last of the credentials that are set counts.
+    pub fn bearer_token(mut self, token: impl Into<Secret>) -> Self {
+        self.credential = Credential::Bearer(token.into());
+        self
+    }
+
+    /// Exchanges this API key for a token, and refreshes it before it expires. The last credential set counts.
+    pub fn api_key(mut self, key: impl Into<Secret>) -> Self {
+        self.credential = Credential::ApiKey(key.into());
+        self
+    }
+
+    /// Asks this source for a token before each call. The last credential set counts.
+    pub fn token_source(mut self, source: impl TokenSource + 'static) -> Self {
+        self.credential = Credential::Source(Arc::new(source));
+        self
+    }
+
+    /// The longest a call may take, from connecting to the last byte of the answer. Default: 30 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The longest that opening a connection may take, TLS included. Default: 10 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// The `user-agent` header: visible ASCII and spaces. Default: `rixl-credentials/` and this library's version.
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.user_agent = user_agent.into();
+        self
+    }
+
+    /// Builds the client. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] for a base URL that is not `https` (or `http` on loopback), or holds a user name,
+    /// password, query or fragment; a token or user agent that can't stand in a header; a time-out of zero; or `https`
+    /// in a build without TLS.
+    pub fn build(self) -> Result<Client, Error> {
+        let transport = Transport::new(&self)?;
+        let source: Option<Arc<dyn TokenSource>> = match self.credential {
+            Credential::None => None,
+            Credential::Bearer(token) => {
+                Call::new(Some(token.wire()), 0)
+                    .map_err(|_| configuration("the bearer token is empty, or is not visible ASCII"))?;
+                Some(Arc::new(FixedToken(Arc::new(token))))
+            }
+            Credential::ApiKey(key) => {
+                Some(Arc::new(ExchangedToken::new(Tokens::new(transport.clone(), Generation::First), key)))
+            }
+            Credential::Source(source) => Some(source),
+        };
+        Ok(Client { transport, tokens: source.map(Shared) })
+    }
+}
+
+fn configuration(detail: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Configuration, Operation::Configure).with_detail(detail)
+}
+
+fn variable(name: &str) -> Result<Option<String>, Error> {
+    let Some(value) = env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    OsString::into_string(value).map(Some).map_err(|_| configuration(format!("{name} is not UTF-8")))
+}
+
+/// How calls reach the server.
+#[derive(Clone, Debug)]
+pub(crate) struct Transport {
+    base_url: Arc<str>,
+    reads: reqwest::Client,
+    changes: reqwest::Client,
+}
+
+impl Transport {
+    fn new(settings: &ClientBuilder) -> Result<Self, Error> {
+        let base_url = checked_base_url(&settings.base_url)?;
+        if settings.timeout.is_zero() || settings.connect_timeout.is_zero() {
+            return Err(configuration("a time-out of zero would fail every call"));
+        }
+        let build = |builder: reqwest::ClientBuilder| {
+            builder.build().map_err(|error| {
+                let detail = "the HTTP client could not be built: a bad user agent, or TLS could not be set up";
+                configuration(detail).with_source(error.without_url())
+            })
+        };
+        Ok(Self {
+            base_url: base_url.as_str().trim_end_matches('/').into(),
+            reads: build(http_client(settings, &base_url))?,
+            // Below us, an idle connection that turns out to be closed makes hyper send the request again, and HTTP/2
+            // sends refused streams again: one call, several rotations.
+            changes: build(http_client(settings, &base_url).pool_max_idle_per_host(0).http1_only())?,
+        })
+    }
+
+    /// Sends one call on a fresh low-level client, and reads what became of it.
+    pub(crate) async fn call<T, F, Fut>(
+        &self,
+        operation: Operation,
+        bearer: Option<&wire::Secret>,
+        send: F,
+    ) -> Result<T, Error>
+    where
+        F: FnOnce(rixl_api::Client) -> Fut,
+        Fut: Future<Output = Result<ResponseValue<T>, rixl_api::Error<()>>>,
+    {
+        let call = Call::new(bearer, MAX_BODY).map_err(|_| {
+            Error::new(ErrorKind::Token, operation).with_detail("the bearer token is empty, or is not visible ASCII")
+        })?;
+        let http = if operation.changes_state() { &self.changes } else { &self.reads };
+        let low = rixl_api::Client::new_with_client(&self.base_url, http.clone(), call.clone());
+        let answered = send(low).await;
+        answered.map(ResponseValue::into_inner).map_err(|error| Error::from_call(operation, call.take_answer(), error))
+    }
+}
+
+fn http_client(settings: &ClientBuilder, base_url: &Url) -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder()
+        // A 307 would resend this call, token and all, to a host of the server's choosing.
+        .redirect(reqwest::redirect::Policy::none())
+        // reqwest sends again by itself what HTTP/2 refused.
+        .retry(reqwest::retry::never())
+        .timeout(settings.timeout)
+        .connect_timeout(settings.connect_timeout)
+        .user_agent(&settings.user_agent);
+    if base_url.scheme() == "http" {
+        // A proxy from the environment would get the token in clear.
+        return builder.no_proxy();
+    }
+    #[cfg(feature = "rustls")]
+    let builder = builder.tls_backend_rustls();
+    #[cfg(all(feature = "native-tls", not(feature = "rustls")))]
+    let builder = builder.tls_backend_native();
+    builder.https_only(true)
+}
+
+fn checked_base_url(text: &str) -> Result<Url, Error> {
+    // The text is not repeated: it may hold a password.
+    let url = Url::parse(text).map_err(|error| configuration(format!("the base URL is not a URL: {error}")))?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err(configuration("the base URL must not hold a user name, password, query or fragment"));
+    }
+    let is_loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    match url.scheme() {
+        "https" if cfg!(any(feature = "rustls", feature = "native-tls")) => Ok(url),
+        "https" => Err(configuration(
+            "the base URL is https, but this build has no TLS: turn on the feature rustls or native-tls",
+        )),
+        // The token and the new secret would cross the network in clear.
+        "http" if !is_loopback => Err(configuration("the base URL must be https; http is for loopback only")),
+        "http" => Ok(url),
+        _ => Err(configuration("the base URL must begin with https://")),
+    }
+}

@@ -1,0 +1,288 @@
+//! Client credentials: list, create, revoke, and mint tokens for single subjects.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rixl_api::types;
+
+use crate::{
+    Client, CredentialId, Error, ErrorKind, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, Secret,
+    api_keys::check_name, tokens::seconds,
+};
+
+/// The client credentials of an organization.
+///
+/// [`Client::client_credentials`] uses the first generation of routes,
+/// [`Organization::client_credentials`](crate::Organization::client_credentials) the second.
+#[derive(Clone, Debug)]
+pub struct ClientCredentials {
+    client: Client,
+    organization: Option<OrganizationId>,
+}
+
+/// A client credential, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientCredential {
+    /// Its id, for `revoke`.
+    pub id: CredentialId,
+    /// The name that people gave it.
+    pub name: Option<String>,
+    /// What a client presents, with the secret, to mint a token.
+    pub client_id: Option<String>,
+    /// The id of its signing key.
+    pub kid: Option<String>,
+    /// Its signing algorithm, such as `EdDSA`.
+    pub alg: Option<String>,
+    /// Its state.
+    pub status: Option<ClientCredentialStatus>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// When it last minted a token; `None`: never, or not told.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// The state of a client credential.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ClientCredentialStatus {
+    /// It mints tokens.
+    Active,
+    /// It mints no more tokens.
+    Revoked,
+    /// The server gave no state.
+    Unspecified,
+    /// A state that came after this library, as the server wrote it.
+    Other(String),
+}
+
+impl From<String> for ClientCredentialStatus {
+    /// Reads the published form (`CLIENT_CREDENTIAL_STATUS_ACTIVE`) and the short lower-case one (`active`).
+    fn from(text: String) -> Self {
+        match text.strip_prefix("CLIENT_CREDENTIAL_STATUS_").unwrap_or(&text) {
+            "ACTIVE" | "active" => Self::Active,
+            "REVOKED" | "revoked" => Self::Revoked,
+            "UNSPECIFIED" | "unspecified" => Self::Unspecified,
+            _ => Self::Other(text),
+        }
+    }
+}
+
+/// A client credential, and the secret that was issued for it: shown once, and never again.
+///
+/// It moves; it can't be cloned, compared or serialized.
+#[derive(Debug)]
+#[must_use = "the secret is in this value alone: dropping it loses the credential"]
+#[non_exhaustive]
+pub struct IssuedClientCredential {
+    /// The credential.
+    pub credential: ClientCredential,
+    /// Its secret.
+    pub client_secret: Secret,
+}
+
+/// Whom to mint a client token for, and with which credential.
+///
+/// ```
+/// use std::time::Duration;
+/// use rixl_credentials::{ClientTokenRequest, Secret};
+///
+/// let request = ClientTokenRequest::new("XyZ9aB8cD1", Secret::from("rxl_sk_EXAMPLE"), "user-17")
+///     .with_ttl(Duration::from_secs(5 * 60));
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct ClientTokenRequest {
+    client_id: String,
+    client_secret: Secret,
+    subject: String,
+    project_id: Option<ProjectId>,
+    ttl: Option<Duration>,
+}
+
+impl ClientTokenRequest {
+    /// A token of this subject (the caller's own user id), minted with this client id and secret.
+    pub fn new(client_id: impl Into<String>, client_secret: impl Into<Secret>, subject: impl Into<String>) -> Self {
+        Self {
+            client_id: client_id.into(),
+            client_secret: client_secret.into(),
+            subject: subject.into(),
+            project_id: None,
+            ttl: None,
+        }
+    }
+
+    /// Binds the token to this project.
+    pub fn with_project_id(mut self, id: ProjectId) -> Self {
+        self.project_id = Some(id);
+        self
+    }
+
+    /// Lets the token live this long: 1 to 15 whole minutes, checked when it is sent. RIXL publishes no default.
+    pub fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+}
+
+/// A short-lived token of one subject. There is no refresh token; mint again.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ClientToken {
+    /// The token.
+    pub access_token: Secret,
+    /// How to present it; `Bearer` in all published examples.
+    pub token_type: Option<String>,
+    /// How long it lives, counted from the answer.
+    pub expires_in: Option<Duration>,
+    /// When it expires, by the server's clock.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl ClientCredentials {
+    pub(crate) fn new(client: Client, organization: Option<OrganizationId>) -> Self {
+        Self { client, organization }
+    }
+
+    /// All client credentials, without their secrets, fetched page by page as the stream is read.
+    #[must_use]
+    pub fn list(&self) -> Listing<ClientCredential> {
+        let credentials = self.clone();
+        let fetch = move |request: PageRequest| {
+            let credentials = credentials.clone();
+            // The largest page: fewest calls.
+            async move { credentials.list_page(request.with_limit(100)).await }
+        };
+        Listing::new(Operation::ListClientCredentials, |a: &ClientCredential, b| a.id == b.id, fetch)
+    }
+
+    /// One page of client credentials.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] for a limit outside 1 to 100; else as for every read.
+    pub async fn list_page(&self, request: PageRequest) -> Result<Page<ClientCredential>, Error> {
+        let operation = Operation::ListClientCredentials;
+        let (limit, offset) = request.checked(operation)?;
+        let send = |low: rixl_api::Client| async move {
+            match &self.organization {
+                None => low.list_client_credentials(limit, offset).await,
+                Some(id) => low.list_client_credentials_v1(Some(id.wire()), limit, offset).await,
+            }
+        };
+        let page = self.client.call(operation, send).await?;
+        let items: Option<Vec<_>> = page.credentials.into_iter().map(ClientCredential::read).collect();
+        let items = items.ok_or_else(|| Error::unusable(ErrorKind::Malformed, operation))?;
+        Ok(Page::new(request, items, page.total))
+    }
+
+    /// Creates a client credential of this name, 1 to 64 characters. Its secret is in the answer, and nowhere else.
+    ///
+    /// The signing algorithm is left to the server; `EdDSA` is the only one published.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] for a bad name; else as for every change: look at [`Error::outcome`].
+    pub async fn create(&self, name: impl Into<String>) -> Result<IssuedClientCredential, Error> {
+        let operation = Operation::CreateClientCredential;
+        let name = name.into();
+        check_name(operation, &name)?;
+        let answer = match &self.organization {
+            None => {
+                let body = &types::NewClientCredential { name, alg: None };
+                self.client.call(operation, |low| async move { low.create_client_credential(body).await }).await?
+            }
+            Some(id) => {
+                let org_id = Some(id.wire().clone());
+                let body = &types::NewOrganizationClientCredential { name, alg: None, org_id };
+                self.client.call(operation, |low| async move { low.create_client_credential_v1(body).await }).await?
+            }
+        };
+        let unusable = |kind| move || Error::unusable(kind, operation);
+        Ok(IssuedClientCredential {
+            client_secret: Secret::from_wire(answer.client_secret).ok_or_else(unusable(ErrorKind::SecretMissing))?,
+            credential: answer
+                .credential
+                .and_then(ClientCredential::read)
+                .ok_or_else(unusable(ErrorKind::Malformed))?,
+        })
+    }
+
+    /// Ends the credential: it mints no more tokens. Tokens it has minted are taken to live on until they expire.
+    ///
+    /// # Errors
+    ///
+    /// As for every change: look at [`Error::outcome`].
+    pub async fn revoke(&self, id: &CredentialId) -> Result<(), Error> {
+        let send = |low: rixl_api::Client| async move {
+            match &self.organization {
+                None => low.revoke_client_credential(id.wire()).await,
+                Some(organization) => low.revoke_client_credential_v1(id.wire(), Some(organization.wire())).await,
+            }
+        };
+        self.client.call_for_effect(Operation::RevokeClientCredential, send).await
+    }
+
+    /// Mints a short-lived token. The credential stands in the request body; no bearer token is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] when the client id, secret or subject is empty, or the time to live is not 1 to 15
+    /// whole minutes; [`ErrorKind::Unauthorized`] when the credential is refused; else as for every call.
+    pub async fn mint(&self, request: &ClientTokenRequest) -> Result<ClientToken, Error> {
+        let operation = Operation::MintClientToken;
+        let ClientTokenRequest { client_id, client_secret, subject, project_id, ttl } = request;
+        if client_id.is_empty() || subject.is_empty() || client_secret.expose_secret().is_empty() {
+            return Err(Error::invalid(
+                operation,
+                "the client id, the client secret and the subject must not be empty",
+            ));
+        }
+        let body = &types::ClientTokenRequest {
+            client_id: client_id.clone(),
+            client_secret: client_secret.wire().clone(),
+            subject: subject.clone(),
+            project_id: project_id.as_ref().map(|id| id.wire().clone()),
+            ttl_minutes: ttl.map(|ttl| minutes(operation, ttl)).transpose()?,
+        };
+        let send = |low: rixl_api::Client| async move {
+            match &self.organization {
+                None => low.mint_client_token(body).await,
+                Some(_) => low.mint_client_token_v1(body).await,
+            }
+        };
+        let answer = self.client.call(operation, send).await?;
+        Ok(ClientToken {
+            access_token: Secret::from_wire(answer.access_token)
+                .ok_or_else(|| Error::unusable(ErrorKind::SecretMissing, operation))?,
+            token_type: answer.token_type,
+            expires_in: seconds(answer.expires_in),
+            expires_at: answer.expires_at,
+        })
+    }
+}
+
+fn minutes(operation: Operation, ttl: Duration) -> Result<i32, Error> {
+    let minutes = i32::try_from(ttl.as_secs() / 60).unwrap_or(i32::MAX);
+    let is_whole = ttl.as_secs().is_multiple_of(60) && ttl.subsec_nanos() == 0;
+    if is_whole && (1..=15).contains(&minutes) {
+        return Ok(minutes);
+    }
+    Err(Error::invalid(operation, "a client token must live 1 to 15 whole minutes"))
+}
+
+impl ClientCredential {
+    /// `None` when it has no id that could be used.
+    fn read(credential: types::ClientCredential) -> Option<Self> {
+        Some(Self {
+            id: CredentialId::from_answer(credential.id)?,
+            name: credential.name,
+            client_id: credential.client_id,
+            kid: credential.kid,
+            alg: credential.alg,
+            status: credential.status.map(ClientCredentialStatus::from),
+            created_at: credential.created_at,
+            last_used_at: credential.last_used_at,
+        })
+    }
+}

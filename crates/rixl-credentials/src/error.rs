@@ -1,0 +1,455 @@
+//! Why a call failed, and whether it took effect all the same.
+
+use std::{error::Error as StdError, fmt};
+
+use rixl_api::{Answer, Body, types};
+
+type Source = Box<dyn StdError + Send + Sync>;
+
+/// A failed call. It answers four questions: what was being done ([`operation`](Self::operation)), what went wrong
+/// ([`kind`](Self::kind)), what the server said ([`status`](Self::status), [`request_id`](Self::request_id),
+/// [`code`](Self::code), [`message`](Self::message)), and did it happen ([`outcome`](Self::outcome)).
+///
+/// `Display` is one sentence that says so and names the next step. Neither it nor `Debug` shows a secret, a URL, or
+/// anything of the response body; causes are in [`source`](StdError::source).
+///
+/// ```
+/// use rixl_credentials::{Error, Outcome};
+///
+/// fn may_repeat(error: &Error) -> bool {
+///     // A rotate that may have happened must not be sent again blindly.
+///     error.outcome() == Outcome::NotApplied
+/// }
+/// ```
+pub struct Error(Box<Parts>);
+
+struct Parts {
+    kind: ErrorKind,
+    operation: Operation,
+    outcome: Outcome,
+    detail: Option<String>,
+    status: Option<u16>,
+    request_id: Option<String>,
+    code: Option<String>,
+    message: Option<String>,
+    source: Option<Source>,
+}
+
+/// What went wrong. Each line says what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A value was refused before anything was sent. Mend it.
+    InvalidInput,
+    /// The client could not be built from these settings. Mend them.
+    Configuration,
+    /// No bearer token could be had; the call itself was not sent. Look at [`source`](StdError::source).
+    Token,
+    /// The connection was refused, timed out or never opened (name resolution and TLS included). Nothing was sent: safe
+    /// to repeat.
+    Connect,
+    /// The time was up after the request may have been sent, or the server answered 408. Find out before repeating.
+    Timeout,
+    /// The connection broke before an answer came. Find out before repeating.
+    Interrupted,
+    /// The server answered with a redirect. It is not followed: the request, token and all, would go where the server
+    /// says, once more. Check the base URL; find out before repeating.
+    Redirect,
+    /// 401: the token, API key, refresh token or client secret was refused. Nothing was done. Get a new one.
+    Unauthorized,
+    /// 403: the credential may not do this. Nothing was done. Use another.
+    Forbidden,
+    /// 404: there is no such key, credential or organization, or the server does not have this route. Nothing was done.
+    NotFound,
+    /// 429: too many requests. Nothing was done. Wait, then repeat.
+    RateLimited,
+    /// Another 4xx: the server refused the request. Nothing was done. Read [`message`](Error::message).
+    Rejected,
+    /// 5xx: the server failed, or a gateway that cannot know what the server did. Find out before repeating.
+    Server,
+    /// A 2xx whose body broke off. It was done; what the body held is lost.
+    Cut,
+    /// A 2xx whose body is longer than allowed. It was done; what the body held is lost.
+    TooLarge,
+    /// A 2xx whose body is not what the contract says. It was done; what the body held is lost.
+    Malformed,
+    /// A 2xx without the secret that was to be issued. It was done; rotate again.
+    SecretMissing,
+    /// A 2xx about another key than the one asked for. Something was done; look at both keys.
+    WrongId,
+    /// The server repeats a page of a list. Nothing was changed; the list is incomplete.
+    RepeatedPage,
+}
+
+/// Did it happen? Whether a state-changing call took effect. Reads change nothing: theirs is always `NotApplied`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It did not happen. A rotate may be repeated; the old secret is as it was.
+    NotApplied,
+    /// It may have happened. The old secret may be dead. Find out before repeating.
+    Unknown,
+    /// It happened, and what the answer held is lost. The old secret is likely dead; the new one can't be fetched.
+    Applied,
+}
+
+/// What was being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// A value was checked before any call.
+    CheckInput,
+    /// The client was being built.
+    Configure,
+    /// `list` of API keys.
+    ListApiKeys,
+    /// `create` of an API key.
+    CreateApiKey,
+    /// `update` of an API key.
+    UpdateApiKey,
+    /// `delete` of an API key.
+    DeleteApiKey,
+    /// `rotate` of an API key.
+    RotateApiKey,
+    /// `exchange` of an API key for a token.
+    ExchangeApiKey,
+    /// `refresh` of a token.
+    RefreshToken,
+    /// `list` of client credentials.
+    ListClientCredentials,
+    /// `create` of a client credential.
+    CreateClientCredential,
+    /// `revoke` of a client credential.
+    RevokeClientCredential,
+    /// `mint` of a client token.
+    MintClientToken,
+}
+
+impl Operation {
+    /// What it is called in sentences.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CheckInput => "check the input",
+            Self::Configure => "configure the client",
+            Self::ListApiKeys => "list API keys",
+            Self::CreateApiKey => "create API key",
+            Self::UpdateApiKey => "update API key",
+            Self::DeleteApiKey => "delete API key",
+            Self::RotateApiKey => "rotate API key",
+            Self::ExchangeApiKey => "exchange API key",
+            Self::RefreshToken => "refresh token",
+            Self::ListClientCredentials => "list client credentials",
+            Self::CreateClientCredential => "create client credential",
+            Self::RevokeClientCredential => "revoke client credential",
+            Self::MintClientToken => "mint client token",
+        }
+    }
+
+    /// Whether it changes something at the server.
+    pub fn changes_state(self) -> bool {
+        !matches!(self, Self::CheckInput | Self::Configure | Self::ListApiKeys | Self::ListClientCredentials)
+    }
+
+    /// Whether its credential stands in the body, so that no bearer token is fetched for it.
+    pub(crate) fn carries_its_own_credential(self) -> bool {
+        matches!(self, Self::ExchangeApiKey | Self::RefreshToken | Self::MintClientToken)
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Error {
+    /// A [`TokenSource`](crate::TokenSource) reports with this that it has no token.
+    ///
+    /// The cause becomes [`source`](StdError::source); it must not hold a secret.
+    pub fn no_token(cause: impl Into<Source>) -> Self {
+        Self::new(ErrorKind::Token, Operation::Configure).with_source(cause.into())
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What was being done.
+    pub fn operation(&self) -> Operation {
+        self.0.operation
+    }
+
+    /// Whether it took effect.
+    pub fn outcome(&self) -> Outcome {
+        self.0.outcome
+    }
+
+    /// The HTTP status, when an answer came.
+    pub fn status(&self) -> Option<u16> {
+        self.0.status
+    }
+
+    /// The server's id of the request, from `x-request-id`, `request-id`, `x-correlation-id` or `traceparent`.
+    pub fn request_id(&self) -> Option<&str> {
+        self.0.request_id.as_deref()
+    }
+
+    /// The server's word for what went wrong: an OAuth code (`invalid_grant`), a slug (`not_found`), else its number.
+    ///
+    /// This is the server's text. It is not in `Display` or `Debug`: a server can quote a secret.
+    pub fn code(&self) -> Option<&str> {
+        self.0.code.as_deref()
+    }
+
+    /// The server's explanation, cut to 1,000 characters, without control characters.
+    ///
+    /// This is the server's text. It is not in `Display` or `Debug`: a server can quote a secret.
+    pub fn message(&self) -> Option<&str> {
+        self.0.message.as_deref()
+    }
+
+    /// Whether it did not happen, so that repeating it is safe.
+    pub fn is_not_applied(&self) -> bool {
+        self.outcome() == Outcome::NotApplied
+    }
+
+    /// Whether the credential was refused (401).
+    pub fn is_unauthorized(&self) -> bool {
+        self.kind() == ErrorKind::Unauthorized
+    }
+
+    /// Whether there is no such thing (404).
+    pub fn is_not_found(&self) -> bool {
+        self.kind() == ErrorKind::NotFound
+    }
+
+    /// Whether the server asked to slow down (429).
+    pub fn is_rate_limited(&self) -> bool {
+        self.kind() == ErrorKind::RateLimited
+    }
+
+    /// Whether the time was up.
+    pub fn is_timeout(&self) -> bool {
+        self.kind() == ErrorKind::Timeout
+    }
+
+    /// Whether no connection could be opened.
+    pub fn is_connect(&self) -> bool {
+        self.kind() == ErrorKind::Connect
+    }
+
+    /// Whether it was done, but the answer could not be used.
+    pub fn is_unusable_answer(&self) -> bool {
+        use ErrorKind::{Cut, Malformed, SecretMissing, TooLarge, WrongId};
+        matches!(self.kind(), Cut | Malformed | SecretMissing | TooLarge | WrongId)
+    }
+
+    /// An error from before anything was sent.
+    pub(crate) fn new(kind: ErrorKind, operation: Operation) -> Self {
+        Self(Box::new(Parts {
+            kind,
+            operation,
+            outcome: Outcome::NotApplied,
+            detail: None,
+            status: None,
+            request_id: None,
+            code: None,
+            message: None,
+            source: None,
+        }))
+    }
+
+    pub(crate) fn invalid(operation: Operation, detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidInput, operation).with_detail(detail)
+    }
+
+    /// A 2xx answer that cannot be used.
+    pub(crate) fn unusable(kind: ErrorKind, operation: Operation) -> Self {
+        let mut error = Self::new(kind, operation);
+        error.0.outcome = error.if_changing(Outcome::Applied);
+        error
+    }
+
+    pub(crate) fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.0.detail = Some(detail.into());
+        self
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Into<Source>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Reads progenitor's error, which can print bodies and headers and so must not leave this function.
+    ///
+    /// The status decides first: a 401 whose body breaks off is still a 401.
+    pub(crate) fn from_call(operation: Operation, answer: Option<Answer>, low: rixl_api::Error<()>) -> Self {
+        let Some(answer) = answer else { return Self::without_answer(operation, low) };
+        let (kind, outcome) = match answer.status {
+            200..=299 => (unusable_body(&answer.body), Outcome::Applied),
+            300..=399 => (ErrorKind::Redirect, Outcome::Unknown),
+            401 => (ErrorKind::Unauthorized, Outcome::NotApplied),
+            403 => (ErrorKind::Forbidden, Outcome::NotApplied),
+            404 => (ErrorKind::NotFound, Outcome::NotApplied),
+            408 => (ErrorKind::Timeout, Outcome::Unknown),
+            429 => (ErrorKind::RateLimited, Outcome::NotApplied),
+            400..=499 => (ErrorKind::Rejected, Outcome::NotApplied),
+            _ => (ErrorKind::Server, Outcome::Unknown),
+        };
+        let mut error = Self::new(kind, operation);
+        error.0.outcome = error.if_changing(outcome);
+        error.0.status = Some(answer.status);
+        error.0.request_id = request_id(&answer);
+        if !(200..=299).contains(&answer.status)
+            && let Body::Whole(body) = &answer.body
+        {
+            (error.0.code, error.0.message) = server_words(body);
+        }
+        error
+    }
+
+    fn without_answer(operation: Operation, low: rixl_api::Error<()>) -> Self {
+        let cause = match low {
+            rixl_api::Error::CommunicationError(cause) | rixl_api::Error::ResponseBodyError(cause) => cause,
+            // The request could not be put together; nothing was sent.
+            _ => return Self::invalid(operation, "the request could not be put together"),
+        };
+        let (kind, outcome) = if cause.is_builder() {
+            (ErrorKind::InvalidInput, Outcome::NotApplied)
+        } else if cause.is_connect() {
+            (ErrorKind::Connect, Outcome::NotApplied)
+        } else if cause.is_timeout() {
+            (ErrorKind::Timeout, Outcome::Unknown)
+        } else {
+            (ErrorKind::Interrupted, Outcome::Unknown)
+        };
+        let mut error = Self::new(kind, operation);
+        error.0.outcome = error.if_changing(outcome);
+        // The URL holds ids, and a base URL may hold more.
+        error.with_source(cause.without_url())
+    }
+
+    fn if_changing(&self, outcome: Outcome) -> Outcome {
+        if self.0.operation.changes_state() { outcome } else { Outcome::NotApplied }
+    }
+
+    fn next_step(&self) -> &'static str {
+        use ErrorKind as Kind;
+        let issues = matches!(
+            self.0.operation,
+            Operation::CreateApiKey | Operation::RotateApiKey | Operation::CreateClientCredential
+        );
+        match (self.0.outcome, self.0.kind) {
+            (_, Kind::InvalidInput | Kind::Configuration) => "nothing was sent",
+            (_, Kind::Token) => "the call was not sent; see the cause",
+            (_, Kind::RepeatedPage) => "the list is incomplete",
+            (Outcome::Applied, _) if issues => {
+                "it took effect and the secret in the answer is lost, so rotate the key again or create another"
+            }
+            (Outcome::Applied, _) => "it took effect, but what the answer held is lost",
+            (Outcome::Unknown, _) => "it may have taken effect, so find out before you repeat it",
+            (_, Kind::Connect) => "nothing was sent, so it is safe to repeat",
+            (_, Kind::Unauthorized) => "nothing was done; get a new credential",
+            (_, Kind::Forbidden) => "nothing was done; use a credential that may",
+            (_, Kind::NotFound) => "nothing was done; check the id and the generation of routes",
+            (_, Kind::RateLimited) => "nothing was done; wait, then repeat it",
+            (Outcome::NotApplied, _) => "nothing was changed",
+        }
+    }
+}
+
+impl ErrorKind {
+    fn as_sentence(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "a value is not valid",
+            Self::Configuration => "the settings are not valid",
+            Self::Token => "no bearer token could be had",
+            Self::Connect => "no connection to the server could be opened",
+            Self::Timeout => "no whole answer came in time",
+            Self::Interrupted => "the connection broke before an answer came",
+            Self::Redirect => "the server answered with a redirect, which is not followed",
+            Self::Unauthorized => "the server refused the credential",
+            Self::Forbidden => "the credential may not do this",
+            Self::NotFound => "the server knows no such thing",
+            Self::RateLimited => "there were too many requests",
+            Self::Rejected => "the server refused the request",
+            Self::Server => "the server, or a gateway before it, failed",
+            Self::Cut => "the answer broke off",
+            Self::TooLarge => "the answer is too large",
+            Self::Malformed => "the answer could not be read",
+            Self::SecretMissing => "the answer has no secret in it",
+            Self::WrongId => "the answer is about another key",
+            Self::RepeatedPage => "the server repeats a page",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parts { kind, operation, detail, status, request_id, .. } = &*self.0;
+        let what = detail.as_deref().unwrap_or(kind.as_sentence());
+        write!(f, "{operation}: {what}")?;
+        if let Some(status) = status {
+            write!(f, " (HTTP {status})")?;
+        }
+        write!(f, "; {}", self.next_step())?;
+        if let Some(id) = request_id {
+            write!(f, " (request id {id})")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the server's words: they can quote a secret.
+        let Parts { kind, operation, outcome, detail, status, request_id, source, .. } = &*self.0;
+        f.debug_struct("Error")
+            .field("kind", kind)
+            .field("operation", operation)
+            .field("outcome", outcome)
+            .field("detail", detail)
+            .field("status", status)
+            .field("request_id", request_id)
+            .field("source", source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+fn unusable_body(body: &Body) -> ErrorKind {
+    match body {
+        Body::Whole(_) => ErrorKind::Malformed,
+        Body::Cut(_) => ErrorKind::Cut,
+        Body::TooLarge(_) => ErrorKind::TooLarge,
+    }
+}
+
+/// Only a text of the shape that ids have: a header is the server's to fill.
+fn request_id(answer: &Answer) -> Option<String> {
+    let names = ["x-request-id", "request-id", "x-correlation-id", "traceparent"];
+    let value = names.iter().find_map(|name| answer.headers.get(*name))?.to_str().ok()?;
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    (!value.is_empty() && value.len() <= 128 && value.bytes().all(fits)).then(|| value.to_owned())
+}
+
+/// The code and the message of an error body: the documented form, the gateway's, OAuth's, or none of them.
+fn server_words(body: &[u8]) -> (Option<String>, Option<String>) {
+    let Ok(error) = serde_json::from_slice::<types::Error>(body) else { return (None, None) };
+    let is_slug = |text: &String| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    let slug = error.error.clone().filter(is_slug);
+    let number = error.code.as_ref().map(|code| code.as_str().map_or_else(|| code.to_string(), str::to_owned));
+    let prose = error.error.filter(|text| !is_slug(text));
+    let details = error.details.and_then(|details| details.as_str().map(str::to_owned));
+    let message = error.error_description.or(error.message).or(prose).or(details);
+    (slug.or(number).map(printable), message.map(printable))
+}
+
+fn printable(text: String) -> String {
+    text.chars().filter(|character| !character.is_control()).take(1_000).collect()
+}

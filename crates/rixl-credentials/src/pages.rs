@@ -1,0 +1,146 @@
+//! Lists: by page, or as a stream over all pages.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    vec,
+};
+
+use futures_core::Stream;
+use futures_util::{StreamExt as _, stream};
+use rixl_api::wire::Int64;
+
+use crate::{Error, ErrorKind, Operation};
+
+/// Which part of a list to ask for. The default is the first page, of the server's own size (25 is published).
+///
+/// ```
+/// use rixl_credentials::PageRequest;
+///
+/// let request = PageRequest::default().with_limit(100).with_offset(200);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PageRequest {
+    limit: Option<u32>,
+    offset: u32,
+}
+
+impl PageRequest {
+    /// Asks for at most this many items: 1 to 100, checked when it is sent.
+    #[must_use]
+    pub fn with_limit(mut self, limit: u32) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Passes over this many items.
+    #[must_use]
+    pub fn with_offset(mut self, offset: u32) -> Self {
+        self.offset = offset;
+        self
+    }
+
+    /// Limit and offset as they are sent; the bounds are those that RIXL publishes.
+    pub(crate) fn checked(self, operation: Operation) -> Result<(Option<i32>, Option<i32>), Error> {
+        let limit = match self.limit.map(i32::try_from) {
+            None => None,
+            Some(Ok(limit @ 1..=100)) => Some(limit),
+            Some(_) => return Err(Error::invalid(operation, "the limit of a page must be 1 to 100")),
+        };
+        let offset = i32::try_from(self.offset)
+            .map_err(|_| Error::invalid(operation, "the offset of a page must be below 2,147,483,648"))?;
+        Ok((limit, (offset > 0).then_some(offset)))
+    }
+}
+
+/// One page of a list.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Page<T> {
+    /// The items, in the server's order.
+    pub items: Vec<T>,
+    /// How many items there are over all pages, as far as the server says.
+    pub total: Option<u64>,
+    /// What to ask for next; `None` when this was the last page.
+    pub next: Option<PageRequest>,
+}
+
+impl<T> Page<T> {
+    /// The list goes on until a page is empty, or exactly as many items were seen as the server says there are: a
+    /// page may be short because the server caps it, and `total` may be wrong.
+    pub(crate) fn new(request: PageRequest, items: Vec<T>, total: Option<Int64>) -> Self {
+        let total = total.and_then(|total| u64::try_from(total.0).ok());
+        let seen = u32::try_from(items.len()).ok().and_then(|count| request.offset.checked_add(count));
+        let next = seen
+            .filter(|seen| !items.is_empty() && total != Some(u64::from(*seen)))
+            .map(|seen| request.with_offset(seen));
+        Self { items, total, next }
+    }
+}
+
+/// A list as a stream over all pages, which are fetched as they are needed.
+///
+/// It is a [`Stream`], and [`next`](Self::next) does without a library for streams. After an error it ends. Items that
+/// are created or deleted meanwhile may be missed or seen twice: the API counts by offset.
+pub struct Listing<T>(Pin<Box<dyn Stream<Item = Result<T, Error>> + Send>>);
+
+impl<T: Send + 'static> Listing<T> {
+    pub(crate) fn new<F, Fut>(operation: Operation, same: fn(&T, &T) -> bool, fetch: F) -> Self
+    where
+        T: Clone,
+        F: Fn(PageRequest) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Page<T>, Error>> + Send + 'static,
+    {
+        let start = Cursor { ready: Vec::new().into_iter(), next: Some(PageRequest::default()), first: None, fetch };
+        Self(Box::pin(stream::try_unfold(start, move |mut cursor| async move {
+            loop {
+                if let Some(item) = cursor.ready.next() {
+                    return Ok(Some((item, cursor)));
+                }
+                let Some(request) = cursor.next.take() else { return Ok(None) };
+                let page = (cursor.fetch)(request).await?;
+                // A server that ignores the offset would keep this going for ever.
+                if let (Some(before), Some(now)) = (&cursor.first, page.items.first())
+                    && same(before, now)
+                {
+                    return Err(Error::new(ErrorKind::RepeatedPage, operation));
+                }
+                cursor.first = page.items.first().cloned();
+                cursor.next = page.next;
+                cursor.ready = page.items.into_iter();
+            }
+        })))
+    }
+
+    /// The next item; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// As for every read, when a page could not be fetched; [`ErrorKind::RepeatedPage`] when the server repeats itself.
+    pub async fn next(&mut self) -> Option<Result<T, Error>> {
+        self.0.next().await
+    }
+}
+
+struct Cursor<T, F> {
+    ready: vec::IntoIter<T>,
+    next: Option<PageRequest>,
+    first: Option<T>,
+    fetch: F,
+}
+
+impl<T> Stream for Listing<T> {
+    type Item = Result<T, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll_next(context)
+    }
+}
+
+impl<T> fmt::Debug for Listing<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listing")
+    }
+}

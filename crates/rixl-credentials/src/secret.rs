@@ -1,0 +1,53 @@
+//! The one-time secret.
+
+use rixl_api::wire;
+
+/// A secret string: an API key, a client secret, a token.
+///
+/// `Debug` prints `Secret([redacted])`. There is no `Display`, `Clone`, `PartialEq` or serialization; the one way out
+/// is [`expose_secret`](Self::expose_secret), which is easy to search for. The memory is wiped on drop. Copies that the
+/// TLS and HTTP layers make while they send or receive it are theirs and are not wiped.
+///
+/// ```
+/// use rixl_credentials::Secret;
+///
+/// let secret = Secret::from(String::from("rxl_EXAMPLE"));
+/// assert_eq!(format!("{secret:?}"), "Secret([redacted])");
+/// assert_eq!(secret.expose_secret(), "rxl_EXAMPLE");
+/// ```
+pub struct Secret(wire::Secret);
+
+impl Secret {
+    /// The secret in clear.
+    pub fn expose_secret(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    pub(crate) fn wire(&self) -> &wire::Secret {
+        &self.0
+    }
+
+    /// An empty secret in an answer is none.
+    pub(crate) fn from_wire(secret: Option<wire::Secret>) -> Option<Self> {
+        secret.filter(|secret| !secret.expose_secret().is_empty()).map(Self)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(wire::Secret::new(text))
+    }
+}
+
+/// Copies the text; the original stays in memory as it was.
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(wire::Secret::new(text))
+    }
+}

@@ -1,0 +1,100 @@
+//! Exchange of API keys for tokens, and refresh of tokens.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rixl_api::types;
+
+use crate::{Error, ErrorKind, Operation, Secret, client::Transport, route::Generation};
+
+/// The token operations. Their credential stands in the request body; no bearer token is sent.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    transport: Transport,
+    generation: Generation,
+}
+
+/// An access token and the refresh token that follows it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TokenPair {
+    /// The bearer token.
+    pub access_token: Secret,
+    /// Buys the next pair, once.
+    pub refresh_token: Option<Secret>,
+    /// How to present the access token; `Bearer` in all published examples.
+    pub token_type: Option<String>,
+    /// How long the access token lives, counted from the answer.
+    pub expires_in: Option<Duration>,
+    /// When the access token expires, by the server's clock.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Tokens {
+    pub(crate) fn new(transport: Transport, generation: Generation) -> Self {
+        Self { transport, generation }
+    }
+
+    /// Exchanges a live API key for a pair of tokens. This also tells whether the key is live: 200 or 401.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] when the text has not the form `<something>_<something>`, which RIXL publishes for
+    /// API keys; [`ErrorKind::Unauthorized`] when the key is not live; else as for every call.
+    pub async fn exchange(&self, api_key: &Secret) -> Result<TokenPair, Error> {
+        let operation = Operation::ExchangeApiKey;
+        let has_form = api_key
+            .expose_secret()
+            .split_once('_')
+            .is_some_and(|(before, after)| !before.is_empty() && !after.is_empty() && !after.starts_with('_'));
+        if !has_form {
+            return Err(Error::invalid(operation, "the text given does not have the form of an API key"));
+        }
+        let body = &types::ApiKeyExchange { api_key: api_key.wire().clone() };
+        let send = |low: rixl_api::Client| async move {
+            match self.generation {
+                Generation::First => low.exchange_api_key(body).await,
+                Generation::Second => low.exchange_api_key_v1(body).await,
+            }
+        };
+        pair(operation, self.transport.call(operation, None, send).await?)
+    }
+
+    /// Uses up a refresh token for a new pair. Both tokens of the old pair end.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] when the text is empty; [`ErrorKind::Unauthorized`] when the token is unknown,
+    /// expired or was used before; else as for every call. After [`Outcome::Unknown`](crate::Outcome::Unknown) the
+    /// refresh token may be used up: exchange the API key again.
+    pub async fn refresh(&self, refresh_token: &Secret) -> Result<TokenPair, Error> {
+        let operation = Operation::RefreshToken;
+        if refresh_token.expose_secret().is_empty() {
+            return Err(Error::invalid(operation, "the refresh token is empty"));
+        }
+        let body = &types::TokenRefresh { refresh_token: refresh_token.wire().clone() };
+        let send = |low: rixl_api::Client| async move {
+            match self.generation {
+                Generation::First => low.refresh_token(body).await,
+                Generation::Second => low.refresh_token_v1(body).await,
+            }
+        };
+        pair(operation, self.transport.call(operation, None, send).await?)
+    }
+}
+
+fn pair(operation: Operation, answer: types::TokenPair) -> Result<TokenPair, Error> {
+    let missing = || Error::unusable(ErrorKind::SecretMissing, operation);
+    Ok(TokenPair {
+        access_token: Secret::from_wire(answer.access_token).ok_or_else(missing)?,
+        refresh_token: Secret::from_wire(answer.refresh_token),
+        token_type: answer.token_type,
+        expires_in: seconds(answer.expires_in),
+        expires_at: answer.expires_at,
+    })
+}
+
+/// A negative lifetime is none.
+pub(crate) fn seconds(number: Option<rixl_api::wire::Int64>) -> Option<Duration> {
+    number.and_then(|number| u64::try_from(number.0).ok()).map(Duration::from_secs)
+}
