@@ -139,3 +139,82 @@ fn each_schema(value: &mut Value, change: &mut dyn FnMut(&mut Object) -> usize) 
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_answers(answers: Value) -> Value {
+        json!({
+            "paths": { "/keys": { "parameters": [], "get": { "responses": answers } } },
+            "components": { "schemas": { "Empty": { "type": "object" }, "Key": { "type": "object", "properties": {} } } },
+        })
+    }
+
+    fn changed(mut document: Value, step: fn(&mut Value) -> usize, count: usize) -> Value {
+        assert_eq!(step(&mut document), count);
+        document
+    }
+
+    #[test]
+    fn error_answers_are_dropped() {
+        let before = with_answers(json!({ "200": {}, "401": {}, "5XX": {}, "default": {} }));
+        assert_eq!(changed(before, drop_error_answers, 3), with_answers(json!({ "200": {} })));
+    }
+
+    #[test]
+    fn every_success_is_accepted() {
+        let before = with_answers(json!({ "200": { "description": "ok" } }));
+        assert_eq!(changed(before, accept_every_success, 1), with_answers(json!({ "2XX": { "description": "ok" } })));
+    }
+
+    #[test]
+    fn only_bodies_that_say_nothing_are_dropped() {
+        let body = |name: &str| {
+            let schema = json!({ "$ref": format!("#/components/schemas/{name}") });
+            json!({ "content": { "application/json": { "schema": schema } } })
+        };
+        let before = with_answers(json!({ "2XX": body("Empty") }));
+        assert_eq!(changed(before, drop_empty_bodies, 1), with_answers(json!({ "2XX": {} })));
+        let before = with_answers(json!({ "2XX": body("Key") }));
+        assert_eq!(changed(before.clone(), drop_empty_bodies, 0), before);
+    }
+
+    #[test]
+    fn enums_and_bounds_go_but_not_properties_of_these_names() {
+        let before = json!({
+            "type": "object",
+            "properties": {
+                "enum": { "type": "string", "enum": ["a"], "example": { "type": "string", "enum": ["kept"] } },
+                "pattern": { "type": "integer", "minimum": 1, "maximum": 2, "default": 1 },
+            }
+        });
+        let open = changed(before, open_enums, 1);
+        assert_eq!(
+            changed(open, drop_bounds, 3)["properties"],
+            json!({
+                "enum": { "type": "string", "example": { "type": "string", "enum": ["kept"] } },
+                "pattern": { "type": "integer" },
+            })
+        );
+    }
+
+    #[test]
+    fn integers_that_may_be_strings_are_marked() {
+        let either = json!({ "oneOf": [{ "type": "integer" }, { "type": "string" }], "description": "d" });
+        let marked = json!({ "type": "integer", "format": "rixl-int64", "description": "d" });
+        assert_eq!(changed(either, mark_int64, 1), marked);
+        let other = json!({ "oneOf": [{ "type": "string" }, { "type": "boolean" }] });
+        assert_eq!(changed(other.clone(), mark_int64, 0), other);
+    }
+
+    #[test]
+    fn notes_are_dropped_from_schemas_alone() {
+        let before =
+            json!({ "x-kept": 1, "schema": { "type": "string", "format": "password", "x-rixl-assumption": "a" } });
+        assert_eq!(
+            changed(before, drop_notes, 1),
+            json!({ "x-kept": 1, "schema": { "type": "string", "format": "password" } })
+        );
+    }
+}

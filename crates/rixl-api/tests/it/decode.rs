@@ -1,0 +1,126 @@
+//! Answers in every form that RIXL is known to send decode, and their secrets do not print.
+
+use rixl_api::types::{ApiKeyAnswer, ApiKeyPage, ClientCredential, Error, TokenPair};
+use rixl_api::wire::{Id, Int64, InvalidId, Secret};
+use serde_json::{Value, from_str, from_value, json};
+
+const SNAPSHOTS: [&str; 1] = ["decoded"];
+
+pub(crate) fn snapshot_names() -> impl Iterator<Item = String> {
+    SNAPSHOTS.into_iter().map(str::to_owned)
+}
+
+fn key(properties: Value) -> rixl_api::types::ApiKey {
+    from_value::<ApiKeyAnswer>(json!({ "api_key": properties })).unwrap().api_key.unwrap()
+}
+
+#[test]
+fn absent_null_and_empty_are_not_set() {
+    for properties in [
+        json!({}),
+        json!({ "id": null, "name": null, "created_at": null, "secret": null, "policy_ids": null }),
+        json!({ "id": "", "name": "", "created_at": "", "secret": "", "policy_ids": "", "permissions": [] }),
+    ] {
+        let key = key(properties);
+        assert!(key.id.is_none() && key.name.is_none() && key.created_at.is_none() && key.secret.is_none());
+        assert!(key.policy_ids.is_empty() && key.permissions.is_empty());
+    }
+    for answer in ["{}", r#"{"api_key":null}"#, r#"{"api_key":""}"#] {
+        assert!(from_str::<ApiKeyAnswer>(answer).unwrap().api_key.is_none(), "{answer}");
+    }
+}
+
+#[test]
+fn integers_come_as_numbers_or_strings() {
+    for total in ["7", "\"7\"", "7.0"] {
+        let page: ApiKeyPage = from_str(&format!(r#"{{"api_keys":null,"total":{total}}}"#)).unwrap();
+        // 7.0 is no integer in JSON's own terms: then the total is unknown, and the list is still read.
+        assert_eq!(page.total, (total != "7.0").then_some(Int64(7)), "{total}");
+        assert!(page.api_keys.is_empty());
+    }
+    for (text, number) in [("\"-1\"", -1), ("9223372036854775807", i64::MAX), ("\"-9223372036854775808\"", i64::MIN)] {
+        let pair: TokenPair = from_str(&format!(r#"{{"expires_in":{text}}}"#)).unwrap();
+        assert_eq!(pair.expires_in, Some(Int64(number)));
+    }
+    for text in ["\"\"", "null", "\"soon\"", "9223372036854775808", "true"] {
+        let pair: TokenPair = from_str(&format!(r#"{{"expires_in":{text}}}"#)).unwrap();
+        assert_eq!(pair.expires_in, None, "{text}");
+    }
+}
+
+#[test]
+fn times_have_up_to_nine_digits_and_any_offset() {
+    for (text, nanosecond) in [
+        ("2026-01-15T10:30:00Z", 0),
+        ("2026-01-15T10:30:00.123456789Z", 123_456_789),
+        ("2026-01-15T12:30:00.5+02:00", 500_000_000),
+    ] {
+        let time = key(json!({ "created_at": text })).created_at.unwrap();
+        assert_eq!(time.as_second(), 1_768_473_000, "{text}");
+        assert_eq!(time.subsec_nanosecond(), nanosecond, "{text}");
+    }
+}
+
+#[test]
+fn metadata_in_a_new_form_does_not_cost_the_secret() {
+    let key = key(json!({
+        "id": "XyZ9aB8cD1", "secret": "rxl_TESTSECRET", "name": 5, "created_at": "yesterday", "last_used": 1768473000,
+        "colour": { "new": ["field"] },
+    }));
+    assert_eq!(key.secret.unwrap().expose_secret(), "rxl_TESTSECRET");
+    assert!(key.name.is_none() && key.created_at.is_none() && key.last_used.is_none());
+}
+
+#[test]
+fn unknown_enum_values_survive() {
+    let credential: ClientCredential = from_value(json!({ "status": "CLIENT_CREDENTIAL_STATUS_ASLEEP" })).unwrap();
+    assert_eq!(credential.status.as_deref(), Some("CLIENT_CREDENTIAL_STATUS_ASLEEP"));
+}
+
+#[test]
+fn all_forms_of_errors_decode() {
+    let code = |body: Value| from_value::<Error>(body).unwrap().code;
+    assert_eq!(code(json!({ "code": 404, "error": "not_found", "details": "no such key" })), Some(json!(404)));
+    assert_eq!(code(json!({ "code": 5, "message": "not found", "details": [{ "@type": "x" }] })), Some(json!(5)));
+    assert_eq!(code(json!({ "error": "invalid_grant", "error_description": "used" })), None);
+}
+
+#[test]
+fn an_id_cannot_leave_its_path() {
+    let too_long = "a".repeat(65);
+    for (text, reason) in [
+        ("", InvalidId::Empty),
+        (".", InvalidId::Character { position: 1 }),
+        ("..", InvalidId::Character { position: 1 }),
+        ("a/b", InvalidId::Character { position: 2 }),
+        ("a\\b", InvalidId::Character { position: 2 }),
+        ("a%2e", InvalidId::Character { position: 2 }),
+        ("key?", InvalidId::Character { position: 4 }),
+        ("key#", InvalidId::Character { position: 4 }),
+        ("ü", InvalidId::Character { position: 1 }),
+        ("a\0", InvalidId::Character { position: 2 }),
+        ("rxl_TEST", InvalidId::Character { position: 4 }),
+        (too_long.as_str(), InvalidId::TooLong { length: 65 }),
+    ] {
+        assert_eq!(Id::new(text), Err(reason), "{text:?}");
+        assert!(from_value::<Id>(json!(text)).is_err());
+    }
+    assert!(Id::new("a".repeat(64)).is_ok() && Id::new("XyZ9aB8cD1").is_ok());
+}
+
+#[test]
+fn secrets_do_not_print() {
+    let secret = Secret::new("rxl_TESTSECRET");
+    assert_eq!(format!("{secret:?} {secret:#?}"), "Secret([redacted]) Secret([redacted])");
+    let answers = json!({
+        "answer": { "api_key": { "id": "XyZ9aB8cD1", "secret": "rxl_TESTSECRET" } },
+        "pair": { "access_token": "rxl_TESTSECRET", "refresh_token": "rxl_TESTSECRET", "expires_in": "3600" },
+    });
+    let answer: ApiKeyAnswer = from_value(answers["answer"].clone()).unwrap();
+    let pair: TokenPair = from_value(answers["pair"].clone()).unwrap();
+    assert_eq!(answer.api_key.as_ref().unwrap().secret.as_ref().unwrap().expose_secret(), "rxl_TESTSECRET");
+    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+        insta::assert_debug_snapshot!("decoded", (&answer, &pair));
+    });
+    assert!(!format!("{answer:?}{pair:?}{answer:#?}{pair:#?}").contains("TESTSECRET"));
+}

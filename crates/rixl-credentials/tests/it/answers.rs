@@ -1,0 +1,93 @@
+//! What each type becomes, from fixtures: one snapshot each, with nothing secret in it.
+
+use std::{collections::BTreeSet, fmt::Debug, fs, path::Path};
+
+use rixl_credentials::{ClientTokenRequest, PageRequest, Secret};
+
+use crate::mock::{Mock, key_id, organization_id};
+
+const FIXTURES: [&str; 9] = [
+    "api_key_page",
+    "client_credential_page",
+    "client_token",
+    "issued_api_key",
+    "issued_api_key_sparse",
+    "issued_client_credential",
+    "token_pair",
+    "token_pair_sparse",
+    "updated_api_key",
+];
+
+fn folder(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it").join(name)
+}
+
+async fn mock(fixture: &str) -> Mock {
+    assert!(FIXTURES.contains(&fixture));
+    Mock::answering(200, fs::read(folder("fixtures").join(fixture).with_extension("json")).unwrap()).await
+}
+
+fn snapshot(fixture: &str, value: &impl Debug) {
+    assert!(!format!("{value:?}{value:#?}").contains("TEST"), "{fixture} prints a secret");
+    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+        insta::assert_debug_snapshot!(fixture, value);
+    });
+}
+
+#[tokio::test]
+async fn api_keys() {
+    let client = mock("issued_api_key").await.client();
+    let issued = client.api_keys().rotate(&key_id()).await.unwrap();
+    assert_eq!(issued.secret.expose_secret(), "rxl_TESTSECRET");
+    snapshot("issued_api_key", &issued);
+
+    let client = mock("issued_api_key_sparse").await.client();
+    snapshot("issued_api_key_sparse", &client.api_keys().rotate(&key_id()).await.unwrap());
+
+    let client = mock("api_key_page").await.client();
+    snapshot("api_key_page", &client.api_keys().list_page(PageRequest::first()).await.unwrap());
+
+    let keys = mock("updated_api_key").await.client().organization(&organization_id()).api_keys();
+    let update = rixl_credentials::ApiKeyUpdate::default().with_name("new");
+    snapshot("updated_api_key", &keys.update(&key_id(), update).await.unwrap());
+}
+
+#[tokio::test]
+async fn tokens() {
+    for fixture in ["token_pair", "token_pair_sparse"] {
+        let pair = mock(fixture).await.client().tokens().exchange(&Secret::from("rxl_TESTSECRET")).await.unwrap();
+        assert_eq!(pair.access_token.expose_secret(), "TESTACCESS");
+        snapshot(fixture, &pair);
+    }
+}
+
+#[tokio::test]
+async fn client_credentials() {
+    let client = mock("issued_client_credential").await.client();
+    let issued = client.client_credentials().create("web").await.unwrap();
+    assert_eq!(issued.client_secret.expose_secret(), "rxl_sk_TESTSECRET");
+    snapshot("issued_client_credential", &issued);
+
+    let client = mock("client_credential_page").await.client();
+    snapshot("client_credential_page", &client.client_credentials().list_page(PageRequest::first()).await.unwrap());
+
+    let client = mock("client_token").await.client();
+    let request = ClientTokenRequest::new("a", "rxl_sk_TESTSECRET", "b");
+    let token = client.client_credentials().mint(&request).await.unwrap();
+    assert_eq!(token.access_token.expose_secret(), "TESTACCESS");
+    snapshot("client_token", &token);
+}
+
+#[test]
+fn every_snapshot_and_every_fixture_has_a_test() {
+    let names = |folder: &Path, extension: &str| -> BTreeSet<String> {
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        files
+            .filter(|file| file.extension().is_some_and(|found| found == extension))
+            .map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect()
+    };
+    let expected: BTreeSet<String> = FIXTURES.map(str::to_owned).into();
+    assert_eq!(names(&folder("fixtures"), "json"), expected);
+    assert_eq!(names(&folder("snapshots"), "snap"), expected);
+}
