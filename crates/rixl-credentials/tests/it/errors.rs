@@ -1,0 +1,235 @@
+//! Every error says what went wrong, whether it happened, and nothing of the body.
+
+use std::error::Error as _;
+
+use rixl_credentials::{Error, ErrorKind as Kind, KeyId, NewApiKey, Operation, Outcome, PageRequest, Secret};
+use serde_json::json;
+
+use crate::mock::{Mock, key_id, organization_id};
+
+async fn rotate(status: u16, body: impl Into<Vec<u8>>) -> Error {
+    Mock::answering(status, body).await.client().api_keys().rotate(&key_id()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn the_status_decides_the_outcome() {
+    for (status, kind, outcome) in [
+        (300, Kind::Redirect, Outcome::Unknown),
+        (304, Kind::Redirect, Outcome::Unknown),
+        (307, Kind::Redirect, Outcome::Unknown),
+        (400, Kind::Rejected, Outcome::NotApplied),
+        (401, Kind::Unauthorized, Outcome::NotApplied),
+        (403, Kind::Forbidden, Outcome::NotApplied),
+        (404, Kind::NotFound, Outcome::NotApplied),
+        (408, Kind::Timeout, Outcome::Unknown),
+        (409, Kind::Rejected, Outcome::NotApplied),
+        (422, Kind::Rejected, Outcome::NotApplied),
+        (429, Kind::RateLimited, Outcome::NotApplied),
+        (500, Kind::Server, Outcome::Unknown),
+        (502, Kind::Server, Outcome::Unknown),
+        (503, Kind::Server, Outcome::Unknown),
+        (504, Kind::Server, Outcome::Unknown),
+        (599, Kind::Server, Outcome::Unknown),
+    ] {
+        let mock = Mock::answering(status, "rxl_TESTSECRET").await;
+        let error = mock.client().api_keys().rotate(&key_id()).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome(), error.status()), (kind, outcome, Some(status)));
+        assert_eq!(error.operation(), Operation::RotateApiKey);
+        assert_eq!(mock.sent().len(), 1, "{status} was sent more than once");
+        // A read changes nothing, whatever becomes of it.
+        let error = mock.client().api_keys().list_page(PageRequest::first()).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (kind, Outcome::NotApplied), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_unusable_success_was_applied() {
+    let key = |properties| json!({ "api_key": properties }).to_string();
+    let deep = |place: &str| format!(r#"{{"{place}":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    let large = format!(r#"{{"api_key":{{"secret":"rxl_TESTSECRET"}},"a":"{}"}}"#, "x".repeat(1024 * 1024));
+    for (body, kind) in [
+        (String::new(), Kind::Malformed),
+        ("rxl_TESTSECRET".into(), Kind::Malformed),
+        ("<html>rxl_TESTSECRET</html>".into(), Kind::Malformed),
+        (r#"{"api_key":{"secret":"rxl_TESTSECRET""#.into(), Kind::Malformed),
+        (r#"{"api_key":"rxl_TESTSECRET"}"#.into(), Kind::SecretMissing),
+        (r#"["rxl_TESTSECRET"]"#.into(), Kind::SecretMissing),
+        ("[{}]".into(), Kind::SecretMissing),
+        ("{}".into(), Kind::SecretMissing),
+        (deep("api_key"), Kind::Malformed),
+        (deep("a_field_of_tomorrow"), Kind::SecretMissing),
+        (large, Kind::TooLarge),
+        (key(json!({ "id": "XyZ9aB8cD1" })), Kind::SecretMissing),
+        (key(json!({ "id": "XyZ9aB8cD1", "secret": "" })), Kind::SecretMissing),
+        (key(json!({ "id": "XyZ9aB8cD1", "secret": 5 })), Kind::SecretMissing),
+        (key(json!({ "id": "Another1", "secret": "rxl_TESTSECRET" })), Kind::WrongId),
+        (key(json!({ "id": "../x", "secret": "rxl_TESTSECRET" })), Kind::Malformed),
+    ] {
+        let error = rotate(200, body.clone()).await;
+        let start = body.get(..60).unwrap_or(&body);
+        assert_eq!((error.kind(), error.outcome()), (kind, Outcome::Applied), "{start}");
+        assert!(error.is_unusable_answer(), "{start}");
+        assert_silent(&error);
+    }
+}
+
+#[tokio::test]
+async fn every_success_status_is_a_success() {
+    let body = json!({ "api_key": { "id": "XyZ9aB8cD1", "secret": "rxl_TESTSECRET" } }).to_string();
+    for status in [200, 201, 202, 299] {
+        let client = Mock::answering(status, body.clone()).await.client();
+        assert_eq!(client.api_keys().rotate(&key_id()).await.unwrap().secret.expose_secret(), "rxl_TESTSECRET");
+    }
+    // A delete is done by its status, whatever stands in the body.
+    for (status, body) in [(200, "{}"), (200, "gone"), (200, ""), (204, ""), (202, "null")] {
+        Mock::answering(status, body).await.client().api_keys().delete(&key_id()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_server_is_quoted_in_every_form_it_speaks() {
+    let documented = json!({ "code": 404, "error": "no such key", "details": "it was deleted" });
+    let slug = json!({ "code": 404, "error": "not_found", "details": "it was deleted" });
+    let gateway = json!({ "code": 5, "message": "no such key", "details": [] });
+    let oauth = json!({ "error": "invalid_grant", "error_description": "used before" });
+    let long = json!({ "message": format!("a\u{7}\n{}", "x".repeat(5_000)) });
+    let clipped = format!("a{}", "x".repeat(999));
+    for (body, code, message) in [
+        (documented.to_string(), Some("404"), Some("no such key")),
+        (slug.to_string(), Some("not_found"), Some("it was deleted")),
+        (gateway.to_string(), Some("5"), Some("no such key")),
+        (oauth.to_string(), Some("invalid_grant"), Some("used before")),
+        (long.to_string(), None, Some(clipped.as_str())),
+        ("<html>404</html>".into(), None, None),
+        (String::new(), None, None),
+        ("null".into(), None, None),
+        (r#"{"error":{"nested":true}}"#.into(), None, None),
+    ] {
+        let error = rotate(404, body.clone()).await;
+        assert_eq!((error.code(), error.message()), (code, message), "{body}");
+        assert_eq!(error.kind(), Kind::NotFound, "{body}");
+    }
+    let error = rotate(401, b"\xff\xfe{".to_vec()).await;
+    assert_eq!((error.kind(), error.code(), error.message()), (Kind::Unauthorized, None, None));
+}
+
+#[tokio::test]
+async fn request_ids_are_read_from_every_known_header() {
+    let long = "x".repeat(129);
+    for (header, value, expected) in [
+        ("x-request-id", "req-1", Some("req-1")),
+        ("request-id", "req.2", Some("req.2")),
+        ("x-correlation-id", "3", Some("3")),
+        ("traceparent", "00-4bf9-00f0-01", Some("00-4bf9-00f0-01")),
+        ("x-request-id", "rxl secret <script>", None),
+        ("x-request-id", long.as_str(), None),
+        ("x-other", "5", None),
+    ] {
+        let mock = Mock::with(500, &[(header, value)], "").await;
+        let error = mock.client().api_keys().rotate(&key_id()).await.unwrap_err();
+        assert_eq!(error.request_id(), expected, "{header}: {value}");
+        assert_eq!(error.to_string().contains("request id"), expected.is_some());
+    }
+}
+
+#[tokio::test]
+async fn one_sentence_says_what_happened_and_what_to_do() {
+    assert_eq!(
+        rotate(401, "").await.to_string(),
+        "rotate API key: the server refused the credential (HTTP 401); nothing was done; get a new credential"
+    );
+    assert_eq!(
+        rotate(503, "").await.to_string(),
+        "rotate API key: the server, or a gateway before it, failed (HTTP 503); it may have taken effect, so find out \
+         before you repeat it"
+    );
+    assert_eq!(
+        rotate(200, "{}").await.to_string(),
+        "rotate API key: the answer has no secret in it; it took effect and the secret in the answer is lost, so rotate \
+         the key again or create another"
+    );
+    let mock = Mock::with(404, &[("x-request-id", "req-1")], "").await;
+    let error = mock.client().organization(&organization_id()).api_keys().delete(&key_id()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "delete API key: the server knows no such thing (HTTP 404); nothing was done; check the id and the generation \
+         of routes (request id req-1)"
+    );
+    assert_eq!(
+        "rxl_TESTSECRET".parse::<KeyId>().unwrap_err().to_string(),
+        "check the input: the text given is not a key id: character 4 is not one of 0-9, A-Z, a-z; nothing was sent"
+    );
+}
+
+#[tokio::test]
+async fn no_error_prints_what_the_server_said() {
+    let body = json!({ "code": "rxl_TESTSECRET", "error": "rxl_TESTSECRET", "message": "rxl_TESTSECRET",
+        "details": "rxl_TESTSECRET", "error_description": "rxl_TESTSECRET" });
+    for status in [302, 400, 401, 404, 429, 500] {
+        let headers = [("set-cookie", "sid=TESTSECRET"), ("location", "http://127.0.0.1/?TESTSECRET")];
+        let mock = Mock::with(status, &headers, body.to_string()).await;
+        assert_silent(&mock.client().api_keys().rotate(&key_id()).await.unwrap_err());
+        let secret = Secret::from("rxl_TESTSECRET");
+        assert_silent(&mock.client().tokens().exchange(&secret).await.unwrap_err());
+        assert_silent(&mock.client().tokens().refresh(&secret).await.unwrap_err());
+    }
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_before_anything_is_sent() {
+    let mock = Mock::answering(500, "").await;
+    let client = mock.client();
+    let second = client.organization(&organization_id());
+    let project = || "Bq4y3QB38S".parse().unwrap();
+    let long = "ü".repeat(65);
+    let mint = |ttl| {
+        rixl_credentials::ClientTokenRequest::new("a", "rxl_sk_TESTSECRET", "b")
+            .with_ttl(std::time::Duration::from_millis(ttl))
+    };
+    let errors = [
+        client.api_keys().create(NewApiKey::new("").with_project_id(project())).await.unwrap_err(),
+        client.api_keys().create(NewApiKey::new(long).with_project_id(project())).await.unwrap_err(),
+        client.api_keys().create(NewApiKey::new("no project")).await.unwrap_err(),
+        client
+            .api_keys()
+            .create(NewApiKey::new("policies").with_project_id(project()).with_policy_ids(["p".into()]))
+            .await
+            .unwrap_err(),
+        second.api_keys().update(&key_id(), rixl_credentials::ApiKeyUpdate::default()).await.unwrap_err(),
+        client.api_keys().list_page(PageRequest::first().with_limit(0)).await.unwrap_err(),
+        client.api_keys().list_page(PageRequest::first().with_limit(101)).await.unwrap_err(),
+        client.client_credentials().list_page(PageRequest::first().with_offset(u32::MAX)).await.unwrap_err(),
+        client.client_credentials().create("").await.unwrap_err(),
+        client.client_credentials().mint(&mint(0)).await.unwrap_err(),
+        client.client_credentials().mint(&mint(90_000)).await.unwrap_err(),
+        client.client_credentials().mint(&mint(60_001)).await.unwrap_err(),
+        client.client_credentials().mint(&mint(16 * 60_000)).await.unwrap_err(),
+        client.client_credentials().mint(&mint(u64::MAX)).await.unwrap_err(),
+        client.tokens().exchange(&Secret::from("TESTSECRET")).await.unwrap_err(),
+        client.tokens().exchange(&Secret::from("_TESTSECRET")).await.unwrap_err(),
+        client.tokens().exchange(&Secret::from("rxl__TESTSECRET")).await.unwrap_err(),
+        client.tokens().exchange(&Secret::from("rxl_")).await.unwrap_err(),
+        client.tokens().refresh(&Secret::from("")).await.unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!((error.kind(), error.outcome()), (Kind::InvalidInput, Outcome::NotApplied), "{error}");
+        assert!(error.to_string().ends_with("; nothing was sent"), "{error}");
+        assert_silent(&error);
+    }
+    assert_eq!(mock.sent(), []);
+    // 64 characters, not bytes, are allowed.
+    let error = client.api_keys().create(NewApiKey::new("ü".repeat(64)).with_project_id(project())).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Server);
+}
+
+/// Neither the error nor any of its causes shows the marked secret, in any form.
+pub(crate) fn assert_silent(error: &Error) {
+    let mut texts = vec![format!("{error} {error:?} {error:#?}")];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        texts.push(format!("{error} {error:?} {error:#?}"));
+        cause = error.source();
+    }
+    let text = texts.concat();
+    assert!(!text.contains("TEST"), "{text}");
+}

@@ -1,0 +1,116 @@
+//! Lists end, whatever the server says of their length.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use futures_util::TryStreamExt as _;
+use httpmock::{HttpMockResponse, MockServer};
+use rixl_credentials::{Client, ErrorKind, Outcome};
+use serde_json::{Value, json};
+
+use crate::mock::{TOKEN, organization_id};
+
+/// A server of pages: `answer` gets the offset that was asked for.
+async fn server(answer: impl Fn(usize) -> Value + Send + Sync + 'static) -> (MockServer, Client, Arc<AtomicUsize>) {
+    let server = MockServer::start_async().await;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
+    server
+        .mock_async(move |_, then| {
+            then.respond_with(move |request| {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let query = request.query_params();
+                let offset = query.iter().find(|(name, _)| name.ends_with("offset")).map_or("0", |(_, value)| value);
+                let body = answer(offset.parse().unwrap()).to_string();
+                HttpMockResponse::builder().status(200).body(body).build()
+            });
+        })
+        .await;
+    let client = Client::builder().base_url(server.base_url()).bearer_token(TOKEN).build().unwrap();
+    (server, client, calls)
+}
+
+fn items(range: std::ops::Range<usize>) -> Vec<Value> {
+    range.map(|number| json!({ "id": format!("key{number}") })).collect()
+}
+
+/// `count` keys in pages of at most `cap`, with what the server says is their total.
+fn page(count: usize, cap: usize, total: &Value, offset: usize) -> Value {
+    let end = count.min(offset + cap);
+    json!({ "api_keys": items(offset.min(end)..end), "credentials": items(offset.min(end)..end), "total": total })
+}
+
+#[tokio::test]
+async fn all_pages_are_read_whatever_the_total_says() {
+    for (count, cap, total, calls_expected) in [
+        (0, 100, json!(0), 1),
+        (0, 100, Value::Null, 1),
+        (250, 100, json!(250), 3),
+        (250, 100, json!("250"), 3),
+        (200, 100, json!(200), 2),
+        // Without a total, an empty page ends the list: a short one may just be capped.
+        (250, 100, Value::Null, 4),
+        (60, 25, Value::Null, 4),
+        // A total that is wrong costs one more call, never a key.
+        (250, 100, json!(7), 4),
+        (250, 100, json!(0), 4),
+        (250, 100, json!(1_000), 4),
+        (250, 100, json!(-1), 4),
+        (250, 100, json!("many"), 4),
+    ] {
+        let answer = move |offset| page(count, cap, &total, offset);
+        let (_server, client, calls) = server(answer).await;
+        let keys: Vec<_> = client.api_keys().list().try_collect().await.unwrap();
+        let ids: Vec<_> = keys.iter().map(|key| key.id.as_str().to_owned()).collect();
+        assert_eq!(ids, (0..count).map(|number| format!("key{number}")).collect::<Vec<_>>());
+        assert_eq!(calls.load(Ordering::SeqCst), calls_expected);
+
+        let of = client.organization(&organization_id());
+        assert_eq!(of.api_keys().list().try_collect::<Vec<_>>().await.unwrap().len(), count);
+        let mut credentials = of.client_credentials().list();
+        let mut seen = 0;
+        while let Some(credential) = credentials.next().await {
+            credential.unwrap();
+            seen += 1;
+        }
+        assert_eq!(seen, count);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_repeats_a_page_is_stopped() {
+    let (_server, client, calls) = server(|_| page(1_000, 25, &json!(1_000), 0)).await;
+    let mut keys = client.api_keys().list();
+    for _ in 0..25 {
+        keys.next().await.unwrap().unwrap();
+    }
+    let error = keys.next().await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::RepeatedPage, Outcome::NotApplied));
+    assert!(keys.next().await.is_none());
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn pages_can_be_turned_by_hand() {
+    let (_server, client, _) = server(|offset| page(250, 100, &json!(250), offset)).await;
+    let mut request = Some(rixl_credentials::PageRequest::first().with_limit(100));
+    let mut seen = Vec::new();
+    while let Some(next) = request {
+        let page = client.api_keys().list_page(next).await.unwrap();
+        assert_eq!(page.total, Some(250));
+        seen.extend(page.items);
+        request = page.next;
+    }
+    assert_eq!(seen.len(), 250);
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_named_fails_its_page() {
+    for id in [json!("../x"), Value::Null, json!("")] {
+        let (_server, client, _) = server(move |_| json!({ "api_keys": [{ "id": id }] })).await;
+        let error = client.api_keys().list().next().await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Malformed, Outcome::NotApplied));
+    }
+}

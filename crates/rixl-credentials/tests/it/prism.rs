@@ -1,0 +1,51 @@
+//! Every operation against another reading of `openapi.json`: a validating mock server that `RIXL_PRISM_URL` names.
+
+use rixl_credentials::{
+    ApiKeyUpdate, Client, ClientTokenRequest, NewApiKey, PageRequest, ProjectId, Secret, Timestamp,
+};
+
+use crate::mock::{TOKEN, key_id, organization_id};
+
+#[tokio::test]
+#[ignore = "needs a mock server, which .ci/run starts"]
+async fn prism_accepts_every_request_and_every_answer_is_read() {
+    let url = std::env::var("RIXL_PRISM_URL").unwrap();
+    let client = Client::builder().base_url(url).bearer_token(TOKEN).build().unwrap();
+    let organization = client.organization(&organization_id());
+    let project: ProjectId = "Bq4y3QB38S".parse().unwrap();
+    let time: Timestamp = "2027-01-15T10:30:00Z".parse().unwrap();
+    let new_key = || NewApiKey::new("billing").with_project_id(project.clone()).with_expiring_at(time);
+    let page = PageRequest::first().with_limit(100).with_offset(3);
+
+    for keys in [client.api_keys().list_page(page).await, organization.api_keys().list_page(page).await] {
+        assert_eq!(keys.unwrap().items[0].id, key_id());
+    }
+    for issued in [
+        client.api_keys().create(new_key()).await,
+        organization.api_keys().create(new_key().with_policy_ids(["P0l1cyExmp".into()])).await,
+        client.api_keys().rotate(&key_id()).await,
+        organization.api_keys().rotate(&key_id()).await,
+    ] {
+        let issued = issued.unwrap();
+        assert_eq!(issued.key.id, key_id());
+        assert!(issued.secret.expose_secret().starts_with("rxl_"));
+    }
+    let update = ApiKeyUpdate::default().with_name("new").with_expiring_at(time).with_policies_replaced(["p".into()]);
+    assert_eq!(organization.api_keys().update(&key_id(), update).await.unwrap().id, key_id());
+    client.api_keys().delete(&key_id()).await.unwrap();
+    organization.api_keys().delete(&key_id()).await.unwrap();
+
+    for tokens in [client.tokens(), organization.tokens()] {
+        let pair = tokens.exchange(&Secret::from("rxl_TESTSECRET")).await.unwrap();
+        assert!(tokens.refresh(&pair.refresh_token.unwrap()).await.is_ok());
+    }
+    for credentials in [client.client_credentials(), organization.client_credentials()] {
+        assert!(!credentials.list_page(page).await.unwrap().items.is_empty());
+        let issued = credentials.create("web").await.unwrap();
+        let request = ClientTokenRequest::new("XyZ9aB8cD1", issued.client_secret, "user-17")
+            .with_project_id(project.clone())
+            .with_ttl(std::time::Duration::from_secs(60));
+        assert!(credentials.mint(&request).await.is_ok());
+        credentials.revoke(&issued.credential.id).await.unwrap();
+    }
+}

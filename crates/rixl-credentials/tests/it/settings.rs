@@ -1,0 +1,167 @@
+//! Settings are checked when the client is built, and the environment is read as documented.
+
+use std::{process::Command, time::Duration};
+
+use rixl_credentials::{Client, ErrorKind, Operation, Outcome};
+
+use crate::{
+    errors::assert_silent,
+    mock::{Mock, TOKEN, key_id},
+};
+
+fn refused(builder: rixl_credentials::ClientBuilder) -> String {
+    assert!(!format!("{builder:?}{builder:#?}").contains("TEST"));
+    let error = builder.build().unwrap_err();
+    assert_eq!(
+        (error.kind(), error.operation(), error.outcome()),
+        (ErrorKind::Configuration, Operation::Configure, Outcome::NotApplied)
+    );
+    assert_silent(&error);
+    error.to_string()
+}
+
+#[test]
+fn base_urls() {
+    let with = |url: &str| Client::builder().base_url(url);
+    for url in
+        ["http://127.0.0.1:1", "http://127.9.9.9", "http://[::1]:1/", "http://localhost:1/prefix/", "HTTP://LOCALHOST"]
+    {
+        assert!(with(url).build().is_ok(), "{url}");
+    }
+    for (url, reason) in [
+        ("", "not a URL"),
+        ("api.rixl.com", "not a URL"),
+        ("/path", "not a URL"),
+        ("ftp://api.rixl.com", "must begin with https://"),
+        ("data:text/plain,TEST", "must begin with https://"),
+        ("http://api.rixl.com", "http is for loopback only"),
+        ("http://127.0.0.1.example.com", "http is for loopback only"),
+        ("http://localhost.example.com", "http is for loopback only"),
+        ("http://10.0.0.1", "http is for loopback only"),
+        ("http://[::ffff:10.0.0.1]", "http is for loopback only"),
+        ("https://user:TESTPASSWORD@api.rixl.com", "must not hold a user name, password"),
+        ("http://TESTUSER@localhost", "must not hold a user name, password"),
+        ("http://localhost/?token=TEST", "must not hold"),
+        ("http://localhost/#TEST", "must not hold"),
+    ] {
+        let said = refused(with(url));
+        assert!(said.contains(reason), "{url}: {said}");
+    }
+}
+
+#[cfg(any(feature = "rustls", feature = "native-tls"))]
+#[test]
+fn https_is_accepted() {
+    assert!(Client::builder().build().is_ok());
+    assert!(Client::builder().base_url("https://api.rixl.com/v9/").build().is_ok());
+}
+
+#[cfg(not(any(feature = "rustls", feature = "native-tls")))]
+#[test]
+fn https_without_tls_is_refused() {
+    let said = refused(Client::builder());
+    assert!(said.contains("this build has no TLS: turn on the feature rustls or native-tls"), "{said}");
+}
+
+#[cfg(any(feature = "rustls", feature = "native-tls"))]
+#[tokio::test]
+async fn plain_text_does_not_pass_for_tls() {
+    let mock = Mock::answering(200, "{}").await;
+    let client = Client::builder().base_url(format!("https://{}", mock.address())).bearer_token(TOKEN).build().unwrap();
+    let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Connect, Outcome::NotApplied));
+    assert_eq!(mock.sent(), []);
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused() {
+    let local = || Client::builder().base_url("http://127.0.0.1:1");
+    for token in ["", "TEST TOKEN", "TESTTOKEN\n", "TEST\r\nx: y", "TESTtökén", "TEST\0"] {
+        assert!(refused(local().bearer_token(token)).contains("bearer token"), "{token:?}");
+    }
+    assert!(refused(local().user_agent("a\nb")).contains("bad user agent"));
+    assert!(refused(local().timeout(Duration::ZERO)).contains("time-out of zero"));
+    assert!(refused(local().connect_timeout(Duration::ZERO)).contains("time-out of zero"));
+}
+
+#[tokio::test]
+async fn a_path_in_the_base_url_is_a_prefix() {
+    let mock = Mock::answering(200, "{}").await;
+    for prefix in ["/eu", "/eu/"] {
+        let url = format!("http://{}{prefix}", mock.address());
+        let client = Client::builder().base_url(url).bearer_token(TOKEN).user_agent("billing/1.4").build().unwrap();
+        client.api_keys().delete(&key_id()).await.unwrap();
+    }
+    for sent in mock.sent() {
+        assert_eq!(sent.target, "/eu/platform/api-keys/XyZ9aB8cD1");
+        assert_eq!(sent.headers["user-agent"], "billing/1.4");
+    }
+}
+
+#[tokio::test]
+async fn without_a_token_only_calls_that_need_none_are_sent() {
+    let mock = Mock::answering(401, "{}").await;
+    let client = Client::builder().base_url(format!("http://{}", mock.address())).build().unwrap();
+    let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Token, Outcome::NotApplied));
+    assert_eq!(
+        error.to_string(),
+        "rotate API key: the client was built without a bearer token; the call was not sent; see the cause"
+    );
+    assert_eq!(mock.sent(), []);
+    let error = client.tokens().exchange(&"rxl_TESTSECRET".into()).await.unwrap_err();
+    assert!(error.is_unauthorized());
+    assert_eq!(mock.sent().len(), 1);
+}
+
+/// Runs in a process of its own, whose environment the test below sets. Prints what came of it.
+#[tokio::test]
+#[ignore = "run by the test below"]
+async fn child() {
+    let client = match Client::from_env() {
+        Ok(client) => client,
+        Err(error) => return println!("\nREFUSED {error}"),
+    };
+    let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+    println!("\nSENT {:?} {:?}", error.kind(), std::error::Error::source(&error).map(ToString::to_string));
+}
+
+fn run_child(variables: &[(&str, &str)]) -> String {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["settings::child", "--exact", "--ignored", "--nocapture"]);
+    for name in ["RIXL_BASE_URL", "RIXL_BEARER_TOKEN", "RIXL_API_KEY", "HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        command.env_remove(name);
+    }
+    let output = command.envs(variables.iter().copied()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains("TEST") && !String::from_utf8_lossy(&output.stderr).contains("TEST"), "{text}");
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment() {
+    let mock = Mock::answering(401, "{}").await;
+    let url = format!("http://{}", mock.address());
+    let base = ("RIXL_BASE_URL", url.as_str());
+
+    let said = run_child(&[base]);
+    assert!(said.contains("REFUSED configure the client: neither RIXL_BEARER_TOKEN nor RIXL_API_KEY is set"), "{said}");
+    let said = run_child(&[base, ("RIXL_BEARER_TOKEN", "")]);
+    assert!(said.contains("neither RIXL_BEARER_TOKEN nor"), "{said}");
+    let said = run_child(&[("RIXL_BASE_URL", "http://example.com"), ("RIXL_BEARER_TOKEN", TOKEN)]);
+    assert!(said.contains("REFUSED configure the client: the base URL must be https"), "{said}");
+    assert_eq!(mock.sent(), []);
+
+    // The bearer token goes before the API key, and no proxy gets a token that travels in clear.
+    let proxy = ("HTTP_PROXY", "http://127.0.0.1:1");
+    let said = run_child(&[base, proxy, ("RIXL_BEARER_TOKEN", TOKEN), ("RIXL_API_KEY", "rxl_TESTSECRET")]);
+    assert!(said.contains("SENT Unauthorized"), "{said}");
+    assert_eq!(mock.sent()[0].headers["authorization"], "Bearer TESTTOKEN");
+    let said = run_child(&[base, ("RIXL_API_KEY", "rxl_TESTSECRET")]);
+    assert!(
+        said.contains("SENT Token Some(\"exchange API key: the server refused the credential (HTTP 401)"),
+        "{said}"
+    );
+    assert_eq!(mock.sent()[1].target, "/platform/auth/token");
+    assert_eq!(mock.sent().len(), 2);
+}
