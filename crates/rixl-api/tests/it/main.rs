@@ -1,7 +1,8 @@
-//! What the generated client is made from, and how it reads answers.
+//! What the generated client is made from, what its hooks do, and how it reads answers.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod contract;
 mod decode;
+mod hooks;
 mod orphans;

@@ -36,18 +36,19 @@ fn snapshot(fixture: &str, value: &impl Debug) {
 
 #[tokio::test]
 async fn api_keys() {
-    let client = mock("issued_api_key").await.client();
-    let issued = client.api_keys().rotate(&key_id()).await.unwrap();
+    let mocked = mock("issued_api_key").await;
+    let issued = mocked.client().api_keys().rotate(&key_id()).await.unwrap();
     assert_eq!(issued.secret.expose_secret(), "rxl_TESTSECRET");
     snapshot("issued_api_key", &issued);
 
-    let client = mock("issued_api_key_sparse").await.client();
-    snapshot("issued_api_key_sparse", &client.api_keys().rotate(&key_id()).await.unwrap());
+    let mocked = mock("issued_api_key_sparse").await;
+    snapshot("issued_api_key_sparse", &mocked.client().api_keys().rotate(&key_id()).await.unwrap());
 
-    let client = mock("api_key_page").await.client();
-    snapshot("api_key_page", &client.api_keys().list_page(PageRequest::first()).await.unwrap());
+    let mocked = mock("api_key_page").await;
+    snapshot("api_key_page", &mocked.client().api_keys().list_page(PageRequest::first()).await.unwrap());
 
-    let keys = mock("updated_api_key").await.client().organization(&organization_id()).api_keys();
+    let mocked = mock("updated_api_key").await;
+    let keys = mocked.client().organization(&organization_id()).api_keys();
     let update = rixl_credentials::ApiKeyUpdate::default().with_name("new");
     snapshot("updated_api_key", &keys.update(&key_id(), update).await.unwrap());
 }
@@ -55,7 +56,8 @@ async fn api_keys() {
 #[tokio::test]
 async fn tokens() {
     for fixture in ["token_pair", "token_pair_sparse"] {
-        let pair = mock(fixture).await.client().tokens().exchange(&Secret::from("rxl_TESTSECRET")).await.unwrap();
+        let mocked = mock(fixture).await;
+        let pair = mocked.client().tokens().exchange(&Secret::from("rxl_TESTSECRET")).await.unwrap();
         assert_eq!(pair.access_token.expose_secret(), "TESTACCESS");
         snapshot(fixture, &pair);
     }
@@ -63,17 +65,20 @@ async fn tokens() {
 
 #[tokio::test]
 async fn client_credentials() {
-    let client = mock("issued_client_credential").await.client();
-    let issued = client.client_credentials().create("web").await.unwrap();
+    let mocked = mock("issued_client_credential").await;
+    let issued = mocked.client().client_credentials().create("web").await.unwrap();
     assert_eq!(issued.client_secret.expose_secret(), "rxl_sk_TESTSECRET");
     snapshot("issued_client_credential", &issued);
 
-    let client = mock("client_credential_page").await.client();
-    snapshot("client_credential_page", &client.client_credentials().list_page(PageRequest::first()).await.unwrap());
+    let mocked = mock("client_credential_page").await;
+    snapshot(
+        "client_credential_page",
+        &mocked.client().client_credentials().list_page(PageRequest::first()).await.unwrap(),
+    );
 
-    let client = mock("client_token").await.client();
+    let mocked = mock("client_token").await;
     let request = ClientTokenRequest::new("a", "rxl_sk_TESTSECRET", "b");
-    let token = client.client_credentials().mint(&request).await.unwrap();
+    let token = mocked.client().client_credentials().mint(&request).await.unwrap();
     assert_eq!(token.access_token.expose_secret(), "TESTACCESS");
     snapshot("client_token", &token);
 }

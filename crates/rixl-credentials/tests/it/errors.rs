@@ -77,8 +77,8 @@ async fn an_unusable_success_was_applied() {
 async fn every_success_status_is_a_success() {
     let body = json!({ "api_key": { "id": "XyZ9aB8cD1", "secret": "rxl_TESTSECRET" } }).to_string();
     for status in [200, 201, 202, 299] {
-        let client = Mock::answering(status, body.clone()).await.client();
-        assert_eq!(client.api_keys().rotate(&key_id()).await.unwrap().secret.expose_secret(), "rxl_TESTSECRET");
+        let mock = Mock::answering(status, body.clone()).await;
+        assert_eq!(mock.client().api_keys().rotate(&key_id()).await.unwrap().secret.expose_secret(), "rxl_TESTSECRET");
     }
     // A delete is done by its status, whatever stands in the body.
     for (status, body) in [(200, "{}"), (200, "gone"), (200, ""), (204, ""), (202, "null")] {

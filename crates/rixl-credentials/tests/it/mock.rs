@@ -21,6 +21,7 @@ pub(crate) struct Sent {
     pub(crate) body: Option<Value>,
 }
 
+/// Keep it in a variable: dropped, its server goes to the next test that asks for one.
 pub(crate) struct Mock {
     server: MockServer,
     sent: Arc<Mutex<Vec<Sent>>>,

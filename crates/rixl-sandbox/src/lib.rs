@@ -1,0 +1,223 @@
+//! A RIXL credentials gateway in memory, for first runs, tests and benchmarks. It can misbehave on request.
+//!
+//! It serves both generations of routes of this project's `openapi.json` on a loopback port, with one organization that
+//! owns nothing yet. It shares no code with the client crates, so that a misreading of the contract in them is not hidden
+//! by the same one here.
+//!
+//! ```
+//! use rixl_sandbox::Sandbox;
+//!
+//! let sandbox = Sandbox::start()?;
+//! // Point any client at sandbox.url(), with sandbox.bearer_token() as the organization's token.
+//! assert!(sandbox.url().starts_with("http://127.0.0.1:"));
+//! assert!(sandbox.requests().is_empty());
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! Where RIXL publishes nothing, the sandbox decides, and a client must not rely on it:
+//!
+//! - A rotation ends the old secret at once, unless [`SandboxBuilder::grace`] says otherwise. Tokens that were bought
+//!   with it live on until they expire, and can be refreshed as long as their key exists and has not expired.
+//! - Client tokens open none of these operations: they are refused like unknown tokens.
+//! - Which routes use which of the three documented forms of an error.
+//!
+//! Deliberately absent: TLS, storage, rate limits (inject a 429 instead), permissions, any address but loopback, and
+//! logging. Secrets and tokens are kept as SHA-256 hashes only. Bytes that are not HTTP are refused by the HTTP layer
+//! itself, without a JSON body and without a request id.
+
+mod fault;
+mod record;
+mod routes;
+mod serve;
+mod state;
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use fault::{Effect, Fault, InvalidFault, JsonEdit};
+pub use record::RecordedRequest;
+
+use routes::Gateway;
+use serve::Server;
+use state::{Organization, Settings};
+
+/// A running gateway with one organization. Dropping it closes every connection and the port.
+///
+/// It runs on a thread of its own, so it serves blocking tests and child processes as well as async ones.
+#[must_use = "dropping the sandbox stops it"]
+pub struct Sandbox {
+    gateway: Arc<Gateway>,
+    url: String,
+    bearer_token: BearerToken,
+    organization_id: String,
+    project_id: String,
+    _server: Server,
+}
+
+/// The one plain token in this crate, because it is the user's to know.
+struct BearerToken(String);
+
+impl Sandbox {
+    /// Starts a sandbox with default settings on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be bound or no thread started.
+    pub fn start() -> io::Result<Self> {
+        Self::builder().start()
+    }
+
+    /// A sandbox with other settings.
+    pub fn builder() -> SandboxBuilder {
+        SandboxBuilder::default()
+    }
+
+    /// Where it listens, as `http://127.0.0.1:PORT`, without a slash at the end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The organization's own bearer token. It never expires and is worth nothing elsewhere.
+    pub fn bearer_token(&self) -> &str {
+        &self.bearer_token.0
+    }
+
+    /// The organization that the bearer token belongs to.
+    pub fn organization_id(&self) -> &str {
+        &self.organization_id
+    }
+
+    /// A project of the organization, to create keys in.
+    pub fn project_id(&self) -> &str {
+        &self.project_id
+    }
+
+    /// Moves the sandbox's clock forward, so that tokens, keys and grace times end without waiting.
+    pub fn advance(&self, by: Duration) {
+        self.gateway.organization().advance(by);
+    }
+
+    /// The requests that came so far, oldest first; of very many, the newest 100,000.
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.gateway.log().to_vec()
+    }
+
+    /// Whether an exchange would accept this API key string now.
+    pub fn is_live(&self, secret: &str) -> bool {
+        self.gateway.organization().key_of(secret).is_some()
+    }
+
+    /// How many rotations of this key were carried out, whether or not their answers arrived.
+    pub fn rotations(&self, key_id: &str) -> u64 {
+        self.gateway.organization().rotations(key_id)
+    }
+
+    /// Queues a fault. Of several that befall a request, the one queued first does.
+    ///
+    /// # Errors
+    ///
+    /// When the fault could never happen: see [`InvalidFault`].
+    pub fn inject(&self, fault: Fault) -> Result<(), InvalidFault> {
+        fault.check(routes::is_operation)?;
+        self.gateway.faults().push(fault);
+        Ok(())
+    }
+
+    /// Forgets the faults that have not happened yet.
+    pub fn clear_faults(&self) {
+        self.gateway.faults().clear();
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox")
+            .field("url", &self.url)
+            .field("bearer_token", &self.bearer_token)
+            .field("organization_id", &self.organization_id)
+            .field("project_id", &self.project_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BearerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Settings of a [`Sandbox`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use rixl_sandbox::Sandbox;
+///
+/// let sandbox = Sandbox::builder().grace(Duration::from_secs(60)).start()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct SandboxBuilder {
+    settings: Settings,
+    address: SocketAddr,
+}
+
+impl Default for SandboxBuilder {
+    fn default() -> Self {
+        Self {
+            settings: Settings { grace: Duration::ZERO, token_lifetime: Duration::from_secs(3600) },
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        }
+    }
+}
+
+impl SandboxBuilder {
+    /// How long an old secret still works after a rotation. The default is not at all.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.settings.grace = grace;
+        self
+    }
+
+    /// How long an access token lives that was bought or refreshed. The default is an hour.
+    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.settings.token_lifetime = lifetime;
+        self
+    }
+
+    /// Where to listen. The default is a free port of 127.0.0.1.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// Starts the sandbox. It answers as soon as this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidInput`] when the address is not a loopback one; otherwise when it can't be bound or no
+    /// thread can be started.
+    pub fn start(self) -> io::Result<Sandbox> {
+        // The sandbox answers in plain text to a token it prints: no other computer may reach it.
+        if !self.address.ip().is_loopback() {
+            let reason = "the sandbox listens on loopback addresses only";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        let bearer_token = state::random_token();
+        let organization = Organization::new(self.settings, &bearer_token);
+        let (organization_id, project_id) = (organization.id().to_owned(), organization.project_id().to_owned());
+        let gateway = Arc::new(Gateway::new(organization));
+        let (server, address) = Server::start(self.address, routes::router(&gateway))?;
+        Ok(Sandbox {
+            gateway,
+            url: format!("http://{address}"),
+            bearer_token: BearerToken(bearer_token),
+            organization_id,
+            project_id,
+            _server: server,
+        })
+    }
+}

@@ -1,0 +1,555 @@
+//! The operations of the contract over HTTP: which route runs what, what a request must look like, how a refusal looks.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{FromRequestParts as _, Query, RawPathParams, Request};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use axum::routing::{MethodFilter, on};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value, json};
+
+use crate::fault::{self, Answer, Ending, Fault};
+use crate::record::{Log, RecordedRequest};
+use crate::state::{KeyChange, Organization, random};
+
+const BODY_LIMIT: usize = 64 * 1024;
+const NAME_LIMIT: usize = 64;
+const ID_LIMIT: usize = 64;
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+struct Operation {
+    id: &'static str,
+    method: MethodFilter,
+    path: &'static str,
+    run: fn(&mut Organization, &Call) -> Outcome,
+}
+
+type Outcome = Result<Value, Refusal>;
+
+const fn operation(
+    id: &'static str,
+    method: MethodFilter,
+    path: &'static str,
+    run: fn(&mut Organization, &Call) -> Outcome,
+) -> Operation {
+    Operation { id, method, path, run }
+}
+
+const DELETE: MethodFilter = MethodFilter::DELETE;
+const GET: MethodFilter = MethodFilter::GET;
+const PATCH: MethodFilter = MethodFilter::PATCH;
+const POST: MethodFilter = MethodFilter::POST;
+
+static OPERATIONS: [Operation; 21] = [
+    operation("listApiKeys", GET, "/platform/api-keys", list_keys),
+    operation("createApiKey", POST, "/platform/api-keys", create_key),
+    operation("deleteApiKey", DELETE, "/platform/api-keys/{keyId}", delete_key),
+    operation("rotateApiKey", POST, "/platform/api-keys/{keyId}/rotate", rotate_key),
+    operation("exchangeApiKey", POST, "/platform/auth/token", exchange),
+    operation("refreshToken", POST, "/platform/auth/refresh", refresh),
+    operation("listClientCredentials", GET, "/platform/clientauth/credentials", list_credentials),
+    operation("createClientCredential", POST, "/platform/clientauth/credentials", create_credential),
+    operation(
+        "revokeClientCredential",
+        POST,
+        "/platform/clientauth/credentials/{credentialId}/revoke",
+        revoke_credential,
+    ),
+    operation("mintClientToken", POST, "/platform/clientauth/token", mint),
+    operation("listOrganizationApiKeys", GET, "/organizations/{org_id}/api-keys/v1", list_keys),
+    operation("createOrganizationApiKey", POST, "/organizations/{org_id}/api-keys/v1", create_key),
+    operation("updateOrganizationApiKey", PATCH, "/organizations/{org_id}/api-keys/v1/{key_id}", update_key),
+    operation("deleteOrganizationApiKey", DELETE, "/organizations/{org_id}/api-keys/v1/{key_id}", delete_key),
+    operation("rotateOrganizationApiKey", POST, "/organizations/{org_id}/api-keys/v1/{key_id}/rotate", rotate_key),
+    operation("exchangeApiKeyV1", POST, "/platform/auth/v1/token", exchange),
+    operation("refreshTokenV1", POST, "/platform/auth/v1/refresh", refresh),
+    operation("listClientCredentialsV1", GET, "/platform/clientauth/v1/credentials", list_credentials),
+    operation("createClientCredentialV1", POST, "/platform/clientauth/v1/credentials", create_credential),
+    operation(
+        "revokeClientCredentialV1",
+        POST,
+        "/platform/clientauth/v1/credentials/{credential_id}/revoke",
+        revoke_credential,
+    ),
+    operation("mintClientTokenV1", POST, "/platform/clientauth/v1/token", mint),
+];
+
+pub(crate) fn is_operation(id: &str) -> bool {
+    OPERATIONS.iter().any(|operation| operation.id == id)
+}
+
+fn list_keys(organization: &mut Organization, call: &Call) -> Outcome {
+    let keys = organization.keys();
+    Ok(json!({ "api_keys": call.page_of(keys)?, "total": keys.len() }))
+}
+
+#[derive(Deserialize)]
+struct NewKey {
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    project_id: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    expiring_at: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    policy_ids: Option<Vec<String>>,
+}
+
+fn create_key(organization: &mut Organization, call: &Call) -> Outcome {
+    let body: NewKey = call.body()?;
+    if call.form == Form::Platform {
+        body.name.as_ref().ok_or(malformed("name is required"))?;
+        body.project_id.as_ref().ok_or(malformed("project_id is required"))?;
+    }
+    let new = KeyChange {
+        name: body.name.map(name).transpose()?,
+        project_id: body.project_id.map(id).transpose()?,
+        expiring_at: body.expiring_at.map(expiry).transpose()?,
+        // The first generation knows no policies, and what is unknown is ignored.
+        policy_ids: body.policy_ids.filter(|_| call.form == Form::Gateway),
+        replace_policies: false,
+    };
+    Ok(json!({ "api_key": organization.create_key(new) }))
+}
+
+#[derive(Deserialize)]
+struct KeyUpdate {
+    name: Option<String>,
+    expiring_at: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    policy_ids: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    replace_policies: Option<bool>,
+}
+
+fn update_key(organization: &mut Organization, call: &Call) -> Outcome {
+    let key_id = call.resource_id()?;
+    let body: KeyUpdate = call.body()?;
+    let change = KeyChange {
+        name: body.name.map(name).transpose()?,
+        expiring_at: body.expiring_at.map(expiry).transpose()?,
+        policy_ids: body.policy_ids,
+        replace_policies: body.replace_policies.unwrap_or_default(),
+        ..KeyChange::default()
+    };
+    Ok(json!({ "api_key": organization.update_key(key_id, change).ok_or(NO_SUCH_KEY)? }))
+}
+
+fn delete_key(organization: &mut Organization, call: &Call) -> Outcome {
+    organization.delete_key(call.resource_id()?).ok_or(NO_SUCH_KEY)?;
+    Ok(json!({}))
+}
+
+fn rotate_key(organization: &mut Organization, call: &Call) -> Outcome {
+    Ok(json!({ "api_key": organization.rotate_key(call.resource_id()?).ok_or(NO_SUCH_KEY)? }))
+}
+
+#[derive(Deserialize)]
+struct Exchange {
+    #[serde(default, deserialize_with = "present")]
+    api_key: Option<String>,
+}
+
+fn exchange(organization: &mut Organization, call: &Call) -> Outcome {
+    let body: Exchange = call.body()?;
+    let api_key = body.api_key.filter(|text| is_key_string(text)).ok_or(malformed("api_key is not a key string"))?;
+    let tokens = organization.exchange(&api_key).ok_or(refused(Reason::BadGrant, "the API key is not live"))?;
+    Ok(json!(tokens))
+}
+
+#[derive(Deserialize)]
+struct Refresh {
+    #[serde(default, deserialize_with = "present")]
+    refresh_token: Option<String>,
+}
+
+fn refresh(organization: &mut Organization, call: &Call) -> Outcome {
+    let body: Refresh = call.body()?;
+    let token = required(body.refresh_token, "refresh_token is required")?;
+    let refusal = refused(Reason::BadGrant, "the refresh token is unknown or was used before");
+    Ok(json!(organization.refresh(&token).ok_or(refusal)?))
+}
+
+fn list_credentials(organization: &mut Organization, call: &Call) -> Outcome {
+    let credentials = organization.credentials();
+    Ok(json!({ "credentials": call.page_of(credentials)?, "total": credentials.len() }))
+}
+
+#[derive(Deserialize)]
+struct NewCredential {
+    #[serde(default, deserialize_with = "present")]
+    org_id: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    alg: Option<String>,
+}
+
+fn create_credential(organization: &mut Organization, call: &Call) -> Outcome {
+    let body: NewCredential = call.body()?;
+    let name = name(required(body.name, "name is required")?)?;
+    if !matches!(body.alg.as_deref(), None | Some("" | "EdDSA")) {
+        return Err(malformed("alg is not EdDSA"));
+    }
+    // The first generation does not name the organization, and what is unknown is ignored.
+    if let Some(org_id) = body.org_id.filter(|_| call.form == Form::Gateway) {
+        check_organization(organization, &org_id)?;
+    }
+    let (credential, client_secret) = organization.create_credential(name);
+    Ok(json!({ "credential": credential, "client_secret": client_secret }))
+}
+
+fn revoke_credential(organization: &mut Organization, call: &Call) -> Outcome {
+    let refusal = refused(Reason::NotFound, "no client credential has this id");
+    organization.revoke_credential(call.resource_id()?).ok_or(refusal)?;
+    Ok(json!({}))
+}
+
+#[derive(Deserialize)]
+struct Mint {
+    #[serde(default, deserialize_with = "present")]
+    client_id: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    client_secret: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    subject: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    project_id: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    ttl_minutes: Option<i32>,
+}
+
+fn mint(organization: &mut Organization, call: &Call) -> Outcome {
+    let body: Mint = call.body()?;
+    let client_id = required(body.client_id, "client_id is required")?;
+    let client_secret = required(body.client_secret, "client_secret is required")?;
+    required(body.subject, "subject is required")?;
+    body.project_id.map(id).transpose()?;
+    let minutes = u64::try_from(body.ttl_minutes.unwrap_or(15)).ok().filter(|minutes| (1..=15).contains(minutes));
+    let lifetime = Duration::from_secs(60 * minutes.ok_or(malformed("ttl_minutes is not within 1 and 15"))?);
+    let refusal = refused(Reason::BadClient, "the client credential is unknown, revoked or has another secret");
+    Ok(json!(organization.mint(&client_id, &client_secret, lifetime).ok_or(refusal)?))
+}
+
+/// A request whose body was read, as the operations see it.
+struct Call {
+    form: Form,
+    parts: Parts,
+    /// `None`: a segment of the path is not UTF-8 once it is decoded.
+    path: Option<Vec<(String, String)>>,
+    query: Vec<(String, String)>,
+    /// `None`: it was too long or broke off.
+    body: Option<Bytes>,
+}
+
+impl Call {
+    async fn read(request: Request) -> Self {
+        let (mut parts, body) = request.into_parts();
+        let path = RawPathParams::from_request_parts(&mut parts, &()).await.ok();
+        Self {
+            form: Form::of(parts.uri.path()),
+            path: path.map(|path| path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()),
+            query: Query::try_from_uri(&parts.uri).map(|Query(query)| query).unwrap_or_default(),
+            body: to_bytes(body, BODY_LIMIT).await.ok(),
+            parts,
+        }
+    }
+
+    fn run(&self, operation: &Operation, organization: &mut Organization) -> Outcome {
+        if self.form != Form::OAuth {
+            self.authorize(organization)?;
+        }
+        if self.body.is_none() {
+            return Err(malformed("the body is longer than 64 KiB or broke off"));
+        }
+        (operation.run)(organization, self)
+    }
+
+    /// The bearer check comes first: who may not come in is not told what is inside.
+    fn authorize(&self, organization: &Organization) -> Result<(), Refusal> {
+        let header = self.parts.headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok());
+        let token = header.and_then(|header| header.split_once(' '));
+        let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token);
+        if !token.is_some_and(|token| organization.admits(token)) {
+            return Err(refused(Reason::Unauthorized, "the bearer token is missing, expired or unknown"));
+        }
+        if let Some(org_id) = self.path()?.iter().find(|(name, _)| name == "org_id") {
+            check_organization(organization, &org_id.1)?;
+        }
+        // The contract has this parameter in the second generation only.
+        if self.form == Form::Gateway
+            && let Some(org_id) = self.query("org_id")?
+        {
+            check_organization(organization, org_id)?;
+        }
+        Ok(())
+    }
+
+    fn path(&self) -> Result<&[(String, String)], Refusal> {
+        self.path.as_deref().ok_or(MALFORMED_ID)
+    }
+
+    /// The id of the key or credential that the path names, which is the last one in every path of the contract.
+    fn resource_id(&self) -> Result<&str, Refusal> {
+        let (_, id) = self.path()?.last().ok_or(MALFORMED_ID)?;
+        is_id(id).then_some(id.as_str()).ok_or(MALFORMED_ID)
+    }
+
+    fn query(&self, name: &str) -> Result<Option<&str>, Refusal> {
+        let mut values = self.query.iter().filter(|(key, _)| key == name);
+        match (values.next(), values.next()) {
+            (_, Some(_)) => Err(malformed("a query parameter stands twice")),
+            (value, None) => Ok(value.map(|(_, value)| value.as_str())),
+        }
+    }
+
+    fn page_of<'a, T>(&self, items: &'a [T]) -> Result<Vec<&'a T>, Refusal> {
+        let (limit, offset) = match self.form {
+            Form::Gateway => ("pagination.limit", "pagination.offset"),
+            Form::Platform | Form::OAuth => ("limit", "offset"),
+        };
+        let number = |name, default| match self.query(name)? {
+            None => Ok(default),
+            Some(text) => int32(text).ok_or(malformed("limit or offset is out of its bounds")),
+        };
+        let (limit, offset) = (number(limit, 25)?, number(offset, 0)?);
+        if !(1..=100).contains(&limit) {
+            return Err(malformed("limit is not within 1 and 100"));
+        }
+        Ok(items.iter().skip(offset).take(limit).collect())
+    }
+
+    fn body<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        let content_type = self.parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+        if !media_type.trim().eq_ignore_ascii_case("application/json") {
+            return Err(malformed("the content type is not application/json"));
+        }
+        // By way of a map, because serde would read a struct from a JSON array too. What serde says about a mistake is
+        // not passed on: it repeats the value, which may be a secret.
+        let body = self.body.as_deref().unwrap_or_default();
+        let object: Map<String, Value> =
+            serde_json::from_slice(body).map_err(|_| malformed("the body is not a JSON object"))?;
+        T::deserialize(Value::Object(object)).map_err(|_| malformed("a property of the body has a wrong type"))
+    }
+}
+
+fn check_organization(organization: &Organization, org_id: &str) -> Result<(), Refusal> {
+    match org_id {
+        org_id if !is_id(org_id) => Err(MALFORMED_ID),
+        org_id if org_id != organization.id() => Err(refused(Reason::NotFound, "no organization has this id")),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a property that may be absent but not null; serde alone would take null for absent.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(property: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(property).map(Some)
+}
+
+fn required(text: Option<String>, message: &'static str) -> Result<String, Refusal> {
+    text.filter(|text| !text.is_empty()).ok_or(malformed(message))
+}
+
+fn name(name: String) -> Result<String, Refusal> {
+    let fits = (1..=NAME_LIMIT).contains(&name.chars().count());
+    fits.then_some(name).ok_or(malformed("name does not have 1 to 64 characters"))
+}
+
+fn id(id: String) -> Result<String, Refusal> {
+    is_id(&id).then_some(id).ok_or(MALFORMED_ID)
+}
+
+fn is_id(id: &str) -> bool {
+    (1..=ID_LIMIT).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// The contract's pattern `^[^_]+_[^_].*$`, read like RE2 does, which gateways of this kind use: `.` is no line feed.
+fn is_key_string(text: &str) -> bool {
+    text.split_once('_').is_some_and(|(prefix, rest)| {
+        let mut rest = rest.chars();
+        !prefix.is_empty() && rest.next().is_some_and(|first| first != '_') && !rest.any(|c| c == '\n')
+    })
+}
+
+/// A non-negative int32 in plain digits: Rust's own parser would take a `+` as well.
+fn int32(text: &str) -> Option<usize> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse::<i32>().ok().filter(|_| digits).and_then(|number| usize::try_from(number).ok())
+}
+
+/// A time in the past is taken: the key is then expired from the start.
+fn expiry(text: String) -> Result<Timestamp, Refusal> {
+    rfc3339(&text).ok_or(malformed("expiring_at is not an RFC 3339 timestamp"))
+}
+
+/// Reads RFC 3339 and nothing else; jiff alone would take spaces, missing seconds and time zone names as well.
+fn rfc3339(text: &str) -> Option<Timestamp> {
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c.to_ascii_uppercase() }).collect();
+    let rest = shape.strip_prefix("0000-00-00T00:00:00")?;
+    let offset = match rest.strip_prefix(".0") {
+        Some(fraction) => fraction.trim_start_matches('0'),
+        None => rest,
+    };
+    matches!(offset, "Z" | "+00:00" | "-00:00").then(|| text.parse().ok()).flatten()
+}
+
+/// The three documented forms of an error body. No source says which route answers with which; this is the sandbox's
+/// reading, and it gives each form to some routes.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// The routes of the first generation.
+    Platform,
+    /// The routes of the second generation.
+    Gateway,
+    /// The routes of both that need no bearer token, because the body holds the credential.
+    OAuth,
+}
+
+impl Form {
+    fn of(path: &str) -> Self {
+        let is_mint = path.starts_with("/platform/clientauth/") && path.ends_with("/token");
+        if is_mint || path.starts_with("/platform/auth/") {
+            Self::OAuth
+        } else if path.starts_with("/organizations/") || path.starts_with("/platform/clientauth/v1/") {
+            Self::Gateway
+        } else {
+            Self::Platform
+        }
+    }
+
+    fn write(self, refusal: Refusal) -> Answer {
+        let Refusal { reason, message } = refusal;
+        let (status, slug, grpc, oauth) = match reason {
+            Reason::Malformed => (StatusCode::BAD_REQUEST, "bad_request", 3, "invalid_request"),
+            Reason::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", 16, "invalid_grant"),
+            Reason::BadGrant => (StatusCode::UNAUTHORIZED, "unauthorized", 16, "invalid_grant"),
+            Reason::BadClient => (StatusCode::UNAUTHORIZED, "unauthorized", 16, "invalid_client"),
+            Reason::NotFound => (StatusCode::NOT_FOUND, "not_found", 5, "invalid_request"),
+            Reason::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", 12, "invalid_request"),
+            Reason::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", 14, "temporarily_unavailable"),
+        };
+        let json = match self {
+            Self::Platform => json!({ "code": status.as_u16(), "error": slug, "details": message }),
+            Self::Gateway => json!({ "code": grpc, "message": message, "details": [] }),
+            Self::OAuth => json!({ "error": oauth, "error_description": message }),
+        };
+        Answer { status, json }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Reason {
+    Malformed,
+    Unauthorized,
+    BadGrant,
+    BadClient,
+    NotFound,
+    WrongMethod,
+    Unavailable,
+}
+
+/// Why nothing was done. The message never repeats what the request said.
+#[derive(Clone, Copy)]
+struct Refusal {
+    reason: Reason,
+    message: &'static str,
+}
+
+const fn refused(reason: Reason, message: &'static str) -> Refusal {
+    Refusal { reason, message }
+}
+
+const fn malformed(message: &'static str) -> Refusal {
+    refused(Reason::Malformed, message)
+}
+
+const MALFORMED_ID: Refusal = malformed("an id does not have 1 to 64 base62 characters");
+const NO_SUCH_KEY: Refusal = refused(Reason::NotFound, "no API key has this id");
+const NO_SUCH_PATH: Refusal = refused(Reason::NotFound, "no operation has this path");
+const NO_SUCH_METHOD: Refusal = refused(Reason::WrongMethod, "no operation of this path has this method");
+const UNAVAILABLE: Refusal = refused(Reason::Unavailable, "the sandbox was told to fail; nothing was done");
+
+/// What the connections and the handle share.
+pub(crate) struct Gateway {
+    organization: Mutex<Organization>,
+    faults: Mutex<Vec<Fault>>,
+    log: Mutex<Log>,
+}
+
+impl Gateway {
+    pub(crate) fn new(organization: Organization) -> Self {
+        Self { organization: Mutex::new(organization), faults: Mutex::default(), log: Mutex::default() }
+    }
+
+    pub(crate) fn organization(&self) -> MutexGuard<'_, Organization> {
+        lock(&self.organization)
+    }
+
+    pub(crate) fn faults(&self) -> MutexGuard<'_, Vec<Fault>> {
+        lock(&self.faults)
+    }
+
+    pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
+        lock(&self.log)
+    }
+
+    async fn answer(&self, target: Result<&Operation, Refusal>, request: Request) -> Response<Body> {
+        let operation_id = target.as_ref().ok().map(|operation| operation.id);
+        let request_id = random(20);
+        let number = self.log().add(RecordedRequest {
+            method: request.method().to_string(),
+            path: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
+            operation_id,
+            status: None,
+            request_id: request_id.clone(),
+        });
+        let call = Call::read(request).await;
+        let fault = fault::take(&mut self.faults(), operation_id);
+        let outcome = match &fault {
+            Some(fault) if fault.happens_before_commit() => Err(UNAVAILABLE),
+            _ => target.and_then(|operation| call.run(operation, &mut self.organization())),
+        };
+        let answer = match outcome {
+            Ok(json) => Answer { status: StatusCode::OK, json },
+            Err(refusal) => call.form.write(refusal),
+        };
+        let mut response = match fault {
+            Some(fault) => answer.spoiled(fault.effect()).await,
+            None => answer.into_response(),
+        };
+        if !matches!(response.extensions().get(), Some(Ending::Close | Ending::Reset)) {
+            self.log().answer(number, response.status().as_u16());
+        }
+        if let Ok(request_id) = HeaderValue::from_str(&request_id) {
+            response.headers_mut().insert(REQUEST_ID, request_id);
+        }
+        response
+    }
+}
+
+pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
+    let answer = |target: Result<&'static Operation, Refusal>| {
+        let gateway = Arc::clone(gateway);
+        move |request: Request| async move { gateway.answer(target, request).await }
+    };
+    OPERATIONS
+        .iter()
+        .fold(Router::new(), |router, operation| {
+            router.route(operation.path, on(operation.method, answer(Ok(operation))))
+        })
+        .fallback(answer(Err(NO_SUCH_PATH)))
+        .method_not_allowed_fallback(answer(Err(NO_SUCH_METHOD)))
+}
+
+/// Locks even after a panic elsewhere: no lock here is held over a half-made change.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
