@@ -4,6 +4,8 @@
 //! if it is not the public API), `cargo run --example rotate -- KEY_ID FILE` rotates a real key, after asking, and
 //! writes the new secret to FILE, which must not exist yet.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
+
 use std::{
     error::Error,
     fs::{self, OpenOptions},

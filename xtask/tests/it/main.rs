@@ -1,5 +1,7 @@
 //! `cargo xtask regen` as a maintainer runs it: the real program on a copy of the project's files.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -112,7 +114,8 @@ fn an_operation_must_say_its_security_and_its_errors() {
         }
     };
     let remove = |operation: &mut Value, key: &str| drop(operation.as_object_mut().unwrap().remove(key));
-    let cases: [(&str, fn(&mut Value), &str); 6] = [
+    type Case = (&'static str, fn(&mut Value), &'static str);
+    let cases: [Case; 6] = [
         (
             "no-security",
             |operation| drop(operation.as_object_mut().unwrap().remove("security")),

@@ -1,6 +1,6 @@
 //! The facade against real sockets: the wire, the answers, the errors, the rules of sending.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout, reason = "tests")]
 
 mod answers;
 mod errors;
