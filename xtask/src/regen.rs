@@ -102,8 +102,8 @@ fn marker(kind: InstanceType, format: &str) -> SchemaObject {
     SchemaObject { instance_type: Some(kind.into()), format: Some(format.into()), ..Default::default() }
 }
 
-fn impls(of: &[TypeImpl]) -> impl Iterator<Item = TypeImpl> {
-    of.to_vec().into_iter()
+fn impls(of: &[TypeImpl]) -> impl Iterator<Item = TypeImpl> + '_ {
+    of.iter().copied()
 }
 
 fn difference(committed: &str, fresh: &str) -> String {

@@ -32,10 +32,11 @@ fn resolved(contract: &Value, value: &Value) -> Value {
             if let Some(reference) = map.get("$ref").and_then(Value::as_str) {
                 return resolved(contract, contract.pointer(&reference[1..]).unwrap());
             }
-            let prose = |key: &str| ["description", "example", "summary"].contains(&key) || key.starts_with("x-");
+            let prose =
+                |key: &str| ["description", "example", "examples", "summary"].contains(&key) || key.starts_with("x-");
             map.iter()
                 // A property may be called `description`; then it is an object.
-                .filter(|(key, value)| !(prose(key) && (!value.is_object() || *key == "example")))
+                .filter(|(key, value)| !(prose(key) && (!value.is_object() || key.starts_with("example"))))
                 .map(|(key, value)| (key.clone(), resolved(contract, value)))
                 .collect::<Map<_, _>>()
                 .into()

@@ -125,7 +125,8 @@ async fn every_change_has_a_connection_of_its_own_and_reads_share_one() {
 #[tokio::test]
 async fn a_broken_connection_is_unknown_and_sent_once() {
     let half = |stream: &mut TcpStream| write!(stream, "HTTP/1.1 200 OK\r\ncontent-le").is_ok();
-    let cases: [(&str, fn(&mut TcpStream) -> bool); 2] = [("before any byte", |_| true), ("within the head", half)];
+    type Begin = fn(&mut TcpStream) -> bool;
+    let cases: [(&str, Begin); 2] = [("before any byte", |_| true), ("within the head", half)];
     for (name, begin) in cases {
         let raw = Raw::start(move |stream, _| {
             begin(stream);
