@@ -11,6 +11,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
     path::Path,
+    process::ExitCode,
 };
 
 use rixl_credentials::{Client, ErrorKind, KeyId, NewApiKey, Secret};
@@ -19,7 +20,17 @@ use rixl_sandbox::Sandbox;
 type Outcome = Result<(), Box<dyn Error>>;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Outcome {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
         [] => on_sandbox().await,
