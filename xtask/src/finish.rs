@@ -30,19 +30,21 @@ pub(crate) fn finish(file: &mut File) -> Result<Vec<(&'static str, usize)>, Prob
     }
 }
 
-/// A function that tells the hooks which operations carry the bearer token: progenitor drops `security`.
+/// What progenitor drops of each operation: its route, for traces, and its security, for the token.
 pub(crate) fn operation_table(document: &Value) -> Item {
     let operations = contract::operations(document);
-    let mut ids: Vec<_> = operations
-        .iter()
-        .filter(|operation| operation.needs_bearer())
-        .filter_map(|operation| operation.id().map(rust_id))
-        .collect();
-    ids.sort();
+    let rows = operations.iter().filter_map(|operation| {
+        let (id, method) = (rust_id(operation.id()?), operation.method.to_uppercase());
+        let (path, needs_bearer) = (operation.path, operation.needs_bearer());
+        Some(quote::quote!(#id => crate::hooks::Route { method: #method, path: #path, needs_bearer: #needs_bearer }))
+    });
     parse_quote! {
-        /// Whether the contract requires the bearer token for this operation.
-        pub(crate) fn needs_bearer(operation_id: &str) -> bool {
-            matches!(operation_id, #(#ids)|*)
+        /// What the contract says of an operation.
+        pub(crate) fn route(operation_id: &str) -> Option<crate::hooks::Route> {
+            Some(match operation_id {
+                #(#rows,)*
+                _ => return None,
+            })
         }
     }
 }

@@ -1344,14 +1344,158 @@ pub mod prelude {
     #[allow(unused_imports)]
     pub use super::Client;
 }
-/// Whether the contract requires the bearer token for this operation.
-pub(crate) fn needs_bearer(operation_id: &str) -> bool {
-    matches!(
-        operation_id, "create_api_key" | "create_client_credential" |
-        "create_client_credential_v1" | "create_organization_api_key" | "delete_api_key"
-        | "delete_organization_api_key" | "list_api_keys" | "list_client_credentials" |
-        "list_client_credentials_v1" | "list_organization_api_keys" |
-        "revoke_client_credential" | "revoke_client_credential_v1" | "rotate_api_key" |
-        "rotate_organization_api_key" | "update_organization_api_key"
+/// What the contract says of an operation.
+pub(crate) fn route(operation_id: &str) -> Option<crate::hooks::Route> {
+    Some(
+        match operation_id {
+            "list_organization_api_keys" => {
+                crate::hooks::Route {
+                    method: "GET",
+                    path: "/organizations/{org_id}/api-keys/v1",
+                    needs_bearer: true,
+                }
+            }
+            "create_organization_api_key" => {
+                crate::hooks::Route {
+                    method: "POST",
+                    path: "/organizations/{org_id}/api-keys/v1",
+                    needs_bearer: true,
+                }
+            }
+            "delete_organization_api_key" => {
+                crate::hooks::Route {
+                    method: "DELETE",
+                    path: "/organizations/{org_id}/api-keys/v1/{key_id}",
+                    needs_bearer: true,
+                }
+            }
+            "update_organization_api_key" => {
+                crate::hooks::Route {
+                    method: "PATCH",
+                    path: "/organizations/{org_id}/api-keys/v1/{key_id}",
+                    needs_bearer: true,
+                }
+            }
+            "rotate_organization_api_key" => {
+                crate::hooks::Route {
+                    method: "POST",
+                    path: "/organizations/{org_id}/api-keys/v1/{key_id}/rotate",
+                    needs_bearer: true,
+                }
+            }
+            "list_api_keys" => {
+                crate::hooks::Route {
+                    method: "GET",
+                    path: "/platform/api-keys",
+                    needs_bearer: true,
+                }
+            }
+            "create_api_key" => {
+                crate::hooks::Route {
+                    method: "POST",
+                    path: "/platform/api-keys",
+                    needs_bearer: true,
+                }
+            }
+            "delete_api_key" => {
+                crate::hooks::Route {
+                    method: "DELETE",
+                    path: "/platform/api-keys/{keyId}",
+                    needs_bearer: true,
+                }
+            }
+            "rotate_api_key" => {
+                crate::hooks::Route {
+                    method: "POST",
+                    path: "/platform/api-keys/{keyId}/rotate",
+                    needs_bearer: true,
+                }
+            }
+            "refresh_token" => {
+                crate::hooks::Route {
+                    method: "POST",
+                    path: "/platform/auth/refresh",
+                    needs_bearer: false,
+                }
+            }
+            "exchange_api_key" => {
+                crate::hooks::Route {
+                    method: "POST",
+                    path: "/platform/auth/token",
+                    needs_bearer: false,
+                }
+            }
+            "refresh_token_v1" => {
+                crate::hooks::Route {
+                    method: "POST",
+                    path: "/platform/auth/v1/refresh",
+                    needs_bearer: false,
+                }
+            }
+            "exchange_api_key_v1" => {
+                crate::hooks::Route {
+                    method: "POST",
+                    path: "/platform/auth/v1/token",
+                    needs_bearer: false,
+                }
+            }
+            "list_client_credentials" => {
+                crate::hooks::Route {
+                    method: "GET",
+                    path: "/platform/clientauth/credentials",
+                    needs_bearer: true,
+                }
+            }
+            "create_client_credential" => {
+                crate::hooks::Route {
+                    method: "POST",
+                    path: "/platform/clientauth/credentials",
+                    needs_bearer: true,
+                }
+            }
+            "revoke_client_credential" => {
+                crate::hooks::Route {
+                    method: "POST",
+                    path: "/platform/clientauth/credentials/{credentialId}/revoke",
+                    needs_bearer: true,
+                }
+            }
+            "mint_client_token" => {
+                crate::hooks::Route {
+                    method: "POST",
+                    path: "/platform/clientauth/token",
+                    needs_bearer: false,
+                }
+            }
+            "list_client_credentials_v1" => {
+                crate::hooks::Route {
+                    method: "GET",
+                    path: "/platform/clientauth/v1/credentials",
+                    needs_bearer: true,
+                }
+            }
+            "create_client_credential_v1" => {
+                crate::hooks::Route {
+                    method: "POST",
+                    path: "/platform/clientauth/v1/credentials",
+                    needs_bearer: true,
+                }
+            }
+            "revoke_client_credential_v1" => {
+                crate::hooks::Route {
+                    method: "POST",
+                    path: "/platform/clientauth/v1/credentials/{credential_id}/revoke",
+                    needs_bearer: true,
+                }
+            }
+            "mint_client_token_v1" => {
+                crate::hooks::Route {
+                    method: "POST",
+                    path: "/platform/clientauth/v1/token",
+                    needs_bearer: false,
+                }
+            }
+            _ => return None,
+        },
     )
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use reqwest::{
 use zeroize::Zeroizing;
 
 use crate::{
-    generated::{Client, Error, needs_bearer},
+    generated::{Client, Error, route},
     wire::Secret,
 };
 
@@ -23,7 +24,15 @@ use crate::{
 pub struct Call {
     bearer: Option<HeaderValue>,
     max_body: usize,
+    timeout: Option<Duration>,
     answer: Arc<Mutex<Option<Answer>>>,
+}
+
+/// What the contract says of an operation.
+pub(crate) struct Route {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) needs_bearer: bool,
 }
 
 /// The token holds a character that cannot stand in a header.
@@ -38,7 +47,14 @@ impl Call {
     /// [`InvalidBearer`] when the token is empty or has a character other than visible ASCII.
     pub fn new(bearer: Option<&Secret>, max_body: usize) -> Result<Self, InvalidBearer> {
         let bearer = bearer.map(header).transpose()?;
-        Ok(Self { bearer, max_body, answer: Arc::default() })
+        Ok(Self { bearer, max_body, timeout: None, answer: Arc::default() })
+    }
+
+    /// Ends the call, from connecting to the last byte of the answer, after this time.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
     }
 
     /// Takes what the server answered; `None` when no status line came.
@@ -110,6 +126,11 @@ impl fmt::Debug for Body {
 
 impl ClientHooks<Call> for Client {
     async fn pre<E>(&self, request: &mut Request, info: &OperationInfo) -> Result<(), Error<E>> {
+        let Some(route) = route(info.operation_id) else {
+            return Err(Error::Custom(format!("the contract has no operation {}", info.operation_id)));
+        };
+        record(&route);
+        *request.timeout_mut() = self.inner().timeout;
         let bodiless = request.body().is_none() && request.method() == Method::POST;
         let headers = request.headers_mut();
         // Progenitor sends the contract's own version, which means nothing to RIXL.
@@ -119,7 +140,7 @@ impl ClientHooks<Call> for Client {
             // Some proxies answer 411 to a POST that does not say how long it is.
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        if needs_bearer(info.operation_id) {
+        if route.needs_bearer {
             let Some(bearer) = &self.inner().bearer else {
                 return Err(Error::Custom(format!("{} needs a bearer token", info.operation_id)));
             };
@@ -145,6 +166,15 @@ impl ClientHooks<Call> for Client {
         *whole.headers_mut() = headers;
         Ok(whole.into())
     }
+}
+
+/// Puts the route on the caller's span, which has these fields if it wants them. Never the URL: it holds ids.
+fn record(route: &Route) {
+    let generation = if route.path.contains("/v1") { 2 } else { 1 };
+    tracing::Span::current()
+        .record("http.request.method", route.method)
+        .record("url.template", route.path)
+        .record("rixl.route_generation", generation);
 }
 
 async fn read(mut response: Response, max: usize) -> (Body, Option<reqwest::Error>) {

@@ -179,10 +179,10 @@ impl<R: Route> ApiKeys<R> {
                 Some(id) => low.list_organization_api_keys(id.wire(), limit, offset).await,
             }
         };
-        let page = self.client.call(operation, send).await?;
-        let items: Option<Vec<_>> = page.api_keys.into_iter().map(|key| ApiKey::read(key, None)).collect();
-        let items = items.ok_or_else(|| Error::unusable(ErrorKind::Malformed, operation))?;
-        Ok(Page::new(request, items, page.total))
+        self.client.call(operation, send).await?.read(|page| {
+            let items: Option<Vec<_>> = page.api_keys.into_iter().map(|key| ApiKey::read(key, None)).collect();
+            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total))
+        })
     }
 
     /// Creates a key. Its secret is in the answer, and nowhere else.
@@ -214,7 +214,7 @@ impl<R: Route> ApiKeys<R> {
                 self.client.call(operation, send).await?
             }
         };
-        Issued::read(operation, answer, None)
+        answer.read(|answer| Issued::read(answer, None))
     }
 
     /// Gives the key a new secret, which is in the answer and nowhere else.
@@ -251,7 +251,7 @@ impl<R: Route> ApiKeys<R> {
                 Some(organization) => low.rotate_organization_api_key(organization.wire(), id.wire()).await,
             }
         };
-        Issued::read(operation, self.client.call(operation, send).await?, Some(id))
+        self.client.call(operation, send).await?.read(|answer| Issued::read(answer, Some(id)))
     }
 
     /// Ends the key. It can't be brought back.
@@ -290,9 +290,10 @@ impl ApiKeys<NamedOrganization> {
         let organization = self.route.0.wire();
         let send =
             |low: rixl_api::Client| async move { low.update_organization_api_key(organization, id.wire(), body).await };
-        let answer = self.client.call(operation, send).await?.api_key.unwrap_or_default();
-        let key = ApiKey::read(answer, Some(id)).ok_or_else(|| Error::unusable(ErrorKind::Malformed, operation))?;
-        if key.id == *id { Ok(key) } else { Err(Error::unusable(ErrorKind::WrongId, operation)) }
+        self.client.call(operation, send).await?.read(|answer| {
+            let key = ApiKey::read(answer.api_key.unwrap_or_default(), Some(id)).ok_or(ErrorKind::Malformed)?;
+            if key.id == *id { Ok(key) } else { Err(ErrorKind::WrongId) }
+        })
     }
 }
 
@@ -318,14 +319,13 @@ impl ApiKey {
 }
 
 impl Issued {
-    fn read(operation: Operation, answer: types::ApiKeyAnswer, asked: Option<&KeyId>) -> Result<Self, Error> {
-        let unusable = |kind| move || Error::unusable(kind, operation);
+    fn read(answer: types::ApiKeyAnswer, asked: Option<&KeyId>) -> Result<Self, ErrorKind> {
         let mut answer = answer.api_key.unwrap_or_default();
-        let secret = Secret::from_wire(answer.secret.take()).ok_or_else(unusable(ErrorKind::SecretMissing))?;
-        let key = ApiKey::read(answer, asked).ok_or_else(unusable(ErrorKind::Malformed))?;
+        let secret = Secret::from_wire(answer.secret.take()).ok_or(ErrorKind::SecretMissing)?;
+        let key = ApiKey::read(answer, asked).ok_or(ErrorKind::Malformed)?;
         // Storing this secret under the key that was asked for would take both keys down.
         if asked.is_some_and(|asked| *asked != key.id) {
-            return Err(unusable(ErrorKind::WrongId)());
+            return Err(ErrorKind::WrongId);
         }
         Ok(Self { key, secret })
     }

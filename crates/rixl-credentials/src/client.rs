@@ -1,14 +1,25 @@
 //! The client: settings, and the one way every call is sent.
 
-use std::{env, ffi::OsString, fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    env,
+    ffi::OsString,
+    fmt,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use rixl_api::{Call, ResponseValue, wire};
+use rixl_api::{Call, ResponseValue};
+use tracing::{Instrument as _, field::Empty};
 use url::{Host, Url};
 
 use crate::{
-    ApiKeys, ClientCredentials, Error, ErrorKind, Operation, OrganizationId, Outcome, Secret, TokenSource, Tokens,
+    ApiKeys, ClientCredentials, ClientTokenRequest, Error, ErrorKind, Operation, OrganizationId, Outcome, RetryPolicy,
+    Secret, SharedToken, Timing, TokenSource, Tokens,
+    answer::Reply,
+    retry::SystemTiming,
     route::{Generation, NamedOrganization, OwnOrganization},
-    token_source::{ExchangedToken, FixedToken},
+    token_source::{BoughtToken, Grant},
 };
 
 const BASE_URL: &str = "https://api.rixl.com";
@@ -30,10 +41,32 @@ const MAX_BODY: usize = 1024 * 1024;
 /// What every call does and does not do:
 ///
 /// 1. Input is checked before anything is sent.
-/// 2. Whatever changes state is sent once: no retry, no redirect, HTTP/1.1, and a connection that no call used before,
-///    since the layers below send again on a stale one.
-/// 3. Redirects are refused for reads too, `http://` is refused except on loopback, and then no proxy is used.
-/// 4. Answers are read up to 1 MiB. Compression is not asked for.
+/// 2. Whatever changes state is sent on HTTP/1.1, on a connection that no call used before: the layers below would send
+///    it again on a stale one.
+/// 3. It is repeated only if it did not happen, and reads are repeated, under the client's [`RetryPolicy`].
+/// 4. Redirects are refused, for reads too. `http://` is refused except on loopback, and there no proxy is used.
+/// 5. Answers are read up to a bound, 1 MiB unless set otherwise. Compression is not asked for.
+/// 6. After a 401 a token that can be renewed is renewed, and the call is sent once more.
+///
+/// # Tracing
+///
+/// Each call is a `tracing` span `rixl.call`, and each of its attempts a span `rixl.attempt` within it. Fields carry
+/// OpenTelemetry's names where it has them:
+///
+/// | field | in | what |
+/// |---|---|---|
+/// | `rixl.operation` | both | [`Operation::as_str`] |
+/// | `rixl.outcome` | both | `ok`, `not_applied`, `unknown`, `applied` |
+/// | `rixl.duration_ms` | both | milliseconds |
+/// | `rixl.attempts` | call | how many attempts were made |
+/// | `http.request.resend_count` | attempt | 0 for the first |
+/// | `http.request.method`, `url.template` | attempt | of the route, never the ids in it |
+/// | `rixl.route_generation` | attempt | 1 or 2 |
+/// | `http.response.status_code` | both | the status, when an answer came |
+/// | `rixl.request_id` | attempt | the server's id of the request |
+/// | `error.type` | both | the [`ErrorKind`], when it failed |
+///
+/// Secrets, ids and bodies are in none of them.
 #[derive(Clone, Debug)]
 pub struct Client {
     transport: Transport,
@@ -69,6 +102,14 @@ impl Client {
         ClientBuilder::from_env()?.build()
     }
 
+    /// The same client with another retry policy, for one call or for many. Buying tokens keeps the first policy.
+    #[must_use]
+    pub fn with_retry(&self, policy: RetryPolicy) -> Self {
+        let mut client = self.clone();
+        client.transport.retry = policy;
+        client
+    }
+
     /// The API keys of the bearer token's own organization, by the first generation of routes.
     pub fn api_keys(&self) -> ApiKeys<OwnOrganization> {
         ApiKeys::new(self.clone(), OwnOrganization)
@@ -89,33 +130,32 @@ impl Client {
         Organization { client: self.clone(), id: id.clone() }
     }
 
-    /// Sends one call, with a token where it needs one.
-    pub(crate) async fn call<T, F, Fut>(&self, operation: Operation, send: F) -> Result<T, Error>
+    /// Sends one call with a token.
+    pub(crate) async fn call<T, F, Fut>(&self, operation: Operation, send: F) -> Result<Reply<T>, Error>
     where
-        F: FnOnce(rixl_api::Client) -> Fut,
+        F: Fn(rixl_api::Client) -> Fut,
         Fut: Future<Output = Result<ResponseValue<T>, rixl_api::Error<()>>>,
     {
-        if operation.carries_its_own_credential() {
-            return self.transport.call(operation, None, send).await;
-        }
-        let no_token = || Error::new(ErrorKind::Token, operation);
         let Some(Shared(tokens)) = &self.tokens else {
-            return Err(no_token().with_detail("the client was built without a bearer token"));
+            let error = Error::new(ErrorKind::Token, operation);
+            return Err(error.with_detail("the client was built without a bearer token"));
         };
-        // The source's own error may say "unknown" of its exchange; this call was not sent in any case.
-        let token = tokens.token().await.map_err(|cause| no_token().with_source(cause))?;
-        self.transport.call(operation, Some(token.wire()), send).await
+        self.transport.call(operation, Some(&**tokens), send).await
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
     }
 
     /// Sends one call whose answer holds nothing: its status is enough, whatever became of the body.
     pub(crate) async fn call_for_effect<F, Fut>(&self, operation: Operation, send: F) -> Result<(), Error>
     where
-        F: FnOnce(rixl_api::Client) -> Fut,
+        F: Fn(rixl_api::Client) -> Fut,
         Fut: Future<Output = Result<ResponseValue<()>, rixl_api::Error<()>>>,
     {
         match self.call(operation, send).await {
             Err(error) if error.outcome() == Outcome::Applied => Ok(()),
-            result => result,
+            result => result.map(drop),
         }
     }
 }
@@ -166,12 +206,15 @@ pub struct ClientBuilder {
     timeout: Duration,
     connect_timeout: Duration,
     user_agent: String,
+    max_body: usize,
+    retry: RetryPolicy,
+    timing: Arc<dyn Timing>,
 }
 
 enum Credential {
     None,
     Bearer(Secret),
-    ApiKey(Secret),
+    Grant(Grant),
     Source(Arc<dyn TokenSource>),
 }
 
@@ -183,6 +226,9 @@ impl Default for ClientBuilder {
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             user_agent: USER_AGENT.into(),
+            max_body: MAX_BODY,
+            retry: RetryPolicy::default(),
+            timing: Arc::new(SystemTiming(Instant::now())),
         }
     }
 }
@@ -194,6 +240,8 @@ impl fmt::Debug for ClientBuilder {
             .field("timeout", &self.timeout)
             .field("connect_timeout", &self.connect_timeout)
             .field("user_agent", &self.user_agent)
+            .field("max_response_bytes", &self.max_body)
+            .field("retry", &self.retry)
             .finish_non_exhaustive()
     }
 }
@@ -231,7 +279,13 @@ impl ClientBuilder {
 
     /// Exchanges this API key for a token, and refreshes it before it expires. The last credential set counts.
     pub fn api_key(mut self, key: impl Into<Secret>) -> Self {
-        self.credential = Credential::ApiKey(key.into());
+        self.credential = Credential::Grant(Grant::ApiKey(key.into()));
+        self
+    }
+
+    /// Mints a client token with this client credential, and another before it expires. The last credential set counts.
+    pub fn client_credential(mut self, request: ClientTokenRequest) -> Self {
+        self.credential = Credential::Grant(Grant::Client(request));
         self
     }
 
@@ -241,7 +295,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The longest a call may take, from connecting to the last byte of the answer. Default: 30 s.
+    /// The longest one attempt may take, from connecting to the last byte of the answer. Default: 30 s. What all attempts
+    /// may take together is [`RetryPolicy::with_deadline`].
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -259,6 +314,25 @@ impl ClientBuilder {
         self
     }
 
+    /// The longest body of an answer that is read. Default: 1 MiB. The head of an answer is bounded by hyper: 100 headers
+    /// in some 400 kB.
+    pub fn max_response_bytes(mut self, max: usize) -> Self {
+        self.max_body = max;
+        self
+    }
+
+    /// When a failed call is repeated. Default: [`RetryPolicy::default`].
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// Where waits and expiries take time and chance from. Default: the system. For tests.
+    pub fn timing(mut self, timing: impl Timing + 'static) -> Self {
+        self.timing = Arc::new(timing);
+        self
+    }
+
     /// Builds the client. Nothing is sent yet.
     ///
     /// # Errors
@@ -273,11 +347,9 @@ impl ClientBuilder {
             Credential::Bearer(token) => {
                 Call::new(Some(token.wire()), 0)
                     .map_err(|_| configuration("the bearer token is empty, or is not visible ASCII"))?;
-                Some(Arc::new(FixedToken(Arc::new(token))))
+                Some(Arc::new(SharedToken::new(token)))
             }
-            Credential::ApiKey(key) => {
-                Some(Arc::new(ExchangedToken::new(Tokens::new(transport.clone(), Generation::First), key)))
-            }
+            Credential::Grant(grant) => Some(Arc::new(BoughtToken::new(transport.clone(), grant))),
             Credential::Source(source) => Some(source),
         };
         Ok(Client { transport, tokens: source.map(Shared) })
@@ -294,11 +366,24 @@ fn variable(name: &str) -> Result<Option<String>, Error> {
 }
 
 /// How calls reach the server.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Transport {
     base_url: Arc<str>,
     reads: reqwest::Client,
     changes: reqwest::Client,
+    timeout: Duration,
+    max_body: usize,
+    retry: RetryPolicy,
+    timing: Arc<dyn Timing>,
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("base_url", &self.base_url)
+            .field("retry", &self.retry)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Transport {
@@ -319,28 +404,156 @@ impl Transport {
             // Below us, an idle connection that turns out to be closed makes hyper send the request again, and HTTP/2
             // sends refused streams again: one call, several rotations.
             changes: build(http_client(settings, &base_url).pool_max_idle_per_host(0).http1_only())?,
+            timeout: settings.timeout,
+            max_body: settings.max_body,
+            retry: settings.retry.clone(),
+            timing: Arc::clone(&settings.timing),
         })
     }
 
-    /// Sends one call on a fresh low-level client, and reads what became of it.
+    pub(crate) fn timing(&self) -> &dyn Timing {
+        &*self.timing
+    }
+
+    /// Sends one call, and repeats it where the policy says and no harm can come of it.
     pub(crate) async fn call<T, F, Fut>(
         &self,
         operation: Operation,
-        bearer: Option<&wire::Secret>,
+        tokens: Option<&dyn TokenSource>,
         send: F,
-    ) -> Result<T, Error>
+    ) -> Result<Reply<T>, Error>
     where
-        F: FnOnce(rixl_api::Client) -> Fut,
+        F: Fn(rixl_api::Client) -> Fut,
         Fut: Future<Output = Result<ResponseValue<T>, rixl_api::Error<()>>>,
     {
-        let call = Call::new(bearer, MAX_BODY).map_err(|_| {
+        let span = tracing::info_span!(
+            "rixl.call",
+            rixl.operation = operation.as_str(),
+            rixl.attempts = Empty,
+            rixl.outcome = Empty,
+            rixl.duration_ms = Empty,
+            http.response.status_code = Empty,
+            error.type = Empty,
+        );
+        let started = self.timing.elapsed();
+        let result = self.attempts(operation, tokens, started, send).instrument(span.clone()).await;
+        record(&span, &result, self.timing.elapsed().saturating_sub(started));
+        result
+    }
+
+    async fn attempts<T, F, Fut>(
+        &self,
+        operation: Operation,
+        tokens: Option<&dyn TokenSource>,
+        started: Duration,
+        send: F,
+    ) -> Result<Reply<T>, Error>
+    where
+        F: Fn(rixl_api::Client) -> Fut,
+        Fut: Future<Output = Result<ResponseValue<T>, rixl_api::Error<()>>>,
+    {
+        let mut attempt = 1;
+        let mut sent = 0;
+        let mut is_renewed = false;
+        loop {
+            let token = match tokens {
+                // The source's own error may say "unknown" of its exchange; this call was not sent in any case.
+                Some(tokens) => Some(
+                    tokens.token().await.map_err(|cause| Error::new(ErrorKind::Token, operation).with_source(cause))?,
+                ),
+                None => None,
+            };
+            let left = self.retry.deadline.saturating_sub(self.timing.elapsed().saturating_sub(started));
+            let error = match self.attempt(operation, token.as_deref(), sent, left, &send).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            sent += 1;
+            tracing::Span::current().record("rixl.attempts", sent);
+            // A 401 was not carried out, so sending it again with another token is safe. Once: two tokens in a row that
+            // are refused mean that the credential is.
+            if let (Some(tokens), Some(token), false, true) = (tokens, &token, is_renewed, error.is_unauthorized())
+                && tokens.refused(token)
+            {
+                is_renewed = true;
+                continue;
+            }
+            let Some(delay) = self.retry.delay(attempt, &error, self.timing.chance()) else { return Err(error) };
+            let spent = self.timing.elapsed().saturating_sub(started);
+            if spent.saturating_add(delay) >= self.retry.deadline {
+                return Err(error);
+            }
+            self.timing.sleep(delay).await;
+            attempt += 1;
+        }
+    }
+
+    /// Sends one attempt on a fresh low-level client, and reads what became of it.
+    async fn attempt<T, F, Fut>(
+        &self,
+        operation: Operation,
+        token: Option<&Secret>,
+        resend_count: u32,
+        left: Duration,
+        send: &F,
+    ) -> Result<Reply<T>, Error>
+    where
+        F: Fn(rixl_api::Client) -> Fut,
+        Fut: Future<Output = Result<ResponseValue<T>, rixl_api::Error<()>>>,
+    {
+        let call = Call::new(token.map(Secret::wire), self.max_body).map_err(|_| {
             Error::new(ErrorKind::Token, operation).with_detail("the bearer token is empty, or is not visible ASCII")
         })?;
+        let call = call.with_timeout(self.timeout.min(left));
         let http = if operation.changes_state() { &self.changes } else { &self.reads };
         let low = rixl_api::Client::new_with_client(&self.base_url, http.clone(), call.clone());
-        let answered = send(low).await;
-        answered.map(ResponseValue::into_inner).map_err(|error| Error::from_call(operation, call.take_answer(), error))
+        let span = tracing::info_span!(
+            "rixl.attempt",
+            rixl.operation = operation.as_str(),
+            rixl.route_generation = Empty,
+            rixl.request_id = Empty,
+            rixl.outcome = Empty,
+            rixl.duration_ms = Empty,
+            http.request.method = Empty,
+            http.request.resend_count = resend_count,
+            http.response.status_code = Empty,
+            url.template = Empty,
+            error.type = Empty,
+        );
+        let started = self.timing.elapsed();
+        let answered = send(low).instrument(span.clone()).await;
+        let answer = call.take_answer();
+        let result = match answered {
+            Ok(value) => Ok(Reply { value: value.into_inner(), operation, answer }),
+            Err(error) => Err(Error::from_call(operation, answer, error, self.timing.now())),
+        };
+        record(&span, &result, self.timing.elapsed().saturating_sub(started));
+        result
     }
+}
+
+fn record<T>(span: &tracing::Span, result: &Result<Reply<T>, Error>, duration: Duration) {
+    span.record("rixl.duration_ms", u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    let (status, request_id) = match result {
+        Ok(reply) => (reply.status(), reply.request_id()),
+        Err(error) => (error.status(), error.request_id().map(str::to_owned)),
+    };
+    if let Some(status) = status {
+        span.record("http.response.status_code", status);
+    }
+    if let Some(request_id) = request_id {
+        span.record("rixl.request_id", request_id);
+    }
+    if let Err(error) = result {
+        span.record("error.type", tracing::field::debug(error.kind()));
+    }
+    let outcome = match result.as_ref().map_err(Error::outcome) {
+        Ok(_) => "ok",
+        Err(Outcome::NotApplied) => "not_applied",
+        Err(Outcome::Unknown) => "unknown",
+        Err(Outcome::Applied) => "applied",
+    };
+    span.record("rixl.outcome", outcome);
 }
 
 fn http_client(settings: &ClientBuilder, base_url: &Url) -> reqwest::ClientBuilder {
@@ -349,7 +562,8 @@ fn http_client(settings: &ClientBuilder, base_url: &Url) -> reqwest::ClientBuild
         .redirect(reqwest::redirect::Policy::none())
         // reqwest sends again by itself what HTTP/2 refused.
         .retry(reqwest::retry::never())
-        .timeout(settings.timeout)
+        // This would log every byte that is sent and received, at TRACE.
+        .connection_verbose(false)
         .connect_timeout(settings.connect_timeout)
         .user_agent(&settings.user_agent);
     if base_url.scheme() == "http" {

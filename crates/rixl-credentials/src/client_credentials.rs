@@ -7,7 +7,7 @@ use rixl_api::types;
 
 use crate::{
     Client, CredentialId, Error, ErrorKind, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, Secret,
-    api_keys::check_name, tokens::seconds,
+    api_keys::check_name, client::Transport, route::Generation, tokens::lifetime,
 };
 
 /// The client credentials of an organization.
@@ -170,10 +170,10 @@ impl ClientCredentials {
                 Some(id) => low.list_client_credentials_v1(Some(id.wire()), limit, offset).await,
             }
         };
-        let page = self.client.call(operation, send).await?;
-        let items: Option<Vec<_>> = page.credentials.into_iter().map(ClientCredential::read).collect();
-        let items = items.ok_or_else(|| Error::unusable(ErrorKind::Malformed, operation))?;
-        Ok(Page::new(request, items, page.total))
+        self.client.call(operation, send).await?.read(|page| {
+            let items: Option<Vec<_>> = page.credentials.into_iter().map(ClientCredential::read).collect();
+            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total))
+        })
     }
 
     /// Creates a client credential of this name, 1 to 64 characters. Its secret is in the answer, and nowhere else.
@@ -198,13 +198,11 @@ impl ClientCredentials {
                 self.client.call(operation, |low| async move { low.create_client_credential_v1(body).await }).await?
             }
         };
-        let unusable = |kind| move || Error::unusable(kind, operation);
-        Ok(IssuedClientCredential {
-            client_secret: Secret::from_wire(answer.client_secret).ok_or_else(unusable(ErrorKind::SecretMissing))?,
-            credential: answer
-                .credential
-                .and_then(ClientCredential::read)
-                .ok_or_else(unusable(ErrorKind::Malformed))?,
+        answer.read(|answer| {
+            Ok(IssuedClientCredential {
+                client_secret: Secret::from_wire(answer.client_secret).ok_or(ErrorKind::SecretMissing)?,
+                credential: answer.credential.and_then(ClientCredential::read).ok_or(ErrorKind::Malformed)?,
+            })
         })
     }
 
@@ -230,36 +228,44 @@ impl ClientCredentials {
     /// [`ErrorKind::InvalidInput`] when the client id, secret or subject is empty, or the time to live is not 1 to 15
     /// whole minutes; [`ErrorKind::Unauthorized`] when the credential is refused; else as for every call.
     pub async fn mint(&self, request: &ClientTokenRequest) -> Result<ClientToken, Error> {
-        let operation = Operation::MintClientToken;
-        let ClientTokenRequest { client_id, client_secret, subject, project_id, ttl } = request;
-        if client_id.is_empty() || subject.is_empty() || client_secret.expose_secret().is_empty() {
-            return Err(Error::invalid(
-                operation,
-                "the client id, the client secret and the subject must not be empty",
-            ));
+        let generation = if self.organization.is_some() { Generation::Second } else { Generation::First };
+        mint(self.client.transport(), generation, request).await
+    }
+}
+
+pub(crate) async fn mint(
+    transport: &Transport,
+    generation: Generation,
+    request: &ClientTokenRequest,
+) -> Result<ClientToken, Error> {
+    let operation = Operation::MintClientToken;
+    let ClientTokenRequest { client_id, client_secret, subject, project_id, ttl } = request;
+    if client_id.is_empty() || subject.is_empty() || client_secret.expose_secret().is_empty() {
+        return Err(Error::invalid(operation, "the client id, the client secret and the subject must not be empty"));
+    }
+    let body = &types::ClientTokenRequest {
+        client_id: client_id.clone(),
+        client_secret: client_secret.wire().clone(),
+        subject: subject.clone(),
+        project_id: project_id.as_ref().map(|id| id.wire().clone()),
+        ttl_minutes: ttl.map(|ttl| minutes(operation, ttl)).transpose()?,
+    };
+    let send = |low: rixl_api::Client| async move {
+        match generation {
+            Generation::First => low.mint_client_token(body).await,
+            Generation::Second => low.mint_client_token_v1(body).await,
         }
-        let body = &types::ClientTokenRequest {
-            client_id: client_id.clone(),
-            client_secret: client_secret.wire().clone(),
-            subject: subject.clone(),
-            project_id: project_id.as_ref().map(|id| id.wire().clone()),
-            ttl_minutes: ttl.map(|ttl| minutes(operation, ttl)).transpose()?,
-        };
-        let send = |low: rixl_api::Client| async move {
-            match &self.organization {
-                None => low.mint_client_token(body).await,
-                Some(_) => low.mint_client_token_v1(body).await,
-            }
-        };
-        let answer = self.client.call(operation, send).await?;
+    };
+    let reply = transport.call(operation, None, send).await?;
+    let date = reply.date();
+    reply.read(|answer| {
         Ok(ClientToken {
-            access_token: Secret::from_wire(answer.access_token)
-                .ok_or_else(|| Error::unusable(ErrorKind::SecretMissing, operation))?,
+            access_token: Secret::from_wire(answer.access_token).ok_or(ErrorKind::SecretMissing)?,
             token_type: answer.token_type,
-            expires_in: seconds(answer.expires_in),
+            expires_in: lifetime(answer.expires_in, answer.expires_at, date),
             expires_at: answer.expires_at,
         })
-    }
+    })
 }
 
 fn minutes(operation: Operation, ttl: Duration) -> Result<i32, Error> {

@@ -1,8 +1,11 @@
 //! Why a call failed, and whether it took effect all the same.
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, time::Duration};
 
+use jiff::Timestamp;
 use rixl_api::{Answer, Body, types};
+
+use crate::{answer::RawAnswer, retry};
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -32,6 +35,8 @@ struct Parts {
     request_id: Option<String>,
     code: Option<String>,
     message: Option<String>,
+    retry_after: Option<Duration>,
+    raw: Option<RawAnswer>,
     source: Option<Source>,
 }
 
@@ -67,15 +72,17 @@ pub enum ErrorKind {
     Rejected,
     /// 5xx: the server failed, or a gateway that cannot know what the server did. Find out before repeating.
     Server,
-    /// A 2xx whose body broke off. It was done; what the body held is lost.
+    /// A 2xx whose body broke off. It was done; save [`take_raw_answer`](Error::take_raw_answer).
     Cut,
-    /// A 2xx whose body is longer than allowed. It was done; what the body held is lost.
+    /// A 2xx whose body is longer than allowed. It was done; save [`take_raw_answer`](Error::take_raw_answer).
     TooLarge,
-    /// A 2xx whose body is not what the contract says. It was done; what the body held is lost.
+    /// A 2xx whose body is not what the contract says. It was done; save
+    /// [`take_raw_answer`](Error::take_raw_answer).
     Malformed,
     /// A 2xx without the secret that was to be issued. It was done; rotate again.
     SecretMissing,
-    /// A 2xx about another key than the one asked for. Something was done; look at both keys.
+    /// A 2xx about another key than the one asked for. Something was done; save
+    /// [`take_raw_answer`](Error::take_raw_answer) and look at both keys.
     WrongId,
     /// The server repeats a page of a list. Nothing was changed; the list is incomplete.
     RepeatedPage,
@@ -148,11 +155,6 @@ impl Operation {
     pub fn changes_state(self) -> bool {
         !matches!(self, Self::CheckInput | Self::Configure | Self::ListApiKeys | Self::ListClientCredentials)
     }
-
-    /// Whether its credential stands in the body, so that no bearer token is fetched for it.
-    pub(crate) fn carries_its_own_credential(self) -> bool {
-        matches!(self, Self::ExchangeApiKey | Self::RefreshToken | Self::MintClientToken)
-    }
 }
 
 impl fmt::Display for Operation {
@@ -208,6 +210,28 @@ impl Error {
         self.0.message.as_deref()
     }
 
+    /// How long the server asks to wait, from `Retry-After`.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// Takes the body of a 2xx answer that could not be used, as far as it came: the new secret may be in it.
+    ///
+    /// It can be taken once. It is there whenever [`is_unusable_answer`](Self::is_unusable_answer) says so.
+    ///
+    /// ```
+    /// # fn example(mut error: rixl_credentials::Error) -> std::io::Result<()> {
+    /// if let Some(answer) = error.take_raw_answer() {
+    ///     // To a file that nobody else can read, for a person to look at.
+    ///     std::fs::write("/run/secrets/rixl-answer", answer.expose_secret())?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn take_raw_answer(&mut self) -> Option<RawAnswer> {
+        self.0.raw.take()
+    }
+
     /// Whether it did not happen, so that repeating it is safe.
     pub fn is_not_applied(&self) -> bool {
         self.outcome() == Outcome::NotApplied
@@ -255,6 +279,8 @@ impl Error {
             request_id: None,
             code: None,
             message: None,
+            retry_after: None,
+            raw: None,
             source: None,
         }))
     }
@@ -263,10 +289,17 @@ impl Error {
         Self::new(ErrorKind::InvalidInput, operation).with_detail(detail)
     }
 
-    /// A 2xx answer that cannot be used.
-    pub(crate) fn unusable(kind: ErrorKind, operation: Operation) -> Self {
+    /// An error about this answer; the status decides the outcome, then.
+    pub(crate) fn answered(kind: ErrorKind, outcome: Outcome, operation: Operation, answer: Answer) -> Self {
         let mut error = Self::new(kind, operation);
-        error.0.outcome = error.if_changing(Outcome::Applied);
+        error.0.outcome = error.if_changing(outcome);
+        error.0.status = Some(answer.status);
+        error.0.request_id = request_id(&answer);
+        if (200..=299).contains(&answer.status) {
+            error.0.raw = Some(RawAnswer::new(answer.body));
+        } else if let Body::Whole(body) = &answer.body {
+            (error.0.code, error.0.message) = server_words(body);
+        }
         error
     }
 
@@ -283,7 +316,12 @@ impl Error {
     /// Reads progenitor's error, which can print bodies and headers and so must not leave this function.
     ///
     /// The status decides first: a 401 whose body breaks off is still a 401.
-    pub(crate) fn from_call(operation: Operation, answer: Option<Answer>, low: rixl_api::Error<()>) -> Self {
+    pub(crate) fn from_call(
+        operation: Operation,
+        answer: Option<Answer>,
+        low: rixl_api::Error<()>,
+        now: Timestamp,
+    ) -> Self {
         let Some(answer) = answer else { return Self::without_answer(operation, low) };
         let (kind, outcome) = match answer.status {
             200..=299 => (unusable_body(&answer.body), Outcome::Applied),
@@ -296,15 +334,12 @@ impl Error {
             400..=499 => (ErrorKind::Rejected, Outcome::NotApplied),
             _ => (ErrorKind::Server, Outcome::Unknown),
         };
-        let mut error = Self::new(kind, operation);
-        error.0.outcome = error.if_changing(outcome);
-        error.0.status = Some(answer.status);
-        error.0.request_id = request_id(&answer);
-        if !(200..=299).contains(&answer.status)
-            && let Body::Whole(body) = &answer.body
-        {
-            (error.0.code, error.0.message) = server_words(body);
-        }
+        let header = |name: &str| answer.headers.get(name)?.to_str().ok();
+        // By the server's own clock, where it tells: this machine's may be off.
+        let now = header("date").and_then(retry::http_date).unwrap_or(now);
+        let retry_after = header("retry-after").and_then(|value| retry::retry_after(value, now));
+        let mut error = Self::answered(kind, outcome, operation, answer);
+        error.0.retry_after = retry_after;
         error
     }
 
@@ -344,9 +379,9 @@ impl Error {
             (_, Kind::Token) => "the call was not sent; see the cause",
             (_, Kind::RepeatedPage) => "the list is incomplete",
             (Outcome::Applied, _) if issues => {
-                "it took effect and the secret in the answer is lost, so rotate the key again or create another"
+                "it took effect, so save the raw answer, in which the secret may be, or rotate the key again"
             }
-            (Outcome::Applied, _) => "it took effect, but what the answer held is lost",
+            (Outcome::Applied, _) => "it took effect; what the answer held may be in the raw answer",
             (Outcome::Unknown, _) => "it may have taken effect, so find out before you repeat it",
             (_, Kind::Connect) => "nothing was sent, so it is safe to repeat",
             (_, Kind::Unauthorized) => "nothing was done; get a new credential",
@@ -403,7 +438,7 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the server's words: they can quote a secret.
-        let Parts { kind, operation, outcome, detail, status, request_id, source, .. } = &*self.0;
+        let Parts { kind, operation, outcome, detail, status, request_id, raw, source, .. } = &*self.0;
         f.debug_struct("Error")
             .field("kind", kind)
             .field("operation", operation)
@@ -411,6 +446,7 @@ impl fmt::Debug for Error {
             .field("detail", detail)
             .field("status", status)
             .field("request_id", request_id)
+            .field("raw", raw)
             .field("source", source)
             .finish_non_exhaustive()
     }
@@ -431,7 +467,7 @@ fn unusable_body(body: &Body) -> ErrorKind {
 }
 
 /// Only a text of the shape that ids have: a header is the server's to fill.
-fn request_id(answer: &Answer) -> Option<String> {
+pub(crate) fn request_id(answer: &Answer) -> Option<String> {
     let names = ["x-request-id", "request-id", "x-correlation-id", "traceparent"];
     let value = names.iter().find_map(|name| answer.headers.get(*name))?.to_str().ok()?;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);

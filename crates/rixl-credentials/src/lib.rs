@@ -37,22 +37,25 @@
 //!
 //! # Deliberately absent
 //!
-//! - No automatic retry, of anything.
+//! - No repeating of a change that may have reached the server.
 //! - No putting together or taking apart of key strings: whether the secret is the whole key is not published.
 //! - No `X-API-Key` header: sources disagree on it.
 //! - No way to print a secret, and no feature that adds one.
 
+mod answer;
 mod api_keys;
 mod client;
 mod client_credentials;
 mod error;
 mod ids;
 mod pages;
+mod retry;
 mod route;
 mod secret;
 mod token_source;
 mod tokens;
 
+pub use answer::RawAnswer;
 pub use api_keys::{ApiKey, ApiKeyUpdate, ApiKeys, Issued, NewApiKey};
 pub use client::{Client, ClientBuilder, Organization};
 pub use client_credentials::{
@@ -63,9 +66,10 @@ pub use error::{Error, ErrorKind, Operation, Outcome};
 pub use ids::{CredentialId, KeyId, OrganizationId, ProjectId};
 pub use jiff::Timestamp;
 pub use pages::{Listing, Page, PageRequest};
+pub use retry::{RetryPolicy, Sleep, Timing};
 pub use route::{NamedOrganization, OwnOrganization, Route};
 pub use secret::Secret;
-pub use token_source::{TokenFuture, TokenSource};
+pub use token_source::{SharedToken, TokenFuture, TokenSource};
 pub use tokens::{TokenPair, Tokens};
 
 #[doc = include_str!("../../../README.md")]

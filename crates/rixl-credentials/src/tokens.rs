@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rixl_api::types;
+use rixl_api::{types, wire::Int64};
 
-use crate::{Error, ErrorKind, Operation, Secret, client::Transport, route::Generation};
+use crate::{Error, ErrorKind, Operation, Secret, answer::Reply, client::Transport, route::Generation};
 
 /// The token operations. Their credential stands in the request body; no bearer token is sent.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct TokenPair {
     pub refresh_token: Option<Secret>,
     /// How to present the access token; `Bearer` in all published examples.
     pub token_type: Option<String>,
-    /// How long the access token lives, counted from the answer.
+    /// How long the access token lives, counted from the answer; from `expires_at` and the answer's `Date` if need be.
     pub expires_in: Option<Duration>,
     /// When the access token expires, by the server's clock.
     pub expires_at: Option<Timestamp>,
@@ -57,7 +57,7 @@ impl Tokens {
                 Generation::Second => low.exchange_api_key_v1(body).await,
             }
         };
-        pair(operation, self.transport.call(operation, None, send).await?)
+        pair(self.transport.call(operation, None, send).await?)
     }
 
     /// Uses up a refresh token for a new pair. Both tokens of the old pair end.
@@ -79,22 +79,27 @@ impl Tokens {
                 Generation::Second => low.refresh_token_v1(body).await,
             }
         };
-        pair(operation, self.transport.call(operation, None, send).await?)
+        pair(self.transport.call(operation, None, send).await?)
     }
 }
 
-fn pair(operation: Operation, answer: types::TokenPair) -> Result<TokenPair, Error> {
-    let missing = || Error::unusable(ErrorKind::SecretMissing, operation);
-    Ok(TokenPair {
-        access_token: Secret::from_wire(answer.access_token).ok_or_else(missing)?,
-        refresh_token: Secret::from_wire(answer.refresh_token),
-        token_type: answer.token_type,
-        expires_in: seconds(answer.expires_in),
-        expires_at: answer.expires_at,
+fn pair(reply: Reply<types::TokenPair>) -> Result<TokenPair, Error> {
+    let date = reply.date();
+    reply.read(|answer| {
+        Ok(TokenPair {
+            access_token: Secret::from_wire(answer.access_token).ok_or(ErrorKind::SecretMissing)?,
+            refresh_token: Secret::from_wire(answer.refresh_token),
+            token_type: answer.token_type,
+            expires_in: lifetime(answer.expires_in, answer.expires_at, date),
+            expires_at: answer.expires_at,
+        })
     })
 }
 
+/// How long a token lives: as the server says, else until it expires, both moments by the server's clock.
+///
 /// A negative lifetime is none.
-pub(crate) fn seconds(number: Option<rixl_api::wire::Int64>) -> Option<Duration> {
-    number.and_then(|number| u64::try_from(number.0).ok()).map(Duration::from_secs)
+pub(crate) fn lifetime(seconds: Option<Int64>, until: Option<Timestamp>, date: Option<Timestamp>) -> Option<Duration> {
+    let told = seconds.and_then(|number| u64::try_from(number.0).ok()).map(Duration::from_secs);
+    told.or_else(|| Duration::try_from(until?.duration_since(date?)).ok())
 }

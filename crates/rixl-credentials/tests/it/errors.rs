@@ -70,6 +70,12 @@ async fn an_unusable_success_was_applied() {
         assert_eq!((error.kind(), error.outcome()), (kind, Outcome::Applied), "{start}");
         assert!(error.is_unusable_answer(), "{start}");
         assert_silent(&error);
+        // The bytes that came can be saved, once, as far as they were read.
+        let mut error = error;
+        let raw = error.take_raw_answer().unwrap();
+        assert_eq!(raw.expose_secret(), &body.as_bytes()[..body.len().min(1024 * 1024)], "{start}");
+        assert_eq!(format!("{raw:?}"), format!("RawAnswer([redacted; {} bytes])", raw.expose_secret().len()));
+        assert!(error.take_raw_answer().is_none());
     }
 }
 
@@ -145,8 +151,8 @@ async fn one_sentence_says_what_happened_and_what_to_do() {
     );
     assert_eq!(
         rotate(200, "{}").await.to_string(),
-        "rotate API key: the answer has no secret in it; it took effect and the secret in the answer is lost, so rotate \
-         the key again or create another"
+        "rotate API key: the answer has no secret in it (HTTP 200); it took effect, so save the raw answer, in which the \
+         secret may be, or rotate the key again"
     );
     let mock = Mock::with(404, &[("x-request-id", "req-1")], "").await;
     let error = mock.client().organization(&organization_id()).api_keys().delete(&key_id()).await.unwrap_err();
@@ -166,6 +172,7 @@ async fn no_error_prints_what_the_server_said() {
     let body = json!({ "code": "rxl_TESTSECRET", "error": "rxl_TESTSECRET", "message": "rxl_TESTSECRET",
         "details": "rxl_TESTSECRET", "error_description": "rxl_TESTSECRET" });
     for status in [302, 400, 401, 404, 429, 500] {
+        assert!(rotate(status, body.to_string()).await.take_raw_answer().is_none());
         let headers = [("set-cookie", "sid=TESTSECRET"), ("location", "http://127.0.0.1/?TESTSECRET")];
         let mock = Mock::with(status, &headers, body.to_string()).await;
         assert_silent(&mock.client().api_keys().rotate(&key_id()).await.unwrap_err());

@@ -6,7 +6,7 @@ use std::{
 };
 
 use httpmock::{HttpMockResponse, MockServer};
-use rixl_credentials::{Client, ClientBuilder, KeyId, OrganizationId};
+use rixl_credentials::{Client, ClientBuilder, KeyId, OrganizationId, RetryPolicy};
 use serde_json::Value;
 
 pub(crate) const TOKEN: &str = "TESTTOKEN";
@@ -57,7 +57,7 @@ impl Mock {
     }
 
     pub(crate) fn builder(&self) -> ClientBuilder {
-        Client::builder().base_url(self.server.base_url()).bearer_token(TOKEN)
+        Client::builder().base_url(self.server.base_url()).bearer_token(TOKEN).retry(RetryPolicy::off())
     }
 
     pub(crate) fn client(&self) -> Client {

@@ -1,0 +1,161 @@
+//! When a failed call is repeated, and after how long; time and chance come from outside.
+
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    pin::Pin,
+    time::{Duration, Instant},
+};
+
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
+
+use crate::{Error, ErrorKind};
+
+/// When a failed call is repeated, and after how long.
+///
+/// Only what cannot do harm is repeated: reads, and changes that did not happen because no connection could be opened or
+/// the server was too busy (429). A change that may have reached the server never is.
+///
+/// The wait before attempt `n + 1` is drawn evenly from zero to `base * 2^(n - 1)` (full jitter), at least what the
+/// server's `Retry-After` asks. The defaults are what RIXL advises, 5 attempts from 500 ms on, and this library's
+/// bounds: no wait over 30 s, and 2 minutes in all.
+///
+/// ```
+/// use std::time::Duration;
+/// use rixl_credentials::{Client, RetryPolicy};
+///
+/// let policy = RetryPolicy::default().with_attempts(3).with_deadline(Duration::from_secs(20));
+/// let client = Client::builder().bearer_token("eyJhbGciOi...").retry(policy).build()?;
+/// // For one call:
+/// let keys = client.with_retry(RetryPolicy::off()).api_keys();
+/// # Ok::<(), rixl_credentials::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct RetryPolicy {
+    attempts: u32,
+    base: Duration,
+    max_delay: Duration,
+    pub(crate) deadline: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            base: Duration::from_millis(500),
+            max_delay: Duration::from_secs(30),
+            deadline: Duration::from_secs(120),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// Nothing is repeated.
+    pub fn off() -> Self {
+        Self::default().with_attempts(1)
+    }
+
+    /// At most this many attempts, the first one included; 0 counts as 1.
+    pub fn with_attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// The most that the first wait may be. Each further one may be twice as long.
+    pub fn with_base_delay(mut self, base: Duration) -> Self {
+        self.base = base;
+        self
+    }
+
+    /// The most that any wait may be. A `Retry-After` beyond it ends the call with the error, whose
+    /// [`retry_after`](Error::retry_after) tells: to come back sooner than asked would be refused again.
+    pub fn with_max_delay(mut self, max: Duration) -> Self {
+        self.max_delay = max;
+        self
+    }
+
+    /// The most that the call may take, all attempts and waits included. An attempt that is under way is ended by it.
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// How long to wait after this attempt failed, counted from 1; `None` to give up.
+    pub(crate) fn delay(&self, attempt: u32, error: &Error, chance: f64) -> Option<Duration> {
+        if attempt >= self.attempts || !may_repeat(error) {
+            return None;
+        }
+        let factor = 1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX);
+        let most = self.base.saturating_mul(factor).min(self.max_delay);
+        let drawn = most.mul_f64(chance.clamp(0.0, 1.0));
+        let asked = error.retry_after().unwrap_or_default();
+        (asked <= self.max_delay).then_some(drawn.max(asked))
+    }
+}
+
+fn may_repeat(error: &Error) -> bool {
+    use ErrorKind::{Connect, Cut, Interrupted, RateLimited, Server, Timeout};
+    match error.kind() {
+        // Refused before it was carried out.
+        Connect | RateLimited => error.is_not_applied(),
+        Cut | Interrupted | Server | Timeout => !error.operation().changes_state(),
+        _ => false,
+    }
+}
+
+/// A wait, in [`Timing`].
+pub type Sleep<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// Time and chance, as waits and expiries see them. Tests bring their own and need no time at all.
+///
+/// How long an attempt itself takes is measured by the system's clock in any case.
+pub trait Timing: Send + Sync {
+    /// How long it is since some fixed moment; never goes back.
+    fn elapsed(&self) -> Duration;
+
+    /// What the clock on the wall says.
+    fn now(&self) -> Timestamp;
+
+    /// Waits this long.
+    fn sleep(&self, duration: Duration) -> Sleep<'_>;
+
+    /// A number from 0 up to 1, evenly drawn.
+    fn chance(&self) -> f64;
+}
+
+/// The system's clock, and the randomness that the standard library seeds its hash maps with.
+pub(crate) struct SystemTiming(pub(crate) Instant);
+
+impl Timing for SystemTiming {
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn sleep(&self, duration: Duration) -> Sleep<'_> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn chance(&self) -> f64 {
+        f64::from((RandomState::new().build_hasher().finish() >> 32) as u32) / f64::from(u32::MAX)
+    }
+}
+
+/// Reads `Retry-After`: seconds, or an HTTP date, which is counted from `now`.
+pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit are more seconds than anyone waits.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let until = http_date(value)?.duration_since(now);
+    Some(until.max(SignedDuration::ZERO).unsigned_abs())
+}
+
+/// Reads the form of dates in HTTP headers.
+pub(crate) fn http_date(value: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(value).ok()
+}
