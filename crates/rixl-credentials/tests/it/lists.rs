@@ -7,6 +7,7 @@ use std::sync::{
 
 use futures_util::TryStreamExt as _;
 use httpmock::{HttpMockResponse, MockServer};
+use proptest::prelude::*;
 use rixl_credentials::{Client, ErrorKind, Outcome};
 use serde_json::{Value, json};
 
@@ -112,5 +113,28 @@ async fn a_key_that_cannot_be_named_fails_its_page() {
         let (_server, client, _) = server(move |_| json!({ "api_keys": [{ "id": id }] })).await;
         let error = client.api_keys().list().next().await.unwrap().unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Malformed, Outcome::NotApplied));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_server_says_every_key_is_read_once_and_the_list_ends(
+        count in 0_usize..350,
+        cap in 1_usize..120,
+        total in prop_oneof![Just(Value::Null), (-5_i64..500).prop_map(Value::from), "[0-9]{1,3}".prop_map(Value::from)],
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (ids, calls) = runtime.block_on(async {
+            let (_server, client, calls) = server(move |offset| page(count, cap, &total, offset)).await;
+            let keys: Vec<_> = client.api_keys().list().try_collect().await.unwrap();
+            (keys.into_iter().map(|key| key.id.to_string()).collect::<Vec<_>>(), calls.load(Ordering::SeqCst))
+        });
+        // A total that happens to be met early ends the list there: the server said that this is all.
+        let expected: Vec<_> = (0..ids.len()).map(|number| format!("key{number}")).collect();
+        prop_assert_eq!(&ids, &expected);
+        prop_assert!(calls <= count / cap + 2);
+        prop_assert!(ids.len() == count || ids.len().is_multiple_of(cap), "{} of {count} keys", ids.len());
     }
 }

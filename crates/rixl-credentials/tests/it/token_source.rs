@@ -8,13 +8,17 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{Client, Error, ErrorKind, NewApiKey, Outcome, PageRequest, Secret, TokenFuture, TokenSource};
+use rixl_credentials::{
+    Client, ClientTokenRequest, Error, ErrorKind, NewApiKey, Outcome, PageRequest, Secret, SharedToken, TokenFuture,
+    TokenSource,
+};
 use rixl_sandbox::{Effect, Fault, Sandbox};
 use serde_json::json;
 
 use crate::{
     errors::assert_silent,
     mock::{Mock, key_id},
+    timing::Fake,
 };
 
 /// A client that holds nothing but an API key of this sandbox.
@@ -39,24 +43,6 @@ fn claim_lifetime(sandbox: &Sandbox, seconds: u64) {
 
 async fn list(client: &Client) -> Result<(), Error> {
     client.api_keys().list_page(PageRequest::first()).await.map(drop)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn many_callers_share_one_exchange() {
-    let sandbox = Sandbox::start().unwrap();
-    let client = with_api_key(&sandbox).await;
-    assert_eq!(count(&sandbox, "exchangeApiKey"), 0);
-    let calls: Vec<_> = (0..200)
-        .map(|_| {
-            let client = client.clone();
-            tokio::spawn(async move { list(&client).await })
-        })
-        .collect();
-    for call in calls {
-        call.await.unwrap().unwrap();
-    }
-    assert_eq!(count(&sandbox, "exchangeApiKey"), 1);
-    assert_eq!(count(&sandbox, "refreshToken"), 0);
 }
 
 #[tokio::test]
@@ -155,4 +141,157 @@ async fn a_token_that_is_refused_is_renewed_and_the_call_is_sent_once_more() {
     let _ = client.api_keys().rotate(&key.id).await.unwrap();
     assert_eq!(sandbox.rotations(key.id.as_str()), 1);
     assert_eq!((count(&sandbox, "rotateApiKey"), count(&sandbox, "refreshToken")), (2, 2));
+}
+
+/// A client of this sandbox whose time is moved by hand.
+async fn with_timing(sandbox: &Sandbox, chance: f64) -> (Client, Fake) {
+    let owner = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build().unwrap();
+    let key = NewApiKey::new("billing").with_project_id(sandbox.project_id().parse().unwrap());
+    let issued = owner.api_keys().create(key).await.unwrap();
+    let timing = Fake::with_chance(chance);
+    let client = Client::builder().base_url(sandbox.url()).api_key(issued.secret).timing(timing.clone());
+    (client.build().unwrap(), timing)
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_before_it_expires_at_a_moment_that_chance_decides() {
+    for (chance, renewed_at) in [(0.0, 2_700), (0.5, 2_970), (1.0, 3_240)] {
+        let sandbox = Sandbox::start().unwrap();
+        let (client, timing) = with_timing(&sandbox, chance).await;
+        list(&client).await.unwrap();
+        timing.advance(Duration::from_secs(renewed_at - 1));
+        list(&client).await.unwrap();
+        assert_eq!(count(&sandbox, "refreshToken"), 0, "{chance}");
+        timing.advance(Duration::from_secs(2));
+        list(&client).await.unwrap();
+        assert_eq!((count(&sandbox, "refreshToken"), count(&sandbox, "exchangeApiKey")), (1, 1), "{chance}");
+    }
+}
+
+#[tokio::test]
+async fn a_lifetime_is_told_by_the_servers_own_clock() {
+    // This machine's clock is wrong by decades; only the server's two moments count.
+    let sandbox = Sandbox::start().unwrap();
+    sandbox
+        .inject(
+            Fault::new(Effect::edit_json(|answer| drop(answer.as_object_mut().unwrap().remove("expires_in")))).always(),
+        )
+        .unwrap();
+    let (client, timing) = with_timing(&sandbox, 0.0).await;
+    list(&client).await.unwrap();
+    timing.advance(Duration::from_secs(2_600));
+    list(&client).await.unwrap();
+    assert_eq!(count(&sandbox, "refreshToken"), 0);
+    timing.advance(Duration::from_secs(200));
+    list(&client).await.unwrap();
+    assert_eq!(count(&sandbox, "refreshToken"), 1);
+}
+
+#[tokio::test]
+async fn a_token_of_unknown_lifetime_is_not_kept_long() {
+    let sandbox = Sandbox::start().unwrap();
+    let forget = |answer: &mut serde_json::Value| {
+        let answer = answer.as_object_mut().unwrap();
+        answer.remove("expires_in");
+        answer.remove("expires_at");
+    };
+    sandbox.inject(Fault::new(Effect::edit_json(forget)).always()).unwrap();
+    let (client, timing) = with_timing(&sandbox, 1.0).await;
+    list(&client).await.unwrap();
+    timing.advance(Duration::from_secs(50));
+    list(&client).await.unwrap();
+    assert_eq!(count(&sandbox, "refreshToken"), 0);
+    timing.advance(Duration::from_secs(5));
+    list(&client).await.unwrap();
+    assert_eq!(count(&sandbox, "refreshToken"), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_stays_refused_is_renewed_once_only() {
+    let sandbox = Sandbox::start().unwrap();
+    let (client, timing) = with_timing(&sandbox, 0.0).await;
+    let refused = Effect::Respond { status: 401, headers: Vec::new(), body: b"{}".into() };
+    sandbox.inject(Fault::new(refused).on("rotateApiKey").before_commit().always()).unwrap();
+    let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unauthorized, Outcome::NotApplied));
+    assert_eq!((count(&sandbox, "rotateApiKey"), count(&sandbox, "refreshToken")), (2, 1));
+    assert_eq!(timing.waits(), [Duration::ZERO; 0]);
+}
+
+#[tokio::test]
+async fn a_fixed_token_that_is_refused_is_not_sent_again() {
+    let mock = Mock::answering(401, "{}").await;
+    assert!(mock.client().api_keys().rotate(&key_id()).await.unwrap_err().is_unauthorized());
+    assert_eq!(mock.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn a_purchase_that_is_abandoned_leaves_nothing_half_done() {
+    let sandbox = Sandbox::start().unwrap();
+    let (client, timing) = with_timing(&sandbox, 0.0).await;
+    list(&client).await.unwrap();
+    timing.advance(Duration::from_secs(3_600));
+    // The refresh was carried out, but its answer never comes, and the caller goes away.
+    sandbox.inject(Fault::new(Effect::Stall).on("refreshToken")).unwrap();
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { list(&client).await }
+    });
+    while count(&sandbox, "refreshToken") == 0 {
+        tokio::task::yield_now().await;
+    }
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    list(&client).await.unwrap();
+    // The used-up refresh token is not tried again.
+    assert_eq!((count(&sandbox, "refreshToken"), count(&sandbox, "exchangeApiKey")), (1, 2));
+}
+
+#[tokio::test]
+async fn client_tokens_are_minted_and_minted_again() {
+    let sandbox = Sandbox::start().unwrap();
+    let owner = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build().unwrap();
+    let issued = owner.client_credentials().create("web").await.unwrap();
+    let request = ClientTokenRequest::new(issued.credential.client_id.unwrap(), issued.client_secret, "user-17")
+        .with_ttl(Duration::from_secs(600));
+    let timing = Fake::with_chance(0.0);
+    let client = Client::builder().base_url(sandbox.url()).client_credential(request).timing(timing.clone());
+    let client = client.build().unwrap();
+    // What a client token may do is not published; the sandbox lets it do none of this. It is sent, though.
+    assert!(list(&client).await.unwrap_err().is_unauthorized());
+    assert_eq!((count(&sandbox, "mintClientToken"), count(&sandbox, "listApiKeys")), (2, 2));
+    let _ = list(&client).await;
+    assert_eq!((count(&sandbox, "mintClientToken"), count(&sandbox, "listApiKeys")), (3, 4), "once a call");
+}
+
+#[tokio::test]
+async fn a_shared_token_can_be_swapped_while_calls_run() {
+    let mock = Mock::answering(401, "{}").await;
+    let token = SharedToken::new("TESTOLD");
+    assert!(!format!("{token:?}").contains("TEST"));
+    let client = mock.builder().token_source(token.clone()).build().unwrap();
+    let _ = client.api_keys().delete(&key_id()).await;
+    token.replace("TESTNEW");
+    let _ = client.api_keys().delete(&key_id()).await;
+    let sent: Vec<_> = mock.sent().iter().map(|sent| sent.headers["authorization"].clone()).collect();
+    assert_eq!(sent, ["Bearer TESTOLD", "Bearer TESTNEW"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_callers_share_one_purchase_each_time() {
+    let sandbox = Sandbox::start().unwrap();
+    let (client, timing) = with_timing(&sandbox, 0.0).await;
+    for round in 0..3 {
+        let calls: Vec<_> = (0..1_000)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move { list(&client).await })
+            })
+            .collect();
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+        assert_eq!((count(&sandbox, "exchangeApiKey"), count(&sandbox, "refreshToken")), (1, round));
+        timing.advance(Duration::from_secs(3_000));
+    }
 }

@@ -1,0 +1,166 @@
+//! What is repeated, how often, and after which waits; no test here waits for real.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rixl_credentials::{Error, ErrorKind, Outcome, PageRequest, RetryPolicy};
+use serde_json::json;
+
+use crate::{
+    mock::{Mock, key_id},
+    timing::Fake,
+};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Statuses in turn, the last one for ever; then what a list and a rotate with this policy did.
+struct Run {
+    result: Result<(), Error>,
+    waits: Vec<Duration>,
+    sent: usize,
+}
+
+async fn run(change: bool, status: u16, headers: &[(&str, &str)], policy: RetryPolicy, chance: f64) -> Run {
+    let body = json!({ "api_keys": [], "api_key": { "secret": "rxl_TESTSECRET" } }).to_string();
+    let mock = Mock::with(status, headers, body).await;
+    let timing = Fake::with_chance(chance);
+    let client = mock.builder().retry(policy).timing(timing.clone()).build().unwrap();
+    let result = if change {
+        client.api_keys().rotate(&key_id()).await.map(drop)
+    } else {
+        client.api_keys().list_page(PageRequest::first()).await.map(drop)
+    };
+    Run { result, waits: timing.waits(), sent: mock.sent().len() }
+}
+
+#[tokio::test]
+async fn reads_are_repeated_and_changes_only_if_they_did_not_happen() {
+    for (status, read, change) in [
+        (200, 1, 1),
+        (307, 1, 1),
+        (400, 1, 1),
+        (401, 1, 1),
+        (403, 1, 1),
+        (404, 1, 1),
+        (408, 5, 1),
+        (409, 1, 1),
+        (429, 5, 5),
+        (500, 5, 1),
+        (502, 5, 1),
+        (503, 5, 1),
+        (504, 5, 1),
+    ] {
+        for (is_change, expected) in [(false, read), (true, change)] {
+            let run = run(is_change, status, &[], RetryPolicy::default(), 1.0).await;
+            assert_eq!((run.sent, run.waits.len()), (expected, expected - 1), "{status}, change: {is_change}");
+            assert_eq!(run.result.is_ok(), status == 200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn waits_double_from_500_ms_and_are_drawn_evenly_below_that() {
+    let policy = RetryPolicy::default().with_attempts(10);
+    let waits = run(false, 503, &[], policy.clone(), 1.0).await.waits;
+    let expected = [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000];
+    assert_eq!(waits, expected.map(|wait| wait * MS), "the tenth would pass the deadline of two minutes");
+    assert_eq!(run(false, 503, &[], policy.clone(), 0.5).await.waits[..3], [250 * MS, 500 * MS, 1_000 * MS]);
+    assert_eq!(run(false, 503, &[], policy, 0.0).await.waits, [Duration::ZERO; 9]);
+}
+
+#[tokio::test]
+async fn retry_after_is_obeyed_up_to_the_longest_wait() {
+    let date = [("date", "Thu, 15 Jan 2026 10:00:00 GMT"), ("retry-after", "Thu, 15 Jan 2026 10:00:07 GMT")];
+    let seconds = |text| [("retry-after", text)];
+    let cases: [(&[(&str, &str)], usize, Option<u64>); 9] = [
+        (&seconds("7"), 5, Some(7)),
+        (&seconds(" 7 "), 5, Some(7)),
+        (&seconds("0"), 5, Some(0)),
+        (&seconds("31"), 1, Some(31)),
+        (&seconds("99999999999999999999999999"), 1, Some(u64::MAX)),
+        (&seconds("soon"), 5, None),
+        (&seconds("-1"), 5, None),
+        // By the server's clock, which is half an hour behind this one.
+        (&date, 5, Some(7)),
+        (&seconds("Thu, 15 Jan 2026 10:29:00 GMT"), 5, Some(0)),
+    ];
+    for (headers, sent, told) in cases {
+        let run = run(true, 429, headers, RetryPolicy::default(), 0.0).await;
+        let error = run.result.unwrap_err();
+        assert_eq!((run.sent, error.retry_after()), (sent, told.map(Duration::from_secs)), "{headers:?}");
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::RateLimited, Outcome::NotApplied));
+        assert!(run.waits.iter().all(|wait| *wait == Duration::from_secs(told.unwrap_or(0))), "{:?}", run.waits);
+    }
+    // Jitter still counts where it is longer.
+    let waits = run(true, 429, &seconds("1"), RetryPolicy::default(), 1.0).await.waits;
+    assert_eq!(waits, [1_000 * MS, 1_000 * MS, 2_000 * MS, 4_000 * MS]);
+}
+
+#[tokio::test]
+async fn the_policy_can_be_turned_off_and_set_for_one_call() {
+    for policy in [RetryPolicy::off(), RetryPolicy::default().with_attempts(0)] {
+        let run = run(false, 503, &[], policy, 1.0).await;
+        assert_eq!((run.sent, run.waits.len()), (1, 0));
+    }
+    let mock = Mock::answering(503, "").await;
+    let client = mock.builder().timing(Fake::with_chance(0.0)).build().unwrap();
+    let eager = client.with_retry(RetryPolicy::default().with_attempts(3));
+    eager.api_keys().list_page(PageRequest::first()).await.unwrap_err();
+    assert_eq!(mock.sent().len(), 3);
+    client.api_keys().list_page(PageRequest::first()).await.unwrap_err();
+    assert_eq!(mock.sent().len(), 4, "the client itself keeps its policy, which is off");
+}
+
+#[tokio::test]
+async fn what_was_never_sent_is_repeated() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let timing = Fake::with_chance(1.0);
+    let client = rixl_credentials::Client::builder()
+        .base_url(format!("http://{closed}"))
+        .bearer_token("TESTTOKEN")
+        .timing(timing.clone())
+        .build()
+        .unwrap();
+    let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Connect, Outcome::NotApplied));
+    assert_eq!(timing.waits(), [500 * MS, 1_000 * MS, 2_000 * MS, 4_000 * MS]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_schedule_keeps_its_bounds(
+        attempts in 0_u32..40,
+        base in 0_u32..5_000,
+        max in 0_u32..60_000,
+        deadline in 1_u32..300_000,
+        chance in 0.0_f64..=1.0,
+        asked in proptest::option::of(0_u64..100),
+    ) {
+        let policy = RetryPolicy::default()
+            .with_attempts(attempts)
+            .with_base_delay(base * MS)
+            .with_max_delay(max * MS)
+            .with_deadline(deadline * MS);
+        let asked_text = asked.map(|asked| asked.to_string());
+        let headers: Vec<_> = asked_text.iter().map(|text| ("retry-after", text.as_str())).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let Run { waits, sent, result } = runtime.block_on(run(true, 429, &headers, policy, chance));
+        let asked = Duration::from_secs(asked.unwrap_or(0));
+        prop_assert!(result.is_err());
+        prop_assert_eq!(sent, waits.len() + 1);
+        prop_assert!(sent <= attempts.max(1) as usize);
+        prop_assert!(waits.iter().all(|wait| *wait <= max * MS && *wait >= asked));
+        prop_assert!(waits.iter().sum::<Duration>() < deadline * MS);
+        for (number, wait) in waits.iter().enumerate() {
+            let most = (base * MS).saturating_mul(1_u32.checked_shl(number as u32).unwrap_or(u32::MAX));
+            prop_assert!(*wait <= most.max(asked));
+        }
+        // It stops for a reason: attempts, a wait that was asked for and is too long, or the deadline.
+        let most = (base * MS).saturating_mul(1_u32.checked_shl(waits.len() as u32).unwrap_or(u32::MAX)).min(max * MS);
+        let next = asked.max(most.mul_f64(chance));
+        let spent = waits.iter().sum::<Duration>();
+        prop_assert!(sent == attempts.max(1) as usize || asked > max * MS || spent + next >= deadline * MS);
+    }
+}
