@@ -58,6 +58,7 @@ pub(crate) fn operations(document: &Value) -> Vec<Operation<'_>> {
 /// Whether a property or parameter of this name holds a secret.
 pub(crate) fn is_secret_name(name: &str) -> bool {
     let name = name.to_snake_case();
+    let name = name.strip_suffix('s').unwrap_or(&name);
     ["secret", "token", "password", "passphrase", "api_key", "private_key", "authorization"]
         .iter()
         .any(|word| name == *word || name.ends_with(&format!("_{word}")))
@@ -153,7 +154,7 @@ fn check_parameters(document: &Value, operation: &Operation<'_>, problems: &mut 
             }
         } else if is_secret_name(name) {
             problems.push(format!(
-                "{place}: the parameter {name:?} is named like a secret, which must not stand in a URL."
+                "{place}: the parameter {name:?} is named like a secret, which belongs in the body or the bearer token."
             ));
         }
     }
@@ -168,9 +169,10 @@ fn check_parameters(document: &Value, operation: &Operation<'_>, problems: &mut 
 
 fn check_secrets(document: &Value, problems: &mut Vec<String>) {
     walk(document, "", &mut |place, value| {
-        for (name, property) in properties(value) {
+        for (name, property) in properties(place, value) {
             let property = resolve(document, property);
-            let holds_text = !matches!(text(property, "type"), Some("object" | "array" | "boolean" | "integer"));
+            let property = property.get("items").map_or(property, |items| resolve(document, items));
+            let holds_text = !matches!(text(property, "type"), Some("object" | "boolean" | "integer" | "number"));
             if is_secret_name(name) && holds_text && text(property, "format") != Some("password") {
                 problems.push(format!(
                     "{place}/properties/{name}: named like a secret but not \"format\": \"password\"; add it, or choose another name."
@@ -188,7 +190,7 @@ fn check_names(document: &Value, problems: &mut Vec<String>) {
     let schemas = schemas.map(|(name, _)| (name.as_str(), "/components/schemas".to_owned()));
     report_collisions("schema name", schemas, str::to_pascal_case, problems);
     walk(document, "", &mut |place, value| {
-        let names = properties(value).map(|(name, _)| (name.as_str(), place.to_owned()));
+        let names = properties(place, value).map(|(name, _)| (name.as_str(), place.to_owned()));
         report_collisions("property", names, str::to_snake_case, problems);
     });
     for operation in operations(document) {
@@ -217,10 +219,10 @@ fn report_collisions<'a>(
     }
 }
 
-/// The properties of a schema. `properties` that is itself a property's name (an object schema) is told by its type.
-fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    let is_schema = text(schema, "type") == Some("object");
-    schema.get("properties").filter(|_| is_schema).and_then(Value::as_object).into_iter().flatten()
+/// The properties of a schema. A map of properties is no schema, though one of them may be called `properties`.
+fn properties<'a>(place: &str, schema: &'a Value) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    let maps = place.rsplit('/').take_while(|segment| *segment == "properties").count();
+    schema.get("properties").filter(|_| maps % 2 == 0).and_then(Value::as_object).into_iter().flatten()
 }
 
 /// Calls `visit` with every object and array of the document and its JSON pointer.

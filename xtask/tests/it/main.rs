@@ -162,10 +162,27 @@ fn a_property_named_like_a_secret_must_be_a_password() {
         assert!(said.contains(&format!("/components/schemas/ApiKeyPage/properties/{name}:")), "{said}");
         assert!(said.contains("\"format\": \"password\""), "{said}");
     }
+    let string = json!({ "type": "string" });
+    for (place, schema) in [
+        (
+            "/properties/tokens",
+            json!({ "type": "object", "properties": { "tokens": { "type": "array", "items": string } } }),
+        ),
+        ("/properties/secret", json!({ "properties": { "secret": string } })),
+        ("/allOf/0/properties/secret", json!({ "allOf": [{ "properties": { "secret": string } }] })),
+        ("/properties/a/properties/secret", json!({ "properties": { "a": { "properties": { "secret": {} } } } })),
+        (
+            "/properties/properties/properties/secret",
+            json!({ "properties": { "properties": { "type": "object", "properties": { "secret": string } } } }),
+        ),
+    ] {
+        let said = refusal("secret-nested", |contract| contract["components"]["schemas"]["Hidden"] = schema);
+        assert!(said.contains(&format!("/components/schemas/Hidden{place}: named like a secret")), "{place}: {said}");
+    }
     let said = refusal("secret-parameter", |contract| {
         contract["components"]["parameters"]["Limit"]["name"] = json!("access_token");
     });
-    assert!(said.contains("must not stand in a URL"), "{said}");
+    assert!(said.contains("belongs in the body or the bearer token"), "{said}");
 }
 
 #[test]
