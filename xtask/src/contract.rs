@@ -1,6 +1,6 @@
 //! Reads `openapi.json` and refuses it, naming the place, when it breaks a rule that the generated client depends on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use heck::{ToPascalCase, ToSnakeCase};
 use serde_json::{Map, Value};
@@ -55,16 +55,20 @@ pub(crate) fn operations(document: &Value) -> Vec<Operation<'_>> {
         .collect()
 }
 
+/// Names that are made of a secret's words and hold none.
+const NO_SECRETS: [&str; 1] = ["token_type"];
+
 /// Whether a property or parameter of this name holds a secret.
 pub(crate) fn is_secret_name(name: &str) -> bool {
+    const WORDS: [&str; 10] =
+        ["secret", "token", "password", "passphrase", "passwd", "pwd", "jwt", "bearer", "apikey", "authorization"];
     let name = name.to_snake_case();
-    let name = name.strip_suffix('s').unwrap_or(&name);
-    ["secret", "token", "password", "passphrase", "api_key", "private_key", "authorization"]
-        .iter()
-        .any(|word| name == *word || name.ends_with(&format!("_{word}")))
+    let singular = |word: &str| word.strip_suffix('s').unwrap_or(word).to_owned();
+    !NO_SECRETS.contains(&name.as_str())
+        && (singular(&name).ends_with("_key") || name.split('_').any(|word| WORDS.contains(&singular(word).as_str())))
 }
 
-/// Parses the document and checks every rule; all breaches are reported at once.
+/// Parses the document and checks every rule; breaches are reported together, broken references first.
 pub(crate) fn read(source: &str) -> Result<Value, Problems> {
     let document: Value =
         serde_json::from_str(source).map_err(|error| Problems::one(format!("openapi.json is not JSON: {error}.")))?;
@@ -82,6 +86,7 @@ pub(crate) fn read(source: &str) -> Result<Value, Problems> {
     if problems.is_empty() {
         check_operations(&document, &mut problems);
         check_secrets(&document, &mut problems);
+        check_answers(&document, &mut problems);
         check_names(&document, &mut problems);
     }
     if problems.is_empty() {
@@ -168,18 +173,56 @@ fn check_parameters(document: &Value, operation: &Operation<'_>, problems: &mut 
 }
 
 fn check_secrets(document: &Value, problems: &mut Vec<String>) {
+    let mut check = |place: String, name: &str, schema: &Value| {
+        let schema = resolve(document, schema);
+        let schema = schema.get("items").map_or(schema, |items| resolve(document, items));
+        // A key's own object: what is secret in it has a name of its own.
+        let is_key = ["api_key", "api_keys"].contains(&name) && text(schema, "type") == Some("object");
+        let is_password = text(schema, "type") == Some("string") && text(schema, "format") == Some("password");
+        if is_secret_name(name) && !is_key && !is_password {
+            problems.push(format!(
+                "{place}: named like a secret but not a string of \"format\": \"password\"; make it one, or choose another name."
+            ));
+        }
+    };
     walk(document, "", &mut |place, value| {
         for (name, property) in properties(place, value) {
-            let property = resolve(document, property);
-            let property = property.get("items").map_or(property, |items| resolve(document, items));
-            let holds_text = !matches!(text(property, "type"), Some("object" | "boolean" | "integer" | "number"));
-            if is_secret_name(name) && holds_text && text(property, "format") != Some("password") {
-                problems.push(format!(
-                    "{place}/properties/{name}: named like a secret but not \"format\": \"password\"; add it, or choose another name."
-                ));
-            }
+            check(format!("{place}/properties/{name}"), name, property);
         }
     });
+    let schemas = document.pointer("/components/schemas").and_then(Value::as_object).into_iter().flatten();
+    for (name, schema) in schemas.filter(|(_, schema)| text(schema, "type") == Some("string")) {
+        check(format!("/components/schemas/{name}"), name, schema);
+    }
+}
+
+/// An answer must be read whatever is missing in it, so nothing in it may be required, or a map of unknown names.
+fn check_answers(document: &Value, problems: &mut Vec<String>) {
+    let mut open = Vec::new();
+    for operation in operations(document) {
+        let answers = operation.value.get("responses").and_then(Value::as_object).into_iter().flatten();
+        open.extend(answers.filter(|(status, _)| status.starts_with('2')).map(|(_, answer)| resolve(document, answer)));
+    }
+    let mut seen = BTreeSet::new();
+    while let Some(answer) = open.pop() {
+        walk(answer, "", &mut |place, value| {
+            for (keyword, reason) in [("required", "a property"), ("additionalProperties", "a map")] {
+                if value.get(keyword).is_some_and(|value| value.is_array() || value.is_object()) {
+                    let sentence = format!(
+                        "{place}: {keyword} in a success answer; {reason} that does not fit would cost it all."
+                    );
+                    if !problems.contains(&sentence) {
+                        problems.push(sentence);
+                    }
+                }
+            }
+            if let Some(reference) = text(value, "$ref")
+                && seen.insert(reference.to_owned())
+            {
+                open.extend(target(document, reference));
+            }
+        });
+    }
 }
 
 fn check_names(document: &Value, problems: &mut Vec<String>) {

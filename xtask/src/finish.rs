@@ -1,6 +1,5 @@
 //! Finishes the generated syntax tree, and proves on it that the preparation took.
 
-use proc_macro2::TokenStream;
 use quote::ToTokens as _;
 use serde_json::Value;
 use syn::{Attribute, Field, File, Item, ItemImpl, parse_quote, visit::Visit, visit_mut::VisitMut};
@@ -16,11 +15,14 @@ pub(crate) fn finish(file: &mut File) -> Result<Vec<(&'static str, usize)>, Prob
     lenient.visit_file_mut(file);
     let mut constructors = DropConstructor::default();
     constructors.visit_file_mut(file);
+    let mut errors = OpaqueErrors::default();
+    errors.visit_file_mut(file);
     SplitDocs.visit_file_mut(file);
     let counts = vec![
         ("optional fields that read null and \"\" as not set", lenient.options),
         ("lists that read null and \"\" as empty", lenient.lists),
         ("constructors that panic and follow redirects, removed", constructors.removed),
+        ("errors that print bodies and headers, replaced", errors.replaced),
     ];
     match counts.iter().find(|(_, count)| *count == 0) {
         None => Ok(counts),
@@ -55,7 +57,18 @@ pub(crate) fn prove(file: &File, document: &Value) -> Result<(), Problems> {
     seen.visit_file(file);
     let text = file.to_token_stream().to_string();
     let mut problems = seen.problems;
-    for forbidden in ["deny_unknown_fields", "ErrorResponse", "NonZero", "regress", "unwrap ()", "expect ("] {
+    let forbidden = [
+        "deny_unknown_fields",
+        "ErrorResponse",
+        "UnexpectedResponse",
+        "from_response",
+        "NonZero",
+        "regress",
+        "BTreeMap",
+        "unwrap ()",
+        "expect (",
+    ];
+    for forbidden in forbidden {
         if text.contains(forbidden) {
             problems.push(format!("generated.rs: contains {forbidden:?}, which a step was to prevent."));
         }
@@ -66,6 +79,10 @@ pub(crate) fn prove(file: &File, document: &Value) -> Result<(), Problems> {
         if !text.contains(&format!("operation_id : {id:?}")) {
             problems.push(format!("generated.rs: {} has no function {id}.", operation.place()));
         }
+    }
+    let lenient = text.matches("200 ..= 299").count();
+    if lenient != operations.len() {
+        problems.push(format!("generated.rs: {lenient} of {} functions take every 2xx.", operations.len()));
     }
     if seen.functions != operations.len() {
         problems.push(format!("generated.rs: {} functions for {} operations.", seen.functions, operations.len()));
@@ -114,6 +131,24 @@ impl VisitMut for DropConstructor {
         let before = item.items.len();
         item.items.retain(|item| !matches!(item, syn::ImplItem::Fn(function) if function.sig.ident == "new"));
         self.removed += before - item.items.len();
+    }
+}
+
+/// Progenitor's errors print the body of an answer that they can't read, and the headers of one they don't know.
+#[derive(Default)]
+struct OpaqueErrors {
+    replaced: usize,
+}
+
+impl VisitMut for OpaqueErrors {
+    fn visit_expr_path_mut(&mut self, path: &mut syn::ExprPath) {
+        let replacement: syn::ExprPath = match path.to_token_stream().to_string().replace(' ', "").as_str() {
+            "ResponseValue::from_response" => parse_quote!(crate::hooks::decode),
+            "Error::UnexpectedResponse" => parse_quote!(crate::hooks::refusal),
+            _ => return,
+        };
+        *path = replacement;
+        self.replaced += 1;
     }
 }
 
@@ -173,10 +208,12 @@ impl Visit<'_> for Proof {
             return;
         }
         self.functions += 1;
-        let arguments: TokenStream = function.sig.inputs.to_token_stream();
-        if arguments.to_string().contains("str") {
-            let name = &function.sig.ident;
-            self.problems.push(format!("generated.rs: {name} takes plain text, which could leave its path."));
+        for argument in &function.sig.inputs {
+            let syn::FnArg::Typed(argument) = argument else { continue };
+            if argument.ty.to_token_stream().to_string().replace(' ', "").contains("&'astr") {
+                let (name, argument) = (&function.sig.ident, argument.pat.to_token_stream());
+                self.problems.push(format!("generated.rs: {name} takes plain text as {argument}, not a checked type."));
+            }
         }
     }
 }

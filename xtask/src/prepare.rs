@@ -47,12 +47,11 @@ fn drop_error_answers(document: &mut Value) -> usize {
 
 /// A 201 where 200 is documented must not lose the secret in it.
 fn accept_every_success(document: &mut Value) -> usize {
-    each_answers(document, |answers| match answers.remove("200") {
-        Some(answer) => {
-            answers.insert("2XX".into(), answer);
-            1
-        }
-        None => 0,
+    each_answers(document, |answers| {
+        let Some(status) = answers.keys().find(|status| status.starts_with('2')).cloned() else { return 0 };
+        let answer = answers.remove(&status).unwrap_or_default();
+        answers.insert("2XX".into(), answer);
+        1
     })
 }
 
@@ -91,7 +90,7 @@ fn mark_int64(document: &mut Value) -> usize {
         let forms = schema.get("oneOf").and_then(Value::as_array);
         let types: Option<Vec<_>> =
             forms.map(|forms| forms.iter().filter_map(|form| contract::text(form, "type")).collect());
-        if types.as_deref() != Some(&["integer", "string"]) {
+        if !matches!(types.as_deref(), Some(["integer", "string"] | ["string", "integer"])) {
             return 0;
         }
         schema.remove("oneOf");
@@ -126,14 +125,18 @@ fn each_answers(document: &mut Value, mut change: impl FnMut(&mut Object) -> usi
 fn each_schema(value: &mut Value, change: &mut dyn FnMut(&mut Object) -> usize) -> usize {
     match value {
         Value::Object(map) => {
-            let is_schema = map.get("type").is_some_and(Value::is_string) || map.contains_key("oneOf");
+            let is_schema = map.get("type").is_some_and(Value::is_string)
+                || map.get("oneOf").or(map.get("enum")).is_some_and(Value::is_array);
             let here = if is_schema { change(map) } else { 0 };
-            let skip = ["example", "examples"];
-            here + map
-                .iter_mut()
-                .filter(|(key, _)| !skip.contains(&key.as_str()))
-                .map(|(_, child)| each_schema(child, change))
-                .sum::<usize>()
+            let below = map.iter_mut().map(|(key, child)| match (key.as_str(), child) {
+                ("example" | "examples", _) => 0,
+                // Here a key is a name, even if it is `example`.
+                ("properties", Value::Object(properties)) => {
+                    properties.values_mut().map(|property| each_schema(property, change)).sum()
+                }
+                (_, child) => each_schema(child, change),
+            });
+            here + below.sum::<usize>()
         }
         Value::Array(items) => items.iter_mut().map(|item| each_schema(item, change)).sum(),
         _ => 0,
@@ -185,7 +188,8 @@ mod tests {
         let before = json!({
             "type": "object",
             "properties": {
-                "enum": { "type": "string", "enum": ["a"], "example": { "type": "string", "enum": ["kept"] } },
+                "enum": { "enum": ["a"], "example": { "type": "string", "enum": ["kept"] } },
+                "example": { "type": "string" },
                 "pattern": { "type": "integer", "minimum": 1, "maximum": 2, "default": 1 },
             }
         });
@@ -193,7 +197,8 @@ mod tests {
         assert_eq!(
             changed(open, drop_bounds, 3)["properties"],
             json!({
-                "enum": { "type": "string", "example": { "type": "string", "enum": ["kept"] } },
+                "enum": { "example": { "type": "string", "enum": ["kept"] } },
+                "example": { "type": "string" },
                 "pattern": { "type": "integer" },
             })
         );

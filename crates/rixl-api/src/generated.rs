@@ -470,8 +470,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Create an API key in an organization
@@ -517,8 +517,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Delete an organization's API key
@@ -556,7 +556,7 @@ impl Client {
         let response = result?;
         match response.status().as_u16() {
             200..=299 => Ok(ResponseValue::empty(response)),
-            _ => Err(Error::UnexpectedResponse(response)),
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Update an organization's API key
@@ -604,8 +604,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Rotate an organization's API key
@@ -650,8 +650,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// List API keys
@@ -695,8 +695,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Create an API key
@@ -737,8 +737,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Delete an API key
@@ -773,7 +773,7 @@ impl Client {
         let response = result?;
         match response.status().as_u16() {
             200..=299 => Ok(ResponseValue::empty(response)),
-            _ => Err(Error::UnexpectedResponse(response)),
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Rotate an API key
@@ -816,8 +816,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Refresh a token
@@ -858,8 +858,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Exchange an API key for a token
@@ -900,8 +900,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Refresh a token (v1)
@@ -942,8 +942,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Exchange an API key for a token (v1)
@@ -984,8 +984,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// List client credentials
@@ -1029,8 +1029,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Create a client credential
@@ -1071,8 +1071,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Revoke a client credential
@@ -1108,7 +1108,7 @@ impl Client {
         let response = result?;
         match response.status().as_u16() {
             200..=299 => Ok(ResponseValue::empty(response)),
-            _ => Err(Error::UnexpectedResponse(response)),
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Mint a client token
@@ -1149,8 +1149,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// List client credentials (v1)
@@ -1207,8 +1207,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Create a client credential (v1)
@@ -1249,8 +1249,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Revoke a client credential (v1)
@@ -1293,7 +1293,7 @@ impl Client {
         let response = result?;
         match response.status().as_u16() {
             200..=299 => Ok(ResponseValue::empty(response)),
-            _ => Err(Error::UnexpectedResponse(response)),
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
     /// Mint a client token (v1)
@@ -1334,8 +1334,8 @@ impl Client {
         self.post(&result, &info).await?;
         let response = result?;
         match response.status().as_u16() {
-            200..=299 => ResponseValue::from_response(response).await,
-            _ => Err(Error::UnexpectedResponse(response)),
+            200..=299 => crate::hooks::decode(response).await,
+            _ => Err(crate::hooks::refusal(response)),
         }
     }
 }

@@ -12,10 +12,11 @@ use reqwest::{
     Method, Request, Response,
     header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue},
 };
+use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::{
-    generated::{Client, Error, route},
+    generated::{Client, Error, ResponseValue, route},
     wire::Secret,
 };
 
@@ -166,6 +167,26 @@ impl ClientHooks<Call> for Client {
         *whole.headers_mut() = headers;
         Ok(whole.into())
     }
+}
+
+/// Reads a success. Progenitor's own error for one that it can't read prints the body, secret and all.
+pub(crate) async fn decode<T: DeserializeOwned, E>(response: Response) -> Result<ResponseValue<T>, Error<E>> {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = response.bytes().await.map_err(Error::ResponseBodyError)?;
+    match serde_json::from_slice(&body) {
+        Ok(value) => Ok(ResponseValue::new(value, status, headers)),
+        // Not serde's words either: they quote the value.
+        Err(error) => Err(Error::Custom(format!(
+            "the answer is not what the contract says, at line {} column {}",
+            error.line(),
+            error.column()
+        ))),
+    }
+}
+
+/// Names a refusal. Progenitor's own error prints the headers, cookies and all.
+pub(crate) fn refusal<E>(response: Response) -> Error<E> {
+    Error::Custom(format!("the server answered {}", response.status()))
 }
 
 /// Puts the route on the caller's span, which has these fields if it wants them. Never the URL: it holds ids.

@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, IntoDeserializer, Visitor, value},
+    de::{self, IgnoredAny, IntoDeserializer, Visitor, value},
 };
 use zeroize::Zeroizing;
 
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text over; no copy of it is made.
+    /// Takes a `String` over without a copy; of a `&str` it makes one.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
@@ -171,8 +171,8 @@ impl<'de> Deserialize<'de> for Int64 {
 
 /// Reads an optional field: `null` and `""` are not set, like an absent one.
 ///
-/// A scalar that does not fit (a time in an unknown form, a number for a name) is not set either: metadata in a new
-/// form must not cost the caller the secret that came with it.
+/// Neither is a value of another type (a time in an unknown form, a number for a name, a map for a text): metadata in a
+/// new form must not cost the caller the secret that came with it.
 pub(crate) fn not_set<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -181,13 +181,22 @@ where
     deserializer.deserialize_any(NotSet(PhantomData))
 }
 
-/// Reads a list: `null` and `""` are empty, like an absent one.
+/// Reads a list: `null`, `""` and what is no list are empty, like an absent one; items of another type are left out.
 pub(crate) fn or_empty<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    not_set(deserializer).map(Option::unwrap_or_default)
+    let items: Option<Vec<Lenient<T>>> = not_set(deserializer)?;
+    Ok(items.unwrap_or_default().into_iter().filter_map(|Lenient(item)| item).collect())
+}
+
+struct Lenient<T>(Option<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        not_set(deserializer).map(Self)
+    }
 }
 
 struct NotSet<T>(PhantomData<T>);
@@ -232,11 +241,16 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for NotSet<T> {
         if value.is_empty() { Ok(None) } else { Self::scalar(value) }
     }
 
-    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
-        T::deserialize(value::MapAccessDeserializer::new(map)).map(Some)
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Option<T>, A::Error> {
+        let value = T::deserialize(value::MapAccessDeserializer::new(&mut map)).ok();
+        // What was not read must be passed over; an error here is one of JSON itself.
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(value)
     }
 
-    fn visit_seq<A: de::SeqAccess<'de>>(self, seq: A) -> Result<Option<T>, A::Error> {
-        T::deserialize(value::SeqAccessDeserializer::new(seq)).map(Some)
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Option<T>, A::Error> {
+        let value = T::deserialize(value::SeqAccessDeserializer::new(&mut seq)).ok();
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(value)
     }
 }

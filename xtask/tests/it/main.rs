@@ -155,7 +155,23 @@ fn an_operation_must_say_its_security_and_its_errors() {
 
 #[test]
 fn a_property_named_like_a_secret_must_be_a_password() {
-    for name in ["secret", "client_secret", "access_token", "apiKey", "private_key", "password"] {
+    for name in [
+        "secret",
+        "client_secret",
+        "access_token",
+        "apiKey",
+        "private_key",
+        "password",
+        "secret_key",
+        "apikey",
+        "jwt",
+        "bearer",
+        "signing_key",
+        "token_value",
+        "clientSecretV2",
+        "passwd",
+        "authorization",
+    ] {
         let said = refusal(&format!("secret-{name}"), |contract| {
             contract["components"]["schemas"]["ApiKeyPage"]["properties"][name] = json!({ "type": "string" });
         });
@@ -169,6 +185,8 @@ fn a_property_named_like_a_secret_must_be_a_password() {
             json!({ "type": "object", "properties": { "tokens": { "type": "array", "items": string } } }),
         ),
         ("/properties/secret", json!({ "properties": { "secret": string } })),
+        ("/properties/token", json!({ "properties": { "token": { "type": "integer" } } })),
+        ("/properties/secret", json!({ "properties": { "secret": { "type": "object", "properties": {} } } })),
         ("/allOf/0/properties/secret", json!({ "allOf": [{ "properties": { "secret": string } }] })),
         ("/properties/a/properties/secret", json!({ "properties": { "a": { "properties": { "secret": {} } } } })),
         (
@@ -179,6 +197,8 @@ fn a_property_named_like_a_secret_must_be_a_password() {
         let said = refusal("secret-nested", |contract| contract["components"]["schemas"]["Hidden"] = schema);
         assert!(said.contains(&format!("/components/schemas/Hidden{place}: named like a secret")), "{place}: {said}");
     }
+    let said = refusal("secret-schema", |contract| contract["components"]["schemas"]["ApiSecret"] = string);
+    assert!(said.contains("/components/schemas/ApiSecret: named like a secret"), "{said}");
     let said = refusal("secret-parameter", |contract| {
         contract["components"]["parameters"]["Limit"]["name"] = json!("access_token");
     });
@@ -195,6 +215,26 @@ fn a_path_parameter_must_have_a_pattern_and_a_place() {
         contract["components"]["parameters"]["KeyId"]["name"] = json!("kid");
     });
     assert!(said.contains("the path names [\"key_id\", \"org_id\"], the parameters [\"kid\", \"org_id\"]"), "{said}");
+}
+
+#[test]
+fn nothing_in_a_success_answer_is_required() {
+    for (keyword, value) in [("required", json!(["id"])), ("additionalProperties", json!({ "type": "string" }))] {
+        let said = refusal(keyword, |contract| contract["components"]["schemas"]["ApiKey"][keyword] = value);
+        assert!(said.contains(&format!(": {keyword} in a success answer")), "{said}");
+    }
+}
+
+#[test]
+fn a_success_of_any_2xx_status_is_taken_as_every_2xx() {
+    let mut changed = contract();
+    let answers = &mut changed["paths"]["/platform/api-keys"]["post"]["responses"];
+    answers["201"] = answers["200"].take();
+    answers.as_object_mut().unwrap().remove("200");
+    let root = copy("created", &pretty(&changed));
+    assert!(regen(&root, &[]).status.success());
+    let code = |root: &Path| fs::read_to_string(root.join(GENERATED)).unwrap().lines().skip(1).collect::<String>();
+    assert_eq!(code(&root), code(&project()));
 }
 
 #[test]
