@@ -115,7 +115,10 @@ impl VisitMut for LenientFields {
             field.attrs.push(parse_quote!(#[serde(default, deserialize_with = "crate::wire::not_set")]));
         } else if ty.starts_with(LIST) {
             self.lists += 1;
-            field.attrs.push(parse_quote!(#[serde(deserialize_with = "crate::wire::or_empty")]));
+            field.attrs.push(match ty.strip_prefix(LIST) {
+                Some("::std::string::String>") => parse_quote!(#[serde(deserialize_with = "crate::wire::texts")]),
+                _ => parse_quote!(#[serde(deserialize_with = "crate::wire::objects")]),
+            });
         }
     }
 }
@@ -198,7 +201,8 @@ impl Visit<'_> for Proof {
         let lenient = |function: &str| {
             field.attrs.iter().any(|attribute| attribute.to_token_stream().to_string().contains(function))
         };
-        if (ty.starts_with(OPTION) && !lenient("not_set")) || (ty.starts_with(LIST) && !lenient("or_empty")) {
+        let reads_lists = lenient("texts") || lenient("objects");
+        if (ty.starts_with(OPTION) && !lenient("not_set")) || (ty.starts_with(LIST) && !reads_lists) {
             self.problems.push(format!("generated.rs: the field {name} does not read null as not set."));
         }
     }

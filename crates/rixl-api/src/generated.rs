@@ -35,11 +35,11 @@ pub mod types {
         pub org_id: ::std::option::Option<::std::string::String>,
         /// What it may do.
         #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
-        #[serde(deserialize_with = "crate::wire::or_empty")]
+        #[serde(deserialize_with = "crate::wire::texts")]
         pub permissions: ::std::vec::Vec<::std::string::String>,
         /// The policies attached to it.
         #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
-        #[serde(deserialize_with = "crate::wire::or_empty")]
+        #[serde(deserialize_with = "crate::wire::texts")]
         pub policy_ids: ::std::vec::Vec<::std::string::String>,
         /// The project's id.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -72,7 +72,7 @@ pub mod types {
     pub struct ApiKeyPage {
         /// The keys of this page.
         #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
-        #[serde(deserialize_with = "crate::wire::or_empty")]
+        #[serde(deserialize_with = "crate::wire::objects")]
         pub api_keys: ::std::vec::Vec<ApiKey>,
         /// How many keys there are over all pages. A number, or the same as a string.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -92,7 +92,7 @@ pub mod types {
         pub name: ::std::option::Option<::std::string::String>,
         /// Policies to attach.
         #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
-        #[serde(deserialize_with = "crate::wire::or_empty")]
+        #[serde(deserialize_with = "crate::wire::texts")]
         pub policy_ids: ::std::vec::Vec<::std::string::String>,
         /// Whether policy_ids replaces the attached policies; an absent list then takes all away. Otherwise it adds to them.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -151,7 +151,7 @@ pub mod types {
     pub struct ClientCredentialPage {
         /// The client credentials of this page.
         #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
-        #[serde(deserialize_with = "crate::wire::or_empty")]
+        #[serde(deserialize_with = "crate::wire::objects")]
         pub credentials: ::std::vec::Vec<ClientCredential>,
         /// How many there are over all pages. A number, or the same as a string.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -280,7 +280,7 @@ pub mod types {
         pub name: ::std::option::Option<::std::string::String>,
         /// Policies to attach.
         #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
-        #[serde(deserialize_with = "crate::wire::or_empty")]
+        #[serde(deserialize_with = "crate::wire::texts")]
         pub policy_ids: ::std::vec::Vec<::std::string::String>,
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]

@@ -1,11 +1,12 @@
 //! What values on the wire become: secrets that cannot be printed, ids that cannot leave their path, lenient readers.
 
-use std::{fmt, marker::PhantomData, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, IgnoredAny, IntoDeserializer, Visitor, value},
+    de::{self, Visitor},
 };
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 /// A secret string. `Debug` prints `Secret([redacted])`; the memory is wiped on drop; [`expose_secret`] is the way out.
@@ -172,85 +173,37 @@ impl<'de> Deserialize<'de> for Int64 {
 /// Reads an optional field: `null` and `""` are not set, like an absent one.
 ///
 /// Neither is a value of another type (a time in an unknown form, a number for a name, a map for a text): metadata in a
-/// new form must not cost the caller the secret that came with it.
+/// new form must not cost the caller the secret that came with it. What is not JSON still fails the whole answer.
 pub(crate) fn not_set<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    deserializer.deserialize_any(NotSet(PhantomData))
+    Ok(present(deserializer)?.and_then(|json| serde_json::from_str(json).ok()))
 }
 
-/// Reads a list: `null`, `""` and what is no list are empty, like an absent one; items of another type are left out.
-pub(crate) fn or_empty<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+/// Reads a list of texts: `null`, `""` and what is no list are empty, like an absent one; other items are left out.
+pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let items: Option<Vec<&RawValue>> = not_set(deserializer)?;
+    let text = |item: &RawValue| serde_json::from_str(item.get()).ok().filter(|text: &String| !text.is_empty());
+    Ok(items.unwrap_or_default().into_iter().filter_map(text).collect())
+}
+
+/// Reads a list of objects: `null` and `""` are empty, like an absent one. Anything else must be a list of such objects:
+/// to leave a key out in silence would be to lose sight of it.
+pub(crate) fn objects<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    let items: Option<Vec<Lenient<T>>> = not_set(deserializer)?;
-    Ok(items.unwrap_or_default().into_iter().filter_map(|Lenient(item)| item).collect())
-}
-
-struct Lenient<T>(Option<T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        not_set(deserializer).map(Self)
+    match present(deserializer)? {
+        Some(json) => serde_json::from_str(json).map_err(|_| de::Error::custom("not a list of such objects")),
+        None => Ok(Vec::new()),
     }
 }
 
-struct NotSet<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> NotSet<T> {
-    fn scalar<V, E>(value: V) -> Result<Option<T>, E>
-    where
-        V: IntoDeserializer<'de, value::Error>,
-    {
-        Ok(T::deserialize(value.into_deserializer()).ok())
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for NotSet<T> {
-    type Value = Option<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value of the contract's type, null or \"\"")
-    }
-
-    fn visit_unit<E>(self) -> Result<Option<T>, E> {
-        Ok(None)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Option<T>, E> {
-        Self::scalar(value)
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Option<T>, E> {
-        Self::scalar(value)
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Option<T>, E> {
-        Self::scalar(value)
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Option<T>, E> {
-        Self::scalar(value)
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Option<T>, E> {
-        if value.is_empty() { Ok(None) } else { Self::scalar(value) }
-    }
-
-    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Option<T>, A::Error> {
-        let value = T::deserialize(value::MapAccessDeserializer::new(&mut map)).ok();
-        // What was not read must be passed over; an error here is one of JSON itself.
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(value)
-    }
-
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Option<T>, A::Error> {
-        let value = T::deserialize(value::SeqAccessDeserializer::new(&mut seq)).ok();
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(value)
-    }
+/// The text of a value that is set, still in JSON: one pass makes sure that it is JSON, whatever becomes of its parts.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de str>, D::Error> {
+    let json = <&RawValue>::deserialize(deserializer)?.get();
+    Ok(Some(json).filter(|json| !matches!(*json, "null" | "\"\"")))
 }

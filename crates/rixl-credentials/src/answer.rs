@@ -44,7 +44,7 @@ impl<T> Reply<T> {
         let Self { value, operation, answer } = self;
         read(value).map_err(|kind| match answer {
             Some(answer) => Error::answered(kind, Outcome::Applied, operation, answer),
-            None => Error::new(kind, operation),
+            None => Error::unusable(kind, operation),
         })
     }
 

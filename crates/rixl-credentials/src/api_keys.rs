@@ -100,7 +100,8 @@ impl NewApiKey {
     }
 }
 
-/// What to change of an API key; what is not set stays. There is no published way to take an expiry away.
+/// What to change of an API key; what is not set stays. An expiry can't be taken away: that a null would do so is not
+/// published.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ApiKeyUpdate {
@@ -220,7 +221,8 @@ impl<R: Route> ApiKeys<R> {
     /// Gives the key a new secret, which is in the answer and nowhere else.
     ///
     /// Expect the old secret to be refused from then on; RIXL does not publish whether it lives on for a while. The
-    /// request is sent once, whatever happens.
+    /// request is sent once, unless it is certain that nothing came of it. Do not rotate the key that the client's own
+    /// tokens are bought with: they end with it.
     ///
     /// ```
     /// use rixl_credentials::{Client, Error, KeyId, Outcome};

@@ -17,9 +17,11 @@ use crate::{
     ApiKeys, ClientCredentials, ClientTokenRequest, Error, ErrorKind, Operation, OrganizationId, Outcome, RetryPolicy,
     Secret, SharedToken, Timing, TokenSource, Tokens,
     answer::Reply,
+    error::Opaque,
     retry::SystemTiming,
     route::{Generation, NamedOrganization, OwnOrganization},
     token_source::{BoughtToken, Grant},
+    tokens,
 };
 
 const BASE_URL: &str = "https://api.rixl.com";
@@ -138,7 +140,7 @@ impl Client {
     {
         let Some(Shared(tokens)) = &self.tokens else {
             let error = Error::new(ErrorKind::Token, operation);
-            return Err(error.with_detail("the client was built without a bearer token"));
+            return Err(error.with_detail("the client was built without a credential"));
         };
         self.transport.call(operation, Some(&**tokens), send).await
     }
@@ -278,6 +280,9 @@ impl ClientBuilder {
     }
 
     /// Exchanges this API key for a token, and refreshes it before it expires. The last credential set counts.
+    ///
+    /// The exchange uses the first generation of routes, and the second where the server does not know the first. Do not
+    /// rotate or delete this very key with the client: it would lose its own access with it.
     pub fn api_key(mut self, key: impl Into<Secret>) -> Self {
         self.credential = Credential::Grant(Grant::ApiKey(key.into()));
         self
@@ -302,7 +307,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The longest that opening a connection may take, TLS included. Default: 10 s.
+    /// The longest that opening a connection may take, TLS included, and at most half of
+    /// [`timeout`](Self::timeout). Default: 10 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -348,6 +354,9 @@ impl ClientBuilder {
                 Call::new(Some(token.wire()), 0)
                     .map_err(|_| configuration("the bearer token is empty, or is not visible ASCII"))?;
                 Some(Arc::new(SharedToken::new(token)))
+            }
+            Credential::Grant(Grant::ApiKey(key)) if !tokens::is_api_key(&key) => {
+                return Err(configuration("the API key does not have the form of one"));
             }
             Credential::Grant(grant) => Some(Arc::new(BoughtToken::new(transport.clone(), grant))),
             Credential::Source(source) => Some(source),
@@ -395,7 +404,7 @@ impl Transport {
         let build = |builder: reqwest::ClientBuilder| {
             builder.build().map_err(|error| {
                 let detail = "the HTTP client could not be built: a bad user agent, or TLS could not be set up";
-                configuration(detail).with_source(error.without_url())
+                configuration(detail).with_source(Opaque(error.without_url()))
             })
         };
         Ok(Self {
@@ -457,19 +466,21 @@ impl Transport {
         let mut is_renewed = false;
         loop {
             let token = match tokens {
-                // The source's own error may say "unknown" of its exchange; this call was not sent in any case.
-                Some(tokens) => Some(
-                    tokens.token().await.map_err(|cause| Error::new(ErrorKind::Token, operation).with_source(cause))?,
-                ),
+                Some(tokens) => Some(self.token(operation, tokens, self.left(started)).await?),
                 None => None,
             };
-            let left = self.retry.deadline.saturating_sub(self.timing.elapsed().saturating_sub(started));
-            let error = match self.attempt(operation, token.as_deref(), sent, left, &send).await {
+            let left = self.left(started);
+            if left.is_zero() {
+                let error = Error::new(ErrorKind::Timeout, operation);
+                return Err(error.with_detail("the deadline passed before it could be sent"));
+            }
+            let result = self.attempt(operation, token.as_deref(), sent, left, &send).await;
+            sent += 1;
+            tracing::Span::current().record("rixl.attempts", sent);
+            let error = match result {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
-            sent += 1;
-            tracing::Span::current().record("rixl.attempts", sent);
             // A 401 was not carried out, so sending it again with another token is safe. Once: two tokens in a row that
             // are refused mean that the credential is.
             if let (Some(tokens), Some(token), false, true) = (tokens, &token, is_renewed, error.is_unauthorized())
@@ -479,12 +490,29 @@ impl Transport {
                 continue;
             }
             let Some(delay) = self.retry.delay(attempt, &error, self.timing.chance()) else { return Err(error) };
-            let spent = self.timing.elapsed().saturating_sub(started);
-            if spent.saturating_add(delay) >= self.retry.deadline {
+            if delay >= self.left(started) {
                 return Err(error);
             }
             self.timing.sleep(delay).await;
             attempt += 1;
+        }
+    }
+
+    fn left(&self, started: Duration) -> Duration {
+        self.retry.deadline.saturating_sub(self.timing.elapsed().saturating_sub(started))
+    }
+
+    /// Asks for the token. The source's own error may say "unknown" of its exchange; this call was not sent in any case.
+    async fn token(
+        &self,
+        operation: Operation,
+        tokens: &dyn TokenSource,
+        left: Duration,
+    ) -> Result<Arc<Secret>, Error> {
+        let error = || Error::new(ErrorKind::Token, operation);
+        match tokio::time::timeout(left, tokens.token()).await {
+            Ok(token) => token.map_err(|cause| error().with_source(cause)),
+            Err(_) => Err(error().with_detail("no bearer token came before the deadline")),
         }
     }
 
@@ -504,7 +532,8 @@ impl Transport {
         let call = Call::new(token.map(Secret::wire), self.max_body).map_err(|_| {
             Error::new(ErrorKind::Token, operation).with_detail("the bearer token is empty, or is not visible ASCII")
         })?;
-        let call = call.with_timeout(self.timeout.min(left));
+        // A change that was sent is given its whole time: to cut it short would make it one that may have happened.
+        let call = call.with_timeout(if operation.changes_state() { self.timeout } else { self.timeout.min(left) });
         let http = if operation.changes_state() { &self.changes } else { &self.reads };
         let low = rixl_api::Client::new_with_client(&self.base_url, http.clone(), call.clone());
         let span = tracing::info_span!(
@@ -562,9 +591,15 @@ fn http_client(settings: &ClientBuilder, base_url: &Url) -> reqwest::ClientBuild
         .redirect(reqwest::redirect::Policy::none())
         // reqwest sends again by itself what HTTP/2 refused.
         .retry(reqwest::retry::never())
+        // Another crate of the build may turn compression on in reqwest: a small answer could become a huge one.
+        .no_gzip()
+        .no_brotli()
+        .no_deflate()
+        .no_zstd()
         // This would log every byte that is sent and received, at TRACE.
         .connection_verbose(false)
-        .connect_timeout(settings.connect_timeout)
+        // Below the time-out of the attempt, which alone can't tell that nothing was sent.
+        .connect_timeout(settings.connect_timeout.min(settings.timeout / 2))
         .user_agent(&settings.user_agent);
     if base_url.scheme() == "http" {
         // A proxy from the environment would get the token in clear.

@@ -1,6 +1,6 @@
 //! Why a call failed, and whether it took effect all the same.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use rixl_api::{Answer, Body, types};
@@ -8,6 +8,27 @@ use rixl_api::{Answer, Body, types};
 use crate::{answer::RawAnswer, retry};
 
 type Source = Box<dyn StdError + Send + Sync>;
+
+/// Keeps callers from depending on the HTTP library by way of a downcast.
+pub(crate) struct Opaque(pub(crate) reqwest::Error);
+
+impl fmt::Debug for Opaque {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Opaque {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Opaque {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}
 
 /// A failed call. It answers four questions: what was being done ([`operation`](Self::operation)), what went wrong
 /// ([`kind`](Self::kind)), what the server said ([`status`](Self::status), [`request_id`](Self::request_id),
@@ -37,7 +58,7 @@ struct Parts {
     message: Option<String>,
     retry_after: Option<Duration>,
     raw: Option<RawAnswer>,
-    source: Option<Source>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// What went wrong. Each line says what to do.
@@ -53,7 +74,8 @@ pub enum ErrorKind {
     /// The connection was refused, timed out or never opened (name resolution and TLS included). Nothing was sent: safe
     /// to repeat.
     Connect,
-    /// The time was up after the request may have been sent, or the server answered 408. Find out before repeating.
+    /// The time was up after the request may have been sent, or the server answered 408, or a gateway 460 or 499. Find
+    /// out before repeating; only an outcome of `NotApplied` says that nothing was sent.
     Timeout,
     /// The connection broke before an answer came. Find out before repeating.
     Interrupted,
@@ -79,7 +101,7 @@ pub enum ErrorKind {
     /// A 2xx whose body is not what the contract says. It was done; save
     /// [`take_raw_answer`](Error::take_raw_answer).
     Malformed,
-    /// A 2xx without the secret that was to be issued. It was done; rotate again.
+    /// A 2xx without the secret that was to be issued. It was done; rotate the key again, or create, exchange or mint anew.
     SecretMissing,
     /// A 2xx about another key than the one asked for. Something was done; save
     /// [`take_raw_answer`](Error::take_raw_answer) and look at both keys.
@@ -107,6 +129,8 @@ pub enum Operation {
     CheckInput,
     /// The client was being built.
     Configure,
+    /// A [`TokenSource`](crate::TokenSource) was asked for a token.
+    ObtainToken,
     /// `list` of API keys.
     ListApiKeys,
     /// `create` of an API key.
@@ -137,6 +161,7 @@ impl Operation {
         match self {
             Self::CheckInput => "check the input",
             Self::Configure => "configure the client",
+            Self::ObtainToken => "obtain a token",
             Self::ListApiKeys => "list API keys",
             Self::CreateApiKey => "create API key",
             Self::UpdateApiKey => "update API key",
@@ -153,7 +178,8 @@ impl Operation {
 
     /// Whether it changes something at the server.
     pub fn changes_state(self) -> bool {
-        !matches!(self, Self::CheckInput | Self::Configure | Self::ListApiKeys | Self::ListClientCredentials)
+        use Operation::{CheckInput, Configure, ListApiKeys, ListClientCredentials, ObtainToken};
+        !matches!(self, CheckInput | Configure | ObtainToken | ListApiKeys | ListClientCredentials)
     }
 }
 
@@ -168,7 +194,7 @@ impl Error {
     ///
     /// The cause becomes [`source`](StdError::source); it must not hold a secret.
     pub fn no_token(cause: impl Into<Source>) -> Self {
-        Self::new(ErrorKind::Token, Operation::Configure).with_source(cause.into())
+        Self::new(ErrorKind::Token, Operation::ObtainToken).with_source(cause.into())
     }
 
     /// What went wrong.
@@ -268,6 +294,25 @@ impl Error {
         matches!(self.kind(), Cut | Malformed | SecretMissing | TooLarge | WrongId)
     }
 
+    /// The same error for another caller who waited for the same thing; the raw answer stays with the first.
+    pub(crate) fn share(&self) -> Self {
+        let Parts { kind, operation, outcome, status, retry_after, .. } = *self.0;
+        let Parts { detail, request_id, code, message, source, .. } = &*self.0;
+        Self(Box::new(Parts {
+            kind,
+            operation,
+            outcome,
+            detail: detail.clone(),
+            status,
+            request_id: request_id.clone(),
+            code: code.clone(),
+            message: message.clone(),
+            retry_after,
+            raw: None,
+            source: source.clone(),
+        }))
+    }
+
     /// An error from before anything was sent.
     pub(crate) fn new(kind: ErrorKind, operation: Operation) -> Self {
         Self(Box::new(Parts {
@@ -289,7 +334,14 @@ impl Error {
         Self::new(ErrorKind::InvalidInput, operation).with_detail(detail)
     }
 
-    /// An error about this answer; the status decides the outcome, then.
+    /// A success whose answer was read and is not what was asked for.
+    pub(crate) fn unusable(kind: ErrorKind, operation: Operation) -> Self {
+        let mut error = Self::new(kind, operation);
+        error.0.outcome = error.if_changing(Outcome::Applied);
+        error
+    }
+
+    /// An error about this answer.
     pub(crate) fn answered(kind: ErrorKind, outcome: Outcome, operation: Operation, answer: Answer) -> Self {
         let mut error = Self::new(kind, operation);
         error.0.outcome = error.if_changing(outcome);
@@ -309,7 +361,7 @@ impl Error {
     }
 
     pub(crate) fn with_source(mut self, source: impl Into<Source>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(source.into().into());
         self
     }
 
@@ -329,7 +381,8 @@ impl Error {
             401 => (ErrorKind::Unauthorized, Outcome::NotApplied),
             403 => (ErrorKind::Forbidden, Outcome::NotApplied),
             404 => (ErrorKind::NotFound, Outcome::NotApplied),
-            408 => (ErrorKind::Timeout, Outcome::Unknown),
+            // 460 and 499 are a gateway's own: it gave up on the connection, and the server may have gone on.
+            408 | 460 | 499 => (ErrorKind::Timeout, Outcome::Unknown),
             429 => (ErrorKind::RateLimited, Outcome::NotApplied),
             400..=499 => (ErrorKind::Rejected, Outcome::NotApplied),
             _ => (ErrorKind::Server, Outcome::Unknown),
@@ -361,7 +414,7 @@ impl Error {
         let mut error = Self::new(kind, operation);
         error.0.outcome = error.if_changing(outcome);
         // The URL holds ids, and a base URL may hold more.
-        error.with_source(cause.without_url())
+        error.with_source(Opaque(cause.without_url()))
     }
 
     fn if_changing(&self, outcome: Outcome) -> Outcome {
@@ -376,7 +429,8 @@ impl Error {
         );
         match (self.0.outcome, self.0.kind) {
             (_, Kind::InvalidInput | Kind::Configuration) => "nothing was sent",
-            (_, Kind::Token) => "the call was not sent; see the cause",
+            (_, Kind::Token) if self.0.source.is_some() => "the call was not sent; see the cause",
+            (_, Kind::Token) => "the call was not sent",
             (_, Kind::RepeatedPage) => "the list is incomplete",
             (Outcome::Applied, _) if issues => {
                 "it took effect, so save the raw answer, in which the secret may be, or rotate the key again"

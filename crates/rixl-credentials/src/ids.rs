@@ -43,7 +43,6 @@ macro_rules! id {
                 self.0.as_str()
             }
 
-            #[allow(dead_code, reason = "not every id stands in a request of every kind")]
             pub(crate) fn wire(&self) -> &wire::Id {
                 &self.0
             }

@@ -47,6 +47,9 @@ mod api_keys;
 mod client;
 mod client_credentials;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ids;
 mod pages;
 mod retry;

@@ -50,7 +50,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Nothing is repeated.
+    /// Nothing is repeated. (For reads alone, the HTTP layer may still send again what a stale connection did not take.)
     pub fn off() -> Self {
         Self::default().with_attempts(1)
     }
@@ -74,7 +74,9 @@ impl RetryPolicy {
         self
     }
 
-    /// The most that the call may take, all attempts and waits included. An attempt that is under way is ended by it.
+    /// The most that the call may take: buying a token, all attempts and all waits. A read that is under way is ended by
+    /// it. A change that is under way is not, and has its whole time-out: to cut it short would make it one that may have
+    /// happened.
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
@@ -87,10 +89,16 @@ impl RetryPolicy {
         }
         let factor = 1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX);
         let most = self.base.saturating_mul(factor).min(self.max_delay);
-        let drawn = most.mul_f64(chance.clamp(0.0, 1.0));
+        let drawn = share(most, chance);
         let asked = error.retry_after().unwrap_or_default();
         (asked <= self.max_delay).then_some(drawn.max(asked))
     }
+}
+
+/// This part of the duration; all of it for a part that is no number from 0 to 1.
+pub(crate) fn share(duration: Duration, part: f64) -> Duration {
+    let part = if (0.0..=1.0).contains(&part) { part } else { 1.0 };
+    Duration::try_from_secs_f64(duration.as_secs_f64() * part).unwrap_or(duration)
 }
 
 fn may_repeat(error: &Error) -> bool {
@@ -140,7 +148,7 @@ impl Timing for SystemTiming {
     }
 
     fn chance(&self) -> f64 {
-        f64::from((RandomState::new().build_hasher().finish() >> 32) as u32) / f64::from(u32::MAX)
+        f64::from((RandomState::new().build_hasher().finish() >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
     }
 }
 

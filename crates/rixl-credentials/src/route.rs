@@ -3,8 +3,9 @@
 use crate::OrganizationId;
 
 /// Which generation an operation without an organization in its path uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Generation {
+    #[default]
     First,
     Second,
 }

@@ -43,11 +43,7 @@ impl Tokens {
     /// API keys; [`ErrorKind::Unauthorized`] when the key is not live; else as for every call.
     pub async fn exchange(&self, api_key: &Secret) -> Result<TokenPair, Error> {
         let operation = Operation::ExchangeApiKey;
-        let has_form = api_key
-            .expose_secret()
-            .split_once('_')
-            .is_some_and(|(before, after)| !before.is_empty() && !after.is_empty() && !after.starts_with('_'));
-        if !has_form {
+        if !is_api_key(api_key) {
             return Err(Error::invalid(operation, "the text given does not have the form of an API key"));
         }
         let body = &types::ApiKeyExchange { api_key: api_key.wire().clone() };
@@ -81,6 +77,13 @@ impl Tokens {
         };
         pair(self.transport.call(operation, None, send).await?)
     }
+}
+
+/// The published form, `^[^_]+_[^_].*$`.
+pub(crate) fn is_api_key(text: &Secret) -> bool {
+    text.expose_secret().split_once('_').is_some_and(|(before, after)| {
+        !before.is_empty() && !after.is_empty() && !after.starts_with('_') && !after.contains('\n')
+    })
 }
 
 fn pair(reply: Reply<types::TokenPair>) -> Result<TokenPair, Error> {

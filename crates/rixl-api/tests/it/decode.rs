@@ -2,12 +2,18 @@
 
 use rixl_api::types::{ApiKeyAnswer, ApiKeyPage, ClientCredential, Error, TokenPair};
 use rixl_api::wire::{Id, Int64, InvalidId, Secret};
-use serde_json::{Value, from_str, from_value, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, from_str, json};
 
 const SNAPSHOTS: [&str; 1] = ["decoded"];
 
 pub(crate) fn snapshot_names() -> impl Iterator<Item = String> {
     SNAPSHOTS.into_iter().map(str::to_owned)
+}
+
+/// Reads it as it would come over the wire.
+fn from_value<T: DeserializeOwned>(value: Value) -> serde_json::Result<T> {
+    from_str(&value.to_string())
 }
 
 fn key(properties: Value) -> rixl_api::types::ApiKey {
@@ -69,6 +75,47 @@ fn metadata_in_a_new_form_does_not_cost_the_secret() {
     }));
     assert_eq!(key.secret.unwrap().expose_secret(), "rxl_TESTSECRET");
     assert!(key.name.is_none() && key.created_at.is_none() && key.last_used.is_none());
+
+    let odd =
+        [json!({ "en": "a" }), json!(["a"]), json!([]), json!({}), json!([[1], { "a": [2] }]), json!(true), json!(1.5)];
+    for odd in odd {
+        for property in ["name", "created_at", "org_id", "policy_ids", "permissions"] {
+            // Before the secret and after it: what does not fit is passed over as a whole.
+            for text in [
+                format!(r#"{{"api_key":{{"{property}":{odd},"secret":"rxl_TESTSECRET"}}}}"#),
+                format!(r#"{{"api_key":{{"secret":"rxl_TESTSECRET","{property}":{odd}}},"{property}":{odd}}}"#),
+            ] {
+                let answer: ApiKeyAnswer = from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+                assert_eq!(answer.api_key.unwrap().secret.unwrap().expose_secret(), "rxl_TESTSECRET", "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn texts_that_do_not_fit_are_left_out_of_their_list_and_keys_are_not() {
+    let list = json!(["a", null, "", 7, { "name": "b" }, ["c"], "d"]);
+    assert_eq!(key(json!({ "policy_ids": list })).policy_ids, ["a", "d"]);
+    let page: ApiKeyPage = from_str(r#"{"total":{},"api_keys":[{"id":"a"},{"id":"b","name":[]}]}"#).unwrap();
+    assert_eq!(page.api_keys.iter().map(|key| key.id.as_deref()).collect::<Vec<_>>(), [Some("a"), Some("b")]);
+    assert_eq!(page.total, None);
+    for keys in ["[null]", "[5]", "[\"a\"]", "{}", "\"a\"", "7"] {
+        assert!(from_str::<ApiKeyPage>(&format!(r#"{{"api_keys":{keys}}}"#)).is_err(), "{keys}");
+    }
+}
+
+#[test]
+fn what_is_not_json_is_not_read() {
+    for part in ["{\"a\":}", "[1,]", "\"\u{1}\"", "nul", "01", "NaN", "{\"a\":1", "[[1]", "\"a"] {
+        for text in [
+            format!(r#"{{"api_key":{{"name":{part},"secret":"rxl_TESTSECRET"}}}}"#),
+            format!(r#"{{"api_key":{{"secret":"rxl_TESTSECRET"}},"more":{part}}}"#),
+            format!(r#"{{"api_key":{{"secret":"rxl_TESTSECRET"}}}}{part}"#),
+        ] {
+            assert!(from_str::<ApiKeyAnswer>(&text).is_err(), "{text}");
+        }
+        assert!(from_str::<ApiKeyPage>(&format!(r#"{{"api_keys":[{part}]}}"#)).is_err(), "{part}");
+    }
 }
 
 #[test]

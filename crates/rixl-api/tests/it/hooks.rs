@@ -75,6 +75,21 @@ async fn the_answer_is_kept_and_does_not_print() {
 }
 
 #[tokio::test]
+async fn errors_print_neither_body_nor_headers() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nset-cookie: sid=TESTCOOKIE\r\ncontent-length: 16\r\n\r\n{\"TESTSECRET\": 1,",
+        "HTTP/1.1 401 TESTSECRET\r\nset-cookie: sid=TESTCOOKIE\r\ncontent-length: 16\r\n\r\n{\"TESTSECRET\": 1}",
+    ] {
+        let call = Call::new(Some(&Secret::new("TESTTOKEN")), 1024).unwrap();
+        let (url, _sent) = serve(answer);
+        let client = Client::new_with_client(&url, reqwest::Client::new(), call);
+        let error = client.rotate_api_key(&"XyZ9aB8cD1".parse().unwrap()).await.unwrap_err();
+        let printed = format!("{error}{error:?}{error:#?}");
+        assert!(!printed.contains("TEST"), "{printed}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_off_is_kept_as_far_as_it_came() {
     let call = Call::new(Some(&Secret::new("TESTTOKEN")), 1024).unwrap();
     let (url, _sent) =

@@ -111,6 +111,76 @@ async fn the_policy_can_be_turned_off_and_set_for_one_call() {
     assert_eq!(mock.sent().len(), 4, "the client itself keeps its policy, which is off");
 }
 
+/// Takes this long to answer, by a clock that the mock moves.
+struct Slow(Fake, Duration);
+
+impl rixl_credentials::TokenSource for Slow {
+    fn token(&self) -> rixl_credentials::TokenFuture<'_> {
+        self.0.advance(self.1);
+        Box::pin(async { Ok(std::sync::Arc::new("TESTTOKEN".into())) })
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_after_the_deadline() {
+    let mock = Mock::answering(200, json!({ "api_key": { "secret": "rxl_TESTSECRET" } }).to_string()).await;
+    let send = async |deadline: u64, token_takes: u64| {
+        let timing = Fake::with_chance(0.0);
+        let policy = RetryPolicy::default().with_deadline(Duration::from_secs(deadline));
+        let source = Slow(timing.clone(), Duration::from_secs(token_takes));
+        let client = mock.builder().token_source(source).timing(timing).retry(policy).build().unwrap();
+        client.api_keys().rotate(&key_id()).await.map(drop)
+    };
+    for (deadline, token_takes) in [(0, 0), (5, 5), (5, 6)] {
+        let error = send(deadline, token_takes).await.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
+        assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Token), "{error}");
+    }
+    assert_eq!(mock.sent().len(), 0);
+    send(5, 4).await.unwrap();
+    assert_eq!(mock.sent().len(), 1);
+}
+
+/// Says 429 once, and takes its time for the second answer, which is a new secret.
+#[tokio::test]
+async fn a_change_under_way_is_not_cut_by_the_deadline_and_a_read_is() {
+    let sandbox = rixl_sandbox::Sandbox::start().unwrap();
+    let busy = || rixl_sandbox::Effect::Respond { status: 429, headers: Vec::new(), body: b"{}".into() };
+    let slow = || rixl_sandbox::Effect::DelayHead(400 * MS);
+    let policy = RetryPolicy::default().with_base_delay(Duration::ZERO).with_deadline(200 * MS);
+    let client = rixl_credentials::Client::builder()
+        .base_url(sandbox.url())
+        .bearer_token(sandbox.bearer_token())
+        .retry(policy)
+        .build()
+        .unwrap();
+    let patient = client.with_retry(RetryPolicy::default());
+    let new_key = rixl_credentials::NewApiKey::new("billing").with_project_id(sandbox.project_id().parse().unwrap());
+    let key = patient.api_keys().create(new_key).await.unwrap().key;
+
+    for operation in ["rotateApiKey", "listApiKeys"] {
+        sandbox.inject(rixl_sandbox::Fault::new(busy()).on(operation).before_commit()).unwrap();
+        sandbox.inject(rixl_sandbox::Fault::new(slow()).on(operation)).unwrap();
+    }
+    let issued = client.api_keys().rotate(&key.id).await.unwrap();
+    assert!(sandbox.is_live(issued.secret.expose_secret()));
+    let error = client.api_keys().list_page(PageRequest::first()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Timeout, Outcome::NotApplied));
+}
+
+#[tokio::test]
+async fn odd_chances_and_endless_waits_do_no_harm() {
+    for chance in [f64::NAN, f64::INFINITY, -1.0, 2.0] {
+        assert_eq!(run(false, 503, &[], RetryPolicy::default().with_attempts(2), chance).await.waits, [500 * MS]);
+    }
+    let policy = RetryPolicy::default()
+        .with_base_delay(Duration::MAX)
+        .with_max_delay(Duration::MAX)
+        .with_deadline(Duration::MAX)
+        .with_attempts(2);
+    assert_eq!(run(false, 503, &[], policy, 1.0).await.sent, 1);
+}
+
 #[tokio::test]
 async fn what_was_never_sent_is_repeated() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -49,6 +49,12 @@ fn a_one_time_secret_can_only_move() {
     assert!(!impls!(Secret: Clone) && !impls!(Issued: Clone) && !impls!(TokenPair: Clone));
     assert!(!impls!(Secret: std::fmt::Display) && !impls!(Issued: std::fmt::Display));
     assert!(!impls!(Secret: PartialEq) && !impls!(Issued: PartialEq));
+    use rixl_credentials::{ClientToken, ClientTokenRequest, IssuedClientCredential, RawAnswer};
+    assert!(!impls!(IssuedClientCredential: Clone) && !impls!(IssuedClientCredential: PartialEq));
+    assert!(!impls!(ClientToken: Clone) && !impls!(ClientToken: PartialEq) && !impls!(ClientToken: std::fmt::Display));
+    assert!(!impls!(ClientTokenRequest: Clone) && !impls!(ClientTokenRequest: PartialEq));
+    assert!(!impls!(RawAnswer: Clone) && !impls!(RawAnswer: PartialEq) && !impls!(RawAnswer: AsRef<[u8]>));
+    assert!(!impls!(rixl_credentials::SharedToken: std::fmt::Display));
     assert!(!impls!(Secret: AsRef<str>) && !impls!(Secret: std::ops::Deref));
 }
 

@@ -79,6 +79,9 @@ fn what_cannot_be_sent_is_refused() {
     for token in ["", "TEST TOKEN", "TESTTOKEN\n", "TEST\r\nx: y", "TESTtökén", "TEST\0"] {
         assert!(refused(local().bearer_token(token)).contains("bearer token"), "{token:?}");
     }
+    for key in ["", "TESTKEY", "rxl_", "rxl_TEST\n"] {
+        assert!(refused(local().api_key(key)).contains("API key"), "{key:?}");
+    }
     assert!(refused(local().user_agent("a\nb")).contains("bad user agent"));
     assert!(refused(local().timeout(Duration::ZERO)).contains("time-out of zero"));
     assert!(refused(local().connect_timeout(Duration::ZERO)).contains("time-out of zero"));
@@ -104,10 +107,7 @@ async fn without_a_token_only_calls_that_need_none_are_sent() {
     let client = Client::builder().base_url(format!("http://{}", mock.address())).build().unwrap();
     let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Token, Outcome::NotApplied));
-    assert_eq!(
-        error.to_string(),
-        "rotate API key: the client was built without a bearer token; the call was not sent; see the cause"
-    );
+    assert_eq!(error.to_string(), "rotate API key: the client was built without a credential; the call was not sent");
     assert_eq!(mock.sent(), []);
     let error = client.tokens().exchange(&"rxl_TESTSECRET".into()).await.unwrap_err();
     assert!(error.is_unauthorized());

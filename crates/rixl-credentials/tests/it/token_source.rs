@@ -219,6 +219,49 @@ async fn a_token_that_stays_refused_is_renewed_once_only() {
 }
 
 #[tokio::test]
+async fn callers_who_wait_for_a_purchase_share_its_failure() {
+    let sandbox = Sandbox::start().unwrap();
+    // Held back until all callers wait for it.
+    sandbox.inject(Fault::new(Effect::DelayHead(Duration::from_millis(300))).on("exchangeApiKey")).unwrap();
+    let client = Client::builder().base_url(sandbox.url()).api_key("rxl_TESTSECRET").build().unwrap();
+    let calls: Vec<_> = (0..100)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { list(&client).await })
+        })
+        .collect();
+    for call in calls {
+        let error = call.await.unwrap().unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().downcast_ref::<Error>().unwrap();
+        assert_eq!(
+            (error.kind(), cause.kind(), cause.code()),
+            (ErrorKind::Token, ErrorKind::Unauthorized, Some("invalid_grant"))
+        );
+        assert_silent(&error);
+    }
+    assert_eq!(sandbox.requests().len(), 1);
+    // Whoever comes later tries anew.
+    list(&client).await.unwrap_err();
+    assert_eq!(sandbox.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn where_the_first_generation_is_gone_the_second_is_used() {
+    let sandbox = Sandbox::start().unwrap();
+    let gone = || Effect::Respond { status: 404, headers: Vec::new(), body: b"{}".into() };
+    for operation in ["exchangeApiKey", "refreshToken", "mintClientToken"] {
+        sandbox.inject(Fault::new(gone()).on(operation).before_commit().always()).unwrap();
+    }
+    let (client, timing) = with_timing(&sandbox, 0.0).await;
+    for _ in 0..3 {
+        list(&client).await.unwrap();
+        timing.advance(Duration::from_secs(3_000));
+    }
+    assert_eq!((count(&sandbox, "exchangeApiKey"), count(&sandbox, "exchangeApiKeyV1")), (1, 1));
+    assert_eq!((count(&sandbox, "refreshToken"), count(&sandbox, "refreshTokenV1")), (0, 2));
+}
+
+#[tokio::test]
 async fn a_fixed_token_that_is_refused_is_not_sent_again() {
     let mock = Mock::answering(401, "{}").await;
     assert!(mock.client().api_keys().rotate(&key_id()).await.unwrap_err().is_unauthorized());

@@ -1,0 +1,24 @@
+//! Doors to private functions, for the targets in `fuzz/`. Built with `--cfg fuzzing` alone; not part of the API.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rixl_api::{Answer, Body};
+
+use crate::{Error, Operation, retry};
+
+/// The error of a rotate that was answered with this, whole but of no use.
+pub fn error(status: u16, body: &[u8]) -> Error {
+    let answer = Answer { status, headers: Default::default(), body: Body::Whole(body.to_vec().into()) };
+    Error::from_call(
+        Operation::RotateApiKey,
+        Some(answer),
+        rixl_api::Error::Custom(String::new()),
+        Timestamp::UNIX_EPOCH,
+    )
+}
+
+/// What a `Retry-After` of this value asks for.
+pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    retry::retry_after(value, now)
+}
