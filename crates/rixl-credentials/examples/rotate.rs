@@ -25,6 +25,11 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                eprintln!("  because: {error}");
+                cause = error.source();
+            }
             ExitCode::FAILURE
         }
     }
@@ -77,18 +82,30 @@ async fn for_real(key_id: &KeyId, file: &Path) -> Outcome {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut output = options.open(file).map_err(|error| format!("{}: {error}; nothing was sent", file.display()))?;
 
-    let rotated = match client.api_keys().rotate(key_id).await {
-        Ok(rotated) => rotated,
-        Err(error) => {
-            drop(fs::remove_file(file));
-            return Err(error.into());
-        }
+    let (secret, is_whole) = match client.api_keys().rotate(key_id).await {
+        Ok(rotated) => (rotated.secret, true),
+        Err(mut error) => match error.take_raw_answer() {
+            // It was rotated, and the secret may be somewhere in this: better a file to look into than none.
+            Some(answer) => {
+                eprintln!("{error}");
+                (Secret::from(String::from_utf8_lossy(answer.expose_secret()).as_ref()), false)
+            }
+            None => {
+                drop(fs::remove_file(file));
+                return Err(error.into());
+            }
+        },
     };
-    output.write_all(rotated.secret.expose_secret().as_bytes())?;
-    output.sync_all()?;
+    let written = output.write_all(secret.expose_secret().as_bytes()).and_then(|()| output.sync_all());
+    written.map_err(|error| {
+        format!("{}: {error}; the key was rotated and its secret is lost: rotate it again", file.display())
+    })?;
+    if !is_whole {
+        return Err(format!("the raw answer is in {}", file.display()).into());
+    }
     println!("Rotated the key {key_id}; the new secret is in {}.", file.display());
     println!("The new secret is {}. The old one is not known here, so it was not tried.", {
-        verdict(&client, &rotated.secret).await?
+        verdict(&client, &secret).await?
     });
     Ok(())
 }
