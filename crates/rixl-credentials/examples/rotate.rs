@@ -82,32 +82,33 @@ async fn for_real(key_id: &KeyId, file: &Path) -> Outcome {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut output = options.open(file).map_err(|error| format!("{}: {error}; nothing was sent", file.display()))?;
 
-    let (secret, is_whole) = match client.api_keys().rotate(key_id).await {
-        Ok(rotated) => (rotated.secret, true),
+    let mut save = |bytes: &[u8]| {
+        let saved = output.write_all(bytes).and_then(|()| output.sync_all());
+        saved.map_err(|error| {
+            format!("{}: {error}; the key was rotated and its secret is lost: rotate it again", file.display())
+        })
+    };
+
+    match client.api_keys().rotate(key_id).await {
+        Ok(rotated) => {
+            save(rotated.secret.expose_secret().as_bytes())?;
+            println!("Rotated the key {key_id}; the new secret is in {}.", file.display());
+            let new = verdict(&client, &rotated.secret).await?;
+            println!("The new secret is {new}. The old one is not known here, so it was not tried.");
+            Ok(())
+        }
         Err(mut error) => match error.take_raw_answer() {
-            // It was rotated, and the secret may be somewhere in this: better a file to look into than none.
+            // It was rotated, and the secret may be somewhere in this.
             Some(answer) => {
-                eprintln!("{error}");
-                (Secret::from(String::from_utf8_lossy(answer.expose_secret()).as_ref()), false)
+                save(answer.expose_secret())?;
+                Err(format!("{error}; the raw answer is in {}", file.display()).into())
             }
             None => {
                 drop(fs::remove_file(file));
-                return Err(error.into());
+                Err(error.into())
             }
         },
-    };
-    let written = output.write_all(secret.expose_secret().as_bytes()).and_then(|()| output.sync_all());
-    written.map_err(|error| {
-        format!("{}: {error}; the key was rotated and its secret is lost: rotate it again", file.display())
-    })?;
-    if !is_whole {
-        return Err(format!("the raw answer is in {}", file.display()).into());
     }
-    println!("Rotated the key {key_id}; the new secret is in {}.", file.display());
-    println!("The new secret is {}. The old one is not known here, so it was not tried.", {
-        verdict(&client, &secret).await?
-    });
-    Ok(())
 }
 
 /// Whether the API takes this secret. Anything but a clear answer is an error.
