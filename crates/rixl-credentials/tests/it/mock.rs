@@ -45,7 +45,7 @@ impl Mock {
                     sink.lock().unwrap().push(Sent {
                         method: request.method_str().to_owned(),
                         target: uri.path_and_query().unwrap().to_string(),
-                        headers: request.headers_vec().iter().cloned().collect(),
+                        headers: collect(request.headers_vec()),
                         body: serde_json::from_slice(request.body_ref()).ok(),
                     });
                     let response = HttpMockResponse::builder().status(status).body(body.clone());
@@ -71,6 +71,17 @@ impl Mock {
     pub(crate) fn sent(&self) -> Vec<Sent> {
         self.sent.lock().unwrap().clone()
     }
+}
+
+/// A header that came twice shows both values, which no expectation names.
+fn collect(headers: &[(String, String)]) -> BTreeMap<String, String> {
+    let mut map = BTreeMap::new();
+    for (name, value) in headers {
+        map.entry(name.clone())
+            .and_modify(|values: &mut String| *values = format!("{values} AND {value}"))
+            .or_insert_with(|| value.clone());
+    }
+    map
 }
 
 pub(crate) fn key_id() -> KeyId {
