@@ -72,7 +72,8 @@ async fn waits_double_from_500_ms_and_are_drawn_evenly_below_that() {
 async fn retry_after_is_obeyed_up_to_the_longest_wait() {
     let date = [("date", "Thu, 15 Jan 2026 10:00:00 GMT"), ("retry-after", "Thu, 15 Jan 2026 10:00:07 GMT")];
     let seconds = |text| [("retry-after", text)];
-    let cases: [(&[(&str, &str)], usize, Option<u64>); 9] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], usize, Option<u64>);
+    let cases: [Case<'_>; 9] = [
         (&seconds("7"), 5, Some(7)),
         (&seconds(" 7 "), 5, Some(7)),
         (&seconds("0"), 5, Some(0)),

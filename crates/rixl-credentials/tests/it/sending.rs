@@ -1,7 +1,7 @@
 //! What is sent once is sent once, on a connection of its own, and to nobody else; what is read is read up to a bound.
 //! Counted at raw sockets.
 
-use std::{fs, future::Future, net::TcpListener, process::Command, time::Duration};
+use std::{fs, future::Future, net::TcpListener, process::Command, thread, time::Duration};
 
 use rixl_credentials::{Client, ErrorKind as Kind, Outcome, PageRequest, RetryPolicy};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -340,15 +340,13 @@ async fn the_deadline_ends_a_read_under_way_and_no_change() {
     let error = within(client.api_keys().list_page(PageRequest::first())).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Timeout);
     assert_eq!(raw.seen(), (1, 1));
-    // The deadline is over before the answer comes, and the answer is waited for all the same.
-    let timing = Fake::with_chance(0.0);
-    let late = timing.clone();
-    let raw = Raw::start(move |stream, _| {
-        late.advance(HOUR);
+    // This one is over long before the answer comes, which is waited for all the same.
+    let raw = Raw::start(|stream, _| {
+        thread::sleep(SHORT);
         respond(stream, "200 OK", "", ISSUED)
     });
-    let client = raw.builder().timing(timing).retry(RetryPolicy::default().with_deadline(SHORT)).build().unwrap();
-    rotate(&client).await.unwrap();
+    let policy = RetryPolicy::default().with_deadline(Duration::from_millis(1));
+    rotate(&raw.builder().timing(Fake::with_chance(0.0)).retry(policy).build().unwrap()).await.unwrap();
 }
 
 #[tokio::test]
