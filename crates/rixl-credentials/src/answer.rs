@@ -5,7 +5,9 @@ use std::fmt;
 use jiff::Timestamp;
 use rixl_api::{Answer, Body};
 
-use crate::{Error, ErrorKind, Operation, Outcome, error::request_id, retry};
+use tracing::Span;
+
+use crate::{Error, ErrorKind, Operation, Outcome, client::record_outcome, error::request_id, retry};
 
 /// The body of an answer that could not be used, sealed: a secret may be in it.
 ///
@@ -36,16 +38,20 @@ pub(crate) struct Reply<T> {
     pub(crate) value: T,
     pub(crate) operation: Operation,
     pub(crate) answer: Option<Answer>,
+    /// Of the attempt and of the call.
+    pub(crate) spans: [Span; 2],
 }
 
 impl<T> Reply<T> {
     /// The value, when it can be made into what the caller asked for; else an error of this kind with the raw answer.
     pub(crate) fn read<U>(self, read: impl FnOnce(T) -> Result<U, ErrorKind>) -> Result<U, Error> {
-        let Self { value, operation, answer } = self;
-        read(value).map_err(|kind| match answer {
+        let Self { value, operation, answer, spans } = self;
+        let result = read(value).map_err(|kind| match answer {
             Some(answer) => Error::answered(kind, Outcome::Applied, operation, answer),
             None => Error::unusable(kind, operation),
-        })
+        });
+        spans.iter().for_each(|span| record_outcome(span, result.as_ref().err()));
+        result
     }
 
     pub(crate) fn status(&self) -> Option<u16> {

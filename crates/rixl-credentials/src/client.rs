@@ -10,7 +10,7 @@ use std::{
 };
 
 use rixl_api::{Call, ResponseValue};
-use tracing::{Instrument as _, field::Empty};
+use tracing::{Instrument as _, Span, field::Empty};
 use url::{Host, Url};
 
 use crate::{
@@ -157,7 +157,7 @@ impl Client {
     {
         match self.call(operation, send).await {
             Err(error) if error.outcome() == Outcome::Applied => Ok(()),
-            result => result.map(drop),
+            result => result?.read(Ok),
         }
     }
 }
@@ -445,8 +445,12 @@ impl Transport {
             error.type = Empty,
         );
         let started = self.timing.elapsed();
-        let result = self.attempts(operation, tokens, started, send).instrument(span.clone()).await;
+        let mut result = self.attempts(operation, tokens, started, send).instrument(span.clone()).await;
         record(&span, &result, self.timing.elapsed().saturating_sub(started));
+        if let Ok(reply) = &mut result {
+            let [_, call] = &mut reply.spans;
+            *call = span;
+        }
         result
     }
 
@@ -476,7 +480,7 @@ impl Transport {
             }
             let result = self.attempt(operation, token.as_deref(), sent, left, &send).await;
             sent += 1;
-            tracing::Span::current().record("rixl.attempts", sent);
+            Span::current().record("rixl.attempts", sent);
             let error = match result {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
@@ -553,7 +557,9 @@ impl Transport {
         let answered = send(low).instrument(span.clone()).await;
         let answer = call.take_answer();
         let result = match answered {
-            Ok(value) => Ok(Reply { value: value.into_inner(), operation, answer }),
+            Ok(value) => {
+                Ok(Reply { value: value.into_inner(), operation, answer, spans: [span.clone(), Span::none()] })
+            }
             Err(error) => Err(Error::from_call(operation, answer, error, self.timing.now())),
         };
         record(&span, &result, self.timing.elapsed().saturating_sub(started));
@@ -561,7 +567,8 @@ impl Transport {
     }
 }
 
-fn record<T>(span: &tracing::Span, result: &Result<Reply<T>, Error>, duration: Duration) {
+/// Puts on a span what is known when the answer is there. A success is one only when it was read: see [`Reply::read`].
+fn record<T>(span: &Span, result: &Result<Reply<T>, Error>, duration: Duration) {
     span.record("rixl.duration_ms", u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     let (status, request_id) = match result {
         Ok(reply) => (reply.status(), reply.request_id()),
@@ -574,13 +581,19 @@ fn record<T>(span: &tracing::Span, result: &Result<Reply<T>, Error>, duration: D
         span.record("rixl.request_id", request_id);
     }
     if let Err(error) = result {
+        record_outcome(span, Some(error));
+    }
+}
+
+pub(crate) fn record_outcome(span: &Span, error: Option<&Error>) {
+    if let Some(error) = error {
         span.record("error.type", tracing::field::debug(error.kind()));
     }
-    let outcome = match result.as_ref().map_err(Error::outcome) {
-        Ok(_) => "ok",
-        Err(Outcome::NotApplied) => "not_applied",
-        Err(Outcome::Unknown) => "unknown",
-        Err(Outcome::Applied) => "applied",
+    let outcome = match error.map(Error::outcome) {
+        None => "ok",
+        Some(Outcome::NotApplied) => "not_applied",
+        Some(Outcome::Unknown) => "unknown",
+        Some(Outcome::Applied) => "applied",
     };
     span.record("rixl.outcome", outcome);
 }
