@@ -433,7 +433,6 @@ impl Canary {
                 Err(error) => self.check("a configuration error", &chain(&error)),
             }
         }
-        self.check("the environment", &chain(&ClientBuilder::from_env().unwrap_err()));
         self.check("the environment", &chain(&Client::from_env().unwrap_err()));
 
         let shared = SharedToken::new(token());
