@@ -37,7 +37,7 @@
 //!
 //! # Deliberately absent
 //!
-//! - No repeating of a change that may have reached the server.
+//! - No repeating of a change that may have happened.
 //! - No putting together or taking apart of key strings: whether the secret is the whole key is not published.
 //! - No `X-API-Key` header: sources disagree on it.
 //! - No way to print a secret, and no feature that adds one.

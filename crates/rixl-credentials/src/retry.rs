@@ -13,7 +13,7 @@ use crate::{Error, ErrorKind};
 /// When a failed call is repeated, and after how long.
 ///
 /// Only what cannot do harm is repeated: reads, and changes that did not happen because no connection could be opened or
-/// the server was too busy (429). A change that may have reached the server never is.
+/// the server was too busy (429). A change that may have happened never is.
 ///
 /// The wait before attempt `n + 1` is drawn evenly from zero to `base * 2^(n - 1)` (full jitter), at least what the
 /// server's `Retry-After` asks. The defaults are what RIXL advises, 5 attempts from 500 ms on, and this library's
