@@ -1,0 +1,2 @@
+//! The program `rixl`.
+fn main() {}

@@ -1,0 +1,4 @@
+//! Tests of the contracts of [`Store`](crate::store::Store) and [`Journal`](crate::journal::Journal), to run on your own.
+
+mod journal;
+mod store;

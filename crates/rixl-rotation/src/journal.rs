@@ -1,0 +1,121 @@
+//! What is remembered of a rotation under way, so that a crash loses nothing.
+
+mod folder;
+#[cfg(feature = "vault")]
+mod vault;
+
+use std::{error::Error as StdError, fmt};
+
+use rixl_credentials::RawAnswer;
+
+use crate::store::BoxFuture;
+
+/// The unfinished rotations, one entry for each key, and the history of the finished ones.
+///
+/// A journal stores lines of text that hold no secret, and, apart from them, the raw answers of the server, which do. It
+/// reads neither.
+///
+/// # Contract
+///
+/// 1. `lock` opens the entry of a name for this caller alone. As long as it is held, every other `lock` of that name, in
+///    any process that shares the journal, fails at once with [`JournalErrorKind::Held`]. A lock ends with its holder,
+///    even when that one is killed (at once, or after a lease).
+/// 2. What `append`, `put_escrow` and `close` did is durable when they return `Ok`. After a crash in the middle of them,
+///    a line is there whole or not at all.
+/// 3. An entry without lines is none: it is not among the `unfinished`.
+/// 4. `close` adds the history line, then wipes the escrow, then removes the entry, then unlocks. A crash between two of
+///    these leaves the entry to be closed again; a history line may then stand twice.
+///
+/// `conformance::check_journal` (in `rixl_rotation::conformance`) tests these points on a journal of your own.
+pub trait Journal: Send + Sync {
+    /// Where it is, for people.
+    fn location(&self) -> String;
+
+    /// Opens the entry of this name, whether it has lines or not. The name is made of `0-9A-Za-z` and `-`.
+    fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>>;
+
+    /// The names of the entries that have lines, in order.
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>>;
+
+    /// The lines of the history, oldest first.
+    fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>>;
+}
+
+/// The entry of one key, locked. Dropping it unlocks it and leaves what is in it.
+pub trait Entry: Send {
+    /// Its lines, oldest first.
+    fn lines(&self) -> &[String];
+
+    /// Locks the entry of a store as well, so that two keys can't be rotated into one place.
+    fn lock_store<'a>(&'a mut self, location: &'a str) -> BoxFuture<'a, Result<(), JournalError>>;
+
+    /// Adds a line, which has no line feed and no secret in it.
+    fn append<'a>(&'a mut self, line: &'a str) -> BoxFuture<'a, Result<(), JournalError>>;
+
+    /// Keeps a raw answer, in place of the one before. It holds a secret: only its owner may be able to read it.
+    fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>>;
+
+    /// The raw answer that is kept.
+    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawAnswer>, JournalError>>;
+
+    /// Where the raw answer is kept, for people.
+    fn escrow_location(&self) -> String;
+
+    /// Ends the entry: adds the line to the history, if there is one, wipes the escrow, removes the entry and unlocks it.
+    fn close<'a>(self: Box<Self>, history_line: Option<&'a str>) -> BoxFuture<'a, Result<(), JournalError>>
+    where
+        Self: 'a;
+}
+
+/// Why a journal could not do what it was asked.
+///
+/// `Display` is one sentence; `source` has the cause, where there is one.
+#[derive(Debug)]
+pub struct JournalError {
+    kind: JournalErrorKind,
+    reason: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What to do about a [`JournalError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JournalErrorKind {
+    /// Another rotator holds the key or the store's entry. Wait for it.
+    Held,
+    /// It can't be read or written as things are: put right what the error says.
+    Unusable,
+    /// What it holds is damaged beyond a torn end: look at it.
+    Damaged,
+}
+
+impl JournalError {
+    /// An error for this reason: a sentence without a secret.
+    pub fn new(kind: JournalErrorKind, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), source: None }
+    }
+
+    /// Adds the cause, whose text must hold no secret.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What to do about it.
+    pub fn kind(&self) -> JournalErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for JournalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl StdError for JournalError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

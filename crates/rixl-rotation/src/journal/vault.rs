@@ -1,0 +1,1 @@
+//! A journal in Vault KV v2 / OpenBao.
