@@ -87,7 +87,7 @@ pub(crate) fn is_operation(id: &str) -> bool {
 
 fn list_keys(organization: &mut Organization, call: &Call) -> Outcome {
     let keys = organization.keys();
-    Ok(json!({ "api_keys": call.page_of(keys)?, "total": keys.len() }))
+    Ok(json!({ "total": keys.len(), "api_keys": call.page_of(keys)? }))
 }
 
 #[derive(Deserialize)]
@@ -310,7 +310,7 @@ impl Call {
         }
     }
 
-    fn page_of<'a, T>(&self, items: &'a [T]) -> Result<Vec<&'a T>, Refusal> {
+    fn page_of<T>(&self, items: impl IntoIterator<Item = T>) -> Result<Vec<T>, Refusal> {
         let (limit, offset) = match self.form {
             Form::Gateway => ("pagination.limit", "pagination.offset"),
             Form::Platform | Form::OAuth => ("limit", "offset"),
@@ -323,7 +323,7 @@ impl Call {
         if !(1..=100).contains(&limit) {
             return Err(malformed("limit is not within 1 and 100"));
         }
-        Ok(items.iter().skip(offset).take(limit).collect())
+        Ok(items.into_iter().skip(offset).take(limit).collect())
     }
 
     fn body<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
@@ -485,8 +485,8 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    pub(crate) fn new(organization: Organization) -> Self {
-        Self { organization: Mutex::new(organization), faults: Mutex::default(), log: Mutex::default() }
+    pub(crate) fn new(organization: Organization, log: Log) -> Self {
+        Self { organization: Mutex::new(organization), faults: Mutex::default(), log: Mutex::new(log) }
     }
 
     pub(crate) fn organization(&self) -> MutexGuard<'_, Organization> {
@@ -504,12 +504,14 @@ impl Gateway {
     async fn answer(&self, target: Result<&Operation, Refusal>, request: Request) -> Response<Body> {
         let operation_id = target.as_ref().ok().map(|operation| operation.id);
         let request_id = random(20);
+        let received_at = self.organization().now();
         let number = self.log().add(RecordedRequest {
             method: request.method().to_string(),
             path: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
             operation_id,
             status: None,
             request_id: request_id.clone(),
+            received_at,
         });
         let call = Call::read(request).await;
         let fault = fault::take(&mut self.faults(), operation_id);
