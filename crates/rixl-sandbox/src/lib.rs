@@ -23,9 +23,9 @@
 //! - Client tokens open none of these operations: they are refused like unknown tokens.
 //! - Which routes use which of the three documented forms of an error.
 //!
-//! Deliberately absent: TLS, storage, rate limits (inject a 429 instead), permissions, any address but loopback, and
-//! logging. Secrets and tokens are kept as SHA-256 hashes only. Bytes that are not HTTP are refused by the HTTP layer
-//! itself, without a JSON body and without a request id.
+//! Deliberately absent: TLS, storage, rate limits of anything but rotations (inject a 429 instead), permissions, any
+//! address but loopback, and logging. Secrets and tokens are kept as SHA-256 hashes only. Bytes that are not HTTP are
+//! refused by the HTTP layer itself, without a JSON body and without a request id.
 
 mod fault;
 mod key;
@@ -152,7 +152,8 @@ impl Sandbox {
     ///
     /// When the fault could never happen: see [`InvalidFault`].
     pub fn inject(&self, fault: Fault) -> Result<(), InvalidFault> {
-        fault.check(routes::is_operation)?;
+        let has_key = |key_id: &str| self.gateway.organization().has_key(key_id);
+        fault.check(routes::is_operation, routes::names_key, has_key)?;
         self.gateway.faults().push(fault);
         Ok(())
     }
@@ -202,8 +203,10 @@ impl Default for SandboxBuilder {
     fn default() -> Self {
         Self {
             settings: Settings {
+                activation: Duration::ZERO,
                 grace: Duration::ZERO,
                 key_form: KeyForm::Whole,
+                rate_limit: None,
                 token_lifetime: Duration::from_secs(3600),
             },
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -213,6 +216,13 @@ impl Default for SandboxBuilder {
 }
 
 impl SandboxBuilder {
+    /// How long an exchange refuses a secret that was just issued, as where news of it must spread first. The default is not
+    /// at all. The keys of [`Sandbox::create_key`] open at once.
+    pub fn activation(mut self, activation: Duration) -> Self {
+        self.settings.activation = activation;
+        self
+    }
+
     /// How long an old secret still works after a rotation. The default is not at all.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = grace;
@@ -228,6 +238,13 @@ impl SandboxBuilder {
     /// How many of the newest requests are kept for [`Sandbox::requests`]. The default is 100,000.
     pub fn record_limit(mut self, limit: usize) -> Self {
         self.record_limit = limit;
+        self
+    }
+
+    /// How many rotations are carried out within a second of the sandbox's clock. More are answered 429 with
+    /// `retry-after: 1`. The default is as many as come.
+    pub fn rate_limit(mut self, rotations_per_second: usize) -> Self {
+        self.settings.rate_limit = Some(rotations_per_second);
         self
     }
 

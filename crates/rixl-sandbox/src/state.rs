@@ -15,6 +15,7 @@ const SECRET_LENGTH: usize = 22;
 const TOKEN_LENGTH: usize = 43;
 /// How many refresh tokens of one key live at most, so that verifying a secret after each of its rotations leaves no trail.
 const REFRESH_TOKENS: usize = 10;
+const SECOND: Duration = Duration::from_secs(1);
 const PROJECT_NAME: &str = "Sandbox";
 
 /// What a secret or a token is remembered by, so that the plain one is nowhere in memory once it is handed out.
@@ -30,8 +31,11 @@ impl Fingerprint {
 /// What the rules leave open.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
+    pub(crate) activation: Duration,
     pub(crate) grace: Duration,
     pub(crate) key_form: KeyForm,
+    /// Rotations per second. `None`: as many as come.
+    pub(crate) rate_limit: Option<usize>,
     pub(crate) token_lifetime: Duration,
 }
 
@@ -97,6 +101,7 @@ struct Key {
 
 struct KeySecret {
     key: u64,
+    from: Timestamp,
     /// When it stops working because a rotation replaced it. `None`: it is the key's current one.
     until: Option<Timestamp>,
 }
@@ -149,6 +154,10 @@ pub(crate) struct Organization {
     settings: Settings,
     /// How far its clock is ahead of the computer's.
     ahead: Duration,
+    /// The moment that something happens at which is made up for.
+    moment: Option<Timestamp>,
+    /// The rotations of the last second, if they are limited.
+    recent_rotations: VecDeque<Timestamp>,
     /// By numbers in the order of creation: neither a search by id nor a deletion may take longer the more keys there are.
     keys: BTreeMap<u64, Key>,
     numbers: HashMap<String, u64>,
@@ -172,6 +181,8 @@ impl Organization {
             bearer: Fingerprint::of(bearer_token),
             settings,
             ahead: Duration::ZERO,
+            moment: None,
+            recent_rotations: VecDeque::new(),
             keys: BTreeMap::new(),
             numbers: HashMap::new(),
             secrets: HashMap::new(),
@@ -200,7 +211,15 @@ impl Organization {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        after(Timestamp::now(), self.ahead)
+        self.moment.unwrap_or_else(|| after(Timestamp::now(), self.ahead))
+    }
+
+    /// Does what should have been done at this moment, and was not yet.
+    pub(crate) fn make_up<T>(&mut self, moment: Timestamp, run: impl FnOnce(&mut Self) -> T) -> T {
+        self.moment = Some(moment);
+        let outcome = run(self);
+        self.moment = None;
+        outcome
     }
 
     pub(crate) fn advance(&mut self, by: Duration) {
@@ -226,7 +245,7 @@ impl Organization {
             policy_ids: Vec::new(),
         };
         key.attach(new.policy_ids.unwrap_or_default());
-        self.add_key(key)
+        self.add_key(key, after(self.now(), self.settings.activation))
     }
 
     pub(crate) fn seed_key(&mut self, seed: SeedKey) -> CreatedKey {
@@ -242,7 +261,7 @@ impl Organization {
             last_used: seed.last_used_ago.map(|ago| before(now, ago)),
             policy_ids: Vec::new(),
         };
-        let Issued { key, secret } = self.add_key(key);
+        let Issued { key, secret } = self.add_key(key, now);
         CreatedKey { id: key.id, secret }
     }
 
@@ -282,7 +301,21 @@ impl Organization {
             lives
         });
         let shown = key.shown.clone();
-        Some(self.issue_secret(number, shown))
+        Some(self.issue_secret(number, shown, after(now, self.settings.activation)))
+    }
+
+    /// Whether the rate limit lets one more rotation pass now. If so, it is counted.
+    pub(crate) fn lets_rotate(&mut self) -> bool {
+        let Some(limit) = self.settings.rate_limit else { return true };
+        let now = self.now();
+        while self.recent_rotations.front().is_some_and(|moment| after(*moment, SECOND) <= now) {
+            self.recent_rotations.pop_front();
+        }
+        let passes = self.recent_rotations.len() < limit;
+        if passes {
+            self.recent_rotations.push_back(now);
+        }
+        passes
     }
 
     /// How many secrets this key had so far. It is still known when the key is deleted.
@@ -296,10 +329,20 @@ impl Organization {
         Some(&key.shown.id)
     }
 
+    /// The id of the key that this key string belongs to, whether or not it opens it now.
+    pub(crate) fn owner_of(&self, key_string: &str) -> Option<&str> {
+        let secret = self.secrets.get(&Fingerprint::of(key_string))?;
+        Some(&self.keys.get(&secret.key)?.shown.id)
+    }
+
+    pub(crate) fn has_key(&self, key_id: &str) -> bool {
+        self.numbers.contains_key(key_id)
+    }
+
     fn opened(&self, key_string: &str) -> Option<u64> {
         let now = self.now();
         let secret = self.secrets.get(&Fingerprint::of(key_string))?;
-        let lives = secret.until.is_none_or(|end| now < end);
+        let lives = secret.from <= now && secret.until.is_none_or(|end| now < end);
         (lives && !self.keys.get(&secret.key)?.shown.is_expired(now)).then_some(secret.key)
     }
 
@@ -361,19 +404,19 @@ impl Organization {
         Some(Tokens::new(now, lifetime))
     }
 
-    fn add_key(&mut self, key: ApiKey) -> Issued {
+    fn add_key(&mut self, key: ApiKey, from: Timestamp) -> Issued {
         let number = self.keys.last_key_value().map_or(0, |(last, _)| last + 1);
         self.numbers.insert(key.id.clone(), number);
         let entry = Key { shown: key.clone(), secrets: Vec::new(), refresh_tokens: VecDeque::new() };
         self.keys.insert(number, entry);
-        self.issue_secret(number, key)
+        self.issue_secret(number, key, from)
     }
 
-    fn issue_secret(&mut self, number: u64, key: ApiKey) -> Issued {
+    fn issue_secret(&mut self, number: u64, key: ApiKey, from: Timestamp) -> Issued {
         let form = self.settings.key_form;
         let secret = form.secret(random(SECRET_LENGTH));
         let fingerprint = Fingerprint::of(&form.key_string(&key.id, &secret));
-        self.secrets.insert(fingerprint, KeySecret { key: number, until: None });
+        self.secrets.insert(fingerprint, KeySecret { key: number, from, until: None });
         if let Some(key) = self.keys.get_mut(&number) {
             key.secrets.push(fingerprint);
         }
@@ -429,7 +472,7 @@ pub(crate) fn random_token() -> String {
 }
 
 /// The moment this long after that one, or the last moment there is.
-fn after(moment: Timestamp, by: Duration) -> Timestamp {
+pub(crate) fn after(moment: Timestamp, by: Duration) -> Timestamp {
     let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
     moment.checked_add(by).unwrap_or(Timestamp::MAX)
 }
@@ -446,12 +489,16 @@ mod tests {
 
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
-
     // Nothing shows this from outside but the memory of a sandbox that runs for days.
     #[test]
     fn what_is_dead_is_forgotten() {
-        let settings = Settings { grace: SECOND, key_form: KeyForm::Whole, token_lifetime: SECOND };
+        let settings = Settings {
+            activation: Duration::ZERO,
+            grace: SECOND,
+            key_form: KeyForm::Whole,
+            rate_limit: Some(1),
+            token_lifetime: SECOND,
+        };
         let mut organization = Organization::new(settings, "token");
         let key = organization.seed_key(SeedKey::new("key"));
         let mut secret = key.secret;
@@ -459,6 +506,7 @@ mod tests {
             organization.exchange(&secret).unwrap();
             let pair = organization.exchange(&secret).unwrap();
             organization.refresh(&pair.refresh_token.unwrap()).unwrap();
+            assert!(organization.lets_rotate());
             secret = organization.rotate_key(&key.id).unwrap().secret;
             organization.advance(SECOND);
         }
@@ -467,6 +515,7 @@ mod tests {
         assert_eq!((organization.refresh_tokens.len(), of_key.refresh_tokens.len()), (REFRESH_TOKENS, REFRESH_TOKENS));
         // Three pairs were bought in the last second, and one of their access tokens ended with a refresh.
         assert_eq!((organization.access_tokens.len(), organization.expiries.len()), (2, 3));
+        assert_eq!(organization.recent_rotations.len(), 1);
         organization.delete_key(&key.id).unwrap();
         assert!(organization.keys.is_empty() && organization.numbers.is_empty());
         assert!(organization.secrets.is_empty() && organization.refresh_tokens.is_empty());

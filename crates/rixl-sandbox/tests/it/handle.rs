@@ -154,6 +154,16 @@ fn faults_that_could_never_happen_are_refused() {
     let refused = |fault| sandbox.inject(fault).unwrap_err();
     let unknown = Fault::new(Effect::Close).on("rotateApikey");
     assert_eq!(refused(unknown), InvalidFault::UnknownOperation("rotateApikey".to_owned()));
+    let key = sandbox.create_key("key");
+    let on_key = |id: &str| Fault::new(Effect::Close).on_key(id);
+    assert_eq!(refused(on_key("unknown")), InvalidFault::UnknownKey("unknown".to_owned()));
+    for operation in ["listApiKeys", "createOrganizationApiKey", "refreshToken", "revokeClientCredential"] {
+        let expected = InvalidFault::OperationWithoutKey(operation.to_owned());
+        assert_eq!(refused(on_key(&key.id).on(operation)), expected);
+    }
+    for operation in ["rotateOrganizationApiKey", "deleteApiKey", "exchangeApiKeyV1", "updateOrganizationApiKey"] {
+        sandbox.inject(on_key(&key.id).on(operation)).unwrap();
+    }
     assert_eq!(refused(Fault::new(respond(101, "a"))), InvalidFault::Status(101));
     assert_eq!(refused(Fault::new(respond(1000, "a"))), InvalidFault::Status(1000));
     assert_eq!(refused(Fault::new(respond(200, "a b"))), InvalidFault::Header("a b".to_owned()));
