@@ -489,17 +489,32 @@ mod tests {
 
     use super::*;
 
-    // Nothing shows this from outside but the memory of a sandbox that runs for days.
-    #[test]
-    fn what_is_dead_is_forgotten() {
+    fn organization(rate_limit: usize) -> Organization {
         let settings = Settings {
             activation: Duration::ZERO,
             grace: SECOND,
             key_form: KeyForm::Whole,
-            rate_limit: Some(1),
+            rate_limit: Some(rate_limit),
             token_lifetime: SECOND,
         };
-        let mut organization = Organization::new(settings, "token");
+        Organization::new(settings, "token")
+    }
+
+    // Over HTTP more than a second may pass between two rotations.
+    #[test]
+    fn the_rate_limit_is_exact() {
+        let mut organization = organization(2);
+        let start = organization.now();
+        let mut passes =
+            |millis| organization.make_up(start + Duration::from_millis(millis), Organization::lets_rotate);
+        let passed = [0, 500, 999, 1000, 1499, 1500, 1999, 2000].map(&mut passes);
+        assert_eq!(passed, [true, true, false, true, false, true, false, true]);
+    }
+
+    // Nothing shows this from outside but the memory of a sandbox that runs for days.
+    #[test]
+    fn what_is_dead_is_forgotten() {
+        let mut organization = organization(1);
         let key = organization.seed_key(SeedKey::new("key"));
         let mut secret = key.secret;
         for _ in 0..100 {

@@ -310,6 +310,7 @@ async fn a_repeat_needs_no_other_clock() {
 #[test]
 fn a_request_may_be_late() {
     let (sandbox, key) = with_key();
+    sandbox.advance(HOUR * 5);
     sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey").before_commit().repeated_after(HOUR)).unwrap();
     assert_eq!(read_answer(rotate(&sandbox, &key)).unwrap(), b"");
     // It is on its way already.
