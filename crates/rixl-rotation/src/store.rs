@@ -6,6 +6,8 @@ mod file;
 #[cfg(feature = "vault")]
 mod vault;
 
+pub use file::FileStore;
+
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 
 use rixl_credentials::Secret;
