@@ -563,6 +563,7 @@ impl Run {
         let mut seen = self.last_used(&key_id).await?;
         while let Some(before) = seen {
             if !still.is_zero() {
+                self.tell(State::Note, format!("watches the old key {key_id} for {} s", still.as_secs_f32()));
                 self.wait_to_delete(&key_id, still).await?;
             }
             seen = self.last_used(&key_id).await?;

@@ -2,4 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr, reason = "tests")]
 
+mod bench;
+mod protocol;
 mod stores_file;
