@@ -42,7 +42,7 @@ pub trait Journal: Send + Sync {
 }
 
 /// The entry of one key, locked. Dropping it unlocks it and leaves what is in it.
-pub trait Entry: Send {
+pub trait Entry: Send + Sync {
     /// Its lines, oldest first.
     fn lines(&self) -> &[String];
 
