@@ -50,6 +50,9 @@ pub(crate) struct Intent {
     pub(crate) is_verified: bool,
     /// When the first request of the run was sent.
     pub(crate) began: Timestamp,
+    /// Until when an earlier request, of which nothing was heard, may still be under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unanswered_until: Option<Timestamp>,
     pub(crate) by: String,
 }
 

@@ -44,15 +44,13 @@ pub struct Recovered {
 
 /// What recovery is about to do with an entry whose answer is not known.
 enum Plan {
-    Adopt,
+    /// Another rotator's secret stays, once the first request can't be under way any more.
+    Adopt(&'static str),
     Rotate(&'static str),
     /// Rotate or drop, once the first request can't be under way any more.
     Wait(&'static str),
     Stay(&'static str),
 }
-
-/// Clocks differ, and a request that timed out here may still be on its way for a moment.
-const MARGIN: Duration = Duration::from_secs(5);
 
 impl Rotator {
     /// Ends every run that was interrupted, one after the other. A dry run changes nothing and tells what it would do.
@@ -168,10 +166,15 @@ impl Run {
     /// The answer is not known.
     async fn find_out(mut self, if_live: IfLive, is_dry: bool) -> Result<Option<Report>, Failure> {
         let mut plan = self.look(if_live).await?;
-        if let Plan::Wait(why) = plan {
+        // Whatever is live now, the first request may kill yet.
+        if let Plan::Wait(why) | Plan::Adopt(why) = plan {
             self.tell(State::Note, why);
             if is_dry {
-                let then = if if_live == IfLive::Drop { "it is given up" } else { "it is rotated again" };
+                let then = match (&plan, if_live) {
+                    (Plan::Adopt(_), _) => "that one stays",
+                    (_, IfLive::Drop) => "it is given up",
+                    _ => "it is rotated again",
+                };
                 self.tell(State::Note, format!("once the first request can't be under way any more, {then}"));
                 return Ok(None);
             }
@@ -189,7 +192,7 @@ impl Run {
                 self.tell(State::Note, why);
                 return Err(self.unknown(None));
             }
-            Plan::Adopt => (true, "the store has moved on to a live secret, which stays"),
+            Plan::Adopt(why) => (true, why),
             Plan::Rotate(why) => (false, why),
             Plan::Wait(why) if if_live == IfLive::Drop => {
                 self.tell(State::Note, why);
@@ -205,6 +208,8 @@ impl Run {
             return self.close(Ending::Superseded).await.map(Some);
         }
         self.warn_of_orphans().await;
+        let until = self.intent.at.checked_add(self.window()).ok();
+        self.intent.unanswered_until = self.intent.unanswered_until.max(until);
         self.stage = Stage::Lost;
         self.finish().await.map(Some)
     }
@@ -234,7 +239,7 @@ impl Run {
         Ok(match liveness {
             Liveness::Live(_) if has_moved => {
                 self.note_stored(fingerprint(secret.expose_secret()), None);
-                Plan::Adopt
+                Plan::Adopt("the store has moved on to a live secret, which stays")
             }
             Liveness::Live(_) => Plan::Wait("the stored secret is live"),
             Liveness::Dead => Plan::Rotate("the stored secret is dead, so it is rotated again at once"),
@@ -246,7 +251,7 @@ impl Run {
     fn rest_of_window(&self) -> Duration {
         let since = self.rotator.now().duration_since(self.intent.at);
         let since = Duration::try_from(since).unwrap_or_default();
-        Duration::from_millis(self.intent.may_last_ms).saturating_add(MARGIN).saturating_sub(since)
+        self.window().saturating_sub(since).max(self.rest_of_unanswered())
     }
 
     /// A key that was created, and whose answer was lost, is of no use to anyone.

@@ -42,8 +42,9 @@ const MOST_SECRET_BYTES: usize = 4096;
 ///
 /// # What cannot be promised
 ///
-/// Exactly one rotation over a network that loses answers; no outage where the old secret dies at once; fetching a lost
-/// secret; undoing a rotation; one commit over several stores; that consumers have read the new secret; the end of tokens
+/// Exactly one rotation over a network that loses answers; no outage where the old secret dies at once; seeing that a copy of
+/// the request, or a rival, has put an end to a secret that lives on for a grace time longer than the quiet time; fetching a
+/// lost secret; undoing a rotation; one commit over several stores; that consumers have read the new secret; the end of tokens
 /// that the old secret bought.
 ///
 /// ```
@@ -430,6 +431,7 @@ impl Rotator {
             rotation: 1,
             is_verified: self.is_verifying,
             began,
+            unanswered_until: None,
             by,
         });
         Ok(Prepared { run: Run::new(self.clone(), entry, store, intent, label) })

@@ -19,9 +19,12 @@ const BASE_DELAY: Duration = Duration::from_millis(500);
 const MAX_DELAY: Duration = Duration::from_secs(30);
 /// The waits between the tries to see a new secret live: seconds, since an outage may be running.
 const VERIFY_WAITS: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+/// Clocks differ, and a request that timed out here may still be on its way for a moment.
+const MARGIN: Duration = Duration::from_secs(5);
 /// How often a store is tried whose entry moves under it.
 const MOST_COMMITS: u32 = 3;
 const RECOVER: &str = "run `rixl keys recover`";
+const NO_ESCROW: &str = "the escrow holds no secret any more";
 
 /// One entry of the journal, locked, and how far it has come.
 pub(crate) struct Run {
@@ -35,9 +38,13 @@ pub(crate) struct Run {
     pub(crate) label: String,
     /// The answer, as long as this process lives: the escrow may have failed.
     answer: Option<RawAnswer>,
+    /// Whether the escrow failed, so that the answer is in memory alone.
+    is_unkept: bool,
+    /// The key that another rotator's secret in the store opens, which stays if it settles.
+    adopted: Option<KeyId>,
     /// The version that the store must still have.
     expected: Version,
-    /// How many requests this process sent.
+    /// How many requests this process sent that may have been carried out.
     sent: u32,
     /// The fingerprint of what the store holds, once that is known.
     stored: Option<String>,
@@ -69,6 +76,8 @@ impl Run {
             is_recovered: false,
             label,
             answer: None,
+            is_unkept: false,
+            adopted: None,
             expected,
             sent: 0,
             stored: None,
@@ -101,35 +110,42 @@ impl Run {
 
     /// From whatever was recorded last, but a request whose answer is not known.
     pub(crate) async fn finish(mut self) -> Result<Report, Failure> {
+        match self.go_through().await {
+            Ok(ending) => self.close(ending).await,
+            Err(failure) => Err(self.kept(failure).await),
+        }
+    }
+
+    async fn go_through(&mut self) -> Result<Ending, Failure> {
         loop {
             match self.stage.clone() {
                 Stage::Sent | Stage::Refused => return Err(self.unknown(None)),
                 Stage::Received => self.verify().await?,
-                Stage::Lost => {
-                    if self.again().await? {
-                        return self.close(Ending::Superseded).await;
-                    }
-                }
-                Stage::Verified { form } => {
-                    if self.commit(form).await? {
-                        return self.close(Ending::Superseded).await;
-                    }
-                }
-                Stage::Stored { at, .. } => {
-                    if self.settle(at).await? {
-                        return self.close(Ending::Superseded).await;
-                    }
-                }
+                Stage::Lost => self.again().await?,
+                Stage::Verified { form } => self.commit(form).await?,
+                Stage::Stored { at, .. } => self.settle(at).await?,
+                Stage::Settled { .. } if self.adopted.is_some() => return Ok(Ending::Superseded),
                 Stage::Settled { at } => {
                     self.retire(at).await?;
-                    let ending = match self.intent.change {
+                    return Ok(match self.intent.change {
                         Change::Rotate { .. } => Ending::Rotated,
                         Change::Create(_) => Ending::Created,
                         Change::Replace { .. } => Ending::Replaced,
-                    };
-                    return self.close(ending).await;
+                    });
                 }
             }
+        }
+    }
+
+    /// A run that ends without its answer in escrow tries once more to put it there: it is in memory alone, which ends too.
+    async fn kept(&mut self, failure: Failure) -> Failure {
+        let Some(answer) = self.answer.as_ref().filter(|_| self.is_unkept) else { return failure };
+        match self.entry.put_escrow(answer.expose_secret()).await {
+            Err(error) if failure.kind() == FailureKind::NotStored => {
+                self.warn(error.to_string());
+                self.lost("neither the store nor the escrow took it").with_source(failure)
+            }
+            _ => failure,
         }
     }
 
@@ -150,9 +166,9 @@ impl Run {
             }
             self.stage = Stage::Sent;
             self.tell(State::Intent, "the journal knows of it; the request is sent now, once");
-            self.sent += 1;
             let error = match self.request().await {
                 Ok(answer) => {
+                    self.sent += 1;
                     self.received(answer).await;
                     return Ok(());
                 }
@@ -175,11 +191,13 @@ impl Run {
                     }
                 }
                 Outcome::Unknown => {
+                    self.sent += 1;
                     let record = Record::Unknown { at: self.rotator.now() };
                     self.append_if_possible(&record).await;
                     return Err(self.unknown(Some(error)));
                 }
                 Outcome::Applied => {
+                    self.sent += 1;
                     let mut error = error;
                     let answer = error.take_raw_answer().unwrap_or_else(|| RawAnswer::from(Vec::new()));
                     self.warn(error.to_string());
@@ -237,7 +255,10 @@ impl Run {
                 self.append_if_possible(&record).await;
                 self.tell(State::Received, format!("the raw answer is in escrow at {}", self.entry.escrow_location()));
             }
-            Err(error) => self.warn(format!("{error}; the run goes on with the answer in memory alone")),
+            Err(error) => {
+                self.is_unkept = true;
+                self.warn(format!("{error}; the run goes on with the answer in memory alone"));
+            }
         }
     }
 
@@ -254,7 +275,7 @@ impl Run {
         match self.entry.escrow().await {
             Ok(Some(answer)) => Ok(answer.issued(asked)),
             Ok(None) => Ok(RawAnswer::from(Vec::new()).issued(asked)),
-            Err(error) => Err(self.not_stored("the escrow can't be read").with_source(error)),
+            Err(error) => Err(self.stuck("the escrow can't be read").with_source(error)),
         }
     }
 
@@ -263,10 +284,7 @@ impl Run {
         let issued = match self.issued().await? {
             Ok(issued) => issued,
             Err(error) => {
-                self.warn(error.to_string());
-                let record = Record::Lost { at: self.rotator.now() };
-                self.append_if_possible(&record).await;
-                self.stage = Stage::Lost;
+                self.lose(error.to_string()).await;
                 return Ok(());
             }
         };
@@ -291,8 +309,11 @@ impl Run {
             Some(_) => format!("the new secret {fingerprint} is live"),
             None => format!("the new secret {fingerprint} was not seen live"),
         };
-        let record = Record::Verified { at: self.rotator.now(), form, fingerprint };
-        self.append_if_possible(&record).await;
+        // After a crash it would stand for an answer that is not in escrow.
+        if !self.is_unkept {
+            let record = Record::Verified { at: self.rotator.now(), form, fingerprint };
+            self.append_if_possible(&record).await;
+        }
         self.stage = Stage::Verified { form };
         self.tell(State::Verified, said);
         Ok(())
@@ -343,10 +364,11 @@ impl Run {
         }
     }
 
-    /// Step 7. `true`: another rotator's secret is live there, and stays.
-    async fn commit(&mut self, form: Option<Form>) -> Result<bool, Failure> {
+    /// Step 7.
+    async fn commit(&mut self, form: Option<Form>) -> Result<(), Failure> {
         let Ok(issued) = self.issued().await? else {
-            return Err(self.lost("the escrow holds no secret any more"));
+            self.lose(NO_ESCROW).await;
+            return Ok(());
         };
         let value = self.value(&issued, form);
         for commits in 0..=MOST_COMMITS {
@@ -354,7 +376,7 @@ impl Run {
                 let held = self.read().await?;
                 if is_same(&held, &value) {
                     self.stored(held.version, &value).await;
-                    return Ok(false);
+                    return Ok(());
                 }
             }
             if commits == MOST_COMMITS {
@@ -363,7 +385,7 @@ impl Run {
             let error = match self.store.commit(&value, &self.expected).await {
                 Ok(version) if !self.store.is_readable() => {
                     self.stored(version, &value).await;
-                    return Ok(false);
+                    return Ok(());
                 }
                 // It is read back above.
                 Ok(version) => {
@@ -375,7 +397,7 @@ impl Run {
             match error.kind() {
                 StoreErrorKind::Conflict => {
                     if self.is_superseded(&issued.key.id).await? {
-                        return Ok(true);
+                        return self.give_way(&issued, form).await;
                     }
                 }
                 StoreErrorKind::Unknown if self.store.is_readable() => self.warn(error.to_string()),
@@ -403,10 +425,11 @@ impl Run {
         );
     }
 
-    /// Whether what another rotator stored meanwhile is live. If it is dead, the store's new version is the one to replace.
+    /// Whether what another rotator stored meanwhile is live; then it is adopted. If it is dead, the store's new version is
+    /// the one to replace.
     async fn is_superseded(&mut self, key_id: &KeyId) -> Result<bool, Failure> {
         if !self.intent.is_verified {
-            return Err(self.not_stored("someone else wrote the store meanwhile, and verification is off"));
+            return Err(self.stuck("someone else wrote the store meanwhile, and verification is off"));
         }
         let held = self.read().await?;
         let Some(secret) = &held.secret else {
@@ -415,7 +438,13 @@ impl Run {
         };
         match probe(&self.rotator.account, key_id, secret, self.intent.old.form).await {
             Liveness::Live(_) => {
+                self.tell(State::Note, "another rotator stored a live secret meanwhile");
                 self.note_stored(fingerprint(secret.expose_secret()), None);
+                self.adopted = Some(key_id.clone());
+                // A copy of our own request could kill it yet.
+                let version = held.version.as_str().to_owned();
+                self.stage = Stage::Stored { version, at: self.rotator.now() };
+                self.expected = held.version;
                 Ok(true)
             }
             Liveness::Dead => {
@@ -424,19 +453,45 @@ impl Run {
                 Ok(false)
             }
             Liveness::Unclear => {
-                Err(self.not_stored("someone else wrote the store meanwhile, and RIXL is not clear about that secret"))
+                Err(self.stuck("someone else wrote the store meanwhile, and RIXL is not clear about that secret"))
             }
         }
     }
 
-    /// Step 8. `true`: as for [`commit`](Self::commit).
-    async fn settle(&mut self, stored_at: Timestamp) -> Result<bool, Failure> {
+    /// Another rotator's secret is live. It is surely the newer one only if ours was live and is not any more: where old
+    /// secrets live on for a grace time, or new ones come alive slowly, theirs may end soon. Then a third one is sure to be
+    /// the newest.
+    async fn give_way(&mut self, issued: &Issued, form: Option<Form>) -> Result<(), Failure> {
+        if form.is_some() {
+            match self.probe_new(issued).await {
+                Liveness::Dead => return Ok(()),
+                Liveness::Live(_) => {}
+                Liveness::Unclear => {
+                    return Err(
+                        self.not_stored("someone else wrote the store meanwhile, and RIXL is not clear about it")
+                    );
+                }
+            }
+        }
+        let why = "someone else wrote the store meanwhile, and nobody can tell which of the two secrets is newer";
+        if self.sent >= self.rotator.budget {
+            return Err(self.not_stored(why));
+        }
+        self.warn(why);
+        self.adopted = None;
+        self.stored = None;
+        // Not recorded: ours is in escrow still, and recovery would have to find this out again.
+        self.stage = Stage::Lost;
+        Ok(())
+    }
+
+    /// Step 8.
+    async fn settle(&mut self, stored_at: Timestamp) -> Result<(), Failure> {
         if self.intent.is_verified {
-            let Ok(issued) = self.issued().await? else {
-                return Err(self.lost("the escrow holds no secret any more"));
-            };
+            let issued = self.issued().await?.ok();
             let since = Duration::try_from(self.rotator.now().duration_since(stored_at)).unwrap_or_default();
-            let quiet = self.rotator.quiet_time.saturating_sub(since);
+            // A request of which nothing was heard may be carried out yet, and kill what was stored since.
+            let quiet = self.rotator.quiet_time.saturating_sub(since).max(self.rest_of_unanswered());
             if !quiet.is_zero() {
                 self.tell(State::Note, format!("waits {} s, then looks again", quiet.as_secs_f32()));
                 if self.rotator.sleep(quiet).await.is_err() {
@@ -448,65 +503,79 @@ impl Run {
                     return Err(Failure::new(FailureKind::Interrupted, sentence));
                 }
             }
-            if self.look_again(&issued).await? {
-                return Ok(true);
-            }
+            self.look_again(issued.as_ref()).await?;
             if !matches!(self.stage, Stage::Stored { .. }) {
-                return Ok(false);
+                return Ok(());
             }
         }
         let at = self.rotator.now();
-        self.append_if_possible(&Record::Settled { at }).await;
+        if self.adopted.is_none() {
+            self.append_if_possible(&Record::Settled { at }).await;
+        }
         self.stage = Stage::Settled { at };
         if self.intent.is_verified {
             self.tell(State::Settled, "the stored secret is live still");
         }
-        Ok(false)
+        Ok(())
     }
 
     /// The probe after the quiet time. It leaves the stage as it is if all is well.
-    async fn look_again(&mut self, issued: &Issued) -> Result<bool, Failure> {
+    async fn look_again(&mut self, issued: Option<&Issued>) -> Result<(), Failure> {
         let form = self.intent.old.form;
         let held = self.read().await?;
-        let secret = match held.secret {
-            Some(secret) => secret,
-            None if self.store.is_readable() => {
+        let secret = match (held.secret, issued) {
+            (Some(secret), _) => secret,
+            (None, Some(_)) if self.store.is_readable() => {
                 self.warn("the stored secret is gone; it is stored again");
+                self.adopted = None;
                 self.expected = held.version;
                 self.stage = Stage::Verified { form: None };
-                return Ok(false);
+                return Ok(());
             }
-            None => self.value(issued, form),
+            (None, Some(issued)) => self.value(issued, form),
+            (None, None) => {
+                self.expected = held.version;
+                self.lose(NO_ESCROW).await;
+                return Ok(());
+            }
         };
-        let mut liveness = probe(&self.rotator.account, &issued.key.id, &secret, form).await;
+        // The escrow may have failed; but for a key that was created, the key's id is known without it.
+        let key_id = match (&self.adopted, issued, &self.intent.change) {
+            (Some(key_id), _, _) | (None, None, Change::Rotate { key_id, .. }) => key_id.clone(),
+            (None, Some(issued), _) => issued.key.id.clone(),
+            (None, None, Change::Create(_) | Change::Replace { .. }) => {
+                self.expected = held.version;
+                self.lose(NO_ESCROW).await;
+                return Ok(());
+            }
+        };
+        let mut liveness = probe(&self.rotator.account, &key_id, &secret, form).await;
         for wait in VERIFY_WAITS {
             if liveness != Liveness::Unclear || self.rotator.stop.is_said() {
                 break;
             }
             self.rotator.account.client().timing().sleep(wait).await;
-            liveness = probe(&self.rotator.account, &issued.key.id, &secret, form).await;
+            liveness = probe(&self.rotator.account, &key_id, &secret, form).await;
         }
         let is_ours = self.stored.as_ref().is_none_or(|stored| *stored == fingerprint(secret.expose_secret()));
         match liveness {
             Liveness::Live(_) if !is_ours => {
                 self.note_stored(fingerprint(secret.expose_secret()), None);
-                Ok(true)
+                self.adopted = Some(key_id);
+                Ok(())
             }
-            Liveness::Live(found) if found != form.unwrap_or(Form::Whole) => {
+            Liveness::Live(found) if self.adopted.is_none() && found != form.unwrap_or(Form::Whole) => {
                 // It was stored unseen, and turns out to be live in another form than its consumers use.
                 self.expected = held.version;
                 self.stage = Stage::Verified { form: Some(found) };
-                Ok(false)
+                Ok(())
             }
-            Liveness::Live(_) => Ok(false),
+            Liveness::Live(_) => Ok(()),
             Liveness::Dead => {
-                self.warn(
-                    "the stored secret is dead after the quiet time: a delayed copy of the request, or another rotator",
-                );
-                let record = Record::Lost { at: self.rotator.now() };
-                self.append_if_possible(&record).await;
-                self.stage = Stage::Lost;
-                Ok(false)
+                let why =
+                    "the stored secret is dead after the quiet time: a delayed copy of the request, or another rotator";
+                self.lose(why).await;
+                Ok(())
             }
             Liveness::Unclear => {
                 let sentence = format!(
@@ -518,8 +587,8 @@ impl Run {
         }
     }
 
-    /// The secret is lost: rotates once more, within the budget. `true`: as for [`commit`](Self::commit).
-    pub(crate) async fn again(&mut self) -> Result<bool, Failure> {
+    /// The secret is lost: rotates once more, within the budget.
+    async fn again(&mut self) -> Result<(), Failure> {
         if self.sent >= self.rotator.budget {
             return Err(self.lost(&format!("{} rotations in a row gave none that holds", self.sent)));
         }
@@ -529,10 +598,11 @@ impl Run {
             && let Some(key_id) = self.intent.change.key_id().cloned()
             && self.is_superseded(&key_id).await?
         {
-            return Ok(true);
+            return Ok(());
         }
         // What an earlier answer left must not be taken for the answer to the next request.
         self.answer = None;
+        self.is_unkept = false;
         if let Err(error) = self.entry.put_escrow(&[]).await {
             return Err(self.lost("the journal can't be written").with_source(error));
         }
@@ -540,8 +610,7 @@ impl Run {
         self.intent.version = held.version.as_str().to_owned();
         self.expected = held.version;
         self.tell(State::Note, "the secret is lost, so it is rotated once more");
-        self.send().await?;
-        Ok(false)
+        self.send().await
     }
 
     /// The end of a replacement: waits, then deletes the old key.
@@ -605,8 +674,9 @@ impl Run {
 
     /// Step 9.
     pub(crate) async fn close(mut self, ending: Ending) -> Result<Report, Failure> {
+        // Only the id of a key that was created is to be had from there alone, and it is not worth a failure.
         let issued = match ending {
-            Ending::Rotated | Ending::Created | Ending::Replaced => self.issued().await?.ok(),
+            Ending::Created | Ending::Replaced => self.issued().await.ok().and_then(Result::ok),
             _ => None,
         };
         let mut audit = self.audit(ending);
@@ -667,9 +737,48 @@ impl Run {
         }
     }
 
-    /// Reads the store; a failure leaves the secret in escrow.
+    /// Reads the store; a failure leaves all as it is.
     pub(crate) async fn read(&self) -> Result<Held, Failure> {
-        self.store.read().await.map_err(|error| self.not_stored("the store can't be read").with_source(error))
+        self.store.read().await.map_err(|error| self.stuck("the store can't be read").with_source(error))
+    }
+
+    /// What is true when nothing can be read at this stage.
+    fn stuck(&self, why: &str) -> Failure {
+        match self.stage {
+            Stage::Sent | Stage::Refused => self.unknown(None),
+            Stage::Lost => self.lost(why),
+            Stage::Received | Stage::Verified { .. } => self.not_stored(why),
+            Stage::Stored { .. } | Stage::Settled { .. } => {
+                let sentence = format!(
+                    "the new secret of {} is stored, but was not looked at again: {why}; {RECOVER}",
+                    self.label
+                );
+                Failure::new(FailureKind::Unknown, sentence)
+            }
+        }
+    }
+
+    /// No secret can be had any more: it has to be rotated again.
+    async fn lose(&mut self, why: impl Into<String>) {
+        self.warn(why);
+        self.adopted = None;
+        self.stored = None;
+        let record = Record::Lost { at: self.rotator.now() };
+        self.append_if_possible(&record).await;
+        self.stage = Stage::Lost;
+    }
+
+    /// How long an earlier request, of which nothing was heard, may still be under way.
+    pub(crate) fn rest_of_unanswered(&self) -> Duration {
+        let Some(until) = self.intent.unanswered_until else { return Duration::ZERO };
+        let rest = Duration::try_from(until.duration_since(self.rotator.now())).unwrap_or_default();
+        // A clock that was set back must not hold things up.
+        rest.min(self.window())
+    }
+
+    /// How long a request may be under way.
+    pub(crate) fn window(&self) -> Duration {
+        Duration::from_millis(self.intent.may_last_ms).saturating_add(MARGIN)
     }
 
     async fn append(&mut self, record: &Record) -> Result<(), Failure> {

@@ -321,10 +321,12 @@ async fn stop_is_heard_before_the_request_and_while_waiting_but_not_between() {
     bench.assert_clean();
 }
 
+type Spoil = dyn Fn(&Path) -> Option<StoreErrorKind> + Send + Sync;
+
 /// A store that does what a test says before it writes.
 struct Spoiled {
     inner: Arc<dyn Store>,
-    before_commit: Box<dyn Fn(&Path) -> Option<StoreErrorKind> + Send + Sync>,
+    before_commit: Box<Spoil>,
     path: std::path::PathBuf,
     is_spoiled: AtomicBool,
 }
@@ -526,4 +528,116 @@ async fn an_old_key_that_is_still_used_is_not_deleted() {
     rotator.replace(&bench.key_id, bench.store(), Duration::from_secs(3600)).await.unwrap();
     assert_eq!(*seen.lock().unwrap(), 3, "each use was seen");
     assert!(!bench.sandbox.is_live(&bench.key.secret));
+}
+
+#[tokio::test]
+async fn what_a_lost_request_may_still_do_is_waited_for() {
+    // The client gives up after 2 s, and 5 s are added to that.
+    let late = |fault: Fault| fault.on("rotateApiKey").repeated_after(Duration::from_millis(6_300));
+    // Carried out twice, both unheard: the second kills what recovery stored after the first.
+    let bench = Bench::new();
+    bench.sandbox.inject(late(Fault::new(Effect::Close))).unwrap();
+    assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Unknown);
+    assert_eq!(bench.recover_one().await.unwrap().unwrap().ending, Ending::Rotated);
+    bench.sandbox.advance(Duration::from_secs(60));
+    assert!(bench.is_stored_live());
+    // Carried out late: it kills what someone rotated by hand, which recovery would have adopted.
+    let bench = Bench::new();
+    bench.sandbox.inject(late(Fault::new(Effect::Close).before_commit())).unwrap();
+    assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Unknown);
+    fs::write(bench.file(), rotate_by_hand(&bench.sandbox, &bench.key.id)).unwrap();
+    assert_eq!(bench.recover_one().await.unwrap().unwrap().ending, Ending::Rotated);
+    bench.sandbox.advance(Duration::from_secs(60));
+    assert!(bench.is_stored_live());
+}
+
+#[tokio::test]
+async fn a_copy_of_our_request_that_kills_a_rivals_secret_is_noticed() {
+    let bench = Bench::new();
+    let fault = Fault::new(Effect::Intact).on("rotateApiKey").repeated_after(Duration::from_secs(3));
+    bench.sandbox.inject(fault).unwrap();
+    let (sandbox, key) = (Arc::clone(&bench.sandbox), bench.key.id.clone());
+    let store = Spoiled::once(&bench, move |path| {
+        fs::write(path, rotate_by_hand(&sandbox, &key)).unwrap();
+        None
+    });
+    let report = bench.rotator().rotate(&bench.key_id, store).await.unwrap();
+    assert_eq!((report.ending, bench.rotations()), (Ending::Rotated, 4), "ours, by hand, the copy, ours");
+    assert!(bench.is_stored_live());
+}
+
+#[tokio::test]
+async fn where_old_secrets_live_on_a_rivals_secret_stays_only_if_it_is_surely_newer() {
+    let bench = Bench::with(Sandbox::builder().grace(Duration::from_secs(3600)));
+    let (sandbox, key, path) = (Arc::clone(&bench.sandbox), bench.key.id.clone(), bench.file());
+    let is_done = AtomicBool::new(false);
+    // Just before our request, so that ours is the newest; theirs lives on for an hour.
+    let rotator = bench.rotator().with_observer(move |event| {
+        if event.state == State::Intent && !is_done.swap(true, Ordering::SeqCst) {
+            fs::write(&path, rotate_by_hand(&sandbox, &key)).unwrap();
+        }
+    });
+    let report = rotator.rotate(&bench.key_id, bench.store()).await.unwrap();
+    assert_eq!((report.ending, report.rotations), (Ending::Rotated, 2));
+    bench.sandbox.advance(Duration::from_secs(86_400));
+    assert!(bench.is_stored_live());
+    bench.assert_clean();
+}
+
+#[tokio::test]
+async fn requests_that_were_refused_do_not_count_against_the_budget() {
+    let bench = Bench::new();
+    let limit = Effect::Respond { status: 429, headers: vec![], body: vec![] };
+    bench.sandbox.inject(Fault::new(limit).on("rotateApiKey").before_commit()).unwrap();
+    bench.sandbox.inject(Fault::new(Effect::Cut { after: 20 }).on("rotateApiKey")).unwrap();
+    assert_eq!(bench.rotate().await.unwrap().rotations, 2);
+    assert!(bench.is_stored_live());
+}
+
+#[tokio::test]
+async fn the_secret_is_said_to_be_in_escrow_only_if_it_is() {
+    // Neither the escrow nor the store took it.
+    let bench = Bench::new();
+    let escrow = bench.folder.path().join("state/escrow");
+    let folder = escrow.clone();
+    let rotator = bench.rotator().with_observer(move |event| {
+        if event.state == State::Intent {
+            fs::remove_dir(&folder).unwrap();
+        }
+    });
+    let store = Spoiled::once(&bench, |_| Some(StoreErrorKind::Unusable));
+    let failure = rotator.rotate(&bench.key_id, store).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Lost, "{failure}");
+    fs::create_dir(&escrow).unwrap();
+    // Recovery doesn't go by what is not there.
+    let report = bench.recover_one().await.unwrap().unwrap();
+    assert_eq!((report.ending, report.rotations), (Ending::Rotated, 2));
+    assert!(bench.is_stored_live());
+    // Nothing is known, and the store can't be read.
+    bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey")).unwrap();
+    bench.rotate().await.unwrap_err();
+    let stored = fs::read(bench.file()).unwrap();
+    fs::write(bench.file(), [0xff]).unwrap();
+    let failure = bench.recover_one().await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Unknown, "{failure}");
+    fs::write(bench.file(), stored).unwrap();
+    bench.recover_one().await.unwrap();
+    assert!(bench.is_stored_live());
+}
+
+#[tokio::test]
+async fn an_entry_whose_escrow_is_gone_is_rotated_again() {
+    let bench = Bench::new();
+    let store = Spoiled::once(&bench, |_| Some(StoreErrorKind::Unusable));
+    bench.rotator().rotate(&bench.key_id, store).await.unwrap_err();
+    fs::remove_file(bench.folder.path().join("state/escrow").join(&bench.key.id)).unwrap();
+    assert_eq!(bench.recover_one().await.unwrap().unwrap().rotations, 2);
+    assert!(bench.is_stored_live());
+}
+
+#[tokio::test]
+async fn a_rotation_can_be_spawned() {
+    let bench = Bench::new();
+    let (rotator, key_id, store) = (bench.rotator(), bench.key_id.clone(), bench.store());
+    tokio::spawn(async move { rotator.rotate(&key_id, store).await }).await.unwrap().unwrap();
 }
