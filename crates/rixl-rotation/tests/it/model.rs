@@ -1,0 +1,140 @@
+//! A model check of the real code: rotator, recovery and journal against the sandbox, through every crash and failure,
+//! what a network may do, and rivals. What must hold is in `world`.
+//!
+//! `RIXL_MODEL_CASES=20000` makes the random walk longer, `RIXL_MODEL_FULL=1` the exhaustive one.
+
+mod explore;
+mod ground;
+mod process;
+mod random;
+mod world;
+
+use std::{sync::Arc, time::Duration};
+
+use rixl_sandbox::KeyForm;
+
+use self::{
+    explore::{Tally, explore},
+    process::Blow,
+    world::{Case, NETS, Net, Rival, Rules, Server, Task},
+};
+
+const AT_ONCE: Duration = Duration::ZERO;
+const GRACE: Duration = Duration::from_secs(3600);
+
+fn server(grace: Duration) -> Arc<Server> {
+    Server::start(grace, Duration::ZERO, KeyForm::Whole)
+}
+
+fn is_full() -> bool {
+    std::env::var_os("RIXL_MODEL_FULL").is_some()
+}
+
+/// One rotator, struck again and again until no new state comes of it.
+async fn one_rotator(grace: Duration) {
+    let (server, mut tally) = (server(grace), Tally::default());
+    for net in NETS {
+        let fails = is_full() || net == Net::Intact;
+        tally.add(explore(&server, Rules::WHOLE, &[net], fails, false, 9).await);
+    }
+    if is_full() {
+        for first in NETS {
+            for second in NETS {
+                tally.add(explore(&server, Rules::WHOLE, &[first, second], false, false, 9).await);
+            }
+        }
+    }
+    eprintln!("one rotator, grace {grace:?}: {tally}");
+    tally.assert_none();
+}
+
+#[tokio::test]
+async fn one_rotator_where_old_secrets_die_at_once() {
+    one_rotator(AT_ONCE).await;
+}
+
+#[tokio::test]
+async fn one_rotator_where_old_secrets_live_on() {
+    one_rotator(GRACE).await;
+}
+
+#[tokio::test]
+async fn one_rotator_with_the_journal_of_earnest() {
+    let most = if is_full() { 9 } else { 1 };
+    let tally = explore(&server(AT_ONCE), Rules::WHOLE, &[], is_full(), true, most).await;
+    eprintln!("folder and file: {tally}");
+    tally.assert_none();
+}
+
+const RIVALS: [Rival; 5] = [Rival::Rotator, Rival::Recovery, Rival::Stranger, Rival::Human, Rival::SilentHuman];
+
+/// A rival who acts between any two operations of a run, or of the recovery after a lost answer.
+async fn rivals(rules: Rules, graces: &[Duration], rivals: &[Rival], nets: &[Net]) -> Tally {
+    let mut tally = Tally::default();
+    for grace in graces {
+        let server = server(*grace);
+        for rival in rivals {
+            for net in nets {
+                // Until it comes after the end.
+                for in_recovery in [false, true] {
+                    for at in 0.. {
+                        let case = Case::new(&server, rules, &[*net], false);
+                        case.begin().await;
+                        let blow = [(at, Blow::Rival(*rival))];
+                        let process = if in_recovery {
+                            case.run(Task::Rotate, 0, &[]).await;
+                            case.run(Task::Recover, 0, &blow).await
+                        } else {
+                            case.run(Task::Rotate, 0, &blow).await
+                        };
+                        let is_over = process.trace().len() <= at;
+                        tally.end(&case, (grace, net, in_recovery, at, rival)).await;
+                        if is_over {
+                            break;
+                        }
+                        tally.points += 1;
+                    }
+                }
+            }
+        }
+    }
+    tally
+}
+
+#[tokio::test]
+async fn rivals_between_any_two_operations() {
+    let nets: &[Net] = if is_full() { &NETS } else { &[Net::Intact, Net::Lost, Net::Late] };
+    let tally = rivals(Rules::WHOLE, &[AT_ONCE, GRACE], &RIVALS, nets).await;
+    eprintln!("rivals: {tally}");
+    tally.assert_none();
+}
+
+// What follows takes a part of the protocol away, and the same judge must notice.
+
+#[tokio::test]
+async fn without_settling_a_copy_of_the_request_kills_the_stored_secret() {
+    let rules = Rules { has_settling: false, ..Rules::WHOLE };
+    let tally = explore(&server(AT_ONCE), rules, &[Net::Copied], false, false, 0).await;
+    tally.assert_some("a day later the store does not open the key");
+}
+
+#[tokio::test]
+async fn without_check_and_set_a_dead_secret_replaces_a_live_one() {
+    let rules = Rules { is_checked: false, ..Rules::WHOLE };
+    let tally = rivals(rules, &[AT_ONCE], &[Rival::Human], &[Net::Intact]).await;
+    tally.assert_some("a live secret is replaced by a dead one");
+}
+
+#[tokio::test]
+async fn without_the_lock_two_send_at_the_same_time() {
+    let rules = Rules { is_locking: false, ..Rules::WHOLE };
+    let tally = rivals(rules, &[AT_ONCE], &[Rival::Recovery], &[Net::Intact]).await;
+    tally.assert_some("two rotators of one journal send at the same time");
+}
+
+#[tokio::test]
+async fn without_the_escrow_a_secret_is_lost_outside_of_the_window() {
+    let rules = Rules { has_escrow: false, ..Rules::WHOLE };
+    let tally = explore(&server(AT_ONCE), rules, &[], false, false, 1).await;
+    tally.assert_some("a secret is nowhere, outside of the window");
+}
