@@ -210,7 +210,11 @@ impl Process {
             Some(Blow::Die) => self.die().await,
             Some(Blow::Fail) => Err(error(false)),
             Some(Blow::DieWithin(steps)) => {
-                let _ = effect(Some(steps)).await;
+                let is_done = effect(Some(steps)).await.is_ok();
+                // Only lines and `close` can be done in part.
+                if is_done && !matches!(op, Op::Append(_) | Op::Close) {
+                    self.note(&op);
+                }
                 self.die().await
             }
             _ => effect(None).await,
