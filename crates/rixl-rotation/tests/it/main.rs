@@ -4,4 +4,7 @@
 
 mod bench;
 mod protocol;
+mod stores_command;
+mod stores_dotenv;
 mod stores_file;
+mod stores_text;

@@ -321,10 +321,12 @@ async fn stop_is_heard_before_the_request_and_while_waiting_but_not_between() {
     bench.assert_clean();
 }
 
+type Spoil = dyn Fn(&Path) -> Option<StoreErrorKind> + Send + Sync;
+
 /// A store that does what a test says before it writes.
 struct Spoiled {
     inner: Arc<dyn Store>,
-    before_commit: Box<dyn Fn(&Path) -> Option<StoreErrorKind> + Send + Sync>,
+    before_commit: Box<Spoil>,
     path: std::path::PathBuf,
     is_spoiled: AtomicBool,
 }
@@ -429,7 +431,7 @@ async fn an_entry_of_another_server_is_left_alone() {
     bench.rotate().await.unwrap_err();
     let other = Sandbox::start().unwrap();
     let client = Client::builder().base_url(other.url()).bearer_token(other.bearer_token()).build().unwrap();
-    let open = |location: &str| crate::bench::open(location);
+    let open = |location: &str| rixl_rotation::store::open(location);
     let recovered = bench.rotator_of(client).recover(&open, IfLive::default(), false).await.unwrap();
     assert_eq!(recovered[0].result.as_ref().unwrap_err().kind(), FailureKind::Refused);
     assert!(bench.is_open().await && other.requests().is_empty());
