@@ -74,6 +74,8 @@ impl FolderJournal {
         let path = self.entry(name);
         let mut lock = Lock::take(path.clone())?
             .ok_or_else(|| held(format!("another rotator holds the entry {name}, by a lock on {}", path.display())))?;
+        // What can't be read is not removed.
+        lock.is_kept = true;
         let lines = read_entry(&mut lock.file, &path)?;
         lock.is_kept = !lines.is_empty();
         Ok(FolderEntry { root: self.root.clone(), name: name.to_owned(), lock, store: None, lines })
@@ -298,10 +300,9 @@ fn make_folder(path: &Path) -> Result<(), JournalError> {
 
 /// Reads the lines, and cuts off the torn end that a crash may have left.
 fn read_entry(file: &mut File, path: &Path) -> Result<Vec<String>, JournalError> {
-    let mut text = String::new();
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes)).map_err(|error| unusable(path, error))?;
-    text.push_str(&String::from_utf8_lossy(&bytes));
+    let text = String::from_utf8_lossy(&bytes);
     let mut lines = Vec::new();
     let mut whole = 0;
     for line in text.split_inclusive('\n') {

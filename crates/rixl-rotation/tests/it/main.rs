@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr, reason = "tests")]
 
 mod bench;
+mod fleet;
+mod journal;
 mod protocol;
 mod stores_command;
 mod stores_dotenv;
