@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr, reason = "tests")]
 
+mod stores_check;
 mod stores_command;
 mod stores_dotenv;
 mod stores_file;
