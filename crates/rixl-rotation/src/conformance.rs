@@ -2,3 +2,5 @@
 
 mod journal;
 mod store;
+
+pub use store::{check_store, check_store_without_race};

@@ -10,6 +10,7 @@ mod vault;
 pub use command::CommandStore;
 pub use dotenv::DotenvStore;
 #[cfg(fuzzing)]
+#[doc(hidden)]
 pub use dotenv::fuzzing;
 pub use file::FileStore;
 pub use text::{StoreTemplate, open};

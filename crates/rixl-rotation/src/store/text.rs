@@ -119,7 +119,7 @@ impl StoreTemplate {
             words.iter().map(|word| pieces(word).map_err(|reason| invalid(text, reason))).collect()
         };
         let (words, reader) = (parse(words)?, reader.map(parse).transpose()?);
-        let depends = |words: &[Word]| words.first().is_some_and(|program| is_per_key(program));
+        let depends = |words: &[Word]| words.first().is_some_and(is_per_key);
         if scheme == "command" && (depends(&words) || reader.as_deref().is_some_and(depends)) {
             return Err(invalid(text, "the program itself can't depend on the key"));
         }
@@ -131,7 +131,7 @@ impl StoreTemplate {
 
     /// Whether each key gets a text of its own. One that is not per key is for one key only.
     pub fn is_per_key(&self) -> bool {
-        self.words.iter().chain(self.reader.iter().flatten()).any(|word| is_per_key(word))
+        self.words.iter().chain(self.reader.iter().flatten()).any(is_per_key)
     }
 
     /// The text for this key, to be [opened](open).
@@ -210,6 +210,7 @@ impl fmt::Debug for StoreTemplate {
     }
 }
 
+#[allow(clippy::ptr_arg, reason = "it is called on words")]
 fn is_per_key(word: &Word) -> bool {
     word.iter().any(|piece| !matches!(piece, Piece::Text(_)))
 }

@@ -6,6 +6,7 @@ mod bench;
 mod fleet;
 mod journal;
 mod protocol;
+mod stores_check;
 mod stores_command;
 mod stores_dotenv;
 mod stores_file;
