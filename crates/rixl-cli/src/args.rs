@@ -40,8 +40,8 @@ Exit codes:
   130  interrupted
 For several keys the gravest counts.
 
-Secrets are never arguments: those show in `ps` and in the shell's history. Results go to stdout, everything else to
-stderr. To try all this without an account, add --sandbox to any command.";
+Secrets are never arguments: those show in `ps` and in the shell's history. Results go to stdout,
+everything else to stderr. To try all this without an account, add --sandbox to any command.";
 
 /// Rotate RIXL API keys without losing a secret
 ///
