@@ -16,6 +16,9 @@ use crate::{
     when,
 };
 
+const BASE_URL: &str =
+    "Where the API is: https, or http on loopback [env: RIXL_BASE_URL] [default: https://api.rixl.com]";
+
 const ENVIRONMENT: &str = "\
 Environment:
   RIXL_BEARER_TOKEN  a bearer token of the organization
@@ -59,8 +62,8 @@ pub(crate) struct Cli {
 /// What holds for every command. A flag counts before the environment, and that before the default.
 #[derive(Args, Debug)]
 pub(crate) struct Global {
-    /// Where the API is: https, or http on loopback [env: RIXL_BASE_URL] [default: https://api.rixl.com]
-    #[arg(long, global = true, value_name = "URL")]
+    // Not a doc comment: rustdoc wants URLs in angle brackets, which help would show.
+    #[arg(long, global = true, value_name = "URL", help = BASE_URL)]
     pub(crate) base_url: Option<String>,
     /// The organization; selects the second generation of routes [env: RIXL_ORG_ID]
     #[arg(long, global = true, value_name = "ORG_ID")]

@@ -21,7 +21,10 @@ mod text;
 mod trace;
 mod when;
 
-use std::process::ExitCode;
+use std::{
+    panic::{self, AssertUnwindSafe},
+    process::ExitCode,
+};
 
 use args::Cli;
 use context::Context;
@@ -35,10 +38,16 @@ fn main() -> ExitCode {
         Err(code) => code,
         Ok(cli) => {
             let (name, output) = (cli.command.name(), Output::of(&cli.global));
-            output.finish(name, run(cli, output))
+            let result = panic::catch_unwind(AssertUnwindSafe(|| run(cli, output)));
+            output.finish(name, result.unwrap_or_else(|_| Err(bug())))
         }
     };
     code.number().into()
+}
+
+/// A panic was reported already; what is in its message, `Debug` text at most, holds no secret.
+fn bug() -> Failure {
+    Failure::other("a bug in rixl ended the command").with_next("rixl keys recover")
 }
 
 fn run(cli: Cli, output: Output) -> Result<Done, Failure> {
