@@ -1,10 +1,18 @@
-//! The sandbox of `--sandbox`: a gateway in this process, with keys that tell a story.
+//! The sandbox of `--sandbox`: a gateway in this process, with keys that tell a story, and their secrets in files.
 
-use jiff::{SignedDuration, Timestamp};
-use rixl_credentials::{Client, ClientBuilder, NewApiKey};
-use rixl_sandbox::Sandbox;
+use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
+
+use rixl_credentials::{Client, ClientBuilder};
+use rixl_sandbox::{Sandbox, SeedKey};
 
 use crate::{failure::Failure, output::Output};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The key that `--sandbox` uses when none is named.
+pub(crate) const FIRST_NAME: &str = "billing";
+/// Where `--sandbox` keeps the secrets when no store is named.
+pub(crate) const STORE: &str = "file:{folder}/{key_name}.key";
 
 /// A gateway and a client of it. Dropping it ends the gateway.
 #[derive(Debug)]
@@ -14,11 +22,18 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    pub(crate) async fn start(builder: ClientBuilder, output: Output) -> Result<Self, Failure> {
+    /// Starts it, and puts the secret of each key into the folder, where a consumer would have it.
+    pub(crate) fn start(builder: ClientBuilder, folder: &Path, output: Output) -> Result<Self, Failure> {
         let sandbox = start(Sandbox::builder())?;
         let client = builder.base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
-        let count = seed(&client, &sandbox).await?;
-        output.note(format_args!("sandbox: {count} keys in memory, nothing here is real or kept"));
+        let secrets = seed(&sandbox);
+        for (name, secret) in &secrets {
+            let mut options = fs::OpenOptions::new();
+            let file = options.write(true).create_new(true).mode(0o600).open(folder.join(format!("{name}.key")));
+            file.and_then(|mut file| file.write_all(secret.as_bytes()))
+                .map_err(|error| Failure::other("the sandbox's secrets could not be stored").with_cause(&error))?;
+        }
+        output.note(format_args!("sandbox: {} keys in memory, nothing here is real or kept", secrets.len()));
         Ok(Self { client, _sandbox: sandbox })
     }
 }
@@ -28,21 +43,17 @@ pub(crate) fn start(builder: rixl_sandbox::SandboxBuilder) -> Result<Sandbox, Fa
     builder.start().map_err(|error| Failure::other("the sandbox could not be started").with_cause(&error))
 }
 
-/// Creates keys: one that expires soon and is in use, one that expires later, one that never does and nobody uses.
-pub(crate) async fn seed(client: &Client, sandbox: &Sandbox) -> Result<usize, Failure> {
+/// Creates keys: one that expires soon and is in use, one that expires later, one that never does and nobody uses. Gives
+/// their names and secrets.
+pub(crate) fn seed(sandbox: &Sandbox) -> [(&'static str, String); 3] {
     // An hour more, so that a table says ten days and not nine.
-    let days = |count: i64| Timestamp::now() + SignedDuration::from_hours(24 * count + 1);
-    let keys = [("billing", Some(days(10))), ("uploads", Some(days(60))), ("analytics", None)];
-    for (name, expiry) in keys {
-        let key = NewApiKey::new(name).with_project_id(sandbox.project_id().parse()?);
-        let key = match expiry {
-            Some(moment) => key.with_expiring_at(moment),
-            None => key,
-        };
-        let issued = client.api_keys().create(key).await?;
-        if expiry.is_some() {
-            client.tokens().exchange(&issued.secret).await?;
-        }
-    }
-    Ok(keys.len())
+    let days = |count: u32| DAY * count + Duration::from_secs(3_600);
+    let billing = SeedKey::new("billing").with_id("billing001").aged(days(120)).expiring_in(days(10));
+    let uploads = SeedKey::new("uploads").with_id("uploads001").aged(days(40)).expiring_in(days(60));
+    let analytics = SeedKey::new("analytics").with_id("analytics1").aged(days(400));
+    [
+        ("billing", sandbox.create_key(billing.last_used_ago(Duration::from_secs(4))).secret),
+        ("uploads", sandbox.create_key(uploads.last_used_ago(days(2))).secret),
+        ("analytics", sandbox.create_key(analytics).secret),
+    ]
 }

@@ -175,6 +175,13 @@ pub struct Report {
 #[derive(Clone, Debug)]
 pub struct Stop(watch::Receiver<bool>);
 
+/// It is said when this becomes `true`.
+impl From<watch::Receiver<bool>> for Stop {
+    fn from(receiver: watch::Receiver<bool>) -> Self {
+        Self(receiver)
+    }
+}
+
 impl Stop {
     /// What sends `true` to stop, and what hears it.
     #[must_use]
