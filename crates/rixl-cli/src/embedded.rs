@@ -1,8 +1,9 @@
 //! The sandbox of `--sandbox`: a gateway in this process, with keys that tell a story.
 
-use jiff::{SignedDuration, Timestamp};
-use rixl_credentials::{Client, ClientBuilder, NewApiKey};
-use rixl_sandbox::Sandbox;
+use std::time::Duration;
+
+use rixl_credentials::{Client, ClientBuilder};
+use rixl_sandbox::{Sandbox, SeedKey};
 
 use crate::{failure::Failure, output::Output};
 
@@ -14,10 +15,10 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    pub(crate) async fn start(builder: ClientBuilder, output: Output) -> Result<Self, Failure> {
+    pub(crate) fn start(builder: ClientBuilder, output: Output) -> Result<Self, Failure> {
         let sandbox = start(Sandbox::builder())?;
         let client = builder.base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
-        let count = seed(&client, &sandbox).await?;
+        let count = seed(&sandbox);
         output.note(format_args!("sandbox: {count} keys in memory, nothing here is real or kept"));
         Ok(Self { client, _sandbox: sandbox })
     }
@@ -28,21 +29,19 @@ pub(crate) fn start(builder: rixl_sandbox::SandboxBuilder) -> Result<Sandbox, Fa
     builder.start().map_err(|error| Failure::other("the sandbox could not be started").with_cause(&error))
 }
 
-/// Creates keys: one that expires soon and is in use, one that expires later, one that never does and nobody uses.
-pub(crate) async fn seed(client: &Client, sandbox: &Sandbox) -> Result<usize, Failure> {
+/// Makes keys: an old one that is in use and expires soon, a younger one, and one that nobody has used for long.
+pub(crate) fn seed(sandbox: &Sandbox) -> usize {
+    let days = |days: u64| Duration::from_secs(86_400 * days);
     // An hour more, so that a table says ten days and not nine.
-    let days = |count: i64| Timestamp::now() + SignedDuration::from_hours(24 * count + 1);
-    let keys = [("billing", Some(days(10))), ("uploads", Some(days(60))), ("analytics", None)];
-    for (name, expiry) in keys {
-        let key = NewApiKey::new(name).with_project_id(sandbox.project_id().parse()?);
-        let key = match expiry {
-            Some(moment) => key.with_expiring_at(moment),
-            None => key,
-        };
-        let issued = client.api_keys().create(key).await?;
-        if expiry.is_some() {
-            client.tokens().exchange(&issued.secret).await?;
-        }
+    let hour = Duration::from_secs(3_600);
+    let keys = [
+        SeedKey::new("billing").aged(days(120)).last_used_ago(Duration::from_secs(4)).expiring_in(days(10) + hour),
+        SeedKey::new("uploads").aged(days(30)).last_used_ago(hour * 2).expiring_in(days(60) + hour),
+        SeedKey::new("analytics").aged(days(400)).last_used_ago(days(200)),
+    ];
+    let count = keys.len();
+    for key in keys {
+        drop(sandbox.create_key(key));
     }
-    Ok(keys.len())
+    count
 }

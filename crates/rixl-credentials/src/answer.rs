@@ -2,21 +2,50 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use rixl_api::{Answer, Body};
-
 use tracing::Span;
+use zeroize::Zeroizing;
 
-use crate::{Error, ErrorKind, Operation, Outcome, client::record_outcome, error::request_id, retry};
+use crate::{Error, ErrorKind, Issued, KeyId, Operation, Outcome, client::record_outcome, error::request_id, retry};
 
-/// The body of an answer that could not be used, sealed: a secret may be in it.
+/// The body of an answer as it came, sealed: a secret may be in it.
 ///
 /// It moves; it can't be cloned or compared. `Debug` prints its length alone, and it is wiped on drop.
 pub struct RawAnswer(Body);
 
+/// An answer that was kept elsewhere, on disk for example.
+impl From<Vec<u8>> for RawAnswer {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Body::Whole(Bytes::from_owner(Zeroizing::new(bytes))))
+    }
+}
+
 impl RawAnswer {
     pub(crate) fn new(body: Body) -> Self {
         Self(body)
+    }
+
+    /// Reads the answer to a rotation of this key, or without one that to a creation.
+    ///
+    /// ```
+    /// use rixl_credentials::{KeyId, RawAnswer};
+    ///
+    /// let answer = RawAnswer::from(br#"{"api_key":{"id":"XyZ9aB8cD1","secret":"rxl_EXAMPLE"}}"#.to_vec());
+    /// let issued = answer.issued(Some(&KeyId::new("XyZ9aB8cD1")?))?;
+    /// assert_eq!(issued.secret.expose_secret(), "rxl_EXAMPLE");
+    /// # Ok::<(), rixl_credentials::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Malformed`], [`ErrorKind::SecretMissing`] or [`ErrorKind::WrongId`]; their outcome is `Applied`.
+    pub fn issued(&self, key_id: Option<&KeyId>) -> Result<Issued, Error> {
+        let operation = if key_id.is_some() { Operation::RotateApiKey } else { Operation::CreateApiKey };
+        // Not serde's words: they quote the value.
+        let answer = serde_json::from_slice(self.expose_secret()).map_err(|_| ErrorKind::Malformed);
+        answer.and_then(|answer| Issued::read(answer, key_id)).map_err(|kind| Error::unusable(kind, operation))
     }
 
     /// The bytes as they came, as far as they came.
@@ -52,6 +81,12 @@ impl<T> Reply<T> {
         });
         spans.iter().for_each(|span| record_outcome(span, result.as_ref().err()));
         result
+    }
+
+    /// The answer itself, unread.
+    pub(crate) fn sealed(mut self) -> Result<RawAnswer, Error> {
+        let answer = self.answer.take();
+        self.read(|_| answer.map(|answer| RawAnswer::new(answer.body)).ok_or(ErrorKind::Malformed))
     }
 
     pub(crate) fn status(&self) -> Option<u16> {

@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use rixl_api::types;
 
 use crate::{
-    Client, Error, ErrorKind, KeyId, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, Secret,
+    Client, Error, ErrorKind, KeyId, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, RawAnswer,
+    Secret,
+    answer::Reply,
     route::{NamedOrganization, Route},
 };
 
@@ -193,11 +195,25 @@ impl<R: Route> ApiKeys<R> {
     /// [`ErrorKind::InvalidInput`] for a bad name, for a missing project on the first generation of routes, and for
     /// policies there; else as for every change: look at [`Error::outcome`].
     pub async fn create(&self, key: NewApiKey) -> Result<Issued, Error> {
+        self.created(&self.client, key).await?.read(|answer| Issued::read(answer, None))
+    }
+
+    /// Creates a key, and gives the answer before anything has read it, so that it can be kept first. Then
+    /// [`RawAnswer::issued`] reads it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`create`](Self::create), but for an answer that can't be read, which is none here.
+    pub async fn create_raw(&self, key: NewApiKey) -> Result<RawAnswer, Error> {
+        self.created(&self.client.sealed(), key).await?.sealed()
+    }
+
+    async fn created(&self, client: &Client, key: NewApiKey) -> Result<Reply<types::ApiKeyAnswer>, Error> {
         let operation = Operation::CreateApiKey;
         check_name(operation, &key.name)?;
         let NewApiKey { name, project_id, expiring_at, policy_ids } = key;
         let project_id = project_id.map(|id| id.wire().clone());
-        let answer = match self.route.organization() {
+        match self.route.organization() {
             None => {
                 let Some(project_id) = project_id else {
                     return Err(Error::invalid(operation, "the first generation of routes requires a project id"));
@@ -206,16 +222,15 @@ impl<R: Route> ApiKeys<R> {
                     return Err(Error::invalid(operation, "only the second generation of routes has policies"));
                 }
                 let body = &types::NewApiKey { name, project_id, expiring_at };
-                self.client.call(operation, |low| async move { low.create_api_key(body).await }).await?
+                client.call(operation, |low| async move { low.create_api_key(body).await }).await
             }
             Some(id) => {
                 let body = &types::NewOrganizationApiKey { name: Some(name), project_id, expiring_at, policy_ids };
                 let send =
                     |low: rixl_api::Client| async move { low.create_organization_api_key(id.wire(), body).await };
-                self.client.call(operation, send).await?
+                client.call(operation, send).await
             }
-        };
-        answer.read(|answer| Issued::read(answer, None))
+        }
     }
 
     /// Gives the key a new secret, which is in the answer and nowhere else.
@@ -246,6 +261,20 @@ impl<R: Route> ApiKeys<R> {
     /// [`Outcome::Applied`](crate::Outcome::Applied) rotating again is the repair, unless another process has already
     /// stored the secret of the first try.
     pub async fn rotate(&self, id: &KeyId) -> Result<Issued, Error> {
+        self.rotated(&self.client, id).await?.read(|answer| Issued::read(answer, Some(id)))
+    }
+
+    /// Gives the key a new secret, and gives the answer before anything has read it, so that it can be kept first. Then
+    /// [`RawAnswer::issued`] reads it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`rotate`](Self::rotate), but for an answer that can't be read, which is none here.
+    pub async fn rotate_raw(&self, id: &KeyId) -> Result<RawAnswer, Error> {
+        self.rotated(&self.client.sealed(), id).await?.sealed()
+    }
+
+    async fn rotated(&self, client: &Client, id: &KeyId) -> Result<Reply<types::ApiKeyAnswer>, Error> {
         let operation = Operation::RotateApiKey;
         let send = |low: rixl_api::Client| async move {
             match self.route.organization() {
@@ -253,7 +282,7 @@ impl<R: Route> ApiKeys<R> {
                 Some(organization) => low.rotate_organization_api_key(organization.wire(), id.wire()).await,
             }
         };
-        self.client.call(operation, send).await?.read(|answer| Issued::read(answer, Some(id)))
+        client.call(operation, send).await
     }
 
     /// Ends the key. It can't be brought back.
@@ -321,7 +350,7 @@ impl ApiKey {
 }
 
 impl Issued {
-    fn read(answer: types::ApiKeyAnswer, asked: Option<&KeyId>) -> Result<Self, ErrorKind> {
+    pub(crate) fn read(answer: types::ApiKeyAnswer, asked: Option<&KeyId>) -> Result<Self, ErrorKind> {
         let mut answer = answer.api_key.unwrap_or_default();
         let secret = Secret::from_wire(answer.secret.take()).ok_or(ErrorKind::SecretMissing)?;
         let key = ApiKey::read(answer, asked).ok_or(ErrorKind::Malformed)?;

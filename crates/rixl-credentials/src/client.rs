@@ -9,13 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use rixl_api::{Call, ResponseValue};
 use tracing::{Instrument as _, Span, field::Empty};
 use url::{Host, Url};
 
 use crate::{
-    ApiKeys, ClientCredentials, ClientTokenRequest, Error, ErrorKind, Operation, OrganizationId, Outcome, RetryPolicy,
-    Secret, SharedToken, Timing, TokenSource, Tokens,
+    ApiKeys, ClientCredentials, ClientTokenRequest, Error, ErrorKind, KeyId, Operation, OrganizationId, Outcome,
+    RetryPolicy, Secret, SharedToken, Timing, TokenSource, Tokens,
     answer::Reply,
     error::Opaque,
     retry::SystemTiming,
@@ -143,6 +144,39 @@ impl Client {
             return Err(error.with_detail("the client was built without a credential"));
         };
         self.transport.call(operation, Some(&**tokens), send).await
+    }
+
+    /// Where calls go, without a slash at the end.
+    pub fn base_url(&self) -> &str {
+        &self.transport.base_url
+    }
+
+    /// The longest that one attempt may take: [`ClientBuilder::timeout`].
+    pub fn timeout(&self) -> Duration {
+        self.transport.timeout
+    }
+
+    /// The clock, the sleep and the chance that calls go by.
+    pub fn timing(&self) -> &Arc<dyn Timing> {
+        &self.transport.timing
+    }
+
+    /// When the bearer token expires, where that is known and nobody renews it: see [`TokenSource::expires_at`].
+    pub fn token_expires_at(&self) -> Option<Timestamp> {
+        self.tokens.as_ref().and_then(|Shared(tokens)| tokens.expires_at())
+    }
+
+    /// Whether the bearer tokens are bought with the key of this id or secret, so that they may end with it: see
+    /// [`TokenSource::is_bought_with`].
+    pub fn is_bought_with(&self, key_id: &KeyId, secret: Option<&Secret>) -> bool {
+        self.tokens.as_ref().is_some_and(|Shared(tokens)| tokens.is_bought_with(key_id, secret))
+    }
+
+    /// This client for a call whose answer is kept unread.
+    pub(crate) fn sealed(&self) -> Self {
+        let mut client = self.clone();
+        client.transport.is_sealed = true;
+        client
     }
 
     pub(crate) fn transport(&self) -> &Transport {
@@ -382,6 +416,7 @@ pub(crate) struct Transport {
     changes: reqwest::Client,
     timeout: Duration,
     max_body: usize,
+    is_sealed: bool,
     retry: RetryPolicy,
     timing: Arc<dyn Timing>,
 }
@@ -415,6 +450,7 @@ impl Transport {
             changes: build(http_client(settings, &base_url).pool_max_idle_per_host(0).http1_only())?,
             timeout: settings.timeout,
             max_body: settings.max_body,
+            is_sealed: false,
             retry: settings.retry.clone(),
             timing: Arc::clone(&settings.timing),
         })
@@ -538,6 +574,7 @@ impl Transport {
         })?;
         // A change that was sent is given its whole time: to cut it short would make it one that may have happened.
         let call = call.with_timeout(if operation.changes_state() { self.timeout } else { self.timeout.min(left) });
+        let call = if self.is_sealed { call.sealed() } else { call };
         let http = if operation.changes_state() { &self.changes } else { &self.reads };
         let low = rixl_api::Client::new_with_client(&self.base_url, http.clone(), call.clone());
         let span = tracing::info_span!(

@@ -11,11 +11,14 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use crate::{
-    ClientTokenRequest, Error, Secret, client::Transport, client_credentials::mint, retry::share, route::Generation,
-    tokens::Tokens,
+    ClientTokenRequest, Error, KeyId, Secret, client::Transport, client_credentials::mint, retry::share,
+    route::Generation, tokens::Tokens,
 };
 
 /// The token of one call, when it is known.
@@ -57,6 +60,18 @@ pub trait TokenSource: Send + Sync {
     /// out, is sent once more. Sources that can't renew their token keep the default, `false`.
     fn refused(&self, token: &Arc<Secret>) -> bool {
         let _ = token;
+        false
+    }
+
+    /// When the token expires, where that is known and the source does not renew it. The default knows nothing.
+    fn expires_at(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Whether the tokens are bought with the API key of this id or secret, and so may end when it is rotated or
+    /// deleted. The default buys none.
+    fn is_bought_with(&self, key_id: &KeyId, secret: Option<&Secret>) -> bool {
+        let _ = (key_id, secret);
         false
     }
 }
@@ -102,6 +117,22 @@ impl TokenSource for SharedToken {
     fn refused(&self, token: &Arc<Secret>) -> bool {
         !Arc::ptr_eq(token, &self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        jwt_expiry(self.0.read().unwrap_or_else(PoisonError::into_inner).expose_secret())
+    }
+}
+
+/// The `exp` claim of a JWT (RFC 7519, seconds since 1970), unverified; `None` when the text is no JWT or has none.
+fn jwt_expiry(token: &str) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: f64,
+    }
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let Claims { exp } = serde_json::from_slice(&claims).ok()?;
+    let seconds = SignedDuration::try_from_secs_f64(exp).ok()?;
+    Timestamp::UNIX_EPOCH.checked_add(seconds).ok()
 }
 
 /// What a token is bought with.
@@ -235,5 +266,13 @@ impl TokenSource for BoughtToken {
             *held = None;
         }
         true
+    }
+
+    fn is_bought_with(&self, key_id: &KeyId, secret: Option<&Secret>) -> bool {
+        let Grant::ApiKey(api_key) = &self.grant else { return false };
+        let api_key = api_key.expose_secret();
+        // Whether a key string begins with the id of its key is not published; where it does, it tells.
+        let rest = api_key.strip_prefix(key_id.as_str()).and_then(|rest| rest.strip_prefix('_'));
+        rest.is_some() || secret.is_some_and(|secret| api_key == secret.expose_secret())
     }
 }

@@ -6,6 +6,7 @@ mod vault;
 
 use std::{error::Error as StdError, fmt};
 
+pub use folder::FolderJournal;
 use rixl_credentials::RawAnswer;
 
 use crate::store::BoxFuture;
@@ -23,8 +24,7 @@ use crate::store::BoxFuture;
 /// 2. What `append`, `put_escrow` and `close` did is durable when they return `Ok`. After a crash in the middle of them,
 ///    a line is there whole or not at all.
 /// 3. An entry without lines is none: it is not among the `unfinished`.
-/// 4. `close` adds the history line, then wipes the escrow, then removes the entry, then unlocks. A crash between two of
-///    these leaves the entry to be closed again; a history line may then stand twice.
+/// 4. `close` adds the history line, then wipes the escrow, then removes the entry. A crash between two of these leaves the entry to be closed again; a history line may then stand twice.
 ///
 /// `conformance::check_journal` (in `rixl_rotation::conformance`) tests these points on a journal of your own.
 pub trait Journal: Send + Sync {
@@ -61,10 +61,9 @@ pub trait Entry: Send {
     /// Where the raw answer is kept, for people.
     fn escrow_location(&self) -> String;
 
-    /// Ends the entry: adds the line to the history, if there is one, wipes the escrow, removes the entry and unlocks it.
-    fn close<'a>(self: Box<Self>, history_line: Option<&'a str>) -> BoxFuture<'a, Result<(), JournalError>>
-    where
-        Self: 'a;
+    /// Ends the entry: adds the line to the history, if there is one, wipes the escrow and removes the entry. It is
+    /// unlocked when this is dropped, at the latest.
+    fn close<'a>(&'a mut self, history_line: Option<&'a str>) -> BoxFuture<'a, Result<(), JournalError>>;
 }
 
 /// Why a journal could not do what it was asked.

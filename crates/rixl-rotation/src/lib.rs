@@ -1,6 +1,35 @@
-//! Rotates RIXL API keys without losing a secret.
+//! Rotates RIXL API keys without losing a secret. Unofficial: the maintainers are not RIXL.
+//!
+//! RIXL answers a rotation with the new secret once, and never again. [`Rotator`] carries that secret from the answer to
+//! the [`Store`](store::Store) where its consumers read it, through crashes, lost answers and rivals, by a protocol that
+//! its documentation numbers. What was interrupted, [`Rotator::recover`] ends.
+//!
+//! # Deliberately absent
+//!
+//! - No rotation that is repeated blindly: first it is found out whether an outage is running.
+//! - No guess at the form of key strings: a probe shows which one is live.
+//! - No undo: RIXL has none.
 
+mod account;
 pub mod conformance;
 mod disk;
+mod error;
+mod fleet;
+mod history;
 pub mod journal;
+mod plan;
+mod probe;
+mod record;
+mod recover;
+mod rotator;
+mod run;
 pub mod store;
+
+pub use account::Account;
+pub use error::{Failure, FailureKind};
+pub use fleet::{Ended, Fleet, StoreOf};
+pub use history::{Audit, Ending};
+pub use plan::{Due, Selection};
+pub use probe::{Form, Liveness};
+pub use recover::{IfLive, OpenStore, Recovered};
+pub use rotator::{Event, NewKey, Prepared, Report, Rotator, State, Stop, fingerprint};

@@ -3,8 +3,16 @@
 mod command;
 mod dotenv;
 mod file;
+mod text;
 #[cfg(feature = "vault")]
 mod vault;
+
+pub use command::CommandStore;
+pub use dotenv::DotenvStore;
+#[cfg(fuzzing)]
+pub use dotenv::fuzzing;
+pub use file::FileStore;
+pub use text::{StoreTemplate, open};
 
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 

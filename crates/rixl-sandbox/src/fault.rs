@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use futures_util::stream;
 use serde_json::Value;
@@ -27,6 +27,8 @@ use serde_json::Value;
 pub struct Fault {
     effect: Effect,
     operation: Option<String>,
+    key_id: Option<String>,
+    repeat: Option<Duration>,
     /// How often it will still happen. `None`: always.
     left: Option<u64>,
     before_commit: bool,
@@ -35,12 +37,19 @@ pub struct Fault {
 impl Fault {
     /// A fault that befalls the next request, after the operation was carried out.
     pub fn new(effect: Effect) -> Self {
-        Self { effect, operation: None, left: Some(1), before_commit: false }
+        Self { effect, operation: None, key_id: None, repeat: None, left: Some(1), before_commit: false }
     }
 
     /// Only requests of this operation, named by the contract's `operationId`. The default is any request at all.
     pub fn on(mut self, operation_id: impl Into<String>) -> Self {
         self.operation = Some(operation_id.into());
+        self
+    }
+
+    /// Only requests about this key: those with its id in their path, and the exchange of a secret of it that no rotation
+    /// has ended.
+    pub fn on_key(mut self, key_id: impl Into<String>) -> Self {
+        self.key_id = Some(key_id.into());
         self
     }
 
@@ -62,6 +71,28 @@ impl Fault {
         self
     }
 
+    /// The request comes once more by itself, after this time of the sandbox's clock, as a gateway may deliver one twice.
+    /// Its second answer goes nowhere, and it is recorded once. [`Sandbox::clear_faults`](crate::Sandbox::clear_faults)
+    /// does not stop it.
+    ///
+    /// With [`Fault::before_commit`] the request is only late: the client hears of a failure, and the operation is carried
+    /// out after it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use rixl_sandbox::{Effect, Fault, Sandbox};
+    ///
+    /// let sandbox = Sandbox::start()?;
+    /// // The next rotation is answered as always, but its new secret dies a second later.
+    /// sandbox.inject(Fault::new(Effect::Intact).on("rotateApiKey").repeated_after(Duration::from_secs(1)))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn repeated_after(mut self, time: Duration) -> Self {
+        self.repeat = Some(time);
+        self
+    }
+
     pub(crate) fn effect(self) -> Effect {
         self.effect
     }
@@ -70,9 +101,27 @@ impl Fault {
         self.before_commit
     }
 
-    pub(crate) fn check(&self, is_operation: impl Fn(&str) -> bool) -> Result<(), InvalidFault> {
+    pub(crate) fn repeat(&self) -> Option<Duration> {
+        self.repeat
+    }
+
+    pub(crate) fn check(
+        &self,
+        is_operation: impl Fn(&str) -> bool,
+        names_key: impl Fn(&str) -> bool,
+        has_key: impl Fn(&str) -> bool,
+    ) -> Result<(), InvalidFault> {
         if let Some(operation) = self.operation.as_ref().filter(|id| !is_operation(id)) {
             return Err(InvalidFault::UnknownOperation(operation.clone()));
+        }
+        if let Some(key_id) = &self.key_id {
+            if let Some(operation) = self.operation.as_ref().filter(|id| !names_key(id)) {
+                return Err(InvalidFault::OperationWithoutKey(operation.clone()));
+            }
+            // Ids are random: one that is unknown now will not be a key's later.
+            if !has_key(key_id) {
+                return Err(InvalidFault::UnknownKey(key_id.clone()));
+            }
         }
         match &self.effect {
             Effect::Respond { status, headers, .. } => answer_head(*status, headers).map(drop),
@@ -83,14 +132,20 @@ impl Fault {
         }
     }
 
-    fn befalls(&self, operation_id: Option<&str>) -> bool {
-        self.left != Some(0) && self.operation.as_deref().is_none_or(|id| Some(id) == operation_id)
+    fn befalls(&self, operation_id: Option<&str>, key_id: impl Fn() -> Option<String>) -> bool {
+        self.left != Some(0)
+            && self.operation.as_deref().is_none_or(|id| Some(id) == operation_id)
+            && (self.key_id.is_none() || self.key_id == key_id())
     }
 }
 
 /// Takes the first queued fault that befalls this request.
-pub(crate) fn take(queue: &mut Vec<Fault>, operation_id: Option<&str>) -> Option<Fault> {
-    let fault = queue.iter_mut().find(|fault| fault.befalls(operation_id))?;
+pub(crate) fn take(
+    queue: &mut Vec<Fault>,
+    operation_id: Option<&str>,
+    key_id: impl Fn() -> Option<String>,
+) -> Option<Fault> {
+    let fault = queue.iter_mut().find(|fault| fault.befalls(operation_id, &key_id))?;
     fault.left = fault.left.map(|left| left - 1);
     let fault = fault.clone();
     queue.retain(|fault| fault.left != Some(0));
@@ -101,6 +156,8 @@ pub(crate) fn take(queue: &mut Vec<Fault>, operation_id: Option<&str>) -> Option
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Effect {
+    /// The answer is left as it is: for [`Fault::repeated_after`].
+    Intact,
     /// Another answer altogether. The body is sent as it is, a `content-length` among the headers too, even a wrong one.
     Respond {
         /// 200 to 999.
@@ -170,6 +227,7 @@ impl fmt::Debug for Effect {
             Self::Endless { chunk } => {
                 f.debug_struct("Endless").field("chunk", &format_args!("[{} bytes]", chunk.len())).finish()
             }
+            Self::Intact => f.write_str("Intact"),
             Self::Close => f.write_str("Close"),
             Self::Reset => f.write_str("Reset"),
             Self::Cut { after } => f.debug_struct("Cut").field("after", after).finish(),
@@ -198,6 +256,10 @@ impl fmt::Debug for JsonEdit {
 pub enum InvalidFault {
     /// The contract has no operation of this name. The fault would never happen, and its test would pass for nothing.
     UnknownOperation(String),
+    /// No key has this id.
+    UnknownKey(String),
+    /// Requests of this operation are not about one key.
+    OperationWithoutKey(String),
     /// No final answer can have this status.
     Status(u16),
     /// HTTP can't carry the header of this name.
@@ -210,6 +272,8 @@ impl fmt::Display for InvalidFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownOperation(id) => write!(f, "the contract has no operation {id:?}"),
+            Self::UnknownKey(id) => write!(f, "no API key has the id {id:?}"),
+            Self::OperationWithoutKey(id) => write!(f, "requests of {id:?} are not about one key"),
             Self::Status(status) => write!(f, "no final answer can have the status {status}"),
             Self::Header(name) => write!(f, "HTTP can't carry the header {name:?}"),
             Self::EmptyChunk => f.write_str("a body can't be sent in chunks of no bytes"),
@@ -233,6 +297,7 @@ impl Answer {
     /// Lets the effect loose on the answer. [`Ending`] among the response's extensions says what the connection owes it.
     pub(crate) async fn spoiled(mut self, effect: Effect) -> Response<Body> {
         match effect {
+            Effect::Intact => self.into_response(),
             Effect::Respond { status, headers, body } => respond(status, &headers, body),
             Effect::Endless { chunk } => {
                 let chunk = Ok::<_, Infallible>(Bytes::from(chunk));
@@ -285,6 +350,9 @@ fn json_response(status: StatusCode, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(1));
+    }
     response
 }
 

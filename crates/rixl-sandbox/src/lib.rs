@@ -17,15 +17,18 @@
 //! Where RIXL publishes nothing, the sandbox decides, and a client must not rely on it:
 //!
 //! - A rotation ends the old secret at once, unless [`SandboxBuilder::grace`] says otherwise. Tokens that were bought
-//!   with it live on until they expire, and can be refreshed as long as their key exists and has not expired.
+//!   with it live on until they expire, and can be refreshed as long as their key exists and has not expired. Of one key,
+//!   the newest ten refresh tokens live.
+//! - Whether a secret is itself the key string that an exchange takes: see [`KeyForm`].
 //! - Client tokens open none of these operations: they are refused like unknown tokens.
 //! - Which routes use which of the three documented forms of an error.
 //!
-//! Deliberately absent: TLS, storage, rate limits (inject a 429 instead), permissions, any address but loopback, and
-//! logging. Secrets and tokens are kept as SHA-256 hashes only. Bytes that are not HTTP are refused by the HTTP layer
-//! itself, without a JSON body and without a request id.
+//! Deliberately absent: TLS, storage, rate limits of anything but rotations (inject a 429 instead), permissions, any
+//! address but loopback, and logging. Secrets and tokens are kept as SHA-256 hashes only. Bytes that are not HTTP are
+//! refused by the HTTP layer itself, without a JSON body and without a request id.
 
 mod fault;
+mod key;
 mod record;
 mod routes;
 mod serve;
@@ -38,8 +41,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use fault::{Effect, Fault, InvalidFault, JsonEdit};
+pub use key::{CreatedKey, KeyForm, SeedKey};
 pub use record::RecordedRequest;
 
+use record::Log;
 use routes::Gateway;
 use serve::Server;
 use state::{Organization, Settings};
@@ -100,9 +105,20 @@ impl Sandbox {
         self.gateway.organization().advance(by);
     }
 
-    /// The requests that came so far, oldest first; of very many, the newest 100,000.
+    /// Makes a key in [`Sandbox::project_id`] without a request. A name alone will do as well as a [`SeedKey`].
+    pub fn create_key(&self, key: impl Into<SeedKey>) -> CreatedKey {
+        self.gateway.organization().seed_key(key.into())
+    }
+
+    /// The requests that came so far, oldest first; of very many, the newest [`SandboxBuilder::record_limit`].
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.gateway.log().to_vec()
+    }
+
+    /// How many requests of this operation came so far, carried out or not, however few [`Sandbox::requests`] keeps. 0 also
+    /// when the contract has no such `operationId`.
+    pub fn calls(&self, operation_id: &str) -> u64 {
+        self.gateway.log().calls(operation_id)
     }
 
     /// Whether an exchange would accept this API key string now.
@@ -110,9 +126,24 @@ impl Sandbox {
         self.gateway.organization().key_of(secret).is_some()
     }
 
+    /// The id of the key whose tokens an exchange of this API key string would buy now.
+    pub fn key_of(&self, secret: &str) -> Option<String> {
+        self.gateway.organization().key_of(secret).map(str::to_owned)
+    }
+
+    /// Whether an exchange would accept this API key string now, and for this key.
+    pub fn opens(&self, key_id: &str, secret: &str) -> bool {
+        self.gateway.organization().key_of(secret) == Some(key_id)
+    }
+
+    /// How many secrets this key had so far, the one of its creation too. It is still known when the key is deleted.
+    pub fn issued(&self, key_id: &str) -> u64 {
+        self.gateway.organization().issued(key_id)
+    }
+
     /// How many rotations of this key were carried out, whether or not their answers arrived.
     pub fn rotations(&self, key_id: &str) -> u64 {
-        self.gateway.organization().rotations(key_id)
+        self.issued(key_id).saturating_sub(1)
     }
 
     /// Queues a fault. Of several that befall a request, the one queued first does.
@@ -121,7 +152,8 @@ impl Sandbox {
     ///
     /// When the fault could never happen: see [`InvalidFault`].
     pub fn inject(&self, fault: Fault) -> Result<(), InvalidFault> {
-        fault.check(routes::is_operation)?;
+        let has_key = |key_id: &str| self.gateway.organization().has_key(key_id);
+        fault.check(routes::is_operation, routes::names_key, has_key)?;
         self.gateway.faults().push(fault);
         Ok(())
     }
@@ -164,21 +196,55 @@ impl fmt::Debug for BearerToken {
 pub struct SandboxBuilder {
     settings: Settings,
     address: SocketAddr,
+    record_limit: usize,
 }
 
 impl Default for SandboxBuilder {
     fn default() -> Self {
         Self {
-            settings: Settings { grace: Duration::ZERO, token_lifetime: Duration::from_secs(3600) },
+            settings: Settings {
+                activation: Duration::ZERO,
+                grace: Duration::ZERO,
+                key_form: KeyForm::Whole,
+                rate_limit: None,
+                token_lifetime: Duration::from_secs(3600),
+            },
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            record_limit: 100_000,
         }
     }
 }
 
 impl SandboxBuilder {
+    /// How long an exchange refuses a secret that was just issued, as where news of it must spread first. The default is not
+    /// at all. The keys of [`Sandbox::create_key`] open at once.
+    pub fn activation(mut self, activation: Duration) -> Self {
+        self.settings.activation = activation;
+        self
+    }
+
     /// How long an old secret still works after a rotation. The default is not at all.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = grace;
+        self
+    }
+
+    /// How a secret becomes the key string that an exchange takes. The default is that it already is one.
+    pub fn key_form(mut self, form: KeyForm) -> Self {
+        self.settings.key_form = form;
+        self
+    }
+
+    /// How many of the newest requests are kept for [`Sandbox::requests`]. The default is 100,000.
+    pub fn record_limit(mut self, limit: usize) -> Self {
+        self.record_limit = limit;
+        self
+    }
+
+    /// How many rotations are carried out within a second of the sandbox's clock. More are answered 429 with
+    /// `retry-after: 1`. The default is as many as come.
+    pub fn rate_limit(mut self, rotations_per_second: usize) -> Self {
+        self.settings.rate_limit = Some(rotations_per_second);
         self
     }
 
@@ -209,7 +275,7 @@ impl SandboxBuilder {
         let bearer_token = state::random_token();
         let organization = Organization::new(self.settings, &bearer_token);
         let (organization_id, project_id) = (organization.id().to_owned(), organization.project_id().to_owned());
-        let gateway = Arc::new(Gateway::new(organization));
+        let gateway = Arc::new(Gateway::new(organization, Log::new(self.record_limit)));
         let (server, address) = Server::start(self.address, routes::router(&gateway))?;
         Ok(Sandbox {
             gateway,

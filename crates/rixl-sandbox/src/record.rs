@@ -1,8 +1,8 @@
 //! What was asked of the gateway, so that tests can see what a client really sent.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
-const KEPT: usize = 100_000;
+use jiff::Timestamp;
 
 /// One request that reached the sandbox. Headers and bodies are not kept, because they hold secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,24 +18,35 @@ pub struct RecordedRequest {
     pub status: Option<u16>,
     /// The `x-request-id` of the answer.
     pub request_id: String,
+    /// When its head was read, by the sandbox's clock.
+    pub received_at: Timestamp,
 }
 
-/// The newest requests, oldest first.
-#[derive(Default)]
+/// The newest requests, oldest first, and a count of all.
 pub(crate) struct Log {
+    limit: usize,
     requests: VecDeque<RecordedRequest>,
     dropped: usize,
+    calls: HashMap<&'static str, u64>,
 }
 
 impl Log {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, requests: VecDeque::new(), dropped: 0, calls: HashMap::new() }
+    }
+
     /// Adds a request and gives the number to [`Log::answer`] it by.
     pub(crate) fn add(&mut self, request: RecordedRequest) -> usize {
-        if self.requests.len() == KEPT {
+        if let Some(operation_id) = request.operation_id {
+            *self.calls.entry(operation_id).or_default() += 1;
+        }
+        let number = self.dropped + self.requests.len();
+        self.requests.push_back(request);
+        if self.requests.len() > self.limit {
             self.requests.pop_front();
             self.dropped += 1;
         }
-        self.requests.push_back(request);
-        self.dropped + self.requests.len() - 1
+        number
     }
 
     pub(crate) fn answer(&mut self, number: usize, status: u16) {
@@ -43,6 +54,10 @@ impl Log {
         if let Some(request) = place.and_then(|place| self.requests.get_mut(place)) {
             request.status = Some(status);
         }
+    }
+
+    pub(crate) fn calls(&self, operation_id: &str) -> u64 {
+        self.calls.get(operation_id).copied().unwrap_or_default()
     }
 
     pub(crate) fn to_vec(&self) -> Vec<RecordedRequest> {

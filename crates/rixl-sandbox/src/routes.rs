@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::fault::{self, Answer, Ending, Fault};
 use crate::record::{Log, RecordedRequest};
-use crate::state::{KeyChange, Organization, random};
+use crate::state::{self, KeyChange, Organization, random};
 
 const BODY_LIMIT: usize = 64 * 1024;
 const NAME_LIMIT: usize = 64;
@@ -85,9 +85,17 @@ pub(crate) fn is_operation(id: &str) -> bool {
     OPERATIONS.iter().any(|operation| operation.id == id)
 }
 
+/// Whether requests of this operation are about one key: see [`Call::key_id`].
+pub(crate) fn names_key(id: &str) -> bool {
+    let mut operations = OPERATIONS.iter().filter(|operation| operation.id == id);
+    operations.any(|operation| {
+        operation.path.contains("{keyId}") || operation.path.contains("{key_id}") || id.starts_with("exchangeApiKey")
+    })
+}
+
 fn list_keys(organization: &mut Organization, call: &Call) -> Outcome {
     let keys = organization.keys();
-    Ok(json!({ "api_keys": call.page_of(keys)?, "total": keys.len() }))
+    Ok(json!({ "total": keys.len(), "api_keys": call.page_of(keys)? }))
 }
 
 #[derive(Deserialize)]
@@ -148,6 +156,9 @@ fn delete_key(organization: &mut Organization, call: &Call) -> Outcome {
 }
 
 fn rotate_key(organization: &mut Organization, call: &Call) -> Outcome {
+    if !organization.lets_rotate() {
+        return Err(refused(Reason::TooMany, "too many rotations within a second"));
+    }
     Ok(json!({ "api_key": organization.rotate_key(call.resource_id()?).ok_or(NO_SUCH_KEY)? }))
 }
 
@@ -302,6 +313,16 @@ impl Call {
         is_id(id).then_some(id.as_str()).ok_or(MALFORMED_ID)
     }
 
+    /// The id of the key that the call is about: the path has it, or the body has a key string of it.
+    fn key_id(&self, organization: &Organization) -> Option<String> {
+        let mut path = self.path.iter().flatten();
+        if let Some((_, key_id)) = path.find(|(name, _)| name == "keyId" || name == "key_id") {
+            return Some(key_id.clone());
+        }
+        let body: Exchange = self.body().ok()?;
+        organization.owner_of(&body.api_key?).map(str::to_owned)
+    }
+
     fn query(&self, name: &str) -> Result<Option<&str>, Refusal> {
         let mut values = self.query.iter().filter(|(key, _)| key == name);
         match (values.next(), values.next()) {
@@ -310,7 +331,7 @@ impl Call {
         }
     }
 
-    fn page_of<'a, T>(&self, items: &'a [T]) -> Result<Vec<&'a T>, Refusal> {
+    fn page_of<T>(&self, items: impl IntoIterator<Item = T>) -> Result<Vec<T>, Refusal> {
         let (limit, offset) = match self.form {
             Form::Gateway => ("pagination.limit", "pagination.offset"),
             Form::Platform | Form::OAuth => ("limit", "offset"),
@@ -323,7 +344,7 @@ impl Call {
         if !(1..=100).contains(&limit) {
             return Err(malformed("limit is not within 1 and 100"));
         }
-        Ok(items.iter().skip(offset).take(limit).collect())
+        Ok(items.into_iter().skip(offset).take(limit).collect())
     }
 
     fn body<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
@@ -434,6 +455,7 @@ impl Form {
             Reason::BadClient => (StatusCode::UNAUTHORIZED, "unauthorized", 16, "invalid_client"),
             Reason::NotFound => (StatusCode::NOT_FOUND, "not_found", 5, "invalid_request"),
             Reason::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", 12, "invalid_request"),
+            Reason::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", 8, "temporarily_unavailable"),
             Reason::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", 14, "temporarily_unavailable"),
         };
         let json = match self {
@@ -453,6 +475,7 @@ enum Reason {
     BadClient,
     NotFound,
     WrongMethod,
+    TooMany,
     Unavailable,
 }
 
@@ -477,20 +500,43 @@ const NO_SUCH_PATH: Refusal = refused(Reason::NotFound, "no operation has this p
 const NO_SUCH_METHOD: Refusal = refused(Reason::WrongMethod, "no operation of this path has this method");
 const UNAVAILABLE: Refusal = refused(Reason::Unavailable, "the sandbox was told to fail; nothing was done");
 
+/// A request that comes once more by itself.
+struct Repeat {
+    due: Timestamp,
+    operation: &'static Operation,
+    call: Call,
+}
+
 /// What the connections and the handle share.
 pub(crate) struct Gateway {
     organization: Mutex<Organization>,
+    repeats: Mutex<Vec<Repeat>>,
     faults: Mutex<Vec<Fault>>,
     log: Mutex<Log>,
 }
 
 impl Gateway {
-    pub(crate) fn new(organization: Organization) -> Self {
-        Self { organization: Mutex::new(organization), faults: Mutex::default(), log: Mutex::default() }
+    pub(crate) fn new(organization: Organization, log: Log) -> Self {
+        Self {
+            organization: Mutex::new(organization),
+            repeats: Mutex::default(),
+            faults: Mutex::default(),
+            log: Mutex::new(log),
+        }
     }
 
+    /// The organization, after the repeats that are due. No timer is needed for them, and the sandbox's clock decides,
+    /// because this is the only way to see what they did.
     pub(crate) fn organization(&self) -> MutexGuard<'_, Organization> {
-        lock(&self.organization)
+        let mut organization = lock(&self.organization);
+        let now = organization.now();
+        let mut due: Vec<_> = lock(&self.repeats).extract_if(.., |repeat| repeat.due <= now).collect();
+        due.sort_by_key(|repeat| repeat.due);
+        for Repeat { due, operation, call } in due {
+            // Nobody waits for this answer.
+            let _ = organization.make_up(due, |organization| call.run(operation, organization));
+        }
+        organization
     }
 
     pub(crate) fn faults(&self) -> MutexGuard<'_, Vec<Fault>> {
@@ -501,18 +547,20 @@ impl Gateway {
         lock(&self.log)
     }
 
-    async fn answer(&self, target: Result<&Operation, Refusal>, request: Request) -> Response<Body> {
+    async fn answer(&self, target: Result<&'static Operation, Refusal>, request: Request) -> Response<Body> {
         let operation_id = target.as_ref().ok().map(|operation| operation.id);
         let request_id = random(20);
+        let received_at = self.organization().now();
         let number = self.log().add(RecordedRequest {
             method: request.method().to_string(),
             path: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
             operation_id,
             status: None,
             request_id: request_id.clone(),
+            received_at,
         });
         let call = Call::read(request).await;
-        let fault = fault::take(&mut self.faults(), operation_id);
+        let fault = fault::take(&mut self.faults(), operation_id, || call.key_id(&self.organization()));
         let outcome = match &fault {
             Some(fault) if fault.happens_before_commit() => Err(UNAVAILABLE),
             _ => target.and_then(|operation| call.run(operation, &mut self.organization())),
@@ -521,6 +569,10 @@ impl Gateway {
             Ok(json) => Answer { status: StatusCode::OK, json },
             Err(refusal) => call.form.write(refusal),
         };
+        if let (Some(after), Ok(operation)) = (fault.as_ref().and_then(Fault::repeat), target) {
+            let due = state::after(self.organization().now(), after);
+            lock(&self.repeats).push(Repeat { due, operation, call });
+        }
         let mut response = match fault {
             Some(fault) => answer.spoiled(fault.effect()).await,
             None => answer.into_response(),

@@ -1,6 +1,6 @@
 //! The organization behind the gateway: its keys, credentials and tokens, and the rules they follow.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,9 +8,14 @@ use rand::distr::{Alphanumeric, SampleString as _};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::key::{CreatedKey, KeyForm, SeedKey};
+
 const ID_LENGTH: usize = 10;
 const SECRET_LENGTH: usize = 22;
 const TOKEN_LENGTH: usize = 43;
+/// How many refresh tokens of one key live at most, so that verifying a secret after each of its rotations leaves no trail.
+const REFRESH_TOKENS: usize = 10;
+const SECOND: Duration = Duration::from_secs(1);
 const PROJECT_NAME: &str = "Sandbox";
 
 /// What a secret or a token is remembered by, so that the plain one is nowhere in memory once it is handed out.
@@ -26,7 +31,11 @@ impl Fingerprint {
 /// What the rules leave open.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
+    pub(crate) activation: Duration,
     pub(crate) grace: Duration,
+    pub(crate) key_form: KeyForm,
+    /// Rotations per second. `None`: as many as come.
+    pub(crate) rate_limit: Option<usize>,
     pub(crate) token_lifetime: Duration,
 }
 
@@ -82,14 +91,23 @@ pub(crate) struct KeyChange {
     pub(crate) replace_policies: bool,
 }
 
+/// A key with what it must take along when it goes.
+struct Key {
+    shown: ApiKey,
+    secrets: Vec<Fingerprint>,
+    /// Oldest first.
+    refresh_tokens: VecDeque<Fingerprint>,
+}
+
 struct KeySecret {
-    key_id: String,
+    key: u64,
+    from: Timestamp,
     /// When it stops working because a rotation replaced it. `None`: it is the key's current one.
     until: Option<Timestamp>,
 }
 
 struct RefreshToken {
-    key_id: String,
+    key: u64,
     access: Fingerprint,
 }
 
@@ -136,10 +154,20 @@ pub(crate) struct Organization {
     settings: Settings,
     /// How far its clock is ahead of the computer's.
     ahead: Duration,
-    keys: Vec<ApiKey>,
+    /// The moment that something happens at which is made up for.
+    moment: Option<Timestamp>,
+    /// The rotations of the last second, if they are limited.
+    recent_rotations: VecDeque<Timestamp>,
+    /// By numbers in the order of creation: neither a search by id nor a deletion may take longer the more keys there are.
+    keys: BTreeMap<u64, Key>,
+    numbers: HashMap<String, u64>,
+    /// By what an exchange takes.
     secrets: HashMap<Fingerprint, KeySecret>,
-    rotations: HashMap<String, u64>,
+    /// How many secrets each key had so far, by key id.
+    issued: HashMap<String, u64>,
     access_tokens: HashMap<Fingerprint, Timestamp>,
+    /// The access tokens in the order in which they expire, to forget them by.
+    expiries: VecDeque<(Timestamp, Fingerprint)>,
     refresh_tokens: HashMap<Fingerprint, RefreshToken>,
     credentials: Vec<ClientCredential>,
 }
@@ -153,10 +181,14 @@ impl Organization {
             bearer: Fingerprint::of(bearer_token),
             settings,
             ahead: Duration::ZERO,
-            keys: Vec::new(),
+            moment: None,
+            recent_rotations: VecDeque::new(),
+            keys: BTreeMap::new(),
+            numbers: HashMap::new(),
             secrets: HashMap::new(),
-            rotations: HashMap::new(),
+            issued: HashMap::new(),
             access_tokens: HashMap::new(),
+            expiries: VecDeque::new(),
             refresh_tokens: HashMap::new(),
             credentials: Vec::new(),
         }
@@ -170,8 +202,8 @@ impl Organization {
         &self.project_id
     }
 
-    pub(crate) fn keys(&self) -> &[ApiKey] {
-        &self.keys
+    pub(crate) fn keys(&self) -> impl ExactSizeIterator<Item = &ApiKey> {
+        self.keys.values().map(|key| &key.shown)
     }
 
     pub(crate) fn credentials(&self) -> &[ClientCredential] {
@@ -179,7 +211,15 @@ impl Organization {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        after(Timestamp::now(), self.ahead)
+        self.moment.unwrap_or_else(|| after(Timestamp::now(), self.ahead))
+    }
+
+    /// Does what should have been done at this moment, and was not yet.
+    pub(crate) fn make_up<T>(&mut self, moment: Timestamp, run: impl FnOnce(&mut Self) -> T) -> T {
+        self.moment = Some(moment);
+        let outcome = run(self);
+        self.moment = None;
+        outcome
     }
 
     pub(crate) fn advance(&mut self, by: Duration) {
@@ -205,13 +245,28 @@ impl Organization {
             policy_ids: Vec::new(),
         };
         key.attach(new.policy_ids.unwrap_or_default());
-        self.keys.push(key.clone());
-        let secret = self.issue_secret(&key.id);
-        Issued { key, secret }
+        self.add_key(key, after(self.now(), self.settings.activation))
+    }
+
+    pub(crate) fn seed_key(&mut self, seed: SeedKey) -> CreatedKey {
+        let now = self.now();
+        let key = ApiKey {
+            id: random(ID_LENGTH),
+            org_id: self.id.clone(),
+            project_name: Some(PROJECT_NAME),
+            project_id: Some(self.project_id.clone()),
+            name: Some(seed.name),
+            created_at: before(now, seed.age),
+            expiring_at: seed.expiring_in.map(|time| after(now, time)),
+            last_used: seed.last_used_ago.map(|ago| before(now, ago)),
+            policy_ids: Vec::new(),
+        };
+        let Issued { key, secret } = self.add_key(key, now);
+        CreatedKey { id: key.id, secret }
     }
 
     pub(crate) fn update_key(&mut self, key_id: &str, change: KeyChange) -> Option<&ApiKey> {
-        let key = self.keys.iter_mut().find(|key| key.id == key_id)?;
+        let key = &mut self.keys.get_mut(self.numbers.get(key_id)?)?.shown;
         key.name = change.name.or(key.name.take());
         key.expiring_at = change.expiring_at.or(key.expiring_at);
         if change.replace_policies {
@@ -222,49 +277,95 @@ impl Organization {
     }
 
     pub(crate) fn delete_key(&mut self, key_id: &str) -> Option<()> {
-        let place = self.keys.iter().position(|key| key.id == key_id)?;
-        self.keys.remove(place);
-        self.secrets.retain(|_, secret| secret.key_id != key_id);
+        let key = self.keys.remove(&self.numbers.remove(key_id)?)?;
+        for secret in key.secrets {
+            self.secrets.remove(&secret);
+        }
+        for token in key.refresh_tokens {
+            self.refresh_tokens.remove(&token);
+        }
         Some(())
     }
 
     /// Gives the key a new secret. Tokens bought with the old one live on until they expire: RIXL does not publish it.
     pub(crate) fn rotate_key(&mut self, key_id: &str) -> Option<Issued> {
-        let key = self.keys.iter().find(|key| key.id == key_id)?.clone();
         let now = self.now();
         let end = after(now, self.settings.grace);
-        self.secrets.retain(|_, secret| secret.key_id != key_id || now < *secret.until.get_or_insert(end));
-        *self.rotations.entry(key_id.to_owned()).or_default() += 1;
-        let secret = self.issue_secret(key_id);
-        Some(Issued { key, secret })
+        let number = *self.numbers.get(key_id)?;
+        let key = self.keys.get_mut(&number)?;
+        key.secrets.retain(|fingerprint| {
+            let lives = self.secrets.get_mut(fingerprint).is_some_and(|secret| now < *secret.until.get_or_insert(end));
+            if !lives {
+                self.secrets.remove(fingerprint);
+            }
+            lives
+        });
+        let shown = key.shown.clone();
+        Some(self.issue_secret(number, shown, after(now, self.settings.activation)))
     }
 
-    pub(crate) fn rotations(&self, key_id: &str) -> u64 {
-        self.rotations.get(key_id).copied().unwrap_or_default()
+    /// Whether the rate limit lets one more rotation pass now. If so, it is counted.
+    pub(crate) fn lets_rotate(&mut self) -> bool {
+        let Some(limit) = self.settings.rate_limit else { return true };
+        let now = self.now();
+        while self.recent_rotations.front().is_some_and(|moment| after(*moment, SECOND) <= now) {
+            self.recent_rotations.pop_front();
+        }
+        let passes = self.recent_rotations.len() < limit;
+        if passes {
+            self.recent_rotations.push_back(now);
+        }
+        passes
+    }
+
+    /// How many secrets this key had so far. It is still known when the key is deleted.
+    pub(crate) fn issued(&self, key_id: &str) -> u64 {
+        self.issued.get(key_id).copied().unwrap_or_default()
     }
 
     /// The id of the key that this key string opens now.
-    pub(crate) fn key_of(&self, secret: &str) -> Option<&str> {
-        let now = self.now();
-        let secret = self.secrets.get(&Fingerprint::of(secret))?;
-        let live = secret.until.is_none_or(|end| now < end) && self.has_live_key(&secret.key_id);
-        live.then_some(secret.key_id.as_str())
+    pub(crate) fn key_of(&self, key_string: &str) -> Option<&str> {
+        let key = self.keys.get(&self.opened(key_string)?)?;
+        Some(&key.shown.id)
     }
 
-    pub(crate) fn exchange(&mut self, secret: &str) -> Option<Tokens> {
-        let key_id = self.key_of(secret)?.to_owned();
-        let now = self.now();
-        if let Some(key) = self.keys.iter_mut().find(|key| key.id == key_id) {
-            key.last_used = Some(now);
-        }
-        Some(self.issue_tokens(key_id))
+    /// The id of the key that this key string belongs to, whether or not it opens it now.
+    pub(crate) fn owner_of(&self, key_string: &str) -> Option<&str> {
+        let secret = self.secrets.get(&Fingerprint::of(key_string))?;
+        Some(&self.keys.get(&secret.key)?.shown.id)
     }
 
-    /// Uses the refresh token up. RIXL does not publish how long one lives; here it ends with its key.
+    pub(crate) fn has_key(&self, key_id: &str) -> bool {
+        self.numbers.contains_key(key_id)
+    }
+
+    fn opened(&self, key_string: &str) -> Option<u64> {
+        let now = self.now();
+        let secret = self.secrets.get(&Fingerprint::of(key_string))?;
+        let lives = secret.from <= now && secret.until.is_none_or(|end| now < end);
+        (lives && !self.keys.get(&secret.key)?.shown.is_expired(now)).then_some(secret.key)
+    }
+
+    pub(crate) fn exchange(&mut self, key_string: &str) -> Option<Tokens> {
+        let number = self.opened(key_string)?;
+        let now = self.now();
+        self.keys.get_mut(&number)?.shown.last_used = Some(now);
+        self.issue_tokens(number)
+    }
+
+    /// Uses the refresh token up. RIXL does not publish how long one lives; here it ends with its key, or when ten newer
+    /// ones of the key live.
     pub(crate) fn refresh(&mut self, refresh_token: &str) -> Option<Tokens> {
-        let used = self.refresh_tokens.remove(&Fingerprint::of(refresh_token))?;
+        let token = Fingerprint::of(refresh_token);
+        let used = self.refresh_tokens.remove(&token)?;
         self.access_tokens.remove(&used.access);
-        self.has_live_key(&used.key_id).then(|| self.issue_tokens(used.key_id))
+        let now = self.now();
+        let key = self.keys.get_mut(&used.key)?;
+        key.refresh_tokens.retain(|other| *other != token);
+        if key.shown.is_expired(now) {
+            return None;
+        }
+        self.issue_tokens(used.key)
     }
 
     pub(crate) fn create_credential(&mut self, name: String) -> (ClientCredential, String) {
@@ -303,26 +404,49 @@ impl Organization {
         Some(Tokens::new(now, lifetime))
     }
 
-    fn has_live_key(&self, key_id: &str) -> bool {
+    fn add_key(&mut self, key: ApiKey, from: Timestamp) -> Issued {
+        let number = self.keys.last_key_value().map_or(0, |(last, _)| last + 1);
+        self.numbers.insert(key.id.clone(), number);
+        let entry = Key { shown: key.clone(), secrets: Vec::new(), refresh_tokens: VecDeque::new() };
+        self.keys.insert(number, entry);
+        self.issue_secret(number, key, from)
+    }
+
+    fn issue_secret(&mut self, number: u64, key: ApiKey, from: Timestamp) -> Issued {
+        let form = self.settings.key_form;
+        let secret = form.secret(random(SECRET_LENGTH));
+        let fingerprint = Fingerprint::of(&form.key_string(&key.id, &secret));
+        self.secrets.insert(fingerprint, KeySecret { key: number, from, until: None });
+        if let Some(key) = self.keys.get_mut(&number) {
+            key.secrets.push(fingerprint);
+        }
+        *self.issued.entry(key.id.clone()).or_default() += 1;
+        Issued { key, secret }
+    }
+
+    fn issue_tokens(&mut self, number: u64) -> Option<Tokens> {
         let now = self.now();
-        self.keys.iter().any(|key| key.id == key_id && !key.is_expired(now))
-    }
-
-    fn issue_secret(&mut self, key_id: &str) -> String {
-        let secret = format!("rxl_{}", random(SECRET_LENGTH));
-        let entry = KeySecret { key_id: key_id.to_owned(), until: None };
-        self.secrets.insert(Fingerprint::of(&secret), entry);
-        secret
-    }
-
-    fn issue_tokens(&mut self, key_id: String) -> Tokens {
-        let mut tokens = Tokens::new(self.now(), self.settings.token_lifetime);
+        while let Some((end, token)) = self.expiries.front()
+            && *end <= now
+        {
+            self.access_tokens.remove(token);
+            self.expiries.pop_front();
+        }
+        let mut tokens = Tokens::new(now, self.settings.token_lifetime);
         let refresh_token = random_token();
-        let access = Fingerprint::of(&tokens.access_token);
+        let (access, refresh) = (Fingerprint::of(&tokens.access_token), Fingerprint::of(&refresh_token));
         self.access_tokens.insert(access, tokens.expires_at);
-        self.refresh_tokens.insert(Fingerprint::of(&refresh_token), RefreshToken { key_id, access });
+        self.expiries.push_back((tokens.expires_at, access));
+        self.refresh_tokens.insert(refresh, RefreshToken { key: number, access });
+        let of_key = &mut self.keys.get_mut(&number)?.refresh_tokens;
+        of_key.push_back(refresh);
+        if of_key.len() > REFRESH_TOKENS
+            && let Some(oldest) = of_key.pop_front()
+        {
+            self.refresh_tokens.remove(&oldest);
+        }
         tokens.refresh_token = Some(refresh_token);
-        tokens
+        Some(tokens)
     }
 }
 
@@ -348,7 +472,67 @@ pub(crate) fn random_token() -> String {
 }
 
 /// The moment this long after that one, or the last moment there is.
-fn after(moment: Timestamp, by: Duration) -> Timestamp {
+pub(crate) fn after(moment: Timestamp, by: Duration) -> Timestamp {
     let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
     moment.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// The moment this long before that one, or the first moment there is.
+fn before(moment: Timestamp, by: Duration) -> Timestamp {
+    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    moment.checked_sub(by).unwrap_or(Timestamp::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may fail")]
+
+    use super::*;
+
+    fn organization(rate_limit: usize) -> Organization {
+        let settings = Settings {
+            activation: Duration::ZERO,
+            grace: SECOND,
+            key_form: KeyForm::Whole,
+            rate_limit: Some(rate_limit),
+            token_lifetime: SECOND,
+        };
+        Organization::new(settings, "token")
+    }
+
+    // Over HTTP more than a second may pass between two rotations.
+    #[test]
+    fn the_rate_limit_is_exact() {
+        let mut organization = organization(2);
+        let start = organization.now();
+        let mut passes =
+            |millis| organization.make_up(start + Duration::from_millis(millis), Organization::lets_rotate);
+        let passed = [0, 500, 999, 1000, 1499, 1500, 1999, 2000].map(&mut passes);
+        assert_eq!(passed, [true, true, false, true, false, true, false, true]);
+    }
+
+    // Nothing shows this from outside but the memory of a sandbox that runs for days.
+    #[test]
+    fn what_is_dead_is_forgotten() {
+        let mut organization = organization(1);
+        let key = organization.seed_key(SeedKey::new("key"));
+        let mut secret = key.secret;
+        for _ in 0..100 {
+            organization.exchange(&secret).unwrap();
+            let pair = organization.exchange(&secret).unwrap();
+            organization.refresh(&pair.refresh_token.unwrap()).unwrap();
+            assert!(organization.lets_rotate());
+            secret = organization.rotate_key(&key.id).unwrap().secret;
+            organization.advance(SECOND);
+        }
+        let of_key = organization.keys.values().next().unwrap();
+        assert_eq!((organization.secrets.len(), of_key.secrets.len()), (2, 2));
+        assert_eq!((organization.refresh_tokens.len(), of_key.refresh_tokens.len()), (REFRESH_TOKENS, REFRESH_TOKENS));
+        // Three pairs were bought in the last second, and one of their access tokens ended with a refresh.
+        assert_eq!((organization.access_tokens.len(), organization.expiries.len()), (2, 3));
+        assert_eq!(organization.recent_rotations.len(), 1);
+        organization.delete_key(&key.id).unwrap();
+        assert!(organization.keys.is_empty() && organization.numbers.is_empty());
+        assert!(organization.secrets.is_empty() && organization.refresh_tokens.is_empty());
+    }
 }

@@ -1,1 +1,405 @@
-//! A journal in a folder.
+//! A journal in a folder of one machine.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use futures_util::future;
+use rixl_credentials::RawAnswer;
+use rustix::fs::FlockOperation;
+
+use super::{Entry, Journal, JournalError, JournalErrorKind};
+use crate::{
+    disk,
+    store::{BoxFuture, hex},
+};
+
+/// A journal in a folder, for the rotators of one machine.
+///
+/// ```
+/// use rixl_rotation::journal::FolderJournal;
+///
+/// # let home = std::env::temp_dir().join("rixl-doc");
+/// let journal = FolderJournal::open(home.join("state"))?;
+/// # std::fs::remove_dir_all(home)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// `entries/NAME` has the lines of an entry, each with a checksum before it, and is the entry's lock (`flock`);
+/// `escrow/NAME` its raw answer; `stores/HASH` locks the entry of a store; `history` has the audit lines. Files are of
+/// mode 0600, folders 0700. Everything is written and synced on the calling thread. Not for network file systems: `flock`
+/// and `fsync` must do what they say.
+#[derive(Debug)]
+pub struct FolderJournal {
+    root: PathBuf,
+}
+
+/// How many bytes of the SHA-256 of a line stand before it.
+const CHECKSUM: usize = 8;
+
+impl FolderJournal {
+    /// Opens the journal in this folder, which is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalErrorKind::Unusable`] when it can't be made, or when others may write to it.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, JournalError> {
+        let journal = Self { root: root.into() };
+        for folder in [&journal.root, &journal.root.join("entries"), &journal.root.join("escrow"), &journal.stores()] {
+            make_folder(folder)?;
+        }
+        // A folder that was just made has to survive a power failure, or all that is in it is gone.
+        let parent = journal.root.parent().unwrap_or(&journal.root);
+        disk::sync_folder(&journal.root)
+            .and_then(|()| disk::sync_folder(parent))
+            .map_err(|error| unusable(&journal.root, error))?;
+        Ok(journal)
+    }
+
+    fn entry(&self, name: &str) -> PathBuf {
+        self.root.join("entries").join(name)
+    }
+
+    fn stores(&self) -> PathBuf {
+        self.root.join("stores")
+    }
+
+    fn lock_now(&self, name: &str) -> Result<FolderEntry, JournalError> {
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            return Err(JournalError::new(JournalErrorKind::Unusable, "the name of the journal entry is not valid"));
+        }
+        let path = self.entry(name);
+        let mut lock = Lock::take(path.clone())?
+            .ok_or_else(|| held(format!("another rotator holds the entry {name}, by a lock on {}", path.display())))?;
+        let lines = read_entry(&mut lock.file, &path)?;
+        lock.is_kept = !lines.is_empty();
+        Ok(FolderEntry { root: self.root.clone(), name: name.to_owned(), lock, store: None, lines })
+    }
+}
+
+impl Journal for FolderJournal {
+    fn location(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
+        Box::pin(future::ready(self.lock_now(name).map(|entry| Box::new(entry) as Box<dyn Entry>)))
+    }
+
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
+        let folder = self.root.join("entries");
+        let read = || -> io::Result<Vec<String>> {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(&folder)? {
+                let entry = entry?;
+                if let (true, Ok(name)) = (has_bytes(&entry)?, entry.file_name().into_string()) {
+                    names.push(name);
+                }
+            }
+            names.sort();
+            Ok(names)
+        };
+        Box::pin(future::ready(read().map_err(|error| unusable(&folder, error))))
+    }
+
+    fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
+        let path = self.root.join("history");
+        let read = || match fs::read_to_string(&path) {
+            Ok(text) => Ok(text.lines().filter_map(checked).map(str::to_owned).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(unusable(&path, error)),
+        };
+        Box::pin(future::ready(read()))
+    }
+}
+
+/// Another process may end its entry between the reading of the folder and this.
+fn has_bytes(entry: &fs::DirEntry) -> io::Result<bool> {
+    match entry.metadata() {
+        Ok(metadata) => Ok(metadata.len() > 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+struct FolderEntry {
+    root: PathBuf,
+    name: String,
+    lock: Lock,
+    store: Option<Lock>,
+    lines: Vec<String>,
+}
+
+impl FolderEntry {
+    fn escrow_path(&self) -> PathBuf {
+        self.root.join("escrow").join(&self.name)
+    }
+
+    fn lock_store_now(&mut self, location: &str) -> Result<(), JournalError> {
+        let path = self.root.join("stores").join(hex(location.as_bytes(), 16));
+        let lock = Lock::take(path)?.ok_or_else(|| held(format!("another rotator is about to write {location}")))?;
+        self.store = Some(lock);
+        Ok(())
+    }
+
+    fn append_now(&mut self, line: &str) -> Result<(), JournalError> {
+        let path = self.lock.path.clone();
+        let is_first = self.lines.is_empty();
+        // Before the write: a line that may be there must not go with the lock.
+        self.lock.is_kept = true;
+        let written = append(&mut self.lock.file, line).and_then(|()| match is_first {
+            true => disk::sync_folder(&self.root.join("entries")),
+            false => Ok(()),
+        });
+        written.map_err(|error| unusable(&path, error))?;
+        self.lines.push(line.to_owned());
+        Ok(())
+    }
+
+    fn put_escrow_now(&self, answer: &[u8]) -> Result<(), JournalError> {
+        let path = self.escrow_path();
+        let write = || -> io::Result<()> {
+            let new = path.with_extension("new");
+            wipe(&new)?;
+            let mut file = disk::create_private(&new)?;
+            file.write_all(answer)?;
+            file.sync_all()?;
+            // The one before stays until this one is in its place.
+            let before = open_to_wipe(&path)?;
+            fs::rename(&new, &path)?;
+            disk::sync_folder(&self.root.join("escrow"))?;
+            before.map_or(Ok(()), overwrite)
+        };
+        write().map_err(|error| unusable(&path, error))
+    }
+
+    fn escrow_now(&self) -> Result<Option<RawAnswer>, JournalError> {
+        let path = self.escrow_path();
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = File::open(&path)?;
+            // Of its final size from the start: growing would leave copies behind.
+            let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();
+            let mut bytes = Vec::with_capacity(length.saturating_add(1));
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        match read() {
+            Ok(bytes) => Ok(Some(RawAnswer::from(bytes))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unusable(&path, error)),
+        }
+    }
+
+    fn close_now(&mut self, history_line: Option<&str>) -> Result<(), JournalError> {
+        if let Some(line) = history_line {
+            add_history(&self.root, line)?;
+        }
+        let escrow = self.escrow_path();
+        wipe(&escrow)
+            .and_then(|()| wipe(&escrow.with_extension("new")))
+            .and_then(|()| disk::sync_folder(&self.root.join("escrow")))
+            .map_err(|error| unusable(&escrow, error))?;
+        remove(&self.lock.path)
+            .and_then(|()| disk::sync_folder(&self.root.join("entries")))
+            .map_err(|error| unusable(&self.lock.path, error))?;
+        self.lines.clear();
+        Ok(())
+    }
+}
+
+impl Entry for FolderEntry {
+    fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    fn lock_store<'a>(&'a mut self, location: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(future::ready(self.lock_store_now(location)))
+    }
+
+    fn append<'a>(&'a mut self, line: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(future::ready(self.append_now(line)))
+    }
+
+    fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(future::ready(self.put_escrow_now(answer)))
+    }
+
+    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawAnswer>, JournalError>> {
+        Box::pin(future::ready(self.escrow_now()))
+    }
+
+    fn escrow_location(&self) -> String {
+        self.escrow_path().display().to_string()
+    }
+
+    fn close<'a>(&'a mut self, history_line: Option<&'a str>) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(future::ready(self.close_now(history_line)))
+    }
+}
+
+/// A locked file. Dropping it unlocks it, and removes it unless it is kept.
+struct Lock {
+    path: PathBuf,
+    file: File,
+    is_kept: bool,
+}
+
+impl Lock {
+    /// `None`: someone else holds it.
+    fn take(path: PathBuf) -> Result<Option<Self>, JournalError> {
+        let take = || -> io::Result<Option<File>> {
+            loop {
+                let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
+                match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                    Ok(()) => {}
+                    Err(error) if error == rustix::io::Errno::WOULDBLOCK => return Ok(None),
+                    Err(error) => return Err(error.into()),
+                }
+                // Its holder may have removed it before it was locked here: then it locks nothing any more.
+                let locked = file.metadata()?;
+                match fs::metadata(&path) {
+                    Ok(named) if (named.dev(), named.ino()) == (locked.dev(), locked.ino()) => return Ok(Some(file)),
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        match take() {
+            Ok(file) => Ok(file.map(|file| Self { path, file, is_kept: false })),
+            Err(error) => Err(unusable(&path, error)),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // While it is still locked. If it stays, it is an empty file, or an ended entry that is ended again.
+            let _ = fs::remove_file(&self.path);
+            let _ = self.path.parent().map(disk::sync_folder);
+        }
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), JournalError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| unusable(path, error))?;
+    let mode = fs::metadata(path).map_err(|error| unusable(path, error))?.mode();
+    // Whoever can write here could swap an answer for one with a secret of their own.
+    if mode & 0o022 != 0 {
+        let reason = format!("others may write to {}; run: chmod go-w {0}", path.display());
+        return Err(JournalError::new(JournalErrorKind::Unusable, reason));
+    }
+    Ok(())
+}
+
+/// Reads the lines, and cuts off the torn end that a crash may have left.
+fn read_entry(file: &mut File, path: &Path) -> Result<Vec<String>, JournalError> {
+    let mut text = String::new();
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes)).map_err(|error| unusable(path, error))?;
+    text.push_str(&String::from_utf8_lossy(&bytes));
+    let mut lines = Vec::new();
+    let mut whole = 0;
+    for line in text.split_inclusive('\n') {
+        let Some(checked) = line.strip_suffix('\n').and_then(checked) else { break };
+        lines.push(checked.to_owned());
+        whole += line.len();
+    }
+    let rest = bytes.get(whole..).unwrap_or_default();
+    if rest.is_empty() {
+        return Ok(lines);
+    }
+    // An append that was cut leaves the start of one line. Anything else is not a crash's doing.
+    if rest.iter().take(rest.len() - 1).any(|byte| *byte == b'\n') {
+        let reason = format!("{} is damaged before its end; look at it before you remove it", path.display());
+        return Err(JournalError::new(JournalErrorKind::Damaged, reason));
+    }
+    file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(|error| unusable(path, error))?;
+    Ok(lines)
+}
+
+/// The line without its checksum, if that is right.
+fn checked(line: &str) -> Option<&str> {
+    let (sum, line) = line.split_once(' ')?;
+    (sum == hex(line.as_bytes(), CHECKSUM)).then_some(line)
+}
+
+fn append(file: &mut File, line: &str) -> io::Result<()> {
+    if line.contains('\n') {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a line of the journal has a line feed in it"));
+    }
+    // In one write: what comes of it is whole, or torn at its end.
+    let length = file.metadata()?.len();
+    let text = format!("{} {line}\n", hex(line.as_bytes(), CHECKSUM));
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a line in the middle would be damage; half a line at the end is not.
+        let _ = file.set_len(length);
+    }
+    written
+}
+
+fn add_history(root: &Path, line: &str) -> Result<(), JournalError> {
+    let path = root.join("history");
+    let add = || -> io::Result<()> {
+        let is_new = !path.exists();
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+        let length = file.metadata()?.len();
+        if length > 0 {
+            let mut last = [0];
+            file.seek(SeekFrom::Start(length - 1))?;
+            file.read_exact(&mut last)?;
+            if last != *b"\n" {
+                // A crash tore the last line: it stays as it is, and this one begins anew.
+                file.write_all(b"\n")?;
+            }
+        }
+        append(&mut file, line)?;
+        if is_new { disk::sync_folder(root) } else { Ok(()) }
+    };
+    add().map_err(|error| unusable(&path, error))
+}
+
+/// Overwrites a file and removes it.
+fn wipe(path: &Path) -> io::Result<()> {
+    match open_to_wipe(path)? {
+        Some(file) => overwrite(file).and_then(|()| fs::remove_file(path)),
+        None => Ok(()),
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn open_to_wipe(path: &Path) -> io::Result<Option<File>> {
+    match OpenOptions::new().write(true).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// On a file system or a disk that writes elsewhere (copy on write, flash), the old bytes may stay until they are reused.
+fn overwrite(mut file: File) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    io::copy(&mut io::repeat(0).take(length), &mut file)?;
+    file.sync_all()
+}
+
+fn unusable(path: &Path, error: io::Error) -> JournalError {
+    JournalError::new(JournalErrorKind::Unusable, format!("{} can't be read or written", path.display()))
+        .with_source(error)
+}
+
+fn held(reason: String) -> JournalError {
+    JournalError::new(JournalErrorKind::Held, reason)
+}

@@ -1,1 +1,10 @@
 //! The integration tests, one binary.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr, reason = "tests")]
+
+mod bench;
+mod protocol;
+mod stores_command;
+mod stores_dotenv;
+mod stores_file;
+mod stores_text;

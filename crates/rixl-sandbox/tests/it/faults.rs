@@ -7,7 +7,7 @@ use std::time::Duration;
 use rixl_sandbox::{Effect, Fault, Sandbox};
 use serde_json::{Value, json};
 
-use super::{Key, create_key, get, post, read_answer, request, send, write_request};
+use super::{Key, create_key, get, post, read_answer, request, rotate as rotate_by_client, send, write_request};
 
 /// A sandbox with one key, made without an async runtime.
 fn with_key() -> (Sandbox, Key) {
@@ -20,6 +20,8 @@ fn with_key() -> (Sandbox, Key) {
 fn rotate_path(key: &Key) -> String {
     format!("/platform/api-keys/{}/rotate", key.id)
 }
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn rotate(sandbox: &Sandbox, key: &Key) -> TcpStream {
     write_request(sandbox, "POST", &rotate_path(key))
@@ -267,6 +269,93 @@ async fn the_first_queued_fault_that_matches_is_used() {
     // Without an operation, a fault befalls anything.
     sandbox.inject(Fault::new(respond(504))).unwrap();
     send(request(&sandbox, reqwest::Method::GET, "/nowhere")).await.refused(504);
+}
+
+#[tokio::test]
+async fn a_repeated_rotation_ends_the_secret_that_was_answered() {
+    let sandbox = Sandbox::builder().grace(HOUR).start().unwrap();
+    let (key, other) = (create_key(&sandbox).await, create_key(&sandbox).await);
+    let fault = Fault::new(Effect::Intact).on("rotateApiKey").repeated_after(HOUR);
+    sandbox.inject(fault).unwrap();
+    let answered = rotate_by_client(&sandbox, &key.id).await.secret;
+    sandbox.advance(HOUR / 2);
+    assert_eq!((sandbox.rotations(&key.id), sandbox.opens(&key.id, &answered)), (1, true));
+    // It is carried out when it is due, not when it is looked for: the grace time of an hour is nearly over.
+    sandbox.advance(HOUR * 3 / 2 - Duration::from_secs(60));
+    assert_eq!((sandbox.rotations(&key.id), sandbox.opens(&key.id, &answered)), (2, true));
+    sandbox.advance(Duration::from_secs(60));
+    assert!(!sandbox.is_live(&answered));
+    // It comes only once, and only for this request.
+    sandbox.advance(HOUR * 10);
+    rotate_by_client(&sandbox, &other.id).await;
+    assert_eq!([&key, &other].map(|key| sandbox.rotations(&key.id)), [2, 1]);
+    assert_eq!((sandbox.calls("rotateApiKey"), sandbox.requests().len()), (2, 4));
+}
+
+#[tokio::test]
+async fn a_repeat_needs_no_other_clock() {
+    let sandbox = Sandbox::start().unwrap();
+    let key = create_key(&sandbox).await;
+    sandbox.inject(Fault::new(Effect::Intact).repeated_after(Duration::from_millis(300))).unwrap();
+    let answered = rotate_by_client(&sandbox, &key.id).await.secret;
+    let start = std::time::Instant::now();
+    while sandbox.is_live(&answered) {
+        assert!(start.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(sandbox.rotations(&key.id), 2);
+    assert!(super::exchange(&sandbox, &answered).await.status == 401);
+}
+
+#[test]
+fn a_request_may_be_late() {
+    let (sandbox, key) = with_key();
+    sandbox.advance(HOUR * 5);
+    sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey").before_commit().repeated_after(HOUR)).unwrap();
+    assert_eq!(read_answer(rotate(&sandbox, &key)).unwrap(), b"");
+    // It is on its way already.
+    sandbox.clear_faults();
+    assert_eq!((sandbox.rotations(&key.id), sandbox.is_live(&key.secret)), (0, true));
+    sandbox.advance(HOUR);
+    assert_eq!((sandbox.rotations(&key.id), sandbox.is_live(&key.secret)), (1, false));
+}
+
+#[tokio::test]
+async fn repeats_come_in_the_order_in_which_they_are_due() {
+    let sandbox = Sandbox::start().unwrap();
+    let key = create_key(&sandbox).await;
+    let path = format!("/platform/api-keys/{}", key.id);
+    let late = |time| Fault::new(Effect::Intact).before_commit().repeated_after(time);
+    sandbox.inject(late(HOUR * 2).on("deleteApiKey")).unwrap();
+    sandbox.inject(late(HOUR).on("rotateApiKey")).unwrap();
+    super::delete(&sandbox, &path).await.refused(503);
+    post(&sandbox, &rotate_path(&key), json!({})).await.refused(503);
+    sandbox.advance(HOUR * 3);
+    assert_eq!(sandbox.rotations(&key.id), 1);
+    super::delete(&sandbox, &path).await.refused(404);
+}
+
+#[tokio::test]
+async fn a_fault_may_befall_one_key() {
+    let sandbox = Sandbox::start().unwrap();
+    let (one, other) = (create_key(&sandbox).await, create_key(&sandbox).await);
+    let on_one = || Fault::new(Effect::Intact).before_commit().on_key(&one.id).always();
+    sandbox.inject(on_one()).unwrap();
+    let second = super::Generation::Second.keys(&sandbox);
+    for (key, status) in [(&one, 503), (&other, 200)] {
+        assert_eq!(super::exchange(&sandbox, &key.secret).await.status, status);
+        assert_eq!(post(&sandbox, &rotate_path(key), json!({})).await.status, status);
+        assert_eq!(post(&sandbox, &format!("{second}/{}/rotate", key.id), json!({})).await.status, status);
+        assert_eq!(super::patch(&sandbox, &format!("{second}/{}", key.id), json!({})).await.status, status);
+        assert_eq!(super::delete(&sandbox, &format!("/platform/api-keys/{}", key.id)).await.status, status);
+    }
+    get(&sandbox, "/platform/api-keys").await.ok();
+    create_key(&sandbox).await;
+    sandbox.clear_faults();
+    sandbox.inject(on_one().on("exchangeApiKey")).unwrap();
+    post(&sandbox, &rotate_path(&one), json!({})).await.ok();
+    // A secret that a rotation ended is nobody's.
+    super::exchange(&sandbox, &one.secret).await.refused(401);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rixl_sandbox::{Effect, Fault, InvalidFault, Sandbox};
 use serde_json::json;
 
@@ -68,6 +69,36 @@ async fn requests_are_recorded_in_order() {
 }
 
 #[tokio::test]
+async fn requests_have_the_time_of_the_sandbox() {
+    let sandbox = Sandbox::start().unwrap();
+    let start = Timestamp::now();
+    get(&sandbox, "/platform/api-keys").await;
+    sandbox.advance(Duration::from_secs(3600));
+    get(&sandbox, "/platform/api-keys").await;
+    let requests = sandbox.requests();
+    let seconds = [0, 1].map(|place: usize| requests[place].received_at.duration_since(start).as_secs());
+    assert!((0..600).contains(&seconds[0]) && (3600..4200).contains(&seconds[1]), "{seconds:?}");
+}
+
+#[tokio::test]
+async fn the_newest_requests_are_kept_and_all_are_counted() {
+    for (limit, kept) in [(0, &[][..]), (1, &[Some(400)]), (3, &[Some(401), Some(200), Some(400)])] {
+        let sandbox = Sandbox::builder().record_limit(limit).start().unwrap();
+        let key = sandbox.create_key("key");
+        let path = format!("/platform/api-keys/{}/rotate", key.id);
+        sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey").before_commit()).unwrap();
+        let _ = super::read_answer(write_request(&sandbox, "POST", &path));
+        exchange(&sandbox, "rxl_unknown").await.refused(401);
+        post(&sandbox, &path, json!({})).await.ok();
+        exchange(&sandbox, "").await.refused(400);
+        let statuses: Vec<_> = sandbox.requests().iter().map(|request| request.status).collect();
+        assert_eq!(statuses, kept);
+        let calls = ["rotateApiKey", "exchangeApiKey", "listApiKeys", "unknown"].map(|id| sandbox.calls(id));
+        assert_eq!(calls, [2, 2, 0, 0]);
+    }
+}
+
+#[tokio::test]
 async fn rotations_are_counted_per_key() {
     let sandbox = Sandbox::start().unwrap();
     let (one, other) = (create_key(&sandbox).await, create_key(&sandbox).await);
@@ -95,13 +126,15 @@ async fn debug_output_holds_no_secret() {
         Effect::edit_json(move |json| json["api_key"]["secret"] = secret.clone().into()),
     ];
     let builder = Sandbox::builder().grace(Duration::from_secs(1));
-    let mut output = format!("{sandbox:?} {builder:?} {:?} {:#?}", sandbox.requests(), sandbox);
+    let seeded = sandbox.create_key("seeded");
+    let mut output = format!("{sandbox:?} {builder:?} {seeded:?} {:?} {:#?}", sandbox.requests(), sandbox);
     for effect in effects {
         output += &format!("{effect:?} {:#?}", Fault::new(effect.clone()).on("rotateApiKey"));
     }
     let bytes_of_the_secret = format!("{:?}", key.secret.as_bytes());
     for secret in [
         key.secret,
+        seeded.secret,
         bytes_of_the_secret.trim_matches(['[', ']']).to_owned(),
         sandbox.bearer_token().to_owned(),
         text(&tokens, "access_token"),
@@ -121,6 +154,16 @@ fn faults_that_could_never_happen_are_refused() {
     let refused = |fault| sandbox.inject(fault).unwrap_err();
     let unknown = Fault::new(Effect::Close).on("rotateApikey");
     assert_eq!(refused(unknown), InvalidFault::UnknownOperation("rotateApikey".to_owned()));
+    let key = sandbox.create_key("key");
+    let on_key = |id: &str| Fault::new(Effect::Close).on_key(id);
+    assert_eq!(refused(on_key("unknown")), InvalidFault::UnknownKey("unknown".to_owned()));
+    for operation in ["listApiKeys", "createOrganizationApiKey", "refreshToken", "revokeClientCredential"] {
+        let expected = InvalidFault::OperationWithoutKey(operation.to_owned());
+        assert_eq!(refused(on_key(&key.id).on(operation)), expected);
+    }
+    for operation in ["rotateOrganizationApiKey", "deleteApiKey", "exchangeApiKeyV1", "updateOrganizationApiKey"] {
+        sandbox.inject(on_key(&key.id).on(operation)).unwrap();
+    }
     assert_eq!(refused(Fault::new(respond(101, "a"))), InvalidFault::Status(101));
     assert_eq!(refused(Fault::new(respond(1000, "a"))), InvalidFault::Status(1000));
     assert_eq!(refused(Fault::new(respond(200, "a b"))), InvalidFault::Header("a b".to_owned()));

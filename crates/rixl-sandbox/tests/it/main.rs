@@ -4,6 +4,7 @@
 mod faults;
 mod handle;
 mod http;
+mod keys;
 mod operations;
 mod rules;
 

@@ -51,6 +51,59 @@ async fn an_old_secret_lives_as_long_as_its_grace() {
 }
 
 #[tokio::test]
+async fn a_new_secret_opens_once_it_is_active() {
+    let sandbox = Sandbox::builder().activation(HOUR).start().unwrap();
+    let seeded = sandbox.create_key("seeded");
+    assert!(sandbox.is_live(&seeded.secret));
+    let created = create_key(&sandbox).await.secret;
+    let rotated = rotate(&sandbox, &seeded.id).await.secret;
+    sandbox.advance(HOUR / 2);
+    let later = rotate(&sandbox, &seeded.id).await.secret;
+    sandbox.advance(HOUR / 2 - SECOND * 30);
+    for secret in [&seeded.secret, &created, &rotated, &later] {
+        assert!(!sandbox.is_live(secret) && !sandbox.opens(&seeded.id, secret));
+        assert_eq!(exchange(&sandbox, secret).await.refused(401)["error"], "invalid_grant");
+    }
+    sandbox.advance(SECOND * 30);
+    exchange(&sandbox, &created).await.ok();
+    assert!(!sandbox.is_live(&later));
+    sandbox.advance(HOUR / 2);
+    exchange(&sandbox, &later).await.ok();
+    // The second rotation ended this one before it ever opened.
+    assert!(!sandbox.is_live(&rotated));
+}
+
+#[tokio::test]
+async fn rotations_are_limited_by_the_second() {
+    let sandbox = Sandbox::builder().rate_limit(2).start().unwrap();
+    let (first, second) = (sandbox.create_key("first"), sandbox.create_key("second"));
+    let (mut passed, mut was_refused) = (0, false);
+    // A slow computer may need more than a second for the first three.
+    for number in 0..50 {
+        let key_id = if number % 2 == 0 { &first.id } else { &second.id };
+        let reply = post(&sandbox, &format!("/platform/api-keys/{key_id}/rotate"), json!({})).await;
+        if reply.status == 200 {
+            passed += 1;
+            assert!(!reply.headers.contains_key("retry-after"));
+            continue;
+        }
+        assert_eq!(reply.headers["retry-after"], "1");
+        assert_eq!(reply.refused(429)["code"], 429);
+        was_refused = true;
+        break;
+    }
+    assert!(was_refused && passed >= 2, "{passed}");
+    assert_eq!(sandbox.rotations(&first.id) + sandbox.rotations(&second.id), passed);
+    // Only rotations are limited.
+    get(&sandbox, "/platform/api-keys").await.ok();
+    for _ in 0..3 {
+        sandbox.advance(SECOND);
+        rotate(&sandbox, &first.id).await;
+        rotate(&sandbox, &second.id).await;
+    }
+}
+
+#[tokio::test]
 async fn tokens_outlive_a_rotation_but_not_their_time() {
     let sandbox = Sandbox::builder().token_lifetime(HOUR * 2).start().unwrap();
     let key = create_key(&sandbox).await;

@@ -1,0 +1,102 @@
+//! RIXL as a rotation uses it: one client, one organization, either generation of routes.
+
+use rixl_credentials::{
+    ApiKey, Client, Error, KeyId, Listing, NewApiKey, OrganizationId, RawAnswer, RetryPolicy, Secret,
+};
+
+/// The account whose keys are rotated: a client, and the organization if it is named.
+///
+/// ```
+/// use rixl_credentials::Client;
+/// use rixl_rotation::Account;
+///
+/// let client = Client::builder().bearer_token("TOKEN").build()?;
+/// let own = Account::new(client.clone()); // the first generation of routes
+/// let named = Account::new(client).with_organization("OR98234j23".parse()?); // the second
+/// # Ok::<(), rixl_credentials::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Account {
+    client: Client,
+    organization: Option<OrganizationId>,
+}
+
+impl Account {
+    /// The organization of the client's own bearer token.
+    pub fn new(client: Client) -> Self {
+        Self { client, organization: None }
+    }
+
+    /// Names the organization, which selects the second generation of routes.
+    #[must_use]
+    pub fn with_organization(mut self, id: OrganizationId) -> Self {
+        self.organization = Some(id);
+        self
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn organization(&self) -> Option<&OrganizationId> {
+        self.organization.as_ref()
+    }
+
+    /// All keys, page by page.
+    #[must_use]
+    pub fn list(&self) -> Listing<ApiKey> {
+        match &self.organization {
+            None => self.client.api_keys().list(),
+            Some(id) => self.client.organization(id).api_keys().list(),
+        }
+    }
+
+    /// The key of this id. There is no route for one key, so the list is read until it comes.
+    ///
+    /// # Errors
+    ///
+    /// As for every read. `None`: no key has this id.
+    pub async fn find(&self, key_id: &KeyId) -> Result<Option<ApiKey>, Error> {
+        let mut keys = self.list();
+        while let Some(key) = keys.next().await {
+            let key = key?;
+            if key.id == *key_id {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sends one rotation, once: what is repeated, and when, is for the protocol to decide.
+    pub(crate) async fn rotate_raw(&self, key_id: &KeyId) -> Result<RawAnswer, Error> {
+        let client = self.client.with_retry(RetryPolicy::off());
+        match &self.organization {
+            None => client.api_keys().rotate_raw(key_id).await,
+            Some(id) => client.organization(id).api_keys().rotate_raw(key_id).await,
+        }
+    }
+
+    pub(crate) async fn create_raw(&self, key: NewApiKey) -> Result<RawAnswer, Error> {
+        let client = self.client.with_retry(RetryPolicy::off());
+        match &self.organization {
+            None => client.api_keys().create_raw(key).await,
+            Some(id) => client.organization(id).api_keys().create_raw(key).await,
+        }
+    }
+
+    pub(crate) async fn delete(&self, key_id: &KeyId) -> Result<(), Error> {
+        match &self.organization {
+            None => self.client.api_keys().delete(key_id).await,
+            Some(id) => self.client.organization(id).api_keys().delete(key_id).await,
+        }
+    }
+
+    /// Buys a token and drops it: tells whether the key string is live.
+    pub(crate) async fn exchange(&self, key_string: &Secret) -> Result<(), Error> {
+        let tokens = match &self.organization {
+            None => self.client.tokens(),
+            Some(id) => self.client.organization(id).tokens(),
+        };
+        tokens.exchange(key_string).await.map(drop)
+    }
+}

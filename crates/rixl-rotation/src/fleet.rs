@@ -1,0 +1,121 @@
+//! Many keys: all prepared before any is rotated, one first alone, and a stop at the first that goes wrong.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::{StreamExt as _, stream};
+use rixl_credentials::KeyId;
+
+use crate::{
+    Due, Failure, FailureKind, Report, Rotator, State,
+    store::{Store, StoreError},
+};
+
+/// Opens the store of a key.
+pub type StoreOf<'a> = dyn Fn(&Due) -> Result<Arc<dyn Store>, StoreError> + Send + Sync + 'a;
+
+/// Rotates many keys.
+///
+/// 1. Every key is prepared, and let go again: if one can't be, none is rotated.
+/// 2. The first key goes alone.
+/// 3. The others follow, so many at once. The first that ends [`Unknown`](FailureKind::Unknown),
+///    [`NotStored`](FailureKind::NotStored) or [`Lost`](FailureKind::Lost) stops new work; those under way end as they
+///    do. Other failures are of one key alone.
+///
+/// What is held in memory does not grow with the number of keys, but for the list of them and of their endings.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Fleet {
+    rotator: Rotator,
+    at_once: usize,
+}
+
+/// What became of one key of a fleet.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Ended {
+    /// The key.
+    pub key_id: KeyId,
+    /// Its name.
+    pub name: Option<String>,
+    /// How it ended; `None`: it was not begun, because another one stopped the fleet or it was interrupted.
+    pub result: Option<Result<Report, Failure>>,
+}
+
+impl Fleet {
+    /// A fleet that rotates four keys at once.
+    pub fn new(rotator: Rotator) -> Self {
+        Self { rotator, at_once: 4 }
+    }
+
+    /// How many keys are rotated at once.
+    pub fn with_concurrency(mut self, at_once: usize) -> Self {
+        self.at_once = at_once.max(1);
+        self
+    }
+
+    /// Steps 1 of a fleet: prepares every key and lets it go again. Nothing is sent that changes one.
+    ///
+    /// # Errors
+    ///
+    /// The failure of the first key that can't be prepared, or that would go where another goes.
+    pub async fn prepare(&self, keys: &[Due], store_of: &StoreOf<'_>) -> Result<(), (KeyId, Failure)> {
+        let mut places: HashMap<String, &KeyId> = HashMap::new();
+        for due in keys {
+            let store = store_of(due).map_err(|error| (due.key.id.clone(), error.into()))?;
+            if let Some(other) = places.insert(store.location(), &due.key.id) {
+                let sentence = format!(
+                    "the keys {other} and {} would go into one place, {}; nothing was sent; name a place for each, \
+                     with {{key_id}} or {{key_name}}",
+                    due.key.id,
+                    store.location()
+                );
+                return Err((due.key.id.clone(), Failure::refused(sentence)));
+            }
+        }
+        let mut all = stream::iter(keys)
+            .map(|due| async move {
+                let prepared = match store_of(due) {
+                    Ok(store) => self.rotator.prepare(&due.key, store).await,
+                    Err(error) => Err(error.into()),
+                };
+                prepared.map(drop).map_err(|failure| (due.key.id.clone(), failure))
+            })
+            .buffer_unordered(self.at_once);
+        while let Some(prepared) = all.next().await {
+            prepared?;
+        }
+        Ok(())
+    }
+
+    /// Rotates the keys, and tells of each as it ends. [`prepare`](Self::prepare) them first.
+    pub async fn rotate(&self, keys: &[Due], store_of: &StoreOf<'_>, mut ended: impl FnMut(Ended)) {
+        let (first, rest) = keys.split_at(keys.len().min(1));
+        let mut is_stopped = false;
+        for (part, at_once) in [(first, 1), (rest, self.at_once)] {
+            let mut part = part.iter();
+            let mut under_way = stream::FuturesUnordered::new();
+            loop {
+                while !is_stopped && !self.rotator.stop.is_said() && under_way.len() < at_once {
+                    let Some(due) = part.next() else { break };
+                    under_way.push(async move { (due, self.one(due, store_of).await) });
+                }
+                let Some((due, result)) = under_way.next().await else { break };
+                if let Err(failure) = &result
+                    && failure.kind() >= FailureKind::Unknown
+                    && !is_stopped
+                {
+                    is_stopped = true;
+                    self.rotator.tell(due.key.id.as_str(), State::Note, "no more keys are begun after this failure");
+                }
+                ended(Ended { key_id: due.key.id.clone(), name: due.key.name.clone(), result: Some(result) });
+            }
+            for due in part {
+                ended(Ended { key_id: due.key.id.clone(), name: due.key.name.clone(), result: None });
+            }
+        }
+    }
+
+    async fn one(&self, due: &Due, store_of: &StoreOf<'_>) -> Result<Report, Failure> {
+        self.rotator.prepare(&due.key, store_of(due)?).await?.rotate().await
+    }
+}

@@ -1,0 +1,79 @@
+//! The audit lines: who rotated what, when, and how it ended. Never a secret.
+
+use rixl_credentials::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One line of the history.
+///
+/// ```
+/// use rixl_rotation::Audit;
+///
+/// let line = r#"{"v":1,"at":"2026-01-02T03:04:05Z","by":"ops@host","change":"rotate","key_id":"XyZ9aB8cD1",
+///   "base_url":"https://api.rixl.com","store":"file:/run/rixl","ending":"rotated","rotations":1}"#;
+/// let audit: Audit = serde_json::from_str(line)?;
+/// assert_eq!(audit.key_id.as_deref(), Some("XyZ9aB8cD1"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Audit {
+    /// The form of the line.
+    pub v: u32,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Who ran it, as `user@host`.
+    pub by: String,
+    /// What was asked for: `rotate`, `create` or `replace`.
+    pub change: String,
+    /// The key whose secret is stored now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+    /// The key that was replaced by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<String>,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its organization, if it was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
+    /// Where RIXL was.
+    pub base_url: String,
+    /// Where the secret went.
+    pub store: String,
+    /// The fingerprint of what the store held before: the start of its SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_fingerprint: Option<String>,
+    /// The fingerprint of what it holds now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_fingerprint: Option<String>,
+    /// How it ended.
+    pub ending: Ending,
+    /// How many rotations or creations it took.
+    pub rotations: u32,
+    /// From the first request to the stored secret, in milliseconds: consumers were without a live secret no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage_ms: Option<u64>,
+    /// Whether `recover` ended it.
+    #[serde(default)]
+    pub is_recovered: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Ending {
+    /// The store holds a new secret.
+    Rotated,
+    /// The store holds the secret of a new key.
+    Created,
+    /// The store holds the secret of a new key, and the old key is gone.
+    Replaced,
+    /// Another rotator stored a live secret meanwhile; that one stays.
+    Superseded,
+    /// It was given up; the old secret is live.
+    Dropped,
+    /// RIXL refused, or could not be reached; nothing changed.
+    Refused,
+}

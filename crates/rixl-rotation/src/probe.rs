@@ -1,0 +1,92 @@
+//! Whether a secret is live, asked of RIXL by an exchange.
+
+use std::time::Duration;
+
+use rixl_credentials::{Error, ErrorKind, KeyId, Secret};
+use serde::{Deserialize, Serialize};
+
+use crate::Account;
+
+/// How long to wait before a refusal is asked for a second time.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What RIXL says of a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// It bought a token, which was dropped at once.
+    Live(Form),
+    /// RIXL's own refusal (401 with RIXL's words), of both forms, seen twice.
+    Dead,
+    /// All else: 429, 5xx, HTML, no answer. It decides nothing.
+    Unclear,
+}
+
+/// How a key string is made of a secret. RIXL does not publish which form holds, so it is found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// The secret is the key string.
+    Whole,
+    /// The key string is `<key id>_<secret>`.
+    Prefixed,
+}
+
+impl Form {
+    /// The key string that this form makes of the secret.
+    pub(crate) fn key_string(self, key_id: &KeyId, secret: &Secret) -> Secret {
+        match self {
+            Self::Whole => Secret::from(secret.expose_secret()),
+            Self::Prefixed => {
+                // Of its final size from the start: growing would leave a copy behind.
+                let (id, secret) = (key_id.as_str(), secret.expose_secret());
+                let mut text = String::with_capacity(id.len() + 1 + secret.len());
+                text.push_str(id);
+                text.push('_');
+                text.push_str(secret);
+                Secret::from(text)
+            }
+        }
+    }
+}
+
+enum Verdict {
+    Accepted,
+    Refused,
+    Unclear,
+}
+
+/// Asks whether the secret of a key is live, the form that is known first.
+pub(crate) async fn probe(account: &Account, key_id: &KeyId, secret: &Secret, known: Option<Form>) -> Liveness {
+    let forms = match known {
+        Some(Form::Prefixed) => [Form::Prefixed, Form::Whole],
+        _ => [Form::Whole, Form::Prefixed],
+    };
+    for round in 0..2 {
+        if round > 0 {
+            account.client().timing().sleep(PAUSE).await;
+        }
+        for form in forms {
+            match exchange(account, &form.key_string(key_id, secret)).await {
+                Verdict::Accepted => return Liveness::Live(form),
+                Verdict::Refused => {}
+                Verdict::Unclear => return Liveness::Unclear,
+            }
+        }
+    }
+    Liveness::Dead
+}
+
+async fn exchange(account: &Account, key_string: &Secret) -> Verdict {
+    match account.exchange(key_string).await {
+        Ok(()) => Verdict::Accepted,
+        // Not the form of a key string, so no key has it.
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Verdict::Refused,
+        Err(error) if is_rixls_own(&error) => Verdict::Refused,
+        Err(_) => Verdict::Unclear,
+    }
+}
+
+/// A 401 of a proxy or a login page says nothing of the key.
+fn is_rixls_own(error: &Error) -> bool {
+    error.is_unauthorized() && (error.code().is_some() || error.message().is_some())
+}

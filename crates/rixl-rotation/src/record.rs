@@ -1,0 +1,217 @@
+//! The lines of a journal entry: what was done so far, and what is needed to go on from there. Never a secret.
+
+use std::time::Duration;
+
+use rixl_credentials::{KeyId, OrganizationId, ProjectId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::probe::Form;
+
+/// One line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub(crate) enum Record {
+    /// A request is about to be sent. From here on RIXL may have a secret that nobody holds.
+    Intent(Box<Intent>),
+    /// It was refused, or never left: nothing changed.
+    Refused { at: Timestamp },
+    /// The run lived on and does not know whether it happened.
+    Unknown { at: Timestamp },
+    /// It happened, and the raw answer is in escrow.
+    Received { at: Timestamp },
+    /// It happened, and no secret can be had from the answer.
+    Lost { at: Timestamp },
+    /// The form in which the new secret is live; `None`: it could not be told, or was not asked for.
+    Verified { at: Timestamp, form: Option<Form>, fingerprint: String },
+    /// The store holds the secret.
+    Stored { at: Timestamp, version: String, fingerprint: String },
+    /// It was live there after the quiet time.
+    Settled { at: Timestamp },
+}
+
+/// What a request is for, and all that is needed to end what it began.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Intent {
+    /// The form of this record.
+    pub(crate) v: u32,
+    pub(crate) at: Timestamp,
+    /// How long after `at` the request may still be under way.
+    pub(crate) may_last_ms: u64,
+    pub(crate) change: Change,
+    pub(crate) base_url: String,
+    #[serde(with = "id", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) organization: Option<OrganizationId>,
+    pub(crate) store: String,
+    /// The store's version that the new secret is to replace.
+    pub(crate) version: String,
+    pub(crate) old: Old,
+    /// Which rotation of its run this is, from 1.
+    pub(crate) rotation: u32,
+    pub(crate) is_verified: bool,
+    /// When the first request of the run was sent.
+    pub(crate) began: Timestamp,
+    pub(crate) by: String,
+}
+
+/// What is asked of RIXL.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Change {
+    Rotate {
+        #[serde(with = "id")]
+        key_id: KeyId,
+        name: Option<String>,
+    },
+    Create(New),
+    Replace {
+        #[serde(with = "id")]
+        key_id: KeyId,
+        new: New,
+        grace_ms: u64,
+    },
+}
+
+/// The key to create.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct New {
+    pub(crate) name: String,
+    #[serde(with = "id", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) project_id: Option<ProjectId>,
+    pub(crate) expiring_at: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) policy_ids: Vec<String>,
+}
+
+impl Change {
+    /// The key whose id is known beforehand.
+    pub(crate) fn key_id(&self) -> Option<&KeyId> {
+        match self {
+            Self::Rotate { key_id, .. } | Self::Replace { key_id, .. } => Some(key_id),
+            Self::Create(_) => None,
+        }
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Rotate { name, .. } => name.as_deref(),
+            Self::Create(new) | Self::Replace { new, .. } => Some(&new.name),
+        }
+    }
+}
+
+/// What was known of the stored secret before.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Old {
+    pub(crate) fingerprint: Option<String>,
+    /// The form in which it was live.
+    pub(crate) form: Option<Form>,
+}
+
+/// How far an entry has come: its last intent, and what was recorded after that.
+pub(crate) struct Progress {
+    pub(crate) intent: Box<Intent>,
+    pub(crate) stage: Stage,
+    /// When the store last took a secret, and its fingerprint.
+    pub(crate) stored: Option<(Timestamp, String)>,
+}
+
+/// What the last line says.
+#[derive(Clone, Debug)]
+pub(crate) enum Stage {
+    /// The request may have been sent; its answer is not known.
+    Sent,
+    Refused,
+    Received,
+    Lost,
+    Verified {
+        form: Option<Form>,
+    },
+    Stored {
+        version: String,
+        at: Timestamp,
+    },
+    Settled {
+        at: Timestamp,
+    },
+}
+
+/// Reads the lines. `None`: nothing was about to be sent yet.
+pub(crate) fn replay(lines: &[String]) -> Result<Option<Progress>, serde_json::Error> {
+    let mut progress: Option<Progress> = None;
+    for line in lines {
+        let stage = match serde_json::from_str(line)? {
+            Record::Intent(intent) => {
+                progress = Some(Progress { intent, stage: Stage::Sent, stored: None });
+                continue;
+            }
+            Record::Refused { .. } => Stage::Refused,
+            Record::Unknown { .. } => Stage::Sent,
+            Record::Received { .. } => Stage::Received,
+            Record::Lost { .. } => Stage::Lost,
+            Record::Verified { form, .. } => Stage::Verified { form },
+            Record::Stored { version, at, fingerprint } => {
+                if let Some(progress) = &mut progress {
+                    progress.stored = Some((at, fingerprint));
+                }
+                Stage::Stored { version, at }
+            }
+            Record::Settled { at } => Stage::Settled { at },
+        };
+        if let Some(progress) = &mut progress {
+            progress.stage = stage;
+        }
+    }
+    Ok(progress)
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The facade's ids as text, checked again when they are read.
+mod id {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) trait Id: Sized {
+        fn write(&self) -> Option<&str>;
+        fn read(text: Option<String>) -> Option<Self>;
+    }
+
+    macro_rules! id {
+        ($($name:ident),*) => {$(
+            impl Id for rixl_credentials::$name {
+                fn write(&self) -> Option<&str> {
+                    Some(self.as_str())
+                }
+                fn read(text: Option<String>) -> Option<Self> {
+                    Self::new(text?).ok()
+                }
+            }
+        )*};
+    }
+    id!(KeyId, OrganizationId, ProjectId);
+
+    impl<T: Id> Id for Option<T> {
+        fn write(&self) -> Option<&str> {
+            self.as_ref().and_then(T::write)
+        }
+        fn read(text: Option<String>) -> Option<Self> {
+            match text {
+                None => Some(None),
+                text => T::read(text).map(Some),
+            }
+        }
+    }
+
+    pub(super) fn serialize<T: Id, S: Serializer>(id: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        match id.write() {
+            Some(text) => serializer.serialize_str(text),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, T: Id, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        T::read(text).ok_or_else(|| D::Error::custom("not an id"))
+    }
+}

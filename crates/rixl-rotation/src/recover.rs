@@ -1,0 +1,274 @@
+//! Recovery: brings every open entry to a safe end, or says why not.
+
+use std::{sync::Arc, time::Duration};
+
+use rixl_credentials::{KeyId, Timestamp};
+
+use crate::{
+    Ending, Failure, FailureKind, Report, Rotator, State,
+    journal::Entry,
+    probe::{Liveness, probe},
+    record::{self, Change, Stage},
+    rotator::fingerprint,
+    run::Run,
+    store::{Store, StoreError, Version},
+};
+
+/// Opens the store of a location that the journal has: [`store::open`](crate::store::open), or a function of your own
+/// that knows your stores.
+pub type OpenStore<'a> = dyn Fn(&str) -> Result<Arc<dyn Store>, StoreError> + Send + Sync + 'a;
+
+/// What to do with a key whose old secret is still live after an answer was lost, so that nothing is broken yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IfLive {
+    /// Rotate it again: what was asked for, and safe even where the old secret lives on for a grace time only. A store
+    /// that can't be read is left alone: nobody can tell what is in it.
+    #[default]
+    Rotate,
+    /// Rotate it again, a store that can't be read too.
+    RotateUnseen,
+    /// Give it up. Where RIXL let the old secret live on for a grace time only, it ends with that.
+    Drop,
+}
+
+/// What became of an open entry.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Recovered {
+    /// The name of the entry: the key's id, or `new-…` for a creation.
+    pub entry: String,
+    /// How it ended; `Ok(None)`: there was nothing to do, or, on a dry run, what would be done was told as an event.
+    pub result: Result<Option<Report>, Failure>,
+}
+
+/// What recovery is about to do with an entry whose answer is not known.
+enum Plan {
+    Adopt,
+    Rotate(&'static str),
+    /// Rotate or drop, once the first request can't be under way any more.
+    Wait(&'static str),
+    Stay(&'static str),
+}
+
+/// Clocks differ, and a request that timed out here may still be on its way for a moment.
+const MARGIN: Duration = Duration::from_secs(5);
+
+impl Rotator {
+    /// Ends every run that was interrupted, one after the other. A dry run changes nothing and tells what it would do.
+    ///
+    /// - Nothing was sent: the entry is removed.
+    /// - The answer is in escrow, or later: the run goes on from there.
+    /// - The answer is not known: if the store moved on to a live secret, that one stays; if the stored secret is dead, it
+    ///   is rotated again at once; if it is live, it is probed again once the first request can't be under way any more,
+    ///   and then [`IfLive`] decides. What is unclear stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// When the journal can't be read. What fails for one entry is in its [`Recovered::result`].
+    pub async fn recover(
+        &self,
+        open: &OpenStore<'_>,
+        if_live: IfLive,
+        is_dry: bool,
+    ) -> Result<Vec<Recovered>, Failure> {
+        let mut recovered = Vec::new();
+        for name in self.journal.unfinished().await? {
+            if self.stop.is_said() {
+                break;
+            }
+            let result = self.recover_one(&name, open, if_live, is_dry).await;
+            recovered.push(Recovered { entry: name, result });
+        }
+        Ok(recovered)
+    }
+
+    async fn recover_one(
+        &self,
+        name: &str,
+        open: &OpenStore<'_>,
+        if_live: IfLive,
+        is_dry: bool,
+    ) -> Result<Option<Report>, Failure> {
+        let mut entry = self.journal.lock(name).await?;
+        let progress = record::replay(entry.lines()).map_err(|error| {
+            Failure::refused(format!("the journal entry {name} can't be read; nothing was sent")).with_source(error)
+        })?;
+        let Some(progress) = progress else { return self.remove(name, entry, is_dry).await };
+        let record::Progress { intent, stage, stored } = progress;
+        let account = &self.account;
+        if intent.base_url != account.client().base_url() || intent.organization.as_ref() != account.organization() {
+            let organization = intent.organization.as_ref().map_or("none", |id| id.as_str());
+            return Err(Failure::refused(format!(
+                "the entry {name} is of {} (named organization: {organization}), and this run is not; nothing was sent",
+                intent.base_url
+            )));
+        }
+        let store = open(&intent.store)?;
+        entry.lock_store(&intent.store).await?;
+        let label = intent.change.key_id().map_or(name, KeyId::as_str).to_owned();
+        let expected = match &stage {
+            Stage::Stored { version, .. } => version.clone(),
+            _ => intent.version.clone(),
+        };
+        let mut run = Run::new(self.clone(), entry, store, intent, label);
+        run.stage = stage;
+        run.is_recovered = true;
+        run.expect(Version::new(expected));
+        if let Some((at, fingerprint)) = stored {
+            run.note_stored(fingerprint, Some(at));
+        }
+        run.finish_recovery(if_live, is_dry).await
+    }
+
+    /// An entry in which nothing was about to be sent.
+    async fn remove(&self, name: &str, mut entry: Box<dyn Entry>, is_dry: bool) -> Result<Option<Report>, Failure> {
+        self.tell(name, State::Note, "nothing was sent; the entry is removed");
+        if !is_dry {
+            entry.close(None).await?;
+        }
+        Ok(None)
+    }
+}
+
+impl Run {
+    async fn finish_recovery(mut self, if_live: IfLive, is_dry: bool) -> Result<Option<Report>, Failure> {
+        // The process may have died between the escrow and the line that tells of it.
+        if matches!(self.stage, Stage::Sent) && self.has_escrow().await? {
+            self.stage = Stage::Received;
+        }
+        match &self.stage {
+            Stage::Refused if self.intent.rotation == 1 => {
+                self.tell(State::Note, "it was refused, so nothing changed; the entry is removed");
+                if !is_dry {
+                    return self.close(Ending::Refused).await.map(Some);
+                }
+                Ok(None)
+            }
+            // An earlier request of the same run was carried out, and its secret is lost.
+            Stage::Refused => {
+                self.stage = Stage::Lost;
+                self.go_on(is_dry, "its secret is lost, so it is rotated again").await
+            }
+            Stage::Lost => self.go_on(is_dry, "its secret is lost, so it is rotated again").await,
+            Stage::Received | Stage::Verified { .. } => {
+                self.go_on(is_dry, "the answer is in escrow; its secret is verified and stored").await
+            }
+            Stage::Stored { .. } => self.go_on(is_dry, "the secret is stored; it is looked at once more").await,
+            Stage::Settled { .. } => self.go_on(is_dry, "the secret is stored and live; the rest is done").await,
+            Stage::Sent => self.find_out(if_live, is_dry).await,
+        }
+    }
+
+    async fn go_on(self, is_dry: bool, what: &str) -> Result<Option<Report>, Failure> {
+        self.tell(State::Note, what);
+        if is_dry { Ok(None) } else { self.finish().await.map(Some) }
+    }
+
+    /// The answer is not known.
+    async fn find_out(mut self, if_live: IfLive, is_dry: bool) -> Result<Option<Report>, Failure> {
+        let mut plan = self.look(if_live).await?;
+        if let Plan::Wait(why) = plan {
+            self.tell(State::Note, why);
+            if is_dry {
+                let then = if if_live == IfLive::Drop { "it is given up" } else { "it is rotated again" };
+                self.tell(State::Note, format!("once the first request can't be under way any more, {then}"));
+                return Ok(None);
+            }
+            let rest = self.rest_of_window();
+            if !rest.is_zero() {
+                self.tell(State::Note, format!("waits {} s for the first request to be over", rest.as_secs()));
+                if self.rotator.sleep(rest).await.is_err() {
+                    return Err(Failure::new(FailureKind::Interrupted, "interrupted; run `rixl keys recover` again"));
+                }
+            }
+            plan = self.look(if_live).await?;
+        }
+        let (is_over, why) = match plan {
+            Plan::Stay(why) => {
+                self.tell(State::Note, why);
+                return Err(self.unknown(None));
+            }
+            Plan::Adopt => (true, "the store has moved on to a live secret, which stays"),
+            Plan::Rotate(why) => (false, why),
+            Plan::Wait(why) if if_live == IfLive::Drop => {
+                self.tell(State::Note, why);
+                return self.close(Ending::Dropped).await.map(Some);
+            }
+            Plan::Wait(why) => (false, why),
+        };
+        self.tell(State::Note, why);
+        if is_dry {
+            return Ok(None);
+        }
+        if is_over {
+            return self.close(Ending::Superseded).await.map(Some);
+        }
+        self.warn_of_orphans().await;
+        self.stage = Stage::Lost;
+        self.finish().await.map(Some)
+    }
+
+    async fn look(&mut self, if_live: IfLive) -> Result<Plan, Failure> {
+        let Change::Rotate { key_id, .. } = &self.intent.change else {
+            // No key was changed, so nobody is without a live secret.
+            return Ok(Plan::Wait("a key may have been created whose secret nobody holds"));
+        };
+        let key_id = key_id.clone();
+        if !self.store.is_readable() {
+            return Ok(match if_live {
+                IfLive::Rotate => Plan::Stay(
+                    "the store can't be read, so nobody can tell whether it holds a live secret; `--rotate-again` or \
+                     `--drop` decides",
+                ),
+                IfLive::RotateUnseen | IfLive::Drop => Plan::Wait("the store can't be read"),
+            });
+        }
+        let held = self.read().await?;
+        let has_moved = held.version != Version::new(&self.intent.version);
+        let Some(secret) = &held.secret else { return Ok(Plan::Wait("the store holds no secret")) };
+        let liveness = probe(&self.rotator.account, &key_id, secret, self.intent.old.form).await;
+        if has_moved {
+            self.expect(held.version);
+        }
+        Ok(match liveness {
+            Liveness::Live(_) if has_moved => {
+                self.note_stored(fingerprint(secret.expose_secret()), None);
+                Plan::Adopt
+            }
+            Liveness::Live(_) => Plan::Wait("the stored secret is live"),
+            Liveness::Dead => Plan::Rotate("the stored secret is dead, so it is rotated again at once"),
+            Liveness::Unclear => Plan::Stay("RIXL does not say clearly whether the stored secret is live"),
+        })
+    }
+
+    /// How long the first request may still be under way.
+    fn rest_of_window(&self) -> Duration {
+        let since = self.rotator.now().duration_since(self.intent.at);
+        let since = Duration::try_from(since).unwrap_or_default();
+        Duration::from_millis(self.intent.may_last_ms).saturating_add(MARGIN).saturating_sub(since)
+    }
+
+    /// A key that was created, and whose answer was lost, is of no use to anyone.
+    async fn warn_of_orphans(&mut self) {
+        let (Change::Create(new) | Change::Replace { new, .. }) = &self.intent.change else { return };
+        let name = new.name.clone();
+        let began = self.intent.began;
+        let is_orphan = |created_at: Option<Timestamp>| {
+            created_at.is_some_and(|at| began.duration_since(at) < jiff::SignedDuration::from_secs(60))
+        };
+        let mut orphans = Vec::new();
+        let mut keys = self.rotator.account.list();
+        while let Some(Ok(key)) = keys.next().await {
+            if key.name.as_ref() == Some(&name) && is_orphan(key.created_at) {
+                orphans.push(key.id);
+            }
+        }
+        for id in orphans {
+            self.warn(format!(
+                "the key {id} of the same name was created since then, and its secret may be the one that was lost; if \
+                 nobody knows it, run `rixl keys delete {id}`"
+            ));
+        }
+    }
+}

@@ -1,0 +1,585 @@
+//! The rotator: its settings, what it checks before anything is sent, and what it tells while it runs.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use rixl_credentials::{ApiKey, KeyId, NewApiKey, Timestamp};
+use tokio::sync::{Mutex, watch};
+
+use crate::{
+    Account, Ending, Failure, FailureKind,
+    journal::{Entry, Journal},
+    probe::{Liveness, probe},
+    record::{self, Change, Intent, New, Old},
+    run::Run,
+    store::{Held, Store, hex},
+};
+
+/// The most bytes that a secret is expected to have: `prepare` proves that the store can take as many.
+const MOST_SECRET_BYTES: usize = 4096;
+
+/// Rotates keys without losing a secret.
+///
+/// # The protocol
+///
+/// 1. **Planned.** The key exists; its age and last use are known. If the process dies now, nothing changed.
+/// 2. **Prepared.** The key and the store's entry are locked: a second rotator of either is refused before it sends
+///    anything. The store has proven that it can take a secret. The stored secret was probed. The bearer token lives
+///    longer than the run, and was not bought with the key itself. Nothing changed.
+/// 3. **Intent.** The journal says so, durably. Nothing changed, and recovery sees it.
+/// 4. The request is sent: once, on one connection. **From here until the next step RIXL may have a secret that nobody
+///    holds**; recovery finds out.
+/// 5. **Received.** The raw answer is in escrow before anything reads it. Recovery goes on from there, as after every
+///    later step.
+/// 6. **Verified.** The new secret bought a token. A few tries within seconds; then the run goes on if the old one is
+///    dead or there is none, since waiting only lengthens the outage, and else leaves the secret in escrow.
+/// 7. **Stored.** Check-and-set against the version of step 2; then read back.
+/// 8. **Settled.** After a quiet time the stored secret is probed again: a delayed copy of the request could have killed
+///    it. Then it is rotated once more, within the budget.
+/// 9. **Done.** An audit line is written, the escrow wiped, the locks released.
+///
+/// Failures in a live process go the same ways as a crash: the entry stays open, and [`recover`](Self::recover) ends it.
+/// Dropping the future of a run is a crash.
+///
+/// # What cannot be promised
+///
+/// Exactly one rotation over a network that loses answers; no outage where the old secret dies at once; fetching a lost
+/// secret; undoing a rotation; one commit over several stores; that consumers have read the new secret; the end of tokens
+/// that the old secret bought.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use rixl_credentials::Client;
+/// use rixl_rotation::{Account, Ending, Rotator, journal::FolderJournal, store};
+/// # use rixl_sandbox::{Sandbox, SeedKey};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sandbox = Sandbox::start()?;
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// # let key_id = sandbox.create_key(SeedKey::new("billing")).id.parse()?;
+/// # let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
+/// let journal = FolderJournal::open(folder.join("state"))?;
+/// let rotator = Rotator::new(Account::new(client), Arc::new(journal));
+/// # let rotator = rotator.with_quiet_time(std::time::Duration::ZERO);
+///
+/// let store = store::open(&format!("file:{}", folder.join("secret").display()))?;
+/// let report = rotator.rotate(&key_id, store).await?;
+/// assert_eq!(report.ending, Ending::Rotated);
+/// # assert!(sandbox.is_live(&std::fs::read_to_string(folder.join("secret"))?));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Rotator {
+    pub(crate) account: Account,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) is_verifying: bool,
+    pub(crate) quiet_time: Duration,
+    pub(crate) budget: u32,
+    pub(crate) stop: Stop,
+    pub(crate) pace: Option<Arc<Pace>>,
+    by: String,
+    observer: Arc<dyn Fn(&Event) + Send + Sync>,
+}
+
+impl fmt::Debug for Rotator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rotator")
+            .field("account", &self.account)
+            .field("journal", &self.journal.location())
+            .field("is_verifying", &self.is_verifying)
+            .field("quiet_time", &self.quiet_time)
+            .field("budget", &self.budget)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A step that was taken, for people to read.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Event {
+    /// The key, by its id; for a key that is yet to be created, by its name.
+    pub key: String,
+    /// Which step.
+    pub state: State,
+    /// One sentence, without a secret.
+    pub sentence: String,
+}
+
+/// The states of the protocol: see [`Rotator`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// The key exists.
+    Planned,
+    /// All is ready; nothing was sent.
+    Prepared,
+    /// The journal knows that it is about to be sent.
+    Intent,
+    /// The raw answer is in escrow.
+    Received,
+    /// The new secret is live.
+    Verified,
+    /// The store holds it.
+    Stored,
+    /// It is still live after the quiet time.
+    Settled,
+    /// It is over.
+    Done,
+    /// Something that people should know, or what the run waits for.
+    Note,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Planned => "planned",
+            Self::Prepared => "prepared",
+            Self::Intent => "intent",
+            Self::Received => "received",
+            Self::Verified => "verified",
+            Self::Stored => "stored",
+            Self::Settled => "settled",
+            Self::Done => "done",
+            Self::Note => "note",
+        })
+    }
+}
+
+/// How a run ended well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The key whose secret is stored now; `None` when nothing was created.
+    pub key_id: Option<KeyId>,
+    /// Its name.
+    pub name: Option<String>,
+    /// Where the secret is.
+    pub store: String,
+    /// How it ended.
+    pub ending: Ending,
+    /// The fingerprint of the stored secret: the start of its SHA-256.
+    pub fingerprint: Option<String>,
+    /// How many rotations or creations it took.
+    pub rotations: u32,
+    /// From the first request to the stored secret: consumers were without a live secret no longer than this.
+    pub outage: Option<Duration>,
+    /// What is not quite as it should be, in sentences.
+    pub warnings: Vec<String>,
+}
+
+/// Tells runs to stop: before anything is sent, or while nothing but time is waited for.
+#[derive(Clone, Debug)]
+pub struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// What sends `true` to stop, and what hears it.
+    #[must_use]
+    pub fn new() -> (watch::Sender<bool>, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Self(receiver))
+    }
+
+    fn never() -> Self {
+        Self::new().1
+    }
+
+    /// Whether it was said.
+    #[must_use]
+    pub fn is_said(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Ends when it is said.
+    pub async fn said(&mut self) {
+        // A sender that is gone will never say it.
+        if self.0.wait_for(|said| *said).await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// Spaces requests evenly.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    gap: Duration,
+    next: Mutex<Duration>,
+}
+
+impl Pace {
+    /// Waits for the next free moment.
+    pub(crate) async fn turn(&self, timing: &dyn rixl_credentials::Timing) {
+        let wait = {
+            let mut next = self.next.lock().await;
+            let now = timing.elapsed();
+            let turn = now.max(*next);
+            *next = turn.saturating_add(self.gap);
+            turn.saturating_sub(now)
+        };
+        if !wait.is_zero() {
+            timing.sleep(wait).await;
+        }
+    }
+}
+
+impl Rotator {
+    /// A rotator of this account's keys that remembers in this journal.
+    pub fn new(account: Account, journal: Arc<dyn Journal>) -> Self {
+        Self {
+            account,
+            journal,
+            is_verifying: true,
+            quiet_time: Duration::from_secs(5),
+            budget: 2,
+            stop: Stop::never(),
+            pace: None,
+            by: who(),
+            observer: Arc::new(|_| {}),
+        }
+    }
+
+    /// Whether secrets are probed: before, after and once settled. On, unless RIXL can't be asked from here.
+    pub fn with_verification(mut self, is_verifying: bool) -> Self {
+        self.is_verifying = is_verifying;
+        self
+    }
+
+    /// How long to wait before the stored secret is probed once more. The default is 5 s.
+    pub fn with_quiet_time(mut self, quiet_time: Duration) -> Self {
+        self.quiet_time = quiet_time;
+        self
+    }
+
+    /// How many rotations a run may take, so that a repair can't become a storm. The default is 2.
+    pub fn with_budget(mut self, rotations: u32) -> Self {
+        self.budget = rotations.max(1);
+        self
+    }
+
+    /// What tells its runs to stop.
+    pub fn with_stop(mut self, stop: Stop) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// The most requests a second that change keys, over all runs of this rotator and its clones.
+    pub fn with_rate(mut self, per_second: f64) -> Self {
+        let gap = Duration::try_from_secs_f64(1.0 / per_second).unwrap_or_default();
+        self.pace = Some(Arc::new(Pace { gap, next: Mutex::default() }));
+        self
+    }
+
+    /// What hears of each step.
+    pub fn with_observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.observer = Arc::new(observer);
+        self
+    }
+
+    pub(crate) fn tell(&self, key: &str, state: State, sentence: impl Into<String>) {
+        let event = Event { key: key.to_owned(), state, sentence: sentence.into() };
+        tracing::info!(rixl.state = %event.state, "rotation step");
+        (self.observer)(&event);
+    }
+
+    /// By RIXL's clock as this machine has it.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.account.client().timing().now()
+    }
+
+    /// Waits, unless it is told to stop.
+    pub(crate) async fn sleep(&self, duration: Duration) -> Result<(), Failure> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            () = self.account.client().timing().sleep(duration) => Ok(()),
+            () = stop.said() => Err(Failure::interrupted()),
+        }
+    }
+
+    /// Rotates the key of this id into this store: the whole protocol.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::kind`] says what is true then, and what to do.
+    pub async fn rotate(&self, key_id: &KeyId, store: Arc<dyn Store>) -> Result<Report, Failure> {
+        let key = self.planned(key_id).await?;
+        self.prepare(&key, store).await?.rotate().await
+    }
+
+    /// Creates a key and stores its secret: the same protocol.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::kind`] says what is true then, and what to do.
+    pub async fn create(&self, key: NewKey, store: Arc<dyn Store>) -> Result<Report, Failure> {
+        self.prepare_create(key, store).await?.rotate().await
+    }
+
+    /// Creates a key like this one, stores its secret, waits, and deletes this one: no moment without a live secret.
+    ///
+    /// It waits for the grace time, and then until the old key's last use stands still for a quiet time.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::kind`] says what is true then, and what to do.
+    pub async fn replace(&self, key_id: &KeyId, store: Arc<dyn Store>, grace: Duration) -> Result<Report, Failure> {
+        let key = self.planned(key_id).await?;
+        self.prepare_replace(&key, store, grace).await?.rotate().await
+    }
+
+    /// Step 1, for one key.
+    ///
+    /// # Errors
+    ///
+    /// [`FailureKind::Refused`] when no key has this id; else as for every read.
+    pub async fn planned(&self, key_id: &KeyId) -> Result<ApiKey, Failure> {
+        let found = self.account.find(key_id).await;
+        let key = found.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
+        let key = key.ok_or_else(|| Failure::refused(format!("no key has the id {key_id}; nothing was sent")))?;
+        self.tell(key.id.as_str(), State::Planned, describe(&key, self.now()));
+        Ok(key)
+    }
+
+    /// Step 2. Nothing is sent that changes a key; dropping what it gives leaves all as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::kind`] says why it can't be rotated now. Nothing changed.
+    pub async fn prepare(&self, key: &ApiKey, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
+        let change = Change::Rotate { key_id: key.id.clone(), name: key.name.clone() };
+        self.prepare_change(change, key.id.as_str(), store).await
+    }
+
+    pub(crate) async fn prepare_create(&self, key: NewKey, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
+        let entry = format!("new-{}", hex(store.location().as_bytes(), 8));
+        self.prepare_change(Change::Create(key.0), &entry, store).await
+    }
+
+    /// Step 2 of a replacement.
+    ///
+    /// # Errors
+    ///
+    /// As for [`prepare`](Self::prepare).
+    pub async fn prepare_replace(
+        &self,
+        key: &ApiKey,
+        store: Arc<dyn Store>,
+        grace: Duration,
+    ) -> Result<Prepared, Failure> {
+        let Some(name) = key.name.clone() else {
+            return Err(Failure::refused(format!("the key {} has no name to give its successor", key.id)));
+        };
+        // The first generation of routes has no policies: the successor would have others, unseen.
+        if self.account.organization().is_none() && !key.policy_ids.is_empty() {
+            return Err(Failure::refused(format!(
+                "the key {} has policies, which only the second generation of routes can give its successor; name the \
+                 organization",
+                key.id
+            )));
+        }
+        let new = New {
+            name,
+            project_id: key.project_id.clone(),
+            expiring_at: successor_expiry(key, self.now()),
+            policy_ids: key.policy_ids.clone(),
+        };
+        let change = Change::Replace { key_id: key.id.clone(), new, grace_ms: record::millis(grace) };
+        self.prepare_change(change, key.id.as_str(), store).await
+    }
+
+    async fn prepare_change(&self, change: Change, entry: &str, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
+        if self.stop.is_said() {
+            return Err(Failure::interrupted());
+        }
+        let location = store.location();
+        self.check_token()?;
+        let mut entry = self.journal.lock(entry).await?;
+        let unfinished = record::replay(entry.lines()).map_err(|error| {
+            Failure::refused("the journal entry of this key can't be read; nothing was sent").with_source(error)
+        })?;
+        if unfinished.is_some() {
+            let sentence = "an earlier run on this key is unfinished; nothing was sent; run `rixl keys recover`";
+            return Err(Failure::new(FailureKind::Unknown, sentence));
+        }
+        entry.lock_store(&location).await?;
+        let held = store.prepare(MOST_SECRET_BYTES).await?;
+        let label = change.key_id().map_or(change.name().unwrap_or_default(), KeyId::as_str).to_owned();
+        if let Some(key_id) = change.key_id()
+            && self.account.client().is_bought_with(key_id, held.secret.as_ref())
+        {
+            return Err(Failure::refused(format!(
+                "the bearer token is bought with the key {key_id} itself, and may end with its secret; nothing was \
+                 sent; use another credential"
+            )));
+        }
+        let old = self.probe_old(&label, &change, &held).await?;
+        let by = self.by.clone();
+        let began = self.now();
+        let intent = Box::new(Intent {
+            v: 1,
+            at: began,
+            may_last_ms: record::millis(self.account.client().timeout()),
+            change,
+            base_url: self.account.client().base_url().to_owned(),
+            organization: self.account.organization().cloned(),
+            store: location,
+            version: held.version.as_str().to_owned(),
+            old,
+            rotation: 1,
+            is_verified: self.is_verifying,
+            began,
+            by,
+        });
+        Ok(Prepared { run: Run::new(self.clone(), entry, store, intent, label) })
+    }
+
+    async fn probe_old(&self, label: &str, change: &Change, held: &Held) -> Result<Old, Failure> {
+        let Some(secret) = &held.secret else {
+            self.tell(label, State::Prepared, "locked; the store can take a secret, and holds none yet");
+            return Ok(Old::default());
+        };
+        let fingerprint = Some(fingerprint(secret.expose_secret()));
+        let (form, said) = match change.key_id() {
+            // What is stored is of some other key, or of none.
+            None => (None, "was not probed"),
+            Some(_) if !self.is_verifying => (None, "was not probed"),
+            Some(key_id) => match probe(&self.account, key_id, secret, None).await {
+                Liveness::Live(form) => (Some(form), "is live"),
+                Liveness::Dead => (None, "is dead already"),
+                Liveness::Unclear => {
+                    return Err(Failure::refused(
+                        "RIXL does not say clearly whether the stored secret is live, and would not of the new one; \
+                         nothing was changed; try later, or switch verification off",
+                    ));
+                }
+            },
+        };
+        self.tell(label, State::Prepared, format!("locked; the store can take a secret; the stored one {said}"));
+        Ok(Old { fingerprint, form })
+    }
+
+    /// The token must live longer than the worst run: one that ends in the middle can't repair anything.
+    fn check_token(&self) -> Result<(), Failure> {
+        let Some(end) = self.account.client().token_expires_at() else { return Ok(()) };
+        let worst = self.account.client().timeout().saturating_mul(4).saturating_add(self.quiet_time);
+        let left = Duration::try_from(end.duration_since(self.now())).unwrap_or_default();
+        if left < worst {
+            let sentence = format!(
+                "the bearer token ends in {} s, and a run may take {} s; nothing was sent; get a new token",
+                left.as_secs(),
+                worst.as_secs()
+            );
+            return Err(Failure::new(FailureKind::Authentication, sentence));
+        }
+        Ok(())
+    }
+}
+
+/// A key to create, as the journal can hold it.
+#[derive(Clone, Debug)]
+pub struct NewKey(New);
+
+impl NewKey {
+    /// A key of this name: 1 to 64 characters, checked when it is sent.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(New { name: name.into(), project_id: None, expiring_at: None, policy_ids: Vec::new() })
+    }
+
+    /// Puts it into this project. The first generation of routes requires one.
+    #[must_use]
+    pub fn with_project_id(mut self, id: rixl_credentials::ProjectId) -> Self {
+        self.0.project_id = Some(id);
+        self
+    }
+
+    /// Lets it end by itself at this time.
+    #[must_use]
+    pub fn with_expiring_at(mut self, time: Timestamp) -> Self {
+        self.0.expiring_at = Some(time);
+        self
+    }
+}
+
+impl New {
+    pub(crate) fn to_request(&self) -> NewApiKey {
+        let mut request = NewApiKey::new(&self.name).with_policy_ids(self.policy_ids.iter().cloned());
+        if let Some(id) = &self.project_id {
+            request = request.with_project_id(id.clone());
+        }
+        if let Some(time) = self.expiring_at {
+            request = request.with_expiring_at(time);
+        }
+        request
+    }
+}
+
+/// A change that is ready to be sent. Dropping it leaves all as it was.
+#[must_use]
+pub struct Prepared {
+    run: Run,
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("run", &self.run).finish()
+    }
+}
+
+impl Prepared {
+    /// Steps 3 to 9.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::kind`] says what is true then, and what to do.
+    pub async fn rotate(self) -> Result<Report, Failure> {
+        self.run.start().await
+    }
+}
+
+/// The start of the SHA-256 of a secret, to tell secrets apart by.
+#[must_use]
+pub fn fingerprint(secret: &str) -> String {
+    hex(secret.as_bytes(), 6)
+}
+
+/// As long a life as the old one had, from now.
+fn successor_expiry(key: &ApiKey, now: Timestamp) -> Option<Timestamp> {
+    let life = key.expiring_at?.duration_since(key.created_at?);
+    now.checked_add(life).ok()
+}
+
+fn describe(key: &ApiKey, now: Timestamp) -> String {
+    let name = key.name.as_deref().unwrap_or("no name");
+    let age = key.created_at.map_or_else(|| "of unknown age".to_owned(), |at| format!("{} old", ago(at, now)));
+    let used = key.last_used.map_or_else(
+        || "never used, or not told".to_owned(),
+        |at| format!("used {} ago: a consumer may notice", ago(at, now)),
+    );
+    format!("{name:?}, {age}, {used}")
+}
+
+/// In its largest unit.
+fn ago(then: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(then).as_secs().max(0);
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// `user@host`, as far as the environment tells.
+fn who() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{user}@{host}")
+}
+
+impl fmt::Debug for dyn Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Entry")
+    }
+}

@@ -1,0 +1,531 @@
+//! The protocol against a gateway that misbehaves, step by step.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rixl_credentials::{Client, KeyId, Secret};
+use rixl_rotation::{
+    Ending, FailureKind, IfLive, NewKey, Rotator, State, Stop,
+    store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version},
+};
+use rixl_sandbox::{Effect, Fault, KeyForm, Sandbox};
+
+use crate::bench::Bench;
+
+#[tokio::test]
+async fn a_rotation_runs_through_all_states() {
+    let bench = Bench::new();
+    let report = bench.rotate().await.unwrap();
+    assert_eq!((report.ending, report.rotations), (Ending::Rotated, 1));
+    assert_eq!(report.warnings, [""; 0]);
+    assert!(bench.is_stored_live() && !bench.sandbox.is_live(&bench.key.secret));
+    assert_eq!(report.fingerprint, Some(rixl_rotation::fingerprint(&bench.stored())));
+    let states: Vec<_> = bench.events.lock().unwrap().iter().map(|event| event.state).collect();
+    use State::{Done, Intent, Note, Planned, Prepared, Received, Settled, Stored, Verified};
+    assert_eq!(states, [Planned, Prepared, Intent, Received, Verified, Stored, Note, Settled, Done]);
+    bench.assert_clean();
+    let [audit] = &bench.history().await[..] else { panic!() };
+    assert_eq!(audit.new_fingerprint, report.fingerprint);
+    assert_eq!(audit.old_fingerprint, Some(rixl_rotation::fingerprint(&bench.key.secret)));
+    assert_eq!(audit.key_id.as_deref(), Some(bench.key.id.as_str()));
+    assert!(!audit.is_recovered && audit.outage_ms.is_some());
+}
+
+#[tokio::test]
+async fn the_answer_is_in_escrow_before_it_is_read_and_only_its_owner_can_read_it() {
+    let bench = Bench::new();
+    let escrow = bench.folder.path().join("state/escrow").join(&bench.key.id);
+    let seen = Arc::new(Mutex::new(None));
+    let (path, sink) = (escrow.clone(), Arc::clone(&seen));
+    let rotator = bench.rotator().with_observer(move |event| {
+        if event.state == State::Received {
+            let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+            *sink.lock().unwrap() = Some((fs::read_to_string(&path).unwrap(), mode & 0o777));
+        }
+    });
+    bench
+        .sandbox
+        .inject(Fault::new(Effect::edit_json(|json| *json = "not an answer".into())).on("rotateApiKey"))
+        .unwrap();
+    rotator.rotate(&bench.key_id, bench.store()).await.unwrap();
+    // The first was no answer, and was kept before it was read; the second is what is stored now.
+    let (text, mode) = seen.lock().unwrap().clone().unwrap();
+    assert!(text.contains(&bench.stored()));
+    assert_eq!(mode, 0o600);
+    assert_eq!(bench.rotations(), 2);
+    assert!(!escrow.exists());
+}
+
+#[tokio::test]
+async fn a_lost_answer_ends_the_run_and_recovery_repairs_it() {
+    let bench = Bench::new();
+    bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey")).unwrap();
+    let failure = bench.rotate().await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Unknown);
+    assert!(failure.to_string().contains("rixl keys recover"), "{failure}");
+    assert_eq!(bench.rotations(), 1);
+    // The entry is open: nobody may rotate on.
+    assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Unknown);
+    assert_eq!(bench.rotations(), 1);
+    // A dry run looks, and leaves all as it is.
+    assert!(bench.recover(IfLive::default(), true).await[0].result.as_ref().unwrap().is_none());
+    assert!(bench.is_open().await && bench.rotations() == 1);
+    let report = bench.recover_one().await.unwrap().unwrap();
+    assert_eq!((report.ending, report.rotations, bench.rotations()), (Ending::Rotated, 2, 2));
+    assert!(bench.is_stored_live());
+    assert!(bench.history().await[0].is_recovered);
+    bench.assert_clean();
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_carried_out_is_sent_again_or_dropped_as_the_user_says() {
+    for (if_live, ending, rotations) in [(IfLive::Rotate, Ending::Rotated, 1), (IfLive::Drop, Ending::Dropped, 0)] {
+        let bench = Bench::new();
+        bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey").before_commit()).unwrap();
+        assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Unknown);
+        let recovered = bench.recover(if_live, false).await.pop().unwrap();
+        assert_eq!(recovered.result.unwrap().unwrap().ending, ending);
+        assert_eq!(bench.rotations(), rotations);
+        assert!(bench.is_stored_live());
+        assert!(bench.story().contains("for the first request to be over"), "{}", bench.story());
+        bench.assert_clean();
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_changes_nothing_and_leaves_nothing_open() {
+    let bench = Bench::new();
+    let refuse = Effect::Respond { status: 403, headers: vec![], body: vec![] };
+    bench.sandbox.inject(Fault::new(refuse).on("rotateApiKey").before_commit()).unwrap();
+    assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Authentication);
+    assert!(bench.is_stored_live());
+    assert_eq!(bench.history().await[0].ending, Ending::Refused);
+    bench.assert_clean();
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_waited_for() {
+    let bench = Bench::new();
+    let headers = vec![("retry-after".to_owned(), "7".to_owned())];
+    let refuse = Effect::Respond { status: 429, headers, body: vec![] };
+    bench.sandbox.inject(Fault::new(refuse).on("rotateApiKey").before_commit().times(2)).unwrap();
+    assert_eq!(bench.rotate().await.unwrap().rotations, 1);
+    assert_eq!(bench.rotations(), 1);
+    assert_eq!(bench.sandbox.calls("rotateApiKey"), 3);
+    assert!(bench.story().contains("the next try is in 7 s"), "{}", bench.story());
+}
+
+#[tokio::test]
+async fn an_answer_without_a_secret_is_rotated_again_within_the_budget() {
+    let bench = Bench::new();
+    let spoil = || Fault::new(Effect::edit_json(|json| json["api_key"]["secret"] = "".into())).on("rotateApiKey");
+    bench.sandbox.inject(spoil()).unwrap();
+    assert_eq!(bench.rotate().await.unwrap().rotations, 2);
+    assert!(bench.is_stored_live());
+    bench.sandbox.inject(spoil().always()).unwrap();
+    let failure = bench.rotate().await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Lost);
+    assert_eq!(bench.rotations(), 4, "two more, and no storm");
+    bench.sandbox.clear_faults();
+    assert_eq!(bench.recover_one().await.unwrap().unwrap().ending, Ending::Rotated);
+    assert!(bench.is_stored_live());
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_rotated_again() {
+    let bench = Bench::new();
+    bench.sandbox.inject(Fault::new(Effect::Cut { after: 20 }).on("rotateApiKey")).unwrap();
+    assert_eq!(bench.rotate().await.unwrap().rotations, 2);
+    assert!(bench.is_stored_live());
+}
+
+#[tokio::test]
+async fn an_answer_about_another_key_is_not_stored() {
+    let bench = Bench::new();
+    let edit = Effect::edit_json(|json| json["api_key"]["id"] = "AnotherKey".into());
+    bench.sandbox.inject(Fault::new(edit).on("rotateApiKey").always()).unwrap();
+    assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Lost);
+    assert_eq!(bench.stored(), bench.key.secret);
+}
+
+#[tokio::test]
+async fn a_delayed_copy_of_the_request_is_noticed_after_the_quiet_time() {
+    let bench = Bench::new();
+    let fault = Fault::new(Effect::Intact).on("rotateApiKey").repeated_after(Duration::from_secs(3));
+    bench.sandbox.inject(fault).unwrap();
+    let report = bench.rotate().await.unwrap();
+    assert_eq!(report.rotations, 2);
+    assert_eq!(bench.rotations(), 3, "two sent, one copied");
+    assert!(bench.is_stored_live());
+}
+
+#[tokio::test]
+async fn a_new_secret_that_comes_alive_slowly_is_waited_for_only_as_long_as_the_old_one_lives() {
+    // The old one dies at once: waiting only lengthens the outage, so the run goes on, and is right after the quiet time.
+    let bench = Bench::with(Sandbox::builder().activation(Duration::from_secs(12)));
+    let rotator = bench.rotator().with_quiet_time(Duration::from_secs(20));
+    let report = rotator.rotate(&bench.key_id, bench.store()).await.unwrap();
+    assert_eq!(report.warnings.len(), 1, "{:?}", report.warnings);
+    assert!(bench.is_stored_live() && report.rotations == 1);
+    // The old one lives on: the new one stays in escrow until it is confirmed.
+    let bench = Bench::with(Sandbox::builder().activation(Duration::from_secs(60)).grace(Duration::from_secs(3600)));
+    let failure = bench.rotate().await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::NotStored);
+    assert_eq!(bench.stored(), bench.key.secret);
+    bench.sandbox.advance(Duration::from_secs(60));
+    assert_eq!(bench.recover_one().await.unwrap().unwrap().rotations, 1);
+    assert!(bench.is_stored_live() && bench.stored() != bench.key.secret);
+}
+
+#[tokio::test]
+async fn an_unclear_probe_decides_nothing() {
+    for (status, body) in [(503, ""), (401, "<html>sign in</html>"), (429, "{\"error\":\"slow_down\"}")] {
+        let bench = Bench::new();
+        let answer = Effect::Respond { status, headers: vec![], body: body.into() };
+        bench.sandbox.inject(Fault::new(answer).on("exchangeApiKey").always()).unwrap();
+        let failure = bench.rotate().await.unwrap_err();
+        assert_eq!(failure.kind(), FailureKind::Refused, "{status}");
+        assert_eq!(bench.sandbox.calls("rotateApiKey"), 0);
+        bench.assert_clean();
+    }
+}
+
+#[tokio::test]
+async fn recovery_stays_where_rixl_is_unclear() {
+    let bench = Bench::new();
+    bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey")).unwrap();
+    bench.rotate().await.unwrap_err();
+    let answer = Effect::Respond { status: 503, headers: vec![], body: vec![] };
+    bench.sandbox.inject(Fault::new(answer).on("exchangeApiKey").always()).unwrap();
+    assert_eq!(bench.recover_one().await.unwrap_err().kind(), FailureKind::Unknown);
+    assert_eq!(bench.rotations(), 1);
+    assert!(bench.is_open().await);
+}
+
+#[tokio::test]
+async fn the_secret_is_stored_in_the_form_in_which_its_consumers_use_it() {
+    for form in [KeyForm::Whole, KeyForm::Prefixed, KeyForm::PrefixedTwice] {
+        for is_composed in [false, true] {
+            let bench = Bench::with(Sandbox::builder().key_form(form));
+            let use_it = |stored: &str| match (form, is_composed) {
+                // Consumers put the id before what is stored.
+                (KeyForm::Prefixed | KeyForm::PrefixedTwice, false) => format!("{}_{stored}", bench.key.id),
+                _ => stored.to_owned(),
+            };
+            if is_composed && form != KeyForm::Whole {
+                fs::write(bench.file(), format!("{}_{}", bench.key.id, bench.key.secret)).unwrap();
+            }
+            assert!(bench.sandbox.opens(&bench.key.id, &use_it(&bench.stored())), "{form:?} {is_composed}");
+            let report = bench.rotate().await.unwrap();
+            assert_eq!(report.rotations, 1);
+            assert!(bench.sandbox.opens(&bench.key.id, &use_it(&bench.stored())), "{form:?} {is_composed}");
+        }
+        // Nothing was stored: what is live as it stands is.
+        let bench = Bench::with(Sandbox::builder().key_form(form));
+        fs::remove_file(bench.file()).unwrap();
+        bench.rotate().await.unwrap();
+        assert!(bench.is_stored_live(), "{form:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_key_that_the_token_is_bought_with_is_not_rotated() {
+    let bench = Bench::new();
+    let client = Client::builder().base_url(bench.sandbox.url()).api_key(&*bench.key.secret).build().unwrap();
+    let failure = bench.rotator_of(client).rotate(&bench.key_id, bench.store()).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Refused);
+    assert!(failure.to_string().contains("bought with the key"), "{failure}");
+    // Whatever is stored, where the key string begins with the id.
+    let client =
+        Client::builder().base_url(bench.sandbox.url()).api_key(format!("{}_x", bench.key.id)).build().unwrap();
+    assert!(client.is_bought_with(&bench.key_id, None));
+    assert_eq!(bench.sandbox.calls("rotateApiKey"), 0);
+}
+
+#[tokio::test]
+async fn a_token_that_ends_too_soon_is_refused() {
+    let bench = Bench::new();
+    let token = |seconds: i64| {
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        let exp = rixl_credentials::Timestamp::now().as_second() + seconds;
+        format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{exp}}}")))
+    };
+    for (seconds, kind) in [(-5, "ends in 0 s"), (20, "a run may take 125 s"), (500, "could not be listed")] {
+        let client = Client::builder().base_url(bench.sandbox.url()).bearer_token(token(seconds)).build().unwrap();
+        let key = bench.rotator().planned(&bench.key_id).await.unwrap();
+        let rotator = bench.rotator_of(client);
+        let failure = match seconds {
+            // Long enough, but the sandbox does not know it.
+            500 => rotator.rotate(&bench.key_id, bench.store()).await.unwrap_err(),
+            _ => rotator.prepare(&key, bench.store()).await.unwrap_err(),
+        };
+        assert_eq!(failure.kind(), FailureKind::Authentication);
+        assert!(failure.to_string().contains(kind), "{failure}");
+    }
+    assert_eq!(bench.sandbox.calls("rotateApiKey"), 0);
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_refused() {
+    let bench = Bench::new();
+    let failure = bench.rotator().rotate(&KeyId::new("Nothing").unwrap(), bench.store()).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Refused);
+    assert_eq!(bench.sandbox.calls("rotateApiKey"), 0);
+}
+
+#[tokio::test]
+async fn a_second_rotator_of_the_key_or_of_the_place_is_refused() {
+    let bench = Bench::new();
+    let key = bench.rotator().planned(&bench.key_id).await.unwrap();
+    let held = bench.rotator().prepare(&key, bench.store()).await.unwrap();
+    assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Held);
+    let other = bench.sandbox.create_key("other");
+    let other = bench.rotator().rotate(&KeyId::new(other.id).unwrap(), bench.store()).await.unwrap_err();
+    assert_eq!(other.kind(), FailureKind::Held);
+    assert!(other.to_string().contains("about to write file:"), "{other}");
+    assert_eq!(bench.sandbox.calls("rotateApiKey"), 0);
+    drop(held);
+    bench.assert_clean();
+    bench.rotate().await.unwrap();
+}
+
+#[tokio::test]
+async fn stop_is_heard_before_the_request_and_while_waiting_but_not_between() {
+    // Before.
+    let bench = Bench::new();
+    let (say, stop) = Stop::new();
+    say.send(true).unwrap();
+    let failure = bench.rotator().with_stop(stop).rotate(&bench.key_id, bench.store()).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Interrupted);
+    assert_eq!(bench.sandbox.calls("rotateApiKey"), 0);
+    bench.assert_clean();
+    // Between: said at the intent, heard once the secret is stored.
+    let (say, stop) = Stop::new();
+    let rotator = bench.rotator().with_stop(stop).with_observer(move |event| {
+        if event.state == State::Intent {
+            say.send(true).unwrap();
+        }
+    });
+    let failure = rotator.rotate(&bench.key_id, bench.store()).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Interrupted);
+    assert!(failure.to_string().contains("rixl keys recover"), "{failure}");
+    assert!(bench.is_stored_live() && bench.is_open().await);
+    assert_eq!(bench.recover_one().await.unwrap().unwrap().rotations, 1);
+    bench.assert_clean();
+}
+
+type Spoil = dyn Fn(&Path) -> Option<StoreErrorKind> + Send + Sync;
+
+/// A store that does what a test says before it writes.
+struct Spoiled {
+    inner: Arc<dyn Store>,
+    before_commit: Box<Spoil>,
+    path: std::path::PathBuf,
+    is_spoiled: AtomicBool,
+}
+
+impl Spoiled {
+    fn once(bench: &Bench, spoil: impl Fn(&Path) -> Option<StoreErrorKind> + Send + Sync + 'static) -> Arc<Self> {
+        let (inner, path) = (bench.store(), bench.file());
+        Arc::new(Self { inner, before_commit: Box::new(spoil), path, is_spoiled: AtomicBool::new(false) })
+    }
+}
+
+impl Store for Spoiled {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+    fn prepare(&self, most: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+        self.inner.prepare(most)
+    }
+    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+        self.inner.read()
+    }
+    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
+        if !self.is_spoiled.swap(true, Ordering::SeqCst)
+            && let Some(kind) = (self.before_commit)(&self.path)
+        {
+            return Box::pin(async move { Err(StoreError::new(kind, self.location(), "a test says so")) });
+        }
+        self.inner.commit(secret, expected)
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_fails_leaves_the_secret_in_escrow() {
+    for kind in [StoreErrorKind::Unusable, StoreErrorKind::Invalid] {
+        let bench = Bench::new();
+        let store = Spoiled::once(&bench, move |_| Some(kind));
+        let failure = bench.rotator().rotate(&bench.key_id, store).await.unwrap_err();
+        assert_eq!(failure.kind(), FailureKind::NotStored);
+        assert!(failure.to_string().contains("in escrow at"), "{failure}");
+        assert_eq!(bench.stored(), bench.key.secret);
+        assert_eq!(bench.recover_one().await.unwrap().unwrap().rotations, 1);
+        assert!(bench.is_stored_live());
+        bench.assert_clean();
+    }
+    // A write that may be there is looked for, and tried again.
+    let bench = Bench::new();
+    let store = Spoiled::once(&bench, |_| Some(StoreErrorKind::Unknown));
+    bench.rotator().rotate(&bench.key_id, store).await.unwrap();
+    assert!(bench.is_stored_live());
+}
+
+#[tokio::test]
+async fn a_live_secret_of_another_rotator_stays_and_a_dead_one_does_not() {
+    for is_live in [true, false] {
+        let bench = Bench::new();
+        // Someone who knows nothing of our locks, and rotates by hand.
+        let sandbox = Arc::clone(&bench.sandbox);
+        let key = bench.key.id.clone();
+        let store = Spoiled::once(&bench, move |path| {
+            let secret = if is_live { rotate_by_hand(&sandbox, &key) } else { "rxl_stale".to_owned() };
+            fs::write(path, secret).unwrap();
+            None
+        });
+        let report = bench.rotator().rotate(&bench.key_id, store).await.unwrap();
+        assert_eq!(report.ending, if is_live { Ending::Superseded } else { Ending::Rotated });
+        assert_eq!(bench.rotations(), if is_live { 2 } else { 1 });
+        assert!(bench.is_stored_live());
+        assert_eq!(report.fingerprint, Some(rixl_rotation::fingerprint(&bench.stored())));
+        bench.assert_clean();
+    }
+}
+
+fn rotate_by_hand(sandbox: &Sandbox, key_id: &str) -> String {
+    let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build().unwrap();
+    let key_id = KeyId::new(key_id).unwrap();
+    // The test's own runtime is busy with the rotation.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let issued = runtime.block_on(client.api_keys().rotate(&key_id)).unwrap();
+        issued.secret.expose_secret().to_owned()
+    })
+    .join()
+    .unwrap()
+}
+
+#[tokio::test]
+async fn recovery_adopts_what_another_rotator_stored() {
+    let bench = Bench::new();
+    bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey")).unwrap();
+    bench.rotate().await.unwrap_err();
+    fs::write(bench.file(), rotate_by_hand(&bench.sandbox, &bench.key.id)).unwrap();
+    let report = bench.recover_one().await.unwrap().unwrap();
+    assert_eq!((report.ending, bench.rotations()), (Ending::Superseded, 2));
+    assert!(bench.is_stored_live());
+    bench.assert_clean();
+}
+
+#[tokio::test]
+async fn an_entry_of_another_server_is_left_alone() {
+    let bench = Bench::new();
+    bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey")).unwrap();
+    bench.rotate().await.unwrap_err();
+    let other = Sandbox::start().unwrap();
+    let client = Client::builder().base_url(other.url()).bearer_token(other.bearer_token()).build().unwrap();
+    let open = |location: &str| rixl_rotation::store::open(location);
+    let recovered = bench.rotator_of(client).recover(&open, IfLive::default(), false).await.unwrap();
+    assert_eq!(recovered[0].result.as_ref().unwrap_err().kind(), FailureKind::Refused);
+    assert!(bench.is_open().await && other.requests().is_empty());
+}
+
+#[tokio::test]
+async fn without_verification_nothing_is_probed() {
+    let bench = Bench::new();
+    let rotator: Rotator = bench.rotator().with_verification(false);
+    rotator.rotate(&bench.key_id, bench.store()).await.unwrap();
+    assert_eq!(bench.sandbox.calls("exchangeApiKey"), 0);
+    assert!(bench.is_stored_live());
+}
+
+#[tokio::test]
+async fn a_created_key_goes_into_the_store_by_the_same_protocol() {
+    let bench = Bench::new();
+    fs::remove_file(bench.file()).unwrap();
+    let new = || NewKey::new("uploads").with_project_id(bench.sandbox.project_id().parse().unwrap());
+    bench.sandbox.inject(Fault::new(Effect::Close).on("createApiKey")).unwrap();
+    let failure = bench.rotator().create(new(), bench.store()).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Unknown);
+    let report = bench.recover_one().await.unwrap().unwrap();
+    assert_eq!(report.ending, Ending::Created);
+    // The one whose answer was lost is named, so that it can be deleted.
+    assert!(report.warnings.iter().any(|warning| warning.contains("rixl keys delete")), "{:?}", report.warnings);
+    assert!(bench.sandbox.opens(report.key_id.unwrap().as_str(), &bench.stored()));
+    bench.assert_clean();
+}
+
+#[tokio::test]
+async fn a_replaced_key_leaves_no_moment_without_a_live_secret() {
+    let bench = Bench::new();
+    let grace = Duration::from_secs(86_400);
+    let sandbox = Arc::clone(&bench.sandbox);
+    let (path, old) = (bench.file(), bench.key.secret.clone());
+    let rotator = bench.rotator().with_observer(move |event| {
+        if event.state != State::Done {
+            assert!(sandbox.is_live(&old) && sandbox.is_live(&fs::read_to_string(&path).unwrap()), "{event:?}");
+        }
+    });
+    let report = rotator.replace(&bench.key_id, bench.store(), grace).await.unwrap();
+    assert_eq!(report.ending, Ending::Replaced);
+    let new = report.key_id.unwrap();
+    assert_ne!(new, bench.key_id);
+    assert!(bench.sandbox.opens(new.as_str(), &bench.stored()));
+    assert!(!bench.sandbox.is_live(&bench.key.secret), "the old key is deleted");
+    assert_eq!(bench.history().await[0].replaced.as_deref(), Some(bench.key.id.as_str()));
+    bench.assert_clean();
+}
+
+#[tokio::test]
+async fn a_replacement_that_is_interrupted_in_its_grace_time_is_ended_by_recovery() {
+    let bench = Bench::new();
+    let (say, stop) = Stop::new();
+    let rotator = bench.rotator().with_stop(stop).with_observer(move |event| {
+        if event.state == State::Settled {
+            say.send(true).unwrap();
+        }
+    });
+    let failure = rotator.replace(&bench.key_id, bench.store(), Duration::from_secs(3600)).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Interrupted);
+    assert!(bench.sandbox.is_live(&bench.key.secret));
+    assert_eq!(bench.recover_one().await.unwrap().unwrap().ending, Ending::Replaced);
+    assert!(!bench.sandbox.is_live(&bench.key.secret) && bench.sandbox.is_live(&bench.stored()));
+}
+
+#[tokio::test]
+async fn an_old_key_that_is_still_used_is_not_deleted() {
+    let bench = Bench::new();
+    let sandbox = Arc::clone(&bench.sandbox);
+    let (left, secret, url) = (Mutex::new(3), bench.key.secret.clone(), bench.sandbox.url().to_owned());
+    let seen = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&seen);
+    let rotator = bench.rotator().with_observer(move |event| {
+        let mut left = left.lock().unwrap();
+        // A consumer that has not read the new secret yet, and comes back three times.
+        if event.sentence.starts_with("watches") && *left > 0 {
+            *left -= 1;
+            let (secret, url) = (Secret::from(&*secret), url.clone());
+            sandbox.advance(Duration::from_secs(1));
+            std::thread::spawn(move || {
+                let client = Client::builder().base_url(url).build().unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(client.tokens().exchange(&secret)).unwrap();
+            })
+            .join()
+            .unwrap();
+        }
+        if event.sentence.contains("still used") {
+            *count.lock().unwrap() += 1;
+        }
+    });
+    rotator.replace(&bench.key_id, bench.store(), Duration::from_secs(3600)).await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), 3, "each use was seen");
+    assert!(!bench.sandbox.is_live(&bench.key.secret));
+}

@@ -1,0 +1,105 @@
+//! Keys as the handle makes them, without a request.
+
+use std::fmt;
+use std::time::Duration;
+
+/// How the `secret` of an answer becomes the key string that an exchange takes. RIXL does not publish it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyForm {
+    /// The secret, like `rxl_Bq4y3QB38SFpzVPNx1cG`, is itself the key string.
+    #[default]
+    Whole,
+    /// The secret is bare, like `Bq4y3QB38SFpzVPNx1cG`, and only `<key id>_<secret>` is taken. The secret alone is no key
+    /// string by the contract's pattern: an exchange of it is answered 400.
+    Prefixed,
+    /// The secret looks whole, like `rxl_Bq4y3QB38SFpzVPNx1cG`, but only `<key id>_<secret>` is taken. An exchange of the
+    /// secret alone is answered 401.
+    PrefixedTwice,
+}
+
+impl KeyForm {
+    pub(crate) fn secret(self, random: String) -> String {
+        match self {
+            Self::Whole | Self::PrefixedTwice => format!("rxl_{random}"),
+            Self::Prefixed => random,
+        }
+    }
+
+    pub(crate) fn key_string(self, key_id: &str, secret: &str) -> String {
+        match self {
+            Self::Whole => secret.to_owned(),
+            Self::Prefixed | Self::PrefixedTwice => format!("{key_id}_{secret}"),
+        }
+    }
+}
+
+/// A key to put into the sandbox, with a past if need be. A name alone makes a key that was created just now and never
+/// used.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use rixl_sandbox::{Sandbox, SeedKey};
+///
+/// let sandbox = Sandbox::start()?;
+/// const DAY: Duration = Duration::from_secs(86_400);
+/// let key = sandbox.create_key(SeedKey::new("old").aged(100 * DAY).last_used_ago(DAY).expiring_in(10 * DAY));
+/// assert!(sandbox.opens(&key.id, &key.secret));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a seed does nothing until it is given to the sandbox"]
+pub struct SeedKey {
+    pub(crate) name: String,
+    pub(crate) age: Duration,
+    pub(crate) last_used_ago: Option<Duration>,
+    pub(crate) expiring_in: Option<Duration>,
+}
+
+impl SeedKey {
+    /// A key of this name, which is not checked as a request's would be.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), age: Duration::ZERO, last_used_ago: None, expiring_in: None }
+    }
+
+    /// Created this long ago.
+    pub fn aged(mut self, age: Duration) -> Self {
+        self.age = age;
+        self
+    }
+
+    /// Last used this long ago.
+    pub fn last_used_ago(mut self, ago: Duration) -> Self {
+        self.last_used_ago = Some(ago);
+        self
+    }
+
+    /// Expires after this time.
+    pub fn expiring_in(mut self, time: Duration) -> Self {
+        self.expiring_in = Some(time);
+        self
+    }
+}
+
+impl From<&str> for SeedKey {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+/// A key that was put into the sandbox.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct CreatedKey {
+    /// Its id.
+    pub id: String,
+    /// Its secret, as an answer would show it. It opens this one sandbox and nothing else.
+    pub secret: String,
+}
+
+impl fmt::Debug for CreatedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreatedKey").field("id", &self.id).field("secret", &format_args!("[redacted]")).finish()
+    }
+}
