@@ -145,7 +145,8 @@ impl Command {
 pub(crate) struct Destination {
     /// Where the secret must end up
     ///
-    /// `file:PATH`, `dotenv:PATH#VARIABLE`, `command:PROGRAM ARG...` (the secret on its stdin), `vault:MOUNT/PATH#FIELD`
+    /// `file:PATH`, `dotenv:PATH#VARIABLE`, `command:PROGRAM ARG... [<- READER ARG...]` (the secret on its
+    /// stdin, and read back from the reader), `vault:MOUNT/PATH#FIELD`
     /// (Vault KV v2 or OpenBao), or `stdout`. For several keys it must hold `{key_id}` or `{key_name}`.
     #[arg(long, value_name = "STORE")]
     pub(crate) to: String,

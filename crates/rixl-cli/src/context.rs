@@ -1,8 +1,12 @@
 //! What every command is given.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use rixl_credentials::{ApiKey, ApiKeys, Client, Error, KeyId, Listing, NamedOrganization, OwnOrganization};
+use rixl_rotation::{
+    Account, Rotator,
+    journal::{FolderJournal, Journal},
+};
 use tempfile::TempDir;
 
 use crate::{
@@ -29,6 +33,7 @@ pub(crate) struct Context {
 pub(crate) struct Api {
     pub(crate) keys: Keys,
     #[allow(dead_code, reason = "the engine's")]
+    pub(crate) account: Account,
     pub(crate) client: Client,
     /// Whether the run is authorized with an API key, which it must not destroy.
     pub(crate) is_by_api_key: bool,
@@ -52,12 +57,12 @@ impl Context {
     }
 
     /// Builds the client. The credential is read here and not before: commands that need none ask for none.
-    pub(crate) async fn connect(&self) -> Result<Api, Failure> {
+    pub(crate) fn connect(&self) -> Result<Api, Failure> {
         if self.global.sandbox {
-            let sandbox = Embedded::start(settings::bare_client(&self.global), self.output).await?;
+            let sandbox = Embedded::start(settings::bare_client(&self.global), self.output)?;
             let client = sandbox.client.clone();
-            let keys = Keys::Own(client.api_keys());
-            return Ok(Api { keys, client, is_by_api_key: false, _sandbox: Some(sandbox) });
+            let (keys, account) = (Keys::Own(client.api_keys()), Account::new(client.clone()));
+            return Ok(Api { keys, account, client, is_by_api_key: false, _sandbox: Some(sandbox) });
         }
         // First what is cheap to get right: a token on stdin can be read only once.
         let organization = settings::organization(&self.global)?;
@@ -67,20 +72,28 @@ impl Context {
             Credential::ApiKey(key) => (builder.api_key(key), true),
         };
         let client = builder.build()?;
-        let keys = match organization {
-            None => Keys::Own(client.api_keys()),
-            Some(id) => Keys::Named(client.organization(&id).api_keys()),
+        let account = Account::new(client.clone());
+        let (keys, account) = match organization {
+            None => (Keys::Own(client.api_keys()), account),
+            Some(id) => (Keys::Named(client.organization(&id).api_keys()), account.with_organization(id)),
         };
-        Ok(Api { keys, client, is_by_api_key, _sandbox: None })
+        Ok(Api { keys, account, client, is_by_api_key, _sandbox: None })
     }
 
-    /// Where the journal is.
+    /// The journal of this run.
     #[allow(dead_code, reason = "the engine's")]
-    pub(crate) fn state_dir(&self) -> Result<PathBuf, Failure> {
-        match &self.temporary_state {
-            Some(folder) => Ok(folder.path().to_owned()),
-            None => settings::state_dir(&self.global),
-        }
+    pub(crate) fn journal(&self) -> Result<Arc<dyn Journal>, Failure> {
+        let folder = match &self.temporary_state {
+            Some(folder) => folder.path().to_owned(),
+            None => settings::state_dir(&self.global)?,
+        };
+        Ok(Arc::new(FolderJournal::open(folder).map_err(rixl_rotation::Failure::from)?))
+    }
+
+    /// A rotator with the settings of this run; the command adds its own.
+    #[allow(dead_code, reason = "the engine's")]
+    pub(crate) fn rotator(&self, api: &Api) -> Result<Rotator, Failure> {
+        Ok(Rotator::new(api.account.clone(), self.journal()?).with_stop(self.stop.0.clone()))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 
 use rixl_credentials::{Error, ErrorKind, Operation, Outcome};
+use rixl_rotation::FailureKind;
 use serde::Serialize;
 
 /// What the program ends with. The numbers are a promise to scripts.
@@ -138,6 +139,29 @@ impl From<Error> for Failure {
             (Some(word), None) | (None, Some(word)) => Some(word.to_owned()),
             (Some(code), Some(message)) => Some(format!("{code}: {message}")),
         };
+        failure
+    }
+}
+
+impl From<rixl_rotation::Failure> for Failure {
+    fn from(error: rixl_rotation::Failure) -> Self {
+        let (code, next) = match error.kind() {
+            FailureKind::Interrupted => (Code::Interrupted, None),
+            FailureKind::Refused => (Code::NotChanged, None),
+            FailureKind::Authentication => {
+                (Code::Authentication, next_after(Code::Authentication, Operation::Configure))
+            }
+            FailureKind::Held => (Code::Held, None),
+            FailureKind::Unknown => (Code::Unknown, Some("rixl keys recover")),
+            FailureKind::NotStored => (Code::NotStored, Some("rixl keys recover")),
+            FailureKind::Lost => (Code::Lost, Some("rixl keys rotate")),
+            _ => (Code::Other, Some("rixl keys recover")),
+        };
+        let mut failure = Self::new(code, error.to_string());
+        if let Some(cause) = error.source() {
+            failure = failure.with_cause(cause);
+        }
+        failure.words.next = next.map(str::to_owned);
         failure
     }
 }

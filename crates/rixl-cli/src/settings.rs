@@ -1,4 +1,7 @@
 //! Settings: the flag, then the environment, then the default.
+//!
+//! A secret stays in this process's environment: to take it out needs `unsafe`, which is forbidden here, because another
+//! thread may be reading. `CommandStore`, which alone starts programs, does not hand it on.
 
 use std::{
     env,
@@ -9,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rixl_credentials::{Client, ClientBuilder, KeyId, OrganizationId, Secret};
+use rixl_credentials::{Client, ClientBuilder, OrganizationId, Secret};
 
 use crate::{
     args::Global,
@@ -19,12 +22,6 @@ use crate::{
 
 const BEARER_TOKEN: &str = "RIXL_BEARER_TOKEN";
 const API_KEY: &str = "RIXL_API_KEY";
-
-/// What must be taken out of the environment of whatever this program starts.
-///
-/// Not out of its own: that needs `unsafe`, which is forbidden here, because another thread may be reading it.
-#[allow(dead_code, reason = "the engine's")]
-pub(crate) const SECRET_VARIABLES: [&str; 2] = [BEARER_TOKEN, API_KEY];
 
 /// A token is short; more is a wrong file.
 const LONGEST_TOKEN: u64 = 64 * 1024;
@@ -91,15 +88,6 @@ pub(crate) fn state_dir(global: &Global) -> Result<PathBuf, Failure> {
             .with_next("set RIXL_STATE_DIR, or pass --state-dir")
     })?;
     Ok(base.join("rixl"))
-}
-
-/// Whether the API key of the environment has this id as one of its parts. That it has is not published, and that it has
-/// not proves nothing.
-pub(crate) fn api_key_names(id: &KeyId) -> bool {
-    let key = variable(API_KEY).ok().flatten().map(Secret::from);
-    key.is_some_and(|key| {
-        key.expose_secret().split(|part: char| !part.is_ascii_alphanumeric()).any(|part| part == id.as_str())
-    })
 }
 
 /// An empty variable counts as not set.

@@ -5,7 +5,6 @@ use std::{future::Future, io, process, thread, time::Duration};
 use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
 };
 
 use crate::{
@@ -13,9 +12,9 @@ use crate::{
     output::say,
 };
 
-/// Whether the command was asked to stop. Clones share it.
+/// Whether the command was asked to stop: what the rotator hears. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Stop(watch::Receiver<bool>);
+pub(crate) struct Stop(pub(crate) rixl_rotation::Stop);
 
 impl Stop {
     /// Listens from now on.
@@ -26,7 +25,7 @@ impl Stop {
             let _context = runtime.enter();
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
         };
-        let (sender, receiver) = watch::channel(false);
+        let (sender, stop) = rixl_rotation::Stop::new();
         thread::Builder::new().name("signals".into()).spawn(move || {
             runtime.block_on(async {
                 either(&mut interrupt, &mut terminate).await;
@@ -39,17 +38,16 @@ impl Stop {
                 process::exit(Code::Interrupted.number().into());
             });
         })?;
-        Ok(Self(receiver))
+        Ok(Self(stop))
     }
 
     pub(crate) fn is_set(&self) -> bool {
-        *self.0.borrow()
+        self.0.is_said()
     }
 
     /// Waits until the command is asked to stop.
     pub(crate) async fn asked(&self) {
-        // It ends early only with the thread above, which holds the other end for as long as the process lives.
-        let _ = self.0.clone().wait_for(|stop| *stop).await;
+        self.0.clone().said().await;
     }
 
     /// Goes on with what may be dropped half-way: reads and waits, never a change.

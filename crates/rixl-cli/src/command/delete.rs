@@ -10,7 +10,6 @@ use crate::{
     context::Context,
     failure::{Code, Failure},
     output::Done,
-    settings,
     text::shown,
     when::rough,
 };
@@ -32,12 +31,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, Args { key_id: Checked(id) }: Args) -> Result<Done, Failure> {
-    let api = context.connect().await?;
+    let api = context.connect()?;
     let key = list::all(context, &api).await?.into_iter().find(|key| key.id == id).ok_or_else(|| {
         Failure::refused(format!("there is no key {id}; RIXL was not changed")).with_next("rixl keys list")
     })?;
     let now = Timestamp::now();
-    if api.is_by_api_key && (settings::api_key_names(&id) || was_used_lately(&key, now)) {
+    if api.is_by_api_key && (api.client.is_bought_with(&id, None) || was_used_lately(&key, now)) {
         let sentence = "this may be the key that the run is authorized with, which would lock you out";
         return Err(Failure::refused(format!("{sentence}; RIXL was not changed"))
             .with_next("set RIXL_BEARER_TOKEN in place of RIXL_API_KEY, and repeat it"));

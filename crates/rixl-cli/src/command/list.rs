@@ -45,7 +45,7 @@ impl<'a> Shown<'a> {
 }
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
-    let keys = all(context, &context.connect().await?).await?;
+    let keys = all(context, &context.connect()?).await?;
     if keys.is_empty() {
         context.output.note("there are no keys");
     }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use rixl_credentials::Client;
 use rixl_sandbox::Sandbox;
 
 use crate::{context::Context, embedded, failure::Failure, output::Done};
@@ -30,8 +29,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     }
     let sandbox = embedded::start(Sandbox::builder().listen(args.listen))?;
     if !args.empty {
-        let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
-        embedded::seed(&client, &sandbox).await?;
+        embedded::seed(&sandbox);
     }
     let text = format!(
         "export RIXL_BASE_URL={}\nexport RIXL_BEARER_TOKEN={}\n# organization {}, project {}\n",
