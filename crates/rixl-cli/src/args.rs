@@ -147,9 +147,10 @@ pub(crate) struct Destination {
     ///
     /// `file:PATH`, `dotenv:PATH#VARIABLE`, `command:PROGRAM ARG... [<- READER ARG...]` (the secret on its
     /// stdin, and read back from the reader), `vault:MOUNT/PATH#FIELD`
-    /// (Vault KV v2 or OpenBao), or `stdout`. For several keys it must hold `{key_id}` or `{key_name}`.
-    #[arg(long, value_name = "STORE")]
-    pub(crate) to: String,
+    /// (Vault KV v2 or OpenBao), or `stdout`. For several keys it must hold `{key_id}` or `{key_name}`. With --sandbox it
+    /// may be left out: each key then has a file of its own.
+    #[arg(long, value_name = "STORE", required_unless_present = "sandbox")]
+    pub(crate) to: Option<String>,
     /// Let `--to stdout` print the secret on a terminal
     #[arg(long)]
     pub(crate) reveal: bool,

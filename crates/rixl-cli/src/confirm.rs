@@ -5,13 +5,15 @@ use std::{
     thread,
 };
 
+use rixl_credentials::ApiKey;
 use tokio::sync::oneshot;
 
-use crate::{context::Context, failure::Failure, output::ask};
+use crate::{context::Context, failure::Failure, output::ask, text::shown};
 
 /// Goes on if `--yes` was given, or the user types the word. Elsewhere than on a terminal only `--yes` will do.
 pub(crate) async fn confirm(context: &Context, warning: &str, word: &str) -> Result<(), Failure> {
-    if context.global.yes {
+    // Nothing in the sandbox is worth a question.
+    if context.global.yes || context.global.sandbox {
         return Ok(());
     }
     let refused = || Failure::refused("not confirmed; RIXL was not changed");
@@ -31,5 +33,21 @@ pub(crate) async fn confirm(context: &Context, warning: &str, word: &str) -> Res
     match line {
         Ok(Ok(line)) if line.trim() == word => Ok(()),
         _ => Err(refused()),
+    }
+}
+
+/// The key, as questions and results name it.
+pub(crate) fn described(key: &ApiKey) -> String {
+    match &key.name {
+        Some(name) => format!("{} ({})", key.id, shown(name)),
+        None => key.id.to_string(),
+    }
+}
+
+/// What to type: the name says more than an id. One that can't be typed as it is shown won't do.
+pub(crate) fn word(key: &ApiKey) -> &str {
+    match &key.name {
+        Some(name) if shown(name) == name.as_str() && name.trim() == name && !name.is_empty() => name,
+        _ => key.id.as_str(),
     }
 }

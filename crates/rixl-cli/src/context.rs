@@ -1,10 +1,10 @@
 //! What every command is given.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use rixl_credentials::{ApiKey, ApiKeys, Client, Error, KeyId, Listing, NamedOrganization, OwnOrganization};
+use rixl_credentials::{ClientBuilder, OrganizationId, ProjectId};
 use rixl_rotation::{
-    Account, Rotator,
+    Account, Event, Rotator,
     journal::{FolderJournal, Journal},
 };
 use tempfile::TempDir;
@@ -16,6 +16,7 @@ use crate::{
     output::Output,
     settings::{self, Credential},
     stop::Stop,
+    text::shown,
 };
 
 /// Settings, a voice, and the wish to stop.
@@ -25,44 +26,38 @@ pub(crate) struct Context {
     pub(crate) output: Output,
     pub(crate) stop: Stop,
     /// With `--sandbox`, so that nothing of it is left on the disk.
-    temporary_state: Option<TempDir>,
+    sandbox_folder: Option<TempDir>,
 }
 
 /// A way to RIXL, or to the sandbox in its place.
 #[derive(Debug)]
 pub(crate) struct Api {
-    pub(crate) keys: Keys,
-    #[allow(dead_code, reason = "the engine's")]
     pub(crate) account: Account,
-    pub(crate) client: Client,
     /// Whether the run is authorized with an API key, which it must not destroy.
     pub(crate) is_by_api_key: bool,
-    _sandbox: Option<Embedded>,
+    sandbox: Option<Embedded>,
 }
 
-/// The keys by either generation of routes.
-#[derive(Clone, Debug)]
-pub(crate) enum Keys {
-    Own(ApiKeys<OwnOrganization>),
-    Named(ApiKeys<NamedOrganization>),
+impl Api {
+    /// With `--sandbox`, the project that its keys are in.
+    pub(crate) fn sandbox_project(&self) -> Option<ProjectId> {
+        self.sandbox.as_ref().and_then(Embedded::project_id)
+    }
 }
 
 impl Context {
     pub(crate) fn new(global: Global, output: Output, stop: Stop) -> Result<Self, Failure> {
-        let temporary_state = global.sandbox.then(|| tempfile::Builder::new().prefix("rixl-sandbox-").tempdir());
-        let temporary_state = temporary_state
+        let sandbox_folder = global.sandbox.then(|| tempfile::Builder::new().prefix("rixl-sandbox-").tempdir());
+        let sandbox_folder = sandbox_folder
             .transpose()
             .map_err(|error| Failure::other("no temporary folder could be made").with_cause(&error))?;
-        Ok(Self { global, output, stop, temporary_state })
+        Ok(Self { global, output, stop, sandbox_folder })
     }
 
     /// Builds the client. The credential is read here and not before: commands that need none ask for none.
     pub(crate) fn connect(&self) -> Result<Api, Failure> {
-        if self.global.sandbox {
-            let sandbox = Embedded::start(settings::bare_client(&self.global), self.output)?;
-            let client = sandbox.client.clone();
-            let (keys, account) = (Keys::Own(client.api_keys()), Account::new(client.clone()));
-            return Ok(Api { keys, account, client, is_by_api_key: false, _sandbox: Some(sandbox) });
+        if let Some(api) = self.embedded()? {
+            return Ok(api);
         }
         // First what is cheap to get right: a token on stdin can be read only once.
         let organization = settings::organization(&self.global)?;
@@ -71,44 +66,57 @@ impl Context {
             Credential::BearerToken(token) => (builder.bearer_token(token), false),
             Credential::ApiKey(key) => (builder.api_key(key), true),
         };
-        let client = builder.build()?;
-        let account = Account::new(client.clone());
-        let (keys, account) = match organization {
-            None => (Keys::Own(client.api_keys()), account),
-            Some(id) => (Keys::Named(client.organization(&id).api_keys()), account.with_organization(id)),
-        };
-        Ok(Api { keys, account, client, is_by_api_key, _sandbox: None })
+        Ok(Api { account: account(builder, organization)?, is_by_api_key, sandbox: None })
+    }
+
+    /// A way to RIXL for what needs no credential.
+    pub(crate) fn connect_without_credential(&self) -> Result<Api, Failure> {
+        if let Some(api) = self.embedded()? {
+            return Ok(api);
+        }
+        let account = account(settings::client(&self.global)?, settings::organization(&self.global)?)?;
+        Ok(Api { account, is_by_api_key: false, sandbox: None })
+    }
+
+    fn embedded(&self) -> Result<Option<Api>, Failure> {
+        let Some(folder) = &self.sandbox_folder else { return Ok(None) };
+        let sandbox = Embedded::start(settings::bare_client(&self.global), folder.path(), self.output)?;
+        let account = Account::new(sandbox.client.clone());
+        Ok(Some(Api { account, is_by_api_key: false, sandbox: Some(sandbox) }))
+    }
+
+    /// Where `--sandbox` keeps all that it writes.
+    pub(crate) fn sandbox_folder(&self) -> Option<&Path> {
+        self.sandbox_folder.as_ref().map(TempDir::path)
     }
 
     /// The journal of this run.
-    #[allow(dead_code, reason = "the engine's")]
     pub(crate) fn journal(&self) -> Result<Arc<dyn Journal>, Failure> {
-        let folder = match &self.temporary_state {
-            Some(folder) => folder.path().to_owned(),
+        let folder = match &self.sandbox_folder {
+            Some(folder) => folder.path().join("state"),
             None => settings::state_dir(&self.global)?,
         };
         Ok(Arc::new(FolderJournal::open(folder).map_err(rixl_rotation::Failure::from)?))
     }
 
-    /// A rotator with the settings of this run; the command adds its own.
-    #[allow(dead_code, reason = "the engine's")]
+    /// A rotator that tells of each step on stderr. The command adds its own settings.
     pub(crate) fn rotator(&self, api: &Api) -> Result<Rotator, Failure> {
-        Ok(Rotator::new(api.account.clone(), self.journal()?).with_stop(self.stop.0.clone()))
+        let output = self.output;
+        Ok(Rotator::new(api.account.clone(), self.journal()?)
+            .with_stop(self.stop.0.clone())
+            .with_observer(move |event| output.note(step(event))))
     }
 }
 
-impl Keys {
-    pub(crate) fn list(&self) -> Listing<ApiKey> {
-        match self {
-            Self::Own(keys) => keys.list(),
-            Self::Named(keys) => keys.list(),
-        }
-    }
+/// One step of a rotation as a line.
+pub(crate) fn step(event: &Event) -> String {
+    format!("{}  {:8}  {}", shown(&event.key), event.state, shown(&event.sentence))
+}
 
-    pub(crate) async fn delete(&self, id: &KeyId) -> Result<(), Error> {
-        match self {
-            Self::Own(keys) => keys.delete(id).await,
-            Self::Named(keys) => keys.delete(id).await,
-        }
-    }
+fn account(builder: ClientBuilder, organization: Option<OrganizationId>) -> Result<Account, Failure> {
+    let account = Account::new(builder.build()?);
+    Ok(match organization {
+        None => account,
+        Some(id) => account.with_organization(id),
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
-use rixl_credentials::{Client, ClientBuilder};
+use rixl_credentials::{Client, ClientBuilder, ProjectId};
 use rixl_sandbox::{Sandbox, SeedKey};
 
 use crate::{failure::Failure, output::Output};
@@ -18,7 +18,7 @@ pub(crate) const STORE: &str = "file:{folder}/{key_name}.key";
 #[derive(Debug)]
 pub(crate) struct Embedded {
     pub(crate) client: Client,
-    _sandbox: Sandbox,
+    sandbox: Sandbox,
 }
 
 impl Embedded {
@@ -34,7 +34,11 @@ impl Embedded {
                 .map_err(|error| Failure::other("the sandbox's secrets could not be stored").with_cause(&error))?;
         }
         output.note(format_args!("sandbox: {} keys in memory, nothing here is real or kept", secrets.len()));
-        Ok(Self { client, _sandbox: sandbox })
+        Ok(Self { client, sandbox })
+    }
+
+    pub(crate) fn project_id(&self) -> Option<ProjectId> {
+        self.sandbox.project_id().parse().ok()
     }
 }
 

@@ -21,17 +21,14 @@ pub(crate) enum Code {
     /// No credential, or one that RIXL refused.
     Authentication = 4,
     /// Another rotator holds the key.
-    #[allow(dead_code, reason = "the engine's")]
     Held = 5,
     /// It may have happened.
     Unknown = 6,
     /// Rotated, not stored everywhere; the secret is in escrow.
-    #[allow(dead_code, reason = "the engine's")]
     NotStored = 7,
     /// Rotated, and the secret is lost.
     Lost = 8,
     /// Another rotator won.
-    #[allow(dead_code, reason = "the engine's")]
     Superseded = 9,
     /// A signal ended it.
     Interrupted = 130,
@@ -40,7 +37,6 @@ pub(crate) enum Code {
 impl Code {
     /// From harmless to grave. An outage that is certain is worse than one that is possible; an unknown end is worse than
     /// a known one.
-    #[allow(dead_code, reason = "the engine's")]
     const BY_GRAVITY: [Self; 11] = [
         Self::Done,
         Self::Superseded,
@@ -60,7 +56,6 @@ impl Code {
     }
 
     /// The code of a run over several keys.
-    #[allow(dead_code, reason = "the engine's")]
     pub(crate) fn gravest(codes: impl IntoIterator<Item = Self>) -> Self {
         let gravity = |code: &Self| Self::BY_GRAVITY.iter().position(|other| other == code);
         codes.into_iter().max_by_key(gravity).unwrap_or(Self::Done)
@@ -154,7 +149,7 @@ impl From<rixl_rotation::Failure> for Failure {
             FailureKind::Held => (Code::Held, None),
             FailureKind::Unknown => (Code::Unknown, Some("rixl keys recover")),
             FailureKind::NotStored => (Code::NotStored, Some("rixl keys recover")),
-            FailureKind::Lost => (Code::Lost, Some("rixl keys rotate")),
+            FailureKind::Lost => (Code::Lost, Some("rixl keys recover")),
             _ => (Code::Other, Some("rixl keys recover")),
         };
         let mut failure = Self::new(code, error.to_string());

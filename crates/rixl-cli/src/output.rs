@@ -64,7 +64,6 @@ impl Done {
     }
 
     /// Ends with another code than 0, as when some keys of several failed.
-    #[allow(dead_code, reason = "the engine's")]
     pub(crate) fn with_code(mut self, code: Code) -> Self {
         self.code = code;
         self
@@ -100,6 +99,11 @@ impl Output {
         Self { format: global.output, quiet: global.quiet, verbose: global.verbose > 0 }
     }
 
+    /// Whether a progress bar may be drawn: on a terminal that can move its cursor.
+    pub(crate) fn has_bar(self) -> bool {
+        !self.quiet && io::stderr().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb")
+    }
+
     /// Something worth knowing that is no result. `--quiet` leaves it out.
     pub(crate) fn note(self, text: impl Display) {
         if !self.quiet {
@@ -108,7 +112,6 @@ impl Output {
     }
 
     /// Something that must be known.
-    #[allow(dead_code, reason = "the engine's")]
     pub(crate) fn warn(self, text: impl Display) {
         say(&format!("{} {text}", paint("warning:", "1;33")));
     }
@@ -134,7 +137,7 @@ impl Output {
         if self.format == Format::Json { print_failure(Some(command), &failure) } else { failure.code }
     }
 
-    fn say_failure(self, words: &Words) {
+    pub(crate) fn say_failure(self, words: &Words) {
         say(&format!("{} {}", paint("error:", "1;31"), shown(&words.message)));
         for cause in &words.because {
             say(&format!("  because: {}", shown(cause)));

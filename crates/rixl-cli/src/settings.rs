@@ -72,7 +72,6 @@ pub(crate) fn organization(global: &Global) -> Result<Option<OrganizationId>, Fa
     text.parse().map(Some).map_err(|error| Failure::usage("RIXL_ORG_ID is not valid").with_cause(&error))
 }
 
-#[allow(dead_code, reason = "the engine's")]
 pub(crate) fn state_dir(global: &Global) -> Result<PathBuf, Failure> {
     if let Some(path) = &global.state_dir {
         return Ok(path.clone());

@@ -33,7 +33,6 @@ pub(crate) enum Moment {
 }
 
 impl Moment {
-    #[allow(dead_code, reason = "the engine's")]
     pub(crate) fn from(self, now: Timestamp) -> Option<Timestamp> {
         match self {
             Self::In(duration) => now.checked_add(duration).ok(),

@@ -175,13 +175,6 @@ pub struct Report {
 #[derive(Clone, Debug)]
 pub struct Stop(watch::Receiver<bool>);
 
-/// It is said when this becomes `true`.
-impl From<watch::Receiver<bool>> for Stop {
-    fn from(receiver: watch::Receiver<bool>) -> Self {
-        Self(receiver)
-    }
-}
-
 impl Stop {
     /// What sends `true` to stop, and what hears it.
     #[must_use]
@@ -345,8 +338,13 @@ impl Rotator {
         let found = self.account.find(key_id).await;
         let key = found.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
         let key = key.ok_or_else(|| Failure::refused(format!("no key has the id {key_id}; nothing was sent")))?;
-        self.tell(key.id.as_str(), State::Planned, describe(&key, self.now()));
+        self.plan(&key);
         Ok(key)
+    }
+
+    /// Tells of step 1, for a key that is known already.
+    pub fn plan(&self, key: &ApiKey) {
+        self.tell(key.id.as_str(), State::Planned, describe(key, self.now()));
     }
 
     /// Step 2. Nothing is sent that changes a key; dropping what it gives leaves all as it was.

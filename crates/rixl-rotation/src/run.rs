@@ -165,7 +165,7 @@ impl Run {
                     self.append_if_possible(&record).await;
                     match self.delay(attempt, &error) {
                         Some(delay) => {
-                            self.tell(State::Note, format!("{error}; the next try is in {} s", delay.as_secs_f32()));
+                            self.tell(State::Note, format!("{error}; the next try is in {} s", delay.as_secs_f32().ceil()));
                             if let Err(failure) = self.rotator.sleep(delay).await {
                                 return Err(self.not_sent(failure).await);
                             }
@@ -438,7 +438,7 @@ impl Run {
             let since = Duration::try_from(self.rotator.now().duration_since(stored_at)).unwrap_or_default();
             let quiet = self.rotator.quiet_time.saturating_sub(since);
             if !quiet.is_zero() {
-                self.tell(State::Note, format!("waits {} s, then looks again", quiet.as_secs_f32()));
+                self.tell(State::Note, format!("waits {} s, then looks again", quiet.as_secs_f32().ceil()));
                 if self.rotator.sleep(quiet).await.is_err() {
                     let sentence = format!(
                         "interrupted; the new secret of {} is stored, but was not looked at after the quiet time; \
@@ -555,7 +555,7 @@ impl Run {
         let since = Duration::try_from(self.rotator.now().duration_since(settled_at)).unwrap_or_default();
         let rest = grace.saturating_sub(since);
         if !rest.is_zero() {
-            self.tell(State::Note, format!("waits {} s before the old key {key_id} is deleted", rest.as_secs_f32()));
+            self.tell(State::Note, format!("waits {} s before the old key {key_id} is deleted", rest.as_secs_f32().ceil()));
             self.wait_to_delete(&key_id, rest).await?;
         }
         // Long enough that a consumer which still uses the old key would have shown itself again.
@@ -563,7 +563,7 @@ impl Run {
         let mut seen = self.last_used(&key_id).await?;
         while let Some(before) = seen {
             if !still.is_zero() {
-                self.tell(State::Note, format!("watches the old key {key_id} for {} s", still.as_secs_f32()));
+                self.tell(State::Note, format!("watches the old key {key_id} for {} s", still.as_secs_f32().ceil()));
                 self.wait_to_delete(&key_id, still).await?;
             }
             seen = self.last_used(&key_id).await?;

@@ -1,12 +1,18 @@
 //! `rixl keys create`
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use rixl_credentials::ProjectId;
+use rixl_rotation::NewKey;
 
 use crate::{
     args::{Checked, Destination},
     context::Context,
     failure::Failure,
     output::Done,
+    places::{Places, store_failure},
+    rows::{self, Row},
     when::{self, Moment},
 };
 
@@ -30,6 +36,27 @@ pub(crate) struct Args {
     pub(crate) destination: Destination,
 }
 
-pub(crate) async fn run(_: &Context, _: Args) -> Result<Done, Failure> {
-    Err(Failure::other("not built yet"))
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    let places = Places::read(context, &args.destination)?;
+    let store = places.of(None, Some(&args.name)).map_err(|error| store_failure(&error))?;
+    let mut key = NewKey::new(&args.name);
+    let api = context.connect()?;
+    match &args.project {
+        Some(Checked(id)) => key = key.with_project_id(id.clone()),
+        None => {
+            if let Some(id) = api.sandbox_project() {
+                key = key.with_project_id(id);
+            }
+        }
+    }
+    if let Some(moment) = args.expires {
+        let time = moment.from(Timestamp::now()).ok_or_else(|| Failure::usage("--expires is too far away"))?;
+        key = key.with_expiring_at(time);
+    }
+    let row = match context.rotator(&api)?.with_quiet_time(Duration::ZERO).create(key, store).await {
+        Ok(report) => Row::of_report(report),
+        Err(failure) => Row::of_failure(None, Some(args.name), failure.into()),
+    };
+    row.say(context.output);
+    rows::done(&[row], false)
 }

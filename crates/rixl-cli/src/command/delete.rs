@@ -6,11 +6,10 @@ use rixl_credentials::{ApiKey, KeyId};
 use crate::{
     args::Checked,
     command::list::{self, Shown},
-    confirm::confirm,
+    confirm::{confirm, described, word},
     context::Context,
     failure::{Code, Failure},
     output::Done,
-    text::shown,
     when::rough,
 };
 
@@ -36,7 +35,7 @@ pub(crate) async fn run(context: &Context, Args { key_id: Checked(id) }: Args) -
         Failure::refused(format!("there is no key {id}; RIXL was not changed")).with_next("rixl keys list")
     })?;
     let now = Timestamp::now();
-    if api.is_by_api_key && (api.client.is_bought_with(&id, None) || was_used_lately(&key, now)) {
+    if api.is_by_api_key && (api.account.client().is_bought_with(&id, None) || was_used_lately(&key, now)) {
         let sentence = "this may be the key that the run is authorized with, which would lock you out";
         return Err(Failure::refused(format!("{sentence}; RIXL was not changed"))
             .with_next("set RIXL_BEARER_TOKEN in place of RIXL_API_KEY, and repeat it"));
@@ -46,7 +45,7 @@ pub(crate) async fn run(context: &Context, Args { key_id: Checked(id) }: Args) -
         return Err(Failure::interrupted());
     }
     // From here to the answer a signal waits: a request that was sent can't be taken back.
-    api.keys.delete(&id).await.map_err(|error| {
+    api.account.delete(&id).await.map_err(|error| {
         let failure = Failure::from(error);
         match failure.code {
             Code::Unknown => failure.with_next("rixl keys list (it shows whether the key is still there)"),
@@ -60,25 +59,10 @@ fn was_used_lately(key: &ApiKey, now: Timestamp) -> bool {
     key.last_used.is_some_and(|used| now.duration_since(used) <= ALLOWANCE)
 }
 
-fn described(key: &ApiKey) -> String {
-    match &key.name {
-        Some(name) => format!("{} ({})", key.id, shown(name)),
-        None => key.id.to_string(),
-    }
-}
-
 fn warning(key: &ApiKey, now: Timestamp) -> String {
     let used = match key.last_used {
         Some(used) => format!("It was last used {} ago.", rough(used, now)),
         None => "Nothing tells whether it is in use.".into(),
     };
     format!("This deletes the key {} for good, and its consumers lose access at once. {used}", described(key))
-}
-
-/// What to type: the name says more than an id. One that can't be typed as it is shown won't do.
-fn word(key: &ApiKey) -> &str {
-    match &key.name {
-        Some(name) if shown(name) == name.as_str() && name.trim() == name && !name.is_empty() => name,
-        _ => key.id.as_str(),
-    }
 }

@@ -55,7 +55,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
 
 /// All pages.
 pub(crate) async fn all(context: &Context, api: &Api) -> Result<Vec<ApiKey>, Failure> {
-    let mut listing = api.keys.list();
+    let mut listing = api.account.list();
     let mut keys = Vec::new();
     while let Some(key) = context.stop.or(listing.next()).await? {
         keys.push(key?);

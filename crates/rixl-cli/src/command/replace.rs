@@ -1,14 +1,18 @@
 //! `rixl keys replace`
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use rixl_credentials::KeyId;
+use rixl_credentials::{ApiKey, KeyId};
+use rixl_rotation::{Report, Rotator, store::Store};
 
 use crate::{
     args::{Checked, Destination},
+    confirm::{confirm, described, word},
     context::Context,
     failure::Failure,
     output::Done,
+    places::{Places, store_failure},
+    rows::{self, Row},
     when,
 };
 
@@ -26,8 +30,33 @@ pub(crate) struct Args {
     /// How long the old key lives on at least; the command waits for it
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = when::duration)]
     pub(crate) grace: Duration,
+    /// The quiet time after which the stored secret is tried once more
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = when::duration)]
+    pub(crate) settle: Duration,
 }
 
-pub(crate) async fn run(_: &Context, _: Args) -> Result<Done, Failure> {
-    Err(Failure::other("not built yet"))
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    let places = Places::read(context, &args.destination)?;
+    let api = context.connect()?;
+    let rotator = context.rotator(&api)?.with_quiet_time(args.settle);
+    let id = args.key_id.0;
+    let key = context.stop.or(rotator.planned(&id)).await??;
+    let store = places.of_key(&key).map_err(|error| store_failure(&error))?;
+    let warning = format!("This replaces the key {} by a new one, and deletes it in the end.", described(&key));
+    confirm(context, &warning, word(&key)).await?;
+    let row = match replaced(&rotator, &key, store, args.grace).await {
+        Ok(report) => Row::of_report(report),
+        Err(failure) => Row::of_failure(Some(id.to_string()), key.name.clone(), failure.into()),
+    };
+    row.say(context.output);
+    rows::done(&[row], false)
+}
+
+async fn replaced(
+    rotator: &Rotator,
+    key: &ApiKey,
+    store: Arc<dyn Store>,
+    grace: Duration,
+) -> Result<Report, rixl_rotation::Failure> {
+    rotator.prepare_replace(key, store, grace).await?.rotate().await
 }

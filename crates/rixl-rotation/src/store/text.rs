@@ -78,9 +78,9 @@ fn split_scheme(text: &str) -> Result<(&str, &str), StoreError> {
 /// let template: StoreTemplate = "command:vault-put 'prod/{key_name}'".parse()?;
 /// assert!(template.is_per_key());
 /// let id = "XyZ9aB8cD1".parse()?;
-/// assert_eq!(template.expand(&id, Some("My key"))?, "command:vault-put 'prod/My key'");
-/// assert!(template.expand(&id, Some("../other")).is_err());
-/// assert!(template.expand(&id, None).is_err());
+/// assert_eq!(template.expand(Some(&id), Some("My key"))?, "command:vault-put 'prod/My key'");
+/// assert!(template.expand(Some(&id), Some("../other")).is_err());
+/// assert!(template.expand(Some(&id), None).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -134,14 +134,21 @@ impl StoreTemplate {
         self.words.iter().chain(self.reader.iter().flatten()).any(is_per_key)
     }
 
-    /// The text for this key, to be [opened](open).
+    /// The text for this key, to be [opened](open). A key that is yet to be created has no id.
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Invalid`] when the key's name is wanted and there is none, or it is refused.
-    pub fn expand(&self, key_id: &KeyId, key_name: Option<&str>) -> Result<String, StoreError> {
-        let all = self.words.iter().chain(self.reader.iter().flatten());
-        let name = if all.flatten().any(|piece| matches!(piece, Piece::KeyName)) {
+    /// [`StoreErrorKind::Invalid`] when the key's id or name is wanted and there is none, or the name is refused.
+    pub fn expand(&self, key_id: Option<&KeyId>, key_name: Option<&str>) -> Result<String, StoreError> {
+        let all = || self.words.iter().chain(self.reader.iter().flatten()).flatten();
+        let id = match key_id {
+            Some(id) => id.as_str(),
+            None if all().any(|piece| matches!(piece, Piece::KeyId)) => {
+                return Err(invalid(&self.text, "the key has no id before it is created: use {key_name}"));
+            }
+            None => "",
+        };
+        let name = if all().any(|piece| matches!(piece, Piece::KeyName)) {
             let name = key_name.ok_or("the key has no name: use {key_id}");
             name.and_then(|name| self.check_name(name)).map_err(|reason| invalid(&self.text, reason))?
         } else {
@@ -150,7 +157,7 @@ impl StoreTemplate {
         let fill = |word: &Word| -> String {
             let parts = word.iter().map(|piece| match piece {
                 Piece::Text(text) => text,
-                Piece::KeyId => key_id.as_str(),
+                Piece::KeyId => id,
                 Piece::KeyName => name,
             });
             parts.collect()

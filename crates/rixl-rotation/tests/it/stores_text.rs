@@ -14,7 +14,7 @@ fn id() -> KeyId {
 }
 
 fn expand(template: &str, name: Option<&str>) -> Result<String, rixl_rotation::store::StoreError> {
-    StoreTemplate::new(template)?.expand(&id(), name)
+    StoreTemplate::new(template)?.expand(Some(&id()), name)
 }
 
 #[test]
@@ -87,6 +87,9 @@ fn placeholders_are_filled_in() {
     }
     refused(expand("file:{key_name}", None), StoreErrorKind::Invalid, "the key has no name");
     assert_eq!(expand("file:{key_id}", None).unwrap(), "file:XyZ9aB8cD1");
+    let unborn = |template| StoreTemplate::new(template).unwrap().expand(None, Some("new"));
+    assert_eq!(unborn("file:{key_name}").unwrap(), "file:new");
+    refused(unborn("file:{key_id}"), StoreErrorKind::Invalid, "before it is created");
 }
 
 #[test]

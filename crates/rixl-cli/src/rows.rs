@@ -1,146 +1,18 @@
-//! What the commands that change keys share: the rotator, its voice, and how its endings are shown.
+//! What became of keys: a row for each, in a table and in JSON, and the progress of many.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use indicatif::ProgressBar;
-use rixl_credentials::{ApiKey, KeyId, OrganizationId};
-use rixl_rotation::{
-    Account, Due, Ended, Ending, Event, FailureKind, Report, Rotator, State,
-    journal::{FolderJournal, Journal},
-    store::{self, Store, StoreError, StoreErrorKind, StoreTemplate},
-};
+use rixl_rotation::{Ended, Ending, Event, Report, State};
 use serde::Serialize;
 
 use crate::{
-    args::Destination,
-    context::{Api, Context},
-    embedded,
+    context::step,
     failure::{Code, Failure, Words},
     output::{Done, Output},
-    stdout::Stdout,
     table::Table,
     text::shown,
 };
-
-const RECOVER: &str = "rixl keys recover";
-
-/// Opens the journal of this run.
-pub(crate) fn journal(context: &Context) -> Result<Arc<dyn Journal>, Failure> {
-    let place = context.state_dir()?;
-    let unusable = |error: &dyn std::error::Error| {
-        Failure::refused("the state can't be used; RIXL was not changed").with_cause(error)
-    };
-    Ok(Arc::new(FolderJournal::open(place).map_err(|error| unusable(&error))?))
-}
-
-/// A rotator that tells of each step on stderr.
-pub(crate) fn rotator(context: &Context, api: &Api) -> Result<Rotator, Failure> {
-    let output = context.output;
-    Ok(Rotator::new(api.account.clone(), journal(context)?)
-        .with_stop(context.stop.signal())
-        .with_observer(move |event| output.note(step(event))))
-}
-
-/// One step as a line.
-pub(crate) fn step(event: &Event) -> String {
-    format!("{}  {:8}  {}", shown(&event.key), event.state, shown(&event.sentence))
-}
-
-/// Where secrets go: the text, read once.
-#[derive(Debug)]
-pub(crate) enum Places {
-    Stdout(Arc<Stdout>),
-    Template(StoreTemplate),
-}
-
-impl Places {
-    /// Reads `--to`, so that a mistake in it is told before anything is asked of RIXL.
-    pub(crate) fn read(context: &Context, destination: &Destination) -> Result<Self, Failure> {
-        let text = match &destination.to {
-            Some(text) => text.clone(),
-            None => in_sandbox(&context.folder()),
-        };
-        if text == Stdout::LOCATION {
-            return Ok(Self::Stdout(Arc::new(Stdout::new(context.output, destination.reveal)?)));
-        }
-        Ok(Self::Template(StoreTemplate::new(&text).map_err(|error| store_failure(&error))?))
-    }
-
-    pub(crate) fn is_per_key(&self) -> bool {
-        match self {
-            Self::Stdout(_) => false,
-            Self::Template(template) => template.is_per_key(),
-        }
-    }
-
-    /// The place of one key.
-    pub(crate) fn of(&self, id: &KeyId, name: Option<&str>) -> Result<Arc<dyn Store>, StoreError> {
-        match self {
-            Self::Stdout(stdout) => Ok(Arc::clone(stdout) as Arc<dyn Store>),
-            Self::Template(template) => store::open(&template.expand(id, name)?),
-        }
-    }
-
-    pub(crate) fn of_key(&self, key: &ApiKey) -> Result<Arc<dyn Store>, StoreError> {
-        self.of(&key.id, key.name.as_deref())
-    }
-
-    pub(crate) fn of_due(&self, due: &Due) -> Result<Arc<dyn Store>, StoreError> {
-        self.of_key(&due.key)
-    }
-}
-
-/// The store that `--sandbox` uses when none is named, braces in the folder's name aside: a temporary one has none.
-pub(crate) fn in_sandbox(folder: &Path) -> String {
-    embedded::STORE.replace("{folder}", &folder.display().to_string())
-}
-
-/// Opens a store of the journal's.
-pub(crate) fn open(output: Output) -> impl Fn(&str) -> Result<Arc<dyn Store>, StoreError> + Send + Sync {
-    move |location| match location {
-        Stdout::LOCATION => match Stdout::new(output, false) {
-            Ok(stdout) => Ok(Arc::new(stdout) as Arc<dyn Store>),
-            Err(failure) => Err(StoreError::new(StoreErrorKind::Unusable, location, failure.words.message)),
-        },
-        location => store::open(location),
-    }
-}
-
-pub(crate) fn store_failure(error: &StoreError) -> Failure {
-    let code = if error.kind() == StoreErrorKind::Invalid { Code::Usage } else { Code::NotChanged };
-    let mut failure = Failure::new(code, format!("{error}; RIXL was not changed"));
-    if let Some(cause) = std::error::Error::source(error) {
-        failure = failure.with_cause(cause);
-    }
-    failure
-}
-
-impl From<rixl_rotation::Failure> for Failure {
-    fn from(error: rixl_rotation::Failure) -> Self {
-        let code = match error.kind() {
-            FailureKind::Interrupted => Code::Interrupted,
-            FailureKind::Refused => Code::NotChanged,
-            FailureKind::Authentication => Code::Authentication,
-            FailureKind::Held => Code::Held,
-            FailureKind::NotStored => Code::NotStored,
-            FailureKind::Unknown => Code::Unknown,
-            FailureKind::Lost => Code::Lost,
-            _ => Code::Other,
-        };
-        let mut failure = Self::new(code, error.to_string());
-        if let Some(cause) = std::error::Error::source(&error) {
-            failure = failure.with_cause(cause);
-        }
-        match code {
-            Code::Unknown | Code::NotStored | Code::Lost => failure.with_next(RECOVER),
-            Code::Interrupted if failure.words.message.contains(RECOVER) => failure.with_next(RECOVER),
-            Code::Authentication => {
-                failure.with_next("set RIXL_BEARER_TOKEN to a live token of the organization, and run it again")
-            }
-            _ => failure,
-        }
-    }
-}
 
 /// What became of one key, as JSON shows it.
 #[derive(Debug, Serialize)]
@@ -219,6 +91,12 @@ impl Row {
         self
     }
 
+    /// Named by its entry, where there is no better name.
+    pub(crate) fn with_entry(mut self, entry: String) -> Self {
+        self.id = self.id.or(Some(entry));
+        self
+    }
+
     pub(crate) fn of_ended(ended: Ended) -> Self {
         let id = ended.key_id.as_str().to_owned();
         match ended.result {
@@ -292,9 +170,11 @@ impl Progress {
 
     pub(crate) fn ended(&self, row: &Row) {
         self.bar.inc(1);
+        // Asked here: within `suspend` the bar is locked.
+        let is_hidden = self.bar.is_hidden();
         self.bar.suspend(|| {
             row.say(self.output);
-            if self.bar.is_hidden() && row.error.is_none() {
+            if is_hidden && row.error.is_none() {
                 let id = row.id.as_deref().unwrap_or_default();
                 self.output.note(format_args!("{}  {}", shown(id), row.result));
             }
@@ -303,14 +183,5 @@ impl Progress {
 
     pub(crate) fn over(&self) {
         self.bar.finish_and_clear();
-    }
-}
-
-/// The account of this run.
-pub(crate) fn account(client: &rixl_credentials::Client, organization: Option<&OrganizationId>) -> Account {
-    let account = Account::new(client.clone());
-    match organization {
-        Some(id) => account.with_organization(id.clone()),
-        None => account,
     }
 }
