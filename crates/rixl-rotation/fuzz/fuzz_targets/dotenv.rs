@@ -22,7 +22,8 @@ fuzz_target!(|input: &str| -> Corpus {
     assert_eq!(read(&new, NAME), Ok(Some(value.to_owned())), "{text:?} became {new:?}");
     for (name, _) in &before {
         if name != NAME {
-            assert_eq!(read(&new, name), read(text, name), "{name} of {text:?} became that of {new:?}");
+            // Not the reasons of refusals, which have the number of a line: an old value may have had several.
+            assert_eq!(read(&new, name).ok(), read(text, name).ok(), "{name} of {text:?} became that of {new:?}");
         }
     }
     let others = |all: &[(String, String)]| all.iter().filter(|(name, _)| name != NAME).cloned().collect::<Vec<_>>();

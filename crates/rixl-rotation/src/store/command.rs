@@ -30,7 +30,8 @@ const ARROW: &str = "<-";
 /// elsewhere.
 ///
 /// Exit status 0 means that the secret is stored and durable. Anything else, or no end within the time-out (60 s), is
-/// [`StoreErrorKind::Unknown`]: it may have been stored first. On a time-out the program and what it started are killed.
+/// [`StoreErrorKind::Unknown`]: it may have been stored first. On a time-out, and when
+/// the future is dropped, the program and what it started are killed.
 ///
 /// A reader prints the secret on its standard output and ends with 0; one line ending (`\n` or `\r\n`) is taken off. It prints
 /// nothing when there is none yet. With a reader the version is a hash of the secret, a commit compares it before it writes

@@ -2,8 +2,11 @@
 
 use std::{
     env, fs,
+    io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use rixl_credentials::Secret;
@@ -108,6 +111,49 @@ fn of_several_processes_one_wins() {
         assert_eq!(won.len(), 1, "{won:?}");
         assert_eq!(fs::read_to_string(&path).unwrap(), won[0]);
         assert_eq!(names(folder.path()), ["key"]);
+    }
+}
+
+/// Runs in the processes of `killed_at_any_moment`.
+#[test]
+#[ignore = "needs the file that the other test makes"]
+fn as_one_that_is_killed() {
+    let Ok(path) = env::var("RIXL_TEST_FILE") else { return };
+    println!("begun");
+    for letter in ["a", "b"].iter().cycle() {
+        let store = FileStore::new(&path).unwrap();
+        let held = wait(store.prepare(60_000)).unwrap();
+        wait(store.commit(&letter.repeat(60_000).as_str().into(), &held.version)).unwrap();
+    }
+}
+
+#[test]
+fn killed_at_any_moment() {
+    let folder = TempDir::new().unwrap();
+    let path = file(&folder, "key", &"a".repeat(60_000), 0o640);
+    let mut has_left = false;
+    for round in 0..20 {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "stores_check::as_one_that_is_killed", "--nocapture"])
+            .env("RIXL_TEST_FILE", &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line.contains("begun")));
+        std::thread::sleep(Duration::from_micros(1000 + 700 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        has_left |= names(folder.path()).len() > 1;
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text == "a".repeat(60_000) || text == "b".repeat(60_000), "half a secret of {} bytes", text.len());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        wait(FileStore::new(&path).unwrap().prepare(200)).unwrap();
+        assert_eq!(names(folder.path()), ["key"], "what the killed run left is still there");
+    }
+    if !has_left {
+        eprintln!("no run was killed between two steps: the test saw less than it could");
     }
 }
 

@@ -135,9 +135,14 @@ fn a_program_that_does_not_end_is_killed_with_its_children() {
     let child = fs::read_to_string(&path).unwrap();
     // A zombie of a dead parent is gone once init has seen it.
     let stat = format!("/proc/{}/stat", child.trim());
-    while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
-        std::thread::yield_now();
+    let is_alive = || fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+    for _ in 0..1000 {
+        if !is_alive() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
+    assert!(!is_alive(), "the child of the program lives on");
 
     let store = shell("", &[]).with_reader("sleep", ["1000"]).unwrap().with_timeout(Duration::from_millis(100));
     refused(wait(store.prepare(200)), StoreErrorKind::Unusable, "did not end within 0.1 s");
