@@ -7,12 +7,15 @@ use rixl_rotation::{Ended, Ending, Event, Report, State};
 use serde::Serialize;
 
 use crate::{
-    context::step,
+    context::{Context, step},
     failure::{Code, Failure, Words},
     output::{Done, Output},
+    stdout::Stdout,
     table::Table,
     text::shown,
 };
+
+const NOT_BEGUN: &str = "not begun";
 
 /// What became of one key, as JSON shows it.
 #[derive(Debug, Serialize)]
@@ -75,7 +78,7 @@ impl Row {
             id,
             name,
             store: None,
-            result: "not begun",
+            result: NOT_BEGUN,
             exit_code: Code::Done.number(),
             fingerprint: None,
             rotations: None,
@@ -131,14 +134,19 @@ impl Row {
 }
 
 /// The result of a command over keys: the gravest code wins.
-pub(crate) fn done(rows: &[Row], stop: bool) -> Result<Done, Failure> {
+pub(crate) fn done(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
     let mut table = Table::new(["ID", "NAME", "RESULT", "FINGERPRINT", "OUTAGE", "STORE"]);
     for row in rows {
         table.add(row.cells().iter().map(String::as_str));
     }
-    let not_begun = stop && rows.iter().any(|row| row.result == "not begun");
+    let not_begun = context.stop.is_set() && rows.iter().any(|row| row.result == NOT_BEGUN);
     let codes = rows.iter().map(|row| row.code).chain(not_begun.then_some(Code::Interrupted));
-    let text = if rows.is_empty() { String::new() } else { table.to_string() };
+    let mut text = if rows.is_empty() { String::new() } else { table.to_string() };
+    // Where the secret went to stdout, it is all that goes there.
+    if rows.iter().any(|row| row.store.as_deref() == Some(Stdout::LOCATION)) {
+        context.output.note(text.trim_end());
+        text.clear();
+    }
     Done::new(text).with_code(Code::gravest(codes)).with_field("keys", &rows)
 }
 

@@ -165,7 +165,10 @@ impl Run {
                     self.append_if_possible(&record).await;
                     match self.delay(attempt, &error) {
                         Some(delay) => {
-                            self.tell(State::Note, format!("{error}; the next try is in {} s", delay.as_secs_f32().ceil()));
+                            self.tell(
+                                State::Note,
+                                format!("{error}; the next try is in {} s", delay.as_secs_f32().ceil()),
+                            );
                             if let Err(failure) = self.rotator.sleep(delay).await {
                                 return Err(self.not_sent(failure).await);
                             }
@@ -555,7 +558,10 @@ impl Run {
         let since = Duration::try_from(self.rotator.now().duration_since(settled_at)).unwrap_or_default();
         let rest = grace.saturating_sub(since);
         if !rest.is_zero() {
-            self.tell(State::Note, format!("waits {} s before the old key {key_id} is deleted", rest.as_secs_f32().ceil()));
+            self.tell(
+                State::Note,
+                format!("waits {} s before the old key {key_id} is deleted", rest.as_secs_f32().ceil()),
+            );
             self.wait_to_delete(&key_id, rest).await?;
         }
         // Long enough that a consumer which still uses the old key would have shown itself again.
@@ -573,7 +579,10 @@ impl Run {
             self.tell(State::Note, format!("the old key {key_id} is still used; it is not deleted yet"));
         }
         match self.rotator.account.delete(&key_id).await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.tell(State::Note, format!("the old key {key_id} is deleted"));
+                Ok(())
+            }
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(self.not_deleted(&key_id, "the call failed").with_source(error)),
         }

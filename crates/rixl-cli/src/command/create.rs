@@ -58,5 +58,5 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         Err(failure) => Row::of_failure(None, Some(args.name), failure.into()),
     };
     row.say(context.output);
-    rows::done(&[row], false)
+    rows::done(context, &[row])
 }

@@ -61,5 +61,5 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         row.say(context.output);
         all.push(row);
     }
-    rows::done(&all, false)
+    rows::done(context, &all)
 }

@@ -49,7 +49,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         Err(failure) => Row::of_failure(Some(id.to_string()), key.name.clone(), failure.into()),
     };
     row.say(context.output);
-    rows::done(&[row], false)
+    rows::done(context, &[row])
 }
 
 async fn replaced(

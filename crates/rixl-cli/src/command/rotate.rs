@@ -118,7 +118,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let due = context.stop.or(selection.find(&api.account, &*journal)).await??;
     if due.is_empty() {
         context.output.note("no key is due");
-        return rows::done(&[], false);
+        return rows::done(context, &[]);
     }
     if due.len() > 1 && !places.is_per_key() {
         let sentence = format!("{} keys would go into one place; RIXL was not changed", due.len());
@@ -166,7 +166,7 @@ async fn rotate_one(
         },
     };
     row.say(context.output);
-    rows::done(&[row], false)
+    rows::done(context, &[row])
 }
 
 async fn rotate_many(
@@ -189,10 +189,10 @@ async fn rotate_many(
     let prepared = fleet.prepare(due, &store_of).await;
     if let Err((id, failure)) = prepared {
         progress.over();
-        context.output.note(format_args!("no key was rotated: {} of them can't be prepared", 1));
+        context.output.note("no key was rotated: one of them can't be prepared");
         let row = Row::of_failure(Some(id.to_string()), None, failure.into());
         row.say(context.output);
-        return rows::done(&[row], false);
+        return rows::done(context, &[row]);
     }
     context.output.note(format_args!("{} keys are prepared", due.len()));
     let mut all = Vec::with_capacity(due.len());
@@ -211,5 +211,5 @@ async fn rotate_many(
             .await;
     }
     progress.over();
-    rows::done(&all, context.stop.is_set())
+    rows::done(context, &all)
 }

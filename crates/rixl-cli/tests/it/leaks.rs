@@ -32,7 +32,7 @@ fn traces_and_results_hold_no_secret() {
         "keys delete unknown --yes",
         "keys create --name new --to file:new --project a",
         "keys rotate --name * --to file:{key_id} --yes",
-        &format!("keys replace {} --to file:a --yes", own.key.id),
+        &format!("keys replace {} --to file:a --yes --grace 0s --settle 0s", own.key.id),
         "keys verify --from file:a",
         "keys recover",
         "keys history",
