@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use rixl_api::{Answer, Body};
-
 use tracing::Span;
+use zeroize::Zeroizing;
 
 use crate::{Error, ErrorKind, Operation, Outcome, client::record_outcome, error::request_id, retry};
 
@@ -13,6 +14,13 @@ use crate::{Error, ErrorKind, Operation, Outcome, client::record_outcome, error:
 ///
 /// It moves; it can't be cloned or compared. `Debug` prints its length alone, and it is wiped on drop.
 pub struct RawAnswer(Body);
+
+/// An answer that was kept elsewhere, on disk for example.
+impl From<Vec<u8>> for RawAnswer {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Body::Whole(Bytes::from_owner(Zeroizing::new(bytes))))
+    }
+}
 
 impl RawAnswer {
     pub(crate) fn new(body: Body) -> Self {
