@@ -2,3 +2,5 @@
 
 mod journal;
 mod store;
+
+pub use journal::check_journal;
