@@ -4,3 +4,5 @@ pub mod conformance;
 mod disk;
 pub mod journal;
 pub mod store;
+#[cfg(feature = "vault")]
+pub mod vault;

@@ -10,6 +10,8 @@ use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 
 use rixl_credentials::Secret;
 use sha2::{Digest as _, Sha256};
+#[cfg(feature = "vault")]
+pub use vault::VaultStore;
 
 /// What the traits of this crate return, so that they can be used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
