@@ -25,8 +25,6 @@ use url::{Host, Url};
 use zeroize::Zeroizing;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Below the whole time-out, which alone can't tell that nothing was sent.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest answer that is read. Raft storage takes no larger entry either.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
 
@@ -48,6 +46,8 @@ pub struct VaultConfig {
     address: Url,
     token: HeaderValue,
     namespace: Option<HeaderValue>,
+    certificates: Option<Vec<reqwest::Certificate>>,
+    timeout: Duration,
     http: reqwest::Client,
 }
 
@@ -89,8 +89,8 @@ impl VaultConfig {
         let mut token = header(token.expose_secret())
             .ok_or_else(|| VaultConfigError::new("the Vault token is empty, or is not visible ASCII"))?;
         token.set_sensitive(true);
-        let http = http_client(&address, None)?;
-        Ok(Self { address, token, namespace: None, http })
+        let http = http_client(&address, None, TIMEOUT)?;
+        Ok(Self { address, token, namespace: None, certificates: None, timeout: TIMEOUT, http })
     }
 
     /// Uses this namespace.
@@ -115,7 +115,25 @@ impl VaultConfig {
         if certificates.is_empty() {
             return Err(VaultConfigError::new("the file of CA certificates has none in PEM form"));
         }
-        self.http = http_client(&self.address, Some(certificates))?;
+        self.certificates = Some(certificates);
+        self.rebuilt()
+    }
+
+    /// The longest that one request may take, from connecting to the last byte of the answer. Default: 10 s.
+    ///
+    /// # Errors
+    ///
+    /// For a time-out of zero, which would fail every request.
+    pub fn with_timeout(mut self, timeout: Duration) -> Result<Self, VaultConfigError> {
+        if timeout.is_zero() {
+            return Err(VaultConfigError::new("a time-out of zero would fail every request"));
+        }
+        self.timeout = timeout;
+        self.rebuilt()
+    }
+
+    fn rebuilt(mut self) -> Result<Self, VaultConfigError> {
+        self.http = http_client(&self.address, self.certificates.clone(), self.timeout)?;
         Ok(self)
     }
 
@@ -217,6 +235,7 @@ async fn bounded_body(mut response: Response) -> Result<Zeroizing<Vec<u8>>, Fail
 fn http_client(
     address: &Url,
     certificates: Option<Vec<reqwest::Certificate>>,
+    timeout: Duration,
 ) -> Result<reqwest::Client, VaultConfigError> {
     let mut builder = reqwest::Client::builder()
         // A 307 would send the request again, token and secret and all, to a host of the server's choosing.
@@ -232,8 +251,9 @@ fn http_client(
         .no_zstd()
         // This would log every byte that is sent and received, at TRACE.
         .connection_verbose(false)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(TIMEOUT)
+        // Below the whole time-out, which alone can't tell that nothing was sent.
+        .connect_timeout(timeout / 2)
+        .timeout(timeout)
         .user_agent(concat!("rixl-rotation/", env!("CARGO_PKG_VERSION")));
     if address.scheme() == "http" {
         // A proxy from the environment would get the token in clear.

@@ -3,3 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr, reason = "tests")]
 
 mod journal_check;
+#[cfg(feature = "vault")]
+mod openbao;
+#[cfg(feature = "vault")]
+mod openbao_store;
+#[cfg(feature = "vault")]
+mod vault_wire;
