@@ -7,6 +7,8 @@ mod vault;
 use std::{error::Error as StdError, fmt};
 
 use rixl_credentials::RawAnswer;
+#[cfg(feature = "vault")]
+pub use vault::VaultJournal;
 
 use crate::store::BoxFuture;
 
