@@ -6,6 +6,8 @@ mod journal_check;
 #[cfg(feature = "vault")]
 mod openbao;
 #[cfg(feature = "vault")]
+mod openbao_journal;
+#[cfg(feature = "vault")]
 mod openbao_store;
 #[cfg(feature = "vault")]
 mod vault_wire;
