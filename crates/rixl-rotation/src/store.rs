@@ -3,15 +3,23 @@
 mod command;
 mod dotenv;
 mod file;
+mod text;
 #[cfg(feature = "vault")]
 mod vault;
+
+pub use command::CommandStore;
+pub use dotenv::DotenvStore;
+#[cfg(fuzzing)]
+pub use dotenv::fuzzing;
+pub use file::FileStore;
+pub use text::{StoreTemplate, open};
+#[cfg(feature = "vault")]
+pub use vault::VaultStore;
 
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 
 use rixl_credentials::Secret;
 use sha2::{Digest as _, Sha256};
-#[cfg(feature = "vault")]
-pub use vault::VaultStore;
 
 /// What the traits of this crate return, so that they can be used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,1 +1,232 @@
-//! A store.
+//! A file that holds the secret and nothing else, and what it shares with the other stores that are files.
+
+use std::{fmt, path::Path};
+
+use rixl_credentials::Secret;
+use tokio::task::spawn_blocking;
+use zeroize::Zeroizing;
+
+use super::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version};
+use crate::disk::{Place, Trouble};
+
+/// The longest secret that the stores of this crate take.
+pub(super) const MOST_SECRET: usize = 64 * 1024;
+
+/// A file that holds the secret and nothing else: `file:PATH`. For Unix.
+///
+/// - The file is replaced as a whole, by a rename: readers see the old secret or the new one. A reader that keeps the file
+///   open, or a container into which the file alone was mounted, would not see the new one; the latter is refused.
+/// - Owner, group, mode, access list and labels stay as they are. A new file is for its owner alone (0600). A file that every
+///   user may read or write is refused, and so is a folder in which every user may replace it.
+/// - A symbolic link stays, and the file that it leads to is replaced. A second hard link is refused: it would keep the old
+///   secret.
+/// - A line ending (`\n` or `\r\n`) at the end is not part of the secret. It is kept; a new file gets none.
+/// - The content is UTF-8, of at most 64 KiB. An empty file holds no secret.
+///
+/// The version is a hash of the secret. Check-and-set holds among processes of one machine that use this crate: they take
+/// turns by a lock on the folder. Others, and other machines on one network file system, are seen unless they write in the
+/// same millisecond. A commit of what the file holds already succeeds, whatever version was expected.
+///
+/// `prepare` writes, flushes and renames files of the needed size beside the file, with its owner and mode, and removes
+/// them and what a killed run left. It can't prove what only the rename onto the file itself would show (a security
+/// module's rule for this one name), nor that room which is there now will stay.
+///
+/// ```
+/// use rixl_rotation::store::{FileStore, Store as _, Version};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("rixl-key");
+/// let store = FileStore::new(&path)?;
+/// let held = store.prepare(200).await?;
+/// assert_eq!(held.version, Version::absent());
+/// store.commit(&"rxl_EXAMPLE".into(), &held.version).await?;
+/// assert_eq!(std::fs::read_to_string(path)?, "rxl_EXAMPLE");
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct FileStore(FileEntry<Whole>);
+
+impl FileStore {
+    /// The store for this path. It is looked up now, links included; the file need not be there, its folder must.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Invalid`] when the path names no file, is not UTF-8 or has a control character, and
+    /// [`StoreErrorKind::Unusable`] when its folder is not there or it is a link that leads nowhere.
+    pub fn new(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let text = path_text("file:", path.as_ref())?;
+        let place = Place::resolve(text).map_err(|trouble| trouble.at(&format!("file:{text}")))?;
+        let location = format!("file:{}", place.path());
+        Ok(Self(FileEntry { location, place, layout: Whole }))
+    }
+}
+
+impl fmt::Debug for FileStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FileStore").field(&self.0.location).finish()
+    }
+}
+
+impl Store for FileStore {
+    fn location(&self) -> String {
+        self.0.location.clone()
+    }
+
+    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+        self.0.prepare(most_bytes)
+    }
+
+    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+        self.0.read()
+    }
+
+    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
+        self.0.commit(secret, expected)
+    }
+}
+
+/// The text of a path, which must be UTF-8, so that the location can be opened again.
+pub(super) fn path_text<'a>(scheme: &str, path: &'a Path) -> Result<&'a str, StoreError> {
+    let location = || format!("{scheme}{}", path.display());
+    path.to_str().ok_or_else(|| StoreError::new(StoreErrorKind::Invalid, location(), "its path is not UTF-8"))
+}
+
+/// How a secret stands in the text of a file. No error of it has a secret.
+pub(super) trait Layout: Clone + Send + Sync + 'static {
+    /// The most bytes that the file may have.
+    const MOST_FILE: usize;
+
+    /// The secret in this text.
+    fn find(&self, text: &str) -> Result<Option<Zeroizing<String>>, Trouble>;
+
+    /// The text with this secret in place of the one before; the text is `None` when there is no file.
+    fn put(&self, text: Option<&str>, secret: &str) -> Result<Zeroizing<String>, Trouble>;
+
+    /// The most bytes that `put` can give for a secret of at most so many.
+    fn room(&self, text: Option<&str>, most_bytes: usize) -> usize;
+}
+
+/// The secret alone.
+#[derive(Clone)]
+struct Whole;
+
+impl Layout for Whole {
+    const MOST_FILE: usize = MOST_SECRET + 2;
+
+    fn find(&self, text: &str) -> Result<Option<Zeroizing<String>>, Trouble> {
+        let (secret, _) = split_ending(text);
+        Ok(Some(Zeroizing::new(secret.to_owned())))
+    }
+
+    fn put(&self, text: Option<&str>, secret: &str) -> Result<Zeroizing<String>, Trouble> {
+        let (_, ending) = split_ending(text.unwrap_or_default());
+        let mut new = Zeroizing::new(String::with_capacity(secret.len() + ending.len()));
+        new.push_str(secret);
+        new.push_str(ending);
+        Ok(new)
+    }
+
+    fn room(&self, _: Option<&str>, most_bytes: usize) -> usize {
+        most_bytes + 2
+    }
+}
+
+fn too_long(most: usize) -> Trouble {
+    Trouble::unusable(format!("it would have more than {most} bytes"))
+}
+
+/// A text, and the line ending that it ends with.
+pub(super) fn split_ending(text: &str) -> (&str, &str) {
+    let body = text.strip_suffix('\n').map_or(text, |body| body.strip_suffix('\r').unwrap_or(body));
+    text.split_at_checked(body.len()).unwrap_or((text, ""))
+}
+
+/// An entry that is a file, or stands in one.
+#[derive(Clone)]
+pub(super) struct FileEntry<L> {
+    pub(super) location: String,
+    pub(super) place: Place,
+    pub(super) layout: L,
+}
+
+impl<L: Layout> FileEntry<L> {
+    pub(super) fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+        self.run(move |entry| {
+            if most_bytes > MOST_SECRET {
+                let reason = format!("it takes a secret of at most {MOST_SECRET} bytes, not of {most_bytes}");
+                return Err(Trouble::unusable(reason));
+            }
+            let text = entry.place.prove(L::MOST_FILE, |text| {
+                entry.held(text)?;
+                let room = entry.layout.room(text, most_bytes);
+                if room > L::MOST_FILE { Err(too_long(L::MOST_FILE)) } else { Ok(room) }
+            })?;
+            entry.held(text.as_ref().map(|text| text.as_str()))
+        })
+    }
+
+    pub(super) fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+        self.run(|entry| {
+            let text = entry.place.read(L::MOST_FILE)?;
+            entry.held(text.as_ref().map(|text| text.as_str()))
+        })
+    }
+
+    pub(super) fn commit(&self, secret: &Secret, expected: &Version) -> BoxFuture<'_, Result<Version, StoreError>> {
+        let secret = Zeroizing::new(secret.expose_secret().to_owned());
+        let expected = expected.clone();
+        self.run(move |entry| {
+            entry.place.replace(L::MOST_FILE, |text| {
+                let held = entry.held(text)?;
+                if held.secret.is_some_and(|held| held.expose_secret() == secret.as_str()) {
+                    return Ok(None);
+                }
+                if held.version != expected {
+                    return Err(Trouble::new(StoreErrorKind::Conflict, "it was changed since it was last looked at"));
+                }
+                if secret.is_empty() || secret.len() > MOST_SECRET {
+                    return Err(Trouble::unusable(format!("it takes secrets of 1 to {MOST_SECRET} bytes")));
+                }
+                let new = entry.layout.put(text, &secret)?;
+                if new.len() > L::MOST_FILE {
+                    return Err(too_long(L::MOST_FILE));
+                }
+                // Whatever rule of the layout was overlooked: what would be read back is what was given.
+                let reread = entry.layout.find(&new)?;
+                if reread.is_none_or(|reread| reread != secret) {
+                    return Err(Trouble::unusable("this secret can't stand in it so that it is read back as it is"));
+                }
+                Ok(Some(new))
+            })?;
+            Ok(Version::of(secret.as_bytes()))
+        })
+    }
+
+    /// What an entry with this text holds.
+    fn held(&self, text: Option<&str>) -> Result<Held, Trouble> {
+        let Some(secret) = text.map(|text| self.layout.find(text)).transpose()?.flatten() else {
+            return Ok(Held { version: Version::absent(), secret: None });
+        };
+        let version = Version::of(secret.as_bytes());
+        let secret = (!secret.is_empty()).then(|| Secret::from(secret.as_str()));
+        Ok(Held { version, secret })
+    }
+
+    /// Does the work on a thread that may wait for the disk. It goes on there when the future is dropped: a file is
+    /// replaced or not, never left half-way.
+    fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Trouble> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        let entry = self.clone();
+        Box::pin(async move {
+            let worker = spawn_blocking(move || work(&entry).map_err(|trouble| trouble.at(&entry.location)));
+            worker.await.unwrap_or_else(|ended| {
+                // A runtime that shuts down takes no more work; a panic can come at any point.
+                let kind = if ended.is_cancelled() { StoreErrorKind::Unusable } else { StoreErrorKind::Unknown };
+                Err(StoreError::new(kind, &self.location, "the thread that did the work ended early"))
+            })
+        })
+    }
+}

@@ -9,5 +9,10 @@ mod openbao;
 mod openbao_journal;
 #[cfg(feature = "vault")]
 mod openbao_store;
+mod stores_check;
+mod stores_command;
+mod stores_dotenv;
+mod stores_file;
+mod stores_text;
 #[cfg(feature = "vault")]
 mod vault_wire;

@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use rixl_credentials::{Secret, Sleep, Timestamp, Timing};
 use rixl_rotation::{
     conformance::check_journal,
-    journal::{Entry, Journal, JournalError, JournalErrorKind, VaultJournal},
+    journal::{Journal, JournalError, JournalErrorKind, VaultJournal},
     vault::VaultConfig,
 };
 use serde_json::{Value, json};

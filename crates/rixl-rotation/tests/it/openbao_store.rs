@@ -1,11 +1,12 @@
 //! The store on a real OpenBao server.
 
-use std::{error::Error as _, fmt::Debug, time::Duration};
+use std::{error::Error as _, fmt::Debug, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use rixl_credentials::Secret;
 use rixl_rotation::{
-    store::{Store, StoreError, StoreErrorKind, VaultStore, Version},
+    conformance::check_store,
+    store::{Store, StoreError, StoreErrorKind, VaultStore, Version, open},
     vault::VaultConfig,
 };
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ async fn secret_of(store: &impl Store) -> (String, Option<String>) {
 }
 
 /// The whole error, causes too, and that nothing secret is in it.
-pub(crate) fn text_of(error: &(impl std::error::Error + Debug), secrets: &[&str]) -> String {
+pub(crate) fn text_of(error: &impl std::error::Error, secrets: &[&str]) -> String {
     let mut text = format!("{error} | {error:?} | {error:#?}");
     let mut source = error.source();
     while let Some(cause) = source {
@@ -77,6 +78,27 @@ async fn a_secret_is_stored_where_the_version_is_the_expected_one() {
     let error = store.commit(&Secret::from("rxl_OTHER"), &Version::untracked()).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unusable);
     assert_eq!(secret_of(&store).await, ("2".into(), Some(NEW.into())));
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    check_store(|| Arc::new(store(server, &format!("{mount}/a#key")))).await.unwrap();
+    // Beside a field that is there already.
+    server.must("POST", &format!("{mount}/data/b"), Some(json!({"data": {"other": "x"}}))).await;
+    check_store(|| Arc::new(store(server, &format!("{mount}/b#key")))).await.unwrap();
+}
+
+#[test]
+fn a_text_opens_the_store_with_the_settings_of_the_environment() {
+    let invalid = open("vault:kv#f").err().unwrap();
+    assert_eq!(invalid.kind(), StoreErrorKind::Invalid);
+    // What the environment of the tests says does not matter here.
+    match open("vault:kv/a/b#c#f") {
+        Ok(store) => assert_eq!(store.location(), "vault:kv/a/b#c#f"),
+        Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unusable),
+    }
 }
 
 #[tokio::test]
