@@ -22,13 +22,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-/// Ends the server when its standard input does, which is when the test process is gone, however it went.
-const GUARD: &str = r#"log=$1; shift
-"$@" >"$log" 2>&1 </dev/null &
+/// Ends the server when its standard input does, which is when the test process is gone, however it went. Its folder goes
+/// too, unless that input says otherwise.
+const GUARD: &str = r#"folder=$1; shift
+"$@" >"$folder/log" 2>&1 </dev/null &
 echo $!
-cat >/dev/null
+said=$(cat)
 kill -9 $! 2>/dev/null
-wait"#;
+wait
+[ -n "$said" ] || rm -rf "$folder""#;
 
 pub(crate) struct Server {
     pub(crate) url: String,
@@ -69,10 +71,10 @@ fn free_ports() -> [u16; 2] {
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-fn spawn(log: &Path, program: &Path, arguments: &[&str]) -> (Child, Pid) {
+fn spawn(folder: &Path, program: &Path, arguments: &[&str]) -> (Child, Pid) {
     let mut guard = Command::new("sh")
         .args(["-c", GUARD, "sh"])
-        .arg(log)
+        .arg(folder)
         .arg(program)
         .args(arguments)
         .stdin(Stdio::piped())
@@ -141,10 +143,9 @@ impl Server {
     }
 
     fn run(&self) {
-        let path = |name: &str| self.folder.path().join(name);
-        let config = path("config.hcl");
+        let config = self.folder.path().join("config.hcl");
         let arguments = ["server", "-config", config.to_str().unwrap()];
-        *self.running.lock().unwrap() = Some(spawn(&path("log"), &self.program, &arguments));
+        *self.running.lock().unwrap() = Some(spawn(self.folder.path(), &self.program, &arguments));
     }
 
     async fn wait_for_init(&self) -> Option<(u16, Value)> {
@@ -179,7 +180,7 @@ impl Server {
     pub(crate) fn kill(&self) {
         let (mut guard, pid) = self.running.lock().unwrap().take().unwrap();
         kill_process(pid, Signal::KILL).unwrap();
-        drop(guard.stdin.take());
+        guard.stdin.take().unwrap().write_all(b"keep").unwrap();
         guard.wait().unwrap();
     }
 
@@ -243,7 +244,7 @@ pub(crate) async fn with_tls() -> Option<(String, Vec<u8>, impl Sized)> {
     let certificates = format!("-dev-tls-cert-dir={}", folder.path().display());
     let arguments =
         ["server", "-dev", "-dev-tls", "-dev-no-store-token", "-dev-root-token-id=root", &listen, &certificates];
-    let guard = spawn(&folder.path().join("log"), &program, &arguments);
+    let guard = spawn(folder.path(), &program, &arguments);
     for _ in 0..300 {
         let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
         if log.contains("Development mode should NOT be used in production") {
