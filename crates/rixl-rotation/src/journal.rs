@@ -8,6 +8,8 @@ use std::{error::Error as StdError, fmt};
 
 pub use folder::FolderJournal;
 use rixl_credentials::RawAnswer;
+#[cfg(feature = "vault")]
+pub use vault::VaultJournal;
 
 use crate::store::BoxFuture;
 
@@ -39,6 +41,12 @@ pub trait Journal: Send + Sync {
 
     /// The lines of the history, oldest first.
     fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>>;
+
+    /// Waits until the entries that were dropped are unlocked, where that takes a request. To be called before a process
+    /// ends, or others have to wait for the end of a lease.
+    fn released(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// The entry of one key, locked. Dropping it unlocks it and leaves what is in it.

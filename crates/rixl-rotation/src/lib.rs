@@ -24,6 +24,8 @@ mod recover;
 mod rotator;
 mod run;
 pub mod store;
+#[cfg(feature = "vault")]
+pub mod vault;
 
 pub use account::Account;
 pub use error::{Failure, FailureKind};

@@ -14,6 +14,8 @@ pub use dotenv::DotenvStore;
 pub use dotenv::fuzzing;
 pub use file::FileStore;
 pub use text::{StoreTemplate, open};
+#[cfg(feature = "vault")]
+pub use vault::VaultStore;
 
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 

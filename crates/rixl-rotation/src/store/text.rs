@@ -7,8 +7,13 @@ use rixl_credentials::KeyId;
 use super::{CommandStore, DotenvStore, FileStore, Store, StoreError, StoreErrorKind, command};
 
 /// The schemes, and what is written after each.
-const FORMS: &[(&str, &str)] =
-    &[("file", "PATH"), ("dotenv", "PATH#VARIABLE"), ("command", "PROGRAM ARG... [<- READER ARG...]")];
+const FORMS: &[(&str, &str)] = &[
+    ("file", "PATH"),
+    ("dotenv", "PATH#VARIABLE"),
+    ("command", "PROGRAM ARG... [<- READER ARG...]"),
+    #[cfg(feature = "vault")]
+    ("vault", "MOUNT/PATH#FIELD"),
+];
 
 /// The store that a text names, such as `file:/run/secrets/rixl`.
 ///
@@ -17,6 +22,7 @@ const FORMS: &[(&str, &str)] =
 /// | `file:PATH` | [`FileStore`] |
 /// | `dotenv:PATH#VARIABLE` | [`DotenvStore`]; the last `#` counts |
 /// | `command:PROGRAM ARG... [<- READER ARG...]` | [`CommandStore`]; words are split like a shell does, nothing is expanded |
+/// | `vault:MOUNT/PATH#FIELD` | `VaultStore`, with the settings of `VaultConfig::from_env`; the last `#` counts |
 ///
 /// A store's [`location`](Store::location) is such a text, and opens the same entry again. Paths are taken as they are, with
 /// no escapes.
@@ -44,6 +50,8 @@ pub fn open(text: &str) -> Result<Arc<dyn Store>, StoreError> {
             Ok(Arc::new(DotenvStore::new(path, variable)?))
         }
         "command" => Ok(Arc::new(CommandStore::from_text(rest)?)),
+        #[cfg(feature = "vault")]
+        "vault" => super::vault::open(rest),
         _ => Err(no_scheme()),
     }
 }

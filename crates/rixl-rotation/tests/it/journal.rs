@@ -111,6 +111,12 @@ async fn a_history_line_that_was_torn_costs_only_itself() {
     assert_eq!(journal.history().await.unwrap(), ["first", "second"]);
 }
 
+#[tokio::test]
+async fn it_keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    rixl_rotation::conformance::check_journal(|| open(folder.path()), std::time::Duration::ZERO).await.unwrap();
+}
+
 /// A lock ends with its process, even one that is killed.
 #[tokio::test]
 async fn another_process_can_not_take_what_this_one_holds() {
