@@ -21,6 +21,8 @@ const MAX_DELAY: Duration = Duration::from_secs(30);
 const VERIFY_WAITS: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 /// How often a store is tried whose entry moves under it.
 const MOST_COMMITS: u32 = 3;
+/// How often a lock is renewed while a run only waits.
+const RENEWAL: Duration = Duration::from_secs(60);
 const RECOVER: &str = "run `rixl keys recover`";
 
 /// One entry of the journal, locked, and how far it has come.
@@ -442,7 +444,10 @@ impl Run {
             let quiet = self.rotator.quiet_time.saturating_sub(since);
             if !quiet.is_zero() {
                 self.tell(State::Note, format!("waits {} s, then looks again", quiet.as_secs_f32().ceil()));
-                if self.rotator.sleep(quiet).await.is_err() {
+                if let Err(failure) = self.wait(quiet).await {
+                    if failure.kind() != FailureKind::Interrupted {
+                        return Err(failure);
+                    }
                     let sentence = format!(
                         "interrupted; the new secret of {} is stored, but was not looked at after the quiet time; \
                          {RECOVER}",
@@ -596,8 +601,11 @@ impl Run {
         }
     }
 
-    async fn wait_to_delete(&self, key_id: &KeyId, time: Duration) -> Result<(), Failure> {
-        self.rotator.sleep(time).await.map_err(|_| {
+    async fn wait_to_delete(&mut self, key_id: &KeyId, time: Duration) -> Result<(), Failure> {
+        self.wait(time).await.map_err(|failure| {
+            if failure.kind() != FailureKind::Interrupted {
+                return failure;
+            }
             let sentence = format!(
                 "interrupted; the secret of the new key is stored, and the old key {key_id} is not deleted yet; {RECOVER}"
             );
@@ -673,6 +681,23 @@ impl Run {
             rotations: self.intent.rotation,
             outage_ms: self.outage.map(crate::record::millis),
             is_recovered: self.is_recovered,
+        }
+    }
+
+    /// Waits, and keeps the lock meanwhile. Ends early when it is told to stop.
+    async fn wait(&mut self, time: Duration) -> Result<(), Failure> {
+        let mut left = time;
+        loop {
+            let part = left.min(RENEWAL);
+            self.rotator.sleep(part).await?;
+            left = left.saturating_sub(part);
+            if left.is_zero() {
+                return Ok(());
+            }
+            if let Err(error) = self.entry.renew().await {
+                let sentence = format!("the lock of {} is lost, so the run ends here; {RECOVER}", self.label);
+                return Err(Failure::new(FailureKind::Unknown, sentence).with_source(error));
+            }
         }
     }
 

@@ -700,6 +700,10 @@ impl Entry for VaultEntry {
         Box::pin(async { self.locked()?.append(line).await })
     }
 
+    fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(async { self.locked()?.change(|_| {}).await.map(drop) })
+    }
+
     fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
         Box::pin(async { self.locked()?.put_escrow(answer).await })
     }

@@ -200,10 +200,13 @@ async fn every_change_renews_the_lease() {
     entry.lock_store("file:/a").await.unwrap();
     let (second, later) = with_clock(server, &mount);
     is_held(second.lock("key").await);
-    for _ in 0..3 {
+    for round in 0..4 {
         clock.advance(4 * 60);
         later.advance(4 * 60);
-        entry.append("line").await.unwrap();
+        match round % 2 {
+            0 => entry.append("line").await.unwrap(),
+            _ => entry.renew().await.unwrap(),
+        }
         is_held(second.lock("key").await);
         let mut other = second.lock("other").await.unwrap();
         is_held(other.lock_store("file:/a").await);
