@@ -265,9 +265,10 @@ impl Rotator {
         self
     }
 
-    /// The most requests a second that change keys, over all runs of this rotator and its clones.
+    /// The most requests a second that change keys, over all runs of this rotator and its clones. Less than one in ten
+    /// days counts as one in ten days.
     pub fn with_rate(mut self, per_second: f64) -> Self {
-        let gap = Duration::try_from_secs_f64(1.0 / per_second).unwrap_or_default();
+        let gap = Duration::from_secs_f64(1.0 / per_second.max(1e-6));
         self.pace = Some(Arc::new(Pace { gap, next: Mutex::default() }));
         self
     }
