@@ -20,7 +20,7 @@ TABLE = {
     "TokenPair": ONE_TIME,
     "ClientToken": ONE_TIME,
     "ClientTokenRequest": ONE_TIME,
-    "RawAnswer": ONE_TIME,
+    "RawAnswer": {"Debug", "From"},  # from bytes that were kept, never back
     "Error": {"Debug", "Display", "Error"},  # holds a raw answer and the server's words, and prints neither
     "ClientBuilder": {"Debug", "Default"},
     "SharedToken": {"Clone", "Debug", "TokenSource"},  # clones share the one token

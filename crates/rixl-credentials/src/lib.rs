@@ -74,7 +74,3 @@ pub use route::{NamedOrganization, OwnOrganization, Route};
 pub use secret::Secret;
 pub use token_source::{SharedToken, TokenFuture, TokenSource};
 pub use tokens::{TokenPair, Tokens};
-
-#[doc = include_str!("../../../README.md")]
-#[cfg(doctest)]
-struct Readme;

@@ -34,7 +34,8 @@ impl Account {
         self
     }
 
-    pub(crate) fn client(&self) -> &Client {
+    /// The client.
+    pub fn client(&self) -> &Client {
         &self.client
     }
 
@@ -84,7 +85,12 @@ impl Account {
         }
     }
 
-    pub(crate) async fn delete(&self, key_id: &KeyId) -> Result<(), Error> {
+    /// Ends a key. It can't be brought back.
+    ///
+    /// # Errors
+    ///
+    /// As for every change: look at [`Error::outcome`].
+    pub async fn delete(&self, key_id: &KeyId) -> Result<(), Error> {
         match &self.organization {
             None => self.client.api_keys().delete(key_id).await,
             Some(id) => self.client.organization(id).api_keys().delete(key_id).await,

@@ -2,3 +2,6 @@
 
 mod journal;
 mod store;
+
+pub use journal::check_journal;
+pub use store::{check_store, check_store_without_race};

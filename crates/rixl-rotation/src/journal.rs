@@ -8,6 +8,8 @@ use std::{error::Error as StdError, fmt};
 
 pub use folder::FolderJournal;
 use rixl_credentials::RawAnswer;
+#[cfg(feature = "vault")]
+pub use vault::VaultJournal;
 
 use crate::store::BoxFuture;
 
@@ -39,6 +41,12 @@ pub trait Journal: Send + Sync {
 
     /// The lines of the history, oldest first.
     fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>>;
+
+    /// Waits until the entries that were dropped are unlocked, where that takes a request. To be called before a process
+    /// ends, or others have to wait for the end of a lease.
+    fn released(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// The entry of one key, locked. Dropping it unlocks it and leaves what is in it.
@@ -51,6 +59,11 @@ pub trait Entry: Send + Sync {
 
     /// Adds a line, which has no line feed and no secret in it.
     fn append<'a>(&'a mut self, line: &'a str) -> BoxFuture<'a, Result<(), JournalError>>;
+
+    /// Keeps the lock, where it ends by itself after a time. Called at least once a minute while a run only waits.
+    fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Keeps a raw answer, in place of the one before. It holds a secret: only its owner may be able to read it.
     fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>>;

@@ -24,6 +24,8 @@ mod recover;
 mod rotator;
 mod run;
 pub mod store;
+#[cfg(feature = "vault")]
+pub mod vault;
 
 pub use account::Account;
 pub use error::{Failure, FailureKind};
@@ -33,3 +35,8 @@ pub use plan::{Due, Selection};
 pub use probe::{Form, Liveness};
 pub use recover::{IfLive, OpenStore, Recovered};
 pub use rotator::{Event, NewKey, Prepared, Report, Rotator, State, Stop, fingerprint};
+
+// Here, where all that its examples use is at hand.
+#[doc = include_str!("../../../README.md")]
+#[cfg(doctest)]
+struct Readme;

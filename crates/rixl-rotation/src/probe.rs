@@ -55,19 +55,34 @@ enum Verdict {
     Unclear,
 }
 
+impl Account {
+    /// Asks whether a secret is live: as the key string it may be, and, if the key is named, behind the key's id. It buys
+    /// a token, so the key is used by it.
+    pub async fn probe(&self, key_id: Option<&KeyId>, secret: &Secret) -> Liveness {
+        match key_id {
+            Some(key_id) => probe(self, key_id, secret, None).await,
+            None => ask(self, &[(Form::Whole, Secret::from(secret.expose_secret()))]).await,
+        }
+    }
+}
+
 /// Asks whether the secret of a key is live, the form that is known first.
 pub(crate) async fn probe(account: &Account, key_id: &KeyId, secret: &Secret, known: Option<Form>) -> Liveness {
     let forms = match known {
         Some(Form::Prefixed) => [Form::Prefixed, Form::Whole],
         _ => [Form::Whole, Form::Prefixed],
     };
+    ask(account, &forms.map(|form| (form, form.key_string(key_id, secret)))).await
+}
+
+async fn ask(account: &Account, key_strings: &[(Form, Secret)]) -> Liveness {
     for round in 0..2 {
         if round > 0 {
             account.client().timing().sleep(PAUSE).await;
         }
-        for form in forms {
-            match exchange(account, &form.key_string(key_id, secret)).await {
-                Verdict::Accepted => return Liveness::Live(form),
+        for (form, key_string) in key_strings {
+            match exchange(account, key_string).await {
+                Verdict::Accepted => return Liveness::Live(*form),
                 Verdict::Refused => {}
                 Verdict::Unclear => return Liveness::Unclear,
             }

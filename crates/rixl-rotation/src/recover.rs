@@ -181,7 +181,10 @@ impl Run {
             let rest = self.rest_of_window();
             if !rest.is_zero() {
                 self.tell(State::Note, format!("waits {} s for the first request to be over", rest.as_secs()));
-                if self.rotator.sleep(rest).await.is_err() {
+                if let Err(failure) = self.wait(rest).await {
+                    if failure.kind() != FailureKind::Interrupted {
+                        return Err(failure);
+                    }
                     return Err(Failure::new(FailureKind::Interrupted, "interrupted; run `rixl keys recover` again"));
                 }
             }

@@ -266,9 +266,10 @@ impl Rotator {
         self
     }
 
-    /// The most requests a second that change keys, over all runs of this rotator and its clones.
+    /// The most requests a second that change keys, over all runs of this rotator and its clones. Less than one in ten
+    /// days counts as one in ten days.
     pub fn with_rate(mut self, per_second: f64) -> Self {
-        let gap = Duration::try_from_secs_f64(1.0 / per_second).unwrap_or_default();
+        let gap = Duration::from_secs_f64(1.0 / per_second.max(1e-6));
         self.pace = Some(Arc::new(Pace { gap, next: Mutex::default() }));
         self
     }
@@ -339,8 +340,13 @@ impl Rotator {
         let found = self.account.find(key_id).await;
         let key = found.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
         let key = key.ok_or_else(|| Failure::refused(format!("no key has the id {key_id}; nothing was sent")))?;
-        self.tell(key.id.as_str(), State::Planned, describe(&key, self.now()));
+        self.plan(&key);
         Ok(key)
+    }
+
+    /// Tells of step 1, for a key that is known already.
+    pub fn plan(&self, key: &ApiKey) {
+        self.tell(key.id.as_str(), State::Planned, describe(key, self.now()));
     }
 
     /// Step 2. Nothing is sent that changes a key; dropping what it gives leaves all as it was.

@@ -25,6 +25,8 @@ const MARGIN: Duration = Duration::from_secs(5);
 const MOST_INTENTS: u32 = 3;
 /// How often a store is tried whose entry moves under it.
 const MOST_COMMITS: u32 = 3;
+/// How often a lock is renewed while a run only waits.
+const RENEWAL: Duration = Duration::from_secs(60);
 const RECOVER: &str = "run `rixl keys recover`";
 const NO_ESCROW: &str = "the escrow holds no secret any more";
 
@@ -181,7 +183,10 @@ impl Run {
                     self.append_if_possible(&record).await;
                     match self.delay(attempt, &error) {
                         Some(delay) => {
-                            self.tell(State::Note, format!("{error}; the next try is in {} s", delay.as_secs_f32()));
+                            self.tell(
+                                State::Note,
+                                format!("{error}; the next try is in {} s", delay.as_secs_f32().ceil()),
+                            );
                             if let Err(failure) = self.rotator.sleep(delay).await {
                                 return Err(self.not_sent(failure).await);
                             }
@@ -507,8 +512,11 @@ impl Run {
             // A request of which nothing was heard may be carried out yet, and kill what was stored since.
             let quiet = self.rotator.quiet_time.saturating_sub(since).max(self.rest_of_unanswered());
             if !quiet.is_zero() {
-                self.tell(State::Note, format!("waits {} s, then looks again", quiet.as_secs_f32()));
-                if self.rotator.sleep(quiet).await.is_err() {
+                self.tell(State::Note, format!("waits {} s, then looks again", quiet.as_secs_f32().ceil()));
+                if let Err(failure) = self.wait(quiet).await {
+                    if failure.kind() != FailureKind::Interrupted {
+                        return Err(failure);
+                    }
                     let sentence = format!(
                         "interrupted; the new secret of {} is stored, but was not looked at after the quiet time; \
                          {RECOVER}",
@@ -638,7 +646,10 @@ impl Run {
         let since = Duration::try_from(self.rotator.now().duration_since(settled_at)).unwrap_or_default();
         let rest = grace.saturating_sub(since);
         if !rest.is_zero() {
-            self.tell(State::Note, format!("waits {} s before the old key {key_id} is deleted", rest.as_secs_f32()));
+            self.tell(
+                State::Note,
+                format!("waits {} s before the old key {key_id} is deleted", rest.as_secs_f32().ceil()),
+            );
             self.wait_to_delete(&key_id, rest).await?;
         }
         // Long enough that a consumer which still uses the old key would have shown itself again.
@@ -646,7 +657,7 @@ impl Run {
         let mut seen = self.last_used(&key_id).await?;
         while let Some(before) = seen {
             if !still.is_zero() {
-                self.tell(State::Note, format!("watches the old key {key_id} for {} s", still.as_secs_f32()));
+                self.tell(State::Note, format!("watches the old key {key_id} for {} s", still.as_secs_f32().ceil()));
                 self.wait_to_delete(&key_id, still).await?;
             }
             seen = self.last_used(&key_id).await?;
@@ -656,7 +667,10 @@ impl Run {
             self.tell(State::Note, format!("the old key {key_id} is still used; it is not deleted yet"));
         }
         match self.rotator.account.delete(&key_id).await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.tell(State::Note, format!("the old key {key_id} is deleted"));
+                Ok(())
+            }
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(self.not_deleted(&key_id, "the call failed").with_source(error)),
         }
@@ -670,8 +684,11 @@ impl Run {
         }
     }
 
-    async fn wait_to_delete(&self, key_id: &KeyId, time: Duration) -> Result<(), Failure> {
-        self.rotator.sleep(time).await.map_err(|_| {
+    async fn wait_to_delete(&mut self, key_id: &KeyId, time: Duration) -> Result<(), Failure> {
+        self.wait(time).await.map_err(|failure| {
+            if failure.kind() != FailureKind::Interrupted {
+                return failure;
+            }
             let sentence = format!(
                 "interrupted; the secret of the new key is stored, and the old key {key_id} is not deleted yet; {RECOVER}"
             );
@@ -748,6 +765,23 @@ impl Run {
             rotations: self.intent.rotation,
             outage_ms: self.outage.map(crate::record::millis),
             is_recovered: self.is_recovered,
+        }
+    }
+
+    /// Waits, and keeps the lock meanwhile. Ends early when it is told to stop.
+    pub(crate) async fn wait(&mut self, time: Duration) -> Result<(), Failure> {
+        let mut left = time;
+        loop {
+            let part = left.min(RENEWAL);
+            self.rotator.sleep(part).await?;
+            left = left.saturating_sub(part);
+            if left.is_zero() {
+                return Ok(());
+            }
+            if let Err(error) = self.entry.renew().await {
+                let sentence = format!("the lock of {} is lost, so the run ends here; {RECOVER}", self.label);
+                return Err(Failure::new(FailureKind::Unknown, sentence).with_source(error));
+            }
         }
     }
 

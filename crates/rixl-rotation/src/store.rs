@@ -3,10 +3,19 @@
 mod command;
 mod dotenv;
 mod file;
+mod text;
 #[cfg(feature = "vault")]
 mod vault;
 
+pub use command::CommandStore;
+pub use dotenv::DotenvStore;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use dotenv::fuzzing;
 pub use file::FileStore;
+pub use text::{StoreTemplate, open};
+#[cfg(feature = "vault")]
+pub use vault::VaultStore;
 
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 

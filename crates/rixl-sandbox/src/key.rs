@@ -51,6 +51,7 @@ impl KeyForm {
 #[derive(Clone, Debug)]
 #[must_use = "a seed does nothing until it is given to the sandbox"]
 pub struct SeedKey {
+    pub(crate) id: Option<String>,
     pub(crate) name: String,
     pub(crate) age: Duration,
     pub(crate) last_used_ago: Option<Duration>,
@@ -60,7 +61,13 @@ pub struct SeedKey {
 impl SeedKey {
     /// A key of this name, which is not checked as a request's would be.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), age: Duration::ZERO, last_used_ago: None, expiring_in: None }
+        Self { id: None, name: name.into(), age: Duration::ZERO, last_used_ago: None, expiring_in: None }
+    }
+
+    /// With this id instead of a random one, for examples that must know it. Another key of this id would be gone.
+    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
     }
 
     /// Created this long ago.

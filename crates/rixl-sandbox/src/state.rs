@@ -251,7 +251,7 @@ impl Organization {
     pub(crate) fn seed_key(&mut self, seed: SeedKey) -> CreatedKey {
         let now = self.now();
         let key = ApiKey {
-            id: random(ID_LENGTH),
+            id: seed.id.unwrap_or_else(|| random(ID_LENGTH)),
             org_id: self.id.clone(),
             project_name: Some(PROJECT_NAME),
             project_id: Some(self.project_id.clone()),

@@ -2,7 +2,9 @@
 
 use std::error::Error as _;
 
-use rixl_credentials::{Error, ErrorKind as Kind, KeyId, NewApiKey, Operation, Outcome, PageRequest, Secret};
+use rixl_credentials::{
+    Error, ErrorKind as Kind, KeyId, NewApiKey, Operation, Outcome, PageRequest, RawAnswer, Secret,
+};
 use serde_json::json;
 
 use crate::mock::{Mock, key_id, organization_id};
@@ -78,7 +80,38 @@ async fn an_unusable_success_was_applied() {
         assert_eq!(raw.expose_secret(), &body.as_bytes()[..body.len().min(1024 * 1024)], "{start}");
         assert_eq!(format!("{raw:?}"), format!("RawAnswer([redacted; {} bytes])", raw.expose_secret().len()));
         assert!(error.take_raw_answer().is_none());
+        // Kept before anything reads it, it comes as it is, and then reads the same.
+        if kind != Kind::TooLarge {
+            let raw = Mock::answering(200, body.clone()).await.client().api_keys().rotate_raw(&key_id()).await.unwrap();
+            assert_eq!(raw.expose_secret(), body.as_bytes(), "{start}");
+            let error = raw.issued(Some(&key_id())).unwrap_err();
+            assert_eq!((error.kind(), error.outcome()), (kind, Outcome::Applied), "{start}");
+            assert_silent(&error);
+        }
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_kept_unread_is_read_later() {
+    let body = json!({ "api_key": { "id": "XyZ9aB8cD1", "secret": "rxl_TESTSECRET" } }).to_string();
+    let mock = Mock::answering(201, body.clone()).await;
+    let new = NewApiKey::new("billing").with_project_id("Bq4y3QB38S".parse().unwrap());
+    for raw in [
+        mock.client().api_keys().rotate_raw(&key_id()).await.unwrap(),
+        mock.client().organization(&organization_id()).api_keys().rotate_raw(&key_id()).await.unwrap(),
+        mock.client().api_keys().create_raw(new).await.unwrap(),
+    ] {
+        assert_eq!(raw.expose_secret(), body.as_bytes());
+        let kept = RawAnswer::from(raw.expose_secret().to_vec());
+        for asked in [None, Some(&key_id())] {
+            assert_eq!(kept.issued(asked).unwrap().secret.expose_secret(), "rxl_TESTSECRET");
+        }
+        let other = "Another1".parse().unwrap();
+        assert_eq!(kept.issued(Some(&other)).unwrap_err().kind(), Kind::WrongId);
+    }
+    // A refusal is one, kept or not.
+    let refused = Mock::answering(404, "{}").await.client().api_keys().rotate_raw(&key_id()).await.unwrap_err();
+    assert_eq!((refused.kind(), refused.outcome()), (Kind::NotFound, Outcome::NotApplied));
 }
 
 #[tokio::test]

@@ -74,9 +74,11 @@ impl FolderJournal {
         let path = self.entry(name);
         let mut lock = Lock::take(path.clone())?
             .ok_or_else(|| held(format!("another rotator holds the entry {name}, by a lock on {}", path.display())))?;
+        // What can't be read is not removed.
+        lock.is_kept = true;
         let lines = read_entry(&mut lock.file, &path)?;
         lock.is_kept = !lines.is_empty();
-        Ok(FolderEntry { root: self.root.clone(), name: name.to_owned(), lock, store: None, lines })
+        Ok(FolderEntry { root: self.root.clone(), name: name.to_owned(), lock, stores: Vec::new(), lines })
     }
 }
 
@@ -108,7 +110,7 @@ impl Journal for FolderJournal {
     fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
         let path = self.root.join("history");
         let read = || match fs::read_to_string(&path) {
-            Ok(text) => Ok(text.lines().filter_map(checked).map(str::to_owned).collect()),
+            Ok(text) => Ok(text.split('\n').filter_map(checked).map(str::to_owned).collect()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(unusable(&path, error)),
         };
@@ -129,7 +131,7 @@ struct FolderEntry {
     root: PathBuf,
     name: String,
     lock: Lock,
-    store: Option<Lock>,
+    stores: Vec<Lock>,
     lines: Vec<String>,
 }
 
@@ -140,8 +142,11 @@ impl FolderEntry {
 
     fn lock_store_now(&mut self, location: &str) -> Result<(), JournalError> {
         let path = self.root.join("stores").join(hex(location.as_bytes(), 16));
+        if self.stores.iter().any(|lock| lock.path == path) {
+            return Ok(());
+        }
         let lock = Lock::take(path)?.ok_or_else(|| held(format!("another rotator is about to write {location}")))?;
-        self.store = Some(lock);
+        self.stores.push(lock);
         Ok(())
     }
 
@@ -298,10 +303,9 @@ fn make_folder(path: &Path) -> Result<(), JournalError> {
 
 /// Reads the lines, and cuts off the torn end that a crash may have left.
 fn read_entry(file: &mut File, path: &Path) -> Result<Vec<String>, JournalError> {
-    let mut text = String::new();
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes)).map_err(|error| unusable(path, error))?;
-    text.push_str(&String::from_utf8_lossy(&bytes));
+    let text = String::from_utf8_lossy(&bytes);
     let mut lines = Vec::new();
     let mut whole = 0;
     for line in text.split_inclusive('\n') {

@@ -1,1 +1,784 @@
 //! A journal in Vault KV v2 / OpenBao.
+
+use std::{
+    fmt, fs,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    process,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
+use jiff::{SignedDuration, Timestamp};
+use rixl_credentials::{RawAnswer, Secret, Sleep, Timing};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use tokio::{runtime::Handle, task::JoinHandle};
+use zeroize::Zeroizing;
+
+use super::{Entry, Journal, JournalError, JournalErrorKind};
+use crate::{
+    store::{BoxFuture, hex},
+    vault::{Failure, FailureKind, Found, Kv, VaultConfig, segments},
+};
+
+const LEASE: Duration = Duration::from_secs(5 * 60);
+/// How often a write is tried, and how long the first pause between two tries is. It doubles: 3 s together, in which a
+/// cluster finds a new leader.
+const TRIES: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(100);
+/// How much of a raw answer goes into one entry: raft storage takes none longer than 1 MiB, and base64 needs 4/3 of it.
+const PART: usize = 256 * 1024;
+/// How many entries are read at once.
+const READERS: usize = 8;
+/// A clock that is off by less is taken as right: the server's date is in whole seconds.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
+
+/// A journal in the KV secrets engine, version 2, of HashiCorp Vault or OpenBao, for rotators on many machines.
+///
+/// ```no_run
+/// use rixl_rotation::{journal::{Journal as _, VaultJournal}, vault::VaultConfig};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let journal = VaultJournal::new(VaultConfig::from_env()?, "kv/rixl/journal")?;
+/// let entry = journal.lock("XyZ9aB8cD1").await?;
+/// drop(entry);
+/// journal.released().await;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// 1. `entries/NAME` holds the lines of an entry, its raw answer and its lease. Every change writes the whole with
+///    check-and-set, so of two rotators one is refused. `stores/HASH` locks the entry of a store in the same way,
+///    `history` has one entry for each line, `parts` what of a raw answer is beyond 256 KiB.
+/// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it. A holder that is dead loses it when
+///    it runs out; so does one that is slow, whose next change then fails with [`JournalErrorKind::Held`], and that writes
+///    nothing more. The lease must be longer than the longest pause between two changes.
+/// 3. Leases are reckoned by the server's clock, whatever this machine's says.
+/// 4. Dropping an entry releases it from a task, where there is a tokio runtime; [`released`](Journal::released) waits for
+///    that. Otherwise the lease runs out.
+/// 5. A change that may or may not have been written is looked up and, if it was not, written again.
+/// 6. `close` removes an entry with all its versions: none of them holds the raw answer any more. How many versions the
+///    mount keeps does not matter. A mount that deletes versions after a time is refused.
+///
+/// What the server may still have of a raw answer, encrypted with its own key, as it has of every secret: the raft log up
+/// to its next snapshot, snapshots and backups. Its audit log has hashes (HMAC) of values, unless it is told to log them
+/// raw. `close` can't reach these; rotating the key once more makes them worthless.
+///
+/// Removing an entry can't be bound to its version, and the next one of its name counts from 1 again. So a holder changes
+/// or removes nothing on the strength of a lease of which less than a quarter is left, but looks first. Only a process that
+/// is halted for longer than that, between looking and sending, could touch another's entry.
+///
+/// The policy that it needs:
+///
+/// ```hcl
+/// path "kv/data/rixl/journal/*"     { capabilities = ["create", "read", "update"] }
+/// path "kv/metadata/rixl/journal/*" { capabilities = ["list", "delete"] }
+/// ```
+pub struct VaultJournal {
+    shared: Shared,
+}
+
+impl fmt::Debug for VaultJournal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VaultJournal")
+            .field("location", &self.location())
+            .field("config", self.shared.kv.config())
+            .field("lease", &self.shared.lease)
+            .finish()
+    }
+}
+
+impl VaultJournal {
+    /// The journal at `MOUNT/PATH` on this server. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalErrorKind::Unusable`] for a text of another form, or one with an empty part, `.`, `..` or a control
+    /// character in it.
+    pub fn new(config: VaultConfig, path: &str) -> Result<Self, JournalError> {
+        let invalid = |reason| {
+            let reason = format!("the place of the journal, MOUNT/PATH, is not valid: {reason}");
+            JournalError::new(JournalErrorKind::Unusable, reason)
+        };
+        let mut path = segments(path).map_err(invalid)?;
+        let mount = path.remove(0);
+        if path.is_empty() {
+            return Err(invalid("there is no path"));
+        }
+        let shared = Shared {
+            kv: Kv::new(config, mount),
+            path: path.into(),
+            lease: LEASE,
+            timing: Arc::new(SystemTiming(Instant::now())),
+            offset: Arc::default(),
+            releases: Arc::default(),
+        };
+        Ok(Self { shared })
+    }
+
+    /// How long a lock holds after its holder's last change. Default: 5 minutes.
+    #[must_use]
+    pub fn with_lease(mut self, lease: Duration) -> Self {
+        self.shared.lease = lease;
+        self
+    }
+
+    /// Where leases and pauses take time from. Default: the system. For tests.
+    #[must_use]
+    pub fn with_timing(mut self, timing: impl Timing + 'static) -> Self {
+        self.shared.timing = Arc::new(timing);
+        self
+    }
+
+    async fn lock_now(&self, name: &str) -> Result<Box<dyn Entry>, JournalError> {
+        let shared = &self.shared;
+        if !is_name(name) {
+            return Err(JournalError::new(JournalErrorKind::Unusable, "the name of the journal entry is not valid"));
+        }
+        let path = shared.at(["entries", name]);
+        shared.kv.check(&path).await.map_err(|failure| shared.unusable(failure))?;
+        let found = shared.read(&path).await?;
+        let record: Record = shared.record(&found, &path)?;
+        if let Some(lease) = shared.live(record.lease.as_ref()) {
+            return Err(held(format!("another rotator holds the entry {name}: {lease}")));
+        }
+        let slot = Slot { path, version: found.version };
+        let lease = Lease { owner: owner(), change: 0, until: shared.now() };
+        let mut entry = Locked {
+            shared: shared.clone(),
+            name: name.into(),
+            slot,
+            record,
+            stores: Vec::new(),
+            lease,
+            renewed: shared.timing.elapsed(),
+            is_lost: false,
+        };
+        let is_to_be_deleted = entry.change(|_| {}).await?;
+        if is_to_be_deleted {
+            entry.release().await;
+            let reason = format!(
+                "{} deletes what it holds after a time (delete_version_after), and a secret could be lost with it",
+                shared.location()
+            );
+            return Err(JournalError::new(JournalErrorKind::Unusable, reason));
+        }
+        Ok(Box::new(VaultEntry(Some(entry))))
+    }
+
+    async fn unfinished_now(&self) -> Result<Vec<String>, JournalError> {
+        let mut names = self.shared.list(&self.shared.at(["entries"])).await?;
+        names.retain(|name| is_name(name));
+        let reads = names.into_iter().map(|name| self.shared.clone().if_unfinished(name));
+        let names: Vec<Option<String>> = stream::iter(reads).buffered(READERS).try_collect().await?;
+        let mut names: Vec<String> = names.into_iter().flatten().collect();
+        names.sort();
+        Ok(names)
+    }
+
+    async fn history_now(&self) -> Result<Vec<String>, JournalError> {
+        let mut names = self.shared.list(&self.shared.at(["history"])).await?;
+        names.retain(|name| !name.ends_with('/'));
+        let reads = names.into_iter().map(|name| self.shared.clone().history_line(name));
+        let mut lines: Vec<_> = stream::iter(reads).buffered(READERS).try_collect().await?;
+        lines.sort();
+        Ok(lines.into_iter().filter_map(|(_, _, line)| line).collect())
+    }
+}
+
+impl Journal for VaultJournal {
+    fn location(&self) -> String {
+        self.shared.location()
+    }
+
+    fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
+        Box::pin(self.lock_now(name))
+    }
+
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
+        Box::pin(self.unfinished_now())
+    }
+
+    fn released(&self) -> BoxFuture<'_, ()> {
+        let releases = std::mem::take(&mut *self.shared.releases.lock().unwrap_or_else(PoisonError::into_inner));
+        Box::pin(async {
+            join_all(releases).await;
+        })
+    }
+
+    fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
+        Box::pin(self.history_now())
+    }
+}
+
+/// What a journal and its entries have in common.
+#[derive(Clone)]
+struct Shared {
+    kv: Kv,
+    path: Arc<[String]>,
+    lease: Duration,
+    timing: Arc<dyn Timing>,
+    /// How far the server's clock is before this machine's.
+    offset: Arc<OnceLock<SignedDuration>>,
+    releases: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+/// An entry of the server, and the version that this process knows of.
+struct Slot {
+    path: Vec<String>,
+    version: u64,
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Record {
+    lines: Vec<String>,
+    /// The start of the raw answer, in base64.
+    #[serde(default, with = "sealed", skip_serializing_if = "Option::is_none")]
+    escrow: Option<Arc<Secret>>,
+    /// The names of the entries that hold the rest of it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lease: Option<Lease>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct StoreRecord {
+    /// The name of the entry that locks the store.
+    entry: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lease: Option<Lease>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Part {
+    #[serde(with = "sealed")]
+    bytes: Option<Arc<Secret>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HistoryLine {
+    line: String,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Lease {
+    /// Differs for every lock that was ever taken.
+    owner: String,
+    /// Counts the owner's changes.
+    change: u64,
+    until: Timestamp,
+}
+
+/// What both kinds of records with a lease have.
+#[derive(Deserialize)]
+struct Leased {
+    #[serde(default)]
+    lease: Option<Lease>,
+}
+
+impl fmt::Display for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let owner: String = self.owner.chars().filter(|character| character.is_ascii_graphic()).take(100).collect();
+        write!(f, "{owner}, until {:.0}", self.until)
+    }
+}
+
+/// Secrets that go to the server and come from it.
+mod sealed {
+    use std::sync::Arc;
+
+    use rixl_credentials::Secret;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(secret: &Option<Arc<Secret>>, serializer: S) -> Result<S::Ok, S::Error> {
+        match secret {
+            Some(secret) => serializer.serialize_some(secret.expose_secret()),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Option<Arc<Secret>>, D::Error> {
+        Ok(Option::<String>::deserialize(deserializer)?.map(|text| Arc::new(Secret::from(text))))
+    }
+}
+
+impl Shared {
+    fn at<const N: usize>(&self, names: [&str; N]) -> Vec<String> {
+        self.path.iter().cloned().chain(names.map(str::to_owned)).collect()
+    }
+
+    fn location(&self) -> String {
+        format!("vault:{}/{}", self.kv.mount(), self.path.join("/"))
+    }
+
+    fn now(&self) -> Timestamp {
+        let now = self.timing.now();
+        let offset = self.offset.get().copied().unwrap_or_default();
+        now.checked_add(offset).unwrap_or(now)
+    }
+
+    /// The lease, if it still holds.
+    fn live<'a>(&self, lease: Option<&'a Lease>) -> Option<&'a Lease> {
+        lease.filter(|lease| lease.until > self.now())
+    }
+
+    async fn read(&self, path: &[String]) -> Result<Found, JournalError> {
+        let found = self.kv.read(path).await.map_err(|failure| self.unusable(failure))?;
+        if let Some(date) = found.date {
+            // A clock that runs ahead would take over locks whose holders are alive.
+            self.offset.get_or_init(|| {
+                let offset = date.duration_since(self.timing.now());
+                if offset.abs() < CLOCK_TOLERANCE { SignedDuration::ZERO } else { offset }
+            });
+        }
+        Ok(found)
+    }
+
+    fn fields<'a, T: Deserialize<'a>>(&self, found: &'a Found, path: &[String]) -> Result<Option<T>, JournalError> {
+        found.fields().map_err(|_| self.damaged(path))
+    }
+
+    fn record<'a, T: Deserialize<'a> + Default>(&self, found: &'a Found, path: &[String]) -> Result<T, JournalError> {
+        self.fields(found, path).map(Option::unwrap_or_default)
+    }
+
+    /// The name, if its entry has lines.
+    async fn if_unfinished(self, name: String) -> Result<Option<String>, JournalError> {
+        #[derive(Deserialize)]
+        struct Lines {
+            lines: Vec<IgnoredAny>,
+        }
+        let path = self.at(["entries", &name]);
+        let found = self.read(&path).await?;
+        let has_lines = self.fields::<Lines>(&found, &path)?.is_some_and(|entry| !entry.lines.is_empty());
+        Ok(has_lines.then_some(name))
+    }
+
+    /// A line of the history, after what orders it: when it was written, by the server's clock, which is the same for all.
+    async fn history_line(self, name: String) -> Result<(Option<Timestamp>, String, Option<String>), JournalError> {
+        let path = self.at(["history", &name]);
+        let found = self.read(&path).await?;
+        let line = self.fields::<HistoryLine>(&found, &path)?.map(|history| history.line);
+        Ok((found.created, name, line))
+    }
+
+    fn damaged(&self, path: &[String]) -> JournalError {
+        let reason = format!("vault:{}/{} is not what this journal writes", self.kv.mount(), path.join("/"));
+        JournalError::new(JournalErrorKind::Damaged, reason)
+    }
+
+    async fn list(&self, path: &[String]) -> Result<Vec<String>, JournalError> {
+        let result = match self.kv.check(path).await {
+            Ok(()) => self.kv.list(path).await,
+            Err(failure) => Err(failure),
+        };
+        result.map_err(|failure| self.unusable(failure))
+    }
+
+    fn unusable(&self, failure: Failure) -> JournalError {
+        let error = JournalError::new(JournalErrorKind::Unusable, format!("{}: {}", self.location(), failure.reason));
+        match failure.source {
+            Some(source) => error.with_source(source),
+            None => error,
+        }
+    }
+
+    /// Writes a record with this lease in it, if nobody else wrote the slot. Gives whether the server will delete it.
+    async fn put(&self, slot: &mut Slot, record: &impl Serialize, lease: &Lease) -> Result<bool, JournalError> {
+        let mut tries = Tries::default();
+        loop {
+            let failure = match self.kv.write(&slot.path, record, slot.version).await {
+                Ok(written) => {
+                    slot.version = written.version;
+                    return Ok(written.is_to_be_deleted);
+                }
+                Err(failure) => failure,
+            };
+            if matches!(failure.kind, FailureKind::Mismatch | FailureKind::Unknown)
+                && let Ok(found) = self.read(&slot.path).await
+                && found.version != slot.version
+            {
+                let there = self.fields::<Leased>(&found, &slot.path)?.and_then(|leased| leased.lease);
+                let Some(there) = there.filter(|there| there.owner == lease.owner) else {
+                    return Err(self.taken_over(&slot.path));
+                };
+                // This owner's, so nobody else wrote since: this very change, or an earlier one that seemed to fail.
+                slot.version = found.version;
+                if there.change == lease.change {
+                    return Ok(false);
+                }
+            }
+            tries.again(self, failure).await?;
+        }
+    }
+
+    /// Writes an entry that nobody else knows of.
+    async fn put_new(&self, path: &[String], record: &impl Serialize) -> Result<(), JournalError> {
+        let mut tries = Tries::default();
+        loop {
+            match self.kv.write(path, record, 0).await {
+                Ok(_) => return Ok(()),
+                // By an earlier try.
+                Err(failure) if failure.kind == FailureKind::Mismatch => return Ok(()),
+                Err(failure) => tries.again(self, failure).await?,
+            }
+        }
+    }
+
+    async fn destroy(&self, path: &[String]) -> Result<(), JournalError> {
+        let mut tries = Tries::default();
+        loop {
+            match self.kv.destroy(path).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => tries.again(self, failure).await?,
+            }
+        }
+    }
+
+    fn taken_over(&self, path: &[String]) -> JournalError {
+        held(format!("another rotator took over {}", self.name_of(path)))
+    }
+
+    fn name_of(&self, path: &[String]) -> String {
+        format!("vault:{}/{}", self.kv.mount(), path.join("/"))
+    }
+}
+
+/// The tries of one request.
+struct Tries {
+    left: u32,
+    pause: Duration,
+}
+
+impl Default for Tries {
+    fn default() -> Self {
+        Self { left: TRIES, pause: PAUSE }
+    }
+}
+
+impl Tries {
+    /// Waits, if trying again may help: after a connection that could not be opened, or an outcome that is not known.
+    async fn again(&mut self, shared: &Shared, failure: Failure) -> Result<(), JournalError> {
+        self.left -= 1;
+        if self.left == 0 || failure.kind == FailureKind::Refused {
+            return Err(shared.unusable(failure));
+        }
+        shared.timing.sleep(self.pause).await;
+        self.pause *= 2;
+        Ok(())
+    }
+}
+
+/// An entry of the journal. What is in it is taken out when it is closed or released.
+struct VaultEntry(Option<Locked>);
+
+struct Locked {
+    shared: Shared,
+    name: String,
+    slot: Slot,
+    record: Record,
+    stores: Vec<Slot>,
+    lease: Lease,
+    /// When the last change was begun, by the clock that never goes back.
+    renewed: Duration,
+    is_lost: bool,
+}
+
+impl Locked {
+    /// Changes the entry, and renews its lease and those of its stores.
+    async fn change(&mut self, change: impl FnOnce(&mut Record)) -> Result<bool, JournalError> {
+        if self.is_lost {
+            return Err(self.shared.taken_over(&self.slot.path));
+        }
+        let result = self.try_change(change).await;
+        self.is_lost = matches!(&result, Err(error) if error.kind() == JournalErrorKind::Held);
+        result
+    }
+
+    async fn try_change(&mut self, change: impl FnOnce(&mut Record)) -> Result<bool, JournalError> {
+        self.look_if_late().await?;
+        let began = self.shared.timing.elapsed();
+        let until = self.shared.now().checked_add(self.shared.lease).unwrap_or(Timestamp::MAX);
+        self.lease = Lease { owner: self.lease.owner.clone(), change: self.lease.change + 1, until };
+        let mut record = self.record.clone();
+        change(&mut record);
+        record.lease = Some(self.lease.clone());
+        for store in &mut self.stores {
+            let record = StoreRecord { entry: self.name.clone(), lease: record.lease.clone() };
+            self.shared.put(store, &record, &self.lease).await?;
+        }
+        let is_to_be_deleted = self.shared.put(&mut self.slot, &record, &self.lease).await?;
+        self.record = record;
+        self.renewed = began;
+        Ok(is_to_be_deleted)
+    }
+
+    fn is_late(&self) -> bool {
+        self.shared.timing.elapsed().saturating_sub(self.renewed) > self.shared.lease / 4 * 3
+    }
+
+    /// Where the lease may have run out, check-and-set alone does not tell: another may have locked the entry, removed it,
+    /// and made a new one, which counts its versions from 1 and can be at the number that is expected here.
+    async fn look_if_late(&mut self) -> Result<(), JournalError> {
+        if self.lease.change == 0 || !self.is_late() {
+            return Ok(());
+        }
+        let found = self.shared.read(&self.slot.path).await?;
+        if self.is_mine(&found)? { Ok(()) } else { Err(self.shared.taken_over(&self.slot.path)) }
+    }
+
+    async fn lock_store(&mut self, location: &str) -> Result<(), JournalError> {
+        let shared = self.shared.clone();
+        let path = shared.at(["stores", &hex(location.as_bytes(), 16)]);
+        if self.stores.iter().any(|store| store.path == path) {
+            return Ok(());
+        }
+        self.change(|_| {}).await?;
+        let found = shared.read(&path).await?;
+        let record: StoreRecord = shared.record(&found, &path)?;
+        let is_held = |lease: &Lease| held(format!("another rotator is about to write {location}: {lease}"));
+        if let Some(lease) = shared.live(record.lease.as_ref())
+            // What an earlier holder of this entry locked is ours with it.
+            && record.entry != self.name
+        {
+            return Err(is_held(lease));
+        }
+        let mut slot = Slot { path, version: found.version };
+        let record = StoreRecord { entry: self.name.clone(), lease: Some(self.lease.clone()) };
+        shared.put(&mut slot, &record, &self.lease).await?;
+        self.stores.push(slot);
+        Ok(())
+    }
+
+    async fn append(&mut self, line: &str) -> Result<(), JournalError> {
+        if line.contains('\n') {
+            return Err(JournalError::new(JournalErrorKind::Unusable, "a line of the journal has a line feed in it"));
+        }
+        self.change(|record| record.lines.push(line.to_owned())).await.map(drop)
+    }
+
+    async fn put_escrow(&mut self, answer: &[u8]) -> Result<(), JournalError> {
+        let encode = |part: &[u8]| Arc::new(Secret::from(STANDARD.encode(part)));
+        let (first, rest) = answer.split_at(answer.len().min(PART));
+        let mut parts = Vec::new();
+        if !rest.is_empty() {
+            // Before anything of it is written: is the entry still ours?
+            self.change(|_| {}).await?;
+            for (index, part) in rest.chunks(PART).enumerate() {
+                let name = format!("{}-{}-{index}", self.lease.owner, self.lease.change);
+                let part = Part { bytes: Some(encode(part)) };
+                self.shared.put_new(&self.shared.at(["parts", &self.name, &name]), &part).await?;
+                parts.push(name);
+            }
+        }
+        let former = std::mem::take(&mut self.record.parts);
+        let result = self
+            .change(|record| {
+                record.escrow = Some(encode(first));
+                record.parts = parts;
+            })
+            .await;
+        if result.is_err() {
+            self.record.parts = former;
+            return result.map(drop);
+        }
+        for name in former {
+            // If it stays, `close` finds it.
+            let _ = self.shared.kv.destroy(&self.shared.at(["parts", &self.name, &name])).await;
+        }
+        Ok(())
+    }
+
+    async fn escrow(&self) -> Result<Option<RawAnswer>, JournalError> {
+        let Some(first) = &self.record.escrow else { return Ok(None) };
+        let most = (self.record.parts.len() + 1) * PART;
+        // Of its final size from the start: growing would leave copies behind.
+        let mut answer = Zeroizing::new(Vec::with_capacity(most));
+        let mut add = |part: &Secret, path: &[String]| {
+            let part = STANDARD.decode(part.expose_secret()).map(Zeroizing::new);
+            part.map(|part| answer.extend_from_slice(&part)).map_err(|_| self.shared.damaged(path))
+        };
+        add(first, &self.slot.path)?;
+        for name in &self.record.parts {
+            let path = self.shared.at(["parts", &self.name, name]);
+            let found = self.shared.read(&path).await?;
+            let part = self.shared.fields::<Part>(&found, &path)?.and_then(|part| part.bytes);
+            let part = part.ok_or_else(|| self.shared.damaged(&path))?;
+            add(&part, &path)?;
+        }
+        Ok(Some(RawAnswer::from(std::mem::take(&mut *answer))))
+    }
+
+    async fn close(&mut self, history_line: Option<&str>) -> Result<(), JournalError> {
+        if let Some(line) = history_line {
+            // Is the entry still ours?
+            self.change(|_| {}).await?;
+            let name = format!("{:.9}-{}", self.shared.now(), random());
+            self.shared.put_new(&self.shared.at(["history", &name]), &HistoryLine { line: line.to_owned() }).await?;
+        }
+        let wipe = |record: &mut Record| {
+            record.escrow = None;
+            record.parts.clear();
+        };
+        self.change(wipe).await?;
+        // Those of a raw answer that was not put in place, because a crash came between, are here too.
+        let parts = self.shared.at(["parts", &self.name]);
+        for name in self.shared.list(&parts).await? {
+            self.shared.destroy(&self.shared.at(["parts", &self.name, &name])).await?;
+        }
+        self.free_stores().await;
+        if self.is_late() {
+            self.change(wipe).await?;
+        }
+        // The older versions hold the raw answer: they go with it.
+        self.remove().await
+    }
+
+    async fn remove(&self) -> Result<(), JournalError> {
+        let mut tries = Tries::default();
+        loop {
+            let Err(failure) = self.shared.kv.destroy(&self.slot.path).await else { return Ok(()) };
+            // It may be gone and its name locked by another by now, whose entry must not go too.
+            if failure.kind == FailureKind::Unknown
+                && let Ok(found) = self.shared.read(&self.slot.path).await
+                && !self.is_mine(&found)?
+            {
+                return Ok(());
+            }
+            tries.again(&self.shared, failure).await?;
+        }
+    }
+
+    fn is_mine(&self, found: &Found) -> Result<bool, JournalError> {
+        let leased = self.shared.fields::<Leased>(found, &self.slot.path)?;
+        Ok(leased.and_then(|leased| leased.lease).is_some_and(|lease| lease.owner == self.lease.owner))
+    }
+
+    /// Best effort: the leases run out.
+    async fn free_stores(&mut self) {
+        for store in std::mem::take(&mut self.stores) {
+            let _ = self.shared.kv.write(&store.path, &StoreRecord::default(), store.version).await;
+        }
+    }
+
+    /// Gives up the lock, and leaves what is in the entry. Best effort: the leases run out.
+    async fn release(mut self) {
+        if self.is_lost {
+            return;
+        }
+        self.free_stores().await;
+        let Record { lines, escrow, .. } = &self.record;
+        if lines.is_empty() && escrow.is_none() {
+            if !self.is_late() {
+                let _ = self.shared.kv.destroy(&self.slot.path).await;
+            }
+            return;
+        }
+        self.record.lease = None;
+        let _ = self.shared.kv.write(&self.slot.path, &self.record, self.slot.version).await;
+    }
+}
+
+impl VaultEntry {
+    fn locked(&mut self) -> Result<&mut Locked, JournalError> {
+        self.0.as_mut().ok_or_else(closed)
+    }
+}
+
+impl Entry for VaultEntry {
+    fn lines(&self) -> &[String] {
+        self.0.as_ref().map_or(&[], |locked| &locked.record.lines)
+    }
+
+    fn lock_store<'a>(&'a mut self, location: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(async { self.locked()?.lock_store(location).await })
+    }
+
+    fn append<'a>(&'a mut self, line: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(async { self.locked()?.append(line).await })
+    }
+
+    fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(async { self.locked()?.change(|_| {}).await.map(drop) })
+    }
+
+    fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(async { self.locked()?.put_escrow(answer).await })
+    }
+
+    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawAnswer>, JournalError>> {
+        Box::pin(async { self.0.as_ref().ok_or_else(closed)?.escrow().await })
+    }
+
+    fn escrow_location(&self) -> String {
+        let path = self.0.as_ref().map(|locked| locked.shared.name_of(&locked.slot.path));
+        format!("{}#escrow, in base64", path.unwrap_or_default())
+    }
+
+    fn close<'a>(&'a mut self, history_line: Option<&'a str>) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(async move {
+            self.locked()?.close(history_line).await?;
+            self.0 = None;
+            Ok(())
+        })
+    }
+}
+
+impl Drop for VaultEntry {
+    fn drop(&mut self) {
+        // Without a runtime nothing can be sent from here.
+        let (Some(locked), Ok(runtime)) = (self.0.take(), Handle::try_current()) else { return };
+        let releases = Arc::clone(&locked.shared.releases);
+        let mut releases = releases.lock().unwrap_or_else(PoisonError::into_inner);
+        releases.retain(|release| !release.is_finished());
+        releases.push(runtime.spawn(locked.release()));
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+fn held(reason: String) -> JournalError {
+    JournalError::new(JournalErrorKind::Held, reason)
+}
+
+fn closed() -> JournalError {
+    JournalError::new(JournalErrorKind::Unusable, "the entry was closed")
+}
+
+/// Names this lock, and for people the machine and process.
+fn owner() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let fits = |character: &char| character.is_ascii_alphanumeric() || "-.".contains(*character);
+    let host: String = host.chars().filter(fits).take(64).collect();
+    format!("{host}-{}-{}", process::id(), random())
+}
+
+/// 128 bits that the standard library draws for its hash maps.
+fn random() -> String {
+    let draw = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", draw(), draw())
+}
+
+struct SystemTiming(Instant);
+
+impl Timing for SystemTiming {
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn sleep(&self, duration: Duration) -> Sleep<'_> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn chance(&self) -> f64 {
+        0.5
+    }
+}

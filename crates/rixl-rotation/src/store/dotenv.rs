@@ -1,1 +1,475 @@
-//! A store.
+//! One variable of a dotenv file, replaced in place.
+
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, ops::Range, path::Path};
+
+use rixl_credentials::Secret;
+use zeroize::Zeroizing;
+
+use super::{
+    BoxFuture, Held, Store, StoreError, StoreErrorKind, Version,
+    file::{FileEntry, Layout, path_text},
+};
+use crate::disk::{Place, Trouble};
+
+/// One variable of a dotenv file: `dotenv:PATH#VARIABLE`. For Unix.
+///
+/// All but the value stays byte for byte: comments, order, `export`, spaces, line endings, the other variables. A variable
+/// that is not there is added at the end, a file that is not there is made (0600). What [`FileStore`](super::FileStore)
+/// says of the file's mode, links, versions and check-and-set holds here as well.
+///
+/// There is no standard of dotenv files, and readers differ. So the file is refused where they would not agree on which
+/// lines are variables and where a value ends: a quote that is not closed, a line that is no assignment, a backslash before
+/// the closing quote, a variable that stands twice. The value is written in the quotes that it has, or in single or
+/// double ones if it needs them; a secret that no quotes make safe (a line feed, `$`, a backslash, both kinds of quotes) is
+/// refused. Some readers (`docker run --env-file`) take quotes as part of the value; they read right what needs no quotes
+/// and has none, as RIXL's secrets do.
+///
+/// ```
+/// use rixl_rotation::store::{DotenvStore, Store as _};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::os::unix::fs::PermissionsExt as _;
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join(".env");
+/// # std::fs::write(&path, "")?;
+/// # std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+/// std::fs::write(&path, "PORT=80\nexport RIXL_API_KEY='rxl_OLD' # billing\n")?;
+/// let store = DotenvStore::new(&path, "RIXL_API_KEY")?;
+/// let held = store.prepare(200).await?;
+/// store.commit(&"rxl_NEW".into(), &held.version).await?;
+/// assert_eq!(std::fs::read_to_string(path)?, "PORT=80\nexport RIXL_API_KEY='rxl_NEW' # billing\n");
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct DotenvStore(FileEntry<Variable>);
+
+impl DotenvStore {
+    /// The store for this variable of this file. The path is looked up now, links included; the file need not be there,
+    /// its folder must.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Invalid`] when the variable's name is not `[A-Za-z_][A-Za-z0-9_]*`, or the path names no file, is
+    /// not UTF-8 or has a control character, and [`StoreErrorKind::Unusable`] when its folder is not there or it is a
+    /// link that leads nowhere.
+    pub fn new(path: impl AsRef<Path>, variable: impl Into<String>) -> Result<Self, StoreError> {
+        let text = path_text("dotenv:", path.as_ref())?;
+        let name = variable.into();
+        if !is_variable(&name) {
+            let reason = "the variable's name is not one of letters, digits and `_` that begins with no digit";
+            return Err(StoreError::new(StoreErrorKind::Invalid, format!("dotenv:{text}"), reason));
+        }
+        let place = Place::resolve(text).map_err(|trouble| trouble.at(&format!("dotenv:{text}#{name}")))?;
+        let location = format!("dotenv:{}#{name}", place.path());
+        Ok(Self(FileEntry { location, place, layout: Variable { name } }))
+    }
+}
+
+impl fmt::Debug for DotenvStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DotenvStore").field(&self.0.location).finish()
+    }
+}
+
+impl Store for DotenvStore {
+    fn location(&self) -> String {
+        self.0.location.clone()
+    }
+
+    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+        self.0.prepare(most_bytes)
+    }
+
+    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+        self.0.read()
+    }
+
+    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
+        self.0.commit(secret, expected)
+    }
+}
+
+/// The value of one variable.
+#[derive(Clone)]
+struct Variable {
+    name: String,
+}
+
+impl Layout for Variable {
+    const MOST_FILE: usize = 1024 * 1024;
+
+    fn find(&self, text: &str) -> Result<Option<Zeroizing<String>>, Trouble> {
+        read(text, &self.name).map_err(Trouble::unusable)
+    }
+
+    fn put(&self, text: Option<&str>, secret: &str) -> Result<Zeroizing<String>, Trouble> {
+        replace(text.unwrap_or_default(), &self.name, secret).map_err(Trouble::unusable)
+    }
+
+    fn room(&self, text: Option<&str>, most_bytes: usize) -> usize {
+        // Two quotes, a `=`, and a line ending before and after.
+        text.map_or(0, str::len) + self.name.len() + most_bytes + 7
+    }
+}
+
+/// The value of a variable, `None` when it is not there. An error is a reason without any text of the file.
+fn read(text: &str, name: &str) -> Result<Option<Zeroizing<String>>, String> {
+    let Some(found) = find(&parse(text)?, text, name)? else { return Ok(None) };
+    found.value(text).map(Some)
+}
+
+/// The text with another value, and all else as it was. An error is a reason without any text of the file.
+fn replace(text: &str, name: &str, value: &str) -> Result<Zeroizing<String>, String> {
+    let before = parse(text)?;
+    let found = find(&before, text, name)?;
+    let style = found.as_ref().map_or(Style::Bare, |found| found.style);
+    let value_text = write(value, style)?;
+    let mut new = Zeroizing::new(String::with_capacity(text.len() + name.len() + value.len() + 7));
+    let mut add = |parts: &[&str]| parts.iter().for_each(|part| new.push_str(part));
+    if let Some(found) = &found {
+        let (head, tail) = (text.get(..found.span.start), text.get(found.span.end..));
+        add(&[head.unwrap_or_default(), &value_text, tail.unwrap_or_default()]);
+    } else {
+        let has_lines = !text.trim_start_matches(BOM).is_empty();
+        let is_cut = has_lines && !text.ends_with('\n');
+        let first = text.split_inclusive('\n').next().unwrap_or_default();
+        let ending = if first.ends_with("\r\n") { "\r\n" } else { "\n" };
+        // A file whose last line has no ending has none afterwards either.
+        let (before, after) = if is_cut { (ending, "") } else { ("", ending) };
+        add(&[text, before, name, "=", &value_text, after]);
+    }
+
+    // Whatever rule above was overlooked: the value reads as given, and the others as they did.
+    let after = parse(&new)?;
+    let is_value =
+        find(&after, &new, name)?.is_some_and(|found| found.value(&new).is_ok_and(|read| read.as_str() == value));
+    let others = |text, all: &[Assignment]| -> Vec<String> {
+        let all = all.iter().filter(|one| one.name(text) != name);
+        all.map(|one| format!("{}={}", one.name(text), one.raw(text))).collect()
+    };
+    if is_value && Zeroizing::new(others(text, &before)) == Zeroizing::new(others(&new, &after)) {
+        Ok(new)
+    } else {
+        Err("this secret can't stand in it so that it is read back as it is".into())
+    }
+}
+
+/// A byte order mark.
+const BOM: char = '\u{feff}';
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    /// A name without `=`.
+    Missing,
+    Bare,
+    Single,
+    Double,
+}
+
+/// A variable in a file. The name and the value with its quotes, as bytes of the text.
+#[derive(Clone, Debug)]
+struct Assignment {
+    line: usize,
+    name: Range<usize>,
+    span: Range<usize>,
+    style: Style,
+}
+
+impl Assignment {
+    fn name<'a>(&self, text: &'a str) -> &'a str {
+        text.get(self.name.clone()).unwrap_or_default()
+    }
+
+    /// The value as it stands there.
+    fn raw<'a>(&self, text: &'a str) -> &'a str {
+        text.get(self.span.clone()).unwrap_or_default()
+    }
+
+    /// What readers take the value for, where they agree.
+    fn value(&self, text: &str) -> Result<Zeroizing<String>, String> {
+        let raw = self.raw(text);
+        let differ = |what: &str| Err(format!("line {}: readers differ on a value with {what}", self.line));
+        let inner = if self.style == Style::Bare {
+            if let Some(odd) = raw.chars().find(|c| "'\"`\\$#".contains(*c)) {
+                return differ(&format!("`{odd}` that has no quotes around it"));
+            }
+            raw
+        } else {
+            raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default()
+        };
+        if self.style == Style::Single && inner.contains('\\') {
+            return differ("a backslash in single quotes");
+        }
+        if self.style != Style::Double {
+            return Ok(Zeroizing::new(inner.to_owned()));
+        }
+        let mut value = Zeroizing::new(String::with_capacity(inner.len()));
+        let mut chars = inner.chars();
+        while let Some(next) = chars.next() {
+            value.push(match next {
+                '$' | '`' => return differ("`$` or a backtick in double quotes"),
+                '\\' => match chars.next() {
+                    Some('n') => '\n',
+                    Some('r') => '\r',
+                    Some('t') => '\t',
+                    Some(same @ ('\\' | '"' | '$')) => same,
+                    _ => return differ("such an escape"),
+                },
+                other => other,
+            });
+        }
+        Ok(value)
+    }
+}
+
+/// The one assignment to this variable.
+fn find(all: &[Assignment], text: &str, name: &str) -> Result<Option<Assignment>, String> {
+    let mut found = all.iter().filter(|one| one.name(text) == name);
+    match (found.next(), found.next()) {
+        (None, _) => Ok(None),
+        (Some(one), None) if one.style == Style::Missing => {
+            Err(format!("line {}: {name} stands there without a `=`", one.line))
+        }
+        (Some(one), None) => Ok(Some(one.clone())),
+        (Some(one), Some(two)) => {
+            Err(format!("{name} stands there twice, in lines {} and {}: remove one", one.line, two.line))
+        }
+    }
+}
+
+/// The value in this style, or in another that can hold it.
+fn write(value: &str, style: Style) -> Result<Zeroizing<String>, String> {
+    if value.chars().any(is_odd) || value.contains(['\n', '\r', '\t']) {
+        return Err("a secret with a line feed or another control character can't stand in it".into());
+    }
+    // What is safe without quotes for every reader, a shell that sources the file included.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:+=@%,".contains(c);
+    let styles: &[Style] = match style {
+        Style::Missing | Style::Bare => &[Style::Bare, Style::Single, Style::Double],
+        Style::Single => &[Style::Single, Style::Double],
+        Style::Double => &[Style::Double, Style::Single],
+    };
+    for style in styles {
+        let quote = match style {
+            Style::Missing | Style::Bare if value.chars().all(is_plain) => "",
+            // Some readers expand `$` in single quotes as well.
+            Style::Single if !value.contains(['\'', '\\', '$']) => "'",
+            Style::Double if !value.contains(['"', '\\', '$', '`']) => "\"",
+            _ => continue,
+        };
+        let mut text = Zeroizing::new(String::with_capacity(value.len() + 2));
+        [quote, value, quote].iter().for_each(|part| text.push_str(part));
+        return Ok(text);
+    }
+    Err("a secret with `$`, a backslash or both kinds of quotes can't stand in it: readers differ on them".into())
+}
+
+fn is_variable(name: &str) -> bool {
+    name.chars().all(is_name)
+        && !name.contains(['.', '-'])
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+}
+
+/// The names that readers take, which are more than the ones that a variable to be written may have.
+fn is_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_.-".contains(c)
+}
+
+fn is_blank(c: char) -> bool {
+    c == ' ' || c == '\t'
+}
+
+/// A control character, or what ends a line for JavaScript.
+fn is_odd(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// All variables of a file, in order.
+fn parse(text: &str) -> Result<Vec<Assignment>, String> {
+    if let Some(at) = text.find(is_odd) {
+        return Err(format!("line {}: it has a control character", line_of(text, at)));
+    }
+    if let Some((head, _)) = text.split_once("\r").filter(|_| text.split("\r\n").any(|part| part.contains('\r'))) {
+        return Err(format!("line {}: a carriage return must stand before a line feed", line_of(text, head.len())));
+    }
+    let mut scan = Scan { text, at: 0 };
+    let mut all = Vec::new();
+    scan.take_while(|c| c == BOM);
+    while !scan.rest().is_empty() {
+        scan.take_while(is_blank);
+        if !scan.is_line_end() && !scan.rest().starts_with('#') {
+            all.push(scan.assignment()?);
+        }
+        scan.take_while(|c| c != '\n');
+        scan.eat("\n");
+    }
+    Ok(all)
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}
+
+/// A place in a text.
+struct Scan<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Scan<'a> {
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn take_while(&mut self, accept: impl Fn(char) -> bool) -> Range<usize> {
+        let start = self.at;
+        self.at += self.rest().find(|c| !accept(c)).unwrap_or(self.rest().len());
+        start..self.at
+    }
+
+    fn eat(&mut self, text: &str) -> bool {
+        let is_next = self.rest().starts_with(text);
+        self.at += if is_next { text.len() } else { 0 };
+        is_next
+    }
+
+    fn is_line_end(&self) -> bool {
+        self.rest().is_empty() || self.rest().starts_with(['\n', '\r'])
+    }
+
+    fn refuse<T>(&self, reason: &str) -> Result<T, String> {
+        Err(format!("line {}: {reason}", line_of(self.text, self.at)))
+    }
+
+    /// From the name to the end of the value; the rest of the line is a comment or blank.
+    fn assignment(&mut self) -> Result<Assignment, String> {
+        let line = line_of(self.text, self.at);
+        let mut name = self.take_while(is_name);
+        if self.text.get(name.clone()) == Some("export") {
+            let start = self.at;
+            if !self.take_while(is_blank).is_empty() && self.rest().starts_with(is_name) {
+                name = self.take_while(is_name);
+            } else {
+                self.at = start;
+            }
+        }
+        let end = self.at;
+        let blank = self.take_while(is_blank);
+        if name.is_empty() {
+            return self.refuse("it is not of the form `NAME=value`");
+        }
+        if !self.eat("=") {
+            return if self.is_line_end() || (!blank.is_empty() && self.rest().starts_with('#')) {
+                Ok(Assignment { line, name, span: end..end, style: Style::Missing })
+            } else {
+                self.refuse("it is not of the form `NAME=value`")
+            };
+        }
+        let start = self.at;
+        let blank = self.take_while(is_blank);
+        let (span, style) = match self.rest().chars().next() {
+            Some('\'') => (self.single()?, Style::Single),
+            Some('"') => (self.double()?, Style::Double),
+            Some('#') if !blank.is_empty() => (start..start, Style::Bare),
+            _ => (self.bare(start)?, Style::Bare),
+        };
+        if style != Style::Bare {
+            let blank = self.take_while(is_blank);
+            let is_comment = !blank.is_empty() && self.rest().starts_with('#');
+            if !self.is_line_end() && !is_comment {
+                return self.refuse("something stands right after the closing quote");
+            }
+        }
+        Ok(Assignment { line, name, span, style })
+    }
+
+    fn single(&mut self) -> Result<Range<usize>, String> {
+        let start = self.at;
+        let Some(length) = self.rest().get(1..).and_then(|rest| rest.find('\'')) else {
+            return self.refuse("its quote is not closed");
+        };
+        let end = start + length + 2;
+        // Some readers take `\'` for an escape.
+        if self.text.get(start..end).is_some_and(|value| value.ends_with("\\'")) {
+            return self.refuse("readers differ on a backslash before the closing quote");
+        }
+        self.at = end;
+        Ok(start..end)
+    }
+
+    fn double(&mut self) -> Result<Range<usize>, String> {
+        let start = self.at;
+        let mut chars = self.rest().char_indices().skip(1);
+        while let Some((offset, c)) = chars.next() {
+            if c == '\\' {
+                chars.next();
+            } else if c == '"' {
+                let end = start + offset + 1;
+                // Some readers look for `\"` alone, and take `\\"` for an escaped quote.
+                if self.text.get(start..end).is_some_and(|value| value.ends_with("\\\"")) {
+                    return self.refuse("readers differ on a backslash before the closing quote");
+                }
+                self.at = end;
+                return Ok(start..end);
+            }
+        }
+        self.refuse("its quote is not closed")
+    }
+
+    /// A value without quotes around it. `start` is where it would be put if there is none.
+    fn bare(&mut self, start: usize) -> Result<Range<usize>, String> {
+        let line = self.rest().split(['\n', '\r']).next().unwrap_or_default();
+        let comment =
+            line.match_indices('#').find(|(at, _)| line.get(..*at).is_some_and(|head| head.ends_with(is_blank)));
+        let body = line.get(..comment.map_or(line.len(), |(at, _)| at)).unwrap_or_default().trim_end_matches(is_blank);
+        // For a shell and some readers, such a value goes on in the next line.
+        if !is_closed(body) {
+            return self.refuse("a quote is not closed, or a backslash stands at the end");
+        }
+        if body.is_empty() {
+            return Ok(start..start);
+        }
+        let span = self.at..self.at + body.len();
+        self.at = span.end;
+        Ok(span)
+    }
+}
+
+/// Whether what a shell would read as quotes is closed.
+fn is_closed(body: &str) -> bool {
+    let mut open = None;
+    let mut chars = body.chars();
+    while let Some(next) = chars.next() {
+        match (open, next) {
+            (Some(quote), _) if quote == next => open = None,
+            (Some('\''), _) => {}
+            (_, '\\') if chars.next().is_none() => return false,
+            (None, '\'' | '"' | '`') => open = Some(next),
+            _ => {}
+        }
+    }
+    open.is_none()
+}
+
+/// For the fuzz target.
+#[cfg(fuzzing)]
+#[allow(missing_docs)]
+pub mod fuzzing {
+    pub fn read(text: &str, name: &str) -> Result<Option<String>, String> {
+        super::read(text, name).map(|value| value.map(|value| value.to_string()))
+    }
+
+    pub fn replace(text: &str, name: &str, value: &str) -> Result<String, String> {
+        super::replace(text, name, value).map(|text| text.to_string())
+    }
+
+    /// The variables, each with its value as it stands there.
+    pub fn list(text: &str) -> Result<Vec<(String, String)>, String> {
+        let all = super::parse(text)?;
+        Ok(all.iter().map(|one| (one.name(text).to_owned(), one.raw(text).to_owned())).collect())
+    }
+}

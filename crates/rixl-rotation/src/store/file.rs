@@ -137,7 +137,7 @@ fn too_long(most: usize) -> Trouble {
 }
 
 /// A text, and the line ending that it ends with.
-fn split_ending(text: &str) -> (&str, &str) {
+pub(super) fn split_ending(text: &str) -> (&str, &str) {
     let body = text.strip_suffix('\n').map_or(text, |body| body.strip_suffix('\r').unwrap_or(body));
     text.split_at_checked(body.len()).unwrap_or((text, ""))
 }

@@ -1,1 +1,267 @@
-//! A store.
+//! A store: one field of an entry in Vault KV v2 / OpenBao.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use rixl_credentials::Secret;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version};
+use crate::vault::{Failure, FailureKind, Found, Kv, MAX_BODY, VaultConfig, segments};
+
+const LEAST_TOKEN_TTL: Duration = Duration::from_secs(5 * 60);
+/// What a run needs of a token that may only be used so often, generously.
+const LEAST_TOKEN_USES: u64 = 10;
+/// No entry gets there: at one write a second it takes 68 years.
+const IMPOSSIBLE_VERSION: u64 = i32::MAX as u64;
+
+/// One field of an entry in the KV secrets engine, version 2, of HashiCorp Vault or OpenBao.
+///
+/// ```no_run
+/// use rixl_rotation::{store::{Store as _, VaultStore}, vault::VaultConfig};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = VaultStore::new(VaultConfig::from_env()?, "kv/apps/billing#rixl_api_key")?;
+/// let held = store.prepare(200).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// 1. The text is `MOUNT/PATH#FIELD`; the mount's name has no slash in it. The other fields of the entry are kept.
+/// 2. The version is the number that KV v2 counts: `0` when there is no entry. A version that was deleted or destroyed
+///    counts and has no secret. `commit` gives its number as `options.cas`, so the server decides.
+/// 3. `prepare` sends a write that check-and-set must refuse, of the size of the real one and without a secret in it. The
+///    server gets to that refusal only past the seal, the token and its policies. It also asks how long the token is
+///    good for. What it can't see is a storage that is full.
+/// 4. A `commit` of what is there already writes nothing.
+///
+/// The location is that text: it names the entry on the server and in the namespace that the settings name.
+///
+/// The policy that it needs, and `auth/token/lookup-self` to look at its own token, which the policy `default` has:
+///
+/// ```hcl
+/// path "kv/data/apps/billing" { capabilities = ["create", "read", "update"] }
+/// ```
+///
+/// The server keeps older versions, old secrets among them: `max_versions` of the entry or the mount says how many.
+pub struct VaultStore {
+    kv: Kv,
+    path: Vec<String>,
+    field: String,
+    least_token_ttl: Duration,
+}
+
+impl fmt::Debug for VaultStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VaultStore")
+            .field("location", &self.location())
+            .field("config", self.kv.config())
+            .field("least_token_ttl", &self.least_token_ttl)
+            .finish()
+    }
+}
+
+/// The store that `vault:` and this text name, with the settings of [`VaultConfig::from_env`].
+pub(crate) fn open(rest: &str) -> Result<Arc<dyn Store>, StoreError> {
+    // First the text: it is wrong whatever the environment says.
+    parse(rest)?;
+    let config = VaultConfig::from_env()
+        .map_err(|error| StoreError::new(StoreErrorKind::Unusable, format!("vault:{rest}"), error.to_string()))?;
+    Ok(Arc::new(VaultStore::new(config, rest)?))
+}
+
+fn parse(text: &str) -> Result<(String, Vec<String>, String), StoreError> {
+    let invalid = |reason: &str| StoreError::new(StoreErrorKind::Invalid, format!("vault:{text}"), reason);
+    let (path, field) = text.rsplit_once('#').ok_or_else(|| invalid("it must be written vault:MOUNT/PATH#FIELD"))?;
+    if field.is_empty() || field.chars().any(char::is_control) {
+        return Err(invalid("the field is empty, or has a control character in it"));
+    }
+    let mut path = segments(path).map_err(invalid)?;
+    let mount = path.remove(0);
+    if path.is_empty() {
+        return Err(invalid("it must be written vault:MOUNT/PATH#FIELD"));
+    }
+    Ok((mount, path, field.to_owned()))
+}
+
+impl VaultStore {
+    /// The field that `MOUNT/PATH#FIELD` names, on this server. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Invalid`] for a text of another form, or one with an empty part, `.`, `..` or a control
+    /// character in it.
+    pub fn new(config: VaultConfig, text: &str) -> Result<Self, StoreError> {
+        let (mount, path, field) = parse(text)?;
+        Ok(Self { kv: Kv::new(config, mount), path, field, least_token_ttl: LEAST_TOKEN_TTL })
+    }
+
+    /// How long the token must be good for when `prepare` looks: longer than the worst run. Default: 5 minutes.
+    #[must_use]
+    pub fn with_least_token_ttl(mut self, ttl: Duration) -> Self {
+        self.least_token_ttl = ttl;
+        self
+    }
+
+    fn error(&self, kind: StoreErrorKind, reason: impl Into<String>) -> StoreError {
+        StoreError::new(kind, self.location(), reason)
+    }
+
+    fn failed(&self, kind: StoreErrorKind, failure: Failure) -> StoreError {
+        let error = self.error(kind, failure.reason);
+        match failure.source {
+            Some(source) => error.with_source(source),
+            None => error,
+        }
+    }
+
+    fn unusable(&self, failure: Failure) -> StoreError {
+        self.failed(StoreErrorKind::Unusable, failure)
+    }
+
+    async fn find(&self) -> Result<Found, StoreError> {
+        self.kv.check(&self.path).await.map_err(|failure| self.unusable(failure))?;
+        self.kv.read(&self.path).await.map_err(|failure| self.unusable(failure))
+    }
+
+    fn fields<'a>(&self, found: &'a Found) -> Result<BTreeMap<String, &'a RawValue>, StoreError> {
+        found.fields().map(Option::unwrap_or_default).map_err(|failure| self.unusable(failure))
+    }
+
+    fn secret(&self, fields: &BTreeMap<String, &RawValue>) -> Result<Option<Secret>, StoreError> {
+        let Some(value) = fields.get(&self.field) else { return Ok(None) };
+        // Not serde's words: they quote the value.
+        let text = serde_json::from_str::<String>(value.get())
+            .map_err(|_| self.error(StoreErrorKind::Unusable, "the field holds something other than a text"))?;
+        Ok(Some(Secret::from(text)))
+    }
+
+    fn held(&self, found: &Found) -> Result<Held, StoreError> {
+        let secret = self.secret(&self.fields(found)?)?;
+        Ok(Held { version: Version::new(found.version.to_string()), secret })
+    }
+
+    async fn prepare_now(&self, most_bytes: usize) -> Result<Held, StoreError> {
+        let found = self.find().await?;
+        let held = self.held(&found)?;
+        self.check_token().await?;
+
+        let others: usize = self
+            .fields(&found)?
+            .into_iter()
+            .filter(|(name, _)| *name != self.field)
+            .map(|(name, value)| name.len() + value.get().len() + 4)
+            .sum();
+        // What comes back has metadata around it, and could not be read in one piece.
+        if others.saturating_add(most_bytes).saturating_add(4096) > MAX_BODY {
+            return Err(
+                self.error(StoreErrorKind::Unusable, "with the new secret the entry would be longer than 1 MiB")
+            );
+        }
+        let dummy = BTreeMap::from([(self.field.as_str(), "x".repeat(most_bytes)), ("padding", "x".repeat(others))]);
+        match self.kv.write(&self.path, &dummy, IMPOSSIBLE_VERSION).await {
+            Err(failure) if failure.kind == FailureKind::Mismatch => Ok(held),
+            Err(failure) => Err(self.unusable(failure)),
+            Ok(_) => {
+                Err(self.error(StoreErrorKind::Unusable, "the server took a write that check-and-set must refuse"))
+            }
+        }
+    }
+
+    async fn check_token(&self) -> Result<(), StoreError> {
+        let Some(life) = self.kv.token_life().await.map_err(|failure| self.unusable(failure))? else { return Ok(()) };
+        if let Some(left) = life.left().filter(|left| *left < self.least_token_ttl) {
+            let reason = format!(
+                "the token expires in {} s, and a run may need {} s; renew it",
+                left.as_secs(),
+                self.least_token_ttl.as_secs()
+            );
+            return Err(self.error(StoreErrorKind::Unusable, reason));
+        }
+        if (1..LEAST_TOKEN_USES).contains(&life.num_uses) {
+            let reason = format!("the token is good for {} more requests, which may not be enough", life.num_uses);
+            return Err(self.error(StoreErrorKind::Unusable, reason));
+        }
+        Ok(())
+    }
+
+    async fn commit_now(&self, secret: &Secret, expected: &Version) -> Result<Version, StoreError> {
+        let expected = match expected.as_str() {
+            "absent" => 0,
+            number => number
+                .parse()
+                .map_err(|_| self.error(StoreErrorKind::Unusable, "the expected version is not one of KV v2's"))?,
+        };
+        let found = self.find().await?;
+        let fields = self.fields(&found)?;
+        if self.is(secret, &fields) {
+            return Ok(Version::new(found.version.to_string()));
+        }
+        if found.version != expected {
+            return Err(self.conflict(expected, found.version));
+        }
+        let mut fields: BTreeMap<&str, Value<'_>> =
+            fields.iter().map(|(name, value)| (name.as_str(), Value::Kept(value))).collect();
+        fields.insert(&self.field, Value::New(secret.expose_secret()));
+        match self.kv.write(&self.path, &fields, expected).await {
+            Ok(written) => Ok(Version::new(written.version.to_string())),
+            Err(failure) if failure.kind == FailureKind::Mismatch => self.mismatch(secret, expected).await,
+            Err(failure) if failure.kind == FailureKind::Unknown => Err(self.failed(StoreErrorKind::Unknown, failure)),
+            Err(failure) => Err(self.unusable(failure)),
+        }
+    }
+
+    /// The server says that the version is another: by whose write?
+    async fn mismatch(&self, secret: &Secret, expected: u64) -> Result<Version, StoreError> {
+        let Ok(found) = self.find().await else {
+            return Err(self.error(StoreErrorKind::Conflict, "someone else wrote the entry meanwhile"));
+        };
+        let is_ours = self.fields(&found).is_ok_and(|fields| self.is(secret, &fields));
+        match found.version {
+            // An earlier try of this very commit came late.
+            version if is_ours => Ok(Version::new(version.to_string())),
+            version if version == expected => Err(self.error(
+                StoreErrorKind::Unusable,
+                format!("the server refused version {expected} as outdated, and yet has it"),
+            )),
+            version => Err(self.conflict(expected, version)),
+        }
+    }
+
+    fn conflict(&self, expected: u64, found: u64) -> StoreError {
+        let reason = format!("someone else wrote the entry meanwhile: it is at version {found}, and not at {expected}");
+        self.error(StoreErrorKind::Conflict, reason)
+    }
+
+    fn is(&self, secret: &Secret, fields: &BTreeMap<String, &RawValue>) -> bool {
+        let current = self.secret(fields).ok().flatten();
+        current.is_some_and(|current| current.expose_secret() == secret.expose_secret())
+    }
+}
+
+/// A field that is written.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Value<'a> {
+    /// As it came, digit for digit.
+    Kept(&'a RawValue),
+    New(&'a str),
+}
+
+impl Store for VaultStore {
+    fn location(&self) -> String {
+        format!("vault:{}/{}#{}", self.kv.mount(), self.path.join("/"), self.field)
+    }
+
+    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+        Box::pin(self.prepare_now(most_bytes))
+    }
+
+    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+        Box::pin(async { self.held(&self.find().await?) })
+    }
+
+    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
+        Box::pin(self.commit_now(secret, expected))
+    }
+}

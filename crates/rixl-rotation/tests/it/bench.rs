@@ -11,7 +11,7 @@ use rixl_credentials::{Client, KeyId, RetryPolicy, Sleep, Timestamp, Timing};
 use rixl_rotation::{
     Account, Audit, Event, Failure, IfLive, Recovered, Report, Rotator,
     journal::{FolderJournal, Journal as _},
-    store::{FileStore, Store, StoreError},
+    store::{self, FileStore, Store},
 };
 use rixl_sandbox::{CreatedKey, Sandbox, SandboxBuilder};
 use tempfile::TempDir;
@@ -100,7 +100,7 @@ impl Bench {
     }
 
     pub(crate) async fn recover(&self, if_live: IfLive, is_dry: bool) -> Vec<Recovered> {
-        self.rotator().recover(&open, if_live, is_dry).await.unwrap()
+        self.rotator().recover(&|location| store::open(location), if_live, is_dry).await.unwrap()
     }
 
     /// Recovers the one entry that is open.
@@ -152,8 +152,4 @@ impl Bench {
 
 pub(crate) fn set_private(path: &std::path::Path) {
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-}
-
-pub(crate) fn open(location: &str) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(Arc::new(FileStore::new(location.strip_prefix("file:").unwrap())?))
 }

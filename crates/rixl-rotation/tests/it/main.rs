@@ -3,6 +3,21 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr, reason = "tests")]
 
 mod bench;
+mod fleet;
+mod journal;
+mod journal_check;
 mod model;
+#[cfg(feature = "vault")]
+mod openbao;
+#[cfg(feature = "vault")]
+mod openbao_journal;
+#[cfg(feature = "vault")]
+mod openbao_store;
 mod protocol;
+mod stores_check;
+mod stores_command;
+mod stores_dotenv;
 mod stores_file;
+mod stores_text;
+#[cfg(feature = "vault")]
+mod vault_wire;

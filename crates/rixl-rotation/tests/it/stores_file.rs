@@ -79,7 +79,8 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let status = Command::new("umount").arg(&self.0).status().unwrap();
+        // Lazily: a child that another test is just starting has all our open files for a moment.
+        let status = Command::new("umount").arg("--lazy").arg(&self.0).status().unwrap();
         assert!(status.success() || std::thread::panicking());
     }
 }
@@ -433,9 +434,10 @@ fn an_ordinary_user_is_told() {
         chown(&inner, Some(owner), Some(owner)).unwrap();
         fs::set_permissions(&inner, Permissions::from_mode(mode)).unwrap();
     }
-    // The test binary may lie where that user can't look.
+    // The test binary may lie where that user can't look. It is not copied by us: a child that another test is just
+    // starting would have it open for writing, and what is open for writing can't be run.
     let program = folder.path().join("it");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    assert!(Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status().unwrap().success());
     let output = Command::new(&program)
         .args(["--ignored", "--exact", "stores_file::as_an_ordinary_user", "--nocapture"])
         .env("RIXL_TEST_FOLDER", folder.path())

@@ -1,0 +1,68 @@
+//! `rixl keys delete`
+
+use jiff::{SignedDuration, Timestamp};
+use rixl_credentials::{ApiKey, KeyId};
+
+use crate::{
+    args::Checked,
+    command::list::{self, Shown},
+    confirm::{confirm, described, word},
+    context::Context,
+    failure::{Code, Failure},
+    output::Done,
+    when::rough,
+};
+
+/// The clocks of this machine and of RIXL's may be so far apart, and `last_used` may be so coarse.
+const ALLOWANCE: SignedDuration = SignedDuration::from_mins(5);
+
+/// Delete a key: its secret stops working at once, and it cannot be brought back
+///
+/// Asks for the key's name on a terminal; elsewhere it wants --yes. To put a successor in its place first, so that nobody
+/// is locked out, use `rixl keys replace`.
+///
+/// It refuses to delete the key that it is itself authorized with. Under RIXL_API_KEY nothing tells which key that is, so
+/// every key is refused that was used within the last five minutes; use RIXL_BEARER_TOKEN for such a key.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The key to delete
+    key_id: Checked<KeyId>,
+}
+
+pub(crate) async fn run(context: &Context, Args { key_id: Checked(id) }: Args) -> Result<Done, Failure> {
+    let api = context.connect()?;
+    let key = list::all(context, &api).await?.into_iter().find(|key| key.id == id).ok_or_else(|| {
+        Failure::refused(format!("there is no key {id}; RIXL was not changed")).with_next("rixl keys list")
+    })?;
+    let now = Timestamp::now();
+    if api.is_by_api_key && (api.account.client().is_bought_with(&id, None) || was_used_lately(&key, now)) {
+        let sentence = "this may be the key that the run is authorized with, which would lock you out";
+        return Err(Failure::refused(format!("{sentence}; RIXL was not changed"))
+            .with_next("set RIXL_BEARER_TOKEN in place of RIXL_API_KEY, and repeat it"));
+    }
+    confirm(context, &warning(&key, now), word(&key)).await?;
+    if context.stop.is_set() {
+        return Err(Failure::interrupted());
+    }
+    // From here to the answer a signal waits: a request that was sent can't be taken back.
+    api.account.delete(&id).await.map_err(|error| {
+        let failure = Failure::from(error);
+        match failure.code {
+            Code::Unknown => failure.with_next("rixl keys list (it shows whether the key is still there)"),
+            _ => failure,
+        }
+    })?;
+    Done::new(format!("deleted {}\n", described(&key))).with_field("keys", &[Shown::of(&key)])
+}
+
+fn was_used_lately(key: &ApiKey, now: Timestamp) -> bool {
+    key.last_used.is_some_and(|used| now.duration_since(used) <= ALLOWANCE)
+}
+
+fn warning(key: &ApiKey, now: Timestamp) -> String {
+    let used = match key.last_used {
+        Some(used) => format!("It was last used {} ago.", rough(used, now)),
+        None => "Nothing tells whether it is in use.".into(),
+    };
+    format!("This deletes the key {} for good, and its consumers lose access at once. {used}", described(key))
+}

@@ -1,0 +1,48 @@
+//! `rixl keys history`
+
+use rixl_rotation::Audit;
+
+use crate::{context::Context, failure::Failure, output::Done, table::Table};
+
+/// Show what was done: the audit lines
+///
+/// Who, when, which key, the fingerprints of the secrets, how long consumers were without a live one, and how it ended. Never
+/// a secret.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {}
+
+pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
+    let lines = context.journal()?.history().await.map_err(rixl_rotation::Failure::from)?;
+    let mut table = Table::new(["AT", "BY", "CHANGE", "ID", "NAME", "RESULT", "OLD", "NEW", "OUTAGE", "STORE"]);
+    let mut audits: Vec<Audit> = Vec::with_capacity(lines.len());
+    for line in &lines {
+        // A line of another version of this program may be anything; it stays in the file.
+        match serde_json::from_str(line) {
+            Ok(audit) => audits.push(audit),
+            Err(_) => context.output.warn("a line of the history is not understood"),
+        }
+    }
+    for audit in &audits {
+        let ending = serde_json::to_string(&audit.ending).unwrap_or_default();
+        let result = format!("{}{}", ending.trim_matches('"'), if audit.is_recovered { ", recovered" } else { "" });
+        let outage = audit.outage_ms.map(|outage| format!("{outage} ms"));
+        let cells = [
+            Some(format!("{:.0}", audit.at)),
+            Some(audit.by.clone()),
+            Some(audit.change.clone()),
+            audit.key_id.clone(),
+            audit.name.clone(),
+            Some(result),
+            audit.old_fingerprint.clone(),
+            audit.new_fingerprint.clone(),
+            outage,
+            Some(audit.store.clone()),
+        ];
+        table.add(cells.iter().map(|cell| cell.as_deref().unwrap_or("-")));
+    }
+    if audits.is_empty() {
+        context.output.note("nothing was done yet");
+        return Done::new("").with_field("history", &audits);
+    }
+    Done::new(table.to_string()).with_field("history", &audits)
+}

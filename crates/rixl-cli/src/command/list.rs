@@ -1,0 +1,82 @@
+//! `rixl keys list`
+
+use jiff::Timestamp;
+use rixl_credentials::ApiKey;
+use serde::Serialize;
+
+use crate::{
+    context::{Api, Context},
+    failure::Failure,
+    output::Done,
+    table::Table,
+    when::rough,
+};
+
+/// List all keys
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {}
+
+/// A key as JSON shows it.
+#[derive(Serialize)]
+pub(crate) struct Shown<'a> {
+    id: &'a str,
+    name: Option<&'a str>,
+    organization_id: Option<&'a str>,
+    project_id: Option<&'a str>,
+    project_name: Option<&'a str>,
+    created_at: Option<Timestamp>,
+    last_used: Option<Timestamp>,
+    expiring_at: Option<Timestamp>,
+}
+
+impl<'a> Shown<'a> {
+    pub(crate) fn of(key: &'a ApiKey) -> Self {
+        Self {
+            id: key.id.as_str(),
+            name: key.name.as_deref(),
+            organization_id: key.organization_id.as_ref().map(AsRef::as_ref),
+            project_id: key.project_id.as_ref().map(AsRef::as_ref),
+            project_name: key.project_name.as_deref(),
+            created_at: key.created_at,
+            last_used: key.last_used,
+            expiring_at: key.expiring_at,
+        }
+    }
+}
+
+pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
+    let keys = all(context, &context.connect()?).await?;
+    if keys.is_empty() {
+        context.output.note("there are no keys");
+    }
+    Done::new(table(&keys, Timestamp::now()).to_string())
+        .with_field("keys", &keys.iter().map(Shown::of).collect::<Vec<_>>())
+}
+
+/// All pages.
+pub(crate) async fn all(context: &Context, api: &Api) -> Result<Vec<ApiKey>, Failure> {
+    let mut listing = api.account.list();
+    let mut keys = Vec::new();
+    while let Some(key) = context.stop.or(listing.next()).await? {
+        keys.push(key?);
+    }
+    Ok(keys)
+}
+
+/// What RIXL does not tell stands as `-`.
+fn table(keys: &[ApiKey], now: Timestamp) -> Table {
+    let mut table = Table::new(["ID", "NAME", "PROJECT", "AGE", "LAST USED", "EXPIRES"]);
+    for key in keys {
+        let project = key.project_name.as_deref().or(key.project_id.as_ref().map(AsRef::as_ref));
+        let age = key.created_at.map(|then| rough(then, now));
+        let used = key.last_used.map(|then| format!("{} ago", rough(then, now)));
+        let expires = key.expiring_at.map(|then| match then <= now {
+            true => format!("expired {} ago", rough(then, now)),
+            false => format!("in {}", rough(now, then)),
+        });
+        let cells =
+            [Some(key.id.as_str()), key.name.as_deref(), project, age.as_deref(), used.as_deref(), expires.as_deref()];
+        table.add(cells.map(|cell| cell.unwrap_or("-")));
+    }
+    table
+}

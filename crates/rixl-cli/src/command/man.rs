@@ -1,0 +1,23 @@
+//! `rixl man`
+
+use crate::{args, failure::Failure, output::Done};
+
+/// Print a manual page: `rixl man keys rotate | man -l -`
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The command it is about; of the whole program, if none is named
+    command: Vec<String>,
+}
+
+pub(crate) fn run(Args { command: path }: Args) -> Result<Done, Failure> {
+    let mut command = args::command();
+    // Gives each command its full name and the global options.
+    command.build();
+    for name in &path {
+        command = command.find_subcommand(name).cloned().ok_or_else(|| Failure::usage("there is no such command"))?;
+    }
+    let mut page = Vec::new();
+    let written = clap_mangen::Man::new(command).render(&mut page);
+    written.map_err(|error| Failure::other("the page could not be made").with_cause(&error))?;
+    Ok(Done::raw(String::from_utf8_lossy(&page)))
+}

@@ -1,0 +1,65 @@
+//! `rixl keys recover`
+
+use std::time::Duration;
+
+use rixl_rotation::IfLive;
+
+use crate::{
+    context::Context,
+    failure::Failure,
+    output::Done,
+    places,
+    rows::{self, Row},
+    when,
+};
+
+/// Finish what was interrupted
+///
+/// Brings every open rotation to a safe end. An answer in escrow is verified and stored. Where the answer was lost, the
+/// stored secret is tried. Dead means that the rotation happened: the key is rotated again at once, since an outage is
+/// running. Live means that it did not happen so far, or that the old secret lives on for a grace time: once the first
+/// request can't be under way any more, the key is rotated again, or given up with --drop. Where nothing can be told, it
+/// says so and changes nothing; of a store that can't be read, --rotate-again or --drop decides.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Show what would be done; change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Where the old secret is live still, leave it at that
+    #[arg(long, conflicts_with = "rotate_again")]
+    pub(crate) drop: bool,
+    /// Where the store can't be read, rotate the key again all the same
+    #[arg(long)]
+    pub(crate) rotate_again: bool,
+    /// The most rotations of one key in this run
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=10))]
+    pub(crate) budget: u8,
+    /// The quiet time after which a stored secret is tried once more
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = when::duration)]
+    pub(crate) settle: Duration,
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    let api = context.connect()?;
+    let rotator = context.rotator(&api)?.with_budget(args.budget.into()).with_quiet_time(args.settle);
+    let if_live = match (args.drop, args.rotate_again) {
+        (true, _) => IfLive::Drop,
+        (false, true) => IfLive::RotateUnseen,
+        (false, false) => IfLive::Rotate,
+    };
+    let recovered = rotator.recover(&places::open(context.output), if_live, args.dry_run).await?;
+    if recovered.is_empty() {
+        context.output.note("nothing is unfinished");
+    }
+    let mut all = Vec::with_capacity(recovered.len());
+    for one in recovered {
+        let row = match one.result {
+            Ok(Some(report)) => Row::of_report(report).with_entry(one.entry),
+            Ok(None) => Row::bare(Some(one.entry), None).with_result(if args.dry_run { "open" } else { "unchanged" }),
+            Err(failure) => Row::of_failure(Some(one.entry), None, failure.into()),
+        };
+        row.say(context.output);
+        all.push(row);
+    }
+    rows::done(context, &all)
+}

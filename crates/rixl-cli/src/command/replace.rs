@@ -1,0 +1,62 @@
+//! `rixl keys replace`
+
+use std::{sync::Arc, time::Duration};
+
+use rixl_credentials::{ApiKey, KeyId};
+use rixl_rotation::{Report, Rotator, store::Store};
+
+use crate::{
+    args::{Checked, Destination},
+    confirm::{confirm, described, word},
+    context::Context,
+    failure::Failure,
+    output::Done,
+    places::{Places, store_failure},
+    rows::{self, Row},
+    when,
+};
+
+/// Create a successor of a key, and delete the old one when nobody uses it any more
+///
+/// The successor has the same project and expiry policy, and another id. Both keys are live until the grace time is over and
+/// the old one's last use stands still, so that no consumer is cut off. The old key is never deleted before the new secret
+/// is stored and verified, and never if this run is authorized with it.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The key to replace
+    pub(crate) key_id: Checked<KeyId>,
+    #[command(flatten)]
+    pub(crate) destination: Destination,
+    /// How long the old key lives on at least; the command waits for it
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = when::duration)]
+    pub(crate) grace: Duration,
+    /// The quiet time after which the stored secret is tried once more
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = when::duration)]
+    pub(crate) settle: Duration,
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    let places = Places::read(context, &args.destination)?;
+    let api = context.connect()?;
+    let rotator = context.rotator(&api)?.with_quiet_time(args.settle);
+    let id = args.key_id.0;
+    let key = context.stop.or(rotator.planned(&id)).await??;
+    let store = places.of_key(&key).map_err(|error| store_failure(&error))?;
+    let warning = format!("This replaces the key {} by a new one, and deletes it in the end.", described(&key));
+    confirm(context, &warning, word(&key)).await?;
+    let row = match replaced(&rotator, &key, store, args.grace).await {
+        Ok(report) => Row::of_report(report),
+        Err(failure) => Row::of_failure(Some(id.to_string()), key.name.clone(), failure.into()),
+    };
+    row.say(context.output);
+    rows::done(context, &[row])
+}
+
+async fn replaced(
+    rotator: &Rotator,
+    key: &ApiKey,
+    store: Arc<dyn Store>,
+    grace: Duration,
+) -> Result<Report, rixl_rotation::Failure> {
+    rotator.prepare_replace(key, store, grace).await?.rotate().await
+}

@@ -1,0 +1,215 @@
+//! `rixl keys rotate`
+
+use std::time::Duration;
+
+use clap::ArgGroup;
+use rixl_credentials::{KeyId, ProjectId};
+use rixl_rotation::{Due, Fleet, Rotator, Selection};
+
+use crate::{
+    args::{Checked, Destination},
+    confirm::{confirm, described, word},
+    context::Context,
+    embedded,
+    failure::Failure,
+    output::Done,
+    places::{Places, store_failure},
+    rows::{self, Progress, Row},
+    text::shown,
+    when::{self, Rate},
+};
+
+const USAGE: &str = "\
+rixl keys rotate [OPTIONS] --to <STORE> <KEY_ID>...
+       rixl keys rotate [OPTIONS] --to <STORE> --older-than 90d --name 'billing-*' ...";
+
+const PROMISES: &str = "\
+What is not promised:
+  Exactly one rotation over a lossy link: the server does not help with that. An unknown outcome ends the run
+  and is never repeated blindly.
+  No outage, where the old secret dies at once: `rixl keys replace` overlaps the two.
+  Fetching a lost secret, or undo. Rotating again is the repair.
+  One commit over several stores. That consumers have read the new value.
+  The end of tokens that the old secret already bought.";
+
+/// Give keys new secrets, each stored before the command ends
+///
+/// For each key: lock it, prove that the store can take a secret, write down the intent, rotate once, keep the answer in
+/// escrow, verify the new secret, store it, and look again after a quiet time. All keys are prepared before any is
+/// rotated, one goes first alone, and the first unknown or lost outcome stops new work. Whatever ends the run, `rixl keys
+/// recover` finishes what is open.
+///
+/// Name the keys, or select them: several conditions must all hold. --dry-run prepares everything, shows what would be
+/// rotated and why, and sends no rotation. With --sandbox and no key named, one of its keys is rotated.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_long_help = PROMISES,
+    override_usage = USAGE,
+    group = ArgGroup::new("selection").args(["older_than", "expiring_within", "name", "project"]).multiple(true).conflicts_with("key_ids"),
+    group = ArgGroup::new("which").args(["key_ids", "older_than", "expiring_within", "name", "project"]).multiple(true),
+)]
+pub(crate) struct Args {
+    /// The keys to rotate
+    #[arg(value_name = "KEY_ID")]
+    pub(crate) key_ids: Vec<Checked<KeyId>>,
+    /// Keys whose secret is older: since the last rotation in the history, else since they were created
+    #[arg(long, value_name = "DURATION", value_parser = when::duration, help_heading = "Selection")]
+    pub(crate) older_than: Option<Duration>,
+    /// Keys that expire within this time
+    #[arg(long, value_name = "DURATION", value_parser = when::duration, help_heading = "Selection")]
+    pub(crate) expiring_within: Option<Duration>,
+    /// Keys whose name matches, such as `billing-*`
+    #[arg(long, value_name = "GLOB", help_heading = "Selection")]
+    pub(crate) name: Option<String>,
+    /// Keys of this project
+    #[arg(long, value_name = "PROJECT_ID", help_heading = "Selection")]
+    pub(crate) project: Option<Checked<ProjectId>>,
+    #[command(flatten)]
+    pub(crate) destination: Destination,
+    /// Prepare everything and show which keys would be rotated, and why; send no rotation
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How many keys at a time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) concurrency: u16,
+    /// The most rotations in a time, such as 5/s or 30/m
+    #[arg(long, value_name = "N/s", value_parser = when::rate)]
+    pub(crate) rate: Option<Rate>,
+    /// The most rotations of one key in this run, repairs included
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=10))]
+    pub(crate) budget: u8,
+    /// The quiet time after which the stored secret is tried once more
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = when::duration)]
+    pub(crate) settle: Duration,
+    /// Do not exchange secrets to see whether they are live
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+}
+
+impl Args {
+    fn selection(&self, context: &Context) -> Result<Selection, Failure> {
+        let mut selection = Selection::new().ids(self.key_ids.iter().map(|id| id.0.clone()));
+        if let Some(age) = self.older_than {
+            selection = selection.older_than(age);
+        }
+        if let Some(time) = self.expiring_within {
+            selection = selection.expiring_within(time);
+        }
+        if let Some(pattern) = &self.name {
+            selection = selection.named(pattern).map_err(|error| Failure::usage(error.to_string()))?;
+        }
+        if let Some(Checked(id)) = &self.project {
+            selection = selection.project(id.clone());
+        }
+        match (selection.is_everything(), context.global.sandbox) {
+            (false, _) => Ok(selection),
+            (true, true) => Ok(selection.named(embedded::FIRST_NAME)?),
+            (true, false) => Err(Failure::usage("no key is named or selected; RIXL was not changed")
+                .with_next("name a KEY_ID, or select by --older-than, --expiring-within, --name or --project")),
+        }
+    }
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    let selection = args.selection(context)?;
+    let places = Places::read(context, &args.destination)?;
+    let api = context.connect()?;
+    let journal = context.journal()?;
+    let due = context.stop.or(selection.find(&api.account, &*journal)).await??;
+    if due.is_empty() {
+        context.output.note("no key is due");
+        return rows::done(context, &[]);
+    }
+    if due.len() > 1 && !places.is_per_key() {
+        let sentence = format!("{} keys would go into one place; RIXL was not changed", due.len());
+        return Err(Failure::usage(sentence).with_next("put {key_id} or {key_name} into --to STORE"));
+    }
+    let mut rotator = context
+        .rotator(&api)?
+        .with_quiet_time(args.settle)
+        .with_budget(args.budget.into())
+        .with_verification(!args.no_verify);
+    if let Some(Rate { count, per }) = args.rate {
+        rotator = rotator.with_rate(f64::from(count) / per.as_secs_f64());
+    }
+    match due.as_slice() {
+        [one] => rotate_one(context, &args, rotator, one, &places).await,
+        many => rotate_many(context, &args, rotator, many, &places).await,
+    }
+}
+
+async fn rotate_one(
+    context: &Context,
+    args: &Args,
+    rotator: Rotator,
+    due: &Due,
+    places: &Places,
+) -> Result<Done, Failure> {
+    let key = &due.key;
+    let (id, name) = (Some(key.id.to_string()), key.name.clone());
+    let store = places.of_key(key).map_err(|error| store_failure(&error))?;
+    rotator.plan(key);
+    if !args.dry_run {
+        let warning = format!("This gives the key {} a new secret; the old one may die at once.", described(key));
+        confirm(context, &warning, word(key)).await?;
+    }
+    // What fails from here on is of this key.
+    let row = match rotator.prepare(key, store).await {
+        Err(failure) => Row::of_failure(id, name, failure.into()),
+        Ok(prepared) if args.dry_run => {
+            drop(prepared);
+            Row::bare(id, name).with_result("would rotate")
+        }
+        Ok(prepared) => match prepared.rotate().await {
+            Ok(report) => Row::of_report(report),
+            Err(failure) => Row::of_failure(id, name, failure.into()),
+        },
+    };
+    row.say(context.output);
+    rows::done(context, &[row])
+}
+
+async fn rotate_many(
+    context: &Context,
+    args: &Args,
+    rotator: Rotator,
+    due: &[Due],
+    places: &Places,
+) -> Result<Done, Failure> {
+    if !args.dry_run {
+        let warning = format!("This gives {} keys new secrets; the old ones may die at once.", due.len());
+        confirm(context, &warning, &format!("{} keys", due.len())).await?;
+    }
+    // Twice: everything is prepared before anything is rotated.
+    let progress = Progress::of(context.output, due.len());
+    let voice = progress.clone();
+    let rotator = rotator.with_observer(move |event| voice.hear(event));
+    let fleet = Fleet::new(rotator).with_concurrency(args.concurrency.into());
+    let store_of = |due: &Due| places.of_due(due);
+    let prepared = fleet.prepare(due, &store_of).await;
+    if let Err((id, failure)) = prepared {
+        progress.over();
+        context.output.note("no key was rotated: one of them can't be prepared");
+        let row = Row::of_failure(Some(id.to_string()), None, failure.into());
+        row.say(context.output);
+        return rows::done(context, &[row]);
+    }
+    context.output.note(format_args!("{} keys are prepared", due.len()));
+    let mut all = Vec::with_capacity(due.len());
+    if args.dry_run {
+        for due in due {
+            all.push(Row::bare(Some(due.key.id.to_string()), due.key.name.clone()).with_result("would rotate"));
+            context.output.note(format_args!("{}  {}", due.key.id, shown(&due.reason)));
+        }
+    } else {
+        fleet
+            .rotate(due, &store_of, |ended| {
+                let row = Row::of_ended(ended);
+                progress.ended(&row);
+                all.push(row);
+            })
+            .await;
+    }
+    progress.over();
+    rows::done(context, &all)
+}

@@ -1,0 +1,51 @@
+//! `rixl sandbox`
+
+use std::net::SocketAddr;
+
+use rixl_sandbox::Sandbox;
+
+use crate::{context::Context, embedded, failure::Failure, output::Done};
+
+/// Serve a RIXL gateway in memory, to try things without an account
+///
+/// Prints what to put into the environment, and serves until it is interrupted. It listens on loopback only, and what is in
+/// it is gone when it ends. The token that it prints is worth nothing elsewhere.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Where to listen: a loopback address and a port, 0 for a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Start without keys
+    #[arg(long)]
+    empty: bool,
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    if context.global.sandbox {
+        return Err(Failure::usage("--sandbox is for the other commands").with_next("rixl sandbox"));
+    }
+    if !args.listen.ip().is_loopback() {
+        return Err(Failure::usage("the sandbox listens on loopback addresses only"));
+    }
+    let sandbox = embedded::start(Sandbox::builder().listen(args.listen))?;
+    if !args.empty {
+        embedded::seed(&sandbox);
+    }
+    let text = format!(
+        "export RIXL_BASE_URL={}\nexport RIXL_BEARER_TOKEN={}\n# organization {}, project {}\n",
+        sandbox.url(),
+        sandbox.bearer_token(),
+        sandbox.organization_id(),
+        sandbox.project_id(),
+    );
+    let started = Done::new(text)
+        .with_field("url", &sandbox.url())?
+        // This token may be printed: it opens this one sandbox, as long as it runs, and nothing else.
+        .with_field("bearer_token", &sandbox.bearer_token())?
+        .with_field("organization_id", &sandbox.organization_id())?
+        .with_field("project_id", &sandbox.project_id())?;
+    context.output.print("sandbox", &started);
+    context.output.note("serving until Ctrl-C");
+    context.stop.asked().await;
+    Ok(Done::raw(""))
+}

@@ -1,0 +1,53 @@
+//! Asking before what cannot be undone.
+
+use std::{
+    io::{self, IsTerminal as _},
+    thread,
+};
+
+use rixl_credentials::ApiKey;
+use tokio::sync::oneshot;
+
+use crate::{context::Context, failure::Failure, output::ask, text::shown};
+
+/// Goes on if `--yes` was given, or the user types the word. Elsewhere than on a terminal only `--yes` will do.
+pub(crate) async fn confirm(context: &Context, warning: &str, word: &str) -> Result<(), Failure> {
+    // Nothing in the sandbox is worth a question.
+    if context.global.yes || context.global.sandbox {
+        return Ok(());
+    }
+    let refused = || Failure::refused("not confirmed; RIXL was not changed");
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(refused().with_next("run it on a terminal, or add --yes"));
+    }
+    ask(&format!("{warning}\nType {word} to go on: "));
+    let (sender, answer) = oneshot::channel();
+    // A thread that nobody waits for: a signal must not have to wait for the line.
+    let reader = thread::Builder::new().name("confirm".into()).spawn(move || {
+        let mut line = String::new();
+        // The other end is gone when a signal came first.
+        let _ = sender.send(io::stdin().read_line(&mut line).map(|_| line));
+    });
+    reader.map_err(|error| Failure::other("no answer can be read").with_cause(&error))?;
+    let line = context.stop.or(answer).await.inspect_err(|_| ask("\n"))?;
+    match line {
+        Ok(Ok(line)) if line.trim() == word => Ok(()),
+        _ => Err(refused()),
+    }
+}
+
+/// The key, as questions and results name it.
+pub(crate) fn described(key: &ApiKey) -> String {
+    match &key.name {
+        Some(name) => format!("{} ({})", key.id, shown(name)),
+        None => key.id.to_string(),
+    }
+}
+
+/// What to type: the name says more than an id. One that can't be typed as it is shown won't do.
+pub(crate) fn word(key: &ApiKey) -> &str {
+    match &key.name {
+        Some(name) if shown(name) == name.as_str() && name.trim() == name && !name.is_empty() => name,
+        _ => key.id.as_str(),
+    }
+}

@@ -1,0 +1,122 @@
+//! What every command is given.
+
+use std::{path::Path, sync::Arc};
+
+use rixl_credentials::{ClientBuilder, OrganizationId, ProjectId};
+use rixl_rotation::{
+    Account, Event, Rotator,
+    journal::{FolderJournal, Journal},
+};
+use tempfile::TempDir;
+
+use crate::{
+    args::Global,
+    embedded::Embedded,
+    failure::Failure,
+    output::Output,
+    settings::{self, Credential},
+    stop::Stop,
+    text::shown,
+};
+
+/// Settings, a voice, and the wish to stop.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) global: Global,
+    pub(crate) output: Output,
+    pub(crate) stop: Stop,
+    /// With `--sandbox`, so that nothing of it is left on the disk.
+    sandbox_folder: Option<TempDir>,
+}
+
+/// A way to RIXL, or to the sandbox in its place.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) account: Account,
+    /// Whether the run is authorized with an API key, which it must not destroy.
+    pub(crate) is_by_api_key: bool,
+    sandbox: Option<Embedded>,
+}
+
+impl Api {
+    /// With `--sandbox`, the project that its keys are in.
+    pub(crate) fn sandbox_project(&self) -> Option<ProjectId> {
+        self.sandbox.as_ref().and_then(Embedded::project_id)
+    }
+}
+
+impl Context {
+    pub(crate) fn new(global: Global, output: Output, stop: Stop) -> Result<Self, Failure> {
+        let sandbox_folder = global.sandbox.then(|| tempfile::Builder::new().prefix("rixl-sandbox-").tempdir());
+        let sandbox_folder = sandbox_folder
+            .transpose()
+            .map_err(|error| Failure::other("no temporary folder could be made").with_cause(&error))?;
+        Ok(Self { global, output, stop, sandbox_folder })
+    }
+
+    /// Builds the client. The credential is read here and not before: commands that need none ask for none.
+    pub(crate) fn connect(&self) -> Result<Api, Failure> {
+        if let Some(api) = self.embedded()? {
+            return Ok(api);
+        }
+        // First what is cheap to get right: a token on stdin can be read only once.
+        let organization = settings::organization(&self.global)?;
+        let builder = settings::client(&self.global)?;
+        let (builder, is_by_api_key) = match Credential::read(&self.global)? {
+            Credential::BearerToken(token) => (builder.bearer_token(token), false),
+            Credential::ApiKey(key) => (builder.api_key(key), true),
+        };
+        Ok(Api { account: account(builder, organization)?, is_by_api_key, sandbox: None })
+    }
+
+    /// A way to RIXL for what needs no credential.
+    pub(crate) fn connect_without_credential(&self) -> Result<Api, Failure> {
+        if let Some(api) = self.embedded()? {
+            return Ok(api);
+        }
+        let account = account(settings::client(&self.global)?, settings::organization(&self.global)?)?;
+        Ok(Api { account, is_by_api_key: false, sandbox: None })
+    }
+
+    fn embedded(&self) -> Result<Option<Api>, Failure> {
+        let Some(folder) = &self.sandbox_folder else { return Ok(None) };
+        let sandbox = Embedded::start(settings::bare_client(&self.global), folder.path(), self.output)?;
+        let account = Account::new(sandbox.client.clone());
+        Ok(Some(Api { account, is_by_api_key: false, sandbox: Some(sandbox) }))
+    }
+
+    /// Where `--sandbox` keeps all that it writes.
+    pub(crate) fn sandbox_folder(&self) -> Option<&Path> {
+        self.sandbox_folder.as_ref().map(TempDir::path)
+    }
+
+    /// The journal of this run.
+    pub(crate) fn journal(&self) -> Result<Arc<dyn Journal>, Failure> {
+        let folder = match &self.sandbox_folder {
+            Some(folder) => folder.path().join("state"),
+            None => settings::state_dir(&self.global)?,
+        };
+        Ok(Arc::new(FolderJournal::open(folder).map_err(rixl_rotation::Failure::from)?))
+    }
+
+    /// A rotator that tells of each step on stderr. The command adds its own settings.
+    pub(crate) fn rotator(&self, api: &Api) -> Result<Rotator, Failure> {
+        let output = self.output;
+        Ok(Rotator::new(api.account.clone(), self.journal()?)
+            .with_stop(self.stop.0.clone())
+            .with_observer(move |event| output.note(step(event))))
+    }
+}
+
+/// One step of a rotation as a line.
+pub(crate) fn step(event: &Event) -> String {
+    format!("{}  {:8}  {}", shown(&event.key), event.state, shown(&event.sentence))
+}
+
+fn account(builder: ClientBuilder, organization: Option<OrganizationId>) -> Result<Account, Failure> {
+    let account = Account::new(builder.build()?);
+    Ok(match organization {
+        None => account,
+        Some(id) => account.with_organization(id),
+    })
+}

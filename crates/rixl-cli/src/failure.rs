@@ -1,0 +1,217 @@
+//! Why a command failed: an exit code, one sentence, and what to run next.
+
+use std::error::Error as StdError;
+
+use rixl_credentials::{Error, ErrorKind, Operation, Outcome};
+use rixl_rotation::FailureKind;
+use serde::Serialize;
+
+/// What the program ends with. The numbers are a promise to scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    /// Done.
+    Done = 0,
+    /// Anything else, a bug included.
+    Other = 1,
+    /// The command line or a setting is not valid.
+    Usage = 2,
+    /// Refused, or failed before RIXL was changed.
+    NotChanged = 3,
+    /// No credential, or one that RIXL refused.
+    Authentication = 4,
+    /// Another rotator holds the key.
+    Held = 5,
+    /// It may have happened.
+    Unknown = 6,
+    /// Rotated, not stored everywhere; the secret is in escrow.
+    NotStored = 7,
+    /// Rotated, and the secret is lost.
+    Lost = 8,
+    /// Another rotator won.
+    Superseded = 9,
+    /// A signal ended it.
+    Interrupted = 130,
+}
+
+impl Code {
+    /// From harmless to grave. An outage that is certain is worse than one that is possible; an unknown end is worse than
+    /// a known one.
+    const BY_GRAVITY: [Self; 11] = [
+        Self::Done,
+        Self::Superseded,
+        Self::Held,
+        Self::Usage,
+        Self::NotChanged,
+        Self::Authentication,
+        Self::Interrupted,
+        Self::Other,
+        Self::Unknown,
+        Self::NotStored,
+        Self::Lost,
+    ];
+
+    pub(crate) fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The code of a run over several keys.
+    pub(crate) fn gravest(codes: impl IntoIterator<Item = Self>) -> Self {
+        let gravity = |code: &Self| Self::BY_GRAVITY.iter().position(|other| other == code);
+        codes.into_iter().max_by_key(gravity).unwrap_or(Self::Done)
+    }
+}
+
+/// A failed command.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    pub(crate) words: Words,
+}
+
+/// What is said of a failure, the same on a terminal and in JSON. There is no secret in it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Words {
+    /// One sentence.
+    pub(crate) message: String,
+    /// The causes, nearest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) because: Vec<String>,
+    /// What to run or do next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<String>,
+    /// The server's own words, for `-v` alone and never in JSON: a server can quote a secret.
+    #[serde(skip)]
+    pub(crate) server: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, words: Words { message: message.into(), because: Vec::new(), next: None, server: None } }
+    }
+
+    pub(crate) fn other(message: impl Into<String>) -> Self {
+        Self::new(Code::Other, message)
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Code::Usage, message)
+    }
+
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self::new(Code::NotChanged, message)
+    }
+
+    pub(crate) fn interrupted() -> Self {
+        Self::new(Code::Interrupted, "interrupted; RIXL was not changed")
+    }
+
+    pub(crate) fn with_next(mut self, next: impl Into<String>) -> Self {
+        self.words.next = Some(next.into());
+        self
+    }
+
+    pub(crate) fn with_cause(mut self, cause: &dyn StdError) -> Self {
+        let mut cause = Some(cause);
+        while let Some(error) = cause {
+            self.words.because.push(error.to_string());
+            cause = error.source();
+        }
+        self
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = code_of(&error);
+        let mut failure = Self::new(code, error.to_string());
+        if let Some(cause) = error.source() {
+            failure = failure.with_cause(cause);
+        }
+        failure.words.next = next_after(code, error.operation()).map(str::to_owned);
+        failure.words.server = match (error.code(), error.message()) {
+            (None, None) => None,
+            (Some(word), None) | (None, Some(word)) => Some(word.to_owned()),
+            (Some(code), Some(message)) => Some(format!("{code}: {message}")),
+        };
+        failure
+    }
+}
+
+impl From<rixl_rotation::Failure> for Failure {
+    fn from(error: rixl_rotation::Failure) -> Self {
+        let (code, next) = match error.kind() {
+            FailureKind::Interrupted => (Code::Interrupted, None),
+            FailureKind::Refused => (Code::NotChanged, None),
+            FailureKind::Authentication => {
+                (Code::Authentication, next_after(Code::Authentication, Operation::Configure))
+            }
+            FailureKind::Held => (Code::Held, None),
+            FailureKind::Unknown => (Code::Unknown, Some("rixl keys recover")),
+            FailureKind::NotStored => (Code::NotStored, Some("rixl keys recover")),
+            FailureKind::Lost => (Code::Lost, Some("rixl keys recover")),
+            _ => (Code::Other, Some("rixl keys recover")),
+        };
+        let mut failure = Self::new(code, error.to_string());
+        if let Some(cause) = error.source() {
+            failure = failure.with_cause(cause);
+        }
+        failure.words.next = next.map(str::to_owned);
+        failure
+    }
+}
+
+fn code_of(error: &Error) -> Code {
+    use ErrorKind::{Configuration, Forbidden, InvalidInput, Token, Unauthorized};
+    match (error.kind(), error.outcome()) {
+        (Configuration | InvalidInput, _) => Code::Usage,
+        (Token | Unauthorized | Forbidden, _) => Code::Authentication,
+        (_, Outcome::NotApplied) => Code::NotChanged,
+        // Tokens come and go without anybody's harm.
+        _ if is_about_tokens(error.operation()) => Code::NotChanged,
+        (_, Outcome::Unknown) => Code::Unknown,
+        (_, Outcome::Applied) => match error.operation() {
+            // Whoever saved the raw answer has a better code to give.
+            Operation::RotateApiKey | Operation::CreateApiKey => Code::Lost,
+            _ => Code::Other,
+        },
+    }
+}
+
+fn is_about_tokens(operation: Operation) -> bool {
+    matches!(operation, Operation::ExchangeApiKey | Operation::RefreshToken | Operation::MintClientToken)
+}
+
+fn next_after(code: Code, operation: Operation) -> Option<&'static str> {
+    match (code, operation) {
+        (Code::Authentication, _) => {
+            Some("set RIXL_BEARER_TOKEN to a live token of the organization, or name its file by --token-file")
+        }
+        (Code::Unknown, Operation::RotateApiKey) => Some("rixl keys recover"),
+        (Code::Unknown, _) => Some("rixl keys list"),
+        (Code::Lost, Operation::RotateApiKey) => Some("rixl keys rotate"),
+        (Code::Lost, _) => Some("rixl keys list"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gravest_code_wins() {
+        assert_eq!(Code::gravest([]), Code::Done);
+        assert_eq!(Code::gravest([Code::Done, Code::Superseded]), Code::Superseded);
+        assert_eq!(Code::gravest([Code::Unknown, Code::Lost, Code::NotStored]), Code::Lost);
+        assert_eq!(Code::gravest([Code::Held, Code::NotChanged, Code::Done]), Code::NotChanged);
+        assert_eq!(Code::gravest([Code::Interrupted, Code::Unknown]), Code::Unknown);
+    }
+
+    #[test]
+    fn every_code_has_a_gravity() {
+        for code in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130] {
+            assert!(Code::BY_GRAVITY.iter().any(|known| known.number() == code), "{code}");
+        }
+    }
+}

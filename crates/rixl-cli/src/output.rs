@@ -1,0 +1,202 @@
+//! The one way out: results on stdout, all else on stderr.
+
+use std::{
+    env,
+    fmt::Display,
+    io::{self, ErrorKind, IsTerminal as _, Write as _},
+};
+
+use clap::ValueEnum;
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::value::RawValue;
+
+use crate::{
+    args::Global,
+    failure::{Code, Failure, Words},
+    text::{shown, shown_in_json},
+};
+
+/// The form of results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Plain text for people
+    #[default]
+    Table,
+    /// One JSON document, whose form is kept
+    Json,
+}
+
+/// Where a command says things.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    pub(crate) format: Format,
+    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+}
+
+/// What a command has done: its exit code, and its result in both forms.
+#[derive(Debug)]
+pub(crate) struct Done {
+    code: Code,
+    text: String,
+    fields: Vec<(&'static str, Box<RawValue>)>,
+    raw: bool,
+}
+
+impl Done {
+    /// With this text, which ends in a line feed or is empty, and is safe for a terminal.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { code: Code::Done, text: text.into(), fields: Vec::new(), raw: false }
+    }
+
+    /// With a text that is the same whatever the format: a script, a page.
+    pub(crate) fn raw(text: impl Into<String>) -> Self {
+        Self { raw: true, ..Self::new(text) }
+    }
+
+    /// Adds a field to the JSON document. There must be no secret in it.
+    pub(crate) fn with_field(mut self, name: &'static str, value: &impl Serialize) -> Result<Self, Failure> {
+        // Written here and now: how a map of values is ordered hangs on what other crates ask of serde_json.
+        let value = serde_json::value::to_raw_value(value);
+        let value = value.map_err(|error| Failure::other("the result could not be written").with_cause(&error))?;
+        self.fields.push((name, value));
+        Ok(self)
+    }
+
+    /// Ends with another code than 0, as when some keys of several failed.
+    pub(crate) fn with_code(mut self, code: Code) -> Self {
+        self.code = code;
+        self
+    }
+}
+
+/// The JSON document: `version`, `command`, `exit_code`, the command's own fields, `error`.
+struct Document<'a> {
+    command: Option<&'a str>,
+    code: Code,
+    fields: &'a [(&'static str, Box<RawValue>)],
+    error: Option<&'a Words>,
+}
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("version", &1)?;
+        map.serialize_entry("command", &self.command)?;
+        map.serialize_entry("exit_code", &self.code.number())?;
+        for (name, value) in self.fields {
+            map.serialize_entry(name, value)?;
+        }
+        if let Some(error) = self.error {
+            map.serialize_entry("error", error)?;
+        }
+        map.end()
+    }
+}
+
+impl Output {
+    pub(crate) fn of(global: &Global) -> Self {
+        Self { format: global.output, quiet: global.quiet, verbose: global.verbose > 0 }
+    }
+
+    /// Whether a progress bar may be drawn: on a terminal that can move its cursor.
+    pub(crate) fn has_bar(self) -> bool {
+        !self.quiet && io::stderr().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb")
+    }
+
+    /// Something worth knowing that is no result. `--quiet` leaves it out.
+    pub(crate) fn note(self, text: impl Display) {
+        if !self.quiet {
+            say(&text.to_string());
+        }
+    }
+
+    /// Something that must be known.
+    pub(crate) fn warn(self, text: impl Display) {
+        say(&format!("{} {text}", paint("warning:", "1;33")));
+    }
+
+    /// Prints the result before the command ends.
+    pub(crate) fn print(self, command: &str, done: &Done) -> Code {
+        let json = self.format == Format::Json && !done.raw;
+        let written = if json {
+            write_json(&Document { command: Some(command), code: done.code, fields: &done.fields, error: None })
+        } else {
+            write_result(&done.text)
+        };
+        written_or(done.code, written)
+    }
+
+    /// Prints what became of a command, and gives the code to end with.
+    pub(crate) fn finish(self, command: &str, result: Result<Done, Failure>) -> Code {
+        let failure = match result {
+            Ok(done) => return self.print(command, &done),
+            Err(failure) => failure,
+        };
+        self.say_failure(&failure.words);
+        if self.format == Format::Json { print_failure(Some(command), &failure) } else { failure.code }
+    }
+
+    pub(crate) fn say_failure(self, words: &Words) {
+        say(&format!("{} {}", paint("error:", "1;31"), shown(&words.message)));
+        for cause in &words.because {
+            say(&format!("  because: {}", shown(cause)));
+        }
+        if let Some(text) = words.server.as_ref().filter(|_| self.verbose) {
+            say(&format!("  the server said: {}", shown(text)));
+        }
+        if let Some(next) = &words.next {
+            say(&format!("  next: {}", shown(next)));
+        }
+    }
+}
+
+/// Prints the JSON document of a failure. `command` is `None` when none could be read.
+pub(crate) fn print_failure(command: Option<&str>, failure: &Failure) -> Code {
+    let Failure { code, words } = failure;
+    written_or(*code, write_json(&Document { command, code: *code, fields: &[], error: Some(words) }))
+}
+
+/// Writes a line to stderr. When that is gone, nobody is left to be told.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Writes to stderr without a line feed: a question.
+pub(crate) fn ask(question: &str) {
+    let mut stderr = io::stderr().lock();
+    let _ = stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush());
+}
+
+/// Whether stderr may be coloured: a terminal, and none that asked for plain text.
+pub(crate) fn has_colour() -> bool {
+    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    io::stderr().is_terminal() && !is_set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+fn paint(word: &str, style: &str) -> String {
+    if has_colour() { format!("\x1b[{style}m{word}\x1b[0m") } else { word.to_owned() }
+}
+
+fn write_json(document: &Document<'_>) -> io::Result<()> {
+    let text = serde_json::to_string(document)?;
+    write_result(&format!("{}\n", shown_in_json(&text)))
+}
+
+fn write_result(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+fn written_or(code: Code, written: io::Result<()>) -> Code {
+    match written {
+        // `rixl keys list | head -1`: the reader has what it wanted.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            say(&format!("{} the result could not be written", paint("error:", "1;31")));
+            say(&format!("  because: {error}"));
+            if code == Code::Done { Code::Other } else { code }
+        }
+        _ => code,
+    }
+}

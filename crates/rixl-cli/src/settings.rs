@@ -1,0 +1,140 @@
+//! Settings: the flag, then the environment, then the default.
+//!
+//! A secret stays in this process's environment: to take it out needs `unsafe`, which is forbidden here, because another
+//! thread may be reading. `CommandStore`, which alone starts programs, does not hand it on.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs::File,
+    io::{self, IsTerminal as _, Read},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use rixl_credentials::{Client, ClientBuilder, OrganizationId, Secret};
+
+use crate::{
+    args::Global,
+    failure::{Code, Failure},
+    text::shown,
+};
+
+const BEARER_TOKEN: &str = "RIXL_BEARER_TOKEN";
+const API_KEY: &str = "RIXL_API_KEY";
+
+/// A token is short; more is a wrong file.
+const LONGEST_TOKEN: u64 = 64 * 1024;
+
+/// What the calls of this run are authorized with.
+pub(crate) enum Credential {
+    BearerToken(Secret),
+    ApiKey(Secret),
+}
+
+impl Credential {
+    /// Reads it: a named file or stdin before the environment, a token before an API key.
+    pub(crate) fn read(global: &Global) -> Result<Self, Failure> {
+        if let Some(path) = &global.token_file {
+            return token_file(path).map(Self::BearerToken);
+        }
+        if global.token_stdin {
+            return token_stdin().map(Self::BearerToken);
+        }
+        match (variable(BEARER_TOKEN)?, variable(API_KEY)?) {
+            (Some(token), _) => Ok(Self::BearerToken(token.into())),
+            (None, Some(key)) => Ok(Self::ApiKey(key.into())),
+            (None, None) => Err(Failure::new(Code::Authentication, "there is no credential")
+                .with_next("set RIXL_BEARER_TOKEN, or name a file by --token-file, or try it out with --sandbox")),
+        }
+    }
+}
+
+/// The client's settings but for the credential.
+pub(crate) fn client(global: &Global) -> Result<ClientBuilder, Failure> {
+    let builder = bare_client(global);
+    Ok(match global.base_url.clone().map_or_else(|| variable("RIXL_BASE_URL"), |url| Ok(Some(url)))? {
+        Some(url) => builder.base_url(url),
+        None => builder,
+    })
+}
+
+/// The same, for a server that is not of the user's choosing.
+pub(crate) fn bare_client(global: &Global) -> ClientBuilder {
+    Client::builder().timeout(global.timeout).user_agent(concat!("rixl-cli/", env!("CARGO_PKG_VERSION")))
+}
+
+pub(crate) fn organization(global: &Global) -> Result<Option<OrganizationId>, Failure> {
+    if let Some(id) = &global.org {
+        return Ok(Some(id.0.clone()));
+    }
+    let Some(text) = variable("RIXL_ORG_ID")? else { return Ok(None) };
+    text.parse().map(Some).map_err(|error| Failure::usage("RIXL_ORG_ID is not valid").with_cause(&error))
+}
+
+pub(crate) fn state_dir(global: &Global) -> Result<PathBuf, Failure> {
+    if let Some(path) = &global.state_dir {
+        return Ok(path.clone());
+    }
+    if let Some(path) = os_variable("RIXL_STATE_DIR") {
+        return Ok(path.into());
+    }
+    // As the XDG specification says, a relative path there is not valid and does not count.
+    let xdg = os_variable("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || os_variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let base = xdg.or_else(home).ok_or_else(|| {
+        Failure::usage("there is no place for the state: neither XDG_STATE_HOME nor HOME is set")
+            .with_next("set RIXL_STATE_DIR, or pass --state-dir")
+    })?;
+    Ok(base.join("rixl"))
+}
+
+/// An empty variable counts as not set.
+fn os_variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn variable(name: &str) -> Result<Option<String>, Failure> {
+    // The value is not repeated.
+    os_variable(name)
+        .map(|value| value.into_string().map_err(|_| Failure::usage(format!("{name} is not UTF-8"))))
+        .transpose()
+}
+
+fn token_file(path: &Path) -> Result<Secret, Failure> {
+    let place = shown(&path.to_string_lossy()).into_owned();
+    let unreadable = |error: io::Error| Failure::usage(format!("{place} can't be read")).with_cause(&error);
+    let file = File::open(path).map_err(unreadable)?;
+    // Of the open file: a name may point to another one by now.
+    let mode = file.metadata().map_err(unreadable)?.mode();
+    if mode & 0o077 != 0 {
+        // Whoever can read it has the organization's token, and a backup or another user may have read it already.
+        return Err(Failure::usage(format!("{place} can be read or written by others (mode {:03o})", mode & 0o777))
+            .with_next(format!("chmod 600 {place}")));
+    }
+    read_token(file, &place)
+}
+
+fn token_stdin() -> Result<Secret, Failure> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        // It would stand on the screen as it is typed.
+        return Err(Failure::usage("--token-stdin wants a pipe or a file, not a terminal"));
+    }
+    read_token(stdin.lock(), "stdin")
+}
+
+fn read_token(source: impl Read, place: &str) -> Result<Secret, Failure> {
+    // As large as it can get: a string that grows leaves copies behind.
+    let mut text = String::with_capacity(LONGEST_TOKEN as usize + 1);
+    let read = source.take(LONGEST_TOKEN + 1).read_to_string(&mut text);
+    let length = text.trim_end_matches(['\r', '\n']).len();
+    text.truncate(length);
+    let secret = Secret::from(text);
+    match read {
+        Err(error) => Err(Failure::usage(format!("{place} can't be read")).with_cause(&error)),
+        Ok(0) => Err(Failure::usage(format!("{place} is empty"))),
+        Ok(bytes) if bytes as u64 > LONGEST_TOKEN => Err(Failure::usage(format!("{place} is too long for a token"))),
+        Ok(_) => Ok(secret),
+    }
+}

@@ -1,0 +1,15 @@
+//! The program as its users run it, against a sandbox.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod delete;
+mod help;
+mod leaks;
+mod list;
+mod program;
+mod protection;
+mod sandbox;
+mod settings;
+mod signals;
+mod terminal;
+mod usage;

@@ -1,0 +1,98 @@
+//! Where settings come from.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use rixl_sandbox::Sandbox;
+
+use crate::program::{create, rixl, write};
+
+#[test]
+fn no_credential() {
+    for set in [None, Some("")] {
+        let program = rixl("keys list --output json");
+        let run = set.into_iter().fold(program, |program, empty| program.env("RIXL_BEARER_TOKEN", empty)).run();
+        assert_eq!(run.code, 4);
+        insta::allow_duplicates! { insta::assert_snapshot!(run.stdout, @r#"{"version":1,"command":"keys list","exit_code":4,"error":{"message":"there is no credential","next":"set RIXL_BEARER_TOKEN, or name a file by --token-file, or try it out with --sandbox"}}"#); }
+    }
+}
+
+#[test]
+fn a_flag_counts_before_the_environment() {
+    let sandbox = Sandbox::start().unwrap();
+    let run = rixl("keys list").at(&sandbox).env("RIXL_BASE_URL", "http://127.0.0.1:1").run();
+    assert_eq!(run.code, 3);
+    let flag = format!("keys list --base-url {}", sandbox.url());
+    assert_eq!(rixl(&flag).at(&sandbox).env("RIXL_BASE_URL", "http://127.0.0.1:1").run().code, 0);
+
+    let organization = sandbox.organization_id();
+    assert_eq!(rixl("keys list").at(&sandbox).env("RIXL_ORG_ID", "another").run().code, 3);
+    assert_eq!(rixl("keys list").at(&sandbox).env("RIXL_ORG_ID", "a.b").run().code, 2);
+    let flag = format!("keys list --org {organization}");
+    assert_eq!(rixl(&flag).at(&sandbox).env("RIXL_ORG_ID", "another").run().code, 0);
+}
+
+#[test]
+fn a_token_counts_before_an_api_key() {
+    let sandbox = Sandbox::start().unwrap();
+    let key = create(&sandbox, "billing");
+    assert_eq!(rixl("keys list").at(&sandbox).env("RIXL_API_KEY", "rxl_wrong").run().code, 0);
+    let by_key = |key: &str| rixl("keys list").env("RIXL_BASE_URL", sandbox.url()).env("RIXL_API_KEY", key).run().code;
+    assert_eq!(by_key(key.secret.expose_secret()), 0);
+    assert_eq!(by_key("rxl_wrong"), 4);
+    assert_eq!(by_key("wrong"), 2);
+}
+
+#[test]
+fn a_token_that_ended() {
+    let sandbox = Sandbox::builder().token_lifetime(std::time::Duration::from_secs(60)).start().unwrap();
+    let key = create(&sandbox, "billing");
+    let token = crate::program::block_on(crate::program::client(&sandbox).tokens().exchange(&key.secret)).unwrap();
+    let run = || rixl("keys list").at(&sandbox).env("RIXL_BEARER_TOKEN", token.access_token.expose_secret()).run();
+    assert_eq!(run().code, 0);
+    sandbox.advance(std::time::Duration::from_secs(61));
+    assert_eq!(run().code, 4);
+}
+
+#[test]
+fn a_token_from_a_file() {
+    let sandbox = Sandbox::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let run = || {
+        let program = rixl(&format!("keys list --token-file {}", path.display()));
+        program.at(&sandbox).env("RIXL_BEARER_TOKEN", "wrong").run()
+    };
+    assert_eq!(run().code, 2);
+    for mode in [0o600, 0o400] {
+        write(&path, &format!("{}\r\n", sandbox.bearer_token()), mode);
+        assert_eq!(run().code, 0, "{mode:o}");
+        std::fs::remove_file(&path).unwrap();
+    }
+    for mode in [0o640, 0o604, 0o620, 0o666] {
+        write(&path, sandbox.bearer_token(), mode);
+        let refused = run();
+        assert_eq!(refused.code, 2, "{mode:o}");
+        assert!(refused.stderr.contains("next: chmod 600 /"), "{}", refused.stderr);
+    }
+    for (bad, code) in [("", 2), ("two\nlines", 2), (&*"a".repeat(70_000), 2), ("wrong", 4)] {
+        write(&path, bad, 0o600);
+        assert_eq!(run().code, code, "{:.20}", bad);
+    }
+}
+
+#[test]
+fn a_token_from_stdin() {
+    let sandbox = Sandbox::start().unwrap();
+    let mut program = rixl("keys list --token-stdin").env("RIXL_BASE_URL", sandbox.url());
+    let mut child = program.command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(sandbox.bearer_token().as_bytes()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(rixl("keys list --token-stdin").at(&sandbox).run().code, 2);
+}
+
+#[test]
+fn a_bad_filter_is_a_mistake() {
+    let run = rixl("keys list --sandbox").env("RUST_LOG", "rixl=nonsense=").run();
+    assert_eq!(run.code, 2, "{}", run.stderr);
+}

@@ -1,0 +1,147 @@
+//! On a terminal: questions, colours.
+
+use std::{
+    fs::File,
+    io::{ErrorKind, Read as _, Write as _},
+    process::{Child, Stdio},
+};
+
+use rixl_sandbox::Sandbox;
+use rustix::{
+    fs::{Mode, OFlags},
+    process::{Pid, Signal, kill_process},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
+
+use crate::program::{Program, create, rixl};
+
+/// The program with a terminal for stdin and stderr, as seen from the other side of it.
+struct Terminal {
+    child: Child,
+    other_side: File,
+    shown: String,
+}
+
+impl Terminal {
+    fn start(mut program: Program) -> Self {
+        let other_side = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&other_side).unwrap();
+        unlockpt(&other_side).unwrap();
+        let name = ptsname(&other_side, Vec::new()).unwrap();
+        let terminal = File::from(rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap());
+        program.command.stdin(terminal.try_clone().unwrap()).stderr(terminal).stdout(Stdio::piped());
+        let child = program.command.spawn().unwrap();
+        Self { child, other_side: other_side.into(), shown: String::new() }
+    }
+
+    /// Reads on until this stands there, or, for `None`, until the program has closed the terminal.
+    fn read_until(&mut self, text: Option<&str>) {
+        while text.is_none_or(|text| !self.shown.contains(text)) {
+            let mut bytes = [0; 1024];
+            match self.other_side.read(&mut bytes) {
+                // What Linux says when nobody has the terminal open any more.
+                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(0) => break,
+                result => self.shown.push_str(&String::from_utf8_lossy(&bytes[..result.unwrap()])),
+            }
+        }
+        assert!(text.is_none_or(|text| self.shown.contains(text)), "{}", self.shown);
+    }
+
+    fn type_in(&mut self, text: &str) {
+        self.other_side.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The exit code, and all that was shown.
+    fn end(mut self) -> (i32, String) {
+        self.read_until(None);
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        (code, self.shown.replace("\r\n", "\n"))
+    }
+}
+
+fn delete(sandbox: &Sandbox, id: &str) -> Terminal {
+    // The terminal side that the command holds must be closed with the child, so nothing here may keep it.
+    Terminal::start(rixl(&format!("keys delete {id}")).at(sandbox).env("NO_COLOR", "1"))
+}
+
+fn deletions(sandbox: &Sandbox) -> usize {
+    sandbox.requests().iter().filter(|request| request.method == "DELETE").count()
+}
+
+#[test]
+fn the_name_confirms() {
+    let sandbox = Sandbox::start().unwrap();
+    let id = create(&sandbox, "billing api").key.id;
+    let mut terminal = delete(&sandbox, id.as_str());
+    terminal.read_until(Some("to go on: "));
+    assert_eq!(deletions(&sandbox), 0);
+    terminal.type_in("billing api\n");
+    let (code, shown) = terminal.end();
+    assert_eq!((code, deletions(&sandbox)), (0, 1));
+    insta::assert_snapshot!(shown.replace(id.as_str(), "[id]"), @r"
+    This deletes the key [id] (billing api) for good, and its consumers lose access at once. Nothing tells whether it is in use.
+    Type billing api to go on: billing api
+    ");
+}
+
+#[test]
+fn anything_else_does_not() {
+    let sandbox = Sandbox::start().unwrap();
+    let id = create(&sandbox, "billing").key.id;
+    for answer in ["y\n", "yes\n", "\n", "billin\n", &format!("{id}\n"), "\u{4}"] {
+        let mut terminal = delete(&sandbox, id.as_str());
+        terminal.read_until(Some("to go on: "));
+        terminal.type_in(answer);
+        let (code, shown) = terminal.end();
+        assert_eq!((code, deletions(&sandbox)), (3, 0), "{answer:?}");
+        assert!(shown.ends_with("error: not confirmed; RIXL was not changed\n"), "{shown}");
+    }
+}
+
+#[test]
+fn a_name_that_cannot_be_typed_is_not_asked_for() {
+    let sandbox = Sandbox::start().unwrap();
+    let id = create(&sandbox, "pay\u{202e}gnillib").key.id;
+    let mut terminal = delete(&sandbox, id.as_str());
+    terminal.read_until(Some(&format!("Type {id} to go on: ")));
+    assert!(terminal.shown.contains("(pay\\u{202e}gnillib)"), "{}", terminal.shown);
+    terminal.type_in(&format!("{id}\n"));
+    assert_eq!((terminal.end().0, deletions(&sandbox)), (0, 1));
+}
+
+#[test]
+fn an_interrupt_is_a_no() {
+    let sandbox = Sandbox::start().unwrap();
+    let id = create(&sandbox, "billing").key.id;
+    let mut terminal = delete(&sandbox, id.as_str());
+    terminal.read_until(Some("to go on: "));
+    kill_process(Pid::from_child(&terminal.child), Signal::INT).unwrap();
+    let (code, shown) = terminal.end();
+    assert_eq!((code, deletions(&sandbox)), (130, 0));
+    assert!(shown.ends_with("to go on: \nerror: interrupted; RIXL was not changed\n"), "{shown}");
+}
+
+#[test]
+fn colours_only_for_terminals_that_want_them() {
+    let colour = "\u{1b}[";
+    let run = |program| Terminal::start(program).end();
+    let (code, shown) = run(rixl("keys list").env("TERM", "xterm"));
+    assert_eq!(code, 4);
+    assert!(shown.contains(colour), "{shown}");
+    assert!(run(rixl("keys").env("TERM", "xterm")).1.contains(colour));
+    for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        for words in ["keys list", "keys nothing", "keys"] {
+            let shown = run(rixl(words).env("TERM", "xterm").env(name, value)).1;
+            assert!(!shown.contains(colour), "{name}: {shown}");
+        }
+    }
+    assert!(!rixl("keys list").env("TERM", "xterm").run().stderr.contains(colour));
+}
+
+#[test]
+fn a_token_is_not_typed_on_the_screen() {
+    let (code, shown) = Terminal::start(rixl("keys list --token-stdin").env("NO_COLOR", "1")).end();
+    assert_eq!(code, 2, "{shown}");
+}

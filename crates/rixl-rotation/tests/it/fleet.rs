@@ -1,0 +1,237 @@
+//! Plans and fleets.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rixl_credentials::KeyId;
+use rixl_rotation::{
+    Account, Due, Ended, Ending, Failure, FailureKind, Fleet, Rotator, Selection, State, Stop,
+    store::{self, Store, StoreError},
+};
+use rixl_sandbox::{Effect, Fault, SeedKey};
+
+use crate::bench::{Bench, set_private};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+async fn find(bench: &Bench, selection: Selection) -> Result<Vec<String>, Failure> {
+    let due = selection.find(&Account::new(bench.client()), &bench.journal()).await?;
+    Ok(due.into_iter().map(|due| format!("{}: {}", due.key.name.unwrap(), due.reason)).collect())
+}
+
+#[tokio::test]
+async fn a_plan_says_which_keys_and_why() {
+    let bench = Bench::new();
+    for (name, age, expiring) in
+        [("old", 120, None), ("new", 1, None), ("ending", 10, Some(5)), ("later", 10, Some(40))]
+    {
+        let mut key = SeedKey::new(name).aged(DAY * age);
+        if let Some(days) = expiring {
+            key = key.expiring_in(DAY * days + Duration::from_secs(60));
+        }
+        bench.sandbox.create_key(key);
+    }
+    let plan = |selection| find(&bench, selection);
+    assert_eq!(plan(Selection::new().older_than(90 * DAY)).await.unwrap(), ["old: 120 d old"]);
+    assert_eq!(plan(Selection::new().expiring_within(14 * DAY)).await.unwrap(), ["ending: ends in 5 d"]);
+    let named = Selection::new().named("*e*").unwrap().older_than(5 * DAY);
+    assert_eq!(
+        plan(named).await.unwrap(),
+        ["ending: its name fits *e*, 10 d old", "later: its name fits *e*, 10 d old"]
+    );
+    assert_eq!(plan(Selection::new()).await.unwrap().len(), 5);
+    assert!(Selection::new().is_everything() && !Selection::new().named("*").unwrap().is_everything());
+    assert!(Selection::new().named("[").is_err());
+    let project = bench.sandbox.project_id().parse().unwrap();
+    assert_eq!(plan(Selection::new().project(project)).await.unwrap().len(), 5);
+    assert_eq!(plan(Selection::new().project("Other".parse().unwrap())).await.unwrap(), [""; 0]);
+    let failure = plan(Selection::new().ids([KeyId::new("Nothing").unwrap()])).await.unwrap_err();
+    assert!(failure.to_string().contains("no key has the id Nothing"), "{failure}");
+}
+
+/// RIXL does not tell when a key was rotated: without the history, a cron job would rotate an old key every time.
+#[tokio::test]
+async fn a_key_that_was_rotated_is_not_old() {
+    let bench = Bench::new();
+    let old = bench.sandbox.create_key(SeedKey::new("old").aged(120 * DAY));
+    let due = || find(&bench, Selection::new().older_than(90 * DAY));
+    assert_eq!(due().await.unwrap().len(), 1);
+    let store = store::open(&format!("file:{}", bench.folder.path().join("old").display())).unwrap();
+    bench.rotator().rotate(&KeyId::new(old.id).unwrap(), store).await.unwrap();
+    assert_eq!(due().await.unwrap(), [""; 0]);
+}
+
+/// Keys with a file each, whose old secret is in it.
+struct Many {
+    bench: Bench,
+    due: Vec<Due>,
+}
+
+impl Many {
+    async fn new(count: usize) -> Self {
+        let bench = Bench::new();
+        for number in 0..count {
+            let key = bench.sandbox.create_key(SeedKey::new(format!("fleet-{number}")));
+            let path = bench.folder.path().join(&key.id);
+            fs::write(&path, key.secret).unwrap();
+            set_private(&path);
+        }
+        let selection = Selection::new().named("fleet-*").unwrap();
+        let due = selection.find(&Account::new(bench.client()), &bench.journal()).await.unwrap();
+        assert_eq!(due.len(), count);
+        Self { bench, due }
+    }
+
+    fn store(&self, due: &Due) -> Result<Arc<dyn Store>, StoreError> {
+        store::open(&format!("file:{}", self.bench.folder.path().join(due.key.id.as_str()).display()))
+    }
+
+    async fn run(&self, rotator: Rotator) -> Vec<Ended> {
+        let fleet = Fleet::new(rotator).with_concurrency(3);
+        fleet.prepare(&self.due, &|due| self.store(due)).await.unwrap();
+        let mut all = Vec::new();
+        fleet.rotate(&self.due, &|due| self.store(due), |ended| all.push(ended)).await;
+        assert_eq!(all.len(), self.due.len(), "each key is told of once");
+        all
+    }
+
+    fn live(&self) -> usize {
+        let is_live = |due: &&Due| {
+            let id = due.key.id.as_str();
+            self.bench.sandbox.opens(id, &fs::read_to_string(self.bench.folder.path().join(id)).unwrap())
+        };
+        self.due.iter().filter(is_live).count()
+    }
+}
+
+/// How many keys ended how; `None`: not begun.
+fn endings(all: &[Ended]) -> BTreeMap<Option<Result<String, FailureKind>>, usize> {
+    let mut endings = BTreeMap::new();
+    for ended in all {
+        let result = ended.result.as_ref().map(|result| match result {
+            Ok(report) => Ok(format!("{:?}", report.ending)),
+            Err(failure) => Err(failure.kind()),
+        });
+        *endings.entry(result).or_default() += 1;
+    }
+    endings
+}
+
+#[tokio::test]
+async fn a_fleet_rotates_every_key_and_the_first_alone() {
+    let many = Many::new(12).await;
+    let under_way = Arc::new(Mutex::new((0, 0, Vec::new())));
+    let seen = Arc::clone(&under_way);
+    let rotator = many.bench.rotator().with_observer(move |event| {
+        let (now, most, all) = &mut *seen.lock().unwrap();
+        match event.state {
+            State::Intent => *now += 1,
+            State::Done => *now -= 1,
+            _ => {}
+        }
+        *most = (*now).max(*most);
+        all.push((event.state, event.key.clone()));
+    });
+    let all = many.run(rotator).await;
+    assert!(all.iter().all(|ended| matches!(&ended.result, Some(Ok(report)) if report.ending == Ending::Rotated)));
+    assert_eq!(many.live(), 12);
+    let (_, most, all) = &*under_way.lock().unwrap();
+    assert_eq!(*most, 3, "as many at once as were allowed");
+    let place = |state, nth: usize| all.iter().enumerate().filter(|(_, (s, _))| *s == state).nth(nth).unwrap().0;
+    assert!(place(State::Prepared, 11) < place(State::Intent, 0), "all are prepared before any is rotated");
+    assert!(place(State::Done, 0) < place(State::Intent, 1), "the first goes alone");
+    many.bench.assert_clean();
+}
+
+#[tokio::test]
+async fn a_key_that_can_not_be_prepared_holds_all_back() {
+    let many = Many::new(3).await;
+    let path = many.bench.folder.path().join(many.due[2].key.id.as_str());
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let fleet = Fleet::new(many.bench.rotator());
+    let (id, failure) = fleet.prepare(&many.due, &|due| many.store(due)).await.unwrap_err();
+    assert_eq!((id, failure.kind()), (many.due[2].key.id.clone(), FailureKind::Refused));
+    assert_eq!(many.bench.sandbox.calls("rotateApiKey"), 0);
+    many.bench.assert_clean();
+}
+
+#[tokio::test]
+async fn two_keys_into_one_place_are_refused() {
+    let many = Many::new(2).await;
+    let fleet = Fleet::new(many.bench.rotator());
+    let (_, failure) = fleet.prepare(&many.due, &|_| Ok(many.bench.store())).await.unwrap_err();
+    assert!(failure.to_string().contains("would go into one place"), "{failure}");
+    assert_eq!(many.bench.sandbox.calls("rotateApiKey"), 0);
+}
+
+#[tokio::test]
+async fn the_first_lost_answer_stops_new_work() {
+    let many = Many::new(12).await;
+    let fault = Fault::new(Effect::Close).on("rotateApiKey").on_key(many.due[4].key.id.as_str());
+    many.bench.sandbox.inject(fault).unwrap();
+    let all = many.run(many.bench.rotator()).await;
+    let endings = endings(&all);
+    assert_eq!(endings[&Some(Err(FailureKind::Unknown))], 1);
+    assert!(endings[&None] >= 5, "{endings:?}");
+    assert_eq!(many.live(), 11, "one key's failure never harms another's");
+    let recovered = many.bench.recover(Default::default(), false).await;
+    assert_eq!(recovered.len(), 1);
+    assert_eq!(many.live(), 12);
+    many.bench.assert_clean();
+}
+
+#[tokio::test]
+async fn a_refusal_of_one_key_stops_no_other() {
+    let many = Many::new(6).await;
+    let refuse = Effect::Respond { status: 404, headers: vec![], body: vec![] };
+    let fault = Fault::new(refuse).on("rotateApiKey").on_key(many.due[1].key.id.as_str()).before_commit();
+    many.bench.sandbox.inject(fault).unwrap();
+    let endings = endings(&many.run(many.bench.rotator()).await);
+    assert_eq!(endings[&Some(Err(FailureKind::Refused))], 1);
+    assert_eq!(endings[&Some(Ok("Rotated".into()))], 5);
+    assert_eq!(many.live(), 6);
+}
+
+#[tokio::test]
+async fn a_fleet_that_is_told_to_stop_begins_no_more() {
+    let many = Many::new(12).await;
+    let (say, stop) = Stop::new();
+    let done = Mutex::new(0);
+    let rotator = many.bench.rotator().with_stop(stop).with_observer(move |event| {
+        let mut done = done.lock().unwrap();
+        *done += u32::from(event.state == State::Done);
+        if *done == 4 {
+            say.send(true).unwrap();
+        }
+    });
+    let endings = endings(&many.run(rotator).await);
+    assert!(endings[&None] >= 4, "{endings:?}");
+    assert_eq!(many.live(), 12);
+    many.bench.recover(Default::default(), false).await;
+    assert_eq!(many.live(), 12);
+    many.bench.assert_clean();
+}
+
+/// By the clock that tests move: the n-th request is sent no sooner than n gaps after the first.
+#[tokio::test]
+async fn a_rate_limit_holds() {
+    let many = Many::new(9).await;
+    let before = many.bench.sandbox.requests().len();
+    many.run(many.bench.rotator().with_rate(0.5).with_quiet_time(Duration::ZERO)).await;
+    let requests = many.bench.sandbox.requests();
+    let sent: Vec<_> = requests[before..]
+        .iter()
+        .filter(|request| request.operation_id == Some("rotateApiKey"))
+        .map(|request| request.received_at)
+        .collect();
+    assert_eq!(sent.len(), 9);
+    for (number, at) in (0_u32..).zip(&sent) {
+        let least = Duration::from_secs(2) * number;
+        let gap = Duration::try_from(at.duration_since(sent[0])).unwrap();
+        assert!(gap >= least.saturating_sub(Duration::from_secs(1)), "{number}: {gap:?}");
+    }
+}

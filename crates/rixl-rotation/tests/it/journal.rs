@@ -1,0 +1,175 @@
+//! The journal in a folder: what a crash leaves behind, and who may look.
+
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+
+use proptest::prelude::*;
+use rixl_rotation::journal::{FolderJournal, Journal, JournalErrorKind};
+use tokio::runtime::Runtime;
+
+fn open(folder: &Path) -> FolderJournal {
+    FolderJournal::open(folder.join("state")).unwrap()
+}
+
+async fn lines(journal: &FolderJournal, name: &str) -> Vec<String> {
+    journal.lock(name).await.unwrap().lines().to_vec()
+}
+
+#[tokio::test]
+async fn only_its_owner_can_read_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path());
+    let mut entry = journal.lock("KEY").await.unwrap();
+    entry.lock_store("file:/x").await.unwrap();
+    entry.append("line").await.unwrap();
+    entry.put_escrow(b"secret").await.unwrap();
+    let state = folder.path().join("state");
+    for (path, mode) in [
+        ("", 0o700),
+        ("entries", 0o700),
+        ("escrow", 0o700),
+        ("stores", 0o700),
+        ("entries/KEY", 0o600),
+        ("escrow/KEY", 0o600),
+    ] {
+        let found = fs::metadata(state.join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{path}");
+    }
+    let lock = fs::read_dir(state.join("stores")).unwrap().next().unwrap().unwrap();
+    assert_eq!(lock.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    entry.close(Some("done")).await.unwrap();
+    assert_eq!(fs::metadata(state.join("history")).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_folder_that_others_may_write_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    fs::set_permissions(folder.path().join("state/escrow"), std::os::unix::fs::PermissionsExt::from_mode(0o770))
+        .unwrap();
+    let error = FolderJournal::open(folder.path().join("state")).unwrap_err();
+    assert_eq!(error.kind(), JournalErrorKind::Unusable);
+    assert!(error.to_string().contains("chmod go-w"), "{error}");
+}
+
+#[tokio::test]
+async fn damage_before_the_end_is_not_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path());
+    let mut entry = journal.lock("KEY").await.unwrap();
+    for line in ["one", "two", "three"] {
+        entry.append(line).await.unwrap();
+    }
+    drop(entry);
+    let path = folder.path().join("state/entries/KEY");
+    let whole = fs::read_to_string(&path).unwrap();
+    fs::write(&path, whole.replace("two", "twx")).unwrap();
+    let error = journal.lock("KEY").await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), JournalErrorKind::Damaged);
+    assert_eq!(fs::read_to_string(&path).unwrap(), whole.replace("two", "twx"), "it is left for people to look at");
+}
+
+#[tokio::test]
+async fn a_name_that_is_a_path_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path());
+    for name in ["", "..", "../x", "a/b", "a.b", "ä"] {
+        assert!(journal.lock(name).await.is_err(), "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_escrow_is_overwritten_before_it_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path());
+    let mut entry = journal.lock("KEY").await.unwrap();
+    entry.append("line").await.unwrap();
+    for close in [false, true] {
+        entry.put_escrow(b"rxl_TESTSECRET").await.unwrap();
+        // A second name for the same bytes: it shows what became of them.
+        let (path, witness) = (folder.path().join("state/escrow/KEY"), folder.path().join("witness"));
+        let _ = fs::remove_file(&witness);
+        fs::hard_link(&path, &witness).unwrap();
+        match close {
+            false => entry.put_escrow(b"other").await.unwrap(),
+            true => entry.close(None).await.unwrap(),
+        }
+        assert_eq!(fs::read(&witness).unwrap(), [0; 14]);
+    }
+}
+
+#[tokio::test]
+async fn a_history_line_that_was_torn_costs_only_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path());
+    for (name, line) in [("A", "first"), ("B", "second")] {
+        let mut entry = journal.lock(name).await.unwrap();
+        entry.append("x").await.unwrap();
+        entry.close(Some(line)).await.unwrap();
+        let mut file = fs::OpenOptions::new().append(true).open(folder.path().join("state/history")).unwrap();
+        file.write_all(b"0123456789abcdef {\"torn").unwrap();
+    }
+    assert_eq!(journal.history().await.unwrap(), ["first", "second"]);
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    rixl_rotation::conformance::check_journal(|| open(folder.path()), std::time::Duration::ZERO).await.unwrap();
+}
+
+/// A lock ends with its process, even one that is killed.
+#[tokio::test]
+async fn another_process_can_not_take_what_this_one_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path());
+    let entry = journal.lock("KEY").await.unwrap();
+    let path = folder.path().join("state/entries/KEY");
+    let take = || Command::new("flock").arg("--nonblock").arg(&path).arg("true").status().unwrap().success();
+    assert!(!take());
+    drop(entry);
+    fs::write(&path, "").unwrap();
+    assert!(take());
+    let mut child = Command::new("flock").arg(&path).args(["sleep", "60"]).spawn().unwrap();
+    while journal.lock("KEY").await.is_ok() {
+        std::thread::yield_now();
+        fs::write(&path, "").unwrap();
+    }
+    assert_eq!(journal.lock("KEY").await.map(drop).unwrap_err().kind(), JournalErrorKind::Held);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// However much of the last line a crash left: the lines before it are there, and the next one stands on its own.
+    #[test]
+    fn a_torn_end_costs_only_the_line_that_was_being_written(
+        texts in prop::collection::vec("[^\n]{0,40}", 1..5),
+        torn in any::<prop::sample::Index>(),
+        next in "[^\n]{1,20}",
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = open(folder.path());
+        Runtime::new().unwrap().block_on(async {
+            let mut entry = journal.lock("KEY").await.unwrap();
+            let path = folder.path().join("state/entries/KEY");
+            let mut before = 0;
+            for text in &texts {
+                before = fs::metadata(&path).unwrap().len();
+                entry.append(text).await.unwrap();
+            }
+            drop(entry);
+            let whole = fs::metadata(&path).unwrap().len();
+            let left = before + torn.index(usize::try_from(whole - before).unwrap()) as u64;
+            fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(left).unwrap();
+            let mut kept = texts[..texts.len() - 1].to_vec();
+            assert_eq!(lines(&journal, "KEY").await, kept);
+            let mut entry = journal.lock("KEY").await.unwrap();
+            entry.append(&next).await.unwrap();
+            drop(entry);
+            kept.push(next.clone());
+            assert_eq!(lines(&journal, "KEY").await, kept);
+        });
+    }
+}

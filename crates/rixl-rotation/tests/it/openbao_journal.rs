@@ -1,0 +1,440 @@
+//! The journal on a real OpenBao server.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::SignedDuration;
+use rixl_credentials::{Secret, Sleep, Timestamp, Timing};
+use rixl_rotation::{
+    conformance::check_journal,
+    journal::{Journal, JournalError, JournalErrorKind, VaultJournal},
+    vault::VaultConfig,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    openbao::{Server, shared},
+    openbao_store::text_of,
+    vault_wire::{Then, Wire},
+};
+
+const ANSWER: &[u8] = b"{\"api_key\":{\"secret\":\"rxl_NEWSECRET\"}}";
+/// The answer as the server holds it.
+const ENCODED: &str = "eyJhcGlfa2V5Ijp7InNlY3JldCI6InJ4bF9ORVdTRUNSRVQifX0=";
+
+/// A clock that starts so far from the right time, and moves by hand.
+#[derive(Clone)]
+struct Clock(Arc<Mutex<Duration>>, i64);
+
+impl Clock {
+    fn new() -> Self {
+        Self::off_by(0)
+    }
+
+    fn off_by(seconds: i64) -> Self {
+        Self(Arc::default(), seconds)
+    }
+
+    fn advance(&self, seconds: u64) {
+        *self.0.lock().unwrap() += Duration::from_secs(seconds);
+    }
+}
+
+impl Timing for Clock {
+    fn elapsed(&self) -> Duration {
+        *self.0.lock().unwrap()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now() + self.elapsed() + SignedDuration::from_secs(self.1)
+    }
+
+    fn sleep(&self, _: Duration) -> Sleep<'_> {
+        Box::pin(tokio::time::sleep(Duration::from_millis(1)))
+    }
+
+    fn chance(&self) -> f64 {
+        0.5
+    }
+}
+
+fn journal(server: &Server, mount: &str) -> VaultJournal {
+    VaultJournal::new(server.config(), &format!("{mount}/rixl/journal")).unwrap()
+}
+
+fn with_clock(server: &Server, mount: &str) -> (VaultJournal, Clock) {
+    let clock = Clock::new();
+    (journal(server, mount).with_timing(clock.clone()), clock)
+}
+
+fn is_held<T>(result: Result<T, JournalError>) {
+    let Err(error) = result else { panic!("it was granted") };
+    let text = text_of(&error, &["NEWSECRET", ENCODED]);
+    assert_eq!(error.kind(), JournalErrorKind::Held, "{text}");
+}
+
+async fn record(server: &Server, mount: &str, name: &str) -> Value {
+    server.must("GET", &format!("{mount}/data/rixl/journal/entries/{name}"), None).await["data"].clone()
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_with_the_documented_policy() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let policy = format!(
+        "path \"{mount}/data/rixl/journal/*\" {{ capabilities = [\"create\", \"read\", \"update\"] }}\n\
+         path \"{mount}/metadata/rixl/journal/*\" {{ capabilities = [\"list\", \"delete\"] }}"
+    );
+    let token = server.token(&policy, json!({"no_default_policy": true})).await;
+    let config = server.config_of(&token);
+    let open = || VaultJournal::new(config.clone(), &format!("{mount}/rixl/journal")).unwrap();
+    check_journal(open, Duration::from_secs(60)).await.unwrap();
+    open().released().await;
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_where_one_version_is_kept_and_check_and_set_required() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    server.must("POST", &format!("{mount}/config"), Some(json!({"max_versions": 1, "cas_required": true}))).await;
+    check_journal(|| journal(server, &mount), Duration::from_secs(60)).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_version_holds_the_raw_answer_after_close() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let journal = journal(server, &mount);
+    let mut entry = journal.lock("key").await.unwrap();
+    entry.append("one").await.unwrap();
+    entry.put_escrow(&[ANSWER, &vec![0xff; 600 * 1024]].concat()).await.unwrap();
+    entry.put_escrow(ANSWER).await.unwrap();
+    entry.append("two").await.unwrap();
+    assert!(entry.escrow_location().contains("/rixl/journal/entries/key#escrow"));
+
+    let path = format!("{mount}/data/rixl/journal/entries/key");
+    let parts = format!("{mount}/metadata/rixl/journal/parts/key?list=true");
+    let mut seen = 0;
+    for version in 1..=10 {
+        let (_, answer) = server.call("GET", &format!("{path}?version={version}"), None).await;
+        seen += usize::from(answer["data"]["data"]["escrow"].as_str() == Some(ENCODED));
+    }
+    assert!(seen >= 2, "the test looks in the wrong place");
+    assert_eq!(
+        server.call("GET", &parts, None).await.0,
+        404,
+        "the rest of the answer that was replaced is still there"
+    );
+
+    entry.put_escrow(&vec![0xff; 600 * 1024]).await.unwrap();
+    let names = server.must("GET", &parts, None).await["data"]["keys"].as_array().unwrap().len();
+    assert_eq!(names, 2);
+    // One that a crash left behind.
+    let orphan = format!("{mount}/data/rixl/journal/parts/key/orphan");
+    server.must("POST", &orphan, Some(json!({"data": {"bytes": ENCODED}}))).await;
+    entry.close(Some("done")).await.unwrap();
+
+    let metadata = path.replace("/data/", "/metadata/");
+    assert_eq!(server.call("GET", &metadata, None).await.0, 404);
+    for version in 1..=20 {
+        let (status, answer) = server.call("GET", &format!("{path}?version={version}"), None).await;
+        assert_eq!((status, &answer["data"]), (404, &Value::Null), "version {version}");
+    }
+    assert_eq!(server.call("GET", &parts, None).await.0, 404);
+    assert_eq!(server.call("GET", &orphan, None).await.0, 404);
+    assert_eq!(journal.history().await.unwrap(), ["done"]);
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_is_taken_over_and_its_holder_writes_nothing_more() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let (first, _) = with_clock(server, &mount);
+    let (second, clock) = with_clock(server, &mount);
+    let mut slow = first.lock("key").await.unwrap();
+    slow.lock_store("file:/a").await.unwrap();
+    slow.append("one").await.unwrap();
+    slow.put_escrow(ANSWER).await.unwrap();
+
+    is_held(second.lock("key").await);
+    clock.advance(4 * 60);
+    is_held(second.lock("key").await);
+    let mut other = second.lock("other").await.unwrap();
+    is_held(other.lock_store("file:/a").await);
+    clock.advance(2 * 60);
+    let mut entry = second.lock("key").await.unwrap();
+    assert_eq!(entry.lines(), ["one"]);
+    assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), ANSWER);
+    entry.lock_store("file:/a").await.unwrap();
+    is_held(other.lock_store("file:/a").await);
+    entry.append("two").await.unwrap();
+
+    let before = record(server, &mount, "key").await;
+    is_held(slow.append("three").await);
+    is_held(slow.put_escrow(b"other").await);
+    is_held(slow.put_escrow(&vec![1; 600 * 1024]).await);
+    is_held(slow.lock_store("file:/b").await);
+    is_held(slow.close(Some("done")).await);
+    first.released().await;
+    assert_eq!(record(server, &mount, "key").await, before, "the slow one wrote");
+    assert_eq!(first.history().await.unwrap(), Vec::<String>::new());
+    let parts = format!("{mount}/metadata/rixl/journal/parts/key?list=true");
+    assert_eq!(server.call("GET", &parts, None).await.0, 404);
+    entry.append("three").await.unwrap();
+    is_held(other.lock_store("file:/a").await);
+    entry.close(None).await.unwrap();
+    other.lock_store("file:/a").await.unwrap();
+}
+
+#[tokio::test]
+async fn every_change_renews_the_lease() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let (first, clock) = with_clock(server, &mount);
+    let mut entry = first.lock("key").await.unwrap();
+    entry.lock_store("file:/a").await.unwrap();
+    let (second, later) = with_clock(server, &mount);
+    is_held(second.lock("key").await);
+    for round in 0..4 {
+        clock.advance(4 * 60);
+        later.advance(4 * 60);
+        match round % 2 {
+            0 => entry.append("line").await.unwrap(),
+            _ => entry.renew().await.unwrap(),
+        }
+        is_held(second.lock("key").await);
+        let mut other = second.lock("other").await.unwrap();
+        is_held(other.lock_store("file:/a").await);
+        drop(other);
+        second.released().await;
+    }
+    // A lease that ran out and that nobody took over goes on.
+    clock.advance(3600);
+    later.advance(3600);
+    entry.append("late").await.unwrap();
+    is_held(second.lock("key").await);
+}
+
+/// The entry was taken over, removed and made anew, and is at the very version that the slow holder expects.
+#[tokio::test]
+async fn a_new_entry_at_the_same_version_is_not_taken_for_the_old() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let (first, clock) = with_clock(server, &mount);
+    let mut slow = first.lock("key").await.unwrap();
+    slow.append("one").await.unwrap();
+    assert_eq!(record(server, &mount, "key").await["metadata"]["version"], json!(2));
+
+    let (second, later) = with_clock(server, &mount);
+    is_held(second.lock("key").await);
+    later.advance(6 * 60);
+    second.lock("key").await.unwrap().close(None).await.unwrap();
+    let mut entry = second.lock("key").await.unwrap();
+    entry.append("theirs").await.unwrap();
+    let before = record(server, &mount, "key").await;
+    assert_eq!(before["metadata"]["version"], json!(2));
+
+    clock.advance(6 * 60);
+    is_held(slow.append("two").await);
+    is_held(slow.close(None).await);
+    first.released().await;
+    assert_eq!(record(server, &mount, "key").await, before);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_takes_nothing_over() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let with = |seconds| journal(server, &mount).with_timing(Clock::off_by(seconds));
+    let mut entry = with(0).lock("key").await.unwrap();
+    entry.append("one").await.unwrap();
+    is_held(with(3600).lock("key").await);
+    is_held(with(-3600).lock("key").await);
+    let mut entry = with(-3600).lock("other").await.unwrap();
+    entry.append("one").await.unwrap();
+    is_held(with(0).lock("other").await);
+    let until = record(server, &mount, "other").await["data"]["lease"]["until"].as_str().unwrap().to_owned();
+    let left = until.parse::<Timestamp>().unwrap().duration_since(Timestamp::now());
+    assert!(left.as_secs() > 200 && left.as_secs() <= 302, "{left:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_loses_and_doubles_nothing() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    // Of every three changes the first is not passed on, and the answer to the second is lost.
+    let (target, count) = (server.url.clone(), AtomicUsize::new(0));
+    let wire = Wire::start(move |request| {
+        if request.method() == "GET" {
+            return Then::Send(request.pass_on(&target));
+        }
+        match count.fetch_add(1, Ordering::SeqCst) % 3 {
+            0 => Then::HangUp,
+            1 => {
+                request.pass_on(&target);
+                Then::HangUp
+            }
+            _ => Then::Send(request.pass_on(&target)),
+        }
+    });
+    let config = VaultConfig::new(&wire.url, Secret::from(&*server.root)).unwrap();
+    let bad = VaultJournal::new(config, &format!("{mount}/rixl/journal")).unwrap().with_timing(Clock::new());
+    for round in 0..3 {
+        let mut entry = bad.lock("key").await.unwrap();
+        entry.lock_store("file:/a").await.unwrap();
+        for line in ["one", "two", "three", "four"] {
+            entry.append(line).await.unwrap();
+        }
+        let large = vec![7; 600 * 1024];
+        entry.put_escrow(&large).await.unwrap();
+        assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), large);
+        let lines = record(server, &mount, "key").await["data"]["lines"].clone();
+        assert_eq!(lines, json!(["one", "two", "three", "four"]));
+        entry.close(Some("done")).await.unwrap();
+        assert_eq!(bad.history().await.unwrap(), vec!["done"; round + 1]);
+        let (status, _) = server.call("GET", &format!("{mount}/metadata/rixl/journal/entries/key"), None).await;
+        assert_eq!(status, 404);
+    }
+}
+
+/// The answer to the removal is lost, another locks the name at once, and the removal must not be sent again.
+#[tokio::test]
+async fn a_removal_is_not_repeated_on_anothers_entry() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let (target, root, place) = (server.url.clone(), server.root.clone(), mount.clone());
+    let wire = Wire::start(move |request| {
+        let answer = request.pass_on(&target);
+        if request.method() != "DELETE" {
+            return Then::Send(answer);
+        }
+        let config = VaultConfig::new(&target, Secret::from(&*root)).unwrap();
+        let journal = VaultJournal::new(config, &format!("{place}/rixl/journal")).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut entry = runtime.block_on(journal.lock("key")).unwrap();
+        runtime.block_on(entry.append("theirs")).unwrap();
+        drop(entry);
+        Then::HangUp
+    });
+    let config = VaultConfig::new(&wire.url, Secret::from(&*server.root)).unwrap();
+    let bad = VaultJournal::new(config, &format!("{mount}/rixl/journal")).unwrap();
+    let mut entry = bad.lock("key").await.unwrap();
+    entry.append("one").await.unwrap();
+    entry.close(None).await.unwrap();
+    assert_eq!(record(server, &mount, "key").await["data"]["lines"], json!(["theirs"]));
+}
+
+#[test]
+fn a_drop_without_a_runtime_leaves_the_lease() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let Some((server, mount, entry)) = runtime.block_on(async {
+        let server = shared().await?;
+        let mount = server.mount("2").await;
+        let mut entry = journal(server, &mount).lock("key").await.unwrap();
+        entry.append("one").await.unwrap();
+        Some((server, mount, entry))
+    }) else {
+        return;
+    };
+    drop(entry);
+    runtime.block_on(async {
+        let (journal, clock) = with_clock(server, &mount);
+        is_held(journal.lock("key").await);
+        clock.advance(301);
+        let entry = journal.lock("key").await.unwrap();
+        drop(entry);
+        journal.released().await;
+        // Released at once, and its lines are still there.
+        let entry = self::journal(server, &mount).lock("key").await.unwrap();
+        assert_eq!(entry.lines(), ["one"]);
+    });
+}
+
+#[tokio::test]
+async fn what_was_written_survives_a_kill() {
+    let Some(server) = Server::start().await else { return };
+    let mount = server.mount("2").await;
+    let (first, _) = with_clock(&server, &mount);
+    let mut entry = first.lock("key").await.unwrap();
+    entry.append("one").await.unwrap();
+    entry.put_escrow(ANSWER).await.unwrap();
+    server.kill();
+    let error = entry.append("two").await.unwrap_err();
+    assert_eq!(error.kind(), JournalErrorKind::Unusable, "{}", text_of(&error, &[&server.root, ENCODED]));
+    assert_eq!(entry.lines(), ["one"]);
+    server.restart().await;
+    // The same holder goes on.
+    entry.append("two").await.unwrap();
+    server.kill();
+    server.restart().await;
+    let (second, clock) = with_clock(&server, &mount);
+    is_held(second.lock("key").await);
+    clock.advance(301);
+    assert_eq!(second.unfinished().await.unwrap(), ["key"]);
+    let mut entry = second.lock("key").await.unwrap();
+    assert_eq!(entry.lines(), ["one", "two"]);
+    assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), ANSWER);
+    server.seal().await;
+    let error = entry.close(Some("done")).await.unwrap_err();
+    assert!(error.to_string().contains("the server is sealed"), "{error}");
+    assert_eq!(error.kind(), JournalErrorKind::Unusable);
+    server.unseal().await;
+    clock.advance(301);
+    second.lock("key").await.unwrap().close(Some("done")).await.unwrap();
+    assert_eq!(second.history().await.unwrap(), ["done"]);
+}
+
+#[tokio::test]
+async fn a_place_that_can_not_be_used_is_refused() {
+    let Some(server) = shared().await else { return };
+    let old = server.mount("1").await;
+    let mount = server.mount("2").await;
+    let refused = async |journal: VaultJournal, words: &str| {
+        for error in [
+            journal.lock("key").await.err().unwrap(),
+            journal.unfinished().await.unwrap_err(),
+            journal.history().await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), JournalErrorKind::Unusable);
+            assert!(text_of(&error, &[&server.root, "s.WRONGTOKEN"]).contains(words), "{error}");
+        }
+    };
+    refused(journal(server, &old), "KV version 1").await;
+    refused(journal(server, "nothing"), "there is no mount there").await;
+    let wrong = VaultJournal::new(server.config_of("s.WRONGTOKEN"), &format!("{mount}/a")).unwrap();
+    assert!(!format!("{wrong:?}").contains("WRONGTOKEN"));
+    refused(wrong, "the server refused the token").await;
+
+    for path in ["", "kv", "kv/", "kv//a", "kv/../a"] {
+        assert!(VaultJournal::new(server.config(), path).is_err(), "{path:?}");
+    }
+    let journal = journal(server, &mount);
+    for name in ["", "a/b", "..", "a b", "é"] {
+        assert_eq!(journal.lock(name).await.err().unwrap().kind(), JournalErrorKind::Unusable, "{name:?}");
+    }
+    let mut entry = journal.lock("key").await.unwrap();
+    assert_eq!(entry.append("a\nb").await.unwrap_err().kind(), JournalErrorKind::Unusable);
+
+    server.must("POST", &format!("{mount}/data/rixl/journal/entries/bad"), Some(json!({"data": {"lines": 1}}))).await;
+    for error in [journal.lock("bad").await.err().unwrap(), journal.unfinished().await.unwrap_err()] {
+        assert_eq!(error.kind(), JournalErrorKind::Damaged);
+        assert!(error.to_string().contains("entries/bad is not what this journal writes"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_mount_that_deletes_by_itself_is_refused() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    server.must("POST", &format!("{mount}/config"), Some(json!({"delete_version_after": "1h"}))).await;
+    let error = journal(server, &mount).lock("key").await.err().unwrap();
+    assert_eq!(error.kind(), JournalErrorKind::Unusable);
+    assert!(error.to_string().contains("delete_version_after"), "{error}");
+    let (status, _) = server.call("GET", &format!("{mount}/metadata/rixl/journal/entries/key"), None).await;
+    assert_eq!(status, 404);
+}

@@ -1,0 +1,391 @@
+//! The store on a real OpenBao server.
+
+use std::{error::Error as _, fmt::Debug, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use rixl_credentials::Secret;
+use rixl_rotation::{
+    conformance::check_store,
+    store::{Store, StoreError, StoreErrorKind, VaultStore, Version, open},
+    vault::VaultConfig,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    openbao::{self, Server, shared},
+    vault_wire::{Then, Wire},
+};
+
+const OLD: &str = "rxl_OLDSECRET";
+const NEW: &str = "rxl_NEWSECRET";
+
+fn store(server: &Server, text: &str) -> VaultStore {
+    VaultStore::new(server.config(), text).unwrap()
+}
+
+async fn secret_of(store: &impl Store) -> (String, Option<String>) {
+    let held = store.read().await.unwrap();
+    (held.version.as_str().to_owned(), held.secret.map(|secret| secret.expose_secret().to_owned()))
+}
+
+/// The whole error, causes too, and that nothing secret is in it.
+pub(crate) fn text_of(error: &impl std::error::Error, secrets: &[&str]) -> String {
+    let mut text = format!("{error} | {error:?} | {error:#?}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(" | {cause}");
+        source = cause.source();
+    }
+    for secret in secrets.iter().chain(&[OLD, NEW]) {
+        assert!(!text.contains(secret), "a secret is in: {text}");
+    }
+    text
+}
+
+fn refused<T: Debug>(result: Result<T, StoreError>, token: &str, words: &str) {
+    let error = result.unwrap_err();
+    let text = text_of(&error, &[token]);
+    assert_eq!(error.kind(), StoreErrorKind::Unusable, "{text}");
+    assert!(error.to_string().contains(words), "{text}");
+}
+
+#[tokio::test]
+async fn a_secret_is_stored_where_the_version_is_the_expected_one() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let store = store(server, &format!("{mount}/apps/billing#key"));
+    assert_eq!(store.location(), format!("vault:{mount}/apps/billing#key"));
+    assert!(store.is_readable());
+
+    let held = store.prepare(200).await.unwrap();
+    assert_eq!((held.version.as_str(), held.secret.is_none()), ("0", true));
+    let (status, _) = server.call("GET", &format!("{mount}/metadata/apps/billing"), None).await;
+    assert_eq!(status, 404, "the write that must be refused left something");
+
+    let first = store.commit(&Secret::from(OLD), &Version::absent()).await.unwrap();
+    assert_eq!(secret_of(&store).await, ("1".into(), Some(OLD.into())));
+    assert_eq!(store.prepare(200).await.unwrap().version, first);
+    let second = store.commit(&Secret::from(NEW), &first).await.unwrap();
+    assert_eq!(secret_of(&store).await, ("2".into(), Some(NEW.into())));
+
+    // Again, as after an unknown outcome: neither harm nor another version.
+    assert_eq!(store.commit(&Secret::from(NEW), &first).await.unwrap(), second);
+    assert_eq!(store.commit(&Secret::from(NEW), &second).await.unwrap(), second);
+    for stale in [Version::absent(), first, Version::new("7")] {
+        let error = store.commit(&Secret::from("rxl_OTHER"), &stale).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Conflict, "{}", text_of(&error, &["rxl_OTHER"]));
+    }
+    let error = store.commit(&Secret::from("rxl_OTHER"), &Version::untracked()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unusable);
+    assert_eq!(secret_of(&store).await, ("2".into(), Some(NEW.into())));
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    check_store(|| Arc::new(store(server, &format!("{mount}/a#key")))).await.unwrap();
+    // Beside a field that is there already.
+    server.must("POST", &format!("{mount}/data/b"), Some(json!({"data": {"other": "x"}}))).await;
+    check_store(|| Arc::new(store(server, &format!("{mount}/b#key")))).await.unwrap();
+}
+
+#[test]
+fn a_text_opens_the_store_with_the_settings_of_the_environment() {
+    let invalid = open("vault:kv#f").err().unwrap();
+    assert_eq!(invalid.kind(), StoreErrorKind::Invalid);
+    // What the environment of the tests says does not matter here.
+    match open("vault:kv/a/b#c#f") {
+        Ok(store) => assert_eq!(store.location(), "vault:kv/a/b#c#f"),
+        Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unusable),
+    }
+}
+
+#[tokio::test]
+async fn other_fields_are_kept() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let fields = json!({
+        "key": OLD, "user": "Zoë \"quoted\" \\ \u{0} <&>", "n": 12345678, "f": 1.5, "none": null, "list": [1, {"a": []}],
+        "KEY": "other",
+    });
+    server.must("POST", &format!("{mount}/data/a"), Some(json!({"data": fields}))).await;
+    let store = store(server, &format!("{mount}/a#key"));
+    let held = store.prepare(200).await.unwrap();
+    assert_eq!(held.secret.unwrap().expose_secret(), OLD);
+    store.commit(&Secret::from(NEW), &held.version).await.unwrap();
+    let mut expected = fields;
+    expected["key"] = json!(NEW);
+    assert_eq!(server.must("GET", &format!("{mount}/data/a"), None).await["data"]["data"], expected);
+
+    // A field that is not there yet, beside those that are.
+    let other = VaultStore::new(server.config(), &format!("{mount}/a#new field")).unwrap();
+    let held = other.prepare(200).await.unwrap();
+    assert_eq!((held.version.as_str(), held.secret.is_none()), ("2", true));
+    other.commit(&Secret::from("x"), &held.version).await.unwrap();
+    expected["new field"] = json!("x");
+    assert_eq!(server.must("GET", &format!("{mount}/data/a"), None).await["data"]["data"], expected);
+
+    let list = VaultStore::new(server.config(), &format!("{mount}/a#list")).unwrap();
+    refused(list.prepare(200).await, &server.root, "the field holds something other than a text");
+    refused(list.read().await, &server.root, "the field holds something other than a text");
+}
+
+#[tokio::test]
+async fn of_many_writers_exactly_one_wins() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let text = format!("{mount}/a#key");
+    for round in 0..5 {
+        let expected = store(server, &text).prepare(200).await.unwrap().version;
+        assert_eq!(expected.as_str(), round.to_string());
+        let writers = (0..16).map(|number| {
+            let (expected, text) = (expected.clone(), text.clone());
+            async move {
+                let secret = Secret::from(format!("rxl_ROUND{round}WRITER{number}"));
+                let result = store(server, &text).commit(&secret, &expected).await;
+                result.map(|_| secret.expose_secret().to_owned())
+            }
+        });
+        let (won, lost): (Vec<_>, Vec<_>) = join_all(writers).await.into_iter().partition(Result::is_ok);
+        assert_eq!(won.len(), 1);
+        for result in lost {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Conflict, "{}", text_of(&error, &["WRITER"]));
+        }
+        let (_, secret) = secret_of(&store(server, &text)).await;
+        assert_eq!(secret.unwrap(), *won[0].as_ref().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn deleted_and_destroyed_versions_count_and_have_no_secret() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let store = store(server, &format!("{mount}/a#key"));
+    store.commit(&Secret::from(OLD), &Version::new("0")).await.unwrap();
+    server.must("DELETE", &format!("{mount}/data/a"), None).await;
+    assert_eq!(secret_of(&store).await, ("1".into(), None));
+    let held = store.prepare(200).await.unwrap();
+    store.commit(&Secret::from(NEW), &held.version).await.unwrap();
+    assert_eq!(secret_of(&store).await, ("2".into(), Some(NEW.into())));
+    server.must("PUT", &format!("{mount}/destroy/a"), Some(json!({"versions": [2]}))).await;
+    assert_eq!(secret_of(&store).await, ("2".into(), None));
+    let error = store.commit(&Secret::from(OLD), &Version::absent()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Conflict);
+    store.commit(&Secret::from(OLD), &Version::new("2")).await.unwrap();
+    assert_eq!(secret_of(&store).await, ("3".into(), Some(OLD.into())));
+}
+
+#[tokio::test]
+async fn names_are_taken_literally() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let store = store(server, &format!("{mount}/a b/é#?x%2e%2e+*#the field"));
+    store.prepare(200).await.unwrap();
+    store.commit(&Secret::from(NEW), &Version::absent()).await.unwrap();
+    assert_eq!(secret_of(&store).await, ("1".into(), Some(NEW.into())));
+    let list = server.must("GET", &format!("{mount}/metadata/a%20b?list=true"), None).await;
+    assert_eq!(list["data"]["keys"], json!(["é#?x%2e%2e+*"]));
+}
+
+#[test]
+fn a_text_of_another_form_is_refused() {
+    let config = VaultConfig::new("https://vault.example", Secret::from("s.TOKEN")).unwrap();
+    for text in
+        ["", "kv", "kv/a", "kv#f", "kv/a#", "/a#f", "kv//a#f", "kv/a/#f", "kv/../a#f", "kv/.#f", "kv/a\n#f", "kv/a#\0"]
+    {
+        let error = VaultStore::new(config.clone(), text).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Invalid, "{text:?}");
+        text_of(&error, &["s.TOKEN"]);
+    }
+    let store = VaultStore::new(config, "kv/a#f").unwrap();
+    let debug = format!("{store:?} {store:#?}");
+    assert!(debug.contains("vault:kv/a#f") && debug.contains("https://vault.example"), "{debug}");
+    assert!(!debug.contains("TOKEN"), "{debug}");
+}
+
+#[tokio::test]
+async fn a_token_that_may_not_write_is_found_out_before_anything_is_written() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let text = format!("{mount}/a#key");
+    store(server, &text).commit(&Secret::from(OLD), &Version::absent()).await.unwrap();
+    let policy = |capabilities: &str| format!("path \"{mount}/data/*\" {{ capabilities = [{capabilities}] }}");
+    let with = |token: &str| VaultStore::new(server.config_of(token), &text).unwrap();
+
+    let token = server.token(&policy("\"read\""), json!({})).await;
+    assert_eq!(secret_of(&with(&token)).await, ("1".into(), Some(OLD.into())));
+    refused(with(&token).prepare(200).await, &token, "its policies do not allow this (HTTP 403)");
+    refused(with(&token).commit(&Secret::from(NEW), &Version::new("1")).await, &token, "(HTTP 403)");
+
+    // It may make entries and not change them, or the other way round.
+    let creates = server.token(&policy("\"read\", \"create\""), json!({})).await;
+    refused(with(&creates).prepare(200).await, &creates, "(HTTP 403)");
+    let updates = server.token(&policy("\"read\", \"update\""), json!({})).await;
+    with(&updates).prepare(200).await.unwrap();
+    let absent = VaultStore::new(server.config_of(&updates), &format!("{mount}/b#key")).unwrap();
+    refused(absent.prepare(200).await, &updates, "(HTTP 403)");
+
+    refused(with("s.WRONGTOKEN").prepare(200).await, "s.WRONGTOKEN", "the server refused the token");
+    refused(with("s.WRONGTOKEN").read().await, "s.WRONGTOKEN", "the server refused the token");
+    refused(with("s.WRONGTOKEN").commit(&Secret::from(NEW), &Version::new("1")).await, "s.WRONGTOKEN", "(HTTP 403)");
+
+    let revoked = server.token(&policy("\"read\", \"update\""), json!({})).await;
+    let store_of_revoked = with(&revoked);
+    let held = store_of_revoked.prepare(200).await.unwrap();
+    server.must("POST", "auth/token/revoke", Some(json!({"token": revoked}))).await;
+    refused(store_of_revoked.commit(&Secret::from(NEW), &held.version).await, &revoked, "(HTTP 403)");
+
+    let metadata = server.must("GET", &format!("{mount}/metadata/a"), None).await;
+    assert_eq!(metadata["data"]["current_version"], json!(1));
+}
+
+#[tokio::test]
+async fn a_token_that_will_not_last_is_refused() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let policy = format!("path \"{mount}/data/*\" {{ capabilities = [\"read\", \"create\", \"update\"] }}");
+    let with = |token: &str| VaultStore::new(server.config_of(token), &format!("{mount}/a#key")).unwrap();
+
+    let short = server.token(&policy, json!({"ttl": "4m"})).await;
+    refused(with(&short).prepare(200).await, &short, "the token expires in 2");
+    with(&short).with_least_token_ttl(Duration::from_secs(120)).prepare(200).await.unwrap();
+    let long = server.token(&policy, json!({"ttl": "1h"})).await;
+    with(&long).prepare(200).await.unwrap();
+    refused(with(&long).with_least_token_ttl(Duration::from_secs(7200)).prepare(200).await, &long, "expires in 3");
+
+    let few = server.token(&policy, json!({"num_uses": 8})).await;
+    refused(with(&few).prepare(200).await, &few, "more requests");
+    let enough = server.token(&policy, json!({"num_uses": 30})).await;
+    with(&enough).prepare(200).await.unwrap();
+
+    // Without the policy `default` it may not look at itself, which is no reason against it.
+    let blind = server.token(&policy, json!({"ttl": "4m", "no_default_policy": true})).await;
+    with(&blind).prepare(200).await.unwrap();
+    // The root token has no end.
+    store(server, &format!("{mount}/a#key")).with_least_token_ttl(Duration::MAX).prepare(200).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_mount_that_is_not_there_or_not_version_2_is_refused() {
+    let Some(server) = shared().await else { return };
+    let old = server.mount("1").await;
+    let texts = [
+        (format!("{old}/a#key"), "KV version 1, which has no check-and-set"),
+        ("nothing/a#key".into(), "there is no mount there"),
+        ("cubbyhole/a#key".into(), "not the KV secrets engine"),
+    ];
+    for (text, words) in texts {
+        refused(store(server, &text).prepare(200).await, &server.root, words);
+        refused(store(server, &text).read().await, &server.root, words);
+        refused(store(server, &text).commit(&Secret::from(NEW), &Version::absent()).await, &server.root, words);
+    }
+    assert_eq!(server.call("GET", &format!("{old}/?list=true"), None).await.0, 404, "something was written");
+
+    let outer = server.mount("2").await;
+    let inner = json!({"type": "kv", "options": {"version": "2"}});
+    server.must("DELETE", &format!("sys/mounts/{outer}"), None).await;
+    server.must("POST", &format!("sys/mounts/{outer}/kv"), Some(inner)).await;
+    refused(store(server, &format!("{outer}/kv/a#key")).prepare(200).await, &server.root, "slash in its name");
+}
+
+#[tokio::test]
+async fn a_namespace_is_used() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    server.must("POST", "sys/namespaces/team", None).await;
+    let body = json!({"type": "kv", "options": {"version": "2"}});
+    server.must("POST", &format!("team/sys/mounts/{mount}"), Some(body)).await;
+    let text = format!("{mount}/a#key");
+    let with = |name: &str| VaultStore::new(server.config().with_namespace(name).unwrap(), &text).unwrap();
+    let team = with("team");
+    for _ in 0..100 {
+        // A new mount upgrades itself first.
+        if team.prepare(200).await.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    team.commit(&Secret::from(NEW), &Version::absent()).await.unwrap();
+    assert_eq!(secret_of(&team).await, ("1".into(), Some(NEW.into())));
+    assert_eq!(secret_of(&store(server, &text)).await, ("0".into(), None));
+    refused(with("nowhere").prepare(200).await, &server.root, "there is no such namespace");
+}
+
+#[tokio::test]
+async fn a_secret_that_would_not_fit_is_refused() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let large = "y".repeat(900_000);
+    server.must("POST", &format!("{mount}/data/a"), Some(json!({"data": {"other": large}}))).await;
+    let store = store(server, &format!("{mount}/a#key"));
+    store.prepare(10_000).await.unwrap();
+    refused(store.prepare(200_000).await, &server.root, "longer than 1 MiB");
+}
+
+#[tokio::test]
+async fn a_sealed_server_and_a_dead_one_are_unusable() {
+    let Some(server) = Server::start().await else { return };
+    let mount = server.mount("2").await;
+    let store = store(&server, &format!("{mount}/a#key"));
+    let held = store.prepare(200).await.unwrap();
+    server.seal().await;
+    refused(store.prepare(200).await, &server.root, "the server is sealed");
+    refused(store.commit(&Secret::from(NEW), &held.version).await, &server.root, "the server is sealed");
+    server.unseal().await;
+    assert_eq!(secret_of(&store).await, ("0".into(), None));
+
+    server.kill();
+    refused(store.commit(&Secret::from(NEW), &held.version).await, &server.root, "no connection");
+    refused(store.prepare(200).await, &server.root, "no connection");
+    server.restart().await;
+    assert_eq!(secret_of(&store).await, ("0".into(), None));
+    store.commit(&Secret::from(NEW), &held.version).await.unwrap();
+    server.kill();
+    server.restart().await;
+    assert_eq!(secret_of(&store).await, ("1".into(), Some(NEW.into())), "what was committed did not survive");
+}
+
+/// The write reaches the server or not, the answer never comes, and then the server is killed. Reading tells.
+#[tokio::test]
+async fn an_unknown_outcome_is_told_by_reading() {
+    let Some(server) = Server::start().await else { return };
+    let mount = server.mount("2").await;
+    let text = format!("{mount}/a#key");
+    let direct = store(&server, &text);
+    direct.commit(&Secret::from(OLD), &Version::absent()).await.unwrap();
+    for (is_passed_on, found) in [(false, ("1", OLD)), (true, ("2", NEW))] {
+        let target = server.url.clone();
+        let wire = Wire::start(move |request| {
+            if request.method() == "POST" && !is_passed_on {
+                return Then::HangUp;
+            }
+            let answer = request.pass_on(&target);
+            if request.method() == "POST" && request.body.contains(NEW) { Then::HangUp } else { Then::Send(answer) }
+        });
+        let config = VaultConfig::new(&wire.url, Secret::from(&*server.root)).unwrap();
+        let store = VaultStore::new(config, &text).unwrap();
+        let error = store.commit(&Secret::from(NEW), &Version::new("1")).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unknown, "{}", text_of(&error, &[&server.root]));
+        server.kill();
+        server.restart().await;
+        assert_eq!(secret_of(&direct).await, (found.0.into(), Some(found.1.into())));
+    }
+    assert_eq!(direct.commit(&Secret::from(NEW), &Version::new("1")).await.unwrap(), Version::new("2"));
+    let metadata: Value = server.must("GET", &format!("{mount}/metadata/a"), None).await;
+    assert_eq!(metadata["data"]["current_version"], json!(2));
+}
+
+#[tokio::test]
+async fn only_a_server_with_the_right_certificate_gets_the_token() {
+    let Some((url, ca, _server)) = openbao::with_tls().await else { return };
+    let config = || VaultConfig::new(&url, Secret::from("root")).unwrap();
+    let trusting = VaultStore::new(config().with_ca_certificates(&ca).unwrap(), "secret/a#key").unwrap();
+    trusting.prepare(200).await.unwrap();
+    trusting.commit(&Secret::from(NEW), &Version::absent()).await.unwrap();
+    let error = VaultStore::new(config(), "secret/a#key").unwrap().prepare(200).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unusable);
+    assert!(error.source().is_some());
+    assert!(text_of(&error, &[]).contains("certificate"), "{}", text_of(&error, &[]));
+}

@@ -1,0 +1,199 @@
+//! `CommandStore` with real processes.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use rixl_rotation::store::{CommandStore, Store as _, StoreErrorKind, Version, open};
+use tempfile::TempDir;
+
+use crate::stores_file::{NEW, OLD, refused, wait};
+
+/// A shell script as a program, its parameters after it.
+fn shell(script: &str, args: &[&Path]) -> CommandStore {
+    let args = args.iter().map(|path| path.to_str().unwrap().to_owned());
+    CommandStore::new("sh", ["-c", script, "sh"].map(str::to_owned).into_iter().chain(args)).unwrap()
+}
+
+fn cat(store: CommandStore, path: &Path) -> CommandStore {
+    store.with_reader("sh", ["-c", "test ! -e \"$1\" || cat \"$1\"", "sh", path.to_str().unwrap()]).unwrap()
+}
+
+fn entry(folder: &TempDir) -> PathBuf {
+    folder.path().join("entry")
+}
+
+#[test]
+fn the_secret_goes_in_by_standard_input_alone() {
+    if env::var_os("RIXL_TEST_INNER").is_none() {
+        // The variables that are withheld must be there to be withheld; this process's own are not changed by a test.
+        let mut command = Command::new(env::current_exe().unwrap());
+        for name in ["RIXL_BEARER_TOKEN", "RIXL_API_KEY", "VAULT_TOKEN", "BAO_TOKEN"] {
+            command.env(name, "withheldFAKE");
+        }
+        let name = "stores_command::the_secret_goes_in_by_standard_input_alone";
+        let output = command.args(["--exact", name]).env("RIXL_TEST_INNER", "1").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    assert_eq!(env::var("VAULT_TOKEN").unwrap(), "withheldFAKE");
+    let folder = TempDir::new().unwrap();
+    let seen = folder.path().join("seen");
+    // What anyone on the machine could see, of the shell and of its parent, taken before the secret is read.
+    let script = r#"cat /proc/$$/cmdline /proc/$$/environ > "$2"; env >> "$2"; cat > "$1""#;
+    let store = shell(script, &[&entry(&folder), &seen]);
+    assert!(!store.is_readable());
+    let held = wait(store.prepare(200)).unwrap();
+    assert!(held.secret.is_none() && !entry(&folder).exists());
+    assert_eq!(held.version, Version::untracked());
+    assert_eq!(wait(store.commit(&NEW.into(), &held.version)).unwrap(), Version::untracked());
+    assert_eq!(fs::read_to_string(entry(&folder)).unwrap(), NEW, "byte for byte, without a line ending");
+    let seen = String::from_utf8_lossy(&fs::read(seen).unwrap()).into_owned();
+    assert!(seen.contains("RIXL_TEST_INNER"), "the rest of the environment is passed on");
+    assert!(!seen.contains(NEW), "{seen}");
+    assert!(!seen.contains("withheldFAKE"), "{seen}");
+
+    // The reader gets no more.
+    let reader = store.with_reader("sh", ["-c", "env | grep -c withheldFAKE; exit 0"]).unwrap();
+    assert_eq!(wait(reader.read()).unwrap().secret.unwrap().expose_secret(), "0");
+}
+
+#[test]
+fn with_a_reader_it_is_compared_and_read_back() {
+    let folder = TempDir::new().unwrap();
+    let path = entry(&folder);
+    let store = cat(shell("cat > \"$1\"", &[&path]), &path);
+    assert!(store.is_readable());
+    let held = wait(store.prepare(200)).unwrap();
+    assert_eq!(held.version, Version::absent());
+    let version = wait(store.commit(&OLD.into(), &held.version)).unwrap();
+    assert_eq!(version, Version::of(OLD.as_bytes()));
+    fs::write(&path, format!("{OLD}\r\n")).unwrap();
+    assert_eq!(wait(store.read()).unwrap().secret.unwrap().expose_secret(), OLD);
+
+    refused(wait(store.commit(&NEW.into(), &held.version)), StoreErrorKind::Conflict, "changed");
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{OLD}\r\n"));
+    wait(store.commit(&NEW.into(), &version)).unwrap();
+    // Again, as recovery may.
+    wait(store.commit(&NEW.into(), &version)).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
+
+    let lossy = cat(shell("head -c 5 > \"$1\"", &[&path]), &path);
+    let version = Version::of(NEW.as_bytes());
+    refused(wait(lossy.commit(&OLD.into(), &version)), StoreErrorKind::Unknown, "the reader prints something else");
+}
+
+#[test]
+fn a_failure_says_what_is_known() {
+    let folder = TempDir::new().unwrap();
+    let path = entry(&folder);
+    let untracked = Version::untracked();
+    let commit = |store: &CommandStore| wait(store.commit(&NEW.into(), &untracked));
+
+    let stored_and_failed = shell("cat > \"$1\"; echo \"bad: $(cat \"$1\")\" >&2; cat \"$1\"; exit 3", &[&path]);
+    refused(commit(&stored_and_failed), StoreErrorKind::Unknown, "`sh` ended with exit status 3");
+    assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
+    refused(commit(&shell("kill -9 $$", &[])), StoreErrorKind::Unknown, "`sh` was ended by signal 9");
+    let other = Version::of(b"of a reader that there was");
+    refused(wait(shell("", &[]).commit(&NEW.into(), &other)), StoreErrorKind::Conflict, "changed");
+
+    for program in ["rixl-no-such-program", "/nowhere/program", "/etc/passwd"] {
+        let store = CommandStore::new(program, [""; 0]).unwrap();
+        refused(wait(store.prepare(200)), StoreErrorKind::Unusable, &format!("there is no program `{program}`"));
+        refused(commit(&store), StoreErrorKind::Unusable, "can't be started");
+    }
+    refused(wait(shell("", &[]).prepare(64 * 1024 + 1)), StoreErrorKind::Unusable, "at most 65536");
+
+    let reader = |script: &str| shell("cat >/dev/null", &[]).with_reader("sh", ["-c", script]).unwrap();
+    let unusable = [
+        ("exit 4", "the reader `sh` ended with exit status 4"),
+        ("head -c 70000 /dev/zero", "printed more than 65536 bytes"),
+        ("yes", "printed more than 65536 bytes"),
+        ("printf '\\377'", "not UTF-8"),
+        ("printf rxl_; printf OLDsecretFAKE; exit 5", "the reader `sh` ended with exit status 5"),
+    ];
+    for (script, reason) in unusable {
+        refused(wait(reader(script).prepare(200)), StoreErrorKind::Unusable, reason);
+        refused(wait(reader(script).commit(&NEW.into(), &untracked)), StoreErrorKind::Unusable, reason);
+    }
+    for secret in ["", "two\n", "two\r"] {
+        refused(wait(reader("").commit(&secret.into(), &Version::absent())), StoreErrorKind::Unusable, "line ending");
+    }
+}
+
+#[test]
+fn a_program_that_does_not_end_is_killed_with_its_children() {
+    let folder = TempDir::new().unwrap();
+    let path = entry(&folder);
+    let script = "cat > \"$1\"; sleep 1000 & echo $! > \"$1\"; wait";
+    let store = shell(script, &[&path]).with_timeout(Duration::from_secs(1));
+    refused(wait(store.commit(&NEW.into(), &Version::untracked())), StoreErrorKind::Unknown, "did not end within 1 s");
+    let child = fs::read_to_string(&path).unwrap();
+    // A zombie of a dead parent is gone once init has seen it.
+    let stat = format!("/proc/{}/stat", child.trim());
+    let is_alive = || fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+    for _ in 0..1000 {
+        if !is_alive() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(!is_alive(), "the child of the program lives on");
+
+    let store = shell("", &[]).with_reader("sleep", ["1000"]).unwrap().with_timeout(Duration::from_millis(100));
+    refused(wait(store.prepare(200)), StoreErrorKind::Unusable, "did not end within 0.1 s");
+}
+
+#[test]
+fn what_it_prints_as_an_error_is_shown_on_request_only() {
+    if env::var_os("RIXL_TEST_INNER").is_none() {
+        for (inner, is_shown) in [("hidden", false), ("shown", true)] {
+            let name = "stores_command::what_it_prints_as_an_error_is_shown_on_request_only";
+            let mut command = Command::new(env::current_exe().unwrap());
+            let output = command.args(["--exact", name, "--nocapture"]).env("RIXL_TEST_INNER", inner).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && text.contains("1 passed"), "{text}");
+            assert_eq!(text.contains("on-stderr"), is_shown, "{text}");
+            assert!(!text.contains("on-stdout"), "{text}");
+        }
+        return;
+    }
+    let mut store = shell("cat >/dev/null; echo on-stderr >&2; echo on-stdout", &[]);
+    if env::var("RIXL_TEST_INNER").unwrap() == "shown" {
+        store = store.with_stderr_shown();
+    }
+    wait(store.commit(&NEW.into(), &Version::untracked())).unwrap();
+}
+
+#[test]
+fn words_are_split_like_a_shell_does() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a 'b' $HOME #c");
+    let quoted = shlex::try_quote(path.to_str().unwrap()).unwrap().into_owned();
+    let store = open(&format!("command:tee {quoted} <- cat {quoted}")).unwrap();
+    fs::write(&path, OLD).unwrap();
+    let version = wait(store.prepare(200)).unwrap().version;
+    wait(store.commit(&NEW.into(), &version)).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
+    assert!(store.is_readable());
+    assert!(!open("command:tee").unwrap().is_readable());
+
+    let cases = [
+        ("command:", "names no program"),
+        ("command:  ", "names no program"),
+        ("command:''", "names no program"),
+        ("command:put 'x", "a quote in it is not closed"),
+        ("command:<- get", "names no program"),
+        ("command:put <-", "names no reader"),
+        ("command:put <- get <- get", "more than one"),
+        ("command:put\0", "NUL"),
+    ];
+    for (text, reason) in cases {
+        refused(open(text), StoreErrorKind::Invalid, reason);
+    }
+    refused(CommandStore::new("put", ["<-"]), StoreErrorKind::Invalid, "<-");
+}

@@ -1,0 +1,95 @@
+//! `DotenvStore` on real files. What becomes of the text is tested beside the parser.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, symlink},
+};
+
+use rixl_rotation::store::{DotenvStore, Store as _, StoreErrorKind, Version};
+use tempfile::TempDir;
+
+use crate::stores_file::{NEW, OLD, file, names, refused, wait};
+
+const NAME: &str = "RIXL_API_KEY";
+
+#[test]
+fn one_variable_is_replaced_in_a_real_file() {
+    let folder = TempDir::new().unwrap();
+    let before = format!("\u{feff}# settings\r\nPORT=80\r\nexport {NAME}=\"{OLD}\"  # key\r\nNOTE='\r\n{NAME}=no'");
+    let path = file(&folder, ".env", &before, 0o640);
+    symlink(".env", folder.path().join("link")).unwrap();
+    let store = DotenvStore::new(folder.path().join("link"), NAME).unwrap();
+    assert_eq!(store.location(), format!("dotenv:{}#{NAME}", path.canonicalize().unwrap().display()));
+
+    let held = wait(store.prepare(200)).unwrap();
+    assert_eq!(held.secret.unwrap().expose_secret(), OLD);
+    assert_eq!(held.version, Version::of(OLD.as_bytes()));
+    assert_eq!(fs::read_to_string(&path).unwrap(), before);
+    let version = wait(store.commit(&NEW.into(), &held.version)).unwrap();
+    assert_eq!(version, Version::of(NEW.as_bytes()));
+    assert_eq!(fs::read_to_string(&path).unwrap(), before.replace(OLD, NEW));
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+    assert_eq!(names(folder.path()), [".env", "link"]);
+}
+
+#[test]
+fn other_variables_may_change_meanwhile_and_are_kept() {
+    let folder = TempDir::new().unwrap();
+    let path = file(&folder, ".env", &format!("A=1\n{NAME}={OLD}\n"), 0o600);
+    let store = DotenvStore::new(&path, NAME).unwrap();
+    let held = wait(store.prepare(200)).unwrap();
+    fs::write(&path, format!("A=2\nB=3\n{NAME}={OLD}\n")).unwrap();
+    wait(store.commit(&NEW.into(), &held.version)).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("A=2\nB=3\n{NAME}={NEW}\n"));
+    refused(wait(store.commit(&OLD.into(), &held.version)), StoreErrorKind::Conflict, "changed");
+}
+
+#[test]
+fn a_new_file_is_for_its_owner_alone() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join(".env");
+    let store = DotenvStore::new(&path, NAME).unwrap();
+    let held = wait(store.prepare(200)).unwrap();
+    assert_eq!(held.version, Version::absent());
+    assert!(names(folder.path()).is_empty());
+    wait(store.commit(&NEW.into(), &held.version)).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{NAME}={NEW}\n"));
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+}
+
+#[test]
+fn what_can_not_be_edited_is_refused_before() {
+    let folder = TempDir::new().unwrap();
+    let cases = [
+        (format!("{NAME}={OLD}\n{NAME}={NEW}\n"), "stands there twice, in lines 1 and 2"),
+        (format!("A='\n{NAME}={OLD}\n"), "line 1: its quote is not closed"),
+        (format!("{NAME}: {OLD}\n"), "line 1: it is not of the form `NAME=value`"),
+        (format!("{NAME}={OLD}${NEW}\n"), "line 1: readers differ"),
+    ];
+    for (text, reason) in cases {
+        let path = file(&folder, ".env", &text, 0o600);
+        let store = DotenvStore::new(&path, NAME).unwrap();
+        refused(wait(store.prepare(200)), StoreErrorKind::Unusable, reason);
+        refused(wait(store.commit(&NEW.into(), &Version::absent())), StoreErrorKind::Unusable, reason);
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        assert_eq!(names(folder.path()), [".env"]);
+    }
+    let path = file(&folder, ".env", "A=1\n", 0o644);
+    refused(wait(DotenvStore::new(&path, NAME).unwrap().prepare(200)), StoreErrorKind::Unusable, "chmod o-rwx");
+
+    for name in ["", "1A", "A-B", "A.B", "A B", "é", "A=B"] {
+        refused(DotenvStore::new(&path, name), StoreErrorKind::Invalid, "the variable's name");
+    }
+}
+
+#[test]
+fn a_secret_that_needs_more_than_quotes_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = file(&folder, ".env", "", 0o600);
+    let store = DotenvStore::new(&path, NAME).unwrap();
+    let version = wait(store.prepare(200)).unwrap().version;
+    for secret in ["two\nlines", "a$b", "a\\b", "'\"", "a\0b"] {
+        refused(wait(store.commit(&secret.into(), &version)), StoreErrorKind::Unusable, "can't stand in it");
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), "");
+}

@@ -1,0 +1,318 @@
+//! A server on a raw socket in Vault's place, which can do what no Vault would, and the store against it.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use rixl_credentials::Secret;
+use rixl_rotation::{
+    store::{Store, StoreErrorKind, VaultStore, Version},
+    vault::VaultConfig,
+};
+use serde_json::{Value, json};
+
+use crate::openbao_store::text_of;
+
+/// One request as it came. Each has a connection of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+/// What becomes of a request.
+pub(crate) enum Then {
+    /// This is written, and the connection ends.
+    Send(Vec<u8>),
+    /// This is written, and then more and more, until the other side is tired of it.
+    Forever(Vec<u8>),
+    /// The connection ends without an answer.
+    HangUp,
+}
+
+pub(crate) struct Wire {
+    pub(crate) url: String,
+    requests: Arc<Mutex<Vec<Request>>>,
+    sent: Arc<AtomicUsize>,
+}
+
+impl Request {
+    pub(crate) fn method(&self) -> &str {
+        self.head.split(' ').next().unwrap()
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap()
+    }
+
+    /// Sends it to a real server, and gives the answer.
+    pub(crate) fn pass_on(&self, url: &str) -> Vec<u8> {
+        let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+        let head = self.head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(self.body.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Wire {
+    pub(crate) fn start(answer: impl Fn(&Request) -> Then + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (requests, sent) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+        let (sink, counter, answer) = (Arc::clone(&requests), Arc::clone(&sent), Arc::new(answer));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, sink) = (stream.unwrap(), Arc::clone(&sink));
+                let (counter, answer) = (Arc::clone(&counter), Arc::clone(&answer));
+                thread::spawn(move || {
+                    let Some(request) = read(&mut stream) else { return };
+                    sink.lock().unwrap().push(request.clone());
+                    match answer(&request) {
+                        Then::Send(bytes) => drop(stream.write_all(&bytes)),
+                        Then::Forever(start) => {
+                            let mut bytes = start;
+                            while stream.write_all(&bytes).is_ok() {
+                                counter.fetch_add(bytes.len(), Ordering::SeqCst);
+                                bytes = vec![b'x'; 65536];
+                            }
+                        }
+                        Then::HangUp => {}
+                    }
+                });
+            }
+        });
+        Self { url, requests, sent }
+    }
+
+    fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    fn store(&self) -> VaultStore {
+        let config = VaultConfig::new(&self.url, Secret::from(TOKEN)).unwrap();
+        VaultStore::new(config, "kv/a#key").unwrap()
+    }
+}
+
+fn read(stream: &mut TcpStream) -> Option<Request> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 65536];
+    loop {
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.to_lowercase();
+            let length = length.split("content-length: ").nth(1).map_or("0", |rest| rest.split("\r\n").next().unwrap());
+            if body.len() >= length.parse().unwrap() {
+                return Some(Request { head: format!("{head}\r\n\r\n"), body: body.into() });
+            }
+        }
+        match stream.read(&mut chunk) {
+            Ok(count) if count > 0 => bytes.extend_from_slice(&chunk[..count]),
+            _ => return None,
+        }
+    }
+}
+
+pub(crate) fn answer(status: u16, body: &str) -> Then {
+    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    Then::Send((head + body).into_bytes())
+}
+
+const TOKEN: &str = "s.WIRETOKEN";
+const OLD: &str = "rxl_OLDSECRET";
+const NEW: &str = "rxl_NEWSECRET";
+const MOUNT: &str = r#"{"data":{"path":"kv/","type":"kv","options":{"version":"2"}}}"#;
+const MISMATCH: &str = r#"{"errors":["check-and-set parameter did not match the current version"]}"#;
+
+/// What Vault would answer at version 3.
+fn vault(request: &Request) -> Then {
+    match (request.method(), request.path()) {
+        ("GET", "/v1/sys/internal/ui/mounts/kv/a") => answer(200, MOUNT),
+        ("GET", "/v1/auth/token/lookup-self") => answer(200, r#"{"data":{"ttl":0,"expire_time":null,"num_uses":0}}"#),
+        ("GET", "/v1/kv/data/a") => {
+            let body = json!({"data": {"data": {"key": OLD, "n": 1}, "metadata": {"version": 3, "deletion_time": ""}}});
+            answer(200, &body.to_string())
+        }
+        ("POST", "/v1/kv/data/a") if request.body.contains(r#""cas":3}"#) => {
+            answer(200, r#"{"data":{"version":4,"deletion_time":""}}"#)
+        }
+        ("POST", "/v1/kv/data/a") => answer(400, MISMATCH),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn requests_are_what_vault_expects() {
+    let wire = Wire::start(vault);
+    let held = wire.store().prepare(64).await.unwrap();
+    assert_eq!(held.version, Version::new("3"));
+    let version = wire.store().commit(&Secret::from(NEW), &held.version).await.unwrap();
+    assert_eq!(version, Version::new("4"));
+    let requests = wire.requests();
+    for request in &requests {
+        assert!(request.head.contains(&format!("x-vault-token: {TOKEN}\r\n")), "{request:?}");
+        assert!(!request.head.contains("x-vault-namespace"));
+    }
+    let posts: Vec<Value> = requests
+        .iter()
+        .filter(|request| request.method() == "POST")
+        .map(|request| serde_json::from_str(&request.body).unwrap())
+        .collect();
+    assert_eq!(posts.len(), 2);
+    assert_eq!(posts[0]["options"], json!({"cas": 2147483647}));
+    assert_eq!(posts[0]["data"]["key"], json!("x".repeat(64)));
+    assert_eq!(posts[1], json!({"options": {"cas": 3}, "data": {"key": NEW, "n": 1}}));
+    assert!(!requests[..requests.len() - 1].iter().any(|request| request.body.contains("SECRET")));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let other = Wire::start(vault);
+    let target = format!("{}/v1/kv/data/a", other.url);
+    for is_write in [false, true] {
+        let target = target.clone();
+        let wire = Wire::start(move |request| {
+            if (request.method() == "POST") != is_write {
+                return vault(request);
+            }
+            let head = format!("HTTP/1.1 307 X\r\nlocation: {target}\r\ncontent-length: 0\r\n\r\n");
+            Then::Send(head.into_bytes())
+        });
+        let error = wire.store().commit(&Secret::from(NEW), &Version::new("3")).await.unwrap_err();
+        let expected = if is_write { StoreErrorKind::Unknown } else { StoreErrorKind::Unusable };
+        assert_eq!(error.kind(), expected);
+        let text = text_of(&error, &[TOKEN]);
+        assert!(text.contains("redirect") && text.contains("standby") && text.contains("HTTP 307"), "{text}");
+    }
+    assert!(other.requests().is_empty(), "the redirect was followed");
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut() {
+    // With a length, without one, and of one endless line of the head.
+    let heads = ["content-length: 99999999999\r\n\r\n", "\r\n", "x-endless: "];
+    for head in heads {
+        let wire = Wire::start(move |request| {
+            if request.path() != "/v1/kv/data/a" {
+                return vault(request);
+            }
+            Then::Forever(format!("HTTP/1.1 200 X\r\n{head}").into_bytes())
+        });
+        let error = wire.store().read().await.unwrap_err();
+        let text = text_of(&error, &[TOKEN]);
+        assert_eq!(error.kind(), StoreErrorKind::Unusable, "{text}");
+        if !head.ends_with(' ') {
+            assert!(text.contains("longer than 1 MiB"), "{text}");
+        }
+        // What the sockets between may hold comes on top.
+        let sent = wire.sent.load(Ordering::SeqCst);
+        assert!(sent < 32 * 1024 * 1024, "{sent} bytes were read");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_tells_whether_it_was_written() {
+    use StoreErrorKind::{Conflict, Unknown, Unusable};
+    // The gateway quotes what it was sent.
+    let quoting = format!("{{\"errors\":[\"{NEW} {TOKEN}\"]}}");
+    let cases: [(u16, &str, StoreErrorKind, &str); 14] = [
+        (400, &quoting, Unusable, "the server refused the request (HTTP 400)"),
+        (403, &quoting, Unusable, "its policies do not allow this (HTTP 403)"),
+        (404, &quoting, Unusable, "no such route"),
+        (405, "<html>", Unusable, "(HTTP 405)"),
+        (408, "", Unknown, "no whole answer came in time"),
+        (413, &quoting, Unusable, "no request of this size"),
+        (429, &quoting, Unusable, "too many requests"),
+        (499, "", Unknown, "(HTTP 499)"),
+        (500, &quoting, Unknown, "failed (HTTP 500)"),
+        (502, "<html>", Unknown, "failed (HTTP 502)"),
+        (503, r#"{"errors":["Vault is sealed"]}"#, Unknown, "the server is sealed"),
+        (504, "", Unknown, "failed (HTTP 504)"),
+        (200, "not json", Unknown, "not one of Vault's"),
+        // It says that the version is another, and yet it is the same.
+        (400, MISMATCH, Unusable, "refused version 3 as outdated, and yet has it"),
+    ];
+    for (status, body, kind, words) in cases {
+        let body = body.to_owned();
+        let wire =
+            Wire::start(move |request| if request.method() == "POST" { answer(status, &body) } else { vault(request) });
+        let error = wire.store().commit(&Secret::from(NEW), &Version::new("3")).await.unwrap_err();
+        let text = text_of(&error, &[TOKEN]);
+        assert_eq!(error.kind(), kind, "{text}");
+        assert!(error.to_string().contains(words), "{text}");
+        let posts = wire.requests().iter().filter(|request| request.method() == "POST").count();
+        assert_eq!(posts, 1, "HTTP {status}");
+    }
+
+    // Someone else writes between the reading and the writing.
+    let reads = AtomicUsize::new(0);
+    let wire = Wire::start(move |request| {
+        if request.method() == "POST" {
+            return answer(400, MISMATCH);
+        }
+        if request.path() != "/v1/kv/data/a" || reads.fetch_add(1, Ordering::SeqCst) == 0 {
+            return vault(request);
+        }
+        answer(200, r#"{"data":{"data":{"key":"rxl_THEIRS"},"metadata":{"version":4}}}"#)
+    });
+    let error = wire.store().commit(&Secret::from(NEW), &Version::new("3")).await.unwrap_err();
+    assert_eq!(error.kind(), Conflict);
+    assert!(text_of(&error, &[TOKEN, "THEIRS"]).contains("at version 4, and not at 3"));
+}
+
+#[tokio::test]
+async fn what_is_not_vault_is_not_taken_for_it() {
+    let cases = [
+        // A gateway's own 404 does not mean that there is no entry.
+        (404, "<html>not found</html>", "no such route"),
+        (404, "{}", "no such route"),
+        (404, r#"{"errors":["no handler for route \"kv/data/a\""]}"#, "nothing is mounted there"),
+        (200, "{}", "not one of Vault's"),
+        (200, r#"{"data":{"data":{},"metadata":{"version":0}}}"#, "not one of Vault's"),
+        (204, "", "not one of Vault's"),
+    ];
+    for (status, body, words) in cases {
+        let wire = Wire::start(
+            move |request| {
+                if request.path() == "/v1/kv/data/a" { answer(status, body) } else { vault(request) }
+            },
+        );
+        let error = wire.store().read().await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unusable);
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let wire =
+        Wire::start(
+            |request| {
+                if request.method() == "POST" { answer(200, r#"{"data":{"version":4}}"#) } else { vault(request) }
+            },
+        );
+    let error = wire.store().prepare(64).await.unwrap_err();
+    assert!(error.to_string().contains("took a write that check-and-set must refuse"), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_ends_in_unknown() {
+    let wire = Wire::start(|request| {
+        if request.method() == "POST" {
+            // Until the client has had enough.
+            thread::sleep(Duration::from_secs(600));
+        }
+        vault(request)
+    });
+    let config = VaultConfig::new(&wire.url, Secret::from(TOKEN)).unwrap();
+    let config = config.with_timeout(Duration::from_millis(300)).unwrap();
+    let store = VaultStore::new(config, "kv/a#key").unwrap();
+    let error = store.commit(&Secret::from(NEW), &Version::new("3")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unknown, "{}", text_of(&error, &[TOKEN]));
+}
