@@ -1,11 +1,23 @@
 //! What the crash sweep of the program (`crates/rixl-cli/tests/it/crash.rs`) found, each as a test of its own.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
-use rixl_rotation::Ending;
+use rixl_rotation::{Ending, store::Store as _};
 use rixl_sandbox::{Effect, Fault};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, set_private};
+
+#[tokio::test]
+async fn a_commit_removes_what_a_killed_one_left() {
+    let bench = Bench::new();
+    let left = bench.folder.path().join(".secret.rixl-abcdefABCD12.tmp");
+    fs::write(&left, "a secret").unwrap();
+    set_private(&left);
+    let store = bench.store();
+    let version = store.read().await.unwrap().version;
+    store.commit(&"rxl_another".into(), &version).await.unwrap();
+    assert!(!left.exists());
+}
 
 #[tokio::test]
 async fn the_key_that_is_replaced_is_no_orphan() {
