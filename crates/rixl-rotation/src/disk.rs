@@ -199,6 +199,10 @@ impl Place {
             return folder.sync().map_err(unsure);
         };
         self.check(&folder, current.as_ref())?;
+        if folder.is_locked {
+            // A run that was killed right here left a copy of the secret. That it can't be removed must not cost the commit.
+            let _ = self.sweep();
+        }
         let mut temporary = self.temporary(current.as_ref())?;
         let no_room = |error| Trouble::io("its new content can't be written beside it", error);
         temporary.write_all(new.as_bytes()).map_err(no_room)?;

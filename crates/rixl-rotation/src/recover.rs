@@ -261,6 +261,8 @@ impl Run {
     async fn warn_of_orphans(&mut self) {
         let (Change::Create(new) | Change::Replace { new, .. }) = &self.intent.change else { return };
         let name = new.name.clone();
+        // The key that is replaced has the same name, and is still needed.
+        let replaced = self.intent.change.key_id().cloned();
         let began = self.intent.began;
         let is_orphan = |created_at: Option<Timestamp>| {
             created_at.is_some_and(|at| began.duration_since(at) < jiff::SignedDuration::from_secs(60))
@@ -268,7 +270,7 @@ impl Run {
         let mut orphans = Vec::new();
         let mut keys = self.rotator.account.list();
         while let Some(Ok(key)) = keys.next().await {
-            if key.name.as_ref() == Some(&name) && is_orphan(key.created_at) {
+            if key.name.as_ref() == Some(&name) && Some(&key.id) != replaced.as_ref() && is_orphan(key.created_at) {
                 orphans.push(key.id);
             }
         }

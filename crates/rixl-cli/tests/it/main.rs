@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod crash;
 mod delete;
 mod help;
 mod leaks;

@@ -28,7 +28,7 @@ pub(super) const MOST_SECRET: usize = 64 * 1024;
 /// same millisecond. A commit of what the file holds already succeeds, whatever version was expected.
 ///
 /// `prepare` writes, flushes and renames files of the needed size beside the file, with its owner and mode, and removes
-/// them and what a killed run left. It can't prove what only the rename onto the file itself would show (a security
+/// them and what a killed run left, as a commit does. It can't prove what only the rename onto the file itself would show (a security
 /// module's rule for this one name), nor that room which is there now will stay.
 ///
 /// ```

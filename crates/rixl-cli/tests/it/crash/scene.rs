@@ -1,0 +1,332 @@
+//! One case: a sandbox, a folder, a key, and what must be true in the end.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use rixl_sandbox::Sandbox;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::tracer::Call;
+use crate::program::{Program, Run, write};
+
+/// What is run and killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    Rotate,
+    RotateDotenv,
+    Create,
+    Replace,
+}
+
+pub(crate) const WORKS: [Work; 4] = [Work::Rotate, Work::RotateDotenv, Work::Create, Work::Replace];
+
+impl Work {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rotate => "rotate --to file:",
+            Self::RotateDotenv => "rotate --to dotenv:",
+            Self::Create => "create --to file:",
+            Self::Replace => "replace --to file:",
+        }
+    }
+}
+
+/// A kind of file, the same in every case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Role {
+    Socket,
+    Stdout,
+    Stderr,
+    /// The folder in which the first folder that is made for the state is.
+    Root,
+    /// Made for the state, and above it.
+    Above,
+    State,
+    Entries,
+    Entry,
+    Escrow,
+    Answer,
+    NewAnswer,
+    Locks,
+    Lock,
+    History,
+    Folder,
+    Store,
+    Temporary,
+}
+
+impl Role {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Socket => "socket",
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Root => "home",
+            Self::Above => "state's parent",
+            Self::State => "state",
+            Self::Entries => "entries",
+            Self::Entry => "entries/KEY",
+            Self::Escrow => "escrow",
+            Self::Answer => "escrow/KEY",
+            Self::NewAnswer => "escrow/KEY.new",
+            Self::Locks => "stores",
+            Self::Lock => "stores/HASH",
+            Self::History => "history",
+            Self::Folder => "store's folder",
+            Self::Store => "store",
+            Self::Temporary => "store's temporary file",
+        }
+    }
+}
+
+/// Short, since recovery waits for it, and long enough for a machine with other things to do.
+const TIMEOUT: &str = "3s";
+const NAME: &str = "billing";
+
+pub(crate) struct Scene {
+    pub(crate) work: Work,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) folder: TempDir,
+    /// The key and its first secret, of all but a creation.
+    pub(crate) key_id: String,
+    pub(crate) old: String,
+}
+
+/// How things stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// How many secrets RIXL has given out since the start.
+    pub(crate) changes: u64,
+    /// Whether the store or the escrow has the newest of them.
+    pub(crate) is_held: bool,
+    /// Whether the journal knows that something was about to be sent.
+    pub(crate) has_intent: bool,
+}
+
+impl Scene {
+    pub(crate) fn new(work: Work) -> Self {
+        let sandbox = Sandbox::start().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["home", "out", "store"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let mut scene = Self { work, sandbox, folder, key_id: String::new(), old: String::new() };
+        if work != Work::Create {
+            let key = scene.sandbox.create_key(NAME);
+            (scene.key_id, scene.old) = (key.id, key.secret);
+            let text = match work {
+                Work::RotateDotenv => format!("# of billing\nRIXL_API_KEY={}\nOTHER=1\n", scene.old),
+                _ => scene.old.clone(),
+            };
+            write(&scene.store(), &text, 0o600);
+        }
+        // One certificate instead of the system's hundreds: each costs some calls, and none is used.
+        static CERTIFICATE: OnceLock<String> = OnceLock::new();
+        let made = || rcgen::generate_simple_self_signed(["unused".to_owned()]).unwrap().cert.pem();
+        fs::write(scene.path("home/roots.pem"), CERTIFICATE.get_or_init(made)).unwrap();
+        scene
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn output(&self, name: &str) -> PathBuf {
+        self.path("out").join(name)
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.path(if self.work == Work::RotateDotenv { "store/.env" } else { "store/secret" })
+    }
+
+    /// Two levels of it are not there yet.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path("new/state")
+    }
+
+    fn command(&self, words: String) -> Program {
+        Program::new(words.split_whitespace())
+            .at(&self.sandbox)
+            .env("RIXL_STATE_DIR", self.state())
+            .env("SSL_CERT_FILE", self.path("home/roots.pem"))
+            .env("SSL_CERT_DIR", self.path("home"))
+    }
+
+    /// What is done to the key.
+    pub(crate) fn program(&self) -> Program {
+        let store = self.store().display().to_string();
+        let key = &self.key_id;
+        self.command(match self.work {
+            Work::Rotate => format!("keys rotate {key} --to file:{store} --yes --settle 0s --timeout {TIMEOUT}"),
+            Work::RotateDotenv => {
+                format!("keys rotate {key} --to dotenv:{store}#RIXL_API_KEY --yes --settle 0s --timeout {TIMEOUT}")
+            }
+            Work::Create => format!(
+                "keys create --name {NAME} --project {} --to file:{store} --timeout {TIMEOUT}",
+                self.sandbox.project_id()
+            ),
+            Work::Replace => {
+                format!("keys replace {key} --to file:{store} --yes --grace 0s --settle 0s --timeout {TIMEOUT}")
+            }
+        })
+    }
+
+    /// What repairs it.
+    pub(crate) fn recovery(&self) -> Program {
+        self.command(format!("keys recover --settle 0s --timeout {TIMEOUT}"))
+    }
+
+    pub(crate) fn recover(&self) -> Run {
+        self.recovery().run()
+    }
+
+    /// `None`: no file of ours.
+    pub(crate) fn role(&self, path: &str) -> Option<Role> {
+        if path.starts_with("socket:[") {
+            return Some(Role::Socket);
+        }
+        let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+        let path = Path::new(path).strip_prefix(self.folder.path()).ok()?.to_str()?;
+        let parts: Vec<_> = path.split('/').collect();
+        Some(match parts.as_slice() {
+            [""] => Role::Root,
+            ["out", "stdout"] => Role::Stdout,
+            ["out", "stderr"] => Role::Stderr,
+            ["new"] => Role::Above,
+            ["new", "state"] => Role::State,
+            ["new", "state", "history"] => Role::History,
+            ["new", "state", "entries"] => Role::Entries,
+            ["new", "state", "entries", _] => Role::Entry,
+            ["new", "state", "escrow"] => Role::Escrow,
+            ["new", "state", "escrow", name] if name.ends_with(".new") => Role::NewAnswer,
+            ["new", "state", "escrow", _] => Role::Answer,
+            ["new", "state", "stores"] => Role::Locks,
+            ["new", "state", "stores", _] => Role::Lock,
+            ["store"] => Role::Folder,
+            ["store", name] if name.ends_with(".tmp") => Role::Temporary,
+            ["store", _] => Role::Store,
+            _ => return None,
+        })
+    }
+
+    /// The request that changes a key.
+    pub(crate) fn is_send(&self, call: &Call) -> bool {
+        let line = match self.work {
+            Work::Rotate | Work::RotateDotenv => "/rotate HTTP/1.1",
+            Work::Create | Work::Replace => "POST /platform/api-keys HTTP/1.1",
+        };
+        call.role == Role::Socket && call.is_done() && String::from_utf8_lossy(&call.data).contains(line)
+    }
+
+    /// How many secrets RIXL has given out since the start.
+    fn changes(&self) -> u64 {
+        match self.work {
+            Work::Rotate | Work::RotateDotenv => self.sandbox.rotations(&self.key_id),
+            Work::Create | Work::Replace => self.sandbox.calls("createApiKey"),
+        }
+    }
+
+    fn stored(&self) -> Option<String> {
+        secrets(&fs::read(self.store()).ok()?).pop()
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let is_new = |secret: &String| *secret != self.old && self.sandbox.is_live(secret);
+        let escrow = read_all(&self.state().join("escrow"));
+        let escrow = escrow.iter().filter(|(path, _)| path.extension().is_none());
+        let is_held = self.stored().is_some_and(|stored| is_new(&stored))
+            || escrow.flat_map(|(_, bytes)| secrets(bytes)).any(|secret| is_new(&secret));
+        let entries = read_all(&self.state().join("entries"));
+        let has_intent = entries.iter().any(|(_, bytes)| {
+            let text = String::from_utf8_lossy(bytes);
+            text.contains("\"state\":\"intent\"") && text.contains('\n')
+        });
+        Standing { changes: self.changes(), is_held, has_intent }
+    }
+
+    /// The secrets where none may ever be.
+    pub(crate) fn leaks(&self) -> Vec<String> {
+        let mut files = read_all(&self.state());
+        files.retain(|(path, _)| !path.starts_with(self.state().join("escrow")));
+        files.extend(read_all(&self.path("out")));
+        let leaks = files.into_iter().filter(|(_, bytes)| !secrets(bytes).is_empty());
+        leaks.map(|(path, _)| format!("a secret is in {}", path.display())).collect()
+    }
+
+    /// What is not as it must be after a recovery that says all is well.
+    pub(crate) fn faults_at_end(&self, crashed: Standing) -> Vec<String> {
+        let mut faults = self.leaks();
+        let mut fault = |is: bool, text: &str| {
+            if is {
+                faults.push(text.to_owned());
+            }
+        };
+        let ended = self.standing();
+        let is_done = ended.changes > 0;
+        let holds = self.stored();
+        let holds_key = holds.as_ref().and_then(|secret| self.sandbox.key_of(secret));
+        match self.work {
+            Work::Rotate | Work::RotateDotenv => {
+                fault(holds_key.as_ref() != Some(&self.key_id), "the store does not hold the live secret");
+            }
+            Work::Create => fault(is_done && holds_key.is_none(), "the store does not hold the live secret"),
+            Work::Replace => {
+                let is_new = holds_key.is_some() && holds_key.as_ref() != Some(&self.key_id);
+                fault(is_done && !is_new, "the store does not hold the new key's secret");
+                fault(!is_done && holds_key.is_none(), "the store does not hold a live secret");
+                fault(is_done && self.sandbox.is_live(&self.old), "the old key was not deleted");
+            }
+        }
+        let expected = match crashed {
+            Standing { changes: 0, has_intent, .. } => u64::from(has_intent),
+            Standing { changes, is_held: true, .. } => changes,
+            Standing { changes, is_held: false, .. } => changes + 1,
+        };
+        fault(ended.changes != expected, &format!("RIXL gave out {} secrets, not {expected}", ended.changes));
+        let unfinished = read_all(&self.state().join("entries")).iter().any(|(_, bytes)| !bytes.is_empty());
+        fault(unfinished, "an entry is unfinished");
+        fault(!read_all(&self.state().join("escrow")).is_empty(), "the escrow is not empty");
+        let mut beside = read_all(&self.path("store"));
+        beside.retain(|(path, bytes)| *path != self.store() && !secrets(bytes).is_empty());
+        fault(!beside.is_empty(), "a secret is in a file beside the store");
+        if let (true, Some(holds)) = (is_done, &holds) {
+            let fingerprint = rixl_rotation::fingerprint(holds);
+            let is_told = |line: &Value| {
+                line["new_fingerprint"] == *fingerprint
+                    && ["rotated", "created", "replaced"].iter().any(|ending| line["ending"] == **ending)
+            };
+            fault(!self.history().iter().any(is_told), "the history does not tell of it");
+        }
+        faults
+    }
+
+    /// The lines of the history that are whole.
+    fn history(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.state().join("history")).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        lines.filter_map(|(_, line)| serde_json::from_str(line).ok()).collect()
+    }
+}
+
+/// What looks like a secret of the sandbox's.
+fn secrets(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    words.filter(|word| word.starts_with("rxl_") && word.len() > 12).map(str::to_owned).collect()
+}
+
+/// All files below.
+fn read_all(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .flat_map(|path| match path.is_dir() {
+            true => read_all(&path),
+            false => vec![(path.clone(), fs::read(&path).unwrap())],
+        })
+        .collect()
+}
