@@ -154,7 +154,7 @@ impl Run {
             Stage::Received | Stage::Verified { .. } => {
                 self.go_on(is_dry, "the answer is in escrow; its secret is verified and stored").await
             }
-            Stage::Stored { .. } => self.go_on(is_dry, "the secret is stored; it is looked at once more").await,
+            Stage::Stored { .. } => self.go_on(is_dry, "the secret is stored; it is tried once more").await,
             Stage::Settled { .. } => self.go_on(is_dry, "the secret is stored and live; the rest is done").await,
             Stage::Sent => self.find_out(if_live, is_dry).await,
         }
@@ -171,13 +171,17 @@ impl Run {
         if let Plan::Wait(why) = plan {
             self.tell(State::Note, why);
             if is_dry {
-                let then = if if_live == IfLive::Drop { "it is given up" } else { "it is rotated again" };
+                let then = match (if_live, &self.intent.change) {
+                    (IfLive::Drop, _) => "it is given up",
+                    (_, Change::Rotate { .. }) => "it is rotated again",
+                    (_, Change::Create(_) | Change::Replace { .. }) => "one is created again",
+                };
                 self.tell(State::Note, format!("once the first request can't be under way any more, {then}"));
                 return Ok(None);
             }
             let rest = self.rest_of_window();
             if !rest.is_zero() {
-                self.tell(State::Note, format!("waits {} s for the first request to be over", rest.as_secs()));
+                self.tell(State::Waits, format!("{} s for the first request to be over", rest.as_secs()));
                 if self.rotator.sleep(rest).await.is_err() {
                     return Err(Failure::new(FailureKind::Interrupted, "interrupted; run `rixl keys recover` again"));
                 }
@@ -224,7 +228,8 @@ impl Run {
                 IfLive::RotateUnseen | IfLive::Drop => Plan::Wait("the store can't be read"),
             });
         }
-        let held = self.read().await?;
+        // Nothing is in escrow: not what a failed read says elsewhere.
+        let held = self.store.read().await.map_err(|error| self.unknown(None).with_source(error))?;
         let has_moved = held.version != Version::new(&self.intent.version);
         let Some(secret) = &held.secret else { return Ok(Plan::Wait("the store holds no secret")) };
         let liveness = probe(&self.rotator.account, &key_id, secret, self.intent.old.form).await;

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod bench;
+mod codes;
 mod delete;
 mod help;
+mod input;
 mod leaks;
 mod list;
 mod program;
@@ -11,5 +14,6 @@ mod protection;
 mod sandbox;
 mod settings;
 mod signals;
+mod story;
 mod terminal;
 mod usage;
