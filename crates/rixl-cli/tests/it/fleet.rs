@@ -90,3 +90,41 @@ fn a_limit_of_the_servers_is_waited_out() {
     assert!(ids.iter().all(|id| bench.sandbox.rotations(id) == 1));
     assert_all_live(&bench, &ids);
 }
+
+/// The most memory that it has had, in KiB, once it has ended.
+#[cfg(target_os = "linux")]
+fn peak(child: &mut std::process::Child) -> u64 {
+    let path = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let status = fs::read_to_string(&path).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let now = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        peak = peak.max(now.unwrap_or_default());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    peak
+}
+
+/// `cargo test --release -p rixl-cli --test it fleet_sizes -- --ignored --nocapture`
+#[test]
+#[ignore = "takes minutes, and wants --release"]
+#[cfg(target_os = "linux")]
+fn fleet_sizes() {
+    println!("{:>6}  {:11}  {:>7}  {:>7}  {:>9}", "keys", "", "seconds", "keys/s", "VmHWM KiB");
+    for count in [100, 1_000, 10_000] {
+        for (name, more) in [("no verify", "--no-verify"), ("verify", "")] {
+            let (bench, ids) = fleet(count);
+            let mut program = bench.rixl(&format!("{WORDS} --quiet {more}"));
+            program.command.stdout(fs::File::create(bench.path("result")).unwrap());
+            let began = std::time::Instant::now();
+            let mut child = program.command.spawn().unwrap();
+            let peak = peak(&mut child);
+            let seconds = began.elapsed().as_secs_f64();
+            assert!(child.wait().unwrap().success());
+            assert_eq!((bench.sent(), bench.left().len()), (count as u64, 0));
+            assert_all_live(&bench, &ids);
+            println!("{count:>6}  {name:11}  {seconds:>7.1}  {:>7.0}  {peak:>9}", count as f64 / seconds);
+        }
+    }
+}
