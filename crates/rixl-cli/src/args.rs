@@ -25,7 +25,11 @@ Environment:
   RIXL_API_KEY       without one: an API key, which is exchanged for a token
   RIXL_BASE_URL      where the API is
   RIXL_ORG_ID        the organization; selects the second generation of routes
-  RIXL_STATE_DIR     where unfinished rotations and the history are kept
+  RIXL_STATE_DIR     where unfinished rotations and the history are kept: a folder of this machine, or
+                     vault:MOUNT/PATH, for rotators on several machines
+  RIXL_LEASE         how long a lock in Vault outlives a rotator that was killed; 5m unless set
+  BAO_ADDR, BAO_TOKEN, BAO_NAMESPACE, BAO_CACERT, or the same with VAULT_
+                     the Vault or OpenBao server, for vault: in --to and in RIXL_STATE_DIR
   RUST_LOG           what to trace on stderr
   NO_COLOR           no colours
 
@@ -74,8 +78,8 @@ pub(crate) struct Global {
     /// Read the bearer token from stdin
     #[arg(long, global = true)]
     pub(crate) token_stdin: bool,
-    /// Where unfinished rotations and the history are kept [env: RIXL_STATE_DIR] [default:
-    /// $XDG_STATE_HOME/rixl, or ~/.local/state/rixl]
+    /// Where unfinished rotations and the history are kept: a folder, or vault:MOUNT/PATH [env:
+    /// RIXL_STATE_DIR] [default: $XDG_STATE_HOME/rixl, or ~/.local/state/rixl]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// The longest that one request may take
@@ -205,8 +209,10 @@ pub(crate) fn parse() -> Result<Cli, Code> {
         output::say(without_secrets(text, &arguments).trim_end());
         if wants_json(&arguments) {
             let plain = without_secrets(error.render().to_string(), &arguments);
-            let message = plain.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            return output::print_failure(None, &Failure::usage(message));
+            // Up to the empty line, behind which is how to use it.
+            let lines = plain.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>();
+            let message = lines.join(" ");
+            return output::print_failure(None, &Failure::usage(message.trim_start_matches("error: ")));
         }
         Code::Usage
     })

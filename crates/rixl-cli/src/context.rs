@@ -1,11 +1,12 @@
 //! What every command is given.
 
-use std::{path::Path, sync::Arc};
+use std::{cell::OnceCell, path::Path, sync::Arc};
 
 use rixl_credentials::{ClientBuilder, OrganizationId, ProjectId};
 use rixl_rotation::{
     Account, Event, Rotator,
-    journal::{FolderJournal, Journal},
+    journal::{FolderJournal, Journal, VaultJournal},
+    vault::VaultConfig,
 };
 use tempfile::TempDir;
 
@@ -14,19 +15,20 @@ use crate::{
     embedded::Embedded,
     failure::Failure,
     output::Output,
-    settings::{self, Credential},
+    settings::{self, Credential, State},
     stop::Stop,
     text::shown,
 };
 
 /// Settings, a voice, and the wish to stop.
-#[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) global: Global,
     pub(crate) output: Output,
     pub(crate) stop: Stop,
     /// With `--sandbox`, so that nothing of it is left on the disk.
     sandbox_folder: Option<TempDir>,
+    /// Opened once: what it has still to unlock, this one alone knows.
+    journal: OnceCell<Arc<dyn Journal>>,
 }
 
 /// A way to RIXL, or to the sandbox in its place.
@@ -39,6 +41,11 @@ pub(crate) struct Api {
 }
 
 impl Api {
+    /// With `--sandbox`, whether the secret that the key of this name began with is still live.
+    pub(crate) fn sandbox_says_old_is_live(&self, name: &str) -> Option<bool> {
+        self.sandbox.as_ref()?.is_first_secret_live(name)
+    }
+
     /// With `--sandbox`, the project that its keys are in.
     pub(crate) fn sandbox_project(&self) -> Option<ProjectId> {
         self.sandbox.as_ref().and_then(Embedded::project_id)
@@ -51,7 +58,7 @@ impl Context {
         let sandbox_folder = sandbox_folder
             .transpose()
             .map_err(|error| Failure::other("no temporary folder could be made").with_cause(&error))?;
-        Ok(Self { global, output, stop, sandbox_folder })
+        Ok(Self { global, output, stop, sandbox_folder, journal: OnceCell::new() })
     }
 
     /// Builds the client. The credential is read here and not before: commands that need none ask for none.
@@ -92,11 +99,35 @@ impl Context {
 
     /// The journal of this run.
     pub(crate) fn journal(&self) -> Result<Arc<dyn Journal>, Failure> {
-        let folder = match &self.sandbox_folder {
-            Some(folder) => folder.path().join("state"),
-            None => settings::state_dir(&self.global)?,
+        if let Some(journal) = self.journal.get() {
+            return Ok(Arc::clone(journal));
+        }
+        let state = match &self.sandbox_folder {
+            Some(folder) => State::Folder(folder.path().join("state")),
+            None => settings::state(&self.global)?,
         };
-        Ok(Arc::new(FolderJournal::open(folder).map_err(rixl_rotation::Failure::from)?))
+        let journal: Arc<dyn Journal> = match state {
+            State::Folder(folder) => Arc::new(FolderJournal::open(folder).map_err(rixl_rotation::Failure::from)?),
+            State::Vault { path, lease } => {
+                let invalid = |error: &dyn std::error::Error| {
+                    Failure::usage("the state can't be kept in Vault; RIXL was not changed").with_cause(error)
+                };
+                let config = VaultConfig::from_env().map_err(|error| invalid(&error))?;
+                let journal = VaultJournal::new(config, &path).map_err(|error| invalid(&error))?;
+                Arc::new(match lease {
+                    Some(lease) => journal.with_lease(lease),
+                    None => journal,
+                })
+            }
+        };
+        Ok(Arc::clone(self.journal.get_or_init(|| journal)))
+    }
+
+    /// Waits until all is unlocked. Before the program ends, or others would wait for the end of a lease.
+    pub(crate) async fn released(&self) {
+        if let Some(journal) = self.journal.get() {
+            journal.released().await;
+        }
     }
 
     /// A rotator that tells of each step on stderr. The command adds its own settings.

@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
-use rixl_credentials::{Client, ClientBuilder, ProjectId};
+use rixl_credentials::{Client, ClientBuilder, ProjectId, Secret};
 use rixl_sandbox::{Sandbox, SeedKey};
 
 use crate::{failure::Failure, output::Output};
@@ -19,6 +19,8 @@ pub(crate) const STORE: &str = "file:{folder}/{key_name}.key";
 pub(crate) struct Embedded {
     pub(crate) client: Client,
     sandbox: Sandbox,
+    /// The names of the keys, and the secrets that they began with.
+    secrets: [(&'static str, Secret); 3],
 }
 
 impl Embedded {
@@ -34,7 +36,13 @@ impl Embedded {
                 .map_err(|error| Failure::other("the sandbox's secrets could not be stored").with_cause(&error))?;
         }
         output.note(format_args!("sandbox: {} keys in memory, nothing here is real or kept", secrets.len()));
-        Ok(Self { client, sandbox })
+        let secrets = secrets.map(|(name, secret)| (name, Secret::from(secret)));
+        Ok(Self { client, sandbox, secrets })
+    }
+
+    pub(crate) fn is_first_secret_live(&self, name: &str) -> Option<bool> {
+        let (_, secret) = self.secrets.iter().find(|(known, _)| *known == name)?;
+        Some(self.sandbox.is_live(secret.expose_secret()))
     }
 
     pub(crate) fn project_id(&self) -> Option<ProjectId> {

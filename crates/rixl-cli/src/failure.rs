@@ -1,10 +1,12 @@
 //! Why a command failed: an exit code, one sentence, and what to run next.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, sync::OnceLock};
 
 use rixl_credentials::{Error, ErrorKind, Operation, Outcome};
 use rixl_rotation::FailureKind;
 use serde::Serialize;
+
+use crate::{args::Global, text::quoted};
 
 /// What the program ends with. The numbers are a promise to scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,27 @@ impl Code {
         let gravity = |code: &Self| Self::BY_GRAVITY.iter().position(|other| other == code);
         codes.into_iter().max_by_key(gravity).unwrap_or(Self::Done)
     }
+}
+
+/// How a sentence of the rotator's names the next command.
+const ADVICE: [&str; 2] = ["; to rotate it again, run `rixl keys recover`", "; run `rixl keys recover`"];
+
+/// The flags that a command must repeat to find the same journal and the same keys.
+static FLAGS: OnceLock<String> = OnceLock::new();
+
+/// Keeps the flags for [`recover`].
+pub(crate) fn remember_flags(global: &Global) {
+    let organization = global.org.as_ref().map(|id| id.0.to_string());
+    let state = global.state_dir.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let flags = [("--state-dir", state), ("--base-url", global.base_url.clone()), ("--org", organization)];
+    let flags = flags.into_iter().filter_map(|(flag, value)| Some(format!(" {flag} {}", quoted(&value?))));
+    // Set once: it is the first thing that the program does.
+    let _ = FLAGS.set(flags.collect());
+}
+
+/// The command that finishes what this one left.
+pub(crate) fn recover() -> String {
+    format!("rixl keys recover{}", FLAGS.get().map(String::as_str).unwrap_or_default())
 }
 
 /// A failed command.
@@ -128,12 +151,8 @@ impl From<Error> for Failure {
         if let Some(cause) = error.source() {
             failure = failure.with_cause(cause);
         }
-        failure.words.next = next_after(code, error.operation()).map(str::to_owned);
-        failure.words.server = match (error.code(), error.message()) {
-            (None, None) => None,
-            (Some(word), None) | (None, Some(word)) => Some(word.to_owned()),
-            (Some(code), Some(message)) => Some(format!("{code}: {message}")),
-        };
+        failure.words.next = next_after(code, error.operation());
+        failure.words.server = server_words(&error);
         failure
     }
 }
@@ -146,18 +165,34 @@ impl From<rixl_rotation::Failure> for Failure {
             FailureKind::Authentication => {
                 (Code::Authentication, next_after(Code::Authentication, Operation::Configure))
             }
-            FailureKind::Held => (Code::Held, None),
-            FailureKind::Unknown => (Code::Unknown, Some("rixl keys recover")),
-            FailureKind::NotStored => (Code::NotStored, Some("rixl keys recover")),
-            FailureKind::Lost => (Code::Lost, Some("rixl keys recover")),
-            _ => (Code::Other, Some("rixl keys recover")),
+            FailureKind::Held => (Code::Held, Some("repeat it when the other one has ended".to_owned())),
+            FailureKind::Unknown => (Code::Unknown, Some(recover())),
+            FailureKind::NotStored => (Code::NotStored, Some(recover())),
+            FailureKind::Lost => (Code::Lost, Some(recover())),
+            _ => (Code::Other, Some(recover())),
         };
-        let mut failure = Self::new(code, error.to_string());
+        // As the next command it is said once, with the flags that belong to it.
+        let text = error.to_string();
+        let (message, next) = match ADVICE.iter().find_map(|advice| text.strip_suffix(advice)) {
+            Some(message) => (message.to_owned(), Some(recover())),
+            None => (text, next),
+        };
+        let mut failure = Self::new(code, message);
         if let Some(cause) = error.source() {
             failure = failure.with_cause(cause);
+            failure.words.server = cause.downcast_ref().and_then(server_words);
         }
-        failure.words.next = next.map(str::to_owned);
+        failure.words.next = next;
         failure
+    }
+}
+
+/// What the server said of an error, for those who ask.
+fn server_words(error: &Error) -> Option<String> {
+    match (error.code(), error.message()) {
+        (None, None) => None,
+        (Some(word), None) | (None, Some(word)) => Some(word.to_owned()),
+        (Some(code), Some(message)) => Some(format!("{code}: {message}")),
     }
 }
 
@@ -182,17 +217,16 @@ fn is_about_tokens(operation: Operation) -> bool {
     matches!(operation, Operation::ExchangeApiKey | Operation::RefreshToken | Operation::MintClientToken)
 }
 
-fn next_after(code: Code, operation: Operation) -> Option<&'static str> {
-    match (code, operation) {
+fn next_after(code: Code, operation: Operation) -> Option<String> {
+    let next = match (code, operation) {
         (Code::Authentication, _) => {
-            Some("set RIXL_BEARER_TOKEN to a live token of the organization, or name its file by --token-file")
+            "set RIXL_BEARER_TOKEN to a live token of the organization, or name its file by --token-file"
         }
-        (Code::Unknown, Operation::RotateApiKey) => Some("rixl keys recover"),
-        (Code::Unknown, _) => Some("rixl keys list"),
-        (Code::Lost, Operation::RotateApiKey) => Some("rixl keys rotate"),
-        (Code::Lost, _) => Some("rixl keys list"),
-        _ => None,
-    }
+        (Code::Unknown | Code::Lost, Operation::RotateApiKey) => return Some(recover()),
+        (Code::Unknown | Code::Lost, _) => "rixl keys list",
+        _ => return None,
+    };
+    Some(next.to_owned())
 }
 
 #[cfg(test)]

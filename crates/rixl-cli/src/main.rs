@@ -41,8 +41,8 @@ fn main() -> ExitCode {
         Err(code) => code,
         Ok(cli) => {
             let (name, output) = (cli.command.name(), Output::of(&cli.global));
-            let result = panic::catch_unwind(AssertUnwindSafe(|| run(cli, output)));
-            output.finish(name, result.unwrap_or_else(|_| Err(bug())))
+            failure::remember_flags(&cli.global);
+            output.finish(name, run(cli, output))
         }
     };
     code.number().into()
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 
 /// A panic was reported already; what is in its message, `Debug` text at most, holds no secret.
 fn bug() -> Failure {
-    Failure::other("a bug in rixl ended the command").with_next("rixl keys recover")
+    Failure::other("a bug in rixl ended the command").with_next(failure::recover())
 }
 
 fn run(cli: Cli, output: Output) -> Result<Done, Failure> {
@@ -59,5 +59,7 @@ fn run(cli: Cli, output: Output) -> Result<Done, Failure> {
     let stop = Stop::on_signals().map_err(start)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start)?;
     let context = Context::new(cli.global, output, stop)?;
-    runtime.block_on(command::run(&context, cli.command))
+    let result = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(command::run(&context, cli.command))));
+    runtime.block_on(context.released());
+    result.unwrap_or_else(|_| Err(bug()))
 }

@@ -32,7 +32,11 @@ impl Places {
             None => in_sandbox(context)?,
         };
         if text == Stdout::LOCATION {
-            return Ok(Self::Stdout(Arc::new(Stdout::new(context.output, destination.reveal)?)));
+            let stdout = Stdout::new(context.output, destination.reveal).map_err(|why| {
+                Failure::usage(format!("{why}; RIXL was not changed"))
+                    .with_next("pass the secret on by a pipe, or add --reveal to have it on the screen")
+            })?;
+            return Ok(Self::Stdout(Arc::new(stdout)));
         }
         Ok(Self::Template(StoreTemplate::new(&text).map_err(|error| store_failure(&error))?))
     }
@@ -74,7 +78,7 @@ pub(crate) fn open(output: Output) -> impl Fn(&str) -> Result<Arc<dyn Store>, St
     move |location| match location {
         Stdout::LOCATION => match Stdout::new(output, false) {
             Ok(stdout) => Ok(Arc::new(stdout) as Arc<dyn Store>),
-            Err(failure) => Err(StoreError::new(StoreErrorKind::Unusable, location, failure.words.message)),
+            Err(why) => Err(StoreError::new(StoreErrorKind::Unusable, location, why)),
         },
         location => store::open(location),
     }
@@ -84,6 +88,9 @@ pub(crate) fn open(output: Output) -> impl Fn(&str) -> Result<Arc<dyn Store>, St
 pub(crate) fn open_to_read(output: Output, text: &str) -> Result<Arc<dyn Store>, StoreError> {
     match text.strip_prefix("command:") {
         Some(reader) if !reader.contains(" <- ") => store::open(&format!("command:true <- {reader}")),
+        _ if text == Stdout::LOCATION => {
+            Err(StoreError::new(StoreErrorKind::Invalid, text, "what was written there can't be read back"))
+        }
         _ => open(output)(text),
     }
 }

@@ -15,8 +15,6 @@ use crate::{
     text::shown,
 };
 
-const NOT_BEGUN: &str = "not begun";
-
 /// What became of one key, as JSON shows it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
@@ -28,6 +26,9 @@ pub(crate) struct Row {
     fingerprint: Option<String>,
     rotations: Option<u32>,
     outage_ms: Option<u64>,
+    /// Why it would be done, or was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,6 +57,7 @@ impl Row {
             fingerprint: report.fingerprint,
             rotations: Some(report.rotations),
             outage_ms: report.outage.map(|outage| u64::try_from(outage.as_millis()).unwrap_or(u64::MAX)),
+            reason: None,
             warnings: report.warnings,
             error: None,
             code,
@@ -72,26 +74,47 @@ impl Row {
         }
     }
 
-    /// A key that nothing was done to.
-    pub(crate) fn bare(id: Option<String>, name: Option<String>) -> Self {
+    /// A key that nothing was done to, since another one failed or a signal came.
+    pub(crate) fn not_begun(context: &Context, id: Option<String>, name: Option<String>) -> Self {
+        let code = if context.stop.is_set() { Code::Interrupted } else { Code::NotChanged };
+        Self { result: "not begun", exit_code: code.number(), code, ..Self::bare(id, name) }
+    }
+
+    /// A key that nothing had to be done to, or would be done to.
+    pub(crate) fn looked_at(id: String, name: Option<String>, result: &'static str, reason: String) -> Self {
+        Self { result, reason: Some(reason), ..Self::bare(Some(id), name) }
+    }
+
+    fn bare(id: Option<String>, name: Option<String>) -> Self {
         Self {
             id,
             name,
             store: None,
-            result: NOT_BEGUN,
+            result: "",
             exit_code: Code::Done.number(),
             fingerprint: None,
             rotations: None,
             outage_ms: None,
+            reason: None,
             warnings: Vec::new(),
             error: None,
             code: Code::Done,
         }
     }
 
-    pub(crate) fn with_result(mut self, result: &'static str) -> Self {
-        self.result = result;
+    pub(crate) fn named(mut self, name: Option<String>) -> Self {
+        self.name = self.name.or(name);
         self
+    }
+
+    /// In this place, where nothing tells a better one.
+    pub(crate) fn in_store(mut self, location: Option<String>) -> Self {
+        self.store = self.store.or(location);
+        self
+    }
+
+    pub(crate) fn is_rotated(&self) -> bool {
+        self.result == "rotated"
     }
 
     /// Named by its entry, where there is no better name.
@@ -100,10 +123,10 @@ impl Row {
         self
     }
 
-    pub(crate) fn of_ended(ended: Ended) -> Self {
+    pub(crate) fn of_ended(context: &Context, ended: Ended) -> Self {
         let id = ended.key_id.as_str().to_owned();
         match ended.result {
-            None => Self::bare(Some(id), ended.name),
+            None => Self::not_begun(context, Some(id), ended.name),
             Some(Ok(report)) => Self { id: Some(id), name: ended.name, ..Self::of_report(report) },
             Some(Err(failure)) => Self::of_failure(Some(id), ended.name, failure.into()),
         }
@@ -120,28 +143,37 @@ impl Row {
         }
     }
 
-    fn cells(&self) -> [String; 6] {
-        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
-        [
-            or_dash(self.id.clone()),
-            or_dash(self.name.clone()),
-            self.result.to_owned(),
-            or_dash(self.fingerprint.clone()),
-            or_dash(self.outage_ms.map(|outage| format!("{outage} ms"))),
-            or_dash(self.store.clone()),
-        ]
+    fn add_to(&self, table: &mut Table) {
+        let outage = self.outage_ms.map(|outage| format!("{outage} ms"));
+        let [id, name, fingerprint, store] =
+            [&self.id, &self.name, &self.fingerprint, &self.store].map(Option::as_deref);
+        let cells = [id, name, Some(self.result), fingerprint, outage.as_deref(), store];
+        table.add(cells.map(|cell| cell.unwrap_or("-")));
     }
 }
 
 /// The result of a command over keys: the gravest code wins.
 pub(crate) fn done(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
     let mut table = Table::new(["ID", "NAME", "RESULT", "FINGERPRINT", "OUTAGE", "STORE"]);
+    rows.iter().for_each(|row| row.add_to(&mut table));
+    let text = if rows.is_empty() { String::new() } else { table.to_string() };
+    finish(context, rows, text)
+}
+
+/// The result of a look at keys: of each, what would be done and why.
+pub(crate) fn looked(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
+    let mut table = Table::new(["ID", "NAME", "RESULT", "WHY", "STORE"]);
     for row in rows {
-        table.add(row.cells().iter().map(String::as_str));
+        let why = row.reason.as_deref().or(row.error.as_ref().map(|words| words.message.as_str()));
+        let cells = [row.id.as_deref(), row.name.as_deref(), Some(row.result), why, row.store.as_deref()];
+        table.add(cells.map(|cell| cell.unwrap_or("-")));
     }
-    let not_begun = context.stop.is_set() && rows.iter().any(|row| row.result == NOT_BEGUN);
-    let codes = rows.iter().map(|row| row.code).chain(not_begun.then_some(Code::Interrupted));
-    let mut text = if rows.is_empty() { String::new() } else { table.to_string() };
+    let text = if rows.is_empty() { String::new() } else { table.to_string() };
+    finish(context, rows, text)
+}
+
+fn finish(context: &Context, rows: &[Row], mut text: String) -> Result<Done, Failure> {
+    let codes = rows.iter().map(|row| row.code);
     // Where the secret went to stdout, it is all that goes there.
     if rows.iter().any(|row| row.store.as_deref() == Some(Stdout::LOCATION)) {
         context.output.note(text.trim_end());

@@ -10,6 +10,7 @@ use std::{
     io::{self, IsTerminal as _, Read},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rixl_credentials::{Client, ClientBuilder, OrganizationId, Secret};
@@ -18,6 +19,7 @@ use crate::{
     args::Global,
     failure::{Code, Failure},
     text::shown,
+    when,
 };
 
 const BEARER_TOKEN: &str = "RIXL_BEARER_TOKEN";
@@ -72,13 +74,37 @@ pub(crate) fn organization(global: &Global) -> Result<Option<OrganizationId>, Fa
     text.parse().map(Some).map_err(|error| Failure::usage("RIXL_ORG_ID is not valid").with_cause(&error))
 }
 
-pub(crate) fn state_dir(global: &Global) -> Result<PathBuf, Failure> {
-    if let Some(path) = &global.state_dir {
-        return Ok(path.clone());
+/// Where unfinished rotations and the history are kept.
+pub(crate) enum State {
+    Folder(PathBuf),
+    /// `MOUNT/PATH`, for rotators on several machines.
+    Vault {
+        path: String,
+        lease: Option<Duration>,
+    },
+}
+
+pub(crate) fn state(global: &Global) -> Result<State, Failure> {
+    let named = global.state_dir.clone().or_else(|| os_variable("RIXL_STATE_DIR").map(PathBuf::from));
+    let Some(path) = named else { return default_state_dir().map(State::Folder) };
+    match path.to_str().and_then(|text| text.strip_prefix("vault:")) {
+        Some(path) => Ok(State::Vault { path: path.to_owned(), lease: lease(global)? }),
+        None => Ok(State::Folder(path)),
     }
-    if let Some(path) = os_variable("RIXL_STATE_DIR") {
-        return Ok(path.into());
+}
+
+fn lease(global: &Global) -> Result<Option<Duration>, Failure> {
+    let Some(text) = variable("RIXL_LEASE")? else { return Ok(None) };
+    let invalid = |reason: String| Failure::usage(format!("RIXL_LEASE is not valid: {reason}"));
+    let lease = when::some_duration(&text).map_err(invalid)?;
+    // While a request is under way nothing renews it.
+    if lease <= global.timeout {
+        return Err(invalid("it must be longer than --timeout".into()));
     }
+    Ok(Some(lease))
+}
+
+fn default_state_dir() -> Result<PathBuf, Failure> {
     // As the XDG specification says, a relative path there is not valid and does not count.
     let xdg = os_variable("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || os_variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));

@@ -4,11 +4,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use rixl_credentials::Secret;
 use rixl_rotation::store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::{
-    failure::Failure,
-    output::{Format, Output},
-};
+use crate::output::{Format, Output};
 
 /// Standard output as a store. What was written can't be read back.
 #[derive(Debug)]
@@ -18,13 +16,12 @@ impl Stdout {
     pub(crate) const LOCATION: &str = "stdout";
 
     /// Refuses where the secret would stay on a screen, or get into a document.
-    pub(crate) fn new(output: Output, reveal: bool) -> Result<Self, Failure> {
+    pub(crate) fn new(output: Output, reveal: bool) -> Result<Self, &'static str> {
         if output.format == Format::Json {
-            return Err(Failure::usage("`--to stdout` and `--output json` both want stdout; RIXL was not changed"));
+            return Err("the secret and `--output json` both want stdout");
         }
         if io::stdout().is_terminal() && !reveal {
-            return Err(Failure::usage("the secret would stay on the screen and in its history; RIXL was not changed")
-                .with_next("add --reveal, or send it to a program by a pipe"));
+            return Err("the secret would stay on the screen and in its history");
         }
         Ok(Self(()))
     }
@@ -40,12 +37,11 @@ impl Store for Stdout {
     }
 
     fn prepare(&self, _: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
-        // Nothing is written yet: a pipe that nobody reads any more shows itself at the first byte only.
-        let ready = rustix::event::poll(
-            &mut [rustix::event::PollFd::new(&io::stdout(), rustix::event::PollFlags::OUT)],
-            Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }),
-        );
-        let is_broken = ready.is_err();
+        // A pipe that nobody reads any more fails at the first byte only, which would be one of the secret.
+        let stdout = io::stdout();
+        let mut polled = [PollFd::new(&stdout, PollFlags::OUT)];
+        let ready = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        let is_broken = ready.is_err() || polled.iter().any(|fd| fd.revents().contains(PollFlags::ERR));
         Box::pin(async move {
             if is_broken {
                 return Err(StoreError::new(StoreErrorKind::Unusable, Self::LOCATION, "nobody reads it"));

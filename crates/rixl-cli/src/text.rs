@@ -19,6 +19,15 @@ pub(crate) fn shown_in_json(document: &str) -> Cow<'_, str> {
     })
 }
 
+/// The text as one word of a shell.
+pub(crate) fn quoted(text: &str) -> Cow<'_, str> {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_./:@%+=,".contains(character);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")))
+}
+
 fn escaped(text: &str, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -52,6 +61,11 @@ mod tests {
         assert_eq!(shown("billing, Zürich, 課金"), "billing, Zürich, 課金");
         assert_eq!(shown("a\x1b]52;c;aGk=\x07b\nc"), "a\\u{1b}]52;c;aGk=\\u{7}b\\u{a}c");
         assert_eq!(shown("pay\u{202e}gnillib\u{9b}2J"), "pay\\u{202e}gnillib\\u{9b}2J");
+    }
+
+    #[test]
+    fn one_word_for_a_shell() {
+        assert_eq!(["/var/lib/rixl", "a b", "", "it's"].map(quoted), ["/var/lib/rixl", "'a b'", "''", r"'it'\''s'"]);
     }
 
     #[test]

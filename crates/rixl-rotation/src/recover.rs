@@ -152,7 +152,7 @@ impl Run {
             Stage::Received | Stage::Verified { .. } => {
                 self.go_on(is_dry, "the answer is in escrow; its secret is verified and stored").await
             }
-            Stage::Stored { .. } => self.go_on(is_dry, "the secret is stored; it is looked at once more").await,
+            Stage::Stored { .. } => self.go_on(is_dry, "the secret is stored; it is tried once more").await,
             Stage::Settled { .. } => self.go_on(is_dry, "the secret is stored and live; the rest is done").await,
             Stage::Sent => self.find_out(if_live, is_dry).await,
         }
@@ -170,17 +170,18 @@ impl Run {
         if let Plan::Wait(why) | Plan::Adopt(why) = plan {
             self.tell(State::Note, why);
             if is_dry {
-                let then = match (&plan, if_live) {
-                    (Plan::Adopt(_), _) => "that one stays",
-                    (_, IfLive::Drop) => "it is given up",
-                    _ => "it is rotated again",
+                let then = match (&plan, if_live, &self.intent.change) {
+                    (Plan::Adopt(_), ..) => "that one stays",
+                    (_, IfLive::Drop, _) => "it is given up",
+                    (_, _, Change::Rotate { .. }) => "it is rotated again",
+                    (_, _, Change::Create(_) | Change::Replace { .. }) => "one is created again",
                 };
                 self.tell(State::Note, format!("once the first request can't be under way any more, {then}"));
                 return Ok(None);
             }
             let rest = self.rest_of_window();
             if !rest.is_zero() {
-                self.tell(State::Note, format!("waits {} s for the first request to be over", rest.as_secs()));
+                self.tell(State::Waits, format!("{} s for the first request to be over", rest.as_secs()));
                 if let Err(failure) = self.wait(rest).await {
                     if failure.kind() != FailureKind::Interrupted {
                         return Err(failure);
@@ -232,7 +233,8 @@ impl Run {
                 IfLive::RotateUnseen | IfLive::Drop => Plan::Wait("the store can't be read"),
             });
         }
-        let held = self.read().await?;
+        // Nothing is in escrow: not what a failed read says elsewhere.
+        let held = self.store.read().await.map_err(|error| self.unknown(None).with_source(error))?;
         let has_moved = held.version != Version::new(&self.intent.version);
         let Some(secret) = &held.secret else { return Ok(Plan::Wait("the store holds no secret")) };
         let liveness = probe(&self.rotator.account, &key_id, secret, self.intent.old.form).await;

@@ -130,7 +130,9 @@ pub enum State {
     Settled,
     /// It is over.
     Done,
-    /// Something that people should know, or what the run waits for.
+    /// Time must pass before the next step.
+    Waits,
+    /// Something that people should know.
     Note,
 }
 
@@ -145,6 +147,7 @@ impl fmt::Display for State {
             Self::Stored => "stored",
             Self::Settled => "settled",
             Self::Done => "done",
+            Self::Waits => "waits",
             Self::Note => "note",
         })
     }
@@ -445,7 +448,7 @@ impl Rotator {
 
     async fn probe_old(&self, label: &str, change: &Change, held: &Held) -> Result<Old, Failure> {
         let Some(secret) = &held.secret else {
-            self.tell(label, State::Prepared, "locked; the store can take a secret, and holds none yet");
+            self.tell(label, State::Prepared, "locked; the store is ready to take a secret, and holds none yet");
             return Ok(Old::default());
         };
         let fingerprint = Some(fingerprint(secret.expose_secret()));
@@ -464,7 +467,11 @@ impl Rotator {
                 }
             },
         };
-        self.tell(label, State::Prepared, format!("locked; the store can take a secret; the stored one {said}"));
+        self.tell(
+            label,
+            State::Prepared,
+            format!("locked; the store is ready to take a secret; the stored one {said}"),
+        );
         Ok(Old { fingerprint, form })
     }
 
@@ -474,11 +481,13 @@ impl Rotator {
         let worst = self.account.client().timeout().saturating_mul(4).saturating_add(self.quiet_time);
         let left = Duration::try_from(end.duration_since(self.now())).unwrap_or_default();
         if left < worst {
-            let sentence = format!(
-                "the bearer token ends in {} s, and a run may take {} s; nothing was sent; get a new token",
-                left.as_secs(),
-                worst.as_secs()
-            );
+            let sentence = match left.as_secs() {
+                0 => "the bearer token has ended; nothing was sent; get a new token".to_owned(),
+                left => format!(
+                    "the bearer token ends in {left} s, and a run may take {} s; nothing was sent; get a new token",
+                    worst.as_secs()
+                ),
+            };
             return Err(Failure::new(FailureKind::Authentication, sentence));
         }
         Ok(())
@@ -563,7 +572,7 @@ fn describe(key: &ApiKey, now: Timestamp) -> String {
     let age = key.created_at.map_or_else(|| "of unknown age".to_owned(), |at| format!("{} old", ago(at, now)));
     let used = key.last_used.map_or_else(
         || "never used, or not told".to_owned(),
-        |at| format!("used {} ago: a consumer may notice", ago(at, now)),
+        |at| format!("used {} ago, so a consumer may notice", ago(at, now)),
     );
     format!("{name:?}, {age}, {used}")
 }

@@ -167,7 +167,7 @@ impl Run {
                 return Err(self.not_sent(failure).await);
             }
             self.stage = Stage::Sent;
-            self.tell(State::Intent, "the journal knows of it; the request is sent now, once");
+            self.tell(State::Intent, "written down durably; now the request is sent, once");
             let error = match self.request().await {
                 Ok(answer) => {
                     self.sent += 1;
@@ -192,7 +192,11 @@ impl Run {
                             }
                             attempt += 1;
                         }
-                        None => return Err(self.not_sent(Failure::from_call("RIXL was not changed", error)).await),
+                        None => {
+                            return Err(self
+                                .not_sent(Failure::from_call("the request was not carried out", error))
+                                .await);
+                        }
                     }
                 }
                 Outcome::Unknown => {
@@ -272,7 +276,10 @@ impl Run {
             Ok(()) => {
                 let record = Record::Received { at: self.rotator.now() };
                 self.append_if_possible(&record).await;
-                self.tell(State::Received, format!("the raw answer is in escrow at {}", self.entry.escrow_location()));
+                self.tell(
+                    State::Received,
+                    format!("the answer is in escrow at {}, unread", self.entry.escrow_location()),
+                );
             }
             Err(error) => {
                 self.is_unkept = true;
@@ -325,7 +332,7 @@ impl Run {
         let value = self.value(&issued, form);
         let fingerprint = fingerprint(value.expose_secret());
         let said = match form {
-            Some(_) => format!("the new secret {fingerprint} is live"),
+            Some(_) => format!("the new secret {fingerprint} is live: it bought a token"),
             None => format!("the new secret {fingerprint} was not seen live"),
         };
         // After a crash it would stand for an answer that is not in escrow.
@@ -437,7 +444,7 @@ impl Run {
         self.tell(
             State::Stored,
             format!(
-                "{} holds it, {} ms after the request",
+                "{} holds the new secret, {} ms after the request",
                 self.store.location(),
                 self.outage.unwrap_or_default().as_millis()
             ),
@@ -512,7 +519,11 @@ impl Run {
             // A request of which nothing was heard may be carried out yet, and kill what was stored since.
             let quiet = self.rotator.quiet_time.saturating_sub(since).max(self.rest_of_unanswered());
             if !quiet.is_zero() {
-                self.tell(State::Note, format!("waits {} s, then looks again", quiet.as_secs_f32().ceil()));
+                let said = format!(
+                    "{} s, for a late copy of the request could still end the secret",
+                    quiet.as_secs_f32().ceil()
+                );
+                self.tell(State::Waits, said);
                 if let Err(failure) = self.wait(quiet).await {
                     if failure.kind() != FailureKind::Interrupted {
                         return Err(failure);
@@ -536,7 +547,7 @@ impl Run {
         }
         self.stage = Stage::Settled { at };
         if self.intent.is_verified {
-            self.tell(State::Settled, "the stored secret is live still");
+            self.tell(State::Settled, "the stored secret is still live");
         }
         Ok(())
     }
@@ -612,9 +623,12 @@ impl Run {
     /// The secret is lost: rotates once more, within the budget.
     async fn again(&mut self) -> Result<(), Failure> {
         if self.sent >= self.rotator.budget {
-            return Err(self.lost(&format!("{} rotations in a row gave none that holds", self.sent)));
+            let sentence =
+                format!("no secret that holds came of it, and the budget of this run ({}) is used up", self.sent);
+            return Err(self.lost(&sentence));
         }
-        let held = self.read().await?;
+        let read = self.store.read().await;
+        let held = read.map_err(|error| self.lost("the store can't be read").with_source(error))?;
         if self.store.is_readable()
             && held.version != self.expected
             && let Some(key_id) = self.intent.change.key_id().cloned()
@@ -646,10 +660,7 @@ impl Run {
         let since = Duration::try_from(self.rotator.now().duration_since(settled_at)).unwrap_or_default();
         let rest = grace.saturating_sub(since);
         if !rest.is_zero() {
-            self.tell(
-                State::Note,
-                format!("waits {} s before the old key {key_id} is deleted", rest.as_secs_f32().ceil()),
-            );
+            self.tell(State::Waits, format!("{} s before the old key {key_id} is deleted", rest.as_secs_f32().ceil()));
             self.wait_to_delete(&key_id, rest).await?;
         }
         // Long enough that a consumer which still uses the old key would have shown itself again.
@@ -657,7 +668,9 @@ impl Run {
         let mut seen = self.last_used(&key_id).await?;
         while let Some(before) = seen {
             if !still.is_zero() {
-                self.tell(State::Note, format!("watches the old key {key_id} for {} s", still.as_secs_f32().ceil()));
+                let said =
+                    format!("{} s, to see whether the old key {key_id} is still used", still.as_secs_f32().ceil());
+                self.tell(State::Waits, said);
                 self.wait_to_delete(&key_id, still).await?;
             }
             seen = self.last_used(&key_id).await?;
@@ -726,7 +739,7 @@ impl Run {
             match ending {
                 Ending::Superseded => "another rotator stored a live secret meanwhile, which stays; unlocked",
                 Ending::Dropped => "given up; the old secret is live; unlocked",
-                _ => "the audit line is written, the escrow wiped, the locks released",
+                _ => "the history has a line of it, the escrow is wiped, the key is unlocked",
             },
         );
         Ok(Report {
@@ -853,7 +866,11 @@ impl Run {
     }
 
     pub(crate) fn unknown(&self, error: Option<Error>) -> Failure {
-        let sentence = format!("it is not known whether {} was changed; {RECOVER}", self.label);
+        let change = match &self.intent.change {
+            Change::Rotate { .. } => format!("{} was changed", self.label),
+            Change::Create(new) | Change::Replace { new, .. } => format!("a key {:?} was created", new.name),
+        };
+        let sentence = format!("it is not known whether {change}; {RECOVER}");
         let failure = Failure::new(FailureKind::Unknown, sentence);
         match error {
             Some(error) => failure.with_source(error),

@@ -39,6 +39,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let places = Places::read(context, &args.destination)?;
     let store = places.of(None, Some(&args.name)).map_err(|error| store_failure(&error))?;
+    let location = store.location();
     let mut key = NewKey::new(&args.name);
     let api = context.connect()?;
     match &args.project {
@@ -57,6 +58,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         Ok(report) => Row::of_report(report),
         Err(failure) => Row::of_failure(None, Some(args.name), failure.into()),
     };
+    let row = row.in_store(Some(location));
     row.say(context.output);
     rows::done(context, &[row])
 }

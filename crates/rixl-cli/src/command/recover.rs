@@ -1,11 +1,14 @@
 //! `rixl keys recover`
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use rixl_rotation::IfLive;
+use rixl_rotation::{Event, IfLive, State};
 
 use crate::{
-    context::Context,
+    context::{Context, step},
     failure::Failure,
     output::Done,
     places,
@@ -41,25 +44,50 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let api = context.connect()?;
-    let rotator = context.rotator(&api)?.with_budget(args.budget.into()).with_quiet_time(args.settle);
+    let notes: Arc<Mutex<Vec<Event>>> = Arc::default();
+    let (heard, output) = (Arc::clone(&notes), context.output);
+    let rotator = context.rotator(&api)?.with_budget(args.budget.into()).with_quiet_time(args.settle).with_observer(
+        move |event| {
+            output.note(step(event));
+            if event.state == State::Note {
+                heard.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
+            }
+        },
+    );
     let if_live = match (args.drop, args.rotate_again) {
         (true, _) => IfLive::Drop,
         (false, true) => IfLive::RotateUnseen,
         (false, false) => IfLive::Rotate,
     };
     let recovered = rotator.recover(&places::open(context.output), if_live, args.dry_run).await?;
-    if recovered.is_empty() {
+    let mut left = match context.stop.is_set() {
+        true => context.journal()?.unfinished().await.map_err(rixl_rotation::Failure::from)?,
+        false => Vec::new(),
+    };
+    if recovered.is_empty() && left.is_empty() {
         context.output.note("nothing is unfinished");
     }
     let mut all = Vec::with_capacity(recovered.len());
     for one in recovered {
+        left.retain(|entry| *entry != one.entry);
         let row = match one.result {
             Ok(Some(report)) => Row::of_report(report).with_entry(one.entry),
-            Ok(None) => Row::bare(Some(one.entry), None).with_result(if args.dry_run { "open" } else { "unchanged" }),
+            Ok(None) => {
+                let said = sentences(&notes, &one.entry);
+                Row::looked_at(one.entry, None, if args.dry_run { "open" } else { "unchanged" }, said)
+            }
             Err(failure) => Row::of_failure(Some(one.entry), None, failure.into()),
         };
         row.say(context.output);
         all.push(row);
     }
-    rows::done(context, &all)
+    all.extend(left.into_iter().map(|entry| Row::not_begun(context, Some(entry), None)));
+    if args.dry_run { rows::looked(context, &all) } else { rows::done(context, &all) }
+}
+
+/// What was said of an entry.
+fn sentences(notes: &Mutex<Vec<Event>>, entry: &str) -> String {
+    let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+    let of_entry = notes.iter().filter(|event| event.key == entry).map(|event| event.sentence.as_str());
+    of_entry.collect::<Vec<_>>().join("; ")
 }

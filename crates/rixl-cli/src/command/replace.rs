@@ -42,12 +42,14 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let id = args.key_id.0;
     let key = context.stop.or(rotator.planned(&id)).await??;
     let store = places.of_key(&key).map_err(|error| store_failure(&error))?;
+    let location = store.location();
     let warning = format!("This replaces the key {} by a new one, and deletes it in the end.", described(&key));
     confirm(context, &warning, word(&key)).await?;
     let row = match replaced(&rotator, &key, store, args.grace).await {
         Ok(report) => Row::of_report(report),
         Err(failure) => Row::of_failure(Some(id.to_string()), key.name.clone(), failure.into()),
     };
+    let row = row.in_store(Some(location));
     row.say(context.output);
     rows::done(context, &[row])
 }

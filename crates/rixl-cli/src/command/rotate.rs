@@ -9,13 +9,12 @@ use rixl_rotation::{Due, Fleet, Rotator, Selection};
 use crate::{
     args::{Checked, Destination},
     confirm::{confirm, described, word},
-    context::Context,
+    context::{Api, Context},
     embedded,
     failure::Failure,
     output::Done,
     places::{Places, store_failure},
     rows::{self, Progress, Row},
-    text::shown,
     when::{self, Rate},
 };
 
@@ -31,6 +30,15 @@ What is not promised:
   Fetching a lost secret, or undo. Rotating again is the repair.
   One commit over several stores. That consumers have read the new value.
   The end of tokens that the old secret already bought.";
+
+const NEXT_IN_SANDBOX: &str = "\
+That was the whole protocol, on a gateway in memory. Next:
+  rixl keys rotate --sandbox --dry-run           prepare everything, send nothing
+  rixl keys rotate --sandbox --name '*'          several keys at a time
+  rixl keys list --sandbox                       the keys that it has
+  rixl keys rotate --help                        the real thing";
+
+const WOULD_ROTATE: &str = "would rotate";
 
 /// Give keys new secrets, each stored before the command ends
 ///
@@ -124,6 +132,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         let sentence = format!("{} keys would go into one place; RIXL was not changed", due.len());
         return Err(Failure::usage(sentence).with_next("put {key_id} or {key_name} into --to STORE"));
     }
+    for due in &due {
+        // Before anybody is asked.
+        places.of_due(due).map_err(|error| store_failure(&error))?;
+    }
     let mut rotator = context
         .rotator(&api)?
         .with_quiet_time(args.settle)
@@ -133,21 +145,23 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         rotator = rotator.with_rate(f64::from(count) / per.as_secs_f64());
     }
     match due.as_slice() {
-        [one] => rotate_one(context, &args, rotator, one, &places).await,
+        [one] => rotate_one(context, &api, &args, rotator, one, &places).await,
         many => rotate_many(context, &args, rotator, many, &places).await,
     }
 }
 
 async fn rotate_one(
     context: &Context,
+    api: &Api,
     args: &Args,
     rotator: Rotator,
     due: &Due,
     places: &Places,
 ) -> Result<Done, Failure> {
     let key = &due.key;
-    let (id, name) = (Some(key.id.to_string()), key.name.clone());
+    let (id, name) = (key.id.to_string(), key.name.clone());
     let store = places.of_key(key).map_err(|error| store_failure(&error))?;
+    let location = store.location();
     rotator.plan(key);
     if !args.dry_run {
         let warning = format!("This gives the key {} a new secret; the old one may die at once.", described(key));
@@ -155,18 +169,33 @@ async fn rotate_one(
     }
     // What fails from here on is of this key.
     let row = match rotator.prepare(key, store).await {
-        Err(failure) => Row::of_failure(id, name, failure.into()),
+        Err(failure) => Row::of_failure(Some(id), name, failure.into()),
         Ok(prepared) if args.dry_run => {
             drop(prepared);
-            Row::bare(id, name).with_result("would rotate")
+            Row::looked_at(id, name, WOULD_ROTATE, due.reason.clone())
         }
         Ok(prepared) => match prepared.rotate().await {
             Ok(report) => Row::of_report(report),
-            Err(failure) => Row::of_failure(id, name, failure.into()),
+            Err(failure) => Row::of_failure(Some(id), name, failure.into()),
         },
     };
+    let row = row.in_store(Some(location));
     row.say(context.output);
+    if args.dry_run {
+        return rows::looked(context, &[row]);
+    }
+    if let (true, Some(name)) = (row.is_rotated(), &key.name) {
+        tell_newcomers(context, api, name);
+    }
     rows::done(context, &[row])
+}
+
+/// With `--sandbox`: what became of the old secret, and what to try next.
+fn tell_newcomers(context: &Context, api: &Api, name: &str) {
+    let Some(is_live) = api.sandbox_says_old_is_live(name) else { return };
+    let old = if is_live { "still live" } else { "refused from now on" };
+    context.output.note(format_args!("the old secret is {old}; whoever reads the store again has the new one"));
+    context.output.note(NEXT_IN_SANDBOX);
 }
 
 async fn rotate_many(
@@ -187,29 +216,39 @@ async fn rotate_many(
     let fleet = Fleet::new(rotator).with_concurrency(args.concurrency.into());
     let store_of = |due: &Due| places.of_due(due);
     let prepared = fleet.prepare(due, &store_of).await;
+    let place = |due: &Due| places.of_due(due).ok().map(|store| store.location());
+    let mut all = Vec::with_capacity(due.len());
     if let Err((id, failure)) = prepared {
         progress.over();
         context.output.note("no key was rotated: one of them can't be prepared");
-        let row = Row::of_failure(Some(id.to_string()), None, failure.into());
-        row.say(context.output);
-        return rows::done(context, &[row]);
+        let failed = Row::of_failure(Some(id.to_string()), None, failure.into());
+        failed.say(context.output);
+        let mut failed = Some(failed);
+        for due in due {
+            let (key, name) = (&due.key, due.key.name.clone());
+            let row = if key.id == id { failed.take().map(|row| row.named(name.clone())) } else { None };
+            let row = row.unwrap_or_else(|| Row::not_begun(context, Some(key.id.to_string()), name));
+            all.push(row.in_store(place(due)));
+        }
+        return rows::done(context, &all);
     }
     context.output.note(format_args!("{} keys are prepared", due.len()));
-    let mut all = Vec::with_capacity(due.len());
     if args.dry_run {
+        progress.over();
         for due in due {
-            all.push(Row::bare(Some(due.key.id.to_string()), due.key.name.clone()).with_result("would rotate"));
-            context.output.note(format_args!("{}  {}", due.key.id, shown(&due.reason)));
+            let (id, name) = (due.key.id.to_string(), due.key.name.clone());
+            all.push(Row::looked_at(id, name, WOULD_ROTATE, due.reason.clone()).in_store(place(due)));
         }
-    } else {
-        fleet
-            .rotate(due, &store_of, |ended| {
-                let row = Row::of_ended(ended);
-                progress.ended(&row);
-                all.push(row);
-            })
-            .await;
+        return rows::looked(context, &all);
     }
+    fleet
+        .rotate(due, &store_of, |ended| {
+            let place = places.of(Some(&ended.key_id), ended.name.as_deref()).ok().map(|store| store.location());
+            let row = Row::of_ended(context, ended).in_store(place);
+            progress.ended(&row);
+            all.push(row);
+        })
+        .await;
     progress.over();
     rows::done(context, &all)
 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use rixl_credentials::NewApiKey;
 use rixl_sandbox::{Effect, Fault, Sandbox};
 
-use crate::program::{block_on, client, create, rixl, scrubbed};
+use crate::program::{Run, block_on, client, create, rixl, scrubbed};
 
 #[test]
 fn both_forms() {
@@ -138,7 +138,7 @@ fn a_result_that_cannot_be_written_is_a_failure() {
     let sandbox = Sandbox::start().unwrap();
     let mut program = rixl("keys list").at(&sandbox);
     program.command.stdout(std::fs::File::options().write(true).open("/dev/full").unwrap());
-    let run = program.run();
+    let run = Run::of(program.command.stderr(Stdio::piped()).spawn().unwrap());
     assert_eq!(run.code, 1);
     assert!(run.stderr.contains("could not be written"), "{}", run.stderr);
 }

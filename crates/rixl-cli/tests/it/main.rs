@@ -2,16 +2,25 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod bench;
+mod codes;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod crash;
 mod delete;
+mod fleet;
 mod help;
+mod input;
 mod leaks;
 mod list;
+#[path = "../../../rixl-rotation/tests/it/openbao.rs"]
+#[allow(dead_code, reason = "some of it is for other tests")]
+mod openbao;
 mod program;
 mod protection;
+mod rivals;
 mod sandbox;
 mod settings;
 mod signals;
+mod story;
 mod terminal;
 mod usage;

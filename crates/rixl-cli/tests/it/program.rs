@@ -3,7 +3,10 @@
 use std::{
     ffi::OsStr,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -45,8 +48,25 @@ impl Program {
     }
 
     pub(crate) fn run(mut self) -> Run {
-        let output = self.command.output().unwrap();
-        Run {
+        Run::of(self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+}
+
+impl Run {
+    /// Waits for its end. One that hangs is killed: a test that fails says more than one that never ends.
+    pub(crate) fn of(child: Child) -> Self {
+        const LONGEST: Duration = Duration::from_secs(120);
+        let pid = rustix::process::Pid::from_child(&child);
+        let (ended, end) = mpsc::channel::<()>();
+        let guard = thread::spawn(move || {
+            if end.recv_timeout(LONGEST) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(ended);
+        guard.join().unwrap();
+        Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),

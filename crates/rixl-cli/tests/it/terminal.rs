@@ -3,17 +3,21 @@
 use std::{
     fs::File,
     io::{ErrorKind, Read as _, Write as _},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
+    time::Duration,
 };
 
-use rixl_sandbox::Sandbox;
+use rixl_sandbox::{Effect, Sandbox, SeedKey};
 use rustix::{
     fs::{Mode, OFlags},
     process::{Pid, Signal, kill_process},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
 };
 
-use crate::program::{Program, create, rixl};
+use crate::{
+    bench::{Bench, ROTATE, wait_for},
+    program::{Program, create, rixl, write},
+};
 
 /// The program with a terminal for stdin and stderr, as seen from the other side of it.
 struct Terminal {
@@ -23,13 +27,27 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start(mut program: Program) -> Self {
+    fn start(program: Program) -> Self {
+        Self::start_with(program, |_, command| {
+            command.stdout(Stdio::piped());
+        })
+    }
+
+    /// The same, with stdout on the terminal too.
+    fn with_stdout(program: Program) -> Self {
+        Self::start_with(program, |terminal, command| {
+            command.stdout(terminal);
+        })
+    }
+
+    fn start_with(mut program: Program, set_stdout: impl FnOnce(File, &mut Command)) -> Self {
         let other_side = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&other_side).unwrap();
         unlockpt(&other_side).unwrap();
         let name = ptsname(&other_side, Vec::new()).unwrap();
         let terminal = File::from(rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap());
-        program.command.stdin(terminal.try_clone().unwrap()).stderr(terminal).stdout(Stdio::piped());
+        set_stdout(terminal.try_clone().unwrap(), &mut program.command);
+        program.command.stdin(terminal.try_clone().unwrap()).stderr(terminal);
         let child = program.command.spawn().unwrap();
         Self { child, other_side: other_side.into(), shown: String::new() }
     }
@@ -144,4 +162,98 @@ fn colours_only_for_terminals_that_want_them() {
 fn a_token_is_not_typed_on_the_screen() {
     let (code, shown) = Terminal::start(rixl("keys list --token-stdin").env("NO_COLOR", "1")).end();
     assert_eq!(code, 2, "{shown}");
+}
+
+#[test]
+fn a_rotation_asks_for_the_name() {
+    let bench = Bench::new();
+    let start = || {
+        let words = "keys rotate billing001 --to file:secret --settle 0s";
+        let mut terminal = Terminal::start(bench.rixl(words).env("NO_COLOR", "1"));
+        terminal.read_until(Some("to go on: "));
+        terminal
+    };
+    for answer in ["y\n", "billing001\n", "\n", "\u{4}"] {
+        let mut terminal = start();
+        terminal.type_in(answer);
+        let (code, shown) = terminal.end();
+        assert_eq!(code, 3, "{shown}");
+        bench.assert_untouched();
+    }
+    let mut terminal = start();
+    terminal.type_in("billing\n");
+    let (code, shown) = terminal.end();
+    assert_eq!((code, bench.sent()), (0, 1), "{shown}");
+    insta::assert_snapshot!("rotate_question", bench.scrubbed(&shown));
+    bench.assert_well();
+}
+
+fn fleet(count: usize) -> Bench {
+    let bench = Bench::new();
+    for number in 0..count {
+        let key = bench.sandbox.create_key(SeedKey::new(format!("fleet-{number}")));
+        write(&bench.path(&key.id), &key.secret, 0o600);
+    }
+    bench
+}
+
+#[test]
+fn a_fleet_asks_for_the_number_and_shows_a_bar() {
+    let bench = fleet(30);
+    let words = "keys rotate --name fleet-* --to file:{key_id} --settle 0s";
+    let mut terminal = Terminal::start(bench.rixl(words).env("TERM", "xterm"));
+    terminal.read_until(Some("Type 30 keys to go on: "));
+    assert_eq!(bench.sent(), 0);
+    terminal.type_in("30 keys\n");
+    let (code, shown) = terminal.end();
+    assert_eq!((code, bench.sent()), (0, 30), "{shown}");
+    assert!(shown.contains("/30"), "no bar: {shown:?}");
+    assert!(!shown.contains("rxl_"), "{shown:?}");
+    // No line for each key beside the bar.
+    assert!(!shown.contains("  rotated"), "{shown:?}");
+}
+
+#[test]
+fn no_bar_where_the_cursor_cannot_move() {
+    let words = "keys rotate --name fleet-* --to file:{key_id} --settle 0s --yes";
+    for (name, value, has_bar) in [("TERM", "dumb", false), ("NO_COLOR", "1", true)] {
+        let bench = fleet(5);
+        let (code, shown) = Terminal::start(bench.rixl(words).env("TERM", "xterm").env(name, value)).end();
+        assert_eq!((code, bench.sent()), (0, 5), "{shown}");
+        assert_eq!(shown.contains("/5"), has_bar, "{shown:?}");
+        assert_eq!(shown.contains("\u{1b}"), has_bar, "{shown:?}");
+        assert!(!shown.contains("\u{1b}[3") && !shown.contains("\u{1b}[1"), "{shown:?}");
+    }
+}
+
+#[test]
+fn a_secret_is_shown_on_a_terminal_only_if_it_is_wanted() {
+    let bench = Bench::new();
+    let words = "keys rotate billing001 --to stdout --yes --settle 0s";
+    let (code, shown) = Terminal::with_stdout(bench.rixl(words).env("NO_COLOR", "1")).end();
+    assert_eq!(code, 2, "{shown}");
+    insta::assert_snapshot!("stdout_is_a_terminal", shown);
+    bench.assert_untouched();
+    let (code, shown) = Terminal::with_stdout(bench.rixl(&format!("{words} --reveal"))).end();
+    assert_eq!(code, 0, "{shown}");
+    let secret = shown.lines().find(|line| line.starts_with("rxl_")).unwrap();
+    assert!(bench.sandbox.opens("billing001", secret));
+}
+
+#[test]
+fn an_interrupt_waits_until_the_secret_is_stored() {
+    let bench = Bench::new();
+    bench.inject(Effect::DelayHead(Duration::from_secs(1)));
+    let words = "keys rotate billing001 --to file:secret --yes --settle 2s";
+    let mut terminal = Terminal::start(bench.rixl(words).env("NO_COLOR", "1"));
+    wait_for(&bench.sandbox, ROTATE, 1);
+    kill_process(Pid::from_child(&terminal.child), Signal::INT).unwrap();
+    terminal.read_until(Some("stopping where it is safe; once more stops at once"));
+    let (code, shown) = terminal.end();
+    assert_eq!(code, 130, "{shown}");
+    assert!(shown.contains("holds the new secret") && shown.contains("next: rixl keys recover"), "{shown}");
+    assert!(bench.is_stored_live());
+    assert_eq!(bench.rixl("keys recover --settle 0s").run().code, 0);
+    assert_eq!(bench.sent(), 1);
+    bench.assert_well();
 }

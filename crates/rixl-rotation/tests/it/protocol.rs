@@ -29,8 +29,8 @@ async fn a_rotation_runs_through_all_states() {
     assert!(bench.is_stored_live() && !bench.sandbox.is_live(&bench.key.secret));
     assert_eq!(report.fingerprint, Some(rixl_rotation::fingerprint(&bench.stored())));
     let states: Vec<_> = bench.events.lock().unwrap().iter().map(|event| event.state).collect();
-    use State::{Done, Intent, Note, Planned, Prepared, Received, Settled, Stored, Verified};
-    assert_eq!(states, [Planned, Prepared, Intent, Received, Verified, Stored, Note, Settled, Done]);
+    use State::{Done, Intent, Planned, Prepared, Received, Settled, Stored, Verified, Waits};
+    assert_eq!(states, [Planned, Prepared, Intent, Received, Verified, Stored, Waits, Settled, Done]);
     bench.assert_clean();
     let [audit] = &bench.history().await[..] else { panic!() };
     assert_eq!(audit.new_fingerprint, report.fingerprint);

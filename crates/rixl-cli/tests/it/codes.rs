@@ -1,0 +1,295 @@
+//! Each exit code by a real run; and where the program names a next command, that one repairs it.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
+
+use rixl_sandbox::{Effect, Fault};
+use rustix::process::Signal;
+
+use crate::{
+    bench::{Bench, ROTATE, ended, json, narrow, send, spawn, wait_for},
+    program::{Run, block_on, client, write},
+};
+
+/// Compares what was said and the table; then the same case in JSON.
+fn compare(bench: &Bench, name: &str, run: &Run) {
+    insta::assert_snapshot!(name, narrow(&bench.scrubbed(&format!("{}---\n{}", run.stderr, run.stdout))));
+}
+
+fn compare_json(bench: &Bench, name: &str, run: &Run) {
+    assert_eq!(json(run)["exit_code"], run.code, "{}", run.stdout);
+    insta::assert_snapshot!(name, bench.scrubbed(&run.stdout));
+}
+
+/// Makes the same case twice, for people and for scripts.
+fn in_both_forms(name: &str, code: i32, case: impl Fn(&str) -> (Bench, Run)) -> (Bench, Run) {
+    let (bench, run) = case("--output json");
+    assert_eq!(run.code, code, "{}", run.stderr);
+    compare_json(&bench, &format!("{name}_json"), &run);
+    let (bench, run) = case("");
+    assert_eq!(run.code, code, "{}", run.stderr);
+    compare(&bench, name, &run);
+    (bench, run)
+}
+
+#[test]
+fn rotated_is_0() {
+    let (bench, _) = in_both_forms("0_rotated", 0, |more| {
+        let bench = Bench::new();
+        let run = bench.rotate(more).run();
+        (bench, run)
+    });
+    bench.assert_well();
+    assert!(!bench.sandbox.is_live(&bench.key.secret));
+}
+
+#[test]
+fn a_refusal_is_3_and_leaves_the_old_secret() {
+    let (bench, _) = in_both_forms("3_refused", 3, |more| {
+        let bench = Bench::new();
+        let body = r#"{"error":"conflict","message":"not now"}"#;
+        let refusal = Effect::Respond { status: 409, headers: vec![], body: body.into() };
+        bench.sandbox.inject(Fault::new(refusal).on(ROTATE).before_commit()).unwrap();
+        let run = bench.rotate(more).run();
+        (bench, run)
+    });
+    assert_eq!((bench.sent(), bench.sandbox.rotations(&bench.key.id)), (1, 0));
+    assert_eq!(bench.stored(), bench.key.secret);
+    bench.assert_well();
+}
+
+#[test]
+fn the_servers_words_on_a_refusal_are_for_those_who_ask() {
+    for (more, is_told) in [("", false), ("--output json", false), ("-v", true)] {
+        let bench = Bench::new();
+        let body = r#"{"error":"conflict","message":"not now, please"}"#;
+        let refusal = Effect::Respond { status: 409, headers: vec![], body: body.into() };
+        bench.sandbox.inject(Fault::new(refusal).on(ROTATE).before_commit()).unwrap();
+        let run = bench.rotate(more).run();
+        assert!(!run.stdout.contains("please"));
+        assert_eq!(run.stderr.contains("not now, please"), is_told, "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_refused_credential_is_4() {
+    let (bench, _) = in_both_forms("4_unauthorized", 4, |more| {
+        let bench = Bench::new();
+        let run = bench.rotate(more).env("RIXL_BEARER_TOKEN", "wrong").run();
+        (bench, run)
+    });
+    bench.assert_untouched();
+}
+
+#[test]
+fn a_held_key_is_5() {
+    let (bench, _) = in_both_forms("5_held", 5, |more| {
+        let bench = Bench::new();
+        bench.inject(Effect::DelayHead(Duration::from_secs(2)));
+        let first = spawn(bench.rotate("--quiet"));
+        wait_for(&bench.sandbox, ROTATE, 1);
+        let run = bench.rotate(more).run();
+        assert_eq!(ended(first).code, 0);
+        (bench, run)
+    });
+    assert_eq!(bench.sent(), 1);
+    bench.assert_well();
+    // What it says to do.
+    assert_eq!(bench.rotate("").run().code, 0);
+}
+
+#[test]
+fn a_held_place_is_5() {
+    let bench = Bench::new();
+    bench.add("uploads", "uploads001");
+    bench.inject(Effect::DelayHead(Duration::from_secs(1)));
+    let first = spawn(bench.rotate("--quiet"));
+    wait_for(&bench.sandbox, ROTATE, 1);
+    let run = bench.rixl("keys rotate uploads001 --to file:secret --yes").run();
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    assert_eq!(ended(first).code, 0);
+    assert_eq!(bench.sent(), 1);
+    bench.assert_well();
+}
+
+#[test]
+fn an_unknown_outcome_is_6_and_recover_repairs_it() {
+    let (bench, run) = in_both_forms("6_unknown", 6, |more| {
+        let bench = Bench::new();
+        bench.inject(Effect::Close);
+        let run = bench.rotate(more).run();
+        (bench, run)
+    });
+    assert!(!bench.is_stored_live());
+    // Nobody rotates over it.
+    let again = bench.rotate("").run();
+    assert_eq!((again.code, bench.sent()), (6, 1));
+    compare(&bench, "6_unfinished", &again);
+    let look = bench.next(&run, "--dry-run --output json");
+    assert_eq!((look.code, bench.sent()), (0, 1));
+    compare_json(&bench, "6_recover_dry_json", &look);
+    compare(&bench, "6_recover_dry", &bench.next(&run, "--dry-run"));
+    let repaired = bench.next(&run, "--settle 0s --output json");
+    assert_eq!(repaired.code, 0, "{}", repaired.stderr);
+    compare_json(&bench, "6_recover_json", &repaired);
+    bench.assert_well();
+    assert_eq!(bench.sent(), 2);
+    let history = bench.rixl("keys history --output json").run();
+    compare_json(&bench, "6_history_json", &history);
+}
+
+#[test]
+fn a_store_that_fails_is_7_and_recover_repairs_it() {
+    let (bench, run) = in_both_forms("7_not_stored", 7, |more| {
+        let bench = Bench::new();
+        // It takes a secret as long as the door is open, and closes it behind the trial: there is no trial of a command.
+        let script = "#!/bin/sh\n[ -e open ] || exit 7\ncat > new && mv new secret\n";
+        write(&bench.path("put"), script, 0o700);
+        let run = bench.rixl(&format!("{} {more}", TO_COMMAND)).run();
+        (bench, run)
+    });
+    let escrow = bench.path("state/escrow/billing001");
+    assert_eq!(fs::metadata(&escrow).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(run.stderr.contains(escrow.to_str().unwrap()), "{}", run.stderr);
+    assert!(!bench.is_stored_live());
+    // As long as the store fails, so does the repair, and it costs no rotation.
+    assert_eq!(bench.next(&run, "--settle 0s").code, 7);
+    write(&bench.path("open"), "", 0o600);
+    let repaired = bench.next(&run, "--settle 0s --output json");
+    assert_eq!((repaired.code, bench.sent()), (0, 1), "{}", repaired.stderr);
+    compare_json(&bench, "7_recover_json", &repaired);
+    bench.assert_well();
+}
+
+const TO_COMMAND: &str = "keys rotate billing001 --to command:FOLDER/put~<-~cat~FOLDER/secret --yes --settle 0s";
+
+#[test]
+fn a_lost_secret_is_8_and_recover_repairs_it() {
+    let (bench, run) = in_both_forms("8_lost", 8, |more| {
+        let bench = Bench::new();
+        let empty = Effect::edit_json(|answer| answer["api_key"]["secret"] = "".into());
+        bench.sandbox.inject(Fault::new(empty).on(ROTATE).always()).unwrap();
+        let run = bench.rotate(&format!("--budget 1 {more}")).run();
+        (bench, run)
+    });
+    assert!(!bench.is_stored_live());
+    let again = bench.next(&run, "--settle 0s --budget 1");
+    assert_eq!((again.code, bench.sent()), (8, 2), "{}", again.stderr);
+    bench.sandbox.clear_faults();
+    let repaired = bench.next(&run, "--settle 0s");
+    assert_eq!((repaired.code, bench.sent()), (0, 3), "{}", repaired.stderr);
+    bench.assert_well();
+}
+
+#[test]
+fn another_rotator_that_was_faster_is_9() {
+    let (bench, _) = in_both_forms("9_superseded", 9, |more| {
+        let bench = Bench::new();
+        bench.inject(Effect::DelayHead(Duration::from_secs(1)));
+        let slow = spawn(bench.rotate(more));
+        wait_for(&bench.sandbox, ROTATE, 1);
+        let by_hand = block_on(client(&bench.sandbox).api_keys().rotate(&bench.key.id.parse().unwrap())).unwrap();
+        write(&bench.path("secret"), by_hand.secret.expose_secret(), 0o600);
+        (bench, ended(slow))
+    });
+    assert_eq!(bench.sent(), 2);
+    bench.assert_well();
+}
+
+#[test]
+fn a_signal_is_130() {
+    // While it reads, nothing has changed; after the secret is stored, that it must be tried once more is what is left.
+    let (bench, run) = in_both_forms("130_before", 130, |more| {
+        let bench = Bench::new();
+        bench.sandbox.inject(Fault::new(Effect::Stall).on("listApiKeys")).unwrap();
+        let child = spawn(bench.rotate(more));
+        wait_for(&bench.sandbox, "listApiKeys", 1);
+        send(&child, Signal::INT);
+        let run = ended(child);
+        (bench, run)
+    });
+    bench.assert_untouched();
+    assert!(!run.stderr.contains("recover"), "{}", run.stderr);
+
+    let (bench, _) = in_both_forms("130_after", 130, |more| {
+        let bench = Bench::new();
+        let words = "keys rotate billing001 --to file:secret --yes --settle 60s";
+        let child = spawn(bench.rixl(&format!("{words} {more}")));
+        while !fs::read_to_string(bench.path("state/entries/billing001")).is_ok_and(|text| text.contains("stored")) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        send(&child, Signal::TERM);
+        let run = ended(child);
+        (bench, run)
+    });
+    assert!(bench.is_stored_live());
+    let recovered = bench.rixl("keys recover --settle 0s").run();
+    assert_eq!((recovered.code, bench.sent()), (0, 1), "{}", recovered.stderr);
+    bench.assert_well();
+}
+
+#[test]
+fn the_next_command_finds_the_same_journal() {
+    let bench = Bench::new();
+    bench.inject(Effect::Close);
+    let run = bench.rotate("--state-dir FOLDER/another~place").run();
+    assert_eq!(run.code, 6);
+    let next = run.stderr.lines().find_map(|line| line.trim().strip_prefix("next: ")).unwrap();
+    assert_eq!(next, format!("rixl keys recover --state-dir '{}/another place'", bench.folder.path().display()));
+    let words = next.strip_prefix("rixl ").unwrap().replace("another place", "another~place").replace('\'', "");
+    assert_eq!(bench.rixl(&format!("{words} --settle 0s")).run().code, 0);
+    assert!(bench.is_stored_live());
+}
+
+#[test]
+fn the_gravest_of_several_keys_counts() {
+    let bench = Bench::new();
+    for (name, id) in [("one", "first00001"), ("two", "second0001"), ("three", "third00001")] {
+        bench.add(name, id);
+    }
+    bench.sandbox.inject(Fault::new(Effect::Close).on(ROTATE).on_key("second0001")).unwrap();
+    let words = "keys rotate first00001 second0001 third00001 --to file:{key_id} --yes --settle 0s --concurrency 1";
+    let run = bench.rixl(&format!("{words} --output json")).run();
+    assert_eq!(run.code, 6, "{}", run.stderr);
+    compare_json(&bench, "several_json", &run);
+    insta::assert_snapshot!("several_stderr", bench.scrubbed(&run.stderr));
+    assert_eq!(bench.sent(), 2);
+    let repaired = bench.next(&run, "--settle 0s --output json");
+    assert_eq!(repaired.code, 0, "{}", repaired.stderr);
+    for id in ["first00001", "second0001", "third00001"] {
+        assert!(bench.sandbox.opens(id, &fs::read_to_string(bench.path(id)).unwrap()), "{id}");
+    }
+}
+
+#[test]
+fn one_that_cannot_be_prepared_keeps_all_as_they_are() {
+    let bench = Bench::new();
+    bench.add("one", "first00001");
+    let second = bench.add("two", "second0001");
+    fs::set_permissions(bench.path("second0001"), fs::Permissions::from_mode(0o666)).unwrap();
+    let words = "keys rotate first00001 second0001 --to file:{key_id} --yes --output json";
+    let run = bench.rixl(words).run();
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    compare_json(&bench, "several_unprepared_json", &run);
+    bench.assert_untouched();
+    assert!(bench.sandbox.is_live(&second.secret));
+}
+
+#[test]
+fn a_dry_run_sends_nothing() {
+    let bench = Bench::new();
+    bench.add("two", "second0001");
+    fs::copy(bench.path("secret"), bench.path("billing001")).unwrap();
+    for (name, words) in [
+        ("dry_one", "billing001 --to file:secret"),
+        ("dry_several", "--name * --to file:{key_id}"),
+        ("dry_none", "--older-than 90d --to file:secret"),
+    ] {
+        // Nobody is asked, for nothing happens.
+        let run = bench.rixl(&format!("keys rotate {words} --dry-run")).run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        compare(&bench, name, &run);
+        let run = bench.rixl(&format!("keys rotate {words} --dry-run --output json")).run();
+        compare_json(&bench, &format!("{name}_json"), &run);
+    }
+    bench.assert_untouched();
+}

@@ -1,0 +1,130 @@
+//! Many keys.
+
+use std::{fs, time::Duration};
+
+use jiff::Timestamp;
+use rixl_sandbox::{Effect, Fault, Sandbox, SeedKey};
+use rustix::process::Signal;
+
+use crate::{
+    bench::{Bench, ROTATE, ended, json, send, spawn, wait_for},
+    program::write,
+};
+
+const WORDS: &str = "keys rotate --name fleet-* --to file:{key_id} --yes --settle 0s --output json";
+
+/// This many keys, whose secrets are in files of their ids.
+fn fleet(count: usize) -> (Bench, Vec<String>) {
+    let bench = Bench::of(Sandbox::builder());
+    let ids = (0..count).map(|number| {
+        let key = bench.sandbox.create_key(SeedKey::new(format!("fleet-{number}")));
+        write(&bench.path(&key.id), &key.secret, 0o600);
+        key.id
+    });
+    let ids = ids.collect();
+    (bench, ids)
+}
+
+#[track_caller]
+fn assert_all_live(bench: &Bench, ids: &[String]) {
+    for id in ids {
+        assert!(bench.sandbox.opens(id, &fs::read_to_string(bench.path(id)).unwrap()), "{id}");
+    }
+}
+
+/// When the rotations were received.
+fn moments(bench: &Bench) -> Vec<Timestamp> {
+    let requests = bench.sandbox.requests().into_iter();
+    requests.filter(|request| request.operation_id == Some(ROTATE)).map(|request| request.received_at).collect()
+}
+
+#[test]
+fn a_fleet_that_is_interrupted_is_recovered() {
+    let (bench, ids) = fleet(200);
+    // Some answers take their time, so that the signal finds requests under way.
+    let slow = Fault::new(Effect::DelayHead(Duration::from_millis(50))).on(ROTATE).always();
+    bench.sandbox.inject(slow).unwrap();
+    let child = spawn(bench.rixl(&format!("{WORDS} --rate 60/s")));
+    wait_for(&bench.sandbox, ROTATE, 40);
+    send(&child, Signal::INT);
+    let run = ended(child);
+    assert_eq!(run.code, 130, "{}", run.stderr);
+    let rows = json(&run)["keys"].as_array().unwrap().clone();
+    assert_eq!(rows.len(), 200, "each key is told of");
+    let count = |result: &str| rows.iter().filter(|row| row["result"] == result).count();
+    assert!(count("rotated") >= 36 && count("not begun") > 100, "{}", run.stderr);
+    assert!(rows.iter().all(|row| (row["result"] == "rotated") == (row["exit_code"] == 0)));
+
+    let recovered = bench.rixl("keys recover --settle 0s --output json").run();
+    assert_eq!(recovered.code, 0, "{}", recovered.stderr);
+    assert!(bench.left().is_empty());
+    assert_all_live(&bench, &ids);
+    assert_eq!(bench.sent(), rows.len() as u64 - count("not begun") as u64);
+}
+
+#[test]
+fn a_rate_is_kept() {
+    let (bench, ids) = fleet(12);
+    let run = bench.rixl(&format!("{WORDS} --rate 20/s --concurrency 12")).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let moments = moments(&bench);
+    assert_eq!(moments.len(), 12);
+    // As the server sees it. A slow machine only makes it longer.
+    let all = moments[11].duration_since(moments[0]);
+    assert!(all.as_millis() >= 11 * 50 - 50, "{all:?}");
+    assert_all_live(&bench, &ids);
+}
+
+#[test]
+fn a_limit_of_the_servers_is_waited_out() {
+    let bench = Bench::of(Sandbox::builder().rate_limit(4));
+    let ids: Vec<String> = (0..8)
+        .map(|number| {
+            let key = bench.sandbox.create_key(SeedKey::new(format!("fleet-{number}")));
+            write(&bench.path(&key.id), &key.secret, 0o600);
+            key.id
+        })
+        .collect();
+    let run = bench.rixl(WORDS).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(ids.iter().all(|id| bench.sandbox.rotations(id) == 1));
+    assert_all_live(&bench, &ids);
+}
+
+/// The most memory that it has had, in KiB, once it has ended.
+#[cfg(target_os = "linux")]
+fn peak(child: &mut std::process::Child) -> u64 {
+    let path = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let status = fs::read_to_string(&path).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let now = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        peak = peak.max(now.unwrap_or_default());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    peak
+}
+
+/// `cargo test --release -p rixl-cli --test it fleet_sizes -- --ignored --nocapture`
+#[test]
+#[ignore = "takes minutes, and wants --release"]
+#[cfg(target_os = "linux")]
+fn fleet_sizes() {
+    println!("{:>6}  {:11}  {:>7}  {:>7}  {:>9}", "keys", "", "seconds", "keys/s", "VmHWM KiB");
+    for count in [100, 1_000, 10_000] {
+        for (name, more) in [("no verify", "--no-verify"), ("verify", "")] {
+            let (bench, ids) = fleet(count);
+            let mut program = bench.rixl(&format!("{WORDS} --quiet {more}"));
+            program.command.stdout(fs::File::create(bench.path("result")).unwrap());
+            let began = std::time::Instant::now();
+            let mut child = program.command.spawn().unwrap();
+            let peak = peak(&mut child);
+            let seconds = began.elapsed().as_secs_f64();
+            assert!(child.wait().unwrap().success());
+            assert_eq!((bench.sent(), bench.left().len()), (count as u64, 0));
+            assert_all_live(&bench, &ids);
+            println!("{count:>6}  {name:11}  {seconds:>7.1}  {:>7.0}  {peak:>9}", count as f64 / seconds);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Many rotators of one key at once: one sends.
+
+use std::{
+    collections::BTreeMap,
+    process::Child,
+    time::{Duration, Instant},
+};
+
+use rixl_sandbox::{Effect, Fault};
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::{
+    bench::{Bench, ROTATE, ended, send, spawn, wait_for},
+    openbao::{self, Server},
+    program::{Program, Run, block_on, write},
+};
+
+/// Waits until all but one have ended, and gives the last one and the ends of the others.
+fn all_but_one(mut rivals: Vec<Child>) -> (Child, Vec<Run>) {
+    let began = Instant::now();
+    let mut ends = Vec::new();
+    while rivals.len() > 1 {
+        assert!(began.elapsed() < Duration::from_secs(100), "{} still run", rivals.len());
+        match rivals.iter_mut().position(|child| child.try_wait().unwrap().is_some()) {
+            Some(over) => ends.push(ended(rivals.swap_remove(over))),
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+    (rivals.pop().unwrap(), ends)
+}
+
+fn codes(ends: &[Run]) -> BTreeMap<i32, usize> {
+    let mut codes = BTreeMap::new();
+    for end in ends {
+        *codes.entry(end.code).or_default() += 1;
+    }
+    codes
+}
+
+#[test]
+fn of_many_processes_one_rotates() {
+    for count in [2, 5, 20] {
+        let bench = Bench::new();
+        // The one that holds the key keeps it until the door is open, however slow the machine is.
+        let script = "#!/bin/sh\nwhile [ ! -e open ]; do sleep 0.05; done\ncat > new && mv new secret\n";
+        write(&bench.path("put"), script, 0o700);
+        let words = "keys rotate billing001 --to command:FOLDER/put~<-~cat~FOLDER/secret --yes --settle 0s";
+        let rivals = (0..count).map(|_| spawn(bench.rixl(words))).collect();
+        let (winner, losers) = all_but_one(rivals);
+        write(&bench.path("open"), "", 0o600);
+        let winner = ended(winner);
+        assert_eq!(winner.code, 0, "{}", winner.stderr);
+        assert_eq!(codes(&losers), BTreeMap::from([(5, count - 1)]));
+        assert_eq!(bench.sent(), 1);
+        bench.assert_well();
+    }
+}
+
+/// One that comes after another finds an unfinished run, or nothing in its way; never does it lose a secret.
+#[test]
+fn processes_that_come_as_they_like() {
+    let bench = Bench::new();
+    bench.sandbox.inject(Fault::new(Effect::DelayHead(Duration::from_millis(100))).on(ROTATE).always()).unwrap();
+    let rivals: Vec<_> = (0..8).map(|_| spawn(bench.rotate(""))).collect();
+    let ends: Vec<_> = rivals.into_iter().map(ended).collect();
+    let codes = codes(&ends);
+    assert!(codes.keys().all(|code| [0, 5].contains(code)), "{codes:?}");
+    assert_eq!(bench.sent(), codes[&0] as u64);
+    bench.assert_well();
+}
+
+/// Machines that share nothing but a server: the state is there, and the secret too.
+struct Machines {
+    bench: Bench,
+    server: &'static Server,
+    mount: String,
+}
+
+impl Machines {
+    fn new() -> Option<Self> {
+        let bench = Bench::new();
+        let (server, mount) = block_on(async {
+            let server = openbao::shared().await?;
+            Some((server, server.mount("2").await))
+        })?;
+        let machines = Self { bench, server, mount };
+        machines.put(&machines.bench.key.secret);
+        Some(machines)
+    }
+
+    fn put(&self, secret: &str) {
+        let body = json!({"data": {"key": secret, "other": "stays"}});
+        block_on(self.server.must("POST", &format!("{}/data/app", self.mount), Some(body)));
+    }
+
+    fn stored(&self) -> String {
+        let answer = block_on(self.server.must("GET", &format!("{}/data/app", self.mount), None));
+        let data = &answer["data"]["data"];
+        assert_eq!(data["other"], "stays");
+        data["key"].as_str().unwrap().to_owned()
+    }
+
+    fn is_stored_live(&self) -> bool {
+        self.bench.sandbox.opens("billing001", &self.stored())
+    }
+
+    /// On a machine that nothing was run on before.
+    fn rixl(&self, words: &str) -> Program {
+        let program = self.bench.rixl(&words.replace("MOUNT", &self.mount));
+        let state = format!("vault:{}/rixl/journal", self.mount);
+        program.env("RIXL_STATE_DIR", state).env("BAO_ADDR", &self.server.url).env("BAO_TOKEN", &self.server.root)
+    }
+
+    fn rotate(&self, more: &str) -> Program {
+        self.rixl(&format!("keys rotate billing001 --to vault:MOUNT/app#key --yes {more}"))
+    }
+
+    #[track_caller]
+    fn assert_well(&self) {
+        assert!(self.is_stored_live());
+        let path = format!("{}/metadata/rixl/journal/entries?list=true", self.mount);
+        assert_eq!(block_on(self.server.call("GET", &path, None)).0, 404, "an entry is left");
+        assert!(self.bench.left().is_empty(), "the folder of this machine was used");
+    }
+}
+
+#[test]
+fn machines_that_share_a_server() {
+    for count in [2, 5, 20] {
+        let Some(machines) = Machines::new() else { return };
+        // The winner is in its quiet time until it is told to stop.
+        let rivals = (0..count).map(|_| spawn(machines.rotate("--settle 90s"))).collect();
+        let (winner, losers) = all_but_one(rivals);
+        assert_eq!(codes(&losers), BTreeMap::from([(5, count - 1)]));
+        wait_for(&machines.bench.sandbox, ROTATE, 1);
+        send(&winner, Signal::TERM);
+        let winner = ended(winner);
+        assert_eq!((winner.code, machines.bench.sent()), (130, 1), "{}", winner.stderr);
+        // It has unlocked the key: nobody has to wait for the end of a lease.
+        let recovered = machines.rixl("keys recover --settle 0s").run();
+        assert_eq!((recovered.code, machines.bench.sent()), (0, 1), "{}", recovered.stderr);
+        machines.assert_well();
+        let history = machines.rixl("keys history --output json").run();
+        assert_eq!(crate::bench::json(&history)["history"][0]["is_recovered"], true);
+    }
+}
+
+#[test]
+fn a_rotation_with_all_its_state_on_a_server() {
+    let Some(machines) = Machines::new() else { return };
+    for _ in 0..2 {
+        let run = machines.rotate("--settle 0s").run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        machines.assert_well();
+    }
+    assert_eq!(machines.bench.sent(), 2);
+    let failed = machines.rotate("--settle 0s").env("BAO_TOKEN", "s.WRONG").run();
+    assert_eq!(failed.code, 3, "{}", failed.stderr);
+    assert!(!failed.stderr.contains("s.WRONG"));
+    // By the flag as well.
+    let words = "keys history --state-dir vault:MOUNT/rixl/journal";
+    assert_eq!(machines.rixl(words).env("RIXL_STATE_DIR", "/nowhere").run().stdout.lines().count(), 3);
+    for (lease, code) in [("soon", 2), ("5s", 2), ("10m", 0)] {
+        let run = machines.rixl("keys history --timeout 5s").env("RIXL_LEASE", lease).run();
+        assert_eq!(run.code, code, "{}", run.stderr);
+    }
+    assert_eq!(machines.bench.sent(), 2);
+}
+
+/// Killed while the answer is under way: another machine repairs it once the lease is over, and not before.
+#[test]
+fn a_machine_that_dies_in_the_middle() {
+    let Some(machines) = Machines::new() else { return };
+    let bench = &machines.bench;
+    bench.inject(Effect::DelayHead(Duration::from_secs(20)));
+    let child = spawn(machines.rotate("--settle 0s --timeout 4s").env("RIXL_LEASE", "6s"));
+    wait_for(&bench.sandbox, ROTATE, 1);
+    let began = Instant::now();
+    send(&child, Signal::KILL);
+    drop(ended(child));
+    assert!(!machines.is_stored_live());
+    let held = machines.rotate("--settle 0s").run();
+    assert_eq!(held.code, 5, "{}", held.stderr);
+    assert!(held.stderr.contains(", until 20"), "{}", held.stderr);
+    let repaired = loop {
+        assert!(began.elapsed() < Duration::from_secs(100));
+        let run = machines.rixl("keys recover --settle 0s --timeout 4s").run();
+        if run.code != 5 {
+            break run;
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    };
+    assert_eq!((repaired.code, bench.sent()), (0, 2), "{}", repaired.stderr);
+    machines.assert_well();
+}
