@@ -455,11 +455,7 @@ impl Case {
     async fn judge(&self, process: &Process, outcome: &Outcome, left: Left, others: usize) {
         let (lines, escrow, is_locked) = left;
         let is_open = !lines.is_empty();
-        // While others live, the newest secret may be in the memory of one.
-        let died_in_window = matches!(outcome, Outcome::Killed) && process.is_in_window();
-        if others == 0 || died_in_window {
-            self.judge_losses(process, outcome, is_open).await;
-        }
+        self.judge_losses(process, outcome, is_open, others).await;
         if others == 0 && is_locked {
             self.violation("a lock is left");
         }
@@ -489,7 +485,7 @@ impl Case {
     }
 
     /// A secret that was sent to us is somewhere, or died in the window.
-    async fn judge_losses(&self, process: &Process, outcome: &Outcome, is_open: bool) {
+    async fn judge_losses(&self, process: &Process, outcome: &Outcome, is_open: bool, others: usize) {
         let newest = self.issued();
         let secret = {
             let ledger = self.ledger();
@@ -502,7 +498,6 @@ impl Case {
         if places.any(|place| place.contains(&secret)) {
             return;
         }
-        self.ledger().lost.insert(newest);
         let was_killed = matches!(outcome, Outcome::Killed);
         // A run that lives on says so: where the escrow failed, or where a secret that may not have been the newest was
         // given up for the next one, which was refused or not heard of.
@@ -516,7 +511,13 @@ impl Case {
                 || failure.kind() == FailureKind::Unknown
                     && (process.has_failed_at(&Op::PutEscrow) || process.trace().contains(&Op::EmptyEscrow))
         });
-        if !(was_killed && process.is_in_window() || is_told) {
+        let is_in_window = was_killed && process.is_in_window();
+        // While others live, it may be in the memory of one.
+        if others > 0 && !is_in_window && !is_told {
+            return;
+        }
+        self.ledger().lost.insert(newest);
+        if !is_in_window && !is_told {
             self.violation("a secret is nowhere, outside of the window");
         } else if !is_open {
             self.violation("a secret is lost, and the journal has forgotten it");
