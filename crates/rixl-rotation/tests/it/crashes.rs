@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use rixl_rotation::{Ending, store::Store as _};
+use rixl_rotation::Ending;
 use rixl_sandbox::{Effect, Fault};
 
 use crate::bench::{Bench, set_private};
