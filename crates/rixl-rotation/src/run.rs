@@ -352,12 +352,17 @@ impl Run {
             return Err(self.lost("the escrow holds no secret any more"));
         };
         let value = self.value(&issued, form);
+        let mut is_durable = false;
         for commits in 0..=MOST_COMMITS {
             if self.store.is_readable() {
                 let held = self.read().await?;
                 if is_same(&held, &value) {
-                    self.stored(held.version, &value).await;
-                    return Ok(false);
+                    if is_durable {
+                        self.stored(held.version, &value).await;
+                        return Ok(false);
+                    }
+                    // Whoever wrote it may have died before it was durable. To write it once more makes it so.
+                    self.expected = held.version;
                 }
             }
             if commits == MOST_COMMITS {
@@ -371,10 +376,12 @@ impl Run {
                 // It is read back above.
                 Ok(version) => {
                     self.expected = version;
+                    is_durable = true;
                     continue;
                 }
                 Err(error) => error,
             };
+            is_durable = false;
             match error.kind() {
                 StoreErrorKind::Conflict => {
                     if self.is_superseded(&issued.key.id).await? {

@@ -1,8 +1,19 @@
 //! What the crash sweep of the program (`crates/rixl-cli/tests/it/crash.rs`) found, each as a test of its own.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use rixl_rotation::{Ending, store::Store as _};
+use rixl_credentials::Secret;
+use rixl_rotation::{
+    Ending, IfLive,
+    store::{BoxFuture, Held, Store, StoreError, Version},
+};
 use rixl_sandbox::{Effect, Fault};
 
 use crate::bench::{Bench, set_private};
@@ -30,4 +41,60 @@ async fn the_key_that_is_replaced_is_no_orphan() {
     let named: Vec<_> = report.warnings.iter().filter(|warning| warning.contains("rixl keys delete")).collect();
     assert_eq!(named.len(), 1, "{named:?}");
     assert!(!named[0].contains(&bench.key.id), "{named:?}");
+}
+
+/// A store that counts what is asked of it.
+struct Watched {
+    inner: Arc<dyn Store>,
+    commits: AtomicUsize,
+    /// The process dies within the first commit, once it is written.
+    dies: AtomicBool,
+}
+
+impl Watched {
+    fn new(bench: &Bench) -> Self {
+        Self { inner: bench.store(), commits: AtomicUsize::new(0), dies: AtomicBool::new(false) }
+    }
+}
+
+impl Store for Watched {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn prepare(&self, most: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+        self.inner.prepare(most)
+    }
+
+    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+        self.inner.read()
+    }
+
+    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async {
+            let committed = self.inner.commit(secret, expected).await;
+            if self.dies.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            committed
+        })
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_commit_wrote_is_made_durable() {
+    let bench = Bench::new();
+    let store = Arc::new(Watched { dies: AtomicBool::new(true), ..Watched::new(&bench) });
+    let rotator = bench.rotator();
+    let run = tokio::time::timeout(Duration::from_secs(1), rotator.rotate(&bench.key_id, store.clone()));
+    assert!(run.await.is_err() && bench.is_stored_live());
+    let again = Arc::new(Watched::new(&bench));
+    let open = |_: &str| Ok(Arc::clone(&again) as Arc<dyn Store>);
+    let recovered = bench.rotator().recover(&open, IfLive::default(), false).await.unwrap().pop().unwrap();
+    assert_eq!(recovered.result.unwrap().unwrap().ending, Ending::Rotated);
+    // Nobody knows whether the first one came to its fsync, and the escrow is gone now.
+    assert_eq!(again.commits.load(Ordering::SeqCst), 1);
+    assert_eq!(bench.rotations(), 1);
+    bench.assert_clean();
 }
