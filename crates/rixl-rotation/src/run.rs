@@ -6,7 +6,7 @@ use rixl_credentials::{Error, ErrorKind, Issued, KeyId, Outcome, RawAnswer, Secr
 
 use crate::{
     Audit, Ending, Failure, FailureKind, Report, Rotator, State,
-    journal::Entry,
+    journal::{Entry, JournalError, JournalErrorKind},
     probe::{Form, Liveness, probe},
     record::{Change, Intent, Record, Stage},
     rotator::fingerprint,
@@ -35,6 +35,8 @@ pub(crate) struct Run {
     pub(crate) label: String,
     /// The answer, as long as this process lives: the escrow may have failed.
     answer: Option<RawAnswer>,
+    /// Whether it is in escrow.
+    is_kept: bool,
     /// The version that the store must still have.
     expected: Version,
     /// How many requests this process sent.
@@ -69,6 +71,7 @@ impl Run {
             is_recovered: false,
             label,
             answer: None,
+            is_kept: true,
             expected,
             sent: 0,
             stored: None,
@@ -146,7 +149,7 @@ impl Run {
             self.intent.at = self.rotator.now();
             let intent = Record::Intent(self.intent.clone());
             if let Err(failure) = self.append(&intent).await {
-                return Err(self.not_sent(failure).await);
+                return Err(self.not_sent(failure.into()).await);
             }
             self.stage = Stage::Sent;
             self.tell(State::Intent, "the journal knows of it; the request is sent now, once");
@@ -232,6 +235,14 @@ impl Run {
     /// Step 5. What fails here must not cost the secret, which is in memory still.
     async fn received(&mut self, answer: RawAnswer) {
         let kept = self.entry.put_escrow(answer.expose_secret()).await;
+        self.is_kept = match &kept {
+            Ok(()) => true,
+            // No more than its fsync may have failed.
+            Err(_) => {
+                let there = self.entry.escrow().await;
+                there.is_ok_and(|there| there.is_some_and(|there| there.expose_secret() == answer.expose_secret()))
+            }
+        };
         self.answer = Some(answer);
         self.stage = Stage::Received;
         match kept {
@@ -239,6 +250,9 @@ impl Run {
                 let record = Record::Received { at: self.rotator.now() };
                 self.append_if_possible(&record).await;
                 self.tell(State::Received, format!("the raw answer is in escrow at {}", self.entry.escrow_location()));
+            }
+            Err(error) if self.is_kept => {
+                self.warn(format!("{error}; the answer may not survive a power failure there"))
             }
             Err(error) => self.warn(format!("{error}; the run goes on with the answer in memory alone")),
         }
@@ -257,7 +271,7 @@ impl Run {
         match self.entry.escrow().await {
             Ok(Some(answer)) => Ok(answer.issued(asked)),
             Ok(None) => Ok(RawAnswer::from(Vec::new()).issued(asked)),
-            Err(error) => Err(self.not_stored("the escrow can't be read").with_source(error)),
+            Err(error) => Err(self.stuck("the escrow can't be read").with_source(error)),
         }
     }
 
@@ -683,21 +697,35 @@ impl Run {
         }
     }
 
-    /// Reads the store; a failure leaves the secret in escrow.
+    /// Reads the store.
     pub(crate) async fn read(&self) -> Result<Held, Failure> {
-        self.store.read().await.map_err(|error| self.not_stored("the store can't be read").with_source(error))
+        self.store.read().await.map_err(|error| self.stuck("the store can't be read").with_source(error))
     }
 
-    async fn append(&mut self, record: &Record) -> Result<(), Failure> {
-        let line = serde_json::to_string(record)
-            .map_err(|error| Failure::refused("the journal line can't be written").with_source(error))?;
-        Ok(self.entry.append(&line).await?)
+    /// What is true of a run that can't go on is a matter of how far it has come.
+    fn stuck(&self, why: &str) -> Failure {
+        match self.stage {
+            Stage::Sent | Stage::Refused => self.unknown(None),
+            Stage::Received | Stage::Verified { .. } => self.not_stored(why),
+            Stage::Lost => self.lost(why),
+            Stage::Stored { .. } | Stage::Settled { .. } => {
+                let sentence = format!("the new secret of {} is stored, but {why}; {RECOVER}", self.label);
+                Failure::new(FailureKind::Unknown, sentence)
+            }
+        }
+    }
+
+    async fn append(&mut self, record: &Record) -> Result<(), JournalError> {
+        let line = serde_json::to_string(record).map_err(|error| {
+            JournalError::new(JournalErrorKind::Unusable, "the journal line can't be written").with_source(error)
+        })?;
+        self.entry.append(&line).await
     }
 
     /// After the request a record only shortens what recovery has to find out: to stop for want of it would help nobody.
     async fn append_if_possible(&mut self, record: &Record) {
-        if let Err(failure) = self.append(record).await {
-            self.warn(format!("{failure}, but the run goes on"));
+        if let Err(error) = self.append(record).await {
+            self.warn(format!("{error}, but the run goes on"));
         }
     }
 
@@ -721,6 +749,9 @@ impl Run {
     }
 
     fn not_stored(&self, why: &str) -> Failure {
+        if !self.is_kept {
+            return self.lost(&format!("{why}, and it could not be kept in escrow"));
+        }
         let sentence = format!(
             "{} was changed, and the store {} was not: {why}; the new secret is in escrow at {}; {RECOVER}",
             self.label,
