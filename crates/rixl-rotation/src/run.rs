@@ -6,7 +6,7 @@ use rixl_credentials::{Error, ErrorKind, Issued, KeyId, Outcome, RawAnswer, Secr
 
 use crate::{
     Audit, Ending, Failure, FailureKind, Report, Rotator, State,
-    journal::Entry,
+    journal::{Entry, JournalError, JournalErrorKind},
     probe::{Form, Liveness, probe},
     record::{Change, Intent, Record, Stage},
     rotator::fingerprint,
@@ -42,8 +42,8 @@ pub(crate) struct Run {
     pub(crate) label: String,
     /// The answer, as long as this process lives: the escrow may have failed.
     answer: Option<RawAnswer>,
-    /// Whether the escrow failed, so that the answer is in memory alone.
-    is_unkept: bool,
+    /// Whether it is in escrow.
+    is_kept: bool,
     /// The key that another rotator's secret in the store opens, which stays if it settles.
     adopted: Option<KeyId>,
     /// The version that the store must still have.
@@ -80,7 +80,7 @@ impl Run {
             is_recovered: false,
             label,
             answer: None,
-            is_unkept: false,
+            is_kept: true,
             adopted: None,
             expected,
             sent: 0,
@@ -143,7 +143,7 @@ impl Run {
 
     /// A run that ends without its answer in escrow tries once more to put it there: it is in memory alone, which ends too.
     async fn kept(&mut self, failure: Failure) -> Failure {
-        let Some(answer) = self.answer.as_ref().filter(|_| self.is_unkept) else { return failure };
+        let Some(answer) = self.answer.as_ref().filter(|_| !self.is_kept) else { return failure };
         match self.entry.put_escrow(answer.expose_secret()).await {
             Err(error) if failure.kind() == FailureKind::NotStored => {
                 self.warn(error.to_string());
@@ -270,6 +270,14 @@ impl Run {
     /// Step 5. What fails here must not cost the secret, which is in memory still.
     async fn received(&mut self, answer: RawAnswer) {
         let kept = self.entry.put_escrow(answer.expose_secret()).await;
+        self.is_kept = match &kept {
+            Ok(()) => true,
+            // No more than its fsync may have failed.
+            Err(_) => {
+                let there = self.entry.escrow().await;
+                there.is_ok_and(|there| there.is_some_and(|there| there.expose_secret() == answer.expose_secret()))
+            }
+        };
         self.answer = Some(answer);
         self.stage = Stage::Received;
         match kept {
@@ -281,10 +289,10 @@ impl Run {
                     format!("the answer is in escrow at {}, unread", self.entry.escrow_location()),
                 );
             }
-            Err(error) => {
-                self.is_unkept = true;
-                self.warn(format!("{error}; the run goes on with the answer in memory alone"));
+            Err(error) if self.is_kept => {
+                self.warn(format!("{error}; the answer may not survive a power failure there"))
             }
+            Err(error) => self.warn(format!("{error}; the run goes on with the answer in memory alone")),
         }
     }
 
@@ -336,7 +344,7 @@ impl Run {
             None => format!("the new secret {fingerprint} was not seen live"),
         };
         // After a crash it would stand for an answer that is not in escrow.
-        if !self.is_unkept {
+        if self.is_kept {
             let record = Record::Verified { at: self.rotator.now(), form, fingerprint };
             self.append_if_possible(&record).await;
         }
@@ -397,12 +405,17 @@ impl Run {
             return Ok(());
         };
         let value = self.value(&issued, form);
+        let mut is_durable = false;
         for commits in 0..=MOST_COMMITS {
             if self.store.is_readable() {
                 let held = self.read().await?;
                 if is_same(&held, &value) {
-                    self.stored(held.version, &value).await;
-                    return Ok(());
+                    if is_durable {
+                        self.stored(held.version, &value).await;
+                        return Ok(());
+                    }
+                    // Whoever wrote it may have died before it was durable. To write it once more makes it so.
+                    self.expected = held.version;
                 }
             }
             if commits == MOST_COMMITS {
@@ -416,10 +429,12 @@ impl Run {
                 // It is read back above.
                 Ok(version) => {
                     self.expected = version;
+                    is_durable = true;
                     continue;
                 }
                 Err(error) => error,
             };
+            is_durable = false;
             match error.kind() {
                 StoreErrorKind::Conflict => {
                     if self.is_superseded(&issued.key.id).await? {
@@ -638,7 +653,7 @@ impl Run {
         }
         // What an earlier answer left must not be taken for the answer to the next request.
         self.answer = None;
-        self.is_unkept = false;
+        self.is_kept = true;
         if let Err(error) = self.entry.put_escrow(&[]).await {
             return Err(self.lost("the journal can't be written").with_source(error));
         }
@@ -842,16 +857,17 @@ impl Run {
         Duration::from_millis(self.intent.may_last_ms).saturating_add(MARGIN)
     }
 
-    async fn append(&mut self, record: &Record) -> Result<(), Failure> {
-        let line = serde_json::to_string(record)
-            .map_err(|error| Failure::refused("the journal line can't be written").with_source(error))?;
-        Ok(self.entry.append(&line).await?)
+    async fn append(&mut self, record: &Record) -> Result<(), JournalError> {
+        let line = serde_json::to_string(record).map_err(|error| {
+            JournalError::new(JournalErrorKind::Unusable, "the journal line can't be written").with_source(error)
+        })?;
+        self.entry.append(&line).await
     }
 
     /// After the request a record only shortens what recovery has to find out: to stop for want of it would help nobody.
     async fn append_if_possible(&mut self, record: &Record) {
-        if let Err(failure) = self.append(record).await {
-            self.warn(format!("{failure}, but the run goes on"));
+        if let Err(error) = self.append(record).await {
+            self.warn(format!("{error}, but the run goes on"));
         }
     }
 

@@ -5,14 +5,18 @@
 //! `RIXL_CRASH_SITES=all cargo test -p rixl-cli --test it crash`. Where processes can't be traced the tests say SKIPPED and
 //! pass, unless `RIXL_CRASH_REQUIRED=1`.
 
+mod by_hand;
+mod disk;
 mod scene;
 mod tracer;
 
 use std::{
+    collections::BTreeMap,
     env,
     fmt::Display,
     io::Write as _,
     panic::{AssertUnwindSafe, catch_unwind},
+    process::Command,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -20,11 +24,13 @@ use std::{
     thread,
 };
 
+use disk::{Disk, LUCKS, Luck};
+use nix::libc;
 use scene::{Role, Scene, Standing, WORKS, Work};
 use tracer::{Call, Hit, Site, Traced};
 
 /// As many cases at a time: most of them wait.
-const AT_ONCE: usize = 12;
+const AT_ONCE: usize = 24;
 const SAMPLE: usize = 5;
 
 /// Past the capture of the test's output: these numbers are for people.
@@ -53,21 +59,25 @@ fn step() -> usize {
     }
 }
 
-fn sampled<T>(all: Vec<T>) -> Vec<T> {
-    all.into_iter().step_by(step()).collect()
+/// Of the sweeps with many cases a smaller part.
+fn sampled<T>(all: Vec<T>, part: usize) -> Vec<T> {
+    let step = if step() == 1 { 1 } else { step() * part };
+    all.into_iter().step_by(step).collect()
 }
 
-/// Does the work for each, several at a time. A panic is the fault of one.
+/// Does the work for each, several at a time, and gives the results in order.
 fn each<T: Sync + Display, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
-    let results = Mutex::new(Vec::new());
+    let results = Mutex::new(BTreeMap::new());
     let panicked = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
-                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(index) else { break };
                     match catch_unwind(AssertUnwindSafe(|| work(item))) {
-                        Ok(result) => results.lock().unwrap().push(result),
+                        Ok(result) => drop(results.lock().unwrap().insert(index, result)),
                         Err(_) => panicked.lock().unwrap().push(item.to_string()),
                     }
                 }
@@ -76,7 +86,7 @@ fn each<T: Sync + Display, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) 
     });
     let panicked = panicked.into_inner().unwrap();
     assert!(panicked.is_empty(), "these panicked: {panicked:#?}");
-    results.into_inner().unwrap()
+    results.into_inner().unwrap().into_values().collect()
 }
 
 /// What a sweep found.
@@ -90,6 +100,11 @@ struct Tally {
 }
 
 impl Tally {
+    /// The site did not come up this time.
+    fn missed() -> Self {
+        Self { sites: 1, ..Self::default() }
+    }
+
     fn add(&mut self, other: Self) {
         self.sites += other.sites;
         self.hit += other.hit;
@@ -102,30 +117,43 @@ impl Tally {
 /// A run that nothing befalls.
 fn whole(work: Work) -> Vec<Call> {
     let scene = Scene::new(work);
-    let program = scene.program();
-    let traced = tracer::run(&scene, &program.command, |_| None);
+    let mut disk = Disk::of(&scene);
+    let traced = tracer::run(&scene, &scene.program().command, |_| None);
     assert_eq!(traced.code, Some(0), "{}", traced.stderr);
+    disk.apply(&traced.calls);
+    disk.assert_true();
     let start = Standing { changes: 0, is_held: false, has_intent: true };
     assert_eq!(scene.faults_at_end(start), Vec::<String>::new());
     traced.calls
+}
+
+/// A run that is killed at this site; `None`: it did not come there.
+fn killed(scene: &Scene, site: Site) -> Option<Traced> {
+    let traced = tracer::run(scene, &scene.program().command, |call| (call.site() == site).then_some(Hit::Kill));
+    traced.code.is_none().then_some(traced)
 }
 
 fn sites(calls: &[Call]) -> Vec<Site> {
     calls.iter().map(Call::site).collect()
 }
 
-/// Whether a secret that nobody has stored may have been given out: between the request and the escrow.
-fn is_in_window(scene: &Scene, calls: &[Call]) -> bool {
-    let Some(sent) = calls.iter().position(|call| scene.is_send(call)) else { return false };
-    !calls[sent..].iter().any(|call| call.name == "rename" && call.role == Role::NewAnswer && call.is_done())
+/// Whether a secret that nobody has stored may have been given out: between the request and the escrow. The escrow
+/// holds after the rename when the process dies, and after the fsync of its folder when the machine does.
+fn is_in_window(scene: &Scene, calls: &[Call], is_power_cut: bool) -> bool {
+    let Some(sent) = calls.iter().rposition(|call| scene.is_send(call)) else { return false };
+    let mut after = calls[sent..].iter().filter(|call| call.is_done());
+    let is_kept = after.any(|call| call.role == Role::NewAnswer && call.data.windows(4).any(|bytes| bytes == b"rxl_"))
+        && after.any(|call| call.role == Role::NewAnswer && call.name == "rename")
+        && (!is_power_cut || after.any(|call| call.role == Role::Escrow && call.name == "fsync"));
+    !is_kept
 }
 
-/// Recovers, and looks whether all is well.
-fn recovered(scene: &Scene, traced: &Traced, what: &dyn Display) -> Tally {
+/// Recovers, and looks whether all is well. The first faults are of what was found before.
+fn recovered(scene: &Scene, may_be_lost: bool, mut faults: Vec<String>, what: &dyn Display) -> Tally {
     let crashed = scene.standing();
-    let mut faults = scene.leaks();
+    faults.extend(scene.leaks());
     let is_lost = crashed.changes > 0 && !crashed.is_held;
-    if is_lost && !is_in_window(scene, &traced.calls) {
+    if is_lost && !may_be_lost {
         faults.push("a secret was lost outside of the window".into());
     }
     let recovery = scene.recover();
@@ -176,17 +204,281 @@ fn killed_anywhere() {
     }
     let mut faults = Vec::new();
     for work in WORKS {
-        let sites = sampled(sites(&whole(work)));
+        let sites = sampled(sites(&whole(work)), 1);
         let tallies = each(&sites, |site| {
             let scene = Scene::new(work);
-            let program = scene.program();
-            let traced = tracer::run(&scene, &program.command, |at| (at == *site).then_some(Hit::Kill));
-            if traced.code.is_some() {
-                return Tally { sites: 1, ..Tally::default() };
-            }
-            recovered(&scene, &traced, &format_args!("{}: killed at {site}", work.name()))
+            let Some(killed) = killed(&scene, *site) else { return Tally::missed() };
+            let may_be_lost = is_in_window(&scene, &killed.calls, false);
+            recovered(&scene, may_be_lost, Vec::new(), &format_args!("{}: killed at {site}", work.name()))
         });
         faults.extend(report("killed", work, tallies));
+    }
+    assert_none(&faults);
+}
+
+/// Two sites: of the work, and of the recovery after it.
+struct Pair(Site, Site);
+
+impl Display for Pair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, then {}", self.0, self.1)
+    }
+}
+
+/// A site for each kind of thing that recovery has to do.
+fn first_crashes(scene: &Scene, calls: &[Call]) -> Vec<Site> {
+    let after = |is: &dyn Fn(&Call) -> bool| calls[calls.iter().position(is).unwrap() + 1].site();
+    vec![
+        // The intent is written, nothing sent: it waits, and sends.
+        calls[calls.iter().position(|call| scene.is_send(call)).unwrap()].site(),
+        // The answer is lost.
+        after(&|call| scene.is_send(call)),
+        // It is in escrow.
+        after(&|call| call.name == "rename" && call.role == Role::NewAnswer),
+        // It is in the store.
+        after(&|call| call.name == "renameat" && call.target_role == Some(Role::Store)),
+        // All is done but the end of the entry.
+        after(&|call| call.name == "unlink" && call.role == Role::Answer),
+    ]
+}
+
+#[test]
+fn killed_and_killed_again_while_it_recovers() {
+    if !is_possible() {
+        return;
+    }
+    let mut faults = Vec::new();
+    for work in WORKS {
+        let firsts = first_crashes(&Scene::new(work), &whole(work));
+        let pairs = each(&firsts, |first| {
+            let scene = Scene::new(work);
+            killed(&scene, *first).unwrap();
+            let recovery = tracer::run(&scene, &scene.recovery().command, |_| None);
+            assert_eq!(recovery.code, Some(0), "{}", recovery.stderr);
+            sites(&recovery.calls).into_iter().map(|second| Pair(*first, second)).collect::<Vec<_>>()
+        });
+        let pairs = sampled(pairs.into_iter().flatten().collect(), 4);
+        let tallies = each(&pairs, |pair| {
+            let scene = Scene::new(work);
+            let Some(first) = killed(&scene, pair.0) else { return Tally::missed() };
+            let is_second = |call: &Call| (call.site() == pair.1).then_some(Hit::Kill);
+            let second = tracer::run(&scene, &scene.recovery().command, is_second);
+            if second.code.is_some() {
+                return Tally::missed();
+            }
+            let calls: Vec<_> = first.calls.into_iter().chain(second.calls).collect();
+            let may_be_lost = is_in_window(&scene, &calls, false);
+            recovered(&scene, may_be_lost, Vec::new(), &format_args!("{}: killed at {pair}", work.name()))
+        });
+        faults.extend(report("killed twice", work, tallies));
+    }
+    assert_none(&faults);
+}
+
+/// A site, and what the kernel says there.
+#[derive(Clone, Copy)]
+struct Failing {
+    site: Site,
+    error: i32,
+    /// Everything on the disk fails from then on.
+    goes_on: bool,
+}
+
+impl Display for Failing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let error = nix::errno::Errno::from_raw(self.error);
+        write!(f, "{error:?} at {}{}", self.site, if self.goes_on { " and from then on" } else { "" })
+    }
+}
+
+/// A failing of the recovery after a kill.
+struct After(Site, Failing);
+
+impl Display for After {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "killed at {}, then {}", self.0, self.1)
+    }
+}
+
+fn is_on_disk(call: &Call) -> bool {
+    !matches!(call.role, Role::Socket | Role::Stdout | Role::Stderr)
+}
+
+fn is_change(call: &Call) -> bool {
+    let creates = call.name == "openat" && call.number as i32 & libc::O_CREAT != 0;
+    creates || ["write", "fsync", "rename", "renameat", "unlink", "mkdir", "ftruncate"].contains(&call.name)
+}
+
+fn failings(calls: &[Call]) -> Vec<Failing> {
+    let errors = |call: &Call| -> &'static [i32] {
+        match (call.name, call.role) {
+            ("write", Role::Stdout | Role::Stderr) => &[libc::EIO],
+            ("write" | "rename" | "renameat", _) => &[libc::ENOSPC, libc::EIO],
+            ("fsync" | "unlink" | "ftruncate", _) => &[libc::EIO],
+            ("mkdir", _) => &[libc::ENOSPC, libc::EACCES],
+            ("openat", _) if is_change(call) => &[libc::ENOSPC, libc::EMFILE, libc::EACCES],
+            ("openat", _) => &[libc::EMFILE],
+            ("fchmod" | "fchown", _) => &[libc::EPERM],
+            ("flock", _) => &[libc::ENOLCK],
+            ("connect", _) => &[libc::ECONNREFUSED],
+            ("writev" | "sendto" | "recvfrom", _) => &[libc::ECONNRESET],
+            // Nobody can do anything about it, and nobody looks.
+            ("close", _) => &[],
+            (name, _) => panic!("{name} has no errors here"),
+        }
+    };
+    let once = |call: &Call| {
+        let site = call.site();
+        errors(call).iter().map(move |error| Failing { site, error: *error, goes_on: false })
+    };
+    let for_ever = calls.iter().filter(|call| is_on_disk(call) && is_change(call)).flat_map(|call| {
+        let site = call.site();
+        [libc::ENOSPC, libc::EIO].map(|error| Failing { site, error, goes_on: true })
+    });
+    calls.iter().flat_map(once).chain(for_ever).collect()
+}
+
+/// Runs the program while this fails, and looks whether what it says is true.
+fn failed(scene: &Scene, command: &Command, failing: &Failing) -> Vec<String> {
+    let before = scene.standing();
+    let mut has_begun = false;
+    let traced = tracer::run(scene, command, |call| {
+        let is_site = call.site() == failing.site;
+        has_begun |= is_site;
+        let is_hit = is_site || failing.goes_on && has_begun && is_on_disk(call) && is_change(call);
+        is_hit.then_some(Hit::Fail(failing.error))
+    });
+    let standing = scene.standing();
+    let is_lost = standing.changes > 0 && !standing.is_held;
+    let said = &traced.stderr;
+    let names_recovery = said.contains("rixl keys recover") || failing.site.role == Role::Stderr;
+    let is_true = match traced.code {
+        Some(0) => !is_lost && (names_recovery || scene.is_clean()),
+        // Nobody can be told the result.
+        Some(1) => failing.site.role == Role::Stdout && !is_lost && scene.is_clean(),
+        Some(3) => standing == before,
+        Some(6) => names_recovery && standing.has_intent,
+        Some(7) => standing.changes > 0 && names_recovery && scene.is_in_escrow(),
+        Some(8) => is_lost && names_recovery,
+        _ => false,
+    };
+    let mut untruths = Vec::new();
+    if !is_true {
+        untruths.push(format!("it ended with {:?}, and {standing:?} is true", traced.code));
+    }
+    if said.contains("panicked") || said.contains("a bug in rixl") {
+        untruths.push("it panicked".into());
+    }
+    if traced.hits == 0 {
+        untruths.push("it was not hit".into());
+    }
+    untruths.iter().map(|untruth| format!("{untruth}\nit said:\n{said}")).collect()
+}
+
+#[test]
+fn every_call_fails() {
+    if !is_possible() {
+        return;
+    }
+    let mut faults = Vec::new();
+    for work in WORKS {
+        let failings = sampled(failings(&whole(work)), 2);
+        let tallies = each(&failings, |failing| {
+            let scene = Scene::new(work);
+            let untruths = failed(&scene, &scene.program().command, failing);
+            recovered(&scene, true, untruths, &format_args!("{}: {failing}", work.name()))
+        });
+        faults.extend(report("a call fails", work, tallies));
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn every_call_of_recovery_fails() {
+    if !is_possible() {
+        return;
+    }
+    let mut faults = Vec::new();
+    for work in WORKS {
+        let firsts = first_crashes(&Scene::new(work), &whole(work));
+        // The answer is lost; it is in escrow; all is done but the end.
+        let firsts = [firsts[1], firsts[2], firsts[4]];
+        let cases = each(&firsts, |first| {
+            let scene = Scene::new(work);
+            killed(&scene, *first).unwrap();
+            let recovery = tracer::run(&scene, &scene.recovery().command, |_| None);
+            assert_eq!(recovery.code, Some(0), "{}", recovery.stderr);
+            failings(&recovery.calls).into_iter().map(|failing| After(*first, failing)).collect::<Vec<_>>()
+        });
+        let cases = sampled(cases.into_iter().flatten().collect(), 6);
+        let tallies = each(&cases, |case| {
+            let scene = Scene::new(work);
+            let Some(_) = killed(&scene, case.0) else { return Tally::missed() };
+            let untruths = failed(&scene, &scene.recovery().command, &case.1);
+            recovered(&scene, true, untruths, &format_args!("{}: {case}", work.name()))
+        });
+        faults.extend(report("a call of recovery fails", work, tallies));
+    }
+    assert_none(&faults);
+}
+
+/// Where the power goes, and what luck there is. Without a site: when the run has ended well.
+struct Cut {
+    site: Option<Site>,
+    luck: Luck,
+    /// The process is killed there, and the power goes when recovery has ended.
+    is_late: bool,
+}
+
+impl Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let site = self.site.map_or_else(|| "the end".to_owned(), |site| site.to_string());
+        let what = if self.is_late { "killed, recovered, then a power cut" } else { "a power cut" };
+        write!(f, "{what}, at {site}, luck with {:?}", self.luck)
+    }
+}
+
+fn cuts(calls: &[Call]) -> Vec<Cut> {
+    let is_worth = |call: &&Call| is_on_disk(call) && is_change(call) || ["writev", "recvfrom"].contains(&call.name);
+    let sites: Vec<_> = calls.iter().filter(is_worth).map(Call::site).collect();
+    let ends = sites.iter().copied().map(Some).chain([None]);
+    let early = ends.flat_map(|site| LUCKS.map(|luck| Cut { site, luck, is_late: false }));
+    let late = sites.iter().map(|site| Cut { site: Some(*site), luck: Luck::None, is_late: true });
+    early.chain(late).collect()
+}
+
+#[test]
+fn the_power_goes_anywhere() {
+    if !is_possible() {
+        return;
+    }
+    let mut faults = Vec::new();
+    for work in WORKS {
+        let cuts = sampled(cuts(&whole(work)), 2);
+        let tallies = each(&cuts, |cut| {
+            let scene = Scene::new(work);
+            let mut disk = Disk::of(&scene);
+            let is_site = |call: &Call| (Some(call.site()) == cut.site).then_some(Hit::Kill);
+            let traced = tracer::run(&scene, &scene.program().command, is_site);
+            if traced.code.is_some() != cut.site.is_none() {
+                return Tally::missed();
+            }
+            disk.apply(&traced.calls);
+            let mut may_be_lost = is_in_window(&scene, &traced.calls, true);
+            let mut faults = Vec::new();
+            if cut.is_late {
+                let recovery = tracer::run(&scene, &scene.recovery().command, |_| None);
+                if recovery.code != Some(0) {
+                    faults.push(format!("the first recovery ended with {:?}", recovery.code));
+                }
+                disk.apply(&recovery.calls);
+                disk.assert_true();
+                may_be_lost = false;
+            }
+            disk.cut(cut.luck);
+            recovered(&scene, may_be_lost, faults, &format_args!("{}: {cut}", work.name()))
+        });
+        faults.extend(report("power cut", work, tallies));
     }
     assert_none(&faults);
 }

@@ -48,14 +48,19 @@ impl FolderJournal {
     /// [`JournalErrorKind::Unusable`] when it can't be made, or when others may write to it.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, JournalError> {
         let journal = Self { root: root.into() };
-        for folder in [&journal.root, &journal.root.join("entries"), &journal.root.join("escrow"), &journal.stores()] {
+        let root = &journal.root;
+        let folders = [root.join("entries"), root.join("escrow"), journal.stores()];
+        let is_new = !folders.iter().all(|folder| folder.exists());
+        let missing = root.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).count();
+        make_folder(root)?;
+        if is_new {
+            // Before anything in it says that this was done.
+            sync_above(root, missing)?;
+        }
+        for folder in &folders {
             make_folder(folder)?;
         }
-        // A folder that was just made has to survive a power failure, or all that is in it is gone.
-        let parent = journal.root.parent().unwrap_or(&journal.root);
-        disk::sync_folder(&journal.root)
-            .and_then(|()| disk::sync_folder(parent))
-            .map_err(|error| unusable(&journal.root, error))?;
+        disk::sync_folder(root).map_err(|error| unusable(root, error))?;
         Ok(journal)
     }
 
@@ -297,6 +302,19 @@ fn make_folder(path: &Path) -> Result<(), JournalError> {
     if mode & 0o022 != 0 {
         let reason = format!("others may write to {}; run: chmod go-w {0}", path.display());
         return Err(JournalError::new(JournalErrorKind::Unusable, reason));
+    }
+    Ok(())
+}
+
+/// Makes the names of new folders durable, or all that is in them is gone with the power. So many of them, the last ones,
+/// were made by this run; a run that was killed may have made others.
+fn sync_above(root: &Path, made: usize) -> Result<(), JournalError> {
+    for (above, folder) in root.ancestors().skip(1).enumerate() {
+        match disk::sync_folder(folder) {
+            // Not everybody may read them, and not every file system can do this.
+            Err(error) if above < made => return Err(unusable(folder, error)),
+            _ => {}
+        }
     }
     Ok(())
 }

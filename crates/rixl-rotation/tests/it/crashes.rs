@@ -1,8 +1,19 @@
 //! What the crash sweep of the program (`crates/rixl-cli/tests/it/crash.rs`) found, each as a test of its own.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use rixl_rotation::Ending;
+use rixl_credentials::Secret;
+use rixl_rotation::{
+    Ending, FailureKind, IfLive,
+    store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version},
+};
 use rixl_sandbox::{Effect, Fault};
 
 use crate::bench::{Bench, set_private};
@@ -30,4 +41,99 @@ async fn the_key_that_is_replaced_is_no_orphan() {
     let named: Vec<_> = report.warnings.iter().filter(|warning| warning.contains("rixl keys delete")).collect();
     assert_eq!(named.len(), 1, "{named:?}");
     assert!(!named[0].contains(&bench.key.id), "{named:?}");
+}
+
+/// A store that counts what is asked of it, and fails on request.
+struct Watched {
+    inner: Arc<dyn Store>,
+    commits: AtomicUsize,
+    /// The process dies within the first commit, once it is written.
+    dies: AtomicBool,
+    cannot_read: bool,
+    cannot_commit: bool,
+}
+
+impl Watched {
+    fn new(bench: &Bench) -> Self {
+        Self {
+            inner: bench.store(),
+            commits: AtomicUsize::new(0),
+            dies: AtomicBool::new(false),
+            cannot_read: false,
+            cannot_commit: false,
+        }
+    }
+
+    fn fail<T: Send>(&self) -> BoxFuture<'_, Result<T, StoreError>> {
+        Box::pin(async { Err(StoreError::new(StoreErrorKind::Unusable, self.location(), "a test says so")) })
+    }
+}
+
+impl Store for Watched {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn prepare(&self, most: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+        self.inner.prepare(most)
+    }
+
+    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+        if self.cannot_read { self.fail() } else { self.inner.read() }
+    }
+
+    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        if self.cannot_commit {
+            return self.fail();
+        }
+        Box::pin(async {
+            let committed = self.inner.commit(secret, expected).await;
+            if self.dies.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            committed
+        })
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_commit_wrote_is_made_durable() {
+    let bench = Bench::new();
+    let store = Arc::new(Watched { dies: AtomicBool::new(true), ..Watched::new(&bench) });
+    let rotator = bench.rotator();
+    let run = tokio::time::timeout(Duration::from_secs(1), rotator.rotate(&bench.key_id, store.clone()));
+    assert!(run.await.is_err() && bench.is_stored_live());
+    let again = Arc::new(Watched::new(&bench));
+    let open = |_: &str| Ok(Arc::clone(&again) as Arc<dyn Store>);
+    let recovered = bench.rotator().recover(&open, IfLive::default(), false).await.unwrap().pop().unwrap();
+    assert_eq!(recovered.result.unwrap().unwrap().ending, Ending::Rotated);
+    // Nobody knows whether the first one came to its fsync, and the escrow is gone now.
+    assert_eq!(again.commits.load(Ordering::SeqCst), 1);
+    assert_eq!(bench.rotations(), 1);
+    bench.assert_clean();
+}
+
+#[tokio::test]
+async fn what_is_not_in_escrow_is_not_said_to_be() {
+    let bench = Bench::new();
+    // A folder stands where the answer has to be written.
+    fs::create_dir_all(bench.folder.path().join("state/escrow").join(format!("{}.new", bench.key.id))).unwrap();
+    let store = Arc::new(Watched { cannot_commit: true, ..Watched::new(&bench) });
+    let failure = bench.rotator().rotate(&bench.key_id, store).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Lost, "{failure}");
+    assert!(failure.to_string().contains("rixl keys recover"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_read_does_not_make_a_lost_answer_one_in_escrow() {
+    let bench = Bench::new();
+    bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey")).unwrap();
+    bench.rotate().await.unwrap_err();
+    let store: Arc<dyn Store> = Arc::new(Watched { cannot_read: true, ..Watched::new(&bench) });
+    let open = |_: &str| Ok(Arc::clone(&store));
+    let recovered = bench.rotator().recover(&open, IfLive::default(), false).await.unwrap().pop().unwrap();
+    let failure = recovered.result.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Unknown, "{failure}");
+    assert!(bench.is_open().await);
 }

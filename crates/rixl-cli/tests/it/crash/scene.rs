@@ -148,7 +148,7 @@ impl Scene {
         self.path("new/state")
     }
 
-    fn command(&self, words: String) -> Program {
+    pub(crate) fn command(&self, words: String) -> Program {
         Program::new(words.split_whitespace())
             .at(&self.sandbox)
             .env("RIXL_STATE_DIR", self.state())
@@ -236,16 +236,29 @@ impl Scene {
 
     pub(crate) fn standing(&self) -> Standing {
         let is_new = |secret: &String| *secret != self.old && self.sandbox.is_live(secret);
-        let escrow = read_all(&self.state().join("escrow"));
-        let escrow = escrow.iter().filter(|(path, _)| path.extension().is_none());
-        let is_held = self.stored().is_some_and(|stored| is_new(&stored))
-            || escrow.flat_map(|(_, bytes)| secrets(bytes)).any(|secret| is_new(&secret));
+        let is_held = self.stored().is_some_and(|stored| is_new(&stored)) || self.is_in_escrow();
         let entries = read_all(&self.state().join("entries"));
         let has_intent = entries.iter().any(|(_, bytes)| {
             let text = String::from_utf8_lossy(bytes);
             text.contains("\"state\":\"intent\"") && text.contains('\n')
         });
         Standing { changes: self.changes(), is_held, has_intent }
+    }
+
+    fn has_unfinished(&self) -> bool {
+        read_all(&self.state().join("entries")).iter().any(|(_, bytes)| !bytes.is_empty())
+    }
+
+    /// Whether nothing is left to do.
+    pub(crate) fn is_clean(&self) -> bool {
+        !self.has_unfinished() && read_all(&self.state().join("escrow")).is_empty()
+    }
+
+    /// Whether the live secret is where the program says that it is.
+    pub(crate) fn is_in_escrow(&self) -> bool {
+        let files = read_all(&self.state().join("escrow"));
+        let files = files.iter().filter(|(path, _)| path.extension().is_none());
+        files.flat_map(|(_, bytes)| secrets(bytes)).any(|secret| self.sandbox.is_live(&secret))
     }
 
     /// The secrets where none may ever be.
@@ -287,8 +300,7 @@ impl Scene {
             Standing { changes, is_held: false, .. } => changes + 1,
         };
         fault(ended.changes != expected, &format!("RIXL gave out {} secrets, not {expected}", ended.changes));
-        let unfinished = read_all(&self.state().join("entries")).iter().any(|(_, bytes)| !bytes.is_empty());
-        fault(unfinished, "an entry is unfinished");
+        fault(self.has_unfinished(), "an entry is unfinished");
         fault(!read_all(&self.state().join("escrow")).is_empty(), "the escrow is not empty");
         let mut beside = read_all(&self.path("store"));
         beside.retain(|(path, bytes)| *path != self.store() && !secrets(bytes).is_empty());

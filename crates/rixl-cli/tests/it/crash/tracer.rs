@@ -37,6 +37,7 @@ pub(crate) struct Call {
     pub(crate) path: String,
     /// Where a rename leads to.
     pub(crate) target: String,
+    pub(crate) target_role: Option<Role>,
     /// The flags of an open, or the length of a truncation.
     pub(crate) number: u64,
     pub(crate) data: Vec<u8>,
@@ -86,7 +87,6 @@ pub(crate) struct Traced {
     pub(crate) hits: usize,
     /// In the order in which the kernel was done with them.
     pub(crate) calls: Vec<Call>,
-    pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn is_possible() -> bool {
 }
 
 /// Runs the program, and does at each call what `decide` says.
-pub(crate) fn run(scene: &Scene, command: &Command, mut decide: impl FnMut(Site) -> Option<Hit>) -> Traced {
+pub(crate) fn run(scene: &Scene, command: &Command, mut decide: impl FnMut(&Call) -> Option<Hit>) -> Traced {
     let output = |name: &str| File::create(scene.output(name)).unwrap();
     // It stops itself, so that nothing of the program is missed.
     let mut stopped = Command::new("/bin/sh");
@@ -178,8 +178,7 @@ pub(crate) fn run(scene: &Scene, command: &Command, mut decide: impl FnMut(Site)
     drop(over);
     assert!(!watchdog.join().unwrap(), "the program hangs");
     calls.extend(inside.into_values().filter_map(|inside| inside.call));
-    let text = |name: &str| fs::read_to_string(scene.output(name)).unwrap();
-    Traced { code, hits, calls, stdout: text("stdout"), stderr: text("stderr") }
+    Traced { code, hits, calls, stderr: fs::read_to_string(scene.output("stderr")).unwrap() }
 }
 
 /// A call that the kernel has not done yet.
@@ -197,7 +196,7 @@ struct Tracing<'a> {
 }
 
 impl Tracing<'_> {
-    fn enter(&mut self, pid: Pid, decide: &mut impl FnMut(Site) -> Option<Hit>) -> Inside {
+    fn enter(&mut self, pid: Pid, decide: &mut impl FnMut(&Call) -> Option<Hit>) -> Inside {
         let Ok(mut registers) = ptrace::getregs(pid) else { return Inside::default() };
         let number = registers.orig_rax.cast_signed();
         let mut hit = None;
@@ -210,7 +209,7 @@ impl Tracing<'_> {
             let count = self.counts.entry((call.name, call.role)).or_default();
             *count += 1;
             call.nth = *count;
-            hit = decide(call.site());
+            hit = decide(call);
         }
         if let Some(Hit::Fail(_)) = hit {
             registers.orig_rax = u64::MAX;
@@ -251,6 +250,7 @@ impl Tracing<'_> {
             fd: first as i32,
             path: String::new(),
             target: String::new(),
+            target_role: None,
             number: 0,
             data: Vec::new(),
             result: None,
@@ -296,6 +296,7 @@ impl Tracing<'_> {
             "close" if call.role == Role::Socket => return None,
             _ => {}
         }
+        call.target_role = self.scene.role(&call.target);
         Some(call)
     }
 
