@@ -1,10 +1,12 @@
 //! Files that survive a power failure, and that only their owner can read.
 
 use std::{
+    collections::{HashMap, HashSet},
     fs::{self, File, Metadata, OpenOptions, Permissions},
     io::{self, ErrorKind, Read as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
+    sync::{Condvar, LazyLock, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -100,7 +102,46 @@ struct Current {
 struct Folder {
     file: File,
     is_locked: bool,
+    _turn: Turn,
 }
+
+/// The turn of one thread of this process at a folder. A fleet may have many at one; of those that only try the lock again
+/// and again, one could be unlucky for longer than its patience, and after its rotation.
+struct Turn(PathBuf);
+
+static AT_WORK: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+static NEXT: Condvar = Condvar::new();
+
+impl Turn {
+    fn wait(folder: &Path) -> Self {
+        let at_work = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner);
+        let at_work = NEXT.wait_while(at_work, |at_work| at_work.contains(folder));
+        at_work.unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
+        Self(folder.to_owned())
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+        NEXT.notify_all();
+    }
+}
+
+/// What killed runs had left in a folder when it was listed last.
+struct Listing {
+    at: Instant,
+    took: Duration,
+    entries: usize,
+    left: Vec<String>,
+}
+
+/// A folder with the files of ten thousand keys is not listed again for each of them.
+static LISTINGS: LazyLock<Mutex<HashMap<PathBuf, Listing>>> = LazyLock::new(Mutex::default);
+/// How little of the time goes into listing.
+const LISTED_RARELY: u32 = 100;
+/// A folder with fewer entries is listed each time.
+const MANY: usize = 1_000;
 
 impl Place {
     /// Follows links once, so that two spellings of one file are one place, and a link stays when its file is replaced.
@@ -254,16 +295,17 @@ impl Place {
 
     /// Waits for its turn. Where folders can't be locked (NFS), the lock of the journal alone keeps rotators apart.
     fn lock(&self) -> Result<Folder, Trouble> {
+        let _turn = Turn::wait(&self.folder);
         let file = File::open(&self.folder).map_err(|error| Trouble::io("its folder can't be opened", error))?;
         let end = Instant::now() + LOCK_PATIENCE;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Folder { file, is_locked: true }),
+                Ok(()) => return Ok(Folder { file, is_locked: true, _turn }),
                 Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < end => thread::sleep(LOCK_PAUSE),
                 Err(Errno::WOULDBLOCK | Errno::INTR) => {
                     return Err(Trouble::unusable("another process holds the lock of its folder"));
                 }
-                Err(_) => return Ok(Folder { file, is_locked: false }),
+                Err(_) => return Ok(Folder { file, is_locked: false, _turn }),
             }
         }
     }
@@ -273,31 +315,43 @@ impl Place {
     /// Temporary files are made under the lock of the folder alone, and the lock ends with its holder: as we hold it,
     /// what is there belongs to no process that lives. Without a lock, nothing is removed.
     fn sweep(&self) -> Result<(), Trouble> {
-        let what = "what a killed run left beside it can't be removed";
-        let entries = fs::read_dir(&self.folder).map_err(|error| Trouble::io("its folder can't be listed", error))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| Trouble::io("its folder can't be listed", error))?;
-            if !entry.file_name().to_str().is_some_and(|name| self.is_temporary(name)) {
-                continue;
-            }
-            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
-                match fs::remove_file(entry.path()) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(Trouble::io(what, error)),
+        let is_fresh = |listing: &Listing| listing.at.elapsed() < listing.took.saturating_mul(LISTED_RARELY);
+        let listings = || LISTINGS.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = listings().remove(&self.folder).filter(is_fresh);
+        let mut listing = known.map_or_else(|| self.list(), Ok)?;
+        let length = self.prefix().len() + RANDOM + SUFFIX.len();
+        let is_own = |name: &mut String| name.starts_with(&self.prefix()) && name.len() == length;
+        for name in listing.left.extract_if(.., is_own) {
+            let path = self.folder.join(name);
+            if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
+                match fs::remove_file(path) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        return Err(Trouble::io("what a killed run left beside it can't be removed", error));
+                    }
                     _ => {}
                 }
             }
         }
+        if listing.entries >= MANY {
+            listings().insert(self.folder.clone(), listing);
+        }
         Ok(())
     }
 
-    fn is_temporary(&self, name: &str) -> bool {
-        name.strip_prefix(&self.prefix())
-            .and_then(|rest| rest.strip_suffix(SUFFIX))
-            .is_some_and(|random| random.len() == RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    fn list(&self) -> Result<Listing, Trouble> {
+        let at = Instant::now();
+        let failed = |error| Trouble::io("its folder can't be listed", error);
+        let (mut entries, mut left) = (0, Vec::new());
+        for entry in fs::read_dir(&self.folder).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().into_string();
+            left.extend(name.ok().filter(|name| is_temporary(name)));
+            entries += 1;
+        }
+        Ok(Listing { at, took: at.elapsed(), entries, left })
     }
 
     fn prefix(&self) -> String {
-        format!(".{}.rixl-", self.name)
+        format!(".{}{MIDDLE}", self.name)
     }
 
     fn check(&self, folder: &Folder, current: Option<&Current>) -> Result<(), Trouble> {
@@ -347,6 +401,14 @@ impl Place {
 }
 
 const SUFFIX: &str = ".tmp";
+const MIDDLE: &str = ".rixl-";
+
+/// Whether a temporary file has this name, of whichever entry.
+fn is_temporary(name: &str) -> bool {
+    let inner = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(SUFFIX));
+    let random = inner.and_then(|inner| inner.rsplit_once(MIDDLE));
+    random.is_some_and(|(_, random)| random.len() == RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
 
 impl Folder {
     fn sync(&self) -> io::Result<()> {

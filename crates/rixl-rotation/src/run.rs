@@ -683,9 +683,7 @@ impl Run {
         let mut seen = self.last_used(&key_id).await?;
         while let Some(before) = seen {
             if !still.is_zero() {
-                let said =
-                    format!("{} s, to see whether the old key {key_id} is still used", still.as_secs_f32().ceil());
-                self.tell(State::Waits, said);
+                self.tell(State::Note, format!("watches the old key {key_id} for {} s", still.as_secs_f32().ceil()));
                 self.wait_to_delete(&key_id, still).await?;
             }
             seen = self.last_used(&key_id).await?;

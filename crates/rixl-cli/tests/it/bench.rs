@@ -130,7 +130,7 @@ pub(crate) fn without_measures(text: &str) -> String {
             scrubbed.push_str("[fingerprint]");
         } else if !word.is_empty()
             && word.chars().all(|c| c.is_ascii_digit())
-            && (after.starts_with(" ms") || scrubbed.ends_with("_ms\":"))
+            && ([" ms", " s old", " s ago"].iter().any(|unit| after.starts_with(unit)) || scrubbed.ends_with("_ms\":"))
         {
             scrubbed.push_str("[n]");
         } else if scrubbed.ends_with("ops@") {

@@ -95,6 +95,9 @@ fn the_process_list_shows_no_secret() {
     assert!(shown.ends_with("rixl\0keys\0list\0"), "{shown}");
 }
 
+/// What becomes of an answer, and of the secret in it.
+type Edit = fn(&mut Value, &str);
+
 /// All secrets that there were, and the forms in which one could get out.
 struct Hunt {
     bench: Bench,
@@ -109,7 +112,7 @@ impl Hunt {
     }
 
     /// Rotations are answered so, this often (0: from now on); what they issue is remembered.
-    fn answer(&self, times: u64, edit: fn(&mut Value, &str)) {
+    fn answer(&self, times: u64, edit: Edit) {
         let issued = Arc::clone(&self.issued);
         let effect = Effect::edit_json(move |answer| {
             let secret = answer["api_key"]["secret"].as_str().unwrap().to_owned();
@@ -193,7 +196,7 @@ fn the_forms_are_those_that_an_encoder_makes() {
 
 #[test]
 fn rotations_leave_no_secret_behind() {
-    let answers: [(&str, fn(&mut Value, &str)); 6] = [
+    let answers: [(&str, Edit); 6] = [
         ("as it is", |_, _| {}),
         ("text", |answer, secret| *answer = json!(format!("broken {secret}"))),
         ("moved", |answer, secret| *answer = json!({"secret": secret, "api_key": {"name": secret}})),

@@ -316,6 +316,39 @@ fn what_a_killed_run_left_is_removed_and_nothing_else() {
     assert_eq!(names(folder.path()), all);
 }
 
+/// A folder of many files is not listed for each of them; what was left in it goes all the same.
+#[test]
+fn what_killed_runs_left_among_many_files_is_removed() {
+    let folder = TempDir::new().unwrap();
+    let entries: Vec<_> = (0..1_200).map(|number| file(&folder, &format!("key{number}"), OLD, 0o600)).collect();
+    let left: Vec<_> =
+        (0..50).map(|number| file(&folder, &format!(".key{number}.rixl-abcdefABCD12.tmp"), "", 0o600)).collect();
+    for (entry, left) in entries.iter().zip(&left) {
+        assert!(left.exists());
+        wait(store(entry).prepare(200)).unwrap();
+        assert!(!left.exists());
+    }
+    assert_eq!(names(folder.path()).len(), entries.len());
+}
+
+/// More at once than one could be patient for, if each had to be lucky.
+#[test]
+fn many_of_one_process_take_turns_in_a_folder() {
+    let folder = TempDir::new().unwrap();
+    let workers: Vec<_> = (0..64)
+        .map(|number| {
+            let store = store(&file(&folder, &format!("key{number}"), OLD, 0o600));
+            std::thread::spawn(move || {
+                for _ in 0..4 {
+                    let held = wait(store.prepare(200)).unwrap();
+                    wait(store.commit(&NEW.into(), &held.version)).unwrap();
+                }
+            })
+        })
+        .collect();
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+}
+
 #[test]
 fn a_full_disk_is_found_before() {
     let folder = TempDir::new().unwrap();
