@@ -25,8 +25,8 @@ Environment:
   RIXL_API_KEY       without one: an API key, which is exchanged for a token
   RIXL_BASE_URL      where the API is
   RIXL_ORG_ID        the organization; selects the second generation of routes
-  RIXL_STATE_DIR     where unfinished rotations and the history are kept: a folder of this machine, or
-                     vault:MOUNT/PATH, for rotators on several machines
+  RIXL_STATE_DIR     where unfinished rotations and the history are kept: a folder, or, for
+                     rotators on several machines, vault:MOUNT/PATH
   RIXL_LEASE         how long a lock in Vault outlives a rotator that was killed; 5m unless set
   BAO_ADDR, BAO_TOKEN, BAO_NAMESPACE, BAO_CACERT, or the same with VAULT_
                      the Vault or OpenBao server, for vault: in --to and in RIXL_STATE_DIR

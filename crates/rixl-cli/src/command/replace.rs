@@ -16,6 +16,10 @@ use crate::{
     when,
 };
 
+const GRACE: Duration = Duration::from_secs(24 * 3_600);
+/// Nothing there lives for a day.
+const GRACE_IN_SANDBOX: Duration = Duration::from_secs(5);
+
 /// Create a successor of a key, and delete the old one when nobody uses it any more
 ///
 /// The successor has the same project and expiry policy, and another id. Both keys are live until the grace time is over and
@@ -27,9 +31,9 @@ pub(crate) struct Args {
     pub(crate) key_id: Checked<KeyId>,
     #[command(flatten)]
     pub(crate) destination: Destination,
-    /// How long the old key lives on at least; the command waits for it
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = when::duration)]
-    pub(crate) grace: Duration,
+    /// How long the old key lives on at least; the command waits for it [default: 24h; with --sandbox 5s]
+    #[arg(long, value_name = "DURATION", value_parser = when::duration)]
+    pub(crate) grace: Option<Duration>,
     /// The quiet time after which the stored secret is tried once more
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = when::duration)]
     pub(crate) settle: Duration,
@@ -45,7 +49,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let location = store.location();
     let warning = format!("This replaces the key {} by a new one, and deletes it in the end.", described(&key));
     confirm(context, &warning, word(&key)).await?;
-    let row = match replaced(&rotator, &key, store, args.grace).await {
+    let grace = args.grace.unwrap_or(if context.global.sandbox { GRACE_IN_SANDBOX } else { GRACE });
+    let row = match replaced(&rotator, &key, store, grace).await {
         Ok(report) => Row::of_report(report),
         Err(failure) => Row::of_failure(Some(id.to_string()), key.name.clone(), failure.into()),
     };

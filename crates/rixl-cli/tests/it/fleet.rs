@@ -92,19 +92,21 @@ fn a_limit_of_the_servers_is_waited_out() {
     assert_all_live(&bench, &ids);
 }
 
-/// The most memory that it has had, in KiB, once it has ended.
+/// The most memory that it has had, in KiB, and the seconds of a processor, once it has ended.
 #[cfg(target_os = "linux")]
-fn peak(child: &mut std::process::Child) -> u64 {
-    let path = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
+fn used(child: &mut std::process::Child) -> (u64, f64) {
+    let folder = format!("/proc/{}", child.id());
+    let (mut memory, mut ticks) = (0, 0);
     while child.try_wait().unwrap().is_none() {
-        let status = fs::read_to_string(&path).unwrap_or_default();
+        let status = fs::read_to_string(format!("{folder}/status")).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let now = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-        peak = peak.max(now.unwrap_or_default());
+        memory = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(memory);
+        let stat = fs::read_to_string(format!("{folder}/stat")).unwrap_or_default();
+        let times = stat.split_whitespace().skip(13).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
+        ticks = ticks.max(times.sum());
         std::thread::sleep(Duration::from_millis(10));
     }
-    peak
+    (memory, ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// `cargo test --release -p rixl-cli --test it fleet_sizes -- --ignored --nocapture`
@@ -112,7 +114,7 @@ fn peak(child: &mut std::process::Child) -> u64 {
 #[ignore = "takes minutes, and wants --release"]
 #[cfg(target_os = "linux")]
 fn fleet_sizes() {
-    println!("{:>6}  {:11}  {:>7}  {:>7}  {:>9}", "keys", "", "seconds", "keys/s", "VmHWM KiB");
+    println!("{:>6}  {:9}  {:>7}  {:>6}  {:>5}  {:>9}", "keys", "", "seconds", "keys/s", "CPU s", "VmHWM KiB");
     for count in [100, 1_000, 10_000] {
         for (name, more) in [("no verify", "--no-verify"), ("verify", "")] {
             let (bench, ids) = fleet(count);
@@ -120,12 +122,13 @@ fn fleet_sizes() {
             program.command.stdout(fs::File::create(bench.path("result")).unwrap());
             let began = std::time::Instant::now();
             let mut child = program.command.spawn().unwrap();
-            let peak = peak(&mut child);
+            let (memory, processor) = used(&mut child);
             let seconds = began.elapsed().as_secs_f64();
             assert!(child.wait().unwrap().success());
             assert_eq!((bench.sent(), bench.left().len()), (count as u64, 0));
             assert_all_live(&bench, &ids);
-            println!("{count:>6}  {name:11}  {seconds:>7.1}  {:>7.0}  {peak:>9}", count as f64 / seconds);
+            let rate = count as f64 / seconds;
+            println!("{count:>6}  {name:9}  {seconds:>7.1}  {rate:>6.0}  {processor:>5.1}  {memory:>9}");
         }
     }
 }
