@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use futures_util::{StreamExt as _, stream};
 use rixl_credentials::KeyId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     Due, Failure, FailureKind, Report, Rotator, State,
@@ -17,7 +18,7 @@ pub type StoreOf<'a> = dyn Fn(&Due) -> Result<Arc<dyn Store>, StoreError> + Send
 ///
 /// 1. Every key is prepared, and let go again: if one can't be, none is rotated.
 /// 2. The first key goes alone.
-/// 3. The others follow, so many at once. The first that ends [`Unknown`](FailureKind::Unknown),
+/// 3. The others follow, so many at once; those that wait out their quiet time do not count. The first that ends [`Unknown`](FailureKind::Unknown),
 ///    [`NotStored`](FailureKind::NotStored) or [`Lost`](FailureKind::Lost) stops new work; those under way end as they
 ///    do. Other failures are of one key alone.
 ///
@@ -28,6 +29,9 @@ pub struct Fleet {
     rotator: Rotator,
     at_once: usize,
 }
+
+/// How many keys may be under way for each that is worked on: the others wait out their quiet time, and hold a lock.
+const WAITING: usize = 16;
 
 /// What became of one key of a fleet.
 #[derive(Debug)]
@@ -90,32 +94,56 @@ impl Fleet {
     /// Rotates the keys, and tells of each as it ends. [`prepare`](Self::prepare) them first.
     pub async fn rotate(&self, keys: &[Due], store_of: &StoreOf<'_>, mut ended: impl FnMut(Ended)) {
         let (first, rest) = keys.split_at(keys.len().min(1));
+        let slots = Arc::new(Semaphore::new(self.at_once));
+        let mut rotator = self.rotator.clone();
+        rotator.slots = Some(Arc::clone(&slots));
+        let rotator = &rotator;
         let mut is_stopped = false;
-        for (part, at_once) in [(first, 1), (rest, self.at_once)] {
+        for (part, at_once) in [(first, 1), (rest, self.at_once.saturating_mul(WAITING))] {
             let mut part = part.iter();
             let mut under_way = stream::FuturesUnordered::new();
             loop {
-                while !is_stopped && !self.rotator.stop.is_said() && under_way.len() < at_once {
-                    let Some(due) = part.next() else { break };
-                    under_way.push(async move { (due, self.one(due, store_of).await) });
+                let may_begin = !is_stopped && !rotator.stop.is_said() && under_way.len() < at_once;
+                tokio::select! {
+                    biased;
+                    Some((due, result)) = under_way.next() => {
+                        let result: Result<Report, Failure> = result;
+                        if let Err(failure) = &result
+                            && failure.kind() >= FailureKind::Unknown
+                            && !is_stopped
+                        {
+                            is_stopped = true;
+                            rotator.tell(id(due).as_str(), State::Note, "no more keys are begun after this failure");
+                        }
+                        ended(Ended { key_id: id(due).clone(), name: due.key.name.clone(), result: Some(result) });
+                    }
+                    // Those that come back from their quiet time are before it in the queue.
+                    Ok(slot) = Arc::clone(&slots).acquire_owned(), if may_begin && part.len() > 0 => {
+                        if !rotator.stop.is_said() && let Some(due) = part.next() {
+                            under_way.push(async move { (due, one(rotator, due, store_of, slot).await) });
+                        }
+                    }
+                    else => break,
                 }
-                let Some((due, result)) = under_way.next().await else { break };
-                if let Err(failure) = &result
-                    && failure.kind() >= FailureKind::Unknown
-                    && !is_stopped
-                {
-                    is_stopped = true;
-                    self.rotator.tell(due.key.id.as_str(), State::Note, "no more keys are begun after this failure");
-                }
-                ended(Ended { key_id: due.key.id.clone(), name: due.key.name.clone(), result: Some(result) });
             }
             for due in part {
                 ended(Ended { key_id: due.key.id.clone(), name: due.key.name.clone(), result: None });
             }
         }
     }
+}
 
-    async fn one(&self, due: &Due, store_of: &StoreOf<'_>) -> Result<Report, Failure> {
-        self.rotator.prepare(&due.key, store_of(due)?).await?.rotate().await
-    }
+async fn one(
+    rotator: &Rotator,
+    due: &Due,
+    store_of: &StoreOf<'_>,
+    slot: OwnedSemaphorePermit,
+) -> Result<Report, Failure> {
+    let mut prepared = rotator.prepare(&due.key, store_of(due)?).await?;
+    prepared.run.slot = Some(slot);
+    prepared.rotate().await
+}
+
+fn id(due: &Due) -> &KeyId {
+    &due.key.id
 }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use rixl_credentials::{ApiKey, KeyId, NewApiKey, Timestamp};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{
     Account, Ending, Failure, FailureKind,
@@ -82,6 +82,8 @@ pub struct Rotator {
     pub(crate) budget: u32,
     pub(crate) stop: Stop,
     pub(crate) pace: Option<Arc<Pace>>,
+    /// How many runs may work at once; one that only waits does not count.
+    pub(crate) slots: Option<Arc<Semaphore>>,
     by: String,
     observer: Arc<dyn Fn(&Event) + Send + Sync>,
 }
@@ -240,6 +242,7 @@ impl Rotator {
             budget: 2,
             stop: Stop::never(),
             pace: None,
+            slots: None,
             by: who(),
             observer: Arc::new(|_| {}),
         }
@@ -292,6 +295,12 @@ impl Rotator {
     /// By RIXL's clock as this machine has it.
     pub(crate) fn now(&self) -> Timestamp {
         self.account.client().timing().now()
+    }
+
+    /// Waits for its turn to work, where turns are taken.
+    pub(crate) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        Arc::clone(self.slots.as_ref()?).acquire_owned().await.ok()
     }
 
     /// Waits, unless it is told to stop.
@@ -535,7 +544,7 @@ impl New {
 /// A change that is ready to be sent. Dropping it leaves all as it was.
 #[must_use]
 pub struct Prepared {
-    run: Run,
+    pub(crate) run: Run,
 }
 
 impl fmt::Debug for Prepared {

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use rixl_credentials::{Error, ErrorKind, Issued, KeyId, Outcome, RawAnswer, Secret, Timestamp};
 
 use crate::{
@@ -38,6 +40,8 @@ pub(crate) struct Run {
     pub(crate) intent: Box<Intent>,
     pub(crate) stage: Stage,
     pub(crate) is_recovered: bool,
+    /// Its turn among those of a fleet, given up while it only waits.
+    pub(crate) slot: Option<OwnedSemaphorePermit>,
     /// What events and sentences call it.
     pub(crate) label: String,
     /// The answer, as long as this process lives: the escrow may have failed.
@@ -78,6 +82,7 @@ impl Run {
             intent,
             stage: Stage::Sent,
             is_recovered: false,
+            slot: None,
             label,
             answer: None,
             is_kept: true,
@@ -797,11 +802,13 @@ impl Run {
     /// Waits, and keeps the lock meanwhile. Ends early when it is told to stop.
     pub(crate) async fn wait(&mut self, time: Duration) -> Result<(), Failure> {
         let mut left = time;
+        self.slot = None;
         loop {
             let part = left.min(RENEWAL);
             self.rotator.sleep(part).await?;
             left = left.saturating_sub(part);
             if left.is_zero() {
+                self.slot = self.rotator.slot().await;
                 return Ok(());
             }
             if let Err(error) = self.entry.renew().await {
