@@ -77,7 +77,7 @@ pub(crate) struct Args {
     /// Prepare everything and show which keys would be rotated, and why; send no rotation
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// How many keys at a time; each takes the quiet time at least, so many keys want more
+    /// How many keys are worked on at a time; those that wait out their quiet time do not count
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) concurrency: u16,
     /// The most rotations in a time, such as 5/s or 30/m
