@@ -280,10 +280,7 @@ impl Run {
         let issued = match self.issued().await? {
             Ok(issued) => issued,
             Err(error) => {
-                self.warn(error.to_string());
-                let record = Record::Lost { at: self.rotator.now() };
-                self.append_if_possible(&record).await;
-                self.stage = Stage::Lost;
+                self.lose(&error.to_string()).await;
                 return Ok(());
             }
         };
@@ -363,7 +360,8 @@ impl Run {
     /// Step 7. `true`: another rotator's secret is live there, and stays.
     async fn commit(&mut self, form: Option<Form>) -> Result<bool, Failure> {
         let Ok(issued) = self.issued().await? else {
-            return Err(self.lost("the escrow holds no secret any more"));
+            self.lose("the escrow holds no secret").await;
+            return Ok(false);
         };
         let value = self.value(&issued, form);
         let mut is_durable = false;
@@ -456,9 +454,8 @@ impl Run {
     /// Step 8. `true`: as for [`commit`](Self::commit).
     async fn settle(&mut self, stored_at: Timestamp) -> Result<bool, Failure> {
         if self.intent.is_verified {
-            let Ok(issued) = self.issued().await? else {
-                return Err(self.lost("the escrow holds no secret any more"));
-            };
+            // A run that could not write its escrow got as far as this, and was killed.
+            let issued = self.issued().await?.ok();
             let since = Duration::try_from(self.rotator.now().duration_since(stored_at)).unwrap_or_default();
             let quiet = self.rotator.quiet_time.saturating_sub(since);
             if !quiet.is_zero() {
@@ -472,7 +469,7 @@ impl Run {
                     return Err(Failure::new(FailureKind::Interrupted, sentence));
                 }
             }
-            if self.look_again(&issued).await? {
+            if self.look_again(issued.as_ref()).await? {
                 return Ok(true);
             }
             if !matches!(self.stage, Stage::Stored { .. }) {
@@ -489,26 +486,41 @@ impl Run {
     }
 
     /// The probe after the quiet time. It leaves the stage as it is if all is well.
-    async fn look_again(&mut self, issued: &Issued) -> Result<bool, Failure> {
+    async fn look_again(&mut self, issued: Option<&Issued>) -> Result<bool, Failure> {
         let form = self.intent.old.form;
+        let key_id = match (issued, &self.intent.change) {
+            (Some(issued), _) => issued.key.id.clone(),
+            (None, Change::Rotate { key_id, .. }) => key_id.clone(),
+            (None, Change::Create(_) | Change::Replace { .. }) => {
+                self.warn("the stored secret was not looked at again: the escrow, which had the new key's id, is gone");
+                return Ok(false);
+            }
+        };
         let held = self.read().await?;
         let secret = match held.secret {
             Some(secret) => secret,
+            None if self.store.is_readable() && issued.is_none() => {
+                self.lose("the stored secret is gone, and the escrow too").await;
+                return Ok(false);
+            }
             None if self.store.is_readable() => {
                 self.warn("the stored secret is gone; it is stored again");
                 self.expected = held.version;
                 self.stage = Stage::Verified { form: None };
                 return Ok(false);
             }
-            None => self.value(issued, form),
+            None => match issued {
+                Some(issued) => self.value(issued, form),
+                None => return Ok(false),
+            },
         };
-        let mut liveness = probe(&self.rotator.account, &issued.key.id, &secret, form).await;
+        let mut liveness = probe(&self.rotator.account, &key_id, &secret, form).await;
         for wait in VERIFY_WAITS {
             if liveness != Liveness::Unclear || self.rotator.stop.is_said() {
                 break;
             }
             self.rotator.account.client().timing().sleep(wait).await;
-            liveness = probe(&self.rotator.account, &issued.key.id, &secret, form).await;
+            liveness = probe(&self.rotator.account, &key_id, &secret, form).await;
         }
         let is_ours = self.stored.as_ref().is_none_or(|stored| *stored == fingerprint(secret.expose_secret()));
         match liveness {
@@ -524,12 +536,10 @@ impl Run {
             }
             Liveness::Live(_) => Ok(false),
             Liveness::Dead => {
-                self.warn(
+                self.lose(
                     "the stored secret is dead after the quiet time: a delayed copy of the request, or another rotator",
-                );
-                let record = Record::Lost { at: self.rotator.now() };
-                self.append_if_possible(&record).await;
-                self.stage = Stage::Lost;
+                )
+                .await;
                 Ok(false)
             }
             Liveness::Unclear => {
@@ -540,6 +550,13 @@ impl Run {
                 Err(Failure::new(FailureKind::Unknown, sentence))
             }
         }
+    }
+
+    async fn lose(&mut self, why: &str) {
+        self.warn(why);
+        let record = Record::Lost { at: self.rotator.now() };
+        self.append_if_possible(&record).await;
+        self.stage = Stage::Lost;
     }
 
     /// The secret is lost: rotates once more, within the budget. `true`: as for [`commit`](Self::commit).
@@ -555,6 +572,7 @@ impl Run {
         {
             return Ok(true);
         }
+        self.warn_of_orphans().await;
         // What an earlier answer left must not be taken for the answer to the next request.
         self.answer = None;
         if let Err(error) = self.entry.put_escrow(&[]).await {
