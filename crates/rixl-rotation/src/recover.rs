@@ -211,7 +211,6 @@ impl Run {
         if is_over {
             return self.close(Ending::Superseded).await.map(Some);
         }
-        self.warn_of_orphans().await;
         let until = self.intent.at.checked_add(self.window()).ok();
         self.intent.unanswered_until = self.intent.unanswered_until.max(until);
         self.stage = Stage::Lost;
@@ -260,7 +259,7 @@ impl Run {
     }
 
     /// A key that was created, and whose answer was lost, is of no use to anyone.
-    async fn warn_of_orphans(&mut self) {
+    pub(crate) async fn warn_of_orphans(&mut self) {
         let (Change::Create(new) | Change::Replace { new, .. }) = &self.intent.change else { return };
         let name = new.name.clone();
         // The key that is replaced has the same name, and is still needed.

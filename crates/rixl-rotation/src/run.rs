@@ -358,6 +358,13 @@ impl Run {
         Ok(())
     }
 
+    async fn probe_stored(&self, key_id: Option<&KeyId>, secret: &Secret) -> Liveness {
+        match key_id {
+            Some(key_id) => probe(&self.rotator.account, key_id, secret, self.intent.old.form).await,
+            None => self.rotator.account.probe(None, secret).await,
+        }
+    }
+
     async fn probe_new(&self, issued: &Issued) -> Liveness {
         probe(&self.rotator.account, &issued.key.id, &issued.secret, self.intent.old.form).await
     }
@@ -592,29 +599,25 @@ impl Run {
                 return Ok(());
             }
         };
-        // The escrow may have failed; but for a key that was created, the key's id is known without it.
+        // The escrow may have failed; then the id of a key that was created is not known.
         let key_id = match (&self.adopted, issued, &self.intent.change) {
-            (Some(key_id), _, _) | (None, None, Change::Rotate { key_id, .. }) => key_id.clone(),
-            (None, Some(issued), _) => issued.key.id.clone(),
-            (None, None, Change::Create(_) | Change::Replace { .. }) => {
-                self.expected = held.version;
-                self.lose(NO_ESCROW).await;
-                return Ok(());
-            }
+            (Some(key_id), _, _) | (None, None, Change::Rotate { key_id, .. }) => Some(key_id.clone()),
+            (None, Some(issued), _) => Some(issued.key.id.clone()),
+            (None, None, Change::Create(_) | Change::Replace { .. }) => None,
         };
-        let mut liveness = probe(&self.rotator.account, &key_id, &secret, form).await;
+        let mut liveness = self.probe_stored(key_id.as_ref(), &secret).await;
         for wait in VERIFY_WAITS {
             if liveness != Liveness::Unclear || self.rotator.stop.is_said() {
                 break;
             }
             self.rotator.account.client().timing().sleep(wait).await;
-            liveness = probe(&self.rotator.account, &key_id, &secret, form).await;
+            liveness = self.probe_stored(key_id.as_ref(), &secret).await;
         }
         let is_ours = self.stored.as_ref().is_none_or(|stored| *stored == fingerprint(secret.expose_secret()));
         match liveness {
             Liveness::Live(_) if !is_ours => {
                 self.note_stored(fingerprint(secret.expose_secret()), None);
-                self.adopted = Some(key_id);
+                self.adopted = key_id;
                 Ok(())
             }
             Liveness::Live(found) if self.adopted.is_none() && found != form.unwrap_or(Form::Whole) => {
@@ -662,6 +665,7 @@ impl Run {
         if let Err(error) = self.entry.put_escrow(&[]).await {
             return Err(self.lost("the journal can't be written").with_source(error));
         }
+        self.warn_of_orphans().await;
         self.intent.rotation += 1;
         self.intent.version = held.version.as_str().to_owned();
         self.expected = held.version;

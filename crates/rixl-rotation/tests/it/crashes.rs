@@ -137,3 +137,20 @@ async fn a_store_that_cannot_be_read_does_not_make_a_lost_answer_one_in_escrow()
     assert_eq!(failure.kind(), FailureKind::Unknown, "{failure}");
     assert!(bench.is_open().await);
 }
+
+#[tokio::test]
+async fn a_run_without_an_escrow_that_is_killed_can_be_ended() {
+    let bench = Bench::new();
+    let blocked = bench.folder.path().join("state/escrow").join(format!("{}.new", bench.key.id));
+    fs::create_dir_all(&blocked).unwrap();
+    let store = Arc::new(Watched { dies: AtomicBool::new(true), ..Watched::new(&bench) });
+    let rotator = bench.rotator();
+    let run = tokio::time::timeout(Duration::from_secs(1), rotator.rotate(&bench.key_id, store));
+    assert!(run.await.is_err() && bench.is_stored_live());
+    fs::remove_dir(blocked).unwrap();
+    // The journal says that the secret was verified, and nothing has it but the store.
+    let report = bench.recover_one().await.unwrap().unwrap();
+    assert_eq!((report.ending, bench.rotations()), (Ending::Superseded, 1));
+    assert!(bench.is_stored_live());
+    bench.assert_clean();
+}
