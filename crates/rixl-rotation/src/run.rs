@@ -169,6 +169,10 @@ impl Run {
                 pace.turn(&**self.rotator.account.client().timing()).await;
             }
             if let Err(failure) = self.intend().await {
+                if self.entry.lines().is_empty() {
+                    // The line may be there all the same.
+                    self.end_unsent(None).await;
+                }
                 return Err(self.not_sent(failure).await);
             }
             self.stage = Stage::Sent;
@@ -265,11 +269,15 @@ impl Run {
         if !self.entry.lines().is_empty() {
             let audit = self.audit(Ending::Refused);
             let line = serde_json::to_string(&audit).ok();
-            if let Err(error) = self.entry.close(line.as_deref()).await {
-                self.warn(error.to_string());
-            }
+            self.end_unsent(line.as_deref()).await;
         }
         failure
+    }
+
+    async fn end_unsent(&mut self, line: Option<&str>) {
+        if let Err(error) = self.entry.close(line).await {
+            self.warn(format!("{error}; an unfinished entry may be left: {RECOVER}"));
+        }
     }
 
     /// Step 5. What fails here must not cost the secret, which is in memory still.

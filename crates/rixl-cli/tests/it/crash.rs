@@ -422,7 +422,7 @@ fn failed(scene: &Scene, command: &Command, failing: &Failing) -> Vec<String> {
         Some(0) => !is_lost && (names_recovery || scene.is_clean()),
         // Nobody can be told the result.
         Some(1) => failing.site.role == Role::Stdout && !is_lost && scene.is_clean(),
-        Some(3) => standing == before,
+        Some(3) => standing.changes == before.changes && (standing == before || names_recovery),
         Some(6) => names_recovery && standing.has_intent,
         Some(7) => standing.changes > 0 && names_recovery && scene.is_in_escrow(),
         Some(8) => is_lost && names_recovery,

@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::Secret;
+use rixl_credentials::{RawAnswer, Secret};
 use rixl_rotation::{
-    Ending, FailureKind, IfLive,
+    Account, Ending, FailureKind, IfLive, Rotator,
+    journal::{Entry, FolderJournal, Journal, JournalError, JournalErrorKind},
     store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version},
 };
 use rixl_sandbox::{Effect, Fault};
@@ -152,5 +153,71 @@ async fn a_run_without_an_escrow_that_is_killed_can_be_ended() {
     let report = bench.recover_one().await.unwrap().unwrap();
     assert_eq!((report.ending, bench.rotations()), (Ending::Superseded, 1));
     assert!(bench.is_stored_live());
+    bench.assert_clean();
+}
+
+/// A journal whose lines are written, and reported as not written.
+struct Unsure(FolderJournal);
+
+struct UnsureEntry(Box<dyn Entry>);
+
+impl Journal for Unsure {
+    fn location(&self) -> String {
+        self.0.location()
+    }
+
+    fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
+        Box::pin(async { Ok(Box::new(UnsureEntry(self.0.lock(name).await?)) as Box<dyn Entry>) })
+    }
+
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
+        self.0.unfinished()
+    }
+
+    fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
+        self.0.history()
+    }
+}
+
+impl Entry for UnsureEntry {
+    fn lines(&self) -> &[String] {
+        &[]
+    }
+
+    fn lock_store<'a>(&'a mut self, location: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.0.lock_store(location)
+    }
+
+    fn append<'a>(&'a mut self, line: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(async {
+            self.0.append(line).await?;
+            Err(JournalError::new(JournalErrorKind::Unusable, "a test says so"))
+        })
+    }
+
+    fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.0.put_escrow(answer)
+    }
+
+    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawAnswer>, JournalError>> {
+        self.0.escrow()
+    }
+
+    fn escrow_location(&self) -> String {
+        self.0.escrow_location()
+    }
+
+    fn close<'a>(&'a mut self, history_line: Option<&'a str>) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.0.close(history_line)
+    }
+}
+
+#[tokio::test]
+async fn an_intent_that_may_be_written_does_not_stay() {
+    let bench = Bench::new();
+    let rotator = Rotator::new(Account::new(bench.client()), Arc::new(Unsure(bench.journal())));
+    let failure = rotator.rotate(&bench.key_id, bench.store()).await.unwrap_err();
+    assert_eq!((failure.kind(), bench.rotations()), (FailureKind::Refused, 0));
+    assert!(!bench.is_open().await);
     bench.assert_clean();
 }
