@@ -100,7 +100,6 @@ pub(crate) fn normalize(document: Value) -> Result<Imported, Problems> {
     check_version(&document)?;
     let mut imported = Imported { document, counts: Vec::new(), left: Vec::new(), operations: 0 };
     parts::check_references(&imported.document)?;
-    imported.take(&[parts::REFERENCES]);
     imported.take(&swagger::STEPS);
     imported.take(&newer::STEPS);
     imported.take(&parts::SECURITY);
@@ -136,12 +135,13 @@ pub(crate) fn import(document: Value, only: Option<&str>) -> Result<Imported, Pr
 
 fn check_version(document: &Value) -> Result<(), Problems> {
     let version = contract::text(document, "swagger").or(contract::text(document, "openapi"));
-    let is_known = matches!(version, Some("2.0")) || version.is_some_and(|version| version.starts_with("3.0") || version.starts_with("3.1"));
+    let is_known = matches!(version, Some("2.0"))
+        || version.is_some_and(|version| version.starts_with("3.0") || version.starts_with("3.1"));
     match version {
         None => Err(Problems::one("This is no API document: it has neither \"swagger\" nor \"openapi\" at its top.")),
-        Some(other) if !is_known => {
-            Err(Problems::one(format!("The document is of version {other:?}; Swagger 2.0, OpenAPI 3.0 and 3.1 are known.")))
-        }
+        Some(other) if !is_known => Err(Problems::one(format!(
+            "The document is of version {other:?}; Swagger 2.0, OpenAPI 3.0 and 3.1 are known."
+        ))),
         Some(_) if !document.get("paths").is_some_and(Value::is_object) => {
             Err(Problems::one("The document has no \"paths\", so there is nothing to call."))
         }

@@ -1,5 +1,6 @@
 //! Project chores.
 
+mod client;
 mod contract;
 mod finish;
 mod import;
@@ -21,11 +22,20 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write crates/rixl-api/src/generated.rs from openapi.json
+    /// Write crates/rixl-api/src/generated.rs from openapi.json; with --spec, a whole crate from a published document
     Regen {
         /// Write nothing; print what would change and exit 1 if anything would
-        #[arg(long)]
+        #[arg(long, conflicts_with = "spec")]
         check: bool,
+        /// A published document, as `import` reads it
+        #[arg(long, requires = "out")]
+        spec: Option<PathBuf>,
+        /// The folder that the crate is written to
+        #[arg(long, requires = "spec")]
+        out: Option<PathBuf>,
+        /// Take the operations alone whose `POST /path` or id matches this regular expression
+        #[arg(long, requires = "spec")]
+        only: Option<String>,
         /// The workspace to work on
         #[arg(long, hide = true, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/.."))]
         root: PathBuf,
@@ -63,7 +73,10 @@ impl fmt::Display for Problems {
 #[allow(clippy::print_stderr, reason = "a command-line program")]
 pub fn run() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Regen { check, root } => regen::run(&root, check),
+        Command::Regen { spec: Some(spec), out: Some(out), only, root, .. } => {
+            client::run(&root, &spec, &out, only.as_deref())
+        }
+        Command::Regen { check, root, .. } => regen::run(&root, check),
         Command::Import { spec, out, only } => import::run(&spec, out.as_deref(), only.as_deref()),
     };
     done.unwrap_or_else(|problems| {

@@ -183,7 +183,8 @@ mod tests {
     #[test]
     fn what_is_no_document_gets_a_sentence() {
         let deep = "[".repeat(5000);
-        let deep_yaml = format!("a:\n{}", (1..300).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect::<String>());
+        let deep_yaml =
+            format!("a:\n{}", (1..300).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect::<String>());
         for (bytes, expected) in [
             (b"\xff\xfe".as_slice(), "not UTF-8"),
             (b"", "it is empty"),

@@ -46,7 +46,10 @@ fn bodies(document: &mut Value, left: &mut Vec<Left>) -> usize {
         let Some((name, media)) = chosen else {
             let types = content.keys().map(|name| media_type(name)).collect::<Vec<_>>().join(", ");
             let file = if types.contains("multipart") { ", a form with files" } else { "" };
-            left.push(Left::new(place, format!("its body is {types}{file}; the generator writes JSON, urlencoded forms, bytes and text")));
+            left.push(Left::new(
+                place,
+                format!("its body is {types}{file}; the generator writes JSON, urlencoded forms, bytes and text"),
+            ));
             refused.insert(place.to_owned());
             return 0;
         };
@@ -74,18 +77,27 @@ fn parameters(document: &mut Value, left: &mut Vec<Left>) -> usize {
         let mut count = 0;
         list.retain_mut(|parameter| {
             let Some(parameter) = parameter.as_object_mut() else { return false };
-            let (name, within) = (text(parameter, "name").unwrap_or_default().to_owned(), text(parameter, "in").unwrap_or_default().to_owned());
+            let (name, within) = (
+                text(parameter, "name").unwrap_or_default().to_owned(),
+                text(parameter, "in").unwrap_or_default().to_owned(),
+            );
             if within == "header" && ["accept", "content-type"].contains(&name.to_lowercase().as_str()) {
                 count += 1;
                 return false;
             }
-            parameter.retain(|key, _| matches!(key.as_str(), "name" | "in" | "description" | "required" | "schema" | "explode" | "content"));
+            parameter.retain(|key, _| {
+                matches!(key.as_str(), "name" | "in" | "description" | "required" | "schema" | "explode" | "content")
+            });
             let schema = parameter.entry("schema").or_insert(json!({}));
             let kind = schema.get("type").and_then(Value::as_str);
-            let is_joined = kind == Some("array") && within == "query" && parameter.get("explode") == Some(&Value::Bool(false));
+            let is_joined =
+                kind == Some("array") && within == "query" && parameter.get("explode") == Some(&Value::Bool(false));
             let kind = parameter.get("schema").and_then(|schema| schema.get("type")?.as_str());
             let is_list_of_scalars = kind == Some("array")
-                && parameter.get("schema").and_then(|schema| schema.pointer("/items/type")?.as_str()).is_some_and(|kind| !matches!(kind, "object" | "array"));
+                && parameter
+                    .get("schema")
+                    .and_then(|schema| schema.pointer("/items/type")?.as_str())
+                    .is_some_and(|kind| !matches!(kind, "object" | "array"));
             let argument = names::function_name(&name, "parameter");
             let why = if !matches!(within.as_str(), "path" | "query" | "header") {
                 Some(format!("a parameter in {within:?} has no argument"))
@@ -117,7 +129,9 @@ fn parameters(document: &mut Value, left: &mut Vec<Left>) -> usize {
                 count += 1;
             }
             // A number or a text: one integer sends both.
-            if let Some(schema) = parameter.get_mut("schema").filter(|schema| schema.as_object().is_some_and(super::shapes::is_int64)) {
+            if let Some(schema) =
+                parameter.get_mut("schema").filter(|schema| schema.as_object().is_some_and(super::shapes::is_int64))
+            {
                 *schema = json!({ "type": "integer", "format": "int64" });
                 count += 1;
             } else if let Some(schema) = parameter.get_mut("schema").filter(|schema| schema.get("type").is_none()) {
@@ -181,8 +195,13 @@ fn answers(document: &mut Value, left: &mut Vec<Left>) -> usize {
         successes.sort_by_key(|status| answers.get(status).is_none_or(|answer| answer.get("content").is_none()));
         for status in successes.iter().skip(1) {
             let other = answers.remove(status).unwrap_or_default();
-            if other.get("content").is_some_and(|content| answers.get(&successes[0]).is_none_or(|answer| answer.get("content") != Some(content))) {
-                left.push(Left::new(format!("{place}: answer {status}"), format!("read as an answer {}", successes[0])));
+            if other.get("content").is_some_and(|content| {
+                answers.get(&successes[0]).is_none_or(|answer| answer.get("content") != Some(content))
+            }) {
+                left.push(Left::new(
+                    format!("{place}: answer {status}"),
+                    format!("read as an answer {}", successes[0]),
+                ));
             }
             count += 1;
         }
@@ -220,7 +239,12 @@ fn templates(document: &mut Value, left: &mut Vec<Left>) -> usize {
             continue;
         }
         let olds = template_names(&path);
-        let used = item.as_object().into_iter().flatten().flat_map(|(_, operation)| operation.get("parameters").and_then(Value::as_array)).flatten();
+        let used = item
+            .as_object()
+            .into_iter()
+            .flatten()
+            .flat_map(|(_, operation)| operation.get("parameters").and_then(Value::as_array))
+            .flatten();
         let mut taken: BTreeSet<_> = used
             .filter(|parameter| parameter.get("in") != Some(&json!("path")))
             .filter_map(|parameter| Some(names::function_name(parameter.get("name")?.as_str()?, "parameter")))
@@ -233,7 +257,11 @@ fn templates(document: &mut Value, left: &mut Vec<Left>) -> usize {
             // Google's form says a pattern too: `{name=projects/*}`.
             let name = names::function_name(old.split('=').next().unwrap_or_default(), "parameter");
             let name = names::unique(name, &mut taken);
-            let Some((before, after)) = rest.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?.1))) else { break };
+            let Some((before, after)) =
+                rest.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?.1)))
+            else {
+                break;
+            };
             new_path += &format!("{before}{{{name}}}");
             rest = after;
             news.push(name);
@@ -249,7 +277,10 @@ fn templates(document: &mut Value, left: &mut Vec<Left>) -> usize {
             Some(there) => {
                 for (method, operation) in item.as_object().cloned().into_iter().flatten() {
                     if there.contains_key(&method) {
-                        left.push(Left::new(format!("{} {path}", method.to_uppercase()), format!("it is the same as {new_path}")));
+                        left.push(Left::new(
+                            format!("{} {path}", method.to_uppercase()),
+                            format!("it is the same as {new_path}"),
+                        ));
                     } else {
                         there.insert(method, operation);
                     }
@@ -265,10 +296,13 @@ fn templates(document: &mut Value, left: &mut Vec<Left>) -> usize {
 fn path_parameters(operation: &mut Object, place: &str, olds: &[&str], news: &[String], left: &mut Vec<Left>) -> usize {
     let parameters = operation.entry("parameters").or_insert(json!([]));
     let Some(parameters) = parameters.as_array_mut() else { return 0 };
-    let mut own: Vec<Value> = parameters.extract_if(.., |parameter| parameter.get("in") == Some(&json!("path"))).collect();
+    let mut own: Vec<Value> =
+        parameters.extract_if(.., |parameter| parameter.get("in") == Some(&json!("path"))).collect();
     let mut count = 0;
     for (index, (old, new)) in olds.iter().zip(news).enumerate() {
-        let is_old = |parameter: &Value| parameter.get("name").and_then(Value::as_str) == Some(old.split('=').next().unwrap_or_default());
+        let is_old = |parameter: &Value| {
+            parameter.get("name").and_then(Value::as_str) == Some(old.split('=').next().unwrap_or_default())
+        };
         let mut parameter = match own.iter().position(is_old) {
             Some(position) => own.remove(position),
             None => {
@@ -321,7 +355,9 @@ fn hands_out_a_token(document: &Value, operation: &Object) -> bool {
     answers.filter(|(status, _)| status.starts_with('2')).any(|(_, answer)| {
         let schema = answer.get("content").and_then(|content| content.pointer("/application~1json/schema"));
         let schema = schema.map(|schema| schemas::referenced(document, schema).unwrap_or(schema));
-        schema.is_some_and(|schema| ["access_token", "accessToken"].iter().any(|name| schema.pointer(&format!("/properties/{name}")).is_some()))
+        schema.is_some_and(|schema| {
+            ["access_token", "accessToken"].iter().any(|name| schema.pointer(&format!("/properties/{name}")).is_some())
+        })
     })
 }
 
@@ -331,7 +367,10 @@ fn info(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let before = root.len();
     root.retain(|key, _| matches!(key.as_str(), "openapi" | "info" | "servers" | "paths" | "components"));
     let mut count = before - root.len();
-    if root.get("servers").is_some_and(|servers| serde_json::from_value::<Vec<openapiv3::Server>>(servers.clone()).is_err()) {
+    if root
+        .get("servers")
+        .is_some_and(|servers| serde_json::from_value::<Vec<openapiv3::Server>>(servers.clone()).is_err())
+    {
         root.remove("servers");
         count += 1;
     }
@@ -347,7 +386,18 @@ fn info(document: &mut Value, _: &mut Vec<Left>) -> usize {
         + each_operation(document, |_, operation| {
             let before = operation.len();
             operation.retain(|key, _| {
-                matches!(key.as_str(), "operationId" | "summary" | "description" | "parameters" | "requestBody" | "responses" | "security" | "tags" | "deprecated")
+                matches!(
+                    key.as_str(),
+                    "operationId"
+                        | "summary"
+                        | "description"
+                        | "parameters"
+                        | "requestBody"
+                        | "responses"
+                        | "security"
+                        | "tags"
+                        | "deprecated"
+                )
             });
             operation.retain(|key, value| match key.as_str() {
                 "summary" | "description" => value.is_string(),
@@ -378,7 +428,10 @@ mod tests {
     fn one_body_is_chosen_and_a_file_upload_is_named() {
         let body = json!({ "content": { "application/xml": {}, "application/json; charset=utf-8": { "schema": { "type": "object" } } } });
         let after = operation(json!({ "requestBody": body }), bodies, 1);
-        assert_eq!(after["requestBody"], json!({ "required": true, "content": { JSON: { "schema": { "type": "object" } } } }));
+        assert_eq!(
+            after["requestBody"],
+            json!({ "required": true, "content": { JSON: { "schema": { "type": "object" } } } })
+        );
 
         let mut left = Vec::new();
         let mut document = with(json!({ "requestBody": { "content": { "multipart/form-data": {} } } }));
@@ -402,11 +455,14 @@ mod tests {
         parameters(&mut document, &mut left);
         let places: Vec<_> = left.iter().map(|left| left.place.as_str()).collect();
         assert_eq!(places, ["POST /a: parameter \"c\"", "POST /a: parameter \"a_b\""]);
-        assert_eq!(document["paths"]["/a"]["post"]["parameters"], json!([
-            { "in": "query", "name": "a.b", "schema": { "type": "string" } },
-            { "in": "query", "name": "list", "schema": { "type": "string" }, "description": "Several are joined by commas." },
-            { "in": "query", "name": "n", "schema": { "type": "integer", "format": "int64" } },
-        ]));
+        assert_eq!(
+            document["paths"]["/a"]["post"]["parameters"],
+            json!([
+                { "in": "query", "name": "a.b", "schema": { "type": "string" } },
+                { "in": "query", "name": "list", "schema": { "type": "string" }, "description": "Several are joined by commas." },
+                { "in": "query", "name": "n", "schema": { "type": "integer", "format": "int64" } },
+            ])
+        );
         let mut document = with(json!({ "parameters": [{ "in": "cookie", "name": "c", "required": true }] }));
         parameters(&mut document, &mut left);
         assert_eq!(document["paths"], json!({}));
@@ -415,8 +471,15 @@ mod tests {
     #[test]
     fn one_success_answer_stays() {
         let content = json!({ "application/json": { "schema": {} } });
-        let after = operation(json!({ "responses": { "204": {}, "201": { "content": content }, "default": {}, "404": {} } }), answers, 2);
-        assert_eq!(after["responses"], json!({ "201": { "description": "", "content": content }, "404": { "description": "" } }));
+        let after = operation(
+            json!({ "responses": { "204": {}, "201": { "content": content }, "default": {}, "404": {} } }),
+            answers,
+            2,
+        );
+        assert_eq!(
+            after["responses"],
+            json!({ "201": { "description": "", "content": content }, "404": { "description": "" } })
+        );
         let after = operation(json!({}), answers, 1);
         assert_eq!(after["responses"], json!({ "200": { "description": "Not documented." } }));
     }
@@ -438,11 +501,14 @@ mod tests {
         let mut document = json!({ "paths": { "/a/{user.org_id}/{b}": { "get": { "parameters": parameters } } } });
         assert_eq!(templates(&mut document, &mut left), 3);
         let string = json!({ "type": "string" });
-        assert_eq!(document["paths"], json!({ "/a/{user_org_id2}/{b}": { "get": { "parameters": [
+        assert_eq!(
+            document["paths"],
+            json!({ "/a/{user_org_id2}/{b}": { "get": { "parameters": [
             { "in": "path", "name": "user_org_id2", "required": true },
             { "in": "path", "name": "b", "required": true, "schema": string },
             { "in": "query", "name": "user_org_id" },
-        ] } } }));
+        ] } } })
+        );
         assert_eq!(left[0].place, "GET /a/{user.org_id}/{b}: parameter \"gone\"");
     }
 
@@ -469,7 +535,8 @@ mod tests {
 
     #[test]
     fn the_version_is_plain_and_the_rest_is_dropped() {
-        let document = json!({ "info": { "title": "t", "version": "1\u{e4}", "x": 1 }, "tags": [], "servers": 1, "paths": {} });
+        let document =
+            json!({ "info": { "title": "t", "version": "1\u{e4}", "x": 1 }, "tags": [], "servers": 1, "paths": {} });
         assert_eq!(changed(document, info, 3), json!({ "info": { "title": "t", "version": "1" }, "paths": {} }));
     }
 }

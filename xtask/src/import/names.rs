@@ -9,17 +9,74 @@ const LONGEST: usize = 80;
 
 /// Not to be hidden by a generated type.
 const TYPES: [&str; 16] = [
-    "Self", "Result", "Option", "String", "Vec", "Box", "Ok", "Err", "Some", "None", "From", "Into", "Default", "Clone",
-    "Debug", "Error",
+    "Self", "Result", "Option", "String", "Vec", "Box", "Ok", "Err", "Some", "None", "From", "Into", "Default",
+    "Clone", "Debug", "Error",
 ];
 
 /// The methods of the generated client, its fields' accessors and its hooks; and what Rust keeps for itself.
 const FUNCTIONS: [&str; 62] = [
-    "new", "new_with_client", "api_version", "baseurl", "client", "inner", "pre", "post", "exec", "clone", "fmt", "from", "into",
-    "as", "async", "await", "break", "const", "continue", "crate", "dyn", "else", "enum", "extern", "false", "fn", "for", "gen",
-    "if", "impl", "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "self", "static", "struct",
-    "super", "trait", "true", "type", "union", "unsafe", "use", "where", "while", "abstract", "become", "box", "do", "final",
-    "macro", "override", "priv", "try", "yield",
+    "new",
+    "new_with_client",
+    "api_version",
+    "baseurl",
+    "client",
+    "inner",
+    "pre",
+    "post",
+    "exec",
+    "clone",
+    "fmt",
+    "from",
+    "into",
+    "as",
+    "async",
+    "await",
+    "break",
+    "const",
+    "continue",
+    "crate",
+    "dyn",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "pub",
+    "ref",
+    "return",
+    "self",
+    "static",
+    "struct",
+    "super",
+    "trait",
+    "true",
+    "type",
+    "union",
+    "unsafe",
+    "use",
+    "where",
+    "while",
+    "abstract",
+    "become",
+    "box",
+    "do",
+    "final",
+    "macro",
+    "override",
+    "priv",
+    "try",
+    "yield",
 ];
 
 fn plain(name: &str) -> String {
@@ -85,7 +142,11 @@ mod tests {
             ("3d", "N3d", "operation_3d"),
             ("a.b.RotateKey", "ABRotateKey", "a_b_rotate_key"),
         ] {
-            assert_eq!((type_name(name), function_name(name, "operation")), (ty.to_owned(), function.to_owned()), "{name}");
+            assert_eq!(
+                (type_name(name), function_name(name, "operation")),
+                (ty.to_owned(), function.to_owned()),
+                "{name}"
+            );
         }
         let long = "x".repeat(1000);
         assert_eq!((type_name(&long).len(), function_name(&long, "operation").len()), (80, 80));

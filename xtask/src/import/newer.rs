@@ -20,7 +20,8 @@ pub(super) const STEPS: [Step; 9] = [
 /// The version, and what only 3.1 has at the top.
 fn version(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let Some(root) = document.as_object_mut() else { return 0 };
-    for name in root.remove("webhooks").as_ref().and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name) {
+    for name in root.remove("webhooks").as_ref().and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name)
+    {
         left.push(Left::new(format!("webhook {name}"), "a webhook is called by the server, not by a client"));
     }
     root.remove("jsonSchemaDialect");
@@ -70,8 +71,8 @@ fn null_alternatives(document: &mut Value, _: &mut Vec<Left>) -> usize {
             let only = if branches.len() == 1 { branches.pop() } else { None };
             if let Some(only) = only {
                 schema.remove(key);
-                if let Value::Object(only) = only {
-                    only.into_iter().for_each(|(key, value)| drop(schema.entry(key).or_insert(value)));
+                for (key, value) in only.as_object().cloned().into_iter().flatten() {
+                    schema.entry(key).or_insert(value);
                 }
             }
             schema.insert("nullable".into(), true.into());
@@ -173,9 +174,26 @@ fn reference_siblings(document: &mut Value, _: &mut Vec<Left>) -> usize {
 /// `contentEncoding` becomes a format; the rest has no counterpart, and none of it changes a type.
 fn unknown_keywords(document: &mut Value, left: &mut Vec<Left>) -> usize {
     const KEYWORDS: [&str; 20] = [
-        "$schema", "$id", "$comment", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary", "contentEncoding",
-        "contentMediaType", "contentSchema", "if", "then", "else", "propertyNames", "contains", "minContains",
-        "maxContains", "dependentRequired", "dependentSchemas", "unevaluatedProperties",
+        "$schema",
+        "$id",
+        "$comment",
+        "$anchor",
+        "$dynamicRef",
+        "$dynamicAnchor",
+        "$vocabulary",
+        "contentEncoding",
+        "contentMediaType",
+        "contentSchema",
+        "if",
+        "then",
+        "else",
+        "propertyNames",
+        "contains",
+        "minContains",
+        "maxContains",
+        "dependentRequired",
+        "dependentSchemas",
+        "unevaluatedProperties",
     ];
     schemas::count(document, |place, schema| {
         if text(schema, "contentEncoding") == Some("base64") {
@@ -213,8 +231,10 @@ mod tests {
 
     #[test]
     fn true_is_any_value() {
-        assert_eq!(schema(json!({ "items": true, "additionalProperties": false }), boolean_schemas, 1),
-            json!({ "items": {}, "additionalProperties": false }));
+        assert_eq!(
+            schema(json!({ "items": true, "additionalProperties": false }), boolean_schemas, 1),
+            json!({ "items": {}, "additionalProperties": false })
+        );
     }
 
     #[test]
@@ -228,12 +248,18 @@ mod tests {
             schema(json!({ "anyOf": [{ "type": "string" }, { "type": "null" }] }), null_alternatives, 1),
             json!({ "type": "string", "nullable": true })
         );
-        assert_eq!(schema(json!({ "enum": ["a", null] }), null_alternatives, 1), json!({ "enum": ["a"], "nullable": true }));
+        assert_eq!(
+            schema(json!({ "enum": ["a", null] }), null_alternatives, 1),
+            json!({ "enum": ["a"], "nullable": true })
+        );
     }
 
     #[test]
     fn lists_of_types_become_nullable_or_alternatives() {
-        assert_eq!(schema(json!({ "type": ["string", "null"] }), type_lists, 1), json!({ "type": "string", "nullable": true }));
+        assert_eq!(
+            schema(json!({ "type": ["string", "null"] }), type_lists, 1),
+            json!({ "type": "string", "nullable": true })
+        );
         assert_eq!(
             schema(json!({ "type": ["integer", "string", "null"], "format": "int64", "minimum": 1 }), type_lists, 1),
             json!({ "nullable": true, "oneOf": [{ "type": "integer", "format": "int64", "minimum": 1 }, { "type": "string" }] })
@@ -243,8 +269,14 @@ mod tests {
 
     #[test]
     fn an_exclusive_number_becomes_a_bound() {
-        assert_eq!(schema(json!({ "exclusiveMinimum": 0 }), exclusive_bounds, 1), json!({ "minimum": 0, "exclusiveMinimum": true }));
-        assert_eq!(schema(json!({ "exclusiveMinimum": true }), exclusive_bounds, 0), json!({ "exclusiveMinimum": true }));
+        assert_eq!(
+            schema(json!({ "exclusiveMinimum": 0 }), exclusive_bounds, 1),
+            json!({ "minimum": 0, "exclusiveMinimum": true })
+        );
+        assert_eq!(
+            schema(json!({ "exclusiveMinimum": true }), exclusive_bounds, 0),
+            json!({ "exclusiveMinimum": true })
+        );
     }
 
     #[test]

@@ -81,14 +81,19 @@ fn deep_references(document: &mut Value, _: &mut Vec<Left>) -> usize {
         }
         let copies: Vec<_> = names
             .iter()
-            .filter_map(|(reference, name)| Some((name.clone(), document.pointer(reference.strip_prefix('#')?)?.clone())))
+            .filter_map(|(reference, name)| {
+                Some((name.clone(), document.pointer(reference.strip_prefix('#')?)?.clone()))
+            })
             .collect();
-        let Some(components) = document.as_object_mut().map(|root| root.entry("components").or_insert(json!({}))) else {
+        let Some(components) = document.as_object_mut().map(|root| root.entry("components").or_insert(json!({})))
+        else {
             return names.len();
         };
         for (name, copy) in copies {
             if let Some(schemas) = components.as_object_mut().map(|map| map.entry("schemas").or_insert(json!({}))) {
-                schemas.as_object_mut().into_iter().for_each(|map| drop(map.entry(&name).or_insert(copy.clone())));
+                if let Some(schemas) = schemas.as_object_mut() {
+                    schemas.entry(name).or_insert(copy);
+                }
             }
         }
     }
@@ -167,7 +172,8 @@ fn authorization(document: &mut Value, _: &mut Vec<Left>) -> usize {
         let before = parameters.len();
         parameters.retain(|parameter| {
             let Some(parameter) = parameter.as_object() else { return true };
-            let is_authorization = text(parameter, "name").is_some_and(|name| name.eq_ignore_ascii_case("authorization"));
+            let is_authorization =
+                text(parameter, "name").is_some_and(|name| name.eq_ignore_ascii_case("authorization"));
             !(is_authorization && text(parameter, "in") == Some("header"))
         });
         let removed = before - parameters.len();
@@ -180,7 +186,8 @@ fn authorization(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 /// One name for all that is sent as `Authorization: Bearer`; the document's own list holds where an operation has none.
 fn security(document: &mut Value, left: &mut Vec<Left>) -> usize {
-    let schemes = document.pointer("/components/securitySchemes").and_then(Value::as_object).cloned().unwrap_or_default();
+    let schemes =
+        document.pointer("/components/securitySchemes").and_then(Value::as_object).cloned().unwrap_or_default();
     let is_bearer = |name: &str| {
         let scheme = schemes.get(name);
         let says = |key: &str| scheme.and_then(|scheme| scheme.get(key)?.as_str()).unwrap_or_default().to_lowercase();
@@ -208,12 +215,23 @@ fn security(document: &mut Value, left: &mut Vec<Left>) -> usize {
             can_be_sent |= alternative.keys().all(|name| name == "bearer");
         }
         if !can_be_sent {
-            left.push(Left::new(format!("{place}: security"), "the client sends a bearer token or nothing; give reqwest this header"));
+            left.push(Left::new(
+                format!("{place}: security"),
+                "the client sends a bearer token or nothing; give reqwest this header",
+            ));
         }
         1
     });
-    let others: Object = schemes.iter().filter(|(name, _)| !is_bearer(name)).map(|(name, scheme)| (name.clone(), scheme.clone())).collect();
-    if let Some(components) = document.as_object_mut().map(|root| root.entry("components").or_insert(json!({}))).and_then(Value::as_object_mut) {
+    let others: Object = schemes
+        .iter()
+        .filter(|(name, _)| !is_bearer(name))
+        .map(|(name, scheme)| (name.clone(), scheme.clone()))
+        .collect();
+    if let Some(components) = document
+        .as_object_mut()
+        .map(|root| root.entry("components").or_insert(json!({})))
+        .and_then(Value::as_object_mut)
+    {
         let mut schemes = others;
         if is_used {
             schemes.insert("bearer".into(), json!({ "type": "http", "scheme": "bearer" }));
@@ -231,10 +249,15 @@ mod tests {
     fn broken_and_circular_references_are_named() {
         let document = json!({ "a": { "$ref": "#/b" }, "b": { "$ref": "#/a" }, "c": { "$ref": "x.json#/d" }, "e": { "$ref": "#/f" } });
         let said = check_references(&document).unwrap_err().to_string();
-        for expected in ["/a: $ref \"#/b\" leads back to itself", "/c: $ref \"x.json#/d\" points at nothing", "/e: $ref \"#/f\" points"] {
+        for expected in [
+            "/a: $ref \"#/b\" leads back to itself",
+            "/c: $ref \"x.json#/d\" points at nothing",
+            "/e: $ref \"#/f\" points",
+        ] {
             assert!(said.contains(expected), "{said}");
         }
-        let fine = json!({ "a": { "example": { "$ref": "#/nowhere" }, "properties": { "$ref": { "type": "string" } } } });
+        let fine =
+            json!({ "a": { "example": { "$ref": "#/nowhere" }, "properties": { "$ref": { "type": "string" } } } });
         assert!(check_references(&fine).is_ok());
     }
 
@@ -261,7 +284,8 @@ mod tests {
             },
         });
         let after = changed(before, put_in_place, 3);
-        let expected = json!({ "get": { "parameters": [{ "name": "p" }], "responses": { "200": { "description": "r" } } } });
+        let expected =
+            json!({ "get": { "parameters": [{ "name": "p" }], "responses": { "200": { "description": "r" } } } });
         assert_eq!(after, json!({ "paths": { "/a": expected }, "components": {} }));
     }
 
@@ -278,7 +302,8 @@ mod tests {
 
     #[test]
     fn an_authorization_parameter_is_security() {
-        let before = json!({ "paths": { "/a": { "get": { "parameters": [{ "name": "Authorization", "in": "header" }] } } } });
+        let before =
+            json!({ "paths": { "/a": { "get": { "parameters": [{ "name": "Authorization", "in": "header" }] } } } });
         let after = changed(before, authorization, 1);
         assert_eq!(after["paths"]["/a"]["get"], json!({ "parameters": [], "security": [{ "bearer": [] }] }));
     }
@@ -296,9 +321,12 @@ mod tests {
         let mut after = before;
         let mut left = Vec::new();
         assert_eq!(security(&mut after, &mut left), 3);
-        assert_eq!(after["paths"]["/a"], json!({
-            "get": { "security": [{ "bearer": [] }] }, "put": { "security": [] }, "post": { "security": [{ "Key": [] }] },
-        }));
+        assert_eq!(
+            after["paths"]["/a"],
+            json!({
+                "get": { "security": [{ "bearer": [] }] }, "put": { "security": [] }, "post": { "security": [{ "Key": [] }] },
+            })
+        );
         assert_eq!(left[0].place, "POST /a: security");
         assert_eq!(after["components"]["securitySchemes"]["bearer"], json!({ "type": "http", "scheme": "bearer" }));
     }

@@ -6,8 +6,9 @@ use super::{Left, Step, parts};
 use crate::schemas::{self, Object, each_operation, text};
 
 /// In order. `version` is last: the others tell by it that there is work.
-pub(super) const STEPS: [Step; 8] = [
+pub(super) const STEPS: [Step; 9] = [
     Step { name: "Swagger 2.0: parts that go to components", run: components },
+    parts::REFERENCES,
     Step { name: "parts by reference, put in place", run: parts::put_in_place },
     Step { name: "parameters of a path, given to its operations", run: parts::share_parameters },
     Step { name: "Swagger 2.0: body parameters", run: bodies },
@@ -67,7 +68,11 @@ fn media_types(root: Option<&Value>, operation: &Object, key: &str) -> Vec<Strin
     if types.is_empty() { vec!["application/json".into()] } else { types }
 }
 
-fn each_old(document: &mut Value, root_key: &str, mut change: impl FnMut(Option<&Value>, &mut Object) -> usize) -> usize {
+fn each_old(
+    document: &mut Value,
+    root_key: &str,
+    mut change: impl FnMut(Option<&Value>, &mut Object) -> usize,
+) -> usize {
     if document.get("swagger").is_none() {
         return 0;
     }
@@ -207,7 +212,8 @@ mod tests {
 
     #[test]
     fn parts_go_to_components() {
-        let before = json!({ "swagger": "2.0", "definitions": { "A": {}, "B": { "items": { "$ref": "#/definitions/A" } } } });
+        let before =
+            json!({ "swagger": "2.0", "definitions": { "A": {}, "B": { "items": { "$ref": "#/definitions/A" } } } });
         let after = changed(before, components, 2);
         assert_eq!(after["components"]["schemas"]["B"]["items"]["$ref"], "#/components/schemas/A");
         assert_eq!(after["definitions"], Value::Null);
@@ -215,9 +221,12 @@ mod tests {
 
     #[test]
     fn a_body_parameter_becomes_the_body() {
-        let before = with(json!({ "parameters": [{ "in": "body", "name": "b", "required": true, "schema": { "type": "object" } }] }));
+        let before = with(
+            json!({ "parameters": [{ "in": "body", "name": "b", "required": true, "schema": { "type": "object" } }] }),
+        );
         let after = changed(before, bodies, 1);
-        let expected = json!({ "required": true, "content": { "application/json": { "schema": { "type": "object" } } } });
+        let expected =
+            json!({ "required": true, "content": { "application/json": { "schema": { "type": "object" } } } });
         assert_eq!(after["paths"]["/a"]["post"], json!({ "parameters": [], "requestBody": expected }));
     }
 
@@ -233,7 +242,9 @@ mod tests {
         assert_eq!(schema["required"], json!(["f"]));
         let plain = json!([{ "in": "formData", "name": "t", "type": "string" }]);
         let after = changed(with(json!({ "parameters": plain })), forms, 1);
-        assert!(after["paths"]["/a"]["post"]["requestBody"]["content"]["application/x-www-form-urlencoded"].is_object());
+        assert!(
+            after["paths"]["/a"]["post"]["requestBody"]["content"]["application/x-www-form-urlencoded"].is_object()
+        );
     }
 
     #[test]
@@ -252,7 +263,9 @@ mod tests {
 
     #[test]
     fn the_schema_of_an_answer_becomes_its_content() {
-        let before = with(json!({ "produces": ["text/plain"], "responses": { "200": { "schema": { "type": "string" } }, "204": {} } }));
+        let before = with(
+            json!({ "produces": ["text/plain"], "responses": { "200": { "schema": { "type": "string" } }, "204": {} } }),
+        );
         let after = changed(before, answers, 1);
         let expected = json!({ "200": { "content": { "text/plain": { "schema": { "type": "string" } } } }, "204": {} });
         assert_eq!(after["paths"]["/a"]["post"]["responses"], expected);

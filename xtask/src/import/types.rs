@@ -61,7 +61,9 @@ fn bounds(document: &mut Value, _: &mut Vec<Left>) -> usize {
         schema.retain(|key, value| match key.as_str() {
             key if COUNTS.contains(&key) => value.is_u64(),
             key if BOUNDS.contains(&key) => value.is_i64() || (value.is_number() && !is_integer),
-            "exclusiveMinimum" | "exclusiveMaximum" | "nullable" | "readOnly" | "writeOnly" | "deprecated" => value.is_boolean(),
+            "exclusiveMinimum" | "exclusiveMaximum" | "nullable" | "readOnly" | "writeOnly" | "deprecated" => {
+                value.is_boolean()
+            }
             "format" | "pattern" | "description" => value.is_string(),
             "enum" => value.is_array(),
             _ => true,
@@ -136,7 +138,10 @@ fn hoist(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let count = found.schemas.len();
     schemas.extend(found.schemas);
     if let Some(components) = document.as_object_mut().map(|root| root.entry("components").or_insert(json!({}))) {
-        components.as_object_mut().into_iter().for_each(|map| drop(map.insert("schemas".into(), std::mem::take(&mut schemas).into())));
+        components
+            .as_object_mut()
+            .into_iter()
+            .for_each(|map| drop(map.insert("schemas".into(), std::mem::take(&mut schemas).into())));
     }
     count
 }
@@ -201,7 +206,9 @@ fn reached(document: &Value, part: &str, is_wanted: impl Fn(&str) -> bool) -> BT
     let mut open = Vec::new();
     for operation in contract::operations(document) {
         match operation.value.get(part) {
-            Some(Value::Object(parts)) => open.extend(parts.iter().filter(|(key, _)| is_wanted(key)).map(|(_, part)| part)),
+            Some(Value::Object(parts)) => {
+                open.extend(parts.iter().filter(|(key, _)| is_wanted(key)).map(|(_, part)| part))
+            }
             other => open.extend(other),
         }
     }
@@ -243,8 +250,13 @@ fn not_required(document: &mut Value, _: &mut Vec<Left>) -> usize {
 /// The reader of an optional field takes null for not set, and a list that is null for empty; a map needs to be told.
 fn nulls(document: &mut Value, _: &mut Vec<Left>) -> usize {
     schemas::count(document, |_, schema| {
-        let required: BTreeSet<String> =
-            schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect();
+        let required: BTreeSet<String> = schema
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|name| Some(name.as_str()?.to_owned()))
+            .collect();
         let mut count = 0;
         for (name, property) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
             let Some(property) = property.as_object_mut().filter(|_| !required.contains(name)) else { continue };
@@ -263,10 +275,13 @@ fn secrets(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let mut count = schemas::count(document, |place, schema| {
         let properties = schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten();
         let secrets = properties.filter(|(name, _)| contract::is_secret_name(name));
-        secrets.map(|(name, property)| redact(property, &schemas::below(&format!("{place}/properties"), name), left)).sum()
+        secrets
+            .map(|(name, property)| redact(property, &schemas::below(&format!("{place}/properties"), name), left))
+            .sum()
     });
     count += each_operation(document, |_, operation| {
-        let secrets = schemas::parameters(operation).filter(|parameter| text(parameter, "name").is_some_and(contract::is_secret_name));
+        let secrets = schemas::parameters(operation)
+            .filter(|parameter| text(parameter, "name").is_some_and(contract::is_secret_name));
         secrets.filter_map(|parameter| Some(redact(parameter.get_mut("schema")?, "", &mut Vec::new()))).sum()
     });
     count
@@ -290,7 +305,10 @@ fn redact(schema: &mut Value, place: &str, left: &mut Vec<Left>) -> usize {
         }
         kind => {
             if kind.is_none() {
-                left.push(Left::new(place, "named like a secret, and of any type; only text can be redacted, so it is text"));
+                left.push(Left::new(
+                    place,
+                    "named like a secret, and of any type; only text can be redacted, so it is text",
+                ));
             }
             // An enum, a bound or an example beside the format would hide it from the generator.
             let is_new = text(map, "format") != Some("password");
@@ -330,7 +348,10 @@ mod tests {
     #[test]
     fn objects_are_open_and_maps_stay() {
         let before = json!({ "additionalProperties": false, "properties": { "m": { "additionalProperties": { "type": "string" } } } });
-        assert_eq!(schema(before, open, 1), json!({ "properties": { "m": { "additionalProperties": { "type": "string" } } } }));
+        assert_eq!(
+            schema(before, open, 1),
+            json!({ "properties": { "m": { "additionalProperties": { "type": "string" } } } })
+        );
     }
 
     #[test]
@@ -360,7 +381,10 @@ mod tests {
         let object = json!({ "properties": { "x": {} } });
         let document = json!({ "components": { "schemas": { "a.b": object, "a_b": { "items": { "$ref": "#/components/schemas/a.b" } } } } });
         let after = changed(document, rename, 2);
-        assert_eq!(after["components"]["schemas"], json!({ "AB": object, "AB2": { "items": { "$ref": "#/components/schemas/AB" } } }));
+        assert_eq!(
+            after["components"]["schemas"],
+            json!({ "AB": object, "AB2": { "items": { "$ref": "#/components/schemas/AB" } } })
+        );
     }
 
     #[test]
@@ -375,7 +399,8 @@ mod tests {
     #[test]
     fn of_two_properties_with_one_rust_name_the_second_is_named_as_left_out() {
         let mut left = Vec::new();
-        let mut document = json!({ "components": { "schemas": { "A": { "properties": { "userId": {}, "user_id": {}, "!": {} } } } } });
+        let mut document =
+            json!({ "components": { "schemas": { "A": { "properties": { "userId": {}, "user_id": {}, "!": {} } } } } });
         assert_eq!(collisions(&mut document, &mut left), 2);
         assert_eq!(document["components"]["schemas"]["A"]["properties"], json!({ "userId": {} }));
         assert!(left.iter().any(|left| left.place.ends_with("/properties/user_id")));
@@ -396,7 +421,8 @@ mod tests {
 
     #[test]
     fn maps_may_be_null_and_the_rest_is_optional_anyway() {
-        let before = json!({ "properties": { "m": { "type": "object" }, "s": { "type": "string", "nullable": true } } });
+        let before =
+            json!({ "properties": { "m": { "type": "object" }, "s": { "type": "string", "nullable": true } } });
         let after = json!({ "properties": { "m": { "type": "object", "nullable": true }, "s": { "type": "string" } } });
         assert_eq!(schema(before, nulls, 2), after);
     }
@@ -409,11 +435,14 @@ mod tests {
             "private_key": { "type": "object" },
         } });
         let password = json!({ "type": "string", "format": "password" });
-        assert_eq!(schema(before, secrets, 4)["properties"], json!({
-            "secret": password, "tokens": { "type": "array", "items": password },
-            "api_key": { "$ref": "#/components/schemas/A" }, "password": password, "max_tokens": { "type": "integer" },
-            "private_key": { "type": "object", "additionalProperties": password },
-        }));
+        assert_eq!(
+            schema(before, secrets, 4)["properties"],
+            json!({
+                "secret": password, "tokens": { "type": "array", "items": password },
+                "api_key": { "$ref": "#/components/schemas/A" }, "password": password, "max_tokens": { "type": "integer" },
+                "private_key": { "type": "object", "additionalProperties": password },
+            })
+        );
     }
 
     #[test]
