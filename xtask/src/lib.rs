@@ -2,6 +2,7 @@
 
 mod client;
 mod contract;
+mod drift;
 mod finish;
 mod import;
 mod prepare;
@@ -51,6 +52,20 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
+    /// Say what changed from one document to another, and whom it breaks; exit 1 when something is breaking
+    Drift {
+        /// The published document, compared with openapi.json; or the old one of two
+        #[arg(value_name = "SPEC")]
+        first: PathBuf,
+        /// The new one of two
+        #[arg(value_name = "NEW")]
+        second: Option<PathBuf>,
+        #[arg(long, value_enum, default_value = "table")]
+        output: drift::Output,
+        /// The workspace to work on
+        #[arg(long, hide = true, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/.."))]
+        root: PathBuf,
+    },
 }
 
 /// What keeps a task from being done: one sentence each, naming the place.
@@ -77,6 +92,8 @@ pub fn run() -> ExitCode {
             client::run(&root, &spec, &out, only.as_deref())
         }
         Command::Regen { check, root, .. } => regen::run(&root, check),
+        Command::Drift { first, second: Some(second), output, .. } => drift::run(&first, &second, output),
+        Command::Drift { first, second: None, output, root } => drift::run(&root.join(regen::CONTRACT), &first, output),
         Command::Import { spec, out, only } => import::run(&spec, out.as_deref(), only.as_deref()),
     };
     done.unwrap_or_else(|problems| {

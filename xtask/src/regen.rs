@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Problems, contract, finish, prepare};
 
-const CONTRACT: &str = "openapi.json";
+pub(crate) const CONTRACT: &str = "openapi.json";
 const GENERATED: &str = "crates/rixl-api/src/generated.rs";
 /// Must be the version pinned in Cargo.toml; a test compares them.
 pub(crate) const PROGENITOR: &str = "0.15.1";

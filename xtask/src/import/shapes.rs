@@ -315,7 +315,7 @@ mod tests {
     fn compositions_that_hold_themselves_come_to_an_end() {
         let a = json!({ "$ref": "#/components/schemas/A" });
         let inner = json!({ "allOf": [a, { "properties": { "y": { "type": "string" } } }] });
-        let after = schema(json!({ "allOf": [{ "properties": { "x": inner } }, a] }), merge, 2);
+        let after = schema(json!({ "allOf": [{ "properties": { "x": inner } }, a] }), merge, 4);
         assert_eq!(after["properties"], json!({ "x": { "$ref": "#/components/schemas/x.merged.1" } }));
         // Each level doubles the branches.
         let mut schemas =
