@@ -43,13 +43,14 @@ pub(super) fn pair<'a>((old, old_operations): Side<'a>, (new, new_operations): S
             }
         }
     }
-    // The best first; among equals the first of the old document.
+    // The best first; among equals the first of the old document. What is most like one that stayed did not move.
     scores.sort_by_key(|(score, from, to)| (usize::MAX - score, *from, *to));
     let (mut moved, mut taken, mut successors) = (BTreeSet::new(), same.clone(), BTreeMap::new());
     for (_, from, to) in scores {
         if same.contains(&to) {
             successors.entry(from).or_insert(to);
-        } else if let Some(slot @ None) = found.get_mut(from)
+        } else if !successors.contains_key(&from)
+            && let Some(slot @ None) = found.get_mut(from)
             && taken.insert(to)
         {
             *slot = Some(to);
@@ -78,7 +79,9 @@ fn key(operation: &Operation<'_>) -> (String, Vec<String>) {
 struct Marks<'a> {
     method: &'a str,
     path: BTreeSet<String>,
-    last: Option<String>,
+    shape: Vec<String>,
+    /// The last word of the path, and whether a parameter follows: one key is not the list of keys.
+    last: (Option<String>, bool),
     words: BTreeSet<String>,
     answer: BTreeSet<String>,
 }
@@ -88,13 +91,14 @@ impl<'a> Marks<'a> {
         let is_version = |segment: &str| segment.strip_prefix('v').is_some_and(|rest| rest.parse::<u8>().is_ok());
         let segments = operation.path.split('/').filter(|segment| !segment.is_empty());
         let literals: Vec<_> = segments.filter(|segment| !segment.starts_with('{') && !is_version(segment)).collect();
-        let last = literals.last().map(|segment| singular(segment));
+        let last = (literals.last().map(|segment| singular(segment)), operation.path.ends_with('}'));
         // Of a dotted id the last part is the operation's own.
         let id = operation.id().and_then(|id| id.rsplit('.').next()).unwrap_or_default();
         let id = id.split_once("By").map_or(id, |(name, _)| name);
         let said = if id.is_empty() { contract::text(operation.value, "summary").unwrap_or_default() } else { id };
         Self {
             method: operation.method,
+            shape: key(operation).1,
             path: literals.iter().map(|segment| singular(segment)).collect(),
             last,
             words: said.to_snake_case().split('_').map(singular).collect(),
@@ -104,13 +108,17 @@ impl<'a> Marks<'a> {
 
     /// From 0 to 100.
     fn likeness(&self, other: &Self) -> usize {
-        let method = if self.method == other.method { 15 } else { 0 };
-        let last = if self.last.is_some() && self.last == other.last { 15 } else { 0 };
-        method
-            + last
-            + common(&self.path, &other.path, 30)
-            + common(&self.words, &other.words, 25)
-            + common(&self.answer, &other.answer, 15)
+        let words = common(&self.words, &other.words, 25);
+        let is_write = |method: &str| matches!(method, "put" | "post" | "patch");
+        // What was PUT may be PATCH now, at the same place. Elsewhere only its name tells an update from a creation.
+        let is_same_place = self.shape == other.shape && is_write(self.method) && is_write(other.method);
+        let method = if self.method == other.method || is_same_place { 15 } else { 0 };
+        let is_deleted = other.method == "delete" && self.method != "delete";
+        if is_deleted || (method == 0 && words < 12) {
+            return 0;
+        }
+        let last = if self.last == other.last { 15 } else { 0 };
+        method + last + words + common(&self.path, &other.path, 30) + common(&self.answer, &other.answer, 15)
     }
 }
 

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{Left, Step, names};
 use crate::schemas::{self, METHODS, Object, each_operation, retain_operations, text};
 
-pub(super) const STEPS: [Step; 7] = [
+pub(super) const STEPS: [Step; 8] = [
+    Step { name: "methods that can't be sent", run: methods },
     Step { name: "bodies", run: bodies },
     Step { name: "parameters that can't be sent as they are", run: parameters },
     Step { name: "answers that are not one success in JSON", run: answers },
@@ -26,6 +27,17 @@ const TEXT: &str = "text/plain";
 fn media_type(name: &str) -> &str {
     let name = name.split(';').next().unwrap_or_default().trim();
     if matches!(name, "*/*" | "text/json" | "application/*") { JSON } else { name }
+}
+
+/// The generator calls reqwest by the method's name, and reqwest has none for these two.
+fn methods(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    retain_operations(document, |place, _| {
+        let can_be_sent = !["OPTIONS ", "TRACE "].iter().any(|method| place.starts_with(method));
+        if !can_be_sent {
+            left.push(Left::new(place, "the generator can't send this method"));
+        }
+        can_be_sent
+    })
 }
 
 /// The generator panics on a body in two forms, and on multipart, of which it has no notion: these are left out.
@@ -267,6 +279,10 @@ fn templates(document: &mut Value, left: &mut Vec<Left>) -> usize {
             news.push(name);
         }
         new_path += rest;
+        if new_path.replace(['{', '}'], "").len() + 2 * news.len() != new_path.len() {
+            left.push(Left::new(&path, "its braces are no pairs"));
+            continue;
+        }
         count += usize::from(new_path != path);
         for method in METHODS {
             let Some(operation) = item.get_mut(method).and_then(Value::as_object_mut) else { continue };
@@ -422,6 +438,15 @@ mod tests {
 
     fn operation(before: Value, step: super::super::Run, count: usize) -> Value {
         changed(with(before), step, count)["paths"]["/a"]["post"].take()
+    }
+
+    #[test]
+    fn methods_that_cannot_be_sent_are_named() {
+        let mut left = Vec::new();
+        let mut document = json!({ "paths": { "/a": { "options": {}, "head": {} }, "/b": { "trace": {} } } });
+        assert_eq!(methods(&mut document, &mut left), 2);
+        assert_eq!(document["paths"], json!({ "/a": { "head": {} } }));
+        assert_eq!(left.iter().map(|left| left.place.as_str()).collect::<Vec<_>>(), ["OPTIONS /a", "TRACE /b"]);
     }
 
     #[test]

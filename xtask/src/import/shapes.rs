@@ -92,7 +92,7 @@ struct Merged {
 /// reads every variant.
 fn merge(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let whole = document.clone();
-    let mut merger = Merger { whole: &whole, known: BTreeMap::new(), named: BTreeMap::new(), left, count: 0 };
+    let mut merger = Merger { whole: &whole, known: BTreeMap::new(), named: BTreeMap::new(), left, open: 0, count: 0 };
     schemas::each(document, &mut |place, schema| {
         let is_named = place.strip_prefix("/components/schemas/").is_some_and(|name| !name.contains('/'));
         merger.visit(place, schema, is_named);
@@ -121,8 +121,13 @@ struct Merger<'a> {
     /// The names that unnamed compositions were given. By content: one that holds itself must not be copied for ever.
     named: BTreeMap<String, String>,
     left: &'a mut Vec<Left>,
+    /// How many of `known` are being looked at.
+    open: usize,
     count: usize,
 }
+
+/// Nobody composes deeper; a chain of references could be as long as the document.
+const DEEPEST: usize = 50;
 
 impl Merger<'_> {
     fn visit(&mut self, place: &str, schema: &mut Value, is_named: bool) {
@@ -204,9 +209,14 @@ impl Merger<'_> {
             if let Some(known) = self.known.get(name) {
                 return known.clone();
             }
+            if self.open == DEEPEST {
+                return None;
+            }
+            self.open += 1;
             self.known.insert(name.into(), Some(Merged::default()));
             let target = self.whole.pointer(&format!("/components/schemas/{name}"));
             let merged = target.and_then(Value::as_object).and_then(|target| self.object(target));
+            self.open -= 1;
             self.known.insert(name.into(), merged.clone());
             return merged;
         }
