@@ -134,6 +134,19 @@ pub(crate) fn text<'a>(map: &'a Object, key: &str) -> Option<&'a str> {
     map.get(key)?.as_str()
 }
 
+/// Sets a key of what is a map.
+pub(crate) fn set(map: &mut Value, key: &str, value: impl Into<Value>) {
+    if let Some(map) = map.as_object_mut() {
+        map.insert(key.into(), value.into());
+    }
+}
+
+/// The named schemas, made if there are none.
+pub(crate) fn named(document: &mut Value) -> Option<&mut Object> {
+    let components = document.as_object_mut()?.entry("components").or_insert_with(|| Object::new().into());
+    components.as_object_mut()?.entry("schemas").or_insert_with(|| Object::new().into()).as_object_mut()
+}
+
 /// What `#/components/schemas/NAME` names.
 pub(crate) fn referenced<'a>(document: &'a Value, schema: &Value) -> Option<&'a Value> {
     document.pointer(schema.get("$ref")?.as_str()?.strip_prefix('#')?)

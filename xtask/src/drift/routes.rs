@@ -140,5 +140,5 @@ fn answer(document: &Value, operation: &Operation<'_>) -> BTreeSet<String> {
 /// How much of both is in both, of `most`.
 fn common(one: &BTreeSet<String>, other: &BTreeSet<String>, most: usize) -> usize {
     let all = one.union(other).count();
-    if all == 0 { 0 } else { most * one.intersection(other).count() / all }
+    (most * one.intersection(other).count()).checked_div(all).unwrap_or_default()
 }

@@ -205,15 +205,12 @@ fn answers(document: &mut Value, left: &mut Vec<Left>) -> usize {
         count += usize::from(answers.remove("default").is_some());
         // The one that says something.
         successes.sort_by_key(|status| answers.get(status).is_none_or(|answer| answer.get("content").is_none()));
-        for status in successes.iter().skip(1) {
+        let (kept, others) = (successes.first().cloned().unwrap_or_default(), successes.iter().skip(1));
+        for status in others {
             let other = answers.remove(status).unwrap_or_default();
-            if other.get("content").is_some_and(|content| {
-                answers.get(&successes[0]).is_none_or(|answer| answer.get("content") != Some(content))
-            }) {
-                left.push(Left::new(
-                    format!("{place}: answer {status}"),
-                    format!("read as an answer {}", successes[0]),
-                ));
+            let content = answers.get(&kept).and_then(|answer| answer.get("content"));
+            if other.get("content").is_some_and(|other| content != Some(other)) {
+                left.push(Left::new(format!("{place}: answer {status}"), format!("read as an answer {kept}")));
             }
             count += 1;
         }
@@ -326,12 +323,13 @@ fn path_parameters(operation: &mut Object, place: &str, olds: &[&str], news: &[S
                 json!({ "in": "path", "schema": { "type": "string" } })
             }
         };
-        parameter["name"] = new.as_str().into();
-        parameter["required"] = true.into();
+        schemas::set(&mut parameter, "name", new.as_str());
+        schemas::set(&mut parameter, "required", true);
         parameters.insert(index, parameter);
     }
     for parameter in own {
-        left.push(Left::new(format!("{place}: parameter {}", parameter["name"]), "the path has no place for it"));
+        let name = parameter.get("name").and_then(Value::as_str).unwrap_or_default();
+        left.push(Left::new(format!("{place}: parameter {name:?}"), "the path has no place for it"));
         count += 1;
     }
     count
@@ -395,7 +393,7 @@ fn info(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let version: String = say("version").unwrap_or_default().chars().filter(char::is_ascii_graphic).take(40).collect();
     let mut fresh = json!({ "title": say("title").unwrap_or_else(|| "An API".into()), "version": if version.is_empty() { "0".into() } else { version } });
     if let Some(description) = say("description") {
-        fresh["description"] = description.into();
+        schemas::set(&mut fresh, "description", description);
     }
     count += usize::from(root.insert("info".into(), fresh.clone()) != Some(fresh));
     count

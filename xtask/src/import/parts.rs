@@ -85,16 +85,9 @@ fn deep_references(document: &mut Value, _: &mut Vec<Left>) -> usize {
                 Some((name.clone(), document.pointer(reference.strip_prefix('#')?)?.clone()))
             })
             .collect();
-        let Some(components) = document.as_object_mut().map(|root| root.entry("components").or_insert(json!({})))
-        else {
-            return names.len();
-        };
+        let Some(schemas) = schemas::named(document) else { return names.len() };
         for (name, copy) in copies {
-            if let Some(schemas) = components.as_object_mut().map(|map| map.entry("schemas").or_insert(json!({}))) {
-                if let Some(schemas) = schemas.as_object_mut() {
-                    schemas.entry(name).or_insert(copy);
-                }
-            }
+            schemas.entry(name).or_insert(copy);
         }
     }
 }

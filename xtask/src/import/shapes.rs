@@ -105,10 +105,9 @@ fn merge(document: &mut Value, left: &mut Vec<Left>) -> usize {
         let mut schema = serde_json::from_str(&key).unwrap_or_default();
         let top = format!("/components/schemas/{name}");
         schemas::within(&mut schema, &top, &mut |place, schema| merger.visit(place, schema, place == top));
-        let root = document.as_object_mut().map(|root| root.entry("components").or_insert(json!({})));
-        let map = root
-            .and_then(|components| components.as_object_mut()?.entry("schemas").or_insert(json!({})).as_object_mut());
-        map.into_iter().for_each(|map| drop(map.insert(name.clone(), schema.clone())));
+        if let Some(schemas) = schemas::named(document) {
+            schemas.insert(name, schema);
+        }
         done.insert(key);
     }
     merger.count
@@ -160,7 +159,7 @@ impl Merger<'_> {
             if is_named {
                 let mut object = json!({ "type": "object", "properties": merged.properties });
                 if !merged.required.is_empty() {
-                    object["required"] = json!(merged.required);
+                    schemas::set(&mut object, "required", json!(merged.required));
                 }
                 *schema = object;
             } else {
@@ -198,7 +197,7 @@ impl Merger<'_> {
                     seen.push(value.clone())
                 }
             });
-            scalar["enum"] = seen.into();
+            schemas::set(&mut scalar, "enum", seen);
         }
         Some(scalar)
     }

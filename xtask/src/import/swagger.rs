@@ -94,7 +94,7 @@ fn bodies(document: &mut Value, _: &mut Vec<Left>) -> usize {
         let content: Object = types.into_iter().map(|media| (media, json!({ "schema": schema }))).collect();
         let mut request = json!({ "required": body.get("required") == Some(&Value::Bool(true)), "content": content });
         if let Some(description) = body.get("description").filter(|description| description.is_string()) {
-            request["description"] = description.clone();
+            schemas::set(&mut request, "description", description.clone());
         }
         operation.insert("requestBody".into(), request);
         1
@@ -128,7 +128,7 @@ fn forms(document: &mut Value, _: &mut Vec<Left>) -> usize {
         let media = if multipart { "multipart/form-data" } else { "application/x-www-form-urlencoded" };
         let mut schema = json!({ "type": "object", "properties": properties });
         if !required.is_empty() {
-            schema["required"] = json!(required);
+            schemas::set(&mut schema, "required", json!(required));
         }
         operation.insert("requestBody".into(), json!({ "required": true, "content": { media: { "schema": schema } } }));
         fields.len()

@@ -29,10 +29,6 @@ pub(super) const UNUSED: Step = Step { name: "schemas that no operation uses", r
 
 const SCHEMAS: &str = "#/components/schemas/";
 
-fn named(document: &mut Value) -> Option<&mut Object> {
-    document.pointer_mut("/components/schemas")?.as_object_mut()
-}
-
 /// typify names a type by its title, and takes two types of one title for one, without a word.
 fn titles(document: &mut Value, _: &mut Vec<Left>) -> usize {
     schemas::count(document, |_, schema| usize::from(schema.remove("title").is_some()))
@@ -91,7 +87,7 @@ fn inline(document: &mut Value, _: &mut Vec<Left>) -> usize {
             count += 1;
         }
     });
-    if let Some(schemas) = named(document) {
+    if let Some(schemas) = schemas::named(document) {
         schemas.retain(|_, schema| has_properties(schema));
     }
     count
@@ -99,7 +95,7 @@ fn inline(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 /// `a.b` and `a_b` would be one struct, written twice.
 fn rename(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    let Some(schemas) = named(document) else { return 0 };
+    let Some(schemas) = schemas::named(document) else { return 0 };
     let mut taken = BTreeSet::new();
     let renamed: BTreeMap<_, _> = std::mem::take(schemas)
         .into_iter()
@@ -121,7 +117,7 @@ fn rename(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 /// typify makes up a name, and takes another type of that name for the same.
 fn hoist(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    let mut schemas = named(document).map(std::mem::take).unwrap_or_default();
+    let mut schemas = schemas::named(document).map(std::mem::take).unwrap_or_default();
     let mut found = Hoisted { taken: schemas.keys().cloned().collect(), schemas: Object::new() };
     for (name, schema) in &mut schemas {
         found.below(schema, name);
@@ -137,11 +133,8 @@ fn hoist(document: &mut Value, _: &mut Vec<Left>) -> usize {
     });
     let count = found.schemas.len();
     schemas.extend(found.schemas);
-    if let Some(components) = document.as_object_mut().map(|root| root.entry("components").or_insert(json!({}))) {
-        components
-            .as_object_mut()
-            .into_iter()
-            .for_each(|map| drop(map.insert("schemas".into(), std::mem::take(&mut schemas).into())));
+    if let Some(named) = schemas::named(document) {
+        *named = schemas;
     }
     count
 }
@@ -234,7 +227,7 @@ fn not_required(document: &mut Value, _: &mut Vec<Left>) -> usize {
             count += usize::from(schema.as_object_mut().is_some_and(|schema| schema.remove("required").is_some()));
         });
     };
-    for (name, schema) in named(document).into_iter().flatten() {
+    for (name, schema) in schemas::named(document).into_iter().flatten() {
         if answered.contains(name) {
             drop_required(schema);
         } else if let Some(schema) = schema.as_object_mut() {
@@ -324,7 +317,7 @@ fn unused(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let mut used = reached(document, "responses", |_| true);
     used.extend(reached(document, "requestBody", |_| true));
     used.extend(reached(document, "parameters", |_| true));
-    let Some(schemas) = named(document) else { return 0 };
+    let Some(schemas) = schemas::named(document) else { return 0 };
     let before = schemas.len();
     schemas.retain(|name, _| used.contains(name));
     before - schemas.len()
