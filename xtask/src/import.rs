@@ -14,7 +14,7 @@ use std::{fs, path::Path, process::ExitCode};
 use regex::Regex;
 use serde_json::Value;
 
-use crate::{Problems, contract, schemas, source};
+use crate::{Problems, contract, regen, schemas, source};
 
 /// Changes the document, says at how many places, and names what is lost.
 type Run = fn(&mut Value, &mut Vec<Left>) -> usize;
@@ -59,6 +59,21 @@ impl Imported {
                 self.counts.push((step.name, count));
             }
         }
+    }
+
+    /// A form that no step knows must not cost more than the operations that use it.
+    fn leave_out_refused(&mut self) {
+        let whole = self.document.clone();
+        let left = &mut self.left;
+        schemas::retain_operations(&mut self.document, |place, _| {
+            let mut alone = whole.clone();
+            schemas::retain_operations(&mut alone, |other, _| other == place);
+            (types::UNUSED.run)(&mut alone, &mut Vec::new());
+            let refused = regen::try_published(&alone).err();
+            left.extend(refused.iter().map(|problems| Left::new(place, problems.to_string())));
+            refused.is_none()
+        });
+        self.take(&[types::UNUSED]);
     }
 
     /// For people, on stderr.
@@ -129,8 +144,21 @@ pub(crate) fn import(document: Value, only: Option<&str>) -> Result<Imported, Pr
     imported.take(&calls::STEPS);
     imported.take(&types::STEPS[4..]);
     imported.take(&[types::UNUSED]);
-    check(&imported.document)?;
-    Ok(imported)
+    parts::check_references(&imported.document)?;
+    if regen::try_published(&imported.document).is_err() {
+        imported.leave_out_refused();
+    }
+    match contract::operations(&imported.document).is_empty() {
+        true => Err(Problems(
+            imported
+                .left
+                .iter()
+                .map(|left| plain(&format!("{}: {}", left.place, left.why)))
+                .chain(["No operation could be carried over.".into()])
+                .collect(),
+        )),
+        false => Ok(imported),
+    }
 }
 
 fn check_version(document: &Value) -> Result<(), Problems> {
@@ -149,20 +177,22 @@ fn check_version(document: &Value) -> Result<(), Problems> {
     }
 }
 
-/// The steps are to make it so; a document that they don't know yet is named, not passed on.
-fn check(document: &Value) -> Result<(), Problems> {
-    parts::check_references(document)?;
-    let parsed: Result<openapiv3::OpenAPI, _> = serde_json::from_value(document.clone());
-    match parsed {
-        Err(error) => Err(Problems::one(format!("The document has a form that no step knows: {error}."))),
-        Ok(_) if contract::operations(document).is_empty() => Err(Problems::one("No operation could be carried over.")),
-        Ok(_) => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn what_the_generator_refuses_costs_the_operations_that_use_it() {
+        let answer = |schema: Value| json!({ "responses": { "200": { "content": { "application/json": { "schema": schema } } } } });
+        let bad = json!({ "type": "array", "items": 7 });
+        let document = json!({ "openapi": "3.0.0", "paths": { "/bad": { "get": answer(bad) }, "/good": { "get": answer(json!({})) } } });
+        let imported = import(document, None).unwrap();
+        assert_eq!(contract::operations(&imported.document).len(), 1);
+        assert_eq!(imported.left.iter().map(|left| left.place.as_str()).collect::<Vec<_>>(), ["GET /bad"]);
+        assert!(imported.left[0].why.contains("progenitor refuses the document"));
+    }
 
     /// What the step makes of the document; it must say so.
     pub(super) fn changed(mut document: Value, step: Run, count: usize) -> Value {

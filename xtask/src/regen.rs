@@ -79,6 +79,13 @@ pub(crate) fn generate(document: &Value, kind: Kind, by: &str) -> Result<Output,
     Ok(Output { code: header + &prettyplease::unparse(&file), counts })
 }
 
+/// Whether the generator reads the document; if not, what it says.
+pub(crate) fn try_published(document: &Value) -> Result<(), Problems> {
+    let mut prepared = document.clone();
+    prepare::prepare(&mut prepared, Kind::Published)?;
+    progenitor_tokens(prepared, Kind::Published).map(drop)
+}
+
 fn progenitor_tokens(prepared: Value, kind: Kind) -> Result<proc_macro2::TokenStream, Problems> {
     let name = if kind == Kind::Contract { CONTRACT } else { "the document" };
     let refused = |error: String| Problems::one(format!("progenitor refuses {name}: {error}."));

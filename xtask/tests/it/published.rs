@@ -131,7 +131,7 @@ fn what_is_no_document_gets_one_sentence_and_never_a_panic() {
         ),
         ("bomb", bomb.into_bytes(), "aliases ask for too much"),
         ("large", vec![b'a'; 50 << 20], "larger than 16 MiB"),
-        ("unknown", with(json!({ "A": { "type": "array", "items": 7 } })), "a form that no step knows"),
+        ("unknown", with(json!({ "A": { "type": "array", "items": 7 } })), "progenitor refuses the document"),
     ];
     for (name, bytes, expected) in cases {
         let spec = file(&format!("bad-{name}"), &bytes);
