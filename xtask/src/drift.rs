@@ -83,6 +83,12 @@ pub(crate) fn run(old: &Path, new: &Path, output: Output) -> Result<ExitCode, Pr
     Ok(if is_breaking { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// All changes in one text.
+#[cfg(fuzzing)]
+pub(crate) fn changes(old: &Value, new: &Value) -> String {
+    Drift::between(old, new).changes.iter().map(|change| format!("{change:?}\n")).collect()
+}
+
 /// All changes, in order, and how many operations there were.
 #[derive(Debug, Default)]
 struct Drift {

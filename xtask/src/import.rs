@@ -9,7 +9,7 @@ mod shapes;
 mod swagger;
 mod types;
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{collections::BTreeSet, fs, path::Path, process::ExitCode};
 
 use regex::Regex;
 use serde_json::Value;
@@ -32,11 +32,17 @@ pub(crate) struct Left {
     /// `PUT /path` for a whole operation; more for a part of one, or of a schema.
     pub(crate) place: String,
     pub(crate) why: String,
+    is_operation: bool,
 }
 
 impl Left {
     fn new(place: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { place: place.into(), why: why.into() }
+        Self { place: place.into(), why: why.into(), is_operation: false }
+    }
+
+    /// A whole operation.
+    fn operation(place: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { is_operation: true, ..Self::new(place, why) }
     }
 }
 
@@ -70,7 +76,7 @@ impl Imported {
             schemas::retain_operations(&mut alone, |other, _| other == place);
             (types::UNUSED.run)(&mut alone, &mut Vec::new());
             let refused = regen::try_published(&alone).err();
-            left.extend(refused.iter().map(|problems| Left::new(place, problems.to_string())));
+            left.extend(refused.iter().map(|problems| Left::operation(place, problems.to_string())));
             refused.is_none()
         });
         self.take(&[types::UNUSED]);
@@ -148,17 +154,17 @@ pub(crate) fn import(document: Value, only: Option<&str>) -> Result<Imported, Pr
     if regen::try_published(&imported.document).is_err() {
         imported.leave_out_refused();
     }
-    match contract::operations(&imported.document).is_empty() {
-        true => Err(Problems(
-            imported
-                .left
-                .iter()
-                .map(|left| plain(&format!("{}: {}", left.place, left.why)))
-                .chain(["No operation could be carried over.".into()])
-                .collect(),
-        )),
-        false => Ok(imported),
+    let out = contract::operations(&imported.document).len();
+    let left: BTreeSet<_> = imported.left.iter().filter(|left| left.is_operation).map(|left| &left.place).collect();
+    if out + left.len() != imported.operations {
+        let lost = imported.operations.saturating_sub(out + left.len());
+        return Err(Problems::one(format!("{lost} operations were lost without a word: a step is to be mended.")));
     }
+    if out == 0 {
+        let why = imported.left.iter().map(|left| plain(&format!("{}: {}", left.place, left.why)));
+        return Err(Problems(why.chain(["No operation could be carried over.".into()]).collect()));
+    }
+    Ok(imported)
 }
 
 fn check_version(document: &Value) -> Result<(), Problems> {

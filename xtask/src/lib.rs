@@ -4,6 +4,8 @@ mod client;
 mod contract;
 mod drift;
 mod finish;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod import;
 mod prepare;
 mod regen;

@@ -34,7 +34,7 @@ fn methods(document: &mut Value, left: &mut Vec<Left>) -> usize {
     retain_operations(document, |place, _| {
         let can_be_sent = !["OPTIONS ", "TRACE "].iter().any(|method| place.starts_with(method));
         if !can_be_sent {
-            left.push(Left::new(place, "the generator can't send this method"));
+            left.push(Left::operation(place, "the generator can't send this method"));
         }
         can_be_sent
     })
@@ -58,7 +58,7 @@ fn bodies(document: &mut Value, left: &mut Vec<Left>) -> usize {
         let Some((name, media)) = chosen else {
             let types = content.keys().map(|name| media_type(name)).collect::<Vec<_>>().join(", ");
             let file = if types.contains("multipart") { ", a form with files" } else { "" };
-            left.push(Left::new(
+            left.push(Left::operation(
                 place,
                 format!("its body is {types}{file}; the generator writes JSON, urlencoded forms, bytes and text"),
             ));
@@ -127,7 +127,7 @@ fn parameters(document: &mut Value, left: &mut Vec<Left>) -> usize {
             if let Some(why) = why {
                 left.push(Left::new(format!("{place}: parameter {name:?}"), why));
                 if parameter.get("required") == Some(&Value::Bool(true)) {
-                    left.push(Left::new(place, format!("its parameter {name:?} is required, and can't be sent")));
+                    left.push(Left::operation(place, format!("its parameter {name:?} is required, and can't be sent")));
                     refused.insert(place.to_owned());
                 }
                 count += 1;
@@ -243,8 +243,12 @@ fn templates(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let mut count = 0;
     let mut fresh = BTreeMap::<String, Value>::new();
     for (path, mut item) in std::mem::take(paths) {
+        let drop_all = |why: &str, left: &mut Vec<Left>| {
+            let methods = METHODS.iter().filter(|method| item.get(**method).is_some());
+            left.extend(methods.map(|method| Left::operation(format!("{} {path}", method.to_uppercase()), why)));
+        };
         if !path.starts_with('/') {
-            left.push(Left::new(&path, "a path starts with /"));
+            drop_all("a path starts with /", left);
             continue;
         }
         let olds = template_names(&path);
@@ -277,7 +281,7 @@ fn templates(document: &mut Value, left: &mut Vec<Left>) -> usize {
         }
         new_path += rest;
         if new_path.replace(['{', '}'], "").len() + 2 * news.len() != new_path.len() {
-            left.push(Left::new(&path, "its braces are no pairs"));
+            drop_all("its braces are no pairs", left);
             continue;
         }
         count += usize::from(new_path != path);
@@ -290,7 +294,7 @@ fn templates(document: &mut Value, left: &mut Vec<Left>) -> usize {
             Some(there) => {
                 for (method, operation) in item.as_object().cloned().into_iter().flatten() {
                     if there.contains_key(&method) {
-                        left.push(Left::new(
+                        left.push(Left::operation(
                             format!("{} {path}", method.to_uppercase()),
                             format!("it is the same as {new_path}"),
                         ));
