@@ -1,4 +1,7 @@
-//! Project chores.
+//! Project chores. `cargo xtask regen` writes the low-level client from `openapi.json`; `import`, `regen --spec` and `drift`
+//! work on the documents that RIXL publishes.
+//!
+#![doc = include_str!("../SPECS.md")]
 
 mod client;
 mod contract;
