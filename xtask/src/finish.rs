@@ -76,6 +76,7 @@ pub(crate) fn prove(file: &File, document: &Value, kind: Kind) -> Result<(), Pro
         "ResponseValue :: from_response",
         ":: num :: NonZero",
         ":: regress ::",
+        ". to_string () . try_into ()",
         ":: BTreeMap",
         "unwrap ()",
         "expect (",
@@ -99,6 +100,11 @@ pub(crate) fn prove(file: &File, document: &Value, kind: Kind) -> Result<(), Pro
     }
     if seen.functions != operations.len() {
         problems.push(format!("generated.rs: {} functions for {} operations.", seen.functions, operations.len()));
+    }
+    // Building the request and sending it.
+    let without_urls = text.matches("without_url").count();
+    if kind == Kind::Published && without_urls != 2 * operations.len() {
+        problems.push(format!("generated.rs: {without_urls} of {} errors say no URL.", 2 * operations.len()));
     }
     if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
 }

@@ -1,6 +1,10 @@
 //! Run by `.ci/specs` in the crate that is generated from `hostile.yaml`: what the committed crate promises holds there.
 
-use rixl_client_hostile::{types, wire::Secret};
+use rixl_client_hostile::{
+    request::{InvalidSegment, Segment},
+    types,
+    wire::Secret,
+};
 
 fn decode(json: &str) -> types::ResultSchema {
     serde_json::from_str(json).unwrap()
@@ -17,6 +21,16 @@ fn no_secret_is_printed() {
     assert_eq!(answer.tokens[0].expose_secret(), "CANARY2");
     assert_eq!(answer.private_key.as_ref().map(Secret::expose_secret), Some("CANARY4"));
     assert_eq!(answer.passwords.as_ref().map(|map| map["a"].expose_secret()), Some("CANARY5"));
+}
+
+#[test]
+fn a_segment_stays_in_its_place_and_is_not_printed() {
+    for text in ["", ".", "..", "a/b", "..\\..", "a\nb", "\0"] {
+        assert_eq!(Segment::new(text), Err(InvalidSegment), "{text:?}");
+    }
+    let token: Segment = "a.b-CANARY%2e".parse().unwrap();
+    assert_eq!((token.as_str(), token.to_string().as_str()), ("a.b-CANARY%2e", "a.b-CANARY%2e"));
+    assert_eq!(format!("{token:?} {token:#?}"), "Segment([redacted]) Segment([redacted])");
 }
 
 #[test]
