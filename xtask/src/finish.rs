@@ -183,7 +183,8 @@ struct WithoutUrls {
 impl VisitMut for WithoutUrls {
     fn visit_expr_try_mut(&mut self, expression: &mut syn::ExprTry) {
         let inner = expression.expr.to_token_stream().to_string();
-        if inner == "result" || inner.ends_with(". build ()") {
+        // `_result` where a parameter is called `result`.
+        if inner.trim_start_matches('_') == "result" || inner.ends_with(". build ()") {
             let inner = &expression.expr;
             *expression = parse_quote!(#inner.map_err(::reqwest::Error::without_url)?);
             self.changed += 1;

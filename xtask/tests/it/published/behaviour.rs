@@ -45,7 +45,8 @@ fn whatever_comes_is_read() {
         assert!(answer.secret.is_none_or(|secret| secret.expose_secret().is_empty()), "{json}");
         assert!(answer.total.is_none() && answer.created_at.is_none() && answer.labels.is_none(), "{json}");
     }
-    let answer = decode(r#"{"total":"9007199254740993","count":"12","state":"NEW","created_at":"2026-01-15T10:30:00Z"}"#);
+    let answer =
+        decode(r#"{"total":"9007199254740993","count":"12","state":"NEW","created_at":"2026-01-15T10:30:00Z"}"#);
     assert_eq!(answer.total.map(|total| total.0), Some(9_007_199_254_740_993));
     assert_eq!(answer.count.map(|count| count.0), Some(12));
     assert_eq!(answer.state.as_deref(), Some("NEW"));
