@@ -4,13 +4,13 @@ use quote::ToTokens as _;
 use serde_json::Value;
 use syn::{Attribute, Field, File, Item, ItemImpl, parse_quote, visit::Visit, visit_mut::VisitMut};
 
-use crate::{Problems, contract};
+use crate::{Problems, contract, regen::Kind};
 
 /// The schemas of ids in paths, queries and request bodies: each becomes the one type that refuses unsafe text.
 pub(crate) const ID_SCHEMAS: [&str; 4] = ["KeyId", "OrganizationId", "ProjectId", "CredentialId"];
 
 /// Changes the tree and says what was changed at how many places.
-pub(crate) fn finish(file: &mut File) -> Result<Vec<(&'static str, usize)>, Problems> {
+pub(crate) fn finish(file: &mut File, kind: Kind) -> Result<Vec<(&'static str, usize)>, Problems> {
     let mut lenient = LenientFields::default();
     lenient.visit_file_mut(file);
     let mut constructors = DropConstructor::default();
@@ -18,12 +18,21 @@ pub(crate) fn finish(file: &mut File) -> Result<Vec<(&'static str, usize)>, Prob
     let mut errors = OpaqueErrors::default();
     errors.visit_file_mut(file);
     SplitDocs.visit_file_mut(file);
-    let counts = vec![
+    let mut counts = vec![
         ("optional fields that read null and \"\" as not set", lenient.options),
         ("lists that read null and \"\" as empty", lenient.lists),
         ("constructors that panic and follow redirects, removed", constructors.removed),
         ("errors that print bodies and headers, replaced", errors.replaced),
     ];
+    if kind == Kind::Published {
+        let mut urls = WithoutUrls::default();
+        urls.visit_file_mut(file);
+        counts.push(("errors that name the URL, which may hold a secret", urls.changed));
+        let mut headers = SensitiveHeaders::default();
+        headers.visit_file_mut(file);
+        counts.push(("headers, marked as not to be printed", headers.changed));
+        return Ok(counts);
+    }
     match counts.iter().find(|(_, count)| *count == 0) {
         None => Ok(counts),
         Some((name, _)) => {
@@ -52,24 +61,29 @@ pub(crate) fn operation_table(document: &Value) -> Item {
 }
 
 /// Checks on the finished tree what the steps were to reach; progenitor's settings fail open.
-pub(crate) fn prove(file: &File, document: &Value) -> Result<(), Problems> {
-    let mut seen = Proof::default();
+pub(crate) fn prove(file: &File, document: &Value, kind: Kind) -> Result<(), Problems> {
+    let mut seen = Proof { kind, functions: 0, problems: Vec::new() };
     seen.visit_file(file);
-    let text = file.to_token_stream().to_string();
+    let mut code = file.clone();
+    WithoutDocs.visit_file_mut(&mut code);
+    let text = code.to_token_stream().to_string();
     let mut problems = seen.problems;
+    // As tokens: a document may call a type or a property by such a name.
     let forbidden = [
-        "deny_unknown_fields",
-        "ErrorResponse",
-        "UnexpectedResponse",
-        "from_response",
-        "NonZero",
-        "regress",
-        "BTreeMap",
+        "serde (deny_unknown_fields",
+        "Error :: ErrorResponse",
+        "Error :: UnexpectedResponse",
+        "ResponseValue :: from_response",
+        ":: num :: NonZero",
+        ":: regress ::",
+        ". to_string () . try_into ()",
+        ":: BTreeMap",
         "unwrap ()",
         "expect (",
     ];
     for forbidden in forbidden {
-        if text.contains(forbidden) {
+        // RIXL's own documents have maps; each is read as not set when it is not one.
+        if text.contains(forbidden) && (kind == Kind::Contract || forbidden != ":: BTreeMap") {
             problems.push(format!("generated.rs: contains {forbidden:?}, which a step was to prevent."));
         }
     }
@@ -86,6 +100,11 @@ pub(crate) fn prove(file: &File, document: &Value) -> Result<(), Problems> {
     }
     if seen.functions != operations.len() {
         problems.push(format!("generated.rs: {} functions for {} operations.", seen.functions, operations.len()));
+    }
+    // Building the request and sending it.
+    let without_urls = text.matches("without_url").count();
+    if kind == Kind::Published && without_urls != 2 * operations.len() {
+        problems.push(format!("generated.rs: {without_urls} of {} errors say no URL.", 2 * operations.len()));
     }
     if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
 }
@@ -155,6 +174,42 @@ impl VisitMut for OpaqueErrors {
     }
 }
 
+/// reqwest's errors print the URL, and RIXL has invitation tokens in paths.
+#[derive(Default)]
+struct WithoutUrls {
+    changed: usize,
+}
+
+impl VisitMut for WithoutUrls {
+    fn visit_expr_try_mut(&mut self, expression: &mut syn::ExprTry) {
+        let inner = expression.expr.to_token_stream().to_string();
+        // `_result` where a parameter is called `result`.
+        if inner.trim_start_matches('_') == "result" || inner.ends_with(". build ()") {
+            let inner = &expression.expr;
+            *expression = parse_quote!(#inner.map_err(::reqwest::Error::without_url)?);
+            self.changed += 1;
+        }
+    }
+}
+
+/// The generator writes a header with `Display`, which no secret has, and does not mark it.
+#[derive(Default)]
+struct SensitiveHeaders {
+    changed: usize,
+}
+
+impl VisitMut for SensitiveHeaders {
+    fn visit_expr_try_mut(&mut self, expression: &mut syn::ExprTry) {
+        let text = expression.expr.to_token_stream().to_string();
+        if let Some(value) = text.strip_suffix(". to_string () . try_into ()")
+            && let Ok(value) = syn::parse_str::<syn::Expr>(value)
+        {
+            *expression = parse_quote!(crate::request::header(&#value)?);
+            self.changed += 1;
+        }
+    }
+}
+
 /// One attribute a line makes `///` of what would be printed as `/** */`.
 struct SplitDocs;
 
@@ -167,13 +222,29 @@ impl VisitMut for SplitDocs {
                     .trim_end()
                     .lines()
                     .map(|line| {
-                        let line = if line.is_empty() { String::new() } else { format!(" {}", line.trim()) };
+                        let line: String = line.trim().chars().filter(|letter| is_plain(*letter)).collect();
+                        let line = if line.is_empty() { line } else { format!(" {line}") };
                         parse_quote!(#[doc = #line])
                     })
                     .collect(),
                 None => vec![attribute],
             })
             .collect();
+    }
+}
+
+/// Rust refuses a lone return in a comment, and what turns the direction of the text around.
+fn is_plain(letter: char) -> bool {
+    !letter.is_control()
+        && !matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// What people wrote may name whatever it wants.
+struct WithoutDocs;
+
+impl VisitMut for WithoutDocs {
+    fn visit_attributes_mut(&mut self, attributes: &mut Vec<Attribute>) {
+        attributes.retain(|attribute| !attribute.path().is_ident("doc"));
     }
 }
 
@@ -184,8 +255,8 @@ fn doc_text(attribute: &Attribute) -> Option<String> {
     pair.path.is_ident("doc").then(|| text.value())
 }
 
-#[derive(Default)]
 struct Proof {
+    kind: Kind,
     functions: usize,
     problems: Vec<String>,
 }
@@ -195,7 +266,8 @@ impl Visit<'_> for Proof {
         let Some(name) = field.ident.as_ref().map(ToString::to_string) else { return };
         let ty = type_name(field);
         // Text types alone can print a secret; a struct of ours redacts its own fields.
-        if contract::is_secret_name(&name) && ty.contains("String") {
+        let text = ty.replace("BTreeMap<::std::string::String,", "");
+        if contract::is_secret_name(&name) && (text.contains("String") || text.contains("Value")) {
             self.problems.push(format!("generated.rs: the field {name} is a {ty}, not a redacting type."));
         }
         let lenient = |function: &str| {
@@ -212,10 +284,15 @@ impl Visit<'_> for Proof {
             return;
         }
         self.functions += 1;
+        let body = function.block.to_token_stream().to_string();
         for argument in &function.sig.inputs {
             let syn::FnArg::Typed(argument) = argument else { continue };
             if argument.ty.to_token_stream().to_string().replace(' ', "").contains("&'astr") {
                 let (name, argument) = (&function.sig.ident, argument.pat.to_token_stream());
+                // In a query or a header any text is encoded or refused; in a path it could make it another's.
+                if self.kind == Kind::Published && !body.contains(&format!("encode_path (& {argument} ")) {
+                    continue;
+                }
                 self.problems.push(format!("generated.rs: {name} takes plain text as {argument}, not a checked type."));
             }
         }

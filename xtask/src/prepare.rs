@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::{Problems, contract};
+use crate::{
+    Problems, contract,
+    regen::Kind,
+    schemas::{self, Object, text},
+};
 
 /// One change to the document before it reaches the generator.
 pub(crate) struct Step {
@@ -11,8 +15,8 @@ pub(crate) struct Step {
     run: fn(&mut Value) -> usize,
 }
 
-/// All steps, in order. Each must find something to change: a step that does not is dead and to be deleted.
-pub(crate) const STEPS: [Step; 7] = [
+/// All steps, in order. Each must find something in the contract: a step that does not is dead and to be deleted.
+const STEPS: [Step; 7] = [
     Step { name: "leave error answers to the facade", run: drop_error_answers },
     Step { name: "accept every 2xx status", run: accept_every_success },
     Step { name: "ignore bodies that say nothing", run: drop_empty_bodies },
@@ -22,12 +26,20 @@ pub(crate) const STEPS: [Step; 7] = [
     Step { name: "drop notes", run: drop_notes },
 ];
 
+/// What the contract does without: after the others, for a document as it is published.
+const PUBLISHED: [Step; 3] = [
+    Step { name: "integers of 64 bits, which may all come as strings", run: mark_plain_int64 },
+    Step { name: "formats and notes that make other types", run: drop_formats },
+    Step { name: "texts that must stay in their segment of the path", run: mark_segments },
+];
+
 /// Runs all steps and returns what each changed.
-pub(crate) fn prepare(document: &mut Value) -> Result<Vec<(&'static str, usize)>, Problems> {
+pub(crate) fn prepare(document: &mut Value, kind: Kind) -> Result<Vec<(&'static str, usize)>, Problems> {
     let mut counts = Vec::new();
-    for step in &STEPS {
+    let more: &[Step] = if kind == Kind::Published { &PUBLISHED } else { &[] };
+    for step in STEPS.iter().chain(more) {
         let count = (step.run)(document);
-        if count == 0 {
+        if count == 0 && kind == Kind::Contract {
             let name = step.name;
             return Err(Problems::one(format!("The step \"{name}\" found nothing to change: delete it, or mend it.")));
         }
@@ -62,8 +74,11 @@ fn drop_empty_bodies(document: &mut Value) -> usize {
         let mut count = 0;
         for answer in answers.values_mut().filter_map(Value::as_object_mut) {
             let schema = answer.get("content").and_then(|content| content.pointer("/application~1json/schema"));
-            let says_something =
-                schema.is_none_or(|schema| contract::resolve(&whole, schema).get("properties").is_some());
+            let says_something = schema.is_none_or(|schema| {
+                let schema = contract::resolve(&whole, schema);
+                contract::text(schema, "type") != Some("object")
+                    || ["properties", "additionalProperties"].iter().any(|key| schema.get(*key).is_some())
+            });
             if !says_something {
                 answer.remove("content");
                 count += 1;
@@ -109,7 +124,60 @@ fn drop_notes(document: &mut Value) -> usize {
     })
 }
 
-type Object = serde_json::Map<String, Value>;
+/// RIXL's gateway writes 64-bit integers as strings, whatever the document says.
+fn mark_plain_int64(document: &mut Value) -> usize {
+    schemas::count(document, |place, schema| {
+        // An argument is written, and a number does for that.
+        let is_argument = place.contains("/parameters/");
+        let is_plain = matches!(text(schema, "format"), None | Some("int64" | "uint64"));
+        if is_argument || text(schema, "type") != Some("integer") || !is_plain {
+            return 0;
+        }
+        schema.insert("format".into(), json!("rixl-int64"));
+        1
+    })
+}
+
+/// A format such as `uuid` or `date` would need a crate of its own and refuse what does not fit; an example or a flag
+/// beside a format hides it.
+fn drop_formats(document: &mut Value) -> usize {
+    const FORMATS: [&str; 7] = ["date-time", "password", "rixl-int64", "int32", "int64", "double", "binary"];
+    const KEYWORDS: [&str; 9] = [
+        "type",
+        "format",
+        "description",
+        "properties",
+        "required",
+        "items",
+        "additionalProperties",
+        "nullable",
+        "$ref",
+    ];
+    schemas::count(document, |_, schema| {
+        let before = schema.len();
+        schema.retain(|key, value| {
+            KEYWORDS.contains(&key.as_str())
+                && (key != "format" || value.as_str().is_some_and(|value| FORMATS.contains(&value)))
+        });
+        before - schema.len()
+    })
+}
+
+/// The text `..` as a path parameter would make the path another operation's.
+fn mark_segments(document: &mut Value) -> usize {
+    schemas::each_operation(document, |_, operation| {
+        let mut count = 0;
+        for parameter in schemas::parameters(operation).filter(|parameter| text(parameter, "in") == Some("path")) {
+            if let Some(schema) =
+                parameter.get_mut("schema").filter(|schema| contract::text(schema, "type") == Some("string"))
+            {
+                *schema = json!({ "type": "string", "format": "rixl-segment" });
+                count += 1;
+            }
+        }
+        count
+    })
+}
 
 fn each_answers(document: &mut Value, mut change: impl FnMut(&mut Object) -> usize) -> usize {
     let items = document.get_mut("paths").and_then(Value::as_object_mut).into_iter().flatten();
@@ -211,6 +279,47 @@ mod tests {
         assert_eq!(changed(either, mark_int64, 1), marked);
         let other = json!({ "oneOf": [{ "type": "string" }, { "type": "boolean" }] });
         assert_eq!(changed(other.clone(), mark_int64, 0), other);
+    }
+
+    #[test]
+    fn every_64_bit_integer_that_is_read_is_marked() {
+        let integer = json!({ "type": "integer" });
+        let before = json!({
+            "paths": { "/a": { "get": { "parameters": [{ "schema": integer }] } } },
+            "components": { "schemas": { "A": { "properties": { "a": integer, "b": { "type": "integer", "format": "int32" } } } } },
+        });
+        let after = changed(before, mark_plain_int64, 1);
+        assert_eq!(
+            after["components"]["schemas"]["A"]["properties"]["a"],
+            json!({ "type": "integer", "format": "rixl-int64" })
+        );
+        assert_eq!(after["paths"]["/a"]["get"]["parameters"][0]["schema"], integer);
+    }
+
+    #[test]
+    fn formats_of_other_crates_go() {
+        let before = json!({ "components": { "schemas": { "A": { "properties": {
+            "format": { "type": "string", "format": "uuid", "deprecated": true },
+            "t": { "type": "string", "format": "date-time" },
+        } } } } });
+        let after = changed(before, drop_formats, 2);
+        assert_eq!(
+            after["components"]["schemas"]["A"]["properties"],
+            json!({
+                "format": { "type": "string" }, "t": { "type": "string", "format": "date-time" },
+            })
+        );
+    }
+
+    #[test]
+    fn texts_in_paths_are_segments() {
+        let parameters = json!([
+            { "in": "path", "schema": { "type": "string" } }, { "in": "path", "schema": { "type": "integer" } },
+            { "in": "query", "schema": { "type": "string" } },
+        ]);
+        let after = changed(json!({ "paths": { "/a": { "get": { "parameters": parameters } } } }), mark_segments, 1);
+        let segment = json!({ "type": "string", "format": "rixl-segment" });
+        assert_eq!(after["paths"]["/a"]["get"]["parameters"][0]["schema"], segment);
     }
 
     #[test]

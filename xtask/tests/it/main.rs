@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod published;
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -1,0 +1,144 @@
+//! Which operation of the new document is which of the old one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use heck::ToSnakeCase as _;
+use serde_json::Value;
+
+use crate::{
+    contract::{self, Operation},
+    schemas,
+};
+
+/// An operation of the old document with its like in the new one; one of them alone when it has none.
+pub(super) struct Pair<'a> {
+    pub(super) old: Option<&'a Operation<'a>>,
+    pub(super) new: Option<&'a Operation<'a>>,
+    pub(super) is_moved: bool,
+    /// Of one that is gone: what is most like it among those that both documents have.
+    pub(super) successor: Option<&'a Operation<'a>>,
+}
+
+/// From here on two operations are taken for one that moved. Found by trying it on RIXL's own moves.
+const ALIKE: usize = 55;
+
+type Side<'a> = (&'a Value, &'a [Operation<'a>]);
+
+/// Pairs in the order of the old document, then what is new.
+pub(super) fn pair<'a>((old, old_operations): Side<'a>, (new, new_operations): Side<'a>) -> Vec<Pair<'a>> {
+    let places: BTreeMap<_, _> = new_operations.iter().enumerate().map(|(index, one)| (key(one), index)).collect();
+    let mut found: Vec<Option<usize>> = old_operations.iter().map(|one| places.get(&key(one)).copied()).collect();
+    let same: BTreeSet<_> = found.iter().flatten().copied().collect();
+    let marks = |document, operations: &'a [Operation<'a>]| -> Vec<Marks<'a>> {
+        operations.iter().map(|one| Marks::of(document, one)).collect()
+    };
+    let (old_marks, new_marks) = (marks(old, old_operations), marks(new, new_operations));
+
+    let mut scores = Vec::new();
+    for (from, marks) in old_marks.iter().enumerate().filter(|(from, _)| found.get(*from) == Some(&None)) {
+        for (to, other) in new_marks.iter().enumerate() {
+            let score = marks.likeness(other);
+            if score >= ALIKE {
+                scores.push((score, from, to));
+            }
+        }
+    }
+    // The best first; among equals the first of the old document. What is most like one that stayed did not move.
+    scores.sort_by_key(|(score, from, to)| (usize::MAX - score, *from, *to));
+    let (mut moved, mut taken, mut successors) = (BTreeSet::new(), same.clone(), BTreeMap::new());
+    for (_, from, to) in scores {
+        if same.contains(&to) {
+            successors.entry(from).or_insert(to);
+        } else if !successors.contains_key(&from)
+            && let Some(slot @ None) = found.get_mut(from)
+            && taken.insert(to)
+        {
+            *slot = Some(to);
+            moved.insert(from);
+        }
+    }
+    let at = |index: usize| new_operations.get(index);
+    let pairs = old_operations.iter().zip(&found).enumerate().map(|(from, (one, to))| Pair {
+        old: Some(one),
+        new: to.and_then(at),
+        is_moved: moved.contains(&from),
+        successor: successors.get(&from).copied().and_then(at),
+    });
+    let added = new_operations.iter().enumerate().filter(|(to, _)| !taken.contains(to));
+    pairs.chain(added.map(|(_, one)| Pair { old: None, new: Some(one), is_moved: false, successor: None })).collect()
+}
+
+/// The place, whatever its parameters are called.
+fn key(operation: &Operation<'_>) -> (String, Vec<String>) {
+    let segments = operation.path.trim_end_matches('/').split('/');
+    let blank = |segment: &str| if segment.starts_with('{') { "{}".to_owned() } else { segment.to_owned() };
+    (operation.method.to_owned(), segments.map(blank).collect())
+}
+
+/// By what an operation is known again elsewhere.
+struct Marks<'a> {
+    method: &'a str,
+    path: BTreeSet<String>,
+    shape: Vec<String>,
+    /// The last word of the path, and whether a parameter follows: one key is not the list of keys.
+    last: (Option<String>, bool),
+    words: BTreeSet<String>,
+    answer: BTreeSet<String>,
+}
+
+impl<'a> Marks<'a> {
+    fn of(document: &Value, operation: &'a Operation<'a>) -> Self {
+        let is_version = |segment: &str| segment.strip_prefix('v').is_some_and(|rest| rest.parse::<u8>().is_ok());
+        let segments = operation.path.split('/').filter(|segment| !segment.is_empty());
+        let literals: Vec<_> = segments.filter(|segment| !segment.starts_with('{') && !is_version(segment)).collect();
+        let last = (literals.last().map(|segment| singular(segment)), operation.path.ends_with('}'));
+        // Of a dotted id the last part is the operation's own.
+        let id = operation.id().and_then(|id| id.rsplit('.').next()).unwrap_or_default();
+        let id = id.split_once("By").map_or(id, |(name, _)| name);
+        let said = if id.is_empty() { contract::text(operation.value, "summary").unwrap_or_default() } else { id };
+        Self {
+            method: operation.method,
+            shape: key(operation).1,
+            path: literals.iter().map(|segment| singular(segment)).collect(),
+            last,
+            words: said.to_snake_case().split('_').map(singular).collect(),
+            answer: answer(document, operation),
+        }
+    }
+
+    /// From 0 to 100.
+    fn likeness(&self, other: &Self) -> usize {
+        let words = common(&self.words, &other.words, 25);
+        let is_write = |method: &str| matches!(method, "put" | "post" | "patch");
+        // What was PUT may be PATCH now, at the same place. Elsewhere only its name tells an update from a creation.
+        let is_same_place = self.shape == other.shape && is_write(self.method) && is_write(other.method);
+        let method = if self.method == other.method || is_same_place { 15 } else { 0 };
+        let is_deleted = other.method == "delete" && self.method != "delete";
+        if is_deleted || (method == 0 && words < 12) {
+            return 0;
+        }
+        let last = if self.last == other.last { 15 } else { 0 };
+        method + last + words + common(&self.path, &other.path, 30) + common(&self.answer, &other.answer, 15)
+    }
+}
+
+fn singular(word: &str) -> String {
+    let word = word.to_lowercase();
+    word.strip_suffix('s').unwrap_or(&word).to_owned()
+}
+
+/// The names of the properties of the answer.
+fn answer(document: &Value, operation: &Operation<'_>) -> BTreeSet<String> {
+    let answers = operation.value.get("responses").and_then(Value::as_object).into_iter().flatten();
+    let schemas = answers.filter(|(status, _)| status.starts_with('2')).filter_map(|(_, answer)| {
+        let schema = answer.get("content")?.as_object()?.values().next()?.get("schema")?;
+        schemas::referenced(document, schema).unwrap_or(schema).get("properties")?.as_object()
+    });
+    schemas.flat_map(|properties| properties.keys().map(|name| name.to_snake_case())).collect()
+}
+
+/// How much of both is in both, of `most`.
+fn common(one: &BTreeSet<String>, other: &BTreeSet<String>, most: usize) -> usize {
+    let all = one.union(other).count();
+    (most * one.intersection(other).count()).checked_div(all).unwrap_or_default()
+}

@@ -1,0 +1,339 @@
+//! Schemas that say the same in one way, so that two documents can be compared and the generator meets no surprise.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::{Left, Step};
+use crate::schemas::{self, Object, referenced, text};
+
+/// For every document. May be deleted when the generator makes the same of both forms.
+pub(super) const STEPS: [Step; 3] = [
+    Step { name: "types that were not said, or are unknown", run: types },
+    Step { name: "defaults of another type", run: defaults },
+    Step { name: "alternatives and compositions, merged into one object", run: merge },
+];
+
+const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
+
+/// A schema of properties without `type: object` is any value to the generator, and an unknown type stops it.
+fn types(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    schemas::count(document, |place, schema| {
+        let mut count = 0;
+        // Both are of other drafts of JSON Schema, or of Swagger.
+        if schema.get("required").is_some_and(|required| !required.is_array()) {
+            schema.remove("required");
+            count += 1;
+        }
+        if schema.get("discriminator").is_some() {
+            schema.remove("discriminator");
+            count += 1;
+        }
+        if let Some(said) = schema.get("type") {
+            if !said.as_str().is_some_and(|said| TYPES.contains(&said)) {
+                left.push(Left::new(format!("{place}/type"), format!("{said} is no type of 3.0; it is any value")));
+                schema.remove("type");
+                count += 1;
+            }
+            return count;
+        }
+        let implied = if schema.get("properties").is_some_and(Value::is_object) {
+            "object"
+        } else if schema.get("items").is_some_and(Value::is_object) {
+            "array"
+        } else if schema.get("enum").and_then(Value::as_array).is_some_and(|values| values.iter().all(Value::is_string))
+            || ["pattern", "minLength", "maxLength"].iter().any(|key| schema.contains_key(*key))
+        {
+            "string"
+        } else {
+            return count;
+        };
+        schema.insert("type".into(), implied.into());
+        count + 1
+    })
+}
+
+/// RIXL writes the default 25 of an integer as "25", which stops the generator.
+fn defaults(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    schemas::count(document, |_, schema| {
+        let Some(default) = schema.get("default") else { return 0 };
+        let parsed = default.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let fits = |value: &Value| match text(schema, "type") {
+            Some("string") => value.is_string(),
+            Some("integer") => value.is_i64() || value.is_u64(),
+            Some("number") => value.is_number(),
+            Some("boolean") => value.is_boolean(),
+            Some("array") => value.is_array(),
+            Some("object") => value.is_object(),
+            _ => true,
+        };
+        if fits(default) {
+            return 0;
+        }
+        match parsed.filter(fits) {
+            Some(value) => drop(schema.insert("default".into(), value)),
+            None => drop(schema.remove("default")),
+        }
+        1
+    })
+}
+
+const COMPOSITIONS: [&str; 3] = ["allOf", "oneOf", "anyOf"];
+
+/// An object with all properties that its branches have.
+#[derive(Clone, Default)]
+struct Merged {
+    properties: Object,
+    required: BTreeSet<String>,
+}
+
+/// Of `oneOf` the generator makes an enum that takes the first variant that fits. Since nothing in an answer is required,
+/// that would be the first of all, and the data of the others would be lost in silence. One object of optional properties
+/// reads every variant.
+fn merge(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    let whole = document.clone();
+    let mut merger = Merger { whole: &whole, known: BTreeMap::new(), named: BTreeMap::new(), left, open: 0, count: 0 };
+    schemas::each(document, &mut |place, schema| {
+        let is_named = place.strip_prefix("/components/schemas/").is_some_and(|name| !name.contains('/'));
+        merger.visit(place, schema, is_named);
+    });
+    // What was given a name may have such parts itself.
+    let mut done = BTreeSet::new();
+    while let Some((key, name)) =
+        merger.named.iter().find(|(key, _)| !done.contains(*key)).map(|(key, name)| (key.clone(), name.clone()))
+    {
+        let mut schema = serde_json::from_str(&key).unwrap_or_default();
+        let top = format!("/components/schemas/{name}");
+        schemas::within(&mut schema, &top, &mut |place, schema| merger.visit(place, schema, place == top));
+        if let Some(schemas) = schemas::named(document) {
+            schemas.insert(name, schema);
+        }
+        done.insert(key);
+    }
+    merger.count
+}
+
+struct Merger<'a> {
+    whole: &'a Value,
+    /// What each named schema merges to; nothing while it is being looked at, so that a circle ends.
+    known: BTreeMap<String, Option<Merged>>,
+    /// The names that unnamed compositions were given. By content: one that holds itself must not be copied for ever.
+    named: BTreeMap<String, String>,
+    left: &'a mut Vec<Left>,
+    /// How many of `known` are being looked at.
+    open: usize,
+    count: usize,
+}
+
+/// Nobody composes deeper; a chain of references could be as long as the document.
+const DEEPEST: usize = 50;
+
+impl Merger<'_> {
+    fn visit(&mut self, place: &str, schema: &mut Value, is_named: bool) {
+        let Some(map) = schema.as_object_mut().filter(|map| COMPOSITIONS.iter().any(|key| map.contains_key(*key)))
+        else {
+            return;
+        };
+        if is_int64(map) {
+            return;
+        }
+        self.count += 1;
+        let has_own = map.get("properties").and_then(Value::as_object).is_some_and(|own| !own.is_empty());
+        let branches: Vec<_> =
+            COMPOSITIONS.iter().filter_map(|key| map.get(*key)?.as_array()).flatten().cloned().collect();
+        if let ([only], false) = (branches.as_slice(), has_own) {
+            let mut only = only.clone();
+            if let (Some(only), Some(true)) = (only.as_object_mut(), map.get("nullable").and_then(Value::as_bool))
+                && !only.contains_key("$ref")
+            {
+                only.insert("nullable".into(), true.into());
+            }
+            *schema = only;
+            return self.visit(place, schema, is_named);
+        }
+        let kept: Object =
+            ["description", "nullable", "title"].iter().filter_map(|key| map.remove_entry(*key)).collect();
+        if let Some(scalar) = self.scalar(map) {
+            *schema = scalar;
+        } else if let Some(merged) = self.object(map) {
+            if is_named {
+                let mut object = json!({ "type": "object", "properties": merged.properties });
+                if !merged.required.is_empty() {
+                    schemas::set(&mut object, "required", json!(merged.required));
+                }
+                *schema = object;
+            } else {
+                let words = place
+                    .rsplit('/')
+                    .find(|word| !matches!(*word, "schema" | "items" | "application~1json" | "content"));
+                let number = self.named.len() + 1;
+                let fresh = format!("{}.merged.{number}", words.unwrap_or_default());
+                let name = self.named.entry(Value::Object(std::mem::take(map)).to_string()).or_insert(fresh);
+                *schema = json!({ "$ref": format!("#/components/schemas/{name}") });
+                return;
+            }
+        } else {
+            self.left.push(Left::new(place, "its alternatives have no form in common; it is any value"));
+            *schema = json!({});
+        }
+        schema.as_object_mut().into_iter().for_each(|map| map.extend(kept.clone()));
+    }
+
+    /// Alternatives of one scalar type, which then has all their values.
+    fn scalar(&self, map: &Object) -> Option<Value> {
+        let branches = COMPOSITIONS.iter().filter_map(|key| map.get(*key)?.as_array()).flatten();
+        let branches: Vec<_> = branches.map(|branch| referenced(self.whole, branch).unwrap_or(branch)).collect();
+        let kinds: BTreeSet<_> = branches.iter().filter_map(|branch| branch.get("type")?.as_str()).collect();
+        let kind = *kinds.first().filter(|_| kinds.len() == 1)?;
+        if matches!(kind, "object" | "array") {
+            return None;
+        }
+        let mut scalar = json!({ "type": kind });
+        let values: Option<Vec<_>> = branches.iter().map(|branch| branch.get("enum")?.as_array()).collect();
+        if let Some(values) = values {
+            let mut seen = Vec::new();
+            values.into_iter().flatten().for_each(|value| {
+                if !seen.contains(value) {
+                    seen.push(value.clone())
+                }
+            });
+            schemas::set(&mut scalar, "enum", seen);
+        }
+        Some(scalar)
+    }
+
+    /// All properties of the schema and its branches; `None` when a branch is no object.
+    fn object(&mut self, map: &Object) -> Option<Merged> {
+        if let Some(name) = text(map, "$ref").and_then(|reference| reference.strip_prefix("#/components/schemas/")) {
+            if let Some(known) = self.known.get(name) {
+                return known.clone();
+            }
+            if self.open == DEEPEST {
+                return None;
+            }
+            self.open += 1;
+            self.known.insert(name.into(), Some(Merged::default()));
+            let target = self.whole.pointer(&format!("/components/schemas/{name}"));
+            let merged = target.and_then(Value::as_object).and_then(|target| self.object(target));
+            self.open -= 1;
+            self.known.insert(name.into(), merged.clone());
+            return merged;
+        }
+        if text(map, "type").is_some_and(|kind| kind != "object") || map.contains_key("enum") {
+            return None;
+        }
+        let own = map.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+        let required = map.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let mut merged = Merged { properties: own, required: required.map(str::to_owned).collect() };
+        for key in COMPOSITIONS {
+            for branch in map.get(key).and_then(Value::as_array).into_iter().flatten() {
+                let branch = self.object(branch.as_object()?)?;
+                for (name, property) in branch.properties {
+                    match merged.properties.get(&name) {
+                        Some(other) if other != &property => drop(merged.properties.insert(name, json!({}))),
+                        Some(_) => {}
+                        None => drop(merged.properties.insert(name, property)),
+                    }
+                }
+                if key == "allOf" {
+                    merged.required.extend(branch.required);
+                }
+            }
+        }
+        // An object of any properties would lose them all.
+        let is_closed = !merged.properties.is_empty() || COMPOSITIONS.iter().any(|key| map.contains_key(*key));
+        let is_note =
+            map.keys().all(|key| matches!(key.as_str(), "description" | "title" | "required" | "type" | "example"));
+        (is_closed || is_note || map.get("additionalProperties") == Some(&Value::Bool(false))).then_some(merged)
+    }
+}
+
+/// The one pair of alternatives that has a type of its own.
+pub(super) fn is_int64(map: &Object) -> bool {
+    let branches = map.get("oneOf").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut kinds: Vec<_> = branches.iter().filter_map(|branch| branch.get("type")?.as_str()).collect();
+    kinds.sort_unstable();
+    kinds == ["integer", "string"]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::changed, *};
+
+    fn schema(before: Value, step: super::super::Run, count: usize) -> Value {
+        let document = json!({ "components": { "schemas": { "A": before } } });
+        changed(document, step, count)["components"]["schemas"]["A"].take()
+    }
+
+    #[test]
+    fn types_are_said() {
+        assert_eq!(schema(json!({ "properties": {} }), types, 1), json!({ "type": "object", "properties": {} }));
+        assert_eq!(schema(json!({ "enum": ["a"] }), types, 1), json!({ "type": "string", "enum": ["a"] }));
+        assert_eq!(schema(json!({ "type": "colour" }), types, 1), json!({}));
+        assert_eq!(schema(json!({ "type": "string", "required": true }), types, 1), json!({ "type": "string" }));
+    }
+
+    #[test]
+    fn a_default_has_the_type_of_its_schema() {
+        assert_eq!(
+            schema(json!({ "type": "integer", "default": "25" }), defaults, 1),
+            json!({ "type": "integer", "default": 25 })
+        );
+        assert_eq!(schema(json!({ "type": "integer", "default": "x" }), defaults, 1), json!({ "type": "integer" }));
+        assert_eq!(
+            schema(json!({ "type": "string", "default": "25" }), defaults, 0),
+            json!({ "type": "string", "default": "25" })
+        );
+    }
+
+    #[test]
+    fn one_of_several_properties_keeps_them_all() {
+        let variant =
+            |name: &str| json!({ "type": "object", "properties": { name: { "type": "string" } }, "required": [name] });
+        let before = json!({ "type": "object", "allOf": [
+            { "properties": { "id": { "type": "string" } }, "required": ["id"] },
+            { "oneOf": [variant("image"), variant("video")] },
+        ] });
+        let after = schema(before, merge, 1);
+        let expected =
+            json!({ "id": { "type": "string" }, "image": { "type": "string" }, "video": { "type": "string" } });
+        assert_eq!(after, json!({ "type": "object", "properties": expected, "required": ["id"] }));
+    }
+
+    #[test]
+    fn what_has_no_form_in_common_is_any_value() {
+        let mut left = Vec::new();
+        let mut document = json!({ "components": { "schemas": { "A": { "oneOf": [{ "type": "string" }, { "type": "object", "properties": {} }] } } } });
+        merge(&mut document, &mut left);
+        assert_eq!(document["components"]["schemas"]["A"], json!({}));
+        assert_eq!(left[0].place, "/components/schemas/A");
+    }
+
+    #[test]
+    fn scalars_and_single_branches_stay_what_they_are() {
+        let both = json!({ "anyOf": [{ "type": "string", "enum": ["a"] }, { "type": "string", "enum": ["b"] }] });
+        assert_eq!(schema(both, merge, 1), json!({ "type": "string", "enum": ["a", "b"] }));
+        let int64 = json!({ "oneOf": [{ "type": "integer" }, { "type": "string" }] });
+        assert_eq!(schema(int64.clone(), merge, 0), int64);
+        let one =
+            json!({ "properties": { "b": { "allOf": [{ "$ref": "#/components/schemas/A" }], "description": "d" } } });
+        assert_eq!(schema(one, merge, 1)["properties"]["b"], json!({ "$ref": "#/components/schemas/A" }));
+    }
+
+    #[test]
+    fn compositions_that_hold_themselves_come_to_an_end() {
+        let a = json!({ "$ref": "#/components/schemas/A" });
+        let inner = json!({ "allOf": [a, { "properties": { "y": { "type": "string" } } }] });
+        let after = schema(json!({ "allOf": [{ "properties": { "x": inner } }, a] }), merge, 4);
+        assert_eq!(after["properties"], json!({ "x": { "$ref": "#/components/schemas/x.merged.1" } }));
+        // Each level doubles the branches.
+        let mut schemas =
+            Object::from_iter([("L0".to_owned(), json!({ "type": "object", "properties": { "p": {} } }))]);
+        for level in 1..60 {
+            let below = json!({ "$ref": format!("#/components/schemas/L{}", level - 1) });
+            schemas.insert(format!("L{level}"), json!({ "allOf": [below, below] }));
+        }
+        let after = changed(json!({ "components": { "schemas": schemas } }), merge, 59);
+        assert_eq!(after["components"]["schemas"]["L59"]["properties"], json!({ "p": {} }));
+    }
+}

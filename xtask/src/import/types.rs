@@ -1,0 +1,450 @@
+//! Schemas as the generator makes good types of them. Each step may be deleted when progenitor and typify do its work.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use heck::ToPascalCase as _;
+use serde_json::{Value, json};
+
+use super::{Left, Step, names, shapes};
+use crate::{
+    contract,
+    schemas::{self, Object, each_operation, referenced, text},
+};
+
+pub(super) const STEPS: [Step; 10] = [
+    Step { name: "titles", run: titles },
+    Step { name: "objects closed to new properties, or open to all", run: open },
+    Step { name: "bounds that are no numbers", run: bounds },
+    Step { name: "named values that are no objects, put in place", run: inline },
+    Step { name: "schema names that are no Rust names", run: rename },
+    Step { name: "objects without a name, named", run: hoist },
+    Step { name: "properties that have one Rust name", run: collisions },
+    Step { name: "required properties of answers", run: not_required },
+    Step { name: "null, which is not set", run: nulls },
+    Step { name: "secrets without \"format\": \"password\"", run: secrets },
+];
+
+/// May be deleted when the generator leaves out what no operation uses.
+pub(super) const UNUSED: Step = Step { name: "schemas that no operation uses", run: unused };
+
+const SCHEMAS: &str = "#/components/schemas/";
+
+/// typify names a type by its title, and takes two types of one title for one, without a word.
+fn titles(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    schemas::count(document, |_, schema| usize::from(schema.remove("title").is_some()))
+}
+
+/// `false` makes a new property of the server's fail its whole answer; a type for all others makes it fail by its type.
+fn open(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    schemas::count(document, |_, schema| {
+        let has_properties = schema.get("properties").and_then(Value::as_object).is_some_and(|map| !map.is_empty());
+        let others = schema.get("additionalProperties");
+        if others.is_some_and(|others| *others == Value::Bool(false) || has_properties) {
+            schema.remove("additionalProperties");
+            return 1;
+        }
+        0
+    })
+}
+
+/// The generator reads whole numbers only; the facade's way is not to have bounds on what it reads.
+fn bounds(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    const COUNTS: [&str; 6] = ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"];
+    const BOUNDS: [&str; 3] = ["minimum", "maximum", "multipleOf"];
+    schemas::count(document, |_, schema| {
+        let before = schema.len();
+        let is_integer = text(schema, "type") == Some("integer");
+        schema.retain(|key, value| match key.as_str() {
+            key if COUNTS.contains(&key) => value.is_u64(),
+            key if BOUNDS.contains(&key) => value.is_i64() || (value.is_number() && !is_integer),
+            "exclusiveMinimum" | "exclusiveMaximum" | "nullable" | "readOnly" | "writeOnly" | "deprecated" => {
+                value.is_boolean()
+            }
+            "format" | "pattern" | "description" => value.is_string(),
+            "enum" => value.is_array(),
+            _ => true,
+        });
+        before - schema.len()
+    })
+}
+
+fn has_properties(schema: &Value) -> bool {
+    schema.get("properties").and_then(Value::as_object).is_some_and(|properties| !properties.is_empty())
+}
+
+/// A named string would be a struct around a `String`, with a `Debug` that prints it; in place it is what its format says.
+fn inline(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    const DEEPEST: usize = 64;
+    let whole = document.clone();
+    let mut count = 0;
+    schemas::each(document, &mut |place, schema| {
+        let mut hops = 0;
+        while let Some(target) = referenced(&whole, schema).filter(|target| !has_properties(target)) {
+            hops += 1;
+            // A list of itself, or a name for itself, has no end.
+            let is_endless = hops > 32 || place.matches('/').count() > DEEPEST;
+            *schema = if is_endless { json!({}) } else { target.clone() };
+            count += 1;
+        }
+    });
+    if let Some(schemas) = schemas::named(document) {
+        schemas.retain(|_, schema| has_properties(schema));
+    }
+    count
+}
+
+/// `a.b` and `a_b` would be one struct, written twice.
+fn rename(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    let Some(schemas) = schemas::named(document) else { return 0 };
+    let mut taken = BTreeSet::new();
+    let renamed: BTreeMap<_, _> = std::mem::take(schemas)
+        .into_iter()
+        .map(|(old, schema)| {
+            let new = names::unique(names::type_name(&old), &mut taken);
+            schemas.insert(new.clone(), schema);
+            (old, new)
+        })
+        .collect();
+    schemas::each(document, &mut |_, schema| {
+        let name = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix(SCHEMAS));
+        let name = name.map(|name| name.replace("~1", "/").replace("~0", "~"));
+        if let Some(new) = name.and_then(|name| renamed.get(&name)) {
+            *schema = json!({ "$ref": format!("{SCHEMAS}{new}") });
+        }
+    });
+    renamed.iter().filter(|(old, new)| old != new).count()
+}
+
+/// typify makes up a name, and takes another type of that name for the same.
+fn hoist(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    let mut schemas = schemas::named(document).map(std::mem::take).unwrap_or_default();
+    let mut found = Hoisted { taken: schemas.keys().cloned().collect(), schemas: Object::new() };
+    for (name, schema) in &mut schemas {
+        found.below(schema, name);
+    }
+    each_operation(document, |place, operation| {
+        let id = text(operation, "operationId").map_or_else(|| names::type_name(place), str::to_pascal_case);
+        if let Some(body) = operation.get_mut("requestBody") {
+            found.content(body, &format!("{id}Body"));
+        }
+        let answers = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten();
+        answers.for_each(|(_, answer)| found.content(answer, &format!("{id}Answer")));
+        0
+    });
+    let count = found.schemas.len();
+    schemas.extend(found.schemas);
+    if let Some(named) = schemas::named(document) {
+        *named = schemas;
+    }
+    count
+}
+
+struct Hoisted {
+    taken: BTreeSet<String>,
+    schemas: Object,
+}
+
+impl Hoisted {
+    fn content(&mut self, holder: &mut Value, name: &str) {
+        let media = holder.get_mut("content").and_then(Value::as_object_mut).into_iter().flatten();
+        media.filter_map(|(_, media)| media.get_mut("schema")).for_each(|schema| self.visit(schema, name));
+    }
+
+    fn below(&mut self, schema: &mut Value, name: &str) {
+        let Some(map) = schema.as_object_mut() else { return };
+        for (property, schema) in map.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+            self.visit(schema, &format!("{name}{}", names::type_name(property)));
+        }
+        for (key, suffix) in [("items", "Item"), ("additionalProperties", "Value")] {
+            map.get_mut(key).into_iter().for_each(|schema| self.visit(schema, &format!("{name}{suffix}")));
+        }
+    }
+
+    fn visit(&mut self, schema: &mut Value, name: &str) {
+        self.below(schema, name);
+        if has_properties(schema) {
+            let name = names::unique(names::shortened(name), &mut self.taken);
+            self.schemas.insert(name.clone(), schema.take());
+            *schema = json!({ "$ref": format!("{SCHEMAS}{name}") });
+        }
+    }
+}
+
+/// `userId` and `user_id` in one object would be one field, written twice.
+fn collisions(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    schemas::count(document, |place, schema| {
+        let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return 0 };
+        let mut seen = BTreeMap::<String, String>::new();
+        let mut gone = Vec::new();
+        for name in properties.keys() {
+            let field = names::field_name(name);
+            if field.is_empty() {
+                gone.push((name.clone(), "its name has no letter or digit".to_owned()));
+            } else if let Some(other) = seen.get(&field) {
+                gone.push((name.clone(), format!("its Rust name {field} is that of {other:?}")));
+            } else {
+                seen.insert(field, name.clone());
+            }
+        }
+        for (name, why) in &gone {
+            properties.remove(name);
+            left.push(Left::new(schemas::below(&format!("{place}/properties"), name), why.as_str()));
+        }
+        gone.len()
+    })
+}
+
+/// Every named schema that this part of an operation reaches, by those of its keys that are wanted.
+fn reached(document: &Value, part: &str, is_wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let mut open = Vec::new();
+    for operation in contract::operations(document) {
+        match operation.value.get(part) {
+            Some(Value::Object(parts)) => {
+                open.extend(parts.iter().filter(|(key, _)| is_wanted(key)).map(|(_, part)| part))
+            }
+            other => open.extend(other),
+        }
+    }
+    let mut names = BTreeSet::new();
+    while let Some(value) = open.pop() {
+        contract::walk(value, "", &mut |_, value| {
+            if let Some(name) = contract::text(value, "$ref").and_then(|reference| reference.strip_prefix(SCHEMAS))
+                && names.insert(name.replace("~1", "/").replace("~0", "~"))
+            {
+                open.extend(document.pointer(&format!("/components/schemas/{name}")));
+            }
+        });
+    }
+    names
+}
+
+/// A property that RIXL left out must not cost the answer. What is sent in requests alone stays required.
+fn not_required(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    let answered = reached(document, "responses", |status| status.starts_with('2') || status == "default");
+    let mut count = 0;
+    let mut drop_required = |schema: &mut Value| {
+        schemas::within(schema, "", &mut |_, schema| {
+            count += usize::from(schema.as_object_mut().is_some_and(|schema| schema.remove("required").is_some()));
+        });
+    };
+    for (name, schema) in schemas::named(document).into_iter().flatten() {
+        if answered.contains(name) {
+            drop_required(schema);
+        } else if let Some(schema) = schema.as_object_mut() {
+            let properties = schema.get("properties").cloned().unwrap_or_default();
+            if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+                required.retain(|name| name.as_str().is_some_and(|name| properties.get(name).is_some()));
+            }
+        }
+    }
+    count
+}
+
+/// The reader of an optional field takes null for not set, and a list that is null for empty; a map needs to be told.
+fn nulls(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    schemas::count(document, |_, schema| {
+        let required: BTreeSet<String> = schema
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|name| Some(name.as_str()?.to_owned()))
+            .collect();
+        let mut count = 0;
+        for (name, property) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+            let Some(property) = property.as_object_mut().filter(|_| !required.contains(name)) else { continue };
+            let is_map = text(property, "type") == Some("object") && !property.contains_key("properties");
+            count += usize::from(match is_map {
+                true => property.insert("nullable".into(), true.into()) != Some(Value::Bool(true)),
+                false => property.remove("nullable").is_some(),
+            });
+        }
+        count
+    })
+}
+
+/// A secret is redacted by its format; RIXL's documents give none.
+fn secrets(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    let mut count = schemas::count(document, |place, schema| {
+        let properties = schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten();
+        let secrets = properties.filter(|(name, _)| contract::is_secret_name(name));
+        secrets
+            .map(|(name, property)| redact(property, &schemas::below(&format!("{place}/properties"), name), left))
+            .sum()
+    });
+    count += each_operation(document, |_, operation| {
+        let secrets = schemas::parameters(operation)
+            .filter(|parameter| text(parameter, "name").is_some_and(contract::is_secret_name));
+        secrets.filter_map(|parameter| Some(redact(parameter.get_mut("schema")?, "", &mut Vec::new()))).sum()
+    });
+    count
+}
+
+fn redact(schema: &mut Value, place: &str, left: &mut Vec<Left>) -> usize {
+    let Some(map) = schema.as_object_mut() else { return 0 };
+    if shapes::is_int64(map) {
+        return 0;
+    }
+    match text(map, "type") {
+        _ if map.contains_key("$ref") => 0,
+        Some("integer" | "number" | "boolean") => 0,
+        Some("array") => map.get_mut("items").map_or(0, |items| redact(items, place, left)),
+        Some("object") => {
+            let values = map.entry("additionalProperties").or_insert(json!({}));
+            if !values.is_object() {
+                *values = json!({});
+            }
+            redact(values, place, left)
+        }
+        kind => {
+            if kind.is_none() {
+                left.push(Left::new(
+                    place,
+                    "named like a secret, and of any type; only text can be redacted, so it is text",
+                ));
+            }
+            // An enum, a bound or an example beside the format would hide it from the generator.
+            let is_new = text(map, "format") != Some("password");
+            map.retain(|key, _| matches!(key.as_str(), "description" | "nullable"));
+            map.insert("type".into(), "string".into());
+            map.insert("format".into(), "password".into());
+            usize::from(is_new)
+        }
+    }
+}
+
+fn unused(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    let mut used = reached(document, "responses", |_| true);
+    used.extend(reached(document, "requestBody", |_| true));
+    used.extend(reached(document, "parameters", |_| true));
+    let Some(schemas) = schemas::named(document) else { return 0 };
+    let before = schemas.len();
+    schemas.retain(|name, _| used.contains(name));
+    before - schemas.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::changed, *};
+
+    fn schema(before: Value, step: super::super::Run, count: usize) -> Value {
+        let document = json!({ "components": { "schemas": { "A": before } } });
+        changed(document, step, count)["components"]["schemas"]["A"].take()
+    }
+
+    #[test]
+    fn titles_go_but_not_properties_of_that_name() {
+        let before = json!({ "title": "t", "properties": { "title": { "type": "string", "title": "t" } } });
+        assert_eq!(schema(before, titles, 2), json!({ "properties": { "title": { "type": "string" } } }));
+    }
+
+    #[test]
+    fn objects_are_open_and_maps_stay() {
+        let before = json!({ "additionalProperties": false, "properties": { "m": { "additionalProperties": { "type": "string" } } } });
+        assert_eq!(
+            schema(before, open, 1),
+            json!({ "properties": { "m": { "additionalProperties": { "type": "string" } } } })
+        );
+    }
+
+    #[test]
+    fn odd_bounds_go() {
+        let before = json!({ "type": "integer", "minimum": 1, "maximum": 1e30, "minLength": "x" });
+        assert_eq!(schema(before, bounds, 2), json!({ "type": "integer", "minimum": 1 }));
+    }
+
+    #[test]
+    fn named_strings_are_put_in_place_and_circles_end() {
+        let reference = |name: &str| json!({ "$ref": format!("{SCHEMAS}{name}") });
+        let mut document = json!({ "components": { "schemas": {
+            "Time": { "type": "string", "format": "date-time" },
+            "Loop": reference("Loop"),
+            "List": { "type": "array", "items": reference("List") },
+            "A": { "properties": { "t": reference("Time"), "a": reference("A"), "l": reference("Loop"), "m": reference("List") } },
+        } } });
+        assert!(inline(&mut document, &mut Vec::new()) > 3);
+        let properties = &document["components"]["schemas"]["A"]["properties"];
+        assert_eq!(properties["t"], json!({ "type": "string", "format": "date-time" }));
+        assert_eq!((&properties["a"], &properties["l"]), (&reference("A"), &json!({})));
+        assert_eq!(document["components"]["schemas"].as_object().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn names_become_rust_names_and_stay_different() {
+        let object = json!({ "properties": { "x": {} } });
+        let document = json!({ "components": { "schemas": { "a.b": object, "a_b": { "items": { "$ref": "#/components/schemas/a.b" } } } } });
+        let after = changed(document, rename, 2);
+        assert_eq!(
+            after["components"]["schemas"],
+            json!({ "AB": object, "AB2": { "items": { "$ref": "#/components/schemas/AB" } } })
+        );
+    }
+
+    #[test]
+    fn objects_inside_get_names_that_no_other_has() {
+        let inner = json!({ "properties": { "x": { "type": "string" } } });
+        let document = json!({ "components": { "schemas": { "A": { "properties": { "b": inner } }, "AB": { "properties": { "y": {} } } } } });
+        let after = changed(document, hoist, 1);
+        assert_eq!(after["components"]["schemas"]["A"]["properties"]["b"]["$ref"], "#/components/schemas/AB2");
+        assert_eq!(after["components"]["schemas"]["AB2"], inner);
+    }
+
+    #[test]
+    fn of_two_properties_with_one_rust_name_the_second_is_named_as_left_out() {
+        let mut left = Vec::new();
+        let mut document =
+            json!({ "components": { "schemas": { "A": { "properties": { "userId": {}, "user_id": {}, "!": {} } } } } });
+        assert_eq!(collisions(&mut document, &mut left), 2);
+        assert_eq!(document["components"]["schemas"]["A"]["properties"], json!({ "userId": {} }));
+        assert!(left.iter().any(|left| left.place.ends_with("/properties/user_id")));
+    }
+
+    #[test]
+    fn answers_require_nothing_and_requests_still_do() {
+        let object = json!({ "properties": { "x": {} }, "required": ["x"] });
+        let content = |name: &str| json!({ "content": { "application/json": { "schema": { "$ref": format!("{SCHEMAS}{name}") } } } });
+        let document = json!({
+            "paths": { "/a": { "post": { "requestBody": content("In"), "responses": { "200": content("Out"), "400": content("Error") } } } },
+            "components": { "schemas": { "In": object, "Out": object, "Error": object } },
+        });
+        let after = changed(document, not_required, 1);
+        assert_eq!(after["components"]["schemas"]["Out"], json!({ "properties": { "x": {} } }));
+        assert_eq!(after["components"]["schemas"]["In"], object);
+    }
+
+    #[test]
+    fn maps_may_be_null_and_the_rest_is_optional_anyway() {
+        let before =
+            json!({ "properties": { "m": { "type": "object" }, "s": { "type": "string", "nullable": true } } });
+        let after = json!({ "properties": { "m": { "type": "object", "nullable": true }, "s": { "type": "string" } } });
+        assert_eq!(schema(before, nulls, 2), after);
+    }
+
+    #[test]
+    fn whatever_is_named_like_a_secret_is_a_password() {
+        let before = json!({ "properties": {
+            "secret": { "type": "string", "minLength": 1 }, "tokens": { "type": "array", "items": { "type": "string" } },
+            "api_key": { "$ref": "#/components/schemas/A" }, "password": {}, "max_tokens": { "type": "integer" },
+            "private_key": { "type": "object" },
+        } });
+        let password = json!({ "type": "string", "format": "password" });
+        assert_eq!(
+            schema(before, secrets, 4)["properties"],
+            json!({
+                "secret": password, "tokens": { "type": "array", "items": password },
+                "api_key": { "$ref": "#/components/schemas/A" }, "password": password, "max_tokens": { "type": "integer" },
+                "private_key": { "type": "object", "additionalProperties": password },
+            })
+        );
+    }
+
+    #[test]
+    fn schemas_that_no_operation_uses_go() {
+        let document = json!({
+            "paths": { "/a": { "get": { "responses": { "200": { "schema": { "$ref": "#/components/schemas/A" } } } } } },
+            "components": { "schemas": { "A": { "items": { "$ref": "#/components/schemas/B" } }, "B": {}, "C": {} } },
+        });
+        let after = changed(document, unused, 1);
+        assert_eq!(after["components"]["schemas"].as_object().unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,219 @@
+//! Reads a document, JSON or YAML, from a file or from stdin, within bounds.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
+use serde_json::{Map, Number, Value};
+
+use crate::Problems;
+
+/// RIXL's own documents are half a megabyte; what is far above is not one.
+const MOST_BYTES: u64 = 16 << 20;
+/// As deep as serde_json reads. Whatever walks a document may then recurse.
+const MOST_LEVELS: usize = 100;
+/// An alias is copied where it stands: nine lines of YAML can ask for a billion nodes.
+const MOST_NODES: usize = 1_000_000;
+
+/// The document in this file; `-` is stdin. Also its bytes, for the check sum.
+pub(crate) fn read(path: &Path) -> Result<(Value, Vec<u8>), Problems> {
+    let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let input: &mut dyn Read = if path == Path::new("-") { &mut io::stdin() } else { &mut File::open(path)? };
+        input.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| Problems::one(format!("{name}: cannot be read: {error}.")))?;
+    let document = parse(&bytes).map_err(|sentence| Problems::one(format!("{name}: {sentence}.")))?;
+    Ok((document, bytes))
+}
+
+/// JSON when it starts like JSON, YAML otherwise.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value, String> {
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(format!("it is larger than {} MiB, which no API document is", MOST_BYTES >> 20));
+    }
+    let text = str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text")?;
+    let text = text.trim_start_matches('\u{feff}');
+    if text.trim_start().starts_with(['{', '[']) {
+        return serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"));
+    }
+    yaml(text).map_err(|error| format!("it is not YAML: {error}"))
+}
+
+/// A list or map that is not complete yet.
+struct Open {
+    value: Value,
+    /// In a map: the key that waits for its value.
+    key: Option<String>,
+    anchor: usize,
+}
+
+fn yaml(text: &str) -> Result<Value, String> {
+    let mut anchors = BTreeMap::<usize, (Value, usize)>::new();
+    let mut open = Vec::<Open>::new();
+    let mut whole = None;
+    let mut nodes = 0_usize;
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|error| error.to_string())?;
+        let at = |sentence: &str| format!("{sentence} at line {}", span.start.line());
+        let (value, anchor) = match event {
+            Event::SequenceStart(anchor, _) => {
+                open.push(Open { value: Value::Array(Vec::new()), key: None, anchor });
+                if open.len() > MOST_LEVELS {
+                    return Err(at("it is nested too deeply"));
+                }
+                continue;
+            }
+            Event::MappingStart(anchor, _) => {
+                open.push(Open { value: Value::Object(Map::new()), key: None, anchor });
+                if open.len() > MOST_LEVELS {
+                    return Err(at("it is nested too deeply"));
+                }
+                continue;
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                let Some(done) = open.pop() else { continue };
+                (done.value, done.anchor)
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                // A key is text, whatever it looks like: `200:` is one.
+                if let Some(Open { value: Value::Object(_), key: key @ None, .. }) = open.last_mut() {
+                    *key = Some(text.into_owned());
+                    nodes += 1;
+                    continue;
+                }
+                (scalar(&text, style, tag.as_deref()), anchor)
+            }
+            Event::Alias(anchor) => {
+                let Some((value, size)) = anchors.get(&anchor) else { return Err(at("an alias stands for nothing")) };
+                nodes = nodes.saturating_add(*size);
+                if nodes > MOST_NODES {
+                    return Err(at("its aliases ask for too much"));
+                }
+                (value.clone(), 0)
+            }
+            Event::DocumentStart(_) if whole.is_some() => return Err(at("a second document starts")),
+            _ => continue,
+        };
+        nodes += 1;
+        if nodes > MOST_NODES {
+            return Err(at("it has too many parts"));
+        }
+        if anchor != 0 {
+            anchors.insert(anchor, (value.clone(), size(&value)));
+            nodes = nodes.saturating_add(size(&value));
+        }
+        match open.last_mut() {
+            None => whole = Some(value),
+            Some(Open { value: Value::Array(items), .. }) => items.push(value),
+            Some(Open { value: Value::Object(map), key, .. }) => {
+                let Some(key) = key.take() else { return Err(at("a key is not text")) };
+                if map.insert(key, value).is_some() {
+                    return Err(at("a key stands twice in one map, the second time with its value"));
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    let whole = whole.ok_or("it is empty")?;
+    // Aliases may have put the deep into the deep.
+    if depth(&whole) > MOST_LEVELS { Err("it is nested too deeply".into()) } else { Ok(whole) }
+}
+
+/// YAML 1.2's core schema, less the numbers that JSON has no form for.
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Value {
+    if style != ScalarStyle::Plain || tag.is_some_and(|tag| tag.suffix == "str") {
+        return text.into();
+    }
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        "true" | "True" | "TRUE" => return true.into(),
+        "false" | "False" | "FALSE" => return false.into(),
+        _ => {}
+    }
+    let based = |prefix, base| text.strip_prefix(prefix).and_then(|digits| i64::from_str_radix(digits, base).ok());
+    if let Some(number) = based("0x", 16).or_else(|| based("0o", 8)) {
+        return number.into();
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)) {
+        return text.into();
+    }
+    let number = text.parse().map(Number::from_i128).or_else(|_| text.parse().map(Number::from_f64));
+    number.ok().flatten().map_or_else(|| text.into(), Value::Number)
+}
+
+fn size(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::Object(map) => map.values().map(size).sum(),
+        _ => 0,
+    }
+}
+
+fn depth(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(depth).max().unwrap_or_default(),
+        Value::Object(map) => map.values().map(depth).max().unwrap_or_default(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn yaml_is_read_as_json_would_be() {
+        let text = "a: 1\nb: [x, 'y', ~, true, 1.5, 0x10, -7]\n200: {c: &n {d: e}}\nn: *n\nt: 2026-08-03\nv: 1.0.0\n";
+        let expected = json!({
+            "a": 1, "b": ["x", "y", null, true, 1.5, 16, -7], "200": { "c": { "d": "e" } }, "n": { "d": "e" },
+            "t": "2026-08-03", "v": "1.0.0",
+        });
+        assert_eq!(parse(text.as_bytes()), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_no_document_gets_a_sentence() {
+        let deep = "[".repeat(5000);
+        let deep_yaml =
+            format!("a:\n{}", (1..300).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect::<String>());
+        for (bytes, expected) in [
+            (b"\xff\xfe".as_slice(), "not UTF-8"),
+            (b"", "it is empty"),
+            (b"{\"a\":", "it is not JSON"),
+            (b"a: [", "it is not YAML"),
+            (b"a: 1\na: 2", "twice"),
+            (b"a: *b", "it is not YAML"),
+            (b"? [a]\n: b", "not text"),
+            (b"a: 1\n---\nb: 2", "a second document"),
+            (deep.as_bytes(), "it is not JSON: recursion limit"),
+            (deep_yaml.as_bytes(), "nested too deeply"),
+        ] {
+            let said = parse(bytes).unwrap_err();
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_yaml_bomb_does_not_go_off() {
+        let mut bomb = "l0: &l0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..12 {
+            let aliases = vec![format!("*l{}", level - 1); 9].join(", ");
+            bomb += &format!("l{level}: &l{level} [{aliases}]\n");
+        }
+        assert!(parse(bomb.as_bytes()).unwrap_err().contains("aliases ask for too much"));
+    }
+
+    #[test]
+    fn too_large_is_refused_before_it_is_read() {
+        assert!(parse(&vec![b' '; 50 << 20]).unwrap_err().contains("larger than 16 MiB"));
+    }
+}
