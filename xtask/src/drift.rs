@@ -409,6 +409,17 @@ mod tests {
     }
 
     #[test]
+    fn paths_that_differ_in_the_names_of_parameters_alone_are_kept_apart() {
+        let paths =
+            |first: &str, second: &str| json!({ first: { "get": {} }, second: { "get": { "operationId": "b" } } });
+        let document = |paths| import::normalize(json!({ "openapi": "3.0.3", "paths": paths })).unwrap().document;
+        let old = document(paths("/a/{x}", "/a/{y}"));
+        assert_eq!(Drift::between(&old, &old).changes, []);
+        let drift = Drift::between(&old, &document(paths("/a/{x}", "/a/{z}")));
+        assert_eq!((drift.same_place, drift.changes.len()), (2, 1), "{drift:?}");
+    }
+
+    #[test]
     fn names_stay_names_in_markdown() {
         assert_eq!(code("a`\n<b>\u{1b}[31m"), "`a<b>[31m`");
     }

@@ -185,6 +185,8 @@ mod tests {
         let deep = "[".repeat(5000);
         let deep_yaml =
             format!("a:\n{}", (1..300).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect::<String>());
+        let half = |inner: &str| format!("{}{inner}{}", "[".repeat(60), "]".repeat(60));
+        let deep_alias = format!("a: &a {}\nb: {}\n", half(""), half("*a"));
         for (bytes, expected) in [
             (b"\xff\xfe".as_slice(), "not UTF-8"),
             (b"", "it is empty"),
@@ -196,6 +198,7 @@ mod tests {
             (b"a: 1\n---\nb: 2", "a second document"),
             (deep.as_bytes(), "it is not JSON: recursion limit"),
             (deep_yaml.as_bytes(), "nested too deeply"),
+            (deep_alias.as_bytes(), "nested too deeply"),
         ] {
             let said = parse(bytes).unwrap_err();
             assert!(said.contains(expected), "{said}");

@@ -26,9 +26,18 @@ type Side<'a> = (&'a Value, &'a [Operation<'a>]);
 
 /// Pairs in the order of the old document, then what is new.
 pub(super) fn pair<'a>((old, old_operations): Side<'a>, (new, new_operations): Side<'a>) -> Vec<Pair<'a>> {
-    let places: BTreeMap<_, _> = new_operations.iter().enumerate().map(|(index, one)| (key(one), index)).collect();
-    let mut found: Vec<Option<usize>> = old_operations.iter().map(|one| places.get(&key(one)).copied()).collect();
-    let same: BTreeSet<_> = found.iter().flatten().copied().collect();
+    let mut found = vec![None; old_operations.len()];
+    let mut same = BTreeSet::new();
+    // First by the path as it stands: a document may have two that differ in the names of their parameters alone.
+    let exact = |one: &Operation<'_>| (one.method.to_owned(), vec![one.path.to_owned()]);
+    for name in [&exact as &dyn Fn(&Operation<'_>) -> _, &key] {
+        let free = new_operations.iter().enumerate().filter(|(index, _)| !same.contains(index));
+        let mut places: BTreeMap<_, _> = free.map(|(index, one)| (name(one), index)).collect();
+        for (slot, one) in found.iter_mut().zip(old_operations).filter(|(slot, _)| slot.is_none()) {
+            *slot = places.remove(&name(one));
+            same.extend(*slot);
+        }
+    }
     let marks = |document, operations: &'a [Operation<'a>]| -> Vec<Marks<'a>> {
         operations.iter().map(|one| Marks::of(document, one)).collect()
     };
