@@ -184,15 +184,21 @@ fn a_lost_secret_is_8_and_recover_repairs_it() {
 fn another_rotator_that_was_faster_is_9() {
     let (bench, _) = in_both_forms("9_superseded", 9, |more| {
         let bench = Bench::new();
-        bench.inject(Effect::DelayHead(Duration::from_secs(1)));
-        let slow = spawn(bench.rotate(more));
-        wait_for(&bench.sandbox, ROTATE, 1);
+        let child = spawn(bench.rixl(&format!("keys rotate billing001 --to file:secret --yes --settle 3s {more}")));
+        wait_for_line(&bench, "stored");
         let by_hand = block_on(client(&bench.sandbox).api_keys().rotate(&bench.key.id.parse().unwrap())).unwrap();
         write(&bench.path("secret"), by_hand.secret.expose_secret(), 0o600);
-        (bench, ended(slow))
+        (bench, ended(child))
     });
     assert_eq!(bench.sent(), 2);
     bench.assert_well();
+}
+
+/// Waits until the journal has got as far as this.
+fn wait_for_line(bench: &Bench, state: &str) {
+    while !fs::read_to_string(bench.path("state/entries/billing001")).is_ok_and(|text| text.contains(state)) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
@@ -214,9 +220,7 @@ fn a_signal_is_130() {
         let bench = Bench::new();
         let words = "keys rotate billing001 --to file:secret --yes --settle 60s";
         let child = spawn(bench.rixl(&format!("{words} {more}")));
-        while !fs::read_to_string(bench.path("state/entries/billing001")).is_ok_and(|text| text.contains("stored")) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for_line(&bench, "stored");
         send(&child, Signal::TERM);
         let run = ended(child);
         (bench, run)
