@@ -1,7 +1,7 @@
 //! Crashes: the program is killed at each call that matters, and `rixl keys recover` must repair what is left. The server's
 //! own record says whether it did.
 //!
-//! By default every fifth site is hit. All of them, which takes some minutes:
+//! By default every seventh site is hit. All of them, which takes some minutes:
 //! `RIXL_CRASH_SITES=all cargo test -p rixl-cli --test it crash`. Where processes can't be traced the tests say SKIPPED and
 //! pass, unless `RIXL_CRASH_REQUIRED=1`.
 
@@ -31,7 +31,7 @@ use tracer::{Call, Hit, Site, Traced};
 
 /// As many cases of each work at a time: most of them wait.
 const AT_ONCE: usize = 8;
-const SAMPLE: usize = 5;
+const SAMPLE: usize = 7;
 
 /// Past the capture of the test's output: these numbers are for people.
 fn say(text: impl Display) {

@@ -342,7 +342,7 @@ async fn a_thousand_callers_share_one_purchase_each_time() {
 #[test]
 fn a_jwt_tells_when_it_expires_and_nothing_else_does() {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-    let client = |token: String| Client::builder().bearer_token(token).build().unwrap();
+    let client = |token: String| offline().bearer_token(token).build().unwrap();
     let jwt = |claims: &str| format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
     let expiry = client(jwt(r#"{"sub":"x","exp":1768473000}"#)).token_expires_at().unwrap();
     assert_eq!(expiry.to_string(), "2026-01-15T10:30:00Z");
@@ -359,19 +359,24 @@ fn a_jwt_tells_when_it_expires_and_nothing_else_does() {
         assert_eq!(client(token).token_expires_at(), None);
     }
     // What is bought is renewed.
-    assert_eq!(Client::builder().api_key("rxl_TESTSECRET").build().unwrap().token_expires_at(), None);
+    assert_eq!(offline().api_key("rxl_TESTSECRET").build().unwrap().token_expires_at(), None);
 }
 
 #[test]
 fn a_client_knows_the_key_that_its_tokens_are_bought_with() {
     let key_id = "XyZ9aB8cD1".parse().unwrap();
-    let bought = |key: &str| Client::builder().api_key(key).build().unwrap();
+    let bought = |key: &str| offline().api_key(key).build().unwrap();
     let (same, other) = (Secret::from("rxl_TESTSECRET"), Secret::from("rxl_TESTOTHER"));
     assert!(bought("rxl_TESTSECRET").is_bought_with(&key_id, Some(&same)));
     assert!(!bought("rxl_TESTSECRET").is_bought_with(&key_id, Some(&other)));
     assert!(!bought("rxl_TESTSECRET").is_bought_with(&key_id, None));
     assert!(bought("XyZ9aB8cD1_TESTSECRET").is_bought_with(&key_id, None));
     assert!(!bought("XyZ9aB8cD12_TESTSECRET").is_bought_with(&key_id, None));
-    let bearer = Client::builder().bearer_token("rxl_TESTSECRET").build().unwrap();
+    let bearer = offline().bearer_token("rxl_TESTSECRET").build().unwrap();
     assert!(!bearer.is_bought_with(&key_id, Some(&same)));
+}
+
+/// Built without TLS too.
+fn offline() -> rixl_credentials::ClientBuilder {
+    Client::builder().base_url("http://127.0.0.1:1")
 }
