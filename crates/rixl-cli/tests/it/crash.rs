@@ -99,6 +99,15 @@ struct Tally {
     faults: Vec<String>,
 }
 
+/// On a machine that is busy a run may take another course and never come to its site: then it is tried again.
+fn each_site<T: Sync + Display>(sites: &[T], work: impl Fn(&T) -> Tally + Sync) -> Vec<Tally> {
+    const MOST: usize = 3;
+    each(sites, |site| {
+        let mut tries = (1..MOST).map(|_| work(site));
+        tries.find(|tally| tally.hit > 0).unwrap_or_else(|| work(site))
+    })
+}
+
 impl Tally {
     /// The site did not come up this time.
     fn missed() -> Self {
@@ -229,7 +238,7 @@ fn killed_anywhere() {
     }
     of_each_work(|work| {
         let sites = sampled(sites(&whole(work)), 1);
-        let tallies = each(&sites, |site| {
+        let tallies = each_site(&sites, |site| {
             let scene = Scene::new(work);
             let Some(killed) = killed(&scene, *site) else { return Tally::missed() };
             let may_be_lost = is_in_window(&scene, &killed.calls, false);
@@ -280,7 +289,7 @@ fn killed_and_killed_again_while_it_recovers() {
             sites(&recovery.calls).into_iter().map(|second| Pair(*first, second)).collect::<Vec<_>>()
         });
         let pairs = sampled(pairs.into_iter().flatten().collect(), 8);
-        let tallies = each(&pairs, |pair| {
+        let tallies = each_site(&pairs, |pair| {
             let scene = Scene::new(work);
             let Some(first) = killed(&scene, pair.0) else { return Tally::missed() };
             let is_second = |call: &Call| (call.site() == pair.1).then_some(Hit::Kill);
@@ -343,7 +352,7 @@ fn killed_after_the_escrow_or_the_journal_failed() {
             sites(&run.calls[sent + 1..]).into_iter().map(|site| Without(role, site)).collect::<Vec<_>>()
         });
         let cases = sampled(cases.into_iter().flatten().collect(), 4);
-        let tallies = each(&cases, |case| {
+        let tallies = each_site(&cases, |case| {
             let scene = Scene::new(work);
             let traced = tracer::run(&scene, &scene.program().command, |call| {
                 if call.site() == case.1 { Some(Hit::Kill) } else { fails(case.0)(call) }
@@ -405,7 +414,8 @@ fn failings(calls: &[Call]) -> Vec<Failing> {
 }
 
 /// Runs the program while this fails, and looks whether what it says is true.
-fn failed(scene: &Scene, command: &Command, failing: &Failing) -> Vec<String> {
+/// What it said that is not true; `None`: the site did not come up this time.
+fn failed(scene: &Scene, command: &Command, failing: &Failing) -> Option<Vec<String>> {
     let before = scene.standing();
     let mut has_begun = false;
     let traced = tracer::run(scene, command, |call| {
@@ -435,10 +445,7 @@ fn failed(scene: &Scene, command: &Command, failing: &Failing) -> Vec<String> {
     if said.contains("panicked") || said.contains("a bug in rixl") {
         untruths.push("it panicked".into());
     }
-    if traced.hits == 0 {
-        untruths.push("it was not hit".into());
-    }
-    untruths.iter().map(|untruth| format!("{untruth}\nit said:\n{said}")).collect()
+    (traced.hits > 0).then(|| untruths.iter().map(|untruth| format!("{untruth}\nit said:\n{said}")).collect())
 }
 
 #[test]
@@ -448,9 +455,9 @@ fn every_call_fails() {
     }
     of_each_work(|work| {
         let failings = sampled(failings(&whole(work)), 2);
-        let tallies = each(&failings, |failing| {
+        let tallies = each_site(&failings, |failing| {
             let scene = Scene::new(work);
-            let untruths = failed(&scene, &scene.program().command, failing);
+            let Some(untruths) = failed(&scene, &scene.program().command, failing) else { return Tally::missed() };
             recovered(&scene, true, untruths, &format_args!("{}: {failing}", work.name()))
         });
         report("a call fails", work, tallies)
@@ -474,10 +481,10 @@ fn every_call_of_recovery_fails() {
             failings(&recovery.calls).into_iter().map(|failing| After(*first, failing)).collect::<Vec<_>>()
         });
         let cases = sampled(cases.into_iter().flatten().collect(), 6);
-        let tallies = each(&cases, |case| {
+        let tallies = each_site(&cases, |case| {
             let scene = Scene::new(work);
             let Some(_) = killed(&scene, case.0) else { return Tally::missed() };
-            let untruths = failed(&scene, &scene.recovery().command, &case.1);
+            let Some(untruths) = failed(&scene, &scene.recovery().command, &case.1) else { return Tally::missed() };
             recovered(&scene, true, untruths, &format_args!("{}: {case}", work.name()))
         });
         report("a call of recovery fails", work, tallies)
@@ -516,7 +523,7 @@ fn the_power_goes_anywhere() {
     }
     of_each_work(|work| {
         let cuts = sampled(cuts(&whole(work)), 2);
-        let tallies = each(&cuts, |cut| {
+        let tallies = each_site(&cuts, |cut| {
             let scene = Scene::new(work);
             let mut disk = Disk::of(&scene);
             let is_site = |call: &Call| (Some(call.site()) == cut.site).then_some(Hit::Kill);

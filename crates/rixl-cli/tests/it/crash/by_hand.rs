@@ -20,7 +20,6 @@ fn kill_and_do_as_told(fault: Fault) -> u64 {
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    scene.sandbox.clear_faults();
 
     let Run { code, stderr, .. } = scene.program().run();
     assert_eq!(code, 6, "{stderr}");

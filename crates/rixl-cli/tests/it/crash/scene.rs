@@ -183,7 +183,7 @@ impl Scene {
 
     /// What repairs it.
     pub(crate) fn recovery(&self) -> Program {
-        self.command(format!("keys recover --settle 0s --timeout {TIMEOUT}"))
+        self.command("keys recover --settle 0s --timeout 10s".to_owned())
     }
 
     /// The last one: nothing may keep it from its end, not even a machine with much to do.
