@@ -17,12 +17,15 @@ pub(crate) fn finish(file: &mut File, kind: Kind) -> Result<Vec<(&'static str, u
     constructors.visit_file_mut(file);
     let mut errors = OpaqueErrors::default();
     errors.visit_file_mut(file);
+    let mut versions = WithoutVersion::default();
+    versions.visit_file_mut(file);
     SplitDocs.visit_file_mut(file);
     let mut counts = vec![
         ("optional fields that read null and \"\" as not set", lenient.options),
         ("lists that read null and \"\" as empty", lenient.lists),
         ("constructors that panic and follow redirects, removed", constructors.removed),
         ("errors that print bodies and headers, replaced", errors.replaced),
+        ("headers with the version of the document, removed", versions.removed),
     ];
     if kind == Kind::Published {
         let mut urls = WithoutUrls::default();
@@ -74,6 +77,7 @@ pub(crate) fn prove(file: &File, document: &Value, kind: Kind) -> Result<(), Pro
         "Error :: ErrorResponse",
         "Error :: UnexpectedResponse",
         "ResponseValue :: from_response",
+        "\"api-version\"",
         ":: num :: NonZero",
         ":: regress ::",
         ". to_string () . try_into ()",
@@ -171,6 +175,36 @@ impl VisitMut for OpaqueErrors {
         };
         *path = replacement;
         self.replaced += 1;
+    }
+}
+
+/// Progenitor sends the version of the document with every call, which means nothing to RIXL.
+#[derive(Default)]
+struct WithoutVersion {
+    removed: usize,
+}
+
+impl VisitMut for WithoutVersion {
+    fn visit_block_mut(&mut self, block: &mut syn::Block) {
+        let before = block.stmts.len();
+        block.stmts.retain(|statement| !statement.to_token_stream().to_string().contains("\"api-version\""));
+        self.removed += before - block.stmts.len();
+        let starts = |statement: &syn::Stmt, text: &str| statement.to_token_stream().to_string().starts_with(text);
+        // Unless the operation has headers of its own, the map is empty now.
+        if !block.stmts.iter().any(|statement| starts(statement, "header_map .") || starts(statement, "if let")) {
+            block.stmts.retain(|statement| !starts(statement, "let mut header_map"));
+            syn::visit_mut::visit_block_mut(self, block);
+        }
+    }
+
+    fn visit_expr_mut(&mut self, expression: &mut syn::Expr) {
+        syn::visit_mut::visit_expr_mut(self, expression);
+        if let syn::Expr::MethodCall(call) = expression
+            && call.method == "headers"
+            && call.args.to_token_stream().to_string() == "header_map"
+        {
+            *expression = (*call.receiver).clone();
+        }
     }
 }
 

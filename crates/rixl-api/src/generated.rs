@@ -434,12 +434,6 @@ impl Client {
             "{}/organizations/{}/api-keys/v1", self.baseurl, encode_path(& org_id
             .to_string()),
         );
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -460,7 +454,6 @@ impl Client {
                     &pagination_offset,
                 ),
             )
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "list_organization_api_keys",
@@ -492,12 +485,6 @@ impl Client {
             "{}/organizations/{}/api-keys/v1", self.baseurl, encode_path(& org_id
             .to_string()),
         );
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -507,7 +494,6 @@ impl Client {
                 ::reqwest::header::HeaderValue::from_static("application/json"),
             )
             .json(&body)
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "create_organization_api_key",
@@ -539,14 +525,8 @@ impl Client {
             "{}/organizations/{}/api-keys/v1/{}", self.baseurl, encode_path(& org_id
             .to_string()), encode_path(& key_id.to_string()),
         );
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
-        let mut request = self.client.delete(url).headers(header_map).build()?;
+        let mut request = self.client.delete(url).build()?;
         let info = OperationInfo {
             operation_id: "delete_organization_api_key",
         };
@@ -579,12 +559,6 @@ impl Client {
             "{}/organizations/{}/api-keys/v1/{}", self.baseurl, encode_path(& org_id
             .to_string()), encode_path(& key_id.to_string()),
         );
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -594,7 +568,6 @@ impl Client {
                 ::reqwest::header::HeaderValue::from_static("application/json"),
             )
             .json(&body)
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "update_organization_api_key",
@@ -626,12 +599,6 @@ impl Client {
             "{}/organizations/{}/api-keys/v1/{}/rotate", self.baseurl, encode_path(&
             org_id.to_string()), encode_path(& key_id.to_string()),
         );
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -640,7 +607,6 @@ impl Client {
                 ::reqwest::header::ACCEPT,
                 ::reqwest::header::HeaderValue::from_static("application/json"),
             )
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "rotate_organization_api_key",
@@ -669,12 +635,6 @@ impl Client {
         offset: Option<i32>,
     ) -> Result<ResponseValue<types::ApiKeyPage>, Error<()>> {
         let url = format!("{}/platform/api-keys", self.baseurl,);
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -685,7 +645,6 @@ impl Client {
             )
             .query(&progenitor_client::QueryParam::new("limit", &limit))
             .query(&progenitor_client::QueryParam::new("offset", &offset))
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "list_api_keys",
@@ -712,12 +671,6 @@ impl Client {
         body: &'a types::NewApiKey,
     ) -> Result<ResponseValue<types::ApiKeyAnswer>, Error<()>> {
         let url = format!("{}/platform/api-keys", self.baseurl,);
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -727,7 +680,6 @@ impl Client {
                 ::reqwest::header::HeaderValue::from_static("application/json"),
             )
             .json(&body)
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "create_api_key",
@@ -756,14 +708,8 @@ impl Client {
         let url = format!(
             "{}/platform/api-keys/{}", self.baseurl, encode_path(& key_id.to_string()),
         );
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
-        let mut request = self.client.delete(url).headers(header_map).build()?;
+        let mut request = self.client.delete(url).build()?;
         let info = OperationInfo {
             operation_id: "delete_api_key",
         };
@@ -792,12 +738,6 @@ impl Client {
             "{}/platform/api-keys/{}/rotate", self.baseurl, encode_path(& key_id
             .to_string()),
         );
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -806,7 +746,6 @@ impl Client {
                 ::reqwest::header::ACCEPT,
                 ::reqwest::header::HeaderValue::from_static("application/json"),
             )
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "rotate_api_key",
@@ -833,12 +772,6 @@ impl Client {
         body: &'a types::TokenRefresh,
     ) -> Result<ResponseValue<types::TokenPair>, Error<()>> {
         let url = format!("{}/platform/auth/refresh", self.baseurl,);
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -848,7 +781,6 @@ impl Client {
                 ::reqwest::header::HeaderValue::from_static("application/json"),
             )
             .json(&body)
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "refresh_token",
@@ -875,12 +807,6 @@ impl Client {
         body: &'a types::ApiKeyExchange,
     ) -> Result<ResponseValue<types::TokenPair>, Error<()>> {
         let url = format!("{}/platform/auth/token", self.baseurl,);
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -890,7 +816,6 @@ impl Client {
                 ::reqwest::header::HeaderValue::from_static("application/json"),
             )
             .json(&body)
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "exchange_api_key",
@@ -917,12 +842,6 @@ impl Client {
         body: &'a types::TokenRefresh,
     ) -> Result<ResponseValue<types::TokenPair>, Error<()>> {
         let url = format!("{}/platform/auth/v1/refresh", self.baseurl,);
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -932,7 +851,6 @@ impl Client {
                 ::reqwest::header::HeaderValue::from_static("application/json"),
             )
             .json(&body)
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "refresh_token_v1",
@@ -959,12 +877,6 @@ impl Client {
         body: &'a types::ApiKeyExchange,
     ) -> Result<ResponseValue<types::TokenPair>, Error<()>> {
         let url = format!("{}/platform/auth/v1/token", self.baseurl,);
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -974,7 +886,6 @@ impl Client {
                 ::reqwest::header::HeaderValue::from_static("application/json"),
             )
             .json(&body)
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "exchange_api_key_v1",
@@ -1003,12 +914,6 @@ impl Client {
         offset: Option<i32>,
     ) -> Result<ResponseValue<types::ClientCredentialPage>, Error<()>> {
         let url = format!("{}/platform/clientauth/credentials", self.baseurl,);
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -1019,7 +924,6 @@ impl Client {
             )
             .query(&progenitor_client::QueryParam::new("limit", &limit))
             .query(&progenitor_client::QueryParam::new("offset", &offset))
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "list_client_credentials",
@@ -1046,12 +950,6 @@ impl Client {
         body: &'a types::NewClientCredential,
     ) -> Result<ResponseValue<types::ClientCredentialAnswer>, Error<()>> {
         let url = format!("{}/platform/clientauth/credentials", self.baseurl,);
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -1061,7 +959,6 @@ impl Client {
                 ::reqwest::header::HeaderValue::from_static("application/json"),
             )
             .json(&body)
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "create_client_credential",
@@ -1091,14 +988,8 @@ impl Client {
             "{}/platform/clientauth/credentials/{}/revoke", self.baseurl, encode_path(&
             credential_id.to_string()),
         );
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
-        let mut request = self.client.post(url).headers(header_map).build()?;
+        let mut request = self.client.post(url).build()?;
         let info = OperationInfo {
             operation_id: "revoke_client_credential",
         };
@@ -1124,12 +1015,6 @@ impl Client {
         body: &'a types::ClientTokenRequest,
     ) -> Result<ResponseValue<types::ClientToken>, Error<()>> {
         let url = format!("{}/platform/clientauth/token", self.baseurl,);
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -1139,7 +1024,6 @@ impl Client {
                 ::reqwest::header::HeaderValue::from_static("application/json"),
             )
             .json(&body)
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "mint_client_token",
@@ -1170,12 +1054,6 @@ impl Client {
         pagination_offset: Option<i32>,
     ) -> Result<ResponseValue<types::ClientCredentialPage>, Error<()>> {
         let url = format!("{}/platform/clientauth/v1/credentials", self.baseurl,);
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -1197,7 +1075,6 @@ impl Client {
                     &pagination_offset,
                 ),
             )
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "list_client_credentials_v1",
@@ -1224,12 +1101,6 @@ impl Client {
         body: &'a types::NewOrganizationClientCredential,
     ) -> Result<ResponseValue<types::ClientCredentialAnswer>, Error<()>> {
         let url = format!("{}/platform/clientauth/v1/credentials", self.baseurl,);
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -1239,7 +1110,6 @@ impl Client {
                 ::reqwest::header::HeaderValue::from_static("application/json"),
             )
             .json(&body)
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "create_client_credential_v1",
@@ -1271,18 +1141,11 @@ impl Client {
             "{}/platform/clientauth/v1/credentials/{}/revoke", self.baseurl,
             encode_path(& credential_id.to_string()),
         );
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
             .post(url)
             .query(&progenitor_client::QueryParam::new("org_id", &org_id))
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "revoke_client_credential_v1",
@@ -1309,12 +1172,6 @@ impl Client {
         body: &'a types::ClientTokenRequest,
     ) -> Result<ResponseValue<types::ClientToken>, Error<()>> {
         let url = format!("{}/platform/clientauth/v1/token", self.baseurl,);
-        let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
-        header_map
-            .append(
-                ::reqwest::header::HeaderName::from_static("api-version"),
-                ::reqwest::header::HeaderValue::from_static(Self::api_version()),
-            );
         #[allow(unused_mut)]
         let mut request = self
             .client
@@ -1324,7 +1181,6 @@ impl Client {
                 ::reqwest::header::HeaderValue::from_static("application/json"),
             )
             .json(&body)
-            .headers(header_map)
             .build()?;
         let info = OperationInfo {
             operation_id: "mint_client_token_v1",

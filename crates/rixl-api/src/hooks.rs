@@ -1,7 +1,7 @@
 //! The hooks of one call: what is put on the request, and the whole answer kept beside progenitor's reading of it.
 
 use std::{
-    fmt,
+    fmt, mem,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use progenitor_client::{ClientHooks, ClientInfo as _, OperationInfo};
 use reqwest::{
     Method, Request, Response,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue},
 };
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -142,8 +142,6 @@ impl ClientHooks<Call> for Client {
         *request.timeout_mut() = self.inner().timeout;
         let bodiless = request.body().is_none() && request.method() == Method::POST;
         let headers = request.headers_mut();
-        // Progenitor sends the contract's own version, which means nothing to RIXL.
-        headers.remove(HeaderName::from_static("api-version"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if bodiless {
             // Some proxies answer 411 to a POST that does not say how long it is.
@@ -159,32 +157,32 @@ impl ClientHooks<Call> for Client {
     }
 
     async fn exec(&self, request: Request, _: &OperationInfo) -> reqwest::Result<Response> {
-        let response = self.client().execute(request).await?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let (body, failure) = read(response, self.inner().max_body).await;
+        let mut response = self.client().execute(request).await?;
+        let (body, failure) = read(&mut response, self.inner().max_body).await;
+        let status = response.status();
         let bytes = match &body {
             // Every property of every answer is optional, so this reads as an answer without any.
             Body::Whole(_) if self.inner().is_sealed && status.is_success() => Bytes::from_static(b"{}"),
             Body::Whole(bytes) => bytes.clone(),
             Body::Cut(_) | Body::TooLarge(_) => Bytes::new(),
         };
-        self.inner().keep(Answer { status: status.as_u16(), headers: headers.clone(), body });
-        if let Some(error) = failure {
-            return Err(error);
-        }
-        let mut whole = http::Response::new(bytes);
-        *whole.status_mut() = status;
-        *whole.headers_mut() = headers;
-        Ok(whole.into())
+        // Nothing below reads the headers, and to copy them costs more than all checks here.
+        let headers = mem::take(response.headers_mut());
+        self.inner().keep(Answer { status: status.as_u16(), headers, body });
+        response.extensions_mut().insert(ReadBody(bytes));
+        failure.map_or(Ok(response), Err)
     }
 }
 
+/// What was read of an answer, on its way from [`Client::exec`] to [`decode`].
+#[derive(Clone)]
+struct ReadBody(Bytes);
+
 /// Reads a success. Progenitor's own error for one that it can't read prints the body, secret and all.
-pub(crate) async fn decode<T: DeserializeOwned, E>(response: Response) -> Result<ResponseValue<T>, Error<E>> {
-    let (status, headers) = (response.status(), response.headers().clone());
-    let body = response.bytes().await.map_err(Error::ResponseBodyError)?;
+pub(crate) async fn decode<T: DeserializeOwned, E>(mut response: Response) -> Result<ResponseValue<T>, Error<E>> {
+    let ReadBody(body) = response.extensions_mut().remove().unwrap_or(ReadBody(Bytes::new()));
     match serde_json::from_slice(&body) {
-        Ok(value) => Ok(ResponseValue::new(value, status, headers)),
+        Ok(value) => Ok(ResponseValue::new(value, response.status(), HeaderMap::new())),
         // Not serde's words either: they quote the value.
         Err(error) => Err(Error::Custom(format!(
             "the answer is not what the contract says, at line {} column {}",
@@ -201,14 +199,17 @@ pub(crate) fn refusal<E>(response: Response) -> Error<E> {
 
 /// Puts the route on the caller's span, which has these fields if it wants them. Never the URL: it holds ids.
 fn record(route: &Route) {
+    let span = tracing::Span::current();
+    if span.is_disabled() {
+        return;
+    }
     let generation = if route.path.contains("/v1") { 2 } else { 1 };
-    tracing::Span::current()
-        .record("http.request.method", route.method)
+    span.record("http.request.method", route.method)
         .record("url.template", route.path)
         .record("rixl.route_generation", generation);
 }
 
-async fn read(mut response: Response, max: usize) -> (Body, Option<reqwest::Error>) {
+async fn read(response: &mut Response, max: usize) -> (Body, Option<reqwest::Error>) {
     let promised = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let mut bytes = Zeroizing::new(Vec::with_capacity(promised.min(max)));
     loop {

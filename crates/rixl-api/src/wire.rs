@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, Visitor},
+    de::{self, Visitor, value::BorrowedStrDeserializer},
 };
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -67,7 +67,8 @@ impl Id {
         if text.is_empty() {
             return Err(InvalidId::Empty);
         }
-        if let Some(position) = text.chars().position(|character| !character.is_ascii_alphanumeric()) {
+        if !text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            let position = text.chars().take_while(char::is_ascii_alphanumeric).count();
             return Err(InvalidId::Character { position: position + 1 });
         }
         if text.len() > Self::MAX_LEN {
@@ -179,7 +180,13 @@ where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    Ok(present(deserializer)?.and_then(|json| serde_json::from_str(json).ok()))
+    Ok(present(deserializer)?.and_then(|json| plain(json).or_else(|| serde_json::from_str(json).ok())))
+}
+
+/// Reads a text without escapes as it stands: a JSON parser would look at each of its bytes once more.
+fn plain<'de, T: Deserialize<'de>>(json: &'de str) -> Option<T> {
+    let text = json.strip_prefix('"')?.strip_suffix('"').filter(|text| !text.contains('\\'))?;
+    T::deserialize(BorrowedStrDeserializer::<de::value::Error>::new(text)).ok()
 }
 
 /// Reads a list of texts: `null`, `""` and what is no list are empty, like an absent one; other items are left out.

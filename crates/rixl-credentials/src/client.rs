@@ -5,6 +5,7 @@ use std::{
     ffi::OsString,
     fmt,
     future::Future,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -481,8 +482,10 @@ impl Transport {
             error.type = Empty,
         );
         let started = self.timing.elapsed();
-        let mut result = self.attempts(operation, tokens, started, send).instrument(span.clone()).await;
-        record(&span, &result, self.timing.elapsed().saturating_sub(started));
+        // Pinned first: an instrumented future would be moved, and these are large.
+        let attempts = pin!(self.attempts(operation, tokens, started, send));
+        let mut result = attempts.instrument(span.clone()).await;
+        record(&span, &result, || self.timing.elapsed().saturating_sub(started));
         if let Ok(reply) = &mut result {
             let [_, call] = &mut reply.spans;
             *call = span;
@@ -591,7 +594,8 @@ impl Transport {
             error.type = Empty,
         );
         let started = self.timing.elapsed();
-        let answered = send(low).instrument(span.clone()).await;
+        let sending = pin!(send(low));
+        let answered = sending.instrument(span.clone()).await;
         let answer = call.take_answer();
         let result = match answered {
             Ok(value) => {
@@ -599,14 +603,17 @@ impl Transport {
             }
             Err(error) => Err(Error::from_call(operation, answer, error, self.timing.now())),
         };
-        record(&span, &result, self.timing.elapsed().saturating_sub(started));
+        record(&span, &result, || self.timing.elapsed().saturating_sub(started));
         result
     }
 }
 
 /// Puts on a span what is known when the answer is there. A success is one only when it was read: see [`Reply::read`].
-fn record<T>(span: &Span, result: &Result<Reply<T>, Error>, duration: Duration) {
-    span.record("rixl.duration_ms", u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+fn record<T>(span: &Span, result: &Result<Reply<T>, Error>, duration: impl Fn() -> Duration) {
+    if span.is_disabled() {
+        return;
+    }
+    span.record("rixl.duration_ms", u64::try_from(duration().as_millis()).unwrap_or(u64::MAX));
     let (status, request_id) = match result {
         Ok(reply) => (reply.status(), reply.request_id()),
         Err(error) => (error.status(), error.request_id().map(str::to_owned)),

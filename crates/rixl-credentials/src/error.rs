@@ -3,6 +3,7 @@
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use reqwest::header::HeaderName;
 use rixl_api::{Answer, Body, types};
 
 use crate::{answer::RawAnswer, retry};
@@ -520,10 +521,16 @@ fn unusable_body(body: &Body) -> ErrorKind {
     }
 }
 
+static REQUEST_IDS: [HeaderName; 4] = [
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("x-correlation-id"),
+    HeaderName::from_static("traceparent"),
+];
+
 /// Only a text of the shape that ids have: a header is the server's to fill.
 pub(crate) fn request_id(answer: &Answer) -> Option<String> {
-    let names = ["x-request-id", "request-id", "x-correlation-id", "traceparent"];
-    let value = names.iter().find_map(|name| answer.headers.get(*name))?.to_str().ok()?;
+    let value = REQUEST_IDS.iter().find_map(|name| answer.headers.get(name))?.to_str().ok()?;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     (!value.is_empty() && value.len() <= 128 && value.bytes().all(fits)).then(|| value.to_owned())
 }
