@@ -1,10 +1,13 @@
 //! What values on the wire become: secrets that cannot be printed, ids that cannot leave their path, lenient readers.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, marker::PhantomData, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, Visitor, value::BorrowedStrDeserializer},
+    de::{
+        self, SeqAccess, Unexpected, Visitor,
+        value::{BorrowedStrDeserializer, SeqAccessDeserializer},
+    },
 };
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -203,10 +206,31 @@ where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    match present(deserializer)? {
-        Some(json) => serde_json::from_str(json).map_err(|_| de::Error::custom("not a list of such objects")),
-        None => Ok(Vec::new()),
+    struct Objects<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Objects<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of objects")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<T>, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(list))
+        }
+
+        fn visit_unit<E>(self) -> Result<Vec<T>, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+            if text.is_empty() { Ok(Vec::new()) } else { Err(E::invalid_type(Unexpected::Other("text"), &self)) }
+        }
     }
+
+    let list = deserializer.deserialize_any(Objects(PhantomData));
+    // Not the reader's words: they quote the value.
+    list.map_err(|_: D::Error| de::Error::custom("not a list of such objects"))
 }
 
 /// The text of a value that is set, still in JSON: one pass makes sure that it is JSON, whatever becomes of its parts.

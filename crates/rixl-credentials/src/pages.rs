@@ -4,12 +4,12 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     vec,
 };
 
 use futures_core::Stream;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt, stream};
 use rixl_api::wire::Int64;
 
 use crate::{Error, ErrorKind, Operation};
@@ -89,58 +89,61 @@ impl<T> Page<T> {
 ///
 /// It is a [`Stream`], and [`next`](Self::next) does without a library for streams. After an error it ends. Items that
 /// are created or deleted meanwhile may be missed or seen twice: the API counts by offset.
-pub struct Listing<T>(Pin<Box<dyn Stream<Item = Result<T, Error>> + Send>>);
+pub struct Listing<T> {
+    ready: vec::IntoIter<T>,
+    pages: Pages<T>,
+}
 
-impl<T: Send + 'static> Listing<T> {
+type Pages<T> = Pin<Box<dyn Stream<Item = Result<vec::IntoIter<T>, Error>> + Send>>;
+
+impl<T: Clone + Send + 'static> Listing<T> {
     pub(crate) fn new<F, Fut>(operation: Operation, same: fn(&T, &T) -> bool, fetch: F) -> Self
     where
-        T: Clone,
         F: Fn(PageRequest) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Page<T>, Error>> + Send + 'static,
     {
-        let start = Cursor { ready: Vec::new().into_iter(), next: Some(PageRequest::default()), first: None, fetch };
-        Self(Box::pin(stream::try_unfold(start, move |mut cursor| async move {
-            loop {
-                if let Some(item) = cursor.ready.next() {
-                    return Ok(Some((item, cursor)));
-                }
-                let Some(request) = cursor.next.take() else { return Ok(None) };
-                let page = (cursor.fetch)(request).await?;
-                // A server that ignores the offset would keep this going for ever.
-                if let (Some(before), Some(now)) = (&cursor.first, page.items.first())
-                    && same(before, now)
-                {
-                    return Err(Error::new(ErrorKind::RepeatedPage, operation));
-                }
-                cursor.first = page.items.first().cloned();
-                cursor.next = page.next;
-                cursor.ready = page.items.into_iter();
+        let start = (Some(PageRequest::default()), None, fetch);
+        let pages = stream::try_unfold(start, move |(request, before, fetch)| async move {
+            let Some(request) = request else { return Ok(None) };
+            let page = fetch(request).await?;
+            // A server that ignores the offset would keep this going for ever.
+            if let (Some(before), Some(now)) = (&before, page.items.first())
+                && same(before, now)
+            {
+                return Err(Error::new(ErrorKind::RepeatedPage, operation));
             }
-        })))
+            let first = page.items.first().cloned();
+            Ok(Some((page.items.into_iter(), (page.next, first, fetch))))
+        });
+        Self { ready: Vec::new().into_iter(), pages: Box::pin(pages) }
     }
+}
 
+impl<T: Unpin> Listing<T> {
     /// The next item; `None` at the end.
     ///
     /// # Errors
     ///
     /// As for every read, when a page could not be fetched; [`ErrorKind::RepeatedPage`] when the server repeats itself.
     pub async fn next(&mut self) -> Option<Result<T, Error>> {
-        self.0.next().await
+        StreamExt::next(self).await
     }
 }
 
-struct Cursor<T, F> {
-    ready: vec::IntoIter<T>,
-    next: Option<PageRequest>,
-    first: Option<T>,
-    fetch: F,
-}
-
-impl<T> Stream for Listing<T> {
+impl<T: Unpin> Stream for Listing<T> {
     type Item = Result<T, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.as_mut().poll_next(context)
+        loop {
+            if let Some(item) = self.ready.next() {
+                return Poll::Ready(Some(Ok(item)));
+            }
+            match ready!(self.pages.as_mut().poll_next(context)) {
+                Some(Ok(items)) => self.ready = items,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
     }
 }
 

@@ -94,8 +94,9 @@ pub(crate) fn names_key(id: &str) -> bool {
 }
 
 fn list_keys(organization: &mut Organization, call: &Call) -> Outcome {
-    let keys = organization.keys();
-    Ok(json!({ "total": keys.len(), "api_keys": call.page_of(keys)? }))
+    let numbers = organization.key_numbers();
+    let page: Vec<_> = call.page_of(numbers)?.iter().map(|number| organization.key(*number)).collect();
+    Ok(json!({ "total": numbers.len(), "api_keys": page }))
 }
 
 #[derive(Deserialize)]
@@ -331,7 +332,7 @@ impl Call {
         }
     }
 
-    fn page_of<T>(&self, items: impl IntoIterator<Item = T>) -> Result<Vec<T>, Refusal> {
+    fn page_of<'a, T>(&self, items: &'a [T]) -> Result<&'a [T], Refusal> {
         let (limit, offset) = match self.form {
             Form::Gateway => ("pagination.limit", "pagination.offset"),
             Form::Platform | Form::OAuth => ("limit", "offset"),
@@ -344,7 +345,8 @@ impl Call {
         if !(1..=100).contains(&limit) {
             return Err(malformed("limit is not within 1 and 100"));
         }
-        Ok(items.into_iter().skip(offset).take(limit).collect())
+        let rest = items.get(offset..).unwrap_or_default();
+        Ok(rest.get(..limit).unwrap_or(rest))
     }
 
     fn body<T: DeserializeOwned>(&self) -> Result<T, Refusal> {

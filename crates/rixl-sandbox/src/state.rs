@@ -1,6 +1,6 @@
 //! The organization behind the gateway: its keys, credentials and tokens, and the rules they follow.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -159,7 +159,9 @@ pub(crate) struct Organization {
     /// The rotations of the last second, if they are limited.
     recent_rotations: VecDeque<Timestamp>,
     /// By numbers in the order of creation: neither a search by id nor a deletion may take longer the more keys there are.
-    keys: BTreeMap<u64, Key>,
+    keys: HashMap<u64, Key>,
+    /// The keys' numbers, oldest first, so that a page far down costs no more than the first.
+    order: Vec<u64>,
     numbers: HashMap<String, u64>,
     /// By what an exchange takes.
     secrets: HashMap<Fingerprint, KeySecret>,
@@ -183,7 +185,8 @@ impl Organization {
             ahead: Duration::ZERO,
             moment: None,
             recent_rotations: VecDeque::new(),
-            keys: BTreeMap::new(),
+            keys: HashMap::new(),
+            order: Vec::new(),
             numbers: HashMap::new(),
             secrets: HashMap::new(),
             issued: HashMap::new(),
@@ -202,8 +205,13 @@ impl Organization {
         &self.project_id
     }
 
-    pub(crate) fn keys(&self) -> impl ExactSizeIterator<Item = &ApiKey> {
-        self.keys.values().map(|key| &key.shown)
+    /// The numbers of all keys, oldest first.
+    pub(crate) fn key_numbers(&self) -> &[u64] {
+        &self.order
+    }
+
+    pub(crate) fn key(&self, number: u64) -> Option<&ApiKey> {
+        Some(&self.keys.get(&number)?.shown)
     }
 
     pub(crate) fn credentials(&self) -> &[ClientCredential] {
@@ -277,7 +285,11 @@ impl Organization {
     }
 
     pub(crate) fn delete_key(&mut self, key_id: &str) -> Option<()> {
-        let key = self.keys.remove(&self.numbers.remove(key_id)?)?;
+        let number = self.numbers.remove(key_id)?;
+        if let Ok(place) = self.order.binary_search(&number) {
+            self.order.remove(place);
+        }
+        let key = self.keys.remove(&number)?;
         for secret in key.secrets {
             self.secrets.remove(&secret);
         }
@@ -405,7 +417,8 @@ impl Organization {
     }
 
     fn add_key(&mut self, key: ApiKey, from: Timestamp) -> Issued {
-        let number = self.keys.last_key_value().map_or(0, |(last, _)| last + 1);
+        let number = self.order.last().map_or(0, |last| last + 1);
+        self.order.push(number);
         self.numbers.insert(key.id.clone(), number);
         let entry = Key { shown: key.clone(), secrets: Vec::new(), refresh_tokens: VecDeque::new() };
         self.keys.insert(number, entry);

@@ -1,0 +1,43 @@
+//! What must hold, of what comes out the same each time: counts, never times.
+
+use std::{fs, path::Path};
+
+use crate::{
+    Failure, callgrind,
+    footprint::{packages, rixl},
+    peer::{Builder, FACADE, FLOOR, folder},
+    server::Server,
+};
+
+const WORK: &str = "rotate";
+const CALLS: usize = 200;
+
+/// Prints each budget, and says whether all are kept.
+pub fn check(target_dir: &Path) -> Result<bool, Failure> {
+    let root = folder().join("../..");
+    let facade = packages(&root, &["-p", "rixl-credentials"])?;
+    let without_tls = packages(&root, &["-p", "rixl-credentials", "--no-default-features"])?;
+    let builder = Builder { target_dir, tls: false };
+    let server = Server::start(2)?;
+    let [ours, floor] = [FACADE, FLOOR].map(|peer| {
+        let binary = builder.build(peer)?.ok_or("it can't be built")?;
+        callgrind::per_call(peer, &binary, &server, WORK, CALLS)
+    });
+    let (ours, floor) = (ours?, floor?);
+    let size = fs::metadata(rixl()?)?.len();
+    let rows = [
+        ("packages of the facade", facade as f64, 112.0),
+        ("packages of the facade without TLS", without_tls as f64, 98.0),
+        ("instructions of a rotation, as multiples of reqwest's by hand", ours.instructions / floor.instructions, 1.10),
+        ("allocations of a rotation beyond reqwest's by hand", ours.allocations - floor.allocations, 30.0),
+        ("megabytes of rixl, stripped", size as f64 / 1e6, 8.0),
+    ];
+    let mut kept = 0;
+    for (what, value, most) in rows {
+        let is_kept = value <= most;
+        kept += usize::from(is_kept);
+        println!("{what}: {value:.3}, at most {most}{}", if is_kept { "" } else { " EXCEEDED" });
+    }
+    println!("{kept} passed, {} failed", rows.len() - kept);
+    Ok(kept == rows.len())
+}
