@@ -1,14 +1,6 @@
 //! The client: settings, and the one way every call is sent.
 
-use std::{
-    env,
-    ffi::OsString,
-    fmt,
-    future::Future,
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{env, ffi::OsString, fmt, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use rixl_api::{Call, ResponseValue};
@@ -17,10 +9,9 @@ use url::{Host, Url};
 
 use crate::{
     ApiKeys, ClientCredentials, ClientTokenRequest, Error, ErrorKind, KeyId, Operation, OrganizationId, Outcome,
-    RetryPolicy, Secret, SharedToken, Timing, TokenSource, Tokens,
+    RetryPolicy, Secret, SharedToken, SystemTiming, Timing, TokenSource, Tokens,
     answer::Reply,
     error::Opaque,
-    retry::SystemTiming,
     route::{Generation, NamedOrganization, OwnOrganization},
     token_source::{BoughtToken, Grant},
     tokens,
@@ -265,7 +256,7 @@ impl Default for ClientBuilder {
             user_agent: USER_AGENT.into(),
             max_body: MAX_BODY,
             retry: RetryPolicy::default(),
-            timing: Arc::new(SystemTiming(Instant::now())),
+            timing: Arc::new(SystemTiming::default()),
         }
     }
 }

@@ -69,7 +69,7 @@ pub use error::{Error, ErrorKind, Operation, Outcome};
 pub use ids::{CredentialId, KeyId, OrganizationId, ProjectId};
 pub use jiff::Timestamp;
 pub use pages::{Listing, Page, PageRequest};
-pub use retry::{RetryPolicy, Sleep, Timing};
+pub use retry::{RetryPolicy, Sleep, SystemTiming, Timing};
 pub use route::{NamedOrganization, OwnOrganization, Route};
 pub use secret::Secret;
 pub use token_source::{SharedToken, TokenFuture, TokenSource};

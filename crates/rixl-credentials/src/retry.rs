@@ -131,8 +131,24 @@ pub trait Timing: Send + Sync {
     fn chance(&self) -> f64;
 }
 
-/// The system's clock, and the randomness that the standard library seeds its hash maps with.
-pub(crate) struct SystemTiming(pub(crate) Instant);
+/// The system's clock, and the randomness that the standard library seeds its hash maps with: what a client goes by unless
+/// it is told otherwise.
+///
+/// ```
+/// use rixl_credentials::{SystemTiming, Timing};
+///
+/// let timing = SystemTiming::default();
+/// assert!((0.0..1.0).contains(&timing.chance()));
+/// assert!(timing.elapsed() <= timing.elapsed());
+/// ```
+#[derive(Clone, Debug)]
+pub struct SystemTiming(Instant);
+
+impl Default for SystemTiming {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
 
 impl Timing for SystemTiming {
     fn elapsed(&self) -> Duration {

@@ -8,7 +8,7 @@ use crate::{
     Ending, Failure, FailureKind, Report, Rotator, State,
     journal::Entry,
     probe::{Liveness, probe},
-    record::{self, Change, Stage},
+    record::{self, Change, Progress, Stage},
     rotator::fingerprint,
     run::Run,
     store::{Store, StoreError, Version},
@@ -38,6 +38,10 @@ pub enum IfLive {
 pub struct Recovered {
     /// The name of the entry: the key's id, or `new-…` for a creation.
     pub entry: String,
+    /// The key's name, as far as the entry could be read.
+    pub name: Option<String>,
+    /// Where its secret goes, as far as the entry could be read.
+    pub store: Option<String>,
     /// How it ended; `Ok(None)`: there was nothing to do, or, on a dry run, what would be done was told as an event.
     pub result: Result<Option<Report>, Failure>,
 }
@@ -75,25 +79,42 @@ impl Rotator {
             if self.stop.is_said() {
                 break;
             }
-            let result = self.recover_one(&name, open, if_live, is_dry).await;
-            recovered.push(Recovered { entry: name, result });
+            let mut one = Recovered { entry: name, name: None, store: None, result: Ok(None) };
+            one.result = match self.open_entry(&one.entry).await {
+                Ok((entry, None)) => self.remove(&one.entry, entry, is_dry).await,
+                Ok((entry, Some(progress))) => {
+                    one.name = progress.intent.change.name().map(str::to_owned);
+                    one.store = Some(progress.intent.store.clone());
+                    match self.resumed(&one.entry, entry, progress, open).await {
+                        Ok(run) => run.finish_recovery(if_live, is_dry).await,
+                        Err(failure) => Err(failure),
+                    }
+                }
+                Err(failure) => Err(failure),
+            };
+            recovered.push(one);
         }
         Ok(recovered)
     }
 
-    async fn recover_one(
-        &self,
-        name: &str,
-        open: &OpenStore<'_>,
-        if_live: IfLive,
-        is_dry: bool,
-    ) -> Result<Option<Report>, Failure> {
-        let mut entry = self.journal.lock(name).await?;
+    /// Locks the entry, and reads how far it has come; `None`: nothing was sent.
+    async fn open_entry(&self, name: &str) -> Result<(Box<dyn Entry>, Option<Progress>), Failure> {
+        let entry = self.journal.lock(name).await?;
         let progress = record::replay(entry.lines()).map_err(|error| {
             Failure::refused(format!("the journal entry {name} can't be read; nothing was sent")).with_source(error)
         })?;
-        let Some(progress) = progress else { return self.remove(name, entry, is_dry).await };
-        let record::Progress { intent, stage, stored } = progress;
+        Ok((entry, progress))
+    }
+
+    /// The run that the entry is of, as far as it had come.
+    async fn resumed(
+        &self,
+        name: &str,
+        mut entry: Box<dyn Entry>,
+        progress: Progress,
+        open: &OpenStore<'_>,
+    ) -> Result<Run, Failure> {
+        let Progress { intent, stage, stored } = progress;
         let account = &self.account;
         if intent.base_url != account.client().base_url() || intent.organization.as_ref() != account.organization() {
             let organization = intent.organization.as_ref().map_or("none", |id| id.as_str());
@@ -116,7 +137,7 @@ impl Rotator {
         if let Some((at, fingerprint)) = stored {
             run.note_stored(fingerprint, Some(at));
         }
-        run.finish_recovery(if_live, is_dry).await
+        Ok(run)
     }
 
     /// An entry in which nothing was about to be sent.

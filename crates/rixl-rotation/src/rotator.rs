@@ -172,7 +172,8 @@ pub struct Report {
     pub fingerprint: Option<String>,
     /// How many rotations or creations it took.
     pub rotations: u32,
-    /// From the first request to the stored secret: consumers were without a live secret no longer than this.
+    /// From the first request to the stored secret: consumers were without a live secret no longer than this. `None` for a
+    /// creation or replacement, which end no secret.
     pub outage: Option<Duration>,
     /// What is not quite as it should be, in sentences.
     pub warnings: Vec<String>,

@@ -74,9 +74,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
             Ok(Some(report)) => Row::of_report(report).with_entry(one.entry),
             Ok(None) => {
                 let said = sentences(&notes, &one.entry);
-                Row::looked_at(one.entry, None, if args.dry_run { "open" } else { "unchanged" }, said)
+                let result = if args.dry_run { "open" } else { "unchanged" };
+                Row::looked_at(one.entry, one.name, result, said).in_store(one.store)
             }
-            Err(failure) => Row::of_failure(Some(one.entry), None, failure.into()),
+            Err(failure) => Row::of_failure(Some(one.entry), one.name, failure.into()).in_store(one.store),
         };
         row.say(context.output);
         all.push(row);

@@ -292,6 +292,9 @@ impl Drop for Lock {
             let _ = fs::remove_file(&self.path);
             let _ = self.path.parent().map(disk::sync_folder);
         }
+        // A child that this process is just starting has the file too, until it runs its own program: to close ours would
+        // leave the lock to it.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
 }
 

@@ -5,13 +5,13 @@ use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
     process,
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
 use jiff::{SignedDuration, Timestamp};
-use rixl_credentials::{RawAnswer, Secret, Sleep, Timing};
+use rixl_credentials::{RawAnswer, Secret, SystemTiming, Timing};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tokio::{runtime::Handle, task::JoinHandle};
 use zeroize::Zeroizing;
@@ -110,7 +110,7 @@ impl VaultJournal {
             kv: Kv::new(config, mount),
             path: path.into(),
             lease: LEASE,
-            timing: Arc::new(SystemTiming(Instant::now())),
+            timing: Arc::new(SystemTiming::default()),
             offset: Arc::default(),
             releases: Arc::default(),
         };
@@ -761,24 +761,4 @@ fn owner() -> String {
 fn random() -> String {
     let draw = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", draw(), draw())
-}
-
-struct SystemTiming(Instant);
-
-impl Timing for SystemTiming {
-    fn elapsed(&self) -> Duration {
-        self.0.elapsed()
-    }
-
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-
-    fn sleep(&self, duration: Duration) -> Sleep<'_> {
-        Box::pin(tokio::time::sleep(duration))
-    }
-
-    fn chance(&self) -> f64 {
-        0.5
-    }
 }

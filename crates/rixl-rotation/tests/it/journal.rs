@@ -139,6 +139,28 @@ async fn another_process_can_not_take_what_this_one_holds() {
     child.wait().unwrap();
 }
 
+/// A child that is just being started has all files of its parent, until it runs its own program.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_entry_that_is_dropped_is_unlocked_though_a_child_has_its_file() {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path());
+    let mut entry = journal.lock("KEY").await.unwrap();
+    entry.append("one").await.unwrap();
+    let path = folder.path().join("state/entries/KEY");
+    let this = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    // All numbers first: a copy may get one that was just given back.
+    let files = fs::read_dir("/proc/self/fd").unwrap().map(|file| file.unwrap().path());
+    let of_entry: Vec<_> = files.filter(|file| fs::read_link(file).is_ok_and(|target| target == path)).collect();
+    let numbers = of_entry.iter().map(|file| file.file_name().unwrap().to_str().unwrap().parse().unwrap());
+    let copies: Vec<_> = numbers.map(|number| pidfd_getfd(&this, number, PidfdGetfdFlags::empty()).unwrap()).collect();
+    assert_eq!(copies.len(), 1);
+    drop(entry);
+    assert_eq!(lines(&journal, "KEY").await, ["one"]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

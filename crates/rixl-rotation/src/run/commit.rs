@@ -1,0 +1,149 @@
+//! Step 7: the store gets the secret, unless another rotator was there first.
+
+use rixl_credentials::{Issued, KeyId, Secret};
+
+use super::{NO_ESCROW, Run};
+use crate::{
+    Failure, State,
+    probe::{Form, Liveness, probe},
+    record::{Record, Stage},
+    rotator::fingerprint,
+    store::{Held, StoreErrorKind, Version},
+};
+
+/// How often a store is tried whose entry moves under it.
+const MOST_COMMITS: u32 = 3;
+
+impl Run {
+    /// Step 7.
+    pub(super) async fn commit(&mut self, form: Option<Form>) -> Result<(), Failure> {
+        let Ok(issued) = self.issued().await? else {
+            self.lose(NO_ESCROW).await;
+            return Ok(());
+        };
+        let value = self.value(&issued, form);
+        let mut is_durable = false;
+        for commits in 0..=MOST_COMMITS {
+            if self.store.is_readable() {
+                let held = self.read().await?;
+                if is_same(&held, &value) {
+                    if is_durable {
+                        self.stored(held.version, &value).await;
+                        return Ok(());
+                    }
+                    // Whoever wrote it may have died before it was durable. To write it once more makes it so.
+                    self.expected = held.version;
+                }
+            }
+            if commits == MOST_COMMITS {
+                break;
+            }
+            let error = match self.store.commit(&value, &self.expected).await {
+                Ok(version) if !self.store.is_readable() => {
+                    self.stored(version, &value).await;
+                    return Ok(());
+                }
+                // It is read back above.
+                Ok(version) => {
+                    self.expected = version;
+                    is_durable = true;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            is_durable = false;
+            match error.kind() {
+                StoreErrorKind::Conflict => {
+                    if self.is_superseded(&issued.key.id).await? {
+                        return self.give_way(&issued, form).await;
+                    }
+                }
+                StoreErrorKind::Unknown if self.store.is_readable() => self.warn(error.to_string()),
+                _ => return Err(self.not_stored("the store failed").with_source(error)),
+            }
+        }
+        Err(self.not_stored("the store does not hold what was written to it"))
+    }
+
+    async fn stored(&mut self, version: Version, value: &Secret) {
+        let at = self.rotator.now();
+        let fingerprint = fingerprint(value.expose_secret());
+        self.note_stored(fingerprint.clone(), Some(at));
+        let record = Record::Stored { at, version: version.as_str().to_owned(), fingerprint };
+        self.append_if_possible(&record).await;
+        self.stage = Stage::Stored { version: version.as_str().to_owned(), at };
+        self.expected = version;
+        self.tell(
+            State::Stored,
+            format!(
+                "{} holds the new secret, {} ms after the request",
+                self.store.location(),
+                self.since_begin(at).as_millis()
+            ),
+        );
+    }
+
+    /// Whether what another rotator stored meanwhile is live; then it is adopted. If it is dead, the store's new version is
+    /// the one to replace.
+    pub(super) async fn is_superseded(&mut self, key_id: &KeyId) -> Result<bool, Failure> {
+        if !self.intent.is_verified {
+            return Err(self.stuck("someone else wrote the store meanwhile, and verification is off"));
+        }
+        let held = self.read().await?;
+        let Some(secret) = &held.secret else {
+            self.expected = held.version;
+            return Ok(false);
+        };
+        match probe(&self.rotator.account, key_id, secret, self.intent.old.form).await {
+            Liveness::Live(_) => {
+                self.tell(State::Note, "another rotator stored a live secret meanwhile");
+                self.note_stored(fingerprint(secret.expose_secret()), None);
+                self.adopted = Some(key_id.clone());
+                // A copy of our own request could kill it yet.
+                let version = held.version.as_str().to_owned();
+                self.stage = Stage::Stored { version, at: self.rotator.now() };
+                self.expected = held.version;
+                Ok(true)
+            }
+            Liveness::Dead => {
+                self.warn("someone else wrote the store meanwhile, a secret that is dead");
+                self.expected = held.version;
+                Ok(false)
+            }
+            Liveness::Unclear => {
+                Err(self.stuck("someone else wrote the store meanwhile, and RIXL is not clear about that secret"))
+            }
+        }
+    }
+
+    /// Another rotator's secret is live. It is surely the newer one only if ours was live and is not any more: where old
+    /// secrets live on for a grace time, or new ones come alive slowly, theirs may end soon. Then a third one is sure to be
+    /// the newest.
+    async fn give_way(&mut self, issued: &Issued, form: Option<Form>) -> Result<(), Failure> {
+        if form.is_some() {
+            match self.probe_new(issued).await {
+                Liveness::Dead => return Ok(()),
+                Liveness::Live(_) => {}
+                Liveness::Unclear => {
+                    return Err(
+                        self.not_stored("someone else wrote the store meanwhile, and RIXL is not clear about it")
+                    );
+                }
+            }
+        }
+        let why = "someone else wrote the store meanwhile, and nobody can tell which of the two secrets is newer";
+        if self.sent >= self.rotator.budget {
+            return Err(self.not_stored(why));
+        }
+        self.warn(why);
+        self.adopted = None;
+        self.stored = None;
+        // Not recorded: ours is in escrow still, and recovery would have to find this out again.
+        self.stage = Stage::Lost;
+        Ok(())
+    }
+}
+
+fn is_same(held: &Held, value: &Secret) -> bool {
+    held.secret.as_ref().is_some_and(|secret| secret.expose_secret() == value.expose_secret())
+}

@@ -1,0 +1,201 @@
+//! Steps 3 to 5: intent, request, escrow.
+
+use std::time::Duration;
+
+use rixl_credentials::{Error, ErrorKind, Outcome, RawAnswer};
+
+use super::{MARGIN, RECOVER, Run};
+use crate::{
+    Ending, Failure, FailureKind, State,
+    record::{Change, Record, Stage},
+};
+
+/// How often a request is sent again that was certainly not carried out.
+const MOST_ATTEMPTS: u32 = 5;
+const BASE_DELAY: Duration = Duration::from_millis(500);
+const MAX_DELAY: Duration = Duration::from_secs(30);
+/// How often an intent is written whose writing takes long.
+const MOST_INTENTS: u32 = 3;
+
+impl Run {
+    /// Steps 3 to 5: intent, request, escrow.
+    pub(super) async fn send(&mut self) -> Result<(), Failure> {
+        let mut attempt = 1;
+        loop {
+            if self.rotator.stop.is_said() {
+                return Err(self.not_sent(Failure::interrupted()).await);
+            }
+            if let Some(pace) = &self.rotator.pace {
+                pace.turn(&**self.rotator.account.client().timing()).await;
+            }
+            if let Err(failure) = self.intend().await {
+                if self.entry.lines().is_empty() {
+                    // The line may be there all the same.
+                    self.end_unsent(None).await;
+                }
+                return Err(self.not_sent(failure).await);
+            }
+            self.stage = Stage::Sent;
+            self.tell(State::Intent, "written down durably; now the request is sent, once");
+            let error = match self.request().await {
+                Ok(answer) => {
+                    self.sent += 1;
+                    self.received(answer).await;
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            match error.outcome() {
+                Outcome::NotApplied => {
+                    self.stage = Stage::Refused;
+                    let record = Record::Refused { at: self.rotator.now() };
+                    self.append_if_possible(&record).await;
+                    match self.delay(attempt, &error) {
+                        Some(delay) => {
+                            self.tell(
+                                State::Note,
+                                format!("{error}; the next try is in {} s", delay.as_secs_f32().ceil()),
+                            );
+                            if let Err(failure) = self.rotator.sleep(delay).await {
+                                return Err(self.not_sent(failure).await);
+                            }
+                            attempt += 1;
+                        }
+                        None => {
+                            return Err(self
+                                .not_sent(Failure::from_call("the request was not carried out", error))
+                                .await);
+                        }
+                    }
+                }
+                Outcome::Unknown => {
+                    self.sent += 1;
+                    let record = Record::Unknown { at: self.rotator.now() };
+                    self.append_if_possible(&record).await;
+                    return Err(self.unknown(Some(error)));
+                }
+                Outcome::Applied => {
+                    self.sent += 1;
+                    let mut error = error;
+                    let answer = error.take_raw_answer().unwrap_or_else(|| RawAnswer::from(Vec::new()));
+                    self.warn(error.to_string());
+                    self.received(answer).await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Step 3. What recovery takes for the time of the request is that of the intent: after a write that took long it is
+    /// written again, or the request would seem to be over while it is still under way.
+    async fn intend(&mut self) -> Result<(), Failure> {
+        for _ in 0..MOST_INTENTS {
+            self.intent.at = self.rotator.now();
+            self.append(&Record::Intent(self.intent.clone())).await?;
+            let took = self.rotator.now().duration_since(self.intent.at);
+            if Duration::try_from(took).is_ok_and(|took| took <= MARGIN / 2) {
+                return Ok(());
+            }
+        }
+        Err(Failure::refused("the journal is too slow to tell when a request was sent; nothing was sent"))
+    }
+
+    async fn request(&self) -> Result<RawAnswer, Error> {
+        match &self.intent.change {
+            Change::Rotate { key_id, .. } => self.rotator.account.rotate_raw(key_id).await,
+            Change::Create(new) | Change::Replace { new, .. } => {
+                self.rotator.account.create_raw(new.to_request()).await
+            }
+        }
+    }
+
+    fn delay(&self, attempt: u32, error: &Error) -> Option<Duration> {
+        let may = matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Connect) && attempt < MOST_ATTEMPTS;
+        let most = BASE_DELAY.saturating_mul(1 << attempt.min(16)).min(MAX_DELAY);
+        let drawn = most.mul_f64(self.rotator.account.client().timing().chance().clamp(0.0, 1.0));
+        let asked = error.retry_after().unwrap_or_default();
+        (may && asked <= MAX_DELAY).then_some(drawn.max(asked))
+    }
+
+    /// The request was not sent, or not carried out. Before the first one that was, nothing changed, and the entry ends.
+    async fn not_sent(&mut self, failure: Failure) -> Failure {
+        if self.intent.rotation > 1 {
+            let sentence = format!(
+                "the secret of {} is lost, and it could not be rotated again: {failure}; {RECOVER}",
+                self.label
+            );
+            return Failure::new(FailureKind::Lost, sentence).with_source(failure);
+        }
+        if !self.entry.lines().is_empty() {
+            let audit = self.audit(Ending::Refused);
+            let line = serde_json::to_string(&audit).ok();
+            self.end_unsent(line.as_deref()).await;
+        }
+        failure
+    }
+
+    async fn end_unsent(&mut self, line: Option<&str>) {
+        if let Err(error) = self.entry.close(line).await {
+            self.warn(format!("{error}; an unfinished entry may be left: {RECOVER}"));
+        }
+    }
+
+    /// Step 5. What fails here must not cost the secret, which is in memory still.
+    async fn received(&mut self, answer: RawAnswer) {
+        let kept = self.entry.put_escrow(answer.expose_secret()).await;
+        self.is_kept = match &kept {
+            Ok(()) => true,
+            // No more than its fsync may have failed.
+            Err(_) => {
+                let there = self.entry.escrow().await;
+                there.is_ok_and(|there| there.is_some_and(|there| there.expose_secret() == answer.expose_secret()))
+            }
+        };
+        self.answer = Some(answer);
+        self.stage = Stage::Received;
+        match kept {
+            Ok(()) => {
+                let record = Record::Received { at: self.rotator.now() };
+                self.append_if_possible(&record).await;
+                self.tell(
+                    State::Received,
+                    format!("the answer is in escrow at {}, unread", self.entry.escrow_location()),
+                );
+            }
+            Err(error) if self.is_kept => {
+                self.warn(format!("{error}; the answer may not survive a power failure there"))
+            }
+            Err(error) => self.warn(format!("{error}; the run goes on with the answer in memory alone")),
+        }
+    }
+
+    /// The secret is lost: rotates once more, within the budget.
+    pub(super) async fn again(&mut self) -> Result<(), Failure> {
+        if self.sent >= self.rotator.budget {
+            let sentence =
+                format!("no secret that holds came of it, and the budget of this run ({}) is used up", self.sent);
+            return Err(self.lost(&sentence));
+        }
+        let read = self.store.read().await;
+        let held = read.map_err(|error| self.lost("the store can't be read").with_source(error))?;
+        if self.store.is_readable()
+            && held.version != self.expected
+            && let Some(key_id) = self.intent.change.key_id().cloned()
+            && self.is_superseded(&key_id).await?
+        {
+            return Ok(());
+        }
+        // What an earlier answer left must not be taken for the answer to the next request.
+        self.answer = None;
+        self.is_kept = true;
+        if let Err(error) = self.entry.put_escrow(&[]).await {
+            return Err(self.lost("the journal can't be written").with_source(error));
+        }
+        self.warn_of_orphans().await;
+        self.intent.rotation += 1;
+        self.intent.version = held.version.as_str().to_owned();
+        self.expected = held.version;
+        self.tell(State::Note, "the secret is lost, so it is rotated once more");
+        self.send().await
+    }
+}
