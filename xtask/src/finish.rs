@@ -77,7 +77,8 @@ pub(crate) fn prove(file: &File, document: &Value, kind: Kind) -> Result<(), Pro
         "Error :: ErrorResponse",
         "Error :: UnexpectedResponse",
         "ResponseValue :: from_response",
-        "\"api-version\"",
+        "ResponseValue :: stream",
+        "Self :: api_version ()",
         ":: num :: NonZero",
         ":: regress ::",
         ". to_string () . try_into ()",
@@ -170,6 +171,7 @@ impl VisitMut for OpaqueErrors {
     fn visit_expr_path_mut(&mut self, path: &mut syn::ExprPath) {
         let replacement: syn::ExprPath = match path.to_token_stream().to_string().replace(' ', "").as_str() {
             "ResponseValue::from_response" => parse_quote!(crate::hooks::decode),
+            "ResponseValue::stream" => parse_quote!(crate::hooks::stream),
             "Error::UnexpectedResponse" => parse_quote!(crate::hooks::refusal),
             _ => return,
         };
@@ -187,7 +189,7 @@ struct WithoutVersion {
 impl VisitMut for WithoutVersion {
     fn visit_block_mut(&mut self, block: &mut syn::Block) {
         let before = block.stmts.len();
-        block.stmts.retain(|statement| !statement.to_token_stream().to_string().contains("\"api-version\""));
+        block.stmts.retain(|statement| !statement.to_token_stream().to_string().contains("Self :: api_version ()"));
         self.removed += before - block.stmts.len();
         let starts = |statement: &syn::Stmt, text: &str| statement.to_token_stream().to_string().starts_with(text);
         // Unless the operation has headers of its own, the map is empty now.

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::{
-    generated::{Client, Error, ResponseValue, route},
+    generated::{ByteStream, Client, Error, ResponseValue, route},
     wire::Secret,
 };
 
@@ -66,7 +66,8 @@ impl Call {
         self
     }
 
-    /// Takes what the server answered; `None` when no status line came.
+    /// Takes what the server answered; `None` when no status line came. The headers are in here alone: those of a
+    /// [`ResponseValue`] are empty.
     pub fn take_answer(&self) -> Option<Answer> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -174,13 +175,13 @@ impl ClientHooks<Call> for Client {
     }
 }
 
-/// What was read of an answer, on its way from [`Client::exec`] to [`decode`].
-#[derive(Clone)]
+/// What was read of an answer, on its way from [`Client::exec`] to [`decode`] or [`stream`].
+#[derive(Clone, Default)]
 struct ReadBody(Bytes);
 
 /// Reads a success. Progenitor's own error for one that it can't read prints the body, secret and all.
 pub(crate) async fn decode<T: DeserializeOwned, E>(mut response: Response) -> Result<ResponseValue<T>, Error<E>> {
-    let ReadBody(body) = response.extensions_mut().remove().unwrap_or(ReadBody(Bytes::new()));
+    let ReadBody(body) = response.extensions_mut().remove().unwrap_or_default();
     match serde_json::from_slice(&body) {
         Ok(value) => Ok(ResponseValue::new(value, response.status(), HeaderMap::new())),
         // Not serde's words either: they quote the value.
@@ -190,6 +191,15 @@ pub(crate) async fn decode<T: DeserializeOwned, E>(mut response: Response) -> Re
             error.column()
         ))),
     }
+}
+
+/// Gives a success that is not JSON as it was read.
+#[allow(dead_code, reason = "the contract has none; the documents that RIXL publishes may")]
+pub(crate) fn stream(mut response: Response) -> ResponseValue<ByteStream> {
+    let ReadBody(body) = response.extensions_mut().remove().unwrap_or_default();
+    let mut whole = http::Response::new(body);
+    *whole.status_mut() = response.status();
+    ResponseValue::stream(whole.into())
 }
 
 /// Names a refusal. Progenitor's own error prints the headers, cookies and all.

@@ -25,8 +25,10 @@ pub fn time(
     rounds: usize,
 ) -> Result<Vec<Option<Timing>>, Failure> {
     let mut seen: Vec<Vec<(Run, f64)>> = peers.iter().map(|_| Vec::new()).collect();
-    for _ in 0..rounds {
-        for ((peer, binary), runs) in peers.iter().zip(&mut seen) {
+    for round in 0..rounds {
+        // Another one begins each round: whoever runs after a slow one finds another machine.
+        for index in (0..peers.len()).map(|index| (index + round) % peers.len()) {
+            let ((peer, binary), runs) = (&peers[index], &mut seen[index]);
             let before = server.calls();
             if let Some(run) = peer.run(binary.as_deref(), server, load)? {
                 // Pages are requests: of those that came, the share that the clock ran for.

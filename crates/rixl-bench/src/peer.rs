@@ -107,6 +107,8 @@ impl Peer {
     pub fn set_up(self, command: &mut Command, server: &Server, load: Load<'_>) {
         let Load { work, warm_up, calls, at_once } = load;
         command.arg(work).args([warm_up, calls, at_once].map(|number| number.to_string())).envs(server.environment());
+        // Those that ask the environment for a proxy must not find one.
+        command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
         if self.is_protected {
             command.env("PEER_PROTECTED", "1");
         }

@@ -42,11 +42,11 @@ pub fn print(target_dir: &Path, rounds: usize) -> Result<String, Failure> {
     add(machine()?);
     let builder = Builder { target_dir, tls: true };
     let built = PEERS.into_iter().map(|peer| Ok((peer, builder.build(peer)?))).collect::<Result<Built, Failure>>()?;
-    add(format!("## Calls\n\n{}", calls(&built, rounds)?));
-    add(format!("## Memory\n\n{}", memory(&built)?));
-    add(format!("## Where the instructions of a rotation go\n\n{}", breakdown(&built)?));
-    add(format!("## Start\n\n{}", starts(rounds)?));
-    add(format!("## Build\n\n{}", footprints()?));
+    add(format!("### Calls\n\n{}", calls(&built, rounds)?));
+    add(format!("### Memory\n\n{}", memory(&built)?));
+    add(format!("### Where the instructions of a rotation go\n\n{}", breakdown(&built)?));
+    add(format!("### Start\n\n{}", starts(rounds)?));
+    add(format!("### Build\n\n{}", footprints()?));
     Ok(report)
 }
 
@@ -101,27 +101,25 @@ fn calls(built: &Built, rounds: usize) -> Result<String, Failure> {
             let calls = least.max(at_once);
             timings.push(pairs::time(built, &server, Load { work, warm_up, calls, at_once }, rounds)?);
         }
-        let [one, sixteen, many] = timings.try_into().map_err(|_| "a timing is missing")?;
-        let floor = built.iter().position(|(peer, _)| *peer == FLOOR).ok_or("no floor")?;
-        let floor = costs.get(floor).and_then(Option::as_ref).ok_or("the floor was not counted")?;
-        let all = built.iter().zip(&costs).zip(one.iter().zip(sixteen.iter().zip(&many)));
-        for (number, (((peer, _), cost), (one, (sixteen, many)))) in all.enumerate() {
-            let of_cost = |value: &dyn Fn(&Cost) -> String| or_dash(cost.as_ref().map(value));
+        let floor = built.iter().position(|(peer, _)| *peer == FLOOR).and_then(|floor| costs[floor].as_ref());
+        let floor = floor.ok_or("the floor was not counted")?;
+        for (index, (peer, _)) in built.iter().enumerate() {
+            let of_cost = |show: &dyn Fn(&Cost) -> String| or_dash(costs[index].as_ref().map(show));
             let of_time =
-                |timing: &Option<Timing>, value: &dyn Fn(&Timing) -> String| or_dash(timing.as_ref().map(value));
-            let rate = |timing: &Option<Timing>| of_time(timing, &|timing| count(timing.requests_per_second));
+                |at_once: usize, show: &dyn Fn(&Timing) -> String| or_dash(timings[at_once][index].as_ref().map(show));
+            let rate = |at_once: usize| of_time(at_once, &|timing| count(timing.requests_per_second));
             rows.push([
-                if number == 0 { work.to_owned() } else { String::new() },
+                if index == 0 { work.to_owned() } else { String::new() },
                 peer.name.to_owned(),
                 of_cost(&|cost| count(cost.instructions)),
                 of_cost(&|cost| times(cost.instructions / floor.instructions)),
                 of_cost(&|cost| count(cost.allocations)),
                 of_cost(&|cost| count(cost.allocations - floor.allocations)),
-                of_time(one, &|timing| times(timing.wall)),
-                of_time(one, &|timing| times(timing.processor)),
-                rate(one),
-                rate(sixteen),
-                rate(many),
+                of_time(0, &|timing| times(timing.wall)),
+                of_time(0, &|timing| times(timing.processor)),
+                rate(0),
+                rate(1),
+                rate(2),
             ]);
         }
     }

@@ -156,12 +156,17 @@ impl Row {
 pub(crate) fn done(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
     let mut table = Table::new(["ID", "NAME", "RESULT", "FINGERPRINT", "OUTAGE", "STORE"]);
     rows.iter().for_each(|row| row.add_to(&mut table));
-    let text = if rows.is_empty() { String::new() } else { table.to_string() };
-    finish(context, rows, text)
+    let mut text = if rows.is_empty() { String::new() } else { table.to_string() };
+    // Where the secret went to stdout, it is all that goes there.
+    if rows.iter().any(|row| row.store.as_deref() == Some(Stdout::LOCATION)) {
+        context.output.note(text.trim_end());
+        text.clear();
+    }
+    finish(rows, text)
 }
 
 /// The result of a look at keys: of each, what would be done and why.
-pub(crate) fn looked(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
+pub(crate) fn looked(rows: &[Row]) -> Result<Done, Failure> {
     let mut table = Table::new(["ID", "NAME", "RESULT", "WHY", "STORE"]);
     for row in rows {
         let why = row.reason.as_deref().or(row.error.as_ref().map(|words| words.message.as_str()));
@@ -169,16 +174,11 @@ pub(crate) fn looked(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
         table.add(cells.map(|cell| cell.unwrap_or("-")));
     }
     let text = if rows.is_empty() { String::new() } else { table.to_string() };
-    finish(context, rows, text)
+    finish(rows, text)
 }
 
-fn finish(context: &Context, rows: &[Row], mut text: String) -> Result<Done, Failure> {
+fn finish(rows: &[Row], text: String) -> Result<Done, Failure> {
     let codes = rows.iter().map(|row| row.code);
-    // Where the secret went to stdout, it is all that goes there.
-    if rows.iter().any(|row| row.store.as_deref() == Some(Stdout::LOCATION)) {
-        context.output.note(text.trim_end());
-        text.clear();
-    }
     Done::new(text).with_code(Code::gravest(codes)).with_field("keys", &rows)
 }
 

@@ -52,6 +52,7 @@ pub struct Audit {
     /// How many rotations or creations it took.
     pub rotations: u32,
     /// From the first request to the stored secret, in milliseconds: consumers were without a live secret no longer.
+    /// Absent for a creation or replacement, and where another rotator's secret stayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage_ms: Option<u64>,
     /// Whether `recover` ended it.

@@ -173,7 +173,7 @@ pub struct Report {
     /// How many rotations or creations it took.
     pub rotations: u32,
     /// From the first request to the stored secret: consumers were without a live secret no longer than this. `None` for a
-    /// creation or replacement, which end no secret.
+    /// creation or replacement, which end no secret, and where another rotator's secret stayed.
     pub outage: Option<Duration>,
     /// What is not quite as it should be, in sentences.
     pub warnings: Vec<String>,

@@ -158,9 +158,10 @@ pub(crate) struct Organization {
     moment: Option<Timestamp>,
     /// The rotations of the last second, if they are limited.
     recent_rotations: VecDeque<Timestamp>,
-    /// By numbers in the order of creation: neither a search by id nor a deletion may take longer the more keys there are.
+    /// By numbers in the order of creation.
     keys: HashMap<u64, Key>,
-    /// The keys' numbers, oldest first, so that a page far down costs no more than the first.
+    /// The keys' numbers, oldest first, so that a page far down costs no more than the first. A deletion moves those that
+    /// are newer, which is quick.
     order: Vec<u64>,
     numbers: HashMap<String, u64>,
     /// By what an exchange takes.

@@ -114,7 +114,7 @@ pub(super) fn put_in_place(document: &mut Value, left: &mut Vec<Left>) -> usize 
             let answers = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten();
             for (_, answer) in answers {
                 place(answer);
-                // The generated client gives all headers of an answer; none has a type.
+                // The hooks keep all headers of an answer; none has a type.
                 answer.as_object_mut().into_iter().for_each(|answer| {
                     answer.remove("headers");
                     answer.remove("links");

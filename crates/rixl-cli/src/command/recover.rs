@@ -83,7 +83,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         all.push(row);
     }
     all.extend(left.into_iter().map(|entry| Row::not_begun(context, Some(entry), None)));
-    if args.dry_run { rows::looked(context, &all) } else { rows::done(context, &all) }
+    if args.dry_run { rows::looked(&all) } else { rows::done(context, &all) }
 }
 
 /// What was said of an entry.

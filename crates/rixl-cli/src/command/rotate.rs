@@ -182,7 +182,7 @@ async fn rotate_one(
     let row = row.in_store(Some(location));
     row.say(context.output);
     if args.dry_run {
-        return rows::looked(context, &[row]);
+        return rows::looked(&[row]);
     }
     if let (true, Some(name)) = (row.is_rotated(), &key.name) {
         tell_newcomers(context, api, name);
@@ -239,7 +239,7 @@ async fn rotate_many(
             let (id, name) = (due.key.id.to_string(), due.key.name.clone());
             all.push(Row::looked_at(id, name, WOULD_ROTATE, due.reason.clone()).in_store(place(due)));
         }
-        return rows::looked(context, &all);
+        return rows::looked(&all);
     }
     fleet
         .rotate(due, &store_of, |ended| {

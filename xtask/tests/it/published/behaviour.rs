@@ -1,6 +1,13 @@
 //! Run by `.ci/specs` in the crate that is generated from `hostile.yaml`: what the committed crate promises holds there.
 
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    thread,
+};
+
 use rixl_client_hostile::{
+    Call, Client,
     request::{InvalidSegment, Segment},
     types,
     wire::Secret,
@@ -61,4 +68,26 @@ fn every_alternative_is_kept_and_types_of_one_title_stay_apart() {
     assert_eq!(answer.nested.as_ref().and_then(|nested| nested.x.as_deref()), Some("1"));
     let node = answer.node.unwrap();
     assert_eq!(node.nodes[0].id.as_deref(), Some("not-a-uuid"));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_json_is_a_stream_and_its_headers_are_in_the_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let head = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+        assert!(head.take_while(|line| !line.is_empty()).all(|line| !line.starts_with("api-version")));
+        let answer = "HTTP/1.1 200 OK\r\nx-request-id: seen\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello";
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let call = Call::new(Some(&Secret::new("token")), 1024).unwrap();
+    let client = Client::new_with_client(&url, reqwest::Client::new(), call.clone());
+    let body = serde_json::from_str("{}").unwrap();
+    let answer = client.post_forms(&body).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let text = reqwest::Response::from(http::Response::new(reqwest::Body::wrap_stream(answer.into_inner().into_inner())));
+    assert_eq!(text.text().await.unwrap(), "hello");
+    assert_eq!(call.take_answer().unwrap().headers["x-request-id"], "seen");
+    server.join().unwrap();
 }
