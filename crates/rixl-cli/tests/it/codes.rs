@@ -287,6 +287,8 @@ fn a_dry_run_sends_nothing() {
         ("dry_one", "billing001 --to file:secret"),
         ("dry_several", "--name * --to file:{key_id}"),
         ("dry_none", "--older-than 90d --to file:secret"),
+        // Nothing secret goes there on a dry run, so the table does.
+        ("dry_stdout", "billing001 --to stdout"),
     ] {
         // Nobody is asked, for nothing happens.
         let run = bench.rixl(&format!("keys rotate {words} --dry-run")).run();
