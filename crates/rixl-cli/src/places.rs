@@ -32,10 +32,8 @@ impl Places {
             None => in_sandbox(context)?,
         };
         if text == Stdout::LOCATION {
-            let stdout = Stdout::new(context.output, destination.reveal).map_err(|why| {
-                Failure::usage(format!("{why}; RIXL was not changed"))
-                    .with_next("pass the secret on by a pipe, or add --reveal to have it on the screen")
-            })?;
+            let stdout = Stdout::new(context.output, destination.reveal)
+                .map_err(|[why, next]| Failure::usage(format!("{why}; RIXL was not changed")).with_next(next))?;
             return Ok(Self::Stdout(Arc::new(stdout)));
         }
         Ok(Self::Template(StoreTemplate::new(&text).map_err(|error| store_failure(&error))?))
@@ -78,7 +76,7 @@ pub(crate) fn open(output: Output) -> impl Fn(&str) -> Result<Arc<dyn Store>, St
     move |location| match location {
         Stdout::LOCATION => match Stdout::new(output, false) {
             Ok(stdout) => Ok(Arc::new(stdout) as Arc<dyn Store>),
-            Err(why) => Err(StoreError::new(StoreErrorKind::Unusable, location, why)),
+            Err([why, _]) => Err(StoreError::new(StoreErrorKind::Unusable, location, why)),
         },
         location => store::open(location),
     }

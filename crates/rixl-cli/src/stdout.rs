@@ -15,13 +15,15 @@ pub(crate) struct Stdout(());
 impl Stdout {
     pub(crate) const LOCATION: &str = "stdout";
 
-    /// Refuses where the secret would stay on a screen, or get into a document.
-    pub(crate) fn new(output: Output, reveal: bool) -> Result<Self, &'static str> {
+    /// Refuses where the secret would stay on a screen, or get into a document: says why, and what to do.
+    pub(crate) fn new(output: Output, reveal: bool) -> Result<Self, [&'static str; 2]> {
         if output.format == Format::Json {
-            return Err("the secret and `--output json` both want stdout");
+            let next = "name another store, or do without --output json";
+            return Err(["the secret and `--output json` both want stdout", next]);
         }
         if io::stdout().is_terminal() && !reveal {
-            return Err("the secret would stay on the screen and in its history");
+            let next = "pass the secret on by a pipe, or add --reveal to have it on the screen";
+            return Err(["the secret would stay on the screen and in its history", next]);
         }
         Ok(Self(()))
     }
