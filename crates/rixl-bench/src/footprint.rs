@@ -9,11 +9,19 @@ use crate::{
 
 pub struct Footprint {
     pub packages: usize,
-    /// Seconds that a build from nothing took: `cargo build`, and with `--release`.
-    pub debug: f64,
-    pub release: f64,
+    /// A build from nothing: `cargo build`, and with `--release`.
+    pub debug: Took,
+    pub release: Took,
     /// Bytes of the release program, stripped.
     pub size: u64,
+}
+
+/// What a build took.
+pub struct Took {
+    /// Seconds on the clock.
+    pub wall: f64,
+    /// Ticks of the processors, of all that it ran.
+    pub processor: f64,
 }
 
 /// Builds the peer twice in a folder that is empty at first, with the settings of a new project, and with TLS.
@@ -24,16 +32,25 @@ pub fn measure(peer: Peer) -> Result<Footprint, Failure> {
         let mut command = builder.command(peer, profile);
         command.args(["--quiet", "--config", "profile.release.debug=false", "--config", "profile.release.strip=true"]);
         eprintln!("building {} from nothing, {profile}", peer.name);
-        let started = Instant::now();
+        let (started, used) = (Instant::now(), used_by_children()?);
         succeed(&mut command)?;
-        let seconds = started.elapsed().as_secs_f64();
-        Ok::<_, Failure>((seconds, largest(&folder.path().join(if profile == "dev" { "debug" } else { profile }))?))
+        let took = Took { wall: started.elapsed().as_secs_f64(), processor: used_by_children()? - used };
+        Ok::<_, Failure>((took, largest(&folder.path().join(if profile == "dev" { "debug" } else { profile }))?))
     });
     let (debug, (release, size)) = (debug?.0, release?);
     let features = Builder { target_dir: Path::new(""), tls: true }.features(peer);
     let tree = packages(folder(), &["-p", "rixl-bench-peers", "--features", &features])?;
     // Without the peer itself.
     Ok(Footprint { packages: tree - 1, debug, release, size })
+}
+
+/// Ticks, user and system, of all processes that ended: the fields `cutime` and `cstime` of proc(5).
+fn used_by_children() -> Result<f64, Failure> {
+    let text = fs::read_to_string("/proc/self/stat")?;
+    // The name of the program, in parentheses, may hold spaces. Behind it stands the third field.
+    let (_, rest) = text.rsplit_once(") ").ok_or("no stat")?;
+    let ticks = rest.split(' ').skip(13).take(2).map(str::parse::<f64>);
+    Ok(ticks.sum::<Result<f64, _>>()?)
 }
 
 /// The program, which is the largest file in its folder.

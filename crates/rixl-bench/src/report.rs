@@ -11,7 +11,7 @@ use std::{
 use crate::{
     Failure,
     callgrind::{self, Cost},
-    footprint,
+    footprint::{self, Footprint},
     pairs::{self, Timing},
     peer::{self, Builder, FACADE, FLOOR, Load, PEERS, PUBLISHED, Peer, succeed},
     server::Server,
@@ -196,18 +196,29 @@ fn footprints() -> Result<String, Failure> {
     let measured = measured.into_iter().collect::<Result<Vec<_>, Failure>>()?;
     let (_, published) = measured.last().ok_or("nothing was built")?;
     let rows = measured.iter().map(|(peer, footprint)| {
+        let Footprint { packages, debug, release, size } = footprint;
         [
             peer.name.to_owned(),
-            footprint.packages.to_string(),
-            times(footprint.debug / published.debug),
-            times(footprint.release / published.release),
-            format!("{:.1}", footprint.size as f64 / 1e6),
+            packages.to_string(),
+            times(debug.wall / published.debug.wall),
+            times(debug.processor / published.debug.processor),
+            times(release.wall / published.release.wall),
+            times(release.processor / published.release.processor),
+            format!("{:.1}", *size as f64 / 1e6),
         ]
     });
-    let rixl = fs::metadata(footprint::rixl()?)?.len();
-    let whole = ["`rixl`, the program".to_owned(), String::new(), String::new(), String::new()];
-    let [a, b, c, d] = whole;
-    let rows = rows.chain([[a, b, c, d, format!("{:.1}", rixl as f64 / 1e6)]]);
-    let head = ["a program with", "packages", "`cargo build` ×", "`--release` ×", "MB, stripped"];
+    let mut rixl = [const { String::new() }; 7];
+    rixl[0] = "`rixl`, the program".to_owned();
+    rixl[6] = format!("{:.1}", fs::metadata(footprint::rixl()?)?.len() as f64 / 1e6);
+    let rows = rows.chain([rixl]);
+    let head = [
+        "a program with",
+        "packages",
+        "`cargo build`: time ×",
+        "processor ×",
+        "`--release`: time ×",
+        "processor ×",
+        "MB, stripped",
+    ];
     Ok(table(head, 1, rows))
 }
