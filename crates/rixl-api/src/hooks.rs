@@ -167,7 +167,7 @@ impl ClientHooks<Call> for Client {
             Body::Whole(bytes) => bytes.clone(),
             Body::Cut(_) | Body::TooLarge(_) => Bytes::new(),
         };
-        // Nothing below reads the headers, and to copy them costs more than all checks here.
+        // Moved, not copied: nothing below reads the headers.
         let headers = mem::take(response.headers_mut());
         self.inner().keep(Answer { status: status.as_u16(), headers, body });
         response.extensions_mut().insert(ReadBody(bytes));

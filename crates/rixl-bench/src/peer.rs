@@ -91,7 +91,7 @@ impl Builder<'_> {
 
 impl Peer {
     /// The peer as a process, not started yet. `None` where Python's packages are not there.
-    pub fn command(self, binary: Option<&Path>, server: &Server, load: Load<'_>) -> Option<Command> {
+    fn command(self, binary: Option<&Path>, server: &Server, load: Load<'_>) -> Option<Command> {
         let mut command = match binary {
             Some(binary) => Command::new(binary),
             None => {
