@@ -31,9 +31,53 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// How long another process may hold the lock of a folder. Ours hold it for some milliseconds.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for a lock that others hold for some milliseconds.
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
+/// How often a file may be replaced between being opened and being locked.
+const MAX_REPLACED: u32 = 1_000;
+
+/// What came of locking a file.
+pub(crate) enum Locked {
+    Ours(File),
+    /// Another process held it all the time.
+    Held,
+    /// The file system can't lock it.
+    Unsupported(File, io::Error),
+}
+
+/// Locks what `open` opens at this path, and waits so long for other holders.
+///
+/// Whoever held it before may have removed or renamed it between the opening and the locking: then the lock would be on a
+/// file that nobody else will find, so it is opened anew.
+pub(crate) fn lock(path: &Path, patience: Duration, mut open: impl FnMut() -> io::Result<File>) -> io::Result<Locked> {
+    let end = Instant::now() + patience;
+    let mut replaced = 0;
+    let mut file = open()?;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if is_named(&file, path)? => return Ok(Locked::Ours(file)),
+            Ok(()) if replaced < MAX_REPLACED => {
+                replaced += 1;
+                file = open()?;
+            }
+            Ok(()) => return Err(io::Error::other("it is replaced again and again")),
+            Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < end => thread::sleep(LOCK_PAUSE),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(Locked::Held),
+            Err(error) => return Ok(Locked::Unsupported(file, error.into())),
+        }
+    }
+}
+
+/// Whether this open file is what its path names now.
+fn is_named(file: &File, path: &Path) -> io::Result<bool> {
+    let opened = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (opened.dev(), opened.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
 /// The random part of the name of a temporary file.
 const RANDOM: usize = 12;
 /// A file is one block at least, so that an empty probe proves something too.
@@ -296,17 +340,11 @@ impl Place {
     /// Waits for its turn. Where folders can't be locked (NFS), the lock of the journal alone keeps rotators apart.
     fn lock(&self) -> Result<Folder, Trouble> {
         let _turn = Turn::wait(&self.folder);
-        let file = File::open(&self.folder).map_err(|error| Trouble::io("its folder can't be opened", error))?;
-        let end = Instant::now() + LOCK_PATIENCE;
-        loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Folder { file, is_locked: true, _turn }),
-                Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < end => thread::sleep(LOCK_PAUSE),
-                Err(Errno::WOULDBLOCK | Errno::INTR) => {
-                    return Err(Trouble::unusable("another process holds the lock of its folder"));
-                }
-                Err(_) => return Ok(Folder { file, is_locked: false, _turn }),
-            }
+        match lock(&self.folder, LOCK_PATIENCE, || File::open(&self.folder)) {
+            Ok(Locked::Ours(file)) => Ok(Folder { file, is_locked: true, _turn }),
+            Ok(Locked::Unsupported(file, _)) => Ok(Folder { file, is_locked: false, _turn }),
+            Ok(Locked::Held) => Err(Trouble::unusable("another process holds the lock of its folder")),
+            Err(error) => Err(Trouble::io("its folder can't be opened", error)),
         }
     }
 

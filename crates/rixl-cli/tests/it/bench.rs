@@ -3,11 +3,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
 };
 
 use rixl_sandbox::{CreatedKey, Effect, Fault, Sandbox, SandboxBuilder, SeedKey};
-use rustix::process::{Pid, Signal, kill_process};
+use rixl_testing::{folder, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -28,7 +27,7 @@ impl Bench {
 
     pub(crate) fn of(sandbox: SandboxBuilder) -> Self {
         let sandbox = sandbox.start().unwrap();
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let key = sandbox.create_key(SeedKey::new("billing").with_id("billing001"));
         write(&folder.path().join("secret"), &key.secret, 0o600);
         Self { sandbox, folder, key }
@@ -95,6 +94,15 @@ impl Bench {
     pub(crate) fn assert_well(&self) {
         assert!(self.is_stored_live(), "the stored secret is not live");
         assert_eq!(self.left(), [""; 0].map(PathBuf::from));
+    }
+
+    /// Waits until the journal of this key has a line of this state.
+    pub(crate) fn wait_for_state(&self, key_id: &str, state: &str) {
+        let entry = self.path("state/entries").join(key_id);
+        wait_for(&format!("line {state:?} in the entry of {key_id}"), || match fs::read_to_string(&entry) {
+            Ok(text) if text.contains(&format!("{state}\"")) => Ok(()),
+            seen => Err(seen),
+        });
     }
 
     /// Runs what the failure names as the next command, and gives how that ended.
@@ -164,27 +172,10 @@ pub(crate) fn json(run: &Run) -> Value {
     serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{}{}", run.stdout, run.stderr))
 }
 
-/// Starts it, with its output kept for later.
-pub(crate) fn spawn(mut program: Program) -> Child {
-    program.command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    program.command.spawn().unwrap()
-}
-
-pub(crate) fn send(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).unwrap();
-}
-
-/// Waits until this many rotations were sent.
-pub(crate) fn wait_for(sandbox: &Sandbox, operation: &str, calls: u64) {
-    for _ in 0..6_000 {
-        if sandbox.calls(operation) >= calls {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    panic!("{operation} was not called");
-}
-
-pub(crate) fn ended(child: Child) -> Run {
-    Run::of(child)
+/// Waits until the sandbox has got so many calls of this operation.
+pub(crate) fn wait_for_calls(sandbox: &Sandbox, operation: &str, calls: u64) {
+    wait_for(&format!("{calls} calls of {operation}"), || {
+        let seen = sandbox.calls(operation);
+        if seen >= calls { Ok(()) } else { Err(seen) }
+    });
 }

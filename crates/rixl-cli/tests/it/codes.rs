@@ -6,7 +6,7 @@ use rixl_sandbox::{Effect, Fault};
 use rustix::process::Signal;
 
 use crate::{
-    bench::{Bench, ROTATE, ended, json, narrow, send, spawn, wait_for},
+    bench::{Bench, ROTATE, json, narrow, wait_for_calls},
     program::{Run, block_on, client, write},
 };
 
@@ -85,10 +85,10 @@ fn a_held_key_is_5() {
     let (bench, _) = in_both_forms("5_held", 5, |more| {
         let bench = Bench::new();
         bench.inject(Effect::DelayHead(Duration::from_secs(2)));
-        let first = spawn(bench.rotate("--quiet"));
-        wait_for(&bench.sandbox, ROTATE, 1);
+        let first = bench.rotate("--quiet").spawn();
+        wait_for_calls(&bench.sandbox, ROTATE, 1);
         let run = bench.rotate(more).run();
-        assert_eq!(ended(first).code, 0);
+        assert_eq!(Run::of(first).code, 0);
         (bench, run)
     });
     assert_eq!(bench.sent(), 1);
@@ -102,11 +102,11 @@ fn a_held_place_is_5() {
     let bench = Bench::new();
     bench.add("uploads", "uploads001");
     bench.inject(Effect::DelayHead(Duration::from_secs(1)));
-    let first = spawn(bench.rotate("--quiet"));
-    wait_for(&bench.sandbox, ROTATE, 1);
+    let first = bench.rotate("--quiet").spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 1);
     let run = bench.rixl("keys rotate uploads001 --to file:secret --yes").run();
     assert_eq!(run.code, 5, "{}", run.stderr);
-    assert_eq!(ended(first).code, 0);
+    assert_eq!(Run::of(first).code, 0);
     assert_eq!(bench.sent(), 1);
     bench.assert_well();
 }
@@ -184,21 +184,14 @@ fn a_lost_secret_is_8_and_recover_repairs_it() {
 fn another_rotator_that_was_faster_is_9() {
     let (bench, _) = in_both_forms("9_superseded", 9, |more| {
         let bench = Bench::new();
-        let child = spawn(bench.rixl(&format!("keys rotate billing001 --to file:secret --yes --settle 3s {more}")));
-        wait_for_line(&bench, "stored");
+        let child = bench.rixl(&format!("keys rotate billing001 --to file:secret --yes --settle 3s {more}")).spawn();
+        bench.wait_for_state("billing001", "stored");
         let by_hand = block_on(client(&bench.sandbox).api_keys().rotate(&bench.key.id.parse().unwrap())).unwrap();
         write(&bench.path("secret"), by_hand.secret.expose_secret(), 0o600);
-        (bench, ended(child))
+        (bench, Run::of(child))
     });
     assert_eq!(bench.sent(), 2);
     bench.assert_well();
-}
-
-/// Waits until the journal has got as far as this.
-fn wait_for_line(bench: &Bench, state: &str) {
-    while !fs::read_to_string(bench.path("state/entries/billing001")).is_ok_and(|text| text.contains(state)) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]
@@ -207,10 +200,10 @@ fn a_signal_is_130() {
     let (bench, run) = in_both_forms("130_before", 130, |more| {
         let bench = Bench::new();
         bench.sandbox.inject(Fault::new(Effect::Stall).on("listApiKeys")).unwrap();
-        let child = spawn(bench.rotate(more));
-        wait_for(&bench.sandbox, "listApiKeys", 1);
-        send(&child, Signal::INT);
-        let run = ended(child);
+        let child = bench.rotate(more).spawn();
+        wait_for_calls(&bench.sandbox, "listApiKeys", 1);
+        child.send(Signal::INT);
+        let run = Run::of(child);
         (bench, run)
     });
     bench.assert_untouched();
@@ -219,10 +212,10 @@ fn a_signal_is_130() {
     let (bench, _) = in_both_forms("130_after", 130, |more| {
         let bench = Bench::new();
         let words = "keys rotate billing001 --to file:secret --yes --settle 60s";
-        let child = spawn(bench.rixl(&format!("{words} {more}")));
-        wait_for_line(&bench, "stored");
-        send(&child, Signal::TERM);
-        let run = ended(child);
+        let child = bench.rixl(&format!("{words} {more}")).spawn();
+        bench.wait_for_state("billing001", "stored");
+        child.send(Signal::TERM);
+        let run = Run::of(child);
         (bench, run)
     });
     assert!(bench.is_stored_live());

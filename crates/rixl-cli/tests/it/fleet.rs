@@ -7,8 +7,8 @@ use rixl_sandbox::{Effect, Fault, Sandbox, SeedKey};
 use rustix::process::Signal;
 
 use crate::{
-    bench::{Bench, ROTATE, ended, json, send, spawn, wait_for},
-    program::write,
+    bench::{Bench, ROTATE, json, wait_for_calls},
+    program::{Run, write},
 };
 
 const WORDS: &str = "keys rotate --name fleet-* --to file:{key_id} --yes --settle 0s --output json";
@@ -44,10 +44,10 @@ fn a_fleet_that_is_interrupted_is_recovered() {
     // Some answers take their time, so that the signal finds requests under way.
     let slow = Fault::new(Effect::DelayHead(Duration::from_millis(50))).on(ROTATE).always();
     bench.sandbox.inject(slow).unwrap();
-    let child = spawn(bench.rixl(&format!("{WORDS} --rate 60/s")));
-    wait_for(&bench.sandbox, ROTATE, 40);
-    send(&child, Signal::INT);
-    let run = ended(child);
+    let child = bench.rixl(&format!("{WORDS} --rate 60/s")).spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 40);
+    child.send(Signal::INT);
+    let run = Run::of(child);
     assert_eq!(run.code, 130, "{}", run.stderr);
     let rows = json(&run)["keys"].as_array().unwrap().clone();
     assert_eq!(rows.len(), 200, "each key is told of");

@@ -112,9 +112,8 @@ fn stdout_that_nobody_reads_is_found_out_first() {
     let mut program = bench.rixl("keys rotate billing001 --to stdout --yes --settle 0s");
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let child = program.command.stdout(writer).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    drop(program);
-    let run = Run::of(child);
+    program.command.stdout(writer);
+    let run = program.run();
     assert_eq!(run.code, 3, "{}", run.stderr);
     bench.assert_untouched();
 }

@@ -4,17 +4,16 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::Path,
-    process::Stdio,
     sync::{Arc, Mutex},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use rixl_sandbox::{Effect, Fault, Sandbox};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    bench::{Bench, ROTATE, ended, files, send, spawn},
+    bench::{Bench, ROTATE, files, wait_for_calls},
     program::{Program, Run, create, rixl, write},
 };
 
@@ -84,14 +83,11 @@ fn a_server_that_quotes_a_secret_is_not_repeated() {
 fn the_process_list_shows_no_secret() {
     let sandbox = Sandbox::start().unwrap();
     sandbox.inject(Fault::new(Effect::Stall).always()).unwrap();
-    let mut program = rixl("keys list").at(&sandbox);
-    let mut child = program.command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while sandbox.requests().is_empty() {
-        std::thread::yield_now();
-    }
+    let child = rixl("keys list").at(&sandbox).spawn();
+    wait_for_calls(&sandbox, "listApiKeys", 1);
     let shown = fs::read_to_string(format!("/proc/{}/cmdline", child.id())).unwrap();
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    child.send(Signal::INT);
+    assert_eq!(Run::of(child).code, 130);
     assert!(shown.ends_with("rixl\0keys\0list\0"), "{shown}");
 }
 
@@ -284,13 +280,10 @@ fn killed_in_the_middle_only_the_escrow_has_it() {
     hunt.answer(0, |_, _| {});
     let mut program = hunt.bench.rixl("keys rotate billing001 --to file:secret --yes --settle 60s");
     program = program.env("RUST_LOG", "trace");
-    let child = spawn(program);
-    let entry = hunt.bench.path("state/entries/billing001");
-    while !fs::read_to_string(&entry).is_ok_and(|text| text.contains("stored\"")) {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    send(&child, Signal::KILL);
-    assert!(hunt.search_all(&ended(child)));
+    let child = program.spawn();
+    hunt.bench.wait_for_state("billing001", "stored");
+    child.send(Signal::KILL);
+    assert!(hunt.search_all(&Run::of(child)));
     let escrow = fs::read_to_string(hunt.bench.path("state/escrow/billing001")).unwrap();
     assert!(escrow.contains(&hunt.bench.stored()));
     assert!(!hunt.search_all(&hunt.run("keys recover --settle 0s")));

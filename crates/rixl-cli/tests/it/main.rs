@@ -12,9 +12,6 @@ mod help;
 mod input;
 mod leaks;
 mod list;
-#[path = "../../../rixl-rotation/tests/it/openbao.rs"]
-#[allow(dead_code, reason = "some of it is for other tests")]
-mod openbao;
 mod program;
 mod protection;
 mod rivals;

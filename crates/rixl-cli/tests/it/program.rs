@@ -3,15 +3,13 @@
 use std::{
     ffi::OsStr,
     path::Path,
-    process::{Child, Command, Stdio},
-    sync::mpsc,
-    thread,
-    time::Duration,
+    process::{Command, Stdio},
 };
 
 use jiff::Timestamp;
 use rixl_credentials::{Client, Issued, NewApiKey};
 use rixl_sandbox::Sandbox;
+use rixl_testing::{Running, folder};
 use tempfile::TempDir;
 
 /// A run that ended.
@@ -31,9 +29,10 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn new<I: IntoIterator<Item: AsRef<OsStr>>>(arguments: I) -> Self {
-        let home = tempfile::tempdir().unwrap();
+        let home = folder();
         let mut command = Command::new(env!("CARGO_BIN_EXE_rixl"));
-        command.args(arguments).env_clear().env("HOME", home.path()).stdin(Stdio::null());
+        command.args(arguments).env_clear().env("HOME", home.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self { command, _home: home }
     }
 
@@ -47,25 +46,20 @@ impl Program {
         self.env("RIXL_BASE_URL", sandbox.url()).env("RIXL_BEARER_TOKEN", sandbox.bearer_token())
     }
 
-    pub(crate) fn run(mut self) -> Run {
-        Run::of(self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    pub(crate) fn run(self) -> Run {
+        Run::of(self.spawn())
+    }
+
+    /// Starts it. Its output is kept for later, unless it was sent elsewhere.
+    pub(crate) fn spawn(mut self) -> Running {
+        Running::start(&mut self.command).unwrap()
     }
 }
 
 impl Run {
-    /// Waits for its end. One that hangs is killed: a test that fails says more than one that never ends.
-    pub(crate) fn of(child: Child) -> Self {
-        const LONGEST: Duration = Duration::from_secs(120);
-        let pid = rustix::process::Pid::from_child(&child);
-        let (ended, end) = mpsc::channel::<()>();
-        let guard = thread::spawn(move || {
-            if end.recv_timeout(LONGEST) == Err(mpsc::RecvTimeoutError::Timeout) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-        });
-        let output = child.wait_with_output().unwrap();
-        drop(ended);
-        guard.join().unwrap();
+    /// Waits for its end.
+    pub(crate) fn of(running: Running) -> Self {
+        let output = running.end();
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),

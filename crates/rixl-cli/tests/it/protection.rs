@@ -3,38 +3,37 @@
 #![cfg(target_os = "linux")]
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     os::{linux::fs::MetadataExt as _, unix::process::CommandExt as _},
-    process::Stdio,
 };
 
 use rixl_sandbox::{Effect, Fault, Sandbox};
+use rixl_testing::Running;
 
-use crate::program::rixl;
+use crate::{bench::wait_for_calls, program::rixl};
 
 #[test]
 fn no_core_and_no_debugger() {
     let sandbox = Sandbox::start().unwrap();
     sandbox.inject(Fault::new(Effect::Stall).always()).unwrap();
     let mut program = rixl("keys list").at(&sandbox);
-    let command = program.command.stdout(Stdio::null()).stderr(Stdio::null());
+    let command = &mut program.command;
     // As somebody else than root: to that one the files of /proc would belong in any case.
     if rustix::process::geteuid().is_root() {
         command.uid(65_534).gid(65_534);
     }
-    let mut child = match command.spawn() {
-        // The folder of the build is not everybody's to read.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return,
+    let child = match Running::start(command) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            // Not eprintln, which the test harness captures.
+            let _ = writeln!(io::stderr(), "SKIPPED: another user may not read the folder of the build");
+            return;
+        }
         result => result.unwrap(),
     };
-    while sandbox.requests().is_empty() {
-        assert_eq!(child.try_wait().unwrap(), None);
-        std::thread::yield_now();
-    }
+    wait_for_calls(&sandbox, "listApiKeys", 1);
     let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
     let owner = fs::metadata(format!("/proc/{}/environ", child.id())).unwrap().st_uid();
-    child.kill().unwrap();
-    child.wait().unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     let words: Vec<_> = core.split_whitespace().collect();
     assert_eq!(words[4..6], ["0", "0"], "{core}");

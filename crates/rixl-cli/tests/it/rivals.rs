@@ -1,32 +1,30 @@
 //! Many rotators of one key at once: one sends.
 
-use std::{
-    collections::BTreeMap,
-    process::Child,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use rixl_sandbox::{Effect, Fault};
+use rixl_testing::{
+    Running,
+    openbao::{self, Server},
+    wait_for,
+};
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
-    bench::{Bench, ROTATE, ended, send, spawn, wait_for},
-    openbao::{self, Server},
+    bench::{Bench, ROTATE, wait_for_calls},
     program::{Program, Run, block_on, write},
 };
 
 /// Waits until all but one have ended, and gives the last one and the ends of the others.
-fn all_but_one(mut rivals: Vec<Child>) -> (Child, Vec<Run>) {
-    let began = Instant::now();
+fn all_but_one(mut rivals: Vec<Running>) -> (Running, Vec<Run>) {
     let mut ends = Vec::new();
-    while rivals.len() > 1 {
-        assert!(began.elapsed() < Duration::from_secs(100), "{} still run", rivals.len());
-        match rivals.iter_mut().position(|child| child.try_wait().unwrap().is_some()) {
-            Some(over) => ends.push(ended(rivals.swap_remove(over))),
-            None => std::thread::sleep(Duration::from_millis(10)),
+    wait_for("last of the rotators", || {
+        while let Some(over) = rivals.iter_mut().position(|child| child.try_wait().unwrap().is_some()) {
+            ends.push(Run::of(rivals.swap_remove(over)));
         }
-    }
+        if rivals.len() <= 1 { Ok(()) } else { Err(rivals.len()) }
+    });
     (rivals.pop().unwrap(), ends)
 }
 
@@ -46,10 +44,10 @@ fn of_many_processes_one_rotates() {
         let script = "#!/bin/sh\nwhile [ ! -e open ]; do sleep 0.05; done\ncat > new && mv new secret\n";
         write(&bench.path("put"), script, 0o700);
         let words = "keys rotate billing001 --to command:FOLDER/put~<-~cat~FOLDER/secret --yes --settle 0s";
-        let rivals = (0..count).map(|_| spawn(bench.rixl(words))).collect();
+        let rivals = (0..count).map(|_| bench.rixl(words).spawn()).collect();
         let (winner, losers) = all_but_one(rivals);
         write(&bench.path("open"), "", 0o600);
-        let winner = ended(winner);
+        let winner = Run::of(winner);
         assert_eq!(winner.code, 0, "{}", winner.stderr);
         assert_eq!(codes(&losers), BTreeMap::from([(5, count - 1)]));
         assert_eq!(bench.sent(), 1);
@@ -62,8 +60,8 @@ fn of_many_processes_one_rotates() {
 fn processes_that_come_as_they_like() {
     let bench = Bench::new();
     bench.sandbox.inject(Fault::new(Effect::DelayHead(Duration::from_millis(100))).on(ROTATE).always()).unwrap();
-    let rivals: Vec<_> = (0..8).map(|_| spawn(bench.rotate(""))).collect();
-    let ends: Vec<_> = rivals.into_iter().map(ended).collect();
+    let rivals: Vec<_> = (0..8).map(|_| bench.rotate("").spawn()).collect();
+    let ends: Vec<_> = rivals.into_iter().map(Run::of).collect();
     let codes = codes(&ends);
     assert!(codes.keys().all(|code| [0, 5].contains(code)), "{codes:?}");
     assert_eq!(bench.sent(), codes[&0] as u64);
@@ -130,12 +128,12 @@ fn machines_that_share_a_server() {
     for count in [2, 5, 20] {
         let Some(machines) = Machines::new() else { return };
         // The winner is in its quiet time until it is told to stop.
-        let rivals = (0..count).map(|_| spawn(machines.rotate("--settle 90s"))).collect();
+        let rivals = (0..count).map(|_| machines.rotate("--settle 90s").spawn()).collect();
         let (winner, losers) = all_but_one(rivals);
         assert_eq!(codes(&losers), BTreeMap::from([(5, count - 1)]));
-        wait_for(&machines.bench.sandbox, ROTATE, 1);
-        send(&winner, Signal::TERM);
-        let winner = ended(winner);
+        wait_for_calls(&machines.bench.sandbox, ROTATE, 1);
+        winner.send(Signal::TERM);
+        let winner = Run::of(winner);
         assert_eq!((winner.code, machines.bench.sent()), (130, 1), "{}", winner.stderr);
         // It has unlocked the key: nobody has to wait for the end of a lease.
         let recovered = machines.rixl("keys recover --settle 0s").run();
@@ -174,23 +172,18 @@ fn a_machine_that_dies_in_the_middle() {
     let Some(machines) = Machines::new() else { return };
     let bench = &machines.bench;
     bench.inject(Effect::DelayHead(Duration::from_secs(20)));
-    let child = spawn(machines.rotate("--settle 0s --timeout 4s").env("RIXL_LEASE", "6s"));
-    wait_for(&bench.sandbox, ROTATE, 1);
-    let began = Instant::now();
-    send(&child, Signal::KILL);
-    drop(ended(child));
+    let child = machines.rotate("--settle 0s --timeout 4s").env("RIXL_LEASE", "6s").spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 1);
+    child.send(Signal::KILL);
+    drop(Run::of(child));
     assert!(!machines.is_stored_live());
     let held = machines.rotate("--settle 0s").run();
     assert_eq!(held.code, 5, "{}", held.stderr);
     assert!(held.stderr.contains(", until 20"), "{}", held.stderr);
-    let repaired = loop {
-        assert!(began.elapsed() < Duration::from_secs(100));
+    let repaired = wait_for("lease that has run out", || {
         let run = machines.rixl("keys recover --settle 0s --timeout 4s").run();
-        if run.code != 5 {
-            break run;
-        }
-        std::thread::sleep(Duration::from_millis(250));
-    };
+        if run.code == 5 { Err(run) } else { Ok(run) }
+    });
     assert_eq!((repaired.code, bench.sent()), (0, 2), "{}", repaired.stderr);
     machines.assert_well();
 }

@@ -1,18 +1,14 @@
 //! `rixl sandbox` and `--sandbox`
 
-use std::{
-    io::{BufRead as _, BufReader, Read as _},
-    process::Stdio,
-};
+use std::io::{BufRead as _, BufReader, Read as _};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::program::rixl;
+use crate::program::{Run, rixl};
 
 #[test]
 fn it_serves_until_it_is_interrupted() {
-    let mut program = rixl("sandbox");
-    let mut child = program.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = rixl("sandbox").spawn();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut value = |name: &str| lines.next().unwrap().unwrap().strip_prefix(name).unwrap().to_owned();
     let (url, token) = (value("export RIXL_BASE_URL="), value("export RIXL_BEARER_TOKEN="));
@@ -23,22 +19,19 @@ fn it_serves_until_it_is_interrupted() {
         assert!(run.stdout.contains(name), "{}", run.stdout);
     }
 
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    let mut stderr = String::new();
-    child.stderr.unwrap().read_to_string(&mut stderr).unwrap();
-    assert_eq!(stderr, "serving until Ctrl-C\n");
+    child.send(Signal::INT);
+    let Run { code, stderr, .. } = Run::of(child);
+    assert_eq!((code, stderr.as_str()), (0, "serving until Ctrl-C\n"));
 }
 
 #[test]
 fn its_json_is_one_document() {
-    let mut program = rixl("sandbox --empty --quiet --output json --listen 127.0.0.1:0");
-    let mut child = program.command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = rixl("sandbox --empty --quiet --output json --listen 127.0.0.1:0").spawn();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut document = String::new();
     stdout.read_line(&mut document).unwrap();
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    child.send(Signal::TERM);
+    assert_eq!(Run::of(child).code, 0);
     stdout.read_to_string(&mut document).unwrap();
     let value: serde_json::Value = serde_json::from_str(&document).unwrap();
     let fields = ["version", "command", "exit_code", "url", "bearer_token", "organization_id", "project_id"];

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use rixl_sandbox::Sandbox;
 
-use crate::program::{create, rixl, write};
+use crate::program::{Run, create, rixl, write};
 
 #[test]
 fn no_credential() {
@@ -85,9 +85,10 @@ fn a_token_from_a_file() {
 fn a_token_from_stdin() {
     let sandbox = Sandbox::start().unwrap();
     let mut program = rixl("keys list --token-stdin").env("RIXL_BASE_URL", sandbox.url());
-    let mut child = program.command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    program.command.stdin(Stdio::piped());
+    let mut child = program.spawn();
     child.stdin.take().unwrap().write_all(sandbox.bearer_token().as_bytes()).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(Run::of(child).code, 0);
     assert_eq!(rixl("keys list --token-stdin").at(&sandbox).run().code, 2);
 }
 

@@ -1,13 +1,13 @@
 //! What newcomers see, and the commands around a rotation.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use rixl_sandbox::{Effect, Fault};
 
 use rustix::process::Signal;
 
 use crate::{
-    bench::{Bench, ROTATE, ended, files, json, narrow, send, spawn, without_measures},
+    bench::{Bench, ROTATE, files, json, narrow, without_measures},
     program::{Program, Run, rixl, write},
 };
 
@@ -144,12 +144,10 @@ fn recover_ends_several_entries() {
     fail(Fault::new(Effect::Close), "lost000001");
     fail(Fault::new(Effect::Close).before_commit(), "live000001");
     fail(Fault::new(Effect::Close), "unclear001");
-    let child = spawn(bench.rixl(&words("stored0001")));
-    while !fs::read_to_string(bench.path("state/entries/stored0001")).is_ok_and(|text| text.contains("stored\"")) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    send(&child, Signal::KILL);
-    drop(ended(child));
+    let child = bench.rixl(&words("stored0001")).spawn();
+    bench.wait_for_state("stored0001", "stored");
+    child.send(Signal::KILL);
+    drop(Run::of(child));
     // Of this one nothing can be told.
     fs::remove_file(bench.path("unclear001")).unwrap();
     fs::create_dir(bench.path("unclear001")).unwrap();

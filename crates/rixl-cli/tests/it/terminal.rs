@@ -3,11 +3,12 @@
 use std::{
     fs::File,
     io::{ErrorKind, Read as _, Write as _},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
 use rixl_sandbox::{Effect, Sandbox, SeedKey};
+use rixl_testing::Running;
 use rustix::{
     fs::{Mode, OFlags},
     process::{Pid, Signal, kill_process},
@@ -15,13 +16,13 @@ use rustix::{
 };
 
 use crate::{
-    bench::{Bench, ROTATE, wait_for},
-    program::{Program, create, rixl, write},
+    bench::{Bench, ROTATE, wait_for_calls},
+    program::{Program, Run, create, rixl, write},
 };
 
 /// The program with a terminal for stdin and stderr, as seen from the other side of it.
 struct Terminal {
-    child: Child,
+    child: Running,
     other_side: File,
     shown: String,
 }
@@ -48,11 +49,11 @@ impl Terminal {
         let terminal = File::from(rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap());
         set_stdout(terminal.try_clone().unwrap(), &mut program.command);
         program.command.stdin(terminal.try_clone().unwrap()).stderr(terminal);
-        let child = program.command.spawn().unwrap();
+        let child = program.spawn();
         Self { child, other_side: other_side.into(), shown: String::new() }
     }
 
-    /// Reads on until this stands there, or, for `None`, until the program has closed the terminal.
+    /// Reads on until this stands there (the end of the program at the latest, which is bounded), or, for `None`, until the program has closed the terminal.
     fn read_until(&mut self, text: Option<&str>) {
         while text.is_none_or(|text| !self.shown.contains(text)) {
             let mut bytes = [0; 1024];
@@ -74,7 +75,7 @@ impl Terminal {
     /// The exit code, and all that was shown.
     fn end(mut self) -> (i32, String) {
         self.read_until(None);
-        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        let code = Run::of(self.child).code;
         (code, self.shown.replace("\r\n", "\n"))
     }
 }
@@ -246,7 +247,7 @@ fn an_interrupt_waits_until_the_secret_is_stored() {
     bench.inject(Effect::DelayHead(Duration::from_secs(1)));
     let words = "keys rotate billing001 --to file:secret --yes --settle 2s";
     let mut terminal = Terminal::start(bench.rixl(words).env("NO_COLOR", "1"));
-    wait_for(&bench.sandbox, ROTATE, 1);
+    wait_for_calls(&bench.sandbox, ROTATE, 1);
     kill_process(Pid::from_child(&terminal.child), Signal::INT).unwrap();
     terminal.read_until(Some("stopping where it is safe; once more stops at once"));
     let (code, shown) = terminal.end();

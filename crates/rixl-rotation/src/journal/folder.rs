@@ -5,6 +5,7 @@ use std::{
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use futures_util::future;
@@ -13,7 +14,7 @@ use rustix::fs::FlockOperation;
 
 use super::{Entry, Journal, JournalError, JournalErrorKind};
 use crate::{
-    disk,
+    disk::{self, Locked},
     store::{BoxFuture, hex},
 };
 
@@ -260,25 +261,7 @@ struct Lock {
 impl Lock {
     /// `None`: someone else holds it.
     fn take(path: PathBuf) -> Result<Option<Self>, JournalError> {
-        let take = || -> io::Result<Option<File>> {
-            loop {
-                let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
-                match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                    Ok(()) => {}
-                    Err(error) if error == rustix::io::Errno::WOULDBLOCK => return Ok(None),
-                    Err(error) => return Err(error.into()),
-                }
-                // Its holder may have removed it before it was locked here: then it locks nothing any more.
-                let locked = file.metadata()?;
-                match fs::metadata(&path) {
-                    Ok(named) if (named.dev(), named.ino()) == (locked.dev(), locked.ino()) => return Ok(Some(file)),
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        };
-        match take() {
+        match lock_file(&path, Duration::ZERO) {
             Ok(file) => Ok(file.map(|file| Self { path, file, is_kept: false })),
             Err(error) => Err(unusable(&path, error)),
         }
@@ -295,6 +278,16 @@ impl Drop for Lock {
         // A child that this process is just starting has the file too, until it runs its own program: to close ours would
         // leave the lock to it.
         let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+/// A file that is locked, and created where it is not there; `None` where another process holds it for so long.
+fn lock_file(path: &Path, patience: Duration) -> io::Result<Option<File>> {
+    let open = || OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
+    match disk::lock(path, patience, open)? {
+        Locked::Ours(file) => Ok(Some(file)),
+        Locked::Held => Ok(None),
+        Locked::Unsupported(_, error) => Err(error),
     }
 }
 
@@ -372,8 +365,8 @@ fn add_history(root: &Path, line: &str) -> Result<(), JournalError> {
     let path = root.join("history");
     let add = || -> io::Result<()> {
         let is_new = !path.exists();
-        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+        let held = || io::Error::other("another process holds its lock");
+        let mut file = lock_file(&path, disk::LOCK_PATIENCE)?.ok_or_else(held)?;
         let length = file.metadata()?.len();
         if length > 0 {
             let mut last = [0];

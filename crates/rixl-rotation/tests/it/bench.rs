@@ -61,7 +61,7 @@ impl Bench {
         let sandbox = sandbox.start().unwrap();
         let key = sandbox.create_key("billing");
         let key_id = KeyId::new(&key.id).unwrap();
-        let folder = tempfile::tempdir().unwrap();
+        let folder = rixl_testing::folder();
         fs::write(folder.path().join("secret"), &key.secret).unwrap();
         set_private(&folder.path().join("secret"));
         Self { sandbox: Arc::new(sandbox), key, key_id, folder, events: Arc::default() }

@@ -1,9 +1,16 @@
 //! The journal in a folder: what a crash leaves behind, and who may look.
 
-use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use proptest::prelude::*;
 use rixl_rotation::journal::{FolderJournal, Journal, JournalErrorKind};
+use rixl_testing::{Running, wait_for};
 use tokio::runtime::Runtime;
 
 fn open(folder: &Path) -> FolderJournal {
@@ -16,7 +23,7 @@ async fn lines(journal: &FolderJournal, name: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn only_its_owner_can_read_it() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = rixl_testing::folder();
     let journal = open(folder.path());
     let mut entry = journal.lock("KEY").await.unwrap();
     entry.lock_store("file:/x").await.unwrap();
@@ -42,7 +49,7 @@ async fn only_its_owner_can_read_it() {
 
 #[test]
 fn a_folder_that_others_may_write_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = rixl_testing::folder();
     drop(open(folder.path()));
     fs::set_permissions(folder.path().join("state/escrow"), std::os::unix::fs::PermissionsExt::from_mode(0o770))
         .unwrap();
@@ -53,7 +60,7 @@ fn a_folder_that_others_may_write_is_refused() {
 
 #[tokio::test]
 async fn damage_before_the_end_is_not_passed_over() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = rixl_testing::folder();
     let journal = open(folder.path());
     let mut entry = journal.lock("KEY").await.unwrap();
     for line in ["one", "two", "three"] {
@@ -70,7 +77,7 @@ async fn damage_before_the_end_is_not_passed_over() {
 
 #[tokio::test]
 async fn a_name_that_is_a_path_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = rixl_testing::folder();
     let journal = open(folder.path());
     for name in ["", "..", "../x", "a/b", "a.b", "ä"] {
         assert!(journal.lock(name).await.is_err(), "{name:?}");
@@ -79,7 +86,7 @@ async fn a_name_that_is_a_path_is_refused() {
 
 #[tokio::test]
 async fn the_escrow_is_overwritten_before_it_is_removed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = rixl_testing::folder();
     let journal = open(folder.path());
     let mut entry = journal.lock("KEY").await.unwrap();
     entry.append("line").await.unwrap();
@@ -99,7 +106,7 @@ async fn the_escrow_is_overwritten_before_it_is_removed() {
 
 #[tokio::test]
 async fn a_history_line_that_was_torn_costs_only_itself() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = rixl_testing::folder();
     let journal = open(folder.path());
     for (name, line) in [("A", "first"), ("B", "second")] {
         let mut entry = journal.lock(name).await.unwrap();
@@ -113,14 +120,40 @@ async fn a_history_line_that_was_torn_costs_only_itself() {
 
 #[tokio::test]
 async fn it_keeps_the_contract() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = rixl_testing::folder();
     rixl_rotation::conformance::check_journal(|| open(folder.path()), std::time::Duration::ZERO).await.unwrap();
+}
+
+/// Whoever rotates logs renames the history while someone else writes to it: the next line belongs into what has its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_was_renamed_while_its_lock_was_waited_for() {
+    let folder = rixl_testing::folder();
+    let (history, previous) = (folder.path().join("state/history"), folder.path().join("state/history.1"));
+    let journal = open(folder.path());
+    let mut entry = journal.lock("KEY").await.unwrap();
+    entry.append("x").await.unwrap();
+    fs::write(&history, "").unwrap();
+    let holder = fs::File::open(&history).unwrap();
+    rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let close = tokio::spawn(async move { entry.close(Some("done")).await });
+    // It has been opened by the one that closes, and can't be locked yet.
+    let count = || {
+        let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+        let count = open.filter(|target| *target == history).count();
+        if count > 1 { Ok(()) } else { Err(count) }
+    };
+    wait_for("one who waits for the lock", count);
+    fs::rename(&history, &previous).unwrap();
+    drop(holder);
+    close.await.unwrap().unwrap();
+    assert_eq!(journal.history().await.unwrap(), ["done"]);
+    assert_eq!(fs::read_to_string(previous).unwrap(), "");
 }
 
 /// A lock ends with its process, even one that is killed.
 #[tokio::test]
 async fn another_process_can_not_take_what_this_one_holds() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = rixl_testing::folder();
     let journal = open(folder.path());
     let entry = journal.lock("KEY").await.unwrap();
     let path = folder.path().join("state/entries/KEY");
@@ -129,14 +162,16 @@ async fn another_process_can_not_take_what_this_one_holds() {
     drop(entry);
     fs::write(&path, "").unwrap();
     assert!(take());
-    let mut child = Command::new("flock").arg(&path).args(["sleep", "60"]).spawn().unwrap();
-    while journal.lock("KEY").await.is_ok() {
-        std::thread::yield_now();
-        fs::write(&path, "").unwrap();
-    }
+    // Only what it holds after it says so counts: until then the file may be removed under it.
+    let script = "exec 9>>\"$1\" && flock 9 && echo held && exec sleep 1000";
+    let mut holder = Command::new("sh");
+    let mut child = Running::start(holder.args(["-c", script, "sh"]).arg(&path).stdout(Stdio::piped())).unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "held\n");
     assert_eq!(journal.lock("KEY").await.map(drop).unwrap_err().kind(), JournalErrorKind::Held);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(child);
+    journal.lock("KEY").await.unwrap();
 }
 
 /// A child that is just being started has all files of its parent, until it runs its own program.
@@ -145,7 +180,7 @@ async fn another_process_can_not_take_what_this_one_holds() {
 async fn an_entry_that_is_dropped_is_unlocked_though_a_child_has_its_file() {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
-    let folder = tempfile::tempdir().unwrap();
+    let folder = rixl_testing::folder();
     let journal = open(folder.path());
     let mut entry = journal.lock("KEY").await.unwrap();
     entry.append("one").await.unwrap();
@@ -171,7 +206,7 @@ proptest! {
         torn in any::<prop::sample::Index>(),
         next in "[^\n]{1,20}",
     ) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = rixl_testing::folder();
         let journal = open(folder.path());
         Runtime::new().unwrap().block_on(async {
             let mut entry = journal.lock("KEY").await.unwrap();

@@ -9,8 +9,6 @@ mod journal;
 mod journal_check;
 mod model;
 #[cfg(feature = "vault")]
-mod openbao;
-#[cfg(feature = "vault")]
 mod openbao_journal;
 #[cfg(feature = "vault")]
 mod openbao_store;

@@ -15,11 +15,11 @@ use rixl_rotation::{
     journal::{Journal, JournalError, JournalErrorKind, VaultJournal},
     vault::VaultConfig,
 };
+use rixl_testing::openbao::{Server, shared};
 use serde_json::{Value, json};
 
 use crate::{
-    openbao::{Server, shared},
-    openbao_store::text_of,
+    openbao_store::{config, config_of, text_of},
     vault_wire::{Then, Wire},
 };
 
@@ -64,7 +64,7 @@ impl Timing for Clock {
 }
 
 fn journal(server: &Server, mount: &str) -> VaultJournal {
-    VaultJournal::new(server.config(), &format!("{mount}/rixl/journal")).unwrap()
+    VaultJournal::new(config(server), &format!("{mount}/rixl/journal")).unwrap()
 }
 
 fn with_clock(server: &Server, mount: &str) -> (VaultJournal, Clock) {
@@ -91,7 +91,7 @@ async fn it_keeps_the_contract_with_the_documented_policy() {
          path \"{mount}/metadata/rixl/journal/*\" {{ capabilities = [\"list\", \"delete\"] }}"
     );
     let token = server.token(&policy, json!({"no_default_policy": true})).await;
-    let config = server.config_of(&token);
+    let config = config_of(server, &token);
     let open = || VaultJournal::new(config.clone(), &format!("{mount}/rixl/journal")).unwrap();
     check_journal(open, Duration::from_secs(60)).await.unwrap();
     open().released().await;
@@ -406,12 +406,12 @@ async fn a_place_that_can_not_be_used_is_refused() {
     };
     refused(journal(server, &old), "KV version 1").await;
     refused(journal(server, "nothing"), "there is no mount there").await;
-    let wrong = VaultJournal::new(server.config_of("s.WRONGTOKEN"), &format!("{mount}/a")).unwrap();
+    let wrong = VaultJournal::new(config_of(server, "s.WRONGTOKEN"), &format!("{mount}/a")).unwrap();
     assert!(!format!("{wrong:?}").contains("WRONGTOKEN"));
     refused(wrong, "the server refused the token").await;
 
     for path in ["", "kv", "kv/", "kv//a", "kv/../a"] {
-        assert!(VaultJournal::new(server.config(), path).is_err(), "{path:?}");
+        assert!(VaultJournal::new(config(server), path).is_err(), "{path:?}");
     }
     let journal = journal(server, &mount);
     for name in ["", "a/b", "..", "a b", "é"] {

@@ -9,18 +9,27 @@ use rixl_rotation::{
     store::{Store, StoreError, StoreErrorKind, VaultStore, Version, open},
     vault::VaultConfig,
 };
+use rixl_testing::{
+    openbao::{self, Server, shared},
+    wait_for_async,
+};
 use serde_json::{Value, json};
 
-use crate::{
-    openbao::{self, Server, shared},
-    vault_wire::{Then, Wire},
-};
+use crate::vault_wire::{Then, Wire};
 
 const OLD: &str = "rxl_OLDSECRET";
 const NEW: &str = "rxl_NEWSECRET";
 
+pub(crate) fn config(server: &Server) -> VaultConfig {
+    config_of(server, &server.root)
+}
+
+pub(crate) fn config_of(server: &Server, token: &str) -> VaultConfig {
+    VaultConfig::new(&server.url, Secret::from(token)).unwrap()
+}
+
 fn store(server: &Server, text: &str) -> VaultStore {
-    VaultStore::new(server.config(), text).unwrap()
+    VaultStore::new(config(server), text).unwrap()
 }
 
 async fn secret_of(store: &impl Store) -> (String, Option<String>) {
@@ -119,14 +128,14 @@ async fn other_fields_are_kept() {
     assert_eq!(server.must("GET", &format!("{mount}/data/a"), None).await["data"]["data"], expected);
 
     // A field that is not there yet, beside those that are.
-    let other = VaultStore::new(server.config(), &format!("{mount}/a#new field")).unwrap();
+    let other = VaultStore::new(config(server), &format!("{mount}/a#new field")).unwrap();
     let held = other.prepare(200).await.unwrap();
     assert_eq!((held.version.as_str(), held.secret.is_none()), ("2", true));
     other.commit(&Secret::from("x"), &held.version).await.unwrap();
     expected["new field"] = json!("x");
     assert_eq!(server.must("GET", &format!("{mount}/data/a"), None).await["data"]["data"], expected);
 
-    let list = VaultStore::new(server.config(), &format!("{mount}/a#list")).unwrap();
+    let list = VaultStore::new(config(server), &format!("{mount}/a#list")).unwrap();
     refused(list.prepare(200).await, &server.root, "the field holds something other than a text");
     refused(list.read().await, &server.root, "the field holds something other than a text");
 }
@@ -212,7 +221,7 @@ async fn a_token_that_may_not_write_is_found_out_before_anything_is_written() {
     let text = format!("{mount}/a#key");
     store(server, &text).commit(&Secret::from(OLD), &Version::absent()).await.unwrap();
     let policy = |capabilities: &str| format!("path \"{mount}/data/*\" {{ capabilities = [{capabilities}] }}");
-    let with = |token: &str| VaultStore::new(server.config_of(token), &text).unwrap();
+    let with = |token: &str| VaultStore::new(config_of(server, token), &text).unwrap();
 
     let token = server.token(&policy("\"read\""), json!({})).await;
     assert_eq!(secret_of(&with(&token)).await, ("1".into(), Some(OLD.into())));
@@ -224,7 +233,7 @@ async fn a_token_that_may_not_write_is_found_out_before_anything_is_written() {
     refused(with(&creates).prepare(200).await, &creates, "(HTTP 403)");
     let updates = server.token(&policy("\"read\", \"update\""), json!({})).await;
     with(&updates).prepare(200).await.unwrap();
-    let absent = VaultStore::new(server.config_of(&updates), &format!("{mount}/b#key")).unwrap();
+    let absent = VaultStore::new(config_of(server, &updates), &format!("{mount}/b#key")).unwrap();
     refused(absent.prepare(200).await, &updates, "(HTTP 403)");
 
     refused(with("s.WRONGTOKEN").prepare(200).await, "s.WRONGTOKEN", "the server refused the token");
@@ -246,7 +255,7 @@ async fn a_token_that_will_not_last_is_refused() {
     let Some(server) = shared().await else { return };
     let mount = server.mount("2").await;
     let policy = format!("path \"{mount}/data/*\" {{ capabilities = [\"read\", \"create\", \"update\"] }}");
-    let with = |token: &str| VaultStore::new(server.config_of(token), &format!("{mount}/a#key")).unwrap();
+    let with = |token: &str| VaultStore::new(config_of(server, token), &format!("{mount}/a#key")).unwrap();
 
     let short = server.token(&policy, json!({"ttl": "4m"})).await;
     refused(with(&short).prepare(200).await, &short, "the token expires in 2");
@@ -298,15 +307,10 @@ async fn a_namespace_is_used() {
     let body = json!({"type": "kv", "options": {"version": "2"}});
     server.must("POST", &format!("team/sys/mounts/{mount}"), Some(body)).await;
     let text = format!("{mount}/a#key");
-    let with = |name: &str| VaultStore::new(server.config().with_namespace(name).unwrap(), &text).unwrap();
+    let with = |name: &str| VaultStore::new(config(server).with_namespace(name).unwrap(), &text).unwrap();
     let team = with("team");
-    for _ in 0..100 {
-        // A new mount upgrades itself first.
-        if team.prepare(200).await.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    // A new mount upgrades itself first.
+    wait_for_async("mount that is ready", async || team.prepare(200).await).await;
     team.commit(&Secret::from(NEW), &Version::absent()).await.unwrap();
     assert_eq!(secret_of(&team).await, ("1".into(), Some(NEW.into())));
     assert_eq!(secret_of(&store(server, &text)).await, ("0".into(), None));

@@ -14,6 +14,7 @@ use rixl_rotation::{
     conformance::{check_store, check_store_without_race},
     store::{BoxFuture, FileStore, Held, Store, StoreError, StoreErrorKind, Version, open},
 };
+use rixl_testing::Running;
 use tempfile::TempDir;
 
 use crate::stores_file::{NEW, OLD, file, names, wait};
@@ -133,17 +134,13 @@ fn killed_at_any_moment() {
     let path = file(&folder, "key", &"a".repeat(60_000), 0o640);
     let mut has_left = false;
     for round in 0..20 {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "stores_check::as_one_that_is_killed", "--nocapture"])
-            .env("RIXL_TEST_FILE", &path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--ignored", "--exact", "stores_check::as_one_that_is_killed", "--nocapture"]);
+        let mut child = Running::start(command.env("RIXL_TEST_FILE", &path).stdout(Stdio::piped())).unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(lines.map_while(Result::ok).any(|line| line.contains("begun")));
         std::thread::sleep(Duration::from_micros(1000 + 700 * round));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(child);
 
         has_left |= names(folder.path()).len() > 1;
         let text = fs::read_to_string(&path).unwrap();

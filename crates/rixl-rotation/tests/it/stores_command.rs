@@ -8,6 +8,7 @@ use std::{
 };
 
 use rixl_rotation::store::{CommandStore, Store as _, StoreErrorKind, Version, open};
+use rixl_testing::wait_for;
 use tempfile::TempDir;
 
 use crate::stores_file::{NEW, OLD, refused, wait};
@@ -136,13 +137,7 @@ fn a_program_that_does_not_end_is_killed_with_its_children() {
     // A zombie of a dead parent is gone once init has seen it.
     let stat = format!("/proc/{}/stat", child.trim());
     let is_alive = || fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
-    for _ in 0..1000 {
-        if !is_alive() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    assert!(!is_alive(), "the child of the program lives on");
+    wait_for("end of the program's child", || if is_alive() { Err(child.clone()) } else { Ok(()) });
 
     let store = shell("", &[]).with_reader("sleep", ["1000"]).unwrap().with_timeout(Duration::from_millis(100));
     refused(wait(store.prepare(200)), StoreErrorKind::Unusable, "did not end within 0.1 s");

@@ -11,6 +11,7 @@ use std::{
 };
 
 use rixl_rotation::store::{FileStore, Held, Store, StoreError, StoreErrorKind, Version};
+use rixl_testing::wait_for;
 use tempfile::TempDir;
 
 pub(crate) const OLD: &str = "rxl_OLDsecretFAKE";
@@ -439,6 +440,49 @@ fn as_an_ordinary_user() {
     assert_eq!(names(&folder.join("shared")), ["key"]);
     refused(wait(store(&folder.join("unreadable/key")).prepare(200)), StoreErrorKind::Unusable, "can't be opened");
     put(&store(&folder.join("own/key")), NEW).unwrap();
+}
+
+/// A lock on a folder that has been moved away keeps nobody out of the one that is there now.
+#[test]
+fn a_folder_that_was_replaced_while_its_lock_was_waited_for() {
+    let folder = TempDir::new().unwrap();
+    let (current, previous) = (folder.path().join("current"), folder.path().join("previous"));
+    let locked = |path: &Path| {
+        let file = File::open(path).unwrap();
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        file
+    };
+    let make = || {
+        fs::create_dir(&current).unwrap();
+        fs::write(current.join("key"), OLD).unwrap();
+        fs::set_permissions(current.join("key"), Permissions::from_mode(0o600)).unwrap();
+    };
+    make();
+    let first = locked(&current);
+    let store = store(&current.join("key"));
+    let version = wait(store.read()).unwrap().version;
+    std::thread::scope(|scope| {
+        let commit = scope.spawn(|| wait(store.commit(&NEW.into(), &version)));
+        wait_for("process that waits for the lock", || opened_twice(&current));
+        fs::rename(&current, &previous).unwrap();
+        make();
+        let second = locked(&current);
+        drop(first);
+        // Long enough for one that believes to have the lock, and never too long for one that has not.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert_eq!(fs::read_to_string(current.join("key")).unwrap(), OLD, "written without the lock");
+        drop(second);
+        commit.join().unwrap().unwrap();
+    });
+    assert_eq!(fs::read_to_string(current.join("key")).unwrap(), NEW);
+    assert_eq!(fs::read_to_string(previous.join("key")).unwrap(), OLD);
+}
+
+/// Whether this process has the folder open more than once: by the test, and by who waits for its lock.
+fn opened_twice(folder: &Path) -> Result<(), usize> {
+    let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    let count = open.filter(|target| target == folder).count();
+    if count > 1 { Ok(()) } else { Err(count) }
 }
 
 #[test]

@@ -1,25 +1,23 @@
 //! What the README promises: kill it by hand in the middle, and run the command that it names.
 
-use std::{process::Stdio, thread, time::Duration};
+use std::time::Duration;
 
 use rixl_sandbox::{Effect, Fault};
 
 use super::scene::{Scene, Work};
-use crate::program::Run;
+use crate::{
+    bench::{ROTATE, wait_for_calls},
+    program::Run,
+};
 
 /// Kills the program while the sandbox holds back the answer, and does what the next try says. Gives the secrets that RIXL
 /// gave out.
 fn kill_and_do_as_told(fault: Fault) -> u64 {
     let scene = Scene::new(Work::Rotate);
-    scene.sandbox.inject(fault.on("rotateApiKey")).unwrap();
-    let mut program = scene.program();
-    let mut child = program.command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while scene.sandbox.calls("rotateApiKey") == 0 {
-        assert_eq!(child.try_wait().unwrap(), None);
-        thread::yield_now();
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    scene.sandbox.inject(fault.on(ROTATE)).unwrap();
+    let child = scene.program().spawn();
+    wait_for_calls(&scene.sandbox, ROTATE, 1);
+    drop(child);
 
     let Run { code, stderr, .. } = scene.program().run();
     assert_eq!(code, 6, "{stderr}");

@@ -7,6 +7,7 @@ use std::{
 };
 
 use rixl_sandbox::Sandbox;
+use rixl_testing::{folder, folder_on_disk};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -116,7 +117,8 @@ pub(crate) struct Standing {
 impl Scene {
     pub(crate) fn new(work: Work) -> Self {
         let sandbox = Sandbox::start().unwrap();
-        let folder = tempfile::tempdir().unwrap();
+        // Each sweep runs one of its kinds of work on the real disk; a process that is killed leaves the page cache alone.
+        let folder = if work == Work::Rotate { folder_on_disk() } else { folder() };
         for name in ["home", "out", "store"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }

@@ -173,7 +173,7 @@ pub(crate) fn run(scene: &Scene, command: &Command, mut decide: impl FnMut(&Call
         // It is gone when it was killed meanwhile.
         let _ = ptrace::syscall(pid, signal);
     };
-    // Threads that were killed with it have to be waited for, too.
+    // Threads that were killed with it have to be waited for, too. The watchdog ends them all if need be.
     while everyone().is_ok() {}
     drop(over);
     assert!(!watchdog.join().unwrap(), "the program hangs");

@@ -16,11 +16,11 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::Secret;
-use rixl_rotation::vault::VaultConfig;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+
+use crate::{folder, wait_for_async};
 
 /// Ends the server when its standard input does, which is when the test process is gone, however it went. Its folder goes
 /// too, unless that input says otherwise.
@@ -32,9 +32,13 @@ kill -9 $! 2>/dev/null
 wait
 [ -n "$said" ] || rm -rf "$folder""#;
 
-pub(crate) struct Server {
-    pub(crate) url: String,
-    pub(crate) root: String,
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    /// Its address.
+    pub url: String,
+    /// The token that may do everything.
+    pub root: String,
     key: String,
     program: PathBuf,
     folder: tempfile::TempDir,
@@ -44,7 +48,7 @@ pub(crate) struct Server {
 static SHARED: OnceCell<Option<Server>> = OnceCell::const_new();
 
 /// The server of all tests that leave it alive; each has mounts of its own.
-pub(crate) async fn shared() -> Option<&'static Server> {
+pub async fn shared() -> Option<&'static Server> {
     SHARED.get_or_init(Server::start).await.as_ref()
 }
 
@@ -86,7 +90,8 @@ fn spawn(folder: &Path, program: &Path, arguments: &[&str]) -> (Child, Pid) {
     (guard, Pid::from_raw(line.trim().parse().unwrap()).unwrap())
 }
 
-pub(crate) async fn call(
+/// A call of its HTTP API; `None` where no response came.
+pub async fn call(
     url: &str,
     token: &str,
     namespace: Option<&str>,
@@ -109,11 +114,11 @@ pub(crate) async fn call(
 
 impl Server {
     /// A new server, initialized and unsealed.
-    pub(crate) async fn start() -> Option<Self> {
+    pub async fn start() -> Option<Self> {
         let program = program()?;
         for _ in 0..5 {
             let [port, cluster] = free_ports();
-            let folder = tempfile::tempdir().unwrap();
+            let folder = folder();
             let data = folder.path().join("data");
             fs::create_dir(&data).unwrap();
             let config = format!(
@@ -133,7 +138,7 @@ impl Server {
             };
             server.run();
             // Another process may have taken a port meanwhile.
-            let Some((200, init)) = server.wait_for_init().await else { continue };
+            let Some((200, init)) = server.init().await else { continue };
             server.root = init["root_token"].as_str().unwrap().into();
             server.key = init["keys"][0].as_str().unwrap().into();
             server.unseal().await;
@@ -148,36 +153,46 @@ impl Server {
         *self.running.lock().unwrap() = Some(spawn(self.folder.path(), &self.program, &arguments));
     }
 
-    async fn wait_for_init(&self) -> Option<(u16, Value)> {
-        for _ in 0..300 {
+    /// What it says to being initialized; `None` when it ended without an answer.
+    async fn init(&self) -> Option<(u16, Value)> {
+        wait_for_async("server that can be initialized", async || {
+            let has_ended = !self.is_running();
             let shares = json!({"secret_shares": 1, "secret_threshold": 1});
-            if let Some(answer) = call(&self.url, "", None, "PUT", "sys/init", Some(shares)).await {
-                return Some(answer);
+            match call(&self.url, "", None, "PUT", "sys/init", Some(shares)).await {
+                None if !has_ended => Err("no connection"),
+                response => Ok(response),
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        None
+        })
+        .await
     }
 
-    pub(crate) async fn unseal(&self) {
-        for _ in 0..300 {
+    /// Unseals it, and waits until it can be used.
+    pub async fn unseal(&self) {
+        wait_for_async("unsealed server", async || {
             let key = json!({"key": self.key});
-            let answer = call(&self.url, "", None, "PUT", "sys/unseal", Some(key)).await;
+            let response = call(&self.url, "", None, "PUT", "sys/unseal", Some(key)).await;
             let health = call(&self.url, "", None, "GET", "sys/health", None).await;
-            if let (Some((200, _)), Some((200, _))) = (answer, health) {
-                return;
+            match (response, health) {
+                (Some((200, _)), Some((200, _))) => Ok(()),
+                seen => Err(seen),
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("the server does not unseal");
+        })
+        .await;
     }
 
-    pub(crate) async fn seal(&self) {
+    fn is_running(&self) -> bool {
+        // The guard outlives it: the server's own entry in /proc, where there is one.
+        let running = self.running.lock().unwrap();
+        running.as_ref().is_some_and(|(_, pid)| test_kill_process(*pid).is_ok())
+    }
+
+    /// Seals it.
+    pub async fn seal(&self) {
         self.must("PUT", "sys/seal", None).await;
     }
 
     /// As a power failure would: SIGKILL.
-    pub(crate) fn kill(&self) {
+    pub fn kill(&self) {
         let (mut guard, pid) = self.running.lock().unwrap().take().unwrap();
         kill_process(pid, Signal::KILL).unwrap();
         guard.stdin.take().unwrap().write_all(b"keep").unwrap();
@@ -185,39 +200,42 @@ impl Server {
     }
 
     /// Starts it again on the same storage and port.
-    pub(crate) async fn restart(&self) {
+    pub async fn restart(&self) {
         self.run();
         self.unseal().await;
     }
 
-    pub(crate) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    /// A call with the root token.
+    pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
         call(&self.url, &self.root, None, method, path, body).await.unwrap()
     }
 
-    pub(crate) async fn must(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+    /// The same, which has to succeed.
+    pub async fn must(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let (status, answer) = self.call(method, path, body).await;
         assert!((200..=299).contains(&status), "{method} {path}: {status} {answer}");
         answer
     }
 
-    /// A new mount of the KV engine in this version.
-    pub(crate) async fn mount(&self, version: &str) -> String {
+    /// A new mount of the KV engine in this version, and its name.
+    pub async fn mount(&self, version: &str) -> String {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let mount = format!("kv{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let body = json!({"type": "kv", "options": {"version": version}});
         self.must("POST", &format!("sys/mounts/{mount}"), Some(body)).await;
         // A new mount of version 2 upgrades itself first.
-        for _ in 0..100 {
-            if self.call("GET", &format!("{mount}/data/x"), None).await.0 == 404 {
-                break;
+        wait_for_async("mount that is ready", async || {
+            match self.call("GET", &format!("{mount}/data/x"), None).await {
+                (404, _) => Ok(()),
+                seen => Err(seen),
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        })
+        .await;
         mount
     }
 
     /// A new token with this policy.
-    pub(crate) async fn token(&self, policy: &str, mut settings: Value) -> String {
+    pub async fn token(&self, policy: &str, mut settings: Value) -> String {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("policy{}", COUNT.fetch_add(1, Ordering::Relaxed));
         self.must("PUT", &format!("sys/policies/acl/{name}"), Some(json!({"policy": policy}))).await;
@@ -225,33 +243,23 @@ impl Server {
         let answer = self.must("POST", "auth/token/create", Some(settings)).await;
         answer["auth"]["client_token"].as_str().unwrap().into()
     }
-
-    pub(crate) fn config(&self) -> VaultConfig {
-        self.config_of(&self.root)
-    }
-
-    pub(crate) fn config_of(&self, token: &str) -> VaultConfig {
-        VaultConfig::new(&self.url, Secret::from(token)).unwrap()
-    }
 }
 
 /// A server in memory that speaks TLS. Its folder has the certificate that signed its own.
-pub(crate) async fn with_tls() -> Option<(String, Vec<u8>, impl Sized)> {
+pub async fn with_tls() -> Option<(String, Vec<u8>, impl Sized)> {
     let program = program()?;
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let [port, _] = free_ports();
     let listen = format!("-dev-listen-address=127.0.0.1:{port}");
     let certificates = format!("-dev-tls-cert-dir={}", folder.path().display());
     let arguments =
         ["server", "-dev", "-dev-tls", "-dev-no-store-token", "-dev-root-token-id=root", &listen, &certificates];
     let guard = spawn(folder.path(), &program, &arguments);
-    for _ in 0..300 {
+    wait_for_async("server in development mode", async || {
         let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
-        if log.contains("Development mode should NOT be used in production") {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+        if log.contains("Development mode should NOT be used in production") { Ok(()) } else { Err(log) }
+    })
+    .await;
     let ca = fs::read(folder.path().join("vault-ca.pem")).unwrap();
     Some((format!("https://127.0.0.1:{port}"), ca, (guard, folder)))
 }

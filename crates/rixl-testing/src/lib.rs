@@ -1,0 +1,21 @@
+//! What the tests of this workspace share. Nothing here is published, and no library depends on it.
+//!
+//! - [`wait_for`], [`wait_for_async`]: the one way to wait, with a bound, and a sentence when it is exceeded;
+//! - [`Running`]: a child process under the same bound;
+//! - [`folder`]: a temporary folder in memory, for tests that need no disk;
+//! - [`openbao`]: a real OpenBao server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "for tests alone, which fail by panicking"
+)]
+
+mod folder;
+pub mod openbao;
+mod wait;
+
+pub use folder::{folder, folder_on_disk};
+pub use wait::{LIMIT, Running, wait_for, wait_for_async};

@@ -1,0 +1,113 @@
+//! Waiting with a bound: a test that would hang fails instead, and says what it waited for and what it saw last.
+
+use std::{
+    fmt::Debug,
+    io,
+    ops::{Deref, DerefMut},
+    process::{Child, Command, Output},
+    sync::mpsc::{self, RecvTimeoutError, Sender},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long anything in a test may take. Far more than it takes on a busy machine, and less than the limit for a whole test
+/// in `.config/nextest.toml`, so that the sentence of the wait is what is read.
+pub const LIMIT: Duration = Duration::from_secs(100);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Probes until there is a value, and fails after [`LIMIT`] with `what` was waited for and the last error.
+///
+/// ```
+/// let mut calls = 0;
+/// let value = rixl_testing::wait_for("three calls", || {
+///     calls += 1;
+///     if calls == 3 { Ok("here") } else { Err(calls) }
+/// });
+/// assert_eq!(value, "here");
+/// ```
+#[track_caller]
+pub fn wait_for<T, E: Debug>(what: &str, mut probe: impl FnMut() -> Result<T, E>) -> T {
+    let end = Instant::now() + LIMIT;
+    loop {
+        match probe() {
+            Ok(value) => return value,
+            Err(seen) if Instant::now() >= end => panic!("no {what} within {LIMIT:?}; last seen: {seen:?}"),
+            Err(_) => thread::sleep(PAUSE),
+        }
+    }
+}
+
+/// As [`wait_for`], for probes that are futures: the runtime goes on between two of them.
+pub async fn wait_for_async<T, E: Debug>(what: &str, mut probe: impl AsyncFnMut() -> Result<T, E>) -> T {
+    let end = Instant::now() + LIMIT;
+    loop {
+        match probe().await {
+            Ok(value) => return value,
+            Err(seen) if Instant::now() >= end => panic!("no {what} within {LIMIT:?}; last seen: {seen:?}"),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+/// A child process that is killed after [`LIMIT`], so that whoever waits for it or reads what it writes goes on to fail, and
+/// when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    /// Gone once it has been waited for.
+    child: Option<Child>,
+    over: Option<Sender<()>>,
+    watchdog: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Starts it.
+    pub fn start(command: &mut Command) -> io::Result<Self> {
+        let child = command.spawn()?;
+        let pid = Pid::from_child(&child);
+        let (over, end) = mpsc::channel();
+        let watchdog = thread::spawn(move || {
+            if end.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        });
+        Ok(Self { child: Some(child), over: Some(over), watchdog: Some(watchdog) })
+    }
+
+    /// Sends it a signal.
+    pub fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(self), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Output {
+        let output = self.child.take().unwrap().wait_with_output().unwrap();
+        drop(self.over.take());
+        self.watchdog.take().unwrap().join().unwrap();
+        output
+    }
+}
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        self.child.as_ref().unwrap()
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        self.child.as_mut().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
