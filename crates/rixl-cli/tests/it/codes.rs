@@ -116,7 +116,8 @@ fn an_unknown_outcome_is_6_and_recover_repairs_it() {
     let (bench, run) = in_both_forms("6_unknown", 6, |more| {
         let bench = Bench::new();
         bench.inject(Effect::Close);
-        let run = bench.rotate(more).run();
+        // Recovery waits as long as the request may be under way.
+        let run = bench.rotate(&format!("--timeout 2s {more}")).run();
         (bench, run)
     });
     assert!(!bench.is_stored_live());
@@ -228,7 +229,7 @@ fn a_signal_is_130() {
 fn the_next_command_finds_the_same_journal() {
     let bench = Bench::new();
     bench.inject(Effect::Close);
-    let run = bench.rotate("--state-dir FOLDER/another~place").run();
+    let run = bench.rotate("--state-dir FOLDER/another~place --timeout 2s").run();
     assert_eq!(run.code, 6);
     let next = run.stderr.lines().find_map(|line| line.trim().strip_prefix("next: ")).unwrap();
     assert_eq!(next, format!("rixl keys recover --state-dir '{}/another place'", bench.folder.path().display()));
@@ -244,7 +245,7 @@ fn the_gravest_of_several_keys_counts() {
         bench.add(name, id);
     }
     bench.sandbox.inject(Fault::new(Effect::Close).on(ROTATE).on_key("second0001")).unwrap();
-    let words = "keys rotate first00001 second0001 third00001 --to file:{key_id} --yes --settle 0s --concurrency 1";
+    let words = "keys rotate first00001 second0001 third00001 --to file:{key_id} --yes --settle 0s --timeout 2s --concurrency 1";
     let run = bench.rixl(&format!("{words} --output json")).run();
     assert_eq!(run.code, 6, "{}", run.stderr);
     compare_json(&bench, "several_json", &run);

@@ -41,7 +41,7 @@ fn traces_and_results_hold_no_secret() {
         &format!("keys delete {} --yes", other.key.id),
         "keys delete unknown --yes",
         "keys create --name new --to file:new --project a",
-        "keys rotate --name * --to file:{key_id} --yes",
+        "keys rotate --name * --to file:{key_id} --yes --settle 0s",
         &format!("keys replace {} --to file:a --yes --grace 0s --settle 0s", own.key.id),
         "keys verify --from file:a",
         "keys recover",

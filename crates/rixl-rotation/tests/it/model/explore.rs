@@ -77,6 +77,30 @@ impl fmt::Display for Tally {
     }
 }
 
+fn kind(signature: &str) -> String {
+    let is_number = |word: &&str| {
+        let word = word.trim_end_matches([';', ',']);
+        word.parse::<u64>().is_ok() || word.parse::<bool>().is_ok()
+    };
+    let words: Vec<_> = signature.split(' ').filter(|word| !is_number(word)).collect();
+    words.join(" ")
+}
+
+/// What need not be struck again.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// What is left, and what the network does from then on.
+    states: BTreeSet<(String, Vec<Net>)>,
+    /// States without what is a number or a truth value in them.
+    kinds: BTreeSet<String>,
+}
+
+impl Seen {
+    pub(crate) fn kinds(&self) -> Vec<&str> {
+        self.kinds.iter().map(String::as_str).collect()
+    }
+}
+
 /// Where a process can be struck that goes this way, and how.
 pub(crate) fn blows(process: &Process, fails: bool, in_folder: bool) -> Vec<Vec<(usize, Blow)>> {
     let (trace, same) = (process.trace(), process.same());
@@ -123,9 +147,10 @@ pub(crate) async fn explore(
     fails: bool,
     in_folder: bool,
     most_processes: usize,
+    sample: usize,
+    seen: &mut Seen,
 ) -> Tally {
     let mut tally = Tally::default();
-    let mut seen = BTreeSet::new();
     let mut ways: VecDeque<Vec<Vec<(usize, Blow)>>> = VecDeque::from([Vec::new()]);
     while let Some(way) = ways.pop_front() {
         let case = Case::new(server, rules, nets, in_folder);
@@ -136,9 +161,12 @@ pub(crate) async fn explore(
         }
         tally.deepest = tally.deepest.max(way.len() + 1);
         tally.points += usize::from(!way.is_empty());
-        let is_new = way.is_empty() || seen.insert(case.signature().await);
+        let signature = case.signature().await;
+        let kind = kind(&signature);
+        let is_new = way.is_empty() || seen.states.insert((signature, case.nets_ahead()));
         if is_new {
             tally.states += 1;
+            let is_new_kind = seen.kinds.insert(kind);
             let next = if way.is_empty() {
                 Some(case.run(Task::Rotate, 0, &[]).await)
             } else if case.is_open(0) {
@@ -147,7 +175,10 @@ pub(crate) async fn explore(
                 None
             };
             if let Some(next) = next.filter(|_| way.len() < most_processes) {
-                ways.extend(blows(&next, fails, in_folder).into_iter().map(|blows| [&way[..], &[blows]].concat()));
+                let blows = blows(&next, fails, in_folder).into_iter();
+                let is_whole = way.is_empty() || is_new_kind;
+                let blows = blows.enumerate().filter(|(number, _)| is_whole || (number + tally.states) % sample == 0);
+                ways.extend(blows.map(|(_, blows)| [&way[..], &[blows]].concat()));
             }
         }
         if is_new {

@@ -37,7 +37,7 @@ const COPY: Duration = Duration::from_millis(3_200);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// What the network does to a rotation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Net {
     Intact,
     /// Carried out; nobody hears of it.
@@ -644,6 +644,14 @@ impl Case {
         has_grace && is_unseen && *self.has_given_way.lock().unwrap()
     }
 
+    /// What the network does to the requests to come, but for those to which it does nothing.
+    pub(crate) fn nets_ahead(&self) -> Vec<Net> {
+        let sent = self.server.sandbox.calls("rotateApiKey") - self.requests_before;
+        let ahead = self.nets.get(usize::try_from(sent).unwrap()..).unwrap_or_default();
+        let end = ahead.iter().rposition(|net| *net != Net::Intact).map_or(0, |last| last + 1);
+        ahead[..end].to_vec()
+    }
+
     /// All that what comes next can depend on, but for the ids, the secrets and the seconds.
     pub(crate) async fn signature(&self) -> String {
         let (lines, escrow, _) = self.journals[0].look(&self.key.id);
@@ -671,7 +679,10 @@ impl Case {
         let sent = self.server.sandbox.calls("rotateApiKey") - self.requests_before;
         let strays = |net: &&Net| matches!(net, Net::Late | Net::Copied | Net::LostAndCopied);
         let due = self.nets.iter().take(usize::try_from(sent).unwrap()).filter(strays).count();
-        let pending = due - self.ledger().strays.len();
+        let pending = match due - self.ledger().strays.len() {
+            0 => "all heard",
+            _ => "more to come",
+        };
         let first = lines.iter().rposition(|line| state_of(line) == "intent").unwrap_or_default();
         let mut text = String::new();
         for line in lines.iter().skip(first) {
@@ -684,7 +695,7 @@ impl Case {
                 text += &format!(" {} {is_current}", line["rotation"].as_u64().unwrap().min(2));
                 // Where something is still to come, the second counts.
                 text +=
-                    &format!(" {}", if pending > 0 { age(&line).min(limit) } else { u64::from(age(&line) >= limit) });
+                    &format!(" {}", if pending != "all heard" { age(&line).min(limit) } else { u64::from(age(&line) >= limit) });
                 text += &format!(" {}", line["unanswered_until"].is_string());
             } else if state == "stored" {
                 text += &format!(" {} {}", line["version"] == version.as_str(), age(&line) >= QUIET.as_secs());
@@ -693,11 +704,10 @@ impl Case {
         }
         let escrow = escrow.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         format!(
-            "{text}escrow {:?}, store {:?}, newest seen {}, sent {}, pending {pending}",
+            "{text}escrow {:?}, store {:?}, newest seen {}, {pending}",
             escrow.as_deref().map(class),
             stored.as_deref().map(class),
             self.ledger().sent.contains_key(&issued),
-            sent.min(self.nets.len() as u64),
         )
     }
 }
