@@ -1,10 +1,15 @@
 //! Finishes the generated syntax tree, and proves on it that the preparation took.
 
 use quote::ToTokens as _;
+use rixl_openapi::{
+    Problems,
+    document::{Node as _, Operation, operations},
+    is_secret_name,
+};
 use serde_json::Value;
 use syn::{Attribute, Field, File, Item, ItemImpl, parse_quote, visit::Visit, visit_mut::VisitMut};
 
-use crate::{Problems, contract, regen::Kind};
+use crate::prepare::Kind;
 
 /// The schemas of ids in paths, queries and request bodies: each becomes the one type that refuses unsafe text.
 pub(crate) const ID_SCHEMAS: [&str; 4] = ["KeyId", "OrganizationId", "ProjectId", "CredentialId"];
@@ -39,17 +44,17 @@ pub(crate) fn finish(file: &mut File, kind: Kind) -> Result<Vec<(&'static str, u
     match counts.iter().find(|(_, count)| *count == 0) {
         None => Ok(counts),
         Some((name, _)) => {
-            Err(Problems::one(format!("The step \"{name}\" found nothing to change: delete it, or mend it.")))
+            Err(Problems::one(format!("The step \"{name}\" found nothing to change: delete it, or fix it.")))
         }
     }
 }
 
 /// What progenitor drops of each operation: its route, for traces, and its security, for the token.
 pub(crate) fn operation_table(document: &Value) -> Item {
-    let operations = contract::operations(document);
+    let operations = operations(document);
     let rows = operations.iter().filter_map(|operation| {
         let (id, method) = (rust_id(operation.id()?), operation.method.to_uppercase());
-        let (path, needs_bearer) = (operation.path, operation.needs_bearer());
+        let (path, needs_bearer) = (operation.path, needs_bearer(operation));
         Some(quote::quote!(#id => crate::hooks::Route { method: #method, path: #path, needs_bearer: #needs_bearer }))
     });
     parse_quote! {
@@ -61,6 +66,11 @@ pub(crate) fn operation_table(document: &Value) -> Item {
             })
         }
     }
+}
+
+/// Whether a call must carry the bearer token.
+fn needs_bearer(operation: &Operation<'_>) -> bool {
+    operation.value.list("security").iter().any(|scheme| scheme.get("bearer").is_some())
 }
 
 /// Checks on the finished tree what the steps were to reach; progenitor's settings fail open.
@@ -92,7 +102,7 @@ pub(crate) fn prove(file: &File, document: &Value, kind: Kind) -> Result<(), Pro
             problems.push(format!("generated.rs: contains {forbidden:?}, which a step was to prevent."));
         }
     }
-    let operations = contract::operations(document);
+    let operations = operations(document);
     for operation in &operations {
         let id = operation.id().map(rust_id).unwrap_or_default();
         if !text.contains(&format!("operation_id : {id:?}")) {
@@ -111,7 +121,7 @@ pub(crate) fn prove(file: &File, document: &Value, kind: Kind) -> Result<(), Pro
     if kind == Kind::Published && without_urls != 2 * operations.len() {
         problems.push(format!("generated.rs: {without_urls} of {} errors say no URL.", 2 * operations.len()));
     }
-    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+    Problems(problems).into_result()
 }
 
 fn rust_id(id: &str) -> String {
@@ -161,7 +171,7 @@ impl VisitMut for DropConstructor {
     }
 }
 
-/// Progenitor's errors print the body of an answer that they can't read, and the headers of one they don't know.
+/// Progenitor's errors print the body of a response that they can't read, and the headers of one they don't know.
 #[derive(Default)]
 struct OpaqueErrors {
     replaced: usize,
@@ -303,7 +313,7 @@ impl Visit<'_> for Proof {
         let ty = type_name(field);
         // Text types alone can print a secret; a struct of ours redacts its own fields.
         let text = ty.replace("BTreeMap<::std::string::String,", "");
-        if contract::is_secret_name(&name) && (text.contains("String") || text.contains("Value")) {
+        if is_secret_name(&name) && (text.contains("String") || text.contains("Value")) {
             self.problems.push(format!("generated.rs: the field {name} is a {ty}, not a redacting type."));
         }
         let lenient = |function: &str| {

@@ -1,179 +1,81 @@
-//! `cargo xtask drift`: what changed from one document to another, operation by operation, and whom it breaks.
+//! What changed from one document to another, operation by operation, and whom it breaks.
 
+mod change;
 mod operation;
 mod report;
 mod routes;
 mod schema;
 
-use std::{path::Path, process::ExitCode};
-
-use clap::ValueEnum;
 use serde_json::Value;
 
-use crate::{Problems, contract, import, source};
+pub use self::change::Drift;
+use self::change::{Change, Class, code};
+use crate::document::{self, Node as _, Operation};
 
-/// Whom a change concerns, the worst first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Class {
-    /// What was sent until now is refused, or means something else.
-    Callers,
-    /// What comes now does not fit what was documented until now.
-    Decoding,
-    /// Nothing that worked stops working.
-    Additive,
-    /// The same in other words.
-    Wording,
-}
-
-impl Class {
-    const ALL: [Self; 4] = [Self::Callers, Self::Decoding, Self::Additive, Self::Wording];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Callers => "breaking for callers",
-            Self::Decoding => "breaking for decoding",
-            Self::Additive => "additive",
-            Self::Wording => "wording",
-        }
-    }
-
-    fn is_breaking(self) -> bool {
-        self <= Self::Decoding
-    }
-}
-
-/// One change at one operation.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Change {
-    class: Class,
-    /// `POST /path` as the old document has it, or the new one if it alone has it.
-    place: String,
-    what: String,
-}
-
-/// How `drift` prints what it found.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Output {
-    /// For the terminal
-    Table,
-    /// For programs
-    Json,
-    /// For a pull request
-    Markdown,
-}
-
-/// Compares two documents. Exit code 1 means: something is breaking.
-#[allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
-pub(crate) fn run(old: &Path, new: &Path, output: Output) -> Result<ExitCode, Problems> {
-    let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let normalized = |path: &Path| {
-        import::normalize(source::read(path)?.0).map_err(|problems| {
-            Problems(problems.0.into_iter().map(|problem| format!("{}: {problem}", path.display())).collect())
-        })
+/// What changed from `old` to `new`, both of them [normalized](crate::normalize).
+pub fn compare(old: &Value, new: &Value) -> Drift {
+    let (old_operations, new_operations) = (document::operations(old), document::operations(new));
+    let mut drift = Drift {
+        changes: whole(old, new),
+        old_operations: old_operations.len(),
+        new_operations: new_operations.len(),
+        ..Drift::default()
     };
-    let (old_document, new_document) = (normalized(old)?.document, normalized(new)?.document);
-    let drift = Drift::between(&old_document, &new_document);
-    let names = (name(old), name(new));
-    match output {
-        Output::Table => print!("{}", report::table(&drift, &names)),
-        Output::Json => println!("{:#}", report::json(&drift, &names)),
-        Output::Markdown => print!("{}", report::markdown(&drift, &names)),
-    }
-    let is_breaking = drift.changes.iter().any(|change| change.class.is_breaking());
-    Ok(if is_breaking { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// All changes in one text.
-#[cfg(fuzzing)]
-pub(crate) fn changes(old: &Value, new: &Value) -> String {
-    Drift::between(old, new).changes.iter().map(|change| format!("{change:?}\n")).collect()
-}
-
-/// All changes, in order, and how many operations there were.
-#[derive(Debug, Default)]
-struct Drift {
-    changes: Vec<Change>,
-    old_operations: usize,
-    new_operations: usize,
-    /// In both documents, at the same place.
-    same_place: usize,
-    moved: usize,
-    gone: usize,
-    added: usize,
-}
-
-impl Drift {
-    fn between(old: &Value, new: &Value) -> Self {
-        let (old_operations, new_operations) = (contract::operations(old), contract::operations(new));
-        let pairs = routes::pair((old, &old_operations), (new, &new_operations));
-        let mut drift =
-            Self { old_operations: old_operations.len(), new_operations: new_operations.len(), ..Self::default() };
-        drift.document(old, new);
-        for pair in &pairs {
-            let place = pair.old.or(pair.new).map(contract::Operation::place).unwrap_or_default();
-            let mut found = Vec::new();
-            match (pair.old, pair.new) {
-                (Some(old_one), Some(new_one)) => {
-                    if pair.is_moved {
-                        drift.moved += 1;
-                        found.push((Class::Callers, format!("moved to {}", code(&new_one.place()))));
-                    } else {
-                        drift.same_place += 1;
-                    }
-                    operation::compare((old, old_one), (new, new_one), &mut found);
+    for pair in routes::pair((old, &old_operations), (new, &new_operations)) {
+        let mut found = Vec::new();
+        match (pair.old, pair.new) {
+            (Some(old_one), Some(new_one)) => {
+                if pair.is_moved {
+                    drift.moved += 1;
+                    found.push((Class::Callers, format!("moved to {}", code(&new_one.place()))));
+                } else {
+                    drift.same_place += 1;
                 }
-                (Some(_), None) => {
-                    drift.gone += 1;
-                    let successor = pair.successor.map(|successor| {
-                        format!("; its likely successor, which both documents have, is {}", code(&successor.place()))
-                    });
-                    found.push((Class::Callers, format!("gone{}", successor.unwrap_or_default())));
-                }
-                (None, Some(_)) => {
-                    drift.added += 1;
-                    found.push((Class::Additive, "new".to_owned()));
-                }
-                (None, None) => {}
+                operation::compare((old, new), old_one, new_one, &mut found);
             }
-            drift.changes.extend(found.into_iter().map(|(class, what)| Change { class, place: place.clone(), what }));
+            (Some(_), None) => {
+                drift.gone += 1;
+                let successor = pair.successor.map(|successor| {
+                    format!("; its likely successor, which both documents have, is {}", code(&successor.place()))
+                });
+                found.push((Class::Callers, format!("gone{}", successor.unwrap_or_default())));
+            }
+            (None, _) => {
+                drift.added += 1;
+                found.push((Class::Additive, "new".to_owned()));
+            }
         }
-        drift.changes.sort();
-        drift.changes.dedup();
-        drift
+        let place = pair.old.or(pair.new).map(Operation::place).unwrap_or_default();
+        drift.changes.extend(found.into_iter().map(|(class, what)| Change { class, place: place.clone(), what }));
     }
-
-    /// What concerns all operations at once.
-    fn document(&mut self, old: &Value, new: &Value) {
-        let mut push = |class, what: String| self.changes.push(Change { class, place: "document".into(), what });
-        let servers = |document: &Value| -> Vec<String> {
-            let servers = document.get("servers").and_then(Value::as_array).into_iter().flatten();
-            servers.filter_map(|server| contract::text(server, "url").map(str::to_owned)).collect()
-        };
-        let (old_servers, new_servers) = (servers(old), servers(new));
-        if old_servers != new_servers && !old_servers.is_empty() && !new_servers.is_empty() {
-            push(
-                Class::Callers,
-                format!("the servers were {} and are {}", code(&old_servers.join(", ")), code(&new_servers.join(", "))),
-            );
-        }
-        let is_silent =
-            |document: &Value| contract::operations(document).iter().all(|one| one.value.get("security").is_none());
-        match (is_silent(old), is_silent(new)) {
-            (false, true) => push(Class::Wording, "nothing is said of security any more".into()),
-            (true, false) => push(Class::Wording, "security is said now, where nothing was said of it".into()),
-            _ => {}
-        }
-        let version = |document: &Value| document.pointer("/info/version").map(Value::to_string).unwrap_or_default();
-        if version(old) != version(new) {
-            push(Class::Wording, format!("the version was {} and is {}", code(&version(old)), code(&version(new))));
-        }
-    }
+    drift.changes.sort();
+    drift.changes.dedup();
+    drift
 }
 
-/// A name out of a document, so that it stays a name in a terminal and in Markdown.
-fn code(name: &str) -> String {
-    let plain: String = name.chars().filter(|letter| !letter.is_control() && *letter != '`').take(160).collect();
-    format!("`{plain}`")
+/// What concerns all operations at once.
+fn whole(old: &Value, new: &Value) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut push = |class, what| changes.push(Change { class, place: "document".into(), what });
+    let [before, after] = [old, new].map(|document| {
+        let servers = document.list("servers").iter().filter_map(|server| server.text("url"));
+        servers.collect::<Vec<_>>().join(", ")
+    });
+    if before != after && !before.is_empty() && !after.is_empty() {
+        push(Class::Callers, format!("the servers were {} and are {}", code(&before), code(&after)));
+    }
+    let is_silent = |document| document::operations(document).iter().all(|one| one.value.get("security").is_none());
+    match (is_silent(old), is_silent(new)) {
+        (false, true) => push(Class::Wording, "nothing is said of security any more".into()),
+        (true, false) => push(Class::Wording, "security is said now, where nothing was said of it".into()),
+        _ => {}
+    }
+    let version = |document: &Value| document.pointer("/info/version").map(Value::to_string).unwrap_or_default();
+    let (before, after) = (version(old), version(new));
+    if before != after {
+        push(Class::Wording, format!("the version was {} and is {}", code(&before), code(&after)));
+    }
+    changes
 }
 
 #[cfg(test)]
@@ -181,19 +83,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::normalize;
 
     /// The changes between two documents of one operation each, as `class: what`.
     fn changes(old: &Value, new: &Value) -> Vec<String> {
         let normalized = |operation: &Value| {
             let document =
                 json!({ "openapi": "3.0.3", "info": { "version": "1" }, "paths": { "/a": { "post": operation } } });
-            import::normalize(document).unwrap().document
+            normalize(document).unwrap()
         };
-        let drift = Drift::between(&normalized(old), &normalized(new));
+        let drift = compare(&normalized(old), &normalized(new));
         drift.changes.iter().map(|change| format!("{}: {}", change.class.name(), change.what)).collect()
     }
 
-    fn answer(schema: &Value) -> Value {
+    fn response(schema: &Value) -> Value {
         json!({ "responses": { "200": { "content": { "application/json": { "schema": schema } } } } })
     }
 
@@ -205,7 +108,7 @@ mod tests {
         json!({ "parameters": parameters })
     }
 
-    /// One property, before and after: what it is called in an answer, and what in a body.
+    /// One property, before and after: what it is called in a response, and what in a body.
     #[test]
     fn a_change_of_a_value_is_classed_by_its_direction() {
         let string = |more: &Value| {
@@ -269,11 +172,11 @@ mod tests {
                 "callers: `a`: its format was uri and is date-time",
             ),
         ];
-        for (old, new, in_answer, in_body) in cases {
+        for (old, new, in_response, in_body) in cases {
             let object = |schema: &Value| json!({ "type": "object", "properties": { "a": schema } });
             let expect =
                 |said: &str, part: &str| vec![format!("{}: {part}: {}", class(said), said.split_once(": ").unwrap().1)];
-            assert_eq!(changes(&answer(&object(&old)), &answer(&object(&new))), expect(in_answer, "answer"));
+            assert_eq!(changes(&response(&object(&old)), &response(&object(&new))), expect(in_response, "response"));
             assert_eq!(changes(&body(&object(&old)), &body(&object(&new))), expect(in_body, "body"));
         }
     }
@@ -290,20 +193,20 @@ mod tests {
         let object = |properties: Value, required: Value| json!({ "type": "object", "properties": properties, "required": required });
         let (one, both) = (object(json!({ "a": {} }), json!([])), object(json!({ "a": {}, "b": {} }), json!([])));
         let strict = object(json!({ "a": {}, "b": {} }), json!(["b"]));
-        assert_eq!(changes(&answer(&one), &answer(&both)), ["additive: answer: `b` is new"]);
-        assert_eq!(changes(&answer(&both), &answer(&one)), ["breaking for decoding: answer: `b` is gone"]);
+        assert_eq!(changes(&response(&one), &response(&both)), ["additive: response: `b` is new"]);
+        assert_eq!(changes(&response(&both), &response(&one)), ["breaking for decoding: response: `b` is gone"]);
         assert_eq!(changes(&body(&one), &body(&both)), ["additive: body: `b` is new"]);
         assert_eq!(changes(&body(&one), &body(&strict)), ["breaking for callers: body: `b` is new and required"]);
         assert_eq!(changes(&body(&both), &body(&one)), ["breaking for callers: body: `b` is gone"]);
         assert_eq!(changes(&body(&both), &body(&strict)), ["breaking for callers: body: `b` is required now"]);
         assert_eq!(
-            changes(&answer(&strict), &answer(&both)),
-            ["breaking for decoding: answer: `b` is not required any more"]
+            changes(&response(&strict), &response(&both)),
+            ["breaking for decoding: response: `b` is not required any more"]
         );
         let spelled = |name: &str| object(json!({ name: { "type": "string" } }), json!([]));
         assert_eq!(
-            changes(&answer(&spelled("orgId")), &answer(&spelled("org_id"))),
-            ["breaking for decoding: answer: `orgId` is spelled `org_id` now"]
+            changes(&response(&spelled("orgId")), &response(&spelled("org_id"))),
+            ["breaking for decoding: response: `orgId` is spelled `org_id` now"]
         );
         assert_eq!(
             changes(&body(&spelled("orgId")), &body(&spelled("org_id"))),
@@ -339,8 +242,8 @@ mod tests {
         assert_eq!(
             changes(&errors(&["200", "401"]), &errors(&["200", "404"])),
             [
-                "additive: error answers are documented now: 404",
-                "wording: error answers are not documented any more: 401"
+                "additive: error responses are documented now: 404",
+                "wording: error responses are not documented any more: 401"
             ]
         );
         assert_eq!(
@@ -357,18 +260,18 @@ mod tests {
     #[test]
     fn the_same_is_the_same() {
         let node = json!({ "type": "object", "properties": { "next": { "$ref": "#/paths/~1a/post/responses/200/content/application~1json/schema" } } });
-        assert_eq!(changes(&answer(&node), &answer(&node)), [] as [&str; 0]);
+        assert_eq!(changes(&response(&node), &response(&node)), [] as [&str; 0]);
     }
 
     #[test]
     fn a_moved_route_is_found_and_a_strange_one_is_not() {
         let operation = |id: &str, property: &str| {
-            let mut operation = answer(&json!({ "type": "object", "properties": { property: { "type": "string" } } }));
+            let mut operation =
+                response(&json!({ "type": "object", "properties": { property: { "type": "string" } } }));
             operation["operationId"] = json!(id);
             operation
         };
-        let document =
-            |paths: Value| import::normalize(json!({ "openapi": "3.0.3", "paths": paths })).unwrap().document;
+        let document = |paths: Value| normalize(json!({ "openapi": "3.0.3", "paths": paths })).unwrap();
         let old = document(json!({
             "/platform/api-keys/{keyId}/rotate": { "post": operation("rotateApiKeyByKeyid", "api_key") },
             "/platform/api-keys": { "get": operation("listApiKeysByOrgid", "api_keys") },
@@ -379,7 +282,7 @@ mod tests {
             "/organizations/{org_id}/api-keys/v1": { "get": operation("apikeys.v1.ListApiKeys", "api_keys") },
             "/billing/invoices": { "get": operation("billing.ListInvoices", "invoices") },
         }));
-        let drift = Drift::between(&old, &new);
+        let drift = compare(&old, &new);
         let said: Vec<_> = drift
             .changes
             .iter()
@@ -402,7 +305,7 @@ mod tests {
             "/platform/api-keys/{keyId}/rotate": { "post": operation("rotateApiKeyByKeyid", "api_key") },
             "/organizations/{org_id}/api-keys/v1/{key_id}/rotate": { "post": operation("apikeys.v1.RotateApiKey", "api_key") },
         }));
-        let drift = Drift::between(&both, &new);
+        let drift = compare(&both, &new);
         assert!(drift.changes.iter().any(|change| {
             change.what.starts_with("gone; its likely successor, which both documents have, is `POST /organizations/")
         }));
@@ -412,15 +315,10 @@ mod tests {
     fn paths_that_differ_in_the_names_of_parameters_alone_are_kept_apart() {
         let paths =
             |first: &str, second: &str| json!({ first: { "get": {} }, second: { "get": { "operationId": "b" } } });
-        let document = |paths| import::normalize(json!({ "openapi": "3.0.3", "paths": paths })).unwrap().document;
+        let document = |paths| normalize(json!({ "openapi": "3.0.3", "paths": paths })).unwrap();
         let old = document(paths("/a/{x}", "/a/{y}"));
-        assert_eq!(Drift::between(&old, &old).changes, []);
-        let drift = Drift::between(&old, &document(paths("/a/{x}", "/a/{z}")));
+        assert_eq!(compare(&old, &old).changes, []);
+        let drift = compare(&old, &document(paths("/a/{x}", "/a/{z}")));
         assert_eq!((drift.same_place, drift.changes.len()), (2, 1), "{drift:?}");
-    }
-
-    #[test]
-    fn names_stay_names_in_markdown() {
-        assert_eq!(code("a`\n<b>\u{1b}[31m"), "`a<b>[31m`");
     }
 }
