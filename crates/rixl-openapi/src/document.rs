@@ -123,26 +123,18 @@ pub fn operations(document: &Value) -> Vec<Operation<'_>> {
 
 /// Calls `visit` with every schema, outer before inner, and its JSON pointer. Names are never taken for keywords.
 pub(crate) fn visit_schemas(document: &mut Value, visit: &mut dyn FnMut(&str, &mut Value)) {
-    let Some(root) = document.as_object_mut() else { return };
-    for (key, value) in root {
-        match (key.as_str(), value) {
-            ("components", Value::Object(components)) => {
-                for (kind, parts) in components {
-                    let place = format!("/components/{kind}");
-                    match (kind.as_str(), parts) {
-                        ("schemas", parts) => each_of_map(parts, &place, visit),
-                        (_, Value::Object(parts)) => {
-                            parts.iter_mut().for_each(|(name, part)| outside(part, &below(&place, name), visit));
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            ("paths", Value::Object(paths)) => {
-                paths.iter_mut().for_each(|(path, item)| outside(item, &below("/paths", path), visit));
-            }
-            _ => {}
+    for (kind, parts) in document.entries_mut("components") {
+        let place = format!("/components/{kind}");
+        if kind == "schemas" {
+            each_of_map(parts, &place, visit);
+            continue;
         }
+        for (name, part) in parts.as_object_mut().into_iter().flatten() {
+            outside(part, &below(&place, name), visit);
+        }
+    }
+    for (path, item) in document.entries_mut("paths") {
+        outside(item, &below("/paths", path), visit);
     }
 }
 

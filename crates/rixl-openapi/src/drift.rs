@@ -83,7 +83,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::normalize;
+    use crate::import::normalize;
 
     /// The changes between two documents of one operation each, as `class: what`.
     fn changes(old: &Value, new: &Value) -> Vec<String> {
@@ -225,6 +225,14 @@ mod tests {
         assert_eq!(changes(&one(false), &none), ["breaking for callers: query parameter `q` is gone"]);
         let other = query(&json!([parameter("page.q", false)]));
         assert_eq!(changes(&one(false), &other), ["breaking for callers: query parameter `q` is called `page.q` now"]);
+        let two = query(&json!([parameter("a.q", false), parameter("b.q", false)]));
+        assert_eq!(
+            changes(&two, &one(false)),
+            [
+                "breaking for callers: query parameter `a.q` is called `q` now",
+                "breaking for callers: query parameter `b.q` is gone"
+            ]
+        );
     }
 
     #[test]

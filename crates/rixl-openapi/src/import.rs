@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use self::step::{Left, Step};
 use crate::{
-    Problems,
     document::{self, Node as _},
+    problems::Problems,
 };
 
 /// An imported document. `Display` is the report for people: what each step changed, and what was left out and why.

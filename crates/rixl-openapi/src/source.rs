@@ -10,7 +10,7 @@ use std::{
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Number, Value};
 
-use crate::Problems;
+use crate::problems::Problems;
 
 /// RIXL's own documents are half a megabyte; what is far above is not one.
 const MAX_BYTES: u64 = 16 << 20;

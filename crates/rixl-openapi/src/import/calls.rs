@@ -486,6 +486,17 @@ mod tests {
     }
 
     #[test]
+    fn braces_that_are_no_pairs_are_named() {
+        let mut left = Vec::new();
+        let mut document =
+            json!({ "paths": { "/a/{b{c}": { "get": {} }, "/a/b}": { "get": {} }, "a": { "get": {} } } });
+        templates(&mut document, &mut left);
+        assert_eq!(document["paths"], json!({}));
+        let why: Vec<_> = left.iter().map(|left| left.why.as_str()).collect();
+        assert_eq!(why, ["its braces are no pairs", "its braces are no pairs", "a path starts with /"]);
+    }
+
+    #[test]
     fn a_silent_document_needs_the_token_but_not_for_tokens() {
         let token = json!({ "200": { "content": { JSON: { "schema": { "properties": { "access_token": {} } } } } } });
         let document = json!({

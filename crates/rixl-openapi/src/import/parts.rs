@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::step::{Left, Step};
 use crate::{
-    Problems,
     document::{self, MAX_HOPS, METHODS, Node as _, SCHEMAS, each_operation, reference, referenced},
+    problems::Problems,
 };
 
 /// May be deleted when RIXL's documents have a scheme `bearer` and no `Authorization` parameters.

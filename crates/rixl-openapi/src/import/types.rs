@@ -13,7 +13,7 @@ use crate::{
     document::{
         self, MAX_HOPS, Node, Object, each_operation, each_schema, is_int64, reference, referenced, referenced_name,
     },
-    is_secret_name,
+    secret::is_secret_name,
 };
 
 /// What operations look at.
