@@ -1,55 +1,56 @@
 //! Finishes the generated syntax tree, and proves on it that the preparation took.
 
 use quote::ToTokens as _;
+use rixl_openapi::{
+    Problems,
+    document::{Node as _, Operation, operations},
+    is_secret_name,
+};
 use serde_json::Value;
 use syn::{Attribute, Field, File, Item, ItemImpl, parse_quote, visit::Visit, visit_mut::VisitMut};
 
-use crate::{Problems, contract, regen::Kind};
+use crate::prepare::Kind;
 
 /// The schemas of ids in paths, queries and request bodies: each becomes the one type that refuses unsafe text.
 pub(crate) const ID_SCHEMAS: [&str; 4] = ["KeyId", "OrganizationId", "ProjectId", "CredentialId"];
 
 /// Changes the tree and says what was changed at how many places.
 pub(crate) fn finish(file: &mut File, kind: Kind) -> Result<Vec<(&'static str, usize)>, Problems> {
-    let mut lenient = LenientFields::default();
-    lenient.visit_file_mut(file);
-    let mut constructors = DropConstructor::default();
-    constructors.visit_file_mut(file);
-    let mut errors = OpaqueErrors::default();
-    errors.visit_file_mut(file);
-    let mut versions = WithoutVersion::default();
-    versions.visit_file_mut(file);
-    SplitDocs.visit_file_mut(file);
+    let lenient: LenientFields = visited(file);
     let mut counts = vec![
         ("optional fields that read null and \"\" as not set", lenient.options),
         ("lists that read null and \"\" as empty", lenient.lists),
-        ("constructors that panic and follow redirects, removed", constructors.removed),
-        ("errors that print bodies and headers, replaced", errors.replaced),
-        ("headers with the version of the document, removed", versions.removed),
+        ("constructors that panic and follow redirects, removed", visited::<DropConstructor>(file).0),
+        ("errors that print bodies and headers, replaced", visited::<OpaqueErrors>(file).0),
+        ("headers with the version of the document, removed", visited::<WithoutVersion>(file).0),
     ];
+    SplitDocs.visit_file_mut(file);
     if kind == Kind::Published {
-        let mut urls = WithoutUrls::default();
-        urls.visit_file_mut(file);
-        counts.push(("errors that name the URL, which may hold a secret", urls.changed));
-        let mut headers = SensitiveHeaders::default();
-        headers.visit_file_mut(file);
-        counts.push(("headers, marked as not to be printed", headers.changed));
+        counts.push(("errors that name the URL, which may hold a secret", visited::<WithoutUrls>(file).0));
+        counts.push(("headers, marked as not to be printed", visited::<SensitiveHeaders>(file).0));
         return Ok(counts);
     }
     match counts.iter().find(|(_, count)| *count == 0) {
         None => Ok(counts),
         Some((name, _)) => {
-            Err(Problems::one(format!("The step \"{name}\" found nothing to change: delete it, or mend it.")))
+            Err(Problems::one(format!("The step \"{name}\" found nothing to change: delete it, or fix it.")))
         }
     }
 }
 
+/// The visitor, after it went through the tree.
+fn visited<V: VisitMut + Default>(file: &mut File) -> V {
+    let mut visitor = V::default();
+    visitor.visit_file_mut(file);
+    visitor
+}
+
 /// What progenitor drops of each operation: its route, for traces, and its security, for the token.
 pub(crate) fn operation_table(document: &Value) -> Item {
-    let operations = contract::operations(document);
+    let operations = operations(document);
     let rows = operations.iter().filter_map(|operation| {
         let (id, method) = (rust_id(operation.id()?), operation.method.to_uppercase());
-        let (path, needs_bearer) = (operation.path, operation.needs_bearer());
+        let (path, needs_bearer) = (operation.path, needs_bearer(operation));
         Some(quote::quote!(#id => crate::hooks::Route { method: #method, path: #path, needs_bearer: #needs_bearer }))
     });
     parse_quote! {
@@ -61,6 +62,11 @@ pub(crate) fn operation_table(document: &Value) -> Item {
             })
         }
     }
+}
+
+/// Whether a call must carry the bearer token.
+fn needs_bearer(operation: &Operation<'_>) -> bool {
+    operation.value.list("security").iter().any(|scheme| scheme.get("bearer").is_some())
 }
 
 /// Checks on the finished tree what the steps were to reach; progenitor's settings fail open.
@@ -92,7 +98,7 @@ pub(crate) fn prove(file: &File, document: &Value, kind: Kind) -> Result<(), Pro
             problems.push(format!("generated.rs: contains {forbidden:?}, which a step was to prevent."));
         }
     }
-    let operations = contract::operations(document);
+    let operations = operations(document);
     for operation in &operations {
         let id = operation.id().map(rust_id).unwrap_or_default();
         if !text.contains(&format!("operation_id : {id:?}")) {
@@ -111,7 +117,7 @@ pub(crate) fn prove(file: &File, document: &Value, kind: Kind) -> Result<(), Pro
     if kind == Kind::Published && without_urls != 2 * operations.len() {
         problems.push(format!("generated.rs: {without_urls} of {} errors say no URL.", 2 * operations.len()));
     }
-    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+    Problems(problems).into_result()
 }
 
 fn rust_id(id: &str) -> String {
@@ -149,23 +155,19 @@ impl VisitMut for LenientFields {
 
 /// `Client::new` unwraps, and builds an HTTP client that repeats a rotate for every 307.
 #[derive(Default)]
-struct DropConstructor {
-    removed: usize,
-}
+struct DropConstructor(usize);
 
 impl VisitMut for DropConstructor {
     fn visit_item_impl_mut(&mut self, item: &mut ItemImpl) {
         let before = item.items.len();
         item.items.retain(|item| !matches!(item, syn::ImplItem::Fn(function) if function.sig.ident == "new"));
-        self.removed += before - item.items.len();
+        self.0 += before - item.items.len();
     }
 }
 
-/// Progenitor's errors print the body of an answer that they can't read, and the headers of one they don't know.
+/// Progenitor's errors print the body of a response that they can't read, and the headers of one they don't know.
 #[derive(Default)]
-struct OpaqueErrors {
-    replaced: usize,
-}
+struct OpaqueErrors(usize);
 
 impl VisitMut for OpaqueErrors {
     fn visit_expr_path_mut(&mut self, path: &mut syn::ExprPath) {
@@ -176,21 +178,19 @@ impl VisitMut for OpaqueErrors {
             _ => return,
         };
         *path = replacement;
-        self.replaced += 1;
+        self.0 += 1;
     }
 }
 
 /// Progenitor sends the version of the document with every call, which means nothing to RIXL.
 #[derive(Default)]
-struct WithoutVersion {
-    removed: usize,
-}
+struct WithoutVersion(usize);
 
 impl VisitMut for WithoutVersion {
     fn visit_block_mut(&mut self, block: &mut syn::Block) {
         let before = block.stmts.len();
         block.stmts.retain(|statement| !statement.to_token_stream().to_string().contains("Self :: api_version ()"));
-        self.removed += before - block.stmts.len();
+        self.0 += before - block.stmts.len();
         let starts = |statement: &syn::Stmt, text: &str| statement.to_token_stream().to_string().starts_with(text);
         // Unless the operation has headers of its own, the map is empty now.
         if !block.stmts.iter().any(|statement| starts(statement, "header_map .") || starts(statement, "if let")) {
@@ -212,9 +212,7 @@ impl VisitMut for WithoutVersion {
 
 /// reqwest's errors print the URL, and RIXL has invitation tokens in paths.
 #[derive(Default)]
-struct WithoutUrls {
-    changed: usize,
-}
+struct WithoutUrls(usize);
 
 impl VisitMut for WithoutUrls {
     fn visit_expr_try_mut(&mut self, expression: &mut syn::ExprTry) {
@@ -223,16 +221,14 @@ impl VisitMut for WithoutUrls {
         if inner.trim_start_matches('_') == "result" || inner.ends_with(". build ()") {
             let inner = &expression.expr;
             *expression = parse_quote!(#inner.map_err(::reqwest::Error::without_url)?);
-            self.changed += 1;
+            self.0 += 1;
         }
     }
 }
 
 /// The generator writes a header with `Display`, which no secret has, and does not mark it.
 #[derive(Default)]
-struct SensitiveHeaders {
-    changed: usize,
-}
+struct SensitiveHeaders(usize);
 
 impl VisitMut for SensitiveHeaders {
     fn visit_expr_try_mut(&mut self, expression: &mut syn::ExprTry) {
@@ -241,7 +237,7 @@ impl VisitMut for SensitiveHeaders {
             && let Ok(value) = syn::parse_str::<syn::Expr>(value)
         {
             *expression = parse_quote!(crate::request::header(&#value)?);
-            self.changed += 1;
+            self.0 += 1;
         }
     }
 }
@@ -303,7 +299,7 @@ impl Visit<'_> for Proof {
         let ty = type_name(field);
         // Text types alone can print a secret; a struct of ours redacts its own fields.
         let text = ty.replace("BTreeMap<::std::string::String,", "");
-        if contract::is_secret_name(&name) && (text.contains("String") || text.contains("Value")) {
+        if is_secret_name(&name) && (text.contains("String") || text.contains("Value")) {
             self.problems.push(format!("generated.rs: the field {name} is a {ty}, not a redacting type."));
         }
         let lenient = |function: &str| {

@@ -3,11 +3,15 @@
 use std::{fs, panic, path::Path, process::ExitCode};
 
 use progenitor::{GenerationSettings, Generator, HooksMode, InterfaceStyle, TypeImpl};
+use rixl_openapi::Problems;
 use schemars::schema::{InstanceType, SchemaObject};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Problems, contract, finish, prepare};
+use crate::{
+    contract, finish,
+    prepare::{self, Kind},
+};
 
 pub(crate) const CONTRACT: &str = "openapi.json";
 const GENERATED: &str = "crates/rixl-api/src/generated.rs";
@@ -40,19 +44,9 @@ pub(crate) fn run(root: &Path, check: bool) -> Result<ExitCode, Problems> {
         eprintln!("{GENERATED} is out of date: run `cargo xtask regen` and commit the result.");
         return Ok(ExitCode::FAILURE);
     }
-    fs::write(&path, output.code)
-        .map_err(|error| Problems::one(format!("{}: cannot be written: {error}.", path.display())))?;
+    write(&path, &output.code)?;
     eprintln!("{GENERATED} is written.");
     Ok(ExitCode::SUCCESS)
-}
-
-/// What is generated from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// `openapi.json`, which is written by hand: whatever does not fit is to be mended there.
-    Contract,
-    /// A document of RIXL's, imported: what does not fit was made to, or left out.
-    Published,
 }
 
 /// The generated file for this contract. Same input, same bytes.
@@ -79,8 +73,8 @@ pub(crate) fn generate(document: &Value, kind: Kind, by: &str) -> Result<Output,
     Ok(Output { code: header + &prettyplease::unparse(&file), counts })
 }
 
-/// Whether the generator reads the document; if not, what it says.
-pub(crate) fn try_published(document: &Value) -> Result<(), Problems> {
+/// Whether the generator reads the published document; if not, what it says.
+pub(crate) fn accepts_published(document: &Value) -> Result<(), Problems> {
     let mut prepared = document.clone();
     prepare::prepare(&mut prepared, Kind::Published)?;
     progenitor_tokens(prepared, Kind::Published).map(drop)
@@ -120,8 +114,8 @@ fn progenitor_tokens(prepared: Value, kind: Kind) -> Result<proc_macro2::TokenSt
     match outcome {
         Ok(tokens) => tokens.map_err(|error| refused(error.to_string())),
         Err(cause) => {
-            let said = cause.downcast_ref::<String>().map(String::as_str);
-            Err(refused(said.or(cause.downcast_ref::<&str>().copied()).unwrap_or("it panicked").into()))
+            let message = cause.downcast_ref::<String>().map(String::as_str);
+            Err(refused(message.or(cause.downcast_ref::<&str>().copied()).unwrap_or("it panicked").into()))
         }
     }
 }
@@ -141,6 +135,10 @@ fn difference(committed: &str, fresh: &str) -> String {
 
 pub(crate) fn read(path: &Path) -> Result<String, Problems> {
     fs::read_to_string(path).map_err(|error| Problems::one(format!("{}: cannot be read: {error}.", path.display())))
+}
+
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Problems> {
+    fs::write(path, text).map_err(|error| Problems::one(format!("{}: cannot be written: {error}.", path.display())))
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {

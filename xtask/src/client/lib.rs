@@ -6,7 +6,7 @@
 //! Make a [`Call`] with the token, and of it a [`Client`] for one call; it costs nothing. Give reqwest a policy of no
 //! redirects: one 307 would send the token and the change again, to a host of the server's choosing.
 //!
-//! Secrets are [`wire::Secret`], which no `Debug` prints. Every property of an answer is optional, and one that is null,
+//! Secrets are [`wire::Secret`], which no `Debug` prints. Every property of a response is optional, and one that is null,
 //! empty or of another type is not set; 64-bit integers are read from numbers and strings; unknown values and unknown
 //! fields survive. What the server answered is in [`Call::take_answer`], headers, errors and all.
 

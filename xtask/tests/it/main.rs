@@ -1,13 +1,16 @@
-//! `cargo xtask regen` as a maintainer runs it: the real program on a copy of the project's files.
+//! `cargo xtask` as a maintainer runs it: the real program on a copy of the project's files.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod published;
 
 use std::{
     fs,
+    io::{Read, Write as _},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -22,9 +25,40 @@ fn contract() -> Value {
     serde_json::from_str(&fs::read_to_string(project().join("openapi.json")).unwrap()).unwrap()
 }
 
-fn regen(root: &Path, arguments: &[&str]) -> Output {
+/// Far more than any of these runs takes.
+const MAX_RUN: Duration = Duration::from_secs(120);
+
+/// Runs the program. One that does not end is killed, and fails its test.
+fn run(arguments: &[&str], input: &[u8]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.arg("regen").args(arguments).arg("--root").arg(root).output().unwrap()
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    thread::spawn(move || stdin.write_all(&input));
+    let read = |mut pipe: Box<dyn Read + Send>| {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            pipe.read_to_end(&mut bytes).map(|_| bytes)
+        })
+    };
+    let (stdout, stderr) = (read(Box::new(child.stdout.take().unwrap())), read(Box::new(child.stderr.take().unwrap())));
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if started.elapsed() > MAX_RUN {
+            child.kill().unwrap();
+            panic!("{arguments:?} did not end within {MAX_RUN:?}");
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    Output { status, stdout: stdout.join().unwrap().unwrap(), stderr: stderr.join().unwrap().unwrap() }
+}
+
+fn regen(root: &Path, arguments: &[&str]) -> Output {
+    run(&[&["regen"], arguments, &["--root", root.to_str().unwrap()]].concat(), b"")
 }
 
 /// A folder with this contract and the committed generated file.
@@ -127,12 +161,12 @@ fn an_operation_must_say_its_security_and_its_errors() {
         (
             "no-4xx",
             |operation| operation["responses"].as_object_mut().unwrap().retain(|status, _| !status.starts_with('4')),
-            "no error answer of the 4xx class",
+            "no error response of the 4xx class",
         ),
         (
             "no-5xx",
             |operation| operation["responses"].as_object_mut().unwrap().retain(|status, _| !status.starts_with('5')),
-            "no error answer of the 5xx class",
+            "no error response of the 5xx class",
         ),
         (
             "two-successes",
@@ -220,19 +254,19 @@ fn a_path_parameter_must_have_a_pattern_and_a_place() {
 }
 
 #[test]
-fn nothing_in_a_success_answer_is_required() {
+fn nothing_in_a_success_response_is_required() {
     for (keyword, value) in [("required", json!(["id"])), ("additionalProperties", json!({ "type": "string" }))] {
         let said = refusal(keyword, |contract| contract["components"]["schemas"]["ApiKey"][keyword] = value);
-        assert!(said.contains(&format!(": {keyword} in a success answer")), "{said}");
+        assert!(said.contains(&format!(": {keyword} in a success response")), "{said}");
     }
 }
 
 #[test]
 fn a_success_of_any_2xx_status_is_taken_as_every_2xx() {
     let mut changed = contract();
-    let answers = &mut changed["paths"]["/platform/api-keys"]["post"]["responses"];
-    answers["201"] = answers["200"].take();
-    answers.as_object_mut().unwrap().remove("200");
+    let responses = &mut changed["paths"]["/platform/api-keys"]["post"]["responses"];
+    responses["201"] = responses["200"].take();
+    responses.as_object_mut().unwrap().remove("200");
     let root = copy("created", &pretty(&changed));
     assert!(regen(&root, &[]).status.success());
     let code = |root: &Path| fs::read_to_string(root.join(GENERATED)).unwrap().lines().skip(1).collect::<String>();
@@ -282,7 +316,7 @@ fn a_step_without_work_is_reported() {
         }
         contract["components"]["schemas"]["ClientCredential"]["properties"]["status"] = json!({ "type": "string" });
     });
-    assert_eq!(said, "The step \"open enums\" found nothing to change: delete it, or mend it.\n");
+    assert_eq!(said, "The step \"open enums\" found nothing to change: delete it, or fix it.\n");
 }
 
 #[test]

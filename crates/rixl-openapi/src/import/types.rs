@@ -5,21 +5,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use heck::ToPascalCase as _;
 use serde_json::{Value, json};
 
-use super::{Left, Step, names, shapes};
+use super::{
+    names,
+    step::{Left, Step},
+};
 use crate::{
-    contract,
-    schemas::{self, Object, each_operation, referenced, text},
+    document::{
+        self, MAX_HOPS, Node, Object, each_operation, each_schema, is_int64, reference, referenced, referenced_name,
+    },
+    secret::is_secret_name,
 };
 
-pub(super) const STEPS: [Step; 10] = [
+/// What operations look at.
+pub(super) const BEFORE_CALLS: [Step; 4] = [
     Step { name: "titles", run: titles },
     Step { name: "objects closed to new properties, or open to all", run: open },
     Step { name: "bounds that are no numbers", run: bounds },
     Step { name: "named values that are no objects, put in place", run: inline },
+];
+
+/// What needs the ids of operations, or their final responses.
+pub(super) const AFTER_CALLS: [Step; 6] = [
     Step { name: "schema names that are no Rust names", run: rename },
     Step { name: "objects without a name, named", run: hoist },
-    Step { name: "properties that have one Rust name", run: collisions },
-    Step { name: "required properties of answers", run: not_required },
+    Step { name: "properties whose Rust names collide", run: collisions },
+    Step { name: "required properties of responses", run: not_required },
     Step { name: "null, which is not set", run: nulls },
     Step { name: "secrets without \"format\": \"password\"", run: secrets },
 ];
@@ -27,17 +37,15 @@ pub(super) const STEPS: [Step; 10] = [
 /// May be deleted when the generator leaves out what no operation uses.
 pub(super) const UNUSED: Step = Step { name: "schemas that no operation uses", run: unused };
 
-const SCHEMAS: &str = "#/components/schemas/";
-
 /// typify names a type by its title, and takes two types of one title for one, without a word.
 fn titles(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    schemas::count(document, |_, schema| usize::from(schema.remove("title").is_some()))
+    each_schema(document, |_, schema| usize::from(schema.remove("title").is_some()))
 }
 
-/// `false` makes a new property of the server's fail its whole answer; a type for all others makes it fail by its type.
+/// `false` makes a new property of the server's fail the whole response; a type for all others makes it fail by its type.
 fn open(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    schemas::count(document, |_, schema| {
-        let has_properties = schema.get("properties").and_then(Value::as_object).is_some_and(|map| !map.is_empty());
+    each_schema(document, |_, schema| {
+        let has_properties = has_properties(schema);
         let others = schema.get("additionalProperties");
         if others.is_some_and(|others| *others == Value::Bool(false) || has_properties) {
             schema.remove("additionalProperties");
@@ -51,9 +59,9 @@ fn open(document: &mut Value, _: &mut Vec<Left>) -> usize {
 fn bounds(document: &mut Value, _: &mut Vec<Left>) -> usize {
     const COUNTS: [&str; 6] = ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"];
     const BOUNDS: [&str; 3] = ["minimum", "maximum", "multipleOf"];
-    schemas::count(document, |_, schema| {
+    each_schema(document, |_, schema| {
         let before = schema.len();
-        let is_integer = text(schema, "type") == Some("integer");
+        let is_integer = schema.text("type") == Some("integer");
         schema.retain(|key, value| match key.as_str() {
             key if COUNTS.contains(&key) => value.is_u64(),
             key if BOUNDS.contains(&key) => value.is_i64() || (value.is_number() && !is_integer),
@@ -68,26 +76,26 @@ fn bounds(document: &mut Value, _: &mut Vec<Left>) -> usize {
     })
 }
 
-fn has_properties(schema: &Value) -> bool {
-    schema.get("properties").and_then(Value::as_object).is_some_and(|properties| !properties.is_empty())
+fn has_properties(schema: &impl Node) -> bool {
+    schema.map("properties").is_some_and(|properties| !properties.is_empty())
 }
 
 /// A named string would be a struct around a `String`, with a `Debug` that prints it; in place it is what its format says.
 fn inline(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    const DEEPEST: usize = 64;
+    const MAX_DEPTH: usize = 64;
     let whole = document.clone();
     let mut count = 0;
-    schemas::each(document, &mut |place, schema| {
+    document::visit_schemas(document, &mut |place, schema| {
         let mut hops = 0;
-        while let Some(target) = referenced(&whole, schema).filter(|target| !has_properties(target)) {
+        while let Some(target) = referenced(&whole, schema).filter(|target| !has_properties(*target)) {
             hops += 1;
             // A list of itself, or a name for itself, has no end.
-            let is_endless = hops > 32 || place.matches('/').count() > DEEPEST;
+            let is_endless = hops > MAX_HOPS || place.matches('/').count() > MAX_DEPTH;
             *schema = if is_endless { json!({}) } else { target.clone() };
             count += 1;
         }
     });
-    if let Some(schemas) = schemas::named(document) {
+    if let Some(schemas) = document::named(document) {
         schemas.retain(|_, schema| has_properties(schema));
     }
     count
@@ -95,7 +103,7 @@ fn inline(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 /// `a.b` and `a_b` would be one struct, written twice.
 fn rename(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    let Some(schemas) = schemas::named(document) else { return 0 };
+    let Some(schemas) = document::named(document) else { return 0 };
     let mut taken = BTreeSet::new();
     let renamed: BTreeMap<_, _> = std::mem::take(schemas)
         .into_iter()
@@ -105,11 +113,9 @@ fn rename(document: &mut Value, _: &mut Vec<Left>) -> usize {
             (old, new)
         })
         .collect();
-    schemas::each(document, &mut |_, schema| {
-        let name = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix(SCHEMAS));
-        let name = name.map(|name| name.replace("~1", "/").replace("~0", "~"));
-        if let Some(new) = name.and_then(|name| renamed.get(&name)) {
-            *schema = json!({ "$ref": format!("{SCHEMAS}{new}") });
+    document::visit_schemas(document, &mut |_, schema| {
+        if let Some(new) = referenced_name(schema).and_then(|name| renamed.get(&name)) {
+            *schema = reference(new);
         }
     });
     renamed.iter().filter(|(old, new)| old != new).count()
@@ -117,23 +123,23 @@ fn rename(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 /// typify makes up a name, and takes another type of that name for the same.
 fn hoist(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    let mut schemas = schemas::named(document).map(std::mem::take).unwrap_or_default();
+    let mut schemas = document::named(document).map(std::mem::take).unwrap_or_default();
     let mut found = Hoisted { taken: schemas.keys().cloned().collect(), schemas: Object::new() };
     for (name, schema) in &mut schemas {
         found.below(schema, name);
     }
     each_operation(document, |place, operation| {
-        let id = text(operation, "operationId").map_or_else(|| names::type_name(place), str::to_pascal_case);
+        let id = operation.text("operationId").map_or_else(|| names::type_name(place), str::to_pascal_case);
         if let Some(body) = operation.get_mut("requestBody") {
             found.content(body, &format!("{id}Body"));
         }
-        let answers = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten();
-        answers.for_each(|(_, answer)| found.content(answer, &format!("{id}Answer")));
+        let responses = operation.entries_mut("responses");
+        responses.for_each(|(_, response)| found.content(response, &format!("{id}Response")));
         0
     });
     let count = found.schemas.len();
     schemas.extend(found.schemas);
-    if let Some(named) = schemas::named(document) {
+    if let Some(named) = document::named(document) {
         *named = schemas;
     }
     count
@@ -146,13 +152,13 @@ struct Hoisted {
 
 impl Hoisted {
     fn content(&mut self, holder: &mut Value, name: &str) {
-        let media = holder.get_mut("content").and_then(Value::as_object_mut).into_iter().flatten();
+        let media = holder.entries_mut("content");
         media.filter_map(|(_, media)| media.get_mut("schema")).for_each(|schema| self.visit(schema, name));
     }
 
     fn below(&mut self, schema: &mut Value, name: &str) {
         let Some(map) = schema.as_object_mut() else { return };
-        for (property, schema) in map.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        for (property, schema) in map.entries_mut("properties") {
             self.visit(schema, &format!("{name}{}", names::type_name(property)));
         }
         for (key, suffix) in [("items", "Item"), ("additionalProperties", "Value")] {
@@ -164,16 +170,16 @@ impl Hoisted {
         self.below(schema, name);
         if has_properties(schema) {
             let name = names::unique(names::shortened(name), &mut self.taken);
-            self.schemas.insert(name.clone(), schema.take());
-            *schema = json!({ "$ref": format!("{SCHEMAS}{name}") });
+            let value = std::mem::replace(schema, reference(&name));
+            self.schemas.insert(name, value);
         }
     }
 }
 
 /// `userId` and `user_id` in one object would be one field, written twice.
 fn collisions(document: &mut Value, left: &mut Vec<Left>) -> usize {
-    schemas::count(document, |place, schema| {
-        let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return 0 };
+    each_schema(document, |place, schema| {
+        let Some(properties) = schema.map_mut("properties") else { return 0 };
         let mut seen = BTreeMap::<String, String>::new();
         let mut gone = Vec::new();
         for name in properties.keys() {
@@ -188,7 +194,7 @@ fn collisions(document: &mut Value, left: &mut Vec<Left>) -> usize {
         }
         for (name, why) in &gone {
             properties.remove(name);
-            left.push(Left::new(schemas::below(&format!("{place}/properties"), name), why.as_str()));
+            left.push(Left::new(document::below(&format!("{place}/properties"), name), why.as_str()));
         }
         gone.len()
     })
@@ -197,7 +203,7 @@ fn collisions(document: &mut Value, left: &mut Vec<Left>) -> usize {
 /// Every named schema that this part of an operation reaches, by those of its keys that are wanted.
 fn reached(document: &Value, part: &str, is_wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
     let mut open = Vec::new();
-    for operation in contract::operations(document) {
+    for operation in document::operations(document) {
         match operation.value.get(part) {
             Some(Value::Object(parts)) => {
                 open.extend(parts.iter().filter(|(key, _)| is_wanted(key)).map(|(_, part)| part))
@@ -207,33 +213,28 @@ fn reached(document: &Value, part: &str, is_wanted: impl Fn(&str) -> bool) -> BT
     }
     let mut names = BTreeSet::new();
     while let Some(value) = open.pop() {
-        contract::walk(value, "", &mut |_, value| {
-            if let Some(name) = contract::text(value, "$ref").and_then(|reference| reference.strip_prefix(SCHEMAS))
-                && names.insert(name.replace("~1", "/").replace("~0", "~"))
-            {
-                open.extend(document.pointer(&format!("/components/schemas/{name}")));
+        document::walk(value, "", &mut |_, value| {
+            if referenced_name(value).is_some_and(|name| names.insert(name)) {
+                open.extend(referenced(document, value));
             }
         });
     }
     names
 }
 
-/// A property that RIXL left out must not cost the answer. What is sent in requests alone stays required.
+/// A property that RIXL left out must not cost the response. What is sent in requests alone stays required.
 fn not_required(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    let answered = reached(document, "responses", |status| status.starts_with('2') || status == "default");
+    let received = reached(document, "responses", |status| status.starts_with('2') || status == "default");
     let mut count = 0;
-    let mut drop_required = |schema: &mut Value| {
-        schemas::within(schema, "", &mut |_, schema| {
-            count += usize::from(schema.as_object_mut().is_some_and(|schema| schema.remove("required").is_some()));
-        });
-    };
-    for (name, schema) in schemas::named(document).into_iter().flatten() {
-        if answered.contains(name) {
-            drop_required(schema);
+    for (name, schema) in document::named(document).into_iter().flatten() {
+        if received.contains(name) {
+            document::within(schema, "", &mut |_, schema| {
+                count += usize::from(schema.as_object_mut().is_some_and(|schema| schema.remove("required").is_some()));
+            });
         } else if let Some(schema) = schema.as_object_mut() {
-            let properties = schema.get("properties").cloned().unwrap_or_default();
-            if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
-                required.retain(|name| name.as_str().is_some_and(|name| properties.get(name).is_some()));
+            let properties = schema.map("properties").cloned().unwrap_or_default();
+            if let Some(required) = schema.list_mut("required") {
+                required.retain(|name| name.as_str().is_some_and(|name| properties.contains_key(name)));
             }
         }
     }
@@ -242,18 +243,14 @@ fn not_required(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 /// The reader of an optional field takes null for not set, and a list that is null for empty; a map needs to be told.
 fn nulls(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    schemas::count(document, |_, schema| {
-        let required: BTreeSet<String> = schema
-            .get("required")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(|name| Some(name.as_str()?.to_owned()))
-            .collect();
+    each_schema(document, |_, schema| {
+        let required = schema.list("required").to_vec();
         let mut count = 0;
-        for (name, property) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
-            let Some(property) = property.as_object_mut().filter(|_| !required.contains(name)) else { continue };
-            let is_map = text(property, "type") == Some("object") && !property.contains_key("properties");
+        for (name, property) in schema.entries_mut("properties") {
+            let Some(property) = property.as_object_mut().filter(|_| !required.iter().any(|one| one == name)) else {
+                continue;
+            };
+            let is_map = property.text("type") == Some("object") && !property.contains_key("properties");
             count += usize::from(match is_map {
                 true => property.insert("nullable".into(), true.into()) != Some(Value::Bool(true)),
                 false => property.remove("nullable").is_some(),
@@ -265,16 +262,14 @@ fn nulls(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 /// A secret is redacted by its format; RIXL's documents give none.
 fn secrets(document: &mut Value, left: &mut Vec<Left>) -> usize {
-    let mut count = schemas::count(document, |place, schema| {
-        let properties = schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten();
-        let secrets = properties.filter(|(name, _)| contract::is_secret_name(name));
-        secrets
-            .map(|(name, property)| redact(property, &schemas::below(&format!("{place}/properties"), name), left))
-            .sum()
+    let mut count = each_schema(document, |place, schema| {
+        let place = |name| document::below(&format!("{place}/properties"), name);
+        let secrets = schema.entries_mut("properties").filter(|(name, _)| is_secret_name(name));
+        secrets.map(|(name, property)| redact(property, &place(name), left)).sum()
     });
     count += each_operation(document, |_, operation| {
-        let secrets = schemas::parameters(operation)
-            .filter(|parameter| text(parameter, "name").is_some_and(contract::is_secret_name));
+        let parameters = document::parameters(operation);
+        let secrets = parameters.filter(|parameter| parameter.text("name").is_some_and(is_secret_name));
         secrets.filter_map(|parameter| Some(redact(parameter.get_mut("schema")?, "", &mut Vec::new()))).sum()
     });
     count
@@ -282,18 +277,16 @@ fn secrets(document: &mut Value, left: &mut Vec<Left>) -> usize {
 
 fn redact(schema: &mut Value, place: &str, left: &mut Vec<Left>) -> usize {
     let Some(map) = schema.as_object_mut() else { return 0 };
-    if shapes::is_int64(map) {
+    if is_int64(map) {
         return 0;
     }
-    match text(map, "type") {
+    match map.text("type") {
         _ if map.contains_key("$ref") => 0,
         Some("integer" | "number" | "boolean") => 0,
         Some("array") => map.get_mut("items").map_or(0, |items| redact(items, place, left)),
         Some("object") => {
             let values = map.entry("additionalProperties").or_insert(json!({}));
-            if !values.is_object() {
-                *values = json!({});
-            }
+            document::make_map(values);
             redact(values, place, left)
         }
         kind => {
@@ -304,7 +297,7 @@ fn redact(schema: &mut Value, place: &str, left: &mut Vec<Left>) -> usize {
                 ));
             }
             // An enum, a bound or an example beside the format would hide it from the generator.
-            let is_new = text(map, "format") != Some("password");
+            let is_new = map.text("format") != Some("password");
             map.retain(|key, _| matches!(key.as_str(), "description" | "nullable"));
             map.insert("type".into(), "string".into());
             map.insert("format".into(), "password".into());
@@ -317,7 +310,7 @@ fn unused(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let mut used = reached(document, "responses", |_| true);
     used.extend(reached(document, "requestBody", |_| true));
     used.extend(reached(document, "parameters", |_| true));
-    let Some(schemas) = schemas::named(document) else { return 0 };
+    let Some(schemas) = document::named(document) else { return 0 };
     let before = schemas.len();
     schemas.retain(|name, _| used.contains(name));
     before - schemas.len()
@@ -325,12 +318,10 @@ fn unused(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::changed, *};
-
-    fn schema(before: Value, step: super::super::Run, count: usize) -> Value {
-        let document = json!({ "components": { "schemas": { "A": before } } });
-        changed(document, step, count)["components"]["schemas"]["A"].take()
-    }
+    use super::{
+        super::step::testing::{changed, changed_schema as schema},
+        *,
+    };
 
     #[test]
     fn titles_go_but_not_properties_of_that_name() {
@@ -355,7 +346,6 @@ mod tests {
 
     #[test]
     fn named_strings_are_put_in_place_and_circles_end() {
-        let reference = |name: &str| json!({ "$ref": format!("{SCHEMAS}{name}") });
         let mut document = json!({ "components": { "schemas": {
             "Time": { "type": "string", "format": "date-time" },
             "Loop": reference("Loop"),
@@ -400,9 +390,9 @@ mod tests {
     }
 
     #[test]
-    fn answers_require_nothing_and_requests_still_do() {
+    fn responses_require_nothing_and_requests_still_do() {
         let object = json!({ "properties": { "x": {} }, "required": ["x"] });
-        let content = |name: &str| json!({ "content": { "application/json": { "schema": { "$ref": format!("{SCHEMAS}{name}") } } } });
+        let content = |name: &str| json!({ "content": { "application/json": { "schema": reference(name) } } });
         let document = json!({
             "paths": { "/a": { "post": { "requestBody": content("In"), "responses": { "200": content("Out"), "400": content("Error") } } } },
             "components": { "schemas": { "In": object, "Out": object, "Error": object } },

@@ -10,22 +10,26 @@ use std::{
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Number, Value};
 
-use crate::Problems;
+use crate::problems::Problems;
 
 /// RIXL's own documents are half a megabyte; what is far above is not one.
-const MOST_BYTES: u64 = 16 << 20;
+const MAX_BYTES: u64 = 16 << 20;
 /// As deep as serde_json reads. Whatever walks a document may then recurse.
-const MOST_LEVELS: usize = 100;
+const MAX_LEVELS: usize = 100;
 /// An alias is copied where it stands: nine lines of YAML can ask for a billion nodes.
-const MOST_NODES: usize = 1_000_000;
+const MAX_NODES: usize = 1_000_000;
 
-/// The document in this file; `-` is stdin. Also its bytes, for the check sum.
-pub(crate) fn read(path: &Path) -> Result<(Value, Vec<u8>), Problems> {
+/// The document in this file; `-` is stdin. Also its bytes, for a checksum.
+///
+/// # Errors
+///
+/// When it can't be read, is neither JSON nor YAML, or is larger or deeper than any API document.
+pub fn read(path: &Path) -> Result<(Value, Vec<u8>), Problems> {
     let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let input: &mut dyn Read = if path == Path::new("-") { &mut io::stdin() } else { &mut File::open(path)? };
-        input.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+        input.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let bytes = read().map_err(|error| Problems::one(format!("{name}: cannot be read: {error}.")))?;
@@ -33,10 +37,14 @@ pub(crate) fn read(path: &Path) -> Result<(Value, Vec<u8>), Problems> {
     Ok((document, bytes))
 }
 
-/// JSON when it starts like JSON, YAML otherwise.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Value, String> {
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(format!("it is larger than {} MiB, which no API document is", MOST_BYTES >> 20));
+/// The document in these bytes: JSON when it starts like JSON, YAML otherwise.
+///
+/// # Errors
+///
+/// As for [`read`]: a clause that says what the bytes are not.
+pub fn parse(bytes: &[u8]) -> Result<Value, String> {
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(format!("it is larger than {} MiB, which no API document is", MAX_BYTES >> 20));
     }
     let text = str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text")?;
     let text = text.trim_start_matches('\u{feff}');
@@ -63,16 +71,11 @@ fn yaml(text: &str) -> Result<Value, String> {
         let (event, span) = event.map_err(|error| error.to_string())?;
         let at = |sentence: &str| format!("{sentence} at line {}", span.start.line());
         let (value, anchor) = match event {
-            Event::SequenceStart(anchor, _) => {
-                open.push(Open { value: Value::Array(Vec::new()), key: None, anchor });
-                if open.len() > MOST_LEVELS {
-                    return Err(at("it is nested too deeply"));
-                }
-                continue;
-            }
-            Event::MappingStart(anchor, _) => {
-                open.push(Open { value: Value::Object(Map::new()), key: None, anchor });
-                if open.len() > MOST_LEVELS {
+            Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
+                let is_list = matches!(event, Event::SequenceStart(..));
+                let value = if is_list { Value::Array(Vec::new()) } else { Value::Object(Map::new()) };
+                open.push(Open { value, key: None, anchor });
+                if open.len() > MAX_LEVELS {
                     return Err(at("it is nested too deeply"));
                 }
                 continue;
@@ -93,7 +96,7 @@ fn yaml(text: &str) -> Result<Value, String> {
             Event::Alias(anchor) => {
                 let Some((value, size)) = anchors.get(&anchor) else { return Err(at("an alias stands for nothing")) };
                 nodes = nodes.saturating_add(*size);
-                if nodes > MOST_NODES {
+                if nodes > MAX_NODES {
                     return Err(at("its aliases ask for too much"));
                 }
                 (value.clone(), 0)
@@ -102,7 +105,7 @@ fn yaml(text: &str) -> Result<Value, String> {
             _ => continue,
         };
         nodes += 1;
-        if nodes > MOST_NODES {
+        if nodes > MAX_NODES {
             return Err(at("it has too many parts"));
         }
         if anchor != 0 {
@@ -123,7 +126,7 @@ fn yaml(text: &str) -> Result<Value, String> {
     }
     let whole = whole.ok_or("it is empty")?;
     // Aliases may have put the deep into the deep.
-    if depth(&whole) > MOST_LEVELS { Err("it is nested too deeply".into()) } else { Ok(whole) }
+    if depth(&whole) > MAX_LEVELS { Err("it is nested too deeply".into()) } else { Ok(whole) }
 }
 
 /// YAML 1.2's core schema, less the numbers that JSON has no form for.

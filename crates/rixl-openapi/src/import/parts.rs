@@ -1,13 +1,13 @@
 //! Shared parts, references and security: said in full where they are used, so that each later step looks at one place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{Left, Step};
+use super::step::{Left, Step};
 use crate::{
-    Problems,
-    schemas::{self, METHODS, Object, below, each_operation, referenced, text},
+    document::{self, MAX_HOPS, METHODS, Node as _, SCHEMAS, each_operation, reference, referenced},
+    problems::Problems,
 };
 
 /// May be deleted when RIXL's documents have a scheme `bearer` and no `Authorization` parameters.
@@ -19,44 +19,30 @@ pub(super) const SECURITY: [Step; 2] = [
 /// May be deleted when RIXL's documents refer to nothing but `#/components/schemas/NAME`.
 pub(super) const REFERENCES: Step = Step { name: "references into the middle of the document", run: deep_references };
 
-const SCHEMAS: &str = "#/components/schemas/";
-
 /// Every reference must point into the document, and not come back to itself.
 pub(super) fn check_references(document: &Value) -> Result<(), Problems> {
     let mut problems = Vec::new();
-    let mut check = |place: &str, value: &Value| {
+    document::walk(document, "", &mut |place, value| {
+        // An example may hold anything.
+        if place.split('/').any(|key| matches!(key, "example" | "examples")) {
+            return;
+        }
         let mut value = value;
         let mut hops = 0;
-        while let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+        while let Some(reference) = value.text("$ref") {
             let Some(target) = reference.strip_prefix('#').and_then(|pointer| document.pointer(pointer)) else {
                 problems.push(format!("{place}: $ref {reference:?} points at nothing in this document."));
                 break;
             };
             hops += 1;
-            if hops > 32 {
+            if hops > MAX_HOPS {
                 problems.push(format!("{place}: $ref {reference:?} leads back to itself."));
                 break;
             }
             value = target;
         }
-    };
-    walk(document, "", &mut check);
-    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
-}
-
-fn walk(value: &Value, place: &str, visit: &mut dyn FnMut(&str, &Value)) {
-    match value {
-        Value::Object(map) => {
-            visit(place, value);
-            for (key, child) in map.iter().filter(|(key, _)| !matches!(key.as_str(), "example" | "examples")) {
-                walk(child, &below(place, key), visit);
-            }
-        }
-        Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, item)| walk(item, &format!("{place}/{index}"), visit));
-        }
-        _ => {}
-    }
+    });
+    Problems(problems).into_result()
 }
 
 /// The generator takes a reference for a schema's name, and one to `#/paths/…` for none.
@@ -66,33 +52,28 @@ fn deep_references(document: &mut Value, _: &mut Vec<Left>) -> usize {
     loop {
         let before = names.len();
         let mut found = 0;
-        schemas::each(document, &mut |_, schema| {
-            let Some(reference) = schema.get("$ref").and_then(Value::as_str) else { return };
-            if reference.strip_prefix(SCHEMAS).is_some_and(|name| !name.contains('/')) {
+        document::visit_schemas(document, &mut |_, schema| {
+            let Some(old) = schema.text("$ref") else { return };
+            if old.strip_prefix(SCHEMAS).is_some_and(|name| !name.contains('/')) {
                 return;
             }
-            let fresh = format!("{}.part", reference.trim_start_matches(['#', '/']).replace(['/', '~'], "."));
-            let name = names.entry(reference.to_owned()).or_insert(fresh);
-            *schema = json!({ "$ref": format!("{SCHEMAS}{name}") });
+            let fresh = format!("{}.part", old.trim_start_matches(['#', '/']).replace(['/', '~'], "."));
+            *schema = reference(names.entry(old.to_owned()).or_insert(fresh));
             found += 1;
         });
         if found == 0 || names.len() == before {
             return names.len();
         }
-        let copies: Vec<_> = names
-            .iter()
-            .filter_map(|(reference, name)| {
-                Some((name.clone(), document.pointer(reference.strip_prefix('#')?)?.clone()))
-            })
-            .collect();
-        let Some(schemas) = schemas::named(document) else { return names.len() };
-        for (name, copy) in copies {
-            schemas.entry(name).or_insert(copy);
+        for (old, name) in &names {
+            let copy = old.strip_prefix('#').and_then(|pointer| document.pointer(pointer)).cloned();
+            if let (Some(copy), Some(schemas)) = (copy, document::named(document)) {
+                schemas.entry(name).or_insert(copy);
+            }
         }
     }
 }
 
-/// Parameters, bodies, answers and path items that stand elsewhere. Progenitor reads most of them; the later steps do not.
+/// Parameters, bodies, responses and path items that stand elsewhere. Progenitor reads most of them; the later steps do not.
 pub(super) fn put_in_place(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let whole = document.clone();
     let mut count = 0;
@@ -102,33 +83,31 @@ pub(super) fn put_in_place(document: &mut Value, left: &mut Vec<Left>) -> usize 
             count += 1;
         }
     };
-    let paths = document.get_mut("paths").and_then(Value::as_object_mut).into_iter().flatten();
+    let paths = document.entries_mut("paths");
     for (path, item) in paths {
         place(item);
         let Some(item) = item.as_object_mut() else { continue };
-        item.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten().for_each(&mut place);
+        item.list_mut("parameters").into_iter().flatten().for_each(&mut place);
         for (method, operation) in item.iter_mut().filter(|(method, _)| METHODS.contains(&method.as_str())) {
             let Some(operation) = operation.as_object_mut() else { continue };
-            operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten().for_each(&mut place);
+            operation.list_mut("parameters").into_iter().flatten().for_each(&mut place);
             operation.get_mut("requestBody").into_iter().for_each(&mut place);
-            let answers = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten();
-            for (_, answer) in answers {
-                place(answer);
-                // The hooks keep all headers of an answer; none has a type.
-                answer.as_object_mut().into_iter().for_each(|answer| {
-                    answer.remove("headers");
-                    answer.remove("links");
+            for (_, response) in operation.entries_mut("responses") {
+                place(response);
+                // The hooks keep all headers of a response; none has a type.
+                response.as_object_mut().into_iter().for_each(|response| {
+                    response.retain(|key, _| !matches!(key.as_str(), "headers" | "links"));
                 });
             }
             if operation.remove("callbacks").is_some() {
                 left.push(Left::new(
-                    format!("{} {path}: callbacks", method.to_uppercase()),
+                    format!("{}: callbacks", document::place(method, path)),
                     "a callback is called by the server, not by a client",
                 ));
             }
         }
     }
-    if let Some(components) = document.get_mut("components").and_then(Value::as_object_mut) {
+    if let Some(components) = document.map_mut("components") {
         components.retain(|kind, _| matches!(kind.as_str(), "schemas" | "securitySchemes"));
     }
     count
@@ -137,16 +116,15 @@ pub(super) fn put_in_place(document: &mut Value, left: &mut Vec<Left>) -> usize 
 /// Those that the operation has itself win.
 pub(super) fn share_parameters(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let mut count = 0;
-    let paths = document.get_mut("paths").and_then(Value::as_object_mut).into_iter().flatten();
-    for item in paths.filter_map(|(_, item)| item.as_object_mut()) {
+    for item in document.entries_mut("paths").filter_map(|(_, item)| item.as_object_mut()) {
         item.retain(|key, value| key == "parameters" || METHODS.contains(&key.as_str()) && value.is_object());
-        let shared = item.remove("parameters");
-        let shared = shared.as_ref().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let shared = item.remove("parameters").unwrap_or_default();
+        let shared = shared.as_array().into_iter().flatten().filter(|parameter| parameter.is_object());
         for operation in item.values_mut().filter_map(Value::as_object_mut) {
             let own = operation.entry("parameters").or_insert(json!([]));
             let Some(own) = own.as_array_mut() else { continue };
             own.retain(Value::is_object);
-            for parameter in shared.iter().filter(|parameter| parameter.is_object()) {
+            for parameter in shared.clone() {
                 let is_same = |other: &Value| ["name", "in"].iter().all(|key| other.get(key) == parameter.get(key));
                 if !own.iter().any(is_same) {
                     own.push(parameter.clone());
@@ -161,13 +139,11 @@ pub(super) fn share_parameters(document: &mut Value, _: &mut Vec<Left>) -> usize
 /// OpenAPI itself ignores a header parameter of this name, and the hooks send the token, marked as sensitive.
 fn authorization(document: &mut Value, _: &mut Vec<Left>) -> usize {
     each_operation(document, |_, operation| {
-        let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) else { return 0 };
+        let Some(parameters) = operation.list_mut("parameters") else { return 0 };
         let before = parameters.len();
         parameters.retain(|parameter| {
-            let Some(parameter) = parameter.as_object() else { return true };
-            let is_authorization =
-                text(parameter, "name").is_some_and(|name| name.eq_ignore_ascii_case("authorization"));
-            !(is_authorization && text(parameter, "in") == Some("header"))
+            let name = parameter.text("name").unwrap_or_default();
+            parameter.text("in") != Some("header") || !name.eq_ignore_ascii_case("authorization")
         });
         let removed = before - parameters.len();
         if removed > 0 {
@@ -179,11 +155,14 @@ fn authorization(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 /// One name for all that is sent as `Authorization: Bearer`; the document's own list holds where an operation has none.
 fn security(document: &mut Value, left: &mut Vec<Left>) -> usize {
-    let schemes =
-        document.pointer("/components/securitySchemes").and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut schemes = document
+        .get("components")
+        .and_then(|components| components.map("securitySchemes"))
+        .cloned()
+        .unwrap_or_default();
     let is_bearer = |name: &str| {
         let scheme = schemes.get(name);
-        let says = |key: &str| scheme.and_then(|scheme| scheme.get(key)?.as_str()).unwrap_or_default().to_lowercase();
+        let says = |key: &str| scheme.and_then(|scheme| scheme.text(key)).unwrap_or_default().to_lowercase();
         // RIXL's document of 2026-06-30 has a scheme Bearer that is sent as X-API-Key. Bearer is what works.
         name.to_lowercase().contains("bearer")
             || (says("type") == "http" && says("scheme") == "bearer")
@@ -191,12 +170,13 @@ fn security(document: &mut Value, left: &mut Vec<Left>) -> usize {
             || ["oauth2", "openidconnect"].contains(&says("type").as_str())
     };
     let shared = document.as_object_mut().and_then(|root| root.remove("security"));
-    let mut is_used = schemes.keys().any(|name| is_bearer(name));
+    let bearers: BTreeSet<_> = schemes.keys().filter(|name| is_bearer(name)).cloned().collect();
+    let mut is_used = !bearers.is_empty();
     let count = each_operation(document, |place, operation| {
         if let Some(shared) = &shared {
             operation.entry("security").or_insert(shared.clone());
         }
-        let Some(alternatives) = operation.get_mut("security").and_then(Value::as_array_mut) else { return 0 };
+        let Some(alternatives) = operation.list_mut("security") else { return 0 };
         let mut can_be_sent = alternatives.is_empty();
         for alternative in alternatives.iter_mut().filter_map(Value::as_object_mut) {
             let names: Vec<_> = alternative.keys().cloned().collect();
@@ -215,28 +195,19 @@ fn security(document: &mut Value, left: &mut Vec<Left>) -> usize {
         }
         1
     });
-    let others: Object = schemes
-        .iter()
-        .filter(|(name, _)| !is_bearer(name))
-        .map(|(name, scheme)| (name.clone(), scheme.clone()))
-        .collect();
-    if let Some(components) = document
-        .as_object_mut()
-        .map(|root| root.entry("components").or_insert(json!({})))
-        .and_then(Value::as_object_mut)
-    {
-        let mut schemes = others;
-        if is_used {
-            schemes.insert("bearer".into(), json!({ "type": "http", "scheme": "bearer" }));
-        }
-        components.insert("securitySchemes".into(), schemes.into());
+    schemes.retain(|name, _| !bearers.contains(name));
+    if is_used {
+        schemes.insert("bearer".into(), json!({ "type": "http", "scheme": "bearer" }));
+    }
+    if let Some(root) = document.as_object_mut() {
+        document::set(root.entry("components").or_insert(json!({})), "securitySchemes", schemes);
     }
     count
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::changed, *};
+    use super::{super::step::testing::changed, *};
 
     #[test]
     fn broken_and_circular_references_are_named() {

@@ -2,8 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Left, Step, parts};
-use crate::schemas::{self, Object, each_operation, text};
+use super::{
+    parts,
+    step::{Left, Step},
+};
+use crate::document::{self, Node as _, Object, each_operation};
 
 /// In order. `version` is last: the others tell by it that there is work.
 pub(super) const STEPS: [Step; 9] = [
@@ -14,7 +17,7 @@ pub(super) const STEPS: [Step; 9] = [
     Step { name: "Swagger 2.0: body parameters", run: bodies },
     Step { name: "Swagger 2.0: form parameters", run: forms },
     Step { name: "Swagger 2.0: types of parameters", run: parameter_schemas },
-    Step { name: "Swagger 2.0: schemas of answers", run: answers },
+    Step { name: "Swagger 2.0: schemas of responses", run: responses },
     Step { name: "Swagger 2.0: version, server and security schemes", run: version },
 ];
 
@@ -68,21 +71,18 @@ fn media_types(root: Option<&Value>, operation: &Object, key: &str) -> Vec<Strin
     if types.is_empty() { vec!["application/json".into()] } else { types }
 }
 
-fn each_old(
-    document: &mut Value,
-    root_key: &str,
-    mut change: impl FnMut(Option<&Value>, &mut Object) -> usize,
-) -> usize {
+/// Each operation of a document of 2.0, with the document's own value of this key.
+fn each_old(document: &mut Value, key: &str, mut change: impl FnMut(Option<&Value>, &mut Object) -> usize) -> usize {
     if document.get("swagger").is_none() {
         return 0;
     }
-    let root = document.get(root_key).cloned();
+    let root = document.get(key).cloned();
     each_operation(document, |_, operation| change(root.as_ref(), operation))
 }
 
 fn take_parameters(operation: &mut Object, place: &str) -> Vec<Value> {
-    let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) else { return Vec::new() };
-    parameters.extract_if(.., |parameter| parameter.get("in").and_then(Value::as_str) == Some(place)).collect()
+    let Some(parameters) = operation.list_mut("parameters") else { return Vec::new() };
+    parameters.extract_if(.., |parameter| parameter.text("in") == Some(place)).collect()
 }
 
 /// In 2.0 the body is a parameter.
@@ -92,9 +92,9 @@ fn bodies(document: &mut Value, _: &mut Vec<Left>) -> usize {
         let schema = body.get_mut("schema").map_or_else(|| json!({}), Value::take);
         let types = media_types(root, operation, "consumes");
         let content: Object = types.into_iter().map(|media| (media, json!({ "schema": schema }))).collect();
-        let mut request = json!({ "required": body.get("required") == Some(&Value::Bool(true)), "content": content });
-        if let Some(description) = body.get("description").filter(|description| description.is_string()) {
-            schemas::set(&mut request, "description", description.clone());
+        let mut request = json!({ "required": body.is_true("required"), "content": content });
+        if let Some(description) = body.text("description") {
+            document::set(&mut request, "description", description);
         }
         operation.insert("requestBody".into(), request);
         1
@@ -111,13 +111,13 @@ fn forms(document: &mut Value, _: &mut Vec<Left>) -> usize {
         let (mut properties, mut required, mut is_file) = (Object::new(), Vec::new(), false);
         for field in &fields {
             let Some(field) = field.as_object() else { continue };
-            let name = text(field, "name").unwrap_or_default().to_owned();
-            if field.get("required") == Some(&Value::Bool(true)) {
+            let name = field.text("name").unwrap_or_default().to_owned();
+            if field.is_true("required") {
                 required.push(name.clone());
             }
             let mut schema = field.clone();
             schema.retain(|key, _| !matches!(key.as_str(), "name" | "in" | "required" | "collectionFormat"));
-            if text(field, "type") == Some("file") {
+            if field.text("type") == Some("file") {
                 is_file = true;
                 schema.insert("type".into(), "string".into());
                 schema.insert("format".into(), "binary".into());
@@ -128,7 +128,7 @@ fn forms(document: &mut Value, _: &mut Vec<Left>) -> usize {
         let media = if multipart { "multipart/form-data" } else { "application/x-www-form-urlencoded" };
         let mut schema = json!({ "type": "object", "properties": properties });
         if !required.is_empty() {
-            schemas::set(&mut schema, "required", json!(required));
+            document::set(&mut schema, "required", json!(required));
         }
         operation.insert("requestBody".into(), json!({ "required": true, "content": { media: { "schema": schema } } }));
         fields.len()
@@ -141,12 +141,12 @@ fn parameter_schemas(document: &mut Value, _: &mut Vec<Left>) -> usize {
         ["name", "in", "description", "required", "deprecated", "allowEmptyValue", "collectionFormat", "schema"];
     each_old(document, "", |_, operation| {
         let mut count = 0;
-        for parameter in schemas::parameters(operation).filter(|parameter| !parameter.contains_key("schema")) {
+        for parameter in document::parameters(operation).filter(|parameter| !parameter.contains_key("schema")) {
             let (own, schema): (Object, Object) =
                 std::mem::take(parameter).into_iter().partition(|(key, _)| OWN.contains(&key.as_str()));
             *parameter = own;
             let format = parameter.remove("collectionFormat");
-            if schema.get("type").and_then(Value::as_str) == Some("array") && format != Some(json!("multi")) {
+            if schema.text("type") == Some("array") && format != Some(json!("multi")) {
                 parameter.insert("explode".into(), false.into());
             }
             let schema: Object = schema.into_iter().filter(|(key, _)| !key.starts_with("x-")).collect();
@@ -157,18 +157,17 @@ fn parameter_schemas(document: &mut Value, _: &mut Vec<Left>) -> usize {
     })
 }
 
-/// In 3.0 the schema of an answer stands under its media type.
-fn answers(document: &mut Value, _: &mut Vec<Left>) -> usize {
+/// In 3.0 the schema of a response stands under its media type.
+fn responses(document: &mut Value, _: &mut Vec<Left>) -> usize {
     each_old(document, "produces", |root, operation| {
         let types = media_types(root, operation, "produces");
-        let answers = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten();
         let mut count = 0;
-        for answer in answers.filter_map(|(_, answer)| answer.as_object_mut()) {
-            answer.remove("examples");
-            answer.remove("headers");
-            if let Some(schema) = answer.remove("schema") {
+        for response in operation.entries_mut("responses").filter_map(|(_, response)| response.as_object_mut()) {
+            response.remove("examples");
+            response.remove("headers");
+            if let Some(schema) = response.remove("schema") {
                 let content: Object = types.iter().map(|media| (media.clone(), json!({ "schema": schema }))).collect();
-                answer.insert("content".into(), content.into());
+                response.insert("content".into(), content.into());
                 count += 1;
             }
         }
@@ -179,8 +178,8 @@ fn answers(document: &mut Value, _: &mut Vec<Left>) -> usize {
 /// What 2.0 says in other words.
 fn version(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let Some(root) = document.as_object_mut().filter(|root| root.contains_key("swagger")) else { return 0 };
-    if let Some(host) = text(root, "host") {
-        let url = format!("https://{host}{}", text(root, "basePath").unwrap_or_default().trim_end_matches('/'));
+    if let Some(host) = root.text("host") {
+        let url = format!("https://{host}{}", root.text("basePath").unwrap_or_default().trim_end_matches('/'));
         root.insert("servers".into(), json!([{ "url": url }]));
     }
     for key in ["swagger", "host", "basePath", "schemes", "consumes", "produces"] {
@@ -190,9 +189,9 @@ fn version(document: &mut Value, _: &mut Vec<Left>) -> usize {
     each_operation(document, |_, operation| {
         ["consumes", "produces", "schemes"].iter().filter(|key| operation.remove(**key).is_some()).count()
     });
-    let schemes = document.pointer_mut("/components/securitySchemes").and_then(Value::as_object_mut);
-    for scheme in schemes.into_iter().flatten().map(|(_, scheme)| scheme) {
-        match scheme.get("type").and_then(Value::as_str) {
+    let Some(components) = document.get_mut("components") else { return 1 };
+    for (_, scheme) in components.entries_mut("securitySchemes") {
+        match scheme.text("type") {
             Some("basic") => *scheme = json!({ "type": "http", "scheme": "basic" }),
             // However it was had, an OAuth token is sent as a bearer token.
             Some("oauth2") => *scheme = json!({ "type": "http", "scheme": "bearer" }),
@@ -204,7 +203,7 @@ fn version(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::changed, *};
+    use super::{super::step::testing::changed, *};
 
     fn with(operation: Value) -> Value {
         json!({ "swagger": "2.0", "paths": { "/a": { "post": operation } } })
@@ -262,11 +261,11 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_of_an_answer_becomes_its_content() {
+    fn the_schema_of_a_response_becomes_its_content() {
         let before = with(
             json!({ "produces": ["text/plain"], "responses": { "200": { "schema": { "type": "string" } }, "204": {} } }),
         );
-        let after = changed(before, answers, 1);
+        let after = changed(before, responses, 1);
         let expected = json!({ "200": { "content": { "text/plain": { "schema": { "type": "string" } } } }, "204": {} });
         assert_eq!(after["paths"]["/a"]["post"]["responses"], expected);
     }

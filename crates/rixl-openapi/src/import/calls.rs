@@ -4,15 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{Left, Step, names};
-use crate::schemas::{self, METHODS, Object, each_operation, retain_operations, text};
+use super::{
+    names,
+    step::{Left, Step},
+};
+use crate::document::{
+    self, METHODS, Node as _, Object, each_operation, is_int64, json_schema, make_map, resolve, retain_operations,
+};
 
 pub(super) const STEPS: [Step; 8] = [
     Step { name: "methods that can't be sent", run: methods },
     Step { name: "bodies", run: bodies },
     Step { name: "parameters that can't be sent as they are", run: parameters },
-    Step { name: "answers that are not one success in JSON", run: answers },
-    Step { name: "operation ids that are missing, twice there, or no Rust names", run: ids },
+    Step { name: "responses that are not one success in JSON", run: responses },
+    Step { name: "operation ids that are missing, duplicated, or no Rust names", run: ids },
     Step { name: "path templates that are no Rust names", run: templates },
     Step { name: "security, of which the document says nothing", run: silent_security },
     Step { name: "versions and tags", run: info },
@@ -46,7 +51,7 @@ fn bodies(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let mut refused = BTreeSet::new();
     each_operation(document, |place, operation| {
         let Some(body) = operation.get_mut("requestBody") else { return 0 };
-        let content = body.get("content").and_then(Value::as_object).cloned().unwrap_or_default();
+        let content = body.map("content").cloned().unwrap_or_default();
         let Some(body) = body.as_object_mut().filter(|_| !content.is_empty()) else {
             operation.remove("requestBody");
             count += 1;
@@ -82,17 +87,13 @@ fn bodies(document: &mut Value, left: &mut Vec<Left>) -> usize {
 /// Cookies, JSON inside a parameter and objects have no argument; a list joined by commas is a text.
 fn parameters(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let mut refused = BTreeSet::new();
-    let mut count = each_operation(document, |place, operation| {
-        let has_body = operation.contains_key("requestBody");
-        let Some(list) = operation.get_mut("parameters").and_then(Value::as_array_mut) else { return 0 };
-        let mut seen = BTreeSet::new();
+    let count = each_operation(document, |place, operation| {
+        let mut taken = BTreeSet::from_iter(operation.get("requestBody").map(|_| "body".to_owned()));
+        let Some(list) = operation.list_mut("parameters") else { return 0 };
         let mut count = 0;
         list.retain_mut(|parameter| {
             let Some(parameter) = parameter.as_object_mut() else { return false };
-            let (name, within) = (
-                text(parameter, "name").unwrap_or_default().to_owned(),
-                text(parameter, "in").unwrap_or_default().to_owned(),
-            );
+            let [name, within] = ["name", "in"].map(|key| parameter.text(key).unwrap_or_default().to_owned());
             if within == "header" && ["accept", "content-type"].contains(&name.to_lowercase().as_str()) {
                 count += 1;
                 return false;
@@ -100,117 +101,102 @@ fn parameters(document: &mut Value, left: &mut Vec<Left>) -> usize {
             parameter.retain(|key, _| {
                 matches!(key.as_str(), "name" | "in" | "description" | "required" | "schema" | "explode" | "content")
             });
-            let schema = parameter.entry("schema").or_insert(json!({}));
-            let kind = schema.get("type").and_then(Value::as_str);
-            let is_joined =
-                kind == Some("array") && within == "query" && parameter.get("explode") == Some(&Value::Bool(false));
-            let kind = parameter.get("schema").and_then(|schema| schema.get("type")?.as_str());
-            let is_list_of_scalars = kind == Some("array")
-                && parameter
-                    .get("schema")
-                    .and_then(|schema| schema.pointer("/items/type")?.as_str())
-                    .is_some_and(|kind| !matches!(kind, "object" | "array"));
-            let argument = names::function_name(&name, "parameter");
-            let why = if !matches!(within.as_str(), "path" | "query" | "header") {
-                Some(format!("a parameter in {within:?} has no argument"))
-            } else if parameter.contains_key("content") {
-                Some("a parameter that holds a document has no argument".to_owned())
-            } else if kind == Some("object") || (kind == Some("array") && (within != "query" || !is_list_of_scalars)) {
-                Some(format!("in {within}, an {} has no argument", kind.unwrap_or_default()))
-            } else if within == "header" && !is_header_name(&name) {
-                Some("this is no name of a header".to_owned())
-            } else if within != "path" && (!seen.insert(argument.clone()) || (has_body && argument == "body")) {
-                Some(format!("another argument is called {argument}"))
-            } else {
-                None
-            };
-            if let Some(why) = why {
+            let schema = parameter.remove("schema").unwrap_or_else(|| json!({}));
+            if let Some(why) = why_no_argument(parameter, &schema, &name, &within, &mut taken) {
                 left.push(Left::new(format!("{place}: parameter {name:?}"), why));
-                if parameter.get("required") == Some(&Value::Bool(true)) {
+                if parameter.is_true("required") {
                     left.push(Left::operation(place, format!("its parameter {name:?} is required, and can't be sent")));
                     refused.insert(place.to_owned());
                 }
                 count += 1;
                 return false;
             }
-            if is_joined {
-                parameter.insert("schema".into(), json!({ "type": "string" }));
-                let description = text(parameter, "description").unwrap_or_default();
-                let description = format!("{description} Several are joined by commas.").trim_start().to_owned();
-                parameter.insert("description".into(), description.into());
-                count += 1;
-            }
-            // A number or a text: one integer sends both.
-            if let Some(schema) =
-                parameter.get_mut("schema").filter(|schema| schema.as_object().is_some_and(super::shapes::is_int64))
-            {
-                *schema = json!({ "type": "integer", "format": "int64" });
-                count += 1;
-            } else if let Some(schema) = parameter.get_mut("schema").filter(|schema| schema.get("type").is_none()) {
-                *schema = json!({ "type": "string" });
-                count += 1;
-            }
-            parameter.remove("explode");
+            let is_exploded = parameter.remove("explode") != Some(Value::Bool(false));
+            let fresh = match schema.as_object() {
+                _ if schema.text("type") == Some("array") && !is_exploded => {
+                    let description = parameter.text("description").unwrap_or_default();
+                    let description = format!("{description} Several are joined by commas.").trim_start().to_owned();
+                    parameter.insert("description".into(), description.into());
+                    Some(json!({ "type": "string" }))
+                }
+                // A number or a text: one integer sends both.
+                Some(schema) if is_int64(schema) => Some(json!({ "type": "integer", "format": "int64" })),
+                _ if schema.get("type").is_none() => Some(json!({ "type": "string" })),
+                _ => None,
+            };
+            count += usize::from(fresh.is_some());
+            parameter.insert("schema".into(), fresh.unwrap_or(schema));
             true
         });
         count
     });
-    count += retain_operations(document, |place, _| !refused.contains(place));
-    count
+    count + retain_operations(document, |place, _| !refused.contains(place))
+}
+
+/// What keeps the parameter from being an argument of the function.
+fn why_no_argument(
+    parameter: &Object,
+    schema: &Value,
+    name: &str,
+    within: &str,
+    taken: &mut BTreeSet<String>,
+) -> Option<String> {
+    let kind = schema.text("type").unwrap_or_default();
+    let item = schema.get("items").and_then(|items| items.text("type"));
+    let is_list = within == "query" && item.is_some_and(|item| !matches!(item, "object" | "array"));
+    let argument = names::function_name(name, "parameter");
+    if !matches!(within, "path" | "query" | "header") {
+        Some(format!("a parameter in {within:?} has no argument"))
+    } else if parameter.contains_key("content") {
+        Some("a parameter that holds a document has no argument".to_owned())
+    } else if kind == "object" || (kind == "array" && !is_list) {
+        Some(format!("in {within}, an {kind} has no argument"))
+    } else if within == "header" && !is_header_name(name) {
+        Some("this is no name of a header".to_owned())
+    } else if within != "path" && !taken.insert(argument.clone()) {
+        Some(format!("another argument is called {argument}"))
+    } else {
+        None
+    }
 }
 
 fn is_header_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
-/// The generator panics on two success answers and on `default` beside one; a header of the gateway's may say any charset.
-fn answers(document: &mut Value, left: &mut Vec<Left>) -> usize {
+/// The generator panics on two successes and on `default` beside one; a header of the gateway's may say any charset.
+fn responses(document: &mut Value, left: &mut Vec<Left>) -> usize {
     each_operation(document, |place, operation| {
-        let answers = operation.entry("responses").or_insert(json!({}));
-        if !answers.is_object() {
-            *answers = json!({});
-        }
-        let Some(answers) = answers.as_object_mut() else { return 0 };
+        let Some(responses) = make_map(operation.entry("responses").or_insert(json!({}))) else { return 0 };
         let mut count = 0;
-        for answer in answers.values_mut() {
-            if !answer.is_object() {
-                *answer = json!({});
-            }
-            let Some(answer) = answer.as_object_mut() else { continue };
-            answer.retain(|key, _| matches!(key.as_str(), "description" | "content"));
-            answer.entry("description").or_insert("".into());
-            let Some(content) = answer.get_mut("content").and_then(Value::as_object_mut) else {
-                answer.remove("content");
-                continue;
-            };
-            let json = content.iter().find(|(name, _)| media_type(name) == JSON).map(|(_, media)| media.clone());
-            let first = content.iter().next().map(|(name, media)| (media_type(name).to_owned(), media.clone()));
-            let chosen = json.map(|media| (JSON.to_owned(), media)).or(first);
-            let Some((name, media)) = chosen else {
-                answer.remove("content");
+        for response in responses.values_mut().filter_map(make_map) {
+            response.retain(|key, _| matches!(key.as_str(), "description" | "content"));
+            response.entry("description").or_insert("".into());
+            let json = response.entries("content").find(|(name, _)| media_type(name) == JSON);
+            let Some((name, media)) = json.or_else(|| response.entries("content").next()) else {
+                response.remove("content");
                 continue;
             };
             let schema = media.get("schema").cloned().unwrap_or_else(|| json!({}));
-            let fresh = Object::from_iter([(name, json!({ "schema": schema }))]);
-            count += usize::from(*content != fresh);
-            *content = fresh;
+            let fresh = json!({ media_type(name): { "schema": schema } });
+            count += usize::from(response.get("content") != Some(&fresh));
+            response.insert("content".into(), fresh);
         }
-        let is_success = |status: &str| status.starts_with('2');
-        let mut successes: Vec<_> = answers.keys().filter(|status| is_success(status)).cloned().collect();
+        let mut successes: Vec<_> = responses.keys().filter(|status| status.starts_with('2')).cloned().collect();
         if successes.is_empty() {
-            let success = answers.remove("default").unwrap_or_else(|| json!({ "description": "Not documented." }));
-            answers.insert("200".into(), success);
+            let success = responses.remove("default").unwrap_or_else(|| json!({ "description": "Not documented." }));
+            responses.insert("200".into(), success);
             return count + 1;
         }
-        count += usize::from(answers.remove("default").is_some());
+        count += usize::from(responses.remove("default").is_some());
         // The one that says something.
-        successes.sort_by_key(|status| answers.get(status).is_none_or(|answer| answer.get("content").is_none()));
+        successes.sort_by_key(|status| responses.get(status).is_none_or(|response| response.get("content").is_none()));
         let (kept, others) = (successes.first().cloned().unwrap_or_default(), successes.iter().skip(1));
         for status in others {
-            let other = answers.remove(status).unwrap_or_default();
-            let content = answers.get(&kept).and_then(|answer| answer.get("content"));
+            let other = responses.remove(status).unwrap_or_default();
+            let content = responses.get(&kept).and_then(|response| response.get("content"));
             if other.get("content").is_some_and(|other| content != Some(other)) {
-                left.push(Left::new(format!("{place}: answer {status}"), format!("read as an answer {kept}")));
+                left.push(Left::new(format!("{place}: response {status}"), format!("read as a response {kept}")));
             }
             count += 1;
         }
@@ -223,81 +209,56 @@ fn ids(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let mut taken = BTreeSet::new();
     each_operation(document, |place, operation| {
         let made = || place.replace('{', "by_");
-        let old = text(operation, "operationId").filter(|id| id.chars().any(|letter| letter.is_ascii_alphanumeric()));
+        let old = operation.text("operationId").filter(|id| id.chars().any(|letter| letter.is_ascii_alphanumeric()));
         let new = names::function_name(old.unwrap_or(&made()), "operation");
         let new = names::unique(new, &mut taken);
-        let is_new = text(operation, "operationId") != Some(&new);
+        let is_new = operation.text("operationId") != Some(&new);
         operation.insert("operationId".into(), new.into());
         usize::from(is_new)
     })
 }
 
-/// The names between the braces, as they stand there.
-fn template_names(path: &str) -> Vec<&str> {
-    path.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name).collect()
-}
-
 /// The name in a template is seen by the caller alone, so it may be any; RIXL writes `{user.org_id}`.
 fn templates(document: &mut Value, left: &mut Vec<Left>) -> usize {
-    let Some(paths) = document.get_mut("paths").and_then(Value::as_object_mut) else { return 0 };
+    let Some(paths) = document.map_mut("paths") else { return 0 };
     let mut count = 0;
     let mut fresh = BTreeMap::<String, Value>::new();
     for (path, mut item) in std::mem::take(paths) {
-        let drop_all = |why: &str, left: &mut Vec<Left>| {
-            let methods = METHODS.iter().filter(|method| item.get(**method).is_some());
-            left.extend(methods.map(|method| Left::operation(format!("{} {path}", method.to_uppercase()), why)));
-        };
-        if !path.starts_with('/') {
-            drop_all("a path starts with /", left);
-            continue;
-        }
-        let olds = template_names(&path);
-        let used = item
-            .as_object()
-            .into_iter()
-            .flatten()
-            .flat_map(|(_, operation)| operation.get("parameters").and_then(Value::as_array))
-            .flatten();
-        let mut taken: BTreeSet<_> = used
-            .filter(|parameter| parameter.get("in") != Some(&json!("path")))
-            .filter_map(|parameter| Some(names::function_name(parameter.get("name")?.as_str()?, "parameter")))
-            .collect();
-        taken.insert("body".into());
-        let mut new_path = String::new();
-        let mut rest = path.as_str();
-        let mut news = Vec::new();
-        for old in &olds {
+        let parameters = item.as_object().into_iter().flatten().flat_map(|(_, operation)| operation.list("parameters"));
+        let others = parameters.filter(|parameter| parameter.text("in") != Some("path"));
+        let others = others.filter_map(|parameter| Some(names::function_name(parameter.text("name")?, "parameter")));
+        let mut taken: BTreeSet<_> = others.chain(["body".to_owned()]).collect();
+        let (mut new_path, mut rest, mut names) = (String::new(), path.as_str(), Vec::new());
+        while let Some((before, (old, after))) =
+            rest.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+        {
             // Google's form says a pattern too: `{name=projects/*}`.
-            let name = names::function_name(old.split('=').next().unwrap_or_default(), "parameter");
-            let name = names::unique(name, &mut taken);
-            let Some((before, after)) =
-                rest.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?.1)))
-            else {
-                break;
-            };
-            new_path += &format!("{before}{{{name}}}");
+            let old = old.split('=').next().unwrap_or_default();
+            let new = names::unique(names::function_name(old, "parameter"), &mut taken);
+            new_path += &format!("{before}{{{new}}}");
+            names.push((old, new));
             rest = after;
-            news.push(name);
         }
         new_path += rest;
-        if new_path.replace(['{', '}'], "").len() + 2 * news.len() != new_path.len() {
-            drop_all("its braces are no pairs", left);
+        let are_pairs = path.matches(['{', '}']).count() == 2 * names.len();
+        if !path.starts_with('/') || !are_pairs {
+            let why = if path.starts_with('/') { "its braces are no pairs" } else { "a path starts with /" };
+            let methods = METHODS.iter().filter(|method| item.get(**method).is_some());
+            left.extend(methods.map(|method| Left::operation(document::place(method, &path), why)));
             continue;
         }
         count += usize::from(new_path != path);
         for method in METHODS {
-            let Some(operation) = item.get_mut(method).and_then(Value::as_object_mut) else { continue };
-            count += path_parameters(operation, &format!("{} {path}", method.to_uppercase()), &olds, &news, left);
+            let Some(operation) = item.map_mut(method) else { continue };
+            count += path_parameters(operation, &document::place(method, &path), &names, left);
         }
         match fresh.get_mut(&new_path).and_then(Value::as_object_mut) {
             None => drop(fresh.insert(new_path, item)),
             Some(there) => {
-                for (method, operation) in item.as_object().cloned().into_iter().flatten() {
+                for (method, operation) in item.as_object_mut().map(std::mem::take).into_iter().flatten() {
                     if there.contains_key(&method) {
-                        left.push(Left::operation(
-                            format!("{} {path}", method.to_uppercase()),
-                            format!("it is the same as {new_path}"),
-                        ));
+                        let why = format!("it is the same as {new_path}");
+                        left.push(Left::operation(document::place(&method, &path), why));
                     } else {
                         there.insert(method, operation);
                     }
@@ -309,73 +270,59 @@ fn templates(document: &mut Value, left: &mut Vec<Left>) -> usize {
     count
 }
 
-/// Renames them, adds those that only the template names, and names those that it does not.
-fn path_parameters(operation: &mut Object, place: &str, olds: &[&str], news: &[String], left: &mut Vec<Left>) -> usize {
-    let parameters = operation.entry("parameters").or_insert(json!([]));
-    let Some(parameters) = parameters.as_array_mut() else { return 0 };
-    let mut own: Vec<Value> =
-        parameters.extract_if(.., |parameter| parameter.get("in") == Some(&json!("path"))).collect();
+/// Renames them, adds those that only the template names, and reports those that it does not.
+fn path_parameters(operation: &mut Object, place: &str, names: &[(&str, String)], left: &mut Vec<Left>) -> usize {
+    let Some(parameters) = operation.entry("parameters").or_insert(json!([])).as_array_mut() else { return 0 };
+    let mut own: Vec<Value> = parameters.extract_if(.., |parameter| parameter.text("in") == Some("path")).collect();
     let mut count = 0;
-    for (index, (old, new)) in olds.iter().zip(news).enumerate() {
-        let is_old = |parameter: &Value| {
-            parameter.get("name").and_then(Value::as_str) == Some(old.split('=').next().unwrap_or_default())
-        };
-        let mut parameter = match own.iter().position(is_old) {
-            Some(position) => own.remove(position),
-            None => {
-                count += 1;
-                json!({ "in": "path", "schema": { "type": "string" } })
-            }
-        };
-        schemas::set(&mut parameter, "name", new.as_str());
-        schemas::set(&mut parameter, "required", true);
+    for (index, (old, new)) in names.iter().enumerate() {
+        let position = own.iter().position(|parameter| parameter.text("name") == Some(*old));
+        count += usize::from(position.is_none());
+        let added = || json!({ "in": "path", "schema": { "type": "string" } });
+        let mut parameter = position.map_or_else(added, |position| own.remove(position));
+        document::set(&mut parameter, "name", new.as_str());
+        document::set(&mut parameter, "required", true);
         parameters.insert(index, parameter);
     }
-    for parameter in own {
-        let name = parameter.get("name").and_then(Value::as_str).unwrap_or_default();
+    for parameter in &own {
+        let name = parameter.text("name").unwrap_or_default();
         left.push(Left::new(format!("{place}: parameter {name:?}"), "the path has no place for it"));
-        count += 1;
     }
-    count
+    count + own.len()
 }
 
 /// RIXL's document of 2026-08-03 defines a bearer scheme and uses it nowhere. What hands out a token is open to all; the
 /// rest gets the token. May be deleted when RIXL says the security of each operation.
 fn silent_security(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let is_defined = document.pointer("/components/securitySchemes/bearer").is_some();
-    let mut says_something = false;
-    each_operation(document, |_, operation| {
-        says_something |= operation.contains_key("security");
-        0
-    });
+    let is_silent = document::operations(document).iter().all(|operation| operation.value.get("security").is_none());
     let whole = document.clone();
     let mut open = 0;
     let count = each_operation(document, |_, operation| {
         if operation.contains_key("security") {
             return 0;
         }
-        let needs_none = says_something || !is_defined || hands_out_a_token(&whole, operation);
+        let needs_none = !is_silent || !is_defined || hands_out_a_token(&whole, operation);
         open += usize::from(needs_none);
         operation.insert("security".into(), if needs_none { json!([]) } else { json!([{ "bearer": [] }]) });
         1
     });
-    if is_defined && !says_something && count > 0 {
-        left.push(Left::new(
-            "security",
-            format!("the document says nothing of it; {} operations are taken to need the bearer token, and {open}, which answer with an access token, none", count - open),
-        ));
+    if is_defined && is_silent && count > 0 {
+        let why = format!(
+            "the document says nothing of it; {} operations are taken to need the bearer token, and {open}, which respond \
+             with an access token, none",
+            count - open
+        );
+        left.push(Left::new("security", why));
     }
     count
 }
 
 fn hands_out_a_token(document: &Value, operation: &Object) -> bool {
-    let answers = operation.get("responses").and_then(Value::as_object).into_iter().flatten();
-    answers.filter(|(status, _)| status.starts_with('2')).any(|(_, answer)| {
-        let schema = answer.get("content").and_then(|content| content.pointer("/application~1json/schema"));
-        let schema = schema.map(|schema| schemas::referenced(document, schema).unwrap_or(schema));
-        schema.is_some_and(|schema| {
-            ["access_token", "accessToken"].iter().any(|name| schema.pointer(&format!("/properties/{name}")).is_some())
-        })
+    let successes = operation.entries("responses").filter(|(status, _)| status.starts_with('2'));
+    successes.filter_map(|(_, response)| json_schema(response)).any(|schema| {
+        let properties = resolve(document, schema).map("properties");
+        properties.is_some_and(|names| names.contains_key("access_token") || names.contains_key("accessToken"))
     })
 }
 
@@ -383,62 +330,52 @@ fn hands_out_a_token(document: &Value, operation: &Object) -> bool {
 fn info(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let Some(root) = document.as_object_mut() else { return 0 };
     let before = root.len();
-    root.retain(|key, _| matches!(key.as_str(), "openapi" | "info" | "servers" | "paths" | "components"));
+    root.retain(|key, value| match key.as_str() {
+        "openapi" | "info" | "paths" | "components" => true,
+        "servers" => serde_json::from_value::<Vec<openapiv3::Server>>(value.clone()).is_ok(),
+        _ => false,
+    });
     let mut count = before - root.len();
-    if root
-        .get("servers")
-        .is_some_and(|servers| serde_json::from_value::<Vec<openapiv3::Server>>(servers.clone()).is_err())
-    {
-        root.remove("servers");
-        count += 1;
+    let old = root.remove("info").unwrap_or_default();
+    let version = old.text("version").unwrap_or_default().chars().filter(char::is_ascii_graphic);
+    let version = Some(version.take(40).collect::<String>()).filter(|version| !version.is_empty());
+    let mut fresh = json!({
+        "title": old.text("title").unwrap_or("An API"), "version": version.unwrap_or_else(|| "0".into()),
+    });
+    if let Some(description) = old.text("description") {
+        document::set(&mut fresh, "description", description);
     }
-    let info = root.get("info").and_then(Value::as_object).cloned().unwrap_or_default();
-    let say = |key: &str| text(&info, key).map(str::to_owned);
-    let version: String = say("version").unwrap_or_default().chars().filter(char::is_ascii_graphic).take(40).collect();
-    let mut fresh = json!({ "title": say("title").unwrap_or_else(|| "An API".into()), "version": if version.is_empty() { "0".into() } else { version } });
-    if let Some(description) = say("description") {
-        schemas::set(&mut fresh, "description", description);
-    }
-    count += usize::from(root.insert("info".into(), fresh.clone()) != Some(fresh));
+    count += usize::from(old != fresh);
+    root.insert("info".into(), fresh);
+    count += each_operation(document, |_, operation| {
+        let before = operation.len();
+        operation.retain(|key, value| match key.as_str() {
+            "operationId" | "parameters" | "requestBody" | "responses" | "security" => true,
+            "summary" | "description" => value.is_string(),
+            "deprecated" => value.is_boolean(),
+            "tags" => value.as_array().is_some_and(|tags| tags.iter().all(Value::is_string)),
+            _ => false,
+        });
+        for parameter in document::parameters(operation) {
+            parameter.retain(|key, value| key != "description" || value.is_string());
+        }
+        before - operation.len()
+    });
     count
-        + each_operation(document, |_, operation| {
-            let before = operation.len();
-            operation.retain(|key, _| {
-                matches!(
-                    key.as_str(),
-                    "operationId"
-                        | "summary"
-                        | "description"
-                        | "parameters"
-                        | "requestBody"
-                        | "responses"
-                        | "security"
-                        | "tags"
-                        | "deprecated"
-                )
-            });
-            operation.retain(|key, value| match key.as_str() {
-                "summary" | "description" => value.is_string(),
-                "deprecated" => value.is_boolean(),
-                "tags" => serde_json::from_value::<Vec<String>>(value.clone()).is_ok(),
-                _ => true,
-            });
-            for parameter in schemas::parameters(operation) {
-                parameter.retain(|key, value| key != "description" || value.is_string());
-            }
-            before - operation.len()
-        })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::changed, *};
+    use super::{
+        super::step::{Run, testing::changed},
+        *,
+    };
 
     fn with(operation: Value) -> Value {
         json!({ "paths": { "/a": { "post": operation } } })
     }
 
-    fn operation(before: Value, step: super::super::Run, count: usize) -> Value {
+    fn operation(before: Value, step: Run, count: usize) -> Value {
         changed(with(before), step, count)["paths"]["/a"]["post"].take()
     }
 
@@ -496,18 +433,18 @@ mod tests {
     }
 
     #[test]
-    fn one_success_answer_stays() {
+    fn one_success_response_stays() {
         let content = json!({ "application/json": { "schema": {} } });
         let after = operation(
             json!({ "responses": { "204": {}, "201": { "content": content }, "default": {}, "404": {} } }),
-            answers,
+            responses,
             2,
         );
         assert_eq!(
             after["responses"],
             json!({ "201": { "description": "", "content": content }, "404": { "description": "" } })
         );
-        let after = operation(json!({}), answers, 1);
+        let after = operation(json!({}), responses, 1);
         assert_eq!(after["responses"], json!({ "200": { "description": "Not documented." } }));
     }
 
@@ -546,6 +483,17 @@ mod tests {
         templates(&mut document, &mut left);
         assert_eq!(document["paths"].as_object().unwrap().len(), 1);
         assert_eq!(left[0].place, "GET /a/{x_y}");
+    }
+
+    #[test]
+    fn braces_that_are_no_pairs_are_named() {
+        let mut left = Vec::new();
+        let mut document =
+            json!({ "paths": { "/a/{b{c}": { "get": {} }, "/a/b}": { "get": {} }, "a": { "get": {} } } });
+        templates(&mut document, &mut left);
+        assert_eq!(document["paths"], json!({}));
+        let why: Vec<_> = left.iter().map(|left| left.why.as_str()).collect();
+        assert_eq!(why, ["its braces are no pairs", "its braces are no pairs", "a path starts with /"]);
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{Left, Step};
-use crate::schemas::{self, Object, referenced, text};
+use super::step::{Left, Step};
+use crate::document::{self, Node as _, Object, SCHEMAS, each_schema, is_int64, reference, referenced};
 
 /// For every document. May be deleted when the generator makes the same of both forms.
 pub(super) const STEPS: [Step; 3] = [
@@ -18,17 +18,14 @@ const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "ob
 
 /// A schema of properties without `type: object` is any value to the generator, and an unknown type stops it.
 fn types(document: &mut Value, left: &mut Vec<Left>) -> usize {
-    schemas::count(document, |place, schema| {
+    each_schema(document, |place, schema| {
         let mut count = 0;
         // Both are of other drafts of JSON Schema, or of Swagger.
         if schema.get("required").is_some_and(|required| !required.is_array()) {
             schema.remove("required");
             count += 1;
         }
-        if schema.get("discriminator").is_some() {
-            schema.remove("discriminator");
-            count += 1;
-        }
+        count += usize::from(schema.remove("discriminator").is_some());
         if let Some(said) = schema.get("type") {
             if !said.as_str().is_some_and(|said| TYPES.contains(&said)) {
                 left.push(Left::new(format!("{place}/type"), format!("{said} is no type of 3.0; it is any value")));
@@ -37,9 +34,9 @@ fn types(document: &mut Value, left: &mut Vec<Left>) -> usize {
             }
             return count;
         }
-        let implied = if schema.get("properties").is_some_and(Value::is_object) {
+        let implied = if schema.map("properties").is_some() {
             "object"
-        } else if schema.get("items").is_some_and(Value::is_object) {
+        } else if schema.map("items").is_some() {
             "array"
         } else if schema.get("enum").and_then(Value::as_array).is_some_and(|values| values.iter().all(Value::is_string))
             || ["pattern", "minLength", "maxLength"].iter().any(|key| schema.contains_key(*key))
@@ -55,10 +52,10 @@ fn types(document: &mut Value, left: &mut Vec<Left>) -> usize {
 
 /// RIXL writes the default 25 of an integer as "25", which stops the generator.
 fn defaults(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    schemas::count(document, |_, schema| {
+    each_schema(document, |_, schema| {
         let Some(default) = schema.get("default") else { return 0 };
         let parsed = default.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
-        let fits = |value: &Value| match text(schema, "type") {
+        let fits = |value: &Value| match schema.text("type") {
             Some("string") => value.is_string(),
             Some("integer") => value.is_i64() || value.is_u64(),
             Some("number") => value.is_number(),
@@ -79,6 +76,12 @@ fn defaults(document: &mut Value, _: &mut Vec<Left>) -> usize {
 }
 
 const COMPOSITIONS: [&str; 3] = ["allOf", "oneOf", "anyOf"];
+/// Where the named schemas are, as a pointer.
+const POINTER: &str = "/components/schemas/";
+
+fn branches(schema: &Object) -> impl Iterator<Item = &Value> {
+    COMPOSITIONS.iter().flat_map(|key| schema.list(key))
+}
 
 /// An object with all properties that its branches have.
 #[derive(Clone, Default)]
@@ -87,14 +90,14 @@ struct Merged {
     required: BTreeSet<String>,
 }
 
-/// Of `oneOf` the generator makes an enum that takes the first variant that fits. Since nothing in an answer is required,
+/// Of `oneOf` the generator makes an enum that takes the first variant that fits. Since nothing in a response is required,
 /// that would be the first of all, and the data of the others would be lost in silence. One object of optional properties
 /// reads every variant.
 fn merge(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let whole = document.clone();
     let mut merger = Merger { whole: &whole, known: BTreeMap::new(), named: BTreeMap::new(), left, open: 0, count: 0 };
-    schemas::each(document, &mut |place, schema| {
-        let is_named = place.strip_prefix("/components/schemas/").is_some_and(|name| !name.contains('/'));
+    document::visit_schemas(document, &mut |place, schema| {
+        let is_named = place.strip_prefix(POINTER).is_some_and(|name| !name.contains('/'));
         merger.visit(place, schema, is_named);
     });
     // What was given a name may have such parts itself.
@@ -103,9 +106,9 @@ fn merge(document: &mut Value, left: &mut Vec<Left>) -> usize {
         merger.named.iter().find(|(key, _)| !done.contains(*key)).map(|(key, name)| (key.clone(), name.clone()))
     {
         let mut schema = serde_json::from_str(&key).unwrap_or_default();
-        let top = format!("/components/schemas/{name}");
-        schemas::within(&mut schema, &top, &mut |place, schema| merger.visit(place, schema, place == top));
-        if let Some(schemas) = schemas::named(document) {
+        let top = format!("{POINTER}{name}");
+        document::within(&mut schema, &top, &mut |place, schema| merger.visit(place, schema, place == top));
+        if let Some(schemas) = document::named(document) {
             schemas.insert(name, schema);
         }
         done.insert(key);
@@ -126,7 +129,7 @@ struct Merger<'a> {
 }
 
 /// Nobody composes deeper; a chain of references could be as long as the document.
-const DEEPEST: usize = 50;
+const MAX_DEPTH: usize = 50;
 
 impl Merger<'_> {
     fn visit(&mut self, place: &str, schema: &mut Value, is_named: bool) {
@@ -138,15 +141,11 @@ impl Merger<'_> {
             return;
         }
         self.count += 1;
-        let has_own = map.get("properties").and_then(Value::as_object).is_some_and(|own| !own.is_empty());
-        let branches: Vec<_> =
-            COMPOSITIONS.iter().filter_map(|key| map.get(*key)?.as_array()).flatten().cloned().collect();
-        if let ([only], false) = (branches.as_slice(), has_own) {
-            let mut only = only.clone();
-            if let (Some(only), Some(true)) = (only.as_object_mut(), map.get("nullable").and_then(Value::as_bool))
-                && !only.contains_key("$ref")
-            {
-                only.insert("nullable".into(), true.into());
+        let has_own = map.map("properties").is_some_and(|own| !own.is_empty());
+        if let ([only], false) = (branches(map).collect::<Vec<_>>().as_slice(), has_own) {
+            let mut only = (*only).clone();
+            if map.is_true("nullable") && only.get("$ref").is_none() {
+                document::set(&mut only, "nullable", true);
             }
             *schema = only;
             return self.visit(place, schema, is_named);
@@ -159,7 +158,7 @@ impl Merger<'_> {
             if is_named {
                 let mut object = json!({ "type": "object", "properties": merged.properties });
                 if !merged.required.is_empty() {
-                    schemas::set(&mut object, "required", json!(merged.required));
+                    document::set(&mut object, "required", json!(merged.required));
                 }
                 *schema = object;
             } else {
@@ -169,7 +168,7 @@ impl Merger<'_> {
                 let number = self.named.len() + 1;
                 let fresh = format!("{}.merged.{number}", words.unwrap_or_default());
                 let name = self.named.entry(Value::Object(std::mem::take(map)).to_string()).or_insert(fresh);
-                *schema = json!({ "$ref": format!("#/components/schemas/{name}") });
+                *schema = reference(name);
                 return;
             }
         } else {
@@ -181,9 +180,8 @@ impl Merger<'_> {
 
     /// Alternatives of one scalar type, which then has all their values.
     fn scalar(&self, map: &Object) -> Option<Value> {
-        let branches = COMPOSITIONS.iter().filter_map(|key| map.get(*key)?.as_array()).flatten();
-        let branches: Vec<_> = branches.map(|branch| referenced(self.whole, branch).unwrap_or(branch)).collect();
-        let kinds: BTreeSet<_> = branches.iter().filter_map(|branch| branch.get("type")?.as_str()).collect();
+        let branches: Vec<_> = branches(map).map(|branch| referenced(self.whole, branch).unwrap_or(branch)).collect();
+        let kinds: BTreeSet<_> = branches.iter().filter_map(|branch| branch.text("type")).collect();
         let kind = *kinds.first().filter(|_| kinds.len() == 1)?;
         if matches!(kind, "object" | "array") {
             return None;
@@ -197,42 +195,43 @@ impl Merger<'_> {
                     seen.push(value.clone())
                 }
             });
-            schemas::set(&mut scalar, "enum", seen);
+            document::set(&mut scalar, "enum", seen);
         }
         Some(scalar)
     }
 
     /// All properties of the schema and its branches; `None` when a branch is no object.
     fn object(&mut self, map: &Object) -> Option<Merged> {
-        if let Some(name) = text(map, "$ref").and_then(|reference| reference.strip_prefix("#/components/schemas/")) {
+        if let Some(name) = map.text("$ref").and_then(|reference| reference.strip_prefix(SCHEMAS)) {
             if let Some(known) = self.known.get(name) {
                 return known.clone();
             }
-            if self.open == DEEPEST {
+            if self.open == MAX_DEPTH {
                 return None;
             }
             self.open += 1;
             self.known.insert(name.into(), Some(Merged::default()));
-            let target = self.whole.pointer(&format!("/components/schemas/{name}"));
+            let target = self.whole.pointer(&format!("{POINTER}{name}"));
             let merged = target.and_then(Value::as_object).and_then(|target| self.object(target));
             self.open -= 1;
             self.known.insert(name.into(), merged.clone());
             return merged;
         }
-        if text(map, "type").is_some_and(|kind| kind != "object") || map.contains_key("enum") {
+        if map.text("type").is_some_and(|kind| kind != "object") || map.contains_key("enum") {
             return None;
         }
-        let own = map.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
-        let required = map.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        let mut merged = Merged { properties: own, required: required.map(str::to_owned).collect() };
+        let required = map.list("required").iter().filter_map(Value::as_str);
+        let mut merged = Merged {
+            properties: map.map("properties").cloned().unwrap_or_default(),
+            required: required.map(str::to_owned).collect(),
+        };
         for key in COMPOSITIONS {
-            for branch in map.get(key).and_then(Value::as_array).into_iter().flatten() {
+            for branch in map.list(key) {
                 let branch = self.object(branch.as_object()?)?;
                 for (name, property) in branch.properties {
-                    match merged.properties.get(&name) {
-                        Some(other) if other != &property => drop(merged.properties.insert(name, json!({}))),
-                        Some(_) => {}
-                        None => drop(merged.properties.insert(name, property)),
+                    let known = merged.properties.entry(name).or_insert(property.clone());
+                    if *known != property {
+                        *known = json!({});
                     }
                 }
                 if key == "allOf" {
@@ -248,22 +247,12 @@ impl Merger<'_> {
     }
 }
 
-/// The one pair of alternatives that has a type of its own.
-pub(super) fn is_int64(map: &Object) -> bool {
-    let branches = map.get("oneOf").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let mut kinds: Vec<_> = branches.iter().filter_map(|branch| branch.get("type")?.as_str()).collect();
-    kinds.sort_unstable();
-    kinds == ["integer", "string"]
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::changed, *};
-
-    fn schema(before: Value, step: super::super::Run, count: usize) -> Value {
-        let document = json!({ "components": { "schemas": { "A": before } } });
-        changed(document, step, count)["components"]["schemas"]["A"].take()
-    }
+    use super::{
+        super::step::testing::{changed, changed_schema as schema},
+        *,
+    };
 
     #[test]
     fn types_are_said() {

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Left, Step};
-use crate::schemas::{self, Object, text};
+use super::step::{Left, Step};
+use crate::document::{Node as _, Object, each_schema, visit_schemas};
 
 pub(super) const STEPS: [Step; 9] = [
     Step { name: "OpenAPI 3.1: version", run: version },
@@ -20,16 +20,13 @@ pub(super) const STEPS: [Step; 9] = [
 /// The version, and what only 3.1 has at the top.
 fn version(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let Some(root) = document.as_object_mut() else { return 0 };
-    for name in root.remove("webhooks").as_ref().and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name)
-    {
+    for (name, _) in root.entries("webhooks") {
         left.push(Left::new(format!("webhook {name}"), "a webhook is called by the server, not by a client"));
     }
-    root.remove("jsonSchemaDialect");
-    if let Some(info) = root.get_mut("info").and_then(Value::as_object_mut) {
+    root.retain(|key, _| !matches!(key.as_str(), "webhooks" | "jsonSchemaDialect"));
+    if let Some(info) = root.map_mut("info") {
         info.remove("summary");
-        if let Some(license) = info.get_mut("license").and_then(Value::as_object_mut) {
-            license.remove("identifier");
-        }
+        info.map_mut("license").map(|license| license.remove("identifier"));
     }
     usize::from(root.insert("openapi".into(), "3.0.3".into()) != Some("3.0.3".into()))
 }
@@ -37,7 +34,7 @@ fn version(document: &mut Value, left: &mut Vec<Left>) -> usize {
 /// `true` is any value, which 3.0 writes as `{}`; `false` is none, which no generator has a type for.
 fn boolean_schemas(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let mut count = 0;
-    schemas::each(document, &mut |place, schema| {
+    visit_schemas(document, &mut |place, schema| {
         // 3.0 has these two for additionalProperties itself.
         if schema.is_boolean() && !place.ends_with("/additionalProperties") {
             *schema = json!({});
@@ -48,36 +45,35 @@ fn boolean_schemas(document: &mut Value, _: &mut Vec<Left>) -> usize {
 }
 
 fn constants(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    schemas::count(document, |_, schema| {
-        schema.remove("const").map_or(0, |value| {
-            schema.insert("enum".into(), json!([value]));
-            1
-        })
+    each_schema(document, |_, schema| {
+        let Some(value) = schema.remove("const") else { return 0 };
+        schema.insert("enum".into(), json!([value]));
+        1
     })
 }
 
 /// `anyOf: [X, {type: null}]` is a nullable X, and a nullable enum lists no null.
 fn null_alternatives(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    schemas::count(document, |_, schema| {
+    each_schema(document, |_, schema| {
         let mut count = 0;
         for key in ["oneOf", "anyOf"] {
-            let Some(branches) = schema.get_mut(key).and_then(Value::as_array_mut) else { continue };
+            let Some(branches) = schema.list_mut(key) else { continue };
             let before = branches.len();
-            branches.retain(|branch| branch.get("type") != Some(&json!("null")));
+            branches.retain(|branch| branch.text("type") != Some("null"));
             if branches.len() == before {
                 continue;
             }
             count += 1;
-            let only = if branches.len() == 1 { branches.pop() } else { None };
-            if let Some(only) = only {
+            if let [only] = branches.as_mut_slice() {
+                let only = only.take();
                 schema.remove(key);
-                for (key, value) in only.as_object().cloned().into_iter().flatten() {
-                    schema.entry(key).or_insert(value);
+                for (key, value) in only.as_object().into_iter().flatten() {
+                    schema.entry(key).or_insert(value.clone());
                 }
             }
             schema.insert("nullable".into(), true.into());
         }
-        if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        if let Some(values) = schema.list_mut("enum") {
             let before = values.len();
             values.retain(|value| !value.is_null());
             if values.len() < before {
@@ -91,8 +87,8 @@ fn null_alternatives(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 /// `[T, null]` is a nullable T; several others are alternatives, among them 64-bit integers as number or string.
 fn type_lists(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    schemas::count(document, |_, schema| {
-        if schema.get("type") == Some(&json!("null")) {
+    each_schema(document, |_, schema| {
+        if schema.text("type") == Some("null") {
             schema.remove("type");
             schema.insert("nullable".into(), true.into());
             return 1;
@@ -130,12 +126,12 @@ fn type_lists(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 /// 3.1: `exclusiveMinimum: 0`. 3.0: `minimum: 0, exclusiveMinimum: true`.
 fn exclusive_bounds(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    schemas::count(document, |_, schema| {
+    each_schema(document, |_, schema| {
         let mut count = 0;
         for (exclusive, bound) in [("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")] {
-            if let Some(number) = schema.get(exclusive).filter(|value| value.is_number()).cloned() {
+            if let Some(value) = schema.get_mut(exclusive).filter(|value| value.is_number()) {
+                let number = std::mem::replace(value, true.into());
                 schema.insert(bound.into(), number);
-                schema.insert(exclusive.into(), true.into());
                 count += 1;
             }
         }
@@ -145,7 +141,7 @@ fn exclusive_bounds(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 /// 3.0 has one example.
 fn examples(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    schemas::count(document, |_, schema| {
+    each_schema(document, |_, schema| {
         let Some(examples) = schema.remove("examples") else { return 0 };
         if let Some(first) = examples.get(0) {
             schema.entry("example").or_insert(first.clone());
@@ -157,10 +153,12 @@ fn examples(document: &mut Value, _: &mut Vec<Left>) -> usize {
 /// 3.0 reads nothing beside a `$ref`. What says more than a description stands in an `allOf` with it.
 fn reference_siblings(document: &mut Value, _: &mut Vec<Left>) -> usize {
     const SHAPES: [&str; 7] = ["properties", "allOf", "oneOf", "anyOf", "items", "additionalProperties", "required"];
-    schemas::count(document, |_, schema| {
-        let Some(reference) = schema.get("$ref").filter(|_| schema.len() > 1).cloned() else { return 0 };
+    each_schema(document, |_, schema| {
+        if schema.len() < 2 {
+            return 0;
+        }
+        let Some(reference) = schema.remove("$ref") else { return 0 };
         let mut rest = std::mem::take(schema);
-        rest.remove("$ref");
         rest.retain(|key, _| SHAPES.contains(&key.as_str()));
         if rest.is_empty() {
             schema.insert("$ref".into(), reference);
@@ -173,33 +171,14 @@ fn reference_siblings(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 /// `contentEncoding` becomes a format; the rest has no counterpart, and none of it changes a type.
 fn unknown_keywords(document: &mut Value, left: &mut Vec<Left>) -> usize {
-    const KEYWORDS: [&str; 20] = [
-        "$schema",
-        "$id",
-        "$comment",
-        "$anchor",
-        "$dynamicRef",
-        "$dynamicAnchor",
-        "$vocabulary",
-        "contentEncoding",
-        "contentMediaType",
-        "contentSchema",
-        "if",
-        "then",
-        "else",
-        "propertyNames",
-        "contains",
-        "minContains",
-        "maxContains",
-        "dependentRequired",
-        "dependentSchemas",
-        "unevaluatedProperties",
-    ];
-    schemas::count(document, |place, schema| {
-        if text(schema, "contentEncoding") == Some("base64") {
+    const KEYWORDS: &str = "$schema $id $comment $anchor $dynamicRef $dynamicAnchor $vocabulary contentEncoding \
+        contentMediaType contentSchema if then else propertyNames contains minContains maxContains \
+        dependentRequired dependentSchemas unevaluatedProperties";
+    each_schema(document, |place, schema| {
+        if schema.text("contentEncoding") == Some("base64") {
             schema.entry("format").or_insert("byte".into());
         }
-        let mut count = KEYWORDS.iter().filter(|key| schema.remove(**key).is_some()).count();
+        let mut count = KEYWORDS.split(' ').filter(|key| schema.remove(*key).is_some()).count();
         for (key, instead) in [("prefixItems", "a list of any values"), ("patternProperties", "a map of any values")] {
             if schema.remove(key).is_some() {
                 left.push(Left::new(format!("{place}/{key}"), format!("3.0 has no such keyword; it is {instead}")));
@@ -213,12 +192,7 @@ fn unknown_keywords(document: &mut Value, left: &mut Vec<Left>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::changed, *};
-
-    fn schema(before: Value, step: super::super::Run, count: usize) -> Value {
-        let document = json!({ "components": { "schemas": { "A": before } } });
-        changed(document, step, count)["components"]["schemas"]["A"].take()
-    }
+    use super::{super::step::testing::changed_schema as schema, *};
 
     #[test]
     fn the_version_is_lowered_and_webhooks_are_named() {

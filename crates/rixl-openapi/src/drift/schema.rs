@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use heck::ToSnakeCase as _;
 use serde_json::Value;
 
-use super::{Class, code, operation::Found};
-use crate::{contract::text, schemas::Object};
+use super::change::{Class, Found, code, plain};
+use crate::document::{Node as _, resolve};
 
 /// Who writes the value.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,25 +33,29 @@ impl Direction {
     }
 }
 
-type Side<'a> = (&'a Value, &'a Value);
-
-/// `place` says what the schemas are of: `body`, `answer`, `query parameter …`.
-pub(super) fn compare(old: Side<'_>, new: Side<'_>, direction: Direction, place: &str, found: &mut Found) {
-    Comparison { old: old.0, new: new.0, direction, place, seen: BTreeSet::new(), found }.visit(old.1, new.1, "", 0);
+/// `place` says what the schemas are of: `body`, `response`, `query parameter …`.
+pub(super) fn compare(
+    documents: (&Value, &Value),
+    old: &Value,
+    new: &Value,
+    direction: Direction,
+    place: &str,
+    found: &mut Found,
+) {
+    Comparison { documents, direction, place, seen: BTreeSet::new(), found }.visit(old, new, "", 0);
 }
 
 struct Comparison<'a> {
-    old: &'a Value,
-    new: &'a Value,
+    documents: (&'a Value, &'a Value),
     direction: Direction,
     place: &'a str,
     /// Pairs of references that were compared: a list of nodes has nodes.
-    seen: BTreeSet<(String, String)>,
+    seen: BTreeSet<[String; 2]>,
     found: &'a mut Found,
 }
 
 /// Nobody writes deeper; a chain of references could be as long as the document.
-const DEEPEST: usize = 50;
+const MAX_DEPTH: usize = 50;
 
 impl Comparison<'_> {
     fn push(&mut self, class: Class, path: &str, what: &str) {
@@ -65,13 +69,12 @@ impl Comparison<'_> {
     }
 
     fn visit(&mut self, old: &Value, new: &Value, path: &str, depth: usize) {
-        let reference = |schema: &Value| text(schema, "$ref").unwrap_or_default().to_owned();
-        let references = (reference(old), reference(new));
-        let is_node = !references.0.is_empty() || !references.1.is_empty();
-        if depth > DEEPEST || (is_node && !self.seen.insert(references)) {
+        let references = [old, new].map(|schema| schema.text("$ref").unwrap_or_default().to_owned());
+        let is_node = references.iter().any(|reference| !reference.is_empty());
+        if depth > MAX_DEPTH || (is_node && !self.seen.insert(references)) {
             return;
         }
-        let (old, new) = (resolve(self.old, old), resolve(self.new, new));
+        let (old, new) = (resolve(self.documents.0, old), resolve(self.documents.1, new));
         let (old_kind, new_kind) = (kind(old), kind(new));
         if old_kind != new_kind {
             let class = match (old_kind.as_str(), new_kind.as_str()) {
@@ -82,8 +85,7 @@ impl Comparison<'_> {
             self.push(class, path, &format!("was {old_kind} and is {new_kind}"));
             return;
         }
-        let is_nullable = |schema: &Value| schema.get("nullable") == Some(&Value::Bool(true));
-        match (is_nullable(old), is_nullable(new)) {
+        match (old.is_true("nullable"), new.is_true("nullable")) {
             (false, true) => self.push(self.direction.wider(), path, "may be null now"),
             (true, false) => self.push(self.direction.narrower(), path, "may not be null any more"),
             _ => {}
@@ -93,9 +95,8 @@ impl Comparison<'_> {
         self.bounds(old, new, path);
         self.properties(old, new, path, depth);
         for (key, suffix) in [("items", "[]"), ("additionalProperties", "{}")] {
-            if let (Some(old), Some(new)) =
-                (old.get(key).filter(|it| it.is_object()), new.get(key).filter(|it| it.is_object()))
-            {
+            let [old, new] = [old, new].map(|schema| schema.get(key).filter(|child| child.is_object()));
+            if let (Some(old), Some(new)) = (old, new) {
                 self.visit(old, new, &format!("{path}{suffix}"), depth + 1);
             }
         }
@@ -103,24 +104,21 @@ impl Comparison<'_> {
 
     fn format(&mut self, old: &Value, new: &Value, path: &str) {
         // A mark of this project's own contract, which RIXL's documents have not.
-        let said = |schema: &Value| text(schema, "format").filter(|format| *format != "password").map(str::to_owned);
-        match (said(old), said(new)) {
-            (Some(before), Some(after)) if before != after => {
-                let what = format!(": its format was {} and is {}", word(&before), word(&after));
-                self.push(self.direction.breaking(), path, &what);
+        let format = |schema: &Value| schema.text("format").filter(|format| *format != "password").map(plain);
+        let (class, what) = match (format(old), format(new)) {
+            (before, after) if before == after => return,
+            (Some(before), Some(after)) => {
+                (self.direction.breaking(), format!(": its format was {before} and is {after}"))
             }
-            (None, Some(after)) => self.push(Class::Wording, path, &format!(": its format is {} now", word(&after))),
-            (Some(before), None) => {
-                self.push(Class::Wording, path, &format!(": its format was {} and is not said", word(&before)))
-            }
-            _ => {}
-        }
+            (None, after) => (Class::Wording, format!(": its format is {} now", after.unwrap_or_default())),
+            (Some(before), None) => (Class::Wording, format!(": its format was {before} and is not said")),
+        };
+        self.push(class, path, &what);
     }
 
     fn values(&mut self, old: &Value, new: &Value, path: &str) {
-        let list = |schema: &Value| schema.get("enum").and_then(Value::as_array).cloned();
-        let show = |value: &Value| code(&value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-        match (list(old), list(new)) {
+        let show = |value: &Value| value.as_str().map_or_else(|| code(&value.to_string()), code);
+        match [old, new].map(|schema| schema.get("enum").and_then(Value::as_array)).into() {
             (Some(before), Some(after)) => {
                 for value in after.iter().filter(|value| !before.contains(value)) {
                     self.push(self.direction.wider(), path, &format!("may be {} now", show(value)));
@@ -145,13 +143,8 @@ impl Comparison<'_> {
         for key in LOWER.into_iter().chain(UPPER).chain(OTHER).chain(["default"]) {
             // `false` is the same as not said, and so is a length of at least 0.
             let bound = |schema: &Value| {
-                schema
-                    .get(key)
-                    .filter(|value| {
-                        **value != Value::Bool(false)
-                            && !(key != "minimum" && LOWER.contains(&key) && value.as_u64() == Some(0))
-                    })
-                    .cloned()
+                let is_zero = |value: &Value| ["minLength", "minItems"].contains(&key) && value.as_u64() == Some(0);
+                schema.get(key).filter(|value| **value != Value::Bool(false) && !is_zero(value)).cloned()
             };
             let (before, after) = (bound(old), bound(new));
             if before == after {
@@ -185,39 +178,22 @@ impl Comparison<'_> {
     }
 
     fn properties(&mut self, old: &Value, new: &Value, path: &str, depth: usize) {
-        let empty = Object::new();
-        let of =
-            |schema: &'_ Value| schema.get("properties").and_then(Value::as_object).cloned().unwrap_or(empty.clone());
-        let (before, after) = (of(old), of(new));
-        let required = |schema: &Value, name: &str| {
-            schema.get("required").and_then(Value::as_array).is_some_and(|names| names.iter().any(|one| one == name))
-        };
+        let [before, after] = [old, new].map(|schema| schema.map("properties").cloned().unwrap_or_default());
+        let required = |schema: &Value, name: &str| schema.list("required").iter().any(|one| one == name);
         let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         let mut respelled = BTreeSet::new();
         for (name, schema) in &before {
-            let like = || {
-                after
-                    .iter()
-                    .find(|(other, _)| !before.contains_key(*other) && other.to_snake_case() == name.to_snake_case())
+            let mut added = after.iter().filter(|(other, _)| !before.contains_key(*other));
+            let same = after.get_key_value(name);
+            let found = same.or_else(|| added.find(|(other, _)| other.to_snake_case() == name.to_snake_case()));
+            let Some((new_name, other)) = found else {
+                self.push(self.direction.breaking(), &below(name), "is gone");
+                continue;
             };
-            let (new_name, other) = match after.get(name) {
-                Some(other) => (name, other),
-                None => match like() {
-                    Some((new_name, other)) => {
-                        respelled.insert(new_name.clone());
-                        self.push(
-                            self.direction.breaking(),
-                            &below(name),
-                            &format!("is spelled {} now", code(new_name)),
-                        );
-                        (new_name, other)
-                    }
-                    None => {
-                        self.push(self.direction.breaking(), &below(name), "is gone");
-                        continue;
-                    }
-                },
-            };
+            if new_name != name {
+                respelled.insert(new_name);
+                self.push(self.direction.breaking(), &below(name), &format!("is spelled {} now", code(new_name)));
+            }
             match (required(old, name), required(new, new_name)) {
                 (false, true) => self.push(self.direction.narrower(), &below(name), "is required now"),
                 (true, false) => self.push(self.direction.wider(), &below(name), "is not required any more"),
@@ -225,7 +201,7 @@ impl Comparison<'_> {
             }
             self.visit(schema, other, &below(new_name), depth + 1);
         }
-        for name in after.keys().filter(|name| !before.contains_key(*name) && !respelled.contains(*name)) {
+        for name in after.keys().filter(|name| !before.contains_key(*name) && !respelled.contains(name)) {
             if required(new, name) && self.direction == Direction::Sent {
                 self.push(Class::Callers, &below(name), "is new and required");
             } else {
@@ -235,30 +211,15 @@ impl Comparison<'_> {
     }
 }
 
-fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
-    let mut schema = schema;
-    for _ in 0..32 {
-        match crate::schemas::referenced(document, schema) {
-            Some(target) => schema = target,
-            None => break,
-        }
-    }
-    schema
-}
-
 fn kind(schema: &Value) -> String {
     if let Some(branches) = schema.get("oneOf").and_then(Value::as_array) {
-        let kinds: BTreeSet<_> = branches.iter().filter_map(|branch| text(branch, "type")).collect();
+        let kinds: BTreeSet<_> = branches.iter().filter_map(|branch| branch.text("type")).collect();
         return kinds.into_iter().collect::<Vec<_>>().join(" or ");
     }
     let has_values = schema.get("additionalProperties").is_some_and(Value::is_object);
-    match text(schema, "type") {
+    match schema.text("type") {
         Some("object") if has_values && schema.get("properties").is_none() => "map".into(),
         Some(kind) => kind.into(),
         None => "any value".into(),
     }
-}
-
-fn word(name: &str) -> String {
-    code(name).trim_matches('`').to_owned()
 }

@@ -5,10 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use heck::ToSnakeCase as _;
 use serde_json::Value;
 
-use crate::{
-    contract::{self, Operation},
-    schemas,
-};
+use crate::document::{Node as _, Operation, resolve};
 
 /// An operation of the old document with its like in the new one; one of them alone when it has none.
 pub(super) struct Pair<'a> {
@@ -92,7 +89,7 @@ struct Marks<'a> {
     /// The last word of the path, and whether a parameter follows: one key is not the list of keys.
     last: (Option<String>, bool),
     words: BTreeSet<String>,
-    answer: BTreeSet<String>,
+    response: BTreeSet<String>,
 }
 
 impl<'a> Marks<'a> {
@@ -104,14 +101,14 @@ impl<'a> Marks<'a> {
         // Of a dotted id the last part is the operation's own.
         let id = operation.id().and_then(|id| id.rsplit('.').next()).unwrap_or_default();
         let id = id.split_once("By").map_or(id, |(name, _)| name);
-        let said = if id.is_empty() { contract::text(operation.value, "summary").unwrap_or_default() } else { id };
+        let said = if id.is_empty() { operation.value.text("summary").unwrap_or_default() } else { id };
         Self {
             method: operation.method,
             shape: key(operation).1,
             path: literals.iter().map(|segment| singular(segment)).collect(),
             last,
             words: said.to_snake_case().split('_').map(singular).collect(),
-            answer: answer(document, operation),
+            response: response_names(document, operation),
         }
     }
 
@@ -127,7 +124,7 @@ impl<'a> Marks<'a> {
             return 0;
         }
         let last = if self.last == other.last { 15 } else { 0 };
-        method + last + words + common(&self.path, &other.path, 30) + common(&self.answer, &other.answer, 15)
+        method + last + words + common(&self.path, &other.path, 30) + common(&self.response, &other.response, 15)
     }
 }
 
@@ -136,18 +133,18 @@ fn singular(word: &str) -> String {
     word.strip_suffix('s').unwrap_or(&word).to_owned()
 }
 
-/// The names of the properties of the answer.
-fn answer(document: &Value, operation: &Operation<'_>) -> BTreeSet<String> {
-    let answers = operation.value.get("responses").and_then(Value::as_object).into_iter().flatten();
-    let schemas = answers.filter(|(status, _)| status.starts_with('2')).filter_map(|(_, answer)| {
-        let schema = answer.get("content")?.as_object()?.values().next()?.get("schema")?;
-        schemas::referenced(document, schema).unwrap_or(schema).get("properties")?.as_object()
+/// The names of the properties of the response.
+fn response_names(document: &Value, operation: &Operation<'_>) -> BTreeSet<String> {
+    let successes = operation.value.entries("responses").filter(|(status, _)| status.starts_with('2'));
+    let properties = successes.filter_map(|(_, response)| {
+        let schema = response.map("content")?.values().next()?.get("schema")?;
+        resolve(document, schema).map("properties")
     });
-    schemas.flat_map(|properties| properties.keys().map(|name| name.to_snake_case())).collect()
+    properties.flat_map(|properties| properties.keys().map(|name| name.to_snake_case())).collect()
 }
 
-/// How much of both is in both, of `most`.
-fn common(one: &BTreeSet<String>, other: &BTreeSet<String>, most: usize) -> usize {
+/// How much of both is in both, of `max`.
+fn common(one: &BTreeSet<String>, other: &BTreeSet<String>, max: usize) -> usize {
     let all = one.union(other).count();
-    (most * one.intersection(other).count()).checked_div(all).unwrap_or_default()
+    (max * one.intersection(other).count()).checked_div(all).unwrap_or_default()
 }

@@ -1,0 +1,283 @@
+//! What changed from one document to another, operation by operation, and whom it breaks.
+
+mod change;
+mod operation;
+mod report;
+mod routes;
+mod schema;
+
+use serde_json::Value;
+
+pub use self::change::Drift;
+use self::change::{Change, Class, code};
+use crate::document::{self, Node as _, Operation};
+
+/// What changed from `old` to `new`, both of them [normalized](crate::normalize).
+pub fn compare(old: &Value, new: &Value) -> Drift {
+    let (old_operations, new_operations) = (document::operations(old), document::operations(new));
+    let mut drift = Drift {
+        changes: whole(old, new),
+        old_operations: old_operations.len(),
+        new_operations: new_operations.len(),
+        ..Drift::default()
+    };
+    for pair in routes::pair((old, &old_operations), (new, &new_operations)) {
+        let mut found = Vec::new();
+        match (pair.old, pair.new) {
+            (Some(old_one), Some(new_one)) => {
+                if pair.is_moved {
+                    drift.moved += 1;
+                    found.push((Class::Callers, format!("moved to {}", code(&new_one.place()))));
+                } else {
+                    drift.same_place += 1;
+                }
+                operation::compare((old, new), old_one, new_one, &mut found);
+            }
+            (Some(_), None) => {
+                drift.gone += 1;
+                let successor = pair.successor.map(|successor| {
+                    format!("; its likely successor, which both documents have, is {}", code(&successor.place()))
+                });
+                found.push((Class::Callers, format!("gone{}", successor.unwrap_or_default())));
+            }
+            (None, _) => {
+                drift.added += 1;
+                found.push((Class::Additive, "new".to_owned()));
+            }
+        }
+        let place = pair.old.or(pair.new).map(Operation::place).unwrap_or_default();
+        drift.changes.extend(found.into_iter().map(|(class, what)| Change { class, place: place.clone(), what }));
+    }
+    drift.changes.sort();
+    drift.changes.dedup();
+    drift
+}
+
+/// What concerns all operations at once.
+fn whole(old: &Value, new: &Value) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut push = |class, what| changes.push(Change { class, place: "document".into(), what });
+    let [before, after] = [old, new].map(|document| {
+        let servers = document.list("servers").iter().filter_map(|server| server.text("url"));
+        servers.collect::<Vec<_>>().join(", ")
+    });
+    if before != after && !before.is_empty() && !after.is_empty() {
+        push(Class::Callers, format!("the servers were {} and are {}", code(&before), code(&after)));
+    }
+    let is_silent = |document| document::operations(document).iter().all(|one| one.value.get("security").is_none());
+    match (is_silent(old), is_silent(new)) {
+        (false, true) => push(Class::Wording, "nothing is said of security any more".into()),
+        (true, false) => push(Class::Wording, "security is said now, where nothing was said of it".into()),
+        _ => {}
+    }
+    let version = |document: &Value| document.pointer("/info/version").map(Value::to_string).unwrap_or_default();
+    let (before, after) = (version(old), version(new));
+    if before != after {
+        push(Class::Wording, format!("the version was {} and is {}", code(&before), code(&after)));
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::import::normalize;
+
+    /// The changes between two documents of one operation each, as `class: what`.
+    fn changes(old: &Value, new: &Value) -> Vec<String> {
+        let normalized = |operation: &Value| {
+            let document =
+                json!({ "openapi": "3.0.3", "info": { "version": "1" }, "paths": { "/a": { "post": operation } } });
+            normalize(document).unwrap()
+        };
+        let drift = compare(&normalized(old), &normalized(new));
+        drift.changes.iter().map(|change| format!("{}: {}", change.class.name(), change.what)).collect()
+    }
+
+    fn response(schema: &Value) -> Value {
+        json!({ "responses": { "200": { "content": { "application/json": { "schema": schema } } } } })
+    }
+
+    fn body(schema: &Value) -> Value {
+        json!({ "requestBody": { "required": true, "content": { "application/json": { "schema": schema } } } })
+    }
+
+    fn query(parameters: &Value) -> Value {
+        json!({ "parameters": parameters })
+    }
+
+    /// One property, before and after, a string when nothing else is said: its class in a response, and in a body.
+    #[test]
+    fn a_change_of_a_value_is_classed_by_its_direction() {
+        const DECODING: &str = "breaking for decoding";
+        const CALLERS: &str = "breaking for callers";
+        const ADDITIVE: &str = "additive";
+        let either = r#"{"type":null,"oneOf":[{"type":"integer"},{"type":"string"}]}"#;
+        for (old, new, in_response, in_body, what) in [
+            (r#"{"type":"integer"}"#, r#"{"type":"boolean"}"#, DECODING, CALLERS, "was integer and is boolean"),
+            (r#"{"type":"integer"}"#, either, DECODING, ADDITIVE, "was integer and is integer or string"),
+            (r#"{"enum":["x"]}"#, r#"{"enum":["x","y"]}"#, DECODING, ADDITIVE, "may be `y` now"),
+            (r#"{"enum":["x","y"]}"#, r#"{"enum":["x"]}"#, ADDITIVE, CALLERS, "is not `y` any more"),
+            (r#"{"maxLength":9}"#, r#"{"maxLength":5}"#, ADDITIVE, CALLERS, ": maxLength was 9 and is 5"),
+            ("{}", r#"{"minLength":1}"#, ADDITIVE, CALLERS, ": minLength is 1 now"),
+            (r#"{"pattern":"x"}"#, "{}", DECODING, ADDITIVE, ": pattern was `x` and is gone"),
+            ("{}", r#"{"nullable":true}"#, DECODING, ADDITIVE, "may be null now"),
+            (r#"{"format":"a"}"#, r#"{"format":"b"}"#, DECODING, CALLERS, ": its format was a and is b"),
+        ] {
+            let [old, new] = [old, new].map(|text| {
+                let mut schema: Value = serde_json::from_str(text).unwrap();
+                let map = schema.as_object_mut().unwrap();
+                map.entry("type").or_insert("string".into());
+                map.retain(|_, value| !value.is_null());
+                json!({ "type": "object", "properties": { "a": schema } })
+            });
+            let what = if what.starts_with(':') { what.to_owned() } else { format!(" {what}") };
+            assert_eq!(changes(&response(&old), &response(&new)), [format!("{in_response}: response: `a`{what}")]);
+            assert_eq!(changes(&body(&old), &body(&new)), [format!("{in_body}: body: `a`{what}")]);
+        }
+    }
+
+    #[test]
+    fn properties_come_go_and_change_their_spelling() {
+        let object = |properties: Value, required: Value| json!({ "type": "object", "properties": properties, "required": required });
+        let (one, both) = (object(json!({ "a": {} }), json!([])), object(json!({ "a": {}, "b": {} }), json!([])));
+        let strict = object(json!({ "a": {}, "b": {} }), json!(["b"]));
+        assert_eq!(changes(&response(&one), &response(&both)), ["additive: response: `b` is new"]);
+        assert_eq!(changes(&response(&both), &response(&one)), ["breaking for decoding: response: `b` is gone"]);
+        assert_eq!(changes(&body(&one), &body(&both)), ["additive: body: `b` is new"]);
+        assert_eq!(changes(&body(&one), &body(&strict)), ["breaking for callers: body: `b` is new and required"]);
+        assert_eq!(changes(&body(&both), &body(&one)), ["breaking for callers: body: `b` is gone"]);
+        assert_eq!(changes(&body(&both), &body(&strict)), ["breaking for callers: body: `b` is required now"]);
+        assert_eq!(
+            changes(&response(&strict), &response(&both)),
+            ["breaking for decoding: response: `b` is not required any more"]
+        );
+        let spelled = |name: &str| object(json!({ name: { "type": "string" } }), json!([]));
+        assert_eq!(
+            changes(&response(&spelled("orgId")), &response(&spelled("org_id"))),
+            ["breaking for decoding: response: `orgId` is spelled `org_id` now"]
+        );
+        assert_eq!(
+            changes(&body(&spelled("orgId")), &body(&spelled("org_id"))),
+            ["breaking for callers: body: `orgId` is spelled `org_id` now"]
+        );
+    }
+
+    #[test]
+    fn parameters_come_go_and_become_required() {
+        let parameter = |name: &str, required: bool| json!({ "in": "query", "name": name, "required": required, "schema": { "type": "string" } });
+        let none = query(&json!([]));
+        let one = |required| query(&json!([parameter("q", required)]));
+        assert_eq!(changes(&none, &one(false)), ["additive: query parameter `q` is new"]);
+        assert_eq!(changes(&none, &one(true)), ["breaking for callers: query parameter `q` is new and required"]);
+        assert_eq!(changes(&one(true), &one(false)), ["additive: query parameter `q` is not required any more"]);
+        assert_eq!(changes(&one(false), &none), ["breaking for callers: query parameter `q` is gone"]);
+        let other = query(&json!([parameter("page.q", false)]));
+        assert_eq!(changes(&one(false), &other), ["breaking for callers: query parameter `q` is called `page.q` now"]);
+        let two = query(&json!([parameter("a.q", false), parameter("b.q", false)]));
+        assert_eq!(
+            changes(&two, &one(false)),
+            [
+                "breaking for callers: query parameter `a.q` is called `q` now",
+                "breaking for callers: query parameter `b.q` is gone"
+            ]
+        );
+    }
+
+    #[test]
+    fn security_errors_and_words_are_compared() {
+        let with = |security: Value| json!({ "security": security });
+        assert_eq!(
+            changes(&with(json!([])), &with(json!([{ "bearer": [] }]))),
+            ["breaking for callers: security was none and is bearer"]
+        );
+        assert_eq!(
+            changes(&with(json!([{ "bearer": [] }])), &with(json!([]))),
+            ["additive: security was bearer and is none"]
+        );
+        let errors = |statuses: &[&str]| json!({ "responses": statuses.iter().map(|status| ((*status).to_owned(), json!({}))).collect::<serde_json::Map<_, _>>() });
+        assert_eq!(
+            changes(&errors(&["200", "401"]), &errors(&["200", "404"])),
+            [
+                "additive: error responses are documented now: 404",
+                "wording: error responses are not documented any more: 401"
+            ]
+        );
+        assert_eq!(
+            changes(&errors(&["200"]), &errors(&["201"])),
+            ["breaking for decoding: success was 200 and is 201"]
+        );
+        assert_eq!(
+            changes(&json!({ "summary": "a" }), &json!({ "summary": "b", "deprecated": true })),
+            ["wording: it is deprecated now", "wording: other words in summary"]
+        );
+        assert_eq!(changes(&json!({}), &body(&json!({}))), ["breaking for callers: a body is required now"]);
+    }
+
+    #[test]
+    fn the_same_is_the_same() {
+        let node = json!({ "type": "object", "properties": { "next": { "$ref": "#/paths/~1a/post/responses/200/content/application~1json/schema" } } });
+        assert_eq!(changes(&response(&node), &response(&node)), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_moved_route_is_found_and_a_strange_one_is_not() {
+        let operation = |id: &str, property: &str| {
+            let mut operation =
+                response(&json!({ "type": "object", "properties": { property: { "type": "string" } } }));
+            operation["operationId"] = json!(id);
+            operation
+        };
+        let document = |paths: Value| normalize(json!({ "openapi": "3.0.3", "paths": paths })).unwrap();
+        let old = document(json!({
+            "/platform/api-keys/{keyId}/rotate": { "post": operation("rotateApiKeyByKeyid", "api_key") },
+            "/platform/api-keys": { "get": operation("listApiKeysByOrgid", "api_keys") },
+            "/weather": { "get": operation("getWeather", "rain") },
+        }));
+        let new = document(json!({
+            "/organizations/{org_id}/api-keys/v1/{key_id}/rotate": { "post": operation("apikeys.v1.RotateApiKey", "api_key") },
+            "/organizations/{org_id}/api-keys/v1": { "get": operation("apikeys.v1.ListApiKeys", "api_keys") },
+            "/billing/invoices": { "get": operation("billing.ListInvoices", "invoices") },
+        }));
+        let drift = compare(&old, &new);
+        let said: Vec<_> = drift
+            .changes
+            .iter()
+            .filter(|change| change.class != Class::Wording)
+            .map(|change| format!("{} {}", change.place, change.what))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                "GET /platform/api-keys a path parameter is new: `org_id`",
+                "GET /platform/api-keys moved to `GET /organizations/{org_id}/api-keys/v1`",
+                "GET /weather gone",
+                "POST /platform/api-keys/{keyId}/rotate a path parameter is new: `org_id`",
+                "POST /platform/api-keys/{keyId}/rotate moved to `POST /organizations/{org_id}/api-keys/v1/{key_id}/rotate`",
+                "GET /billing/invoices new",
+            ]
+        );
+        // The contract has both generations: what is gone has a successor that is no news.
+        let both = document(json!({
+            "/platform/api-keys/{keyId}/rotate": { "post": operation("rotateApiKeyByKeyid", "api_key") },
+            "/organizations/{org_id}/api-keys/v1/{key_id}/rotate": { "post": operation("apikeys.v1.RotateApiKey", "api_key") },
+        }));
+        let drift = compare(&both, &new);
+        assert!(drift.changes.iter().any(|change| {
+            change.what.starts_with("gone; its likely successor, which both documents have, is `POST /organizations/")
+        }));
+    }
+
+    #[test]
+    fn paths_that_differ_in_the_names_of_parameters_alone_are_kept_apart() {
+        let paths =
+            |first: &str, second: &str| json!({ first: { "get": {} }, second: { "get": { "operationId": "b" } } });
+        let document = |paths| normalize(json!({ "openapi": "3.0.3", "paths": paths })).unwrap();
+        let old = document(paths("/a/{x}", "/a/{y}"));
+        assert_eq!(compare(&old, &old).changes, []);
+        let drift = compare(&old, &document(paths("/a/{x}", "/a/{z}")));
+        assert_eq!((drift.same_place, drift.changes.len()), (2, 1), "{drift:?}");
+    }
+}

@@ -1,0 +1,89 @@
+//! What a change is, and whom it concerns.
+
+/// Whom a change concerns, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Class {
+    /// What was sent until now is refused, or means something else.
+    Callers,
+    /// What comes now does not fit what was documented until now.
+    Decoding,
+    /// Nothing that worked stops working.
+    Additive,
+    /// The same in other words.
+    Wording,
+}
+
+impl Class {
+    pub(super) const ALL: [Self; 4] = [Self::Callers, Self::Decoding, Self::Additive, Self::Wording];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Callers => "breaking for callers",
+            Self::Decoding => "breaking for decoding",
+            Self::Additive => "additive",
+            Self::Wording => "wording",
+        }
+    }
+
+    pub(super) fn is_breaking(self) -> bool {
+        self <= Self::Decoding
+    }
+}
+
+/// One change at one operation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Change {
+    pub(super) class: Class,
+    /// `POST /path` as the old document has it, or the new one if it alone has it.
+    pub(super) place: String,
+    pub(super) what: String,
+}
+
+/// What changed from one document to another, in order.
+#[derive(Debug, Default)]
+pub struct Drift {
+    pub(super) changes: Vec<Change>,
+    pub(super) old_operations: usize,
+    pub(super) new_operations: usize,
+    /// In both documents, at the same place.
+    pub(super) same_place: usize,
+    pub(super) moved: usize,
+    pub(super) gone: usize,
+    pub(super) added: usize,
+}
+
+impl Drift {
+    /// Whether any change breaks callers or decoding.
+    pub fn is_breaking(&self) -> bool {
+        self.changes.iter().any(|change| change.class.is_breaking())
+    }
+}
+
+/// The class and the sentence of each change.
+pub(super) type Found = Vec<(Class, String)>;
+
+/// One sentence when something is so now that was not, another when it was so and is not any more.
+pub(super) fn flipped(old: bool, new: bool, gained: (Class, &str), lost: (Class, &str)) -> Option<(Class, String)> {
+    let (class, what) = if new { gained } else { lost };
+    (old != new).then(|| (class, what.to_owned()))
+}
+
+/// A name out of a document, without what would not stay a name in a terminal or in Markdown.
+pub(super) fn plain(name: &str) -> String {
+    name.chars().filter(|letter| !letter.is_control() && *letter != '`').take(160).collect()
+}
+
+/// The same as code.
+pub(super) fn code(name: &str) -> String {
+    format!("`{}`", plain(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_names_in_markdown() {
+        assert_eq!(code("a`\n<b>\u{1b}[31m"), "`a<b>[31m`");
+    }
+}

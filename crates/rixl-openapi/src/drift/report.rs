@@ -1,0 +1,196 @@
+//! Writes what was found, always in the same order.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use serde_json::{Value, json};
+
+use super::change::{Class, Drift, code, plain};
+use crate::document::Object;
+
+type Names<'a> = (&'a str, &'a str);
+
+impl Drift {
+    /// For the terminal, the worst place first.
+    pub fn table(&self, (old, new): Names<'_>) -> String {
+        let mut by_place = BTreeMap::<&str, Vec<_>>::new();
+        for change in &self.changes {
+            by_place.entry(&change.place).or_default().push(change);
+        }
+        // The worst place first, then by path.
+        let mut places: Vec<_> = by_place.into_iter().collect();
+        places.sort_by_key(|(place, changes)| {
+            (changes.first().map(|change| change.class), path(place).to_owned(), (*place).to_owned())
+        });
+        let mut text = String::new();
+        for (place, changes) in places {
+            let _ = writeln!(text, "{}", plain(place));
+            for change in changes {
+                let _ = writeln!(text, "  {:<21}  {}", change.class.name(), change.what);
+            }
+        }
+        let _ = writeln!(text, "\n{} -> {}: {}", code(old), code(new), summary(self));
+        for class in Class::ALL {
+            let _ = writeln!(text, "{:>6}  {}", count(self, class), class.name());
+        }
+        text
+    }
+
+    /// For programs.
+    pub fn json(&self, (old, new): Names<'_>) -> Value {
+        let changes: Vec<_> = self
+            .changes
+            .iter()
+            .map(|change| json!({ "class": change.class.name(), "operation": change.place, "what": change.what }))
+            .collect();
+        json!({
+            "old": old,
+            "new": new,
+            "is_breaking": self.is_breaking(),
+            "operations": {
+                "old": self.old_operations, "new": self.new_operations, "same_place": self.same_place,
+                "moved": self.moved, "gone": self.gone, "added": self.added,
+            },
+            "counts": Object::from_iter(Class::ALL.map(|class| (class.name().to_owned(), json!(count(self, class))))),
+            "changes": changes,
+        })
+    }
+
+    /// For a pull request.
+    pub fn markdown(&self, (old, new): Names<'_>) -> String {
+        let mut text = format!("## API drift: {} to {}\n\n{}\n\n", code(old), code(new), summary(self));
+        text += "| class | changes |\n| --- | ---: |\n";
+        for class in Class::ALL {
+            let _ = writeln!(text, "| {} | {} |", class.name(), count(self, class));
+        }
+        for class in Class::ALL {
+            // Operations share schemas: one sentence may be of many.
+            let mut by_what = BTreeMap::<&str, Vec<&str>>::new();
+            for change in self.changes.iter().filter(|change| change.class == class) {
+                by_what.entry(&change.what).or_default().push(&change.place);
+            }
+            if by_what.is_empty() {
+                continue;
+            }
+            let mut sentences: Vec<_> = by_what.into_iter().collect();
+            sentences
+                .sort_by_key(|(what, places)| (places.first().map(|place| path(place).to_owned()), (*what).to_owned()));
+            let is_folded = !class.is_breaking() && sentences.len() > NAMED;
+            let _ = writeln!(text, "\n### {}\n", capital(class.name()));
+            if is_folded {
+                let _ = writeln!(text, "<details><summary>{} changes</summary>\n", count(self, class));
+            }
+            for (what, places) in sentences {
+                let named = places.iter().map(|place| code(place)).collect::<Vec<_>>();
+                let list = named.join(", ");
+                let _ = match named.len() {
+                    ..=NAMED => writeln!(text, "- {list}: {what}"),
+                    many => {
+                        writeln!(text, "- {many} operations: {what} <details><summary>which</summary>{list}</details>")
+                    }
+                };
+            }
+            if is_folded {
+                text += "\n</details>\n";
+            }
+        }
+        text
+    }
+}
+
+fn summary(drift: &Drift) -> String {
+    format!(
+        "{} operations before, {} now: {} at the same place, {} moved, {} gone, {} new.",
+        drift.old_operations, drift.new_operations, drift.same_place, drift.moved, drift.gone, drift.added
+    )
+}
+
+fn count(drift: &Drift, class: Class) -> usize {
+    drift.changes.iter().filter(|change| change.class == class).count()
+}
+
+fn path(place: &str) -> &str {
+    place.split_once(' ').map_or(place, |(_, path)| path)
+}
+
+/// More operations than this are counted, and listed where they can be folded away.
+const NAMED: usize = 5;
+
+fn capital(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::change::Change, *};
+
+    fn drift() -> Drift {
+        let change = |class, place: &str, what: &str| Change { class, place: place.into(), what: what.into() };
+        let changes = vec![
+            change(Class::Callers, "POST /b", "gone"),
+            change(Class::Additive, "GET /a", "new"),
+            change(Class::Additive, "GET /c", "new"),
+        ];
+        Drift { changes, old_operations: 1, new_operations: 2, gone: 1, added: 2, ..Drift::default() }
+    }
+
+    const NAMES: Names<'_> = ("old.json", "new.yaml");
+
+    #[test]
+    fn the_table_has_the_worst_first() {
+        assert_eq!(
+            drift().table(NAMES),
+            "\
+POST /b
+  breaking for callers   gone
+GET /a
+  additive               new
+GET /c
+  additive               new
+
+`old.json` -> `new.yaml`: 1 operations before, 2 now: 0 at the same place, 0 moved, 1 gone, 2 new.
+     1  breaking for callers
+     0  breaking for decoding
+     2  additive
+     0  wording
+"
+        );
+    }
+
+    #[test]
+    fn markdown_says_one_sentence_once() {
+        assert_eq!(
+            drift().markdown(NAMES),
+            "\
+## API drift: `old.json` to `new.yaml`
+
+1 operations before, 2 now: 0 at the same place, 0 moved, 1 gone, 2 new.
+
+| class | changes |
+| --- | ---: |
+| breaking for callers | 1 |
+| breaking for decoding | 0 |
+| additive | 2 |
+| wording | 0 |
+
+### Breaking for callers
+
+- `POST /b`: gone
+
+### Additive
+
+- `GET /a`, `GET /c`: new
+"
+        );
+    }
+
+    #[test]
+    fn json_has_it_all() {
+        let json = drift().json(NAMES);
+        assert_eq!(
+            json["changes"][0],
+            json!({ "class": "breaking for callers", "operation": "POST /b", "what": "gone" })
+        );
+        assert_eq!((&json["is_breaking"], &json["counts"]["additive"]), (&json!(true), &json!(2)));
+    }
+}

@@ -1,0 +1,31 @@
+//! What the reader of a document is told when it can't be used.
+
+use std::fmt;
+
+/// Why a task could not be done: one sentence per problem, each naming the place.
+#[derive(Debug)]
+pub struct Problems(pub Vec<String>);
+
+impl Problems {
+    /// A single problem.
+    pub fn one(sentence: impl Into<String>) -> Self {
+        Self(vec![sentence.into()])
+    }
+
+    /// Whether there were any.
+    ///
+    /// # Errors
+    ///
+    /// These problems, when there is at least one.
+    pub fn into_result(self) -> Result<(), Self> {
+        if self.0.is_empty() { Ok(()) } else { Err(self) }
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Problems {}

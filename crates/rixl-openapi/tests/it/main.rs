@@ -1,0 +1,79 @@
+//! The library as `cargo xtask` uses it, on documents of this project's own.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use rixl_openapi::{Imported, Problems, compare, document::operations, import, normalize, parse};
+use serde_json::{Value, json};
+
+const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../openapi.json");
+
+fn document(paths: &Value) -> Value {
+    json!({ "openapi": "3.1.0", "info": { "title": "t", "version": "1" }, "paths": paths })
+}
+
+/// The result of an import for a generator that accepts everything.
+fn imported(document: Value, only: Option<&str>) -> Result<Imported, Problems> {
+    import(document, only, &|_| Ok(()))
+}
+
+#[test]
+fn only_some_operations_are_taken() {
+    let paths = json!({ "/a": { "get": {}, "put": { "operationId": "x" } }, "/b": { "get": {} } });
+    for (only, count) in [("^GET ", 2), ("/a$", 2), ("^x$", 1)] {
+        let imported = imported(document(&paths), Some(only)).unwrap();
+        assert_eq!(operations(&imported.document).len(), count, "{only}");
+        assert!(imported.to_string().ends_with(&format!("{count} operations in, {count} out.")), "{imported}");
+    }
+    for (only, expected) in [("^nothing", "no operation of the document matches"), ("(", "--only: regex parse error")] {
+        let problems = imported(document(&paths), Some(only)).unwrap_err().to_string();
+        assert!(problems.contains(expected), "{only}: {problems}");
+    }
+}
+
+#[test]
+fn what_is_no_document_gets_one_sentence_and_never_a_panic() {
+    let with = |schemas: Value| {
+        let content = json!({ "application/json": { "schema": { "$ref": "#/components/schemas/A" } } });
+        let responses = json!({ "200": { "description": "", "content": content } });
+        let mut document = document(&json!({ "/a": { "get": { "responses": responses } } }));
+        document["components"] = json!({ "schemas": schemas });
+        document.to_string().into_bytes()
+    };
+    let a = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
+    let deep = format!("{{\"openapi\":\"3.1.0\",\"paths\":{}{}}}", "[".repeat(9999), "]".repeat(9999));
+    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("bytes", b"\xff\xfe\x00".to_vec(), "not UTF-8"),
+        ("nothing", Vec::new(), "it is empty"),
+        ("text", b"hello".to_vec(), "neither \"swagger\" nor \"openapi\""),
+        ("list", b"[1]".to_vec(), "neither \"swagger\" nor \"openapi\""),
+        ("cut", br#"{"openapi":"3.1.0","#.to_vec(), "it is not JSON"),
+        ("yaml", b"a: [b\nc: d".to_vec(), "it is not YAML"),
+        ("old", br#"{"swagger":"1.2","paths":{}}"#.to_vec(), "of version \"1.2\""),
+        ("new", br#"{"openapi":"4.0.0","paths":{}}"#.to_vec(), "of version \"4.0.0\""),
+        ("pathless", br#"{"openapi":"3.1.0"}"#.to_vec(), "has no \"paths\""),
+        ("empty", br#"{"openapi":"3.1.0","paths":{}}"#.to_vec(), "No operation"),
+        ("odd", br#"{"openapi":"3.1.0","paths":{"/a":7,"/b":{"get":[]},"c":{"get":{}}}}"#.to_vec(), "No operation"),
+        ("missing", with(json!({})), "\"#/components/schemas/A\" points at nothing"),
+        (
+            "foreign",
+            with(json!({ "A": { "$ref": "https://example.com/x.json" } })),
+            "points at nothing in this document",
+        ),
+        ("circle", with(json!({ "A": a("A") })), "leads back to itself"),
+        ("two", with(json!({ "A": a("B"), "B": a("A") })), "leads back to itself"),
+        ("deep", deep.into_bytes(), "recursion limit"),
+    ];
+    for (name, bytes, expected) in cases {
+        let result = parse(&bytes).map_err(Problems::one).and_then(|document| imported(document, None));
+        let problems = result.unwrap_err().to_string();
+        assert!(problems.contains(expected), "{name}: {problems}");
+    }
+}
+
+#[test]
+fn the_contract_does_not_drift_from_itself() {
+    let (contract, _) = rixl_openapi::read(CONTRACT.as_ref()).unwrap();
+    let contract = normalize(contract).unwrap();
+    let drift = compare(&contract, &contract);
+    assert_eq!((drift.is_breaking(), &drift.json(("old", "new"))["changes"]), (false, &json!([])));
+}
