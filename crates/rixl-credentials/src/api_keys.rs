@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use rixl_api::types;
 
 use crate::{
-    Client, Error, ErrorKind, KeyId, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, RawAnswer,
+    Client, Error, ErrorKind, KeyId, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, RawResponse,
     Secret,
-    answer::Reply,
+    response::Reply,
     route::{NamedOrganization, Route},
 };
 
@@ -37,7 +37,7 @@ pub struct ApiKey {
     pub project_name: Option<String>,
     /// When it was created.
     pub created_at: Option<Timestamp>,
-    /// When it ends by itself; `None`: never, or not told.
+    /// When it expires; `None`: never, or not told.
     pub expiring_at: Option<Timestamp>,
     /// When it was last used; `None`: never, or not told.
     pub last_used: Option<Timestamp>,
@@ -89,7 +89,7 @@ impl NewApiKey {
         self
     }
 
-    /// Lets it end by itself at this time.
+    /// Makes it expire at this time.
     pub fn with_expiring_at(mut self, time: Timestamp) -> Self {
         self.expiring_at = Some(time);
         self
@@ -120,7 +120,7 @@ impl ApiKeyUpdate {
         self
     }
 
-    /// Lets it end by itself at this time.
+    /// Makes it expire at this time.
     pub fn with_expiring_at(mut self, time: Timestamp) -> Self {
         self.expiring_at = Some(time);
         self
@@ -188,27 +188,26 @@ impl<R: Route> ApiKeys<R> {
         })
     }
 
-    /// Creates a key. Its secret is in the answer, and nowhere else.
+    /// Creates a key. Its secret is in the response and nowhere else.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] for a bad name, for a missing project on the first generation of routes, and for
     /// policies there; else as for every change: look at [`Error::outcome`].
     pub async fn create(&self, key: NewApiKey) -> Result<Issued, Error> {
-        self.created(&self.client, key).await?.read(|answer| Issued::read(answer, None))
+        self.created(&self.client, key).await?.read(|response| Issued::read(response, None))
     }
 
-    /// Creates a key, and gives the answer before anything has read it, so that it can be kept first. Then
-    /// [`RawAnswer::issued`] reads it.
+    /// Creates a key, and returns the response unparsed, so that it can be saved first. [`RawResponse::issued`] parses it.
     ///
     /// # Errors
     ///
-    /// As for [`create`](Self::create), but for an answer that can't be read, which is none here.
-    pub async fn create_raw(&self, key: NewApiKey) -> Result<RawAnswer, Error> {
+    /// As for [`create`](Self::create), except those of parsing.
+    pub async fn create_raw(&self, key: NewApiKey) -> Result<RawResponse, Error> {
         self.created(&self.client.sealed(), key).await?.sealed()
     }
 
-    async fn created(&self, client: &Client, key: NewApiKey) -> Result<Reply<types::ApiKeyAnswer>, Error> {
+    async fn created(&self, client: &Client, key: NewApiKey) -> Result<Reply<types::ApiKeyResponse>, Error> {
         let operation = Operation::CreateApiKey;
         check_name(operation, &key.name)?;
         let NewApiKey { name, project_id, expiring_at, policy_ids } = key;
@@ -233,7 +232,7 @@ impl<R: Route> ApiKeys<R> {
         }
     }
 
-    /// Gives the key a new secret, which is in the answer and nowhere else.
+    /// Gives the key a new secret, which is in the response and nowhere else.
     ///
     /// Expect the old secret to be refused from then on; RIXL does not publish whether it lives on for a while. The
     /// request is sent once, unless it is certain that nothing came of it. Do not rotate the key that the client's own
@@ -247,7 +246,7 @@ impl<R: Route> ApiKeys<R> {
     ///     Ok(issued) => store(issued.secret.expose_secret()),
     ///     // Nothing happened: the old secret is as it was.
     ///     Err(error) if error.outcome() == Outcome::NotApplied => return Err(error),
-    ///     // The old secret may be dead. Exchange it to find out; if it is, rotate again.
+    ///     // The old secret may be dead. Exchange it to check; if it is, rotate again.
     ///     Err(error) => return Err(error),
     /// }
     /// # Ok(())
@@ -261,20 +260,20 @@ impl<R: Route> ApiKeys<R> {
     /// [`Outcome::Applied`](crate::Outcome::Applied) rotating again is the repair, unless another process has already
     /// stored the secret of the first try.
     pub async fn rotate(&self, id: &KeyId) -> Result<Issued, Error> {
-        self.rotated(&self.client, id).await?.read(|answer| Issued::read(answer, Some(id)))
+        self.rotated(&self.client, id).await?.read(|response| Issued::read(response, Some(id)))
     }
 
-    /// Gives the key a new secret, and gives the answer before anything has read it, so that it can be kept first. Then
-    /// [`RawAnswer::issued`] reads it.
+    /// Gives the key a new secret, and returns the response unparsed, so that it can be saved first.
+    /// [`RawResponse::issued`] parses it.
     ///
     /// # Errors
     ///
-    /// As for [`rotate`](Self::rotate), but for an answer that can't be read, which is none here.
-    pub async fn rotate_raw(&self, id: &KeyId) -> Result<RawAnswer, Error> {
+    /// As for [`rotate`](Self::rotate), except those of parsing.
+    pub async fn rotate_raw(&self, id: &KeyId) -> Result<RawResponse, Error> {
         self.rotated(&self.client.sealed(), id).await?.sealed()
     }
 
-    async fn rotated(&self, client: &Client, id: &KeyId) -> Result<Reply<types::ApiKeyAnswer>, Error> {
+    async fn rotated(&self, client: &Client, id: &KeyId) -> Result<Reply<types::ApiKeyResponse>, Error> {
         let operation = Operation::RotateApiKey;
         let send = |low: rixl_api::Client| async move {
             match self.route.organization() {
@@ -285,7 +284,7 @@ impl<R: Route> ApiKeys<R> {
         client.call(operation, send).await
     }
 
-    /// Ends the key. It can't be brought back.
+    /// Deletes the key. This can't be undone.
     ///
     /// # Errors
     ///
@@ -321,8 +320,8 @@ impl ApiKeys<NamedOrganization> {
         let organization = self.route.0.wire();
         let send =
             |low: rixl_api::Client| async move { low.update_organization_api_key(organization, id.wire(), body).await };
-        self.client.call(operation, send).await?.read(|answer| {
-            let key = ApiKey::read(answer.api_key.unwrap_or_default(), Some(id)).ok_or(ErrorKind::Malformed)?;
+        self.client.call(operation, send).await?.read(|response| {
+            let key = ApiKey::read(response.api_key.unwrap_or_default(), Some(id)).ok_or(ErrorKind::Malformed)?;
             if key.id == *id { Ok(key) } else { Err(ErrorKind::WrongId) }
         })
     }
@@ -334,11 +333,11 @@ impl ApiKey {
         Some(Self {
             id: match key.id {
                 None => known?.clone(),
-                id => KeyId::from_answer(id)?,
+                id => KeyId::from_response(id)?,
             },
             name: key.name,
-            organization_id: OrganizationId::from_answer(key.org_id),
-            project_id: ProjectId::from_answer(key.project_id),
+            organization_id: OrganizationId::from_response(key.org_id),
+            project_id: ProjectId::from_response(key.project_id),
             project_name: key.project_name,
             created_at: key.created_at,
             expiring_at: key.expiring_at,
@@ -350,10 +349,10 @@ impl ApiKey {
 }
 
 impl Issued {
-    pub(crate) fn read(answer: types::ApiKeyAnswer, asked: Option<&KeyId>) -> Result<Self, ErrorKind> {
-        let mut answer = answer.api_key.unwrap_or_default();
-        let secret = Secret::from_wire(answer.secret.take()).ok_or(ErrorKind::SecretMissing)?;
-        let key = ApiKey::read(answer, asked).ok_or(ErrorKind::Malformed)?;
+    pub(crate) fn read(response: types::ApiKeyResponse, asked: Option<&KeyId>) -> Result<Self, ErrorKind> {
+        let mut key = response.api_key.unwrap_or_default();
+        let secret = Secret::from_wire(key.secret.take()).ok_or(ErrorKind::SecretMissing)?;
+        let key = ApiKey::read(key, asked).ok_or(ErrorKind::Malformed)?;
         // Storing this secret under the key that was asked for would take both keys down.
         if asked.is_some_and(|asked| *asked != key.id) {
             return Err(ErrorKind::WrongId);

@@ -10,8 +10,8 @@ use url::{Host, Url};
 use crate::{
     ApiKeys, ClientCredentials, ClientTokenRequest, Error, ErrorKind, KeyId, Operation, OrganizationId, Outcome,
     RetryPolicy, Secret, SharedToken, SystemTiming, Timing, TokenSource, Tokens,
-    answer::Reply,
     error::Opaque,
+    response::Reply,
     route::{Generation, NamedOrganization, OwnOrganization},
     token_source::{BoughtToken, Grant},
     tokens,
@@ -40,7 +40,7 @@ const MAX_BODY: usize = 1024 * 1024;
 ///    it again on a stale one.
 /// 3. It is repeated only if it did not happen, and reads are repeated, under the client's [`RetryPolicy`].
 /// 4. Redirects are refused, for reads too. `http://` is refused except on loopback, and there no proxy is used.
-/// 5. Answers are read up to a bound, 1 MiB unless set otherwise. Compression is not asked for.
+/// 5. Responses are read up to a bound, 1 MiB unless set otherwise. Compression is not asked for.
 /// 6. After a 401 a token that can be renewed is renewed, and the call is sent once more.
 ///
 /// # Tracing
@@ -57,7 +57,7 @@ const MAX_BODY: usize = 1024 * 1024;
 /// | `http.request.resend_count` | attempt | 0 for the first |
 /// | `http.request.method`, `url.template` | attempt | of the route, never the ids in it |
 /// | `rixl.route_generation` | attempt | 1 or 2 |
-/// | `http.response.status_code` | both | the status, when an answer came |
+/// | `http.response.status_code` | both | the status, when a response came |
 /// | `rixl.request_id` | attempt | the server's id of the request |
 /// | `error.type` | both | the [`ErrorKind`], when it failed |
 ///
@@ -143,7 +143,7 @@ impl Client {
         &self.transport.base_url
     }
 
-    /// The longest that one attempt may take: [`ClientBuilder::timeout`].
+    /// The time-out of one attempt: [`ClientBuilder::timeout`].
     pub fn timeout(&self) -> Duration {
         self.transport.timeout
     }
@@ -164,7 +164,7 @@ impl Client {
         self.tokens.as_ref().is_some_and(|Shared(tokens)| tokens.is_bought_with(key_id, secret))
     }
 
-    /// This client for a call whose answer is kept unread.
+    /// This client, for a call whose response stays unparsed.
     pub(crate) fn sealed(&self) -> Self {
         let mut client = self.clone();
         client.transport.is_sealed = true;
@@ -175,7 +175,7 @@ impl Client {
         &self.transport
     }
 
-    /// Sends one call whose answer holds nothing: its status is enough, whatever became of the body.
+    /// Sends one call whose status is the whole result: whatever becomes of the body, it is a success.
     pub(crate) async fn call_for_effect<F, Fut>(&self, operation: Operation, send: F) -> Result<(), Error>
     where
         F: Fn(rixl_api::Client) -> Fut,
@@ -326,15 +326,14 @@ impl ClientBuilder {
         self
     }
 
-    /// The longest one attempt may take, from connecting to the last byte of the answer. Default: 30 s. What all attempts
-    /// may take together is [`RetryPolicy::with_deadline`].
+    /// The time-out of one attempt, from connecting to the last byte of the response. Default: 30 s. All attempts together
+    /// are bounded by [`RetryPolicy::with_deadline`].
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// The longest that opening a connection may take, TLS included, and at most half of
-    /// [`timeout`](Self::timeout). Default: 10 s.
+    /// The time-out of opening a connection, TLS included; at most half of [`timeout`](Self::timeout). Default: 10 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -346,8 +345,7 @@ impl ClientBuilder {
         self
     }
 
-    /// The longest body of an answer that is read. Default: 1 MiB. The head of an answer is bounded by hyper: 100 headers
-    /// in some 400 kB.
+    /// The maximum size of a response body. Default: 1 MiB. hyper bounds the head: 100 headers, about 400 kB.
     pub fn max_response_bytes(mut self, max: usize) -> Self {
         self.max_body = max;
         self
@@ -587,19 +585,19 @@ impl Transport {
         let started = self.timing.elapsed();
         let sending = pin!(send(low));
         let answered = sending.instrument(span.clone()).await;
-        let answer = call.take_answer();
+        let response = call.take_response();
         let result = match answered {
             Ok(value) => {
-                Ok(Reply { value: value.into_inner(), operation, answer, spans: [span.clone(), Span::none()] })
+                Ok(Reply { value: value.into_inner(), operation, response, spans: [span.clone(), Span::none()] })
             }
-            Err(error) => Err(Error::from_call(operation, answer, error, self.timing.now())),
+            Err(error) => Err(Error::from_call(operation, response, error, self.timing.now())),
         };
         record(&span, &result, || self.timing.elapsed().saturating_sub(started));
         result
     }
 }
 
-/// Puts on a span what is known when the answer is there. A success is one only when it was read: see [`Reply::read`].
+/// Records what is known when the response is there. It counts as a success only once it is parsed: see [`Reply::read`].
 fn record<T>(span: &Span, result: &Result<Reply<T>, Error>, duration: impl Fn() -> Duration) {
     if span.is_disabled() {
         return;
@@ -637,9 +635,9 @@ fn http_client(settings: &ClientBuilder, base_url: &Url) -> reqwest::ClientBuild
     let builder = reqwest::Client::builder()
         // A 307 would resend this call, token and all, to a host of the server's choosing.
         .redirect(reqwest::redirect::Policy::none())
-        // reqwest sends again by itself what HTTP/2 refused.
+        // reqwest itself resends what HTTP/2 refused.
         .retry(reqwest::retry::never())
-        // Another crate of the build may turn compression on in reqwest: a small answer could become a huge one.
+        // Another crate of the build may turn compression on in reqwest: a small response could become a huge one.
         .no_gzip()
         .no_brotli()
         .no_deflate()

@@ -133,7 +133,7 @@ pub struct ClientToken {
     pub access_token: Secret,
     /// How to present it; `Bearer` in all published examples.
     pub token_type: Option<String>,
-    /// How long it lives, counted from the answer.
+    /// Its lifetime, counted from the response.
     pub expires_in: Option<Duration>,
     /// When it expires, by the server's clock.
     pub expires_at: Option<Timestamp>,
@@ -176,7 +176,7 @@ impl ClientCredentials {
         })
     }
 
-    /// Creates a client credential of this name, 1 to 64 characters. Its secret is in the answer, and nowhere else.
+    /// Creates a client credential of this name, 1 to 64 characters. Its secret is in the response and nowhere else.
     ///
     /// The signing algorithm is left to the server; `EdDSA` is the only one published.
     ///
@@ -187,7 +187,7 @@ impl ClientCredentials {
         let operation = Operation::CreateClientCredential;
         let name = name.into();
         check_name(operation, &name)?;
-        let answer = match &self.organization {
+        let response = match &self.organization {
             None => {
                 let body = &types::NewClientCredential { name, alg: None };
                 self.client.call(operation, |low| async move { low.create_client_credential(body).await }).await?
@@ -198,15 +198,15 @@ impl ClientCredentials {
                 self.client.call(operation, |low| async move { low.create_client_credential_v1(body).await }).await?
             }
         };
-        answer.read(|answer| {
+        response.read(|response| {
             Ok(IssuedClientCredential {
-                client_secret: Secret::from_wire(answer.client_secret).ok_or(ErrorKind::SecretMissing)?,
-                credential: answer.credential.and_then(ClientCredential::read).ok_or(ErrorKind::Malformed)?,
+                client_secret: Secret::from_wire(response.client_secret).ok_or(ErrorKind::SecretMissing)?,
+                credential: response.credential.and_then(ClientCredential::read).ok_or(ErrorKind::Malformed)?,
             })
         })
     }
 
-    /// Ends the credential: it mints no more tokens. Tokens it has minted are taken to live on until they expire.
+    /// Revokes the credential: it mints no more tokens. Tokens it has minted are taken to stay valid until they expire.
     ///
     /// # Errors
     ///
@@ -258,12 +258,12 @@ pub(crate) async fn mint(
     };
     let reply = transport.call(operation, None, send).await?;
     let date = reply.date();
-    reply.read(|answer| {
+    reply.read(|response| {
         Ok(ClientToken {
-            access_token: Secret::from_wire(answer.access_token).ok_or(ErrorKind::SecretMissing)?,
-            token_type: answer.token_type,
-            expires_in: lifetime(answer.expires_in, answer.expires_at, date),
-            expires_at: answer.expires_at,
+            access_token: Secret::from_wire(response.access_token).ok_or(ErrorKind::SecretMissing)?,
+            token_type: response.token_type,
+            expires_in: lifetime(response.expires_in, response.expires_at, date),
+            expires_at: response.expires_at,
         })
     })
 }
@@ -281,7 +281,7 @@ impl ClientCredential {
     /// `None` when it has no id that could be used.
     fn read(credential: types::ClientCredential) -> Option<Self> {
         Some(Self {
-            id: CredentialId::from_answer(credential.id)?,
+            id: CredentialId::from_response(credential.id)?,
             name: credential.name,
             client_id: credential.client_id,
             kid: credential.kid,

@@ -47,8 +47,8 @@ macro_rules! id {
                 &self.0
             }
 
-            /// An id in an answer; what could not be sent back is not set.
-            pub(crate) fn from_answer(text: Option<String>) -> Option<Self> {
+            /// An id in a response; what could not be sent back is not set.
+            pub(crate) fn from_response(text: Option<String>) -> Option<Self> {
                 text.and_then(|text| wire::Id::new(text).ok()).map(Self)
             }
         }

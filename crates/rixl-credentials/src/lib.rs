@@ -42,7 +42,6 @@
 //! - No `X-API-Key` header: sources disagree on it.
 //! - No way to print a secret, and no feature that adds one.
 
-mod answer;
 mod api_keys;
 mod client;
 mod client_credentials;
@@ -52,13 +51,13 @@ mod error;
 pub mod fuzzing;
 mod ids;
 mod pages;
+mod response;
 mod retry;
 mod route;
 mod secret;
 mod token_source;
 mod tokens;
 
-pub use answer::RawAnswer;
 pub use api_keys::{ApiKey, ApiKeyUpdate, ApiKeys, Issued, NewApiKey};
 pub use client::{Client, ClientBuilder, Organization};
 pub use client_credentials::{
@@ -69,6 +68,7 @@ pub use error::{Error, ErrorKind, Operation, Outcome};
 pub use ids::{CredentialId, KeyId, OrganizationId, ProjectId};
 pub use jiff::Timestamp;
 pub use pages::{Listing, Page, PageRequest};
+pub use response::RawResponse;
 pub use retry::{RetryPolicy, Sleep, SystemTiming, Timing};
 pub use route::{NamedOrganization, OwnOrganization, Route};
 pub use secret::Secret;

@@ -61,21 +61,21 @@ impl RetryPolicy {
         self
     }
 
-    /// The most that the first wait may be. Each further one may be twice as long.
+    /// The maximum first wait. It doubles with each attempt.
     pub fn with_base_delay(mut self, base: Duration) -> Self {
         self.base = base;
         self
     }
 
-    /// The most that any wait may be. A `Retry-After` beyond it ends the call with the error, whose
+    /// The maximum of any wait. A `Retry-After` beyond it ends the call with the error, whose
     /// [`retry_after`](Error::retry_after) tells: to come back sooner than asked would be refused again.
     pub fn with_max_delay(mut self, max: Duration) -> Self {
         self.max_delay = max;
         self
     }
 
-    /// The most that the call may take: buying a token, all attempts and all waits. A read that is under way is ended by
-    /// it. A change that is under way is not, and has its whole time-out: to cut it short would make it one that may have
+    /// The maximum duration of a call: buying a token, all attempts and all waits. It also ends a
+    /// read under way, but not a change, which keeps its whole time-out: cut short, it would be one that may have
     /// happened.
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
@@ -88,8 +88,8 @@ impl RetryPolicy {
             return None;
         }
         let factor = 1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX);
-        let most = self.base.saturating_mul(factor).min(self.max_delay);
-        let drawn = share(most, chance);
+        let max = self.base.saturating_mul(factor).min(self.max_delay);
+        let drawn = share(max, chance);
         let asked = error.retry_after().unwrap_or_default();
         (asked <= self.max_delay).then_some(drawn.max(asked))
     }

@@ -152,13 +152,13 @@ pub(crate) enum Grant {
 pub(crate) struct BoughtToken {
     transport: Transport,
     grant: Grant,
-    held: RwLock<Option<Held>>,
+    cached: RwLock<Option<CachedToken>>,
     purchases: Mutex<Purchases>,
     /// How many purchases have ended; read before waiting for one.
     ended: AtomicU64,
 }
 
-struct Held {
+struct CachedToken {
     access: Arc<Secret>,
     /// By [`Timing::elapsed`].
     fresh_until: Duration,
@@ -183,13 +183,13 @@ const UNKNOWN_LIFETIME: Duration = Duration::from_secs(60);
 
 impl BoughtToken {
     pub(crate) fn new(transport: Transport, grant: Grant) -> Self {
-        Self { transport, grant, held: RwLock::default(), purchases: Mutex::default(), ended: AtomicU64::new(0) }
+        Self { transport, grant, cached: RwLock::default(), purchases: Mutex::default(), ended: AtomicU64::new(0) }
     }
 
     fn fresh(&self) -> Option<Arc<Secret>> {
         let now = self.transport.timing().elapsed();
-        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().filter(|held| now < held.fresh_until).map(|held| Arc::clone(&held.access))
+        let cached = self.cached.read().unwrap_or_else(PoisonError::into_inner);
+        cached.as_ref().filter(|cached| now < cached.fresh_until).map(|cached| Arc::clone(&cached.access))
     }
 
     async fn purchase(&self, purchases: &mut Purchases) -> Result<Arc<Secret>, Error> {
@@ -207,8 +207,8 @@ impl BoughtToken {
         let Bought { access, refresh, lifetime } = bought?;
         let fresh_for = share(lifetime.unwrap_or(UNKNOWN_LIFETIME), 0.75 + 0.15 * timing.chance());
         let access = Arc::new(access);
-        let held = Held { access: Arc::clone(&access), fresh_until: asked.saturating_add(fresh_for) };
-        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(held);
+        let cached = CachedToken { access: Arc::clone(&access), fresh_until: asked.saturating_add(fresh_for) };
+        *self.cached.write().unwrap_or_else(PoisonError::into_inner) = Some(cached);
         purchases.refresh = refresh;
         Ok(access)
     }
@@ -260,10 +260,10 @@ impl TokenSource for BoughtToken {
     }
 
     fn refused(&self, token: &Arc<Secret>) -> bool {
-        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        // An older one may be refused late, when a newer one is held already.
-        if held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.access, token)) {
-            *held = None;
+        let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
+        // An older one may be refused late, when a newer one is cached already.
+        if cached.as_ref().is_some_and(|cached| Arc::ptr_eq(&cached.access, token)) {
+            *cached = None;
         }
         true
     }

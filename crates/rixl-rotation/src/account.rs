@@ -1,7 +1,7 @@
 //! RIXL as a rotation uses it: one client, one organization, either generation of routes.
 
 use rixl_credentials::{
-    ApiKey, Client, Error, KeyId, Listing, NewApiKey, OrganizationId, RawAnswer, RetryPolicy, Secret,
+    ApiKey, Client, Error, KeyId, Listing, NewApiKey, OrganizationId, RawResponse, RetryPolicy, Secret,
 };
 
 /// The account whose keys are rotated: a client, and the organization if it is named.
@@ -69,7 +69,7 @@ impl Account {
     }
 
     /// Sends one rotation, once: what is repeated, and when, is for the protocol to decide.
-    pub(crate) async fn rotate_raw(&self, key_id: &KeyId) -> Result<RawAnswer, Error> {
+    pub(crate) async fn rotate_raw(&self, key_id: &KeyId) -> Result<RawResponse, Error> {
         let client = self.client.with_retry(RetryPolicy::off());
         match &self.organization {
             None => client.api_keys().rotate_raw(key_id).await,
@@ -77,7 +77,7 @@ impl Account {
         }
     }
 
-    pub(crate) async fn create_raw(&self, key: NewApiKey) -> Result<RawAnswer, Error> {
+    pub(crate) async fn create_raw(&self, key: NewApiKey) -> Result<RawResponse, Error> {
         let client = self.client.with_retry(RetryPolicy::off());
         match &self.organization {
             None => client.api_keys().create_raw(key).await,

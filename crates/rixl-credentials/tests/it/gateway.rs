@@ -1,4 +1,4 @@
-//! Every operation of both generations against the sandbox, which reads the contract by itself.
+//! Every operation of both generations against the sandbox, which is an independent reading of the contract.
 
 use std::time::Duration;
 
@@ -148,7 +148,7 @@ async fn client_credentials_mint_until_they_are_revoked() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_after_the_commit_is_unknown() {
+async fn a_response_that_is_lost_after_the_commit_is_unknown() {
     let world = world();
     let key = NewApiKey::new("billing").with_project_id(world.project.clone());
     let created = world.client.api_keys().create(key).await.unwrap();

@@ -8,7 +8,7 @@ use crate::mock::{TOKEN, key_id, organization_id};
 
 #[tokio::test]
 #[ignore = "needs a mock server, which .ci/run starts"]
-async fn prism_accepts_every_request_and_every_answer_is_read() {
+async fn prism_accepts_every_request_and_every_response_is_read() {
     let url = std::env::var("RIXL_PRISM_URL").unwrap();
     let client = Client::builder().base_url(url).bearer_token(TOKEN).build().unwrap();
     let organization = client.organization(&organization_id());

@@ -49,11 +49,11 @@ fn a_one_time_secret_can_only_move() {
     assert!(!impls!(Secret: Clone) && !impls!(Issued: Clone) && !impls!(TokenPair: Clone));
     assert!(!impls!(Secret: std::fmt::Display) && !impls!(Issued: std::fmt::Display));
     assert!(!impls!(Secret: PartialEq) && !impls!(Issued: PartialEq));
-    use rixl_credentials::{ClientToken, ClientTokenRequest, IssuedClientCredential, RawAnswer};
+    use rixl_credentials::{ClientToken, ClientTokenRequest, IssuedClientCredential, RawResponse};
     assert!(!impls!(IssuedClientCredential: Clone) && !impls!(IssuedClientCredential: PartialEq));
     assert!(!impls!(ClientToken: Clone) && !impls!(ClientToken: PartialEq) && !impls!(ClientToken: std::fmt::Display));
     assert!(!impls!(ClientTokenRequest: Clone) && !impls!(ClientTokenRequest: PartialEq));
-    assert!(!impls!(RawAnswer: Clone) && !impls!(RawAnswer: PartialEq) && !impls!(RawAnswer: AsRef<[u8]>));
+    assert!(!impls!(RawResponse: Clone) && !impls!(RawResponse: PartialEq) && !impls!(RawResponse: AsRef<[u8]>));
     assert!(!impls!(rixl_credentials::SharedToken: std::fmt::Display));
     assert!(!impls!(Secret: AsRef<str>) && !impls!(Secret: std::ops::Deref));
 }
@@ -70,7 +70,7 @@ fn the_client_can_be_shared() {
 
 #[tokio::test]
 async fn calls_run_at_the_same_time_on_one_client() {
-    let mock = Mock::answering(200, r#"{"api_key":{"secret":"rxl_TESTSECRET"}}"#).await;
+    let mock = Mock::responding(200, r#"{"api_key":{"secret":"rxl_TESTSECRET"}}"#).await;
     let client = mock.client();
     let calls: Vec<_> = (0..20)
         .map(|number| {

@@ -28,7 +28,7 @@ async fn check(
     bearer: bool,
     body: Option<Value>,
 ) {
-    let mock = Mock::answering(200, success()).await;
+    let mock = Mock::responding(200, success()).await;
     call(mock.client()).await.unwrap_or_else(|error| panic!("{method} {target}: {error}"));
 
     let user_agent = concat!("rixl-credentials/", env!("CARGO_PKG_VERSION"));

@@ -11,7 +11,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
 use jiff::{SignedDuration, Timestamp};
-use rixl_credentials::{RawAnswer, Secret, SystemTiming, Timing};
+use rixl_credentials::{RawResponse, Secret, SystemTiming, Timing};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tokio::{runtime::Handle, task::JoinHandle};
 use zeroize::Zeroizing;
@@ -591,7 +591,7 @@ impl Locked {
         Ok(())
     }
 
-    async fn escrow(&self) -> Result<Option<RawAnswer>, JournalError> {
+    async fn escrow(&self) -> Result<Option<RawResponse>, JournalError> {
         let Some(first) = &self.record.escrow else { return Ok(None) };
         let most = (self.record.parts.len() + 1) * PART;
         // Of its final size from the start: growing would leave copies behind.
@@ -608,7 +608,7 @@ impl Locked {
             let part = part.ok_or_else(|| self.shared.damaged(&path))?;
             add(&part, &path)?;
         }
-        Ok(Some(RawAnswer::from(std::mem::take(&mut *answer))))
+        Ok(Some(RawResponse::from(std::mem::take(&mut *answer))))
     }
 
     async fn close(&mut self, history_line: Option<&str>) -> Result<(), JournalError> {
@@ -708,7 +708,7 @@ impl Entry for VaultEntry {
         Box::pin(async { self.locked()?.put_escrow(answer).await })
     }
 
-    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawAnswer>, JournalError>> {
+    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
         Box::pin(async { self.0.as_ref().ok_or_else(closed)?.escrow().await })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rixl_credentials::{Error, ErrorKind, Outcome, RawAnswer};
+use rixl_credentials::{Error, ErrorKind, Outcome, RawResponse};
 
 use super::{MARGIN, RECOVER, Run};
 use crate::{
@@ -77,7 +77,7 @@ impl Run {
                 Outcome::Applied => {
                     self.sent += 1;
                     let mut error = error;
-                    let answer = error.take_raw_answer().unwrap_or_else(|| RawAnswer::from(Vec::new()));
+                    let answer = error.take_raw_response().unwrap_or_else(|| RawResponse::from(Vec::new()));
                     self.warn(error.to_string());
                     self.received(answer).await;
                     return Ok(());
@@ -100,7 +100,7 @@ impl Run {
         Err(Failure::refused("the journal is too slow to tell when a request was sent; nothing was sent"))
     }
 
-    async fn request(&self) -> Result<RawAnswer, Error> {
+    async fn request(&self) -> Result<RawResponse, Error> {
         match &self.intent.change {
             Change::Rotate { key_id, .. } => self.rotator.account.rotate_raw(key_id).await,
             Change::Create(new) | Change::Replace { new, .. } => {
@@ -141,7 +141,7 @@ impl Run {
     }
 
     /// Step 5. What fails here must not cost the secret, which is in memory still.
-    async fn received(&mut self, answer: RawAnswer) {
+    async fn received(&mut self, answer: RawResponse) {
         let kept = self.entry.put_escrow(answer.expose_secret()).await;
         self.is_kept = match &kept {
             Ok(()) => true,

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{Client, KeyId, RawAnswer, Secret};
+use rixl_credentials::{Client, KeyId, RawResponse, Secret};
 use rixl_rotation::{
     Account, Ending, FailureKind, IfLive, NewKey, Rotator, State, Stop,
     journal::{Entry, Journal, JournalError},
@@ -521,7 +521,7 @@ impl Entry for CountedEntry {
     fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
         self.0.put_escrow(answer)
     }
-    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawAnswer>, JournalError>> {
+    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
         self.0.escrow()
     }
     fn escrow_location(&self) -> String {

@@ -24,7 +24,7 @@ fn folder(name: &str) -> std::path::PathBuf {
 
 async fn mock(fixture: &str) -> Mock {
     assert!(FIXTURES.contains(&fixture));
-    Mock::answering(200, fs::read(folder("fixtures").join(fixture).with_extension("json")).unwrap()).await
+    Mock::responding(200, fs::read(folder("fixtures").join(fixture).with_extension("json")).unwrap()).await
 }
 
 fn snapshot(fixture: &str, value: &impl Debug) {
