@@ -2,27 +2,32 @@
 
 use jiff::Timestamp;
 use rixl_api::types;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    Client, Error, ErrorKind, KeyId, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, RawResponse,
-    Secret,
-    response::Reply,
-    route::{NamedOrganization, Route},
+    Client, Error, ErrorKind, KeyId, Listing, Operation, Organization, OrganizationId, Page, PageRequest, ProjectId,
+    RawResponse, Secret, response::Reply,
 };
 
 /// The API keys of an organization.
 ///
 /// [`Client::api_keys`] gives those of the bearer token's own organization, by the first generation of routes;
-/// [`Organization::api_keys`](crate::Organization::api_keys) those of a named one, by the second, which alone has
-/// `update`. Whether RIXL still serves the first is not published.
+/// [`Organization::api_keys`] those of a named one, by the second, which alone can change a key:
+/// [`Organization::update_api_key`]. Whether RIXL still serves the first is not published.
 #[derive(Clone, Debug)]
-pub struct ApiKeys<R> {
+pub struct ApiKeys {
     client: Client,
-    route: R,
+    organization: Option<OrganizationId>,
 }
 
-/// An API key, without its secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An API key, without its secret. It can be saved and shown as JSON.
+///
+/// ```
+/// let key: rixl_credentials::ApiKey = serde_json::from_str(r#"{"id":"XyZ9aB8cD1","name":"billing"}"#)?;
+/// assert_eq!(key.name.as_deref(), Some("billing"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ApiKey {
     /// Its id, which stays when it is rotated.
@@ -42,8 +47,10 @@ pub struct ApiKey {
     /// When it was last used; `None`: never, or not told.
     pub last_used: Option<Timestamp>,
     /// The policies attached to it.
+    #[serde(default)]
     pub policy_ids: Vec<String>,
     /// What it may do.
+    #[serde(default)]
     pub permissions: Vec<String>,
 }
 
@@ -68,12 +75,13 @@ pub struct Issued {
 /// let key = NewApiKey::new("billing").with_project_id("Bq4y3QB38S".parse()?);
 /// # Ok::<(), rixl_credentials::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[must_use]
 pub struct NewApiKey {
     name: String,
     project_id: Option<ProjectId>,
     expiring_at: Option<Timestamp>,
+    #[serde(default)]
     policy_ids: Vec<String>,
 }
 
@@ -81,6 +89,12 @@ impl NewApiKey {
     /// A key of this name: 1 to 64 characters, checked when it is sent.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), project_id: None, expiring_at: None, policy_ids: Vec::new() }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Puts it into this project. The first generation of routes requires one.
@@ -141,9 +155,9 @@ impl ApiKeyUpdate {
     }
 }
 
-impl<R: Route> ApiKeys<R> {
-    pub(crate) fn new(client: Client, route: R) -> Self {
-        Self { client, route }
+impl ApiKeys {
+    pub(crate) fn new(client: Client, organization: Option<OrganizationId>) -> Self {
+        Self { client, organization }
     }
 
     /// All keys, without their secrets, fetched page by page as the stream is read.
@@ -177,7 +191,7 @@ impl<R: Route> ApiKeys<R> {
         let operation = Operation::ListApiKeys;
         let (limit, offset) = request.checked(operation)?;
         let send = |low: rixl_api::Client| async move {
-            match self.route.organization() {
+            match &self.organization {
                 None => low.list_api_keys(limit, offset).await,
                 Some(id) => low.list_organization_api_keys(id.wire(), limit, offset).await,
             }
@@ -212,7 +226,7 @@ impl<R: Route> ApiKeys<R> {
         check_name(operation, &key.name)?;
         let NewApiKey { name, project_id, expiring_at, policy_ids } = key;
         let project_id = project_id.map(|id| id.wire().clone());
-        match self.route.organization() {
+        match &self.organization {
             None => {
                 let Some(project_id) = project_id else {
                     return Err(Error::invalid(operation, "the first generation of routes requires a project id"));
@@ -276,7 +290,7 @@ impl<R: Route> ApiKeys<R> {
     async fn rotated(&self, client: &Client, id: &KeyId) -> Result<Reply<types::ApiKeyResponse>, Error> {
         let operation = Operation::RotateApiKey;
         let send = |low: rixl_api::Client| async move {
-            match self.route.organization() {
+            match &self.organization {
                 None => low.rotate_api_key(id.wire()).await,
                 Some(organization) => low.rotate_organization_api_key(organization.wire(), id.wire()).await,
             }
@@ -291,7 +305,7 @@ impl<R: Route> ApiKeys<R> {
     /// As for every change: look at [`Error::outcome`].
     pub async fn delete(&self, id: &KeyId) -> Result<(), Error> {
         let send = |low: rixl_api::Client| async move {
-            match self.route.organization() {
+            match &self.organization {
                 None => low.delete_api_key(id.wire()).await,
                 Some(organization) => low.delete_organization_api_key(organization.wire(), id.wire()).await,
             }
@@ -300,14 +314,14 @@ impl<R: Route> ApiKeys<R> {
     }
 }
 
-impl ApiKeys<NamedOrganization> {
-    /// Changes a key's name, expiry or policies. Its secret stays.
+impl Organization {
+    /// Changes an API key's name, expiry or policies. Its secret stays.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] for a bad name, or when nothing is to be changed; else as for every change: look at
     /// [`Error::outcome`].
-    pub async fn update(&self, id: &KeyId, update: ApiKeyUpdate) -> Result<ApiKey, Error> {
+    pub async fn update_api_key(&self, id: &KeyId, update: ApiKeyUpdate) -> Result<ApiKey, Error> {
         let operation = Operation::UpdateApiKey;
         let ApiKeyUpdate { name, expiring_at, policy_ids, replace_policies } = update;
         if let Some(name) = &name {
@@ -317,10 +331,11 @@ impl ApiKeys<NamedOrganization> {
             return Err(Error::invalid(operation, "the update changes nothing"));
         }
         let body = &types::ApiKeyUpdate { name, expiring_at, policy_ids, replace_policies };
-        let organization = self.route.0.wire();
-        let send =
-            |low: rixl_api::Client| async move { low.update_organization_api_key(organization, id.wire(), body).await };
-        self.client.call(operation, send).await?.read(|response| {
+        let (client, organization) = self.parts();
+        let send = |low: rixl_api::Client| async move {
+            low.update_organization_api_key(organization.wire(), id.wire(), body).await
+        };
+        client.call(operation, send).await?.read(|response| {
             let key = ApiKey::read(response.api_key.unwrap_or_default(), Some(id)).ok_or(ErrorKind::Malformed)?;
             if key.id == *id { Ok(key) } else { Err(ErrorKind::WrongId) }
         })

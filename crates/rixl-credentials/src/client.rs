@@ -12,7 +12,7 @@ use crate::{
     RetryPolicy, Secret, SharedToken, SystemTiming, Timing, TokenSource, Tokens,
     error::Opaque,
     response::Reply,
-    route::{Generation, NamedOrganization, OwnOrganization},
+    route::Generation,
     token_source::{BoughtToken, Grant},
     tokens,
 };
@@ -106,8 +106,8 @@ impl Client {
     }
 
     /// The API keys of the bearer token's own organization, by the first generation of routes.
-    pub fn api_keys(&self) -> ApiKeys<OwnOrganization> {
-        ApiKeys::new(self.clone(), OwnOrganization)
+    pub fn api_keys(&self) -> ApiKeys {
+        ApiKeys::new(self.clone(), None)
     }
 
     /// The tokens, by the first generation of routes.
@@ -196,9 +196,13 @@ pub struct Organization {
 }
 
 impl Organization {
+    pub(crate) fn parts(&self) -> (&Client, &OrganizationId) {
+        (&self.client, &self.id)
+    }
+
     /// The organization's API keys.
-    pub fn api_keys(&self) -> ApiKeys<NamedOrganization> {
-        ApiKeys::new(self.client.clone(), NamedOrganization(self.id.clone()))
+    pub fn api_keys(&self) -> ApiKeys {
+        ApiKeys::new(self.client.clone(), Some(self.id.clone()))
     }
 
     /// The tokens, by the second generation of routes. They name no organization.

@@ -70,7 +70,6 @@ pub use jiff::Timestamp;
 pub use pages::{Listing, Page, PageRequest};
 pub use response::RawResponse;
 pub use retry::{RetryPolicy, Sleep, SystemTiming, Timing};
-pub use route::{NamedOrganization, OwnOrganization, Route};
 pub use secret::Secret;
 pub use token_source::{SharedToken, TokenFuture, TokenSource};
 pub use tokens::{TokenPair, Tokens};

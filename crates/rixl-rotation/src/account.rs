@@ -1,7 +1,7 @@
 //! RIXL as a rotation uses it: one client, one organization, either generation of routes.
 
 use rixl_credentials::{
-    ApiKey, Client, Error, KeyId, Listing, NewApiKey, OrganizationId, RawResponse, RetryPolicy, Secret,
+    ApiKey, ApiKeys, Client, Error, KeyId, Listing, NewApiKey, OrganizationId, RawResponse, RetryPolicy, Secret, Tokens,
 };
 
 /// The account whose keys are rotated: a client, and the organization if it is named.
@@ -46,10 +46,7 @@ impl Account {
     /// All keys, page by page.
     #[must_use]
     pub fn list(&self) -> Listing<ApiKey> {
-        match &self.organization {
-            None => self.client.api_keys().list(),
-            Some(id) => self.client.organization(id).api_keys().list(),
-        }
+        self.keys(&self.client).list()
     }
 
     /// The key of this id. There is no route for one key, so the list is read until it comes.
@@ -70,19 +67,11 @@ impl Account {
 
     /// Sends one rotation, once: what is repeated, and when, is for the protocol to decide.
     pub(crate) async fn rotate_raw(&self, key_id: &KeyId) -> Result<RawResponse, Error> {
-        let client = self.client.with_retry(RetryPolicy::off());
-        match &self.organization {
-            None => client.api_keys().rotate_raw(key_id).await,
-            Some(id) => client.organization(id).api_keys().rotate_raw(key_id).await,
-        }
+        self.keys(&self.client.with_retry(RetryPolicy::off())).rotate_raw(key_id).await
     }
 
     pub(crate) async fn create_raw(&self, key: NewApiKey) -> Result<RawResponse, Error> {
-        let client = self.client.with_retry(RetryPolicy::off());
-        match &self.organization {
-            None => client.api_keys().create_raw(key).await,
-            Some(id) => client.organization(id).api_keys().create_raw(key).await,
-        }
+        self.keys(&self.client.with_retry(RetryPolicy::off())).create_raw(key).await
     }
 
     /// Ends a key. It can't be brought back.
@@ -91,18 +80,20 @@ impl Account {
     ///
     /// As for every change: look at [`Error::outcome`].
     pub async fn delete(&self, key_id: &KeyId) -> Result<(), Error> {
-        match &self.organization {
-            None => self.client.api_keys().delete(key_id).await,
-            Some(id) => self.client.organization(id).api_keys().delete(key_id).await,
-        }
+        self.keys(&self.client).delete(key_id).await
     }
 
     /// Buys a token and drops it: tells whether the key string is live.
     pub(crate) async fn exchange(&self, key_string: &Secret) -> Result<(), Error> {
-        let tokens = match &self.organization {
-            None => self.client.tokens(),
-            Some(id) => self.client.organization(id).tokens(),
-        };
-        tokens.exchange(key_string).await.map(drop)
+        self.tokens().exchange(key_string).await.map(drop)
+    }
+
+    fn keys(&self, client: &Client) -> ApiKeys {
+        self.organization.as_ref().map_or_else(|| client.api_keys(), |id| client.organization(id).api_keys())
+    }
+
+    fn tokens(&self) -> Tokens {
+        let Self { client, organization } = self;
+        organization.as_ref().map_or_else(|| client.tokens(), |id| client.organization(id).tokens())
     }
 }

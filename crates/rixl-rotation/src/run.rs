@@ -331,7 +331,7 @@ impl Run {
     pub(crate) fn unknown(&self, error: Option<Error>) -> Failure {
         let change = match &self.intent.change {
             Change::Rotate { .. } => format!("{} was changed", self.label),
-            Change::Create(new) | Change::Replace { new, .. } => format!("a key {:?} was created", new.name),
+            Change::Create(new) | Change::Replace { new, .. } => format!("a key {:?} was created", new.name()),
         };
         let sentence = format!("it is not known whether {change}; {RECOVER}");
         let failure = Failure::new(FailureKind::Unknown, sentence);

@@ -209,7 +209,7 @@ async fn call(client: &Client, operation: &str) -> Seen {
         "createOrganizationApiKey" => {
             seen(second_keys.create(new_key().with_policy_ids([format!("{OPEN}policy")])).await)
         }
-        "updateOrganizationApiKey" => seen(second_keys.update(&key(), update()).await),
+        "updateOrganizationApiKey" => seen(second.update_api_key(&key(), update()).await),
         "rotateOrganizationApiKey" => seen(second_keys.rotate(&key()).await),
         "deleteOrganizationApiKey" => seen(second_keys.delete(&key()).await),
         "exchangeApiKey" => seen(client.tokens().exchange(&api_key).await),
@@ -464,7 +464,7 @@ impl Canary {
         let name = || NewApiKey::new(&*long).with_project_id(open("projectid"));
         errors.push(client.api_keys().create(name()).await.unwrap_err());
         errors.push(second.api_keys().create(name()).await.unwrap_err());
-        errors.push(second.api_keys().update(&key(), ApiKeyUpdate::default().with_name(&*long)).await.unwrap_err());
+        errors.push(second.update_api_key(&key(), ApiKeyUpdate::default().with_name(&*long)).await.unwrap_err());
         errors.push(client.client_credentials().create(&*long).await.unwrap_err());
         for secret in [MARK.to_owned(), format!("_{MARK}"), format!("rxl__{MARK}"), format!("{MARK}_")] {
             errors.push(client.tokens().exchange(&secret.into()).await.unwrap_err());

@@ -238,7 +238,7 @@ async fn bad_input_is_refused_before_anything_is_sent() {
             .create(NewApiKey::new("policies").with_project_id(project()).with_policy_ids(["p".into()]))
             .await
             .unwrap_err(),
-        second.api_keys().update(&key_id(), rixl_credentials::ApiKeyUpdate::default()).await.unwrap_err(),
+        second.update_api_key(&key_id(), rixl_credentials::ApiKeyUpdate::default()).await.unwrap_err(),
         client.api_keys().list_page(PageRequest::first().with_limit(0)).await.unwrap_err(),
         client.api_keys().list_page(PageRequest::first().with_limit(101)).await.unwrap_err(),
         client.client_credentials().list_page(PageRequest::first().with_offset(u32::MAX)).await.unwrap_err(),

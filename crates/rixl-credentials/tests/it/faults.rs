@@ -169,7 +169,8 @@ impl Op {
 
     async fn call(self, client: &Client, organization: &OrganizationId, input: &Input) -> Result<(), Error> {
         let (keys, credentials) = (client.api_keys(), client.client_credentials());
-        let second = client.organization(organization).api_keys();
+        let organization = client.organization(organization);
+        let second = organization.api_keys();
         let new_key = NewApiKey::new(self.new_name()).with_project_id("Bq4y3QB38S".parse().unwrap());
         match self {
             Rotate => keys.rotate(&input.key).await.map(drop),
@@ -187,7 +188,10 @@ impl Op {
             ListCredentials => credentials.list_page(PageRequest::first()).await.map(drop),
             Rotate2 => second.rotate(&input.key).await.map(drop),
             Create2 => second.create(new_key).await.map(drop),
-            Update2 => second.update(&input.key, ApiKeyUpdate::default().with_name(self.new_name())).await.map(drop),
+            Update2 => {
+                let update = ApiKeyUpdate::default().with_name(self.new_name());
+                organization.update_api_key(&input.key, update).await.map(drop)
+            }
             Delete2 => second.delete(&input.key).await,
         }
     }

@@ -31,7 +31,7 @@ async fn prism_accepts_every_request_and_every_response_is_read() {
         assert!(issued.secret.expose_secret().starts_with("rxl_"));
     }
     let update = ApiKeyUpdate::default().with_name("new").with_expiring_at(time).with_policies_replaced(["p".into()]);
-    assert_eq!(organization.api_keys().update(&key_id(), update).await.unwrap().id, key_id());
+    assert_eq!(organization.update_api_key(&key_id(), update).await.unwrap().id, key_id());
     client.api_keys().delete(&key_id()).await.unwrap();
     organization.api_keys().delete(&key_id()).await.unwrap();
 

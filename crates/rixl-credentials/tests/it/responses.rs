@@ -48,9 +48,9 @@ async fn api_keys() {
     snapshot("api_key_page", &mocked.client().api_keys().list_page(PageRequest::first()).await.unwrap());
 
     let mocked = mock("updated_api_key").await;
-    let keys = mocked.client().organization(&organization_id()).api_keys();
+    let organization = mocked.client().organization(&organization_id());
     let update = rixl_credentials::ApiKeyUpdate::default().with_name("new");
-    snapshot("updated_api_key", &keys.update(&key_id(), update).await.unwrap());
+    snapshot("updated_api_key", &organization.update_api_key(&key_id(), update).await.unwrap());
 }
 
 #[tokio::test]

@@ -103,9 +103,7 @@ impl Run {
     async fn request(&self) -> Result<RawResponse, Error> {
         match &self.intent.change {
             Change::Rotate { key_id, .. } => self.rotator.account.rotate_raw(key_id).await,
-            Change::Create(new) | Change::Replace { new, .. } => {
-                self.rotator.account.create_raw(new.to_request()).await
-            }
+            Change::Create(new) | Change::Replace { new, .. } => self.rotator.account.create_raw(new.clone()).await,
         }
     }
 

@@ -10,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{Client, KeyId, RawResponse, Secret};
+use rixl_credentials::{Client, KeyId, NewApiKey, RawResponse, Secret};
 use rixl_rotation::{
-    Account, Ending, FailureKind, IfLive, NewKey, Rotator, State, Stop,
+    Account, Ending, FailureKind, IfLive, Rotator, State, Stop,
     journal::{Entry, Journal, JournalError},
     store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version},
 };
@@ -451,7 +451,7 @@ async fn without_verification_nothing_is_probed() {
 async fn a_created_key_goes_into_the_store_by_the_same_protocol() {
     let bench = Bench::new();
     fs::remove_file(bench.file()).unwrap();
-    let new = || NewKey::new("uploads").with_project_id(bench.sandbox.project_id().parse().unwrap());
+    let new = || NewApiKey::new("uploads").with_project_id(bench.sandbox.project_id().parse().unwrap());
     bench.sandbox.inject(Fault::new(Effect::Close).on("createApiKey")).unwrap();
     let failure = bench.rotator().create(new(), bench.store()).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Unknown);
