@@ -5,18 +5,18 @@ use rixl_api::types;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Client, Error, ErrorKind, KeyId, Listing, Operation, Organization, OrganizationId, Page, PageRequest, ProjectId,
-    RawResponse, Secret, response::Reply,
+    Error, ErrorKind, KeyId, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, RawResponse, Secret,
+    reply::Reply, sender::Sender,
 };
 
 /// The API keys of an organization.
 ///
-/// [`Client::api_keys`] gives those of the bearer token's own organization, by the first generation of routes;
-/// [`Organization::api_keys`] those of a named one, by the second, which alone can change a key:
-/// [`Organization::update_api_key`]. Whether RIXL still serves the first is not published.
+/// [`Client::api_keys`](crate::Client::api_keys) gives those of the bearer token's own organization, by the first generation of routes;
+/// [`Organization::api_keys`](crate::Organization::api_keys) those of a named one, by the second, which alone can change a key:
+/// [`Organization::update_api_key`](crate::Organization::update_api_key). Whether RIXL still serves the first is not published.
 #[derive(Clone, Debug)]
 pub struct ApiKeys {
-    client: Client,
+    sender: Sender,
     organization: Option<OrganizationId>,
 }
 
@@ -156,8 +156,8 @@ impl ApiKeyUpdate {
 }
 
 impl ApiKeys {
-    pub(crate) fn new(client: Client, organization: Option<OrganizationId>) -> Self {
-        Self { client, organization }
+    pub(crate) fn new(sender: Sender, organization: Option<OrganizationId>) -> Self {
+        Self { sender, organization }
     }
 
     /// All keys, without their secrets, fetched page by page as the stream is read.
@@ -196,7 +196,7 @@ impl ApiKeys {
                 Some(id) => low.list_organization_api_keys(id.wire(), limit, offset).await,
             }
         };
-        self.client.call(operation, send).await?.read(|page| {
+        self.sender.call(operation, send).await?.read(|page| {
             let items: Option<Vec<_>> = page.api_keys.into_iter().map(|key| ApiKey::read(key, None)).collect();
             Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total))
         })
@@ -209,7 +209,7 @@ impl ApiKeys {
     /// [`ErrorKind::InvalidInput`] for a bad name, for a missing project on the first generation of routes, and for
     /// policies there; else as for every change: look at [`Error::outcome`].
     pub async fn create(&self, key: NewApiKey) -> Result<Issued, Error> {
-        self.created(&self.client, key).await?.read(|response| Issued::read(response, None))
+        self.created(&self.sender, key).await?.read(|response| Issued::read(response, None))
     }
 
     /// Creates a key, and returns the response unparsed, so that it can be saved first. [`RawResponse::issued`] parses it.
@@ -218,10 +218,10 @@ impl ApiKeys {
     ///
     /// As for [`create`](Self::create), except those of parsing.
     pub async fn create_raw(&self, key: NewApiKey) -> Result<RawResponse, Error> {
-        self.created(&self.client.sealed(), key).await?.sealed()
+        self.created(&self.sender.sealed(), key).await?.sealed()
     }
 
-    async fn created(&self, client: &Client, key: NewApiKey) -> Result<Reply<types::ApiKeyResponse>, Error> {
+    async fn created(&self, sender: &Sender, key: NewApiKey) -> Result<Reply<types::ApiKeyResponse>, Error> {
         let operation = Operation::CreateApiKey;
         check_name(operation, &key.name)?;
         let NewApiKey { name, project_id, expiring_at, policy_ids } = key;
@@ -235,13 +235,13 @@ impl ApiKeys {
                     return Err(Error::invalid(operation, "only the second generation of routes has policies"));
                 }
                 let body = &types::NewApiKey { name, project_id, expiring_at };
-                client.call(operation, |low| async move { low.create_api_key(body).await }).await
+                sender.call(operation, |low| async move { low.create_api_key(body).await }).await
             }
             Some(id) => {
                 let body = &types::NewOrganizationApiKey { name: Some(name), project_id, expiring_at, policy_ids };
                 let send =
                     |low: rixl_api::Client| async move { low.create_organization_api_key(id.wire(), body).await };
-                client.call(operation, send).await
+                sender.call(operation, send).await
             }
         }
     }
@@ -274,7 +274,7 @@ impl ApiKeys {
     /// [`Outcome::Applied`](crate::Outcome::Applied) rotating again is the repair, unless another process has already
     /// stored the secret of the first try.
     pub async fn rotate(&self, id: &KeyId) -> Result<Issued, Error> {
-        self.rotated(&self.client, id).await?.read(|response| Issued::read(response, Some(id)))
+        self.rotated(&self.sender, id).await?.read(|response| Issued::read(response, Some(id)))
     }
 
     /// Gives the key a new secret, and returns the response unparsed, so that it can be saved first.
@@ -284,10 +284,10 @@ impl ApiKeys {
     ///
     /// As for [`rotate`](Self::rotate), except those of parsing.
     pub async fn rotate_raw(&self, id: &KeyId) -> Result<RawResponse, Error> {
-        self.rotated(&self.client.sealed(), id).await?.sealed()
+        self.rotated(&self.sender.sealed(), id).await?.sealed()
     }
 
-    async fn rotated(&self, client: &Client, id: &KeyId) -> Result<Reply<types::ApiKeyResponse>, Error> {
+    async fn rotated(&self, sender: &Sender, id: &KeyId) -> Result<Reply<types::ApiKeyResponse>, Error> {
         let operation = Operation::RotateApiKey;
         let send = |low: rixl_api::Client| async move {
             match &self.organization {
@@ -295,7 +295,7 @@ impl ApiKeys {
                 Some(organization) => low.rotate_organization_api_key(organization.wire(), id.wire()).await,
             }
         };
-        client.call(operation, send).await
+        sender.call(operation, send).await
     }
 
     /// Deletes the key. This can't be undone.
@@ -310,18 +310,16 @@ impl ApiKeys {
                 Some(organization) => low.delete_organization_api_key(organization.wire(), id.wire()).await,
             }
         };
-        self.client.call_for_effect(Operation::DeleteApiKey, send).await
+        self.sender.call_for_effect(Operation::DeleteApiKey, send).await
     }
-}
 
-impl Organization {
-    /// Changes an API key's name, expiry or policies. Its secret stays.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::InvalidInput`] for a bad name, or when nothing is to be changed; else as for every change: look at
-    /// [`Error::outcome`].
-    pub async fn update_api_key(&self, id: &KeyId, update: ApiKeyUpdate) -> Result<ApiKey, Error> {
+    /// See [`Organization::update_api_key`](crate::Organization::update_api_key).
+    pub(crate) async fn update(
+        &self,
+        organization: &OrganizationId,
+        id: &KeyId,
+        update: ApiKeyUpdate,
+    ) -> Result<ApiKey, Error> {
         let operation = Operation::UpdateApiKey;
         let ApiKeyUpdate { name, expiring_at, policy_ids, replace_policies } = update;
         if let Some(name) = &name {
@@ -331,11 +329,10 @@ impl Organization {
             return Err(Error::invalid(operation, "the update changes nothing"));
         }
         let body = &types::ApiKeyUpdate { name, expiring_at, policy_ids, replace_policies };
-        let (client, organization) = self.parts();
         let send = |low: rixl_api::Client| async move {
             low.update_organization_api_key(organization.wire(), id.wire(), body).await
         };
-        client.call(operation, send).await?.read(|response| {
+        self.sender.call(operation, send).await?.read(|response| {
             let key = ApiKey::read(response.api_key.unwrap_or_default(), Some(id)).ok_or(ErrorKind::Malformed)?;
             if key.id == *id { Ok(key) } else { Err(ErrorKind::WrongId) }
         })
@@ -363,8 +360,31 @@ impl ApiKey {
     }
 }
 
+impl RawResponse {
+    /// Parses the response to a rotation of this key; with `None`, that to a creation.
+    ///
+    /// ```
+    /// use rixl_credentials::{KeyId, RawResponse};
+    ///
+    /// let response = RawResponse::from(br#"{"api_key":{"id":"XyZ9aB8cD1","secret":"rxl_EXAMPLE"}}"#.to_vec());
+    /// let issued = response.issued(Some(&KeyId::new("XyZ9aB8cD1")?))?;
+    /// assert_eq!(issued.secret.expose_secret(), "rxl_EXAMPLE");
+    /// # Ok::<(), rixl_credentials::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Malformed`], [`ErrorKind::SecretMissing`] or [`ErrorKind::WrongId`]; their outcome is `Applied`.
+    pub fn issued(&self, key_id: Option<&KeyId>) -> Result<Issued, Error> {
+        let operation = if key_id.is_some() { Operation::RotateApiKey } else { Operation::CreateApiKey };
+        // Not serde's words: they quote the value.
+        let response = serde_json::from_slice(self.expose_secret()).map_err(|_| ErrorKind::Malformed);
+        response.and_then(|response| Issued::read(response, key_id)).map_err(|kind| Error::unusable(kind, operation))
+    }
+}
+
 impl Issued {
-    pub(crate) fn read(response: types::ApiKeyResponse, asked: Option<&KeyId>) -> Result<Self, ErrorKind> {
+    fn read(response: types::ApiKeyResponse, asked: Option<&KeyId>) -> Result<Self, ErrorKind> {
         let mut key = response.api_key.unwrap_or_default();
         let secret = Secret::from_wire(key.secret.take()).ok_or(ErrorKind::SecretMissing)?;
         let key = ApiKey::read(key, asked).ok_or(ErrorKind::Malformed)?;

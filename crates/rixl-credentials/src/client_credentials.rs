@@ -6,17 +6,17 @@ use jiff::Timestamp;
 use rixl_api::types;
 
 use crate::{
-    Client, CredentialId, Error, ErrorKind, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, Secret,
-    api_keys::check_name, client::Transport, route::Generation, tokens::lifetime,
+    CredentialId, Error, ErrorKind, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, Secret,
+    api_keys::check_name, route::Generation, sender::Sender, tokens::lifetime,
 };
 
 /// The client credentials of an organization.
 ///
-/// [`Client::client_credentials`] uses the first generation of routes,
+/// [`Client::client_credentials`](crate::Client::client_credentials) uses the first generation of routes,
 /// [`Organization::client_credentials`](crate::Organization::client_credentials) the second.
 #[derive(Clone, Debug)]
 pub struct ClientCredentials {
-    client: Client,
+    sender: Sender,
     organization: Option<OrganizationId>,
 }
 
@@ -140,8 +140,8 @@ pub struct ClientToken {
 }
 
 impl ClientCredentials {
-    pub(crate) fn new(client: Client, organization: Option<OrganizationId>) -> Self {
-        Self { client, organization }
+    pub(crate) fn new(sender: Sender, organization: Option<OrganizationId>) -> Self {
+        Self { sender, organization }
     }
 
     /// All client credentials, without their secrets, fetched page by page as the stream is read.
@@ -170,7 +170,7 @@ impl ClientCredentials {
                 Some(id) => low.list_client_credentials_v1(Some(id.wire()), limit, offset).await,
             }
         };
-        self.client.call(operation, send).await?.read(|page| {
+        self.sender.call(operation, send).await?.read(|page| {
             let items: Option<Vec<_>> = page.credentials.into_iter().map(ClientCredential::read).collect();
             Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total))
         })
@@ -190,12 +190,12 @@ impl ClientCredentials {
         let response = match &self.organization {
             None => {
                 let body = &types::NewClientCredential { name, alg: None };
-                self.client.call(operation, |low| async move { low.create_client_credential(body).await }).await?
+                self.sender.call(operation, |low| async move { low.create_client_credential(body).await }).await?
             }
             Some(id) => {
                 let org_id = Some(id.wire().clone());
                 let body = &types::NewOrganizationClientCredential { name, alg: None, org_id };
-                self.client.call(operation, |low| async move { low.create_client_credential_v1(body).await }).await?
+                self.sender.call(operation, |low| async move { low.create_client_credential_v1(body).await }).await?
             }
         };
         response.read(|response| {
@@ -218,7 +218,7 @@ impl ClientCredentials {
                 Some(organization) => low.revoke_client_credential_v1(id.wire(), Some(organization.wire())).await,
             }
         };
-        self.client.call_for_effect(Operation::RevokeClientCredential, send).await
+        self.sender.call_for_effect(Operation::RevokeClientCredential, send).await
     }
 
     /// Mints a short-lived token. The credential stands in the request body; no bearer token is sent.
@@ -229,12 +229,12 @@ impl ClientCredentials {
     /// whole minutes; [`ErrorKind::Unauthorized`] when the credential is refused; else as for every call.
     pub async fn mint(&self, request: &ClientTokenRequest) -> Result<ClientToken, Error> {
         let generation = if self.organization.is_some() { Generation::Second } else { Generation::First };
-        mint(self.client.transport(), generation, request).await
+        mint(&self.sender, generation, request).await
     }
 }
 
 pub(crate) async fn mint(
-    transport: &Transport,
+    sender: &Sender,
     generation: Generation,
     request: &ClientTokenRequest,
 ) -> Result<ClientToken, Error> {
@@ -256,7 +256,7 @@ pub(crate) async fn mint(
             Generation::Second => low.mint_client_token_v1(body).await,
         }
     };
-    let reply = transport.call(operation, None, send).await?;
+    let reply = sender.call_without_token(operation, send).await?;
     let date = reply.date();
     reply.read(|response| {
         Ok(ClientToken {

@@ -3,33 +3,11 @@
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use reqwest::header::HeaderName;
 use rixl_api::{Body, CapturedResponse, types};
 
-use crate::{response::RawResponse, retry};
+use crate::{RawResponse, headers, transport::Opaque};
 
 type Source = Box<dyn StdError + Send + Sync>;
-
-/// Keeps callers from depending on the HTTP library by way of a downcast.
-pub(crate) struct Opaque(pub(crate) reqwest::Error);
-
-impl fmt::Debug for Opaque {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for Opaque {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl StdError for Opaque {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source()
-    }
-}
 
 /// A failed call. It answers four questions: what was being done ([`operation`](Self::operation)), what went wrong
 /// ([`kind`](Self::kind)), what the server said ([`status`](Self::status), [`request_id`](Self::request_id),
@@ -352,7 +330,7 @@ impl Error {
         let mut error = Self::new(kind, operation);
         error.0.outcome = error.if_changing(outcome);
         error.0.status = Some(response.status);
-        error.0.request_id = request_id(&response);
+        error.0.request_id = headers::request_id(&response);
         if (200..=299).contains(&response.status) {
             error.0.raw = Some(RawResponse::new(response.body));
         } else if let Body::Whole(body) = &response.body {
@@ -393,10 +371,9 @@ impl Error {
             400..=499 => (ErrorKind::Rejected, Outcome::NotApplied),
             _ => (ErrorKind::Server, Outcome::Unknown),
         };
-        let header = |name: &str| response.headers.get(name)?.to_str().ok();
         // By the server's own clock, where it tells: this machine's may be off.
-        let now = header("date").and_then(retry::http_date).unwrap_or(now);
-        let retry_after = header("retry-after").and_then(|value| retry::retry_after(value, now));
+        let now = headers::date(&response.headers).unwrap_or(now);
+        let retry_after = headers::retry_after(&response.headers, now);
         let mut error = Self::from_response(kind, outcome, operation, response);
         error.0.retry_after = retry_after;
         error
@@ -419,8 +396,7 @@ impl Error {
         };
         let mut error = Self::new(kind, operation);
         error.0.outcome = error.if_changing(outcome);
-        // The URL holds ids, and a base URL may hold more.
-        error.with_source(Opaque(cause.without_url()))
+        error.with_source(Opaque::from(cause))
     }
 
     fn if_changing(&self, outcome: Outcome) -> Outcome {
@@ -524,20 +500,6 @@ fn unusable_body(body: &Body) -> ErrorKind {
         Body::Cut(_) => ErrorKind::Cut,
         Body::TooLarge(_) => ErrorKind::TooLarge,
     }
-}
-
-static REQUEST_IDS: [HeaderName; 4] = [
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("request-id"),
-    HeaderName::from_static("x-correlation-id"),
-    HeaderName::from_static("traceparent"),
-];
-
-/// Only a text of the shape that ids have: a header is the server's to fill.
-pub(crate) fn request_id(response: &CapturedResponse) -> Option<String> {
-    let value = REQUEST_IDS.iter().find_map(|name| response.headers.get(name))?.to_str().ok()?;
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-    (!value.is_empty() && value.len() <= 128 && value.bytes().all(fits)).then(|| value.to_owned())
 }
 
 /// The code and the message of an error body: the documented form, the gateway's, OAuth's, or none of them.

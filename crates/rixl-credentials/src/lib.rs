@@ -43,23 +43,32 @@
 //! - No way to print a secret, and no feature that adds one.
 
 mod api_keys;
+mod bought_token;
+mod builder;
 mod client;
 mod client_credentials;
 mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod headers;
 mod ids;
 mod pages;
+mod reply;
 mod response;
 mod retry;
 mod route;
 mod secret;
+mod sender;
 mod token_source;
 mod tokens;
+mod trace;
+#[doc(hidden)]
+pub mod transport;
 
 pub use api_keys::{ApiKey, ApiKeyUpdate, ApiKeys, Issued, NewApiKey};
-pub use client::{Client, ClientBuilder, Organization};
+pub use builder::ClientBuilder;
+pub use client::{Client, Organization};
 pub use client_credentials::{
     ClientCredential, ClientCredentialStatus, ClientCredentials, ClientToken, ClientTokenRequest,
     IssuedClientCredential,

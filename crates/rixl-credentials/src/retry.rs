@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
+use jiff::Timestamp;
 
 use crate::{Error, ErrorKind};
 
@@ -166,20 +166,4 @@ impl Timing for SystemTiming {
     fn chance(&self) -> f64 {
         f64::from((RandomState::new().build_hasher().finish() >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
     }
-}
-
-/// Reads `Retry-After`: seconds, or an HTTP date, which is counted from `now`.
-pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are more seconds than anyone waits.
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
-    }
-    let until = http_date(value)?.duration_since(now);
-    Some(until.max(SignedDuration::ZERO).unsigned_abs())
-}
-
-/// Reads the form of dates in HTTP headers.
-pub(crate) fn http_date(value: &str) -> Option<Timestamp> {
-    rfc2822::DateTimeParser::new().parse_timestamp(value).ok()
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rixl_api::{types, wire::Int64};
 
-use crate::{Error, ErrorKind, Operation, Secret, client::Transport, response::Reply, route::Generation};
+use crate::{Error, ErrorKind, Operation, Secret, reply::Reply, route::Generation, sender::Sender};
 
 /// The token operations. Their credential stands in the request body; no bearer token is sent.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    transport: Transport,
+    sender: Sender,
     generation: Generation,
 }
 
@@ -31,8 +31,8 @@ pub struct TokenPair {
 }
 
 impl Tokens {
-    pub(crate) fn new(transport: Transport, generation: Generation) -> Self {
-        Self { transport, generation }
+    pub(crate) fn new(sender: Sender, generation: Generation) -> Self {
+        Self { sender, generation }
     }
 
     /// Exchanges a live API key for a pair of tokens. This also tells whether the key is live: 200 or 401.
@@ -53,7 +53,7 @@ impl Tokens {
                 Generation::Second => low.exchange_api_key_v1(body).await,
             }
         };
-        pair(self.transport.call(operation, None, send).await?)
+        pair(self.sender.call_without_token(operation, send).await?)
     }
 
     /// Uses up a refresh token for a new pair. Both tokens of the old pair end.
@@ -75,7 +75,7 @@ impl Tokens {
                 Generation::Second => low.refresh_token_v1(body).await,
             }
         };
-        pair(self.transport.call(operation, None, send).await?)
+        pair(self.sender.call_without_token(operation, send).await?)
     }
 }
 
