@@ -11,9 +11,10 @@ use crate::{
 
 /// The API keys of an organization.
 ///
-/// [`Client::api_keys`](crate::Client::api_keys) gives those of the bearer token's own organization, by the first generation of routes;
-/// [`Organization::api_keys`](crate::Organization::api_keys) those of a named one, by the second, which alone can change a key:
-/// [`Organization::update_api_key`](crate::Organization::update_api_key). Whether RIXL still serves the first is not published.
+/// [`Client::api_keys`](crate::Client::api_keys) gives those of the bearer token's own organization, by the first
+/// generation of routes; [`Organization::api_keys`](crate::Organization::api_keys) those of a named one, by the second,
+/// which alone can [change a key](crate::Organization::update_api_key). Whether RIXL still serves the first is not
+/// published.
 #[derive(Clone, Debug)]
 pub struct ApiKeys {
     sender: Sender,
@@ -212,7 +213,8 @@ impl ApiKeys {
         self.created(&self.sender, key).await?.read(|response| Issued::read(response, None))
     }
 
-    /// Creates a key, and returns the response unparsed, so that it can be saved first. [`RawResponse::issued`] parses it.
+    /// Creates a key, and returns the response unparsed, so that it can be saved first.
+    /// [`RawResponse::issued`] parses it.
     ///
     /// # Errors
     ///

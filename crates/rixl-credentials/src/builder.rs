@@ -153,8 +153,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The time-out of one attempt, from connecting to the last byte of the response. Default: 30 s. All attempts together
-    /// are bounded by [`RetryPolicy::with_deadline`].
+    /// The time-out of one attempt, from connecting to the last byte of the response. Default: 30 s.
+    /// [`RetryPolicy::with_deadline`] bounds all attempts together.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

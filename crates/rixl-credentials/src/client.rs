@@ -37,7 +37,7 @@ use crate::{
 ///
 /// | field | in | what |
 /// |---|---|---|
-/// | `rixl.operation` | both | [`Operation::as_str`] |
+/// | `rixl.operation` | both | [`Operation::as_str`](crate::Operation::as_str) |
 /// | `rixl.outcome` | both | `ok`, `not_applied`, `unknown`, `applied` |
 /// | `rixl.duration_ms` | both | milliseconds |
 /// | `rixl.attempts` | call | how many attempts were made |
@@ -46,7 +46,7 @@ use crate::{
 /// | `rixl.route_generation` | attempt | 1 or 2 |
 /// | `http.response.status_code` | both | the status, when a response came |
 /// | `rixl.request_id` | attempt | the server's id of the request |
-/// | `error.type` | both | the [`ErrorKind`], when it failed |
+/// | `error.type` | both | the [`ErrorKind`](crate::ErrorKind), when it failed |
 ///
 /// Secrets, ids and bodies are in none of them.
 #[derive(Clone, Debug)]
@@ -63,6 +63,11 @@ impl Client {
     #[must_use]
     pub fn with_retry(&self, policy: RetryPolicy) -> Self {
         Self { sender: Sender { retry: policy, ..self.sender.clone() } }
+    }
+
+    /// When a failed call is repeated: [`ClientBuilder::retry`](crate::ClientBuilder::retry).
+    pub fn retry_policy(&self) -> &RetryPolicy {
+        &self.sender.retry
     }
 
     /// The API keys of the bearer token's own organization, by the first generation of routes.
@@ -130,8 +135,8 @@ impl Organization {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for a bad name, or when nothing is to be changed; else as for every change: look at
-    /// [`Error::outcome`].
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a bad name, or when nothing is to be changed; else as for every
+    /// change: look at [`Error::outcome`].
     pub async fn update_api_key(&self, id: &KeyId, update: ApiKeyUpdate) -> Result<ApiKey, Error> {
         self.api_keys().update(&self.id, id, update).await
     }

@@ -80,7 +80,7 @@ pub enum ErrorKind {
     /// A 2xx whose body is not what the contract says. It was done; save
     /// [`take_raw_response`](Error::take_raw_response).
     Malformed,
-    /// A 2xx without the secret that was to be issued. It was done; rotate the key again, or create, exchange or mint anew.
+    /// A 2xx without the secret that was to be issued. It was done; rotate the key again, or repeat the create or mint.
     SecretMissing,
     /// A 2xx about another key than the one asked for. Something was done; save
     /// [`take_raw_response`](Error::take_raw_response) and look at both keys.

@@ -1,8 +1,8 @@
 //! Safe client of RIXL's credentials API: create, rotate and delete API keys, exchange them for tokens, and mint client
 //! tokens. Unofficial: the maintainers are not RIXL, whose own crate is `rixl`.
 //!
-//! [`Client`] is the way in. `create` and `rotate` give [`Issued`], whose [`Secret`] cannot be printed by accident and
-//! leaves through [`Secret::expose_secret`] alone. Every [`Error`] says whether the call took effect.
+//! [`Client`] is the way in. `create` and `rotate` give [`Issued`], whose [`Secret`] cannot be printed by accident:
+//! [`Secret::expose_secret`] is the only way out. Every [`Error`] says whether the call took effect.
 //!
 //! ```
 //! use rixl_credentials::{Client, NewApiKey};
@@ -37,8 +37,8 @@
 //!
 //! # Deliberately absent
 //!
-//! - No repeating of a change that may have happened.
-//! - No putting together or taking apart of key strings: whether the secret is the whole key is not published.
+//! - No repeat of a change that may have happened.
+//! - No composing or splitting of key strings: whether the secret is the whole key is not published.
 //! - No `X-API-Key` header: sources disagree on it.
 //! - No way to print a secret, and no feature that adds one.
 

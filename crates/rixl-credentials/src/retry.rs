@@ -1,4 +1,4 @@
-//! When a failed call is repeated, and after how long; time and chance come from outside.
+//! When a failed call is repeated, and after what delay. Clock and randomness are parameters.
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
@@ -10,9 +10,9 @@ use jiff::Timestamp;
 
 use crate::{Error, ErrorKind};
 
-/// When a failed call is repeated, and after how long.
+/// When a failed call is repeated, and after what delay.
 ///
-/// Only what cannot do harm is repeated: reads, and changes that did not happen because no connection could be opened or
+/// Only what can do no harm is repeated: reads, and changes that did not happen because no connection could be opened or
 /// the server was too busy (429). A change that may have happened never is.
 ///
 /// The wait before attempt `n + 1` is drawn evenly from zero to `base * 2^(n - 1)` (full jitter), at least what the
@@ -50,7 +50,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Nothing is repeated. (For reads alone, the HTTP layer may still send again what a stale connection did not take.)
+    /// Nothing is repeated. (A read may still be resent by the HTTP layer, if a stale connection did not take it.)
     pub fn off() -> Self {
         Self::default().with_attempts(1)
     }
@@ -83,14 +83,30 @@ impl RetryPolicy {
     }
 
     /// How long to wait after this attempt failed, counted from 1; `None` to give up.
-    pub(crate) fn delay(&self, attempt: u32, error: &Error, chance: f64) -> Option<Duration> {
-        if attempt >= self.attempts || !may_repeat(error) {
+    ///
+    /// It knows nothing of what failed, nor of the deadline: whether it is safe to repeat is for the caller to decide.
+    /// `retry_after` is what the server asks for, `chance` a number from 0 up to 1, as of [`Timing::chance`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use rixl_credentials::RetryPolicy;
+    ///
+    /// let policy = RetryPolicy::default();
+    /// assert_eq!(policy.delay(1, None, 0.5), Some(Duration::from_millis(250)));
+    /// assert_eq!(policy.delay(2, None, 0.5), Some(Duration::from_millis(500)));
+    /// assert_eq!(policy.delay(1, Some(Duration::from_secs(7)), 0.5), Some(Duration::from_secs(7)));
+    /// assert_eq!(policy.delay(5, None, 0.5), None);
+    /// assert_eq!(RetryPolicy::off().delay(1, None, 0.5), None);
+    /// ```
+    #[must_use]
+    pub fn delay(&self, attempt: u32, retry_after: Option<Duration>, chance: f64) -> Option<Duration> {
+        if attempt >= self.attempts {
             return None;
         }
-        let factor = 1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX);
+        let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
         let max = self.base.saturating_mul(factor).min(self.max_delay);
         let drawn = share(max, chance);
-        let asked = error.retry_after().unwrap_or_default();
+        let asked = retry_after.unwrap_or_default();
         (asked <= self.max_delay).then_some(drawn.max(asked))
     }
 }
@@ -101,7 +117,8 @@ pub(crate) fn share(duration: Duration, part: f64) -> Duration {
     Duration::try_from_secs_f64(duration.as_secs_f64() * part).unwrap_or(duration)
 }
 
-fn may_repeat(error: &Error) -> bool {
+/// Whether no harm can come of sending it again.
+pub(crate) fn may_repeat(error: &Error) -> bool {
     use ErrorKind::{Connect, Cut, Interrupted, RateLimited, Server, Timeout};
     match error.kind() {
         // Refused before it was carried out.
@@ -114,25 +131,24 @@ fn may_repeat(error: &Error) -> bool {
 /// A wait, in [`Timing`].
 pub type Sleep<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// Time and chance, as waits and expiries see them. Tests bring their own and need no time at all.
+/// The clock, sleep and randomness behind delays and expiries. Tests bring their own and take no time at all.
 ///
-/// How long an attempt itself takes is measured by the system's clock in any case.
+/// The time-out of an attempt always runs by the system's clock.
 pub trait Timing: Send + Sync {
-    /// How long it is since some fixed moment; never goes back.
+    /// The time since some fixed moment; monotonic.
     fn elapsed(&self) -> Duration;
 
-    /// What the clock on the wall says.
+    /// The wall-clock time.
     fn now(&self) -> Timestamp;
 
-    /// Waits this long.
+    /// Waits for this duration.
     fn sleep(&self, duration: Duration) -> Sleep<'_>;
 
-    /// A number from 0 up to 1, evenly drawn.
+    /// A random number in `0.0..1.0`, uniformly distributed.
     fn chance(&self) -> f64;
 }
 
-/// The system's clock, and the randomness that the standard library seeds its hash maps with: what a client goes by unless
-/// it is told otherwise.
+/// The system's clock, and the randomness of the standard library's hash maps: a client's default.
 ///
 /// ```
 /// use rixl_credentials::{SystemTiming, Timing};

@@ -5,7 +5,10 @@ use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
 use rixl_api::{Call, ResponseValue};
 use tracing::{Instrument as _, Span};
 
-use crate::{Error, ErrorKind, Operation, Outcome, RetryPolicy, Secret, Timing, TokenSource, reply::Reply, trace};
+use crate::{
+    Error, ErrorKind, Operation, Outcome, RetryPolicy, Secret, Timing, TokenSource, reply::Reply, retry::may_repeat,
+    trace,
+};
 
 /// What the generated client returns.
 type LowResult<T> = Result<ResponseValue<T>, rixl_api::Error<()>>;
@@ -134,10 +137,9 @@ impl Sender {
                 is_renewed = true;
                 continue;
             }
-            let Some(delay) = self.retry.delay(attempt, &error, self.timing.chance()) else { return Err(error) };
-            if delay >= self.left(started) {
-                return Err(error);
-            }
+            let delay = self.retry.delay(attempt, error.retry_after(), self.timing.chance());
+            let delay = delay.filter(|delay| may_repeat(&error) && *delay < self.left(started));
+            let Some(delay) = delay else { return Err(error) };
             self.timing.sleep(delay).await;
             attempt += 1;
         }

@@ -1,10 +1,13 @@
 //! RIXL as a rotation uses it: one client, one organization, either generation of routes.
 
 use rixl_credentials::{
-    ApiKey, ApiKeys, Client, Error, KeyId, Listing, NewApiKey, OrganizationId, RawResponse, RetryPolicy, Secret, Tokens,
+    ApiKey, ApiKeys, Client, Error, KeyId, Listing, NewApiKey, OrganizationId, RawResponse, Secret, Tokens,
 };
 
 /// The account whose keys are rotated: a client, and the organization if it is named.
+///
+/// A request that was certainly not carried out is repeated under the client's
+/// [`RetryPolicy`](rixl_credentials::RetryPolicy).
 ///
 /// ```
 /// use rixl_credentials::Client;
@@ -65,13 +68,13 @@ impl Account {
         Ok(None)
     }
 
-    /// Sends one rotation, once: what is repeated, and when, is for the protocol to decide.
+    /// Sends one rotation, once: the protocol repeats it, by the client's retry policy.
     pub(crate) async fn rotate_raw(&self, key_id: &KeyId) -> Result<RawResponse, Error> {
-        self.keys(&self.client.with_retry(RetryPolicy::off())).rotate_raw(key_id).await
+        self.keys(&self.once()).rotate_raw(key_id).await
     }
 
     pub(crate) async fn create_raw(&self, key: NewApiKey) -> Result<RawResponse, Error> {
-        self.keys(&self.client.with_retry(RetryPolicy::off())).create_raw(key).await
+        self.keys(&self.once()).create_raw(key).await
     }
 
     /// Ends a key. It can't be brought back.
@@ -86,6 +89,11 @@ impl Account {
     /// Buys a token and drops it: tells whether the key string is live.
     pub(crate) async fn exchange(&self, key_string: &Secret) -> Result<(), Error> {
         self.tokens().exchange(key_string).await.map(drop)
+    }
+
+    /// The client, without repeats: each request has an intent of its own in the journal.
+    fn once(&self) -> Client {
+        self.client.with_retry(self.client.retry_policy().clone().with_attempts(1))
     }
 
     fn keys(&self, client: &Client) -> ApiKeys {

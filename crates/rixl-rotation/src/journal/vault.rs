@@ -11,7 +11,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
 use jiff::{SignedDuration, Timestamp};
-use rixl_credentials::{RawResponse, Secret, SystemTiming, Timing};
+use rixl_credentials::{RawResponse, RetryPolicy, Secret, SystemTiming, Timing};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tokio::{runtime::Handle, task::JoinHandle};
 use zeroize::Zeroizing;
@@ -447,26 +447,18 @@ impl Shared {
 }
 
 /// The tries of one request.
-struct Tries {
-    left: u32,
-    pause: Duration,
-}
-
-impl Default for Tries {
-    fn default() -> Self {
-        Self { left: TRIES, pause: PAUSE }
-    }
-}
+#[derive(Default)]
+struct Tries(u32);
 
 impl Tries {
     /// Waits, if trying again may help: after a connection that could not be opened, or an outcome that is not known.
     async fn again(&mut self, shared: &Shared, failure: Failure) -> Result<(), JournalError> {
-        self.left -= 1;
-        if self.left == 0 || failure.kind == FailureKind::Refused {
-            return Err(shared.unusable(failure));
-        }
-        shared.timing.sleep(self.pause).await;
-        self.pause *= 2;
+        let policy = RetryPolicy::default().with_attempts(TRIES).with_base_delay(PAUSE);
+        self.0 += 1;
+        // No jitter: the waits must add up to what a cluster needs.
+        let delay = policy.delay(self.0, None, 1.0).filter(|_| failure.kind != FailureKind::Refused);
+        let Some(delay) = delay else { return Err(shared.unusable(failure)) };
+        shared.timing.sleep(delay).await;
         Ok(())
     }
 }

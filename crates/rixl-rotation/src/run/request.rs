@@ -10,10 +10,6 @@ use crate::{
     record::{Change, Record, Stage},
 };
 
-/// How often a request is sent again that was certainly not carried out.
-const MOST_ATTEMPTS: u32 = 5;
-const BASE_DELAY: Duration = Duration::from_millis(500);
-const MAX_DELAY: Duration = Duration::from_secs(30);
 /// How often an intent is written whose writing takes long.
 const MOST_INTENTS: u32 = 3;
 
@@ -107,12 +103,11 @@ impl Run {
         }
     }
 
+    /// How long to wait before a request is sent again that was certainly not carried out, by the client's policy.
     fn delay(&self, attempt: u32, error: &Error) -> Option<Duration> {
-        let may = matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Connect) && attempt < MOST_ATTEMPTS;
-        let most = BASE_DELAY.saturating_mul(1 << attempt.min(16)).min(MAX_DELAY);
-        let drawn = most.mul_f64(self.rotator.account.client().timing().chance().clamp(0.0, 1.0));
-        let asked = error.retry_after().unwrap_or_default();
-        (may && asked <= MAX_DELAY).then_some(drawn.max(asked))
+        let client = self.rotator.account.client();
+        let delay = client.retry_policy().delay(attempt, error.retry_after(), client.timing().chance());
+        delay.filter(|_| matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Connect))
     }
 
     /// The request was not sent, or not carried out. Before the first one that was, nothing changed, and the entry ends.
