@@ -29,6 +29,7 @@ TABLE = {
     "Organization": {"Clone", "Debug"},
     "ApiKeys": {"Clone", "Debug"},
     "ClientCredentials": {"Clone", "Debug"},
+    "Tokens": {"Clone", "Debug"},
 }
 
 # A field of such a name is taken for a secret (or, `base_url` and the server's words, for what may hold one).
