@@ -8,7 +8,7 @@ import re
 import sys
 
 # Where secrets are in memory. Each public type that holds one of these, at any depth, must be in TABLE.
-SECRETS = {"rixl_api::wire::Secret", "rixl_api::hooks::Body", "rixl_api::hooks::Answer"}
+SECRETS = {"rixl_api::wire::Secret", "rixl_api::hooks::Body", "rixl_api::hooks::CapturedResponse"}
 SOURCES = {"TokenSource"}  # a `dyn` of these holds a token, or can get one
 
 # Each public type that holds a secret, and every trait that it may have. What is not named here fails.
@@ -20,8 +20,8 @@ TABLE = {
     "TokenPair": ONE_TIME,
     "ClientToken": ONE_TIME,
     "ClientTokenRequest": ONE_TIME,
-    "RawAnswer": {"Debug", "From"},  # from bytes that were kept, never back
-    "Error": {"Debug", "Display", "Error"},  # holds a raw answer and the server's words, and prints neither
+    "RawResponse": {"Debug", "From"},  # from bytes that were kept, never back
+    "Error": {"Debug", "Display", "Error"},  # holds a raw response and the server's words, and prints neither
     "ClientBuilder": {"Debug", "Default"},
     "SharedToken": {"Clone", "Debug", "TokenSource"},  # clones share the one token
     "Listing": {"Debug", "Stream"},  # ends with an error, if any
@@ -29,6 +29,7 @@ TABLE = {
     "Organization": {"Clone", "Debug"},
     "ApiKeys": {"Clone", "Debug"},
     "ClientCredentials": {"Clone", "Debug"},
+    "Tokens": {"Clone", "Debug"},
 }
 
 # A field of such a name is taken for a secret (or, `base_url` and the server's words, for what may hold one).

@@ -1,4 +1,4 @@
-//! The hooks of one call: what is put on the request, and the whole answer kept beside progenitor's reading of it.
+//! The hooks of one call: what is put on the request, and the whole response kept beside progenitor's reading of it.
 
 use std::{
     fmt, mem,
@@ -20,14 +20,14 @@ use crate::{
     wire::Secret,
 };
 
-/// One call: its token, its bound, and after it the answer. Make a new [`Client`] for every call; it costs nothing.
+/// One call: its token, its bound, and after it the response. Make a new [`Client`] for every call; it costs nothing.
 #[derive(Clone)]
 pub struct Call {
     bearer: Option<HeaderValue>,
     max_body: usize,
     timeout: Option<Duration>,
     is_sealed: bool,
-    answer: Arc<Mutex<Option<Answer>>>,
+    response: Arc<Mutex<Option<CapturedResponse>>>,
 }
 
 /// What the contract says of an operation.
@@ -49,10 +49,10 @@ impl Call {
     /// [`InvalidBearer`] when the token is empty or has a character other than visible ASCII.
     pub fn new(bearer: Option<&Secret>, max_body: usize) -> Result<Self, InvalidBearer> {
         let bearer = bearer.map(header).transpose()?;
-        Ok(Self { bearer, max_body, timeout: None, is_sealed: false, answer: Arc::default() })
+        Ok(Self { bearer, max_body, timeout: None, is_sealed: false, response: Arc::default() })
     }
 
-    /// Ends the call, from connecting to the last byte of the answer, after this time.
+    /// Ends the call, from connecting to the last byte of the response, after this time.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -66,14 +66,14 @@ impl Call {
         self
     }
 
-    /// Takes what the server answered; `None` when no status line came. The headers are in here alone: those of a
+    /// Takes the server's response; `None` when no status line came. The headers are in here alone: those of a
     /// [`ResponseValue`] are empty.
-    pub fn take_answer(&self) -> Option<Answer> {
-        self.answer.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub fn take_response(&self) -> Option<CapturedResponse> {
+        self.response.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn keep(&self, answer: Answer) {
-        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+    fn keep(&self, response: CapturedResponse) {
+        *self.response.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
     }
 }
 
@@ -97,8 +97,8 @@ fn header(token: &Secret) -> Result<HeaderValue, InvalidBearer> {
     Ok(value)
 }
 
-/// What the server answered. Its `Debug` shows neither headers nor body: both may hold secrets.
-pub struct Answer {
+/// The server's response. Its `Debug` shows neither headers nor body: both may hold secrets.
+pub struct CapturedResponse {
     /// The HTTP status code.
     pub status: u16,
     /// The headers.
@@ -107,13 +107,16 @@ pub struct Answer {
     pub body: Body,
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for CapturedResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer").field("status", &self.status).field("body", &self.body).finish_non_exhaustive()
+        f.debug_struct("CapturedResponse")
+            .field("status", &self.status)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
     }
 }
 
-/// The body of an answer. The bytes are wiped when the last reference to them is dropped.
+/// The body of a response. The bytes are wiped when the last reference to them is dropped.
 pub enum Body {
     /// All of it.
     Whole(Bytes),
@@ -145,7 +148,7 @@ impl ClientHooks<Call> for Client {
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if bodiless {
-            // Some proxies answer 411 to a POST that does not say how long it is.
+            // Some proxies respond with 411 to a POST that does not say how long it is.
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         if route.needs_bearer {
@@ -162,20 +165,20 @@ impl ClientHooks<Call> for Client {
         let (body, failure) = read(&mut response, self.inner().max_body).await;
         let status = response.status();
         let bytes = match &body {
-            // Every property of every answer is optional, so this reads as an answer without any.
+            // Every property of every response is optional, so this reads as a response without any.
             Body::Whole(_) if self.inner().is_sealed && status.is_success() => Bytes::from_static(b"{}"),
             Body::Whole(bytes) => bytes.clone(),
             Body::Cut(_) | Body::TooLarge(_) => Bytes::new(),
         };
         // Moved, not copied: nothing below reads the headers.
         let headers = mem::take(response.headers_mut());
-        self.inner().keep(Answer { status: status.as_u16(), headers, body });
+        self.inner().keep(CapturedResponse { status: status.as_u16(), headers, body });
         response.extensions_mut().insert(ReadBody(bytes));
         failure.map_or(Ok(response), Err)
     }
 }
 
-/// What was read of an answer, on its way from [`Client::exec`] to [`decode`] or [`stream`].
+/// What was read of a response, on its way from [`Client::exec`] to [`decode`] or [`stream`].
 #[derive(Clone, Default)]
 struct ReadBody(Bytes);
 
@@ -186,7 +189,7 @@ pub(crate) async fn decode<T: DeserializeOwned, E>(mut response: Response) -> Re
         Ok(value) => Ok(ResponseValue::new(value, response.status(), HeaderMap::new())),
         // Not serde's words either: they quote the value.
         Err(error) => Err(Error::Custom(format!(
-            "the answer is not what the contract says, at line {} column {}",
+            "the response is not what the contract says, at line {} column {}",
             error.line(),
             error.column()
         ))),
@@ -204,7 +207,7 @@ pub(crate) fn stream(mut response: Response) -> ResponseValue<ByteStream> {
 
 /// Names a refusal. Progenitor's own error prints the headers, cookies and all.
 pub(crate) fn refusal<E>(response: Response) -> Error<E> {
-    Error::Custom(format!("the server answered {}", response.status()))
+    Error::Custom(format!("the server responded with {}", response.status()))
 }
 
 /// Puts the route on the caller's span, which has these fields if it wants them. Never the URL: it holds ids.

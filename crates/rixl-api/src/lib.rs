@@ -14,4 +14,4 @@ mod hooks;
 pub mod wire;
 
 pub use generated::{Client, Error, ResponseValue, types};
-pub use hooks::{Answer, Body, Call, InvalidBearer};
+pub use hooks::{Body, Call, CapturedResponse, InvalidBearer};

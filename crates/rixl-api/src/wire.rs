@@ -57,7 +57,7 @@ impl<'de> Deserialize<'de> for Secret {
 pub struct Id(String);
 
 impl Id {
-    /// The most characters an id may have.
+    /// The maximum length of an id, in characters.
     pub const MAX_LEN: usize = 64;
 
     /// Checks the text.
@@ -177,7 +177,7 @@ impl<'de> Deserialize<'de> for Int64 {
 /// Reads an optional field: `null` and `""` are not set, like an absent one.
 ///
 /// Neither is a value of another type (a time in an unknown form, a number for a name, a map for a text): metadata in a
-/// new form must not cost the caller the secret that came with it. What is not JSON still fails the whole answer.
+/// new form must not cost the caller the secret that came with it. What is not JSON still fails the whole response.
 pub(crate) fn not_set<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

@@ -2,27 +2,33 @@
 
 use jiff::Timestamp;
 use rixl_api::types;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    Client, Error, ErrorKind, KeyId, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, RawAnswer,
-    Secret,
-    answer::Reply,
-    route::{NamedOrganization, Route},
+    Error, ErrorKind, KeyId, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, RawResponse, Secret,
+    reply::Reply, sender::Sender,
 };
 
 /// The API keys of an organization.
 ///
-/// [`Client::api_keys`] gives those of the bearer token's own organization, by the first generation of routes;
-/// [`Organization::api_keys`](crate::Organization::api_keys) those of a named one, by the second, which alone has
-/// `update`. Whether RIXL still serves the first is not published.
+/// [`Client::api_keys`](crate::Client::api_keys) gives those of the bearer token's own organization, by the first
+/// generation of routes; [`Organization::api_keys`](crate::Organization::api_keys) those of a named one, by the second,
+/// which alone can [change a key](crate::Organization::update_api_key). Whether RIXL still serves the first is not
+/// published.
 #[derive(Clone, Debug)]
-pub struct ApiKeys<R> {
-    client: Client,
-    route: R,
+pub struct ApiKeys {
+    sender: Sender,
+    organization: Option<OrganizationId>,
 }
 
-/// An API key, without its secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An API key, without its secret. It can be saved and shown as JSON.
+///
+/// ```
+/// let key: rixl_credentials::ApiKey = serde_json::from_str(r#"{"id":"XyZ9aB8cD1","name":"billing"}"#)?;
+/// assert_eq!(key.name.as_deref(), Some("billing"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ApiKey {
     /// Its id, which stays when it is rotated.
@@ -37,13 +43,15 @@ pub struct ApiKey {
     pub project_name: Option<String>,
     /// When it was created.
     pub created_at: Option<Timestamp>,
-    /// When it ends by itself; `None`: never, or not told.
+    /// When it expires; `None`: never, or not told.
     pub expiring_at: Option<Timestamp>,
     /// When it was last used; `None`: never, or not told.
     pub last_used: Option<Timestamp>,
     /// The policies attached to it.
+    #[serde(default)]
     pub policy_ids: Vec<String>,
     /// What it may do.
+    #[serde(default)]
     pub permissions: Vec<String>,
 }
 
@@ -68,12 +76,13 @@ pub struct Issued {
 /// let key = NewApiKey::new("billing").with_project_id("Bq4y3QB38S".parse()?);
 /// # Ok::<(), rixl_credentials::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[must_use]
 pub struct NewApiKey {
     name: String,
     project_id: Option<ProjectId>,
     expiring_at: Option<Timestamp>,
+    #[serde(default)]
     policy_ids: Vec<String>,
 }
 
@@ -83,13 +92,19 @@ impl NewApiKey {
         Self { name: name.into(), project_id: None, expiring_at: None, policy_ids: Vec::new() }
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Puts it into this project. The first generation of routes requires one.
     pub fn with_project_id(mut self, id: ProjectId) -> Self {
         self.project_id = Some(id);
         self
     }
 
-    /// Lets it end by itself at this time.
+    /// Makes it expire at this time.
     pub fn with_expiring_at(mut self, time: Timestamp) -> Self {
         self.expiring_at = Some(time);
         self
@@ -120,7 +135,7 @@ impl ApiKeyUpdate {
         self
     }
 
-    /// Lets it end by itself at this time.
+    /// Makes it expire at this time.
     pub fn with_expiring_at(mut self, time: Timestamp) -> Self {
         self.expiring_at = Some(time);
         self
@@ -141,9 +156,9 @@ impl ApiKeyUpdate {
     }
 }
 
-impl<R: Route> ApiKeys<R> {
-    pub(crate) fn new(client: Client, route: R) -> Self {
-        Self { client, route }
+impl ApiKeys {
+    pub(crate) fn new(sender: Sender, organization: Option<OrganizationId>) -> Self {
+        Self { sender, organization }
     }
 
     /// All keys, without their secrets, fetched page by page as the stream is read.
@@ -177,43 +192,43 @@ impl<R: Route> ApiKeys<R> {
         let operation = Operation::ListApiKeys;
         let (limit, offset) = request.checked(operation)?;
         let send = |low: rixl_api::Client| async move {
-            match self.route.organization() {
+            match &self.organization {
                 None => low.list_api_keys(limit, offset).await,
                 Some(id) => low.list_organization_api_keys(id.wire(), limit, offset).await,
             }
         };
-        self.client.call(operation, send).await?.read(|page| {
+        self.sender.call(operation, send).await?.read(|page| {
             let items: Option<Vec<_>> = page.api_keys.into_iter().map(|key| ApiKey::read(key, None)).collect();
             Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total))
         })
     }
 
-    /// Creates a key. Its secret is in the answer, and nowhere else.
+    /// Creates a key. Its secret is in the response and nowhere else.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] for a bad name, for a missing project on the first generation of routes, and for
     /// policies there; else as for every change: look at [`Error::outcome`].
     pub async fn create(&self, key: NewApiKey) -> Result<Issued, Error> {
-        self.created(&self.client, key).await?.read(|answer| Issued::read(answer, None))
+        self.created(&self.sender, key).await?.read(|response| Issued::read(response, None))
     }
 
-    /// Creates a key, and gives the answer before anything has read it, so that it can be kept first. Then
-    /// [`RawAnswer::issued`] reads it.
+    /// Creates a key, and returns the response unparsed, so that it can be saved first.
+    /// [`RawResponse::issued`] parses it.
     ///
     /// # Errors
     ///
-    /// As for [`create`](Self::create), but for an answer that can't be read, which is none here.
-    pub async fn create_raw(&self, key: NewApiKey) -> Result<RawAnswer, Error> {
-        self.created(&self.client.sealed(), key).await?.sealed()
+    /// As for [`create`](Self::create), except those of parsing.
+    pub async fn create_raw(&self, key: NewApiKey) -> Result<RawResponse, Error> {
+        self.created(&self.sender.sealed(), key).await?.sealed()
     }
 
-    async fn created(&self, client: &Client, key: NewApiKey) -> Result<Reply<types::ApiKeyAnswer>, Error> {
+    async fn created(&self, sender: &Sender, key: NewApiKey) -> Result<Reply<types::ApiKeyResponse>, Error> {
         let operation = Operation::CreateApiKey;
         check_name(operation, &key.name)?;
         let NewApiKey { name, project_id, expiring_at, policy_ids } = key;
         let project_id = project_id.map(|id| id.wire().clone());
-        match self.route.organization() {
+        match &self.organization {
             None => {
                 let Some(project_id) = project_id else {
                     return Err(Error::invalid(operation, "the first generation of routes requires a project id"));
@@ -222,18 +237,18 @@ impl<R: Route> ApiKeys<R> {
                     return Err(Error::invalid(operation, "only the second generation of routes has policies"));
                 }
                 let body = &types::NewApiKey { name, project_id, expiring_at };
-                client.call(operation, |low| async move { low.create_api_key(body).await }).await
+                sender.call(operation, |low| async move { low.create_api_key(body).await }).await
             }
             Some(id) => {
                 let body = &types::NewOrganizationApiKey { name: Some(name), project_id, expiring_at, policy_ids };
                 let send =
                     |low: rixl_api::Client| async move { low.create_organization_api_key(id.wire(), body).await };
-                client.call(operation, send).await
+                sender.call(operation, send).await
             }
         }
     }
 
-    /// Gives the key a new secret, which is in the answer and nowhere else.
+    /// Gives the key a new secret, which is in the response and nowhere else.
     ///
     /// Expect the old secret to be refused from then on; RIXL does not publish whether it lives on for a while. The
     /// request is sent once, unless it is certain that nothing came of it. Do not rotate the key that the client's own
@@ -247,7 +262,7 @@ impl<R: Route> ApiKeys<R> {
     ///     Ok(issued) => store(issued.secret.expose_secret()),
     ///     // Nothing happened: the old secret is as it was.
     ///     Err(error) if error.outcome() == Outcome::NotApplied => return Err(error),
-    ///     // The old secret may be dead. Exchange it to find out; if it is, rotate again.
+    ///     // The old secret may be dead. Exchange it to check; if it is, rotate again.
     ///     Err(error) => return Err(error),
     /// }
     /// # Ok(())
@@ -261,54 +276,52 @@ impl<R: Route> ApiKeys<R> {
     /// [`Outcome::Applied`](crate::Outcome::Applied) rotating again is the repair, unless another process has already
     /// stored the secret of the first try.
     pub async fn rotate(&self, id: &KeyId) -> Result<Issued, Error> {
-        self.rotated(&self.client, id).await?.read(|answer| Issued::read(answer, Some(id)))
+        self.rotated(&self.sender, id).await?.read(|response| Issued::read(response, Some(id)))
     }
 
-    /// Gives the key a new secret, and gives the answer before anything has read it, so that it can be kept first. Then
-    /// [`RawAnswer::issued`] reads it.
+    /// Gives the key a new secret, and returns the response unparsed, so that it can be saved first.
+    /// [`RawResponse::issued`] parses it.
     ///
     /// # Errors
     ///
-    /// As for [`rotate`](Self::rotate), but for an answer that can't be read, which is none here.
-    pub async fn rotate_raw(&self, id: &KeyId) -> Result<RawAnswer, Error> {
-        self.rotated(&self.client.sealed(), id).await?.sealed()
+    /// As for [`rotate`](Self::rotate), except those of parsing.
+    pub async fn rotate_raw(&self, id: &KeyId) -> Result<RawResponse, Error> {
+        self.rotated(&self.sender.sealed(), id).await?.sealed()
     }
 
-    async fn rotated(&self, client: &Client, id: &KeyId) -> Result<Reply<types::ApiKeyAnswer>, Error> {
+    async fn rotated(&self, sender: &Sender, id: &KeyId) -> Result<Reply<types::ApiKeyResponse>, Error> {
         let operation = Operation::RotateApiKey;
         let send = |low: rixl_api::Client| async move {
-            match self.route.organization() {
+            match &self.organization {
                 None => low.rotate_api_key(id.wire()).await,
                 Some(organization) => low.rotate_organization_api_key(organization.wire(), id.wire()).await,
             }
         };
-        client.call(operation, send).await
+        sender.call(operation, send).await
     }
 
-    /// Ends the key. It can't be brought back.
+    /// Deletes the key. This can't be undone.
     ///
     /// # Errors
     ///
     /// As for every change: look at [`Error::outcome`].
     pub async fn delete(&self, id: &KeyId) -> Result<(), Error> {
         let send = |low: rixl_api::Client| async move {
-            match self.route.organization() {
+            match &self.organization {
                 None => low.delete_api_key(id.wire()).await,
                 Some(organization) => low.delete_organization_api_key(organization.wire(), id.wire()).await,
             }
         };
-        self.client.call_for_effect(Operation::DeleteApiKey, send).await
+        self.sender.call_for_effect(Operation::DeleteApiKey, send).await
     }
-}
 
-impl ApiKeys<NamedOrganization> {
-    /// Changes a key's name, expiry or policies. Its secret stays.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::InvalidInput`] for a bad name, or when nothing is to be changed; else as for every change: look at
-    /// [`Error::outcome`].
-    pub async fn update(&self, id: &KeyId, update: ApiKeyUpdate) -> Result<ApiKey, Error> {
+    /// See [`Organization::update_api_key`](crate::Organization::update_api_key).
+    pub(crate) async fn update(
+        &self,
+        organization: &OrganizationId,
+        id: &KeyId,
+        update: ApiKeyUpdate,
+    ) -> Result<ApiKey, Error> {
         let operation = Operation::UpdateApiKey;
         let ApiKeyUpdate { name, expiring_at, policy_ids, replace_policies } = update;
         if let Some(name) = &name {
@@ -318,11 +331,11 @@ impl ApiKeys<NamedOrganization> {
             return Err(Error::invalid(operation, "the update changes nothing"));
         }
         let body = &types::ApiKeyUpdate { name, expiring_at, policy_ids, replace_policies };
-        let organization = self.route.0.wire();
-        let send =
-            |low: rixl_api::Client| async move { low.update_organization_api_key(organization, id.wire(), body).await };
-        self.client.call(operation, send).await?.read(|answer| {
-            let key = ApiKey::read(answer.api_key.unwrap_or_default(), Some(id)).ok_or(ErrorKind::Malformed)?;
+        let send = |low: rixl_api::Client| async move {
+            low.update_organization_api_key(organization.wire(), id.wire(), body).await
+        };
+        self.sender.call(operation, send).await?.read(|response| {
+            let key = ApiKey::read(response.api_key.unwrap_or_default(), Some(id)).ok_or(ErrorKind::Malformed)?;
             if key.id == *id { Ok(key) } else { Err(ErrorKind::WrongId) }
         })
     }
@@ -334,11 +347,11 @@ impl ApiKey {
         Some(Self {
             id: match key.id {
                 None => known?.clone(),
-                id => KeyId::from_answer(id)?,
+                id => KeyId::from_response(id)?,
             },
             name: key.name,
-            organization_id: OrganizationId::from_answer(key.org_id),
-            project_id: ProjectId::from_answer(key.project_id),
+            organization_id: OrganizationId::from_response(key.org_id),
+            project_id: ProjectId::from_response(key.project_id),
             project_name: key.project_name,
             created_at: key.created_at,
             expiring_at: key.expiring_at,
@@ -349,11 +362,34 @@ impl ApiKey {
     }
 }
 
+impl RawResponse {
+    /// Parses the response to a rotation of this key; with `None`, that to a creation.
+    ///
+    /// ```
+    /// use rixl_credentials::{KeyId, RawResponse};
+    ///
+    /// let response = RawResponse::from(br#"{"api_key":{"id":"XyZ9aB8cD1","secret":"rxl_EXAMPLE"}}"#.to_vec());
+    /// let issued = response.issued(Some(&KeyId::new("XyZ9aB8cD1")?))?;
+    /// assert_eq!(issued.secret.expose_secret(), "rxl_EXAMPLE");
+    /// # Ok::<(), rixl_credentials::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Malformed`], [`ErrorKind::SecretMissing`] or [`ErrorKind::WrongId`]; their outcome is `Applied`.
+    pub fn issued(&self, key_id: Option<&KeyId>) -> Result<Issued, Error> {
+        let operation = if key_id.is_some() { Operation::RotateApiKey } else { Operation::CreateApiKey };
+        // Not serde's words: they quote the value.
+        let response = serde_json::from_slice(self.expose_secret()).map_err(|_| ErrorKind::Malformed);
+        response.and_then(|response| Issued::read(response, key_id)).map_err(|kind| Error::unusable(kind, operation))
+    }
+}
+
 impl Issued {
-    pub(crate) fn read(answer: types::ApiKeyAnswer, asked: Option<&KeyId>) -> Result<Self, ErrorKind> {
-        let mut answer = answer.api_key.unwrap_or_default();
-        let secret = Secret::from_wire(answer.secret.take()).ok_or(ErrorKind::SecretMissing)?;
-        let key = ApiKey::read(answer, asked).ok_or(ErrorKind::Malformed)?;
+    fn read(response: types::ApiKeyResponse, asked: Option<&KeyId>) -> Result<Self, ErrorKind> {
+        let mut key = response.api_key.unwrap_or_default();
+        let secret = Secret::from_wire(key.secret.take()).ok_or(ErrorKind::SecretMissing)?;
+        let key = ApiKey::read(key, asked).ok_or(ErrorKind::Malformed)?;
         // Storing this secret under the key that was asked for would take both keys down.
         if asked.is_some_and(|asked| *asked != key.id) {
             return Err(ErrorKind::WrongId);

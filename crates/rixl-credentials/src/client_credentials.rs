@@ -6,17 +6,17 @@ use jiff::Timestamp;
 use rixl_api::types;
 
 use crate::{
-    Client, CredentialId, Error, ErrorKind, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, Secret,
-    api_keys::check_name, client::Transport, route::Generation, tokens::lifetime,
+    CredentialId, Error, ErrorKind, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, Secret,
+    api_keys::check_name, route::Generation, sender::Sender, tokens::lifetime,
 };
 
 /// The client credentials of an organization.
 ///
-/// [`Client::client_credentials`] uses the first generation of routes,
+/// [`Client::client_credentials`](crate::Client::client_credentials) uses the first generation of routes,
 /// [`Organization::client_credentials`](crate::Organization::client_credentials) the second.
 #[derive(Clone, Debug)]
 pub struct ClientCredentials {
-    client: Client,
+    sender: Sender,
     organization: Option<OrganizationId>,
 }
 
@@ -133,15 +133,15 @@ pub struct ClientToken {
     pub access_token: Secret,
     /// How to present it; `Bearer` in all published examples.
     pub token_type: Option<String>,
-    /// How long it lives, counted from the answer.
+    /// Its lifetime, counted from the response.
     pub expires_in: Option<Duration>,
     /// When it expires, by the server's clock.
     pub expires_at: Option<Timestamp>,
 }
 
 impl ClientCredentials {
-    pub(crate) fn new(client: Client, organization: Option<OrganizationId>) -> Self {
-        Self { client, organization }
+    pub(crate) fn new(sender: Sender, organization: Option<OrganizationId>) -> Self {
+        Self { sender, organization }
     }
 
     /// All client credentials, without their secrets, fetched page by page as the stream is read.
@@ -170,13 +170,13 @@ impl ClientCredentials {
                 Some(id) => low.list_client_credentials_v1(Some(id.wire()), limit, offset).await,
             }
         };
-        self.client.call(operation, send).await?.read(|page| {
+        self.sender.call(operation, send).await?.read(|page| {
             let items: Option<Vec<_>> = page.credentials.into_iter().map(ClientCredential::read).collect();
             Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total))
         })
     }
 
-    /// Creates a client credential of this name, 1 to 64 characters. Its secret is in the answer, and nowhere else.
+    /// Creates a client credential of this name, 1 to 64 characters. Its secret is in the response and nowhere else.
     ///
     /// The signing algorithm is left to the server; `EdDSA` is the only one published.
     ///
@@ -187,26 +187,26 @@ impl ClientCredentials {
         let operation = Operation::CreateClientCredential;
         let name = name.into();
         check_name(operation, &name)?;
-        let answer = match &self.organization {
+        let response = match &self.organization {
             None => {
                 let body = &types::NewClientCredential { name, alg: None };
-                self.client.call(operation, |low| async move { low.create_client_credential(body).await }).await?
+                self.sender.call(operation, |low| async move { low.create_client_credential(body).await }).await?
             }
             Some(id) => {
                 let org_id = Some(id.wire().clone());
                 let body = &types::NewOrganizationClientCredential { name, alg: None, org_id };
-                self.client.call(operation, |low| async move { low.create_client_credential_v1(body).await }).await?
+                self.sender.call(operation, |low| async move { low.create_client_credential_v1(body).await }).await?
             }
         };
-        answer.read(|answer| {
+        response.read(|response| {
             Ok(IssuedClientCredential {
-                client_secret: Secret::from_wire(answer.client_secret).ok_or(ErrorKind::SecretMissing)?,
-                credential: answer.credential.and_then(ClientCredential::read).ok_or(ErrorKind::Malformed)?,
+                client_secret: Secret::from_wire(response.client_secret).ok_or(ErrorKind::SecretMissing)?,
+                credential: response.credential.and_then(ClientCredential::read).ok_or(ErrorKind::Malformed)?,
             })
         })
     }
 
-    /// Ends the credential: it mints no more tokens. Tokens it has minted are taken to live on until they expire.
+    /// Revokes the credential: it mints no more tokens. Tokens it has minted are taken to stay valid until they expire.
     ///
     /// # Errors
     ///
@@ -218,7 +218,7 @@ impl ClientCredentials {
                 Some(organization) => low.revoke_client_credential_v1(id.wire(), Some(organization.wire())).await,
             }
         };
-        self.client.call_for_effect(Operation::RevokeClientCredential, send).await
+        self.sender.call_for_effect(Operation::RevokeClientCredential, send).await
     }
 
     /// Mints a short-lived token. The credential stands in the request body; no bearer token is sent.
@@ -229,12 +229,12 @@ impl ClientCredentials {
     /// whole minutes; [`ErrorKind::Unauthorized`] when the credential is refused; else as for every call.
     pub async fn mint(&self, request: &ClientTokenRequest) -> Result<ClientToken, Error> {
         let generation = if self.organization.is_some() { Generation::Second } else { Generation::First };
-        mint(self.client.transport(), generation, request).await
+        mint(&self.sender, generation, request).await
     }
 }
 
 pub(crate) async fn mint(
-    transport: &Transport,
+    sender: &Sender,
     generation: Generation,
     request: &ClientTokenRequest,
 ) -> Result<ClientToken, Error> {
@@ -256,14 +256,14 @@ pub(crate) async fn mint(
             Generation::Second => low.mint_client_token_v1(body).await,
         }
     };
-    let reply = transport.call(operation, None, send).await?;
+    let reply = sender.call_without_token(operation, send).await?;
     let date = reply.date();
-    reply.read(|answer| {
+    reply.read(|response| {
         Ok(ClientToken {
-            access_token: Secret::from_wire(answer.access_token).ok_or(ErrorKind::SecretMissing)?,
-            token_type: answer.token_type,
-            expires_in: lifetime(answer.expires_in, answer.expires_at, date),
-            expires_at: answer.expires_at,
+            access_token: Secret::from_wire(response.access_token).ok_or(ErrorKind::SecretMissing)?,
+            token_type: response.token_type,
+            expires_in: lifetime(response.expires_in, response.expires_at, date),
+            expires_at: response.expires_at,
         })
     })
 }
@@ -281,7 +281,7 @@ impl ClientCredential {
     /// `None` when it has no id that could be used.
     fn read(credential: types::ClientCredential) -> Option<Self> {
         Some(Self {
-            id: CredentialId::from_answer(credential.id)?,
+            id: CredentialId::from_response(credential.id)?,
             name: credential.name,
             client_id: credential.client_id,
             kid: credential.kid,

@@ -3,33 +3,11 @@
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use reqwest::header::HeaderName;
-use rixl_api::{Answer, Body, types};
+use rixl_api::{Body, CapturedResponse, types};
 
-use crate::{answer::RawAnswer, retry};
+use crate::{RawResponse, headers, transport::Opaque};
 
 type Source = Box<dyn StdError + Send + Sync>;
-
-/// Keeps callers from depending on the HTTP library by way of a downcast.
-pub(crate) struct Opaque(pub(crate) reqwest::Error);
-
-impl fmt::Debug for Opaque {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for Opaque {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl StdError for Opaque {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source()
-    }
-}
 
 /// A failed call. It answers four questions: what was being done ([`operation`](Self::operation)), what went wrong
 /// ([`kind`](Self::kind)), what the server said ([`status`](Self::status), [`request_id`](Self::request_id),
@@ -58,7 +36,7 @@ struct Parts {
     code: Option<String>,
     message: Option<String>,
     retry_after: Option<Duration>,
-    raw: Option<RawAnswer>,
+    raw: Option<RawResponse>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -66,22 +44,22 @@ struct Parts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A value was refused before anything was sent. Mend it.
+    /// A value was refused before anything was sent. Correct it.
     InvalidInput,
-    /// The client could not be built from these settings. Mend them.
+    /// The client could not be built from these settings. Correct them.
     Configuration,
     /// No bearer token could be had; the call itself was not sent. Look at [`source`](StdError::source).
     Token,
     /// The connection was refused, timed out or never opened (name resolution and TLS included). Nothing was sent: safe
     /// to repeat.
     Connect,
-    /// The time was up after the request may have been sent, or the server answered 408, or a gateway 460 or 499. Find
+    /// The time was up after the request may have been sent, or the server returned 408, or a gateway 460 or 499. Check
     /// out before repeating; only an outcome of `NotApplied` says that nothing was sent.
     Timeout,
-    /// The connection broke before an answer came. Find out before repeating.
+    /// The connection broke before a response came. Check before repeating.
     Interrupted,
-    /// The server answered with a redirect. It is not followed: the request, token and all, would go where the server
-    /// says, once more. Check the base URL; find out before repeating.
+    /// The server responded with a redirect. It is not followed: the request, token and all, would go where the server
+    /// says, once more. Check the base URL; check before repeating.
     Redirect,
     /// 401: the token, API key, refresh token or client secret was refused. Nothing was done. Get a new one.
     Unauthorized,
@@ -93,19 +71,19 @@ pub enum ErrorKind {
     RateLimited,
     /// Another 4xx: the server refused the request. Nothing was done. Read [`message`](Error::message).
     Rejected,
-    /// 5xx: the server failed, or a gateway that cannot know what the server did. Find out before repeating.
+    /// 5xx: the server failed, or a gateway that cannot know what the server did. Check before repeating.
     Server,
-    /// A 2xx whose body broke off. It was done; save [`take_raw_answer`](Error::take_raw_answer).
+    /// A 2xx whose body broke off. It was done; save [`take_raw_response`](Error::take_raw_response).
     Cut,
-    /// A 2xx whose body is longer than allowed. It was done; save [`take_raw_answer`](Error::take_raw_answer).
+    /// A 2xx whose body is longer than allowed. It was done; save [`take_raw_response`](Error::take_raw_response).
     TooLarge,
     /// A 2xx whose body is not what the contract says. It was done; save
-    /// [`take_raw_answer`](Error::take_raw_answer).
+    /// [`take_raw_response`](Error::take_raw_response).
     Malformed,
-    /// A 2xx without the secret that was to be issued. It was done; rotate the key again, or create, exchange or mint anew.
+    /// A 2xx without the secret that was to be issued. It was done; rotate the key again, or repeat the create or mint.
     SecretMissing,
     /// A 2xx about another key than the one asked for. Something was done; save
-    /// [`take_raw_answer`](Error::take_raw_answer) and look at both keys.
+    /// [`take_raw_response`](Error::take_raw_response) and look at both keys.
     WrongId,
     /// The server repeats a page of a list. Nothing was changed; the list is incomplete.
     RepeatedPage,
@@ -116,9 +94,9 @@ pub enum ErrorKind {
 pub enum Outcome {
     /// It did not happen. A rotate may be repeated; the old secret is as it was.
     NotApplied,
-    /// It may have happened. The old secret may be dead. Find out before repeating.
+    /// It may have happened. The old secret may be dead. Check before repeating.
     Unknown,
-    /// It happened, and what the answer held is lost. The old secret is likely dead; the new one can't be fetched.
+    /// It happened, and what the response held is lost. The old secret is likely dead; the new one can't be fetched.
     Applied,
 }
 
@@ -213,7 +191,7 @@ impl Error {
         self.0.outcome
     }
 
-    /// The HTTP status, when an answer came.
+    /// The HTTP status, when a response came.
     pub fn status(&self) -> Option<u16> {
         self.0.status
     }
@@ -242,20 +220,20 @@ impl Error {
         self.0.retry_after
     }
 
-    /// Takes the body of a 2xx answer that could not be used, as far as it came: the new secret may be in it.
+    /// Takes the body of a 2xx response that could not be used, as far as it came: the new secret may be in it.
     ///
-    /// It can be taken once. It is there whenever [`is_unusable_answer`](Self::is_unusable_answer) says so.
+    /// It can be taken once. It is there whenever [`is_unusable_response`](Self::is_unusable_response) says so.
     ///
     /// ```
     /// # fn example(mut error: rixl_credentials::Error) -> std::io::Result<()> {
-    /// if let Some(answer) = error.take_raw_answer() {
+    /// if let Some(response) = error.take_raw_response() {
     ///     // To a file that nobody else can read, for a person to look at.
-    ///     std::fs::write("/run/secrets/rixl-answer", answer.expose_secret())?;
+    ///     std::fs::write("/run/secrets/rixl-response", response.expose_secret())?;
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub fn take_raw_answer(&mut self) -> Option<RawAnswer> {
+    pub fn take_raw_response(&mut self) -> Option<RawResponse> {
         self.0.raw.take()
     }
 
@@ -289,13 +267,13 @@ impl Error {
         self.kind() == ErrorKind::Connect
     }
 
-    /// Whether it was done, but the answer could not be used.
-    pub fn is_unusable_answer(&self) -> bool {
+    /// Whether it was done, but the response could not be used.
+    pub fn is_unusable_response(&self) -> bool {
         use ErrorKind::{Cut, Malformed, SecretMissing, TooLarge, WrongId};
         matches!(self.kind(), Cut | Malformed | SecretMissing | TooLarge | WrongId)
     }
 
-    /// The same error for another caller who waited for the same thing; the raw answer stays with the first.
+    /// The same error for another caller who waited for the same thing; the raw response stays with the first.
     pub(crate) fn share(&self) -> Self {
         let Parts { kind, operation, outcome, status, retry_after, .. } = *self.0;
         let Parts { detail, request_id, code, message, source, .. } = &*self.0;
@@ -335,22 +313,27 @@ impl Error {
         Self::new(ErrorKind::InvalidInput, operation).with_detail(detail)
     }
 
-    /// A success whose answer was read and is not what was asked for.
+    /// A success whose response was read and is not what was asked for.
     pub(crate) fn unusable(kind: ErrorKind, operation: Operation) -> Self {
         let mut error = Self::new(kind, operation);
         error.0.outcome = error.if_changing(Outcome::Applied);
         error
     }
 
-    /// An error about this answer.
-    pub(crate) fn answered(kind: ErrorKind, outcome: Outcome, operation: Operation, answer: Answer) -> Self {
+    /// An error about this response.
+    pub(crate) fn from_response(
+        kind: ErrorKind,
+        outcome: Outcome,
+        operation: Operation,
+        response: CapturedResponse,
+    ) -> Self {
         let mut error = Self::new(kind, operation);
         error.0.outcome = error.if_changing(outcome);
-        error.0.status = Some(answer.status);
-        error.0.request_id = request_id(&answer);
-        if (200..=299).contains(&answer.status) {
-            error.0.raw = Some(RawAnswer::new(answer.body));
-        } else if let Body::Whole(body) = &answer.body {
+        error.0.status = Some(response.status);
+        error.0.request_id = headers::request_id(&response);
+        if (200..=299).contains(&response.status) {
+            error.0.raw = Some(RawResponse::new(response.body));
+        } else if let Body::Whole(body) = &response.body {
             (error.0.code, error.0.message) = server_words(body);
         }
         error
@@ -371,13 +354,13 @@ impl Error {
     /// The status decides first: a 401 whose body breaks off is still a 401.
     pub(crate) fn from_call(
         operation: Operation,
-        answer: Option<Answer>,
+        response: Option<CapturedResponse>,
         low: rixl_api::Error<()>,
         now: Timestamp,
     ) -> Self {
-        let Some(answer) = answer else { return Self::without_answer(operation, low) };
-        let (kind, outcome) = match answer.status {
-            200..=299 => (unusable_body(&answer.body), Outcome::Applied),
+        let Some(response) = response else { return Self::without_response(operation, low) };
+        let (kind, outcome) = match response.status {
+            200..=299 => (unusable_body(&response.body), Outcome::Applied),
             300..=399 => (ErrorKind::Redirect, Outcome::Unknown),
             401 => (ErrorKind::Unauthorized, Outcome::NotApplied),
             403 => (ErrorKind::Forbidden, Outcome::NotApplied),
@@ -388,16 +371,15 @@ impl Error {
             400..=499 => (ErrorKind::Rejected, Outcome::NotApplied),
             _ => (ErrorKind::Server, Outcome::Unknown),
         };
-        let header = |name: &str| answer.headers.get(name)?.to_str().ok();
         // By the server's own clock, where it tells: this machine's may be off.
-        let now = header("date").and_then(retry::http_date).unwrap_or(now);
-        let retry_after = header("retry-after").and_then(|value| retry::retry_after(value, now));
-        let mut error = Self::answered(kind, outcome, operation, answer);
+        let now = headers::date(&response.headers).unwrap_or(now);
+        let retry_after = headers::retry_after(&response.headers, now);
+        let mut error = Self::from_response(kind, outcome, operation, response);
         error.0.retry_after = retry_after;
         error
     }
 
-    fn without_answer(operation: Operation, low: rixl_api::Error<()>) -> Self {
+    fn without_response(operation: Operation, low: rixl_api::Error<()>) -> Self {
         let cause = match low {
             rixl_api::Error::CommunicationError(cause) | rixl_api::Error::ResponseBodyError(cause) => cause,
             // The request could not be put together; nothing was sent.
@@ -414,8 +396,7 @@ impl Error {
         };
         let mut error = Self::new(kind, operation);
         error.0.outcome = error.if_changing(outcome);
-        // The URL holds ids, and a base URL may hold more.
-        error.with_source(Opaque(cause.without_url()))
+        error.with_source(Opaque::from(cause))
     }
 
     fn if_changing(&self, outcome: Outcome) -> Outcome {
@@ -434,10 +415,10 @@ impl Error {
             (_, Kind::Token) => "the call was not sent",
             (_, Kind::RepeatedPage) => "the list is incomplete",
             (Outcome::Applied, _) if issues => {
-                "it took effect, so save the raw answer, in which the secret may be, or rotate the key again"
+                "it took effect, so save the raw response, in which the secret may be, or rotate the key again"
             }
-            (Outcome::Applied, _) => "it took effect; what the answer held may be in the raw answer",
-            (Outcome::Unknown, _) => "it may have taken effect, so find out before you repeat it",
+            (Outcome::Applied, _) => "it took effect; what the response held may be in the raw response",
+            (Outcome::Unknown, _) => "it may have taken effect, so check before you repeat it",
             (_, Kind::Connect) => "nothing was sent, so it is safe to repeat",
             (_, Kind::Unauthorized) => "nothing was done; get a new credential",
             (_, Kind::Forbidden) => "nothing was done; use a credential that may",
@@ -455,20 +436,20 @@ impl ErrorKind {
             Self::Configuration => "the settings are not valid",
             Self::Token => "no bearer token could be had",
             Self::Connect => "no connection to the server could be opened",
-            Self::Timeout => "no whole answer came in time",
-            Self::Interrupted => "the connection broke before an answer came",
-            Self::Redirect => "the server answered with a redirect, which is not followed",
+            Self::Timeout => "no whole response came in time",
+            Self::Interrupted => "the connection broke before a response came",
+            Self::Redirect => "the server responded with a redirect, which is not followed",
             Self::Unauthorized => "the server refused the credential",
             Self::Forbidden => "the credential may not do this",
             Self::NotFound => "the server knows no such thing",
             Self::RateLimited => "there were too many requests",
             Self::Rejected => "the server refused the request",
             Self::Server => "the server, or a gateway before it, failed",
-            Self::Cut => "the answer broke off",
-            Self::TooLarge => "the answer is too large",
-            Self::Malformed => "the answer could not be read",
-            Self::SecretMissing => "the answer has no secret in it",
-            Self::WrongId => "the answer is about another key",
+            Self::Cut => "the response broke off",
+            Self::TooLarge => "the response is too large",
+            Self::Malformed => "the response could not be read",
+            Self::SecretMissing => "the response has no secret in it",
+            Self::WrongId => "the response is about another key",
             Self::RepeatedPage => "the server repeats a page",
         }
     }
@@ -519,20 +500,6 @@ fn unusable_body(body: &Body) -> ErrorKind {
         Body::Cut(_) => ErrorKind::Cut,
         Body::TooLarge(_) => ErrorKind::TooLarge,
     }
-}
-
-static REQUEST_IDS: [HeaderName; 4] = [
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("request-id"),
-    HeaderName::from_static("x-correlation-id"),
-    HeaderName::from_static("traceparent"),
-];
-
-/// Only a text of the shape that ids have: a header is the server's to fill.
-pub(crate) fn request_id(answer: &Answer) -> Option<String> {
-    let value = REQUEST_IDS.iter().find_map(|name| answer.headers.get(name))?.to_str().ok()?;
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-    (!value.is_empty() && value.len() <= 128 && value.bytes().all(fits)).then(|| value.to_owned())
 }
 
 /// The code and the message of an error body: the documented form, the gateway's, OAuth's, or none of them.

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rixl_api::{Answer, Body};
+use rixl_api::{Body, CapturedResponse};
 
-use crate::{Error, Operation, retry};
+use crate::{Error, Operation, headers};
 
-/// The error of a rotate that was answered with this, whole but of no use.
+/// The error of a rotate that was given this response, whole but of no use.
 pub fn error(status: u16, body: &[u8]) -> Error {
-    let answer = Answer { status, headers: Default::default(), body: Body::Whole(body.to_vec().into()) };
+    let response = CapturedResponse { status, headers: Default::default(), body: Body::Whole(body.to_vec().into()) };
     Error::from_call(
         Operation::RotateApiKey,
-        Some(answer),
+        Some(response),
         rixl_api::Error::Custom(String::new()),
         Timestamp::UNIX_EPOCH,
     )
@@ -20,5 +20,5 @@ pub fn error(status: u16, body: &[u8]) -> Error {
 
 /// What a `Retry-After` of this value asks for.
 pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    retry::retry_after(value, now)
+    headers::parse_retry_after(value, now)
 }

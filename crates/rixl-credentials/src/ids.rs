@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use rixl_api::wire;
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, ErrorKind, Operation};
 
@@ -21,7 +22,10 @@ macro_rules! id {
         #[doc = concat!("assert!(\"../", $example, "\".parse::<", stringify!($name), ">().is_err());")]
         /// # Ok::<(), rixl_credentials::Error>(())
         /// ```
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        ///
+        /// It serializes as its text, and deserializing checks the text.
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
         pub struct $name(wire::Id);
 
         impl $name {
@@ -47,8 +51,8 @@ macro_rules! id {
                 &self.0
             }
 
-            /// An id in an answer; what could not be sent back is not set.
-            pub(crate) fn from_answer(text: Option<String>) -> Option<Self> {
+            /// An id in a response; what could not be sent back is not set.
+            pub(crate) fn from_response(text: Option<String>) -> Option<Self> {
                 text.and_then(|text| wire::Id::new(text).ok()).map(Self)
             }
         }

@@ -1,8 +1,8 @@
 //! Safe client of RIXL's credentials API: create, rotate and delete API keys, exchange them for tokens, and mint client
 //! tokens. Unofficial: the maintainers are not RIXL, whose own crate is `rixl`.
 //!
-//! [`Client`] is the way in. `create` and `rotate` give [`Issued`], whose [`Secret`] cannot be printed by accident and
-//! leaves through [`Secret::expose_secret`] alone. Every [`Error`] says whether the call took effect.
+//! [`Client`] is the way in. `create` and `rotate` give [`Issued`], whose [`Secret`] cannot be printed by accident:
+//! [`Secret::expose_secret`] is the only way out. Every [`Error`] says whether the call took effect.
 //!
 //! ```
 //! use rixl_credentials::{Client, NewApiKey};
@@ -37,30 +37,38 @@
 //!
 //! # Deliberately absent
 //!
-//! - No repeating of a change that may have happened.
-//! - No putting together or taking apart of key strings: whether the secret is the whole key is not published.
+//! - No repeat of a change that may have happened.
+//! - No composing or splitting of key strings: whether the secret is the whole key is not published.
 //! - No `X-API-Key` header: sources disagree on it.
 //! - No way to print a secret, and no feature that adds one.
 
-mod answer;
 mod api_keys;
+mod bought_token;
+mod builder;
 mod client;
 mod client_credentials;
 mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod headers;
 mod ids;
 mod pages;
+mod reply;
+mod response;
 mod retry;
 mod route;
 mod secret;
+mod sender;
 mod token_source;
 mod tokens;
+mod trace;
+#[doc(hidden)]
+pub mod transport;
 
-pub use answer::RawAnswer;
 pub use api_keys::{ApiKey, ApiKeyUpdate, ApiKeys, Issued, NewApiKey};
-pub use client::{Client, ClientBuilder, Organization};
+pub use builder::ClientBuilder;
+pub use client::{Client, Organization};
 pub use client_credentials::{
     ClientCredential, ClientCredentialStatus, ClientCredentials, ClientToken, ClientTokenRequest,
     IssuedClientCredential,
@@ -69,8 +77,8 @@ pub use error::{Error, ErrorKind, Operation, Outcome};
 pub use ids::{CredentialId, KeyId, OrganizationId, ProjectId};
 pub use jiff::Timestamp;
 pub use pages::{Listing, Page, PageRequest};
+pub use response::RawResponse;
 pub use retry::{RetryPolicy, Sleep, SystemTiming, Timing};
-pub use route::{NamedOrganization, OwnOrganization, Route};
 pub use secret::Secret;
 pub use token_source::{SharedToken, TokenFuture, TokenSource};
 pub use tokens::{TokenPair, Tokens};

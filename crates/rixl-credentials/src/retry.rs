@@ -1,4 +1,4 @@
-//! When a failed call is repeated, and after how long; time and chance come from outside.
+//! When a failed call is repeated, and after what delay. Clock and randomness are parameters.
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
+use jiff::Timestamp;
 
 use crate::{Error, ErrorKind};
 
-/// When a failed call is repeated, and after how long.
+/// When a failed call is repeated, and after what delay.
 ///
-/// Only what cannot do harm is repeated: reads, and changes that did not happen because no connection could be opened or
+/// Only what can do no harm is repeated: reads, and changes that did not happen because no connection could be opened or
 /// the server was too busy (429). A change that may have happened never is.
 ///
 /// The wait before attempt `n + 1` is drawn evenly from zero to `base * 2^(n - 1)` (full jitter), at least what the
@@ -50,7 +50,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Nothing is repeated. (For reads alone, the HTTP layer may still send again what a stale connection did not take.)
+    /// Nothing is repeated. (A read may still be resent by the HTTP layer, if a stale connection did not take it.)
     pub fn off() -> Self {
         Self::default().with_attempts(1)
     }
@@ -61,21 +61,21 @@ impl RetryPolicy {
         self
     }
 
-    /// The most that the first wait may be. Each further one may be twice as long.
+    /// The maximum first wait. It doubles with each attempt.
     pub fn with_base_delay(mut self, base: Duration) -> Self {
         self.base = base;
         self
     }
 
-    /// The most that any wait may be. A `Retry-After` beyond it ends the call with the error, whose
+    /// The maximum of any wait. A `Retry-After` beyond it ends the call with the error, whose
     /// [`retry_after`](Error::retry_after) tells: to come back sooner than asked would be refused again.
     pub fn with_max_delay(mut self, max: Duration) -> Self {
         self.max_delay = max;
         self
     }
 
-    /// The most that the call may take: buying a token, all attempts and all waits. A read that is under way is ended by
-    /// it. A change that is under way is not, and has its whole time-out: to cut it short would make it one that may have
+    /// The maximum duration of a call: buying a token, all attempts and all waits. It also ends a
+    /// read under way, but not a change, which keeps its whole time-out: cut short, it would be one that may have
     /// happened.
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
@@ -83,14 +83,30 @@ impl RetryPolicy {
     }
 
     /// How long to wait after this attempt failed, counted from 1; `None` to give up.
-    pub(crate) fn delay(&self, attempt: u32, error: &Error, chance: f64) -> Option<Duration> {
-        if attempt >= self.attempts || !may_repeat(error) {
+    ///
+    /// It knows nothing of what failed, nor of the deadline: whether it is safe to repeat is for the caller to decide.
+    /// `retry_after` is what the server asks for, `chance` a number from 0 up to 1, as of [`Timing::chance`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use rixl_credentials::RetryPolicy;
+    ///
+    /// let policy = RetryPolicy::default();
+    /// assert_eq!(policy.delay(1, None, 0.5), Some(Duration::from_millis(250)));
+    /// assert_eq!(policy.delay(2, None, 0.5), Some(Duration::from_millis(500)));
+    /// assert_eq!(policy.delay(1, Some(Duration::from_secs(7)), 0.5), Some(Duration::from_secs(7)));
+    /// assert_eq!(policy.delay(5, None, 0.5), None);
+    /// assert_eq!(RetryPolicy::off().delay(1, None, 0.5), None);
+    /// ```
+    #[must_use]
+    pub fn delay(&self, attempt: u32, retry_after: Option<Duration>, chance: f64) -> Option<Duration> {
+        if attempt >= self.attempts {
             return None;
         }
-        let factor = 1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX);
-        let most = self.base.saturating_mul(factor).min(self.max_delay);
-        let drawn = share(most, chance);
-        let asked = error.retry_after().unwrap_or_default();
+        let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
+        let max = self.base.saturating_mul(factor).min(self.max_delay);
+        let drawn = share(max, chance);
+        let asked = retry_after.unwrap_or_default();
         (asked <= self.max_delay).then_some(drawn.max(asked))
     }
 }
@@ -101,7 +117,8 @@ pub(crate) fn share(duration: Duration, part: f64) -> Duration {
     Duration::try_from_secs_f64(duration.as_secs_f64() * part).unwrap_or(duration)
 }
 
-fn may_repeat(error: &Error) -> bool {
+/// Whether no harm can come of sending it again.
+pub(crate) fn may_repeat(error: &Error) -> bool {
     use ErrorKind::{Connect, Cut, Interrupted, RateLimited, Server, Timeout};
     match error.kind() {
         // Refused before it was carried out.
@@ -114,25 +131,24 @@ fn may_repeat(error: &Error) -> bool {
 /// A wait, in [`Timing`].
 pub type Sleep<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// Time and chance, as waits and expiries see them. Tests bring their own and need no time at all.
+/// The clock, sleep and randomness behind delays and expiries. Tests bring their own and take no time at all.
 ///
-/// How long an attempt itself takes is measured by the system's clock in any case.
+/// The time-out of an attempt always runs by the system's clock.
 pub trait Timing: Send + Sync {
-    /// How long it is since some fixed moment; never goes back.
+    /// The time since some fixed moment; monotonic.
     fn elapsed(&self) -> Duration;
 
-    /// What the clock on the wall says.
+    /// The wall-clock time.
     fn now(&self) -> Timestamp;
 
-    /// Waits this long.
+    /// Waits for this duration.
     fn sleep(&self, duration: Duration) -> Sleep<'_>;
 
-    /// A number from 0 up to 1, evenly drawn.
+    /// A random number in `0.0..1.0`, uniformly distributed.
     fn chance(&self) -> f64;
 }
 
-/// The system's clock, and the randomness that the standard library seeds its hash maps with: what a client goes by unless
-/// it is told otherwise.
+/// The system's clock, and the randomness of the standard library's hash maps: a client's default.
 ///
 /// ```
 /// use rixl_credentials::{SystemTiming, Timing};
@@ -166,20 +182,4 @@ impl Timing for SystemTiming {
     fn chance(&self) -> f64 {
         f64::from((RandomState::new().build_hasher().finish() >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
     }
-}
-
-/// Reads `Retry-After`: seconds, or an HTTP date, which is counted from `now`.
-pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are more seconds than anyone waits.
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
-    }
-    let until = http_date(value)?.duration_since(now);
-    Some(until.max(SignedDuration::ZERO).unsigned_abs())
-}
-
-/// Reads the form of dates in HTTP headers.
-pub(crate) fn http_date(value: &str) -> Option<Timestamp> {
-    rfc2822::DateTimeParser::new().parse_timestamp(value).ok()
 }

@@ -27,7 +27,7 @@ impl Secret {
         &self.0
     }
 
-    /// An empty secret in an answer is none.
+    /// An empty secret in a response is none.
     pub(crate) fn from_wire(secret: Option<wire::Secret>) -> Option<Self> {
         secret.filter(|secret| !secret.expose_secret().is_empty()).map(Self)
     }

@@ -4,22 +4,14 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
-use crate::{
-    ClientTokenRequest, Error, KeyId, Secret, client::Transport, client_credentials::mint, retry::share,
-    route::Generation, tokens::Tokens,
-};
+use crate::{Error, KeyId, Secret};
 
 /// The token of one call, when it is known.
 pub type TokenFuture<'a> = Pin<Box<dyn Future<Output = Result<Arc<Secret>, Error>> + Send + 'a>>;
@@ -133,146 +125,4 @@ fn jwt_expiry(token: &str) -> Option<Timestamp> {
     let Claims { exp } = serde_json::from_slice(&claims).ok()?;
     let seconds = SignedDuration::try_from_secs_f64(exp).ok()?;
     Timestamp::UNIX_EPOCH.checked_add(seconds).ok()
-}
-
-/// What a token is bought with.
-pub(crate) enum Grant {
-    ApiKey(Secret),
-    Client(ClientTokenRequest),
-}
-
-/// Buys a token, and another before it expires.
-///
-/// 1. One purchase runs at a time; the callers who wait for it share what it brought, a failure too.
-/// 2. A refresh token is tried once, whatever becomes of the attempt, and replaced together with the access token.
-/// 3. A failed refresh falls back to a new exchange.
-/// 4. A token is renewed when three quarters to nine tenths of its life are over; chance decides, so that many processes
-///    that started together do not come together again.
-/// 5. Where the server does not know the first generation of routes, the second is used from then on.
-pub(crate) struct BoughtToken {
-    transport: Transport,
-    grant: Grant,
-    held: RwLock<Option<Held>>,
-    purchases: Mutex<Purchases>,
-    /// How many purchases have ended; read before waiting for one.
-    ended: AtomicU64,
-}
-
-struct Held {
-    access: Arc<Secret>,
-    /// By [`Timing::elapsed`].
-    fresh_until: Duration,
-}
-
-#[derive(Default)]
-struct Purchases {
-    refresh: Option<Secret>,
-    generation: Generation,
-    /// The number of the last purchase if it failed, and why.
-    failure: Option<(u64, Error)>,
-}
-
-struct Bought {
-    access: Secret,
-    refresh: Option<Secret>,
-    lifetime: Option<Duration>,
-}
-
-/// RIXL publishes no lifetime; a token of unknown lifetime is kept this long.
-const UNKNOWN_LIFETIME: Duration = Duration::from_secs(60);
-
-impl BoughtToken {
-    pub(crate) fn new(transport: Transport, grant: Grant) -> Self {
-        Self { transport, grant, held: RwLock::default(), purchases: Mutex::default(), ended: AtomicU64::new(0) }
-    }
-
-    fn fresh(&self) -> Option<Arc<Secret>> {
-        let now = self.transport.timing().elapsed();
-        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().filter(|held| now < held.fresh_until).map(|held| Arc::clone(&held.access))
-    }
-
-    async fn purchase(&self, purchases: &mut Purchases) -> Result<Arc<Secret>, Error> {
-        let timing = self.transport.timing();
-        let asked = timing.elapsed();
-        // Taken out first: a refresh token must not be tried twice, even if this future is dropped half-way.
-        let refresh = purchases.refresh.take();
-        let mut bought = self.buy(purchases.generation, refresh).await;
-        if purchases.generation == Generation::First && bought.as_ref().is_err_and(Error::is_not_found) {
-            bought = self.buy(Generation::Second, None).await;
-            if bought.is_ok() {
-                purchases.generation = Generation::Second;
-            }
-        }
-        let Bought { access, refresh, lifetime } = bought?;
-        let fresh_for = share(lifetime.unwrap_or(UNKNOWN_LIFETIME), 0.75 + 0.15 * timing.chance());
-        let access = Arc::new(access);
-        let held = Held { access: Arc::clone(&access), fresh_until: asked.saturating_add(fresh_for) };
-        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(held);
-        purchases.refresh = refresh;
-        Ok(access)
-    }
-
-    async fn buy(&self, generation: Generation, refresh: Option<Secret>) -> Result<Bought, Error> {
-        match &self.grant {
-            Grant::ApiKey(key) => {
-                let tokens = Tokens::new(self.transport.clone(), generation);
-                let refreshed = match refresh {
-                    Some(refresh) => tokens.refresh(&refresh).await.ok(),
-                    None => None,
-                };
-                let pair = match refreshed {
-                    Some(pair) => pair,
-                    None => tokens.exchange(key).await?,
-                };
-                Ok(Bought { access: pair.access_token, refresh: pair.refresh_token, lifetime: pair.expires_in })
-            }
-            Grant::Client(request) => {
-                let token = mint(&self.transport, generation, request).await?;
-                Ok(Bought { access: token.access_token, refresh: None, lifetime: token.expires_in })
-            }
-        }
-    }
-}
-
-impl TokenSource for BoughtToken {
-    fn token(&self) -> TokenFuture<'_> {
-        Box::pin(async {
-            if let Some(token) = self.fresh() {
-                return Ok(token);
-            }
-            let seen = self.ended.load(Ordering::SeqCst);
-            let mut purchases = self.purchases.lock().await;
-            if let Some(token) = self.fresh() {
-                return Ok(token);
-            }
-            // It ended while this caller waited: a thousand callers must not try a dead key a thousand times.
-            if let Some((number, failure)) = &purchases.failure
-                && *number > seen
-            {
-                return Err(failure.share());
-            }
-            let result = self.purchase(&mut purchases).await;
-            let number = self.ended.fetch_add(1, Ordering::SeqCst) + 1;
-            purchases.failure = result.as_ref().err().map(|error| (number, error.share()));
-            result
-        })
-    }
-
-    fn refused(&self, token: &Arc<Secret>) -> bool {
-        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        // An older one may be refused late, when a newer one is held already.
-        if held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.access, token)) {
-            *held = None;
-        }
-        true
-    }
-
-    fn is_bought_with(&self, key_id: &KeyId, secret: Option<&Secret>) -> bool {
-        let Grant::ApiKey(api_key) = &self.grant else { return false };
-        let api_key = api_key.expose_secret();
-        // Whether a key string begins with the id of its key is not published; where it does, it tells.
-        let rest = api_key.strip_prefix(key_id.as_str()).and_then(|rest| rest.strip_prefix('_'));
-        rest.is_some() || secret.is_some_and(|secret| api_key == secret.expose_secret())
-    }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rixl_api::{types, wire::Int64};
 
-use crate::{Error, ErrorKind, Operation, Secret, answer::Reply, client::Transport, route::Generation};
+use crate::{Error, ErrorKind, Operation, Secret, reply::Reply, route::Generation, sender::Sender};
 
 /// The token operations. Their credential stands in the request body; no bearer token is sent.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    transport: Transport,
+    sender: Sender,
     generation: Generation,
 }
 
@@ -24,15 +24,15 @@ pub struct TokenPair {
     pub refresh_token: Option<Secret>,
     /// How to present the access token; `Bearer` in all published examples.
     pub token_type: Option<String>,
-    /// How long the access token lives, counted from the answer; from `expires_at` and the answer's `Date` if need be.
+    /// The access token's lifetime, counted from the response; where only `expires_at` is set, by the response's `Date`.
     pub expires_in: Option<Duration>,
     /// When the access token expires, by the server's clock.
     pub expires_at: Option<Timestamp>,
 }
 
 impl Tokens {
-    pub(crate) fn new(transport: Transport, generation: Generation) -> Self {
-        Self { transport, generation }
+    pub(crate) fn new(sender: Sender, generation: Generation) -> Self {
+        Self { sender, generation }
     }
 
     /// Exchanges a live API key for a pair of tokens. This also tells whether the key is live: 200 or 401.
@@ -53,7 +53,7 @@ impl Tokens {
                 Generation::Second => low.exchange_api_key_v1(body).await,
             }
         };
-        pair(self.transport.call(operation, None, send).await?)
+        pair(self.sender.call_without_token(operation, send).await?)
     }
 
     /// Uses up a refresh token for a new pair. Both tokens of the old pair end.
@@ -75,7 +75,7 @@ impl Tokens {
                 Generation::Second => low.refresh_token_v1(body).await,
             }
         };
-        pair(self.transport.call(operation, None, send).await?)
+        pair(self.sender.call_without_token(operation, send).await?)
     }
 }
 
@@ -88,13 +88,13 @@ pub(crate) fn is_api_key(text: &Secret) -> bool {
 
 fn pair(reply: Reply<types::TokenPair>) -> Result<TokenPair, Error> {
     let date = reply.date();
-    reply.read(|answer| {
+    reply.read(|response| {
         Ok(TokenPair {
-            access_token: Secret::from_wire(answer.access_token).ok_or(ErrorKind::SecretMissing)?,
-            refresh_token: Secret::from_wire(answer.refresh_token),
-            token_type: answer.token_type,
-            expires_in: lifetime(answer.expires_in, answer.expires_at, date),
-            expires_at: answer.expires_at,
+            access_token: Secret::from_wire(response.access_token).ok_or(ErrorKind::SecretMissing)?,
+            refresh_token: Secret::from_wire(response.refresh_token),
+            token_type: response.token_type,
+            expires_in: lifetime(response.expires_in, response.expires_at, date),
+            expires_at: response.expires_at,
         })
     })
 }

@@ -1,10 +1,13 @@
 //! RIXL as a rotation uses it: one client, one organization, either generation of routes.
 
 use rixl_credentials::{
-    ApiKey, Client, Error, KeyId, Listing, NewApiKey, OrganizationId, RawAnswer, RetryPolicy, Secret,
+    ApiKey, ApiKeys, Client, Error, KeyId, Listing, NewApiKey, OrganizationId, RawResponse, Secret, Tokens,
 };
 
 /// The account whose keys are rotated: a client, and the organization if it is named.
+///
+/// A request that was certainly not carried out is repeated under the client's
+/// [`RetryPolicy`](rixl_credentials::RetryPolicy).
 ///
 /// ```
 /// use rixl_credentials::Client;
@@ -46,10 +49,7 @@ impl Account {
     /// All keys, page by page.
     #[must_use]
     pub fn list(&self) -> Listing<ApiKey> {
-        match &self.organization {
-            None => self.client.api_keys().list(),
-            Some(id) => self.client.organization(id).api_keys().list(),
-        }
+        self.keys(&self.client).list()
     }
 
     /// The key of this id. There is no route for one key, so the list is read until it comes.
@@ -68,21 +68,13 @@ impl Account {
         Ok(None)
     }
 
-    /// Sends one rotation, once: what is repeated, and when, is for the protocol to decide.
-    pub(crate) async fn rotate_raw(&self, key_id: &KeyId) -> Result<RawAnswer, Error> {
-        let client = self.client.with_retry(RetryPolicy::off());
-        match &self.organization {
-            None => client.api_keys().rotate_raw(key_id).await,
-            Some(id) => client.organization(id).api_keys().rotate_raw(key_id).await,
-        }
+    /// Sends one rotation, once: the protocol repeats it, by the client's retry policy.
+    pub(crate) async fn rotate_raw(&self, key_id: &KeyId) -> Result<RawResponse, Error> {
+        self.keys(&self.once()).rotate_raw(key_id).await
     }
 
-    pub(crate) async fn create_raw(&self, key: NewApiKey) -> Result<RawAnswer, Error> {
-        let client = self.client.with_retry(RetryPolicy::off());
-        match &self.organization {
-            None => client.api_keys().create_raw(key).await,
-            Some(id) => client.organization(id).api_keys().create_raw(key).await,
-        }
+    pub(crate) async fn create_raw(&self, key: NewApiKey) -> Result<RawResponse, Error> {
+        self.keys(&self.once()).create_raw(key).await
     }
 
     /// Ends a key. It can't be brought back.
@@ -91,18 +83,25 @@ impl Account {
     ///
     /// As for every change: look at [`Error::outcome`].
     pub async fn delete(&self, key_id: &KeyId) -> Result<(), Error> {
-        match &self.organization {
-            None => self.client.api_keys().delete(key_id).await,
-            Some(id) => self.client.organization(id).api_keys().delete(key_id).await,
-        }
+        self.keys(&self.client).delete(key_id).await
     }
 
     /// Buys a token and drops it: tells whether the key string is live.
     pub(crate) async fn exchange(&self, key_string: &Secret) -> Result<(), Error> {
-        let tokens = match &self.organization {
-            None => self.client.tokens(),
-            Some(id) => self.client.organization(id).tokens(),
-        };
-        tokens.exchange(key_string).await.map(drop)
+        self.tokens().exchange(key_string).await.map(drop)
+    }
+
+    /// The client, without repeats: each request has an intent of its own in the journal.
+    fn once(&self) -> Client {
+        self.client.with_retry(self.client.retry_policy().clone().with_attempts(1))
+    }
+
+    fn keys(&self, client: &Client) -> ApiKeys {
+        self.organization.as_ref().map_or_else(|| client.api_keys(), |id| client.organization(id).api_keys())
+    }
+
+    fn tokens(&self) -> Tokens {
+        let Self { client, organization } = self;
+        organization.as_ref().map_or_else(|| client.tokens(), |id| client.organization(id).tokens())
     }
 }

@@ -7,7 +7,7 @@ mod vault;
 use std::{error::Error as StdError, fmt};
 
 pub use folder::FolderJournal;
-use rixl_credentials::RawAnswer;
+use rixl_credentials::RawResponse;
 #[cfg(feature = "vault")]
 pub use vault::VaultJournal;
 
@@ -69,7 +69,7 @@ pub trait Entry: Send + Sync {
     fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>>;
 
     /// The raw answer that is kept.
-    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawAnswer>, JournalError>>;
+    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>>;
 
     /// Where the raw answer is kept, for people.
     fn escrow_location(&self) -> String;

@@ -34,7 +34,7 @@ pub use history::{Audit, Ending};
 pub use plan::{Due, Selection};
 pub use probe::{Form, Liveness};
 pub use recover::{IfLive, OpenStore, Recovered};
-pub use rotator::{Event, NewKey, Prepared, Report, Rotator, State, Stop, fingerprint};
+pub use rotator::{Event, Prepared, Report, Rotator, State, Stop, fingerprint};
 
 // Here, where all that its examples use is at hand.
 #[doc = include_str!("../../../README.md")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rixl_credentials::{KeyId, OrganizationId, ProjectId, Timestamp};
+use rixl_credentials::{KeyId, NewApiKey, OrganizationId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::probe::Form;
@@ -39,7 +39,7 @@ pub(crate) struct Intent {
     pub(crate) may_last_ms: u64,
     pub(crate) change: Change,
     pub(crate) base_url: String,
-    #[serde(with = "id", default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) organization: Option<OrganizationId>,
     pub(crate) store: String,
     /// The store's version that the new secret is to replace.
@@ -60,29 +60,9 @@ pub(crate) struct Intent {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Change {
-    Rotate {
-        #[serde(with = "id")]
-        key_id: KeyId,
-        name: Option<String>,
-    },
-    Create(New),
-    Replace {
-        #[serde(with = "id")]
-        key_id: KeyId,
-        new: New,
-        grace_ms: u64,
-    },
-}
-
-/// The key to create.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct New {
-    pub(crate) name: String,
-    #[serde(with = "id", default, skip_serializing_if = "Option::is_none")]
-    pub(crate) project_id: Option<ProjectId>,
-    pub(crate) expiring_at: Option<Timestamp>,
-    #[serde(default)]
-    pub(crate) policy_ids: Vec<String>,
+    Rotate { key_id: KeyId, name: Option<String> },
+    Create(NewApiKey),
+    Replace { key_id: KeyId, new: NewApiKey, grace_ms: u64 },
 }
 
 impl Change {
@@ -97,7 +77,7 @@ impl Change {
     pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Self::Rotate { name, .. } => name.as_deref(),
-            Self::Create(new) | Self::Replace { new, .. } => Some(&new.name),
+            Self::Create(new) | Self::Replace { new, .. } => Some(new.name()),
         }
     }
 }
@@ -169,52 +149,4 @@ pub(crate) fn replay(lines: &[String]) -> Result<Option<Progress>, serde_json::E
 
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The facade's ids as text, checked again when they are read.
-mod id {
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(super) trait Id: Sized {
-        fn write(&self) -> Option<&str>;
-        fn read(text: Option<String>) -> Option<Self>;
-    }
-
-    macro_rules! id {
-        ($($name:ident),*) => {$(
-            impl Id for rixl_credentials::$name {
-                fn write(&self) -> Option<&str> {
-                    Some(self.as_str())
-                }
-                fn read(text: Option<String>) -> Option<Self> {
-                    Self::new(text?).ok()
-                }
-            }
-        )*};
-    }
-    id!(KeyId, OrganizationId, ProjectId);
-
-    impl<T: Id> Id for Option<T> {
-        fn write(&self) -> Option<&str> {
-            self.as_ref().and_then(T::write)
-        }
-        fn read(text: Option<String>) -> Option<Self> {
-            match text {
-                None => Some(None),
-                text => T::read(text).map(Some),
-            }
-        }
-    }
-
-    pub(super) fn serialize<T: Id, S: Serializer>(id: &T, serializer: S) -> Result<S::Ok, S::Error> {
-        match id.write() {
-            Some(text) => serializer.serialize_str(text),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, T: Id, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        T::read(text).ok_or_else(|| D::Error::custom("not an id"))
-    }
 }

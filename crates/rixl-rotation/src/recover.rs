@@ -282,7 +282,7 @@ impl Run {
     /// A key that was created, and whose answer was lost, is of no use to anyone.
     pub(crate) async fn warn_of_orphans(&mut self) {
         let (Change::Create(new) | Change::Replace { new, .. }) = &self.intent.change else { return };
-        let name = new.name.clone();
+        let name = new.name().to_owned();
         // The key that is replaced has the same name, and is still needed.
         let replaced = self.intent.change.key_id().cloned();
         let began = self.intent.began;

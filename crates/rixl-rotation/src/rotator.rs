@@ -9,7 +9,7 @@ use crate::{
     Account, Ending, Failure, FailureKind,
     journal::{Entry, Journal},
     probe::{Liveness, probe},
-    record::{self, Change, Intent, New, Old},
+    record::{self, Change, Intent, Old},
     run::Run,
     store::{Held, Store, hex},
 };
@@ -329,7 +329,7 @@ impl Rotator {
     /// # Errors
     ///
     /// [`Failure::kind`] says what is true then, and what to do.
-    pub async fn create(&self, key: NewKey, store: Arc<dyn Store>) -> Result<Report, Failure> {
+    pub async fn create(&self, key: NewApiKey, store: Arc<dyn Store>) -> Result<Report, Failure> {
         self.prepare_create(key, store).await?.rotate().await
     }
 
@@ -373,9 +373,9 @@ impl Rotator {
         self.prepare_change(change, key.id.as_str(), store).await
     }
 
-    pub(crate) async fn prepare_create(&self, key: NewKey, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
+    pub(crate) async fn prepare_create(&self, key: NewApiKey, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
         let entry = format!("new-{}", hex(store.location().as_bytes(), 8));
-        self.prepare_change(Change::Create(key.0), &entry, store).await
+        self.prepare_change(Change::Create(key), &entry, store).await
     }
 
     /// Step 2 of a replacement.
@@ -400,12 +400,13 @@ impl Rotator {
                 key.id
             )));
         }
-        let new = New {
-            name,
-            project_id: key.project_id.clone(),
-            expiring_at: successor_expiry(key, self.now()),
-            policy_ids: key.policy_ids.clone(),
-        };
+        let mut new = NewApiKey::new(name).with_policy_ids(key.policy_ids.iter().cloned());
+        if let Some(id) = &key.project_id {
+            new = new.with_project_id(id.clone());
+        }
+        if let Some(time) = successor_expiry(key, self.now()) {
+            new = new.with_expiring_at(time);
+        }
         let change = Change::Replace { key_id: key.id.clone(), new, grace_ms: record::millis(grace) };
         self.prepare_change(change, key.id.as_str(), store).await
     }
@@ -502,44 +503,6 @@ impl Rotator {
             return Err(Failure::new(FailureKind::Authentication, sentence));
         }
         Ok(())
-    }
-}
-
-/// A key to create, as the journal can hold it.
-#[derive(Clone, Debug)]
-pub struct NewKey(New);
-
-impl NewKey {
-    /// A key of this name: 1 to 64 characters, checked when it is sent.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self(New { name: name.into(), project_id: None, expiring_at: None, policy_ids: Vec::new() })
-    }
-
-    /// Puts it into this project. The first generation of routes requires one.
-    #[must_use]
-    pub fn with_project_id(mut self, id: rixl_credentials::ProjectId) -> Self {
-        self.0.project_id = Some(id);
-        self
-    }
-
-    /// Lets it end by itself at this time.
-    #[must_use]
-    pub fn with_expiring_at(mut self, time: Timestamp) -> Self {
-        self.0.expiring_at = Some(time);
-        self
-    }
-}
-
-impl New {
-    pub(crate) fn to_request(&self) -> NewApiKey {
-        let mut request = NewApiKey::new(&self.name).with_policy_ids(self.policy_ids.iter().cloned());
-        if let Some(id) = &self.project_id {
-            request = request.with_project_id(id.clone());
-        }
-        if let Some(time) = self.expiring_at {
-            request = request.with_expiring_at(time);
-        }
-        request
     }
 }
 

@@ -8,7 +8,7 @@ mod verify;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use rixl_credentials::{Error, Issued, KeyId, RawAnswer, Timestamp};
+use rixl_credentials::{Error, Issued, KeyId, RawResponse, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
@@ -40,7 +40,7 @@ pub(crate) struct Run {
     /// What events and sentences call it.
     pub(crate) label: String,
     /// The answer, as long as this process lives: the escrow may have failed.
-    answer: Option<RawAnswer>,
+    answer: Option<RawResponse>,
     /// Whether it is in escrow.
     is_kept: bool,
     /// The key that another rotator's secret in the store opens, which stays if it settles.
@@ -171,7 +171,7 @@ impl Run {
         }
         match self.entry.escrow().await {
             Ok(Some(answer)) => Ok(answer.issued(asked)),
-            Ok(None) => Ok(RawAnswer::from(Vec::new()).issued(asked)),
+            Ok(None) => Ok(RawResponse::from(Vec::new()).issued(asked)),
             Err(error) => Err(self.stuck("the escrow can't be read").with_source(error)),
         }
     }
@@ -331,7 +331,7 @@ impl Run {
     pub(crate) fn unknown(&self, error: Option<Error>) -> Failure {
         let change = match &self.intent.change {
             Change::Rotate { .. } => format!("{} was changed", self.label),
-            Change::Create(new) | Change::Replace { new, .. } => format!("a key {:?} was created", new.name),
+            Change::Create(new) | Change::Replace { new, .. } => format!("a key {:?} was created", new.name()),
         };
         let sentence = format!("it is not known whether {change}; {RECOVER}");
         let failure = Failure::new(FailureKind::Unknown, sentence);

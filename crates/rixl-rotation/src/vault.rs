@@ -18,10 +18,13 @@ use reqwest::{
     Method, Response,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
-use rixl_credentials::Secret;
+use rixl_credentials::{
+    Secret,
+    transport::{self, Opaque},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
-use url::{Host, Url};
+use url::Url;
 use zeroize::Zeroizing;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,7 +88,8 @@ impl VaultConfig {
     ///
     /// For another address, one with a user name, password, query or fragment, or a token that can't stand in a header.
     pub fn new(address: &str, token: Secret) -> Result<Self, VaultConfigError> {
-        let address = checked_address(address)?;
+        let address = transport::server_url(address)
+            .map_err(|error| VaultConfigError::new(format!("the address of Vault {error}")))?;
         let mut token = header(token.expose_secret())
             .ok_or_else(|| VaultConfigError::new("the Vault token is empty, or is not visible ASCII"))?;
         token.set_sensitive(true);
@@ -237,59 +241,14 @@ fn http_client(
     certificates: Option<Vec<reqwest::Certificate>>,
     timeout: Duration,
 ) -> Result<reqwest::Client, VaultConfigError> {
-    let mut builder = reqwest::Client::builder()
-        // A 307 would send the request again, token and secret and all, to a host of the server's choosing.
-        .redirect(reqwest::redirect::Policy::none())
-        // A write that is sent twice would be refused by its own first copy.
-        .retry(reqwest::retry::never())
-        .pool_max_idle_per_host(0)
-        .http1_only()
-        // Another crate of the build may turn compression on in reqwest: a small answer could become a huge one.
-        .no_gzip()
-        .no_brotli()
-        .no_deflate()
-        .no_zstd()
-        // This would log every byte that is sent and received, at TRACE.
-        .connection_verbose(false)
-        // Below the whole time-out, which alone can't tell that nothing was sent.
-        .connect_timeout(timeout / 2)
-        .timeout(timeout)
-        .user_agent(concat!("rixl-rotation/", env!("CARGO_PKG_VERSION")));
-    if address.scheme() == "http" {
-        // A proxy from the environment would get the token in clear.
-        builder = builder.no_proxy();
-    } else {
-        builder = builder.tls_backend_rustls().https_only(true);
-    }
+    let user_agent = concat!("rixl-rotation/", env!("CARGO_PKG_VERSION"));
+    let builder = transport::http_client(address, user_agent, timeout, timeout);
+    // A write that is sent twice would be refused by its own first copy.
+    let mut builder = transport::never_resent(builder).timeout(timeout);
     if let Some(certificates) = certificates {
         builder = builder.tls_certs_only(certificates);
     }
     builder.build().map_err(|error| VaultConfigError::new(format!("the HTTP client could not be built: {error}")))
-}
-
-fn checked_address(text: &str) -> Result<Url, VaultConfigError> {
-    // The text is not repeated: it may hold a password.
-    let url = Url::parse(text)
-        .map_err(|error| VaultConfigError::new(format!("the address of Vault is not a URL: {error}")))?;
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        let reason = "the address of Vault must not hold a user name, password, query or fragment";
-        return Err(VaultConfigError::new(reason));
-    }
-    let is_loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    match url.scheme() {
-        "https" => Ok(url),
-        // The token and the secret would cross the network in clear.
-        "http" if !is_loopback => {
-            Err(VaultConfigError::new("the address of Vault must be https; http is for loopback only"))
-        }
-        "http" => Ok(url),
-        _ => Err(VaultConfigError::new("the address of Vault must begin with https://")),
-    }
 }
 
 fn header(text: &str) -> Option<HeaderValue> {
@@ -399,34 +358,12 @@ impl Failure {
     }
 
     fn with_source(mut self, error: reqwest::Error) -> Self {
-        // The path is the user's; it is in the location already.
-        self.source = Some(Opaque(error.without_url()));
+        self.source = Some(error.into());
         self
     }
 
     fn unreadable() -> Self {
         Self::new(FailureKind::Unknown, "the answer is not one of Vault's; check the address")
-    }
-}
-
-/// Keeps callers from depending on the HTTP library by way of a downcast.
-pub(crate) struct Opaque(reqwest::Error);
-
-impl fmt::Debug for Opaque {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for Opaque {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl StdError for Opaque {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source()
     }
 }
 

@@ -297,11 +297,11 @@ fn names_must_not_collide_in_rust() {
 fn a_reference_must_resolve() {
     for (name, target) in [("missing", "#/components/schemas/Nothing"), ("foreign", "other.json#/Key")] {
         let said = refusal(name, |contract| {
-            contract["components"]["schemas"]["ApiKeyAnswer"]["properties"]["api_key"] = json!({ "$ref": target });
+            contract["components"]["schemas"]["ApiKeyResponse"]["properties"]["api_key"] = json!({ "$ref": target });
         });
         assert!(
             said.contains(&format!(
-                "/components/schemas/ApiKeyAnswer/properties/api_key: $ref \"{target}\" points at nothing"
+                "/components/schemas/ApiKeyResponse/properties/api_key: $ref \"{target}\" points at nothing"
             )),
             "{said}"
         );

@@ -1,4 +1,4 @@
-//! Locks the shape of every request and of every success answer: a change of `openapi.json` shows up in review.
+//! Locks the shape of every request and of every success response: a change of `openapi.json` shows up in review.
 
 use serde_json::{Map, Value, json};
 
@@ -54,14 +54,14 @@ fn snapshot(name: String, title: &str, value: &Value) {
 }
 
 #[test]
-fn success_answers() {
+fn success_responses() {
     let contract = contract();
     for (title, operation) in operations(&contract) {
-        let answers = operation["responses"].as_object().unwrap();
-        let success: Map<String, Value> = answers
+        let responses = operation["responses"].as_object().unwrap();
+        let success: Map<String, Value> = responses
             .iter()
             .filter(|(status, _)| status.starts_with('2'))
-            .map(|(status, answer)| (status.clone(), resolved(&contract, &answer["content"])))
+            .map(|(status, response)| (status.clone(), resolved(&contract, &response["content"])))
             .collect();
         snapshot(format!("response__{}", id(operation)), &title, &success.into());
     }

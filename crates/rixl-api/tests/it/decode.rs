@@ -1,6 +1,6 @@
-//! Answers in every form that RIXL is known to send decode, and their secrets do not print.
+//! Responses in every form that RIXL is known to send decode, and their secrets do not print.
 
-use rixl_api::types::{ApiKeyAnswer, ApiKeyPage, ClientCredential, Error, TokenPair};
+use rixl_api::types::{ApiKeyPage, ApiKeyResponse, ClientCredential, Error, TokenPair};
 use rixl_api::wire::{Id, Int64, InvalidId, Secret};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, from_str, json};
@@ -17,7 +17,7 @@ fn from_value<T: DeserializeOwned>(value: Value) -> serde_json::Result<T> {
 }
 
 fn key(properties: Value) -> rixl_api::types::ApiKey {
-    from_value::<ApiKeyAnswer>(json!({ "api_key": properties })).unwrap().api_key.unwrap()
+    from_value::<ApiKeyResponse>(json!({ "api_key": properties })).unwrap().api_key.unwrap()
 }
 
 #[test]
@@ -31,8 +31,8 @@ fn absent_null_and_empty_are_not_set() {
         assert!(key.id.is_none() && key.name.is_none() && key.created_at.is_none() && key.secret.is_none());
         assert!(key.policy_ids.is_empty() && key.permissions.is_empty());
     }
-    for answer in ["{}", r#"{"api_key":null}"#, r#"{"api_key":""}"#] {
-        assert!(from_str::<ApiKeyAnswer>(answer).unwrap().api_key.is_none(), "{answer}");
+    for response in ["{}", r#"{"api_key":null}"#, r#"{"api_key":""}"#] {
+        assert!(from_str::<ApiKeyResponse>(response).unwrap().api_key.is_none(), "{response}");
     }
 }
 
@@ -85,8 +85,8 @@ fn metadata_in_a_new_form_does_not_cost_the_secret() {
                 format!(r#"{{"api_key":{{"{property}":{odd},"secret":"rxl_TESTSECRET"}}}}"#),
                 format!(r#"{{"api_key":{{"secret":"rxl_TESTSECRET","{property}":{odd}}},"{property}":{odd}}}"#),
             ] {
-                let answer: ApiKeyAnswer = from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
-                assert_eq!(answer.api_key.unwrap().secret.unwrap().expose_secret(), "rxl_TESTSECRET", "{text}");
+                let response: ApiKeyResponse = from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+                assert_eq!(response.api_key.unwrap().secret.unwrap().expose_secret(), "rxl_TESTSECRET", "{text}");
             }
         }
     }
@@ -112,7 +112,7 @@ fn what_is_not_json_is_not_read() {
             format!(r#"{{"api_key":{{"secret":"rxl_TESTSECRET"}},"more":{part}}}"#),
             format!(r#"{{"api_key":{{"secret":"rxl_TESTSECRET"}}}}{part}"#),
         ] {
-            assert!(from_str::<ApiKeyAnswer>(&text).is_err(), "{text}");
+            assert!(from_str::<ApiKeyResponse>(&text).is_err(), "{text}");
         }
         assert!(from_str::<ApiKeyPage>(&format!(r#"{{"api_keys":[{part}]}}"#)).is_err(), "{part}");
     }
@@ -159,15 +159,15 @@ fn an_id_cannot_leave_its_path() {
 fn secrets_do_not_print() {
     let secret = Secret::new("rxl_TESTSECRET");
     assert_eq!(format!("{secret:?} {secret:#?}"), "Secret([redacted]) Secret([redacted])");
-    let answers = json!({
-        "answer": { "api_key": { "id": "XyZ9aB8cD1", "secret": "rxl_TESTSECRET" } },
+    let responses = json!({
+        "response": { "api_key": { "id": "XyZ9aB8cD1", "secret": "rxl_TESTSECRET" } },
         "pair": { "access_token": "rxl_TESTSECRET", "refresh_token": "rxl_TESTSECRET", "expires_in": "3600" },
     });
-    let answer: ApiKeyAnswer = from_value(answers["answer"].clone()).unwrap();
-    let pair: TokenPair = from_value(answers["pair"].clone()).unwrap();
-    assert_eq!(answer.api_key.as_ref().unwrap().secret.as_ref().unwrap().expose_secret(), "rxl_TESTSECRET");
+    let response: ApiKeyResponse = from_value(responses["response"].clone()).unwrap();
+    let pair: TokenPair = from_value(responses["pair"].clone()).unwrap();
+    assert_eq!(response.api_key.as_ref().unwrap().secret.as_ref().unwrap().expose_secret(), "rxl_TESTSECRET");
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-        insta::assert_debug_snapshot!("decoded", (&answer, &pair));
+        insta::assert_debug_snapshot!("decoded", (&response, &pair));
     });
-    assert!(!format!("{answer:?}{pair:?}{answer:#?}{pair:#?}").contains("TESTSECRET"));
+    assert!(!format!("{response:?}{pair:?}{response:#?}{pair:#?}").contains("TESTSECRET"));
 }

@@ -1,4 +1,4 @@
-//! The hooks put the token where the contract wants it, and keep the whole answer without printing it.
+//! The hooks put the token where the contract wants it, and keep the whole response without printing it.
 
 use std::{
     io::{Read as _, Write as _},
@@ -8,8 +8,8 @@ use std::{
 
 use rixl_api::{Body, Call, Client, types, wire::Secret};
 
-/// Answers one request with these bytes and gives back what it was sent.
-fn serve(answer: &'static str) -> (String, JoinHandle<String>) {
+/// Responds to one request with these bytes and gives back what it was sent.
+fn serve(response: &'static str) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let thread = std::thread::spawn(move || {
@@ -20,7 +20,7 @@ fn serve(answer: &'static str) -> (String, JoinHandle<String>) {
             let count = stream.read(&mut buffer).unwrap();
             request.extend_from_slice(&buffer[..count]);
         }
-        stream.write_all(answer.as_bytes()).unwrap();
+        stream.write_all(response.as_bytes()).unwrap();
         String::from_utf8(request).unwrap().to_lowercase()
     });
     (url, thread)
@@ -50,11 +50,11 @@ async fn without_a_token_nothing_is_sent() {
     let client = Client::new_with_client("http://127.0.0.1:1", reqwest::Client::new(), call.clone());
     let error = client.rotate_api_key(&"XyZ9aB8cD1".parse().unwrap()).await.unwrap_err();
     assert!(matches!(error, rixl_api::Error::Custom(_)), "{error}");
-    assert!(call.take_answer().is_none());
+    assert!(call.take_response().is_none());
 }
 
 #[tokio::test]
-async fn the_answer_is_kept_and_does_not_print() {
+async fn the_response_is_kept_and_does_not_print() {
     for (max, is_whole) in [(39, true), (38, false), (0, false)] {
         let call = Call::new(Some(&Secret::new("TESTTOKEN")), max).unwrap();
         let (url, _sent) = serve(ISSUED);
@@ -62,11 +62,11 @@ async fn the_answer_is_kept_and_does_not_print() {
         let result = client.rotate_api_key(&"XyZ9aB8cD1".parse().unwrap()).await;
         assert_eq!(result.is_ok(), is_whole);
         let printed = format!("{call:?}{client:?}{:?}", call);
-        let answer = call.take_answer().unwrap();
-        assert!(call.take_answer().is_none());
-        let printed = format!("{printed}{answer:?}{answer:#?}{:?}", answer.body);
+        let response = call.take_response().unwrap();
+        assert!(call.take_response().is_none());
+        let printed = format!("{printed}{response:?}{response:#?}{:?}", response.body);
         assert!(!printed.contains("TEST"), "{printed}");
-        match answer.body {
+        match response.body {
             Body::Whole(bytes) => assert!(is_whole && bytes.ends_with(b"TESTSECRET\"}}")),
             Body::TooLarge(bytes) => assert!(!is_whole && bytes.len() == max),
             Body::Cut(_) => panic!("the body did not break off"),
@@ -76,12 +76,12 @@ async fn the_answer_is_kept_and_does_not_print() {
 
 #[tokio::test]
 async fn errors_print_neither_body_nor_headers() {
-    for answer in [
+    for response in [
         "HTTP/1.1 200 OK\r\nset-cookie: sid=TESTCOOKIE\r\ncontent-length: 16\r\n\r\n{\"TESTSECRET\": 1,",
         "HTTP/1.1 401 TESTSECRET\r\nset-cookie: sid=TESTCOOKIE\r\ncontent-length: 16\r\n\r\n{\"TESTSECRET\": 1}",
     ] {
         let call = Call::new(Some(&Secret::new("TESTTOKEN")), 1024).unwrap();
-        let (url, _sent) = serve(answer);
+        let (url, _sent) = serve(response);
         let client = Client::new_with_client(&url, reqwest::Client::new(), call);
         let error = client.rotate_api_key(&"XyZ9aB8cD1".parse().unwrap()).await.unwrap_err();
         let printed = format!("{error}{error:?}{error:#?}");
@@ -96,7 +96,7 @@ async fn a_body_that_breaks_off_is_kept_as_far_as_it_came() {
         serve("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"api_key\":{\"secret\":\"rxl_TESTSECRET\"");
     let client = Client::new_with_client(&url, reqwest::Client::new(), call.clone());
     client.rotate_api_key(&"XyZ9aB8cD1".parse().unwrap()).await.unwrap_err();
-    let answer = call.take_answer().unwrap();
-    assert!(!format!("{answer:?}").contains("TEST"));
-    assert!(matches!(answer.body, Body::Cut(bytes) if bytes.ends_with(b"TESTSECRET\"")));
+    let response = call.take_response().unwrap();
+    assert!(!format!("{response:?}").contains("TEST"));
+    assert!(matches!(response.body, Body::Cut(bytes) if bytes.ends_with(b"TESTSECRET\"")));
 }

@@ -1,4 +1,4 @@
-//! What the generated client is made from, what its hooks do, and how it reads answers.
+//! What the generated client is made from, what its hooks do, and how it reads responses.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 

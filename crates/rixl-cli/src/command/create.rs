@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rixl_credentials::ProjectId;
-use rixl_rotation::NewKey;
+use rixl_credentials::{NewApiKey, ProjectId};
 
 use crate::{
     args::{Checked, Destination},
@@ -40,7 +39,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let places = Places::read(context, &args.destination)?;
     let store = places.of(None, Some(&args.name)).map_err(|error| store_failure(&error))?;
     let location = store.location();
-    let mut key = NewKey::new(&args.name);
+    let mut key = NewApiKey::new(&args.name);
     let api = context.connect()?;
     match &args.project {
         Some(Checked(id)) => key = key.with_project_id(id.clone()),

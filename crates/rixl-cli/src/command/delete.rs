@@ -5,7 +5,7 @@ use rixl_credentials::{ApiKey, KeyId};
 
 use crate::{
     args::Checked,
-    command::list::{self, Shown},
+    command::list,
     confirm::{confirm, described, word},
     context::Context,
     failure::{Code, Failure},
@@ -52,7 +52,7 @@ pub(crate) async fn run(context: &Context, Args { key_id: Checked(id) }: Args) -
             _ => failure,
         }
     })?;
-    Done::new(format!("deleted {}\n", described(&key))).with_field("keys", &[Shown::of(&key)])
+    Done::new(format!("deleted {}\n", described(&key))).with_field("keys", &[&key])
 }
 
 fn was_used_lately(key: &ApiKey, now: Timestamp) -> bool {

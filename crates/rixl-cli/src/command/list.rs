@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use rixl_credentials::ApiKey;
-use serde::Serialize;
 
 use crate::{
     context::{Api, Context},
@@ -16,41 +15,12 @@ use crate::{
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
 
-/// A key as JSON shows it.
-#[derive(Serialize)]
-pub(crate) struct Shown<'a> {
-    id: &'a str,
-    name: Option<&'a str>,
-    organization_id: Option<&'a str>,
-    project_id: Option<&'a str>,
-    project_name: Option<&'a str>,
-    created_at: Option<Timestamp>,
-    last_used: Option<Timestamp>,
-    expiring_at: Option<Timestamp>,
-}
-
-impl<'a> Shown<'a> {
-    pub(crate) fn of(key: &'a ApiKey) -> Self {
-        Self {
-            id: key.id.as_str(),
-            name: key.name.as_deref(),
-            organization_id: key.organization_id.as_ref().map(AsRef::as_ref),
-            project_id: key.project_id.as_ref().map(AsRef::as_ref),
-            project_name: key.project_name.as_deref(),
-            created_at: key.created_at,
-            last_used: key.last_used,
-            expiring_at: key.expiring_at,
-        }
-    }
-}
-
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
     let keys = all(context, &context.connect()?).await?;
     if keys.is_empty() {
         context.output.note("there are no keys");
     }
-    Done::new(table(&keys, Timestamp::now()).to_string())
-        .with_field("keys", &keys.iter().map(Shown::of).collect::<Vec<_>>())
+    Done::new(table(&keys, Timestamp::now()).to_string()).with_field("keys", &keys)
 }
 
 /// All pages.

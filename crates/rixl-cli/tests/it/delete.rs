@@ -21,7 +21,7 @@ fn with_yes() {
     let organization = sandbox.organization_id();
     let run = rixl(&format!("keys delete {second} -y --output json --org {organization}")).at(&sandbox).run();
     let names = [(second.as_str(), "[id]"), (organization, "[org]"), (sandbox.project_id(), "[project]")];
-    insta::assert_snapshot!(scrubbed(&run.stdout, &names), @r#"{"version":1,"command":"keys delete","exit_code":0,"keys":[{"id":"[id]","name":"uploads","organization_id":"[org]","project_id":"[project]","project_name":"Sandbox","created_at":"[time]","last_used":null,"expiring_at":null}]}"#);
+    insta::assert_snapshot!(scrubbed(&run.stdout, &names), @r#"{"version":1,"command":"keys delete","exit_code":0,"keys":[{"id":"[id]","name":"uploads","organization_id":"[org]","project_id":"[project]","project_name":"Sandbox","created_at":"[time]","expiring_at":null,"last_used":null,"policy_ids":[],"permissions":[]}]}"#);
     assert_eq!(keys(&sandbox), 0);
 }
 

@@ -30,7 +30,17 @@ fn both_forms() {
 
     let json = rixl("keys list --output json").at(&sandbox).run();
     assert_eq!((json.code, json.stderr.as_str()), (0, ""));
-    insta::assert_snapshot!(scrubbed(&json.stdout, &names), @r#"{"version":1,"command":"keys list","exit_code":0,"keys":[{"id":"[billing]","name":"billing","organization_id":"[org]","project_id":"[project]","project_name":"Sandbox","created_at":"[time]","last_used":null,"expiring_at":null},{"id":"[uploads]","name":"uploads","organization_id":"[org]","project_id":"[project]","project_name":"Sandbox","created_at":"[time]","last_used":"[time]","expiring_at":null}]}"#);
+    insta::assert_snapshot!(scrubbed(&json.stdout, &names), @r#"{"version":1,"command":"keys list","exit_code":0,"keys":[{"id":"[billing]","name":"billing","organization_id":"[org]","project_id":"[project]","project_name":"Sandbox","created_at":"[time]","expiring_at":null,"last_used":null,"policy_ids":[],"permissions":[]},{"id":"[uploads]","name":"uploads","organization_id":"[org]","project_id":"[project]","project_name":"Sandbox","created_at":"[time]","expiring_at":null,"last_used":"[time]","policy_ids":[],"permissions":[]}]}"#);
+}
+
+#[test]
+fn json_has_what_a_key_may_do() {
+    let sandbox = Sandbox::start().unwrap();
+    let body = r#"{"api_keys":[{"id":"XyZ9aB8cD1","policy_ids":["p1"],"permissions":["videos:read"]}],"total":1}"#;
+    let page = Fault::new(Effect::Respond { status: 200, headers: vec![], body: body.into() });
+    sandbox.inject(page.on("listApiKeys")).unwrap();
+    let json = rixl("keys list --output json").at(&sandbox).run().stdout;
+    assert!(json.contains(r#""policy_ids":["p1"],"permissions":["videos:read"]"#), "{json}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The leak canary: marks in every place of every request and answer that can hold text, every operation through
+//! The leak canary: marks in every place of every request and response that can hold text, every operation through
 //! everything that can go wrong, and then a search for the marks in all that was printed or logged.
 //!
 //! [`MARK`] must be nowhere. [`OPEN`] stands in what values show on purpose, their names and ids; it must be in no error
@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 
 use self::{
     contract::{Contract, Fill},
-    gateway::{Answer, Gateway, Then, head},
+    gateway::{Gateway, Response, Then, head},
     search::{CONTROL, MARK, Needle, OPEN, chain, debug},
 };
 use crate::{timing::Fake, tracing_spans::Recorder};
@@ -134,7 +134,7 @@ fn seen<T: Debug>(result: Result<T, Error>) -> Seen {
         Ok(_) => Seen { value: Some(debug(&result)), error: None },
         Err(mut error) => {
             let before = chain(&error);
-            let raw = debug(&error.take_raw_answer());
+            let raw = debug(&error.take_raw_response());
             let after = debug(&Err::<T, _>(error));
             Seen { value: None, error: Some(before + &raw + &after) }
         }
@@ -169,7 +169,7 @@ fn open<T: TryFrom<String, Error = Error>>(what: &str) -> T {
     format!("{OPEN}{what}").try_into().unwrap()
 }
 
-/// The key that every answer is about.
+/// The key that every response is about.
 fn key() -> KeyId {
     open("apikeyid")
 }
@@ -209,7 +209,7 @@ async fn call(client: &Client, operation: &str) -> Seen {
         "createOrganizationApiKey" => {
             seen(second_keys.create(new_key().with_policy_ids([format!("{OPEN}policy")])).await)
         }
-        "updateOrganizationApiKey" => seen(second_keys.update(&key(), update()).await),
+        "updateOrganizationApiKey" => seen(second.update_api_key(&key(), update()).await),
         "rotateOrganizationApiKey" => seen(second_keys.rotate(&key()).await),
         "deleteOrganizationApiKey" => seen(second_keys.delete(&key()).await),
         "exchangeApiKey" => seen(client.tokens().exchange(&api_key).await),
@@ -328,9 +328,9 @@ impl Canary {
         &mut self,
         what: &str,
         client: &Client,
-        answer: impl Fn(&contract::Operation) -> Answer + Send + Sync + 'static,
+        response: impl Fn(&contract::Operation) -> Response + Send + Sync + 'static,
     ) -> Vec<(String, Seen)> {
-        self.gateway.answer_with(answer);
+        self.gateway.respond_with(response);
         self.call_all(what, client).await
     }
 
@@ -339,10 +339,10 @@ impl Canary {
         &mut self,
         what: &str,
         client: &Client,
-        answer: impl Fn(&contract::Operation) -> Answer + Send + Sync + 'static,
+        response: impl Fn(&contract::Operation) -> Response + Send + Sync + 'static,
     ) {
         self.gateway.take_requests();
-        self.gateway.answer_with(answer);
+        self.gateway.respond_with(response);
         let mut left: BTreeSet<_> = self.contract.operations().into_iter().map(|operation| operation.id).collect();
         // Again, where a busy machine let the time of a call be up before it was sent.
         for _ in 0..20 {
@@ -464,7 +464,7 @@ impl Canary {
         let name = || NewApiKey::new(&*long).with_project_id(open("projectid"));
         errors.push(client.api_keys().create(name()).await.unwrap_err());
         errors.push(second.api_keys().create(name()).await.unwrap_err());
-        errors.push(second.api_keys().update(&key(), ApiKeyUpdate::default().with_name(&*long)).await.unwrap_err());
+        errors.push(second.update_api_key(&key(), ApiKeyUpdate::default().with_name(&*long)).await.unwrap_err());
         errors.push(client.client_credentials().create(&*long).await.unwrap_err());
         for secret in [MARK.to_owned(), format!("_{MARK}"), format!("rxl__{MARK}"), format!("{MARK}_")] {
             errors.push(client.tokens().exchange(&secret.into()).await.unwrap_err());
@@ -493,7 +493,7 @@ impl Canary {
             self.gateway.take_requests();
             let bodies = self.bodies(Fill::Exact);
             let all =
-                self.drive("success", &client, move |operation| Answer::new(status, &*bodies[&operation.id])).await;
+                self.drive("success", &client, move |operation| Response::new(status, &*bodies[&operation.id])).await;
             for (operation, seen) in all {
                 let value = seen.value.unwrap_or_else(|| panic!("{operation} failed: {:?}", seen.error));
                 assert!(
@@ -516,10 +516,10 @@ impl Canary {
             client = client.with_retry(RetryPolicy::default());
         }
         let bodies = self.bodies(Fill::Texts);
-        self.drive_all("texts for everything", &client, move |operation| Answer::new(200, &*bodies[&operation.id]))
+        self.drive_all("texts for everything", &client, move |operation| Response::new(200, &*bodies[&operation.id]))
             .await;
         let bodies = self.bodies(Fill::Exact);
-        self.drive_all("chunks", &client, move |operation| Answer::chunked(200, &bodies[&operation.id])).await;
+        self.drive_all("chunks", &client, move |operation| Response::chunked(200, &bodies[&operation.id])).await;
 
         // A list that goes on, and whose second page is the first one again.
         let mut list = client.api_keys().list();
@@ -564,7 +564,7 @@ impl Canary {
                 });
                 let spoilt: BTreeMap<_, _> = spoilt.collect();
                 let what = format!("{name} in place {round}");
-                self.drive_all(&what, &client, move |operation| Answer::new(200, &*spoilt[&operation.id])).await;
+                self.drive_all(&what, &client, move |operation| Response::new(200, &*spoilt[&operation.id])).await;
             }
         }
 
@@ -588,13 +588,13 @@ impl Canary {
             ("cut", cut),
         ];
         for (what, bodies) in unread {
-            self.drive_all(what, &client, move |operation| Answer::new(200, &*bodies[&operation.id])).await;
+            self.drive_all(what, &client, move |operation| Response::new(200, &*bodies[&operation.id])).await;
         }
         for (what, body) in error_bodies(&self.contract) {
-            self.drive_all(what, &client, move |_| Answer::new(200, &*body)).await;
+            self.drive_all(what, &client, move |_| Response::new(200, &*body)).await;
         }
         let small = self.builder().bearer_token(token()).max_response_bytes(100).build().unwrap();
-        self.drive_all("too large", &small, move |operation| Answer::new(200, &*bodies[&operation.id])).await;
+        self.drive_all("too large", &small, move |operation| Response::new(200, &*bodies[&operation.id])).await;
     }
 
     async fn refusals(&mut self) {
@@ -604,7 +604,7 @@ impl Canary {
             for (form, body) in &bodies {
                 let body = body.clone();
                 let what = format!("{status} with {form}");
-                self.drive_all(&what, &client, move |_| Answer::new(status, &*body)).await;
+                self.drive_all(&what, &client, move |_| Response::new(status, &*body)).await;
             }
         }
     }
@@ -615,17 +615,17 @@ impl Canary {
         for (name, then, client) in
             [("end", Then::Close, &client), ("reset", Then::Reset, &client), ("time-out", Then::Hold, &hurried)]
         {
-            self.drive_all(&format!("{name} before"), client, move |_| Answer::raw("", then)).await;
+            self.drive_all(&format!("{name} before"), client, move |_| Response::raw("", then)).await;
             for status in [200, 503] {
-                self.drive_all(&format!("{name} within the head"), client, move |_| Answer::raw(head(status), then))
+                self.drive_all(&format!("{name} within the head"), client, move |_| Response::raw(head(status), then))
                     .await;
                 let bodies = self.bodies(Fill::Exact);
-                let cut = move |of: &contract::Operation| Answer::new(status, &*bodies[&of.id]).cut(then);
+                let cut = move |of: &contract::Operation| Response::new(status, &*bodies[&of.id]).cut(then);
                 self.drive_all(&format!("{name} within the body"), client, cut).await;
             }
         }
         // The caller gives up.
-        self.gateway.answer_with(|_| Answer::raw(head(200), Then::Hold));
+        self.gateway.respond_with(|_| Response::raw(head(200), Then::Hold));
         for operation in self.contract.operations() {
             let mut call = Box::pin(call(&client, &operation.id));
             for _ in 0..5 {
@@ -646,18 +646,18 @@ impl Canary {
             ("not gzip", format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 8\r\n\r\n{MARK}")),
             ("a switch", format!("HTTP/1.1 101 {MARK}\r\nupgrade: {MARK}\r\nconnection: upgrade\r\n\r\n{MARK}")),
         ] {
-            self.drive_all(name, &client, move |_| Answer::raw(bytes.clone(), Then::Close)).await;
+            self.drive_all(name, &client, move |_| Response::raw(bytes.clone(), Then::Close)).await;
         }
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut urls = vec![format!("http://{nobody}/{OPEN}")];
         if cfg!(any(feature = "rustls", feature = "native-tls")) {
-            // A server that answers in plain text, and nobody at all.
+            // A server that responds in plain text, and nobody at all.
             urls.push(format!("https://{}/{OPEN}", self.gateway.address));
             urls.push(format!("https://{nobody}/{OPEN}"));
         }
         for url in urls {
             let client = self.builder().base_url(url).bearer_token(token()).build().unwrap();
-            for (_, seen) in self.drive("no connection", &client, |_| Answer::new(500, "")).await {
+            for (_, seen) in self.drive("no connection", &client, |_| Response::new(500, "")).await {
                 assert!(seen.error.is_some());
             }
         }
@@ -675,18 +675,18 @@ impl Canary {
             // A token is bought and refused, and another.
             let bodies = self.bodies(Fill::Exact);
             let refuse = move |of: &contract::Operation| match of.needs_bearer {
-                true => Answer::new(401, mark("refused")),
-                false => Answer::new(200, &*bodies[&of.id]),
+                true => Response::new(401, mark("refused")),
+                false => Response::new(200, &*bodies[&of.id]),
             };
             self.drive_all(&format!("{name} whose tokens are refused"), &client, refuse).await;
             self.check_value(name, &client);
         }
-        let cut = |of: &contract::Operation| Answer::new(200, mark(&of.id)).cut(Then::Close);
+        let cut = |of: &contract::Operation| Response::new(200, mark(&of.id)).cut(Then::Close);
         let statuses = [200, 302, 401, 503].into_iter().cycle();
         for ((form, body), status) in error_bodies(&self.contract).into_iter().zip(statuses) {
             for (name, client) in clients(self) {
                 let body = body.clone();
-                self.drive(&format!("{name}, {status} with {form}"), &client, move |_| Answer::new(status, &*body))
+                self.drive(&format!("{name}, {status} with {form}"), &client, move |_| Response::new(status, &*body))
                     .await;
             }
         }
@@ -701,7 +701,7 @@ impl Canary {
         sources.extend(unsendable.map(|token| Source(std::sync::Mutex::default(), token)));
         for source in sources {
             let client = self.builder().token_source(source).build().unwrap();
-            self.drive("a source of one's own", &client, |_| Answer::new(401, mark("refused"))).await;
+            self.drive("a source of one's own", &client, |_| Response::new(401, mark("refused"))).await;
         }
     }
 
@@ -711,7 +711,7 @@ impl Canary {
             let timing = Fake::with_chance(0.5);
             let builder = self.builder().bearer_token(token()).retry(RetryPolicy::default()).timing(timing.clone());
             let client = builder.build().unwrap();
-            self.drive_all("repeats", &client, move |_| Answer::new(status, mark("busy"))).await;
+            self.drive_all("repeats", &client, move |_| Response::new(status, mark("busy"))).await;
             assert!(!timing.waits().is_empty());
         }
     }
@@ -722,14 +722,14 @@ impl Canary {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let success = self.bodies(Fill::Exact)["rotateApiKey"].clone();
         let cut = format!(r#"{{"api_key":{{"secret":"rxl_{MARK}"#);
-        let answers = [(200, success), (200, json!(mark("x")).to_string()), (200, cut), (401, mark("x"))];
+        let responses = [(200, success), (200, json!(mark("x")).to_string()), (200, cut), (401, mark("x"))];
         let is_ok = [true, false, false, false];
         let server = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
             let mut connection = h2::server::handshake(stream).await.unwrap();
-            let mut answers = answers.into_iter();
+            let mut responses = responses.into_iter();
             while let Some(request) = connection.accept().await {
-                let (status, body) = answers.next().unwrap();
+                let (status, body) = responses.next().unwrap();
                 let response = http::Response::builder().status(status).header("set-cookie", MARK);
                 let mut stream = request.unwrap().1.send_response(response.body(()).unwrap(), false).unwrap();
                 stream.send_data(body.into(), true).unwrap();
@@ -743,7 +743,7 @@ impl Canary {
             if let Err(error) = result {
                 self.check("a low-level error", &chain(&error));
             }
-            self.check_value("the low-level client", &(&client, &call, call.take_answer()));
+            self.check_value("the low-level client", &(&client, &call, call.take_response()));
         }
         drop(http);
         server.await.unwrap();
@@ -754,7 +754,7 @@ impl Canary {
     async fn panics(&mut self) {
         let client = self.client();
         let bodies = self.bodies(Fill::Exact);
-        self.gateway.answer_with(move |operation| Answer::new(200, &*bodies[&operation.id]));
+        self.gateway.respond_with(move |operation| Response::new(200, &*bodies[&operation.id]));
         for way in 0..5 {
             let issued = client.api_keys().rotate(&key()).await.unwrap();
             let pair = client.tokens().exchange(&mark("apikey").into()).await.unwrap();
@@ -779,10 +779,10 @@ impl Canary {
         let bodies = error_bodies(&self.contract);
         for (index, status) in [200, 302, 401, 500].into_iter().enumerate() {
             let body = bodies[index].1.clone();
-            self.gateway.answer_with(move |_| Answer::new(status, &*body));
+            self.gateway.respond_with(move |_| Response::new(status, &*body));
             for way in 0..4 {
                 let mut error = client.api_keys().rotate(&key()).await.unwrap_err();
-                let raw = error.take_raw_answer();
+                let raw = error.take_raw_response();
                 match &raw {
                     Some(raw) => assert!(String::from_utf8_lossy(raw.expose_secret()).contains(MARK)),
                     None => assert!(format!("{:?} {:?}", error.code(), error.message()).contains(MARK)),

@@ -3,14 +3,14 @@
 use std::error::Error as _;
 
 use rixl_credentials::{
-    Error, ErrorKind as Kind, KeyId, NewApiKey, Operation, Outcome, PageRequest, RawAnswer, Secret,
+    Error, ErrorKind as Kind, KeyId, NewApiKey, Operation, Outcome, PageRequest, RawResponse, Secret,
 };
 use serde_json::json;
 
 use crate::mock::{Mock, key_id, organization_id};
 
 async fn rotate(status: u16, body: impl Into<Vec<u8>>) -> Error {
-    Mock::answering(status, body).await.client().api_keys().rotate(&key_id()).await.unwrap_err()
+    Mock::responding(status, body).await.client().api_keys().rotate(&key_id()).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn the_status_decides_the_outcome() {
         (504, Kind::Server, Outcome::Unknown),
         (599, Kind::Server, Outcome::Unknown),
     ] {
-        let mock = Mock::answering(status, "rxl_TESTSECRET").await;
+        let mock = Mock::responding(status, "rxl_TESTSECRET").await;
         let error = mock.client().api_keys().rotate(&key_id()).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome(), error.status()), (kind, outcome, Some(status)));
         assert_eq!(error.operation(), Operation::RotateApiKey);
@@ -72,17 +72,18 @@ async fn an_unusable_success_was_applied() {
         let error = rotate(200, body.clone()).await;
         let start = body.get(..60).unwrap_or(&body);
         assert_eq!((error.kind(), error.outcome()), (kind, Outcome::Applied), "{start}");
-        assert!(error.is_unusable_answer(), "{start}");
+        assert!(error.is_unusable_response(), "{start}");
         assert_silent(&error);
         // The bytes that came can be saved, once, as far as they were read.
         let mut error = error;
-        let raw = error.take_raw_answer().unwrap();
+        let raw = error.take_raw_response().unwrap();
         assert_eq!(raw.expose_secret(), &body.as_bytes()[..body.len().min(1024 * 1024)], "{start}");
-        assert_eq!(format!("{raw:?}"), format!("RawAnswer([redacted; {} bytes])", raw.expose_secret().len()));
-        assert!(error.take_raw_answer().is_none());
+        assert_eq!(format!("{raw:?}"), format!("RawResponse([redacted; {} bytes])", raw.expose_secret().len()));
+        assert!(error.take_raw_response().is_none());
         // Kept before anything reads it, it comes as it is, and then reads the same.
         if kind != Kind::TooLarge {
-            let raw = Mock::answering(200, body.clone()).await.client().api_keys().rotate_raw(&key_id()).await.unwrap();
+            let raw =
+                Mock::responding(200, body.clone()).await.client().api_keys().rotate_raw(&key_id()).await.unwrap();
             assert_eq!(raw.expose_secret(), body.as_bytes(), "{start}");
             let error = raw.issued(Some(&key_id())).unwrap_err();
             assert_eq!((error.kind(), error.outcome()), (kind, Outcome::Applied), "{start}");
@@ -92,9 +93,9 @@ async fn an_unusable_success_was_applied() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_kept_unread_is_read_later() {
+async fn a_response_that_is_kept_unread_is_read_later() {
     let body = json!({ "api_key": { "id": "XyZ9aB8cD1", "secret": "rxl_TESTSECRET" } }).to_string();
-    let mock = Mock::answering(201, body.clone()).await;
+    let mock = Mock::responding(201, body.clone()).await;
     let new = NewApiKey::new("billing").with_project_id("Bq4y3QB38S".parse().unwrap());
     for raw in [
         mock.client().api_keys().rotate_raw(&key_id()).await.unwrap(),
@@ -102,7 +103,7 @@ async fn an_answer_that_is_kept_unread_is_read_later() {
         mock.client().api_keys().create_raw(new).await.unwrap(),
     ] {
         assert_eq!(raw.expose_secret(), body.as_bytes());
-        let kept = RawAnswer::from(raw.expose_secret().to_vec());
+        let kept = RawResponse::from(raw.expose_secret().to_vec());
         for asked in [None, Some(&key_id())] {
             assert_eq!(kept.issued(asked).unwrap().secret.expose_secret(), "rxl_TESTSECRET");
         }
@@ -110,7 +111,7 @@ async fn an_answer_that_is_kept_unread_is_read_later() {
         assert_eq!(kept.issued(Some(&other)).unwrap_err().kind(), Kind::WrongId);
     }
     // A refusal is one, kept or not.
-    let refused = Mock::answering(404, "{}").await.client().api_keys().rotate_raw(&key_id()).await.unwrap_err();
+    let refused = Mock::responding(404, "{}").await.client().api_keys().rotate_raw(&key_id()).await.unwrap_err();
     assert_eq!((refused.kind(), refused.outcome()), (Kind::NotFound, Outcome::NotApplied));
 }
 
@@ -118,12 +119,12 @@ async fn an_answer_that_is_kept_unread_is_read_later() {
 async fn every_success_status_is_a_success() {
     let body = json!({ "api_key": { "id": "XyZ9aB8cD1", "secret": "rxl_TESTSECRET" } }).to_string();
     for status in [200, 201, 202, 299] {
-        let mock = Mock::answering(status, body.clone()).await;
+        let mock = Mock::responding(status, body.clone()).await;
         assert_eq!(mock.client().api_keys().rotate(&key_id()).await.unwrap().secret.expose_secret(), "rxl_TESTSECRET");
     }
     // A delete is done by its status, whatever stands in the body.
     for (status, body) in [(200, "{}"), (200, "gone"), (200, ""), (204, ""), (202, "null")] {
-        Mock::answering(status, body).await.client().api_keys().delete(&key_id()).await.unwrap();
+        Mock::responding(status, body).await.client().api_keys().delete(&key_id()).await.unwrap();
     }
 }
 
@@ -181,13 +182,13 @@ async fn one_sentence_says_what_happened_and_what_to_do() {
     );
     assert_eq!(
         rotate(503, "").await.to_string(),
-        "rotate API key: the server, or a gateway before it, failed (HTTP 503); it may have taken effect, so find out \
+        "rotate API key: the server, or a gateway before it, failed (HTTP 503); it may have taken effect, so check \
          before you repeat it"
     );
     assert_eq!(
         rotate(200, "{}").await.to_string(),
-        "rotate API key: the answer has no secret in it (HTTP 200); it took effect, so save the raw answer, in which the \
-         secret may be, or rotate the key again"
+        "rotate API key: the response has no secret in it (HTTP 200); it took effect, so save the raw response, in which \
+         the secret may be, or rotate the key again"
     );
     let mock = Mock::with(404, &[("x-request-id", "req-1")], "").await;
     let error = mock.client().organization(&organization_id()).api_keys().delete(&key_id()).await.unwrap_err();
@@ -207,7 +208,7 @@ async fn no_error_prints_what_the_server_said() {
     let body = json!({ "code": "rxl_TESTSECRET", "error": "rxl_TESTSECRET", "message": "rxl_TESTSECRET",
         "details": "rxl_TESTSECRET", "error_description": "rxl_TESTSECRET" });
     for status in [302, 400, 401, 404, 429, 500] {
-        assert!(rotate(status, body.to_string()).await.take_raw_answer().is_none());
+        assert!(rotate(status, body.to_string()).await.take_raw_response().is_none());
         let headers = [("set-cookie", "sid=TESTSECRET"), ("location", "http://127.0.0.1/?TESTSECRET")];
         let mock = Mock::with(status, &headers, body.to_string()).await;
         assert_silent(&mock.client().api_keys().rotate(&key_id()).await.unwrap_err());
@@ -219,7 +220,7 @@ async fn no_error_prints_what_the_server_said() {
 
 #[tokio::test]
 async fn bad_input_is_refused_before_anything_is_sent() {
-    let mock = Mock::answering(500, "").await;
+    let mock = Mock::responding(500, "").await;
     let client = mock.client();
     let second = client.organization(&organization_id());
     let project = || "Bq4y3QB38S".parse().unwrap();
@@ -237,7 +238,7 @@ async fn bad_input_is_refused_before_anything_is_sent() {
             .create(NewApiKey::new("policies").with_project_id(project()).with_policy_ids(["p".into()]))
             .await
             .unwrap_err(),
-        second.api_keys().update(&key_id(), rixl_credentials::ApiKeyUpdate::default()).await.unwrap_err(),
+        second.update_api_key(&key_id(), rixl_credentials::ApiKeyUpdate::default()).await.unwrap_err(),
         client.api_keys().list_page(PageRequest::first().with_limit(0)).await.unwrap_err(),
         client.api_keys().list_page(PageRequest::first().with_limit(101)).await.unwrap_err(),
         client.client_credentials().list_page(PageRequest::first().with_offset(u32::MAX)).await.unwrap_err(),

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use crate::{
     mock::{TOKEN, key_id, organization_id},
-    raw::{ISSUED, Raw, Request, Then, answer, hold, write, write_for_ever},
+    raw::{ISSUED, Raw, Request, Then, hold, response, write, write_for_ever},
     timing::Fake,
 };
 
@@ -121,12 +121,12 @@ impl Op {
         matches!(self, ListKeys | ListCredentials)
     }
 
-    /// Whether its answer says nothing beyond its status.
+    /// Whether its response says nothing beyond its status.
     fn is_done_by_its_status(self) -> bool {
         matches!(self, Delete | Delete2 | RevokeCredential)
     }
 
-    /// An answer as it should be, and in it what the faults below look for.
+    /// A response as it should be, and in it what the faults below look for.
     fn good(self, id: &str) -> Value {
         match self {
             Rotate | Rotate2 | Create | Create2 => {
@@ -147,29 +147,30 @@ impl Op {
     }
 
     /// The object that the secret it issues is in, and the secret's name there.
-    fn secret(self, answer: &mut Value) -> Option<(&mut Value, &'static str)> {
+    fn secret(self, response: &mut Value) -> Option<(&mut Value, &'static str)> {
         match self {
-            Rotate | Rotate2 | Create | Create2 => Some((&mut answer["api_key"], "secret")),
-            Exchange | Refresh | Mint => Some((answer, "access_token")),
-            CreateCredential => Some((answer, "client_secret")),
+            Rotate | Rotate2 | Create | Create2 => Some((&mut response["api_key"], "secret")),
+            Exchange | Refresh | Mint => Some((response, "access_token")),
+            CreateCredential => Some((response, "client_secret")),
             _ => None,
         }
     }
 
     /// The object that has an id.
-    fn named(self, answer: &mut Value) -> Option<&mut Value> {
+    fn named(self, response: &mut Value) -> Option<&mut Value> {
         match self {
-            Rotate | Rotate2 | Create | Create2 | Update2 => Some(&mut answer["api_key"]),
-            CreateCredential => Some(&mut answer["credential"]),
-            ListKeys => Some(&mut answer["api_keys"][0]),
-            ListCredentials => Some(&mut answer["credentials"][0]),
+            Rotate | Rotate2 | Create | Create2 | Update2 => Some(&mut response["api_key"]),
+            CreateCredential => Some(&mut response["credential"]),
+            ListKeys => Some(&mut response["api_keys"][0]),
+            ListCredentials => Some(&mut response["credentials"][0]),
             _ => None,
         }
     }
 
     async fn call(self, client: &Client, organization: &OrganizationId, input: &Input) -> Result<(), Error> {
         let (keys, credentials) = (client.api_keys(), client.client_credentials());
-        let second = client.organization(organization).api_keys();
+        let organization = client.organization(organization);
+        let second = organization.api_keys();
         let new_key = NewApiKey::new(self.new_name()).with_project_id("Bq4y3QB38S".parse().unwrap());
         match self {
             Rotate => keys.rotate(&input.key).await.map(drop),
@@ -187,7 +188,10 @@ impl Op {
             ListCredentials => credentials.list_page(PageRequest::first()).await.map(drop),
             Rotate2 => second.rotate(&input.key).await.map(drop),
             Create2 => second.create(new_key).await.map(drop),
-            Update2 => second.update(&input.key, ApiKeyUpdate::default().with_name(self.new_name())).await.map(drop),
+            Update2 => {
+                let update = ApiKeyUpdate::default().with_name(self.new_name());
+                organization.update_api_key(&input.key, update).await.map(drop)
+            }
             Delete2 => second.delete(&input.key).await,
         }
     }
@@ -250,7 +254,7 @@ enum Fault {
     After(Effect),
     /// Instead of it.
     Before(Effect),
-    /// The sandbox answers with this status, these headers, and what becomes of the good body.
+    /// The sandbox responds with this status, these headers, and what becomes of the good body.
     Says { after: bool, status: u16, headers: &'static [(&'static str, &'static str)], body: Edit },
     /// A raw server gets the good body, and does what the sandbox can't.
     Raw(fn(&mut TcpStream, &str) -> Then),
@@ -258,7 +262,7 @@ enum Fault {
 
 type Edit = Arc<dyn Fn(Op, Value) -> Vec<u8> + Send + Sync>;
 
-/// All that the outcome depends on: how much of an answer the client gets to see.
+/// All that the outcome depends on: how much of a response the client gets to see.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Seen {
     NoConnection,
@@ -269,7 +273,7 @@ enum Seen {
     Status(u16),
 }
 
-/// What is wrong with the body of an answer.
+/// What is wrong with the body of a response.
 #[derive(Clone, Copy)]
 enum Body {
     Good,
@@ -318,7 +322,7 @@ fn expected(op: Op, seen: Seen, body: Body) -> Came {
             Body::NoSecret if op.secret(&mut op.good("x")).is_some() => Kind::SecretMissing,
             Body::OtherId if matches!(op, Rotate | Rotate2 | Update2) => Kind::WrongId,
             Body::BadId if op.named(&mut op.good("x")).is_some() => Kind::Malformed,
-            // The id of a key that was asked for is known without the answer.
+            // The id of a key that was asked for is known without the response.
             Body::NoId if matches!(op, Create | Create2 | CreateCredential | ListKeys | ListCredentials) => {
                 Kind::Malformed
             }
@@ -475,7 +479,7 @@ fn rows() -> Vec<Row> {
             no_head([After(Effect::Close), After(Effect::Reset), Fault::Raw(|_, _| Then::Rst)]),
         ),
         row(
-            "the answer is cut (FIN or RST) at any byte of its head",
+            "the response is cut (FIN or RST) at any byte of its head",
             Body::Good,
             no_head([1, 8, 12, 17, 40, 80, 120].map(|after| After(Effect::CutHead { after })).into_iter().chain([
                 Fault::Raw(|stream, _| {
@@ -485,30 +489,30 @@ fn rows() -> Vec<Row> {
             ])),
         ),
         row(
-            "the answer is cut (FIN or RST) at any byte of its body",
+            "the response is cut (FIN or RST) at any byte of its body",
             cut,
             ok([0, 1, 5, 9].map(|after| After(Effect::Cut { after })).into_iter().chain([Fault::Raw(
                 |stream, good| {
-                    let whole = answer("200 OK", "", good);
+                    let whole = response("200 OK", "", good);
                     write(stream, &whole[..whole.len() - 1]);
                     Then::Rst
                 },
             )])),
         ),
         row(
-            "the connection ends right after the answer",
+            "the connection ends right after the response",
             Body::Good,
             ok([
                 After(Effect::Cut { after: usize::MAX }),
                 Fault::Raw(|stream, good| {
-                    write(stream, &answer("200 OK", "connection: close\r\n", good));
+                    write(stream, &response("200 OK", "connection: close\r\n", good));
                     Then::Rst
                 }),
             ]),
         ),
         // Time.
         slow(row(
-            "no answer in time, or a slow head",
+            "no response in time, or a slow head",
             Body::Good,
             late([
                 After(Effect::Stall),
@@ -527,7 +531,7 @@ fn rows() -> Vec<Row> {
         slow(row("a slow body", cut, ok([After(Effect::Drip { chunk: 1, pause: HOUR })]))),
         // What is not HTTP.
         row(
-            "an answer that is not HTTP/1.1, or has a head that can't be read",
+            "a response that is not HTTP/1.1, or has a head that can't be read",
             Body::Good,
             no_head([
                 Fault::Raw(|stream, good| {
@@ -557,7 +561,7 @@ fn rows() -> Vec<Row> {
             ]),
         ),
         row(
-            "interim answers (100, 103) and then nothing",
+            "interim responses (100, 103) and then nothing",
             Body::Good,
             no_head([Fault::Raw(|stream, _| {
                 write(stream, b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n");
@@ -565,14 +569,14 @@ fn rows() -> Vec<Row> {
             })]),
         ),
         row(
-            "interim answers (100, 103) before the answer; two answers; an answer over HTTP/1.0; chunks and trailers",
+            "interim responses (100, 103) before the response; two responses; a response over HTTP/1.0; chunks and trailers",
             Body::Good,
             ok([
                 Fault::Raw(|stream, good| {
                     let interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n".to_vec();
-                    write(stream, &[interim, answer("200 OK", "", good)].concat())
+                    write(stream, &[interim, response("200 OK", "", good)].concat())
                 }),
-                Fault::Raw(|stream, good| write(stream, &answer("200 OK", "", good).repeat(2))),
+                Fault::Raw(|stream, good| write(stream, &response("200 OK", "", good).repeat(2))),
                 Fault::Raw(|stream, good| {
                     write(stream, format!("HTTP/1.0 200 OK\r\n\r\n{good}").as_bytes());
                     Then::Fin
@@ -697,7 +701,7 @@ fn rows() -> Vec<Row> {
             ]),
         ),
         row(
-            "a 2xx with an empty object or list, null for everything, an error, or another operation's answer",
+            "a 2xx with an empty object or list, null for everything, an error, or another operation's response",
             Body::NoSecret,
             ok([
                 fixed("{}"),
@@ -911,7 +915,7 @@ fn printed(error: &Error) -> String {
     text.replace(error.request_id().unwrap_or("no request id"), "")
 }
 
-/// Says where an error prints what it must not, or keeps an answer that it must not, or the other way round.
+/// Says where an error prints what it must not, or keeps a response that it must not, or the other way round.
 fn leaks(op: Op, mut error: Error, input: &Input, token: &str) -> Vec<String> {
     let mut problems = Vec::new();
     let text = printed(&error);
@@ -921,22 +925,22 @@ fn leaks(op: Op, mut error: Error, input: &Input, token: &str) -> Vec<String> {
             problems.push(format!("prints {secret}: {text}"));
         }
     }
-    let is_unusable = error.is_unusable_answer();
+    let is_unusable = error.is_unusable_response();
     if is_unusable != (error.outcome() == Outcome::Applied) && !op.is_read() {
         problems.push("is unusable but not Applied, or the other way round".into());
     }
-    let raw = error.take_raw_answer();
+    let raw = error.take_raw_response();
     if raw.is_some() != is_unusable {
-        problems.push(format!("has a raw answer: {}", raw.is_some()));
+        problems.push(format!("has a raw response: {}", raw.is_some()));
     }
     if let Some(raw) = raw {
         let mut pieces = raw.expose_secret().windows(12).take(4096).filter_map(|piece| std::str::from_utf8(piece).ok());
         if let Some(piece) = pieces.find(|piece| text.contains(*piece)) {
-            problems.push(format!("prints {piece:?} of the answer: {text}"));
+            problems.push(format!("prints {piece:?} of the response: {text}"));
         }
     }
-    if error.take_raw_answer().is_some() {
-        problems.push("gives the raw answer twice".into());
+    if error.take_raw_response().is_some() {
+        problems.push("gives the raw response twice".into());
     }
     problems
 }
@@ -1000,7 +1004,7 @@ async fn run(fault: Fault, seen: Seen, body: Body, is_slow: bool) -> Cells {
     cells
 }
 
-/// Runs one case; a slow one again while the machine is too busy to bring even the head of its answer in time.
+/// Runs one case; a slow one again while the machine is too busy to bring even the head of its response in time.
 async fn settle(fault: Fault, seen: Seen, body: Body, is_slow: bool) -> Cells {
     let mut cells = run(fault.clone(), seen, body, is_slow).await;
     for _ in 0..if is_slow { 5 } else { 0 } {
@@ -1049,9 +1053,9 @@ whatever became of its body. The requests are those that reached the server unde
 ";
 
 const FOOT: &str = "
-Where an answer is cut decides: until the last byte of its head has come, nobody knows (`Unknown`). From then on a 2xx says
-that it was done (`Applied`), and what came of the body can be taken from the error, until the last byte of the body makes
-it a success. Any other status keeps its meaning, whatever becomes of its body.
+The outcome depends on where a response is cut. Before the end of its head nobody knows (`Unknown`). After that a 2xx says
+that it was done (`Applied`), and the error holds the part of the body that was received; with the last byte of the body it
+is a success. Any other status keeps its meaning, whatever becomes of its body.
 ";
 
 fn printed_row(name: &str, cells: &Cells) -> String {
@@ -1066,9 +1070,9 @@ fn printed_row(name: &str, cells: &Cells) -> String {
         None => "nothing",
         Some((Kind::Connect, _)) => "rotate again; the policy already did",
         Some((Kind::RateLimited, _)) => "wait, then rotate again; the policy already did",
-        Some((_, Outcome::NotApplied)) => "mend the cause; the old secret is as it was",
+        Some((_, Outcome::NotApplied)) => "fix the cause; the old secret is as it was",
         Some((_, Outcome::Unknown)) => "exchange the old secret; if it is dead, rotate again",
-        Some((_, Outcome::Applied)) => "save the raw answer; rotate again",
+        Some((_, Outcome::Applied)) => "save the raw response; rotate again",
     };
     let (sent, read) = (cells.requests[rotate], cells.requests[list]);
     format!("| {name} | {} | {} | {sent}, {read} | {what_to_do} |", came(rotate), came(list))
@@ -1087,9 +1091,9 @@ fn compare(printed: &str) {
     assert_eq!(kept, printed, "FAULTS.md is not what came out; if that is right: {renew}");
 }
 
-/// The whole sweep, for the one call whose answer matters most. The other operations have samples in the table.
+/// The whole sweep, for the one call whose response matters max. The other operations have samples in the table.
 #[tokio::test]
-async fn a_rotate_whose_answer_is_cut_at_every_byte() {
+async fn a_rotate_whose_response_is_cut_at_every_byte() {
     let sandbox = Sandbox::start().unwrap();
     let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build().unwrap();
     let input = Input::made(Rotate, &client, sandbox.project_id()).await;
@@ -1102,14 +1106,14 @@ async fn a_rotate_whose_answer_is_cut_at_every_byte() {
         assert_eq!(sandbox.rotations(input.key.as_str()) - done, 1, "{after}");
         match result {
             Ok(issued) => {
-                assert_eq!(after, length, "a cut answer passed for a whole one");
+                assert_eq!(after, length, "a cut response passed for a whole one");
                 assert!(sandbox.is_live(issued.secret.expose_secret()));
             }
             Err(mut error) => {
                 let came = (error.kind(), error.outcome());
                 let text = printed(&error);
                 assert!(!text.contains("rxl_") && !text.contains(sandbox.bearer_token()), "{after}: {text}");
-                let raw = error.take_raw_answer();
+                let raw = error.take_raw_response();
                 if after < head {
                     assert_eq!(
                         (came, raw.is_none()),
@@ -1125,7 +1129,7 @@ async fn a_rotate_whose_answer_is_cut_at_every_byte() {
     }
 }
 
-/// How long the head of this rotate's answer is, and how long all of it is, as a client that knows nothing sees it.
+/// How long the head of this rotate's response is, and how long all of it is, as a client that knows nothing sees it.
 fn lengths(sandbox: &Sandbox, key: &KeyId) -> (usize, usize) {
     let mut stream = TcpStream::connect(sandbox.url().trim_start_matches("http://")).unwrap();
     let token = sandbox.bearer_token();
@@ -1142,10 +1146,10 @@ fn lengths(sandbox: &Sandbox, key: &KeyId) -> (usize, usize) {
     (head.len(), head.len() + length.parse::<usize>().unwrap())
 }
 
-/// The same with RST in place of FIN, which the sandbox can't do within an answer.
+/// The same with RST in place of FIN, which the sandbox can't do within a response.
 #[tokio::test]
-async fn a_rotate_whose_answer_is_reset_at_every_byte() {
-    let whole = answer("200 OK", "content-type: application/json\r\n", ISSUED);
+async fn a_rotate_whose_response_is_reset_at_every_byte() {
+    let whole = response("200 OK", "content-type: application/json\r\n", ISSUED);
     let (head, length) = (whole.len() - ISSUED.len(), whole.len());
     let next = AtomicUsize::new(0);
     let raw = Raw::start(move |stream, _| {

@@ -1,4 +1,4 @@
-//! Every operation of both generations against the sandbox, which reads the contract by itself.
+//! Every operation of both generations against the sandbox, which is an independent reading of the contract.
 
 use std::time::Duration;
 
@@ -68,15 +68,16 @@ async fn the_life_of_a_key_first_generation() {
 #[tokio::test]
 async fn the_life_of_a_key_second_generation() {
     let world = world();
-    let keys = world.organization().api_keys();
+    let organization = world.organization();
+    let keys = organization.api_keys();
     let created = keys.create(NewApiKey::new("billing").with_policy_ids(["p1".into()])).await.unwrap();
     assert_eq!(created.key.policy_ids, ["p1"]);
 
     let update = ApiKeyUpdate::default().with_name("invoices").with_added_policies(["p2".into()]);
-    let updated = keys.update(&created.key.id, update).await.unwrap();
+    let updated = organization.update_api_key(&created.key.id, update).await.unwrap();
     assert_eq!((updated.name.as_deref(), updated.policy_ids.len()), (Some("invoices"), 2));
     let update = ApiKeyUpdate::default().with_policies_replaced([]);
-    assert_eq!(keys.update(&created.key.id, update).await.unwrap().policy_ids, [""; 0]);
+    assert_eq!(organization.update_api_key(&created.key.id, update).await.unwrap().policy_ids, [""; 0]);
 
     let rotated = keys.rotate(&created.key.id).await.unwrap();
     assert!(world.is_live(&rotated.secret).await && !world.is_live(&created.secret).await);
@@ -148,7 +149,7 @@ async fn client_credentials_mint_until_they_are_revoked() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_after_the_commit_is_unknown() {
+async fn a_response_that_is_lost_after_the_commit_is_unknown() {
     let world = world();
     let key = NewApiKey::new("billing").with_project_id(world.project.clone());
     let created = world.client.api_keys().create(key).await.unwrap();

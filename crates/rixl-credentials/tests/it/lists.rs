@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::mock::{TOKEN, organization_id};
 
-/// A server of pages: `answer` gets the offset that was asked for.
-async fn server(answer: impl Fn(usize) -> Value + Send + Sync + 'static) -> (MockServer, Client, Arc<AtomicUsize>) {
+/// A server of pages: `respond` gets the offset that was asked for.
+async fn server(respond: impl Fn(usize) -> Value + Send + Sync + 'static) -> (MockServer, Client, Arc<AtomicUsize>) {
     let server = MockServer::start_async().await;
     let calls = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&calls);
@@ -24,7 +24,7 @@ async fn server(answer: impl Fn(usize) -> Value + Send + Sync + 'static) -> (Moc
                 counter.fetch_add(1, Ordering::SeqCst);
                 let query = request.query_params();
                 let offset = query.iter().find(|(name, _)| name.ends_with("offset")).map_or("0", |(_, value)| value);
-                let body = answer(offset.parse().unwrap()).to_string();
+                let body = respond(offset.parse().unwrap()).to_string();
                 HttpMockResponse::builder().status(200).body(body).build()
             });
         })
@@ -61,8 +61,8 @@ async fn all_pages_are_read_whatever_the_total_says() {
         (250, 100, json!(-1), 4),
         (250, 100, json!("many"), 4),
     ] {
-        let answer = move |offset| page(count, cap, &total, offset);
-        let (_server, client, calls) = server(answer).await;
+        let respond = move |offset| page(count, cap, &total, offset);
+        let (_server, client, calls) = server(respond).await;
         let keys: Vec<_> = client.api_keys().list().try_collect().await.unwrap();
         let ids: Vec<_> = keys.iter().map(|key| key.id.as_str().to_owned()).collect();
         assert_eq!(ids, (0..count).map(|number| format!("key{number}")).collect::<Vec<_>>());

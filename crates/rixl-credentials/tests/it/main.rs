@@ -1,8 +1,7 @@
-//! The facade against real sockets: the wire, the answers, the errors, the rules of sending.
+//! The facade against real sockets: the wire, the responses, the errors, the rules of sending.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout, reason = "tests")]
 
-mod answers;
 mod canary;
 mod errors;
 mod faults;
@@ -11,6 +10,7 @@ mod lists;
 mod mock;
 mod prism;
 mod raw;
+mod responses;
 mod retry;
 mod secrets;
 mod sending;

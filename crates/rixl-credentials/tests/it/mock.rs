@@ -1,4 +1,4 @@
-//! A mock server that answers one thing and keeps what it was sent.
+//! A mock server that gives one response and keeps what it was sent.
 
 use std::{
     collections::BTreeMap,
@@ -28,8 +28,8 @@ pub(crate) struct Mock {
 }
 
 impl Mock {
-    /// Answers every request with this status and body; a JSON body gets its content type.
-    pub(crate) async fn answering(status: u16, body: impl Into<Vec<u8>>) -> Self {
+    /// Responds to every request with this status and body; a JSON body gets its content type.
+    pub(crate) async fn responding(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self::with(status, &[("content-type", "application/json")], body).await
     }
 

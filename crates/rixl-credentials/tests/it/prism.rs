@@ -8,7 +8,7 @@ use crate::mock::{TOKEN, key_id, organization_id};
 
 #[tokio::test]
 #[ignore = "needs a mock server, which .ci/run starts"]
-async fn prism_accepts_every_request_and_every_answer_is_read() {
+async fn prism_accepts_every_request_and_every_response_is_read() {
     let url = std::env::var("RIXL_PRISM_URL").unwrap();
     let client = Client::builder().base_url(url).bearer_token(TOKEN).build().unwrap();
     let organization = client.organization(&organization_id());
@@ -31,7 +31,7 @@ async fn prism_accepts_every_request_and_every_answer_is_read() {
         assert!(issued.secret.expose_secret().starts_with("rxl_"));
     }
     let update = ApiKeyUpdate::default().with_name("new").with_expiring_at(time).with_policies_replaced(["p".into()]);
-    assert_eq!(organization.api_keys().update(&key_id(), update).await.unwrap().id, key_id());
+    assert_eq!(organization.update_api_key(&key_id(), update).await.unwrap().id, key_id());
     client.api_keys().delete(&key_id()).await.unwrap();
     organization.api_keys().delete(&key_id()).await.unwrap();
 

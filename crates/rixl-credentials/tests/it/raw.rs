@@ -16,7 +16,7 @@ use socket2::SockRef;
 
 use crate::mock::TOKEN;
 
-/// An answer to `rotate`, and to whatever else answers with a secret of a key.
+/// A response to `rotate`, and to whatever else returns a secret of a key.
 pub(crate) const ISSUED: &str = r#"{"api_key":{"id":"XyZ9aB8cD1","secret":"rxl_TESTSECRET"}}"#;
 
 pub(crate) const EMPTY_PAGE: &str = r#"{"api_keys":[]}"#;
@@ -40,7 +40,7 @@ impl Request {
     }
 }
 
-/// What becomes of a connection after an answer.
+/// What becomes of a connection after a response.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Then {
     /// It waits for the next request.
@@ -58,21 +58,21 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
-    /// `answer` gets each request, and writes what it likes.
-    pub(crate) fn start(answer: impl Fn(&mut TcpStream, &Request) -> Then + Send + Sync + 'static) -> Self {
-        Self::greeting(|_| Then::Wait, answer)
+    /// `response` gets each request, and writes what it likes.
+    pub(crate) fn start(response: impl Fn(&mut TcpStream, &Request) -> Then + Send + Sync + 'static) -> Self {
+        Self::greeting(|_| Then::Wait, response)
     }
 
     /// `greet` gets each connection before anything is read from it.
     pub(crate) fn greeting(
         greet: impl Fn(&mut TcpStream) -> Then + Send + Sync + 'static,
-        answer: impl Fn(&mut TcpStream, &Request) -> Then + Send + Sync + 'static,
+        response: impl Fn(&mut TcpStream, &Request) -> Then + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let connections = Arc::new(AtomicUsize::new(0));
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let (counter, sink, both) = (Arc::clone(&connections), Arc::clone(&requests), Arc::new((greet, answer)));
+        let (counter, sink, both) = (Arc::clone(&connections), Arc::clone(&requests), Arc::new((greet, response)));
         thread::spawn(move || {
             for stream in listener.incoming() {
                 counter.fetch_add(1, Ordering::SeqCst);
@@ -83,8 +83,8 @@ impl Raw {
         Self { url, connections, requests }
     }
 
-    /// Answers everything with a 200 of this body.
-    pub(crate) fn answering(body: &'static str) -> Self {
+    /// Responds to everything with a 200 of this body.
+    pub(crate) fn responding(body: &'static str) -> Self {
         Self::start(move |stream, _| respond(stream, "200 OK", "", body))
     }
 
@@ -106,9 +106,9 @@ impl Raw {
     }
 }
 
-/// Writes a whole answer, and waits for the next request.
+/// Writes a whole response, and waits for the next request.
 pub(crate) fn respond(stream: &mut TcpStream, status: &str, headers: &str, body: &str) -> Then {
-    write(stream, &answer(status, headers, body))
+    write(stream, &response(status, headers, body))
 }
 
 /// Writes these bytes in one go, and waits for the next request.
@@ -118,7 +118,7 @@ pub(crate) fn write(stream: &mut TcpStream, bytes: &[u8]) -> Then {
     Then::Wait
 }
 
-pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
+pub(crate) fn response(status: &str, headers: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).into()
 }
 
@@ -138,7 +138,7 @@ fn serve(
     mut stream: TcpStream,
     sink: &Mutex<Vec<Request>>,
     greet: impl Fn(&mut TcpStream) -> Then,
-    answer: impl Fn(&mut TcpStream, &Request) -> Then,
+    response: impl Fn(&mut TcpStream, &Request) -> Then,
 ) {
     let mut then = greet(&mut stream);
     let mut unread = Vec::new();
@@ -151,13 +151,13 @@ fn serve(
     };
     while then == Then::Wait {
         let Some(request) = next(&mut stream) else { return };
-        then = answer(&mut stream, &request);
+        then = response(&mut stream, &request);
     }
     if then == Then::Rst {
         // With no time to linger, closing sends RST instead of FIN.
         SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     } else {
-        // To close a socket with unread input would send RST, and the client could lose the answer.
+        // To close a socket with unread input would send RST, and the client could lose the response.
         let _ = stream.shutdown(Shutdown::Write);
         while next(&mut stream).is_some() {}
     }

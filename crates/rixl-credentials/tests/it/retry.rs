@@ -103,7 +103,7 @@ async fn the_policy_can_be_turned_off_and_set_for_one_call() {
         let run = run(false, 503, &[], policy, 1.0).await;
         assert_eq!((run.sent, run.waits.len()), (1, 0));
     }
-    let mock = Mock::answering(503, "").await;
+    let mock = Mock::responding(503, "").await;
     let client = mock.builder().timing(Fake::with_chance(0.0)).build().unwrap();
     let eager = client.with_retry(RetryPolicy::default().with_attempts(3));
     eager.api_keys().list_page(PageRequest::first()).await.unwrap_err();
@@ -112,7 +112,7 @@ async fn the_policy_can_be_turned_off_and_set_for_one_call() {
     assert_eq!(mock.sent().len(), 4, "the client itself keeps its policy, which is off");
 }
 
-/// Takes this long to answer, by a clock that the mock moves.
+/// Takes this long to respond, by a clock that the mock moves.
 struct Slow(Fake, Duration);
 
 impl rixl_credentials::TokenSource for Slow {
@@ -124,7 +124,7 @@ impl rixl_credentials::TokenSource for Slow {
 
 #[tokio::test]
 async fn nothing_is_sent_after_the_deadline() {
-    let mock = Mock::answering(200, json!({ "api_key": { "secret": "rxl_TESTSECRET" } }).to_string()).await;
+    let mock = Mock::responding(200, json!({ "api_key": { "secret": "rxl_TESTSECRET" } }).to_string()).await;
     let send = async |deadline: u64, token_takes: u64| {
         let timing = Fake::with_chance(0.0);
         let policy = RetryPolicy::default().with_deadline(Duration::from_secs(deadline));
@@ -142,7 +142,7 @@ async fn nothing_is_sent_after_the_deadline() {
     assert_eq!(mock.sent().len(), 1);
 }
 
-/// Says 429 once, and takes its time for the second answer, which is a new secret.
+/// Says 429 once, and takes its time for the second response, which is a new secret.
 #[tokio::test]
 async fn a_change_under_way_is_not_cut_by_the_deadline_and_a_read_is() {
     let sandbox = rixl_sandbox::Sandbox::start().unwrap();
@@ -225,12 +225,12 @@ proptest! {
         prop_assert!(waits.iter().all(|wait| *wait <= max * MS && *wait >= asked));
         prop_assert!(waits.iter().sum::<Duration>() < deadline * MS);
         for (number, wait) in waits.iter().enumerate() {
-            let most = (base * MS).saturating_mul(1_u32.checked_shl(number as u32).unwrap_or(u32::MAX));
-            prop_assert!(*wait <= most.max(asked));
+            let longest = (base * MS).saturating_mul(1_u32.checked_shl(number as u32).unwrap_or(u32::MAX));
+            prop_assert!(*wait <= longest.max(asked));
         }
         // It stops for a reason: attempts, a wait that was asked for and is too long, or the deadline.
-        let most = (base * MS).saturating_mul(1_u32.checked_shl(waits.len() as u32).unwrap_or(u32::MAX)).min(max * MS);
-        let next = asked.max(most.mul_f64(chance));
+        let factor = 1_u32.checked_shl(waits.len() as u32).unwrap_or(u32::MAX);
+        let next = asked.max((base * MS).saturating_mul(factor).min(max * MS).mul_f64(chance));
         let spent = waits.iter().sum::<Duration>();
         prop_assert!(sent == attempts.max(1) as usize || asked > max * MS || spent + next >= deadline * MS);
     }

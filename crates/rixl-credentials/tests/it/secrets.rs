@@ -1,6 +1,9 @@
 //! What the types promise: nothing that holds a secret prints it, and the client can be shared.
 
-use rixl_credentials::{Client, ClientTokenRequest, Issued, KeyId, Secret, TokenPair};
+use rixl_credentials::{
+    ApiKey, Client, ClientTokenRequest, CredentialId, Issued, KeyId, NewApiKey, OrganizationId, ProjectId, Secret,
+    TokenPair,
+};
 
 use crate::mock::Mock;
 
@@ -49,13 +52,17 @@ fn a_one_time_secret_can_only_move() {
     assert!(!impls!(Secret: Clone) && !impls!(Issued: Clone) && !impls!(TokenPair: Clone));
     assert!(!impls!(Secret: std::fmt::Display) && !impls!(Issued: std::fmt::Display));
     assert!(!impls!(Secret: PartialEq) && !impls!(Issued: PartialEq));
-    use rixl_credentials::{ClientToken, ClientTokenRequest, IssuedClientCredential, RawAnswer};
+    use rixl_credentials::{ClientToken, ClientTokenRequest, IssuedClientCredential, RawResponse};
     assert!(!impls!(IssuedClientCredential: Clone) && !impls!(IssuedClientCredential: PartialEq));
     assert!(!impls!(ClientToken: Clone) && !impls!(ClientToken: PartialEq) && !impls!(ClientToken: std::fmt::Display));
     assert!(!impls!(ClientTokenRequest: Clone) && !impls!(ClientTokenRequest: PartialEq));
-    assert!(!impls!(RawAnswer: Clone) && !impls!(RawAnswer: PartialEq) && !impls!(RawAnswer: AsRef<[u8]>));
+    assert!(!impls!(RawResponse: Clone) && !impls!(RawResponse: PartialEq) && !impls!(RawResponse: AsRef<[u8]>));
     assert!(!impls!(rixl_credentials::SharedToken: std::fmt::Display));
     assert!(!impls!(Secret: AsRef<str>) && !impls!(Secret: std::ops::Deref));
+    assert!(impls!(KeyId: serde::Serialize) && !impls!(Secret: serde::Serialize));
+    assert!(!impls!(Issued: serde::Serialize) && !impls!(IssuedClientCredential: serde::Serialize));
+    assert!(!impls!(TokenPair: serde::Serialize) && !impls!(ClientToken: serde::Serialize));
+    assert!(!impls!(ClientTokenRequest: serde::Serialize) && !impls!(RawResponse: serde::Serialize));
 }
 
 #[test]
@@ -70,7 +77,7 @@ fn the_client_can_be_shared() {
 
 #[tokio::test]
 async fn calls_run_at_the_same_time_on_one_client() {
-    let mock = Mock::answering(200, r#"{"api_key":{"secret":"rxl_TESTSECRET"}}"#).await;
+    let mock = Mock::responding(200, r#"{"api_key":{"secret":"rxl_TESTSECRET"}}"#).await;
     let client = mock.client();
     let calls: Vec<_> = (0..20)
         .map(|number| {
@@ -85,4 +92,23 @@ async fn calls_run_at_the_same_time_on_one_client() {
         assert!(call.await.unwrap().unwrap());
     }
     assert_eq!(mock.sent().len(), 20);
+}
+
+#[test]
+fn keys_are_saved_as_json_and_ids_are_checked_when_read() {
+    let text =
+        r#"{"name":"billing","project_id":"Bq4y3QB38S","expiring_at":"2027-01-15T10:30:00Z","policy_ids":["p1"]}"#;
+    let key: NewApiKey = serde_json::from_str(text).unwrap();
+    assert_eq!((key.name(), serde_json::to_string(&key).unwrap().as_str()), ("billing", text));
+    assert!(serde_json::from_str::<NewApiKey>(r#"{"name":"billing"}"#).is_ok());
+
+    let key: ApiKey = serde_json::from_str(r#"{"id":"XyZ9aB8cD1","permissions":["videos:read"]}"#).unwrap();
+    assert_eq!(key, serde_json::from_str(&serde_json::to_string(&key).unwrap()).unwrap());
+    for id in ["", "../XyZ9aB8cD1", "rxl_TESTSECRET", &"x".repeat(65)] {
+        let error = serde_json::from_value::<KeyId>(id.into()).unwrap_err().to_string();
+        assert!(!error.contains("TESTSECRET"), "{error}");
+        assert!(serde_json::from_value::<ProjectId>(id.into()).is_err());
+        assert!(serde_json::from_value::<OrganizationId>(id.into()).is_err());
+        assert!(serde_json::from_value::<CredentialId>(id.into()).is_err());
+    }
 }

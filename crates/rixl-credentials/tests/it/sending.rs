@@ -9,7 +9,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use crate::{
     errors::assert_silent,
     mock::{TOKEN, key_id},
-    raw::{EMPTY_PAGE, ISSUED, Raw, Then, answer, hold, respond, write, write_for_ever},
+    raw::{EMPTY_PAGE, ISSUED, Raw, Then, hold, respond, response, write, write_for_ever},
     timing::Fake,
 };
 
@@ -53,7 +53,7 @@ async fn within<T>(call: impl Future<Output = T>) -> T {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let elsewhere = Raw::answering(ISSUED);
+    let elsewhere = Raw::responding(ISSUED);
     let target = elsewhere.url.clone();
     for status in ["301", "302", "303", "307", "308"] {
         for location in [format!("{target}/x"), format!("//{}/x", &target["http://".len()..]), "/x".to_owned()] {
@@ -88,8 +88,8 @@ async fn every_change_has_a_connection_of_its_own_and_reads_share_one() {
 
 #[tokio::test]
 async fn an_idle_connection_that_the_server_closed_is_no_reason_to_send_again() {
-    // Every connection dies right after its first answer, so that whatever comes next races its end. What came second
-    // on a connection would be read and not answered: a client below us that then sends again is counted here.
+    // Every connection dies right after its first response, so that whatever comes next races its end. What came second
+    // on a connection would be read and get no response: a client below us that then sends again is counted here.
     for ending in [Then::Fin, Then::Rst] {
         let raw = Raw::start(move |stream, request| {
             if request.number == 1 {
@@ -114,7 +114,7 @@ async fn an_idle_connection_that_the_server_closed_is_no_reason_to_send_again() 
 #[tokio::test]
 async fn wherever_the_connection_ends_a_change_is_sent_once_and_a_read_as_the_policy_says() {
     let cut = Err((Kind::Cut, Outcome::Applied));
-    let whole = answer("200 OK", "", ISSUED);
+    let whole = response("200 OK", "", ISSUED);
     let head = whole.len() - ISSUED.len();
     // The bytes that are written before the end, what a rotate says of it, and how often a list is sent.
     for (sent, expected, lists) in [
@@ -145,14 +145,14 @@ async fn a_server_that_speaks_first_gets_at_most_one_request() {
     let greetings: [(Vec<u8>, Then); 5] = [
         (Vec::new(), Then::Fin),
         (Vec::new(), Then::Rst),
-        (answer("200 OK", "", ISSUED), Then::Wait),
+        (response("200 OK", "", ISSUED), Then::Wait),
         (b"SSH-2.0-OpenSSH_9.6\r\n".to_vec(), Then::Wait),
         (goaway, Then::Wait),
     ];
     for (greeting, then) in greetings {
         for _ in 0..10 {
             let (greeting, name) = (greeting.clone(), format!("{:?} {then:?}", String::from_utf8_lossy(&greeting)));
-            let is_answer = greeting.starts_with(b"HTTP");
+            let is_response = greeting.starts_with(b"HTTP");
             let raw = Raw::greeting(
                 move |stream| {
                     write(stream, &greeting);
@@ -163,11 +163,11 @@ async fn a_server_that_speaks_first_gets_at_most_one_request() {
             let came = rotate(&raw.builder().retry(RetryPolicy::off()).build().unwrap()).await;
             let (requests, connections) = raw.seen();
             assert!(requests <= 1 && connections == 1, "{name}: {requests} requests on {connections} connections");
-            // It is a race: a reset may come before the connection counts as open, and an answer that was there before
-            // the question may be taken for its answer.
+            // It is a race: a reset may come before the connection counts as open, and a response that was there before
+            // the question may be taken for its response.
             let unopened = Err((Kind::Connect, Outcome::NotApplied));
             assert!(
-                came == BROKEN || (came == unopened && then == Then::Rst) || (came == Ok(()) && is_answer),
+                came == BROKEN || (came == unopened && then == Then::Rst) || (came == Ok(()) && is_response),
                 "{name}: {came:?}"
             );
         }
@@ -205,9 +205,9 @@ async fn the_policy_repeats_reads_and_429_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn interim_answers_are_passed_over() {
+async fn interim_responses_are_passed_over() {
     let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>; rel=preload\r\n\r\n";
-    let last = answer("200 OK", "", ISSUED);
+    let last = response("200 OK", "", ISSUED);
     for (bytes, expected) in [([interim.as_bytes(), &last].concat(), Ok(())), (interim.into(), BROKEN)] {
         let raw = Raw::start(move |stream, _| {
             write(stream, &bytes);
@@ -219,11 +219,11 @@ async fn interim_answers_are_passed_over() {
 }
 
 #[tokio::test]
-async fn a_second_answer_is_never_taken_for_the_next_calls() {
+async fn a_second_response_is_never_taken_for_the_next_calls() {
     let stranger = r#"{"api_keys":[{"id":"STRANGER"}],"api_key":{"id":"XyZ9aB8cD1","secret":"rxl_TESTSTRANGER"}}"#;
     let raw = Raw::start(move |stream, request| {
-        let first = answer("200 OK", "", if request.is_read() { EMPTY_PAGE } else { ISSUED });
-        write(stream, &[first, answer("200 OK", "", stranger)].concat())
+        let first = response("200 OK", "", if request.is_read() { EMPTY_PAGE } else { ISSUED });
+        write(stream, &[first, response("200 OK", "", stranger)].concat())
     });
     let client = raw.builder().timing(Fake::with_chance(0.0)).build().unwrap();
     for round in 1..=25 {
@@ -266,7 +266,7 @@ async fn no_connection_means_not_applied() {
 
 #[tokio::test]
 async fn a_change_without_a_body_says_so() {
-    let raw = Raw::answering(ISSUED);
+    let raw = Raw::responding(ISSUED);
     rotate(&raw.client()).await.unwrap();
     let request = raw.requests().remove(0).head.to_lowercase();
     assert!(request.starts_with("post /platform/api-keys/xyz9ab8cd1/rotate http/1.1\r\n"), "{request}");
@@ -274,7 +274,7 @@ async fn a_change_without_a_body_says_so() {
     assert!(!request.contains("api-version"), "{request}");
 }
 
-/// A port that answers no connection: its backlog is full. The sockets keep it so.
+/// A port that accepts no connection: its backlog is full. The sockets keep it so.
 #[cfg(target_os = "linux")]
 fn deaf() -> (String, Vec<Socket>) {
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -307,9 +307,9 @@ async fn an_attempt_under_way_ends_when_its_time_is_up() {
     let cut = Err((Kind::Cut, Outcome::Applied));
     let refused = Err((Kind::Unauthorized, Outcome::NotApplied));
     for (name, begin, expected) in [
-        ("no answer at all", "", LATE),
+        ("no response at all", "", LATE),
         ("a slow head", "HTTP/1.1 200 OK\r\nx-slow: ", LATE),
-        ("interim answers alone", "HTTP/1.1 100 Continue\r\n\r\n", LATE),
+        ("interim responses alone", "HTTP/1.1 100 Continue\r\n\r\n", LATE),
         ("a slow body", "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{", cut),
         ("a refusal with a slow body", "HTTP/1.1 401 No\r\ncontent-length: 1000\r\n\r\n{", refused),
     ] {
@@ -340,7 +340,7 @@ async fn the_deadline_ends_a_read_under_way_and_no_change() {
     let error = within(client.api_keys().list_page(PageRequest::first())).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Timeout);
     assert_eq!(raw.seen(), (1, 1));
-    // This one is over long before the answer comes, which is waited for all the same.
+    // This one is over long before the response comes, which is waited for all the same.
     let raw = Raw::start(|stream, _| {
         thread::sleep(SHORT);
         respond(stream, "200 OK", "", ISSUED)
@@ -350,8 +350,8 @@ async fn the_deadline_ends_a_read_under_way_and_no_change() {
 }
 
 #[tokio::test]
-async fn an_answer_is_read_up_to_the_bound_exactly() {
-    let raw = Raw::answering(ISSUED);
+async fn a_response_is_read_up_to_the_bound_exactly() {
+    let raw = Raw::responding(ISSUED);
     let chunked = Raw::start(|stream, _| {
         let (a, b) = ISSUED.split_at(20);
         let framed = format!("{:x}\r\n{a}\r\n{:x}\r\n{b}\r\n0\r\n\r\n", a.len(), b.len());
@@ -363,15 +363,15 @@ async fn an_answer_is_read_up_to_the_bound_exactly() {
         for max in [ISSUED.len() - 1, 20, 19, 1, 0] {
             let mut error = client(max).api_keys().rotate(&key_id()).await.unwrap_err();
             assert_eq!((error.kind(), error.outcome()), (Kind::TooLarge, Outcome::Applied), "{max}");
-            assert_eq!(error.take_raw_answer().unwrap().expose_secret(), &ISSUED.as_bytes()[..max]);
+            assert_eq!(error.take_raw_response().unwrap().expose_secret(), &ISSUED.as_bytes()[..max]);
             assert_silent(&error);
         }
     }
 }
 
-/// Compression is off, even where another crate turns reqwest's on: a small answer could become a huge one.
+/// Compression is off, even where another crate turns reqwest's on: a small response could become a huge one.
 #[tokio::test]
-async fn compressed_answers_are_not_asked_for_and_not_decoded() {
+async fn compressed_responses_are_not_asked_for_and_not_decoded() {
     let zipped: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xabVJ,\xc8\x8c\xcfN\xadT\xb2\xaaV\xcaLQ\xb2R\x8a\xa8\
         \x8c\xb2Lt\xb2Hv1T\xd2Q*NM.J-\x01\x8a\x16U\xe4\xc4\x87\xb8\x06\x87\x04\xbb:\x07\xb9\x86(\xd5\xd6\x02\x008\x03\x87\
         \xd19\x00\x00\x00";
@@ -381,17 +381,17 @@ async fn compressed_answers_are_not_asked_for_and_not_decoded() {
     });
     let mut error = raw.client().api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (Kind::Malformed, Outcome::Applied));
-    assert_eq!(error.take_raw_answer().unwrap().expose_secret(), zipped);
+    assert_eq!(error.take_raw_response().unwrap().expose_secret(), zipped);
     assert_eq!(list(&raw).await, Err(Kind::Malformed));
     for request in raw.requests() {
         assert!(!request.head.to_lowercase().contains("accept-encoding"), "{}", request.head);
     }
 }
 
-/// Answers without a bound. The server is in the parent process, so that the child's memory is the client's.
+/// Responses without a bound. The server is in the parent process, so that the child's memory is the client's.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn no_answer_fills_the_memory() {
+async fn no_response_fills_the_memory() {
     let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
     let many: String = (0..10_000).map(|number| format!("x-{number}: y\r\n")).collect();
     let ok = "HTTP/1.1 200 OK\r\n";
@@ -414,14 +414,14 @@ async fn no_answer_fills_the_memory() {
         ),
         ("10,000 headers", format!("{ok}{many}\r\n"), String::new(), "Interrupted Unknown"),
         ("a status line without end", "HTTP/1.1 200 ".into(), "x".repeat(0x10000), "Interrupted Unknown"),
-        ("endless interim answers", String::new(), "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000), "Timeout Unknown"),
+        ("endless interim responses", String::new(), "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000), "Timeout Unknown"),
     ] {
         let raw = Raw::start(move |stream, _| {
             write(stream, begin.as_bytes());
             if again.is_empty() { Then::Fin } else { write_for_ever(stream, again.as_bytes()) }
         });
         let url = raw.url.clone();
-        // Only what never ends by itself is not waited for.
+        // Only what never ends on its own is not waited for.
         let timeout = if expected.starts_with("Timeout") { "200" } else { "30000" };
         let said = tokio::task::spawn_blocking(move || {
             let mut child = Command::new(std::env::current_exe().unwrap());
@@ -441,7 +441,7 @@ async fn no_answer_fills_the_memory() {
 #[tokio::test]
 #[ignore = "run by the test above"]
 async fn memory_child() {
-    let most = || -> u64 {
+    let max = || -> u64 {
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
@@ -449,8 +449,8 @@ async fn memory_child() {
     let url = std::env::var("RAW_URL").unwrap();
     let timeout = Duration::from_millis(std::env::var("TIMEOUT_MS").unwrap().parse().unwrap());
     let client = Client::builder().base_url(url).bearer_token(TOKEN).timeout(timeout).build().unwrap();
-    let before = most();
+    let before = max();
     let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
     assert_silent(&error);
-    println!("\nCAME {:?} {:?}, KIB {}", error.kind(), error.outcome(), most() - before);
+    println!("\nCAME {:?} {:?}, KIB {}", error.kind(), error.outcome(), max() - before);
 }

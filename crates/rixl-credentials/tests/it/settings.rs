@@ -66,7 +66,7 @@ fn https_without_tls_is_refused() {
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
 #[tokio::test]
 async fn plain_text_does_not_pass_for_tls() {
-    let mock = Mock::answering(200, "{}").await;
+    let mock = Mock::responding(200, "{}").await;
     let client = Client::builder().base_url(format!("https://{}", mock.address())).bearer_token(TOKEN).build().unwrap();
     let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Connect, Outcome::NotApplied));
@@ -89,7 +89,7 @@ fn what_cannot_be_sent_is_refused() {
 
 #[tokio::test]
 async fn a_path_in_the_base_url_is_a_prefix() {
-    let mock = Mock::answering(200, "{}").await;
+    let mock = Mock::responding(200, "{}").await;
     for prefix in ["/eu", "/eu/"] {
         let url = format!("http://{}{prefix}", mock.address());
         let client = Client::builder().base_url(url).bearer_token(TOKEN).user_agent("billing/1.4").build().unwrap();
@@ -103,7 +103,7 @@ async fn a_path_in_the_base_url_is_a_prefix() {
 
 #[tokio::test]
 async fn without_a_token_only_calls_that_need_none_are_sent() {
-    let mock = Mock::answering(401, "{}").await;
+    let mock = Mock::responding(401, "{}").await;
     let client = Client::builder().base_url(format!("http://{}", mock.address())).build().unwrap();
     let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Token, Outcome::NotApplied));
@@ -140,7 +140,7 @@ fn run_child(variables: &[(&str, &str)]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_environment() {
-    let mock = Mock::answering(401, "{}").await;
+    let mock = Mock::responding(401, "{}").await;
     let url = format!("http://{}", mock.address());
     let base = ("RIXL_BASE_URL", url.as_str());
 

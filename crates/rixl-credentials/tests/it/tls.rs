@@ -1,4 +1,4 @@
-//! What TLS keeps out and what it can't: certificates, answers that are cut, and HTTP/2, which changes never speak.
+//! What TLS keeps out and what it can't: certificates, responses that are cut, and HTTP/2, which changes never speak.
 #![cfg(feature = "rustls")]
 
 use std::{
@@ -78,7 +78,7 @@ mod child {
     use crate::{
         errors::assert_silent,
         mock::{TOKEN, key_id},
-        raw::{EMPTY_PAGE, ISSUED, Raw, answer},
+        raw::{EMPTY_PAGE, ISSUED, Raw, response},
         timing::Fake,
     };
 
@@ -137,8 +137,8 @@ mod child {
             Self { url, offers, requests }
         }
 
-        /// Answers one HTTP/1.1 request per connection with these bytes; then ends as TLS wants it, or breaks off.
-        async fn answering(certificate: &str, bytes: impl Into<Vec<u8>>, is_closed: bool) -> Self {
+        /// Responds to one HTTP/1.1 request per connection with these bytes; then ends as TLS wants it, or breaks off.
+        async fn responding(certificate: &str, bytes: impl Into<Vec<u8>>, is_closed: bool) -> Self {
             let bytes = Arc::new(bytes.into());
             Self::start(certificate, &["h2", "http/1.1"], move |mut stream, requests| {
                 let bytes = Arc::clone(&bytes);
@@ -189,7 +189,7 @@ mod child {
         for (certificate, expected, requests) in
             [("good", Ok(()), 1), ("other_host", UNOPENED, 0), ("expired", UNOPENED, 0), ("unknown_ca", UNOPENED, 0)]
         {
-            let server = Tls::answering(certificate, answer("200 OK", "", ISSUED), true).await;
+            let server = Tls::responding(certificate, response("200 OK", "", ISSUED), true).await;
             assert_eq!(server.rotate().await, expected, "{certificate}");
             assert_eq!(server.requests(), requests, "{certificate}");
             // The default policy repeats what was not sent.
@@ -200,10 +200,10 @@ mod child {
     #[tokio::test]
     #[ignore = "run by its parent"]
     async fn a_redirect_to_plain_text_is_not_followed() {
-        let plain = Raw::answering(ISSUED);
+        let plain = Raw::responding(ISSUED);
         for status in [301, 302, 303, 307, 308] {
             let head = format!("location: {}/x\r\n", plain.url);
-            let server = Tls::answering("good", answer(&format!("{status} Moved"), &head, ""), true).await;
+            let server = Tls::responding("good", response(&format!("{status} Moved"), &head, ""), true).await;
             assert_eq!(server.rotate().await, Err((Kind::Redirect, Outcome::Unknown)), "{status}");
             assert_eq!(server.requests(), 1, "{status}");
         }
@@ -212,8 +212,8 @@ mod child {
 
     #[tokio::test]
     #[ignore = "run by its parent"]
-    async fn an_answer_that_is_cut_below_tls_is_told_from_a_whole_one() {
-        let whole = answer("200 OK", "", ISSUED);
+    async fn a_response_that_is_cut_below_tls_is_told_from_a_whole_one() {
+        let whole = response("200 OK", "", ISSUED);
         let head = whole.len() - ISSUED.len();
         let unframed = format!("HTTP/1.1 200 OK\r\n\r\n{ISSUED}").into_bytes();
         for (name, bytes, is_closed, expected) in [
@@ -230,7 +230,7 @@ mod child {
             ("no length, closed", unframed.clone(), true, Ok(())),
             ("no length, broken off", unframed, false, CUT),
         ] {
-            let server = Tls::answering("good", bytes, is_closed).await;
+            let server = Tls::responding("good", bytes, is_closed).await;
             assert_eq!(server.rotate().await, expected, "{name}");
             assert_eq!((server.requests(), server.offers().len()), (1, 1), "{name}");
         }
@@ -241,11 +241,11 @@ mod child {
     async fn changes_never_offer_http_2() {
         // Only because this build of reqwest has HTTP/2, as that of any application may, do reads offer it: without this
         // line the test would prove nothing.
-        let server = Tls::answering("good", answer("200 OK", "", EMPTY_PAGE), true).await;
+        let server = Tls::responding("good", response("200 OK", "", EMPTY_PAGE), true).await;
         let _ = server.list().await;
         assert!(server.offers().iter().all(|offer| offer.iter().any(|name| name == "h2")), "{:?}", server.offers());
 
-        let server = Tls::answering("good", answer("200 OK", "", ISSUED), true).await;
+        let server = Tls::responding("good", response("200 OK", "", ISSUED), true).await;
         for number in 1..=3 {
             server.rotate().await.unwrap();
             assert_eq!((server.requests(), server.offers()), (number, vec![vec!["http/1.1".to_owned()]; number]));

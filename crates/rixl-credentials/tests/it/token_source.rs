@@ -33,10 +33,10 @@ fn count(sandbox: &Sandbox, operation: &str) -> usize {
     sandbox.requests().iter().filter(|request| request.operation_id == Some(operation)).count()
 }
 
-/// Lets every token answer claim that it lives this long.
+/// Lets every token response claim that it lives this long.
 fn claim_lifetime(sandbox: &Sandbox, seconds: u64) {
     for operation in ["exchangeApiKey", "refreshToken"] {
-        let edit = Effect::edit_json(move |answer| answer["expires_in"] = json!(seconds));
+        let edit = Effect::edit_json(move |response| response["expires_in"] = json!(seconds));
         sandbox.inject(Fault::new(edit).on(operation).always()).unwrap();
     }
 }
@@ -103,7 +103,7 @@ impl TokenSource for Numbered {
 
 #[tokio::test]
 async fn a_source_of_ones_own_is_asked_before_each_call() {
-    let mock = Mock::answering(200, "{}").await;
+    let mock = Mock::responding(200, "{}").await;
     let asked = Arc::new(AtomicUsize::new(0));
     let client = mock.builder().token_source(Numbered(Arc::clone(&asked))).build().unwrap();
     for _ in 0..3 {
@@ -174,7 +174,8 @@ async fn a_lifetime_is_told_by_the_servers_own_clock() {
     let sandbox = Sandbox::start().unwrap();
     sandbox
         .inject(
-            Fault::new(Effect::edit_json(|answer| drop(answer.as_object_mut().unwrap().remove("expires_in")))).always(),
+            Fault::new(Effect::edit_json(|response| drop(response.as_object_mut().unwrap().remove("expires_in"))))
+                .always(),
         )
         .unwrap();
     let (client, timing) = with_timing(&sandbox, 0.0).await;
@@ -190,10 +191,10 @@ async fn a_lifetime_is_told_by_the_servers_own_clock() {
 #[tokio::test]
 async fn a_token_of_unknown_lifetime_is_not_kept_long() {
     let sandbox = Sandbox::start().unwrap();
-    let forget = |answer: &mut serde_json::Value| {
-        let answer = answer.as_object_mut().unwrap();
-        answer.remove("expires_in");
-        answer.remove("expires_at");
+    let forget = |response: &mut serde_json::Value| {
+        let response = response.as_object_mut().unwrap();
+        response.remove("expires_in");
+        response.remove("expires_at");
     };
     sandbox.inject(Fault::new(Effect::edit_json(forget)).always()).unwrap();
     let (client, timing) = with_timing(&sandbox, 1.0).await;
@@ -263,7 +264,7 @@ async fn where_the_first_generation_is_gone_the_second_is_used() {
 
 #[tokio::test]
 async fn a_fixed_token_that_is_refused_is_not_sent_again() {
-    let mock = Mock::answering(401, "{}").await;
+    let mock = Mock::responding(401, "{}").await;
     assert!(mock.client().api_keys().rotate(&key_id()).await.unwrap_err().is_unauthorized());
     assert_eq!(mock.sent().len(), 1);
 }
@@ -274,7 +275,7 @@ async fn a_purchase_that_is_abandoned_leaves_nothing_half_done() {
     let (client, timing) = with_timing(&sandbox, 0.0).await;
     list(&client).await.unwrap();
     timing.advance(Duration::from_secs(3_600));
-    // The refresh was carried out, but its answer never comes, and the caller goes away.
+    // The refresh was carried out, but its response never comes, and the caller goes away.
     sandbox.inject(Fault::new(Effect::Stall).on("refreshToken")).unwrap();
     let call = tokio::spawn({
         let client = client.clone();
@@ -309,7 +310,7 @@ async fn client_tokens_are_minted_and_minted_again() {
 
 #[tokio::test]
 async fn a_shared_token_can_be_swapped_while_calls_run() {
-    let mock = Mock::answering(401, "{}").await;
+    let mock = Mock::responding(401, "{}").await;
     let token = SharedToken::new("TESTOLD");
     assert!(!format!("{token:?}").contains("TEST"));
     let client = mock.builder().token_source(token.clone()).build().unwrap();

@@ -309,9 +309,9 @@ async fn a_refusal() {
     assert_holds_none_of(&spans, &["XyZ9aB8cD1", "OR98234j23", "TEST", TOKEN]);
 }
 
-/// What the span of a rotation says of its end, when the server answers with this.
+/// What the span of a rotation says of its end, when the server responds with this.
 async fn rotated(status: u16, body: &str) -> (String, Option<String>) {
-    let mock = Mock::answering(status, body).await;
+    let mock = Mock::responding(status, body).await;
     let (result, spans) = record(async { mock.client().api_keys().rotate(&key_id()).await }).await;
     assert!(result.is_err());
     let [rotation] = &*spans else { panic!("{spans:?}") };
@@ -331,7 +331,7 @@ async fn every_outcome_has_its_word() {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_used_is_not_ok() {
+async fn a_response_that_cannot_be_used_is_not_ok() {
     for (body, kind) in [
         ("{}", "SecretMissing"),
         (r#"{"api_key":{"id":"Another1","secret":"rxl_TESTSECRET"}}"#, "WrongId"),
@@ -342,7 +342,7 @@ async fn an_answer_that_cannot_be_used_is_not_ok() {
 }
 
 #[tokio::test]
-async fn no_answer_has_no_status_and_no_token_has_no_attempt() {
+async fn no_response_has_no_status_and_no_token_has_no_attempt() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let builder = || {
         let builder = Client::builder().base_url(format!("http://{closed}")).timing(Fake::with_chance(1.0));

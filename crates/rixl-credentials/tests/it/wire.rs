@@ -28,7 +28,7 @@ async fn check(
     bearer: bool,
     body: Option<Value>,
 ) {
-    let mock = Mock::answering(200, success()).await;
+    let mock = Mock::responding(200, success()).await;
     call(mock.client()).await.unwrap_or_else(|error| panic!("{method} {target}: {error}"));
 
     let user_agent = concat!("rixl-credentials/", env!("CARGO_PKG_VERSION"));
@@ -129,7 +129,14 @@ async fn api_keys_second_generation() {
         ),
         (ApiKeyUpdate::default().with_policies_replaced([]), json!({ "replace_policies": true })),
     ] {
-        check(async |c| of(c).update(&key_id(), update).await.map(drop), "PATCH", key, true, Some(body)).await;
+        check(
+            async |c| c.organization(&organization_id()).update_api_key(&key_id(), update).await.map(drop),
+            "PATCH",
+            key,
+            true,
+            Some(body),
+        )
+        .await;
     }
 
     let target = "/organizations/OR98234j23/api-keys/v1/XyZ9aB8cD1/rotate";

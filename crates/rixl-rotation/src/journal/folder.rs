@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::future;
-use rixl_credentials::RawAnswer;
+use rixl_credentials::RawResponse;
 use rustix::fs::FlockOperation;
 
 use super::{Entry, Journal, JournalError, JournalErrorKind};
@@ -187,7 +187,7 @@ impl FolderEntry {
         write().map_err(|error| unusable(&path, error))
     }
 
-    fn escrow_now(&self) -> Result<Option<RawAnswer>, JournalError> {
+    fn escrow_now(&self) -> Result<Option<RawResponse>, JournalError> {
         let path = self.escrow_path();
         let read = || -> io::Result<Vec<u8>> {
             let mut file = File::open(&path)?;
@@ -198,7 +198,7 @@ impl FolderEntry {
             Ok(bytes)
         };
         match read() {
-            Ok(bytes) => Ok(Some(RawAnswer::from(bytes))),
+            Ok(bytes) => Ok(Some(RawResponse::from(bytes))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(unusable(&path, error)),
         }
@@ -238,7 +238,7 @@ impl Entry for FolderEntry {
         Box::pin(future::ready(self.put_escrow_now(answer)))
     }
 
-    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawAnswer>, JournalError>> {
+    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
         Box::pin(future::ready(self.escrow_now()))
     }
 

@@ -11,7 +11,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
 use jiff::{SignedDuration, Timestamp};
-use rixl_credentials::{RawAnswer, Secret, SystemTiming, Timing};
+use rixl_credentials::{RawResponse, RetryPolicy, Secret, SystemTiming, Timing};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tokio::{runtime::Handle, task::JoinHandle};
 use zeroize::Zeroizing;
@@ -447,26 +447,18 @@ impl Shared {
 }
 
 /// The tries of one request.
-struct Tries {
-    left: u32,
-    pause: Duration,
-}
-
-impl Default for Tries {
-    fn default() -> Self {
-        Self { left: TRIES, pause: PAUSE }
-    }
-}
+#[derive(Default)]
+struct Tries(u32);
 
 impl Tries {
     /// Waits, if trying again may help: after a connection that could not be opened, or an outcome that is not known.
     async fn again(&mut self, shared: &Shared, failure: Failure) -> Result<(), JournalError> {
-        self.left -= 1;
-        if self.left == 0 || failure.kind == FailureKind::Refused {
-            return Err(shared.unusable(failure));
-        }
-        shared.timing.sleep(self.pause).await;
-        self.pause *= 2;
+        let policy = RetryPolicy::default().with_attempts(TRIES).with_base_delay(PAUSE);
+        self.0 += 1;
+        // No jitter: the waits must add up to what a cluster needs.
+        let delay = policy.delay(self.0, None, 1.0).filter(|_| failure.kind != FailureKind::Refused);
+        let Some(delay) = delay else { return Err(shared.unusable(failure)) };
+        shared.timing.sleep(delay).await;
         Ok(())
     }
 }
@@ -591,7 +583,7 @@ impl Locked {
         Ok(())
     }
 
-    async fn escrow(&self) -> Result<Option<RawAnswer>, JournalError> {
+    async fn escrow(&self) -> Result<Option<RawResponse>, JournalError> {
         let Some(first) = &self.record.escrow else { return Ok(None) };
         let most = (self.record.parts.len() + 1) * PART;
         // Of its final size from the start: growing would leave copies behind.
@@ -608,7 +600,7 @@ impl Locked {
             let part = part.ok_or_else(|| self.shared.damaged(&path))?;
             add(&part, &path)?;
         }
-        Ok(Some(RawAnswer::from(std::mem::take(&mut *answer))))
+        Ok(Some(RawResponse::from(std::mem::take(&mut *answer))))
     }
 
     async fn close(&mut self, history_line: Option<&str>) -> Result<(), JournalError> {
@@ -708,7 +700,7 @@ impl Entry for VaultEntry {
         Box::pin(async { self.locked()?.put_escrow(answer).await })
     }
 
-    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawAnswer>, JournalError>> {
+    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
         Box::pin(async { self.0.as_ref().ok_or_else(closed)?.escrow().await })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rixl_credentials::{Error, ErrorKind, Outcome, RawAnswer};
+use rixl_credentials::{Error, ErrorKind, Outcome, RawResponse};
 
 use super::{MARGIN, RECOVER, Run};
 use crate::{
@@ -10,10 +10,6 @@ use crate::{
     record::{Change, Record, Stage},
 };
 
-/// How often a request is sent again that was certainly not carried out.
-const MOST_ATTEMPTS: u32 = 5;
-const BASE_DELAY: Duration = Duration::from_millis(500);
-const MAX_DELAY: Duration = Duration::from_secs(30);
 /// How often an intent is written whose writing takes long.
 const MOST_INTENTS: u32 = 3;
 
@@ -77,7 +73,7 @@ impl Run {
                 Outcome::Applied => {
                     self.sent += 1;
                     let mut error = error;
-                    let answer = error.take_raw_answer().unwrap_or_else(|| RawAnswer::from(Vec::new()));
+                    let answer = error.take_raw_response().unwrap_or_else(|| RawResponse::from(Vec::new()));
                     self.warn(error.to_string());
                     self.received(answer).await;
                     return Ok(());
@@ -100,21 +96,18 @@ impl Run {
         Err(Failure::refused("the journal is too slow to tell when a request was sent; nothing was sent"))
     }
 
-    async fn request(&self) -> Result<RawAnswer, Error> {
+    async fn request(&self) -> Result<RawResponse, Error> {
         match &self.intent.change {
             Change::Rotate { key_id, .. } => self.rotator.account.rotate_raw(key_id).await,
-            Change::Create(new) | Change::Replace { new, .. } => {
-                self.rotator.account.create_raw(new.to_request()).await
-            }
+            Change::Create(new) | Change::Replace { new, .. } => self.rotator.account.create_raw(new.clone()).await,
         }
     }
 
+    /// How long to wait before a request is sent again that was certainly not carried out, by the client's policy.
     fn delay(&self, attempt: u32, error: &Error) -> Option<Duration> {
-        let may = matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Connect) && attempt < MOST_ATTEMPTS;
-        let most = BASE_DELAY.saturating_mul(1 << attempt.min(16)).min(MAX_DELAY);
-        let drawn = most.mul_f64(self.rotator.account.client().timing().chance().clamp(0.0, 1.0));
-        let asked = error.retry_after().unwrap_or_default();
-        (may && asked <= MAX_DELAY).then_some(drawn.max(asked))
+        let client = self.rotator.account.client();
+        let delay = client.retry_policy().delay(attempt, error.retry_after(), client.timing().chance());
+        delay.filter(|_| matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Connect))
     }
 
     /// The request was not sent, or not carried out. Before the first one that was, nothing changed, and the entry ends.
@@ -141,7 +134,7 @@ impl Run {
     }
 
     /// Step 5. What fails here must not cost the secret, which is in memory still.
-    async fn received(&mut self, answer: RawAnswer) {
+    async fn received(&mut self, answer: RawResponse) {
         let kept = self.entry.put_escrow(answer.expose_secret()).await;
         self.is_kept = match &kept {
             Ok(()) => true,

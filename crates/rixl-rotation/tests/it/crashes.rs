@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{RawAnswer, Secret};
+use rixl_credentials::{RawResponse, Secret};
 use rixl_rotation::{
     Account, Ending, FailureKind, IfLive, Rotator,
     journal::{Entry, FolderJournal, Journal, JournalError, JournalErrorKind},
@@ -199,7 +199,7 @@ impl Entry for UnsureEntry {
         self.0.put_escrow(answer)
     }
 
-    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawAnswer>, JournalError>> {
+    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
         self.0.escrow()
     }
 

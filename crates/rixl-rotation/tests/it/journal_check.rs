@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::RawAnswer;
+use rixl_credentials::RawResponse;
 use rixl_rotation::{
     conformance::check_journal,
     journal::{Entry, Journal, JournalError, JournalErrorKind},
@@ -156,9 +156,9 @@ impl Entry for MemoryEntry {
         now(Ok(()))
     }
 
-    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawAnswer>, JournalError>> {
+    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
         let mut kept = None;
-        self.change(|_, escrow| kept = escrow.clone().map(RawAnswer::from));
+        self.change(|_, escrow| kept = escrow.clone().map(RawResponse::from));
         now(Ok(kept))
     }
 

@@ -10,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{Client, KeyId, RawAnswer, Secret};
+use rixl_credentials::{Client, KeyId, NewApiKey, RawResponse, RetryPolicy, Secret};
 use rixl_rotation::{
-    Account, Ending, FailureKind, IfLive, NewKey, Rotator, State, Stop,
+    Account, Ending, FailureKind, IfLive, Rotator, State, Stop,
     journal::{Entry, Journal, JournalError},
     store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version},
 };
@@ -117,10 +117,23 @@ async fn a_rate_limit_is_waited_for() {
     let headers = vec![("retry-after".to_owned(), "7".to_owned())];
     let refuse = Effect::Respond { status: 429, headers, body: vec![] };
     bench.sandbox.inject(Fault::new(refuse).on("rotateApiKey").before_commit().times(2)).unwrap();
-    assert_eq!(bench.rotate().await.unwrap().rotations, 1);
+    let rotator = bench.rotator_of(bench.client().with_retry(RetryPolicy::default()));
+    assert_eq!(rotator.rotate(&bench.key_id, bench.store()).await.unwrap().rotations, 1);
     assert_eq!(bench.rotations(), 1);
     assert_eq!(bench.sandbox.calls("rotateApiKey"), 3);
     assert!(bench.story().contains("the next try is in 7 s"), "{}", bench.story());
+}
+
+#[tokio::test]
+async fn a_client_that_repeats_nothing_makes_a_rotator_that_repeats_nothing() {
+    let bench = Bench::new();
+    let limit = Effect::Respond { status: 429, headers: vec![], body: vec![] };
+    bench.sandbox.inject(Fault::new(limit).on("rotateApiKey").before_commit().always()).unwrap();
+    let rotator = bench.rotator_of(bench.client().with_retry(RetryPolicy::off()));
+    assert!(rotator.rotate(&bench.key_id, bench.store()).await.is_err());
+    assert_eq!(bench.sandbox.calls("rotateApiKey"), 1);
+    assert!(bench.is_stored_live());
+    bench.assert_clean();
 }
 
 #[tokio::test]
@@ -451,7 +464,7 @@ async fn without_verification_nothing_is_probed() {
 async fn a_created_key_goes_into_the_store_by_the_same_protocol() {
     let bench = Bench::new();
     fs::remove_file(bench.file()).unwrap();
-    let new = || NewKey::new("uploads").with_project_id(bench.sandbox.project_id().parse().unwrap());
+    let new = || NewApiKey::new("uploads").with_project_id(bench.sandbox.project_id().parse().unwrap());
     bench.sandbox.inject(Fault::new(Effect::Close).on("createApiKey")).unwrap();
     let failure = bench.rotator().create(new(), bench.store()).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Unknown);
@@ -521,7 +534,7 @@ impl Entry for CountedEntry {
     fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
         self.0.put_escrow(answer)
     }
-    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawAnswer>, JournalError>> {
+    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
         self.0.escrow()
     }
     fn escrow_location(&self) -> String {
@@ -651,7 +664,8 @@ async fn requests_that_were_refused_do_not_count_against_the_budget() {
     let limit = Effect::Respond { status: 429, headers: vec![], body: vec![] };
     bench.sandbox.inject(Fault::new(limit).on("rotateApiKey").before_commit()).unwrap();
     bench.sandbox.inject(Fault::new(Effect::Cut { after: 20 }).on("rotateApiKey")).unwrap();
-    assert_eq!(bench.rotate().await.unwrap().rotations, 2);
+    let rotator = bench.rotator_of(bench.client().with_retry(RetryPolicy::default()));
+    assert_eq!(rotator.rotate(&bench.key_id, bench.store()).await.unwrap().rotations, 2);
     assert!(bench.is_stored_live());
 }
 

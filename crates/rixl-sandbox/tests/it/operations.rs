@@ -75,7 +75,7 @@ async fn keys_are_created_listed_rotated_and_deleted() {
             "name": "Production key", "project_id": sandbox.project_id(), "expiring_at": "2126-01-15T12:30:00+02:00",
         });
         let created = post(&sandbox, &keys, body).await.ok();
-        assert_is("ApiKeyAnswer", &created);
+        assert_is("ApiKeyResponse", &created);
         let key = issued(&created);
         assert!(key.secret.starts_with("rxl_") && key.secret.len() == 26, "{}", key.secret);
         assert_eq!(created["api_key"]["org_id"], sandbox.organization_id());
@@ -84,7 +84,7 @@ async fn keys_are_created_listed_rotated_and_deleted() {
         assert!(sandbox.is_live(&key.secret));
 
         let rotated = post(&sandbox, &format!("{keys}/{}/rotate", key.id), json!({})).await.ok();
-        assert_is("ApiKeyAnswer", &rotated);
+        assert_is("ApiKeyResponse", &rotated);
         let rotated_key = issued(&rotated);
         assert_eq!(rotated_key.id, key.id);
         assert_eq!(rotated["api_key"]["created_at"], created["api_key"]["created_at"]);
@@ -169,7 +169,7 @@ async fn client_credentials_are_created_listed_used_and_revoked() {
         let sandbox = Sandbox::start().unwrap();
         let path = generation.credentials();
         let created = post(&sandbox, path, json!({ "name": "Server", "alg": "" })).await.ok();
-        assert_is("ClientCredentialAnswer", &created);
+        assert_is("ClientCredentialResponse", &created);
         let (credential, secret) = (&created["credential"], text(&created, "client_secret"));
         assert!(secret.starts_with("rxl_sk_") && secret.len() == 29, "{secret}");
         assert_eq!(credential["status"], "CLIENT_CREDENTIAL_STATUS_ACTIVE");

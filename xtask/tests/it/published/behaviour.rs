@@ -95,6 +95,6 @@ async fn a_response_that_is_not_json_is_a_stream_and_its_headers_are_kept() {
     assert_eq!(response.status(), 200);
     let text = reqwest::Response::from(http::Response::new(reqwest::Body::wrap_stream(response.into_inner().into_inner())));
     assert_eq!(text.text().await.unwrap(), "hello");
-    assert_eq!(call.take_answer().unwrap().headers["x-request-id"], "seen");
+    assert_eq!(call.take_response().unwrap().headers["x-request-id"], "seen");
     server.join().unwrap();
 }

@@ -1,4 +1,4 @@
-//! What the contract says can be sent and answered, so that a new operation or property is marked as soon as it is there.
+//! What the contract allows in requests and responses, so that a new operation or property is marked as soon as it exists.
 
 use serde_json::{Map, Value, json};
 
@@ -18,7 +18,7 @@ pub(super) struct Operation {
     success: Value,
 }
 
-/// How answers are filled.
+/// How responses are filled.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Fill {
     /// Times and numbers are times and numbers: every operation can read it as success.
@@ -63,7 +63,7 @@ impl Contract {
         }
     }
 
-    /// The answer to this operation when all goes well.
+    /// The response to this operation when all goes well.
     pub(super) fn success(&self, operation: &Operation, fill: Fill) -> Value {
         self.filled(&operation.success, "", fill)
     }
@@ -105,7 +105,7 @@ impl Contract {
         }
     }
 
-    /// Every place in the answer to this operation, and whether values show the texts that stand there.
+    /// Every place in the response to this operation, and whether values show the texts that stand there.
     pub(super) fn places(&self, operation: &Operation) -> Vec<(String, bool)> {
         let mut places = Vec::new();
         self.walk(&operation.success, String::new(), &mut places);

@@ -1,4 +1,4 @@
-//! A server at raw sockets that answers what it is told, byte for byte, and knows which operations were asked of it.
+//! A server at raw sockets that responds as it is told, byte for byte, and knows which operations were asked of it.
 
 use std::{
     io::{Read as _, Write as _},
@@ -25,11 +25,11 @@ pub(super) struct Gateway {
 
 struct Shared {
     operations: Vec<Operation>,
-    answer: RwLock<Arc<AnswerTo>>,
+    response: RwLock<Arc<Respond>>,
     requests: Mutex<Vec<Request>>,
 }
 
-type AnswerTo = dyn Fn(&Operation) -> Answer + Send + Sync;
+type Respond = dyn Fn(&Operation) -> Response + Send + Sync;
 
 /// A request of the contract.
 #[derive(Clone)]
@@ -39,8 +39,8 @@ pub(super) struct Request {
     pub(super) body: Value,
 }
 
-/// What is written in answer to a request, and what then becomes of the connection.
-pub(super) struct Answer {
+/// What is written in response to a request, and what then becomes of the connection.
+pub(super) struct Response {
     bytes: Vec<u8>,
     then: Then,
 }
@@ -54,8 +54,8 @@ pub(super) enum Then {
     Hold,
 }
 
-impl Answer {
-    /// An answer with marks in its status line and in its headers, a request id that is none among them.
+impl Response {
+    /// A response with marks in its status line and in its headers, a request id that is none among them.
     pub(super) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
         let length = format!("content-length: {}\r\n\r\n", body.len());
@@ -74,7 +74,7 @@ impl Answer {
         Self { bytes: [head(status), chunk.into(), end.into()].concat(), then: Then::Keep }
     }
 
-    /// Ends the answer within the last mark in it.
+    /// Ends the response within the last mark in it.
     pub(super) fn cut(mut self, then: Then) -> Self {
         let place = self.bytes.windows(MARK.len()).rposition(|bytes| bytes == MARK.as_bytes());
         if let Some(place) = place {
@@ -85,7 +85,7 @@ impl Answer {
     }
 }
 
-/// The head of an answer, as far as its length.
+/// The head of a response, as far as its length.
 pub(super) fn head(status: u16) -> Vec<u8> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -117,7 +117,7 @@ impl Gateway {
         let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Shared {
             operations: contract.operations(),
-            answer: RwLock::new(Arc::new(|_: &Operation| Answer::new(500, ""))),
+            response: RwLock::new(Arc::new(|_: &Operation| Response::new(500, ""))),
             requests: Mutex::default(),
         });
         let server = Arc::clone(&shared);
@@ -130,8 +130,8 @@ impl Gateway {
         Self { address, shared }
     }
 
-    pub(super) fn answer_with(&self, answer: impl Fn(&Operation) -> Answer + Send + Sync + 'static) {
-        *self.shared.answer.write().unwrap() = Arc::new(answer);
+    pub(super) fn respond_with(&self, response: impl Fn(&Operation) -> Response + Send + Sync + 'static) {
+        *self.shared.response.write().unwrap() = Arc::new(response);
     }
 
     /// What was asked since the last time.
@@ -149,12 +149,12 @@ impl Shared {
             let path = target.find("/platform").or_else(|| target.find("/organizations")).map(|start| &target[start..]);
             let found = path.and_then(|path| self.operations.iter().find(|operation| operation.is_at(method, path)));
             let Some(operation) = found.cloned() else { panic!("the contract does not have {method} {target}") };
-            let answer = Arc::clone(&self.answer.read().unwrap())(&operation);
+            let response = Arc::clone(&self.response.read().unwrap())(&operation);
             let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
             self.requests.lock().unwrap().push(Request { operation, head, body });
             // The client may be gone already.
-            let _ = stream.write_all(&answer.bytes);
-            match answer.then {
+            let _ = stream.write_all(&response.bytes);
+            match response.then {
                 Then::Keep => {}
                 Then::Close => return,
                 Then::Reset => {
@@ -167,7 +167,7 @@ impl Shared {
     }
 }
 
-/// The head and the body of the next request. What does not look like HTTP is answered with a mark.
+/// The head and the body of the next request. What does not look like HTTP gets a mark in response.
 fn read(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use rixl_credentials::{RawAnswer, Secret};
+use rixl_credentials::{RawResponse, Secret};
 use rixl_rotation::{
     journal::{Entry, FolderJournal, Journal, JournalError, JournalErrorKind},
     store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version},
@@ -138,8 +138,8 @@ impl Entry for MemoryEntry {
         })
     }
 
-    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawAnswer>, JournalError>> {
-        let found = self.disk.lock().unwrap().escrow.get(&self.name).cloned().map(RawAnswer::from);
+    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
+        let found = self.disk.lock().unwrap().escrow.get(&self.name).cloned().map(RawResponse::from);
         Box::pin(async { Ok(found) })
     }
 

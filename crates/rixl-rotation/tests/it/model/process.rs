@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{RawAnswer, Secret};
+use rixl_credentials::{RawResponse, Secret};
 use rixl_rotation::{
     journal::{Entry, Journal, JournalError, JournalErrorKind},
     store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version},
@@ -397,7 +397,7 @@ impl Entry for WatchedEntry {
         ))
     }
 
-    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawAnswer>, JournalError>> {
+    fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
         Box::pin(self.process.step(Op::Escrow, journal_error, async |_| self.inner.escrow().await))
     }
 

@@ -1,4 +1,4 @@
-//! Success answers: no bytes make decoding panic, and no `Debug` prints a secret that stood in one.
+//! Success responses: no bytes make decoding panic, and no `Debug` prints a secret that stood in one.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use rixl_credentials::fuzzing;
 use rixl_credentials_fuzz::{CANARY, debug, printed};
 use serde_json::Value;
 
-/// Every field of the contract that holds a secret in an answer.
+/// Every field of the contract that holds a secret in a response.
 const SECRETS: [&str; 4] = ["secret", "client_secret", "access_token", "refresh_token"];
 
 fuzz_target!(|bytes: &[u8]| -> Corpus {
@@ -37,7 +37,7 @@ fn plant(value: &mut Value) {
     }
 }
 
-/// Decodes the bytes as every answer. Of what was planted, all must have come through: else nothing was looked for.
+/// Decodes the bytes as every response. Of what was planted, all must have come through: else nothing was looked for.
 fn decode(bytes: &[u8], planted: &Value) {
     let check = |text: String, secrets: &[(&Option<wire::Secret>, Option<&Value>)]| {
         assert!(!text.contains(CANARY), "Debug prints a secret: {text}");
@@ -48,9 +48,9 @@ fn decode(bytes: &[u8], planted: &Value) {
             assert!(!is_planted || arrived == Some(CANARY), "a secret was lost in {text}");
         }
     };
-    if let Ok(answer) = serde_json::from_slice::<types::ApiKeyAnswer>(bytes) {
-        let secrets: Vec<_> = answer.api_key.iter().map(|key| (&key.secret, planted.get("api_key"))).collect();
-        check(debug(&answer), &secrets);
+    if let Ok(response) = serde_json::from_slice::<types::ApiKeyResponse>(bytes) {
+        let secrets: Vec<_> = response.api_key.iter().map(|key| (&key.secret, planted.get("api_key"))).collect();
+        check(debug(&response), &secrets);
     }
     if let Ok(page) = serde_json::from_slice::<types::ApiKeyPage>(bytes) {
         let object = |place| planted.get("api_keys")?.get(place);
@@ -64,16 +64,16 @@ fn decode(bytes: &[u8], planted: &Value) {
     if let Ok(token) = serde_json::from_slice::<types::ClientToken>(bytes) {
         check(debug(&token), &[(&token.access_token, Some(planted))]);
     }
-    if let Ok(answer) = serde_json::from_slice::<types::ClientCredentialAnswer>(bytes) {
-        check(debug(&answer), &[(&answer.client_secret, Some(planted))]);
+    if let Ok(response) = serde_json::from_slice::<types::ClientCredentialResponse>(bytes) {
+        check(debug(&response), &[(&response.client_secret, Some(planted))]);
     }
     if let Ok(page) = serde_json::from_slice::<types::ClientCredentialPage>(bytes) {
         check(debug(&page), &[]);
     }
     let mut unusable = fuzzing::error(200, bytes);
     let text = printed(&unusable);
-    assert!(!text.contains(CANARY), "the error of an unusable answer prints it: {text}");
-    let raw = unusable.take_raw_answer();
+    assert!(!text.contains(CANARY), "the error of an unusable response prints it: {text}");
+    let raw = unusable.take_raw_response();
     assert_eq!(raw.as_ref().map(|raw| raw.expose_secret()), Some(bytes));
-    assert!(!debug(&raw).contains(CANARY), "a raw answer prints itself");
+    assert!(!debug(&raw).contains(CANARY), "a raw response prints itself");
 }

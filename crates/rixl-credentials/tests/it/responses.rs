@@ -24,7 +24,7 @@ fn folder(name: &str) -> std::path::PathBuf {
 
 async fn mock(fixture: &str) -> Mock {
     assert!(FIXTURES.contains(&fixture));
-    Mock::answering(200, fs::read(folder("fixtures").join(fixture).with_extension("json")).unwrap()).await
+    Mock::responding(200, fs::read(folder("fixtures").join(fixture).with_extension("json")).unwrap()).await
 }
 
 fn snapshot(fixture: &str, value: &impl Debug) {
@@ -48,9 +48,9 @@ async fn api_keys() {
     snapshot("api_key_page", &mocked.client().api_keys().list_page(PageRequest::first()).await.unwrap());
 
     let mocked = mock("updated_api_key").await;
-    let keys = mocked.client().organization(&organization_id()).api_keys();
+    let organization = mocked.client().organization(&organization_id());
     let update = rixl_credentials::ApiKeyUpdate::default().with_name("new");
-    snapshot("updated_api_key", &keys.update(&key_id(), update).await.unwrap());
+    snapshot("updated_api_key", &organization.update_api_key(&key_id(), update).await.unwrap());
 }
 
 #[tokio::test]

@@ -1,0 +1,47 @@
+//! What the headers of a response say.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
+use reqwest::header::{HeaderMap, HeaderName};
+use rixl_api::CapturedResponse;
+
+static REQUEST_IDS: [HeaderName; 4] = [
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("x-correlation-id"),
+    HeaderName::from_static("traceparent"),
+];
+
+/// The server's id of the request. Only a text of the shape that ids have: a header is the server's to fill.
+pub(crate) fn request_id(response: &CapturedResponse) -> Option<String> {
+    let value = REQUEST_IDS.iter().find_map(|name| response.headers.get(name))?.to_str().ok()?;
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    (!value.is_empty() && value.len() <= 128 && value.bytes().all(fits)).then(|| value.to_owned())
+}
+
+/// The server's clock.
+pub(crate) fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    http_date(headers.get("date")?.to_str().ok()?)
+}
+
+/// How long the server asks to wait, counted from `now`.
+pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    parse_retry_after(headers.get("retry-after")?.to_str().ok()?, now)
+}
+
+/// Parses `Retry-After`: seconds, or an HTTP date, which is counted from `now`.
+pub(crate) fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit are more seconds than anyone waits.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let until = http_date(value)?.duration_since(now);
+    Some(until.max(SignedDuration::ZERO).unsigned_abs())
+}
+
+/// Parses the form of dates in HTTP headers.
+fn http_date(value: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(value).ok()
+}

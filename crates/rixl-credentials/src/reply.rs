@@ -1,0 +1,48 @@
+//! What a call gives: a value, and the response it was read from.
+
+use jiff::Timestamp;
+use rixl_api::CapturedResponse;
+use tracing::Span;
+
+use crate::{Error, ErrorKind, Operation, Outcome, RawResponse, headers, trace::record_outcome};
+
+/// A value and the response it was read from, which an error keeps if the value is not what was asked for.
+pub(crate) struct Reply<T> {
+    pub(crate) value: T,
+    pub(crate) operation: Operation,
+    pub(crate) response: Option<CapturedResponse>,
+    /// Of the attempt and of the call.
+    pub(crate) spans: [Span; 2],
+}
+
+impl<T> Reply<T> {
+    /// Converts the value to what the caller asked for; an error of this kind keeps the raw response.
+    pub(crate) fn read<U>(self, read: impl FnOnce(T) -> Result<U, ErrorKind>) -> Result<U, Error> {
+        let Self { value, operation, response, spans } = self;
+        let result = read(value).map_err(|kind| match response {
+            Some(response) => Error::from_response(kind, Outcome::Applied, operation, response),
+            None => Error::unusable(kind, operation),
+        });
+        spans.iter().for_each(|span| record_outcome(span, result.as_ref().err()));
+        result
+    }
+
+    /// The response itself, unparsed.
+    pub(crate) fn sealed(mut self) -> Result<RawResponse, Error> {
+        let response = self.response.take();
+        self.read(|_| response.map(|response| RawResponse::new(response.body)).ok_or(ErrorKind::Malformed))
+    }
+
+    pub(crate) fn status(&self) -> Option<u16> {
+        self.response.as_ref().map(|response| response.status)
+    }
+
+    pub(crate) fn request_id(&self) -> Option<String> {
+        self.response.as_ref().and_then(headers::request_id)
+    }
+
+    /// The `Date` of the response, by the server's clock.
+    pub(crate) fn date(&self) -> Option<Timestamp> {
+        headers::date(&self.response.as_ref()?.headers)
+    }
+}
