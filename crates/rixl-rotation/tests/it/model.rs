@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use rixl_sandbox::KeyForm;
 
 use self::{
-    explore::{Seen, Tally, explore},
+    explore::{Reach, Seen, Tally, explore},
     process::Blow,
     world::{Case, NETS, Net, Rival, Rules, Server, Task},
 };
@@ -35,20 +35,21 @@ fn is_full() -> bool {
 /// both.
 async fn one_rotator(name: &str, grace: Duration) {
     let (server, mut tally, mut seen) = (server(grace), Tally::default(), Seen::default());
-    let sample = if is_full() { 1 } else { 4 };
+    let reach = Reach { sample: if is_full() { 1 } else { 4 }, ..Reach::WHOLE };
     for net in NETS {
-        let fails = net == Net::Intact;
-        tally.add(explore(&server, Rules::WHOLE, &[net], fails, false, 9, sample, &mut seen).await);
+        tally
+            .add(explore(&server, Rules::WHOLE, &[net], Reach { fails: net == Net::Intact, ..reach }, &mut seen).await);
     }
     insta::assert_snapshot!(name, seen.kinds().join("\n"));
     if is_full() {
         let mut seen = Seen::default();
         for first in NETS {
-            tally.add(explore(&server, Rules::WHOLE, &[first], true, false, 9, 1, &mut seen).await);
+            tally.add(explore(&server, Rules::WHOLE, &[first], Reach::WHOLE, &mut seen).await);
         }
         for first in NETS {
             for second in NETS {
-                tally.add(explore(&server, Rules::WHOLE, &[first, second], false, false, 9, 1, &mut seen).await);
+                let reach = Reach { fails: false, ..Reach::WHOLE };
+                tally.add(explore(&server, Rules::WHOLE, &[first, second], reach, &mut seen).await);
             }
         }
     }
@@ -68,8 +69,9 @@ async fn one_rotator_where_old_secrets_live_on() {
 
 #[tokio::test]
 async fn one_rotator_with_the_journal_of_earnest() {
-    let most = if is_full() { 9 } else { 1 };
-    let tally = explore(&server(AT_ONCE), Rules::WHOLE, &[], is_full(), true, most, 1, &mut Seen::default()).await;
+    let max_processes = if is_full() { 9 } else { 1 };
+    let reach = Reach { fails: is_full(), in_folder: true, max_processes, ..Reach::WHOLE };
+    let tally = explore(&server(AT_ONCE), Rules::WHOLE, &[], reach, &mut Seen::default()).await;
     eprintln!("folder and file: {tally}");
     tally.assert_none();
 }
@@ -122,7 +124,8 @@ async fn rivals_between_any_two_operations() {
 #[tokio::test]
 async fn without_settling_a_copy_of_the_request_kills_the_stored_secret() {
     let rules = Rules { has_settling: false, ..Rules::WHOLE };
-    let tally = explore(&server(AT_ONCE), rules, &[Net::Copied], false, false, 0, 1, &mut Seen::default()).await;
+    let reach = Reach { fails: false, max_processes: 0, ..Reach::WHOLE };
+    let tally = explore(&server(AT_ONCE), rules, &[Net::Copied], reach, &mut Seen::default()).await;
     tally.assert_some("a day later the store does not open the key");
 }
 
@@ -143,6 +146,7 @@ async fn without_the_lock_two_send_at_the_same_time() {
 #[tokio::test]
 async fn without_the_escrow_a_secret_is_lost_outside_of_the_window() {
     let rules = Rules { has_escrow: false, ..Rules::WHOLE };
-    let tally = explore(&server(AT_ONCE), rules, &[], false, false, 1, 1, &mut Seen::default()).await;
+    let reach = Reach { fails: false, max_processes: 1, ..Reach::WHOLE };
+    let tally = explore(&server(AT_ONCE), rules, &[], reach, &mut Seen::default()).await;
     tally.assert_some("a secret is nowhere, outside of the window");
 }

@@ -138,18 +138,27 @@ pub(crate) fn blows(process: &Process, fails: bool, in_folder: bool) -> Vec<Vec<
     blows
 }
 
+/// How far to go.
+#[derive(Clone, Copy)]
+pub(crate) struct Reach {
+    /// Operations fail, too.
+    pub(crate) fails: bool,
+    /// In a folder, as in earnest.
+    pub(crate) in_folder: bool,
+    /// So many processes are struck, one after the other.
+    pub(crate) max_processes: usize,
+    /// A state of a kind that was seen before is struck in one of so many places.
+    pub(crate) sample: usize,
+}
+
+impl Reach {
+    pub(crate) const WHOLE: Self = Self { fails: true, in_folder: false, max_processes: 9, sample: 1 };
+}
+
 /// From each state that a struck process leaves, the next one is struck wherever it can be, until no new state comes.
 /// The key has its first secret again for each way, which is then gone from the start: a sandbox can't be copied.
-pub(crate) async fn explore(
-    server: &Arc<Server>,
-    rules: Rules,
-    nets: &[Net],
-    fails: bool,
-    in_folder: bool,
-    most_processes: usize,
-    sample: usize,
-    seen: &mut Seen,
-) -> Tally {
+pub(crate) async fn explore(server: &Arc<Server>, rules: Rules, nets: &[Net], reach: Reach, seen: &mut Seen) -> Tally {
+    let Reach { fails, in_folder, max_processes, sample } = reach;
     let mut tally = Tally::default();
     let mut ways: VecDeque<Vec<Vec<(usize, Blow)>>> = VecDeque::from([Vec::new()]);
     while let Some(way) = ways.pop_front() {
@@ -174,7 +183,7 @@ pub(crate) async fn explore(
             } else {
                 None
             };
-            if let Some(next) = next.filter(|_| way.len() < most_processes) {
+            if let Some(next) = next.filter(|_| way.len() < max_processes) {
                 let blows = blows(&next, fails, in_folder).into_iter();
                 let is_whole = way.is_empty() || is_new_kind;
                 let blows = blows.enumerate().filter(|(number, _)| is_whole || (number + tally.states) % sample == 0);

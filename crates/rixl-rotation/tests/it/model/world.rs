@@ -694,8 +694,10 @@ impl Case {
                 let is_current = line["version"] == version.as_str();
                 text += &format!(" {} {is_current}", line["rotation"].as_u64().unwrap().min(2));
                 // Where something is still to come, the second counts.
-                text +=
-                    &format!(" {}", if pending != "all heard" { age(&line).min(limit) } else { u64::from(age(&line) >= limit) });
+                text += &format!(
+                    " {}",
+                    if pending != "all heard" { age(&line).min(limit) } else { u64::from(age(&line) >= limit) }
+                );
                 text += &format!(" {}", line["unanswered_until"].is_string());
             } else if state == "stored" {
                 text += &format!(" {} {}", line["version"] == version.as_str(), age(&line) >= QUIET.as_secs());
