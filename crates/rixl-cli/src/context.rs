@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::{
     args::Global,
     embedded::Embedded,
-    failure::Failure,
+    failure::{Failure, with_command},
     output::Output,
     settings::{self, Credential, State},
     stop::Stop,
@@ -141,7 +141,8 @@ impl Context {
 
 /// One step of a rotation as a line.
 pub(crate) fn step(event: &Event) -> String {
-    format!("{}  {:8}  {}", shown(&event.key), event.state, shown(&event.sentence))
+    let sentence = with_command(&event.sentence, event.next.as_ref());
+    format!("{}  {:8}  {}", shown(&event.key), event.state, shown(&sentence))
 }
 
 fn account(builder: ClientBuilder, organization: Option<OrganizationId>) -> Result<Account, Failure> {

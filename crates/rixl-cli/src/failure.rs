@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, sync::OnceLock};
 
 use rixl_credentials::{Error, ErrorKind, Operation, Outcome};
-use rixl_rotation::FailureKind;
+use rixl_rotation::{Effect, FailureKind, Next};
 use serde::Serialize;
 
 use crate::{args::Global, text::quoted};
@@ -63,9 +63,6 @@ impl Code {
         codes.into_iter().max_by_key(gravity).unwrap_or(Self::Done)
     }
 }
-
-/// How a sentence of the rotator's names the next command.
-const ADVICE: [&str; 2] = ["; to rotate it again, run `rixl keys recover`", "; run `rixl keys recover`"];
 
 /// The flags that a command must repeat to find the same journal and the same keys.
 static FLAGS: OnceLock<String> = OnceLock::new();
@@ -159,31 +156,47 @@ impl From<Error> for Failure {
 
 impl From<rixl_rotation::Failure> for Failure {
     fn from(error: rixl_rotation::Failure) -> Self {
-        let (code, next) = match error.kind() {
-            FailureKind::Interrupted => (Code::Interrupted, None),
-            FailureKind::Refused => (Code::NotChanged, None),
-            FailureKind::Authentication => {
-                (Code::Authentication, next_after(Code::Authentication, Operation::Configure))
-            }
-            FailureKind::Held => (Code::Held, Some("repeat it when the other one has ended".to_owned())),
-            FailureKind::Unknown => (Code::Unknown, Some(recover())),
-            FailureKind::NotStored => (Code::NotStored, Some(recover())),
-            FailureKind::Lost => (Code::Lost, Some(recover())),
-            _ => (Code::Other, Some(recover())),
+        let code = match (error.kind(), error.effect()) {
+            (FailureKind::Interrupted, _) => Code::Interrupted,
+            (FailureKind::Held, _) => Code::Held,
+            (FailureKind::Authentication, _) => Code::Authentication,
+            (FailureKind::NotStored, _) => Code::NotStored,
+            (FailureKind::Lost, _) => Code::Lost,
+            (FailureKind::Refused, Effect::Unchanged) => Code::NotChanged,
+            (FailureKind::Refused | FailureKind::Unknown, _) => Code::Unknown,
+            _ => Code::Other,
         };
-        // As the next command it is said once, with the flags that belong to it.
-        let text = error.to_string();
-        let (message, next) = match ADVICE.iter().find_map(|advice| text.strip_suffix(advice)) {
-            Some(message) => (message.to_owned(), Some(recover())),
-            None => (text, next),
+        let mut failure = Self::new(code, error.message());
+        failure.words.next = match error.next() {
+            Next::Retry if code == Code::Held => Some("repeat it when the other one has ended".to_owned()),
+            Next::Authenticate => next_after(Code::Authentication, Operation::Configure),
+            next => command(next),
         };
-        let mut failure = Self::new(code, message);
         if let Some(cause) = error.source() {
             failure = failure.with_cause(cause);
             failure.words.server = cause.downcast_ref().and_then(server_words);
         }
-        failure.words.next = next;
         failure
+    }
+}
+
+/// The command that does this, where one does.
+fn command(next: &Next) -> Option<String> {
+    match next {
+        Next::Recover => Some(recover()),
+        Next::Decide => Some(format!("{} --rotate-again (or --drop, to give it up)", recover())),
+        Next::DeleteKey(id) => Some(format!("rixl keys delete {id}")),
+        _ => None,
+    }
+}
+
+/// A sentence of the rotator's, and the command that it asks for.
+pub(crate) fn with_command(message: &str, next: Option<&Next>) -> String {
+    match next.and_then(|next| Some((next, command(next)?))) {
+        None => message.to_owned(),
+        Some((Next::DeleteKey(_), command)) => format!("{message}; if nobody knows it, run `{command}`"),
+        Some((Next::Decide, _)) => format!("{message}; `--rotate-again` or `--drop` decides"),
+        Some((_, command)) => format!("{message}; run `{command}`"),
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     context::{Context, step},
-    failure::{Code, Failure, Words},
+    failure::{Code, Failure, Words, with_command},
     output::{Done, Output},
     stdout::Stdout,
     table::Table,
@@ -58,7 +58,11 @@ impl Row {
             rotations: Some(report.rotations),
             outage_ms: report.outage.map(|outage| u64::try_from(outage.as_millis()).unwrap_or(u64::MAX)),
             reason: None,
-            warnings: report.warnings,
+            warnings: report
+                .warnings
+                .iter()
+                .map(|warning| with_command(&warning.message, warning.next.as_ref()))
+                .collect(),
             error: None,
             code,
         }

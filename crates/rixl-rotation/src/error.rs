@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt};
 
-use rixl_credentials::{Error, ErrorKind};
+use rixl_credentials::{Error, ErrorKind, KeyId};
 
 use crate::{
     journal::{JournalError, JournalErrorKind},
@@ -11,42 +11,132 @@ use crate::{
 
 /// Why a run did not end well.
 ///
-/// `Display` is one sentence: what happened, what is true now, and what to do next. Causes are in `source`. No secret is
-/// in any of them.
+/// [`kind`](Self::kind) is the cause, [`effect`](Self::effect) what it left behind, [`next`](Self::next) what to do. `Display`
+/// is one sentence of all three. Causes are in `source`. No secret is in any of them.
 #[derive(Debug)]
 pub struct Failure {
     kind: FailureKind,
-    sentence: String,
+    effect: Effect,
+    next: Next,
+    message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// What is true after a [`Failure`], and so what to do. Later ones are graver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The cause of a [`Failure`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureKind {
-    /// The run was told to stop before anything was sent. Nothing changed; or, if the entry is open, `recover` ends it.
+    /// The run was told to stop: before anything was sent, or while nothing but time was waited for.
     Interrupted,
-    /// Refused or failed before RIXL was changed. Put right what it says and run it again.
+    /// A precondition does not hold, or RIXL refused the change.
     Refused,
-    /// RIXL refused the credential. Nothing changed: get a new one.
+    /// RIXL refused the credential, or it ends too soon.
     Authentication,
-    /// Another rotator holds the key or the store's entry. Nothing changed: wait for it.
+    /// Another rotator has locked the key or the store's entry.
     Held,
-    /// It is not known whether it happened, or an earlier run is unfinished. Run `recover`.
+    /// The response was lost, is not clear, or an earlier run is unfinished.
     Unknown,
-    /// Rotated; the secret is in escrow and not in the store. The old one may be dead: run `recover` now.
+    /// The store did not take the new secret, which is in escrow.
     NotStored,
-    /// Rotated, and the secret is lost. The old one may be dead: rotate again.
+    /// The new secret is lost.
     Lost,
 }
 
+/// What a run that failed has left of the key: all that there is to branch on before it is run again.
+///
+/// There will be no fourth value: a caller that handles these three handles everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing changed: the old secret is as it was, and no entry of this run is open.
+    Unchanged,
+    /// It is not known whether the secret was changed. The old one may be dead.
+    Unknown,
+    /// The secret was changed. The old one may be dead.
+    Changed,
+}
+
+/// What to do after a [`Failure`] or about a [`Warning`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Next {
+    /// Correct what the sentence says, then run it again.
+    Correct,
+    /// Run it again later: another rotator is at work, or it was told to stop.
+    Retry,
+    /// Get another bearer token, then run it again.
+    Authenticate,
+    /// Call [`Rotator::recover`](crate::Rotator::recover): an entry is open.
+    Recover,
+    /// Call it with [`IfLive::RotateUnseen`](crate::IfLive::RotateUnseen) or [`IfLive::Drop`](crate::IfLive::Drop): nobody else
+    /// can tell.
+    Decide,
+    /// Delete this key, if nobody knows its secret.
+    DeleteKey(KeyId),
+}
+
+/// What is not as it should be, though the run went on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Warning {
+    /// One sentence, without a secret.
+    pub message: String,
+    /// What to do about it, where something is to be done.
+    pub next: Option<Next>,
+}
+
+impl From<String> for Warning {
+    fn from(message: String) -> Self {
+        Self { message, next: None }
+    }
+}
+
+impl From<&str> for Warning {
+    fn from(message: &str) -> Self {
+        message.to_owned().into()
+    }
+}
+
+impl Warning {
+    #[must_use]
+    pub(crate) fn with_next(mut self, next: Next) -> Self {
+        self.next = Some(next);
+        self
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.next.iter().try_for_each(|next| next.add_to(f))
+    }
+}
+
+impl Next {
+    /// Where a sentence does not say it already.
+    fn add_to(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Correct | Self::Retry | Self::Authenticate => Ok(()),
+            Self::Recover => f.write_str("; recover it"),
+            Self::Decide => f.write_str("; decide whether to rotate it again or to drop it"),
+            Self::DeleteKey(id) => write!(f, "; if nobody knows it, delete the key {id}"),
+        }
+    }
+}
+
 impl Failure {
-    pub(crate) fn new(kind: FailureKind, sentence: impl Into<String>) -> Self {
-        Self { kind, sentence: sentence.into(), source: None }
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        let (effect, next) = match kind {
+            FailureKind::Interrupted | FailureKind::Held => (Effect::Unchanged, Next::Retry),
+            FailureKind::Refused => (Effect::Unchanged, Next::Correct),
+            FailureKind::Authentication => (Effect::Unchanged, Next::Authenticate),
+            FailureKind::Unknown => (Effect::Unknown, Next::Recover),
+            FailureKind::NotStored | FailureKind::Lost => (Effect::Changed, Next::Recover),
+        };
+        Self { kind, effect, next, message: message.into(), source: None }
     }
 
-    pub(crate) fn refused(sentence: impl Into<String>) -> Self {
-        Self::new(FailureKind::Refused, sentence)
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Refused, message)
     }
 
     pub(crate) fn interrupted() -> Self {
@@ -59,9 +149,46 @@ impl Failure {
         self
     }
 
-    /// What is true now.
+    /// Of a run whose entry stays open, with this effect so far.
+    #[must_use]
+    pub(crate) fn left_open(mut self, effect: Effect) -> Self {
+        self.effect = effect;
+        if effect != Effect::Unchanged {
+            // True of this process, and not of the one that was interrupted.
+            if let Some(message) = self.message.strip_suffix("; nothing was sent") {
+                self.message = format!("{message}; this recovery sent nothing");
+            }
+            if matches!(self.next, Next::Correct | Next::Retry) {
+                self.next = Next::Recover;
+            }
+        }
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn with_next(mut self, next: Next) -> Self {
+        self.next = next;
+        self
+    }
+
+    /// The cause.
     pub fn kind(&self) -> FailureKind {
         self.kind
+    }
+
+    /// What is true of the key now.
+    pub fn effect(&self) -> Effect {
+        self.effect
+    }
+
+    /// What to do.
+    pub fn next(&self) -> &Next {
+        &self.next
+    }
+
+    /// The sentence without what to do, for those who say that in their own words.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     /// A call of RIXL's that changed nothing.
@@ -91,7 +218,8 @@ impl From<StoreError> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence)
+        f.write_str(&self.message)?;
+        self.next.add_to(f)
     }
 }
 

@@ -7,7 +7,7 @@ use rixl_credentials::KeyId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    Due, Failure, FailureKind, Report, Rotator, State,
+    Due, Effect, Failure, Report, Rotator, State,
     store::{Store, StoreError},
 };
 
@@ -18,8 +18,8 @@ pub type StoreOf<'a> = dyn Fn(&Due) -> Result<Arc<dyn Store>, StoreError> + Send
 ///
 /// 1. Every key is prepared, and let go again: if one can't be, none is rotated.
 /// 2. The first key goes alone.
-/// 3. The others follow, so many at once; those that wait out their quiet time do not count. The first that ends [`Unknown`](FailureKind::Unknown),
-///    [`NotStored`](FailureKind::NotStored) or [`Lost`](FailureKind::Lost) stops new work; those under way end as they
+/// 3. The others follow, so many at once; those that wait out their quiet time do not count. The first failure
+///    that may have changed a key ([`Failure::effect`]) stops new work; those under way end as they
 ///    do. Other failures are of one key alone.
 ///
 /// What is held in memory does not grow with the number of keys, but for the list of them and of their endings.
@@ -109,7 +109,7 @@ impl Fleet {
                     Some((due, result)) = under_way.next() => {
                         let result: Result<Report, Failure> = result;
                         if let Err(failure) = &result
-                            && failure.kind() >= FailureKind::Unknown
+                            && failure.effect() != Effect::Unchanged
                             && !is_stopped
                         {
                             is_stopped = true;

@@ -28,7 +28,7 @@ pub mod store;
 pub mod vault;
 
 pub use account::Account;
-pub use error::{Failure, FailureKind};
+pub use error::{Effect, Failure, FailureKind, Next, Warning};
 pub use fleet::{Ended, Fleet, StoreOf};
 pub use history::{Audit, Ending};
 pub use plan::{Due, Selection};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rixl_credentials::{KeyId, NewApiKey, OrganizationId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::probe::Form;
+use crate::{Effect, probe::Form};
 
 /// One line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -116,6 +116,19 @@ pub(crate) enum Stage {
     Settled {
         at: Timestamp,
     },
+}
+
+impl Stage {
+    /// What a run that has come so far has done to the key, with so many requests.
+    pub(crate) fn effect(&self, requests: u32) -> Effect {
+        match self {
+            Self::Sent => Effect::Unknown,
+            Self::Refused if requests == 1 => Effect::Unchanged,
+            // The request before it may have been one of which nothing was heard.
+            Self::Refused => Effect::Unknown,
+            _ => Effect::Changed,
+        }
+    }
 }
 
 /// Reads the lines. `None`: nothing was about to be sent yet.

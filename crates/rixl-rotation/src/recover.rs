@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rixl_credentials::{KeyId, Timestamp};
 
 use crate::{
-    Ending, Failure, FailureKind, Report, Rotator, State,
+    Effect, Ending, Failure, FailureKind, Next, Report, Rotator, State, Warning,
     journal::Entry,
     probe::{Liveness, probe},
     record::{self, Change, Progress, Stage},
@@ -53,7 +53,7 @@ enum Plan {
     Rotate(&'static str),
     /// Rotate or drop, once the first request can't be under way any more.
     Wait(&'static str),
-    Stay(&'static str),
+    Stay(&'static str, Next),
 }
 
 impl Rotator {
@@ -75,7 +75,9 @@ impl Rotator {
         is_dry: bool,
     ) -> Result<Vec<Recovered>, Failure> {
         let mut recovered = Vec::new();
-        for name in self.journal.unfinished().await? {
+        // What can't be listed may be open.
+        let unfinished = self.journal.unfinished().await;
+        for name in unfinished.map_err(|error| Failure::from(error).left_open(Effect::Unknown))? {
             if self.stop.is_said() {
                 break;
             }
@@ -85,12 +87,13 @@ impl Rotator {
                 Ok((entry, Some(progress))) => {
                     one.name = progress.intent.change.name().map(str::to_owned);
                     one.store = Some(progress.intent.store.clone());
+                    let effect = progress.stage.effect(progress.intent.rotation);
                     match self.resumed(&one.entry, entry, progress, open).await {
                         Ok(run) => run.finish_recovery(if_live, is_dry).await,
-                        Err(failure) => Err(failure),
+                        Err(failure) => Err(failure.left_open(effect)),
                     }
                 }
-                Err(failure) => Err(failure),
+                Err(failure) => Err(failure.left_open(Effect::Unknown)),
             };
             recovered.push(one);
         }
@@ -207,15 +210,15 @@ impl Run {
                     if failure.kind() != FailureKind::Interrupted {
                         return Err(failure);
                     }
-                    return Err(Failure::new(FailureKind::Interrupted, "interrupted; run `rixl keys recover` again"));
+                    return Err(Failure::new(FailureKind::Interrupted, "interrupted").left_open(Effect::Unknown));
                 }
             }
             plan = self.look(if_live).await?;
         }
         let (is_over, why) = match plan {
-            Plan::Stay(why) => {
-                self.tell(State::Note, why);
-                return Err(self.unknown(None));
+            Plan::Stay(why, next) => {
+                self.rotator.tell_of(&self.label, State::Note, Warning::from(why).with_next(next.clone()));
+                return Err(self.unknown(None).with_next(next));
             }
             Plan::Adopt(why) => (true, why),
             Plan::Rotate(why) => (false, why),
@@ -247,8 +250,8 @@ impl Run {
         if !self.store.is_readable() {
             return Ok(match if_live {
                 IfLive::Rotate => Plan::Stay(
-                    "the store can't be read, so nobody can tell whether it holds a live secret; `--rotate-again` or \
-                     `--drop` decides",
+                    "the store can't be read, so nobody can tell whether it holds a live secret",
+                    Next::Decide,
                 ),
                 IfLive::RotateUnseen | IfLive::Drop => Plan::Wait("the store can't be read"),
             });
@@ -268,7 +271,9 @@ impl Run {
             }
             Liveness::Live(_) => Plan::Wait("the stored secret is live"),
             Liveness::Dead => Plan::Rotate("the stored secret is dead, so it is rotated again at once"),
-            Liveness::Unclear => Plan::Stay("RIXL does not say clearly whether the stored secret is live"),
+            Liveness::Unclear => {
+                Plan::Stay("RIXL does not say clearly whether the stored secret is live", Next::Recover)
+            }
         })
     }
 
@@ -297,10 +302,10 @@ impl Run {
             }
         }
         for id in orphans {
-            self.warn(format!(
-                "the key {id} of the same name was created since then, and its secret may be the one that was lost; if \
-                 nobody knows it, run `rixl keys delete {id}`"
-            ));
+            let message = format!(
+                "the key {id} of the same name was created since then, and its secret may be the one that was lost"
+            );
+            self.warn(Warning::from(message).with_next(Next::DeleteKey(id)));
         }
     }
 }

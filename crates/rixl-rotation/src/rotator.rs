@@ -6,7 +6,7 @@ use rixl_credentials::{ApiKey, KeyId, NewApiKey, Timestamp};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{
-    Account, Ending, Failure, FailureKind,
+    Account, Ending, Failure, FailureKind, Next, Warning,
     journal::{Entry, Journal},
     probe::{Liveness, probe},
     record::{self, Change, Intent, Old},
@@ -111,6 +111,8 @@ pub struct Event {
     pub state: State,
     /// One sentence, without a secret.
     pub sentence: String,
+    /// What to do about it, where something is to be done.
+    pub next: Option<Next>,
 }
 
 /// The states of the protocol: see [`Rotator`].
@@ -175,8 +177,8 @@ pub struct Report {
     /// From the first request to the stored secret: consumers were without a live secret no longer than this. `None` for a
     /// creation or replacement, which end no secret, and where another rotator's secret stayed.
     pub outage: Option<Duration>,
-    /// What is not quite as it should be, in sentences.
-    pub warnings: Vec<String>,
+    /// What is not quite as it should be.
+    pub warnings: Vec<Warning>,
 }
 
 /// Tells runs to stop: before anything is sent, or while nothing but time is waited for.
@@ -289,7 +291,11 @@ impl Rotator {
     }
 
     pub(crate) fn tell(&self, key: &str, state: State, sentence: impl Into<String>) {
-        let event = Event { key: key.to_owned(), state, sentence: sentence.into() };
+        self.tell_of(key, state, sentence.into().into());
+    }
+
+    pub(crate) fn tell_of(&self, key: &str, state: State, Warning { message, next }: Warning) {
+        let event = Event { key: key.to_owned(), state, sentence: message, next };
         tracing::info!(rixl.state = %event.state, "rotation step");
         (self.observer)(&event);
     }
@@ -318,7 +324,7 @@ impl Rotator {
     ///
     /// # Errors
     ///
-    /// [`Failure::kind`] says what is true then, and what to do.
+    /// [`Failure::effect`] says what is true then, [`Failure::next`] what to do.
     pub async fn rotate(&self, key_id: &KeyId, store: Arc<dyn Store>) -> Result<Report, Failure> {
         let key = self.planned(key_id).await?;
         self.prepare(&key, store).await?.rotate().await
@@ -328,7 +334,7 @@ impl Rotator {
     ///
     /// # Errors
     ///
-    /// [`Failure::kind`] says what is true then, and what to do.
+    /// [`Failure::effect`] says what is true then, [`Failure::next`] what to do.
     pub async fn create(&self, key: NewApiKey, store: Arc<dyn Store>) -> Result<Report, Failure> {
         self.prepare_create(key, store).await?.rotate().await
     }
@@ -339,7 +345,7 @@ impl Rotator {
     ///
     /// # Errors
     ///
-    /// [`Failure::kind`] says what is true then, and what to do.
+    /// [`Failure::effect`] says what is true then, [`Failure::next`] what to do.
     pub async fn replace(&self, key_id: &KeyId, store: Arc<dyn Store>, grace: Duration) -> Result<Report, Failure> {
         let key = self.planned(key_id).await?;
         self.prepare_replace(&key, store, grace).await?.rotate().await
@@ -422,7 +428,7 @@ impl Rotator {
             Failure::refused("the journal entry of this key can't be read; nothing was sent").with_source(error)
         })?;
         if unfinished.is_some() {
-            let sentence = "an earlier run on this key is unfinished; nothing was sent; run `rixl keys recover`";
+            let sentence = "an earlier run on this key is unfinished; nothing was sent";
             return Err(Failure::new(FailureKind::Unknown, sentence));
         }
         entry.lock_store(&location).await?;
@@ -523,7 +529,7 @@ impl Prepared {
     ///
     /// # Errors
     ///
-    /// [`Failure::kind`] says what is true then, and what to do.
+    /// [`Failure::effect`] says what is true then, [`Failure::next`] what to do.
     pub async fn rotate(self) -> Result<Report, Failure> {
         self.run.start().await
     }

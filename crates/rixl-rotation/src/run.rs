@@ -12,7 +12,7 @@ use rixl_credentials::{Error, Issued, KeyId, RawResponse, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    Audit, Ending, Failure, FailureKind, Report, Rotator, State,
+    Audit, Effect, Ending, Failure, FailureKind, Next, Report, Rotator, State, Warning,
     journal::{Entry, JournalError, JournalErrorKind},
     record::{Change, Intent, Record, Stage},
     store::{Held, Store, Version},
@@ -24,7 +24,6 @@ const VERIFY_WAITS: [Duration; 3] = [Duration::from_millis(500), Duration::from_
 const MARGIN: Duration = Duration::from_secs(5);
 /// How often a lock is renewed while a run only waits.
 const RENEWAL: Duration = Duration::from_secs(60);
-const RECOVER: &str = "run `rixl keys recover`";
 const NO_ESCROW: &str = "the escrow holds no secret any more";
 
 /// One entry of the journal, locked, and how far it has come.
@@ -52,7 +51,7 @@ pub(crate) struct Run {
     /// The fingerprint of what the store holds, once that is known.
     stored: Option<String>,
     outage: Option<Duration>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 impl fmt::Debug for Run {
@@ -192,7 +191,8 @@ impl Run {
         let line = serde_json::to_string(&audit).ok();
         if let Err(error) = self.entry.close(line.as_deref()).await {
             let escrow = self.entry.escrow_location();
-            self.warn(format!("{error}; the escrow at {escrow} may still hold the secret; {RECOVER}"));
+            let warning = Warning::from(format!("{error}; the escrow at {escrow} may still hold the secret"));
+            self.warn(warning.with_next(Next::Recover));
         }
         self.tell(
             State::Done,
@@ -254,8 +254,9 @@ impl Run {
                 return Ok(());
             }
             if let Err(error) = self.entry.renew().await {
-                let sentence = format!("the lock of {} is lost, so the run ends here; {RECOVER}", self.label);
-                return Err(Failure::new(FailureKind::Unknown, sentence).with_source(error));
+                let message = format!("the lock of {} is lost, so the run ends here", self.label);
+                let failure = Failure::new(FailureKind::Unknown, message).left_open(self.effect());
+                return Err(failure.with_source(error));
             }
         }
     }
@@ -272,17 +273,14 @@ impl Run {
             Stage::Lost => self.lost(why),
             Stage::Received | Stage::Verified { .. } => self.not_stored(why),
             Stage::Stored { .. } | Stage::Settled { .. } => {
-                let sentence = format!(
-                    "the new secret of {} is stored, but was not looked at again: {why}; {RECOVER}",
-                    self.label
-                );
-                Failure::new(FailureKind::Unknown, sentence)
+                let message = format!("the new secret of {} is stored, but was not looked at again: {why}", self.label);
+                Failure::new(FailureKind::Unknown, message).left_open(Effect::Changed)
             }
         }
     }
 
     /// No secret can be had any more: it has to be rotated again.
-    async fn lose(&mut self, why: impl Into<String>) {
+    async fn lose(&mut self, why: impl Into<Warning>) {
         self.warn(why);
         self.adopted = None;
         self.stored = None;
@@ -318,10 +316,15 @@ impl Run {
         }
     }
 
-    pub(crate) fn warn(&mut self, sentence: impl Into<String>) {
-        let sentence = sentence.into();
-        self.tell(State::Note, sentence.clone());
-        self.warnings.push(sentence);
+    pub(crate) fn warn(&mut self, warning: impl Into<Warning>) {
+        let warning = warning.into();
+        self.rotator.tell_of(&self.label, State::Note, warning.clone());
+        self.warnings.push(warning);
+    }
+
+    /// What the run and those before it have done to the key, as the journal has it.
+    pub(crate) fn effect(&self) -> Effect {
+        self.stage.effect(self.intent.rotation)
     }
 
     pub(crate) fn tell(&self, state: State, sentence: impl Into<String>) {
@@ -333,8 +336,7 @@ impl Run {
             Change::Rotate { .. } => format!("{} was changed", self.label),
             Change::Create(new) | Change::Replace { new, .. } => format!("a key {:?} was created", new.name()),
         };
-        let sentence = format!("it is not known whether {change}; {RECOVER}");
-        let failure = Failure::new(FailureKind::Unknown, sentence);
+        let failure = Failure::new(FailureKind::Unknown, format!("it is not known whether {change}"));
         match error {
             Some(error) => failure.with_source(error),
             None => failure,
@@ -343,7 +345,7 @@ impl Run {
 
     fn not_stored(&self, why: &str) -> Failure {
         let sentence = format!(
-            "{} was changed, and the store {} was not: {why}; the new secret is in escrow at {}; {RECOVER}",
+            "{} was changed, and the store {} was not: {why}; the new secret is in escrow at {}",
             self.label,
             self.store.location(),
             self.entry.escrow_location()
@@ -352,8 +354,7 @@ impl Run {
     }
 
     fn lost(&self, why: &str) -> Failure {
-        let sentence =
-            format!("{} was changed, and its secret is lost: {why}; to rotate it again, {RECOVER}", self.label);
+        let sentence = format!("{} was changed, and its secret is lost: {why}", self.label);
         Failure::new(FailureKind::Lost, sentence)
     }
 }

@@ -9,7 +9,7 @@ use rixl_rotation::{Event, IfLive, State};
 
 use crate::{
     context::{Context, step},
-    failure::Failure,
+    failure::{Failure, with_command},
     output::Done,
     places,
     rows::{self, Row},
@@ -89,6 +89,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
 /// What was said of an entry.
 fn sentences(notes: &Mutex<Vec<Event>>, entry: &str) -> String {
     let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
-    let of_entry = notes.iter().filter(|event| event.key == entry).map(|event| event.sentence.as_str());
+    let of_entry = notes.iter().filter(|event| event.key == entry);
+    let of_entry = of_entry.map(|event| with_command(&event.sentence, event.next.as_ref()));
     of_entry.collect::<Vec<_>>().join("; ")
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rixl_credentials::{Error, ErrorKind, Outcome, RawResponse};
 
-use super::{MARGIN, RECOVER, Run};
+use super::{MARGIN, Run};
 use crate::{
-    Ending, Failure, FailureKind, State,
+    Ending, Failure, FailureKind, Next, State, Warning,
     record::{Change, Record, Stage},
 };
 
@@ -114,8 +114,9 @@ impl Run {
     async fn not_sent(&mut self, failure: Failure) -> Failure {
         if self.intent.rotation > 1 {
             let sentence = format!(
-                "the secret of {} is lost, and it could not be rotated again: {failure}; {RECOVER}",
-                self.label
+                "the secret of {} is lost, and it could not be rotated again: {}",
+                self.label,
+                failure.message()
             );
             return Failure::new(FailureKind::Lost, sentence).with_source(failure);
         }
@@ -129,7 +130,7 @@ impl Run {
 
     async fn end_unsent(&mut self, line: Option<&str>) {
         if let Err(error) = self.entry.close(line).await {
-            self.warn(format!("{error}; an unfinished entry may be left: {RECOVER}"));
+            self.warn(Warning::from(format!("{error}; an unfinished entry may be left")).with_next(Next::Recover));
         }
     }
 

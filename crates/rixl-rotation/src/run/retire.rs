@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rixl_credentials::{KeyId, Timestamp};
 
-use super::{RECOVER, Run};
-use crate::{Failure, FailureKind, State, record::Change};
+use super::Run;
+use crate::{Effect, Failure, FailureKind, State, record::Change};
 
 impl Run {
     /// The end of a replacement: waits, then deletes the old key.
@@ -60,16 +60,15 @@ impl Run {
                 return failure;
             }
             let sentence = format!(
-                "interrupted; the secret of the new key is stored, and the old key {key_id} is not deleted yet; {RECOVER}"
+                "interrupted; the secret of the new key is stored, and the old key {key_id} is not deleted yet"
             );
-            Failure::new(FailureKind::Interrupted, sentence)
+            Failure::new(FailureKind::Interrupted, sentence).left_open(Effect::Changed)
         })
     }
 
     fn not_deleted(&self, key_id: &KeyId, why: &str) -> Failure {
-        let sentence = format!(
-            "the secret of the new key is stored, but the old key {key_id} could not be deleted: {why}; {RECOVER}"
-        );
-        Failure::new(FailureKind::Unknown, sentence)
+        let sentence =
+            format!("the secret of the new key is stored, but the old key {key_id} could not be deleted: {why}");
+        Failure::new(FailureKind::Unknown, sentence).left_open(Effect::Changed)
     }
 }

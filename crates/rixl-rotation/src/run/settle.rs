@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rixl_credentials::{Issued, KeyId, Secret, Timestamp};
 
-use super::{NO_ESCROW, RECOVER, Run, VERIFY_WAITS};
+use super::{NO_ESCROW, Run, VERIFY_WAITS};
 use crate::{
-    Failure, FailureKind, State,
+    Effect, Failure, FailureKind, State,
     probe::{Form, Liveness, probe},
     record::{Change, Record, Stage},
     rotator::fingerprint,
@@ -38,11 +38,10 @@ impl Run {
                         return Err(failure);
                     }
                     let sentence = format!(
-                        "interrupted; the new secret of {} is stored, but was not looked at after the quiet time; \
-                         {RECOVER}",
+                        "interrupted; the new secret of {} is stored, but was not looked at after the quiet time",
                         self.label
                     );
-                    return Err(Failure::new(FailureKind::Interrupted, sentence));
+                    return Err(Failure::new(FailureKind::Interrupted, sentence).left_open(Effect::Changed));
                 }
             }
             self.look_again(issued.as_ref()).await?;
@@ -117,10 +116,10 @@ impl Run {
             }
             Liveness::Unclear => {
                 let sentence = format!(
-                    "the new secret of {} is stored, but RIXL does not say clearly that it is live; {RECOVER}",
+                    "the new secret of {} is stored, but RIXL does not say clearly that it is live",
                     self.label
                 );
-                Err(Failure::new(FailureKind::Unknown, sentence))
+                Err(Failure::new(FailureKind::Unknown, sentence).left_open(Effect::Changed))
             }
         }
     }

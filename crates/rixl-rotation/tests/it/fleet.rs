@@ -1,7 +1,7 @@
 //! Plans and fleets.
 
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     fs,
     sync::{Arc, Mutex},
     time::Duration,
@@ -109,8 +109,8 @@ impl Many {
 }
 
 /// How many keys ended how; `None`: not begun.
-fn endings(all: &[Ended]) -> BTreeMap<Option<Result<String, FailureKind>>, usize> {
-    let mut endings = BTreeMap::new();
+fn endings(all: &[Ended]) -> HashMap<Option<Result<String, FailureKind>>, usize> {
+    let mut endings = HashMap::new();
     for ended in all {
         let result = ended.result.as_ref().map(|result| match result {
             Ok(report) => Ok(format!("{:?}", report.ending)),

@@ -12,7 +12,7 @@ use std::{
 
 use rixl_credentials::{Client, KeyId, NewApiKey, RawResponse, RetryPolicy, Secret};
 use rixl_rotation::{
-    Account, Ending, FailureKind, IfLive, Rotator, State, Stop,
+    Account, Ending, FailureKind, IfLive, Next, Rotator, State, Stop,
     journal::{Entry, Journal, JournalError},
     store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version},
 };
@@ -25,7 +25,7 @@ async fn a_rotation_runs_through_all_states() {
     let bench = Bench::new();
     let report = bench.rotate().await.unwrap();
     assert_eq!((report.ending, report.rotations), (Ending::Rotated, 1));
-    assert_eq!(report.warnings, [""; 0]);
+    assert_eq!(report.warnings, []);
     assert!(bench.is_stored_live() && !bench.sandbox.is_live(&bench.key.secret));
     assert_eq!(report.fingerprint, Some(rixl_rotation::fingerprint(&bench.stored())));
     let states: Vec<_> = bench.events.lock().unwrap().iter().map(|event| event.state).collect();
@@ -70,7 +70,8 @@ async fn a_lost_answer_ends_the_run_and_recovery_repairs_it() {
     bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey")).unwrap();
     let failure = bench.rotate().await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Unknown);
-    assert!(failure.to_string().contains("rixl keys recover"), "{failure}");
+    assert_eq!((failure.effect(), failure.next()), (rixl_rotation::Effect::Unknown, &Next::Recover));
+    assert!(failure.to_string().ends_with("; recover it"), "{failure}");
     assert_eq!(bench.rotations(), 1);
     // The entry is open: nobody may rotate on.
     assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Unknown);
@@ -317,7 +318,7 @@ async fn stop_is_heard_before_the_request_and_while_waiting_but_not_between() {
     let (say, stop) = Stop::new();
     say.send(true).unwrap();
     let failure = bench.rotator().with_stop(stop).rotate(&bench.key_id, bench.store()).await.unwrap_err();
-    assert_eq!(failure.kind(), FailureKind::Interrupted);
+    assert_eq!((failure.kind(), failure.effect()), (FailureKind::Interrupted, rixl_rotation::Effect::Unchanged));
     assert_eq!(bench.sandbox.calls("rotateApiKey"), 0);
     bench.assert_clean();
     // Between: said at the intent, heard once the secret is stored.
@@ -329,7 +330,9 @@ async fn stop_is_heard_before_the_request_and_while_waiting_but_not_between() {
     });
     let failure = rotator.rotate(&bench.key_id, bench.store()).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Interrupted);
-    assert!(failure.to_string().contains("rixl keys recover"), "{failure}");
+    // Whoever only looks at the cause would take it for harmless.
+    assert_eq!((failure.effect(), failure.next()), (rixl_rotation::Effect::Changed, &Next::Recover));
+    assert!(failure.to_string().ends_with("; recover it"), "{failure}");
     assert!(bench.is_stored_live() && bench.is_open().await);
     assert_eq!(bench.recover_one().await.unwrap().unwrap().rotations, 1);
     bench.assert_clean();
@@ -447,8 +450,33 @@ async fn an_entry_of_another_server_is_left_alone() {
     let client = Client::builder().base_url(other.url()).bearer_token(other.bearer_token()).build().unwrap();
     let open = |location: &str| rixl_rotation::store::open(location);
     let recovered = bench.rotator_of(client).recover(&open, IfLive::default(), false).await.unwrap();
-    assert_eq!(recovered[0].result.as_ref().unwrap_err().kind(), FailureKind::Refused);
+    let failure = recovered[0].result.as_ref().unwrap_err();
+    assert_eq!((failure.kind(), failure.effect()), (FailureKind::Refused, rixl_rotation::Effect::Unknown));
     assert!(bench.is_open().await && other.requests().is_empty());
+}
+
+/// The only live secret is in escrow then: nothing of it may sound as if all were as before.
+#[tokio::test]
+async fn a_recovery_that_can_not_open_the_store_says_that_the_key_was_changed() {
+    let bench = Bench::new();
+    bench.sandbox.inject(Fault::new(Effect::Intact).on("rotateApiKey")).unwrap();
+    let prepared = {
+        let key = bench.rotator().planned(&bench.key_id).await.unwrap();
+        bench.rotator().prepare(&key, bench.store()).await.unwrap()
+    };
+    // It is no file any more when the response is there.
+    std::fs::remove_file(bench.file()).unwrap();
+    std::fs::create_dir(bench.file()).unwrap();
+    let failure = prepared.rotate().await.unwrap_err();
+    assert_eq!((failure.kind(), failure.effect()), (FailureKind::NotStored, rixl_rotation::Effect::Changed));
+    let nowhere = |location: &str| Err(StoreError::new(StoreErrorKind::Unusable, location, "it is gone"));
+    let recovered = bench.rotator().recover(&nowhere, IfLive::default(), false).await.unwrap();
+    let failure = recovered[0].result.as_ref().unwrap_err();
+    assert_eq!((failure.effect(), failure.next()), (rixl_rotation::Effect::Changed, &Next::Recover));
+    assert!(failure.to_string().contains("this recovery sent nothing"), "{failure}");
+    std::fs::remove_dir(bench.file()).unwrap();
+    bench.recover_one().await.unwrap().unwrap();
+    assert!(bench.is_stored_live());
 }
 
 #[tokio::test]
@@ -471,7 +499,11 @@ async fn a_created_key_goes_into_the_store_by_the_same_protocol() {
     let report = bench.recover_one().await.unwrap().unwrap();
     assert_eq!(report.ending, Ending::Created);
     // The one whose answer was lost is named, so that it can be deleted.
-    assert!(report.warnings.iter().any(|warning| warning.contains("rixl keys delete")), "{:?}", report.warnings);
+    assert!(
+        report.warnings.iter().any(|warning| matches!(warning.next, Some(Next::DeleteKey(_)))),
+        "{:?}",
+        report.warnings
+    );
     assert!(bench.sandbox.opens(report.key_id.unwrap().as_str(), &bench.stored()));
     bench.assert_clean();
 }
@@ -567,7 +599,7 @@ async fn a_replacement_that_is_interrupted_in_its_grace_time_is_ended_by_recover
         }
     });
     let failure = rotator.replace(&bench.key_id, bench.store(), Duration::from_secs(3600)).await.unwrap_err();
-    assert_eq!(failure.kind(), FailureKind::Interrupted);
+    assert_eq!((failure.kind(), failure.effect()), (FailureKind::Interrupted, rixl_rotation::Effect::Changed));
     assert!(bench.sandbox.is_live(&bench.key.secret));
     assert_eq!(bench.recover_one().await.unwrap().unwrap().ending, Ending::Replaced);
     assert!(!bench.sandbox.is_live(&bench.key.secret) && bench.sandbox.is_live(&bench.stored()));

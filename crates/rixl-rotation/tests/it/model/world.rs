@@ -556,8 +556,15 @@ impl Case {
 
     fn judge_failure(&self, process: &Process, failure: &Failure, is_open: bool, escrow: Option<&[u8]>) {
         let said = failure.kind();
-        match said {
-            FailureKind::Refused | FailureKind::Authentication | FailureKind::Held | FailureKind::Interrupted => {
+        // Whoever reads this does not recover; what another process is at work on is that one's.
+        if said != FailureKind::Held
+            && failure.effect() == rixl_rotation::Effect::Unchanged
+            && escrow.is_some_and(|bytes| !bytes.is_empty())
+        {
+            self.violation(format!("{said:?} is said to leave all unchanged, and a response is in escrow: {failure}"));
+        }
+        match failure.effect() {
+            rixl_rotation::Effect::Unchanged => {
                 if !process.is_beside_another() && process.carried_out() > 0 {
                     self.violation(format!("{said:?} is said after a rotation: {failure}"));
                 }
@@ -565,7 +572,7 @@ impl Case {
                     self.violation(format!("{said:?} is said, and the store was written: {failure}"));
                 }
             }
-            FailureKind::NotStored => {
+            _ if said == FailureKind::NotStored => {
                 let has_secret = escrow.is_some_and(|bytes| {
                     serde_json::from_slice::<serde_json::Value>(bytes)
                         .is_ok_and(|json| json["api_key"]["secret"].as_str().is_some_and(|secret| !secret.is_empty()))
