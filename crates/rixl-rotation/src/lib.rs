@@ -29,11 +29,11 @@ pub mod vault;
 
 pub use account::Account;
 pub use error::{Failure, FailureKind};
-pub use fleet::{Ended, Fleet, StoreOf};
+pub use fleet::{Ended, Fleet, StoreFactory};
 pub use history::{Audit, Ending};
 pub use plan::{Due, Selection};
 pub use probe::{Form, Liveness};
-pub use recover::{IfLive, OpenStore, Recovered};
+pub use recover::{IfLive, Recovered};
 pub use rotator::{Event, Prepared, Report, Rotator, State, Stop, fingerprint};
 
 // Here, where all that its examples use is at hand.

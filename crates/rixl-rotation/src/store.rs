@@ -3,7 +3,8 @@
 mod command;
 mod dotenv;
 mod file;
-mod text;
+mod registry;
+mod template;
 #[cfg(feature = "vault")]
 mod vault;
 
@@ -13,7 +14,8 @@ pub use dotenv::DotenvStore;
 #[doc(hidden)]
 pub use dotenv::fuzzing;
 pub use file::FileStore;
-pub use text::{StoreTemplate, open};
+pub use registry::Stores;
+pub use template::StoreTemplate;
 #[cfg(feature = "vault")]
 pub use vault::VaultStore;
 

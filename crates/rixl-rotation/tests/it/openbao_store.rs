@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use rixl_credentials::Secret;
 use rixl_rotation::{
     conformance::check_store,
-    store::{Store, StoreError, StoreErrorKind, VaultStore, Version, open},
+    store::{Store, StoreError, StoreErrorKind, Stores, VaultStore, Version},
     vault::VaultConfig,
 };
 use rixl_testing::{
@@ -101,10 +101,10 @@ async fn it_keeps_the_contract() {
 
 #[test]
 fn a_text_opens_the_store_with_the_settings_of_the_environment() {
-    let invalid = open("vault:kv#f").err().unwrap();
+    let invalid = Stores::default().open("vault:kv#f").err().unwrap();
     assert_eq!(invalid.kind(), StoreErrorKind::Invalid);
     // What the environment of the tests says does not matter here.
-    match open("vault:kv/a/b#c#f") {
+    match Stores::default().open("vault:kv/a/b#c#f") {
         Ok(store) => assert_eq!(store.location(), "vault:kv/a/b#c#f"),
         Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unusable),
     }

@@ -14,7 +14,7 @@ use rixl_credentials::{Client, KeyId, NewApiKey, RawResponse, RetryPolicy, Secre
 use rixl_rotation::{
     Account, Ending, FailureKind, IfLive, Rotator, State, Stop,
     journal::{Entry, Journal, JournalError},
-    store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version},
+    store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Stores, Version},
 };
 use rixl_sandbox::{Effect, Fault, KeyForm, Sandbox};
 
@@ -445,8 +445,7 @@ async fn an_entry_of_another_server_is_left_alone() {
     bench.rotate().await.unwrap_err();
     let other = Sandbox::start().unwrap();
     let client = Client::builder().base_url(other.url()).bearer_token(other.bearer_token()).build().unwrap();
-    let open = |location: &str| rixl_rotation::store::open(location);
-    let recovered = bench.rotator_of(client).recover(&open, IfLive::default(), false).await.unwrap();
+    let recovered = bench.rotator_of(client).recover(&Stores::default(), IfLive::default(), false).await.unwrap();
     assert_eq!(recovered[0].result.as_ref().unwrap_err().kind(), FailureKind::Refused);
     assert!(bench.is_open().await && other.requests().is_empty());
 }
