@@ -68,14 +68,18 @@ pub(crate) fn in_sandbox(context: &Context) -> Result<String, Failure> {
     Ok(embedded::STORE.replace("{folder}", &folder.display().to_string()))
 }
 
+fn known() -> Stores {
+    rixl_vault::register(Stores::default())
+}
+
 /// The stores that this program knows.
 pub(crate) fn stores(output: Output, reveal: bool) -> Stores {
-    Stores::default().with(Stdout::LOCATION, move |_| Ok(Arc::new(Stdout::new(output, reveal)?)))
+    known().with(Stdout::LOCATION, move |_| Ok(Arc::new(Stdout::new(output, reveal)?)))
 }
 
 /// The same, to read alone: there a command is what prints the secret, and nothing can be read from stdout.
 pub(crate) fn stores_to_read() -> Stores {
-    let all = Stores::default();
+    let all = known();
     all.clone().with("command:READER ARG...", move |words| match words.contains(" <- ") {
         true => all.open(&format!("command:{words}")),
         false => all.open(&format!("command:true <- {words}")),

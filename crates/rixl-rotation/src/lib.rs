@@ -11,6 +11,7 @@
 //! - No undo: RIXL has none.
 
 mod account;
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod disk;
 mod error;
@@ -24,8 +25,6 @@ mod recover;
 mod rotator;
 mod run;
 pub mod store;
-#[cfg(feature = "vault")]
-pub mod vault;
 
 pub use account::Account;
 pub use error::{Failure, FailureKind};

@@ -5,8 +5,6 @@ mod dotenv;
 mod file;
 mod registry;
 mod template;
-#[cfg(feature = "vault")]
-mod vault;
 
 pub use command::CommandStore;
 pub use dotenv::DotenvStore;
@@ -16,8 +14,6 @@ pub use dotenv::fuzzing;
 pub use file::FileStore;
 pub use registry::Stores;
 pub use template::StoreTemplate;
-#[cfg(feature = "vault")]
-pub use vault::VaultStore;
 
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 
@@ -44,7 +40,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// A store that can't be read back says so by [`is_readable`](Self::is_readable); it then gives no secret and
 /// [`Version::untracked`], which every `commit` must accept.
 ///
-/// `conformance::check_store` (in `rixl_rotation::conformance`) tests these points on a store of your own.
+/// `conformance::check_store` (in `rixl_rotation::conformance`, feature `conformance`) tests these points on a store of your own.
 pub trait Store: Send + Sync {
     /// What names the entry, such as `file:/run/secrets/rixl`.
     fn location(&self) -> String;

@@ -38,7 +38,7 @@ type Open = dyn Fn(&str) -> Result<Arc<dyn Store>, StoreError> + Send + Sync;
 
 impl Default for Stores {
     fn default() -> Self {
-        let stores = Self(Vec::new())
+        Self(Vec::new())
             .with("file:PATH", |path| Ok(Arc::new(FileStore::new(path)?)))
             .with("dotenv:PATH#VARIABLE", |rest| {
                 let (path, variable) = rest.rsplit_once('#').ok_or_else(|| {
@@ -47,10 +47,7 @@ impl Default for Stores {
                 })?;
                 Ok(Arc::new(DotenvStore::new(path, variable)?))
             })
-            .with("command:PROGRAM ARG... [<- READER ARG...]", |words| Ok(Arc::new(CommandStore::from_text(words)?)));
-        #[cfg(feature = "vault")]
-        let stores = stores.with("vault:MOUNT/PATH#FIELD", super::vault::open);
-        stores
+            .with("command:PROGRAM ARG... [<- READER ARG...]", |words| Ok(Arc::new(CommandStore::from_text(words)?)))
     }
 }
 

@@ -12,13 +12,11 @@ use std::{
 };
 
 use rixl_credentials::Secret;
-use rixl_rotation::{
-    store::{Store, StoreErrorKind, VaultStore, Version},
-    vault::VaultConfig,
-};
+use rixl_rotation::store::{Store, StoreErrorKind, Version};
+use rixl_vault::{VaultConfig, VaultStore};
 use serde_json::{Value, json};
 
-use crate::openbao_store::text_of;
+use crate::store::text_of;
 
 /// One request as it came. Each has a connection of its own.
 #[derive(Clone, Debug)]

@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tokio::{runtime::Handle, task::JoinHandle};
 use zeroize::Zeroizing;
 
-use super::{Entry, Journal, JournalError, JournalErrorKind};
-use crate::{
-    store::{BoxFuture, hex},
-    vault::{Failure, FailureKind, Found, Kv, VaultConfig, segments},
+use crate::client::{Failure, FailureKind, Found, Kv, VaultConfig, segments};
+use rixl_rotation::{
+    journal::{Entry, Journal, JournalError, JournalErrorKind},
+    store::{BoxFuture, Version},
 };
 
 const LEASE: Duration = Duration::from_secs(5 * 60);
@@ -37,7 +37,8 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 /// A journal in the KV secrets engine, version 2, of HashiCorp Vault or OpenBao, for rotators on many machines.
 ///
 /// ```no_run
-/// use rixl_rotation::{journal::{Journal as _, VaultJournal}, vault::VaultConfig};
+/// use rixl_rotation::journal::Journal as _;
+/// use rixl_vault::{VaultConfig, VaultJournal};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let journal = VaultJournal::new(VaultConfig::from_env()?, "kv/rixl/journal")?;
@@ -523,7 +524,8 @@ impl Locked {
 
     async fn lock_store(&mut self, location: &str) -> Result<(), JournalError> {
         let shared = self.shared.clone();
-        let path = shared.at(["stores", &hex(location.as_bytes(), 16)]);
+        // A version is a hash, and fits in a path.
+        let path = shared.at(["stores", Version::of(location.as_bytes()).as_str()]);
         if self.stores.iter().any(|store| store.path == path) {
             return Ok(());
         }

@@ -12,15 +12,15 @@ use jiff::SignedDuration;
 use rixl_credentials::{Secret, Sleep, Timestamp, Timing};
 use rixl_rotation::{
     conformance::check_journal,
-    journal::{Journal, JournalError, JournalErrorKind, VaultJournal},
-    vault::VaultConfig,
+    journal::{Journal, JournalError, JournalErrorKind},
 };
 use rixl_testing::openbao::{Server, shared};
+use rixl_vault::{VaultConfig, VaultJournal};
 use serde_json::{Value, json};
 
 use crate::{
-    openbao_store::{config, config_of, text_of},
-    vault_wire::{Then, Wire},
+    store::{config, config_of, text_of},
+    wire::{Then, Wire},
 };
 
 const ANSWER: &[u8] = b"{\"api_key\":{\"secret\":\"rxl_NEWSECRET\"}}";

@@ -35,11 +35,11 @@ pub(crate) const MAX_BODY: usize = 1024 * 1024;
 ///
 /// ```
 /// use rixl_credentials::Secret;
-/// use rixl_rotation::vault::VaultConfig;
+/// use rixl_vault::VaultConfig;
 ///
 /// let config = VaultConfig::new("https://vault.example:8200", Secret::from("hvs.EXAMPLE"))?.with_namespace("team")?;
 /// assert!(!format!("{config:?}").contains("EXAMPLE"));
-/// # Ok::<(), rixl_rotation::vault::VaultConfigError>(())
+/// # Ok::<(), rixl_vault::VaultConfigError>(())
 /// ```
 ///
 /// Deliberately absent: switching off the check of certificates, client certificates, `unix://` addresses, and renewing
@@ -151,8 +151,8 @@ impl VaultConfig {
     /// | file of CA certificates | `BAO_CACERT`, `VAULT_CACERT` |
     ///
     /// ```no_run
-    /// let config = rixl_rotation::vault::VaultConfig::from_env()?;
-    /// # Ok::<(), rixl_rotation::vault::VaultConfigError>(())
+    /// let config = rixl_vault::VaultConfig::from_env()?;
+    /// # Ok::<(), rixl_vault::VaultConfigError>(())
     /// ```
     ///
     /// # Errors
@@ -241,7 +241,7 @@ fn http_client(
     certificates: Option<Vec<reqwest::Certificate>>,
     timeout: Duration,
 ) -> Result<reqwest::Client, VaultConfigError> {
-    let user_agent = concat!("rixl-rotation/", env!("CARGO_PKG_VERSION"));
+    let user_agent = concat!("rixl-vault/", env!("CARGO_PKG_VERSION"));
     let builder = transport::http_client(address, user_agent, timeout, timeout);
     // A write that is sent twice would be refused by its own first copy.
     let mut builder = transport::never_resent(builder).timeout(timeout);

@@ -6,16 +6,16 @@ use futures_util::future::join_all;
 use rixl_credentials::Secret;
 use rixl_rotation::{
     conformance::check_store,
-    store::{Store, StoreError, StoreErrorKind, Stores, VaultStore, Version},
-    vault::VaultConfig,
+    store::{Store, StoreError, StoreErrorKind, Stores, Version},
 };
 use rixl_testing::{
     openbao::{self, Server, shared},
     wait_for_async,
 };
+use rixl_vault::{VaultConfig, VaultStore, register};
 use serde_json::{Value, json};
 
-use crate::vault_wire::{Then, Wire};
+use crate::wire::{Then, Wire};
 
 const OLD: &str = "rxl_OLDSECRET";
 const NEW: &str = "rxl_NEWSECRET";
@@ -101,10 +101,11 @@ async fn it_keeps_the_contract() {
 
 #[test]
 fn a_text_opens_the_store_with_the_settings_of_the_environment() {
-    let invalid = Stores::default().open("vault:kv#f").err().unwrap();
+    let stores = register(Stores::default());
+    let invalid = stores.open("vault:kv#f").err().unwrap();
     assert_eq!(invalid.kind(), StoreErrorKind::Invalid);
     // What the environment of the tests says does not matter here.
-    match Stores::default().open("vault:kv/a/b#c#f") {
+    match stores.open("vault:kv/a/b#c#f") {
         Ok(store) => assert_eq!(store.location(), "vault:kv/a/b#c#f"),
         Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unusable),
     }

@@ -1,13 +1,13 @@
 //! A store: one field of an entry in Vault KV v2 / OpenBao.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use rixl_credentials::Secret;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version};
-use crate::vault::{Failure, FailureKind, Found, Kv, MAX_BODY, VaultConfig, segments};
+use crate::client::{Failure, FailureKind, Found, Kv, MAX_BODY, VaultConfig, segments};
+use rixl_rotation::store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version};
 
 const LEAST_TOKEN_TTL: Duration = Duration::from_secs(5 * 60);
 /// What a run needs of a token that may only be used so often, generously.
@@ -18,7 +18,8 @@ const IMPOSSIBLE_VERSION: u64 = i32::MAX as u64;
 /// One field of an entry in the KV secrets engine, version 2, of HashiCorp Vault or OpenBao.
 ///
 /// ```no_run
-/// use rixl_rotation::{store::{Store as _, VaultStore}, vault::VaultConfig};
+/// use rixl_rotation::store::Store as _;
+/// use rixl_vault::{VaultConfig, VaultStore};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = VaultStore::new(VaultConfig::from_env()?, "kv/apps/billing#rixl_api_key")?;
@@ -61,15 +62,6 @@ impl fmt::Debug for VaultStore {
     }
 }
 
-/// The store that `vault:` and this text name, with the settings of [`VaultConfig::from_env`].
-pub(crate) fn open(rest: &str) -> Result<Arc<dyn Store>, StoreError> {
-    // First the text: it is wrong whatever the environment says.
-    parse(rest)?;
-    let config = VaultConfig::from_env()
-        .map_err(|error| StoreError::new(StoreErrorKind::Unusable, format!("vault:{rest}"), error.to_string()))?;
-    Ok(Arc::new(VaultStore::new(config, rest)?))
-}
-
 fn parse(text: &str) -> Result<(String, Vec<String>, String), StoreError> {
     let invalid = |reason: &str| StoreError::new(StoreErrorKind::Invalid, format!("vault:{text}"), reason);
     let (path, field) = text.rsplit_once('#').ok_or_else(|| invalid("it must be written vault:MOUNT/PATH#FIELD"))?;
@@ -94,6 +86,18 @@ impl VaultStore {
     pub fn new(config: VaultConfig, text: &str) -> Result<Self, StoreError> {
         let (mount, path, field) = parse(text)?;
         Ok(Self { kv: Kv::new(config, mount), path, field, least_token_ttl: LEAST_TOKEN_TTL })
+    }
+
+    /// The same with the settings of [`VaultConfig::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// As of [`new`](Self::new), and [`StoreErrorKind::Unusable`] when the environment has no settings that can be used.
+    pub fn from_env(text: &str) -> Result<Self, StoreError> {
+        // First the text: it is wrong whatever the environment says.
+        parse(text)?;
+        let unusable = |error| StoreError::new(StoreErrorKind::Unusable, format!("vault:{text}"), format!("{error}"));
+        Self::new(VaultConfig::from_env().map_err(unusable)?, text)
     }
 
     /// How long the token must be good for when `prepare` looks: longer than the worst run. Default: 5 minutes.
