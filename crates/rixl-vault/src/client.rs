@@ -1,11 +1,6 @@
-//! The HTTP API of HashiCorp Vault and OpenBao, as far as the store and the journal need it: KV version 2.
+//! The HTTP API as far as the store and the journal need it: KV version 2.
 
 use std::{
-    env,
-    error::Error as StdError,
-    ffi::OsString,
-    fmt, fs,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,263 +9,47 @@ use std::{
 };
 
 use jiff::{Timestamp, fmt::rfc2822};
-use reqwest::{
-    Method, Response,
-    header::{HeaderMap, HeaderName, HeaderValue},
-};
-use rixl_credentials::{
-    Secret,
-    transport::{self, Opaque},
-};
+use reqwest::Method;
+use rixl_credentials::transport::Opaque;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use url::Url;
 use zeroize::Zeroizing;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest answer that is read. Raft storage takes no larger entry either.
+use crate::config::VaultConfig;
+
+/// How many bytes of a response are read at most. Raft storage takes no larger entry either.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
 
-/// Where a HashiCorp Vault or OpenBao server is, and the token for it.
-///
-/// ```
-/// use rixl_credentials::Secret;
-/// use rixl_vault::VaultConfig;
-///
-/// let config = VaultConfig::new("https://vault.example:8200", Secret::from("hvs.EXAMPLE"))?.with_namespace("team")?;
-/// assert!(!format!("{config:?}").contains("EXAMPLE"));
-/// # Ok::<(), rixl_vault::VaultConfigError>(())
-/// ```
-///
-/// Deliberately absent: switching off the check of certificates, client certificates, `unix://` addresses, and renewing
-/// the token, which is the business of an agent.
-#[derive(Clone)]
-pub struct VaultConfig {
-    address: Url,
-    token: HeaderValue,
-    namespace: Option<HeaderValue>,
-    certificates: Option<Vec<reqwest::Certificate>>,
-    timeout: Duration,
-    http: reqwest::Client,
-}
-
-/// Why a [`VaultConfig`] can't be used. Nothing was sent.
-#[derive(Debug)]
-pub struct VaultConfigError(String);
-
-impl VaultConfigError {
-    fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
-    }
-}
-
-impl fmt::Display for VaultConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl StdError for VaultConfigError {}
-
-impl fmt::Debug for VaultConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VaultConfig")
-            .field("address", &self.address.as_str())
-            .field("namespace", &self.namespace)
-            .finish_non_exhaustive()
-    }
-}
-
-impl VaultConfig {
-    /// A server at this address, `https` or `http` on loopback, with this token.
-    ///
-    /// # Errors
-    ///
-    /// For another address, one with a user name, password, query or fragment, or a token that can't stand in a header.
-    pub fn new(address: &str, token: Secret) -> Result<Self, VaultConfigError> {
-        let address = transport::server_url(address)
-            .map_err(|error| VaultConfigError::new(format!("the address of Vault {error}")))?;
-        let mut token = header(token.expose_secret())
-            .ok_or_else(|| VaultConfigError::new("the Vault token is empty, or is not visible ASCII"))?;
-        token.set_sensitive(true);
-        let http = http_client(&address, None, TIMEOUT)?;
-        Ok(Self { address, token, namespace: None, certificates: None, timeout: TIMEOUT, http })
-    }
-
-    /// Uses this namespace.
-    ///
-    /// # Errors
-    ///
-    /// For a namespace that is empty or not visible ASCII.
-    pub fn with_namespace(mut self, namespace: &str) -> Result<Self, VaultConfigError> {
-        let value = header(namespace)
-            .ok_or_else(|| VaultConfigError::new("the Vault namespace is empty, or is not visible ASCII"))?;
-        self.namespace = Some(value);
-        Ok(self)
-    }
-
-    /// Trusts the certificates in this PEM text to have signed the server's, and no others.
-    ///
-    /// # Errors
-    ///
-    /// For a text that is not PEM or has no certificate in it.
-    pub fn with_ca_certificates(mut self, pem: &[u8]) -> Result<Self, VaultConfigError> {
-        let certificates = reqwest::Certificate::from_pem_bundle(pem).unwrap_or_default();
-        if certificates.is_empty() {
-            return Err(VaultConfigError::new("the file of CA certificates has none in PEM form"));
-        }
-        self.certificates = Some(certificates);
-        self.rebuilt()
-    }
-
-    /// The longest that one request may take, from connecting to the last byte of the answer. Default: 10 s.
-    ///
-    /// # Errors
-    ///
-    /// For a time-out of zero, which would fail every request.
-    pub fn with_timeout(mut self, timeout: Duration) -> Result<Self, VaultConfigError> {
-        if timeout.is_zero() {
-            return Err(VaultConfigError::new("a time-out of zero would fail every request"));
-        }
-        self.timeout = timeout;
-        self.rebuilt()
-    }
-
-    fn rebuilt(mut self) -> Result<Self, VaultConfigError> {
-        self.http = http_client(&self.address, self.certificates.clone(), self.timeout)?;
-        Ok(self)
-    }
-
-    /// The settings that the official programs use. The first that is set and not empty counts:
-    ///
-    /// | what | where |
-    /// |---|---|
-    /// | address | `BAO_ADDR`, `VAULT_ADDR` |
-    /// | token | `BAO_TOKEN`, `VAULT_TOKEN`, the file `.vault-token` in the home folder |
-    /// | namespace | `BAO_NAMESPACE`, `VAULT_NAMESPACE` |
-    /// | file of CA certificates | `BAO_CACERT`, `VAULT_CACERT` |
-    ///
-    /// ```no_run
-    /// let config = rixl_vault::VaultConfig::from_env()?;
-    /// # Ok::<(), rixl_vault::VaultConfigError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// When there is no address or no token, or one of them can't be used.
-    pub fn from_env() -> Result<Self, VaultConfigError> {
-        Self::from_variables(|name| env::var_os(name))
-    }
-
-    fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, VaultConfigError> {
-        let first = |names: [&'static str; 2]| -> Result<Option<String>, VaultConfigError> {
-            let set = |name| variable(name).filter(|value| !value.is_empty()).map(|value| (name, value));
-            let Some((name, value)) = names.into_iter().find_map(set) else { return Ok(None) };
-            value.into_string().map(Some).map_err(|_| VaultConfigError::new(format!("{name} is not UTF-8")))
-        };
-        let address = first(["BAO_ADDR", "VAULT_ADDR"])?
-            .ok_or_else(|| VaultConfigError::new("neither BAO_ADDR nor VAULT_ADDR is set"))?;
-        let token = match first(["BAO_TOKEN", "VAULT_TOKEN"])? {
-            Some(token) => Some(Secret::from(token)),
-            None => variable("HOME").and_then(|home| token_file(&PathBuf::from(home).join(".vault-token"))),
-        };
-        let token = token.ok_or_else(|| {
-            VaultConfigError::new("neither BAO_TOKEN nor VAULT_TOKEN is set, and ~/.vault-token can't be read")
-        })?;
-        let mut config = Self::new(&address, token)?;
-        if let Some(namespace) = first(["BAO_NAMESPACE", "VAULT_NAMESPACE"])? {
-            config = config.with_namespace(&namespace)?;
-        }
-        if let Some(path) = first(["BAO_CACERT", "VAULT_CACERT"])? {
-            let pem = fs::read(&path).map_err(|error| {
-                VaultConfigError::new(format!("the CA certificates in {path} can't be read: {error}"))
-            })?;
-            config = config.with_ca_certificates(&pem)?;
-        }
-        Ok(config)
-    }
-
-    /// Sends one request. An answer is one whatever its status.
-    async fn send(&self, method: Method, url: Url, body: Option<Vec<u8>>) -> Result<Answer, Failure> {
-        let mut headers = HeaderMap::new();
-        headers.insert(HeaderName::from_static("x-vault-token"), self.token.clone());
-        headers.insert(HeaderName::from_static("x-vault-request"), HeaderValue::from_static("true"));
-        if let Some(namespace) = &self.namespace {
-            headers.insert(HeaderName::from_static("x-vault-namespace"), namespace.clone());
-        }
-        let request = self.http.request(method, url).headers(headers);
-        let request = match body {
-            Some(body) => request.header("content-type", "application/json").body(body),
-            None => request,
-        };
-        let response = request.send().await.map_err(|error| {
-            if error.is_connect() || error.is_builder() {
-                Failure::new(FailureKind::NotSent, "no connection to the server could be opened").with_source(error)
-            } else {
-                Failure::new(FailureKind::Unknown, "the server gave no answer").with_source(error)
-            }
-        })?;
-        let status = response.status().as_u16();
-        let date = response.headers().get("date").and_then(|value| value.to_str().ok());
-        let date = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok());
-        Ok(Answer { status, date, body: bounded_body(response).await })
-    }
-}
-
 /// Reads the body, but not more than [`MAX_BODY`]: an endless one would fill the memory.
-async fn bounded_body(mut response: Response) -> Result<Zeroizing<Vec<u8>>, Failure> {
+async fn bounded_body(mut response: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let promised = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(MAX_BODY);
     // Of its final size from the start: growing would leave copies of the secret behind.
     let mut body = Zeroizing::new(Vec::with_capacity(promised.min(MAX_BODY)));
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => {
-                return Err(Failure::new(FailureKind::Unknown, "the server's answer is longer than 1 MiB"));
+                return Err(Failure::new(FailureKind::Unknown, "the server's response is larger than 1 MiB"));
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body),
             Err(error) => {
-                return Err(Failure::new(FailureKind::Unknown, "the server's answer broke off").with_source(error));
+                return Err(Failure::new(FailureKind::Unknown, "the server's response was cut off").with_source(error));
             }
         }
     }
 }
 
-fn http_client(
-    address: &Url,
-    certificates: Option<Vec<reqwest::Certificate>>,
-    timeout: Duration,
-) -> Result<reqwest::Client, VaultConfigError> {
-    let user_agent = concat!("rixl-vault/", env!("CARGO_PKG_VERSION"));
-    let builder = transport::http_client(address, user_agent, timeout, timeout);
-    // A write that is sent twice would be refused by its own first copy.
-    let mut builder = transport::never_resent(builder).timeout(timeout);
-    if let Some(certificates) = certificates {
-        builder = builder.tls_certs_only(certificates);
-    }
-    builder.build().map_err(|error| VaultConfigError::new(format!("the HTTP client could not be built: {error}")))
-}
-
-fn header(text: &str) -> Option<HeaderValue> {
-    let is_visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-    HeaderValue::from_str(text).ok().filter(|_| is_visible)
-}
-
-fn token_file(path: &std::path::Path) -> Option<Secret> {
-    let text = Zeroizing::new(fs::read_to_string(path).ok()?);
-    Some(text.trim()).filter(|token| !token.is_empty()).map(Secret::from)
-}
-
-/// The parts of a path, between slashes, if nothing in them could lead elsewhere.
+/// The segments of a path, if none of them could lead elsewhere.
 pub(crate) fn segments(path: &str) -> Result<Vec<String>, &'static str> {
     let segments: Vec<String> = path.split('/').map(str::to_owned).collect();
     for segment in &segments {
         if segment.is_empty() {
-            return Err("a part of the path is empty");
+            return Err("a segment of the path is empty");
         }
         // It would leave the folder that the token's policy and the user mean.
         if segment == "." || segment == ".." {
-            return Err("a part of the path is . or ..");
+            return Err("a segment of the path is . or ..");
         }
         if segment.chars().any(char::is_control) {
             return Err("the path has a control character in it");
@@ -279,20 +58,20 @@ pub(crate) fn segments(path: &str) -> Result<Vec<String>, &'static str> {
     Ok(segments)
 }
 
-struct Answer {
+struct Response {
     status: u16,
     date: Option<Timestamp>,
     body: Result<Zeroizing<Vec<u8>>, Failure>,
 }
 
-impl Answer {
+impl Response {
     /// The body of a success.
     fn success(self) -> Result<Zeroizing<Vec<u8>>, Failure> {
         if (200..=299).contains(&self.status) { self.body } else { Err(self.refusal()) }
     }
 
     /// What the server's own errors say, as they are: to look for known words in, never to be shown, since a gateway
-    /// could quote the request in it. `None` when they don't have Vault's form.
+    /// could quote the request in it. `None` when they are not in Vault's format.
     fn errors(&self) -> Option<Vec<String>> {
         #[derive(Deserialize)]
         struct Errors {
@@ -309,10 +88,10 @@ impl Answer {
         let (kind, reason) = match self.status {
             300..=399 => (
                 Unknown,
-                "the server answered with a redirect, which is not followed; a standby node does so: set the address to \
+                "the server responded with a redirect, which is not followed; standby nodes do so: set the address to \
                  the active node, or let standby nodes forward requests",
             ),
-            400 if says("check-and-set parameter did not match") => (Mismatch, "the version is another by now"),
+            400 if says("check-and-set parameter did not match") => (Mismatch, "the version has changed"),
             401 | 403 if says("preflight capability check") => {
                 (Refused, "there is no mount there that the token may use")
             }
@@ -320,10 +99,12 @@ impl Answer {
             404 if says("no handler for route") => (Refused, "nothing is mounted there"),
             404 if says("namespace not found") => (Refused, "there is no such namespace"),
             404 => (Refused, "the server has no such route; check the address"),
-            408 | 460 | 499 => (Unknown, "no whole answer came in time"),
-            413 => (Refused, "the server takes no request of this size"),
-            429 => (Refused, "there were too many requests"),
-            500 if says("value being too large") => (Refused, "the server's storage takes no entry of this size"),
+            408 | 460 | 499 => (Unknown, "the whole response did not arrive in time"),
+            413 => (Refused, "the server does not accept a request of this size"),
+            429 => (Refused, "too many requests were sent"),
+            500 if says("value being too large") => {
+                (Refused, "the server's storage does not accept an entry of this size")
+            }
             503 if says("is sealed") => (Unknown, "the server is sealed; unseal it"),
             400..=499 => (Refused, "the server refused the request"),
             _ => (Unknown, "the server, or a gateway before it, failed"),
@@ -363,7 +144,7 @@ impl Failure {
     }
 
     fn unreadable() -> Self {
-        Self::new(FailureKind::Unknown, "the answer is not one of Vault's; check the address")
+        Self::new(FailureKind::Unknown, "the response is not from Vault; check the address")
     }
 }
 
@@ -392,7 +173,7 @@ pub(crate) struct Written {
     pub(crate) is_to_be_deleted: bool,
 }
 
-/// How long a token is good for.
+/// How long a token is valid.
 #[derive(Deserialize)]
 pub(crate) struct TokenLife {
     ttl: i64,
@@ -403,14 +184,14 @@ pub(crate) struct TokenLife {
 }
 
 impl TokenLife {
-    /// `None`: for ever.
+    /// `None`: it never expires.
     pub(crate) fn left(&self) -> Option<Duration> {
-        let is_endless = self.ttl == 0 && self.expire_time.is_none();
-        (!is_endless).then(|| Duration::from_secs(u64::try_from(self.ttl).unwrap_or_default()))
+        let never_expires = self.ttl == 0 && self.expire_time.is_none();
+        (!never_expires).then(|| Duration::from_secs(u64::try_from(self.ttl).unwrap_or_default()))
     }
 }
 
-/// The envelope of every answer of Vault.
+/// The envelope of every response of Vault.
 #[derive(Deserialize)]
 struct Envelope<T> {
     data: T,
@@ -446,7 +227,7 @@ impl Found {
         let found: Envelope<Versioned<'_>> = serde_json::from_slice(&self.body).map_err(|_| Failure::unreadable())?;
         let Some(fields) = found.data.data else { return Ok(None) };
         let fields = serde_json::from_str(fields.get());
-        fields.map(Some).map_err(|_| Failure::new(FailureKind::Unknown, "its fields are not what they should be"))
+        fields.map(Some).map_err(|_| Failure::new(FailureKind::Unknown, "its fields do not have the expected form"))
     }
 }
 
@@ -464,11 +245,31 @@ impl Kv {
     }
 
     fn url<'a>(&self, route: &[&'a str], path: impl IntoIterator<Item = &'a String>) -> Url {
-        let mut url = self.config.address.clone();
+        let mut url = self.config.address().clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().push("v1").extend(route).extend(path);
         }
         url
+    }
+
+    /// Sends one request. A response is `Ok` whatever its status.
+    async fn send(&self, method: Method, url: Url, body: Option<Vec<u8>>) -> Result<Response, Failure> {
+        let request = self.config.request(method, url);
+        let request = match body {
+            Some(body) => request.header("content-type", "application/json").body(body),
+            None => request,
+        };
+        let response = request.send().await.map_err(|error| {
+            if error.is_connect() || error.is_builder() {
+                Failure::new(FailureKind::NotSent, "no connection to the server could be opened").with_source(error)
+            } else {
+                Failure::new(FailureKind::Unknown, "the server did not respond").with_source(error)
+            }
+        })?;
+        let status = response.status().as_u16();
+        let date = response.headers().get("date").and_then(|value| value.to_str().ok());
+        let date = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok());
+        Ok(Response { status, date, body: bounded_body(response).await })
     }
 
     /// Refuses a mount that is not KV version 2. Version 1 has no check-and-set: it would write whatever it is sent.
@@ -487,7 +288,7 @@ impl Kv {
             return Ok(());
         }
         let url = self.url(&["sys", "internal", "ui", "mounts", &self.mount], path);
-        let body = self.config.send(Method::GET, url, None).await?.success()?;
+        let body = self.send(Method::GET, url, None).await?.success()?;
         let mount: Mount = parse(&body)?;
         let version = mount.options.and_then(|options| options.version);
         let reason = if mount.r#type != "kv" && mount.r#type != "generic" {
@@ -504,15 +305,15 @@ impl Kv {
     }
 
     pub(crate) async fn read(&self, path: &[String]) -> Result<Found, Failure> {
-        let answer = self.config.send(Method::GET, self.url(&[&self.mount, "data"], path), None).await?;
-        let (status, date) = (answer.status, answer.date);
-        let is_absent = status == 404 && answer.errors().is_some_and(|errors| errors.is_empty());
+        let response = self.send(Method::GET, self.url(&[&self.mount, "data"], path), None).await?;
+        let (status, date) = (response.status, response.date);
+        let is_absent = status == 404 && response.errors().is_some_and(|errors| errors.is_empty());
         if is_absent {
             return Ok(Found { version: 0, created: None, date, body: Zeroizing::default() });
         }
-        let refusal = answer.refusal();
+        let refusal = response.refusal();
         // A version that was deleted or destroyed is a 404 with its metadata.
-        let body = if status == 404 { answer.body? } else { answer.success()? };
+        let body = if status == 404 { response.body? } else { response.success()? };
         let found = serde_json::from_slice::<Envelope<Versioned<'_>>>(&body);
         match found.map(|found| found.data.metadata) {
             Ok(Metadata { version, created_time, .. }) if version > 0 => {
@@ -540,9 +341,9 @@ impl Kv {
             cas: u64,
         }
         let body = serde_json::to_vec(&Write { options: Options { cas: expected }, data: fields })
-            .map_err(|_| Failure::new(FailureKind::NotSent, "the request could not be put together"))?;
-        let answer = self.config.send(Method::POST, self.url(&[&self.mount, "data"], path), Some(body)).await?;
-        let Metadata { version, deletion_time, .. } = parse(&answer.success()?)?;
+            .map_err(|_| Failure::new(FailureKind::NotSent, "the request could not be serialized"))?;
+        let response = self.send(Method::POST, self.url(&[&self.mount, "data"], path), Some(body)).await?;
+        let Metadata { version, deletion_time, .. } = parse(&response.success()?)?;
         Ok(Written { version, is_to_be_deleted: !deletion_time.is_empty() })
     }
 
@@ -554,28 +355,28 @@ impl Kv {
         }
         let mut url = self.url(&[&self.mount, "metadata"], path);
         url.set_query(Some("list=true"));
-        let answer = self.config.send(Method::GET, url, None).await?;
-        if answer.status == 404 && answer.errors().is_some_and(|errors| errors.is_empty()) {
+        let response = self.send(Method::GET, url, None).await?;
+        if response.status == 404 && response.errors().is_some_and(|errors| errors.is_empty()) {
             return Ok(Vec::new());
         }
-        parse::<Keys>(&answer.success()?).map(|keys| keys.keys)
+        parse::<Keys>(&response.success()?).map(|keys| keys.keys)
     }
 
     /// Removes an entry with all its versions. That it is not there is no failure.
     pub(crate) async fn destroy(&self, path: &[String]) -> Result<(), Failure> {
         let url = self.url(&[&self.mount, "metadata"], path);
-        let answer = self.config.send(Method::DELETE, url, None).await?;
-        if (200..=299).contains(&answer.status) { Ok(()) } else { Err(answer.refusal()) }
+        let response = self.send(Method::DELETE, url, None).await?;
+        if (200..=299).contains(&response.status) { Ok(()) } else { Err(response.refusal()) }
     }
 
     /// `None`: the token may not look at itself.
     pub(crate) async fn token_life(&self) -> Result<Option<TokenLife>, Failure> {
         let url = self.url(&["auth", "token", "lookup-self"], []);
-        let answer = self.config.send(Method::GET, url, None).await?;
-        if answer.status == 403 {
+        let response = self.send(Method::GET, url, None).await?;
+        if response.status == 403 {
             return Ok(None);
         }
-        parse(&answer.success()?).map(Some)
+        parse(&response.success()?).map(Some)
     }
 }
 
@@ -585,77 +386,9 @@ mod tests {
 
     use super::*;
 
-    fn from(variables: &[(&str, &str)]) -> Result<VaultConfig, VaultConfigError> {
-        VaultConfig::from_variables(|name| {
-            variables.iter().find(|(set, _)| *set == name).map(|(_, value)| OsString::from(value))
-        })
-    }
-
-    #[test]
-    fn the_environment_is_read_as_the_official_programs_read_it() {
-        let home = tempfile::tempdir().unwrap();
-        fs::write(home.path().join(".vault-token"), "s.from-file\n").unwrap();
-        let home = home.path().to_str().unwrap();
-        let config = from(&[
-            ("VAULT_ADDR", "https://vault.example:8200"),
-            ("BAO_ADDR", "https://bao.example/prefix/"),
-            ("BAO_TOKEN", ""),
-            ("VAULT_TOKEN", "s.vault"),
-            ("VAULT_NAMESPACE", "team"),
-            ("HOME", home),
-        ])
-        .unwrap();
-        assert_eq!(config.address.as_str(), "https://bao.example/prefix/");
-        assert_eq!(config.token.to_str().unwrap(), "s.vault");
-        assert_eq!(config.namespace.unwrap().to_str().unwrap(), "team");
-        let config = from(&[("VAULT_ADDR", "http://127.0.0.1:8200"), ("HOME", home)]).unwrap();
-        assert_eq!(config.token.to_str().unwrap(), "s.from-file");
-        assert!(config.namespace.is_none());
-
-        let reason = |variables: &[(&str, &str)]| from(variables).unwrap_err().to_string();
-        assert_eq!(reason(&[]), "neither BAO_ADDR nor VAULT_ADDR is set");
-        assert!(reason(&[("VAULT_ADDR", "https://v.example")]).starts_with("neither BAO_TOKEN nor VAULT_TOKEN is set"));
-        let with = |name, value| reason(&[("VAULT_ADDR", "https://v.example"), ("VAULT_TOKEN", "s"), (name, value)]);
-        assert_eq!(with("BAO_NAMESPACE", "a b"), "the Vault namespace is empty, or is not visible ASCII");
-        assert!(with("BAO_CACERT", "/nowhere/ca.pem").starts_with("the CA certificates in /nowhere/ca.pem"));
-        assert_eq!(
-            with("VAULT_CACERT", &format!("{home}/.vault-token")),
-            "the file of CA certificates has none in PEM form"
-        );
-    }
-
-    #[test]
-    fn an_address_that_would_leak_is_refused_and_not_repeated() {
-        let refused = [
-            ("http://vault.example:8200", "the address of Vault must be https; http is for loopback only"),
-            ("http://127.0.0.1.example", "the address of Vault must be https; http is for loopback only"),
-            ("http://0.0.0.0:8200", "the address of Vault must be https; http is for loopback only"),
-            ("unix:///run/vault.sock", "the address of Vault must begin with https://"),
-            (
-                "https://me:PASSWORD@v.example",
-                "the address of Vault must not hold a user name, password, query or fragment",
-            ),
-            (
-                "https://v.example/?PASSWORD",
-                "the address of Vault must not hold a user name, password, query or fragment",
-            ),
-            ("PASSWORD", "the address of Vault is not a URL: relative URL without a base"),
-        ];
-        for (address, reason) in refused {
-            assert_eq!(VaultConfig::new(address, Secret::from("s")).unwrap_err().to_string(), reason, "{address}");
-        }
-        for address in ["http://localhost:1", "http://127.1.2.3", "http://[::1]:8200", "https://v.example"] {
-            VaultConfig::new(address, Secret::from("s")).unwrap();
-        }
-        for token in ["", "with space", "with\nfeed", "é"] {
-            let error = VaultConfig::new("https://v.example", Secret::from(token)).unwrap_err();
-            assert_eq!(error.to_string(), "the Vault token is empty, or is not visible ASCII");
-        }
-    }
-
     #[test]
     fn a_path_stays_where_it_is() {
-        let config = VaultConfig::new("http://localhost:1/prefix/", Secret::from("s")).unwrap();
+        let config = VaultConfig::builder().address("http://localhost:1/prefix/").token("s").build().unwrap();
         let kv = Kv::new(config, "kv".into());
         let url = |path| kv.url(&["kv", "data"], &segments(path).unwrap()).to_string();
         assert_eq!(url("a/b"), "http://localhost:1/prefix/v1/kv/data/a/b");

@@ -4,17 +4,18 @@
 //! - [`VaultStore`]: a field of an entry, in which consumers find the secret;
 //! - [`VaultJournal`]: unfinished rotations and the history, shared by the rotators of many machines.
 //!
-//! `client` has the HTTP calls, all of them to the KV secrets engine, version 2, which alone has check-and-set. `store` and
-//! `journal` are built on it, each by itself, and keep the contracts of `rixl_rotation`'s traits. [`register`] makes
-//! `vault:MOUNT/PATH#FIELD` one of the texts that name a store.
+//! `config` builds the HTTP client; `client` makes the calls on it, all to the KV secrets engine, version 2, the one with
+//! check-and-set. `store` and `journal` stand on `client` side by side, and keep the contracts of `rixl_rotation`'s traits.
+//! [`register`] makes `vault:MOUNT/PATH#FIELD` one of the texts that name a store.
 
 mod client;
+mod config;
 mod journal;
 mod store;
 
 use std::sync::Arc;
 
-pub use client::{VaultConfig, VaultConfigError};
+pub use config::{VaultConfig, VaultConfigBuilder, VaultConfigError};
 pub use journal::VaultJournal;
 use rixl_rotation::store::Stores;
 pub use store::VaultStore;
