@@ -5,9 +5,9 @@ use std::{cell::OnceCell, path::Path, sync::Arc};
 use rixl_credentials::{ClientBuilder, OrganizationId, ProjectId};
 use rixl_rotation::{
     Account, Event, Rotator,
-    journal::{FolderJournal, Journal, VaultJournal},
-    vault::VaultConfig,
+    journal::{FolderJournal, Journal},
 };
+use rixl_vault::{VaultConfig, VaultJournal};
 use tempfile::TempDir;
 
 use crate::{

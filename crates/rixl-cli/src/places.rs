@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rixl_credentials::{ApiKey, KeyId};
 use rixl_rotation::{
     Due,
-    store::{self, Store, StoreError, StoreErrorKind, StoreTemplate},
+    store::{Store, StoreError, StoreErrorKind, StoreTemplate, Stores},
 };
 
 use crate::{
@@ -14,14 +14,13 @@ use crate::{
     embedded,
     failure::{Code, Failure},
     output::Output,
-    stdout::Stdout,
+    stdout::{Instead, Stdout},
 };
 
 /// Where secrets go: the text, read once.
-#[derive(Debug)]
 pub(crate) enum Places {
-    Stdout(Arc<Stdout>),
-    Template(StoreTemplate),
+    One(Arc<dyn Store>),
+    PerKey(Stores, StoreTemplate),
 }
 
 impl Places {
@@ -31,26 +30,24 @@ impl Places {
             Some(text) => text.clone(),
             None => in_sandbox(context)?,
         };
-        if text == Stdout::LOCATION {
-            let stdout = Stdout::new(context.output, destination.reveal)
-                .map_err(|[why, next]| Failure::usage(format!("{why}; RIXL was not changed")).with_next(next))?;
-            return Ok(Self::Stdout(Arc::new(stdout)));
-        }
-        Ok(Self::Template(StoreTemplate::new(&text).map_err(|error| store_failure(&error))?))
+        let stores = stores(context.output, destination.reveal);
+        let places = match stores.template(&text) {
+            Ok(template) if template.is_per_key() => Ok(Self::PerKey(stores, template)),
+            Ok(_) => stores.open(&text).map(Self::One),
+            Err(error) => Err(error),
+        };
+        places.map_err(|error| store_failure(&error))
     }
 
     pub(crate) fn is_per_key(&self) -> bool {
-        match self {
-            Self::Stdout(_) => false,
-            Self::Template(template) => template.is_per_key(),
-        }
+        matches!(self, Self::PerKey(..))
     }
 
     /// The place of one key; without an id, of one that is yet to be created.
     pub(crate) fn of(&self, id: Option<&KeyId>, name: Option<&str>) -> Result<Arc<dyn Store>, StoreError> {
         match self {
-            Self::Stdout(stdout) => Ok(Arc::clone(stdout) as Arc<dyn Store>),
-            Self::Template(template) => store::open(&template.expand(id, name)?),
+            Self::One(store) => Ok(Arc::clone(store)),
+            Self::PerKey(stores, template) => stores.open(&template.expand(id, name)?),
         }
     }
 
@@ -71,33 +68,31 @@ pub(crate) fn in_sandbox(context: &Context) -> Result<String, Failure> {
     Ok(embedded::STORE.replace("{folder}", &folder.display().to_string()))
 }
 
-/// Opens a store of the journal's.
-pub(crate) fn open(output: Output) -> impl Fn(&str) -> Result<Arc<dyn Store>, StoreError> + Send + Sync {
-    move |location| match location {
-        Stdout::LOCATION => match Stdout::new(output, false) {
-            Ok(stdout) => Ok(Arc::new(stdout) as Arc<dyn Store>),
-            Err([why, _]) => Err(StoreError::new(StoreErrorKind::Unusable, location, why)),
-        },
-        location => store::open(location),
-    }
+fn known() -> Stores {
+    rixl_vault::register(Stores::default())
 }
 
-/// Opens a store to read it alone: there a command is what prints the secret.
-pub(crate) fn open_to_read(output: Output, text: &str) -> Result<Arc<dyn Store>, StoreError> {
-    match text.strip_prefix("command:") {
-        Some(reader) if !reader.contains(" <- ") => store::open(&format!("command:true <- {reader}")),
-        _ if text == Stdout::LOCATION => {
-            Err(StoreError::new(StoreErrorKind::Invalid, text, "what was written there can't be read back"))
-        }
-        _ => open(output)(text),
-    }
+/// The stores that this program knows.
+pub(crate) fn stores(output: Output, reveal: bool) -> Stores {
+    known().with(Stdout::LOCATION, move |_| Ok(Arc::new(Stdout::new(output, reveal)?)))
+}
+
+/// The same, to read alone: there a command is what prints the secret, and nothing can be read from stdout.
+pub(crate) fn stores_to_read() -> Stores {
+    let all = known();
+    all.clone().with("command:READER ARG...", move |words| match words.contains(" <- ") {
+        true => all.open(&format!("command:{words}")),
+        false => all.open(&format!("command:true <- {words}")),
+    })
 }
 
 pub(crate) fn store_failure(error: &StoreError) -> Failure {
     let code = if error.kind() == StoreErrorKind::Invalid { Code::Usage } else { Code::NotChanged };
-    let mut failure = Failure::new(code, format!("{error}; RIXL was not changed"));
-    if let Some(cause) = std::error::Error::source(error) {
-        failure = failure.with_cause(cause);
+    let failure = Failure::new(code, format!("{error}; RIXL was not changed"));
+    let cause = std::error::Error::source(error);
+    match (cause, cause.and_then(|cause| cause.downcast_ref::<Instead>())) {
+        (_, Some(Instead(next))) => failure.with_next(*next),
+        (Some(cause), None) => failure.with_cause(cause),
+        (None, None) => failure,
     }
-    failure
 }

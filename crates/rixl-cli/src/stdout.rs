@@ -1,6 +1,10 @@
 //! `--to stdout`: the secret goes to whoever reads this program's output.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    error::Error,
+    fmt,
+    io::{self, IsTerminal as _, Write as _},
+};
 
 use rixl_credentials::Secret;
 use rixl_rotation::store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version};
@@ -12,18 +16,33 @@ use crate::output::{Format, Output};
 #[derive(Debug)]
 pub(crate) struct Stdout(());
 
+/// What to do instead of writing a secret there.
+#[derive(Debug)]
+pub(crate) struct Instead(pub(crate) &'static str);
+
+impl fmt::Display for Instead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Error for Instead {}
+
 impl Stdout {
     pub(crate) const LOCATION: &str = "stdout";
 
-    /// Refuses where the secret would stay on a screen, or get into a document: says why, and what to do.
-    pub(crate) fn new(output: Output, reveal: bool) -> Result<Self, [&'static str; 2]> {
+    /// Refuses where the secret would stay on a screen, or get into a document.
+    pub(crate) fn new(output: Output, reveal: bool) -> Result<Self, StoreError> {
+        let refused = |reason: &str, instead| {
+            Err(StoreError::new(StoreErrorKind::Invalid, Self::LOCATION, reason).with_source(Instead(instead)))
+        };
         if output.format == Format::Json {
             let next = "name another store, or do without --output json";
-            return Err(["the secret and `--output json` both want stdout", next]);
+            return refused("the secret and `--output json` both want stdout", next);
         }
         if io::stdout().is_terminal() && !reveal {
             let next = "pass the secret on by a pipe, or add --reveal to have it on the screen";
-            return Err(["the secret would stay on the screen and in its history", next]);
+            return refused("the secret would stay on the screen and in its history", next);
         }
         Ok(Self(()))
     }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Opens the store of a key.
-pub type StoreOf<'a> = dyn Fn(&Due) -> Result<Arc<dyn Store>, StoreError> + Send + Sync + 'a;
+pub type StoreFactory<'a> = dyn Fn(&Due) -> Result<Arc<dyn Store>, StoreError> + Send + Sync + 'a;
 
 /// Rotates many keys.
 ///
@@ -62,7 +62,7 @@ impl Fleet {
     /// # Errors
     ///
     /// The failure of the first key that can't be prepared, or that would go where another goes.
-    pub async fn prepare(&self, keys: &[Due], store_of: &StoreOf<'_>) -> Result<(), (KeyId, Failure)> {
+    pub async fn prepare(&self, keys: &[Due], store_of: &StoreFactory<'_>) -> Result<(), (KeyId, Failure)> {
         let mut places: HashMap<String, &KeyId> = HashMap::new();
         for due in keys {
             let store = store_of(due).map_err(|error| (due.key.id.clone(), error.into()))?;
@@ -92,7 +92,7 @@ impl Fleet {
     }
 
     /// Rotates the keys, and tells of each as it ends. [`prepare`](Self::prepare) them first.
-    pub async fn rotate(&self, keys: &[Due], store_of: &StoreOf<'_>, mut ended: impl FnMut(Ended)) {
+    pub async fn rotate(&self, keys: &[Due], store_of: &StoreFactory<'_>, mut ended: impl FnMut(Ended)) {
         let (first, rest) = keys.split_at(keys.len().min(1));
         let slots = Arc::new(Semaphore::new(self.at_once));
         let mut rotator = self.rotator.clone();
@@ -136,7 +136,7 @@ impl Fleet {
 async fn one(
     rotator: &Rotator,
     due: &Due,
-    store_of: &StoreOf<'_>,
+    store_of: &StoreFactory<'_>,
     slot: OwnedSemaphorePermit,
 ) -> Result<Report, Failure> {
     let mut prepared = rotator.prepare(&due.key, store_of(due)?).await?;

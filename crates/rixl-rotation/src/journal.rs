@@ -1,15 +1,11 @@
 //! What is remembered of a rotation under way, so that a crash loses nothing.
 
 mod folder;
-#[cfg(feature = "vault")]
-mod vault;
 
 use std::{error::Error as StdError, fmt};
 
 pub use folder::FolderJournal;
 use rixl_credentials::RawResponse;
-#[cfg(feature = "vault")]
-pub use vault::VaultJournal;
 
 use crate::store::BoxFuture;
 
@@ -28,7 +24,7 @@ use crate::store::BoxFuture;
 /// 3. An entry without lines is none: it is not among the `unfinished`.
 /// 4. `close` adds the history line, then wipes the escrow, then removes the entry. A crash between two of these leaves the entry to be closed again; a history line may then stand twice.
 ///
-/// `conformance::check_journal` (in `rixl_rotation::conformance`) tests these points on a journal of your own.
+/// `conformance::check_journal` (in `rixl_rotation::conformance`, feature `conformance`) tests these points on a journal of your own.
 pub trait Journal: Send + Sync {
     /// Where it is, for people.
     fn location(&self) -> String;

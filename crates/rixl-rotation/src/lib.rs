@@ -11,6 +11,7 @@
 //! - No undo: RIXL has none.
 
 mod account;
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod disk;
 mod error;
@@ -24,16 +25,14 @@ mod recover;
 mod rotator;
 mod run;
 pub mod store;
-#[cfg(feature = "vault")]
-pub mod vault;
 
 pub use account::Account;
 pub use error::{Effect, Failure, FailureKind, Next, Warning};
-pub use fleet::{Ended, Fleet, StoreOf};
+pub use fleet::{Ended, Fleet, StoreFactory};
 pub use history::{Audit, Ending};
 pub use plan::{Due, Selection};
 pub use probe::{Form, Liveness};
-pub use recover::{IfLive, OpenStore, Recovered};
+pub use recover::{IfLive, Recovered};
 pub use rotator::{Event, Prepared, Report, Rotator, State, Stop, fingerprint};
 
 // Here, where all that its examples use is at hand.

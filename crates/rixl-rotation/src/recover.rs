@@ -1,6 +1,6 @@
 //! Recovery: brings every open entry to a safe end, or says why not.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use rixl_credentials::{KeyId, Timestamp};
 
@@ -11,12 +11,8 @@ use crate::{
     record::{self, Change, Progress, Stage},
     rotator::fingerprint,
     run::Run,
-    store::{Store, StoreError, Version},
+    store::{Stores, Version},
 };
-
-/// Opens the store of a location that the journal has: [`store::open`](crate::store::open), or a function of your own
-/// that knows your stores.
-pub type OpenStore<'a> = dyn Fn(&str) -> Result<Arc<dyn Store>, StoreError> + Send + Sync + 'a;
 
 /// What to do with a key whose old secret is still live after an answer was lost, so that nothing is broken yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,7 +53,8 @@ enum Plan {
 }
 
 impl Rotator {
-    /// Ends every run that was interrupted, one after the other. A dry run changes nothing and tells what it would do.
+    /// Ends every run that was interrupted, one after the other. A dry run changes nothing and tells what it would do. The
+    /// journal has the locations of the stores, and `stores` opens them.
     ///
     /// - Nothing was sent: the entry is removed.
     /// - The answer is in escrow, or later: the run goes on from there.
@@ -68,12 +65,7 @@ impl Rotator {
     /// # Errors
     ///
     /// When the journal can't be read. What fails for one entry is in its [`Recovered::result`].
-    pub async fn recover(
-        &self,
-        open: &OpenStore<'_>,
-        if_live: IfLive,
-        is_dry: bool,
-    ) -> Result<Vec<Recovered>, Failure> {
+    pub async fn recover(&self, stores: &Stores, if_live: IfLive, is_dry: bool) -> Result<Vec<Recovered>, Failure> {
         let mut recovered = Vec::new();
         // What can't be listed may be open.
         let unfinished = self.journal.unfinished().await;
@@ -88,7 +80,7 @@ impl Rotator {
                     one.name = progress.intent.change.name().map(str::to_owned);
                     one.store = Some(progress.intent.store.clone());
                     let effect = progress.stage.effect(progress.intent.rotation);
-                    match self.resumed(&one.entry, entry, progress, open).await {
+                    match self.resumed(&one.entry, entry, progress, stores).await {
                         Ok(run) => run.finish_recovery(if_live, is_dry).await,
                         Err(failure) => Err(failure.left_open(effect)),
                     }
@@ -115,7 +107,7 @@ impl Rotator {
         name: &str,
         mut entry: Box<dyn Entry>,
         progress: Progress,
-        open: &OpenStore<'_>,
+        stores: &Stores,
     ) -> Result<Run, Failure> {
         let Progress { intent, stage, stored } = progress;
         let account = &self.account;
@@ -126,7 +118,7 @@ impl Rotator {
                 intent.base_url
             )));
         }
-        let store = open(&intent.store)?;
+        let store = stores.open(&intent.store)?;
         entry.lock_store(&intent.store).await?;
         let label = intent.change.key_id().map_or(name, KeyId::as_str).to_owned();
         let expected = match &stage {

@@ -52,7 +52,7 @@ const MOST_SECRET_BYTES: usize = 4096;
 /// use std::sync::Arc;
 ///
 /// use rixl_credentials::Client;
-/// use rixl_rotation::{Account, Ending, Rotator, journal::FolderJournal, store};
+/// use rixl_rotation::{Account, Ending, Rotator, journal::FolderJournal, store::Stores};
 /// # use rixl_sandbox::{Sandbox, SeedKey};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -66,7 +66,7 @@ const MOST_SECRET_BYTES: usize = 4096;
 /// let rotator = Rotator::new(Account::new(client), Arc::new(journal));
 /// # let rotator = rotator.with_quiet_time(std::time::Duration::ZERO);
 ///
-/// let store = store::open(&format!("file:{}", folder.join("secret").display()))?;
+/// let store = Stores::default().open(&format!("file:{}", folder.join("secret").display()))?;
 /// let report = rotator.rotate(&key_id, store).await?;
 /// assert_eq!(report.ending, Ending::Rotated);
 /// # assert!(sandbox.is_live(&std::fs::read_to_string(folder.join("secret"))?));

@@ -3,9 +3,8 @@
 mod command;
 mod dotenv;
 mod file;
-mod text;
-#[cfg(feature = "vault")]
-mod vault;
+mod registry;
+mod template;
 
 pub use command::CommandStore;
 pub use dotenv::DotenvStore;
@@ -13,9 +12,8 @@ pub use dotenv::DotenvStore;
 #[doc(hidden)]
 pub use dotenv::fuzzing;
 pub use file::FileStore;
-pub use text::{StoreTemplate, open};
-#[cfg(feature = "vault")]
-pub use vault::VaultStore;
+pub use registry::Stores;
+pub use template::StoreTemplate;
 
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 
@@ -42,7 +40,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// A store that can't be read back says so by [`is_readable`](Self::is_readable); it then gives no secret and
 /// [`Version::untracked`], which every `commit` must accept.
 ///
-/// `conformance::check_store` (in `rixl_rotation::conformance`) tests these points on a store of your own.
+/// `conformance::check_store` (in `rixl_rotation::conformance`, feature `conformance`) tests these points on a store of your own.
 pub trait Store: Send + Sync {
     /// What names the entry, such as `file:/run/secrets/rixl`.
     fn location(&self) -> String;

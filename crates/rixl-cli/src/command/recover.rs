@@ -59,7 +59,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         (false, true) => IfLive::RotateUnseen,
         (false, false) => IfLive::Rotate,
     };
-    let recovered = rotator.recover(&places::open(context.output), if_live, args.dry_run).await?;
+    let recovered = rotator.recover(&places::stores(context.output, false), if_live, args.dry_run).await?;
     let mut left = match context.stop.is_set() {
         true => context.journal()?.unfinished().await.map_err(rixl_rotation::Failure::from)?,
         false => Vec::new(),

@@ -11,7 +11,7 @@ use rixl_credentials::{Client, KeyId, RetryPolicy, Sleep, Timestamp, Timing};
 use rixl_rotation::{
     Account, Audit, Event, Failure, IfLive, Recovered, Report, Rotator,
     journal::{FolderJournal, Journal as _},
-    store::{self, FileStore, Store},
+    store::{FileStore, Store, Stores},
 };
 use rixl_sandbox::{CreatedKey, Sandbox, SandboxBuilder};
 use tempfile::TempDir;
@@ -100,7 +100,7 @@ impl Bench {
     }
 
     pub(crate) async fn recover(&self, if_live: IfLive, is_dry: bool) -> Vec<Recovered> {
-        self.rotator().recover(&|location| store::open(location), if_live, is_dry).await.unwrap()
+        self.rotator().recover(&Stores::default(), if_live, is_dry).await.unwrap()
     }
 
     /// Recovers the one entry that is open.

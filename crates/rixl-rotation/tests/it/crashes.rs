@@ -13,7 +13,7 @@ use rixl_credentials::{RawResponse, Secret};
 use rixl_rotation::{
     Account, Ending, FailureKind, IfLive, Next, Rotator,
     journal::{Entry, FolderJournal, Journal, JournalError, JournalErrorKind},
-    store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version},
+    store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Stores, Version},
 };
 use rixl_sandbox::{Effect, Fault};
 
@@ -107,8 +107,9 @@ async fn what_a_killed_commit_wrote_is_made_durable() {
     let run = tokio::time::timeout(Duration::from_secs(1), rotator.rotate(&bench.key_id, store.clone()));
     assert!(run.await.is_err() && bench.is_stored_live());
     let again = Arc::new(Watched::new(&bench));
-    let open = |_: &str| Ok(Arc::clone(&again) as Arc<dyn Store>);
-    let recovered = bench.rotator().recover(&open, IfLive::default(), false).await.unwrap().pop().unwrap();
+    let opened = Arc::clone(&again);
+    let stores = Stores::default().with("file:PATH", move |_| Ok(opened.clone()));
+    let recovered = bench.rotator().recover(&stores, IfLive::default(), false).await.unwrap().pop().unwrap();
     assert_eq!(recovered.result.unwrap().unwrap().ending, Ending::Rotated);
     // Nobody knows whether the first one came to its fsync, and the escrow is gone now.
     assert_eq!(again.commits.load(Ordering::SeqCst), 1);
@@ -132,9 +133,9 @@ async fn a_store_that_cannot_be_read_does_not_make_a_lost_answer_one_in_escrow()
     let bench = Bench::new();
     bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey")).unwrap();
     bench.rotate().await.unwrap_err();
-    let store: Arc<dyn Store> = Arc::new(Watched { cannot_read: true, ..Watched::new(&bench) });
-    let open = |_: &str| Ok(Arc::clone(&store));
-    let recovered = bench.rotator().recover(&open, IfLive::default(), false).await.unwrap().pop().unwrap();
+    let store = Arc::new(Watched { cannot_read: true, ..Watched::new(&bench) });
+    let stores = Stores::default().with("file:PATH", move |_| Ok(store.clone()));
+    let recovered = bench.rotator().recover(&stores, IfLive::default(), false).await.unwrap().pop().unwrap();
     let failure = recovered.result.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Unknown, "{failure}");
     assert!(bench.is_open().await);

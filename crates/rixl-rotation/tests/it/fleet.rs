@@ -10,7 +10,7 @@ use std::{
 use rixl_credentials::KeyId;
 use rixl_rotation::{
     Account, Due, Ended, Ending, Failure, FailureKind, Fleet, Rotator, Selection, State, Stop,
-    store::{self, Store, StoreError},
+    store::{Store, StoreError, Stores},
 };
 use rixl_sandbox::{Effect, Fault, SeedKey};
 
@@ -60,7 +60,7 @@ async fn a_key_that_was_rotated_is_not_old() {
     let old = bench.sandbox.create_key(SeedKey::new("old").aged(120 * DAY));
     let due = || find(&bench, Selection::new().older_than(90 * DAY));
     assert_eq!(due().await.unwrap().len(), 1);
-    let store = store::open(&format!("file:{}", bench.folder.path().join("old").display())).unwrap();
+    let store = Stores::default().open(&format!("file:{}", bench.folder.path().join("old").display())).unwrap();
     bench.rotator().rotate(&KeyId::new(old.id).unwrap(), store).await.unwrap();
     assert_eq!(due().await.unwrap(), [""; 0]);
 }
@@ -87,7 +87,7 @@ impl Many {
     }
 
     fn store(&self, due: &Due) -> Result<Arc<dyn Store>, StoreError> {
-        store::open(&format!("file:{}", self.bench.folder.path().join(due.key.id.as_str()).display()))
+        Stores::default().open(&format!("file:{}", self.bench.folder.path().join(due.key.id.as_str()).display()))
     }
 
     async fn run(&self, rotator: Rotator) -> Vec<Ended> {

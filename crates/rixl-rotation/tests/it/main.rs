@@ -8,15 +8,9 @@ mod fleet;
 mod journal;
 mod journal_check;
 mod model;
-#[cfg(feature = "vault")]
-mod openbao_journal;
-#[cfg(feature = "vault")]
-mod openbao_store;
 mod protocol;
 mod stores_check;
 mod stores_command;
 mod stores_dotenv;
 mod stores_file;
 mod stores_text;
-#[cfg(feature = "vault")]
-mod vault_wire;

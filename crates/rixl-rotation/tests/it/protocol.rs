@@ -14,7 +14,7 @@ use rixl_credentials::{Client, KeyId, NewApiKey, RawResponse, RetryPolicy, Secre
 use rixl_rotation::{
     Account, Ending, FailureKind, IfLive, Next, Rotator, State, Stop,
     journal::{Entry, Journal, JournalError},
-    store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version},
+    store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Stores, Version},
 };
 use rixl_sandbox::{Effect, Fault, KeyForm, Sandbox};
 
@@ -448,8 +448,7 @@ async fn an_entry_of_another_server_is_left_alone() {
     bench.rotate().await.unwrap_err();
     let other = Sandbox::start().unwrap();
     let client = Client::builder().base_url(other.url()).bearer_token(other.bearer_token()).build().unwrap();
-    let open = |location: &str| rixl_rotation::store::open(location);
-    let recovered = bench.rotator_of(client).recover(&open, IfLive::default(), false).await.unwrap();
+    let recovered = bench.rotator_of(client).recover(&Stores::default(), IfLive::default(), false).await.unwrap();
     let failure = recovered[0].result.as_ref().unwrap_err();
     assert_eq!((failure.kind(), failure.effect()), (FailureKind::Refused, rixl_rotation::Effect::Unknown));
     assert!(bench.is_open().await && other.requests().is_empty());
@@ -469,7 +468,8 @@ async fn a_recovery_that_can_not_open_the_store_says_that_the_key_was_changed() 
     std::fs::create_dir(bench.file()).unwrap();
     let failure = prepared.rotate().await.unwrap_err();
     assert_eq!((failure.kind(), failure.effect()), (FailureKind::NotStored, rixl_rotation::Effect::Changed));
-    let nowhere = |location: &str| Err(StoreError::new(StoreErrorKind::Unusable, location, "it is gone"));
+    let nowhere =
+        Stores::default().with("file:PATH", |path| Err(StoreError::new(StoreErrorKind::Unusable, path, "it is gone")));
     let recovered = bench.rotator().recover(&nowhere, IfLive::default(), false).await.unwrap();
     let failure = recovered[0].result.as_ref().unwrap_err();
     assert_eq!((failure.effect(), failure.next()), (rixl_rotation::Effect::Changed, &Next::Recover));

@@ -12,7 +12,7 @@ use std::{
 use rixl_credentials::Secret;
 use rixl_rotation::{
     conformance::{check_store, check_store_without_race},
-    store::{BoxFuture, FileStore, Held, Store, StoreError, StoreErrorKind, Version, open},
+    store::{BoxFuture, FileStore, Held, Store, StoreError, StoreErrorKind, Stores, Version},
 };
 use rixl_testing::Running;
 use tempfile::TempDir;
@@ -24,7 +24,7 @@ fn threads<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn passes(text: &str) {
-    threads(check_store(|| open(text).unwrap())).unwrap();
+    threads(check_store(|| Stores::default().open(text).unwrap())).unwrap();
 }
 
 #[test]
@@ -66,8 +66,10 @@ fn commands_pass() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("entry").display().to_string();
     let writer = format!("command:sh -c 'cat > \"$1.new\" && mv \"$1.new\" \"$1\"' sh {path}");
-    threads(check_store_without_race(|| open(&format!("{writer} <- sh -c 'test ! -e {path} || cat {path}'")).unwrap()))
-        .unwrap();
+    threads(check_store_without_race(|| {
+        Stores::default().open(&format!("{writer} <- sh -c 'test ! -e {path} || cat {path}'")).unwrap()
+    }))
+    .unwrap();
     passes(&writer);
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_rotation::store::{CommandStore, Store as _, StoreErrorKind, Version, open};
+use rixl_rotation::store::{CommandStore, Store as _, StoreErrorKind, Stores, Version};
 use rixl_testing::wait_for;
 use tempfile::TempDir;
 
@@ -169,13 +169,13 @@ fn words_are_split_like_a_shell_does() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("a 'b' $HOME #c");
     let quoted = shlex::try_quote(path.to_str().unwrap()).unwrap().into_owned();
-    let store = open(&format!("command:tee {quoted} <- cat {quoted}")).unwrap();
+    let store = Stores::default().open(&format!("command:tee {quoted} <- cat {quoted}")).unwrap();
     fs::write(&path, OLD).unwrap();
     let version = wait(store.prepare(200)).unwrap().version;
     wait(store.commit(&NEW.into(), &version)).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
     assert!(store.is_readable());
-    assert!(!open("command:tee").unwrap().is_readable());
+    assert!(!Stores::default().open("command:tee").unwrap().is_readable());
 
     let cases = [
         ("command:", "names no program"),
@@ -188,7 +188,7 @@ fn words_are_split_like_a_shell_does() {
         ("command:put\0", "NUL"),
     ];
     for (text, reason) in cases {
-        refused(open(text), StoreErrorKind::Invalid, reason);
+        refused(Stores::default().open(text), StoreErrorKind::Invalid, reason);
     }
     refused(CommandStore::new("put", ["<-"]), StoreErrorKind::Invalid, "<-");
 }

@@ -1,10 +1,10 @@
 //! Stores named by text.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use proptest::prelude::*;
 use rixl_credentials::KeyId;
-use rixl_rotation::store::{StoreErrorKind, StoreTemplate, open};
+use rixl_rotation::store::{CommandStore, Store, StoreError, StoreErrorKind, StoreTemplate, Stores};
 use tempfile::TempDir;
 
 use crate::stores_file::refused;
@@ -13,8 +13,16 @@ fn id() -> KeyId {
     "XyZ9aB8cD1".parse().unwrap()
 }
 
-fn expand(template: &str, name: Option<&str>) -> Result<String, rixl_rotation::store::StoreError> {
-    StoreTemplate::new(template)?.expand(Some(&id()), name)
+fn open(text: &str) -> Result<Arc<dyn Store>, StoreError> {
+    Stores::default().open(text)
+}
+
+fn template(text: &str) -> Result<StoreTemplate, StoreError> {
+    Stores::default().template(text)
+}
+
+fn expand(text: &str, name: Option<&str>) -> Result<String, StoreError> {
+    template(text)?.expand(Some(&id()), name)
 }
 
 #[test]
@@ -51,13 +59,35 @@ fn a_location_opens_the_same_entry_again() {
 fn what_names_no_store_is_told_so() {
     for text in ["", "rxl_OLDsecretFAKE", "ftp:x", "FILE:x", " file:x", "rxl_OLDsecretFAKE:x"] {
         refused(open(text), StoreErrorKind::Invalid, "`file:PATH`, `dotenv:PATH#VARIABLE`, `command:PROGRAM");
-        refused(StoreTemplate::new(text), StoreErrorKind::Invalid, "`file:PATH`");
+        refused(template(text), StoreErrorKind::Invalid, "`file:PATH`");
     }
     refused(open("dotenv:.env"), StoreErrorKind::Invalid, "the variable is missing: write `dotenv:PATH#VARIABLE`");
-    refused(StoreTemplate::new("dotenv:.env"), StoreErrorKind::Invalid, "the variable is missing");
+    refused(template("dotenv:.env"), StoreErrorKind::Invalid, "the variable is missing");
     refused(open("dotenv:.env#"), StoreErrorKind::Invalid, "the variable's name");
     refused(open("dotenv:#A"), StoreErrorKind::Invalid, "names no file");
     refused(open("file:"), StoreErrorKind::Invalid, "names no file");
+}
+
+#[test]
+fn schemes_can_be_added_and_replaced() {
+    let stores = Stores::default()
+        .with("stdout", |_| Ok(Arc::new(CommandStore::new("cat", [""; 0])?)))
+        .with("tee:PATH", |path| Ok(Arc::new(CommandStore::new("tee", [path])?)))
+        .with("file:KEY", |key| Ok(Arc::new(CommandStore::new("put", [key])?)));
+    let location = |text| stores.open(text).unwrap().location();
+    assert_eq!(location("stdout"), "command:cat");
+    assert_eq!(location("tee:/a:b"), "command:tee /a:b");
+    assert_eq!(location("file:a"), "command:put a");
+    for text in ["stdout:", "tee", "ftp:x"] {
+        for forms in ["write `file:KEY`, `dotenv:PATH#VARIABLE`, `command:", "`stdout`, `tee:PATH`"] {
+            refused(stores.open(text), StoreErrorKind::Invalid, forms);
+            refused(stores.template(text), StoreErrorKind::Invalid, forms);
+        }
+    }
+    let expand = |text| stores.template(text)?.expand(None, Some("a#b"));
+    assert_eq!(expand("stdout").unwrap(), "stdout");
+    // Of a scheme that is not known here, what may follow is not known either.
+    refused(expand("tee:{key_name}"), StoreErrorKind::Invalid, "`#`");
 }
 
 #[test]
@@ -68,26 +98,26 @@ fn placeholders_are_filled_in() {
         ("file:/run/{key_name}-{key_id}.txt", "file:/run/My key #1-XyZ9aB8cD1.txt", true),
         ("file:/run/}", "file:/run/}", false),
     ];
-    for (template, text, is_per_key) in cases {
-        assert_eq!(expand(template, Some("My key #1")).unwrap(), text);
-        assert_eq!(StoreTemplate::new(template).unwrap().is_per_key(), is_per_key);
-        assert_eq!(StoreTemplate::new(template).unwrap().to_string(), template);
+    for (text, expanded, is_per_key) in cases {
+        assert_eq!(expand(text, Some("My key #1")).unwrap(), expanded);
+        assert_eq!(template(text).unwrap().is_per_key(), is_per_key);
+        assert_eq!(template(text).unwrap().to_string(), text);
     }
     assert_eq!(expand("dotenv:/a/{key_name}#K_{key_id}", Some("é")).unwrap(), "dotenv:/a/é#K_XyZ9aB8cD1");
     let text = expand("command:put x/{key_name} <- get {key_id}", Some("My key")).unwrap();
     assert_eq!(text, "command:put 'x/My key' <- get XyZ9aB8cD1");
 
-    for template in
+    for text in
         ["file:{key}", "file:{}", "file:{", "file:{key_id", "file:{{key_id}}", "file:{KEY_ID}", "command:put {x}"]
     {
-        refused(StoreTemplate::new(template), StoreErrorKind::Invalid, "{key_id} nor {key_name}");
+        refused(template(text), StoreErrorKind::Invalid, "{key_id} nor {key_name}");
     }
-    for template in ["command:{key_name} x", "command:put <- get-{key_id}"] {
-        refused(StoreTemplate::new(template), StoreErrorKind::Invalid, "the program itself");
+    for text in ["command:{key_name} x", "command:put <- get-{key_id}"] {
+        refused(template(text), StoreErrorKind::Invalid, "the program itself");
     }
     refused(expand("file:{key_name}", None), StoreErrorKind::Invalid, "the key has no name");
     assert_eq!(expand("file:{key_id}", None).unwrap(), "file:XyZ9aB8cD1");
-    let unborn = |template| StoreTemplate::new(template).unwrap().expand(None, Some("new"));
+    let unborn = |text| template(text).unwrap().expand(None, Some("new"));
     assert_eq!(unborn("file:{key_name}").unwrap(), "file:new");
     refused(unborn("file:{key_id}"), StoreErrorKind::Invalid, "before it is created");
 }

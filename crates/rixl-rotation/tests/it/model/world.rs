@@ -14,7 +14,7 @@ use rixl_credentials::{Client, KeyId, OrganizationId, Secret, Sleep, Timestamp, 
 use rixl_rotation::{
     Account, Audit, Ending, Failure, FailureKind, IfLive, Recovered, Report, Rotator, fingerprint,
     journal::FolderJournal,
-    store::{BoxFuture, FileStore, Store, StoreError},
+    store::{BoxFuture, FileStore, Store, Stores},
 };
 use rixl_sandbox::{CreatedKey, Effect, Fault, KeyForm, Sandbox};
 use tempfile::TempDir;
@@ -411,8 +411,8 @@ impl Case {
         let outcome = match task {
             Task::Rotate => process.live(rotator.rotate(&self.key_id, store)).await.map(Outcome::Rotated),
             Task::Recover => {
-                let open = move |_: &str| -> Result<Arc<dyn Store>, StoreError> { Ok(Arc::clone(&store)) };
-                let recovery = async { rotator.recover(&open, IfLive::Rotate, false).await };
+                let stores = Stores::default().with(store.location(), move |_| Ok(Arc::clone(&store)));
+                let recovery = async { rotator.recover(&stores, IfLive::Rotate, false).await };
                 process.live(recovery).await.map(Outcome::Recovered)
             }
         };

@@ -1,24 +1,28 @@
-//! A store: one field of an entry in Vault KV v2 / OpenBao.
+//! The store: one field of an entry.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use rixl_credentials::Secret;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version};
-use crate::vault::{Failure, FailureKind, Found, Kv, MAX_BODY, VaultConfig, segments};
+use crate::{
+    client::{Failure, FailureKind, Found, Kv, MAX_BODY, segments},
+    config::VaultConfig,
+};
+use rixl_rotation::store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version};
 
-const LEAST_TOKEN_TTL: Duration = Duration::from_secs(5 * 60);
-/// What a run needs of a token that may only be used so often, generously.
-const LEAST_TOKEN_USES: u64 = 10;
-/// No entry gets there: at one write a second it takes 68 years.
+const MIN_TOKEN_TTL: Duration = Duration::from_secs(5 * 60);
+/// More than a run needs of a token whose uses are limited.
+const MIN_TOKEN_USES: u64 = 10;
+/// No entry reaches it: at one write a second it takes 68 years.
 const IMPOSSIBLE_VERSION: u64 = i32::MAX as u64;
 
 /// One field of an entry in the KV secrets engine, version 2, of HashiCorp Vault or OpenBao.
 ///
 /// ```no_run
-/// use rixl_rotation::{store::{Store as _, VaultStore}, vault::VaultConfig};
+/// use rixl_rotation::store::Store as _;
+/// use rixl_vault::{VaultConfig, VaultStore};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = VaultStore::new(VaultConfig::from_env()?, "kv/apps/billing#rixl_api_key")?;
@@ -32,8 +36,8 @@ const IMPOSSIBLE_VERSION: u64 = i32::MAX as u64;
 ///    counts and has no secret. `commit` gives its number as `options.cas`, so the server decides.
 /// 3. `prepare` sends a write that check-and-set must refuse, of the size of the real one and without a secret in it. The
 ///    server gets to that refusal only past the seal, the token and its policies. It also asks how long the token is
-///    good for. What it can't see is a storage that is full.
-/// 4. A `commit` of what is there already writes nothing.
+///    valid. It can't see that the storage is full.
+/// 4. A `commit` of the secret that is already stored writes nothing.
 ///
 /// The location is that text: it names the entry on the server and in the namespace that the settings name.
 ///
@@ -48,7 +52,7 @@ pub struct VaultStore {
     kv: Kv,
     path: Vec<String>,
     field: String,
-    least_token_ttl: Duration,
+    min_token_ttl: Duration,
 }
 
 impl fmt::Debug for VaultStore {
@@ -56,18 +60,9 @@ impl fmt::Debug for VaultStore {
         f.debug_struct("VaultStore")
             .field("location", &self.location())
             .field("config", self.kv.config())
-            .field("least_token_ttl", &self.least_token_ttl)
+            .field("min_token_ttl", &self.min_token_ttl)
             .finish()
     }
-}
-
-/// The store that `vault:` and this text name, with the settings of [`VaultConfig::from_env`].
-pub(crate) fn open(rest: &str) -> Result<Arc<dyn Store>, StoreError> {
-    // First the text: it is wrong whatever the environment says.
-    parse(rest)?;
-    let config = VaultConfig::from_env()
-        .map_err(|error| StoreError::new(StoreErrorKind::Unusable, format!("vault:{rest}"), error.to_string()))?;
-    Ok(Arc::new(VaultStore::new(config, rest)?))
 }
 
 fn parse(text: &str) -> Result<(String, Vec<String>, String), StoreError> {
@@ -93,13 +88,25 @@ impl VaultStore {
     /// character in it.
     pub fn new(config: VaultConfig, text: &str) -> Result<Self, StoreError> {
         let (mount, path, field) = parse(text)?;
-        Ok(Self { kv: Kv::new(config, mount), path, field, least_token_ttl: LEAST_TOKEN_TTL })
+        Ok(Self { kv: Kv::new(config, mount), path, field, min_token_ttl: MIN_TOKEN_TTL })
     }
 
-    /// How long the token must be good for when `prepare` looks: longer than the worst run. Default: 5 minutes.
+    /// The same with the settings of [`VaultConfig::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// As of [`new`](Self::new), and [`StoreErrorKind::Unusable`] when the environment has no settings that can be used.
+    pub fn from_env(text: &str) -> Result<Self, StoreError> {
+        // The text comes first: it is wrong whatever the environment says.
+        parse(text)?;
+        let unusable = |error| StoreError::new(StoreErrorKind::Unusable, format!("vault:{text}"), format!("{error}"));
+        Self::new(VaultConfig::from_env().map_err(unusable)?, text)
+    }
+
+    /// How long the token must be valid at least when `prepare` checks it: longer than the worst run. Default: 5 minutes.
     #[must_use]
-    pub fn with_least_token_ttl(mut self, ttl: Duration) -> Self {
-        self.least_token_ttl = ttl;
+    pub fn with_min_token_ttl(mut self, ttl: Duration) -> Self {
+        self.min_token_ttl = ttl;
         self
     }
 
@@ -132,7 +139,7 @@ impl VaultStore {
         let Some(value) = fields.get(&self.field) else { return Ok(None) };
         // Not serde's words: they quote the value.
         let text = serde_json::from_str::<String>(value.get())
-            .map_err(|_| self.error(StoreErrorKind::Unusable, "the field holds something other than a text"))?;
+            .map_err(|_| self.error(StoreErrorKind::Unusable, "the field does not hold a string"))?;
         Ok(Some(Secret::from(text)))
     }
 
@@ -141,7 +148,7 @@ impl VaultStore {
         Ok(Held { version: Version::new(found.version.to_string()), secret })
     }
 
-    async fn prepare_now(&self, most_bytes: usize) -> Result<Held, StoreError> {
+    async fn prepare_now(&self, max_bytes: usize) -> Result<Held, StoreError> {
         let found = self.find().await?;
         let held = self.held(&found)?;
         self.check_token().await?;
@@ -153,33 +160,33 @@ impl VaultStore {
             .map(|(name, value)| name.len() + value.get().len() + 4)
             .sum();
         // What comes back has metadata around it, and could not be read in one piece.
-        if others.saturating_add(most_bytes).saturating_add(4096) > MAX_BODY {
+        if others.saturating_add(max_bytes).saturating_add(4096) > MAX_BODY {
             return Err(
-                self.error(StoreErrorKind::Unusable, "with the new secret the entry would be longer than 1 MiB")
+                self.error(StoreErrorKind::Unusable, "with the new secret the entry would be larger than 1 MiB")
             );
         }
-        let dummy = BTreeMap::from([(self.field.as_str(), "x".repeat(most_bytes)), ("padding", "x".repeat(others))]);
+        let dummy = BTreeMap::from([(self.field.as_str(), "x".repeat(max_bytes)), ("padding", "x".repeat(others))]);
         match self.kv.write(&self.path, &dummy, IMPOSSIBLE_VERSION).await {
             Err(failure) if failure.kind == FailureKind::Mismatch => Ok(held),
             Err(failure) => Err(self.unusable(failure)),
             Ok(_) => {
-                Err(self.error(StoreErrorKind::Unusable, "the server took a write that check-and-set must refuse"))
+                Err(self.error(StoreErrorKind::Unusable, "the server accepted a write that check-and-set must refuse"))
             }
         }
     }
 
     async fn check_token(&self) -> Result<(), StoreError> {
         let Some(life) = self.kv.token_life().await.map_err(|failure| self.unusable(failure))? else { return Ok(()) };
-        if let Some(left) = life.left().filter(|left| *left < self.least_token_ttl) {
+        if let Some(left) = life.left().filter(|left| *left < self.min_token_ttl) {
             let reason = format!(
-                "the token expires in {} s, and a run may need {} s; renew it",
+                "the token expires in {} s, but a run may need {} s; renew it",
                 left.as_secs(),
-                self.least_token_ttl.as_secs()
+                self.min_token_ttl.as_secs()
             );
             return Err(self.error(StoreErrorKind::Unusable, reason));
         }
-        if (1..LEAST_TOKEN_USES).contains(&life.num_uses) {
-            let reason = format!("the token is good for {} more requests, which may not be enough", life.num_uses);
+        if (1..MIN_TOKEN_USES).contains(&life.num_uses) {
+            let reason = format!("the token has {} uses left, which may not be enough", life.num_uses);
             return Err(self.error(StoreErrorKind::Unusable, reason));
         }
         Ok(())
@@ -190,7 +197,7 @@ impl VaultStore {
             "absent" => 0,
             number => number
                 .parse()
-                .map_err(|_| self.error(StoreErrorKind::Unusable, "the expected version is not one of KV v2's"))?,
+                .map_err(|_| self.error(StoreErrorKind::Unusable, "the expected version is not a version of KV v2"))?,
         };
         let found = self.find().await?;
         let fields = self.fields(&found)?;
@@ -211,25 +218,25 @@ impl VaultStore {
         }
     }
 
-    /// The server says that the version is another: by whose write?
+    /// The server says that the version has changed: by whose write?
     async fn mismatch(&self, secret: &Secret, expected: u64) -> Result<Version, StoreError> {
         let Ok(found) = self.find().await else {
             return Err(self.error(StoreErrorKind::Conflict, "someone else wrote the entry meanwhile"));
         };
         let is_ours = self.fields(&found).is_ok_and(|fields| self.is(secret, &fields));
         match found.version {
-            // An earlier try of this very commit came late.
+            // An earlier attempt of this very commit arrived late.
             version if is_ours => Ok(Version::new(version.to_string())),
             version if version == expected => Err(self.error(
                 StoreErrorKind::Unusable,
-                format!("the server refused version {expected} as outdated, and yet has it"),
+                format!("the server refused version {expected} as outdated, but still has it"),
             )),
             version => Err(self.conflict(expected, version)),
         }
     }
 
     fn conflict(&self, expected: u64, found: u64) -> StoreError {
-        let reason = format!("someone else wrote the entry meanwhile: it is at version {found}, and not at {expected}");
+        let reason = format!("someone else wrote the entry meanwhile: it is at version {found}, not {expected}");
         self.error(StoreErrorKind::Conflict, reason)
     }
 
@@ -253,8 +260,8 @@ impl Store for VaultStore {
         format!("vault:{}/{}#{}", self.kv.mount(), self.path.join("/"), self.field)
     }
 
-    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
-        Box::pin(self.prepare_now(most_bytes))
+    fn prepare(&self, max_bytes: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+        Box::pin(self.prepare_now(max_bytes))
     }
 
     fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {

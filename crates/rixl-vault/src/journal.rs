@@ -1,4 +1,4 @@
-//! A journal in Vault KV v2 / OpenBao.
+//! The journal, for rotators on many machines.
 
 use std::{
     fmt, fs,
@@ -16,28 +16,32 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tokio::{runtime::Handle, task::JoinHandle};
 use zeroize::Zeroizing;
 
-use super::{Entry, Journal, JournalError, JournalErrorKind};
 use crate::{
-    store::{BoxFuture, hex},
-    vault::{Failure, FailureKind, Found, Kv, VaultConfig, segments},
+    client::{Failure, FailureKind, Found, Kv, segments},
+    config::VaultConfig,
+};
+use rixl_rotation::{
+    journal::{Entry, Journal, JournalError, JournalErrorKind},
+    store::{BoxFuture, Version},
 };
 
 const LEASE: Duration = Duration::from_secs(5 * 60);
-/// How often a write is tried, and how long the first pause between two tries is. It doubles: 3 s together, in which a
-/// cluster finds a new leader.
-const TRIES: u32 = 6;
-const PAUSE: Duration = Duration::from_millis(100);
-/// How much of a raw answer goes into one entry: raft storage takes none longer than 1 MiB, and base64 needs 4/3 of it.
+/// How often a write is attempted, and the first delay between two attempts. It doubles: 3 s in all, in which a cluster
+/// elects a new leader.
+const ATTEMPTS: u32 = 6;
+const BASE_DELAY: Duration = Duration::from_millis(100);
+/// How much of a raw response goes into one entry: raft storage accepts at most 1 MiB, and base64 needs 4/3 of it.
 const PART: usize = 256 * 1024;
-/// How many entries are read at once.
+/// How many entries are read at a time.
 const READERS: usize = 8;
-/// A clock that is off by less is taken as right: the server's date is in whole seconds.
+/// A clock that is off by less counts as right: the server's date is in whole seconds.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 
 /// A journal in the KV secrets engine, version 2, of HashiCorp Vault or OpenBao, for rotators on many machines.
 ///
 /// ```no_run
-/// use rixl_rotation::{journal::{Journal as _, VaultJournal}, vault::VaultConfig};
+/// use rixl_rotation::journal::Journal as _;
+/// use rixl_vault::{VaultConfig, VaultJournal};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let journal = VaultJournal::new(VaultConfig::from_env()?, "kv/rixl/journal")?;
@@ -48,26 +52,27 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 /// # }
 /// ```
 ///
-/// 1. `entries/NAME` holds the lines of an entry, its raw answer and its lease. Every change writes the whole with
-///    check-and-set, so of two rotators one is refused. `stores/HASH` locks the entry of a store in the same way,
-///    `history` has one entry for each line, `parts` what of a raw answer is beyond 256 KiB.
-/// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it. A holder that is dead loses it when
-///    it runs out; so does one that is slow, whose next change then fails with [`JournalErrorKind::Held`], and that writes
-///    nothing more. The lease must be longer than the longest pause between two changes.
-/// 3. Leases are reckoned by the server's clock, whatever this machine's says.
+/// 1. `entries/NAME` holds the lines of an entry, its raw response and its lease. Every change writes all of it with
+///    check-and-set, so of two concurrent rotators one is refused. `stores/HASH` locks the entry of a store in the same
+///    way, `history` has one entry for each line, `parts` holds the part of a raw response beyond 256 KiB.
+/// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it. When its holder is
+///    dead, it expires. When its holder is slow, it expires too: the next change then fails with
+///    [`JournalErrorKind::Held`], and that holder writes nothing more. The lease must be longer than the longest pause
+///    between two changes.
+/// 3. Leases are timed by the server's clock, not by this machine's.
 /// 4. Dropping an entry releases it from a task, where there is a tokio runtime; [`released`](Journal::released) waits for
-///    that. Otherwise the lease runs out.
-/// 5. A change that may or may not have been written is looked up and, if it was not, written again.
-/// 6. `close` removes an entry with all its versions: none of them holds the raw answer any more. How many versions the
-///    mount keeps does not matter. A mount that deletes versions after a time is refused.
+///    that. Otherwise the lease expires.
+/// 5. A change with an unknown outcome is looked up and, if it was not written, written again.
+/// 6. `close` removes an entry with all its versions: no version that holds the raw response is left, however many
+///    the mount keeps. A mount that deletes versions after a time is refused.
 ///
-/// What the server may still have of a raw answer, encrypted with its own key, as it has of every secret: the raft log up
-/// to its next snapshot, snapshots and backups. Its audit log has hashes (HMAC) of values, unless it is told to log them
-/// raw. `close` can't reach these; rotating the key once more makes them worthless.
+/// The server may still have a raw response, encrypted with its own key like every secret, in the raft log up to the next
+/// snapshot, in snapshots and in backups. Its audit log has hashes (HMAC) of values, unless it is told to log them raw.
+/// `close` can't reach these; rotating the key once more makes them worthless.
 ///
-/// Removing an entry can't be bound to its version, and the next one of its name counts from 1 again. So a holder changes
-/// or removes nothing on the strength of a lease of which less than a quarter is left, but looks first. Only a process that
-/// is halted for longer than that, between looking and sending, could touch another's entry.
+/// A removal can't be check-and-set, and the next entry of the same name counts from 1 again. So with less than a quarter of
+/// its lease left, a holder checks that it still has the lock before it changes or removes anything. Only a process that is
+/// suspended for longer than that, between checking and sending, could touch the entry of another.
 ///
 /// The policy that it needs:
 ///
@@ -98,7 +103,7 @@ impl VaultJournal {
     /// character in it.
     pub fn new(config: VaultConfig, path: &str) -> Result<Self, JournalError> {
         let invalid = |reason| {
-            let reason = format!("the place of the journal, MOUNT/PATH, is not valid: {reason}");
+            let reason = format!("the location of the journal, MOUNT/PATH, is not valid: {reason}");
             JournalError::new(JournalErrorKind::Unusable, reason)
         };
         let mut path = segments(path).map_err(invalid)?;
@@ -117,14 +122,14 @@ impl VaultJournal {
         Ok(Self { shared })
     }
 
-    /// How long a lock holds after its holder's last change. Default: 5 minutes.
+    /// How long a lock lasts after its holder's last change. Default: 5 minutes.
     #[must_use]
     pub fn with_lease(mut self, lease: Duration) -> Self {
         self.shared.lease = lease;
         self
     }
 
-    /// Where leases and pauses take time from. Default: the system. For tests.
+    /// Where leases and delays take time from. Default: the system. For tests.
     #[must_use]
     pub fn with_timing(mut self, timing: impl Timing + 'static) -> Self {
         self.shared.timing = Arc::new(timing);
@@ -141,7 +146,7 @@ impl VaultJournal {
         let found = shared.read(&path).await?;
         let record: Record = shared.record(&found, &path)?;
         if let Some(lease) = shared.live(record.lease.as_ref()) {
-            return Err(held(format!("another rotator holds the entry {name}: {lease}")));
+            return Err(locked(format!("another rotator has locked the entry {name}: {lease}")));
         }
         let slot = Slot { path, version: found.version };
         let lease = Lease { owner: owner(), change: 0, until: shared.now() };
@@ -159,7 +164,7 @@ impl VaultJournal {
         if is_to_be_deleted {
             entry.release().await;
             let reason = format!(
-                "{} deletes what it holds after a time (delete_version_after), and a secret could be lost with it",
+                "{} deletes its entries after a time (delete_version_after), and a secret could be lost with them",
                 shared.location()
             );
             return Err(JournalError::new(JournalErrorKind::Unusable, reason));
@@ -219,12 +224,12 @@ struct Shared {
     path: Arc<[String]>,
     lease: Duration,
     timing: Arc<dyn Timing>,
-    /// How far the server's clock is before this machine's.
+    /// How far the server's clock is ahead of this machine's.
     offset: Arc<OnceLock<SignedDuration>>,
     releases: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
-/// An entry of the server, and the version that this process knows of.
+/// An entry on the server, and the version that this process knows.
 struct Slot {
     path: Vec<String>,
     version: u64,
@@ -233,7 +238,7 @@ struct Slot {
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Record {
     lines: Vec<String>,
-    /// The start of the raw answer, in base64.
+    /// The start of the raw response, in base64.
     #[serde(default, with = "sealed", skip_serializing_if = "Option::is_none")]
     escrow: Option<Arc<Secret>>,
     /// The names of the entries that hold the rest of it, in order.
@@ -264,14 +269,14 @@ struct HistoryLine {
 
 #[derive(Clone, Serialize, Deserialize)]
 struct Lease {
-    /// Differs for every lock that was ever taken.
+    /// Unique to each lock that was ever taken.
     owner: String,
     /// Counts the owner's changes.
     change: u64,
     until: Timestamp,
 }
 
-/// What both kinds of records with a lease have.
+/// What all records with a lease have in common.
 #[derive(Deserialize)]
 struct Leased {
     #[serde(default)]
@@ -285,7 +290,7 @@ impl fmt::Display for Lease {
     }
 }
 
-/// Secrets that go to the server and come from it.
+/// Secrets on their way to the server and back.
 mod sealed {
     use std::sync::Arc;
 
@@ -319,7 +324,7 @@ impl Shared {
         now.checked_add(offset).unwrap_or(now)
     }
 
-    /// The lease, if it still holds.
+    /// The lease, if it has not expired.
     fn live<'a>(&self, lease: Option<&'a Lease>) -> Option<&'a Lease> {
         lease.filter(|lease| lease.until > self.now())
     }
@@ -356,7 +361,7 @@ impl Shared {
         Ok(has_lines.then_some(name))
     }
 
-    /// A line of the history, after what orders it: when it was written, by the server's clock, which is the same for all.
+    /// A line of the history, after its sort key: when it was written, by the server's clock, which all rotators share.
     async fn history_line(self, name: String) -> Result<(Option<Timestamp>, String, Option<String>), JournalError> {
         let path = self.at(["history", &name]);
         let found = self.read(&path).await?;
@@ -365,7 +370,7 @@ impl Shared {
     }
 
     fn damaged(&self, path: &[String]) -> JournalError {
-        let reason = format!("vault:{}/{} is not what this journal writes", self.kv.mount(), path.join("/"));
+        let reason = format!("vault:{}/{} was not written by this journal", self.kv.mount(), path.join("/"));
         JournalError::new(JournalErrorKind::Damaged, reason)
     }
 
@@ -387,7 +392,7 @@ impl Shared {
 
     /// Writes a record with this lease in it, if nobody else wrote the slot. Gives whether the server will delete it.
     async fn put(&self, slot: &mut Slot, record: &impl Serialize, lease: &Lease) -> Result<bool, JournalError> {
-        let mut tries = Tries::default();
+        let mut attempts = Attempts::default();
         loop {
             let failure = match self.kv.write(&slot.path, record, slot.version).await {
                 Ok(written) => {
@@ -404,41 +409,41 @@ impl Shared {
                 let Some(there) = there.filter(|there| there.owner == lease.owner) else {
                     return Err(self.taken_over(&slot.path));
                 };
-                // This owner's, so nobody else wrote since: this very change, or an earlier one that seemed to fail.
+                // This owner's, so nobody else wrote since: this very change, or an earlier one that appeared to fail.
                 slot.version = found.version;
                 if there.change == lease.change {
                     return Ok(false);
                 }
             }
-            tries.again(self, failure).await?;
+            attempts.again(self, failure).await?;
         }
     }
 
     /// Writes an entry that nobody else knows of.
     async fn put_new(&self, path: &[String], record: &impl Serialize) -> Result<(), JournalError> {
-        let mut tries = Tries::default();
+        let mut attempts = Attempts::default();
         loop {
             match self.kv.write(path, record, 0).await {
                 Ok(_) => return Ok(()),
-                // By an earlier try.
+                // By an earlier attempt.
                 Err(failure) if failure.kind == FailureKind::Mismatch => return Ok(()),
-                Err(failure) => tries.again(self, failure).await?,
+                Err(failure) => attempts.again(self, failure).await?,
             }
         }
     }
 
     async fn destroy(&self, path: &[String]) -> Result<(), JournalError> {
-        let mut tries = Tries::default();
+        let mut attempts = Attempts::default();
         loop {
             match self.kv.destroy(path).await {
                 Ok(()) => return Ok(()),
-                Err(failure) => tries.again(self, failure).await?,
+                Err(failure) => attempts.again(self, failure).await?,
             }
         }
     }
 
     fn taken_over(&self, path: &[String]) -> JournalError {
-        held(format!("another rotator took over {}", self.name_of(path)))
+        locked(format!("another rotator took over {}", self.name_of(path)))
     }
 
     fn name_of(&self, path: &[String]) -> String {
@@ -446,14 +451,14 @@ impl Shared {
     }
 }
 
-/// The tries of one request.
+/// The attempts of one request.
 #[derive(Default)]
-struct Tries(u32);
+struct Attempts(u32);
 
-impl Tries {
-    /// Waits, if trying again may help: after a connection that could not be opened, or an outcome that is not known.
+impl Attempts {
+    /// Waits, if another attempt may help: after a connection that could not be opened, or an unknown outcome.
     async fn again(&mut self, shared: &Shared, failure: Failure) -> Result<(), JournalError> {
-        let policy = RetryPolicy::default().with_attempts(TRIES).with_base_delay(PAUSE);
+        let policy = RetryPolicy::default().with_attempts(ATTEMPTS).with_base_delay(BASE_DELAY);
         self.0 += 1;
         // No jitter: the waits must add up to what a cluster needs.
         let delay = policy.delay(self.0, None, 1.0).filter(|_| failure.kind != FailureKind::Refused);
@@ -473,7 +478,7 @@ struct Locked {
     record: Record,
     stores: Vec<Slot>,
     lease: Lease,
-    /// When the last change was begun, by the clock that never goes back.
+    /// When the last change began, by the monotonic clock.
     renewed: Duration,
     is_lost: bool,
 }
@@ -490,7 +495,7 @@ impl Locked {
     }
 
     async fn try_change(&mut self, change: impl FnOnce(&mut Record)) -> Result<bool, JournalError> {
-        self.look_if_late().await?;
+        self.check_if_late().await?;
         let began = self.shared.timing.elapsed();
         let until = self.shared.now().checked_add(self.shared.lease).unwrap_or(Timestamp::MAX);
         self.lease = Lease { owner: self.lease.owner.clone(), change: self.lease.change + 1, until };
@@ -511,9 +516,9 @@ impl Locked {
         self.shared.timing.elapsed().saturating_sub(self.renewed) > self.shared.lease / 4 * 3
     }
 
-    /// Where the lease may have run out, check-and-set alone does not tell: another may have locked the entry, removed it,
-    /// and made a new one, which counts its versions from 1 and can be at the number that is expected here.
-    async fn look_if_late(&mut self) -> Result<(), JournalError> {
+    /// Once the lease may have expired, check-and-set is not enough: another rotator may have locked the entry, removed it
+    /// and made a new one, which counts its versions from 1 and can be at the expected one.
+    async fn check_if_late(&mut self) -> Result<(), JournalError> {
         if self.lease.change == 0 || !self.is_late() {
             return Ok(());
         }
@@ -523,19 +528,20 @@ impl Locked {
 
     async fn lock_store(&mut self, location: &str) -> Result<(), JournalError> {
         let shared = self.shared.clone();
-        let path = shared.at(["stores", &hex(location.as_bytes(), 16)]);
+        // A version is a hash, and fits in a path.
+        let path = shared.at(["stores", Version::of(location.as_bytes()).as_str()]);
         if self.stores.iter().any(|store| store.path == path) {
             return Ok(());
         }
         self.change(|_| {}).await?;
         let found = shared.read(&path).await?;
         let record: StoreRecord = shared.record(&found, &path)?;
-        let is_held = |lease: &Lease| held(format!("another rotator is about to write {location}: {lease}"));
+        let is_locked = |lease: &Lease| locked(format!("another rotator is about to write {location}: {lease}"));
         if let Some(lease) = shared.live(record.lease.as_ref())
             // What an earlier holder of this entry locked is ours with it.
             && record.entry != self.name
         {
-            return Err(is_held(lease));
+            return Err(is_locked(lease));
         }
         let mut slot = Slot { path, version: found.version };
         let record = StoreRecord { entry: self.name.clone(), lease: Some(self.lease.clone()) };
@@ -551,12 +557,12 @@ impl Locked {
         self.change(|record| record.lines.push(line.to_owned())).await.map(drop)
     }
 
-    async fn put_escrow(&mut self, answer: &[u8]) -> Result<(), JournalError> {
+    async fn put_escrow(&mut self, response: &[u8]) -> Result<(), JournalError> {
         let encode = |part: &[u8]| Arc::new(Secret::from(STANDARD.encode(part)));
-        let (first, rest) = answer.split_at(answer.len().min(PART));
+        let (first, rest) = response.split_at(response.len().min(PART));
         let mut parts = Vec::new();
         if !rest.is_empty() {
-            // Before anything of it is written: is the entry still ours?
+            // Before any of it is written: is the entry still ours?
             self.change(|_| {}).await?;
             for (index, part) in rest.chunks(PART).enumerate() {
                 let name = format!("{}-{}-{index}", self.lease.owner, self.lease.change);
@@ -585,12 +591,12 @@ impl Locked {
 
     async fn escrow(&self) -> Result<Option<RawResponse>, JournalError> {
         let Some(first) = &self.record.escrow else { return Ok(None) };
-        let most = (self.record.parts.len() + 1) * PART;
+        let max = (self.record.parts.len() + 1) * PART;
         // Of its final size from the start: growing would leave copies behind.
-        let mut answer = Zeroizing::new(Vec::with_capacity(most));
+        let mut response = Zeroizing::new(Vec::with_capacity(max));
         let mut add = |part: &Secret, path: &[String]| {
             let part = STANDARD.decode(part.expose_secret()).map(Zeroizing::new);
-            part.map(|part| answer.extend_from_slice(&part)).map_err(|_| self.shared.damaged(path))
+            part.map(|part| response.extend_from_slice(&part)).map_err(|_| self.shared.damaged(path))
         };
         add(first, &self.slot.path)?;
         for name in &self.record.parts {
@@ -600,7 +606,7 @@ impl Locked {
             let part = part.ok_or_else(|| self.shared.damaged(&path))?;
             add(&part, &path)?;
         }
-        Ok(Some(RawResponse::from(std::mem::take(&mut *answer))))
+        Ok(Some(RawResponse::from(std::mem::take(&mut *response))))
     }
 
     async fn close(&mut self, history_line: Option<&str>) -> Result<(), JournalError> {
@@ -615,7 +621,7 @@ impl Locked {
             record.parts.clear();
         };
         self.change(wipe).await?;
-        // Those of a raw answer that was not put in place, because a crash came between, are here too.
+        // Those of a raw response that was not put in place, because a crash came between, are here too.
         let parts = self.shared.at(["parts", &self.name]);
         for name in self.shared.list(&parts).await? {
             self.shared.destroy(&self.shared.at(["parts", &self.name, &name])).await?;
@@ -624,12 +630,12 @@ impl Locked {
         if self.is_late() {
             self.change(wipe).await?;
         }
-        // The older versions hold the raw answer: they go with it.
+        // The older versions hold the raw response: they go with it.
         self.remove().await
     }
 
     async fn remove(&self) -> Result<(), JournalError> {
-        let mut tries = Tries::default();
+        let mut attempts = Attempts::default();
         loop {
             let Err(failure) = self.shared.kv.destroy(&self.slot.path).await else { return Ok(()) };
             // It may be gone and its name locked by another by now, whose entry must not go too.
@@ -639,7 +645,7 @@ impl Locked {
             {
                 return Ok(());
             }
-            tries.again(&self.shared, failure).await?;
+            attempts.again(&self.shared, failure).await?;
         }
     }
 
@@ -648,14 +654,14 @@ impl Locked {
         Ok(leased.and_then(|leased| leased.lease).is_some_and(|lease| lease.owner == self.lease.owner))
     }
 
-    /// Best effort: the leases run out.
+    /// Best effort: the leases expire.
     async fn free_stores(&mut self) {
         for store in std::mem::take(&mut self.stores) {
             let _ = self.shared.kv.write(&store.path, &StoreRecord::default(), store.version).await;
         }
     }
 
-    /// Gives up the lock, and leaves what is in the entry. Best effort: the leases run out.
+    /// Gives up the lock, and leaves what is in the entry. Best effort: the leases expire.
     async fn release(mut self) {
         if self.is_lost {
             return;
@@ -696,8 +702,8 @@ impl Entry for VaultEntry {
         Box::pin(async { self.locked()?.change(|_| {}).await.map(drop) })
     }
 
-    fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(async { self.locked()?.put_escrow(answer).await })
+    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(async { self.locked()?.put_escrow(response).await })
     }
 
     fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
@@ -720,7 +726,7 @@ impl Entry for VaultEntry {
 
 impl Drop for VaultEntry {
     fn drop(&mut self) {
-        // Without a runtime nothing can be sent from here.
+        // Without a runtime nothing can be sent from here: the lease expires.
         let (Some(locked), Ok(runtime)) = (self.0.take(), Handle::try_current()) else { return };
         let releases = Arc::clone(&locked.shared.releases);
         let mut releases = releases.lock().unwrap_or_else(PoisonError::into_inner);
@@ -733,7 +739,7 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-fn held(reason: String) -> JournalError {
+fn locked(reason: String) -> JournalError {
     JournalError::new(JournalErrorKind::Held, reason)
 }
 
@@ -741,7 +747,7 @@ fn closed() -> JournalError {
     JournalError::new(JournalErrorKind::Unusable, "the entry was closed")
 }
 
-/// Names this lock, and for people the machine and process.
+/// Names this lock; for people, with the machine and process in it.
 fn owner() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let fits = |character: &char| character.is_ascii_alphanumeric() || "-.".contains(*character);

@@ -1,74 +1,13 @@
-//! Stores named by text: for a command line, a settings file, a journal.
+//! The placeholders in the text of a store, which give each key a place of its own.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::fmt;
 
 use rixl_credentials::KeyId;
 
-use super::{CommandStore, DotenvStore, FileStore, Store, StoreError, StoreErrorKind, command};
-
-/// The schemes, and what is written after each.
-const FORMS: &[(&str, &str)] = &[
-    ("file", "PATH"),
-    ("dotenv", "PATH#VARIABLE"),
-    ("command", "PROGRAM ARG... [<- READER ARG...]"),
-    #[cfg(feature = "vault")]
-    ("vault", "MOUNT/PATH#FIELD"),
-];
-
-/// The store that a text names, such as `file:/run/secrets/rixl`.
-///
-/// | text | store |
-/// |---|---|
-/// | `file:PATH` | [`FileStore`] |
-/// | `dotenv:PATH#VARIABLE` | [`DotenvStore`]; the last `#` counts |
-/// | `command:PROGRAM ARG... [<- READER ARG...]` | [`CommandStore`]; words are split like a shell does, nothing is expanded |
-/// | `vault:MOUNT/PATH#FIELD` | `VaultStore`, with the settings of `VaultConfig::from_env`; the last `#` counts |
-///
-/// A store's [`location`](Store::location) is such a text, and opens the same entry again. Paths are taken as they are, with
-/// no escapes.
-///
-/// ```
-/// use rixl_rotation::store::open;
-///
-/// let store = open("file:/tmp/../tmp/rixl-key")?;
-/// assert_eq!(store.location(), "file:/tmp/rixl-key");
-/// assert_eq!(open(&store.location())?.location(), store.location());
-/// # Ok::<(), rixl_rotation::store::StoreError>(())
-/// ```
-///
-/// # Errors
-///
-/// [`StoreErrorKind::Invalid`] when the text names no store, and what the store's `new` says.
-pub fn open(text: &str) -> Result<Arc<dyn Store>, StoreError> {
-    let (scheme, rest) = split_scheme(text)?;
-    match scheme {
-        "file" => Ok(Arc::new(FileStore::new(rest)?)),
-        "dotenv" => {
-            let Some((path, variable)) = rest.rsplit_once('#') else {
-                return Err(invalid(text, "the variable is missing: write `dotenv:PATH#VARIABLE`"));
-            };
-            Ok(Arc::new(DotenvStore::new(path, variable)?))
-        }
-        "command" => Ok(Arc::new(CommandStore::from_text(rest)?)),
-        #[cfg(feature = "vault")]
-        "vault" => super::vault::open(rest),
-        _ => Err(no_scheme()),
-    }
-}
+use super::{StoreError, StoreErrorKind, command};
 
 fn invalid(text: &str, reason: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Invalid, text, reason)
-}
-
-/// Does not repeat the text: what was passed by mistake may be a secret.
-fn no_scheme() -> StoreError {
-    let forms: Vec<_> = FORMS.iter().map(|(scheme, rest)| format!("`{scheme}:{rest}`")).collect();
-    invalid("store", &format!("the text names no store: write {}", forms.join(", ")))
-}
-
-fn split_scheme(text: &str) -> Result<(&str, &str), StoreError> {
-    let found = text.split_once(':').filter(|(scheme, _)| FORMS.iter().any(|(known, _)| known == scheme));
-    found.ok_or_else(no_scheme)
 }
 
 /// The text of a store for each of several keys: `{key_id}` and `{key_name}` stand for the key's own.
@@ -81,9 +20,9 @@ fn split_scheme(text: &str) -> Result<(&str, &str), StoreError> {
 /// A `{` that begins neither of the two is refused.
 ///
 /// ```
-/// use rixl_rotation::store::StoreTemplate;
+/// use rixl_rotation::store::Stores;
 ///
-/// let template: StoreTemplate = "command:vault-put 'prod/{key_name}'".parse()?;
+/// let template = Stores::default().template("command:vault-put 'prod/{key_name}'")?;
 /// assert!(template.is_per_key());
 /// let id = "XyZ9aB8cD1".parse()?;
 /// assert_eq!(template.expand(Some(&id), Some("My key"))?, "command:vault-put 'prod/My key'");
@@ -111,14 +50,8 @@ enum Piece {
 }
 
 impl StoreTemplate {
-    /// Takes a text apart.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreErrorKind::Invalid`] when it has none of the schemes of [`open`], a `{` that begins no placeholder, or
-    /// a program that depends on the key.
-    pub fn new(text: &str) -> Result<Self, StoreError> {
-        let (scheme, rest) = split_scheme(text)?;
+    /// Takes a text of this scheme apart, and what stands after the colon.
+    pub(super) fn new(text: &str, scheme: &str, rest: &str) -> Result<Self, StoreError> {
         let (words, reader) = match scheme {
             "command" => command::split(rest).map_err(|reason| invalid(text, reason))?,
             _ => (vec![rest.to_owned()], None),
@@ -142,12 +75,15 @@ impl StoreTemplate {
         self.words.iter().chain(self.reader.iter().flatten()).any(is_per_key)
     }
 
-    /// The text for this key, to be [opened](open). A key that is yet to be created has no id.
+    /// The text for this key, to be [opened](super::Stores::open). A key that is yet to be created has no id.
     ///
     /// # Errors
     ///
     /// [`StoreErrorKind::Invalid`] when the key's id or name is wanted and there is none, or the name is refused.
     pub fn expand(&self, key_id: Option<&KeyId>, key_name: Option<&str>) -> Result<String, StoreError> {
+        if !self.is_per_key() {
+            return Ok(self.text.clone());
+        }
         let all = || self.words.iter().chain(self.reader.iter().flatten()).flatten();
         let id = match key_id {
             Some(id) => id.as_str(),
@@ -202,14 +138,6 @@ impl StoreTemplate {
             }
             _ => Ok(name),
         }
-    }
-}
-
-impl FromStr for StoreTemplate {
-    type Err = StoreError;
-
-    fn from_str(text: &str) -> Result<Self, StoreError> {
-        Self::new(text)
     }
 }
 

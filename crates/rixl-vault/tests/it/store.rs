@@ -6,16 +6,16 @@ use futures_util::future::join_all;
 use rixl_credentials::Secret;
 use rixl_rotation::{
     conformance::check_store,
-    store::{Store, StoreError, StoreErrorKind, VaultStore, Version, open},
-    vault::VaultConfig,
+    store::{Store, StoreError, StoreErrorKind, Stores, Version},
 };
 use rixl_testing::{
     openbao::{self, Server, shared},
     wait_for_async,
 };
+use rixl_vault::{VaultConfig, VaultStore, register};
 use serde_json::{Value, json};
 
-use crate::vault_wire::{Then, Wire};
+use crate::wire::{Then, Wire};
 
 const OLD: &str = "rxl_OLDSECRET";
 const NEW: &str = "rxl_NEWSECRET";
@@ -25,7 +25,11 @@ pub(crate) fn config(server: &Server) -> VaultConfig {
 }
 
 pub(crate) fn config_of(server: &Server, token: &str) -> VaultConfig {
-    VaultConfig::new(&server.url, Secret::from(token)).unwrap()
+    config_at(&server.url, token)
+}
+
+pub(crate) fn config_at(url: &str, token: &str) -> VaultConfig {
+    VaultConfig::builder().address(url).token(token).build().unwrap()
 }
 
 fn store(server: &Server, text: &str) -> VaultStore {
@@ -101,10 +105,11 @@ async fn it_keeps_the_contract() {
 
 #[test]
 fn a_text_opens_the_store_with_the_settings_of_the_environment() {
-    let invalid = open("vault:kv#f").err().unwrap();
+    let stores = register(Stores::default());
+    let invalid = stores.open("vault:kv#f").err().unwrap();
     assert_eq!(invalid.kind(), StoreErrorKind::Invalid);
     // What the environment of the tests says does not matter here.
-    match open("vault:kv/a/b#c#f") {
+    match stores.open("vault:kv/a/b#c#f") {
         Ok(store) => assert_eq!(store.location(), "vault:kv/a/b#c#f"),
         Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unusable),
     }
@@ -136,8 +141,8 @@ async fn other_fields_are_kept() {
     assert_eq!(server.must("GET", &format!("{mount}/data/a"), None).await["data"]["data"], expected);
 
     let list = VaultStore::new(config(server), &format!("{mount}/a#list")).unwrap();
-    refused(list.prepare(200).await, &server.root, "the field holds something other than a text");
-    refused(list.read().await, &server.root, "the field holds something other than a text");
+    refused(list.prepare(200).await, &server.root, "the field does not hold a string");
+    refused(list.read().await, &server.root, "the field does not hold a string");
 }
 
 #[tokio::test]
@@ -200,7 +205,7 @@ async fn names_are_taken_literally() {
 
 #[test]
 fn a_text_of_another_form_is_refused() {
-    let config = VaultConfig::new("https://vault.example", Secret::from("s.TOKEN")).unwrap();
+    let config = config_at("https://vault.example", "s.TOKEN");
     for text in
         ["", "kv", "kv/a", "kv#f", "kv/a#", "/a#f", "kv//a#f", "kv/a/#f", "kv/../a#f", "kv/.#f", "kv/a\n#f", "kv/a#\0"]
     {
@@ -259,13 +264,13 @@ async fn a_token_that_will_not_last_is_refused() {
 
     let short = server.token(&policy, json!({"ttl": "4m"})).await;
     refused(with(&short).prepare(200).await, &short, "the token expires in 2");
-    with(&short).with_least_token_ttl(Duration::from_secs(120)).prepare(200).await.unwrap();
+    with(&short).with_min_token_ttl(Duration::from_secs(120)).prepare(200).await.unwrap();
     let long = server.token(&policy, json!({"ttl": "1h"})).await;
     with(&long).prepare(200).await.unwrap();
-    refused(with(&long).with_least_token_ttl(Duration::from_secs(7200)).prepare(200).await, &long, "expires in 3");
+    refused(with(&long).with_min_token_ttl(Duration::from_secs(7200)).prepare(200).await, &long, "expires in 3");
 
     let few = server.token(&policy, json!({"num_uses": 8})).await;
-    refused(with(&few).prepare(200).await, &few, "more requests");
+    refused(with(&few).prepare(200).await, &few, "uses left");
     let enough = server.token(&policy, json!({"num_uses": 30})).await;
     with(&enough).prepare(200).await.unwrap();
 
@@ -273,7 +278,7 @@ async fn a_token_that_will_not_last_is_refused() {
     let blind = server.token(&policy, json!({"ttl": "4m", "no_default_policy": true})).await;
     with(&blind).prepare(200).await.unwrap();
     // The root token has no end.
-    store(server, &format!("{mount}/a#key")).with_least_token_ttl(Duration::MAX).prepare(200).await.unwrap();
+    store(server, &format!("{mount}/a#key")).with_min_token_ttl(Duration::MAX).prepare(200).await.unwrap();
 }
 
 #[tokio::test]
@@ -307,7 +312,10 @@ async fn a_namespace_is_used() {
     let body = json!({"type": "kv", "options": {"version": "2"}});
     server.must("POST", &format!("team/sys/mounts/{mount}"), Some(body)).await;
     let text = format!("{mount}/a#key");
-    let with = |name: &str| VaultStore::new(config(server).with_namespace(name).unwrap(), &text).unwrap();
+    let with = |name: &str| {
+        let builder = VaultConfig::builder().address(&*server.url).token(&*server.root);
+        VaultStore::new(builder.namespace(name).build().unwrap(), &text).unwrap()
+    };
     let team = with("team");
     // A new mount upgrades itself first.
     wait_for_async("mount that is ready", async || team.prepare(200).await).await;
@@ -325,7 +333,7 @@ async fn a_secret_that_would_not_fit_is_refused() {
     server.must("POST", &format!("{mount}/data/a"), Some(json!({"data": {"other": large}}))).await;
     let store = store(server, &format!("{mount}/a#key"));
     store.prepare(10_000).await.unwrap();
-    refused(store.prepare(200_000).await, &server.root, "longer than 1 MiB");
+    refused(store.prepare(200_000).await, &server.root, "larger than 1 MiB");
 }
 
 #[tokio::test]
@@ -351,7 +359,7 @@ async fn a_sealed_server_and_a_dead_one_are_unusable() {
     assert_eq!(secret_of(&store).await, ("1".into(), Some(NEW.into())), "what was committed did not survive");
 }
 
-/// The write reaches the server or not, the answer never comes, and then the server is killed. Reading tells.
+/// The write reaches the server or not, the response never comes, and then the server is killed. Reading tells.
 #[tokio::test]
 async fn an_unknown_outcome_is_told_by_reading() {
     let Some(server) = Server::start().await else { return };
@@ -365,10 +373,10 @@ async fn an_unknown_outcome_is_told_by_reading() {
             if request.method() == "POST" && !is_passed_on {
                 return Then::HangUp;
             }
-            let answer = request.pass_on(&target);
-            if request.method() == "POST" && request.body.contains(NEW) { Then::HangUp } else { Then::Send(answer) }
+            let response = request.pass_on(&target);
+            if request.method() == "POST" && request.body.contains(NEW) { Then::HangUp } else { Then::Send(response) }
         });
-        let config = VaultConfig::new(&wire.url, Secret::from(&*server.root)).unwrap();
+        let config = config_at(&wire.url, &server.root);
         let store = VaultStore::new(config, &text).unwrap();
         let error = store.commit(&Secret::from(NEW), &Version::new("1")).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unknown, "{}", text_of(&error, &[&server.root]));
@@ -384,11 +392,11 @@ async fn an_unknown_outcome_is_told_by_reading() {
 #[tokio::test]
 async fn only_a_server_with_the_right_certificate_gets_the_token() {
     let Some((url, ca, _server)) = openbao::with_tls().await else { return };
-    let config = || VaultConfig::new(&url, Secret::from("root")).unwrap();
-    let trusting = VaultStore::new(config().with_ca_certificates(&ca).unwrap(), "secret/a#key").unwrap();
+    let config = VaultConfig::builder().address(&url).token("root").ca_certificates(ca).build().unwrap();
+    let trusting = VaultStore::new(config, "secret/a#key").unwrap();
     trusting.prepare(200).await.unwrap();
     trusting.commit(&Secret::from(NEW), &Version::absent()).await.unwrap();
-    let error = VaultStore::new(config(), "secret/a#key").unwrap().prepare(200).await.unwrap_err();
+    let error = VaultStore::new(config_at(&url, "root"), "secret/a#key").unwrap().prepare(200).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unusable);
     assert!(error.source().is_some());
     assert!(text_of(&error, &[]).contains("certificate"), "{}", text_of(&error, &[]));

@@ -12,13 +12,11 @@ use std::{
 };
 
 use rixl_credentials::Secret;
-use rixl_rotation::{
-    store::{Store, StoreErrorKind, VaultStore, Version},
-    vault::VaultConfig,
-};
+use rixl_rotation::store::{Store, StoreErrorKind, Version};
+use rixl_vault::{VaultConfig, VaultStore};
 use serde_json::{Value, json};
 
-use crate::openbao_store::text_of;
+use crate::store::{config_at, text_of};
 
 /// One request as it came. Each has a connection of its own.
 #[derive(Clone, Debug)]
@@ -33,7 +31,7 @@ pub(crate) enum Then {
     Send(Vec<u8>),
     /// This is written, and then more and more, until the other side is tired of it.
     Forever(Vec<u8>),
-    /// The connection ends without an answer.
+    /// The connection ends without a response.
     HangUp,
 }
 
@@ -52,32 +50,32 @@ impl Request {
         self.head.split(' ').nth(1).unwrap()
     }
 
-    /// Sends it to a real server, and gives the answer.
+    /// Sends it to a real server, and gives the response.
     pub(crate) fn pass_on(&self, url: &str) -> Vec<u8> {
         let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
         let head = self.head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(self.body.as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        answer
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response).unwrap();
+        response
     }
 }
 
 impl Wire {
-    pub(crate) fn start(answer: impl Fn(&Request) -> Then + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(response: impl Fn(&Request) -> Then + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (requests, sent) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
-        let (sink, counter, answer) = (Arc::clone(&requests), Arc::clone(&sent), Arc::new(answer));
+        let (sink, counter, response) = (Arc::clone(&requests), Arc::clone(&sent), Arc::new(response));
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (mut stream, sink) = (stream.unwrap(), Arc::clone(&sink));
-                let (counter, answer) = (Arc::clone(&counter), Arc::clone(&answer));
+                let (counter, response) = (Arc::clone(&counter), Arc::clone(&response));
                 thread::spawn(move || {
                     let Some(request) = read(&mut stream) else { return };
                     sink.lock().unwrap().push(request.clone());
-                    match answer(&request) {
+                    match response(&request) {
                         Then::Send(bytes) => drop(stream.write_all(&bytes)),
                         Then::Forever(start) => {
                             let mut bytes = start;
@@ -99,7 +97,7 @@ impl Wire {
     }
 
     fn store(&self) -> VaultStore {
-        let config = VaultConfig::new(&self.url, Secret::from(TOKEN)).unwrap();
+        let config = config_at(&self.url, TOKEN);
         VaultStore::new(config, "kv/a#key").unwrap()
     }
 }
@@ -123,7 +121,7 @@ fn read(stream: &mut TcpStream) -> Option<Request> {
     }
 }
 
-pub(crate) fn answer(status: u16, body: &str) -> Then {
+pub(crate) fn response(status: u16, body: &str) -> Then {
     let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
     Then::Send((head + body).into_bytes())
 }
@@ -134,19 +132,19 @@ const NEW: &str = "rxl_NEWSECRET";
 const MOUNT: &str = r#"{"data":{"path":"kv/","type":"kv","options":{"version":"2"}}}"#;
 const MISMATCH: &str = r#"{"errors":["check-and-set parameter did not match the current version"]}"#;
 
-/// What Vault would answer at version 3.
+/// What Vault would response at version 3.
 fn vault(request: &Request) -> Then {
     match (request.method(), request.path()) {
-        ("GET", "/v1/sys/internal/ui/mounts/kv/a") => answer(200, MOUNT),
-        ("GET", "/v1/auth/token/lookup-self") => answer(200, r#"{"data":{"ttl":0,"expire_time":null,"num_uses":0}}"#),
+        ("GET", "/v1/sys/internal/ui/mounts/kv/a") => response(200, MOUNT),
+        ("GET", "/v1/auth/token/lookup-self") => response(200, r#"{"data":{"ttl":0,"expire_time":null,"num_uses":0}}"#),
         ("GET", "/v1/kv/data/a") => {
             let body = json!({"data": {"data": {"key": OLD, "n": 1}, "metadata": {"version": 3, "deletion_time": ""}}});
-            answer(200, &body.to_string())
+            response(200, &body.to_string())
         }
         ("POST", "/v1/kv/data/a") if request.body.contains(r#""cas":3}"#) => {
-            answer(200, r#"{"data":{"version":4,"deletion_time":""}}"#)
+            response(200, r#"{"data":{"version":4,"deletion_time":""}}"#)
         }
-        ("POST", "/v1/kv/data/a") => answer(400, MISMATCH),
+        ("POST", "/v1/kv/data/a") => response(400, MISMATCH),
         other => panic!("{other:?}"),
     }
 }
@@ -212,7 +210,7 @@ async fn an_endless_answer_is_cut() {
         let text = text_of(&error, &[TOKEN]);
         assert_eq!(error.kind(), StoreErrorKind::Unusable, "{text}");
         if !head.ends_with(' ') {
-            assert!(text.contains("longer than 1 MiB"), "{text}");
+            assert!(text.contains("larger than 1 MiB"), "{text}");
         }
         // What the sockets between may hold comes on top.
         let sent = wire.sent.load(Ordering::SeqCst);
@@ -221,7 +219,7 @@ async fn an_endless_answer_is_cut() {
 }
 
 #[tokio::test]
-async fn an_answer_tells_whether_it_was_written() {
+async fn a_response_tells_whether_it_was_written() {
     use StoreErrorKind::{Conflict, Unknown, Unusable};
     // The gateway quotes what it was sent.
     let quoting = format!("{{\"errors\":[\"{NEW} {TOKEN}\"]}}");
@@ -230,22 +228,23 @@ async fn an_answer_tells_whether_it_was_written() {
         (403, &quoting, Unusable, "its policies do not allow this (HTTP 403)"),
         (404, &quoting, Unusable, "no such route"),
         (405, "<html>", Unusable, "(HTTP 405)"),
-        (408, "", Unknown, "no whole answer came in time"),
-        (413, &quoting, Unusable, "no request of this size"),
+        (408, "", Unknown, "the whole response did not arrive in time"),
+        (413, &quoting, Unusable, "not accept a request of this size"),
         (429, &quoting, Unusable, "too many requests"),
         (499, "", Unknown, "(HTTP 499)"),
         (500, &quoting, Unknown, "failed (HTTP 500)"),
         (502, "<html>", Unknown, "failed (HTTP 502)"),
         (503, r#"{"errors":["Vault is sealed"]}"#, Unknown, "the server is sealed"),
         (504, "", Unknown, "failed (HTTP 504)"),
-        (200, "not json", Unknown, "not one of Vault's"),
+        (200, "not json", Unknown, "not from Vault"),
         // It says that the version is another, and yet it is the same.
-        (400, MISMATCH, Unusable, "refused version 3 as outdated, and yet has it"),
+        (400, MISMATCH, Unusable, "refused version 3 as outdated, but still has it"),
     ];
     for (status, body, kind, words) in cases {
         let body = body.to_owned();
-        let wire =
-            Wire::start(move |request| if request.method() == "POST" { answer(status, &body) } else { vault(request) });
+        let wire = Wire::start(
+            move |request| if request.method() == "POST" { response(status, &body) } else { vault(request) },
+        );
         let error = wire.store().commit(&Secret::from(NEW), &Version::new("3")).await.unwrap_err();
         let text = text_of(&error, &[TOKEN]);
         assert_eq!(error.kind(), kind, "{text}");
@@ -258,16 +257,16 @@ async fn an_answer_tells_whether_it_was_written() {
     let reads = AtomicUsize::new(0);
     let wire = Wire::start(move |request| {
         if request.method() == "POST" {
-            return answer(400, MISMATCH);
+            return response(400, MISMATCH);
         }
         if request.path() != "/v1/kv/data/a" || reads.fetch_add(1, Ordering::SeqCst) == 0 {
             return vault(request);
         }
-        answer(200, r#"{"data":{"data":{"key":"rxl_THEIRS"},"metadata":{"version":4}}}"#)
+        response(200, r#"{"data":{"data":{"key":"rxl_THEIRS"},"metadata":{"version":4}}}"#)
     });
     let error = wire.store().commit(&Secret::from(NEW), &Version::new("3")).await.unwrap_err();
     assert_eq!(error.kind(), Conflict);
-    assert!(text_of(&error, &[TOKEN, "THEIRS"]).contains("at version 4, and not at 3"));
+    assert!(text_of(&error, &[TOKEN, "THEIRS"]).contains("at version 4, not 3"));
 }
 
 #[tokio::test]
@@ -277,32 +276,29 @@ async fn what_is_not_vault_is_not_taken_for_it() {
         (404, "<html>not found</html>", "no such route"),
         (404, "{}", "no such route"),
         (404, r#"{"errors":["no handler for route \"kv/data/a\""]}"#, "nothing is mounted there"),
-        (200, "{}", "not one of Vault's"),
-        (200, r#"{"data":{"data":{},"metadata":{"version":0}}}"#, "not one of Vault's"),
-        (204, "", "not one of Vault's"),
+        (200, "{}", "not from Vault"),
+        (200, r#"{"data":{"data":{},"metadata":{"version":0}}}"#, "not from Vault"),
+        (204, "", "not from Vault"),
     ];
     for (status, body, words) in cases {
         let wire = Wire::start(
             move |request| {
-                if request.path() == "/v1/kv/data/a" { answer(status, body) } else { vault(request) }
+                if request.path() == "/v1/kv/data/a" { response(status, body) } else { vault(request) }
             },
         );
         let error = wire.store().read().await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unusable);
         assert!(error.to_string().contains(words), "{error}");
     }
-    let wire =
-        Wire::start(
-            |request| {
-                if request.method() == "POST" { answer(200, r#"{"data":{"version":4}}"#) } else { vault(request) }
-            },
-        );
+    let wire = Wire::start(|request| {
+        if request.method() == "POST" { response(200, r#"{"data":{"version":4}}"#) } else { vault(request) }
+    });
     let error = wire.store().prepare(64).await.unwrap_err();
-    assert!(error.to_string().contains("took a write that check-and-set must refuse"), "{error}");
+    assert!(error.to_string().contains("accepted a write that check-and-set must refuse"), "{error}");
 }
 
 #[tokio::test]
-async fn an_answer_that_never_comes_ends_in_unknown() {
+async fn a_response_that_never_comes_ends_in_unknown() {
     let wire = Wire::start(|request| {
         if request.method() == "POST" {
             // Until the client has had enough.
@@ -310,8 +306,8 @@ async fn an_answer_that_never_comes_ends_in_unknown() {
         }
         vault(request)
     });
-    let config = VaultConfig::new(&wire.url, Secret::from(TOKEN)).unwrap();
-    let config = config.with_timeout(Duration::from_millis(300)).unwrap();
+    let builder = VaultConfig::builder().address(&wire.url).token(TOKEN).timeout(Duration::from_millis(300));
+    let config = builder.build().unwrap();
     let store = VaultStore::new(config, "kv/a#key").unwrap();
     let error = store.commit(&Secret::from(NEW), &Version::new("3")).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unknown, "{}", text_of(&error, &[TOKEN]));

@@ -9,22 +9,22 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use rixl_credentials::{Secret, Sleep, Timestamp, Timing};
+use rixl_credentials::{Sleep, Timestamp, Timing};
 use rixl_rotation::{
     conformance::check_journal,
-    journal::{Journal, JournalError, JournalErrorKind, VaultJournal},
-    vault::VaultConfig,
+    journal::{Journal, JournalError, JournalErrorKind},
 };
 use rixl_testing::openbao::{Server, shared};
+use rixl_vault::VaultJournal;
 use serde_json::{Value, json};
 
 use crate::{
-    openbao_store::{config, config_of, text_of},
-    vault_wire::{Then, Wire},
+    store::{config, config_at, config_of, text_of},
+    wire::{Then, Wire},
 };
 
-const ANSWER: &[u8] = b"{\"api_key\":{\"secret\":\"rxl_NEWSECRET\"}}";
-/// The answer as the server holds it.
+const RESPONSE: &[u8] = b"{\"api_key\":{\"secret\":\"rxl_NEWSECRET\"}}";
+/// The response as the server holds it.
 const ENCODED: &str = "eyJhcGlfa2V5Ijp7InNlY3JldCI6InJ4bF9ORVdTRUNSRVQifX0=";
 
 /// A clock that starts so far from the right time, and moves by hand.
@@ -72,7 +72,7 @@ fn with_clock(server: &Server, mount: &str) -> (VaultJournal, Clock) {
     (journal(server, mount).with_timing(clock.clone()), clock)
 }
 
-fn is_held<T>(result: Result<T, JournalError>) {
+fn is_locked<T>(result: Result<T, JournalError>) {
     let Err(error) = result else { panic!("it was granted") };
     let text = text_of(&error, &["NEWSECRET", ENCODED]);
     assert_eq!(error.kind(), JournalErrorKind::Held, "{text}");
@@ -106,14 +106,14 @@ async fn it_keeps_the_contract_where_one_version_is_kept_and_check_and_set_requi
 }
 
 #[tokio::test]
-async fn no_version_holds_the_raw_answer_after_close() {
+async fn no_version_holds_the_raw_response_after_close() {
     let Some(server) = shared().await else { return };
     let mount = server.mount("2").await;
     let journal = journal(server, &mount);
     let mut entry = journal.lock("key").await.unwrap();
     entry.append("one").await.unwrap();
-    entry.put_escrow(&[ANSWER, &vec![0xff; 600 * 1024]].concat()).await.unwrap();
-    entry.put_escrow(ANSWER).await.unwrap();
+    entry.put_escrow(&[RESPONSE, &vec![0xff; 600 * 1024]].concat()).await.unwrap();
+    entry.put_escrow(RESPONSE).await.unwrap();
     entry.append("two").await.unwrap();
     assert!(entry.escrow_location().contains("/rixl/journal/entries/key#escrow"));
 
@@ -121,14 +121,14 @@ async fn no_version_holds_the_raw_answer_after_close() {
     let parts = format!("{mount}/metadata/rixl/journal/parts/key?list=true");
     let mut seen = 0;
     for version in 1..=10 {
-        let (_, answer) = server.call("GET", &format!("{path}?version={version}"), None).await;
-        seen += usize::from(answer["data"]["data"]["escrow"].as_str() == Some(ENCODED));
+        let (_, response) = server.call("GET", &format!("{path}?version={version}"), None).await;
+        seen += usize::from(response["data"]["data"]["escrow"].as_str() == Some(ENCODED));
     }
     assert!(seen >= 2, "the test looks in the wrong place");
     assert_eq!(
         server.call("GET", &parts, None).await.0,
         404,
-        "the rest of the answer that was replaced is still there"
+        "the rest of the response that was replaced is still there"
     );
 
     entry.put_escrow(&vec![0xff; 600 * 1024]).await.unwrap();
@@ -142,8 +142,8 @@ async fn no_version_holds_the_raw_answer_after_close() {
     let metadata = path.replace("/data/", "/metadata/");
     assert_eq!(server.call("GET", &metadata, None).await.0, 404);
     for version in 1..=20 {
-        let (status, answer) = server.call("GET", &format!("{path}?version={version}"), None).await;
-        assert_eq!((status, &answer["data"]), (404, &Value::Null), "version {version}");
+        let (status, response) = server.call("GET", &format!("{path}?version={version}"), None).await;
+        assert_eq!((status, &response["data"]), (404, &Value::Null), "version {version}");
     }
     assert_eq!(server.call("GET", &parts, None).await.0, 404);
     assert_eq!(server.call("GET", &orphan, None).await.0, 404);
@@ -159,34 +159,34 @@ async fn a_lease_that_ran_out_is_taken_over_and_its_holder_writes_nothing_more()
     let mut slow = first.lock("key").await.unwrap();
     slow.lock_store("file:/a").await.unwrap();
     slow.append("one").await.unwrap();
-    slow.put_escrow(ANSWER).await.unwrap();
+    slow.put_escrow(RESPONSE).await.unwrap();
 
-    is_held(second.lock("key").await);
+    is_locked(second.lock("key").await);
     clock.advance(4 * 60);
-    is_held(second.lock("key").await);
+    is_locked(second.lock("key").await);
     let mut other = second.lock("other").await.unwrap();
-    is_held(other.lock_store("file:/a").await);
+    is_locked(other.lock_store("file:/a").await);
     clock.advance(2 * 60);
     let mut entry = second.lock("key").await.unwrap();
     assert_eq!(entry.lines(), ["one"]);
-    assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), ANSWER);
+    assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), RESPONSE);
     entry.lock_store("file:/a").await.unwrap();
-    is_held(other.lock_store("file:/a").await);
+    is_locked(other.lock_store("file:/a").await);
     entry.append("two").await.unwrap();
 
     let before = record(server, &mount, "key").await;
-    is_held(slow.append("three").await);
-    is_held(slow.put_escrow(b"other").await);
-    is_held(slow.put_escrow(&vec![1; 600 * 1024]).await);
-    is_held(slow.lock_store("file:/b").await);
-    is_held(slow.close(Some("done")).await);
+    is_locked(slow.append("three").await);
+    is_locked(slow.put_escrow(b"other").await);
+    is_locked(slow.put_escrow(&vec![1; 600 * 1024]).await);
+    is_locked(slow.lock_store("file:/b").await);
+    is_locked(slow.close(Some("done")).await);
     first.released().await;
     assert_eq!(record(server, &mount, "key").await, before, "the slow one wrote");
     assert_eq!(first.history().await.unwrap(), Vec::<String>::new());
     let parts = format!("{mount}/metadata/rixl/journal/parts/key?list=true");
     assert_eq!(server.call("GET", &parts, None).await.0, 404);
     entry.append("three").await.unwrap();
-    is_held(other.lock_store("file:/a").await);
+    is_locked(other.lock_store("file:/a").await);
     entry.close(None).await.unwrap();
     other.lock_store("file:/a").await.unwrap();
 }
@@ -199,7 +199,7 @@ async fn every_change_renews_the_lease() {
     let mut entry = first.lock("key").await.unwrap();
     entry.lock_store("file:/a").await.unwrap();
     let (second, later) = with_clock(server, &mount);
-    is_held(second.lock("key").await);
+    is_locked(second.lock("key").await);
     for round in 0..4 {
         clock.advance(4 * 60);
         later.advance(4 * 60);
@@ -207,9 +207,9 @@ async fn every_change_renews_the_lease() {
             0 => entry.append("line").await.unwrap(),
             _ => entry.renew().await.unwrap(),
         }
-        is_held(second.lock("key").await);
+        is_locked(second.lock("key").await);
         let mut other = second.lock("other").await.unwrap();
-        is_held(other.lock_store("file:/a").await);
+        is_locked(other.lock_store("file:/a").await);
         drop(other);
         second.released().await;
     }
@@ -217,7 +217,7 @@ async fn every_change_renews_the_lease() {
     clock.advance(3600);
     later.advance(3600);
     entry.append("late").await.unwrap();
-    is_held(second.lock("key").await);
+    is_locked(second.lock("key").await);
 }
 
 /// The entry was taken over, removed and made anew, and is at the very version that the slow holder expects.
@@ -231,7 +231,7 @@ async fn a_new_entry_at_the_same_version_is_not_taken_for_the_old() {
     assert_eq!(record(server, &mount, "key").await["metadata"]["version"], json!(2));
 
     let (second, later) = with_clock(server, &mount);
-    is_held(second.lock("key").await);
+    is_locked(second.lock("key").await);
     later.advance(6 * 60);
     second.lock("key").await.unwrap().close(None).await.unwrap();
     let mut entry = second.lock("key").await.unwrap();
@@ -240,8 +240,8 @@ async fn a_new_entry_at_the_same_version_is_not_taken_for_the_old() {
     assert_eq!(before["metadata"]["version"], json!(2));
 
     clock.advance(6 * 60);
-    is_held(slow.append("two").await);
-    is_held(slow.close(None).await);
+    is_locked(slow.append("two").await);
+    is_locked(slow.close(None).await);
     first.released().await;
     assert_eq!(record(server, &mount, "key").await, before);
 }
@@ -253,21 +253,21 @@ async fn a_clock_that_is_wrong_takes_nothing_over() {
     let with = |seconds| journal(server, &mount).with_timing(Clock::off_by(seconds));
     let mut entry = with(0).lock("key").await.unwrap();
     entry.append("one").await.unwrap();
-    is_held(with(3600).lock("key").await);
-    is_held(with(-3600).lock("key").await);
+    is_locked(with(3600).lock("key").await);
+    is_locked(with(-3600).lock("key").await);
     let mut entry = with(-3600).lock("other").await.unwrap();
     entry.append("one").await.unwrap();
-    is_held(with(0).lock("other").await);
+    is_locked(with(0).lock("other").await);
     let until = record(server, &mount, "other").await["data"]["lease"]["until"].as_str().unwrap().to_owned();
     let left = until.parse::<Timestamp>().unwrap().duration_since(Timestamp::now());
     assert!(left.as_secs() > 200 && left.as_secs() <= 302, "{left:?}");
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_loses_and_doubles_nothing() {
+async fn a_response_that_is_lost_loses_and_doubles_nothing() {
     let Some(server) = shared().await else { return };
     let mount = server.mount("2").await;
-    // Of every three changes the first is not passed on, and the answer to the second is lost.
+    // Of every three changes the first is not passed on, and the response to the second is lost.
     let (target, count) = (server.url.clone(), AtomicUsize::new(0));
     let wire = Wire::start(move |request| {
         if request.method() == "GET" {
@@ -282,7 +282,7 @@ async fn an_answer_that_is_lost_loses_and_doubles_nothing() {
             _ => Then::Send(request.pass_on(&target)),
         }
     });
-    let config = VaultConfig::new(&wire.url, Secret::from(&*server.root)).unwrap();
+    let config = config_at(&wire.url, &server.root);
     let bad = VaultJournal::new(config, &format!("{mount}/rixl/journal")).unwrap().with_timing(Clock::new());
     for round in 0..3 {
         let mut entry = bad.lock("key").await.unwrap();
@@ -302,18 +302,18 @@ async fn an_answer_that_is_lost_loses_and_doubles_nothing() {
     }
 }
 
-/// The answer to the removal is lost, another locks the name at once, and the removal must not be sent again.
+/// The response to the removal is lost, another locks the name at once, and the removal must not be sent again.
 #[tokio::test]
 async fn a_removal_is_not_repeated_on_anothers_entry() {
     let Some(server) = shared().await else { return };
     let mount = server.mount("2").await;
     let (target, root, place) = (server.url.clone(), server.root.clone(), mount.clone());
     let wire = Wire::start(move |request| {
-        let answer = request.pass_on(&target);
+        let response = request.pass_on(&target);
         if request.method() != "DELETE" {
-            return Then::Send(answer);
+            return Then::Send(response);
         }
-        let config = VaultConfig::new(&target, Secret::from(&*root)).unwrap();
+        let config = config_at(&target, &root);
         let journal = VaultJournal::new(config, &format!("{place}/rixl/journal")).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut entry = runtime.block_on(journal.lock("key")).unwrap();
@@ -321,7 +321,7 @@ async fn a_removal_is_not_repeated_on_anothers_entry() {
         drop(entry);
         Then::HangUp
     });
-    let config = VaultConfig::new(&wire.url, Secret::from(&*server.root)).unwrap();
+    let config = config_at(&wire.url, &server.root);
     let bad = VaultJournal::new(config, &format!("{mount}/rixl/journal")).unwrap();
     let mut entry = bad.lock("key").await.unwrap();
     entry.append("one").await.unwrap();
@@ -344,7 +344,7 @@ fn a_drop_without_a_runtime_leaves_the_lease() {
     drop(entry);
     runtime.block_on(async {
         let (journal, clock) = with_clock(server, &mount);
-        is_held(journal.lock("key").await);
+        is_locked(journal.lock("key").await);
         clock.advance(301);
         let entry = journal.lock("key").await.unwrap();
         drop(entry);
@@ -362,7 +362,7 @@ async fn what_was_written_survives_a_kill() {
     let (first, _) = with_clock(&server, &mount);
     let mut entry = first.lock("key").await.unwrap();
     entry.append("one").await.unwrap();
-    entry.put_escrow(ANSWER).await.unwrap();
+    entry.put_escrow(RESPONSE).await.unwrap();
     server.kill();
     let error = entry.append("two").await.unwrap_err();
     assert_eq!(error.kind(), JournalErrorKind::Unusable, "{}", text_of(&error, &[&server.root, ENCODED]));
@@ -373,12 +373,12 @@ async fn what_was_written_survives_a_kill() {
     server.kill();
     server.restart().await;
     let (second, clock) = with_clock(&server, &mount);
-    is_held(second.lock("key").await);
+    is_locked(second.lock("key").await);
     clock.advance(301);
     assert_eq!(second.unfinished().await.unwrap(), ["key"]);
     let mut entry = second.lock("key").await.unwrap();
     assert_eq!(entry.lines(), ["one", "two"]);
-    assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), ANSWER);
+    assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), RESPONSE);
     server.seal().await;
     let error = entry.close(Some("done")).await.unwrap_err();
     assert!(error.to_string().contains("the server is sealed"), "{error}");
@@ -423,7 +423,7 @@ async fn a_place_that_can_not_be_used_is_refused() {
     server.must("POST", &format!("{mount}/data/rixl/journal/entries/bad"), Some(json!({"data": {"lines": 1}}))).await;
     for error in [journal.lock("bad").await.err().unwrap(), journal.unfinished().await.unwrap_err()] {
         assert_eq!(error.kind(), JournalErrorKind::Damaged);
-        assert!(error.to_string().contains("entries/bad is not what this journal writes"), "{error}");
+        assert!(error.to_string().contains("entries/bad was not written by this journal"), "{error}");
     }
 }
 

@@ -1,0 +1,400 @@
+//! The HTTP API as far as the store and the journal need it: KV version 2.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::{Timestamp, fmt::rfc2822};
+use reqwest::Method;
+use rixl_credentials::transport::Opaque;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+use url::Url;
+use zeroize::Zeroizing;
+
+use crate::config::VaultConfig;
+
+/// How many bytes of a response are read at most. Raft storage takes no larger entry either.
+pub(crate) const MAX_BODY: usize = 1024 * 1024;
+
+/// Reads the body, but not more than [`MAX_BODY`]: an endless one would fill the memory.
+async fn bounded_body(mut response: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let promised = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(MAX_BODY);
+    // Of its final size from the start: growing would leave copies of the secret behind.
+    let mut body = Zeroizing::new(Vec::with_capacity(promised.min(MAX_BODY)));
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => {
+                return Err(Failure::new(FailureKind::Unknown, "the server's response is larger than 1 MiB"));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body),
+            Err(error) => {
+                return Err(Failure::new(FailureKind::Unknown, "the server's response was cut off").with_source(error));
+            }
+        }
+    }
+}
+
+/// The segments of a path, if none of them could lead elsewhere.
+pub(crate) fn segments(path: &str) -> Result<Vec<String>, &'static str> {
+    let segments: Vec<String> = path.split('/').map(str::to_owned).collect();
+    for segment in &segments {
+        if segment.is_empty() {
+            return Err("a segment of the path is empty");
+        }
+        // It would leave the folder that the token's policy and the user mean.
+        if segment == "." || segment == ".." {
+            return Err("a segment of the path is . or ..");
+        }
+        if segment.chars().any(char::is_control) {
+            return Err("the path has a control character in it");
+        }
+    }
+    Ok(segments)
+}
+
+struct Response {
+    status: u16,
+    date: Option<Timestamp>,
+    body: Result<Zeroizing<Vec<u8>>, Failure>,
+}
+
+impl Response {
+    /// The body of a success.
+    fn success(self) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        if (200..=299).contains(&self.status) { self.body } else { Err(self.refusal()) }
+    }
+
+    /// What the server's own errors say, as they are: to look for known words in, never to be shown, since a gateway
+    /// could quote the request in it. `None` when they are not in Vault's format.
+    fn errors(&self) -> Option<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Errors {
+            errors: Vec<String>,
+        }
+        let body = self.body.as_ref().ok()?;
+        serde_json::from_slice::<Errors>(body).ok().map(|errors| errors.errors)
+    }
+
+    fn refusal(&self) -> Failure {
+        use FailureKind::{Mismatch, Refused, Unknown};
+        let errors = self.errors().unwrap_or_default();
+        let says = |words: &str| errors.iter().any(|error| error.contains(words));
+        let (kind, reason) = match self.status {
+            300..=399 => (
+                Unknown,
+                "the server responded with a redirect, which is not followed; standby nodes do so: set the address to \
+                 the active node, or let standby nodes forward requests",
+            ),
+            400 if says("check-and-set parameter did not match") => (Mismatch, "the version has changed"),
+            401 | 403 if says("preflight capability check") => {
+                (Refused, "there is no mount there that the token may use")
+            }
+            401 | 403 => (Refused, "the server refused the token, or its policies do not allow this"),
+            404 if says("no handler for route") => (Refused, "nothing is mounted there"),
+            404 if says("namespace not found") => (Refused, "there is no such namespace"),
+            404 => (Refused, "the server has no such route; check the address"),
+            408 | 460 | 499 => (Unknown, "the whole response did not arrive in time"),
+            413 => (Refused, "the server does not accept a request of this size"),
+            429 => (Refused, "too many requests were sent"),
+            500 if says("value being too large") => {
+                (Refused, "the server's storage does not accept an entry of this size")
+            }
+            503 if says("is sealed") => (Unknown, "the server is sealed; unseal it"),
+            400..=499 => (Refused, "the server refused the request"),
+            _ => (Unknown, "the server, or a gateway before it, failed"),
+        };
+        Failure::new(kind, format!("{reason} (HTTP {})", self.status))
+    }
+}
+
+/// Why a request failed, without a secret and without the server's words.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    pub(crate) reason: String,
+    pub(crate) source: Option<Opaque>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum FailureKind {
+    /// Nothing was sent.
+    NotSent,
+    /// The server refused it. Nothing was done.
+    Refused,
+    /// Check-and-set refused it. Nothing was done.
+    Mismatch,
+    /// It may have been done.
+    Unknown,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), source: None }
+    }
+
+    fn with_source(mut self, error: reqwest::Error) -> Self {
+        self.source = Some(error.into());
+        self
+    }
+
+    fn unreadable() -> Self {
+        Self::new(FailureKind::Unknown, "the response is not from Vault; check the address")
+    }
+}
+
+/// A mount of the KV secrets engine, version 2.
+#[derive(Clone)]
+pub(crate) struct Kv {
+    config: VaultConfig,
+    mount: String,
+    is_checked: Arc<AtomicBool>,
+}
+
+/// The current version of an entry.
+pub(crate) struct Found {
+    /// 0: there is no entry.
+    pub(crate) version: u64,
+    pub(crate) created: Option<Timestamp>,
+    /// What the server's clock says.
+    pub(crate) date: Option<Timestamp>,
+    body: Zeroizing<Vec<u8>>,
+}
+
+/// What a write made.
+pub(crate) struct Written {
+    pub(crate) version: u64,
+    /// Whether the mount is set to delete it after a time.
+    pub(crate) is_to_be_deleted: bool,
+}
+
+/// How long a token is valid.
+#[derive(Deserialize)]
+pub(crate) struct TokenLife {
+    ttl: i64,
+    expire_time: Option<String>,
+    /// How many more requests it may make; 0 for any number.
+    #[serde(default)]
+    pub(crate) num_uses: u64,
+}
+
+impl TokenLife {
+    /// `None`: it never expires.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        let never_expires = self.ttl == 0 && self.expire_time.is_none();
+        (!never_expires).then(|| Duration::from_secs(u64::try_from(self.ttl).unwrap_or_default()))
+    }
+}
+
+/// The envelope of every response of Vault.
+#[derive(Deserialize)]
+struct Envelope<T> {
+    data: T,
+}
+
+#[derive(Deserialize)]
+struct Versioned<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    version: u64,
+    #[serde(default)]
+    created_time: String,
+    #[serde(default)]
+    deletion_time: String,
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    // Not serde's words: they quote the value.
+    serde_json::from_slice::<Envelope<T>>(body).map(|envelope| envelope.data).map_err(|_| Failure::unreadable())
+}
+
+impl Found {
+    /// The fields; `None` when there is no entry, or its current version was deleted or destroyed.
+    pub(crate) fn fields<'a, T: Deserialize<'a>>(&'a self) -> Result<Option<T>, Failure> {
+        if self.version == 0 {
+            return Ok(None);
+        }
+        let found: Envelope<Versioned<'_>> = serde_json::from_slice(&self.body).map_err(|_| Failure::unreadable())?;
+        let Some(fields) = found.data.data else { return Ok(None) };
+        let fields = serde_json::from_str(fields.get());
+        fields.map(Some).map_err(|_| Failure::new(FailureKind::Unknown, "its fields do not have the expected form"))
+    }
+}
+
+impl Kv {
+    pub(crate) fn new(config: VaultConfig, mount: String) -> Self {
+        Self { config, mount, is_checked: Arc::default() }
+    }
+
+    pub(crate) fn config(&self) -> &VaultConfig {
+        &self.config
+    }
+
+    pub(crate) fn mount(&self) -> &str {
+        &self.mount
+    }
+
+    fn url<'a>(&self, route: &[&'a str], path: impl IntoIterator<Item = &'a String>) -> Url {
+        let mut url = self.config.address().clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("v1").extend(route).extend(path);
+        }
+        url
+    }
+
+    /// Sends one request. A response is `Ok` whatever its status.
+    async fn send(&self, method: Method, url: Url, body: Option<Vec<u8>>) -> Result<Response, Failure> {
+        let request = self.config.request(method, url);
+        let request = match body {
+            Some(body) => request.header("content-type", "application/json").body(body),
+            None => request,
+        };
+        let response = request.send().await.map_err(|error| {
+            if error.is_connect() || error.is_builder() {
+                Failure::new(FailureKind::NotSent, "no connection to the server could be opened").with_source(error)
+            } else {
+                Failure::new(FailureKind::Unknown, "the server did not respond").with_source(error)
+            }
+        })?;
+        let status = response.status().as_u16();
+        let date = response.headers().get("date").and_then(|value| value.to_str().ok());
+        let date = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok());
+        Ok(Response { status, date, body: bounded_body(response).await })
+    }
+
+    /// Refuses a mount that is not KV version 2. Version 1 has no check-and-set: it would write whatever it is sent.
+    pub(crate) async fn check(&self, path: &[String]) -> Result<(), Failure> {
+        #[derive(Deserialize)]
+        struct Mount {
+            path: String,
+            r#type: String,
+            options: Option<Options>,
+        }
+        #[derive(Deserialize)]
+        struct Options {
+            version: Option<String>,
+        }
+        if self.is_checked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let url = self.url(&["sys", "internal", "ui", "mounts", &self.mount], path);
+        let body = self.send(Method::GET, url, None).await?.success()?;
+        let mount: Mount = parse(&body)?;
+        let version = mount.options.and_then(|options| options.version);
+        let reason = if mount.r#type != "kv" && mount.r#type != "generic" {
+            "what is mounted there is not the KV secrets engine"
+        } else if version.as_deref() != Some("2") {
+            "what is mounted there is KV version 1, which has no check-and-set; version 2 is needed"
+        } else if mount.path.trim_end_matches('/') != self.mount {
+            "the mount there has a slash in its name, which is not supported"
+        } else {
+            self.is_checked.store(true, Ordering::Relaxed);
+            return Ok(());
+        };
+        Err(Failure::new(FailureKind::Refused, reason))
+    }
+
+    pub(crate) async fn read(&self, path: &[String]) -> Result<Found, Failure> {
+        let response = self.send(Method::GET, self.url(&[&self.mount, "data"], path), None).await?;
+        let (status, date) = (response.status, response.date);
+        let is_absent = status == 404 && response.errors().is_some_and(|errors| errors.is_empty());
+        if is_absent {
+            return Ok(Found { version: 0, created: None, date, body: Zeroizing::default() });
+        }
+        let refusal = response.refusal();
+        // A version that was deleted or destroyed is a 404 with its metadata.
+        let body = if status == 404 { response.body? } else { response.success()? };
+        let found = serde_json::from_slice::<Envelope<Versioned<'_>>>(&body);
+        match found.map(|found| found.data.metadata) {
+            Ok(Metadata { version, created_time, .. }) if version > 0 => {
+                Ok(Found { version, created: created_time.parse().ok(), date, body })
+            }
+            _ if status == 404 => Err(refusal),
+            _ => Err(Failure::unreadable()),
+        }
+    }
+
+    /// Writes a new version if the current one is `expected`. [`FailureKind::Mismatch`] when it is not.
+    pub(crate) async fn write(
+        &self,
+        path: &[String],
+        fields: &impl Serialize,
+        expected: u64,
+    ) -> Result<Written, Failure> {
+        #[derive(Serialize)]
+        struct Write<'a, T> {
+            options: Options,
+            data: &'a T,
+        }
+        #[derive(Serialize)]
+        struct Options {
+            cas: u64,
+        }
+        let body = serde_json::to_vec(&Write { options: Options { cas: expected }, data: fields })
+            .map_err(|_| Failure::new(FailureKind::NotSent, "the request could not be serialized"))?;
+        let response = self.send(Method::POST, self.url(&[&self.mount, "data"], path), Some(body)).await?;
+        let Metadata { version, deletion_time, .. } = parse(&response.success()?)?;
+        Ok(Written { version, is_to_be_deleted: !deletion_time.is_empty() })
+    }
+
+    /// The names in a folder; those of folders end with a slash.
+    pub(crate) async fn list(&self, path: &[String]) -> Result<Vec<String>, Failure> {
+        #[derive(Deserialize)]
+        struct Keys {
+            keys: Vec<String>,
+        }
+        let mut url = self.url(&[&self.mount, "metadata"], path);
+        url.set_query(Some("list=true"));
+        let response = self.send(Method::GET, url, None).await?;
+        if response.status == 404 && response.errors().is_some_and(|errors| errors.is_empty()) {
+            return Ok(Vec::new());
+        }
+        parse::<Keys>(&response.success()?).map(|keys| keys.keys)
+    }
+
+    /// Removes an entry with all its versions. That it is not there is no failure.
+    pub(crate) async fn destroy(&self, path: &[String]) -> Result<(), Failure> {
+        let url = self.url(&[&self.mount, "metadata"], path);
+        let response = self.send(Method::DELETE, url, None).await?;
+        if (200..=299).contains(&response.status) { Ok(()) } else { Err(response.refusal()) }
+    }
+
+    /// `None`: the token may not look at itself.
+    pub(crate) async fn token_life(&self) -> Result<Option<TokenLife>, Failure> {
+        let url = self.url(&["auth", "token", "lookup-self"], []);
+        let response = self.send(Method::GET, url, None).await?;
+        if response.status == 403 {
+            return Ok(None);
+        }
+        parse(&response.success()?).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_path_stays_where_it_is() {
+        let config = VaultConfig::builder().address("http://localhost:1/prefix/").token("s").build().unwrap();
+        let kv = Kv::new(config, "kv".into());
+        let url = |path| kv.url(&["kv", "data"], &segments(path).unwrap()).to_string();
+        assert_eq!(url("a/b"), "http://localhost:1/prefix/v1/kv/data/a/b");
+        assert_eq!(url("a b/é#?x%2e%2e\\"), "http://localhost:1/prefix/v1/kv/data/a%20b/%C3%A9%23%3Fx%252e%252e%5C");
+        for path in ["", "/a", "a/", "a//b", "a/../b", "..", "a/./b", "a\nb"] {
+            assert!(segments(path).is_err(), "{path:?}");
+        }
+    }
+}

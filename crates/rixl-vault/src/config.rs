@@ -1,0 +1,311 @@
+//! Where the server is, the token for it, and the HTTP client with both.
+
+use std::{env, ffi::OsString, fmt, fs, path::PathBuf, time::Duration};
+
+use reqwest::{
+    Method, RequestBuilder,
+    header::{HeaderMap, HeaderValue},
+};
+use rixl_credentials::{Secret, transport};
+use url::Url;
+use zeroize::Zeroizing;
+
+const NAMESPACE: &str = "x-vault-namespace";
+
+/// Where a HashiCorp Vault or OpenBao server is, and the token for it.
+///
+/// ```
+/// use rixl_vault::VaultConfig;
+///
+/// let config =
+///     VaultConfig::builder().address("https://vault.example:8200").token("hvs.EXAMPLE").namespace("team").build()?;
+/// assert!(!format!("{config:?}").contains("EXAMPLE"));
+/// # Ok::<(), rixl_vault::VaultConfigError>(())
+/// ```
+///
+/// Deliberately absent: switching off the check of certificates, client certificates, `unix://` addresses, and renewing
+/// the token, which is the business of an agent.
+#[derive(Clone)]
+pub struct VaultConfig {
+    address: Url,
+    headers: HeaderMap,
+    http: reqwest::Client,
+}
+
+/// Why a [`VaultConfig`] can't be used. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct VaultConfigError(String);
+
+/// Settings of a [`VaultConfig`]: address and token are required.
+#[must_use]
+pub struct VaultConfigBuilder {
+    address: String,
+    token: Secret,
+    namespace: Option<String>,
+    ca_certificates: Option<Vec<u8>>,
+    timeout: Duration,
+}
+
+impl fmt::Debug for VaultConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VaultConfig")
+            .field("address", &self.address.as_str())
+            .field("namespace", &self.headers.get(NAMESPACE))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without the address, which is not checked yet and could hold a password.
+impl fmt::Debug for VaultConfigBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VaultConfigBuilder")
+            .field("namespace", &self.namespace)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl VaultConfig {
+    /// Settings, to be completed and [built](VaultConfigBuilder::build).
+    pub fn builder() -> VaultConfigBuilder {
+        VaultConfigBuilder {
+            address: String::new(),
+            token: Secret::from(""),
+            namespace: None,
+            ca_certificates: None,
+            timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// With the settings of [`VaultConfigBuilder::from_env`].
+    ///
+    /// ```no_run
+    /// let config = rixl_vault::VaultConfig::from_env()?;
+    /// # Ok::<(), rixl_vault::VaultConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As of [`VaultConfigBuilder::from_env`] and [`VaultConfigBuilder::build`].
+    pub fn from_env() -> Result<Self, VaultConfigError> {
+        VaultConfigBuilder::from_env()?.build()
+    }
+
+    pub(crate) fn address(&self) -> &Url {
+        &self.address
+    }
+
+    pub(crate) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.http.request(method, url).headers(self.headers.clone())
+    }
+}
+
+impl VaultConfigBuilder {
+    /// The settings that the official programs use. The first that is set and not empty counts:
+    ///
+    /// | what | where |
+    /// |---|---|
+    /// | address | `BAO_ADDR`, `VAULT_ADDR` |
+    /// | token | `BAO_TOKEN`, `VAULT_TOKEN`, the file `.vault-token` in the home folder |
+    /// | namespace | `BAO_NAMESPACE`, `VAULT_NAMESPACE` |
+    /// | file of CA certificates | `BAO_CACERT`, `VAULT_CACERT` |
+    ///
+    /// # Errors
+    ///
+    /// When there is no address or no token, a variable is not UTF-8, or the file of CA certificates can't be read.
+    pub fn from_env() -> Result<Self, VaultConfigError> {
+        Self::from_variables(|name| env::var_os(name))
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, VaultConfigError> {
+        let first = |names: [&'static str; 2]| -> Result<Option<String>, VaultConfigError> {
+            let set = |name| variable(name).filter(|value| !value.is_empty()).map(|value| (name, value));
+            let Some((name, value)) = names.into_iter().find_map(set) else { return Ok(None) };
+            value.into_string().map(Some).map_err(|_| VaultConfigError(format!("{name} is not UTF-8")))
+        };
+        let address = first(["BAO_ADDR", "VAULT_ADDR"])?
+            .ok_or_else(|| VaultConfigError("neither BAO_ADDR nor VAULT_ADDR is set".into()))?;
+        let token = match first(["BAO_TOKEN", "VAULT_TOKEN"])? {
+            Some(token) => Some(Secret::from(token)),
+            None => variable("HOME").and_then(|home| token_file(&PathBuf::from(home).join(".vault-token"))),
+        };
+        let token = token.ok_or_else(|| {
+            VaultConfigError("neither BAO_TOKEN nor VAULT_TOKEN is set, and ~/.vault-token can't be read".into())
+        })?;
+        let namespace = first(["BAO_NAMESPACE", "VAULT_NAMESPACE"])?;
+        let ca_certificates = first(["BAO_CACERT", "VAULT_CACERT"])?.map(|path| {
+            let unreadable = |error| VaultConfigError(format!("the CA certificates in {path} can't be read: {error}"));
+            fs::read(&path).map_err(unreadable)
+        });
+        Ok(Self { address, token, namespace, ca_certificates: ca_certificates.transpose()?, ..VaultConfig::builder() })
+    }
+
+    /// The address of the server: `https`, or `http` on loopback.
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.address = address.into();
+        self
+    }
+
+    /// The token.
+    pub fn token(mut self, token: impl Into<Secret>) -> Self {
+        self.token = token.into();
+        self
+    }
+
+    /// The namespace. Default: the root.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    /// Trusts the certificates in this PEM text to have signed the server's, and no others. Default: the system's.
+    pub fn ca_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.ca_certificates = Some(pem.into());
+        self
+    }
+
+    /// How long one request may take at most, from connecting to the last byte of the response. Default: 10 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Checks the settings. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// For an address that is neither `https` nor `http` on loopback, or has a user name, password, query or fragment; a
+    /// token or namespace that can't stand in a header; a PEM text without a certificate; a time-out of zero.
+    pub fn build(self) -> Result<VaultConfig, VaultConfigError> {
+        let address = transport::server_url(&self.address)
+            .map_err(|error| VaultConfigError(format!("the address of Vault {error}")))?;
+        let mut token = header("token", self.token.expose_secret())?;
+        token.set_sensitive(true);
+        let mut headers = HeaderMap::new();
+        headers.insert("x-vault-token", token);
+        headers.insert("x-vault-request", HeaderValue::from_static("true"));
+        if let Some(namespace) = &self.namespace {
+            headers.insert(NAMESPACE, header("namespace", namespace)?);
+        }
+        if self.timeout.is_zero() {
+            return Err(VaultConfigError("a time-out of zero would fail every request".into()));
+        }
+        let user_agent = concat!("rixl-vault/", env!("CARGO_PKG_VERSION"));
+        let builder = transport::http_client(&address, user_agent, self.timeout, self.timeout);
+        // A write that is sent twice would be refused by its own first copy.
+        let builder = transport::never_resent(builder).timeout(self.timeout);
+        // Without TLS there is only `http`.
+        #[cfg(any(feature = "rustls", feature = "native-tls"))]
+        let builder = match self.ca_certificates {
+            Some(pem) => builder.tls_certs_only(certificates(&pem)?),
+            None => builder,
+        };
+        let http = builder
+            .build()
+            .map_err(|error| VaultConfigError(format!("the HTTP client could not be built: {error}")))?;
+        Ok(VaultConfig { address, headers, http })
+    }
+}
+
+#[cfg(any(feature = "rustls", feature = "native-tls"))]
+fn certificates(pem: &[u8]) -> Result<Vec<reqwest::Certificate>, VaultConfigError> {
+    let certificates = reqwest::Certificate::from_pem_bundle(pem).unwrap_or_default();
+    if certificates.is_empty() {
+        return Err(VaultConfigError("the file of CA certificates has none in PEM form".into()));
+    }
+    Ok(certificates)
+}
+
+fn header(what: &str, text: &str) -> Result<HeaderValue, VaultConfigError> {
+    let is_visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let value = HeaderValue::from_str(text).ok().filter(|_| is_visible);
+    value.ok_or_else(|| VaultConfigError(format!("the Vault {what} is empty, or is not visible ASCII")))
+}
+
+fn token_file(path: &std::path::Path) -> Option<Secret> {
+    let text = Zeroizing::new(fs::read_to_string(path).ok()?);
+    Some(text.trim()).filter(|token| !token.is_empty()).map(Secret::from)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn from(variables: &[(&str, &str)]) -> Result<VaultConfig, VaultConfigError> {
+        VaultConfigBuilder::from_variables(|name| {
+            variables.iter().find(|(set, _)| *set == name).map(|(_, value)| OsString::from(value))
+        })?
+        .build()
+    }
+
+    #[test]
+    fn the_environment_is_read_as_the_official_programs_read_it() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join(".vault-token"), "s.from-file\n").unwrap();
+        let home = home.path().to_str().unwrap();
+        let config = from(&[
+            ("VAULT_ADDR", "https://vault.example:8200"),
+            ("BAO_ADDR", "https://bao.example/prefix/"),
+            ("BAO_TOKEN", ""),
+            ("VAULT_TOKEN", "s.vault"),
+            ("VAULT_NAMESPACE", "team"),
+            ("HOME", home),
+        ])
+        .unwrap();
+        assert_eq!(config.address.as_str(), "https://bao.example/prefix/");
+        assert_eq!(config.headers["x-vault-token"].to_str().unwrap(), "s.vault");
+        assert_eq!(config.headers[NAMESPACE].to_str().unwrap(), "team");
+        let config = from(&[("VAULT_ADDR", "http://127.0.0.1:8200"), ("HOME", home)]).unwrap();
+        assert_eq!(config.headers["x-vault-token"].to_str().unwrap(), "s.from-file");
+        assert!(!config.headers.contains_key(NAMESPACE));
+
+        let reason = |variables: &[(&str, &str)]| from(variables).unwrap_err().to_string();
+        assert_eq!(reason(&[]), "neither BAO_ADDR nor VAULT_ADDR is set");
+        assert!(reason(&[("VAULT_ADDR", "https://v.example")]).starts_with("neither BAO_TOKEN nor VAULT_TOKEN is set"));
+        let with = |name, value| reason(&[("VAULT_ADDR", "https://v.example"), ("VAULT_TOKEN", "s"), (name, value)]);
+        assert_eq!(with("BAO_NAMESPACE", "a b"), "the Vault namespace is empty, or is not visible ASCII");
+        assert!(with("BAO_CACERT", "/nowhere/ca.pem").starts_with("the CA certificates in /nowhere/ca.pem"));
+        assert_eq!(
+            with("VAULT_CACERT", &format!("{home}/.vault-token")),
+            "the file of CA certificates has none in PEM form"
+        );
+    }
+
+    #[test]
+    fn an_address_that_would_leak_is_refused_and_not_repeated() {
+        let refused = [
+            ("http://vault.example:8200", "the address of Vault must be https; http is for loopback only"),
+            ("http://127.0.0.1.example", "the address of Vault must be https; http is for loopback only"),
+            ("http://0.0.0.0:8200", "the address of Vault must be https; http is for loopback only"),
+            ("unix:///run/vault.sock", "the address of Vault must begin with https://"),
+            (
+                "https://me:PASSWORD@v.example",
+                "the address of Vault must not hold a user name, password, query or fragment",
+            ),
+            (
+                "https://v.example/?PASSWORD",
+                "the address of Vault must not hold a user name, password, query or fragment",
+            ),
+            ("PASSWORD", "the address of Vault is not a URL: relative URL without a base"),
+        ];
+        for (address, reason) in refused {
+            assert_eq!(
+                VaultConfig::builder().address(address).token("s").build().unwrap_err().to_string(),
+                reason,
+                "{address}"
+            );
+        }
+        for address in ["http://localhost:1", "http://127.1.2.3", "http://[::1]:8200", "https://v.example"] {
+            VaultConfig::builder().address(address).token("s").build().unwrap();
+        }
+        for token in ["", "with space", "with\nfeed", "é"] {
+            let error = VaultConfig::builder().address("https://v.example").token(token).build().unwrap_err();
+            assert_eq!(error.to_string(), "the Vault token is empty, or is not visible ASCII");
+        }
+        let builder = VaultConfig::builder().address("https://me:PASSWORD@v.example").token("PASSWORD");
+        assert!(!format!("{builder:?}").contains("PASSWORD"));
+    }
+}

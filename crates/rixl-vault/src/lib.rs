@@ -1,0 +1,48 @@
+//! HashiCorp Vault and OpenBao for `rixl-rotation`. Unofficial: the maintainers are not RIXL.
+//!
+//! - [`VaultConfig`]: where the server is, and the token for it;
+//! - [`VaultStore`]: a field of an entry, in which consumers find the secret;
+//! - [`VaultJournal`]: unfinished rotations and the history, shared by the rotators of many machines.
+//!
+//! `config` builds the HTTP client; `client` makes the calls on it, all to the KV secrets engine, version 2, the one with
+//! check-and-set. `store` and `journal` stand on `client` side by side, and keep the contracts of `rixl_rotation`'s traits.
+//! [`register`] makes `vault:MOUNT/PATH#FIELD` one of the texts that name a store.
+
+mod client;
+mod config;
+mod journal;
+mod store;
+
+use std::sync::Arc;
+
+pub use config::{VaultConfig, VaultConfigBuilder, VaultConfigError};
+pub use journal::VaultJournal;
+use rixl_rotation::store::Stores;
+pub use store::VaultStore;
+
+/// Adds the scheme `vault:MOUNT/PATH#FIELD`, for [`VaultStore`]s with the settings of [`VaultConfig::from_env`], which are
+/// read when such a store is opened.
+///
+/// ```
+/// use rixl_rotation::store::Stores;
+///
+/// let stores = rixl_vault::register(Stores::default());
+/// let template = stores.template("vault:kv/{key_name}#rixl")?;
+/// assert!(template.is_per_key());
+/// # Ok::<(), rixl_rotation::store::StoreError>(())
+/// ```
+///
+/// With other settings:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use rixl_rotation::store::Stores;
+/// # use rixl_vault::{VaultConfig, VaultStore};
+/// # fn example(config: VaultConfig) -> Stores {
+/// Stores::default()
+///     .with("vault:MOUNT/PATH#FIELD", move |text| Ok(Arc::new(VaultStore::new(config.clone(), text)?)))
+/// # }
+/// ```
+pub fn register(stores: Stores) -> Stores {
+    stores.with("vault:MOUNT/PATH#FIELD", |text| Ok(Arc::new(VaultStore::from_env(text)?)))
+}

@@ -1,0 +1,7 @@
+//! The integration tests, one binary.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod journal;
+mod store;
+mod wire;
