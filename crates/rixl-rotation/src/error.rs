@@ -1,6 +1,6 @@
 //! Why a run did not end well, and what to do.
 
-use std::{error::Error as StdError, fmt};
+use std::error::Error as StdError;
 
 use rixl_credentials::{Error, ErrorKind};
 
@@ -13,7 +13,8 @@ use crate::{
 ///
 /// `Display` is one sentence: what happened, what is true now, and what to do next. Causes are in `source`. No secret is
 /// in any of them.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{sentence}")]
 pub struct Failure {
     kind: FailureKind,
     sentence: String,
@@ -86,17 +87,5 @@ impl From<JournalError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::refused("the store can't take a secret; nothing was sent").with_source(error)
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence)
-    }
-}
-
-impl StdError for Failure {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
     }
 }

@@ -91,12 +91,7 @@ impl VaultStore {
         Ok(Self { kv: Kv::new(config, mount), path, field, min_token_ttl: MIN_TOKEN_TTL })
     }
 
-    /// The same with the settings of [`VaultConfig::from_env`].
-    ///
-    /// # Errors
-    ///
-    /// As of [`new`](Self::new), and [`StoreErrorKind::Unusable`] when the environment has no settings that can be used.
-    pub fn from_env(text: &str) -> Result<Self, StoreError> {
+    pub(crate) fn from_env(text: &str) -> Result<Self, StoreError> {
         // The text comes first: it is wrong whatever the environment says.
         parse(text)?;
         let unusable = |error| StoreError::new(StoreErrorKind::Unusable, format!("vault:{text}"), format!("{error}"));
