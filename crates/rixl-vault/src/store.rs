@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use rixl_credentials::Secret;
+use rixl_rotation::store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -10,7 +11,6 @@ use crate::{
     client::{Failure, FailureKind, Found, Kv, MAX_BODY, segments},
     config::VaultConfig,
 };
-use rixl_rotation::store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version};
 
 const MIN_TOKEN_TTL: Duration = Duration::from_secs(5 * 60);
 /// More than a run needs of a token whose uses are limited.
