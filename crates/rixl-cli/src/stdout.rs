@@ -1,10 +1,6 @@
 //! `--to stdout`: the secret goes to whoever reads this program's output.
 
-use std::{
-    error::Error,
-    fmt,
-    io::{self, IsTerminal as _, Write as _},
-};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use rixl_credentials::Secret;
 use rixl_rotation::store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version};
@@ -17,16 +13,9 @@ use crate::output::{Format, Output};
 pub(crate) struct Stdout(());
 
 /// What to do instead of writing a secret there.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub(crate) struct Instead(pub(crate) &'static str);
-
-impl fmt::Display for Instead {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl Error for Instead {}
 
 impl Stdout {
     pub(crate) const LOCATION: &str = "stdout";

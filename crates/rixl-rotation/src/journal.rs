@@ -2,7 +2,7 @@
 
 mod folder;
 
-use std::{error::Error as StdError, fmt};
+use std::error::Error as StdError;
 
 pub use folder::FolderJournal;
 use rixl_credentials::RawResponse;
@@ -78,7 +78,8 @@ pub trait Entry: Send + Sync {
 /// Why a journal could not do what it was asked.
 ///
 /// `Display` is one sentence; `source` has the cause, where there is one.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
 pub struct JournalError {
     kind: JournalErrorKind,
     reason: String,
@@ -113,17 +114,5 @@ impl JournalError {
     /// What to do about it.
     pub fn kind(&self) -> JournalErrorKind {
         self.kind
-    }
-}
-
-impl fmt::Display for JournalError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
-impl StdError for JournalError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
     }
 }

@@ -15,7 +15,7 @@ pub use file::FileStore;
 pub use registry::Stores;
 pub use template::StoreTemplate;
 
-use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
+use std::{error::Error as StdError, future::Future, pin::Pin};
 
 use rixl_credentials::Secret;
 use sha2::{Digest as _, Sha256};
@@ -108,7 +108,8 @@ pub(crate) fn hex(bytes: &[u8], length: usize) -> String {
 /// Why a store could not do what it was asked.
 ///
 /// `Display` is one sentence that names the entry; `source` has the cause, where there is one.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{location}: {reason}")]
 pub struct StoreError {
     kind: StoreErrorKind,
     location: String,
@@ -146,17 +147,5 @@ impl StoreError {
     /// What to do about it.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.location, self.reason)
-    }
-}
-
-impl StdError for StoreError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
     }
 }

@@ -12,6 +12,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
 use jiff::{SignedDuration, Timestamp};
 use rixl_credentials::{RawResponse, RetryPolicy, Secret, SystemTiming, Timing};
+use rixl_rotation::{
+    journal::{Entry, Journal, JournalError, JournalErrorKind},
+    store::{BoxFuture, Version},
+};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tokio::{runtime::Handle, task::JoinHandle};
 use zeroize::Zeroizing;
@@ -19,10 +23,6 @@ use zeroize::Zeroizing;
 use crate::{
     client::{Failure, FailureKind, Found, Kv, segments},
     config::VaultConfig,
-};
-use rixl_rotation::{
-    journal::{Entry, Journal, JournalError, JournalErrorKind},
-    store::{BoxFuture, Version},
 };
 
 const LEASE: Duration = Duration::from_secs(5 * 60);
@@ -55,10 +55,9 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 /// 1. `entries/NAME` holds the lines of an entry, its raw response and its lease. Every change writes all of it with
 ///    check-and-set, so of two concurrent rotators one is refused. `stores/HASH` locks the entry of a store in the same
 ///    way, `history` has one entry for each line, `parts` holds the part of a raw response beyond 256 KiB.
-/// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it. When its holder is
-///    dead, it expires. When its holder is slow, it expires too: the next change then fails with
-///    [`JournalErrorKind::Held`], and that holder writes nothing more. The lease must be longer than the longest pause
-///    between two changes.
+/// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it. It expires when its holder is dead,
+///    and also when its holder is slow: then the next change fails with [`JournalErrorKind::Held`], and that holder writes
+///    nothing more. The lease must be longer than the longest pause between two changes.
 /// 3. Leases are timed by the server's clock, not by this machine's.
 /// 4. Dropping an entry releases it from a task, where there is a tokio runtime; [`released`](Journal::released) waits for
 ///    that. Otherwise the lease expires.

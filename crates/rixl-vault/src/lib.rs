@@ -21,7 +21,7 @@ use rixl_rotation::store::Stores;
 pub use store::VaultStore;
 
 /// Adds the scheme `vault:MOUNT/PATH#FIELD`, for [`VaultStore`]s with the settings of [`VaultConfig::from_env`], which are
-/// read when such a store is opened.
+/// read when such a store is opened. For others there are [`Stores::with`] and [`VaultStore::new`].
 ///
 /// ```
 /// use rixl_rotation::store::Stores;
@@ -30,18 +30,6 @@ pub use store::VaultStore;
 /// let template = stores.template("vault:kv/{key_name}#rixl")?;
 /// assert!(template.is_per_key());
 /// # Ok::<(), rixl_rotation::store::StoreError>(())
-/// ```
-///
-/// With other settings:
-///
-/// ```
-/// # use std::sync::Arc;
-/// # use rixl_rotation::store::Stores;
-/// # use rixl_vault::{VaultConfig, VaultStore};
-/// # fn example(config: VaultConfig) -> Stores {
-/// Stores::default()
-///     .with("vault:MOUNT/PATH#FIELD", move |text| Ok(Arc::new(VaultStore::new(config.clone(), text)?)))
-/// # }
 /// ```
 pub fn register(stores: Stores) -> Stores {
     stores.with("vault:MOUNT/PATH#FIELD", |text| Ok(Arc::new(VaultStore::from_env(text)?)))

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use rixl_credentials::Secret;
+use rixl_rotation::store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -10,7 +11,6 @@ use crate::{
     client::{Failure, FailureKind, Found, Kv, MAX_BODY, segments},
     config::VaultConfig,
 };
-use rixl_rotation::store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version};
 
 const MIN_TOKEN_TTL: Duration = Duration::from_secs(5 * 60);
 /// More than a run needs of a token whose uses are limited.
@@ -91,12 +91,7 @@ impl VaultStore {
         Ok(Self { kv: Kv::new(config, mount), path, field, min_token_ttl: MIN_TOKEN_TTL })
     }
 
-    /// The same with the settings of [`VaultConfig::from_env`].
-    ///
-    /// # Errors
-    ///
-    /// As of [`new`](Self::new), and [`StoreErrorKind::Unusable`] when the environment has no settings that can be used.
-    pub fn from_env(text: &str) -> Result<Self, StoreError> {
+    pub(crate) fn from_env(text: &str) -> Result<Self, StoreError> {
         // The text comes first: it is wrong whatever the environment says.
         parse(text)?;
         let unusable = |error| StoreError::new(StoreErrorKind::Unusable, format!("vault:{text}"), format!("{error}"));

@@ -196,7 +196,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn an_endless_answer_is_cut() {
+async fn an_endless_response_is_cut() {
     // With a length, without one, and of one endless line of the head.
     let heads = ["content-length: 99999999999\r\n\r\n", "\r\n", "x-endless: "];
     for head in heads {
