@@ -40,6 +40,7 @@ async fn one_rotator(name: &str, grace: Duration) {
         tally
             .add(explore(&server, Rules::WHOLE, &[net], Reach { fails: net == Net::Intact, ..reach }, &mut seen).await);
     }
+    eprintln!("one rotator, grace {grace:?}, one fault of the network: {tally}");
     insta::assert_snapshot!(name, seen.kinds().join("\n"));
     if is_full() {
         let mut seen = Seen::default();

@@ -93,6 +93,8 @@ pub(crate) struct Seen {
     states: BTreeSet<(String, Vec<Net>)>,
     /// States without what is a number or a truth value in them.
     kinds: BTreeSet<String>,
+    /// What befell which operations in them.
+    struck: BTreeSet<(String, Vec<String>)>,
 }
 
 impl Seen {
@@ -175,7 +177,7 @@ pub(crate) async fn explore(server: &Arc<Server>, rules: Rules, nets: &[Net], re
         let is_new = way.is_empty() || seen.states.insert((signature, case.nets_ahead()));
         if is_new {
             tally.states += 1;
-            let is_new_kind = seen.kinds.insert(kind);
+            let is_new_kind = seen.kinds.insert(kind.clone());
             let next = if way.is_empty() {
                 Some(case.run(Task::Rotate, 0, &[]).await)
             } else if case.is_open(0) {
@@ -185,8 +187,12 @@ pub(crate) async fn explore(server: &Arc<Server>, rules: Rules, nets: &[Net], re
             };
             if let Some(next) = next.filter(|_| way.len() < max_processes) {
                 let blows = blows(&next, fails, in_folder).into_iter();
-                let is_whole = way.is_empty() || is_new_kind;
-                let blows = blows.enumerate().filter(|(number, _)| is_whole || (number + tally.states) % sample == 0);
+                let is_whole = way.is_empty() || is_new_kind || sample == 1;
+                let blows = blows.enumerate().filter(|(number, blows)| {
+                    let alike = blows.iter().map(|(at, blow)| format!("{:?} {blow:?}", next.trace()[*at]));
+                    let is_new = seen.struck.insert((kind.clone(), alike.collect()));
+                    is_whole || is_new || (number + tally.states) % sample == 0
+                });
                 ways.extend(blows.map(|(_, blows)| [&way[..], &[blows]].concat()));
             }
         }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{Client, KeyId, OrganizationId, RetryPolicy, Secret, Sleep, Timestamp, Timing};
+use rixl_credentials::{Client, KeyId, OrganizationId, Secret, Sleep, Timestamp, Timing};
 use rixl_rotation::{
     Account, Audit, Ending, Failure, FailureKind, IfLive, Recovered, Report, Rotator, fingerprint,
     journal::FolderJournal,
@@ -164,7 +164,7 @@ impl Server {
         let clock = Arc::new(Clock { sandbox: Arc::clone(&sandbox), ahead: Mutex::default(), case: Mutex::default() });
         let builder = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token());
         let timing = Leaping(Arc::clone(&clock));
-        let client = builder.timeout(TIMEOUT).retry(RetryPolicy::off()).timing(timing).build().unwrap();
+        let client = builder.timeout(TIMEOUT).timing(timing).build().unwrap();
         Arc::new(Self { sandbox, grace, clock, client })
     }
 }
