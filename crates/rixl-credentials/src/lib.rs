@@ -82,3 +82,8 @@ pub use retry::{RetryPolicy, Sleep, SystemTiming, Timing};
 pub use secret::Secret;
 pub use token_source::{SharedToken, TokenFuture, TokenSource};
 pub use tokens::{TokenPair, Tokens};
+
+// So that its example is compiled and run.
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

@@ -35,7 +35,7 @@ pub use probe::{Form, Liveness};
 pub use recover::{IfLive, Recovered};
 pub use rotator::{Event, Prepared, Report, Rotator, State, Stop, fingerprint};
 
-// Here, where all that its examples use is at hand.
-#[doc = include_str!("../../../README.md")]
+// So that its example is compiled and run.
+#[doc = include_str!("../README.md")]
 #[cfg(doctest)]
 struct Readme;

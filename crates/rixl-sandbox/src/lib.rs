@@ -49,6 +49,11 @@ use routes::Gateway;
 use serve::Server;
 use state::{Organization, Settings};
 
+// So that its example is compiled and run.
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;
+
 /// A running gateway with one organization. Dropping it closes every connection and the port.
 ///
 /// It runs on a thread of its own, so it serves blocking tests and child processes as well as async ones.

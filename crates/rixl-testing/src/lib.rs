@@ -19,3 +19,8 @@ mod wait;
 
 pub use folder::{folder, folder_on_disk};
 pub use wait::{LIMIT, Running, wait_for, wait_for_async};
+
+// The repository's README, whose examples are compiled and run here: no published package reads a file outside itself.
+#[doc = include_str!("../../../README.md")]
+#[cfg(doctest)]
+struct Readme;

@@ -4,6 +4,7 @@
 
 mod canary;
 mod errors;
+mod examples;
 mod faults;
 mod gateway;
 mod lists;

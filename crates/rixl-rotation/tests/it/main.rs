@@ -4,6 +4,7 @@
 
 mod bench;
 mod crashes;
+mod examples;
 mod fleet;
 mod journal;
 mod journal_check;

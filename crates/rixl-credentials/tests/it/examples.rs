@@ -1,0 +1,16 @@
+//! The examples run, and hold what they say.
+
+#[path = "../../examples/old_keys.rs"]
+mod old_keys;
+#[path = "../../examples/token_file.rs"]
+mod token_file;
+
+#[test]
+fn old_keys_are_named() {
+    old_keys::main().unwrap();
+}
+
+#[test]
+fn a_token_is_read_again_from_its_file() {
+    token_file::main().unwrap();
+}
