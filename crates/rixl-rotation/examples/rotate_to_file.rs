@@ -6,8 +6,12 @@
 use std::{error::Error, fs, sync::Arc, time::Duration};
 
 use rixl_credentials::Client;
-use rixl_rotation::{Account, FailureKind, Rotator, journal::FolderJournal, store};
-use rixl_sandbox::{Effect, Fault, Sandbox};
+use rixl_rotation::{
+    Account, Effect, Rotator,
+    journal::FolderJournal,
+    store::{Stores, Version},
+};
+use rixl_sandbox::{Fault, Sandbox};
 
 #[tokio::main]
 pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
@@ -16,9 +20,9 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     let key = sandbox.create_key("billing");
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("secret");
-    store::open(&format!("file:{}", file.display()))?
-        .commit(&key.secret.as_str().into(), &store::Version::absent())
-        .await?;
+    let stores = Stores::default();
+    let target = stores.open(&format!("file:{}", file.display()))?;
+    target.commit(&key.secret.as_str().into(), &Version::absent()).await?;
     let client = Client::builder()
         .base_url(sandbox.url())
         .bearer_token(sandbox.bearer_token())
@@ -26,7 +30,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
 
     // The next rotation takes effect, and its response never arrives: the file has a dead secret then.
-    sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey"))?;
+    sandbox.inject(Fault::new(rixl_sandbox::Effect::Close).on("rotateApiKey"))?;
 
     // What a run must not forget is in this folder. Where it is kept, `recover` finds what was interrupted.
     let journal = FolderJournal::open(folder.path().join("state"))?;
@@ -34,15 +38,14 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
         .with_quiet_time(Duration::from_millis(100)) // short, because the sandbox delivers nothing late
         .with_observer(|event| println!("{}: {}", event.state, event.sentence));
 
-    let target = store::open(&format!("file:{}", file.display()))?;
     match rotator.rotate(&key.id.parse()?, target).await {
         Ok(report) => println!("{:?}, stored in {}", report.ending, report.store),
-        // Up to here nothing changed: correct what the sentence says, and run it again.
-        Err(failure) if failure.kind() < FailureKind::Unknown => return Err(failure.into()),
+        // Correct what the sentence says, and run it again.
+        Err(failure) if failure.effect() == Effect::Unchanged => return Err(failure.into()),
         // RIXL may have a secret that nobody holds. A program that crashed goes this way when it starts again.
         Err(failure) => {
             println!("{failure}");
-            for recovered in rotator.recover(&|location| store::open(location), Default::default(), false).await? {
+            for recovered in rotator.recover(&stores, Default::default(), false).await? {
                 println!("recovered: {:?}", recovered.result?.map(|report| report.ending));
             }
         }

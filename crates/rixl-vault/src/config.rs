@@ -201,6 +201,12 @@ impl VaultConfigBuilder {
             Some(pem) => builder.tls_certs_only(certificates(&pem)?),
             None => builder,
         };
+        #[cfg(not(any(feature = "rustls", feature = "native-tls")))]
+        if self.ca_certificates.is_some() {
+            // To leave them away would trust others.
+            let reason = "CA certificates need TLS, which this program was built without (features rustls, native-tls)";
+            return Err(VaultConfigError(reason.into()));
+        }
         let http = builder
             .build()
             .map_err(|error| VaultConfigError(format!("the HTTP client could not be built: {error}")))?;

@@ -8,6 +8,10 @@
 //! check-and-set. `store` and `journal` stand on `client` side by side, and keep the contracts of `rixl_rotation`'s traits.
 //! [`register`] makes `vault:MOUNT/PATH#FIELD` one of the texts that name a store.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod client;
 mod config;
 mod journal;
