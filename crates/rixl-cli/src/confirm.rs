@@ -21,15 +21,15 @@ pub(crate) async fn confirm(context: &Context, warning: &str, word: &str) -> Res
         return Err(refused().with_next("run it on a terminal, or add --yes"));
     }
     ask(&format!("{warning}\nType {word} to go on: "));
-    let (sender, answer) = oneshot::channel();
+    let (sender, response) = oneshot::channel();
     // A thread that nobody waits for: a signal must not have to wait for the line.
     let reader = thread::Builder::new().name("confirm".into()).spawn(move || {
         let mut line = String::new();
         // The other end is gone when a signal came first.
         let _ = sender.send(io::stdin().read_line(&mut line).map(|_| line));
     });
-    reader.map_err(|error| Failure::other("no answer can be read").with_cause(&error))?;
-    let line = context.stop.or(answer).await.inspect_err(|_| ask("\n"))?;
+    reader.map_err(|error| Failure::other("no response can be read").with_cause(&error))?;
+    let line = context.stop.or(response).await.inspect_err(|_| ask("\n"))?;
     match line {
         Ok(Ok(line)) if line.trim() == word => Ok(()),
         _ => Err(refused()),

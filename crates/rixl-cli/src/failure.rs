@@ -219,7 +219,7 @@ fn code_of(error: &Error) -> Code {
         _ if is_about_tokens(error.operation()) => Code::NotChanged,
         (_, Outcome::Unknown) => Code::Unknown,
         (_, Outcome::Applied) => match error.operation() {
-            // Whoever saved the raw answer has a better code to give.
+            // Whoever saved the raw response has a better code to give.
             Operation::RotateApiKey | Operation::CreateApiKey => Code::Lost,
             _ => Code::Other,
         },

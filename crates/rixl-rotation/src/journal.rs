@@ -11,7 +11,7 @@ use crate::store::BoxFuture;
 
 /// The unfinished rotations, one entry for each key, and the history of the finished ones.
 ///
-/// A journal stores lines of text that hold no secret, and, apart from them, the raw answers of the server, which do. It
+/// A journal stores lines of text that hold no secret, and, apart from them, the raw responses of the server, which do. It
 /// reads neither.
 ///
 /// # Contract
@@ -61,13 +61,13 @@ pub trait Entry: Send + Sync {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Keeps a raw answer, in place of the one before. It holds a secret: only its owner may be able to read it.
-    fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>>;
+    /// Keeps a raw response, in place of the one before. It holds a secret: only its owner may be able to read it.
+    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>>;
 
-    /// The raw answer that is kept.
+    /// The raw response that is kept.
     fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>>;
 
-    /// Where the raw answer is kept, for people.
+    /// Where the raw response is kept, for people.
     fn escrow_location(&self) -> String;
 
     /// Ends the entry: adds the line to the history, if there is one, wipes the escrow and removes the entry. It is

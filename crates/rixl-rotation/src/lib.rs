@@ -1,7 +1,7 @@
 //! Rotates RIXL API keys without losing a secret. Unofficial: the maintainers are not RIXL.
 //!
-//! RIXL answers a rotation with the new secret once, and never again. [`Rotator`] carries that secret from the answer to
-//! the [`Store`](store::Store) where its consumers read it, through crashes, lost answers and rivals, by a protocol that
+//! RIXL responds to a rotation with the new secret once, and never again. [`Rotator`] carries that secret from the response to
+//! the [`Store`](store::Store) where its consumers read it, through crashes, lost responses and concurrent rotators, by a protocol that
 //! its documentation numbers. What was interrupted, [`Rotator::recover`] ends.
 //!
 //! # Deliberately absent

@@ -17,7 +17,7 @@ pub enum Liveness {
     Live(Form),
     /// RIXL's own refusal (401 with RIXL's words), of both forms, seen twice.
     Dead,
-    /// All else: 429, 5xx, HTML, no answer. It decides nothing.
+    /// All else: 429, 5xx, HTML, no response. It decides nothing.
     Unclear,
 }
 

@@ -17,9 +17,9 @@ pub(crate) enum Record {
     Refused { at: Timestamp },
     /// The run lived on and does not know whether it happened.
     Unknown { at: Timestamp },
-    /// It happened, and the raw answer is in escrow.
+    /// It happened, and the raw response is in escrow.
     Received { at: Timestamp },
-    /// It happened, and no secret can be had from the answer.
+    /// It happened, and no secret can be had from the response.
     Lost { at: Timestamp },
     /// The form in which the new secret is live; `None`: it could not be told, or was not asked for.
     Verified { at: Timestamp, form: Option<Form>, fingerprint: String },
@@ -101,7 +101,7 @@ pub(crate) struct Progress {
 /// What the last line says.
 #[derive(Clone, Debug)]
 pub(crate) enum Stage {
-    /// The request may have been sent; its answer is not known.
+    /// The request may have been sent; its response is not known.
     Sent,
     Refused,
     Received,

@@ -14,7 +14,7 @@ use crate::{
     store::{Stores, Version},
 };
 
-/// What to do with a key whose old secret is still live after an answer was lost, so that nothing is broken yet.
+/// What to do with a key whose old secret is still live after a response was lost, so that nothing is broken yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IfLive {
@@ -42,7 +42,7 @@ pub struct Recovered {
     pub result: Result<Option<Report>, Failure>,
 }
 
-/// What recovery is about to do with an entry whose answer is not known.
+/// What recovery is about to do with an entry whose response is not known.
 enum Plan {
     /// Another rotator's secret stays, once the first request can't be under way any more.
     Adopt(&'static str),
@@ -57,8 +57,8 @@ impl Rotator {
     /// journal has the locations of the stores, and `stores` opens them.
     ///
     /// - Nothing was sent: the entry is removed.
-    /// - The answer is in escrow, or later: the run goes on from there.
-    /// - The answer is not known: if the store moved on to a live secret, that one stays; if the stored secret is dead, it
+    /// - The response is in escrow, or later: the run goes on from there.
+    /// - The response is not known: if the store moved on to a live secret, that one stays; if the stored secret is dead, it
     ///   is rotated again at once; if it is live, it is probed again once the first request can't be under way any more,
     ///   and then [`IfLive`] decides. What is unclear stays as it is.
     ///
@@ -166,7 +166,7 @@ impl Run {
             }
             Stage::Lost => self.go_on(is_dry, "its secret is lost, so it is rotated again").await,
             Stage::Received | Stage::Verified { .. } => {
-                self.go_on(is_dry, "the answer is in escrow; its secret is verified and stored").await
+                self.go_on(is_dry, "the response is in escrow; its secret is verified and stored").await
             }
             Stage::Stored { .. } => self.go_on(is_dry, "the secret is stored; it is tried once more").await,
             Stage::Settled { .. } => self.go_on(is_dry, "the secret is stored and live; the rest is done").await,
@@ -179,7 +179,7 @@ impl Run {
         if is_dry { Ok(None) } else { self.finish().await.map(Some) }
     }
 
-    /// The answer is not known.
+    /// The response is not known.
     async fn find_out(mut self, if_live: IfLive, is_dry: bool) -> Result<Option<Report>, Failure> {
         let mut plan = self.look(if_live).await?;
         // Whatever is live now, the first request may kill yet.
@@ -276,7 +276,7 @@ impl Run {
         self.window().saturating_sub(since).max(self.rest_of_unanswered())
     }
 
-    /// A key that was created, and whose answer was lost, is of no use to anyone.
+    /// A key that was created, and whose response was lost, is of no use to anyone.
     pub(crate) async fn warn_of_orphans(&mut self) {
         let (Change::Create(new) | Change::Replace { new, .. }) = &self.intent.change else { return };
         let name = new.name().to_owned();

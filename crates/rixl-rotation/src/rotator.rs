@@ -28,7 +28,7 @@ const MOST_SECRET_BYTES: usize = 4096;
 /// 3. **Intent.** The journal says so, durably. Nothing changed, and recovery sees it.
 /// 4. The request is sent: once, on one connection. **From here until the next step RIXL may have a secret that nobody
 ///    holds**; recovery finds out.
-/// 5. **Received.** The raw answer is in escrow before anything reads it. Recovery goes on from there, as after every
+/// 5. **Received.** The raw response is in escrow before anything reads it. Recovery goes on from there, as after every
 ///    later step.
 /// 6. **Verified.** The new secret bought a token. A few tries within seconds; then the run goes on if the old one is
 ///    dead or there is none, since waiting only lengthens the outage, and else leaves the secret in escrow.
@@ -43,7 +43,7 @@ const MOST_SECRET_BYTES: usize = 4096;
 ///
 /// # What cannot be promised
 ///
-/// Exactly one rotation over a network that loses answers; no outage where the old secret dies at once; seeing that a copy of
+/// Exactly one rotation over a network that loses responses; no outage where the old secret dies at once; seeing that a copy of
 /// the request, or a rival, has put an end to a secret that lives on for a grace time longer than the quiet time; fetching a
 /// lost secret; undoing a rotation; one commit over several stores; that consumers have read the new secret; the end of tokens
 /// that the old secret bought.
@@ -125,7 +125,7 @@ pub enum State {
     Prepared,
     /// The journal knows that it is about to be sent.
     Intent,
-    /// The raw answer is in escrow.
+    /// The raw response is in escrow.
     Received,
     /// The new secret is live.
     Verified,

@@ -38,8 +38,8 @@ pub(crate) struct Run {
     pub(crate) slot: Option<OwnedSemaphorePermit>,
     /// What events and sentences call it.
     pub(crate) label: String,
-    /// The answer, as long as this process lives: the escrow may have failed.
-    answer: Option<RawResponse>,
+    /// The response, as long as this process lives: the escrow may have failed.
+    response: Option<RawResponse>,
     /// Whether it is in escrow.
     is_kept: bool,
     /// The key that another rotator's secret in the store opens, which stays if it settles.
@@ -78,7 +78,7 @@ impl Run {
             is_recovered: false,
             slot: None,
             label,
-            answer: None,
+            response: None,
             is_kept: true,
             adopted: None,
             expected,
@@ -108,7 +108,7 @@ impl Run {
 
     pub(crate) async fn has_escrow(&self) -> Result<bool, Failure> {
         let escrow = self.entry.escrow().await.map_err(|error| self.unknown(None).with_source(error))?;
-        Ok(escrow.is_some_and(|answer| !answer.expose_secret().is_empty()))
+        Ok(escrow.is_some_and(|response| !response.expose_secret().is_empty()))
     }
 
     /// From step 3.
@@ -117,7 +117,7 @@ impl Run {
         self.finish().await
     }
 
-    /// From whatever was recorded last, but a request whose answer is not known.
+    /// From whatever was recorded last, but a request whose response is not known.
     pub(crate) async fn finish(mut self) -> Result<Report, Failure> {
         match self.go_through().await {
             Ok(ending) => self.close(ending).await,
@@ -146,10 +146,10 @@ impl Run {
         }
     }
 
-    /// A run that ends without its answer in escrow tries once more to put it there: it is in memory alone, which ends too.
+    /// A run that ends without its response in escrow tries once more to put it there: it is in memory alone, which ends too.
     async fn kept(&mut self, failure: Failure) -> Failure {
-        let Some(answer) = self.answer.as_ref().filter(|_| !self.is_kept) else { return failure };
-        match self.entry.put_escrow(answer.expose_secret()).await {
+        let Some(response) = self.response.as_ref().filter(|_| !self.is_kept) else { return failure };
+        match self.entry.put_escrow(response.expose_secret()).await {
             Err(error) if failure.kind() == FailureKind::NotStored => {
                 self.warn(error.to_string());
                 self.lost("neither the store nor the escrow took it").with_source(failure)
@@ -158,18 +158,18 @@ impl Run {
         }
     }
 
-    /// Reads the answer. The inner error: there is no secret in it.
+    /// Reads the response. The inner error: there is no secret in it.
     async fn issued(&self) -> Result<Result<Issued, Error>, Failure> {
         // A key that is rotated must come back; one that is created has a new id.
         let asked = match &self.intent.change {
             Change::Rotate { key_id, .. } => Some(key_id),
             Change::Create(_) | Change::Replace { .. } => None,
         };
-        if let Some(answer) = &self.answer {
-            return Ok(answer.issued(asked));
+        if let Some(response) = &self.response {
+            return Ok(response.issued(asked));
         }
         match self.entry.escrow().await {
-            Ok(Some(answer)) => Ok(answer.issued(asked)),
+            Ok(Some(response)) => Ok(response.issued(asked)),
             Ok(None) => Ok(RawResponse::from(Vec::new()).issued(asked)),
             Err(error) => Err(self.stuck("the escrow can't be read").with_source(error)),
         }

@@ -65,14 +65,14 @@ impl Fault {
         self
     }
 
-    /// Instead of the operation, so that nothing changes. The answer that [`Effect`] then spoils is a 503.
+    /// Instead of the operation, so that nothing changes. The response that [`Effect`] then spoils is a 503.
     pub fn before_commit(mut self) -> Self {
         self.before_commit = true;
         self
     }
 
     /// The request comes once more by itself, after this time of the sandbox's clock, as a gateway may deliver one twice.
-    /// Its second answer goes nowhere, and it is recorded once. [`Sandbox::clear_faults`](crate::Sandbox::clear_faults)
+    /// Its second response goes nowhere, and it is recorded once. [`Sandbox::clear_faults`](crate::Sandbox::clear_faults)
     /// does not stop it.
     ///
     /// With [`Fault::before_commit`] the request is only late: the client hears of a failure, and the operation is carried
@@ -124,7 +124,7 @@ impl Fault {
             }
         }
         match &self.effect {
-            Effect::Respond { status, headers, .. } => answer_head(*status, headers).map(drop),
+            Effect::Respond { status, headers, .. } => response_head(*status, headers).map(drop),
             // Bytes that never come would keep the one thread of the gateway busy for ever.
             Effect::Endless { chunk } if chunk.is_empty() => Err(InvalidFault::EmptyChunk),
             Effect::Drip { chunk: 0, .. } => Err(InvalidFault::EmptyChunk),
@@ -152,13 +152,13 @@ pub(crate) fn take(
     Some(fault)
 }
 
-/// What becomes of an answer.
+/// What becomes of a response.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Effect {
-    /// The answer is left as it is: for [`Fault::repeated_after`].
+    /// The response is left as it is: for [`Fault::repeated_after`].
     Intact,
-    /// Another answer altogether. The body is sent as it is, a `content-length` among the headers too, even a wrong one.
+    /// Another response altogether. The body is sent as it is, a `content-length` among the headers too, even a wrong one.
     Respond {
         /// 200 to 999.
         status: u16,
@@ -172,21 +172,21 @@ pub enum Effect {
         /// What to repeat; not empty.
         chunk: Vec<u8>,
     },
-    /// The connection ends (FIN) without one byte of an answer.
+    /// The connection ends (FIN) without one byte of a response.
     Close,
-    /// The connection is reset (RST) without one byte of an answer.
+    /// The connection is reset (RST) without one byte of a response.
     Reset,
     /// The head is sent whole, with the full `content-length`; the connection ends within the body.
     Cut {
         /// How many bytes of the body are sent.
         after: usize,
     },
-    /// The connection ends anywhere within the raw answer.
+    /// The connection ends anywhere within the raw response.
     CutHead {
         /// How many bytes are sent, counted from the first one of the status line.
         after: usize,
     },
-    /// The answer is held back this long.
+    /// The response is held back this long.
     DelayHead(Duration),
     /// The body is sent in small pieces.
     Drip {
@@ -195,19 +195,19 @@ pub enum Effect {
         /// How long to wait between two pieces.
         pause: Duration,
     },
-    /// No answer ever comes, and the connection stays open.
+    /// No response ever comes, and the connection stays open.
     Stall,
-    /// The JSON of the answer is edited. Made by [`Effect::edit_json`].
+    /// The JSON of the response is edited. Made by [`Effect::edit_json`].
     EditJson(JsonEdit),
 }
 
 impl Effect {
-    /// The JSON of the answer is edited.
+    /// The JSON of the response is edited.
     ///
     /// ```
     /// use rixl_sandbox::Effect;
     ///
-    /// Effect::edit_json(|answer| answer["api_key"]["secret"] = "".into());
+    /// Effect::edit_json(|response| response["api_key"]["secret"] = "".into());
     /// ```
     pub fn edit_json(edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
         Self::EditJson(JsonEdit(Arc::new(edit)))
@@ -240,7 +240,7 @@ impl fmt::Debug for Effect {
     }
 }
 
-/// An edit of an answer's JSON.
+/// An edit of a response's JSON.
 #[derive(Clone)]
 pub struct JsonEdit(Arc<dyn Fn(&mut Value) + Send + Sync>);
 
@@ -260,7 +260,7 @@ pub enum InvalidFault {
     UnknownKey(String),
     /// Requests of this operation are not about one key.
     OperationWithoutKey(String),
-    /// No final answer can have this status.
+    /// No final response can have this status.
     Status(u16),
     /// HTTP can't carry the header of this name.
     Header(String),
@@ -274,7 +274,7 @@ impl fmt::Display for InvalidFault {
             Self::UnknownOperation(id) => write!(f, "the contract has no operation {id:?}"),
             Self::UnknownKey(id) => write!(f, "no API key has the id {id:?}"),
             Self::OperationWithoutKey(id) => write!(f, "requests of {id:?} are not about one key"),
-            Self::Status(status) => write!(f, "no final answer can have the status {status}"),
+            Self::Status(status) => write!(f, "no final response can have the status {status}"),
             Self::Header(name) => write!(f, "HTTP can't carry the header {name:?}"),
             Self::EmptyChunk => f.write_str("a body can't be sent in chunks of no bytes"),
         }
@@ -283,18 +283,18 @@ impl fmt::Display for InvalidFault {
 
 impl std::error::Error for InvalidFault {}
 
-/// An answer that nothing happened to yet.
-pub(crate) struct Answer {
+/// A response that nothing happened to yet.
+pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) json: Value,
 }
 
-impl Answer {
+impl Reply {
     pub(crate) fn into_response(self) -> Response<Body> {
         json_response(self.status, Body::from(self.json.to_string()))
     }
 
-    /// Lets the effect loose on the answer. [`Ending`] among the response's extensions says what the connection owes it.
+    /// Lets the effect loose on the response. [`Ending`] among the response's extensions says what the connection owes it.
     pub(crate) async fn spoiled(mut self, effect: Effect) -> Response<Body> {
         match effect {
             Effect::Intact => self.into_response(),
@@ -303,8 +303,8 @@ impl Answer {
                 let chunk = Ok::<_, Infallible>(Bytes::from(chunk));
                 json_response(StatusCode::OK, Body::from_stream(stream::repeat(chunk)))
             }
-            Effect::Close | Effect::CutHead { after: 0 } => no_answer(Ending::Close),
-            Effect::Reset => no_answer(Ending::Reset),
+            Effect::Close | Effect::CutHead { after: 0 } => no_response(Ending::Close),
+            Effect::Reset => no_response(Ending::Reset),
             Effect::Cut { after } => self.cut(usize::MAX, after),
             Effect::CutHead { after } => self.cut(after, usize::MAX),
             Effect::DelayHead(time) => {
@@ -356,7 +356,7 @@ fn json_response(status: StatusCode, body: Body) -> Response<Body> {
     response
 }
 
-fn no_answer(ending: Ending) -> Response<Body> {
+fn no_response(ending: Ending) -> Response<Body> {
     let mut response = Response::default();
     response.extensions_mut().insert(ending);
     response
@@ -364,7 +364,7 @@ fn no_answer(ending: Ending) -> Response<Body> {
 
 fn respond(status: u16, headers: &[(String, String)], body: Vec<u8>) -> Response<Body> {
     // `inject` let only such heads pass as can be built.
-    let (status, headers) = answer_head(status, headers).unwrap_or_default();
+    let (status, headers) = response_head(status, headers).unwrap_or_default();
     let body = if headers.contains_key(CONTENT_LENGTH) {
         // hyper panics when a body of known length contradicts the header; a stream has no known length. It drops what
         // it did not write yet when a body ends early; the pause before the end lets it write.
@@ -386,7 +386,7 @@ fn respond(status: u16, headers: &[(String, String)], body: Vec<u8>) -> Response
     response
 }
 
-fn answer_head(status: u16, headers: &[(String, String)]) -> Result<(StatusCode, HeaderMap), InvalidFault> {
+fn response_head(status: u16, headers: &[(String, String)]) -> Result<(StatusCode, HeaderMap), InvalidFault> {
     let code = StatusCode::from_u16(status).ok().filter(|code| !code.is_informational());
     let mut map = HeaderMap::new();
     for (name, value) in headers {
@@ -397,21 +397,21 @@ fn answer_head(status: u16, headers: &[(String, String)]) -> Result<(StatusCode,
     Ok((code.ok_or(InvalidFault::Status(status))?, map))
 }
 
-/// How an answer ends its connection.
+/// How a response ends its connection.
 #[derive(Clone)]
 pub(crate) enum Ending {
-    /// FIN, no answer.
+    /// FIN, no response.
     Close,
-    /// RST, no answer.
+    /// RST, no response.
     Reset,
-    /// FIN within the answer.
+    /// FIN within the response.
     Cut(Cut),
 }
 
-/// How much of an answer may still be written.
+/// How much of a response may still be written.
 #[derive(Clone)]
 pub(crate) struct Cut {
-    /// Bytes of the raw answer.
+    /// Bytes of the raw response.
     wire: usize,
     /// Bytes of its body.
     body: usize,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// How the `secret` of an answer becomes the key string that an exchange takes. RIXL does not publish it.
+/// How the `secret` of a response becomes the key string that an exchange takes. RIXL does not publish it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyForm {
@@ -101,7 +101,7 @@ impl From<&str> for SeedKey {
 pub struct CreatedKey {
     /// Its id.
     pub id: String,
-    /// Its secret, as an answer would show it. It opens this one sandbox and nothing else.
+    /// Its secret, as a response would show it. It opens this one sandbox and nothing else.
     pub secret: String,
 }
 

@@ -146,7 +146,7 @@ impl Sandbox {
         self.gateway.organization().issued(key_id)
     }
 
-    /// How many rotations of this key were carried out, whether or not their answers arrived.
+    /// How many rotations of this key were carried out, whether or not their responses arrived.
     pub fn rotations(&self, key_id: &str) -> u64 {
         self.issued(key_id).saturating_sub(1)
     }
@@ -265,14 +265,14 @@ impl SandboxBuilder {
         self
     }
 
-    /// Starts the sandbox. It answers as soon as this returns.
+    /// Starts the sandbox. It responds as soon as this returns.
     ///
     /// # Errors
     ///
     /// [`io::ErrorKind::InvalidInput`] when the address is not a loopback one; otherwise when it can't be bound or no
     /// thread can be started.
     pub fn start(self) -> io::Result<Sandbox> {
-        // The sandbox answers in plain text to a token it prints: no other computer may reach it.
+        // The sandbox responds in plain text to a token it prints: no other computer may reach it.
         if !self.address.ip().is_loopback() {
             let reason = "the sandbox listens on loopback addresses only";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));

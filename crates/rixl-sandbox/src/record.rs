@@ -14,9 +14,9 @@ pub struct RecordedRequest {
     pub path: String,
     /// The contract's `operationId`. `None`: no operation has this path and method.
     pub operation_id: Option<&'static str>,
-    /// The status of the answer. `None`: there was no answer, or there is none yet.
+    /// The status of the response. `None`: there was no response, or there is none yet.
     pub status: Option<u16>,
-    /// The `x-request-id` of the answer.
+    /// The `x-request-id` of the response.
     pub request_id: String,
     /// When its head was read, by the sandbox's clock.
     pub received_at: Timestamp,
@@ -35,7 +35,7 @@ impl Log {
         Self { limit, requests: VecDeque::new(), dropped: 0, calls: HashMap::new() }
     }
 
-    /// Adds a request and gives the number to [`Log::answer`] it by.
+    /// Adds a request and gives the number to [`Log::response`] it by.
     pub(crate) fn add(&mut self, request: RecordedRequest) -> usize {
         if let Some(operation_id) = request.operation_id {
             *self.calls.entry(operation_id).or_default() += 1;
@@ -49,7 +49,7 @@ impl Log {
         number
     }
 
-    pub(crate) fn answer(&mut self, number: usize, status: u16) {
+    pub(crate) fn response(&mut self, number: usize, status: u16) {
         let place = number.checked_sub(self.dropped);
         if let Some(request) = place.and_then(|place| self.requests.get_mut(place)) {
             request.status = Some(status);

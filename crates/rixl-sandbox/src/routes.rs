@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use crate::fault::{self, Answer, Ending, Fault};
+use crate::fault::{self, Ending, Fault, Reply};
 use crate::record::{Log, RecordedRequest};
 use crate::state::{self, KeyChange, Organization, random};
 
@@ -424,7 +424,7 @@ fn rfc3339(text: &str) -> Option<Timestamp> {
     matches!(offset, "Z" | "+00:00" | "-00:00").then(|| text.parse().ok()).flatten()
 }
 
-/// The three documented forms of an error body. No source says which route answers with which; this is the sandbox's
+/// The three documented forms of an error body. No source says which route responds with which; this is the sandbox's
 /// reading, and it gives each form to some routes.
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
@@ -448,7 +448,7 @@ impl Form {
         }
     }
 
-    fn write(self, refusal: Refusal) -> Answer {
+    fn write(self, refusal: Refusal) -> Reply {
         let Refusal { reason, message } = refusal;
         let (status, slug, grpc, oauth) = match reason {
             Reason::Malformed => (StatusCode::BAD_REQUEST, "bad_request", 3, "invalid_request"),
@@ -465,7 +465,7 @@ impl Form {
             Self::Gateway => json!({ "code": grpc, "message": message, "details": [] }),
             Self::OAuth => json!({ "error": oauth, "error_description": message }),
         };
-        Answer { status, json }
+        Reply { status, json }
     }
 }
 
@@ -535,7 +535,7 @@ impl Gateway {
         let mut due: Vec<_> = lock(&self.repeats).extract_if(.., |repeat| repeat.due <= now).collect();
         due.sort_by_key(|repeat| repeat.due);
         for Repeat { due, operation, call } in due {
-            // Nobody waits for this answer.
+            // Nobody waits for this response.
             let _ = organization.make_up(due, |organization| call.run(operation, organization));
         }
         organization
@@ -549,7 +549,7 @@ impl Gateway {
         lock(&self.log)
     }
 
-    async fn answer(&self, target: Result<&'static Operation, Refusal>, request: Request) -> Response<Body> {
+    async fn response(&self, target: Result<&'static Operation, Refusal>, request: Request) -> Response<Body> {
         let operation_id = target.as_ref().ok().map(|operation| operation.id);
         let request_id = random(20);
         let received_at = self.organization().now();
@@ -567,8 +567,8 @@ impl Gateway {
             Some(fault) if fault.happens_before_commit() => Err(UNAVAILABLE),
             _ => target.and_then(|operation| call.run(operation, &mut self.organization())),
         };
-        let answer = match outcome {
-            Ok(json) => Answer { status: StatusCode::OK, json },
+        let response = match outcome {
+            Ok(json) => Reply { status: StatusCode::OK, json },
             Err(refusal) => call.form.write(refusal),
         };
         if let (Some(after), Ok(operation)) = (fault.as_ref().and_then(Fault::repeat), target) {
@@ -576,11 +576,11 @@ impl Gateway {
             lock(&self.repeats).push(Repeat { due, operation, call });
         }
         let mut response = match fault {
-            Some(fault) => answer.spoiled(fault.effect()).await,
-            None => answer.into_response(),
+            Some(fault) => response.spoiled(fault.effect()).await,
+            None => response.into_response(),
         };
         if !matches!(response.extensions().get(), Some(Ending::Close | Ending::Reset)) {
-            self.log().answer(number, response.status().as_u16());
+            self.log().response(number, response.status().as_u16());
         }
         if let Ok(request_id) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert(REQUEST_ID, request_id);
@@ -590,17 +590,17 @@ impl Gateway {
 }
 
 pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
-    let answer = |target: Result<&'static Operation, Refusal>| {
+    let response = |target: Result<&'static Operation, Refusal>| {
         let gateway = Arc::clone(gateway);
-        move |request: Request| async move { gateway.answer(target, request).await }
+        move |request: Request| async move { gateway.response(target, request).await }
     };
     OPERATIONS
         .iter()
         .fold(Router::new(), |router, operation| {
-            router.route(operation.path, on(operation.method, answer(Ok(operation))))
+            router.route(operation.path, on(operation.method, response(Ok(operation))))
         })
-        .fallback(answer(Err(NO_SUCH_PATH)))
-        .method_not_allowed_fallback(answer(Err(NO_SUCH_METHOD)))
+        .fallback(response(Err(NO_SUCH_PATH)))
+        .method_not_allowed_fallback(response(Err(NO_SUCH_METHOD)))
 }
 
 /// Locks even after a panic elsewhere: no lock here is held over a half-made change.

@@ -1,4 +1,4 @@
-//! The server's thread, its accept loop, and connections that can end without an answer.
+//! The server's thread, its accept loop, and connections that can end without a response.
 
 use std::future::poll_fn;
 use std::io;
@@ -100,7 +100,7 @@ async fn connection(stream: TcpStream, router: Router) {
     }
 }
 
-/// Ends the connection with FIN. To close a socket with unread input would send RST, and the peer could lose an answer.
+/// Ends the connection with FIN. To close a socket with unread input would send RST, and the peer could lose a response.
 async fn finish(stream: TcpStream) -> io::Result<()> {
     SockRef::from(&stream).shutdown(Shutdown::Write)?;
     let mut rest = [0; 4096];
@@ -131,7 +131,7 @@ async fn respond(
     if is_answered { Ok(response) } else { Err(io::ErrorKind::ConnectionAborted.into()) }
 }
 
-/// A socket that stops writing where a fault cuts the answer.
+/// A socket that stops writing where a fault cuts the response.
 struct Wire {
     stream: TcpStream,
     ending: Arc<Mutex<Option<Ending>>>,
@@ -163,7 +163,7 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { stream, ending } = self.get_mut();
-        // Nothing is left to write after a cut at the very end of the answer, so it must be noticed here.
+        // Nothing is left to write after a cut at the very end of the response, so it must be noticed here.
         if matches!(&*lock(ending), Some(Ending::Cut(cut)) if cut.is_reached()) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }

@@ -111,7 +111,7 @@ struct RefreshToken {
     access: Fingerprint,
 }
 
-/// What an exchange, a refresh or (without the refresh token) a mint answers.
+/// What an exchange, a refresh or (without the refresh token) a mint responds with.
 #[derive(Serialize)]
 pub(crate) struct Tokens {
     access_token: String,

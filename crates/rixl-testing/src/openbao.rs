@@ -153,7 +153,7 @@ impl Server {
         *self.running.lock().unwrap() = Some(spawn(self.folder.path(), &self.program, &arguments));
     }
 
-    /// What it says to being initialized; `None` when it ended without an answer.
+    /// What it says to being initialized; `None` when it ended without a response.
     async fn init(&self) -> Option<(u16, Value)> {
         wait_for_async("server that can be initialized", async || {
             let has_ended = !self.is_running();
@@ -212,9 +212,9 @@ impl Server {
 
     /// The same, which has to succeed.
     pub async fn must(&self, method: &str, path: &str, body: Option<Value>) -> Value {
-        let (status, answer) = self.call(method, path, body).await;
-        assert!((200..=299).contains(&status), "{method} {path}: {status} {answer}");
-        answer
+        let (status, response) = self.call(method, path, body).await;
+        assert!((200..=299).contains(&status), "{method} {path}: {status} {response}");
+        response
     }
 
     /// A new mount of the KV engine in this version, and its name.
@@ -240,8 +240,8 @@ impl Server {
         let name = format!("policy{}", COUNT.fetch_add(1, Ordering::Relaxed));
         self.must("PUT", &format!("sys/policies/acl/{name}"), Some(json!({"policy": policy}))).await;
         settings["policies"] = json!([name]);
-        let answer = self.must("POST", "auth/token/create", Some(settings)).await;
-        answer["auth"]["client_token"].as_str().unwrap().into()
+        let response = self.must("POST", "auth/token/create", Some(settings)).await;
+        response["auth"]["client_token"].as_str().unwrap().into()
     }
 }
 

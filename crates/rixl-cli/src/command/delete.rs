@@ -44,7 +44,7 @@ pub(crate) async fn run(context: &Context, Args { key_id: Checked(id) }: Args) -
     if context.stop.is_set() {
         return Err(Failure::interrupted());
     }
-    // From here to the answer a signal waits: a request that was sent can't be taken back.
+    // From here to the response a signal waits: a request that was sent can't be taken back.
     api.account.delete(&id).await.map_err(|error| {
         let failure = Failure::from(error);
         match failure.code {

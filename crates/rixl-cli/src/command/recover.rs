@@ -18,7 +18,7 @@ use crate::{
 
 /// Finish what was interrupted
 ///
-/// Brings every open rotation to a safe end. An answer in escrow is verified and stored. Where the answer was lost, the
+/// Brings every open rotation to a safe end. A response in escrow is verified and stored. Where the response was lost, the
 /// stored secret is tried. Dead means that the rotation happened: the key is rotated again at once, since an outage is
 /// running. Live means that it did not happen so far, or that the old secret lives on for a grace time: once the first
 /// request can't be under way any more, the key is rotated again, or given up with --drop. Where nothing can be told, it

@@ -42,7 +42,7 @@ const WOULD_ROTATE: &str = "would rotate";
 
 /// Give keys new secrets, each stored before the command ends
 ///
-/// For each key: lock it, prove that the store can take a secret, write down the intent, rotate once, keep the answer in
+/// For each key: lock it, prove that the store can take a secret, write down the intent, rotate once, keep the response in
 /// escrow, verify the new secret, store it, and look again after a quiet time. All keys are prepared before any is
 /// rotated, one goes first alone, and the first unknown or lost outcome stops new work. Whatever ends the run, `rixl keys
 /// recover` finishes what is open.

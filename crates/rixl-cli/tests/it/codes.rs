@@ -167,7 +167,7 @@ const TO_COMMAND: &str = "keys rotate billing001 --to command:FOLDER/put~<-~cat~
 fn a_lost_secret_is_8_and_recover_repairs_it() {
     let (bench, run) = in_both_forms("8_lost", 8, |more| {
         let bench = Bench::new();
-        let empty = Effect::edit_json(|answer| answer["api_key"]["secret"] = "".into());
+        let empty = Effect::edit_json(|response| response["api_key"]["secret"] = "".into());
         bench.sandbox.inject(Fault::new(empty).on(ROTATE).always()).unwrap();
         let run = bench.rotate(&format!("--budget 1 {more}")).run();
         (bench, run)

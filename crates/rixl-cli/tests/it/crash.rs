@@ -151,8 +151,9 @@ fn sites(calls: &[Call]) -> Vec<Site> {
 fn is_in_window(scene: &Scene, calls: &[Call], is_power_cut: bool) -> bool {
     let Some(sent) = calls.iter().rposition(|call| scene.is_send(call)) else { return false };
     let mut after = calls[sent..].iter().filter(|call| call.is_done());
-    let is_kept = after.any(|call| call.role == Role::NewAnswer && call.data.windows(4).any(|bytes| bytes == b"rxl_"))
-        && after.any(|call| call.role == Role::NewAnswer && call.name == "rename")
+    let is_kept = after
+        .any(|call| call.role == Role::NewResponse && call.data.windows(4).any(|bytes| bytes == b"rxl_"))
+        && after.any(|call| call.role == Role::NewResponse && call.name == "rename")
         && (!is_power_cut || after.any(|call| call.role == Role::Escrow && call.name == "fsync"));
     !is_kept
 }
@@ -263,14 +264,14 @@ fn first_crashes(scene: &Scene, calls: &[Call]) -> Vec<Site> {
     vec![
         // The intent is written, nothing sent: it waits, and sends.
         calls[calls.iter().position(|call| scene.is_send(call)).unwrap()].site(),
-        // The answer is lost.
+        // The response is lost.
         after(&|call| scene.is_send(call)),
         // It is in escrow.
-        after(&|call| call.name == "rename" && call.role == Role::NewAnswer),
+        after(&|call| call.name == "rename" && call.role == Role::NewResponse),
         // It is in the store.
         after(&|call| call.name == "renameat" && call.target_role == Some(Role::Store)),
         // All is done but the end of the entry.
-        after(&|call| call.name == "unlink" && call.role == Role::Answer),
+        after(&|call| call.name == "unlink" && call.role == Role::Response),
     ]
 }
 
@@ -338,11 +339,11 @@ fn killed_after_the_escrow_or_the_journal_failed() {
     of_each_work(|work| {
         let fails = |role: Role| {
             move |call: &Call| {
-                let is_late = role == Role::NewAnswer || call.nth > 1;
+                let is_late = role == Role::NewResponse || call.nth > 1;
                 (call.role == role && call.name == "write" && is_late).then_some(Hit::Fail(libc::ENOSPC))
             }
         };
-        let roles = [Role::NewAnswer, Role::Entry];
+        let roles = [Role::NewResponse, Role::Entry];
         let cases = each(&roles, |role| {
             let role = *role;
             let scene = Scene::new(work);
@@ -471,7 +472,7 @@ fn every_call_of_recovery_fails() {
     }
     of_each_work(|work| {
         let firsts = first_crashes(&Scene::new(work), &whole(work));
-        // The answer is lost; it is in escrow; all is done but the end.
+        // The response is lost; it is in escrow; all is done but the end.
         let firsts = [firsts[1], firsts[2], firsts[4]];
         let cases = each(&firsts, |first| {
             let scene = Scene::new(work);

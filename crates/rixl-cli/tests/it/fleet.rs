@@ -41,7 +41,7 @@ fn moments(bench: &Bench) -> Vec<Timestamp> {
 #[test]
 fn a_fleet_that_is_interrupted_is_recovered() {
     let (bench, ids) = fleet(200);
-    // Some answers take their time, so that the signal finds requests under way.
+    // Some responses take their time, so that the signal finds requests under way.
     let slow = Fault::new(Effect::DelayHead(Duration::from_millis(50))).on(ROTATE).always();
     bench.sandbox.inject(slow).unwrap();
     let child = bench.rixl(&format!("{WORDS} --rate 60/s")).spawn();

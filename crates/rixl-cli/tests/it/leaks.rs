@@ -91,7 +91,7 @@ fn the_process_list_shows_no_secret() {
     assert!(shown.ends_with("rixl\0keys\0list\0"), "{shown}");
 }
 
-/// What becomes of an answer, and of the secret in it.
+/// What becomes of a response, and of the secret in it.
 type Edit = fn(&mut Value, &str);
 
 /// All secrets that there were, and the forms in which one could get out.
@@ -108,11 +108,11 @@ impl Hunt {
     }
 
     /// Rotations are answered so, this often (0: from now on); what they issue is remembered.
-    fn answer(&self, times: u64, edit: Edit) {
+    fn response(&self, times: u64, edit: Edit) {
         let issued = Arc::clone(&self.issued);
-        let effect = Effect::edit_json(move |answer| {
-            let secret = answer["api_key"]["secret"].as_str().unwrap().to_owned();
-            edit(answer, &secret);
+        let effect = Effect::edit_json(move |response| {
+            let secret = response["api_key"]["secret"].as_str().unwrap().to_owned();
+            edit(response, &secret);
             issued.lock().unwrap().push(secret);
         });
         let fault = Fault::new(effect).on(ROTATE);
@@ -192,19 +192,19 @@ fn the_forms_are_those_that_an_encoder_makes() {
 
 #[test]
 fn rotations_leave_no_secret_behind() {
-    let answers: [(&str, Edit); 6] = [
+    let responses: [(&str, Edit); 6] = [
         ("as it is", |_, _| {}),
-        ("text", |answer, secret| *answer = json!(format!("broken {secret}"))),
-        ("moved", |answer, secret| *answer = json!({"secret": secret, "api_key": {"name": secret}})),
-        ("another key", |answer, _| answer["api_key"]["id"] = "other00001".into()),
-        ("an error", |answer, secret| *answer = json!({"error": secret, "message": secret})),
-        ("in the name", |answer, secret| answer["api_key"]["name"] = secret.into()),
+        ("text", |response, secret| *response = json!(format!("broken {secret}"))),
+        ("moved", |response, secret| *response = json!({"secret": secret, "api_key": {"name": secret}})),
+        ("another key", |response, _| response["api_key"]["id"] = "other00001".into()),
+        ("an error", |response, secret| *response = json!({"error": secret, "message": secret})),
+        ("in the name", |response, secret| response["api_key"]["name"] = secret.into()),
     ];
-    for (name, edit) in answers {
+    for (name, edit) in responses {
         for more in ["", "--output json", "--budget 1"] {
             let hunt = Hunt::new();
-            hunt.answer(1, edit);
-            hunt.answer(0, |_, _| {});
+            hunt.response(1, edit);
+            hunt.response(0, |_, _| {});
             let run = hunt.run(&format!("keys rotate billing001 --to file:secret --yes --settle 0s {more}"));
             assert!(run.stderr.contains("rixl.attempt"), "nothing was traced");
             let is_open = hunt.search_all(&run);
@@ -240,7 +240,7 @@ fn what_a_failing_server_quotes_is_not_repeated() {
 }
 
 #[test]
-fn a_cut_answer_leaves_no_piece_of_a_secret() {
+fn a_cut_response_leaves_no_piece_of_a_secret() {
     for after in [40, 80, 120, 160, 200] {
         let hunt = Hunt::new();
         hunt.bench.sandbox.inject(Fault::new(Effect::Cut { after }).on(ROTATE).always()).unwrap();
@@ -257,7 +257,7 @@ fn a_cut_answer_leaves_no_piece_of_a_secret() {
 fn children_see_no_secret_but_on_their_input() {
     for (ending, code) in [("mv new secret", 0), ("cat new >&2; cat new; exit 1", 7)] {
         let hunt = Hunt::new();
-        hunt.answer(0, |_, _| {});
+        hunt.response(0, |_, _| {});
         let script = format!(
             "#!/bin/sh\ncat /proc/$$/cmdline /proc/$$/environ /proc/$PPID/cmdline >> seen\nulimit -c >> limit\n\
              cat > new\n{ending}\n"
@@ -277,7 +277,7 @@ fn children_see_no_secret_but_on_their_input() {
 #[test]
 fn killed_in_the_middle_only_the_escrow_has_it() {
     let hunt = Hunt::new();
-    hunt.answer(0, |_, _| {});
+    hunt.response(0, |_, _| {});
     let mut program = hunt.bench.rixl("keys rotate billing001 --to file:secret --yes --settle 60s");
     program = program.env("RUST_LOG", "trace");
     let child = program.spawn();

@@ -93,8 +93,8 @@ impl Machines {
     }
 
     fn stored(&self) -> String {
-        let answer = block_on(self.server.must("GET", &format!("{}/data/app", self.mount), None));
-        let data = &answer["data"]["data"];
+        let response = block_on(self.server.must("GET", &format!("{}/data/app", self.mount), None));
+        let data = &response["data"]["data"];
         assert_eq!(data["other"], "stays");
         data["key"].as_str().unwrap().to_owned()
     }
@@ -166,7 +166,7 @@ fn a_rotation_with_all_its_state_on_a_server() {
     assert_eq!(machines.bench.sent(), 2);
 }
 
-/// Killed while the answer is under way: another machine repairs it once the lease is over, and not before.
+/// Killed while the response is under way: another machine repairs it once the lease is over, and not before.
 #[test]
 fn a_machine_that_dies_in_the_middle() {
     let Some(machines) = Machines::new() else { return };

@@ -92,7 +92,7 @@ fn create_and_replace_in_json() {
 }
 
 #[test]
-fn a_creation_whose_answer_is_lost() {
+fn a_creation_whose_response_is_lost() {
     let bench = Bench::new();
     bench.sandbox.inject(Fault::new(Effect::Close).on("createApiKey")).unwrap();
     let project = bench.sandbox.project_id();

@@ -109,12 +109,12 @@ fn the_name_confirms() {
 fn anything_else_does_not() {
     let sandbox = Sandbox::start().unwrap();
     let id = create(&sandbox, "billing").key.id;
-    for answer in ["y\n", "yes\n", "\n", "billin\n", &format!("{id}\n"), "\u{4}"] {
+    for response in ["y\n", "yes\n", "\n", "billin\n", &format!("{id}\n"), "\u{4}"] {
         let mut terminal = delete(&sandbox, id.as_str());
         terminal.read_until(Some("to go on: "));
-        terminal.type_in(answer);
+        terminal.type_in(response);
         let (code, shown) = terminal.end();
-        assert_eq!((code, deletions(&sandbox)), (3, 0), "{answer:?}");
+        assert_eq!((code, deletions(&sandbox)), (3, 0), "{response:?}");
         assert!(shown.ends_with("error: not confirmed; RIXL was not changed\n"), "{shown}");
     }
 }
@@ -174,9 +174,9 @@ fn a_rotation_asks_for_the_name() {
         terminal.read_until(Some("to go on: "));
         terminal
     };
-    for answer in ["y\n", "billing001\n", "\n", "\u{4}"] {
+    for response in ["y\n", "billing001\n", "\n", "\u{4}"] {
         let mut terminal = start();
-        terminal.type_in(answer);
+        terminal.type_in(response);
         let (code, shown) = terminal.end();
         assert_eq!(code, 3, "{shown}");
         bench.assert_untouched();

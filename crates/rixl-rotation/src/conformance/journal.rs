@@ -124,31 +124,31 @@ impl<J: Journal, F: Fn() -> J> Check<F> {
         let mut entry = ok(LOCKS, journal.lock("escrow").await)?;
         ok(&format!("{LASTS}: append"), entry.append("one").await)?;
         let none = ok(LASTS, entry.escrow().await)?;
-        require(none.is_none(), LASTS, "there is a raw answer, and none was put there")?;
+        require(none.is_none(), LASTS, "there is a raw response, and none was put there")?;
 
         let every_byte: Vec<u8> = (0..=u8::MAX).collect();
         let large: Vec<u8> = every_byte.iter().copied().cycle().take(1024 * 1024).collect();
         // The shorter ones after the long one: nothing of it may stay.
-        let answers: [&[u8]; 6] = [b"\0", b"", &every_byte, &large, b"{\"api_key\":\xff}", b"\r\n"];
-        for answer in answers {
-            ok(&format!("{LASTS}: a raw answer of {} bytes", answer.len()), entry.put_escrow(answer).await)?;
-            same_escrow(&*entry, answer, "right after it was put there").await?;
+        let responses: [&[u8]; 6] = [b"\0", b"", &every_byte, &large, b"{\"api_key\":\xff}", b"\r\n"];
+        for response in responses {
+            ok(&format!("{LASTS}: a raw response of {} bytes", response.len()), entry.put_escrow(response).await)?;
+            same_escrow(&*entry, response, "right after it was put there").await?;
         }
-        ok(&format!("{LASTS}: append after a raw answer was put there"), entry.append("two").await)?;
+        ok(&format!("{LASTS}: append after a raw response was put there"), entry.append("two").await)?;
         same_escrow(&*entry, b"\r\n", "after an append").await?;
-        same_lines(&*entry, &["one", "two"], "with a raw answer")?;
-        require(!entry.escrow_location().is_empty(), LASTS, "the raw answer is said to be nowhere")?;
+        same_lines(&*entry, &["one", "two"], "with a raw response")?;
+        require(!entry.escrow_location().is_empty(), LASTS, "the raw response is said to be nowhere")?;
         ok(LASTS, entry.put_escrow(&large).await)?;
         drop(entry);
 
         let entry = self.lock_again(&(self.open)(), "escrow").await?;
         same_escrow(&*entry, &large, "in a journal opened anew").await?;
-        same_lines(&*entry, &["one", "two"], "with a raw answer, in a journal opened anew")?;
+        same_lines(&*entry, &["one", "two"], "with a raw response, in a journal opened anew")?;
         ok(CLOSES, close(entry, None).await)?;
 
         let entry = ok(&format!("{CLOSES}: the lock of an entry that was closed"), journal.lock("escrow").await)?;
         let left = ok(CLOSES, entry.escrow().await)?;
-        require(left.is_none(), CLOSES, "the raw answer is still there")?;
+        require(left.is_none(), CLOSES, "the raw response is still there")?;
         require(entry.lines().is_empty(), CLOSES, "the lines are still there")
     }
 
@@ -180,7 +180,7 @@ impl<J: Journal, F: Fn() -> J> Check<F> {
             let mut entry = ok(&format!("{CLOSES}: the lock after a close"), journal.lock("closed").await)?;
             require(entry.lines().is_empty(), CLOSES, "the lines of an entry that was closed are still there")?;
             ok(LASTS, entry.append("one").await)?;
-            ok(LASTS, entry.put_escrow(b"answer").await)?;
+            ok(LASTS, entry.put_escrow(b"response").await)?;
             ok(&format!("{CLOSES}: with a line of history"), close(entry, Some(line)).await)?;
             let names = ok(CLOSES, (self.open)().unfinished().await)?;
             require(names.is_empty(), CLOSES, &format!("a closed entry is among the unfinished: {names:?}"))?;
@@ -258,15 +258,15 @@ fn same_lines(entry: &dyn Entry, expected: &[&str], when: &str) -> Result<(), St
 }
 
 async fn same_escrow(entry: &dyn Entry, expected: &[u8], when: &str) -> Result<(), String> {
-    let Some(answer) = ok(LASTS, entry.escrow().await)? else {
-        return Err(format!("{LASTS}: {when} the raw answer of {} bytes is not there", expected.len()));
+    let Some(response) = ok(LASTS, entry.escrow().await)? else {
+        return Err(format!("{LASTS}: {when} the raw response of {} bytes is not there", expected.len()));
     };
     let saw = format!(
-        "{when} the raw answer has {} bytes that are not the {} that were put there",
-        answer.expose_secret().len(),
+        "{when} the raw response has {} bytes that are not the {} that were put there",
+        response.expose_secret().len(),
         expected.len()
     );
-    require(answer.expose_secret() == expected, LASTS, &saw)
+    require(response.expose_secret() == expected, LASTS, &saw)
 }
 
 /// Closes the entry and lets it go.

@@ -30,7 +30,7 @@ use crate::{
 /// ```
 ///
 /// `entries/NAME` has the lines of an entry, each with a checksum before it, and is the entry's lock (`flock`);
-/// `escrow/NAME` its raw answer; `stores/HASH` locks the entry of a store; `history` has the audit lines. Files are of
+/// `escrow/NAME` its raw response; `stores/HASH` locks the entry of a store; `history` has the audit lines. Files are of
 /// mode 0600, folders 0700. Everything is written and synced on the calling thread. Not for network file systems: `flock`
 /// and `fsync` must do what they say.
 #[derive(Debug)]
@@ -170,13 +170,13 @@ impl FolderEntry {
         Ok(())
     }
 
-    fn put_escrow_now(&self, answer: &[u8]) -> Result<(), JournalError> {
+    fn put_escrow_now(&self, response: &[u8]) -> Result<(), JournalError> {
         let path = self.escrow_path();
         let write = || -> io::Result<()> {
             let new = path.with_extension("new");
             wipe(&new)?;
             let mut file = disk::create_private(&new)?;
-            file.write_all(answer)?;
+            file.write_all(response)?;
             file.sync_all()?;
             // The one before stays until this one is in its place.
             let before = open_to_wipe(&path)?;
@@ -234,8 +234,8 @@ impl Entry for FolderEntry {
         Box::pin(future::ready(self.append_now(line)))
     }
 
-    fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(future::ready(self.put_escrow_now(answer)))
+    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(future::ready(self.put_escrow_now(response)))
     }
 
     fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
@@ -294,7 +294,7 @@ fn lock_file(path: &Path, patience: Duration) -> io::Result<Option<File>> {
 fn make_folder(path: &Path) -> Result<(), JournalError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| unusable(path, error))?;
     let mode = fs::metadata(path).map_err(|error| unusable(path, error))?.mode();
-    // Whoever can write here could swap an answer for one with a secret of their own.
+    // Whoever can write here could swap a response for one with a secret of their own.
     if mode & 0o022 != 0 {
         let reason = format!("others may write to {}; run: chmod go-w {0}", path.display());
         return Err(JournalError::new(JournalErrorKind::Unusable, reason));

@@ -34,9 +34,9 @@ impl Run {
             self.stage = Stage::Sent;
             self.tell(State::Intent, "written down durably; now the request is sent, once");
             let error = match self.request().await {
-                Ok(answer) => {
+                Ok(response) => {
                     self.sent += 1;
-                    self.received(answer).await;
+                    self.received(response).await;
                     return Ok(());
                 }
                 Err(error) => error,
@@ -73,9 +73,9 @@ impl Run {
                 Outcome::Applied => {
                     self.sent += 1;
                     let mut error = error;
-                    let answer = error.take_raw_response().unwrap_or_else(|| RawResponse::from(Vec::new()));
+                    let response = error.take_raw_response().unwrap_or_else(|| RawResponse::from(Vec::new()));
                     self.warn(error.to_string());
-                    self.received(answer).await;
+                    self.received(response).await;
                     return Ok(());
                 }
             }
@@ -135,17 +135,17 @@ impl Run {
     }
 
     /// Step 5. What fails here must not cost the secret, which is in memory still.
-    async fn received(&mut self, answer: RawResponse) {
-        let kept = self.entry.put_escrow(answer.expose_secret()).await;
+    async fn received(&mut self, response: RawResponse) {
+        let kept = self.entry.put_escrow(response.expose_secret()).await;
         self.is_kept = match &kept {
             Ok(()) => true,
             // No more than its fsync may have failed.
             Err(_) => {
                 let there = self.entry.escrow().await;
-                there.is_ok_and(|there| there.is_some_and(|there| there.expose_secret() == answer.expose_secret()))
+                there.is_ok_and(|there| there.is_some_and(|there| there.expose_secret() == response.expose_secret()))
             }
         };
-        self.answer = Some(answer);
+        self.response = Some(response);
         self.stage = Stage::Received;
         match kept {
             Ok(()) => {
@@ -153,13 +153,13 @@ impl Run {
                 self.append_if_possible(&record).await;
                 self.tell(
                     State::Received,
-                    format!("the answer is in escrow at {}, unread", self.entry.escrow_location()),
+                    format!("the response is in escrow at {}, unread", self.entry.escrow_location()),
                 );
             }
             Err(error) if self.is_kept => {
-                self.warn(format!("{error}; the answer may not survive a power failure there"))
+                self.warn(format!("{error}; the response may not survive a power failure there"))
             }
-            Err(error) => self.warn(format!("{error}; the run goes on with the answer in memory alone")),
+            Err(error) => self.warn(format!("{error}; the run goes on with the response in memory alone")),
         }
     }
 
@@ -179,8 +179,8 @@ impl Run {
         {
             return Ok(());
         }
-        // What an earlier answer left must not be taken for the answer to the next request.
-        self.answer = None;
+        // What an earlier response left must not be taken for the response to the next request.
+        self.response = None;
         self.is_kept = true;
         if let Err(error) = self.entry.put_escrow(&[]).await {
             return Err(self.lost("the journal can't be written").with_source(error));

@@ -1,4 +1,4 @@
-//! Step 6: the answer is read, and its secret is tried.
+//! Step 6: the response is read, and its secret is tried.
 
 use rixl_credentials::{Issued, Secret};
 
@@ -41,7 +41,7 @@ impl Run {
             Some(_) => format!("the new secret {fingerprint} is live: it bought a token"),
             None => format!("the new secret {fingerprint} was not seen live"),
         };
-        // After a crash it would stand for an answer that is not in escrow.
+        // After a crash it would stand for a response that is not in escrow.
         if self.is_kept {
             let record = Record::Verified { at: self.rotator.now(), form, fingerprint };
             self.append_if_possible(&record).await;

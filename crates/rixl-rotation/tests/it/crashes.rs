@@ -120,7 +120,7 @@ async fn what_a_killed_commit_wrote_is_made_durable() {
 #[tokio::test]
 async fn what_is_not_in_escrow_is_not_said_to_be() {
     let bench = Bench::new();
-    // A folder stands where the answer has to be written.
+    // A folder stands where the response has to be written.
     fs::create_dir_all(bench.folder.path().join("state/escrow").join(format!("{}.new", bench.key.id))).unwrap();
     let store = Arc::new(Watched { cannot_commit: true, ..Watched::new(&bench) });
     let failure = bench.rotator().rotate(&bench.key_id, store).await.unwrap_err();
@@ -129,7 +129,7 @@ async fn what_is_not_in_escrow_is_not_said_to_be() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_read_does_not_make_a_lost_answer_one_in_escrow() {
+async fn a_store_that_cannot_be_read_does_not_make_a_lost_response_one_in_escrow() {
     let bench = Bench::new();
     bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey")).unwrap();
     bench.rotate().await.unwrap_err();
@@ -197,8 +197,8 @@ impl Entry for UnsureEntry {
         })
     }
 
-    fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.0.put_escrow(answer)
+    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.0.put_escrow(response)
     }
 
     fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {

@@ -172,7 +172,7 @@ async fn two_keys_into_one_place_are_refused() {
 }
 
 #[tokio::test]
-async fn the_first_lost_answer_stops_new_work() {
+async fn the_first_lost_response_stops_new_work() {
     let many = Many::new(12).await;
     let fault = Fault::new(Effect::Close).on("rotateApiKey").on_key(many.due[4].key.id.as_str());
     many.bench.sandbox.inject(fault).unwrap();

@@ -145,13 +145,13 @@ impl Entry for MemoryEntry {
         now(Ok(()))
     }
 
-    fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
         let fault = self.journal.1;
         self.change(|_, escrow| match fault {
-            Fault::EscrowAsText => *escrow = Some(String::from_utf8_lossy(answer).into_owned().into_bytes()),
-            Fault::EscrowAppends => escrow.get_or_insert_default().extend_from_slice(answer),
-            Fault::EmptyEscrowIsNone if answer.is_empty() => *escrow = None,
-            _ => *escrow = Some(answer.to_vec()),
+            Fault::EscrowAsText => *escrow = Some(String::from_utf8_lossy(response).into_owned().into_bytes()),
+            Fault::EscrowAppends => escrow.get_or_insert_default().extend_from_slice(response),
+            Fault::EmptyEscrowIsNone if response.is_empty() => *escrow = None,
+            _ => *escrow = Some(response.to_vec()),
         });
         now(Ok(()))
     }
@@ -220,11 +220,14 @@ async fn each_fault_is_caught_and_named() {
         (Fault::EmptyIsUnfinished, "point 3 (an entry without lines is none): the name of an entry that is locked"),
         (Fault::LosesALine, "point 2 (what is written stays): in a journal opened anew the lines are"),
         (Fault::TrimsLines, "point 2 (what is written stays): in a journal opened anew the lines are"),
-        (Fault::EscrowAsText, "point 2 (what is written stays): right after it was put there the raw answer has"),
-        (Fault::EscrowAppends, "point 2 (what is written stays): right after it was put there the raw answer has"),
-        (Fault::EmptyEscrowIsNone, "point 2 (what is written stays): right after it was put there the raw answer of 0"),
-        (Fault::AppendLosesEscrow, "point 2 (what is written stays): after an append the raw answer"),
-        (Fault::EscrowOutlivesClose, "point 4 (close): the raw answer is still there"),
+        (Fault::EscrowAsText, "point 2 (what is written stays): right after it was put there the raw response has"),
+        (Fault::EscrowAppends, "point 2 (what is written stays): right after it was put there the raw response has"),
+        (
+            Fault::EmptyEscrowIsNone,
+            "point 2 (what is written stays): right after it was put there the raw response of 0",
+        ),
+        (Fault::AppendLosesEscrow, "point 2 (what is written stays): after an append the raw response"),
+        (Fault::EscrowOutlivesClose, "point 4 (close): the raw response is still there"),
         (Fault::LinesOutliveClose, "point 4 (close): the lines are still there"),
         (Fault::CloseKeepsStoreLock, "point 4 (close): the lock of a store whose entry was closed failed"),
         (Fault::StoresAreFree, "point 1 (a lock excludes): a second lock of a store, by another entry, was granted"),

@@ -79,7 +79,7 @@ async fn one_rotator_with_the_journal_of_earnest() {
 
 const RIVALS: [Rival; 5] = [Rival::Rotator, Rival::Recovery, Rival::Stranger, Rival::Human, Rival::SilentHuman];
 
-/// A rival who acts between any two operations of a run, or of the recovery after a lost answer.
+/// A rival who acts between any two operations of a run, or of the recovery after a lost response.
 async fn rivals(rules: Rules, graces: &[Duration], rivals: &[Rival], nets: &[Net]) -> Tally {
     let mut tally = Tally::default();
     for grace in graces {

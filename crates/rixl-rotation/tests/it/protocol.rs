@@ -40,7 +40,7 @@ async fn a_rotation_runs_through_all_states() {
 }
 
 #[tokio::test]
-async fn the_answer_is_in_escrow_before_it_is_read_and_only_its_owner_can_read_it() {
+async fn the_response_is_in_escrow_before_it_is_read_and_only_its_owner_can_read_it() {
     let bench = Bench::new();
     let escrow = bench.folder.path().join("state/escrow").join(&bench.key.id);
     let seen = Arc::new(Mutex::new(None));
@@ -53,10 +53,10 @@ async fn the_answer_is_in_escrow_before_it_is_read_and_only_its_owner_can_read_i
     });
     bench
         .sandbox
-        .inject(Fault::new(Effect::edit_json(|json| *json = "not an answer".into())).on("rotateApiKey"))
+        .inject(Fault::new(Effect::edit_json(|json| *json = "not a response".into())).on("rotateApiKey"))
         .unwrap();
     rotator.rotate(&bench.key_id, bench.store()).await.unwrap();
-    // The first was no answer, and was kept before it was read; the second is what is stored now.
+    // The first was no response, and was kept before it was read; the second is what is stored now.
     let (text, mode) = seen.lock().unwrap().clone().unwrap();
     assert!(text.contains(&bench.stored()));
     assert_eq!(mode, 0o600);
@@ -65,7 +65,7 @@ async fn the_answer_is_in_escrow_before_it_is_read_and_only_its_owner_can_read_i
 }
 
 #[tokio::test]
-async fn a_lost_answer_ends_the_run_and_recovery_repairs_it() {
+async fn a_lost_response_ends_the_run_and_recovery_repairs_it() {
     let bench = Bench::new();
     bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey")).unwrap();
     let failure = bench.rotate().await.unwrap_err();
@@ -138,7 +138,7 @@ async fn a_client_that_repeats_nothing_makes_a_rotator_that_repeats_nothing() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_secret_is_rotated_again_within_the_budget() {
+async fn a_response_without_a_secret_is_rotated_again_within_the_budget() {
     let bench = Bench::new();
     let spoil = || Fault::new(Effect::edit_json(|json| json["api_key"]["secret"] = "".into())).on("rotateApiKey");
     bench.sandbox.inject(spoil()).unwrap();
@@ -154,7 +154,7 @@ async fn an_answer_without_a_secret_is_rotated_again_within_the_budget() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_rotated_again() {
+async fn a_response_that_breaks_off_is_rotated_again() {
     let bench = Bench::new();
     bench.sandbox.inject(Fault::new(Effect::Cut { after: 20 }).on("rotateApiKey")).unwrap();
     assert_eq!(bench.rotate().await.unwrap().rotations, 2);
@@ -162,7 +162,7 @@ async fn an_answer_that_breaks_off_is_rotated_again() {
 }
 
 #[tokio::test]
-async fn an_answer_about_another_key_is_not_stored() {
+async fn a_response_about_another_key_is_not_stored() {
     let bench = Bench::new();
     let edit = Effect::edit_json(|json| json["api_key"]["id"] = "AnotherKey".into());
     bench.sandbox.inject(Fault::new(edit).on("rotateApiKey").always()).unwrap();
@@ -203,8 +203,8 @@ async fn a_new_secret_that_comes_alive_slowly_is_waited_for_only_as_long_as_the_
 async fn an_unclear_probe_decides_nothing() {
     for (status, body) in [(503, ""), (401, "<html>sign in</html>"), (429, "{\"error\":\"slow_down\"}")] {
         let bench = Bench::new();
-        let answer = Effect::Respond { status, headers: vec![], body: body.into() };
-        bench.sandbox.inject(Fault::new(answer).on("exchangeApiKey").always()).unwrap();
+        let response = Effect::Respond { status, headers: vec![], body: body.into() };
+        bench.sandbox.inject(Fault::new(response).on("exchangeApiKey").always()).unwrap();
         let failure = bench.rotate().await.unwrap_err();
         assert_eq!(failure.kind(), FailureKind::Refused, "{status}");
         assert_eq!(bench.sandbox.calls("rotateApiKey"), 0);
@@ -217,8 +217,8 @@ async fn recovery_stays_where_rixl_is_unclear() {
     let bench = Bench::new();
     bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey")).unwrap();
     bench.rotate().await.unwrap_err();
-    let answer = Effect::Respond { status: 503, headers: vec![], body: vec![] };
-    bench.sandbox.inject(Fault::new(answer).on("exchangeApiKey").always()).unwrap();
+    let response = Effect::Respond { status: 503, headers: vec![], body: vec![] };
+    bench.sandbox.inject(Fault::new(response).on("exchangeApiKey").always()).unwrap();
     assert_eq!(bench.recover_one().await.unwrap_err().kind(), FailureKind::Unknown);
     assert_eq!(bench.rotations(), 1);
     assert!(bench.is_open().await);
@@ -498,7 +498,7 @@ async fn a_created_key_goes_into_the_store_by_the_same_protocol() {
     assert_eq!(failure.kind(), FailureKind::Unknown);
     let report = bench.recover_one().await.unwrap().unwrap();
     assert_eq!(report.ending, Ending::Created);
-    // The one whose answer was lost is named, so that it can be deleted.
+    // The one whose response was lost is named, so that it can be deleted.
     assert!(
         report.warnings.iter().any(|warning| matches!(warning.next, Some(Next::DeleteKey(_)))),
         "{:?}",
@@ -563,8 +563,8 @@ impl Entry for CountedEntry {
         self.1.fetch_add(1, Ordering::SeqCst);
         self.0.renew()
     }
-    fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.0.put_escrow(answer)
+    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.0.put_escrow(response)
     }
     fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
         self.0.escrow()

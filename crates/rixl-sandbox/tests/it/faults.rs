@@ -7,7 +7,7 @@ use std::time::Duration;
 use rixl_sandbox::{Effect, Fault, Sandbox};
 use serde_json::{Value, json};
 
-use super::{Key, create_key, get, post, read_answer, request, rotate as rotate_by_client, send, write_request};
+use super::{Key, create_key, get, post, read_response, request, rotate as rotate_by_client, send, write_request};
 
 /// A sandbox with one key, made without an async runtime.
 fn with_key() -> (Sandbox, Key) {
@@ -27,10 +27,10 @@ fn rotate(sandbox: &Sandbox, key: &Key) -> TcpStream {
     write_request(sandbox, "POST", &rotate_path(key))
 }
 
-/// Splits a raw answer into the head and the body.
-fn split(answer: &[u8]) -> (&str, &[u8]) {
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("the head is whole");
-    (std::str::from_utf8(&answer[..end]).unwrap(), &answer[end + 4..])
+/// Splits a raw response into the head and the body.
+fn split(response: &[u8]) -> (&str, &[u8]) {
+    let end = response.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("the head is whole");
+    (std::str::from_utf8(&response[..end]).unwrap(), &response[end + 4..])
 }
 
 fn content_length(head: &str) -> usize {
@@ -43,16 +43,16 @@ fn faults_happen_before_or_after_the_commit() {
     for effect in [Effect::Close, Effect::Reset, Effect::CutHead { after: 5 }, Effect::Cut { after: 0 }] {
         let (sandbox, key) = with_key();
         sandbox.inject(Fault::new(effect.clone()).on("rotateApiKey").before_commit()).unwrap();
-        let _ = read_answer(rotate(&sandbox, &key));
+        let _ = read_response(rotate(&sandbox, &key));
         assert_eq!((sandbox.rotations(&key.id), sandbox.is_live(&key.secret)), (0, true), "{effect:?}");
         sandbox.inject(Fault::new(effect.clone()).on("rotateApiKey")).unwrap();
-        let _ = read_answer(rotate(&sandbox, &key));
+        let _ = read_response(rotate(&sandbox, &key));
         assert_eq!((sandbox.rotations(&key.id), sandbox.is_live(&key.secret)), (1, false), "{effect:?}");
     }
 }
 
 #[tokio::test]
-async fn before_the_commit_the_answer_is_a_503() {
+async fn before_the_commit_the_response_is_a_503() {
     let sandbox = Sandbox::start().unwrap();
     let key = create_key(&sandbox).await;
     sandbox.inject(Fault::new(Effect::edit_json(|json| json["edited"] = true.into())).before_commit()).unwrap();
@@ -65,7 +65,7 @@ async fn before_the_commit_the_answer_is_a_503() {
 fn close_sends_fin_and_nothing_else() {
     let (sandbox, key) = with_key();
     sandbox.inject(Fault::new(Effect::Close)).unwrap();
-    assert_eq!(read_answer(rotate(&sandbox, &key)).unwrap(), b"");
+    assert_eq!(read_response(rotate(&sandbox, &key)).unwrap(), b"");
     assert_eq!(sandbox.requests().last().unwrap().status, None);
 }
 
@@ -88,7 +88,7 @@ fn close_and_reset_read_a_body_first() {
         let head = "POST /platform/auth/token HTTP/1.1\r\nhost: a\r\ncontent-length: 200000\r\n\r\n";
         stream.write_all(head.as_bytes()).unwrap();
         let _ = stream.write_all(&vec![b' '; 200_000]);
-        assert_eq!(read_answer(stream).is_ok(), is_fin);
+        assert_eq!(read_response(stream).is_ok(), is_fin);
     }
 }
 
@@ -97,8 +97,8 @@ fn cut_ends_within_the_body() {
     let (sandbox, key) = with_key();
     for after in [0, 1, 30, usize::MAX] {
         sandbox.inject(Fault::new(Effect::Cut { after })).unwrap();
-        let answer = read_answer(rotate(&sandbox, &key)).unwrap();
-        let (head, body) = split(&answer);
+        let response = read_response(rotate(&sandbox, &key)).unwrap();
+        let (head, body) = split(&response);
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
         assert_eq!(body.len(), after.min(content_length(head)));
         assert!(b"{\"api_key\":{\"created_at\":\"20".starts_with(&body[..body.len().min(27)]));
@@ -109,22 +109,22 @@ fn cut_ends_within_the_body() {
 #[test]
 fn cut_head_ends_at_any_byte() {
     let sandbox = Sandbox::start().unwrap();
-    let list = || read_answer(write_request(&sandbox, "GET", "/platform/api-keys")).unwrap();
+    let list = || read_response(write_request(&sandbox, "GET", "/platform/api-keys")).unwrap();
     sandbox.inject(Fault::new(Effect::CutHead { after: usize::MAX })).unwrap();
     let whole = list();
     assert_eq!(split(&whole).1, b"{\"api_keys\":[],\"total\":0}");
     for after in 0..=whole.len() {
         sandbox.inject(Fault::new(Effect::CutHead { after })).unwrap();
-        let answer = list();
-        assert_eq!(answer.len(), after);
+        let response = list();
+        assert_eq!(response.len(), after);
         // The request id and the date differ.
-        assert!(whole[..40].starts_with(&answer[..after.min(40)]));
+        assert!(whole[..40].starts_with(&response[..after.min(40)]));
         assert_eq!(sandbox.requests().last().unwrap().status, (after > 0).then_some(200));
     }
 }
 
 #[tokio::test]
-async fn respond_answers_anything() {
+async fn respond_responses_anything() {
     let sandbox = Sandbox::start().unwrap();
     let key = create_key(&sandbox).await;
     for (status, name, value, body) in [
@@ -139,11 +139,11 @@ async fn respond_answers_anything() {
         sandbox.inject(Fault::new(Effect::Respond { status, headers, body: body.to_vec() })).unwrap();
         let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let url = format!("{}{}", sandbox.url(), rotate_path(&key));
-        let answer = client.post(url).bearer_auth(sandbox.bearer_token()).send().await.unwrap();
-        assert_eq!((answer.status().as_u16(), &answer.headers()[name]), (status, &value.parse().unwrap()));
-        assert_eq!(answer.headers().get_all("x-twice").iter().count(), 2);
-        assert!(answer.headers().contains_key("x-request-id"));
-        assert_eq!(answer.bytes().await.unwrap(), body);
+        let response = client.post(url).bearer_auth(sandbox.bearer_token()).send().await.unwrap();
+        assert_eq!((response.status().as_u16(), &response.headers()[name]), (status, &value.parse().unwrap()));
+        assert_eq!(response.headers().get_all("x-twice").iter().count(), 2);
+        assert!(response.headers().contains_key("x-request-id"));
+        assert_eq!(response.bytes().await.unwrap(), body);
         assert_eq!(sandbox.requests().last().unwrap().status, Some(status));
     }
     assert_eq!(sandbox.rotations(&key.id), 5);
@@ -154,8 +154,8 @@ fn respond_may_lie_about_its_length() {
     let (sandbox, key) = with_key();
     let headers = vec![("content-length".to_owned(), "10".to_owned())];
     sandbox.inject(Fault::new(Effect::Respond { status: 200, headers, body: b"abc".to_vec() })).unwrap();
-    let answer = read_answer(rotate(&sandbox, &key)).unwrap();
-    let (head, body) = split(&answer);
+    let response = read_response(rotate(&sandbox, &key)).unwrap();
+    let (head, body) = split(&response);
     assert_eq!((content_length(head), body), (10, b"abc".as_slice()));
 }
 
@@ -175,7 +175,7 @@ fn endless_never_ends() {
 }
 
 #[tokio::test]
-async fn delay_head_answers_late() {
+async fn delay_head_responses_late() {
     let sandbox = Sandbox::start().unwrap();
     let key = create_key(&sandbox).await;
     let path = rotate_path(&key);
@@ -194,10 +194,10 @@ fn drip_sends_small_pieces() {
     sandbox.inject(Fault::new(Effect::Drip { chunk: 11, pause: Duration::from_secs(3600) })).unwrap();
     let mut stream = rotate(&sandbox, &key);
     stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    let mut answer = Vec::new();
-    let error = stream.read_to_end(&mut answer).unwrap_err();
+    let mut response = Vec::new();
+    let error = stream.read_to_end(&mut response).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
-    let (head, body) = split(&answer);
+    let (head, body) = split(&response);
     assert_eq!(body, b"{\"api_key\":");
     assert!(content_length(head) > 100);
 }
@@ -212,7 +212,7 @@ async fn a_drip_is_whole_in_the_end() {
 }
 
 #[test]
-fn stall_never_answers_and_keeps_the_connection() {
+fn stall_never_responses_and_keeps_the_connection() {
     let (sandbox, key) = with_key();
     sandbox.inject(Fault::new(Effect::Stall)).unwrap();
     let mut stream = rotate(&sandbox, &key);
@@ -312,7 +312,7 @@ fn a_request_may_be_late() {
     let (sandbox, key) = with_key();
     sandbox.advance(HOUR * 5);
     sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey").before_commit().repeated_after(HOUR)).unwrap();
-    assert_eq!(read_answer(rotate(&sandbox, &key)).unwrap(), b"");
+    assert_eq!(read_response(rotate(&sandbox, &key)).unwrap(), b"");
     // It is on its way already.
     sandbox.clear_faults();
     assert_eq!((sandbox.rotations(&key.id), sandbox.is_live(&key.secret)), (0, true));
@@ -362,7 +362,7 @@ async fn a_fault_may_befall_one_key() {
 fn a_cut_spares_the_next_request_of_the_sandbox() {
     let sandbox = Sandbox::start().unwrap();
     sandbox.inject(Fault::new(Effect::Cut { after: 3 })).unwrap();
-    // HEAD has no body to cut; the connection goes on, and so must the next answer on it.
+    // HEAD has no body to cut; the connection goes on, and so must the next response on it.
     let stream = write_request(&sandbox, "HEAD", "/platform/api-keys");
     let head_end = |stream: &TcpStream| {
         let (mut bytes, mut byte) = (Vec::new(), [0]);
@@ -373,7 +373,7 @@ fn a_cut_spares_the_next_request_of_the_sandbox() {
     };
     head_end(&stream);
     (&mut &stream).write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
-    let answer = read_answer(stream).unwrap();
-    let (head, body) = split(&answer);
+    let response = read_response(stream).unwrap();
+    let (head, body) = split(&response);
     assert_eq!(content_length(head), body.len());
 }

@@ -87,7 +87,7 @@ async fn the_newest_requests_are_kept_and_all_are_counted() {
         let key = sandbox.create_key("key");
         let path = format!("/platform/api-keys/{}/rotate", key.id);
         sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey").before_commit()).unwrap();
-        let _ = super::read_answer(write_request(&sandbox, "POST", &path));
+        let _ = super::read_response(write_request(&sandbox, "POST", &path));
         exchange(&sandbox, "rxl_unknown").await.refused(401);
         post(&sandbox, &path, json!({})).await.ok();
         exchange(&sandbox, "").await.refused(400);

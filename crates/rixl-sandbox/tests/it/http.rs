@@ -7,7 +7,7 @@ use reqwest::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE};
 use rixl_sandbox::Sandbox;
 use serde_json::json;
 
-use super::{GENERATIONS, Generation, get, post, read_answer, request, send, write_request};
+use super::{GENERATIONS, Generation, get, post, read_response, request, send, write_request};
 
 #[tokio::test]
 async fn only_a_known_bearer_token_opens() {
@@ -167,7 +167,7 @@ async fn what_is_unknown_is_ignored() {
 }
 
 #[tokio::test]
-async fn every_answer_has_a_request_id_of_its_own() {
+async fn every_response_has_a_request_id_of_its_own() {
     let sandbox = Sandbox::start().unwrap();
     let mut ids = HashSet::new();
     for _ in 0..10 {
@@ -183,9 +183,9 @@ async fn every_answer_has_a_request_id_of_its_own() {
 fn head_is_answered_without_a_body() {
     let sandbox = Sandbox::start().unwrap();
     let head = write_request(&sandbox, "HEAD", "/platform/api-keys");
-    // The second request ends the connection, so that the first answer is seen whole.
+    // The second request ends the connection, so that the first response is seen whole.
     std::io::Write::write_all(&mut &head, b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
-    let bytes = String::from_utf8(read_answer(head).unwrap()).unwrap();
+    let bytes = String::from_utf8(read_response(head).unwrap()).unwrap();
     assert!(
         bytes.starts_with("HTTP/1.1 200 OK\r\n") && bytes.contains("\r\n\r\nHTTP/1.1 404 Not Found\r\n"),
         "{bytes}"

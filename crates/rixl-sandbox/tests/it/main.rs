@@ -70,7 +70,7 @@ impl Generation {
     }
 }
 
-/// An answer, read to its end.
+/// A response, read to its end.
 #[derive(Debug)]
 struct Reply {
     status: u16,
@@ -98,11 +98,11 @@ fn client() -> reqwest::Client {
 }
 
 async fn send(request: reqwest::RequestBuilder) -> Reply {
-    let answer = request.send().await.unwrap();
-    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
     assert_eq!(headers.get("content-type"), Some(&HeaderValue::from_static("application/json")));
     assert!(headers.contains_key("x-request-id"));
-    Reply { status, headers, json: answer.json().await.unwrap() }
+    Reply { status, headers, json: response.json().await.unwrap() }
 }
 
 fn request(sandbox: &Sandbox, method: Method, path: &str) -> reqwest::RequestBuilder {
@@ -138,8 +138,8 @@ struct Key {
     secret: String,
 }
 
-fn issued(answer: &Value) -> Key {
-    let text = |name: &str| answer["api_key"][name].as_str().unwrap().to_owned();
+fn issued(response: &Value) -> Key {
+    let text = |name: &str| response["api_key"][name].as_str().unwrap().to_owned();
     Key { id: text("id"), secret: text("secret") }
 }
 
@@ -178,7 +178,7 @@ fn write_request(sandbox: &Sandbox, method: &str, path: &str) -> TcpStream {
 }
 
 /// All bytes that come until the sandbox ends the connection.
-fn read_answer(mut stream: TcpStream) -> io::Result<Vec<u8>> {
+fn read_response(mut stream: TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).map(|_| bytes)
 }

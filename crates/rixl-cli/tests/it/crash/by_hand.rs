@@ -10,7 +10,7 @@ use crate::{
     program::Run,
 };
 
-/// Kills the program while the sandbox holds back the answer, and does what the next try says. Gives the secrets that RIXL
+/// Kills the program while the sandbox holds back the response, and does what the next try says. Gives the secrets that RIXL
 /// gave out.
 fn kill_and_do_as_told(fault: Fault) -> u64 {
     let scene = Scene::new(Work::Rotate);
@@ -34,12 +34,12 @@ fn kill_and_do_as_told(fault: Fault) -> u64 {
 }
 
 #[test]
-fn an_answer_that_never_comes() {
+fn a_response_that_never_comes() {
     assert_eq!(kill_and_do_as_told(Fault::new(Effect::Stall)), 2);
 }
 
 #[test]
-fn an_answer_that_is_late() {
+fn a_response_that_is_late() {
     assert_eq!(kill_and_do_as_told(Fault::new(Effect::DelayHead(Duration::from_secs(2)))), 2);
 }
 

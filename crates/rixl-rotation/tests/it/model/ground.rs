@@ -131,9 +131,9 @@ impl Entry for MemoryEntry {
         })
     }
 
-    fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
         Box::pin(async move {
-            self.disk.lock().unwrap().escrow.insert(self.name.clone(), answer.to_vec());
+            self.disk.lock().unwrap().escrow.insert(self.name.clone(), response.to_vec());
             Ok(())
         })
     }

@@ -29,7 +29,7 @@ pub(crate) enum Op {
     /// By the `state` of the line.
     Append(String),
     PutEscrow,
-    /// An empty answer in place of one that is given up.
+    /// An empty response in place of one that is given up.
     EmptyEscrow,
     Escrow,
     Close,
@@ -236,7 +236,7 @@ impl Process {
     fn note(&self, op: &Op) {
         match op {
             Op::Append(state) if state == "intent" => self.note_sending(),
-            // An earlier answer is given up for the next one.
+            // An earlier response is given up for the next one.
             Op::EmptyEscrow => self.in_window.store(true, Ordering::SeqCst),
             Op::PutEscrow => self.in_window.store(false, Ordering::SeqCst),
             Op::Commit => {
@@ -384,17 +384,19 @@ impl Entry for WatchedEntry {
         }))
     }
 
-    fn put_escrow<'a>(&'a mut self, answer: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
         let inner = &mut self.inner;
-        let op = if answer.is_empty() { Op::EmptyEscrow } else { Op::PutEscrow };
+        let op = if response.is_empty() { Op::EmptyEscrow } else { Op::PutEscrow };
         let has_escrow = self.process.case.rules.has_escrow;
-        Box::pin(self.process.step(
-            op,
-            journal_error,
-            async move |_| {
-                if has_escrow { inner.put_escrow(answer).await } else { Ok(()) }
-            },
-        ))
+        Box::pin(
+            self.process.step(
+                op,
+                journal_error,
+                async move |_| {
+                    if has_escrow { inner.put_escrow(response).await } else { Ok(()) }
+                },
+            ),
+        )
     }
 
     fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {

@@ -50,7 +50,7 @@ pub(crate) enum Net {
     Copied,
     /// Carried out, nobody hears of it, and carried out once more when the client has given up.
     LostAndCopied,
-    /// The answer breaks off.
+    /// The response breaks off.
     Cut,
     /// Carried out, and answered with a 503.
     Failed,
