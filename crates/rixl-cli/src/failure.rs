@@ -23,7 +23,7 @@ pub(crate) enum Code {
     /// No credential, or one that RIXL refused.
     Authentication = 4,
     /// Another rotator holds the key.
-    Held = 5,
+    Locked = 5,
     /// It may have happened.
     Unknown = 6,
     /// Rotated, not stored everywhere; the secret is in escrow.
@@ -42,7 +42,7 @@ impl Code {
     const BY_GRAVITY: [Self; 11] = [
         Self::Done,
         Self::Superseded,
-        Self::Held,
+        Self::Locked,
         Self::Usage,
         Self::NotChanged,
         Self::Authentication,
@@ -158,7 +158,7 @@ impl From<rixl_rotation::Failure> for Failure {
     fn from(error: rixl_rotation::Failure) -> Self {
         let code = match (error.kind(), error.effect()) {
             (FailureKind::Interrupted, _) => Code::Interrupted,
-            (FailureKind::Held, _) => Code::Held,
+            (FailureKind::Locked, _) => Code::Locked,
             (FailureKind::Authentication, _) => Code::Authentication,
             (FailureKind::NotStored, _) => Code::NotStored,
             (FailureKind::Lost, _) => Code::Lost,
@@ -168,7 +168,7 @@ impl From<rixl_rotation::Failure> for Failure {
         };
         let mut failure = Self::new(code, error.message());
         failure.words.next = match error.next() {
-            Next::Retry if code == Code::Held => Some("repeat it when the other one has ended".to_owned()),
+            Next::Retry if code == Code::Locked => Some("repeat it when the other one has ended".to_owned()),
             Next::Authenticate => next_after(Code::Authentication, Operation::Configure),
             next => command(next),
         };
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(Code::gravest([]), Code::Done);
         assert_eq!(Code::gravest([Code::Done, Code::Superseded]), Code::Superseded);
         assert_eq!(Code::gravest([Code::Unknown, Code::Lost, Code::NotStored]), Code::Lost);
-        assert_eq!(Code::gravest([Code::Held, Code::NotChanged, Code::Done]), Code::NotChanged);
+        assert_eq!(Code::gravest([Code::Locked, Code::NotChanged, Code::Done]), Code::NotChanged);
         assert_eq!(Code::gravest([Code::Interrupted, Code::Unknown]), Code::Unknown);
     }
 

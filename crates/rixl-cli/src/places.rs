@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rixl_credentials::{ApiKey, KeyId};
 use rixl_rotation::{
-    Due,
+    DueKey,
     store::{Store, StoreError, StoreErrorKind, StoreTemplate, Stores},
 };
 
@@ -55,7 +55,7 @@ impl Places {
         self.of(Some(&key.id), key.name.as_deref())
     }
 
-    pub(crate) fn of_due(&self, due: &Due) -> Result<Arc<dyn Store>, StoreError> {
+    pub(crate) fn of_due(&self, due: &DueKey) -> Result<Arc<dyn Store>, StoreError> {
         self.of_key(&due.key)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use rixl_rotation::{Ended, Ending, Event, Report, State};
+use rixl_rotation::{Completed, Ending, Event, Report, State};
 use serde::Serialize;
 
 use crate::{
@@ -127,7 +127,7 @@ impl Row {
         self
     }
 
-    pub(crate) fn of_ended(context: &Context, ended: Ended) -> Self {
+    pub(crate) fn of_ended(context: &Context, ended: Completed) -> Self {
         let id = ended.key_id.as_str().to_owned();
         match ended.result {
             None => Self::not_begun(context, Some(id), ended.name),

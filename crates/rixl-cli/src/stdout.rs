@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use rixl_credentials::Secret;
-use rixl_rotation::store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version};
+use rixl_rotation::store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::output::{Format, Output};
@@ -46,7 +46,7 @@ impl Store for Stdout {
         false
     }
 
-    fn prepare(&self, _: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn prepare(&self, _: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         // A pipe that nobody reads any more fails at the first byte only, which would be one of the secret.
         let stdout = io::stdout();
         let mut polled = [PollFd::new(&stdout, PollFlags::OUT)];
@@ -60,8 +60,8 @@ impl Store for Stdout {
         })
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
-        Box::pin(async { Ok(Held { version: Version::untracked(), secret: None }) })
+    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+        Box::pin(async { Ok(StoredSecret { version: Version::untracked(), secret: None }) })
     }
 
     fn commit<'a>(&'a self, secret: &'a Secret, _: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {

@@ -15,7 +15,7 @@ use rixl_rotation::{
     Account, Rotator,
     conformance::check_store,
     journal::FolderJournal,
-    store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version},
+    store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version},
 };
 use rixl_sandbox::Sandbox;
 
@@ -48,12 +48,12 @@ struct Parameter {
 }
 
 impl Parameter {
-    fn held(&self) -> Held {
+    fn held(&self) -> StoredSecret {
         let (revision, secret) = match self.service.get(&self.name) {
             Some((revision, value)) => (revision, Some(Secret::from(value))),
             None => (0, None),
         };
-        Held { version: Version::new(revision.to_string()), secret }
+        StoredSecret { version: Version::new(revision.to_string()), secret }
     }
 
     fn error(&self, kind: StoreErrorKind, reason: &str) -> StoreError {
@@ -67,7 +67,7 @@ impl Store for Parameter {
         format!("parameter:{}", self.name)
     }
 
-    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         Box::pin(async move {
             // A real write beside the entry: one that can't be made now must not come up once the old secret is dead.
             let probe = format!("{}.probe", self.name);
@@ -80,7 +80,7 @@ impl Store for Parameter {
         })
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         Box::pin(async { Ok(self.held()) })
     }
 

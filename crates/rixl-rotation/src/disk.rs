@@ -41,7 +41,7 @@ const MAX_REPLACED: u32 = 1_000;
 pub(crate) enum Locked {
     Ours(File),
     /// Another process held it all the time.
-    Held,
+    ByAnother,
     /// The file system can't lock it.
     Unsupported(File, io::Error),
 }
@@ -63,7 +63,7 @@ pub(crate) fn lock(path: &Path, patience: Duration, mut open: impl FnMut() -> io
             }
             Ok(()) => return Err(io::Error::other("it is replaced again and again")),
             Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < end => thread::sleep(LOCK_PAUSE),
-            Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(Locked::Held),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(Locked::ByAnother),
             Err(error) => return Ok(Locked::Unsupported(file, error.into())),
         }
     }
@@ -343,7 +343,7 @@ impl Place {
         match lock(&self.folder, LOCK_PATIENCE, || File::open(&self.folder)) {
             Ok(Locked::Ours(file)) => Ok(Folder { file, is_locked: true, _turn }),
             Ok(Locked::Unsupported(file, _)) => Ok(Folder { file, is_locked: false, _turn }),
-            Ok(Locked::Held) => Err(Trouble::unusable("another process holds the lock of its folder")),
+            Ok(Locked::ByAnother) => Err(Trouble::unusable("another process holds the lock of its folder")),
             Err(error) => Err(Trouble::io("its folder can't be opened", error)),
         }
     }

@@ -33,7 +33,7 @@ pub enum FailureKind {
     /// RIXL refused the credential, or it ends too soon.
     Authentication,
     /// Another rotator has locked the key or the store's entry.
-    Held,
+    Locked,
     /// The response was lost, is not clear, or an earlier run is unfinished.
     Unknown,
     /// The store did not take the new secret, which is in escrow.
@@ -67,7 +67,7 @@ pub enum Next {
     Authenticate,
     /// Call [`Rotator::recover`](crate::Rotator::recover): an entry is open.
     Recover,
-    /// Call it with [`IfLive::RotateUnseen`](crate::IfLive::RotateUnseen) or [`IfLive::Drop`](crate::IfLive::Drop): nobody else
+    /// Call it with [`OnLiveSecret::RotateUnread`](crate::OnLiveSecret::RotateUnread) or [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop): nobody else
     /// can tell.
     Decide,
     /// Delete this key, if nobody knows its secret.
@@ -126,7 +126,7 @@ impl Next {
 impl Failure {
     pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         let (effect, next) = match kind {
-            FailureKind::Interrupted | FailureKind::Held => (Effect::Unchanged, Next::Retry),
+            FailureKind::Interrupted | FailureKind::Locked => (Effect::Unchanged, Next::Retry),
             FailureKind::Refused => (Effect::Unchanged, Next::Correct),
             FailureKind::Authentication => (Effect::Unchanged, Next::Authenticate),
             FailureKind::Unknown => (Effect::Unknown, Next::Recover),
@@ -204,7 +204,7 @@ impl Failure {
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
         match error.kind() {
-            JournalErrorKind::Held => Self::new(FailureKind::Held, format!("{error}; nothing was sent")),
+            JournalErrorKind::Locked => Self::new(FailureKind::Locked, format!("{error}; nothing was sent")),
             _ => Self::refused("the journal can't be used; nothing was sent").with_source(error),
         }
     }

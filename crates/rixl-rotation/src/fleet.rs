@@ -7,12 +7,12 @@ use rixl_credentials::KeyId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    Due, Effect, Failure, Report, Rotator, State,
+    DueKey, Effect, Failure, Report, Rotator, State,
     store::{Store, StoreError},
 };
 
 /// Opens the store of a key.
-pub type StoreFactory<'a> = dyn Fn(&Due) -> Result<Arc<dyn Store>, StoreError> + Send + Sync + 'a;
+pub type StoreFactory<'a> = dyn Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync + 'a;
 
 /// Rotates many keys.
 ///
@@ -36,7 +36,7 @@ const WAITING: usize = 16;
 /// What became of one key of a fleet.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Ended {
+pub struct Completed {
     /// The key.
     pub key_id: KeyId,
     /// Its name.
@@ -62,7 +62,7 @@ impl Fleet {
     /// # Errors
     ///
     /// The failure of the first key that can't be prepared, or that would go where another goes.
-    pub async fn prepare(&self, keys: &[Due], store_of: &StoreFactory<'_>) -> Result<(), (KeyId, Failure)> {
+    pub async fn prepare(&self, keys: &[DueKey], store_of: &StoreFactory<'_>) -> Result<(), (KeyId, Failure)> {
         let mut places: HashMap<String, &KeyId> = HashMap::new();
         for due in keys {
             let store = store_of(due).map_err(|error| (due.key.id.clone(), error.into()))?;
@@ -92,7 +92,7 @@ impl Fleet {
     }
 
     /// Rotates the keys, and tells of each as it ends. [`prepare`](Self::prepare) them first.
-    pub async fn rotate(&self, keys: &[Due], store_of: &StoreFactory<'_>, mut ended: impl FnMut(Ended)) {
+    pub async fn rotate(&self, keys: &[DueKey], store_of: &StoreFactory<'_>, mut ended: impl FnMut(Completed)) {
         let (first, rest) = keys.split_at(keys.len().min(1));
         let slots = Arc::new(Semaphore::new(self.at_once));
         let mut rotator = self.rotator.clone();
@@ -115,7 +115,7 @@ impl Fleet {
                             is_stopped = true;
                             rotator.tell(id(due).as_str(), State::Note, "no more keys are begun after this failure");
                         }
-                        ended(Ended { key_id: id(due).clone(), name: due.key.name.clone(), result: Some(result) });
+                        ended(Completed { key_id: id(due).clone(), name: due.key.name.clone(), result: Some(result) });
                     }
                     // Those that come back from their quiet time are before it in the queue.
                     Ok(slot) = Arc::clone(&slots).acquire_owned(), if may_begin && part.len() > 0 => {
@@ -127,7 +127,7 @@ impl Fleet {
                 }
             }
             for due in part {
-                ended(Ended { key_id: due.key.id.clone(), name: due.key.name.clone(), result: None });
+                ended(Completed { key_id: due.key.id.clone(), name: due.key.name.clone(), result: None });
             }
         }
     }
@@ -135,7 +135,7 @@ impl Fleet {
 
 async fn one(
     rotator: &Rotator,
-    due: &Due,
+    due: &DueKey,
     store_of: &StoreFactory<'_>,
     slot: OwnedSemaphorePermit,
 ) -> Result<Report, Failure> {
@@ -144,6 +144,6 @@ async fn one(
     prepared.rotate().await
 }
 
-fn id(due: &Due) -> &KeyId {
+fn id(due: &DueKey) -> &KeyId {
     &due.key.id
 }

@@ -17,7 +17,7 @@ use crate::store::BoxFuture;
 /// # Contract
 ///
 /// 1. `lock` opens the entry of a name for this caller alone. As long as it is held, every other `lock` of that name, in
-///    any process that shares the journal, fails at once with [`JournalErrorKind::Held`]. A lock ends with its holder,
+///    any process that shares the journal, fails at once with [`JournalErrorKind::Locked`]. A lock ends with its holder,
 ///    even when that one is killed (at once, or after a lease).
 /// 2. What `append`, `put_escrow` and `close` did is durable when they return `Ok`. After a crash in the middle of them,
 ///    a line is there whole or not at all.
@@ -91,7 +91,7 @@ pub struct JournalError {
 #[non_exhaustive]
 pub enum JournalErrorKind {
     /// Another rotator holds the key or the store's entry. Wait for it.
-    Held,
+    Locked,
     /// It can't be read or written as things are: put right what the error says.
     Unusable,
     /// What it holds is damaged beyond a torn end: look at it.

@@ -28,11 +28,11 @@ pub mod store;
 
 pub use account::Account;
 pub use error::{Effect, Failure, FailureKind, Next, Warning};
-pub use fleet::{Ended, Fleet, StoreFactory};
+pub use fleet::{Completed, Fleet, StoreFactory};
 pub use history::{Audit, Ending};
-pub use plan::{Due, Selection};
-pub use probe::{Form, Liveness};
-pub use recover::{IfLive, Recovered};
+pub use plan::{DueKey, Selection};
+pub use probe::{KeyFormat, Liveness};
+pub use recover::{OnLiveSecret, Recovered};
 pub use rotator::{Event, Prepared, Report, Rotator, State, Stop, fingerprint};
 
 // So that its example is compiled and run.

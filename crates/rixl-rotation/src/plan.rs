@@ -31,7 +31,7 @@ pub struct Selection {
 /// A key that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Due {
+pub struct DueKey {
     /// The key.
     pub key: ApiKey,
     /// Why, in a clause such as `120 d old`.
@@ -94,7 +94,7 @@ impl Selection {
     /// # Errors
     ///
     /// When the list or the history can't be read, and when an id is not among the keys.
-    pub async fn find(&self, account: &Account, journal: &dyn Journal) -> Result<Vec<Due>, Failure> {
+    pub async fn find(&self, account: &Account, journal: &dyn Journal) -> Result<Vec<DueKey>, Failure> {
         let rotated = match self.older_than {
             Some(_) => last_rotations(journal).await?,
             None => HashMap::new(),
@@ -107,7 +107,7 @@ impl Selection {
             let key = key.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
             missing.retain(|id| *id != key.id);
             if let Some(reason) = self.reason(&key, &rotated, now) {
-                due.push(Due { key, reason });
+                due.push(DueKey { key, reason });
             }
         }
         match missing.first() {

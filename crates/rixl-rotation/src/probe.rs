@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Liveness {
     /// It bought a token, which was dropped at once.
-    Live(Form),
+    Live(KeyFormat),
     /// RIXL's own refusal (401 with RIXL's words), of both forms, seen twice.
     Dead,
     /// All else: 429, 5xx, HTML, no response. It decides nothing.
@@ -24,14 +24,14 @@ pub enum Liveness {
 /// How a key string is made of a secret. RIXL does not publish which form holds, so it is found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Form {
+pub enum KeyFormat {
     /// The secret is the key string.
     Whole,
     /// The key string is `<key id>_<secret>`.
     Prefixed,
 }
 
-impl Form {
+impl KeyFormat {
     /// The key string that this form makes of the secret.
     pub(crate) fn key_string(self, key_id: &KeyId, secret: &Secret) -> Secret {
         match self {
@@ -61,21 +61,21 @@ impl Account {
     pub async fn probe(&self, key_id: Option<&KeyId>, secret: &Secret) -> Liveness {
         match key_id {
             Some(key_id) => probe(self, key_id, secret, None).await,
-            None => ask(self, &[(Form::Whole, Secret::from(secret.expose_secret()))]).await,
+            None => ask(self, &[(KeyFormat::Whole, Secret::from(secret.expose_secret()))]).await,
         }
     }
 }
 
 /// Asks whether the secret of a key is live, the form that is known first.
-pub(crate) async fn probe(account: &Account, key_id: &KeyId, secret: &Secret, known: Option<Form>) -> Liveness {
+pub(crate) async fn probe(account: &Account, key_id: &KeyId, secret: &Secret, known: Option<KeyFormat>) -> Liveness {
     let forms = match known {
-        Some(Form::Prefixed) => [Form::Prefixed, Form::Whole],
-        _ => [Form::Whole, Form::Prefixed],
+        Some(KeyFormat::Prefixed) => [KeyFormat::Prefixed, KeyFormat::Whole],
+        _ => [KeyFormat::Whole, KeyFormat::Prefixed],
     };
     ask(account, &forms.map(|form| (form, form.key_string(key_id, secret)))).await
 }
 
-async fn ask(account: &Account, key_strings: &[(Form, Secret)]) -> Liveness {
+async fn ask(account: &Account, key_strings: &[(KeyFormat, Secret)]) -> Liveness {
     for round in 0..2 {
         if round > 0 {
             account.client().timing().sleep(PAUSE).await;

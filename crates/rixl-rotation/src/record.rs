@@ -5,7 +5,7 @@ use std::time::Duration;
 use rixl_credentials::{KeyId, NewApiKey, OrganizationId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Effect, probe::Form};
+use crate::{Effect, probe::KeyFormat};
 
 /// One line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub(crate) enum Record {
     /// It happened, and no secret can be had from the response.
     Lost { at: Timestamp },
     /// The form in which the new secret is live; `None`: it could not be told, or was not asked for.
-    Verified { at: Timestamp, form: Option<Form>, fingerprint: String },
+    Verified { at: Timestamp, form: Option<KeyFormat>, fingerprint: String },
     /// The store holds the secret.
     Stored { at: Timestamp, version: String, fingerprint: String },
     /// It was live there after the quiet time.
@@ -87,7 +87,7 @@ impl Change {
 pub(crate) struct Old {
     pub(crate) fingerprint: Option<String>,
     /// The form in which it was live.
-    pub(crate) form: Option<Form>,
+    pub(crate) form: Option<KeyFormat>,
 }
 
 /// How far an entry has come: its last intent, and what was recorded after that.
@@ -107,7 +107,7 @@ pub(crate) enum Stage {
     Received,
     Lost,
     Verified {
-        form: Option<Form>,
+        form: Option<KeyFormat>,
     },
     Stored {
         version: String,

@@ -17,13 +17,13 @@ use crate::{
 /// What to do with a key whose old secret is still live after a response was lost, so that nothing is broken yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum IfLive {
+pub enum OnLiveSecret {
     /// Rotate it again: what was asked for, and safe even where the old secret lives on for a grace time only. A store
     /// that can't be read is left alone: nobody can tell what is in it.
     #[default]
     Rotate,
     /// Rotate it again, a store that can't be read too.
-    RotateUnseen,
+    RotateUnread,
     /// Give it up. Where RIXL let the old secret live on for a grace time only, it ends with that.
     Drop,
 }
@@ -60,12 +60,17 @@ impl Rotator {
     /// - The response is in escrow, or later: the run goes on from there.
     /// - The response is not known: if the store moved on to a live secret, that one stays; if the stored secret is dead, it
     ///   is rotated again at once; if it is live, it is probed again once the first request can't be under way any more,
-    ///   and then [`IfLive`] decides. What is unclear stays as it is.
+    ///   and then [`OnLiveSecret`] decides. What is unclear stays as it is.
     ///
     /// # Errors
     ///
     /// When the journal can't be read. What fails for one entry is in its [`Recovered::result`].
-    pub async fn recover(&self, stores: &Stores, if_live: IfLive, is_dry: bool) -> Result<Vec<Recovered>, Failure> {
+    pub async fn recover(
+        &self,
+        stores: &Stores,
+        on_live: OnLiveSecret,
+        is_dry: bool,
+    ) -> Result<Vec<Recovered>, Failure> {
         let mut recovered = Vec::new();
         // What can't be listed may be open.
         let unfinished = self.journal.unfinished().await;
@@ -81,7 +86,7 @@ impl Rotator {
                     one.store = Some(progress.intent.store.clone());
                     let effect = progress.stage.effect(progress.intent.rotation);
                     match self.resumed(&one.entry, entry, progress, stores).await {
-                        Ok(run) => run.finish_recovery(if_live, is_dry).await,
+                        Ok(run) => run.finish_recovery(on_live, is_dry).await,
                         Err(failure) => Err(failure.left_open(effect)),
                     }
                 }
@@ -146,7 +151,7 @@ impl Rotator {
 }
 
 impl Run {
-    async fn finish_recovery(mut self, if_live: IfLive, is_dry: bool) -> Result<Option<Report>, Failure> {
+    async fn finish_recovery(mut self, on_live: OnLiveSecret, is_dry: bool) -> Result<Option<Report>, Failure> {
         // The process may have died between the escrow and the line that tells of it.
         if matches!(self.stage, Stage::Sent) && self.has_escrow().await? {
             self.stage = Stage::Received;
@@ -170,7 +175,7 @@ impl Run {
             }
             Stage::Stored { .. } => self.go_on(is_dry, "the secret is stored; it is tried once more").await,
             Stage::Settled { .. } => self.go_on(is_dry, "the secret is stored and live; the rest is done").await,
-            Stage::Sent => self.find_out(if_live, is_dry).await,
+            Stage::Sent => self.find_out(on_live, is_dry).await,
         }
     }
 
@@ -180,15 +185,15 @@ impl Run {
     }
 
     /// The response is not known.
-    async fn find_out(mut self, if_live: IfLive, is_dry: bool) -> Result<Option<Report>, Failure> {
-        let mut plan = self.look(if_live).await?;
+    async fn find_out(mut self, on_live: OnLiveSecret, is_dry: bool) -> Result<Option<Report>, Failure> {
+        let mut plan = self.look(on_live).await?;
         // Whatever is live now, the first request may kill yet.
         if let Plan::Wait(why) | Plan::Adopt(why) = plan {
             self.tell(State::Note, why);
             if is_dry {
-                let then = match (&plan, if_live, &self.intent.change) {
+                let then = match (&plan, on_live, &self.intent.change) {
                     (Plan::Adopt(_), ..) => "that one stays",
-                    (_, IfLive::Drop, _) => "it is given up",
+                    (_, OnLiveSecret::Drop, _) => "it is given up",
                     (_, _, Change::Rotate { .. }) => "it is rotated again",
                     (_, _, Change::Create(_) | Change::Replace { .. }) => "one is created again",
                 };
@@ -205,7 +210,7 @@ impl Run {
                     return Err(Failure::new(FailureKind::Interrupted, "interrupted").left_open(Effect::Unknown));
                 }
             }
-            plan = self.look(if_live).await?;
+            plan = self.look(on_live).await?;
         }
         let (is_over, why) = match plan {
             Plan::Stay(why, next) => {
@@ -214,7 +219,7 @@ impl Run {
             }
             Plan::Adopt(why) => (true, why),
             Plan::Rotate(why) => (false, why),
-            Plan::Wait(why) if if_live == IfLive::Drop => {
+            Plan::Wait(why) if on_live == OnLiveSecret::Drop => {
                 self.tell(State::Note, why);
                 return self.close(Ending::Dropped).await.map(Some);
             }
@@ -233,19 +238,19 @@ impl Run {
         self.finish().await.map(Some)
     }
 
-    async fn look(&mut self, if_live: IfLive) -> Result<Plan, Failure> {
+    async fn look(&mut self, on_live: OnLiveSecret) -> Result<Plan, Failure> {
         let Change::Rotate { key_id, .. } = &self.intent.change else {
             // No key was changed, so nobody is without a live secret.
             return Ok(Plan::Wait("a key may have been created whose secret nobody holds"));
         };
         let key_id = key_id.clone();
         if !self.store.is_readable() {
-            return Ok(match if_live {
-                IfLive::Rotate => Plan::Stay(
+            return Ok(match on_live {
+                OnLiveSecret::Rotate => Plan::Stay(
                     "the store can't be read, so nobody can tell whether it holds a live secret",
                     Next::Decide,
                 ),
-                IfLive::RotateUnseen | IfLive::Drop => Plan::Wait("the store can't be read"),
+                OnLiveSecret::RotateUnread | OnLiveSecret::Drop => Plan::Wait("the store can't be read"),
             });
         }
         // Nothing is in escrow: not what a failed read says elsewhere.

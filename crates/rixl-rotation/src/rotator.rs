@@ -11,7 +11,7 @@ use crate::{
     probe::{Liveness, probe},
     record::{self, Change, Intent, Old},
     run::Run,
-    store::{Held, Store, hex},
+    store::{Store, StoredSecret, hex},
 };
 
 /// The most bytes that a secret is expected to have: `prepare` proves that the store can take as many.
@@ -82,7 +82,7 @@ pub struct Rotator {
     pub(crate) quiet_time: Duration,
     pub(crate) budget: u32,
     pub(crate) stop: Stop,
-    pub(crate) pace: Option<Arc<Pace>>,
+    pub(crate) rate_limiter: Option<Arc<RateLimiter>>,
     /// How many runs may work at once; one that only waits does not count.
     pub(crate) slots: Option<Arc<Semaphore>>,
     by: String,
@@ -214,12 +214,12 @@ impl Stop {
 
 /// Spaces requests evenly.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct RateLimiter {
     gap: Duration,
     next: Mutex<Duration>,
 }
 
-impl Pace {
+impl RateLimiter {
     /// Waits for the next free moment.
     pub(crate) async fn turn(&self, timing: &dyn rixl_credentials::Timing) {
         let wait = {
@@ -245,7 +245,7 @@ impl Rotator {
             quiet_time: Duration::from_secs(5),
             budget: 2,
             stop: Stop::never(),
-            pace: None,
+            rate_limiter: None,
             slots: None,
             by: who(),
             observer: Arc::new(|_| {}),
@@ -280,7 +280,7 @@ impl Rotator {
     /// days counts as one in ten days.
     pub fn with_rate(mut self, per_second: f64) -> Self {
         let gap = Duration::from_secs_f64(1.0 / per_second.max(1e-6));
-        self.pace = Some(Arc::new(Pace { gap, next: Mutex::default() }));
+        self.rate_limiter = Some(Arc::new(RateLimiter { gap, next: Mutex::default() }));
         self
     }
 
@@ -464,7 +464,7 @@ impl Rotator {
         Ok(Prepared { run: Run::new(self.clone(), entry, store, intent, label) })
     }
 
-    async fn probe_old(&self, label: &str, change: &Change, held: &Held) -> Result<Old, Failure> {
+    async fn probe_old(&self, label: &str, change: &Change, held: &StoredSecret) -> Result<Old, Failure> {
         let Some(secret) = &held.secret else {
             self.tell(label, State::Prepared, "locked; the store is ready to take a secret, and holds none yet");
             return Ok(Old::default());

@@ -15,7 +15,7 @@ use crate::{
     Audit, Effect, Ending, Failure, FailureKind, Next, Report, Rotator, State, Warning,
     journal::{Entry, JournalError, JournalErrorKind},
     record::{Change, Intent, Record, Stage},
-    store::{Held, Store, Version},
+    store::{Store, StoredSecret, Version},
 };
 
 /// The waits between the tries to see a new secret live: seconds, since an outage may be running.
@@ -262,7 +262,7 @@ impl Run {
     }
 
     /// Reads the store; a failure leaves all as it is.
-    pub(crate) async fn read(&self) -> Result<Held, Failure> {
+    pub(crate) async fn read(&self) -> Result<StoredSecret, Failure> {
         self.store.read().await.map_err(|error| self.stuck("the store can't be read").with_source(error))
     }
 

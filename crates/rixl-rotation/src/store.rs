@@ -51,10 +51,10 @@ pub trait Store: Send + Sync {
     }
 
     /// Proves that a secret of at most this many bytes could be stored now, and reads the entry.
-    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<Held, StoreError>>;
+    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>>;
 
     /// Reads the entry. An entry that is not there is one without a secret, not an error.
-    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>>;
+    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>>;
 
     /// Replaces the secret if the version is still this one, and gives the new version.
     fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>>;
@@ -62,7 +62,7 @@ pub trait Store: Send + Sync {
 
 /// What an entry holds.
 #[derive(Debug)]
-pub struct Held {
+pub struct StoredSecret {
     /// Its version.
     pub version: Version,
     /// Its secret; `None` when there is none, or the store can't be read.

@@ -56,7 +56,7 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 ///    check-and-set, so of two concurrent rotators one is refused. `stores/HASH` locks the entry of a store in the same
 ///    way, `history` has one entry for each line, `parts` holds the part of a raw response beyond 256 KiB.
 /// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it. It expires when its holder is dead,
-///    and also when its holder is slow: then the next change fails with [`JournalErrorKind::Held`], and that holder writes
+///    and also when its holder is slow: then the next change fails with [`JournalErrorKind::Locked`], and that holder writes
 ///    nothing more. The lease must be longer than the longest pause between two changes.
 /// 3. Leases are timed by the server's clock, not by this machine's.
 /// 4. Dropping an entry releases it from a task, where there is a tokio runtime; [`released`](Journal::released) waits for
@@ -489,7 +489,7 @@ impl Locked {
             return Err(self.shared.taken_over(&self.slot.path));
         }
         let result = self.try_change(change).await;
-        self.is_lost = matches!(&result, Err(error) if error.kind() == JournalErrorKind::Held);
+        self.is_lost = matches!(&result, Err(error) if error.kind() == JournalErrorKind::Locked);
         result
     }
 
@@ -739,7 +739,7 @@ fn is_name(name: &str) -> bool {
 }
 
 fn locked(reason: String) -> JournalError {
-    JournalError::new(JournalErrorKind::Held, reason)
+    JournalError::new(JournalErrorKind::Locked, reason)
 }
 
 fn closed() -> JournalError {

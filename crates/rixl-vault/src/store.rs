@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use rixl_credentials::Secret;
-use rixl_rotation::store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version};
+use rixl_rotation::store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -138,12 +138,12 @@ impl VaultStore {
         Ok(Some(Secret::from(text)))
     }
 
-    fn held(&self, found: &Found) -> Result<Held, StoreError> {
+    fn held(&self, found: &Found) -> Result<StoredSecret, StoreError> {
         let secret = self.secret(&self.fields(found)?)?;
-        Ok(Held { version: Version::new(found.version.to_string()), secret })
+        Ok(StoredSecret { version: Version::new(found.version.to_string()), secret })
     }
 
-    async fn prepare_now(&self, max_bytes: usize) -> Result<Held, StoreError> {
+    async fn prepare_now(&self, max_bytes: usize) -> Result<StoredSecret, StoreError> {
         let found = self.find().await?;
         let held = self.held(&found)?;
         self.check_token().await?;
@@ -255,11 +255,11 @@ impl Store for VaultStore {
         format!("vault:{}/{}#{}", self.kv.mount(), self.path.join("/"), self.field)
     }
 
-    fn prepare(&self, max_bytes: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn prepare(&self, max_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         Box::pin(self.prepare_now(max_bytes))
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         Box::pin(async { self.held(&self.find().await?) })
     }
 

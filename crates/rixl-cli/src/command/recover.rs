@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_rotation::{Event, IfLive, State};
+use rixl_rotation::{Event, OnLiveSecret, State};
 
 use crate::{
     context::{Context, step},
@@ -54,12 +54,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
             }
         },
     );
-    let if_live = match (args.drop, args.rotate_again) {
-        (true, _) => IfLive::Drop,
-        (false, true) => IfLive::RotateUnseen,
-        (false, false) => IfLive::Rotate,
+    let on_live = match (args.drop, args.rotate_again) {
+        (true, _) => OnLiveSecret::Drop,
+        (false, true) => OnLiveSecret::RotateUnread,
+        (false, false) => OnLiveSecret::Rotate,
     };
-    let recovered = rotator.recover(&places::stores(context.output, false), if_live, args.dry_run).await?;
+    let recovered = rotator.recover(&places::stores(context.output, false), on_live, args.dry_run).await?;
     let mut left = match context.stop.is_set() {
         true => context.journal()?.unfinished().await.map_err(rixl_rotation::Failure::from)?,
         false => Vec::new(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::ArgGroup;
 use rixl_credentials::{KeyId, ProjectId};
-use rixl_rotation::{Due, Fleet, Rotator, Selection};
+use rixl_rotation::{DueKey, Fleet, Rotator, Selection};
 
 use crate::{
     args::{Checked, Destination},
@@ -155,7 +155,7 @@ async fn rotate_one(
     api: &Api,
     args: &Args,
     rotator: Rotator,
-    due: &Due,
+    due: &DueKey,
     places: &Places,
 ) -> Result<Done, Failure> {
     let key = &due.key;
@@ -202,7 +202,7 @@ async fn rotate_many(
     context: &Context,
     args: &Args,
     rotator: Rotator,
-    due: &[Due],
+    due: &[DueKey],
     places: &Places,
 ) -> Result<Done, Failure> {
     if !args.dry_run {
@@ -214,9 +214,9 @@ async fn rotate_many(
     let voice = progress.clone();
     let rotator = rotator.with_observer(move |event| voice.hear(event));
     let fleet = Fleet::new(rotator).with_concurrency(args.concurrency.into());
-    let store_of = |due: &Due| places.of_due(due);
+    let store_of = |due: &DueKey| places.of_due(due);
     let prepared = fleet.prepare(due, &store_of).await;
-    let place = |due: &Due| places.of_due(due).ok().map(|store| store.location());
+    let place = |due: &DueKey| places.of_due(due).ok().map(|store| store.location());
     let mut all = Vec::with_capacity(due.len());
     if let Err((id, failure)) = prepared {
         progress.over();

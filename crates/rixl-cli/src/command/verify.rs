@@ -1,7 +1,7 @@
 //! `rixl keys verify`
 
 use rixl_credentials::KeyId;
-use rixl_rotation::{Form, Liveness};
+use rixl_rotation::{KeyFormat, Liveness};
 
 use crate::{
     args::Checked,
@@ -48,8 +48,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         Liveness::Unclear => ("unclear", Code::Other),
     };
     let form = match liveness {
-        Liveness::Live(Form::Whole) => Some("whole"),
-        Liveness::Live(Form::Prefixed) => Some("prefixed"),
+        Liveness::Live(KeyFormat::Whole) => Some("whole"),
+        Liveness::Live(KeyFormat::Prefixed) => Some("prefixed"),
         _ => None,
     };
     let fingerprint = rixl_rotation::fingerprint(secret.expose_secret());

@@ -92,7 +92,7 @@ impl<J: Journal, F: Fn() -> J> Check<F> {
         for result in results {
             match result {
                 Ok(entry) => winners.push(entry),
-                Err(error) if error.kind() == JournalErrorKind::Held => {}
+                Err(error) if error.kind() == JournalErrorKind::Locked => {}
                 Err(error) => return Err(format!("{LOCKS}: of 8 who lock at once one failed otherwise: {error}")),
             }
         }
@@ -213,7 +213,7 @@ impl<J: Journal, F: Fn() -> J> Check<F> {
         self.patiently(&what, async || journal.lock(name).await).await
     }
 
-    /// Repeats what is `Held` as long as it may be.
+    /// Repeats what is [`Locked`](JournalErrorKind::Locked) as long as it may be.
     async fn patiently<T>(
         &self,
         what: &str,
@@ -222,7 +222,7 @@ impl<J: Journal, F: Fn() -> J> Check<F> {
         let start = Instant::now();
         loop {
             match take().await {
-                Err(error) if error.kind() == JournalErrorKind::Held && start.elapsed() < self.unlocks_within => {
+                Err(error) if error.kind() == JournalErrorKind::Locked && start.elapsed() < self.unlocks_within => {
                     tokio::time::sleep(PAUSE).await;
                 }
                 result => return ok(what, result),
@@ -242,8 +242,10 @@ fn require(holds: bool, point: &str, saw: &(impl Display + ?Sized)) -> Result<()
 fn is_held<T>(what: &str, result: Result<T, JournalError>) -> Result<(), String> {
     match result {
         Ok(_) => Err(format!("{LOCKS}: {what}, was granted")),
-        Err(error) if error.kind() == JournalErrorKind::Held => Ok(()),
-        Err(error) => Err(format!("{LOCKS}: {what}, failed with {:?} and not with Held: {error}", error.kind())),
+        Err(error) if error.kind() == JournalErrorKind::Locked => Ok(()),
+        Err(error) => {
+            Err(format!("{LOCKS}: {what}, failed with {:?} and not with StoredSecret: {error}", error.kind()))
+        }
     }
 }
 

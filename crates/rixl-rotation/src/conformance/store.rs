@@ -4,7 +4,7 @@ use std::{error::Error as _, fmt::Write as _, sync::Arc};
 
 use futures_util::future::join_all;
 
-use crate::store::{Held, Store, StoreError, StoreErrorKind, Version};
+use crate::store::{Store, StoreError, StoreErrorKind, StoredSecret, Version};
 
 const FIRST: &str = "rxl_CONFORMANCEfirst";
 const SECOND: &str = "rxl_CONFORMANCEsecond";
@@ -197,12 +197,12 @@ fn ensure(holds: bool, point: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(point.to_owned()) }
 }
 
-async fn read(fresh: &impl Fn() -> Arc<dyn Store>, point: &str) -> Result<Held, String> {
+async fn read(fresh: &impl Fn() -> Arc<dyn Store>, point: &str) -> Result<StoredSecret, String> {
     fresh().read().await.map_err(|error| format!("{point}, but: {}", printed(&error)))
 }
 
 /// `prepare` works, gives what `read` gave, and leaves it.
-async fn prepare(fresh: &impl Fn() -> Arc<dyn Store>, most_bytes: usize, before: &Held) -> Result<(), String> {
+async fn prepare(fresh: &impl Fn() -> Arc<dyn Store>, most_bytes: usize, before: &StoredSecret) -> Result<(), String> {
     let prepared = fresh().prepare(most_bytes).await;
     let prepared = prepared.map_err(|error| format!("2: prepare fails: {}", printed(&error)))?;
     ensure(is_same(&prepared, before), "3: prepare and read give something else")?;
@@ -210,8 +210,8 @@ async fn prepare(fresh: &impl Fn() -> Arc<dyn Store>, most_bytes: usize, before:
     ensure(is_same(&after, before), "2: prepare changes the entry")
 }
 
-fn is_same(one: &Held, other: &Held) -> bool {
-    let text = |held: &Held| held.secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+fn is_same(one: &StoredSecret, other: &StoredSecret) -> bool {
+    let text = |held: &StoredSecret| held.secret.as_ref().map(|secret| secret.expose_secret().to_owned());
     one.version == other.version && text(one) == text(other)
 }
 
@@ -234,7 +234,7 @@ async fn expect(
     secret: &str,
     version: &Version,
     point: &str,
-) -> Result<Held, String> {
+) -> Result<StoredSecret, String> {
     let held = read(fresh, point).await?;
     ensure(
         held.secret.as_ref().is_some_and(|held| held.expose_secret() == secret),

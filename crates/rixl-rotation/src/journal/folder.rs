@@ -78,8 +78,9 @@ impl FolderJournal {
             return Err(JournalError::new(JournalErrorKind::Unusable, "the name of the journal entry is not valid"));
         }
         let path = self.entry(name);
-        let mut lock = Lock::take(path.clone())?
-            .ok_or_else(|| held(format!("another rotator holds the entry {name}, by a lock on {}", path.display())))?;
+        let mut lock = Lock::take(path.clone())?.ok_or_else(|| {
+            locked(format!("another rotator holds the entry {name}, by a lock on {}", path.display()))
+        })?;
         // What can't be read is not removed.
         lock.is_kept = true;
         let lines = read_entry(&mut lock.file, &path)?;
@@ -151,7 +152,7 @@ impl FolderEntry {
         if self.stores.iter().any(|lock| lock.path == path) {
             return Ok(());
         }
-        let lock = Lock::take(path)?.ok_or_else(|| held(format!("another rotator is about to write {location}")))?;
+        let lock = Lock::take(path)?.ok_or_else(|| locked(format!("another rotator is about to write {location}")))?;
         self.stores.push(lock);
         Ok(())
     }
@@ -286,7 +287,7 @@ fn lock_file(path: &Path, patience: Duration) -> io::Result<Option<File>> {
     let open = || OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
     match disk::lock(path, patience, open)? {
         Locked::Ours(file) => Ok(Some(file)),
-        Locked::Held => Ok(None),
+        Locked::ByAnother => Ok(None),
         Locked::Unsupported(_, error) => Err(error),
     }
 }
@@ -418,6 +419,6 @@ fn unusable(path: &Path, error: io::Error) -> JournalError {
         .with_source(error)
 }
 
-fn held(reason: String) -> JournalError {
-    JournalError::new(JournalErrorKind::Held, reason)
+fn locked(reason: String) -> JournalError {
+    JournalError::new(JournalErrorKind::Locked, reason)
 }

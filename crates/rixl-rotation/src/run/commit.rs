@@ -5,10 +5,10 @@ use rixl_credentials::{Issued, KeyId, Secret};
 use super::{NO_ESCROW, Run};
 use crate::{
     Failure, State,
-    probe::{Form, Liveness, probe},
+    probe::{KeyFormat, Liveness, probe},
     record::{Record, Stage},
     rotator::fingerprint,
-    store::{Held, StoreErrorKind, Version},
+    store::{StoreErrorKind, StoredSecret, Version},
 };
 
 /// How often a store is tried whose entry moves under it.
@@ -16,7 +16,7 @@ const MOST_COMMITS: u32 = 3;
 
 impl Run {
     /// Step 7.
-    pub(super) async fn commit(&mut self, form: Option<Form>) -> Result<(), Failure> {
+    pub(super) async fn commit(&mut self, form: Option<KeyFormat>) -> Result<(), Failure> {
         let Ok(issued) = self.issued().await? else {
             self.lose(NO_ESCROW).await;
             return Ok(());
@@ -119,7 +119,7 @@ impl Run {
     /// Another rotator's secret is live. It is surely the newer one only if ours was live and is not any more: where old
     /// secrets live on for a grace time, or new ones come alive slowly, theirs may end soon. Then a third one is sure to be
     /// the newest.
-    async fn give_way(&mut self, issued: &Issued, form: Option<Form>) -> Result<(), Failure> {
+    async fn give_way(&mut self, issued: &Issued, form: Option<KeyFormat>) -> Result<(), Failure> {
         if form.is_some() {
             match self.probe_new(issued).await {
                 Liveness::Dead => return Ok(()),
@@ -144,6 +144,6 @@ impl Run {
     }
 }
 
-fn is_same(held: &Held, value: &Secret) -> bool {
+fn is_same(held: &StoredSecret, value: &Secret) -> bool {
     held.secret.as_ref().is_some_and(|secret| secret.expose_secret() == value.expose_secret())
 }

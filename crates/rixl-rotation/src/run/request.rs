@@ -21,8 +21,8 @@ impl Run {
             if self.rotator.stop.is_said() {
                 return Err(self.not_sent(Failure::interrupted()).await);
             }
-            if let Some(pace) = &self.rotator.pace {
-                pace.turn(&**self.rotator.account.client().timing()).await;
+            if let Some(rate_limiter) = &self.rotator.rate_limiter {
+                rate_limiter.turn(&**self.rotator.account.client().timing()).await;
             }
             if let Err(failure) = self.intend().await {
                 if self.entry.lines().is_empty() {

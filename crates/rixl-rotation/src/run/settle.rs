@@ -7,7 +7,7 @@ use rixl_credentials::{Issued, KeyId, Secret, Timestamp};
 use super::{NO_ESCROW, Run, VERIFY_WAITS};
 use crate::{
     Effect, Failure, FailureKind, State,
-    probe::{Form, Liveness, probe},
+    probe::{KeyFormat, Liveness, probe},
     record::{Change, Record, Stage},
     rotator::fingerprint,
 };
@@ -101,7 +101,7 @@ impl Run {
                 self.adopted = key_id;
                 Ok(())
             }
-            Liveness::Live(found) if self.adopted.is_none() && found != form.unwrap_or(Form::Whole) => {
+            Liveness::Live(found) if self.adopted.is_none() && found != form.unwrap_or(KeyFormat::Whole) => {
                 // It was stored unseen, and turns out to be live in another form than its consumers use.
                 self.expected = held.version;
                 self.stage = Stage::Verified { form: Some(found) };

@@ -5,7 +5,7 @@ use rixl_credentials::{Issued, Secret};
 use super::{Run, VERIFY_WAITS};
 use crate::{
     Failure, State,
-    probe::{Form, Liveness, probe},
+    probe::{KeyFormat, Liveness, probe},
     record::{Change, Record, Stage},
     rotator::fingerprint,
 };
@@ -83,11 +83,11 @@ impl Run {
     }
 
     /// What is stored: the new secret in the form in which its consumers had the old one.
-    pub(super) fn value(&self, issued: &Issued, form: Option<Form>) -> Secret {
+    pub(super) fn value(&self, issued: &Issued, form: Option<KeyFormat>) -> Secret {
         let (id, secret) = (&issued.key.id, &issued.secret);
         match (form, self.intent.old.form) {
-            (Some(Form::Prefixed), None | Some(Form::Whole)) => Form::Prefixed.key_string(id, secret),
-            (Some(Form::Whole), Some(Form::Prefixed)) => {
+            (Some(KeyFormat::Prefixed), None | Some(KeyFormat::Whole)) => KeyFormat::Prefixed.key_string(id, secret),
+            (Some(KeyFormat::Whole), Some(KeyFormat::Prefixed)) => {
                 let text = secret.expose_secret();
                 let rest = text.strip_prefix(id.as_str()).and_then(|rest| rest.strip_prefix('_'));
                 Secret::from(rest.unwrap_or(text))

@@ -13,7 +13,9 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use super::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version, file::MOST_SECRET, file::split_ending};
+use super::{
+    BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version, file::MOST_SECRET, file::split_ending,
+};
 
 /// What the rotation itself is authorized with. A program that stores a secret has no use for it.
 const WITHHELD: [&str; 4] = ["RIXL_BEARER_TOKEN", "RIXL_API_KEY", "VAULT_TOKEN", "BAO_TOKEN"];
@@ -120,8 +122,10 @@ impl CommandStore {
     }
 
     /// What the reader prints; an error says that nothing was written.
-    async fn held(&self) -> Result<Held, StoreError> {
-        let Some(reader) = &self.reader else { return Ok(Held { version: Version::untracked(), secret: None }) };
+    async fn held(&self) -> Result<StoredSecret, StoreError> {
+        let Some(reader) = &self.reader else {
+            return Ok(StoredSecret { version: Version::untracked(), secret: None });
+        };
         let refuse = |reason: String| Err(self.error(StoreErrorKind::Unusable, reason));
         let (program, most) = (name(reader), MOST_SECRET + 2);
         let ended = self
@@ -139,9 +143,9 @@ impl CommandStore {
         };
         let (secret, _) = split_ending(text);
         if secret.is_empty() {
-            return Ok(Held { version: Version::absent(), secret: None });
+            return Ok(StoredSecret { version: Version::absent(), secret: None });
         }
-        Ok(Held { version: Version::of(secret.as_bytes()), secret: Some(secret.into()) })
+        Ok(StoredSecret { version: Version::of(secret.as_bytes()), secret: Some(secret.into()) })
     }
 
     async fn write(&self, secret: &Secret, expected: &Version) -> Result<Version, StoreError> {
@@ -150,7 +154,7 @@ impl CommandStore {
             let reason = format!("it takes secrets of 1 to {MOST_SECRET} bytes without a line ending at the end");
             return Err(self.error(StoreErrorKind::Unusable, reason));
         }
-        let is_same = |held: &Held| held.secret.as_ref().is_some_and(|held| held.expose_secret() == text);
+        let is_same = |held: &StoredSecret| held.secret.as_ref().is_some_and(|held| held.expose_secret() == text);
         let held = self.held().await?;
         if is_same(&held) {
             return Ok(held.version);
@@ -180,7 +184,7 @@ impl CommandStore {
         }
     }
 
-    async fn run(&self, words: &[String], input: Option<&[u8]>) -> Result<Ended, Failed> {
+    async fn run(&self, words: &[String], input: Option<&[u8]>) -> Result<Completed, Failed> {
         let piped = |is_piped| if is_piped { Stdio::piped() } else { Stdio::null() };
         let mut command = Command::new(name(words));
         command
@@ -218,7 +222,7 @@ impl CommandStore {
         };
         let (output, status) = (output.map_err(Failed::Lost)?, status.map_err(Failed::Lost)?);
         group.leave();
-        Ok(Ended { status, output, is_input_taken })
+        Ok(Completed { status, output, is_input_taken })
     }
 }
 
@@ -238,7 +242,7 @@ impl Store for CommandStore {
     }
 
     /// Looks for the program, and runs the reader. What the program would do can't be proven.
-    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         Box::pin(async move {
             if most_bytes > MOST_SECRET {
                 let reason = format!("it takes a secret of at most {MOST_SECRET} bytes, not of {most_bytes}");
@@ -254,7 +258,7 @@ impl Store for CommandStore {
         })
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         Box::pin(self.held())
     }
 
@@ -264,7 +268,7 @@ impl Store for CommandStore {
 }
 
 /// How a program ended.
-struct Ended {
+struct Completed {
     status: ExitStatus,
     output: Zeroizing<Vec<u8>>,
     is_input_taken: bool,

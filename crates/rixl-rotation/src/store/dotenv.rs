@@ -9,7 +9,7 @@ use rixl_credentials::Secret;
 use zeroize::Zeroizing;
 
 use super::{
-    BoxFuture, Held, Store, StoreError, StoreErrorKind, Version,
+    BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version,
     file::{FileEntry, Layout, path_text},
 };
 use crate::disk::{Place, Trouble};
@@ -79,11 +79,11 @@ impl Store for DotenvStore {
         self.0.location.clone()
     }
 
-    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         self.0.prepare(most_bytes)
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         self.0.read()
     }
 

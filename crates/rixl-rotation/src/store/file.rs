@@ -6,7 +6,7 @@ use rixl_credentials::Secret;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-use super::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version};
+use super::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version};
 use crate::disk::{Place, Trouble};
 
 /// The longest secret that the stores of this crate take.
@@ -73,11 +73,11 @@ impl Store for FileStore {
         self.0.location.clone()
     }
 
-    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         self.0.prepare(most_bytes)
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         self.0.read()
     }
 
@@ -151,7 +151,7 @@ pub(super) struct FileEntry<L> {
 }
 
 impl<L: Layout> FileEntry<L> {
-    pub(super) fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+    pub(super) fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         self.run(move |entry| {
             if most_bytes > MOST_SECRET {
                 let reason = format!("it takes a secret of at most {MOST_SECRET} bytes, not of {most_bytes}");
@@ -166,7 +166,7 @@ impl<L: Layout> FileEntry<L> {
         })
     }
 
-    pub(super) fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+    pub(super) fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         self.run(|entry| {
             let text = entry.place.read(L::MOST_FILE)?;
             entry.held(text.as_ref().map(|text| text.as_str()))
@@ -204,13 +204,13 @@ impl<L: Layout> FileEntry<L> {
     }
 
     /// What an entry with this text holds.
-    fn held(&self, text: Option<&str>) -> Result<Held, Trouble> {
+    fn held(&self, text: Option<&str>) -> Result<StoredSecret, Trouble> {
         let Some(secret) = text.map(|text| self.layout.find(text)).transpose()?.flatten() else {
-            return Ok(Held { version: Version::absent(), secret: None });
+            return Ok(StoredSecret { version: Version::absent(), secret: None });
         };
         let version = Version::of(secret.as_bytes());
         let secret = (!secret.is_empty()).then(|| Secret::from(secret.as_str()));
-        Ok(Held { version, secret })
+        Ok(StoredSecret { version, secret })
     }
 
     /// Does the work on a thread that may wait for the disk. It goes on there when the future is dropped: a file is

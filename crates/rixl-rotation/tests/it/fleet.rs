@@ -9,7 +9,7 @@ use std::{
 
 use rixl_credentials::KeyId;
 use rixl_rotation::{
-    Account, Due, Ended, Ending, Failure, FailureKind, Fleet, Rotator, Selection, State, Stop,
+    Account, Completed, DueKey, Ending, Failure, FailureKind, Fleet, Rotator, Selection, State, Stop,
     store::{Store, StoreError, Stores},
 };
 use rixl_sandbox::{Effect, Fault, SeedKey};
@@ -68,7 +68,7 @@ async fn a_key_that_was_rotated_is_not_old() {
 /// Keys with a file each, whose old secret is in it.
 struct Many {
     bench: Bench,
-    due: Vec<Due>,
+    due: Vec<DueKey>,
 }
 
 impl Many {
@@ -86,11 +86,11 @@ impl Many {
         Self { bench, due }
     }
 
-    fn store(&self, due: &Due) -> Result<Arc<dyn Store>, StoreError> {
+    fn store(&self, due: &DueKey) -> Result<Arc<dyn Store>, StoreError> {
         Stores::default().open(&format!("file:{}", self.bench.folder.path().join(due.key.id.as_str()).display()))
     }
 
-    async fn run(&self, rotator: Rotator) -> Vec<Ended> {
+    async fn run(&self, rotator: Rotator) -> Vec<Completed> {
         let fleet = Fleet::new(rotator).with_concurrency(3);
         fleet.prepare(&self.due, &|due| self.store(due)).await.unwrap();
         let mut all = Vec::new();
@@ -100,7 +100,7 @@ impl Many {
     }
 
     fn live(&self) -> usize {
-        let is_live = |due: &&Due| {
+        let is_live = |due: &&DueKey| {
             let id = due.key.id.as_str();
             self.bench.sandbox.opens(id, &fs::read_to_string(self.bench.folder.path().join(id)).unwrap())
         };
@@ -109,7 +109,7 @@ impl Many {
 }
 
 /// How many keys ended how; `None`: not begun.
-fn endings(all: &[Ended]) -> HashMap<Option<Result<String, FailureKind>>, usize> {
+fn endings(all: &[Completed]) -> HashMap<Option<Result<String, FailureKind>>, usize> {
     let mut endings = HashMap::new();
     for ended in all {
         let result = ended.result.as_ref().map(|result| match result {

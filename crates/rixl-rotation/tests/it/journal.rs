@@ -169,7 +169,7 @@ async fn another_process_can_not_take_what_this_one_holds() {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "held\n");
-    assert_eq!(journal.lock("KEY").await.map(drop).unwrap_err().kind(), JournalErrorKind::Held);
+    assert_eq!(journal.lock("KEY").await.map(drop).unwrap_err().kind(), JournalErrorKind::Locked);
     drop(child);
     journal.lock("KEY").await.unwrap();
 }

@@ -56,7 +56,7 @@ struct MemoryEntry {
 }
 
 fn held<T>() -> Result<T, JournalError> {
-    Err(JournalError::new(JournalErrorKind::Held, "someone else holds it"))
+    Err(JournalError::new(JournalErrorKind::Locked, "someone else holds it"))
 }
 
 fn now<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, T> {

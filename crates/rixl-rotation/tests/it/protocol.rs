@@ -12,9 +12,9 @@ use std::{
 
 use rixl_credentials::{Client, KeyId, NewApiKey, RawResponse, RetryPolicy, Secret};
 use rixl_rotation::{
-    Account, Ending, FailureKind, IfLive, Next, Rotator, State, Stop,
+    Account, Ending, FailureKind, Next, OnLiveSecret, Rotator, State, Stop,
     journal::{Entry, Journal, JournalError},
-    store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Stores, Version},
+    store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Stores, Version},
 };
 use rixl_sandbox::{Effect, Fault, KeyForm, Sandbox};
 
@@ -77,7 +77,7 @@ async fn a_lost_response_ends_the_run_and_recovery_repairs_it() {
     assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Unknown);
     assert_eq!(bench.rotations(), 1);
     // A dry run looks, and leaves all as it is.
-    assert!(bench.recover(IfLive::default(), true).await[0].result.as_ref().unwrap().is_none());
+    assert!(bench.recover(OnLiveSecret::default(), true).await[0].result.as_ref().unwrap().is_none());
     assert!(bench.is_open().await && bench.rotations() == 1);
     let report = bench.recover_one().await.unwrap().unwrap();
     assert_eq!((report.ending, report.rotations, bench.rotations()), (Ending::Rotated, 2, 2));
@@ -88,11 +88,13 @@ async fn a_lost_response_ends_the_run_and_recovery_repairs_it() {
 
 #[tokio::test]
 async fn a_request_that_was_not_carried_out_is_sent_again_or_dropped_as_the_user_says() {
-    for (if_live, ending, rotations) in [(IfLive::Rotate, Ending::Rotated, 1), (IfLive::Drop, Ending::Dropped, 0)] {
+    for (on_live, ending, rotations) in
+        [(OnLiveSecret::Rotate, Ending::Rotated, 1), (OnLiveSecret::Drop, Ending::Dropped, 0)]
+    {
         let bench = Bench::new();
         bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey").before_commit()).unwrap();
         assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Unknown);
-        let recovered = bench.recover(if_live, false).await.pop().unwrap();
+        let recovered = bench.recover(on_live, false).await.pop().unwrap();
         assert_eq!(recovered.result.unwrap().unwrap().ending, ending);
         assert_eq!(bench.rotations(), rotations);
         assert!(bench.is_stored_live());
@@ -300,10 +302,10 @@ async fn a_second_rotator_of_the_key_or_of_the_place_is_refused() {
     let bench = Bench::new();
     let key = bench.rotator().planned(&bench.key_id).await.unwrap();
     let held = bench.rotator().prepare(&key, bench.store()).await.unwrap();
-    assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Held);
+    assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Locked);
     let other = bench.sandbox.create_key("other");
     let other = bench.rotator().rotate(&KeyId::new(other.id).unwrap(), bench.store()).await.unwrap_err();
-    assert_eq!(other.kind(), FailureKind::Held);
+    assert_eq!(other.kind(), FailureKind::Locked);
     assert!(other.to_string().contains("about to write file:"), "{other}");
     assert_eq!(bench.sandbox.calls("rotateApiKey"), 0);
     drop(held);
@@ -359,10 +361,10 @@ impl Store for Spoiled {
     fn location(&self) -> String {
         self.inner.location()
     }
-    fn prepare(&self, most: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn prepare(&self, most: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         self.inner.prepare(most)
     }
-    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         self.inner.read()
     }
     fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
@@ -448,7 +450,7 @@ async fn an_entry_of_another_server_is_left_alone() {
     bench.rotate().await.unwrap_err();
     let other = Sandbox::start().unwrap();
     let client = Client::builder().base_url(other.url()).bearer_token(other.bearer_token()).build().unwrap();
-    let recovered = bench.rotator_of(client).recover(&Stores::default(), IfLive::default(), false).await.unwrap();
+    let recovered = bench.rotator_of(client).recover(&Stores::default(), OnLiveSecret::default(), false).await.unwrap();
     let failure = recovered[0].result.as_ref().unwrap_err();
     assert_eq!((failure.kind(), failure.effect()), (FailureKind::Refused, rixl_rotation::Effect::Unknown));
     assert!(bench.is_open().await && other.requests().is_empty());
@@ -470,7 +472,7 @@ async fn a_recovery_that_can_not_open_the_store_says_that_the_key_was_changed() 
     assert_eq!((failure.kind(), failure.effect()), (FailureKind::NotStored, rixl_rotation::Effect::Changed));
     let nowhere =
         Stores::default().with("file:PATH", |path| Err(StoreError::new(StoreErrorKind::Unusable, path, "it is gone")));
-    let recovered = bench.rotator().recover(&nowhere, IfLive::default(), false).await.unwrap();
+    let recovered = bench.rotator().recover(&nowhere, OnLiveSecret::default(), false).await.unwrap();
     let failure = recovered[0].result.as_ref().unwrap_err();
     assert_eq!((failure.effect(), failure.next()), (rixl_rotation::Effect::Changed, &Next::Recover));
     assert!(failure.to_string().contains("this recovery sent nothing"), "{failure}");

@@ -12,7 +12,7 @@ use std::{
 use rixl_credentials::Secret;
 use rixl_rotation::{
     conformance::{check_store, check_store_without_race},
-    store::{BoxFuture, FileStore, Held, Store, StoreError, StoreErrorKind, Stores, Version},
+    store::{BoxFuture, FileStore, Store, StoreError, StoreErrorKind, StoredSecret, Stores, Version},
 };
 use rixl_testing::Running;
 use tempfile::TempDir;
@@ -190,17 +190,17 @@ impl Broken {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn held(&self) -> Held {
+    fn held(&self) -> StoredSecret {
         let (version, secret) = &*self.entry();
         if matches!(self.1, Fault::Unreadable | Fault::UnreadableAndStrict) {
-            return Held { version: Version::untracked(), secret: None };
+            return StoredSecret { version: Version::untracked(), secret: None };
         }
         let version = match self.1 {
             Fault::VersionStays => Version::new("0"),
             Fault::UnreadableButReads => Version::untracked(),
             _ => Version::new(version.to_string()),
         };
-        Held { version, secret: secret.as_deref().map(Into::into) }
+        StoredSecret { version, secret: secret.as_deref().map(Into::into) }
     }
 }
 
@@ -213,20 +213,22 @@ impl Store for Broken {
         !matches!(self.1, Fault::Unreadable | Fault::UnreadableButReads | Fault::UnreadableAndStrict)
     }
 
-    fn prepare(&self, _: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn prepare(&self, _: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         Box::pin(async move {
             let held = self.held();
             match self.1 {
                 Fault::ChangesOnPrepare => self.entry().0 += 1,
                 Fault::PrepareFails => return Err(StoreError::new(StoreErrorKind::Unusable, "memory:x", "no")),
-                Fault::PrepareGivesAnother => return Ok(Held { version: Version::absent(), secret: held.secret }),
+                Fault::PrepareGivesAnother => {
+                    return Ok(StoredSecret { version: Version::absent(), secret: held.secret });
+                }
                 _ => {}
             }
             Ok(held)
         })
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         Box::pin(async move {
             if self.1 == Fault::ReadFails && self.entry().1.is_none() {
                 return Err(StoreError::new(StoreErrorKind::Unusable, "memory:x", "not found"));

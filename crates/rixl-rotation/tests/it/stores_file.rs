@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rixl_rotation::store::{FileStore, Held, Store, StoreError, StoreErrorKind, Version};
+use rixl_rotation::store::{FileStore, Store, StoreError, StoreErrorKind, StoredSecret, Version};
 use rixl_testing::wait_for;
 use tempfile::TempDir;
 
@@ -33,7 +33,7 @@ fn store(path: &Path) -> FileStore {
     FileStore::new(path).unwrap()
 }
 
-fn secret(held: &Held) -> Option<&str> {
+fn secret(held: &StoredSecret) -> Option<&str> {
     held.secret.as_ref().map(|secret| secret.expose_secret())
 }
 

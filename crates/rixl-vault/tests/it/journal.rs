@@ -75,7 +75,7 @@ fn with_clock(server: &Server, mount: &str) -> (VaultJournal, Clock) {
 fn is_locked<T>(result: Result<T, JournalError>) {
     let Err(error) = result else { panic!("it was granted") };
     let text = text_of(&error, &["NEWSECRET", ENCODED]);
-    assert_eq!(error.kind(), JournalErrorKind::Held, "{text}");
+    assert_eq!(error.kind(), JournalErrorKind::Locked, "{text}");
 }
 
 async fn record(server: &Server, mount: &str, name: &str) -> Value {

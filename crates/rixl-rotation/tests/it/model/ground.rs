@@ -11,7 +11,7 @@ use std::{
 use rixl_credentials::{RawResponse, Secret};
 use rixl_rotation::{
     journal::{Entry, FolderJournal, Journal, JournalError, JournalErrorKind},
-    store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version},
+    store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version},
 };
 
 use super::process::{Ground, Left};
@@ -38,7 +38,7 @@ impl MemoryJournal {
 
 fn take(disk: &Arc<Mutex<Disk>>, is_locking: bool, lock: String) -> Result<Lock, JournalError> {
     if !disk.lock().unwrap().locks.insert(lock.clone()) && is_locking {
-        return Err(JournalError::new(JournalErrorKind::Held, format!("another rotator holds {lock}")));
+        return Err(JournalError::new(JournalErrorKind::Locked, format!("another rotator holds {lock}")));
     }
     Ok(Lock { disk: Arc::clone(disk), lock })
 }
@@ -235,10 +235,10 @@ impl Ground for Folder {
 pub(crate) struct MemoryStore(Arc<Mutex<Option<String>>>);
 
 impl MemoryStore {
-    fn held(&self) -> Held {
+    fn held(&self) -> StoredSecret {
         let text = self.0.lock().unwrap().clone();
         let version = text.as_ref().map_or_else(Version::absent, |text| Version::of(text.as_bytes()));
-        Held { version, secret: text.map(Secret::from) }
+        StoredSecret { version, secret: text.map(Secret::from) }
     }
 }
 
@@ -247,11 +247,11 @@ impl Store for MemoryStore {
         "model".into()
     }
 
-    fn prepare(&self, _: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn prepare(&self, _: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         self.read()
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         Box::pin(async { Ok(self.held()) })
     }
 

@@ -14,7 +14,7 @@ use std::{
 use rixl_credentials::{RawResponse, Secret};
 use rixl_rotation::{
     journal::{Entry, Journal, JournalError, JournalErrorKind},
-    store::{BoxFuture, Held, Store, StoreError, StoreErrorKind, Version},
+    store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version},
 };
 use tokio::sync::Notify;
 
@@ -433,11 +433,11 @@ impl Store for WatchedStore {
         self.inner.location()
     }
 
-    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         Box::pin(self.process.step(Op::Prepare, store_error, async move |_| self.inner.prepare(most_bytes).await))
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<Held, StoreError>> {
+    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         Box::pin(self.process.step(Op::Read, store_error, async |_| {
             let held = self.inner.read().await?;
             let text = held.secret.as_ref().map(|secret| secret.expose_secret().to_owned()).unwrap_or_default();

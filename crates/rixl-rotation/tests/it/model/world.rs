@@ -12,7 +12,7 @@ use std::{
 
 use rixl_credentials::{Client, KeyId, OrganizationId, Secret, Sleep, Timestamp, Timing};
 use rixl_rotation::{
-    Account, Audit, Ending, Failure, FailureKind, IfLive, Recovered, Report, Rotator, fingerprint,
+    Account, Audit, Ending, Failure, FailureKind, OnLiveSecret, Recovered, Report, Rotator, fingerprint,
     journal::FolderJournal,
     store::{BoxFuture, FileStore, Store, Stores},
 };
@@ -412,7 +412,7 @@ impl Case {
             Task::Rotate => process.live(rotator.rotate(&self.key_id, store)).await.map(Outcome::Rotated),
             Task::Recover => {
                 let stores = Stores::default().with(store.location(), move |_| Ok(Arc::clone(&store)));
-                let recovery = async { rotator.recover(&stores, IfLive::Rotate, false).await };
+                let recovery = async { rotator.recover(&stores, OnLiveSecret::Rotate, false).await };
                 process.live(recovery).await.map(Outcome::Recovered)
             }
         };
@@ -557,7 +557,7 @@ impl Case {
     fn judge_failure(&self, process: &Process, failure: &Failure, is_open: bool, escrow: Option<&[u8]>) {
         let said = failure.kind();
         // Whoever reads this does not recover; what another process is at work on is that one's.
-        if said != FailureKind::Held
+        if said != FailureKind::Locked
             && failure.effect() == rixl_rotation::Effect::Unchanged
             && escrow.is_some_and(|bytes| !bytes.is_empty())
         {
