@@ -134,7 +134,7 @@ impl Context {
     pub(crate) fn rotator(&self, api: &Api) -> Result<Rotator, Failure> {
         let output = self.output;
         Ok(Rotator::new(api.account.clone(), self.journal()?)
-            .with_stop(self.stop.0.clone())
+            .with_cancellation(self.stop.0.clone())
             .with_observer(move |event| output.note(step(event))))
     }
 }

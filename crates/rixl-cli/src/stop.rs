@@ -2,6 +2,7 @@
 
 use std::{future::Future, io, process, thread, time::Duration};
 
+use rixl_rotation::CancellationToken;
 use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -14,7 +15,7 @@ use crate::{
 
 /// Whether the command was asked to stop: what the rotator hears. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Stop(pub(crate) rixl_rotation::Stop);
+pub(crate) struct Stop(pub(crate) CancellationToken);
 
 impl Stop {
     /// Listens from now on.
@@ -25,11 +26,12 @@ impl Stop {
             let _context = runtime.enter();
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
         };
-        let (sender, stop) = rixl_rotation::Stop::new();
+        let token = CancellationToken::new();
+        let heard = token.clone();
         thread::Builder::new().name("signals".into()).spawn(move || {
             runtime.block_on(async {
                 either(&mut interrupt, &mut terminate).await;
-                sender.send_replace(true);
+                heard.cancel();
                 tokio::select! {
                     () = either(&mut interrupt, &mut terminate) => {}
                     () = say_after_a_while() => either(&mut interrupt, &mut terminate).await,
@@ -38,16 +40,16 @@ impl Stop {
                 process::exit(Code::Interrupted.number().into());
             });
         })?;
-        Ok(Self(stop))
+        Ok(Self(token))
     }
 
     pub(crate) fn is_set(&self) -> bool {
-        self.0.is_said()
+        self.0.is_cancelled()
     }
 
     /// Waits until the command is asked to stop.
     pub(crate) async fn asked(&self) {
-        self.0.clone().said().await;
+        self.0.cancelled().await;
     }
 
     /// Goes on with what may be dropped half-way: reads and waits, never a change.

@@ -45,7 +45,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
         // RIXL may have a secret that nobody holds. A program that crashed goes this way when it starts again.
         Err(failure) => {
             println!("{failure}");
-            for recovered in rotator.recover(&stores, Default::default(), false).await? {
+            for recovered in rotator.recover(&stores, Default::default()).await? {
                 println!("recovered: {:?}", recovered.result?.map(|report| report.ending));
             }
         }

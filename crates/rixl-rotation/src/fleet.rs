@@ -103,7 +103,7 @@ impl Fleet {
             let mut part = part.iter();
             let mut under_way = stream::FuturesUnordered::new();
             loop {
-                let may_begin = !is_stopped && !rotator.stop.is_said() && under_way.len() < at_once;
+                let may_begin = !is_stopped && !rotator.cancellation.is_cancelled() && under_way.len() < at_once;
                 tokio::select! {
                     biased;
                     Some((due, result)) = under_way.next() => {
@@ -119,7 +119,7 @@ impl Fleet {
                     }
                     // Those that come back from their quiet time are before it in the queue.
                     Ok(slot) = Arc::clone(&slots).acquire_owned(), if may_begin && part.len() > 0 => {
-                        if !rotator.stop.is_said() && let Some(due) = part.next() {
+                        if !rotator.cancellation.is_cancelled() && let Some(due) = part.next() {
                             under_way.push(async move { (due, one(rotator, due, store_of, slot).await) });
                         }
                     }

@@ -32,8 +32,10 @@ pub use fleet::{Completed, Fleet, StoreFactory};
 pub use history::{Audit, Ending};
 pub use plan::{DueKey, Selection};
 pub use probe::{KeyFormat, Liveness};
-pub use recover::{OnLiveSecret, Recovered};
-pub use rotator::{Event, Prepared, Report, Rotator, State, Stop, fingerprint};
+pub use recover::{OnLiveSecret, RecoverOptions, Recovered};
+pub use rotator::{Event, Prepared, Report, Rotator, State, fingerprint};
+// The field's own, so that runs stop with the rest of a service.
+pub use tokio_util::sync::CancellationToken;
 
 // So that its example is compiled and run.
 #[doc = include_str!("../README.md")]

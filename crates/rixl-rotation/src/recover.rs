@@ -28,6 +28,34 @@ pub enum OnLiveSecret {
     Drop,
 }
 
+/// How [`Rotator::recover`] goes about it.
+///
+/// ```
+/// use rixl_rotation::{OnLiveSecret, RecoverOptions};
+///
+/// let options = RecoverOptions::default().with_on_live(OnLiveSecret::Drop).with_dry_run();
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+pub struct RecoverOptions {
+    on_live: OnLiveSecret,
+    is_dry: bool,
+}
+
+impl RecoverOptions {
+    /// What to do with a key whose old secret is still live. The default is to rotate it again.
+    pub fn with_on_live(mut self, on_live: OnLiveSecret) -> Self {
+        self.on_live = on_live;
+        self
+    }
+
+    /// Changes nothing, and tells as events what would be done.
+    pub fn with_dry_run(mut self) -> Self {
+        self.is_dry = true;
+        self
+    }
+}
+
 /// What became of an open entry.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -65,17 +93,13 @@ impl Rotator {
     /// # Errors
     ///
     /// When the journal can't be read. What fails for one entry is in its [`Recovered::result`].
-    pub async fn recover(
-        &self,
-        stores: &Stores,
-        on_live: OnLiveSecret,
-        is_dry: bool,
-    ) -> Result<Vec<Recovered>, Failure> {
+    pub async fn recover(&self, stores: &Stores, options: RecoverOptions) -> Result<Vec<Recovered>, Failure> {
+        let RecoverOptions { on_live, is_dry } = options;
         let mut recovered = Vec::new();
         // What can't be listed may be open.
         let unfinished = self.journal.unfinished().await;
         for name in unfinished.map_err(|error| Failure::from(error).left_open(Effect::Unknown))? {
-            if self.stop.is_said() {
+            if self.cancellation.is_cancelled() {
                 break;
             }
             let mut one = Recovered { entry: name, name: None, store: None, result: Ok(None) };

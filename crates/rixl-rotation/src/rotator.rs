@@ -3,7 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use rixl_credentials::{ApiKey, KeyId, NewApiKey, Timestamp};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Account, Ending, Failure, FailureKind, Next, Warning,
@@ -81,7 +82,7 @@ pub struct Rotator {
     pub(crate) is_verifying: bool,
     pub(crate) quiet_time: Duration,
     pub(crate) budget: u32,
-    pub(crate) stop: Stop,
+    pub(crate) cancellation: CancellationToken,
     pub(crate) rate_limiter: Option<Arc<RateLimiter>>,
     /// How many runs may work at once; one that only waits does not count.
     pub(crate) slots: Option<Arc<Semaphore>>,
@@ -181,37 +182,6 @@ pub struct Report {
     pub warnings: Vec<Warning>,
 }
 
-/// Tells runs to stop: before anything is sent, or while nothing but time is waited for.
-#[derive(Clone, Debug)]
-pub struct Stop(watch::Receiver<bool>);
-
-impl Stop {
-    /// What sends `true` to stop, and what hears it.
-    #[must_use]
-    pub fn new() -> (watch::Sender<bool>, Self) {
-        let (sender, receiver) = watch::channel(false);
-        (sender, Self(receiver))
-    }
-
-    fn never() -> Self {
-        Self::new().1
-    }
-
-    /// Whether it was said.
-    #[must_use]
-    pub fn is_said(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Ends when it is said.
-    pub async fn said(&mut self) {
-        // A sender that is gone will never say it.
-        if self.0.wait_for(|said| *said).await.is_err() {
-            std::future::pending().await
-        }
-    }
-}
-
 /// Spaces requests evenly.
 #[derive(Debug)]
 pub(crate) struct RateLimiter {
@@ -244,7 +214,7 @@ impl Rotator {
             is_verifying: true,
             quiet_time: Duration::from_secs(5),
             budget: 2,
-            stop: Stop::never(),
+            cancellation: CancellationToken::new(),
             rate_limiter: None,
             slots: None,
             by: who(),
@@ -270,9 +240,10 @@ impl Rotator {
         self
     }
 
-    /// What tells its runs to stop.
-    pub fn with_stop(mut self, stop: Stop) -> Self {
-        self.stop = stop;
+    /// What cancels its runs, where nothing is lost by it: before anything is sent, and while nothing but time is waited for. A
+    /// run that is cancelled fails with [`FailureKind::Interrupted`].
+    pub fn with_cancellation(mut self, token: CancellationToken) -> Self {
+        self.cancellation = token;
         self
     }
 
@@ -311,12 +282,11 @@ impl Rotator {
         Arc::clone(self.slots.as_ref()?).acquire_owned().await.ok()
     }
 
-    /// Waits, unless it is told to stop.
+    /// Waits, unless it is cancelled.
     pub(crate) async fn sleep(&self, duration: Duration) -> Result<(), Failure> {
-        let mut stop = self.stop.clone();
         tokio::select! {
             () = self.account.client().timing().sleep(duration) => Ok(()),
-            () = stop.said() => Err(Failure::interrupted()),
+            () = self.cancellation.cancelled() => Err(Failure::interrupted()),
         }
     }
 
@@ -418,7 +388,7 @@ impl Rotator {
     }
 
     async fn prepare_change(&self, change: Change, entry: &str, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
-        if self.stop.is_said() {
+        if self.cancellation.is_cancelled() {
             return Err(Failure::interrupted());
         }
         let location = store.location();

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_rotation::{Event, OnLiveSecret, State};
+use rixl_rotation::{Event, OnLiveSecret, RecoverOptions, State};
 
 use crate::{
     context::{Context, step},
@@ -59,7 +59,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         (false, true) => OnLiveSecret::RotateUnread,
         (false, false) => OnLiveSecret::Rotate,
     };
-    let recovered = rotator.recover(&places::stores(context.output, false), on_live, args.dry_run).await?;
+    let options = RecoverOptions::default().with_on_live(on_live);
+    let options = if args.dry_run { options.with_dry_run() } else { options };
+    let recovered = rotator.recover(&places::stores(context.output, false), options).await?;
     let mut left = match context.stop.is_set() {
         true => context.journal()?.unfinished().await.map_err(rixl_rotation::Failure::from)?,
         false => Vec::new(),

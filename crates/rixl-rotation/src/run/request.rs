@@ -18,7 +18,7 @@ impl Run {
     pub(super) async fn send(&mut self) -> Result<(), Failure> {
         let mut attempt = 1;
         loop {
-            if self.rotator.stop.is_said() {
+            if self.rotator.cancellation.is_cancelled() {
                 return Err(self.not_sent(Failure::interrupted()).await);
             }
             if let Some(rate_limiter) = &self.rotator.rate_limiter {

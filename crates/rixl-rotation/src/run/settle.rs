@@ -88,7 +88,7 @@ impl Run {
         };
         let mut liveness = self.probe_stored(key_id.as_ref(), &secret).await;
         for wait in VERIFY_WAITS {
-            if liveness != Liveness::Unclear || self.rotator.stop.is_said() {
+            if liveness != Liveness::Unclear || self.rotator.cancellation.is_cancelled() {
                 break;
             }
             self.rotator.account.client().timing().sleep(wait).await;

@@ -24,7 +24,7 @@ impl Run {
         if self.intent.is_verified {
             let mut liveness = self.probe_new(&issued).await;
             for wait in VERIFY_WAITS {
-                if matches!(liveness, Liveness::Live(_)) || self.rotator.stop.is_said() {
+                if matches!(liveness, Liveness::Live(_)) || self.rotator.cancellation.is_cancelled() {
                     break;
                 }
                 self.rotator.account.client().timing().sleep(wait).await;

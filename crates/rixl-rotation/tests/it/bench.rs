@@ -9,7 +9,7 @@ use std::{
 
 use rixl_credentials::{Client, KeyId, RetryPolicy, Sleep, Timestamp, Timing};
 use rixl_rotation::{
-    Account, Audit, Event, Failure, OnLiveSecret, Recovered, Report, Rotator,
+    Account, Audit, Event, Failure, RecoverOptions, Recovered, Report, Rotator,
     journal::{FolderJournal, Journal as _},
     store::{FileStore, Store, Stores},
 };
@@ -99,13 +99,13 @@ impl Bench {
         self.rotator().rotate(&self.key_id, self.store()).await
     }
 
-    pub(crate) async fn recover(&self, on_live: OnLiveSecret, is_dry: bool) -> Vec<Recovered> {
-        self.rotator().recover(&Stores::default(), on_live, is_dry).await.unwrap()
+    pub(crate) async fn recover(&self, options: RecoverOptions) -> Vec<Recovered> {
+        self.rotator().recover(&Stores::default(), options).await.unwrap()
     }
 
     /// Recovers the one entry that is open.
     pub(crate) async fn recover_one(&self) -> Result<Option<Report>, Failure> {
-        let mut recovered = self.recover(OnLiveSecret::default(), false).await;
+        let mut recovered = self.recover(RecoverOptions::default()).await;
         assert_eq!(recovered.len(), 1, "{recovered:?}");
         recovered.pop().unwrap().result
     }

@@ -11,7 +11,7 @@ use std::{
 
 use rixl_credentials::{RawResponse, Secret};
 use rixl_rotation::{
-    Account, Ending, FailureKind, Next, OnLiveSecret, Rotator,
+    Account, Ending, FailureKind, Next, RecoverOptions, Rotator,
     journal::{Entry, FolderJournal, Journal, JournalError, JournalErrorKind},
     store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Stores, Version},
 };
@@ -109,7 +109,7 @@ async fn what_a_killed_commit_wrote_is_made_durable() {
     let again = Arc::new(Watched::new(&bench));
     let opened = Arc::clone(&again);
     let stores = Stores::default().with("file:PATH", move |_| Ok(opened.clone()));
-    let recovered = bench.rotator().recover(&stores, OnLiveSecret::default(), false).await.unwrap().pop().unwrap();
+    let recovered = bench.rotator().recover(&stores, RecoverOptions::default()).await.unwrap().pop().unwrap();
     assert_eq!(recovered.result.unwrap().unwrap().ending, Ending::Rotated);
     // Nobody knows whether the first one came to its fsync, and the escrow is gone now.
     assert_eq!(again.commits.load(Ordering::SeqCst), 1);
@@ -135,7 +135,7 @@ async fn a_store_that_cannot_be_read_does_not_make_a_lost_response_one_in_escrow
     bench.rotate().await.unwrap_err();
     let store = Arc::new(Watched { cannot_read: true, ..Watched::new(&bench) });
     let stores = Stores::default().with("file:PATH", move |_| Ok(store.clone()));
-    let recovered = bench.rotator().recover(&stores, OnLiveSecret::default(), false).await.unwrap().pop().unwrap();
+    let recovered = bench.rotator().recover(&stores, RecoverOptions::default()).await.unwrap().pop().unwrap();
     let failure = recovered.result.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Unknown, "{failure}");
     assert!(bench.is_open().await);

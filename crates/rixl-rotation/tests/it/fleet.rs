@@ -9,7 +9,7 @@ use std::{
 
 use rixl_credentials::KeyId;
 use rixl_rotation::{
-    Account, Completed, DueKey, Ending, Failure, FailureKind, Fleet, Rotator, Selection, State, Stop,
+    Account, CancellationToken, Completed, DueKey, Ending, Failure, FailureKind, Fleet, Rotator, Selection, State,
     store::{Store, StoreError, Stores},
 };
 use rixl_sandbox::{Effect, Fault, SeedKey};
@@ -181,7 +181,7 @@ async fn the_first_lost_response_stops_new_work() {
     assert_eq!(endings[&Some(Err(FailureKind::Unknown))], 1);
     assert!(endings[&None] >= 5, "{endings:?}");
     assert_eq!(many.live(), 11, "one key's failure never harms another's");
-    let recovered = many.bench.recover(Default::default(), false).await;
+    let recovered = many.bench.recover(Default::default()).await;
     assert_eq!(recovered.len(), 1);
     assert_eq!(many.live(), 12);
     many.bench.assert_clean();
@@ -202,19 +202,19 @@ async fn a_refusal_of_one_key_stops_no_other() {
 #[tokio::test]
 async fn a_fleet_that_is_told_to_stop_begins_no_more() {
     let many = Many::new(12).await;
-    let (say, stop) = Stop::new();
+    let token = CancellationToken::new();
     let done = Mutex::new(0);
-    let rotator = many.bench.rotator().with_stop(stop).with_observer(move |event| {
+    let rotator = many.bench.rotator().with_cancellation(token.clone()).with_observer(move |event| {
         let mut done = done.lock().unwrap();
         *done += u32::from(event.state == State::Done);
         if *done == 4 {
-            say.send(true).unwrap();
+            token.cancel();
         }
     });
     let endings = endings(&many.run(rotator).await);
     assert!(endings[&None] >= 4, "{endings:?}");
     assert_eq!(many.live(), 12);
-    many.bench.recover(Default::default(), false).await;
+    many.bench.recover(Default::default()).await;
     assert_eq!(many.live(), 12);
     many.bench.assert_clean();
 }

@@ -12,7 +12,7 @@ use std::{
 
 use rixl_credentials::{Client, KeyId, NewApiKey, RawResponse, RetryPolicy, Secret};
 use rixl_rotation::{
-    Account, Ending, FailureKind, Next, OnLiveSecret, Rotator, State, Stop,
+    Account, CancellationToken, Ending, FailureKind, Next, OnLiveSecret, RecoverOptions, Rotator, State,
     journal::{Entry, Journal, JournalError},
     store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Stores, Version},
 };
@@ -77,7 +77,7 @@ async fn a_lost_response_ends_the_run_and_recovery_repairs_it() {
     assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Unknown);
     assert_eq!(bench.rotations(), 1);
     // A dry run looks, and leaves all as it is.
-    assert!(bench.recover(OnLiveSecret::default(), true).await[0].result.as_ref().unwrap().is_none());
+    assert!(bench.recover(RecoverOptions::default().with_dry_run()).await[0].result.as_ref().unwrap().is_none());
     assert!(bench.is_open().await && bench.rotations() == 1);
     let report = bench.recover_one().await.unwrap().unwrap();
     assert_eq!((report.ending, report.rotations, bench.rotations()), (Ending::Rotated, 2, 2));
@@ -94,7 +94,7 @@ async fn a_request_that_was_not_carried_out_is_sent_again_or_dropped_as_the_user
         let bench = Bench::new();
         bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey").before_commit()).unwrap();
         assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Unknown);
-        let recovered = bench.recover(on_live, false).await.pop().unwrap();
+        let recovered = bench.recover(RecoverOptions::default().with_on_live(on_live)).await.pop().unwrap();
         assert_eq!(recovered.result.unwrap().unwrap().ending, ending);
         assert_eq!(bench.rotations(), rotations);
         assert!(bench.is_stored_live());
@@ -317,17 +317,18 @@ async fn a_second_rotator_of_the_key_or_of_the_place_is_refused() {
 async fn stop_is_heard_before_the_request_and_while_waiting_but_not_between() {
     // Before.
     let bench = Bench::new();
-    let (say, stop) = Stop::new();
-    say.send(true).unwrap();
-    let failure = bench.rotator().with_stop(stop).rotate(&bench.key_id, bench.store()).await.unwrap_err();
+    let token = CancellationToken::new();
+    token.cancel();
+    let failure =
+        bench.rotator().with_cancellation(token.clone()).rotate(&bench.key_id, bench.store()).await.unwrap_err();
     assert_eq!((failure.kind(), failure.effect()), (FailureKind::Interrupted, rixl_rotation::Effect::Unchanged));
     assert_eq!(bench.sandbox.calls("rotateApiKey"), 0);
     bench.assert_clean();
     // Between: said at the intent, heard once the secret is stored.
-    let (say, stop) = Stop::new();
-    let rotator = bench.rotator().with_stop(stop).with_observer(move |event| {
+    let token = CancellationToken::new();
+    let rotator = bench.rotator().with_cancellation(token.clone()).with_observer(move |event| {
         if event.state == State::Intent {
-            say.send(true).unwrap();
+            token.cancel();
         }
     });
     let failure = rotator.rotate(&bench.key_id, bench.store()).await.unwrap_err();
@@ -450,7 +451,7 @@ async fn an_entry_of_another_server_is_left_alone() {
     bench.rotate().await.unwrap_err();
     let other = Sandbox::start().unwrap();
     let client = Client::builder().base_url(other.url()).bearer_token(other.bearer_token()).build().unwrap();
-    let recovered = bench.rotator_of(client).recover(&Stores::default(), OnLiveSecret::default(), false).await.unwrap();
+    let recovered = bench.rotator_of(client).recover(&Stores::default(), RecoverOptions::default()).await.unwrap();
     let failure = recovered[0].result.as_ref().unwrap_err();
     assert_eq!((failure.kind(), failure.effect()), (FailureKind::Refused, rixl_rotation::Effect::Unknown));
     assert!(bench.is_open().await && other.requests().is_empty());
@@ -472,7 +473,7 @@ async fn a_recovery_that_can_not_open_the_store_says_that_the_key_was_changed() 
     assert_eq!((failure.kind(), failure.effect()), (FailureKind::NotStored, rixl_rotation::Effect::Changed));
     let nowhere =
         Stores::default().with("file:PATH", |path| Err(StoreError::new(StoreErrorKind::Unusable, path, "it is gone")));
-    let recovered = bench.rotator().recover(&nowhere, OnLiveSecret::default(), false).await.unwrap();
+    let recovered = bench.rotator().recover(&nowhere, RecoverOptions::default()).await.unwrap();
     let failure = recovered[0].result.as_ref().unwrap_err();
     assert_eq!((failure.effect(), failure.next()), (rixl_rotation::Effect::Changed, &Next::Recover));
     assert!(failure.to_string().contains("this recovery sent nothing"), "{failure}");
@@ -594,10 +595,10 @@ async fn the_lock_is_renewed_at_least_once_a_minute_of_waiting() {
 #[tokio::test]
 async fn a_replacement_that_is_interrupted_in_its_grace_time_is_ended_by_recovery() {
     let bench = Bench::new();
-    let (say, stop) = Stop::new();
-    let rotator = bench.rotator().with_stop(stop).with_observer(move |event| {
+    let token = CancellationToken::new();
+    let rotator = bench.rotator().with_cancellation(token.clone()).with_observer(move |event| {
         if event.state == State::Settled {
-            say.send(true).unwrap();
+            token.cancel();
         }
     });
     let failure = rotator.replace(&bench.key_id, bench.store(), Duration::from_secs(3600)).await.unwrap_err();

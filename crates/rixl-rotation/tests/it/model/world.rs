@@ -12,7 +12,7 @@ use std::{
 
 use rixl_credentials::{Client, KeyId, OrganizationId, Secret, Sleep, Timestamp, Timing};
 use rixl_rotation::{
-    Account, Audit, Ending, Failure, FailureKind, OnLiveSecret, Recovered, Report, Rotator, fingerprint,
+    Account, Audit, Ending, Failure, FailureKind, RecoverOptions, Recovered, Report, Rotator, fingerprint,
     journal::FolderJournal,
     store::{BoxFuture, FileStore, Store, Stores},
 };
@@ -412,7 +412,7 @@ impl Case {
             Task::Rotate => process.live(rotator.rotate(&self.key_id, store)).await.map(Outcome::Rotated),
             Task::Recover => {
                 let stores = Stores::default().with(store.location(), move |_| Ok(Arc::clone(&store)));
-                let recovery = async { rotator.recover(&stores, OnLiveSecret::Rotate, false).await };
+                let recovery = async { rotator.recover(&stores, RecoverOptions::default()).await };
                 process.live(recovery).await.map(Outcome::Recovered)
             }
         };
