@@ -1,6 +1,7 @@
 //! What the tests of this workspace share. Nothing here is published, and no library depends on it.
 //!
 //! - [`wait_for`], [`wait_for_async`]: the one way to wait, with a bound, and a sentence when it is exceeded;
+//! - [`accept`], [`bounded`]: the same bound for the connections of a test server;
 //! - [`Running`]: a child process under the same bound;
 //! - [`folder`]: a temporary folder in memory, for tests that need no disk;
 //! - [`openbao`]: a real OpenBao server.
@@ -18,7 +19,7 @@ pub mod openbao;
 mod wait;
 
 pub use folder::{folder, folder_on_disk};
-pub use wait::{LIMIT, Running, wait_for, wait_for_async};
+pub use wait::{LIMIT, Running, accept, bounded, wait_for, wait_for_async};
 
 // The repository's README, whose examples are compiled and run here: no published package reads a file outside itself.
 #[doc = include_str!("../../../README.md")]

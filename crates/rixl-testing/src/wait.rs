@@ -3,6 +3,7 @@
 use std::{
     fmt::Debug,
     io,
+    net::{TcpListener, TcpStream},
     ops::{Deref, DerefMut},
     process::{Child, Command, Output},
     sync::mpsc::{self, RecvTimeoutError, Sender},
@@ -49,6 +50,22 @@ pub async fn wait_for_async<T, E: Debug>(what: &str, mut probe: impl AsyncFnMut(
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
+}
+
+/// The next connection, whose reads and writes end after [`LIMIT`].
+#[track_caller]
+pub fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    let (stream, _) = wait_for("connection", || listener.accept());
+    stream.set_nonblocking(false).unwrap();
+    bounded(stream)
+}
+
+/// The stream, whose reads and writes end after [`LIMIT`].
+pub fn bounded(stream: TcpStream) -> TcpStream {
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.set_write_timeout(Some(LIMIT)).unwrap();
+    stream
 }
 
 /// A child process that is killed after [`LIMIT`], so that whoever waits for it or reads what it writes goes on to fail, and

@@ -13,7 +13,7 @@ fn serve(response: &'static str) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let thread = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
+        let mut stream = rixl_testing::accept(&listener);
         let mut request = Vec::new();
         let mut buffer = [0; 4096];
         while !request.windows(4).any(|bytes| bytes == b"\r\n\r\n") {

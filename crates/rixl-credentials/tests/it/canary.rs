@@ -47,7 +47,7 @@ async fn http2_is_told_that_the_token_is_a_secret() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
+        let mut stream = rixl_testing::accept(&listener);
         stream.read_exact(&mut [0; b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len()]).unwrap();
         loop {
             let mut head = [0; 9];

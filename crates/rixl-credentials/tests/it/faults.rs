@@ -1131,7 +1131,8 @@ async fn a_rotate_whose_response_is_cut_at_every_byte() {
 
 /// How long the head of this rotate's response is, and how long all of it is, as a client that knows nothing sees it.
 fn lengths(sandbox: &Sandbox, key: &KeyId) -> (usize, usize) {
-    let mut stream = TcpStream::connect(sandbox.url().trim_start_matches("http://")).unwrap();
+    let stream = TcpStream::connect(sandbox.url().trim_start_matches("http://")).unwrap();
+    let mut stream = rixl_testing::bounded(stream);
     let token = sandbox.bearer_token();
     let lines = format!("host: x\r\nauthorization: Bearer {token}\r\ncontent-length: 0\r\n");
     write!(stream, "POST /platform/api-keys/{key}/rotate HTTP/1.1\r\n{lines}\r\n").unwrap();

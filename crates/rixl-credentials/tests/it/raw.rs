@@ -77,7 +77,7 @@ impl Raw {
             for stream in listener.incoming() {
                 counter.fetch_add(1, Ordering::SeqCst);
                 let (sink, both) = (Arc::clone(&sink), Arc::clone(&both));
-                thread::spawn(move || serve(stream.unwrap(), &sink, &both.0, &both.1));
+                thread::spawn(move || serve(rixl_testing::bounded(stream.unwrap()), &sink, &both.0, &both.1));
             }
         });
         Self { url, connections, requests }

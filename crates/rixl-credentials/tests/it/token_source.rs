@@ -13,6 +13,7 @@ use rixl_credentials::{
     TokenSource,
 };
 use rixl_sandbox::{Effect, Fault, Sandbox};
+use rixl_testing::wait_for_async;
 use serde_json::json;
 
 use crate::{
@@ -281,9 +282,11 @@ async fn a_purchase_that_is_abandoned_leaves_nothing_half_done() {
         let client = client.clone();
         async move { list(&client).await }
     });
-    while count(&sandbox, "refreshToken") == 0 {
-        tokio::task::yield_now().await;
-    }
+    wait_for_async("refresh", async || match count(&sandbox, "refreshToken") {
+        0 => Err(()),
+        _ => Ok(()),
+    })
+    .await;
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
     list(&client).await.unwrap();

@@ -165,7 +165,7 @@ fn text(value: &Value, name: &str) -> String {
 }
 
 fn connect(sandbox: &Sandbox) -> TcpStream {
-    TcpStream::connect(sandbox.url().strip_prefix("http://").unwrap()).unwrap()
+    rixl_testing::bounded(TcpStream::connect(sandbox.url().strip_prefix("http://").unwrap()).unwrap())
 }
 
 /// Sends a request of the organization by hand and leaves the connection open, as a client that pools would.

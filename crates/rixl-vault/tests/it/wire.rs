@@ -13,6 +13,7 @@ use std::{
 
 use rixl_credentials::Secret;
 use rixl_rotation::store::{Store, StoreErrorKind, Version};
+use rixl_testing::bounded;
 use rixl_vault::{VaultConfig, VaultStore};
 use serde_json::{Value, json};
 
@@ -52,7 +53,7 @@ impl Request {
 
     /// Sends it to a real server, and gives the response.
     pub(crate) fn pass_on(&self, url: &str) -> Vec<u8> {
-        let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+        let mut stream = bounded(TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap());
         let head = self.head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(self.body.as_bytes()).unwrap();
@@ -70,7 +71,7 @@ impl Wire {
         let (sink, counter, response) = (Arc::clone(&requests), Arc::clone(&sent), Arc::new(response));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (mut stream, sink) = (stream.unwrap(), Arc::clone(&sink));
+                let (mut stream, sink) = (bounded(stream.unwrap()), Arc::clone(&sink));
                 let (counter, response) = (Arc::clone(&counter), Arc::clone(&response));
                 thread::spawn(move || {
                     let Some(request) = read(&mut stream) else { return };

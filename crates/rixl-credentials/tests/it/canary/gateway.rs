@@ -123,7 +123,7 @@ impl Gateway {
         let server = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (stream, server) = (stream.unwrap(), Arc::clone(&server));
+                let (stream, server) = (rixl_testing::bounded(stream.unwrap()), Arc::clone(&server));
                 thread::spawn(move || server.serve(stream));
             }
         });
