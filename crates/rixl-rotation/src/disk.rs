@@ -62,7 +62,13 @@ pub(crate) fn lock(path: &Path, patience: Duration, mut open: impl FnMut() -> io
                 file = open()?;
             }
             Ok(()) => return Err(io::Error::other("it is replaced again and again")),
-            Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < end => thread::sleep(LOCK_PAUSE),
+            Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < end => {
+                thread::sleep(LOCK_PAUSE);
+                // Whoever holds what is not there any more keeps nobody out.
+                if !is_named(&file, path)? {
+                    file = open()?;
+                }
+            }
             Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(Locked::ByAnother),
             Err(error) => return Ok(Locked::Unsupported(file, error.into())),
         }
@@ -70,7 +76,7 @@ pub(crate) fn lock(path: &Path, patience: Duration, mut open: impl FnMut() -> io
 }
 
 /// Whether this open file is what its path names now.
-fn is_named(file: &File, path: &Path) -> io::Result<bool> {
+pub(crate) fn is_named(file: &File, path: &Path) -> io::Result<bool> {
     let opened = file.metadata()?;
     match fs::metadata(path) {
         Ok(named) => Ok((named.dev(), named.ino()) == (opened.dev(), opened.ino())),

@@ -47,7 +47,7 @@ pub enum FailureKind {
 /// There will be no fourth value: a caller that handles these three handles everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing changed: the old secret is as it was, and no entry of this run is open.
+    /// Nothing changed: the old secret is as it was.
     Unchanged,
     /// It is not known whether the secret was changed. The old one may be dead.
     Unknown,
@@ -155,12 +155,19 @@ impl Failure {
         self.effect = effect;
         if effect != Effect::Unchanged {
             // True of this process, and not of the one that was interrupted.
-            if let Some(message) = self.message.strip_suffix("; nothing was sent") {
-                self.message = format!("{message}; this recovery sent nothing");
-            }
-            if matches!(self.next, Next::Correct | Next::Retry) {
-                self.next = Next::Recover;
-            }
+            self = self.instead_of_not_sent("this run sent nothing");
+        }
+        if matches!(self.next, Next::Correct | Next::Retry) {
+            self.next = Next::Recover;
+        }
+        self
+    }
+
+    /// Where the sentence says that nothing was sent, and something was before.
+    #[must_use]
+    pub(crate) fn instead_of_not_sent(mut self, truth: &str) -> Self {
+        if let Some(message) = self.message.strip_suffix("nothing was sent") {
+            self.message = format!("{message}{truth}");
         }
         self
     }

@@ -7,8 +7,8 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Account, Ending, Failure, FailureKind, Next, Warning,
-    journal::{Entry, Journal},
+    Account, Effect, Ending, Failure, FailureKind, Next, Warning,
+    journal::{Entry, Journal, JournalErrorKind},
     probe::{Liveness, probe},
     record::{self, Change, Intent, Old},
     run::Run,
@@ -393,9 +393,14 @@ impl Rotator {
         }
         let location = store.location();
         self.check_token()?;
-        let mut entry = self.journal.lock(entry).await?;
+        // What can't be read may tell of a request.
+        let unread = |failure: Failure| failure.left_open(Effect::Unknown).with_next(Next::Correct);
+        let mut entry = self.journal.lock(entry).await.map_err(|error| match error.kind() {
+            JournalErrorKind::Damaged => unread(error.into()),
+            _ => error.into(),
+        })?;
         let unfinished = record::replay(entry.lines()).map_err(|error| {
-            Failure::refused("the journal entry of this key can't be read; nothing was sent").with_source(error)
+            unread(Failure::refused("the journal entry of this key can't be read; nothing was sent").with_source(error))
         })?;
         if unfinished.is_some() {
             let sentence = "an earlier run on this key is unfinished; nothing was sent";

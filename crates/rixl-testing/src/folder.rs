@@ -1,6 +1,6 @@
 //! Temporary folders.
 
-use std::{env, path::Path};
+use std::{env, fs, os::unix::fs::PermissionsExt as _, process::Command, sync::OnceLock};
 
 use tempfile::TempDir;
 
@@ -13,7 +13,20 @@ pub fn folder() -> TempDir {
     let is_disk = env::var_os("RIXL_TEST_FOLDERS").is_some_and(|value| value == "disk");
     // Where it is missing, or not ours to write.
     let in_memory = || tempfile::tempdir_in(MEMORY).ok();
-    (!is_disk && Path::new(MEMORY).is_dir()).then(in_memory).flatten().unwrap_or_else(folder_on_disk)
+    (!is_disk && is_usable()).then(in_memory).flatten().unwrap_or_else(folder_on_disk)
+}
+
+/// Whether programs that lie there can be run, and there is room: containers may have little of both.
+fn is_usable() -> bool {
+    static IS_USABLE: OnceLock<bool> = OnceLock::new();
+    *IS_USABLE.get_or_init(|| {
+        let Ok(folder) = tempfile::tempdir_in(MEMORY) else { return false };
+        let program = folder.path().join("program");
+        let text = format!("#!/bin/sh\nexit 0\n{}", "#".repeat(4 * 1024 * 1024));
+        fs::write(&program, text).is_ok()
+            && fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).is_ok()
+            && Command::new(program).status().is_ok_and(|status| status.success())
+    })
 }
 
 /// A temporary folder where the system keeps such.

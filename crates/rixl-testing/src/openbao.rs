@@ -181,9 +181,12 @@ impl Server {
     }
 
     fn is_running(&self) -> bool {
-        // The guard outlives it: the server's own entry in /proc, where there is one.
         let running = self.running.lock().unwrap();
-        running.as_ref().is_some_and(|(_, pid)| test_kill_process(*pid).is_ok())
+        running.as_ref().is_some_and(|(_, pid)| {
+            // The guard outlives it, and does not reap it: it is a zombie then.
+            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+            stat.map_or_else(|_| test_kill_process(*pid).is_ok(), |stat| !stat.contains(") Z "))
+        })
     }
 
     /// Seals it.

@@ -116,8 +116,12 @@ impl Journal for FolderJournal {
 
     fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
         let path = self.root.join("history");
-        let read = || match fs::read_to_string(&path) {
-            Ok(text) => Ok(text.split('\n').filter_map(checked).map(str::to_owned).collect()),
+        // A line that was torn within a character costs no more than itself.
+        let read = || match fs::read(&path) {
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(&bytes);
+                Ok(text.split('\n').filter_map(checked).map(str::to_owned).collect())
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(unusable(&path, error)),
         };
@@ -163,12 +167,20 @@ impl FolderEntry {
         // Before the write: a line that may be there must not go with the lock.
         self.lock.is_kept = true;
         let written = append(&mut self.lock.file, line).and_then(|()| match is_first {
-            true => disk::sync_folder(&self.root.join("entries")),
+            true => disk::sync_folder(&self.root.join("entries")).and_then(|()| self.check_name()),
             false => Ok(()),
         });
         written.map_err(|error| unusable(&path, error))?;
         self.lines.push(line.to_owned());
         Ok(())
+    }
+
+    /// A line is of no use in a file that recovery will not find.
+    fn check_name(&self) -> io::Result<()> {
+        match disk::is_named(&self.lock.file, &self.lock.path)? {
+            true => Ok(()),
+            false => Err(io::Error::other("it was removed or replaced while it was locked")),
+        }
     }
 
     fn put_escrow_now(&self, response: &[u8]) -> Result<(), JournalError> {
@@ -271,7 +283,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if !self.is_kept {
+        // What has its name may be another rotator's by now, who locked it after this one was removed.
+        if !self.is_kept && disk::is_named(&self.file, &self.path).is_ok_and(|is_ours| is_ours) {
             // While it is still locked. If it stays, it is an empty file, or an ended entry that is ended again.
             let _ = fs::remove_file(&self.path);
             let _ = self.path.parent().map(disk::sync_folder);
@@ -332,9 +345,10 @@ fn read_entry(file: &mut File, path: &Path) -> Result<Vec<String>, JournalError>
     if rest.is_empty() {
         return Ok(lines);
     }
-    // An append that was cut leaves the start of one line. Anything else is not a crash's doing.
-    if rest.iter().take(rest.len() - 1).any(|byte| *byte == b'\n') {
-        let reason = format!("{} is damaged before its end; look at it before you remove it", path.display());
+    // An append that was cut leaves the start of one line. Anything else is not a crash's doing: to cut off a whole line would
+    // forget a request.
+    if rest.contains(&b'\n') {
+        let reason = format!("{} is damaged; look at it before you remove it", path.display());
         return Err(JournalError::new(JournalErrorKind::Damaged, reason));
     }
     file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(|error| unusable(path, error))?;
@@ -365,11 +379,11 @@ fn append(file: &mut File, line: &str) -> io::Result<()> {
 fn add_history(root: &Path, line: &str) -> Result<(), JournalError> {
     let path = root.join("history");
     let add = || -> io::Result<()> {
-        let is_new = !path.exists();
         let held = || io::Error::other("another process holds its lock");
         let mut file = lock_file(&path, disk::LOCK_PATIENCE)?.ok_or_else(held)?;
         let length = file.metadata()?.len();
-        if length > 0 {
+        let is_new = length == 0;
+        if !is_new {
             let mut last = [0];
             file.seek(SeekFrom::Start(length - 1))?;
             file.read_exact(&mut last)?;

@@ -6,7 +6,7 @@ use rixl_credentials::{Error, ErrorKind, Outcome, RawResponse};
 
 use super::{MARGIN, Run};
 use crate::{
-    Ending, Failure, FailureKind, Next, State, Warning,
+    Effect, Ending, Failure, FailureKind, Next, State, Warning,
     record::{Change, Record, Stage},
 };
 
@@ -19,17 +19,17 @@ impl Run {
         let mut attempt = 1;
         loop {
             if self.rotator.cancellation.is_cancelled() {
-                return Err(self.not_sent(Failure::interrupted()).await);
+                return Err(self.not_sent(Failure::interrupted(), attempt).await);
             }
             if let Some(rate_limiter) = &self.rotator.rate_limiter {
                 rate_limiter.turn(&**self.rotator.account.client().timing()).await;
             }
-            if let Err(failure) = self.intend().await {
-                if self.entry.lines().is_empty() {
-                    // The line may be there all the same.
-                    self.end_unsent(None).await;
+            if let Err(mut failure) = self.intend().await {
+                // The line may be there all the same.
+                if self.entry.lines().is_empty() && !self.end_unsent(None).await {
+                    failure = failure.left_open(Effect::Unchanged);
                 }
-                return Err(self.not_sent(failure).await);
+                return Err(self.not_sent(failure, attempt).await);
             }
             self.stage = Stage::Sent;
             self.tell(State::Intent, "written down durably; now the request is sent, once");
@@ -53,13 +53,13 @@ impl Run {
                                 format!("{error}; the next try is in {} s", delay.as_secs_f32().ceil()),
                             );
                             if let Err(failure) = self.rotator.sleep(delay).await {
-                                return Err(self.not_sent(failure).await);
+                                return Err(self.not_sent(failure, attempt + 1).await);
                             }
                             attempt += 1;
                         }
                         None => {
                             return Err(self
-                                .not_sent(Failure::from_call("the request was not carried out", error))
+                                .not_sent(Failure::from_call("the request was not carried out", error), attempt)
                                 .await);
                         }
                     }
@@ -111,7 +111,12 @@ impl Run {
     }
 
     /// The request was not sent, or not carried out. Before the first one that was, nothing changed, and the entry ends.
-    async fn not_sent(&mut self, failure: Failure) -> Failure {
+    async fn not_sent(&mut self, failure: Failure, attempt: u32) -> Failure {
+        let failure = match (self.intent.rotation, attempt) {
+            (1, 1) => failure,
+            (1, _) => failure.instead_of_not_sent("nothing was changed"),
+            _ => failure.instead_of_not_sent("no further request was sent"),
+        };
         if self.intent.rotation > 1 {
             let sentence = format!(
                 "the secret of {} is lost, and it could not be rotated again: {}",
@@ -123,15 +128,20 @@ impl Run {
         if !self.entry.lines().is_empty() {
             let audit = self.audit(Ending::Refused);
             let line = serde_json::to_string(&audit).ok();
-            self.end_unsent(line.as_deref()).await;
+            if !self.end_unsent(line.as_deref()).await {
+                return failure.left_open(Effect::Unchanged);
+            }
         }
         failure
     }
 
-    async fn end_unsent(&mut self, line: Option<&str>) {
-        if let Err(error) = self.entry.close(line).await {
+    /// Whether the entry is gone.
+    async fn end_unsent(&mut self, line: Option<&str>) -> bool {
+        let closed = self.entry.close(line).await;
+        if let Err(error) = &closed {
             self.warn(Warning::from(format!("{error}; an unfinished entry may be left")).with_next(Next::Recover));
         }
+        closed.is_ok()
     }
 
     /// Step 5. What fails here must not cost the secret, which is in memory still.

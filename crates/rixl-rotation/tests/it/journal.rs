@@ -113,7 +113,8 @@ async fn a_history_line_that_was_torn_costs_only_itself() {
         entry.append("x").await.unwrap();
         entry.close(Some(line)).await.unwrap();
         let mut file = fs::OpenOptions::new().append(true).open(folder.path().join("state/history")).unwrap();
-        file.write_all(b"0123456789abcdef {\"torn").unwrap();
+        // Within a character.
+        file.write_all(b"0123456789abcdef {\"torn\xc3").unwrap();
     }
     assert_eq!(journal.history().await.unwrap(), ["first", "second"]);
 }
@@ -148,6 +149,43 @@ async fn a_history_that_was_renamed_while_its_lock_was_waited_for() {
     close.await.unwrap().unwrap();
     assert_eq!(journal.history().await.unwrap(), ["done"]);
     assert_eq!(fs::read_to_string(previous).unwrap(), "");
+}
+
+/// Between the removal of an entry and the end of its lock another rotator may have begun one of its name.
+#[tokio::test]
+async fn a_lock_that_ends_leaves_the_file_of_another() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    let path = folder.path().join("state/entries/KEY");
+    let entry = journal.lock("KEY").await.unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "of another").unwrap();
+    drop(entry);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "of another");
+}
+
+/// Recovery would not find it: nothing may be sent on the strength of it.
+#[tokio::test]
+async fn a_first_line_in_a_file_that_was_removed_is_refused() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    let mut entry = journal.lock("KEY").await.unwrap();
+    fs::remove_file(folder.path().join("state/entries/KEY")).unwrap();
+    assert_eq!(entry.append("line").await.unwrap_err().kind(), JournalErrorKind::Unusable);
+}
+
+#[tokio::test]
+async fn a_whole_line_that_is_damaged_is_not_cut_off() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    let mut entry = journal.lock("KEY").await.unwrap();
+    entry.append("one").await.unwrap();
+    drop(entry);
+    let path = folder.path().join("state/entries/KEY");
+    let damaged = fs::read_to_string(&path).unwrap().replace("one", "two");
+    fs::write(&path, &damaged).unwrap();
+    assert_eq!(journal.lock("KEY").await.map(drop).unwrap_err().kind(), JournalErrorKind::Damaged);
+    assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
 }
 
 /// A lock ends with its process, even one that is killed.

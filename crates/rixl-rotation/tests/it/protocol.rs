@@ -476,7 +476,7 @@ async fn a_recovery_that_can_not_open_the_store_says_that_the_key_was_changed() 
     let recovered = bench.rotator().recover(&nowhere, RecoverOptions::default()).await.unwrap();
     let failure = recovered[0].result.as_ref().unwrap_err();
     assert_eq!((failure.effect(), failure.next()), (rixl_rotation::Effect::Changed, &Next::Recover));
-    assert!(failure.to_string().contains("this recovery sent nothing"), "{failure}");
+    assert!(failure.to_string().contains("this run sent nothing"), "{failure}");
     std::fs::remove_dir(bench.file()).unwrap();
     bench.recover_one().await.unwrap().unwrap();
     assert!(bench.is_stored_live());
