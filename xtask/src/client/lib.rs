@@ -23,4 +23,4 @@ pub mod request;
 pub mod wire;
 
 pub use generated::{Client, Error, ResponseValue, types};
-pub use hooks::{Answer, Body, Call, InvalidBearer};
+pub use hooks::{Body, Call, CapturedResponse, InvalidBearer};
