@@ -17,7 +17,7 @@ pub fn check(target_dir: &Path) -> Result<bool, Failure> {
     let root = folder().join("../..");
     let facade = packages(&root, &["-p", "rixl-credentials"])?;
     let without_tls = packages(&root, &["-p", "rixl-credentials", "--no-default-features"])?;
-    // One set of features for both, so that what they depend on is built once. It changes no count.
+    // One set of features for both: like is compared with like, and what they depend on is built once.
     let builder = Builder { target_dir, tls: false, also: "facade,reqwest" };
     let server = Server::start(2)?;
     let [ours, floor] = [FACADE, FLOOR].map(|peer| {
