@@ -166,11 +166,11 @@ impl Run {
             Change::Create(_) | Change::Replace { .. } => None,
         };
         if let Some(response) = &self.response {
-            return Ok(response.issued(asked));
+            return Ok(parse(response, asked));
         }
         match self.entry.escrow().await {
-            Ok(Some(response)) => Ok(response.issued(asked)),
-            Ok(None) => Ok(RawResponse::from(Vec::new()).issued(asked)),
+            Ok(Some(response)) => Ok(parse(&response, asked)),
+            Ok(None) => Ok(parse(&RawResponse::from(Vec::new()), asked)),
             Err(error) => Err(self.stuck("the escrow can't be read").with_source(error)),
         }
     }
@@ -356,5 +356,12 @@ impl Run {
     fn lost(&self, why: &str) -> Failure {
         let sentence = format!("{} was changed, and its secret is lost: {why}", self.label);
         Failure::new(FailureKind::Lost, sentence)
+    }
+}
+
+fn parse(response: &RawResponse, asked: Option<&KeyId>) -> Result<Issued, Error> {
+    match asked {
+        Some(key_id) => response.rotated_api_key(key_id),
+        None => response.created_api_key(),
     }
 }
