@@ -193,11 +193,6 @@ impl Failure {
         &self.next
     }
 
-    /// The failed call of RIXL's API that is the cause, if one is.
-    pub fn api_error(&self) -> Option<&Error> {
-        self.source.as_deref()?.downcast_ref()
-    }
-
     /// The sentence without what to do, for those who say that in their own words.
     pub fn message(&self) -> &str {
         &self.message
