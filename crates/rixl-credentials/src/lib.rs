@@ -37,6 +37,8 @@
 //! - `reply`, `response`, `headers`, `error`: what came back, and whether the call took effect;
 //! - `secret`, `ids`: the one-time secret, and ids that can't leave their place in a URL.
 //!
+//! What of this a program can rely on for years is on a page of its own: [`stability`].
+//!
 //! # Features
 //!
 //! `rustls` (default) and `native-tls` choose the TLS library; with both, `rustls` is used. With neither, only `http` on
@@ -49,8 +51,10 @@
 //! - No `X-API-Key` header: sources disagree on it.
 //! - No way to print a secret, and no feature that adds one.
 
+// A caller may move any call to another thread.
+#![warn(clippy::future_not_send)]
+
 mod api_keys;
-mod bought_token;
 mod builder;
 mod client;
 mod client_credentials;
@@ -58,6 +62,7 @@ mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod grant;
 mod headers;
 mod ids;
 mod pages;
@@ -67,6 +72,9 @@ mod retry;
 mod route;
 mod secret;
 mod sender;
+#[cfg(doc)]
+pub mod stability;
+mod token_cache;
 mod token_source;
 mod tokens;
 mod trace;
@@ -78,7 +86,7 @@ pub use builder::ClientBuilder;
 pub use client::{Client, Organization};
 pub use client_credentials::{
     ClientCredential, ClientCredentialStatus, ClientCredentials, ClientToken, ClientTokenRequest,
-    IssuedClientCredential,
+    IssuedClientCredential, NewClientCredential, OtherStatus,
 };
 pub use error::{Error, ErrorKind, Operation, Outcome};
 pub use ids::{CredentialId, KeyId, OrganizationId, ProjectId};
@@ -87,7 +95,7 @@ pub use pages::{Listing, Page, PageRequest};
 pub use response::RawResponse;
 pub use retry::{RetryPolicy, Sleep, SystemTiming, Timing};
 pub use secret::Secret;
-pub use token_source::{SharedToken, TokenFuture, TokenSource};
+pub use token_source::{AccessToken, SharedToken, TokenFuture, TokenRequest, TokenSource};
 pub use tokens::{TokenPair, Tokens};
 
 // So that its example is compiled and run.
