@@ -10,6 +10,9 @@
 //! - No guess at the form of key strings: a probe shows which one is live.
 //! - No undo: RIXL has none.
 
+// A future that is not `Send` can't be spawned by whoever awaits it.
+#![warn(clippy::future_not_send)]
+
 mod account;
 #[cfg(feature = "conformance")]
 pub mod conformance;

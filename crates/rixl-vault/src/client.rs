@@ -389,7 +389,7 @@ impl Kv {
     pub(crate) async fn write(
         &self,
         path: &[String],
-        fields: &impl Serialize,
+        fields: &(impl Serialize + Sync),
         expected: u64,
     ) -> Result<Written, Failure> {
         #[derive(Serialize)]

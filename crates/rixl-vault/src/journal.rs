@@ -393,7 +393,12 @@ impl Shared {
     }
 
     /// Writes a record with this lease in it, if nobody else wrote the slot. Gives whether the server will delete it.
-    async fn put(&self, slot: &mut Slot, record: &impl Serialize, lease: &Lease) -> Result<bool, JournalError> {
+    async fn put(
+        &self,
+        slot: &mut Slot,
+        record: &(impl Serialize + Sync),
+        lease: &Lease,
+    ) -> Result<bool, JournalError> {
         let mut attempts = Attempts::default();
         loop {
             let failure = match self.kv.write(&slot.path, record, slot.version).await {
@@ -422,7 +427,7 @@ impl Shared {
     }
 
     /// Writes an entry that nobody else knows of.
-    async fn put_new(&self, path: &[String], record: &impl Serialize) -> Result<(), JournalError> {
+    async fn put_new(&self, path: &[String], record: &(impl Serialize + Sync)) -> Result<(), JournalError> {
         let mut attempts = Attempts::default();
         loop {
             match self.kv.write(path, record, 0).await {

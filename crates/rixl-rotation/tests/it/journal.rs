@@ -270,3 +270,61 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn nothing_is_done_before_it_is_polled() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    drop(journal.lock(Lock::new("KEY")));
+    assert!(!folder.path().join("state/entries/KEY").exists(), "a lock that nobody waited for");
+    let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    drop(entry.lock_store(LockStore::new("file:/x")));
+    drop(entry.append(Append::new("two")));
+    drop(entry.put_escrow(PutEscrow::new(b"secret")));
+    drop(entry.close(Close::new().with_history_line("done")));
+    assert_eq!(entry.lines(), ["one"]);
+    assert!(entry.escrow().await.unwrap().is_none());
+    assert!(fs::read_dir(folder.path().join("state/stores")).unwrap().next().is_none());
+    drop(entry);
+    assert_eq!(lines(&journal, "KEY").await, ["one"]);
+    assert!(journal.history(ReadHistory::new()).await.unwrap().lines.is_empty());
+}
+
+/// On one thread alone: whoever shares the runtime goes on while the journal waits for a lock or the disk.
+#[tokio::test(flavor = "current_thread")]
+async fn the_callers_executor_is_not_held_up() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
+    entry.append(Append::new("x")).await.unwrap();
+    let holder = fs::File::create(folder.path().join("state/history")).unwrap();
+    rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let close = entry.close(Close::new().with_history_line("done"));
+    // Were the executor held up, it would be released only once the journal had given up on it.
+    let release = async move { drop(holder) };
+    let (closed, ()) = tokio::join!(close, release);
+    closed.unwrap();
+    assert_eq!(journal.history(ReadHistory::new()).await.unwrap().lines, ["done"]);
+}
+
+/// A line whose future is dropped is whole or not there, and the entry is nobody else's until that is settled.
+#[tokio::test]
+async fn work_that_a_dropped_future_began_comes_first() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    for round in 0..20 {
+        let name = format!("KEY-{round}");
+        let mut entry = journal.lock(Lock::new(&name)).await.unwrap();
+        // Polled once, and dropped.
+        tokio::select! {
+            biased;
+            written = entry.append(Append::new("one")) => written.unwrap(),
+            () = std::future::ready(()) => {}
+        }
+        entry.append(Append::new("two")).await.unwrap();
+        assert_eq!(entry.lines(), ["one", "two"]);
+        drop(entry);
+        assert_eq!(lines(&journal, &name).await, ["one", "two"]);
+    }
+}

@@ -10,6 +10,7 @@ mod journal;
 mod journal_check;
 mod model;
 mod protocol;
+mod sendable;
 mod stores_check;
 mod stores_command;
 mod stores_dotenv;
