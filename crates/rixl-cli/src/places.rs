@@ -14,7 +14,7 @@ use crate::{
     embedded,
     failure::{Code, Failure},
     output::Output,
-    stdout::{Instead, Stdout},
+    stdout::Stdout,
 };
 
 /// Where secrets go: the text, read once.
@@ -30,6 +30,9 @@ impl Places {
             Some(text) => text.clone(),
             None => in_sandbox(context)?,
         };
+        if text == Stdout::LOCATION {
+            Stdout::check(context.output, destination.reveal)?;
+        }
         let stores = stores(context.output, destination.reveal);
         let places = match stores.template(&text) {
             Ok(template) if template.is_per_key() => Ok(Self::PerKey(stores, template)),
@@ -89,10 +92,8 @@ pub(crate) fn stores_to_read() -> Stores {
 pub(crate) fn store_failure(error: &StoreError) -> Failure {
     let code = if error.kind() == StoreErrorKind::Invalid { Code::Usage } else { Code::NotChanged };
     let failure = Failure::new(code, format!("{error}; RIXL was not changed"));
-    let cause = std::error::Error::source(error);
-    match (cause, cause.and_then(|cause| cause.downcast_ref::<Instead>())) {
-        (_, Some(Instead(next))) => failure.with_next(*next),
-        (Some(cause), None) => failure.with_cause(cause),
-        (None, None) => failure,
+    match std::error::Error::source(error) {
+        Some(cause) => failure.with_cause(cause),
+        None => failure,
     }
 }

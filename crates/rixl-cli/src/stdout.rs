@@ -7,7 +7,11 @@ use rixl_rotation::store::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::output::{Format, Output};
+use crate::{
+    failure::Failure,
+    output::{Format, Output},
+    places::store_failure,
+};
 
 /// Standard output as a store. What was written can't be read back.
 #[derive(Debug)]
@@ -16,26 +20,43 @@ pub(crate) struct Stdout(());
 /// What to do instead of writing a secret there.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Instead(pub(crate) &'static str);
+struct Instead(&'static str);
 
 impl Stdout {
     pub(crate) const LOCATION: &str = "stdout";
 
     /// Refuses where the secret would stay on a screen, or get into a document.
     pub(crate) fn new(output: Output, reveal: bool) -> Result<Self, StoreError> {
-        let refused = |reason: &str, instead| {
-            Err(StoreError::new(StoreErrorKind::Invalid, Self::LOCATION, reason).with_source(Instead(instead)))
-        };
-        if output.format == Format::Json {
-            let next = "name another store, or do without --output json";
-            return refused("the secret and `--output json` both want stdout", next);
+        match refusal(output, reveal) {
+            None => Ok(Self(())),
+            Some((reason, instead)) => Err(refused(reason).with_source(Instead(instead))),
         }
-        if io::stdout().is_terminal() && !reveal {
-            let next = "pass the secret on by a pipe, or add --reveal to have it on the screen";
-            return refused("the secret would stay on the screen and in its history", next);
-        }
-        Ok(Self(()))
     }
+
+    /// The same, before anything is opened, as a failure of the command line.
+    pub(crate) fn check(output: Output, reveal: bool) -> Result<(), Failure> {
+        match refusal(output, reveal) {
+            None => Ok(()),
+            Some((reason, instead)) => Err(store_failure(&refused(reason)).with_next(instead)),
+        }
+    }
+}
+
+fn refused(reason: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Invalid, Stdout::LOCATION, reason)
+}
+
+/// Why not, and what to do instead.
+fn refusal(output: Output, reveal: bool) -> Option<(&'static str, &'static str)> {
+    if output.format == Format::Json {
+        let instead = "name another store, or do without --output json";
+        return Some(("the secret and `--output json` both want stdout", instead));
+    }
+    if io::stdout().is_terminal() && !reveal {
+        let instead = "pass the secret on by a pipe, or add --reveal to have it on the screen";
+        return Some(("the secret would stay on the screen and in its history", instead));
+    }
+    None
 }
 
 impl Store for Stdout {

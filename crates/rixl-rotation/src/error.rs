@@ -12,7 +12,8 @@ use crate::{
 /// Why a run did not end well.
 ///
 /// [`kind`](Self::kind) is the cause, [`effect`](Self::effect) what it left behind, [`next`](Self::next) what to do. `Display`
-/// is one sentence of all three. Causes are in `source`. No secret is in any of them.
+/// is one sentence of all three. Causes are in `source`, and [`api_error`](Self::api_error) is the one to ask of them.
+/// No secret is in any of them.
 #[derive(Debug)]
 pub struct Failure {
     kind: FailureKind,
@@ -196,6 +197,36 @@ impl Failure {
     /// The sentence without what to do, for those who say that in their own words.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What RIXL or the way to it said, where a call of RIXL's is behind this: its kind, status, code and request id.
+    ///
+    /// ```
+    /// use rixl_rotation::Failure;
+    ///
+    /// fn ticket(failure: &Failure) -> Option<&str> {
+    ///     failure.api_error()?.request_id()
+    /// }
+    /// ```
+    pub fn api_error(&self) -> Option<&Error> {
+        self.cause()
+    }
+
+    /// What the store said, where one is behind this: its kind, and when to try again.
+    pub fn store_error(&self) -> Option<&StoreError> {
+        self.cause()
+    }
+
+    /// The nearest cause of this type.
+    fn cause<T: StdError + 'static>(&self) -> Option<&T> {
+        let mut next = self.source();
+        while let Some(cause) = next {
+            if let Some(found) = cause.downcast_ref() {
+                return Some(found);
+            }
+            next = cause.source();
+        }
+        None
     }
 
     /// A call of RIXL's that changed nothing.

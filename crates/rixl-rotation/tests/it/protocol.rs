@@ -12,7 +12,7 @@ use std::{
 
 use rixl_credentials::{Client, KeyId, NewApiKey, RawResponse, RetryPolicy, Secret};
 use rixl_rotation::{
-    Account, CancellationToken, Ending, FailureKind, Next, OnLiveSecret, RecoverOptions, Rotator, State,
+    Account, CancellationToken, Ending, Failure, FailureKind, Next, OnLiveSecret, RecoverOptions, Rotator, State,
     journal::{
         Append, Close, Entry, History, Journal, JournalError, ListUnfinished, Lock, LockStore, PutEscrow, ReadHistory,
         Unfinished,
@@ -111,10 +111,39 @@ async fn a_refusal_changes_nothing_and_leaves_nothing_open() {
     let bench = Bench::new();
     let refuse = Effect::Respond { status: 403, headers: vec![], body: vec![] };
     bench.sandbox.inject(Fault::new(refuse).on("rotateApiKey").before_commit()).unwrap();
-    assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Authentication);
+    let failure = bench.rotate().await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Authentication);
+    let error = failure.api_error().unwrap();
+    assert_eq!((error.status(), error.request_id().is_some()), (Some(403), true));
+    assert!(failure.store_error().is_none());
     assert!(bench.is_stored_live());
     assert_eq!(bench.history().await[0].ending, Ending::Refused);
     bench.assert_clean();
+}
+
+/// However deep the cause is, and whichever it is.
+#[tokio::test]
+async fn a_failure_can_be_asked_for_its_cause() {
+    let bench = Bench::new();
+    let spoil = Fault::new(Effect::edit_json(|json| json["api_key"]["secret"] = "".into())).on("rotateApiKey");
+    let refuse = Fault::new(Effect::Respond { status: 409, headers: vec![], body: vec![] }).on("rotateApiKey");
+    bench.sandbox.inject(spoil).unwrap();
+    bench.sandbox.inject(refuse.before_commit()).unwrap();
+    let failure = bench.rotate().await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Lost);
+    assert_eq!(failure.api_error().and_then(rixl_credentials::Error::status), Some(409));
+
+    let bench = Bench::new();
+    let store = Spoiled::once(&bench, |_| Some(StoreErrorKind::Busy));
+    let failure = bench.rotator().rotate(&bench.key_id, store).await.unwrap_err();
+    assert_eq!(failure.store_error().map(StoreError::kind), Some(StoreErrorKind::Busy));
+    assert!(failure.api_error().is_none());
+
+    // Before anything is sent: what passes is for later, all else for people.
+    for (kind, next) in [(StoreErrorKind::Busy, Next::Retry), (StoreErrorKind::Unusable, Next::Correct)] {
+        let failure = Failure::from(StoreError::new(kind, "place", "no"));
+        assert_eq!((failure.effect(), failure.next()), (rixl_rotation::Effect::Unchanged, &next));
+    }
 }
 
 #[tokio::test]
