@@ -10,7 +10,7 @@ use bytes::Bytes;
 use progenitor_client::{ClientHooks, ClientInfo as _, OperationInfo};
 use reqwest::{
     Method, Request, Response,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue},
 };
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -24,6 +24,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Call {
     bearer: Option<HeaderValue>,
+    traceparent: Option<HeaderValue>,
     max_body: usize,
     timeout: Option<Duration>,
     is_sealed: bool,
@@ -37,6 +38,8 @@ pub(crate) struct Route {
     pub(crate) needs_bearer: bool,
 }
 
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// The token holds a character that cannot stand in a header.
 #[derive(Clone, Copy, Debug)]
 pub struct InvalidBearer;
@@ -49,7 +52,14 @@ impl Call {
     /// [`InvalidBearer`] when the token is empty or has a character other than visible ASCII.
     pub fn new(bearer: Option<&Secret>, max_body: usize) -> Result<Self, InvalidBearer> {
         let bearer = bearer.map(header).transpose()?;
-        Ok(Self { bearer, max_body, timeout: None, is_sealed: false, response: Arc::default() })
+        Ok(Self { bearer, traceparent: None, max_body, timeout: None, is_sealed: false, response: Arc::default() })
+    }
+
+    /// Sends this `traceparent`, if it has the form of version 00 of W3C Trace Context.
+    #[must_use]
+    pub fn with_traceparent(mut self, traceparent: &str) -> Self {
+        self.traceparent = is_traceparent(traceparent).then(|| HeaderValue::from_str(traceparent).ok()).flatten();
+        self
     }
 
     /// Ends the call, from connecting to the last byte of the response, after this time.
@@ -81,6 +91,17 @@ impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call").field("max_body", &self.max_body).finish_non_exhaustive()
     }
+}
+
+/// Nothing else goes into the header, least of all a text that someone else chose.
+fn is_traceparent(text: &str) -> bool {
+    let is_hex =
+        |part: &str, length| part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let mut parts = text.split('-');
+    let lengths = [2, 32, 16, 2];
+    text.starts_with("00-")
+        && lengths.into_iter().all(|length| parts.next().is_some_and(|part| is_hex(part, length)))
+        && parts.next().is_none()
 }
 
 fn header(token: &Secret) -> Result<HeaderValue, InvalidBearer> {
@@ -151,6 +172,9 @@ impl ClientHooks<Call> for Client {
             // Some proxies respond with 411 to a POST that does not say how long it is.
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
+        if let Some(traceparent) = &self.inner().traceparent {
+            headers.insert(TRACEPARENT, traceparent.clone());
+        }
         if route.needs_bearer {
             let Some(bearer) = &self.inner().bearer else {
                 return Err(Error::Custom(format!("{} needs a bearer token", info.operation_id)));
@@ -217,7 +241,8 @@ fn record(route: &Route) {
         return;
     }
     let generation = if route.path.contains("/v1") { 2 } else { 1 };
-    span.record("http.request.method", route.method)
+    span.record("otel.name", tracing::field::display(format_args!("{} {}", route.method, route.path)))
+        .record("http.request.method", route.method)
         .record("url.template", route.path)
         .record("rixl.route_generation", generation);
 }

@@ -63,7 +63,7 @@ pub(crate) fn client(global: &Global) -> Result<ClientBuilder, Failure> {
 
 /// The same, for a server that is not of the user's choosing.
 pub(crate) fn bare_client(global: &Global) -> ClientBuilder {
-    Client::builder().timeout(global.timeout).user_agent(concat!("rixl-cli/", env!("CARGO_PKG_VERSION")))
+    Client::builder().attempt_timeout(global.timeout).user_agent(concat!("rixl-cli/", env!("CARGO_PKG_VERSION")))
 }
 
 pub(crate) fn organization(global: &Global) -> Result<Option<OrganizationId>, Failure> {

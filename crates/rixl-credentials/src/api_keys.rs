@@ -66,6 +66,8 @@ pub struct Issued {
     pub key: ApiKey,
     /// Its secret.
     pub secret: Secret,
+    /// The server's id of the request, as [`Error::request_id`]: the proof that RIXL's support can use.
+    pub request_id: Option<String>,
 }
 
 /// An API key to create.
@@ -187,7 +189,7 @@ impl ApiKeys {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for a limit outside 1 to 100; else as for every read.
+    /// [`ErrorKind::InvalidInput`] for a limit outside 1 to 100; else as for [every read](Error#every-read).
     pub async fn list_page(&self, request: PageRequest) -> Result<Page<ApiKey>, Error> {
         let operation = Operation::ListApiKeys;
         let (limit, offset) = request.checked(operation)?;
@@ -197,9 +199,11 @@ impl ApiKeys {
                 Some(id) => low.list_organization_api_keys(id.wire(), limit, offset).await,
             }
         };
-        self.sender.call(operation, send).await?.read(|page| {
+        let reply = self.sender.call(operation, send).await?;
+        let request_id = reply.request_id();
+        reply.read(|page| {
             let items: Option<Vec<_>> = page.api_keys.into_iter().map(|key| ApiKey::read(key, None)).collect();
-            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total))
+            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
         })
     }
 
@@ -208,17 +212,27 @@ impl ApiKeys {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] for a bad name, for a missing project on the first generation of routes, and for
-    /// policies there; else as for every change: look at [`Error::outcome`].
+    /// policies there; else as for [every change](Error#every-change).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
     pub async fn create(&self, key: NewApiKey) -> Result<Issued, Error> {
-        self.created(&self.sender, key).await?.read(|response| Issued::read(response, None))
+        let reply = self.created(&self.sender, key).await?;
+        let request_id = reply.request_id();
+        reply.read(|response| Issued::read(response, None, request_id))
     }
 
     /// Creates a key, and returns the response unparsed, so that it can be saved first.
-    /// [`RawResponse::issued`] parses it.
+    /// [`RawResponse::created_api_key`] parses it.
     ///
     /// # Errors
     ///
     /// As for [`create`](Self::create), except those of parsing.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
     pub async fn create_raw(&self, key: NewApiKey) -> Result<RawResponse, Error> {
         self.created(&self.sender.sealed(), key).await?.sealed()
     }
@@ -272,19 +286,29 @@ impl ApiKeys {
     ///
     /// # Errors
     ///
-    /// As for every change: look at [`Error::outcome`]. After [`Outcome::Unknown`](crate::Outcome::Unknown) and
+    /// As for [every change](Error#every-change). After [`Outcome::Unknown`](crate::Outcome::Unknown) and
     /// [`Outcome::Applied`](crate::Outcome::Applied) rotating again is the repair, unless another process has already
     /// stored the secret of the first try.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
     pub async fn rotate(&self, id: &KeyId) -> Result<Issued, Error> {
-        self.rotated(&self.sender, id).await?.read(|response| Issued::read(response, Some(id)))
+        let reply = self.rotated(&self.sender, id).await?;
+        let request_id = reply.request_id();
+        reply.read(|response| Issued::read(response, Some(id), request_id))
     }
 
     /// Gives the key a new secret, and returns the response unparsed, so that it can be saved first.
-    /// [`RawResponse::issued`] parses it.
+    /// [`RawResponse::rotated_api_key`] parses it.
     ///
     /// # Errors
     ///
     /// As for [`rotate`](Self::rotate), except those of parsing.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
     pub async fn rotate_raw(&self, id: &KeyId) -> Result<RawResponse, Error> {
         self.rotated(&self.sender.sealed(), id).await?.sealed()
     }
@@ -304,7 +328,11 @@ impl ApiKeys {
     ///
     /// # Errors
     ///
-    /// As for every change: look at [`Error::outcome`].
+    /// As for [every change](Error#every-change).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped before it ended, it may have happened all the same: see [`Client`](crate::Client#cancellation).
     pub async fn delete(&self, id: &KeyId) -> Result<(), Error> {
         let send = |low: rixl_api::Client| async move {
             match &self.organization {
@@ -363,13 +391,22 @@ impl ApiKey {
 }
 
 impl RawResponse {
-    /// Parses the response to a rotation of this key; with `None`, that to a creation.
+    /// Parses the response to the creation of an API key.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Malformed`] or [`ErrorKind::SecretMissing`]; their outcome is `Applied`.
+    pub fn created_api_key(&self) -> Result<Issued, Error> {
+        self.parse(Operation::CreateApiKey, |response, request_id| Issued::read(response, None, request_id))
+    }
+
+    /// Parses the response to a rotation of this API key.
     ///
     /// ```
     /// use rixl_credentials::{KeyId, RawResponse};
     ///
     /// let response = RawResponse::from(br#"{"api_key":{"id":"XyZ9aB8cD1","secret":"rxl_EXAMPLE"}}"#.to_vec());
-    /// let issued = response.issued(Some(&KeyId::new("XyZ9aB8cD1")?))?;
+    /// let issued = response.rotated_api_key(&KeyId::new("XyZ9aB8cD1")?)?;
     /// assert_eq!(issued.secret.expose_secret(), "rxl_EXAMPLE");
     /// # Ok::<(), rixl_credentials::Error>(())
     /// ```
@@ -377,16 +414,17 @@ impl RawResponse {
     /// # Errors
     ///
     /// [`ErrorKind::Malformed`], [`ErrorKind::SecretMissing`] or [`ErrorKind::WrongId`]; their outcome is `Applied`.
-    pub fn issued(&self, key_id: Option<&KeyId>) -> Result<Issued, Error> {
-        let operation = if key_id.is_some() { Operation::RotateApiKey } else { Operation::CreateApiKey };
-        // Not serde's words: they quote the value.
-        let response = serde_json::from_slice(self.expose_secret()).map_err(|_| ErrorKind::Malformed);
-        response.and_then(|response| Issued::read(response, key_id)).map_err(|kind| Error::unusable(kind, operation))
+    pub fn rotated_api_key(&self, id: &KeyId) -> Result<Issued, Error> {
+        self.parse(Operation::RotateApiKey, |response, request_id| Issued::read(response, Some(id), request_id))
     }
 }
 
 impl Issued {
-    fn read(response: types::ApiKeyResponse, asked: Option<&KeyId>) -> Result<Self, ErrorKind> {
+    fn read(
+        response: types::ApiKeyResponse,
+        asked: Option<&KeyId>,
+        request_id: Option<String>,
+    ) -> Result<Self, ErrorKind> {
         let mut key = response.api_key.unwrap_or_default();
         let secret = Secret::from_wire(key.secret.take()).ok_or(ErrorKind::SecretMissing)?;
         let key = ApiKey::read(key, asked).ok_or(ErrorKind::Malformed)?;
@@ -394,7 +432,7 @@ impl Issued {
         if asked.is_some_and(|asked| *asked != key.id) {
             return Err(ErrorKind::WrongId);
         }
-        Ok(Self { key, secret })
+        Ok(Self { key, secret, request_id })
     }
 }
 

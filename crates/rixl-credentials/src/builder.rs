@@ -7,8 +7,9 @@ use rixl_api::Call;
 use crate::{
     Client, ClientTokenRequest, Error, ErrorKind, Operation, RetryPolicy, Secret, SharedToken, SystemTiming, Timing,
     TokenSource,
-    bought_token::{BoughtToken, Grant},
-    sender::Sender,
+    grant::{self, Grant},
+    sender::{Sender, Server, Traceparent},
+    token_cache::{Bearer, Source, TokenCache},
     tokens,
     transport::{self, Opaque},
 };
@@ -48,8 +49,9 @@ impl Client {
 /// let client = Client::builder()
 ///     .base_url("https://api.rixl.com")
 ///     .bearer_token("eyJhbGciOi...")
-///     .timeout(Duration::from_secs(10))
+///     .attempt_timeout(Duration::from_secs(10))
 ///     .connect_timeout(Duration::from_secs(3))
+///     .deadline(Duration::from_secs(60))
 ///     .user_agent("billing/1.4")
 ///     .build()?;
 /// # Ok::<(), rixl_credentials::Error>(())
@@ -58,18 +60,20 @@ impl Client {
 pub struct ClientBuilder {
     base_url: String,
     credential: Credential,
-    timeout: Duration,
+    attempt_timeout: Duration,
     connect_timeout: Duration,
+    deadline: Option<Duration>,
     user_agent: String,
     max_body: usize,
     retry: RetryPolicy,
     timing: Arc<dyn Timing>,
+    traceparent: Option<Traceparent>,
 }
 
 enum Credential {
     None,
-    Bearer(Secret),
-    Grant(Grant),
+    Bearer(SharedToken),
+    Grant(grant::Credential),
     Source(Arc<dyn TokenSource>),
 }
 
@@ -78,12 +82,14 @@ impl Default for ClientBuilder {
         Self {
             base_url: BASE_URL.into(),
             credential: Credential::None,
-            timeout: Duration::from_secs(30),
+            attempt_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
-            user_agent: USER_AGENT.into(),
+            deadline: None,
+            user_agent: String::new(),
             max_body: MAX_BODY,
             retry: RetryPolicy::default(),
             timing: Arc::new(SystemTiming::default()),
+            traceparent: None,
         }
     }
 }
@@ -92,8 +98,9 @@ impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the base URL: before `build` has checked it, it may hold a password.
         f.debug_struct("ClientBuilder")
-            .field("timeout", &self.timeout)
+            .field("attempt_timeout", &self.attempt_timeout)
             .field("connect_timeout", &self.connect_timeout)
+            .field("deadline", &self.deadline)
             .field("user_agent", &self.user_agent)
             .field("max_response_bytes", &self.max_body)
             .field("retry", &self.retry)
@@ -126,8 +133,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sends this token. The last of the credentials that are set counts.
-    pub fn bearer_token(mut self, token: impl Into<Secret>) -> Self {
+    /// Sends this token, or what a [`SharedToken`] holds then. The last of the credentials that are set counts.
+    pub fn bearer_token(mut self, token: impl Into<SharedToken>) -> Self {
         self.credential = Credential::Bearer(token.into());
         self
     }
@@ -137,38 +144,51 @@ impl ClientBuilder {
     /// The exchange uses the first generation of routes, and the second where the server does not know the first. Do not
     /// rotate or delete this very key with the client: it would lose its own access with it.
     pub fn api_key(mut self, key: impl Into<Secret>) -> Self {
-        self.credential = Credential::Grant(Grant::ApiKey(key.into()));
+        self.credential = Credential::Grant(grant::Credential::ApiKey(key.into()));
         self
     }
 
     /// Mints a client token with this client credential, and another before it expires. The last credential set counts.
     pub fn client_credential(mut self, request: ClientTokenRequest) -> Self {
-        self.credential = Credential::Grant(Grant::Client(request));
+        self.credential = Credential::Grant(grant::Credential::Client(request));
         self
     }
 
-    /// Asks this source for a token before each call. The last credential set counts.
+    /// Asks this source for tokens, through a cache: see [`TokenSource`]. The last credential set counts.
     pub fn token_source(mut self, source: impl TokenSource + 'static) -> Self {
         self.credential = Credential::Source(Arc::new(source));
         self
     }
 
     /// The time-out of one attempt, from connecting to the last byte of the response. Default: 30 s.
-    /// [`RetryPolicy::with_deadline`] bounds all attempts together.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+    /// [`deadline`](Self::deadline) bounds all attempts together, [`Client::with_attempt_timeout`] sets it for one call.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = timeout;
         self
     }
 
-    /// The time-out of opening a connection, TLS included; at most half of [`timeout`](Self::timeout). Default: 10 s.
+    /// The maximum duration of a call: getting a token, all attempts and all waits. Default: 2 minutes, or
+    /// [`attempt_timeout`](Self::attempt_timeout) where that is longer, whatever the [`RetryPolicy`].
+    /// [`Client::with_deadline`] sets it for one call.
+    ///
+    /// It also ends a read under way, but not a change, which keeps its whole attempt: cut short, it would be one that may
+    /// have happened. `Duration::MAX` is none.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// The time-out of opening a connection, TLS included; at most half of [`attempt_timeout`](Self::attempt_timeout).
+    /// Default: 10 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// The `user-agent` header: visible ASCII and spaces. Default: `rixl-credentials/` and this library's version.
-    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
-        self.user_agent = user_agent.into();
+    /// The application's product, such as `billing/1.4`: visible ASCII and spaces. It stands in the `user-agent` header
+    /// before this library's own, `rixl-credentials/` and its version, which is all there is by default.
+    pub fn user_agent(mut self, product: impl Into<String>) -> Self {
+        self.user_agent = product.into();
         self
     }
 
@@ -190,6 +210,23 @@ impl ClientBuilder {
         self
     }
 
+    /// Sends what this gives as the header `traceparent` of [W3C Trace Context](https://www.w3.org/TR/trace-context/), so
+    /// that the server's spans join the application's trace. It is called within the span of each attempt. Default: off,
+    /// nothing is sent; nor is it when it gives `None`, or a text of another form.
+    ///
+    /// ```
+    /// use rixl_credentials::Client;
+    ///
+    /// # fn current_traceparent() -> Option<String> { None }
+    /// // With OpenTelemetry: from the context of `tracing::Span::current()`, by its `TraceContextPropagator`.
+    /// let client = Client::builder().bearer_token("eyJhbGciOi...").traceparent(current_traceparent).build()?;
+    /// # Ok::<(), rixl_credentials::Error>(())
+    /// ```
+    pub fn traceparent(mut self, current: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        self.traceparent = Some(Arc::new(current));
+        self
+    }
+
     /// Builds the client. Nothing is sent yet.
     ///
     /// # Errors
@@ -199,18 +236,19 @@ impl ClientBuilder {
     /// in a build without TLS.
     pub fn build(self) -> Result<Client, Error> {
         let mut sender = self.sender()?;
-        sender.tokens = match self.credential {
+        let cached = |source| Some(Bearer::Cached(Arc::new(TokenCache::new(source, Arc::clone(&self.timing)))));
+        sender.bearer = match self.credential {
             Credential::None => None,
             Credential::Bearer(token) => {
-                Call::new(Some(token.wire()), 0)
+                Call::new(Some(token.get().wire()), 0)
                     .map_err(|_| configuration("the bearer token is empty, or is not visible ASCII"))?;
-                Some(Arc::new(SharedToken::new(token)))
+                Some(Bearer::Shared(token))
             }
-            Credential::Grant(Grant::ApiKey(key)) if !tokens::is_api_key(&key) => {
+            Credential::Grant(grant::Credential::ApiKey(key)) if !tokens::is_api_key(&key) => {
                 return Err(configuration("the API key does not have the form of one"));
             }
-            Credential::Grant(grant) => Some(Arc::new(BoughtToken::new(sender.clone(), grant))),
-            Credential::Source(source) => Some(source),
+            Credential::Grant(credential) => cached(Source::Grant(Box::new(Grant::new(sender.clone(), credential)))),
+            Credential::Source(source) => cached(Source::Foreign(source)),
         };
         Ok(Client::new(sender))
     }
@@ -219,10 +257,14 @@ impl ClientBuilder {
     fn sender(&self) -> Result<Sender, Error> {
         let base_url =
             transport::server_url(&self.base_url).map_err(|error| configuration(format!("the base URL {error}")))?;
-        if self.timeout.is_zero() || self.connect_timeout.is_zero() {
+        if self.attempt_timeout.is_zero() || self.connect_timeout.is_zero() {
             return Err(configuration("a time-out of zero would fail every call"));
         }
-        let http_client = || transport::http_client(&base_url, &self.user_agent, self.timeout, self.connect_timeout);
+        let user_agent = match &*self.user_agent {
+            "" => USER_AGENT.to_owned(),
+            product => format!("{product} {USER_AGENT}"),
+        };
+        let http_client = || transport::http_client(&base_url, &user_agent, self.attempt_timeout, self.connect_timeout);
         let build = |builder: reqwest::ClientBuilder| {
             builder.build().map_err(|error| {
                 let detail = "the HTTP client could not be built: a bad user agent, or TLS could not be set up";
@@ -230,15 +272,21 @@ impl ClientBuilder {
             })
         };
         Ok(Sender {
-            base_url: base_url.as_str().trim_end_matches('/').into(),
+            server: Arc::new(Server {
+                url: base_url.as_str().trim_end_matches('/').to_owned(),
+                address: base_url.host_str().unwrap_or_default().to_owned(),
+                port: base_url.port_or_known_default().unwrap_or_default(),
+            }),
             reads: build(http_client())?,
             changes: build(transport::never_resent(http_client()))?,
-            timeout: self.timeout,
+            attempt_timeout: self.attempt_timeout,
+            deadline: self.deadline,
             max_body: self.max_body,
             is_sealed: false,
             retry: self.retry.clone(),
             timing: Arc::clone(&self.timing),
-            tokens: None,
+            bearer: None,
+            traceparent: self.traceparent.clone(),
         })
     }
 }

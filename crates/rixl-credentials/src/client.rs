@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     ApiKey, ApiKeyUpdate, ApiKeys, ClientCredentials, Error, KeyId, OrganizationId, RetryPolicy, Secret, Timing,
-    Tokens, route::Generation, sender::Sender,
+    Tokens, route::Generation, sender::Sender, token_cache::Bearer,
 };
 
 /// A client of the RIXL credentials API. Cheap to clone; share one.
@@ -30,25 +30,40 @@ use crate::{
 /// 5. Responses are read up to a bound, 1 MiB unless set otherwise. Compression is not asked for.
 /// 6. After a 401 a token that can be renewed is renewed, and the call is sent once more.
 ///
+/// # Cancellation
+///
+/// A call whose future is dropped before it ended, by `tokio::time::timeout` or `select!` or because its task is aborted,
+/// is an [`Outcome::Unknown`](crate::Outcome::Unknown) without an error: a change that was under way may happen all the
+/// same, and the secret in its response is lost. Its spans say so (`rixl.outcome` is `unknown`, `error.type` is
+/// `cancelled`), and nobody else will. So bound a call by its own settings, which never cut a change under way:
+/// [`with_attempt_timeout`](Self::with_attempt_timeout) and [`with_deadline`](Self::with_deadline). Where the caller must
+/// not wait, let a task of its own make the call. Reads can be dropped at any time.
+///
 /// # Tracing
 ///
-/// Each call is a `tracing` span `rixl.call`, and each of its attempts a span `rixl.attempt` within it. Fields carry
-/// OpenTelemetry's names where it has them:
+/// Each call is a `tracing` span `rixl.call`, and each of its attempts a span `rixl.attempt` within it, both at level INFO
+/// with the target `rixl_credentials`. Attempts follow OpenTelemetry's conventions for HTTP clients, but for `url.full`,
+/// which would show ids. These names are [stable](crate::stability):
 ///
 /// | field | in | what |
 /// |---|---|---|
-/// | `rixl.operation` | both | [`Operation::as_str`](crate::Operation::as_str) |
-/// | `rixl.outcome` | both | `ok`, `not_applied`, `unknown`, `applied` |
+/// | `otel.name` | both | of the call, its operation; of the attempt, method and template |
+/// | `otel.kind` | both | `internal`, `client` |
+/// | `otel.status_code` | both | `ERROR`, when it failed |
+/// | `rixl.operation` | both | [`Operation::id`](crate::Operation::id) |
+/// | `rixl.outcome` | both | `ok`, or [`Outcome::as_str`](crate::Outcome::as_str) |
 /// | `rixl.duration_ms` | both | milliseconds |
 /// | `rixl.attempts` | call | how many attempts were made |
-/// | `http.request.resend_count` | attempt | 0 for the first |
+/// | `http.request.resend_count` | attempt | from the second on |
 /// | `http.request.method`, `url.template` | attempt | of the route, never the ids in it |
+/// | `server.address`, `server.port` | attempt | of the base URL |
 /// | `rixl.route_generation` | attempt | 1 or 2 |
 /// | `http.response.status_code` | both | the status, when a response came |
 /// | `rixl.request_id` | attempt | the server's id of the request |
-/// | `error.type` | both | the [`ErrorKind`](crate::ErrorKind), when it failed |
+/// | `error.type` | both | [`ErrorKind::as_str`](crate::ErrorKind::as_str), when it failed, or `cancelled` |
 ///
-/// Secrets, ids and bodies are in none of them.
+/// Secrets, ids and bodies are in none of them. [`ClientBuilder::traceparent`](crate::ClientBuilder::traceparent) lets
+/// the server take part in the application's trace.
 #[derive(Clone, Debug)]
 pub struct Client {
     sender: Sender,
@@ -65,7 +80,31 @@ impl Client {
         Self { sender: Sender { retry: policy, ..self.sender.clone() } }
     }
 
+    /// The same client with another time-out of one attempt: [`ClientBuilder::attempt_timeout`]. That of connecting stays;
+    /// where it is longer than half of this, a connection that does not open in time is an
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown) of a change. With zero every call fails, and nothing is sent.
+    ///
+    /// [`ClientBuilder::attempt_timeout`]: crate::ClientBuilder::attempt_timeout
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # fn example(client: rixl_credentials::Client) {
+    /// let keys = client.with_attempt_timeout(Duration::from_secs(5)).with_deadline(Duration::from_secs(20)).api_keys();
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_attempt_timeout(&self, timeout: Duration) -> Self {
+        Self { sender: Sender { attempt_timeout: timeout, ..self.sender.clone() } }
+    }
+
+    /// The same client with another bound of whole calls: [`ClientBuilder::deadline`](crate::ClientBuilder::deadline).
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Self { sender: Sender { deadline: Some(deadline), ..self.sender.clone() } }
+    }
+
     /// When a failed call is repeated: [`ClientBuilder::retry`](crate::ClientBuilder::retry).
+    #[doc(hidden)]
     pub fn retry_policy(&self) -> &RetryPolicy {
         &self.sender.retry
     }
@@ -92,29 +131,31 @@ impl Client {
 
     /// Where calls go, without a slash at the end.
     pub fn base_url(&self) -> &str {
-        &self.sender.base_url
+        &self.sender.server.url
     }
 
-    /// The time-out of one attempt: [`ClientBuilder::timeout`](crate::ClientBuilder::timeout).
-    pub fn timeout(&self) -> Duration {
-        self.sender.timeout
+    /// The time-out of one attempt: [`ClientBuilder::attempt_timeout`](crate::ClientBuilder::attempt_timeout).
+    #[doc(hidden)]
+    pub fn attempt_timeout(&self) -> Duration {
+        self.sender.attempt_timeout
     }
 
     /// The clock, the sleep and the chance that calls go by.
+    #[doc(hidden)]
     pub fn timing(&self) -> &Arc<dyn Timing> {
         &self.sender.timing
     }
 
-    /// When the bearer token expires, where that is known and nobody renews it: see
-    /// [`TokenSource::expires_at`](crate::TokenSource::expires_at).
+    /// When the bearer token expires, where that is known and nobody renews it.
+    #[doc(hidden)]
     pub fn token_expires_at(&self) -> Option<Timestamp> {
-        self.sender.tokens.as_ref().and_then(|tokens| tokens.expires_at())
+        self.sender.bearer.as_ref().and_then(Bearer::expires_at)
     }
 
-    /// Whether the bearer tokens are bought with the key of this id or secret, so that they may end with it: see
-    /// [`TokenSource::is_bought_with`](crate::TokenSource::is_bought_with).
+    /// Whether the bearer tokens are bought with the key of this id or secret, so that they may end with it.
+    #[doc(hidden)]
     pub fn is_bought_with(&self, key_id: &KeyId, secret: Option<&Secret>) -> bool {
-        self.sender.tokens.as_ref().is_some_and(|tokens| tokens.is_bought_with(key_id, secret))
+        self.sender.bearer.as_ref().is_some_and(|bearer| bearer.is_bought_with(key_id, secret))
     }
 }
 
@@ -135,8 +176,12 @@ impl Organization {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a bad name, or when nothing is to be changed; else as for every
-    /// change: look at [`Error::outcome`].
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a bad name, or when nothing is to be changed; else as for
+    /// [every change](Error#every-change).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped before it ended, it may have happened all the same: see [`Client`](crate::Client#cancellation).
     pub async fn update_api_key(&self, id: &KeyId, update: ApiKeyUpdate) -> Result<ApiKey, Error> {
         self.api_keys().update(&self.id, id, update).await
     }

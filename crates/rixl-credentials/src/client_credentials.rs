@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rixl_api::types;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    CredentialId, Error, ErrorKind, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, Secret,
-    api_keys::check_name, route::Generation, sender::Sender, tokens::lifetime,
+    CredentialId, Error, ErrorKind, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, RawResponse,
+    Secret, api_keys::check_name, reply::Reply, route::Generation, sender::Sender, tokens::lifetime,
 };
 
 /// The client credentials of an organization.
@@ -52,18 +53,37 @@ pub enum ClientCredentialStatus {
     Revoked,
     /// The server gave no state.
     Unspecified,
-    /// A state that came after this library, as the server wrote it.
-    Other(String),
+    /// A state that came after this library. Match it by [`as_str`](Self::as_str), whose name stays when a later version
+    /// has a variant for it.
+    #[non_exhaustive]
+    Other(OtherStatus),
 }
 
-impl From<String> for ClientCredentialStatus {
+/// A state that this version of the library has no variant for: see [`ClientCredentialStatus::as_str`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OtherStatus(String);
+
+impl ClientCredentialStatus {
+    /// Its name, in lower case and without the prefix of the published form: `active` for
+    /// `CLIENT_CREDENTIAL_STATUS_ACTIVE`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Active => "active",
+            Self::Revoked => "revoked",
+            Self::Unspecified => "unspecified",
+            Self::Other(OtherStatus(name)) => name,
+        }
+    }
+
     /// Reads the published form (`CLIENT_CREDENTIAL_STATUS_ACTIVE`) and the short lower-case one (`active`).
-    fn from(text: String) -> Self {
-        match text.strip_prefix("CLIENT_CREDENTIAL_STATUS_").unwrap_or(&text) {
-            "ACTIVE" | "active" => Self::Active,
-            "REVOKED" | "revoked" => Self::Revoked,
-            "UNSPECIFIED" | "unspecified" => Self::Unspecified,
-            _ => Self::Other(text),
+    fn read(text: &str) -> Self {
+        let name = text.strip_prefix("CLIENT_CREDENTIAL_STATUS_").unwrap_or(text).to_ascii_lowercase();
+        match name.as_str() {
+            "active" => Self::Active,
+            "revoked" => Self::Revoked,
+            "unspecified" => Self::Unspecified,
+            _ => Self::Other(OtherStatus(name)),
         }
     }
 }
@@ -79,6 +99,32 @@ pub struct IssuedClientCredential {
     pub credential: ClientCredential,
     /// Its secret.
     pub client_secret: Secret,
+    /// The server's id of the request, as [`Error::request_id`]: the proof that RIXL's support can use.
+    pub request_id: Option<String>,
+}
+
+/// A client credential to create. The signing algorithm is left to the server; `EdDSA` is the only one published.
+///
+/// ```
+/// let credential = rixl_credentials::NewClientCredential::new("web");
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[must_use]
+pub struct NewClientCredential {
+    name: String,
+}
+
+impl NewClientCredential {
+    /// A credential of this name: 1 to 64 characters, checked when it is sent.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into() }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// Whom to mint a client token for, and with which credential.
@@ -160,7 +206,7 @@ impl ClientCredentials {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for a limit outside 1 to 100; else as for every read.
+    /// [`ErrorKind::InvalidInput`] for a limit outside 1 to 100; else as for [every read](Error#every-read).
     pub async fn list_page(&self, request: PageRequest) -> Result<Page<ClientCredential>, Error> {
         let operation = Operation::ListClientCredentials;
         let (limit, offset) = request.checked(operation)?;
@@ -170,47 +216,73 @@ impl ClientCredentials {
                 Some(id) => low.list_client_credentials_v1(Some(id.wire()), limit, offset).await,
             }
         };
-        self.sender.call(operation, send).await?.read(|page| {
+        let reply = self.sender.call(operation, send).await?;
+        let request_id = reply.request_id();
+        reply.read(|page| {
             let items: Option<Vec<_>> = page.credentials.into_iter().map(ClientCredential::read).collect();
-            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total))
+            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
         })
     }
 
-    /// Creates a client credential of this name, 1 to 64 characters. Its secret is in the response and nowhere else.
-    ///
-    /// The signing algorithm is left to the server; `EdDSA` is the only one published.
+    /// Creates a client credential. Its secret is in the response and nowhere else.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for a bad name; else as for every change: look at [`Error::outcome`].
-    pub async fn create(&self, name: impl Into<String>) -> Result<IssuedClientCredential, Error> {
+    /// [`ErrorKind::InvalidInput`] for a bad name; else as for [every change](Error#every-change).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
+    pub async fn create(&self, credential: NewClientCredential) -> Result<IssuedClientCredential, Error> {
+        let reply = self.created(&self.sender, credential).await?;
+        let request_id = reply.request_id();
+        reply.read(|response| IssuedClientCredential::read(response, request_id))
+    }
+
+    /// Creates a client credential, and returns the response unparsed, so that it can be saved first.
+    /// [`RawResponse::created_client_credential`] parses it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`create`](Self::create), except those of parsing.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
+    pub async fn create_raw(&self, credential: NewClientCredential) -> Result<RawResponse, Error> {
+        self.created(&self.sender.sealed(), credential).await?.sealed()
+    }
+
+    async fn created(
+        &self,
+        sender: &Sender,
+        credential: NewClientCredential,
+    ) -> Result<Reply<types::ClientCredentialResponse>, Error> {
         let operation = Operation::CreateClientCredential;
-        let name = name.into();
+        let NewClientCredential { name } = credential;
         check_name(operation, &name)?;
-        let response = match &self.organization {
+        match &self.organization {
             None => {
                 let body = &types::NewClientCredential { name, alg: None };
-                self.sender.call(operation, |low| async move { low.create_client_credential(body).await }).await?
+                sender.call(operation, |low| async move { low.create_client_credential(body).await }).await
             }
             Some(id) => {
                 let org_id = Some(id.wire().clone());
                 let body = &types::NewOrganizationClientCredential { name, alg: None, org_id };
-                self.sender.call(operation, |low| async move { low.create_client_credential_v1(body).await }).await?
+                sender.call(operation, |low| async move { low.create_client_credential_v1(body).await }).await
             }
-        };
-        response.read(|response| {
-            Ok(IssuedClientCredential {
-                client_secret: Secret::from_wire(response.client_secret).ok_or(ErrorKind::SecretMissing)?,
-                credential: response.credential.and_then(ClientCredential::read).ok_or(ErrorKind::Malformed)?,
-            })
-        })
+        }
     }
 
     /// Revokes the credential: it mints no more tokens. Tokens it has minted are taken to stay valid until they expire.
     ///
     /// # Errors
     ///
-    /// As for every change: look at [`Error::outcome`].
+    /// As for [every change](Error#every-change).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped before it ended, it may have happened all the same: see [`Client`](crate::Client#cancellation).
     pub async fn revoke(&self, id: &CredentialId) -> Result<(), Error> {
         let send = |low: rixl_api::Client| async move {
             match &self.organization {
@@ -226,7 +298,12 @@ impl ClientCredentials {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] when the client id, secret or subject is empty, or the time to live is not 1 to 15
-    /// whole minutes; [`ErrorKind::Unauthorized`] when the credential is refused; else as for every call.
+    /// whole minutes; [`ErrorKind::Unauthorized`] when the credential is refused; else as for
+    /// [every call](Error#every-call).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped before it ended, it may have happened all the same; a token that nobody holds expires.
     pub async fn mint(&self, request: &ClientTokenRequest) -> Result<ClientToken, Error> {
         let generation = if self.organization.is_some() { Generation::Second } else { Generation::First };
         mint(&self.sender, generation, request).await
@@ -286,9 +363,30 @@ impl ClientCredential {
             client_id: credential.client_id,
             kid: credential.kid,
             alg: credential.alg,
-            status: credential.status.map(ClientCredentialStatus::from),
+            status: credential.status.as_deref().map(ClientCredentialStatus::read),
             created_at: credential.created_at,
             last_used_at: credential.last_used_at,
         })
+    }
+}
+
+impl IssuedClientCredential {
+    fn read(response: types::ClientCredentialResponse, request_id: Option<String>) -> Result<Self, ErrorKind> {
+        Ok(Self {
+            client_secret: Secret::from_wire(response.client_secret).ok_or(ErrorKind::SecretMissing)?,
+            credential: response.credential.and_then(ClientCredential::read).ok_or(ErrorKind::Malformed)?,
+            request_id,
+        })
+    }
+}
+
+impl RawResponse {
+    /// Parses the response to the creation of a client credential.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Malformed`] or [`ErrorKind::SecretMissing`]; their outcome is `Applied`.
+    pub fn created_client_credential(&self) -> Result<IssuedClientCredential, Error> {
+        self.parse(Operation::CreateClientCredential, IssuedClientCredential::read)
     }
 }

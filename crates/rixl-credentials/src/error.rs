@@ -24,6 +24,24 @@ type Source = Box<dyn StdError + Send + Sync>;
 ///     error.outcome() == Outcome::NotApplied
 /// }
 /// ```
+///
+/// # Every call
+///
+/// Every call can fail with each [`ErrorKind`] but `InvalidInput` and `Configuration`, which only those have that say so,
+/// and `Token`, which calls have whose credential stands in the request body. [`kind`](Self::kind) says what to do,
+/// [`outcome`](Self::outcome) whether it happened.
+///
+/// # Every read
+///
+/// As for every call. A read changes nothing: its outcome is always [`Outcome::NotApplied`], and what may pass was tried
+/// again already, under the client's [`RetryPolicy`](crate::RetryPolicy).
+///
+/// # Every change
+///
+/// As for every call, and [`outcome`](Self::outcome) decides what to do next: after [`Outcome::NotApplied`] it may be
+/// repeated; after [`Outcome::Unknown`] first look whether it happened; after [`Outcome::Applied`] save
+/// [`take_raw_response`](Self::take_raw_response), for what the response held is nowhere else. Only what did not happen
+/// was tried again.
 pub struct Error(Box<Parts>);
 
 struct Parts {
@@ -36,8 +54,27 @@ struct Parts {
     code: Option<String>,
     message: Option<String>,
     retry_after: Option<Duration>,
+    /// Of a source of tokens: that it may have one later.
+    is_transient: bool,
     raw: Option<RawResponse>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+/// Gives each variant its name, which is a contract, and the list of them, which no variant can be missing from.
+macro_rules! names {
+    ($type:ident, $(#[$doc:meta])* $function:ident { $($variant:ident => $name:literal,)* }) => {
+        impl $type {
+            #[doc(hidden)]
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            $(#[$doc])*
+            pub const fn $function(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
 }
 
 /// What went wrong. Each line says what to do.
@@ -48,7 +85,7 @@ pub enum ErrorKind {
     InvalidInput,
     /// The client could not be built from these settings. Correct them.
     Configuration,
-    /// No bearer token could be had; the call itself was not sent. Look at [`source`](StdError::source).
+    /// No bearer token could be had; the call itself was not sent. Look at [`token_error`](Error::token_error).
     Token,
     /// The connection was refused, timed out or never opened (name resolution and TLS included). Nothing was sent: safe
     /// to repeat.
@@ -90,6 +127,9 @@ pub enum ErrorKind {
 }
 
 /// Did it happen? Whether a state-changing call took effect. Reads change nothing: theirs is always `NotApplied`.
+///
+/// These three are all there can be, and none will be added: it happened, it did not, or nobody can tell. So it is
+/// exhaustive, unlike the other enums here: whoever matches on it handles all three, and the compiler sees to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It did not happen. A rotate may be repeated; the old secret is as it was.
@@ -134,10 +174,81 @@ pub enum Operation {
     MintClientToken,
 }
 
+names! { ErrorKind,
+    /// Its name in logs and telemetry, as in `error.type`: it stays when words change.
+    #[must_use]
+    as_str {
+        InvalidInput => "invalid_input",
+        Configuration => "configuration",
+        Token => "token",
+        Connect => "connect",
+        Timeout => "timeout",
+        Interrupted => "interrupted",
+        Redirect => "redirect",
+        Unauthorized => "unauthorized",
+        Forbidden => "forbidden",
+        NotFound => "not_found",
+        RateLimited => "rate_limited",
+        Rejected => "rejected",
+        Server => "server",
+        Cut => "cut",
+        TooLarge => "too_large",
+        Malformed => "malformed",
+        SecretMissing => "secret_missing",
+        WrongId => "wrong_id",
+        RepeatedPage => "repeated_page",
+    }
+}
+
+names! { Outcome,
+    /// Its name in logs and telemetry, as in `rixl.outcome`: it stays when words change.
+    #[must_use]
+    as_str {
+        NotApplied => "not_applied",
+        Unknown => "unknown",
+        Applied => "applied",
+    }
+}
+
+names! { Operation,
+    /// Its name in logs and telemetry, as in `rixl.operation`: it stays when words change. `Display` is prose.
+    ///
+    /// ```
+    /// use rixl_credentials::Operation;
+    ///
+    /// assert_eq!(Operation::RotateApiKey.id(), "api_keys.rotate");
+    /// assert_eq!(Operation::RotateApiKey.to_string(), "rotate API key");
+    /// ```
+    #[must_use]
+    id {
+        CheckInput => "input.check",
+        Configure => "client.configure",
+        ObtainToken => "tokens.obtain",
+        ListApiKeys => "api_keys.list",
+        CreateApiKey => "api_keys.create",
+        UpdateApiKey => "api_keys.update",
+        DeleteApiKey => "api_keys.delete",
+        RotateApiKey => "api_keys.rotate",
+        ExchangeApiKey => "tokens.exchange",
+        RefreshToken => "tokens.refresh",
+        ListClientCredentials => "client_credentials.list",
+        CreateClientCredential => "client_credentials.create",
+        RevokeClientCredential => "client_credentials.revoke",
+        MintClientToken => "client_credentials.mint",
+    }
+}
+
 impl Operation {
-    /// What it is called in sentences.
-    pub fn as_str(self) -> &'static str {
-        match self {
+    /// Whether it changes something at the server.
+    pub fn changes_state(self) -> bool {
+        use Operation::{CheckInput, Configure, ListApiKeys, ListClientCredentials, ObtainToken};
+        !matches!(self, CheckInput | Configure | ObtainToken | ListApiKeys | ListClientCredentials)
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::CheckInput => "check the input",
             Self::Configure => "configure the client",
             Self::ObtainToken => "obtain a token",
@@ -152,19 +263,7 @@ impl Operation {
             Self::CreateClientCredential => "create client credential",
             Self::RevokeClientCredential => "revoke client credential",
             Self::MintClientToken => "mint client token",
-        }
-    }
-
-    /// Whether it changes something at the server.
-    pub fn changes_state(self) -> bool {
-        use Operation::{CheckInput, Configure, ListApiKeys, ListClientCredentials, ObtainToken};
-        !matches!(self, CheckInput | Configure | ObtainToken | ListApiKeys | ListClientCredentials)
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        })
     }
 }
 
@@ -172,8 +271,54 @@ impl Error {
     /// A [`TokenSource`](crate::TokenSource) reports with this that it has no token.
     ///
     /// The cause becomes [`source`](StdError::source); it must not hold a secret.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use rixl_credentials::Error;
+    ///
+    /// let refused = Error::no_token("the vault refuses this machine");
+    /// let sealed = Error::no_token("the vault is sealed").transient();
+    /// let busy = Error::no_token("the vault is busy").with_retry_after(Duration::from_secs(2));
+    /// ```
     pub fn no_token(cause: impl Into<Source>) -> Self {
         Self::new(ErrorKind::Token, Operation::ObtainToken).with_source(cause.into())
+    }
+
+    /// The failure of a [`TokenSource`](crate::TokenSource) may pass: it is asked again under the call's
+    /// [`RetryPolicy`](crate::RetryPolicy). The call was not sent, so no harm comes of it, whatever the call.
+    #[must_use]
+    pub fn transient(mut self) -> Self {
+        self.0.is_transient = true;
+        self
+    }
+
+    /// The failure of a [`TokenSource`](crate::TokenSource) may pass, and not before this time is over.
+    #[must_use]
+    pub fn with_retry_after(mut self, delay: Duration) -> Self {
+        self.0.retry_after = Some(delay);
+        self.transient()
+    }
+
+    /// Why there is no token, when that is why the call failed ([`ErrorKind::Token`]): the failed exchange, or what the
+    /// [`TokenSource`](crate::TokenSource) reports. [`is_unauthorized`](Self::is_unauthorized),
+    /// [`status`](Self::status), [`request_id`](Self::request_id), [`code`](Self::code), [`message`](Self::message) and
+    /// [`retry_after`](Self::retry_after) of the call's own error give what this one says.
+    ///
+    /// ```
+    /// use rixl_credentials::{Error, ErrorKind};
+    ///
+    /// fn is_key_dead(error: &Error) -> bool {
+    ///     error.token_error().is_some_and(|error| error.kind() == ErrorKind::Unauthorized)
+    /// }
+    /// ```
+    pub fn token_error(&self) -> Option<&Error> {
+        let source = self.0.source.as_deref().filter(|_| self.0.kind == ErrorKind::Token)?;
+        source.downcast_ref()
+    }
+
+    /// Whether no harm can come of asking for a token again.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.0.is_transient
     }
 
     /// What went wrong.
@@ -193,31 +338,31 @@ impl Error {
 
     /// The HTTP status, when a response came.
     pub fn status(&self) -> Option<u16> {
-        self.0.status
+        self.0.status.or_else(|| self.token_error()?.status())
     }
 
     /// The server's id of the request, from `x-request-id`, `request-id`, `x-correlation-id` or `traceparent`.
     pub fn request_id(&self) -> Option<&str> {
-        self.0.request_id.as_deref()
+        self.0.request_id.as_deref().or_else(|| self.token_error()?.request_id())
     }
 
     /// The server's word for what went wrong: an OAuth code (`invalid_grant`), a slug (`not_found`), else its number.
     ///
     /// This is the server's text. It is not in `Display` or `Debug`: a server can quote a secret.
     pub fn code(&self) -> Option<&str> {
-        self.0.code.as_deref()
+        self.0.code.as_deref().or_else(|| self.token_error()?.code())
     }
 
     /// The server's explanation, cut to 1,000 characters, without control characters.
     ///
     /// This is the server's text. It is not in `Display` or `Debug`: a server can quote a secret.
     pub fn message(&self) -> Option<&str> {
-        self.0.message.as_deref()
+        self.0.message.as_deref().or_else(|| self.token_error()?.message())
     }
 
-    /// How long the server asks to wait, from `Retry-After`.
+    /// How long the server asks to wait, from `Retry-After`, or the [`TokenSource`](crate::TokenSource).
     pub fn retry_after(&self) -> Option<Duration> {
-        self.0.retry_after
+        self.0.retry_after.or_else(|| self.token_error()?.retry_after())
     }
 
     /// Takes the body of a 2xx response that could not be used, as far as it came: the new secret may be in it.
@@ -242,9 +387,9 @@ impl Error {
         self.outcome() == Outcome::NotApplied
     }
 
-    /// Whether the credential was refused (401).
+    /// Whether the credential was refused (401): the token, or what it was to be bought with.
     pub fn is_unauthorized(&self) -> bool {
-        self.kind() == ErrorKind::Unauthorized
+        self.kind() == ErrorKind::Unauthorized || self.token_error().is_some_and(Self::is_unauthorized)
     }
 
     /// Whether there is no such thing (404).
@@ -275,7 +420,7 @@ impl Error {
 
     /// The same error for another caller who waited for the same thing; the raw response stays with the first.
     pub(crate) fn share(&self) -> Self {
-        let Parts { kind, operation, outcome, status, retry_after, .. } = *self.0;
+        let Parts { kind, operation, outcome, status, retry_after, is_transient, .. } = *self.0;
         let Parts { detail, request_id, code, message, source, .. } = &*self.0;
         Self(Box::new(Parts {
             kind,
@@ -287,6 +432,7 @@ impl Error {
             code: code.clone(),
             message: message.clone(),
             retry_after,
+            is_transient,
             raw: None,
             source: source.clone(),
         }))
@@ -304,6 +450,7 @@ impl Error {
             code: None,
             message: None,
             retry_after: None,
+            is_transient: false,
             raw: None,
             source: None,
         }))
@@ -332,7 +479,7 @@ impl Error {
         error.0.status = Some(response.status);
         error.0.request_id = headers::request_id(&response);
         if (200..=299).contains(&response.status) {
-            error.0.raw = Some(RawResponse::new(response.body));
+            error.0.raw = Some(RawResponse::new(response.body, error.0.request_id.clone()));
         } else if let Body::Whole(body) = &response.body {
             (error.0.code, error.0.message) = server_words(body);
         }

@@ -30,6 +30,8 @@
 //! operation. This crate is a thin layer over that: checked values in, safe types out, and the rules of sending (see
 //! [`Client`]). Nothing of the layers below is in its public types, so that they can be replaced.
 //!
+//! What of this a program can rely on for years is on a page of its own: `stability`.
+//!
 //! # Features
 //!
 //! `rustls` (default) and `native-tls` choose the TLS library; with both, `rustls` is used. With neither, only `http` on
@@ -42,8 +44,10 @@
 //! - No `X-API-Key` header: sources disagree on it.
 //! - No way to print a secret, and no feature that adds one.
 
+// A caller may move any call to another thread.
+#![warn(clippy::future_not_send)]
+
 mod api_keys;
-mod bought_token;
 mod builder;
 mod client;
 mod client_credentials;
@@ -51,6 +55,7 @@ mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod grant;
 mod headers;
 mod ids;
 mod pages;
@@ -60,6 +65,9 @@ mod retry;
 mod route;
 mod secret;
 mod sender;
+#[cfg(doc)]
+pub mod stability;
+mod token_cache;
 mod token_source;
 mod tokens;
 mod trace;
@@ -71,7 +79,7 @@ pub use builder::ClientBuilder;
 pub use client::{Client, Organization};
 pub use client_credentials::{
     ClientCredential, ClientCredentialStatus, ClientCredentials, ClientToken, ClientTokenRequest,
-    IssuedClientCredential,
+    IssuedClientCredential, NewClientCredential, OtherStatus,
 };
 pub use error::{Error, ErrorKind, Operation, Outcome};
 pub use ids::{CredentialId, KeyId, OrganizationId, ProjectId};
@@ -80,7 +88,7 @@ pub use pages::{Listing, Page, PageRequest};
 pub use response::RawResponse;
 pub use retry::{RetryPolicy, Sleep, SystemTiming, Timing};
 pub use secret::Secret;
-pub use token_source::{SharedToken, TokenFuture, TokenSource};
+pub use token_source::{AccessToken, SharedToken, TokenFuture, TokenRequest, TokenSource};
 pub use tokens::{TokenPair, Tokens};
 
 // So that its example is compiled and run.

@@ -70,18 +70,20 @@ pub struct Page<T> {
     pub total: Option<u64>,
     /// What to ask for next; `None` when this was the last page.
     pub next: Option<PageRequest>,
+    /// The server's id of the request, as [`Error::request_id`].
+    pub request_id: Option<String>,
 }
 
 impl<T> Page<T> {
     /// The list goes on until a page is empty, or exactly as many items were seen as the server says there are: a
     /// page may be short because the server caps it, and `total` may be wrong.
-    pub(crate) fn new(request: PageRequest, items: Vec<T>, total: Option<Int64>) -> Self {
+    pub(crate) fn new(request: PageRequest, items: Vec<T>, total: Option<Int64>, request_id: Option<String>) -> Self {
         let total = total.and_then(|total| u64::try_from(total.0).ok());
         let seen = u32::try_from(items.len()).ok().and_then(|count| request.offset.checked_add(count));
         let next = seen
             .filter(|seen| !items.is_empty() && total != Some(u64::from(*seen)))
             .map(|seen| request.with_offset(seen));
-        Self { items, total, next }
+        Self { items, total, next, request_id }
     }
 }
 
@@ -124,7 +126,13 @@ impl<T: Unpin> Listing<T> {
     ///
     /// # Errors
     ///
-    /// As for every read, when a page could not be fetched; [`ErrorKind::RepeatedPage`] when the server repeats itself.
+    /// As for [every read](Error#every-read), when a page could not be fetched; [`ErrorKind::RepeatedPage`] when the
+    /// server repeats itself.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing is lost when it is dropped before it ended: the list holds the page that is under way, and goes on with it
+    /// when it is called again.
     pub async fn next(&mut self) -> Option<Result<T, Error>> {
         StreamExt::next(self).await
     }

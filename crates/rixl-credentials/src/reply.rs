@@ -30,7 +30,8 @@ impl<T> Reply<T> {
     /// The response itself, unparsed.
     pub(crate) fn sealed(mut self) -> Result<RawResponse, Error> {
         let response = self.response.take();
-        self.read(|_| response.map(|response| RawResponse::new(response.body)).ok_or(ErrorKind::Malformed))
+        let request_id = response.as_ref().and_then(headers::request_id);
+        self.read(|_| response.map(|response| RawResponse::new(response.body, request_id)).ok_or(ErrorKind::Malformed))
     }
 
     pub(crate) fn status(&self) -> Option<u16> {

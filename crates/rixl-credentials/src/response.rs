@@ -4,28 +4,52 @@ use std::fmt;
 
 use bytes::Bytes;
 use rixl_api::Body;
+use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
+
+use crate::{Error, ErrorKind, Operation};
 
 /// The body of a response, unparsed. There may be a secret in it.
 ///
 /// It moves; it can't be cloned or compared. `Debug` prints its length alone, and it is wiped on drop.
-pub struct RawResponse(Body);
+pub struct RawResponse {
+    body: Body,
+    request_id: Option<String>,
+}
 
-/// A response that was saved, on disk for example.
+/// A response that was saved, on disk for example. Its request id is not in it: that is for the caller to save.
 impl From<Vec<u8>> for RawResponse {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(Body::Whole(Bytes::from_owner(Zeroizing::new(bytes))))
+        Self::new(Body::Whole(Bytes::from_owner(Zeroizing::new(bytes))), None)
     }
 }
 
 impl RawResponse {
-    pub(crate) fn new(body: Body) -> Self {
-        Self(body)
+    pub(crate) fn new(body: Body, request_id: Option<String>) -> Self {
+        Self { body, request_id }
+    }
+
+    /// The server's id of the request, as [`Error::request_id`](crate::Error::request_id): the proof that RIXL's support
+    /// can use.
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+
+    /// Parses it as the response to this operation.
+    pub(crate) fn parse<T: DeserializeOwned, U>(
+        &self,
+        operation: Operation,
+        read: impl FnOnce(T, Option<String>) -> Result<U, ErrorKind>,
+    ) -> Result<U, Error> {
+        // Not serde's words: they quote the value.
+        let response = serde_json::from_slice(self.expose_secret()).map_err(|_| ErrorKind::Malformed);
+        let result = response.and_then(|response| read(response, self.request_id.clone()));
+        result.map_err(|kind| Error::unusable(kind, operation))
     }
 
     /// The bytes that were received.
     pub fn expose_secret(&self) -> &[u8] {
-        match &self.0 {
+        match &self.body {
             Body::Whole(bytes) | Body::Cut(bytes) | Body::TooLarge(bytes) => bytes,
         }
     }

@@ -16,14 +16,15 @@ use crate::{Error, ErrorKind};
 /// the server was too busy (429). A change that may have happened never is.
 ///
 /// The wait before attempt `n + 1` is drawn evenly from zero to `base * 2^(n - 1)` (full jitter), at least what the
-/// server's `Retry-After` asks. The defaults are what RIXL advises, 5 attempts from 500 ms on, and this library's
-/// bounds: no wait over 30 s, and 2 minutes in all.
+/// server's `Retry-After` asks. The defaults are what RIXL advises, 5 attempts from 500 ms on, and this library's bound: no
+/// wait over 30 s. How long an attempt and the whole call may take are settings of their own, on the
+/// [builder](crate::ClientBuilder::attempt_timeout) and [for one call](crate::Client::with_deadline).
 ///
 /// ```
 /// use std::time::Duration;
 /// use rixl_credentials::{Client, RetryPolicy};
 ///
-/// let policy = RetryPolicy::default().with_attempts(3).with_deadline(Duration::from_secs(20));
+/// let policy = RetryPolicy::default().with_attempts(3).with_max_delay(Duration::from_secs(5));
 /// let client = Client::builder().bearer_token("eyJhbGciOi...").retry(policy).build()?;
 /// // For one call:
 /// let keys = client.with_retry(RetryPolicy::off()).api_keys();
@@ -35,17 +36,11 @@ pub struct RetryPolicy {
     attempts: u32,
     base: Duration,
     max_delay: Duration,
-    pub(crate) deadline: Duration,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self {
-            attempts: 5,
-            base: Duration::from_millis(500),
-            max_delay: Duration::from_secs(30),
-            deadline: Duration::from_secs(120),
-        }
+        Self { attempts: 5, base: Duration::from_millis(500), max_delay: Duration::from_secs(30) }
     }
 }
 
@@ -74,17 +69,9 @@ impl RetryPolicy {
         self
     }
 
-    /// The maximum duration of a call: buying a token, all attempts and all waits. It also ends a
-    /// read under way, but not a change, which keeps its whole time-out: cut short, it would be one that may have
-    /// happened.
-    pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
-        self
-    }
-
     /// How long to wait after this attempt failed, counted from 1; `None` to give up.
     ///
-    /// It knows nothing of what failed, nor of the deadline: whether it is safe to repeat is for the caller to decide.
+    /// It knows nothing of what failed, nor of the call's deadline: whether it is safe to repeat is for the caller to decide.
     /// `retry_after` is what the server asks for, `chance` a number from 0 up to 1, as of [`Timing::chance`].
     ///
     /// ```
@@ -119,10 +106,12 @@ pub(crate) fn share(duration: Duration, part: f64) -> Duration {
 
 /// Whether no harm can come of sending it again.
 pub(crate) fn may_repeat(error: &Error) -> bool {
-    use ErrorKind::{Connect, Cut, Interrupted, RateLimited, Server, Timeout};
+    use ErrorKind::{Connect, Cut, Interrupted, RateLimited, Server, Timeout, Token};
     match error.kind() {
         // Refused before it was carried out.
         Connect | RateLimited => error.is_not_applied(),
+        // The call was not sent; whether to ask for a token again is for its source to say.
+        Token => error.token_error().is_some_and(Error::is_transient),
         Cut | Interrupted | Server | Timeout => !error.operation().changes_state(),
         _ => false,
     }

@@ -6,31 +6,48 @@ use rixl_api::{Call, ResponseValue};
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    Error, ErrorKind, Operation, Outcome, RetryPolicy, Secret, Timing, TokenSource, reply::Reply, retry::may_repeat,
-    trace,
+    Error, ErrorKind, Operation, Outcome, RetryPolicy, Secret, Timing,
+    reply::Reply,
+    retry::may_repeat,
+    token_cache::{Bearer, is_same},
+    trace::{self, OnDrop},
 };
 
 /// What the generated client returns.
 type LowResult<T> = Result<ResponseValue<T>, rixl_api::Error<()>>;
 
+/// Where calls go.
+pub(crate) struct Server {
+    /// Without a slash at the end.
+    pub(crate) url: String,
+    pub(crate) address: String,
+    pub(crate) port: u16,
+}
+
+/// Gives the `traceparent` of the span that it is called in.
+pub(crate) type Traceparent = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// How calls reach the server.
 #[derive(Clone)]
 pub(crate) struct Sender {
-    pub(crate) base_url: Arc<str>,
+    pub(crate) server: Arc<Server>,
     pub(crate) reads: reqwest::Client,
     pub(crate) changes: reqwest::Client,
-    pub(crate) timeout: Duration,
+    pub(crate) attempt_timeout: Duration,
+    /// `None`: the default.
+    pub(crate) deadline: Option<Duration>,
     pub(crate) max_body: usize,
     /// Whether responses stay unparsed.
     pub(crate) is_sealed: bool,
     pub(crate) retry: RetryPolicy,
     pub(crate) timing: Arc<dyn Timing>,
-    pub(crate) tokens: Option<Arc<dyn TokenSource>>,
+    pub(crate) bearer: Option<Bearer>,
+    pub(crate) traceparent: Option<Traceparent>,
 }
 
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").field("base_url", &self.base_url).field("retry", &self.retry).finish_non_exhaustive()
+        f.debug_struct("Sender").field("base_url", &self.server.url).field("retry", &self.retry).finish_non_exhaustive()
     }
 }
 
@@ -43,21 +60,23 @@ impl Sender {
     /// Sends one call with a token.
     pub(crate) async fn call<T, F, Fut>(&self, operation: Operation, send: F) -> Result<Reply<T>, Error>
     where
-        F: Fn(rixl_api::Client) -> Fut,
-        Fut: Future<Output = LowResult<T>>,
+        F: Fn(rixl_api::Client) -> Fut + Send + Sync,
+        Fut: Future<Output = LowResult<T>> + Send,
+        T: Send,
     {
-        let Some(tokens) = &self.tokens else {
+        let Some(bearer) = &self.bearer else {
             let error = Error::new(ErrorKind::Token, operation);
             return Err(error.with_detail("the client was built without a credential"));
         };
-        self.traced(operation, Some(&**tokens), send).await
+        self.traced(operation, Some(bearer), send).await
     }
 
     /// Sends one call whose credential is in the request body.
     pub(crate) async fn call_without_token<T, F, Fut>(&self, operation: Operation, send: F) -> Result<Reply<T>, Error>
     where
-        F: Fn(rixl_api::Client) -> Fut,
-        Fut: Future<Output = LowResult<T>>,
+        F: Fn(rixl_api::Client) -> Fut + Send + Sync,
+        Fut: Future<Output = LowResult<T>> + Send,
+        T: Send,
     {
         self.traced(operation, None, send).await
     }
@@ -65,8 +84,8 @@ impl Sender {
     /// Sends one call whose status is the whole result: whatever becomes of the body, it is a success.
     pub(crate) async fn call_for_effect<F, Fut>(&self, operation: Operation, send: F) -> Result<(), Error>
     where
-        F: Fn(rixl_api::Client) -> Fut,
-        Fut: Future<Output = LowResult<()>>,
+        F: Fn(rixl_api::Client) -> Fut + Send + Sync,
+        Fut: Future<Output = LowResult<()>> + Send,
     {
         match self.call(operation, send).await {
             Err(error) if error.outcome() == Outcome::Applied => Ok(()),
@@ -75,25 +94,21 @@ impl Sender {
     }
 
     /// Sends one call, and repeats it where the policy says and no harm can come of it.
-    async fn traced<T, F, Fut>(
-        &self,
-        operation: Operation,
-        tokens: Option<&dyn TokenSource>,
-        send: F,
-    ) -> Result<Reply<T>, Error>
+    async fn traced<T, F, Fut>(&self, operation: Operation, bearer: Option<&Bearer>, send: F) -> Result<Reply<T>, Error>
     where
-        F: Fn(rixl_api::Client) -> Fut,
-        Fut: Future<Output = LowResult<T>>,
+        F: Fn(rixl_api::Client) -> Fut + Send + Sync,
+        Fut: Future<Output = LowResult<T>> + Send,
+        T: Send,
     {
         let span = trace::call(operation);
         let started = self.timing.elapsed();
         // Pinned first: an instrumented future would be moved, and these are large.
-        let attempts = pin!(self.attempts(operation, tokens, started, send));
+        let attempts = pin!(self.attempts(operation, bearer, &span, started, send));
         let mut result = attempts.instrument(span.clone()).await;
         record(&span, &result, || self.timing.elapsed().saturating_sub(started));
         if let Ok(reply) = &mut result {
             let [_, call] = &mut reply.spans;
-            *call = span;
+            *call = span.clone();
         }
         result
     }
@@ -101,65 +116,88 @@ impl Sender {
     async fn attempts<T, F, Fut>(
         &self,
         operation: Operation,
-        tokens: Option<&dyn TokenSource>,
+        bearer: Option<&Bearer>,
+        span: &Span,
         started: Duration,
         send: F,
     ) -> Result<Reply<T>, Error>
     where
-        F: Fn(rixl_api::Client) -> Fut,
-        Fut: Future<Output = LowResult<T>>,
+        F: Fn(rixl_api::Client) -> Fut + Send + Sync,
+        Fut: Future<Output = LowResult<T>> + Send,
+        T: Send,
     {
+        let mut on_drop = OnDrop::new(span);
         let mut attempt = 1;
         let mut sent = 0;
         let mut is_renewed = false;
-        loop {
-            let token = match tokens {
-                Some(tokens) => Some(self.token(operation, tokens, self.left(started)).await?),
-                None => None,
-            };
-            let left = self.left(started);
-            if left.is_zero() {
-                let error = Error::new(ErrorKind::Timeout, operation);
-                return Err(error.with_detail("the deadline passed before it could be sent"));
-            }
-            let result = self.attempt(operation, token.as_deref(), sent, left, &send).await;
-            sent += 1;
-            Span::current().record("rixl.attempts", sent);
-            let error = match result {
-                Ok(reply) => return Ok(reply),
+        // A token that was refused, and the refusal.
+        let mut refused = None;
+        let result = loop {
+            let before = refused.as_ref().map(|(token, _)| token);
+            let error = match self.token(operation, bearer, before, self.left(started)).await {
                 Err(error) => error,
+                Ok(token) => {
+                    if let (Some(token), Some((before, refusal))) = (&token, refused.take())
+                        && is_same(token, &before)
+                    {
+                        break Err(refusal);
+                    }
+                    let left = self.left(started);
+                    if left.is_zero() || self.attempt_timeout.is_zero() {
+                        let error = Error::new(ErrorKind::Timeout, operation);
+                        break Err(error.with_detail("the time was up before it could be sent"));
+                    }
+                    on_drop.sending(operation);
+                    let result = self.attempt(operation, token.as_deref(), sent, left, &send).await;
+                    on_drop.waiting();
+                    sent += 1;
+                    span.record("rixl.attempts", sent);
+                    match (result, token) {
+                        // A 401 was not carried out, so sending it again with another token is safe. Once: two tokens in a
+                        // row that are refused mean that the credential is.
+                        (Err(error), Some(token)) if error.kind() == ErrorKind::Unauthorized && !is_renewed => {
+                            is_renewed = true;
+                            refused = Some((token, error));
+                            continue;
+                        }
+                        (Err(error), _) => error,
+                        (Ok(reply), _) => break Ok(reply),
+                    }
+                }
             };
-            // A 401 was not carried out, so sending it again with another token is safe. Once: two tokens in a row that
-            // are refused mean that the credential is.
-            if let (Some(tokens), Some(token), false, true) = (tokens, &token, is_renewed, error.is_unauthorized())
-                && tokens.refused(token)
-            {
-                is_renewed = true;
-                continue;
-            }
             let delay = self.retry.delay(attempt, error.retry_after(), self.timing.chance());
             let delay = delay.filter(|delay| may_repeat(&error) && *delay < self.left(started));
-            let Some(delay) = delay else { return Err(error) };
+            let Some(delay) = delay else { break Err(error) };
             self.timing.sleep(delay).await;
             attempt += 1;
-        }
+        };
+        on_drop.ended();
+        result
     }
 
+    /// What is left of the call's time. An attempt that may take longer than the default is not undone by it.
     fn left(&self, started: Duration) -> Duration {
-        self.retry.deadline.saturating_sub(self.timing.elapsed().saturating_sub(started))
+        const DEFAULT: Duration = Duration::from_secs(120);
+        let deadline = self.deadline.unwrap_or_else(|| DEFAULT.max(self.attempt_timeout));
+        deadline.saturating_sub(self.timing.elapsed().saturating_sub(started))
     }
 
     /// Asks for the token. The source's own error may say "unknown" of its exchange; this call was not sent in any case.
     async fn token(
         &self,
         operation: Operation,
-        tokens: &dyn TokenSource,
+        bearer: Option<&Bearer>,
+        refused: Option<&Arc<Secret>>,
         left: Duration,
-    ) -> Result<Arc<Secret>, Error> {
+    ) -> Result<Option<Arc<Secret>>, Error> {
         let error = || Error::new(ErrorKind::Token, operation);
-        match tokio::time::timeout(left, tokens.token()).await {
-            Ok(token) => token.map_err(|cause| error().with_source(cause)),
-            Err(_) => Err(error().with_detail("no bearer token came before the deadline")),
+        match bearer {
+            None => Ok(None),
+            Some(Bearer::Shared(token)) => Ok(Some(token.get())),
+            Some(Bearer::Cached(cache)) => match tokio::time::timeout(left, cache.token(refused)).await {
+                Ok(token) => token.map(Some).map_err(|cause| error().with_source(cause)),
+                Err(_) => Err(error().with_detail("no bearer token came before the deadline")),
+            },
         }
     }
 
@@ -173,18 +211,26 @@ impl Sender {
         send: &F,
     ) -> Result<Reply<T>, Error>
     where
-        F: Fn(rixl_api::Client) -> Fut,
-        Fut: Future<Output = LowResult<T>>,
+        F: Fn(rixl_api::Client) -> Fut + Send + Sync,
+        Fut: Future<Output = LowResult<T>> + Send,
+        T: Send,
     {
         let call = Call::new(token.map(Secret::wire), self.max_body).map_err(|_| {
             Error::new(ErrorKind::Token, operation).with_detail("the bearer token is empty, or is not visible ASCII")
         })?;
+        let span = trace::attempt(operation, &self.server, resend_count);
+        let mut on_drop = OnDrop::new(&span);
+        on_drop.sending(operation);
         // A change that was sent is given its whole time: to cut it short would make it one that may have happened.
-        let call = call.with_timeout(if operation.changes_state() { self.timeout } else { self.timeout.min(left) });
+        let timeout = if operation.changes_state() { self.attempt_timeout } else { self.attempt_timeout.min(left) };
+        let call = call.with_timeout(timeout);
+        let call = match self.traceparent.as_ref().and_then(|current| span.in_scope(|| current())) {
+            Some(traceparent) => call.with_traceparent(&traceparent),
+            None => call,
+        };
         let call = if self.is_sealed { call.sealed() } else { call };
         let http = if operation.changes_state() { &self.changes } else { &self.reads };
-        let low = rixl_api::Client::new_with_client(&self.base_url, http.clone(), call.clone());
-        let span = trace::attempt(operation, resend_count);
+        let low = rixl_api::Client::new_with_client(&self.server.url, http.clone(), call.clone());
         let started = self.timing.elapsed();
         let sending = pin!(send(low));
         let answered = sending.instrument(span.clone()).await;
@@ -196,6 +242,7 @@ impl Sender {
             Err(error) => Err(Error::from_call(operation, response, error, self.timing.now())),
         };
         record(&span, &result, || self.timing.elapsed().saturating_sub(started));
+        on_drop.ended();
         result
     }
 }

@@ -11,28 +11,103 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::{Error, KeyId, Secret};
+use crate::{Error, Secret};
 
-/// The token of one call, when it is known.
-pub type TokenFuture<'a> = Pin<Box<dyn Future<Output = Result<Arc<Secret>, Error>> + Send + 'a>>;
-
-/// Gives the bearer token for each call.
+/// What a [`TokenSource`] is asked for.
 ///
-/// It is asked before every attempt of a call that needs a token, so it should keep the token for as long as it lives. A
-/// token is sent to the client's base URL alone.
+/// The client makes it; its default is for tests of a source.
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+#[non_exhaustive]
+pub struct TokenRequest<'a> {
+    refused: Option<&'a Secret>,
+}
+
+impl<'a> TokenRequest<'a> {
+    /// The token that RIXL refused with a 401, when the source is asked because of that.
+    pub fn with_refused(mut self, token: &'a Secret) -> Self {
+        self.refused = Some(token);
+        self
+    }
+
+    /// The token that RIXL refused with a 401, when the source is asked because of that: give another one, if there is
+    /// one. The call, which was not carried out, is then sent once more.
+    #[must_use]
+    pub fn refused(&self) -> Option<&'a Secret> {
+        self.refused
+    }
+}
+
+/// A bearer token, and when it expires. Clones share it.
 ///
 /// ```
-/// use std::sync::Arc;
-/// use rixl_credentials::{Client, Error, Secret, TokenFuture, TokenSource};
+/// use rixl_credentials::{AccessToken, Secret};
+///
+/// let token = AccessToken::new(Secret::from("eyJhbGciOi...")).with_expires_at("2027-01-15T10:30:00Z".parse()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+#[non_exhaustive]
+pub struct AccessToken {
+    pub(crate) secret: Arc<Secret>,
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+impl AccessToken {
+    /// A token of unknown expiry. It is not kept: the source is asked again before the next attempt of a call.
+    pub fn new(secret: impl Into<Arc<Secret>>) -> Self {
+        Self { secret: secret.into(), expires_at: None }
+    }
+
+    /// The token expires at this time, by this machine's clock. It is kept for three quarters to nine tenths of the time
+    /// until then, or until RIXL refuses it.
+    pub fn with_expires_at(mut self, time: Timestamp) -> Self {
+        self.expires_at = Some(time);
+        self
+    }
+
+    /// The token.
+    #[must_use]
+    pub fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// When it expires, where that is known.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.expires_at
+    }
+}
+
+/// The token of one call, when it is known.
+pub type TokenFuture<'a> = Pin<Box<dyn Future<Output = Result<AccessToken, Error>> + Send + 'a>>;
+
+/// Gives bearer tokens for the calls of a client.
+///
+/// It keeps nothing itself: the client has one cache in front of every source.
+///
+/// 1. The source is asked once at a time; the calls that wait meanwhile share what it gave, a failure too.
+/// 2. A token that says when it expires is kept, and the source is asked anew when three quarters to nine tenths of its
+///    life are over. Chance decides, so that many processes that started together do not come together again.
+/// 3. A token of unknown expiry is not kept, so that one that was replaced is not sent.
+/// 4. After a 401 the source is asked with [`TokenRequest::refused`], and if it gives another token, the call is sent once
+///    more.
+/// 5. A [passing failure](Error::transient) is tried again under the call's [`RetryPolicy`](crate::RetryPolicy).
+///
+/// Tokens are sent to the client's base URL alone. `examples/token_source.rs` in the repository is a whole one.
+///
+/// ```
+/// use rixl_credentials::{AccessToken, Client, Error, Secret, TokenFuture, TokenRequest, TokenSource};
 ///
 /// /// Reads the token from a file that something else keeps fresh.
 /// struct TokenFile(std::path::PathBuf);
 ///
 /// impl TokenSource for TokenFile {
-///     fn token(&self) -> TokenFuture<'_> {
-///         Box::pin(async move {
+///     fn token<'a>(&'a self, _: TokenRequest<'a>) -> TokenFuture<'a> {
+///         Box::pin(async {
 ///             let text = std::fs::read_to_string(&self.0).map_err(Error::no_token)?;
-///             Ok(Arc::new(Secret::from(text.trim())))
+///             Ok(AccessToken::new(Secret::from(text.trim())))
 ///         })
 ///     }
 /// }
@@ -45,36 +120,21 @@ pub trait TokenSource: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::no_token`] with the cause. The call is then not sent.
-    fn token(&self) -> TokenFuture<'_>;
-
-    /// Hears that RIXL refused this token (401). Says whether another can be had: then the call, which was not carried
-    /// out, is sent once more. Sources that can't renew their token keep the default, `false`.
-    fn refused(&self, token: &Arc<Secret>) -> bool {
-        let _ = token;
-        false
-    }
-
-    /// When the token expires, where that is known and the source does not renew it. The default knows nothing.
-    fn expires_at(&self) -> Option<Timestamp> {
-        None
-    }
-
-    /// Whether the tokens are bought with the API key of this id or secret, and so may end when it is rotated or
-    /// deleted. The default buys none.
-    fn is_bought_with(&self, key_id: &KeyId, secret: Option<&Secret>) -> bool {
-        let _ = (key_id, secret);
-        false
-    }
+    /// [`Error::no_token`] with the cause. The call is then not sent; [`Error::token_error`] gives it to the caller.
+    ///
+    /// # Cancellation
+    ///
+    /// The future is dropped when the deadline of the call that waits for it is over.
+    fn token<'a>(&'a self, request: TokenRequest<'a>) -> TokenFuture<'a>;
 }
 
-/// A token that can be exchanged for another while calls are under way. Clones share it.
+/// A bearer token that can be replaced while calls are under way. Clones share it.
 ///
 /// ```
 /// use rixl_credentials::{Client, SharedToken};
 ///
-/// let token = SharedToken::new("eyJhbGciOi...");
-/// let client = Client::builder().token_source(token.clone()).build()?;
+/// let token = SharedToken::from("eyJhbGciOi...");
+/// let client = Client::builder().bearer_token(token.clone()).build()?;
 /// // Later, from anywhere: every attempt from now on sends the new one.
 /// token.replace("eyJuZXciOi...");
 /// # Ok::<(), rixl_credentials::Error>(())
@@ -83,35 +143,42 @@ pub trait TokenSource: Send + Sync {
 pub struct SharedToken(Arc<RwLock<Arc<Secret>>>);
 
 impl SharedToken {
-    /// Starts with this token.
-    pub fn new(token: impl Into<Secret>) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(token.into()))))
-    }
-
     /// Every attempt from now on sends this token.
     pub fn replace(&self, token: impl Into<Secret>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(token.into());
+    }
+
+    pub(crate) fn get(&self) -> Arc<Secret> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn expires_at(&self) -> Option<Timestamp> {
+        jwt_expiry(self.get().expose_secret())
+    }
+}
+
+impl From<Secret> for SharedToken {
+    fn from(token: Secret) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(token))))
+    }
+}
+
+impl From<String> for SharedToken {
+    fn from(token: String) -> Self {
+        Secret::from(token).into()
+    }
+}
+
+/// Copies the text; the original stays in memory as it was.
+impl From<&str> for SharedToken {
+    fn from(token: &str) -> Self {
+        Secret::from(token).into()
     }
 }
 
 impl fmt::Debug for SharedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SharedToken([redacted])")
-    }
-}
-
-impl TokenSource for SharedToken {
-    fn token(&self) -> TokenFuture<'_> {
-        Box::pin(async { Ok(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))) })
-    }
-
-    /// Another one can be had if it was replaced since this one was sent.
-    fn refused(&self, token: &Arc<Secret>) -> bool {
-        !Arc::ptr_eq(token, &self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn expires_at(&self) -> Option<Timestamp> {
-        jwt_expiry(self.0.read().unwrap_or_else(PoisonError::into_inner).expose_secret())
     }
 }
 

@@ -40,7 +40,12 @@ impl Tokens {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] when the text has not the form `<something>_<something>`, which RIXL publishes for
-    /// API keys; [`ErrorKind::Unauthorized`] when the key is not live; else as for every call.
+    /// API keys; [`ErrorKind::Unauthorized`] when the key is not live; else as for
+    /// [every call](Error#every-call).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped before it ended, it may have happened all the same; a pair that nobody holds expires.
     pub async fn exchange(&self, api_key: &Secret) -> Result<TokenPair, Error> {
         let operation = Operation::ExchangeApiKey;
         if !is_api_key(api_key) {
@@ -61,8 +66,13 @@ impl Tokens {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] when the text is empty; [`ErrorKind::Unauthorized`] when the token is unknown,
-    /// expired or was used before; else as for every call. After [`Outcome::Unknown`](crate::Outcome::Unknown) the
-    /// refresh token may be used up: exchange the API key again.
+    /// expired or was used before; else as for [every change](Error#every-change). After
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown) the refresh token may be used up: exchange the API key again.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped before it ended, the refresh token may be used up all the same, and the new pair is lost: see
+    /// [`Client`](crate::Client#cancellation).
     pub async fn refresh(&self, refresh_token: &Secret) -> Result<TokenPair, Error> {
         let operation = Operation::RefreshToken;
         if refresh_token.expose_secret().is_empty() {

@@ -26,7 +26,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     let client = Client::builder()
         .base_url(sandbox.url())
         .bearer_token(sandbox.bearer_token())
-        .timeout(Duration::from_secs(2)) // recovery may wait as long, for a request that could still be under way
+        .attempt_timeout(Duration::from_secs(2)) // recovery may wait as long, for a request that could still be under way
         .build()?;
 
     // The next rotation takes effect, and its response never arrives: the file has a dead secret then.

@@ -431,7 +431,7 @@ impl Rotator {
         let intent = Box::new(Intent {
             v: 1,
             at: began,
-            may_last_ms: record::millis(self.account.client().timeout()),
+            may_last_ms: record::millis(self.account.client().attempt_timeout()),
             change,
             base_url: self.account.client().base_url().to_owned(),
             organization: self.account.organization().cloned(),
@@ -480,7 +480,7 @@ impl Rotator {
     /// The token must live longer than the worst run: one that ends in the middle can't repair anything.
     fn check_token(&self) -> Result<(), Failure> {
         let Some(end) = self.account.client().token_expires_at() else { return Ok(()) };
-        let worst = self.account.client().timeout().saturating_mul(4).saturating_add(self.quiet_time);
+        let worst = self.account.client().attempt_timeout().saturating_mul(4).saturating_add(self.quiet_time);
         let left = Duration::try_from(end.duration_since(self.now())).unwrap_or_default();
         if left < worst {
             let sentence = match left.as_secs() {

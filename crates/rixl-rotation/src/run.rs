@@ -170,11 +170,11 @@ impl Run {
             Change::Create(_) | Change::Replace { .. } => None,
         };
         if let Some(response) = &self.response {
-            return Ok(response.issued(asked));
+            return Ok(parse(response, asked));
         }
         match self.entry.escrow().await {
-            Ok(Some(response)) => Ok(response.issued(asked)),
-            Ok(None) => Ok(RawResponse::from(Vec::new()).issued(asked)),
+            Ok(Some(response)) => Ok(parse(&response, asked)),
+            Ok(None) => Ok(parse(&RawResponse::from(Vec::new()), asked)),
             Err(error) => Err(self.stuck("the escrow can't be read").with_source(error)),
         }
     }
@@ -368,4 +368,11 @@ impl Run {
 
 fn close(history_line: Option<&str>) -> Close<'_> {
     history_line.map_or_else(Close::new, |line| Close::new().with_history_line(line))
+}
+
+fn parse(response: &RawResponse, asked: Option<&KeyId>) -> Result<Issued, Error> {
+    match asked {
+        Some(key_id) => response.rotated_api_key(key_id),
+        None => response.created_api_key(),
+    }
 }

@@ -1,6 +1,6 @@
 //! Temporary folders.
 
-use std::{env, fs, os::unix::fs::PermissionsExt as _, process::Command, sync::OnceLock};
+use std::env;
 
 use tempfile::TempDir;
 
@@ -16,8 +16,16 @@ pub fn folder() -> TempDir {
     (!is_disk && is_usable()).then(in_memory).flatten().unwrap_or_else(folder_on_disk)
 }
 
-/// Whether programs that lie there can be run, and there is room: containers may have little of both.
+#[cfg(not(unix))]
 fn is_usable() -> bool {
+    false
+}
+
+/// Whether programs that lie there can be run, and there is room: containers may have little of both.
+#[cfg(unix)]
+fn is_usable() -> bool {
+    use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, sync::OnceLock};
+
     static IS_USABLE: OnceLock<bool> = OnceLock::new();
     *IS_USABLE.get_or_init(|| {
         let Ok(folder) = tempfile::tempdir_in(MEMORY) else { return false };

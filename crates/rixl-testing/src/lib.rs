@@ -5,6 +5,8 @@
 //! - [`Running`]: a child process under the same bound;
 //! - [`folder`]: a temporary folder in memory, for tests that need no disk;
 //! - [`openbao`]: a real OpenBao server.
+//!
+//! Child processes and OpenBao are for Unix; the rest is what the client's tests need on other systems too.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,11 +17,16 @@
 )]
 
 mod folder;
+#[cfg(unix)]
 pub mod openbao;
+#[cfg(unix)]
+mod running;
 mod wait;
 
 pub use folder::{folder, folder_on_disk};
-pub use wait::{LIMIT, Running, accept, bounded, wait_for, wait_for_async};
+#[cfg(unix)]
+pub use running::Running;
+pub use wait::{LIMIT, accept, bounded, wait_for, wait_for_async};
 
 // The repository's README, whose examples are compiled and run here: no published package reads a file outside itself.
 #[doc = include_str!("../../../README.md")]

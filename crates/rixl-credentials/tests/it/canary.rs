@@ -15,17 +15,15 @@ use std::{
     io::Read as _,
     panic,
     process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use futures_util::{FutureExt as _, future::join_all};
 use rixl_credentials::{
-    ApiKeyUpdate, Client, ClientBuilder, ClientTokenRequest, CredentialId, Error, KeyId, NewApiKey, OrganizationId,
-    PageRequest, ProjectId, RetryPolicy, Secret, SharedToken, Sleep, Timestamp, Timing, TokenFuture, TokenSource,
+    AccessToken, ApiKeyUpdate, Client, ClientBuilder, ClientTokenRequest, CredentialId, Error, KeyId, NewApiKey,
+    NewClientCredential, OrganizationId, PageRequest, ProjectId, RetryPolicy, Secret, SharedToken, Sleep, Timestamp,
+    Timing, TokenFuture, TokenRequest, TokenSource,
 };
 use serde_json::{Value, json};
 
@@ -217,11 +215,11 @@ async fn call(client: &Client, operation: &str) -> Seen {
         "refreshToken" => seen(client.tokens().refresh(&refresh).await),
         "refreshTokenV1" => seen(second.tokens().refresh(&refresh).await),
         "listClientCredentials" => seen(credentials.list_page(page).await),
-        "createClientCredential" => seen(credentials.create(name).await),
+        "createClientCredential" => seen(credentials.create(NewClientCredential::new(name)).await),
         "revokeClientCredential" => seen(credentials.revoke(&credential).await),
         "mintClientToken" => seen(credentials.mint(&mint()).await),
         "listClientCredentialsV1" => seen(second_credentials.list_page(page).await),
-        "createClientCredentialV1" => seen(second_credentials.create(name).await),
+        "createClientCredentialV1" => seen(second_credentials.create(NewClientCredential::new(name)).await),
         "revokeClientCredentialV1" => seen(second_credentials.revoke(&credential).await),
         "mintClientTokenV1" => seen(second_credentials.mint(&mint()).await),
         new => panic!("the contract has a new operation, {new}: call it here, so that its secrets are looked for"),
@@ -422,10 +420,10 @@ impl Canary {
         ] {
             builders.push(Client::builder().base_url(url).bearer_token(token()));
         }
-        builders.push(local().bearer_token(token()).timeout(Duration::ZERO));
+        builders.push(local().bearer_token(token()).attempt_timeout(Duration::ZERO));
         builders.push(local().user_agent(format!("{OPEN}\n")).api_key(mark("apikey")));
         builders.push(local().client_credential(mint()));
-        builders.push(local().token_source(SharedToken::new(token())));
+        builders.push(local().bearer_token(SharedToken::from(token())));
         for builder in builders {
             self.check_value("a builder", &builder);
             match builder.build() {
@@ -435,11 +433,14 @@ impl Canary {
         }
         self.check("the environment", &chain(&Client::from_env().unwrap_err()));
 
-        let shared = SharedToken::new(token());
+        let shared = SharedToken::from(token());
         shared.replace(mark("replaced"));
         let client = self.client();
         let second = client.organization(&open("orgid"));
         self.check_value("a shared token", &shared);
+        let secret = Secret::from(token());
+        let request = TokenRequest::default().with_refused(&secret);
+        self.check_value("a token", &(AccessToken::new(Secret::from(token())), request));
         self.check_value("a secret", &(Secret::from(token()), Secret::from(&*token())));
         self.check_value("inputs", &(new_key(), update(), mint(), PageRequest::first(), RetryPolicy::off()));
         self.check_value("first generation", &(client.api_keys(), client.tokens(), client.client_credentials()));
@@ -465,7 +466,7 @@ impl Canary {
         errors.push(client.api_keys().create(name()).await.unwrap_err());
         errors.push(second.api_keys().create(name()).await.unwrap_err());
         errors.push(second.update_api_key(&key(), ApiKeyUpdate::default().with_name(&*long)).await.unwrap_err());
-        errors.push(client.client_credentials().create(&*long).await.unwrap_err());
+        errors.push(client.client_credentials().create(NewClientCredential::new(&*long)).await.unwrap_err());
         for secret in [MARK.to_owned(), format!("_{MARK}"), format!("rxl__{MARK}"), format!("{MARK}_")] {
             errors.push(client.tokens().exchange(&secret.into()).await.unwrap_err());
         }
@@ -611,7 +612,7 @@ impl Canary {
 
     async fn broken_connections(&mut self) {
         let client = self.client();
-        let hurried = self.builder().bearer_token(token()).timeout(Duration::from_millis(100)).build().unwrap();
+        let hurried = self.builder().bearer_token(token()).attempt_timeout(Duration::from_millis(100)).build().unwrap();
         for (name, then, client) in
             [("end", Then::Close, &client), ("reset", Then::Reset, &client), ("time-out", Then::Hold, &hurried)]
         {
@@ -695,10 +696,11 @@ impl Canary {
         }
 
         let cause = clients(self)[0].1.tokens().exchange(&mark("apikey").into()).await.unwrap_err();
-        let failing = Source(std::sync::Mutex::new(vec![Err(cause)]), token());
-        let unsendable = [format!("{MARK} {MARK}"), format!("{MARK}\r\nx: y"), format!("{MARK}\u{e9}"), String::new()];
+        let source = |failures, token| Source(std::sync::Mutex::new(failures), token, AtomicUsize::new(0));
+        let failing = source(vec![cause], token());
+        let unsendable = [format!("{MARK} {MARK}"), format!("{MARK}\r\nx: y"), format!("{MARK}\u{e9}")];
         let mut sources = vec![failing];
-        sources.extend(unsendable.map(|token| Source(std::sync::Mutex::default(), token)));
+        sources.extend(unsendable.map(|token| source(Vec::new(), token)));
         for source in sources {
             let client = self.builder().token_source(source).build().unwrap();
             self.drive("a source of one's own", &client, |_| Response::new(401, mark("refused"))).await;
@@ -758,7 +760,8 @@ impl Canary {
         for way in 0..5 {
             let issued = client.api_keys().rotate(&key()).await.unwrap();
             let pair = client.tokens().exchange(&mark("apikey").into()).await.unwrap();
-            let credential = client.client_credentials().create(format!("{OPEN}name")).await.unwrap();
+            let credential =
+                client.client_credentials().create(NewClientCredential::new(format!("{OPEN}name"))).await.unwrap();
             let minted = client.client_credentials().mint(&mint()).await.unwrap();
             // They do hold marks, or this would prove nothing.
             for secret in [&issued.secret, &pair.access_token, &credential.client_secret, &minted.access_token] {
@@ -855,17 +858,19 @@ fn expect_failure(result: Result<impl Debug, Error>) {
     drop(result.unwrap_err());
 }
 
-/// A source that gives these failures first, and this token then. It is always ready to give another.
-struct Source(std::sync::Mutex<Vec<Result<Arc<Secret>, Error>>>, String);
+/// A source that gives these failures first, and this token then, numbered: it always has another one.
+struct Source(std::sync::Mutex<Vec<Error>>, String, AtomicUsize);
 
 impl TokenSource for Source {
-    fn token(&self) -> TokenFuture<'_> {
+    fn token<'a>(&'a self, _: TokenRequest<'a>) -> TokenFuture<'a> {
         let first = self.0.lock().unwrap().pop();
-        Box::pin(async { first.unwrap_or_else(|| Ok(Arc::new(Secret::from(&*self.1)))).map_err(Error::no_token) })
-    }
-
-    fn refused(&self, _: &Arc<Secret>) -> bool {
-        true
+        Box::pin(async {
+            let number = self.2.fetch_add(1, Ordering::SeqCst);
+            match first {
+                Some(error) => Err(Error::no_token(error).transient()),
+                None => Ok(AccessToken::new(Secret::from(format!("{}{number}", self.1)))),
+            }
+        })
     }
 }
 
@@ -904,16 +909,11 @@ impl Timing for Broken {
 }
 
 impl TokenSource for Broken {
-    fn token(&self) -> TokenFuture<'_> {
+    fn token<'a>(&'a self, _: TokenRequest<'a>) -> TokenFuture<'a> {
         self.count();
         Box::pin(async {
             self.count();
-            Ok(Arc::new(token().into()))
+            Ok(AccessToken::new(Secret::from(token())))
         })
-    }
-
-    fn refused(&self, _: &Arc<Secret>) -> bool {
-        self.count();
-        true
     }
 }

@@ -85,7 +85,7 @@ async fn an_unusable_success_was_applied() {
             let raw =
                 Mock::responding(200, body.clone()).await.client().api_keys().rotate_raw(&key_id()).await.unwrap();
             assert_eq!(raw.expose_secret(), body.as_bytes(), "{start}");
-            let error = raw.issued(Some(&key_id())).unwrap_err();
+            let error = raw.rotated_api_key(&key_id()).unwrap_err();
             assert_eq!((error.kind(), error.outcome()), (kind, Outcome::Applied), "{start}");
             assert_silent(&error);
         }
@@ -95,7 +95,7 @@ async fn an_unusable_success_was_applied() {
 #[tokio::test]
 async fn a_response_that_is_kept_unread_is_read_later() {
     let body = json!({ "api_key": { "id": "XyZ9aB8cD1", "secret": "rxl_TESTSECRET" } }).to_string();
-    let mock = Mock::responding(201, body.clone()).await;
+    let mock = Mock::with(201, &[("x-request-id", "req-1")], body.clone()).await;
     let new = NewApiKey::new("billing").with_project_id("Bq4y3QB38S".parse().unwrap());
     for raw in [
         mock.client().api_keys().rotate_raw(&key_id()).await.unwrap(),
@@ -103,13 +103,33 @@ async fn a_response_that_is_kept_unread_is_read_later() {
         mock.client().api_keys().create_raw(new).await.unwrap(),
     ] {
         assert_eq!(raw.expose_secret(), body.as_bytes());
+        assert_eq!(raw.request_id(), Some("req-1"));
         let kept = RawResponse::from(raw.expose_secret().to_vec());
-        for asked in [None, Some(&key_id())] {
-            assert_eq!(kept.issued(asked).unwrap().secret.expose_secret(), "rxl_TESTSECRET");
+        for (raw, request_id) in [(raw, Some("req-1")), (kept, None)] {
+            for issued in [raw.created_api_key().unwrap(), raw.rotated_api_key(&key_id()).unwrap()] {
+                assert_eq!(issued.secret.expose_secret(), "rxl_TESTSECRET");
+                assert_eq!(issued.request_id.as_deref(), request_id);
+            }
+            let other = "Another1".parse().unwrap();
+            let error = raw.rotated_api_key(&other).unwrap_err();
+            assert_eq!((error.kind(), error.operation()), (Kind::WrongId, Operation::RotateApiKey));
         }
-        let other = "Another1".parse().unwrap();
-        assert_eq!(kept.issued(Some(&other)).unwrap_err().kind(), Kind::WrongId);
     }
+    let body = json!({ "credential": { "id": "Z9Y8X7W6V5" }, "client_secret": "rxl_sk_TESTSECRET" }).to_string();
+    let mock = Mock::with(201, &[("x-request-id", "req-2")], body.clone()).await;
+    let (client, new) = (mock.client(), || rixl_credentials::NewClientCredential::new("web"));
+    let second = client.organization(&organization_id()).client_credentials();
+    for raw in [client.client_credentials().create_raw(new()).await.unwrap(), second.create_raw(new()).await.unwrap()] {
+        assert_eq!((raw.expose_secret(), raw.request_id()), (body.as_bytes(), Some("req-2")));
+        let issued = raw.created_client_credential().unwrap();
+        assert_eq!(issued.client_secret.expose_secret(), "rxl_sk_TESTSECRET");
+        assert_eq!(issued.request_id.as_deref(), Some("req-2"));
+        let error = raw.created_api_key().unwrap_err();
+        assert_eq!((error.kind(), error.operation()), (Kind::SecretMissing, Operation::CreateApiKey));
+    }
+    let empty = RawResponse::from(b"{}".to_vec()).created_client_credential().unwrap_err();
+    assert_eq!((empty.kind(), empty.operation()), (Kind::SecretMissing, Operation::CreateClientCredential));
+    assert_eq!(empty.outcome(), Outcome::Applied);
     // A refusal is one, kept or not.
     let refused = Mock::responding(404, "{}").await.client().api_keys().rotate_raw(&key_id()).await.unwrap_err();
     assert_eq!((refused.kind(), refused.outcome()), (Kind::NotFound, Outcome::NotApplied));
@@ -172,6 +192,30 @@ async fn request_ids_are_read_from_every_known_header() {
         assert_eq!(error.request_id(), expected, "{header}: {value}");
         assert_eq!(error.to_string().contains("request id"), expected.is_some());
     }
+}
+
+/// A success has it too: after a disputed rotation it is the only proof that RIXL's support can use.
+#[tokio::test]
+async fn a_success_has_the_request_id() {
+    let body = json!({ "api_key": { "id": "XyZ9aB8cD1", "secret": "rxl_TESTSECRET" }, "api_keys": [], "credentials": [],
+        "credential": { "id": "Z9Y8X7W6V5" }, "client_secret": "rxl_sk_TESTSECRET" });
+    let mock = Mock::with(200, &[("x-request-id", "req-1")], body.to_string()).await;
+    let client = mock.client();
+    let (keys, credentials) = (client.api_keys(), client.client_credentials());
+    let new = NewApiKey::new("billing").with_project_id("Bq4y3QB38S".parse().unwrap());
+    for request_id in [
+        keys.rotate(&key_id()).await.unwrap().request_id,
+        keys.create(new).await.unwrap().request_id,
+        keys.list_page(PageRequest::first()).await.unwrap().request_id,
+        credentials.list_page(PageRequest::first()).await.unwrap().request_id,
+        credentials.create(rixl_credentials::NewClientCredential::new("web")).await.unwrap().request_id,
+    ] {
+        assert_eq!(request_id.as_deref(), Some("req-1"));
+    }
+    // Nor is it lost with a response that can't be used.
+    let mock = Mock::with(200, &[("x-request-id", "req-2")], "{}").await;
+    let mut error = mock.client().api_keys().rotate(&key_id()).await.unwrap_err();
+    assert_eq!(error.take_raw_response().unwrap().request_id(), Some("req-2"));
 }
 
 #[tokio::test]
@@ -242,7 +286,7 @@ async fn bad_input_is_refused_before_anything_is_sent() {
         client.api_keys().list_page(PageRequest::first().with_limit(0)).await.unwrap_err(),
         client.api_keys().list_page(PageRequest::first().with_limit(101)).await.unwrap_err(),
         client.client_credentials().list_page(PageRequest::first().with_offset(u32::MAX)).await.unwrap_err(),
-        client.client_credentials().create("").await.unwrap_err(),
+        client.client_credentials().create(rixl_credentials::NewClientCredential::new("")).await.unwrap_err(),
         client.client_credentials().mint(&mint(0)).await.unwrap_err(),
         client.client_credentials().mint(&mint(90_000)).await.unwrap_err(),
         client.client_credentials().mint(&mint(60_001)).await.unwrap_err(),

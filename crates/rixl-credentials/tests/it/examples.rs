@@ -2,8 +2,8 @@
 
 #[path = "../../examples/old_keys.rs"]
 mod old_keys;
-#[path = "../../examples/token_file.rs"]
-mod token_file;
+#[path = "../../examples/token_source.rs"]
+mod token_source;
 
 #[test]
 fn old_keys_are_named() {
@@ -12,5 +12,5 @@ fn old_keys_are_named() {
 
 #[test]
 fn a_token_is_read_again_from_its_file() {
-    token_file::main().unwrap();
+    token_source::main().unwrap();
 }

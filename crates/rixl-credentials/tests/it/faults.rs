@@ -182,7 +182,9 @@ impl Op {
                 let request = ClientTokenRequest::new(&*input.client_id, &*input.client_secret, "user-17");
                 credentials.mint(&request).await.map(drop)
             }
-            CreateCredential => credentials.create(self.new_name()).await.map(drop),
+            CreateCredential => {
+                credentials.create(rixl_credentials::NewClientCredential::new(self.new_name())).await.map(drop)
+            }
             RevokeCredential => credentials.revoke(&input.credential).await,
             ListKeys => keys.list_page(PageRequest::first()).await.map(drop),
             ListCredentials => credentials.list_page(PageRequest::first()).await.map(drop),
@@ -236,7 +238,8 @@ impl Input {
             input.refresh = pair.refresh_token.unwrap().expose_secret().into();
         }
         if matches!(op, Mint | RevokeCredential) {
-            let issued = client.client_credentials().create("old").await.unwrap();
+            let issued =
+                client.client_credentials().create(rixl_credentials::NewClientCredential::new("old")).await.unwrap();
             input.credential = issued.credential.id;
             input.client_id = issued.credential.client_id.unwrap();
             input.client_secret = issued.client_secret.expose_secret().into();
@@ -839,7 +842,7 @@ impl Place {
             Self::Sandbox(sandbox) => (sandbox.url(), sandbox.bearer_token()),
             Self::Raw(raw) => (raw.url.as_str(), TOKEN),
         };
-        let builder = Client::builder().base_url(url).bearer_token(token).timeout(timeout);
+        let builder = Client::builder().base_url(url).bearer_token(token).attempt_timeout(timeout);
         builder.timing(Fake::with_chance(0.0)).build().unwrap()
     }
 

@@ -135,7 +135,7 @@ async fn tokens_work_and_are_replaced() {
 async fn client_credentials_mint_until_they_are_revoked() {
     let world = world();
     for credentials in [world.client.client_credentials(), world.organization().client_credentials()] {
-        let issued = credentials.create("web").await.unwrap();
+        let issued = credentials.create(rixl_credentials::NewClientCredential::new("web")).await.unwrap();
         assert_eq!(issued.credential.status, Some(ClientCredentialStatus::Active));
         let request = ClientTokenRequest::new(issued.credential.client_id.unwrap(), issued.client_secret, "user-17")
             .with_ttl(Duration::from_secs(120));

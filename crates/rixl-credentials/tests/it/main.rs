@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout, reason = "tests")]
 
 mod canary;
+mod cancellation;
 mod errors;
 mod examples;
 mod faults;
 mod gateway;
 mod lists;
 mod mock;
+mod names;
 mod prism;
 mod raw;
 mod responses;

@@ -41,7 +41,7 @@ async fn prism_accepts_every_request_and_every_response_is_read() {
     }
     for credentials in [client.client_credentials(), organization.client_credentials()] {
         assert!(!credentials.list_page(page).await.unwrap().items.is_empty());
-        let issued = credentials.create("web").await.unwrap();
+        let issued = credentials.create(rixl_credentials::NewClientCredential::new("web")).await.unwrap();
         let request = ClientTokenRequest::new("XyZ9aB8cD1", issued.client_secret, "user-17")
             .with_project_id(project.clone())
             .with_ttl(std::time::Duration::from_secs(60));

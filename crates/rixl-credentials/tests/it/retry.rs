@@ -21,10 +21,26 @@ struct Run {
 }
 
 async fn run(change: bool, status: u16, headers: &[(&str, &str)], policy: RetryPolicy, chance: f64) -> Run {
+    run_until(None, change, status, headers, policy, chance).await
+}
+
+async fn run_until(
+    deadline: Option<Duration>,
+    change: bool,
+    status: u16,
+    headers: &[(&str, &str)],
+    policy: RetryPolicy,
+    chance: f64,
+) -> Run {
     let body = json!({ "api_keys": [], "api_key": { "secret": "rxl_TESTSECRET" } }).to_string();
     let mock = Mock::with(status, headers, body).await;
     let timing = Fake::with_chance(chance);
-    let client = mock.builder().retry(policy).timing(timing.clone()).build().unwrap();
+    let builder = mock.builder().retry(policy).timing(timing.clone());
+    let builder = match deadline {
+        Some(deadline) => builder.deadline(deadline),
+        None => builder,
+    };
+    let client = builder.build().unwrap();
     let result = if change {
         client.api_keys().rotate(&key_id()).await.map(drop)
     } else {
@@ -97,6 +113,34 @@ async fn retry_after_is_obeyed_up_to_the_longest_wait() {
     assert_eq!(waits, [1_000 * MS, 1_000 * MS, 2_000 * MS, 4_000 * MS]);
 }
 
+/// Turned off, a policy leaves no bound behind; the time-out of an attempt is not undone by the default of the deadline.
+#[tokio::test]
+async fn the_bounds_of_time_are_settings_of_their_own() {
+    let hour = Duration::from_secs(3_600);
+    let mock = Mock::responding(200, json!({ "api_keys": [] }).to_string()).await;
+    let timing = Fake::with_chance(0.0);
+    let slow = |takes| mock.builder().token_source(Slow(timing.clone(), takes)).timing(timing.clone());
+    let list = async |client: &rixl_credentials::Client| client.api_keys().list_page(PageRequest::first()).await;
+    // The default, 2 minutes.
+    assert_eq!(list(&slow(119_000 * MS).build().unwrap()).await.unwrap().items, []);
+    let late = list(&slow(120_000 * MS).build().unwrap()).await.unwrap_err();
+    assert_eq!((late.kind(), late.outcome()), (ErrorKind::Timeout, Outcome::NotApplied));
+    // A longer attempt moves it, one that is set stands, and a call has its own.
+    let patient = slow(600_000 * MS).attempt_timeout(hour).build().unwrap();
+    list(&patient).await.unwrap();
+    assert!(list(&patient.with_deadline(300_000 * MS)).await.unwrap_err().is_timeout());
+    assert!(list(&patient.with_retry(RetryPolicy::off()).with_deadline(300_000 * MS)).await.unwrap_err().is_timeout());
+    let bounded = slow(600_000 * MS).attempt_timeout(hour).deadline(300_000 * MS).build().unwrap();
+    assert!(list(&bounded).await.unwrap_err().is_timeout());
+    list(&bounded.with_deadline(hour)).await.unwrap();
+    // An attempt without any time is not begun.
+    let sent = mock.sent().len();
+    let none = mock.client().with_attempt_timeout(Duration::ZERO);
+    let error = none.api_keys().rotate(&key_id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Timeout, Outcome::NotApplied));
+    assert_eq!(mock.sent().len(), sent);
+}
+
 #[tokio::test]
 async fn the_policy_can_be_turned_off_and_set_for_one_call() {
     for policy in [RetryPolicy::off(), RetryPolicy::default().with_attempts(0)] {
@@ -116,9 +160,9 @@ async fn the_policy_can_be_turned_off_and_set_for_one_call() {
 struct Slow(Fake, Duration);
 
 impl rixl_credentials::TokenSource for Slow {
-    fn token(&self) -> rixl_credentials::TokenFuture<'_> {
+    fn token<'a>(&'a self, _: rixl_credentials::TokenRequest<'a>) -> rixl_credentials::TokenFuture<'a> {
         self.0.advance(self.1);
-        Box::pin(async { Ok(std::sync::Arc::new("TESTTOKEN".into())) })
+        Box::pin(async { Ok(rixl_credentials::AccessToken::new(rixl_credentials::Secret::from("TESTTOKEN"))) })
     }
 }
 
@@ -127,9 +171,9 @@ async fn nothing_is_sent_after_the_deadline() {
     let mock = Mock::responding(200, json!({ "api_key": { "secret": "rxl_TESTSECRET" } }).to_string()).await;
     let send = async |deadline: u64, token_takes: u64| {
         let timing = Fake::with_chance(0.0);
-        let policy = RetryPolicy::default().with_deadline(Duration::from_secs(deadline));
+        let deadline = Duration::from_secs(deadline);
         let source = Slow(timing.clone(), Duration::from_secs(token_takes));
-        let client = mock.builder().token_source(source).timing(timing).retry(policy).build().unwrap();
+        let client = mock.builder().token_source(source).timing(timing).deadline(deadline).build().unwrap();
         client.api_keys().rotate(&key_id()).await.map(drop)
     };
     for (deadline, token_takes) in [(0, 0), (5, 5), (5, 6)] {
@@ -148,14 +192,15 @@ async fn a_change_under_way_is_not_cut_by_the_deadline_and_a_read_is() {
     let sandbox = rixl_sandbox::Sandbox::start().unwrap();
     let busy = || rixl_sandbox::Effect::Respond { status: 429, headers: Vec::new(), body: b"{}".into() };
     let slow = || rixl_sandbox::Effect::DelayHead(400 * MS);
-    let policy = RetryPolicy::default().with_base_delay(Duration::ZERO).with_deadline(200 * MS);
+    let policy = RetryPolicy::default().with_base_delay(Duration::ZERO);
     let client = rixl_credentials::Client::builder()
         .base_url(sandbox.url())
         .bearer_token(sandbox.bearer_token())
         .retry(policy)
+        .deadline(200 * MS)
         .build()
         .unwrap();
-    let patient = client.with_retry(RetryPolicy::default());
+    let patient = client.with_deadline(Duration::from_secs(60));
     let new_key = rixl_credentials::NewApiKey::new("billing").with_project_id(sandbox.project_id().parse().unwrap());
     let key = patient.api_keys().create(new_key).await.unwrap().key;
 
@@ -174,12 +219,8 @@ async fn odd_chances_and_endless_waits_do_no_harm() {
     for chance in [f64::NAN, f64::INFINITY, -1.0, 2.0] {
         assert_eq!(run(false, 503, &[], RetryPolicy::default().with_attempts(2), chance).await.waits, [500 * MS]);
     }
-    let policy = RetryPolicy::default()
-        .with_base_delay(Duration::MAX)
-        .with_max_delay(Duration::MAX)
-        .with_deadline(Duration::MAX)
-        .with_attempts(2);
-    assert_eq!(run(false, 503, &[], policy, 1.0).await.sent, 1);
+    let policy = RetryPolicy::default().with_base_delay(Duration::MAX).with_max_delay(Duration::MAX).with_attempts(2);
+    assert_eq!(run_until(Some(Duration::MAX), false, 503, &[], policy, 1.0).await.sent, 1);
 }
 
 #[tokio::test]
@@ -212,12 +253,11 @@ proptest! {
         let policy = RetryPolicy::default()
             .with_attempts(attempts)
             .with_base_delay(base * MS)
-            .with_max_delay(max * MS)
-            .with_deadline(deadline * MS);
+            .with_max_delay(max * MS);
         let asked_text = asked.map(|asked| asked.to_string());
         let headers: Vec<_> = asked_text.iter().map(|text| ("retry-after", text.as_str())).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let Run { waits, sent, result } = runtime.block_on(run(true, 429, &headers, policy, chance));
+        let Run { waits, sent, result } = runtime.block_on(run_until(Some(deadline * MS), true, 429, &headers, policy, chance));
         let asked = Duration::from_secs(asked.unwrap_or(0));
         prop_assert!(result.is_err());
         prop_assert_eq!(sent, waits.len() + 1);

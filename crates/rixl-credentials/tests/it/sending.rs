@@ -295,9 +295,11 @@ fn deaf() -> (String, Vec<Socket>) {
 #[tokio::test]
 async fn no_connection_in_time_means_not_applied() {
     let (url, _sockets) = deaf();
-    let builder = || Client::builder().base_url(&url).bearer_token(TOKEN).retry(RetryPolicy::off().with_deadline(HOUR));
+    let builder = || Client::builder().base_url(&url).bearer_token(TOKEN).retry(RetryPolicy::off());
     // A time-out of the attempt that is shorter than that of connecting must not make the same thing unknown.
-    for builder in [builder().connect_timeout(SHORT).timeout(HOUR), builder().connect_timeout(HOUR).timeout(SHORT)] {
+    for builder in
+        [builder().connect_timeout(SHORT).attempt_timeout(HOUR), builder().connect_timeout(HOUR).attempt_timeout(SHORT)]
+    {
         assert_eq!(rotate(&builder.build().unwrap()).await, Err((Kind::Connect, Outcome::NotApplied)));
     }
 }
@@ -317,15 +319,19 @@ async fn an_attempt_under_way_ends_when_its_time_is_up() {
             write(stream, begin.as_bytes());
             hold(stream)
         });
-        let client = raw.builder().timeout(SHORT).retry(RetryPolicy::off().with_deadline(HOUR)).build().unwrap();
-        // On a machine that is very busy even the head may come too late; then it is tried again.
-        let mut came = rotate(&client).await;
-        for _ in 0..20 {
-            if came != expected && came == LATE {
-                came = rotate(&client).await;
+        let client = raw.builder().attempt_timeout(SHORT).retry(RetryPolicy::off()).build().unwrap();
+        // For one call, it is a setting too.
+        let hurried = raw.builder().retry(RetryPolicy::off()).build().unwrap().with_attempt_timeout(SHORT);
+        for client in [client, hurried] {
+            // On a machine that is very busy even the head may come too late; then it is tried again.
+            let mut came = rotate(&client).await;
+            for _ in 0..20 {
+                if came != expected && came == LATE {
+                    came = rotate(&client).await;
+                }
             }
+            assert_eq!(came, expected, "{name}");
         }
-        assert_eq!(came, expected, "{name}");
     }
 }
 
@@ -336,7 +342,7 @@ async fn the_deadline_ends_a_read_under_way_and_no_change() {
             if request.is_read() { hold(stream) } else { respond(stream, "200 OK", "", ISSUED) }
         },
     );
-    let client = raw.builder().timeout(HOUR).retry(RetryPolicy::default().with_deadline(SHORT)).build().unwrap();
+    let client = raw.builder().attempt_timeout(HOUR).deadline(SHORT).build().unwrap();
     let error = within(client.api_keys().list_page(PageRequest::first())).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Timeout);
     assert_eq!(raw.seen(), (1, 1));
@@ -345,8 +351,8 @@ async fn the_deadline_ends_a_read_under_way_and_no_change() {
         thread::sleep(SHORT);
         respond(stream, "200 OK", "", ISSUED)
     });
-    let policy = RetryPolicy::default().with_deadline(Duration::from_millis(1));
-    rotate(&raw.builder().timing(Fake::with_chance(0.0)).retry(policy).build().unwrap()).await.unwrap();
+    let builder = raw.builder().timing(Fake::with_chance(0.0)).deadline(Duration::from_millis(1));
+    rotate(&builder.build().unwrap()).await.unwrap();
 }
 
 #[tokio::test]
@@ -448,7 +454,7 @@ async fn memory_child() {
     };
     let url = std::env::var("RAW_URL").unwrap();
     let timeout = Duration::from_millis(std::env::var("TIMEOUT_MS").unwrap().parse().unwrap());
-    let client = Client::builder().base_url(url).bearer_token(TOKEN).timeout(timeout).build().unwrap();
+    let client = Client::builder().base_url(url).bearer_token(TOKEN).attempt_timeout(timeout).build().unwrap();
     let before = max();
     let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
     assert_silent(&error);

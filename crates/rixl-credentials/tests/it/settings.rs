@@ -83,7 +83,7 @@ fn what_cannot_be_sent_is_refused() {
         assert!(refused(local().api_key(key)).contains("API key"), "{key:?}");
     }
     assert!(refused(local().user_agent("a\nb")).contains("bad user agent"));
-    assert!(refused(local().timeout(Duration::ZERO)).contains("time-out of zero"));
+    assert!(refused(local().attempt_timeout(Duration::ZERO)).contains("time-out of zero"));
     assert!(refused(local().connect_timeout(Duration::ZERO)).contains("time-out of zero"));
 }
 
@@ -97,8 +97,11 @@ async fn a_path_in_the_base_url_is_a_prefix() {
     }
     for sent in mock.sent() {
         assert_eq!(sent.target, "/eu/platform/api-keys/XyZ9aB8cD1");
-        assert_eq!(sent.headers["user-agent"], "billing/1.4");
+        let ours = concat!("rixl-credentials/", env!("CARGO_PKG_VERSION"));
+        assert_eq!(sent.headers["user-agent"], format!("billing/1.4 {ours}"));
     }
+    mock.client().api_keys().delete(&key_id()).await.unwrap();
+    assert_eq!(mock.sent()[2].headers["user-agent"], concat!("rixl-credentials/", env!("CARGO_PKG_VERSION")));
 }
 
 #[tokio::test]

@@ -1,16 +1,17 @@
 //! Tokens: where they come from, how often they are fetched, and that they stay fresh.
 
 use std::{
+    collections::VecDeque,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use rixl_credentials::{
-    Client, ClientTokenRequest, Error, ErrorKind, NewApiKey, Outcome, PageRequest, Secret, SharedToken, TokenFuture,
-    TokenSource,
+    AccessToken, Client, ClientTokenRequest, Error, ErrorKind, NewApiKey, NewClientCredential, Operation, Outcome,
+    PageRequest, RetryPolicy, Secret, SharedToken, Timing as _, TokenFuture, TokenRequest, TokenSource,
 };
 use rixl_sandbox::{Effect, Fault, Sandbox};
 use rixl_testing::wait_for_async;
@@ -81,9 +82,16 @@ async fn a_dead_api_key_sends_nothing_but_its_exchange() {
     let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Token, Outcome::NotApplied));
     assert_silent(&error);
-    let cause = std::error::Error::source(&error).unwrap().downcast_ref::<Error>().unwrap();
-    assert!(cause.is_unauthorized());
-    assert_eq!(cause.code(), Some("invalid_grant"));
+    let cause = error.token_error().unwrap();
+    assert_eq!((cause.kind(), cause.operation()), (ErrorKind::Unauthorized, Operation::ExchangeApiKey));
+    // Asked of the call itself, the failure says the same.
+    let request_id = &*sandbox.requests()[0].request_id;
+    for error in [&error, cause] {
+        assert!(error.is_unauthorized() && error.message().is_some());
+        assert_eq!((error.status(), error.code()), (Some(401), Some("invalid_grant")));
+        assert_eq!(error.request_id(), Some(request_id));
+    }
+    assert!(error.to_string().ends_with("no bearer token could be had; the call was not sent; see the cause"));
     assert_eq!(count(&sandbox, "rotateApiKey"), 0);
     assert_eq!(sandbox.requests().len(), 1);
 }
@@ -91,19 +99,19 @@ async fn a_dead_api_key_sends_nothing_but_its_exchange() {
 struct Numbered(Arc<AtomicUsize>);
 
 impl TokenSource for Numbered {
-    fn token(&self) -> TokenFuture<'_> {
+    fn token<'a>(&'a self, _: TokenRequest<'a>) -> TokenFuture<'a> {
         Box::pin(async {
             match self.0.fetch_add(1, Ordering::SeqCst) {
                 3 => Err(Error::no_token("the vault is sealed")),
-                4 => Ok(Arc::new(Secret::from("TEST TOKEN"))),
-                number => Ok(Arc::new(Secret::from(format!("TOKEN{number}")))),
+                4 => Ok(AccessToken::new(Secret::from("TEST TOKEN"))),
+                number => Ok(AccessToken::new(Secret::from(format!("TOKEN{number}")))),
             }
         })
     }
 }
 
 #[tokio::test]
-async fn a_source_of_ones_own_is_asked_before_each_call() {
+async fn a_token_of_unknown_expiry_is_asked_for_before_each_call() {
     let mock = Mock::responding(200, "{}").await;
     let asked = Arc::new(AtomicUsize::new(0));
     let client = mock.builder().token_source(Numbered(Arc::clone(&asked))).build().unwrap();
@@ -127,6 +135,210 @@ async fn a_source_of_ones_own_is_asked_before_each_call() {
     let _ = client.tokens().refresh(&Secret::from("TESTREFRESH")).await;
     assert_eq!(asked.load(Ordering::SeqCst), 5);
     assert!(!mock.sent()[3].headers.contains_key("authorization"));
+}
+
+/// Gives these, one after the other and the last one for ever; each request waits for the gate.
+#[derive(Clone)]
+struct Script(Arc<Scripted>);
+
+struct Scripted {
+    steps: Mutex<VecDeque<Step>>,
+    gate: tokio::sync::Semaphore,
+    /// Which token each request said was refused.
+    asked: Mutex<Vec<Option<String>>>,
+}
+
+#[derive(Clone)]
+enum Step {
+    Token(&'static str),
+    /// With this expiry, by the clock of the tests.
+    Until(&'static str, Fake, u64),
+    Fail,
+    Passing,
+    RetryAfter(u64),
+}
+
+impl Script {
+    fn new(steps: impl IntoIterator<Item = Step>) -> Self {
+        Self(Arc::new(Scripted {
+            steps: Mutex::new(steps.into_iter().collect()),
+            gate: tokio::sync::Semaphore::new(1_000),
+            asked: Mutex::default(),
+        }))
+    }
+
+    fn closed(self) -> Self {
+        self.0.gate.forget_permits(1_000);
+        self
+    }
+
+    fn asked(&self) -> Vec<Option<String>> {
+        self.0.asked.lock().unwrap().clone()
+    }
+}
+
+impl TokenSource for Script {
+    fn token<'a>(&'a self, request: TokenRequest<'a>) -> TokenFuture<'a> {
+        self.0.asked.lock().unwrap().push(request.refused().map(|token| token.expose_secret().to_owned()));
+        Box::pin(async {
+            let _open = self.0.gate.acquire().await.unwrap();
+            let step = {
+                let mut steps = self.0.steps.lock().unwrap();
+                if steps.len() > 1 { steps.pop_front().unwrap() } else { steps[0].clone() }
+            };
+            match step {
+                Step::Token(token) => Ok(AccessToken::new(Secret::from(token))),
+                Step::Until(token, clock, seconds) => {
+                    let expires_at = clock.now() + Duration::from_secs(seconds);
+                    Ok(AccessToken::new(Secret::from(token)).with_expires_at(expires_at))
+                }
+                Step::Fail => Err(Error::no_token("the vault is sealed")),
+                Step::Passing => Err(Error::no_token("the vault is sealed").transient()),
+                Step::RetryAfter(seconds) => {
+                    let busy = Error::no_token("the vault is busy");
+                    Err(busy.with_retry_after(Duration::from_secs(seconds)))
+                }
+            }
+        })
+    }
+}
+
+fn authorizations(mock: &Mock) -> Vec<String> {
+    mock.sent().iter().map(|sent| sent.headers["authorization"].clone()).collect()
+}
+
+#[tokio::test]
+async fn a_source_that_says_when_its_token_expires_is_asked_ahead_of_that() {
+    for (chance, renewed_at) in [(0.0, 750), (1.0, 900)] {
+        let mock = Mock::responding(200, "{}").await;
+        let timing = Fake::with_chance(chance);
+        let script =
+            Script::new([Step::Until("TESTONE", timing.clone(), 1_000), Step::Until("TESTTWO", timing.clone(), 1_000)]);
+        let client = mock.builder().token_source(script.clone()).timing(timing.clone()).build().unwrap();
+        let delete = async || client.api_keys().delete(&key_id()).await.unwrap();
+        delete().await;
+        timing.advance(Duration::from_secs(renewed_at - 1));
+        delete().await;
+        assert_eq!(script.asked().len(), 1, "{chance}");
+        timing.advance(Duration::from_secs(2));
+        delete().await;
+        delete().await;
+        assert_eq!(script.asked(), [None, None], "{chance}");
+        let [one, two] = ["Bearer TESTONE", "Bearer TESTTWO"];
+        assert_eq!(authorizations(&mock), [one, one, two, two]);
+        // Nobody but the source knows more of it.
+        assert_eq!(client.token_expires_at(), None);
+    }
+}
+
+/// Runs as many calls as the mock is to see, all waiting for one source, which then goes on.
+async fn a_hundred_callers(script: Script, client: &Client) -> Vec<Result<(), Error>> {
+    let calls: Vec<_> = (0..100)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.api_keys().delete(&key_id()).await })
+        })
+        .collect();
+    // One thread: each of them is polled before this goes on, and waits.
+    tokio::task::yield_now().await;
+    assert_eq!(script.asked().len(), 1);
+    script.0.gate.add_permits(1_000);
+    let mut results = Vec::new();
+    for call in calls {
+        results.push(call.await.unwrap());
+    }
+    results
+}
+
+#[tokio::test]
+async fn callers_who_wait_share_what_a_source_gives_and_why_it_fails() {
+    let timing = Fake::with_chance(0.0);
+    // Kept: one request. Of unknown expiry: one that was begun when all of them were waiting. Failed: one.
+    for (step, asked, is_ok) in [
+        (Step::Until("TESTONE", timing.clone(), 1_000), 1, true),
+        (Step::Until("TESTONE", timing.clone(), 0), 2, true),
+        (Step::Token("TESTONE"), 2, true),
+        (Step::Fail, 1, false),
+    ] {
+        let mock = Mock::responding(200, "{}").await;
+        let script = Script::new([step]).closed();
+        let client = mock.builder().token_source(script.clone()).timing(timing.clone()).build().unwrap();
+        for result in a_hundred_callers(script.clone(), &client).await {
+            assert_eq!(result.is_ok(), is_ok);
+            if let Err(error) = result {
+                let cause = error.token_error().unwrap();
+                assert_eq!((error.kind(), cause.operation()), (ErrorKind::Token, Operation::ObtainToken));
+                assert_eq!(std::error::Error::source(cause).unwrap().to_string(), "the vault is sealed");
+            }
+        }
+        assert_eq!(script.asked().len(), asked);
+        assert_eq!(mock.sent().len(), if is_ok { 100 } else { 0 });
+    }
+}
+
+#[tokio::test]
+async fn a_passing_failure_of_a_source_is_tried_again_and_no_other() {
+    let mock = Mock::responding(200, "{}").await;
+    let run = async |steps: &[Step], attempts| {
+        let timing = Fake::with_chance(1.0);
+        let script = Script::new(steps.to_vec());
+        let policy = RetryPolicy::default().with_attempts(attempts);
+        let builder = mock.builder().token_source(script.clone()).timing(timing.clone()).retry(policy);
+        let result = builder.build().unwrap().api_keys().delete(&key_id()).await;
+        (result, script.asked().len(), timing.waits())
+    };
+    let seconds = |waits: &[Duration]| waits.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();
+    let (result, asked, waits) =
+        run(&[Step::Passing, Step::RetryAfter(7), Step::Passing, Step::Token("TESTONE")], 5).await;
+    result.unwrap();
+    // The policy's own waits, and what the source asks for where that is longer.
+    assert_eq!((asked, seconds(&waits)), (4, vec![0.5, 7.0, 2.0]));
+    assert_eq!(mock.sent().len(), 1);
+
+    let (result, asked, waits) = run(&[Step::RetryAfter(7)], 3).await;
+    let error = result.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Token, Outcome::NotApplied));
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+    assert_eq!((asked, seconds(&waits)), (3, vec![7.0, 7.0]));
+    for (step, attempts) in [(Step::Fail, 5), (Step::Passing, 1), (Step::RetryAfter(31), 5)] {
+        let (result, asked, waits) = run(&[step], attempts).await;
+        assert_eq!((result.unwrap_err().kind(), asked, waits.len()), (ErrorKind::Token, 1, 0));
+    }
+    assert_eq!(mock.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn a_source_hears_what_was_refused_and_only_another_token_is_sent() {
+    let timing = Fake::with_chance(0.0);
+    let kept = |token| Step::Until(token, timing.clone(), 1_000);
+    for (steps, sent) in [
+        (vec![Step::Token("TESTONE"), Step::Token("TESTTWO")], 2),
+        (vec![kept("TESTONE"), kept("TESTTWO")], 2),
+        (vec![Step::Token("TESTONE")], 1),
+        (vec![kept("TESTONE")], 1),
+        // It has another one, but not at once.
+        (vec![kept("TESTONE"), Step::Passing, kept("TESTTWO")], 2),
+    ] {
+        let mock = Mock::responding(401, "{}").await;
+        let script = Script::new(steps.clone());
+        let builder = mock.builder().token_source(script.clone()).timing(timing.clone());
+        let client = builder.retry(RetryPolicy::default()).build().unwrap();
+        let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unauthorized, Outcome::NotApplied));
+        let tokens = ["Bearer TESTONE", "Bearer TESTTWO"];
+        assert_eq!(authorizations(&mock), tokens[..sent]);
+        let refused = script.asked().split_off(1);
+        assert_eq!(refused, vec![Some("TESTONE".to_owned()); steps.len().max(2) - 1]);
+        // What was refused is not kept.
+        let asked = script.asked().len();
+        let _ = client.api_keys().rotate(&key_id()).await;
+        assert!(script.asked().len() > asked || sent == 2);
+    }
+    // A source that fails then has the last word.
+    let mock = Mock::responding(401, "{}").await;
+    let script = Script::new([Step::Token("TESTONE"), Step::Fail]);
+    let error = mock.builder().token_source(script).build().unwrap().api_keys().rotate(&key_id()).await.unwrap_err();
+    assert_eq!((error.kind(), mock.sent().len()), (ErrorKind::Token, 1));
 }
 
 #[tokio::test]
@@ -234,7 +446,7 @@ async fn callers_who_wait_for_a_purchase_share_its_failure() {
         .collect();
     for call in calls {
         let error = call.await.unwrap().unwrap_err();
-        let cause = std::error::Error::source(&error).unwrap().downcast_ref::<Error>().unwrap();
+        let cause = error.token_error().unwrap();
         assert_eq!(
             (error.kind(), cause.kind(), cause.code()),
             (ErrorKind::Token, ErrorKind::Unauthorized, Some("invalid_grant"))
@@ -298,7 +510,7 @@ async fn a_purchase_that_is_abandoned_leaves_nothing_half_done() {
 async fn client_tokens_are_minted_and_minted_again() {
     let sandbox = Sandbox::start().unwrap();
     let owner = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build().unwrap();
-    let issued = owner.client_credentials().create("web").await.unwrap();
+    let issued = owner.client_credentials().create(NewClientCredential::new("web")).await.unwrap();
     let request = ClientTokenRequest::new(issued.credential.client_id.unwrap(), issued.client_secret, "user-17")
         .with_ttl(Duration::from_secs(600));
     let timing = Fake::with_chance(0.0);
@@ -314,9 +526,9 @@ async fn client_tokens_are_minted_and_minted_again() {
 #[tokio::test]
 async fn a_shared_token_can_be_swapped_while_calls_run() {
     let mock = Mock::responding(401, "{}").await;
-    let token = SharedToken::new("TESTOLD");
+    let token = SharedToken::from("TESTOLD");
     assert!(!format!("{token:?}").contains("TEST"));
-    let client = mock.builder().token_source(token.clone()).build().unwrap();
+    let client = mock.builder().bearer_token(token.clone()).build().unwrap();
     let _ = client.api_keys().delete(&key_id()).await;
     token.replace("TESTNEW");
     let _ = client.api_keys().delete(&key_id()).await;

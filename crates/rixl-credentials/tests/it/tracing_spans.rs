@@ -41,6 +41,7 @@ impl Kept {
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) target: String,
+    pub(crate) level: tracing::Level,
     pub(crate) name: &'static str,
     pub(crate) is_span: bool,
     /// The number of the span that it is in.
@@ -69,6 +70,7 @@ impl Recorder {
     pub(crate) fn add(&self, target: &str, message: String) {
         self.push(Record {
             target: target.into(),
+            level: tracing::Level::TRACE,
             name: "text",
             is_span: false,
             parent: None,
@@ -87,6 +89,7 @@ impl Recorder {
     fn keep(&self, metadata: &'static Metadata<'static>, parent: Option<u64>, fields: Fields) -> u64 {
         self.push(Record {
             target: metadata.target().into(),
+            level: *metadata.level(),
             name: metadata.name(),
             is_span: metadata.is_span(),
             parent: parent.and_then(|id| usize::try_from(id - 1).ok()),
@@ -191,16 +194,28 @@ struct Seen {
     within: Vec<Seen>,
 }
 
+/// What OpenTelemetry wants to know beside these follows from them.
 fn call<const N: usize>(fields: [(&'static str, &str); N], within: impl Into<Vec<Seen>>) -> Seen {
-    Seen {
-        name: "rixl.call",
-        fields: fields.map(|(name, value)| (name, value.to_owned())).into(),
-        within: within.into(),
-    }
+    let mut fields: BTreeMap<_, _> = fields.map(|(name, value)| (name, value.to_owned())).into();
+    fields.insert("otel.name", fields["rixl.operation"].clone());
+    fields.insert("otel.kind", "internal".into());
+    Seen { name: "rixl.call", fields: failed(fields), within: within.into() }
 }
 
 fn attempt<const N: usize>(fields: [(&'static str, &str); N]) -> Seen {
-    Seen { name: "rixl.attempt", ..call(fields, []) }
+    let mut fields: BTreeMap<_, _> = fields.map(|(name, value)| (name, value.to_owned())).into();
+    let name = format!("{} {}", fields["http.request.method"], fields["url.template"]);
+    fields.insert("otel.name", name);
+    fields.insert("otel.kind", "client".into());
+    fields.insert("server.address", "127.0.0.1".into());
+    Seen { name: "rixl.attempt", fields: failed(fields), within: Vec::new() }
+}
+
+fn failed(mut fields: BTreeMap<&'static str, String>) -> BTreeMap<&'static str, String> {
+    if fields.contains_key("error.type") {
+        fields.insert("otel.status_code", "ERROR".into());
+    }
+    fields
 }
 
 /// Runs this with a recorder, and gives what it did beside the spans of this library, outermost first.
@@ -212,6 +227,7 @@ async fn record<T>(run: impl Future<Output = T>) -> (T, Vec<Seen>) {
     let records = recorder.take();
     for record in records.iter().filter(|record| record.target.starts_with("rixl")) {
         assert!(record.is_span, "{record:?} is not documented");
+        assert_eq!(record.target, "rixl_credentials");
         let span = record.name.strip_prefix("rixl.").unwrap();
         assert_eq!(record.declared, documented(span), "{}", record.name);
     }
@@ -223,10 +239,18 @@ fn within(records: &[Record], parent: Option<usize>) -> Vec<Seen> {
     ours.filter(|(_, record)| record.parent == parent)
         .map(|(number, record)| Seen {
             name: record.name,
-            fields: record.fields.clone(),
+            fields: without_port(record),
             within: within(records, Some(number)),
         })
         .collect()
+}
+
+/// The port is another one in each test.
+fn without_port(record: &Record) -> BTreeMap<&'static str, String> {
+    let mut fields = record.fields.clone();
+    let port = fields.remove("server.port");
+    assert_eq!(port.is_some_and(|port| port.parse::<u16>().unwrap() > 0), record.name == "rixl.attempt");
+    fields
 }
 
 /// Neither ids nor secrets are in any field, whatever the field.
@@ -241,7 +265,7 @@ fn assert_holds_none_of(spans: &[Seen], texts: &[&str]) {
 fn the_table_of_fields_is_read() {
     assert!(documented("call").contains("rixl.attempts") && !documented("attempt").contains("rixl.attempts"));
     assert!(documented("attempt").contains("url.template") && !documented("call").contains("url.template"));
-    assert_eq!((documented("call").len(), documented("attempt").len()), (6, 10));
+    assert_eq!((documented("call").len(), documented("attempt").len()), (9, 15));
 }
 
 #[tokio::test]
@@ -253,26 +277,61 @@ async fn a_success() {
     assert_eq!(issued.unwrap().key.id, key_id());
     let rotation = call(
         [
-            ("rixl.operation", "rotate API key"),
+            ("rixl.operation", "api_keys.rotate"),
             ("rixl.attempts", "1"),
             ("rixl.outcome", "ok"),
             ("rixl.duration_ms", "0"),
             ("http.response.status_code", "200"),
         ],
         [attempt([
-            ("rixl.operation", "rotate API key"),
+            ("rixl.operation", "api_keys.rotate"),
             ("rixl.route_generation", "1"),
             ("rixl.request_id", "req-1"),
             ("rixl.outcome", "ok"),
             ("rixl.duration_ms", "0"),
             ("http.request.method", "POST"),
-            ("http.request.resend_count", "0"),
             ("http.response.status_code", "200"),
             ("url.template", "/platform/api-keys/{keyId}/rotate"),
         ])],
     );
     assert_eq!(spans, [rotation]);
     assert_holds_none_of(&spans, &["XyZ9aB8cD1", "TEST", TOKEN]);
+}
+
+/// Off, unless the application has a trace to take part in; and then in the span of each attempt.
+#[tokio::test]
+async fn a_traceparent_is_sent_when_the_application_gives_one() {
+    let mock = Mock::responding(200, "{}").await;
+    let sent = async |traceparent: Option<&'static str>| {
+        let spans = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&spans);
+        let builder = mock.builder().traceparent(move || {
+            seen.lock().unwrap().push(tracing::Span::current().metadata().map(|span| span.name()));
+            traceparent.map(str::to_owned)
+        });
+        let client = builder.build().unwrap();
+        let (result, _) = record(client.api_keys().delete(&key_id())).await;
+        result.unwrap();
+        assert_eq!(*spans.lock().unwrap(), [Some("rixl.attempt")]);
+        mock.sent().pop().unwrap().headers.get("traceparent").cloned()
+    };
+    let whole = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    assert_eq!(sent(Some(whole)).await.as_deref(), Some(whole));
+    for none in [
+        None,
+        Some(""),
+        Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"),
+        Some("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"),
+        Some("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"),
+        Some("00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-011"),
+        Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\nx: y"),
+        Some("rxl_TESTSECRET"),
+    ] {
+        assert_eq!(sent(none).await, None, "{none:?}");
+    }
+    mock.client().api_keys().delete(&key_id()).await.unwrap();
+    assert!(!mock.sent().pop().unwrap().headers.contains_key("traceparent"));
 }
 
 #[tokio::test]
@@ -285,24 +344,23 @@ async fn a_refusal() {
     assert!(result.unwrap_err().is_not_found());
     let refused = call(
         [
-            ("rixl.operation", "delete API key"),
+            ("rixl.operation", "api_keys.delete"),
             ("rixl.attempts", "1"),
             ("rixl.outcome", "not_applied"),
             ("rixl.duration_ms", "0"),
             ("http.response.status_code", "404"),
-            ("error.type", "NotFound"),
+            ("error.type", "not_found"),
         ],
         [attempt([
-            ("rixl.operation", "delete API key"),
+            ("rixl.operation", "api_keys.delete"),
             ("rixl.route_generation", "2"),
             ("rixl.request_id", "00-4bf9-00f0-01"),
             ("rixl.outcome", "not_applied"),
             ("rixl.duration_ms", "0"),
             ("http.request.method", "DELETE"),
-            ("http.request.resend_count", "0"),
             ("http.response.status_code", "404"),
             ("url.template", "/organizations/{org_id}/api-keys/v1/{key_id}"),
-            ("error.type", "NotFound"),
+            ("error.type", "not_found"),
         ])],
     );
     assert_eq!(spans, [refused]);
@@ -321,10 +379,10 @@ async fn rotated(status: u16, body: &str) -> (String, Option<String>) {
 #[tokio::test]
 async fn every_outcome_has_its_word() {
     for (status, body, outcome, kind) in [
-        (200, "rxl_TESTSECRET", "applied", "Malformed"),
-        (302, "", "unknown", "Redirect"),
-        (403, "", "not_applied", "Forbidden"),
-        (503, "", "unknown", "Server"),
+        (200, "rxl_TESTSECRET", "applied", "malformed"),
+        (302, "", "unknown", "redirect"),
+        (403, "", "not_applied", "forbidden"),
+        (503, "", "unknown", "server"),
     ] {
         assert_eq!(rotated(status, body).await, (outcome.to_owned(), Some(kind.to_owned())), "{status}");
     }
@@ -333,9 +391,9 @@ async fn every_outcome_has_its_word() {
 #[tokio::test]
 async fn a_response_that_cannot_be_used_is_not_ok() {
     for (body, kind) in [
-        ("{}", "SecretMissing"),
-        (r#"{"api_key":{"id":"Another1","secret":"rxl_TESTSECRET"}}"#, "WrongId"),
-        (r#"{"api_key":{"id":"../x","secret":"rxl_TESTSECRET"}}"#, "Malformed"),
+        ("{}", "secret_missing"),
+        (r#"{"api_key":{"id":"Another1","secret":"rxl_TESTSECRET"}}"#, "wrong_id"),
+        (r#"{"api_key":{"id":"../x","secret":"rxl_TESTSECRET"}}"#, "malformed"),
     ] {
         assert_eq!(rotated(200, body).await, ("applied".to_owned(), Some(kind.to_owned())));
     }
@@ -352,27 +410,28 @@ async fn no_response_has_no_status_and_no_token_has_no_attempt() {
     let (result, spans) = record(client.api_keys().rotate(&key_id())).await;
     assert!(result.unwrap_err().is_connect());
     let refused = |resend_count| {
-        attempt([
-            ("rixl.operation", "rotate API key"),
+        let mut attempt = attempt([
+            ("rixl.operation", "api_keys.rotate"),
             ("rixl.route_generation", "1"),
             ("rixl.outcome", "not_applied"),
             ("rixl.duration_ms", "0"),
             ("http.request.method", "POST"),
-            ("http.request.resend_count", resend_count),
             ("url.template", "/platform/api-keys/{keyId}/rotate"),
-            ("error.type", "Connect"),
-        ])
+            ("error.type", "connect"),
+        ]);
+        attempt.fields.extend(resend_count);
+        attempt
     };
     let rotation = call(
         [
-            ("rixl.operation", "rotate API key"),
+            ("rixl.operation", "api_keys.rotate"),
             ("rixl.attempts", "2"),
             ("rixl.outcome", "not_applied"),
             // The one wait, by the clock of the test.
             ("rixl.duration_ms", "500"),
-            ("error.type", "Connect"),
+            ("error.type", "connect"),
         ],
-        [refused("0"), refused("1")],
+        [refused(None), refused(Some(("http.request.resend_count", "1".to_owned())))],
     );
     assert_eq!(spans, [rotation]);
 
@@ -383,10 +442,10 @@ async fn no_response_has_no_status_and_no_token_has_no_attempt() {
     let [rotation] = &*spans else { panic!("{spans:?}") };
     let [exchange] = &*rotation.within else { panic!("{rotation:?}") };
     assert_eq!((exchange.name, exchange.within.len()), ("rixl.call", 2));
-    assert_eq!(exchange.fields["rixl.operation"], "exchange API key");
-    assert_eq!(rotation.fields["error.type"], "Token");
+    assert_eq!(exchange.fields["rixl.operation"], "tokens.exchange");
+    assert_eq!(rotation.fields["error.type"], "token");
     assert!(!rotation.fields.contains_key("rixl.attempts"));
-    assert_holds_none_of(&spans, &["XyZ9aB8cD1", "TEST", &closed.port().to_string()]);
+    assert_holds_none_of(&spans, &["XyZ9aB8cD1", "TEST"]);
 }
 
 #[tokio::test]
@@ -404,7 +463,7 @@ async fn a_read_that_is_repeated() {
     let requests = sandbox.requests();
     let listed = call(
         [
-            ("rixl.operation", "list API keys"),
+            ("rixl.operation", "api_keys.list"),
             ("rixl.attempts", "2"),
             ("rixl.outcome", "ok"),
             ("rixl.duration_ms", "500"),
@@ -412,19 +471,18 @@ async fn a_read_that_is_repeated() {
         ],
         [
             attempt([
-                ("rixl.operation", "list API keys"),
+                ("rixl.operation", "api_keys.list"),
                 ("rixl.route_generation", "2"),
                 ("rixl.request_id", &requests[0].request_id),
                 ("rixl.outcome", "not_applied"),
                 ("rixl.duration_ms", "0"),
                 ("http.request.method", "GET"),
-                ("http.request.resend_count", "0"),
                 ("http.response.status_code", "503"),
                 ("url.template", "/organizations/{org_id}/api-keys/v1"),
-                ("error.type", "Server"),
+                ("error.type", "server"),
             ]),
             attempt([
-                ("rixl.operation", "list API keys"),
+                ("rixl.operation", "api_keys.list"),
                 ("rixl.route_generation", "2"),
                 ("rixl.request_id", &requests[1].request_id),
                 ("rixl.outcome", "ok"),
@@ -458,50 +516,46 @@ async fn a_token_that_is_renewed() {
     let rotated = result.unwrap();
     let requests = sandbox.requests().split_off(before);
     let [refused, renewed, repeated] = &*requests else { panic!("{requests:?}") };
-    let rotate_attempt = |resend_count, request_id, fields: [(&'static str, &str); 2]| {
+    let rotate_attempt = |request_id, fields: [(&'static str, &str); 2]| {
         let mut attempt = attempt([
-            ("rixl.operation", "rotate API key"),
+            ("rixl.operation", "api_keys.rotate"),
             ("rixl.route_generation", "1"),
             ("rixl.request_id", request_id),
             ("rixl.duration_ms", "0"),
             ("http.request.method", "POST"),
-            ("http.request.resend_count", resend_count),
             ("url.template", "/platform/api-keys/{keyId}/rotate"),
         ]);
         attempt.fields.extend(fields.map(|(name, value)| (name, value.to_owned())));
         attempt
     };
-    let mut first = rotate_attempt(
-        "0",
-        &refused.request_id,
-        [("rixl.outcome", "not_applied"), ("http.response.status_code", "401")],
-    );
-    first.fields.insert("error.type", "Unauthorized".into());
-    let second =
-        rotate_attempt("1", &repeated.request_id, [("rixl.outcome", "ok"), ("http.response.status_code", "200")]);
+    let mut first =
+        rotate_attempt(&refused.request_id, [("rixl.outcome", "not_applied"), ("http.response.status_code", "401")]);
+    first.fields.extend([("error.type", "unauthorized".into()), ("otel.status_code", "ERROR".into())]);
+    let mut second =
+        rotate_attempt(&repeated.request_id, [("rixl.outcome", "ok"), ("http.response.status_code", "200")]);
+    second.fields.insert("http.request.resend_count", "1".into());
     let refresh = call(
         [
-            ("rixl.operation", "refresh token"),
+            ("rixl.operation", "tokens.refresh"),
             ("rixl.attempts", "1"),
             ("rixl.outcome", "ok"),
             ("rixl.duration_ms", "0"),
             ("http.response.status_code", "200"),
         ],
         [attempt([
-            ("rixl.operation", "refresh token"),
+            ("rixl.operation", "tokens.refresh"),
             ("rixl.route_generation", "1"),
             ("rixl.request_id", &renewed.request_id),
             ("rixl.outcome", "ok"),
             ("rixl.duration_ms", "0"),
             ("http.request.method", "POST"),
-            ("http.request.resend_count", "0"),
             ("http.response.status_code", "200"),
             ("url.template", "/platform/auth/refresh"),
         ])],
     );
     let rotation = call(
         [
-            ("rixl.operation", "rotate API key"),
+            ("rixl.operation", "api_keys.rotate"),
             ("rixl.attempts", "2"),
             ("rixl.outcome", "ok"),
             ("rixl.duration_ms", "0"),

@@ -171,7 +171,14 @@ async fn client_credentials_first_generation() {
     check(async |c| c.client_credentials().list_page(page).await.map(drop), "GET", target, true, None).await;
 
     let body = Some(json!({ "name": "web" }));
-    check(async |c| c.client_credentials().create("web").await.map(drop), "POST", all, true, body).await;
+    check(
+        async |c| c.client_credentials().create(rixl_credentials::NewClientCredential::new("web")).await.map(drop),
+        "POST",
+        all,
+        true,
+        body,
+    )
+    .await;
 
     let target = "/platform/clientauth/credentials/Z9Y8X7W6V5/revoke";
     check(async |c| c.client_credentials().revoke(&credential_id()).await, "POST", target, true, None).await;
@@ -192,7 +199,14 @@ async fn client_credentials_second_generation() {
 
     let target = "/platform/clientauth/v1/credentials";
     let body = Some(json!({ "name": "web", "org_id": "OR98234j23" }));
-    check(async |c| of(c).create("web").await.map(drop), "POST", target, true, body).await;
+    check(
+        async |c| of(c).create(rixl_credentials::NewClientCredential::new("web")).await.map(drop),
+        "POST",
+        target,
+        true,
+        body,
+    )
+    .await;
 
     let target = "/platform/clientauth/v1/credentials/Z9Y8X7W6V5/revoke?org_id=OR98234j23";
     check(async |c| of(c).revoke(&credential_id()).await, "POST", target, true, None).await;

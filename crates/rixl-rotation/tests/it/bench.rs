@@ -70,7 +70,7 @@ impl Bench {
     pub(crate) fn client(&self) -> Client {
         let timing = Leaping { sandbox: Arc::clone(&self.sandbox), ahead: Mutex::default() };
         let builder = Client::builder().base_url(self.sandbox.url()).bearer_token(self.sandbox.bearer_token());
-        builder.timeout(Duration::from_secs(2)).retry(RetryPolicy::off()).timing(timing).build().unwrap()
+        builder.attempt_timeout(Duration::from_secs(2)).retry(RetryPolicy::off()).timing(timing).build().unwrap()
     }
 
     pub(crate) fn journal(&self) -> FolderJournal {

@@ -164,7 +164,7 @@ impl Server {
         let clock = Arc::new(Clock { sandbox: Arc::clone(&sandbox), ahead: Mutex::default(), case: Mutex::default() });
         let builder = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token());
         let timing = Leaping(Arc::clone(&clock));
-        let client = builder.timeout(TIMEOUT).timing(timing).build().unwrap();
+        let client = builder.attempt_timeout(TIMEOUT).timing(timing).build().unwrap();
         Arc::new(Self { sandbox, grace, clock, client })
     }
 }
