@@ -18,6 +18,7 @@ use crate::{
 };
 
 /// Where secrets go: the text, read once.
+#[derive(Clone)]
 pub(crate) enum Places {
     One(Arc<dyn Store>),
     PerKey(Stores, StoreTemplate),

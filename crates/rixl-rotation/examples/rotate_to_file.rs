@@ -36,7 +36,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     let journal = FolderJournal::open(folder.path().join("state"))?;
     let rotator = Rotator::new(Account::new(client), Arc::new(journal))
         .with_quiet_time(Duration::from_millis(100)) // short, because the sandbox delivers nothing late
-        .with_observer(|event| println!("{}: {}", event.state, event.sentence));
+        .with_observer(|event| println!("{}: {}", event.kind, event.sentence));
 
     match rotator.rotate(&key.id.parse()?, target).await {
         Ok(report) => println!("{:?}, stored in {}", report.ending, report.store),
@@ -46,7 +46,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
         Err(failure) => {
             println!("{failure}");
             for recovered in rotator.recover(&stores, Default::default()).await? {
-                println!("recovered: {:?}", recovered.result?.map(|report| report.ending));
+                println!("recovered: {:?}", recovered.result?.report().map(|report| report.ending));
             }
         }
     }

@@ -43,6 +43,22 @@ pub enum FailureKind {
     Lost,
 }
 
+impl FailureKind {
+    /// A name that stays, for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Interrupted => "interrupted",
+            Self::Refused => "refused",
+            Self::Authentication => "authentication",
+            Self::Locked => "locked",
+            Self::Unknown => "unknown",
+            Self::NotStored => "not_stored",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// What a run that failed has left of the key: all that there is to branch on before it is run again.
 ///
 /// There will be no fourth value: a caller that handles these three handles everything.
@@ -54,6 +70,18 @@ pub enum Effect {
     Unknown,
     /// The secret was changed. The old one may be dead.
     Changed,
+}
+
+impl Effect {
+    /// A name that stays, for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Unknown => "unknown",
+            Self::Changed => "changed",
+        }
+    }
 }
 
 /// What to do after a [`Failure`] or about a [`Warning`].
@@ -194,11 +222,6 @@ impl Failure {
         &self.next
     }
 
-    /// The sentence without what to do, for those who say that in their own words.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
     /// What RIXL or the way to it said, where a call of RIXL's is behind this: its kind, status, code and request id.
     ///
     /// ```
@@ -210,6 +233,11 @@ impl Failure {
     /// ```
     pub fn api_error(&self) -> Option<&Error> {
         self.cause()
+    }
+
+    /// The sentence without what to do, for those who say that in their own words.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     /// What the store said, where one is behind this: its kind, and when to try again.

@@ -22,7 +22,12 @@ pub(crate) enum Record {
     /// The run lived on and does not know whether it happened.
     Unknown { at: Timestamp },
     /// It happened, and the raw response is in escrow.
-    Received { at: Timestamp },
+    Received {
+        at: Timestamp,
+        /// RIXL's id of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request_id: Option<String>,
+    },
     /// It happened, and no secret can be had from the response.
     Lost { at: Timestamp },
     /// The form in which the new secret is live; `None`: it could not be told, or was not asked for.
@@ -99,6 +104,15 @@ impl Change {
         subject
     }
 
+    /// A name that stays.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Rotate { .. } => "rotate",
+            Self::Create(_) => "create",
+            Self::Replace { .. } => "replace",
+        }
+    }
+
     pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Self::Rotate { name, .. } => name.as_deref(),
@@ -121,6 +135,8 @@ pub(crate) struct Progress {
     pub(crate) stage: Stage,
     /// When the store last took a secret, and its fingerprint.
     pub(crate) stored: Option<(Timestamp, String)>,
+    /// RIXL's id of the request whose response was received.
+    pub(crate) request_id: Option<String>,
 }
 
 /// What the last line says.
@@ -162,12 +178,17 @@ pub(crate) fn replay(lines: &[String]) -> Result<Option<Progress>, serde_json::E
     for line in lines {
         let stage = match serde_json::from_str(line)? {
             Record::Intent(intent) => {
-                progress = Some(Progress { intent, stage: Stage::Sent, stored: None });
+                progress = Some(Progress { intent, stage: Stage::Sent, stored: None, request_id: None });
                 continue;
             }
             Record::Refused { .. } => Stage::Refused,
             Record::Unknown { .. } => Stage::Sent,
-            Record::Received { .. } => Stage::Received,
+            Record::Received { request_id, .. } => {
+                if let Some(progress) = &mut progress {
+                    progress.request_id = request_id;
+                }
+                Stage::Received
+            }
             Record::Lost { .. } => Stage::Lost,
             Record::Verified { form, .. } => Stage::Verified { form },
             Record::Stored { version, at, fingerprint } => {

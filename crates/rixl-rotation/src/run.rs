@@ -12,7 +12,7 @@ use rixl_credentials::{Error, Issued, KeyId, RawResponse, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    Audit, Effect, Ending, Failure, FailureKind, Next, Report, Rotator, State, Warning,
+    Audit, Effect, Ending, EventKind, Failure, FailureKind, Next, Report, Rotator, State, Warning,
     journal::{Append, Close, Entry, JournalError, JournalErrorKind, PutEscrow},
     record::{Change, Intent, Record, Stage},
     store::{Read, Store, StoredSecret, Subject, Version},
@@ -53,6 +53,8 @@ pub(crate) struct Run {
     /// The fingerprint of what the store holds, once that is known.
     stored: Option<String>,
     outage: Option<Duration>,
+    /// RIXL's id of the request whose response was received.
+    pub(crate) request_id: Option<String>,
     warnings: Vec<Warning>,
 }
 
@@ -89,6 +91,7 @@ impl Run {
             sent: 0,
             stored: None,
             outage: None,
+            request_id: None,
             warnings: Vec::new(),
         }
     }
@@ -214,22 +217,30 @@ impl Run {
             fingerprint: self.stored,
             rotations: self.intent.rotation,
             outage: self.outage,
+            run_id: self.intent.run_id,
+            request_id: audit.request_id,
             warnings: self.warnings,
         })
     }
 
+    /// That of the stored secret, and of none that another rotator stored.
+    fn request_id_of(&self, ending: Ending) -> Option<String> {
+        let is_ours = matches!(ending, Ending::Rotated | Ending::Created | Ending::Replaced);
+        self.request_id.clone().filter(|_| is_ours)
+    }
+
     fn audit(&self, ending: Ending) -> Audit {
         let text = |id: &KeyId| id.as_str().to_owned();
-        let (change, key_id, replaced) = match &self.intent.change {
-            Change::Rotate { key_id, .. } => ("rotate", Some(text(key_id)), None),
-            Change::Create(_) => ("create", None, None),
-            Change::Replace { key_id, .. } => ("replace", None, Some(text(key_id))),
+        let (key_id, replaced) = match &self.intent.change {
+            Change::Rotate { key_id, .. } => (Some(text(key_id)), None),
+            Change::Create(_) => (None, None),
+            Change::Replace { key_id, .. } => (None, Some(text(key_id))),
         };
         Audit {
             v: 1,
             at: self.rotator.now(),
             by: self.intent.by.clone(),
-            change: change.to_owned(),
+            change: self.intent.change.kind().to_owned(),
             key_id,
             replaced,
             name: self.intent.change.name().map(str::to_owned),
@@ -241,6 +252,8 @@ impl Run {
             ending,
             rotations: self.intent.rotation,
             outage_ms: self.outage.map(crate::record::millis),
+            run_id: Some(self.intent.run_id.clone()).filter(|id| !id.is_empty()),
+            request_id: self.request_id_of(ending),
             is_recovered: self.is_recovered,
         }
     }
@@ -325,7 +338,7 @@ impl Run {
 
     pub(crate) fn warn(&mut self, warning: impl Into<Warning>) {
         let warning = warning.into();
-        self.rotator.tell_of(&self.label, State::Note, warning.clone());
+        self.rotator.tell_of(&self.label, EventKind::Note, warning.clone());
         self.warnings.push(warning);
     }
 
@@ -334,8 +347,8 @@ impl Run {
         self.stage.effect(self.intent.rotation)
     }
 
-    pub(crate) fn tell(&self, state: State, sentence: impl Into<String>) {
-        self.rotator.tell(&self.label, state, sentence);
+    pub(crate) fn tell(&self, kind: impl Into<EventKind>, sentence: impl Into<String>) {
+        self.rotator.tell(&self.label, kind, sentence);
     }
 
     pub(crate) fn unknown(&self, error: Option<Error>) -> Failure {

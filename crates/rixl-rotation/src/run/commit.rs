@@ -4,7 +4,7 @@ use rixl_credentials::{Issued, KeyId, Secret};
 
 use super::{NO_ESCROW, Run};
 use crate::{
-    Failure, State,
+    EventKind, Failure, State,
     probe::{KeyFormat, Liveness, probe},
     record::{Record, Stage},
     rotator::fingerprint,
@@ -96,7 +96,7 @@ impl Run {
         };
         match probe(&self.rotator.account, key_id, secret, self.intent.old.form).await {
             Liveness::Live(_) => {
-                self.tell(State::Note, "another rotator stored a live secret meanwhile");
+                self.tell(EventKind::Note, "another rotator stored a live secret meanwhile");
                 self.note_stored(fingerprint(secret.expose_secret()), None);
                 self.adopted = Some(key_id.clone());
                 // A copy of our own request could kill it yet.

@@ -6,7 +6,7 @@ use rixl_credentials::{Error, ErrorKind, Outcome, RawResponse};
 
 use super::{MARGIN, Run};
 use crate::{
-    Effect, Ending, Failure, FailureKind, Next, State, Warning,
+    Effect, Ending, EventKind, Failure, FailureKind, Next, State, Warning,
     journal::PutEscrow,
     record::{Change, Record, Stage},
     store::Read,
@@ -38,7 +38,8 @@ impl Run {
             let error = match self.request().await {
                 Ok(response) => {
                     self.sent += 1;
-                    self.received(response).await;
+                    let request_id = response.request_id().map(str::to_owned);
+                    self.received(response, request_id).await;
                     return Ok(());
                 }
                 Err(error) => error,
@@ -51,7 +52,7 @@ impl Run {
                     match self.delay(attempt, &error) {
                         Some(delay) => {
                             self.tell(
-                                State::Note,
+                                EventKind::Note,
                                 format!("{error}; the next try is in {} s", delay.as_secs_f32().ceil()),
                             );
                             if let Err(failure) = self.rotator.sleep(delay).await {
@@ -77,7 +78,7 @@ impl Run {
                     let mut error = error;
                     let response = error.take_raw_response().unwrap_or_else(|| RawResponse::from(Vec::new()));
                     self.warn(error.to_string());
-                    self.received(response).await;
+                    self.received(response, error.request_id().map(str::to_owned)).await;
                     return Ok(());
                 }
             }
@@ -147,7 +148,8 @@ impl Run {
     }
 
     /// Step 5. What fails here must not cost the secret, which is in memory still.
-    async fn received(&mut self, response: RawResponse) {
+    async fn received(&mut self, response: RawResponse, request_id: Option<String>) {
+        self.request_id = request_id;
         let kept = self.entry.put_escrow(PutEscrow::new(response.expose_secret())).await;
         self.is_kept = match &kept {
             Ok(()) => true,
@@ -161,7 +163,7 @@ impl Run {
         self.stage = Stage::Received;
         match kept {
             Ok(()) => {
-                let record = Record::Received { at: self.rotator.now() };
+                let record = Record::Received { at: self.rotator.now(), request_id: self.request_id.clone() };
                 self.append_if_possible(&record).await;
                 self.tell(
                     State::Received,
@@ -201,7 +203,7 @@ impl Run {
         self.intent.rotation += 1;
         self.intent.version = held.version.clone();
         self.expected = held.version;
-        self.tell(State::Note, "the secret is lost, so it is rotated once more");
+        self.tell(EventKind::Note, "the secret is lost, so it is rotated once more");
         self.send().await
     }
 }

@@ -107,7 +107,7 @@ impl Bench {
     pub(crate) async fn recover_one(&self) -> Result<Option<Report>, Failure> {
         let mut recovered = self.recover(RecoverOptions::default()).await;
         assert_eq!(recovered.len(), 1, "{recovered:?}");
-        recovered.pop().unwrap().result
+        recovered.pop().unwrap().result.map(|recovery| recovery.report().cloned())
     }
 
     pub(crate) fn stored(&self) -> String {
@@ -121,6 +121,13 @@ impl Bench {
 
     pub(crate) fn rotations(&self) -> u64 {
         self.sandbox.rotations(&self.key.id)
+    }
+
+    /// The id that the server gave the last rotation.
+    pub(crate) fn request_id(&self) -> String {
+        let requests = self.sandbox.requests();
+        let last = requests.iter().rev().find(|request| request.operation_id == Some("rotateApiKey"));
+        last.unwrap().request_id.clone()
     }
 
     /// Whether a rotation is unfinished.
@@ -145,7 +152,7 @@ impl Bench {
     pub(crate) fn story(&self) -> String {
         let events = self.events.lock().unwrap();
         let folder = self.folder.path().display().to_string();
-        let lines = events.iter().map(|event| format!("{}: {}", event.state, event.sentence));
+        let lines = events.iter().map(|event| format!("{}: {}", event.kind, event.sentence));
         lines.collect::<Vec<_>>().join("\n").replace(&folder, "FOLDER").replace(self.key_id.as_str(), "KEY")
     }
 }

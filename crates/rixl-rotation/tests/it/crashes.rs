@@ -113,7 +113,7 @@ async fn what_a_killed_commit_wrote_is_made_durable() {
     let opened = Arc::clone(&again);
     let stores = Stores::default().with("file:PATH", move |_| Ok(opened.clone()));
     let recovered = bench.rotator().recover(&stores, RecoverOptions::default()).await.unwrap().pop().unwrap();
-    assert_eq!(recovered.result.unwrap().unwrap().ending, Ending::Rotated);
+    assert_eq!(recovered.result.unwrap().report().unwrap().ending, Ending::Rotated);
     // Nobody knows whether the first one came to its fsync, and the escrow is gone now.
     assert_eq!(again.commits.load(Ordering::SeqCst), 1);
     assert_eq!(bench.rotations(), 1);

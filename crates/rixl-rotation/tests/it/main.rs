@@ -11,6 +11,7 @@ mod journal_check;
 mod model;
 mod protocol;
 mod sendable;
+mod spans;
 mod stores_check;
 mod stores_command;
 mod stores_dotenv;

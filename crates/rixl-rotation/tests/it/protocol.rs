@@ -12,7 +12,8 @@ use std::{
 
 use rixl_credentials::{Client, KeyId, NewApiKey, RawResponse, RetryPolicy, Secret};
 use rixl_rotation::{
-    Account, CancellationToken, Ending, Failure, FailureKind, Next, OnLiveSecret, RecoverOptions, Rotator, State,
+    Account, CancellationToken, Ending, EventKind, Failure, FailureKind, Next, OnLiveSecret, RecoverOptions, Recovery,
+    RecoveryAction, Rotator, State,
     journal::{
         Append, Close, Entry, History, Journal, JournalError, ListUnfinished, Lock, LockStore, PutEscrow, ReadHistory,
         Unfinished,
@@ -31,15 +32,20 @@ async fn a_rotation_runs_through_all_states() {
     assert_eq!(report.warnings, []);
     assert!(bench.is_stored_live() && !bench.sandbox.is_live(&bench.key.secret));
     assert_eq!(report.fingerprint, Some(rixl_rotation::fingerprint(&bench.stored())));
-    let states: Vec<_> = bench.events.lock().unwrap().iter().map(|event| event.state).collect();
-    use State::{Done, Intent, Planned, Prepared, Received, Settled, Stored, Verified, Waits};
-    assert_eq!(states, [Planned, Prepared, Intent, Received, Verified, Stored, Waits, Settled, Done]);
+    let states: Vec<_> = bench.events.lock().unwrap().iter().map(|event| event.kind).collect();
+    use State::{Done, Intent, Planned, Prepared, Received, Settled, Stored, Verified};
+    let before = [Planned, Prepared, Intent, Received, Verified, Stored].map(EventKind::Reached);
+    assert_eq!(states[..6], before);
+    assert!(matches!(states[6], EventKind::Waiting(time) if time > Duration::ZERO), "{states:?}");
+    assert_eq!(states[7..], [Settled, Done].map(EventKind::Reached));
     bench.assert_clean();
     let [audit] = &bench.history().await[..] else { panic!() };
     assert_eq!(audit.new_fingerprint, report.fingerprint);
     assert_eq!(audit.old_fingerprint, Some(rixl_rotation::fingerprint(&bench.key.secret)));
     assert_eq!(audit.key_id.as_deref(), Some(bench.key.id.as_str()));
     assert!(!audit.is_recovered && audit.outage_ms.is_some());
+    assert_eq!((&audit.run_id, &audit.request_id), (&Some(report.run_id), &report.request_id));
+    assert_eq!(report.request_id.unwrap(), bench.request_id());
 }
 
 #[tokio::test]
@@ -49,7 +55,7 @@ async fn the_response_is_in_escrow_before_it_is_read_and_only_its_owner_can_read
     let seen = Arc::new(Mutex::new(None));
     let (path, sink) = (escrow.clone(), Arc::clone(&seen));
     let rotator = bench.rotator().with_observer(move |event| {
-        if event.state == State::Received {
+        if event.kind == State::Received.into() {
             let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
             *sink.lock().unwrap() = Some((fs::read_to_string(&path).unwrap(), mode & 0o777));
         }
@@ -80,7 +86,10 @@ async fn a_lost_response_ends_the_run_and_recovery_repairs_it() {
     assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Unknown);
     assert_eq!(bench.rotations(), 1);
     // A dry run looks, and leaves all as it is.
-    assert!(bench.recover(RecoverOptions::default().with_dry_run()).await[0].result.as_ref().unwrap().is_none());
+    let looked = bench.recover(RecoverOptions::default().with_dry_run()).await.pop().unwrap().result.unwrap();
+    let Recovery::Would(plan) = looked else { panic!("{looked:?}") };
+    let reason = "the stored secret is dead, so it is rotated again at once";
+    assert_eq!((plan.action, &*plan.reason, plan.wait), (RecoveryAction::RotateAgain, reason, None));
     assert!(bench.is_open().await && bench.rotations() == 1);
     let report = bench.recover_one().await.unwrap().unwrap();
     assert_eq!((report.ending, report.rotations, bench.rotations()), (Ending::Rotated, 2, 2));
@@ -98,7 +107,7 @@ async fn a_request_that_was_not_carried_out_is_sent_again_or_dropped_as_the_user
         bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey").before_commit()).unwrap();
         assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Unknown);
         let recovered = bench.recover(RecoverOptions::default().with_on_live(on_live)).await.pop().unwrap();
-        assert_eq!(recovered.result.unwrap().unwrap().ending, ending);
+        assert_eq!(recovered.result.unwrap().report().unwrap().ending, ending);
         assert_eq!(bench.rotations(), rotations);
         assert!(bench.is_stored_live());
         assert!(bench.story().contains("for the first request to be over"), "{}", bench.story());
@@ -359,7 +368,7 @@ async fn stop_is_heard_before_the_request_and_while_waiting_but_not_between() {
     // Between: said at the intent, heard once the secret is stored.
     let token = CancellationToken::new();
     let rotator = bench.rotator().with_cancellation(token.clone()).with_observer(move |event| {
-        if event.state == State::Intent {
+        if event.kind == State::Intent.into() {
             token.cancel();
         }
     });
@@ -550,7 +559,7 @@ async fn a_replaced_key_leaves_no_moment_without_a_live_secret() {
     let sandbox = Arc::clone(&bench.sandbox);
     let (path, old) = (bench.file(), bench.key.secret.clone());
     let rotator = bench.rotator().with_observer(move |event| {
-        if event.state != State::Done && !event.sentence.ends_with("is deleted") {
+        if event.kind != State::Done.into() && !event.sentence.ends_with("is deleted") {
             assert!(sandbox.is_live(&old) && sandbox.is_live(&fs::read_to_string(&path).unwrap()), "{event:?}");
         }
     });
@@ -629,7 +638,7 @@ async fn a_replacement_that_is_interrupted_in_its_grace_time_is_ended_by_recover
     let bench = Bench::new();
     let token = CancellationToken::new();
     let rotator = bench.rotator().with_cancellation(token.clone()).with_observer(move |event| {
-        if event.state == State::Settled {
+        if event.kind == State::Settled.into() {
             token.cancel();
         }
     });
@@ -714,7 +723,7 @@ async fn where_old_secrets_live_on_a_rivals_secret_stays_only_if_it_is_surely_ne
     let is_done = AtomicBool::new(false);
     // Just before our request, so that ours is the newest; theirs lives on for an hour.
     let rotator = bench.rotator().with_observer(move |event| {
-        if event.state == State::Intent && !is_done.swap(true, Ordering::SeqCst) {
+        if event.kind == State::Intent.into() && !is_done.swap(true, Ordering::SeqCst) {
             fs::write(&path, rotate_by_hand(&sandbox, &key)).unwrap();
         }
     });
@@ -743,7 +752,7 @@ async fn the_secret_is_said_to_be_in_escrow_only_if_it_is() {
     let escrow = bench.folder.path().join("state/escrow");
     let folder = escrow.clone();
     let rotator = bench.rotator().with_observer(move |event| {
-        if event.state == State::Intent {
+        if event.kind == State::Intent.into() {
             fs::remove_dir(&folder).unwrap();
         }
     });

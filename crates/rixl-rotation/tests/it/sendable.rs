@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use rixl_credentials::{ApiKey, KeyId, NewApiKey, Secret};
 use rixl_rotation::{
-    Account, Completed, DueKey, Event, Failure, Fleet, Prepared, RecoverOptions, Recovered, Report, Rotator, Selection,
-    Warning,
+    Account, Completed, DueKey, Event, Failure, Fleet, PrepareError, Prepared, RecoverOptions, Recovered, Report,
+    Rotations, Rotator, Selection, Warning,
     journal::{
         Append, Close, Entry, FolderJournal, Journal, JournalError, ListUnfinished, Lock, LockStore, PutEscrow,
         ReadHistory,
@@ -40,6 +40,12 @@ fn futures_can_be_spawned() {
     });
     spawnable(|| any::<Prepared>().rotate());
     spawnable(|| async { rotator().recover(&any::<Stores>(), any::<RecoverOptions>()).await });
+    spawnable(|| async {
+        let store_of = |_: &DueKey| -> Result<Arc<dyn Store>, StoreError> { any() };
+        any::<Fleet>().prepare(&any::<Vec<DueKey>>(), store_of).await
+    });
+    spawnable(|| any::<Fleet>().rotate(any::<Vec<DueKey>>(), |_: &DueKey| any()));
+    spawnable(|| async { any::<Rotations>().next().await });
     spawnable(|| async { any::<Selection>().find(&any::<Account>(), &*any::<Arc<dyn Journal>>()).await });
     spawnable(|| async { any::<Account>().find(&any::<KeyId>()).await });
     spawnable(|| async { any::<Account>().delete(&any::<KeyId>()).await });
@@ -71,6 +77,7 @@ fn values_can_be_shared_between_threads() {
     value::<Report>();
     value::<Recovered>();
     value::<Completed>();
+    value::<PrepareError>();
     value::<Failure>();
     value::<Warning>();
     value::<Stores>();

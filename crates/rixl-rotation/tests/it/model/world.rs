@@ -12,7 +12,7 @@ use std::{
 
 use rixl_credentials::{Client, KeyId, OrganizationId, Secret, Sleep, Timestamp, Timing};
 use rixl_rotation::{
-    Account, Audit, Ending, Failure, FailureKind, RecoverOptions, Recovered, Report, Rotator, fingerprint,
+    Account, Audit, Ending, Failure, FailureKind, RecoverOptions, Recovered, Recovery, Report, Rotator, fingerprint,
     journal::{FolderJournal, ReadHistory},
     store::{BoxFuture, Commit, FileStore, Read, Store, Stores},
 };
@@ -471,7 +471,7 @@ impl Case {
             Outcome::Rotated(Ok(report)) => vec![Ok(Some(report))],
             Outcome::Rotated(Err(failure)) => vec![Err(failure)],
             Outcome::Recovered(Err(failure)) => vec![Err(failure)],
-            Outcome::Recovered(Ok(all)) => all.iter().map(|one| one.result.as_ref().map(Option::as_ref)).collect(),
+            Outcome::Recovered(Ok(all)) => all.iter().map(|one| one.result.as_ref().map(Recovery::report)).collect(),
         };
         for result in results {
             match result {
