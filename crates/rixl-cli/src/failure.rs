@@ -174,8 +174,8 @@ impl From<rixl_rotation::Failure> for Failure {
         };
         if let Some(cause) = error.source() {
             failure = failure.with_cause(cause);
+            failure.words.server = cause.downcast_ref().and_then(server_words);
         }
-        failure.words.server = error.api_error().and_then(server_words);
         failure
     }
 }

@@ -27,9 +27,9 @@ type Source = Box<dyn StdError + Send + Sync>;
 ///
 /// # Every call
 ///
-/// Every call can fail with each [`ErrorKind`] but `InvalidInput` and `Configuration`, which only those have that say so,
-/// and `Token`, which calls have whose credential stands in the request body. [`kind`](Self::kind) says what to do,
-/// [`outcome`](Self::outcome) whether it happened.
+/// Every call can fail with each [`ErrorKind`], but for `InvalidInput`, which only those have that say so; `Configuration`,
+/// which is for building a client; and `Token`, which calls that need no bearer token (exchange, refresh, mint) do not
+/// have. [`kind`](Self::kind) says what to do, [`outcome`](Self::outcome) whether it happened.
 ///
 /// # Every read
 ///

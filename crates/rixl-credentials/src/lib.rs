@@ -30,7 +30,7 @@
 //! operation. This crate is a thin layer over that: checked values in, safe types out, and the rules of sending (see
 //! [`Client`]). Nothing of the layers below is in its public types, so that they can be replaced.
 //!
-//! What of this a program can rely on for years is on a page of its own: `stability`.
+//! What of this a program can rely on for years is on a page of its own: [`stability`].
 //!
 //! # Features
 //!

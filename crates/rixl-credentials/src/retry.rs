@@ -45,7 +45,8 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Nothing is repeated. (A read may still be resent by the HTTP layer, if a stale connection did not take it.)
+    /// Nothing is repeated. (A read may still be resent by the HTTP layer, if a stale connection did not take it.) It leaves
+    /// no bound behind: the time is up when [`deadline`](crate::ClientBuilder::deadline) says so, under any policy.
     pub fn off() -> Self {
         Self::default().with_attempts(1)
     }

@@ -1,7 +1,7 @@
 //! What a program can rely on, and what may change. A page, not code.
 //!
 //! All crates of this project have one version and follow [Semantic Versioning](https://semver.org/). Before 1.0 a breaking
-//! change moves the minor version, and nothing else does more than the patch version but an addition.
+//! change moves the minor version; an addition or a fix moves the patch version.
 //!
 //! # What counts as breaking
 //!

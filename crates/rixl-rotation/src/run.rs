@@ -168,16 +168,16 @@ impl Run {
     /// Reads the response. The inner error: there is no secret in it.
     async fn issued(&self) -> Result<Result<Issued, Error>, Failure> {
         // A key that is rotated must come back; one that is created has a new id.
-        let asked = match &self.intent.change {
-            Change::Rotate { key_id, .. } => Some(key_id),
-            Change::Create(_) | Change::Replace { .. } => None,
+        let parse = |response: &RawResponse| match &self.intent.change {
+            Change::Rotate { key_id, .. } => response.rotated_api_key(key_id),
+            Change::Create(_) | Change::Replace { .. } => response.created_api_key(),
         };
         if let Some(response) = &self.response {
-            return Ok(parse(response, asked));
+            return Ok(parse(response));
         }
         match self.entry.escrow().await {
-            Ok(Some(response)) => Ok(parse(&response, asked)),
-            Ok(None) => Ok(parse(&RawResponse::from(Vec::new()), asked)),
+            Ok(Some(response)) => Ok(parse(&response)),
+            Ok(None) => Ok(parse(&RawResponse::from(Vec::new()))),
             Err(error) => Err(self.stuck("the escrow can't be read").with_source(error)),
         }
     }
@@ -381,11 +381,4 @@ impl Run {
 
 fn close(history_line: Option<&str>) -> Close<'_> {
     history_line.map_or_else(Close::new, |line| Close::new().with_history_line(line))
-}
-
-fn parse(response: &RawResponse, asked: Option<&KeyId>) -> Result<Issued, Error> {
-    match asked {
-        Some(key_id) => response.rotated_api_key(key_id),
-        None => response.created_api_key(),
-    }
 }
