@@ -2,11 +2,16 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use rixl_credentials::Secret;
-use rixl_rotation::store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version};
+use rixl_rotation::store::{
+    BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::output::{Format, Output};
+use crate::{
+    failure::Failure,
+    output::{Format, Output},
+    places::store_failure,
+};
 
 /// Standard output as a store. What was written can't be read back.
 #[derive(Debug)]
@@ -15,26 +20,43 @@ pub(crate) struct Stdout(());
 /// What to do instead of writing a secret there.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Instead(pub(crate) &'static str);
+struct Instead(&'static str);
 
 impl Stdout {
     pub(crate) const LOCATION: &str = "stdout";
 
     /// Refuses where the secret would stay on a screen, or get into a document.
     pub(crate) fn new(output: Output, reveal: bool) -> Result<Self, StoreError> {
-        let refused = |reason: &str, instead| {
-            Err(StoreError::new(StoreErrorKind::Invalid, Self::LOCATION, reason).with_source(Instead(instead)))
-        };
-        if output.format == Format::Json {
-            let next = "name another store, or do without --output json";
-            return refused("the secret and `--output json` both want stdout", next);
+        match refusal(output, reveal) {
+            None => Ok(Self(())),
+            Some((reason, instead)) => Err(refused(reason).with_source(Instead(instead))),
         }
-        if io::stdout().is_terminal() && !reveal {
-            let next = "pass the secret on by a pipe, or add --reveal to have it on the screen";
-            return refused("the secret would stay on the screen and in its history", next);
-        }
-        Ok(Self(()))
     }
+
+    /// The same, before anything is opened, as a failure of the command line.
+    pub(crate) fn check(output: Output, reveal: bool) -> Result<(), Failure> {
+        match refusal(output, reveal) {
+            None => Ok(()),
+            Some((reason, instead)) => Err(store_failure(&refused(reason)).with_next(instead)),
+        }
+    }
+}
+
+fn refused(reason: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Invalid, Stdout::LOCATION, reason)
+}
+
+/// Why not, and what to do instead.
+fn refusal(output: Output, reveal: bool) -> Option<(&'static str, &'static str)> {
+    if output.format == Format::Json {
+        let instead = "name another store, or do without --output json";
+        return Some(("the secret and `--output json` both want stdout", instead));
+    }
+    if io::stdout().is_terminal() && !reveal {
+        let instead = "pass the secret on by a pipe, or add --reveal to have it on the screen";
+        return Some(("the secret would stay on the screen and in its history", instead));
+    }
+    None
 }
 
 impl Store for Stdout {
@@ -46,7 +68,7 @@ impl Store for Stdout {
         false
     }
 
-    fn prepare(&self, _: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    fn prepare<'a>(&'a self, _: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         // A pipe that nobody reads any more fails at the first byte only, which would be one of the secret.
         let stdout = io::stdout();
         let mut polled = [PollFd::new(&stdout, PollFlags::OUT)];
@@ -56,22 +78,22 @@ impl Store for Stdout {
             if is_broken {
                 return Err(StoreError::new(StoreErrorKind::Unusable, Self::LOCATION, "nobody reads it"));
             }
-            self.read().await
+            self.read(Read::new()).await
         })
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        Box::pin(async { Ok(StoredSecret { version: Version::untracked(), secret: None }) })
+    fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        Box::pin(async { Ok(StoredSecret::new(Version::untracked(), None)) })
     }
 
-    fn commit<'a>(&'a self, secret: &'a Secret, _: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
         let mut stdout = io::stdout().lock();
         // In one write, so that a pipe has all of it or nothing.
-        let line = zeroize::Zeroizing::new(format!("{}\n", secret.expose_secret()));
+        let line = zeroize::Zeroizing::new(format!("{}\n", request.secret.expose_secret()));
         let written = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
         Box::pin(async {
             match written {
-                Ok(()) => Ok(Version::untracked()),
+                Ok(()) => Ok(Committed::new(Version::untracked())),
                 Err(error) => {
                     let error = StoreError::new(StoreErrorKind::Unknown, Self::LOCATION, "it could not be written")
                         .with_source(error);

@@ -97,6 +97,12 @@ pub(crate) struct Trouble {
     source: Option<io::Error>,
 }
 
+/// Whether the system can't at the moment, and could a little later.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
+    // EBUSY, ETXTBSY (a program that is being replaced), EAGAIN (no process to be had).
+    matches!(error.kind(), ErrorKind::ResourceBusy | ErrorKind::ExecutableFileBusy | ErrorKind::WouldBlock)
+}
+
 impl Trouble {
     pub(crate) fn new(kind: StoreErrorKind, reason: impl Into<String>) -> Self {
         Self { kind, reason: reason.into(), source: None }
@@ -116,7 +122,8 @@ impl Trouble {
             ErrorKind::NotFound => ": it does not exist",
             _ => "",
         };
-        Self { kind: StoreErrorKind::Unusable, reason: format!("{what}{why}"), source: Some(source) }
+        let kind = if is_passing(&source) { StoreErrorKind::Busy } else { StoreErrorKind::Unusable };
+        Self { kind, reason: format!("{what}{why}"), source: Some(source) }
     }
 
     fn with_kind(mut self, kind: StoreErrorKind) -> Self {
@@ -349,7 +356,9 @@ impl Place {
         match lock(&self.folder, LOCK_PATIENCE, || File::open(&self.folder)) {
             Ok(Locked::Ours(file)) => Ok(Folder { file, is_locked: true, _turn }),
             Ok(Locked::Unsupported(file, _)) => Ok(Folder { file, is_locked: false, _turn }),
-            Ok(Locked::ByAnother) => Err(Trouble::unusable("another process holds the lock of its folder")),
+            Ok(Locked::ByAnother) => {
+                Err(Trouble::new(StoreErrorKind::Busy, "another process holds the lock of its folder"))
+            }
             Err(error) => Err(Trouble::io("its folder can't be opened", error)),
         }
     }

@@ -214,14 +214,14 @@ async fn rotate_many(
     let voice = progress.clone();
     let rotator = rotator.with_observer(move |event| voice.hear(event));
     let fleet = Fleet::new(rotator).with_concurrency(args.concurrency.into());
-    let store_of = |due: &DueKey| places.of_due(due);
-    let prepared = fleet.prepare(due, &store_of).await;
+    let prepared = fleet.prepare(due, |due| places.of_due(due)).await;
     let place = |due: &DueKey| places.of_due(due).ok().map(|store| store.location());
     let mut all = Vec::with_capacity(due.len());
-    if let Err((id, failure)) = prepared {
+    if let Err(error) = prepared {
+        let id = error.key_id().clone();
         progress.over();
         context.output.note("no key was rotated: one of them can't be prepared");
-        let failed = Row::of_failure(Some(id.to_string()), None, failure.into());
+        let failed = Row::of_failure(Some(id.to_string()), None, error.into_failure().into());
         failed.say(context.output);
         let mut failed = Some(failed);
         for due in due {
@@ -241,14 +241,14 @@ async fn rotate_many(
         }
         return rows::looked(&all);
     }
-    fleet
-        .rotate(due, &store_of, |ended| {
-            let place = places.of(Some(&ended.key_id), ended.name.as_deref()).ok().map(|store| store.location());
-            let row = Row::of_ended(context, ended).in_store(place);
-            progress.ended(&row);
-            all.push(row);
-        })
-        .await;
+    let known = places.clone();
+    let mut rotations = fleet.rotate(due.to_vec(), move |due| known.of_due(due));
+    while let Some(ended) = rotations.next().await {
+        let place = places.of(Some(&ended.key_id), ended.name.as_deref()).ok().map(|store| store.location());
+        let row = Row::of_ended(context, ended).in_store(place);
+        progress.ended(&row);
+        all.push(row);
+    }
     progress.over();
     rows::done(context, &all)
 }

@@ -10,6 +10,8 @@ mod journal;
 mod journal_check;
 mod model;
 mod protocol;
+mod sendable;
+mod spans;
 mod stores_check;
 mod stores_command;
 mod stores_dotenv;
