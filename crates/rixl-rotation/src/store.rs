@@ -15,7 +15,11 @@ pub use file::FileStore;
 pub use registry::Stores;
 pub use template::StoreTemplate;
 
-use std::{error::Error as StdError, future::Future, pin::Pin};
+use std::{
+    error::Error as StdError,
+    future::{self, Future},
+    pin::Pin,
+};
 
 use rixl_credentials::Secret;
 use sha2::{Digest as _, Sha256};
@@ -44,6 +48,19 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Store: Send + Sync {
     /// What names the entry, such as `file:/run/secrets/rixl`.
     fn location(&self) -> String;
+
+    /// What names the entry whatever path leads to it, for locks and for whose it is: a file's folder by its device and
+    /// number, its name as the file system has it. By default, the location.
+    fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        Box::pin(future::ready(Ok(self.location())))
+    }
+
+    /// Whether the entry lies in what this [journal](crate::journal::Journal::location) keeps: to be wiped with it, or to
+    /// destroy it. By default not.
+    fn is_within(&self, journal: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let _ = journal;
+        Box::pin(future::ready(Ok(false)))
+    }
 
     /// Whether the secret can be read back.
     fn is_readable(&self) -> bool {
@@ -125,6 +142,8 @@ pub enum StoreErrorKind {
     Invalid,
     /// The entry can't be read or can't take a secret as things are. Nothing was written: put right what the error says.
     Unusable,
+    /// It can't at the moment, and the reason passes. Nothing was written: try again.
+    Busy,
     /// Someone else wrote the entry meanwhile. Nothing was written: look who.
     Conflict,
     /// The write may or may not be there: read the entry.

@@ -80,6 +80,14 @@ impl Store for DotenvStore {
         self.0.location.clone()
     }
 
+    fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        self.0.identity(&format!("#{}", self.0.layout.name))
+    }
+
+    fn is_within(&self, folder: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.0.is_within(folder)
+    }
+
     fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         self.0.prepare(most_bytes)
     }

@@ -20,7 +20,7 @@ pub(super) const MOST_SECRET: usize = 64 * 1024;
 ///   user may read or write is refused, and so is a folder in which every user may replace it.
 /// - A symbolic link stays, and the file that it leads to is replaced. A second hard link is refused: it would keep the old
 ///   secret.
-/// - A line ending (`\n` or `\r\n`) at the end is not part of the secret. It is kept; a new file gets none.
+/// - Line endings (`\n` or `\r\n`) at the end are not part of the secret. They are kept; a new file gets none.
 /// - The content is UTF-8, of at most 64 KiB. An empty file holds no secret.
 ///
 /// The version is a hash of the secret. Check-and-set holds among processes of one machine that use this crate: they take
@@ -71,6 +71,14 @@ impl fmt::Debug for FileStore {
 impl Store for FileStore {
     fn location(&self) -> String {
         self.0.location.clone()
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        self.0.identity("")
+    }
+
+    fn is_within(&self, folder: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.0.is_within(folder)
     }
 
     fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
@@ -127,8 +135,8 @@ impl Layout for Whole {
         Ok(new)
     }
 
-    fn room(&self, _: Option<&str>, most_bytes: usize) -> usize {
-        most_bytes + 2
+    fn room(&self, text: Option<&str>, most_bytes: usize) -> usize {
+        most_bytes.min(MOST_SECRET) + split_ending(text.unwrap_or_default()).1.len()
     }
 }
 
@@ -136,9 +144,12 @@ fn too_long(most: usize) -> Trouble {
     Trouble::unusable(format!("it would have more than {most} bytes"))
 }
 
-/// A text, and the line ending that it ends with.
+/// A text, and the line endings that it ends with: an empty line after the secret is no part of it.
 pub(super) fn split_ending(text: &str) -> (&str, &str) {
-    let body = text.strip_suffix('\n').map_or(text, |body| body.strip_suffix('\r').unwrap_or(body));
+    let mut body = text;
+    while let Some(shorter) = body.strip_suffix('\n') {
+        body = shorter.strip_suffix('\r').unwrap_or(shorter);
+    }
     text.split_at_checked(body.len()).unwrap_or((text, ""))
 }
 
@@ -166,6 +177,16 @@ impl<L: Layout> FileEntry<L> {
         })
     }
 
+    pub(super) fn identity(&self, part: &str) -> BoxFuture<'_, Result<String, StoreError>> {
+        let part = part.to_owned();
+        self.run(move |entry| Ok(format!("file:{}{part}", entry.place.identity()?)))
+    }
+
+    pub(super) fn is_within(&self, folder: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let folder = folder.to_owned();
+        self.run(move |entry| entry.place.is_within(Path::new(&folder)))
+    }
+
     pub(super) fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         self.run(|entry| {
             let text = entry.place.read(L::MOST_FILE)?;
@@ -177,7 +198,7 @@ impl<L: Layout> FileEntry<L> {
         let secret = Zeroizing::new(secret.expose_secret().to_owned());
         let expected = expected.clone();
         self.run(move |entry| {
-            entry.place.replace(L::MOST_FILE, |text| {
+            let _notes = entry.place.replace(L::MOST_FILE, |text| {
                 let held = entry.held(text)?;
                 if held.secret.is_some_and(|held| held.expose_secret() == secret.as_str()) {
                     return Ok(None);

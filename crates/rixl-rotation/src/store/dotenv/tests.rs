@@ -212,7 +212,8 @@ fn sample() -> impl Strategy<Value = Sample> {
     let lines = || prop::collection::vec(line(), 0..5);
     let value = prop_oneof!["[A-Za-z0-9_]{0,12}", "'[ -&(-\\[\\]-~]{0,12}'", "\"[a-z #']{0,12}\""];
     let around = ("[ \t]{0,2}(export )?", "(=| = |= )", value, "(|[ \t]{1,2}|  #[ -~]{0,10})");
-    (any::<[bool; 3]>(), lines(), around, lines()).prop_map(|([bom, crlf, ends], before, around, after)| {
+    let bom = prop::bool::weighted(0.1);
+    (bom, any::<[bool; 2]>(), lines(), around, lines()).prop_map(|(bom, [crlf, ends], before, around, after)| {
         let ending = if crlf { "\r\n" } else { "\n" };
         let (export, equals, value, comment) = around;
         let join =
