@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rixl_credentials::{ApiKey, KeyId};
 use rixl_rotation::{
     DueKey,
-    store::{Store, StoreError, StoreErrorKind, StoreTemplate, Stores},
+    store::{Open, Store, StoreError, StoreErrorKind, StoreTemplate, Stores},
 };
 
 use crate::{
@@ -80,7 +80,7 @@ pub(crate) fn stores(output: Output, reveal: bool) -> Stores {
 /// The same, to read alone: there a command is what prints the secret, and nothing can be read from stdout.
 pub(crate) fn stores_to_read() -> Stores {
     let all = known();
-    all.clone().with("command:READER ARG...", move |words| match words.contains(" <- ") {
+    all.clone().with("command:READER ARG...", move |Open { rest: words, .. }| match words.contains(" <- ") {
         true => all.open(&format!("command:{words}")),
         false => all.open(&format!("command:true <- {words}")),
     })

@@ -2,8 +2,9 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use rixl_credentials::Secret;
-use rixl_rotation::store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version};
+use rixl_rotation::store::{
+    BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::output::{Format, Output};
@@ -46,7 +47,7 @@ impl Store for Stdout {
         false
     }
 
-    fn prepare(&self, _: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    fn prepare<'a>(&'a self, _: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         // A pipe that nobody reads any more fails at the first byte only, which would be one of the secret.
         let stdout = io::stdout();
         let mut polled = [PollFd::new(&stdout, PollFlags::OUT)];
@@ -56,22 +57,22 @@ impl Store for Stdout {
             if is_broken {
                 return Err(StoreError::new(StoreErrorKind::Unusable, Self::LOCATION, "nobody reads it"));
             }
-            self.read().await
+            self.read(Read::new()).await
         })
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        Box::pin(async { Ok(StoredSecret { version: Version::untracked(), secret: None }) })
+    fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        Box::pin(async { Ok(StoredSecret::new(Version::untracked(), None)) })
     }
 
-    fn commit<'a>(&'a self, secret: &'a Secret, _: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
         let mut stdout = io::stdout().lock();
         // In one write, so that a pipe has all of it or nothing.
-        let line = zeroize::Zeroizing::new(format!("{}\n", secret.expose_secret()));
+        let line = zeroize::Zeroizing::new(format!("{}\n", request.secret.expose_secret()));
         let written = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
         Box::pin(async {
             match written {
-                Ok(()) => Ok(Version::untracked()),
+                Ok(()) => Ok(Committed::new(Version::untracked())),
                 Err(error) => {
                     let error = StoreError::new(StoreErrorKind::Unknown, Self::LOCATION, "it could not be written")
                         .with_source(error);

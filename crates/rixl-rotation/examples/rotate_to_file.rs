@@ -9,7 +9,7 @@ use rixl_credentials::Client;
 use rixl_rotation::{
     Account, Effect, Rotator,
     journal::FolderJournal,
-    store::{Stores, Version},
+    store::{Commit, Stores, Version},
 };
 use rixl_sandbox::{Fault, Sandbox};
 
@@ -22,7 +22,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     let file = folder.path().join("secret");
     let stores = Stores::default();
     let target = stores.open(&format!("file:{}", file.display()))?;
-    target.commit(&key.secret.as_str().into(), &Version::absent()).await?;
+    target.commit(Commit::new(&key.secret.as_str().into(), &Version::absent())).await?;
     let client = Client::builder()
         .base_url(sandbox.url())
         .bearer_token(sandbox.bearer_token())

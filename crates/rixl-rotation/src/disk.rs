@@ -115,6 +115,12 @@ pub(crate) struct Trouble {
     source: Option<io::Error>,
 }
 
+/// Whether the system can't at the moment, and could a little later.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
+    // EBUSY, ETXTBSY (a program that is being replaced), EAGAIN (no process to be had).
+    matches!(error.kind(), ErrorKind::ResourceBusy | ErrorKind::ExecutableFileBusy | ErrorKind::WouldBlock)
+}
+
 impl Trouble {
     pub(crate) fn new(kind: StoreErrorKind, reason: impl Into<String>) -> Self {
         Self { kind, reason: reason.into(), source: None }
@@ -134,7 +140,8 @@ impl Trouble {
             ErrorKind::NotFound => ": it does not exist",
             _ => "",
         };
-        Self { kind: StoreErrorKind::Unusable, reason: format!("{what}{why}"), source: Some(source) }
+        let kind = if is_passing(&source) { StoreErrorKind::Busy } else { StoreErrorKind::Unusable };
+        Self { kind, reason: format!("{what}{why}"), source: Some(source) }
     }
 
     /// For a reason that passes.

@@ -6,7 +6,7 @@ use rixl_credentials::{Error, ErrorKind, KeyId};
 
 use crate::{
     journal::{JournalError, JournalErrorKind},
-    store::StoreError,
+    store::{StoreError, StoreErrorKind},
 };
 
 /// Why a run did not end well.
@@ -61,7 +61,7 @@ pub enum Effect {
 pub enum Next {
     /// Correct what the sentence says, then run it again.
     Correct,
-    /// Run it again later: another rotator is at work, or it was told to stop.
+    /// Run it again later: another rotator is at work, the store is busy, or it was told to stop.
     Retry,
     /// Get another bearer token, then run it again.
     Authenticate,
@@ -219,7 +219,9 @@ impl From<JournalError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Self::refused("the store can't take a secret; nothing was sent").with_source(error)
+        let failure = Self::refused("the store can't take a secret; nothing was sent");
+        let failure = if error.kind() == StoreErrorKind::Busy { failure.with_next(Next::Retry) } else { failure };
+        failure.with_source(error)
     }
 }
 

@@ -6,12 +6,12 @@ use rixl_credentials::{KeyId, Timestamp};
 
 use crate::{
     Effect, Ending, Failure, FailureKind, Next, Report, Rotator, State, Warning,
-    journal::Entry,
+    journal::{Close, Entry, ListUnfinished, Lock, LockStore},
     probe::{Liveness, probe},
     record::{self, Change, Progress, Stage},
     rotator::fingerprint,
     run::Run,
-    store::{Stores, Version},
+    store::{Read, Stores},
 };
 
 /// What to do with a key whose old secret is still live after a response was lost, so that nothing is broken yet.
@@ -97,8 +97,8 @@ impl Rotator {
         let RecoverOptions { on_live, is_dry } = options;
         let mut recovered = Vec::new();
         // What can't be listed may be open.
-        let unfinished = self.journal.unfinished().await;
-        for name in unfinished.map_err(|error| Failure::from(error).left_open(Effect::Unknown))? {
+        let unfinished = self.journal.unfinished(ListUnfinished::new()).await;
+        for name in unfinished.map_err(|error| Failure::from(error).left_open(Effect::Unknown))?.names {
             if self.cancellation.is_cancelled() {
                 break;
             }
@@ -123,7 +123,7 @@ impl Rotator {
 
     /// Locks the entry, and reads how far it has come; `None`: nothing was sent.
     async fn open_entry(&self, name: &str) -> Result<(Box<dyn Entry>, Option<Progress>), Failure> {
-        let entry = self.journal.lock(name).await?;
+        let entry = self.journal.lock(Lock::new(name)).await?;
         let progress = record::replay(entry.lines()).map_err(|error| {
             Failure::refused(format!("the journal entry {name} can't be read; nothing was sent")).with_source(error)
         })?;
@@ -148,7 +148,9 @@ impl Rotator {
             )));
         }
         let store = stores.open(&intent.store)?;
-        entry.lock_store(&intent.store).await?;
+        // Of a place that is gone nobody can tell more than its location.
+        let identity = store.identity().await.unwrap_or_else(|_| intent.store.clone());
+        entry.lock_store(LockStore::new(&intent.store).with_identity(&identity)).await?;
         let label = intent.change.key_id().map_or(name, KeyId::as_str).to_owned();
         let expected = match &stage {
             Stage::Stored { version, .. } => version.clone(),
@@ -157,7 +159,7 @@ impl Rotator {
         let mut run = Run::new(self.clone(), entry, store, intent, label);
         run.stage = stage;
         run.is_recovered = true;
-        run.expect(Version::new(expected));
+        run.expect(expected);
         if let Some((at, fingerprint)) = stored {
             run.note_stored(fingerprint, Some(at));
         }
@@ -168,7 +170,7 @@ impl Rotator {
     async fn remove(&self, name: &str, mut entry: Box<dyn Entry>, is_dry: bool) -> Result<Option<Report>, Failure> {
         self.tell(name, State::Note, "nothing was sent; the entry is removed");
         if !is_dry {
-            entry.close(None).await?;
+            entry.close(Close::new()).await?;
         }
         Ok(None)
     }
@@ -278,8 +280,12 @@ impl Run {
             });
         }
         // Nothing is in escrow: not what a failed read says elsewhere.
-        let held = self.store.read().await.map_err(|error| self.unknown(None).with_source(error))?;
-        let has_moved = held.version != Version::new(&self.intent.version);
+        let held = self
+            .store
+            .read(Read::new().with_subject(&self.subject))
+            .await
+            .map_err(|error| self.unknown(None).with_source(error))?;
+        let has_moved = held.version != self.intent.version;
         let Some(secret) = &held.secret else { return Ok(Plan::Wait("the store holds no secret")) };
         let liveness = probe(&self.rotator.account, &key_id, secret, self.intent.old.form).await;
         if has_moved {

@@ -1,6 +1,11 @@
 //! The rotator: its settings, what it checks before anything is sent, and what it tells while it runs.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 
 use rixl_credentials::{ApiKey, KeyId, NewApiKey, Timestamp};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
@@ -8,15 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Account, Effect, Ending, Failure, FailureKind, Next, Warning,
-    journal::{Entry, Journal, JournalErrorKind},
+    journal::{Entry, Journal, JournalErrorKind, Lock, LockStore},
     probe::{Liveness, probe},
     record::{self, Change, Intent, Old},
     run::Run,
-    store::{Store, StoredSecret, hex},
+    store::{FINGERPRINT, Prepare, Store, StoredSecret, hex},
 };
 
 /// The most bytes that a secret is expected to have: `prepare` proves that the store can take as many.
-const MOST_SECRET_BYTES: usize = 4096;
+const MAX_SECRET_BYTES: usize = 4096;
 
 /// Rotates keys without losing a secret.
 ///
@@ -395,10 +400,13 @@ impl Rotator {
         self.check_token()?;
         // What can't be read may tell of a request.
         let unread = |failure: Failure| failure.left_open(Effect::Unknown).with_next(Next::Correct);
-        let mut entry = self.journal.lock(entry).await.map_err(|error| match error.kind() {
-            JournalErrorKind::Damaged => unread(error.into()),
-            _ => error.into(),
-        })?;
+        let run_id = run_id();
+        let subject = change.subject().with_run_id(&run_id).with_owner(&self.by);
+        let mut entry =
+            self.journal.lock(Lock::new(entry).with_subject(&subject)).await.map_err(|error| match error.kind() {
+                JournalErrorKind::Damaged => unread(error.into()),
+                _ => error.into(),
+            })?;
         let unfinished = record::replay(entry.lines()).map_err(|error| {
             unread(Failure::refused("the journal entry of this key can't be read; nothing was sent").with_source(error))
         })?;
@@ -406,8 +414,14 @@ impl Rotator {
             let sentence = "an earlier run on this key is unfinished; nothing was sent";
             return Err(Failure::new(FailureKind::Unknown, sentence));
         }
-        entry.lock_store(&location).await?;
-        let held = store.prepare(MOST_SECRET_BYTES).await?;
+        if store.is_within(&self.journal.location()).await? {
+            let sentence =
+                format!("{location} lies in the state itself, {}; nothing was sent", self.journal.location());
+            return Err(Failure::refused(format!("{sentence}; name a place outside of it")));
+        }
+        let identity = store.identity().await?;
+        entry.lock_store(LockStore::new(&location).with_identity(&identity)).await?;
+        let held = store.prepare(Prepare::new(MAX_SECRET_BYTES).with_subject(&subject)).await?;
         let label = change.key_id().map_or(change.name().unwrap_or_default(), KeyId::as_str).to_owned();
         if let Some(key_id) = change.key_id()
             && self.account.client().is_bought_with(key_id, held.secret.as_ref())
@@ -428,13 +442,14 @@ impl Rotator {
             base_url: self.account.client().base_url().to_owned(),
             organization: self.account.organization().cloned(),
             store: location,
-            version: held.version.as_str().to_owned(),
+            version: held.version,
             old,
             rotation: 1,
             is_verified: self.is_verifying,
             began,
             unanswered_until: None,
             by,
+            run_id,
         });
         Ok(Prepared { run: Run::new(self.clone(), entry, store, intent, label) })
     }
@@ -513,7 +528,7 @@ impl Prepared {
 /// The start of the SHA-256 of a secret, to tell secrets apart by.
 #[must_use]
 pub fn fingerprint(secret: &str) -> String {
-    hex(secret.as_bytes(), 6)
+    hex(secret.as_bytes(), FINGERPRINT)
 }
 
 /// As long a life as the old one had, from now.
@@ -541,6 +556,11 @@ fn ago(then: Timestamp, now: Timestamp) -> String {
         3_600..86_400 => format!("{} h", seconds / 3_600),
         _ => format!("{} d", seconds / 86_400),
     }
+}
+
+/// 64 bits that the standard library draws for its hash maps.
+fn run_id() -> String {
+    format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
 /// `user@host`, as far as the environment tells.

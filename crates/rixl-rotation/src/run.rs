@@ -13,9 +13,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     Audit, Effect, Ending, Failure, FailureKind, Next, Report, Rotator, State, Warning,
-    journal::{Entry, JournalError, JournalErrorKind},
+    journal::{Append, Close, Entry, JournalError, JournalErrorKind, PutEscrow},
     record::{Change, Intent, Record, Stage},
-    store::{Store, StoredSecret, Version},
+    store::{Read, Store, StoredSecret, Subject, Version},
 };
 
 /// The waits between the tries to see a new secret live: seconds, since an outage may be running.
@@ -32,6 +32,8 @@ pub(crate) struct Run {
     pub(crate) entry: Box<dyn Entry>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) intent: Box<Intent>,
+    /// What stores and journals are told of it.
+    pub(crate) subject: Subject,
     pub(crate) stage: Stage,
     pub(crate) is_recovered: bool,
     /// Its turn among those of a fleet, given up while it only waits.
@@ -68,12 +70,14 @@ impl Run {
         intent: Box<Intent>,
         label: String,
     ) -> Self {
-        let expected = Version::new(&intent.version);
+        let expected = intent.version.clone();
+        let subject = intent.subject();
         Self {
             rotator,
             entry,
             store,
             intent,
+            subject,
             stage: Stage::Sent,
             is_recovered: false,
             slot: None,
@@ -149,7 +153,7 @@ impl Run {
     /// A run that ends without its response in escrow tries once more to put it there: it is in memory alone, which ends too.
     async fn kept(&mut self, failure: Failure) -> Failure {
         let Some(response) = self.response.as_ref().filter(|_| !self.is_kept) else { return failure };
-        match self.entry.put_escrow(response.expose_secret()).await {
+        match self.entry.put_escrow(PutEscrow::new(response.expose_secret())).await {
             Err(error) if failure.kind() == FailureKind::NotStored => {
                 self.warn(error.to_string());
                 self.lost("neither the store nor the escrow took it").with_source(failure)
@@ -189,7 +193,7 @@ impl Run {
         let key_id = audit.key_id.as_ref().and_then(|id| KeyId::new(id).ok());
         let name = audit.name.clone();
         let line = serde_json::to_string(&audit).ok();
-        if let Err(error) = self.entry.close(line.as_deref()).await {
+        if let Err(error) = self.entry.close(close(line.as_deref())).await {
             let escrow = self.entry.escrow_location();
             let warning = Warning::from(format!("{error}; the escrow at {escrow} may still hold the secret"));
             self.warn(warning.with_next(Next::Recover));
@@ -263,7 +267,10 @@ impl Run {
 
     /// Reads the store; a failure leaves all as it is.
     pub(crate) async fn read(&self) -> Result<StoredSecret, Failure> {
-        self.store.read().await.map_err(|error| self.stuck("the store can't be read").with_source(error))
+        self.store
+            .read(Read::new().with_subject(&self.subject))
+            .await
+            .map_err(|error| self.stuck("the store can't be read").with_source(error))
     }
 
     /// What is true when nothing can be read at this stage.
@@ -306,7 +313,7 @@ impl Run {
         let line = serde_json::to_string(record).map_err(|error| {
             JournalError::new(JournalErrorKind::Unusable, "the journal line can't be written").with_source(error)
         })?;
-        self.entry.append(&line).await
+        self.entry.append(Append::new(&line)).await
     }
 
     /// After the request a record only shortens what recovery has to find out: to stop for want of it would help nobody.
@@ -357,4 +364,8 @@ impl Run {
         let sentence = format!("{} was changed, and its secret is lost: {why}", self.label);
         Failure::new(FailureKind::Lost, sentence)
     }
+}
+
+fn close(history_line: Option<&str>) -> Close<'_> {
+    history_line.map_or_else(Close::new, |line| Close::new().with_history_line(line))
 }

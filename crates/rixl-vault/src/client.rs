@@ -1,6 +1,9 @@
 //! The HTTP API as far as the store and the journal need it: KV version 2.
 
 use std::{
+    error::Error as StdError,
+    io,
+    iter::successors,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -34,7 +37,8 @@ async fn bounded_body(mut response: reqwest::Response) -> Result<Zeroizing<Vec<u
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body),
             Err(error) => {
-                return Err(Failure::new(FailureKind::Unknown, "the server's response was cut off").with_source(error));
+                let failure = Failure::new(FailureKind::Unknown, "the server's response was cut off");
+                return Err(failure.passing(None).with_source(error));
             }
         }
     }
@@ -58,9 +62,47 @@ pub(crate) fn segments(path: &str) -> Result<Vec<String>, &'static str> {
     Ok(segments)
 }
 
+/// Whether no connection can be had later either: the server's certificate is wrong, or its name is unknown.
+fn is_permanent(error: &reqwest::Error) -> bool {
+    use io::ErrorKind::{
+        AddrNotAvailable, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkDown,
+        NetworkUnreachable, TimedOut,
+    };
+    let is_passing = |cause: &(dyn StdError + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|cause| {
+            matches!(
+                cause.kind(),
+                AddrNotAvailable
+                    | ConnectionAborted
+                    | ConnectionRefused
+                    | ConnectionReset
+                    | HostUnreachable
+                    | NetworkDown
+                    | NetworkUnreachable
+                    | TimedOut
+            )
+        })
+    };
+    let mut causes = successors(error.source(), |cause: &&(dyn StdError + 'static)| (*cause).source());
+    error.is_builder() || (error.is_connect() && !error.is_timeout() && !causes.any(is_passing))
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+}
+
+/// Seconds, or a date, which is counted from the server's own.
+fn retry_after(text: &str, date: Option<Timestamp>) -> Option<Duration> {
+    match text.trim().parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Duration::try_from(http_date(text)?.duration_since(date?)).ok(),
+    }
+}
+
 struct Response {
     status: u16,
     date: Option<Timestamp>,
+    retry_after: Option<Duration>,
     body: Result<Zeroizing<Vec<u8>>, Failure>,
 }
 
@@ -101,7 +143,9 @@ impl Response {
             404 => (Refused, "the server has no such route; check the address"),
             408 | 460 | 499 => (Unknown, "the whole response did not arrive in time"),
             413 => (Refused, "the server does not accept a request of this size"),
+            412 => (Refused, "the node that responded lags behind"),
             429 => (Refused, "too many requests were sent"),
+            472 | 473 => (Refused, "the node that responded is a standby, and does not do this"),
             500 if says("value being too large") => {
                 (Refused, "the server's storage does not accept an entry of this size")
             }
@@ -109,7 +153,11 @@ impl Response {
             400..=499 => (Refused, "the server refused the request"),
             _ => (Unknown, "the server, or a gateway before it, failed"),
         };
-        Failure::new(kind, format!("{reason} (HTTP {})", self.status))
+        let failure = Failure::new(kind, format!("{reason} (HTTP {})", self.status));
+        // What the storage can't hold now it can't hold later.
+        let is_passing =
+            matches!(self.status, 408 | 412 | 429 | 460 | 472 | 473 | 499) || (self.status >= 500 && kind == Unknown);
+        if is_passing { failure.passing(self.retry_after) } else { failure }
     }
 }
 
@@ -119,6 +167,10 @@ pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     pub(crate) reason: String,
     pub(crate) source: Option<Opaque>,
+    /// Whether the same request may succeed a little later.
+    pub(crate) is_passing: bool,
+    /// When the server says that it may.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -135,11 +187,17 @@ pub(crate) enum FailureKind {
 
 impl Failure {
     pub(crate) fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into(), source: None }
+        Self { kind, reason: reason.into(), source: None, is_passing: false, retry_after: None }
     }
 
     fn with_source(mut self, error: reqwest::Error) -> Self {
         self.source = Some(error.into());
+        self
+    }
+
+    fn passing(mut self, retry_after: Option<Duration>) -> Self {
+        self.is_passing = true;
+        self.retry_after = retry_after;
         self
     }
 
@@ -260,16 +318,19 @@ impl Kv {
             None => request,
         };
         let response = request.send().await.map_err(|error| {
-            if error.is_connect() || error.is_builder() {
-                Failure::new(FailureKind::NotSent, "no connection to the server could be opened").with_source(error)
+            let failure = if error.is_connect() || error.is_builder() {
+                Failure::new(FailureKind::NotSent, "no connection to the server could be opened")
             } else {
-                Failure::new(FailureKind::Unknown, "the server did not respond").with_source(error)
-            }
+                Failure::new(FailureKind::Unknown, "the server did not respond")
+            };
+            let failure = if is_permanent(&error) { failure } else { failure.passing(None) };
+            failure.with_source(error)
         })?;
         let status = response.status().as_u16();
-        let date = response.headers().get("date").and_then(|value| value.to_str().ok());
-        let date = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok());
-        Ok(Response { status, date, body: bounded_body(response).await })
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let date = header("date").and_then(http_date);
+        let retry_after = header("retry-after").and_then(|text| retry_after(text, date));
+        Ok(Response { status, date, retry_after, body: bounded_body(response).await })
     }
 
     /// Refuses a mount that is not KV version 2. Version 1 has no check-and-set: it would write whatever it is sent.

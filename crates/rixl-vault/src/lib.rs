@@ -36,5 +36,5 @@ pub use store::VaultStore;
 /// # Ok::<(), rixl_rotation::store::StoreError>(())
 /// ```
 pub fn register(stores: Stores) -> Stores {
-    stores.with("vault:MOUNT/PATH#FIELD", |text| Ok(Arc::new(VaultStore::from_env(text)?)))
+    stores.with("vault:MOUNT/PATH#FIELD", |open| Ok(Arc::new(VaultStore::from_env(open.rest)?)))
 }

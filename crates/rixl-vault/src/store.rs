@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use rixl_credentials::Secret;
-use rixl_rotation::store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version};
+use rixl_rotation::store::{
+    BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -21,12 +23,12 @@ const IMPOSSIBLE_VERSION: u64 = i32::MAX as u64;
 /// One field of an entry in the KV secrets engine, version 2, of HashiCorp Vault or OpenBao.
 ///
 /// ```no_run
-/// use rixl_rotation::store::Store as _;
+/// use rixl_rotation::store::{Prepare, Store as _};
 /// use rixl_vault::{VaultConfig, VaultStore};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = VaultStore::new(VaultConfig::from_env()?, "kv/apps/billing#rixl_api_key")?;
-/// let held = store.prepare(200).await?;
+/// let held = store.prepare(Prepare::new(200)).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -110,15 +112,20 @@ impl VaultStore {
     }
 
     fn failed(&self, kind: StoreErrorKind, failure: Failure) -> StoreError {
-        let error = self.error(kind, failure.reason);
+        let mut error = self.error(kind, failure.reason);
+        if let Some(time) = failure.retry_after {
+            error = error.with_retry_after(time);
+        }
         match failure.source {
             Some(source) => error.with_source(source),
             None => error,
         }
     }
 
+    /// Of a request that has written nothing.
     fn unusable(&self, failure: Failure) -> StoreError {
-        self.failed(StoreErrorKind::Unusable, failure)
+        let kind = if failure.is_passing { StoreErrorKind::Busy } else { StoreErrorKind::Unusable };
+        self.failed(kind, failure)
     }
 
     async fn find(&self) -> Result<Found, StoreError> {
@@ -140,7 +147,7 @@ impl VaultStore {
 
     fn held(&self, found: &Found) -> Result<StoredSecret, StoreError> {
         let secret = self.secret(&self.fields(found)?)?;
-        Ok(StoredSecret { version: Version::new(found.version.to_string()), secret })
+        Ok(StoredSecret::new(Version::new(found.version.to_string()), secret))
     }
 
     async fn prepare_now(&self, max_bytes: usize) -> Result<StoredSecret, StoreError> {
@@ -188,12 +195,10 @@ impl VaultStore {
     }
 
     async fn commit_now(&self, secret: &Secret, expected: &Version) -> Result<Version, StoreError> {
-        let expected = match expected.as_str() {
-            "absent" => 0,
-            number => number
-                .parse()
-                .map_err(|_| self.error(StoreErrorKind::Unusable, "the expected version is not a version of KV v2"))?,
-        };
+        let number = if *expected == Version::absent() { Some("0") } else { expected.as_str() };
+        let expected = number
+            .and_then(|number| number.parse().ok())
+            .ok_or_else(|| self.error(StoreErrorKind::Unusable, "the expected version is not a version of KV v2"))?;
         let found = self.find().await?;
         let fields = self.fields(&found)?;
         if self.is(secret, &fields) {
@@ -255,15 +260,15 @@ impl Store for VaultStore {
         format!("vault:{}/{}#{}", self.kv.mount(), self.path.join("/"), self.field)
     }
 
-    fn prepare(&self, max_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        Box::pin(self.prepare_now(max_bytes))
+    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        Box::pin(self.prepare_now(request.max_bytes))
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         Box::pin(async { self.held(&self.find().await?) })
     }
 
-    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
-        Box::pin(self.commit_now(secret, expected))
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
+        Box::pin(async move { self.commit_now(request.secret, request.expected).await.map(Committed::new) })
     }
 }

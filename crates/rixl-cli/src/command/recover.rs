@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_rotation::{Event, OnLiveSecret, RecoverOptions, State};
+use rixl_rotation::{Event, OnLiveSecret, RecoverOptions, State, journal::ListUnfinished};
 
 use crate::{
     context::{Context, step},
@@ -63,7 +63,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let options = if args.dry_run { options.with_dry_run() } else { options };
     let recovered = rotator.recover(&places::stores(context.output, false), options).await?;
     let mut left = match context.stop.is_set() {
-        true => context.journal()?.unfinished().await.map_err(rixl_rotation::Failure::from)?,
+        true => context.journal()?.unfinished(ListUnfinished::new()).await.map_err(rixl_rotation::Failure::from)?.names,
         false => Vec::new(),
     };
     if recovered.is_empty() && left.is_empty() {

@@ -12,7 +12,10 @@ use futures_util::future;
 use rixl_credentials::RawResponse;
 use rustix::fs::FlockOperation;
 
-use super::{Entry, Journal, JournalError, JournalErrorKind};
+use super::{
+    Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, PutEscrow,
+    ReadHistory, Unfinished,
+};
 use crate::{
     disk::{self, Locked},
     store::{BoxFuture, hex},
@@ -78,7 +81,7 @@ impl FolderJournal {
             return Err(JournalError::new(JournalErrorKind::Unusable, "the name of the journal entry is not valid"));
         }
         let path = self.entry(name);
-        let mut lock = Lock::take(path.clone())?.ok_or_else(|| {
+        let mut lock = LockedFile::take(path.clone())?.ok_or_else(|| {
             locked(format!("another rotator holds the entry {name}, by a lock on {}", path.display()))
         })?;
         // What can't be read is not removed.
@@ -94,13 +97,13 @@ impl Journal for FolderJournal {
         self.root.display().to_string()
     }
 
-    fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
-        Box::pin(future::ready(self.lock_now(name).map(|entry| Box::new(entry) as Box<dyn Entry>)))
+    fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
+        Box::pin(future::ready(self.lock_now(request.name).map(|entry| Box::new(entry) as Box<dyn Entry>)))
     }
 
-    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
+    fn unfinished(&self, _: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>> {
         let folder = self.root.join("entries");
-        let read = || -> io::Result<Vec<String>> {
+        let read = || -> io::Result<Unfinished> {
             let mut names = Vec::new();
             for entry in fs::read_dir(&folder)? {
                 let entry = entry?;
@@ -109,20 +112,20 @@ impl Journal for FolderJournal {
                 }
             }
             names.sort();
-            Ok(names)
+            Ok(Unfinished::new(names))
         };
         Box::pin(future::ready(read().map_err(|error| unusable(&folder, error))))
     }
 
-    fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
+    fn history(&self, _: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>> {
         let path = self.root.join("history");
         // A line that was torn within a character costs no more than itself.
         let read = || match fs::read(&path) {
             Ok(bytes) => {
                 let text = String::from_utf8_lossy(&bytes);
-                Ok(text.split('\n').filter_map(checked).map(str::to_owned).collect())
+                Ok(History::new(text.split('\n').filter_map(checked).map(str::to_owned).collect()))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(History::default()),
             Err(error) => Err(unusable(&path, error)),
         };
         Box::pin(future::ready(read()))
@@ -141,8 +144,8 @@ fn has_bytes(entry: &fs::DirEntry) -> io::Result<bool> {
 struct FolderEntry {
     root: PathBuf,
     name: String,
-    lock: Lock,
-    stores: Vec<Lock>,
+    lock: LockedFile,
+    stores: Vec<LockedFile>,
     lines: Vec<String>,
 }
 
@@ -151,12 +154,13 @@ impl FolderEntry {
         self.root.join("escrow").join(&self.name)
     }
 
-    fn lock_store_now(&mut self, location: &str) -> Result<(), JournalError> {
-        let path = self.root.join("stores").join(hex(location.as_bytes(), 16));
+    fn lock_store_now(&mut self, LockStore { location, identity, .. }: LockStore<'_>) -> Result<(), JournalError> {
+        let path = self.root.join("stores").join(hex(identity.as_bytes(), 16));
         if self.stores.iter().any(|lock| lock.path == path) {
             return Ok(());
         }
-        let lock = Lock::take(path)?.ok_or_else(|| locked(format!("another rotator is about to write {location}")))?;
+        let lock =
+            LockedFile::take(path)?.ok_or_else(|| locked(format!("another rotator is about to write {location}")))?;
         self.stores.push(lock);
         Ok(())
     }
@@ -239,16 +243,16 @@ impl Entry for FolderEntry {
         &self.lines
     }
 
-    fn lock_store<'a>(&'a mut self, location: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(future::ready(self.lock_store_now(location)))
+    fn lock_store<'a>(&'a mut self, request: LockStore<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(future::ready(self.lock_store_now(request)))
     }
 
-    fn append<'a>(&'a mut self, line: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(future::ready(self.append_now(line)))
+    fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(future::ready(self.append_now(request.line)))
     }
 
-    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(future::ready(self.put_escrow_now(response)))
+    fn put_escrow<'a>(&'a mut self, request: PutEscrow<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(future::ready(self.put_escrow_now(request.response)))
     }
 
     fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
@@ -259,19 +263,19 @@ impl Entry for FolderEntry {
         self.escrow_path().display().to_string()
     }
 
-    fn close<'a>(&'a mut self, history_line: Option<&'a str>) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(future::ready(self.close_now(history_line)))
+    fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(future::ready(self.close_now(request.history_line)))
     }
 }
 
 /// A locked file. Dropping it unlocks it, and removes it unless it is kept.
-struct Lock {
+struct LockedFile {
     path: PathBuf,
     file: File,
     is_kept: bool,
 }
 
-impl Lock {
+impl LockedFile {
     /// `None`: someone else holds it.
     fn take(path: PathBuf) -> Result<Option<Self>, JournalError> {
         match lock_file(&path, Duration::ZERO) {
@@ -281,7 +285,7 @@ impl Lock {
     }
 }
 
-impl Drop for Lock {
+impl Drop for LockedFile {
     fn drop(&mut self) {
         // What has its name may be another rotator's by now, who locked it after this one was removed.
         if !self.is_kept && disk::is_named(&self.file, &self.path).is_ok_and(|is_ours| is_ours) {

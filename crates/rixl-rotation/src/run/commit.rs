@@ -8,7 +8,7 @@ use crate::{
     probe::{KeyFormat, Liveness, probe},
     record::{Record, Stage},
     rotator::fingerprint,
-    store::{StoreErrorKind, StoredSecret, Version},
+    store::{Commit, Committed, StoreErrorKind, StoredSecret, Version},
 };
 
 /// How often a store is tried whose entry moves under it.
@@ -38,13 +38,17 @@ impl Run {
             if commits == MOST_COMMITS {
                 break;
             }
-            let error = match self.store.commit(&value, &self.expected).await {
-                Ok(version) if !self.store.is_readable() => {
+            let committed = self.store.commit(Commit::new(&value, &self.expected).with_subject(&self.subject)).await;
+            for note in committed.iter().flat_map(|committed| &committed.notes) {
+                self.warn(note.clone());
+            }
+            let error = match committed {
+                Ok(Committed { version, .. }) if !self.store.is_readable() => {
                     self.stored(version, &value).await;
                     return Ok(());
                 }
                 // It is read back above.
-                Ok(version) => {
+                Ok(Committed { version, .. }) => {
                     self.expected = version;
                     is_durable = true;
                     continue;
@@ -69,9 +73,9 @@ impl Run {
         let at = self.rotator.now();
         let fingerprint = fingerprint(value.expose_secret());
         self.note_stored(fingerprint.clone(), Some(at));
-        let record = Record::Stored { at, version: version.as_str().to_owned(), fingerprint };
+        let record = Record::Stored { at, version: version.clone(), fingerprint };
         self.append_if_possible(&record).await;
-        self.stage = Stage::Stored { version: version.as_str().to_owned(), at };
+        self.stage = Stage::Stored { version: version.clone(), at };
         self.expected = version;
         self.tell(
             State::Stored,
@@ -100,7 +104,7 @@ impl Run {
                 self.note_stored(fingerprint(secret.expose_secret()), None);
                 self.adopted = Some(key_id.clone());
                 // A copy of our own request could kill it yet.
-                let version = held.version.as_str().to_owned();
+                let version = held.version.clone();
                 self.stage = Stage::Stored { version, at: self.rotator.now() };
                 self.expected = held.version;
                 Ok(true)

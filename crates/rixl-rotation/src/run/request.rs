@@ -7,7 +7,9 @@ use rixl_credentials::{Error, ErrorKind, Outcome, RawResponse};
 use super::{MARGIN, Run};
 use crate::{
     Effect, Ending, Failure, FailureKind, Next, State, Warning,
+    journal::PutEscrow,
     record::{Change, Record, Stage},
+    store::Read,
 };
 
 /// How often an intent is written whose writing takes long.
@@ -137,7 +139,7 @@ impl Run {
 
     /// Whether the entry is gone.
     async fn end_unsent(&mut self, line: Option<&str>) -> bool {
-        let closed = self.entry.close(line).await;
+        let closed = self.entry.close(super::close(line)).await;
         if let Err(error) = &closed {
             self.warn(Warning::from(format!("{error}; an unfinished entry may be left")).with_next(Next::Recover));
         }
@@ -146,7 +148,7 @@ impl Run {
 
     /// Step 5. What fails here must not cost the secret, which is in memory still.
     async fn received(&mut self, response: RawResponse) {
-        let kept = self.entry.put_escrow(response.expose_secret()).await;
+        let kept = self.entry.put_escrow(PutEscrow::new(response.expose_secret())).await;
         self.is_kept = match &kept {
             Ok(()) => true,
             // No more than its fsync may have failed.
@@ -180,7 +182,7 @@ impl Run {
                 format!("no secret that holds came of it, and the budget of this run ({}) is used up", self.sent);
             return Err(self.lost(&sentence));
         }
-        let read = self.store.read().await;
+        let read = self.store.read(Read::new().with_subject(&self.subject)).await;
         let held = read.map_err(|error| self.lost("the store can't be read").with_source(error))?;
         if self.store.is_readable()
             && held.version != self.expected
@@ -192,12 +194,12 @@ impl Run {
         // What an earlier response left must not be taken for the response to the next request.
         self.response = None;
         self.is_kept = true;
-        if let Err(error) = self.entry.put_escrow(&[]).await {
+        if let Err(error) = self.entry.put_escrow(PutEscrow::new(&[])).await {
             return Err(self.lost("the journal can't be written").with_source(error));
         }
         self.warn_of_orphans().await;
         self.intent.rotation += 1;
-        self.intent.version = held.version.as_str().to_owned();
+        self.intent.version = held.version.clone();
         self.expected = held.version;
         self.tell(State::Note, "the secret is lost, so it is rotated once more");
         self.send().await

@@ -14,8 +14,10 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use super::{
-    BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version, file::MOST_SECRET, file::split_ending,
+    BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+    file::MOST_SECRET, file::split_ending,
 };
+use crate::disk::is_passing;
 
 /// What the rotation itself is authorized with. A program that stores a secret has no use for it.
 const WITHHELD: [&str; 4] = ["RIXL_BEARER_TOKEN", "RIXL_API_KEY", "VAULT_TOKEN", "BAO_TOKEN"];
@@ -42,15 +44,15 @@ const ARROW: &str = "<-";
 /// twice.
 ///
 /// ```
-/// use rixl_rotation::store::{CommandStore, Store as _};
+/// use rixl_rotation::store::{Commit, CommandStore, Prepare, Store as _};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("key").display().to_string();
 /// let store = CommandStore::new("tee", [&path])?.with_reader("cat", [&path])?;
 /// # std::fs::write(&path, "")?;
-/// let held = store.prepare(200).await?;
-/// store.commit(&"rxl_EXAMPLE".into(), &held.version).await?;
+/// let held = store.prepare(Prepare::new(200)).await?;
+/// store.commit(Commit::new(&"rxl_EXAMPLE".into(), &held.version)).await?;
 /// assert_eq!(std::fs::read_to_string(path)?, "rxl_EXAMPLE");
 /// # Ok(()) }
 /// ```
@@ -124,7 +126,7 @@ impl CommandStore {
     /// What the reader prints; an error says that nothing was written.
     async fn held(&self) -> Result<StoredSecret, StoreError> {
         let Some(reader) = &self.reader else {
-            return Ok(StoredSecret { version: Version::untracked(), secret: None });
+            return Ok(StoredSecret::new(Version::untracked(), None));
         };
         let refuse = |reason: String| Err(self.error(StoreErrorKind::Unusable, reason));
         let (program, most) = (name(reader), MOST_SECRET + 2);
@@ -143,9 +145,9 @@ impl CommandStore {
         };
         let (secret, _) = split_ending(text);
         if secret.is_empty() {
-            return Ok(StoredSecret { version: Version::absent(), secret: None });
+            return Ok(StoredSecret::new(Version::absent(), None));
         }
-        Ok(StoredSecret { version: Version::of(secret.as_bytes()), secret: Some(secret.into()) })
+        Ok(StoredSecret::new(Version::of(secret.as_bytes()), Some(secret.into())))
     }
 
     async fn write(&self, secret: &Secret, expected: &Version) -> Result<Version, StoreError> {
@@ -242,10 +244,13 @@ impl Store for CommandStore {
     }
 
     /// Looks for the program, and runs the reader. What the program would do can't be proven.
-    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    fn prepare<'a>(
+        &'a self,
+        Prepare { max_bytes, .. }: Prepare<'a>,
+    ) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         Box::pin(async move {
-            if most_bytes > MOST_SECRET {
-                let reason = format!("it takes a secret of at most {MOST_SECRET} bytes, not of {most_bytes}");
+            if max_bytes > MOST_SECRET {
+                let reason = format!("it takes a secret of at most {MOST_SECRET} bytes, not of {max_bytes}");
                 return Err(self.error(StoreErrorKind::Unusable, reason));
             }
             let program = name(&self.writer);
@@ -258,12 +263,12 @@ impl Store for CommandStore {
         })
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         Box::pin(self.held())
     }
 
-    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
-        Box::pin(self.write(secret, expected))
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
+        Box::pin(async move { self.write(request.secret, request.expected).await.map(Committed::new) })
     }
 }
 
@@ -286,7 +291,8 @@ impl Failed {
     fn into_error(self, store: &CommandStore, kind: StoreErrorKind, program: &str) -> StoreError {
         match self {
             Self::Start(cause) => {
-                store.error(StoreErrorKind::Unusable, format!("`{program}` can't be started")).with_source(cause)
+                let kind = if is_passing(&cause) { StoreErrorKind::Busy } else { StoreErrorKind::Unusable };
+                store.error(kind, format!("`{program}` can't be started")).with_source(cause)
             }
             Self::Timeout => {
                 let reason =

@@ -5,11 +5,10 @@ mod tests;
 
 use std::{fmt, ops::Range, path::Path};
 
-use rixl_credentials::Secret;
 use zeroize::Zeroizing;
 
 use super::{
-    BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+    BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret,
     file::{FileEntry, Layout, path_text},
 };
 use crate::disk::{Place, Trouble};
@@ -29,7 +28,7 @@ use crate::disk::{Place, Trouble};
 /// and has none, as RIXL's secrets do.
 ///
 /// ```
-/// use rixl_rotation::store::{DotenvStore, Store as _};
+/// use rixl_rotation::store::{Commit, DotenvStore, Prepare, Store as _};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::os::unix::fs::PermissionsExt as _;
@@ -39,8 +38,8 @@ use crate::disk::{Place, Trouble};
 /// # std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
 /// std::fs::write(&path, "PORT=80\nexport RIXL_API_KEY='rxl_OLD' # billing\n")?;
 /// let store = DotenvStore::new(&path, "RIXL_API_KEY")?;
-/// let held = store.prepare(200).await?;
-/// store.commit(&"rxl_NEW".into(), &held.version).await?;
+/// let held = store.prepare(Prepare::new(200)).await?;
+/// store.commit(Commit::new(&"rxl_NEW".into(), &held.version)).await?;
 /// assert_eq!(std::fs::read_to_string(path)?, "PORT=80\nexport RIXL_API_KEY='rxl_NEW' # billing\n");
 /// # Ok(()) }
 /// ```
@@ -88,16 +87,16 @@ impl Store for DotenvStore {
         self.0.is_within(folder)
     }
 
-    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        self.0.prepare(most_bytes)
+    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.0.prepare(request.max_bytes)
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         self.0.read()
     }
 
-    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
-        self.0.commit(secret, expected)
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
+        self.0.commit(request.secret, request.expected)
     }
 }
 

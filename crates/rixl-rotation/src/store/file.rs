@@ -6,7 +6,7 @@ use rixl_credentials::Secret;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-use super::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version};
+use super::{BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version};
 use crate::disk::{Place, Trouble};
 
 /// The longest secret that the stores of this crate take.
@@ -32,15 +32,15 @@ pub(super) const MOST_SECRET: usize = 64 * 1024;
 /// module's rule for this one name), nor that room which is there now will stay.
 ///
 /// ```
-/// use rixl_rotation::store::{FileStore, Store as _, Version};
+/// use rixl_rotation::store::{Commit, FileStore, Prepare, Store as _, Version};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("rixl-key");
 /// let store = FileStore::new(&path)?;
-/// let held = store.prepare(200).await?;
+/// let held = store.prepare(Prepare::new(200)).await?;
 /// assert_eq!(held.version, Version::absent());
-/// store.commit(&"rxl_EXAMPLE".into(), &held.version).await?;
+/// store.commit(Commit::new(&"rxl_EXAMPLE".into(), &held.version)).await?;
 /// assert_eq!(std::fs::read_to_string(path)?, "rxl_EXAMPLE");
 /// # Ok(()) }
 /// ```
@@ -81,16 +81,16 @@ impl Store for FileStore {
         self.0.is_within(folder)
     }
 
-    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        self.0.prepare(most_bytes)
+    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.0.prepare(request.max_bytes)
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         self.0.read()
     }
 
-    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
-        self.0.commit(secret, expected)
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
+        self.0.commit(request.secret, request.expected)
     }
 }
 
@@ -194,11 +194,11 @@ impl<L: Layout> FileEntry<L> {
         })
     }
 
-    pub(super) fn commit(&self, secret: &Secret, expected: &Version) -> BoxFuture<'_, Result<Version, StoreError>> {
+    pub(super) fn commit(&self, secret: &Secret, expected: &Version) -> BoxFuture<'_, Result<Committed, StoreError>> {
         let secret = Zeroizing::new(secret.expose_secret().to_owned());
         let expected = expected.clone();
         self.run(move |entry| {
-            let _notes = entry.place.replace(L::MOST_FILE, |text| {
+            let notes = entry.place.replace(L::MOST_FILE, |text| {
                 let held = entry.held(text)?;
                 if held.secret.is_some_and(|held| held.expose_secret() == secret.as_str()) {
                     return Ok(None);
@@ -220,18 +220,19 @@ impl<L: Layout> FileEntry<L> {
                 }
                 Ok(Some(new))
             })?;
-            Ok(Version::of(secret.as_bytes()))
+            let notes = notes.into_iter().map(|note| format!("{}: {note}", entry.location));
+            Ok(Committed::new(Version::of(secret.as_bytes())).with_notes(notes))
         })
     }
 
     /// What an entry with this text holds.
     fn held(&self, text: Option<&str>) -> Result<StoredSecret, Trouble> {
         let Some(secret) = text.map(|text| self.layout.find(text)).transpose()?.flatten() else {
-            return Ok(StoredSecret { version: Version::absent(), secret: None });
+            return Ok(StoredSecret::new(Version::absent(), None));
         };
         let version = Version::of(secret.as_bytes());
         let secret = (!secret.is_empty()).then(|| Secret::from(secret.as_str()));
-        Ok(StoredSecret { version, secret })
+        Ok(StoredSecret::new(version, secret))
     }
 
     /// Does the work on a thread that may wait for the disk. It goes on there when the future is dropped: a file is

@@ -10,7 +10,7 @@ use std::{
 use rixl_credentials::{Client, KeyId, RetryPolicy, Sleep, Timestamp, Timing};
 use rixl_rotation::{
     Account, Audit, Event, Failure, RecoverOptions, Recovered, Report, Rotator,
-    journal::{FolderJournal, Journal as _},
+    journal::{FolderJournal, Journal as _, ListUnfinished, ReadHistory},
     store::{FileStore, Store, Stores},
 };
 use rixl_sandbox::{CreatedKey, Sandbox, SandboxBuilder};
@@ -125,11 +125,11 @@ impl Bench {
 
     /// Whether a rotation is unfinished.
     pub(crate) async fn is_open(&self) -> bool {
-        !self.journal().unfinished().await.unwrap().is_empty()
+        !self.journal().unfinished(ListUnfinished::new()).await.unwrap().names.is_empty()
     }
 
     pub(crate) async fn history(&self) -> Vec<Audit> {
-        let lines = self.journal().history().await.unwrap();
+        let lines = self.journal().history(ReadHistory::new()).await.unwrap().lines;
         lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 

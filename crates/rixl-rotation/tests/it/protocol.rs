@@ -13,8 +13,11 @@ use std::{
 use rixl_credentials::{Client, KeyId, NewApiKey, RawResponse, RetryPolicy, Secret};
 use rixl_rotation::{
     Account, CancellationToken, Ending, FailureKind, Next, OnLiveSecret, RecoverOptions, Rotator, State,
-    journal::{Entry, Journal, JournalError},
-    store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Stores, Version},
+    journal::{
+        Append, Close, Entry, History, Journal, JournalError, ListUnfinished, Lock, LockStore, PutEscrow, ReadHistory,
+        Unfinished,
+    },
+    store::{BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Stores},
 };
 use rixl_sandbox::{Effect, Fault, KeyForm, Sandbox};
 
@@ -362,19 +365,19 @@ impl Store for Spoiled {
     fn location(&self) -> String {
         self.inner.location()
     }
-    fn prepare(&self, most: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        self.inner.prepare(most)
+    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.inner.prepare(request)
     }
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        self.inner.read()
+    fn read<'a>(&'a self, request: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.inner.read(request)
     }
-    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
         if !self.is_spoiled.swap(true, Ordering::SeqCst)
             && let Some(kind) = (self.before_commit)(&self.path)
         {
             return Box::pin(async move { Err(StoreError::new(kind, self.location(), "a test says so")) });
         }
-        self.inner.commit(secret, expected)
+        self.inner.commit(request)
     }
 }
 
@@ -471,8 +474,8 @@ async fn a_recovery_that_can_not_open_the_store_says_that_the_key_was_changed() 
     std::fs::create_dir(bench.file()).unwrap();
     let failure = prepared.rotate().await.unwrap_err();
     assert_eq!((failure.kind(), failure.effect()), (FailureKind::NotStored, rixl_rotation::Effect::Changed));
-    let nowhere =
-        Stores::default().with("file:PATH", |path| Err(StoreError::new(StoreErrorKind::Unusable, path, "it is gone")));
+    let nowhere = Stores::default()
+        .with("file:PATH", |open| Err(StoreError::new(StoreErrorKind::Unusable, open.rest, "it is gone")));
     let recovered = bench.rotator().recover(&nowhere, RecoverOptions::default()).await.unwrap();
     let failure = recovered[0].result.as_ref().unwrap_err();
     assert_eq!((failure.effect(), failure.next()), (rixl_rotation::Effect::Changed, &Next::Recover));
@@ -541,14 +544,14 @@ impl Journal for Counted {
     fn location(&self) -> String {
         self.0.location()
     }
-    fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
-        Box::pin(async move { Ok(Box::new(CountedEntry(self.0.lock(name).await?, Arc::clone(&self.1))) as _) })
+    fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
+        Box::pin(async move { Ok(Box::new(CountedEntry(self.0.lock(request).await?, Arc::clone(&self.1))) as _) })
     }
-    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
-        self.0.unfinished()
+    fn unfinished(&self, request: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>> {
+        self.0.unfinished(request)
     }
-    fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
-        self.0.history()
+    fn history(&self, request: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>> {
+        self.0.history(request)
     }
 }
 
@@ -556,18 +559,18 @@ impl Entry for CountedEntry {
     fn lines(&self) -> &[String] {
         self.0.lines()
     }
-    fn lock_store<'a>(&'a mut self, location: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.0.lock_store(location)
+    fn lock_store<'a>(&'a mut self, request: LockStore<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.0.lock_store(request)
     }
-    fn append<'a>(&'a mut self, line: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.0.append(line)
+    fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.0.append(request)
     }
     fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
         self.1.fetch_add(1, Ordering::SeqCst);
         self.0.renew()
     }
-    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.0.put_escrow(response)
+    fn put_escrow<'a>(&'a mut self, request: PutEscrow<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.0.put_escrow(request)
     }
     fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
         self.0.escrow()
@@ -575,8 +578,8 @@ impl Entry for CountedEntry {
     fn escrow_location(&self) -> String {
         self.0.escrow_location()
     }
-    fn close<'a>(&'a mut self, line: Option<&'a str>) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.0.close(line)
+    fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.0.close(request)
     }
 }
 

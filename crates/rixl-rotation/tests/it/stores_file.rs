@@ -11,7 +11,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rixl_rotation::store::{FileStore, Store, StoreError, StoreErrorKind, StoredSecret, Version};
+use rixl_rotation::store::{
+    Commit, FileStore, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+};
 use rixl_testing::wait_for;
 use tempfile::TempDir;
 
@@ -41,8 +43,8 @@ fn secret(held: &StoredSecret) -> Option<&str> {
 /// A whole rotation's work on the store.
 fn put(store: &dyn Store, new: &str) -> Result<Version, StoreError> {
     wait(async {
-        let held = store.prepare(200).await?;
-        store.commit(&new.into(), &held.version).await
+        let held = store.prepare(Prepare::new(200)).await?;
+        store.commit(Commit::new(&new.into(), &held.version)).await.map(|committed| committed.version)
     })
 }
 
@@ -96,12 +98,12 @@ fn a_new_file_is_for_its_owner_alone() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("key");
     let store = store(&path);
-    let held = wait(store.prepare(200)).unwrap();
+    let held = wait(store.prepare(Prepare::new(200))).unwrap();
     assert!(held.secret.is_none());
     assert_eq!(held.version, Version::absent());
     assert!(names(folder.path()).is_empty(), "prepare left something");
 
-    let version = wait(store.commit(&NEW.into(), &held.version)).unwrap();
+    let version = wait(store.commit(Commit::new(&NEW.into(), &held.version))).unwrap().version;
     assert_eq!(version, Version::of(NEW.as_bytes()));
     assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
@@ -118,7 +120,7 @@ fn mode_owner_and_line_ending_stay() {
         }
         let before = fs::metadata(&path).unwrap();
         let store = store(&path);
-        assert_eq!(secret(&wait(store.read()).unwrap()), Some(OLD));
+        assert_eq!(secret(&wait(store.read(Read::new())).unwrap()), Some(OLD));
         put(&store, NEW).unwrap();
         let after = fs::metadata(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{NEW}{ending}"));
@@ -189,10 +191,10 @@ fn links_stay_and_lead_to_one_location() {
     let store = store(&target);
     fs::rename(&target, real.join("other")).unwrap();
     symlink("other", &target).unwrap();
-    refused(wait(store.read()), StoreErrorKind::Unusable, "symbolic link");
-    refused(wait(store.prepare(200)), StoreErrorKind::Unusable, "symbolic link");
+    refused(wait(store.read(Read::new())), StoreErrorKind::Unusable, "symbolic link");
+    refused(wait(store.prepare(Prepare::new(200))), StoreErrorKind::Unusable, "symbolic link");
     let expected = Version::of(NEW.as_bytes());
-    refused(wait(store.commit(&OLD.into(), &expected)), StoreErrorKind::Unusable, "symbolic link");
+    refused(wait(store.commit(Commit::new(&OLD.into(), &expected))), StoreErrorKind::Unusable, "symbolic link");
     assert_eq!(fs::read_to_string(real.join("other")).unwrap(), NEW);
 }
 
@@ -215,25 +217,29 @@ fn what_is_no_file_is_refused() {
     refused(FileStore::new(path("a\nb")), StoreErrorKind::Invalid, "control character");
 
     fs::create_dir(path("folder")).unwrap();
-    refused(wait(store(&path("folder")).prepare(200)), StoreErrorKind::Unusable, "not a regular file");
+    refused(wait(store(&path("folder")).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "not a regular file");
     rustix::fs::mkfifoat(rustix::fs::CWD, path("pipe"), rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
-    refused(wait(store(&path("pipe")).prepare(200)), StoreErrorKind::Unusable, "not a regular file");
+    refused(wait(store(&path("pipe")).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "not a regular file");
     let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
-    refused(wait(store(&path("socket")).prepare(200)), StoreErrorKind::Unusable, "not a regular file");
-    refused(wait(store(Path::new("/dev/null")).prepare(200)), StoreErrorKind::Unusable, "not a regular file");
+    refused(wait(store(&path("socket")).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "not a regular file");
+    refused(
+        wait(store(Path::new("/dev/null")).prepare(Prepare::new(200))),
+        StoreErrorKind::Unusable,
+        "not a regular file",
+    );
 
     fs::write(path("bytes"), b"\xff\xfe").unwrap();
-    refused(wait(store(&path("bytes")).read()), StoreErrorKind::Unusable, "not UTF-8");
+    refused(wait(store(&path("bytes")).read(Read::new())), StoreErrorKind::Unusable, "not UTF-8");
     fs::write(path("long"), vec![b'x'; 64 * 1024 + 3]).unwrap();
-    refused(wait(store(&path("long")).read()), StoreErrorKind::Unusable, "more than");
-    refused(wait(store(&path("new")).prepare(64 * 1024 + 1)), StoreErrorKind::Unusable, "at most 65536");
+    refused(wait(store(&path("long")).read(Read::new())), StoreErrorKind::Unusable, "more than");
+    refused(wait(store(&path("new")).prepare(Prepare::new(64 * 1024 + 1))), StoreErrorKind::Unusable, "at most 65536");
 
     // The folder goes away: that is not the same as an entry without a secret.
     fs::create_dir(path("gone")).unwrap();
     let store = store(&path("gone/key"));
     fs::remove_dir(path("gone")).unwrap();
-    refused(wait(store.read()), StoreErrorKind::Unusable, "does not exist");
-    refused(wait(store.prepare(200)), StoreErrorKind::Unusable, "does not exist");
+    refused(wait(store.read(Read::new())), StoreErrorKind::Unusable, "does not exist");
+    refused(wait(store.prepare(Prepare::new(200))), StoreErrorKind::Unusable, "does not exist");
 }
 
 #[test]
@@ -241,23 +247,23 @@ fn who_else_may_get_at_the_secret_is_looked_at() {
     let folder = TempDir::new().unwrap();
     for mode in [0o644, 0o606, 0o602, 0o601] {
         let path = file(&folder, "key", OLD, mode);
-        refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "chmod o-rwx");
+        refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "chmod o-rwx");
         // By then the old secret may be dead: the new one is stored, and not for every user.
-        wait(store(&path).commit(&NEW.into(), &Version::of(OLD.as_bytes()))).unwrap();
+        wait(store(&path).commit(Commit::new(&NEW.into(), &Version::of(OLD.as_bytes())))).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, mode & 0o770);
         assert_eq!(names(folder.path()), ["key"]);
     }
     let path = file(&folder, "key", OLD, 0o600);
     fs::hard_link(&path, folder.path().join("second")).unwrap();
-    refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "hard link");
-    wait(store(&path).commit(&NEW.into(), &Version::of(OLD.as_bytes()))).unwrap();
+    refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "hard link");
+    wait(store(&path).commit(Commit::new(&NEW.into(), &Version::of(OLD.as_bytes())))).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
     assert_eq!(fs::read_to_string(folder.path().join("second")).unwrap(), OLD);
     fs::remove_file(folder.path().join("second")).unwrap();
 
     fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
-    refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "chmod o-w");
+    refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "chmod o-w");
     fs::set_permissions(folder.path(), Permissions::from_mode(0o1777)).unwrap();
     put(&store(&path), NEW).unwrap();
 }
@@ -267,15 +273,15 @@ fn a_changed_file_is_a_conflict() {
     let folder = TempDir::new().unwrap();
     let path = file(&folder, "key", OLD, 0o600);
     let store = store(&path);
-    let held = wait(store.prepare(200)).unwrap();
+    let held = wait(store.prepare(Prepare::new(200))).unwrap();
     fs::write(&path, "someone else's").unwrap();
-    refused(wait(store.commit(&NEW.into(), &held.version)), StoreErrorKind::Conflict, "changed");
+    refused(wait(store.commit(Commit::new(&NEW.into(), &held.version))), StoreErrorKind::Conflict, "changed");
     assert_eq!(fs::read_to_string(&path).unwrap(), "someone else's");
     // Gone is changed too, and so is come.
     fs::remove_file(&path).unwrap();
-    refused(wait(store.commit(&NEW.into(), &held.version)), StoreErrorKind::Conflict, "changed");
+    refused(wait(store.commit(Commit::new(&NEW.into(), &held.version))), StoreErrorKind::Conflict, "changed");
     fs::write(&path, OLD).unwrap();
-    refused(wait(store.commit(&NEW.into(), &Version::absent())), StoreErrorKind::Conflict, "changed");
+    refused(wait(store.commit(Commit::new(&NEW.into(), &Version::absent()))), StoreErrorKind::Conflict, "changed");
     assert_eq!(names(folder.path()), ["key"]);
 }
 
@@ -284,19 +290,19 @@ fn a_line_ending_is_kept_out_of_the_secret() {
     let folder = TempDir::new().unwrap();
     let path = file(&folder, "key", "", 0o600);
     let store = store(&path);
-    assert!(wait(store.prepare(200)).unwrap().secret.is_none(), "an empty file has no secret");
+    assert!(wait(store.prepare(Prepare::new(200))).unwrap().secret.is_none(), "an empty file has no secret");
     fs::write(&path, format!("{OLD}\n\r\n\n")).unwrap();
-    assert_eq!(secret(&wait(store.read()).unwrap()), Some(OLD));
+    assert_eq!(secret(&wait(store.read(Read::new())).unwrap()), Some(OLD));
     put(&store, NEW).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("{NEW}\n\r\n\n"));
     fs::write(&path, "").unwrap();
     for odd in ["two\n", "", "\n", "\r\n"] {
-        let version = wait(store.read()).unwrap().version;
-        refused(wait(store.commit(&odd.into(), &version)), StoreErrorKind::Unusable, "");
+        let version = wait(store.read(Read::new())).unwrap().version;
+        refused(wait(store.commit(Commit::new(&odd.into(), &version))), StoreErrorKind::Unusable, "");
     }
     fs::write(&path, "old\n").unwrap();
-    let version = wait(store.read()).unwrap().version;
-    refused(wait(store.commit(&"ends with\r".into(), &version)), StoreErrorKind::Unusable, "read back");
+    let version = wait(store.read(Read::new())).unwrap().version;
+    refused(wait(store.commit(Commit::new(&"ends with\r".into(), &version))), StoreErrorKind::Unusable, "read back");
     assert_eq!(fs::read_to_string(&path).unwrap(), "old\n");
 }
 
@@ -313,7 +319,7 @@ fn what_a_killed_run_left_is_removed_and_nothing_else() {
     let lock = File::open(folder.path()).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let store = store(&path);
-    let prepare = std::thread::spawn(move || wait(store.prepare(200)).map(|_| ()));
+    let prepare = std::thread::spawn(move || wait(store.prepare(Prepare::new(200))).map(|_| ()));
     assert!(!prepare.is_finished());
     assert!(left.exists());
     drop(lock);
@@ -323,10 +329,10 @@ fn what_a_killed_run_left_is_removed_and_nothing_else() {
     for commit in [false, true] {
         fs::write(&left, "a secret").unwrap();
         let store = self::store(&path);
-        let version = wait(store.read()).unwrap().version;
+        let version = wait(store.read(Read::new())).unwrap().version;
         if commit {
             fs::write(&left, "a secret").unwrap();
-            wait(store.commit(&OLD.into(), &version)).unwrap();
+            wait(store.commit(Commit::new(&OLD.into(), &version))).unwrap();
         }
         assert!(!left.exists());
     }
@@ -344,7 +350,7 @@ fn what_killed_runs_left_among_many_files_is_removed() {
         (0..50).map(|number| file(&folder, &format!(".key{number}.rixl-abcdefABCD12.tmp"), "", 0o600)).collect();
     for (entry, left) in entries.iter().zip(&left) {
         assert!(left.exists());
-        wait(store(entry).prepare(200)).unwrap();
+        wait(store(entry).prepare(Prepare::new(200))).unwrap();
         assert!(!left.exists());
     }
     assert_eq!(names(folder.path()).len(), entries.len());
@@ -359,8 +365,8 @@ fn many_of_one_process_take_turns_in_a_folder() {
             let store = store(&file(&folder, &format!("key{number}"), OLD, 0o600));
             std::thread::spawn(move || {
                 for _ in 0..4 {
-                    let held = wait(store.prepare(200)).unwrap();
-                    wait(store.commit(&NEW.into(), &held.version)).unwrap();
+                    let held = wait(store.prepare(Prepare::new(200))).unwrap();
+                    wait(store.commit(Commit::new(&NEW.into(), &held.version))).unwrap();
                 }
             })
         })
@@ -374,17 +380,21 @@ fn a_full_disk_is_found_before() {
     let Some(mount) = Mount::new(&["-t", "tmpfs", "-o", "size=32k,mode=700", "tmpfs"], folder.path()) else { return };
     let path = file(&folder, "key", OLD, 0o600);
     let store = store(&path);
-    wait(store.prepare(4000)).unwrap();
-    refused(wait(store.prepare(60_000)), StoreErrorKind::Unusable, "the file system is full");
+    wait(store.prepare(Prepare::new(4000))).unwrap();
+    refused(wait(store.prepare(Prepare::new(60_000))), StoreErrorKind::Unusable, "the file system is full");
     assert_eq!(names(folder.path()), ["key"], "the probe stayed");
 
     // The room goes between prepare and commit: the old secret stays, and nothing beside it.
-    let held = wait(store.prepare(4000)).unwrap();
+    let held = wait(store.prepare(Prepare::new(4000))).unwrap();
     let mut filler = File::create(folder.path().join("filler")).unwrap();
     let _ = std::io::copy(&mut std::io::repeat(0), &mut filler).unwrap_err();
-    refused(wait(store.commit(&NEW.into(), &held.version)), StoreErrorKind::Unusable, "the file system is full");
+    refused(
+        wait(store.commit(Commit::new(&NEW.into(), &held.version))),
+        StoreErrorKind::Unusable,
+        "the file system is full",
+    );
     assert_eq!(names(folder.path()), ["filler", "key"]);
-    assert_eq!(secret(&wait(store.read()).unwrap()), Some(OLD));
+    assert_eq!(secret(&wait(store.read(Read::new())).unwrap()), Some(OLD));
     drop((filler, mount));
 }
 
@@ -396,7 +406,7 @@ fn a_disk_without_room_for_a_name_is_found_before() {
     let Some(_mount) = Mount::new(&options, folder.path()) else { return };
     let path = file(&folder, "key", OLD, 0o600);
     file(&folder, "other", "", 0o600);
-    refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "the file system is full");
+    refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "the file system is full");
     assert_eq!(names(folder.path()), ["key", "other"]);
 }
 
@@ -412,13 +422,17 @@ fn a_file_mounted_by_itself_is_refused() {
         std::io::ErrorKind::ResourceBusy,
         "this is what is to be seen before"
     );
-    refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "the file itself is a mount");
+    refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "the file itself is a mount");
     let expected = Version::of(OLD.as_bytes());
-    refused(wait(store(&path).commit(&NEW.into(), &expected)), StoreErrorKind::Unusable, "the file itself is a mount");
+    refused(
+        wait(store(&path).commit(Commit::new(&NEW.into(), &expected))),
+        StoreErrorKind::Unusable,
+        "the file itself is a mount",
+    );
     assert_eq!(fs::read_to_string(&path).unwrap(), OLD);
     // Whoever reads it by its mount would keep the old secret.
     let elsewhere = format!("mounted at {}", path.display());
-    refused(wait(store(&original).prepare(200)), StoreErrorKind::Unusable, &elsewhere);
+    refused(wait(store(&original).prepare(Prepare::new(200))), StoreErrorKind::Unusable, &elsewhere);
 }
 
 #[test]
@@ -433,7 +447,11 @@ fn a_file_mounted_by_itself_in_another_namespace_is_refused() {
     let mut line = String::new();
     BufReader::new(container.stdout.take().unwrap()).read_line(&mut line).unwrap();
     if line == "mounted\n" {
-        refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "in the container for process");
+        refused(
+            wait(store(&path).prepare(Prepare::new(200))),
+            StoreErrorKind::Unusable,
+            "in the container for process",
+        );
         container.kill().unwrap();
         container.wait().unwrap();
         put(&store(&path), NEW).unwrap();
@@ -449,8 +467,8 @@ fn a_read_only_mount_is_refused() {
     let path = file(&folder, "key", OLD, 0o600);
     let source = folder.path().to_str().unwrap();
     let Some(_mount) = Mount::new(&["--bind", "-o", "ro", source], folder.path()) else { return };
-    refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "the file system is read-only");
-    assert_eq!(secret(&wait(store(&path).read()).unwrap()), Some(OLD));
+    refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "the file system is read-only");
+    assert_eq!(secret(&wait(store(&path).read(Read::new())).unwrap()), Some(OLD));
 }
 
 #[test]
@@ -464,10 +482,10 @@ fn an_immutable_file_is_refused() {
         eprintln!("SKIPPED: no `chattr +i` here (not root, or not on this file system)");
         return;
     }
-    refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "chattr");
+    refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "chattr");
     assert!(chattr("-i", &path));
     assert!(chattr("+i", folder.path()));
-    refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "can be created");
+    refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "can be created");
     assert!(chattr("-i", folder.path()));
     put(&store(&path), NEW).unwrap();
 }
@@ -477,11 +495,27 @@ fn an_immutable_file_is_refused() {
 #[ignore = "needs the folder that the other test makes"]
 fn as_an_ordinary_user() {
     let Some(folder) = std::env::var_os("RIXL_TEST_FOLDER").map(PathBuf::from) else { return };
-    refused(wait(store(&folder.join("closed/key")).prepare(200)), StoreErrorKind::Unusable, "that is not permitted");
-    refused(wait(store(&folder.join("theirs/key")).prepare(200)), StoreErrorKind::Unusable, "owner and group");
+    refused(
+        wait(store(&folder.join("closed/key")).prepare(Prepare::new(200))),
+        StoreErrorKind::Unusable,
+        "that is not permitted",
+    );
+    refused(
+        wait(store(&folder.join("theirs/key")).prepare(Prepare::new(200))),
+        StoreErrorKind::Unusable,
+        "owner and group",
+    );
     assert_eq!(names(&folder.join("theirs")), ["key"]);
-    refused(wait(store(&folder.join("shared/key")).prepare(200)), StoreErrorKind::Unusable, "belongs to another user");
-    refused(wait(store(&folder.join("shared/key")).read()), StoreErrorKind::Unusable, "belongs to another user");
+    refused(
+        wait(store(&folder.join("shared/key")).prepare(Prepare::new(200))),
+        StoreErrorKind::Unusable,
+        "belongs to another user",
+    );
+    refused(
+        wait(store(&folder.join("shared/key")).read(Read::new())),
+        StoreErrorKind::Unusable,
+        "belongs to another user",
+    );
     refused(FileStore::new(folder.join("unreadable/key")), StoreErrorKind::Unusable, "that is not permitted");
     put(&store(&folder.join("own/key")), NEW).unwrap();
 }
@@ -504,9 +538,9 @@ fn a_folder_that_was_replaced_while_its_lock_was_waited_for() {
     make();
     let first = locked(&current);
     let store = store(&current.join("key"));
-    let version = wait(store.read()).unwrap().version;
+    let version = wait(store.read(Read::new())).unwrap().version;
     std::thread::scope(|scope| {
-        let commit = scope.spawn(|| wait(store.commit(&NEW.into(), &version)));
+        let commit = scope.spawn(|| wait(store.commit(Commit::new(&NEW.into(), &version))));
         wait_for("process that waits for the lock", || opened_twice(&current));
         fs::rename(&current, &previous).unwrap();
         make();
@@ -623,8 +657,8 @@ fn what_others_planted_is_refused() {
         for path in [link.clone(), above.join("id_rsa"), above.join("new")] {
             refused(FileStore::new(&path), StoreErrorKind::Unusable, "belongs to another user");
         }
-        refused(wait(store(&planted).read()), StoreErrorKind::Unusable, "belongs to another user");
-        refused(wait(store(&planted).prepare(200)), StoreErrorKind::Unusable, "belongs to another user");
+        refused(wait(store(&planted).read(Read::new())), StoreErrorKind::Unusable, "belongs to another user");
+        refused(wait(store(&planted).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "belongs to another user");
         // This user's own.
         for path in [&link, &above] {
             std::os::unix::fs::lchown(path, Some(0), Some(0)).unwrap();
@@ -730,8 +764,8 @@ fn what_another_program_changes_in_the_file_is_kept() {
             let secret = format!("{NEW}{rotation}");
             // That program may undo our change in its turn: it does not look.
             loop {
-                let held = wait(store.read()).unwrap();
-                match wait(store.commit(&secret.as_str().into(), &held.version)) {
+                let held = wait(store.read(Read::new())).unwrap();
+                match wait(store.commit(Commit::new(&secret.as_str().into(), &held.version))) {
                     Ok(_) => break,
                     Err(error) => assert_eq!(error.kind(), StoreErrorKind::Conflict, "{error}"),
                 }

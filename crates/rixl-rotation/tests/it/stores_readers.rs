@@ -11,7 +11,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rixl_rotation::store::{DotenvStore, Store as _};
+use rixl_rotation::store::{Commit, DotenvStore, Prepare, Store as _};
 
 use crate::stores_file::{NEW, OLD, wait};
 
@@ -285,8 +285,8 @@ fn the_programs_that_read_dotenv_files_read_what_was_meant() {
         }
         let store = DotenvStore::new(&new, NAME).unwrap();
         let put = wait(async {
-            let held = store.prepare(100).await?;
-            store.commit(&NEW.into(), &held.version).await.map(|_| held.secret)
+            let held = store.prepare(Prepare::new(100)).await?;
+            store.commit(Commit::new(&NEW.into(), &held.version)).await.map(|_| held.secret)
         });
         match put {
             Ok(held) if sample.has_ours => assert_eq!(held.unwrap().expose_secret(), OLD, "{:?}", sample.text),

@@ -72,8 +72,8 @@ fn what_names_no_store_is_told_so() {
 fn schemes_can_be_added_and_replaced() {
     let stores = Stores::default()
         .with("stdout", |_| Ok(Arc::new(CommandStore::new("cat", [""; 0])?)))
-        .with("tee:PATH", |path| Ok(Arc::new(CommandStore::new("tee", [path])?)))
-        .with("file:KEY", |key| Ok(Arc::new(CommandStore::new("put", [key])?)));
+        .with("tee:PATH", |open| Ok(Arc::new(CommandStore::new("tee", [open.rest])?)))
+        .with("file:KEY", |open| Ok(Arc::new(CommandStore::new("put", [open.rest])?)));
     let location = |text| stores.open(text).unwrap().location();
     assert_eq!(location("stdout"), "command:cat");
     assert_eq!(location("tee:/a:b"), "command:tee /a:b");
