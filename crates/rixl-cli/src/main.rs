@@ -36,6 +36,9 @@ use output::{Done, Output};
 use stop::Stop;
 
 fn main() -> ExitCode {
+    if let Some(code) = process::launched() {
+        return code;
+    }
     process::protect();
     let code = match args::parse() {
         Err(code) => code,
