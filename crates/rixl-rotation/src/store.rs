@@ -14,7 +14,7 @@ pub use dotenv::DotenvStore;
 pub use dotenv::fuzzing;
 pub use file::FileStore;
 pub use registry::Stores;
-pub use request::{Commit, Committed, Open, Prepare, Read, SecretKind, StoredSecret, Subject};
+pub use request::{Commit, Committed, Content, Open, Prepare, Read, SecretKind, StoredSecret, Subject};
 pub use template::StoreTemplate;
 
 use std::{

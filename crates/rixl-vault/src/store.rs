@@ -9,7 +9,7 @@ use std::{
 
 use rixl_credentials::Secret;
 use rixl_rotation::store::{
-    BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+    BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -211,8 +211,15 @@ impl VaultStore {
     }
 
     fn held(&self, found: &Found) -> Result<StoredSecret, StoreError> {
-        let secret = self.secret(&self.fields(found)?)?;
-        Ok(StoredSecret::new(Version::new(found.version.to_string()), secret))
+        let fields = self.fields(found)?;
+        let secret = self.secret(&fields)?;
+        let is_there = !fields.is_empty() && secret.is_none();
+        let held = StoredSecret::new(Version::new(found.version.to_string()), secret);
+        let content = is_there.then(|| Content::no_such_name(&self.field, fields.keys().map(String::as_str)));
+        Ok(match content {
+            Some(content) => held.with_content(content),
+            None => held,
+        })
     }
 
     async fn prepare_now(&self, max_bytes: usize) -> Result<StoredSecret, StoreError> {

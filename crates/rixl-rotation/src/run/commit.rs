@@ -62,7 +62,11 @@ impl Run {
                         return self.give_way(&issued, form).await;
                     }
                 }
-                StoreErrorKind::Unknown if self.store.is_readable() => self.warn(error.to_string()),
+                StoreErrorKind::Unknown if self.store.is_readable() => {
+                    // What a program said of itself is there.
+                    let cause = std::error::Error::source(&error).map(|cause| format!("; {cause}"));
+                    self.warn(format!("{error}{}", cause.unwrap_or_default()));
+                }
                 _ => return Err(self.not_stored("the store failed").with_source(error)),
             }
         }

@@ -8,7 +8,7 @@ use std::{fmt, ops::Range, path::Path};
 use zeroize::Zeroizing;
 
 use super::{
-    BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret,
+    BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret,
     file::{FileEntry, Layout, path_text},
 };
 use crate::disk::{Place, Trouble};
@@ -111,6 +111,12 @@ impl Layout for Variable {
 
     fn find(&self, text: &str) -> Result<Option<Zeroizing<String>>, Trouble> {
         read(text, &self.name).map_err(Trouble::unusable)
+    }
+
+    fn instead(&self, text: &str) -> Content {
+        let parsed = parse(text).ok();
+        let all = parsed.iter().flat_map(|parsed| &parsed.all).map(|one| one.name(text));
+        Content::no_such_name(&self.name, all)
     }
 
     fn put(&self, text: Option<&str>, secret: &str) -> Result<Zeroizing<String>, Trouble> {

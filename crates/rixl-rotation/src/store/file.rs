@@ -6,7 +6,9 @@ use rixl_credentials::Secret;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-use super::{BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version};
+use super::{
+    BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+};
 use crate::disk::{Place, Trouble};
 
 /// The longest secret that the stores of this crate take.
@@ -15,17 +17,22 @@ pub(super) const MOST_SECRET: usize = 64 * 1024;
 /// A file that holds the secret and nothing else: `file:PATH`. For Unix.
 ///
 /// - The file is replaced as a whole, by a rename: readers see the old secret or the new one. A reader that keeps the file
-///   open, or a container into which the file alone was mounted, would not see the new one; the latter is refused.
+///   open would not see the new one, and neither would a container into which the file alone was mounted. The latter is
+///   refused where this process can see it: root sees all of the machine, others see their own processes alone.
 /// - Owner, group, mode, access list and labels stay as they are. A new file is for its owner alone (0600). A file that every
 ///   user may read or write is refused, and so is a folder in which every user may replace it.
-/// - A symbolic link stays, and the file that it leads to is replaced. A second hard link is refused: it would keep the old
-///   secret.
+/// - A symbolic link stays, and the file that it leads to is replaced. Refused are links of `/proc` that are no text, and in a
+///   folder where others may write what neither this user, nor the folder's owner, nor root has put there. A second hard link
+///   is refused: it would keep the old secret.
+/// - What is refused here is seen before a key is rotated. A mode or a hard link that has changed by the time of the commit is
+///   told of: the secret is stored all the same, and every user's access to the file ends.
 /// - Line endings (`\n` or `\r\n`) at the end are not part of the secret. They are kept; a new file gets none.
 /// - The content is UTF-8, of at most 64 KiB. An empty file holds no secret.
 ///
 /// The version is a hash of the secret. Check-and-set holds among processes of one machine that use this crate: they take
-/// turns by a lock on the folder. Others, and other machines on one network file system, are seen unless they write in the
-/// same millisecond. A commit of what the file holds already succeeds, whatever version was expected.
+/// turns by a lock on the folder. What other programs write meanwhile is seen as well: the new file and the old one change
+/// names, and unless what comes out is what was read, they change back. Where the file system can't do that (NFS), a write
+/// within some microseconds before the rename is lost. A commit of what the file holds already succeeds, whatever version was expected.
 ///
 /// `prepare` writes, flushes and renames files of the needed size beside the file, with its owner and mode, and removes
 /// them and what a killed run left, as a commit does. It can't prove what only the rename onto the file itself would show (a security
@@ -107,6 +114,11 @@ pub(super) trait Layout: Clone + Send + Sync + 'static {
 
     /// The secret in this text.
     fn find(&self, text: &str) -> Result<Option<Zeroizing<String>>, Trouble>;
+
+    /// What is in this text, which has no place for a secret yet.
+    fn instead(&self, text: &str) -> Content {
+        Content::of(text)
+    }
 
     /// The text with this secret in place of the one before; the text is `None` when there is no file.
     fn put(&self, text: Option<&str>, secret: &str) -> Result<Zeroizing<String>, Trouble>;
@@ -227,12 +239,13 @@ impl<L: Layout> FileEntry<L> {
 
     /// What an entry with this text holds.
     fn held(&self, text: Option<&str>) -> Result<StoredSecret, Trouble> {
-        let Some(secret) = text.map(|text| self.layout.find(text)).transpose()?.flatten() else {
-            return Ok(StoredSecret::new(Version::absent(), None));
+        let Some(text) = text else { return Ok(StoredSecret::new(Version::absent(), None)) };
+        let Some(secret) = self.layout.find(text)? else {
+            return Ok(StoredSecret::new(Version::absent(), None).with_content(self.layout.instead(text)));
         };
-        let version = Version::of(secret.as_bytes());
+        let (version, content) = (Version::of(secret.as_bytes()), Content::of(&secret));
         let secret = (!secret.is_empty()).then(|| Secret::from(secret.as_str()));
-        Ok(StoredSecret::new(version, secret))
+        Ok(StoredSecret::new(version, secret).with_content(content))
     }
 
     /// Does the work on a thread that may wait for the disk. It goes on there when the future is dropped: a file is
