@@ -178,6 +178,12 @@ struct Current {
     metadata: Metadata,
 }
 
+/// What tells a file apart from all others of this machine.
+#[allow(clippy::unnecessary_cast, reason = "the types are not the same on every system")]
+fn id(found: &Stat) -> (u64, u64) {
+    (found.st_dev as u64, found.st_ino as u64)
+}
+
 impl Current {
     /// Whether it has the text that was read.
     fn is_as_read(&self) -> bool {
@@ -189,7 +195,7 @@ impl Current {
     /// Whether these are of the same file, unchanged since. A rename changes the time of change on some file systems only.
     fn is(&self, now: &Stat) -> bool {
         let is_same = |size: i128, now: i128| size == now;
-        (self.metadata.dev(), self.metadata.ino()) == (now.st_dev as u64, now.st_ino as u64)
+        (self.metadata.dev(), self.metadata.ino()) == id(now)
             && is_same(self.metadata.size().into(), now.st_size.into())
             && is_same(self.metadata.mtime().into(), now.st_mtime.into())
             && is_same(self.metadata.mtime_nsec().into(), now.st_mtime_nsec.into())
@@ -326,8 +332,8 @@ fn is_plain_link(folder: &OwnedFd, name: &OsStr) -> bool {
             Err(Errno::LOOP) => return false,
             // Linux before 5.6, or a container that does not allow the call.
             Err(Errno::NOSYS | Errno::PERM) => {
-                const PROC: i64 = 0x9fa0;
-                return fstatfs(folder).is_ok_and(|found| i64::from(found.f_type) != PROC);
+                const PROC: u32 = 0x9fa0;
+                return fstatfs(folder).is_ok_and(|found| found.f_type as u32 != PROC);
             }
             _ => {}
         }
@@ -532,7 +538,7 @@ impl Place {
                 return Ok(Swapped::Done);
             }
             let own = temporary.file.metadata().map_err(|error| Trouble::io("it can't be looked at", error))?;
-            if came_out.is_ok_and(|now| (own.dev(), own.ino()) == (now.st_dev as u64, now.st_ino as u64)) {
+            if came_out.is_ok_and(|now| (own.dev(), own.ino()) == id(&now)) {
                 return Ok(Swapped::Changed);
             }
             // Another program's file came out. It goes back; if it has put yet another one there, that one goes back then.
@@ -688,13 +694,13 @@ impl Place {
         let mut folder = OwnedFd::from(self.open_folder().map_err(no_folder)?);
         loop {
             let here = fstat(&folder).map_err(|error| failed(error.into()))?;
-            if (here.st_dev as u64, here.st_ino as u64) == (top.dev(), top.ino()) {
+            if id(&here) == (top.dev(), top.ino()) {
                 return Ok(true);
             }
             let flags = PASSING | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let above = openat(&folder, "..", flags, Mode::empty()).map_err(|error| failed(error.into()))?;
             let next = fstat(&above).map_err(|error| failed(error.into()))?;
-            if (next.st_dev, next.st_ino) == (here.st_dev, here.st_ino) {
+            if id(&next) == id(&here) {
                 return Ok(false);
             }
             folder = above;
@@ -827,13 +833,13 @@ fn ignores_case(folder: &File) -> bool {
     use rustix::fs::{fstatfs, ioctl_getflags};
 
     /// FAT, exFAT, NTFS (two drivers), SMB (three), HFS (two).
-    const SYSTEMS: [i64; 9] =
+    const SYSTEMS: [u32; 9] =
         [0x4d44, 0x2011_bab0, 0x5346_544e, 0x7366_746e, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x4244, 0x482b];
     /// `FS_CASEFOLD_FL`, of one folder of ext4, F2FS or tmpfs.
     const CASEFOLD: u32 = 0x4000_0000;
 
     ioctl_getflags(folder).is_ok_and(|flags| flags.bits() & CASEFOLD != 0)
-        || fstatfs(folder).is_ok_and(|found| SYSTEMS.contains(&(i64::from(found.f_type) & 0xffff_ffff)))
+        || fstatfs(folder).is_ok_and(|found| SYSTEMS.contains(&(found.f_type as u32)))
 }
 
 /// As of the file systems that these systems come with.

@@ -391,7 +391,7 @@ impl Kv {
         for url in urls {
             let response = self.send(Method::GET, url, None).await?;
             // Not all tokens may ask, and the entry may not be there yet.
-            if !matches!(response.status, 403 | 404 | 405) {
+            if !matches!(response.status, 403..=405) {
                 let time = parse::<Settings>(&response.success()?)?.delete_version_after;
                 let is_set = !time.starts_with('-') && time.bytes().any(|byte| (b'1'..=b'9').contains(&byte));
                 deletes = Some(deletes == Some(true) || is_set);
