@@ -368,12 +368,11 @@ fn check_above(root: &Path) -> Result<(), JournalError> {
 /// What a container shows root's folders of the host as, where root is not in it.
 const UNMAPPED: u32 = 65_534;
 
-/// Opens a file of the state, which is no link and has no other name: to write to it is to write to nothing else.
+/// Opens a file of the state, which is no link: to write to it is to write to nothing else.
 fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let file = options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)?;
     let found = file.metadata()?;
-    // One that another process has just removed has no name.
-    if found.is_file() && found.nlink() < 2 && found.uid() == geteuid().as_raw() {
+    if found.is_file() && found.uid() == geteuid().as_raw() {
         Ok(file)
     } else {
         Err(io::Error::other("it is not a file that rixl has made"))

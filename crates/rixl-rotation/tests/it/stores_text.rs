@@ -145,7 +145,7 @@ fn a_name_can_not_lead_elsewhere() {
         "a*",
         "a\u{2028}b",
         "x --force",
-        "x > ./leaked",
+        "x >leaked",
         "My key",
         "a\u{a0}b",
         "<-",
