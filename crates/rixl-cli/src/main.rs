@@ -46,6 +46,9 @@ use output::{Done, Output};
 use stop::Stop;
 
 fn main() -> ExitCode {
+    if let Some(code) = process::launched() {
+        return code;
+    }
     process::protect();
     let code = match cli::parse() {
         Err(code) => code,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rixl_credentials::{ApiKey, KeyId};
 use rixl_rotation::{
     DueKey,
-    store::{Open, Store, StoreError, StoreErrorKind, StoreTemplate, Stores},
+    store::{CommandStore, Open, Store, StoreError, StoreErrorKind, StoreTemplate, Stores},
 };
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     embedded,
     failure::{Code, Failure},
     output::Output,
+    process,
     stdout::Stdout,
 };
 
@@ -73,7 +74,13 @@ pub(crate) fn in_sandbox(context: &Context) -> Result<String, Failure> {
 }
 
 fn known() -> Stores {
-    rixl_vault::register(Stores::default())
+    rixl_vault::register(Stores::default()).with("command:PROGRAM ARG... [<- READER ARG...]", |open| {
+        let store = CommandStore::from_text(open.rest)?;
+        Ok(match process::launcher() {
+            Ok(launcher) => Arc::new(store.with_launcher(launcher)),
+            Err(_) => Arc::new(store),
+        })
+    })
 }
 
 /// The stores that this program knows.

@@ -119,7 +119,8 @@ impl Fleet {
         let mut places: HashMap<String, &KeyId> = HashMap::new();
         for due in keys {
             let store = store_of(due).map_err(|error| PrepareError::new(due, error))?;
-            if let Some(other) = places.insert(store.location(), &due.key.id) {
+            let identity = store.identity().await.map_err(|error| PrepareError::new(due, error))?;
+            if let Some(other) = places.insert(identity, &due.key.id) {
                 let sentence = format!(
                     "the keys {other} and {} would go into one place, {}; nothing was sent; name a place for each, \
                      with {{key_id}} or {{key_name}}",

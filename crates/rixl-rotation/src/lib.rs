@@ -21,6 +21,8 @@ mod error;
 mod fleet;
 mod history;
 pub mod journal;
+#[cfg(target_os = "linux")]
+mod mounts;
 mod plan;
 mod probe;
 mod record;

@@ -214,7 +214,9 @@ impl Rotator {
             )));
         }
         let store = stores.open(&intent.store)?;
-        entry.lock_store(LockStore::new(&intent.store)).await?;
+        // Of a place that is gone nobody can tell more than its location.
+        let identity = store.identity().await.unwrap_or_else(|_| intent.store.clone());
+        entry.lock_store(LockStore::new(&intent.store).with_identity(&identity)).await?;
         let label = intent.change.key_id().map_or(name, KeyId::as_str).to_owned();
         let expected = match &stage {
             Stage::Stored { version, .. } => version.clone(),

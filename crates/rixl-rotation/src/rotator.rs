@@ -489,7 +489,13 @@ impl Rotator {
             let sentence = "an earlier run on this key is unfinished; nothing was sent";
             return Err(Failure::new(FailureKind::Unknown, sentence));
         }
-        entry.lock_store(LockStore::new(&location)).await?;
+        if store.is_within(&self.journal.location()).await? {
+            let sentence =
+                format!("{location} lies in the state itself, {}; nothing was sent", self.journal.location());
+            return Err(Failure::refused(format!("{sentence}; name a place outside of it")));
+        }
+        let identity = store.identity().await?;
+        entry.lock_store(LockStore::new(&location).with_identity(&identity)).await?;
         let held = store.prepare(Prepare::new(MAX_SECRET_BYTES).with_subject(&subject)).await?;
         let label = change.key_id().map_or(change.name().unwrap_or_default(), KeyId::as_str).to_owned();
         if let Some(key_id) = change.key_id()

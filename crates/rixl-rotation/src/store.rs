@@ -14,10 +14,18 @@ pub use dotenv::DotenvStore;
 pub use dotenv::fuzzing;
 pub use file::FileStore;
 pub use registry::Stores;
-pub use request::{Commit, Committed, Open, Prepare, Read, SecretKind, StoredSecret, Subject};
+pub use request::{Commit, Committed, Content, Open, Prepare, Read, SecretKind, StoredSecret, Subject};
 pub use template::StoreTemplate;
 
-use std::{convert::Infallible, error::Error as StdError, fmt, future::Future, pin::Pin, str::FromStr, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error as StdError,
+    fmt,
+    future::{self, Future},
+    pin::Pin,
+    str::FromStr,
+    time::Duration,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
@@ -48,6 +56,19 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Store: Send + Sync {
     /// What names the entry, such as `file:/run/secrets/rixl`.
     fn location(&self) -> String;
+
+    /// What names the entry whatever path leads to it, for locks and for whose it is: a file's folder by its device and
+    /// number, its name as the file system has it. By default, the location.
+    fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        Box::pin(future::ready(Ok(self.location())))
+    }
+
+    /// Whether the entry lies in what this [journal](crate::journal::Journal::location) keeps: to be wiped with it, or to
+    /// destroy it. By default not.
+    fn is_within(&self, journal: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let _ = journal;
+        Box::pin(future::ready(Ok(false)))
+    }
 
     /// Whether the secret can be read back.
     fn is_readable(&self) -> bool {

@@ -221,6 +221,8 @@ pub(crate) struct Found {
     pub(crate) created: Option<Timestamp>,
     /// What the server's clock says.
     pub(crate) date: Option<Timestamp>,
+    /// Whether the server will delete this version by itself; of one that it has deleted, that it did.
+    pub(crate) is_to_be_deleted: bool,
     body: Zeroizing<Vec<u8>>,
 }
 
@@ -365,20 +367,55 @@ impl Kv {
         Err(Failure::new(FailureKind::Refused, reason))
     }
 
+    /// The current version.
     pub(crate) async fn read(&self, path: &[String]) -> Result<Found, Failure> {
-        let response = self.send(Method::GET, self.url(&[&self.mount, "data"], path), None).await?;
+        self.read_at(self.url(&[&self.mount, "data"], path)).await
+    }
+
+    /// An earlier version, if the server still has it.
+    pub(crate) async fn read_version(&self, path: &[String], version: u64) -> Result<Found, Failure> {
+        let mut url = self.url(&[&self.mount, "data"], path);
+        url.set_query(Some(&format!("version={version}")));
+        self.read_at(url).await
+    }
+
+    /// Whether entry or mount are set to delete what is written now; `None` where the token may look at neither.
+    pub(crate) async fn deletes_by_itself(&self, path: &[String]) -> Result<Option<bool>, Failure> {
+        #[derive(Deserialize)]
+        struct Settings {
+            #[serde(default)]
+            delete_version_after: String,
+        }
+        let urls = [self.url(&[&self.mount, "config"], []), self.url(&[&self.mount, "metadata"], path)];
+        let mut deletes = None;
+        for url in urls {
+            let response = self.send(Method::GET, url, None).await?;
+            // Not all tokens may ask, and the entry may not be there yet.
+            if !matches!(response.status, 403..=405) {
+                let time = parse::<Settings>(&response.success()?)?.delete_version_after;
+                let is_set = !time.starts_with('-') && time.bytes().any(|byte| (b'1'..=b'9').contains(&byte));
+                deletes = Some(deletes == Some(true) || is_set);
+            }
+        }
+        Ok(deletes)
+    }
+
+    async fn read_at(&self, url: Url) -> Result<Found, Failure> {
+        let response = self.send(Method::GET, url, None).await?;
         let (status, date) = (response.status, response.date);
         let is_absent = status == 404 && response.errors().is_some_and(|errors| errors.is_empty());
         if is_absent {
-            return Ok(Found { version: 0, created: None, date, body: Zeroizing::default() });
+            let is_to_be_deleted = false;
+            return Ok(Found { version: 0, created: None, date, is_to_be_deleted, body: Zeroizing::default() });
         }
         let refusal = response.refusal();
         // A version that was deleted or destroyed is a 404 with its metadata.
         let body = if status == 404 { response.body? } else { response.success()? };
         let found = serde_json::from_slice::<Envelope<Versioned<'_>>>(&body);
         match found.map(|found| found.data.metadata) {
-            Ok(Metadata { version, created_time, .. }) if version > 0 => {
-                Ok(Found { version, created: created_time.parse().ok(), date, body })
+            Ok(Metadata { version, created_time, deletion_time }) if version > 0 => {
+                let is_to_be_deleted = !deletion_time.is_empty();
+                Ok(Found { version, created: created_time.parse().ok(), date, is_to_be_deleted, body })
             }
             _ if status == 404 => Err(refusal),
             _ => Err(Failure::unreadable()),

@@ -535,10 +535,10 @@ impl Locked {
         if self.is_mine(&found)? { Ok(()) } else { Err(self.shared.taken_over(&self.slot.path)) }
     }
 
-    async fn lock_store(&mut self, location: &str) -> Result<(), JournalError> {
+    async fn lock_store(&mut self, LockStore { location, identity, .. }: LockStore<'_>) -> Result<(), JournalError> {
         let shared = self.shared.clone();
         // A version is a hash, and fits in a path.
-        let path = shared.at(["stores", &Version::of(location.as_bytes()).to_string()]);
+        let path = shared.at(["stores", &Version::of(identity.as_bytes()).to_string()]);
         if self.stores.iter().any(|store| store.path == path) {
             return Ok(());
         }
@@ -700,7 +700,7 @@ impl Entry for VaultEntry {
     }
 
     fn lock_store<'a>(&'a mut self, request: LockStore<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(async move { self.locked()?.lock_store(request.location).await })
+        Box::pin(async move { self.locked()?.lock_store(request).await })
     }
 
     fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {

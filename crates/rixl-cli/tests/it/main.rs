@@ -18,6 +18,7 @@ mod protection;
 mod sandbox;
 mod settings;
 mod signals;
+mod stores;
 mod story;
 mod terminal;
 mod usage;

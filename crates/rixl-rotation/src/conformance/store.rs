@@ -91,7 +91,7 @@ async fn check(fresh: &impl Fn() -> Arc<dyn Store>) -> Result<(), String> {
     expect(fresh, SECOND, &again, "4: repeating a commit does no harm").await?;
     // As a recovery repeats it, which knows the version before alone. Whether that counts as a conflict is the store's choice.
     match fresh().commit(Commit::new(&SECOND.into(), &first)).await {
-        Ok(Committed { version }) => expect(fresh, SECOND, &version, "4: repeating a commit does no harm").await?,
+        Ok(Committed { version, .. }) => expect(fresh, SECOND, &version, "4: repeating a commit does no harm").await?,
         Err(error) if error.kind() == StoreErrorKind::Conflict => {
             expect(fresh, SECOND, &again, "4: repeating a commit does no harm").await?
         }
@@ -151,7 +151,7 @@ async fn odd(fresh: &impl Fn() -> Arc<dyn Store>) -> Result<(), String> {
             None => None,
         };
         match committed {
-            Some(Committed { version }) => {
+            Some(Committed { version, .. }) => {
                 expect(fresh, &secret, &version, "4: an odd secret is stored exactly or refused").await?
             }
             None => expect(fresh, &holds, &before.version, "5: what was refused left the entry as it was").await?,
@@ -204,7 +204,7 @@ async fn race(fresh: &impl Fn() -> Arc<dyn Store>) -> Result<(), String> {
         for ended in join_all(racers).await {
             let (secret, result) = ended.map_err(|_| "4: a commit among several at once panics")?;
             match result {
-                Ok(Committed { version }) => won.push((secret, version)),
+                Ok(Committed { version, .. }) => won.push((secret, version)),
                 Err(error) if error.kind() == StoreErrorKind::Conflict => silent(&error, &secret)?,
                 Err(error) => {
                     return Err(format!(

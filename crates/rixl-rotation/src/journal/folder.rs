@@ -10,7 +10,10 @@ use std::{
 };
 
 use rixl_credentials::RawResponse;
-use rustix::fs::FlockOperation;
+use rustix::{
+    fs::{FlockOperation, OFlags},
+    process::geteuid,
+};
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
@@ -36,7 +39,8 @@ use crate::{
 ///
 /// `entries/NAME` has the lines of an entry, each with a checksum before it, and is the entry's lock (`flock`);
 /// `escrow/NAME` its raw response; `stores/HASH` locks the entry of a store; `history` has the audit lines. Files are of
-/// mode 0600, folders 0700. Not for network file systems: `flock` and `fsync` must do what they say.
+/// mode 0600, folders 0700. They are this user's own, and no links; the folders above are this user's or root's, and others may
+/// not write in them. Not for network file systems: `flock` and `fsync` must do what they say.
 ///
 /// Work on the disk is done on a thread that may wait, of the Tokio runtime that polls; [`open`](Self::open) alone does it
 /// where it is called. A dropped future does not stop such work: a line is written whole, and the entry stays locked until
@@ -58,16 +62,26 @@ impl FolderJournal {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, JournalError> {
         let journal = Self { root: root.into() };
         let root = &journal.root;
+        if root.to_str().is_none() {
+            // It would be shown as another path, and so would every path in it that a person is to look at.
+            return Err(JournalError::new(JournalErrorKind::Unusable, "the path of the state folder is not UTF-8"));
+        }
         let folders = [root.join("entries"), root.join("escrow"), journal.stores()];
         let is_new = !folders.iter().all(|folder| folder.exists());
         let missing = root.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).count();
         make_folder(root)?;
+        check_above(root)?;
         if is_new {
             // Before anything in it says that this was done.
             sync_above(root, missing)?;
         }
         for folder in &folders {
             make_folder(folder)?;
+            // Of the root it is the user's choice where it leads.
+            if fs::symlink_metadata(folder).map_err(|error| unusable(folder, error))?.is_symlink() {
+                let reason = format!("{} is a symbolic link, which rixl did not make", folder.display());
+                return Err(JournalError::new(JournalErrorKind::Unusable, reason));
+            }
         }
         disk::sync_folder(root).map_err(|error| unusable(root, error))?;
         Ok(journal)
@@ -117,7 +131,11 @@ impl FolderJournal {
 
     fn history_now(&self) -> Result<History, JournalError> {
         let path = self.root.join("history");
-        match fs::read(&path) {
+        let read = open_own(&path, OpenOptions::new().read(true)).and_then(|mut file| {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        match read {
             Ok(bytes) => {
                 // A line that was torn within a character costs no more than itself.
                 let text = String::from_utf8_lossy(&bytes);
@@ -219,8 +237,8 @@ impl FolderEntry {
 }
 
 impl Opened {
-    fn lock_store_now(&mut self, location: &str) -> Result<(), JournalError> {
-        let path = self.root.join("stores").join(hex(location.as_bytes(), 16));
+    fn lock_store_now(&mut self, location: &str, identity: &str) -> Result<(), JournalError> {
+        let path = self.root.join("stores").join(hex(identity.as_bytes(), 16));
         if self.stores.iter().any(|lock| lock.path == path) {
             return Ok(());
         }
@@ -272,7 +290,7 @@ impl Opened {
     fn escrow_now(&self) -> Result<Option<RawResponse>, JournalError> {
         let path = self.escrow.clone();
         let read = || -> io::Result<Vec<u8>> {
-            let mut file = File::open(&path)?;
+            let mut file = open_own(&path, OpenOptions::new().read(true))?;
             // Of its final size from the start: growing would leave copies behind.
             let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();
             let mut bytes = Vec::with_capacity(length.saturating_add(1));
@@ -309,8 +327,8 @@ impl Entry for FolderEntry {
     }
 
     fn lock_store<'a>(&'a mut self, request: LockStore<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
-        let location = request.location.to_owned();
-        Box::pin(self.run(move |opened| opened.lock_store_now(&location)))
+        let (location, identity) = (request.location.to_owned(), request.identity.to_owned());
+        Box::pin(self.run(move |opened| opened.lock_store_now(&location, &identity)))
     }
 
     fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
@@ -370,7 +388,7 @@ impl Drop for LockedFile {
 
 /// A file that is locked, and created where it is not there; `None` where another process holds it for so long.
 fn lock_file(path: &Path, patience: Duration) -> io::Result<Option<File>> {
-    let open = || OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
+    let open = || open_own(path, OpenOptions::new().read(true).append(true).create(true).mode(0o600));
     match disk::lock(path, patience, open)? {
         Locked::Ours(file) => Ok(Some(file)),
         Locked::ByAnother => Ok(None),
@@ -380,13 +398,55 @@ fn lock_file(path: &Path, patience: Duration) -> io::Result<Option<File>> {
 
 fn make_folder(path: &Path) -> Result<(), JournalError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| unusable(path, error))?;
-    let mode = fs::metadata(path).map_err(|error| unusable(path, error))?.mode();
+    let found = fs::metadata(path).map_err(|error| unusable(path, error))?;
+    if found.uid() != geteuid().as_raw() {
+        let reason = format!("{} belongs to another user (uid {})", path.display(), found.uid());
+        return Err(JournalError::new(
+            JournalErrorKind::Unusable,
+            format!("{reason}; name a state folder of your own"),
+        ));
+    }
+    let mode = found.mode();
     // Whoever can write here could swap a response for one with a secret of their own.
     if mode & 0o022 != 0 {
         let reason = format!("others may write to {}; run: chmod go-w {0}", path.display());
         return Err(JournalError::new(JournalErrorKind::Unusable, reason));
     }
     Ok(())
+}
+
+/// Whoever may rename a folder above can put another one in the place of the state: as OpenSSH asks of a home, they belong to
+/// this user or to root, and others may not write in them, but for those of `/tmp`'s kind.
+fn check_above(root: &Path) -> Result<(), JournalError> {
+    let root = fs::canonicalize(root).map_err(|error| unusable(root, error))?;
+    for folder in root.ancestors().skip(1) {
+        // What can't be looked at is not this user's to change.
+        let Ok(found) = fs::metadata(folder) else { continue };
+        let shown = folder.display();
+        let reason = if found.mode() & 0o1002 == 0o002 {
+            format!("every user may replace files in {shown}, which is above the state; run: chmod o-w {shown}")
+        } else if ![geteuid().as_raw(), 0, UNMAPPED].contains(&found.uid()) {
+            format!("{shown}, which is above the state, belongs to another user (uid {})", found.uid())
+        } else {
+            continue;
+        };
+        return Err(JournalError::new(JournalErrorKind::Unusable, reason));
+    }
+    Ok(())
+}
+
+/// What a container shows root's folders of the host as, where root is not in it.
+const UNMAPPED: u32 = 65_534;
+
+/// Opens a file of the state, which is no link: to write to it is to write to nothing else.
+fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)?;
+    let found = file.metadata()?;
+    if found.is_file() && found.uid() == geteuid().as_raw() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is not a file that rixl has made"))
+    }
 }
 
 /// Makes the names of new folders durable, or all that is in them is gone with the power. So many of them, the last ones,
@@ -487,7 +547,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn open_to_wipe(path: &Path) -> io::Result<Option<File>> {
-    match OpenOptions::new().write(true).open(path) {
+    match open_own(path, OpenOptions::new().write(true)) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

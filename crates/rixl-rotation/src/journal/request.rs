@@ -89,14 +89,22 @@ impl History {
 #[non_exhaustive]
 #[must_use]
 pub struct LockStore<'a> {
-    /// The store's [`location`](crate::store::Store::location).
+    /// The store's [`location`](crate::store::Store::location), for people.
     pub location: &'a str,
+    /// What is locked: the store's [`identity`](crate::store::Store::identity), else its location.
+    pub identity: &'a str,
 }
 
 impl<'a> LockStore<'a> {
     /// The entry of the store at this location.
     pub fn new(location: &'a str) -> Self {
-        Self { location }
+        Self { location, identity: location }
+    }
+
+    /// The entry is known by this.
+    pub fn with_identity(mut self, identity: &'a str) -> Self {
+        self.identity = identity;
+        self
     }
 }
 

@@ -38,13 +38,17 @@ impl Run {
             if commits == MOST_COMMITS {
                 break;
             }
-            let error = match self.store.commit(Commit::new(&value, &self.expected).with_subject(&self.subject)).await {
-                Ok(Committed { version }) if !self.store.is_readable() => {
+            let committed = self.store.commit(Commit::new(&value, &self.expected).with_subject(&self.subject)).await;
+            for note in committed.iter().flat_map(|committed| &committed.notes) {
+                self.warn(note.clone());
+            }
+            let error = match committed {
+                Ok(Committed { version, .. }) if !self.store.is_readable() => {
                     self.stored(version, &value).await;
                     return Ok(());
                 }
                 // It is read back above.
-                Ok(Committed { version }) => {
+                Ok(Committed { version, .. }) => {
                     self.expected = version;
                     is_durable = true;
                     continue;
@@ -58,7 +62,11 @@ impl Run {
                         return self.give_way(&issued, form).await;
                     }
                 }
-                StoreErrorKind::Unknown if self.store.is_readable() => self.warn(error.to_string()),
+                StoreErrorKind::Unknown if self.store.is_readable() => {
+                    // What a program said of itself is there.
+                    let cause = std::error::Error::source(&error).map(|cause| format!("; {cause}"));
+                    self.warn(format!("{error}{}", cause.unwrap_or_default()));
+                }
                 _ => return Err(self.not_stored("the store failed").with_source(error)),
             }
         }

@@ -191,15 +191,86 @@ pub struct StoredSecret {
     pub version: Version,
     /// Its secret; `None` when there is none, or the store can't be read.
     pub secret: Option<Secret>,
+    /// What that looks like.
+    pub content: Content,
 }
 
 impl StoredSecret {
     /// An entry at this version with this secret, if it has one.
     #[must_use]
     pub fn new(version: Version, secret: Option<Secret>) -> Self {
-        Self { version, secret }
+        let content = match &secret {
+            _ if version == Version::untracked() => Content::Unreadable,
+            None => Content::Absent,
+            Some(secret) => Content::of(secret.expose_secret()),
+        };
+        Self { version, secret, content }
+    }
+
+    /// What the store knows better than the secret tells.
+    #[must_use]
+    pub fn with_content(mut self, content: Content) -> Self {
+        self.content = content;
+        self
     }
 }
+
+/// What the content of an entry looks like, as far as a store can tell, which does not know any key.
+///
+/// ```
+/// use rixl_rotation::store::Content;
+///
+/// assert_eq!(Content::of("rxl_EXAMPLE"), Content::Word);
+/// assert_eq!(Content::of("postgres://app:pw@host/db"), Content::Foreign);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Content {
+    /// There is no entry.
+    Absent,
+    /// There is a file or an entry, without that variable or field; and perhaps one of a name that is near, which may have
+    /// been meant.
+    NoSuchName {
+        /// The near name.
+        near: Option<String>,
+    },
+    /// It is there, and empty.
+    Empty,
+    /// One word, as the secret of an API key is. It may be one of something else.
+    Word,
+    /// What no secret of an API key looks like: several words or lines, a URL, an assignment.
+    Foreign,
+    /// The store can't be read.
+    Unreadable,
+}
+
+impl Content {
+    /// What this text looks like.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        if text.is_empty() {
+            return Self::Empty;
+        }
+        let is_word = text.len() <= MAX_WORD && text.bytes().all(|byte| byte.is_ascii_graphic());
+        // `=` ends Base64; before anything else it follows a name.
+        let is_plain = !text.trim_end_matches('=').contains('=') && !text.contains(['"', '\'', '`', '{', '<', '@']);
+        if is_word && is_plain && !text.contains("://") { Self::Word } else { Self::Foreign }
+    }
+
+    /// There are these names, and not this one.
+    #[must_use]
+    pub fn no_such_name<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Self {
+        let name = name.to_lowercase();
+        let distance = |other: &&str| strsim::damerau_levenshtein(&name, &other.to_lowercase());
+        let nearest = names.into_iter().min_by_key(distance);
+        Self::NoSuchName { near: nearest.filter(|other| distance(other) <= MAX_DISTANCE).map(str::to_owned) }
+    }
+}
+
+/// Longer than any secret of a key that was seen.
+const MAX_WORD: usize = 4096;
+/// A letter too many, one too few, two that changed places: twice.
+const MAX_DISTANCE: usize = 2;
 
 /// What came of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,12 +278,21 @@ impl StoredSecret {
 pub struct Committed {
     /// The entry's version now.
     pub version: Version,
+    /// What the user is to look at, in sentences without a secret.
+    pub notes: Vec<String>,
 }
 
 impl Committed {
     /// The entry is at this version now.
     #[must_use]
     pub fn new(version: Version) -> Self {
-        Self { version }
+        Self { version, notes: Vec::new() }
+    }
+
+    /// Adds what the user is to look at, which kept nobody from storing the secret.
+    #[must_use]
+    pub fn with_notes(mut self, notes: impl IntoIterator<Item = String>) -> Self {
+        self.notes.extend(notes);
+        self
     }
 }

@@ -16,4 +16,5 @@ mod stores_check;
 mod stores_command;
 mod stores_dotenv;
 mod stores_file;
+mod stores_readers;
 mod stores_text;

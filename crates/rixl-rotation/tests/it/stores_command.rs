@@ -83,7 +83,7 @@ fn with_a_reader_it_is_compared_and_read_back() {
     wait(store.commit(Commit::new(&NEW.into(), &version))).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
 
-    let lossy = cat(shell("head -c 5 > \"$1\"", &[&path]), &path);
+    let lossy = cat(shell("cat | head -c 5 > \"$1\"", &[&path]), &path);
     let version = Version::of(NEW.as_bytes());
     refused(
         wait(lossy.commit(Commit::new(&OLD.into(), &version))),
@@ -226,4 +226,90 @@ fn a_program_that_is_being_written_is_busy() {
     drop(writing);
     let committed = wait(store.commit(Commit::new(&NEW.into(), &Version::untracked()))).unwrap();
     assert_eq!(committed.version, Version::untracked());
+}
+
+/// A program that ends well and never looked at its input has stored nothing, whatever fits into a pipe.
+#[test]
+fn what_nobody_read_is_not_stored() {
+    const TRIALS: usize = 40;
+    let mut held = 0;
+    for trial in 0..TRIALS {
+        let store = if trial % 2 == 0 { shell("exit 0", &[]) } else { shell("exec <&-; sleep 0.01", &[]) };
+        let result = wait(store.commit(Commit::new(&NEW.into(), &Version::untracked())));
+        refused(result, StoreErrorKind::Unknown, "without reading the whole secret");
+        held += 1;
+    }
+    let long = "x".repeat(64 * 1024);
+    let half = shell("head -c 1000 >/dev/null", &[]);
+    let result = wait(half.commit(Commit::new(&long.as_str().into(), &Version::untracked())));
+    refused(result, StoreErrorKind::Unknown, "without reading the whole secret");
+    println!("| a `command:` that ends well without reading | {} | {} | |", TRIALS + 1, held + 1);
+}
+
+/// What a program left running holds its output, and has a number that is not ours to kill.
+#[test]
+fn what_a_program_left_behind_is_neither_waited_for_nor_killed() {
+    let folder = TempDir::new().unwrap();
+    let path = entry(&folder);
+    let script = format!("setsid sleep 1000 & echo $! > \"$1\"; echo {OLD}");
+    let store = shell("", &[]).with_reader("sh", ["-c", &script, "sh", path.to_str().unwrap()]).unwrap();
+    let held = wait(store.with_timeout(Duration::from_secs(30)).read(Read::new())).unwrap();
+    assert_eq!(held.secret.unwrap().expose_secret(), OLD);
+    let child = fs::read_to_string(&path).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap();
+    assert!(!stat.contains(") Z "), "{stat}");
+    assert!(Command::new("kill").args(["-9", child.trim()]).status().unwrap().success());
+}
+
+#[test]
+fn a_program_that_is_stopped_is_reported() {
+    let store = shell("kill -TTIN $$; cat", &[]);
+    let commit = || wait(store.commit(Commit::new(&NEW.into(), &Version::untracked())));
+    refused(commit(), StoreErrorKind::Unknown, "was stopped by signal 21, and was killed: it wants to ask something");
+    // Not again in the same way.
+    refused(commit(), StoreErrorKind::Unusable, "is not tried again");
+    let reader = shell("", &[]).with_reader("sh", ["-c", "kill -STOP $$"]).unwrap();
+    refused(wait(reader.read(Read::new())), StoreErrorKind::Unusable, "was stopped by signal 19");
+}
+
+#[test]
+fn what_it_says_when_it_fails_is_told_without_secrets() {
+    let told = |store: &CommandStore, version: &Version| {
+        let error = wait(store.commit(Commit::new(&NEW.into(), version))).unwrap_err();
+        std::error::Error::source(&error).map(ToString::to_string)
+    };
+    let untracked = Version::untracked();
+    let cases = [
+        ("cat >/dev/null; echo no such vault >&2; exit 1", Some("it said: no such vault")),
+        ("s=$(cat); echo \"bad <$s> or\n $s\" >&2; exit 1", Some("it said: bad <[...]> or [...]")),
+        ("s=$(cat); echo \"it began: ${s%????}\" >&2; exit 1", Some("it said: it began: [...]")),
+        ("cat >/dev/null; exit 1", None),
+    ];
+    for (script, words) in cases {
+        assert_eq!(told(&shell(script, &[]), &untracked).as_deref(), words, "{script}");
+    }
+    let long =
+        shell("cat >/dev/null; yes no >&2 | head -c 9000000; exit 1", &[]).with_timeout(Duration::from_millis(500));
+    assert_eq!(told(&long, &untracked), None);
+    let script = format!("echo {OLD}; echo 'found {OLD}' >&2; exit 1");
+    let reader = shell("", &[]).with_reader("sh", ["-c", &script]).unwrap();
+    let error = wait(reader.read(Read::new())).unwrap_err();
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "it said: found [...]");
+}
+
+/// The launcher is in front of both programs, and not in the location.
+#[test]
+fn a_launcher_runs_the_programs() {
+    let folder = TempDir::new().unwrap();
+    let path = entry(&folder);
+    let store = cat(shell("cat > \"$1\"", &[&path]), &path);
+    let location = store.location();
+    let log = folder.path().join("log");
+    let launcher = ["sh", "-c", "echo \"$2\" >> \"$1\"; shift; exec \"$@\"", "sh", log.to_str().unwrap()];
+    let store = store.with_launcher(launcher.map(str::to_owned));
+    assert_eq!(store.location(), location);
+    let held = wait(store.prepare(Prepare::new(200))).unwrap();
+    wait(store.commit(Commit::new(&NEW.into(), &held.version))).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
+    assert_eq!(fs::read_to_string(log).unwrap(), "sh\n".repeat(4));
 }

@@ -5,7 +5,9 @@ use std::{
     os::unix::fs::{MetadataExt as _, symlink},
 };
 
-use rixl_rotation::store::{Commit, DotenvStore, Prepare, Store as _, StoreErrorKind, Version};
+use rixl_rotation::store::{
+    Commit, Content, DotenvStore, FileStore, Prepare, Read, Store as _, StoreErrorKind, Version,
+};
 use tempfile::TempDir;
 
 use crate::stores_file::{NEW, OLD, file, names, refused, wait};
@@ -100,4 +102,41 @@ fn a_secret_that_needs_more_than_quotes_is_refused() {
         );
     }
     assert_eq!(fs::read_to_string(&path).unwrap(), "");
+}
+
+/// What the place looks like, for whoever decides whether it can be meant.
+#[test]
+fn it_tells_what_is_in_the_place() {
+    let folder = TempDir::new().unwrap();
+    let no_such = |near: Option<&str>| Content::NoSuchName { near: near.map(str::to_owned) };
+    let cases = [
+        ("A=1\nRIXL_API_KY=x\n", no_such(Some("RIXL_API_KY"))),
+        ("rixl_api_key=x\n", no_such(Some("rixl_api_key"))),
+        ("A=1\nPORT=80\n", no_such(None)),
+        ("", no_such(None)),
+        ("RIXL_API_KEY=\n", Content::Empty),
+        ("RIXL_API_KEY=rxl_EXAMPLE\n", Content::Word),
+        ("RIXL_API_KEY='two words'\n", Content::Foreign),
+        ("RIXL_API_KEY=postgres://app:pw@host/db\n", Content::Foreign),
+    ];
+    for (text, content) in cases {
+        let path = file(&folder, ".env", text, 0o600);
+        let store = DotenvStore::new(&path, NAME).unwrap();
+        assert_eq!(wait(store.read(Read::new())).unwrap().content, content, "{text:?}");
+        assert_eq!(wait(store.prepare(Prepare::new(200))).unwrap().content, content, "{text:?}");
+    }
+    let whole = |text: &str| {
+        let path = file(&folder, "key", text, 0o600);
+        wait(FileStore::new(path).unwrap().read(Read::new())).unwrap().content
+    };
+    assert_eq!(
+        wait(FileStore::new(folder.path().join("new")).unwrap().read(Read::new())).unwrap().content,
+        Content::Absent
+    );
+    assert_eq!(whole(""), Content::Empty);
+    assert_eq!(whole("rxl_EXAMPLE\n"), Content::Word);
+    assert_eq!(whole("QmFzZTY0==\n"), Content::Word);
+    for foreign in ["PORT=80\nRIXL_API_KEY=x\n", "A=1", "two words", "{\"a\": 1}", "postgres://app:pw@host/db"] {
+        assert_eq!(whole(foreign), Content::Foreign, "{foreign}");
+    }
 }

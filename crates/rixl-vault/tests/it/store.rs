@@ -207,6 +207,102 @@ async fn names_are_taken_literally() {
     assert_eq!(list["data"]["keys"], json!(["é#?x%2e%2e+*"]));
 }
 
+/// Others patch their own fields of the entry between a run's steps, and between its reading and its writing.
+#[tokio::test]
+async fn other_fields_that_change_are_no_conflict() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let put = async |fields: Value| {
+        server.must("POST", &format!("{mount}/data/a"), Some(json!({"data": fields}))).await;
+    };
+    let fields = async || server.must("GET", &format!("{mount}/data/a"), None).await["data"]["data"].clone();
+    let text = format!("{mount}/a#key");
+    put(json!({"key": OLD, "other": 1})).await;
+    let live = store(server, &text);
+    let held = live.prepare(Prepare::new(200)).await.unwrap();
+    put(json!({"key": OLD, "other": 2})).await;
+    put(json!({"key": OLD, "other": 3})).await;
+    let version = live.commit(Commit::new(&Secret::from(NEW), &held.version)).await.unwrap().version;
+    assert_eq!(fields().await, json!({"key": NEW, "other": 3}));
+    // In another process, which has not seen that version.
+    put(json!({"key": NEW, "other": 4})).await;
+    store(server, &text).commit(Commit::new(&Secret::from(OLD), &version)).await.unwrap();
+    assert_eq!(fields().await, json!({"key": OLD, "other": 4}));
+    // The field itself: there and back is another's doing as well, but nothing is lost by writing it.
+    put(json!({"key": "rxl_THEIRS", "other": 4})).await;
+    let error = live.commit(Commit::new(&Secret::from(NEW), &version)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Conflict, "{}", text_of(&error, &["rxl_THEIRS"]));
+    // Of what the server has no more, nobody can say.
+    server.must("POST", &format!("{mount}/metadata/a"), Some(json!({"max_versions": 1}))).await;
+    put(json!({"key": OLD, "other": 5})).await;
+    put(json!({"key": OLD, "other": 6})).await;
+    let error = store(server, &text).commit(Commit::new(&Secret::from(NEW), &Version::new("7"))).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Conflict, "{}", text_of(&error, &[]));
+
+    // At each write, another one was a little earlier.
+    let target = server.url.clone();
+    let number = std::sync::atomic::AtomicU32::new(10);
+    let wire = Wire::start(move |request| {
+        if request.method() == "POST" && request.body.contains(NEW) {
+            let number = number.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            if number < 13 {
+                let body = format!(
+                    r#"{{"errors":["check-and-set parameter did not match the current version"],"n":{number}}}"#
+                );
+                return crate::wire::response(400, &body);
+            }
+        }
+        Then::Send(request.pass_on(&target))
+    });
+    let behind = VaultStore::new(config_at(&wire.url, &server.root), &text).unwrap();
+    let held = behind.prepare(Prepare::new(200)).await.unwrap();
+    put(json!({"key": OLD, "other": 7})).await;
+    // The first refusal finds the entry changed, and its field not; the next one finds nothing changed.
+    let error = behind.commit(Commit::new(&Secret::from(NEW), &held.version)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unusable, "{}", text_of(&error, &[]));
+}
+
+#[tokio::test]
+async fn an_entry_that_is_deleted_by_itself_is_refused() {
+    let Some(server) = shared().await else { return };
+    for is_mount in [true, false] {
+        let mount = server.mount("2").await;
+        let path = if is_mount { format!("{mount}/config") } else { format!("{mount}/metadata/a") };
+        server.must("POST", &path, Some(json!({"delete_version_after": "1h"}))).await;
+        let text = format!("{mount}/a#key");
+        refused(store(server, &text).prepare(Prepare::new(200)).await, &server.root, "delete_version_after");
+        // A token that may not ask sees it of what is there, or of what it has written.
+        let policy = format!("path \"{mount}/data/*\" {{ capabilities = [\"create\", \"read\", \"update\"] }}");
+        let token = server.token(&policy, json!({})).await;
+        let blind = VaultStore::new(config_of(server, &token), &text).unwrap();
+        let held = blind.prepare(Prepare::new(200)).await.unwrap();
+        for _ in 0..2 {
+            let result = blind.commit(Commit::new(&Secret::from(NEW), &held.version)).await;
+            failed(result, StoreErrorKind::Unknown, &token, "it was written, and the server deletes it");
+        }
+        refused(blind.prepare(Prepare::new(200)).await, &token, "delete_version_after");
+        server.must("POST", &path, Some(json!({"delete_version_after": "0s"}))).await;
+        store(server, &text).prepare(Prepare::new(200)).await.unwrap();
+    }
+}
+
+#[test]
+fn the_path_of_the_api_is_refused() {
+    let config = config_at("https://vault.example", "s.TOKEN");
+    for (text, meant) in [("secret/data/app#k", "vault:secret/app#k"), ("secret/metadata/a/b#k", "vault:secret/a/b#k")]
+    {
+        let error = VaultStore::new(config.clone(), text).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Invalid);
+        assert!(error.to_string().contains(meant), "{error}");
+    }
+    let store = VaultStore::new(config, "secret/app/data#k").unwrap();
+    let within = |journal: &str| {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(store.is_within(journal)).unwrap()
+    };
+    assert!(within("vault:secret/app") && within("vault:secret/app/data") && within("vault:secret/app/"));
+    assert!(!within("vault:secret/ap") && !within("vault:kv/app") && !within("/var/lib/rixl"));
+}
+
 #[test]
 fn a_text_of_another_form_is_refused() {
     let config = config_at("https://vault.example", "s.TOKEN");

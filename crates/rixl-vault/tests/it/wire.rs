@@ -146,6 +146,8 @@ fn vault(request: &Request) -> Then {
             response(200, r#"{"data":{"version":4,"deletion_time":""}}"#)
         }
         ("POST", "/v1/kv/data/a") => response(400, MISMATCH),
+        ("GET", "/v1/kv/config" | "/v1/kv/metadata/a") => response(403, r#"{"errors":["permission denied"]}"#),
+        ("GET", "/v1/kv/data/a?version=3") => response(404, r#"{"errors":[]}"#),
         other => panic!("{other:?}"),
     }
 }
