@@ -61,7 +61,7 @@ pub struct Audit {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Ending {
@@ -75,6 +75,8 @@ pub enum Ending {
     Superseded,
     /// It was given up; the old secret is live.
     Dropped,
+    /// It was given up, and nobody knows whether the stored secret is live.
+    Abandoned,
     /// RIXL refused, or could not be reached; nothing changed.
     Refused,
 }

@@ -20,6 +20,8 @@ mod history;
 pub mod journal;
 mod plan;
 mod probe;
+#[allow(dead_code)]
+mod protocol;
 mod record;
 mod recover;
 mod rotator;

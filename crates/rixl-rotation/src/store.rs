@@ -70,7 +70,8 @@ pub struct StoredSecret {
 }
 
 /// A version of an entry. No secret can be told from it, so it may stand in a journal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Version(String);
 
 impl Version {
