@@ -567,6 +567,21 @@ impl World {
         all
     }
 
+    /// The process takes in what a step brought.
+    fn noted(mut self, step: &Step, observation: &Observation) -> Self {
+        let now = self.now;
+        if let Some(process) = &mut self.process {
+            if let Step::Record(record) | Step::Assume(record) = step {
+                process.progress.apply(record);
+                if matches!(record, Record::Sending(_)) {
+                    process.in_hand = None;
+                }
+            }
+            process.seen.note(now, step, observation);
+        }
+        self
+    }
+
     /// A process begins recovery, or, where nothing was recorded, the run anew.
     fn recovered(&self) -> Self {
         let mut world = self.clone();
@@ -665,6 +680,9 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
             *tally.endings.entry(format!("{ending:?}")).or_default() += 1;
             bad.extend(check_ending(world, ending));
         } else if world.disk.is_some() {
+            if let Err(where_it_stays) = quiet_end(world) {
+                bad.push(format!("left alone, it comes to no end: {where_it_stays}"));
+            }
             found.push(("recovery begins".into(), world.recovered()));
             if world.now < after(start(), DAY) {
                 let mut later = world.clone();
@@ -699,27 +717,49 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
                 killed.process = None;
                 found.push((format!("killed before {step:?}"), killed));
             }
-            for (name, mut next, observation) in world.perform(&step) {
+            for (name, next, observation) in world.perform(&step) {
                 if world.moves.crashes > 0 {
                     let mut killed = next.clone();
                     killed.moves.crashes -= 1;
                     killed.process = None;
                     found.push((format!("killed after {step:?} {name}"), killed));
                 }
-                let now = next.now;
-                if let Some(process) = &mut next.process {
-                    if let Step::Record(record) | Step::Assume(record) = &step {
-                        process.progress.apply(record);
-                        if matches!(record, Record::Sending(_) | Record::Lost { .. }) {
-                            process.in_hand = process.in_hand.filter(|_| matches!(record, Record::Lost { .. }));
-                        }
-                    }
-                    process.seen.note(now, &step, &observation);
-                }
-                found.push((format!("{step:?} {name}"), next));
+                found.push((format!("{step:?} {name}"), next.noted(&step, &observation)));
             }
         }
     }
+}
+
+/// Recovers in a world where nothing fails, until it is over. `Err`: where it stays.
+fn quiet_end(world: &World) -> Result<(), String> {
+    let mut world = world.clone();
+    world.moves = Moves { crashes: 0, rivals: 0, faults: 0 };
+    let mut said = String::new();
+    for _ in 0..6 {
+        world = world.recovered();
+        for _ in 0..60 {
+            let Some(process) = &world.process else { break };
+            let step = next(&process.progress, &process.seen);
+            match step {
+                Step::Done(_) => return Ok(()),
+                Step::Stop(stop) => {
+                    said = format!("{said} {stop:?}");
+                    world.heed(stop);
+                    world.process = None;
+                }
+                step => {
+                    let Some((_, next, observation)) = world.perform(&step).into_iter().next() else {
+                        return Err(format!("{said}, nothing follows from {step:?}"));
+                    };
+                    world = next.noted(&step, &observation);
+                }
+            }
+        }
+        if let Some(process) = &world.process {
+            return Err(format!("{said}, {:?} after 60 steps", next(&process.progress, &process.seen)));
+        }
+    }
+    Err(said)
 }
 
 fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
