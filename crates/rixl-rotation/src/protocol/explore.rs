@@ -103,8 +103,10 @@ struct World {
     done: u8,
     /// How many left.
     left: u32,
-    /// The world moved since a process looked.
+    /// Others acted since a process looked at a place.
     is_moved: bool,
+    /// Others acted since the last wait, or since what precedes a deletion was recorded.
+    is_moved_since: bool,
     /// Somebody rotated and told nobody, or a copy came, while the old secret lives on: what can't be seen.
     is_unseen: bool,
     ending: Option<Ending>,
@@ -194,6 +196,7 @@ impl World {
             done: 0,
             left: 0,
             is_moved: false,
+            is_moved_since: false,
             is_unseen: false,
             ending: None,
             can_tell: false,
@@ -511,6 +514,12 @@ impl World {
             done(world);
             hand(world, unusable);
         });
+        add("never live", true, Observation::Sent(Sent::Bytes, escrow), &|world| {
+            leave(world);
+            world.newest += 1;
+            world.done += 1;
+            hand(world, bytes);
+        });
         add("not connected", true, Observation::Sent(Sent::NotSent, Escrow::Nothing), &|_| {});
         add("lost", true, Observation::Sent(Sent::Unknown, Escrow::Nothing), &|world| leave(world));
         add("response lost", true, Observation::Sent(Sent::Unknown, Escrow::Nothing), &|world| done(world));
@@ -539,6 +548,7 @@ impl World {
             let mut world = self.clone();
             world.moves.rivals -= 1;
             world.is_moved = true;
+            world.is_moved_since = true;
             change(&mut world);
             all.push((name, world));
         };
@@ -579,7 +589,31 @@ impl World {
             }
             process.seen.note(now, step, observation);
         }
+        // Whoever moved before that is to be seen.
+        if matches!(step, Step::Wait(_) | Step::Record(Record::Retiring { .. })) {
+            self.is_moved_since = false;
+        }
         self
+    }
+
+    /// A process is killed before or after this step.
+    fn killed(mut self, step: &Step) -> (Self, Option<String>) {
+        let mut bad = None;
+        if let Some(Process { in_hand: Some(Bytes::Secret(secret)), seen, .. }) = &self.process
+            && self.live.get(secret) == Some(&true)
+            && self.escrow != Some(Bytes::Secret(*secret))
+            && !self.places.contains(&Content::Secret(*secret))
+            && !matches!(step, Step::Act(Act::Send | Act::Keep))
+            && seen.is_kept != Some(false)
+            && self.disk.is_some()
+            && !self.is_moved
+            && !self.has_rival()
+        {
+            bad = Some(format!("killed at {step:?}, a secret is nowhere"));
+        }
+        self.moves.crashes -= 1;
+        self.process = None;
+        (self, bad)
     }
 
     /// A process begins recovery, or, where nothing was recorded, the run anew.
@@ -598,7 +632,7 @@ impl World {
     /// What a user allows who reads this and does what it says next.
     fn heed(&mut self, stop: Stop) {
         match stop {
-            Stop::Parked => self.mandate.again = true,
+            Stop::Parked | Stop::Unconfirmed => self.mandate.again = true,
             Stop::Undecidable => self.mandate.if_live = IfLive::RotateUnread,
             Stop::PlaceTaken(_) | Stop::NotRetired(NotRetired::Place(_)) => self.mandate.take_over = true,
             _ => {}
@@ -683,7 +717,20 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
             if let Err(where_it_stays) = quiet_end(world) {
                 bad.push(format!("left alone, it comes to no end: {where_it_stays}"));
             }
+            if let Some(disk) = &world.disk
+                && disk.response == Response::Received
+                && disk.ended.is_none()
+                && disk.places.iter().any(|place| matches!(place, At::Before(_)))
+                && world.escrow.is_none()
+            {
+                bad.push("a response is recorded, and the escrow is empty".into());
+            }
             found.push(("recovery begins".into(), world.recovered()));
+            if world.mandate.if_live == IfLive::Rotate {
+                let mut dropped = world.clone();
+                dropped.mandate.if_live = IfLive::Drop;
+                found.push(("recovery begins, and may drop".into(), dropped.recovered()));
+            }
             if world.now < after(start(), DAY) {
                 let mut later = world.clone();
                 later.pass(after(world.now, WINDOW + 10));
@@ -712,16 +759,19 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
         }
         step => {
             if world.moves.crashes > 0 {
-                let mut killed = world.clone();
-                killed.moves.crashes -= 1;
-                killed.process = None;
+                let (killed, what) = world.clone().killed(&step);
+                bad.extend(what);
                 found.push((format!("killed before {step:?}"), killed));
+                if let Step::Act(Act::Close(_)) = step {
+                    let (mut killed, _) = world.clone().killed(&step);
+                    killed.escrow = None;
+                    found.push((format!("killed within {step:?}"), killed));
+                }
             }
             for (name, next, observation) in world.perform(&step) {
                 if world.moves.crashes > 0 {
-                    let mut killed = next.clone();
-                    killed.moves.crashes -= 1;
-                    killed.process = None;
+                    let (killed, what) = next.clone().killed(&step);
+                    bad.extend(what);
                     found.push((format!("killed after {step:?} {name}"), killed));
                 }
                 found.push((format!("{step:?} {name}"), next.noted(&step, &observation)));
@@ -781,12 +831,30 @@ fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
                 bad.push("never so here".into());
             }
         }
-        Step::Act(Act::Retire) if !world.is_moved => {
+        Step::Act(Act::Retire) if !world.is_moved_since => {
             if !world.places.iter().all(|place| matches!(place, Content::Secret(1..)) && world.liveness(*place) != Liveness::Dead) {
                 bad.push("the old key is deleted, and a place does not open the new one".into());
             }
         }
+        Step::Act(Act::Store { place, .. }) if !world.is_moved && world.copy.is_none() => {
+            let ours = match process.in_hand.or(world.escrow) {
+                Some(Bytes::Secret(secret)) => Content::Secret(secret),
+                _ => Content::Nothing,
+            };
+            let is_live = |content| world.liveness(content) != Liveness::Dead;
+            if is_live(world.places[*place]) && !is_live(ours) {
+                bad.push("a dead secret replaces a live one".into());
+            }
+        }
         Step::Act(Act::Send) => {
+            if let Some(Bytes::Secret(secret)) = world.escrow
+                && world.live.get(&secret) == Some(&true)
+                && !world.has_rival()
+                && process.progress.requests.unheard_until.is_none()
+                && world.done < 2
+            {
+                bad.push("a further request, and a live secret is in escrow".into());
+            }
             if world.left >= BUDGET && !world.mandate.again {
                 bad.push("beyond the budget".into());
             }
@@ -814,7 +882,10 @@ fn check_ending(world: &World, ending: Ending) -> Vec<String> {
     let mut later = world.clone();
     later.pass(after(world.now, DAY));
     later.live.retain(|_, stays| *stays);
-    let is_given_up = matches!(ending, Ending::Abandoned) || world.kind == Kind::Create && ending != Ending::Created;
+    let is_given_up = ending == Ending::Abandoned
+        // The old secret was live, and may be so for a grace time only.
+        || ending == Ending::Dropped && world.kind != Kind::AtOnce
+        || world.kind == Kind::Create && ending != Ending::Created;
     for place in &later.places {
         if later.liveness(*place) == Liveness::Dead && !world.is_moved && !world.is_unseen && !later.is_unseen && !is_given_up {
             bad.push(format!("{ending:?}, and a day later a place does not open"));

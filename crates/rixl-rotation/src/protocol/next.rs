@@ -8,7 +8,7 @@ use super::{
     intent::{Before, Digest, Place, Rules},
     progress::{At, Begun, Held, Progress, Record, Response, Retire, Sending, Verified, Why},
     seen::{
-        Act, Authorizer, Because, Escrow, Holds, IfLive, Look, NotRetired, Of, Owner, PlaceSeen, Seat, Seen, Sent, Step,
+        Act, Authorizer, Because, Escrow, Holds, IfLive, Look, Mandate, NotRetired, Of, Owner, PlaceSeen, Seat, Seen, Sent, Step,
         Stop, StoreFailure, Wait,
     },
 };
@@ -481,18 +481,27 @@ impl Case<'_> {
         for index in 0..seen.places.len() {
             match self.holds(index, self.look(index)?, Stop::Unconfirmed)? {
                 Holds::WriteOnly | Holds::Nothing(_) | Holds::Ours { .. } => {}
-                Holds::Before(..) if rules.creates => return Err(Step::Stop(Stop::Unconfirmed)),
+                Holds::Before(..) if rules.creates => return Err(self.unconfirmed()),
                 Holds::Before(..) => {
                     let known = seen.places.get(index).and_then(|seat| seat.liveness);
                     match known.ok_or(Step::Look(Look::Probe(Of::Place(index))))? {
                         Liveness::Dead => {}
-                        Liveness::Live(_) | Liveness::Unclear => return Err(Step::Stop(Stop::Unconfirmed)),
+                        Liveness::Live(_) | Liveness::Unclear => return Err(self.unconfirmed()),
                     }
                 }
                 Holds::Other(_, value) => self.may_overwrite(index, *value)?,
             }
         }
         Ok(self.verified(secret, None))
+    }
+
+    /// What is stored is needed. A user may give the new secret up, or ask for another one.
+    fn unconfirmed(&self) -> Step {
+        match self.seen.mandate {
+            Mandate { if_live: IfLive::Drop, .. } => self.ended(Ending::Dropped),
+            Mandate { again: true, .. } => self.lost(Why::NeverLive, true, None),
+            _ => Step::Stop(Stop::Unconfirmed),
+        }
     }
 
     /// After a crash it would stand for a response that is not in escrow.
@@ -709,12 +718,17 @@ impl Case<'_> {
     fn finish(&self, has_escrow: bool) -> Known<Step> {
         let Self { progress, rules, .. } = self;
         let Some(grace) = rules.retires_after else {
-            return Ok(self.close(if rules.creates { Ending::Created } else { Ending::Rotated }));
+            return Ok(self.complete(if rules.creates { Ending::Created } else { Ending::Rotated }));
         };
         if progress.retire != Retire::Retired {
             return self.retire(grace, has_escrow);
         }
-        Ok(self.close(Ending::Replaced))
+        Ok(self.complete(Ending::Replaced))
+    }
+
+    fn complete(&self, ending: Ending) -> Step {
+        // A close that is cut short wipes the escrow first: what is left must not say that a secret is still to be stored.
+        if self.seen.tries.has_gap { self.ended(ending) } else { self.close(ending) }
     }
 
     /// Deletes the predecessor, on fresh evidence.

@@ -352,6 +352,8 @@ pub(crate) struct Tries {
     pub(crate) absent: u8,
     /// The last record is not known to be there.
     pub(crate) is_unrecorded: bool,
+    /// Nor is one of those since the request.
+    pub(crate) has_gap: bool,
 }
 
 /// A line that took longer to write than this does not tell well enough when the request left.
@@ -471,6 +473,7 @@ impl Seen {
 
     fn recorded(&mut self, step: &Step, result: Result<Duration, ()>) {
         self.tries.is_unrecorded = result.is_err();
+        self.tries.has_gap |= result.is_err();
         if let (Step::Record(Record::Intent(_) | Record::Sending(_)), took) = (step, result) {
             self.tries.record = self.tries.record.saturating_add(1);
             self.may_send = took.is_ok_and(|took| took <= SLOW);
