@@ -112,6 +112,8 @@ struct World {
     ending: Option<Ending>,
     /// A place held a secret that was live, so that a refused request which was carried out can be told.
     can_tell: bool,
+    /// A close was cut short, after the escrow was wiped.
+    is_closing: bool,
 }
 
 fn start() -> Timestamp {
@@ -200,6 +202,7 @@ impl World {
             is_unseen: false,
             ending: None,
             can_tell: false,
+            is_closing: false,
         }
     }
 
@@ -765,6 +768,7 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
                 if let Step::Act(Act::Close(_)) = step {
                     let (mut killed, _) = world.clone().killed(&step);
                     killed.escrow = None;
+                    killed.is_closing = true;
                     found.push((format!("killed within {step:?}"), killed));
                 }
             }
@@ -854,6 +858,9 @@ fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
                 && world.done < 2
             {
                 bad.push("a further request, and a live secret is in escrow".into());
+            }
+            if world.is_closing {
+                bad.push("a request leaves after its run was over".into());
             }
             if world.left >= BUDGET && !world.mandate.again {
                 bad.push("beyond the budget".into());

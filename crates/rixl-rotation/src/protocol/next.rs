@@ -504,10 +504,8 @@ impl Case<'_> {
         }
     }
 
-    /// After a crash it would stand for a response that is not in escrow.
     fn verified(&self, secret: Digest, format: Option<KeyFormat>) -> Step {
-        let record = Record::Verified { at: self.seen.now, secret, format };
-        if self.seen.is_kept == Some(false) { Step::Assume(record) } else { Step::Record(record) }
+        Step::Record(Record::Verified { at: self.seen.now, secret, format })
     }
 
     /// The place gets the secret.
@@ -727,8 +725,9 @@ impl Case<'_> {
     }
 
     fn complete(&self, ending: Ending) -> Step {
-        // A close that is cut short wipes the escrow first: what is left must not say that a secret is still to be stored.
-        if self.seen.tries.has_gap { self.ended(ending) } else { self.close(ending) }
+        // A close that is cut short has wiped the escrow: what is left must not say that a secret is still to be stored.
+        let is_told = !self.seen.tries.has_gap && self.seen.is_kept != Some(false);
+        if is_told { self.close(ending) } else { self.ended(ending) }
     }
 
     /// Deletes the predecessor, on fresh evidence.
