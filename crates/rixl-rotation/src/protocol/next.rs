@@ -8,7 +8,7 @@ use super::{
     intent::{Before, Digest, Place, Rules},
     progress::{At, Begun, Held, Progress, Record, Response, Retire, Sending, Verified, Why},
     seen::{
-        Act, Authorizer, Because, Escrow, Holds, IfLive, Look, Mandate, NotRetired, Of, Owner, PlaceSeen, Seat, Seen, Sent, Step,
+        Act, Authorizer, Because, Escrow, Holds, IfLive, KeysFailure, KeysSeen, Look, Mandate, NotRetired, Of, Owner, PlaceSeen, Seat, Seen, Sent, Step,
         Stop, StoreFailure, Wait,
     },
 };
@@ -313,10 +313,12 @@ impl Case<'_> {
         }
         if rules.creates {
             let keys = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))?;
-            let is_new = |keys: &super::seen::KeysSeen| {
-                keys.orphans.iter().any(|orphan| !progress.requests.orphans.contains(orphan))
+            return match keys {
+                Ok(keys) => Ok(keys.orphans.iter().any(|orphan| !progress.requests.orphans.contains(orphan))),
+                Err(KeysFailure::Passing) => Err(self.retry(Because::Keys, Stop::Unclear)),
+                // Who may not list may not create either.
+                Err(KeysFailure::Denied) => Ok(false),
             };
-            return Ok(keys.as_ref().is_some_and(is_new));
         }
         for (index, place) in progress.intent.places.iter().enumerate() {
             if place.before.live_as.is_none() || !rules.ends_the_old {
@@ -689,7 +691,7 @@ impl Case<'_> {
         let mut orphans = requests.orphans.clone();
         if rules.creates {
             let keys = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))?;
-            for id in keys.iter().flat_map(|keys| &keys.orphans) {
+            for id in keys.iter().flat_map(|keys: &KeysSeen| &keys.orphans) {
                 if !orphans.contains(id) {
                     orphans.push(id.clone());
                 }
@@ -743,7 +745,7 @@ impl Case<'_> {
         {
             return Err(Step::Wait(Wait::Until(self.clamped(end), Because::Grace)));
         }
-        let Some(keys) = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))? else {
+        let Ok(keys) = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))? else {
             return Err(self.retry(Because::Keys, Stop::NotRetired(NotRetired::Keys)));
         };
         let Some(last_used) = keys.predecessor else {

@@ -153,7 +153,7 @@ pub(crate) enum Observation {
     Escrow(Escrow),
     Place(usize, PlaceSeen),
     Probed(Of, Liveness),
-    Keys(Option<KeysSeen>),
+    Keys(Result<KeysSeen, KeysFailure>),
     Authorizer(Authorizer),
     /// `None`: at once.
     Turn(Option<Timestamp>),
@@ -245,6 +245,14 @@ pub(crate) struct KeysSeen {
     pub(crate) orphans: Vec<KeyId>,
 }
 
+/// Why the keys could not be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum KeysFailure {
+    Passing,
+    /// The credential may not.
+    Denied,
+}
+
 /// The credential that the run is authorized with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Authorizer {
@@ -307,8 +315,7 @@ pub(crate) struct Seen {
     pub(crate) is_kept: Option<bool>,
     pub(crate) ours: Option<Liveness>,
     pub(crate) places: Vec<Seat>,
-    /// The inner `None`: they could not be listed.
-    pub(crate) keys: Option<Option<KeysSeen>>,
+    pub(crate) keys: Option<Result<KeysSeen, KeysFailure>>,
     pub(crate) authorizer: Option<Authorizer>,
     pub(crate) has_turn: bool,
     pub(crate) turn_at: Option<Timestamp>,
@@ -420,9 +427,9 @@ impl Seen {
             Observation::Keys(keys) => {
                 self.keys = Some(keys.clone());
                 match keys {
-                    Some(keys) if keys.predecessor.is_none() => self.tries.absent = self.tries.absent.saturating_add(1),
-                    Some(_) => self.tries.absent = 0,
-                    None => {}
+                    Ok(keys) if keys.predecessor.is_none() => self.tries.absent = self.tries.absent.saturating_add(1),
+                    Ok(_) => self.tries.absent = 0,
+                    Err(_) => {}
                 }
             }
             Observation::Authorizer(authorizer) => self.authorizer = Some(*authorizer),
@@ -542,7 +549,10 @@ impl Seen {
                     seat.failure = None;
                 }
             }
-            Because::Still => self.was_used = self.keys.as_ref().and_then(Option::as_ref).and_then(|keys| keys.predecessor),
+            Because::Still => self.was_used = match &self.keys {
+                Some(Ok(keys)) => keys.predecessor,
+                _ => None,
+            },
             _ => {}
         }
         if matches!(wait, Wait::Retry(Because::Place(_) | Because::Unclear | Because::Keys | Because::Request))
