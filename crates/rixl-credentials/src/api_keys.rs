@@ -78,7 +78,7 @@ pub struct Issued {
 /// let key = NewApiKey::new("billing").with_project_id("Bq4y3QB38S".parse()?);
 /// # Ok::<(), rixl_credentials::Error>(())
 /// ```
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[must_use]
 pub struct NewApiKey {
     name: String,

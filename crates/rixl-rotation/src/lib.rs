@@ -25,6 +25,9 @@ pub mod journal;
 mod mounts;
 mod plan;
 mod probe;
+// The rules are explored here before a run goes by them.
+#[cfg(test)]
+mod protocol;
 mod record;
 mod recover;
 mod rotator;

@@ -11,7 +11,7 @@ use crate::Account;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What RIXL says of a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Liveness {
     /// It bought a token, which was dropped at once.
     Live(KeyFormat),
@@ -22,7 +22,7 @@ pub enum Liveness {
 }
 
 /// How a key string is made of a secret. RIXL does not publish which form holds, so it is found out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyFormat {
     /// The secret is the key string.

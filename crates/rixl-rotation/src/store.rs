@@ -97,10 +97,10 @@ pub trait Store: Send + Sync {
 ///     assert_eq!(version.to_string().parse(), Ok(version));
 /// }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version(VersionKind);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum VersionKind {
     Counted(String),
     Absent,

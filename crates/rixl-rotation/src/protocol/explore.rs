@@ -1,0 +1,965 @@
+//! Explores the rules: every way that a run and its recoveries can go while processes are killed, places change hands,
+//! requests are lost, late, copied or carried out although they were refused, and what is looked at fails. What must hold is
+//! in `World::check`. `RIXL_MODEL_FULL=1` makes it deeper.
+
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    fmt::Write as _,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use rixl_credentials::{NewApiKey, Timestamp};
+
+use super::{
+    intent::{Before, Digest, Intent, Limits, Place, Subject, VERSION},
+    next::next,
+    progress::{At, Ending, Progress, Record, Response},
+    seen::{
+        Act, Authorizer, Because, Escrow, Holds, IfLive, KeysFailure, KeysSeen, Look, Mandate, NotRetired, Observation,
+        Of, Owner, PlaceSeen, Seen, Sent, Step, Stop, StoreFailure, Wait,
+    },
+};
+use crate::{
+    Effect,
+    probe::{KeyFormat, Liveness},
+    store::Version,
+};
+
+const WINDOW: i64 = 35;
+const QUIET: i64 = 5;
+const GRACE: i64 = 3_600;
+const DAY: i64 = 86_400;
+const BUDGET: u32 = 3;
+
+/// A secret by its number; 0 is the one that was there before.
+type Secret = u8;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Content {
+    Nothing,
+    Secret(Secret),
+    Junk,
+}
+
+/// A response, as the escrow or a process has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Bytes {
+    Secret(Secret),
+    Unusable(u8),
+}
+
+/// How RIXL treats the secret that was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    /// A rotation ends it at once.
+    AtOnce,
+    /// It lives on for a grace time.
+    Grace,
+    /// Another key is created, and this one deleted.
+    Replace,
+    Create,
+}
+
+/// Takes what an effect may bring: its name, whether it is a fault, what is observed, what it changes.
+type Add<'a> = dyn FnMut(&str, bool, Observation, &dyn Fn(&mut World)) + 'a;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Process {
+    progress: Progress,
+    seen: Seen,
+    in_hand: Option<Bytes>,
+    /// What it read last in each place, and what it read before the first request.
+    read: Vec<Content>,
+    old: Vec<Content>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Moves {
+    crashes: u8,
+    rivals: u8,
+    faults: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct World {
+    kind: Kind,
+    now: Timestamp,
+    start: Moves,
+    moves: Moves,
+    // RIXL.
+    newest: Secret,
+    /// Live secrets, and whether they are within a day.
+    live: BTreeMap<Secret, bool>,
+    /// When a late copy of a request arrives.
+    copy: Option<Timestamp>,
+    // The disk.
+    disk: Option<Progress>,
+    escrow: Option<Bytes>,
+    places: Vec<Content>,
+    process: Option<Process>,
+    /// What the user allows next, after what the last process said.
+    mandate: Mandate,
+    // What the properties go by.
+    /// How many requests of this entry were carried out.
+    done: u8,
+    /// How many left.
+    left: u32,
+    /// Others acted since a process looked at a place.
+    is_moved: bool,
+    /// Others acted since the last wait, or since what precedes a deletion was recorded.
+    is_moved_since: bool,
+    /// Somebody rotated and told nobody, or a copy came, while the old secret lives on: what can't be seen.
+    is_unseen: bool,
+    ending: Option<Ending>,
+    /// A place held a secret that was live, so that a refused request which was carried out can be told.
+    can_tell: bool,
+    /// A close was cut short, after the escrow was wiped.
+    is_closing: bool,
+}
+
+fn start() -> Timestamp {
+    Timestamp::from_second(1_700_000_000).unwrap()
+}
+
+fn after(now: Timestamp, seconds: i64) -> Timestamp {
+    now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap()
+}
+
+fn digest(secret: Secret) -> Digest {
+    Digest::of(&[secret])
+}
+
+fn raw(bytes: Bytes) -> Digest {
+    match bytes {
+        Bytes::Secret(secret) => Digest::of(&[1, secret]),
+        Bytes::Unusable(number) => Digest::of(&[2, number]),
+    }
+}
+
+fn version(content: Content) -> Version {
+    match content {
+        Content::Nothing => Version::absent(),
+        Content::Secret(secret) => Version::of(&[secret]),
+        Content::Junk => Version::of(b"junk"),
+    }
+}
+
+fn intent(kind: Kind, places: usize) -> Intent {
+    let key_id = || "XyZ9aB8cD1".parse().unwrap();
+    let subject = match kind {
+        Kind::AtOnce | Kind::Grace => Subject::Rotate { key_id: key_id(), name: None },
+        Kind::Create => Subject::Create(NewApiKey::new("billing")),
+        Kind::Replace => Subject::Replace {
+            key_id: key_id(),
+            new: NewApiKey::new("billing"),
+            grace_ms: u64::try_from(GRACE * 1000).unwrap(),
+        },
+    };
+    let before = Before { version: Version::absent(), value: None, live_as: None };
+    let place =
+        |number: usize| Place { given: format!("file:{number}"), name: format!("/{number}"), before: before.clone() };
+    Intent {
+        v: VERSION,
+        run: String::new(),
+        began: start(),
+        by: String::new(),
+        base_url: String::new(),
+        organization: None,
+        subject,
+        places: (0..places).map(place).collect(),
+        limits: Limits {
+            window_ms: u64::try_from(WINDOW * 1000).unwrap(),
+            quiet_ms: u64::try_from(QUIET * 1000).unwrap(),
+            budget: BUDGET,
+            is_probed: true,
+            overlap: None,
+        },
+    }
+}
+
+impl World {
+    fn new(kind: Kind, places: usize, moves: Moves) -> Self {
+        let mut intent = intent(kind, places);
+        intent.limits.overlap = None;
+        let progress = Progress::new(Arc::new(intent));
+        let seen = Seen::new(start(), Mandate::LIVE, places);
+        let content = if kind == Kind::Create { Content::Nothing } else { Content::Secret(0) };
+        Self {
+            kind,
+            now: start(),
+            start: moves,
+            moves,
+            newest: 0,
+            live: BTreeMap::from([(0, true)]),
+            copy: None,
+            disk: None,
+            escrow: None,
+            places: vec![content; places],
+            process: Some(Process {
+                progress,
+                seen,
+                in_hand: None,
+                read: vec![content; places],
+                old: vec![content; places],
+            }),
+            mandate: Mandate { stops_on_unknown: false, ..Mandate::LIVE },
+            done: 0,
+            left: 0,
+            is_moved: false,
+            is_moved_since: false,
+            is_unseen: false,
+            ending: None,
+            can_tell: false,
+            is_closing: false,
+        }
+    }
+
+    fn has_rival(&self) -> bool {
+        self.moves.rivals < self.start.rivals
+    }
+
+    fn was_killed(&self) -> bool {
+        self.moves.crashes < self.start.crashes
+    }
+
+    fn creates(&self) -> bool {
+        matches!(self.kind, Kind::Create | Kind::Replace)
+    }
+
+    fn is_live(&self, secret: Secret) -> bool {
+        self.live.contains_key(&secret)
+    }
+
+    fn liveness(&self, content: Content) -> Liveness {
+        match content {
+            Content::Secret(secret) if self.is_live(secret) => Liveness::Live(KeyFormat::Whole),
+            _ => Liveness::Dead,
+        }
+    }
+
+    /// RIXL carries out a request, of whomever.
+    fn issue(&mut self) -> Secret {
+        self.newest += 1;
+        if !self.creates() {
+            if self.kind == Kind::AtOnce {
+                self.live.clear();
+            }
+            self.live.values_mut().for_each(|stays| *stays = false);
+        }
+        self.live.insert(self.newest, true);
+        self.newest
+    }
+
+    fn pass(&mut self, to: Timestamp) {
+        if let Some(at) = self.copy
+            && at <= to
+        {
+            self.now = self.now.max(at);
+            self.copy = None;
+            self.issue();
+            self.done += 1;
+            self.is_moved = true;
+            self.is_unseen |= self.kind == Kind::Grace;
+        }
+        self.now = self.now.max(to);
+    }
+
+    /// The same world with its time at the start, so that states which differ in nothing else are one.
+    fn rebased(&self) -> Self {
+        let now = self.now;
+        let move_back = |at: &mut Timestamp| {
+            let away = at.duration_since(now).as_secs().clamp(-GRACE - 1, GRACE + 1);
+            *at = after(start(), away);
+        };
+        let progress = |progress: &mut Progress| {
+            progress.requests.at.iter_mut().for_each(move_back);
+            progress.requests.unheard_until.iter_mut().for_each(move_back);
+            for place in &mut progress.places {
+                match place {
+                    At::Before(_) => {}
+                    At::Stored { at, .. } | At::Settled { at, .. } => move_back(at),
+                }
+            }
+        };
+        let mut world = self.clone();
+        world.copy.iter_mut().for_each(move_back);
+        world.disk.iter_mut().for_each(progress);
+        if let Some(process) = &mut world.process {
+            progress(&mut process.progress);
+            move_back(&mut process.seen.now);
+            process.seen.turn_at.iter_mut().for_each(move_back);
+            process.seen.patience_ends.iter_mut().for_each(move_back);
+            for seat in &mut process.seen.places {
+                if let Some((at, _)) = &mut seat.written {
+                    move_back(at);
+                }
+            }
+        }
+        world.now = start();
+        world
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.rebased().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn holds(&self, progress: &Progress, ours: Option<Secret>, index: usize) -> Holds {
+        let content = self.places[index];
+        let version = version(content);
+        let value = match content {
+            Content::Nothing => return Holds::Nothing(version),
+            Content::Secret(secret) => digest(secret),
+            Content::Junk => Digest::of(b"junk"),
+        };
+        let is_recorded = matches!(&progress.places[index],
+            At::Stored { value: stored, .. } | At::Settled { value: stored, .. } if *stored == value);
+        if ours.is_some_and(|ours| digest(ours) == value) || is_recorded {
+            return Holds::Ours { version, value, fits: true };
+        }
+        let is_first = progress.response == Response::Unsent;
+        if is_first || progress.earlier.contains(&value) {
+            return Holds::Before(version, value);
+        }
+        Holds::Other(version, value)
+    }
+
+    /// Every world that one step of the process leads to.
+    fn perform(&self, step: &Step) -> Vec<(String, Self, Observation)> {
+        let Some(process) = &self.process else { return Vec::new() };
+        let mut all = Vec::new();
+        let mut add = |name: &str, is_fault: bool, observation: Observation, change: &dyn Fn(&mut Self)| {
+            if is_fault && self.moves.faults == 0 {
+                return;
+            }
+            let mut world = self.clone();
+            world.moves.faults -= u8::from(is_fault);
+            change(&mut world);
+            all.push((name.to_owned(), world, observation));
+        };
+        let secret_in_hand = || match process.in_hand.or(self.escrow) {
+            Some(Bytes::Secret(secret)) => Some(secret),
+            _ => None,
+        };
+        match step {
+            Step::Record(record) => {
+                let write = |world: &mut Self| match &mut world.disk {
+                    Some(disk) => {
+                        disk.apply(record);
+                    }
+                    disk => {
+                        let mut progress = process.progress.clone();
+                        progress.apply(record);
+                        *disk = Some(progress);
+                    }
+                };
+                add("", false, Observation::Recorded(Ok(Duration::ZERO)), &write);
+                add("slow", true, Observation::Recorded(Ok(Duration::from_secs(9))), &|world| {
+                    write(world);
+                    world.pass(after(world.now, 9));
+                });
+                add("unwritten", true, Observation::Recorded(Err(())), &|_| {});
+                add("written, and said not to be", true, Observation::Recorded(Err(())), &write);
+            }
+            Step::Assume(_) => add("", false, Observation::Assumed, &|_| {}),
+            Step::Look(Look::Escrow) => {
+                let stale = process.progress.requests.stale;
+                let escrow = match process.in_hand.or(self.escrow) {
+                    None => Escrow::Nothing,
+                    Some(bytes) if stale == Some(raw(bytes)) => Escrow::Stale,
+                    Some(bytes @ Bytes::Unusable(_)) => Escrow::Unusable(raw(bytes)),
+                    Some(bytes @ Bytes::Secret(secret)) => Escrow::Secret { raw: raw(bytes), secret: digest(secret) },
+                };
+                add("", false, Observation::Escrow(escrow), &|_| {});
+                if process.in_hand.is_none() {
+                    add("unreadable", true, Observation::Escrow(Escrow::Unreadable), &|_| {});
+                }
+            }
+            Step::Look(Look::Place(index)) | Step::Act(Act::Prepare(index)) => {
+                let ours = secret_in_hand().filter(|_| process.progress.response == Response::Received);
+                let seen = |holds| {
+                    let place = PlaceSeen { is_same: true, owner: Owner::ThisKey, holds };
+                    match step {
+                        Step::Act(_) => Observation::Prepared(*index, place),
+                        _ => Observation::Place(*index, place),
+                    }
+                };
+                let holds = self.holds(&process.progress, ours, *index);
+                let content = self.places[*index];
+                add("", false, seen(Ok(holds)), &|world| {
+                    world.is_moved = false;
+                    if let Some(process) = &mut world.process {
+                        process.read[*index] = content;
+                        if process.progress.response == Response::Unsent {
+                            process.old[*index] = content;
+                        }
+                    }
+                });
+                add("busy", true, seen(Err(StoreFailure::Busy)), &|_| {});
+                add("unusable", true, seen(Err(StoreFailure::Permanent)), &|_| {});
+            }
+            Step::Look(Look::Probe(of)) => {
+                let content = match of {
+                    Of::Ours => secret_in_hand().map_or(Content::Nothing, Content::Secret),
+                    Of::Place(index) => process.read[*index],
+                    Of::Before(index) => process.old[*index],
+                };
+                add("", false, Observation::Probed(*of, self.liveness(content)), &|_| {});
+                add("unclear", true, Observation::Probed(*of, Liveness::Unclear), &|_| {});
+            }
+            Step::Look(Look::Keys) => {
+                let is_there = self.is_live(0);
+                let keys = |is_there: bool| KeysSeen {
+                    predecessor: is_there.then_some(None),
+                    is_less: false,
+                    orphans: (1..=self.newest)
+                        .filter(|secret| self.creates() && self.is_live(*secret))
+                        .map(|secret| format!("orphan{secret}000").parse().unwrap())
+                        .collect(),
+                };
+                add("", false, Observation::Keys(Ok(keys(is_there))), &|_| {});
+                add("unlisted", true, Observation::Keys(Err(KeysFailure::Passing)), &|_| {});
+                if is_there {
+                    add("a page is missing", true, Observation::Keys(Ok(keys(false))), &|_| {});
+                }
+            }
+            Step::Look(Look::Authorizer) => add("", false, Observation::Authorizer(Authorizer::Fine), &|_| {}),
+            Step::Look(Look::Turn) => add("", false, Observation::Turn(None), &|_| {}),
+            Step::Wait(wait) => {
+                let end = match wait {
+                    Wait::Until(at, _) => *at,
+                    Wait::Retry(Because::Still) => after(self.now, GRACE / 4),
+                    Wait::Retry(_) => after(self.now, 25),
+                };
+                add("", false, Observation::Waited, &|world| world.pass(end));
+                add("cancelled", true, Observation::Cancelled, &|_| {});
+                add("the lock is lost", true, Observation::LockLost, &|_| {});
+            }
+            Step::Act(Act::Reserve) => {
+                add("", false, Observation::Reserved(true), &|_| {});
+                add("no room", true, Observation::Reserved(false), &|_| {});
+            }
+            Step::Act(Act::Send) => {
+                self.send(&mut add);
+                let is_live = |place: &Place| place.before.live_as.is_some();
+                let can_tell =
+                    self.creates() || self.kind == Kind::AtOnce && process.progress.intent.places.iter().any(is_live);
+                for (_, world, _) in &mut all {
+                    world.can_tell = can_tell;
+                }
+            }
+            Step::Act(Act::Keep) => {
+                let keep = |world: &mut Self| world.escrow = process.in_hand;
+                add("", false, Observation::Kept(true), &keep);
+                add("fails", true, Observation::Kept(false), &|_| {});
+            }
+            Step::Act(Act::Store { place, expected }) => {
+                let Some(ours) = secret_in_hand() else { return Vec::new() };
+                let content = Content::Secret(ours);
+                if version(self.places[*place]) != *expected {
+                    add("", false, Observation::Stored(*place, Err(StoreFailure::Conflict)), &|_| {});
+                    return all;
+                }
+                let write = |world: &mut Self| world.places[*place] = content;
+                add("", false, Observation::Stored(*place, Ok(version(content))), &write);
+                for (name, failure, is_written) in [
+                    ("busy", StoreFailure::Busy, false),
+                    ("unusable", StoreFailure::Permanent, false),
+                    ("unknown", StoreFailure::Unknown, false),
+                    ("unknown, and there", StoreFailure::Unknown, true),
+                ] {
+                    add(name, true, Observation::Stored(*place, Err(failure)), &|world| {
+                        if is_written {
+                            write(world);
+                        }
+                    });
+                }
+            }
+            Step::Act(Act::Retire) => {
+                let delete = |world: &mut Self| {
+                    world.live.remove(&0);
+                };
+                add("", false, Observation::Retired, &delete);
+                add("not carried out", true, Observation::Retired, &|_| {});
+            }
+            Step::Act(Act::Close(ending)) => {
+                let close = |world: &mut Self| {
+                    world.disk = None;
+                    world.escrow = None;
+                    world.ending = Some(*ending);
+                };
+                add("", false, Observation::Closed(true), &close);
+                add("fails", true, Observation::Closed(false), &|_| {});
+            }
+            Step::Stop(_) | Step::Done(_) => {}
+        }
+        all
+    }
+
+    fn send(&self, add: &mut Add<'_>) {
+        let bytes = Bytes::Secret(self.newest + 1);
+        let escrow = Escrow::Secret { raw: raw(bytes), secret: digest(self.newest + 1) };
+        let unusable = Bytes::Unusable(self.newest + 1);
+        let hand = |world: &mut Self, bytes| {
+            if let Some(process) = &mut world.process {
+                process.in_hand = Some(bytes);
+            }
+        };
+        let leave = |world: &mut Self| world.left += 1;
+        let done = |world: &mut Self| {
+            leave(world);
+            world.issue();
+            world.done += 1;
+        };
+        let late = |world: &mut Self, seconds| world.copy = Some(after(world.now, seconds));
+        add("", false, Observation::Sent(Sent::Bytes, escrow), &|world| {
+            done(world);
+            hand(world, bytes);
+        });
+        add("copied", true, Observation::Sent(Sent::Bytes, escrow), &|world| {
+            done(world);
+            hand(world, bytes);
+            late(world, QUIET - 1);
+        });
+        add("unusable", true, Observation::Sent(Sent::Bytes, Escrow::Unusable(raw(unusable))), &|world| {
+            done(world);
+            hand(world, unusable);
+        });
+        add("never live", true, Observation::Sent(Sent::Bytes, escrow), &|world| {
+            leave(world);
+            world.newest += 1;
+            world.done += 1;
+            hand(world, bytes);
+        });
+        add("not connected", true, Observation::Sent(Sent::NotSent, Escrow::Nothing), &|_| {});
+        add("lost", true, Observation::Sent(Sent::Unknown, Escrow::Nothing), &|world| leave(world));
+        add("response lost", true, Observation::Sent(Sent::Unknown, Escrow::Nothing), &|world| done(world));
+        add("late", true, Observation::Sent(Sent::Unknown, Escrow::Nothing), &|world| {
+            leave(world);
+            late(world, WINDOW - 5);
+        });
+        for status in [403, 429] {
+            let refused = Observation::Sent(Sent::Refused { status, is_rixls_own: true }, Escrow::Nothing);
+            add("refused", true, refused.clone(), &|world| leave(world));
+            add("refused, and done", true, refused, &|world| {
+                done(world);
+                // A refusal in RIXL's own words that was carried out can't be seen while the old secret lives on.
+                world.is_unseen |= world.kind == Kind::Grace;
+            });
+        }
+    }
+
+    /// What others do, between any two steps.
+    fn rivals(&self) -> Vec<(&'static str, Self)> {
+        let mut all = Vec::new();
+        if self.moves.rivals == 0 || self.ending.is_some() {
+            return all;
+        }
+        let mut add = |name: &'static str, change: &dyn Fn(&mut Self)| {
+            let mut world = self.clone();
+            world.moves.rivals -= 1;
+            world.is_moved = true;
+            world.is_moved_since = true;
+            change(&mut world);
+            all.push((name, world));
+        };
+        if !self.creates() {
+            add("a rival rotates and stores", &|world| {
+                let secret = world.issue();
+                world.places.fill(Content::Secret(secret));
+            });
+            if self.places.len() > 1 {
+                add("a rival rotates and stores in one place", &|world| {
+                    let secret = world.issue();
+                    world.places[0] = Content::Secret(secret);
+                    // Nobody can mend what somebody left half done.
+                });
+            }
+            add("somebody rotates and tells nobody", &|world| {
+                world.issue();
+                world.is_unseen = true;
+            });
+        }
+        if self.kind != Kind::Create {
+            add("the old value is written back", &|world| world.places[0] = Content::Secret(0));
+        }
+        add("the place is emptied", &|world| world.places[0] = Content::Nothing);
+        add("junk is written", &|world| world.places[0] = Content::Junk);
+        all
+    }
+
+    /// The process takes in what a step brought.
+    fn noted(mut self, step: &Step, observation: &Observation) -> Self {
+        let now = self.now;
+        if let Some(process) = &mut self.process {
+            if let Step::Record(record) | Step::Assume(record) = step {
+                process.progress.apply(record);
+                if matches!(record, Record::Sending(_)) {
+                    process.in_hand = None;
+                }
+            }
+            process.seen.note(now, step, observation);
+        }
+        // Whoever moved before that is to be seen.
+        if matches!(step, Step::Wait(_) | Step::Record(Record::Retiring { .. })) {
+            self.is_moved_since = false;
+        }
+        self
+    }
+
+    /// A process is killed before or after this step.
+    fn killed(mut self, step: &Step) -> (Self, Option<String>) {
+        let mut bad = None;
+        if let Some(Process { in_hand: Some(Bytes::Secret(secret)), seen, .. }) = &self.process
+            && self.live.get(secret) == Some(&true)
+            && self.escrow != Some(Bytes::Secret(*secret))
+            && !self.places.contains(&Content::Secret(*secret))
+            && !matches!(step, Step::Act(Act::Send | Act::Keep))
+            && seen.is_kept != Some(false)
+            && self.disk.is_some()
+            && !self.is_moved
+            && !self.has_rival()
+        {
+            bad = Some(format!("killed at {step:?}, a secret is nowhere"));
+        }
+        self.moves.crashes -= 1;
+        self.process = None;
+        (self, bad)
+    }
+
+    /// A process begins recovery, or, where nothing was recorded, the run anew.
+    fn recovered(&self) -> Self {
+        let mut world = self.clone();
+        world.process = world.disk.clone().map(|progress| Process {
+            seen: Seen::new(world.now, world.mandate, world.places.len()),
+            progress,
+            in_hand: None,
+            read: world.places.clone(),
+            old: world.places.clone(),
+        });
+        world
+    }
+
+    /// What a user allows who reads this and does what it says next.
+    fn heed(&mut self, stop: Stop) {
+        match stop {
+            Stop::Parked | Stop::Unconfirmed => self.mandate.again = true,
+            Stop::Undecidable => self.mandate.if_live = IfLive::RotateUnread,
+            Stop::PlaceTaken(_) | Stop::NotRetired(NotRetired::Place(_)) => self.mandate.take_over = true,
+            _ => {}
+        }
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    states: usize,
+    transitions: usize,
+    endings: BTreeMap<String, usize>,
+    violations: Vec<String>,
+}
+
+struct Node {
+    world: World,
+    parent: usize,
+    how: String,
+}
+
+fn explore(kind: Kind, places: usize, moves: Moves) -> Tally {
+    let mut tally = Tally::default();
+    let mut seen = HashSet::new();
+    let mut nodes = Vec::new();
+    let mut queue = VecDeque::new();
+    let first = World::new(kind, places, moves);
+    seen.insert(first.fingerprint());
+    nodes.push(Node { world: first, parent: 0, how: "begins".into() });
+    queue.push_back(0);
+    while let Some(at) = queue.pop_front() {
+        if tally.violations.len() >= 3 {
+            break;
+        }
+        let world = nodes[at].world.clone();
+        tally.states += 1;
+        let mut found = Vec::new();
+        let mut bad = Vec::new();
+        after_each(&world, &mut found, &mut bad, &mut tally);
+        for what in bad {
+            if tally.violations.len() < 3 {
+                let mut story = String::new();
+                let mut node = at;
+                let mut steps = Vec::new();
+                loop {
+                    steps.push(nodes[node].how.clone());
+                    if node == 0 {
+                        break;
+                    }
+                    node = nodes[node].parent;
+                }
+                for step in steps.iter().rev() {
+                    writeln!(story, "  {step}").unwrap();
+                }
+                tally.violations.push(format!("{what} ({kind:?}, {places} places):\n{story}  {world:?}"));
+            }
+        }
+        for (how, world) in found {
+            tally.transitions += 1;
+            if seen.insert(world.fingerprint()) {
+                nodes.push(Node { world, parent: at, how });
+                queue.push_back(nodes.len() - 1);
+            }
+        }
+    }
+    tally
+}
+
+/// All that can come next, and what is not as it must be.
+fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<String>, tally: &mut Tally) {
+    for (how, world) in world.rivals() {
+        found.push((how.to_owned(), world));
+    }
+    let Some(process) = &world.process else {
+        if let Some(ending) = world.ending {
+            *tally.endings.entry(format!("{ending:?}")).or_default() += 1;
+            bad.extend(check_ending(world, ending));
+        } else if world.disk.is_some() {
+            if let Err(where_it_stays) = quiet_end(world) {
+                bad.push(format!("left alone, it comes to no end: {where_it_stays}"));
+            }
+            if let Some(disk) = &world.disk
+                && disk.response == Response::Received
+                && disk.ended.is_none()
+                && disk.places.iter().any(|place| matches!(place, At::Before(_)))
+                && world.escrow.is_none()
+            {
+                bad.push("a response is recorded, and the escrow is empty".into());
+            }
+            found.push(("recovery begins".into(), world.recovered()));
+            if world.mandate.if_live == IfLive::Rotate {
+                let mut dropped = world.clone();
+                dropped.mandate.if_live = IfLive::Drop;
+                found.push(("recovery begins, and may drop".into(), dropped.recovered()));
+            }
+            if world.now < after(start(), DAY) {
+                let mut later = world.clone();
+                later.pass(after(world.now, WINDOW + 10));
+                found.push(("recovery begins later".into(), later.recovered()));
+            }
+        }
+        return;
+    };
+    let step = next(&process.progress, &process.seen);
+    bad.extend(check_step(world, process, &step));
+    match step {
+        Step::Stop(stop) => {
+            *tally.endings.entry(format!("{stop:?}")).or_default() += 1;
+            let mut ended = world.clone();
+            ended.process = None;
+            ended.heed(stop);
+            if ended.disk.is_some() {
+                found.push((format!("{stop:?}"), ended));
+            }
+        }
+        Step::Done(ending) => {
+            let mut ended = world.clone();
+            ended.process = None;
+            ended.ending = ended.disk.is_none().then_some(ending);
+            found.push((format!("done: {ending:?}"), ended));
+        }
+        step => {
+            if world.moves.crashes > 0 {
+                let (killed, what) = world.clone().killed(&step);
+                bad.extend(what);
+                found.push((format!("killed before {step:?}"), killed));
+                // Where nothing was sent, what is left is an intent like any other.
+                if let Step::Act(Act::Close(ending)) = step
+                    && ending != Ending::Refused
+                {
+                    let (mut killed, _) = world.clone().killed(&step);
+                    killed.escrow = None;
+                    killed.is_closing = true;
+                    found.push((format!("killed within {step:?}"), killed));
+                }
+            }
+            for (name, next, observation) in world.perform(&step) {
+                if world.moves.crashes > 0 {
+                    let (killed, what) = next.clone().killed(&step);
+                    bad.extend(what);
+                    found.push((format!("killed after {step:?} {name}"), killed));
+                }
+                found.push((format!("{step:?} {name}"), next.noted(&step, &observation)));
+            }
+        }
+    }
+}
+
+/// Recovers in a world where nothing fails, until it is over. `Err`: where it stays.
+fn quiet_end(world: &World) -> Result<(), String> {
+    let mut world = world.clone();
+    world.moves = Moves { crashes: 0, rivals: 0, faults: 0 };
+    let mut said = String::new();
+    for _ in 0..6 {
+        world = world.recovered();
+        for _ in 0..100 {
+            let Some(process) = &world.process else { break };
+            let step = next(&process.progress, &process.seen);
+            match step {
+                Step::Done(_) => return Ok(()),
+                Step::Stop(stop) => {
+                    said = format!("{said} {stop:?}");
+                    world.heed(stop);
+                    world.process = None;
+                }
+                step => {
+                    let Some((_, next, observation)) = world.perform(&step).into_iter().next() else {
+                        return Err(format!("{said}, nothing follows from {step:?}"));
+                    };
+                    world = next.noted(&step, &observation);
+                }
+            }
+        }
+        if let Some(process) = &world.process {
+            return Err(format!("{said}, {:?} after 100 steps", next(&process.progress, &process.seen)));
+        }
+    }
+    Err(said)
+}
+
+fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
+    let mut bad = Vec::new();
+    let may_come = world.done > 0 || world.copy.is_some();
+    match step {
+        Step::Stop(stop) => {
+            let effect = process.progress.effect();
+            if effect == Effect::Unchanged && may_come && world.can_tell && !world.is_moved {
+                bad.push(format!("{stop:?} says unchanged, and a request was carried out"));
+            }
+            if effect == Effect::Changed && world.newest == 0 {
+                bad.push(format!("{stop:?} says changed, and no request was carried out"));
+            }
+            if world.disk.is_none() && may_come && world.moves.faults > 0 {
+                bad.push(format!("{stop:?} leaves no entry"));
+            }
+        }
+        Step::Act(Act::Retire) if !world.is_moved_since => {
+            let is_new =
+                |place: &Content| matches!(place, Content::Secret(1..)) && world.liveness(*place) != Liveness::Dead;
+            let are_new = world.places.iter().all(is_new);
+            bad.extend((!are_new).then(|| "the old key is deleted, and a place does not open the new one".into()));
+        }
+        Step::Act(Act::Store { place, .. }) if !world.is_moved && world.copy.is_none() => {
+            let ours = match process.in_hand.or(world.escrow) {
+                Some(Bytes::Secret(secret)) => Content::Secret(secret),
+                _ => Content::Nothing,
+            };
+            let is_live = |content| world.liveness(content) != Liveness::Dead;
+            if is_live(world.places[*place]) && !is_live(ours) {
+                bad.push("a dead secret replaces a live one".into());
+            }
+        }
+        Step::Act(Act::Send) => {
+            if let Some(Bytes::Secret(secret)) = world.escrow
+                && world.live.get(&secret) == Some(&true)
+                && !world.has_rival()
+                && world.copy.is_none()
+                && world.done < 2
+            {
+                bad.push("a further request, and a live secret is in escrow".into());
+            }
+            if world.is_closing {
+                bad.push("a request leaves after its run was over".into());
+            }
+            if world.left >= BUDGET && !world.mandate.again {
+                bad.push("beyond the budget".into());
+            }
+            if world.disk.as_ref().is_none_or(|disk| !matches!(disk.response, Response::Sending)) {
+                bad.push("a request leaves that is not recorded".into());
+            }
+        }
+        _ => {}
+    }
+    bad
+}
+
+fn check_ending(world: &World, ending: Ending) -> Vec<String> {
+    let mut bad = Vec::new();
+    if ending == Ending::Refused {
+        if world.done > 0 && world.can_tell && !world.is_moved && !(world.has_rival() && world.was_killed()) {
+            bad.push("refused is said, and a request was carried out".into());
+        }
+        return bad;
+    }
+    if world.kind == Kind::Replace && ending == Ending::Replaced && world.is_live(0) {
+        bad.push("replaced is said, and the old key is alive".into());
+    }
+    // A day later every place opens.
+    let mut later = world.clone();
+    later.pass(after(world.now, DAY));
+    later.live.retain(|_, stays| *stays);
+    let is_given_up = ending == Ending::Abandoned
+        // The old secret was live, and may be so for a grace time only.
+        || ending == Ending::Dropped && world.kind != Kind::AtOnce
+        || world.kind == Kind::Create && ending != Ending::Created;
+    for place in &later.places {
+        if later.liveness(*place) == Liveness::Dead
+            && !world.is_moved
+            && !world.is_unseen
+            && !later.is_unseen
+            && !is_given_up
+        {
+            bad.push(format!("{ending:?}, and a day later a place does not open"));
+        }
+    }
+    bad
+}
+
+fn is_full() -> bool {
+    std::env::var_os("RIXL_MODEL_FULL").is_some()
+}
+
+fn check(kind: Kind) {
+    let mut depths = vec![
+        (1, Moves { crashes: 1, rivals: 1, faults: 0 }),
+        (1, Moves { crashes: 0, rivals: 1, faults: 1 }),
+        (1, Moves { crashes: 2, rivals: 0, faults: 1 }),
+        (2, Moves { crashes: 1, rivals: 0, faults: 1 }),
+    ];
+    if is_full() {
+        depths.extend([
+            (1, Moves { crashes: 1, rivals: 1, faults: 1 }),
+            (1, Moves { crashes: 2, rivals: 1, faults: 2 }),
+            (1, Moves { crashes: 2, rivals: 2, faults: 1 }),
+            (2, Moves { crashes: 1, rivals: 1, faults: 1 }),
+        ]);
+    }
+    for (places, moves) in depths {
+        let tally = explore(kind, places, moves);
+        eprintln!(
+            "{kind:?}, {places} places, {moves:?}: {} states, {} transitions, {:?}",
+            tally.states, tally.transitions, tally.endings
+        );
+        assert!(tally.violations.is_empty(), "{}", tally.violations.join("\n"));
+    }
+}
+
+#[test]
+fn a_rotation_that_ends_the_old_secret_at_once() {
+    check(Kind::AtOnce);
+}
+
+#[test]
+fn a_rotation_that_lets_the_old_secret_live_on() {
+    check(Kind::Grace);
+}
+
+#[test]
+fn a_replacement() {
+    check(Kind::Replace);
+}
+
+#[test]
+fn a_creation() {
+    check(Kind::Create);
+}

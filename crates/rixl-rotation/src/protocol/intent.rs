@@ -1,0 +1,161 @@
+//! What is decided before the first request and never changes after it.
+
+use std::{fmt, time::Duration};
+
+use rixl_credentials::{KeyId, NewApiKey, OrganizationId, Timestamp};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::{probe::KeyFormat, store::Version};
+
+/// The form of the records that this release writes and can go on from.
+pub(crate) const VERSION: u32 = 2;
+
+/// All that is needed to end what the request began. What is changed and where its secret goes know nothing of each other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Intent {
+    /// The form of this record and of those after it.
+    pub(crate) v: u32,
+    /// The run, for events and traces.
+    pub(crate) run: String,
+    pub(crate) began: Timestamp,
+    pub(crate) by: String,
+    pub(crate) base_url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) organization: Option<OrganizationId>,
+    pub(crate) subject: Subject,
+    pub(crate) places: Vec<Place>,
+    pub(crate) limits: Limits,
+}
+
+/// What is asked of RIXL.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Subject {
+    Rotate { key_id: KeyId, name: Option<String> },
+    Create(NewApiKey),
+    Replace { key_id: KeyId, new: NewApiKey, grace_ms: u64 },
+}
+
+/// All that the protocol asks about a kind of subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Rules {
+    /// The request may put an end to the secret that was there before.
+    pub(crate) ends_the_old: bool,
+    /// The request creates something that nobody needs if its response is lost.
+    pub(crate) creates: bool,
+    /// What was there before is deleted in the end, this long after the new secret settled.
+    pub(crate) retires_after: Option<Duration>,
+}
+
+impl Subject {
+    pub(crate) fn rules(&self) -> Rules {
+        match self {
+            Self::Rotate { .. } => Rules { ends_the_old: true, creates: false, retires_after: None },
+            Self::Create(_) => Rules { ends_the_old: false, creates: true, retires_after: None },
+            Self::Replace { grace_ms, .. } => {
+                Rules { ends_the_old: false, creates: true, retires_after: Some(Duration::from_millis(*grace_ms)) }
+            }
+        }
+    }
+
+    /// The key whose id is known beforehand.
+    pub(crate) fn key_id(&self) -> Option<&KeyId> {
+        match self {
+            Self::Rotate { key_id, .. } | Self::Replace { key_id, .. } => Some(key_id),
+            Self::Create(_) => None,
+        }
+    }
+}
+
+/// Where the secret goes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// The text that the user gave.
+    pub(crate) given: String,
+    /// What it named when the run was prepared: absolute path, address, namespace, program.
+    pub(crate) name: String,
+    pub(crate) before: Before,
+}
+
+/// What a place held when the run was prepared.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Before {
+    pub(crate) version: Version,
+    /// `None`: nothing, or it can't be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<Digest>,
+    /// The form in which it was live; `None`: it was not, or nobody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) live_as: Option<KeyFormat>,
+}
+
+/// What a run goes by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Limits {
+    /// How long after it was recorded a request may still be carried out.
+    pub(crate) window_ms: u64,
+    /// How long a stored secret is left alone before it is looked at once more.
+    pub(crate) quiet_ms: u64,
+    /// How many requests may be sent over the life of the entry, in all processes.
+    pub(crate) budget: u32,
+    /// Whether secrets are probed at all.
+    pub(crate) is_probed: bool,
+    /// Whether an old secret outlives the request, as far as earlier runs have seen it. `None` counts as yes: a rotation too
+    /// many costs less than an outage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) overlap: Option<bool>,
+}
+
+impl Limits {
+    pub(crate) fn window(&self) -> Duration {
+        Duration::from_millis(self.window_ms)
+    }
+
+    pub(crate) fn quiet(&self) -> Duration {
+        Duration::from_millis(self.quiet_ms)
+    }
+}
+
+/// Tells values apart without telling what they are: the start of a SHA-256. Longer than a fingerprint, which is for people.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Digest([u8; 16]);
+
+impl Digest {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let whole = Sha256::digest(bytes);
+        let mut start = [0; 16];
+        start.iter_mut().zip(whole.iter()).for_each(|(to, from)| *to = *from);
+        Self(start)
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        const NOT_ONE: &str = "not 32 hexadecimal digits";
+        if text.len() != 32 || !text.is_ascii() {
+            return Err(NOT_ONE);
+        }
+        let mut bytes = [0; 16];
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            let digits = text.get(at * 2..at * 2 + 2).ok_or(NOT_ONE)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| NOT_ONE)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}

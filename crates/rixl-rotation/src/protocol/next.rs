@@ -1,0 +1,836 @@
+//! What is to be done next: the rules, each question answered in one place.
+
+use std::time::Duration;
+
+use rixl_credentials::Timestamp;
+
+use super::{
+    intent::{Before, Digest, Place, Rules},
+    progress::{At, Begun, Ending, Held, Progress, Record, Response, Retire, Sending, Verified, Why},
+    seen::{
+        Act, Authorizer, Because, Escrow, Holds, IfLive, KeysFailure, KeysSeen, Look, Mandate, NotRetired, Of, Owner,
+        PlaceSeen, Seat, Seen, Sent, Step, Stop, StoreFailure, Wait,
+    },
+};
+use crate::{
+    probe::{KeyFormat, Liveness},
+    store::Version,
+};
+
+/// How often a new secret is tried before it counts as not live.
+const MAX_VERIFICATIONS: u8 = 3;
+/// How often a line is written whose writing takes long.
+const MAX_RECORDS: u8 = 3;
+/// How often one place is written for one response, and put back where someone takes it away.
+const MAX_WRITES: u8 = 4;
+/// A standby may lag behind what was written.
+const LAG: Duration = Duration::from_secs(10);
+/// A key that two lists in a row do not have is gone.
+const MIN_ABSENT: u8 = 2;
+
+/// Why a further request is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// A request was carried out, and its secret is lost.
+    Lost,
+    /// Nothing was heard of the one before.
+    Unheard,
+    /// Two secrets are live, and nobody can tell which one is newer. A third one is.
+    Ambiguous,
+    /// The one before was certainly not carried out.
+    Repeat,
+}
+
+/// From what is recorded and what was seen to what is to be done.
+pub(crate) fn next(progress: &Progress, seen: &Seen) -> Step {
+    let step = Case { progress, seen, rules: progress.intent.subject.rules() }.next();
+    let step = match step {
+        // Without the lock nothing is begun. What is in hand is not let go for that: check-and-set makes it safe.
+        step if seen.is_lock_lost && !saves(progress, &step) => Step::Stop(Stop::LockLost),
+        Step::Wait(_) if seen.is_cancelled && is_cancellable(progress) => Step::Stop(Stop::Cancelled),
+        step => step,
+    };
+    match step {
+        // It is in memory alone, which ends with this.
+        Step::Stop(_) if seen.is_kept == Some(false) && seen.tries.keep < 2 => Step::Act(Act::Keep),
+        step => step,
+    }
+}
+
+/// Whether nothing is lost by ending here: not from the request until every place has the secret.
+pub(crate) fn is_cancellable(progress: &Progress) -> bool {
+    progress.response != Response::Received || progress.places.iter().all(|place| !matches!(place, At::Before(_)))
+}
+
+fn saves(progress: &Progress, step: &Step) -> bool {
+    let is_in_hand = matches!(progress.response, Response::Sending | Response::Received) && !is_done(progress);
+    is_in_hand
+        && match step {
+            Step::Act(Act::Keep | Act::Store { .. }) | Step::Look(_) | Step::Assume(_) => true,
+            Step::Record(record) => {
+                matches!(record, Record::Received { .. } | Record::Verified { .. } | Record::Stored { .. })
+            }
+            Step::Wait(Wait::Retry(Because::Verify | Because::Place(_))) => true,
+            _ => false,
+        }
+}
+
+fn is_done(progress: &Progress) -> bool {
+    progress.places.iter().all(|place| !matches!(place, At::Before(_)))
+}
+
+struct Case<'a> {
+    progress: &'a Progress,
+    seen: &'a Seen,
+    rules: Rules,
+}
+
+/// `Err`: this comes first.
+type Known<T> = Result<T, Step>;
+
+impl Case<'_> {
+    fn next(&self) -> Step {
+        let Self { progress, seen, .. } = self;
+        if let Some(ending) = progress.ended {
+            // Where nothing changed, nothing is lost by removing an entry that may not say so.
+            return match seen.tries.is_unrecorded && ending != Ending::Refused {
+                true => Step::Stop(Stop::NotRecorded),
+                false => self.close(ending),
+            };
+        }
+        let step = match progress.response {
+            Response::Unsent => self.prepare(),
+            Response::Sending => self.sending(),
+            Response::Refused { .. } | Response::NotSent => self.refused(),
+            Response::Unknown => self.unknown(),
+            Response::Received => self.received(),
+            Response::Lost(_) => self.again(Again::Lost),
+        };
+        step.unwrap_or_else(|step| step)
+    }
+
+    fn close(&self, ending: Ending) -> Step {
+        match self.seen.is_closed {
+            None => Step::Act(Act::Close(ending)),
+            Some(_) => Step::Done(ending),
+        }
+    }
+
+    /// Before the first request.
+    fn prepare(&self) -> Known<Step> {
+        let Self { progress, seen, .. } = self;
+        if seen.is_cancelled {
+            return Err(Step::Stop(Stop::Cancelled));
+        }
+        self.turn()?;
+        self.authorized()?;
+        let mut intent = (*progress.intent).clone();
+        for (index, (place, seat)) in intent.places.iter_mut().zip(&seen.places).enumerate() {
+            let holds = self.prepared(index, seat)?;
+            let (version, value) = parts(holds);
+            let mut before = Before { version, value, live_as: None };
+            if value.is_some() && intent.limits.is_probed && intent.subject.key_id().is_some() {
+                before.live_as = match self.liveness(Of::Place(index))? {
+                    Liveness::Live(format) => Some(format),
+                    Liveness::Dead | Liveness::Unclear => None,
+                };
+            }
+            place.before = before;
+        }
+        self.reserved()?;
+        let held = |place: &Place| Held { version: place.before.version.clone(), value: place.before.value };
+        let held = intent.places.iter().map(held).collect();
+        let sending = Sending { at: seen.now, number: 1, held, stale: None, unheard_until: None, orphans: Vec::new() };
+        Ok(Step::Record(Record::Intent(Box::new(Begun { intent, sending }))))
+    }
+
+    fn turn(&self) -> Known<()> {
+        match (self.seen.has_turn, self.seen.turn_at) {
+            (false, _) => Err(Step::Look(Look::Turn)),
+            (true, Some(at)) if self.seen.now < at => Err(Step::Wait(Wait::Until(at, Because::Turn))),
+            _ => Ok(()),
+        }
+    }
+
+    fn authorized(&self) -> Known<()> {
+        match self.seen.authorizer.ok_or(Step::Look(Look::Authorizer))? {
+            Authorizer::Fine => Ok(()),
+            Authorizer::OwnKey | Authorizer::MayBeOwn if self.seen.mandate.own_key => Ok(()),
+            Authorizer::OwnKey | Authorizer::MayBeOwn => Err(Step::Stop(Stop::OwnKey)),
+            Authorizer::Ends => Err(Step::Stop(Stop::TokenEnds)),
+            Authorizer::Missing => Err(Step::Stop(Stop::NoCredential)),
+        }
+    }
+
+    fn reserved(&self) -> Known<()> {
+        match self.seen.is_reserved {
+            None => Err(Step::Act(Act::Reserve)),
+            Some(false) => Err(Step::Stop(Stop::NoRoom)),
+            Some(true) => Ok(()),
+        }
+    }
+
+    /// The place has just proven that it can take a secret, and is this key's.
+    fn prepared<'s>(&self, index: usize, seat: &'s Seat) -> Known<&'s Holds> {
+        let seen = seat.seen.as_ref().filter(|_| seat.is_prepared).ok_or(Step::Act(Act::Prepare(index)))?;
+        match seen.owner {
+            Owner::State => return Err(Step::Stop(Stop::PlaceTaken(index))),
+            Owner::Another if !self.seen.mandate.take_over => return Err(Step::Stop(Stop::PlaceTaken(index))),
+            Owner::Another | Owner::ThisKey => {}
+        }
+        self.holds(index, seen, Stop::PlaceFailed(index))
+    }
+
+    fn holds<'s>(&self, index: usize, seen: &'s PlaceSeen, stop: Stop) -> Known<&'s Holds> {
+        if !seen.is_same {
+            return Err(Step::Stop(Stop::PlaceMoved(index)));
+        }
+        match &seen.holds {
+            Ok(holds) => Ok(holds),
+            Err(StoreFailure::Permanent) => Err(Step::Stop(stop)),
+            Err(_) => Err(self.retry(Because::Place(index), stop)),
+        }
+    }
+
+    fn look(&self, index: usize) -> Known<&PlaceSeen> {
+        let seat = self.seen.places.get(index);
+        seat.and_then(|seat| seat.seen.as_ref()).ok_or(Step::Look(Look::Place(index)))
+    }
+
+    /// Whether it is live or dead; `Unclear` where nobody may say more than that.
+    fn liveness(&self, of: Of) -> Known<Liveness> {
+        let known = match of {
+            Of::Ours => self.seen.ours,
+            Of::Place(index) => self.seen.places.get(index).and_then(|seat| seat.liveness),
+            Of::Before(index) => self.seen.places.get(index).and_then(|seat| seat.before),
+        };
+        match known {
+            None => Err(Step::Look(Look::Probe(of))),
+            Some(Liveness::Unclear) => Err(self.retry(Because::Unclear, Stop::Unclear)),
+            Some(liveness) => Ok(liveness),
+        }
+    }
+
+    fn retry(&self, because: Because, stop: Stop) -> Step {
+        if self.seen.has_patience() { Step::Wait(Wait::Retry(because)) } else { Step::Stop(stop) }
+    }
+
+    /// The request is recorded.
+    fn sending(&self) -> Known<Step> {
+        let Self { progress, seen, .. } = self;
+        let at = seen.now;
+        match seen.sent {
+            Some(Sent::Bytes) => Ok(match seen.is_kept {
+                None => Step::Act(Act::Keep),
+                Some(true) => Step::Record(Record::Received { at }),
+                Some(false) => Step::Assume(Record::Received { at }),
+            }),
+            Some(Sent::Refused { status, is_rixls_own }) => {
+                Ok(Step::Record(Record::Refused { at, status, is_rixls_own }))
+            }
+            Some(Sent::NotSent) => Ok(Step::Record(Record::NotSent { at })),
+            Some(Sent::Unknown) => Ok(Step::Record(Record::Unknown { at })),
+            None if seen.may_send && !seen.is_cancelled => Ok(Step::Act(Act::Send)),
+            None if seen.may_send => Ok(Step::Record(Record::NotSent { at })),
+            // This process recorded it, and has not sent it.
+            None if seen.tries.record > 0 && seen.tries.is_unrecorded => Ok(Step::Assume(Record::NotSent { at })),
+            None if seen.tries.record > 0 && seen.tries.record < MAX_RECORDS => Ok(Step::Record(self.resending())),
+            None if seen.tries.record > 0 => Ok(Step::Record(Record::NotSent { at })),
+            None => {
+                debug_assert_eq!(progress.response, Response::Sending);
+                self.unknown()
+            }
+        }
+    }
+
+    /// The same request, with the time at which it leaves: recovery takes it for over a while after that.
+    fn resending(&self) -> Record {
+        let requests = &self.progress.requests;
+        Record::Sending(Sending {
+            at: self.seen.now,
+            number: requests.number,
+            held: self
+                .progress
+                .places
+                .iter()
+                .map(|place| match place {
+                    At::Before(version) | At::Stored { version, .. } => version.clone(),
+                    At::Settled { .. } => Version::untracked(),
+                })
+                // The values are known from the first time that it was recorded.
+                .map(|version| Held { version, value: None })
+                .collect(),
+            stale: requests.stale,
+            unheard_until: requests.unheard_until,
+            orphans: requests.orphans.clone(),
+        })
+    }
+
+    /// It was refused, or never left, for all that is known. A gateway that repeats requests may say so of one that was
+    /// carried out.
+    fn refused(&self) -> Known<Step> {
+        let Self { progress, seen, rules } = self;
+        let requests = &progress.requests;
+        if let Response::Refused { is_rixls_own, .. } = progress.response {
+            if !requests.is_spent && self.was_done()? {
+                return Ok(self.lost(Why::RefusedButDone, true, None));
+            }
+            if !is_rixls_own && rules.ends_the_old && progress.intent.limits.overlap == Some(true) {
+                return self.unheard();
+            }
+        }
+        let is_passing = matches!(progress.response, Response::NotSent | Response::Refused { status: 429, .. });
+        let may_repeat =
+            requests.left < progress.intent.limits.budget && !seen.is_cancelled && !seen.tries.is_unrecorded;
+        // Only the process that sent it knows that it asked politely enough.
+        if is_passing && may_repeat && seen.tries.sent > 0 && seen.has_patience() {
+            return match seen.tries.is_repeat_due {
+                true => self.again(Again::Repeat),
+                false => Ok(Step::Wait(Wait::Retry(Because::Request))),
+            };
+        }
+        // Where a request since then may have been carried out, the response before may be the older one of two.
+        let may_go_back = !requests.is_unheard_since || progress.intent.limits.overlap == Some(false);
+        if self.escrow()? == Escrow::Stale && may_go_back {
+            return Ok(Step::Record(Record::Back { at: seen.now }));
+        }
+        let is_ours = seen.tries.sent > 0 || seen.tries.record > 0;
+        match (requests.is_spent, requests.unheard_until) {
+            (false, None) => Ok(self.ended(Ending::Refused)),
+            _ if is_ours && seen.tries.is_unrecorded => Err(Step::Stop(Stop::NotRecorded)),
+            _ if is_ours && seen.is_cancelled => Err(Step::Stop(Stop::Cancelled)),
+            _ if is_ours => Err(Step::Stop(Stop::Refused)),
+            (true, _) => self.again(Again::Lost),
+            (false, Some(_)) => self.unknown(),
+        }
+    }
+
+    /// Whether the request was carried out although it was refused.
+    fn was_done(&self) -> Known<bool> {
+        let Self { progress, seen, rules } = self;
+        if !progress.intent.limits.is_probed {
+            return Ok(false);
+        }
+        if rules.creates {
+            let keys = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))?;
+            return match keys {
+                Ok(keys) => Ok(keys.orphans.iter().any(|orphan| !progress.requests.orphans.contains(orphan))),
+                Err(KeysFailure::Passing) => Err(self.retry(Because::Keys, Stop::Unclear)),
+                // Who may not list may not create either.
+                Err(KeysFailure::Denied) => Ok(false),
+            };
+        }
+        for (index, place) in progress.intent.places.iter().enumerate() {
+            if place.before.live_as.is_none() || !rules.ends_the_old {
+                continue;
+            }
+            let of = if seen.places.get(index).is_some_and(|seat| seat.has_before) {
+                Of::Before(index)
+            } else if let Ok(Holds::Before(..)) = &self.look(index)?.holds {
+                Of::Place(index)
+            } else {
+                // What can't be read, or was rewritten meanwhile, says nothing about the request.
+                continue;
+            };
+            if self.liveness(of)? == Liveness::Dead {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn escrow(&self) -> Known<Escrow> {
+        match self.seen.escrow {
+            None => Err(Step::Look(Look::Escrow)),
+            Some(Escrow::Unreadable) => Err(self.retry(Because::Unclear, Stop::EscrowUnreadable)),
+            Some(escrow) => Ok(escrow),
+        }
+    }
+
+    /// Nothing was heard, as far as the records say.
+    fn unknown(&self) -> Known<Step> {
+        // The process may have died between the escrow and the line that tells of it.
+        match self.escrow()? {
+            Escrow::Secret { .. } | Escrow::Unusable(_) => {
+                return Ok(Step::Record(Record::Received { at: self.seen.now }));
+            }
+            Escrow::Nothing | Escrow::Stale | Escrow::Unreadable => {}
+        }
+        if self.seen.mandate.stops_on_unknown {
+            return Err(Step::Stop(Stop::Unknown));
+        }
+        self.unheard()
+    }
+
+    fn unheard(&self) -> Known<Step> {
+        let Self { progress, seen, rules } = self;
+        let requests = &progress.requests;
+        let window_ends = progress.window_ends();
+        let mut is_live = false;
+        // Without a key that was changed nobody is without a live secret.
+        if !rules.creates {
+            match self.stored()? {
+                Stored::Dead { was_live } => {
+                    let until = requests.at.and_then(|at| at.checked_add(progress.intent.limits.window()).ok());
+                    return match was_live && !requests.is_spent {
+                        true => Ok(self.lost(Why::OldIsDead, true, until)),
+                        false => self.again(Again::Unheard),
+                    };
+                }
+                Stored::Live => is_live = true,
+                Stored::Nothing => {}
+                Stored::Unreadable if seen.mandate.if_live == IfLive::Rotate => {
+                    return Err(Step::Stop(Stop::Undecidable));
+                }
+                Stored::Unreadable => {}
+            }
+        }
+        // Whatever is live now, the request may end it yet.
+        if let Some(end) = window_ends
+            && seen.now < end
+        {
+            return Err(Step::Wait(Wait::Until(self.clamped(end), Because::Window)));
+        }
+        if seen.mandate.if_live == IfLive::Drop {
+            return Ok(self.ended(if is_live || rules.creates { Ending::Dropped } else { Ending::Abandoned }));
+        }
+        self.again(Again::Unheard)
+    }
+
+    /// What the places hold while ours is not in hand.
+    fn stored(&self) -> Known<Stored> {
+        let Self { progress, .. } = self;
+        let mut stored = Stored::Nothing;
+        for (index, place) in progress.intent.places.iter().enumerate() {
+            let seen = self.look(index)?;
+            if !seen.is_same {
+                return Err(Step::Stop(Stop::PlaceMoved(index)));
+            }
+            if !progress.intent.limits.is_probed {
+                stored = Stored::Unreadable;
+                continue;
+            }
+            match &seen.holds {
+                Ok(Holds::Nothing(_)) => {}
+                Ok(Holds::WriteOnly) | Err(StoreFailure::Permanent) => stored = Stored::Unreadable,
+                Err(_) if self.seen.has_patience() => return Err(Step::Wait(Wait::Retry(Because::Place(index)))),
+                Err(_) => stored = Stored::Unreadable,
+                Ok(Holds::Before(..) | Holds::Ours { .. }) => match self.liveness(Of::Place(index))? {
+                    Liveness::Dead => return Ok(Stored::Dead { was_live: place.before.live_as.is_some() }),
+                    _ if stored == Stored::Nothing => stored = Stored::Live,
+                    _ => {}
+                },
+                Ok(Holds::Other(_, value)) => {
+                    self.may_overwrite(index, *value)?;
+                    return Ok(Stored::Dead { was_live: false });
+                }
+            }
+        }
+        Ok(stored)
+    }
+
+    /// A response is in hand, or was.
+    fn received(&self) -> Known<Step> {
+        let Self { progress, seen, .. } = self;
+        let Some(verified) = progress.verified else { return self.verify() };
+        let has_escrow = match self.escrow()? {
+            Escrow::Secret { .. } => true,
+            _ if is_done(progress) => false,
+            Escrow::Unusable(_) => return Ok(self.lost(Why::NoSecret, true, None)),
+            _ => return Ok(self.lost(Why::NoEscrow, true, None)),
+        };
+        let mut failed = None;
+        for (index, (at, seat)) in progress.places.iter().zip(&seen.places).enumerate() {
+            if let At::Before(_) = at {
+                match self.commit(index, seat, verified) {
+                    Err(Step::Stop(stop @ (Stop::NotStored | Stop::PlaceMoved(_)))) => failed = failed.or(Some(stop)),
+                    other => return other,
+                }
+            }
+        }
+        for (index, (at, seat)) in progress.places.iter().zip(&seen.places).enumerate() {
+            if let At::Stored { at, value, .. } = at {
+                return self.settle(index, seat, *at, *value, verified, has_escrow);
+            }
+        }
+        if let Some(stop) = failed {
+            return Err(Step::Stop(stop));
+        }
+        self.finish(has_escrow)
+    }
+
+    /// Tries the new secret.
+    fn verify(&self) -> Known<Step> {
+        let Self { progress, seen, rules } = self;
+        let secret = match self.escrow()? {
+            Escrow::Secret { secret, .. } => secret,
+            Escrow::Unusable(_) => return Ok(self.lost(Why::NoSecret, true, None)),
+            Escrow::Nothing | Escrow::Stale | Escrow::Unreadable => {
+                return Ok(self.lost(Why::NoEscrow, true, None));
+            }
+        };
+        if !progress.intent.limits.is_probed {
+            return Ok(self.verified(secret, None));
+        }
+        match seen.ours.ok_or(Step::Look(Look::Probe(Of::Ours)))? {
+            Liveness::Live(format) => return Ok(self.verified(secret, Some(format))),
+            _ if seen.tries.verify < MAX_VERIFICATIONS && !seen.is_cancelled => {
+                return Err(Step::Wait(Wait::Retry(Because::Verify)));
+            }
+            Liveness::Dead | Liveness::Unclear => {}
+        }
+        // It is stored unseen only where that can't make things worse.
+        for index in 0..seen.places.len() {
+            match self.holds(index, self.look(index)?, Stop::Unconfirmed)? {
+                Holds::WriteOnly | Holds::Nothing(_) | Holds::Ours { .. } => {}
+                Holds::Before(..) if rules.creates => return Err(self.unconfirmed()),
+                Holds::Before(..) => {
+                    let known = seen.places.get(index).and_then(|seat| seat.liveness);
+                    match known.ok_or(Step::Look(Look::Probe(Of::Place(index))))? {
+                        Liveness::Dead => {}
+                        Liveness::Live(_) | Liveness::Unclear => return Err(self.unconfirmed()),
+                    }
+                }
+                Holds::Other(_, value) => self.may_overwrite(index, *value)?,
+            }
+        }
+        Ok(self.verified(secret, None))
+    }
+
+    /// What is stored is needed. A user may give the new secret up, or ask for another one.
+    fn unconfirmed(&self) -> Step {
+        match self.seen.mandate {
+            Mandate { if_live: IfLive::Drop, .. } => self.ended(Ending::Dropped),
+            Mandate { again: true, .. } => self.lost(Why::NeverLive, true, None),
+            _ => Step::Stop(Stop::Unconfirmed),
+        }
+    }
+
+    fn verified(&self, secret: Digest, format: Option<KeyFormat>) -> Step {
+        Step::Record(Record::Verified { at: self.seen.now, secret, format })
+    }
+
+    /// The place gets the secret.
+    fn commit(&self, index: usize, seat: &Seat, verified: Verified) -> Known<Step> {
+        if seat.is_failed {
+            return Err(Step::Stop(Stop::NotStored));
+        }
+        if seat.failure == Some(StoreFailure::Busy) {
+            return Err(self.retry(Because::Place(index), Stop::NotStored));
+        }
+        let holds = self.holds(index, self.look(index)?, Stop::NotStored)?;
+        let stored = |version: &Version, value| {
+            Ok(Step::Record(Record::Stored { at: self.seen.now, place: index, version: version.clone(), value }))
+        };
+        match (holds, &seat.written) {
+            (Holds::Ours { version, value, fits: true }, Some(_)) => return stored(version, *value),
+            (Holds::WriteOnly, Some((_, version))) => return stored(version, verified.secret),
+            (Holds::Other(_, value), _) => self.may_overwrite(index, *value)?,
+            // What is read is not what was written: it may be a standby that lags.
+            (_, Some((at, _))) if self.since(*at) < LAG => {
+                return Err(Step::Wait(Wait::Retry(Because::Place(index))));
+            }
+            _ => {}
+        }
+        // Ours, by whoever wrote it, may not be durable: to write it once more makes it so.
+        if seat.writes >= MAX_WRITES {
+            return Err(Step::Stop(Stop::NotStored));
+        }
+        Ok(Step::Act(Act::Store { place: index, expected: parts(holds).0 }))
+    }
+
+    /// Whether what another put there is in nobody's way.
+    fn may_overwrite(&self, index: usize, value: Digest) -> Known<()> {
+        let Self { progress, seen, rules } = self;
+        if !progress.intent.limits.is_probed || rules.creates {
+            return if seen.mandate.take_over { Ok(()) } else { Err(Step::Stop(Stop::PlaceTaken(index))) };
+        }
+        if self.liveness(Of::Place(index))? == Liveness::Dead {
+            return Ok(());
+        }
+        // Another rotator's secret is live. It stays only if it is surely the newest, in every place.
+        for other in 0..seen.places.len() {
+            match &self.look(other)?.holds {
+                Ok(Holds::Other(_, other)) if *other == value => {}
+                _ => return Err(self.again(Again::Ambiguous)?),
+            }
+        }
+        let is_ours_dead = match self.escrow()? {
+            // One that was never seen live may come alive yet.
+            Escrow::Secret { .. } => {
+                self.liveness(Of::Ours)? == Liveness::Dead
+                    && progress.verified.is_some_and(|verified| verified.format.is_some())
+            }
+            _ => progress.intent.limits.overlap == Some(false),
+        };
+        if !is_ours_dead {
+            return Err(self.again(Again::Ambiguous)?);
+        }
+        let quiet_ends = progress.requests.at.and_then(|at| at.checked_add(progress.intent.limits.quiet()).ok());
+        let end = match progress.response {
+            Response::Received => quiet_ends.max(progress.requests.unheard_until),
+            _ => progress.window_ends(),
+        };
+        if let Some(end) = end
+            && seen.now < end
+        {
+            return Err(Step::Wait(Wait::Until(self.clamped(end), Because::Window)));
+        }
+        Err(self.ended(Ending::Superseded))
+    }
+
+    /// After the quiet time it is looked at once more: a late copy of the request could have ended it.
+    fn settle(
+        &self,
+        index: usize,
+        seat: &Seat,
+        stored_at: Timestamp,
+        value: Digest,
+        verified: Verified,
+        has_escrow: bool,
+    ) -> Known<Step> {
+        let Self { progress, seen, .. } = self;
+        let limits = &progress.intent.limits;
+        let settled = Ok(Step::Record(Record::Settled { at: seen.now, place: index }));
+        if !limits.is_probed {
+            return settled;
+        }
+        let end = stored_at.checked_add(limits.quiet()).ok().max(progress.requests.unheard_until);
+        if let Some(end) = end
+            && seen.now < end
+            && seat.written.is_none()
+        {
+            return Err(Step::Wait(Wait::Until(self.clamped(end), Because::Quiet)));
+        }
+        if seat.failure == Some(StoreFailure::Busy) {
+            return Err(self.retry(Because::Place(index), Stop::NotSettled));
+        }
+        let holds = self.holds(index, self.look(index)?, Stop::NotSettled)?;
+        let of = match holds {
+            Holds::WriteOnly if !has_escrow => return settled,
+            Holds::WriteOnly => Of::Ours,
+            // Put back by this process: its quiet time begins anew.
+            Holds::Ours { version, value, fits: true } if seat.written.is_some() => {
+                let (version, value) = (version.clone(), *value);
+                return Ok(Step::Record(Record::Stored { at: seen.now, place: index, version, value }));
+            }
+            Holds::Ours { .. } => Of::Place(index),
+            Holds::Nothing(_) | Holds::Before(..) => return self.restore(index, seat, holds, has_escrow),
+            Holds::Other(_, value) => {
+                self.may_overwrite(index, *value)?;
+                return self.restore(index, seat, holds, has_escrow);
+            }
+        };
+        debug_assert!(matches!(progress.places.get(index), Some(At::Stored { value: stored, .. }) if *stored == value));
+        let known = match of {
+            Of::Ours => seen.ours,
+            Of::Place(_) | Of::Before(_) => seat.liveness,
+        };
+        match known.ok_or(Step::Look(Look::Probe(of)))? {
+            Liveness::Unclear => Err(self.retry(Because::Unclear, Stop::NotSettled)),
+            Liveness::Dead => Ok(self.lost(Why::Died, true, None)),
+            Liveness::Live(found) if has_escrow && Some(found) != verified.format && found != self.expected(index) => {
+                // It was stored unseen, and turns out to be live in another form than its consumers use.
+                Ok(self.verified(verified.secret, Some(found)))
+            }
+            Liveness::Live(_) => settled,
+        }
+    }
+
+    /// The form in which consumers had the secret.
+    fn expected(&self, index: usize) -> KeyFormat {
+        let place = self.progress.intent.places.get(index);
+        place.and_then(|place| place.before.live_as).unwrap_or(KeyFormat::Whole)
+    }
+
+    /// Someone took the stored secret away, or put back what was there before.
+    fn restore(&self, index: usize, seat: &Seat, holds: &Holds, has_escrow: bool) -> Known<Step> {
+        if !has_escrow {
+            return Ok(self.lost(Why::NoEscrow, true, None));
+        }
+        // To put a dead one back helps nobody.
+        if self.liveness(Of::Ours)? == Liveness::Dead {
+            return Ok(self.lost(Why::Died, true, None));
+        }
+        match &seat.written {
+            Some((at, _)) if self.since(*at) < LAG => Err(Step::Wait(Wait::Retry(Because::Place(index)))),
+            _ if seat.is_failed || seat.writes >= MAX_WRITES => Err(Step::Stop(Stop::Contested(index))),
+            _ => Ok(Step::Act(Act::Store { place: index, expected: parts(holds).0 })),
+        }
+    }
+
+    /// One request more.
+    fn again(&self, why: Again) -> Known<Step> {
+        let Self { progress, seen, rules } = self;
+        let requests = &progress.requests;
+        if seen.is_cancelled {
+            return Err(Step::Stop(Stop::Cancelled));
+        }
+        if requests.left >= progress.intent.limits.budget && !seen.mandate.again {
+            return Err(Step::Stop(Stop::Parked));
+        }
+        let stale = match self.escrow()? {
+            Escrow::Secret { raw, .. } | Escrow::Unusable(raw) => Some(raw),
+            Escrow::Stale => requests.stale,
+            Escrow::Nothing | Escrow::Unreadable => None,
+        };
+        self.turn()?;
+        self.authorized()?;
+        let mut held = Vec::new();
+        for (index, seat) in seen.places.iter().enumerate() {
+            let place = seat.seen.as_ref().filter(|_| seat.is_prepared).ok_or(Step::Act(Act::Prepare(index)))?;
+            let holds = self.holds(index, place, Stop::PlaceFailed(index))?;
+            if let Holds::Other(_, value) = holds
+                && why != Again::Ambiguous
+            {
+                self.may_overwrite(index, *value)?;
+            }
+            let (version, value) = parts(holds);
+            held.push(Held { version, value });
+        }
+        let mut orphans = requests.orphans.clone();
+        if rules.creates {
+            let keys = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))?;
+            for id in keys.iter().flat_map(|keys: &KeysSeen| &keys.orphans) {
+                if !orphans.contains(id) {
+                    orphans.push(id.clone());
+                }
+            }
+        }
+        self.reserved()?;
+        let unheard = match why {
+            Again::Unheard => progress.window_ends(),
+            // The last request may be one of which nothing was heard.
+            Again::Ambiguous if progress.response != Response::Received => progress.window_ends(),
+            Again::Lost | Again::Ambiguous | Again::Repeat => requests.unheard_until,
+        };
+        Ok(Step::Record(Record::Sending(Sending {
+            at: seen.now,
+            number: requests.number.saturating_add(1),
+            held,
+            stale,
+            unheard_until: unheard.max(requests.unheard_until),
+            orphans,
+        })))
+    }
+
+    /// Every place has it.
+    fn finish(&self, has_escrow: bool) -> Known<Step> {
+        let Self { progress, rules, .. } = self;
+        let Some(grace) = rules.retires_after else {
+            return Ok(self.complete(if rules.creates { Ending::Created } else { Ending::Rotated }));
+        };
+        if progress.retire != Retire::Retired {
+            return self.retire(grace, has_escrow);
+        }
+        Ok(self.complete(Ending::Replaced))
+    }
+
+    fn complete(&self, ending: Ending) -> Step {
+        // A close that is cut short has wiped the escrow: what is left must not say that a secret is still to be stored.
+        let is_told = !self.seen.tries.has_gap && self.seen.is_kept != Some(false);
+        if is_told { self.close(ending) } else { self.ended(ending) }
+    }
+
+    /// Deletes the predecessor, on fresh evidence.
+    fn retire(&self, grace: Duration, has_escrow: bool) -> Known<Step> {
+        let Self { progress, seen, .. } = self;
+        let stop = |why| Err(Step::Stop(Stop::NotRetired(why)));
+        let settled = progress.places.iter().filter_map(|place| match place {
+            At::Settled { at, .. } => Some(*at),
+            _ => None,
+        });
+        if let Some(end) = settled.max().and_then(|at| at.checked_add(grace).ok())
+            && seen.now < end
+        {
+            return Err(Step::Wait(Wait::Until(self.clamped(end), Because::Grace)));
+        }
+        let Ok(keys) = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))? else {
+            return Err(self.retry(Because::Keys, Stop::NotRetired(NotRetired::Keys)));
+        };
+        let Some(last_used) = keys.predecessor else {
+            // Not being in one list proves nothing, and nothing is deleted for that.
+            return match seen.tries.absent < MIN_ABSENT {
+                true => Err(Step::Wait(Wait::Retry(Because::Keys))),
+                false => Ok(Step::Record(Record::Retired { at: seen.now })),
+            };
+        };
+        if seen.was_retired {
+            // A list may lag behind.
+            return Err(self.retry(Because::Keys, Stop::NotRetired(NotRetired::StillThere)));
+        }
+        if keys.is_less {
+            return stop(NotRetired::Less);
+        }
+        if seen.was_used != Some(last_used) {
+            return Err(Step::Wait(Wait::Retry(Because::Still)));
+        }
+        match seen.authorizer.ok_or(Step::Look(Look::Authorizer))? {
+            Authorizer::Fine | Authorizer::Ends => {}
+            Authorizer::OwnKey | Authorizer::MayBeOwn => return stop(NotRetired::OwnKey),
+            Authorizer::Missing => return Err(Step::Stop(Stop::NoCredential)),
+        }
+        if progress.retire == Retire::NotYet {
+            return Ok(Step::Record(Record::Retiring { at: seen.now }));
+        }
+        for (index, seat) in seen.places.iter().enumerate() {
+            let holds = self.holds(index, self.look(index)?, Stop::NotRetired(NotRetired::Place(index)))?;
+            let of = match holds {
+                Holds::WriteOnly => Of::Ours,
+                Holds::Ours { version, value, .. } if seat.written.is_some() => {
+                    let (version, value) = (version.clone(), *value);
+                    return Ok(Step::Record(Record::Stored { at: seen.now, place: index, version, value }));
+                }
+                Holds::Ours { .. } => Of::Place(index),
+                // Who put something else there may do so again: it takes a user to decide.
+                Holds::Nothing(_) | Holds::Before(..) | Holds::Other(..) if seen.mandate.take_over => {
+                    return self.restore(index, seat, holds, has_escrow);
+                }
+                Holds::Nothing(_) | Holds::Before(..) | Holds::Other(..) => return stop(NotRetired::Place(index)),
+            };
+            if progress.intent.limits.is_probed && self.liveness(of)? == Liveness::Dead {
+                return Ok(self.lost(Why::Died, true, None));
+            }
+        }
+        Ok(Step::Act(Act::Retire))
+    }
+
+    fn lost(&self, why: Why, is_spent: bool, unheard_until: Option<Timestamp>) -> Step {
+        Step::Record(Record::Lost { at: self.seen.now, why, is_spent, unheard_until })
+    }
+
+    fn ended(&self, ending: Ending) -> Step {
+        Step::Record(Record::Ended { at: self.seen.now, ending })
+    }
+
+    fn since(&self, at: Timestamp) -> Duration {
+        Duration::try_from(self.seen.now.duration_since(at)).unwrap_or_default()
+    }
+
+    /// A clock that was set back holds nothing up for longer than was meant.
+    fn clamped(&self, end: Timestamp) -> Timestamp {
+        let limits = &self.progress.intent.limits;
+        let longest = limits.window().max(limits.quiet()).max(self.rules.retires_after.unwrap_or_default());
+        self.seen.now.checked_add(longest).map_or(end, |limit| end.min(limit))
+    }
+}
+
+/// What the places hold while ours is not in hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stored {
+    Nothing,
+    Live,
+    Dead { was_live: bool },
+    Unreadable,
+}
+
+/// The version that the place has, and what it holds.
+fn parts(holds: &Holds) -> (Version, Option<Digest>) {
+    match holds {
+        Holds::WriteOnly => (Version::untracked(), None),
+        Holds::Nothing(version) => (version.clone(), None),
+        Holds::Ours { version, value, .. } | Holds::Before(version, value) | Holds::Other(version, value) => {
+            (version.clone(), Some(*value))
+        }
+    }
+}

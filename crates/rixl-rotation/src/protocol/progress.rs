@@ -1,0 +1,396 @@
+//! How far a run has come: a fold of its records. A crash does not change it.
+
+use std::sync::Arc;
+
+use rixl_credentials::{KeyId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::intent::{Digest, Intent, Place, VERSION};
+use crate::{Effect, probe::KeyFormat, store::Version};
+
+/// One line of an entry. Never a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub(crate) enum Record {
+    /// The first request is about to be sent, and what it is for. From here on RIXL may have a secret that nobody holds.
+    Intent(Box<Begun>),
+    /// A further request is about to be sent.
+    Sending(Sending),
+    /// It never left.
+    NotSent { at: Timestamp },
+    /// It was refused, for all that the response says.
+    Refused { at: Timestamp, status: u16, is_rixls_own: bool },
+    /// The run lived on and does not know whether it was carried out.
+    Unknown { at: Timestamp },
+    /// The raw response is in escrow.
+    Received { at: Timestamp },
+    /// The request was refused, so the response before it, which is in escrow still, counts again.
+    Back { at: Timestamp },
+    /// No secret can be had from what was sent so far.
+    Lost {
+        at: Timestamp,
+        why: Why,
+        /// A request was certainly carried out.
+        is_spent: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unheard_until: Option<Timestamp>,
+    },
+    /// The secret that is to be stored, and the form in which it was seen live; `None`: it was not seen.
+    Verified { at: Timestamp, secret: Digest, format: Option<KeyFormat> },
+    /// The place holds it, durably.
+    Stored { at: Timestamp, place: usize, version: Version, value: Digest },
+    /// It was live there after the quiet time.
+    Settled { at: Timestamp, place: usize },
+    /// The user sent the secret elsewhere.
+    Redirected { at: Timestamp, place: usize, to: Box<Place> },
+    /// What was there before is about to be deleted.
+    Retiring { at: Timestamp },
+    /// It is gone.
+    Retired { at: Timestamp },
+    /// It is over: what is left is to wipe the escrow and to remove the entry.
+    Ended { at: Timestamp, ending: Ending },
+}
+
+/// The first record: the intent and the first request stand in one line, so that they take one sync.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Begun {
+    #[serde(flatten)]
+    pub(crate) intent: Intent,
+    pub(crate) sending: Sending,
+}
+
+/// A request that is about to be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Sending {
+    pub(crate) at: Timestamp,
+    /// Which one of the entry, from 1.
+    pub(crate) number: u32,
+    /// What each place held: not another rotator's any more, for the response to this request is newer.
+    pub(crate) held: Vec<Held>,
+    /// The response that is in escrow and belongs to an earlier request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stale: Option<Digest>,
+    /// Until when an earlier request, of which nothing was heard, may still be carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unheard_until: Option<Timestamp>,
+    /// Keys of the same name that came into being meanwhile: their secret may be one that was lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) orphans: Vec<KeyId>,
+}
+
+/// What a place held directly before a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Held {
+    pub(crate) version: Version,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<Digest>,
+}
+
+/// How an entry ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ending {
+    /// The places hold a new secret.
+    Rotated,
+    /// They hold the secret of a new key.
+    Created,
+    /// They hold the secret of a new key, and the one before is gone.
+    Replaced,
+    /// Another rotator stored a live secret meanwhile; that one stays.
+    Superseded,
+    /// It was given up; the old secret is live.
+    Dropped,
+    /// It was given up, and nobody knows whether the stored secret is live.
+    Abandoned,
+    /// It was refused, or never left; nothing changed.
+    Refused,
+}
+
+/// Why no secret can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Why {
+    /// The response holds none.
+    NoSecret,
+    /// The escrow does not hold the response any more.
+    NoEscrow,
+    /// It was refused, and yet the old secret is dead.
+    RefusedButDone,
+    /// Nothing was heard, and the old secret is dead.
+    OldIsDead,
+    /// It was live, and is dead after the quiet time.
+    Died,
+    /// It was never live.
+    NeverLive,
+}
+
+/// How far a run has come.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Progress {
+    pub(crate) intent: Arc<Intent>,
+    pub(crate) requests: Requests,
+    pub(crate) response: Response,
+    pub(crate) verified: Option<Verified>,
+    pub(crate) places: Vec<At>,
+    /// What places held before a request of this run, or hold of an earlier one: not another rotator's.
+    pub(crate) earlier: Vec<Digest>,
+    pub(crate) retire: Retire,
+    pub(crate) ended: Option<Ending>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Requests {
+    /// How many were recorded.
+    pub(crate) number: u32,
+    /// How many of them may have left. They count against the budget.
+    pub(crate) left: u32,
+    pub(crate) at: Option<Timestamp>,
+    pub(crate) unheard_until: Option<Timestamp>,
+    /// One was certainly carried out.
+    pub(crate) is_spent: bool,
+    pub(crate) stale: Option<Digest>,
+    pub(crate) orphans: Vec<KeyId>,
+    /// What places held directly before the requests since the response that is in escrow, and had not held before.
+    pub(crate) held: Vec<Digest>,
+    /// One of those requests may have been carried out.
+    pub(crate) is_unheard_since: bool,
+}
+
+/// What is recorded of the response to the last request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Response {
+    /// None was recorded.
+    Unsent,
+    /// It may have been sent.
+    Sending,
+    NotSent,
+    Refused {
+        status: u16,
+        is_rixls_own: bool,
+    },
+    Unknown,
+    Received,
+    Lost(Why),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Verified {
+    pub(crate) secret: Digest,
+    pub(crate) format: Option<KeyFormat>,
+}
+
+/// How far one place has come.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum At {
+    Before(Version),
+    Stored { version: Version, value: Digest, at: Timestamp },
+    Settled { value: Digest, at: Timestamp },
+}
+
+/// How far what was there before is on its way out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Retire {
+    #[default]
+    NotYet,
+    Retiring,
+    Retired,
+}
+
+/// Why an entry can't be gone on from. Nobody may say of it that nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("its records have version {0}, and this release reads version {VERSION}")]
+    Version(u64),
+    #[error("a record can't be read")]
+    Record(#[from] serde_json::Error),
+    #[error("its records are not in order")]
+    Order,
+}
+
+impl Progress {
+    /// A run that has decided, and recorded nothing.
+    pub(crate) fn new(intent: Arc<Intent>) -> Self {
+        let places = intent.places.iter().map(|place| At::Before(place.before.version.clone())).collect();
+        Self {
+            intent,
+            requests: Requests::default(),
+            response: Response::Unsent,
+            verified: None,
+            places,
+            earlier: Vec::new(),
+            retire: Retire::NotYet,
+            ended: None,
+        }
+    }
+
+    /// From the lines of an entry. `None`: nothing was about to be sent.
+    pub(crate) fn read(lines: &[String]) -> Result<Option<Self>, ReadError> {
+        let Some((first, rest)) = lines.split_first() else { return Ok(None) };
+        // Before anything else: what another release wrote may look like ours and mean something else.
+        match serde_json::from_str::<serde_json::Value>(first)?.get("v").and_then(serde_json::Value::as_u64) {
+            Some(v) if v == u64::from(VERSION) => {}
+            v => return Err(ReadError::Version(v.unwrap_or_default())),
+        }
+        let Record::Intent(begun) = serde_json::from_str(first)? else { return Err(ReadError::Order) };
+        let mut progress = Self::new(Arc::new(begun.intent.clone()));
+        progress.apply(&Record::Intent(begun));
+        for line in rest {
+            let record = serde_json::from_str(line)?;
+            if !progress.fits(&record) {
+                return Err(ReadError::Order);
+            }
+            progress.apply(&record);
+        }
+        Ok(Some(progress))
+    }
+
+    fn fits(&self, record: &Record) -> bool {
+        match record {
+            Record::Intent(_) => self.requests.number == 1 && self.response == Response::Sending,
+            Record::Sending(sending) => {
+                sending.number >= self.requests.number && sending.held.len() == self.places.len()
+            }
+            Record::Stored { place, .. } | Record::Settled { place, .. } | Record::Redirected { place, .. } => {
+                *place < self.places.len()
+            }
+            _ => true,
+        }
+    }
+
+    pub(crate) fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Intent(begun) => {
+                self.intent = Arc::new(begun.intent.clone());
+                self.send(&begun.sending);
+            }
+            Record::Sending(sending) => self.send(sending),
+            Record::NotSent { .. } => {
+                self.requests.left = self.requests.left.saturating_sub(1);
+                self.response = Response::NotSent;
+            }
+            Record::Refused { status, is_rixls_own, .. } => {
+                self.response = Response::Refused { status: *status, is_rixls_own: *is_rixls_own };
+            }
+            Record::Unknown { .. } => self.response = Response::Unknown,
+            Record::Received { .. } => {
+                self.response = Response::Received;
+                self.requests.is_spent = true;
+                self.requests.held.clear();
+                self.requests.is_unheard_since = false;
+            }
+            Record::Back { .. } => {
+                // The response before is older than what was in the places by then.
+                let held = std::mem::take(&mut self.requests.held);
+                self.earlier.retain(|value| !held.contains(value));
+                self.response = Response::Received;
+                self.requests.stale = None;
+            }
+            Record::Lost { why, is_spent, unheard_until, .. } => {
+                self.forget_the_secret();
+                self.response = Response::Lost(*why);
+                self.requests.is_spent |= is_spent;
+                self.requests.is_unheard_since |= *unheard_until > self.requests.unheard_until;
+                self.requests.unheard_until = self.requests.unheard_until.max(*unheard_until);
+            }
+            Record::Verified { secret, format, .. } => {
+                // Where it turns out to be live in another form, it is stored again.
+                self.places_before();
+                self.verified = Some(Verified { secret: *secret, format: *format });
+            }
+            Record::Stored { place, version, value, at, .. } => {
+                if let Some(state) = self.places.get_mut(*place) {
+                    *state = At::Stored { version: version.clone(), value: *value, at: *at };
+                }
+            }
+            Record::Settled { place, at } => {
+                if let Some(state) = self.places.get_mut(*place)
+                    && let At::Stored { value, .. } = state
+                {
+                    *state = At::Settled { value: *value, at: *at };
+                }
+            }
+            Record::Redirected { place, to, .. } => {
+                let intent = Arc::make_mut(&mut self.intent);
+                if let Some(old) = intent.places.get_mut(*place) {
+                    old.clone_from(to);
+                }
+                if let Some(state) = self.places.get_mut(*place) {
+                    *state = At::Before(to.before.version.clone());
+                }
+            }
+            Record::Retiring { .. } => self.retire = Retire::Retiring,
+            Record::Retired { .. } => self.retire = Retire::Retired,
+            Record::Ended { ending, .. } => self.ended = Some(*ending),
+        }
+    }
+
+    fn send(&mut self, sending: &Sending) {
+        // Written again because the writing took long: the same request.
+        let is_again = self.requests.number == sending.number && self.response == Response::Sending;
+        self.requests.left += u32::from(!is_again);
+        self.requests.number = sending.number;
+        self.requests.at = Some(sending.at);
+        self.requests.stale = sending.stale;
+        self.requests.is_unheard_since |= sending.unheard_until > self.requests.unheard_until;
+        self.requests.unheard_until = self.requests.unheard_until.max(sending.unheard_until);
+        self.requests.orphans.clone_from(&sending.orphans);
+        self.forget_the_secret();
+        self.response = Response::Sending;
+        self.retire = Retire::NotYet;
+        for (state, held) in self.places.iter_mut().zip(&sending.held) {
+            *state = At::Before(held.version.clone());
+            if let Some(value) = held.value
+                && !self.earlier.contains(&value)
+            {
+                self.earlier.push(value);
+                self.requests.held.push(value);
+            }
+        }
+    }
+
+    fn forget_the_secret(&mut self) {
+        self.places_before();
+        if let Some(verified) = self.verified.take()
+            && !self.earlier.contains(&verified.secret)
+        {
+            self.earlier.push(verified.secret);
+        }
+    }
+
+    /// Every place has yet to be written. What it holds of ours is no stranger's.
+    fn places_before(&mut self) {
+        for state in &mut self.places {
+            let (At::Stored { value, .. } | At::Settled { value, .. }) = state else { continue };
+            if !self.earlier.contains(value) {
+                self.earlier.push(*value);
+            }
+            let version = match state {
+                At::Stored { version, .. } => version.clone(),
+                _ => Version::untracked(),
+            };
+            *state = At::Before(version);
+        }
+    }
+
+    /// What is true of the key, wherever a failure arises.
+    pub(crate) fn effect(&self) -> Effect {
+        if self.requests.is_spent {
+            return Effect::Changed;
+        }
+        match self.response {
+            Response::Unsent => Effect::Unchanged,
+            _ if self.ended == Some(Ending::Refused) => Effect::Unchanged,
+            Response::NotSent | Response::Refused { .. } if self.requests.unheard_until.is_none() => Effect::Unchanged,
+            Response::NotSent | Response::Refused { .. } | Response::Sending | Response::Unknown => Effect::Unknown,
+            Response::Received => Effect::Changed,
+            // The old secret was dead before, or is now: somebody changed it.
+            Response::Lost(_) => Effect::Unknown,
+        }
+    }
+
+    /// When the last request, and those before it of which nothing was heard, can't be carried out any more.
+    pub(crate) fn window_ends(&self) -> Option<Timestamp> {
+        let window = self.requests.at.and_then(|at| at.checked_add(self.intent.limits.window()).ok());
+        window.max(self.requests.unheard_until)
+    }
+}

@@ -1,0 +1,266 @@
+//! What the exploration does not come to: records as they stand in a journal, credentials, owners, places that can't be read
+//! back, forms of key strings.
+
+use std::{sync::Arc, time::Duration};
+
+use rixl_credentials::Timestamp;
+
+use super::{
+    intent::{Before, Digest, Intent, Limits, Place, Subject, VERSION},
+    next::{is_cancellable, next},
+    progress::{At, Begun, Ending, Held, Progress, ReadError, Record, Response, Sending, Why},
+    seen::{
+        Act, Authorizer, Escrow, Holds, KeysFailure, Look, Mandate, Observation, Of, Owner, PlaceSeen, Seen, Step, Stop,
+    },
+};
+use crate::{
+    Effect,
+    probe::{KeyFormat, Liveness},
+    store::Version,
+};
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_700_000_000).unwrap()
+}
+
+fn intent(subject: Subject) -> Intent {
+    let before = Before { version: Version::absent(), value: None, live_as: None };
+    Intent {
+        v: VERSION,
+        run: "r1".into(),
+        began: now(),
+        by: "ops@host".into(),
+        base_url: "https://api.rixl.com".into(),
+        organization: None,
+        subject,
+        places: vec![Place { given: "file:key".into(), name: "file:/srv/key".into(), before }],
+        limits: Limits { window_ms: 35_000, quiet_ms: 5_000, budget: 3, is_probed: true, overlap: None },
+    }
+}
+
+fn rotation() -> Intent {
+    intent(Subject::Rotate { key_id: "XyZ9aB8cD1".parse().unwrap(), name: Some("billing".into()) })
+}
+
+fn sending(number: u32) -> Sending {
+    let held = vec![Held { version: Version::absent(), value: None }];
+    Sending { at: now(), number, held, stale: None, unheard_until: None, orphans: Vec::new() }
+}
+
+fn begun(intent: Intent) -> Record {
+    Record::Intent(Box::new(Begun { intent, sending: sending(1) }))
+}
+
+fn secret() -> Digest {
+    Digest::of(b"new")
+}
+
+fn lines(records: &[Record]) -> Vec<String> {
+    records.iter().map(|record| serde_json::to_string(record).unwrap()).collect()
+}
+
+/// A run that has come so far, and a process that knows nothing else.
+fn after(records: &[Record]) -> (Progress, Seen) {
+    (Progress::read(&lines(records)).unwrap().unwrap(), Seen::new(now(), Mandate::LIVE, 1))
+}
+
+fn place(holds: Holds) -> PlaceSeen {
+    PlaceSeen { is_same: true, owner: Owner::ThisKey, holds: Ok(holds) }
+}
+
+fn received() -> Vec<Record> {
+    vec![begun(rotation()), Record::Received { at: now() }]
+}
+
+/// Every kind of record stands for the same in a journal as in the process that wrote it.
+#[test]
+fn records_read_back() {
+    let version = Version::new("7");
+    let to = Place {
+        given: "file:new".into(),
+        name: "file:/srv/new".into(),
+        before: Before { version: version.clone(), value: Some(secret()), live_as: Some(KeyFormat::Prefixed) },
+    };
+    let records = [
+        begun(rotation()),
+        Record::Unknown { at: now() },
+        Record::Lost { at: now(), why: Why::OldIsDead, is_spent: true, unheard_until: Some(now()) },
+        Record::Sending(Sending { stale: Some(secret()), ..sending(2) }),
+        Record::Refused { at: now(), status: 403, is_rixls_own: true },
+        Record::Back { at: now() },
+        Record::Sending(sending(3)),
+        Record::NotSent { at: now() },
+        Record::Received { at: now() },
+        Record::Redirected { at: now(), place: 0, to: Box::new(to) },
+        Record::Verified { at: now(), secret: secret(), format: Some(KeyFormat::Whole) },
+        Record::Stored { at: now(), place: 0, version, value: secret() },
+        Record::Settled { at: now(), place: 0 },
+        Record::Retiring { at: now() },
+        Record::Retired { at: now() },
+        Record::Ended { at: now(), ending: Ending::Replaced },
+    ];
+    insta::assert_snapshot!(lines(&records).join("\n"));
+    let mut progress = Progress::new(Arc::new(rotation()));
+    for (count, record) in records.iter().enumerate() {
+        progress.apply(record);
+        assert_eq!(Progress::read(&lines(&records[..=count])).unwrap().as_ref(), Some(&progress), "after {record:?}");
+    }
+    assert_eq!(progress.effect(), Effect::Changed);
+    assert_eq!(progress.intent.places[0].given, "file:new");
+}
+
+#[test]
+fn no_line_is_no_run() {
+    assert!(Progress::read(&[]).unwrap().is_none());
+}
+
+/// What another release wrote may look like ours and mean something else.
+#[test]
+fn records_of_another_version_are_not_read() {
+    let first = &lines(&received())[0];
+    for (line, version) in [
+        (first.replace(r#""v":2"#, r#""v":3"#), 3),
+        (first.replace(r#""v":2"#, r#""v":1"#), 1),
+        (r#"{"state":"intent","v":1,"rotation":1}"#.to_owned(), 1),
+        (r#"{"state":"received"}"#.to_owned(), 0),
+    ] {
+        assert!(matches!(Progress::read(&[line]), Err(ReadError::Version(found)) if found == version));
+    }
+}
+
+#[test]
+fn records_out_of_order_are_not_read() {
+    let all = received();
+    let order = |rest: Record| Progress::read(&lines(&[all[0].clone(), all[1].clone(), rest]));
+    assert!(matches!(order(begun(rotation())), Err(ReadError::Order)));
+    assert!(matches!(order(Record::Settled { at: now(), place: 1 }), Err(ReadError::Order)));
+    assert!(matches!(order(Record::Sending(Sending { held: Vec::new(), ..sending(2) })), Err(ReadError::Order)));
+    assert!(matches!(Progress::read(&["{".to_owned()]), Err(ReadError::Record(_))));
+}
+
+#[test]
+fn nothing_is_begun_with_a_credential_that_may_end() {
+    let progress = Progress::new(Arc::new(rotation()));
+    for (authorizer, own_key, step) in [
+        (Authorizer::Fine, false, Step::Act(Act::Prepare(0))),
+        (Authorizer::Ends, true, Step::Stop(Stop::TokenEnds)),
+        (Authorizer::Missing, true, Step::Stop(Stop::NoCredential)),
+        (Authorizer::OwnKey, false, Step::Stop(Stop::OwnKey)),
+        (Authorizer::MayBeOwn, false, Step::Stop(Stop::OwnKey)),
+        (Authorizer::OwnKey, true, Step::Act(Act::Prepare(0))),
+    ] {
+        let mut seen = Seen::new(now(), Mandate { own_key, ..Mandate::LIVE }, 1);
+        seen.has_turn = true;
+        assert_eq!(next(&progress, &seen), Step::Look(Look::Authorizer));
+        seen.authorizer = Some(authorizer);
+        assert_eq!(next(&progress, &seen), step, "{authorizer:?}");
+    }
+}
+
+#[test]
+fn nothing_is_begun_with_a_place_of_another() {
+    let progress = Progress::new(Arc::new(rotation()));
+    for (owner, take_over, is_taken) in [
+        (Owner::ThisKey, false, false),
+        (Owner::Another, false, true),
+        (Owner::Another, true, false),
+        (Owner::State, true, true),
+    ] {
+        let mut seen = Seen::new(now(), Mandate { take_over, ..Mandate::LIVE }, 1);
+        seen.has_turn = true;
+        seen.authorizer = Some(Authorizer::Fine);
+        let holds = PlaceSeen { owner, ..place(Holds::Nothing(Version::absent())) };
+        seen.note(now(), &Step::Act(Act::Prepare(0)), &Observation::Prepared(0, holds));
+        let step = if is_taken { Step::Stop(Stop::PlaceTaken(0)) } else { Step::Act(Act::Reserve) };
+        assert_eq!(next(&progress, &seen), step, "{owner:?}");
+    }
+}
+
+/// What is said to name another place than it did is not written, whatever that one holds.
+#[test]
+fn a_place_that_moved_is_not_written() {
+    let mut records = received();
+    records.push(Record::Verified { at: now(), secret: secret(), format: Some(KeyFormat::Whole) });
+    let (progress, mut seen) = after(&records);
+    seen.escrow = Some(Escrow::Secret { raw: Digest::of(b"raw"), secret: secret() });
+    let moved = PlaceSeen { is_same: false, ..place(Holds::Nothing(Version::absent())) };
+    seen.note(now(), &Step::Look(Look::Place(0)), &Observation::Place(0, moved));
+    assert_eq!(next(&progress, &seen), Step::Stop(Stop::PlaceMoved(0)));
+}
+
+/// A place that can't be read back is written once, and what is in escrow is what is tried after the quiet time.
+#[test]
+fn a_place_that_can_not_be_read_back() {
+    let mut records = received();
+    records.push(Record::Verified { at: now(), secret: secret(), format: Some(KeyFormat::Whole) });
+    let (progress, mut seen) = after(&records);
+    seen.escrow = Some(Escrow::Secret { raw: Digest::of(b"raw"), secret: secret() });
+    let look = |seen: &mut Seen| {
+        seen.note(now(), &Step::Look(Look::Place(0)), &Observation::Place(0, place(Holds::WriteOnly)));
+    };
+    look(&mut seen);
+    let store = Step::Act(Act::Store { place: 0, expected: Version::untracked() });
+    assert_eq!(next(&progress, &seen), store);
+    seen.note(now(), &store, &Observation::Stored(0, Ok(Version::untracked())));
+    look(&mut seen);
+    let stored = Record::Stored { at: now(), place: 0, version: Version::untracked(), value: secret() };
+    assert_eq!(next(&progress, &seen), Step::Record(stored.clone()));
+
+    records.push(stored);
+    let (progress, mut seen) = after(&records);
+    seen.now = now().checked_add(Duration::from_secs(6)).unwrap();
+    seen.escrow = Some(Escrow::Secret { raw: Digest::of(b"raw"), secret: secret() });
+    seen.places[0].seen = Some(place(Holds::WriteOnly));
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Probe(Of::Ours)));
+    seen.ours = Some(Liveness::Live(KeyFormat::Whole));
+    assert_eq!(next(&progress, &seen), Step::Record(Record::Settled { at: seen.now, place: 0 }));
+}
+
+/// Stored unseen, it turns out to be live in another form than its consumers use: it is stored again, in that form.
+#[test]
+fn a_secret_that_is_live_in_another_form_is_stored_again() {
+    let mut records = received();
+    records.push(Record::Verified { at: now(), secret: secret(), format: None });
+    records.push(Record::Stored { at: now(), place: 0, version: Version::new("1"), value: secret() });
+    let (mut progress, mut seen) = after(&records);
+    seen.now = now().checked_add(Duration::from_secs(6)).unwrap();
+    seen.escrow = Some(Escrow::Secret { raw: Digest::of(b"raw"), secret: secret() });
+    let ours = |fits| place(Holds::Ours { version: Version::new("1"), value: secret(), fits });
+    seen.places[0].seen = Some(ours(true));
+    seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Prefixed));
+    let verified = Record::Verified { at: seen.now, secret: secret(), format: Some(KeyFormat::Prefixed) };
+    let step = Step::Record(verified.clone());
+    assert_eq!(next(&progress, &seen), step);
+    progress.apply(&verified);
+    seen.note(seen.now, &step, &Observation::Recorded(Ok(Duration::ZERO)));
+    assert_eq!(progress.places, [At::Before(Version::new("1"))]);
+    assert!(!is_cancellable(&progress));
+    seen.places[0].seen = Some(ours(false));
+    assert_eq!(next(&progress, &seen), Step::Act(Act::Store { place: 0, expected: Version::new("1") }));
+}
+
+/// Without the lock, what is in hand is put away, and nothing else is done.
+#[test]
+fn without_the_lock_nothing_is_begun() {
+    let (progress, mut seen) = after(&received());
+    seen.is_lock_lost = true;
+    seen.escrow = Some(Escrow::Unusable(Digest::of(b"raw")));
+    assert_eq!(next(&progress, &seen), Step::Stop(Stop::LockLost));
+    seen.escrow = Some(Escrow::Secret { raw: Digest::of(b"raw"), secret: secret() });
+    seen.ours = Some(Liveness::Live(KeyFormat::Whole));
+    let verified = Record::Verified { at: now(), secret: secret(), format: Some(KeyFormat::Whole) };
+    assert_eq!(next(&progress, &seen), Step::Record(verified));
+}
+
+/// Who may not list the keys may not create one: there is nothing to look for.
+#[test]
+fn a_refusal_is_believed_where_the_keys_may_not_be_listed() {
+    let refused = Record::Refused { at: now(), status: 403, is_rixls_own: true };
+    let creation = intent(Subject::Create(rixl_credentials::NewApiKey::new("billing")));
+    let (progress, mut seen) = after(&[begun(creation), refused]);
+    assert_eq!(progress.response, Response::Refused { status: 403, is_rixls_own: true });
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Keys));
+    seen.keys = Some(Err(KeysFailure::Denied));
+    seen.escrow = Some(Escrow::Nothing);
+    assert_eq!(next(&progress, &seen), Step::Record(Record::Ended { at: now(), ending: Ending::Refused }));
+}
