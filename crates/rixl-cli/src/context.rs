@@ -142,7 +142,7 @@ impl Context {
 /// One step of a rotation as a line.
 pub(crate) fn step(event: &Event) -> String {
     let sentence = with_command(&event.sentence, event.next.as_ref());
-    format!("{}  {:8}  {}", shown(&event.key), event.state, shown(&sentence))
+    format!("{}  {:8}  {}", shown(&event.key), event.kind, shown(&sentence))
 }
 
 fn account(builder: ClientBuilder, organization: Option<OrganizationId>) -> Result<Account, Failure> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rixl_credentials::{ApiKey, KeyId};
 use rixl_rotation::{
     DueKey,
-    store::{Store, StoreError, StoreErrorKind, StoreTemplate, Stores},
+    store::{CommandStore, Open, Store, StoreError, StoreErrorKind, StoreTemplate, Stores},
 };
 
 use crate::{
@@ -14,10 +14,12 @@ use crate::{
     embedded,
     failure::{Code, Failure},
     output::Output,
-    stdout::{Instead, Stdout},
+    process,
+    stdout::Stdout,
 };
 
 /// Where secrets go: the text, read once.
+#[derive(Clone)]
 pub(crate) enum Places {
     One(Arc<dyn Store>),
     PerKey(Stores, StoreTemplate),
@@ -30,6 +32,9 @@ impl Places {
             Some(text) => text.clone(),
             None => in_sandbox(context)?,
         };
+        if text == Stdout::LOCATION {
+            Stdout::check(context.output, destination.reveal)?;
+        }
         let stores = stores(context.output, destination.reveal);
         let places = match stores.template(&text) {
             Ok(template) if template.is_per_key() => Ok(Self::PerKey(stores, template)),
@@ -69,7 +74,13 @@ pub(crate) fn in_sandbox(context: &Context) -> Result<String, Failure> {
 }
 
 fn known() -> Stores {
-    rixl_vault::register(Stores::default())
+    rixl_vault::register(Stores::default()).with("command:PROGRAM ARG... [<- READER ARG...]", |open| {
+        let store = CommandStore::from_text(open.rest)?;
+        Ok(match process::launcher() {
+            Ok(launcher) => Arc::new(store.with_launcher(launcher)),
+            Err(_) => Arc::new(store),
+        })
+    })
 }
 
 /// The stores that this program knows.
@@ -80,7 +91,7 @@ pub(crate) fn stores(output: Output, reveal: bool) -> Stores {
 /// The same, to read alone: there a command is what prints the secret, and nothing can be read from stdout.
 pub(crate) fn stores_to_read() -> Stores {
     let all = known();
-    all.clone().with("command:READER ARG...", move |words| match words.contains(" <- ") {
+    all.clone().with("command:READER ARG...", move |Open { rest: words, .. }| match words.contains(" <- ") {
         true => all.open(&format!("command:{words}")),
         false => all.open(&format!("command:true <- {words}")),
     })
@@ -89,10 +100,8 @@ pub(crate) fn stores_to_read() -> Stores {
 pub(crate) fn store_failure(error: &StoreError) -> Failure {
     let code = if error.kind() == StoreErrorKind::Invalid { Code::Usage } else { Code::NotChanged };
     let failure = Failure::new(code, format!("{error}; RIXL was not changed"));
-    let cause = std::error::Error::source(error);
-    match (cause, cause.and_then(|cause| cause.downcast_ref::<Instead>())) {
-        (_, Some(Instead(next))) => failure.with_next(*next),
-        (Some(cause), None) => failure.with_cause(cause),
-        (None, None) => failure,
+    match std::error::Error::source(error) {
+        Some(cause) => failure.with_cause(cause),
+        None => failure,
     }
 }

@@ -1,5 +1,50 @@
 //! What the operating system may do with this process's memory.
 
+use std::{
+    env,
+    ffi::OsString,
+    io,
+    os::unix::process::CommandExt as _,
+    process::{Command, ExitCode, id},
+};
+
+use rustix::process::{getppid, setsid};
+
+/// The first argument of a run that becomes another program. No command of the program has this name.
+const LAUNCH: &str = "__launch";
+
+/// The words before those of a store's program, with which this program runs it: see [`launched`].
+pub(crate) fn launcher() -> io::Result<Vec<String>> {
+    // What runs now, whatever has its name by then.
+    let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { env::current_exe()? };
+    let program = program.into_os_string().into_string().map_err(|_| io::Error::other("its path is not UTF-8"))?;
+    Ok(vec![program, LAUNCH.to_owned(), id().to_string()])
+}
+
+/// Becomes a store's program, where this is such a run. In a session of its own there is no terminal: to ask there fails at
+/// once, where in the background it would be stopped. And it ends with the run that started it: a program that goes on after
+/// a kill could store its secret after a later run has stored another.
+pub(crate) fn launched() -> Option<ExitCode> {
+    let mut words = env::args_os().skip(1);
+    if words.next()? != LAUNCH {
+        return None;
+    }
+    let parent: Option<i32> = words.next().and_then(|word| word.into_string().ok()?.parse().ok());
+    let words: Vec<OsString> = words.collect();
+    let (program, arguments) = words.split_first()?;
+    // It leads a group already where it can't.
+    let _ = setsid();
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    // It may have ended before that.
+    if getppid().map(|id| id.as_raw_nonzero().get()) != parent {
+        return Some(ExitCode::FAILURE);
+    }
+    let error = Command::new(program).args(arguments).exec();
+    crate::output::say(&format!("can't be started: {error}"));
+    Some(ExitCode::from(127))
+}
+
 /// Keeps secrets in memory out of files and out of other processes.
 pub(crate) fn protect() {
     use rustix::process::{Resource, Rlimit, setrlimit};

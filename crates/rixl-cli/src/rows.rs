@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use rixl_rotation::{Completed, Ending, Event, Report, State};
+use rixl_rotation::{Completed, Ending, Event, EventKind, Report};
 use serde::Serialize;
 
 use crate::{
@@ -207,7 +207,7 @@ impl Progress {
 
     /// What must be seen while a bar is there.
     pub(crate) fn hear(&self, event: &Event) {
-        if event.state == State::Note {
+        if event.kind == EventKind::Note {
             self.bar.suspend(|| self.output.note(step(event)));
         }
     }

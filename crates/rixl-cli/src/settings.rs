@@ -13,6 +13,11 @@ use std::{
     time::Duration,
 };
 
+use rustix::{
+    fs::{StatVfsMountFlags, fstatvfs},
+    process::geteuid,
+};
+
 use rixl_credentials::{Client, ClientBuilder, OrganizationId, Secret};
 
 use crate::{
@@ -132,11 +137,18 @@ fn token_file(path: &Path) -> Result<Secret, Failure> {
     let unreadable = |error: io::Error| Failure::usage(format!("{place} can't be read")).with_cause(&error);
     let file = File::open(path).map_err(unreadable)?;
     // Of the open file: a name may point to another one by now.
-    let mode = file.metadata().map_err(unreadable)?.mode();
+    let found = file.metadata().map_err(unreadable)?;
+    let mode = found.mode();
     if mode & 0o077 != 0 {
         // Whoever can read it has the organization's token, and a backup or another user may have read it already.
-        return Err(Failure::usage(format!("{place} can be read or written by others (mode {:03o})", mode & 0o777))
-            .with_next(format!("chmod 600 {place}")));
+        let failure = Failure::usage(format!("{place} can be read or written by others (mode {:03o})", mode & 0o777));
+        // Secrets that are mounted read-only can't have another mode.
+        let is_read_only = fstatvfs(&file).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY));
+        let is_own = geteuid().is_root() || geteuid().as_raw() == found.uid();
+        return Err(failure.with_next(match is_own && !is_read_only {
+            true => format!("chmod 600 {place}"),
+            false => format!("pass it by --token-stdin < {place}: its mode can't be changed here"),
+        }));
     }
     read_token(file, &place)
 }

@@ -1,12 +1,24 @@
 //! `--to stdout`: the secret goes to whoever reads this program's output.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::{Duration, Instant},
+};
 
-use rixl_credentials::Secret;
-use rixl_rotation::store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rixl_rotation::store::{
+    BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{FileType, fstat, fsync},
+    io::ioctl_fionread,
+};
 
-use crate::output::{Format, Output};
+use crate::{
+    failure::Failure,
+    output::{Format, Output},
+    places::store_failure,
+};
 
 /// Standard output as a store. What was written can't be read back.
 #[derive(Debug)]
@@ -15,27 +27,87 @@ pub(crate) struct Stdout(());
 /// What to do instead of writing a secret there.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Instead(pub(crate) &'static str);
+struct Instead(&'static str);
 
 impl Stdout {
     pub(crate) const LOCATION: &str = "stdout";
 
     /// Refuses where the secret would stay on a screen, or get into a document.
     pub(crate) fn new(output: Output, reveal: bool) -> Result<Self, StoreError> {
-        let refused = |reason: &str, instead| {
-            Err(StoreError::new(StoreErrorKind::Invalid, Self::LOCATION, reason).with_source(Instead(instead)))
-        };
-        if output.format == Format::Json {
-            let next = "name another store, or do without --output json";
-            return refused("the secret and `--output json` both want stdout", next);
+        match refusal(output, reveal) {
+            None => Ok(Self(())),
+            Some((reason, instead)) => Err(refused(reason).with_source(Instead(instead))),
         }
-        if io::stdout().is_terminal() && !reveal {
-            let next = "pass the secret on by a pipe, or add --reveal to have it on the screen";
-            return refused("the secret would stay on the screen and in its history", next);
+    }
+
+    /// The same, before anything is opened, as a failure of the command line.
+    pub(crate) fn check(output: Output, reveal: bool) -> Result<(), Failure> {
+        match refusal(output, reveal) {
+            None => Ok(()),
+            Some((reason, instead)) => Err(store_failure(&refused(reason)).with_next(instead)),
         }
-        Ok(Self(()))
     }
 }
+
+fn refused(reason: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Invalid, Stdout::LOCATION, reason)
+}
+
+/// Why not, and what to do instead.
+fn refusal(output: Output, reveal: bool) -> Option<(&'static str, &'static str)> {
+    if output.format == Format::Json {
+        let instead = "name another store, or do without --output json";
+        return Some(("the secret and `--output json` both want stdout", instead));
+    }
+    if io::stdout().is_terminal() && !reveal {
+        let instead = "pass the secret on by a pipe, or add --reveal to have it on the screen";
+        return Some(("the secret would stay on the screen and in its history", instead));
+    }
+    // A closed one was opened as /dev/null when this program began.
+    if matches!(sink(), Some(FileType::CharacterDevice | FileType::BlockDevice)) && !io::stdout().is_terminal() {
+        let instead = "pass the secret on by a pipe or into a file, or name another store";
+        return Some(("it is closed, or a device that keeps nothing", instead));
+    }
+    None
+}
+
+fn sink() -> Option<FileType> {
+    fstat(io::stdout()).ok().map(|found| FileType::from_raw_mode(found.st_mode))
+}
+
+/// Whether nobody has the other end of it any more.
+fn is_broken() -> bool {
+    let stdout = io::stdout();
+    let mut polled = [PollFd::new(&stdout, PollFlags::OUT)];
+    let ready = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    ready.is_err() || polled.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
+}
+
+/// Waits until what was written is on the disk, or read by someone: in a pipe that nobody reads it is lost.
+async fn received() -> Result<(), &'static str> {
+    match sink() {
+        Some(FileType::RegularFile) => {
+            fsync(io::stdout()).map_err(|_| "it was written, and may not survive a power failure")
+        }
+        Some(FileType::Fifo) => {
+            let end = Instant::now() + PATIENCE;
+            while ioctl_fionread(io::stdout()).is_ok_and(|left| left > 0) {
+                if is_broken() {
+                    return Err("whoever was to read it ended, and did not");
+                }
+                if Instant::now() > end {
+                    return Err("nobody has read it");
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(5);
 
 impl Store for Stdout {
     fn location(&self) -> String {
@@ -46,38 +118,33 @@ impl Store for Stdout {
         false
     }
 
-    fn prepare(&self, _: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    fn prepare<'a>(&'a self, _: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         // A pipe that nobody reads any more fails at the first byte only, which would be one of the secret.
-        let stdout = io::stdout();
-        let mut polled = [PollFd::new(&stdout, PollFlags::OUT)];
-        let ready = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-        let is_broken = ready.is_err() || polled.iter().any(|fd| fd.revents().contains(PollFlags::ERR));
+        let is_broken = is_broken();
         Box::pin(async move {
             if is_broken {
                 return Err(StoreError::new(StoreErrorKind::Unusable, Self::LOCATION, "nobody reads it"));
             }
-            self.read().await
+            self.read(Read::new()).await
         })
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        Box::pin(async { Ok(StoredSecret { version: Version::untracked(), secret: None }) })
+    fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        Box::pin(async { Ok(StoredSecret::new(Version::untracked(), None)) })
     }
 
-    fn commit<'a>(&'a self, secret: &'a Secret, _: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
-        let mut stdout = io::stdout().lock();
-        // In one write, so that a pipe has all of it or nothing.
-        let line = zeroize::Zeroizing::new(format!("{}\n", secret.expose_secret()));
-        let written = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
-        Box::pin(async {
-            match written {
-                Ok(()) => Ok(Version::untracked()),
-                Err(error) => {
-                    let error = StoreError::new(StoreErrorKind::Unknown, Self::LOCATION, "it could not be written")
-                        .with_source(error);
-                    Err(error)
-                }
-            }
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
+        Box::pin(async move {
+            let unknown = |reason| StoreError::new(StoreErrorKind::Unknown, Self::LOCATION, reason);
+            // In one write, so that a pipe has all of it or nothing.
+            let line = zeroize::Zeroizing::new(format!("{}\n", request.secret.expose_secret()));
+            let write = || {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush())
+            };
+            write().map_err(|error| unknown("it could not be written").with_source(error))?;
+            received().await.map_err(unknown)?;
+            Ok(Committed::new(Version::untracked()))
         })
     }
 }

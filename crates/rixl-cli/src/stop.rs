@@ -1,11 +1,22 @@
-//! SIGINT and SIGTERM: the first asks the command to stop where it is safe, the second ends the process.
+//! Signals that would end the process: the first asks the command to stop where it is safe. A second SIGINT, SIGTERM or
+//! SIGQUIT ends the process; the others come from machines, some of them twice (a lost terminal's SIGHUP).
 
-use std::{future::Future, io, process, thread, time::Duration};
+use std::{
+    fs,
+    future::{self, Future},
+    io,
+    pin::pin,
+    process,
+    task::Poll,
+    thread,
+    time::Duration,
+};
 
 use rixl_rotation::CancellationToken;
+use rustix::process::Signal;
 use tokio::{
     runtime,
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{self, SignalKind, signal},
 };
 
 use crate::{
@@ -22,19 +33,30 @@ impl Stop {
     pub(crate) fn on_signals() -> io::Result<Self> {
         // On a thread of its own, so that a second signal ends the process whatever the command is doing.
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let (mut interrupt, mut terminate) = {
+        let ignored = ignored();
+        let mut signals = {
             let _context = runtime.enter();
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+            // A file that would get larger than its limit is an error of its write, not the end of the process.
+            let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
+            let is_heard = |signal: &&Signal| ignored & (1 << (signal.as_raw() - 1)) == 0;
+            let (from_people, from_machines) =
+                (FROM_PEOPLE.iter().filter(is_heard), FROM_MACHINES.iter().filter(is_heard));
+            let all = from_people.map(|signal| (signal, true)).chain(from_machines.map(|signal| (signal, false)));
+            let listen = |(which, is_person): (&Signal, bool)| {
+                signal(SignalKind::from_raw(which.as_raw())).map(|stream| (stream, is_person))
+            };
+            Signals(all.map(listen).collect::<io::Result<_>>()?)
         };
         let token = CancellationToken::new();
         let heard = token.clone();
         thread::Builder::new().name("signals".into()).spawn(move || {
             runtime.block_on(async {
-                either(&mut interrupt, &mut terminate).await;
+                signals.next().await;
                 heard.cancel();
+                let mut person = pin!(async { while !signals.next().await {} });
                 tokio::select! {
-                    () = either(&mut interrupt, &mut terminate) => {}
-                    () = say_after_a_while() => either(&mut interrupt, &mut terminate).await,
+                    () = &mut person => {}
+                    () = say_after_a_while() => person.await,
                 }
                 say("stopped at once; `rixl keys recover` tells what is unfinished");
                 process::exit(Code::Interrupted.number().into());
@@ -68,9 +90,30 @@ async fn say_after_a_while() {
     say("stopping where it is safe; once more stops at once");
 }
 
-async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+const FROM_PEOPLE: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::QUIT];
+const FROM_MACHINES: [Signal; 5] = [Signal::HUP, Signal::USR1, Signal::USR2, Signal::ALARM, Signal::XCPU];
+
+/// The signals that are listened to, and whether a second one of them means that someone does not want to wait.
+struct Signals(Vec<(unix::Signal, bool)>);
+
+impl Signals {
+    /// Waits for one, and says whether it is a person's.
+    async fn next(&mut self) -> bool {
+        future::poll_fn(|context| {
+            for (signal, is_person) in &mut self.0 {
+                if signal.poll_recv(context).is_ready() {
+                    return Poll::Ready(*is_person);
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
+}
+
+/// The signals that whoever started this process said are to be ignored, as `nohup` does, the first in the lowest bit.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }

@@ -15,7 +15,7 @@ use rixl_rotation::{
     Account, Rotator,
     conformance::check_store,
     journal::FolderJournal,
-    store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version},
+    store::{BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version},
 };
 use rixl_sandbox::Sandbox;
 
@@ -53,7 +53,7 @@ impl Parameter {
             Some((revision, value)) => (revision, Some(Secret::from(value))),
             None => (0, None),
         };
-        StoredSecret { version: Version::new(revision.to_string()), secret }
+        StoredSecret::new(Version::new(revision.to_string()), secret)
     }
 
     fn error(&self, kind: StoreErrorKind, reason: &str) -> StoreError {
@@ -67,12 +67,15 @@ impl Store for Parameter {
         format!("parameter:{}", self.name)
     }
 
-    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    fn prepare<'a>(
+        &'a self,
+        Prepare { max_bytes, .. }: Prepare<'a>,
+    ) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         Box::pin(async move {
             // A real write beside the entry: one that can't be made now must not come up once the old secret is dead.
             let probe = format!("{}.probe", self.name);
             let revision = self.service.get(&probe).map_or(0, |(revision, _)| revision);
-            if self.service.put(&probe, &"x".repeat(most_bytes), revision).is_none() {
+            if self.service.put(&probe, &"x".repeat(max_bytes), revision).is_none() {
                 return Err(self.error(StoreErrorKind::Unusable, "another rotator is preparing it"));
             }
             self.service.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&probe);
@@ -80,17 +83,20 @@ impl Store for Parameter {
         })
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         Box::pin(async { Ok(self.held()) })
     }
 
-    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
+    fn commit<'a>(
+        &'a self,
+        Commit { secret, expected, .. }: Commit<'a>,
+    ) -> BoxFuture<'a, Result<Committed, StoreError>> {
         Box::pin(async move {
             let conflict = || self.error(StoreErrorKind::Conflict, "someone else wrote it meanwhile");
-            let expected = expected.as_str().parse().map_err(|_| conflict())?;
+            let expected = expected.as_str().and_then(|text| text.parse().ok()).ok_or_else(conflict)?;
             // Over a network, a time-out here is `StoreErrorKind::Unknown`: it may have been written.
             let revision = self.service.put(&self.name, secret.expose_secret(), expected).ok_or_else(conflict)?;
-            Ok(Version::new(revision.to_string()))
+            Ok(Committed::new(Version::new(revision.to_string())))
         })
     }
 }

@@ -9,7 +9,7 @@ use rixl_credentials::Client;
 use rixl_rotation::{
     Account, Effect, Rotator,
     journal::FolderJournal,
-    store::{Stores, Version},
+    store::{Commit, Stores, Version},
 };
 use rixl_sandbox::{Fault, Sandbox};
 
@@ -22,7 +22,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     let file = folder.path().join("secret");
     let stores = Stores::default();
     let target = stores.open(&format!("file:{}", file.display()))?;
-    target.commit(&key.secret.as_str().into(), &Version::absent()).await?;
+    target.commit(Commit::new(&key.secret.as_str().into(), &Version::absent())).await?;
     let client = Client::builder()
         .base_url(sandbox.url())
         .bearer_token(sandbox.bearer_token())
@@ -36,7 +36,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     let journal = FolderJournal::open(folder.path().join("state"))?;
     let rotator = Rotator::new(Account::new(client), Arc::new(journal))
         .with_quiet_time(Duration::from_millis(100)) // short, because the sandbox delivers nothing late
-        .with_observer(|event| println!("{}: {}", event.state, event.sentence));
+        .with_observer(|event| println!("{}: {}", event.kind, event.sentence));
 
     match rotator.rotate(&key.id.parse()?, target).await {
         Ok(report) => println!("{:?}, stored in {}", report.ending, report.store),
@@ -46,7 +46,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
         Err(failure) => {
             println!("{failure}");
             for recovered in rotator.recover(&stores, Default::default()).await? {
-                println!("recovered: {:?}", recovered.result?.map(|report| report.ending));
+                println!("recovered: {:?}", recovered.result?.report().map(|report| report.ending));
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Tests of the contracts of [`Store`](crate::store::Store) and [`Journal`](crate::journal::Journal), to run on your own.
 
+#![allow(clippy::future_not_send, reason = "a test awaits them where it stands, with whatever opens its store")]
+
 mod journal;
 mod store;
 

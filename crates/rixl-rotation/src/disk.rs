@@ -2,9 +2,18 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    env,
+    ffi::{OsStr, OsString},
     fs::{self, File, Metadata, OpenOptions, Permissions},
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{self, ErrorKind, Read as _, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{
+            ffi::OsStrExt as _,
+            fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
+        },
+    },
     path::{Path, PathBuf},
     sync::{Condvar, LazyLock, Mutex, PoisonError},
     thread,
@@ -12,10 +21,13 @@ use std::{
 };
 
 use rustix::{
-    fs::{FlockOperation, OFlags, flock},
+    fs::{
+        AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, flock, fstat, openat, readlinkat,
+        renameat, renameat_with, statat, unlinkat,
+    },
     io::Errno,
+    process::geteuid,
 };
-use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::store::{StoreError, StoreErrorKind};
@@ -84,6 +96,12 @@ pub(crate) fn is_named(file: &File, path: &Path) -> io::Result<bool> {
         Err(error) => Err(error),
     }
 }
+/// What every user of the machine may do with a file.
+const OTHERS: u32 = 0o007;
+/// How long a process may take to give up a lease is the system's to say (45 s); most do at once.
+const LEASE_PAUSE: Duration = Duration::from_millis(20);
+/// How often a file is replaced in calm, with its content on the disk before its name changes.
+const CALM_TRIES: u32 = 8;
 /// The random part of the name of a temporary file.
 const RANDOM: usize = 12;
 /// A file is one block at least, so that an empty probe proves something too.
@@ -95,6 +113,12 @@ pub(crate) struct Trouble {
     kind: StoreErrorKind,
     reason: String,
     source: Option<io::Error>,
+}
+
+/// Whether the system can't at the moment, and could a little later.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
+    // EBUSY, ETXTBSY (a program that is being replaced), EAGAIN (no process to be had).
+    matches!(error.kind(), ErrorKind::ResourceBusy | ErrorKind::ExecutableFileBusy | ErrorKind::WouldBlock)
 }
 
 impl Trouble {
@@ -116,7 +140,13 @@ impl Trouble {
             ErrorKind::NotFound => ": it does not exist",
             _ => "",
         };
-        Self { kind: StoreErrorKind::Unusable, reason: format!("{what}{why}"), source: Some(source) }
+        let kind = if is_passing(&source) { StoreErrorKind::Busy } else { StoreErrorKind::Unusable };
+        Self { kind, reason: format!("{what}{why}"), source: Some(source) }
+    }
+
+    /// For a reason that passes.
+    fn busy(reason: &str) -> Self {
+        Self::new(StoreErrorKind::Busy, reason)
     }
 
     fn with_kind(mut self, kind: StoreErrorKind) -> Self {
@@ -146,6 +176,30 @@ struct Current {
     text: Zeroizing<String>,
     file: File,
     metadata: Metadata,
+}
+
+/// What tells a file apart from all others of this machine.
+#[allow(clippy::unnecessary_cast, reason = "the types are not the same on every system")]
+fn id(found: &Stat) -> (u64, u64) {
+    (found.st_dev as u64, found.st_ino as u64)
+}
+
+impl Current {
+    /// Whether it has the text that was read.
+    fn is_as_read(&self) -> bool {
+        let mut text = Zeroizing::new(vec![0; self.text.len() + 1]);
+        let read = self.file.read_at(&mut text, 0).unwrap_or_default();
+        text.get(..read) == Some(self.text.as_bytes())
+    }
+
+    /// Whether these are of the same file, unchanged since. A rename changes the time of change on some file systems only.
+    fn is(&self, now: &Stat) -> bool {
+        let is_same = |size: i128, now: i128| size == now;
+        (self.metadata.dev(), self.metadata.ino()) == id(now)
+            && is_same(self.metadata.size().into(), now.st_size.into())
+            && is_same(self.metadata.mtime().into(), now.st_mtime.into())
+            && is_same(self.metadata.mtime_nsec().into(), now.st_mtime_nsec.into())
+    }
 }
 
 /// An open folder, locked where its file system can do that.
@@ -193,30 +247,139 @@ const LISTED_RARELY: u32 = 100;
 /// A folder with fewer entries is listed each time.
 const MANY: usize = 1_000;
 
+/// What a folder is opened with to walk through it: it need not be readable.
+#[cfg(target_os = "linux")]
+const PASSING: OFlags = OFlags::PATH;
+#[cfg(not(target_os = "linux"))]
+const PASSING: OFlags = OFlags::RDONLY;
+
+/// As many links as the kernel follows.
+const MAX_LINKS: u32 = 40;
+
+/// A path that was walked: the folder at its end, without links on the way, and the name in it.
+struct Walked {
+    folder: PathBuf,
+    name: OsString,
+}
+
+/// Walks an absolute path as the kernel does, from open folder to open folder, and refuses the links that lead where nobody
+/// said: those of `/proc` that are no text, and those that another user may have planted. The kernel's own protection
+/// (`protected_symlinks`) can be off, and does not see a link that is resolved as text.
+fn walk(path: &Path) -> Result<Walked, Trouble> {
+    let no_folder = |error: Errno| Trouble::io("its folder can't be found", error.into());
+    let open = |folder: BorrowedFd<'_>, name: &OsStr| {
+        let flags = PASSING | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(folder, name, flags, Mode::empty()).map_err(no_folder)
+    };
+    let root = || open(CWD, OsStr::new("/"));
+    let parts = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>();
+    let (mut folder, mut walked, mut todo, mut links) = (root()?, PathBuf::from("/"), parts(path), 0);
+    let mut is_link = false;
+    while let Some(part) = todo.pop() {
+        match part.as_bytes() {
+            b"/" | b"." => continue,
+            b".." => {
+                folder = open(folder.as_fd(), &part)?;
+                walked.pop();
+                continue;
+            }
+            _ => {}
+        }
+        let found = match statat(&folder, &part, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Some(found),
+            Err(Errno::NOENT) if todo.is_empty() && is_link => {
+                return Err(Trouble::unusable("it is a symbolic link to a file that does not exist"));
+            }
+            Err(Errno::NOENT) if todo.is_empty() => None,
+            Err(error) => return Err(no_folder(error)),
+        };
+        match found {
+            Some(link) if FileType::from_raw_mode(link.st_mode) == FileType::Symlink => {
+                links += 1;
+                let shown = walked.join(&part);
+                if links > MAX_LINKS || !is_plain_link(&folder, &part) {
+                    let reason = "leads in a circle, or elsewhere than it says, as some of /proc do";
+                    return Err(Trouble::unusable(format!("the link {} {reason}", shown.display())));
+                }
+                check_planted(&folder, link.st_uid, &format!("the link {} on its way", shown.display()))?;
+                let target = readlinkat(&folder, &part, Vec::new()).map_err(no_folder)?;
+                let target = Path::new(OsStr::from_bytes(target.to_bytes()));
+                if target.is_absolute() {
+                    (folder, walked) = (root()?, PathBuf::from("/"));
+                }
+                is_link |= todo.is_empty();
+                todo.extend(parts(target));
+            }
+            _ if todo.is_empty() => return Ok(Walked { folder: walked, name: part }),
+            _ => {
+                folder = open(folder.as_fd(), &part)?;
+                walked.push(&part);
+            }
+        }
+    }
+    Err(Trouble::new(StoreErrorKind::Invalid, "it names no file"))
+}
+
+/// Whether a link is a text that leads where it says. Some of `/proc` are none: `/proc/PID/root` says `/`, and is the root of
+/// that process.
+fn is_plain_link(folder: &OwnedFd, name: &OsStr) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{ResolveFlags, fstatfs, openat2};
+
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        match openat2(folder, name, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+            Err(Errno::LOOP) => return false,
+            // Linux before 5.6, or a container that does not allow the call.
+            Err(Errno::NOSYS | Errno::PERM) => {
+                const PROC: u32 = 0x9fa0;
+                return fstatfs(folder).is_ok_and(|found| found.f_type as u32 != PROC);
+            }
+            _ => {}
+        }
+    }
+    let _ = (folder, name);
+    true
+}
+
+/// Refuses what another user may have put into a folder where others may write: neither this user's nor the folder owner's
+/// own, nor root's.
+fn check_planted(folder: impl AsFd, owner: u32, what: &str) -> Result<(), Trouble> {
+    let folder = fstat(folder).map_err(|error| Trouble::io("its folder can't be looked at", error.into()))?;
+    let is_shared = folder.st_mode & 0o022 != 0;
+    let trusted = [geteuid().as_raw(), folder.st_uid, 0];
+    if is_shared && !trusted.contains(&owner) {
+        let reason = "belongs to another user, who may have put it there: others may write in that folder";
+        return Err(Trouble::unusable(format!("{what} {reason} (uid {owner})")));
+    }
+    Ok(())
+}
+
+/// What came of putting a file in the place of another.
+enum Swapped {
+    Done,
+    /// Another program was there first; its file is where it put it.
+    Changed,
+}
+
 impl Place {
     /// Follows links once, so that two spellings of one file are one place, and a link stays when its file is replaced.
     pub(crate) fn resolve(text: &str) -> Result<Self, Trouble> {
         let invalid = |reason: &str| Err(Trouble::new(StoreErrorKind::Invalid, reason));
-        if text.is_empty() || text.ends_with('/') {
+        if text.ends_with('/') || text.ends_with("/.") || Path::new(text).file_name().is_none() {
             return invalid("it names no file");
         }
         if text.starts_with("~/") {
             return invalid("`~` is not expanded here: write the whole path");
         }
-        let mut path = PathBuf::from(text);
-        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
-            path = fs::canonicalize(&path).map_err(|error| match error.kind() {
-                ErrorKind::NotFound => Trouble::unusable("it is a symbolic link to a file that does not exist"),
-                _ => Trouble::io("its symbolic link can't be followed", error),
-            })?;
-        }
-        let Some(name) = path.file_name() else { return invalid("it names no file") };
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
+        let path = match Path::new(text) {
+            path if path.is_absolute() => path.to_owned(),
+            path => {
+                env::current_dir().map_err(|error| Trouble::io("the current folder can't be found", error))?.join(path)
+            }
         };
-        let folder = fs::canonicalize(folder).map_err(|error| Trouble::io("its folder can't be found", error))?;
-        let path = folder.join(name);
+        let Walked { folder, name } = walk(&path)?;
+        let path = folder.join(&name);
         // A line feed would spoil a line of a log, and what is not UTF-8 can't be opened again by its location.
         let (Some(name), Some(path)) = (name.to_str(), path.to_str()) else {
             return invalid("its path is not UTF-8");
@@ -235,7 +398,11 @@ impl Place {
 
     /// The text of the file, of at most so many bytes; `None` when it is not there.
     pub(crate) fn read(&self, most: usize) -> Result<Option<Zeroizing<String>>, Trouble> {
-        Ok(self.open(most)?.map(|current| current.text))
+        let folder = self.open_folder().map_err(no_folder)?;
+        let current = self.open(&folder, most)?;
+        // After a place was corrected by hand nothing but this may come here again.
+        self.sweep_if_free(&folder);
+        Ok(current.map(|current| current.text))
     }
 
     /// Proves that the file could be replaced now, and gives its text.
@@ -249,89 +416,195 @@ impl Place {
         room: impl FnOnce(Option<&str>) -> Result<usize, Trouble>,
     ) -> Result<Option<Zeroizing<String>>, Trouble> {
         let folder = self.lock()?;
-        let current = self.open(most)?;
+        let current = self.open(&folder.file, most)?;
         self.check(&folder, current.as_ref())?;
+        if let Some(reason) = current.as_ref().and_then(|current| self.seen_by_others(current)) {
+            return Err(Trouble::unusable(reason));
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(current) = &current
+            && let Some(elsewhere) = crate::mounts::elsewhere(&current.file, &self.path)
+        {
+            let reason = "where it would keep the old secret: mount its folder there instead";
+            return Err(Trouble::unusable(format!("this file alone is mounted at {elsewhere}, {reason}")));
+        }
         if folder.is_locked {
-            self.sweep()?;
+            self.sweep(&folder.file)?;
         }
         let room = room(current.as_ref().map(|current| current.text.as_str()))?;
-        let mut probe = self.temporary(current.as_ref())?;
+        let mut probe = self.temporary(&folder.file, current.as_ref())?;
         // Not zeros, which some file systems do not store.
         let filler = vec![b'x'; room.max(LEAST_PROBE)];
         let no_room = |error| Trouble::io(&format!("{room} bytes can't be written beside it"), error);
-        probe.write_all(&filler).map_err(no_room)?;
-        probe.as_file().sync_all().map_err(no_room)?;
-        let onto = self.temporary(current.as_ref())?;
-        let no_rename = |error| Trouble::io("a file beside it can't be renamed", error);
-        probe.persist(onto.path()).map_err(|failed| no_rename(failed.error))?;
-        onto.close().map_err(|error| Trouble::io("a file beside it can't be removed", error))?;
+        probe.file.write_all(&filler).map_err(no_room)?;
+        probe.file.sync_all().map_err(no_room)?;
+        let onto = self.temporary(&folder.file, current.as_ref())?;
+        renameat(&folder.file, &probe.name, &folder.file, &onto.name)
+            .map_err(|error| Trouble::io("a file beside it can't be renamed", error.into()))?;
+        onto.remove().map_err(|error| Trouble::io("a file beside it can't be removed", error))?;
         folder.sync().map_err(|error| Trouble::io("its folder can't be written to the disk", error))?;
         Ok(current.map(|current| current.text))
     }
 
-    /// Replaces the file by what `edit` makes of its text, or leaves it when that is `None`; durable in both cases.
+    /// Replaces the file by what `edit` makes of its text, or leaves it when that is `None`; durable in both cases. Gives
+    /// what of it was not as [`prove`](Self::prove) wants it, in sentences.
     ///
-    /// Of callers of this function, in any process of this machine, one at a time is between `edit` and the end.
+    /// Of callers of this function, in any process of this machine, one at a time is between `edit` and the end. What other
+    /// programs write in between is seen: two files change names, and only if what comes out is what `edit` was given, it
+    /// stays so; else `edit` is asked again.
     pub(crate) fn replace(
         &self,
         most: usize,
-        edit: impl FnOnce(Option<&str>) -> Result<Option<Zeroizing<String>>, Trouble>,
-    ) -> Result<(), Trouble> {
+        mut edit: impl FnMut(Option<&str>) -> Result<Option<Zeroizing<String>>, Trouble>,
+    ) -> Result<Vec<String>, Trouble> {
         let unsure = |error| {
             Trouble::io("it was written, and may not survive a power failure", error).with_kind(StoreErrorKind::Unknown)
         };
         let folder = self.lock()?;
-        let current = self.open(most)?;
-        let Some(new) = edit(current.as_ref().map(|current| current.text.as_str()))? else {
-            // Another run may have been killed between its rename and its fsync.
-            if let Some(current) = current {
-                current.file.sync_all().map_err(unsure)?;
-            }
-            return folder.sync().map_err(unsure);
-        };
-        self.check(&folder, current.as_ref())?;
         if folder.is_locked {
             // A run that was killed right here left a copy of the secret. That it can't be removed must not cost the commit.
-            let _ = self.sweep();
+            let _ = self.sweep(&folder.file);
         }
-        let mut temporary = self.temporary(current.as_ref())?;
-        let no_room = |error| Trouble::io("its new content can't be written beside it", error);
-        temporary.write_all(new.as_bytes()).map_err(no_room)?;
-        temporary.as_file().sync_all().map_err(no_room)?;
-        if let Err(failed) = temporary.persist(&self.path) {
-            // A network file system may have done what it says has failed.
-            let is_as_it_was = match (self.open(most), &current) {
-                (Ok(Some(now)), Some(before)) => now.text == before.text,
-                (Ok(None), None) => true,
-                _ => false,
+        let end = Instant::now() + LOCK_PATIENCE;
+        for tries in 0.. {
+            let current = self.open(&folder.file, most)?;
+            let Some(new) = edit(current.as_ref().map(|current| current.text.as_str()))? else {
+                // Another run may have been killed between its rename and its fsync.
+                if let Some(current) = current {
+                    current.file.sync_all().map_err(unsure)?;
+                }
+                folder.sync().map_err(unsure)?;
+                return Ok(Vec::new());
             };
-            let kind = if is_as_it_was { StoreErrorKind::Unusable } else { StoreErrorKind::Unknown };
-            return Err(Trouble::io("the new file can't be put in its place", failed.error).with_kind(kind));
+            self.check(&folder, current.as_ref())?;
+            // The old secret may be dead by now: what came since `prove` is told of, and is no reason to keep the new one out.
+            let notes = current.as_ref().and_then(|current| self.seen_by_others(current)).into_iter().collect();
+            let mut temporary = self.temporary(&folder.file, current.as_ref())?;
+            let no_room = |error| Trouble::io("its new content can't be written beside it", error);
+            temporary.file.write_all(new.as_bytes()).map_err(no_room)?;
+            // A sync takes so long that beside one who writes all the time none would be in time.
+            let is_synced = tries < CALM_TRIES;
+            if is_synced {
+                temporary.file.sync_all().map_err(no_room)?;
+            }
+            let file = temporary.file.try_clone().map_err(no_room)?;
+            if let Swapped::Done = self.swap(&folder.file, temporary, current.as_ref(), most)? {
+                if !is_synced {
+                    file.sync_all().map_err(unsure)?;
+                }
+                folder.sync().map_err(unsure)?;
+                return Ok(notes);
+            }
+            if Instant::now() > end {
+                break;
+            }
         }
-        folder.sync().map_err(unsure)
+        Err(Trouble::busy("another program writes it again and again"))
     }
 
-    fn open(&self, most: usize) -> Result<Option<Current>, Trouble> {
+    /// Puts a new file in the place of the one that was read.
+    fn swap(
+        &self,
+        folder: &File,
+        temporary: Temporary<'_>,
+        current: Option<&Current>,
+        most: usize,
+    ) -> Result<Swapped, Trouble> {
+        let exchange = |flags| renameat_with(folder, &temporary.name, folder, &self.name, flags);
+        let Some(current) = current else {
+            return match exchange(RenameFlags::NOREPLACE) {
+                Ok(()) => Ok(Swapped::Done),
+                Err(Errno::EXIST) => Ok(Swapped::Changed),
+                Err(error) if is_unsupported(error) => self.rename(folder, &temporary, None, most),
+                Err(error) => self.failed(folder, None, error, most),
+            };
+        };
+        match statat(folder, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(now) if current.is(&now) => {}
+            Ok(_) | Err(Errno::NOENT) => return Ok(Swapped::Changed),
+            Err(error) => return Err(Trouble::io("it can't be looked at", error.into())),
+        }
+        for _ in 0..MAX_LINKS {
+            match exchange(RenameFlags::EXCHANGE) {
+                Ok(()) => {}
+                Err(Errno::NOENT) => return Ok(Swapped::Changed),
+                Err(error) if is_unsupported(error) => return self.rename(folder, &temporary, Some(current), most),
+                Err(error) => return self.failed(folder, Some(current), error, most),
+            }
+            let came_out = statat(folder, &temporary.name, AtFlags::SYMLINK_NOFOLLOW);
+            let came_out = came_out.map_err(|error| Trouble::io("it can't be looked at", error.into()));
+            // Of what is written within one tick of its clock, a file system shows nothing.
+            if came_out.as_ref().is_ok_and(|now| current.is(now)) && current.is_as_read() {
+                return Ok(Swapped::Done);
+            }
+            let own = temporary.file.metadata().map_err(|error| Trouble::io("it can't be looked at", error))?;
+            if came_out.is_ok_and(|now| (own.dev(), own.ino()) == id(&now)) {
+                return Ok(Swapped::Changed);
+            }
+            // Another program's file came out. It goes back; if it has put yet another one there, that one goes back then.
+        }
+        // Not to be removed: it is another program's.
+        temporary.keep();
+        Err(Trouble::busy("another program writes it again and again").with_kind(StoreErrorKind::Unknown))
+    }
+
+    /// Where names can't be exchanged: what others write from here to the rename is lost, which is some microseconds.
+    fn rename(
+        &self,
+        folder: &File,
+        temporary: &Temporary<'_>,
+        current: Option<&Current>,
+        most: usize,
+    ) -> Result<Swapped, Trouble> {
+        let now = statat(folder, &self.name, AtFlags::SYMLINK_NOFOLLOW);
+        let is_as_it_was = match (&now, current) {
+            (Ok(now), Some(current)) => current.is(now),
+            (Err(Errno::NOENT), None) => true,
+            _ => false,
+        };
+        if !is_as_it_was {
+            return Ok(Swapped::Changed);
+        }
+        match renameat(folder, &temporary.name, folder, &self.name) {
+            Ok(()) => Ok(Swapped::Done),
+            Err(error) => self.failed(folder, current, error, most),
+        }
+    }
+
+    /// A network file system may have done what it says has failed.
+    fn failed(&self, folder: &File, current: Option<&Current>, error: Errno, most: usize) -> Result<Swapped, Trouble> {
+        let is_as_it_was = match (self.open(folder, most), current) {
+            (Ok(Some(now)), Some(before)) => now.text == before.text,
+            (Ok(None), None) => true,
+            _ => false,
+        };
+        let trouble = Trouble::io("the new file can't be put in its place", error.into());
+        Err(if is_as_it_was { trouble } else { trouble.with_kind(StoreErrorKind::Unknown) })
+    }
+
+    fn open(&self, folder: &File, most: usize) -> Result<Option<Current>, Trouble> {
         // NOFOLLOW: the link was followed once, and nobody may send the secret elsewhere since. NONBLOCK: opening a pipe
         // waits for its writer.
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-        let file = match OpenOptions::new().read(true).custom_flags(flags).open(&self.path) {
-            Ok(file) => file,
-            // Without its folder (a file system that is not mounted) nobody can say that there is no secret.
-            Err(error) if error.kind() == ErrorKind::NotFound && self.folder.is_dir() => return Ok(None),
-            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
-                return Err(Trouble::unusable("a symbolic link has been put in its place"));
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let end = Instant::now() + LOCK_PATIENCE;
+        let file = loop {
+            match openat(folder, &self.name, flags, Mode::empty()) {
+                Ok(file) => break File::from(file),
+                Err(Errno::NOENT) => return Ok(None),
+                Err(Errno::LOOP) => return Err(Trouble::unusable("a symbolic link has been put in its place")),
+                // What opening a socket gives.
+                Err(Errno::NXIO) => return Err(Trouble::unusable("it is not a regular file")),
+                // Another process has a lease on it, and was told just now to give it up.
+                Err(Errno::AGAIN) if Instant::now() < end => thread::sleep(LEASE_PAUSE),
+                Err(Errno::AGAIN) => return Err(Trouble::busy("another process has a lease on it")),
+                Err(error) => return Err(Trouble::io("it can't be opened", error.into())),
             }
-            // What opening a socket gives.
-            Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
-                return Err(Trouble::unusable("it is not a regular file"));
-            }
-            Err(error) => return Err(Trouble::io("it can't be opened", error)),
         };
         let metadata = file.metadata().map_err(|error| Trouble::io("it can't be looked at", error))?;
         if !metadata.is_file() {
             return Err(Trouble::unusable("it is not a regular file"));
         }
+        check_planted(folder, metadata.uid(), "it")?;
         // Room for all of it at once, so that no part of the secret stays behind when the buffer moves.
         let mut bytes = Zeroizing::new(Vec::with_capacity(most.saturating_add(1)));
         let bound = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
@@ -343,14 +616,94 @@ impl Place {
         Ok(Some(Current { text: Zeroizing::new(text.to_owned()), file, metadata }))
     }
 
+    /// Opens the folder. Links were followed when the place was resolved: one that is on the way now was put there since.
+    fn open_folder(&self) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{ResolveFlags, openat2};
+
+            let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            match openat2(CWD, &self.folder, flags, Mode::empty(), resolve) {
+                Err(Errno::NOSYS | Errno::PERM) => {}
+                opened => return Ok(opened?.into()),
+            }
+        }
+        let mut folder = openat(CWD, "/", PASSING | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        for part in self.folder.iter().skip(1) {
+            folder =
+                openat(&folder, part, PASSING | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        }
+        Ok(openat(&folder, ".", flags, Mode::empty())?.into())
+    }
+
     /// Waits for its turn. Where folders can't be locked (NFS), the lock of the journal alone keeps rotators apart.
     fn lock(&self) -> Result<Folder, Trouble> {
         let _turn = Turn::wait(&self.folder);
-        match lock(&self.folder, LOCK_PATIENCE, || File::open(&self.folder)) {
+        match lock(&self.folder, LOCK_PATIENCE, || self.open_folder()) {
             Ok(Locked::Ours(file)) => Ok(Folder { file, is_locked: true, _turn }),
             Ok(Locked::Unsupported(file, _)) => Ok(Folder { file, is_locked: false, _turn }),
-            Ok(Locked::ByAnother) => Err(Trouble::unusable("another process holds the lock of its folder")),
-            Err(error) => Err(Trouble::io("its folder can't be opened", error)),
+            Ok(Locked::ByAnother) => Err(Trouble::busy("another process holds the lock of its folder")),
+            Err(error) => Err(no_folder(error)),
+        }
+    }
+
+    /// What names this place whatever path leads to it: the folder by its device and number, so that a bind mount of it is
+    /// no other place, and the name as the file system has it.
+    pub(crate) fn identity(&self) -> Result<String, Trouble> {
+        let folder = self.open_folder().map_err(no_folder)?;
+        let found = folder.metadata().map_err(|error| Trouble::io("its folder can't be looked at", error))?;
+        let name = self.name_in(&folder).map_err(|error| Trouble::io("its folder can't be listed", error))?;
+        Ok(format!("{:x}:{:x}/{name}", found.dev(), found.ino()))
+    }
+
+    fn name_in(&self, folder: &File) -> io::Result<String> {
+        let stat =
+            |name: &str| statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok().map(|found| (found.st_dev, found.st_ino));
+        let own = stat(&self.name);
+        let is_upper = |c: char| c.is_ascii_uppercase();
+        let other: String = self
+            .name
+            .chars()
+            .map(|c| if is_upper(c) { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() })
+            .collect();
+        let ignores_case = (own.is_some() && other != self.name && stat(&other) == own) || ignores_case(folder);
+        if !ignores_case && self.name.is_ascii() {
+            return Ok(self.name.clone());
+        }
+        let mut name = self.name.clone();
+        if own.is_some() {
+            // Of a name that is not ASCII the file system may have another form.
+            let mut names = Vec::new();
+            for entry in Dir::read_from(folder)? {
+                names.extend(entry?.file_name().to_str().ok().map(str::to_owned));
+            }
+            if !names.contains(&name) {
+                let same =
+                    names.into_iter().filter(|other| other.to_lowercase().len().abs_diff(name.len()) < name.len());
+                name = same.into_iter().find(|other| stat(other) == own).unwrap_or(name);
+            }
+        }
+        Ok(if ignores_case { name.to_lowercase() } else { name })
+    }
+
+    /// Whether it lies in this folder, or anywhere below it, whatever path leads there.
+    pub(crate) fn is_within(&self, folder: &Path) -> Result<bool, Trouble> {
+        let Ok(top) = fs::metadata(folder) else { return Ok(false) };
+        let failed = |error: io::Error| Trouble::io("its folder can't be looked at", error);
+        let mut folder = OwnedFd::from(self.open_folder().map_err(no_folder)?);
+        loop {
+            let here = fstat(&folder).map_err(|error| failed(error.into()))?;
+            if id(&here) == (top.dev(), top.ino()) {
+                return Ok(true);
+            }
+            let flags = PASSING | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let above = openat(&folder, "..", flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+            let next = fstat(&above).map_err(|error| failed(error.into()))?;
+            if id(&next) == id(&here) {
+                return Ok(false);
+            }
+            folder = above;
         }
     }
 
@@ -358,21 +711,22 @@ impl Place {
     ///
     /// Temporary files are made under the lock of the folder alone, and the lock ends with its holder: as we hold it,
     /// what is there belongs to no process that lives. Without a lock, nothing is removed.
-    fn sweep(&self) -> Result<(), Trouble> {
+    fn sweep(&self, folder: &File) -> Result<(), Trouble> {
         let is_fresh = |listing: &Listing| listing.at.elapsed() < listing.took.saturating_mul(LISTED_RARELY);
         let listings = || LISTINGS.lock().unwrap_or_else(PoisonError::into_inner);
         let known = listings().remove(&self.folder).filter(is_fresh);
-        let mut listing = known.map_or_else(|| self.list(), Ok)?;
+        let mut listing = known.map_or_else(|| list(folder), Ok)?;
         let length = self.prefix().len() + RANDOM + SUFFIX.len();
         let is_own = |name: &mut String| name.starts_with(&self.prefix()) && name.len() == length;
         for name in listing.left.extract_if(.., is_own) {
-            let path = self.folder.join(name);
-            if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
-                match fs::remove_file(path) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => {
-                        return Err(Trouble::io("what a killed run left beside it can't be removed", error));
+            let is_file = statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile);
+            if is_file {
+                match unlinkat(folder, &name, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(error) => {
+                        return Err(Trouble::io("what a killed run left beside it can't be removed", error.into()));
                     }
-                    _ => {}
                 }
             }
         }
@@ -382,16 +736,15 @@ impl Place {
         Ok(())
     }
 
-    fn list(&self) -> Result<Listing, Trouble> {
-        let at = Instant::now();
-        let failed = |error| Trouble::io("its folder can't be listed", error);
-        let (mut entries, mut left) = (0, Vec::new());
-        for entry in fs::read_dir(&self.folder).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name().into_string();
-            left.extend(name.ok().filter(|name| is_temporary(name)));
-            entries += 1;
+    /// The same where nobody is at work. It is no part of what was asked, so it waits for nobody and fails at nothing.
+    fn sweep_if_free(&self, folder: &File) {
+        let (prefix, is_many) = (self.prefix(), |listing: &Listing| listing.entries >= MANY);
+        let is_left =
+            list(folder).is_ok_and(|found| !is_many(&found) && found.left.iter().any(|name| name.starts_with(&prefix)));
+        if is_left && flock(folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = self.sweep(folder);
+            let _ = flock(folder, FlockOperation::Unlock);
         }
-        Ok(Listing { at, took: at.elapsed(), entries, left })
     }
 
     fn prefix(&self) -> String {
@@ -407,28 +760,29 @@ impl Place {
                 "every user may replace files in its folder: `chmod o-w '{folder}'`"
             )));
         }
-        let Some(current) = current else { return Ok(()) };
-        if current.metadata.mode() & 0o007 != 0 {
-            let reason = format!("every user of this machine has access to it: `chmod o-rwx '{}'`", self.path);
-            return Err(Trouble::unusable(reason));
-        }
-        if current.metadata.nlink() > 1 {
-            return Err(Trouble::unusable("it has a second name (a hard link), which would keep the old secret"));
-        }
-        check_target(&current.file, &self.path)
+        current.map_or(Ok(()), |current| check_target(&current.file, &self.path))
     }
 
-    /// A new file in the folder, with the owner, mode, access list and labels of the one that it will replace, else 0600.
-    /// It is removed when it is dropped.
-    fn temporary(&self, current: Option<&Current>) -> Result<NamedTempFile, Trouble> {
-        let temporary = tempfile::Builder::new()
-            .prefix(&self.prefix())
-            .rand_bytes(RANDOM)
-            .suffix(SUFFIX)
-            .tempfile_in(&self.folder)
+    /// Who else has access to the file, or would go on having the old secret.
+    fn seen_by_others(&self, current: &Current) -> Option<String> {
+        if current.metadata.mode() & OTHERS != 0 {
+            return Some(format!("every user of this machine has access to it: `chmod o-rwx '{}'`", self.path));
+        }
+        (current.metadata.nlink() > 1).then(|| {
+            format!(
+                "it has a second name (a hard link), which would keep the old secret: `find / -xdev -samefile '{}'` names it",
+                self.path
+            )
+        })
+    }
+
+    /// A new file in the folder, with the owner, mode, access list and labels of the one that it will replace, but for the
+    /// access of every user; else 0600. It is removed when it is dropped.
+    fn temporary<'a>(&self, folder: &'a File, current: Option<&Current>) -> Result<Temporary<'a>, Trouble> {
+        let temporary = Temporary::new(folder, &self.prefix())
             .map_err(|error| Trouble::io("no file can be created beside it", error))?;
         let Some(current) = current else { return Ok(temporary) };
-        let file = temporary.as_file();
+        let file = &temporary.file;
         let own = file.metadata().map_err(|error| Trouble::io("a file beside it can't be looked at", error))?;
         let (uid, gid) = (current.metadata.uid(), current.metadata.gid());
         // A consumer reads by owner, group or access list: to lose one of them would lock it out.
@@ -436,12 +790,113 @@ impl Place {
             fchown(file, Some(uid), Some(gid))
                 .map_err(|error| Trouble::io(&format!("its owner and group ({uid}:{gid}) can't be kept"), error))?;
         }
-        file.set_permissions(Permissions::from_mode(current.metadata.mode() & 0o7777))
-            .map_err(|error| Trouble::io("its mode can't be kept", error))?;
+        let no_mode = |error| Trouble::io("its mode can't be kept", error);
+        let mode = Permissions::from_mode(current.metadata.mode() & 0o7777 & !OTHERS);
+        file.set_permissions(mode.clone()).map_err(no_mode)?;
         copy_attributes(&current.file, file)
             .map_err(|error| Trouble::io("its access list or labels can't be kept", error.into()))?;
+        if current.metadata.mode() & OTHERS != 0 {
+            // An access list has the access of every user in it as well.
+            file.set_permissions(mode).map_err(no_mode)?;
+        }
         Ok(temporary)
     }
+}
+
+fn no_folder(error: io::Error) -> Trouble {
+    if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
+        return Trouble::unusable("a symbolic link has been put on the way to it");
+    }
+    Trouble::io("its folder can't be opened", error)
+}
+
+/// What the file system does not offer; some say so in other words.
+fn is_unsupported(error: Errno) -> bool {
+    matches!(error, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM)
+}
+
+fn list(folder: &File) -> Result<Listing, Trouble> {
+    let at = Instant::now();
+    let failed = |error: Errno| Trouble::io("its folder can't be listed", error.into());
+    let (mut entries, mut left) = (0, Vec::new());
+    for entry in Dir::read_from(folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_owned().into_string();
+        left.extend(name.ok().filter(|name| is_temporary(name)));
+        entries += 1;
+    }
+    Ok(Listing { at, took: at.elapsed(), entries, left })
+}
+
+/// Whether the names in this folder are the same in upper and lower case.
+#[cfg(target_os = "linux")]
+fn ignores_case(folder: &File) -> bool {
+    use rustix::fs::{fstatfs, ioctl_getflags};
+
+    /// FAT, exFAT, NTFS (two drivers), SMB (three), HFS (two).
+    const SYSTEMS: [u32; 9] =
+        [0x4d44, 0x2011_bab0, 0x5346_544e, 0x7366_746e, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x4244, 0x482b];
+    /// `FS_CASEFOLD_FL`, of one folder of ext4, F2FS or tmpfs.
+    const CASEFOLD: u32 = 0x4000_0000;
+
+    ioctl_getflags(folder).is_ok_and(|flags| flags.bits() & CASEFOLD != 0)
+        || fstatfs(folder).is_ok_and(|found| SYSTEMS.contains(&(found.f_type as u32)))
+}
+
+/// As of the file systems that these systems come with.
+#[cfg(not(target_os = "linux"))]
+fn ignores_case(_: &File) -> bool {
+    true
+}
+
+/// A file with a name of its own in a folder. Dropping it removes it.
+struct Temporary<'a> {
+    folder: &'a File,
+    name: String,
+    file: File,
+    is_kept: bool,
+}
+
+impl<'a> Temporary<'a> {
+    fn new(folder: &'a File, prefix: &str) -> io::Result<Self> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        loop {
+            let name = format!("{prefix}{}{SUFFIX}", random_name());
+            match openat(folder, &name, flags, Mode::RUSR | Mode::WUSR) {
+                Ok(file) => return Ok(Self { folder, name, file: file.into(), is_kept: false }),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn remove(mut self) -> io::Result<()> {
+        self.is_kept = true;
+        Ok(unlinkat(self.folder, &self.name, AtFlags::empty())?)
+    }
+
+    fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let _ = unlinkat(self.folder, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// So that two don't meet; that a name is new, its creation proves.
+fn random_name() -> String {
+    let mut number = RandomState::new().build_hasher().finish();
+    let mut name = String::with_capacity(RANDOM);
+    for _ in 0..RANDOM {
+        let digit = u32::try_from(number % 36).unwrap_or_default();
+        name.extend(char::from_digit(digit, 36));
+        number /= 36;
+    }
+    name
 }
 
 const SUFFIX: &str = ".tmp";
@@ -474,7 +929,7 @@ fn check_target(file: &File, path: &str) -> Result<(), Trouble> {
         found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
     } else {
         // Linux before 5.8.
-        fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| is_mount_point(&mounts, path))
+        crate::mounts::is_point(path)
     };
     if is_mount {
         // The rename would fail with EBUSY, after the rotation.
@@ -488,15 +943,6 @@ fn check_target(file: &File, path: &str) -> Result<(), Trouble> {
 #[cfg(not(target_os = "linux"))]
 fn check_target(_: &File, _: &str) -> Result<(), Trouble> {
     Ok(())
-}
-
-/// Whether a text in the form of `/proc/self/mountinfo` has this mount point.
-#[cfg(target_os = "linux")]
-fn is_mount_point(mounts: &str, path: &str) -> bool {
-    // The kernel writes these four as octal numbers.
-    let unescape =
-        |text: &str| text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
-    mounts.lines().filter_map(|line| line.split(' ').nth(4)).any(|point| unescape(point) == path)
 }
 
 /// Gives one file the extended attributes of another, access lists and SELinux labels among them.
@@ -547,19 +993,4 @@ fn attributes(file: &File) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
             Ok((name.to_vec(), value.iter().copied().take(length).collect()))
         })
         .collect()
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::is_mount_point;
-
-    #[test]
-    fn mount_points_are_unescaped() {
-        let mounts =
-            "36 35 98:0 /a /run/my\\040key\\134x rw shared:1 - ext4 /dev/vda rw\n37 35 0:1 / /tmp rw - tmpfs t rw\n";
-        assert!(is_mount_point(mounts, "/run/my key\\x"));
-        assert!(is_mount_point(mounts, "/tmp"));
-        assert!(!is_mount_point(mounts, "/run"));
-        assert!(!is_mount_point(mounts, "/a"));
-    }
 }

@@ -6,13 +6,14 @@ use rixl_credentials::{Error, ErrorKind, KeyId};
 
 use crate::{
     journal::{JournalError, JournalErrorKind},
-    store::StoreError,
+    store::{StoreError, StoreErrorKind},
 };
 
 /// Why a run did not end well.
 ///
 /// [`kind`](Self::kind) is the cause, [`effect`](Self::effect) what it left behind, [`next`](Self::next) what to do. `Display`
-/// is one sentence of all three. Causes are in `source`. No secret is in any of them.
+/// is one sentence of all three. Causes are in `source`, and [`api_error`](Self::api_error) is the one to ask of them.
+/// No secret is in any of them.
 #[derive(Debug)]
 pub struct Failure {
     kind: FailureKind,
@@ -42,6 +43,22 @@ pub enum FailureKind {
     Lost,
 }
 
+impl FailureKind {
+    /// A name that stays, for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Interrupted => "interrupted",
+            Self::Refused => "refused",
+            Self::Authentication => "authentication",
+            Self::Locked => "locked",
+            Self::Unknown => "unknown",
+            Self::NotStored => "not_stored",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// What a run that failed has left of the key: all that there is to branch on before it is run again.
 ///
 /// There will be no fourth value: a caller that handles these three handles everything.
@@ -55,13 +72,25 @@ pub enum Effect {
     Changed,
 }
 
+impl Effect {
+    /// A name that stays, for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Unknown => "unknown",
+            Self::Changed => "changed",
+        }
+    }
+}
+
 /// What to do after a [`Failure`] or about a [`Warning`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Next {
     /// Correct what the sentence says, then run it again.
     Correct,
-    /// Run it again later: another rotator is at work, or it was told to stop.
+    /// Run it again later: another rotator is at work, the store is busy, or it was told to stop.
     Retry,
     /// Get another bearer token, then run it again.
     Authenticate,
@@ -193,9 +222,39 @@ impl Failure {
         &self.next
     }
 
+    /// What RIXL or the way to it said, where a call of RIXL's is behind this: its kind, status, code and request id.
+    ///
+    /// ```
+    /// use rixl_rotation::Failure;
+    ///
+    /// fn ticket(failure: &Failure) -> Option<&str> {
+    ///     failure.api_error()?.request_id()
+    /// }
+    /// ```
+    pub fn api_error(&self) -> Option<&Error> {
+        self.cause()
+    }
+
     /// The sentence without what to do, for those who say that in their own words.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What the store said, where one is behind this: its kind, and when to try again.
+    pub fn store_error(&self) -> Option<&StoreError> {
+        self.cause()
+    }
+
+    /// The nearest cause of this type.
+    fn cause<T: StdError + 'static>(&self) -> Option<&T> {
+        let mut next = self.source();
+        while let Some(cause) = next {
+            if let Some(found) = cause.downcast_ref() {
+                return Some(found);
+            }
+            next = cause.source();
+        }
+        None
     }
 
     /// A call of RIXL's that changed nothing.
@@ -219,7 +278,9 @@ impl From<JournalError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Self::refused("the store can't take a secret; nothing was sent").with_source(error)
+        let failure = Self::refused("the store can't take a secret; nothing was sent");
+        let failure = if error.kind() == StoreErrorKind::Busy { failure.with_next(Next::Retry) } else { failure };
+        failure.with_source(error)
     }
 }
 

@@ -1,18 +1,32 @@
-//! Many keys: all prepared before any is rotated, one first alone, and a stop at the first that goes wrong.
+//! Many keys, with a rule to stop by.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    vec,
+};
 
-use futures_util::{StreamExt as _, stream};
+use futures_core::Stream;
+use futures_util::{
+    StreamExt as _,
+    stream::{self, FuturesUnordered},
+};
 use rixl_credentials::KeyId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::{self, JoinSet},
+};
+use tracing::{Instrument as _, Span};
 
 use crate::{
-    DueKey, Effect, Failure, Report, Rotator, State,
+    DueKey, Effect, EventKind, Failure, FailureKind, Report, Rotator,
     store::{Store, StoreError},
 };
 
-/// Opens the store of a key.
-pub type StoreFactory<'a> = dyn Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync + 'a;
+type StoreFactory = dyn Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync;
 
 /// Rotates many keys.
 ///
@@ -45,6 +59,37 @@ pub struct Completed {
     pub result: Option<Result<Report, Failure>>,
 }
 
+/// Which key of a fleet can't be prepared, and why. Nothing was sent that changes one.
+///
+/// `Display` is one sentence; `source` is the [`Failure`].
+#[derive(Debug, thiserror::Error)]
+#[error("the key {key_id} can't be prepared")]
+pub struct PrepareError {
+    key_id: KeyId,
+    source: Box<Failure>,
+}
+
+impl PrepareError {
+    fn new(due: &DueKey, failure: impl Into<Failure>) -> Self {
+        Self { key_id: due.key.id.clone(), source: Box::new(failure.into()) }
+    }
+
+    /// The key.
+    pub fn key_id(&self) -> &KeyId {
+        &self.key_id
+    }
+
+    /// Why.
+    pub fn failure(&self) -> &Failure {
+        &self.source
+    }
+
+    /// Why, to be kept.
+    pub fn into_failure(self) -> Failure {
+        *self.source
+    }
+}
+
 impl Fleet {
     /// A fleet that rotates four keys at once.
     pub fn new(rotator: Rotator) -> Self {
@@ -62,88 +107,212 @@ impl Fleet {
     /// # Errors
     ///
     /// The failure of the first key that can't be prepared, or that would go where another goes.
-    pub async fn prepare(&self, keys: &[DueKey], store_of: &StoreFactory<'_>) -> Result<(), (KeyId, Failure)> {
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future lets go of all keys. Nothing changed.
+    pub async fn prepare(
+        &self,
+        keys: &[DueKey],
+        store_of: impl Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync,
+    ) -> Result<(), PrepareError> {
         let mut places: HashMap<String, &KeyId> = HashMap::new();
         for due in keys {
-            let store = store_of(due).map_err(|error| (due.key.id.clone(), error.into()))?;
-            if let Some(other) = places.insert(store.location(), &due.key.id) {
+            let store = store_of(due).map_err(|error| PrepareError::new(due, error))?;
+            let identity = store.identity().await.map_err(|error| PrepareError::new(due, error))?;
+            if let Some(other) = places.insert(identity, &due.key.id) {
                 let sentence = format!(
                     "the keys {other} and {} would go into one place, {}; nothing was sent; name a place for each, \
                      with {{key_id}} or {{key_name}}",
                     due.key.id,
                     store.location()
                 );
-                return Err((due.key.id.clone(), Failure::refused(sentence)));
+                return Err(PrepareError::new(due, Failure::refused(sentence)));
             }
         }
-        let mut all = stream::iter(keys)
-            .map(|due| async move {
-                let prepared = match store_of(due) {
-                    Ok(store) => self.rotator.prepare(&due.key, store).await,
-                    Err(error) => Err(error.into()),
-                };
-                prepared.map(drop).map_err(|failure| (due.key.id.clone(), failure))
-            })
-            .buffer_unordered(self.at_once);
-        while let Some(prepared) = all.next().await {
-            prepared?;
+        let mut waiting = keys.iter();
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            while under_way.len() < self.at_once
+                && let Some(due) = waiting.next()
+            {
+                under_way.push(self.prepare_one(due, &store_of));
+            }
+            match under_way.next().await {
+                Some(prepared) => prepared?,
+                None => return Ok(()),
+            }
         }
-        Ok(())
     }
 
-    /// Rotates the keys, and tells of each as it ends. [`prepare`](Self::prepare) them first.
-    pub async fn rotate(&self, keys: &[DueKey], store_of: &StoreFactory<'_>, mut ended: impl FnMut(Completed)) {
-        let (first, rest) = keys.split_at(keys.len().min(1));
-        let slots = Arc::new(Semaphore::new(self.at_once));
+    async fn prepare_one(
+        &self,
+        due: &DueKey,
+        store_of: &(impl Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync),
+    ) -> Result<(), PrepareError> {
+        let store = store_of(due).map_err(|error| PrepareError::new(due, error))?;
+        let prepared = self.rotator.prepare(&due.key, store).await;
+        prepared.map(drop).map_err(|failure| PrepareError::new(due, failure))
+    }
+
+    /// Rotates the keys: a stream of what became of each, as it ends. [`prepare`](Self::prepare) them first.
+    ///
+    /// ```no_run
+    /// use rixl_rotation::{DueKey, Fleet, Rotator, store::Stores};
+    ///
+    /// # async fn example(rotator: Rotator, keys: Vec<DueKey>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let fleet = Fleet::new(rotator);
+    /// let store_of = |due: &DueKey| Stores::default().open(&format!("file:/run/secrets/{}", due.key.id));
+    /// fleet.prepare(&keys, store_of).await?;
+    /// let mut rotations = fleet.rotate(keys, store_of);
+    /// while let Some(completed) = rotations.next().await {
+    ///     println!("{}: {:?}", completed.key_id, completed.result);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cancellation
+    ///
+    /// Keys are begun while the stream is polled. Each that was begun runs in a task of its own, on the Tokio runtime
+    /// that polls, and goes on however slowly its result is fetched: a rotation that stood still would be an outage.
+    /// Dropping the stream begins no more; those under way run to their end unseen, and only the end of the runtime stops
+    /// them, which is a crash that [`Rotator::recover`] is for. To end soon with every result, use
+    /// [`Rotator::with_cancellation`].
+    pub fn rotate(
+        &self,
+        keys: Vec<DueKey>,
+        store_of: impl Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync + 'static,
+    ) -> Rotations {
         let mut rotator = self.rotator.clone();
+        let slots = Arc::new(Semaphore::new(self.at_once));
         rotator.slots = Some(Arc::clone(&slots));
-        let rotator = &rotator;
-        let mut is_stopped = false;
-        for (part, at_once) in [(first, 1), (rest, self.at_once.saturating_mul(WAITING))] {
-            let mut part = part.iter();
-            let mut under_way = stream::FuturesUnordered::new();
-            loop {
-                let may_begin = !is_stopped && !rotator.cancellation.is_cancelled() && under_way.len() < at_once;
-                tokio::select! {
-                    biased;
-                    Some((due, result)) = under_way.next() => {
-                        let result: Result<Report, Failure> = result;
-                        if let Err(failure) = &result
-                            && failure.effect() != Effect::Unchanged
-                            && !is_stopped
-                        {
-                            is_stopped = true;
-                            rotator.tell(id(due).as_str(), State::Note, "no more keys are begun after this failure");
+        let work = Work {
+            rotator,
+            store_of: Arc::new(store_of),
+            waiting: keys.into_iter(),
+            under_way: JoinSet::new(),
+            names: HashMap::new(),
+            max: 1,
+            max_after_first: self.at_once.saturating_mul(WAITING),
+            slots,
+            is_stopped: false,
+            span: Span::current(),
+        };
+        let all = stream::unfold(work, |mut work| async move { Some((work.next().await?, work)) });
+        Rotations(Box::pin(all))
+    }
+}
+
+/// What became of the keys of a fleet, each as it ends: a [`Stream`], and [`next`](Self::next) does without a library for
+/// streams. See [`Fleet::rotate`].
+#[must_use = "nothing is rotated until it is polled"]
+pub struct Rotations(Pin<Box<dyn Stream<Item = Completed> + Send>>);
+
+impl Rotations {
+    /// What became of the next key that ended; `None` when all are told of.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future loses nothing: the next call goes on.
+    pub async fn next(&mut self) -> Option<Completed> {
+        self.0.next().await
+    }
+}
+
+impl Stream for Rotations {
+    type Item = Completed;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Completed>> {
+        self.0.as_mut().poll_next(context)
+    }
+}
+
+impl fmt::Debug for Rotations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rotations")
+    }
+}
+
+struct Work {
+    rotator: Rotator,
+    store_of: Arc<StoreFactory>,
+    waiting: vec::IntoIter<DueKey>,
+    under_way: JoinSet<Result<Report, Failure>>,
+    names: HashMap<task::Id, (KeyId, Option<String>)>,
+    /// How many keys may be under way: the first one alone.
+    max: usize,
+    max_after_first: usize,
+    slots: Arc<Semaphore>,
+    is_stopped: bool,
+    /// Of whoever asked for it.
+    span: Span,
+}
+
+impl Work {
+    async fn next(&mut self) -> Option<Completed> {
+        loop {
+            let is_cancelled = || self.rotator.cancellation.is_cancelled();
+            let may_begin = !self.is_stopped && !is_cancelled() && self.under_way.len() < self.max;
+            tokio::select! {
+                biased;
+                Some(joined) = self.under_way.join_next_with_id() => {
+                    let (id, result) = match joined {
+                        Ok((id, result)) => (id, result),
+                        Err(ended) => {
+                            let message = "the task that rotated the key ended early";
+                            (ended.id(), Err(Failure::new(FailureKind::Unknown, message).with_source(ended)))
                         }
-                        ended(Completed { key_id: id(due).clone(), name: due.key.name.clone(), result: Some(result) });
+                    };
+                    self.max = self.max_after_first;
+                    let Some((key_id, name)) = self.names.remove(&id) else { continue };
+                    self.stop_after(&key_id, &result);
+                    return Some(Completed { key_id, name, result: Some(result) });
+                }
+                // Those that come back from their quiet time are before it in the queue.
+                Ok(slot) = Arc::clone(&self.slots).acquire_owned(), if may_begin && self.waiting.len() > 0 => {
+                    if !is_cancelled() && let Some(due) = self.waiting.next() {
+                        self.begin(due, slot);
                     }
-                    // Those that come back from their quiet time are before it in the queue.
-                    Ok(slot) = Arc::clone(&slots).acquire_owned(), if may_begin && part.len() > 0 => {
-                        if !rotator.cancellation.is_cancelled() && let Some(due) = part.next() {
-                            under_way.push(async move { (due, one(rotator, due, store_of, slot).await) });
-                        }
-                    }
-                    else => break,
+                }
+                else => {
+                    let due = self.waiting.next()?;
+                    return Some(Completed { key_id: due.key.id, name: due.key.name, result: None });
                 }
             }
-            for due in part {
-                ended(Completed { key_id: due.key.id.clone(), name: due.key.name.clone(), result: None });
-            }
         }
+    }
+
+    fn begin(&mut self, due: DueKey, slot: OwnedSemaphorePermit) {
+        let name = (due.key.id.clone(), due.key.name.clone());
+        let one = one(self.rotator.clone(), due, Arc::clone(&self.store_of), slot);
+        let id = self.under_way.spawn(one.instrument(self.span.clone())).id();
+        self.names.insert(id, name);
+    }
+
+    fn stop_after(&mut self, key_id: &KeyId, result: &Result<Report, Failure>) {
+        let may_have_changed = result.as_ref().is_err_and(|failure| failure.effect() != Effect::Unchanged);
+        if may_have_changed && !self.is_stopped {
+            self.is_stopped = true;
+            self.rotator.tell(key_id.as_str(), EventKind::Note, "no more keys are begun after this failure");
+        }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // To abort them would leave each to recovery.
+        self.under_way.detach_all();
     }
 }
 
 async fn one(
-    rotator: &Rotator,
-    due: &DueKey,
-    store_of: &StoreFactory<'_>,
+    rotator: Rotator,
+    due: DueKey,
+    store_of: Arc<StoreFactory>,
     slot: OwnedSemaphorePermit,
 ) -> Result<Report, Failure> {
-    let mut prepared = rotator.prepare(&due.key, store_of(due)?).await?;
+    let mut prepared = rotator.prepare(&due.key, store_of(&due)?).await?;
     prepared.run.slot = Some(slot);
     prepared.rotate().await
-}
-
-fn id(due: &DueKey) -> &KeyId {
-    &due.key.id
 }

@@ -1,7 +1,11 @@
 //! The audit lines: who rotated what, when, and how it ended. Never a secret.
 
+use std::fmt;
+
 use rixl_credentials::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::Effect;
 
 /// One line of the history.
 ///
@@ -55,12 +59,20 @@ pub struct Audit {
     /// Absent for a creation or replacement, and where another rotator's secret stayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage_ms: Option<u64>,
+    /// The id of the run, as in its span.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+    /// RIXL's id of the request that made the new secret: the proof that RIXL's support can use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
     /// Whether `recover` ended it.
     #[serde(default)]
     pub is_recovered: bool,
 }
 
 /// How a run ended.
+///
+/// `Display` and [`as_str`](Self::as_str) are the word that the audit line has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -77,4 +89,35 @@ pub enum Ending {
     Dropped,
     /// RIXL refused, or could not be reached; nothing changed.
     Refused,
+}
+
+impl Ending {
+    /// A name that stays.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rotated => "rotated",
+            Self::Created => "created",
+            Self::Replaced => "replaced",
+            Self::Superseded => "superseded",
+            Self::Dropped => "dropped",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// What the run has done to the key.
+    pub(crate) fn effect(self) -> Effect {
+        match self {
+            Self::Rotated | Self::Created | Self::Replaced | Self::Superseded => Effect::Changed,
+            // That nothing was heard of its request does not mean that it was not carried out.
+            Self::Dropped => Effect::Unknown,
+            Self::Refused => Effect::Unchanged,
+        }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }

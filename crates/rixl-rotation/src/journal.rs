@@ -1,10 +1,12 @@
 //! What is remembered of a rotation under way, so that a crash loses nothing.
 
 mod folder;
+mod request;
 
 use std::error::Error as StdError;
 
 pub use folder::FolderJournal;
+pub use request::{Append, Close, History, ListUnfinished, Lock, LockStore, PutEscrow, ReadHistory, Unfinished};
 use rixl_credentials::RawResponse;
 
 use crate::store::BoxFuture;
@@ -24,19 +26,21 @@ use crate::store::BoxFuture;
 /// 3. An entry without lines is none: it is not among the `unfinished`.
 /// 4. `close` adds the history line, then wipes the escrow, then removes the entry. A crash between two of these leaves the entry to be closed again; a history line may then stand twice.
 ///
+/// Requests and responses may get more fields: what a journal does not know it may pass over.
+///
 /// `conformance::check_journal` (in `rixl_rotation::conformance`, feature `conformance`) tests these points on a journal of your own.
 pub trait Journal: Send + Sync {
     /// Where it is, for people.
     fn location(&self) -> String;
 
-    /// Opens the entry of this name, whether it has lines or not. The name is made of `0-9A-Za-z` and `-`.
-    fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>>;
+    /// Opens the entry of a name, whether it has lines or not.
+    fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>>;
 
-    /// The names of the entries that have lines, in order.
-    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>>;
+    /// The entries that have lines.
+    fn unfinished(&self, request: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>>;
 
-    /// The lines of the history, oldest first.
-    fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>>;
+    /// The history.
+    fn history(&self, request: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>>;
 
     /// Waits until the entries that were dropped are unlocked, where that takes a request. To be called before a process
     /// ends, or others have to wait for the end of a lease.
@@ -51,10 +55,10 @@ pub trait Entry: Send + Sync {
     fn lines(&self) -> &[String];
 
     /// Locks the entry of a store as well, so that two keys can't be rotated into one place.
-    fn lock_store<'a>(&'a mut self, location: &'a str) -> BoxFuture<'a, Result<(), JournalError>>;
+    fn lock_store<'a>(&'a mut self, request: LockStore<'a>) -> BoxFuture<'a, Result<(), JournalError>>;
 
-    /// Adds a line, which has no line feed and no secret in it.
-    fn append<'a>(&'a mut self, line: &'a str) -> BoxFuture<'a, Result<(), JournalError>>;
+    /// Adds a line.
+    fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>>;
 
     /// Keeps the lock, where it ends by itself after a time. Called at least once a minute while a run only waits.
     fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
@@ -62,7 +66,7 @@ pub trait Entry: Send + Sync {
     }
 
     /// Keeps a raw response, in place of the one before. It holds a secret: only its owner may be able to read it.
-    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>>;
+    fn put_escrow<'a>(&'a mut self, request: PutEscrow<'a>) -> BoxFuture<'a, Result<(), JournalError>>;
 
     /// The raw response that is kept.
     fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>>;
@@ -72,7 +76,7 @@ pub trait Entry: Send + Sync {
 
     /// Ends the entry: adds the line to the history, if there is one, wipes the escrow and removes the entry. It is
     /// unlocked when this is dropped, at the latest.
-    fn close<'a>(&'a mut self, history_line: Option<&'a str>) -> BoxFuture<'a, Result<(), JournalError>>;
+    fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>>;
 }
 
 /// Why a journal could not do what it was asked.

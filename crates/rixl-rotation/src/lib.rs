@@ -10,6 +10,9 @@
 //! - No guess at the form of key strings: a probe shows which one is live.
 //! - No undo: RIXL has none.
 
+// A future that is not `Send` can't be spawned by whoever awaits it.
+#![warn(clippy::future_not_send)]
+
 mod account;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -18,6 +21,8 @@ mod error;
 mod fleet;
 mod history;
 pub mod journal;
+#[cfg(target_os = "linux")]
+mod mounts;
 mod plan;
 mod probe;
 mod record;
@@ -25,15 +30,16 @@ mod recover;
 mod rotator;
 mod run;
 pub mod store;
+mod trace;
 
 pub use account::Account;
 pub use error::{Effect, Failure, FailureKind, Next, Warning};
-pub use fleet::{Completed, Fleet, StoreFactory};
+pub use fleet::{Completed, Fleet, PrepareError, Rotations};
 pub use history::{Audit, Ending};
 pub use plan::{DueKey, Selection};
 pub use probe::{KeyFormat, Liveness};
-pub use recover::{OnLiveSecret, RecoverOptions, Recovered};
-pub use rotator::{Event, Prepared, Report, Rotator, State, fingerprint};
+pub use recover::{OnLiveSecret, RecoverOptions, Recovered, Recovery, RecoveryAction, RecoveryPlan};
+pub use rotator::{Event, EventKind, Prepared, Report, Rotator, State, fingerprint};
 // The field's own, so that runs stop with the rest of a service.
 pub use tokio_util::sync::CancellationToken;
 

@@ -6,7 +6,10 @@ use globset::{Glob, GlobMatcher};
 use jiff::SignedDuration;
 use rixl_credentials::{ApiKey, KeyId, ProjectId, Timestamp};
 
-use crate::{Account, Audit, Ending, Failure, journal::Journal};
+use crate::{
+    Account, Audit, Ending, Failure,
+    journal::{Journal, ReadHistory},
+};
 
 /// Which keys to rotate. Of several conditions a key must meet all; of several ids, one.
 ///
@@ -162,7 +165,7 @@ fn is_longer(time: SignedDuration, than: Duration) -> bool {
 /// RIXL does not tell when a key was rotated last.
 async fn last_rotations(journal: &dyn Journal) -> Result<HashMap<String, Timestamp>, Failure> {
     let mut rotated = HashMap::new();
-    for line in journal.history().await? {
+    for line in journal.history(ReadHistory::new()).await?.lines {
         // A line of another version of this program may be anything.
         let Ok(audit) = serde_json::from_str::<Audit>(&line) else { continue };
         if let (Some(id), Ending::Rotated | Ending::Created | Ending::Replaced) = (audit.key_id, audit.ending) {

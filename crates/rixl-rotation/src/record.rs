@@ -5,7 +5,11 @@ use std::time::Duration;
 use rixl_credentials::{KeyId, NewApiKey, OrganizationId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Effect, probe::KeyFormat};
+use crate::{
+    Effect,
+    probe::KeyFormat,
+    store::{SecretKind, Subject, Version},
+};
 
 /// One line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,13 +22,18 @@ pub(crate) enum Record {
     /// The run lived on and does not know whether it happened.
     Unknown { at: Timestamp },
     /// It happened, and the raw response is in escrow.
-    Received { at: Timestamp },
+    Received {
+        at: Timestamp,
+        /// RIXL's id of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request_id: Option<String>,
+    },
     /// It happened, and no secret can be had from the response.
     Lost { at: Timestamp },
     /// The form in which the new secret is live; `None`: it could not be told, or was not asked for.
     Verified { at: Timestamp, form: Option<KeyFormat>, fingerprint: String },
     /// The store holds the secret.
-    Stored { at: Timestamp, version: String, fingerprint: String },
+    Stored { at: Timestamp, version: Version, fingerprint: String },
     /// It was live there after the quiet time.
     Settled { at: Timestamp },
 }
@@ -43,7 +52,7 @@ pub(crate) struct Intent {
     pub(crate) organization: Option<OrganizationId>,
     pub(crate) store: String,
     /// The store's version that the new secret is to replace.
-    pub(crate) version: String,
+    pub(crate) version: Version,
     pub(crate) old: Old,
     /// Which rotation of its run this is, from 1.
     pub(crate) rotation: u32,
@@ -54,6 +63,16 @@ pub(crate) struct Intent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unanswered_until: Option<Timestamp>,
     pub(crate) by: String,
+    /// The id of the run, by which its events are found; empty in what an earlier version wrote.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) run_id: String,
+}
+
+impl Intent {
+    /// What stores and journals are told of it.
+    pub(crate) fn subject(&self) -> Subject {
+        self.change.subject().with_run_id(&self.run_id).with_owner(&self.by)
+    }
 }
 
 /// What is asked of RIXL.
@@ -71,6 +90,26 @@ impl Change {
         match self {
             Self::Rotate { key_id, .. } | Self::Replace { key_id, .. } => Some(key_id),
             Self::Create(_) => None,
+        }
+    }
+
+    pub(crate) fn subject(&self) -> Subject {
+        let mut subject = Subject::new(SecretKind::ApiKey);
+        // That of a key which is yet to be created; a replaced key is not the one whose secret is stored.
+        subject.key_id = match self {
+            Self::Rotate { key_id, .. } => Some(key_id.clone()),
+            Self::Create(_) | Self::Replace { .. } => None,
+        };
+        subject.name = self.name().map(str::to_owned);
+        subject
+    }
+
+    /// A name that stays.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Rotate { .. } => "rotate",
+            Self::Create(_) => "create",
+            Self::Replace { .. } => "replace",
         }
     }
 
@@ -96,6 +135,8 @@ pub(crate) struct Progress {
     pub(crate) stage: Stage,
     /// When the store last took a secret, and its fingerprint.
     pub(crate) stored: Option<(Timestamp, String)>,
+    /// RIXL's id of the request whose response was received.
+    pub(crate) request_id: Option<String>,
 }
 
 /// What the last line says.
@@ -110,7 +151,7 @@ pub(crate) enum Stage {
         form: Option<KeyFormat>,
     },
     Stored {
-        version: String,
+        version: Version,
         at: Timestamp,
     },
     Settled {
@@ -137,12 +178,17 @@ pub(crate) fn replay(lines: &[String]) -> Result<Option<Progress>, serde_json::E
     for line in lines {
         let stage = match serde_json::from_str(line)? {
             Record::Intent(intent) => {
-                progress = Some(Progress { intent, stage: Stage::Sent, stored: None });
+                progress = Some(Progress { intent, stage: Stage::Sent, stored: None, request_id: None });
                 continue;
             }
             Record::Refused { .. } => Stage::Refused,
             Record::Unknown { .. } => Stage::Sent,
-            Record::Received { .. } => Stage::Received,
+            Record::Received { request_id, .. } => {
+                if let Some(progress) = &mut progress {
+                    progress.request_id = request_id;
+                }
+                Stage::Received
+            }
             Record::Lost { .. } => Stage::Lost,
             Record::Verified { form, .. } => Stage::Verified { form },
             Record::Stored { version, at, fingerprint } => {

@@ -5,13 +5,14 @@ use std::time::Duration;
 use rixl_credentials::{KeyId, Timestamp};
 
 use crate::{
-    Effect, Ending, Failure, FailureKind, Next, Report, Rotator, State, Warning,
-    journal::Entry,
+    Effect, Ending, EventKind, Failure, FailureKind, Next, Report, Rotator, Warning,
+    journal::{Close, Entry, ListUnfinished, Lock, LockStore},
     probe::{Liveness, probe},
     record::{self, Change, Progress, Stage},
     rotator::fingerprint,
     run::Run,
-    store::{Stores, Version},
+    store::{Read, Stores},
+    trace::{self, Traced},
 };
 
 /// What to do with a key whose old secret is still live after a response was lost, so that nothing is broken yet.
@@ -49,7 +50,7 @@ impl RecoverOptions {
         self
     }
 
-    /// Changes nothing, and tells as events what would be done.
+    /// Changes nothing, and gives [`Recovery::Would`].
     pub fn with_dry_run(mut self) -> Self {
         self.is_dry = true;
         self
@@ -66,8 +67,66 @@ pub struct Recovered {
     pub name: Option<String>,
     /// Where its secret goes, as far as the entry could be read.
     pub store: Option<String>,
-    /// How it ended; `Ok(None)`: there was nothing to do, or, on a dry run, what would be done was told as an event.
-    pub result: Result<Option<Report>, Failure>,
+    /// What was done or would be.
+    pub result: Result<Recovery, Failure>,
+}
+
+/// What recovery did with an open entry, or would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Recovery {
+    /// Nothing had to be done: nothing was sent, and the entry is removed.
+    Nothing,
+    /// A dry run: this would be done.
+    Would(RecoveryPlan),
+    /// The run was brought to its end.
+    Done(Report),
+}
+
+impl Recovery {
+    /// The report of a run that was brought to its end.
+    pub fn report(&self) -> Option<&Report> {
+        match self {
+            Self::Done(report) => Some(report),
+            Self::Nothing | Self::Would(_) => None,
+        }
+    }
+}
+
+/// What recovery would do with an open entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryPlan {
+    /// What would be done.
+    pub action: RecoveryAction,
+    /// Why: one clause, without a secret.
+    pub reason: String,
+    /// How long the first request may still be under way, where that has to be waited for first.
+    pub wait: Option<Duration>,
+}
+
+/// The ways in which recovery ends an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecoveryAction {
+    /// Nothing was sent, or it was refused: the entry is removed.
+    Remove,
+    /// The run goes on from what was recorded last.
+    Continue,
+    /// The key is rotated again.
+    RotateAgain,
+    /// A key is created again.
+    CreateAgain,
+    /// Another rotator's secret, which the store holds, stays.
+    Adopt,
+    /// The request is given up.
+    GiveUp,
+}
+
+impl RecoveryAction {
+    fn because(self, reason: &str) -> RecoveryPlan {
+        RecoveryPlan { action: self, reason: reason.to_owned(), wait: None }
+    }
 }
 
 /// What recovery is about to do with an entry whose response is not known.
@@ -81,8 +140,7 @@ enum Plan {
 }
 
 impl Rotator {
-    /// Ends every run that was interrupted, one after the other. A dry run changes nothing and tells what it would do. The
-    /// journal has the locations of the stores, and `stores` opens them.
+    /// Ends every run that was interrupted, one after the other, or says of each what would be done. The journal has the locations of the stores, and `stores` opens them.
     ///
     /// - Nothing was sent: the entry is removed.
     /// - The response is in escrow, or later: the run goes on from there.
@@ -93,26 +151,34 @@ impl Rotator {
     /// # Errors
     ///
     /// When the journal can't be read. What fails for one entry is in its [`Recovered::result`].
+    ///
+    /// # Cancellation
+    ///
+    /// As of [`rotate`](Self::rotate): dropping the future is a crash, and what is open then is for the next call.
     pub async fn recover(&self, stores: &Stores, options: RecoverOptions) -> Result<Vec<Recovered>, Failure> {
         let RecoverOptions { on_live, is_dry } = options;
         let mut recovered = Vec::new();
         // What can't be listed may be open.
-        let unfinished = self.journal.unfinished().await;
-        for name in unfinished.map_err(|error| Failure::from(error).left_open(Effect::Unknown))? {
+        let unfinished = self.journal.unfinished(ListUnfinished::new()).await;
+        for name in unfinished.map_err(|error| Failure::from(error).left_open(Effect::Unknown))?.names {
             if self.cancellation.is_cancelled() {
                 break;
             }
-            let mut one = Recovered { entry: name, name: None, store: None, result: Ok(None) };
+            let mut one = Recovered { entry: name, name: None, store: None, result: Ok(Recovery::Nothing) };
             one.result = match self.open_entry(&one.entry).await {
                 Ok((entry, None)) => self.remove(&one.entry, entry, is_dry).await,
                 Ok((entry, Some(progress))) => {
                     one.name = progress.intent.change.name().map(str::to_owned);
                     one.store = Some(progress.intent.store.clone());
                     let effect = progress.stage.effect(progress.intent.rotation);
-                    match self.resumed(&one.entry, entry, progress, stores).await {
-                        Ok(run) => run.finish_recovery(on_live, is_dry).await,
-                        Err(failure) => Err(failure.left_open(effect)),
-                    }
+                    let span = Traced::of(&progress.intent).span;
+                    let recover = async {
+                        match self.resumed(&one.entry, entry, progress, stores).await {
+                            Ok(run) => run.finish_recovery(on_live, is_dry).await,
+                            Err(failure) => Err(failure.left_open(effect)),
+                        }
+                    };
+                    trace::run(span, recover, Recovery::report).await
                 }
                 Err(failure) => Err(failure.left_open(Effect::Unknown)),
             };
@@ -123,7 +189,7 @@ impl Rotator {
 
     /// Locks the entry, and reads how far it has come; `None`: nothing was sent.
     async fn open_entry(&self, name: &str) -> Result<(Box<dyn Entry>, Option<Progress>), Failure> {
-        let entry = self.journal.lock(name).await?;
+        let entry = self.journal.lock(Lock::new(name)).await?;
         let progress = record::replay(entry.lines()).map_err(|error| {
             Failure::refused(format!("the journal entry {name} can't be read; nothing was sent")).with_source(error)
         })?;
@@ -138,7 +204,7 @@ impl Rotator {
         progress: Progress,
         stores: &Stores,
     ) -> Result<Run, Failure> {
-        let Progress { intent, stage, stored } = progress;
+        let Progress { intent, stage, stored, request_id } = progress;
         let account = &self.account;
         if intent.base_url != account.client().base_url() || intent.organization.as_ref() != account.organization() {
             let organization = intent.organization.as_ref().map_or("none", |id| id.as_str());
@@ -148,7 +214,9 @@ impl Rotator {
             )));
         }
         let store = stores.open(&intent.store)?;
-        entry.lock_store(&intent.store).await?;
+        // Of a place that is gone nobody can tell more than its location.
+        let identity = store.identity().await.unwrap_or_else(|_| intent.store.clone());
+        entry.lock_store(LockStore::new(&intent.store).with_identity(&identity)).await?;
         let label = intent.change.key_id().map_or(name, KeyId::as_str).to_owned();
         let expected = match &stage {
             Stage::Stored { version, .. } => version.clone(),
@@ -157,7 +225,8 @@ impl Rotator {
         let mut run = Run::new(self.clone(), entry, store, intent, label);
         run.stage = stage;
         run.is_recovered = true;
-        run.expect(Version::new(expected));
+        run.request_id = request_id;
+        run.expect(expected);
         if let Some((at, fingerprint)) = stored {
             run.note_stored(fingerprint, Some(at));
         }
@@ -165,68 +234,75 @@ impl Rotator {
     }
 
     /// An entry in which nothing was about to be sent.
-    async fn remove(&self, name: &str, mut entry: Box<dyn Entry>, is_dry: bool) -> Result<Option<Report>, Failure> {
-        self.tell(name, State::Note, "nothing was sent; the entry is removed");
-        if !is_dry {
-            entry.close(None).await?;
+    async fn remove(&self, name: &str, mut entry: Box<dyn Entry>, is_dry: bool) -> Result<Recovery, Failure> {
+        let why = "nothing was sent; the entry is removed";
+        if is_dry {
+            return Ok(Recovery::Would(RecoveryAction::Remove.because(why)));
         }
-        Ok(None)
+        self.tell(name, EventKind::Note, why);
+        entry.close(Close::new()).await?;
+        Ok(Recovery::Nothing)
     }
 }
 
 impl Run {
-    async fn finish_recovery(mut self, on_live: OnLiveSecret, is_dry: bool) -> Result<Option<Report>, Failure> {
+    async fn finish_recovery(mut self, on_live: OnLiveSecret, is_dry: bool) -> Result<Recovery, Failure> {
         // The process may have died between the escrow and the line that tells of it.
         if matches!(self.stage, Stage::Sent) && self.has_escrow().await? {
             self.stage = Stage::Received;
         }
-        match &self.stage {
+        let (action, reason) = match &self.stage {
+            Stage::Sent => return self.find_out(on_live, is_dry).await,
             Stage::Refused if self.intent.rotation == 1 => {
-                self.tell(State::Note, "it was refused, so nothing changed; the entry is removed");
-                if !is_dry {
-                    return self.close(Ending::Refused).await.map(Some);
-                }
-                Ok(None)
+                (RecoveryAction::Remove, "it was refused, so nothing changed; the entry is removed")
             }
-            // An earlier request of the same run was carried out, and its secret is lost.
-            Stage::Refused => {
-                self.stage = Stage::Lost;
-                self.go_on(is_dry, "its secret is lost, so it is rotated again").await
-            }
-            Stage::Lost => self.go_on(is_dry, "its secret is lost, so it is rotated again").await,
+            // Refused: an earlier request of the same run was carried out, and its secret is lost.
+            Stage::Refused | Stage::Lost => (self.again_action(), "its secret is lost, so it is rotated again"),
             Stage::Received | Stage::Verified { .. } => {
-                self.go_on(is_dry, "the response is in escrow; its secret is verified and stored").await
+                (RecoveryAction::Continue, "the response is in escrow; its secret is verified and stored")
             }
-            Stage::Stored { .. } => self.go_on(is_dry, "the secret is stored; it is tried once more").await,
-            Stage::Settled { .. } => self.go_on(is_dry, "the secret is stored and live; the rest is done").await,
-            Stage::Sent => self.find_out(on_live, is_dry).await,
+            Stage::Stored { .. } => (RecoveryAction::Continue, "the secret is stored; it is tried once more"),
+            Stage::Settled { .. } => (RecoveryAction::Continue, "the secret is stored and live; the rest is done"),
+        };
+        if is_dry {
+            return Ok(Recovery::Would(action.because(reason)));
+        }
+        self.tell(EventKind::Note, reason);
+        match action {
+            RecoveryAction::Remove => return self.close(Ending::Refused).await.map(Recovery::Done),
+            RecoveryAction::Continue => {}
+            _ => self.stage = Stage::Lost,
+        }
+        self.finish().await.map(Recovery::Done)
+    }
+
+    /// To send the request once more.
+    fn again_action(&self) -> RecoveryAction {
+        match &self.intent.change {
+            Change::Rotate { .. } => RecoveryAction::RotateAgain,
+            Change::Create(_) | Change::Replace { .. } => RecoveryAction::CreateAgain,
         }
     }
 
-    async fn go_on(self, is_dry: bool, what: &str) -> Result<Option<Report>, Failure> {
-        self.tell(State::Note, what);
-        if is_dry { Ok(None) } else { self.finish().await.map(Some) }
-    }
-
     /// The response is not known.
-    async fn find_out(mut self, on_live: OnLiveSecret, is_dry: bool) -> Result<Option<Report>, Failure> {
+    async fn find_out(mut self, on_live: OnLiveSecret, is_dry: bool) -> Result<Recovery, Failure> {
         let mut plan = self.look(on_live).await?;
         // Whatever is live now, the first request may kill yet.
+        let must_wait = matches!(plan, Plan::Wait(_) | Plan::Adopt(_));
+        if is_dry && !matches!(plan, Plan::Stay(..)) {
+            let (action, why) = match plan {
+                Plan::Adopt(why) => (RecoveryAction::Adopt, why),
+                Plan::Wait(why) if on_live == OnLiveSecret::Drop => (RecoveryAction::GiveUp, why),
+                Plan::Rotate(why) | Plan::Wait(why) | Plan::Stay(why, _) => (self.again_action(), why),
+            };
+            let wait = must_wait.then(|| self.rest_of_window());
+            return Ok(Recovery::Would(RecoveryPlan { wait, ..action.because(why) }));
+        }
         if let Plan::Wait(why) | Plan::Adopt(why) = plan {
-            self.tell(State::Note, why);
-            if is_dry {
-                let then = match (&plan, on_live, &self.intent.change) {
-                    (Plan::Adopt(_), ..) => "that one stays",
-                    (_, OnLiveSecret::Drop, _) => "it is given up",
-                    (_, _, Change::Rotate { .. }) => "it is rotated again",
-                    (_, _, Change::Create(_) | Change::Replace { .. }) => "one is created again",
-                };
-                self.tell(State::Note, format!("once the first request can't be under way any more, {then}"));
-                return Ok(None);
-            }
+            self.tell(EventKind::Note, why);
             let rest = self.rest_of_window();
             if !rest.is_zero() {
-                self.tell(State::Waits, format!("{} s for the first request to be over", rest.as_secs()));
+                self.tell(EventKind::Waiting(rest), format!("{} s for the first request to be over", rest.as_secs()));
                 if let Err(failure) = self.wait(rest).await {
                     if failure.kind() != FailureKind::Interrupted {
                         return Err(failure);
@@ -236,30 +312,23 @@ impl Run {
             }
             plan = self.look(on_live).await?;
         }
-        let (is_over, why) = match plan {
+        let (ending, why) = match plan {
             Plan::Stay(why, next) => {
-                self.rotator.tell_of(&self.label, State::Note, Warning::from(why).with_next(next.clone()));
+                self.rotator.tell_of(&self.label, EventKind::Note, Warning::from(why).with_next(next.clone()));
                 return Err(self.unknown(None).with_next(next));
             }
-            Plan::Adopt(why) => (true, why),
-            Plan::Rotate(why) => (false, why),
-            Plan::Wait(why) if on_live == OnLiveSecret::Drop => {
-                self.tell(State::Note, why);
-                return self.close(Ending::Dropped).await.map(Some);
-            }
-            Plan::Wait(why) => (false, why),
+            Plan::Adopt(why) => (Some(Ending::Superseded), why),
+            Plan::Wait(why) if on_live == OnLiveSecret::Drop => (Some(Ending::Dropped), why),
+            Plan::Rotate(why) | Plan::Wait(why) => (None, why),
         };
-        self.tell(State::Note, why);
-        if is_dry {
-            return Ok(None);
-        }
-        if is_over {
-            return self.close(Ending::Superseded).await.map(Some);
+        self.tell(EventKind::Note, why);
+        if let Some(ending) = ending {
+            return self.close(ending).await.map(Recovery::Done);
         }
         let until = self.intent.at.checked_add(self.window()).ok();
         self.intent.unanswered_until = self.intent.unanswered_until.max(until);
         self.stage = Stage::Lost;
-        self.finish().await.map(Some)
+        self.finish().await.map(Recovery::Done)
     }
 
     async fn look(&mut self, on_live: OnLiveSecret) -> Result<Plan, Failure> {
@@ -278,8 +347,12 @@ impl Run {
             });
         }
         // Nothing is in escrow: not what a failed read says elsewhere.
-        let held = self.store.read().await.map_err(|error| self.unknown(None).with_source(error))?;
-        let has_moved = held.version != Version::new(&self.intent.version);
+        let held = self
+            .store
+            .read(Read::new().with_subject(&self.subject))
+            .await
+            .map_err(|error| self.unknown(None).with_source(error))?;
+        let has_moved = held.version != self.intent.version;
         let Some(secret) = &held.secret else { return Ok(Plan::Wait("the store holds no secret")) };
         let liveness = probe(&self.rotator.account, &key_id, secret, self.intent.old.form).await;
         if has_moved {

@@ -5,18 +5,20 @@ use std::{fmt, sync::Arc, time::Duration};
 use rixl_credentials::{ApiKey, KeyId, NewApiKey, Timestamp};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use crate::{
     Account, Effect, Ending, Failure, FailureKind, Next, Warning,
-    journal::{Entry, Journal, JournalErrorKind},
+    journal::{Entry, Journal, JournalErrorKind, Lock, LockStore},
     probe::{Liveness, probe},
     record::{self, Change, Intent, Old},
     run::Run,
-    store::{Store, StoredSecret, hex},
+    store::{FINGERPRINT, Prepare, Store, StoredSecret, hex},
+    trace::{self, TARGET, Traced},
 };
 
 /// The most bytes that a secret is expected to have: `prepare` proves that the store can take as many.
-const MOST_SECRET_BYTES: usize = 4096;
+const MAX_SECRET_BYTES: usize = 4096;
 
 /// Rotates keys without losing a secret.
 ///
@@ -102,18 +104,54 @@ impl fmt::Debug for Rotator {
     }
 }
 
-/// A step that was taken, for people to read.
+/// What a run tells of itself, for people to read.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
     /// The key, by its id; for a key that is yet to be created, by its name.
     pub key: String,
-    /// Which step.
-    pub state: State,
+    /// What it tells of.
+    pub kind: EventKind,
     /// One sentence, without a secret.
     pub sentence: String,
     /// What to do about it, where something is to be done.
     pub next: Option<Next>,
+}
+
+/// What an [`Event`] tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The run has come to this state.
+    Reached(State),
+    /// So much time must pass before the next step.
+    Waiting(Duration),
+    /// Something that people should know.
+    Note,
+}
+
+impl EventKind {
+    /// A name that stays: that of the state, `waits` or `note`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reached(state) => state.as_str(),
+            Self::Waiting(_) => "waits",
+            Self::Note => "note",
+        }
+    }
+}
+
+impl From<State> for EventKind {
+    fn from(state: State) -> Self {
+        Self::Reached(state)
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// The states of the protocol: see [`Rotator`].
@@ -136,15 +174,13 @@ pub enum State {
     Settled,
     /// It is over.
     Done,
-    /// Time must pass before the next step.
-    Waits,
-    /// Something that people should know.
-    Note,
 }
 
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl State {
+    /// A name that stays.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Planned => "planned",
             Self::Prepared => "prepared",
             Self::Intent => "intent",
@@ -153,9 +189,13 @@ impl fmt::Display for State {
             Self::Stored => "stored",
             Self::Settled => "settled",
             Self::Done => "done",
-            Self::Waits => "waits",
-            Self::Note => "note",
-        })
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 
@@ -178,6 +218,11 @@ pub struct Report {
     /// From the first request to the stored secret: consumers were without a live secret no longer than this. `None` for a
     /// creation or replacement, which end no secret, and where another rotator's secret stayed.
     pub outage: Option<Duration>,
+    /// The id of the run, as in its span and audit line.
+    pub run_id: String,
+    /// RIXL's id of the request that made the stored secret: the proof that RIXL's support can use. `None` where the server
+    /// gave none, and where another rotator's secret stayed.
+    pub request_id: Option<String>,
     /// What is not quite as it should be.
     pub warnings: Vec<Warning>,
 }
@@ -261,13 +306,13 @@ impl Rotator {
         self
     }
 
-    pub(crate) fn tell(&self, key: &str, state: State, sentence: impl Into<String>) {
-        self.tell_of(key, state, sentence.into().into());
+    pub(crate) fn tell(&self, key: &str, kind: impl Into<EventKind>, sentence: impl Into<String>) {
+        self.tell_of(key, kind.into(), sentence.into().into());
     }
 
-    pub(crate) fn tell_of(&self, key: &str, state: State, Warning { message, next }: Warning) {
-        let event = Event { key: key.to_owned(), state, sentence: message, next };
-        tracing::info!(rixl.state = %event.state, "rotation step");
+    pub(crate) fn tell_of(&self, key: &str, kind: EventKind, Warning { message, next }: Warning) {
+        let event = Event { key: key.to_owned(), kind, sentence: message, next };
+        tracing::info!(target: TARGET, { rixl.state = kind.as_str() }, "rotation step");
         (self.observer)(&event);
     }
 
@@ -295,9 +340,19 @@ impl Rotator {
     /// # Errors
     ///
     /// [`Failure::effect`] says what is true then, [`Failure::next`] what to do.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future, as a time-out does, is a crash: before the request is sent nothing changed; after that the
+    /// entry stays open, and [`recover`](Self::recover) ends it. The span says which. To stop where nothing is lost, use
+    /// [`with_cancellation`](Self::with_cancellation).
     pub async fn rotate(&self, key_id: &KeyId, store: Arc<dyn Store>) -> Result<Report, Failure> {
-        let key = self.planned(key_id).await?;
-        self.prepare(&key, store).await?.rotate().await
+        let traced = Traced::new(Some(key_id), "rotate");
+        let prepare = async {
+            let key = self.planned(key_id).await?;
+            self.prepare_change(rotation(&key), key.id.as_str(), store, &traced).await
+        };
+        traced.prepare(prepare).await?.rotate().await
     }
 
     /// Creates a key and stores its secret: the same protocol.
@@ -305,6 +360,10 @@ impl Rotator {
     /// # Errors
     ///
     /// [`Failure::effect`] says what is true then, [`Failure::next`] what to do.
+    ///
+    /// # Cancellation
+    ///
+    /// As of [`rotate`](Self::rotate): dropping the future is a crash.
     pub async fn create(&self, key: NewApiKey, store: Arc<dyn Store>) -> Result<Report, Failure> {
         self.prepare_create(key, store).await?.rotate().await
     }
@@ -316,9 +375,17 @@ impl Rotator {
     /// # Errors
     ///
     /// [`Failure::effect`] says what is true then, [`Failure::next`] what to do.
+    ///
+    /// # Cancellation
+    ///
+    /// As of [`rotate`](Self::rotate): dropping the future is a crash.
     pub async fn replace(&self, key_id: &KeyId, store: Arc<dyn Store>, grace: Duration) -> Result<Report, Failure> {
-        let key = self.planned(key_id).await?;
-        self.prepare_replace(&key, store, grace).await?.rotate().await
+        let traced = Traced::new(Some(key_id), "replace");
+        let prepare = async {
+            let key = self.planned(key_id).await?;
+            self.prepare_change(self.replacement(&key, grace)?, key.id.as_str(), store, &traced).await
+        };
+        traced.prepare(prepare).await?.rotate().await
     }
 
     /// Step 1, for one key.
@@ -345,13 +412,14 @@ impl Rotator {
     ///
     /// [`Failure::kind`] says why it can't be rotated now. Nothing changed.
     pub async fn prepare(&self, key: &ApiKey, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
-        let change = Change::Rotate { key_id: key.id.clone(), name: key.name.clone() };
-        self.prepare_change(change, key.id.as_str(), store).await
+        let traced = Traced::new(Some(&key.id), "rotate");
+        traced.prepare(self.prepare_change(rotation(key), key.id.as_str(), store, &traced)).await
     }
 
     pub(crate) async fn prepare_create(&self, key: NewApiKey, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
+        let traced = Traced::new(None, "create");
         let entry = format!("new-{}", hex(store.location().as_bytes(), 8));
-        self.prepare_change(Change::Create(key), &entry, store).await
+        traced.prepare(self.prepare_change(Change::Create(key), &entry, store, &traced)).await
     }
 
     /// Step 2 of a replacement.
@@ -365,6 +433,13 @@ impl Rotator {
         store: Arc<dyn Store>,
         grace: Duration,
     ) -> Result<Prepared, Failure> {
+        let traced = Traced::new(Some(&key.id), "replace");
+        let prepare =
+            async { self.prepare_change(self.replacement(key, grace)?, key.id.as_str(), store, &traced).await };
+        traced.prepare(prepare).await
+    }
+
+    fn replacement(&self, key: &ApiKey, grace: Duration) -> Result<Change, Failure> {
         let Some(name) = key.name.clone() else {
             return Err(Failure::refused(format!("the key {} has no name to give its successor", key.id)));
         };
@@ -383,11 +458,16 @@ impl Rotator {
         if let Some(time) = successor_expiry(key, self.now()) {
             new = new.with_expiring_at(time);
         }
-        let change = Change::Replace { key_id: key.id.clone(), new, grace_ms: record::millis(grace) };
-        self.prepare_change(change, key.id.as_str(), store).await
+        Ok(Change::Replace { key_id: key.id.clone(), new, grace_ms: record::millis(grace) })
     }
 
-    async fn prepare_change(&self, change: Change, entry: &str, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
+    async fn prepare_change(
+        &self,
+        change: Change,
+        entry: &str,
+        store: Arc<dyn Store>,
+        traced: &Traced,
+    ) -> Result<Prepared, Failure> {
         if self.cancellation.is_cancelled() {
             return Err(Failure::interrupted());
         }
@@ -395,10 +475,13 @@ impl Rotator {
         self.check_token()?;
         // What can't be read may tell of a request.
         let unread = |failure: Failure| failure.left_open(Effect::Unknown).with_next(Next::Correct);
-        let mut entry = self.journal.lock(entry).await.map_err(|error| match error.kind() {
-            JournalErrorKind::Damaged => unread(error.into()),
-            _ => error.into(),
-        })?;
+        let run_id = traced.run_id.clone();
+        let subject = change.subject().with_run_id(&run_id).with_owner(&self.by);
+        let mut entry =
+            self.journal.lock(Lock::new(entry).with_subject(&subject)).await.map_err(|error| match error.kind() {
+                JournalErrorKind::Damaged => unread(error.into()),
+                _ => error.into(),
+            })?;
         let unfinished = record::replay(entry.lines()).map_err(|error| {
             unread(Failure::refused("the journal entry of this key can't be read; nothing was sent").with_source(error))
         })?;
@@ -406,8 +489,14 @@ impl Rotator {
             let sentence = "an earlier run on this key is unfinished; nothing was sent";
             return Err(Failure::new(FailureKind::Unknown, sentence));
         }
-        entry.lock_store(&location).await?;
-        let held = store.prepare(MOST_SECRET_BYTES).await?;
+        if store.is_within(&self.journal.location()).await? {
+            let sentence =
+                format!("{location} lies in the state itself, {}; nothing was sent", self.journal.location());
+            return Err(Failure::refused(format!("{sentence}; name a place outside of it")));
+        }
+        let identity = store.identity().await?;
+        entry.lock_store(LockStore::new(&location).with_identity(&identity)).await?;
+        let held = store.prepare(Prepare::new(MAX_SECRET_BYTES).with_subject(&subject)).await?;
         let label = change.key_id().map_or(change.name().unwrap_or_default(), KeyId::as_str).to_owned();
         if let Some(key_id) = change.key_id()
             && self.account.client().is_bought_with(key_id, held.secret.as_ref())
@@ -428,15 +517,16 @@ impl Rotator {
             base_url: self.account.client().base_url().to_owned(),
             organization: self.account.organization().cloned(),
             store: location,
-            version: held.version.as_str().to_owned(),
+            version: held.version,
             old,
             rotation: 1,
             is_verified: self.is_verifying,
             began,
             unanswered_until: None,
             by,
+            run_id,
         });
-        Ok(Prepared { run: Run::new(self.clone(), entry, store, intent, label) })
+        Ok(Prepared { run: Run::new(self.clone(), entry, store, intent, label), span: traced.span.clone() })
     }
 
     async fn probe_old(&self, label: &str, change: &Change, held: &StoredSecret) -> Result<Old, Failure> {
@@ -491,6 +581,7 @@ impl Rotator {
 #[must_use]
 pub struct Prepared {
     pub(crate) run: Run,
+    span: Span,
 }
 
 impl fmt::Debug for Prepared {
@@ -505,15 +596,19 @@ impl Prepared {
     /// # Errors
     ///
     /// [`Failure::effect`] says what is true then, [`Failure::next`] what to do.
+    ///
+    /// # Cancellation
+    ///
+    /// As of [`Rotator::rotate`]: dropping the future is a crash.
     pub async fn rotate(self) -> Result<Report, Failure> {
-        self.run.start().await
+        trace::run(self.span, self.run.start(), |report| Some(report)).await
     }
 }
 
 /// The start of the SHA-256 of a secret, to tell secrets apart by.
 #[must_use]
 pub fn fingerprint(secret: &str) -> String {
-    hex(secret.as_bytes(), 6)
+    hex(secret.as_bytes(), FINGERPRINT)
 }
 
 /// As long a life as the old one had, from now.
@@ -541,6 +636,10 @@ fn ago(then: Timestamp, now: Timestamp) -> String {
         3_600..86_400 => format!("{} h", seconds / 3_600),
         _ => format!("{} d", seconds / 86_400),
     }
+}
+
+fn rotation(key: &ApiKey) -> Change {
+    Change::Rotate { key_id: key.id.clone(), name: key.name.clone() }
 }
 
 /// `user@host`, as far as the environment tells.

@@ -12,10 +12,10 @@ use rixl_credentials::{Error, Issued, KeyId, RawResponse, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    Audit, Effect, Ending, Failure, FailureKind, Next, Report, Rotator, State, Warning,
-    journal::{Entry, JournalError, JournalErrorKind},
+    Audit, Effect, Ending, EventKind, Failure, FailureKind, Next, Report, Rotator, State, Warning,
+    journal::{Append, Close, Entry, JournalError, JournalErrorKind, PutEscrow},
     record::{Change, Intent, Record, Stage},
-    store::{Store, StoredSecret, Version},
+    store::{Read, Store, StoredSecret, Subject, Version},
 };
 
 /// The waits between the tries to see a new secret live: seconds, since an outage may be running.
@@ -32,6 +32,8 @@ pub(crate) struct Run {
     pub(crate) entry: Box<dyn Entry>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) intent: Box<Intent>,
+    /// What stores and journals are told of it.
+    pub(crate) subject: Subject,
     pub(crate) stage: Stage,
     pub(crate) is_recovered: bool,
     /// Its turn among those of a fleet, given up while it only waits.
@@ -51,6 +53,8 @@ pub(crate) struct Run {
     /// The fingerprint of what the store holds, once that is known.
     stored: Option<String>,
     outage: Option<Duration>,
+    /// RIXL's id of the request whose response was received.
+    pub(crate) request_id: Option<String>,
     warnings: Vec<Warning>,
 }
 
@@ -68,12 +72,14 @@ impl Run {
         intent: Box<Intent>,
         label: String,
     ) -> Self {
-        let expected = Version::new(&intent.version);
+        let expected = intent.version.clone();
+        let subject = intent.subject();
         Self {
             rotator,
             entry,
             store,
             intent,
+            subject,
             stage: Stage::Sent,
             is_recovered: false,
             slot: None,
@@ -85,6 +91,7 @@ impl Run {
             sent: 0,
             stored: None,
             outage: None,
+            request_id: None,
             warnings: Vec::new(),
         }
     }
@@ -149,7 +156,7 @@ impl Run {
     /// A run that ends without its response in escrow tries once more to put it there: it is in memory alone, which ends too.
     async fn kept(&mut self, failure: Failure) -> Failure {
         let Some(response) = self.response.as_ref().filter(|_| !self.is_kept) else { return failure };
-        match self.entry.put_escrow(response.expose_secret()).await {
+        match self.entry.put_escrow(PutEscrow::new(response.expose_secret())).await {
             Err(error) if failure.kind() == FailureKind::NotStored => {
                 self.warn(error.to_string());
                 self.lost("neither the store nor the escrow took it").with_source(failure)
@@ -189,7 +196,7 @@ impl Run {
         let key_id = audit.key_id.as_ref().and_then(|id| KeyId::new(id).ok());
         let name = audit.name.clone();
         let line = serde_json::to_string(&audit).ok();
-        if let Err(error) = self.entry.close(line.as_deref()).await {
+        if let Err(error) = self.entry.close(close(line.as_deref())).await {
             let escrow = self.entry.escrow_location();
             let warning = Warning::from(format!("{error}; the escrow at {escrow} may still hold the secret"));
             self.warn(warning.with_next(Next::Recover));
@@ -210,22 +217,30 @@ impl Run {
             fingerprint: self.stored,
             rotations: self.intent.rotation,
             outage: self.outage,
+            run_id: self.intent.run_id,
+            request_id: audit.request_id,
             warnings: self.warnings,
         })
     }
 
+    /// That of the stored secret, and of none that another rotator stored.
+    fn request_id_of(&self, ending: Ending) -> Option<String> {
+        let is_ours = matches!(ending, Ending::Rotated | Ending::Created | Ending::Replaced);
+        self.request_id.clone().filter(|_| is_ours)
+    }
+
     fn audit(&self, ending: Ending) -> Audit {
         let text = |id: &KeyId| id.as_str().to_owned();
-        let (change, key_id, replaced) = match &self.intent.change {
-            Change::Rotate { key_id, .. } => ("rotate", Some(text(key_id)), None),
-            Change::Create(_) => ("create", None, None),
-            Change::Replace { key_id, .. } => ("replace", None, Some(text(key_id))),
+        let (key_id, replaced) = match &self.intent.change {
+            Change::Rotate { key_id, .. } => (Some(text(key_id)), None),
+            Change::Create(_) => (None, None),
+            Change::Replace { key_id, .. } => (None, Some(text(key_id))),
         };
         Audit {
             v: 1,
             at: self.rotator.now(),
             by: self.intent.by.clone(),
-            change: change.to_owned(),
+            change: self.intent.change.kind().to_owned(),
             key_id,
             replaced,
             name: self.intent.change.name().map(str::to_owned),
@@ -237,6 +252,8 @@ impl Run {
             ending,
             rotations: self.intent.rotation,
             outage_ms: self.outage.map(crate::record::millis),
+            run_id: Some(self.intent.run_id.clone()).filter(|id| !id.is_empty()),
+            request_id: self.request_id_of(ending),
             is_recovered: self.is_recovered,
         }
     }
@@ -263,7 +280,10 @@ impl Run {
 
     /// Reads the store; a failure leaves all as it is.
     pub(crate) async fn read(&self) -> Result<StoredSecret, Failure> {
-        self.store.read().await.map_err(|error| self.stuck("the store can't be read").with_source(error))
+        self.store
+            .read(Read::new().with_subject(&self.subject))
+            .await
+            .map_err(|error| self.stuck("the store can't be read").with_source(error))
     }
 
     /// What is true when nothing can be read at this stage.
@@ -306,7 +326,7 @@ impl Run {
         let line = serde_json::to_string(record).map_err(|error| {
             JournalError::new(JournalErrorKind::Unusable, "the journal line can't be written").with_source(error)
         })?;
-        self.entry.append(&line).await
+        self.entry.append(Append::new(&line)).await
     }
 
     /// After the request a record only shortens what recovery has to find out: to stop for want of it would help nobody.
@@ -318,7 +338,7 @@ impl Run {
 
     pub(crate) fn warn(&mut self, warning: impl Into<Warning>) {
         let warning = warning.into();
-        self.rotator.tell_of(&self.label, State::Note, warning.clone());
+        self.rotator.tell_of(&self.label, EventKind::Note, warning.clone());
         self.warnings.push(warning);
     }
 
@@ -327,8 +347,8 @@ impl Run {
         self.stage.effect(self.intent.rotation)
     }
 
-    pub(crate) fn tell(&self, state: State, sentence: impl Into<String>) {
-        self.rotator.tell(&self.label, state, sentence);
+    pub(crate) fn tell(&self, kind: impl Into<EventKind>, sentence: impl Into<String>) {
+        self.rotator.tell(&self.label, kind, sentence);
     }
 
     pub(crate) fn unknown(&self, error: Option<Error>) -> Failure {
@@ -357,4 +377,8 @@ impl Run {
         let sentence = format!("{} was changed, and its secret is lost: {why}", self.label);
         Failure::new(FailureKind::Lost, sentence)
     }
+}
+
+fn close(history_line: Option<&str>) -> Close<'_> {
+    history_line.map_or_else(Close::new, |line| Close::new().with_history_line(line))
 }

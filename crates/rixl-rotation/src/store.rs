@@ -4,6 +4,7 @@ mod command;
 mod dotenv;
 mod file;
 mod registry;
+mod request;
 mod template;
 
 pub use command::CommandStore;
@@ -13,11 +14,20 @@ pub use dotenv::DotenvStore;
 pub use dotenv::fuzzing;
 pub use file::FileStore;
 pub use registry::Stores;
+pub use request::{Commit, Committed, Content, Open, Prepare, Read, SecretKind, StoredSecret, Subject};
 pub use template::StoreTemplate;
 
-use std::{error::Error as StdError, future::Future, pin::Pin};
+use std::{
+    convert::Infallible,
+    error::Error as StdError,
+    fmt,
+    future::{self, Future},
+    pin::Pin,
+    str::FromStr,
+    time::Duration,
+};
 
-use rixl_credentials::Secret;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 /// What the traits of this crate return, so that they can be used as objects.
@@ -35,7 +45,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///    [`StoreErrorKind::Conflict`]. It is atomic (a reader sees the old secret or the new one, whole) and durable once it
 ///    returns `Ok`. Repeating it with the same secret does no harm.
 /// 5. An error has no secret in it. After [`StoreErrorKind::Unknown`] `read` tells whether it was written; after every
-///    other kind it was not.
+///    other kind it was not. A reason that passes by itself is [`StoreErrorKind::Busy`].
+///
+/// Requests and responses may get more fields: what a store does not know it may pass over.
 ///
 /// A store that can't be read back says so by [`is_readable`](Self::is_readable); it then gives no secret and
 /// [`Version::untracked`], which every `commit` must accept.
@@ -45,60 +57,131 @@ pub trait Store: Send + Sync {
     /// What names the entry, such as `file:/run/secrets/rixl`.
     fn location(&self) -> String;
 
+    /// What names the entry whatever path leads to it, for locks and for whose it is: a file's folder by its device and
+    /// number, its name as the file system has it. By default, the location.
+    fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        Box::pin(future::ready(Ok(self.location())))
+    }
+
+    /// Whether the entry lies in what this [journal](crate::journal::Journal::location) keeps: to be wiped with it, or to
+    /// destroy it. By default not.
+    fn is_within(&self, journal: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let _ = journal;
+        Box::pin(future::ready(Ok(false)))
+    }
+
     /// Whether the secret can be read back.
     fn is_readable(&self) -> bool {
         true
     }
 
-    /// Proves that a secret of at most this many bytes could be stored now, and reads the entry.
-    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>>;
+    /// Proves that a secret of at most so many bytes could be stored now, and reads the entry.
+    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>>;
 
     /// Reads the entry. An entry that is not there is one without a secret, not an error.
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>>;
+    fn read<'a>(&'a self, request: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>>;
 
-    /// Replaces the secret if the version is still this one, and gives the new version.
-    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>>;
-}
-
-/// What an entry holds.
-#[derive(Debug)]
-pub struct StoredSecret {
-    /// Its version.
-    pub version: Version,
-    /// Its secret; `None` when there is none, or the store can't be read.
-    pub secret: Option<Secret>,
+    /// Replaces the secret if the version is still the expected one, and gives the new version.
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>>;
 }
 
 /// A version of an entry. No secret can be told from it, so it may stand in a journal.
+///
+/// `Display` is its text in a journal, and `parse` reads that back.
+///
+/// ```
+/// use rixl_rotation::store::Version;
+///
+/// assert_ne!(Version::new("absent"), Version::absent());
+/// for version in [Version::new("absent"), Version::absent(), Version::new("17")] {
+///     assert_eq!(version.to_string().parse(), Ok(version));
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version(String);
+pub struct Version(VersionKind);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum VersionKind {
+    Counted(String),
+    Absent,
+    Untracked,
+}
+
+const ABSENT: &str = "absent";
+const UNTRACKED: &str = "untracked";
+/// Before the text of a store's own version that would read as something else.
+const VERBATIM: char = '=';
 
 impl Version {
     /// A version that the store counts by itself.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(VersionKind::Counted(text.into()))
     }
 
     /// That of an entry which holds these bytes: a hash of them.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(hex(bytes, 16))
+        Self::new(hex(bytes, 16))
     }
 
     /// That of an entry which is not there.
     pub fn absent() -> Self {
-        Self("absent".into())
+        Self(VersionKind::Absent)
     }
 
     /// That of an entry which can't be read back.
     pub fn untracked() -> Self {
-        Self("untracked".into())
+        Self(VersionKind::Untracked)
     }
 
-    /// As text, for a journal.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// What [`new`](Self::new) was given; `None` for the absent and the untracked one.
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.0 {
+            VersionKind::Counted(text) => Some(text),
+            VersionKind::Absent | VersionKind::Untracked => None,
+        }
     }
 }
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            VersionKind::Absent => f.write_str(ABSENT),
+            VersionKind::Untracked => f.write_str(UNTRACKED),
+            VersionKind::Counted(text) if text == ABSENT || text == UNTRACKED || text.starts_with(VERBATIM) => {
+                write!(f, "{VERBATIM}{text}")
+            }
+            VersionKind::Counted(text) => f.write_str(text),
+        }
+    }
+}
+
+impl FromStr for Version {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            ABSENT => Self::absent(),
+            UNTRACKED => Self::untracked(),
+            _ => Self::new(text.strip_prefix(VERBATIM).unwrap_or(text)),
+        })
+    }
+}
+
+impl Serialize for Version {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Ok(version) = String::deserialize(deserializer)?.parse();
+        Ok(version)
+    }
+}
+
+/// How many bytes of a secret's SHA-256 tell it apart from others, for people.
+pub(crate) const FINGERPRINT: usize = 6;
 
 /// The first so many bytes of the SHA-256 of these, in hexadecimal.
 pub(crate) fn hex(bytes: &[u8], length: usize) -> String {
@@ -114,6 +197,7 @@ pub struct StoreError {
     kind: StoreErrorKind,
     location: String,
     reason: String,
+    retry_after: Option<Duration>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -125,8 +209,13 @@ pub enum StoreErrorKind {
     Invalid,
     /// The entry can't be read or can't take a secret as things are. Nothing was written: put right what the error says.
     Unusable,
+    /// It can't at the moment, and the reason passes. Nothing was written: try again, after
+    /// [`retry_after`](StoreError::retry_after) where that is known.
+    Busy,
     /// Someone else wrote the entry meanwhile. Nothing was written: look who.
     Conflict,
+    /// What the entry holds is not this key's. Nothing was written: look whose it is.
+    Foreign,
     /// The write may or may not be there: read the entry.
     Unknown,
 }
@@ -134,7 +223,7 @@ pub enum StoreErrorKind {
 impl StoreError {
     /// An error at this location, for this reason: a clause that reads on after the location and a colon, without a secret.
     pub fn new(kind: StoreErrorKind, location: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { kind, location: location.into(), reason: reason.into(), source: None }
+        Self { kind, location: location.into(), reason: reason.into(), retry_after: None, source: None }
     }
 
     /// Adds the cause, whose text must hold no secret.
@@ -142,6 +231,18 @@ impl StoreError {
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// When to try again, for [`StoreErrorKind::Busy`]: in so much time.
+    #[must_use]
+    pub fn with_retry_after(mut self, time: Duration) -> Self {
+        self.retry_after = Some(time);
+        self
+    }
+
+    /// In how much time to try again, where the store knows.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// What to do about it.

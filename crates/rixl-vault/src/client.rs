@@ -1,6 +1,9 @@
 //! The HTTP API as far as the store and the journal need it: KV version 2.
 
 use std::{
+    error::Error as StdError,
+    io,
+    iter::successors,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -34,7 +37,8 @@ async fn bounded_body(mut response: reqwest::Response) -> Result<Zeroizing<Vec<u
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body),
             Err(error) => {
-                return Err(Failure::new(FailureKind::Unknown, "the server's response was cut off").with_source(error));
+                let failure = Failure::new(FailureKind::Unknown, "the server's response was cut off");
+                return Err(failure.passing(None).with_source(error));
             }
         }
     }
@@ -58,9 +62,47 @@ pub(crate) fn segments(path: &str) -> Result<Vec<String>, &'static str> {
     Ok(segments)
 }
 
+/// Whether no connection can be had later either: the server's certificate is wrong, or its name is unknown.
+fn is_permanent(error: &reqwest::Error) -> bool {
+    use io::ErrorKind::{
+        AddrNotAvailable, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkDown,
+        NetworkUnreachable, TimedOut,
+    };
+    let is_passing = |cause: &(dyn StdError + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|cause| {
+            matches!(
+                cause.kind(),
+                AddrNotAvailable
+                    | ConnectionAborted
+                    | ConnectionRefused
+                    | ConnectionReset
+                    | HostUnreachable
+                    | NetworkDown
+                    | NetworkUnreachable
+                    | TimedOut
+            )
+        })
+    };
+    let mut causes = successors(error.source(), |cause: &&(dyn StdError + 'static)| (*cause).source());
+    error.is_builder() || (error.is_connect() && !error.is_timeout() && !causes.any(is_passing))
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+}
+
+/// Seconds, or a date, which is counted from the server's own.
+fn retry_after(text: &str, date: Option<Timestamp>) -> Option<Duration> {
+    match text.trim().parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Duration::try_from(http_date(text)?.duration_since(date?)).ok(),
+    }
+}
+
 struct Response {
     status: u16,
     date: Option<Timestamp>,
+    retry_after: Option<Duration>,
     body: Result<Zeroizing<Vec<u8>>, Failure>,
 }
 
@@ -101,7 +143,9 @@ impl Response {
             404 => (Refused, "the server has no such route; check the address"),
             408 | 460 | 499 => (Unknown, "the whole response did not arrive in time"),
             413 => (Refused, "the server does not accept a request of this size"),
+            412 => (Refused, "the node that responded lags behind"),
             429 => (Refused, "too many requests were sent"),
+            472 | 473 => (Refused, "the node that responded is a standby, and does not do this"),
             500 if says("value being too large") => {
                 (Refused, "the server's storage does not accept an entry of this size")
             }
@@ -109,7 +153,11 @@ impl Response {
             400..=499 => (Refused, "the server refused the request"),
             _ => (Unknown, "the server, or a gateway before it, failed"),
         };
-        Failure::new(kind, format!("{reason} (HTTP {})", self.status))
+        let failure = Failure::new(kind, format!("{reason} (HTTP {})", self.status));
+        // What the storage can't hold now it can't hold later.
+        let is_passing =
+            matches!(self.status, 408 | 412 | 429 | 460 | 472 | 473 | 499) || (self.status >= 500 && kind == Unknown);
+        if is_passing { failure.passing(self.retry_after) } else { failure }
     }
 }
 
@@ -119,6 +167,10 @@ pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     pub(crate) reason: String,
     pub(crate) source: Option<Opaque>,
+    /// Whether the same request may succeed a little later.
+    pub(crate) is_passing: bool,
+    /// When the server says that it may.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -135,11 +187,17 @@ pub(crate) enum FailureKind {
 
 impl Failure {
     pub(crate) fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into(), source: None }
+        Self { kind, reason: reason.into(), source: None, is_passing: false, retry_after: None }
     }
 
     fn with_source(mut self, error: reqwest::Error) -> Self {
         self.source = Some(error.into());
+        self
+    }
+
+    fn passing(mut self, retry_after: Option<Duration>) -> Self {
+        self.is_passing = true;
+        self.retry_after = retry_after;
         self
     }
 
@@ -163,6 +221,8 @@ pub(crate) struct Found {
     pub(crate) created: Option<Timestamp>,
     /// What the server's clock says.
     pub(crate) date: Option<Timestamp>,
+    /// Whether the server will delete this version by itself; of one that it has deleted, that it did.
+    pub(crate) is_to_be_deleted: bool,
     body: Zeroizing<Vec<u8>>,
 }
 
@@ -260,16 +320,19 @@ impl Kv {
             None => request,
         };
         let response = request.send().await.map_err(|error| {
-            if error.is_connect() || error.is_builder() {
-                Failure::new(FailureKind::NotSent, "no connection to the server could be opened").with_source(error)
+            let failure = if error.is_connect() || error.is_builder() {
+                Failure::new(FailureKind::NotSent, "no connection to the server could be opened")
             } else {
-                Failure::new(FailureKind::Unknown, "the server did not respond").with_source(error)
-            }
+                Failure::new(FailureKind::Unknown, "the server did not respond")
+            };
+            let failure = if is_permanent(&error) { failure } else { failure.passing(None) };
+            failure.with_source(error)
         })?;
         let status = response.status().as_u16();
-        let date = response.headers().get("date").and_then(|value| value.to_str().ok());
-        let date = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok());
-        Ok(Response { status, date, body: bounded_body(response).await })
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let date = header("date").and_then(http_date);
+        let retry_after = header("retry-after").and_then(|text| retry_after(text, date));
+        Ok(Response { status, date, retry_after, body: bounded_body(response).await })
     }
 
     /// Refuses a mount that is not KV version 2. Version 1 has no check-and-set: it would write whatever it is sent.
@@ -304,20 +367,55 @@ impl Kv {
         Err(Failure::new(FailureKind::Refused, reason))
     }
 
+    /// The current version.
     pub(crate) async fn read(&self, path: &[String]) -> Result<Found, Failure> {
-        let response = self.send(Method::GET, self.url(&[&self.mount, "data"], path), None).await?;
+        self.read_at(self.url(&[&self.mount, "data"], path)).await
+    }
+
+    /// An earlier version, if the server still has it.
+    pub(crate) async fn read_version(&self, path: &[String], version: u64) -> Result<Found, Failure> {
+        let mut url = self.url(&[&self.mount, "data"], path);
+        url.set_query(Some(&format!("version={version}")));
+        self.read_at(url).await
+    }
+
+    /// Whether entry or mount are set to delete what is written now; `None` where the token may look at neither.
+    pub(crate) async fn deletes_by_itself(&self, path: &[String]) -> Result<Option<bool>, Failure> {
+        #[derive(Deserialize)]
+        struct Settings {
+            #[serde(default)]
+            delete_version_after: String,
+        }
+        let urls = [self.url(&[&self.mount, "config"], []), self.url(&[&self.mount, "metadata"], path)];
+        let mut deletes = None;
+        for url in urls {
+            let response = self.send(Method::GET, url, None).await?;
+            // Not all tokens may ask, and the entry may not be there yet.
+            if !matches!(response.status, 403..=405) {
+                let time = parse::<Settings>(&response.success()?)?.delete_version_after;
+                let is_set = !time.starts_with('-') && time.bytes().any(|byte| (b'1'..=b'9').contains(&byte));
+                deletes = Some(deletes == Some(true) || is_set);
+            }
+        }
+        Ok(deletes)
+    }
+
+    async fn read_at(&self, url: Url) -> Result<Found, Failure> {
+        let response = self.send(Method::GET, url, None).await?;
         let (status, date) = (response.status, response.date);
         let is_absent = status == 404 && response.errors().is_some_and(|errors| errors.is_empty());
         if is_absent {
-            return Ok(Found { version: 0, created: None, date, body: Zeroizing::default() });
+            let is_to_be_deleted = false;
+            return Ok(Found { version: 0, created: None, date, is_to_be_deleted, body: Zeroizing::default() });
         }
         let refusal = response.refusal();
         // A version that was deleted or destroyed is a 404 with its metadata.
         let body = if status == 404 { response.body? } else { response.success()? };
         let found = serde_json::from_slice::<Envelope<Versioned<'_>>>(&body);
         match found.map(|found| found.data.metadata) {
-            Ok(Metadata { version, created_time, .. }) if version > 0 => {
-                Ok(Found { version, created: created_time.parse().ok(), date, body })
+            Ok(Metadata { version, created_time, deletion_time }) if version > 0 => {
+                let is_to_be_deleted = !deletion_time.is_empty();
+                Ok(Found { version, created: created_time.parse().ok(), date, is_to_be_deleted, body })
             }
             _ if status == 404 => Err(refusal),
             _ => Err(Failure::unreadable()),
@@ -328,7 +426,7 @@ impl Kv {
     pub(crate) async fn write(
         &self,
         path: &[String],
-        fields: &impl Serialize,
+        fields: &(impl Serialize + Sync),
         expected: u64,
     ) -> Result<Written, Failure> {
         #[derive(Serialize)]

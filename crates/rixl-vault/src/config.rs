@@ -1,6 +1,6 @@
 //! Where the server is, the token for it, and the HTTP client with both.
 
-use std::{env, ffi::OsString, fmt, fs, path::PathBuf, time::Duration};
+use std::{env, ffi::OsString, fmt, fs, io::Read as _, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
 
 use reqwest::{
     Method, RequestBuilder,
@@ -10,6 +10,8 @@ use rixl_credentials::{Secret, transport};
 use url::Url;
 use zeroize::Zeroizing;
 
+/// A token is short; more is a wrong file.
+const MAX_TOKEN: usize = 64 * 1024;
 const NAMESPACE: &str = "x-vault-namespace";
 
 /// Where a HashiCorp Vault or OpenBao server is, and the token for it.
@@ -113,7 +115,8 @@ impl VaultConfigBuilder {
     ///
     /// # Errors
     ///
-    /// When there is no address or no token, a variable is not UTF-8, or the file of CA certificates can't be read.
+    /// When there is no address or no token, a variable is not UTF-8, the file with the token is not for its owner alone, or
+    /// the file of CA certificates can't be read.
     pub fn from_env() -> Result<Self, VaultConfigError> {
         Self::from_variables(|name| env::var_os(name))
     }
@@ -128,7 +131,10 @@ impl VaultConfigBuilder {
             .ok_or_else(|| VaultConfigError("neither BAO_ADDR nor VAULT_ADDR is set".into()))?;
         let token = match first(["BAO_TOKEN", "VAULT_TOKEN"])? {
             Some(token) => Some(Secret::from(token)),
-            None => variable("HOME").and_then(|home| token_file(&PathBuf::from(home).join(".vault-token"))),
+            None => match variable("HOME") {
+                Some(home) => token_file(&PathBuf::from(home).join(".vault-token"))?,
+                None => None,
+            },
         };
         let token = token.ok_or_else(|| {
             VaultConfigError("neither BAO_TOKEN nor VAULT_TOKEN is set, and ~/.vault-token can't be read".into())
@@ -229,9 +235,19 @@ fn header(what: &str, text: &str) -> Result<HeaderValue, VaultConfigError> {
     value.ok_or_else(|| VaultConfigError(format!("the Vault {what} is empty, or is not visible ASCII")))
 }
 
-fn token_file(path: &std::path::Path) -> Option<Secret> {
-    let text = Zeroizing::new(fs::read_to_string(path).ok()?);
-    Some(text.trim()).filter(|token| !token.is_empty()).map(Secret::from)
+/// `None` where it can't be read.
+fn token_file(path: &std::path::Path) -> Result<Option<Secret>, VaultConfigError> {
+    let Ok(file) = fs::File::open(path) else { return Ok(None) };
+    // Of the open file. Who else can read it has the token, and may have read it already.
+    if let Some(mode) = file.metadata().ok().map(|found| found.mode()).filter(|mode| mode & 0o077 != 0) {
+        let path = path.display();
+        let reason = format!("{path} can be read or written by others (mode {:03o}): `chmod 600 {path}`", mode & 0o777);
+        return Err(VaultConfigError(reason));
+    }
+    // As large as it can get: a string that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_TOKEN + 1));
+    let is_read = file.take(MAX_TOKEN as u64).read_to_string(&mut text).is_ok();
+    Ok(Some(text.trim()).filter(|token| is_read && !token.is_empty()).map(Secret::from))
 }
 
 #[cfg(test)]
@@ -250,7 +266,10 @@ mod tests {
     #[test]
     fn the_environment_is_read_as_the_official_programs_read_it() {
         let home = tempfile::tempdir().unwrap();
-        fs::write(home.path().join(".vault-token"), "s.from-file\n").unwrap();
+        let file = home.path().join(".vault-token");
+        fs::write(&file, "s.from-file\n").unwrap();
+        let set_mode = |mode| fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        set_mode(0o600);
         let home = home.path().to_str().unwrap();
         let config = from(&[
             ("VAULT_ADDR", "https://vault.example:8200"),
@@ -267,6 +286,13 @@ mod tests {
         let config = from(&[("VAULT_ADDR", "http://127.0.0.1:8200"), ("HOME", home)]).unwrap();
         assert_eq!(config.headers["x-vault-token"].to_str().unwrap(), "s.from-file");
         assert!(!config.headers.contains_key(NAMESPACE));
+
+        for mode in [0o640, 0o604, 0o622] {
+            set_mode(mode);
+            let error = from(&[("VAULT_ADDR", "http://127.0.0.1:8200"), ("HOME", home)]).unwrap_err().to_string();
+            assert!(error.contains("can be read or written by others") && error.contains("chmod 600"), "{error}");
+        }
+        set_mode(0o600);
 
         let reason = |variables: &[(&str, &str)]| from(variables).unwrap_err().to_string();
         assert_eq!(reason(&[]), "neither BAO_ADDR nor VAULT_ADDR is set");

@@ -13,7 +13,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
 use jiff::{SignedDuration, Timestamp};
 use rixl_credentials::{RawResponse, RetryPolicy, Secret, SystemTiming, Timing};
 use rixl_rotation::{
-    journal::{Entry, Journal, JournalError, JournalErrorKind},
+    journal::{
+        Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore,
+        PutEscrow, ReadHistory, Unfinished,
+    },
     store::{BoxFuture, Version},
 };
 use serde::{Deserialize, Serialize, de::IgnoredAny};
@@ -40,12 +43,12 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 /// A journal in the KV secrets engine, version 2, of HashiCorp Vault or OpenBao, for rotators on many machines.
 ///
 /// ```no_run
-/// use rixl_rotation::journal::Journal as _;
+/// use rixl_rotation::journal::{Journal as _, Lock};
 /// use rixl_vault::{VaultConfig, VaultJournal};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let journal = VaultJournal::new(VaultConfig::from_env()?, "kv/rixl/journal")?;
-/// let entry = journal.lock("XyZ9aB8cD1").await?;
+/// let entry = journal.lock(Lock::new("XyZ9aB8cD1")).await?;
 /// drop(entry);
 /// journal.released().await;
 /// # Ok(())
@@ -196,12 +199,12 @@ impl Journal for VaultJournal {
         self.shared.location()
     }
 
-    fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
-        Box::pin(self.lock_now(name))
+    fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
+        Box::pin(self.lock_now(request.name))
     }
 
-    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
-        Box::pin(self.unfinished_now())
+    fn unfinished(&self, _: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>> {
+        Box::pin(async { self.unfinished_now().await.map(Unfinished::new) })
     }
 
     fn released(&self) -> BoxFuture<'_, ()> {
@@ -211,8 +214,8 @@ impl Journal for VaultJournal {
         })
     }
 
-    fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
-        Box::pin(self.history_now())
+    fn history(&self, _: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>> {
+        Box::pin(async { self.history_now().await.map(History::new) })
     }
 }
 
@@ -390,7 +393,12 @@ impl Shared {
     }
 
     /// Writes a record with this lease in it, if nobody else wrote the slot. Gives whether the server will delete it.
-    async fn put(&self, slot: &mut Slot, record: &impl Serialize, lease: &Lease) -> Result<bool, JournalError> {
+    async fn put(
+        &self,
+        slot: &mut Slot,
+        record: &(impl Serialize + Sync),
+        lease: &Lease,
+    ) -> Result<bool, JournalError> {
         let mut attempts = Attempts::default();
         loop {
             let failure = match self.kv.write(&slot.path, record, slot.version).await {
@@ -419,7 +427,7 @@ impl Shared {
     }
 
     /// Writes an entry that nobody else knows of.
-    async fn put_new(&self, path: &[String], record: &impl Serialize) -> Result<(), JournalError> {
+    async fn put_new(&self, path: &[String], record: &(impl Serialize + Sync)) -> Result<(), JournalError> {
         let mut attempts = Attempts::default();
         loop {
             match self.kv.write(path, record, 0).await {
@@ -455,12 +463,14 @@ impl Shared {
 struct Attempts(u32);
 
 impl Attempts {
-    /// Waits, if another attempt may help: after a connection that could not be opened, or an unknown outcome.
+    /// Waits, if another attempt may help: after a connection that could not be opened, a refusal that passes, or an
+    /// unknown outcome.
     async fn again(&mut self, shared: &Shared, failure: Failure) -> Result<(), JournalError> {
         let policy = RetryPolicy::default().with_attempts(ATTEMPTS).with_base_delay(BASE_DELAY);
         self.0 += 1;
         // No jitter: the waits must add up to what a cluster needs.
-        let delay = policy.delay(self.0, None, 1.0).filter(|_| failure.kind != FailureKind::Refused);
+        let is_final = failure.kind == FailureKind::Refused && !failure.is_passing;
+        let delay = policy.delay(self.0, failure.retry_after, 1.0).filter(|_| !is_final);
         let Some(delay) = delay else { return Err(shared.unusable(failure)) };
         shared.timing.sleep(delay).await;
         Ok(())
@@ -525,10 +535,10 @@ impl Locked {
         if self.is_mine(&found)? { Ok(()) } else { Err(self.shared.taken_over(&self.slot.path)) }
     }
 
-    async fn lock_store(&mut self, location: &str) -> Result<(), JournalError> {
+    async fn lock_store(&mut self, LockStore { location, identity, .. }: LockStore<'_>) -> Result<(), JournalError> {
         let shared = self.shared.clone();
         // A version is a hash, and fits in a path.
-        let path = shared.at(["stores", Version::of(location.as_bytes()).as_str()]);
+        let path = shared.at(["stores", &Version::of(identity.as_bytes()).to_string()]);
         if self.stores.iter().any(|store| store.path == path) {
             return Ok(());
         }
@@ -689,20 +699,20 @@ impl Entry for VaultEntry {
         self.0.as_ref().map_or(&[], |locked| &locked.record.lines)
     }
 
-    fn lock_store<'a>(&'a mut self, location: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(async { self.locked()?.lock_store(location).await })
+    fn lock_store<'a>(&'a mut self, request: LockStore<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(async move { self.locked()?.lock_store(request).await })
     }
 
-    fn append<'a>(&'a mut self, line: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(async { self.locked()?.append(line).await })
+    fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(async move { self.locked()?.append(request.line).await })
     }
 
     fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(async { self.locked()?.change(|_| {}).await.map(drop) })
     }
 
-    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(async { self.locked()?.put_escrow(response).await })
+    fn put_escrow<'a>(&'a mut self, request: PutEscrow<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(async move { self.locked()?.put_escrow(request.response).await })
     }
 
     fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
@@ -714,9 +724,9 @@ impl Entry for VaultEntry {
         format!("{}#escrow, in base64", path.unwrap_or_default())
     }
 
-    fn close<'a>(&'a mut self, history_line: Option<&'a str>) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         Box::pin(async move {
-            self.locked()?.close(history_line).await?;
+            self.locked()?.close(request.history_line).await?;
             self.0 = None;
             Ok(())
         })

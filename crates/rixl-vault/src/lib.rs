@@ -8,6 +8,9 @@
 //! check-and-set. `store` and `journal` stand on `client` side by side, and keep the contracts of `rixl_rotation`'s traits.
 //! [`register`] makes `vault:MOUNT/PATH#FIELD` one of the texts that name a store.
 
+// A future that is not `Send` can't be spawned by whoever awaits it.
+#![warn(clippy::future_not_send)]
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
@@ -36,5 +39,5 @@ pub use store::VaultStore;
 /// # Ok::<(), rixl_rotation::store::StoreError>(())
 /// ```
 pub fn register(stores: Stores) -> Stores {
-    stores.with("vault:MOUNT/PATH#FIELD", |text| Ok(Arc::new(VaultStore::from_env(text)?)))
+    stores.with("vault:MOUNT/PATH#FIELD", |open| Ok(Arc::new(VaultStore::from_env(open.rest)?)))
 }

@@ -1,9 +1,16 @@
 //! The store: one field of an entry.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt, future,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use rixl_credentials::Secret;
-use rixl_rotation::store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version};
+use rixl_rotation::store::{
+    BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -12,6 +19,9 @@ use crate::{
     config::VaultConfig,
 };
 
+/// How often a write is tried beside one who writes other fields.
+const MAX_TRIES: u32 = 8;
+const MAX_SEEN: usize = 16;
 const MIN_TOKEN_TTL: Duration = Duration::from_secs(5 * 60);
 /// More than a run needs of a token whose uses are limited.
 const MIN_TOKEN_USES: u64 = 10;
@@ -21,19 +31,20 @@ const IMPOSSIBLE_VERSION: u64 = i32::MAX as u64;
 /// One field of an entry in the KV secrets engine, version 2, of HashiCorp Vault or OpenBao.
 ///
 /// ```no_run
-/// use rixl_rotation::store::Store as _;
+/// use rixl_rotation::store::{Prepare, Store as _};
 /// use rixl_vault::{VaultConfig, VaultStore};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = VaultStore::new(VaultConfig::from_env()?, "kv/apps/billing#rixl_api_key")?;
-/// let held = store.prepare(200).await?;
+/// let held = store.prepare(Prepare::new(200)).await?;
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// 1. The text is `MOUNT/PATH#FIELD`; the mount's name has no slash in it. The other fields of the entry are kept.
 /// 2. The version is the number that KV v2 counts: `0` when there is no entry. A version that was deleted or destroyed
-///    counts and has no secret. `commit` gives its number as `options.cas`, so the server decides.
+///    counts and has no secret. `commit` gives its number as `options.cas`, so the server decides. Where the number has
+///    changed and the field has not, other fields were written: they are kept, and it is no conflict.
 /// 3. `prepare` sends a write that check-and-set must refuse, of the size of the real one and without a secret in it. The
 ///    server gets to that refusal only past the seal, the token and its policies. It also asks how long the token is
 ///    valid. It can't see that the storage is full.
@@ -44,8 +55,13 @@ const IMPOSSIBLE_VERSION: u64 = i32::MAX as u64;
 /// The policy that it needs, and `auth/token/lookup-self` to look at its own token, which the policy `default` has:
 ///
 /// ```hcl
-/// path "kv/data/apps/billing" { capabilities = ["create", "read", "update"] }
+/// path "kv/data/apps/billing"     { capabilities = ["create", "read", "update"] }
+/// path "kv/metadata/apps/billing" { capabilities = ["read"] }
+/// path "kv/config"                { capabilities = ["read"] }
 /// ```
+///
+/// The last two are to see whether the server deletes what is written there (`delete_version_after`), which is refused.
+/// Without them that is seen when it is too late: the commit fails, and the secret stays in escrow.
 ///
 /// The server keeps older versions, old secrets among them: `max_versions` of the entry or the mount says how many.
 pub struct VaultStore {
@@ -53,6 +69,8 @@ pub struct VaultStore {
     path: Vec<String>,
     field: String,
     min_token_ttl: Duration,
+    /// What the field held at the versions that were read last: an entry may change without it.
+    seen: Mutex<Vec<(u64, Option<Version>)>>,
 }
 
 impl fmt::Debug for VaultStore {
@@ -76,6 +94,13 @@ fn parse(text: &str) -> Result<(String, Vec<String>, String), StoreError> {
     if path.is_empty() {
         return Err(invalid("it must be written vault:MOUNT/PATH#FIELD"));
     }
+    // The path of the API, which would be another entry than the one that is meant.
+    if let Some(prefix) = path.first().filter(|first| ["data", "metadata"].contains(&first.as_str())) {
+        let meant = path.get(1..).unwrap_or_default().join("/");
+        let reason =
+            format!("`{prefix}/` is of the API, no part of the entry's path: write vault:{mount}/{meant}#{field}");
+        return Err(invalid(&reason));
+    }
     Ok((mount, path, field.to_owned()))
 }
 
@@ -88,7 +113,7 @@ impl VaultStore {
     /// character in it.
     pub fn new(config: VaultConfig, text: &str) -> Result<Self, StoreError> {
         let (mount, path, field) = parse(text)?;
-        Ok(Self { kv: Kv::new(config, mount), path, field, min_token_ttl: MIN_TOKEN_TTL })
+        Ok(Self { kv: Kv::new(config, mount), path, field, min_token_ttl: MIN_TOKEN_TTL, seen: Mutex::default() })
     }
 
     pub(crate) fn from_env(text: &str) -> Result<Self, StoreError> {
@@ -110,20 +135,67 @@ impl VaultStore {
     }
 
     fn failed(&self, kind: StoreErrorKind, failure: Failure) -> StoreError {
-        let error = self.error(kind, failure.reason);
+        let mut error = self.error(kind, failure.reason);
+        if let Some(time) = failure.retry_after {
+            error = error.with_retry_after(time);
+        }
         match failure.source {
             Some(source) => error.with_source(source),
             None => error,
         }
     }
 
+    /// Of a request that has written nothing.
     fn unusable(&self, failure: Failure) -> StoreError {
-        self.failed(StoreErrorKind::Unusable, failure)
+        let kind = if failure.is_passing { StoreErrorKind::Busy } else { StoreErrorKind::Unusable };
+        self.failed(kind, failure)
     }
 
     async fn find(&self) -> Result<Found, StoreError> {
         self.kv.check(&self.path).await.map_err(|failure| self.unusable(failure))?;
-        self.kv.read(&self.path).await.map_err(|failure| self.unusable(failure))
+        let found = self.kv.read(&self.path).await.map_err(|failure| self.unusable(failure))?;
+        if let Some(value) = self.value(&found) {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.retain(|(version, _)| *version != found.version);
+            let surplus = (seen.len() + 1).saturating_sub(MAX_SEEN);
+            seen.drain(..surplus);
+            seen.push((found.version, value));
+        }
+        Ok(found)
+    }
+
+    /// The field at this version, as a hash: `None` when nothing can be said of it. Without an entry or a field there is no
+    /// hash; a version that was deleted says nothing, since someone did that.
+    fn value(&self, found: &Found) -> Option<Option<Version>> {
+        let fields: Option<BTreeMap<String, &RawValue>> = found.fields().ok()?;
+        if found.version > 0 && fields.is_none() {
+            return None;
+        }
+        let secret = self.secret(&fields.unwrap_or_default()).ok()?;
+        Some(secret.map(|secret| Version::of(secret.expose_secret().as_bytes())))
+    }
+
+    /// Whether only other fields have changed since the expected version: then the place is as it was.
+    async fn is_unchanged(&self, found: &Found, expected: u64) -> bool {
+        let Some(now) = self.value(found) else { return false };
+        let seen = || self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = seen().iter().find(|(version, _)| *version == expected).map(|(_, value)| value.clone());
+        let before = match before {
+            Some(before) => Some(before),
+            // Seen by the run that died. Where no older version is kept, nobody can say.
+            None if (1..found.version).contains(&expected) => {
+                let old = self.kv.read_version(&self.path, expected).await.ok();
+                old.filter(|old| old.version == expected).and_then(|old| self.value(&old))
+            }
+            None => None,
+        };
+        before == Some(now)
+    }
+
+    /// The server says that it will delete the entry: the secret would be lost with it.
+    fn deletes(&self, kind: StoreErrorKind, words: &str) -> StoreError {
+        let reason = "of itself after a time (delete_version_after of the entry or the mount): set it to 0s";
+        self.error(kind, format!("{words} {reason}"))
     }
 
     fn fields<'a>(&self, found: &'a Found) -> Result<BTreeMap<String, &'a RawValue>, StoreError> {
@@ -139,14 +211,25 @@ impl VaultStore {
     }
 
     fn held(&self, found: &Found) -> Result<StoredSecret, StoreError> {
-        let secret = self.secret(&self.fields(found)?)?;
-        Ok(StoredSecret { version: Version::new(found.version.to_string()), secret })
+        let fields = self.fields(found)?;
+        let secret = self.secret(&fields)?;
+        let is_there = !fields.is_empty() && secret.is_none();
+        let held = StoredSecret::new(Version::new(found.version.to_string()), secret);
+        let content = is_there.then(|| Content::no_such_name(&self.field, fields.keys().map(String::as_str)));
+        Ok(match content {
+            Some(content) => held.with_content(content),
+            None => held,
+        })
     }
 
     async fn prepare_now(&self, max_bytes: usize) -> Result<StoredSecret, StoreError> {
         let found = self.find().await?;
         let held = self.held(&found)?;
         self.check_token().await?;
+        let deletes = self.kv.deletes_by_itself(&self.path).await.map_err(|failure| self.unusable(failure))?;
+        if deletes.unwrap_or(found.is_to_be_deleted && held.secret.is_some()) {
+            return Err(self.deletes(StoreErrorKind::Unusable, "the server deletes what is written there"));
+        }
 
         let others: usize = self
             .fields(&found)?
@@ -188,44 +271,59 @@ impl VaultStore {
     }
 
     async fn commit_now(&self, secret: &Secret, expected: &Version) -> Result<Version, StoreError> {
-        let expected = match expected.as_str() {
-            "absent" => 0,
-            number => number
-                .parse()
-                .map_err(|_| self.error(StoreErrorKind::Unusable, "the expected version is not a version of KV v2"))?,
-        };
-        let found = self.find().await?;
-        let fields = self.fields(&found)?;
-        if self.is(secret, &fields) {
-            return Ok(Version::new(found.version.to_string()));
+        let number = if *expected == Version::absent() { Some("0") } else { expected.as_str() };
+        let expected = number
+            .and_then(|number| number.parse().ok())
+            .ok_or_else(|| self.error(StoreErrorKind::Unusable, "the expected version is not a version of KV v2"))?;
+        for _ in 0..MAX_TRIES {
+            let found = self.find().await?;
+            let fields = self.fields(&found)?;
+            if self.is(secret, &fields) {
+                return self.stored(found.version, found.is_to_be_deleted);
+            }
+            if found.version != expected && !self.is_unchanged(&found, expected).await {
+                return Err(self.conflict(expected, found.version));
+            }
+            let mut fields: BTreeMap<&str, Value<'_>> =
+                fields.iter().map(|(name, value)| (name.as_str(), Value::Kept(value))).collect();
+            fields.insert(&self.field, Value::New(secret.expose_secret()));
+            match self.kv.write(&self.path, &fields, found.version).await {
+                Ok(written) => return self.stored(written.version, written.is_to_be_deleted),
+                Err(failure) if failure.kind == FailureKind::Mismatch => {
+                    if let Some(version) = self.mismatch(secret, found.version).await? {
+                        return Ok(version);
+                    }
+                }
+                Err(failure) if failure.kind == FailureKind::Unknown => {
+                    return Err(self.failed(StoreErrorKind::Unknown, failure));
+                }
+                Err(failure) => return Err(self.unusable(failure)),
+            }
         }
-        if found.version != expected {
-            return Err(self.conflict(expected, found.version));
+        Err(self.error(StoreErrorKind::Busy, "other fields of the entry are written again and again"))
+    }
+
+    fn stored(&self, version: u64, is_to_be_deleted: bool) -> Result<Version, StoreError> {
+        if is_to_be_deleted {
+            return Err(self.deletes(StoreErrorKind::Unknown, "it was written, and the server deletes it"));
         }
-        let mut fields: BTreeMap<&str, Value<'_>> =
-            fields.iter().map(|(name, value)| (name.as_str(), Value::Kept(value))).collect();
-        fields.insert(&self.field, Value::New(secret.expose_secret()));
-        match self.kv.write(&self.path, &fields, expected).await {
-            Ok(written) => Ok(Version::new(written.version.to_string())),
-            Err(failure) if failure.kind == FailureKind::Mismatch => self.mismatch(secret, expected).await,
-            Err(failure) if failure.kind == FailureKind::Unknown => Err(self.failed(StoreErrorKind::Unknown, failure)),
-            Err(failure) => Err(self.unusable(failure)),
-        }
+        Ok(Version::new(version.to_string()))
     }
 
     /// The server says that the version has changed: by whose write?
-    async fn mismatch(&self, secret: &Secret, expected: u64) -> Result<Version, StoreError> {
+    async fn mismatch(&self, secret: &Secret, expected: u64) -> Result<Option<Version>, StoreError> {
         let Ok(found) = self.find().await else {
             return Err(self.error(StoreErrorKind::Conflict, "someone else wrote the entry meanwhile"));
         };
         let is_ours = self.fields(&found).is_ok_and(|fields| self.is(secret, &fields));
         match found.version {
             // An earlier attempt of this very commit arrived late.
-            version if is_ours => Ok(Version::new(version.to_string())),
+            version if is_ours => self.stored(version, found.is_to_be_deleted).map(Some),
             version if version == expected => Err(self.error(
                 StoreErrorKind::Unusable,
                 format!("the server refused version {expected} as outdated, but still has it"),
             )),
+            _ if self.is_unchanged(&found, expected).await => Ok(None),
             version => Err(self.conflict(expected, version)),
         }
     }
@@ -255,15 +353,22 @@ impl Store for VaultStore {
         format!("vault:{}/{}#{}", self.kv.mount(), self.path.join("/"), self.field)
     }
 
-    fn prepare(&self, max_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        Box::pin(self.prepare_now(max_bytes))
+    fn is_within(&self, journal: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let entry = format!("vault:{}/{}", self.kv.mount(), self.path.join("/"));
+        let rest = entry.strip_prefix(journal.trim_end_matches('/'));
+        let is_within = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        Box::pin(future::ready(Ok(is_within)))
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        Box::pin(self.prepare_now(request.max_bytes))
+    }
+
+    fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         Box::pin(async { self.held(&self.find().await?) })
     }
 
-    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
-        Box::pin(self.commit_now(secret, expected))
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
+        Box::pin(async move { self.commit_now(request.secret, request.expected).await.map(Committed::new) })
     }
 }

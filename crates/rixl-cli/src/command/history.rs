@@ -1,6 +1,6 @@
 //! `rixl keys history`
 
-use rixl_rotation::Audit;
+use rixl_rotation::{Audit, journal::ReadHistory};
 
 use crate::{context::Context, failure::Failure, output::Done, table::Table};
 
@@ -12,10 +12,10 @@ use crate::{context::Context, failure::Failure, output::Done, table::Table};
 pub(crate) struct Args {}
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
-    let lines = context.journal()?.history().await.map_err(rixl_rotation::Failure::from)?;
+    let history = context.journal()?.history(ReadHistory::new()).await.map_err(rixl_rotation::Failure::from)?;
     let mut table = Table::new(["AT", "BY", "CHANGE", "ID", "NAME", "RESULT", "OLD", "NEW", "OUTAGE", "STORE"]);
-    let mut audits: Vec<Audit> = Vec::with_capacity(lines.len());
-    for line in &lines {
+    let mut audits: Vec<Audit> = Vec::with_capacity(history.lines.len());
+    for line in &history.lines {
         // A line of another version of this program may be anything; it stays in the file.
         match serde_json::from_str(line) {
             Ok(audit) => audits.push(audit),

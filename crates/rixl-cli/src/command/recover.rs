@@ -1,15 +1,12 @@
 //! `rixl keys recover`
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
-use rixl_rotation::{Event, OnLiveSecret, RecoverOptions, State};
+use rixl_rotation::{OnLiveSecret, RecoverOptions, Recovery, RecoveryAction, RecoveryPlan, journal::ListUnfinished};
 
 use crate::{
-    context::{Context, step},
-    failure::{Failure, with_command},
+    context::Context,
+    failure::Failure,
     output::Done,
     places,
     rows::{self, Row},
@@ -34,7 +31,7 @@ pub(crate) struct Args {
     /// Where the store can't be read, rotate the key again all the same
     #[arg(long)]
     pub(crate) rotate_again: bool,
-    /// The most rotations of one key in this run
+    /// Max rotations of one key in this run
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=10))]
     pub(crate) budget: u8,
     /// The quiet time after which a stored secret is tried once more
@@ -44,16 +41,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let api = context.connect()?;
-    let notes: Arc<Mutex<Vec<Event>>> = Arc::default();
-    let (heard, output) = (Arc::clone(&notes), context.output);
-    let rotator = context.rotator(&api)?.with_budget(args.budget.into()).with_quiet_time(args.settle).with_observer(
-        move |event| {
-            output.note(step(event));
-            if event.state == State::Note {
-                heard.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
-            }
-        },
-    );
+    let rotator = context.rotator(&api)?.with_budget(args.budget.into()).with_quiet_time(args.settle);
     let on_live = match (args.drop, args.rotate_again) {
         (true, _) => OnLiveSecret::Drop,
         (false, true) => OnLiveSecret::RotateUnread,
@@ -63,7 +51,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let options = if args.dry_run { options.with_dry_run() } else { options };
     let recovered = rotator.recover(&places::stores(context.output, false), options).await?;
     let mut left = match context.stop.is_set() {
-        true => context.journal()?.unfinished().await.map_err(rixl_rotation::Failure::from)?,
+        true => context.journal()?.unfinished(ListUnfinished::new()).await.map_err(rixl_rotation::Failure::from)?.names,
         false => Vec::new(),
     };
     if recovered.is_empty() && left.is_empty() {
@@ -73,11 +61,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     for one in recovered {
         left.retain(|entry| *entry != one.entry);
         let row = match one.result {
-            Ok(Some(report)) => Row::of_report(report).with_entry(one.entry),
-            Ok(None) => {
-                let said = sentences(&notes, &one.entry);
-                let result = if args.dry_run { "open" } else { "unchanged" };
-                Row::looked_at(one.entry, one.name, result, said).in_store(one.store)
+            Ok(Recovery::Done(report)) => Row::of_report(report).with_entry(one.entry),
+            Ok(Recovery::Would(plan)) => Row::looked_at(one.entry, one.name, "open", said(&plan)).in_store(one.store),
+            Ok(_) => {
+                let reason = "nothing was sent; the entry is removed".to_owned();
+                Row::looked_at(one.entry, one.name, "unchanged", reason).in_store(one.store)
             }
             Err(failure) => Row::of_failure(Some(one.entry), one.name, failure.into()).in_store(one.store),
         };
@@ -88,10 +76,16 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     if args.dry_run { rows::looked(&all) } else { rows::done(context, &all) }
 }
 
-/// What was said of an entry.
-fn sentences(notes: &Mutex<Vec<Event>>, entry: &str) -> String {
-    let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
-    let of_entry = notes.iter().filter(|event| event.key == entry);
-    let of_entry = of_entry.map(|event| with_command(&event.sentence, event.next.as_ref()));
-    of_entry.collect::<Vec<_>>().join("; ")
+/// A plan as a sentence.
+fn said(plan: &RecoveryPlan) -> String {
+    let then = match plan.action {
+        RecoveryAction::Adopt => "that one stays",
+        RecoveryAction::GiveUp => "it is given up",
+        RecoveryAction::CreateAgain => "one is created again",
+        _ => "it is rotated again",
+    };
+    match plan.wait {
+        Some(_) => format!("{}; once the first request can't be under way any more, {then}", plan.reason),
+        None => plan.reason.clone(),
+    }
 }

@@ -80,10 +80,10 @@ pub(crate) struct Args {
     /// How many keys are worked on at a time; those that wait out their quiet time do not count
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) concurrency: u16,
-    /// The most rotations in a time, such as 5/s or 30/m
+    /// Max rate of rotations, such as 5/s or 30/m
     #[arg(long, value_name = "N/s", value_parser = when::rate)]
     pub(crate) rate: Option<Rate>,
-    /// The most rotations of one key in this run, repairs included
+    /// Max rotations of one key in this run, repairs included
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=10))]
     pub(crate) budget: u8,
     /// The quiet time after which the stored secret is tried once more
@@ -214,14 +214,14 @@ async fn rotate_many(
     let voice = progress.clone();
     let rotator = rotator.with_observer(move |event| voice.hear(event));
     let fleet = Fleet::new(rotator).with_concurrency(args.concurrency.into());
-    let store_of = |due: &DueKey| places.of_due(due);
-    let prepared = fleet.prepare(due, &store_of).await;
+    let prepared = fleet.prepare(due, |due| places.of_due(due)).await;
     let place = |due: &DueKey| places.of_due(due).ok().map(|store| store.location());
     let mut all = Vec::with_capacity(due.len());
-    if let Err((id, failure)) = prepared {
+    if let Err(error) = prepared {
+        let id = error.key_id().clone();
         progress.over();
         context.output.note("no key was rotated: one of them can't be prepared");
-        let failed = Row::of_failure(Some(id.to_string()), None, failure.into());
+        let failed = Row::of_failure(Some(id.to_string()), None, error.into_failure().into());
         failed.say(context.output);
         let mut failed = Some(failed);
         for due in due {
@@ -241,14 +241,14 @@ async fn rotate_many(
         }
         return rows::looked(&all);
     }
-    fleet
-        .rotate(due, &store_of, |ended| {
-            let place = places.of(Some(&ended.key_id), ended.name.as_deref()).ok().map(|store| store.location());
-            let row = Row::of_ended(context, ended).in_store(place);
-            progress.ended(&row);
-            all.push(row);
-        })
-        .await;
+    let known = places.clone();
+    let mut rotations = fleet.rotate(due.to_vec(), move |due| known.of_due(due));
+    while let Some(ended) = rotations.next().await {
+        let place = places.of(Some(&ended.key_id), ended.name.as_deref()).ok().map(|store| store.location());
+        let row = Row::of_ended(context, ended).in_store(place);
+        progress.ended(&row);
+        all.push(row);
+    }
     progress.over();
     rows::done(context, &all)
 }

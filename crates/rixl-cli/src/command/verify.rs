@@ -1,7 +1,7 @@
 //! `rixl keys verify`
 
 use rixl_credentials::KeyId;
-use rixl_rotation::{KeyFormat, Liveness};
+use rixl_rotation::{KeyFormat, Liveness, store::Read};
 
 use crate::{
     args::Checked,
@@ -36,7 +36,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         None => places::in_sandbox(context)?.replace("{key_name}", embedded::FIRST_NAME),
     };
     let store = places::stores_to_read().open(&text).map_err(|error| store_failure(&error))?;
-    let held = context.stop.or(store.read()).await?.map_err(|error| store_failure(&error))?;
+    let held = context.stop.or(store.read(Read::new())).await?.map_err(|error| store_failure(&error))?;
     let Some(secret) = held.secret else {
         return Err(Failure::refused(format!("{} holds no secret", store.location())));
     };

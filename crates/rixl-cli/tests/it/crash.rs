@@ -269,7 +269,7 @@ fn first_crashes(scene: &Scene, calls: &[Call]) -> Vec<Site> {
         // It is in escrow.
         after(&|call| call.name == "rename" && call.role == Role::NewResponse),
         // It is in the store.
-        after(&|call| call.name == "renameat" && call.target_role == Some(Role::Store)),
+        after(&|call| ["renameat", "exchange"].contains(&call.name) && call.target_role == Some(Role::Store)),
         // All is done but the end of the entry.
         after(&|call| call.name == "unlink" && call.role == Role::Response),
     ]
@@ -382,14 +382,14 @@ fn is_on_disk(call: &Call) -> bool {
 
 fn is_change(call: &Call) -> bool {
     let creates = call.name == "openat" && call.number as i32 & libc::O_CREAT != 0;
-    creates || ["write", "fsync", "rename", "renameat", "unlink", "mkdir", "ftruncate"].contains(&call.name)
+    creates || ["write", "fsync", "rename", "renameat", "exchange", "unlink", "mkdir", "ftruncate"].contains(&call.name)
 }
 
 fn failings(calls: &[Call]) -> Vec<Failing> {
     let errors = |call: &Call| -> &'static [i32] {
         match (call.name, call.role) {
             ("write", Role::Stdout | Role::Stderr) => &[libc::EIO],
-            ("write" | "rename" | "renameat", _) => &[libc::ENOSPC, libc::EIO],
+            ("write" | "rename" | "renameat" | "exchange", _) => &[libc::ENOSPC, libc::EIO],
             ("fsync" | "unlink" | "ftruncate", _) => &[libc::EIO],
             ("mkdir", _) => &[libc::ENOSPC, libc::EACCES],
             ("openat", _) if is_change(call) => &[libc::ENOSPC, libc::EMFILE, libc::EACCES],

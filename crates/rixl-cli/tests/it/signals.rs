@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM.
+//! Signals that would end the process.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -30,6 +30,48 @@ fn a_read_ends_at_once() {
 
 #[test]
 fn a_change_is_waited_for() {
+    let from_machines = [Signal::HUP, Signal::USR1, Signal::USR2, Signal::ALARM, Signal::XCPU];
+    for signal in [Signal::INT, Signal::TERM, Signal::QUIT].iter().chain(&from_machines) {
+        let sandbox = Sandbox::start().unwrap();
+        let id = create(&sandbox, "billing").key.id;
+        sandbox.inject(Fault::new(Effect::DelayHead(Duration::from_secs(1))).on("deleteApiKey")).unwrap();
+        let child = rixl(&format!("keys delete {id} --yes")).at(&sandbox).spawn();
+        wait_for_calls(&sandbox, "deleteApiKey", 1);
+        child.send(*signal);
+        if from_machines.contains(signal) {
+            // A terminal that is lost sends two: its shell, and the kernel.
+            std::thread::sleep(Duration::from_millis(100));
+            child.send(*signal);
+        }
+        let run = Run::of(child);
+        assert_eq!(run.code, 0, "{signal:?}");
+        assert!(run.stdout.starts_with("deleted "), "{signal:?}");
+    }
+}
+
+/// `nohup`: whoever started it said that it is not to end with its terminal.
+#[test]
+fn what_is_to_be_ignored_is_ignored() {
+    let sandbox = Sandbox::start().unwrap();
+    sandbox.inject(Fault::new(Effect::DelayHead(Duration::from_secs(1)))).unwrap();
+    let mut program = rixl("keys list").at(&sandbox);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(program.command.get_program());
+    command.args(program.command.get_args()).env_clear();
+    command.envs(program.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    program.command = command;
+    let child = program.spawn();
+    wait_for_calls(&sandbox, "listApiKeys", 1);
+    child.send(Signal::HUP);
+    assert_eq!(Run::of(child).code, 0);
+}
+
+#[test]
+fn an_interrupted_change_says_what_it_does() {
     let sandbox = Sandbox::start().unwrap();
     let id = create(&sandbox, "billing").key.id;
     sandbox.inject(Fault::new(Effect::DelayHead(Duration::from_secs(1))).on("deleteApiKey")).unwrap();

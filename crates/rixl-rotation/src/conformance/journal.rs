@@ -7,7 +7,13 @@ use std::{
 
 use futures_util::future::join_all;
 
-use crate::journal::{Entry, Journal, JournalError, JournalErrorKind};
+use crate::{
+    journal::{
+        Append, Close, Entry, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, PutEscrow,
+        ReadHistory,
+    },
+    store::{SecretKind, Subject},
+};
 
 /// How often a lock that may end late is tried.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -49,8 +55,9 @@ const LINES: [&str; 5] = [
 pub async fn check_journal<J: Journal>(open: impl Fn() -> J, unlocks_within: Duration) -> Result<(), String> {
     let check = Check { open, unlocks_within };
     let journal = (check.open)();
-    if !ok("the start", journal.unfinished().await)?.is_empty() || !ok("the start", journal.history().await)?.is_empty()
-    {
+    let unfinished = ok("the start", journal.unfinished(ListUnfinished::new()).await)?;
+    let history = ok("the start", journal.history(ReadHistory::new()).await)?;
+    if !unfinished.names.is_empty() || !history.lines.is_empty() {
         return Err("the journal to be checked is not empty".into());
     }
     check.locks().await?;
@@ -69,12 +76,12 @@ struct Check<F> {
 impl<J: Journal, F: Fn() -> J> Check<F> {
     async fn locks(&self) -> Result<(), String> {
         let (journal, other) = ((self.open)(), (self.open)());
-        let first = ok(LOCKS, journal.lock("key-1").await)?;
-        is_held("a second lock of a name, through the same journal", journal.lock("key-1").await)?;
-        is_held("a second lock of a name, through a journal opened anew", other.lock("key-1").await)?;
+        let first = ok(LOCKS, journal.lock(Lock::new("key-1")).await)?;
+        is_held("a second lock of a name, through the same journal", journal.lock(Lock::new("key-1")).await)?;
+        is_held("a second lock of a name, through a journal opened anew", other.lock(Lock::new("key-1")).await)?;
         // Names that a file system or a prefix could mix up.
         for name in ["key-10", "KEY-1", "key", "-"] {
-            let entry = other.lock(name).await;
+            let entry = other.lock(Lock::new(name)).await;
             ok(&format!("{LOCKS}: the lock of {name:?} while key-1 is held"), entry)?;
         }
         no_entry(&other, "of an entry that is locked and has no lines").await?;
@@ -86,8 +93,17 @@ impl<J: Journal, F: Fn() -> J> Check<F> {
         drop(last);
         drop(self.lock_again(&other, "key-1").await?);
 
+        // Whoever it is for: the name alone excludes.
+        let subjects = ["one", "other"].map(|run| Subject::new(SecretKind::ApiKey).with_run_id(run).with_owner("a@b"));
+        let [one, two] = &subjects;
+        let what = format!("{LOCKS}: the lock of a name for a key and a run that are told");
+        let first = self.patiently(&what, async || journal.lock(Lock::new("key-1").with_subject(one)).await).await?;
+        is_held("a second lock of a name, for another run", other.lock(Lock::new("key-1").with_subject(two)).await)?;
+        is_held("a second lock of a name, for the same run", other.lock(Lock::new("key-1").with_subject(one)).await)?;
+        drop(first);
+
         let racers: Vec<J> = (0..8).map(|_| (self.open)()).collect();
-        let results = join_all(racers.iter().map(|journal| journal.lock("race"))).await;
+        let results = join_all(racers.iter().map(|journal| journal.lock(Lock::new("race")))).await;
         let mut winners = Vec::new();
         for result in results {
             match result {
@@ -102,27 +118,27 @@ impl<J: Journal, F: Fn() -> J> Check<F> {
 
     async fn lines(&self) -> Result<(), String> {
         let journal = (self.open)();
-        let mut entry = ok(LOCKS, journal.lock("lines").await)?;
+        let mut entry = ok(LOCKS, journal.lock(Lock::new("lines")).await)?;
         let mut expected = Vec::new();
         for line in LINES {
-            ok(&format!("{LASTS}: append"), entry.append(line).await)?;
+            ok(&format!("{LASTS}: append"), entry.append(Append::new(line)).await)?;
             expected.push(line);
             same_lines(&*entry, &expected, "right after an append")?;
-            let names = ok(LASTS, (self.open)().unfinished().await)?;
+            let names = ok(LASTS, (self.open)().unfinished(ListUnfinished::new()).await)?.names;
             require(names == ["lines"], LASTS, &format!("a locked entry with lines: the unfinished are {names:?}"))?;
         }
         drop(entry);
         let entry = self.lock_again(&(self.open)(), "lines").await?;
         same_lines(&*entry, &LINES, "in a journal opened anew")?;
         ok(&format!("{CLOSES}: without a line of history"), close(entry, None).await)?;
-        let history = ok(CLOSES, journal.history().await)?;
+        let history = ok(CLOSES, journal.history(ReadHistory::new()).await)?.lines;
         require(history.is_empty(), CLOSES, "a close without a line of history added one")
     }
 
     async fn escrow(&self) -> Result<(), String> {
         let journal = (self.open)();
-        let mut entry = ok(LOCKS, journal.lock("escrow").await)?;
-        ok(&format!("{LASTS}: append"), entry.append("one").await)?;
+        let mut entry = ok(LOCKS, journal.lock(Lock::new("escrow")).await)?;
+        ok(&format!("{LASTS}: append"), entry.append(Append::new("one")).await)?;
         let none = ok(LASTS, entry.escrow().await)?;
         require(none.is_none(), LASTS, "there is a raw response, and none was put there")?;
 
@@ -131,14 +147,17 @@ impl<J: Journal, F: Fn() -> J> Check<F> {
         // The shorter ones after the long one: nothing of it may stay.
         let responses: [&[u8]; 6] = [b"\0", b"", &every_byte, &large, b"{\"api_key\":\xff}", b"\r\n"];
         for response in responses {
-            ok(&format!("{LASTS}: a raw response of {} bytes", response.len()), entry.put_escrow(response).await)?;
+            ok(
+                &format!("{LASTS}: a raw response of {} bytes", response.len()),
+                entry.put_escrow(PutEscrow::new(response)).await,
+            )?;
             same_escrow(&*entry, response, "right after it was put there").await?;
         }
-        ok(&format!("{LASTS}: append after a raw response was put there"), entry.append("two").await)?;
+        ok(&format!("{LASTS}: append after a raw response was put there"), entry.append(Append::new("two")).await)?;
         same_escrow(&*entry, b"\r\n", "after an append").await?;
         same_lines(&*entry, &["one", "two"], "with a raw response")?;
         require(!entry.escrow_location().is_empty(), LASTS, "the raw response is said to be nowhere")?;
-        ok(LASTS, entry.put_escrow(&large).await)?;
+        ok(LASTS, entry.put_escrow(PutEscrow::new(&large)).await)?;
         drop(entry);
 
         let entry = self.lock_again(&(self.open)(), "escrow").await?;
@@ -146,7 +165,8 @@ impl<J: Journal, F: Fn() -> J> Check<F> {
         same_lines(&*entry, &["one", "two"], "with a raw response, in a journal opened anew")?;
         ok(CLOSES, close(entry, None).await)?;
 
-        let entry = ok(&format!("{CLOSES}: the lock of an entry that was closed"), journal.lock("escrow").await)?;
+        let entry =
+            ok(&format!("{CLOSES}: the lock of an entry that was closed"), journal.lock(Lock::new("escrow")).await)?;
         let left = ok(CLOSES, entry.escrow().await)?;
         require(left.is_none(), CLOSES, "the raw response is still there")?;
         require(entry.lines().is_empty(), CLOSES, "the lines are still there")
@@ -156,36 +176,39 @@ impl<J: Journal, F: Fn() -> J> Check<F> {
         let (journal, other) = ((self.open)(), (self.open)());
         let (place, elsewhere) = ("file:/run/secrets/a key#1", "file:/run/secrets/a key#2");
         let again = format!("{LOCKS}: the lock of a store that nobody holds any more");
-        let mut first = ok(LOCKS, journal.lock("stored-1").await)?;
-        let mut second = ok(LOCKS, other.lock("stored-2").await)?;
-        ok(&format!("{LOCKS}: the lock of a store"), first.lock_store(place).await)?;
-        ok(LOCKS, first.append("one").await)?;
-        is_held("a second lock of a store, by another entry", second.lock_store(place).await)?;
-        ok(&format!("{LOCKS}: the lock of another store"), second.lock_store(elsewhere).await)?;
+        let mut first = ok(LOCKS, journal.lock(Lock::new("stored-1")).await)?;
+        let mut second = ok(LOCKS, other.lock(Lock::new("stored-2")).await)?;
+        ok(&format!("{LOCKS}: the lock of a store"), first.lock_store(LockStore::new(place)).await)?;
+        ok(LOCKS, first.append(Append::new("one")).await)?;
+        is_held("a second lock of a store, by another entry", second.lock_store(LockStore::new(place)).await)?;
+        ok(&format!("{LOCKS}: the lock of another store"), second.lock_store(LockStore::new(elsewhere)).await)?;
         drop(second);
         drop(first);
 
         // After a crash: the same entry takes its store again, and no other can.
         let mut first = self.lock_again(&other, "stored-1").await?;
-        self.patiently(&again, async || first.lock_store(place).await).await?;
+        self.patiently(&again, async || first.lock_store(LockStore::new(place)).await).await?;
         let mut second = self.lock_again(&journal, "stored-2").await?;
-        is_held("a lock of a store that was locked anew", second.lock_store(place).await)?;
+        is_held("a lock of a store that was locked anew", second.lock_store(LockStore::new(place)).await)?;
         ok(CLOSES, close(first, None).await)?;
-        ok(&format!("{CLOSES}: the lock of a store whose entry was closed"), second.lock_store(place).await)
+        ok(
+            &format!("{CLOSES}: the lock of a store whose entry was closed"),
+            second.lock_store(LockStore::new(place)).await,
+        )
     }
 
     async fn closing(&self) -> Result<(), String> {
         let journal = (self.open)();
         for line in LINES {
-            let mut entry = ok(&format!("{CLOSES}: the lock after a close"), journal.lock("closed").await)?;
+            let mut entry = ok(&format!("{CLOSES}: the lock after a close"), journal.lock(Lock::new("closed")).await)?;
             require(entry.lines().is_empty(), CLOSES, "the lines of an entry that was closed are still there")?;
-            ok(LASTS, entry.append("one").await)?;
-            ok(LASTS, entry.put_escrow(b"response").await)?;
+            ok(LASTS, entry.append(Append::new("one")).await)?;
+            ok(LASTS, entry.put_escrow(PutEscrow::new(b"response")).await)?;
             ok(&format!("{CLOSES}: with a line of history"), close(entry, Some(line)).await)?;
-            let names = ok(CLOSES, (self.open)().unfinished().await)?;
+            let names = ok(CLOSES, (self.open)().unfinished(ListUnfinished::new()).await)?.names;
             require(names.is_empty(), CLOSES, &format!("a closed entry is among the unfinished: {names:?}"))?;
         }
-        let history = ok(CLOSES, (self.open)().history().await)?;
+        let history = ok(CLOSES, (self.open)().history(ReadHistory::new()).await)?.lines;
         require(history == LINES, CLOSES, &format!("the history is {history:?}, and what was added is {LINES:?}"))
     }
 
@@ -194,23 +217,23 @@ impl<J: Journal, F: Fn() -> J> Check<F> {
         let names: Vec<String> = (0..40).map(|number| format!("many-{number:02}")).collect();
         let mut entries = Vec::new();
         for name in names.iter().rev() {
-            let mut entry = ok(&format!("{LOCKS}: the lock of {name}"), journal.lock(name).await)?;
-            ok(LASTS, entry.append(name).await)?;
+            let mut entry = ok(&format!("{LOCKS}: the lock of {name}"), journal.lock(Lock::new(name)).await)?;
+            ok(LASTS, entry.append(Append::new(name)).await)?;
             entries.push(entry);
         }
-        let unfinished = ok(LASTS, (self.open)().unfinished().await)?;
+        let unfinished = ok(LASTS, (self.open)().unfinished(ListUnfinished::new()).await)?.names;
         require(unfinished == names, LASTS, &format!("40 names, and the unfinished are {unfinished:?}"))?;
         for entry in entries {
             ok(CLOSES, close(entry, None).await)?;
         }
-        let unfinished = ok(CLOSES, (self.open)().unfinished().await)?;
+        let unfinished = ok(CLOSES, (self.open)().unfinished(ListUnfinished::new()).await)?.names;
         require(unfinished.is_empty(), CLOSES, &format!("all were closed, and the unfinished are {unfinished:?}"))
     }
 
     /// Locks a name whose entry was dropped.
     async fn lock_again(&self, journal: &J, name: &str) -> Result<Box<dyn Entry>, String> {
         let what = format!("{LOCKS}: the lock of {name}, whose entry was dropped");
-        self.patiently(&what, async || journal.lock(name).await).await
+        self.patiently(&what, async || journal.lock(Lock::new(name)).await).await
     }
 
     /// Repeats what is [`Locked`](JournalErrorKind::Locked) as long as it may be.
@@ -243,14 +266,12 @@ fn is_held<T>(what: &str, result: Result<T, JournalError>) -> Result<(), String>
     match result {
         Ok(_) => Err(format!("{LOCKS}: {what}, was granted")),
         Err(error) if error.kind() == JournalErrorKind::Locked => Ok(()),
-        Err(error) => {
-            Err(format!("{LOCKS}: {what}, failed with {:?} and not with StoredSecret: {error}", error.kind()))
-        }
+        Err(error) => Err(format!("{LOCKS}: {what}, failed with {:?} and not with Locked: {error}", error.kind())),
     }
 }
 
 async fn no_entry(journal: &impl Journal, what: &str) -> Result<(), String> {
-    let names = ok(EMPTY, journal.unfinished().await)?;
+    let names = ok(EMPTY, journal.unfinished(ListUnfinished::new()).await)?.names;
     require(names.is_empty(), EMPTY, &format!("the name {what} is among the unfinished: {names:?}"))
 }
 
@@ -273,5 +294,6 @@ async fn same_escrow(entry: &dyn Entry, expected: &[u8], when: &str) -> Result<(
 
 /// Closes the entry and lets it go.
 async fn close(mut entry: Box<dyn Entry>, history_line: Option<&str>) -> Result<(), JournalError> {
-    entry.close(history_line).await
+    let request = history_line.map_or_else(Close::new, |line| Close::new().with_history_line(line));
+    entry.close(request).await
 }

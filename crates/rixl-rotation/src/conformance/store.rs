@@ -4,7 +4,9 @@ use std::{error::Error as _, fmt::Write as _, sync::Arc};
 
 use futures_util::future::join_all;
 
-use crate::store::{Store, StoreError, StoreErrorKind, StoredSecret, Version};
+use crate::store::{
+    Commit, Committed, Prepare, Read, SecretKind, Store, StoreError, StoreErrorKind, StoredSecret, Subject, Version,
+};
 
 const FIRST: &str = "rxl_CONFORMANCEfirst";
 const SECOND: &str = "rxl_CONFORMANCEsecond";
@@ -64,10 +66,13 @@ async fn check(fresh: &impl Fn() -> Arc<dyn Store>) -> Result<(), String> {
 
     let start = read(fresh, "3: an entry that is not there is read as one without a secret").await?;
     ensure(start.secret.is_none(), "3: the entry has a secret already (this check starts with one that has none)")?;
+    ensure(start.version != Version::untracked(), "3: a store that can be read gives the untracked version")?;
     prepare(fresh, 200, &start).await?;
 
     let first = commit(fresh, FIRST, &start.version).await?;
     ensure(first != start.version, "3: the version stays when a secret comes")?;
+    ensure(first != Version::absent(), "3: an entry with a secret has the version of one that is not there")?;
+    ensure(parsed(&first) == first, "3: the version is another one once a journal has kept it")?;
     let held = expect(fresh, FIRST, &first, "4: what was committed is read back").await?;
     prepare(fresh, 200, &held).await?;
 
@@ -85,14 +90,37 @@ async fn check(fresh: &impl Fn() -> Arc<dyn Store>) -> Result<(), String> {
     let again = commit(fresh, SECOND, &second).await?;
     expect(fresh, SECOND, &again, "4: repeating a commit does no harm").await?;
     // As a recovery repeats it, which knows the version before alone. Whether that counts as a conflict is the store's choice.
-    match fresh().commit(&SECOND.into(), &first).await {
-        Ok(version) => expect(fresh, SECOND, &version, "4: repeating a commit does no harm").await?,
+    match fresh().commit(Commit::new(&SECOND.into(), &first)).await {
+        Ok(Committed { version, .. }) => expect(fresh, SECOND, &version, "4: repeating a commit does no harm").await?,
         Err(error) if error.kind() == StoreErrorKind::Conflict => {
             expect(fresh, SECOND, &again, "4: repeating a commit does no harm").await?
         }
         Err(error) => return Err(format!("4: repeating a commit fails, and not as a conflict: {}", printed(&error))),
     };
+    named(fresh).await?;
     odd(fresh).await
+}
+
+/// For a key and a run that are told.
+async fn named(fresh: &impl Fn() -> Arc<dyn Store>) -> Result<(), String> {
+    let subject = Subject::new(SecretKind::ApiKey).with_name("conformance").with_run_id("run").with_owner("user@host");
+    let failed = |what: &str, error: &StoreError| format!("{what} for a key that is named fails: {}", printed(error));
+    let held = fresh().prepare(Prepare::new(200).with_subject(&subject)).await;
+    let held = held.map_err(|error| failed("2: prepare", &error))?;
+    let secret = format!("{FIRST}-named");
+    let committed = fresh().commit(Commit::new(&secret.as_str().into(), &held.version).with_subject(&subject)).await;
+    let committed = committed.map_err(|error| failed("4: commit", &error))?;
+    let read = fresh().read(Read::new().with_subject(&subject)).await;
+    let read = read.map_err(|error| failed("3: read", &error))?;
+    ensure(read.version == committed.version, "3: a key that is named makes the version another")?;
+    expect(fresh, &secret, &committed.version, "4: what was committed for a key that is named is read back").await?;
+    Ok(())
+}
+
+/// As a journal gives it back.
+fn parsed(version: &Version) -> Version {
+    let Ok(version) = version.to_string().parse();
+    version
 }
 
 async fn check_unreadable(fresh: &impl Fn() -> Arc<dyn Store>) -> Result<(), String> {
@@ -107,7 +135,7 @@ async fn check_unreadable(fresh: &impl Fn() -> Arc<dyn Store>) -> Result<(), Str
         commit(fresh, SECOND, &untracked).await?;
     }
     for secret in odd_secrets() {
-        refusal(fresh().commit(&secret.as_str().into(), &untracked).await, &secret)?;
+        refusal(fresh().commit(Commit::new(&secret.as_str().into(), &untracked)).await, &secret)?;
     }
     Ok(())
 }
@@ -117,13 +145,15 @@ async fn odd(fresh: &impl Fn() -> Arc<dyn Store>) -> Result<(), String> {
     for secret in odd_secrets() {
         let before = read(fresh, "3: the entry can be read").await?;
         let holds = before.secret.as_ref().map(|secret| secret.expose_secret().to_owned()).unwrap_or_default();
-        let prepared = refusal(fresh().prepare(secret.len()).await, &secret)?;
+        let prepared = refusal(fresh().prepare(Prepare::new(secret.len())).await, &secret)?;
         let committed = match prepared {
-            Some(_) => refusal(fresh().commit(&secret.as_str().into(), &before.version).await, &secret)?,
+            Some(_) => refusal(fresh().commit(Commit::new(&secret.as_str().into(), &before.version)).await, &secret)?,
             None => None,
         };
         match committed {
-            Some(version) => expect(fresh, &secret, &version, "4: an odd secret is stored exactly or refused").await?,
+            Some(Committed { version, .. }) => {
+                expect(fresh, &secret, &version, "4: an odd secret is stored exactly or refused").await?
+            }
             None => expect(fresh, &holds, &before.version, "5: what was refused left the entry as it was").await?,
         };
     }
@@ -166,7 +196,7 @@ async fn race(fresh: &impl Fn() -> Arc<dyn Store>) -> Result<(), String> {
             let (store, expected) = (fresh(), before.version.clone());
             tokio::spawn(async move {
                 let secret = format!("rxl_CONFORMANCErace{round}x{racer}");
-                let result = store.commit(&secret.as_str().into(), &expected).await;
+                let result = store.commit(Commit::new(&secret.as_str().into(), &expected)).await;
                 (secret, result)
             })
         });
@@ -174,7 +204,7 @@ async fn race(fresh: &impl Fn() -> Arc<dyn Store>) -> Result<(), String> {
         for ended in join_all(racers).await {
             let (secret, result) = ended.map_err(|_| "4: a commit among several at once panics")?;
             match result {
-                Ok(version) => won.push((secret, version)),
+                Ok(Committed { version, .. }) => won.push((secret, version)),
                 Err(error) if error.kind() == StoreErrorKind::Conflict => silent(&error, &secret)?,
                 Err(error) => {
                     return Err(format!(
@@ -198,12 +228,12 @@ fn ensure(holds: bool, point: &str) -> Result<(), String> {
 }
 
 async fn read(fresh: &impl Fn() -> Arc<dyn Store>, point: &str) -> Result<StoredSecret, String> {
-    fresh().read().await.map_err(|error| format!("{point}, but: {}", printed(&error)))
+    fresh().read(Read::new()).await.map_err(|error| format!("{point}, but: {}", printed(&error)))
 }
 
 /// `prepare` works, gives what `read` gave, and leaves it.
-async fn prepare(fresh: &impl Fn() -> Arc<dyn Store>, most_bytes: usize, before: &StoredSecret) -> Result<(), String> {
-    let prepared = fresh().prepare(most_bytes).await;
+async fn prepare(fresh: &impl Fn() -> Arc<dyn Store>, max_bytes: usize, before: &StoredSecret) -> Result<(), String> {
+    let prepared = fresh().prepare(Prepare::new(max_bytes)).await;
     let prepared = prepared.map_err(|error| format!("2: prepare fails: {}", printed(&error)))?;
     ensure(is_same(&prepared, before), "3: prepare and read give something else")?;
     let after = read(fresh, "2: the entry can be read after prepare").await?;
@@ -216,12 +246,14 @@ fn is_same(one: &StoredSecret, other: &StoredSecret) -> bool {
 }
 
 async fn commit(fresh: &impl Fn() -> Arc<dyn Store>, secret: &str, expected: &Version) -> Result<Version, String> {
-    let result = fresh().commit(&secret.into(), expected).await;
-    result.map_err(|error| format!("4: a commit with the version that is there fails: {}", printed(&error)))
+    let result = fresh().commit(Commit::new(&secret.into(), expected)).await;
+    result
+        .map(|committed| committed.version)
+        .map_err(|error| format!("4: a commit with the version that is there fails: {}", printed(&error)))
 }
 
 async fn conflict(fresh: &impl Fn() -> Arc<dyn Store>, secret: &str, old: &Version) -> Result<(), String> {
-    match fresh().commit(&secret.into(), old).await {
+    match fresh().commit(Commit::new(&secret.into(), old)).await {
         Ok(_) => Err("4: a commit with an old version succeeds".to_owned()),
         Err(error) if error.kind() == StoreErrorKind::Conflict => silent(&error, secret),
         Err(error) => Err(format!("4: a commit with an old version fails, not as a conflict: {}", printed(&error))),

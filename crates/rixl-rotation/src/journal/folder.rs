@@ -5,14 +5,22 @@ use std::{
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use futures_util::future;
 use rixl_credentials::RawResponse;
-use rustix::fs::FlockOperation;
+use rustix::{
+    fs::{FlockOperation, OFlags},
+    process::geteuid,
+};
+use tokio::task::spawn_blocking;
+use zeroize::Zeroizing;
 
-use super::{Entry, Journal, JournalError, JournalErrorKind};
+use super::{
+    Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, PutEscrow,
+    ReadHistory, Unfinished,
+};
 use crate::{
     disk::{self, Locked},
     store::{BoxFuture, hex},
@@ -31,9 +39,13 @@ use crate::{
 ///
 /// `entries/NAME` has the lines of an entry, each with a checksum before it, and is the entry's lock (`flock`);
 /// `escrow/NAME` its raw response; `stores/HASH` locks the entry of a store; `history` has the audit lines. Files are of
-/// mode 0600, folders 0700. Everything is written and synced on the calling thread. Not for network file systems: `flock`
-/// and `fsync` must do what they say.
-#[derive(Debug)]
+/// mode 0600, folders 0700. They are this user's own, and no links; the folders above are this user's or root's, and others may
+/// not write in them. Not for network file systems: `flock` and `fsync` must do what they say.
+///
+/// Work on the disk is done on a thread that may wait, of the Tokio runtime that polls; [`open`](Self::open) alone does it
+/// where it is called. A dropped future does not stop such work: a line is written whole, and the entry stays locked until
+/// it is.
+#[derive(Clone, Debug)]
 pub struct FolderJournal {
     root: PathBuf,
 }
@@ -50,16 +62,26 @@ impl FolderJournal {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, JournalError> {
         let journal = Self { root: root.into() };
         let root = &journal.root;
+        if root.to_str().is_none() {
+            // It would be shown as another path, and so would every path in it that a person is to look at.
+            return Err(JournalError::new(JournalErrorKind::Unusable, "the path of the state folder is not UTF-8"));
+        }
         let folders = [root.join("entries"), root.join("escrow"), journal.stores()];
         let is_new = !folders.iter().all(|folder| folder.exists());
         let missing = root.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).count();
         make_folder(root)?;
+        check_above(root)?;
         if is_new {
             // Before anything in it says that this was done.
             sync_above(root, missing)?;
         }
         for folder in &folders {
             make_folder(folder)?;
+            // Of the root it is the user's choice where it leads.
+            if fs::symlink_metadata(folder).map_err(|error| unusable(folder, error))?.is_symlink() {
+                let reason = format!("{} is a symbolic link, which rixl did not make", folder.display());
+                return Err(JournalError::new(JournalErrorKind::Unusable, reason));
+            }
         }
         disk::sync_folder(root).map_err(|error| unusable(root, error))?;
         Ok(journal)
@@ -78,29 +100,22 @@ impl FolderJournal {
             return Err(JournalError::new(JournalErrorKind::Unusable, "the name of the journal entry is not valid"));
         }
         let path = self.entry(name);
-        let mut lock = Lock::take(path.clone())?.ok_or_else(|| {
+        let mut lock = LockedFile::take(path.clone())?.ok_or_else(|| {
             locked(format!("another rotator holds the entry {name}, by a lock on {}", path.display()))
         })?;
         // What can't be read is not removed.
         lock.is_kept = true;
         let lines = read_entry(&mut lock.file, &path)?;
         lock.is_kept = !lines.is_empty();
-        Ok(FolderEntry { root: self.root.clone(), name: name.to_owned(), lock, stores: Vec::new(), lines })
-    }
-}
-
-impl Journal for FolderJournal {
-    fn location(&self) -> String {
-        self.root.display().to_string()
+        let escrow = self.root.join("escrow").join(name);
+        let opened = Opened { root: self.root.clone(), escrow: escrow.clone(), lock, stores: Vec::new(), lines };
+        let lines = opened.lines.clone();
+        Ok(FolderEntry { opened: Arc::new(Mutex::new(opened)), escrow, lines })
     }
 
-    fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
-        Box::pin(future::ready(self.lock_now(name).map(|entry| Box::new(entry) as Box<dyn Entry>)))
-    }
-
-    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
+    fn unfinished_now(&self) -> Result<Unfinished, JournalError> {
         let folder = self.root.join("entries");
-        let read = || -> io::Result<Vec<String>> {
+        let read = || -> io::Result<Unfinished> {
             let mut names = Vec::new();
             for entry in fs::read_dir(&folder)? {
                 let entry = entry?;
@@ -109,23 +124,64 @@ impl Journal for FolderJournal {
                 }
             }
             names.sort();
-            Ok(names)
+            Ok(Unfinished::new(names))
         };
-        Box::pin(future::ready(read().map_err(|error| unusable(&folder, error))))
+        read().map_err(|error| unusable(&folder, error))
     }
 
-    fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
+    fn history_now(&self) -> Result<History, JournalError> {
         let path = self.root.join("history");
-        // A line that was torn within a character costs no more than itself.
-        let read = || match fs::read(&path) {
+        let read = open_own(&path, OpenOptions::new().read(true)).and_then(|mut file| {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        match read {
             Ok(bytes) => {
+                // A line that was torn within a character costs no more than itself.
                 let text = String::from_utf8_lossy(&bytes);
-                Ok(text.split('\n').filter_map(checked).map(str::to_owned).collect())
+                Ok(History::new(text.split('\n').filter_map(checked).map(str::to_owned).collect()))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(History::default()),
             Err(error) => Err(unusable(&path, error)),
-        };
-        Box::pin(future::ready(read()))
+        }
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, JournalError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, JournalError>> {
+        let journal = self.clone();
+        Box::pin(blocking(move || work(&journal)))
+    }
+}
+
+/// Does the work on a thread that may wait for the disk, once it is polled.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, JournalError> + Send + 'static,
+) -> Result<T, JournalError> {
+    spawn_blocking(work).await.unwrap_or_else(|ended| {
+        // A runtime that shuts down takes no more work.
+        let reason = "the thread that works on the journal ended early, and may have done it";
+        Err(JournalError::new(JournalErrorKind::Unusable, reason).with_source(ended))
+    })
+}
+
+impl Journal for FolderJournal {
+    fn location(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
+        let name = request.name.to_owned();
+        self.run(move |journal| journal.lock_now(&name).map(|entry| Box::new(entry) as Box<dyn Entry>))
+    }
+
+    fn unfinished(&self, _: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>> {
+        self.run(Self::unfinished_now)
+    }
+
+    fn history(&self, _: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>> {
+        self.run(Self::history_now)
     }
 }
 
@@ -139,24 +195,55 @@ fn has_bytes(entry: &fs::DirEntry) -> io::Result<bool> {
 }
 
 struct FolderEntry {
+    /// Work that a dropped future began has it too, and comes first.
+    opened: Arc<Mutex<Opened>>,
+    escrow: PathBuf,
+    /// As they were after the last change that was waited for.
+    lines: Vec<String>,
+}
+
+/// The files of an entry. They are unlocked with it.
+struct Opened {
     root: PathBuf,
-    name: String,
-    lock: Lock,
-    stores: Vec<Lock>,
+    escrow: PathBuf,
+    lock: LockedFile,
+    stores: Vec<LockedFile>,
     lines: Vec<String>,
 }
 
 impl FolderEntry {
-    fn escrow_path(&self) -> PathBuf {
-        self.root.join("escrow").join(&self.name)
+    fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Opened) -> Result<T, JournalError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, JournalError>> + Send + 'static {
+        let opened = Arc::clone(&self.opened);
+        blocking(move || work(&mut opened.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    fn lock_store_now(&mut self, location: &str) -> Result<(), JournalError> {
-        let path = self.root.join("stores").join(hex(location.as_bytes(), 16));
+    /// As `run`, for work that changes the lines, whether it fails or not.
+    async fn change(
+        &mut self,
+        work: impl FnOnce(&mut Opened) -> Result<(), JournalError> + Send + 'static,
+    ) -> Result<(), JournalError> {
+        let (result, lines) = self
+            .run(|opened| {
+                let result = work(opened);
+                Ok((result, opened.lines.clone()))
+            })
+            .await?;
+        self.lines = lines;
+        result
+    }
+}
+
+impl Opened {
+    fn lock_store_now(&mut self, location: &str, identity: &str) -> Result<(), JournalError> {
+        let path = self.root.join("stores").join(hex(identity.as_bytes(), 16));
         if self.stores.iter().any(|lock| lock.path == path) {
             return Ok(());
         }
-        let lock = Lock::take(path)?.ok_or_else(|| locked(format!("another rotator is about to write {location}")))?;
+        let lock =
+            LockedFile::take(path)?.ok_or_else(|| locked(format!("another rotator is about to write {location}")))?;
         self.stores.push(lock);
         Ok(())
     }
@@ -184,7 +271,7 @@ impl FolderEntry {
     }
 
     fn put_escrow_now(&self, response: &[u8]) -> Result<(), JournalError> {
-        let path = self.escrow_path();
+        let path = self.escrow.clone();
         let write = || -> io::Result<()> {
             let new = path.with_extension("new");
             wipe(&new)?;
@@ -201,9 +288,9 @@ impl FolderEntry {
     }
 
     fn escrow_now(&self) -> Result<Option<RawResponse>, JournalError> {
-        let path = self.escrow_path();
+        let path = self.escrow.clone();
         let read = || -> io::Result<Vec<u8>> {
-            let mut file = File::open(&path)?;
+            let mut file = open_own(&path, OpenOptions::new().read(true))?;
             // Of its final size from the start: growing would leave copies behind.
             let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();
             let mut bytes = Vec::with_capacity(length.saturating_add(1));
@@ -221,7 +308,7 @@ impl FolderEntry {
         if let Some(line) = history_line {
             add_history(&self.root, line)?;
         }
-        let escrow = self.escrow_path();
+        let escrow = self.escrow.clone();
         wipe(&escrow)
             .and_then(|()| wipe(&escrow.with_extension("new")))
             .and_then(|()| disk::sync_folder(&self.root.join("escrow")))
@@ -239,39 +326,43 @@ impl Entry for FolderEntry {
         &self.lines
     }
 
-    fn lock_store<'a>(&'a mut self, location: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(future::ready(self.lock_store_now(location)))
+    fn lock_store<'a>(&'a mut self, request: LockStore<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        let (location, identity) = (request.location.to_owned(), request.identity.to_owned());
+        Box::pin(self.run(move |opened| opened.lock_store_now(&location, &identity)))
     }
 
-    fn append<'a>(&'a mut self, line: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(future::ready(self.append_now(line)))
+    fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        let line = request.line.to_owned();
+        Box::pin(self.change(move |opened| opened.append_now(&line)))
     }
 
-    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(future::ready(self.put_escrow_now(response)))
+    fn put_escrow<'a>(&'a mut self, request: PutEscrow<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        let response = Zeroizing::new(request.response.to_vec());
+        Box::pin(self.run(move |opened| opened.put_escrow_now(&response)))
     }
 
     fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
-        Box::pin(future::ready(self.escrow_now()))
+        Box::pin(self.run(|opened| opened.escrow_now()))
     }
 
     fn escrow_location(&self) -> String {
-        self.escrow_path().display().to_string()
+        self.escrow.display().to_string()
     }
 
-    fn close<'a>(&'a mut self, history_line: Option<&'a str>) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(future::ready(self.close_now(history_line)))
+    fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        let line = request.history_line.map(str::to_owned);
+        Box::pin(self.change(move |opened| opened.close_now(line.as_deref())))
     }
 }
 
 /// A locked file. Dropping it unlocks it, and removes it unless it is kept.
-struct Lock {
+struct LockedFile {
     path: PathBuf,
     file: File,
     is_kept: bool,
 }
 
-impl Lock {
+impl LockedFile {
     /// `None`: someone else holds it.
     fn take(path: PathBuf) -> Result<Option<Self>, JournalError> {
         match lock_file(&path, Duration::ZERO) {
@@ -281,13 +372,13 @@ impl Lock {
     }
 }
 
-impl Drop for Lock {
+impl Drop for LockedFile {
     fn drop(&mut self) {
         // What has its name may be another rotator's by now, who locked it after this one was removed.
         if !self.is_kept && disk::is_named(&self.file, &self.path).is_ok_and(|is_ours| is_ours) {
-            // While it is still locked. If it stays, it is an empty file, or an ended entry that is ended again.
+            // While it is still locked. If it stays, or comes back after a power failure, it is an empty file: not worth
+            // a sync, which would hold up whoever drops an entry.
             let _ = fs::remove_file(&self.path);
-            let _ = self.path.parent().map(disk::sync_folder);
         }
         // A child that this process is just starting has the file too, until it runs its own program: to close ours would
         // leave the lock to it.
@@ -297,7 +388,7 @@ impl Drop for Lock {
 
 /// A file that is locked, and created where it is not there; `None` where another process holds it for so long.
 fn lock_file(path: &Path, patience: Duration) -> io::Result<Option<File>> {
-    let open = || OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
+    let open = || open_own(path, OpenOptions::new().read(true).append(true).create(true).mode(0o600));
     match disk::lock(path, patience, open)? {
         Locked::Ours(file) => Ok(Some(file)),
         Locked::ByAnother => Ok(None),
@@ -307,13 +398,55 @@ fn lock_file(path: &Path, patience: Duration) -> io::Result<Option<File>> {
 
 fn make_folder(path: &Path) -> Result<(), JournalError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| unusable(path, error))?;
-    let mode = fs::metadata(path).map_err(|error| unusable(path, error))?.mode();
+    let found = fs::metadata(path).map_err(|error| unusable(path, error))?;
+    if found.uid() != geteuid().as_raw() {
+        let reason = format!("{} belongs to another user (uid {})", path.display(), found.uid());
+        return Err(JournalError::new(
+            JournalErrorKind::Unusable,
+            format!("{reason}; name a state folder of your own"),
+        ));
+    }
+    let mode = found.mode();
     // Whoever can write here could swap a response for one with a secret of their own.
     if mode & 0o022 != 0 {
         let reason = format!("others may write to {}; run: chmod go-w {0}", path.display());
         return Err(JournalError::new(JournalErrorKind::Unusable, reason));
     }
     Ok(())
+}
+
+/// Whoever may rename a folder above can put another one in the place of the state: as OpenSSH asks of a home, they belong to
+/// this user or to root, and others may not write in them, but for those of `/tmp`'s kind.
+fn check_above(root: &Path) -> Result<(), JournalError> {
+    let root = fs::canonicalize(root).map_err(|error| unusable(root, error))?;
+    for folder in root.ancestors().skip(1) {
+        // What can't be looked at is not this user's to change.
+        let Ok(found) = fs::metadata(folder) else { continue };
+        let shown = folder.display();
+        let reason = if found.mode() & 0o1002 == 0o002 {
+            format!("every user may replace files in {shown}, which is above the state; run: chmod o-w {shown}")
+        } else if ![geteuid().as_raw(), 0, UNMAPPED].contains(&found.uid()) {
+            format!("{shown}, which is above the state, belongs to another user (uid {})", found.uid())
+        } else {
+            continue;
+        };
+        return Err(JournalError::new(JournalErrorKind::Unusable, reason));
+    }
+    Ok(())
+}
+
+/// What a container shows root's folders of the host as, where root is not in it.
+const UNMAPPED: u32 = 65_534;
+
+/// Opens a file of the state, which is no link: to write to it is to write to nothing else.
+fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)?;
+    let found = file.metadata()?;
+    if found.is_file() && found.uid() == geteuid().as_raw() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is not a file that rixl has made"))
+    }
 }
 
 /// Makes the names of new folders durable, or all that is in them is gone with the power. So many of them, the last ones,
@@ -414,7 +547,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn open_to_wipe(path: &Path) -> io::Result<Option<File>> {
-    match OpenOptions::new().write(true).open(path) {
+    match open_own(path, OpenOptions::new().write(true)) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

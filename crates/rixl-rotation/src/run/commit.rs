@@ -4,11 +4,11 @@ use rixl_credentials::{Issued, KeyId, Secret};
 
 use super::{NO_ESCROW, Run};
 use crate::{
-    Failure, State,
+    EventKind, Failure, State,
     probe::{KeyFormat, Liveness, probe},
     record::{Record, Stage},
     rotator::fingerprint,
-    store::{StoreErrorKind, StoredSecret, Version},
+    store::{Commit, Committed, StoreErrorKind, StoredSecret, Version},
 };
 
 /// How often a store is tried whose entry moves under it.
@@ -38,13 +38,17 @@ impl Run {
             if commits == MOST_COMMITS {
                 break;
             }
-            let error = match self.store.commit(&value, &self.expected).await {
-                Ok(version) if !self.store.is_readable() => {
+            let committed = self.store.commit(Commit::new(&value, &self.expected).with_subject(&self.subject)).await;
+            for note in committed.iter().flat_map(|committed| &committed.notes) {
+                self.warn(note.clone());
+            }
+            let error = match committed {
+                Ok(Committed { version, .. }) if !self.store.is_readable() => {
                     self.stored(version, &value).await;
                     return Ok(());
                 }
                 // It is read back above.
-                Ok(version) => {
+                Ok(Committed { version, .. }) => {
                     self.expected = version;
                     is_durable = true;
                     continue;
@@ -58,7 +62,11 @@ impl Run {
                         return self.give_way(&issued, form).await;
                     }
                 }
-                StoreErrorKind::Unknown if self.store.is_readable() => self.warn(error.to_string()),
+                StoreErrorKind::Unknown if self.store.is_readable() => {
+                    // What a program said of itself is there.
+                    let cause = std::error::Error::source(&error).map(|cause| format!("; {cause}"));
+                    self.warn(format!("{error}{}", cause.unwrap_or_default()));
+                }
                 _ => return Err(self.not_stored("the store failed").with_source(error)),
             }
         }
@@ -69,9 +77,9 @@ impl Run {
         let at = self.rotator.now();
         let fingerprint = fingerprint(value.expose_secret());
         self.note_stored(fingerprint.clone(), Some(at));
-        let record = Record::Stored { at, version: version.as_str().to_owned(), fingerprint };
+        let record = Record::Stored { at, version: version.clone(), fingerprint };
         self.append_if_possible(&record).await;
-        self.stage = Stage::Stored { version: version.as_str().to_owned(), at };
+        self.stage = Stage::Stored { version: version.clone(), at };
         self.expected = version;
         self.tell(
             State::Stored,
@@ -96,11 +104,11 @@ impl Run {
         };
         match probe(&self.rotator.account, key_id, secret, self.intent.old.form).await {
             Liveness::Live(_) => {
-                self.tell(State::Note, "another rotator stored a live secret meanwhile");
+                self.tell(EventKind::Note, "another rotator stored a live secret meanwhile");
                 self.note_stored(fingerprint(secret.expose_secret()), None);
                 self.adopted = Some(key_id.clone());
                 // A copy of our own request could kill it yet.
-                let version = held.version.as_str().to_owned();
+                let version = held.version.clone();
                 self.stage = Stage::Stored { version, at: self.rotator.now() };
                 self.expected = held.version;
                 Ok(true)

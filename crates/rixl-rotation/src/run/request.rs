@@ -6,8 +6,10 @@ use rixl_credentials::{Error, ErrorKind, Outcome, RawResponse};
 
 use super::{MARGIN, Run};
 use crate::{
-    Effect, Ending, Failure, FailureKind, Next, State, Warning,
+    Effect, Ending, EventKind, Failure, FailureKind, Next, State, Warning,
+    journal::PutEscrow,
     record::{Change, Record, Stage},
+    store::Read,
 };
 
 /// How often an intent is written whose writing takes long.
@@ -36,7 +38,8 @@ impl Run {
             let error = match self.request().await {
                 Ok(response) => {
                     self.sent += 1;
-                    self.received(response).await;
+                    let request_id = response.request_id().map(str::to_owned);
+                    self.received(response, request_id).await;
                     return Ok(());
                 }
                 Err(error) => error,
@@ -49,7 +52,7 @@ impl Run {
                     match self.delay(attempt, &error) {
                         Some(delay) => {
                             self.tell(
-                                State::Note,
+                                EventKind::Note,
                                 format!("{error}; the next try is in {} s", delay.as_secs_f32().ceil()),
                             );
                             if let Err(failure) = self.rotator.sleep(delay).await {
@@ -75,7 +78,7 @@ impl Run {
                     let mut error = error;
                     let response = error.take_raw_response().unwrap_or_else(|| RawResponse::from(Vec::new()));
                     self.warn(error.to_string());
-                    self.received(response).await;
+                    self.received(response, error.request_id().map(str::to_owned)).await;
                     return Ok(());
                 }
             }
@@ -137,7 +140,7 @@ impl Run {
 
     /// Whether the entry is gone.
     async fn end_unsent(&mut self, line: Option<&str>) -> bool {
-        let closed = self.entry.close(line).await;
+        let closed = self.entry.close(super::close(line)).await;
         if let Err(error) = &closed {
             self.warn(Warning::from(format!("{error}; an unfinished entry may be left")).with_next(Next::Recover));
         }
@@ -145,8 +148,9 @@ impl Run {
     }
 
     /// Step 5. What fails here must not cost the secret, which is in memory still.
-    async fn received(&mut self, response: RawResponse) {
-        let kept = self.entry.put_escrow(response.expose_secret()).await;
+    async fn received(&mut self, response: RawResponse, request_id: Option<String>) {
+        self.request_id = request_id;
+        let kept = self.entry.put_escrow(PutEscrow::new(response.expose_secret())).await;
         self.is_kept = match &kept {
             Ok(()) => true,
             // No more than its fsync may have failed.
@@ -159,7 +163,7 @@ impl Run {
         self.stage = Stage::Received;
         match kept {
             Ok(()) => {
-                let record = Record::Received { at: self.rotator.now() };
+                let record = Record::Received { at: self.rotator.now(), request_id: self.request_id.clone() };
                 self.append_if_possible(&record).await;
                 self.tell(
                     State::Received,
@@ -180,7 +184,7 @@ impl Run {
                 format!("no secret that holds came of it, and the budget of this run ({}) is used up", self.sent);
             return Err(self.lost(&sentence));
         }
-        let read = self.store.read().await;
+        let read = self.store.read(Read::new().with_subject(&self.subject)).await;
         let held = read.map_err(|error| self.lost("the store can't be read").with_source(error))?;
         if self.store.is_readable()
             && held.version != self.expected
@@ -192,14 +196,14 @@ impl Run {
         // What an earlier response left must not be taken for the response to the next request.
         self.response = None;
         self.is_kept = true;
-        if let Err(error) = self.entry.put_escrow(&[]).await {
+        if let Err(error) = self.entry.put_escrow(PutEscrow::new(&[])).await {
             return Err(self.lost("the journal can't be written").with_source(error));
         }
         self.warn_of_orphans().await;
         self.intent.rotation += 1;
-        self.intent.version = held.version.as_str().to_owned();
+        self.intent.version = held.version.clone();
         self.expected = held.version;
-        self.tell(State::Note, "the secret is lost, so it is rotated once more");
+        self.tell(EventKind::Note, "the secret is lost, so it is rotated once more");
         self.send().await
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rixl_credentials::{KeyId, Timestamp};
 
 use super::Run;
-use crate::{Effect, Failure, FailureKind, State, record::Change};
+use crate::{Effect, EventKind, Failure, FailureKind, record::Change};
 
 impl Run {
     /// The end of a replacement: waits, then deletes the old key.
@@ -19,7 +19,10 @@ impl Run {
         let since = Duration::try_from(self.rotator.now().duration_since(settled_at)).unwrap_or_default();
         let rest = grace.saturating_sub(since);
         if !rest.is_zero() {
-            self.tell(State::Waits, format!("{} s before the old key {key_id} is deleted", rest.as_secs_f32().ceil()));
+            self.tell(
+                EventKind::Waiting(rest),
+                format!("{} s before the old key {key_id} is deleted", rest.as_secs_f32().ceil()),
+            );
             self.wait_to_delete(&key_id, rest).await?;
         }
         // Long enough that a consumer which still uses the old key would have shown itself again.
@@ -27,18 +30,21 @@ impl Run {
         let mut seen = self.last_used(&key_id).await?;
         while let Some(before) = seen {
             if !still.is_zero() {
-                self.tell(State::Note, format!("watches the old key {key_id} for {} s", still.as_secs_f32().ceil()));
+                self.tell(
+                    EventKind::Note,
+                    format!("watches the old key {key_id} for {} s", still.as_secs_f32().ceil()),
+                );
                 self.wait_to_delete(&key_id, still).await?;
             }
             seen = self.last_used(&key_id).await?;
             if seen.as_ref().is_none_or(|now| *now == before) {
                 break;
             }
-            self.tell(State::Note, format!("the old key {key_id} is still used; it is not deleted yet"));
+            self.tell(EventKind::Note, format!("the old key {key_id} is still used; it is not deleted yet"));
         }
         match self.rotator.account.delete(&key_id).await {
             Ok(()) => {
-                self.tell(State::Note, format!("the old key {key_id} is deleted"));
+                self.tell(EventKind::Note, format!("the old key {key_id} is deleted"));
                 Ok(())
             }
             Err(error) if error.is_not_found() => Ok(()),

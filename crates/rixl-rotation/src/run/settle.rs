@@ -6,7 +6,7 @@ use rixl_credentials::{Issued, KeyId, Secret, Timestamp};
 
 use super::{NO_ESCROW, Run, VERIFY_WAITS};
 use crate::{
-    Effect, Failure, FailureKind, State,
+    Effect, EventKind, Failure, FailureKind, State,
     probe::{KeyFormat, Liveness, probe},
     record::{Change, Record, Stage},
     rotator::fingerprint,
@@ -32,7 +32,7 @@ impl Run {
                     "{} s, for a late copy of the request could still end the secret",
                     quiet.as_secs_f32().ceil()
                 );
-                self.tell(State::Waits, said);
+                self.tell(EventKind::Waiting(quiet), said);
                 if let Err(failure) = self.wait(quiet).await {
                     if failure.kind() != FailureKind::Interrupted {
                         return Err(failure);

@@ -5,11 +5,10 @@ mod tests;
 
 use std::{fmt, ops::Range, path::Path};
 
-use rixl_credentials::Secret;
 use zeroize::Zeroizing;
 
 use super::{
-    BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+    BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret,
     file::{FileEntry, Layout, path_text},
 };
 use crate::disk::{Place, Trouble};
@@ -22,13 +21,14 @@ use crate::disk::{Place, Trouble};
 ///
 /// There is no standard of dotenv files, and readers differ. So the file is refused where they would not agree on which
 /// lines are variables and where a value ends: a quote that is not closed, a line that is no assignment, a backslash before
-/// the closing quote, a variable that stands twice. The value is written in the quotes that it has, or in single or
+/// the closing quote, a variable that stands twice, a value without quotes that has a blank or a character of the shell's
+/// own in it (`K=old; export K`), a byte order mark or a line without `=` directly before the variable. The value is written in the quotes that it has, or in single or
 /// double ones if it needs them; a secret that no quotes make safe (a line feed, `$`, a backslash, both kinds of quotes) is
 /// refused. Some readers (`docker run --env-file`) take quotes as part of the value; they read right what needs no quotes
 /// and has none, as RIXL's secrets do.
 ///
 /// ```
-/// use rixl_rotation::store::{DotenvStore, Store as _};
+/// use rixl_rotation::store::{Commit, DotenvStore, Prepare, Store as _};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::os::unix::fs::PermissionsExt as _;
@@ -38,8 +38,8 @@ use crate::disk::{Place, Trouble};
 /// # std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
 /// std::fs::write(&path, "PORT=80\nexport RIXL_API_KEY='rxl_OLD' # billing\n")?;
 /// let store = DotenvStore::new(&path, "RIXL_API_KEY")?;
-/// let held = store.prepare(200).await?;
-/// store.commit(&"rxl_NEW".into(), &held.version).await?;
+/// let held = store.prepare(Prepare::new(200)).await?;
+/// store.commit(Commit::new(&"rxl_NEW".into(), &held.version)).await?;
 /// assert_eq!(std::fs::read_to_string(path)?, "PORT=80\nexport RIXL_API_KEY='rxl_NEW' # billing\n");
 /// # Ok(()) }
 /// ```
@@ -79,16 +79,24 @@ impl Store for DotenvStore {
         self.0.location.clone()
     }
 
-    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        self.0.prepare(most_bytes)
+    fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        self.0.identity(&format!("#{}", self.0.layout.name))
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    fn is_within(&self, folder: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.0.is_within(folder)
+    }
+
+    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.0.prepare(request.max_bytes)
+    }
+
+    fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         self.0.read()
     }
 
-    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
-        self.0.commit(secret, expected)
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
+        self.0.commit(request.secret, request.expected)
     }
 }
 
@@ -105,6 +113,12 @@ impl Layout for Variable {
         read(text, &self.name).map_err(Trouble::unusable)
     }
 
+    fn instead(&self, text: &str) -> Content {
+        let parsed = parse(text).ok();
+        let all = parsed.iter().flat_map(|parsed| &parsed.all).map(|one| one.name(text));
+        Content::no_such_name(&self.name, all)
+    }
+
     fn put(&self, text: Option<&str>, secret: &str) -> Result<Zeroizing<String>, Trouble> {
         replace(text.unwrap_or_default(), &self.name, secret).map_err(Trouble::unusable)
     }
@@ -117,14 +131,14 @@ impl Layout for Variable {
 
 /// The value of a variable, `None` when it is not there. An error is a reason without any text of the file.
 fn read(text: &str, name: &str) -> Result<Option<Zeroizing<String>>, String> {
-    let Some(found) = find(&parse(text)?, text, name)? else { return Ok(None) };
+    let Some(found) = parse(text)?.find(text, name)? else { return Ok(None) };
     found.value(text).map(Some)
 }
 
 /// The text with another value, and all else as it was. An error is a reason without any text of the file.
 fn replace(text: &str, name: &str, value: &str) -> Result<Zeroizing<String>, String> {
     let before = parse(text)?;
-    let found = find(&before, text, name)?;
+    let found = before.find(text, name)?;
     let style = found.as_ref().map_or(Style::Bare, |found| found.style);
     let value_text = write(value, style)?;
     let mut new = Zeroizing::new(String::with_capacity(text.len() + name.len() + value.len() + 7));
@@ -145,9 +159,9 @@ fn replace(text: &str, name: &str, value: &str) -> Result<Zeroizing<String>, Str
     // Whatever rule above was overlooked: the value reads as given, and the others as they did.
     let after = parse(&new)?;
     let is_value =
-        find(&after, &new, name)?.is_some_and(|found| found.value(&new).is_ok_and(|read| read.as_str() == value));
-    let others = |text, all: &[Assignment]| -> Vec<String> {
-        let all = all.iter().filter(|one| one.name(text) != name);
+        after.find(&new, name)?.is_some_and(|found| found.value(&new).is_ok_and(|read| read.as_str() == value));
+    let others = |text, parsed: &Parsed| -> Vec<String> {
+        let all = parsed.all.iter().filter(|one| one.name(text) != name);
         all.map(|one| format!("{}={}", one.name(text), one.raw(text))).collect()
     };
     if is_value && Zeroizing::new(others(text, &before)) == Zeroizing::new(others(&new, &after)) {
@@ -173,6 +187,9 @@ enum Style {
 #[derive(Clone, Debug)]
 struct Assignment {
     line: usize,
+    /// The first line before it, and after the one before, that some readers take for a part of its name.
+    prefix: Option<usize>,
+    is_exported: bool,
     name: Range<usize>,
     span: Range<usize>,
     style: Style,
@@ -188,13 +205,29 @@ impl Assignment {
         text.get(self.span.clone()).unwrap_or_default()
     }
 
+    fn has_no_value(&self, name: &str) -> String {
+        format!("line {}: {name} stands there without a `=`", self.line)
+    }
+
+    /// Whether a shell would find an assignment to this variable in the value of this one.
+    fn assigns(&self, text: &str, name: &str) -> bool {
+        let raw = if self.style == Style::Bare { self.raw(text) } else { "" };
+        raw.match_indices(name).any(|(at, _)| {
+            let (head, tail) = (raw.get(..at).unwrap_or_default(), raw.get(at + name.len()..).unwrap_or_default());
+            head.ends_with(is_shells) && tail.trim_start_matches('+').starts_with('=')
+        })
+    }
+
     /// What readers take the value for, where they agree.
     fn value(&self, text: &str) -> Result<Zeroizing<String>, String> {
         let raw = self.raw(text);
         let differ = |what: &str| Err(format!("line {}: readers differ on a value with {what}", self.line));
         let inner = if self.style == Style::Bare {
-            if let Some(odd) = raw.chars().find(|c| "'\"`\\$#".contains(*c)) {
+            if let Some(odd) = raw.chars().find(|c| "'\"`\\$#".contains(*c) || is_shells(*c)) {
                 return differ(&format!("`{odd}` that has no quotes around it"));
+            }
+            if raw.starts_with('~') || raw.contains(":~") {
+                return differ("`~` that has no quotes around it");
             }
             raw
         } else {
@@ -225,18 +258,57 @@ impl Assignment {
     }
 }
 
-/// The one assignment to this variable.
-fn find(all: &[Assignment], text: &str, name: &str) -> Result<Option<Assignment>, String> {
-    let mut found = all.iter().filter(|one| one.name(text) == name);
-    match (found.next(), found.next()) {
-        (None, _) => Ok(None),
-        (Some(one), None) if one.style == Style::Missing => {
-            Err(format!("line {}: {name} stands there without a `=`", one.line))
+/// The variables of a file, in order.
+#[derive(Debug)]
+struct Parsed {
+    all: Vec<Assignment>,
+    /// As of an assignment that would be added at the end.
+    prefix: Option<usize>,
+}
+
+impl Parsed {
+    /// The one assignment to this variable, where every reader that takes it for one would see it.
+    fn find(&self, text: &str, name: &str) -> Result<Option<Assignment>, String> {
+        let all = &self.all;
+        // What a shell would take for another assignment to it, within what the others take for the value of some variable.
+        if let Some(one) = all.iter().find(|one| one.name(text) != name && one.assigns(text, name)) {
+            return Err(format!("line {}: a shell would read {name} there, other readers would not", one.line));
         }
-        (Some(one), None) => Ok(Some(one.clone())),
-        (Some(one), Some(two)) => {
-            Err(format!("{name} stands there twice, in lines {} and {}: remove one", one.line, two.line))
+        let of_name = || all.iter().enumerate().filter(|(_, one)| one.name(text) == name);
+        // `export NAME` in a line of its own only says of the variable that it is handed on.
+        let is_assignment = |(_, one): &(usize, &Assignment)| one.style != Style::Missing || !one.is_exported;
+        let mut found = of_name().filter(is_assignment);
+        let (index, found) = match (found.next(), found.next()) {
+            (None, _) => match of_name().next() {
+                Some((_, one)) => return Err(one.has_no_value(name)),
+                None => (all.len(), None),
+            },
+            (Some((_, one)), None) if one.style == Style::Missing => return Err(one.has_no_value(name)),
+            (Some((index, one)), None) => (index, Some(one)),
+            (Some((_, one)), Some((_, two))) => {
+                return Err(format!("{name} stands there twice, in lines {} and {}: remove one", one.line, two.line));
+            }
+        };
+        if let Some(line) = found.map_or(self.prefix, |found| found.prefix) {
+            let reason =
+                "begins with a blank or has no `=`, and some readers take it for a part of the next variable's name";
+            return Err(format!("line {line}: it {reason}: remove the line, or the blanks at its beginning"));
         }
+        if index == 0 && text.starts_with(BOM) {
+            let reason =
+                "it begins with a byte order mark, which most readers take for a part of the first variable's name";
+            return Err(format!("{reason}: remove the mark, or put another variable first"));
+        }
+        if let Some(found) = found.filter(|found| found.style == Style::Bare) {
+            // What stands after a blank or such a character may be a command or a variable of its own.
+            if let Some(odd) = found.raw(text).chars().find(|c| is_shells(*c)) {
+                let odd = if is_blank(odd) { "a blank".to_owned() } else { format!("`{odd}`") };
+                let reason =
+                    format!("{odd} without quotes around it ends the value for a shell, and for others it does not");
+                return Err(format!("line {}: {reason}", found.line));
+            }
+        }
+        Ok(found.cloned())
     }
 }
 
@@ -283,31 +355,40 @@ fn is_blank(c: char) -> bool {
     c == ' ' || c == '\t'
 }
 
+/// What ends a word for a shell.
+fn is_shells(c: char) -> bool {
+    is_blank(c) || ";&|<>()".contains(c)
+}
+
 /// A control character, or what ends a line for JavaScript.
 fn is_odd(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// All variables of a file, in order.
-fn parse(text: &str) -> Result<Vec<Assignment>, String> {
+fn parse(text: &str) -> Result<Parsed, String> {
     if let Some(at) = text.find(is_odd) {
         return Err(format!("line {}: it has a control character", line_of(text, at)));
     }
     if let Some((head, _)) = text.split_once("\r").filter(|_| text.split("\r\n").any(|part| part.contains('\r'))) {
         return Err(format!("line {}: a carriage return must stand before a line feed", line_of(text, head.len())));
     }
-    let mut scan = Scan { text, at: 0 };
-    let mut all = Vec::new();
+    let mut scan = Scan { text, at: 0, line: 1, counted: 0 };
+    let (mut all, mut prefix) = (Vec::new(), None);
     scan.take_while(|c| c == BOM);
     while !scan.rest().is_empty() {
-        scan.take_while(is_blank);
+        let line = scan.line();
+        let mut is_prefix = !scan.take_while(is_blank).is_empty();
         if !scan.is_line_end() && !scan.rest().starts_with('#') {
-            all.push(scan.assignment()?);
+            let mut found = scan.assignment(line)?;
+            is_prefix = found.style == Style::Missing;
+            found.prefix = if is_prefix { None } else { prefix.take() };
+            all.push(found);
         }
+        prefix = prefix.or(is_prefix.then_some(line));
         scan.take_while(|c| c != '\n');
         scan.eat("\n");
     }
-    Ok(all)
+    Ok(Parsed { all, prefix })
 }
 
 fn line_of(text: &str, at: usize) -> usize {
@@ -318,6 +399,9 @@ fn line_of(text: &str, at: usize) -> usize {
 struct Scan<'a> {
     text: &'a str,
     at: usize,
+    /// The line of the byte up to which lines were counted: each byte is looked at once, however many lines there are.
+    line: usize,
+    counted: usize,
 }
 
 impl<'a> Scan<'a> {
@@ -341,18 +425,26 @@ impl<'a> Scan<'a> {
         self.rest().is_empty() || self.rest().starts_with(['\n', '\r'])
     }
 
-    fn refuse<T>(&self, reason: &str) -> Result<T, String> {
-        Err(format!("line {}: {reason}", line_of(self.text, self.at)))
+    fn line(&mut self) -> usize {
+        let passed = self.text.as_bytes().get(self.counted..self.at).unwrap_or_default();
+        self.line += passed.iter().filter(|byte| **byte == b'\n').count();
+        self.counted = self.at;
+        self.line
+    }
+
+    fn refuse<T>(&mut self, reason: &str) -> Result<T, String> {
+        Err(format!("line {}: {reason}", self.line()))
     }
 
     /// From the name to the end of the value; the rest of the line is a comment or blank.
-    fn assignment(&mut self) -> Result<Assignment, String> {
-        let line = line_of(self.text, self.at);
+    fn assignment(&mut self, line: usize) -> Result<Assignment, String> {
         let mut name = self.take_while(is_name);
+        let mut is_exported = false;
         if self.text.get(name.clone()) == Some("export") {
             let start = self.at;
             if !self.take_while(is_blank).is_empty() && self.rest().starts_with(is_name) {
                 name = self.take_while(is_name);
+                is_exported = true;
             } else {
                 self.at = start;
             }
@@ -364,7 +456,7 @@ impl<'a> Scan<'a> {
         }
         if !self.eat("=") {
             return if self.is_line_end() || (!blank.is_empty() && self.rest().starts_with('#')) {
-                Ok(Assignment { line, name, span: end..end, style: Style::Missing })
+                Ok(Assignment { line, prefix: None, is_exported, name, span: end..end, style: Style::Missing })
             } else {
                 self.refuse("it is not of the form `NAME=value`")
             };
@@ -384,7 +476,7 @@ impl<'a> Scan<'a> {
                 return self.refuse("something stands right after the closing quote");
             }
         }
-        Ok(Assignment { line, name, span, style })
+        Ok(Assignment { line, prefix: None, is_exported, name, span, style })
     }
 
     fn single(&mut self) -> Result<Range<usize>, String> {
@@ -469,7 +561,7 @@ pub mod fuzzing {
 
     /// The variables, each with its value as it stands there.
     pub fn list(text: &str) -> Result<Vec<(String, String)>, String> {
-        let all = super::parse(text)?;
+        let all = super::parse(text)?.all;
         Ok(all.iter().map(|one| (one.name(text).to_owned(), one.raw(text).to_owned())).collect())
     }
 }

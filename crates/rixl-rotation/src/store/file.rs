@@ -6,7 +6,9 @@ use rixl_credentials::Secret;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-use super::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version};
+use super::{
+    BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+};
 use crate::disk::{Place, Trouble};
 
 /// The longest secret that the stores of this crate take.
@@ -15,32 +17,37 @@ pub(super) const MOST_SECRET: usize = 64 * 1024;
 /// A file that holds the secret and nothing else: `file:PATH`. For Unix.
 ///
 /// - The file is replaced as a whole, by a rename: readers see the old secret or the new one. A reader that keeps the file
-///   open, or a container into which the file alone was mounted, would not see the new one; the latter is refused.
+///   open would not see the new one, and neither would a container into which the file alone was mounted. The latter is
+///   refused where this process can see it: root sees all of the machine, others see their own processes alone.
 /// - Owner, group, mode, access list and labels stay as they are. A new file is for its owner alone (0600). A file that every
 ///   user may read or write is refused, and so is a folder in which every user may replace it.
-/// - A symbolic link stays, and the file that it leads to is replaced. A second hard link is refused: it would keep the old
-///   secret.
-/// - A line ending (`\n` or `\r\n`) at the end is not part of the secret. It is kept; a new file gets none.
+/// - A symbolic link stays, and the file that it leads to is replaced. Refused are links of `/proc` that are no text, and in a
+///   folder where others may write what neither this user, nor the folder's owner, nor root has put there. A second hard link
+///   is refused: it would keep the old secret.
+/// - What is refused here is seen before a key is rotated. A mode or a hard link that has changed by the time of the commit is
+///   told of: the secret is stored all the same, and every user's access to the file ends.
+/// - Line endings (`\n` or `\r\n`) at the end are not part of the secret. They are kept; a new file gets none.
 /// - The content is UTF-8, of at most 64 KiB. An empty file holds no secret.
 ///
 /// The version is a hash of the secret. Check-and-set holds among processes of one machine that use this crate: they take
-/// turns by a lock on the folder. Others, and other machines on one network file system, are seen unless they write in the
-/// same millisecond. A commit of what the file holds already succeeds, whatever version was expected.
+/// turns by a lock on the folder. What other programs write meanwhile is seen as well: the new file and the old one change
+/// names, and unless what comes out is what was read, they change back. Where the file system can't do that (NFS), a write
+/// within some microseconds before the rename is lost. A commit of what the file holds already succeeds, whatever version was expected.
 ///
 /// `prepare` writes, flushes and renames files of the needed size beside the file, with its owner and mode, and removes
 /// them and what a killed run left, as a commit does. It can't prove what only the rename onto the file itself would show (a security
 /// module's rule for this one name), nor that room which is there now will stay.
 ///
 /// ```
-/// use rixl_rotation::store::{FileStore, Store as _, Version};
+/// use rixl_rotation::store::{Commit, FileStore, Prepare, Store as _, Version};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("rixl-key");
 /// let store = FileStore::new(&path)?;
-/// let held = store.prepare(200).await?;
+/// let held = store.prepare(Prepare::new(200)).await?;
 /// assert_eq!(held.version, Version::absent());
-/// store.commit(&"rxl_EXAMPLE".into(), &held.version).await?;
+/// store.commit(Commit::new(&"rxl_EXAMPLE".into(), &held.version)).await?;
 /// assert_eq!(std::fs::read_to_string(path)?, "rxl_EXAMPLE");
 /// # Ok(()) }
 /// ```
@@ -73,16 +80,24 @@ impl Store for FileStore {
         self.0.location.clone()
     }
 
-    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        self.0.prepare(most_bytes)
+    fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        self.0.identity("")
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    fn is_within(&self, folder: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.0.is_within(folder)
+    }
+
+    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.0.prepare(request.max_bytes)
+    }
+
+    fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         self.0.read()
     }
 
-    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
-        self.0.commit(secret, expected)
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
+        self.0.commit(request.secret, request.expected)
     }
 }
 
@@ -99,6 +114,11 @@ pub(super) trait Layout: Clone + Send + Sync + 'static {
 
     /// The secret in this text.
     fn find(&self, text: &str) -> Result<Option<Zeroizing<String>>, Trouble>;
+
+    /// What is in this text, which has no place for a secret yet.
+    fn instead(&self, text: &str) -> Content {
+        Content::of(text)
+    }
 
     /// The text with this secret in place of the one before; the text is `None` when there is no file.
     fn put(&self, text: Option<&str>, secret: &str) -> Result<Zeroizing<String>, Trouble>;
@@ -127,8 +147,8 @@ impl Layout for Whole {
         Ok(new)
     }
 
-    fn room(&self, _: Option<&str>, most_bytes: usize) -> usize {
-        most_bytes + 2
+    fn room(&self, text: Option<&str>, most_bytes: usize) -> usize {
+        most_bytes.min(MOST_SECRET) + split_ending(text.unwrap_or_default()).1.len()
     }
 }
 
@@ -136,9 +156,12 @@ fn too_long(most: usize) -> Trouble {
     Trouble::unusable(format!("it would have more than {most} bytes"))
 }
 
-/// A text, and the line ending that it ends with.
+/// A text, and the line endings that it ends with: an empty line after the secret is no part of it.
 pub(super) fn split_ending(text: &str) -> (&str, &str) {
-    let body = text.strip_suffix('\n').map_or(text, |body| body.strip_suffix('\r').unwrap_or(body));
+    let mut body = text;
+    while let Some(shorter) = body.strip_suffix('\n') {
+        body = shorter.strip_suffix('\r').unwrap_or(shorter);
+    }
     text.split_at_checked(body.len()).unwrap_or((text, ""))
 }
 
@@ -166,6 +189,16 @@ impl<L: Layout> FileEntry<L> {
         })
     }
 
+    pub(super) fn identity(&self, part: &str) -> BoxFuture<'_, Result<String, StoreError>> {
+        let part = part.to_owned();
+        self.run(move |entry| Ok(format!("file:{}{part}", entry.place.identity()?)))
+    }
+
+    pub(super) fn is_within(&self, folder: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let folder = folder.to_owned();
+        self.run(move |entry| entry.place.is_within(Path::new(&folder)))
+    }
+
     pub(super) fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         self.run(|entry| {
             let text = entry.place.read(L::MOST_FILE)?;
@@ -173,11 +206,11 @@ impl<L: Layout> FileEntry<L> {
         })
     }
 
-    pub(super) fn commit(&self, secret: &Secret, expected: &Version) -> BoxFuture<'_, Result<Version, StoreError>> {
+    pub(super) fn commit(&self, secret: &Secret, expected: &Version) -> BoxFuture<'_, Result<Committed, StoreError>> {
         let secret = Zeroizing::new(secret.expose_secret().to_owned());
         let expected = expected.clone();
         self.run(move |entry| {
-            entry.place.replace(L::MOST_FILE, |text| {
+            let notes = entry.place.replace(L::MOST_FILE, |text| {
                 let held = entry.held(text)?;
                 if held.secret.is_some_and(|held| held.expose_secret() == secret.as_str()) {
                     return Ok(None);
@@ -199,18 +232,20 @@ impl<L: Layout> FileEntry<L> {
                 }
                 Ok(Some(new))
             })?;
-            Ok(Version::of(secret.as_bytes()))
+            let notes = notes.into_iter().map(|note| format!("{}: {note}", entry.location));
+            Ok(Committed::new(Version::of(secret.as_bytes())).with_notes(notes))
         })
     }
 
     /// What an entry with this text holds.
     fn held(&self, text: Option<&str>) -> Result<StoredSecret, Trouble> {
-        let Some(secret) = text.map(|text| self.layout.find(text)).transpose()?.flatten() else {
-            return Ok(StoredSecret { version: Version::absent(), secret: None });
+        let Some(text) = text else { return Ok(StoredSecret::new(Version::absent(), None)) };
+        let Some(secret) = self.layout.find(text)? else {
+            return Ok(StoredSecret::new(Version::absent(), None).with_content(self.layout.instead(text)));
         };
-        let version = Version::of(secret.as_bytes());
+        let (version, content) = (Version::of(secret.as_bytes()), Content::of(&secret));
         let secret = (!secret.is_empty()).then(|| Secret::from(secret.as_str()));
-        Ok(StoredSecret { version, secret })
+        Ok(StoredSecret::new(version, secret).with_content(content))
     }
 
     /// Does the work on a thread that may wait for the disk. It goes on there when the future is dropped: a file is

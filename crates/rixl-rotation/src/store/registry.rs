@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{CommandStore, DotenvStore, FileStore, Store, StoreError, StoreErrorKind, StoreTemplate};
+use super::{CommandStore, DotenvStore, FileStore, Open, Store, StoreError, StoreErrorKind, StoreTemplate};
 
 /// Opens stores by their text, such as `file:/run/secrets/rixl`.
 ///
@@ -31,23 +31,23 @@ pub struct Stores(Vec<Scheme>);
 #[derive(Clone)]
 struct Scheme {
     form: String,
-    open: Arc<Open>,
+    open: Arc<OpenFn>,
 }
 
-type Open = dyn Fn(&str) -> Result<Arc<dyn Store>, StoreError> + Send + Sync;
+type OpenFn = dyn Fn(Open<'_>) -> Result<Arc<dyn Store>, StoreError> + Send + Sync;
 
 impl Default for Stores {
     fn default() -> Self {
         Self(Vec::new())
-            .with("file:PATH", |path| Ok(Arc::new(FileStore::new(path)?)))
-            .with("dotenv:PATH#VARIABLE", |rest| {
+            .with("file:PATH", |open| Ok(Arc::new(FileStore::new(open.rest)?)))
+            .with("dotenv:PATH#VARIABLE", |Open { rest, .. }| {
                 let (path, variable) = rest.rsplit_once('#').ok_or_else(|| {
                     let reason = "the variable is missing: write `dotenv:PATH#VARIABLE`";
                     StoreError::new(StoreErrorKind::Invalid, format!("dotenv:{rest}"), reason)
                 })?;
                 Ok(Arc::new(DotenvStore::new(path, variable)?))
             })
-            .with("command:PROGRAM ARG... [<- READER ARG...]", |words| Ok(Arc::new(CommandStore::from_text(words)?)))
+            .with("command:PROGRAM ARG... [<- READER ARG...]", |open| Ok(Arc::new(CommandStore::from_text(open.rest)?)))
     }
 }
 
@@ -63,13 +63,13 @@ impl Stores {
     /// use rixl_rotation::store::{CommandStore, Stores};
     ///
     /// let stores = Stores::default()
-    ///     .with("pass:NAME", |name| Ok(Arc::new(CommandStore::new("pass", ["insert", "--force", "--multiline", name])?)));
+    ///     .with("pass:NAME", |open| Ok(Arc::new(CommandStore::new("pass", ["insert", "--force", "--multiline", open.rest])?)));
     /// assert!(stores.open("pass:rixl/billing").is_ok());
     /// ```
     pub fn with(
         mut self,
         form: impl Into<String>,
-        open: impl Fn(&str) -> Result<Arc<dyn Store>, StoreError> + Send + Sync + 'static,
+        open: impl Fn(Open<'_>) -> Result<Arc<dyn Store>, StoreError> + Send + Sync + 'static,
     ) -> Self {
         let scheme = Scheme { form: form.into(), open: Arc::new(open) };
         match self.0.iter_mut().find(|known| known.name() == scheme.name()) {
@@ -86,7 +86,7 @@ impl Stores {
     /// [`StoreErrorKind::Invalid`] when the text has none of the schemes, and what the store's `new` says.
     pub fn open(&self, text: &str) -> Result<Arc<dyn Store>, StoreError> {
         let (scheme, rest) = self.find(text)?;
-        (scheme.open)(rest)
+        (scheme.open)(Open::new(rest))
     }
 
     /// Takes apart a text with placeholders in it, for several keys.

@@ -13,8 +13,8 @@ fn invalid(text: &str, reason: &str) -> StoreError {
 /// The text of a store for each of several keys: `{key_id}` and `{key_name}` stand for the key's own.
 ///
 /// The name of a key is whatever somebody called it. So it can't lead elsewhere: one with a slash, `..`, a control
-/// character or a leading `-` is refused; in `dotenv:` one with `#`; in `command:` one with characters that mean something to a
-/// shell, which the program may be or call. In `command:` words are split first and filled in then, so that a name never
+/// character or a leading `-` is refused; in `dotenv:` one with `#`; in `command:` one with a blank or another character that
+/// means something to a shell, which the program may be or call. In `command:` words are split first and filled in then, so that a name never
 /// becomes two words; the programs themselves can't be named after a key.
 ///
 /// A `{` that begins neither of the two is refused.
@@ -25,7 +25,8 @@ fn invalid(text: &str, reason: &str) -> StoreError {
 /// let template = Stores::default().template("command:vault-put 'prod/{key_name}'")?;
 /// assert!(template.is_per_key());
 /// let id = "XyZ9aB8cD1".parse()?;
-/// assert_eq!(template.expand(Some(&id), Some("My key"))?, "command:vault-put 'prod/My key'");
+/// assert_eq!(template.expand(Some(&id), Some("billing"))?, "command:vault-put prod/billing");
+/// assert!(template.expand(Some(&id), Some("My key")).is_err());
 /// assert!(template.expand(Some(&id), Some("../other")).is_err());
 /// assert!(template.expand(Some(&id), None).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -126,11 +127,9 @@ impl StoreTemplate {
         match self.scheme.as_str() {
             "file" => Ok(name),
             // The program may be a shell, or call one: `sh -c "put {key_name}"`, `ssh host put {key_name}`.
-            "command"
-                if name.contains(" -") || !name.chars().all(|c| c.is_alphanumeric() || " -_.,:@+=%".contains(c)) =>
-            {
-                Err("the key's name has characters in it that mean something to a shell: use {key_id}")
-            }
+            "command" if !name.chars().all(|c| c.is_alphanumeric() || "-_.,:@+=%".contains(c)) => Err(
+                "the key's name has characters in it, such as a blank, that mean something to a shell: use {key_id}",
+            ),
             "command" => Ok(name),
             // What stands before and after a `#` is the template's to say; the others are for URLs.
             _ if name.contains(['#', '?', '%', '\\']) => {

@@ -10,7 +10,7 @@ use std::{
 use rixl_credentials::{Client, KeyId, RetryPolicy, Sleep, Timestamp, Timing};
 use rixl_rotation::{
     Account, Audit, Event, Failure, RecoverOptions, Recovered, Report, Rotator,
-    journal::{FolderJournal, Journal as _},
+    journal::{FolderJournal, Journal as _, ListUnfinished, ReadHistory},
     store::{FileStore, Store, Stores},
 };
 use rixl_sandbox::{CreatedKey, Sandbox, SandboxBuilder};
@@ -107,7 +107,7 @@ impl Bench {
     pub(crate) async fn recover_one(&self) -> Result<Option<Report>, Failure> {
         let mut recovered = self.recover(RecoverOptions::default()).await;
         assert_eq!(recovered.len(), 1, "{recovered:?}");
-        recovered.pop().unwrap().result
+        recovered.pop().unwrap().result.map(|recovery| recovery.report().cloned())
     }
 
     pub(crate) fn stored(&self) -> String {
@@ -123,13 +123,20 @@ impl Bench {
         self.sandbox.rotations(&self.key.id)
     }
 
+    /// The id that the server gave the last rotation.
+    pub(crate) fn request_id(&self) -> String {
+        let requests = self.sandbox.requests();
+        let last = requests.iter().rev().find(|request| request.operation_id == Some("rotateApiKey"));
+        last.unwrap().request_id.clone()
+    }
+
     /// Whether a rotation is unfinished.
     pub(crate) async fn is_open(&self) -> bool {
-        !self.journal().unfinished().await.unwrap().is_empty()
+        !self.journal().unfinished(ListUnfinished::new()).await.unwrap().names.is_empty()
     }
 
     pub(crate) async fn history(&self) -> Vec<Audit> {
-        let lines = self.journal().history().await.unwrap();
+        let lines = self.journal().history(ReadHistory::new()).await.unwrap().lines;
         lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
@@ -145,7 +152,7 @@ impl Bench {
     pub(crate) fn story(&self) -> String {
         let events = self.events.lock().unwrap();
         let folder = self.folder.path().display().to_string();
-        let lines = events.iter().map(|event| format!("{}: {}", event.state, event.sentence));
+        let lines = events.iter().map(|event| format!("{}: {}", event.kind, event.sentence));
         lines.collect::<Vec<_>>().join("\n").replace(&folder, "FOLDER").replace(self.key_id.as_str(), "KEY")
     }
 }

@@ -9,11 +9,14 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{RawResponse, Secret};
+use rixl_credentials::RawResponse;
 use rixl_rotation::{
     Account, Ending, FailureKind, Next, RecoverOptions, Rotator,
-    journal::{Entry, FolderJournal, Journal, JournalError, JournalErrorKind},
-    store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Stores, Version},
+    journal::{
+        Append, Close, Entry, FolderJournal, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock,
+        LockStore, PutEscrow, ReadHistory, Unfinished,
+    },
+    store::{BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Stores},
 };
 use rixl_sandbox::{Effect, Fault};
 
@@ -26,8 +29,8 @@ async fn a_commit_removes_what_a_killed_one_left() {
     fs::write(&left, "a secret").unwrap();
     set_private(&left);
     let store = bench.store();
-    let version = store.read().await.unwrap().version;
-    store.commit(&"rxl_another".into(), &version).await.unwrap();
+    let version = store.read(Read::new()).await.unwrap().version;
+    store.commit(Commit::new(&"rxl_another".into(), &version)).await.unwrap();
     assert!(!left.exists());
 }
 
@@ -76,21 +79,21 @@ impl Store for Watched {
         self.inner.location()
     }
 
-    fn prepare(&self, most: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        self.inner.prepare(most)
+    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.inner.prepare(request)
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        if self.cannot_read { self.fail() } else { self.inner.read() }
+    fn read<'a>(&'a self, request: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        if self.cannot_read { self.fail() } else { self.inner.read(request) }
     }
 
-    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
         self.commits.fetch_add(1, Ordering::SeqCst);
         if self.cannot_commit {
             return self.fail();
         }
-        Box::pin(async {
-            let committed = self.inner.commit(secret, expected).await;
+        Box::pin(async move {
+            let committed = self.inner.commit(request).await;
             if self.dies.load(Ordering::SeqCst) {
                 std::future::pending::<()>().await;
             }
@@ -110,7 +113,7 @@ async fn what_a_killed_commit_wrote_is_made_durable() {
     let opened = Arc::clone(&again);
     let stores = Stores::default().with("file:PATH", move |_| Ok(opened.clone()));
     let recovered = bench.rotator().recover(&stores, RecoverOptions::default()).await.unwrap().pop().unwrap();
-    assert_eq!(recovered.result.unwrap().unwrap().ending, Ending::Rotated);
+    assert_eq!(recovered.result.unwrap().report().unwrap().ending, Ending::Rotated);
     // Nobody knows whether the first one came to its fsync, and the escrow is gone now.
     assert_eq!(again.commits.load(Ordering::SeqCst), 1);
     assert_eq!(bench.rotations(), 1);
@@ -168,16 +171,16 @@ impl Journal for Unsure {
         self.0.location()
     }
 
-    fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
-        Box::pin(async { Ok(Box::new(UnsureEntry(self.0.lock(name).await?)) as Box<dyn Entry>) })
+    fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
+        Box::pin(async move { Ok(Box::new(UnsureEntry(self.0.lock(request).await?)) as Box<dyn Entry>) })
     }
 
-    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
-        self.0.unfinished()
+    fn unfinished(&self, request: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>> {
+        self.0.unfinished(request)
     }
 
-    fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
-        self.0.history()
+    fn history(&self, request: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>> {
+        self.0.history(request)
     }
 }
 
@@ -186,19 +189,19 @@ impl Entry for UnsureEntry {
         &[]
     }
 
-    fn lock_store<'a>(&'a mut self, location: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.0.lock_store(location)
+    fn lock_store<'a>(&'a mut self, request: LockStore<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.0.lock_store(request)
     }
 
-    fn append<'a>(&'a mut self, line: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(async {
-            self.0.append(line).await?;
+    fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(async move {
+            self.0.append(request).await?;
             Err(JournalError::new(JournalErrorKind::Unusable, "a test says so"))
         })
     }
 
-    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.0.put_escrow(response)
+    fn put_escrow<'a>(&'a mut self, request: PutEscrow<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.0.put_escrow(request)
     }
 
     fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
@@ -209,8 +212,8 @@ impl Entry for UnsureEntry {
         self.0.escrow_location()
     }
 
-    fn close<'a>(&'a mut self, history_line: Option<&'a str>) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.0.close(history_line)
+    fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.0.close(request)
     }
 }
 

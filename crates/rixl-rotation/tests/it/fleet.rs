@@ -3,16 +3,20 @@
 use std::{
     collections::HashMap,
     fs,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use rixl_credentials::KeyId;
 use rixl_rotation::{
-    Account, CancellationToken, Completed, DueKey, Ending, Failure, FailureKind, Fleet, Rotator, Selection, State,
+    Account, CancellationToken, Completed, DueKey, Ending, EventKind, Failure, FailureKind, Fleet, Rotations, Rotator,
+    Selection, State,
+    journal::{Journal as _, ListUnfinished, ReadHistory},
     store::{Store, StoreError, Stores},
 };
 use rixl_sandbox::{Effect, Fault, SeedKey};
+use rixl_testing::wait_for_async;
 
 use crate::bench::{Bench, set_private};
 
@@ -65,6 +69,10 @@ async fn a_key_that_was_rotated_is_not_old() {
     assert_eq!(due().await.unwrap(), [""; 0]);
 }
 
+fn store_in(folder: &Path, due: &DueKey) -> Result<Arc<dyn Store>, StoreError> {
+    Stores::default().open(&format!("file:{}", folder.join(due.key.id.as_str()).display()))
+}
+
 /// Keys with a file each, whose old secret is in it.
 struct Many {
     bench: Bench,
@@ -87,14 +95,22 @@ impl Many {
     }
 
     fn store(&self, due: &DueKey) -> Result<Arc<dyn Store>, StoreError> {
-        Stores::default().open(&format!("file:{}", self.bench.folder.path().join(due.key.id.as_str()).display()))
+        store_in(self.bench.folder.path(), due)
+    }
+
+    fn rotations(&self, fleet: &Fleet) -> Rotations {
+        let folder = self.bench.folder.path().to_owned();
+        fleet.rotate(self.due.clone(), move |due| store_in(&folder, due))
     }
 
     async fn run(&self, rotator: Rotator) -> Vec<Completed> {
         let fleet = Fleet::new(rotator).with_concurrency(3);
-        fleet.prepare(&self.due, &|due| self.store(due)).await.unwrap();
+        fleet.prepare(&self.due, |due| self.store(due)).await.unwrap();
+        let mut rotations = self.rotations(&fleet);
         let mut all = Vec::new();
-        fleet.rotate(&self.due, &|due| self.store(due), |ended| all.push(ended)).await;
+        while let Some(ended) = rotations.next().await {
+            all.push(ended);
+        }
         assert_eq!(all.len(), self.due.len(), "each key is told of once");
         all
     }
@@ -127,13 +143,15 @@ async fn a_fleet_rotates_every_key_and_the_first_alone() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&heard);
     let rotator =
-        many.bench.rotator().with_observer(move |event| sink.lock().unwrap().push((event.state, event.key.clone())));
+        many.bench.rotator().with_observer(move |event| sink.lock().unwrap().push((event.kind, event.key.clone())));
     let all = many.run(rotator).await;
     assert!(all.iter().all(|ended| matches!(&ended.result, Some(Ok(report)) if report.ending == Ending::Rotated)));
     assert_eq!(many.live(), 12);
     let all = &*heard.lock().unwrap();
-    let most = |until| {
-        let changes = all.iter().map(|(state, _)| i32::from(*state == State::Intent) - i32::from(*state == until));
+    let most = |until: State| {
+        let until = EventKind::from(until);
+        let changes =
+            all.iter().map(|(state, _)| i32::from(*state == State::Intent.into()) - i32::from(*state == until));
         changes
             .scan(0, |now, change| {
                 *now += change;
@@ -144,7 +162,9 @@ async fn a_fleet_rotates_every_key_and_the_first_alone() {
     };
     assert_eq!(most(State::Stored), 3, "as many at once as were allowed");
     assert!(most(State::Done) > 3, "those that wait out their quiet time do not count");
-    let place = |state, nth: usize| all.iter().enumerate().filter(|(_, (s, _))| *s == state).nth(nth).unwrap().0;
+    let place = |state: State, nth: usize| {
+        all.iter().enumerate().filter(|(_, (kind, _))| *kind == state.into()).nth(nth).unwrap().0
+    };
     assert!(place(State::Prepared, 11) < place(State::Intent, 0), "all are prepared before any is rotated");
     assert!(place(State::Done, 0) < place(State::Intent, 1), "the first goes alone");
     many.bench.assert_clean();
@@ -156,8 +176,10 @@ async fn a_key_that_can_not_be_prepared_holds_all_back() {
     let path = many.bench.folder.path().join(many.due[2].key.id.as_str());
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let fleet = Fleet::new(many.bench.rotator());
-    let (id, failure) = fleet.prepare(&many.due, &|due| many.store(due)).await.unwrap_err();
-    assert_eq!((id, failure.kind()), (many.due[2].key.id.clone(), FailureKind::Refused));
+    let error = fleet.prepare(&many.due, |due| many.store(due)).await.unwrap_err();
+    assert_eq!((error.key_id(), error.failure().kind()), (&many.due[2].key.id, FailureKind::Refused));
+    assert_eq!(error.to_string(), format!("the key {} can't be prepared", many.due[2].key.id));
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), error.failure().to_string());
     assert_eq!(many.bench.sandbox.calls("rotateApiKey"), 0);
     many.bench.assert_clean();
 }
@@ -166,7 +188,8 @@ async fn a_key_that_can_not_be_prepared_holds_all_back() {
 async fn two_keys_into_one_place_are_refused() {
     let many = Many::new(2).await;
     let fleet = Fleet::new(many.bench.rotator());
-    let (_, failure) = fleet.prepare(&many.due, &|_| Ok(many.bench.store())).await.unwrap_err();
+    let error = fleet.prepare(&many.due, |_| Ok(many.bench.store())).await.unwrap_err();
+    let failure = error.into_failure();
     assert!(failure.to_string().contains("would go into one place"), "{failure}");
     assert_eq!(many.bench.sandbox.calls("rotateApiKey"), 0);
 }
@@ -206,7 +229,7 @@ async fn a_fleet_that_is_told_to_stop_begins_no_more() {
     let done = Mutex::new(0);
     let rotator = many.bench.rotator().with_cancellation(token.clone()).with_observer(move |event| {
         let mut done = done.lock().unwrap();
-        *done += u32::from(event.state == State::Done);
+        *done += u32::from(event.kind == State::Done.into());
         if *done == 4 {
             token.cancel();
         }
@@ -237,4 +260,43 @@ async fn a_rate_limit_holds() {
         let gap = Duration::try_from(at.duration_since(sent[0])).unwrap();
         assert!(gap >= least.saturating_sub(Duration::from_secs(1)), "{number}: {gap:?}");
     }
+}
+
+/// Whoever fetches results slowly, or not at all, holds up no rotation that was begun.
+#[tokio::test]
+async fn a_rotation_that_was_begun_goes_on_unseen() {
+    let many = Many::new(3).await;
+    let mut rotations = many.rotations(&Fleet::new(many.bench.rotator()));
+    let first = rotations.next().await.unwrap();
+    assert!(matches!(first.result, Some(Ok(_))), "{first:?}");
+    // Polled once, so that the others are begun.
+    tokio::select! {
+        biased;
+        _ = rotations.next() => {}
+        () = std::future::ready(()) => {}
+    }
+    let begun = || many.bench.sandbox.calls("rotateApiKey");
+    wait_for_async("rotations that nobody looks at", async || if begun() == 3 { Ok(()) } else { Err(begun()) }).await;
+    drop(rotations);
+    let journal = many.bench.journal();
+    wait_for_async("the end of the rotations", async || {
+        let names = journal.unfinished(ListUnfinished::new()).await.unwrap().names;
+        if names.is_empty() { Ok(()) } else { Err(names) }
+    })
+    .await;
+    assert_eq!(many.live(), 3);
+    assert_eq!(journal.history(ReadHistory::new()).await.unwrap().lines.len(), 3);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_dropped_begins_no_more() {
+    let many = Many::new(6).await;
+    let mut rotations = many.rotations(&Fleet::new(many.bench.rotator()));
+    rotations.next().await.unwrap();
+    drop(rotations);
+    assert_eq!(many.bench.sandbox.calls("rotateApiKey"), 1);
+    drop(many.rotations(&Fleet::new(many.bench.rotator())));
+    assert_eq!(many.bench.sandbox.calls("rotateApiKey"), 1, "one that was never polled");
+    assert_eq!(many.live(), 6);
+    many.bench.assert_clean();
 }

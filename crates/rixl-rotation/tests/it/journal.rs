@@ -9,7 +9,9 @@ use std::{
 };
 
 use proptest::prelude::*;
-use rixl_rotation::journal::{FolderJournal, Journal, JournalErrorKind};
+use rixl_rotation::journal::{
+    Append, Close, FolderJournal, Journal, JournalErrorKind, Lock, LockStore, PutEscrow, ReadHistory,
+};
 use rixl_testing::{Running, wait_for};
 use tokio::runtime::Runtime;
 
@@ -18,17 +20,17 @@ fn open(folder: &Path) -> FolderJournal {
 }
 
 async fn lines(journal: &FolderJournal, name: &str) -> Vec<String> {
-    journal.lock(name).await.unwrap().lines().to_vec()
+    journal.lock(Lock::new(name)).await.unwrap().lines().to_vec()
 }
 
 #[tokio::test]
 async fn only_its_owner_can_read_it() {
     let folder = rixl_testing::folder();
     let journal = open(folder.path());
-    let mut entry = journal.lock("KEY").await.unwrap();
-    entry.lock_store("file:/x").await.unwrap();
-    entry.append("line").await.unwrap();
-    entry.put_escrow(b"secret").await.unwrap();
+    let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
+    entry.lock_store(LockStore::new("file:/x")).await.unwrap();
+    entry.append(Append::new("line")).await.unwrap();
+    entry.put_escrow(PutEscrow::new(b"secret")).await.unwrap();
     let state = folder.path().join("state");
     for (path, mode) in [
         ("", 0o700),
@@ -43,7 +45,7 @@ async fn only_its_owner_can_read_it() {
     }
     let lock = fs::read_dir(state.join("stores")).unwrap().next().unwrap().unwrap();
     assert_eq!(lock.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    entry.close(Some("done")).await.unwrap();
+    entry.close(Close::new().with_history_line("done")).await.unwrap();
     assert_eq!(fs::metadata(state.join("history")).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
@@ -62,15 +64,15 @@ fn a_folder_that_others_may_write_is_refused() {
 async fn damage_before_the_end_is_not_passed_over() {
     let folder = rixl_testing::folder();
     let journal = open(folder.path());
-    let mut entry = journal.lock("KEY").await.unwrap();
+    let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
     for line in ["one", "two", "three"] {
-        entry.append(line).await.unwrap();
+        entry.append(Append::new(line)).await.unwrap();
     }
     drop(entry);
     let path = folder.path().join("state/entries/KEY");
     let whole = fs::read_to_string(&path).unwrap();
     fs::write(&path, whole.replace("two", "twx")).unwrap();
-    let error = journal.lock("KEY").await.map(drop).unwrap_err();
+    let error = journal.lock(Lock::new("KEY")).await.map(drop).unwrap_err();
     assert_eq!(error.kind(), JournalErrorKind::Damaged);
     assert_eq!(fs::read_to_string(&path).unwrap(), whole.replace("two", "twx"), "it is left for people to look at");
 }
@@ -80,7 +82,7 @@ async fn a_name_that_is_a_path_is_refused() {
     let folder = rixl_testing::folder();
     let journal = open(folder.path());
     for name in ["", "..", "../x", "a/b", "a.b", "ä"] {
-        assert!(journal.lock(name).await.is_err(), "{name:?}");
+        assert!(journal.lock(Lock::new(name)).await.is_err(), "{name:?}");
     }
 }
 
@@ -88,17 +90,17 @@ async fn a_name_that_is_a_path_is_refused() {
 async fn the_escrow_is_overwritten_before_it_is_removed() {
     let folder = rixl_testing::folder();
     let journal = open(folder.path());
-    let mut entry = journal.lock("KEY").await.unwrap();
-    entry.append("line").await.unwrap();
+    let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
+    entry.append(Append::new("line")).await.unwrap();
     for close in [false, true] {
-        entry.put_escrow(b"rxl_TESTSECRET").await.unwrap();
+        entry.put_escrow(PutEscrow::new(b"rxl_TESTSECRET")).await.unwrap();
         // A second name for the same bytes: it shows what became of them.
         let (path, witness) = (folder.path().join("state/escrow/KEY"), folder.path().join("witness"));
         let _ = fs::remove_file(&witness);
         fs::hard_link(&path, &witness).unwrap();
         match close {
-            false => entry.put_escrow(b"other").await.unwrap(),
-            true => entry.close(None).await.unwrap(),
+            false => entry.put_escrow(PutEscrow::new(b"other")).await.unwrap(),
+            true => entry.close(Close::new()).await.unwrap(),
         }
         assert_eq!(fs::read(&witness).unwrap(), [0; 14]);
     }
@@ -109,14 +111,14 @@ async fn a_history_line_that_was_torn_costs_only_itself() {
     let folder = rixl_testing::folder();
     let journal = open(folder.path());
     for (name, line) in [("A", "first"), ("B", "second")] {
-        let mut entry = journal.lock(name).await.unwrap();
-        entry.append("x").await.unwrap();
-        entry.close(Some(line)).await.unwrap();
+        let mut entry = journal.lock(Lock::new(name)).await.unwrap();
+        entry.append(Append::new("x")).await.unwrap();
+        entry.close(Close::new().with_history_line(line)).await.unwrap();
         let mut file = fs::OpenOptions::new().append(true).open(folder.path().join("state/history")).unwrap();
         // Within a character.
         file.write_all(b"0123456789abcdef {\"torn\xc3").unwrap();
     }
-    assert_eq!(journal.history().await.unwrap(), ["first", "second"]);
+    assert_eq!(journal.history(ReadHistory::new()).await.unwrap().lines, ["first", "second"]);
 }
 
 #[tokio::test]
@@ -131,12 +133,12 @@ async fn a_history_that_was_renamed_while_its_lock_was_waited_for() {
     let folder = rixl_testing::folder();
     let (history, previous) = (folder.path().join("state/history"), folder.path().join("state/history.1"));
     let journal = open(folder.path());
-    let mut entry = journal.lock("KEY").await.unwrap();
-    entry.append("x").await.unwrap();
+    let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
+    entry.append(Append::new("x")).await.unwrap();
     fs::write(&history, "").unwrap();
     let holder = fs::File::open(&history).unwrap();
     rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let close = tokio::spawn(async move { entry.close(Some("done")).await });
+    let close = tokio::spawn(async move { entry.close(Close::new().with_history_line("done")).await });
     // It has been opened by the one that closes, and can't be locked yet.
     let count = || {
         let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|file| fs::read_link(file.ok()?.path()).ok());
@@ -147,7 +149,7 @@ async fn a_history_that_was_renamed_while_its_lock_was_waited_for() {
     fs::rename(&history, &previous).unwrap();
     drop(holder);
     close.await.unwrap().unwrap();
-    assert_eq!(journal.history().await.unwrap(), ["done"]);
+    assert_eq!(journal.history(ReadHistory::new()).await.unwrap().lines, ["done"]);
     assert_eq!(fs::read_to_string(previous).unwrap(), "");
 }
 
@@ -157,7 +159,7 @@ async fn a_lock_that_ends_leaves_the_file_of_another() {
     let folder = rixl_testing::folder();
     let journal = open(folder.path());
     let path = folder.path().join("state/entries/KEY");
-    let entry = journal.lock("KEY").await.unwrap();
+    let entry = journal.lock(Lock::new("KEY")).await.unwrap();
     fs::remove_file(&path).unwrap();
     fs::write(&path, "of another").unwrap();
     drop(entry);
@@ -169,22 +171,22 @@ async fn a_lock_that_ends_leaves_the_file_of_another() {
 async fn a_first_line_in_a_file_that_was_removed_is_refused() {
     let folder = rixl_testing::folder();
     let journal = open(folder.path());
-    let mut entry = journal.lock("KEY").await.unwrap();
+    let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
     fs::remove_file(folder.path().join("state/entries/KEY")).unwrap();
-    assert_eq!(entry.append("line").await.unwrap_err().kind(), JournalErrorKind::Unusable);
+    assert_eq!(entry.append(Append::new("line")).await.unwrap_err().kind(), JournalErrorKind::Unusable);
 }
 
 #[tokio::test]
 async fn a_whole_line_that_is_damaged_is_not_cut_off() {
     let folder = rixl_testing::folder();
     let journal = open(folder.path());
-    let mut entry = journal.lock("KEY").await.unwrap();
-    entry.append("one").await.unwrap();
+    let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
     drop(entry);
     let path = folder.path().join("state/entries/KEY");
     let damaged = fs::read_to_string(&path).unwrap().replace("one", "two");
     fs::write(&path, &damaged).unwrap();
-    assert_eq!(journal.lock("KEY").await.map(drop).unwrap_err().kind(), JournalErrorKind::Damaged);
+    assert_eq!(journal.lock(Lock::new("KEY")).await.map(drop).unwrap_err().kind(), JournalErrorKind::Damaged);
     assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
 }
 
@@ -193,7 +195,7 @@ async fn a_whole_line_that_is_damaged_is_not_cut_off() {
 async fn another_process_can_not_take_what_this_one_holds() {
     let folder = rixl_testing::folder();
     let journal = open(folder.path());
-    let entry = journal.lock("KEY").await.unwrap();
+    let entry = journal.lock(Lock::new("KEY")).await.unwrap();
     let path = folder.path().join("state/entries/KEY");
     let take = || Command::new("flock").arg("--nonblock").arg(&path).arg("true").status().unwrap().success();
     assert!(!take());
@@ -207,9 +209,9 @@ async fn another_process_can_not_take_what_this_one_holds() {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "held\n");
-    assert_eq!(journal.lock("KEY").await.map(drop).unwrap_err().kind(), JournalErrorKind::Locked);
+    assert_eq!(journal.lock(Lock::new("KEY")).await.map(drop).unwrap_err().kind(), JournalErrorKind::Locked);
     drop(child);
-    journal.lock("KEY").await.unwrap();
+    journal.lock(Lock::new("KEY")).await.unwrap();
 }
 
 /// A child that is just being started has all files of its parent, until it runs its own program.
@@ -220,8 +222,8 @@ async fn an_entry_that_is_dropped_is_unlocked_though_a_child_has_its_file() {
 
     let folder = rixl_testing::folder();
     let journal = open(folder.path());
-    let mut entry = journal.lock("KEY").await.unwrap();
-    entry.append("one").await.unwrap();
+    let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
     let path = folder.path().join("state/entries/KEY");
     let this = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
     // All numbers first: a copy may get one that was just given back.
@@ -247,12 +249,12 @@ proptest! {
         let folder = rixl_testing::folder();
         let journal = open(folder.path());
         Runtime::new().unwrap().block_on(async {
-            let mut entry = journal.lock("KEY").await.unwrap();
+            let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
             let path = folder.path().join("state/entries/KEY");
             let mut before = 0;
             for text in &texts {
                 before = fs::metadata(&path).unwrap().len();
-                entry.append(text).await.unwrap();
+                entry.append(Append::new(text)).await.unwrap();
             }
             drop(entry);
             let whole = fs::metadata(&path).unwrap().len();
@@ -260,11 +262,69 @@ proptest! {
             fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(left).unwrap();
             let mut kept = texts[..texts.len() - 1].to_vec();
             assert_eq!(lines(&journal, "KEY").await, kept);
-            let mut entry = journal.lock("KEY").await.unwrap();
-            entry.append(&next).await.unwrap();
+            let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
+            entry.append(Append::new(&next)).await.unwrap();
             drop(entry);
             kept.push(next.clone());
             assert_eq!(lines(&journal, "KEY").await, kept);
         });
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_done_before_it_is_polled() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    drop(journal.lock(Lock::new("KEY")));
+    assert!(!folder.path().join("state/entries/KEY").exists(), "a lock that nobody waited for");
+    let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    drop(entry.lock_store(LockStore::new("file:/x")));
+    drop(entry.append(Append::new("two")));
+    drop(entry.put_escrow(PutEscrow::new(b"secret")));
+    drop(entry.close(Close::new().with_history_line("done")));
+    assert_eq!(entry.lines(), ["one"]);
+    assert!(entry.escrow().await.unwrap().is_none());
+    assert!(fs::read_dir(folder.path().join("state/stores")).unwrap().next().is_none());
+    drop(entry);
+    assert_eq!(lines(&journal, "KEY").await, ["one"]);
+    assert!(journal.history(ReadHistory::new()).await.unwrap().lines.is_empty());
+}
+
+/// On one thread alone: whoever shares the runtime goes on while the journal waits for a lock or the disk.
+#[tokio::test(flavor = "current_thread")]
+async fn the_callers_executor_is_not_held_up() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
+    entry.append(Append::new("x")).await.unwrap();
+    let holder = fs::File::create(folder.path().join("state/history")).unwrap();
+    rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let close = entry.close(Close::new().with_history_line("done"));
+    // Were the executor held up, it would be released only once the journal had given up on it.
+    let release = async move { drop(holder) };
+    let (closed, ()) = tokio::join!(close, release);
+    closed.unwrap();
+    assert_eq!(journal.history(ReadHistory::new()).await.unwrap().lines, ["done"]);
+}
+
+/// A line whose future is dropped is whole or not there, and the entry is nobody else's until that is settled.
+#[tokio::test]
+async fn work_that_a_dropped_future_began_comes_first() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    for round in 0..20 {
+        let name = format!("KEY-{round}");
+        let mut entry = journal.lock(Lock::new(&name)).await.unwrap();
+        // Polled once, and dropped.
+        tokio::select! {
+            biased;
+            written = entry.append(Append::new("one")) => written.unwrap(),
+            () = std::future::ready(()) => {}
+        }
+        entry.append(Append::new("two")).await.unwrap();
+        assert_eq!(entry.lines(), ["one", "two"]);
+        drop(entry);
+        assert_eq!(lines(&journal, &name).await, ["one", "two"]);
     }
 }

@@ -10,7 +10,10 @@ use std::{
 use rixl_credentials::RawResponse;
 use rixl_rotation::{
     conformance::check_journal,
-    journal::{Entry, Journal, JournalError, JournalErrorKind},
+    journal::{
+        Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore,
+        PutEscrow, ReadHistory, Unfinished,
+    },
     store::BoxFuture,
 };
 
@@ -80,11 +83,11 @@ impl Journal for Memory {
         "memory".into()
     }
 
-    fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
+    fn lock<'a>(&'a self, Lock { name, .. }: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
         now(self.lock_now(name))
     }
 
-    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
+    fn unfinished(&self, _: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>> {
         let state = self.0.lock().unwrap();
         let counts = |lines: &Vec<String>| !lines.is_empty() || self.1 == Fault::EmptyIsUnfinished;
         let names = state.entries.iter().filter(|(_, (lines, _))| counts(lines)).map(|(name, _)| name.clone());
@@ -92,15 +95,15 @@ impl Journal for Memory {
         if self.1 == Fault::Unsorted {
             names.reverse();
         }
-        now(Ok(names))
+        now(Ok(Unfinished::new(names)))
     }
 
-    fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
+    fn history(&self, _: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>> {
         let mut lines = self.0.lock().unwrap().history.clone();
         if self.1 == Fault::NewestFirst {
             lines.reverse();
         }
-        now(Ok(lines))
+        now(Ok(History::new(lines)))
     }
 }
 
@@ -125,13 +128,16 @@ impl Entry for MemoryEntry {
         &self.lines
     }
 
-    fn lock_store<'a>(&'a mut self, location: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn lock_store<'a>(
+        &'a mut self,
+        LockStore { location, .. }: LockStore<'a>,
+    ) -> BoxFuture<'a, Result<(), JournalError>> {
         let mut state = self.journal.0.lock().unwrap();
         let holder = state.stores.entry(location.into()).or_insert_with(|| self.name.clone());
         now(if *holder == self.name || self.journal.1 == Fault::StoresAreFree { Ok(()) } else { held() })
     }
 
-    fn append<'a>(&'a mut self, line: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn append<'a>(&'a mut self, Append { line, .. }: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         let fault = self.journal.1;
         self.lines.push(line.to_owned());
         self.change(|lines, escrow| {
@@ -145,7 +151,10 @@ impl Entry for MemoryEntry {
         now(Ok(()))
     }
 
-    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn put_escrow<'a>(
+        &'a mut self,
+        PutEscrow { response, .. }: PutEscrow<'a>,
+    ) -> BoxFuture<'a, Result<(), JournalError>> {
         let fault = self.journal.1;
         self.change(|_, escrow| match fault {
             Fault::EscrowAsText => *escrow = Some(String::from_utf8_lossy(response).into_owned().into_bytes()),
@@ -166,7 +175,7 @@ impl Entry for MemoryEntry {
         "memory".into()
     }
 
-    fn close<'a>(&'a mut self, history_line: Option<&'a str>) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn close<'a>(&'a mut self, Close { history_line, .. }: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         let fault = self.journal.1;
         if let (Some(line), true) = (history_line, fault != Fault::NoHistory) {
             self.journal.0.lock().unwrap().history.push(line.into());

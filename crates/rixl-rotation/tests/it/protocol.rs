@@ -12,9 +12,13 @@ use std::{
 
 use rixl_credentials::{Client, KeyId, NewApiKey, RawResponse, RetryPolicy, Secret};
 use rixl_rotation::{
-    Account, CancellationToken, Ending, FailureKind, Next, OnLiveSecret, RecoverOptions, Rotator, State,
-    journal::{Entry, Journal, JournalError},
-    store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Stores, Version},
+    Account, CancellationToken, Ending, EventKind, Failure, FailureKind, Next, OnLiveSecret, RecoverOptions, Recovery,
+    RecoveryAction, Rotator, State,
+    journal::{
+        Append, Close, Entry, History, Journal, JournalError, ListUnfinished, Lock, LockStore, PutEscrow, ReadHistory,
+        Unfinished,
+    },
+    store::{BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Stores},
 };
 use rixl_sandbox::{Effect, Fault, KeyForm, Sandbox};
 
@@ -28,15 +32,20 @@ async fn a_rotation_runs_through_all_states() {
     assert_eq!(report.warnings, []);
     assert!(bench.is_stored_live() && !bench.sandbox.is_live(&bench.key.secret));
     assert_eq!(report.fingerprint, Some(rixl_rotation::fingerprint(&bench.stored())));
-    let states: Vec<_> = bench.events.lock().unwrap().iter().map(|event| event.state).collect();
-    use State::{Done, Intent, Planned, Prepared, Received, Settled, Stored, Verified, Waits};
-    assert_eq!(states, [Planned, Prepared, Intent, Received, Verified, Stored, Waits, Settled, Done]);
+    let states: Vec<_> = bench.events.lock().unwrap().iter().map(|event| event.kind).collect();
+    use State::{Done, Intent, Planned, Prepared, Received, Settled, Stored, Verified};
+    let before = [Planned, Prepared, Intent, Received, Verified, Stored].map(EventKind::Reached);
+    assert_eq!(states[..6], before);
+    assert!(matches!(states[6], EventKind::Waiting(time) if time > Duration::ZERO), "{states:?}");
+    assert_eq!(states[7..], [Settled, Done].map(EventKind::Reached));
     bench.assert_clean();
     let [audit] = &bench.history().await[..] else { panic!() };
     assert_eq!(audit.new_fingerprint, report.fingerprint);
     assert_eq!(audit.old_fingerprint, Some(rixl_rotation::fingerprint(&bench.key.secret)));
     assert_eq!(audit.key_id.as_deref(), Some(bench.key.id.as_str()));
     assert!(!audit.is_recovered && audit.outage_ms.is_some());
+    assert_eq!((&audit.run_id, &audit.request_id), (&Some(report.run_id), &report.request_id));
+    assert_eq!(report.request_id.unwrap(), bench.request_id());
 }
 
 #[tokio::test]
@@ -46,7 +55,7 @@ async fn the_response_is_in_escrow_before_it_is_read_and_only_its_owner_can_read
     let seen = Arc::new(Mutex::new(None));
     let (path, sink) = (escrow.clone(), Arc::clone(&seen));
     let rotator = bench.rotator().with_observer(move |event| {
-        if event.state == State::Received {
+        if event.kind == State::Received.into() {
             let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
             *sink.lock().unwrap() = Some((fs::read_to_string(&path).unwrap(), mode & 0o777));
         }
@@ -77,7 +86,10 @@ async fn a_lost_response_ends_the_run_and_recovery_repairs_it() {
     assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Unknown);
     assert_eq!(bench.rotations(), 1);
     // A dry run looks, and leaves all as it is.
-    assert!(bench.recover(RecoverOptions::default().with_dry_run()).await[0].result.as_ref().unwrap().is_none());
+    let looked = bench.recover(RecoverOptions::default().with_dry_run()).await.pop().unwrap().result.unwrap();
+    let Recovery::Would(plan) = looked else { panic!("{looked:?}") };
+    let reason = "the stored secret is dead, so it is rotated again at once";
+    assert_eq!((plan.action, &*plan.reason, plan.wait), (RecoveryAction::RotateAgain, reason, None));
     assert!(bench.is_open().await && bench.rotations() == 1);
     let report = bench.recover_one().await.unwrap().unwrap();
     assert_eq!((report.ending, report.rotations, bench.rotations()), (Ending::Rotated, 2, 2));
@@ -95,7 +107,7 @@ async fn a_request_that_was_not_carried_out_is_sent_again_or_dropped_as_the_user
         bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey").before_commit()).unwrap();
         assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Unknown);
         let recovered = bench.recover(RecoverOptions::default().with_on_live(on_live)).await.pop().unwrap();
-        assert_eq!(recovered.result.unwrap().unwrap().ending, ending);
+        assert_eq!(recovered.result.unwrap().report().unwrap().ending, ending);
         assert_eq!(bench.rotations(), rotations);
         assert!(bench.is_stored_live());
         assert!(bench.story().contains("for the first request to be over"), "{}", bench.story());
@@ -108,10 +120,39 @@ async fn a_refusal_changes_nothing_and_leaves_nothing_open() {
     let bench = Bench::new();
     let refuse = Effect::Respond { status: 403, headers: vec![], body: vec![] };
     bench.sandbox.inject(Fault::new(refuse).on("rotateApiKey").before_commit()).unwrap();
-    assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Authentication);
+    let failure = bench.rotate().await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Authentication);
+    let error = failure.api_error().unwrap();
+    assert_eq!((error.status(), error.request_id().is_some()), (Some(403), true));
+    assert!(failure.store_error().is_none());
     assert!(bench.is_stored_live());
     assert_eq!(bench.history().await[0].ending, Ending::Refused);
     bench.assert_clean();
+}
+
+/// However deep the cause is, and whichever it is.
+#[tokio::test]
+async fn a_failure_can_be_asked_for_its_cause() {
+    let bench = Bench::new();
+    let spoil = Fault::new(Effect::edit_json(|json| json["api_key"]["secret"] = "".into())).on("rotateApiKey");
+    let refuse = Fault::new(Effect::Respond { status: 409, headers: vec![], body: vec![] }).on("rotateApiKey");
+    bench.sandbox.inject(spoil).unwrap();
+    bench.sandbox.inject(refuse.before_commit()).unwrap();
+    let failure = bench.rotate().await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Lost);
+    assert_eq!(failure.api_error().and_then(rixl_credentials::Error::status), Some(409));
+
+    let bench = Bench::new();
+    let store = Spoiled::once(&bench, |_| Some(StoreErrorKind::Busy));
+    let failure = bench.rotator().rotate(&bench.key_id, store).await.unwrap_err();
+    assert_eq!(failure.store_error().map(StoreError::kind), Some(StoreErrorKind::Busy));
+    assert!(failure.api_error().is_none());
+
+    // Before anything is sent: what passes is for later, all else for people.
+    for (kind, next) in [(StoreErrorKind::Busy, Next::Retry), (StoreErrorKind::Unusable, Next::Correct)] {
+        let failure = Failure::from(StoreError::new(kind, "place", "no"));
+        assert_eq!((failure.effect(), failure.next()), (rixl_rotation::Effect::Unchanged, &next));
+    }
 }
 
 #[tokio::test]
@@ -327,7 +368,7 @@ async fn stop_is_heard_before_the_request_and_while_waiting_but_not_between() {
     // Between: said at the intent, heard once the secret is stored.
     let token = CancellationToken::new();
     let rotator = bench.rotator().with_cancellation(token.clone()).with_observer(move |event| {
-        if event.state == State::Intent {
+        if event.kind == State::Intent.into() {
             token.cancel();
         }
     });
@@ -362,19 +403,19 @@ impl Store for Spoiled {
     fn location(&self) -> String {
         self.inner.location()
     }
-    fn prepare(&self, most: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        self.inner.prepare(most)
+    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.inner.prepare(request)
     }
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        self.inner.read()
+    fn read<'a>(&'a self, request: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.inner.read(request)
     }
-    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
         if !self.is_spoiled.swap(true, Ordering::SeqCst)
             && let Some(kind) = (self.before_commit)(&self.path)
         {
             return Box::pin(async move { Err(StoreError::new(kind, self.location(), "a test says so")) });
         }
-        self.inner.commit(secret, expected)
+        self.inner.commit(request)
     }
 }
 
@@ -471,8 +512,8 @@ async fn a_recovery_that_can_not_open_the_store_says_that_the_key_was_changed() 
     std::fs::create_dir(bench.file()).unwrap();
     let failure = prepared.rotate().await.unwrap_err();
     assert_eq!((failure.kind(), failure.effect()), (FailureKind::NotStored, rixl_rotation::Effect::Changed));
-    let nowhere =
-        Stores::default().with("file:PATH", |path| Err(StoreError::new(StoreErrorKind::Unusable, path, "it is gone")));
+    let nowhere = Stores::default()
+        .with("file:PATH", |open| Err(StoreError::new(StoreErrorKind::Unusable, open.rest, "it is gone")));
     let recovered = bench.rotator().recover(&nowhere, RecoverOptions::default()).await.unwrap();
     let failure = recovered[0].result.as_ref().unwrap_err();
     assert_eq!((failure.effect(), failure.next()), (rixl_rotation::Effect::Changed, &Next::Recover));
@@ -518,7 +559,7 @@ async fn a_replaced_key_leaves_no_moment_without_a_live_secret() {
     let sandbox = Arc::clone(&bench.sandbox);
     let (path, old) = (bench.file(), bench.key.secret.clone());
     let rotator = bench.rotator().with_observer(move |event| {
-        if event.state != State::Done && !event.sentence.ends_with("is deleted") {
+        if event.kind != State::Done.into() && !event.sentence.ends_with("is deleted") {
             assert!(sandbox.is_live(&old) && sandbox.is_live(&fs::read_to_string(&path).unwrap()), "{event:?}");
         }
     });
@@ -541,14 +582,14 @@ impl Journal for Counted {
     fn location(&self) -> String {
         self.0.location()
     }
-    fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
-        Box::pin(async move { Ok(Box::new(CountedEntry(self.0.lock(name).await?, Arc::clone(&self.1))) as _) })
+    fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
+        Box::pin(async move { Ok(Box::new(CountedEntry(self.0.lock(request).await?, Arc::clone(&self.1))) as _) })
     }
-    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
-        self.0.unfinished()
+    fn unfinished(&self, request: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>> {
+        self.0.unfinished(request)
     }
-    fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
-        self.0.history()
+    fn history(&self, request: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>> {
+        self.0.history(request)
     }
 }
 
@@ -556,18 +597,18 @@ impl Entry for CountedEntry {
     fn lines(&self) -> &[String] {
         self.0.lines()
     }
-    fn lock_store<'a>(&'a mut self, location: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.0.lock_store(location)
+    fn lock_store<'a>(&'a mut self, request: LockStore<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.0.lock_store(request)
     }
-    fn append<'a>(&'a mut self, line: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.0.append(line)
+    fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.0.append(request)
     }
     fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
         self.1.fetch_add(1, Ordering::SeqCst);
         self.0.renew()
     }
-    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.0.put_escrow(response)
+    fn put_escrow<'a>(&'a mut self, request: PutEscrow<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.0.put_escrow(request)
     }
     fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
         self.0.escrow()
@@ -575,8 +616,8 @@ impl Entry for CountedEntry {
     fn escrow_location(&self) -> String {
         self.0.escrow_location()
     }
-    fn close<'a>(&'a mut self, line: Option<&'a str>) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.0.close(line)
+    fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.0.close(request)
     }
 }
 
@@ -597,7 +638,7 @@ async fn a_replacement_that_is_interrupted_in_its_grace_time_is_ended_by_recover
     let bench = Bench::new();
     let token = CancellationToken::new();
     let rotator = bench.rotator().with_cancellation(token.clone()).with_observer(move |event| {
-        if event.state == State::Settled {
+        if event.kind == State::Settled.into() {
             token.cancel();
         }
     });
@@ -682,7 +723,7 @@ async fn where_old_secrets_live_on_a_rivals_secret_stays_only_if_it_is_surely_ne
     let is_done = AtomicBool::new(false);
     // Just before our request, so that ours is the newest; theirs lives on for an hour.
     let rotator = bench.rotator().with_observer(move |event| {
-        if event.state == State::Intent && !is_done.swap(true, Ordering::SeqCst) {
+        if event.kind == State::Intent.into() && !is_done.swap(true, Ordering::SeqCst) {
             fs::write(&path, rotate_by_hand(&sandbox, &key)).unwrap();
         }
     });
@@ -711,7 +752,7 @@ async fn the_secret_is_said_to_be_in_escrow_only_if_it_is() {
     let escrow = bench.folder.path().join("state/escrow");
     let folder = escrow.clone();
     let rotator = bench.rotator().with_observer(move |event| {
-        if event.state == State::Intent {
+        if event.kind == State::Intent.into() {
             fs::remove_dir(&folder).unwrap();
         }
     });

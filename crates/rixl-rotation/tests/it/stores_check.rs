@@ -9,10 +9,12 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::Secret;
 use rixl_rotation::{
     conformance::{check_store, check_store_without_race},
-    store::{BoxFuture, FileStore, Store, StoreError, StoreErrorKind, StoredSecret, Stores, Version},
+    store::{
+        BoxFuture, Commit, Committed, FileStore, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret,
+        Stores, Version,
+    },
 };
 use rixl_testing::Running;
 use tempfile::TempDir;
@@ -81,7 +83,8 @@ fn as_one_of_several_processes() {
     // All of them wait for the end of their input.
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
     let secret = format!("rxl_{}", std::process::id());
-    match wait(FileStore::new(path).unwrap().commit(&secret.as_str().into(), &Version::of(OLD.as_bytes()))) {
+    match wait(FileStore::new(path).unwrap().commit(Commit::new(&secret.as_str().into(), &Version::of(OLD.as_bytes()))))
+    {
         Ok(_) => println!("won={secret}"),
         Err(error) => assert_eq!(error.kind(), StoreErrorKind::Conflict, "{error:?}"),
     }
@@ -125,8 +128,8 @@ fn as_one_that_is_killed() {
     println!("begun");
     for letter in ["a", "b"].iter().cycle() {
         let store = FileStore::new(&path).unwrap();
-        let held = wait(store.prepare(60_000)).unwrap();
-        wait(store.commit(&letter.repeat(60_000).as_str().into(), &held.version)).unwrap();
+        let held = wait(store.prepare(Prepare::new(60_000))).unwrap();
+        wait(store.commit(Commit::new(&letter.repeat(60_000).as_str().into(), &held.version))).unwrap();
     }
 }
 
@@ -148,7 +151,7 @@ fn killed_at_any_moment() {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text == "a".repeat(60_000) || text == "b".repeat(60_000), "half a secret of {} bytes", text.len());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
-        wait(FileStore::new(&path).unwrap().prepare(200)).unwrap();
+        wait(FileStore::new(&path).unwrap().prepare(Prepare::new(200))).unwrap();
         assert_eq!(names(folder.path()), ["key"], "what the killed run left is still there");
     }
     if !has_left {
@@ -180,6 +183,10 @@ enum Fault {
     UnreadableButReads,
     UnreadableAndStrict,
     Unreadable,
+    ReadableButUntracked,
+    AbsentWithASecret,
+    RefusesNamed,
+    VersionPerKey,
 }
 
 /// A store in memory, as a user would write one, with one fault.
@@ -193,14 +200,15 @@ impl Broken {
     fn held(&self) -> StoredSecret {
         let (version, secret) = &*self.entry();
         if matches!(self.1, Fault::Unreadable | Fault::UnreadableAndStrict) {
-            return StoredSecret { version: Version::untracked(), secret: None };
+            return StoredSecret::new(Version::untracked(), None);
         }
         let version = match self.1 {
             Fault::VersionStays => Version::new("0"),
-            Fault::UnreadableButReads => Version::untracked(),
+            Fault::UnreadableButReads | Fault::ReadableButUntracked => Version::untracked(),
+            Fault::AbsentWithASecret if secret.is_some() => Version::absent(),
             _ => Version::new(version.to_string()),
         };
-        StoredSecret { version, secret: secret.as_deref().map(Into::into) }
+        StoredSecret::new(version, secret.as_deref().map(Into::into))
     }
 }
 
@@ -213,14 +221,14 @@ impl Store for Broken {
         !matches!(self.1, Fault::Unreadable | Fault::UnreadableButReads | Fault::UnreadableAndStrict)
     }
 
-    fn prepare(&self, _: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    fn prepare<'a>(&'a self, _: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         Box::pin(async move {
             let held = self.held();
             match self.1 {
                 Fault::ChangesOnPrepare => self.entry().0 += 1,
                 Fault::PrepareFails => return Err(StoreError::new(StoreErrorKind::Unusable, "memory:x", "no")),
                 Fault::PrepareGivesAnother => {
-                    return Ok(StoredSecret { version: Version::absent(), secret: held.secret });
+                    return Ok(StoredSecret::new(Version::absent(), held.secret));
                 }
                 _ => {}
             }
@@ -228,8 +236,11 @@ impl Store for Broken {
         })
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    fn read<'a>(&'a self, request: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         Box::pin(async move {
+            if self.1 == Fault::VersionPerKey && request.subject.is_some() {
+                return Ok(StoredSecret::new(Version::new("of this key"), self.held().secret));
+            }
             if self.1 == Fault::ReadFails && self.entry().1.is_none() {
                 return Err(StoreError::new(StoreErrorKind::Unusable, "memory:x", "not found"));
             }
@@ -237,7 +248,10 @@ impl Store for Broken {
         })
     }
 
-    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
+    fn commit<'a>(
+        &'a self,
+        Commit { secret, expected, subject, .. }: Commit<'a>,
+    ) -> BoxFuture<'a, Result<Committed, StoreError>> {
         Box::pin(async move {
             let fail = |kind, reason: &str| Err(StoreError::new(kind, "memory:x", reason));
             let text = secret.expose_secret();
@@ -251,6 +265,7 @@ impl Store for Broken {
                     return fail(StoreErrorKind::Unusable, "odd");
                 }
                 Fault::UnreadableAndStrict => return fail(StoreErrorKind::Conflict, "strict"),
+                Fault::RefusesNamed if subject.is_some() => return fail(StoreErrorKind::Foreign, "another's"),
                 _ => {}
             }
             let held = self.held();
@@ -274,16 +289,17 @@ impl Store for Broken {
                 return fail(kind, &if self.1 == Fault::Prints { format!("not {text}") } else { "changed".into() });
             }
             if self.1 == Fault::CommitsNothing {
-                return Ok(Version::new((entry.0 + 1).to_string()));
+                return Ok(Committed::new(Version::new((entry.0 + 1).to_string())));
             }
             let old = entry.0;
             *entry = (old + 1, Some(value));
-            Ok(match self.1 {
+            Ok(Committed::new(match self.1 {
                 Fault::Unreadable | Fault::UnreadableButReads => Version::untracked(),
                 Fault::VersionStays => Version::new("0"),
                 Fault::GivesAnOldVersion => Version::new(old.to_string()),
+                Fault::AbsentWithASecret => Version::absent(),
                 _ => Version::new((old + 1).to_string()),
-            })
+            }))
         })
     }
 }
@@ -321,6 +337,10 @@ fn a_broken_store_is_caught() {
         (Fault::TwoSteps, "4: of 8 commits at once with one expected version 8 won, not one"),
         (Fault::RepeatFails, "4: a commit with the version that is there fails"),
         (Fault::UnreadableButReads, "says it can't be read back gives a secret"),
+        (Fault::ReadableButUntracked, "3: a store that can be read gives the untracked version"),
+        (Fault::AbsentWithASecret, "3: an entry with a secret has the version of one that is not there"),
+        (Fault::RefusesNamed, "4: commit for a key that is named fails"),
+        (Fault::VersionPerKey, "3: a key that is named makes the version another"),
         (Fault::UnreadableAndStrict, "4: a commit with the version that is there fails"),
     ];
     for (fault, point) in cases {
@@ -336,4 +356,28 @@ fn an_entry_with_a_secret_is_left_alone() {
     let error = wait(check_store(|| Arc::new(FileStore::new(&path).unwrap()))).unwrap_err();
     assert!(error.contains("has a secret already"), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
+}
+
+#[test]
+fn a_version_of_a_stores_own_is_no_other_kind() {
+    // What a journal holds of each, as it was before there were kinds.
+    for (version, text) in [
+        (Version::absent(), "absent"),
+        (Version::untracked(), "untracked"),
+        (Version::new("17"), "17"),
+        (Version::new(""), ""),
+        (Version::new("absent"), "=absent"),
+        (Version::new("untracked"), "=untracked"),
+        (Version::new("=absent"), "==absent"),
+        (Version::new("=17"), "==17"),
+    ] {
+        assert_eq!(version.to_string(), text);
+        assert_eq!(text.parse(), Ok(version.clone()));
+        let json = serde_json::to_string(&version).unwrap();
+        assert_eq!(json, format!("{text:?}"));
+        assert_eq!(serde_json::from_str::<Version>(&json).unwrap(), version);
+    }
+    assert_ne!(Version::new("absent"), Version::absent());
+    assert_ne!(Version::new("untracked"), Version::untracked());
+    assert_eq!((Version::new("absent").as_str(), Version::absent().as_str()), (Some("absent"), None));
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File, Permissions},
+    io::{BufRead as _, BufReader},
     os::unix::{
         fs::{MetadataExt as _, PermissionsExt as _, chown, symlink},
         process::CommandExt as _,
@@ -10,7 +11,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rixl_rotation::store::{FileStore, Store, StoreError, StoreErrorKind, StoredSecret, Version};
+use rixl_rotation::store::{
+    Commit, FileStore, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+};
 use rixl_testing::wait_for;
 use tempfile::TempDir;
 
@@ -40,8 +43,8 @@ fn secret(held: &StoredSecret) -> Option<&str> {
 /// A whole rotation's work on the store.
 fn put(store: &dyn Store, new: &str) -> Result<Version, StoreError> {
     wait(async {
-        let held = store.prepare(200).await?;
-        store.commit(&new.into(), &held.version).await
+        let held = store.prepare(Prepare::new(200)).await?;
+        store.commit(Commit::new(&new.into(), &held.version)).await.map(|committed| committed.version)
     })
 }
 
@@ -95,12 +98,12 @@ fn a_new_file_is_for_its_owner_alone() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("key");
     let store = store(&path);
-    let held = wait(store.prepare(200)).unwrap();
+    let held = wait(store.prepare(Prepare::new(200))).unwrap();
     assert!(held.secret.is_none());
     assert_eq!(held.version, Version::absent());
     assert!(names(folder.path()).is_empty(), "prepare left something");
 
-    let version = wait(store.commit(&NEW.into(), &held.version)).unwrap();
+    let version = wait(store.commit(Commit::new(&NEW.into(), &held.version))).unwrap().version;
     assert_eq!(version, Version::of(NEW.as_bytes()));
     assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
@@ -117,7 +120,7 @@ fn mode_owner_and_line_ending_stay() {
         }
         let before = fs::metadata(&path).unwrap();
         let store = store(&path);
-        assert_eq!(secret(&wait(store.read()).unwrap()), Some(OLD));
+        assert_eq!(secret(&wait(store.read(Read::new())).unwrap()), Some(OLD));
         put(&store, NEW).unwrap();
         let after = fs::metadata(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{NEW}{ending}"));
@@ -188,10 +191,10 @@ fn links_stay_and_lead_to_one_location() {
     let store = store(&target);
     fs::rename(&target, real.join("other")).unwrap();
     symlink("other", &target).unwrap();
-    refused(wait(store.read()), StoreErrorKind::Unusable, "symbolic link");
-    refused(wait(store.prepare(200)), StoreErrorKind::Unusable, "symbolic link");
+    refused(wait(store.read(Read::new())), StoreErrorKind::Unusable, "symbolic link");
+    refused(wait(store.prepare(Prepare::new(200))), StoreErrorKind::Unusable, "symbolic link");
     let expected = Version::of(NEW.as_bytes());
-    refused(wait(store.commit(&OLD.into(), &expected)), StoreErrorKind::Unusable, "symbolic link");
+    refused(wait(store.commit(Commit::new(&OLD.into(), &expected))), StoreErrorKind::Unusable, "symbolic link");
     assert_eq!(fs::read_to_string(real.join("other")).unwrap(), NEW);
 }
 
@@ -214,25 +217,29 @@ fn what_is_no_file_is_refused() {
     refused(FileStore::new(path("a\nb")), StoreErrorKind::Invalid, "control character");
 
     fs::create_dir(path("folder")).unwrap();
-    refused(wait(store(&path("folder")).prepare(200)), StoreErrorKind::Unusable, "not a regular file");
+    refused(wait(store(&path("folder")).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "not a regular file");
     rustix::fs::mkfifoat(rustix::fs::CWD, path("pipe"), rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
-    refused(wait(store(&path("pipe")).prepare(200)), StoreErrorKind::Unusable, "not a regular file");
+    refused(wait(store(&path("pipe")).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "not a regular file");
     let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
-    refused(wait(store(&path("socket")).prepare(200)), StoreErrorKind::Unusable, "not a regular file");
-    refused(wait(store(Path::new("/dev/null")).prepare(200)), StoreErrorKind::Unusable, "not a regular file");
+    refused(wait(store(&path("socket")).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "not a regular file");
+    refused(
+        wait(store(Path::new("/dev/null")).prepare(Prepare::new(200))),
+        StoreErrorKind::Unusable,
+        "not a regular file",
+    );
 
     fs::write(path("bytes"), b"\xff\xfe").unwrap();
-    refused(wait(store(&path("bytes")).read()), StoreErrorKind::Unusable, "not UTF-8");
+    refused(wait(store(&path("bytes")).read(Read::new())), StoreErrorKind::Unusable, "not UTF-8");
     fs::write(path("long"), vec![b'x'; 64 * 1024 + 3]).unwrap();
-    refused(wait(store(&path("long")).read()), StoreErrorKind::Unusable, "more than");
-    refused(wait(store(&path("new")).prepare(64 * 1024 + 1)), StoreErrorKind::Unusable, "at most 65536");
+    refused(wait(store(&path("long")).read(Read::new())), StoreErrorKind::Unusable, "more than");
+    refused(wait(store(&path("new")).prepare(Prepare::new(64 * 1024 + 1))), StoreErrorKind::Unusable, "at most 65536");
 
     // The folder goes away: that is not the same as an entry without a secret.
     fs::create_dir(path("gone")).unwrap();
     let store = store(&path("gone/key"));
     fs::remove_dir(path("gone")).unwrap();
-    refused(wait(store.read()), StoreErrorKind::Unusable, "does not exist");
-    refused(wait(store.prepare(200)), StoreErrorKind::Unusable, "does not exist");
+    refused(wait(store.read(Read::new())), StoreErrorKind::Unusable, "does not exist");
+    refused(wait(store.prepare(Prepare::new(200))), StoreErrorKind::Unusable, "does not exist");
 }
 
 #[test]
@@ -240,22 +247,23 @@ fn who_else_may_get_at_the_secret_is_looked_at() {
     let folder = TempDir::new().unwrap();
     for mode in [0o644, 0o606, 0o602, 0o601] {
         let path = file(&folder, "key", OLD, mode);
-        refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "chmod o-rwx");
-        refused(
-            wait(store(&path).commit(&NEW.into(), &Version::of(OLD.as_bytes()))),
-            StoreErrorKind::Unusable,
-            "chmod o-rwx",
-        );
-        assert_eq!(fs::read_to_string(&path).unwrap(), OLD);
+        refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "chmod o-rwx");
+        // By then the old secret may be dead: the new one is stored, and not for every user.
+        wait(store(&path).commit(Commit::new(&NEW.into(), &Version::of(OLD.as_bytes())))).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, mode & 0o770);
         assert_eq!(names(folder.path()), ["key"]);
     }
     let path = file(&folder, "key", OLD, 0o600);
     fs::hard_link(&path, folder.path().join("second")).unwrap();
-    refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "hard link");
+    refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "hard link");
+    wait(store(&path).commit(Commit::new(&NEW.into(), &Version::of(OLD.as_bytes())))).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
+    assert_eq!(fs::read_to_string(folder.path().join("second")).unwrap(), OLD);
     fs::remove_file(folder.path().join("second")).unwrap();
 
     fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
-    refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "chmod o-w");
+    refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "chmod o-w");
     fs::set_permissions(folder.path(), Permissions::from_mode(0o1777)).unwrap();
     put(&store(&path), NEW).unwrap();
 }
@@ -265,15 +273,15 @@ fn a_changed_file_is_a_conflict() {
     let folder = TempDir::new().unwrap();
     let path = file(&folder, "key", OLD, 0o600);
     let store = store(&path);
-    let held = wait(store.prepare(200)).unwrap();
+    let held = wait(store.prepare(Prepare::new(200))).unwrap();
     fs::write(&path, "someone else's").unwrap();
-    refused(wait(store.commit(&NEW.into(), &held.version)), StoreErrorKind::Conflict, "changed");
+    refused(wait(store.commit(Commit::new(&NEW.into(), &held.version))), StoreErrorKind::Conflict, "changed");
     assert_eq!(fs::read_to_string(&path).unwrap(), "someone else's");
     // Gone is changed too, and so is come.
     fs::remove_file(&path).unwrap();
-    refused(wait(store.commit(&NEW.into(), &held.version)), StoreErrorKind::Conflict, "changed");
+    refused(wait(store.commit(Commit::new(&NEW.into(), &held.version))), StoreErrorKind::Conflict, "changed");
     fs::write(&path, OLD).unwrap();
-    refused(wait(store.commit(&NEW.into(), &Version::absent())), StoreErrorKind::Conflict, "changed");
+    refused(wait(store.commit(Commit::new(&NEW.into(), &Version::absent()))), StoreErrorKind::Conflict, "changed");
     assert_eq!(names(folder.path()), ["key"]);
 }
 
@@ -282,14 +290,19 @@ fn a_line_ending_is_kept_out_of_the_secret() {
     let folder = TempDir::new().unwrap();
     let path = file(&folder, "key", "", 0o600);
     let store = store(&path);
-    assert!(wait(store.prepare(200)).unwrap().secret.is_none(), "an empty file has no secret");
+    assert!(wait(store.prepare(Prepare::new(200))).unwrap().secret.is_none(), "an empty file has no secret");
+    fs::write(&path, format!("{OLD}\n\r\n\n")).unwrap();
+    assert_eq!(secret(&wait(store.read(Read::new())).unwrap()), Some(OLD));
+    put(&store, NEW).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{NEW}\n\r\n\n"));
+    fs::write(&path, "").unwrap();
     for odd in ["two\n", "", "\n", "\r\n"] {
-        let version = wait(store.read()).unwrap().version;
-        refused(wait(store.commit(&odd.into(), &version)), StoreErrorKind::Unusable, "");
+        let version = wait(store.read(Read::new())).unwrap().version;
+        refused(wait(store.commit(Commit::new(&odd.into(), &version))), StoreErrorKind::Unusable, "");
     }
     fs::write(&path, "old\n").unwrap();
-    let version = wait(store.read()).unwrap().version;
-    refused(wait(store.commit(&"ends with\r".into(), &version)), StoreErrorKind::Unusable, "read back");
+    let version = wait(store.read(Read::new())).unwrap().version;
+    refused(wait(store.commit(Commit::new(&"ends with\r".into(), &version))), StoreErrorKind::Unusable, "read back");
     assert_eq!(fs::read_to_string(&path).unwrap(), "old\n");
 }
 
@@ -306,12 +319,23 @@ fn what_a_killed_run_left_is_removed_and_nothing_else() {
     let lock = File::open(folder.path()).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let store = store(&path);
-    let prepare = std::thread::spawn(move || wait(store.prepare(200)).map(|_| ()));
+    let prepare = std::thread::spawn(move || wait(store.prepare(Prepare::new(200))).map(|_| ()));
     assert!(!prepare.is_finished());
     assert!(left.exists());
     drop(lock);
     prepare.join().unwrap().unwrap();
     assert!(!left.exists());
+    // Whoever puts the place right by hand leaves nothing to store: reading it is all that is done then.
+    for commit in [false, true] {
+        fs::write(&left, "a secret").unwrap();
+        let store = self::store(&path);
+        let version = wait(store.read(Read::new())).unwrap().version;
+        if commit {
+            fs::write(&left, "a secret").unwrap();
+            wait(store.commit(Commit::new(&OLD.into(), &version))).unwrap();
+        }
+        assert!(!left.exists());
+    }
     let mut all: Vec<_> = others.iter().map(|name| (*name).to_owned()).chain(["key".to_owned()]).collect();
     all.sort();
     assert_eq!(names(folder.path()), all);
@@ -326,7 +350,7 @@ fn what_killed_runs_left_among_many_files_is_removed() {
         (0..50).map(|number| file(&folder, &format!(".key{number}.rixl-abcdefABCD12.tmp"), "", 0o600)).collect();
     for (entry, left) in entries.iter().zip(&left) {
         assert!(left.exists());
-        wait(store(entry).prepare(200)).unwrap();
+        wait(store(entry).prepare(Prepare::new(200))).unwrap();
         assert!(!left.exists());
     }
     assert_eq!(names(folder.path()).len(), entries.len());
@@ -341,8 +365,8 @@ fn many_of_one_process_take_turns_in_a_folder() {
             let store = store(&file(&folder, &format!("key{number}"), OLD, 0o600));
             std::thread::spawn(move || {
                 for _ in 0..4 {
-                    let held = wait(store.prepare(200)).unwrap();
-                    wait(store.commit(&NEW.into(), &held.version)).unwrap();
+                    let held = wait(store.prepare(Prepare::new(200))).unwrap();
+                    wait(store.commit(Commit::new(&NEW.into(), &held.version))).unwrap();
                 }
             })
         })
@@ -356,17 +380,21 @@ fn a_full_disk_is_found_before() {
     let Some(mount) = Mount::new(&["-t", "tmpfs", "-o", "size=32k,mode=700", "tmpfs"], folder.path()) else { return };
     let path = file(&folder, "key", OLD, 0o600);
     let store = store(&path);
-    wait(store.prepare(4000)).unwrap();
-    refused(wait(store.prepare(60_000)), StoreErrorKind::Unusable, "the file system is full");
+    wait(store.prepare(Prepare::new(4000))).unwrap();
+    refused(wait(store.prepare(Prepare::new(60_000))), StoreErrorKind::Unusable, "the file system is full");
     assert_eq!(names(folder.path()), ["key"], "the probe stayed");
 
     // The room goes between prepare and commit: the old secret stays, and nothing beside it.
-    let held = wait(store.prepare(4000)).unwrap();
+    let held = wait(store.prepare(Prepare::new(4000))).unwrap();
     let mut filler = File::create(folder.path().join("filler")).unwrap();
     let _ = std::io::copy(&mut std::io::repeat(0), &mut filler).unwrap_err();
-    refused(wait(store.commit(&NEW.into(), &held.version)), StoreErrorKind::Unusable, "the file system is full");
+    refused(
+        wait(store.commit(Commit::new(&NEW.into(), &held.version))),
+        StoreErrorKind::Unusable,
+        "the file system is full",
+    );
     assert_eq!(names(folder.path()), ["filler", "key"]);
-    assert_eq!(secret(&wait(store.read()).unwrap()), Some(OLD));
+    assert_eq!(secret(&wait(store.read(Read::new())).unwrap()), Some(OLD));
     drop((filler, mount));
 }
 
@@ -378,7 +406,7 @@ fn a_disk_without_room_for_a_name_is_found_before() {
     let Some(_mount) = Mount::new(&options, folder.path()) else { return };
     let path = file(&folder, "key", OLD, 0o600);
     file(&folder, "other", "", 0o600);
-    refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "the file system is full");
+    refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "the file system is full");
     assert_eq!(names(folder.path()), ["key", "other"]);
 }
 
@@ -394,11 +422,43 @@ fn a_file_mounted_by_itself_is_refused() {
         std::io::ErrorKind::ResourceBusy,
         "this is what is to be seen before"
     );
-    refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "the file itself is a mount");
+    refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "the file itself is a mount");
     let expected = Version::of(OLD.as_bytes());
-    refused(wait(store(&path).commit(&NEW.into(), &expected)), StoreErrorKind::Unusable, "the file itself is a mount");
+    refused(
+        wait(store(&path).commit(Commit::new(&NEW.into(), &expected))),
+        StoreErrorKind::Unusable,
+        "the file itself is a mount",
+    );
     assert_eq!(fs::read_to_string(&path).unwrap(), OLD);
-    put(&store(&original), NEW).unwrap();
+    // Whoever reads it by its mount would keep the old secret.
+    let elsewhere = format!("mounted at {}", path.display());
+    refused(wait(store(&original).prepare(Prepare::new(200))), StoreErrorKind::Unusable, &elsewhere);
+}
+
+#[test]
+fn a_file_mounted_by_itself_in_another_namespace_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = file(&folder, "key", OLD, 0o600);
+    let point = file(&folder, "in the container", "", 0o600);
+    let script = "mount --bind \"$1\" \"$2\" && echo mounted && exec sleep 1000";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(&path).arg(&point);
+    let Ok(mut container) = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn() else { return };
+    let mut line = String::new();
+    BufReader::new(container.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    if line == "mounted\n" {
+        refused(
+            wait(store(&path).prepare(Prepare::new(200))),
+            StoreErrorKind::Unusable,
+            "in the container for process",
+        );
+        container.kill().unwrap();
+        container.wait().unwrap();
+        put(&store(&path), NEW).unwrap();
+    } else {
+        eprintln!("SKIPPED: no namespace of its own is possible here (not root?)");
+        container.wait().unwrap();
+    }
 }
 
 #[test]
@@ -407,8 +467,8 @@ fn a_read_only_mount_is_refused() {
     let path = file(&folder, "key", OLD, 0o600);
     let source = folder.path().to_str().unwrap();
     let Some(_mount) = Mount::new(&["--bind", "-o", "ro", source], folder.path()) else { return };
-    refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "the file system is read-only");
-    assert_eq!(secret(&wait(store(&path).read()).unwrap()), Some(OLD));
+    refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "the file system is read-only");
+    assert_eq!(secret(&wait(store(&path).read(Read::new())).unwrap()), Some(OLD));
 }
 
 #[test]
@@ -422,10 +482,10 @@ fn an_immutable_file_is_refused() {
         eprintln!("SKIPPED: no `chattr +i` here (not root, or not on this file system)");
         return;
     }
-    refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "chattr");
+    refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "chattr");
     assert!(chattr("-i", &path));
     assert!(chattr("+i", folder.path()));
-    refused(wait(store(&path).prepare(200)), StoreErrorKind::Unusable, "can be created");
+    refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "can be created");
     assert!(chattr("-i", folder.path()));
     put(&store(&path), NEW).unwrap();
 }
@@ -435,10 +495,28 @@ fn an_immutable_file_is_refused() {
 #[ignore = "needs the folder that the other test makes"]
 fn as_an_ordinary_user() {
     let Some(folder) = std::env::var_os("RIXL_TEST_FOLDER").map(PathBuf::from) else { return };
-    refused(wait(store(&folder.join("closed/key")).prepare(200)), StoreErrorKind::Unusable, "that is not permitted");
-    refused(wait(store(&folder.join("shared/key")).prepare(200)), StoreErrorKind::Unusable, "owner and group");
-    assert_eq!(names(&folder.join("shared")), ["key"]);
-    refused(wait(store(&folder.join("unreadable/key")).prepare(200)), StoreErrorKind::Unusable, "can't be opened");
+    refused(
+        wait(store(&folder.join("closed/key")).prepare(Prepare::new(200))),
+        StoreErrorKind::Unusable,
+        "that is not permitted",
+    );
+    refused(
+        wait(store(&folder.join("theirs/key")).prepare(Prepare::new(200))),
+        StoreErrorKind::Unusable,
+        "owner and group",
+    );
+    assert_eq!(names(&folder.join("theirs")), ["key"]);
+    refused(
+        wait(store(&folder.join("shared/key")).prepare(Prepare::new(200))),
+        StoreErrorKind::Unusable,
+        "belongs to another user",
+    );
+    refused(
+        wait(store(&folder.join("shared/key")).read(Read::new())),
+        StoreErrorKind::Unusable,
+        "belongs to another user",
+    );
+    refused(FileStore::new(folder.join("unreadable/key")), StoreErrorKind::Unusable, "that is not permitted");
     put(&store(&folder.join("own/key")), NEW).unwrap();
 }
 
@@ -460,9 +538,9 @@ fn a_folder_that_was_replaced_while_its_lock_was_waited_for() {
     make();
     let first = locked(&current);
     let store = store(&current.join("key"));
-    let version = wait(store.read()).unwrap().version;
+    let version = wait(store.read(Read::new())).unwrap().version;
     std::thread::scope(|scope| {
-        let commit = scope.spawn(|| wait(store.commit(&NEW.into(), &version)));
+        let commit = scope.spawn(|| wait(store.commit(Commit::new(&NEW.into(), &version))));
         wait_for("process that waits for the lock", || opened_twice(&current));
         fs::rename(&current, &previous).unwrap();
         make();
@@ -498,6 +576,7 @@ fn an_ordinary_user_is_told() {
     let folders = [
         ("closed", 0o755, 0, user),
         ("shared", 0o1777, 0, 12_345),
+        ("theirs", 0o700, user, 12_345),
         ("unreadable", 0o700, 0, user),
         ("own", 0o700, user, user),
     ];
@@ -525,4 +604,212 @@ fn an_ordinary_user_is_told() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+fn links_that_are_no_text_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = file(&folder, "key", OLD, 0o600);
+    let open = File::open(folder.path()).unwrap();
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&open);
+    let shown = folder.path().display();
+    symlink(format!("/proc/self/fd/{fd}"), folder.path().join("link")).unwrap();
+    symlink(format!("/proc/self/root{shown}/key"), folder.path().join("key link")).unwrap();
+    let pid = std::process::id();
+    let texts = [
+        format!("/proc/self/root{shown}/key"),
+        format!("/proc/{pid}/root{shown}/new"),
+        format!("/proc/{pid}/cwd/key"),
+        format!("/proc/self/fd/{fd}/key"),
+        format!("/dev/fd/{fd}/key"),
+        format!("{shown}/link/key"),
+        format!("{shown}/key link"),
+    ];
+    for text in &texts {
+        refused(FileStore::new(text), StoreErrorKind::Unusable, "elsewhere than it says, as some of /proc do");
+    }
+    assert_eq!(fs::read_to_string(path).unwrap(), OLD);
+}
+
+#[test]
+fn what_others_planted_is_refused() {
+    if !is_root() {
+        eprintln!("SKIPPED: only root can become another user");
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let (own, shared) = (folder.path().join("own"), folder.path().join("shared"));
+    fs::create_dir(&own).unwrap();
+    fs::create_dir(&shared).unwrap();
+    let victim = own.join("id_rsa");
+    fs::write(&victim, OLD).unwrap();
+    fs::set_permissions(&victim, Permissions::from_mode(0o600)).unwrap();
+    let (link, above, planted) = (shared.join("key"), shared.join("above"), shared.join("planted"));
+    symlink(&victim, &link).unwrap();
+    symlink(&own, &above).unwrap();
+    fs::write(&planted, OLD).unwrap();
+    fs::set_permissions(&planted, Permissions::from_mode(0o600)).unwrap();
+    for mode in [0o1777, 0o777, 0o775] {
+        fs::set_permissions(&shared, Permissions::from_mode(mode)).unwrap();
+        for path in [&link, &above, &planted] {
+            std::os::unix::fs::lchown(path, Some(65_534), Some(65_534)).unwrap();
+        }
+        for path in [link.clone(), above.join("id_rsa"), above.join("new")] {
+            refused(FileStore::new(&path), StoreErrorKind::Unusable, "belongs to another user");
+        }
+        refused(wait(store(&planted).read(Read::new())), StoreErrorKind::Unusable, "belongs to another user");
+        refused(wait(store(&planted).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "belongs to another user");
+        // This user's own.
+        for path in [&link, &above] {
+            std::os::unix::fs::lchown(path, Some(0), Some(0)).unwrap();
+            FileStore::new(path).unwrap();
+        }
+    }
+    assert_eq!(fs::read_to_string(&victim).unwrap(), OLD);
+    // The folder's owner may do as they like.
+    chown(&shared, Some(65_534), None).unwrap();
+    fs::set_permissions(&shared, Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::lchown(&link, Some(65_534), Some(65_534)).unwrap();
+    put(&store(&link), NEW).unwrap();
+}
+
+fn identity(store: &FileStore) -> String {
+    wait(store.identity()).unwrap()
+}
+
+#[test]
+fn a_place_is_known_by_its_folder_not_by_its_path() {
+    let folder = TempDir::new().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    fs::create_dir(&one).unwrap();
+    fs::create_dir(&two).unwrap();
+    assert_ne!(identity(&store(&one.join("key"))), identity(&store(&two.join("key"))));
+    assert_ne!(identity(&store(&one.join("key"))), identity(&store(&one.join("KEY"))));
+    assert_ne!(identity(&store(&one.join("key"))), identity(&store(&one.join("KEY"))));
+    let state = one.to_str().unwrap();
+    assert!(wait(store(&one.join("key")).is_within(state)).unwrap());
+    assert!(!wait(store(&two.join("key")).is_within(state)).unwrap());
+    assert!(!wait(store(&two.join("key")).is_within("/nowhere")).unwrap());
+    let Some(_mount) = Mount::new(&["--bind", state], &two) else { return };
+    assert_ne!(store(&one.join("key")).location(), store(&two.join("key")).location());
+    assert_eq!(identity(&store(&one.join("key"))), identity(&store(&two.join("key"))));
+    fs::create_dir(one.join("escrow")).unwrap();
+    assert!(wait(store(&two.join("escrow/key")).is_within(state)).unwrap());
+}
+
+#[test]
+fn a_name_is_known_as_the_file_system_has_it() {
+    let folder = TempDir::new().unwrap();
+    let image = folder.path().join("image");
+    let point = folder.path().join("point");
+    fs::create_dir(&point).unwrap();
+    File::create(&image).unwrap().set_len(1024 * 1024).unwrap();
+    let is_made = Command::new("mkfs.vfat").arg(&image).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let vfat = is_made
+        .is_ok_and(|status| status.success())
+        .then(|| Mount::new(&["-o", "loop,umask=077", image.to_str().unwrap()], &point))
+        .flatten();
+    let casefold = || Mount::new(&["-t", "tmpfs", "-o", "casefold,mode=700", "tmpfs"], &point);
+    let Some(_mount) = vfat.or_else(casefold) else {
+        eprintln!("SKIPPED: no file system that ignores case can be mounted here");
+        return;
+    };
+    let folder = point.join("folder");
+    fs::create_dir(&folder).unwrap();
+    // Of tmpfs, a folder ignores case when it is told to.
+    let _ = Command::new("chattr").arg("+F").arg(&folder).stderr(Stdio::null()).status();
+    let names = ["Key.txt", "KEY.TXT", "key.txt"];
+    let all = || names.map(|name| identity(&store(&folder.join(name))));
+    let before = all();
+    assert!(before.iter().all(|other| *other == before[0]), "{before:?}");
+    fs::write(folder.join("KEY.txt"), OLD).unwrap();
+    assert_eq!(all(), before);
+}
+
+/// A process that writes a file by way of another name, all the time, as many tools do: of its changes, none is undone.
+#[test]
+fn what_another_program_changes_in_the_file_is_kept() {
+    use rixl_rotation::store::DotenvStore;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    const ROTATIONS: usize = 60;
+    let folder = rixl_testing::folder();
+    let path = file(&folder, ".env", &format!("DB_PASSWORD=0\nRIXL_API_KEY={OLD}\n"), 0o600);
+    let store = DotenvStore::new(&path, "RIXL_API_KEY").unwrap();
+    let is_over = AtomicBool::new(false);
+    let (written, undone) = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let (mut number, mut undone) = (0_u32, 0);
+            let has = |number: u32| fs::read_to_string(&path).unwrap().contains(&format!("DB_PASSWORD={number}\n"));
+            while !is_over.load(Ordering::Relaxed) {
+                let text = fs::read_to_string(&path).unwrap();
+                let new = folder.path().join("new");
+                number += 1;
+                fs::write(&new, text.replace(&format!("={}\n", number - 1), &format!("={number}\n"))).unwrap();
+                fs::set_permissions(&new, Permissions::from_mode(0o600)).unwrap();
+                fs::rename(&new, &path).unwrap();
+                // It is back at once where another file was in its place for a moment.
+                std::thread::sleep(std::time::Duration::from_micros(u64::from(number % 7) * 300));
+                if !(has(number) || has(number) || {
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                    has(number)
+                }) {
+                    undone += 1;
+                    fs::write(&path, format!("DB_PASSWORD={number}\nRIXL_API_KEY={OLD}\n")).unwrap();
+                }
+            }
+            (number, undone)
+        });
+        for rotation in 0..ROTATIONS {
+            let secret = format!("{NEW}{rotation}");
+            // That program may undo our change in its turn: it does not look.
+            loop {
+                let held = wait(store.read(Read::new())).unwrap();
+                match wait(store.commit(Commit::new(&secret.as_str().into(), &held.version))) {
+                    Ok(_) => break,
+                    Err(error) => assert_eq!(error.kind(), StoreErrorKind::Conflict, "{error}"),
+                }
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        writer.join().unwrap()
+    });
+    println!("| another program's change in the same file, {written} times | {ROTATIONS} | {} | |", ROTATIONS - undone);
+    assert_eq!(undone, 0);
+    assert_eq!(names(folder.path()), [".env"]);
+}
+
+/// Holds a lease on the file, and gives it up half a second after it was asked to.
+#[test]
+fn a_lease_is_waited_for() {
+    let folder = TempDir::new().unwrap();
+    let path = file(&folder, "key", OLD, 0o600);
+    let script = "
+import fcntl, os, signal, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR)
+def release(*_):
+    time.sleep(0.5)
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    os._exit(0)
+signal.signal(signal.SIGIO, release)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('held', flush=True)
+time.sleep(100)
+";
+    let mut command = Command::new("python3");
+    command.args(["-c", script]).arg(&path).stdout(Stdio::piped()).stderr(Stdio::null());
+    let Ok(mut holder) = command.spawn() else {
+        eprintln!("SKIPPED: no python3 here");
+        return;
+    };
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    if line == "held\n" {
+        put(&store(&path), NEW).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
+    } else {
+        eprintln!("SKIPPED: no leases on this file system");
+    }
+    let _ = holder.kill();
+    holder.wait().unwrap();
 }

@@ -72,8 +72,8 @@ fn what_names_no_store_is_told_so() {
 fn schemes_can_be_added_and_replaced() {
     let stores = Stores::default()
         .with("stdout", |_| Ok(Arc::new(CommandStore::new("cat", [""; 0])?)))
-        .with("tee:PATH", |path| Ok(Arc::new(CommandStore::new("tee", [path])?)))
-        .with("file:KEY", |key| Ok(Arc::new(CommandStore::new("put", [key])?)));
+        .with("tee:PATH", |open| Ok(Arc::new(CommandStore::new("tee", [open.rest])?)))
+        .with("file:KEY", |open| Ok(Arc::new(CommandStore::new("put", [open.rest])?)));
     let location = |text| stores.open(text).unwrap().location();
     assert_eq!(location("stdout"), "command:cat");
     assert_eq!(location("tee:/a:b"), "command:tee /a:b");
@@ -104,8 +104,8 @@ fn placeholders_are_filled_in() {
         assert_eq!(template(text).unwrap().to_string(), text);
     }
     assert_eq!(expand("dotenv:/a/{key_name}#K_{key_id}", Some("é")).unwrap(), "dotenv:/a/é#K_XyZ9aB8cD1");
-    let text = expand("command:put x/{key_name} <- get {key_id}", Some("My key")).unwrap();
-    assert_eq!(text, "command:put 'x/My key' <- get XyZ9aB8cD1");
+    let text = expand("command:put 'my x/{key_name}' <- get {key_id}", Some("a+b")).unwrap();
+    assert_eq!(text, "command:put 'my x/a+b' <- get XyZ9aB8cD1");
 
     for text in
         ["file:{key}", "file:{}", "file:{", "file:{key_id", "file:{{key_id}}", "file:{KEY_ID}", "command:put {x}"]
@@ -145,6 +145,9 @@ fn a_name_can_not_lead_elsewhere() {
         "a*",
         "a\u{2028}b",
         "x --force",
+        "x >leaked",
+        "My key",
+        "a\u{a0}b",
         "<-",
         "#a",
         "~",

@@ -12,7 +12,9 @@ use jiff::SignedDuration;
 use rixl_credentials::{Sleep, Timestamp, Timing};
 use rixl_rotation::{
     conformance::check_journal,
-    journal::{Journal, JournalError, JournalErrorKind},
+    journal::{
+        Append, Close, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, PutEscrow, ReadHistory,
+    },
 };
 use rixl_testing::openbao::{Server, shared};
 use rixl_vault::VaultJournal;
@@ -110,11 +112,11 @@ async fn no_version_holds_the_raw_response_after_close() {
     let Some(server) = shared().await else { return };
     let mount = server.mount("2").await;
     let journal = journal(server, &mount);
-    let mut entry = journal.lock("key").await.unwrap();
-    entry.append("one").await.unwrap();
-    entry.put_escrow(&[RESPONSE, &vec![0xff; 600 * 1024]].concat()).await.unwrap();
-    entry.put_escrow(RESPONSE).await.unwrap();
-    entry.append("two").await.unwrap();
+    let mut entry = journal.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    entry.put_escrow(PutEscrow::new(&[RESPONSE, &vec![0xff; 600 * 1024]].concat())).await.unwrap();
+    entry.put_escrow(PutEscrow::new(RESPONSE)).await.unwrap();
+    entry.append(Append::new("two")).await.unwrap();
     assert!(entry.escrow_location().contains("/rixl/journal/entries/key#escrow"));
 
     let path = format!("{mount}/data/rixl/journal/entries/key");
@@ -131,13 +133,13 @@ async fn no_version_holds_the_raw_response_after_close() {
         "the rest of the response that was replaced is still there"
     );
 
-    entry.put_escrow(&vec![0xff; 600 * 1024]).await.unwrap();
+    entry.put_escrow(PutEscrow::new(&vec![0xff; 600 * 1024])).await.unwrap();
     let names = server.must("GET", &parts, None).await["data"]["keys"].as_array().unwrap().len();
     assert_eq!(names, 2);
     // One that a crash left behind.
     let orphan = format!("{mount}/data/rixl/journal/parts/key/orphan");
     server.must("POST", &orphan, Some(json!({"data": {"bytes": ENCODED}}))).await;
-    entry.close(Some("done")).await.unwrap();
+    entry.close(Close::new().with_history_line("done")).await.unwrap();
 
     let metadata = path.replace("/data/", "/metadata/");
     assert_eq!(server.call("GET", &metadata, None).await.0, 404);
@@ -147,7 +149,7 @@ async fn no_version_holds_the_raw_response_after_close() {
     }
     assert_eq!(server.call("GET", &parts, None).await.0, 404);
     assert_eq!(server.call("GET", &orphan, None).await.0, 404);
-    assert_eq!(journal.history().await.unwrap(), ["done"]);
+    assert_eq!(journal.history(ReadHistory::new()).await.unwrap().lines, ["done"]);
 }
 
 #[tokio::test]
@@ -156,39 +158,39 @@ async fn a_lease_that_ran_out_is_taken_over_and_its_holder_writes_nothing_more()
     let mount = server.mount("2").await;
     let (first, _) = with_clock(server, &mount);
     let (second, clock) = with_clock(server, &mount);
-    let mut slow = first.lock("key").await.unwrap();
-    slow.lock_store("file:/a").await.unwrap();
-    slow.append("one").await.unwrap();
-    slow.put_escrow(RESPONSE).await.unwrap();
+    let mut slow = first.lock(Lock::new("key")).await.unwrap();
+    slow.lock_store(LockStore::new("file:/a")).await.unwrap();
+    slow.append(Append::new("one")).await.unwrap();
+    slow.put_escrow(PutEscrow::new(RESPONSE)).await.unwrap();
 
-    is_locked(second.lock("key").await);
+    is_locked(second.lock(Lock::new("key")).await);
     clock.advance(4 * 60);
-    is_locked(second.lock("key").await);
-    let mut other = second.lock("other").await.unwrap();
-    is_locked(other.lock_store("file:/a").await);
+    is_locked(second.lock(Lock::new("key")).await);
+    let mut other = second.lock(Lock::new("other")).await.unwrap();
+    is_locked(other.lock_store(LockStore::new("file:/a")).await);
     clock.advance(2 * 60);
-    let mut entry = second.lock("key").await.unwrap();
+    let mut entry = second.lock(Lock::new("key")).await.unwrap();
     assert_eq!(entry.lines(), ["one"]);
     assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), RESPONSE);
-    entry.lock_store("file:/a").await.unwrap();
-    is_locked(other.lock_store("file:/a").await);
-    entry.append("two").await.unwrap();
+    entry.lock_store(LockStore::new("file:/a")).await.unwrap();
+    is_locked(other.lock_store(LockStore::new("file:/a")).await);
+    entry.append(Append::new("two")).await.unwrap();
 
     let before = record(server, &mount, "key").await;
-    is_locked(slow.append("three").await);
-    is_locked(slow.put_escrow(b"other").await);
-    is_locked(slow.put_escrow(&vec![1; 600 * 1024]).await);
-    is_locked(slow.lock_store("file:/b").await);
-    is_locked(slow.close(Some("done")).await);
+    is_locked(slow.append(Append::new("three")).await);
+    is_locked(slow.put_escrow(PutEscrow::new(b"other")).await);
+    is_locked(slow.put_escrow(PutEscrow::new(&vec![1; 600 * 1024])).await);
+    is_locked(slow.lock_store(LockStore::new("file:/b")).await);
+    is_locked(slow.close(Close::new().with_history_line("done")).await);
     first.released().await;
     assert_eq!(record(server, &mount, "key").await, before, "the slow one wrote");
-    assert_eq!(first.history().await.unwrap(), Vec::<String>::new());
+    assert_eq!(first.history(ReadHistory::new()).await.unwrap().lines, Vec::<String>::new());
     let parts = format!("{mount}/metadata/rixl/journal/parts/key?list=true");
     assert_eq!(server.call("GET", &parts, None).await.0, 404);
-    entry.append("three").await.unwrap();
-    is_locked(other.lock_store("file:/a").await);
-    entry.close(None).await.unwrap();
-    other.lock_store("file:/a").await.unwrap();
+    entry.append(Append::new("three")).await.unwrap();
+    is_locked(other.lock_store(LockStore::new("file:/a")).await);
+    entry.close(Close::new()).await.unwrap();
+    other.lock_store(LockStore::new("file:/a")).await.unwrap();
 }
 
 #[tokio::test]
@@ -196,28 +198,28 @@ async fn every_change_renews_the_lease() {
     let Some(server) = shared().await else { return };
     let mount = server.mount("2").await;
     let (first, clock) = with_clock(server, &mount);
-    let mut entry = first.lock("key").await.unwrap();
-    entry.lock_store("file:/a").await.unwrap();
+    let mut entry = first.lock(Lock::new("key")).await.unwrap();
+    entry.lock_store(LockStore::new("file:/a")).await.unwrap();
     let (second, later) = with_clock(server, &mount);
-    is_locked(second.lock("key").await);
+    is_locked(second.lock(Lock::new("key")).await);
     for round in 0..4 {
         clock.advance(4 * 60);
         later.advance(4 * 60);
         match round % 2 {
-            0 => entry.append("line").await.unwrap(),
+            0 => entry.append(Append::new("line")).await.unwrap(),
             _ => entry.renew().await.unwrap(),
         }
-        is_locked(second.lock("key").await);
-        let mut other = second.lock("other").await.unwrap();
-        is_locked(other.lock_store("file:/a").await);
+        is_locked(second.lock(Lock::new("key")).await);
+        let mut other = second.lock(Lock::new("other")).await.unwrap();
+        is_locked(other.lock_store(LockStore::new("file:/a")).await);
         drop(other);
         second.released().await;
     }
     // A lease that ran out and that nobody took over goes on.
     clock.advance(3600);
     later.advance(3600);
-    entry.append("late").await.unwrap();
-    is_locked(second.lock("key").await);
+    entry.append(Append::new("late")).await.unwrap();
+    is_locked(second.lock(Lock::new("key")).await);
 }
 
 /// The entry was taken over, removed and made anew, and is at the very version that the slow holder expects.
@@ -226,22 +228,22 @@ async fn a_new_entry_at_the_same_version_is_not_taken_for_the_old() {
     let Some(server) = shared().await else { return };
     let mount = server.mount("2").await;
     let (first, clock) = with_clock(server, &mount);
-    let mut slow = first.lock("key").await.unwrap();
-    slow.append("one").await.unwrap();
+    let mut slow = first.lock(Lock::new("key")).await.unwrap();
+    slow.append(Append::new("one")).await.unwrap();
     assert_eq!(record(server, &mount, "key").await["metadata"]["version"], json!(2));
 
     let (second, later) = with_clock(server, &mount);
-    is_locked(second.lock("key").await);
+    is_locked(second.lock(Lock::new("key")).await);
     later.advance(6 * 60);
-    second.lock("key").await.unwrap().close(None).await.unwrap();
-    let mut entry = second.lock("key").await.unwrap();
-    entry.append("theirs").await.unwrap();
+    second.lock(Lock::new("key")).await.unwrap().close(Close::new()).await.unwrap();
+    let mut entry = second.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("theirs")).await.unwrap();
     let before = record(server, &mount, "key").await;
     assert_eq!(before["metadata"]["version"], json!(2));
 
     clock.advance(6 * 60);
-    is_locked(slow.append("two").await);
-    is_locked(slow.close(None).await);
+    is_locked(slow.append(Append::new("two")).await);
+    is_locked(slow.close(Close::new()).await);
     first.released().await;
     assert_eq!(record(server, &mount, "key").await, before);
 }
@@ -251,13 +253,13 @@ async fn a_clock_that_is_wrong_takes_nothing_over() {
     let Some(server) = shared().await else { return };
     let mount = server.mount("2").await;
     let with = |seconds| journal(server, &mount).with_timing(Clock::off_by(seconds));
-    let mut entry = with(0).lock("key").await.unwrap();
-    entry.append("one").await.unwrap();
-    is_locked(with(3600).lock("key").await);
-    is_locked(with(-3600).lock("key").await);
-    let mut entry = with(-3600).lock("other").await.unwrap();
-    entry.append("one").await.unwrap();
-    is_locked(with(0).lock("other").await);
+    let mut entry = with(0).lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    is_locked(with(3600).lock(Lock::new("key")).await);
+    is_locked(with(-3600).lock(Lock::new("key")).await);
+    let mut entry = with(-3600).lock(Lock::new("other")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    is_locked(with(0).lock(Lock::new("other")).await);
     let until = record(server, &mount, "other").await["data"]["lease"]["until"].as_str().unwrap().to_owned();
     let left = until.parse::<Timestamp>().unwrap().duration_since(Timestamp::now());
     assert!(left.as_secs() > 200 && left.as_secs() <= 302, "{left:?}");
@@ -285,18 +287,18 @@ async fn a_response_that_is_lost_loses_and_doubles_nothing() {
     let config = config_at(&wire.url, &server.root);
     let bad = VaultJournal::new(config, &format!("{mount}/rixl/journal")).unwrap().with_timing(Clock::new());
     for round in 0..3 {
-        let mut entry = bad.lock("key").await.unwrap();
-        entry.lock_store("file:/a").await.unwrap();
+        let mut entry = bad.lock(Lock::new("key")).await.unwrap();
+        entry.lock_store(LockStore::new("file:/a")).await.unwrap();
         for line in ["one", "two", "three", "four"] {
-            entry.append(line).await.unwrap();
+            entry.append(Append::new(line)).await.unwrap();
         }
         let large = vec![7; 600 * 1024];
-        entry.put_escrow(&large).await.unwrap();
+        entry.put_escrow(PutEscrow::new(&large)).await.unwrap();
         assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), large);
         let lines = record(server, &mount, "key").await["data"]["lines"].clone();
         assert_eq!(lines, json!(["one", "two", "three", "four"]));
-        entry.close(Some("done")).await.unwrap();
-        assert_eq!(bad.history().await.unwrap(), vec!["done"; round + 1]);
+        entry.close(Close::new().with_history_line("done")).await.unwrap();
+        assert_eq!(bad.history(ReadHistory::new()).await.unwrap().lines, vec!["done"; round + 1]);
         let (status, _) = server.call("GET", &format!("{mount}/metadata/rixl/journal/entries/key"), None).await;
         assert_eq!(status, 404);
     }
@@ -316,16 +318,16 @@ async fn a_removal_is_not_repeated_on_anothers_entry() {
         let config = config_at(&target, &root);
         let journal = VaultJournal::new(config, &format!("{place}/rixl/journal")).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut entry = runtime.block_on(journal.lock("key")).unwrap();
-        runtime.block_on(entry.append("theirs")).unwrap();
+        let mut entry = runtime.block_on(journal.lock(Lock::new("key"))).unwrap();
+        runtime.block_on(entry.append(Append::new("theirs"))).unwrap();
         drop(entry);
         Then::HangUp
     });
     let config = config_at(&wire.url, &server.root);
     let bad = VaultJournal::new(config, &format!("{mount}/rixl/journal")).unwrap();
-    let mut entry = bad.lock("key").await.unwrap();
-    entry.append("one").await.unwrap();
-    entry.close(None).await.unwrap();
+    let mut entry = bad.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    entry.close(Close::new()).await.unwrap();
     assert_eq!(record(server, &mount, "key").await["data"]["lines"], json!(["theirs"]));
 }
 
@@ -335,8 +337,8 @@ fn a_drop_without_a_runtime_leaves_the_lease() {
     let Some((server, mount, entry)) = runtime.block_on(async {
         let server = shared().await?;
         let mount = server.mount("2").await;
-        let mut entry = journal(server, &mount).lock("key").await.unwrap();
-        entry.append("one").await.unwrap();
+        let mut entry = journal(server, &mount).lock(Lock::new("key")).await.unwrap();
+        entry.append(Append::new("one")).await.unwrap();
         Some((server, mount, entry))
     }) else {
         return;
@@ -344,13 +346,13 @@ fn a_drop_without_a_runtime_leaves_the_lease() {
     drop(entry);
     runtime.block_on(async {
         let (journal, clock) = with_clock(server, &mount);
-        is_locked(journal.lock("key").await);
+        is_locked(journal.lock(Lock::new("key")).await);
         clock.advance(301);
-        let entry = journal.lock("key").await.unwrap();
+        let entry = journal.lock(Lock::new("key")).await.unwrap();
         drop(entry);
         journal.released().await;
         // Released at once, and its lines are still there.
-        let entry = self::journal(server, &mount).lock("key").await.unwrap();
+        let entry = self::journal(server, &mount).lock(Lock::new("key")).await.unwrap();
         assert_eq!(entry.lines(), ["one"]);
     });
 }
@@ -360,33 +362,33 @@ async fn what_was_written_survives_a_kill() {
     let Some(server) = Server::start().await else { return };
     let mount = server.mount("2").await;
     let (first, _) = with_clock(&server, &mount);
-    let mut entry = first.lock("key").await.unwrap();
-    entry.append("one").await.unwrap();
-    entry.put_escrow(RESPONSE).await.unwrap();
+    let mut entry = first.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    entry.put_escrow(PutEscrow::new(RESPONSE)).await.unwrap();
     server.kill();
-    let error = entry.append("two").await.unwrap_err();
+    let error = entry.append(Append::new("two")).await.unwrap_err();
     assert_eq!(error.kind(), JournalErrorKind::Unusable, "{}", text_of(&error, &[&server.root, ENCODED]));
     assert_eq!(entry.lines(), ["one"]);
     server.restart().await;
     // The same holder goes on.
-    entry.append("two").await.unwrap();
+    entry.append(Append::new("two")).await.unwrap();
     server.kill();
     server.restart().await;
     let (second, clock) = with_clock(&server, &mount);
-    is_locked(second.lock("key").await);
+    is_locked(second.lock(Lock::new("key")).await);
     clock.advance(301);
-    assert_eq!(second.unfinished().await.unwrap(), ["key"]);
-    let mut entry = second.lock("key").await.unwrap();
+    assert_eq!(second.unfinished(ListUnfinished::new()).await.unwrap().names, ["key"]);
+    let mut entry = second.lock(Lock::new("key")).await.unwrap();
     assert_eq!(entry.lines(), ["one", "two"]);
     assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), RESPONSE);
     server.seal().await;
-    let error = entry.close(Some("done")).await.unwrap_err();
+    let error = entry.close(Close::new().with_history_line("done")).await.unwrap_err();
     assert!(error.to_string().contains("the server is sealed"), "{error}");
     assert_eq!(error.kind(), JournalErrorKind::Unusable);
     server.unseal().await;
     clock.advance(301);
-    second.lock("key").await.unwrap().close(Some("done")).await.unwrap();
-    assert_eq!(second.history().await.unwrap(), ["done"]);
+    second.lock(Lock::new("key")).await.unwrap().close(Close::new().with_history_line("done")).await.unwrap();
+    assert_eq!(second.history(ReadHistory::new()).await.unwrap().lines, ["done"]);
 }
 
 #[tokio::test]
@@ -396,9 +398,9 @@ async fn a_place_that_can_not_be_used_is_refused() {
     let mount = server.mount("2").await;
     let refused = async |journal: VaultJournal, words: &str| {
         for error in [
-            journal.lock("key").await.err().unwrap(),
-            journal.unfinished().await.unwrap_err(),
-            journal.history().await.unwrap_err(),
+            journal.lock(Lock::new("key")).await.err().unwrap(),
+            journal.unfinished(ListUnfinished::new()).await.unwrap_err(),
+            journal.history(ReadHistory::new()).await.unwrap_err(),
         ] {
             assert_eq!(error.kind(), JournalErrorKind::Unusable);
             assert!(text_of(&error, &[&server.root, "s.WRONGTOKEN"]).contains(words), "{error}");
@@ -415,13 +417,16 @@ async fn a_place_that_can_not_be_used_is_refused() {
     }
     let journal = journal(server, &mount);
     for name in ["", "a/b", "..", "a b", "é"] {
-        assert_eq!(journal.lock(name).await.err().unwrap().kind(), JournalErrorKind::Unusable, "{name:?}");
+        assert_eq!(journal.lock(Lock::new(name)).await.err().unwrap().kind(), JournalErrorKind::Unusable, "{name:?}");
     }
-    let mut entry = journal.lock("key").await.unwrap();
-    assert_eq!(entry.append("a\nb").await.unwrap_err().kind(), JournalErrorKind::Unusable);
+    let mut entry = journal.lock(Lock::new("key")).await.unwrap();
+    assert_eq!(entry.append(Append::new("a\nb")).await.unwrap_err().kind(), JournalErrorKind::Unusable);
 
     server.must("POST", &format!("{mount}/data/rixl/journal/entries/bad"), Some(json!({"data": {"lines": 1}}))).await;
-    for error in [journal.lock("bad").await.err().unwrap(), journal.unfinished().await.unwrap_err()] {
+    for error in [
+        journal.lock(Lock::new("bad")).await.err().unwrap(),
+        journal.unfinished(ListUnfinished::new()).await.unwrap_err(),
+    ] {
         assert_eq!(error.kind(), JournalErrorKind::Damaged);
         assert!(error.to_string().contains("entries/bad was not written by this journal"), "{error}");
     }
@@ -432,7 +437,7 @@ async fn a_mount_that_deletes_by_itself_is_refused() {
     let Some(server) = shared().await else { return };
     let mount = server.mount("2").await;
     server.must("POST", &format!("{mount}/config"), Some(json!({"delete_version_after": "1h"}))).await;
-    let error = journal(server, &mount).lock("key").await.err().unwrap();
+    let error = journal(server, &mount).lock(Lock::new("key")).await.err().unwrap();
     assert_eq!(error.kind(), JournalErrorKind::Unusable);
     assert!(error.to_string().contains("delete_version_after"), "{error}");
     let (status, _) = server.call("GET", &format!("{mount}/metadata/rixl/journal/entries/key"), None).await;

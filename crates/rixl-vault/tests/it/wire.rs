@@ -12,7 +12,7 @@ use std::{
 };
 
 use rixl_credentials::Secret;
-use rixl_rotation::store::{Store, StoreErrorKind, Version};
+use rixl_rotation::store::{Commit, Prepare, Read, Store, StoreErrorKind, Version};
 use rixl_testing::bounded;
 use rixl_vault::{VaultConfig, VaultStore};
 use serde_json::{Value, json};
@@ -146,6 +146,8 @@ fn vault(request: &Request) -> Then {
             response(200, r#"{"data":{"version":4,"deletion_time":""}}"#)
         }
         ("POST", "/v1/kv/data/a") => response(400, MISMATCH),
+        ("GET", "/v1/kv/config" | "/v1/kv/metadata/a") => response(403, r#"{"errors":["permission denied"]}"#),
+        ("GET", "/v1/kv/data/a?version=3") => response(404, r#"{"errors":[]}"#),
         other => panic!("{other:?}"),
     }
 }
@@ -153,9 +155,9 @@ fn vault(request: &Request) -> Then {
 #[tokio::test]
 async fn requests_are_what_vault_expects() {
     let wire = Wire::start(vault);
-    let held = wire.store().prepare(64).await.unwrap();
+    let held = wire.store().prepare(Prepare::new(64)).await.unwrap();
     assert_eq!(held.version, Version::new("3"));
-    let version = wire.store().commit(&Secret::from(NEW), &held.version).await.unwrap();
+    let version = wire.store().commit(Commit::new(&Secret::from(NEW), &held.version)).await.unwrap().version;
     assert_eq!(version, Version::new("4"));
     let requests = wire.requests();
     for request in &requests {
@@ -187,7 +189,7 @@ async fn a_redirect_is_not_followed() {
             let head = format!("HTTP/1.1 307 X\r\nlocation: {target}\r\ncontent-length: 0\r\n\r\n");
             Then::Send(head.into_bytes())
         });
-        let error = wire.store().commit(&Secret::from(NEW), &Version::new("3")).await.unwrap_err();
+        let error = wire.store().commit(Commit::new(&Secret::from(NEW), &Version::new("3"))).await.unwrap_err();
         let expected = if is_write { StoreErrorKind::Unknown } else { StoreErrorKind::Unusable };
         assert_eq!(error.kind(), expected);
         let text = text_of(&error, &[TOKEN]);
@@ -207,10 +209,13 @@ async fn an_endless_response_is_cut() {
             }
             Then::Forever(format!("HTTP/1.1 200 X\r\n{head}").into_bytes())
         });
-        let error = wire.store().read().await.unwrap_err();
+        let error = wire.store().read(Read::new()).await.unwrap_err();
         let text = text_of(&error, &[TOKEN]);
-        assert_eq!(error.kind(), StoreErrorKind::Unusable, "{text}");
-        if !head.ends_with(' ') {
+        let is_head = head.ends_with(' ');
+        // A head that is never whole looks like a connection that was closed.
+        let kind = if is_head { StoreErrorKind::Busy } else { StoreErrorKind::Unusable };
+        assert_eq!(error.kind(), kind, "{text}");
+        if !is_head {
             assert!(text.contains("larger than 1 MiB"), "{text}");
         }
         // What the sockets between may hold comes on top.
@@ -221,17 +226,20 @@ async fn an_endless_response_is_cut() {
 
 #[tokio::test]
 async fn a_response_tells_whether_it_was_written() {
-    use StoreErrorKind::{Conflict, Unknown, Unusable};
+    use StoreErrorKind::{Busy, Conflict, Unknown, Unusable};
     // The gateway quotes what it was sent.
     let quoting = format!("{{\"errors\":[\"{NEW} {TOKEN}\"]}}");
-    let cases: [(u16, &str, StoreErrorKind, &str); 14] = [
+    let cases: [(u16, &str, StoreErrorKind, &str); 17] = [
         (400, &quoting, Unusable, "the server refused the request (HTTP 400)"),
         (403, &quoting, Unusable, "its policies do not allow this (HTTP 403)"),
         (404, &quoting, Unusable, "no such route"),
         (405, "<html>", Unusable, "(HTTP 405)"),
         (408, "", Unknown, "the whole response did not arrive in time"),
+        (412, &quoting, Busy, "the node that responded lags behind"),
         (413, &quoting, Unusable, "not accept a request of this size"),
-        (429, &quoting, Unusable, "too many requests"),
+        (429, &quoting, Busy, "too many requests"),
+        (472, "", Busy, "is a standby"),
+        (473, "", Busy, "is a standby"),
         (499, "", Unknown, "(HTTP 499)"),
         (500, &quoting, Unknown, "failed (HTTP 500)"),
         (502, "<html>", Unknown, "failed (HTTP 502)"),
@@ -246,7 +254,7 @@ async fn a_response_tells_whether_it_was_written() {
         let wire = Wire::start(
             move |request| if request.method() == "POST" { response(status, &body) } else { vault(request) },
         );
-        let error = wire.store().commit(&Secret::from(NEW), &Version::new("3")).await.unwrap_err();
+        let error = wire.store().commit(Commit::new(&Secret::from(NEW), &Version::new("3"))).await.unwrap_err();
         let text = text_of(&error, &[TOKEN]);
         assert_eq!(error.kind(), kind, "{text}");
         assert!(error.to_string().contains(words), "{text}");
@@ -265,9 +273,64 @@ async fn a_response_tells_whether_it_was_written() {
         }
         response(200, r#"{"data":{"data":{"key":"rxl_THEIRS"},"metadata":{"version":4}}}"#)
     });
-    let error = wire.store().commit(&Secret::from(NEW), &Version::new("3")).await.unwrap_err();
+    let error = wire.store().commit(Commit::new(&Secret::from(NEW), &Version::new("3"))).await.unwrap_err();
     assert_eq!(error.kind(), Conflict);
     assert!(text_of(&error, &[TOKEN, "THEIRS"]).contains("at version 4, not 3"));
+}
+
+/// What passes is told apart from what stays, with the time that the server asks for.
+#[tokio::test]
+async fn a_server_that_is_busy_says_for_how_long() {
+    use StoreErrorKind::{Busy, Unusable};
+    let with = |status: u16, headers: &str| {
+        let body = r#"{"errors":["later"]}"#;
+        let length = body.len();
+        let head = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n");
+        Then::Send((head + body).into_bytes())
+    };
+    let dates = "date: Fri, 02 Jan 2026 03:04:05 GMT\r\nretry-after: Fri, 02 Jan 2026 03:04:35 GMT\r\n";
+    let cases = [
+        (429, "retry-after: 7\r\n", Busy, Some(7)),
+        (503, dates, Busy, Some(30)),
+        (503, "retry-after: soon\r\n", Busy, None),
+        (412, "", Busy, None),
+        (472, "", Busy, None),
+        (473, "", Busy, None),
+        (408, "", Busy, None),
+        (502, "", Busy, None),
+        (403, "retry-after: 7\r\n", Unusable, None),
+        (400, "retry-after: 7\r\n", Unusable, None),
+    ];
+    for (status, headers, kind, seconds) in cases {
+        let wire = Wire::start(
+            move |request| {
+                if request.path() == "/v1/kv/data/a" { with(status, headers) } else { vault(request) }
+            },
+        );
+        for error in [
+            wire.store().read(Read::new()).await.unwrap_err(),
+            wire.store().prepare(Prepare::new(64)).await.unwrap_err(),
+            // It fails at the reading, before anything is written.
+            wire.store().commit(Commit::new(&Secret::from(NEW), &Version::new("3"))).await.unwrap_err(),
+        ] {
+            let text = text_of(&error, &[TOKEN, NEW]);
+            assert_eq!(
+                (error.kind(), error.retry_after()),
+                (kind, seconds.map(Duration::from_secs)),
+                "{status}: {text}"
+            );
+        }
+        assert!(!wire.requests().iter().any(|request| request.body.contains(NEW)));
+    }
+    // A connection that is closed instead of a response, and one that is refused.
+    let wire =
+        Wire::start(|request| if request.path() == "/v1/kv/data/a" { Then::Send(Vec::new()) } else { vault(request) });
+    let error = wire.store().read(Read::new()).await.unwrap_err();
+    assert_eq!(error.kind(), Busy, "{error}");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = VaultConfig::builder().address(format!("http://{free}")).token(TOKEN).build().unwrap();
+    let error = VaultStore::new(config, "kv/a#key").unwrap().read(Read::new()).await.unwrap_err();
+    assert_eq!(error.kind(), Busy, "{error}");
 }
 
 #[tokio::test]
@@ -287,14 +350,14 @@ async fn what_is_not_vault_is_not_taken_for_it() {
                 if request.path() == "/v1/kv/data/a" { response(status, body) } else { vault(request) }
             },
         );
-        let error = wire.store().read().await.unwrap_err();
+        let error = wire.store().read(Read::new()).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unusable);
         assert!(error.to_string().contains(words), "{error}");
     }
     let wire = Wire::start(|request| {
         if request.method() == "POST" { response(200, r#"{"data":{"version":4}}"#) } else { vault(request) }
     });
-    let error = wire.store().prepare(64).await.unwrap_err();
+    let error = wire.store().prepare(Prepare::new(64)).await.unwrap_err();
     assert!(error.to_string().contains("accepted a write that check-and-set must refuse"), "{error}");
 }
 
@@ -310,6 +373,6 @@ async fn a_response_that_never_comes_ends_in_unknown() {
     let builder = VaultConfig::builder().address(&wire.url).token(TOKEN).timeout(Duration::from_millis(300));
     let config = builder.build().unwrap();
     let store = VaultStore::new(config, "kv/a#key").unwrap();
-    let error = store.commit(&Secret::from(NEW), &Version::new("3")).await.unwrap_err();
+    let error = store.commit(Commit::new(&Secret::from(NEW), &Version::new("3"))).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unknown, "{}", text_of(&error, &[TOKEN]));
 }

@@ -156,6 +156,12 @@ impl Disk {
                 let node = self.nodes[from].names.remove(&old).unwrap();
                 self.nodes[to].names.insert(new, node);
             }
+            "exchange" => {
+                let ((from, old), (to, new)) = (self.place(&call.path), self.place(&call.target));
+                let (first, second) = (self.nodes[from].names[&old], self.nodes[to].names[&new]);
+                self.nodes[from].names.insert(old, second);
+                self.nodes[to].names.insert(new, first);
+            }
             "unlink" => {
                 let (folder, name) = self.place(&call.path);
                 self.nodes[folder].names.remove(&name).unwrap();

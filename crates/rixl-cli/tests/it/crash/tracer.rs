@@ -257,12 +257,29 @@ impl Tracing<'_> {
         };
         let link = || fs::read_link(format!("/proc/{pid}/fd/{}", first as i32));
         let of_fd = || link().ok().and_then(|path| path.into_os_string().into_string().ok()).unwrap_or_default();
+        // What is named relative to an open folder, by its whole path.
+        let at = |folder: u64, name: u64| match self.text(name) {
+            name if name.starts_with('/') => name,
+            name => {
+                let folder = fs::read_link(format!("/proc/{pid}/fd/{}", folder as i32)).unwrap_or_default();
+                let path = match name.as_str() {
+                    "." => folder,
+                    ".." => folder.parent().unwrap_or(&folder).to_owned(),
+                    name => folder.join(name),
+                };
+                path.into_os_string().into_string().unwrap_or_default()
+            }
+        };
         (call.name, call.path) = match registers.orig_rax.cast_signed() {
-            libc::SYS_openat => ("openat", self.text(second)),
+            libc::SYS_openat => ("openat", at(first, second)),
+            libc::SYS_openat2 => ("openat", at(first, second)),
             libc::SYS_mkdir => ("mkdir", self.text(first)),
             libc::SYS_unlink => ("unlink", self.text(first)),
+            libc::SYS_unlinkat => ("unlink", at(first, second)),
             libc::SYS_rename => ("rename", self.text(first)),
-            libc::SYS_renameat => ("renameat", self.text(second)),
+            libc::SYS_renameat => ("renameat", at(first, second)),
+            libc::SYS_renameat2 if registers.r8 == u64::from(libc::RENAME_EXCHANGE) => ("exchange", at(first, second)),
+            libc::SYS_renameat2 => ("renameat", at(first, second)),
             libc::SYS_write => ("write", of_fd()),
             libc::SYS_fsync => ("fsync", of_fd()),
             libc::SYS_ftruncate => ("ftruncate", of_fd()),
@@ -277,18 +294,19 @@ impl Tracing<'_> {
             // What the model of the disk does not know must not be overlooked.
             libc::SYS_fdatasync | libc::SYS_pwrite64 | libc::SYS_pwritev | libc::SYS_fallocate => ("unknown", of_fd()),
             libc::SYS_open | libc::SYS_creat | libc::SYS_link | libc::SYS_rmdir => ("unknown", self.text(first)),
-            libc::SYS_mkdirat | libc::SYS_unlinkat | libc::SYS_renameat2 => ("unknown", self.text(second)),
-            libc::SYS_linkat => ("unknown", self.text(second)),
+            libc::SYS_mkdirat => ("unknown", at(first, second)),
+            libc::SYS_linkat => ("unknown", at(first, second)),
             libc::SYS_copy_file_range | libc::SYS_sendfile | libc::SYS_splice => ("unknown", of_fd()),
             _ => return None,
         };
         call.role = self.scene.role(&call.path)?;
         assert_ne!(call.name, "unknown", "a call on {} that is not modelled", call.path);
         match call.name {
+            "openat" if registers.orig_rax.cast_signed() == libc::SYS_openat2 => call.number = self.word(third),
             "openat" => call.number = third,
             "ftruncate" => call.number = second,
             "rename" => call.target = self.text(second),
-            "renameat" => call.target = self.text(fourth),
+            "renameat" | "exchange" => call.target = at(third, fourth),
             // The first piece has the request line.
             "writev" => call.data = self.bytes(self.word(second), self.word(second + 8).min(200) as usize),
             "sendto" => call.data = self.bytes(second, third.min(200) as usize),

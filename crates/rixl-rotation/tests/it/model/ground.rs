@@ -10,8 +10,11 @@ use std::{
 
 use rixl_credentials::{RawResponse, Secret};
 use rixl_rotation::{
-    journal::{Entry, FolderJournal, Journal, JournalError, JournalErrorKind},
-    store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version},
+    journal::{
+        Append, Close, Entry, FolderJournal, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock,
+        LockStore, PutEscrow, ReadHistory, Unfinished,
+    },
+    store::{BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version},
 };
 
 use super::process::{Ground, Left};
@@ -36,20 +39,20 @@ impl MemoryJournal {
     }
 }
 
-fn take(disk: &Arc<Mutex<Disk>>, is_locking: bool, lock: String) -> Result<Lock, JournalError> {
+fn take(disk: &Arc<Mutex<Disk>>, is_locking: bool, lock: String) -> Result<Locked, JournalError> {
     if !disk.lock().unwrap().locks.insert(lock.clone()) && is_locking {
         return Err(JournalError::new(JournalErrorKind::Locked, format!("another rotator holds {lock}")));
     }
-    Ok(Lock { disk: Arc::clone(disk), lock })
+    Ok(Locked { disk: Arc::clone(disk), lock })
 }
 
 /// A lock that is held.
-struct Lock {
+struct Locked {
     disk: Arc<Mutex<Disk>>,
     lock: String,
 }
 
-impl Drop for Lock {
+impl Drop for Locked {
     fn drop(&mut self) {
         self.disk.lock().unwrap().locks.remove(&self.lock);
     }
@@ -60,7 +63,7 @@ impl Journal for MemoryJournal {
         "memory".into()
     }
 
-    fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
+    fn lock<'a>(&'a self, Lock { name, .. }: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
         Box::pin(async move {
             let lock = take(&self.disk, self.is_locking, format!("entry {name}"))?;
             let lines = self.disk.lock().unwrap().entries.get(name).cloned().unwrap_or_default();
@@ -69,12 +72,12 @@ impl Journal for MemoryJournal {
         })
     }
 
-    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
-        Box::pin(async { Ok(self.disk.lock().unwrap().entries.keys().cloned().collect()) })
+    fn unfinished(&self, _: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>> {
+        Box::pin(async { Ok(Unfinished::new(self.disk.lock().unwrap().entries.keys().cloned().collect())) })
     }
 
-    fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
-        Box::pin(async { Ok(self.disk.lock().unwrap().history.clone()) })
+    fn history(&self, _: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>> {
+        Box::pin(async { Ok(History::new(self.disk.lock().unwrap().history.clone())) })
     }
 }
 
@@ -108,7 +111,7 @@ struct MemoryEntry {
     disk: Arc<Mutex<Disk>>,
     is_locking: bool,
     lines: Vec<String>,
-    locks: Vec<Lock>,
+    locks: Vec<Locked>,
 }
 
 impl Entry for MemoryEntry {
@@ -116,14 +119,17 @@ impl Entry for MemoryEntry {
         &self.lines
     }
 
-    fn lock_store<'a>(&'a mut self, location: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn lock_store<'a>(
+        &'a mut self,
+        LockStore { location, .. }: LockStore<'a>,
+    ) -> BoxFuture<'a, Result<(), JournalError>> {
         Box::pin(async move {
             self.locks.push(take(&self.disk, self.is_locking, format!("store {location}"))?);
             Ok(())
         })
     }
 
-    fn append<'a>(&'a mut self, line: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn append<'a>(&'a mut self, Append { line, .. }: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         Box::pin(async move {
             self.lines.push(line.to_owned());
             self.disk.lock().unwrap().entries.entry(self.name.clone()).or_default().push(line.to_owned());
@@ -131,7 +137,10 @@ impl Entry for MemoryEntry {
         })
     }
 
-    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn put_escrow<'a>(
+        &'a mut self,
+        PutEscrow { response, .. }: PutEscrow<'a>,
+    ) -> BoxFuture<'a, Result<(), JournalError>> {
         Box::pin(async move {
             self.disk.lock().unwrap().escrow.insert(self.name.clone(), response.to_vec());
             Ok(())
@@ -147,7 +156,7 @@ impl Entry for MemoryEntry {
         "memory".into()
     }
 
-    fn close<'a>(&'a mut self, history_line: Option<&'a str>) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn close<'a>(&'a mut self, Close { history_line, .. }: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         let mut disk = self.disk.lock().unwrap();
         disk.history.extend(history_line.map(str::to_owned));
         disk.escrow.remove(&self.name);
@@ -178,16 +187,16 @@ impl Journal for Folder {
         self.inner.location()
     }
 
-    fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
-        self.inner.lock(name)
+    fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
+        self.inner.lock(request)
     }
 
-    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
-        self.inner.unfinished()
+    fn unfinished(&self, request: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>> {
+        self.inner.unfinished(request)
     }
 
-    fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
-        self.inner.history()
+    fn history(&self, request: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>> {
+        self.inner.history(request)
     }
 }
 
@@ -220,7 +229,7 @@ impl Ground for Folder {
             let kept = self.root.join("kept");
             // The lock stays on what was the entry's file: it is the same one that comes back.
             fs::hard_link(self.entry(name), &kept).unwrap();
-            entry.close(line).await?;
+            entry.close(line.map_or_else(Close::new, |line| Close::new().with_history_line(line))).await?;
             fs::rename(&kept, self.entry(name)).unwrap();
             if let (0 | 1, Some(escrow)) = (steps, escrow) {
                 fs::write(self.escrow(name), escrow).unwrap();
@@ -238,7 +247,7 @@ impl MemoryStore {
     fn held(&self) -> StoredSecret {
         let text = self.0.lock().unwrap().clone();
         let version = text.as_ref().map_or_else(Version::absent, |text| Version::of(text.as_bytes()));
-        StoredSecret { version, secret: text.map(Secret::from) }
+        StoredSecret::new(version, text.map(Secret::from))
     }
 }
 
@@ -247,22 +256,25 @@ impl Store for MemoryStore {
         "model".into()
     }
 
-    fn prepare(&self, _: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        self.read()
+    fn prepare<'a>(&'a self, _: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.read(Read::new())
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         Box::pin(async { Ok(self.held()) })
     }
 
-    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
+    fn commit<'a>(
+        &'a self,
+        Commit { secret, expected, .. }: Commit<'a>,
+    ) -> BoxFuture<'a, Result<Committed, StoreError>> {
         Box::pin(async move {
             let held = self.held();
             if held.version != *expected {
                 return Err(StoreError::new(StoreErrorKind::Conflict, "model", "someone else wrote it"));
             }
             *self.0.lock().unwrap() = Some(secret.expose_secret().to_owned());
-            Ok(self.held().version)
+            Ok(Committed::new(self.held().version))
         })
     }
 }

@@ -11,10 +11,13 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{RawResponse, Secret};
+use rixl_credentials::RawResponse;
 use rixl_rotation::{
-    journal::{Entry, Journal, JournalError, JournalErrorKind},
-    store::{BoxFuture, Store, StoreError, StoreErrorKind, StoredSecret, Version},
+    journal::{
+        Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore,
+        PutEscrow, ReadHistory, Unfinished,
+    },
+    store::{BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret},
 };
 use tokio::sync::Notify;
 
@@ -337,20 +340,21 @@ impl Journal for Watched {
         self.inner.location()
     }
 
-    fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
+    fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
         Box::pin(async move {
-            let entry = self.process.step(Op::Lock, journal_error, async |_| self.inner.lock(name).await).await?;
+            let entry = self.process.step(Op::Lock, journal_error, async |_| self.inner.lock(request).await).await?;
             let (ground, process) = (Arc::clone(&self.inner), Arc::clone(&self.process));
-            Ok(Box::new(WatchedEntry { inner: entry, ground, process, name: name.to_owned() }) as Box<dyn Entry>)
+            Ok(Box::new(WatchedEntry { inner: entry, ground, process, name: request.name.to_owned() })
+                as Box<dyn Entry>)
         })
     }
 
-    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
-        Box::pin(self.process.step(Op::Unfinished, journal_error, async |_| self.inner.unfinished().await))
+    fn unfinished(&self, request: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>> {
+        Box::pin(self.process.step(Op::Unfinished, journal_error, async move |_| self.inner.unfinished(request).await))
     }
 
-    fn history(&self) -> BoxFuture<'_, Result<Vec<String>, JournalError>> {
-        self.inner.history()
+    fn history(&self, request: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>> {
+        self.inner.history(request)
     }
 }
 
@@ -366,34 +370,34 @@ impl Entry for WatchedEntry {
         self.inner.lines()
     }
 
-    fn lock_store<'a>(&'a mut self, location: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn lock_store<'a>(&'a mut self, request: LockStore<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         let inner = &mut self.inner;
-        Box::pin(self.process.step(Op::LockStore, journal_error, async |_| inner.lock_store(location).await))
+        Box::pin(self.process.step(Op::LockStore, journal_error, async move |_| inner.lock_store(request).await))
     }
 
-    fn append<'a>(&'a mut self, line: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         let (inner, ground, name) = (&mut self.inner, &self.ground, &self.name);
-        self.process.case.check_for_secrets(line);
-        let op = Op::Append(state_of(line));
-        Box::pin(self.process.step(op, journal_error, async |part| match part {
-            None => inner.append(line).await,
+        self.process.case.check_for_secrets(request.line);
+        let op = Op::Append(state_of(request.line));
+        Box::pin(self.process.step(op, journal_error, async move |part| match part {
+            None => inner.append(request).await,
             Some(_) => {
-                ground.tear(name, line);
+                ground.tear(name, request.line);
                 Ok(())
             }
         }))
     }
 
-    fn put_escrow<'a>(&'a mut self, response: &'a [u8]) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn put_escrow<'a>(&'a mut self, request: PutEscrow<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         let inner = &mut self.inner;
-        let op = if response.is_empty() { Op::EmptyEscrow } else { Op::PutEscrow };
+        let op = if request.response.is_empty() { Op::EmptyEscrow } else { Op::PutEscrow };
         let has_escrow = self.process.case.rules.has_escrow;
         Box::pin(
             self.process.step(
                 op,
                 journal_error,
                 async move |_| {
-                    if has_escrow { inner.put_escrow(response).await } else { Ok(()) }
+                    if has_escrow { inner.put_escrow(request).await } else { Ok(()) }
                 },
             ),
         )
@@ -407,12 +411,12 @@ impl Entry for WatchedEntry {
         self.inner.escrow_location()
     }
 
-    fn close<'a>(&'a mut self, history_line: Option<&'a str>) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         let (inner, ground, name) = (&mut self.inner, &self.ground, &self.name);
-        self.process.case.check_for_secrets(history_line.unwrap_or_default());
+        self.process.case.check_for_secrets(request.history_line.unwrap_or_default());
         Box::pin(self.process.step(Op::Close, journal_error, async move |part| match part {
-            None => inner.close(history_line).await,
-            Some(steps) => ground.close_partly(name, inner, history_line, steps).await,
+            None => inner.close(request).await,
+            Some(steps) => ground.close_partly(name, inner, request.history_line, steps).await,
         }))
     }
 }
@@ -433,30 +437,33 @@ impl Store for WatchedStore {
         self.inner.location()
     }
 
-    fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        Box::pin(self.process.step(Op::Prepare, store_error, async move |_| self.inner.prepare(most_bytes).await))
+    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        Box::pin(self.process.step(Op::Prepare, store_error, async move |_| self.inner.prepare(request).await))
     }
 
-    fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
-        Box::pin(self.process.step(Op::Read, store_error, async |_| {
-            let held = self.inner.read().await?;
+    fn read<'a>(&'a self, request: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        Box::pin(self.process.step(Op::Read, store_error, async move |_| {
+            let held = self.inner.read(request).await?;
             let text = held.secret.as_ref().map(|secret| secret.expose_secret().to_owned()).unwrap_or_default();
             *self.process.last_look.lock().unwrap() = Some((self.process.case.issued(), text));
             Ok(held)
         }))
     }
 
-    fn commit<'a>(&'a self, secret: &'a Secret, expected: &'a Version) -> BoxFuture<'a, Result<Version, StoreError>> {
+    fn commit<'a>(
+        &'a self,
+        Commit { secret, expected, .. }: Commit<'a>,
+    ) -> BoxFuture<'a, Result<Committed, StoreError>> {
         let (case, inner) = (&self.process.case, &self.inner);
         Box::pin(self.process.step(Op::Commit, store_error, async move |_| {
-            let now = inner.read().await?;
+            let now = inner.read(Read::new()).await?;
             let expected = if case.rules.is_checked { expected } else { &now.version };
-            let version = inner.commit(secret, expected).await?;
+            let committed = inner.commit(Commit::new(secret, expected)).await?;
             let was_live = now.secret.is_some_and(|secret| case.opens(secret.expose_secret()));
             if was_live && !case.opens(secret.expose_secret()) {
                 case.violation("a live secret is replaced by a dead one");
             }
-            Ok(version)
+            Ok(committed)
         }))
     }
 }

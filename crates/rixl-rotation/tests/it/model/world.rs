@@ -12,9 +12,9 @@ use std::{
 
 use rixl_credentials::{Client, KeyId, OrganizationId, Secret, Sleep, Timestamp, Timing};
 use rixl_rotation::{
-    Account, Audit, Ending, Failure, FailureKind, RecoverOptions, Recovered, Report, Rotator, fingerprint,
-    journal::FolderJournal,
-    store::{BoxFuture, FileStore, Store, Stores},
+    Account, Audit, Ending, Failure, FailureKind, RecoverOptions, Recovered, Recovery, Report, Rotator, fingerprint,
+    journal::{FolderJournal, ReadHistory},
+    store::{BoxFuture, Commit, FileStore, Read, Store, Stores},
 };
 use rixl_sandbox::{CreatedKey, Effect, Fault, KeyForm, Sandbox};
 use tempfile::TempDir;
@@ -358,13 +358,13 @@ impl Case {
     }
 
     async fn stored(&self) -> Option<String> {
-        let held = self.store.read().await.unwrap();
+        let held = self.store.read(Read::new()).await.unwrap();
         held.secret.map(|secret| secret.expose_secret().to_owned())
     }
 
     async fn write(&self, secret: &str) {
-        let version = self.store.read().await.unwrap().version;
-        self.store.commit(&Secret::from(secret), &version).await.unwrap();
+        let version = self.store.read(Read::new()).await.unwrap().version;
+        self.store.commit(Commit::new(&Secret::from(secret), &version)).await.unwrap();
     }
 
     /// Puts the first secret into the store.
@@ -471,7 +471,7 @@ impl Case {
             Outcome::Rotated(Ok(report)) => vec![Ok(Some(report))],
             Outcome::Rotated(Err(failure)) => vec![Err(failure)],
             Outcome::Recovered(Err(failure)) => vec![Err(failure)],
-            Outcome::Recovered(Ok(all)) => all.iter().map(|one| one.result.as_ref().map(Option::as_ref)).collect(),
+            Outcome::Recovered(Ok(all)) => all.iter().map(|one| one.result.as_ref().map(Recovery::report)).collect(),
         };
         for result in results {
             match result {
@@ -545,7 +545,7 @@ impl Case {
         if is_ours && report.fingerprint.as_deref() != Some(&*fingerprint(&stored)) {
             self.violation(format!("{:?} is said of another secret than the store holds", report.ending));
         }
-        let history = self.journals[process.journal].history().await.unwrap();
+        let history = self.journals[process.journal].history(ReadHistory::new()).await.unwrap().lines;
         let last: Option<Audit> = history.last().map(|line| serde_json::from_str(line).unwrap());
         if !is_told
             && last.is_none_or(|last| last.ending != report.ending || last.new_fingerprint != report.fingerprint)
@@ -698,7 +698,7 @@ impl Case {
             text += state;
             if state == "intent" {
                 let limit = (TIMEOUT + MARGIN).as_secs();
-                let is_current = line["version"] == version.as_str();
+                let is_current = line["version"] == version.to_string();
                 text += &format!(" {} {is_current}", line["rotation"].as_u64().unwrap().min(2));
                 // Where something is still to come, the second counts.
                 text += &format!(
@@ -707,7 +707,7 @@ impl Case {
                 );
                 text += &format!(" {}", line["unanswered_until"].is_string());
             } else if state == "stored" {
-                text += &format!(" {} {}", line["version"] == version.as_str(), age(&line) >= QUIET.as_secs());
+                text += &format!(" {} {}", line["version"] == version.to_string(), age(&line) >= QUIET.as_secs());
             }
             text += "; ";
         }

@@ -1,0 +1,294 @@
+//! Where secrets go, where the system is not as it was thought to be: each kind prints a line of HOSTILE.md.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::Read as _,
+    os::unix::{ffi::OsStrExt as _, fs::symlink},
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rixl_sandbox::Effect;
+use rixl_testing::wait_for;
+use rustix::process::Signal;
+
+use crate::{
+    bench::{Bench, ROTATE, wait_for_calls},
+    program::{Run, write},
+};
+
+fn script(bench: &Bench, name: &str, text: &str) {
+    write(&bench.path(name), &format!("#!/bin/sh\n{text}\n"), 0o700);
+}
+
+/// This program, as a shell is to run it.
+fn in_shell(bench: &Bench, shell: &str, words: &str) -> Command {
+    let program = bench.rixl(words).command;
+    let mut command = Command::new("sh");
+    command.args(["-c", shell, "sh"]).arg(program.get_program()).args(program.get_args());
+    command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(&bench.folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_stdout_that_keeps_nothing_is_refused() {
+    let mut held = 0;
+    let shells =
+        ["\"$@\" >/dev/null", "\"$@\" >&-", "\"$@\" >/dev/full", "\"$@\" >/dev/zero", "exec \"$@\" 1<>/dev/null"];
+    for shell in shells {
+        let bench = Bench::new();
+        let output = in_shell(&bench, shell, "keys rotate billing001 --to stdout --yes").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{shell}: {text}");
+        assert!(text.contains("it is closed, or a device that keeps nothing"), "{text}");
+        bench.assert_untouched();
+        held += 1;
+    }
+    println!("| `--to stdout` to what keeps nothing | {} | {held} | |", shells.len());
+}
+
+/// The kernel took all of it, and then whoever had the other end of the pipe went away.
+#[test]
+fn what_nobody_read_of_stdout_is_not_stored() {
+    let bench = Bench::new();
+    let words = "keys rotate billing001 --to stdout --yes --settle 0s --no-verify";
+    let mut child = bench.rixl(words).spawn();
+    let stdout = child.stdout.take().unwrap();
+    wait_for("secret in the pipe", || match rustix::io::ioctl_fionread(&stdout).unwrap() {
+        0 => Err("nothing yet"),
+        _ => Ok(()),
+    });
+    drop(stdout);
+    let run = Run::of(child);
+    assert_eq!(run.code, 7, "{}", run.stderr);
+    assert!(run.stderr.contains("whoever was to read it ended, and did not"), "{}", run.stderr);
+    // It is not lost, and who reads it has it.
+    let mut child = bench.rixl("keys recover --reveal").spawn();
+    let mut secret = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut secret).unwrap();
+    let code = Run::of(child).code;
+    if code == 0 {
+        assert!(secret.lines().any(|line| bench.sandbox.opens(&bench.key.id, line)), "{secret}");
+    }
+}
+
+#[test]
+fn a_file_as_stdout_is_written_through() {
+    let bench = Bench::new();
+    let words = "keys rotate billing001 --to stdout --yes --settle 0s";
+    let output = in_shell(&bench, "\"$@\" > new", words).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let secret = fs::read_to_string(bench.path("new")).unwrap();
+    assert!(bench.sandbox.opens(&bench.key.id, secret.trim_end()));
+}
+
+/// In a group of its own it would be stopped when it asks, and be waited for.
+#[test]
+fn a_writer_that_wants_the_terminal_fails_at_once() {
+    if !Path::new("/usr/bin/script").exists() {
+        println!("SKIPPED: no script(1) here");
+        return;
+    }
+    let bench = Bench::new();
+    script(&bench, "put", "read -r answer < /dev/tty || exit 9\ncat > \"$1\"");
+    let words = "keys rotate billing001 --to command:FOLDER/put~new~<-~touch~new --yes --settle 0s";
+    // A shell, so that words are quoted; its terminal is script's.
+    let shell = "printf '\"%s\" ' \"$@\" > line; exec /usr/bin/script -qec \"$(cat line)\" /dev/null";
+    let output = in_shell(&bench, shell, words).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains(
+            "`FOLDER/put` ended with exit status 9".replace("FOLDER", bench.folder.path().to_str().unwrap()).as_str()
+        ),
+        "{text}"
+    );
+    assert!(text.contains("/dev/tty"), "what it says is told: {text}");
+    assert!(!text.contains("did not end within") && !text.contains("was stopped"), "{text}");
+}
+
+/// It could store its secret after a later run has stored another one.
+#[test]
+fn a_writer_ends_with_the_run_that_started_it() {
+    const TRIALS: usize = 3;
+    for _ in 0..TRIALS {
+        let bench = Bench::new();
+        script(
+            &bench,
+            "put",
+            "read -r secret\necho $$ > pid.new\nmv pid.new pid\nsleep 1000\nprintf %s \"$secret\" > new",
+        );
+        let child = bench.rixl("keys rotate billing001 --to command:FOLDER/put --yes --settle 0s").spawn();
+        let pid = wait_for("writer", || fs::read_to_string(bench.path("pid")));
+        child.send(Signal::KILL);
+        let _ = Run::of(child);
+        let stat = format!("/proc/{}/stat", pid.trim());
+        wait_for("end of the writer", || match fs::read_to_string(&stat) {
+            Ok(stat) if !stat.contains(") Z ") => Err(stat),
+            _ => Ok(()),
+        });
+        assert!(!bench.path("new").exists());
+    }
+    println!("| a run that is killed while its `command:` writes | {TRIALS} | {TRIALS} | |");
+}
+
+#[test]
+fn a_place_in_the_state_is_refused() {
+    let bench = Bench::new();
+    assert_eq!(bench.rixl("keys history").run().code, 0);
+    let made = bench.rixl("keys rotate nothing001 --to file:secret --yes").run();
+    assert_ne!(made.code, 0);
+    for name in ["entries", "escrow", "stores"] {
+        fs::create_dir_all(bench.path("state").join(name)).unwrap();
+    }
+    symlink("state", bench.path("link")).unwrap();
+    let places = [
+        "file:FOLDER/state/escrow/billing001",
+        "file:FOLDER/state/escrow/X",
+        "file:state/history",
+        "file:state/entries/x",
+        "file:link/stores/x",
+        "dotenv:state/.env#A",
+    ];
+    for place in places {
+        let run = bench.rixl(&format!("keys rotate billing001 --to {place} --yes")).run();
+        assert_eq!(run.code, 3, "{place}: {}", run.stderr);
+        assert!(run.stderr.contains("lies in the state itself"), "{place}: {}", run.stderr);
+        bench.assert_untouched();
+    }
+    println!("| a place in the state folder | {} | {} | |", places.len(), places.len());
+}
+
+/// Two paths to one folder: the second rotation is kept out by the first one's lock, whatever it calls the place.
+#[test]
+fn a_folder_with_two_names_is_one_place() {
+    let bench = Bench::new();
+    bench.add("other", "other001");
+    fs::create_dir(bench.path("one")).unwrap();
+    fs::create_dir(bench.path("two")).unwrap();
+    let mount =
+        |words: &[&str]| Command::new("mount").args(words).current_dir(&bench.folder).stderr(Stdio::null()).status();
+    if !mount(&["--bind", "one", "two"]).is_ok_and(|status| status.success()) {
+        println!("SKIPPED: no mount is possible here (not root?)");
+        return;
+    }
+    bench.inject(Effect::Stall);
+    let first = bench.rixl("keys rotate billing001 --to file:one/key --yes").spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 1);
+    let second = bench.rixl("keys rotate other001 --to file:two/key --yes --settle 0s").run();
+    first.send(Signal::KILL);
+    let _ = Run::of(first);
+    let status = Command::new("umount").args(["--lazy", "two"]).current_dir(&bench.folder).status().unwrap();
+    assert!(status.success());
+    assert_eq!(second.code, 5, "{}", second.stderr);
+    assert_eq!(bench.sent(), 1);
+}
+
+#[test]
+fn what_was_planted_in_the_state_is_left_alone() {
+    for planted in ["escrow/billing001.new", "escrow/billing001", "history"] {
+        let bench = Bench::new();
+        bench.rotate("").run();
+        let victim = bench.path("victim");
+        write(&victim, "precious\n", 0o600);
+        let place = bench.path("state").join(planted);
+        let _ = fs::remove_file(&place);
+        symlink(&victim, &place).unwrap();
+        let run = bench.rotate("").run();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious\n", "{planted}: {}", run.stderr);
+        assert!(bench.is_stored_live(), "{planted}: {}", run.stderr);
+        fs::remove_file(&place).unwrap();
+        let run = bench.rixl("keys recover --settle 0s").run();
+        assert!(bench.is_stored_live(), "{planted}: {} {}", run.code, run.stderr);
+    }
+    let bench = Bench::new();
+    bench.rotate("").run();
+    fs::remove_dir(bench.path("state/escrow")).unwrap();
+    fs::create_dir(bench.path("elsewhere")).unwrap();
+    symlink("../elsewhere", bench.path("state/escrow")).unwrap();
+    let run = bench.rotate("").run();
+    assert!(run.code != 0 && run.stderr.contains("is a symbolic link"), "{}", run.stderr);
+    if rustix::process::geteuid().is_root() {
+        let bench = Bench::new();
+        bench.rotate("").run();
+        std::os::unix::fs::chown(bench.path("state"), Some(65_533), None).unwrap();
+        let run = bench.rotate("").run();
+        assert!(run.code != 0 && run.stderr.contains("belongs to another user (uid 65533)"), "{}", run.stderr);
+        assert_eq!(bench.sent(), 1);
+        // Nor may the folder above be someone's who could put another one there.
+        let above = bench.path("above");
+        fs::create_dir(&above).unwrap();
+        for (owner, mode, words) in
+            [(65_533, 0o755, "belongs to another user"), (0, 0o777, "every user may replace files")]
+        {
+            std::os::unix::fs::chown(&above, Some(owner), None).unwrap();
+            fs::set_permissions(&above, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            let run = bench.rotate("--state-dir above/state").run();
+            assert!(run.code != 0 && run.stderr.contains(words), "{}", run.stderr);
+            assert_eq!(bench.sent(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_state_folder_that_can_not_be_shown_is_refused() {
+    let bench = Bench::new();
+    let path = bench.folder.path().join(OsStr::from_bytes(b"st\xffate"));
+    let run = bench.rotate("").env("RIXL_STATE_DIR", &path).run();
+    assert!(run.code != 0 && run.stderr.contains("not UTF-8"), "{}", run.stderr);
+    assert!(!path.exists());
+    bench.assert_untouched();
+}
+
+/// `ulimit -f`: what writes more gets a signal, which ends those that do not listen to it.
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error() {
+    let bench = Bench::new();
+    let output =
+        in_shell(&bench, "ulimit -f 0; exec \"$@\"", "keys rotate billing001 --to file:secret --yes").output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    bench.assert_untouched();
+}
+
+/// A mounted secret can't have another mode, and need not.
+#[test]
+fn a_token_file_that_can_not_be_changed_is_passed_by_stdin() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("mounted")).unwrap();
+    write(&bench.path("mounted/token"), bench.sandbox.bearer_token(), 0o444);
+    let words = "keys list --token-file mounted/token";
+    let run = bench.rixl(words).run();
+    assert!(run.code == 2 && run.stderr.contains("next: chmod 600 mounted/token"), "{}", run.stderr);
+    let mount = |words: &[&str]| {
+        let status = Command::new("mount").args(words).current_dir(&bench.folder).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    };
+    if !mount(&["--bind", "-o", "ro", "mounted", "mounted"]) {
+        println!("SKIPPED: no mount is possible here (not root?)");
+        return;
+    }
+    let run = bench.rixl(words).run();
+    let with_stdin = in_shell(&bench, "\"$@\" < mounted/token", "keys list --token-stdin").output().unwrap();
+    let status = Command::new("umount").args(["--lazy", "mounted"]).current_dir(&bench.folder).status().unwrap();
+    assert!(status.success());
+    assert!(run.code == 2 && run.stderr.contains("next: pass it by --token-stdin < mounted/token"), "{}", run.stderr);
+    assert!(with_stdin.status.success());
+}
+
+/// Whoever has to look has it in time: a moment, and not the patience of a run.
+#[test]
+fn a_mode_that_changes_during_the_request_costs_nothing() {
+    let bench = Bench::new();
+    bench.inject(Effect::DelayHead(Duration::from_millis(700)));
+    let child = bench.rotate("").spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 1);
+    fs::set_permissions(bench.path("secret"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    fs::hard_link(bench.path("secret"), bench.path("second")).unwrap();
+    let run = Run::of(child);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("every user of this machine has access to it"), "{}", run.stderr);
+    assert_eq!(std::os::unix::fs::MetadataExt::mode(&fs::metadata(bench.path("secret")).unwrap()) & 0o777, 0o640);
+    bench.assert_well();
+}

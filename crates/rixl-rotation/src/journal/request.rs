@@ -1,0 +1,170 @@
+//! What a journal is asked and what it responds, in forms that can grow.
+
+use crate::store::Subject;
+
+/// What [`Journal::lock`](super::Journal::lock) is asked. Rotations build it; `new` is for tests of a journal.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+#[must_use]
+pub struct Lock<'a> {
+    /// The entry's name, made of `0-9A-Za-z` and `-`.
+    pub name: &'a str,
+    /// For whose secret, where that is known.
+    pub subject: Option<&'a Subject>,
+}
+
+impl<'a> Lock<'a> {
+    /// The entry of this name.
+    pub fn new(name: &'a str) -> Self {
+        Self { name, subject: None }
+    }
+
+    /// For whose secret.
+    pub fn with_subject(mut self, subject: &'a Subject) -> Self {
+        self.subject = Some(subject);
+        self
+    }
+}
+
+/// What [`Journal::unfinished`](super::Journal::unfinished) is asked: nothing yet. `new` is for tests of a journal.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+#[must_use]
+pub struct ListUnfinished {}
+
+impl ListUnfinished {
+    /// All of them.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// The entries that have lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unfinished {
+    /// Their names, in order.
+    pub names: Vec<String>,
+}
+
+impl Unfinished {
+    /// The entries of these names, which are in order.
+    #[must_use]
+    pub fn new(names: Vec<String>) -> Self {
+        Self { names }
+    }
+}
+
+/// What [`Journal::history`](super::Journal::history) is asked: nothing yet. `new` is for tests of a journal.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+#[must_use]
+pub struct ReadHistory {}
+
+impl ReadHistory {
+    /// All of it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// The lines of the history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct History {
+    /// The lines, oldest first.
+    pub lines: Vec<String>,
+}
+
+impl History {
+    /// These lines, oldest first.
+    #[must_use]
+    pub fn new(lines: Vec<String>) -> Self {
+        Self { lines }
+    }
+}
+
+/// What [`Entry::lock_store`](super::Entry::lock_store) is asked. Rotations build it; `new` is for tests of a journal.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+#[must_use]
+pub struct LockStore<'a> {
+    /// The store's [`location`](crate::store::Store::location), for people.
+    pub location: &'a str,
+    /// What is locked: the store's [`identity`](crate::store::Store::identity), else its location.
+    pub identity: &'a str,
+}
+
+impl<'a> LockStore<'a> {
+    /// The entry of the store at this location.
+    pub fn new(location: &'a str) -> Self {
+        Self { location, identity: location }
+    }
+
+    /// The entry is known by this.
+    pub fn with_identity(mut self, identity: &'a str) -> Self {
+        self.identity = identity;
+        self
+    }
+}
+
+/// What [`Entry::append`](super::Entry::append) is asked. Rotations build it; `new` is for tests of a journal.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+#[must_use]
+pub struct Append<'a> {
+    /// The line, which has no line feed and no secret in it.
+    pub line: &'a str,
+}
+
+impl<'a> Append<'a> {
+    /// This line.
+    pub fn new(line: &'a str) -> Self {
+        Self { line }
+    }
+}
+
+/// What [`Entry::put_escrow`](super::Entry::put_escrow) is asked. Rotations build it; `new` is for tests of a journal.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+#[must_use]
+pub struct PutEscrow<'a> {
+    /// The raw response of the server, with a secret in it.
+    pub response: &'a [u8],
+}
+
+impl<'a> PutEscrow<'a> {
+    /// This response.
+    pub fn new(response: &'a [u8]) -> Self {
+        Self { response }
+    }
+}
+
+/// Without the response.
+impl std::fmt::Debug for PutEscrow<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PutEscrow").field("bytes", &self.response.len()).finish_non_exhaustive()
+    }
+}
+
+/// What [`Entry::close`](super::Entry::close) is asked. Rotations build it; `new` is for tests of a journal.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+#[must_use]
+pub struct Close<'a> {
+    /// The line to add to the history, without a line feed.
+    pub history_line: Option<&'a str>,
+}
+
+impl<'a> Close<'a> {
+    /// Without a line in the history.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With this line in the history.
+    pub fn with_history_line(mut self, line: &'a str) -> Self {
+        self.history_line = Some(line);
+        self
+    }
+}

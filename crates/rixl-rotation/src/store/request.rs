@@ -1,0 +1,298 @@
+//! What a store is asked and what it responds, in forms that can grow.
+
+use std::fmt;
+
+use rixl_credentials::{KeyId, Secret};
+
+use super::{Version, hex};
+
+/// Whose secret it is, and which run is about to store it: for a store that keeps both beside the secret, or tells by them
+/// whether an entry is this key's.
+///
+/// Rotations fill it in. Tests of a store or a journal build their own.
+///
+/// ```
+/// use rixl_rotation::store::{SecretKind, Subject};
+///
+/// let subject = Subject::new(SecretKind::ApiKey).with_key_id("XyZ9aB8cD1".parse()?).with_name("billing");
+/// assert_eq!(subject.name.as_deref(), Some("billing"));
+/// # Ok::<(), rixl_credentials::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
+pub struct Subject {
+    /// What kind of secret it is.
+    pub kind: SecretKind,
+    /// The key's id; `None` while the key is yet to be created.
+    pub key_id: Option<KeyId>,
+    /// The key's name.
+    pub name: Option<String>,
+    /// The id of the run, the same in its events, spans and audit line.
+    pub run_id: Option<String>,
+    /// Who runs it, as `user@host`.
+    pub owner: Option<String>,
+}
+
+impl Subject {
+    /// A secret of this kind, of which nothing else is known.
+    pub fn new(kind: SecretKind) -> Self {
+        Self { kind, key_id: None, name: None, run_id: None, owner: None }
+    }
+
+    /// The key's id.
+    pub fn with_key_id(mut self, id: KeyId) -> Self {
+        self.key_id = Some(id);
+        self
+    }
+
+    /// The key's name.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The id of the run.
+    pub fn with_run_id(mut self, id: impl Into<String>) -> Self {
+        self.run_id = Some(id.into());
+        self
+    }
+
+    /// Who runs it.
+    pub fn with_owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = Some(owner.into());
+        self
+    }
+}
+
+/// What kind of secret a store is asked to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SecretKind {
+    /// The secret of an API key.
+    ApiKey,
+}
+
+impl SecretKind {
+    /// A name that stays.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api_key",
+        }
+    }
+}
+
+impl fmt::Display for SecretKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What [`Stores::with`](super::Stores::with) is given to open a store by.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+#[must_use]
+pub struct Open<'a> {
+    /// What stands after the colon of the scheme; nothing for a form without a colon.
+    pub rest: &'a str,
+}
+
+impl<'a> Open<'a> {
+    /// To open the store that this text names, without its scheme.
+    pub fn new(rest: &'a str) -> Self {
+        Self { rest }
+    }
+}
+
+/// What [`Store::prepare`](super::Store::prepare) is asked. Rotations build it; `new` is for tests of a store.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+#[must_use]
+pub struct Prepare<'a> {
+    /// How many bytes the secret has at most.
+    pub max_bytes: usize,
+    /// Whose secret it will be, where that is known.
+    pub subject: Option<&'a Subject>,
+}
+
+impl<'a> Prepare<'a> {
+    /// For a secret of at most so many bytes.
+    pub fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, subject: None }
+    }
+
+    /// Whose secret it will be.
+    pub fn with_subject(mut self, subject: &'a Subject) -> Self {
+        self.subject = Some(subject);
+        self
+    }
+}
+
+/// What [`Store::read`](super::Store::read) is asked. Rotations build it; `new` is for tests of a store.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+#[must_use]
+pub struct Read<'a> {
+    /// Whose secret is looked for, where that is known.
+    pub subject: Option<&'a Subject>,
+}
+
+impl<'a> Read<'a> {
+    /// Of whatever key.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whose secret is looked for.
+    pub fn with_subject(mut self, subject: &'a Subject) -> Self {
+        self.subject = Some(subject);
+        self
+    }
+}
+
+/// What [`Store::commit`](super::Store::commit) is asked. Rotations build it; `new` is for tests of a store.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+#[must_use]
+pub struct Commit<'a> {
+    /// The secret to store.
+    pub secret: &'a Secret,
+    /// The version that the entry must still have.
+    pub expected: &'a Version,
+    /// Whose secret it is, where that is known.
+    pub subject: Option<&'a Subject>,
+}
+
+impl<'a> Commit<'a> {
+    /// This secret, in place of what the entry holds at this version.
+    pub fn new(secret: &'a Secret, expected: &'a Version) -> Self {
+        Self { secret, expected, subject: None }
+    }
+
+    /// Whose secret it is.
+    pub fn with_subject(mut self, subject: &'a Subject) -> Self {
+        self.subject = Some(subject);
+        self
+    }
+
+    /// The secret's fingerprint, as [`fingerprint`](crate::fingerprint) makes it: not a secret itself.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        hex(self.secret.expose_secret().as_bytes(), super::FINGERPRINT)
+    }
+}
+
+/// What an entry holds.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct StoredSecret {
+    /// Its version.
+    pub version: Version,
+    /// Its secret; `None` when there is none, or the store can't be read.
+    pub secret: Option<Secret>,
+    /// What that looks like.
+    pub content: Content,
+}
+
+impl StoredSecret {
+    /// An entry at this version with this secret, if it has one.
+    #[must_use]
+    pub fn new(version: Version, secret: Option<Secret>) -> Self {
+        let content = match &secret {
+            _ if version == Version::untracked() => Content::Unreadable,
+            None => Content::Absent,
+            Some(secret) => Content::of(secret.expose_secret()),
+        };
+        Self { version, secret, content }
+    }
+
+    /// What the store knows better than the secret tells.
+    #[must_use]
+    pub fn with_content(mut self, content: Content) -> Self {
+        self.content = content;
+        self
+    }
+}
+
+/// What the content of an entry looks like, as far as a store can tell, which does not know any key.
+///
+/// ```
+/// use rixl_rotation::store::Content;
+///
+/// assert_eq!(Content::of("rxl_EXAMPLE"), Content::Word);
+/// assert_eq!(Content::of("postgres://app:pw@host/db"), Content::Foreign);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Content {
+    /// There is no entry.
+    Absent,
+    /// There is a file or an entry, without that variable or field; and perhaps one of a name that is near, which may have
+    /// been meant.
+    NoSuchName {
+        /// The near name.
+        near: Option<String>,
+    },
+    /// It is there, and empty.
+    Empty,
+    /// One word, as the secret of an API key is. It may be one of something else.
+    Word,
+    /// What no secret of an API key looks like: several words or lines, a URL, an assignment.
+    Foreign,
+    /// The store can't be read.
+    Unreadable,
+}
+
+impl Content {
+    /// What this text looks like.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        if text.is_empty() {
+            return Self::Empty;
+        }
+        let is_word = text.len() <= MAX_WORD && text.bytes().all(|byte| byte.is_ascii_graphic());
+        // `=` ends Base64; before anything else it follows a name.
+        let is_plain = !text.trim_end_matches('=').contains('=') && !text.contains(['"', '\'', '`', '{', '<', '@']);
+        if is_word && is_plain && !text.contains("://") { Self::Word } else { Self::Foreign }
+    }
+
+    /// There are these names, and not this one.
+    #[must_use]
+    pub fn no_such_name<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Self {
+        let name = name.to_lowercase();
+        let distance = |other: &&str| strsim::damerau_levenshtein(&name, &other.to_lowercase());
+        let nearest = names.into_iter().min_by_key(distance);
+        Self::NoSuchName { near: nearest.filter(|other| distance(other) <= MAX_DISTANCE).map(str::to_owned) }
+    }
+}
+
+/// Longer than any secret of a key that was seen.
+const MAX_WORD: usize = 4096;
+/// A letter too many, one too few, two that changed places: twice.
+const MAX_DISTANCE: usize = 2;
+
+/// What came of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Committed {
+    /// The entry's version now.
+    pub version: Version,
+    /// What the user is to look at, in sentences without a secret.
+    pub notes: Vec<String>,
+}
+
+impl Committed {
+    /// The entry is at this version now.
+    #[must_use]
+    pub fn new(version: Version) -> Self {
+        Self { version, notes: Vec::new() }
+    }
+
+    /// Adds what the user is to look at, which kept nobody from storing the secret.
+    #[must_use]
+    pub fn with_notes(mut self, notes: impl IntoIterator<Item = String>) -> Self {
+        self.notes.extend(notes);
+        self
+    }
+}
