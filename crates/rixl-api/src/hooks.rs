@@ -24,7 +24,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Call {
     bearer: Option<HeaderValue>,
-    traceparent: Option<HeaderValue>,
+    /// Boxed: it is seldom there, and a call is moved often.
+    traceparent: Option<Box<HeaderValue>>,
     max_body: usize,
     timeout: Option<Duration>,
     is_sealed: bool,
@@ -58,7 +59,8 @@ impl Call {
     /// Sends this `traceparent`, if it has the form of version 00 of W3C Trace Context.
     #[must_use]
     pub fn with_traceparent(mut self, traceparent: &str) -> Self {
-        self.traceparent = is_traceparent(traceparent).then(|| HeaderValue::from_str(traceparent).ok()).flatten();
+        self.traceparent =
+            is_traceparent(traceparent).then(|| HeaderValue::from_str(traceparent).ok().map(Box::new)).flatten();
         self
     }
 
@@ -173,7 +175,7 @@ impl ClientHooks<Call> for Client {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         if let Some(traceparent) = &self.inner().traceparent {
-            headers.insert(TRACEPARENT, traceparent.clone());
+            headers.insert(TRACEPARENT, HeaderValue::clone(traceparent));
         }
         if route.needs_bearer {
             let Some(bearer) = &self.inner().bearer else {

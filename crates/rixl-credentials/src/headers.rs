@@ -3,19 +3,24 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
-use reqwest::header::{HeaderMap, HeaderName};
+use reqwest::header::HeaderMap;
 use rixl_api::CapturedResponse;
-
-static REQUEST_IDS: [HeaderName; 4] = [
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("request-id"),
-    HeaderName::from_static("x-correlation-id"),
-    HeaderName::from_static("traceparent"),
-];
 
 /// The server's id of the request. Only a text of the shape that ids have: a header is the server's to fill.
 pub(crate) fn request_id(response: &CapturedResponse) -> Option<String> {
-    let value = REQUEST_IDS.iter().find_map(|name| response.headers.get(name))?.to_str().ok()?;
+    // One pass over the few headers there are, not a hash of each name: every success pays for it.
+    let known = response.headers.iter().filter_map(|(name, value)| {
+        let place = match name.as_str() {
+            "x-request-id" => 0,
+            "request-id" => 1,
+            "x-correlation-id" => 2,
+            "traceparent" => 3,
+            _ => return None,
+        };
+        Some((place, value))
+    });
+    let (_, value) = known.min_by_key(|(place, _)| *place)?;
+    let value = value.to_str().ok()?;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     (!value.is_empty() && value.len() <= 128 && value.bytes().all(fits)).then(|| value.to_owned())
 }

@@ -9,7 +9,7 @@ use crate::{
     Error, ErrorKind, Operation, Outcome, RetryPolicy, Secret, Timing,
     reply::Reply,
     retry::may_repeat,
-    token_cache::{Bearer, is_same},
+    token_cache::{Bearer, TokenCache, is_same},
     trace::{self, OnDrop},
 };
 
@@ -132,72 +132,85 @@ impl Sender {
         let mut is_renewed = false;
         // A token that was refused, and the refusal.
         let mut refused = None;
-        let result = loop {
+        let error = loop {
             let before = refused.as_ref().map(|(token, _)| token);
-            let error = match self.token(operation, bearer, before, self.left(started)).await {
+            let token = match bearer {
+                None => Ok(None),
+                Some(Bearer::Shared(token)) => Ok(Some(token.get())),
+                Some(Bearer::Cached(cache)) => self.token(operation, cache, before, started).await.map(Some),
+            };
+            let error = match token {
                 Err(error) => error,
                 Ok(token) => {
                     if let (Some(token), Some((before, refusal))) = (&token, refused.take())
                         && is_same(token, &before)
                     {
-                        break Err(refusal);
+                        break refusal;
                     }
-                    let left = self.left(started);
+                    // Nothing took any time yet where the token is at hand, so the clock is not asked.
+                    let is_new = attempt == 1 && sent == 0 && !matches!(bearer, Some(Bearer::Cached(_)));
+                    let left = if is_new { self.deadline() } else { self.left(started) };
                     if left.is_zero() || self.attempt_timeout.is_zero() {
                         let error = Error::new(ErrorKind::Timeout, operation);
-                        break Err(error.with_detail("the time was up before it could be sent"));
+                        break error.with_detail("the time was up before it could be sent");
                     }
                     on_drop.sending(operation);
-                    let result = self.attempt(operation, token.as_deref(), sent, left, &send).await;
+                    let error = match self.attempt(operation, token.as_deref(), sent, left, &send).await {
+                        Ok(reply) => {
+                            span.record("rixl.attempts", sent + 1);
+                            on_drop.ended();
+                            return Ok(reply);
+                        }
+                        Err(error) => error,
+                    };
                     on_drop.waiting();
                     sent += 1;
                     span.record("rixl.attempts", sent);
-                    match (result, token) {
+                    match token {
                         // A 401 was not carried out, so sending it again with another token is safe. Once: two tokens in a
                         // row that are refused mean that the credential is.
-                        (Err(error), Some(token)) if error.kind() == ErrorKind::Unauthorized && !is_renewed => {
+                        Some(token) if error.kind() == ErrorKind::Unauthorized && !is_renewed => {
                             is_renewed = true;
                             refused = Some((token, error));
                             continue;
                         }
-                        (Err(error), _) => error,
-                        (Ok(reply), _) => break Ok(reply),
+                        _ => error,
                     }
                 }
             };
             let delay = self.retry.delay(attempt, error.retry_after(), self.timing.chance());
             let delay = delay.filter(|delay| may_repeat(&error) && *delay < self.left(started));
-            let Some(delay) = delay else { break Err(error) };
+            let Some(delay) = delay else { break error };
             self.timing.sleep(delay).await;
             attempt += 1;
         };
         on_drop.ended();
-        result
+        Err(error)
     }
 
-    /// What is left of the call's time. An attempt that may take longer than the default is not undone by it.
-    fn left(&self, started: Duration) -> Duration {
+    /// The whole call's time. An attempt that may take longer than the default is not undone by it.
+    fn deadline(&self) -> Duration {
         const DEFAULT: Duration = Duration::from_secs(120);
-        let deadline = self.deadline.unwrap_or_else(|| DEFAULT.max(self.attempt_timeout));
-        deadline.saturating_sub(self.timing.elapsed().saturating_sub(started))
+        self.deadline.unwrap_or_else(|| DEFAULT.max(self.attempt_timeout))
+    }
+
+    /// What is left of it.
+    fn left(&self, started: Duration) -> Duration {
+        self.deadline().saturating_sub(self.timing.elapsed().saturating_sub(started))
     }
 
     /// Asks for the token. The source's own error may say "unknown" of its exchange; this call was not sent in any case.
     async fn token(
         &self,
         operation: Operation,
-        bearer: Option<&Bearer>,
+        cache: &TokenCache,
         refused: Option<&Arc<Secret>>,
-        left: Duration,
-    ) -> Result<Option<Arc<Secret>>, Error> {
+        started: Duration,
+    ) -> Result<Arc<Secret>, Error> {
         let error = || Error::new(ErrorKind::Token, operation);
-        match bearer {
-            None => Ok(None),
-            Some(Bearer::Shared(token)) => Ok(Some(token.get())),
-            Some(Bearer::Cached(cache)) => match tokio::time::timeout(left, cache.token(refused)).await {
-                Ok(token) => token.map(Some).map_err(|cause| error().with_source(cause)),
-                Err(_) => Err(error().with_detail("no bearer token came before the deadline")),
-            },
+        match tokio::time::timeout(self.left(started), cache.token(refused)).await {
+            Ok(token) => token.map_err(|cause| error().with_source(cause)),
+            Err(_) => Err(error().with_detail("no bearer token came before the deadline")),
         }
     }
 
@@ -231,7 +244,8 @@ impl Sender {
         let call = if self.is_sealed { call.sealed() } else { call };
         let http = if operation.changes_state() { &self.changes } else { &self.reads };
         let low = rixl_api::Client::new_with_client(&self.server.url, http.clone(), call.clone());
-        let started = self.timing.elapsed();
+        // The clock is for the span alone.
+        let started = if span.is_disabled() { Duration::ZERO } else { self.timing.elapsed() };
         let sending = pin!(send(low));
         let answered = sending.instrument(span.clone()).await;
         let response = call.take_response();
