@@ -1,5 +1,15 @@
 //! `cargo xtask`: `regen` writes the low-level client from `openapi.json`, or a client crate from a published document;
 //! `import` and `drift` print what `rixl-openapi` makes of published documents.
+//!
+//! `regen` is a line of steps, each a file:
+//!
+//! - `contract`: reads `openapi.json`, and refuses what would make an unsafe client;
+//! - `prepare`: turns it, in memory, into what progenitor reads well, one counted step for each difference;
+//! - progenitor generates a syntax tree;
+//! - `finish`: corrects the tree, and proves on it that the preparation took;
+//! - `regen`: runs them, and writes `generated.rs`, or compares with it.
+//!
+//! `client` does the same for a published document, and wraps the result in a crate.
 
 mod client;
 mod contract;

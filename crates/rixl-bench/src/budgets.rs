@@ -17,7 +17,8 @@ pub fn check(target_dir: &Path) -> Result<bool, Failure> {
     let root = folder().join("../..");
     let facade = packages(&root, &["-p", "rixl-credentials"])?;
     let without_tls = packages(&root, &["-p", "rixl-credentials", "--no-default-features"])?;
-    let builder = Builder { target_dir, tls: false };
+    // One set of features for both: like is compared with like, and what they depend on is built once.
+    let builder = Builder { target_dir, tls: false, also: "facade,reqwest" };
     let server = Server::start(2)?;
     let [ours, floor] = [FACADE, FLOOR].map(|peer| {
         let binary = builder.build(peer)?.ok_or("it can't be built")?;
@@ -33,10 +34,10 @@ pub fn check(target_dir: &Path) -> Result<bool, Failure> {
         ("megabytes of rixl, stripped", size as f64 / 1e6, 8.0),
     ];
     let mut kept = 0;
-    for (what, value, most) in rows {
-        let is_kept = value <= most;
+    for (what, value, max) in rows {
+        let is_kept = value <= max;
         kept += usize::from(is_kept);
-        println!("{what}: {value:.3}, at most {most}{}", if is_kept { "" } else { " EXCEEDED" });
+        println!("{what}: {value:.3}, at most {max}{}", if is_kept { "" } else { " EXCEEDED" });
     }
     println!("{kept} passed, {} failed", rows.len() - kept);
     Ok(kept == rows.len())

@@ -28,7 +28,7 @@ pub struct Took {
 pub fn measure(peer: Peer) -> Result<Footprint, Failure> {
     let [debug, release] = ["dev", "release"].map(|profile| {
         let folder = tempfile::tempdir()?;
-        let builder = Builder { target_dir: folder.path(), tls: true };
+        let builder = Builder { target_dir: folder.path(), tls: true, also: "" };
         let mut command = builder.command(peer, profile);
         command.args(["--quiet", "--config", "profile.release.debug=false", "--config", "profile.release.strip=true"]);
         eprintln!("building {} from nothing, {profile}", peer.name);
@@ -38,7 +38,7 @@ pub fn measure(peer: Peer) -> Result<Footprint, Failure> {
         Ok::<_, Failure>((took, largest(&folder.path().join(if profile == "dev" { "debug" } else { profile }))?))
     });
     let (debug, (release, size)) = (debug?.0, release?);
-    let features = Builder { target_dir: Path::new(""), tls: true }.features(peer);
+    let features = Builder { target_dir: Path::new(""), tls: true, also: "" }.features(peer);
     let tree = packages(folder(), &["-p", "rixl-bench-peers", "--features", &features])?;
     // Without the peer itself.
     Ok(Footprint { packages: tree - 1, debug, release, size })

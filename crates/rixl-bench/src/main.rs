@@ -2,6 +2,11 @@
 //!
 //! `bash .ci/bench` installs what is missing, and runs this. Ratios are the result; absolute times on shared machines mean
 //! nothing. `--budgets` checks what must hold, of what comes out the same each time, and measures nothing else.
+//!
+//! - `peers/`, a package: the same calls by different means, one program each; `peer` builds and runs them;
+//! - `server`: what they call, the sandbox in this process;
+//! - `pairs` (times), `callgrind` (instructions, allocations), `start` and `footprint` (builds, sizes) measure;
+//! - `report` arranges that in tables (`table`); `budgets` checks what must hold.
 
 mod budgets;
 mod callgrind;

@@ -61,10 +61,12 @@ pub struct Load<'a> {
 pub struct Builder<'a> {
     pub target_dir: &'a Path,
     pub tls: bool,
+    /// Features of another peer, which are turned on as well.
+    pub also: &'a str,
 }
 
 impl Builder<'_> {
-    /// Builds the peer with its own features alone: in one build, each would get what any of them turns on.
+    /// Builds the peer. With its own features alone, it gets nothing that another one turns on.
     pub fn build(&self, peer: Peer) -> Result<Option<PathBuf>, Failure> {
         if peer == HTTPX {
             return Ok(None);
@@ -85,7 +87,7 @@ impl Builder<'_> {
     }
 
     pub fn features(&self, peer: Peer) -> String {
-        format!("{}{}", peer.feature, if self.tls { ",tls" } else { "" })
+        format!("{},{}{}", peer.feature, self.also, if self.tls { ",tls" } else { "" })
     }
 }
 

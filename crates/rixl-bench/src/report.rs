@@ -40,7 +40,7 @@ pub fn print(target_dir: &Path, rounds: usize) -> Result<String, Failure> {
         report.push('\n');
     };
     add(machine()?);
-    let builder = Builder { target_dir, tls: true };
+    let builder = Builder { target_dir, tls: true, also: "" };
     let built = PEERS.into_iter().map(|peer| Ok((peer, builder.build(peer)?))).collect::<Result<Built, Failure>>()?;
     add(format!("### Calls\n\n{}", calls(&built, rounds)?));
     add(format!("### Memory\n\n{}", memory(&built)?));
@@ -155,7 +155,7 @@ fn memory(built: &Built) -> Result<String, Failure> {
         };
         [peer.name.to_owned(), peak(0), peak(1)]
     });
-    Ok(table(["most memory in MiB, keys listed one by one", "10,000 keys", "1,000,000 keys"], 1, rows))
+    Ok(table(["peak memory in MiB, keys listed one by one", "10,000 keys", "1,000,000 keys"], 1, rows))
 }
 
 /// The packages of the facade's costs, side by side with the floor's.

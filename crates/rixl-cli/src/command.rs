@@ -12,26 +12,64 @@ pub(crate) mod rotate;
 pub(crate) mod sandbox;
 pub(crate) mod verify;
 
-use crate::{
-    args::{Command, Keys},
-    context::Context,
-    failure::Failure,
-    output::Done,
-};
+use clap::Subcommand;
 
-/// Runs a command.
-pub(crate) async fn run(context: &Context, command: Command) -> Result<Done, Failure> {
-    match command {
-        Command::Keys(Keys::List(args)) => list::run(context, args).await,
-        Command::Keys(Keys::Create(args)) => create::run(context, args).await,
-        Command::Keys(Keys::Rotate(args)) => rotate::run(context, args).await,
-        Command::Keys(Keys::Replace(args)) => replace::run(context, args).await,
-        Command::Keys(Keys::Delete(args)) => delete::run(context, args).await,
-        Command::Keys(Keys::Verify(args)) => verify::run(context, args).await,
-        Command::Keys(Keys::Recover(args)) => recover::run(context, args).await,
-        Command::Keys(Keys::History(args)) => history::run(context, args).await,
-        Command::Sandbox(args) => sandbox::run(context, args).await,
-        Command::Completions(args) => completions::run(args),
-        Command::Man(args) => man::run(args),
+use crate::{context::Context, failure::Failure, output::Done};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List, create, rotate, replace, delete and verify keys
+    #[command(subcommand)]
+    Keys(Keys),
+    Sandbox(sandbox::Args),
+    Completions(completions::Args),
+    #[command(hide = true)]
+    Man(man::Args),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    List(list::Args),
+    Create(create::Args),
+    Rotate(rotate::Args),
+    Replace(replace::Args),
+    Delete(delete::Args),
+    Verify(verify::Args),
+    Recover(recover::Args),
+    History(history::Args),
+}
+
+impl Command {
+    /// As it is typed, for JSON.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Keys(Keys::List(_)) => "keys list",
+            Self::Keys(Keys::Create(_)) => "keys create",
+            Self::Keys(Keys::Rotate(_)) => "keys rotate",
+            Self::Keys(Keys::Replace(_)) => "keys replace",
+            Self::Keys(Keys::Delete(_)) => "keys delete",
+            Self::Keys(Keys::Verify(_)) => "keys verify",
+            Self::Keys(Keys::Recover(_)) => "keys recover",
+            Self::Keys(Keys::History(_)) => "keys history",
+            Self::Sandbox(_) => "sandbox",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
+        }
+    }
+    /// Runs it. `program` gives the whole command line, for completions and manual pages.
+    pub(crate) async fn run(self, context: &Context, program: fn() -> clap::Command) -> Result<Done, Failure> {
+        match self {
+            Self::Keys(Keys::List(args)) => list::run(context, args).await,
+            Self::Keys(Keys::Create(args)) => create::run(context, args).await,
+            Self::Keys(Keys::Rotate(args)) => rotate::run(context, args).await,
+            Self::Keys(Keys::Replace(args)) => replace::run(context, args).await,
+            Self::Keys(Keys::Delete(args)) => delete::run(context, args).await,
+            Self::Keys(Keys::Verify(args)) => verify::run(context, args).await,
+            Self::Keys(Keys::Recover(args)) => recover::run(context, args).await,
+            Self::Keys(Keys::History(args)) => history::run(context, args).await,
+            Self::Sandbox(args) => sandbox::run(context, args).await,
+            Self::Completions(args) => completions::run(args, program()),
+            Self::Man(args) => man::run(args, program()),
+        }
     }
 }

@@ -6,8 +6,6 @@ use rixl_credentials::{Error, ErrorKind, Operation, Outcome};
 use rixl_rotation::{Effect, FailureKind, Next};
 use serde::Serialize;
 
-use crate::{args::Global, text::quoted};
-
 /// What the program ends with. The numbers are a promise to scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -67,14 +65,10 @@ impl Code {
 /// The flags that a command must repeat to find the same journal and the same keys.
 static FLAGS: OnceLock<String> = OnceLock::new();
 
-/// Keeps the flags for [`recover`].
-pub(crate) fn remember_flags(global: &Global) {
-    let organization = global.org.as_ref().map(|id| id.0.to_string());
-    let state = global.state_dir.as_ref().map(|path| path.to_string_lossy().into_owned());
-    let flags = [("--state-dir", state), ("--base-url", global.base_url.clone()), ("--org", organization)];
-    let flags = flags.into_iter().filter_map(|(flag, value)| Some(format!(" {flag} {}", quoted(&value?))));
+/// Keeps them for [`recover`].
+pub(crate) fn remember_flags(flags: String) {
     // Set once: it is the first thing that the program does.
-    let _ = FLAGS.set(flags.collect());
+    let _ = FLAGS.set(flags);
 }
 
 /// The command that finishes what this one left.

@@ -1,12 +1,21 @@
 //! The program `rixl`: rotates RIXL API keys without losing a secret. Unofficial.
 //!
-//! [`args`] reads the command line, [`context`] turns it into what a command needs, each command is a file in
-//! [`command`], and [`output`] is the one way out. A command ends in [`output::Done`] or [`failure::Failure`].
+//! One way down, and no way back:
+//!
+//! - [`cli`] reads the command line into a [`command::Command`], a value, and the flags that all commands share ([`args`]);
+//! - each command is a file in `command/`, and ends in [`output::Done`] or [`failure::Failure`];
+//! - [`rows`], [`places`] and [`confirm`] are what several commands do: report on keys, open stores, ask;
+//! - [`context`] is what a command is given: [`settings`], the client, or the sandbox of `--sandbox` ([`embedded`]), the
+//!   journal, and the wish to [`stop`];
+//! - [`output`] is the one way out, with [`stdout`] for a secret that goes there; [`failure`] has the exit codes and the
+//!   sentences;
+//! - [`table`], [`text`], [`when`], [`process`] and [`trace`] know nothing of RIXL.
 
 #[cfg(not(unix))]
 compile_error!("file modes and signals are part of how secrets are kept, so rixl needs a Unix");
 
 mod args;
+mod cli;
 mod command;
 mod confirm;
 mod context;
@@ -29,7 +38,8 @@ use std::{
     process::ExitCode,
 };
 
-use args::Cli;
+use clap::CommandFactory as _;
+use cli::Cli;
 use context::Context;
 use failure::Failure;
 use output::{Done, Output};
@@ -37,11 +47,11 @@ use stop::Stop;
 
 fn main() -> ExitCode {
     process::protect();
-    let code = match args::parse() {
+    let code = match cli::parse() {
         Err(code) => code,
         Ok(cli) => {
-            let (name, output) = (cli.command.name(), Output::of(&cli.global));
-            failure::remember_flags(&cli.global);
+            let (name, output) = (cli.command.name(), cli.global.output());
+            failure::remember_flags(cli.global.repeated());
             output.finish(name, run(cli, output))
         }
     };
@@ -59,7 +69,7 @@ fn run(cli: Cli, output: Output) -> Result<Done, Failure> {
     let stop = Stop::on_signals().map_err(start)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start)?;
     let context = Context::new(cli.global, output, stop)?;
-    let result = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(command::run(&context, cli.command))));
+    let result = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(cli.command.run(&context, Cli::command))));
     runtime.block_on(context.released());
     result.unwrap_or_else(|_| Err(bug()))
 }

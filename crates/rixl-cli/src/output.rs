@@ -11,12 +11,11 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::value::RawValue;
 
 use crate::{
-    args::Global,
     failure::{Code, Failure, Words},
     text::{shown, shown_in_json},
 };
 
-/// The form of results.
+/// Output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// Plain text for people
@@ -95,10 +94,6 @@ impl Serialize for Document<'_> {
 }
 
 impl Output {
-    pub(crate) fn of(global: &Global) -> Self {
-        Self { format: global.output, quiet: global.quiet, verbose: global.verbose > 0 }
-    }
-
     /// Whether a progress bar may be drawn: on a terminal that can move its cursor.
     pub(crate) fn has_bar(self) -> bool {
         !self.quiet && io::stderr().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb")

@@ -1,4 +1,4 @@
-//! Doors to private functions, for the targets in `fuzz/`. Built with `--cfg fuzzing` alone; not part of the API.
+//! Doors to private functions, for the targets in `rixl-fuzz`. Built with `--cfg fuzzing` alone; not part of the API.
 
 use std::time::Duration;
 

@@ -28,7 +28,14 @@
 //!
 //! `openapi.json` is the contract, written by hand. `cargo xtask regen` turns it into `rixl-api`, one function for each
 //! operation. This crate is a thin layer over that: checked values in, safe types out, and the rules of sending (see
-//! [`Client`]). Nothing of the layers below is in its public types, so that they can be replaced.
+//! [`Client`]). Nothing of the layers below is in its public types, so that they can be replaced. From the caller down:
+//!
+//! - `builder` and `client`: the settings, and the handles that operations are reached from;
+//! - `api_keys`, `tokens`, `client_credentials`, `pages`: one file for each kind of operation, with its types;
+//! - `sender`: the one way every call is sent, with a token (`token_source`, `bought_token`), again where that can do no
+//!   harm (`retry`), in spans (`trace`), on hardened HTTP (`transport`);
+//! - `reply`, `response`, `headers`, `error`: what came back, and whether the call took effect;
+//! - `secret`, `ids`: the one-time secret, and ids that can't leave their place in a URL.
 //!
 //! What of this a program can rely on for years is on a page of its own: [`stability`].
 //!

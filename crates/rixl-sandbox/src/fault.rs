@@ -84,7 +84,7 @@ impl Fault {
     /// use rixl_sandbox::{Effect, Fault, Sandbox};
     ///
     /// let sandbox = Sandbox::start()?;
-    /// // The next rotation is answered as always, but its new secret dies a second later.
+    /// // The next rotation succeeds, but its new secret dies a second later.
     /// sandbox.inject(Fault::new(Effect::Intact).on("rotateApiKey").repeated_after(Duration::from_secs(1)))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

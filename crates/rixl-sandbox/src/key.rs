@@ -11,10 +11,10 @@ pub enum KeyForm {
     #[default]
     Whole,
     /// The secret is bare, like `Bq4y3QB38SFpzVPNx1cG`, and only `<key id>_<secret>` is taken. The secret alone is no key
-    /// string by the contract's pattern: an exchange of it is answered 400.
+    /// string by the contract's pattern: an exchange of it gets a 400.
     Prefixed,
     /// The secret looks whole, like `rxl_Bq4y3QB38SFpzVPNx1cG`, but only `<key id>_<secret>` is taken. An exchange of the
-    /// secret alone is answered 401.
+    /// secret alone gets a 401.
     PrefixedTwice,
 }
 

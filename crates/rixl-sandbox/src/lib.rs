@@ -2,7 +2,13 @@
 //!
 //! It serves both generations of routes of this project's `openapi.json` on a loopback port, with one organization that
 //! owns nothing yet. It shares no code with the client crates, so that a misreading of the contract in them is not hidden
-//! by the same one here.
+//! by the same one here. From the socket down:
+//!
+//! - `serve`: the thread, the accept loop, and connections that can end without a response;
+//! - `routes`: which route runs which operation, what a request must look like, how a refusal looks;
+//! - `fault`: what a test injects, [`Fault`] and [`Effect`], applied between the route and the socket;
+//! - `state`: the organization, its keys, tokens and credentials, and its clock;
+//! - `record`: the requests that came, for [`Sandbox::requests`]; `key`: keys that come without a request.
 //!
 //! ```
 //! use rixl_sandbox::Sandbox;
@@ -246,7 +252,7 @@ impl SandboxBuilder {
         self
     }
 
-    /// How many rotations are carried out within a second of the sandbox's clock. More are answered 429 with
+    /// How many rotations are carried out within a second of the sandbox's clock. More get a 429 with
     /// `retry-after: 1`. The default is as many as come.
     pub fn rate_limit(mut self, rotations_per_second: usize) -> Self {
         self.settings.rate_limit = Some(rotations_per_second);

@@ -124,11 +124,11 @@ async fn respond(
         Ok(response) => response,
         Err(never) => match never {},
     };
-    let wanted = response.extensions().get::<Ending>().cloned();
-    let is_answered = !matches!(wanted, Some(Ending::Close | Ending::Reset));
-    *lock(&ending) = wanted;
+    let requested = response.extensions().get::<Ending>().cloned();
+    let has_response = !matches!(requested, Some(Ending::Close | Ending::Reset));
+    *lock(&ending) = requested;
     // To hyper an error is a reason to write nothing and give the connection up.
-    if is_answered { Ok(response) } else { Err(io::ErrorKind::ConnectionAborted.into()) }
+    if has_response { Ok(response) } else { Err(io::ErrorKind::ConnectionAborted.into()) }
 }
 
 /// A socket that stops writing where a fault cuts the response.

@@ -1,19 +1,20 @@
-//! Child processes with a bound.
+//! A child process that ends with its test.
 
 use std::{
     io,
     ops::{Deref, DerefMut},
+    os::unix::process::CommandExt as _,
     process::{Child, Command, Output},
     sync::mpsc::{self, RecvTimeoutError, Sender},
     thread::{self, JoinHandle},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::LIMIT;
 
-/// A child process that is killed after [`LIMIT`], so that whoever waits for it or reads what it writes goes on to fail, and
-/// when this is dropped.
+/// A child process in a group of its own, which is killed with all that it started: after [`LIMIT`], so that whoever waits for
+/// it or reads what it writes goes on to fail, and when this is dropped.
 #[derive(Debug)]
 pub struct Running {
     /// Gone once it has been waited for.
@@ -25,12 +26,12 @@ pub struct Running {
 impl Running {
     /// Starts it.
     pub fn start(command: &mut Command) -> io::Result<Self> {
-        let child = command.spawn()?;
+        let child = command.process_group(0).spawn()?;
         let pid = Pid::from_child(&child);
         let (over, end) = mpsc::channel();
         let watchdog = thread::spawn(move || {
             if end.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
-                let _ = kill_process(pid, Signal::KILL);
+                let _ = kill_process_group(pid, Signal::KILL);
             }
         });
         Ok(Self { child: Some(child), over: Some(over), watchdog: Some(watchdog) })
@@ -67,8 +68,33 @@ impl DerefMut for Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            let _ = child.kill();
+            let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
             let _ = child.wait();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead as _, BufReader},
+        process::Stdio,
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_a_child_started_ends_with_it() {
+        let mut command = Command::new("sh");
+        let mut child =
+            Running::start(command.args(["-c", "sleep 1000 & echo $!; wait"]).stdout(Stdio::piped())).unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        drop(child);
+        // It holds the pipe open for as long as it lives.
+        let (sender, end) = mpsc::channel();
+        thread::spawn(move || sender.send(stdout.read_line(&mut String::new()).unwrap()));
+        assert_eq!(end.recv_timeout(LIMIT), Ok(0), "process {} is alive", line.trim());
     }
 }

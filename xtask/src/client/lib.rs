@@ -8,7 +8,7 @@
 //!
 //! Secrets are [`wire::Secret`], which no `Debug` prints. Every property of a response is optional, and one that is null,
 //! empty or of another type is not set; 64-bit integers are read from numbers and strings; unknown values and unknown
-//! fields survive. What the server answered is in [`Call::take_response`], headers, errors and all.
+//! fields survive. The server's response is in [`Call::take_response`], headers, errors and all.
 
 // A document may name things in any script, and use a few of the readers alone.
 #![allow(confusable_idents, mixed_script_confusables, uncommon_codepoints)]

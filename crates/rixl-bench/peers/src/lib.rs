@@ -1,5 +1,5 @@
 //! What every peer is asked to do, and how it is run: `PEER WORK WARM_UP CALLS AT_ONCE`, the server by environment
-//! variables. It prints nanoseconds on the clock, nanoseconds on the processor, and the most memory it ever had, in KiB.
+//! variables. It prints nanoseconds on the clock, nanoseconds on the processor, and its peak memory, in KiB.
 
 #[cfg(any(feature = "reqwest", feature = "hyper"))]
 pub mod wire;
@@ -37,7 +37,7 @@ impl Target {
     }
 }
 
-/// A way to make the calls. Each reads its answer, so that nobody is fast by not looking.
+/// A way to make the calls. Each reads its response, so that nobody is fast by not looking.
 #[allow(async_fn_in_trait)]
 pub trait Peer: Sized + 'static {
     /// A client, ready to call.

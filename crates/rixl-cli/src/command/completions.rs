@@ -2,7 +2,7 @@
 
 use clap_complete::Shell;
 
-use crate::{args, failure::Failure, output::Done};
+use crate::{failure::Failure, output::Done};
 
 /// Print a completion script for a shell
 ///
@@ -13,8 +13,8 @@ pub(crate) struct Args {
     shell: Shell,
 }
 
-pub(crate) fn run(Args { shell }: Args) -> Result<Done, Failure> {
+pub(crate) fn run(Args { shell }: Args, mut program: clap::Command) -> Result<Done, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut args::command(), "rixl", &mut script);
+    clap_complete::generate(shell, &mut program, "rixl", &mut script);
     Ok(Done::raw(String::from_utf8_lossy(&script)))
 }

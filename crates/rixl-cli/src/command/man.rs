@@ -1,6 +1,6 @@
 //! `rixl man`
 
-use crate::{args, failure::Failure, output::Done};
+use crate::{failure::Failure, output::Done};
 
 /// Print a manual page: `rixl man keys rotate | man -l -`
 #[derive(clap::Args, Debug)]
@@ -9,8 +9,7 @@ pub(crate) struct Args {
     command: Vec<String>,
 }
 
-pub(crate) fn run(Args { command: path }: Args) -> Result<Done, Failure> {
-    let mut command = args::command();
+pub(crate) fn run(Args { command: path }: Args, mut command: clap::Command) -> Result<Done, Failure> {
     // Gives each command its full name and the global options.
     command.build();
     for name in &path {

@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Where the store can't be read, rotate the key again all the same
     #[arg(long)]
     pub(crate) rotate_again: bool,
-    /// The most rotations of one key in this run
+    /// Max rotations of one key in this run
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=10))]
     pub(crate) budget: u8,
     /// The quiet time after which a stored secret is tried once more

@@ -80,10 +80,10 @@ pub(crate) struct Args {
     /// How many keys are worked on at a time; those that wait out their quiet time do not count
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) concurrency: u16,
-    /// The most rotations in a time, such as 5/s or 30/m
+    /// Max rate of rotations, such as 5/s or 30/m
     #[arg(long, value_name = "N/s", value_parser = when::rate)]
     pub(crate) rate: Option<Rate>,
-    /// The most rotations of one key in this run, repairs included
+    /// Max rotations of one key in this run, repairs included
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=10))]
     pub(crate) budget: u8,
     /// The quiet time after which the stored secret is tried once more

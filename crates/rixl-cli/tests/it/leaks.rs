@@ -107,7 +107,7 @@ impl Hunt {
         Self { bench, issued }
     }
 
-    /// Rotations are answered so, this often (0: from now on); what they issue is remembered.
+    /// Rotations get this response, this often (0: from now on); what they issue is remembered.
     fn response(&self, times: u64, edit: Edit) {
         let issued = Arc::clone(&self.issued);
         let effect = Effect::edit_json(move |response| {

@@ -4,6 +4,7 @@
 
 mod bench;
 mod codes;
+mod concurrent;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod crash;
 mod delete;
@@ -14,7 +15,6 @@ mod leaks;
 mod list;
 mod program;
 mod protection;
-mod rivals;
 mod sandbox;
 mod settings;
 mod signals;

@@ -1,15 +1,14 @@
 //! The library as `cargo xtask` uses it, on documents of this project's own.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod written;
 
 use rixl_openapi::{Imported, Problems, compare, document::operations, import, normalize, parse};
 use serde_json::{Value, json};
+use written::{document, reference, with_schemas};
 
 const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../openapi.json");
-
-fn document(paths: &Value) -> Value {
-    json!({ "openapi": "3.1.0", "info": { "title": "t", "version": "1" }, "paths": paths })
-}
 
 /// The result of an import for a generator that accepts everything.
 fn imported(document: Value, only: Option<&str>) -> Result<Imported, Problems> {
@@ -32,15 +31,11 @@ fn only_some_operations_are_taken() {
 
 #[test]
 fn what_is_no_document_gets_one_sentence_and_never_a_panic() {
-    let with = |schemas: Value| {
-        let content = json!({ "application/json": { "schema": { "$ref": "#/components/schemas/A" } } });
-        let responses = json!({ "200": { "description": "", "content": content } });
-        let mut document = document(&json!({ "/a": { "get": { "responses": responses } } }));
-        document["components"] = json!({ "schemas": schemas });
-        document.to_string().into_bytes()
-    };
-    let a = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
     let deep = format!("{{\"openapi\":\"3.1.0\",\"paths\":{}{}}}", "[".repeat(9999), "]".repeat(9999));
+    let bomb = (1..12).fold("a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned(), |text, level| {
+        let aliases = vec![format!("*a{}", level - 1); 9].join(",");
+        text + &format!("a{level}: &a{level} [{aliases}]\n")
+    });
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("bytes", b"\xff\xfe\x00".to_vec(), "not UTF-8"),
         ("nothing", Vec::new(), "it is empty"),
@@ -53,14 +48,15 @@ fn what_is_no_document_gets_one_sentence_and_never_a_panic() {
         ("pathless", br#"{"openapi":"3.1.0"}"#.to_vec(), "has no \"paths\""),
         ("empty", br#"{"openapi":"3.1.0","paths":{}}"#.to_vec(), "No operation"),
         ("odd", br#"{"openapi":"3.1.0","paths":{"/a":7,"/b":{"get":[]},"c":{"get":{}}}}"#.to_vec(), "No operation"),
-        ("missing", with(json!({})), "\"#/components/schemas/A\" points at nothing"),
+        ("missing", with_schemas(json!({})), "\"#/components/schemas/A\" points at nothing"),
         (
             "foreign",
-            with(json!({ "A": { "$ref": "https://example.com/x.json" } })),
+            with_schemas(json!({ "A": { "$ref": "https://example.com/x.json" } })),
             "points at nothing in this document",
         ),
-        ("circle", with(json!({ "A": a("A") })), "leads back to itself"),
-        ("two", with(json!({ "A": a("B"), "B": a("A") })), "leads back to itself"),
+        ("circle", with_schemas(json!({ "A": reference("A") })), "leads back to itself"),
+        ("two", with_schemas(json!({ "A": reference("B"), "B": reference("A") })), "leads back to itself"),
+        ("bomb", bomb.into_bytes(), "aliases ask for too much"),
         ("deep", deep.into_bytes(), "recursion limit"),
     ];
     for (name, bytes, expected) in cases {

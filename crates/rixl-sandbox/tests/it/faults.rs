@@ -277,14 +277,14 @@ async fn a_repeated_rotation_ends_the_secret_that_was_answered() {
     let (key, other) = (create_key(&sandbox).await, create_key(&sandbox).await);
     let fault = Fault::new(Effect::Intact).on("rotateApiKey").repeated_after(HOUR);
     sandbox.inject(fault).unwrap();
-    let answered = rotate_by_client(&sandbox, &key.id).await.secret;
+    let returned = rotate_by_client(&sandbox, &key.id).await.secret;
     sandbox.advance(HOUR / 2);
-    assert_eq!((sandbox.rotations(&key.id), sandbox.opens(&key.id, &answered)), (1, true));
+    assert_eq!((sandbox.rotations(&key.id), sandbox.opens(&key.id, &returned)), (1, true));
     // It is carried out when it is due, not when it is looked for: the grace time of an hour is nearly over.
     sandbox.advance(HOUR * 3 / 2 - Duration::from_secs(60));
-    assert_eq!((sandbox.rotations(&key.id), sandbox.opens(&key.id, &answered)), (2, true));
+    assert_eq!((sandbox.rotations(&key.id), sandbox.opens(&key.id, &returned)), (2, true));
     sandbox.advance(Duration::from_secs(60));
-    assert!(!sandbox.is_live(&answered));
+    assert!(!sandbox.is_live(&returned));
     // It comes only once, and only for this request.
     sandbox.advance(HOUR * 10);
     rotate_by_client(&sandbox, &other.id).await;
@@ -297,14 +297,14 @@ async fn a_repeat_needs_no_other_clock() {
     let sandbox = Sandbox::start().unwrap();
     let key = create_key(&sandbox).await;
     sandbox.inject(Fault::new(Effect::Intact).repeated_after(Duration::from_millis(300))).unwrap();
-    let answered = rotate_by_client(&sandbox, &key.id).await.secret;
+    let returned = rotate_by_client(&sandbox, &key.id).await.secret;
     let start = std::time::Instant::now();
-    while sandbox.is_live(&answered) {
+    while sandbox.is_live(&returned) {
         assert!(start.elapsed() < Duration::from_secs(60));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(sandbox.rotations(&key.id), 2);
-    assert!(super::exchange(&sandbox, &answered).await.status == 401);
+    assert!(super::exchange(&sandbox, &returned).await.status == 401);
 }
 
 #[test]

@@ -17,15 +17,15 @@ use crate::{
 };
 
 /// Waits until all but one have ended, and gives the last one and the ends of the others.
-fn all_but_one(mut rivals: Vec<Running>) -> (Running, Vec<Run>) {
+fn all_but_one(mut rotators: Vec<Running>) -> (Running, Vec<Run>) {
     let mut ends = Vec::new();
     wait_for("last of the rotators", || {
-        while let Some(over) = rivals.iter_mut().position(|child| child.try_wait().unwrap().is_some()) {
-            ends.push(Run::of(rivals.swap_remove(over)));
+        while let Some(over) = rotators.iter_mut().position(|child| child.try_wait().unwrap().is_some()) {
+            ends.push(Run::of(rotators.swap_remove(over)));
         }
-        if rivals.len() <= 1 { Ok(()) } else { Err(rivals.len()) }
+        if rotators.len() <= 1 { Ok(()) } else { Err(rotators.len()) }
     });
-    (rivals.pop().unwrap(), ends)
+    (rotators.pop().unwrap(), ends)
 }
 
 fn codes(ends: &[Run]) -> BTreeMap<i32, usize> {
@@ -44,8 +44,8 @@ fn of_many_processes_one_rotates() {
         let script = "#!/bin/sh\nwhile [ ! -e open ]; do sleep 0.05; done\ncat > new && mv new secret\n";
         write(&bench.path("put"), script, 0o700);
         let words = "keys rotate billing001 --to command:FOLDER/put~<-~cat~FOLDER/secret --yes --settle 0s";
-        let rivals = (0..count).map(|_| bench.rixl(words).spawn()).collect();
-        let (winner, losers) = all_but_one(rivals);
+        let rotators = (0..count).map(|_| bench.rixl(words).spawn()).collect();
+        let (winner, losers) = all_but_one(rotators);
         write(&bench.path("open"), "", 0o600);
         let winner = Run::of(winner);
         assert_eq!(winner.code, 0, "{}", winner.stderr);
@@ -60,8 +60,8 @@ fn of_many_processes_one_rotates() {
 fn processes_that_come_as_they_like() {
     let bench = Bench::new();
     bench.sandbox.inject(Fault::new(Effect::DelayHead(Duration::from_millis(100))).on(ROTATE).always()).unwrap();
-    let rivals: Vec<_> = (0..8).map(|_| bench.rotate("").spawn()).collect();
-    let ends: Vec<_> = rivals.into_iter().map(Run::of).collect();
+    let rotators: Vec<_> = (0..8).map(|_| bench.rotate("").spawn()).collect();
+    let ends: Vec<_> = rotators.into_iter().map(Run::of).collect();
     let codes = codes(&ends);
     assert!(codes.keys().all(|code| [0, 5].contains(code)), "{codes:?}");
     assert_eq!(bench.sent(), codes[&0] as u64);
@@ -128,8 +128,8 @@ fn machines_that_share_a_server() {
     for count in [2, 5, 20] {
         let Some(machines) = Machines::new() else { return };
         // The winner is in its quiet time until it is told to stop.
-        let rivals = (0..count).map(|_| machines.rotate("--settle 90s").spawn()).collect();
-        let (winner, losers) = all_but_one(rivals);
+        let rotators = (0..count).map(|_| machines.rotate("--settle 90s").spawn()).collect();
+        let (winner, losers) = all_but_one(rotators);
         assert_eq!(codes(&losers), BTreeMap::from([(5, count - 1)]));
         wait_for_calls(&machines.bench.sandbox, ROTATE, 1);
         winner.send(Signal::TERM);

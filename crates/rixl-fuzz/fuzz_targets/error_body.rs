@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use rixl_credentials::{Error, fuzzing};
-use rixl_credentials_fuzz::{CANARY, printed};
+use rixl_fuzz::{CANARY, printed};
 use serde_json::Value;
 
 fuzz_target!(|input: &[u8]| -> Corpus {

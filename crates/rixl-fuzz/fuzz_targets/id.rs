@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use rixl_credentials::KeyId;
-use rixl_credentials_fuzz::printed;
+use rixl_fuzz::printed;
 
 fuzz_target!(|text: &str| {
     let is_good = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());

@@ -5,7 +5,7 @@
 use libfuzzer_sys::{Corpus, fuzz_target};
 use rixl_api::{types, wire};
 use rixl_credentials::fuzzing;
-use rixl_credentials_fuzz::{CANARY, debug, printed};
+use rixl_fuzz::{CANARY, debug, printed};
 use serde_json::Value;
 
 /// Every field of the contract that holds a secret in a response.

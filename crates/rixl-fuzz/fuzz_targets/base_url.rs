@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use rixl_credentials::Client;
-use rixl_credentials_fuzz::{CANARY, debug, printed};
+use rixl_fuzz::{CANARY, debug, printed};
 
 fuzz_target!(|text: &str| -> Corpus {
     if text.contains(CANARY) {
