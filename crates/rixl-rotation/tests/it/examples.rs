@@ -1,13 +1,20 @@
 //! The examples run, and hold what they say.
 
-#[path = "../../examples/own_store.rs"]
-mod own_store;
+#[path = "../../examples/journal.rs"]
+mod journal;
 #[path = "../../examples/rotate_to_file.rs"]
 mod rotate_to_file;
+#[path = "../../examples/store.rs"]
+mod store;
 
 #[test]
 fn a_store_of_ones_own() {
-    own_store::main().unwrap();
+    store::main().unwrap();
+}
+
+#[test]
+fn a_journal_of_ones_own() {
+    journal::main().unwrap();
 }
 
 #[test]

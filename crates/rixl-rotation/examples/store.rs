@@ -1,5 +1,5 @@
 //! A `Store` of one's own, over a service that keeps values with a revision and writes by check-and-set. It is tested as
-//! the shipped stores are, and then rotated into: `cargo run -p rixl-rotation --example own_store`.
+//! the shipped stores are, and then rotated into: `cargo run -p rixl-rotation --example store`.
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
