@@ -5,7 +5,7 @@ use std::{
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use rustix::{
     fs::{FlockOperation, OFlags},
     process::geteuid,
 };
-use tokio::task::spawn_blocking;
+use tokio::{sync::Mutex, task::spawn_blocking};
 use zeroize::Zeroizing;
 
 use super::{
@@ -110,7 +110,7 @@ impl FolderJournal {
         let escrow = self.root.join("escrow").join(name);
         let opened = Opened { root: self.root.clone(), escrow: escrow.clone(), lock, stores: Vec::new(), lines };
         let lines = opened.lines.clone();
-        Ok(FolderEntry { opened: Arc::new(Mutex::new(opened)), escrow, lines })
+        Ok(FolderEntry { opened: Arc::new(Mutex::new(Some(opened))), escrow, lines })
     }
 
     fn unfinished_now(&self) -> Result<Unfinished, JournalError> {
@@ -195,8 +195,8 @@ fn has_bytes(entry: &fs::DirEntry) -> io::Result<bool> {
 }
 
 struct FolderEntry {
-    /// Work that a dropped future began has it too, and comes first.
-    opened: Arc<Mutex<Opened>>,
+    /// Work that a dropped future began has it too, and comes first. Gone once the entry is dropped.
+    opened: Arc<Mutex<Option<Opened>>>,
     escrow: PathBuf,
     /// As they were after the last change that was waited for.
     lines: Vec<String>,
@@ -217,7 +217,15 @@ impl FolderEntry {
         work: impl FnOnce(&mut Opened) -> Result<T, JournalError> + Send + 'static,
     ) -> impl Future<Output = Result<T, JournalError>> + Send + 'static {
         let opened = Arc::clone(&self.opened);
-        blocking(move || work(&mut opened.lock().unwrap_or_else(PoisonError::into_inner)))
+        async move {
+            // The work has it until it is over, whether or not anybody still waits for that.
+            let mut opened = opened.lock_owned().await;
+            blocking(move || match &mut *opened {
+                Some(opened) => work(opened),
+                None => Err(JournalError::new(JournalErrorKind::Unusable, "the entry was let go")),
+            })
+            .await
+        }
     }
 
     /// As `run`, for work that changes the lines, whether it fails or not.
@@ -233,6 +241,16 @@ impl FolderEntry {
             .await?;
         self.lines = lines;
         result
+    }
+}
+
+impl Drop for FolderEntry {
+    fn drop(&mut self) {
+        // Unlocked here and now, even if a thread that has done its work has not let go of it yet. One that is at work still
+        // unlocks it when that is over.
+        if let Ok(mut opened) = self.opened.try_lock() {
+            opened.take();
+        }
     }
 }
 
