@@ -126,7 +126,7 @@ impl Bench {
     }
 }
 
-/// Without fingerprints, ids of runs, durations, process ids and host names.
+/// Without fingerprints, ids of runs and names of new entries, durations, process ids and host names.
 pub(crate) fn without_measures(text: &str) -> String {
     let mut scrubbed = String::new();
     let mut rest = text;
@@ -137,7 +137,7 @@ pub(crate) fn without_measures(text: &str) -> String {
         if word.len() == 12 && word.chars().all(is_hex) {
             scrubbed.push_str("[fingerprint]");
         } else if word.len() == 16 && word.chars().all(is_hex) {
-            scrubbed.push_str("[run]");
+            scrubbed.push_str(if scrubbed.ends_with("new-") { "[hash]" } else { "[run]" });
         } else if !word.is_empty()
             && word.chars().all(|c| c.is_ascii_digit())
             && ([" ms", " s old", " s ago"].iter().any(|unit| after.starts_with(unit)) || scrubbed.ends_with("_ms\":"))
