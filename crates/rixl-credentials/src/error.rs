@@ -124,6 +124,9 @@ pub enum ErrorKind {
     WrongId,
     /// The server repeats a page of a list. Nothing was changed; the list is incomplete.
     RepeatedPage,
+    /// The server says that there are more items than it sent, or never comes to an end. Nothing was changed; the list is
+    /// incomplete.
+    IncompleteList,
 }
 
 /// Did it happen? Whether a state-changing call took effect. Reads change nothing: theirs is always `NotApplied`.
@@ -197,6 +200,7 @@ names! { ErrorKind,
         SecretMissing => "secret_missing",
         WrongId => "wrong_id",
         RepeatedPage => "repeated_page",
+        IncompleteList => "incomplete_list",
     }
 }
 
@@ -560,7 +564,7 @@ impl Error {
             (_, Kind::InvalidInput | Kind::Configuration) => "nothing was sent",
             (_, Kind::Token) if self.0.source.is_some() => "the call was not sent; see the cause",
             (_, Kind::Token) => "the call was not sent",
-            (_, Kind::RepeatedPage) => "the list is incomplete",
+            (_, Kind::RepeatedPage | Kind::IncompleteList) => "the list is incomplete",
             (Outcome::Applied, _) if issues => {
                 "it took effect, so save the raw response, in which the secret may be, or rotate the key again"
             }
@@ -598,6 +602,7 @@ impl ErrorKind {
             Self::SecretMissing => "the response has no secret in it",
             Self::WrongId => "the response is about another key",
             Self::RepeatedPage => "the server repeats a page",
+            Self::IncompleteList => "the server did not send as much as it says there is",
         }
     }
 }

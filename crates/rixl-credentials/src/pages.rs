@@ -14,6 +14,11 @@ use rixl_api::wire::Int64;
 
 use crate::{Error, ErrorKind, Operation};
 
+/// How many items the server puts on a page by itself, as published.
+const PAGE: u32 = 25;
+/// A list that has more pages than this has no end.
+const MAX_PAGES: u32 = 10_000;
+
 /// Which part of a list to ask for. The default is the first page, of the server's own size (25 is published).
 ///
 /// ```
@@ -76,12 +81,16 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// The list goes on until a page is empty, or exactly as many items were seen as the server says there are: a
-    /// page may be short because the server caps it, and `total` may be wrong.
+    /// page may be short because the server caps it, and `total` may be wrong. A full first page is not taken at its word: the
+    /// server may have counted the page.
     pub(crate) fn new(request: PageRequest, items: Vec<T>, total: Option<Int64>, request_id: Option<String>) -> Self {
         let total = total.and_then(|total| u64::try_from(total.0).ok());
         let seen = u32::try_from(items.len()).ok().and_then(|count| request.offset.checked_add(count));
         let next = seen
-            .filter(|seen| !items.is_empty() && total != Some(u64::from(*seen)))
+            .filter(|seen| {
+                let is_full_first = request.offset == 0 && *seen >= request.limit.map_or(PAGE, |limit| limit.min(PAGE));
+                !items.is_empty() && (is_full_first || total != Some(u64::from(*seen)))
+            })
             .map(|seen| request.with_offset(seen));
         Self { items, total, next, request_id }
     }
@@ -104,10 +113,23 @@ impl<T: Clone + Send + 'static> Listing<T> {
         F: Fn(PageRequest) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Page<T>, Error>> + Send + 'static,
     {
-        let start = (Some(PageRequest::default()), None, fetch);
-        let pages = stream::try_unfold(start, move |(request, before, fetch)| async move {
+        let start = (Some(PageRequest::default()), None, 0, fetch);
+        let pages = stream::try_unfold(start, move |(request, before, number, fetch)| async move {
             let Some(request) = request else { return Ok(None) };
-            let page = fetch(request).await?;
+            if number == MAX_PAGES {
+                return Err(Error::new(ErrorKind::IncompleteList, operation));
+            }
+            let mut page = fetch(request).await?;
+            let is_short = |page: &Page<T>| {
+                page.items.is_empty() && page.total.is_some_and(|total| total > u64::from(request.offset))
+            };
+            // An empty page before the end: a server that has not caught up may have it a moment later.
+            if is_short(&page) {
+                page = fetch(request).await?;
+                if is_short(&page) {
+                    return Err(Error::new(ErrorKind::IncompleteList, operation));
+                }
+            }
             // A server that ignores the offset would keep this going for ever.
             if let (Some(before), Some(now)) = (&before, page.items.first())
                 && same(before, now)
@@ -115,7 +137,7 @@ impl<T: Clone + Send + 'static> Listing<T> {
                 return Err(Error::new(ErrorKind::RepeatedPage, operation));
             }
             let first = page.items.first().cloned();
-            Ok(Some((page.items.into_iter(), (page.next, first, fetch))))
+            Ok(Some((page.items.into_iter(), (page.next, first, number + 1, fetch))))
         });
         Self { ready: Vec::new().into_iter(), pages: Box::pin(pages) }
     }
@@ -127,7 +149,7 @@ impl<T: Unpin> Listing<T> {
     /// # Errors
     ///
     /// As for [every read](Error#every-read), when a page could not be fetched; [`ErrorKind::RepeatedPage`] when the
-    /// server repeats itself.
+    /// server repeats itself; [`ErrorKind::IncompleteList`] when fewer items came than it says there are.
     ///
     /// # Cancellation
     ///

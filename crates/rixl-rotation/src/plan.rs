@@ -27,7 +27,7 @@ pub struct Selection {
     ids: Vec<KeyId>,
     older_than: Option<Duration>,
     expiring_within: Option<Duration>,
-    name: Option<GlobMatcher>,
+    name: Option<NamePattern>,
     project: Option<ProjectId>,
 }
 
@@ -61,7 +61,7 @@ impl Selection {
     }
 
     /// Keys whose secret is older than this: since the last rotation in the journal's history, else since their creation.
-    /// A key of unknown age is old.
+    /// A key of unknown age is old, and so is one whose times lie ahead.
     pub fn older_than(mut self, age: Duration) -> Self {
         self.older_than = Some(age);
         self
@@ -73,16 +73,13 @@ impl Selection {
         self
     }
 
-    /// Keys whose name fits this pattern: `*`, `?`, `[ab]`, `{a,b}`.
+    /// Keys whose name fits this pattern of characters: `*`, `?`, `[ab]`, `[!a-z]`, `{a,b}`.
     ///
     /// # Errors
     ///
     /// [`FailureKind::Refused`](crate::FailureKind::Refused) when it is no pattern.
     pub fn named(mut self, pattern: &str) -> Result<Self, Failure> {
-        let glob = Glob::new(pattern).map_err(|error| {
-            Failure::refused(format!("the name pattern {pattern:?} is not valid; nothing was sent")).with_source(error)
-        })?;
-        self.name = Some(glob.compile_matcher());
+        self.name = Some(NamePattern::new(pattern)?);
         Ok(self)
     }
 
@@ -99,7 +96,7 @@ impl Selection {
     /// When the list or the history can't be read, and when an id is not among the keys.
     pub async fn find(&self, account: &Account, journal: &dyn Journal) -> Result<Vec<DueKey>, Failure> {
         let rotated = match self.older_than {
-            Some(_) => last_rotations(journal).await?,
+            Some(_) => last_rotations(account, journal).await?,
             None => HashMap::new(),
         };
         let now = account.client().timing().now();
@@ -129,10 +126,13 @@ impl Selection {
             (key.project_id.as_ref() == Some(project)).then(|| reasons.push(format!("of project {project}")))?;
         }
         if let Some(name) = &self.name {
-            name.is_match(key.name.as_deref()?).then(|| reasons.push(format!("its name fits {}", name.glob())))?;
+            name.is_match(key.name.as_deref()?).then(|| reasons.push(format!("its name fits {}", name.text)))?;
         }
         if let Some(age) = self.older_than {
-            let since = rotated.get(key.id.as_str()).copied().max(key.created_at);
+            // A clock that was wrong must not hide a key until its time has come.
+            let is_past = |at: &Timestamp| *at <= now.saturating_add(SKEW).unwrap_or(now);
+            let rotated = rotated.get(key.id.as_str()).copied().filter(is_past);
+            let since = rotated.max(key.created_at.filter(is_past));
             let is_old = since.is_none_or(|since| is_longer(now.duration_since(since), age));
             is_old.then(|| {
                 reasons.push(since.map_or_else(
@@ -162,12 +162,71 @@ fn is_longer(time: SignedDuration, than: Duration) -> bool {
     Duration::try_from(time).is_ok_and(|time| time > than)
 }
 
-/// RIXL does not tell when a key was rotated last.
-async fn last_rotations(journal: &dyn Journal) -> Result<HashMap<String, Timestamp>, Failure> {
+/// How far clocks may be apart.
+const SKEW: SignedDuration = SignedDuration::from_mins(5);
+
+/// A pattern that counts characters, where that of globset counts bytes: in the pattern and in each name that it is held
+/// against, every character beyond ASCII stands as one byte that is in neither.
+#[derive(Clone, Debug)]
+struct NamePattern {
+    text: String,
+    matcher: GlobMatcher,
+    /// The characters beyond ASCII, each by its place.
+    beyond: Vec<char>,
+}
+
+impl NamePattern {
+    fn new(text: &str) -> Result<Self, Failure> {
+        let invalid =
+            |why: &str| Failure::refused(format!("the name pattern {text:?} is not valid{why}; nothing was sent"));
+        let mut beyond = Vec::new();
+        for letter in text.chars().filter(|letter| !letter.is_ascii()) {
+            if !beyond.contains(&letter) {
+                beyond.push(letter);
+            }
+        }
+        if text.contains(|letter: char| letter.is_ascii_control()) || beyond.len() > MAX_BEYOND.into() {
+            return Err(invalid(": it has control characters, or too many beyond ASCII"));
+        }
+        // Those that stand for others are not in their order.
+        let letters: Vec<char> = text.chars().collect();
+        let is_range = |at: &[char]| matches!(at, [from, '-', to] if !from.is_ascii() || !to.is_ascii());
+        if text.contains('[') && letters.windows(3).any(is_range) {
+            return Err(invalid(": a range has ends within ASCII"));
+        }
+        let plain = plain(text, &beyond);
+        let glob = Glob::new(&plain).map_err(|error| invalid("").with_source(error))?;
+        Ok(Self { text: text.to_owned(), matcher: glob.compile_matcher(), beyond })
+    }
+
+    fn is_match(&self, name: &str) -> bool {
+        self.matcher.is_match(plain(name, &self.beyond))
+    }
+}
+
+/// Control characters stand for those beyond ASCII, by their place in the pattern, and DEL for all that are not in it.
+const MAX_BEYOND: u8 = 0x1f;
+const OTHER: char = '\u{7f}';
+
+fn plain(text: &str, beyond: &[char]) -> String {
+    let stand = |letter: char| match beyond.iter().position(|known| *known == letter) {
+        Some(place) => u8::try_from(place + 1).map_or(OTHER, char::from),
+        None if letter.is_ascii() && !letter.is_ascii_control() => letter,
+        None => OTHER,
+    };
+    text.chars().map(stand).collect()
+}
+
+/// RIXL does not tell when a key was rotated last. Keys of the same id elsewhere are others.
+async fn last_rotations(account: &Account, journal: &dyn Journal) -> Result<HashMap<String, Timestamp>, Failure> {
+    let (base_url, organization) = (account.client().base_url(), account.organization().map(|id| id.as_str()));
     let mut rotated = HashMap::new();
     for line in journal.history(ReadHistory::new()).await?.lines {
         // A line of another version of this program may be anything.
         let Ok(audit) = serde_json::from_str::<Audit>(&line) else { continue };
+        if audit.base_url != base_url || audit.organization.as_deref() != organization {
+            continue;
+        }
         if let (Some(id), Ending::Rotated | Ending::Created | Ending::Replaced) = (audit.key_id, audit.ending) {
             rotated.insert(id, audit.at);
         }

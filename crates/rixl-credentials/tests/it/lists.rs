@@ -51,13 +51,15 @@ async fn all_pages_are_read_whatever_the_total_says() {
         (250, 100, json!(250), 3),
         (250, 100, json!("250"), 3),
         (200, 100, json!(200), 2),
+        // A full first page may have been counted for the whole.
+        (25, 25, json!(25), 2),
+        (24, 25, json!(24), 1),
         // Without a total, an empty page ends the list: a short one may just be capped.
         (250, 100, Value::Null, 4),
         (60, 25, Value::Null, 4),
         // A total that is wrong costs one more call, never a key.
         (250, 100, json!(7), 4),
         (250, 100, json!(0), 4),
-        (250, 100, json!(1_000), 4),
         (250, 100, json!(-1), 4),
         (250, 100, json!("many"), 4),
     ] {
@@ -78,6 +80,47 @@ async fn all_pages_are_read_whatever_the_total_says() {
         }
         assert_eq!(seen, count);
     }
+}
+
+/// A server that counts the page as the whole has more.
+#[tokio::test]
+async fn a_total_that_counts_the_page_does_not_end_a_list() {
+    let respond = |offset| page(60, 25, &json!(60_usize.saturating_sub(offset).min(25)), offset);
+    let (_server, client, _) = server(respond).await;
+    assert_eq!(client.api_keys().list().try_collect::<Vec<_>>().await.unwrap().len(), 60);
+}
+
+/// What is missing may be the one key that matters: a short list is never taken as whole.
+#[tokio::test]
+async fn a_list_that_ends_before_its_total_is_incomplete() {
+    let renamed = |_| json!({ "keys": items(0..1), "total": "1" });
+    let short = |offset| page(100, 100, &json!(150), offset);
+    for (name, respond) in [("short", short as fn(usize) -> Value), ("of another name", renamed)] {
+        let (_server, client, _) = server(respond).await;
+        let error = client.api_keys().list().try_collect::<Vec<_>>().await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::IncompleteList, Outcome::NotApplied), "{name}");
+    }
+}
+
+/// A server that has not caught up is asked once more.
+#[tokio::test]
+async fn an_empty_page_before_the_end_is_asked_for_again() {
+    let asked = AtomicUsize::new(0);
+    let respond = move |offset| match offset {
+        100 if asked.fetch_add(1, Ordering::SeqCst) == 0 => page(100, 100, &json!(150), offset),
+        _ => page(150, 100, &json!(150), offset),
+    };
+    let (_server, client, _) = server(respond).await;
+    assert_eq!(client.api_keys().list().try_collect::<Vec<_>>().await.unwrap().len(), 150);
+}
+
+/// New ids for ever.
+#[tokio::test]
+async fn a_list_without_an_end_is_incomplete() {
+    let (_server, client, calls) = server(|offset| json!({ "api_keys": items(offset..offset + 1) })).await;
+    let error = client.api_keys().list().try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::IncompleteList);
+    assert_eq!(calls.load(Ordering::SeqCst), 10_000);
 }
 
 #[tokio::test]
@@ -126,11 +169,17 @@ proptest! {
         total in prop_oneof![Just(Value::Null), (-5_i64..500).prop_map(Value::from), "[0-9]{1,3}".prop_map(Value::from)],
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (ids, calls) = runtime.block_on(async {
+        let says = total.as_u64().or_else(|| total.as_str()?.parse().ok());
+        let (keys, calls) = runtime.block_on(async {
             let (_server, client, calls) = server(move |offset| page(count, cap, &total, offset)).await;
-            let keys: Vec<_> = client.api_keys().list().try_collect().await.unwrap();
-            (keys.into_iter().map(|key| key.id.to_string()).collect::<Vec<_>>(), calls.load(Ordering::SeqCst))
+            let keys = client.api_keys().list().try_collect::<Vec<_>>().await;
+            (keys, calls.load(Ordering::SeqCst))
         });
+        if says.is_some_and(|says| says > count as u64) {
+            prop_assert_eq!(keys.unwrap_err().kind(), ErrorKind::IncompleteList);
+            return Ok(());
+        }
+        let ids: Vec<_> = keys.unwrap().into_iter().map(|key| key.id.to_string()).collect();
         // A total that happens to be met early ends the list there: the server said that this is all.
         let expected: Vec<_> = (0..ids.len()).map(|number| format!("key{number}")).collect();
         prop_assert_eq!(&ids, &expected);

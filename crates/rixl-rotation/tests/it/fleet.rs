@@ -12,7 +12,7 @@ use rixl_credentials::KeyId;
 use rixl_rotation::{
     Account, CancellationToken, Completed, DueKey, Ending, EventKind, Failure, FailureKind, Fleet, Rotations, Rotator,
     Selection, State,
-    journal::{Journal as _, ListUnfinished, ReadHistory},
+    journal::{Close, Journal as _, ListUnfinished, Lock, ReadHistory},
     store::{Store, StoreError, Stores},
 };
 use rixl_sandbox::{Effect, Fault, SeedKey};
@@ -55,6 +55,63 @@ async fn a_plan_says_which_keys_and_why() {
     assert_eq!(plan(Selection::new().project("Other".parse().unwrap())).await.unwrap(), [""; 0]);
     let failure = plan(Selection::new().ids([KeyId::new("Nothing").unwrap()])).await.unwrap_err();
     assert!(failure.to_string().contains("no key has the id Nothing"), "{failure}");
+}
+
+/// A pattern is of characters: what is one to the user is one.
+#[tokio::test]
+async fn name_patterns_count_characters() {
+    let bench = Bench::new();
+    for name in ["kunde-ä-1", "kunde-ö-1", "kunde-a-1", "kunde-é", "日本"] {
+        bench.sandbox.create_key(SeedKey::new(name));
+    }
+    for (pattern, names) in [
+        ("kunde-[ä]*", &["kunde-ä-1"][..]),
+        ("kunde-[äa]*", &["kunde-ä-1", "kunde-a-1"]),
+        ("kunde-[!ä]-1", &["kunde-ö-1", "kunde-a-1"]),
+        ("kunde-?-1", &["kunde-ä-1", "kunde-ö-1", "kunde-a-1"]),
+        ("kunde-{é,x}", &["kunde-é"]),
+        ("??", &["日本"]),
+        ("日*", &["日本"]),
+        ("*ü*", &[]),
+    ] {
+        let found = find(&bench, Selection::new().named(pattern).unwrap()).await.unwrap();
+        let found: Vec<_> = found.iter().map(|line| line.split(": ").next().unwrap()).collect();
+        assert_eq!(found, names, "{pattern}");
+    }
+    assert!(Selection::new().named("[ä-ü]").is_err());
+    assert!(Selection::new().named("a\tb").is_err());
+}
+
+/// Staging and production may know the same ids, and share a state folder.
+#[tokio::test]
+async fn what_was_rotated_elsewhere_is_old_here() {
+    let (bench, elsewhere) = (Bench::new(), Bench::new());
+    let id = "XyZ9aB8cD1";
+    for sandbox in [&bench.sandbox, &elsewhere.sandbox] {
+        sandbox.create_key(SeedKey::new("old").with_id(id).aged(120 * DAY));
+    }
+    let store = Stores::default().open(&format!("file:{}", bench.folder.path().join("old").display())).unwrap();
+    bench.rotator().rotate(&KeyId::new(id).unwrap(), store).await.unwrap();
+    let due = |bench: &Bench| Account::new(bench.client());
+    let selection = Selection::new().older_than(90 * DAY);
+    assert!(selection.find(&due(&bench), &bench.journal()).await.unwrap().is_empty());
+    assert_eq!(selection.find(&due(&elsewhere), &bench.journal()).await.unwrap().len(), 1);
+}
+
+/// A time that lies ahead tells of a wrong clock, and hides no key.
+#[tokio::test]
+async fn a_time_that_lies_ahead_hides_no_key() {
+    let bench = Bench::new();
+    let old = bench.sandbox.create_key(SeedKey::new("old").aged(120 * DAY));
+    let store = Stores::default().open(&format!("file:{}", bench.folder.path().join("old").display())).unwrap();
+    bench.rotator().rotate(&KeyId::new(old.id).unwrap(), store).await.unwrap();
+    let journal = bench.journal();
+    let mut line = journal.history(ReadHistory::new()).await.unwrap().lines.pop().unwrap();
+    let at = line.find(r#""at":"20"#).unwrap() + 6;
+    line.replace_range(at..at + 4, "2099");
+    journal.lock(Lock::new("ahead")).await.unwrap().close(Close::new().with_history_line(&line)).await.unwrap();
+    let due = find(&bench, Selection::new().older_than(90 * DAY)).await.unwrap();
+    assert_eq!(due, ["old: 120 d old"]);
 }
 
 /// RIXL does not tell when a key was rotated: without the history, a cron job would rotate an old key every time.
