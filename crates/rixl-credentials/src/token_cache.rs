@@ -9,6 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use rixl_api::Call;
 use tokio::sync::Mutex;
 
 use crate::{
@@ -93,6 +94,10 @@ impl TokenCache {
         }
         let (begun, ended) = (self.begun.load(Ordering::SeqCst), self.ended.load(Ordering::SeqCst));
         let mut asking = self.asking.lock().await;
+        if let Some(refused) = refused {
+            // Whoever asked meanwhile may not have known, and kept it again.
+            self.forget(refused);
+        }
         if let Some(token) = self.fresh() {
             return Ok(token);
         }
@@ -122,7 +127,8 @@ impl TokenCache {
             Source::Grant(grant) => grant.token(request).await?,
             Source::Foreign(source) => source.token(request).await?,
         };
-        if let Some(expires_at) = expires_at {
+        // One that can't be sent is never refused, and would be kept until it ends.
+        if let Some(expires_at) = expires_at.filter(|_| Call::new(Some(secret.wire()), 0).is_ok()) {
             let lifetime = Duration::try_from(expires_at.duration_since(now)).unwrap_or_default();
             let fresh_for = share(lifetime, 0.75 + 0.15 * self.timing.chance());
             let kept = Kept { token: Arc::clone(&secret), fresh_until: asked.saturating_add(fresh_for) };

@@ -22,7 +22,7 @@ use tokio::{
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    DueKey, Effect, EventKind, Failure, FailureKind, Report, Rotator,
+    CancellationToken, DueKey, Effect, EventKind, Failure, FailureKind, Report, Rotator,
     store::{Store, StoreError},
 };
 
@@ -98,7 +98,7 @@ impl Fleet {
 
     /// How many keys are rotated at once.
     pub fn with_concurrency(mut self, at_once: usize) -> Self {
-        self.at_once = at_once.max(1);
+        self.at_once = at_once.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
@@ -112,6 +112,17 @@ impl Fleet {
     ///
     /// Dropping the future lets go of all keys. Nothing changed.
     pub async fn prepare(
+        &self,
+        keys: &[DueKey],
+        store_of: impl Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync,
+    ) -> Result<(), PrepareError> {
+        let prepared = self.prepare_all(keys, store_of).await;
+        // What is being unlocked still would seem to be another rotator's.
+        self.rotator.journal.released().await;
+        prepared
+    }
+
+    async fn prepare_all(
         &self,
         keys: &[DueKey],
         store_of: impl Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync,
@@ -187,6 +198,7 @@ impl Fleet {
         let mut rotator = self.rotator.clone();
         let slots = Arc::new(Semaphore::new(self.at_once));
         rotator.slots = Some(Arc::clone(&slots));
+        rotator.stopped = CancellationToken::new();
         let work = Work {
             rotator,
             store_of: Arc::new(store_of),
@@ -252,7 +264,8 @@ struct Work {
 impl Work {
     async fn next(&mut self) -> Option<Completed> {
         loop {
-            let is_cancelled = || self.rotator.cancellation.is_cancelled();
+            let cancellation = self.rotator.cancellation.clone();
+            let is_cancelled = || cancellation.is_cancelled();
             let may_begin = !self.is_stopped && !is_cancelled() && self.under_way.len() < self.max;
             tokio::select! {
                 biased;
@@ -260,14 +273,21 @@ impl Work {
                     let (id, result) = match joined {
                         Ok((id, result)) => (id, result),
                         Err(ended) => {
-                            let message = "the task that rotated the key ended early";
-                            (ended.id(), Err(Failure::new(FailureKind::Unknown, message).with_source(ended)))
+                            // Not as its source: the words of a panic are anyone's.
+                            let message = if ended.is_panic() {
+                                "the task that rotated the key panicked"
+                            } else {
+                                "the task that rotated the key ended early"
+                            };
+                            (ended.id(), Err(Failure::new(FailureKind::Unknown, message)))
                         }
                     };
                     self.max = self.max_after_first;
                     let Some((key_id, name)) = self.names.remove(&id) else { continue };
                     self.stop_after(&key_id, &result);
-                    return Some(Completed { key_id, name, result: Some(result) });
+                    // It had not sent anything when another one stopped the fleet.
+                    let is_begun = !self.is_stopped || is_cancelled() || !is_interrupted(&result);
+                    return Some(Completed { key_id, name, result: is_begun.then_some(result) });
                 }
                 // Those that come back from their quiet time are before it in the queue.
                 Ok(slot) = Arc::clone(&self.slots).acquire_owned(), if may_begin && self.waiting.len() > 0 => {
@@ -294,6 +314,7 @@ impl Work {
         let may_have_changed = result.as_ref().is_err_and(|failure| failure.effect() != Effect::Unchanged);
         if may_have_changed && !self.is_stopped {
             self.is_stopped = true;
+            self.rotator.stopped.cancel();
             self.rotator.tell(key_id.as_str(), EventKind::Note, "no more keys are begun after this failure");
         }
     }
@@ -315,4 +336,10 @@ async fn one(
     let mut prepared = rotator.prepare(&due.key, store_of(&due)?).await?;
     prepared.run.slot = Some(slot);
     prepared.rotate().await
+}
+
+fn is_interrupted(result: &Result<Report, Failure>) -> bool {
+    let is_interrupted =
+        |failure: &Failure| failure.kind() == FailureKind::Interrupted && failure.effect() == Effect::Unchanged;
+    result.as_ref().is_err_and(is_interrupted)
 }

@@ -223,6 +223,7 @@ impl Rotator {
             _ => intent.version.clone(),
         };
         let mut run = Run::new(self.clone(), entry, store, intent, label);
+        run.was_done = !matches!(stage, Stage::Sent | Stage::Refused);
         run.stage = stage;
         run.is_recovered = true;
         run.request_id = request_id;
@@ -253,6 +254,10 @@ impl Run {
         }
         let (action, reason) = match &self.stage {
             Stage::Sent => return self.find_out(on_live, is_dry).await,
+            // Of the one before nothing was heard, and it may not have happened either.
+            Stage::Refused if self.intent.unanswered_until.is_some() => {
+                return self.find_out(on_live, is_dry).await;
+            }
             Stage::Refused if self.intent.rotation == 1 => {
                 (RecoveryAction::Remove, "it was refused, so nothing changed; the entry is removed")
             }
@@ -312,6 +317,7 @@ impl Run {
             }
             plan = self.look(on_live).await?;
         }
+        let is_dead = matches!(plan, Plan::Rotate(_));
         let (ending, why) = match plan {
             Plan::Stay(why, next) => {
                 self.rotator.tell_of(&self.label, EventKind::Note, Warning::from(why).with_next(next.clone()));
@@ -325,6 +331,8 @@ impl Run {
         if let Some(ending) = ending {
             return self.close(ending).await.map(Recovery::Done);
         }
+        // It was live before.
+        self.was_done |= is_dead && self.intent.old.form.is_some();
         let until = self.intent.at.checked_add(self.window()).ok();
         self.intent.unanswered_until = self.intent.unanswered_until.max(until);
         self.stage = Stage::Lost;

@@ -85,6 +85,8 @@ pub struct Rotator {
     pub(crate) quiet_time: Duration,
     pub(crate) budget: u32,
     pub(crate) cancellation: CancellationToken,
+    /// Its fleet was stopped: nothing more is begun, and what was sent goes on.
+    pub(crate) stopped: CancellationToken,
     pub(crate) rate_limiter: Option<Arc<RateLimiter>>,
     /// How many runs may work at once; one that only waits does not count.
     pub(crate) slots: Option<Arc<Semaphore>>,
@@ -260,6 +262,7 @@ impl Rotator {
             quiet_time: Duration::from_secs(5),
             budget: 2,
             cancellation: CancellationToken::new(),
+            stopped: CancellationToken::new(),
             rate_limiter: None,
             slots: None,
             by: who(),

@@ -48,6 +48,8 @@ pub(crate) struct Run {
     adopted: Option<KeyId>,
     /// The version that the store must still have.
     expected: Version,
+    /// Whether one of its requests was certainly carried out.
+    pub(crate) was_done: bool,
     /// How many requests this process sent that may have been carried out.
     sent: u32,
     /// The fingerprint of what the store holds, once that is known.
@@ -88,6 +90,7 @@ impl Run {
             is_kept: true,
             adopted: None,
             expected,
+            was_done: false,
             sent: 0,
             stored: None,
             outage: None,

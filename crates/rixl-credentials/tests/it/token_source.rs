@@ -231,6 +231,20 @@ async fn a_source_that_says_when_its_token_expires_is_asked_ahead_of_that() {
     }
 }
 
+/// What can't stand in a header is never sent, so no server ever refuses it: kept, it would shut the client out until it expires.
+#[tokio::test]
+async fn a_token_that_can_not_be_sent_is_not_kept() {
+    let mock = Mock::responding(200, "{}").await;
+    let timing = Fake::with_chance(0.0);
+    let script =
+        Script::new([Step::Until("TEST\nONE", timing.clone(), 1_000), Step::Until("TESTTWO", timing.clone(), 1_000)]);
+    let client = mock.builder().token_source(script.clone()).timing(timing).build().unwrap();
+    let error = client.api_keys().delete(&key_id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Token, Outcome::NotApplied));
+    client.api_keys().delete(&key_id()).await.unwrap();
+    assert_eq!(authorizations(&mock), ["Bearer TESTTWO"]);
+}
+
 /// Runs as many calls as the mock is to see, all waiting for one source, which then goes on.
 async fn a_hundred_callers(script: Script, client: &Client) -> Vec<Result<(), Error>> {
     let calls: Vec<_> = (0..100)

@@ -6,7 +6,7 @@ use rixl_credentials::{Error, ErrorKind, Outcome, RawResponse};
 
 use super::{MARGIN, Run};
 use crate::{
-    Effect, Ending, EventKind, Failure, FailureKind, Next, State, Warning,
+    Effect, Ending, EventKind, Failure, FailureKind, Next, Rotator, State, Warning,
     journal::PutEscrow,
     record::{Change, Record, Stage},
     store::Read,
@@ -20,11 +20,8 @@ impl Run {
     pub(super) async fn send(&mut self) -> Result<(), Failure> {
         let mut attempt = 1;
         loop {
-            if self.rotator.cancellation.is_cancelled() {
+            if !self.turn().await {
                 return Err(self.not_sent(Failure::interrupted(), attempt).await);
-            }
-            if let Some(rate_limiter) = &self.rotator.rate_limiter {
-                rate_limiter.turn(&**self.rotator.account.client().timing()).await;
             }
             if let Err(mut failure) = self.intend().await {
                 // The line may be there all the same.
@@ -99,6 +96,21 @@ impl Run {
         Err(Failure::refused("the journal is too slow to tell when a request was sent; nothing was sent"))
     }
 
+    /// Waits until it may send; `false`: it may not any more.
+    async fn turn(&self) -> bool {
+        let Rotator { rate_limiter, cancellation, stopped, account, .. } = &self.rotator;
+        // What was begun and lost is repaired, though its fleet is stopped.
+        let is_first = self.intent.rotation == 1;
+        if let Some(rate_limiter) = rate_limiter {
+            tokio::select! {
+                () = rate_limiter.turn(&**account.client().timing()) => {}
+                () = cancellation.cancelled() => return false,
+                () = stopped.cancelled(), if is_first => return false,
+            }
+        }
+        !(cancellation.is_cancelled() || is_first && stopped.is_cancelled())
+    }
+
     async fn request(&self) -> Result<RawResponse, Error> {
         match &self.intent.change {
             Change::Rotate { key_id, .. } => self.rotator.account.rotate_raw(key_id).await,
@@ -120,6 +132,10 @@ impl Run {
             (1, _) => failure.instead_of_not_sent("nothing was changed"),
             _ => failure.instead_of_not_sent("no further request was sent"),
         };
+        if self.intent.rotation > 1 && !self.was_done {
+            // The old secret may be as it was.
+            return self.unknown(None).left_open(Effect::Unknown).with_source(failure);
+        }
         if self.intent.rotation > 1 {
             let sentence = format!(
                 "the secret of {} is lost, and it could not be rotated again: {}",
@@ -159,6 +175,7 @@ impl Run {
                 there.is_ok_and(|there| there.is_some_and(|there| there.expose_secret() == response.expose_secret()))
             }
         };
+        self.was_done = true;
         self.response = Some(response);
         self.stage = Stage::Received;
         match kept {

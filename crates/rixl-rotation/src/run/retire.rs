@@ -42,22 +42,40 @@ impl Run {
             }
             self.tell(EventKind::Note, format!("the old key {key_id} is still used; it is not deleted yet"));
         }
+        if seen.is_none() {
+            // Nothing is deleted for not being in a list.
+            self.tell(EventKind::Note, format!("the old key {key_id} is gone already"));
+            return Ok(());
+        }
         match self.rotator.account.delete(&key_id).await {
             Ok(()) => {
                 self.tell(EventKind::Note, format!("the old key {key_id} is deleted"));
                 Ok(())
             }
-            Err(error) if error.is_not_found() => Ok(()),
+            // A route that is not there responds with that, too.
+            Err(error) if error.is_not_found() => match self.last_used(&key_id).await? {
+                None => Ok(()),
+                Some(_) => {
+                    Err(self.not_deleted(&key_id, "the server does not know it, and lists it").with_source(error))
+                }
+            },
             Err(error) => Err(self.not_deleted(&key_id, "the call failed").with_source(error)),
         }
     }
 
     /// When the old key was last used; `None`: it is gone.
     async fn last_used(&self, key_id: &KeyId) -> Result<Option<Option<Timestamp>>, Failure> {
-        match self.rotator.account.find(key_id).await {
-            Ok(key) => Ok(key.map(|key| key.last_used)),
-            Err(error) => Err(self.not_deleted(key_id, "the keys could not be listed").with_source(error)),
+        for _ in 0..2 {
+            match self.rotator.account.find(key_id).await {
+                Ok(Some(key)) => return Ok(Some(key.last_used)),
+                // A list counts by offset, and misses one where others are deleted meanwhile.
+                Ok(None) => {}
+                Err(error) => {
+                    return Err(self.not_deleted(key_id, "the keys could not be listed").with_source(error));
+                }
+            }
         }
+        Ok(None)
     }
 
     async fn wait_to_delete(&mut self, key_id: &KeyId, time: Duration) -> Result<(), Failure> {

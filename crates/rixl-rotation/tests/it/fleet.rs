@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::KeyId;
+use rixl_credentials::{Client, KeyId, RetryPolicy};
 use rixl_rotation::{
     Account, CancellationToken, Completed, DueKey, Ending, EventKind, Failure, FailureKind, Fleet, Rotations, Rotator,
     Selection, State,
@@ -265,6 +265,27 @@ async fn the_first_lost_response_stops_new_work() {
     assert_eq!(recovered.len(), 1);
     assert_eq!(many.live(), 12);
     many.bench.assert_clean();
+}
+
+/// Those that are prepared and wait for their turn have sent nothing yet.
+#[tokio::test]
+async fn a_stop_reaches_those_that_wait_for_their_turn() {
+    let many = Many::new(4).await;
+    let fault = Fault::new(Effect::Close).on("rotateApiKey").on_key(many.due[1].key.id.as_str());
+    many.bench.sandbox.inject(fault).unwrap();
+    // By the real clock, so that the response is there long before the next turn.
+    let client = Client::builder().base_url(many.bench.sandbox.url()).bearer_token(many.bench.sandbox.bearer_token());
+    let client = client.retry(RetryPolicy::off()).build().unwrap();
+    let rotator = many.bench.rotator_of(client).with_rate(0.5).with_quiet_time(Duration::ZERO);
+    let folder = many.bench.folder.path().to_owned();
+    let mut rotations = Fleet::new(rotator).rotate(many.due.clone(), move |due| store_in(&folder, due));
+    let mut all = Vec::new();
+    while let Some(completed) = rotations.next().await {
+        all.push(completed);
+    }
+    let endings = endings(&all);
+    assert_eq!((endings[&Some(Err(FailureKind::Unknown))], endings[&None]), (1, 2), "{endings:?}");
+    assert_eq!(many.bench.sandbox.calls("rotateApiKey"), 2);
 }
 
 #[tokio::test]

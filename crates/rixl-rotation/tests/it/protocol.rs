@@ -115,6 +115,43 @@ async fn a_request_that_was_not_carried_out_is_sent_again_or_dropped_as_the_user
     }
 }
 
+/// Recovery repeats a request of which nothing was heard, and is refused: the old secret may be as it was, and here it is.
+#[tokio::test]
+async fn a_refused_repeat_does_not_make_an_unheard_request_one_that_was_carried_out() {
+    let bench = Bench::new();
+    bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey").before_commit()).unwrap();
+    assert_eq!(bench.rotate().await.unwrap_err().kind(), FailureKind::Unknown);
+    let refuse = || {
+        let response = Effect::Respond { status: 403, headers: vec![], body: vec![] };
+        Fault::new(response).on("rotateApiKey").before_commit()
+    };
+    for _ in 0..2 {
+        bench.sandbox.inject(refuse()).unwrap();
+        let failure = bench.recover_one().await.unwrap_err();
+        assert_eq!((failure.kind(), failure.effect()), (FailureKind::Unknown, rixl_rotation::Effect::Unknown));
+    }
+    let drop = RecoverOptions::default().with_on_live(OnLiveSecret::Drop);
+    let dropped = bench.recover(drop).await.pop().unwrap();
+    assert_eq!(dropped.result.unwrap().report().unwrap().ending, Ending::Dropped);
+    assert_eq!(bench.rotations(), 0);
+    assert!(bench.is_stored_live());
+    bench.assert_clean();
+}
+
+/// A route that is not there says 404, too.
+#[tokio::test]
+async fn a_key_that_is_listed_is_not_deleted_whatever_the_deletion_says() {
+    let bench = Bench::new();
+    let missing = Effect::Respond { status: 404, headers: vec![], body: vec![] };
+    bench.sandbox.inject(Fault::new(missing).on("deleteApiKey").before_commit()).unwrap();
+    let failure = bench.rotator().replace(&bench.key_id, bench.store(), Duration::ZERO).await.unwrap_err();
+    assert!(failure.message().contains("could not be deleted"), "{failure}");
+    assert_eq!(failure.effect(), rixl_rotation::Effect::Changed);
+    let report = bench.recover_one().await.unwrap().unwrap();
+    assert_eq!(report.ending, Ending::Replaced);
+    bench.assert_clean();
+}
+
 #[tokio::test]
 async fn a_refusal_changes_nothing_and_leaves_nothing_open() {
     let bench = Bench::new();
