@@ -68,7 +68,17 @@ fn refusal(output: Output, reveal: bool) -> Option<(&'static str, &'static str)>
         let instead = "pass the secret on by a pipe or into a file, or name another store";
         return Some(("it is closed, or a device that keeps nothing", instead));
     }
+    if is_logged() && !reveal {
+        let instead = "name another store, or add --reveal to have it in the log";
+        return Some(("the secret would stay in the log of the service manager", instead));
+    }
     None
+}
+
+/// Whether it goes to the journal of systemd, which says so by the device and the inode of the socket.
+fn is_logged() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    fstat(io::stdout()).is_ok_and(|found| stream == format!("{}:{}", found.st_dev, found.st_ino))
 }
 
 fn sink() -> Option<FileType> {
@@ -96,7 +106,7 @@ async fn received() -> Result<(), &'static str> {
                     return Err("whoever was to read it ended, and did not");
                 }
                 if Instant::now() > end {
-                    return Err("nobody has read it");
+                    return Err("nobody has read it, which must be done while this program runs");
                 }
                 tokio::time::sleep(PAUSE).await;
             }

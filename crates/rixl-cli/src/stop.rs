@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    failure::{Code, Failure},
+    failure::{Code, Failure, recover},
     output::say,
 };
 
@@ -58,7 +58,7 @@ impl Stop {
                     () = &mut person => {}
                     () = say_after_a_while() => person.await,
                 }
-                say("stopped at once; `rixl keys recover` tells what is unfinished");
+                say(&format!("stopped at once; `{}` tells what is unfinished", recover()));
                 process::exit(Code::Interrupted.number().into());
             });
         })?;

@@ -195,7 +195,10 @@ impl Current {
     /// Whether these are of the same file, unchanged since. A rename changes the time of change on some file systems only.
     fn is(&self, now: &Stat) -> bool {
         let is_same = |size: i128, now: i128| size == now;
+        let is_whose = (self.metadata.mode(), self.metadata.uid(), self.metadata.gid());
         (self.metadata.dev(), self.metadata.ino()) == id(now)
+            // Whoever took rights away meanwhile did not do it for the old secret alone.
+            && is_whose == (now.st_mode, now.st_uid, now.st_gid)
             && is_same(self.metadata.size().into(), now.st_size.into())
             && is_same(self.metadata.mtime().into(), now.st_mtime.into())
             && is_same(self.metadata.mtime_nsec().into(), now.st_mtime_nsec.into())
@@ -355,6 +358,10 @@ fn check_planted(folder: impl AsFd, owner: u32, what: &str) -> Result<(), Troubl
     Ok(())
 }
 
+fn statat_of(file: &File) -> Result<Stat, Trouble> {
+    fstat(file).map_err(|error| Trouble::io("it can't be looked at", error.into()))
+}
+
 /// What came of putting a file in the place of another.
 enum Swapped {
     Done,
@@ -387,6 +394,9 @@ impl Place {
         if path.chars().any(char::is_control) {
             return invalid("its path has a control character");
         }
+        if is_temporary(name) {
+            return invalid("its name is that of a temporary file, which is swept");
+        }
         let (name, path) = (name.to_owned(), path.to_owned());
         Ok(Self { folder, name, path })
     }
@@ -398,7 +408,12 @@ impl Place {
 
     /// The text of the file, of at most so many bytes; `None` when it is not there.
     pub(crate) fn read(&self, most: usize) -> Result<Option<Zeroizing<String>>, Trouble> {
-        let folder = self.open_folder().map_err(no_folder)?;
+        // To pass through a folder is enough to read a file in it.
+        let folder = self.open_folder().or_else(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => self.open_folder_with(PASSING),
+            _ => Err(error),
+        });
+        let folder = folder.map_err(no_folder)?;
         let current = self.open(&folder, most)?;
         // After a place was corrected by hand nothing but this may come here again.
         self.sweep_if_free(&folder);
@@ -524,27 +539,31 @@ impl Place {
             Ok(_) | Err(Errno::NOENT) => return Ok(Swapped::Changed),
             Err(error) => return Err(Trouble::io("it can't be looked at", error.into())),
         }
-        for _ in 0..MAX_LINKS {
-            match exchange(RenameFlags::EXCHANGE) {
-                Ok(()) => {}
-                Err(Errno::NOENT) => return Ok(Swapped::Changed),
-                Err(error) if is_unsupported(error) => return self.rename(folder, &temporary, Some(current), most),
-                Err(error) => return self.failed(folder, Some(current), error, most),
-            }
-            let came_out = statat(folder, &temporary.name, AtFlags::SYMLINK_NOFOLLOW);
-            let came_out = came_out.map_err(|error| Trouble::io("it can't be looked at", error.into()));
-            // Of what is written within one tick of its clock, a file system shows nothing.
-            if came_out.as_ref().is_ok_and(|now| current.is(now)) && current.is_as_read() {
-                return Ok(Swapped::Done);
-            }
-            let own = temporary.file.metadata().map_err(|error| Trouble::io("it can't be looked at", error))?;
-            if came_out.is_ok_and(|now| (own.dev(), own.ino()) == id(&now)) {
-                return Ok(Swapped::Changed);
-            }
-            // Another program's file came out. It goes back; if it has put yet another one there, that one goes back then.
+        match exchange(RenameFlags::EXCHANGE) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => return Ok(Swapped::Changed),
+            Err(error) if is_unsupported(error) => return self.rename(folder, &temporary, Some(current), most),
+            Err(error) => return self.failed(folder, Some(current), error, most),
         }
-        // Not to be removed: it is another program's.
+        let own = id(&statat_of(&temporary.file)?);
+        let came_out = |folder: &File| statat(folder, &temporary.name, AtFlags::SYMLINK_NOFOLLOW);
+        // Of what is written within one tick of its clock, a file system shows nothing.
+        if came_out(folder).is_ok_and(|now| current.is(&now)) && current.is_as_read() {
+            return Ok(Swapped::Done);
+        }
+        // Another program's file came out, and goes back.
+        let is_back = exchange(RenameFlags::EXCHANGE).is_ok();
+        let is_ours = |folder: &File| came_out(folder).is_ok_and(|now| id(&now) == own);
+        if is_back && is_ours(folder) {
+            return Ok(Swapped::Changed);
+        }
+        // Meanwhile it put yet another one there, over ours. The newest is to be at the name.
+        let is_newest = is_back && exchange(RenameFlags::EXCHANGE).is_ok();
+        // What has the temporary name now is another program's, not this one's to remove.
         temporary.keep();
+        if is_newest {
+            return Ok(Swapped::Changed);
+        }
         Err(Trouble::busy("another program writes it again and again").with_kind(StoreErrorKind::Unknown))
     }
 
@@ -618,7 +637,11 @@ impl Place {
 
     /// Opens the folder. Links were followed when the place was resolved: one that is on the way now was put there since.
     fn open_folder(&self) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        self.open_folder_with(OFlags::RDONLY)
+    }
+
+    fn open_folder_with(&self, access: OFlags) -> io::Result<File> {
+        let flags = access | OFlags::DIRECTORY | OFlags::CLOEXEC;
         #[cfg(target_os = "linux")]
         {
             use rustix::fs::{ResolveFlags, openat2};

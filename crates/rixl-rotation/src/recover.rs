@@ -248,6 +248,7 @@ impl Rotator {
 
 impl Run {
     async fn finish_recovery(mut self, on_live: OnLiveSecret, is_dry: bool) -> Result<Recovery, Failure> {
+        self.may_fill = on_live == OnLiveSecret::RotateUnread;
         // The process may have died between the escrow and the line that tells of it.
         if matches!(self.stage, Stage::Sent) && self.has_escrow().await? {
             self.stage = Stage::Received;
@@ -361,7 +362,15 @@ impl Run {
             .await
             .map_err(|error| self.unknown(None).with_source(error))?;
         let has_moved = held.version != self.intent.version;
-        let Some(secret) = &held.secret else { return Ok(Plan::Wait("the store holds no secret")) };
+        let Some(secret) = &held.secret else {
+            return Ok(match self.may_be_elsewhere() {
+                Err(_) if on_live == OnLiveSecret::Rotate => Plan::Stay(
+                    "the store held a secret before and holds none now, as if its file system were not mounted",
+                    Next::Decide,
+                ),
+                _ => Plan::Wait("the store holds no secret"),
+            });
+        };
         let liveness = probe(&self.rotator.account, &key_id, secret, self.intent.old.form).await;
         if has_moved {
             self.expect(held.version);

@@ -13,7 +13,7 @@ use crate::{
     probe::{Liveness, probe},
     record::{self, Change, Intent, Old},
     run::Run,
-    store::{FINGERPRINT, Prepare, Store, StoredSecret, hex},
+    store::{Content, FINGERPRINT, Prepare, Store, StoredSecret, hex},
     trace::{self, TARGET, Traced},
 };
 
@@ -500,6 +500,12 @@ impl Rotator {
         let identity = store.identity().await?;
         entry.lock_store(LockStore::new(&location).with_identity(&identity)).await?;
         let held = store.prepare(Prepare::new(MAX_SECRET_BYTES).with_subject(&subject)).await?;
+        // Neither overwritten nor shown to RIXL as a key: it may be another program's password.
+        if held.content == Content::Foreign {
+            return Err(Failure::refused(format!(
+                "{location} holds what does not look like an API key's secret; nothing was sent; name another place, or                  empty it if that is to be replaced"
+            )));
+        }
         let label = change.key_id().map_or(change.name().unwrap_or_default(), KeyId::as_str).to_owned();
         if let Some(key_id) = change.key_id()
             && self.account.client().is_bought_with(key_id, held.secret.as_ref())

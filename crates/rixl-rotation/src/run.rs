@@ -48,6 +48,8 @@ pub(crate) struct Run {
     adopted: Option<KeyId>,
     /// The version that the store must still have.
     expected: Version,
+    /// Whether an empty place is to be written though it held a secret before.
+    pub(crate) may_fill: bool,
     /// Whether one of its requests was certainly carried out.
     pub(crate) was_done: bool,
     /// How many requests this process sent that may have been carried out.
@@ -90,6 +92,7 @@ impl Run {
             is_kept: true,
             adopted: None,
             expected,
+            may_fill: false,
             was_done: false,
             sent: 0,
             stored: None,

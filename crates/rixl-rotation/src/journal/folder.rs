@@ -69,8 +69,11 @@ impl FolderJournal {
         let folders = [root.join("entries"), root.join("escrow"), journal.stores()];
         let is_new = !folders.iter().all(|folder| folder.exists());
         let missing = root.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).count();
+        // Before anything is made there: it would be in another user's way.
+        let existing = root.ancestors().find(|folder| folder.exists());
+        check_above(existing.unwrap_or(Path::new(".")), existing != Some(root))?;
         make_folder(root)?;
-        check_above(root)?;
+        check_above(root, false)?;
         if is_new {
             // Before anything in it says that this was done.
             sync_above(root, missing)?;
@@ -288,9 +291,18 @@ impl Opened {
         }
     }
 
+    /// Whoever removed the file of this entry let another run begin, whose lines and escrow have the same names.
+    fn check_ours(&self) -> io::Result<()> {
+        match fs::symlink_metadata(&self.lock.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            _ => self.check_name(),
+        }
+    }
+
     fn put_escrow_now(&self, response: &[u8]) -> Result<(), JournalError> {
         let path = self.escrow.clone();
         let write = || -> io::Result<()> {
+            self.check_ours()?;
             let new = path.with_extension("new");
             wipe(&new)?;
             let mut file = disk::create_private(&new)?;
@@ -307,22 +319,29 @@ impl Opened {
 
     fn escrow_now(&self) -> Result<Option<RawResponse>, JournalError> {
         let path = self.escrow.clone();
-        let read = || -> io::Result<Vec<u8>> {
-            let mut file = open_own(&path, OpenOptions::new().read(true))?;
+        let read = |path: &Path| -> io::Result<Vec<u8>> {
+            let mut file = open_own(path, OpenOptions::new().read(true))?;
             // Of its final size from the start: growing would leave copies behind.
             let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();
             let mut bytes = Vec::with_capacity(length.saturating_add(1));
             file.read_to_end(&mut bytes)?;
             Ok(bytes)
         };
-        match read() {
-            Ok(bytes) => Ok(Some(RawResponse::from(bytes))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(unusable(&path, error)),
-        }
+        let kept = match read(&path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(unusable(&path, error)),
+        };
+        // A run that was killed between the sync and the rename left the response under its first name.
+        let kept = match kept {
+            Some(bytes) if !bytes.is_empty() => Some(bytes),
+            kept => read(&path.with_extension("new")).ok().filter(|bytes| !bytes.is_empty()).or(kept),
+        };
+        Ok(kept.map(RawResponse::from))
     }
 
     fn close_now(&mut self, history_line: Option<&str>) -> Result<(), JournalError> {
+        self.check_ours().map_err(|error| unusable(&self.lock.path, error))?;
         if let Some(line) = history_line {
             add_history(&self.root, line)?;
         }
@@ -435,16 +454,22 @@ fn make_folder(path: &Path) -> Result<(), JournalError> {
 
 /// Whoever may rename a folder above can put another one in the place of the state: as OpenSSH asks of a home, they belong to
 /// this user or to root, and others may not write in them, but for those of `/tmp`'s kind.
-fn check_above(root: &Path) -> Result<(), JournalError> {
+fn check_above(root: &Path, is_above: bool) -> Result<(), JournalError> {
     let root = fs::canonicalize(root).map_err(|error| unusable(root, error))?;
-    for folder in root.ancestors().skip(1) {
+    for folder in root.ancestors().skip(usize::from(!is_above)) {
         // What can't be looked at is not this user's to change.
         let Ok(found) = fs::metadata(folder) else { continue };
         let shown = folder.display();
         let reason = if found.mode() & 0o1002 == 0o002 {
-            format!("every user may replace files in {shown}, which is above the state; run: chmod o-w {shown}")
+            let remedy = if [geteuid().as_raw(), UNMAPPED].contains(&found.uid()) {
+                format!("run: chmod o-w {shown}")
+            } else {
+                "name a state folder elsewhere".to_owned()
+            };
+            format!("every user may replace files in {shown}, which is above the state; {remedy}")
         } else if ![geteuid().as_raw(), 0, UNMAPPED].contains(&found.uid()) {
-            format!("{shown}, which is above the state, belongs to another user (uid {})", found.uid())
+            let reason = format!("{shown}, which is above the state, belongs to another user (uid {})", found.uid());
+            format!("{reason}; name a state folder elsewhere")
         } else {
             continue;
         };

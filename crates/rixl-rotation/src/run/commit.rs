@@ -4,7 +4,7 @@ use rixl_credentials::{Issued, KeyId, Secret};
 
 use super::{NO_ESCROW, Run};
 use crate::{
-    EventKind, Failure, State,
+    EventKind, Failure, Next, State,
     probe::{KeyFormat, Liveness, probe},
     record::{Record, Stage},
     rotator::fingerprint,
@@ -99,6 +99,7 @@ impl Run {
         }
         let held = self.read().await?;
         let Some(secret) = &held.secret else {
+            self.may_be_elsewhere()?;
             self.expected = held.version;
             return Ok(false);
         };
@@ -122,6 +123,17 @@ impl Run {
                 Err(self.stuck("someone else wrote the store meanwhile, and RIXL is not clear about that secret"))
             }
         }
+    }
+
+    /// A recovery that finds nothing where a secret was may look at the empty folder under a mount: what it wrote there would
+    /// be hidden by the next mount, and the escrow gone.
+    pub(crate) fn may_be_elsewhere(&self) -> Result<(), Failure> {
+        let held_one = self.intent.old.fingerprint.is_some() || self.stored.is_some();
+        if self.is_recovered && held_one && !self.may_fill {
+            let why = "it held a secret before and holds none now, as if its file system were not mounted";
+            return Err(self.stuck(why).with_next(Next::Decide));
+        }
+        Ok(())
     }
 
     /// Another rotator's secret is live. It is surely the newer one only if ours was live and is not any more: where old

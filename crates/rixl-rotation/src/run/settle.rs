@@ -67,6 +67,7 @@ impl Run {
         let secret = match (held.secret, issued) {
             (Some(secret), _) => secret,
             (None, Some(_)) if self.store.is_readable() => {
+                self.may_be_elsewhere()?;
                 self.warn("the stored secret is gone; it is stored again");
                 self.adopted = None;
                 self.expected = held.version;

@@ -177,7 +177,7 @@ impl CommandStore {
     }
 
     /// What the reader prints; an error says that nothing was written.
-    async fn held(&self) -> Result<StoredSecret, StoreError> {
+    async fn held(&self, known: Option<&Secret>) -> Result<StoredSecret, StoreError> {
         let Some(reader) = &self.reader else {
             return Ok(StoredSecret::new(Version::untracked(), None));
         };
@@ -191,7 +191,8 @@ impl CommandStore {
             return refuse(format!("the reader `{program}` printed more than {MOST_SECRET} bytes"));
         }
         if let Some(problem) = problem(ended.status) {
-            let said = Said::new(&ended.said, &[ended.output.trim_ascii()]);
+            let known = known.map_or("", |secret| secret.expose_secret());
+            let said = Said::new(&ended.said, &[ended.output.trim_ascii(), known.as_bytes()]);
             return refuse(format!("the reader `{program}` {problem}")).map_err(|error| with_said(error, said));
         }
         let Ok(text) = std::str::from_utf8(&ended.output) else {
@@ -211,7 +212,7 @@ impl CommandStore {
             return Err(self.error(StoreErrorKind::Unusable, reason));
         }
         let is_same = |held: &StoredSecret| held.secret.as_ref().is_some_and(|held| held.expose_secret() == text);
-        let held = self.held().await?;
+        let held = self.held(Some(secret)).await?;
         if is_same(&held) {
             return Ok(held.version);
         }
@@ -238,7 +239,7 @@ impl CommandStore {
         if self.reader.is_none() {
             return Ok(Version::untracked());
         }
-        match self.held().await {
+        match self.held(Some(secret)).await {
             Ok(held) if is_same(&held) => Ok(held.version),
             Ok(_) => unknown(format!("`{program}` ended well, but the reader prints something else")),
             Err(error) => {
@@ -369,6 +370,8 @@ impl Said {
         let mut line = String::new();
         for word in text.split_whitespace() {
             let word = word.split('\0').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("[...]");
+            // In Base64, quoted or escaped, a secret has nothing in common with itself.
+            let word = without_keys(&word);
             if !line.is_empty() {
                 line.push(' ');
             }
@@ -377,6 +380,28 @@ impl Said {
         (!line.is_empty()).then_some(Self(line))
     }
 }
+
+/// The word, without what is as long and as dense as a key.
+fn without_keys(word: &str) -> String {
+    let is_dense = |letter: char| letter.is_ascii_alphanumeric() || "+/=_-%".contains(letter);
+    let mut shown = String::new();
+    let mut rest = word;
+    while !rest.is_empty() {
+        let end = rest.find(|letter| !is_dense(letter)).unwrap_or(rest.len());
+        let (run, after) = rest.split_at(end);
+        // Words of people and paths have letters alone between their signs.
+        let is_key = run.len() >= LEAST_KEY && run.chars().any(|letter| letter.is_ascii_digit());
+        shown.push_str(if is_key { "[...]" } else { run });
+        let next = after.chars().next().map_or(0, char::len_utf8);
+        let (sign, after) = after.split_at(next);
+        shown.push_str(sign);
+        rest = after;
+    }
+    shown
+}
+
+/// What is shorter is no secret, nor a telling part of one.
+const LEAST_KEY: usize = 16;
 
 impl fmt::Debug for CommandStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -409,12 +434,12 @@ impl Store for CommandStore {
                 let reason = format!("there is no program `{program}`{place} that may be run");
                 return Err(self.error(StoreErrorKind::Unusable, reason));
             }
-            self.held().await
+            self.held(None).await
         })
     }
 
     fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
-        Box::pin(self.held())
+        Box::pin(self.held(None))
     }
 
     fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {

@@ -263,11 +263,10 @@ impl Scene {
         !self.has_unfinished() && read_all(&self.state().join("escrow")).is_empty()
     }
 
-    /// Whether the live secret is where the program says that it is.
+    /// Whether the live secret is where the program says that it is, or under the name that it had there first.
     pub(crate) fn is_in_escrow(&self) -> bool {
         let files = read_all(&self.state().join("escrow"));
-        let files = files.iter().filter(|(path, _)| path.extension().is_none());
-        files.flat_map(|(_, bytes)| secrets(bytes)).any(|secret| self.sandbox.is_live(&secret))
+        files.iter().flat_map(|(_, bytes)| secrets(bytes)).any(|secret| self.sandbox.is_live(&secret))
     }
 
     /// The secrets where none may ever be.
