@@ -50,6 +50,24 @@ fn a_stdout_that_keeps_nothing_is_refused() {
     println!("| `--to stdout` to what keeps nothing | {} | {held} | |", shells.len());
 }
 
+/// A unit of systemd has a socket to the journal as its output, and is told so.
+#[test]
+fn a_stdout_that_is_a_log_is_refused() {
+    use std::os::unix::{fs::MetadataExt as _, net::UnixStream};
+
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let found = fs::metadata(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&theirs))).unwrap();
+    let bench = Bench::new();
+    let mut command = in_shell(&bench, "\"$@\"", "keys rotate billing001 --to stdout --yes");
+    command.env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino()));
+    let output = command.stdout(std::os::fd::OwnedFd::from(theirs)).output().unwrap();
+    drop(ours);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("the log of the service manager"), "{text}");
+    bench.assert_untouched();
+}
+
 /// The kernel took all of it, and then whoever had the other end of the pipe went away.
 #[test]
 fn what_nobody_read_of_stdout_is_not_stored() {

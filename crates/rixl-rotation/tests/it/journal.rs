@@ -167,6 +167,50 @@ async fn a_lock_that_ends_leaves_the_file_of_another() {
 }
 
 /// Recovery would not find it: nothing may be sent on the strength of it.
+/// Someone removed the file of an entry, and another run began: what has its names now is that one's.
+#[tokio::test]
+async fn the_end_of_a_run_leaves_the_lines_and_the_escrow_of_another() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    let mut first = journal.lock(Lock::new("key")).await.unwrap();
+    first.append(Append::new("one")).await.unwrap();
+    fs::remove_file(folder.path().join("state/entries/key")).unwrap();
+    let mut second = journal.lock(Lock::new("key")).await.unwrap();
+    second.append(Append::new("two")).await.unwrap();
+    second.put_escrow(PutEscrow::new(b"response")).await.unwrap();
+    assert!(first.put_escrow(PutEscrow::new(b"other")).await.is_err());
+    assert!(first.close(Close::new().with_history_line("{}")).await.is_err());
+    drop(first);
+    assert!(journal.history(ReadHistory::new()).await.unwrap().lines.is_empty());
+    assert_eq!(second.escrow().await.unwrap().unwrap().expose_secret(), b"response");
+    drop(second);
+    assert_eq!(lines(&journal, "key").await, ["two"]);
+}
+
+/// A run that was killed between the sync of the response and its last name has it on the disk.
+#[tokio::test]
+async fn a_response_under_its_first_name_counts() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    let mut entry = journal.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    entry.put_escrow(PutEscrow::new(b"response")).await.unwrap();
+    let path = folder.path().join("state/escrow/key");
+    for before in [None, Some("")] {
+        fs::rename(&path, path.with_extension("new")).unwrap();
+        if let Some(before) = before {
+            fs::write(&path, before).unwrap();
+        }
+        assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), b"response");
+        fs::rename(path.with_extension("new"), &path).unwrap();
+    }
+    // A newer one counts.
+    fs::write(path.with_extension("new"), "torn").unwrap();
+    assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), b"response");
+    entry.close(Close::new()).await.unwrap();
+    assert!(!path.with_extension("new").exists());
+}
+
 #[tokio::test]
 async fn a_first_line_in_a_file_that_was_removed_is_refused() {
     let folder = rixl_testing::folder();

@@ -535,6 +535,20 @@ async fn an_entry_of_another_server_is_left_alone() {
     assert!(bench.is_open().await && other.requests().is_empty());
 }
 
+/// It may be notes, or another program's password: neither overwritten nor shown to RIXL as a key.
+#[tokio::test]
+async fn what_is_no_keys_secret_is_neither_overwritten_nor_probed() {
+    for foreign in ["postgres://app:pw@host/db", "first line\nsecond line", "A=1"] {
+        let bench = Bench::new();
+        std::fs::write(bench.file(), foreign).unwrap();
+        let failure = bench.rotate().await.unwrap_err();
+        assert_eq!((failure.kind(), failure.effect()), (FailureKind::Refused, rixl_rotation::Effect::Unchanged));
+        assert!(!failure.to_string().contains("pw@"), "{failure}");
+        assert_eq!(bench.sandbox.calls("exchangeApiKey") + bench.rotations(), 0);
+        assert_eq!(std::fs::read_to_string(bench.file()).unwrap(), foreign);
+    }
+}
+
 /// The only live secret is in escrow then: nothing of it may sound as if all were as before.
 #[tokio::test]
 async fn a_recovery_that_can_not_open_the_store_says_that_the_key_was_changed() {

@@ -283,6 +283,12 @@ fn what_it_says_when_it_fails_is_told_without_secrets() {
         ("cat >/dev/null; echo no such vault >&2; exit 1", Some("it said: no such vault")),
         ("s=$(cat); echo \"bad <$s> or\n $s\" >&2; exit 1", Some("it said: bad <[...]> or [...]")),
         ("s=$(cat); echo \"it began: ${s%????}\" >&2; exit 1", Some("it said: it began: [...]")),
+        // In another form it has nothing in common with itself.
+        (
+            "s=$(cat); echo sent $(printf $s | base64 -w0) to /var/lib/vault >&2; exit 1",
+            Some("it said: sent [...] to /var/lib/vault"),
+        ),
+        ("s=$(cat); echo sent $(printf $s | od -An -tx1 | tr -d ' \\n') >&2; exit 1", Some("it said: sent [...]")),
         ("cat >/dev/null; exit 1", None),
     ];
     for (script, words) in cases {

@@ -606,6 +606,14 @@ fn an_ordinary_user_is_told() {
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
+/// It would be swept by the next run beside it.
+#[test]
+fn the_name_of_a_temporary_file_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let name = folder.path().join(".uploads.rixl-abcdefghijkl.tmp");
+    refused(FileStore::new(name), StoreErrorKind::Invalid, "that of a temporary file");
+}
+
 #[test]
 fn links_that_are_no_text_are_refused() {
     let folder = TempDir::new().unwrap();
