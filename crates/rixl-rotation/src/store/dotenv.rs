@@ -295,8 +295,7 @@ impl Parsed {
             return Err(format!("line {line}: it {reason}: remove the line, or the blanks at its beginning"));
         }
         if index == 0 && text.starts_with(BOM) {
-            let reason =
-                "it begins with a byte order mark, which most readers take for a part of the first variable's name";
+            let reason = "line 1: it begins with a byte order mark, which most readers take for a part of the first variable's name";
             return Err(format!("{reason}: remove the mark, or put another variable first"));
         }
         if let Some(found) = found.filter(|found| found.style == Style::Bare) {
