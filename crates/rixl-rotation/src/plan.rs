@@ -67,7 +67,7 @@ impl Selection {
         self
     }
 
-    /// Keys that end by themselves within this time.
+    /// Keys that expire within this time.
     pub fn expiring_within(mut self, time: Duration) -> Self {
         self.expiring_within = Some(time);
         self

@@ -227,7 +227,7 @@ impl Rotator {
         run.stage = stage;
         run.is_recovered = true;
         run.request_id = request_id;
-        run.expect(expected);
+        run.expect_version(expected);
         if let Some((at, fingerprint)) = stored {
             run.note_stored(fingerprint, Some(at));
         }
@@ -373,7 +373,7 @@ impl Run {
         };
         let liveness = probe(&self.rotator.account, &key_id, secret, self.intent.old.form).await;
         if has_moved {
-            self.expect(held.version);
+            self.expect_version(held.version);
         }
         Ok(match liveness {
             Liveness::Live(_) if has_moved => {

@@ -503,7 +503,8 @@ impl Rotator {
         // Neither overwritten nor shown to RIXL as a key: it may be another program's password.
         if held.content == Content::Foreign {
             return Err(Failure::refused(format!(
-                "{location} holds what does not look like an API key's secret; nothing was sent; name another place, or                  empty it if that is to be replaced"
+                "{location} holds what does not look like an API key's secret; nothing was sent; name another place, or \
+                 empty it if that is to be replaced"
             )));
         }
         let label = change.key_id().map_or(change.name().unwrap_or_default(), KeyId::as_str).to_owned();

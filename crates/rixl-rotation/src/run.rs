@@ -103,7 +103,7 @@ impl Run {
     }
 
     /// The version that the store must have when it is written.
-    pub(crate) fn expect(&mut self, version: Version) {
+    pub(crate) fn expect_version(&mut self, version: Version) {
         self.expected = version;
     }
 

@@ -543,7 +543,7 @@ async fn what_is_no_keys_secret_is_neither_overwritten_nor_probed() {
         std::fs::write(bench.file(), foreign).unwrap();
         let failure = bench.rotate().await.unwrap_err();
         assert_eq!((failure.kind(), failure.effect()), (FailureKind::Refused, rixl_rotation::Effect::Unchanged));
-        assert!(!failure.to_string().contains("pw@"), "{failure}");
+        assert!(!failure.to_string().contains("pw@") && !failure.to_string().contains("  "), "{failure}");
         assert_eq!(bench.sandbox.calls("exchangeApiKey") + bench.rotations(), 0);
         assert_eq!(std::fs::read_to_string(bench.file()).unwrap(), foreign);
     }
