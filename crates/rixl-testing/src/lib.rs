@@ -3,6 +3,7 @@
 //! - [`wait_for`], [`wait_for_async`]: the one way to wait, with a bound, and a sentence when it is exceeded;
 //! - [`accept`], [`bounded`]: the same bound for the connections of a test server;
 //! - [`Running`]: a child process under the same bound;
+//! - [`listen`]: what this thread traces, whatever other tests do beside it;
 //! - [`folder`]: a temporary folder in memory, for tests that need no disk;
 //! - [`openbao`]: a real OpenBao server.
 //!
@@ -17,6 +18,7 @@
 )]
 
 mod folder;
+mod listen;
 #[cfg(unix)]
 pub mod openbao;
 #[cfg(unix)]
@@ -24,6 +26,7 @@ mod running;
 mod wait;
 
 pub use folder::{folder, folder_on_disk};
+pub use listen::listen;
 #[cfg(unix)]
 pub use running::Running;
 pub use wait::{LIMIT, accept, bounded, wait_for, wait_for_async};

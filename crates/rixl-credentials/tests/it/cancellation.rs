@@ -171,7 +171,7 @@ async fn a_call_that_is_dropped_says_what_is_true_then() {
             let client = Client::builder().base_url(&raw.url).token_source(Slow);
             let client = client.retry(RetryPolicy::default()).timing(Paused(Fake::with_chance(0.0))).build().unwrap();
             let recorder = Recorder::default();
-            let guard = tracing::subscriber::set_default(recorder.clone());
+            let guard = rixl_testing::listen(recorder.clone());
             let result = polled(polls, call(client)).await;
             drop(guard);
             let records: Vec<_> = recorder.take().into_iter().filter(|of| of.target == "rixl_credentials").collect();

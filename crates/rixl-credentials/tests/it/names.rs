@@ -12,7 +12,7 @@ use crate::{
 #[tokio::test]
 async fn telemetry_has_these_names() {
     let recorder = Recorder::default();
-    let guard = tracing::subscriber::set_default(recorder.clone());
+    let guard = rixl_testing::listen(recorder.clone());
     let mock = Mock::responding(200, "{}").await;
     mock.client().api_keys().delete(&key_id()).await.unwrap();
     drop(guard);

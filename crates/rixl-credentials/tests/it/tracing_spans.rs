@@ -221,7 +221,7 @@ fn failed(mut fields: BTreeMap<&'static str, String>) -> BTreeMap<&'static str, 
 /// Runs this with a recorder, and gives what it did beside the spans of this library, outermost first.
 async fn record<T>(run: impl Future<Output = T>) -> (T, Vec<Seen>) {
     let recorder = Recorder::default();
-    let guard = tracing::subscriber::set_default(recorder.clone());
+    let guard = rixl_testing::listen(recorder.clone());
     let result = run.await;
     drop(guard);
     let records = recorder.take();

@@ -125,7 +125,7 @@ impl Subscriber for Recorder {
 /// On one thread, which the recorder listens to.
 fn recorded<T>(run: impl Future<Output = T>) -> (Recorder, T) {
     let recorder = Recorder::default();
-    let _listening = tracing::subscriber::set_default(recorder.clone());
+    let _listening = rixl_testing::listen(recorder.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let result = runtime.block_on(run);
     (recorder, result)
