@@ -334,7 +334,7 @@ async fn one(
     slot: OwnedSemaphorePermit,
 ) -> Result<Report, Failure> {
     let mut prepared = rotator.prepare(&due.key, store_of(&due)?).await?;
-    prepared.run.slot = Some(slot);
+    prepared.driver.slot = Some(slot);
     prepared.rotate().await
 }
 

@@ -73,7 +73,7 @@ pub struct Audit {
 /// How a run ended.
 ///
 /// `Display` and [`as_str`](Self::as_str) are the word that the audit line has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Ending {
@@ -87,6 +87,8 @@ pub enum Ending {
     Superseded,
     /// It was given up; the old secret is live.
     Dropped,
+    /// It was given up, and nobody knows whether the stored secret is live.
+    Abandoned,
     /// RIXL refused, or could not be reached; nothing changed.
     Refused,
 }
@@ -101,6 +103,7 @@ impl Ending {
             Self::Replaced => "replaced",
             Self::Superseded => "superseded",
             Self::Dropped => "dropped",
+            Self::Abandoned => "abandoned",
             Self::Refused => "refused",
         }
     }
@@ -110,7 +113,7 @@ impl Ending {
         match self {
             Self::Rotated | Self::Created | Self::Replaced | Self::Superseded => Effect::Changed,
             // That nothing was heard of its request does not mean that it was not carried out.
-            Self::Dropped => Effect::Unknown,
+            Self::Dropped | Self::Abandoned => Effect::Unknown,
             Self::Refused => Effect::Unchanged,
         }
     }

@@ -17,6 +17,7 @@ mod account;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod disk;
+mod driver;
 mod error;
 mod fleet;
 mod history;
@@ -25,13 +26,9 @@ pub mod journal;
 mod mounts;
 mod plan;
 mod probe;
-// The rules are explored here before a run goes by them.
-#[cfg(test)]
 mod protocol;
-mod record;
 mod recover;
 mod rotator;
-mod run;
 pub mod store;
 mod trace;
 

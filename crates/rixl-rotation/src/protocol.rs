@@ -2,10 +2,10 @@
 //! network in it: a live run, its recovery and a dry run are one function, driven from outside, and it is what the tests
 //! explore.
 
-mod intent;
-mod next;
-mod progress;
-mod seen;
+pub(crate) mod intent;
+pub(crate) mod next;
+pub(crate) mod progress;
+pub(crate) mod seen;
 
 #[cfg(test)]
 mod explore;

@@ -1,24 +1,32 @@
 //! The rotator: its settings, what it checks before anything is sent, and what it tells while it runs.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use rixl_credentials::{ApiKey, KeyId, NewApiKey, Timestamp};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use crate::{
     Account, Effect, Ending, Failure, FailureKind, Next, Warning,
+    driver::Driver,
     journal::{Entry, Journal, JournalErrorKind, Lock, LockStore},
-    probe::{Liveness, probe},
-    record::{self, Change, Intent, Old},
-    run::Run,
-    store::{Content, FINGERPRINT, Prepare, Store, StoredSecret, hex},
+    protocol::{
+        intent::{Before, Intent, Limits, Place, Subject, VERSION},
+        progress::Progress,
+        seen::Mandate,
+    },
+    recover,
+    store::{FINGERPRINT, Store, Version, hex},
     trace::{self, TARGET, Traced},
 };
 
-/// The most bytes that a secret is expected to have: `prepare` proves that the store can take as many.
-const MAX_SECRET_BYTES: usize = 4096;
+/// Clocks differ, and a request that timed out here may still be on its way for a moment.
+const MARGIN: Duration = Duration::from_secs(5);
 
 /// Rotates keys without losing a secret.
 ///
@@ -84,6 +92,7 @@ pub struct Rotator {
     pub(crate) is_verifying: bool,
     pub(crate) quiet_time: Duration,
     pub(crate) budget: u32,
+    patience: Duration,
     pub(crate) cancellation: CancellationToken,
     /// Its fleet was stopped: nothing more is begun, and what was sent goes on.
     pub(crate) stopped: CancellationToken,
@@ -237,18 +246,12 @@ pub(crate) struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// Waits for the next free moment.
-    pub(crate) async fn turn(&self, timing: &dyn rixl_credentials::Timing) {
-        let wait = {
-            let mut next = self.next.lock().await;
-            let now = timing.elapsed();
-            let turn = now.max(*next);
-            *next = turn.saturating_add(self.gap);
-            turn.saturating_sub(now)
-        };
-        if !wait.is_zero() {
-            timing.sleep(wait).await;
-        }
+    /// Takes the next free moment: how long to wait for it, from now.
+    pub(crate) fn turn(&self, now: Duration) -> Duration {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = now.max(*next);
+        *next = turn.saturating_add(self.gap);
+        turn.saturating_sub(now)
     }
 }
 
@@ -260,7 +263,8 @@ impl Rotator {
             journal,
             is_verifying: true,
             quiet_time: Duration::from_secs(5),
-            budget: 2,
+            budget: 3,
+            patience: Mandate::LIVE.patience,
             cancellation: CancellationToken::new(),
             stopped: CancellationToken::new(),
             rate_limiter: None,
@@ -282,10 +286,22 @@ impl Rotator {
         self
     }
 
-    /// How many rotations a run may take, so that a repair can't become a storm. The default is 2.
-    pub fn with_budget(mut self, rotations: u32) -> Self {
-        self.budget = rotations.max(1);
+    /// How many requests may be sent for one rotation, in all runs and recoveries of it, so that a repair can't become a
+    /// storm. The default is 3.
+    pub fn with_budget(mut self, requests: u32) -> Self {
+        self.budget = requests.max(1);
         self
+    }
+
+    /// How long a run tries again what passes: a store that is busy, RIXL that is not clear about a secret. The default is
+    /// 60 s.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    pub(crate) fn mandate(&self) -> Mandate {
+        Mandate { patience: self.patience, ..Mandate::LIVE }
     }
 
     /// What cancels its runs, where nothing is lost by it: before anything is sent, and while nothing but time is waited for. A
@@ -322,20 +338,6 @@ impl Rotator {
     /// By RIXL's clock as this machine has it.
     pub(crate) fn now(&self) -> Timestamp {
         self.account.client().timing().now()
-    }
-
-    /// Waits for its turn to work, where turns are taken.
-    pub(crate) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        // Nobody closes it.
-        Arc::clone(self.slots.as_ref()?).acquire_owned().await.ok()
-    }
-
-    /// Waits, unless it is cancelled.
-    pub(crate) async fn sleep(&self, duration: Duration) -> Result<(), Failure> {
-        tokio::select! {
-            () = self.account.client().timing().sleep(duration) => Ok(()),
-            () = self.cancellation.cancelled() => Err(Failure::interrupted()),
-        }
     }
 
     /// Rotates the key of this id into this store: the whole protocol.
@@ -422,7 +424,7 @@ impl Rotator {
     pub(crate) async fn prepare_create(&self, key: NewApiKey, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
         let traced = Traced::new(None, "create");
         let entry = format!("new-{}", hex(store.location().as_bytes(), 8));
-        traced.prepare(self.prepare_change(Change::Create(key), &entry, store, &traced)).await
+        traced.prepare(self.prepare_change(Subject::Create(key), &entry, store, &traced)).await
     }
 
     /// Step 2 of a replacement.
@@ -442,7 +444,7 @@ impl Rotator {
         traced.prepare(prepare).await
     }
 
-    fn replacement(&self, key: &ApiKey, grace: Duration) -> Result<Change, Failure> {
+    fn replacement(&self, key: &ApiKey, grace: Duration) -> Result<Subject, Failure> {
         let Some(name) = key.name.clone() else {
             return Err(Failure::refused(format!("the key {} has no name to give its successor", key.id)));
         };
@@ -461,12 +463,12 @@ impl Rotator {
         if let Some(time) = successor_expiry(key, self.now()) {
             new = new.with_expiring_at(time);
         }
-        Ok(Change::Replace { key_id: key.id.clone(), new, grace_ms: record::millis(grace) })
+        Ok(Subject::Replace { key_id: key.id.clone(), new, grace_ms: millis(grace) })
     }
 
     async fn prepare_change(
         &self,
-        change: Change,
+        change: Subject,
         entry: &str,
         store: Arc<dyn Store>,
         traced: &Traced,
@@ -474,102 +476,59 @@ impl Rotator {
         if self.cancellation.is_cancelled() {
             return Err(Failure::interrupted());
         }
-        let location = store.location();
         self.check_token()?;
-        // What can't be read may tell of a request.
-        let unread = |failure: Failure| failure.left_open(Effect::Unknown).with_next(Next::Correct);
-        let run_id = traced.run_id.clone();
-        let subject = change.subject().with_run_id(&run_id).with_owner(&self.by);
+        let location = store.location();
+        let place = Place {
+            given: location.clone(),
+            name: String::new(),
+            before: Before { version: Version::absent(), value: None, live_as: None },
+        };
+        let client = self.account.client();
+        let mut intent = Intent {
+            v: VERSION,
+            run: traced.run_id.clone(),
+            began: self.now(),
+            by: self.by.clone(),
+            base_url: client.base_url().to_owned(),
+            organization: self.account.organization().cloned(),
+            subject: change,
+            places: vec![place],
+            limits: Limits {
+                // A credential that was refused is renewed, and the request sent once more.
+                window_ms: millis(client.attempt_timeout().saturating_mul(2).saturating_add(MARGIN)),
+                quiet_ms: millis(self.quiet_time),
+                budget: self.budget,
+                is_probed: self.is_verifying,
+                overlap: None,
+            },
+        };
+        let subject = intent.store_subject();
+        let name = entry;
         let mut entry =
-            self.journal.lock(Lock::new(entry).with_subject(&subject)).await.map_err(|error| match error.kind() {
-                JournalErrorKind::Damaged => unread(error.into()),
+            self.journal.lock(Lock::new(name).with_subject(&subject)).await.map_err(|error| match error.kind() {
+                // What can't be read may tell of a request.
+                JournalErrorKind::Damaged => {
+                    Failure::from(error).left_open(Effect::Unknown).with_next(Next::Correct)
+                }
                 _ => error.into(),
             })?;
-        let unfinished = record::replay(entry.lines()).map_err(|error| {
-            unread(Failure::refused("the journal entry of this key can't be read; nothing was sent").with_source(error))
-        })?;
-        if unfinished.is_some() {
+        if recover::read(name, entry.lines())?.is_some() {
             let sentence = "an earlier run on this key is unfinished; nothing was sent";
             return Err(Failure::new(FailureKind::Unknown, sentence));
         }
-        if store.is_within(&self.journal.location()).await? {
-            let sentence =
-                format!("{location} lies in the state itself, {}; nothing was sent", self.journal.location());
-            return Err(Failure::refused(format!("{sentence}; name a place outside of it")));
-        }
+        // Its lock would lie in there as well.
         let identity = store.identity().await?;
         entry.lock_store(LockStore::new(&location).with_identity(&identity)).await?;
-        let held = store.prepare(Prepare::new(MAX_SECRET_BYTES).with_subject(&subject)).await?;
-        // Neither overwritten nor shown to RIXL as a key: it may be another program's password.
-        if held.content == Content::Foreign {
-            return Err(Failure::refused(format!(
-                "{location} holds what does not look like an API key's secret; nothing was sent; name another place, or \
-                 empty it if that is to be replaced"
-            )));
-        }
-        let label = change.key_id().map_or(change.name().unwrap_or_default(), KeyId::as_str).to_owned();
-        if let Some(key_id) = change.key_id()
-            && self.account.client().is_bought_with(key_id, held.secret.as_ref())
-        {
-            return Err(Failure::refused(format!(
-                "the bearer token is bought with the key {key_id} itself, and may end with its secret; nothing was \
-                 sent; use another credential"
-            )));
-        }
-        let old = self.probe_old(&label, &change, &held).await?;
-        let by = self.by.clone();
-        let began = self.now();
-        let intent = Box::new(Intent {
-            v: 1,
-            at: began,
-            may_last_ms: record::millis(self.account.client().attempt_timeout()),
-            change,
-            base_url: self.account.client().base_url().to_owned(),
-            organization: self.account.organization().cloned(),
-            store: location,
-            version: held.version,
-            old,
-            rotation: 1,
-            is_verified: self.is_verifying,
-            began,
-            unanswered_until: None,
-            by,
-            run_id,
-        });
-        Ok(Prepared { run: Run::new(self.clone(), entry, store, intent, label), span: traced.span.clone() })
-    }
-
-    async fn probe_old(&self, label: &str, change: &Change, held: &StoredSecret) -> Result<Old, Failure> {
-        let Some(secret) = &held.secret else {
-            self.tell(label, State::Prepared, "locked; the store is ready to take a secret, and holds none yet");
-            return Ok(Old::default());
-        };
-        let fingerprint = Some(fingerprint(secret.expose_secret()));
-        let (form, said) = match change.key_id() {
-            // What is stored is of some other key, or of none.
-            None => (None, "was not probed"),
-            Some(_) if !self.is_verifying => (None, "was not probed"),
-            Some(key_id) => match probe(&self.account, key_id, secret, None).await {
-                Liveness::Live(form) => (Some(form), "is live"),
-                Liveness::Dead => (None, "is dead already"),
-                Liveness::Unclear => {
-                    return Err(Failure::refused(
-                        "RIXL does not say clearly whether the stored secret is live, and would not of the new one; \
-                         nothing was changed; try later, or switch verification off",
-                    ));
-                }
-            },
-        };
-        self.tell(
-            label,
-            State::Prepared,
-            format!("locked; the store is ready to take a secret; the stored one {said}"),
-        );
-        Ok(Old { fingerprint, form })
+        intent.places.iter_mut().for_each(|place| place.name.clone_from(&identity));
+        let label = intent.subject.key_id().map_or(intent.subject.name().unwrap_or_default(), KeyId::as_str).to_owned();
+        let progress = Progress::new(Arc::new(intent));
+        let mut driver = Driver::new(self.clone(), entry, vec![store], progress, self.mandate(), label);
+        driver.prepare().await?;
+        Ok(Prepared { driver, span: traced.span.clone() })
     }
 
     /// The token must live longer than the worst run: one that ends in the middle can't repair anything.
-    fn check_token(&self) -> Result<(), Failure> {
+    pub(crate) fn check_token(&self) -> Result<(), Failure> {
         let Some(end) = self.account.client().token_expires_at() else { return Ok(()) };
         let worst = self.account.client().attempt_timeout().saturating_mul(4).saturating_add(self.quiet_time);
         let left = Duration::try_from(end.duration_since(self.now())).unwrap_or_default();
@@ -590,13 +549,13 @@ impl Rotator {
 /// A change that is ready to be sent. Dropping it leaves all as it was.
 #[must_use]
 pub struct Prepared {
-    pub(crate) run: Run,
+    pub(crate) driver: Driver,
     span: Span,
 }
 
 impl fmt::Debug for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Prepared").field("run", &self.run).finish()
+        f.debug_struct("Prepared").field("driver", &self.driver).finish()
     }
 }
 
@@ -611,7 +570,7 @@ impl Prepared {
     ///
     /// As of [`Rotator::rotate`]: dropping the future is a crash.
     pub async fn rotate(self) -> Result<Report, Failure> {
-        trace::run(self.span, self.run.start(), |report| Some(report)).await
+        trace::run(self.span, self.driver.run(), |report| Some(report)).await
     }
 }
 
@@ -648,8 +607,12 @@ fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
-fn rotation(key: &ApiKey) -> Change {
-    Change::Rotate { key_id: key.id.clone(), name: key.name.clone() }
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn rotation(key: &ApiKey) -> Subject {
+    Subject::Rotate { key_id: key.id.clone(), name: key.name.clone() }
 }
 
 /// `user@host`, as far as the environment tells.

@@ -22,7 +22,7 @@ use std::{
 use rixl_credentials::KeyId;
 use tracing::{Instrument as _, Span, field::Empty};
 
-use crate::{Effect, Failure, Prepared, Report, record::Intent};
+use crate::{Effect, Failure, Prepared, Report, protocol::intent::Intent};
 
 pub(crate) const TARGET: &str = "rixl_rotation";
 
@@ -57,11 +57,7 @@ impl Traced {
 
     /// A run that was interrupted, and goes on.
     pub(crate) fn of(intent: &Intent) -> Self {
-        let (key_id, change) = (intent.change.key_id(), intent.change.kind());
-        match intent.run_id.as_str() {
-            "" => Self::new(key_id, change),
-            id => Self::again(id.to_owned(), key_id, change),
-        }
+        Self::again(intent.run.clone(), intent.subject.key_id(), intent.subject.kind())
     }
 
     /// What comes before anything is sent.

@@ -15,14 +15,14 @@ use rixl_credentials::{NewApiKey, Timestamp};
 use super::{
     intent::{Before, Digest, Intent, Limits, Place, Subject, VERSION},
     next::next,
-    progress::{At, Ending, Progress, Record, Response},
+    progress::{At, Progress, Record, Response},
     seen::{
         Act, Authorizer, Because, Escrow, Holds, IfLive, KeysFailure, KeysSeen, Look, Mandate, NotRetired, Observation,
         Of, Owner, PlaceSeen, Seen, Sent, Step, Stop, StoreFailure, Wait,
     },
 };
 use crate::{
-    Effect,
+    Effect, Ending,
     probe::{KeyFormat, Liveness},
     store::Version,
 };

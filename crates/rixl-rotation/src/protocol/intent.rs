@@ -6,7 +6,10 @@ use rixl_credentials::{KeyId, NewApiKey, OrganizationId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{probe::KeyFormat, store::Version};
+use crate::{
+    probe::KeyFormat,
+    store::{self, FINGERPRINT, SecretKind, Version},
+};
 
 /// The form of the records that this release writes and can go on from.
 pub(crate) const VERSION: u32 = 2;
@@ -59,11 +62,51 @@ impl Subject {
         }
     }
 
+    /// A name that stays.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Rotate { .. } => "rotate",
+            Self::Create(_) => "create",
+            Self::Replace { .. } => "replace",
+        }
+    }
+
+    /// The name that the key has or will have.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Rotate { name, .. } => name.as_deref(),
+            Self::Create(new) | Self::Replace { new, .. } => Some(new.name()),
+        }
+    }
+
+    /// The key that the request creates.
+    pub(crate) fn new_key(&self) -> Option<&NewApiKey> {
+        match self {
+            Self::Rotate { .. } => None,
+            Self::Create(new) | Self::Replace { new, .. } => Some(new),
+        }
+    }
+
     /// The key whose id is known beforehand.
     pub(crate) fn key_id(&self) -> Option<&KeyId> {
         match self {
             Self::Rotate { key_id, .. } | Self::Replace { key_id, .. } => Some(key_id),
             Self::Create(_) => None,
+        }
+    }
+}
+
+impl Intent {
+    /// What stores and journals are told of it.
+    pub(crate) fn store_subject(&self) -> store::Subject {
+        let mut subject = store::Subject::new(SecretKind::ApiKey).with_run_id(&self.run).with_owner(&self.by);
+        // A replaced key is not the one whose secret is stored.
+        if let Subject::Rotate { key_id, .. } = &self.subject {
+            subject = subject.with_key_id(key_id.clone());
+        }
+        match self.subject.name() {
+            Some(name) => subject.with_name(name),
+            None => subject,
         }
     }
 }
@@ -128,6 +171,11 @@ impl Digest {
         let mut start = [0; 16];
         start.iter_mut().zip(whole.iter()).for_each(|(to, from)| *to = *from);
         Self(start)
+    }
+
+    /// The start of it, as people see it.
+    pub(crate) fn fingerprint(self) -> String {
+        self.0.iter().take(FINGERPRINT).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

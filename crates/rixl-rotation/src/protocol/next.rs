@@ -6,13 +6,14 @@ use rixl_credentials::Timestamp;
 
 use super::{
     intent::{Before, Digest, Place, Rules},
-    progress::{At, Begun, Ending, Held, Progress, Record, Response, Retire, Sending, Verified, Why},
+    progress::{At, Begun, Held, Progress, Record, Response, Retire, Sending, Verified, Why},
     seen::{
         Act, Authorizer, Because, Escrow, Holds, IfLive, KeysFailure, KeysSeen, Look, Mandate, NotRetired, Of, Owner,
         PlaceSeen, Seat, Seen, Sent, Step, Stop, StoreFailure, Wait,
     },
 };
 use crate::{
+    Ending,
     probe::{KeyFormat, Liveness},
     store::Version,
 };
@@ -123,8 +124,8 @@ impl Case<'_> {
             return Err(Step::Stop(Stop::Cancelled));
         }
         self.turn()?;
-        self.authorized()?;
         let mut intent = (*progress.intent).clone();
+        intent.began = seen.now;
         for (index, (place, seat)) in intent.places.iter_mut().zip(&seen.places).enumerate() {
             let holds = self.prepared(index, seat)?;
             let (version, value) = parts(holds);
@@ -137,6 +138,8 @@ impl Case<'_> {
             }
             place.before = before;
         }
+        // What the places hold tells whether the credential is one of them.
+        self.authorized()?;
         self.reserved()?;
         let held = |place: &Place| Held { version: place.before.version.clone(), value: place.before.value };
         let held = intent.places.iter().map(held).collect();
@@ -158,7 +161,6 @@ impl Case<'_> {
             Authorizer::OwnKey | Authorizer::MayBeOwn if self.seen.mandate.own_key => Ok(()),
             Authorizer::OwnKey | Authorizer::MayBeOwn => Err(Step::Stop(Stop::OwnKey)),
             Authorizer::Ends => Err(Step::Stop(Stop::TokenEnds)),
-            Authorizer::Missing => Err(Step::Stop(Stop::NoCredential)),
         }
     }
 
@@ -222,8 +224,8 @@ impl Case<'_> {
         match seen.sent {
             Some(Sent::Bytes) => Ok(match seen.is_kept {
                 None => Step::Act(Act::Keep),
-                Some(true) => Step::Record(Record::Received { at }),
-                Some(false) => Step::Assume(Record::Received { at }),
+                Some(true) => Step::Record(Record::Received { at, request_id: None }),
+                Some(false) => Step::Assume(Record::Received { at, request_id: None }),
             }),
             Some(Sent::Refused { status, is_rixls_own }) => {
                 Ok(Step::Record(Record::Refused { at, status, is_rixls_own }))
@@ -291,7 +293,7 @@ impl Case<'_> {
         }
         // Where a request since then may have been carried out, the response before may be the older one of two.
         let may_go_back = !requests.is_unheard_since || progress.intent.limits.overlap == Some(false);
-        if self.escrow()? == Escrow::Stale && may_go_back {
+        if requests.may_go_back && may_go_back && self.escrow()? == Escrow::Stale {
             return Ok(Step::Record(Record::Back { at: seen.now }));
         }
         let is_ours = seen.tries.sent > 0 || seen.tries.record > 0;
@@ -352,7 +354,7 @@ impl Case<'_> {
         // The process may have died between the escrow and the line that tells of it.
         match self.escrow()? {
             Escrow::Secret { .. } | Escrow::Unusable(_) => {
-                return Ok(Step::Record(Record::Received { at: self.seen.now }));
+                return Ok(Step::Record(Record::Received { at: self.seen.now, request_id: None }));
             }
             Escrow::Nothing | Escrow::Stale | Escrow::Unreadable => {}
         }
@@ -403,10 +405,10 @@ impl Case<'_> {
         let mut stored = Stored::Nothing;
         for (index, place) in progress.intent.places.iter().enumerate() {
             let seen = self.look(index)?;
-            if !seen.is_same {
+            if !seen.is_same && self.seen.mandate.if_live == IfLive::Rotate {
                 return Err(Step::Stop(Stop::PlaceMoved(index)));
             }
-            if !progress.intent.limits.is_probed {
+            if !seen.is_same || !progress.intent.limits.is_probed {
                 stored = Stored::Unreadable;
                 continue;
             }
@@ -519,6 +521,10 @@ impl Case<'_> {
             return Err(self.retry(Because::Place(index), Stop::NotStored));
         }
         let holds = self.holds(index, self.look(index)?, Stop::NotStored)?;
+        // Nobody can tell what became of it, and to write it once more does no harm.
+        if *holds == Holds::WriteOnly && seat.failure == Some(StoreFailure::Unknown) {
+            return Err(self.retry(Because::Place(index), Stop::NotStored));
+        }
         let stored = |version: &Version, value| {
             Ok(Step::Record(Record::Stored { at: self.seen.now, place: index, version: version.clone(), value }))
         };
@@ -675,7 +681,6 @@ impl Case<'_> {
             Escrow::Nothing | Escrow::Unreadable => None,
         };
         self.turn()?;
-        self.authorized()?;
         let mut held = Vec::new();
         for (index, seat) in seen.places.iter().enumerate() {
             let place = seat.seen.as_ref().filter(|_| seat.is_prepared).ok_or(Step::Act(Act::Prepare(index)))?;
@@ -688,6 +693,7 @@ impl Case<'_> {
             let (version, value) = parts(holds);
             held.push(Held { version, value });
         }
+        self.authorized()?;
         let mut orphans = requests.orphans.clone();
         if rules.creates {
             let keys = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))?;
@@ -768,7 +774,6 @@ impl Case<'_> {
         match seen.authorizer.ok_or(Step::Look(Look::Authorizer))? {
             Authorizer::Fine | Authorizer::Ends => {}
             Authorizer::OwnKey | Authorizer::MayBeOwn => return stop(NotRetired::OwnKey),
-            Authorizer::Missing => return Err(Step::Stop(Stop::NoCredential)),
         }
         if progress.retire == Retire::NotYet {
             return Ok(Step::Record(Record::Retiring { at: seen.now }));

@@ -6,7 +6,7 @@ use rixl_credentials::{KeyId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::intent::{Digest, Intent, Place, VERSION};
-use crate::{Effect, probe::KeyFormat, store::Version};
+use crate::{Effect, Ending, probe::KeyFormat, store::Version};
 
 /// One line of an entry. Never a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,7 +23,12 @@ pub(crate) enum Record {
     /// The run lived on and does not know whether it was carried out.
     Unknown { at: Timestamp },
     /// The raw response is in escrow.
-    Received { at: Timestamp },
+    Received {
+        at: Timestamp,
+        /// RIXL's id of the request.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request_id: Option<String>,
+    },
     /// The request was refused, so the response before it, which is in escrow still, counts again.
     Back { at: Timestamp },
     /// No secret can be had from what was sent so far.
@@ -86,26 +91,6 @@ pub(crate) struct Held {
     pub(crate) value: Option<Digest>,
 }
 
-/// How an entry ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Ending {
-    /// The places hold a new secret.
-    Rotated,
-    /// They hold the secret of a new key.
-    Created,
-    /// They hold the secret of a new key, and the one before is gone.
-    Replaced,
-    /// Another rotator stored a live secret meanwhile; that one stays.
-    Superseded,
-    /// It was given up; the old secret is live.
-    Dropped,
-    /// It was given up, and nobody knows whether the stored secret is live.
-    Abandoned,
-    /// It was refused, or never left; nothing changed.
-    Refused,
-}
-
 /// Why no secret can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -136,6 +121,8 @@ pub(crate) struct Progress {
     pub(crate) earlier: Vec<Digest>,
     pub(crate) retire: Retire,
     pub(crate) ended: Option<Ending>,
+    /// RIXL's id of the request whose response was received.
+    pub(crate) request_id: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -144,11 +131,15 @@ pub(crate) struct Requests {
     pub(crate) number: u32,
     /// How many of them may have left. They count against the budget.
     pub(crate) left: u32,
+    /// How many of those were refused.
+    pub(crate) refused: u32,
     pub(crate) at: Option<Timestamp>,
     pub(crate) unheard_until: Option<Timestamp>,
     /// One was certainly carried out.
     pub(crate) is_spent: bool,
     pub(crate) stale: Option<Digest>,
+    /// The response that is in escrow was not lost when this request was sent.
+    pub(crate) may_go_back: bool,
     pub(crate) orphans: Vec<KeyId>,
     /// What places held directly before the requests since the response that is in escrow, and had not held before.
     pub(crate) held: Vec<Digest>,
@@ -220,6 +211,7 @@ impl Progress {
             earlier: Vec::new(),
             retire: Retire::NotYet,
             ended: None,
+            request_id: None,
         }
     }
 
@@ -269,11 +261,13 @@ impl Progress {
                 self.response = Response::NotSent;
             }
             Record::Refused { status, is_rixls_own, .. } => {
+                self.requests.refused = self.requests.refused.saturating_add(1);
                 self.response = Response::Refused { status: *status, is_rixls_own: *is_rixls_own };
             }
             Record::Unknown { .. } => self.response = Response::Unknown,
-            Record::Received { .. } => {
+            Record::Received { request_id, .. } => {
                 self.response = Response::Received;
+                self.request_id.clone_from(request_id);
                 self.requests.is_spent = true;
                 self.requests.held.clear();
                 self.requests.is_unheard_since = false;
@@ -287,6 +281,7 @@ impl Progress {
             }
             Record::Lost { why, is_spent, unheard_until, .. } => {
                 self.forget_the_secret();
+                self.requests.refused = self.requests.refused.saturating_sub(u32::from(*why == Why::RefusedButDone));
                 self.response = Response::Lost(*why);
                 self.requests.is_spent |= is_spent;
                 self.requests.is_unheard_since |= *unheard_until > self.requests.unheard_until;
@@ -331,6 +326,13 @@ impl Progress {
         self.requests.number = sending.number;
         self.requests.at = Some(sending.at);
         self.requests.stale = sending.stale;
+        match self.response {
+            Response::Received => self.requests.may_go_back = true,
+            Response::Lost(Why::NoSecret | Why::NoEscrow | Why::Died | Why::NeverLive) => {
+                self.requests.may_go_back = false;
+            }
+            _ => {}
+        }
         self.requests.is_unheard_since |= sending.unheard_until > self.requests.unheard_until;
         self.requests.unheard_until = self.requests.unheard_until.max(sending.unheard_until);
         self.requests.orphans.clone_from(&sending.orphans);

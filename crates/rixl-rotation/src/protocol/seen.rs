@@ -5,11 +5,8 @@ use std::time::Duration;
 
 use rixl_credentials::{KeyId, Timestamp};
 
-use super::{
-    intent::Digest,
-    progress::{Ending, Record},
-};
-use crate::{probe::Liveness, store::Version};
+use super::{intent::Digest, progress::Record};
+use crate::{Ending, probe::Liveness, store::Version};
 
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -105,7 +102,6 @@ pub(crate) enum Stop {
     TokenEnds,
     /// The credential is what is to be changed.
     OwnKey,
-    NoCredential,
     NoRoom,
     PlaceFailed(usize),
     /// It does not name any more what it named.
@@ -273,7 +269,6 @@ pub(crate) enum Authorizer {
     OwnKey,
     /// It may be: nobody can tell.
     MayBeOwn,
-    Missing,
 }
 
 /// What the user allowed.
@@ -482,8 +477,12 @@ impl Seen {
         let Some(seat) = self.places.get_mut(place) else { return };
         seat.liveness = None;
         // Only a look at what it holds tells what became of the write.
-        if seen.holds.is_ok() {
+        if seen.holds.as_ref().is_ok_and(|holds| *holds != Holds::WriteOnly) {
             seat.failure = None;
+        }
+        // Someone else acted since ours was probed.
+        if matches!(seen.holds, Ok(Holds::Other(..))) {
+            self.ours = None;
         }
         seat.seen = Some(seen);
     }

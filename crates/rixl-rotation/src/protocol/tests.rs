@@ -8,13 +8,13 @@ use rixl_credentials::Timestamp;
 use super::{
     intent::{Before, Digest, Intent, Limits, Place, Subject, VERSION},
     next::{is_cancellable, next},
-    progress::{At, Begun, Ending, Held, Progress, ReadError, Record, Response, Sending, Why},
+    progress::{At, Begun, Held, Progress, ReadError, Record, Response, Sending, Why},
     seen::{
         Act, Authorizer, Escrow, Holds, KeysFailure, Look, Mandate, Observation, Of, Owner, PlaceSeen, Seen, Step, Stop,
     },
 };
 use crate::{
-    Effect,
+    Effect, Ending,
     probe::{KeyFormat, Liveness},
     store::Version,
 };
@@ -69,7 +69,7 @@ fn place(holds: Holds) -> PlaceSeen {
 }
 
 fn received() -> Vec<Record> {
-    vec![begun(rotation()), Record::Received { at: now() }]
+    vec![begun(rotation()), Record::Received { at: now(), request_id: None }]
 }
 
 /// Every kind of record stands for the same in a journal as in the process that wrote it.
@@ -90,7 +90,7 @@ fn records_read_back() {
         Record::Back { at: now() },
         Record::Sending(sending(3)),
         Record::NotSent { at: now() },
-        Record::Received { at: now() },
+        Record::Received { at: now(), request_id: None },
         Record::Redirected { at: now(), place: 0, to: Box::new(to) },
         Record::Verified { at: now(), secret: secret(), format: Some(KeyFormat::Whole) },
         Record::Stored { at: now(), place: 0, version, value: secret() },
@@ -142,15 +142,16 @@ fn records_out_of_order_are_not_read() {
 fn nothing_is_begun_with_a_credential_that_may_end() {
     let progress = Progress::new(Arc::new(rotation()));
     for (authorizer, own_key, step) in [
-        (Authorizer::Fine, false, Step::Act(Act::Prepare(0))),
+        (Authorizer::Fine, false, Step::Act(Act::Reserve)),
         (Authorizer::Ends, true, Step::Stop(Stop::TokenEnds)),
-        (Authorizer::Missing, true, Step::Stop(Stop::NoCredential)),
         (Authorizer::OwnKey, false, Step::Stop(Stop::OwnKey)),
         (Authorizer::MayBeOwn, false, Step::Stop(Stop::OwnKey)),
-        (Authorizer::OwnKey, true, Step::Act(Act::Prepare(0))),
+        (Authorizer::OwnKey, true, Step::Act(Act::Reserve)),
     ] {
         let mut seen = Seen::new(now(), Mandate { own_key, ..Mandate::LIVE }, 1);
         seen.has_turn = true;
+        let place = PlaceSeen { is_same: true, owner: Owner::ThisKey, holds: Ok(Holds::Nothing(Version::absent())) };
+        seen.note(now(), &Step::Act(Act::Prepare(0)), &Observation::Prepared(0, place));
         assert_eq!(next(&progress, &seen), Step::Look(Look::Authorizer));
         seen.authorizer = Some(authorizer);
         assert_eq!(next(&progress, &seen), step, "{authorizer:?}");

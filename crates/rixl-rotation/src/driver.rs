@@ -1,0 +1,390 @@
+//! Carries out what the [protocol](crate::protocol) says is next, and tells it what came of that. It decides nothing: a live
+//! run, its recovery and a dry run are this loop.
+
+mod act;
+mod failure;
+mod look;
+mod wait;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use rixl_credentials::{Error, Issued, KeyId, RawResponse, Secret, Timestamp};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    Ending, EventKind, Failure, Next, RecoveryPlan, Report, Rotator, State, Warning,
+    journal::{Append, Entry, JournalError, JournalErrorKind},
+    protocol::{
+        intent::{Intent, Subject},
+        next::next,
+        progress::{Progress, Record, Response, Sending},
+        seen::{Act, Because, Look, Mandate, Observation, Seen, Step, Stop, Wait},
+    },
+    store::{self, Store, StoreError},
+};
+
+/// One entry of the journal, locked, how far it has come, and what this process holds of it.
+pub(crate) struct Driver {
+    rotator: Rotator,
+    entry: Box<dyn Entry>,
+    places: Vec<Target>,
+    pub(crate) progress: Progress,
+    seen: Seen,
+    /// What stores and journals are told of it.
+    subject: store::Subject,
+    /// What events and sentences call it.
+    label: String,
+    is_recovered: bool,
+    /// Looks are real, and all else is only told to have worked.
+    is_dry: bool,
+    /// How much time a dry run passed over.
+    skipped: Duration,
+    /// Its turn among those of a fleet, given up while it only waits.
+    pub(crate) slot: Option<OwnedSemaphorePermit>,
+    /// The response, as long as this process lives: the escrow may have failed.
+    response: Option<RawResponse>,
+    /// What is in it.
+    issued: Option<Issued>,
+    prepared_at: Timestamp,
+    /// When the place took the secret, as far as this process did it.
+    stored_at: Option<Timestamp>,
+    /// How often in a row something that passes was waited for.
+    retries: u32,
+    /// RIXL's id of the request whose response is in hand.
+    request_id: Option<String>,
+    /// What RIXL said of the last request, and of what was looked at; what the journal said.
+    send_error: Option<Error>,
+    look_error: Option<Error>,
+    journal_error: Option<JournalError>,
+    warnings: Vec<Warning>,
+}
+
+/// One place of the intent.
+struct Target {
+    store: Arc<dyn Store>,
+    /// What was last read there.
+    read: Option<Secret>,
+    /// What was there before the first request, as far as this process read it.
+    before: Option<Secret>,
+    error: Option<StoreError>,
+}
+
+impl Target {
+    fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, read: None, before: None, error: None }
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_struct("Driver");
+        text.field("label", &self.label).field("response", &self.progress.response).finish_non_exhaustive()
+    }
+}
+
+/// What was prepared longer ago than this is prepared again.
+const FRESH: Duration = Duration::from_secs(5);
+
+impl Driver {
+    /// Of an entry that is locked, as its places are.
+    pub(crate) fn new(
+        rotator: Rotator,
+        entry: Box<dyn Entry>,
+        stores: Vec<Arc<dyn Store>>,
+        progress: Progress,
+        mandate: Mandate,
+        label: String,
+    ) -> Self {
+        let now = rotator.now();
+        let is_recovered = progress.response != Response::Unsent;
+        Self {
+            seen: Seen::new(now, mandate, stores.len()),
+            subject: progress.intent.store_subject(),
+            places: stores.into_iter().map(Target::new).collect(),
+            rotator,
+            entry,
+            progress,
+            label,
+            is_recovered,
+            is_dry: false,
+            skipped: Duration::ZERO,
+            slot: None,
+            response: None,
+            issued: None,
+            prepared_at: now,
+            stored_at: None,
+            retries: 0,
+            request_id: None,
+            send_error: None,
+            look_error: None,
+            journal_error: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Up to what is recorded first: nothing is sent that changes a key.
+    pub(crate) async fn prepare(&mut self) -> Result<(), Failure> {
+        // Whoever only prepares takes no turn.
+        self.seen.has_turn = true;
+        loop {
+            self.heed();
+            match next(&self.progress, &self.seen) {
+                Step::Record(Record::Intent(begun)) => {
+                    self.prepared_at = self.now();
+                    self.tell_prepared(&begun.intent);
+                    return Ok(());
+                }
+                Step::Stop(stop) => return Err(self.failure(stop)),
+                step => self.step(step).await,
+            }
+        }
+    }
+
+    /// From what was prepared to the end.
+    pub(crate) async fn run(mut self) -> Result<Report, Failure> {
+        let has_rate = self.rotator.rate_limiter.is_some();
+        if has_rate || self.since(self.prepared_at) > FRESH {
+            // What was seen before a wait counts no more after it.
+            let wait = Step::Wait(Wait::Until(self.now(), Because::Turn));
+            self.seen.note(self.now(), &wait, &Observation::Waited);
+            self.seen.has_turn = !has_rate;
+        }
+        self.finish().await
+    }
+
+    /// From wherever it is to the end.
+    pub(crate) async fn finish(mut self) -> Result<Report, Failure> {
+        match self.drive().await {
+            // What was begun here and is undone again is a failure; what recovery finds so is an end.
+            Ok(Ending::Refused) if !self.is_recovered => Err(self.refused()),
+            Ok(ending) => Ok(self.report(ending)),
+            Err(stop) => Err(self.failure(stop)),
+        }
+    }
+
+    async fn drive(&mut self) -> Result<Ending, Stop> {
+        let mut is_announced = !self.is_recovered;
+        loop {
+            self.heed();
+            let step = next(&self.progress, &self.seen);
+            if !is_announced && let Some(plan) = self.plan(&step) {
+                is_announced = true;
+                self.tell(EventKind::Note, plan.reason);
+            }
+            match step {
+                Step::Stop(stop) => return Err(stop),
+                Step::Done(ending) => return Ok(ending),
+                step => self.step(step).await,
+            }
+        }
+    }
+
+    /// What the same steps would come to, up to the first that changes something.
+    pub(crate) async fn foresee(mut self) -> Result<RecoveryPlan, Failure> {
+        self.is_dry = true;
+        let mut wait = None;
+        loop {
+            self.heed();
+            let step = next(&self.progress, &self.seen);
+            if let Step::Stop(stop) = step {
+                return Err(self.failure(stop));
+            }
+            if let Some(plan) = self.plan(&step) {
+                return Ok(RecoveryPlan { wait, ..plan });
+            }
+            if let Step::Wait(Wait::Until(at, Because::Window)) = step {
+                wait = Duration::try_from(at.duration_since(self.rotator.now())).ok();
+            }
+            self.step(step).await;
+        }
+    }
+
+    /// A fleet that is stopped begins nothing more, and what was sent goes on.
+    fn heed(&mut self) {
+        self.seen.now = self.now();
+        let is_stopped = self.rotator.stopped.is_cancelled() && self.progress.requests.left == 0;
+        self.seen.is_cancelled |= self.rotator.cancellation.is_cancelled() || is_stopped;
+    }
+
+    async fn step(&mut self, mut step: Step) {
+        let observation = self.perform(&mut step).await;
+        if let Step::Record(record) | Step::Assume(record) = &step {
+            self.progress.apply(record);
+            if let Record::Sending(_) = record {
+                self.response = None;
+                self.issued = None;
+            }
+        }
+        self.seen.note(self.now(), &step, &observation);
+        if let Step::Record(record) | Step::Assume(record) = &step {
+            self.tell_record(record);
+        }
+    }
+
+    async fn perform(&mut self, step: &mut Step) -> Observation {
+        match step {
+            Step::Record(record) => self.record(record).await,
+            Step::Assume(_) | Step::Stop(_) | Step::Done(_) => Observation::Assumed,
+            Step::Look(look) => self.look(*look).await,
+            Step::Wait(wait) => self.wait(*wait).await,
+            Step::Act(Act::Prepare(place)) if self.is_dry => match self.look(Look::Place(*place)).await {
+                Observation::Place(place, seen) => Observation::Prepared(place, seen),
+                other => other,
+            },
+            Step::Act(act) => self.act(act).await,
+        }
+    }
+
+    async fn record(&mut self, record: &mut Record) -> Observation {
+        let requests = &self.progress.requests;
+        match record {
+            Record::Received { request_id, .. } => {
+                request_id.clone_from(&self.request_id);
+            }
+            // What is stored where nobody can read it has no other name than this.
+            Record::Stored { place, value, .. } if !self.is_readable(*place) => {
+                *value = self.value(*place).map_or(*value, |secret| look::digest(&secret));
+            }
+            Record::Sending(sending) if sending.number > requests.number => self.warn_of_orphans(sending),
+            _ => {}
+        }
+        // A first line that is no intent would say nothing.
+        if self.is_dry || matches!(record, Record::Ended { .. }) && self.entry.lines().is_empty() {
+            return Observation::Recorded(Ok(Duration::ZERO));
+        }
+        let timing = Arc::clone(self.rotator.account.client().timing());
+        let began = timing.elapsed();
+        match self.append(record).await {
+            Ok(()) => Observation::Recorded(Ok(timing.elapsed().saturating_sub(began))),
+            Err(error) => {
+                if !matches!(record, Record::Intent(_) | Record::Sending(_) | Record::Ended { .. }) {
+                    // It only shortens what recovery has to find out.
+                    self.warn(format!("{error}, but the run goes on"));
+                }
+                self.journal_error = Some(error);
+                Observation::Recorded(Err(()))
+            }
+        }
+    }
+
+    async fn append(&mut self, record: &Record) -> Result<(), JournalError> {
+        let line = serde_json::to_string(record).map_err(|error| {
+            JournalError::new(JournalErrorKind::Unusable, "the journal line can't be written").with_source(error)
+        })?;
+        self.entry.append(Append::new(&line)).await
+    }
+
+    fn now(&self) -> Timestamp {
+        let now = self.rotator.now();
+        now.checked_add(self.skipped).unwrap_or(now)
+    }
+
+    fn since(&self, at: Timestamp) -> Duration {
+        Duration::try_from(self.now().duration_since(at)).unwrap_or_default()
+    }
+
+    fn intent(&self) -> &Intent {
+        &self.progress.intent
+    }
+
+    /// The key whose secret the places held before.
+    fn key_id(&self) -> Option<&KeyId> {
+        self.intent().subject.key_id()
+    }
+
+    fn is_readable(&self, place: usize) -> bool {
+        self.places.get(place).is_some_and(|place| place.store.is_readable())
+    }
+
+    fn location(&self, place: usize) -> String {
+        self.intent().places.get(place).map(|place| place.given.clone()).unwrap_or_default()
+    }
+
+    fn warn_of_orphans(&mut self, sending: &Sending) {
+        let known = self.progress.requests.orphans.clone();
+        for id in sending.orphans.iter().filter(|id| !known.contains(id)) {
+            self.warn(orphan(id));
+        }
+    }
+
+    fn warn(&mut self, warning: impl Into<Warning>) {
+        let warning = warning.into();
+        if self.is_dry || self.warnings.contains(&warning) {
+            return;
+        }
+        self.rotator.tell_of(&self.label, EventKind::Note, warning.clone());
+        self.warnings.push(warning);
+    }
+
+    fn tell(&self, kind: impl Into<EventKind>, sentence: impl Into<String>) {
+        if !self.is_dry {
+            self.rotator.tell(&self.label, kind, sentence);
+        }
+    }
+
+    fn tell_prepared(&self, intent: &Intent) {
+        let Some(before) = intent.places.first().map(|place| &place.before) else { return };
+        let said = match (before.value, before.live_as) {
+            (None, _) => {
+                return self.tell(State::Prepared, "locked; the store is ready to take a secret, and holds none yet");
+            }
+            (Some(_), Some(_)) => "is live",
+            (Some(_), None) if intent.limits.is_probed && intent.subject.key_id().is_some() => "is dead already",
+            (Some(_), None) => "was not probed",
+        };
+        self.tell(State::Prepared, format!("locked; the store is ready to take a secret; the stored one {said}"));
+    }
+
+    fn tell_record(&mut self, record: &Record) {
+        match record {
+            Record::Intent(_) | Record::Sending(_) if self.seen.may_send => {
+                self.tell(State::Intent, "written down durably; now the request is sent, once");
+            }
+            Record::Received { .. } if self.seen.is_kept == Some(true) => {
+                let escrow = self.entry.escrow_location();
+                self.tell(State::Received, format!("the response is in escrow at {escrow}, unread"));
+            }
+            Record::Verified { format, .. } => {
+                if format.is_none() && self.intent().limits.is_probed {
+                    self.warn("RIXL does not confirm the new secret, and no live one is stored, so the new one is stored");
+                }
+                let fingerprint = self.value(0).map(|value| look::digest(&value).fingerprint()).unwrap_or_default();
+                self.tell(
+                    State::Verified,
+                    match format {
+                        Some(_) => format!("the new secret {fingerprint} is live: it bought a token"),
+                        None => format!("the new secret {fingerprint} was not seen live"),
+                    },
+                );
+            }
+            Record::Stored { at, place, .. } => {
+                self.stored_at = Some(*at);
+                let after = Duration::try_from(at.duration_since(self.intent().began)).unwrap_or_default();
+                self.tell(
+                    State::Stored,
+                    format!(
+                        "{} holds the new secret, {} ms after the request",
+                        self.location(*place),
+                        after.as_millis()
+                    ),
+                );
+            }
+            Record::Settled { .. } if self.intent().limits.is_probed => {
+                self.tell(State::Settled, "the stored secret is still live");
+            }
+            Record::Lost { why, .. } => self.warn(failure::why(*why)),
+            _ => {}
+        }
+    }
+
+    /// What the request is for, with its article.
+    fn subject(&self) -> &Subject {
+        &self.intent().subject
+    }
+}
+
+fn orphan(id: &KeyId) -> Warning {
+    let message =
+        format!("the key {id} of the same name was created since then, and its secret may be the one that was lost");
+    Warning::from(message).with_next(Next::DeleteKey(id.clone()))
+}

@@ -1,0 +1,246 @@
+//! What changes something: one effect each.
+
+use std::{sync::Arc, time::Duration};
+
+use rixl_credentials::{Error, KeyId, Outcome, RawResponse};
+
+use super::{Driver, look, orphan};
+use crate::{
+    Audit, Ending, EventKind, Next, Report, State, Warning,
+    journal::{Close, PutEscrow},
+    protocol::{
+        intent::Subject,
+        progress::{At, Record},
+        seen::{Act, Escrow, Observation, Sent, StoreFailure},
+    },
+    store::{Commit, Version},
+};
+
+impl Driver {
+    pub(super) async fn act(&mut self, act: &Act) -> Observation {
+        match act {
+            Act::Prepare(place) => {
+                let seen = self.place(*place, true).await;
+                Observation::Prepared(*place, seen)
+            }
+            Act::Reserve => Observation::Reserved(true),
+            Act::Close(_) | Act::Retire | Act::Send | Act::Keep | Act::Store { .. } if self.is_dry => {
+                Observation::Closed(true)
+            }
+            Act::Send => self.send().await,
+            Act::Keep => Observation::Kept(self.keep().await),
+            Act::Store { place, expected } => Observation::Stored(*place, self.store(*place, expected).await),
+            Act::Retire => {
+                self.retire().await;
+                Observation::Retired
+            }
+            Act::Close(ending) => Observation::Closed(self.close(*ending).await),
+        }
+    }
+
+    /// Once, on one connection.
+    async fn send(&mut self) -> Observation {
+        self.send_error = None;
+        let account = &self.rotator.account;
+        let result = match self.subject() {
+            Subject::Rotate { key_id, .. } => account.rotate_raw(key_id).await,
+            Subject::Create(new) | Subject::Replace { new, .. } => account.create_raw(new.clone()).await,
+        };
+        let mut error = match result {
+            Ok(response) => {
+                let request_id = response.request_id().map(str::to_owned);
+                return self.received(response, request_id);
+            }
+            Err(error) => error,
+        };
+        match error.outcome() {
+            Outcome::Applied => {
+                let response = error.take_raw_response().unwrap_or_else(|| RawResponse::from(Vec::new()));
+                self.warn(error.to_string());
+                self.received(response, error.request_id().map(str::to_owned))
+            }
+            Outcome::Unknown => {
+                self.send_error = Some(error);
+                Observation::Sent(Sent::Unknown, Escrow::Nothing)
+            }
+            Outcome::NotApplied => {
+                let sent = match error.status() {
+                    Some(status) => Sent::Refused { status, is_rixls_own: is_rixls_own(&error) },
+                    None => Sent::NotSent,
+                };
+                self.send_error = Some(error);
+                Observation::Sent(sent, Escrow::Nothing)
+            }
+        }
+    }
+
+    fn received(&mut self, response: RawResponse, request_id: Option<String>) -> Observation {
+        self.request_id = request_id;
+        self.response = Some(response);
+        Observation::Sent(Sent::Bytes, self.read_response())
+    }
+
+    /// What fails here must not cost the secret, which is in memory still.
+    async fn keep(&mut self) -> bool {
+        let Some(response) = &self.response else { return false };
+        let Err(error) = self.entry.put_escrow(PutEscrow::new(response.expose_secret())).await else { return true };
+        // No more than its fsync may have failed.
+        let there = self.entry.escrow().await;
+        let is_there =
+            there.is_ok_and(|there| there.is_some_and(|there| there.expose_secret() == response.expose_secret()));
+        self.warn(match is_there {
+            true => format!("{error}; the response may not survive a power failure there"),
+            false => format!("{error}; the run goes on with the response in memory alone"),
+        });
+        is_there
+    }
+
+    async fn store(&mut self, index: usize, expected: &Version) -> Result<Version, StoreFailure> {
+        let (Some(value), Some(target)) = (self.value(index), self.places.get_mut(index)) else {
+            return Err(StoreFailure::Permanent);
+        };
+        target.error = None;
+        let store = Arc::clone(&target.store);
+        let error = match store.commit(Commit::new(&value, expected).with_subject(&self.subject)).await {
+            Ok(committed) => {
+                committed.notes.into_iter().for_each(|note| self.warn(note));
+                return Ok(committed.version);
+            }
+            Err(error) => error,
+        };
+        let failure = look::store_failure(&error);
+        if failure == StoreFailure::Unknown {
+            // What a program said of itself is there.
+            let cause = std::error::Error::source(&error).map(|cause| format!("; {cause}"));
+            self.warn(format!("{error}{}", cause.unwrap_or_default()));
+        }
+        if let Some(target) = self.places.get_mut(index) {
+            target.error = Some(error);
+        }
+        Err(failure)
+    }
+
+    async fn retire(&mut self) {
+        let Some(key_id) = self.key_id().cloned() else { return };
+        self.look_error = self.rotator.account.delete(&key_id).await.err();
+        if self.look_error.is_none() {
+            self.tell(EventKind::Note, format!("the old key {key_id} is deleted"));
+        }
+    }
+
+    async fn close(&mut self, ending: Ending) -> bool {
+        let is_given_up = matches!(ending, Ending::Dropped | Ending::Abandoned);
+        if is_given_up && self.subject().rules().creates {
+            let orphans = self.keys().await.map(|keys| keys.orphans).unwrap_or_default();
+            orphans.iter().for_each(|id| self.warn(orphan(id)));
+        }
+        if self.issued.is_none() && self.subject().rules().creates {
+            // The id of a key that was created is to be had from there alone, and it is not worth a failure.
+            self.escrow().await;
+        }
+        // Of what was never begun there is nothing to tell.
+        let line = match self.entry.lines().is_empty() {
+            true => None,
+            false => serde_json::to_string(&self.audit(ending)).ok(),
+        };
+        let request = line.as_deref().map_or_else(Close::new, |line| Close::new().with_history_line(line));
+        let closed = self.entry.close(request).await;
+        if let Err(error) = &closed {
+            let warning = match ending {
+                Ending::Refused => format!("{error}; an unfinished entry may be left"),
+                _ => format!("{error}; the escrow at {} may still hold the secret", self.entry.escrow_location()),
+            };
+            self.warn(Warning::from(warning).with_next(Next::Recover));
+        }
+        if ending != Ending::Refused || self.is_recovered {
+            self.tell(
+                State::Done,
+                match ending {
+                    Ending::Superseded => "another rotator stored a live secret meanwhile, which stays; unlocked",
+                    Ending::Dropped => "given up; the old secret is live; unlocked",
+                    Ending::Abandoned => "given up; unlocked",
+                    _ => "the history has a line of it, the escrow is wiped, the key is unlocked",
+                },
+            );
+        }
+        closed.is_ok()
+    }
+
+    pub(super) fn report(self, ending: Ending) -> Report {
+        let audit = self.audit(ending);
+        Report {
+            key_id: audit.key_id.and_then(|id| KeyId::new(id).ok()),
+            name: audit.name,
+            store: audit.store,
+            ending,
+            fingerprint: audit.new_fingerprint,
+            rotations: audit.rotations,
+            outage: self.outage(ending),
+            run_id: self.progress.intent.run.clone(),
+            request_id: audit.request_id,
+            warnings: self.warnings,
+        }
+    }
+
+    fn audit(&self, ending: Ending) -> Audit {
+        let intent = self.intent();
+        let text = |id: &KeyId| id.as_str().to_owned();
+        let issued = self.issued.as_ref().map(|issued| text(&issued.key.id));
+        let is_ours = matches!(ending, Ending::Rotated | Ending::Created | Ending::Replaced);
+        let (key_id, replaced) = match &intent.subject {
+            Subject::Rotate { key_id, .. } => (Some(text(key_id)), None),
+            Subject::Create(_) => (issued.filter(|_| is_ours), None),
+            Subject::Replace { key_id, .. } => (issued.filter(|_| is_ours), Some(text(key_id))),
+        };
+        let given: Vec<&str> = intent.places.iter().map(|place| place.given.as_str()).collect();
+        Audit {
+            v: 1,
+            at: self.now(),
+            by: intent.by.clone(),
+            change: intent.subject.kind().to_owned(),
+            key_id,
+            replaced,
+            name: intent.subject.name().map(str::to_owned),
+            organization: intent.organization.as_ref().map(|id| id.as_str().to_owned()),
+            base_url: intent.base_url.clone(),
+            store: given.join(", "),
+            old_fingerprint: intent.places.first().and_then(|place| place.before.value).map(|value| value.fingerprint()),
+            new_fingerprint: self.fingerprint(ending),
+            ending,
+            rotations: self.progress.requests.left.saturating_sub(self.progress.requests.refused),
+            outage_ms: self.outage(ending).map(|outage| u64::try_from(outage.as_millis()).unwrap_or(u64::MAX)),
+            run_id: Some(intent.run.clone()),
+            request_id: self.progress.request_id.clone().filter(|_| is_ours),
+            is_recovered: self.is_recovered,
+        }
+    }
+
+    /// Of what the place holds now, as far as this run knows it.
+    fn fingerprint(&self, ending: Ending) -> Option<String> {
+        match self.progress.places.first()? {
+            At::Stored { value, .. } | At::Settled { value, .. } => Some(value.fingerprint()),
+            At::Before(_) if ending == Ending::Superseded => {
+                Some(look::digest(self.places.first()?.read.as_ref()?).fingerprint())
+            }
+            At::Before(_) => None,
+        }
+    }
+
+    /// What a creation or a replacement stores has no other before it that died.
+    fn outage(&self, ending: Ending) -> Option<Duration> {
+        let recorded = || {
+            let stored = |line: &String| match serde_json::from_str(line) {
+                Ok(Record::Stored { at, .. }) => Some(at),
+                _ => None,
+            };
+            self.entry.lines().iter().rev().find_map(stored)
+        };
+        let at = self.stored_at.or_else(recorded).filter(|_| ending == Ending::Rotated)?;
+        Some(Duration::try_from(at.duration_since(self.intent().began)).unwrap_or_default())
+    }
+}
+
+/// A refusal of a proxy says nothing of what RIXL did.
+fn is_rixls_own(error: &Error) -> bool {
+    error.code().is_some() || error.message().is_some()
+}

@@ -1,0 +1,360 @@
+//! What people are told: why a run stopped, what is true then, what is to be done.
+
+use rixl_credentials::{ErrorKind, KeyId};
+
+use super::Driver;
+use crate::{
+    Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan,
+    protocol::{
+        progress::{At, Record, Response, Why},
+        seen::{Act, Holds, NotRetired, Owner, Step, Stop, StoreFailure},
+    },
+    store::StoreError,
+};
+
+const NOT_CLEAR: &str = "RIXL does not say clearly whether the stored secret is live";
+
+/// Why no secret can be had.
+pub(super) fn why(why: Why) -> &'static str {
+    match why {
+        Why::NoSecret => "the response holds no secret",
+        Why::NoEscrow => "the escrow holds no secret any more",
+        Why::RefusedButDone => "the request was refused, and was carried out all the same",
+        Why::OldIsDead => "nothing was heard of the request, and the old secret is dead",
+        Why::Died => "the stored secret is dead after the quiet time: a delayed copy of the request, or another rotator",
+        Why::NeverLive => "the new secret is not live, and neither is the stored one",
+    }
+}
+
+impl Driver {
+    /// The request was undone or never left: nothing changed, and the entry is over.
+    pub(super) fn refused(&mut self) -> Failure {
+        let is_passing = |kind| matches!(kind, ErrorKind::RateLimited | ErrorKind::Connect);
+        let was_sent = self.seen.tries.sent > 0;
+        let failure = match self.send_error.take() {
+            Some(error) if !self.seen.is_cancelled || !is_passing(error.kind()) => {
+                Failure::from_call("the request was not carried out", error)
+            }
+            _ if self.seen.is_cancelled => Failure::interrupted(),
+            _ => match self.journal_error.take() {
+                Some(error) => error.into(),
+                None => Failure::refused("the journal is too slow to tell when a request was sent; nothing was sent"),
+            },
+        };
+        let failure = if was_sent { failure.instead_of_not_sent("nothing was changed") } else { failure };
+        match self.seen.is_closed {
+            Some(false) => failure.left_open(self.progress.effect()),
+            _ => failure,
+        }
+    }
+
+    pub(super) fn failure(&mut self, stop: Stop) -> Failure {
+        let failure = self.stopped(stop);
+        if self.entry.lines().is_empty() { failure } else { failure.left_open(self.progress.effect()) }
+    }
+
+    fn stopped(&mut self, stop: Stop) -> Failure {
+        let label = self.label.clone();
+        match stop {
+            Stop::Cancelled => self.cancelled(),
+            Stop::LockLost => {
+                let message = format!("the lock of {label} is lost, so the run ends here");
+                self.with_journal_error(Failure::new(FailureKind::Unknown, message))
+            }
+            Stop::NotRecorded => {
+                let message = format!("how the run on {label} ended can't be recorded");
+                self.with_journal_error(Failure::new(FailureKind::Unknown, message))
+            }
+            Stop::TokenEnds => self.rotator.check_token().err().unwrap_or_else(|| {
+                Failure::new(FailureKind::Authentication, "the bearer token ends too soon; nothing was sent")
+            }),
+            Stop::OwnKey => {
+                let key_id = self.key_id().map(KeyId::as_str).unwrap_or_default();
+                Failure::refused(format!(
+                    "the bearer token is bought with the key {key_id} itself, and may end with its secret; nothing was \
+                     sent; use another credential"
+                ))
+            }
+            Stop::NoRoom => Failure::refused("the journal has no room for a response; nothing was sent"),
+            Stop::PlaceFailed(place) => match (self.progress.response, self.place_error(place)) {
+                (Response::Unsent, Some(error)) => error.into(),
+                (_, error) => with_source(self.stuck("the store can't be read"), error),
+            },
+            Stop::PlaceMoved(_) => self
+                .stuck("it held a secret before and holds none now, as if its file system were not mounted")
+                .with_next(Next::Decide),
+            Stop::PlaceTaken(place) => self.taken(place),
+            Stop::Contested(_) => self.not_stored("someone else takes the new secret away again and again"),
+            Stop::Unclear if self.progress.response == Response::Unsent => Failure::refused(format!(
+                "{NOT_CLEAR}, and would not of the new one; nothing was changed; try later, or switch verification off"
+            )),
+            Stop::Unclear => self.stuck("RIXL is not clear about a secret that the store holds"),
+            Stop::EscrowUnreadable => {
+                let failure = self.stuck("the escrow can't be read");
+                self.with_journal_error(failure)
+            }
+            Stop::Refused => self.not_again(),
+            Stop::Unknown => self.unknown(),
+            Stop::Undecidable => self.unknown().with_next(Next::Decide),
+            Stop::Unconfirmed => self.unconfirmed(),
+            Stop::NotStored => {
+                let error = (0..self.places.len()).find_map(|place| self.place_error(place));
+                let why = match error {
+                    Some(_) => "the store failed",
+                    None => "the store does not hold what was written to it",
+                };
+                with_source(self.not_stored(why), error)
+            }
+            Stop::NotSettled => {
+                let error = (0..self.places.len()).find_map(|place| self.place_error(place));
+                match error {
+                    Some(_) => with_source(self.stuck("the store can't be read"), error),
+                    None => Failure::new(
+                        FailureKind::Unknown,
+                        format!(
+                            "the new secret of {label} is stored, but RIXL does not say clearly that it is live"
+                        ),
+                    ),
+                }
+            }
+            Stop::Parked => self.lost(&format!(
+                "no secret that holds came of it, and the budget of {} requests is used up",
+                self.intent().limits.budget
+            ))
+            .with_next(Next::Decide),
+            Stop::NotRetired(why) => self.not_retired(why),
+        }
+    }
+
+    fn cancelled(&self) -> Failure {
+        let Self { label, progress, .. } = self;
+        let is_stored = progress.places.iter().all(|place| !matches!(place, At::Before(_)));
+        let sentence = match progress.response {
+            Response::Received if is_stored && progress.intent.subject.rules().retires_after.is_some() => {
+                let key_id = self.key_id().map(KeyId::as_str).unwrap_or_default();
+                format!("interrupted; the secret of the new key is stored, and the old key {key_id} is not deleted yet")
+            }
+            Response::Received => format!(
+                "interrupted; the new secret of {label} is stored, but was not looked at after the quiet time"
+            ),
+            Response::Unsent => return Failure::interrupted(),
+            _ if progress.requests.is_spent => {
+                let message = format!(
+                    "the secret of {label} is lost, and it could not be rotated again: interrupted; no further request \
+                     was sent"
+                );
+                return Failure::new(FailureKind::Lost, message);
+            }
+            _ => "interrupted".to_owned(),
+        };
+        Failure::new(FailureKind::Interrupted, sentence)
+    }
+
+    fn taken(&mut self, place: usize) -> Failure {
+        let location = self.location(place);
+        let owner = self.seen.places.get(place).and_then(|seat| Some(seat.seen.as_ref()?.owner));
+        if self.progress.response != Response::Unsent {
+            return self.not_stored("it holds what someone else put there meanwhile").with_next(Next::Decide);
+        }
+        if owner == Some(Owner::State) {
+            return Failure::refused(format!(
+                "{location} lies in the state itself, {}; nothing was sent; name a place outside of it",
+                self.rotator.journal.location()
+            ));
+        }
+        // Neither overwritten nor shown to RIXL as a key: it may be another program's password.
+        Failure::refused(format!(
+            "{location} holds what does not look like an API key's secret; nothing was sent; name another place, or empty \
+             it if that is to be replaced"
+        ))
+    }
+
+    /// A request after the first one was refused.
+    fn not_again(&mut self) -> Failure {
+        let failure = match self.send_error.take() {
+            Some(error) => Failure::from_call("the request was not carried out", error),
+            None => Failure::interrupted(),
+        };
+        let failure = failure.instead_of_not_sent("no further request was sent");
+        if !self.progress.requests.is_spent {
+            // The old secret may be as it was.
+            return self.unknown().with_source(failure);
+        }
+        let sentence =
+            format!("the secret of {} is lost, and it could not be rotated again: {}", self.label, failure.message());
+        Failure::new(FailureKind::Lost, sentence).with_source(failure)
+    }
+
+    fn unconfirmed(&self) -> Failure {
+        let new = match self.seen.ours {
+            Some(Liveness::Dead) => "RIXL refuses the new secret",
+            _ => "RIXL does not confirm the new secret",
+        };
+        let old = match self.seen.places.iter().find_map(|seat| seat.liveness) {
+            Some(Liveness::Live(_)) => "the stored one is live still",
+            Some(_) => "is not clear about the stored one",
+            None => "the store holds another",
+        };
+        self.not_stored(&format!("{new}, and {old}"))
+    }
+
+    fn not_retired(&mut self, why: NotRetired) -> Failure {
+        let key_id = self.key_id().map(|id| id.as_str().to_owned()).unwrap_or_default();
+        let (why, error) = match why {
+            NotRetired::OwnKey => ("the bearer token is bought with it", None),
+            NotRetired::Place(_) => ("the store does not hold the live new secret any more", None),
+            NotRetired::Less => ("the new key lacks a policy that the old one has", None),
+            NotRetired::Keys => ("the keys could not be listed", self.look_error.take()),
+            NotRetired::StillThere => ("it was deleted, and is listed still", self.look_error.take()),
+        };
+        let sentence =
+            format!("the secret of the new key is stored, but the old key {key_id} could not be deleted: {why}");
+        let failure = Failure::new(FailureKind::Unknown, sentence);
+        match error {
+            Some(error) => failure.with_source(error),
+            None => failure,
+        }
+    }
+
+    /// What is true when nothing can be read at this stage.
+    fn stuck(&self, why: &str) -> Failure {
+        let is_stored = self.progress.places.iter().all(|place| !matches!(place, At::Before(_)));
+        match self.progress.response {
+            Response::Received if !is_stored => self.not_stored(why),
+            Response::Received => {
+                let message = format!("the new secret of {} is stored, but was not looked at again: {why}", self.label);
+                Failure::new(FailureKind::Unknown, message)
+            }
+            _ if self.progress.requests.is_spent => self.lost(why),
+            _ => self.unknown_because(why),
+        }
+    }
+
+    fn unknown(&mut self) -> Failure {
+        let failure = Failure::new(FailureKind::Unknown, self.unknown_change());
+        match self.send_error.take() {
+            Some(error) => failure.with_source(error),
+            None => failure,
+        }
+    }
+
+    fn unknown_because(&self, why: &str) -> Failure {
+        Failure::new(FailureKind::Unknown, format!("{}: {why}", self.unknown_change()))
+    }
+
+    fn unknown_change(&self) -> String {
+        let change = match self.subject().new_key() {
+            None => format!("{} was changed", self.label),
+            Some(new) => format!("a key {:?} was created", new.name()),
+        };
+        format!("it is not known whether {change}")
+    }
+
+    fn not_stored(&self, why: &str) -> Failure {
+        if self.seen.is_kept == Some(false) {
+            return self.lost("neither the store nor the escrow took it");
+        }
+        let mut left = self.progress.places.iter().zip(&self.seen.places).enumerate();
+        let (index, seat) = left
+            .find_map(|(index, (at, seat))| matches!(at, At::Before(_)).then_some((index, Some(seat))))
+            .unwrap_or((0, None));
+        let location = self.location(index);
+        let store = match seat {
+            Some(seat) if seat.written.is_some() => format!("and the store {location} took it, but {why}"),
+            Some(seat) if seat.failure == Some(StoreFailure::Unknown) => {
+                format!("and it is not known whether the store {location} was: {why}")
+            }
+            _ => format!("and the store {location} was not: {why}"),
+        };
+        let sentence = format!(
+            "{} was changed, {store}; the new secret is in escrow at {}",
+            self.label,
+            self.entry.escrow_location()
+        );
+        Failure::new(FailureKind::NotStored, sentence)
+    }
+
+    fn lost(&self, why: &str) -> Failure {
+        let sentence = format!("{} was changed, and its secret is lost: {why}", self.label);
+        Failure::new(FailureKind::Lost, sentence)
+    }
+
+    fn with_journal_error(&mut self, failure: Failure) -> Failure {
+        match self.journal_error.take() {
+            Some(error) => failure.with_source(error),
+            None => failure,
+        }
+    }
+
+    fn place_error(&mut self, place: usize) -> Option<StoreError> {
+        self.places.get_mut(place)?.error.take()
+    }
+
+    /// What recovery is about to do, where this step decides it.
+    pub(super) fn plan(&self, step: &Step) -> Option<RecoveryPlan> {
+        let is_stored = self.progress.places.iter().all(|place| !matches!(place, At::Before(_)));
+        let is_settled = self.progress.places.iter().all(|place| matches!(place, At::Settled { .. }));
+        let (action, reason) = match step {
+            Step::Record(Record::Ended { ending, .. }) | Step::Act(Act::Close(ending)) | Step::Done(ending) => {
+                match ending {
+                    crate::Ending::Refused => {
+                        (RecoveryAction::Remove, "it was refused, so nothing changed; the entry is removed")
+                    }
+                    crate::Ending::Superseded => {
+                        (RecoveryAction::Adopt, "the store has moved on to a live secret, which stays")
+                    }
+                    crate::Ending::Dropped | crate::Ending::Abandoned => (RecoveryAction::GiveUp, self.situation()),
+                    _ => (RecoveryAction::Continue, "the secret is stored and live; the rest is done"),
+                }
+            }
+            Step::Record(Record::Sending(_)) => {
+                let action = match self.subject().rules().creates {
+                    true => RecoveryAction::CreateAgain,
+                    false => RecoveryAction::RotateAgain,
+                };
+                (action, self.situation())
+            }
+            Step::Record(Record::Settled { .. }) => {
+                (RecoveryAction::Continue, "the secret is stored; it is tried once more")
+            }
+            Step::Record(Record::Verified { .. } | Record::Stored { .. } | Record::Retiring { .. })
+            | Step::Act(Act::Store { .. } | Act::Retire) => (
+                RecoveryAction::Continue,
+                match () {
+                    () if is_settled => "the secret is stored and live; the rest is done",
+                    () if is_stored => "the secret is stored; it is tried once more",
+                    () => "the response is in escrow; its secret is verified and stored",
+                },
+            ),
+            _ => return None,
+        };
+        Some(RecoveryPlan { action, reason: reason.to_owned(), wait: None })
+    }
+
+    /// Why another request is sent, or the last one given up.
+    fn situation(&self) -> &'static str {
+        if let Response::Lost(why) = self.progress.response {
+            return match why {
+                Why::OldIsDead | Why::RefusedButDone => "the stored secret is dead, so it is rotated again at once",
+                _ => "its secret is lost, so it is rotated again",
+            };
+        }
+        if self.subject().rules().creates {
+            return "a key may have been created whose secret nobody holds";
+        }
+        let seat = self.seen.places.first();
+        match seat.and_then(|seat| Some((seat.seen.as_ref()?, seat.liveness))) {
+            Some((_, Some(Liveness::Live(_)))) => "the stored secret is live",
+            Some((_, Some(Liveness::Dead))) => "the stored secret is dead, so it is rotated again at once",
+            Some((seen, _)) if matches!(seen.holds, Ok(Holds::Nothing(_))) => "the store holds no secret",
+            _ => "the store can't be read",
+        }
+    }
+}
+
+fn with_source(failure: Failure, error: Option<StoreError>) -> Failure {
+    match error {
+        Some(error) => failure.with_source(error),
+        None => failure,
+    }
+}

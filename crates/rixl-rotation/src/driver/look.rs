@@ -1,0 +1,308 @@
+//! What changes nothing: the escrow, the places, RIXL.
+
+use std::sync::Arc;
+
+use rixl_credentials::{ApiKey, Error, ErrorKind, Issued, KeyId, NewApiKey, RawResponse, Secret, Timestamp};
+
+use super::Driver;
+use crate::{
+    Liveness,
+    probe::{KeyFormat, probe},
+    protocol::{
+        intent::{Digest, Subject},
+        progress::{At, Response},
+        seen::{
+            Authorizer, Escrow, Holds, KeysFailure, KeysSeen, Look, Observation, Of, Owner, PlaceSeen, StoreFailure,
+        },
+    },
+    store::{Content, Prepare, Read, StoreError, StoreErrorKind, StoredSecret, Version},
+};
+
+/// The most bytes that a secret is expected to have: `prepare` proves that the store can take as many.
+const MAX_SECRET_BYTES: usize = 4096;
+/// Clocks differ.
+const SKEW: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+
+pub(super) fn digest(secret: &Secret) -> Digest {
+    Digest::of(secret.expose_secret().as_bytes())
+}
+
+impl Driver {
+    pub(super) async fn look(&mut self, look: Look) -> Observation {
+        match look {
+            Look::Escrow => Observation::Escrow(self.escrow().await),
+            Look::Place(place) => {
+                let seen = self.place(place, false).await;
+                Observation::Place(place, seen)
+            }
+            Look::Probe(of) => Observation::Probed(of, self.probe(of).await),
+            Look::Keys => Observation::Keys(self.keys().await),
+            Look::Authorizer => Observation::Authorizer(self.authorizer()),
+            Look::Turn => {
+                let wait = self.rotator.rate_limiter.as_ref().map(|limiter| {
+                    limiter.turn(self.rotator.account.client().timing().elapsed())
+                });
+                Observation::Turn(wait.filter(|wait| !wait.is_zero()).and_then(|wait| self.now().checked_add(wait).ok()))
+            }
+        }
+    }
+
+    pub(super) async fn escrow(&mut self) -> Escrow {
+        if self.response.is_none() {
+            match self.entry.escrow().await {
+                Ok(response) => {
+                    self.response = response.filter(|response| !response.expose_secret().is_empty());
+                }
+                Err(error) => {
+                    self.journal_error = Some(error);
+                    return Escrow::Unreadable;
+                }
+            }
+            let stale = self.progress.requests.stale;
+            if self.response.as_ref().is_some_and(|response| stale == Some(Digest::of(response.expose_secret()))) {
+                self.response = None;
+                return Escrow::Stale;
+            }
+        }
+        self.read_response()
+    }
+
+    /// What is in the response that this process has.
+    pub(super) fn read_response(&mut self) -> Escrow {
+        let Some(response) = &self.response else { return Escrow::Nothing };
+        let raw = Digest::of(response.expose_secret());
+        match self.parsed(response) {
+            Ok(issued) => {
+                let secret = digest(&issued.secret);
+                self.issued = Some(issued);
+                Escrow::Secret { raw, secret }
+            }
+            Err(error) => {
+                self.issued = None;
+                self.look_error = Some(error);
+                Escrow::Unusable(raw)
+            }
+        }
+    }
+
+    fn parsed(&self, response: &RawResponse) -> Result<Issued, Error> {
+        match self.subject() {
+            // A key that is rotated must come back; one that is created has a new id.
+            Subject::Rotate { key_id, .. } => response.rotated_api_key(key_id),
+            Subject::Create(_) | Subject::Replace { .. } => response.created_api_key(),
+        }
+    }
+
+    /// Reads a place, or proves that it can take a secret as well.
+    pub(super) async fn place(&mut self, index: usize, is_preparing: bool) -> PlaceSeen {
+        let Some(target) = self.places.get(index) else {
+            return PlaceSeen { is_same: true, owner: Owner::State, holds: Err(StoreFailure::Permanent) };
+        };
+        let store = Arc::clone(&target.store);
+        let is_within = match is_preparing {
+            true => store.is_within(&self.rotator.journal.location()).await,
+            false => Ok(false),
+        };
+        let is_state = matches!(is_within, Ok(true));
+        let held = match is_within {
+            // It is not touched.
+            Ok(true) => Ok(StoredSecret::new(Version::absent(), None)),
+            Ok(false) if is_preparing => {
+                store.prepare(Prepare::new(MAX_SECRET_BYTES).with_subject(&self.subject)).await
+            }
+            Ok(false) => store.read(Read::new().with_subject(&self.subject)).await,
+            Err(error) => Err(error),
+        };
+        let held = held.and_then(|held| self.not_foreign(index, held));
+        let mut seen = PlaceSeen { is_same: true, owner: Owner::ThisKey, holds: Err(StoreFailure::Permanent) };
+        if is_state {
+            seen.owner = Owner::State;
+        }
+        let (holds, read, error) = match held {
+            Ok(held) => {
+                seen.is_same = !self.may_be_elsewhere(index, &held);
+                if held.content == Content::Foreign {
+                    seen.owner = Owner::Another;
+                }
+                (Ok(self.classified(index, &held)), held.secret, None)
+            }
+            Err(error) => (Err(store_failure(&error)), None, Some(error)),
+        };
+        seen.holds = holds;
+        let is_first = self.progress.response == Response::Unsent;
+        if let Some(target) = self.places.get_mut(index) {
+            if is_first {
+                target.before = read.as_ref().map(|secret| Secret::from(secret.expose_secret()));
+            }
+            if error.is_none() {
+                self.retries = 0;
+            }
+            target.read = read;
+            target.error = error;
+        }
+        seen
+    }
+
+    /// After the request nothing that is another program's is overwritten or shown to RIXL as a key.
+    fn not_foreign(&self, index: usize, held: StoredSecret) -> Result<StoredSecret, StoreError> {
+        let is_known = held.secret.as_ref().is_none_or(|secret| self.is_ours(secret) || self.is_known(index, secret));
+        if self.progress.response == Response::Unsent || held.content != Content::Foreign || is_known {
+            return Ok(held);
+        }
+        let reason = "it holds what does not look like an API key's secret; empty it if that is to be replaced";
+        Err(StoreError::new(StoreErrorKind::Foreign, self.location(index), reason))
+    }
+
+    fn is_known(&self, index: usize, secret: &Secret) -> bool {
+        let value = digest(secret);
+        let before = self.intent().places.get(index).and_then(|place| place.before.value);
+        before == Some(value) || self.progress.earlier.contains(&value) || self.is_recorded(index, value)
+    }
+
+    /// A recovery that finds nothing where a secret was may look at the empty folder under a mount: what it wrote there would
+    /// be hidden by the next mount, and the escrow gone.
+    fn may_be_elsewhere(&self, index: usize, held: &StoredSecret) -> bool {
+        let held_one = self.intent().places.get(index).is_some_and(|place| place.before.value.is_some())
+            || matches!(self.progress.places.get(index), Some(At::Stored { .. } | At::Settled { .. }));
+        let is_empty = held.secret.is_none() && self.is_readable(index);
+        self.is_recovered && held_one && is_empty && !self.seen.mandate.take_over
+    }
+
+    fn classified(&self, index: usize, held: &StoredSecret) -> Holds {
+        if !self.is_readable(index) {
+            return Holds::WriteOnly;
+        }
+        let version = held.version.clone();
+        let Some(secret) = &held.secret else { return Holds::Nothing(version) };
+        let value = digest(secret);
+        let is_received = self.progress.response == Response::Received;
+        if is_received && (self.is_ours(secret) || self.is_recorded(index, value)) {
+            let fits = self.value(index).is_none_or(|wanted| digest(&wanted) == value);
+            return Holds::Ours { version, value, fits };
+        }
+        if self.progress.response == Response::Unsent || self.progress.earlier.contains(&value) {
+            return Holds::Before(version, value);
+        }
+        Holds::Other(version, value)
+    }
+
+    fn is_recorded(&self, index: usize, value: Digest) -> bool {
+        matches!(self.progress.places.get(index),
+            Some(At::Stored { value: stored, .. } | At::Settled { value: stored, .. }) if *stored == value)
+    }
+
+    /// Whether it is the new secret, in any of its forms.
+    fn is_ours(&self, secret: &Secret) -> bool {
+        let Some(issued) = &self.issued else { return false };
+        let secret = secret.expose_secret();
+        secret == issued.secret.expose_secret()
+            || secret == KeyFormat::Prefixed.key_string(&issued.key.id, &issued.secret).expose_secret()
+            || secret == bare(issued)
+    }
+
+    /// What is to be stored: the new secret in the form in which its consumers had the old one.
+    pub(super) fn value(&self, index: usize) -> Option<Secret> {
+        let issued = self.issued.as_ref()?;
+        let format = self.progress.verified.and_then(|verified| verified.format);
+        let before = self.intent().places.get(index).and_then(|place| place.before.live_as);
+        Some(match (format, before) {
+            (Some(KeyFormat::Prefixed), None | Some(KeyFormat::Whole)) => {
+                KeyFormat::Prefixed.key_string(&issued.key.id, &issued.secret)
+            }
+            (Some(KeyFormat::Whole), Some(KeyFormat::Prefixed)) => Secret::from(bare(issued)),
+            _ => Secret::from(issued.secret.expose_secret()),
+        })
+    }
+
+    async fn probe(&self, of: Of) -> Liveness {
+        let account = &self.rotator.account;
+        let creates = self.subject().rules().creates;
+        let issued = self.issued.as_ref();
+        let (secret, place) = match of {
+            Of::Ours => (issued.map(|issued| &issued.secret), 0),
+            Of::Place(place) => (self.places.get(place).and_then(|target| target.read.as_ref()), place),
+            Of::Before(place) => (self.places.get(place).and_then(|target| target.before.as_ref()), place),
+        };
+        // What is no more in hand is nobody's.
+        let Some(secret) = secret else { return Liveness::Unclear };
+        let is_old = matches!(of, Of::Before(_)) || self.progress.response == Response::Unsent;
+        // The escrow may have failed; then the id of a key that was created is not known.
+        let key_id: Option<&KeyId> = match creates && !is_old {
+            true => issued.map(|issued| &issued.key.id),
+            false => self.key_id(),
+        };
+        let known = self.intent().places.get(place).and_then(|place| place.before.live_as);
+        match key_id {
+            Some(key_id) => probe(account, key_id, secret, known).await,
+            None => account.probe(None, secret).await,
+        }
+    }
+
+    pub(super) async fn keys(&mut self) -> Result<KeysSeen, KeysFailure> {
+        let predecessor_id = self.key_id().cloned();
+        let (mut predecessor, mut successor) = (None, None);
+        let mut orphans = Vec::new();
+        let successor_id = self.issued.as_ref().map(|issued| issued.key.id.clone());
+        let mut keys = self.rotator.account.list();
+        while let Some(key) = keys.next().await {
+            let key = match key {
+                Ok(key) => key,
+                Err(error) => {
+                    let is_denied = error.is_unauthorized() || error.kind() == ErrorKind::Forbidden;
+                    self.look_error = Some(error);
+                    return Err(if is_denied { KeysFailure::Denied } else { KeysFailure::Passing });
+                }
+            };
+            if Some(&key.id) == predecessor_id.as_ref() {
+                predecessor = Some(key);
+            } else if Some(&key.id) == successor_id.as_ref() {
+                successor = Some(key);
+            } else if self.is_orphan(&key) {
+                orphans.push(key.id);
+            }
+        }
+        let is_less = match (&predecessor, &successor) {
+            (Some(old), Some(new)) => old.policy_ids.iter().any(|id| !new.policy_ids.contains(id)),
+            _ => false,
+        };
+        self.retries = 0;
+        Ok(KeysSeen { predecessor: predecessor.map(|key| key.last_used), is_less, orphans })
+    }
+
+    /// Whether a request of this run may have created it: then nobody knows its secret.
+    fn is_orphan(&self, key: &ApiKey) -> bool {
+        let is_recent = |at: Timestamp| self.intent().began.duration_since(at) < SKEW;
+        let name = self.subject().new_key().map(NewApiKey::name);
+        name.is_some() && key.name.as_deref() == name && key.created_at.is_some_and(is_recent)
+    }
+
+    fn authorizer(&self) -> Authorizer {
+        let client = self.rotator.account.client();
+        if let Some(key_id) = self.key_id() {
+            let is_own = |secret: Option<&Secret>| client.is_bought_with(key_id, secret);
+            // What the place holds is the predecessor's until the new secret is there.
+            let holds_old = self.progress.response != Response::Received;
+            let read = self.places.iter().filter_map(|place| place.read.as_ref()).filter(|_| holds_old);
+            if is_own(None) || read.into_iter().any(|secret| is_own(Some(secret))) {
+                return Authorizer::OwnKey;
+            }
+        }
+        if self.rotator.check_token().is_err() { Authorizer::Ends } else { Authorizer::Fine }
+    }
+}
+
+/// The secret without the key's id before it.
+fn bare(issued: &Issued) -> &str {
+    let text = issued.secret.expose_secret();
+    let rest = text.strip_prefix(issued.key.id.as_str()).and_then(|rest| rest.strip_prefix('_'));
+    rest.unwrap_or(text)
+}
+
+pub(super) fn store_failure(error: &StoreError) -> StoreFailure {
+    match error.kind() {
+        StoreErrorKind::Busy => StoreFailure::Busy,
+        StoreErrorKind::Conflict => StoreFailure::Conflict,
+        StoreErrorKind::Unknown => StoreFailure::Unknown,
+        StoreErrorKind::Invalid | StoreErrorKind::Unusable | StoreErrorKind::Foreign => StoreFailure::Permanent,
+    }
+}

@@ -1,0 +1,183 @@
+//! Time that must pass: the lock is kept meanwhile, and others may work.
+
+use std::time::Duration;
+
+use rixl_credentials::ErrorKind;
+
+use super::Driver;
+use crate::{
+    EventKind,
+    protocol::{
+        next::is_cancellable,
+        seen::{Because, Observation, Wait},
+    },
+};
+
+/// The waits between the tries to see a new secret live: seconds, since an outage may be running.
+const VERIFY: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+/// The first wait for what passes; each further one is twice as long, up to the longest.
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(8);
+/// How often a lock is renewed while a run only waits.
+const RENEWAL: Duration = Duration::from_secs(60);
+
+impl Driver {
+    pub(super) async fn wait(&mut self, wait: Wait) -> Observation {
+        let (time, because) = match wait {
+            Wait::Until(at, because) => {
+                (Duration::try_from(at.duration_since(self.now())).unwrap_or_default(), because)
+            }
+            Wait::Retry(because) => match self.delay(because) {
+                Some(time) => (time, because),
+                None => {
+                    // The policy of the client gives up before the patience of the run.
+                    self.seen.patience_ends = Some(self.now());
+                    return Observation::Waited;
+                }
+            },
+        };
+        if self.is_dry {
+            self.skipped = self.skipped.saturating_add(time);
+            return Observation::Waited;
+        }
+        if time.is_zero() {
+            return Observation::Waited;
+        }
+        self.tell_wait(time, because);
+        // Others may work while this one waits for time alone.
+        let gives_way = matches!(
+            because,
+            Because::Turn | Because::Window | Because::Quiet | Because::Grace | Because::Still
+        ) && self.slot.take().is_some();
+        let mut observation = self.pass(time).await;
+        if gives_way {
+            let back = self.take_slot().await;
+            if observation == Observation::Waited {
+                observation = back;
+            }
+        }
+        observation
+    }
+
+    /// How long to wait for what passes; `None`: not any more.
+    fn delay(&mut self, because: Because) -> Option<Duration> {
+        let client = self.rotator.account.client();
+        match because {
+            Because::Verify => VERIFY.get(usize::from(self.seen.tries.verify)).or(VERIFY.last()).copied(),
+            // Long enough that a consumer which still uses the old key would have shown itself again.
+            Because::Still => {
+                let grace = self.intent().subject.rules().retires_after.unwrap_or_default();
+                Some(self.intent().limits.quiet().max(grace / 4))
+            }
+            Because::Request => {
+                let error = self.send_error.as_ref()?;
+                let attempt = u32::from(self.seen.tries.sent);
+                let delay = client.retry_policy().delay(attempt, error.retry_after(), client.timing().chance());
+                delay.filter(|_| matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Connect))
+            }
+            _ => {
+                let place = match because {
+                    Because::Place(place) => self.places.get(place),
+                    _ => None,
+                };
+                let asked = place.and_then(|place| place.error.as_ref()?.retry_after());
+                let delay = FIRST.saturating_mul(1 << self.retries.min(6)).min(LONGEST);
+                self.retries = self.retries.saturating_add(1);
+                // Those who failed together do not come back together.
+                Some(asked.unwrap_or(delay.mul_f64(0.5 + client.timing().chance() / 2.0)))
+            }
+        }
+    }
+
+    /// Sleeps, and keeps the lock. Ends early when it is told to stop, where nothing is lost by that.
+    async fn pass(&mut self, time: Duration) -> Observation {
+        let mut left = time;
+        loop {
+            let part = left.min(RENEWAL);
+            let is_cancellable = is_cancellable(&self.progress);
+            let is_first = self.progress.requests.left == 0;
+            let rotator = &self.rotator;
+            tokio::select! {
+                () = rotator.account.client().timing().sleep(part) => {}
+                () = rotator.cancellation.cancelled(), if is_cancellable => return Observation::Cancelled,
+                () = rotator.stopped.cancelled(), if is_first => return Observation::Cancelled,
+            }
+            left = left.saturating_sub(part);
+            if left.is_zero() {
+                return Observation::Waited;
+            }
+            if let Some(lost) = self.renew().await {
+                return lost;
+            }
+        }
+    }
+
+    /// Waits for its turn to work, and keeps the lock.
+    async fn take_slot(&mut self) -> Observation {
+        let Some(slots) = self.rotator.slots.clone() else { return Observation::Waited };
+        let mut slot = std::pin::pin!(slots.acquire_owned());
+        loop {
+            tokio::select! {
+                biased;
+                // Nobody closes it.
+                taken = &mut slot => {
+                    self.slot = taken.ok();
+                    return Observation::Waited;
+                }
+                () = tokio::time::sleep(RENEWAL) => {}
+            }
+            if let Some(lost) = self.renew().await {
+                return lost;
+            }
+        }
+    }
+
+    async fn renew(&mut self) -> Option<Observation> {
+        let error = self.entry.renew().await.err()?;
+        self.journal_error = Some(error);
+        Some(Observation::LockLost)
+    }
+
+    fn tell_wait(&self, time: Duration, because: Because) {
+        let seconds = time.as_secs_f32().ceil();
+        let predecessor = self.key_id().map(rixl_credentials::KeyId::as_str).unwrap_or_default();
+        let (kind, sentence) = match because {
+            Because::Quiet => (
+                EventKind::Waiting(time),
+                format!("{seconds} s, for a late copy of the request could still end the secret"),
+            ),
+            Because::Window => {
+                (EventKind::Waiting(time), format!("{} s for the first request to be over", time.as_secs()))
+            }
+            Because::Grace => {
+                (EventKind::Waiting(time), format!("{seconds} s before the old key {predecessor} is deleted"))
+            }
+            Because::Still => {
+                if self.seen.was_used.is_some() {
+                    let sentence = format!("the old key {predecessor} is still used; it is not deleted yet");
+                    self.tell(EventKind::Note, sentence);
+                }
+                (EventKind::Note, format!("watches the old key {predecessor} for {seconds} s"))
+            }
+            Because::Turn => (EventKind::Waiting(time), format!("{seconds} s for its turn, by the rate")),
+            Because::Request => {
+                let error = self.send_error.as_ref().map(ToString::to_string).unwrap_or_default();
+                (EventKind::Note, format!("{error}; the next try is in {seconds} s"))
+            }
+            Because::Place(place) => {
+                let error = self.places.get(place).and_then(|place| place.error.as_ref());
+                let error = error.map_or_else(
+                    || format!("{} does not show yet what was written to it", self.location(place)),
+                    ToString::to_string,
+                );
+                (EventKind::Note, format!("{error}; the next try is in {seconds} s"))
+            }
+            Because::Keys => (EventKind::Note, format!("the keys are listed again in {seconds} s")),
+            Because::Unclear => {
+                (EventKind::Note, format!("RIXL is not clear about a secret; it is asked again in {seconds} s"))
+            }
+            Because::Verify => return,
+        };
+        self.tell(kind, sentence);
+    }
+}
