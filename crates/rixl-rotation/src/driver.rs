@@ -94,10 +94,10 @@ impl Driver {
         progress: Progress,
         mandate: Mandate,
         label: String,
-    ) -> Self {
+    ) -> Box<Self> {
         let now = rotator.now();
         let is_recovered = progress.response != Response::Unsent;
-        Self {
+        Box::new(Self {
             seen: Seen::new(now, mandate, stores.len()),
             subject: progress.intent.store_subject(),
             places: stores.into_iter().map(Target::new).collect(),
@@ -119,7 +119,7 @@ impl Driver {
             look_error: None,
             journal_error: None,
             warnings: Vec::new(),
-        }
+        })
     }
 
     /// Up to what is recorded first: nothing is sent that changes a key.
@@ -141,7 +141,7 @@ impl Driver {
     }
 
     /// From what was prepared to the end.
-    pub(crate) async fn run(mut self) -> Result<Report, Failure> {
+    pub(crate) async fn run(mut self: Box<Self>) -> Result<Report, Failure> {
         let has_rate = self.rotator.rate_limiter.is_some();
         if has_rate || self.since(self.prepared_at) > FRESH {
             // What was seen before a wait counts no more after it.
@@ -153,7 +153,7 @@ impl Driver {
     }
 
     /// From wherever it is to the end.
-    pub(crate) async fn finish(mut self) -> Result<Report, Failure> {
+    pub(crate) async fn finish(mut self: Box<Self>) -> Result<Report, Failure> {
         match self.drive().await {
             // What was begun here and is undone again is a failure; what recovery finds so is an end.
             Ok(Ending::Refused) if !self.is_recovered => Err(self.refused()),
@@ -180,7 +180,7 @@ impl Driver {
     }
 
     /// What the same steps would come to, up to the first that changes something.
-    pub(crate) async fn foresee(mut self) -> Result<RecoveryPlan, Failure> {
+    pub(crate) async fn foresee(mut self: Box<Self>) -> Result<RecoveryPlan, Failure> {
         self.is_dry = true;
         let mut wait = None;
         loop {
@@ -207,7 +207,8 @@ impl Driver {
     }
 
     async fn step(&mut self, mut step: Step) {
-        let observation = self.perform(&mut step).await;
+        // A fleet holds many of these, and the calls of a client are large.
+        let observation = Box::pin(self.perform(&mut step)).await;
         if let Step::Record(record) | Step::Assume(record) = &step {
             self.progress.apply(record);
             if let Record::Sending(_) = record {

@@ -201,7 +201,7 @@ impl Rotator {
         progress: Progress,
         stores: &Stores,
         on_live: OnLiveSecret,
-    ) -> Result<Driver, Failure> {
+    ) -> Result<Box<Driver>, Failure> {
         let (intent, account) = (&progress.intent, &self.account);
         if intent.base_url != account.client().base_url() || intent.organization.as_ref() != account.organization() {
             let organization = intent.organization.as_ref().map_or("none", |id| id.as_str());

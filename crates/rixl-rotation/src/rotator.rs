@@ -549,7 +549,7 @@ impl Rotator {
 /// A change that is ready to be sent. Dropping it leaves all as it was.
 #[must_use]
 pub struct Prepared {
-    pub(crate) driver: Driver,
+    pub(crate) driver: Box<Driver>,
     span: Span,
 }
 

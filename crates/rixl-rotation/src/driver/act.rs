@@ -166,7 +166,7 @@ impl Driver {
         closed.is_ok()
     }
 
-    pub(super) fn report(self, ending: Ending) -> Report {
+    pub(super) fn report(self: Box<Self>, ending: Ending) -> Report {
         let audit = self.audit(ending);
         Report {
             key_id: audit.key_id.and_then(|id| KeyId::new(id).ok()),
@@ -217,11 +217,11 @@ impl Driver {
 
     /// Of what the place holds now, as far as this run knows it.
     fn fingerprint(&self, ending: Ending) -> Option<String> {
+        if ending == Ending::Superseded {
+            return Some(look::digest(self.places.first()?.read.as_ref()?).fingerprint());
+        }
         match self.progress.places.first()? {
             At::Stored { value, .. } | At::Settled { value, .. } => Some(value.fingerprint()),
-            At::Before(_) if ending == Ending::Superseded => {
-                Some(look::digest(self.places.first()?.read.as_ref()?).fingerprint())
-            }
             At::Before(_) => None,
         }
     }

@@ -98,9 +98,10 @@ impl Driver {
             let is_first = self.progress.requests.left == 0;
             let rotator = &self.rotator;
             tokio::select! {
-                () = rotator.account.client().timing().sleep(part) => {}
+                biased;
                 () = rotator.cancellation.cancelled(), if is_cancellable => return Observation::Cancelled,
                 () = rotator.stopped.cancelled(), if is_first => return Observation::Cancelled,
+                () = rotator.account.client().timing().sleep(part) => {}
             }
             left = left.saturating_sub(part);
             if left.is_zero() {

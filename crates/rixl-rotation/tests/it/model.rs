@@ -35,7 +35,8 @@ fn is_full() -> bool {
 /// both.
 async fn one_rotator(name: &str, grace: Duration) {
     let (server, mut tally, mut seen) = (server(grace), Tally::default(), Seen::default());
-    let reach = Reach { sample: if is_full() { 1 } else { 4 }, ..Reach::WHOLE };
+    let (sample, max_processes) = if is_full() { (1, 9) } else { (4, 2) };
+    let reach = Reach { sample, max_processes, ..Reach::WHOLE };
     for net in NETS {
         tally
             .add(explore(&server, Rules::WHOLE, &[net], Reach { fails: net == Net::Intact, ..reach }, &mut seen).await);

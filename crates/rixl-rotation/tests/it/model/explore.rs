@@ -123,7 +123,7 @@ pub(crate) fn blows(process: &Process, fails: bool, in_folder: bool) -> Vec<Vec<
         }
         if fails {
             blows.push((at, Blow::Fail));
-            if matches!(op, Op::Append(_) | Op::PutEscrow | Op::EmptyEscrow | Op::Commit | Op::Close) {
+            if matches!(op, Op::Append(_) | Op::PutEscrow | Op::Commit | Op::Close) {
                 blows.push((at, Blow::FailAfter));
             }
         }

@@ -32,8 +32,6 @@ pub(crate) enum Op {
     /// By the `state` of the line.
     Append(String),
     PutEscrow,
-    /// An empty response in place of one that is given up.
-    EmptyEscrow,
     Escrow,
     Close,
     Prepare,
@@ -43,7 +41,7 @@ pub(crate) enum Op {
 
 impl Op {
     fn has_effect(&self) -> bool {
-        matches!(self, Self::Append(_) | Self::PutEscrow | Self::EmptyEscrow | Self::Close | Self::Commit)
+        matches!(self, Self::Append(_) | Self::PutEscrow | Self::Close | Self::Commit)
     }
 }
 
@@ -239,8 +237,6 @@ impl Process {
     fn note(&self, op: &Op) {
         match op {
             Op::Append(state) if state == "intent" => self.note_sending(),
-            // An earlier response is given up for the next one.
-            Op::EmptyEscrow => self.in_window.store(true, Ordering::SeqCst),
             Op::PutEscrow => self.in_window.store(false, Ordering::SeqCst),
             Op::Commit => {
                 self.in_window.store(false, Ordering::SeqCst);
@@ -390,7 +386,7 @@ impl Entry for WatchedEntry {
 
     fn put_escrow<'a>(&'a mut self, request: PutEscrow<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         let inner = &mut self.inner;
-        let op = if request.response.is_empty() { Op::EmptyEscrow } else { Op::PutEscrow };
+        let op = Op::PutEscrow;
         let has_escrow = self.process.case.rules.has_escrow;
         Box::pin(
             self.process.step(
@@ -423,7 +419,11 @@ impl Entry for WatchedEntry {
 
 pub(crate) fn state_of(line: &str) -> String {
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
-    line["state"].as_str().unwrap().to_owned()
+    // The first request stands in the line of the intent.
+    match line["state"].as_str().unwrap() {
+        "sending" => "intent".into(),
+        state => state.to_owned(),
+    }
 }
 
 /// A store as one process uses it.
