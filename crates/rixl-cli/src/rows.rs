@@ -45,6 +45,7 @@ impl Row {
             Ending::Replaced => ("replaced", Code::Done),
             Ending::Superseded => ("superseded", Code::Superseded),
             Ending::Dropped => ("dropped", Code::Done),
+            Ending::Abandoned => ("abandoned", Code::Done),
             Ending::Refused => ("unchanged", Code::Done),
             _ => ("ended", Code::Done),
         };

@@ -17,7 +17,7 @@ use crate::{
     protocol::{
         intent::{Intent, Subject},
         next::next,
-        progress::{Progress, Record, Response, Sending},
+        progress::{Progress, Record, Response, Why},
         seen::{Act, Because, Look, Mandate, Observation, Seen, Step, Stop, Wait},
     },
     store::{self, Store, StoreError},
@@ -237,7 +237,6 @@ impl Driver {
     }
 
     async fn record(&mut self, record: &mut Record) -> Observation {
-        let requests = &self.progress.requests;
         match record {
             Record::Received { request_id, .. } => {
                 request_id.clone_from(&self.request_id);
@@ -246,7 +245,7 @@ impl Driver {
             Record::Stored { place, value, .. } if !self.is_readable(*place) => {
                 *value = self.value(*place).map_or(*value, |secret| look::digest(&secret));
             }
-            Record::Sending(sending) if sending.number > requests.number => self.warn_of_orphans(sending),
+            Record::Sending(sending) => sending.orphans.iter().for_each(|id| self.warn(orphan(id))),
             _ => {}
         }
         // A first line that is no intent would say nothing.
@@ -301,13 +300,6 @@ impl Driver {
         self.intent().places.get(place).map(|place| place.given.clone()).unwrap_or_default()
     }
 
-    fn warn_of_orphans(&mut self, sending: &Sending) {
-        let known = self.progress.requests.orphans.clone();
-        for id in sending.orphans.iter().filter(|id| !known.contains(id)) {
-            self.warn(orphan(id));
-        }
-    }
-
     fn warn(&mut self, warning: impl Into<Warning>) {
         let warning = warning.into();
         if self.is_dry || self.warnings.contains(&warning) {
@@ -347,7 +339,9 @@ impl Driver {
             }
             Record::Verified { format, .. } => {
                 if format.is_none() && self.intent().limits.is_probed {
-                    self.warn("RIXL does not confirm the new secret, and no live one is stored, so the new one is stored");
+                    self.warn(
+                        "RIXL does not confirm the new secret, and no live one is stored, so the new one is stored",
+                    );
                 }
                 let fingerprint = self.value(0).map(|value| look::digest(&value).fingerprint()).unwrap_or_default();
                 self.tell(
@@ -373,7 +367,14 @@ impl Driver {
             Record::Settled { .. } if self.intent().limits.is_probed => {
                 self.tell(State::Settled, "the stored secret is still live");
             }
-            Record::Lost { why, .. } => self.warn(failure::why(*why)),
+            // What was found out, and is no fault of this run.
+            Record::Lost { why: why @ (Why::OldIsDead | Why::RefusedButDone), .. } => {
+                self.tell(EventKind::Note, failure::why(*why));
+            }
+            Record::Lost { why, .. } => match self.look_error.take().filter(|_| *why == Why::NoSecret) {
+                Some(error) => self.warn(error.to_string()),
+                None => self.warn(failure::why(*why)),
+            },
             _ => {}
         }
     }

@@ -13,6 +13,7 @@ use crate::{
         progress::{Progress, ReadError},
         seen::{IfLive, Mandate},
     },
+    rotator::millis,
     store::Stores,
     trace::{self, Traced},
 };
@@ -198,10 +199,12 @@ impl Rotator {
         &self,
         name: &str,
         mut entry: Box<dyn Entry>,
-        progress: Progress,
+        mut progress: Progress,
         stores: &Stores,
         on_live: OnLiveSecret,
     ) -> Result<Box<Driver>, Failure> {
+        // Whoever recovers says how long that may take.
+        Arc::make_mut(&mut progress.intent).limits.quiet_ms = millis(self.quiet_time);
         let (intent, account) = (&progress.intent, &self.account);
         if intent.base_url != account.client().base_url() || intent.organization.as_ref() != account.organization() {
             let organization = intent.organization.as_ref().map_or("none", |id| id.as_str());

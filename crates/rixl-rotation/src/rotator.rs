@@ -507,9 +507,7 @@ impl Rotator {
         let mut entry =
             self.journal.lock(Lock::new(name).with_subject(&subject)).await.map_err(|error| match error.kind() {
                 // What can't be read may tell of a request.
-                JournalErrorKind::Damaged => {
-                    Failure::from(error).left_open(Effect::Unknown).with_next(Next::Correct)
-                }
+                JournalErrorKind::Damaged => Failure::from(error).left_open(Effect::Unknown).with_next(Next::Correct),
                 _ => error.into(),
             })?;
         if recover::read(name, entry.lines())?.is_some() {
@@ -607,7 +605,7 @@ fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -109,6 +109,8 @@ impl Bench {
     #[track_caller]
     pub(crate) fn next(&self, run: &Run, more: &str) -> Run {
         let next = run.stderr.lines().find_map(|line| line.trim().strip_prefix("next: rixl ")).unwrap();
+        // What else there is stands in brackets.
+        let next = next.split(" (").next().unwrap();
         self.rixl(&format!("{next} {more}")).run()
     }
 

@@ -178,14 +178,18 @@ fn recovered_from(
     if is_lost && !may_be_lost {
         faults.push("a secret was lost outside of the window".into());
     }
-    let recovery = scene.recover();
+    let mut recovery = scene.recover("");
+    if is_blind && recovery.code == 7 {
+        // Nobody can tell whose secret the place has: a person decides.
+        recovery = scene.recover("--rotate-again");
+    }
     if recovery.code != 0 && !(is_blind && recovery.code == 9) {
         faults.push(format!("recovery ended with {}", recovery.code));
     }
     faults.extend(scene.faults_at_end(crashed, is_blind));
     // Whoever follows the advice must not lose the key that is still needed, nor keep the one that nobody can use.
     let is_told = |id: &str| recovery.stderr.contains(&format!("rixl keys delete {id}"));
-    let has_orphan = is_lost || is_blind && scene.standing().changes > crashed.changes && crashed.changes > 0;
+    let has_orphan = crashed.has_intent && scene.standing().changes > 1;
     if work_leaves_orphans(scene.work) && has_orphan != is_told("")
         || !scene.key_id.is_empty() && is_told(&scene.key_id)
     {

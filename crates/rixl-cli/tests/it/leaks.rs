@@ -209,7 +209,7 @@ fn rotations_leave_no_secret_behind() {
             assert!(run.stderr.contains("rixl.attempt"), "nothing was traced");
             let is_open = hunt.search_all(&run);
             assert_eq!(is_open, run.code != 0, "{name} {more}: {}", run.stderr);
-            for words in ["keys recover --settle 0s", "keys history", "keys history --output json"] {
+            for words in ["keys recover --rotate-again --settle 0s", "keys history", "keys history --output json"] {
                 let run = hunt.run(words);
                 assert_eq!(run.code, 0, "{name} {more}: {}", run.stderr);
                 assert!(!hunt.search_all(&run));

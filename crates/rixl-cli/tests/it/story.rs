@@ -150,7 +150,7 @@ fn recover_ends_several_entries() {
 
     let dry = bench.rixl("keys recover --dry-run --output json").run();
     insta::assert_snapshot!("recover_several_dry_json", bench.scrubbed(&dry.stdout));
-    let run = bench.rixl("keys recover --drop --settle 0s --timeout 2s --output json").run();
+    let run = bench.rixl("keys recover --settle 0s --timeout 2s --output json").run();
     insta::assert_snapshot!("recover_several_json", bench.scrubbed(&run.stdout));
     assert_eq!(run.code, json(&run)["exit_code"]);
     for id in ["lost000001", "live000001", "stored0001"] {
@@ -161,8 +161,30 @@ fn recover_ends_several_entries() {
     let undecided = bench.rixl("keys recover --settle 0s --timeout 2s").run();
     assert_eq!(undecided.code, 6, "{}", undecided.stderr);
     assert!(undecided.stderr.contains("as if its file system were not mounted"), "{}", undecided.stderr);
-    let last = bench.rixl("keys recover --rotate-again --settle 0s --timeout 2s --output json").run();
+    let last = bench.next(&undecided, "--settle 0s --timeout 2s --output json");
     assert_eq!(last.code, 0, "{}", last.stderr);
     assert!(bench.left().is_empty());
     assert!(bench.sandbox.opens("unclear001", &fs::read_to_string(bench.path("unclear001")).unwrap()));
+}
+
+/// What is live is left as it is, what is dead is repaired all the same, and of what can't be read the entry is closed.
+#[test]
+fn recover_gives_up_what_nothing_is_broken_by() {
+    let bench = Bench::new();
+    let words = |id: &str| format!("keys rotate {id} --to file:{id} --yes --settle 60s --timeout 2s --quiet");
+    for id in ["lost000001", "live000001", "unclear001"] {
+        bench.add(id, id);
+        let fault = Fault::new(Effect::Close).on(ROTATE).on_key(id);
+        bench.sandbox.inject(if id == "live000001" { fault.before_commit() } else { fault }).unwrap();
+        assert_eq!(bench.rixl(&words(id)).run().code, 6, "{id}");
+    }
+    fs::remove_file(bench.path("unclear001")).unwrap();
+    fs::create_dir(bench.path("unclear001")).unwrap();
+    let run = bench.rixl("keys recover --drop --settle 0s --timeout 2s --output json").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let keys = json(&run);
+    let results = keys["keys"].as_array().unwrap().iter().map(|key| key["result"].as_str().unwrap());
+    assert_eq!(results.collect::<Vec<_>>(), ["dropped", "rotated", "abandoned"]);
+    assert!(bench.left().is_empty());
+    assert!(bench.sandbox.opens("lost000001", &fs::read_to_string(bench.path("lost000001")).unwrap()));
 }

@@ -134,6 +134,9 @@ impl Driver {
             let orphans = self.keys().await.map(|keys| keys.orphans).unwrap_or_default();
             orphans.iter().for_each(|id| self.warn(orphan(id)));
         }
+        // A recovery before may have said so, and failed.
+        let orphans = self.progress.requests.orphans.clone();
+        orphans.iter().for_each(|id| self.warn(orphan(id)));
         if self.issued.is_none() && self.subject().rules().creates {
             // The id of a key that was created is to be had from there alone, and it is not worth a failure.
             self.escrow().await;
@@ -204,7 +207,11 @@ impl Driver {
             organization: intent.organization.as_ref().map(|id| id.as_str().to_owned()),
             base_url: intent.base_url.clone(),
             store: given.join(", "),
-            old_fingerprint: intent.places.first().and_then(|place| place.before.value).map(|value| value.fingerprint()),
+            old_fingerprint: intent
+                .places
+                .first()
+                .and_then(|place| place.before.value)
+                .map(|value| value.fingerprint()),
             new_fingerprint: self.fingerprint(ending),
             ending,
             rotations: self.progress.requests.left.saturating_sub(self.progress.requests.refused),

@@ -21,7 +21,9 @@ pub(super) fn why(why: Why) -> &'static str {
         Why::NoEscrow => "the escrow holds no secret any more",
         Why::RefusedButDone => "the request was refused, and was carried out all the same",
         Why::OldIsDead => "nothing was heard of the request, and the old secret is dead",
-        Why::Died => "the stored secret is dead after the quiet time: a delayed copy of the request, or another rotator",
+        Why::Died => {
+            "the stored secret is dead after the quiet time: a delayed copy of the request, or another rotator"
+        }
         Why::NeverLive => "the new secret is not live, and neither is the stored one",
     }
 }
@@ -95,7 +97,10 @@ impl Driver {
             }
             Stop::Refused => self.not_again(),
             Stop::Unknown => self.unknown(),
-            Stop::Undecidable => self.unknown().with_next(Next::Decide),
+            Stop::Undecidable => {
+                let error = (0..self.places.len()).find_map(|place| self.place_error(place));
+                with_source(self.unknown(), error).with_next(Next::Decide)
+            }
             Stop::Unconfirmed => self.unconfirmed(),
             Stop::NotStored => {
                 let error = (0..self.places.len()).find_map(|place| self.place_error(place));
@@ -111,17 +116,16 @@ impl Driver {
                     Some(_) => with_source(self.stuck("the store can't be read"), error),
                     None => Failure::new(
                         FailureKind::Unknown,
-                        format!(
-                            "the new secret of {label} is stored, but RIXL does not say clearly that it is live"
-                        ),
+                        format!("the new secret of {label} is stored, but RIXL does not say clearly that it is live"),
                     ),
                 }
             }
-            Stop::Parked => self.lost(&format!(
-                "no secret that holds came of it, and the budget of {} requests is used up",
-                self.intent().limits.budget
-            ))
-            .with_next(Next::Decide),
+            Stop::Parked => self
+                .lost(&format!(
+                    "no secret that holds came of it, and the budget of requests ({}) is used up",
+                    self.intent().limits.budget
+                ))
+                .with_next(Next::Decide),
             Stop::NotRetired(why) => self.not_retired(why),
         }
     }
@@ -134,9 +138,9 @@ impl Driver {
                 let key_id = self.key_id().map(KeyId::as_str).unwrap_or_default();
                 format!("interrupted; the secret of the new key is stored, and the old key {key_id} is not deleted yet")
             }
-            Response::Received => format!(
-                "interrupted; the new secret of {label} is stored, but was not looked at after the quiet time"
-            ),
+            Response::Received => {
+                format!("interrupted; the new secret of {label} is stored, but was not looked at after the quiet time")
+            }
             Response::Unsent => return Failure::interrupted(),
             _ if progress.requests.is_spent => {
                 let message = format!(

@@ -39,10 +39,14 @@ impl Driver {
             Look::Keys => Observation::Keys(self.keys().await),
             Look::Authorizer => Observation::Authorizer(self.authorizer()),
             Look::Turn => {
-                let wait = self.rotator.rate_limiter.as_ref().map(|limiter| {
-                    limiter.turn(self.rotator.account.client().timing().elapsed())
-                });
-                Observation::Turn(wait.filter(|wait| !wait.is_zero()).and_then(|wait| self.now().checked_add(wait).ok()))
+                let wait = self
+                    .rotator
+                    .rate_limiter
+                    .as_ref()
+                    .map(|limiter| limiter.turn(self.rotator.account.client().timing().elapsed()));
+                Observation::Turn(
+                    wait.filter(|wait| !wait.is_zero()).and_then(|wait| self.now().checked_add(wait).ok()),
+                )
             }
         }
     }

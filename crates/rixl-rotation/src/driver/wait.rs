@@ -45,10 +45,9 @@ impl Driver {
         }
         self.tell_wait(time, because);
         // Others may work while this one waits for time alone.
-        let gives_way = matches!(
-            because,
-            Because::Turn | Because::Window | Because::Quiet | Because::Grace | Because::Still
-        ) && self.slot.take().is_some();
+        let gives_way =
+            matches!(because, Because::Turn | Because::Window | Because::Quiet | Because::Grace | Because::Still)
+                && self.slot.take().is_some();
         let mut observation = self.pass(time).await;
         if gives_way {
             let back = self.take_slot().await;
@@ -173,6 +172,7 @@ impl Driver {
                 );
                 (EventKind::Note, format!("{error}; the next try is in {seconds} s"))
             }
+            Because::Keys if self.look_error.is_none() => return,
             Because::Keys => (EventKind::Note, format!("the keys are listed again in {seconds} s")),
             Because::Unclear => {
                 (EventKind::Note, format!("RIXL is not clear about a secret; it is asked again in {seconds} s"))

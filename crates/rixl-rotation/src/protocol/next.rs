@@ -93,8 +93,9 @@ impl Case<'_> {
     fn next(&self) -> Step {
         let Self { progress, seen, .. } = self;
         if let Some(ending) = progress.ended {
-            // Where nothing changed, nothing is lost by removing an entry that may not say so.
-            return match seen.tries.is_unrecorded && ending != Ending::Refused {
+            // Where nothing changed, nothing is lost by removing an entry that may not say so; nor where the places have it.
+            let is_needed = matches!(ending, Ending::Superseded | Ending::Dropped | Ending::Abandoned);
+            return match seen.tries.is_unrecorded && is_needed {
                 true => Step::Stop(Stop::NotRecorded),
                 false => self.close(ending),
             };
@@ -672,8 +673,14 @@ impl Case<'_> {
         if seen.is_cancelled {
             return Err(Step::Stop(Stop::Cancelled));
         }
-        if requests.left >= progress.intent.limits.budget && !seen.mandate.again {
-            return Err(Step::Stop(Stop::Parked));
+        // Whoever goes beyond it has as many again, and no storm.
+        let spent = if seen.mandate.again { u32::from(seen.tries.sent) } else { requests.left };
+        if spent >= progress.intent.limits.budget {
+            return match seen.mandate.if_live {
+                // Nobody may say that a secret is live which was not looked at.
+                IfLive::Drop => Ok(self.ended(if rules.creates { Ending::Dropped } else { Ending::Abandoned })),
+                IfLive::Rotate | IfLive::RotateUnread => Err(Step::Stop(Stop::Parked)),
+            };
         }
         let stale = match self.escrow()? {
             Escrow::Secret { raw, .. } | Escrow::Unusable(raw) => Some(raw),

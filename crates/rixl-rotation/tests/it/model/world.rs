@@ -12,7 +12,8 @@ use std::{
 
 use rixl_credentials::{Client, KeyId, OrganizationId, Secret, Sleep, Timestamp, Timing};
 use rixl_rotation::{
-    Account, Audit, Ending, Failure, FailureKind, OnLiveSecret, RecoverOptions, Recovered, Recovery, Report, Rotator, fingerprint,
+    Account, Audit, Ending, Failure, FailureKind, OnLiveSecret, RecoverOptions, Recovered, Recovery, Report, Rotator,
+    fingerprint,
     journal::{FolderJournal, ReadHistory},
     store::{BoxFuture, Commit, FileStore, Read, Store, Stores},
 };
