@@ -8,6 +8,7 @@ use clap::{
     error::ErrorKind,
 };
 use rixl_credentials::{KeyId, OrganizationId, ProjectId};
+use rixl_rotation::Rotator;
 
 use crate::{
     output::{Format, Output},
@@ -85,6 +86,21 @@ pub(crate) struct Destination {
     /// Let `--to stdout` print the secret on a terminal
     #[arg(long)]
     pub(crate) reveal: bool,
+    /// Overwrite what does not look like the secret of an API key
+    #[arg(long)]
+    pub(crate) take_over: bool,
+    /// Use a name that the file or entry does not have yet
+    #[arg(long)]
+    pub(crate) new_place: bool,
+    /// How long a busy store is tried again, once the new secret is there
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = when::duration)]
+    pub(crate) store_patience: Duration,
+}
+
+impl Destination {
+    pub(crate) fn rotator(&self, rotator: Rotator) -> Rotator {
+        rotator.with_patience(self.store_patience).with_take_over(self.take_over).with_new_place(self.new_place)
+    }
 }
 
 /// An id from the command line. Errors do not repeat the text: who pastes a secret here by mistake does not want it in

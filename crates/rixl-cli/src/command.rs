@@ -10,6 +10,7 @@ pub(crate) mod recover;
 pub(crate) mod replace;
 pub(crate) mod rotate;
 pub(crate) mod sandbox;
+pub(crate) mod status;
 pub(crate) mod verify;
 
 use clap::Subcommand;
@@ -21,6 +22,7 @@ pub(crate) enum Command {
     /// List, create, rotate, replace, delete and verify keys
     #[command(subcommand)]
     Keys(Keys),
+    Status(status::Args),
     Sandbox(sandbox::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -51,6 +53,7 @@ impl Command {
             Self::Keys(Keys::Verify(_)) => "keys verify",
             Self::Keys(Keys::Recover(_)) => "keys recover",
             Self::Keys(Keys::History(_)) => "keys history",
+            Self::Status(_) => "status",
             Self::Sandbox(_) => "sandbox",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
@@ -67,6 +70,7 @@ impl Command {
             Self::Keys(Keys::Verify(args)) => verify::run(context, args).await,
             Self::Keys(Keys::Recover(args)) => recover::run(context, args).await,
             Self::Keys(Keys::History(args)) => history::run(context, args).await,
+            Self::Status(args) => status::run(context, args).await,
             Self::Sandbox(args) => sandbox::run(context, args).await,
             Self::Completions(args) => completions::run(args, program()),
             Self::Man(args) => man::run(args, program()),

@@ -88,6 +88,18 @@ pub(crate) fn stores(output: Output, reveal: bool) -> Stores {
     known().with(Stdout::LOCATION, move |_| Ok(Arc::new(Stdout::new(output, reveal)?)))
 }
 
+/// The same, where nobody may be watching: what was to go to stdout would end in the log of a cron job.
+pub(crate) fn stores_to_recover(output: Output, reveal: bool) -> Stores {
+    if reveal {
+        return stores(output, true);
+    }
+    let refuse = |_: Open<'_>| {
+        let reason = "the new secret was to be printed; --reveal prints it here, --to STORE stores it instead";
+        Err(StoreError::new(StoreErrorKind::Unusable, Stdout::LOCATION, reason))
+    };
+    known().with(Stdout::LOCATION, refuse)
+}
+
 /// The same, to read alone: there a command is what prints the secret, and nothing can be read from stdout.
 pub(crate) fn stores_to_read() -> Stores {
     let all = known();

@@ -20,7 +20,7 @@ use crate::{
         progress::{Progress, Record, Response, Why},
         seen::{Act, Because, Look, Mandate, Observation, Seen, Step, Stop, Wait},
     },
-    store::{self, Store, StoreError},
+    store::{self, Content, Store, StoreError},
 };
 
 /// One entry of the journal, locked, how far it has come, and what this process holds of it.
@@ -67,11 +67,13 @@ struct Target {
     /// What was there before the first request, as far as this process read it.
     before: Option<Secret>,
     error: Option<StoreError>,
+    /// What it looked like when it was read last.
+    content: Content,
 }
 
 impl Target {
     fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, read: None, before: None, error: None }
+        Self { store, read: None, before: None, error: None, content: Content::Absent }
     }
 }
 
@@ -82,6 +84,8 @@ impl fmt::Debug for Driver {
     }
 }
 
+/// The most bytes that a secret is expected to have: `prepare` proves that the store can take as many.
+pub(crate) const MAX_SECRET_BYTES: usize = 4096;
 /// What was prepared longer ago than this is prepared again.
 const FRESH: Duration = Duration::from_secs(5);
 

@@ -101,6 +101,11 @@ pub enum Next {
     Decide,
     /// Delete this key, if nobody knows its secret.
     DeleteKey(KeyId),
+    /// Correct the name of the place, or allow a new one by [`Rotator::with_new_place`](crate::Rotator::with_new_place).
+    AllowNewPlace,
+    /// Name another place, or allow what is there to be overwritten by
+    /// [`Rotator::with_take_over`](crate::Rotator::with_take_over).
+    AllowTakeOver,
 }
 
 /// What is not as it should be, though the run went on.
@@ -144,7 +149,7 @@ impl Next {
     /// Where a sentence does not say it already.
     fn add_to(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Correct | Self::Retry | Self::Authenticate => Ok(()),
+            Self::Correct | Self::Retry | Self::Authenticate | Self::AllowNewPlace | Self::AllowTakeOver => Ok(()),
             Self::Recover => f.write_str("; recover it"),
             Self::Decide => f.write_str("; decide whether to rotate it again or to drop it"),
             Self::DeleteKey(id) => write!(f, "; if nobody knows it, delete the key {id}"),

@@ -24,6 +24,7 @@ mod history;
 pub mod journal;
 #[cfg(target_os = "linux")]
 mod mounts;
+mod open_run;
 mod plan;
 mod probe;
 mod protocol;
@@ -36,6 +37,7 @@ pub use account::Account;
 pub use error::{Effect, Failure, FailureKind, Next, Warning};
 pub use fleet::{Completed, Fleet, PrepareError, Rotations};
 pub use history::{Audit, Ending};
+pub use open_run::{OpenRun, open_runs};
 pub use plan::{DueKey, Selection};
 pub use probe::{KeyFormat, Liveness};
 pub use recover::{OnLiveSecret, RecoverOptions, Recovered, Recovery, RecoveryAction, RecoveryPlan};

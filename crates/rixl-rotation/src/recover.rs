@@ -1,20 +1,21 @@
 //! Recovery: brings every open entry to a safe end, or says why not.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error as StdError, future, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use rixl_credentials::KeyId;
 
 use crate::{
     Effect, EventKind, Failure, Next, Report, Rotator,
-    driver::Driver,
-    journal::{Close, Entry, ListUnfinished, Lock, LockStore},
+    driver::{Driver, MAX_SECRET_BYTES},
+    journal::{Append, Close, Entry, ListUnfinished, Lock, LockStore},
     protocol::{
-        progress::{Progress, ReadError},
+        intent::{Before, Digest, Place},
+        progress::{Progress, ReadError, Record},
         seen::{IfLive, Mandate},
     },
     rotator::millis,
-    store::Stores,
+    store::{BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoredSecret, Stores},
     trace::{self, Traced},
 };
 
@@ -42,17 +43,31 @@ pub enum OnLiveSecret {
 ///
 /// let options = RecoverOptions::default().with_on_live(OnLiveSecret::Drop).with_dry_run();
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct RecoverOptions {
     on_live: OnLiveSecret,
     is_dry: bool,
+    entries: Vec<String>,
+    redirect: Option<String>,
 }
 
 impl RecoverOptions {
     /// What to do with a key whose old secret is still live. The default is to rotate it again.
     pub fn with_on_live(mut self, on_live: OnLiveSecret) -> Self {
         self.on_live = on_live;
+        self
+    }
+
+    /// These entries alone, by the ids of their keys, or as [`Recovered::entry`] names them. The default is all.
+    pub fn with_entries<T: Into<String>>(mut self, entries: impl IntoIterator<Item = T>) -> Self {
+        self.entries = entries.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Stores the secret here instead: where the place is gone, or was the wrong one. For one entry.
+    pub fn with_redirect(mut self, location: impl Into<String>) -> Self {
+        self.redirect = Some(location.into());
         self
     }
 
@@ -148,8 +163,16 @@ impl Rotator {
     pub async fn recover(&self, stores: &Stores, options: RecoverOptions) -> Result<Vec<Recovered>, Failure> {
         // What can't be listed may be open.
         let unfinished = self.journal.unfinished(ListUnfinished::new()).await;
-        let names = unfinished.map_err(|error| Failure::from(error).left_open(Effect::Unknown))?.names;
+        let mut names = unfinished.map_err(|error| Failure::from(error).left_open(Effect::Unknown))?.names;
         let options = &options;
+        if let Some(missing) = options.entries.iter().find(|entry| !names.contains(entry)) {
+            return Err(Failure::refused(format!("no run on {missing} is unfinished; nothing was sent")));
+        }
+        names.retain(|name| options.entries.is_empty() || options.entries.contains(name));
+        if options.redirect.is_some() && names.len() > 1 {
+            let sentence = "only the secret of one key can go to another place at a time; nothing was sent";
+            return Err(Failure::refused(format!("{sentence}; name its key")));
+        }
         let recover = |name: String| async move {
             match self.cancellation.is_cancelled() {
                 true => None,
@@ -172,7 +195,7 @@ impl Rotator {
                 one.store = Some(given.join(", "));
                 let effect = progress.effect();
                 let recover = async {
-                    let driver = self.resumed(&one.entry, entry, progress, stores, options.on_live).await;
+                    let driver = self.resumed(&one.entry, entry, progress, stores, options).await;
                     let driver = driver.map_err(|failure| failure.left_open(effect))?;
                     match options.is_dry {
                         true => driver.foresee().await.map(Recovery::Would),
@@ -201,10 +224,14 @@ impl Rotator {
         mut entry: Box<dyn Entry>,
         mut progress: Progress,
         stores: &Stores,
-        on_live: OnLiveSecret,
+        options: &RecoverOptions,
     ) -> Result<Box<Driver>, Failure> {
         // Whoever recovers says how long that may take.
-        Arc::make_mut(&mut progress.intent).limits.quiet_ms = millis(self.quiet_time);
+        let limits = &mut Arc::make_mut(&mut progress.intent).limits;
+        limits.quiet_ms = millis(self.quiet_time);
+        if options.on_live == OnLiveSecret::RotateUnread {
+            limits.budget = self.budget;
+        }
         let (intent, account) = (&progress.intent, &self.account);
         if intent.base_url != account.client().base_url() || intent.organization.as_ref() != account.organization() {
             let organization = intent.organization.as_ref().map_or("none", |id| id.as_str());
@@ -213,27 +240,68 @@ impl Rotator {
                 intent.base_url
             )));
         }
+        if let Some(location) = &options.redirect {
+            let store = stores.open(location)?;
+            self.redirect(&mut entry, &mut progress, &*store, options.is_dry).await?;
+        }
+        let intent = &progress.intent;
         let mut opened = Vec::new();
         for place in &intent.places {
-            let store = stores.open(&place.given)?;
-            // Of a place that is gone nobody can tell more than its location.
+            // What it does without its place is not decided here.
+            let store = stores.open(&place.given).unwrap_or_else(|error| Arc::new(Gone(place.given.clone(), error)));
             let identity = store.identity().await.unwrap_or_else(|_| place.given.clone());
             entry.lock_store(LockStore::new(&place.given).with_identity(&identity)).await?;
             opened.push(store);
         }
         let label = intent.subject.key_id().map_or(name, KeyId::as_str).to_owned();
+        let is_told = options.on_live == OnLiveSecret::RotateUnread;
         let mandate = Mandate {
             stops_on_unknown: false,
-            if_live: match on_live {
+            if_live: match options.on_live {
                 OnLiveSecret::Rotate => IfLive::Rotate,
                 OnLiveSecret::RotateUnread => IfLive::RotateUnread,
                 OnLiveSecret::Drop => IfLive::Drop,
             },
-            take_over: on_live == OnLiveSecret::RotateUnread,
-            again: on_live == OnLiveSecret::RotateUnread,
+            take_over: is_told,
+            again: is_told,
             ..self.mandate()
         };
         Ok(Driver::new(self.clone(), entry, opened, progress, mandate, label))
+    }
+
+    /// From now on the secret goes here.
+    async fn redirect(
+        &self,
+        entry: &mut Box<dyn Entry>,
+        progress: &mut Progress,
+        store: &dyn Store,
+        is_dry: bool,
+    ) -> Result<(), Failure> {
+        let location = store.location();
+        let Some(old) = progress.intent.places.first().cloned() else { return Ok(()) };
+        if store.is_within(&self.journal.location()).await? {
+            return Err(Failure::refused(format!("{location} lies in the state itself; nothing was sent")));
+        }
+        let name = store.identity().await?;
+        let subject = progress.intent.store_subject();
+        let held = store.prepare(Prepare::new(MAX_SECRET_BYTES).with_subject(&subject)).await?;
+        if held.content == Content::Foreign {
+            let sentence = "holds what does not look like an API key's secret; nothing was sent";
+            return Err(Failure::refused(format!("{location} {sentence}")));
+        }
+        let value = held.secret.map(|secret| Digest::of(secret.expose_secret().as_bytes()));
+        // Its consumers are to have it in the form that they know.
+        let before = Before { version: held.version, value, live_as: old.before.live_as };
+        let to = Box::new(Place { given: location, name, before });
+        let record = Record::Redirected { at: self.now(), place: 0, to };
+        if !is_dry {
+            let line = serde_json::to_string(&record).map_err(|error| {
+                Failure::refused("the journal line can't be written; nothing was sent").with_source(error)
+            })?;
+            entry.append(Append::new(&line)).await?;
+        }
+        progress.apply(&record);
+        Ok(())
     }
 
     /// An entry in which nothing was about to be sent.
@@ -266,4 +334,35 @@ pub(crate) fn read(name: &str, lines: &[String]) -> Result<Option<Progress>, Fai
         };
         Failure::refused(sentence).with_source(error).left_open(Effect::Unknown).with_next(Next::Correct)
     })
+}
+
+/// A place that can't even be opened.
+struct Gone(String, StoreError);
+
+impl Gone {
+    fn error<T: Send + 'static>(&self) -> BoxFuture<'_, Result<T, StoreError>> {
+        let Self(location, error) = self;
+        let cause = StdError::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        let reason = format!("{error}{cause}");
+        let reason = reason.strip_prefix(&format!("{location}: ")).unwrap_or(&reason).to_owned();
+        Box::pin(future::ready(Err(StoreError::new(error.kind(), location, reason))))
+    }
+}
+
+impl Store for Gone {
+    fn location(&self) -> String {
+        self.0.clone()
+    }
+
+    fn prepare<'a>(&'a self, _: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.error()
+    }
+
+    fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.error()
+    }
+
+    fn commit<'a>(&'a self, _: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
+        self.error()
+    }
 }

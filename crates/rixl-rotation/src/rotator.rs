@@ -93,6 +93,8 @@ pub struct Rotator {
     pub(crate) quiet_time: Duration,
     pub(crate) budget: u32,
     patience: Duration,
+    takes_over: bool,
+    pub(crate) allows_new_place: bool,
     pub(crate) cancellation: CancellationToken,
     /// Its fleet was stopped: nothing more is begun, and what was sent goes on.
     pub(crate) stopped: CancellationToken,
@@ -265,6 +267,8 @@ impl Rotator {
             quiet_time: Duration::from_secs(5),
             budget: 3,
             patience: Mandate::LIVE.patience,
+            takes_over: false,
+            allows_new_place: false,
             cancellation: CancellationToken::new(),
             stopped: CancellationToken::new(),
             rate_limiter: None,
@@ -300,8 +304,22 @@ impl Rotator {
         self
     }
 
+    /// Lets a rotation overwrite what does not look like a secret of an API key. Without it such a place is refused: it may
+    /// be another program's.
+    pub fn with_take_over(mut self, takes_over: bool) -> Self {
+        self.takes_over = takes_over;
+        self
+    }
+
+    /// Lets the secret of a key that exists go under a name that its file or entry does not have yet. Without it such a
+    /// place is refused: consumers read another name, and would be left with a dead secret.
+    pub fn with_new_place(mut self, is_allowed: bool) -> Self {
+        self.allows_new_place = is_allowed;
+        self
+    }
+
     pub(crate) fn mandate(&self) -> Mandate {
-        Mandate { patience: self.patience, ..Mandate::LIVE }
+        Mandate { patience: self.patience, take_over: self.takes_over, ..Mandate::LIVE }
     }
 
     /// What cancels its runs, where nothing is lost by it: before anything is sent, and while nothing but time is waited for. A

@@ -51,9 +51,13 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     }
     if let Some(moment) = args.expires {
         let time = moment.from(Timestamp::now()).ok_or_else(|| Failure::usage("--expires is too far away"))?;
+        if time <= Timestamp::now() {
+            return Err(Failure::usage("--expires lies in the past; RIXL was not changed"));
+        }
         key = key.with_expiring_at(time);
     }
-    let row = match context.rotator(&api)?.with_quiet_time(Duration::ZERO).create(key, store).await {
+    let rotator = args.destination.rotator(context.rotator(&api)?).with_quiet_time(Duration::ZERO);
+    let row = match rotator.create(key, store).await {
         Ok(report) => Row::of_report(report),
         Err(failure) => Row::of_failure(None, Some(args.name), failure.into()),
     };

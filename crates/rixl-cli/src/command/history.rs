@@ -1,7 +1,8 @@
 //! `rixl keys history`
 
-use rixl_rotation::{Audit, journal::ReadHistory};
+use rixl_rotation::{Audit, journal::ReadHistory, open_runs};
 
+use super::status;
 use crate::{context::Context, failure::Failure, output::Done, table::Table};
 
 /// Show what was done: the audit lines
@@ -12,7 +13,13 @@ use crate::{context::Context, failure::Failure, output::Done, table::Table};
 pub(crate) struct Args {}
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
-    let history = context.journal()?.history(ReadHistory::new()).await.map_err(rixl_rotation::Failure::from)?;
+    let journal = context.journal()?;
+    // What is not over has no line yet.
+    let open = open_runs(&*journal).await?;
+    for run in &open {
+        context.output.warn(&format!("{} is unfinished: {}", run.entry, status::said(run)));
+    }
+    let history = journal.history(ReadHistory::new()).await.map_err(rixl_rotation::Failure::from)?;
     let mut table = Table::new(["AT", "BY", "CHANGE", "ID", "NAME", "RESULT", "OLD", "NEW", "OUTAGE", "STORE"]);
     let mut audits: Vec<Audit> = Vec::with_capacity(history.lines.len());
     for line in &history.lines {
@@ -41,7 +48,9 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
         table.add(cells.iter().map(|cell| cell.as_deref().unwrap_or("-")));
     }
     if audits.is_empty() {
-        context.output.note("nothing was done yet");
+        if open.is_empty() {
+            context.output.note(&format!("nothing was done yet in {}", journal.location()));
+        }
         return Done::new("").with_field("history", &audits);
     }
     Done::new(table.to_string()).with_field("history", &audits)

@@ -22,6 +22,15 @@ use crate::{
 /// says so and changes nothing; of a store that can't be read, --rotate-again or --drop decides.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
+    /// These alone: the ids of keys, or the names of creations as `rixl status` shows them; all, if none is given
+    #[arg(value_name = "KEY_ID")]
+    pub(crate) entries: Vec<String>,
+    /// Store the secret here instead: the place is gone, or was the wrong one. Name the one key
+    #[arg(long, value_name = "STORE")]
+    pub(crate) to: Option<String>,
+    /// Let a secret that was to go to stdout be printed
+    #[arg(long)]
+    pub(crate) reveal: bool,
     /// Show what would be done; change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -31,31 +40,43 @@ pub(crate) struct Args {
     /// Where the store can't be read, rotate the key again all the same
     #[arg(long)]
     pub(crate) rotate_again: bool,
-    /// Max rotations of one key in this run
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=10))]
+    /// Max further requests for one key, with --rotate-again
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=10))]
     pub(crate) budget: u8,
     /// The quiet time after which a stored secret is tried once more
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = when::duration)]
     pub(crate) settle: Duration,
+    /// How long a busy store is tried again
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = when::duration)]
+    pub(crate) store_patience: Duration,
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let api = context.connect()?;
-    let rotator = context.rotator(&api)?.with_budget(args.budget.into()).with_quiet_time(args.settle);
+    let rotator = context
+        .rotator(&api)?
+        .with_budget(args.budget.into())
+        .with_quiet_time(args.settle)
+        .with_patience(args.store_patience);
     let on_live = match (args.drop, args.rotate_again) {
         (true, _) => OnLiveSecret::Drop,
         (false, true) => OnLiveSecret::RotateUnread,
         (false, false) => OnLiveSecret::Rotate,
     };
-    let options = RecoverOptions::default().with_on_live(on_live);
-    let options = if args.dry_run { options.with_dry_run() } else { options };
-    let recovered = rotator.recover(&places::stores(context.output, false), options).await?;
+    let mut options = RecoverOptions::default().with_on_live(on_live).with_entries(args.entries);
+    if args.dry_run {
+        options = options.with_dry_run();
+    }
+    if let Some(location) = args.to {
+        options = options.with_redirect(location);
+    }
+    let recovered = rotator.recover(&places::stores_to_recover(context.output, args.reveal), options).await?;
     let mut left = match context.stop.is_set() {
         true => context.journal()?.unfinished(ListUnfinished::new()).await.map_err(rixl_rotation::Failure::from)?.names,
         false => Vec::new(),
     };
     if recovered.is_empty() && left.is_empty() {
-        context.output.note("nothing is unfinished");
+        context.output.note(&format!("nothing is unfinished in {}", context.journal()?.location()));
     }
     let mut all = Vec::with_capacity(recovered.len());
     for one in recovered {

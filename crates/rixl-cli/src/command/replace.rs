@@ -42,7 +42,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let places = Places::read(context, &args.destination)?;
     let api = context.connect()?;
-    let rotator = context.rotator(&api)?.with_quiet_time(args.settle);
+    let rotator = args.destination.rotator(context.rotator(&api)?).with_quiet_time(args.settle);
     let id = args.key_id.0;
     let key = context.stop.or(rotator.planned(&id)).await??;
     let store = places.of_key(&key).map_err(|error| store_failure(&error))?;

@@ -83,8 +83,8 @@ pub(crate) struct Args {
     /// Max rate of rotations, such as 5/s or 30/m
     #[arg(long, value_name = "N/s", value_parser = when::rate)]
     pub(crate) rate: Option<Rate>,
-    /// Max rotations of one key in this run, repairs included
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=10))]
+    /// Max requests for one key, those of its recovery included
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=10))]
     pub(crate) budget: u8,
     /// The quiet time after which the stored secret is tried once more
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = when::duration)]
@@ -136,8 +136,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         // Before anybody is asked.
         places.of_due(due).map_err(|error| store_failure(&error))?;
     }
-    let mut rotator = context
-        .rotator(&api)?
+    let mut rotator = args
+        .destination
+        .rotator(context.rotator(&api)?)
         .with_quiet_time(args.settle)
         .with_budget(args.budget.into())
         .with_verification(!args.no_verify);

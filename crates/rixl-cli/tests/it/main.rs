@@ -22,3 +22,4 @@ mod stores;
 mod story;
 mod terminal;
 mod usage;
+mod ways_out;

@@ -9,7 +9,7 @@ use crate::{
         progress::{At, Record, Response, Why},
         seen::{Act, Holds, NotRetired, Owner, Step, Stop, StoreFailure},
     },
-    store::StoreError,
+    store::{Content, StoreError},
 };
 
 const NOT_CLEAR: &str = "RIXL does not say clearly whether the stored secret is live";
@@ -166,11 +166,14 @@ impl Driver {
                 self.rotator.journal.location()
             ));
         }
+        if let Some(Content::NoSuchName { near }) = self.places.get(place).map(|target| &target.content) {
+            let near = near.as_ref().map(|near| format!(", but {near} is there")).unwrap_or_default();
+            let sentence = format!("{location}: there is nothing of that name{near}; nothing was sent");
+            return Failure::refused(sentence).with_next(Next::AllowNewPlace);
+        }
         // Neither overwritten nor shown to RIXL as a key: it may be another program's password.
-        Failure::refused(format!(
-            "{location} holds what does not look like an API key's secret; nothing was sent; name another place, or empty \
-             it if that is to be replaced"
-        ))
+        let sentence = format!("{location} holds what does not look like an API key's secret; nothing was sent");
+        Failure::refused(sentence).with_next(Next::AllowTakeOver)
     }
 
     /// A request after the first one was refused.

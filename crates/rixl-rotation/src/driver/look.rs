@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rixl_credentials::{ApiKey, Error, ErrorKind, Issued, KeyId, NewApiKey, RawResponse, Secret, Timestamp};
 
-use super::Driver;
+use super::{Driver, MAX_SECRET_BYTES};
 use crate::{
     Liveness,
     probe::{KeyFormat, probe},
@@ -18,8 +18,6 @@ use crate::{
     store::{Content, Prepare, Read, StoreError, StoreErrorKind, StoredSecret, Version},
 };
 
-/// The most bytes that a secret is expected to have: `prepare` proves that the store can take as many.
-const MAX_SECRET_BYTES: usize = 4096;
 /// Clocks differ.
 const SKEW: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
@@ -122,12 +120,14 @@ impl Driver {
         if is_state {
             seen.owner = Owner::State;
         }
+        let mut content = Content::Absent;
         let (holds, read, error) = match held {
             Ok(held) => {
                 seen.is_same = !self.may_be_elsewhere(index, &held);
-                if held.content == Content::Foreign {
+                if held.content == Content::Foreign || self.is_new_name(&held.content) {
                     seen.owner = Owner::Another;
                 }
+                content = held.content.clone();
                 (Ok(self.classified(index, &held)), held.secret, None)
             }
             Err(error) => (Err(store_failure(&error)), None, Some(error)),
@@ -143,14 +143,26 @@ impl Driver {
             }
             target.read = read;
             target.error = error;
+            target.content = content;
         }
         seen
+    }
+
+    /// A slip of the finger would leave the consumers of the right name with a dead secret. A key that is yet to be created
+    /// has none.
+    fn is_new_name(&self, content: &Content) -> bool {
+        let is_first = self.progress.response == Response::Unsent && self.key_id().is_some();
+        is_first && !self.rotator.allows_new_place && matches!(content, Content::NoSuchName { .. })
     }
 
     /// After the request nothing that is another program's is overwritten or shown to RIXL as a key.
     fn not_foreign(&self, index: usize, held: StoredSecret) -> Result<StoredSecret, StoreError> {
         let is_known = held.secret.as_ref().is_none_or(|secret| self.is_ours(secret) || self.is_known(index, secret));
-        if self.progress.response == Response::Unsent || held.content != Content::Foreign || is_known {
+        if self.progress.response == Response::Unsent
+            || held.content != Content::Foreign
+            || is_known
+            || self.seen.mandate.take_over
+        {
             return Ok(held);
         }
         let reason = "it holds what does not look like an API key's secret; empty it if that is to be replaced";
@@ -227,6 +239,11 @@ impl Driver {
             Of::Place(place) => (self.places.get(place).and_then(|target| target.read.as_ref()), place),
             Of::Before(place) => (self.places.get(place).and_then(|target| target.before.as_ref()), place),
         };
+        // Another program's password is not shown to RIXL as a key.
+        let is_foreign = |place: usize| self.places.get(place).is_some_and(|target| target.content == Content::Foreign);
+        if matches!(of, Of::Place(place) | Of::Before(place) if is_foreign(place)) {
+            return Liveness::Dead;
+        }
         // What is no more in hand is nobody's.
         let Some(secret) = secret else { return Liveness::Unclear };
         let is_old = matches!(of, Of::Before(_)) || self.progress.response == Response::Unsent;

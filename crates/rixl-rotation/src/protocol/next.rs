@@ -159,8 +159,8 @@ impl Case<'_> {
     fn authorized(&self) -> Known<()> {
         match self.seen.authorizer.ok_or(Step::Look(Look::Authorizer))? {
             Authorizer::Fine => Ok(()),
-            Authorizer::OwnKey | Authorizer::MayBeOwn if self.seen.mandate.own_key => Ok(()),
-            Authorizer::OwnKey | Authorizer::MayBeOwn => Err(Step::Stop(Stop::OwnKey)),
+            Authorizer::OwnKey if self.seen.mandate.own_key => Ok(()),
+            Authorizer::OwnKey => Err(Step::Stop(Stop::OwnKey)),
             Authorizer::Ends => Err(Step::Stop(Stop::TokenEnds)),
         }
     }
@@ -780,7 +780,7 @@ impl Case<'_> {
         }
         match seen.authorizer.ok_or(Step::Look(Look::Authorizer))? {
             Authorizer::Fine | Authorizer::Ends => {}
-            Authorizer::OwnKey | Authorizer::MayBeOwn => return stop(NotRetired::OwnKey),
+            Authorizer::OwnKey => return stop(NotRetired::OwnKey),
         }
         if progress.retire == Retire::NotYet {
             return Ok(Step::Record(Record::Retiring { at: seen.now }));

@@ -267,8 +267,6 @@ pub(crate) enum Authorizer {
     Ends,
     /// It is the key that is changed or deleted.
     OwnKey,
-    /// It may be: nobody can tell.
-    MayBeOwn,
 }
 
 /// What the user allowed.

@@ -145,7 +145,6 @@ fn nothing_is_begun_with_a_credential_that_may_end() {
         (Authorizer::Fine, false, Step::Act(Act::Reserve)),
         (Authorizer::Ends, true, Step::Stop(Stop::TokenEnds)),
         (Authorizer::OwnKey, false, Step::Stop(Stop::OwnKey)),
-        (Authorizer::MayBeOwn, false, Step::Stop(Stop::OwnKey)),
         (Authorizer::OwnKey, true, Step::Act(Act::Reserve)),
     ] {
         let mut seen = Seen::new(now(), Mandate { own_key, ..Mandate::LIVE }, 1);

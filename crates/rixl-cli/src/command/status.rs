@@ -1,0 +1,65 @@
+//! `rixl status`
+
+use rixl_credentials::Timestamp;
+use rixl_rotation::{OpenRun, open_runs};
+use serde::Serialize;
+
+use crate::{
+    context::Context,
+    failure::{Code, Failure, with_command},
+    output::Done,
+    table::Table,
+};
+
+/// Show what is unfinished, and what to do about it
+///
+/// Reads the state alone: no credential is needed, and nothing is sent or changed. Ends with 6 where something is
+/// unfinished.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {}
+
+#[derive(Serialize)]
+struct Open<'a> {
+    id: &'a str,
+    name: Option<&'a str>,
+    store: Option<&'a str>,
+    since: Option<Timestamp>,
+    effect: &'static str,
+    situation: &'a str,
+}
+
+pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
+    let journal = context.journal()?;
+    let runs = open_runs(&*journal).await?;
+    if runs.is_empty() {
+        context.output.note(&format!("nothing is unfinished in {}", journal.location()));
+    }
+    let mut table = Table::new(["ID", "NAME", "SINCE", "SITUATION", "STORE"]);
+    for run in &runs {
+        let since = run.since.map(|since| format!("{since:.0}"));
+        let situation = said(run);
+        let cells =
+            [Some(run.entry.as_str()), run.name.as_deref(), since.as_deref(), Some(&*situation), run.store.as_deref()];
+        table.add(cells.map(|cell| cell.unwrap_or("-")));
+    }
+    let text = if runs.is_empty() { String::new() } else { table.to_string() };
+    let code = if runs.is_empty() { Code::Done } else { Code::Unknown };
+    let open: Vec<_> = runs.iter().map(open).collect();
+    Done::new(text).with_code(code).with_field("open", &open)
+}
+
+/// What is true, and the command for it.
+pub(crate) fn said(run: &OpenRun) -> String {
+    with_command(&run.situation, Some(&run.next))
+}
+
+fn open(run: &OpenRun) -> Open<'_> {
+    Open {
+        id: &run.entry,
+        name: run.name.as_deref(),
+        store: run.store.as_deref(),
+        since: run.since,
+        effect: run.effect.as_str(),
+        situation: &run.situation,
+    }
+}

@@ -1,0 +1,183 @@
+//! No state is without a command that leads on from it, and no slip goes through unasked.
+
+use std::{fs, time::Duration};
+
+use rixl_sandbox::{Effect, Fault};
+use rustix::process::Signal;
+
+use crate::{
+    bench::{Bench, ROTATE, json},
+    program::{Run, write},
+};
+
+/// Interrupted with the new secret in escrow alone.
+fn in_escrow(bench: &Bench, to: &str) -> Run {
+    let words = format!("keys rotate billing001 --to {to} --yes --settle 0s --store-patience 0s");
+    let run = bench.rixl(&words).run();
+    assert_eq!(run.code, 7, "{}", run.stderr);
+    run
+}
+
+/// A place that takes what `prepare` writes there, and is gone when the secret comes.
+fn vanishing(bench: &Bench) {
+    fs::create_dir(bench.path("mounted")).unwrap();
+    write(&bench.path("mounted/secret"), &bench.key.secret, 0o600);
+}
+
+#[test]
+fn a_place_that_is_gone_keeps_no_secret_in_escrow() {
+    let bench = Bench::new();
+    vanishing(&bench);
+    bench.inject(Effect::DelayHead(Duration::from_secs(2)));
+    let child =
+        bench.rixl("keys rotate billing001 --to file:mounted/secret --yes --settle 0s --store-patience 0s").spawn();
+    bench.wait_for_state("billing001", "intent");
+    fs::remove_dir_all(bench.path("mounted")).unwrap();
+    let run = Run::of(child);
+    assert_eq!(run.code, 7, "{}", run.stderr);
+    // It is told without a credential.
+    let status = bench.rixl("status").run();
+    assert_eq!(status.code, 6, "{}", status.stderr);
+    assert!(status.stdout.contains("the new secret is in escrow at"), "{}", status.stdout);
+    // It goes on from there, in one step, wherever the user wants it.
+    let dry = bench.rixl("keys recover billing001 --to file:elsewhere --dry-run").run();
+    assert_eq!(dry.code, 0, "{}", dry.stderr);
+    assert!(!bench.path("elsewhere").exists());
+    let moved = bench.rixl("keys recover billing001 --to file:elsewhere --settle 0s").run();
+    assert_eq!((moved.code, bench.sent()), (0, 1), "{}", moved.stderr);
+    assert!(bench.sandbox.opens("billing001", &fs::read_to_string(bench.path("elsewhere")).unwrap()));
+    assert!(bench.left().is_empty());
+}
+
+#[test]
+fn recovery_can_be_of_one_key() {
+    let bench = Bench::new();
+    bench.add("other", "other00001");
+    for id in ["billing001", "other00001"] {
+        bench.sandbox.inject(Fault::new(Effect::Close).on(ROTATE).on_key(id)).unwrap();
+    }
+    assert_eq!(bench.rotate("").run().code, 6);
+    assert_eq!(bench.rixl("keys rotate other00001 --to file:other00001 --yes --settle 0s").run().code, 6);
+    let run = bench.rixl("keys recover other00001 --settle 0s --output json").run();
+    assert_eq!((run.code, json(&run)["keys"].as_array().unwrap().len()), (0, 1), "{}", run.stderr);
+    assert!(!bench.is_stored_live());
+    let again = bench.rixl("keys recover other00001").run();
+    assert_eq!(again.code, 3, "{}", again.stderr);
+    assert!(again.stderr.contains("no run on other00001 is unfinished"), "{}", again.stderr);
+    let open = bench.rixl("status --output json").run();
+    let open = &json(&open)["open"][0];
+    assert_eq!((&open["id"], &open["effect"]), (&"billing001".into(), &"unknown".into()));
+    // History alone would say that nothing happened.
+    let history = bench.rixl("keys history").run();
+    assert!(history.stderr.contains("billing001 is unfinished: it is not known"), "{}", history.stderr);
+    assert_eq!(bench.rixl("keys recover --settle 0s").run().code, 0);
+    let status = bench.rixl("status").run();
+    assert_eq!(status.code, 0);
+    assert!(status.stderr.contains("nothing is unfinished in "), "{}", status.stderr);
+    bench.assert_well();
+}
+
+/// In the log of a cron job the secret would be there for all to read.
+#[test]
+fn what_was_to_go_to_stdout_is_printed_by_recovery_only_when_asked_for() {
+    let bench = Bench::new();
+    bench.inject(Effect::DelayHead(Duration::from_secs(2)));
+    let child = bench.rixl("keys rotate billing001 --to stdout --yes --settle 0s --timeout 30s").spawn();
+    bench.wait_for_state("billing001", "intent");
+    child.send(Signal::KILL);
+    drop(Run::of(child));
+    bench.sandbox.clear_faults();
+    let killed = bench.rixl("keys rotate billing001 --to stdout --yes --settle 0s").run();
+    assert_eq!(killed.code, 6, "{}", killed.stderr);
+    let run = bench.rixl("keys recover --settle 0s --timeout 1s --store-patience 0s").run();
+    assert_eq!((run.code, run.stdout.contains("rxl_")), (6, false), "{}", run.stderr);
+    assert!(run.stderr.contains("--reveal"), "{}", run.stderr);
+    let moved = bench.rixl("keys recover billing001 --to file:secret --settle 0s --timeout 1s").run();
+    assert_eq!(moved.code, 0, "{}", moved.stderr);
+    bench.assert_well();
+}
+
+#[test]
+fn a_slip_of_the_finger_makes_no_second_variable() {
+    let bench = Bench::new();
+    write(&bench.path(".env"), &format!("RIXL_API_KEY={}\n", bench.key.secret), 0o600);
+    let slip = bench.rixl("keys rotate billing001 --to dotenv:.env#RIXL_API_KY --yes --settle 0s").run();
+    assert_eq!(slip.code, 3, "{}", slip.stderr);
+    assert!(slip.stderr.contains("RIXL_API_KEY is there") && slip.stderr.contains("--new-place"), "{}", slip.stderr);
+    bench.assert_untouched();
+    let meant = "keys rotate billing001 --to dotenv:.env#SECOND --yes --settle 0s --new-place";
+    let meant = bench.rixl(meant).run();
+    assert_eq!(meant.code, 0, "{}", meant.stderr);
+    // A key that is yet to be created has no other variable.
+    let created = bench.rixl("keys create --name new --project a --to dotenv:.env#THIRD").run();
+    assert!(!created.stderr.contains("--new-place"), "{}", created.stderr);
+}
+
+#[test]
+fn what_is_another_programs_is_overwritten_only_when_told() {
+    let bench = Bench::new();
+    write(&bench.path("db.key"), "postgres://app:pw@host/db", 0o600);
+    let words = "keys rotate billing001 --to file:db.key --yes --settle 0s";
+    let run = bench.rixl(words).run();
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("--take-over"), "{}", run.stderr);
+    bench.assert_untouched();
+    let probes = bench.sandbox.calls("exchangeApiKey");
+    let told = bench.rixl(&format!("{words} --take-over")).run();
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    // The new secret alone was tried: never the other program's password.
+    assert_eq!(bench.sandbox.calls("exchangeApiKey"), probes + 2);
+    assert!(bench.sandbox.opens("billing001", &fs::read_to_string(bench.path("db.key")).unwrap()));
+}
+
+#[test]
+fn a_key_is_not_created_dead() {
+    let bench = Bench::new();
+    let run = bench.rixl("keys create --name new --project a --to file:new --expires 2020-01-01T00:00:00Z").run();
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("lies in the past"), "{}", run.stderr);
+    bench.assert_untouched();
+}
+
+/// The budget is that of the entry: it is not begun anew by whoever recovers.
+#[test]
+fn a_server_that_gives_no_secret_is_not_asked_for_ever() {
+    let bench = Bench::new();
+    let empty = Effect::edit_json(|response| response["api_key"]["secret"] = "".into());
+    bench.sandbox.inject(Fault::new(empty).on(ROTATE).always()).unwrap();
+    assert_eq!((bench.rotate("").run().code, bench.sent()), (8, 3));
+    for _ in 0..3 {
+        let run = bench.rixl("keys recover --settle 0s").run();
+        assert_eq!((run.code, bench.sent()), (8, 3), "{}", run.stderr);
+        assert!(run.stderr.contains("--rotate-again"), "{}", run.stderr);
+    }
+    let told = bench.rixl("keys recover --rotate-again --budget 2 --settle 0s").run();
+    assert_eq!((told.code, bench.sent()), (8, 5), "{}", told.stderr);
+    bench.sandbox.clear_faults();
+    let run = bench.rixl("keys recover --drop --settle 0s").run();
+    assert_eq!((run.code, bench.sent()), (0, 5), "{}", run.stderr);
+    assert!(bench.left().is_empty());
+    assert!(in_escrow_is_refused(&bench));
+}
+
+/// Where nothing is open a place that can't be written is found out before anything is sent.
+fn in_escrow_is_refused(bench: &Bench) -> bool {
+    bench.rixl("keys rotate billing001 --to file:nowhere/secret --yes").run().code == 3
+}
+
+#[test]
+fn a_program_that_fails_is_run_again_and_then_leaves_the_secret_in_escrow() {
+    let bench = Bench::new();
+    write(
+        &bench.path("put"),
+        "#!/bin/sh\ncat >/dev/null\necho x >>FOLDER/runs\nexit 3\n"
+            .replace("FOLDER", bench.folder.path().to_str().unwrap())
+            .as_str(),
+        0o700,
+    );
+    in_escrow(&bench, "command:FOLDER/put");
+    assert!(fs::read_to_string(bench.path("runs")).unwrap().lines().count() > 1);
+    let moved = bench.rixl("keys recover billing001 --to file:secret --settle 0s").run();
+    assert_eq!((moved.code, bench.sent()), (0, 1), "{}", moved.stderr);
+    bench.assert_well();
+}

@@ -1,0 +1,118 @@
+//! What is open, told without asking anybody but the journal.
+
+use rixl_credentials::Timestamp;
+
+use crate::{
+    Effect, Failure, Next,
+    journal::{Journal, JournalErrorKind, ListUnfinished, Lock},
+    protocol::progress::{At, Progress, Response},
+    recover,
+};
+
+/// A run that is not over, as its journal tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenRun {
+    /// The name of the entry: the key's id, or `new-…` for a creation.
+    pub entry: String,
+    /// The key's name, as far as the entry could be read.
+    pub name: Option<String>,
+    /// Where its secret goes, as far as the entry could be read.
+    pub store: Option<String>,
+    /// When its first request was about to be sent.
+    pub since: Option<Timestamp>,
+    /// What it has done to the key so far.
+    pub effect: Effect,
+    /// What is true now: one clause, without a secret.
+    pub situation: String,
+    /// What to do.
+    pub next: Next,
+}
+
+/// The runs that are not over, in the order of the journal. Nothing is asked of RIXL, and nothing is changed.
+///
+/// ```
+/// use rixl_rotation::{journal::FolderJournal, open_runs};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let journal = FolderJournal::open(folder.path().join("state"))?;
+/// for run in open_runs(&journal).await? {
+///     println!("{} since {:?}: {}", run.entry, run.since, run.situation);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// When the journal can't be read. What is wrong with one entry is its situation.
+pub async fn open_runs(journal: &dyn Journal) -> Result<Vec<OpenRun>, Failure> {
+    let names = journal.unfinished(ListUnfinished::new()).await?.names;
+    let mut runs = Vec::with_capacity(names.len());
+    for name in names {
+        runs.extend(open_run(journal, name).await);
+    }
+    // What is being unlocked still would seem to be another rotator's.
+    journal.released().await;
+    Ok(runs)
+}
+
+/// `None`: it ended meanwhile.
+async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
+    let mut run = OpenRun {
+        entry: name,
+        name: None,
+        store: None,
+        since: None,
+        effect: Effect::Unknown,
+        situation: String::new(),
+        next: Next::Recover,
+    };
+    let entry = match journal.lock(Lock::new(&run.entry)).await {
+        Ok(entry) => entry,
+        Err(error) => {
+            if error.kind() == JournalErrorKind::Locked {
+                run.next = Next::Retry;
+            }
+            run.situation = error.to_string();
+            return Some(run);
+        }
+    };
+    match recover::read(&run.entry, entry.lines()) {
+        Ok(None) => return None,
+        Err(failure) => {
+            run.next = failure.next().clone();
+            run.situation = failure.message().to_owned();
+        }
+        Ok(Some(progress)) => {
+            let given: Vec<&str> = progress.intent.places.iter().map(|place| place.given.as_str()).collect();
+            run.name = progress.intent.subject.name().map(str::to_owned);
+            run.store = Some(given.join(", "));
+            run.since = Some(progress.intent.began);
+            run.effect = progress.effect();
+            run.situation = situation(&progress, &entry.escrow_location());
+        }
+    }
+    Some(run)
+}
+
+fn situation(progress: &Progress, escrow: &str) -> String {
+    let is_stored = progress.places.iter().all(|place| !matches!(place, At::Before(_)));
+    let is_settled = progress.places.iter().all(|place| matches!(place, At::Settled { .. }));
+    let retires = progress.intent.subject.rules().retires_after.is_some();
+    match progress.response {
+        _ if progress.ended.is_some() => "it is over, and the entry was not removed".to_owned(),
+        Response::Received if is_settled && retires => {
+            "the new secret is stored, and the old key is not deleted yet".to_owned()
+        }
+        Response::Received if is_stored => "the new secret is stored, and was not looked at again".to_owned(),
+        Response::Received => format!("the new secret is in escrow at {escrow}, and not known to be stored"),
+        Response::Lost(_) => "the new secret is lost, and the key is to be rotated again".to_owned(),
+        Response::Refused { .. } | Response::NotSent if progress.effect() == Effect::Unchanged => {
+            "nothing was changed".to_owned()
+        }
+        _ => "it is not known whether the request was carried out".to_owned(),
+    }
+}
