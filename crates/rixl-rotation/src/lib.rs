@@ -4,6 +4,18 @@
 //! the [`Store`](store::Store) where its consumers read it, through crashes, lost responses and concurrent rotators, by a protocol that
 //! its documentation numbers. What was interrupted, [`Rotator::recover`] ends.
 //!
+//! # How it is built
+//!
+//! ```text
+//! Fleet, Rotator, recover        what is asked for; an entry of the Journal and its Store are locked
+//!        driver                  carries out one step, and tells what came of it
+//!        protocol                what is next: a function of what is recorded and what was seen
+//! Journal, Store, Account        what remembers, where secrets go, RIXL
+//! ```
+//!
+//! A run, its recovery and a dry run are the same loop, and differ in what they have seen. The tests explore the function
+//! that ships.
+//!
 //! # Deliberately absent
 //!
 //! - No rotation that is repeated blindly: first it is found out whether an outage is running.

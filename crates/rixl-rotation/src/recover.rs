@@ -30,9 +30,11 @@ pub enum OnLiveSecret {
     /// that can't be read is left alone: nobody can tell what is in it.
     #[default]
     Rotate,
-    /// Rotate it again, a store that can't be read too.
+    /// Rotate it again, a store that can't be read too; write over what a place holds, and go beyond the budget, by as many
+    /// requests again.
     RotateUnread,
-    /// Give it up. Where RIXL let the old secret live on for a grace time only, it ends with that.
+    /// Give it up, also where nothing can be told, and where the budget is used up. Where RIXL let the old secret live on for
+    /// a grace time only, it ends with that. What is dead is rotated again all the same.
     Drop,
 }
 
@@ -145,13 +147,15 @@ pub enum RecoveryAction {
 }
 
 impl Rotator {
-    /// Ends every run that was interrupted, one after the other, or says of each what would be done. The journal has the locations of the stores, and `stores` opens them.
+    /// Ends every run that was interrupted, or says of each what would be done. The journal has the locations of the stores, and
+    /// `stores` opens them. All are looked at first: one that waits keeps no other waiting.
     ///
     /// - Nothing was sent: the entry is removed.
     /// - The response is in escrow, or later: the run goes on from there.
-    /// - The response is not known: if the store moved on to a live secret, that one stays; if the stored secret is dead, it
-    ///   is rotated again at once; if it is live, it is probed again once the first request can't be under way any more,
-    ///   and then [`OnLiveSecret`] decides. What is unclear stays as it is.
+    /// - The response is not known: if the stored secret is dead, it is rotated again at once; if it is live, it is probed
+    ///   again once the first request can't be under way any more, and then [`OnLiveSecret`] decides. Where another rotator
+    ///   stored a live secret meanwhile, nobody can tell whether that is the newest, so it is rotated again. What is unclear
+    ///   stays as it is.
     ///
     /// # Errors
     ///
@@ -343,8 +347,7 @@ impl Gone {
     fn error<T: Send + 'static>(&self) -> BoxFuture<'_, Result<T, StoreError>> {
         let Self(location, error) = self;
         let cause = StdError::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        let reason = format!("{error}{cause}");
-        let reason = reason.strip_prefix(&format!("{location}: ")).unwrap_or(&reason).to_owned();
+        let reason = format!("{}{cause}", error.reason());
         Box::pin(future::ready(Err(StoreError::new(error.kind(), location, reason))))
     }
 }

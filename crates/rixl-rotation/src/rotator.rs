@@ -43,8 +43,9 @@ const MARGIN: Duration = Duration::from_secs(5);
 ///    later step.
 /// 6. **Verified.** The new secret bought a token. A few tries within seconds; then the run goes on if the old one is
 ///    dead or there is none, since waiting only lengthens the outage, and else leaves the secret in escrow.
-/// 7. **Stored.** Check-and-set against the version of step 2; then read back. Where another rotator wrote meanwhile, its
-///    live secret stays if ours was live and is dead now; else one more rotation makes a secret that is sure to be newest.
+/// 7. **Stored.** Check-and-set against the version of step 2; then read back. A store that is busy is tried again. Where
+///    another rotator wrote meanwhile, its live secret stays if ours was live and is dead now; else one more rotation makes a
+///    secret that is sure to be newest.
 /// 8. **Settled.** After a quiet time the stored secret is probed again: a delayed copy of the request could have killed
 ///    it. Then it is rotated once more, within the budget.
 /// 9. **Done.** An audit line is written, the escrow wiped, the locks released.

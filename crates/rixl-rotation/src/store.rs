@@ -240,6 +240,10 @@ impl StoreError {
         self
     }
 
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
+
     /// In how much time to try again, where the store knows.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after

@@ -17,7 +17,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     // What is not over has no line yet.
     let open = open_runs(&*journal).await?;
     for run in &open {
-        context.output.warn(&format!("{} is unfinished: {}", run.entry, status::said(run)));
+        context.output.warn(format!("{} is unfinished: {}", run.entry, status::said(run)));
     }
     let history = journal.history(ReadHistory::new()).await.map_err(rixl_rotation::Failure::from)?;
     let mut table = Table::new(["AT", "BY", "CHANGE", "ID", "NAME", "RESULT", "OLD", "NEW", "OUTAGE", "STORE"]);
@@ -49,7 +49,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     }
     if audits.is_empty() {
         if open.is_empty() {
-            context.output.note(&format!("nothing was done yet in {}", journal.location()));
+            context.output.note(format!("nothing was done yet in {}", journal.location()));
         }
         return Done::new("").with_field("history", &audits);
     }

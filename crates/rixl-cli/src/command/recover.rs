@@ -19,7 +19,7 @@ use crate::{
 /// stored secret is tried. Dead means that the rotation happened: the key is rotated again at once, since an outage is
 /// running. Live means that it did not happen so far, or that the old secret lives on for a grace time: once the first
 /// request can't be under way any more, the key is rotated again, or given up with --drop. Where nothing can be told, it
-/// says so and changes nothing; of a store that can't be read, --rotate-again or --drop decides.
+/// says so and changes nothing: there, and where the requests of an entry are used up, --rotate-again or --drop decides.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// These alone: the ids of keys, or the names of creations as `rixl status` shows them; all, if none is given
@@ -34,10 +34,10 @@ pub(crate) struct Args {
     /// Show what would be done; change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Where the old secret is live still, leave it at that
+    /// Give up: where the old secret is live still, where nothing can be told, where the requests are used up
     #[arg(long, conflicts_with = "rotate_again")]
     pub(crate) drop: bool,
-    /// Where the store can't be read, rotate the key again all the same
+    /// Rotate the key again all the same, overwrite what the place holds, and allow further requests
     #[arg(long)]
     pub(crate) rotate_again: bool,
     /// Max further requests for one key, with --rotate-again
@@ -76,7 +76,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         false => Vec::new(),
     };
     if recovered.is_empty() && left.is_empty() {
-        context.output.note(&format!("nothing is unfinished in {}", context.journal()?.location()));
+        context.output.note(format!("nothing is unfinished in {}", context.journal()?.location()));
     }
     let mut all = Vec::with_capacity(recovered.len());
     for one in recovered {

@@ -32,7 +32,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     let journal = context.journal()?;
     let runs = open_runs(&*journal).await?;
     if runs.is_empty() {
-        context.output.note(&format!("nothing is unfinished in {}", journal.location()));
+        context.output.note(format!("nothing is unfinished in {}", journal.location()));
     }
     let mut table = Table::new(["ID", "NAME", "SINCE", "SITUATION", "STORE"]);
     for run in &runs {
