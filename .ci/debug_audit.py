@@ -26,7 +26,7 @@ TABLE = {
     "SharedToken": {"Clone", "Debug", "From"},  # clones share the one token; from text or a secret, never back
     "AccessToken": {"Clone", "Debug"},  # clones share the one secret, which has no way out but its own
     "TokenCache": {"Debug"},  # hidden, for rixl-vault
-    "TokenRequest": {"Clone", "Copy", "Debug", "Default"},  # borrows a secret
+    "TokenRequest": {"Clone", "Debug", "Default"},  # borrows a secret
     "Listing": {"Debug", "Stream"},  # ends with an error, if any
     "Client": {"Clone", "Debug"},  # clones share the one token; so do those of the services, which hold clients
     "Organization": {"Clone", "Debug"},

@@ -882,7 +882,7 @@ impl State {
     async fn of(client: &Client) -> Self {
         let all = PageRequest::first().with_limit(100);
         Self {
-            keys: client.api_keys().list_page(all).await.unwrap().items,
+            keys: client.api_keys().list_page(all.clone()).await.unwrap().items,
             credentials: client.client_credentials().list_page(all).await.unwrap().items,
         }
     }
