@@ -204,10 +204,9 @@ fn server_words(error: &Error) -> Option<String> {
 }
 
 fn code_of(error: &Error) -> Code {
-    use ErrorKind::{Configuration, Forbidden, InvalidInput, Token, Unauthorized};
     match (error.kind(), error.outcome()) {
-        (Configuration | InvalidInput, _) => Code::Usage,
-        (Token | Unauthorized | Forbidden, _) => Code::Authentication,
+        (ErrorKind::Configuration | ErrorKind::InvalidInput, _) => Code::Usage,
+        _ if error.is_authentication() => Code::Authentication,
         (_, Outcome::NotApplied) => Code::NotChanged,
         // Tokens come and go without anybody's harm.
         _ if is_about_tokens(error.operation()) => Code::NotChanged,

@@ -180,6 +180,7 @@ async fn nothing_is_sent_after_the_deadline() {
         let error = send(deadline, token_takes).await.unwrap_err();
         assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
         assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Token), "{error}");
+        assert!(!error.is_authentication(), "{error}");
     }
     assert_eq!(mock.sent().len(), 0);
     send(5, 4).await.unwrap();
