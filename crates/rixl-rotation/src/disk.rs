@@ -194,11 +194,12 @@ impl Current {
 
     /// Whether these are of the same file, unchanged since. A rename changes the time of change on some file systems only.
     fn is(&self, now: &Stat) -> bool {
+        // The types are not the same on every system.
         let is_same = |size: i128, now: i128| size == now;
-        let is_whose = (self.metadata.mode(), self.metadata.uid(), self.metadata.gid());
         (self.metadata.dev(), self.metadata.ino()) == id(now)
             // Whoever took rights away meanwhile did not do it for the old secret alone.
-            && is_whose == (now.st_mode, now.st_uid, now.st_gid)
+            && is_same(self.metadata.mode().into(), now.st_mode.into())
+            && (self.metadata.uid(), self.metadata.gid()) == (now.st_uid, now.st_gid)
             && is_same(self.metadata.size().into(), now.st_size.into())
             && is_same(self.metadata.mtime().into(), now.st_mtime.into())
             && is_same(self.metadata.mtime_nsec().into(), now.st_mtime_nsec.into())

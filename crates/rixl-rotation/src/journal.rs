@@ -1,10 +1,17 @@
 //! What is remembered of a rotation under way, so that a crash loses nothing.
 
+#[cfg(any(not(unix), test))]
+#[cfg_attr(unix, allow(unreachable_pub, dead_code, reason = "there for its test"))]
+mod elsewhere;
+#[cfg(unix)]
 mod folder;
 mod request;
 
 use std::error::Error as StdError;
 
+#[cfg(not(unix))]
+pub use elsewhere::FolderJournal;
+#[cfg(unix)]
 pub use folder::FolderJournal;
 pub use request::{Append, Close, History, ListUnfinished, Lock, LockStore, PutEscrow, ReadHistory, Unfinished};
 use rixl_credentials::RawResponse;

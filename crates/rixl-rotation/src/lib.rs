@@ -16,6 +16,7 @@
 mod account;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(unix)]
 mod disk;
 mod error;
 mod fleet;

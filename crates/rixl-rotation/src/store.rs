@@ -1,17 +1,28 @@
 //! Where a secret must end up.
 
+#[cfg(unix)]
 mod command;
+#[cfg(unix)]
 mod dotenv;
+#[cfg(any(not(unix), test))]
+#[cfg_attr(unix, allow(unreachable_pub, dead_code, reason = "there for its test"))]
+mod elsewhere;
+#[cfg(unix)]
 mod file;
 mod registry;
 mod request;
 mod template;
 
+#[cfg(unix)]
 pub use command::CommandStore;
+#[cfg(unix)]
 pub use dotenv::DotenvStore;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use dotenv::fuzzing;
+#[cfg(not(unix))]
+pub use elsewhere::{CommandStore, DotenvStore, FileStore};
+#[cfg(unix)]
 pub use file::FileStore;
 pub use registry::Stores;
 pub use request::{Commit, Committed, Content, Open, Prepare, Read, SecretKind, StoredSecret, Subject};

@@ -28,7 +28,8 @@ use zeroize::Zeroizing;
 
 use super::{
     BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
-    file::MOST_SECRET, file::split_ending,
+    file::{MOST_SECRET, split_ending},
+    template::{ARROW, join, split},
 };
 use crate::disk::is_passing;
 
@@ -43,9 +44,6 @@ const SHARED: usize = 8;
 const MOMENT: Duration = Duration::from_millis(500);
 /// How often it is looked whether a program was stopped.
 const STOPPED_PAUSE: Duration = Duration::from_millis(100);
-
-/// The word between the writer and the reader, in text.
-const ARROW: &str = "<-";
 
 /// A program that takes the secret: `command:PROGRAM ARG...`, or `command:PROGRAM ARG... <- READER ARG...`. For Unix.
 ///
@@ -556,24 +554,6 @@ fn words<A: Into<String>>(
         }
     }
     Ok(words)
-}
-
-/// The writer and the reader of the text after `command:`. Words are split like a shell does, nothing is expanded.
-pub(super) fn split(text: &str) -> Result<(Vec<String>, Option<Vec<String>>), &'static str> {
-    let words = shlex::split(text).ok_or("a quote in it is not closed")?;
-    let mut parts = words.split(|word| word == ARROW).map(<[String]>::to_vec);
-    let (writer, reader) = (parts.next().unwrap_or_default(), parts.next());
-    if parts.next().is_some() { Err("it has more than one `<-`") } else { Ok((writer, reader)) }
-}
-
-/// The text that `split` takes apart into these.
-pub(super) fn join(writer: &[String], reader: Option<&[String]>) -> String {
-    // It fails on a NUL alone, and there is none.
-    let join = |words: &[String]| shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default();
-    match reader {
-        Some(reader) => format!("{} {ARROW} {}", join(writer), join(reader)),
-        None => join(writer),
-    }
 }
 
 fn is_runnable(program: &str) -> bool {
