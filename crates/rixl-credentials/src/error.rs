@@ -386,11 +386,6 @@ impl Error {
         self.0.raw.take()
     }
 
-    /// Whether it did not happen, so that repeating it is safe.
-    pub fn is_not_applied(&self) -> bool {
-        self.outcome() == Outcome::NotApplied
-    }
-
     /// Whether the credential was refused (401): the token, or what it was to be bought with.
     pub fn is_unauthorized(&self) -> bool {
         self.kind() == ErrorKind::Unauthorized || self.token_error().is_some_and(Self::is_unauthorized)
@@ -420,21 +415,6 @@ impl Error {
     /// Whether there is no such thing (404).
     pub fn is_not_found(&self) -> bool {
         self.kind() == ErrorKind::NotFound
-    }
-
-    /// Whether the server asked to slow down (429).
-    pub fn is_rate_limited(&self) -> bool {
-        self.kind() == ErrorKind::RateLimited
-    }
-
-    /// Whether the time was up.
-    pub fn is_timeout(&self) -> bool {
-        self.kind() == ErrorKind::Timeout
-    }
-
-    /// Whether no connection could be opened.
-    pub fn is_connect(&self) -> bool {
-        self.kind() == ErrorKind::Connect
     }
 
     /// Whether it was done, but the response could not be used.

@@ -33,11 +33,6 @@ pub struct PageRequest {
 }
 
 impl PageRequest {
-    /// The first page, of the size that the server chooses: 25 is published.
-    pub const fn first() -> Self {
-        Self { limit: None, offset: 0 }
-    }
-
     /// Asks for at most this many items: 1 to 100, checked when it is sent.
     #[must_use]
     pub fn with_limit(mut self, limit: u32) -> Self {

@@ -15,7 +15,7 @@ async fn prism_accepts_every_request_and_every_response_is_read() {
     let project: ProjectId = "Bq4y3QB38S".parse().unwrap();
     let time: Timestamp = "2027-01-15T10:30:00Z".parse().unwrap();
     let new_key = || NewApiKey::new("billing").with_project_id(project.clone()).with_expiring_at(time);
-    let page = PageRequest::first().with_limit(100).with_offset(3);
+    let page = PageRequest::default().with_limit(100).with_offset(3);
 
     for keys in [client.api_keys().list_page(page.clone()).await, organization.api_keys().list_page(page.clone()).await]
     {

@@ -44,7 +44,7 @@ fn claim_lifetime(sandbox: &Sandbox, seconds: u64) {
 }
 
 async fn list(client: &Client) -> Result<(), Error> {
-    client.api_keys().list_page(PageRequest::first()).await.map(drop)
+    client.api_keys().list_page(PageRequest::default()).await.map(drop)
 }
 
 #[tokio::test]

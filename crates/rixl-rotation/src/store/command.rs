@@ -84,7 +84,6 @@ pub struct CommandStore {
     reader: Option<Vec<String>>,
     launcher: Vec<String>,
     timeout: Duration,
-    is_stderr_shown: bool,
     /// The writer did not end within its time.
     is_slow: Arc<AtomicBool>,
 }
@@ -102,14 +101,7 @@ impl CommandStore {
     ) -> Result<Self, StoreError> {
         let writer = words(program, args)?;
         let timeout = Duration::from_secs(60);
-        Ok(Self {
-            writer,
-            reader: None,
-            launcher: Vec::new(),
-            timeout,
-            is_stderr_shown: false,
-            is_slow: Arc::default(),
-        })
+        Ok(Self { writer, reader: None, launcher: Vec::new(), timeout, is_slow: Arc::default() })
     }
 
     /// The words after `command:` in a text, taken apart like a shell does.
@@ -161,12 +153,6 @@ impl CommandStore {
     /// How long each run of a program may take.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
-        self
-    }
-
-    /// Lets the programs write to this process's standard error. They must not write the secret there.
-    pub fn with_stderr_shown(mut self) -> Self {
-        self.is_stderr_shown = true;
         self
     }
 
@@ -252,7 +238,7 @@ impl CommandStore {
         command.args(all.iter().skip(1)).kill_on_drop(true);
         let piped = |is_piped| if is_piped { Stdio::piped() } else { Stdio::null() };
         command.stdout(piped(input.is_none()));
-        command.stderr(if self.is_stderr_shown { Stdio::inherit() } else { Stdio::piped() });
+        command.stderr(Stdio::piped());
         if self.launcher.is_empty() {
             // A group of its own: Ctrl-C at the terminal does not end it half-way, and a time-out ends all of it.
             command.process_group(0);

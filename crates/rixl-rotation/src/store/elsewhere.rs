@@ -112,12 +112,6 @@ impl CommandStore {
     pub fn with_timeout(self, _: Duration) -> Self {
         self
     }
-
-    /// Never called.
-    #[must_use]
-    pub fn with_stderr_shown(self) -> Self {
-        self
-    }
 }
 
 #[cfg(test)]

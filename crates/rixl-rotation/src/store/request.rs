@@ -99,8 +99,7 @@ pub struct Open<'a> {
 }
 
 impl<'a> Open<'a> {
-    /// To open the store that this text names, without its scheme.
-    pub fn new(rest: &'a str) -> Self {
+    pub(super) fn new(rest: &'a str) -> Self {
         Self { rest }
     }
 }
