@@ -218,7 +218,7 @@ pub struct StoreError {
 pub enum StoreErrorKind {
     /// The text that names the store is not valid. Nothing was written: correct it.
     Invalid,
-    /// The entry can't be read or can't take a secret as things are. Nothing was written: put right what the error says.
+    /// The entry can't be read or can't take a secret as things are. Nothing was written: correct what the error says.
     Unusable,
     /// It can't at the moment, and the reason passes. Nothing was written: try again, after
     /// [`retry_after`](StoreError::retry_after) where that is known.

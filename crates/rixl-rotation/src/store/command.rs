@@ -28,7 +28,7 @@ use zeroize::Zeroizing;
 
 use super::{
     BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
-    file::{MOST_SECRET, split_ending},
+    file::{MAX_SECRET, split_ending},
     template::{ARROW, join, split},
 };
 use crate::disk::is_passing;
@@ -166,13 +166,13 @@ impl CommandStore {
             return Ok(StoredSecret::new(Version::untracked(), None));
         };
         let refuse = |reason: String| Err(self.error(StoreErrorKind::Unusable, reason));
-        let (program, most) = (name(reader), MOST_SECRET + 2);
+        let (program, max) = (name(reader), MAX_SECRET + 2);
         let ended = self
             .run(reader, None)
             .await
             .map_err(|failed| failed.into_error(self, StoreErrorKind::Unusable, program))?;
-        if ended.output.len() > most {
-            return refuse(format!("the reader `{program}` printed more than {MOST_SECRET} bytes"));
+        if ended.output.len() > max {
+            return refuse(format!("the reader `{program}` printed more than {MAX_SECRET} bytes"));
         }
         if let Some(problem) = problem(ended.status) {
             let known = known.map_or("", |secret| secret.expose_secret());
@@ -191,8 +191,8 @@ impl CommandStore {
 
     async fn write(&self, secret: &Secret, expected: &Version) -> Result<Version, StoreError> {
         let text = secret.expose_secret();
-        if text.is_empty() || text.len() > MOST_SECRET || text.ends_with(['\n', '\r']) {
-            let reason = format!("it takes secrets of 1 to {MOST_SECRET} bytes without a line ending at the end");
+        if text.is_empty() || text.len() > MAX_SECRET || text.ends_with(['\n', '\r']) {
+            let reason = format!("it takes secrets of 1 to {MAX_SECRET} bytes without a line ending at the end");
             return Err(self.error(StoreErrorKind::Unusable, reason));
         }
         let is_same = |held: &StoredSecret| held.secret.as_ref().is_some_and(|held| held.expose_secret() == text);
@@ -264,7 +264,7 @@ impl CommandStore {
             is_written
         };
         // Room for all of it at once, so that no part of the secret stays behind when the buffer moves.
-        let room = MOST_SECRET + 3;
+        let room = MAX_SECRET + 3;
         let mut output = Zeroizing::new(Vec::with_capacity(room));
         let mut said = Zeroizing::new(Vec::with_capacity(MAX_SAID + 1));
         let mut is_input_taken = None;
@@ -307,9 +307,9 @@ impl CommandStore {
 }
 
 /// Reads so many bytes at most.
-async fn read(from: Option<impl AsyncRead + Unpin>, to: &mut Vec<u8>, most: usize) -> io::Result<()> {
+async fn read(from: Option<impl AsyncRead + Unpin>, to: &mut Vec<u8>, max: usize) -> io::Result<()> {
     match from {
-        Some(from) => from.take(most as u64).read_to_end(to).await.map(drop),
+        Some(from) => from.take(max as u64).read_to_end(to).await.map(drop),
         None => Ok(()),
     }
 }
@@ -408,8 +408,8 @@ impl Store for CommandStore {
         Prepare { max_bytes, .. }: Prepare<'a>,
     ) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         Box::pin(async move {
-            if max_bytes > MOST_SECRET {
-                let reason = format!("it takes a secret of at most {MOST_SECRET} bytes, not of {max_bytes}");
+            if max_bytes > MAX_SECRET {
+                let reason = format!("it takes a secret of at most {MAX_SECRET} bytes, not of {max_bytes}");
                 return Err(self.error(StoreErrorKind::Unusable, reason));
             }
             let program = name(&self.writer);
