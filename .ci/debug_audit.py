@@ -25,7 +25,8 @@ TABLE = {
     "ClientBuilder": {"Debug", "Default"},
     "SharedToken": {"Clone", "Debug", "From"},  # clones share the one token; from text or a secret, never back
     "AccessToken": {"Clone", "Debug"},  # clones share the one secret, which has no way out but its own
-    "TokenRequest": {"Clone", "Copy", "Debug", "Default"},  # borrows a secret
+    "TokenCache": {"Debug"},  # hidden, for rixl-vault
+    "TokenRequest": {"Clone", "Debug", "Default"},  # borrows a secret
     "Listing": {"Debug", "Stream"},  # ends with an error, if any
     "Client": {"Clone", "Debug"},  # clones share the one token; so do those of the services, which hold clients
     "Organization": {"Clone", "Debug"},

@@ -20,7 +20,7 @@ Environment:
   RIXL_STATE_DIR     where unfinished rotations and the history are kept: a folder, or, for
                      rotators on several machines, vault:MOUNT/PATH
   RIXL_LEASE         how long a lock in Vault outlives a rotator that was killed; 5m unless set
-  BAO_ADDR, BAO_TOKEN, BAO_NAMESPACE, BAO_CACERT, or the same with VAULT_
+  BAO_ADDR, BAO_TOKEN or BAO_TOKEN_PATH, BAO_NAMESPACE, BAO_CACERT, or the same with VAULT_
                      the Vault or OpenBao server, for vault: in --to and in RIXL_STATE_DIR
   RUST_LOG           what to trace on stderr
   NO_COLOR           no colours

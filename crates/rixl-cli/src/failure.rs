@@ -4,13 +4,14 @@ use std::{error::Error as StdError, sync::OnceLock};
 
 use rixl_credentials::{Error, ErrorKind, Operation, Outcome};
 use rixl_rotation::{Effect, FailureKind, Next};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// What the program ends with. The numbers are a promise to scripts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Code {
     /// Done.
+    #[default]
     Done = 0,
     /// Anything else, a bug included.
     Other = 1,
@@ -59,6 +60,13 @@ impl Code {
     pub(crate) fn gravest(codes: impl IntoIterator<Item = Self>) -> Self {
         let gravity = |code: &Self| Self::BY_GRAVITY.iter().position(|other| other == code);
         codes.into_iter().max_by_key(gravity).unwrap_or(Self::Done)
+    }
+}
+
+/// As its number.
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(self.number())
     }
 }
 
@@ -206,10 +214,9 @@ fn server_words(error: &Error) -> Option<String> {
 }
 
 fn code_of(error: &Error) -> Code {
-    use ErrorKind::{Configuration, Forbidden, InvalidInput, Token, Unauthorized};
     match (error.kind(), error.outcome()) {
-        (Configuration | InvalidInput, _) => Code::Usage,
-        (Token | Unauthorized | Forbidden, _) => Code::Authentication,
+        (ErrorKind::Configuration | ErrorKind::InvalidInput, _) => Code::Usage,
+        _ if error.is_authentication() => Code::Authentication,
         (_, Outcome::NotApplied) => Code::NotChanged,
         // Tokens come and go without anybody's harm.
         _ if is_about_tokens(error.operation()) => Code::NotChanged,

@@ -82,7 +82,7 @@ impl Serialize for Document<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("version", &1)?;
         map.serialize_entry("command", &self.command)?;
-        map.serialize_entry("exit_code", &self.code.number())?;
+        map.serialize_entry("exit_code", &self.code)?;
         for (name, value) in self.fields {
             map.serialize_entry(name, value)?;
         }

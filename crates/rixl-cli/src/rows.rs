@@ -16,13 +16,14 @@ use crate::{
 };
 
 /// What became of one key, as JSON shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Row {
     id: Option<String>,
     name: Option<String>,
     store: Option<String>,
     result: &'static str,
-    exit_code: u8,
+    #[serde(rename = "exit_code")]
+    code: Code,
     fingerprint: Option<String>,
     rotations: Option<u32>,
     outage_ms: Option<u64>,
@@ -33,8 +34,6 @@ pub(crate) struct Row {
     warnings: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Words>,
-    #[serde(skip)]
-    code: Code,
 }
 
 impl Row {
@@ -54,57 +53,32 @@ impl Row {
             name: report.name,
             store: Some(report.store),
             result,
-            exit_code: code.number(),
+            code,
             fingerprint: report.fingerprint,
             rotations: Some(report.rotations),
             outage_ms: report.outage.map(|outage| u64::try_from(outage.as_millis()).unwrap_or(u64::MAX)),
-            reason: None,
             warnings: report
                 .warnings
                 .iter()
                 .map(|warning| with_command(&warning.message, warning.next.as_ref()))
                 .collect(),
-            error: None,
-            code,
+            ..Self::default()
         }
     }
 
     pub(crate) fn of_failure(id: Option<String>, name: Option<String>, failure: Failure) -> Self {
-        Self {
-            result: "failed",
-            exit_code: failure.code.number(),
-            code: failure.code,
-            error: Some(failure.words),
-            ..Self::bare(id, name)
-        }
+        Self { result: "failed", code: failure.code, id, name, error: Some(failure.words), ..Self::default() }
     }
 
     /// A key that nothing was done to, since another one failed or a signal came.
     pub(crate) fn not_begun(context: &Context, id: Option<String>, name: Option<String>) -> Self {
         let code = if context.stop.is_set() { Code::Interrupted } else { Code::NotChanged };
-        Self { result: "not begun", exit_code: code.number(), code, ..Self::bare(id, name) }
+        Self { id, name, result: "not begun", code, ..Self::default() }
     }
 
     /// A key that nothing had to be done to, or would be done to.
     pub(crate) fn looked_at(id: String, name: Option<String>, result: &'static str, reason: String) -> Self {
-        Self { result, reason: Some(reason), ..Self::bare(Some(id), name) }
-    }
-
-    fn bare(id: Option<String>, name: Option<String>) -> Self {
-        Self {
-            id,
-            name,
-            store: None,
-            result: "",
-            exit_code: Code::Done.number(),
-            fingerprint: None,
-            rotations: None,
-            outage_ms: None,
-            reason: None,
-            warnings: Vec::new(),
-            error: None,
-            code: Code::Done,
-        }
+        Self { id: Some(id), name, result, reason: Some(reason), ..Self::default() }
     }
 
     pub(crate) fn named(mut self, name: Option<String>) -> Self {

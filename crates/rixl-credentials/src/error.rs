@@ -386,34 +386,35 @@ impl Error {
         self.0.raw.take()
     }
 
-    /// Whether it did not happen, so that repeating it is safe.
-    pub fn is_not_applied(&self) -> bool {
-        self.outcome() == Outcome::NotApplied
-    }
-
     /// Whether the credential was refused (401): the token, or what it was to be bought with.
     pub fn is_unauthorized(&self) -> bool {
         self.kind() == ErrorKind::Unauthorized || self.token_error().is_some_and(Self::is_unauthorized)
     }
 
+    /// Whether only another credential helps: RIXL refused this one or what it may do, or there is none. A source of tokens
+    /// that failed otherwise may do better later.
+    ///
+    /// ```
+    /// use rixl_credentials::Error;
+    ///
+    /// assert!(Error::no_token("the vault refuses this machine").is_authentication());
+    /// assert!(!Error::no_token("the vault is sealed").transient().is_authentication());
+    /// ```
+    pub fn is_authentication(&self) -> bool {
+        use ErrorKind::{Forbidden, InvalidInput, Rejected, Token, Unauthorized};
+        match (self.kind(), self.token_error()) {
+            (Unauthorized | Forbidden, _) => true,
+            (Token, _) if self.0.is_transient => false,
+            // OAuth refuses with a 400.
+            (Token, Some(cause)) => matches!(cause.kind(), InvalidInput | Rejected) || cause.is_authentication(),
+            (Token, None) => true,
+            _ => false,
+        }
+    }
+
     /// Whether there is no such thing (404).
     pub fn is_not_found(&self) -> bool {
         self.kind() == ErrorKind::NotFound
-    }
-
-    /// Whether the server asked to slow down (429).
-    pub fn is_rate_limited(&self) -> bool {
-        self.kind() == ErrorKind::RateLimited
-    }
-
-    /// Whether the time was up.
-    pub fn is_timeout(&self) -> bool {
-        self.kind() == ErrorKind::Timeout
-    }
-
-    /// Whether no connection could be opened.
-    pub fn is_connect(&self) -> bool {
-        self.kind() == ErrorKind::Connect
     }
 
     /// Whether it was done, but the response could not be used.

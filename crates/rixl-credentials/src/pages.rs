@@ -26,18 +26,13 @@ const MAX_PAGES: u32 = 10_000;
 ///
 /// let request = PageRequest::default().with_limit(100).with_offset(200);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageRequest {
     limit: Option<u32>,
     offset: u32,
 }
 
 impl PageRequest {
-    /// The first page, of the size that the server chooses: 25 is published.
-    pub const fn first() -> Self {
-        Self { limit: None, offset: 0 }
-    }
-
     /// Asks for at most this many items: 1 to 100, checked when it is sent.
     #[must_use]
     pub fn with_limit(mut self, limit: u32) -> Self {
@@ -53,7 +48,7 @@ impl PageRequest {
     }
 
     /// Limit and offset as they are sent; the bounds are those that RIXL publishes.
-    pub(crate) fn checked(self, operation: Operation) -> Result<(Option<i32>, Option<i32>), Error> {
+    pub(crate) fn checked(&self, operation: Operation) -> Result<(Option<i32>, Option<i32>), Error> {
         let limit = match self.limit.map(i32::try_from) {
             None => None,
             Some(Ok(limit @ 1..=100)) => Some(limit),
@@ -119,13 +114,13 @@ impl<T: Clone + Send + 'static> Listing<T> {
             if number == MAX_PAGES {
                 return Err(Error::new(ErrorKind::IncompleteList, operation));
             }
-            let mut page = fetch(request).await?;
+            let mut page = fetch(request.clone()).await?;
             let is_short = |page: &Page<T>| {
                 page.items.is_empty() && page.total.is_some_and(|total| total > u64::from(request.offset))
             };
             // An empty page before the end: a server that has not caught up may have it a moment later.
             if is_short(&page) {
-                page = fetch(request).await?;
+                page = fetch(request.clone()).await?;
                 if is_short(&page) {
                     return Err(Error::new(ErrorKind::IncompleteList, operation));
                 }

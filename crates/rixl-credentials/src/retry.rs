@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Outcome};
 
 /// When a failed call is repeated, and after what delay.
 ///
@@ -110,7 +110,7 @@ pub(crate) fn may_repeat(error: &Error) -> bool {
     use ErrorKind::{Connect, Cut, Interrupted, RateLimited, Server, Timeout, Token};
     match error.kind() {
         // Refused before it was carried out.
-        Connect | RateLimited => error.is_not_applied(),
+        Connect | RateLimited => error.outcome() == Outcome::NotApplied,
         // The call was not sent; whether to ask for a token again is for its source to say.
         Token => error.token_error().is_some_and(Error::is_transient),
         Cut | Interrupted | Server | Timeout => !error.operation().changes_state(),

@@ -210,7 +210,10 @@ impl Sender {
         let error = || Error::new(ErrorKind::Token, operation);
         match tokio::time::timeout(self.left(started), cache.token(refused)).await {
             Ok(token) => token.map_err(|cause| error().with_source(cause)),
-            Err(_) => Err(error().with_detail("no bearer token came before the deadline")),
+            Err(_) => {
+                let cause = Error::new(ErrorKind::Timeout, Operation::ObtainToken);
+                Err(error().with_detail("no bearer token came before the deadline").with_source(cause))
+            }
         }
     }
 

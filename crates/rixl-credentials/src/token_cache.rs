@@ -1,6 +1,7 @@
 //! The cache in front of every source of tokens: what [`TokenSource`] promises.
 
 use std::{
+    fmt,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +14,8 @@ use rixl_api::Call;
 use tokio::sync::Mutex;
 
 use crate::{
-    AccessToken, Error, KeyId, Secret, SharedToken, Timing, TokenRequest, TokenSource, grant::Grant, retry::share,
+    AccessToken, Error, KeyId, Secret, SharedToken, SystemTiming, Timing, TokenRequest, TokenSource, grant::Grant,
+    retry::share,
 };
 
 /// What the bearer tokens of a client are.
@@ -51,7 +53,7 @@ pub(crate) enum Source {
 }
 
 /// Asks its source once at a time, and keeps what says how long it lives.
-pub(crate) struct TokenCache {
+pub struct TokenCache {
     source: Source,
     timing: Arc<dyn Timing>,
     kept: RwLock<Option<Kept>>,
@@ -61,6 +63,12 @@ pub(crate) struct TokenCache {
     begun: AtomicU64,
     /// The number of the last request that ended; one that was abandoned does not.
     ended: AtomicU64,
+}
+
+impl fmt::Debug for TokenCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenCache([redacted])")
+    }
 }
 
 /// The number of a request, and what it came to.
@@ -84,8 +92,17 @@ impl TokenCache {
         }
     }
 
-    /// The token to send now, after this one was refused. It may be the same again.
-    pub(crate) async fn token(&self, refused: Option<&Arc<Secret>>) -> Result<Arc<Secret>, Error> {
+    /// In front of a source of tokens for another server than RIXL's.
+    pub fn of(source: impl TokenSource + 'static) -> Self {
+        Self::new(Source::Foreign(Arc::new(source)), Arc::new(SystemTiming::default()))
+    }
+
+    /// The token to send now, after this one was refused. It may be the [same](is_same) again.
+    ///
+    /// # Errors
+    ///
+    /// As of the source.
+    pub async fn token(&self, refused: Option<&Arc<Secret>>) -> Result<Arc<Secret>, Error> {
         if let Some(refused) = refused {
             self.forget(refused);
         }
@@ -151,6 +168,7 @@ impl TokenCache {
 }
 
 /// Whether both are one token: a source that reads a file gives the same text in another place.
-pub(crate) fn is_same(one: &Arc<Secret>, other: &Arc<Secret>) -> bool {
+#[must_use]
+pub fn is_same(one: &Arc<Secret>, other: &Arc<Secret>) -> bool {
     Arc::ptr_eq(one, other) || one.expose_secret() == other.expose_secret()
 }

@@ -16,7 +16,7 @@ use crate::{Error, Secret};
 /// What a [`TokenSource`] is asked for.
 ///
 /// The client makes it; its default is for tests of a source.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[must_use]
 #[non_exhaustive]
 pub struct TokenRequest<'a> {

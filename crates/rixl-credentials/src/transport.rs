@@ -1,8 +1,10 @@
-//! Hardened HTTP, for the facade and the other crates of this project: plumbing, without any promise of stability.
+//! Hardened HTTP and the cache of tokens, for the facade and the other crates of this project: plumbing, without any promise of stability.
 
 use std::{fmt, time::Duration};
 
 use url::{Host, Url};
+
+pub use crate::token_cache::{TokenCache, is_same};
 
 /// Keeps callers from depending on the HTTP library by way of a downcast. The URL is taken out: it holds ids or a path of
 /// the user's, and may hold more.

@@ -194,11 +194,12 @@ impl Current {
 
     /// Whether these are of the same file, unchanged since. A rename changes the time of change on some file systems only.
     fn is(&self, now: &Stat) -> bool {
+        // The types are not the same on every system.
         let is_same = |size: i128, now: i128| size == now;
-        let is_whose = (self.metadata.mode(), self.metadata.uid(), self.metadata.gid());
         (self.metadata.dev(), self.metadata.ino()) == id(now)
             // Whoever took rights away meanwhile did not do it for the old secret alone.
-            && is_whose == (now.st_mode, now.st_uid, now.st_gid)
+            && is_same(self.metadata.mode().into(), now.st_mode.into())
+            && (self.metadata.uid(), self.metadata.gid()) == (now.st_uid, now.st_gid)
             && is_same(self.metadata.size().into(), now.st_size.into())
             && is_same(self.metadata.mtime().into(), now.st_mtime.into())
             && is_same(self.metadata.mtime_nsec().into(), now.st_mtime_nsec.into())
@@ -407,14 +408,14 @@ impl Place {
     }
 
     /// The text of the file, of at most so many bytes; `None` when it is not there.
-    pub(crate) fn read(&self, most: usize) -> Result<Option<Zeroizing<String>>, Trouble> {
+    pub(crate) fn read(&self, max: usize) -> Result<Option<Zeroizing<String>>, Trouble> {
         // To pass through a folder is enough to read a file in it.
         let folder = self.open_folder().or_else(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => self.open_folder_with(PASSING),
             _ => Err(error),
         });
         let folder = folder.map_err(no_folder)?;
-        let current = self.open(&folder, most)?;
+        let current = self.open(&folder, max)?;
         // After a place was corrected by hand nothing but this may come here again.
         self.sweep_if_free(&folder);
         Ok(current.map(|current| current.text))
@@ -427,11 +428,11 @@ impl Place {
     /// doing it; what is known to stop it is looked for ([`check_target`]).
     pub(crate) fn prove(
         &self,
-        most: usize,
+        max: usize,
         room: impl FnOnce(Option<&str>) -> Result<usize, Trouble>,
     ) -> Result<Option<Zeroizing<String>>, Trouble> {
         let folder = self.lock()?;
-        let current = self.open(&folder.file, most)?;
+        let current = self.open(&folder.file, max)?;
         self.check(&folder, current.as_ref())?;
         if let Some(reason) = current.as_ref().and_then(|current| self.seen_by_others(current)) {
             return Err(Trouble::unusable(reason));
@@ -469,7 +470,7 @@ impl Place {
     /// stays so; else `edit` is asked again.
     pub(crate) fn replace(
         &self,
-        most: usize,
+        max: usize,
         mut edit: impl FnMut(Option<&str>) -> Result<Option<Zeroizing<String>>, Trouble>,
     ) -> Result<Vec<String>, Trouble> {
         let unsure = |error| {
@@ -482,7 +483,7 @@ impl Place {
         }
         let end = Instant::now() + LOCK_PATIENCE;
         for tries in 0.. {
-            let current = self.open(&folder.file, most)?;
+            let current = self.open(&folder.file, max)?;
             let Some(new) = edit(current.as_ref().map(|current| current.text.as_str()))? else {
                 // Another run may have been killed between its rename and its fsync.
                 if let Some(current) = current {
@@ -503,7 +504,7 @@ impl Place {
                 temporary.file.sync_all().map_err(no_room)?;
             }
             let file = temporary.file.try_clone().map_err(no_room)?;
-            if let Swapped::Done = self.swap(&folder.file, temporary, current.as_ref(), most)? {
+            if let Swapped::Done = self.swap(&folder.file, temporary, current.as_ref(), max)? {
                 if !is_synced {
                     file.sync_all().map_err(unsure)?;
                 }
@@ -523,15 +524,15 @@ impl Place {
         folder: &File,
         temporary: Temporary<'_>,
         current: Option<&Current>,
-        most: usize,
+        max: usize,
     ) -> Result<Swapped, Trouble> {
         let exchange = |flags| renameat_with(folder, &temporary.name, folder, &self.name, flags);
         let Some(current) = current else {
             return match exchange(RenameFlags::NOREPLACE) {
                 Ok(()) => Ok(Swapped::Done),
                 Err(Errno::EXIST) => Ok(Swapped::Changed),
-                Err(error) if is_unsupported(error) => self.rename(folder, &temporary, None, most),
-                Err(error) => self.failed(folder, None, error, most),
+                Err(error) if is_unsupported(error) => self.rename(folder, &temporary, None, max),
+                Err(error) => self.failed(folder, None, error, max),
             };
         };
         match statat(folder, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -542,8 +543,8 @@ impl Place {
         match exchange(RenameFlags::EXCHANGE) {
             Ok(()) => {}
             Err(Errno::NOENT) => return Ok(Swapped::Changed),
-            Err(error) if is_unsupported(error) => return self.rename(folder, &temporary, Some(current), most),
-            Err(error) => return self.failed(folder, Some(current), error, most),
+            Err(error) if is_unsupported(error) => return self.rename(folder, &temporary, Some(current), max),
+            Err(error) => return self.failed(folder, Some(current), error, max),
         }
         let own = id(&statat_of(&temporary.file)?);
         let came_out = |folder: &File| statat(folder, &temporary.name, AtFlags::SYMLINK_NOFOLLOW);
@@ -573,7 +574,7 @@ impl Place {
         folder: &File,
         temporary: &Temporary<'_>,
         current: Option<&Current>,
-        most: usize,
+        max: usize,
     ) -> Result<Swapped, Trouble> {
         let now = statat(folder, &self.name, AtFlags::SYMLINK_NOFOLLOW);
         let is_as_it_was = match (&now, current) {
@@ -586,13 +587,13 @@ impl Place {
         }
         match renameat(folder, &temporary.name, folder, &self.name) {
             Ok(()) => Ok(Swapped::Done),
-            Err(error) => self.failed(folder, current, error, most),
+            Err(error) => self.failed(folder, current, error, max),
         }
     }
 
     /// A network file system may have done what it says has failed.
-    fn failed(&self, folder: &File, current: Option<&Current>, error: Errno, most: usize) -> Result<Swapped, Trouble> {
-        let is_as_it_was = match (self.open(folder, most), current) {
+    fn failed(&self, folder: &File, current: Option<&Current>, error: Errno, max: usize) -> Result<Swapped, Trouble> {
+        let is_as_it_was = match (self.open(folder, max), current) {
             (Ok(Some(now)), Some(before)) => now.text == before.text,
             (Ok(None), None) => true,
             _ => false,
@@ -601,7 +602,7 @@ impl Place {
         Err(if is_as_it_was { trouble } else { trouble.with_kind(StoreErrorKind::Unknown) })
     }
 
-    fn open(&self, folder: &File, most: usize) -> Result<Option<Current>, Trouble> {
+    fn open(&self, folder: &File, max: usize) -> Result<Option<Current>, Trouble> {
         // NOFOLLOW: the link was followed once, and nobody may send the secret elsewhere since. NONBLOCK: opening a pipe
         // waits for its writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -625,11 +626,11 @@ impl Place {
         }
         check_planted(folder, metadata.uid(), "it")?;
         // Room for all of it at once, so that no part of the secret stays behind when the buffer moves.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(most.saturating_add(1)));
-        let bound = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(max.saturating_add(1)));
+        let bound = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
         (&file).take(bound).read_to_end(&mut bytes).map_err(|error| Trouble::io("it can't be read", error))?;
-        if bytes.len() > most {
-            return Err(Trouble::unusable(format!("it has more than {most} bytes")));
+        if bytes.len() > max {
+            return Err(Trouble::unusable(format!("it has more than {max} bytes")));
         }
         let text = std::str::from_utf8(&bytes).map_err(|_| Trouble::unusable("it is not UTF-8 text"))?;
         Ok(Some(Current { text: Zeroizing::new(text.to_owned()), file, metadata }))

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt};
 
-use rixl_credentials::{Error, ErrorKind, KeyId};
+use rixl_credentials::{Error, KeyId};
 
 use crate::{
     journal::{JournalError, JournalErrorKind},
@@ -264,10 +264,7 @@ impl Failure {
 
     /// A call of RIXL's that changed nothing.
     pub(crate) fn from_call(what: &str, error: Error) -> Self {
-        let kind = match error.kind() {
-            ErrorKind::Unauthorized | ErrorKind::Forbidden | ErrorKind::Token => FailureKind::Authentication,
-            _ => FailureKind::Refused,
-        };
+        let kind = if error.is_authentication() { FailureKind::Authentication } else { FailureKind::Refused };
         Self::new(kind, format!("{what}; nothing was changed")).with_source(error)
     }
 }

@@ -1,10 +1,17 @@
 //! What is remembered of a rotation under way, so that a crash loses nothing.
 
+#[cfg(any(not(unix), test))]
+#[cfg_attr(unix, allow(unreachable_pub, dead_code, reason = "there for its test"))]
+mod elsewhere;
+#[cfg(unix)]
 mod folder;
 mod request;
 
 use std::error::Error as StdError;
 
+#[cfg(not(unix))]
+pub use elsewhere::FolderJournal;
+#[cfg(unix)]
 pub use folder::FolderJournal;
 pub use request::{Append, Close, History, ListUnfinished, Lock, LockStore, PutEscrow, ReadHistory, Unfinished};
 use rixl_credentials::RawResponse;
@@ -60,7 +67,7 @@ pub trait Entry: Send + Sync {
     /// Adds a line.
     fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>>;
 
-    /// Keeps the lock, where it ends by itself after a time. Called at least once a minute while a run only waits.
+    /// Keeps the lock, where it expires. Called at least once a minute while a run only waits.
     fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(std::future::ready(Ok(())))
     }
@@ -96,7 +103,7 @@ pub struct JournalError {
 pub enum JournalErrorKind {
     /// Another rotator holds the key or the store's entry. Wait for it.
     Locked,
-    /// It can't be read or written as things are: put right what the error says.
+    /// It can't be read or written as things are: correct what the error says.
     Unusable,
     /// What it holds is damaged beyond a torn end: look at it.
     Damaged,

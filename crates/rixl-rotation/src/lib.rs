@@ -28,6 +28,7 @@
 mod account;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(unix)]
 mod disk;
 mod driver;
 mod error;

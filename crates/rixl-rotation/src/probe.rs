@@ -11,6 +11,8 @@ use crate::Account;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What RIXL says of a secret.
+///
+/// Yes, no, or no telling: no fourth will be added, so that whoever matches on it handles all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Liveness {
     /// It bought a token, which was dropped at once.
@@ -24,6 +26,7 @@ pub enum Liveness {
 /// How a key string is made of a secret. RIXL does not publish which form holds, so it is found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum KeyFormat {
     /// The secret is the key string.
     Whole,

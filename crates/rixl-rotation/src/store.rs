@@ -1,17 +1,28 @@
 //! Where a secret must end up.
 
+#[cfg(unix)]
 mod command;
+#[cfg(unix)]
 mod dotenv;
+#[cfg(any(not(unix), test))]
+#[cfg_attr(unix, allow(unreachable_pub, dead_code, reason = "there for its test"))]
+mod elsewhere;
+#[cfg(unix)]
 mod file;
 mod registry;
 mod request;
 mod template;
 
+#[cfg(unix)]
 pub use command::CommandStore;
+#[cfg(unix)]
 pub use dotenv::DotenvStore;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use dotenv::fuzzing;
+#[cfg(not(unix))]
+pub use elsewhere::{CommandStore, DotenvStore, FileStore};
+#[cfg(unix)]
 pub use file::FileStore;
 pub use registry::Stores;
 pub use request::{Commit, Committed, Content, Open, Prepare, Read, SecretKind, StoredSecret, Subject};
@@ -207,7 +218,7 @@ pub struct StoreError {
 pub enum StoreErrorKind {
     /// The text that names the store is not valid. Nothing was written: correct it.
     Invalid,
-    /// The entry can't be read or can't take a secret as things are. Nothing was written: put right what the error says.
+    /// The entry can't be read or can't take a secret as things are. Nothing was written: correct what the error says.
     Unusable,
     /// It can't at the moment, and the reason passes. Nothing was written: try again, after
     /// [`retry_after`](StoreError::retry_after) where that is known.

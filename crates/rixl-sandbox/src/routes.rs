@@ -99,17 +99,17 @@ fn list_keys(organization: &mut Organization, call: &Call) -> Outcome {
     Ok(json!({ "total": numbers.len(), "api_keys": page }))
 }
 
-#[derive(Deserialize)]
-struct NewKey {
-    #[serde(default, deserialize_with = "present")]
-    name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    project_id: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    expiring_at: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    policy_ids: Option<Vec<String>>,
+/// What the body of a request may have. None of it may be null.
+macro_rules! body {
+    ($name:ident { $($property:ident: $type:ty),* }) => {
+        #[derive(Deserialize)]
+        struct $name {
+            $(#[serde(default, deserialize_with = "present")] $property: Option<$type>,)*
+        }
+    };
 }
+
+body!(NewKey { name: String, project_id: String, expiring_at: String, policy_ids: Vec<String> });
 
 fn create_key(organization: &mut Organization, call: &Call) -> Outcome {
     let body: NewKey = call.body()?;
@@ -163,11 +163,7 @@ fn rotate_key(organization: &mut Organization, call: &Call) -> Outcome {
     Ok(json!({ "api_key": organization.rotate_key(call.resource_id()?).ok_or(NO_SUCH_KEY)? }))
 }
 
-#[derive(Deserialize)]
-struct Exchange {
-    #[serde(default, deserialize_with = "present")]
-    api_key: Option<String>,
-}
+body!(Exchange { api_key: String });
 
 fn exchange(organization: &mut Organization, call: &Call) -> Outcome {
     let body: Exchange = call.body()?;
@@ -176,11 +172,7 @@ fn exchange(organization: &mut Organization, call: &Call) -> Outcome {
     Ok(json!(tokens))
 }
 
-#[derive(Deserialize)]
-struct Refresh {
-    #[serde(default, deserialize_with = "present")]
-    refresh_token: Option<String>,
-}
+body!(Refresh { refresh_token: String });
 
 fn refresh(organization: &mut Organization, call: &Call) -> Outcome {
     let body: Refresh = call.body()?;
@@ -194,15 +186,7 @@ fn list_credentials(organization: &mut Organization, call: &Call) -> Outcome {
     Ok(json!({ "credentials": call.page_of(credentials)?, "total": credentials.len() }))
 }
 
-#[derive(Deserialize)]
-struct NewCredential {
-    #[serde(default, deserialize_with = "present")]
-    org_id: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    alg: Option<String>,
-}
+body!(NewCredential { org_id: String, name: String, alg: String });
 
 fn create_credential(organization: &mut Organization, call: &Call) -> Outcome {
     let body: NewCredential = call.body()?;
@@ -224,19 +208,7 @@ fn revoke_credential(organization: &mut Organization, call: &Call) -> Outcome {
     Ok(json!({}))
 }
 
-#[derive(Deserialize)]
-struct Mint {
-    #[serde(default, deserialize_with = "present")]
-    client_id: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    client_secret: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    subject: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    project_id: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    ttl_minutes: Option<i32>,
-}
+body!(Mint { client_id: String, client_secret: String, subject: String, project_id: String, ttl_minutes: i32 });
 
 fn mint(organization: &mut Organization, call: &Call) -> Outcome {
     let body: Mint = call.body()?;

@@ -12,14 +12,17 @@ use std::{
 };
 
 use jiff::{Timestamp, fmt::rfc2822};
-use reqwest::Method;
-use rixl_credentials::transport::Opaque;
+use reqwest::{Method, RequestBuilder};
+use rixl_credentials::{
+    Error, Secret,
+    transport::{Opaque, is_same},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::config::VaultConfig;
+use crate::config::{TOKEN, VaultConfig, token_header};
 
 /// How many bytes of a response are read at most. Raft storage takes no larger entry either.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
@@ -38,7 +41,7 @@ async fn bounded_body(mut response: reqwest::Response) -> Result<Zeroizing<Vec<u
             Ok(None) => return Ok(body),
             Err(error) => {
                 let failure = Failure::new(FailureKind::Unknown, "the server's response was cut off");
-                return Err(failure.passing(None).with_source(error));
+                return Err(failure.passing(None).with_source(Opaque::from(error)));
             }
         }
     }
@@ -97,6 +100,25 @@ fn retry_after(text: &str, date: Option<Timestamp>) -> Option<Duration> {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
         Err(_) => Duration::try_from(http_date(text)?.duration_since(date?)).ok(),
     }
+}
+
+/// Sends one request with this token.
+async fn respond(request: RequestBuilder, token: &Secret) -> Result<Response, Failure> {
+    let token = token_header(token).map_err(|error| Failure::new(FailureKind::NotSent, error.to_string()))?;
+    let response = request.header(TOKEN, token).send().await.map_err(|error| {
+        let failure = if error.is_connect() || error.is_builder() {
+            Failure::new(FailureKind::NotSent, "no connection to the server could be opened")
+        } else {
+            Failure::new(FailureKind::Unknown, "the server did not respond")
+        };
+        let failure = if is_permanent(&error) { failure } else { failure.passing(None) };
+        failure.with_source(Opaque::from(error))
+    })?;
+    let status = response.status().as_u16();
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let date = header("date").and_then(http_date);
+    let retry_after = header("retry-after").and_then(|text| retry_after(text, date));
+    Ok(Response { status, date, retry_after, body: bounded_body(response).await })
 }
 
 struct Response {
@@ -166,7 +188,7 @@ impl Response {
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     pub(crate) reason: String,
-    pub(crate) source: Option<Opaque>,
+    pub(crate) source: Option<Box<dyn StdError + Send + Sync>>,
     /// Whether the same request may succeed a little later.
     pub(crate) is_passing: bool,
     /// When the server says that it may.
@@ -190,12 +212,12 @@ impl Failure {
         Self { kind, reason: reason.into(), source: None, is_passing: false, retry_after: None }
     }
 
-    fn with_source(mut self, error: reqwest::Error) -> Self {
+    fn with_source(mut self, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(error.into());
         self
     }
 
-    fn passing(mut self, retry_after: Option<Duration>) -> Self {
+    pub(crate) fn passing(mut self, retry_after: Option<Duration>) -> Self {
         self.is_passing = true;
         self.retry_after = retry_after;
         self
@@ -203,6 +225,15 @@ impl Failure {
 
     fn unreadable() -> Self {
         Self::new(FailureKind::Unknown, "the response is not from Vault; check the address")
+    }
+}
+
+/// There is no token.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let failure = Self::new(FailureKind::NotSent, "no token for the server could be had");
+        let failure = if error.is_authentication() { failure } else { failure.passing(error.retry_after()) };
+        failure.with_source(error)
     }
 }
 
@@ -312,27 +343,23 @@ impl Kv {
         url
     }
 
-    /// Sends one request. A response is `Ok` whatever its status.
+    /// Sends one request; once more where its token was refused and there is another by now. A response is `Ok` whatever its
+    /// status.
     async fn send(&self, method: Method, url: Url, body: Option<Vec<u8>>) -> Result<Response, Failure> {
         let request = self.config.request(method, url);
         let request = match body {
             Some(body) => request.header("content-type", "application/json").body(body),
             None => request,
         };
-        let response = request.send().await.map_err(|error| {
-            let failure = if error.is_connect() || error.is_builder() {
-                Failure::new(FailureKind::NotSent, "no connection to the server could be opened")
-            } else {
-                Failure::new(FailureKind::Unknown, "the server did not respond")
-            };
-            let failure = if is_permanent(&error) { failure } else { failure.passing(None) };
-            failure.with_source(error)
-        })?;
-        let status = response.status().as_u16();
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let date = header("date").and_then(http_date);
-        let retry_after = header("retry-after").and_then(|text| retry_after(text, date));
-        Ok(Response { status, date, retry_after, body: bounded_body(response).await })
+        let again = request.try_clone();
+        let token = self.config.token(None).await?;
+        let response = respond(request, &token).await?;
+        let Some(again) = again.filter(|_| matches!(response.status, 401 | 403)) else { return Ok(response) };
+        // It does not tell a refused token from a policy that forbids this. Nothing was done in either case.
+        match self.config.token(Some(&token)).await {
+            Ok(newer) if !is_same(&newer, &token) => respond(again, &newer).await,
+            _ => Ok(response),
+        }
     }
 
     /// Refuses a mount that is not KV version 2. Version 1 has no check-and-set: it would write whatever it is sent.

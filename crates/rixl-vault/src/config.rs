@@ -1,18 +1,34 @@
 //! Where the server is, the token for it, and the HTTP client with both.
 
-use std::{env, ffi::OsString, fmt, fs, io::Read as _, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
+#[cfg(unix)]
+use std::os::unix::fs::MetadataExt;
+use std::{
+    env,
+    ffi::OsString,
+    fmt, fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use reqwest::{
     Method, RequestBuilder,
     header::{HeaderMap, HeaderValue},
 };
-use rixl_credentials::{Secret, transport};
+use rixl_credentials::{
+    AccessToken, Secret, TokenFuture, TokenRequest, TokenSource,
+    transport::{self, TokenCache},
+};
 use url::Url;
 use zeroize::Zeroizing;
+
+use crate::client::{Failure, FailureKind};
 
 /// A token is short; more is a wrong file.
 const MAX_TOKEN: usize = 64 * 1024;
 const NAMESPACE: &str = "x-vault-namespace";
+pub(crate) const TOKEN: &str = "x-vault-token";
 
 /// Where a HashiCorp Vault or OpenBao server is, and the token for it.
 ///
@@ -25,13 +41,18 @@ const NAMESPACE: &str = "x-vault-namespace";
 /// # Ok::<(), rixl_vault::VaultConfigError>(())
 /// ```
 ///
+/// The token of each request is asked for anew, and after a 401 or 403 once more: one that an agent has renewed in its file
+/// is used from then on.
+///
 /// Deliberately absent: switching off the check of certificates, client certificates, `unix://` addresses, and renewing
-/// the token, which is the business of an agent.
+/// the token, which is the business of an agent, or of a [`TokenSource`].
 #[derive(Clone)]
 pub struct VaultConfig {
     address: Url,
     headers: HeaderMap,
     http: reqwest::Client,
+    token: Arc<TokenCache>,
+    timeout: Duration,
 }
 
 /// Why a [`VaultConfig`] can't be used. Nothing was sent.
@@ -43,10 +64,16 @@ pub struct VaultConfigError(String);
 #[must_use]
 pub struct VaultConfigBuilder {
     address: String,
-    token: Secret,
+    token: Token,
     namespace: Option<String>,
     ca_certificates: Option<Vec<u8>>,
     timeout: Duration,
+}
+
+enum Token {
+    Fixed(Secret),
+    File(PathBuf),
+    Source(TokenCache),
 }
 
 impl fmt::Debug for VaultConfig {
@@ -73,7 +100,7 @@ impl VaultConfig {
     pub fn builder() -> VaultConfigBuilder {
         VaultConfigBuilder {
             address: String::new(),
-            token: Secret::from(""),
+            token: Token::Fixed(Secret::from("")),
             namespace: None,
             ca_certificates: None,
             timeout: Duration::from_secs(10),
@@ -101,6 +128,14 @@ impl VaultConfig {
     pub(crate) fn request(&self, method: Method, url: Url) -> RequestBuilder {
         self.http.request(method, url).headers(self.headers.clone())
     }
+
+    /// The token to send now, after this one was refused.
+    pub(crate) async fn token(&self, refused: Option<&Arc<Secret>>) -> Result<Arc<Secret>, Failure> {
+        let Ok(token) = tokio::time::timeout(self.timeout, self.token.token(refused)).await else {
+            return Err(Failure::new(FailureKind::NotSent, "no token for the server came in time").passing(None));
+        };
+        Ok(token?)
+    }
 }
 
 impl VaultConfigBuilder {
@@ -109,14 +144,15 @@ impl VaultConfigBuilder {
     /// | what | where |
     /// |---|---|
     /// | address | `BAO_ADDR`, `VAULT_ADDR` |
-    /// | token | `BAO_TOKEN`, `VAULT_TOKEN`, the file `.vault-token` in the home folder |
+    /// | token | `BAO_TOKEN`, `VAULT_TOKEN` |
+    /// | file of the token | `BAO_TOKEN_PATH`, `VAULT_TOKEN_PATH`, `.vault-token` in the home folder |
     /// | namespace | `BAO_NAMESPACE`, `VAULT_NAMESPACE` |
     /// | file of CA certificates | `BAO_CACERT`, `VAULT_CACERT` |
     ///
     /// # Errors
     ///
-    /// When there is no address or no token, a variable is not UTF-8, the file with the token is not for its owner alone, or
-    /// the file of CA certificates can't be read.
+    /// When there is no address or no token, a variable is not UTF-8, the file of the token is not for its owner alone, or the
+    /// file of CA certificates can't be read.
     pub fn from_env() -> Result<Self, VaultConfigError> {
         Self::from_variables(|name| env::var_os(name))
     }
@@ -129,16 +165,18 @@ impl VaultConfigBuilder {
         };
         let address = first(["BAO_ADDR", "VAULT_ADDR"])?
             .ok_or_else(|| VaultConfigError("neither BAO_ADDR nor VAULT_ADDR is set".into()))?;
-        let token = match first(["BAO_TOKEN", "VAULT_TOKEN"])? {
-            Some(token) => Some(Secret::from(token)),
-            None => match variable("HOME") {
-                Some(home) => token_file(&PathBuf::from(home).join(".vault-token"))?,
-                None => None,
-            },
+        let token = if let Some(token) = first(["BAO_TOKEN", "VAULT_TOKEN"])? {
+            Token::Fixed(token.into())
+        } else if let Some(path) = first(["BAO_TOKEN_PATH", "VAULT_TOKEN_PATH"])? {
+            Token::File(path.into())
+        } else {
+            let path = variable("HOME").map(|home| PathBuf::from(home).join(".vault-token"));
+            let path = path.filter(|path| path.exists()).ok_or_else(|| {
+                let reason = "neither BAO_TOKEN, VAULT_TOKEN nor BAO_TOKEN_PATH is set, and there is no ~/.vault-token";
+                VaultConfigError(reason.into())
+            })?;
+            Token::File(path)
         };
-        let token = token.ok_or_else(|| {
-            VaultConfigError("neither BAO_TOKEN nor VAULT_TOKEN is set, and ~/.vault-token can't be read".into())
-        })?;
         let namespace = first(["BAO_NAMESPACE", "VAULT_NAMESPACE"])?;
         let ca_certificates = first(["BAO_CACERT", "VAULT_CACERT"])?.map(|path| {
             let unreadable = |error| VaultConfigError(format!("the CA certificates in {path} can't be read: {error}"));
@@ -155,7 +193,20 @@ impl VaultConfigBuilder {
 
     /// The token.
     pub fn token(mut self, token: impl Into<Secret>) -> Self {
-        self.token = token.into();
+        self.token = Token::Fixed(token.into());
+        self
+    }
+
+    /// The file of the token, which nobody but its owner may read. It is read for each request, so that an agent can renew it.
+    /// Where it is empty or can't be read, what it held last is sent.
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.token = Token::File(path.into());
+        self
+    }
+
+    /// Tokens for this server, from a login perhaps. As in front of a client's source, there is a cache.
+    pub fn token_source(mut self, source: impl TokenSource + 'static) -> Self {
+        self.token = Token::Source(TokenCache::of(source));
         self
     }
 
@@ -182,14 +233,25 @@ impl VaultConfigBuilder {
     /// # Errors
     ///
     /// For an address that is neither `https` nor `http` on loopback, or has a user name, password, query or fragment; a
-    /// token or namespace that can't stand in a header; a PEM text without a certificate; a time-out of zero.
+    /// token or namespace that can't stand in a header; a file of the token that can't be read; a PEM text without a
+    /// certificate; a time-out of zero.
     pub fn build(self) -> Result<VaultConfig, VaultConfigError> {
         let address = transport::server_url(&self.address)
             .map_err(|error| VaultConfigError(format!("the address of Vault {error}")))?;
-        let mut token = header("token", self.token.expose_secret())?;
-        token.set_sensitive(true);
+        let token = match self.token {
+            Token::Fixed(token) => {
+                token_header(&token)?;
+                TokenCache::of(Fixed(token.into()))
+            }
+            Token::File(path) => {
+                let token = read_token(&path)?
+                    .ok_or_else(|| VaultConfigError(format!("{} is empty or can't be read", path.display())))?;
+                token_header(&token)?;
+                TokenCache::of(TokenFile { path, last: Mutex::new(token.into()) })
+            }
+            Token::Source(cache) => cache,
+        };
         let mut headers = HeaderMap::new();
-        headers.insert("x-vault-token", token);
         headers.insert("x-vault-request", HeaderValue::from_static("true"));
         if let Some(namespace) = &self.namespace {
             headers.insert(NAMESPACE, header("namespace", namespace)?);
@@ -216,7 +278,7 @@ impl VaultConfigBuilder {
         let http = builder
             .build()
             .map_err(|error| VaultConfigError(format!("the HTTP client could not be built: {error}")))?;
-        Ok(VaultConfig { address, headers, http })
+        Ok(VaultConfig { address, headers, http, token: token.into(), timeout: self.timeout })
     }
 }
 
@@ -235,11 +297,44 @@ fn header(what: &str, text: &str) -> Result<HeaderValue, VaultConfigError> {
     value.ok_or_else(|| VaultConfigError(format!("the Vault {what} is empty, or is not visible ASCII")))
 }
 
-/// `None` where it can't be read.
-fn token_file(path: &std::path::Path) -> Result<Option<Secret>, VaultConfigError> {
+pub(crate) fn token_header(token: &Secret) -> Result<HeaderValue, VaultConfigError> {
+    let mut token = header("token", token.expose_secret())?;
+    token.set_sensitive(true);
+    Ok(token)
+}
+
+struct Fixed(Arc<Secret>);
+
+impl TokenSource for Fixed {
+    fn token<'a>(&'a self, _: TokenRequest<'a>) -> TokenFuture<'a> {
+        Box::pin(async { Ok(AccessToken::new(Arc::clone(&self.0))) })
+    }
+}
+
+struct TokenFile {
+    path: PathBuf,
+    last: Mutex<Arc<Secret>>,
+}
+
+impl TokenSource for TokenFile {
+    fn token<'a>(&'a self, _: TokenRequest<'a>) -> TokenFuture<'a> {
+        Box::pin(async {
+            let found = read_token(&self.path);
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Ok(Some(token)) = found {
+                *last = token.into();
+            }
+            Ok(AccessToken::new(Arc::clone(&last)))
+        })
+    }
+}
+
+/// `None` where it is empty or can't be read.
+fn read_token(path: &Path) -> Result<Option<Secret>, VaultConfigError> {
     let Ok(file) = fs::File::open(path) else { return Ok(None) };
     // Of the open file. Who else can read it has the token, and may have read it already.
-    if let Some(mode) = file.metadata().ok().map(|found| found.mode()).filter(|mode| mode & 0o077 != 0) {
+    #[cfg(unix)]
+    if let Some(mode) = file.metadata().ok().map(|found| MetadataExt::mode(&found)).filter(|mode| mode & 0o077 != 0) {
         let path = path.display();
         let reason = format!("{path} can be read or written by others (mode {:03o}): `chmod 600 {path}`", mode & 0o777);
         return Err(VaultConfigError(reason));
@@ -263,8 +358,12 @@ mod tests {
         .build()
     }
 
-    #[test]
-    fn the_environment_is_read_as_the_official_programs_read_it() {
+    async fn token_of(config: &VaultConfig) -> String {
+        config.token(None).await.unwrap().expose_secret().to_owned()
+    }
+
+    #[tokio::test]
+    async fn the_environment_is_read_as_the_official_programs_read_it() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join(".vault-token");
         fs::write(&file, "s.from-file\n").unwrap();
@@ -281,11 +380,15 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(config.address.as_str(), "https://bao.example/prefix/");
-        assert_eq!(config.headers["x-vault-token"].to_str().unwrap(), "s.vault");
+        assert_eq!(token_of(&config).await, "s.vault");
         assert_eq!(config.headers[NAMESPACE].to_str().unwrap(), "team");
         let config = from(&[("VAULT_ADDR", "http://127.0.0.1:8200"), ("HOME", home)]).unwrap();
-        assert_eq!(config.headers["x-vault-token"].to_str().unwrap(), "s.from-file");
+        assert_eq!(token_of(&config).await, "s.from-file");
         assert!(!config.headers.contains_key(NAMESPACE));
+        let path = format!("{home}/.vault-token");
+        let named = |name| from(&[("VAULT_ADDR", "http://127.0.0.1:8200"), (name, &path)]).unwrap();
+        assert_eq!(token_of(&named("BAO_TOKEN_PATH")).await, "s.from-file");
+        assert_eq!(token_of(&named("VAULT_TOKEN_PATH")).await, "s.from-file");
 
         for mode in [0o640, 0o604, 0o622] {
             set_mode(mode);
@@ -296,7 +399,10 @@ mod tests {
 
         let reason = |variables: &[(&str, &str)]| from(variables).unwrap_err().to_string();
         assert_eq!(reason(&[]), "neither BAO_ADDR nor VAULT_ADDR is set");
-        assert!(reason(&[("VAULT_ADDR", "https://v.example")]).starts_with("neither BAO_TOKEN nor VAULT_TOKEN is set"));
+        let without = reason(&[("VAULT_ADDR", "https://v.example"), ("HOME", "/nowhere")]);
+        assert!(without.ends_with("and there is no ~/.vault-token"), "{without}");
+        let without = reason(&[("VAULT_ADDR", "https://v.example"), ("BAO_TOKEN_PATH", "/nowhere/token")]);
+        assert_eq!(without, "/nowhere/token is empty or can't be read");
         let with = |name, value| reason(&[("VAULT_ADDR", "https://v.example"), ("VAULT_TOKEN", "s"), (name, value)]);
         assert_eq!(with("BAO_NAMESPACE", "a b"), "the Vault namespace is empty, or is not visible ASCII");
         assert!(with("BAO_CACERT", "/nowhere/ca.pem").starts_with("the CA certificates in /nowhere/ca.pem"));

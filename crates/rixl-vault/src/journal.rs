@@ -131,7 +131,8 @@ impl VaultJournal {
         self
     }
 
-    /// Where leases and delays take time from. Default: the system. For tests.
+    /// Where leases and delays take time from. For tests.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_timing(mut self, timing: impl Timing + 'static) -> Self {
         self.shared.timing = Arc::new(timing);

@@ -1,7 +1,7 @@
 //! `rixl keys verify`
 
 use rixl_credentials::KeyId;
-use rixl_rotation::{KeyFormat, Liveness, store::Read};
+use rixl_rotation::{Liveness, store::Read};
 
 use crate::{
     args::Checked,
@@ -42,15 +42,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     };
     let key_id = args.key.map(|id| id.0);
     let liveness = context.stop.or(api.account.probe(key_id.as_ref(), &secret)).await?;
-    let (word, code) = match liveness {
-        Liveness::Live(_) => ("live", Code::Done),
-        Liveness::Dead => ("refused", Code::NotChanged),
-        Liveness::Unclear => ("unclear", Code::Other),
-    };
-    let form = match liveness {
-        Liveness::Live(KeyFormat::Whole) => Some("whole"),
-        Liveness::Live(KeyFormat::Prefixed) => Some("prefixed"),
-        _ => None,
+    let (word, form, code) = match liveness {
+        Liveness::Live(form) => ("live", Some(form), Code::Done),
+        Liveness::Dead => ("refused", None, Code::NotChanged),
+        Liveness::Unclear => ("unclear", None, Code::Other),
     };
     let fingerprint = rixl_rotation::fingerprint(secret.expose_secret());
     Done::new(format!("{word}  {fingerprint}  {}\n", store.location()))

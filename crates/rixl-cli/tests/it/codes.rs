@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::{
     bench::{Bench, ROTATE, json, narrow, wait_for_calls},
-    program::{Run, block_on, client, write},
+    program::{Program, Run, block_on, client, write},
 };
 
 /// Compares what was said and the table; then the same case in JSON.
@@ -78,6 +78,34 @@ fn a_refused_credential_is_4() {
         (bench, run)
     });
     bench.assert_untouched();
+}
+
+/// The token that an API key buys: refused, or not to be had for now.
+#[test]
+fn a_token_that_can_not_be_had_for_now_is_3() {
+    let status = |status: u16| Effect::Respond { status, headers: vec![], body: r#"{"error":"no"}"#.into() };
+    let cases = [
+        (status(400), 4),
+        (status(401), 4),
+        (status(403), 4),
+        (status(429), 3),
+        (status(502), 3),
+        (Effect::Close, 3),
+        (Effect::DelayHead(Duration::from_secs(2)), 3),
+    ];
+    for (effect, code) in cases {
+        let bench = Bench::new();
+        let own = bench.add("own", "own0000001");
+        bench.sandbox.inject(Fault::new(effect.clone()).on("exchangeApiKey").always()).unwrap();
+        let by_key = |program: Program| program.env("RIXL_BEARER_TOKEN", "").env("RIXL_API_KEY", &own.secret).run();
+        let run = by_key(bench.rixl("keys list --timeout 1s --output json"));
+        assert_eq!(run.code, code, "{effect:?}: {}", run.stdout);
+        let next = json(&run)["error"]["next"].clone();
+        assert_eq!(next.is_null(), code == 3, "{next}");
+        let run = by_key(bench.rotate("--timeout 1s"));
+        assert_eq!(run.code, code, "{effect:?}: {}", run.stderr);
+        bench.assert_untouched();
+    }
 }
 
 #[test]

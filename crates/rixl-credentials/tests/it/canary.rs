@@ -194,7 +194,7 @@ async fn call(client: &Client, operation: &str) -> Seen {
     let second = client.organization(&open("orgid"));
     let (keys, credentials) = (client.api_keys(), client.client_credentials());
     let (second_keys, second_credentials) = (second.api_keys(), second.client_credentials());
-    let page = PageRequest::first().with_limit(100).with_offset(7);
+    let page = PageRequest::default().with_limit(100).with_offset(7);
     let (api_key, refresh) = (Secret::from(mark("apikey")), Secret::from(mark("refreshtoken")));
     let credential: CredentialId = open("credentialid");
     let name = format!("{OPEN}name");
@@ -442,7 +442,7 @@ impl Canary {
         let request = TokenRequest::default().with_refused(&secret);
         self.check_value("a token", &(AccessToken::new(Secret::from(token())), request));
         self.check_value("a secret", &(Secret::from(token()), Secret::from(&*token())));
-        self.check_value("inputs", &(new_key(), update(), mint(), PageRequest::first(), RetryPolicy::off()));
+        self.check_value("inputs", &(new_key(), update(), mint(), PageRequest::default(), RetryPolicy::off()));
         self.check_value("first generation", &(client.api_keys(), client.tokens(), client.client_credentials()));
         self.check_value("second generation", &(second.api_keys(), second.tokens(), second.client_credentials()));
         self.check_value("lists", &(client.api_keys().list(), second.client_credentials().list(), &second, &client));

@@ -149,10 +149,10 @@ async fn a_call_that_is_dropped_says_what_is_true_then() {
     }
     let reads: [(Operation, Call); 2] = [
         (Operation::ListApiKeys, |c| {
-            async move { c.api_keys().list_page(PageRequest::first()).await.map(drop) }.boxed()
+            async move { c.api_keys().list_page(PageRequest::default()).await.map(drop) }.boxed()
         }),
         (Operation::ListClientCredentials, |c| {
-            async move { c.client_credentials().list_page(PageRequest::first()).await.map(drop) }.boxed()
+            async move { c.client_credentials().list_page(PageRequest::default()).await.map(drop) }.boxed()
         }),
     ];
     let body = json!({ "api_key": { "id": "XyZ9aB8cD1", "secret": "rxl_TESTSECRET" }, "client_secret": "TESTSECRET",

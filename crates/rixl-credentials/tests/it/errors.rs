@@ -41,7 +41,7 @@ async fn the_status_decides_the_outcome() {
         assert_eq!(error.operation(), Operation::RotateApiKey);
         assert_eq!(mock.sent().len(), 1, "{status} was sent more than once");
         // A read changes nothing, whatever becomes of it.
-        let error = mock.client().api_keys().list_page(PageRequest::first()).await.unwrap_err();
+        let error = mock.client().api_keys().list_page(PageRequest::default()).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (kind, Outcome::NotApplied), "{status}");
     }
 }
@@ -206,8 +206,8 @@ async fn a_success_has_the_request_id() {
     for request_id in [
         keys.rotate(&key_id()).await.unwrap().request_id,
         keys.create(new).await.unwrap().request_id,
-        keys.list_page(PageRequest::first()).await.unwrap().request_id,
-        credentials.list_page(PageRequest::first()).await.unwrap().request_id,
+        keys.list_page(PageRequest::default()).await.unwrap().request_id,
+        credentials.list_page(PageRequest::default()).await.unwrap().request_id,
         credentials.create(rixl_credentials::NewClientCredential::new("web")).await.unwrap().request_id,
     ] {
         assert_eq!(request_id.as_deref(), Some("req-1"));
@@ -283,9 +283,9 @@ async fn bad_input_is_refused_before_anything_is_sent() {
             .await
             .unwrap_err(),
         second.update_api_key(&key_id(), rixl_credentials::ApiKeyUpdate::default()).await.unwrap_err(),
-        client.api_keys().list_page(PageRequest::first().with_limit(0)).await.unwrap_err(),
-        client.api_keys().list_page(PageRequest::first().with_limit(101)).await.unwrap_err(),
-        client.client_credentials().list_page(PageRequest::first().with_offset(u32::MAX)).await.unwrap_err(),
+        client.api_keys().list_page(PageRequest::default().with_limit(0)).await.unwrap_err(),
+        client.api_keys().list_page(PageRequest::default().with_limit(101)).await.unwrap_err(),
+        client.client_credentials().list_page(PageRequest::default().with_offset(u32::MAX)).await.unwrap_err(),
         client.client_credentials().create(rixl_credentials::NewClientCredential::new("")).await.unwrap_err(),
         client.client_credentials().mint(&mint(0)).await.unwrap_err(),
         client.client_credentials().mint(&mint(90_000)).await.unwrap_err(),

@@ -186,8 +186,8 @@ impl Op {
                 credentials.create(rixl_credentials::NewClientCredential::new(self.new_name())).await.map(drop)
             }
             RevokeCredential => credentials.revoke(&input.credential).await,
-            ListKeys => keys.list_page(PageRequest::first()).await.map(drop),
-            ListCredentials => credentials.list_page(PageRequest::first()).await.map(drop),
+            ListKeys => keys.list_page(PageRequest::default()).await.map(drop),
+            ListCredentials => credentials.list_page(PageRequest::default()).await.map(drop),
             Rotate2 => second.rotate(&input.key).await.map(drop),
             Create2 => second.create(new_key).await.map(drop),
             Update2 => {
@@ -880,9 +880,9 @@ struct State {
 
 impl State {
     async fn of(client: &Client) -> Self {
-        let all = PageRequest::first().with_limit(100);
+        let all = PageRequest::default().with_limit(100);
         Self {
-            keys: client.api_keys().list_page(all).await.unwrap().items,
+            keys: client.api_keys().list_page(all.clone()).await.unwrap().items,
             credentials: client.client_credentials().list_page(all).await.unwrap().items,
         }
     }

@@ -53,7 +53,7 @@ async fn the_life_of_a_key_first_generation() {
     assert!(world.is_live(&rotated.secret).await && !world.is_live(&created.secret).await);
     assert_eq!(world.sandbox.rotations(created.key.id.as_str()), 1);
 
-    let page = keys.list_page(PageRequest::first()).await.unwrap();
+    let page = keys.list_page(PageRequest::default()).await.unwrap();
     assert_eq!((page.items.len(), page.total, page.next), (1, Some(1), None));
     assert_eq!(page.items[0].id, created.key.id);
     assert!(page.items[0].last_used.is_some());
@@ -125,8 +125,8 @@ async fn tokens_work_and_are_replaced() {
 
         let bearer =
             |token: Secret| Client::builder().base_url(world.sandbox.url()).bearer_token(token).build().unwrap();
-        assert!(bearer(second.access_token).api_keys().list_page(PageRequest::first()).await.is_ok());
-        let old = bearer(first.access_token).api_keys().list_page(PageRequest::first()).await;
+        assert!(bearer(second.access_token).api_keys().list_page(PageRequest::default()).await.is_ok());
+        let old = bearer(first.access_token).api_keys().list_page(PageRequest::default()).await;
         assert!(old.unwrap_err().is_unauthorized());
     }
 }
@@ -143,7 +143,7 @@ async fn client_credentials_mint_until_they_are_revoked() {
         assert_eq!(token.expires_in, Some(Duration::from_secs(120)));
         credentials.revoke(&issued.credential.id).await.unwrap();
         assert!(credentials.mint(&request).await.unwrap_err().is_unauthorized());
-        let listed = credentials.list_page(PageRequest::first()).await.unwrap();
+        let listed = credentials.list_page(PageRequest::default()).await.unwrap();
         assert_eq!(listed.items.last().unwrap().status, Some(ClientCredentialStatus::Revoked));
     }
 }

@@ -139,7 +139,7 @@ async fn a_server_that_repeats_a_page_is_stopped() {
 #[tokio::test]
 async fn pages_can_be_turned_by_hand() {
     let (_server, client, _) = server(|offset| page(250, 100, &json!(250), offset)).await;
-    let mut request = Some(rixl_credentials::PageRequest::first().with_limit(100));
+    let mut request = Some(rixl_credentials::PageRequest::default().with_limit(100));
     let mut seen = Vec::new();
     while let Some(next) = request {
         let page = client.api_keys().list_page(next).await.unwrap();

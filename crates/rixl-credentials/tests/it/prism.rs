@@ -15,9 +15,10 @@ async fn prism_accepts_every_request_and_every_response_is_read() {
     let project: ProjectId = "Bq4y3QB38S".parse().unwrap();
     let time: Timestamp = "2027-01-15T10:30:00Z".parse().unwrap();
     let new_key = || NewApiKey::new("billing").with_project_id(project.clone()).with_expiring_at(time);
-    let page = PageRequest::first().with_limit(100).with_offset(3);
+    let page = PageRequest::default().with_limit(100).with_offset(3);
 
-    for keys in [client.api_keys().list_page(page).await, organization.api_keys().list_page(page).await] {
+    for keys in [client.api_keys().list_page(page.clone()).await, organization.api_keys().list_page(page.clone()).await]
+    {
         assert_eq!(keys.unwrap().items[0].id, key_id());
     }
     for issued in [
@@ -40,7 +41,7 @@ async fn prism_accepts_every_request_and_every_response_is_read() {
         assert!(tokens.refresh(&pair.refresh_token.unwrap()).await.is_ok());
     }
     for credentials in [client.client_credentials(), organization.client_credentials()] {
-        assert!(!credentials.list_page(page).await.unwrap().items.is_empty());
+        assert!(!credentials.list_page(page.clone()).await.unwrap().items.is_empty());
         let issued = credentials.create(rixl_credentials::NewClientCredential::new("web")).await.unwrap();
         let request = ClientTokenRequest::new("XyZ9aB8cD1", issued.client_secret, "user-17")
             .with_project_id(project.clone())

@@ -45,7 +45,7 @@ async fn api_keys() {
     snapshot("issued_api_key_sparse", &mocked.client().api_keys().rotate(&key_id()).await.unwrap());
 
     let mocked = mock("api_key_page").await;
-    snapshot("api_key_page", &mocked.client().api_keys().list_page(PageRequest::first()).await.unwrap());
+    snapshot("api_key_page", &mocked.client().api_keys().list_page(PageRequest::default()).await.unwrap());
 
     let mocked = mock("updated_api_key").await;
     let organization = mocked.client().organization(&organization_id());
@@ -74,11 +74,11 @@ async fn client_credentials() {
     let mocked = mock("client_credential_page").await;
     snapshot(
         "client_credential_page",
-        &mocked.client().client_credentials().list_page(PageRequest::first()).await.unwrap(),
+        &mocked.client().client_credentials().list_page(PageRequest::default()).await.unwrap(),
     );
 
     // What a later version may have a variant for keeps its name.
-    let page = mocked.client().client_credentials().list_page(PageRequest::first()).await.unwrap();
+    let page = mocked.client().client_credentials().list_page(PageRequest::default()).await.unwrap();
     let names: Vec<_> = page.items.iter().filter_map(|item| Some(item.status.as_ref()?.as_str())).collect();
     assert_eq!(names, ["active", "revoked", "unspecified", "asleep"]);
 

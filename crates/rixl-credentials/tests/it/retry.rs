@@ -44,7 +44,7 @@ async fn run_until(
     let result = if change {
         client.api_keys().rotate(&key_id()).await.map(drop)
     } else {
-        client.api_keys().list_page(PageRequest::first()).await.map(drop)
+        client.api_keys().list_page(PageRequest::default()).await.map(drop)
     };
     Run { result, waits: timing.waits(), sent: mock.sent().len() }
 }
@@ -120,7 +120,7 @@ async fn the_bounds_of_time_are_settings_of_their_own() {
     let mock = Mock::responding(200, json!({ "api_keys": [] }).to_string()).await;
     let timing = Fake::with_chance(0.0);
     let slow = |takes| mock.builder().token_source(Slow(timing.clone(), takes)).timing(timing.clone());
-    let list = async |client: &rixl_credentials::Client| client.api_keys().list_page(PageRequest::first()).await;
+    let list = async |client: &rixl_credentials::Client| client.api_keys().list_page(PageRequest::default()).await;
     // The default, 2 minutes.
     assert_eq!(list(&slow(119_000 * MS).build().unwrap()).await.unwrap().items, []);
     let late = list(&slow(120_000 * MS).build().unwrap()).await.unwrap_err();
@@ -128,10 +128,13 @@ async fn the_bounds_of_time_are_settings_of_their_own() {
     // A longer attempt moves it, one that is set stands, and a call has its own.
     let patient = slow(600_000 * MS).attempt_timeout(hour).build().unwrap();
     list(&patient).await.unwrap();
-    assert!(list(&patient.with_deadline(300_000 * MS)).await.unwrap_err().is_timeout());
-    assert!(list(&patient.with_retry(RetryPolicy::off()).with_deadline(300_000 * MS)).await.unwrap_err().is_timeout());
+    assert_eq!(list(&patient.with_deadline(300_000 * MS)).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(
+        list(&patient.with_retry(RetryPolicy::off()).with_deadline(300_000 * MS)).await.unwrap_err().kind(),
+        ErrorKind::Timeout
+    );
     let bounded = slow(600_000 * MS).attempt_timeout(hour).deadline(300_000 * MS).build().unwrap();
-    assert!(list(&bounded).await.unwrap_err().is_timeout());
+    assert_eq!(list(&bounded).await.unwrap_err().kind(), ErrorKind::Timeout);
     list(&bounded.with_deadline(hour)).await.unwrap();
     // An attempt without any time is not begun.
     let sent = mock.sent().len();
@@ -150,9 +153,9 @@ async fn the_policy_can_be_turned_off_and_set_for_one_call() {
     let mock = Mock::responding(503, "").await;
     let client = mock.builder().timing(Fake::with_chance(0.0)).build().unwrap();
     let eager = client.with_retry(RetryPolicy::default().with_attempts(3));
-    eager.api_keys().list_page(PageRequest::first()).await.unwrap_err();
+    eager.api_keys().list_page(PageRequest::default()).await.unwrap_err();
     assert_eq!(mock.sent().len(), 3);
-    client.api_keys().list_page(PageRequest::first()).await.unwrap_err();
+    client.api_keys().list_page(PageRequest::default()).await.unwrap_err();
     assert_eq!(mock.sent().len(), 4, "the client itself keeps its policy, which is off");
 }
 
@@ -180,6 +183,7 @@ async fn nothing_is_sent_after_the_deadline() {
         let error = send(deadline, token_takes).await.unwrap_err();
         assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
         assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Token), "{error}");
+        assert!(!error.is_authentication(), "{error}");
     }
     assert_eq!(mock.sent().len(), 0);
     send(5, 4).await.unwrap();
@@ -210,7 +214,7 @@ async fn a_change_under_way_is_not_cut_by_the_deadline_and_a_read_is() {
     }
     let issued = client.api_keys().rotate(&key.id).await.unwrap();
     assert!(sandbox.is_live(issued.secret.expose_secret()));
-    let error = client.api_keys().list_page(PageRequest::first()).await.unwrap_err();
+    let error = client.api_keys().list_page(PageRequest::default()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Timeout, Outcome::NotApplied));
 }
 

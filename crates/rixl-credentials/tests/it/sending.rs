@@ -39,7 +39,7 @@ async fn rotate(client: &Client) -> Came {
 /// What a list came to, under the default policy, with waits that take no time.
 async fn list(raw: &Raw) -> Result<(), Kind> {
     let client = raw.builder().timing(Fake::with_chance(0.0)).build().unwrap();
-    let page = within(client.api_keys().list_page(PageRequest::first())).await;
+    let page = within(client.api_keys().list_page(PageRequest::default())).await;
     page.map(drop).map_err(|error| {
         assert_eq!(error.outcome(), Outcome::NotApplied);
         error.kind()
@@ -81,7 +81,7 @@ async fn every_change_has_a_connection_of_its_own_and_reads_share_one() {
     }
     assert_eq!(raw.seen(), (3, 3));
     for _ in 0..3 {
-        client.api_keys().list_page(PageRequest::first()).await.unwrap();
+        client.api_keys().list_page(PageRequest::default()).await.unwrap();
     }
     assert_eq!(raw.seen(), (6, 4));
 }
@@ -100,7 +100,7 @@ async fn an_idle_connection_that_the_server_closed_is_no_reason_to_send_again() 
         let client = raw.builder().timing(Fake::with_chance(0.0)).build().unwrap();
         for round in 1..=25 {
             // A read may be caught by the race; the policy repeats it.
-            let _ = client.api_keys().list_page(PageRequest::first()).await;
+            let _ = client.api_keys().list_page(PageRequest::default()).await;
             rotate(&client).await.unwrap();
             rotate(&client).await.unwrap();
             let requests = raw.requests();
@@ -228,7 +228,7 @@ async fn a_second_response_is_never_taken_for_the_next_calls() {
     let client = raw.builder().timing(Fake::with_chance(0.0)).build().unwrap();
     for round in 1..=25 {
         rotate(&client).await.unwrap();
-        let page = client.api_keys().list_page(PageRequest::first()).await.unwrap();
+        let page = client.api_keys().list_page(PageRequest::default()).await.unwrap();
         assert_eq!(page.items, []);
         assert_eq!(raw.requests().iter().filter(|request| !request.is_read()).count(), round);
     }
@@ -343,7 +343,7 @@ async fn the_deadline_ends_a_read_under_way_and_no_change() {
         },
     );
     let client = raw.builder().attempt_timeout(HOUR).deadline(SHORT).build().unwrap();
-    let error = within(client.api_keys().list_page(PageRequest::first())).await.unwrap_err();
+    let error = within(client.api_keys().list_page(PageRequest::default())).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Timeout);
     assert_eq!(raw.seen(), (1, 1));
     // This one is over long before the response comes, which is waited for all the same.

@@ -110,6 +110,7 @@ async fn without_a_token_only_calls_that_need_none_are_sent() {
     let client = Client::builder().base_url(format!("http://{}", mock.address())).build().unwrap();
     let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Token, Outcome::NotApplied));
+    assert!(error.is_authentication());
     assert_eq!(error.to_string(), "rotate API key: the client was built without a credential; the call was not sent");
     assert_eq!(mock.sent(), []);
     let error = client.tokens().exchange(&"rxl_TESTSECRET".into()).await.unwrap_err();

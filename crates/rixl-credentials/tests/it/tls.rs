@@ -170,7 +170,7 @@ mod child {
         }
 
         async fn list(&self) -> Result<(), Kind> {
-            let result = self.client().api_keys().list_page(PageRequest::first()).await;
+            let result = self.client().api_keys().list_page(PageRequest::default()).await;
             result.map(drop).map_err(|error| error.kind())
         }
 

@@ -44,7 +44,7 @@ fn claim_lifetime(sandbox: &Sandbox, seconds: u64) {
 }
 
 async fn list(client: &Client) -> Result<(), Error> {
-    client.api_keys().list_page(PageRequest::first()).await.map(drop)
+    client.api_keys().list_page(PageRequest::default()).await.map(drop)
 }
 
 #[tokio::test]
@@ -312,7 +312,7 @@ async fn a_passing_failure_of_a_source_is_tried_again_and_no_other() {
     let (result, asked, waits) = run(&[Step::RetryAfter(7)], 3).await;
     let error = result.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Token, Outcome::NotApplied));
-    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+    assert_eq!((error.retry_after(), error.is_authentication()), (Some(Duration::from_secs(7)), false));
     assert_eq!((asked, seconds(&waits)), (3, vec![7.0, 7.0]));
     for (step, attempts) in [(Step::Fail, 5), (Step::Passing, 1), (Step::RetryAfter(31), 5)] {
         let (result, asked, waits) = run(&[step], attempts).await;
@@ -465,6 +465,7 @@ async fn callers_who_wait_for_a_purchase_share_its_failure() {
             (error.kind(), cause.kind(), cause.code()),
             (ErrorKind::Token, ErrorKind::Unauthorized, Some("invalid_grant"))
         );
+        assert!(error.is_authentication());
         assert_silent(&error);
     }
     assert_eq!(sandbox.requests().len(), 1);

@@ -408,7 +408,7 @@ async fn no_response_has_no_status_and_no_token_has_no_attempt() {
     };
     let client = builder().bearer_token(TOKEN).build().unwrap();
     let (result, spans) = record(client.api_keys().rotate(&key_id())).await;
-    assert!(result.unwrap_err().is_connect());
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Connect);
     let refused = |resend_count| {
         let mut attempt = attempt([
             ("rixl.operation", "api_keys.rotate"),
@@ -457,7 +457,7 @@ async fn a_read_that_is_repeated() {
     let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).timing(timing.clone());
     let client = client.build().unwrap();
     let keys = client.organization(&sandbox.organization_id().parse().unwrap()).api_keys();
-    let (page, spans) = record(keys.list_page(PageRequest::first())).await;
+    let (page, spans) = record(keys.list_page(PageRequest::default())).await;
     assert_eq!(page.unwrap().items, []);
     assert_eq!(timing.waits(), [Duration::from_millis(500)]);
     let requests = sandbox.requests();
@@ -507,7 +507,7 @@ async fn a_token_that_is_renewed() {
     let (secret, key) = (issued.secret.expose_secret().to_owned(), issued.key.id);
     let timing = Fake::with_chance(0.0);
     let client = Client::builder().base_url(sandbox.url()).api_key(issued.secret).timing(timing).build().unwrap();
-    client.api_keys().list_page(PageRequest::first()).await.unwrap();
+    client.api_keys().list_page(PageRequest::default()).await.unwrap();
     // The token looks fresh here and is expired there.
     sandbox.advance(Duration::from_secs(4_000));
 

@@ -74,13 +74,11 @@ fn mint_body() -> Value {
     })
 }
 
-const PAGE: PageRequest = PageRequest::first();
-
 #[tokio::test]
 async fn api_keys_first_generation() {
     let keys = "/platform/api-keys";
-    check(async |c| c.api_keys().list_page(PAGE).await.map(drop), "GET", keys, true, None).await;
-    let page = PAGE.with_limit(100).with_offset(7);
+    check(async |c| c.api_keys().list_page(PageRequest::default()).await.map(drop), "GET", keys, true, None).await;
+    let page = PageRequest::default().with_limit(100).with_offset(7);
     let target = "/platform/api-keys?limit=100&offset=7";
     check(async |c| c.api_keys().list_page(page).await.map(drop), "GET", target, true, None).await;
 
@@ -98,8 +96,8 @@ async fn api_keys_first_generation() {
 async fn api_keys_second_generation() {
     let of = |c: Client| c.organization(&organization_id()).api_keys();
     let keys = "/organizations/OR98234j23/api-keys/v1";
-    check(async |c| of(c).list_page(PAGE).await.map(drop), "GET", keys, true, None).await;
-    let page = PAGE.with_limit(1).with_offset(2);
+    check(async |c| of(c).list_page(PageRequest::default()).await.map(drop), "GET", keys, true, None).await;
+    let page = PageRequest::default().with_limit(1).with_offset(2);
     let target = "/organizations/OR98234j23/api-keys/v1?pagination.limit=1&pagination.offset=2";
     check(async |c| of(c).list_page(page).await.map(drop), "GET", target, true, None).await;
 
@@ -165,8 +163,9 @@ async fn tokens_of_both_generations() {
 #[tokio::test]
 async fn client_credentials_first_generation() {
     let all = "/platform/clientauth/credentials";
-    check(async |c| c.client_credentials().list_page(PAGE).await.map(drop), "GET", all, true, None).await;
-    let page = PAGE.with_limit(2).with_offset(4);
+    check(async |c| c.client_credentials().list_page(PageRequest::default()).await.map(drop), "GET", all, true, None)
+        .await;
+    let page = PageRequest::default().with_limit(2).with_offset(4);
     let target = "/platform/clientauth/credentials?limit=2&offset=4";
     check(async |c| c.client_credentials().list_page(page).await.map(drop), "GET", target, true, None).await;
 
@@ -192,8 +191,8 @@ async fn client_credentials_first_generation() {
 async fn client_credentials_second_generation() {
     let of = |c: Client| c.organization(&organization_id()).client_credentials();
     let target = "/platform/clientauth/v1/credentials?org_id=OR98234j23";
-    check(async |c| of(c).list_page(PAGE).await.map(drop), "GET", target, true, None).await;
-    let page = PAGE.with_limit(2).with_offset(4);
+    check(async |c| of(c).list_page(PageRequest::default()).await.map(drop), "GET", target, true, None).await;
+    let page = PageRequest::default().with_limit(2).with_offset(4);
     let target = "/platform/clientauth/v1/credentials?org_id=OR98234j23&pagination.limit=2&pagination.offset=4";
     check(async |c| of(c).list_page(page).await.map(drop), "GET", target, true, None).await;
 

@@ -3,7 +3,7 @@
 use crate::store::Subject;
 
 /// What [`Journal::lock`](super::Journal::lock) is asked. Rotations build it; `new` is for tests of a journal.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 #[must_use]
 pub struct Lock<'a> {
@@ -27,7 +27,7 @@ impl<'a> Lock<'a> {
 }
 
 /// What [`Journal::unfinished`](super::Journal::unfinished) is asked: nothing yet. `new` is for tests of a journal.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 #[must_use]
 pub struct ListUnfinished {}
@@ -56,7 +56,7 @@ impl Unfinished {
 }
 
 /// What [`Journal::history`](super::Journal::history) is asked: nothing yet. `new` is for tests of a journal.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 #[must_use]
 pub struct ReadHistory {}
@@ -85,7 +85,7 @@ impl History {
 }
 
 /// What [`Entry::lock_store`](super::Entry::lock_store) is asked. Rotations build it; `new` is for tests of a journal.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 #[must_use]
 pub struct LockStore<'a> {
@@ -109,7 +109,7 @@ impl<'a> LockStore<'a> {
 }
 
 /// What [`Entry::append`](super::Entry::append) is asked. Rotations build it; `new` is for tests of a journal.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 #[must_use]
 pub struct Append<'a> {
@@ -125,7 +125,7 @@ impl<'a> Append<'a> {
 }
 
 /// What [`Entry::put_escrow`](super::Entry::put_escrow) is asked. Rotations build it; `new` is for tests of a journal.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 #[non_exhaustive]
 #[must_use]
 pub struct PutEscrow<'a> {
@@ -148,7 +148,7 @@ impl std::fmt::Debug for PutEscrow<'_> {
 }
 
 /// What [`Entry::close`](super::Entry::close) is asked. Rotations build it; `new` is for tests of a journal.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 #[must_use]
 pub struct Close<'a> {

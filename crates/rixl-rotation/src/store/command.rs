@@ -28,7 +28,8 @@ use zeroize::Zeroizing;
 
 use super::{
     BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
-    file::MOST_SECRET, file::split_ending,
+    file::{MAX_SECRET, split_ending},
+    template::{ARROW, join, split},
 };
 use crate::disk::is_passing;
 
@@ -43,9 +44,6 @@ const SHARED: usize = 8;
 const MOMENT: Duration = Duration::from_millis(500);
 /// How often it is looked whether a program was stopped.
 const STOPPED_PAUSE: Duration = Duration::from_millis(100);
-
-/// The word between the writer and the reader, in text.
-const ARROW: &str = "<-";
 
 /// A program that takes the secret: `command:PROGRAM ARG...`, or `command:PROGRAM ARG... <- READER ARG...`. For Unix.
 ///
@@ -86,7 +84,6 @@ pub struct CommandStore {
     reader: Option<Vec<String>>,
     launcher: Vec<String>,
     timeout: Duration,
-    is_stderr_shown: bool,
     /// The writer did not end within its time.
     is_slow: Arc<AtomicBool>,
 }
@@ -104,14 +101,7 @@ impl CommandStore {
     ) -> Result<Self, StoreError> {
         let writer = words(program, args)?;
         let timeout = Duration::from_secs(60);
-        Ok(Self {
-            writer,
-            reader: None,
-            launcher: Vec::new(),
-            timeout,
-            is_stderr_shown: false,
-            is_slow: Arc::default(),
-        })
+        Ok(Self { writer, reader: None, launcher: Vec::new(), timeout, is_slow: Arc::default() })
     }
 
     /// The words after `command:` in a text, taken apart like a shell does.
@@ -166,12 +156,6 @@ impl CommandStore {
         self
     }
 
-    /// Lets the programs write to this process's standard error. They must not write the secret there.
-    pub fn with_stderr_shown(mut self) -> Self {
-        self.is_stderr_shown = true;
-        self
-    }
-
     fn error(&self, kind: StoreErrorKind, reason: impl Into<String>) -> StoreError {
         StoreError::new(kind, self.location(), reason)
     }
@@ -182,13 +166,13 @@ impl CommandStore {
             return Ok(StoredSecret::new(Version::untracked(), None));
         };
         let refuse = |reason: String| Err(self.error(StoreErrorKind::Unusable, reason));
-        let (program, most) = (name(reader), MOST_SECRET + 2);
+        let (program, max) = (name(reader), MAX_SECRET + 2);
         let ended = self
             .run(reader, None)
             .await
             .map_err(|failed| failed.into_error(self, StoreErrorKind::Unusable, program))?;
-        if ended.output.len() > most {
-            return refuse(format!("the reader `{program}` printed more than {MOST_SECRET} bytes"));
+        if ended.output.len() > max {
+            return refuse(format!("the reader `{program}` printed more than {MAX_SECRET} bytes"));
         }
         if let Some(problem) = problem(ended.status) {
             let known = known.map_or("", |secret| secret.expose_secret());
@@ -207,8 +191,8 @@ impl CommandStore {
 
     async fn write(&self, secret: &Secret, expected: &Version) -> Result<Version, StoreError> {
         let text = secret.expose_secret();
-        if text.is_empty() || text.len() > MOST_SECRET || text.ends_with(['\n', '\r']) {
-            let reason = format!("it takes secrets of 1 to {MOST_SECRET} bytes without a line ending at the end");
+        if text.is_empty() || text.len() > MAX_SECRET || text.ends_with(['\n', '\r']) {
+            let reason = format!("it takes secrets of 1 to {MAX_SECRET} bytes without a line ending at the end");
             return Err(self.error(StoreErrorKind::Unusable, reason));
         }
         let is_same = |held: &StoredSecret| held.secret.as_ref().is_some_and(|held| held.expose_secret() == text);
@@ -254,7 +238,7 @@ impl CommandStore {
         command.args(all.iter().skip(1)).kill_on_drop(true);
         let piped = |is_piped| if is_piped { Stdio::piped() } else { Stdio::null() };
         command.stdout(piped(input.is_none()));
-        command.stderr(if self.is_stderr_shown { Stdio::inherit() } else { Stdio::piped() });
+        command.stderr(Stdio::piped());
         if self.launcher.is_empty() {
             // A group of its own: Ctrl-C at the terminal does not end it half-way, and a time-out ends all of it.
             command.process_group(0);
@@ -280,7 +264,7 @@ impl CommandStore {
             is_written
         };
         // Room for all of it at once, so that no part of the secret stays behind when the buffer moves.
-        let room = MOST_SECRET + 3;
+        let room = MAX_SECRET + 3;
         let mut output = Zeroizing::new(Vec::with_capacity(room));
         let mut said = Zeroizing::new(Vec::with_capacity(MAX_SAID + 1));
         let mut is_input_taken = None;
@@ -323,9 +307,9 @@ impl CommandStore {
 }
 
 /// Reads so many bytes at most.
-async fn read(from: Option<impl AsyncRead + Unpin>, to: &mut Vec<u8>, most: usize) -> io::Result<()> {
+async fn read(from: Option<impl AsyncRead + Unpin>, to: &mut Vec<u8>, max: usize) -> io::Result<()> {
     match from {
-        Some(from) => from.take(most as u64).read_to_end(to).await.map(drop),
+        Some(from) => from.take(max as u64).read_to_end(to).await.map(drop),
         None => Ok(()),
     }
 }
@@ -424,8 +408,8 @@ impl Store for CommandStore {
         Prepare { max_bytes, .. }: Prepare<'a>,
     ) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         Box::pin(async move {
-            if max_bytes > MOST_SECRET {
-                let reason = format!("it takes a secret of at most {MOST_SECRET} bytes, not of {max_bytes}");
+            if max_bytes > MAX_SECRET {
+                let reason = format!("it takes a secret of at most {MAX_SECRET} bytes, not of {max_bytes}");
                 return Err(self.error(StoreErrorKind::Unusable, reason));
             }
             let program = name(&self.writer);
@@ -556,24 +540,6 @@ fn words<A: Into<String>>(
         }
     }
     Ok(words)
-}
-
-/// The writer and the reader of the text after `command:`. Words are split like a shell does, nothing is expanded.
-pub(super) fn split(text: &str) -> Result<(Vec<String>, Option<Vec<String>>), &'static str> {
-    let words = shlex::split(text).ok_or("a quote in it is not closed")?;
-    let mut parts = words.split(|word| word == ARROW).map(<[String]>::to_vec);
-    let (writer, reader) = (parts.next().unwrap_or_default(), parts.next());
-    if parts.next().is_some() { Err("it has more than one `<-`") } else { Ok((writer, reader)) }
-}
-
-/// The text that `split` takes apart into these.
-pub(super) fn join(writer: &[String], reader: Option<&[String]>) -> String {
-    // It fails on a NUL alone, and there is none.
-    let join = |words: &[String]| shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default();
-    match reader {
-        Some(reader) => format!("{} {ARROW} {}", join(writer), join(reader)),
-        None => join(writer),
-    }
 }
 
 fn is_runnable(program: &str) -> bool {

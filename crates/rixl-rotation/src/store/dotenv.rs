@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{
     BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret,
-    file::{FileEntry, Layout, path_text},
+    file::{FileEntry, Layout, impl_store, path_text},
 };
 use crate::disk::{Place, Trouble};
 
@@ -68,37 +68,7 @@ impl DotenvStore {
     }
 }
 
-impl fmt::Debug for DotenvStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("DotenvStore").field(&self.0.location).finish()
-    }
-}
-
-impl Store for DotenvStore {
-    fn location(&self) -> String {
-        self.0.location.clone()
-    }
-
-    fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
-        self.0.identity(&format!("#{}", self.0.layout.name))
-    }
-
-    fn is_within(&self, folder: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.0.is_within(folder)
-    }
-
-    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
-        self.0.prepare(request.max_bytes)
-    }
-
-    fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
-        self.0.read()
-    }
-
-    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
-        self.0.commit(request.secret, request.expected)
-    }
-}
+impl_store!(DotenvStore);
 
 /// The value of one variable.
 #[derive(Clone)]
@@ -107,7 +77,11 @@ struct Variable {
 }
 
 impl Layout for Variable {
-    const MOST_FILE: usize = 1024 * 1024;
+    const MAX_FILE: usize = 1024 * 1024;
+
+    fn part(&self) -> String {
+        format!("#{}", self.name)
+    }
 
     fn find(&self, text: &str) -> Result<Option<Zeroizing<String>>, Trouble> {
         read(text, &self.name).map_err(Trouble::unusable)
@@ -123,9 +97,9 @@ impl Layout for Variable {
         replace(text.unwrap_or_default(), &self.name, secret).map_err(Trouble::unusable)
     }
 
-    fn room(&self, text: Option<&str>, most_bytes: usize) -> usize {
+    fn room(&self, text: Option<&str>, max_bytes: usize) -> usize {
         // Two quotes, a `=`, and a line ending before and after.
-        text.map_or(0, str::len) + self.name.len() + most_bytes + 7
+        text.map_or(0, str::len) + self.name.len() + max_bytes + 7
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::disk::{Place, Trouble};
 
 /// The longest secret that the stores of this crate take.
-pub(super) const MOST_SECRET: usize = 64 * 1024;
+pub(super) const MAX_SECRET: usize = 64 * 1024;
 
 /// A file that holds the secret and nothing else: `file:PATH`. For Unix.
 ///
@@ -69,37 +69,45 @@ impl FileStore {
     }
 }
 
-impl fmt::Debug for FileStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("FileStore").field(&self.0.location).finish()
-    }
+/// What a store that is a [`FileEntry`] does as a [`Store`].
+macro_rules! impl_store {
+    ($store:ident) => {
+        impl fmt::Debug for $store {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($store)).field(&self.0.location).finish()
+            }
+        }
+
+        impl Store for $store {
+            fn location(&self) -> String {
+                self.0.location.clone()
+            }
+
+            fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+                self.0.identity()
+            }
+
+            fn is_within(&self, folder: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+                self.0.is_within(folder)
+            }
+
+            fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+                self.0.prepare(request.max_bytes)
+            }
+
+            fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+                self.0.read()
+            }
+
+            fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
+                self.0.commit(request.secret, request.expected)
+            }
+        }
+    };
 }
+pub(super) use impl_store;
 
-impl Store for FileStore {
-    fn location(&self) -> String {
-        self.0.location.clone()
-    }
-
-    fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
-        self.0.identity("")
-    }
-
-    fn is_within(&self, folder: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.0.is_within(folder)
-    }
-
-    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
-        self.0.prepare(request.max_bytes)
-    }
-
-    fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
-        self.0.read()
-    }
-
-    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
-        self.0.commit(request.secret, request.expected)
-    }
-}
+impl_store!(FileStore);
 
 /// The text of a path, which must be UTF-8, so that the location can be opened again.
 pub(super) fn path_text<'a>(scheme: &str, path: &'a Path) -> Result<&'a str, StoreError> {
@@ -109,8 +117,13 @@ pub(super) fn path_text<'a>(scheme: &str, path: &'a Path) -> Result<&'a str, Sto
 
 /// How a secret stands in the text of a file. No error of it has a secret.
 pub(super) trait Layout: Clone + Send + Sync + 'static {
-    /// The most bytes that the file may have.
-    const MOST_FILE: usize;
+    /// How many bytes the file may have at most.
+    const MAX_FILE: usize;
+
+    /// Which part of the file it is, as locations end; nothing for all of it.
+    fn part(&self) -> String {
+        String::new()
+    }
 
     /// The secret in this text.
     fn find(&self, text: &str) -> Result<Option<Zeroizing<String>>, Trouble>;
@@ -123,8 +136,8 @@ pub(super) trait Layout: Clone + Send + Sync + 'static {
     /// The text with this secret in place of the one before; the text is `None` when there is no file.
     fn put(&self, text: Option<&str>, secret: &str) -> Result<Zeroizing<String>, Trouble>;
 
-    /// The most bytes that `put` can give for a secret of at most so many.
-    fn room(&self, text: Option<&str>, most_bytes: usize) -> usize;
+    /// How many bytes `put` can give at most for a secret of at most so many.
+    fn room(&self, text: Option<&str>, max_bytes: usize) -> usize;
 }
 
 /// The secret alone.
@@ -132,7 +145,7 @@ pub(super) trait Layout: Clone + Send + Sync + 'static {
 struct Whole;
 
 impl Layout for Whole {
-    const MOST_FILE: usize = MOST_SECRET + 2;
+    const MAX_FILE: usize = MAX_SECRET + 2;
 
     fn find(&self, text: &str) -> Result<Option<Zeroizing<String>>, Trouble> {
         let (secret, _) = split_ending(text);
@@ -147,13 +160,13 @@ impl Layout for Whole {
         Ok(new)
     }
 
-    fn room(&self, text: Option<&str>, most_bytes: usize) -> usize {
-        most_bytes.min(MOST_SECRET) + split_ending(text.unwrap_or_default()).1.len()
+    fn room(&self, text: Option<&str>, max_bytes: usize) -> usize {
+        max_bytes.min(MAX_SECRET) + split_ending(text.unwrap_or_default()).1.len()
     }
 }
 
-fn too_long(most: usize) -> Trouble {
-    Trouble::unusable(format!("it would have more than {most} bytes"))
+fn too_long(max: usize) -> Trouble {
+    Trouble::unusable(format!("it would have more than {max} bytes"))
 }
 
 /// A text, and the line endings that it ends with: an empty line after the secret is no part of it.
@@ -174,24 +187,23 @@ pub(super) struct FileEntry<L> {
 }
 
 impl<L: Layout> FileEntry<L> {
-    pub(super) fn prepare(&self, most_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
+    pub(super) fn prepare(&self, max_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         self.run(move |entry| {
-            if most_bytes > MOST_SECRET {
-                let reason = format!("it takes a secret of at most {MOST_SECRET} bytes, not of {most_bytes}");
+            if max_bytes > MAX_SECRET {
+                let reason = format!("it takes a secret of at most {MAX_SECRET} bytes, not of {max_bytes}");
                 return Err(Trouble::unusable(reason));
             }
-            let text = entry.place.prove(L::MOST_FILE, |text| {
+            let text = entry.place.prove(L::MAX_FILE, |text| {
                 entry.held(text)?;
-                let room = entry.layout.room(text, most_bytes);
-                if room > L::MOST_FILE { Err(too_long(L::MOST_FILE)) } else { Ok(room) }
+                let room = entry.layout.room(text, max_bytes);
+                if room > L::MAX_FILE { Err(too_long(L::MAX_FILE)) } else { Ok(room) }
             })?;
             entry.held(text.as_ref().map(|text| text.as_str()))
         })
     }
 
-    pub(super) fn identity(&self, part: &str) -> BoxFuture<'_, Result<String, StoreError>> {
-        let part = part.to_owned();
-        self.run(move |entry| Ok(format!("file:{}{part}", entry.place.identity()?)))
+    pub(super) fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        self.run(|entry| Ok(format!("file:{}{}", entry.place.identity()?, entry.layout.part())))
     }
 
     pub(super) fn is_within(&self, folder: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
@@ -201,7 +213,7 @@ impl<L: Layout> FileEntry<L> {
 
     pub(super) fn read(&self) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         self.run(|entry| {
-            let text = entry.place.read(L::MOST_FILE)?;
+            let text = entry.place.read(L::MAX_FILE)?;
             entry.held(text.as_ref().map(|text| text.as_str()))
         })
     }
@@ -210,7 +222,7 @@ impl<L: Layout> FileEntry<L> {
         let secret = Zeroizing::new(secret.expose_secret().to_owned());
         let expected = expected.clone();
         self.run(move |entry| {
-            let notes = entry.place.replace(L::MOST_FILE, |text| {
+            let notes = entry.place.replace(L::MAX_FILE, |text| {
                 let held = entry.held(text)?;
                 if held.secret.is_some_and(|held| held.expose_secret() == secret.as_str()) {
                     return Ok(None);
@@ -218,12 +230,12 @@ impl<L: Layout> FileEntry<L> {
                 if held.version != expected {
                     return Err(Trouble::new(StoreErrorKind::Conflict, "it was changed since it was last looked at"));
                 }
-                if secret.is_empty() || secret.len() > MOST_SECRET {
-                    return Err(Trouble::unusable(format!("it takes secrets of 1 to {MOST_SECRET} bytes")));
+                if secret.is_empty() || secret.len() > MAX_SECRET {
+                    return Err(Trouble::unusable(format!("it takes secrets of 1 to {MAX_SECRET} bytes")));
                 }
                 let new = entry.layout.put(text, &secret)?;
-                if new.len() > L::MOST_FILE {
-                    return Err(too_long(L::MOST_FILE));
+                if new.len() > L::MAX_FILE {
+                    return Err(too_long(L::MAX_FILE));
                 }
                 // Whatever rule of the layout was overlooked: what would be read back is what was given.
                 let reread = entry.layout.find(&new)?;

@@ -90,7 +90,7 @@ impl fmt::Display for SecretKind {
 }
 
 /// What [`Stores::with`](super::Stores::with) is given to open a store by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 #[must_use]
 pub struct Open<'a> {
@@ -99,14 +99,13 @@ pub struct Open<'a> {
 }
 
 impl<'a> Open<'a> {
-    /// To open the store that this text names, without its scheme.
-    pub fn new(rest: &'a str) -> Self {
+    pub(super) fn new(rest: &'a str) -> Self {
         Self { rest }
     }
 }
 
 /// What [`Store::prepare`](super::Store::prepare) is asked. Rotations build it; `new` is for tests of a store.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 #[must_use]
 pub struct Prepare<'a> {
@@ -130,7 +129,7 @@ impl<'a> Prepare<'a> {
 }
 
 /// What [`Store::read`](super::Store::read) is asked. Rotations build it; `new` is for tests of a store.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 #[must_use]
 pub struct Read<'a> {
@@ -152,7 +151,7 @@ impl<'a> Read<'a> {
 }
 
 /// What [`Store::commit`](super::Store::commit) is asked. Rotations build it; `new` is for tests of a store.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 #[must_use]
 pub struct Commit<'a> {

@@ -4,7 +4,10 @@ use std::fmt;
 
 use rixl_credentials::KeyId;
 
-use super::{StoreError, StoreErrorKind, command};
+use super::{StoreError, StoreErrorKind};
+
+/// The word between the writer and the reader of a command, in text.
+pub(super) const ARROW: &str = "<-";
 
 fn invalid(text: &str, reason: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Invalid, text, reason)
@@ -54,7 +57,7 @@ impl StoreTemplate {
     /// Takes a text of this scheme apart, and what stands after the colon.
     pub(super) fn new(text: &str, scheme: &str, rest: &str) -> Result<Self, StoreError> {
         let (words, reader) = match scheme {
-            "command" => command::split(rest).map_err(|reason| invalid(text, reason))?,
+            "command" => split(rest).map_err(|reason| invalid(text, reason))?,
             _ => (vec![rest.to_owned()], None),
         };
         let parse = |words: Vec<String>| -> Result<Vec<Word>, StoreError> {
@@ -109,7 +112,7 @@ impl StoreTemplate {
         };
         let words: Vec<_> = self.words.iter().map(fill).collect();
         let reader: Option<Vec<_>> = self.reader.as_ref().map(|words| words.iter().map(fill).collect());
-        let rest = if self.scheme == "command" { command::join(&words, reader.as_deref()) } else { words.concat() };
+        let rest = if self.scheme == "command" { join(&words, reader.as_deref()) } else { words.concat() };
         Ok(format!("{}:{rest}", self.scheme))
     }
 
@@ -155,6 +158,24 @@ impl fmt::Debug for StoreTemplate {
 #[allow(clippy::ptr_arg, reason = "it is called on words")]
 fn is_per_key(word: &Word) -> bool {
     word.iter().any(|piece| !matches!(piece, Piece::Text(_)))
+}
+
+/// The writer and the reader of the text after `command:`. Words are split like a shell does, nothing is expanded.
+pub(super) fn split(text: &str) -> Result<(Vec<String>, Option<Vec<String>>), &'static str> {
+    let words = shlex::split(text).ok_or("a quote in it is not closed")?;
+    let mut parts = words.split(|word| word == ARROW).map(<[String]>::to_vec);
+    let (writer, reader) = (parts.next().unwrap_or_default(), parts.next());
+    if parts.next().is_some() { Err("it has more than one `<-`") } else { Ok((writer, reader)) }
+}
+
+/// The text that `split` takes apart into these.
+pub(super) fn join(writer: &[String], reader: Option<&[String]>) -> String {
+    // It fails on a NUL alone, and there is none.
+    let join = |words: &[String]| shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default();
+    match reader {
+        Some(reader) => format!("{} {ARROW} {}", join(writer), join(reader)),
+        None => join(writer),
+    }
 }
 
 fn pieces(text: &str) -> Result<Word, &'static str> {

@@ -9,6 +9,7 @@ use rixl_rotation::{
     store::{Commit, Prepare, Read, Store, StoreError, StoreErrorKind, Stores, Version},
 };
 use rixl_testing::{
+    folder,
     openbao::{self, Server, shared},
     wait_for_async,
 };
@@ -357,6 +358,31 @@ async fn a_token_that_may_not_write_is_found_out_before_anything_is_written() {
 
     let metadata = server.must("GET", &format!("{mount}/metadata/a"), None).await;
     assert_eq!(metadata["data"]["current_version"], json!(1));
+}
+
+#[tokio::test]
+async fn a_token_that_an_agent_renews_is_read_again() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let policy = format!("path \"{mount}/data/*\" {{ capabilities = [\"read\", \"create\", \"update\"] }}");
+    let folder = folder();
+    let path = folder.path().join("token");
+    let renew = async || {
+        let token = server.token(&policy, json!({})).await;
+        std::fs::write(&path, format!("{token}\n")).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        token
+    };
+    let old = renew().await;
+    let config = VaultConfig::builder().address(&server.url).token_file(&path).build().unwrap();
+    let store = VaultStore::new(config, &format!("{mount}/a#key")).unwrap();
+    let held = store.prepare(Prepare::new(200)).await.unwrap();
+    let new = renew().await;
+    server.must("POST", "auth/token/revoke", Some(json!({"token": old}))).await;
+    store.commit(Commit::new(&Secret::from(NEW), &held.version)).await.unwrap();
+    assert_eq!(secret_of(&store).await, ("1".into(), Some(NEW.into())));
+    server.must("POST", "auth/token/revoke", Some(json!({"token": new}))).await;
+    refused(store.read(Read::new()).await, &new, "(HTTP 403)");
 }
 
 #[tokio::test]

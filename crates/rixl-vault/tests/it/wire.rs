@@ -11,9 +11,10 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::Secret;
+use jiff::Timestamp;
+use rixl_credentials::{AccessToken, Error, Secret, TokenFuture, TokenRequest, TokenSource};
 use rixl_rotation::store::{Commit, Prepare, Read, Store, StoreErrorKind, Version};
-use rixl_testing::bounded;
+use rixl_testing::{bounded, folder};
 use rixl_vault::{VaultConfig, VaultStore};
 use serde_json::{Value, json};
 
@@ -331,6 +332,127 @@ async fn a_server_that_is_busy_says_for_how_long() {
     let config = VaultConfig::builder().address(format!("http://{free}")).token(TOKEN).build().unwrap();
     let error = VaultStore::new(config, "kv/a#key").unwrap().read(Read::new()).await.unwrap_err();
     assert_eq!(error.kind(), Busy, "{error}");
+}
+
+fn token_of(request: &Request) -> &str {
+    let rest = request.head.split("x-vault-token: ").nth(1).unwrap();
+    rest.split("\r\n").next().unwrap()
+}
+
+fn store_with(wire: &Wire, source: impl TokenSource + 'static) -> VaultStore {
+    let builder = VaultConfig::builder().address(&wire.url).token_source(source).timeout(Duration::from_millis(300));
+    VaultStore::new(builder.build().unwrap(), "kv/a#key").unwrap()
+}
+
+/// As an agent does it: the server refuses the old token, and the new one is in the file by then, or is not.
+#[tokio::test]
+async fn a_refused_token_is_read_once_more() {
+    let folder = folder();
+    let path = folder.path().join("token");
+    let write = {
+        let path = path.clone();
+        move |token: &str| {
+            std::fs::write(&path, token).unwrap();
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }
+    };
+    for (is_renewed, is_write) in [(true, false), (true, true), (false, false), (false, true)] {
+        write("s.OLDTOKEN\n");
+        let write = write.clone();
+        let wire = Wire::start(move |request| {
+            let is_refused = request.path() == "/v1/kv/data/a" && (request.method() == "POST") == is_write;
+            if is_refused && token_of(request) == "s.OLDTOKEN" {
+                if is_renewed {
+                    write("s.NEWTOKEN\n");
+                }
+                return response(403, r#"{"errors":["permission denied"]}"#);
+            }
+            vault(request)
+        });
+        let config = VaultConfig::builder().address(&wire.url).token_file(&path).build().unwrap();
+        let store = VaultStore::new(config, "kv/a#key").unwrap();
+        let result = store.commit(Commit::new(&Secret::from(NEW), &Version::new("3"))).await;
+        let requests = wire.requests();
+        let tokens: Vec<&str> = requests
+            .iter()
+            .filter(|request| request.path() == "/v1/kv/data/a" && (request.method() == "POST") == is_write)
+            .map(token_of)
+            .collect();
+        if is_renewed {
+            assert_eq!(result.unwrap().version, Version::new("4"));
+            assert_eq!(tokens, ["s.OLDTOKEN", "s.NEWTOKEN"]);
+        } else {
+            let text = text_of(&result.unwrap_err(), &["s.OLDTOKEN"]);
+            assert!(text.contains("(HTTP 403)"), "{text}");
+            assert_eq!(tokens, ["s.OLDTOKEN"]);
+        }
+    }
+
+    // It is being written anew, or is gone: what it held may still be good.
+    let wire = Wire::start(vault);
+    let config = VaultConfig::builder().address(&wire.url).token_file(&path).build().unwrap();
+    let store = VaultStore::new(config, "kv/a#key").unwrap();
+    std::fs::write(&path, "").unwrap();
+    store.read(Read::new()).await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    store.read(Read::new()).await.unwrap();
+    assert!(wire.requests().iter().all(|request| token_of(request) == "s.OLDTOKEN"));
+}
+
+/// Gives the tokens `s.1`, `s.2` and so on, for an hour each.
+struct Numbered(Arc<AtomicUsize>);
+
+impl TokenSource for Numbered {
+    fn token<'a>(&'a self, _: TokenRequest<'a>) -> TokenFuture<'a> {
+        Box::pin(async {
+            let token = format!("s.{}", self.0.fetch_add(1, Ordering::SeqCst) + 1);
+            let expires_at = Timestamp::now() + jiff::SignedDuration::from_hours(1);
+            Ok(AccessToken::new(Secret::from(token)).with_expires_at(expires_at))
+        })
+    }
+}
+
+/// Has no token, for this reason; without one it never responds.
+struct Broken(fn() -> Option<Error>);
+
+impl TokenSource for Broken {
+    fn token<'a>(&'a self, _: TokenRequest<'a>) -> TokenFuture<'a> {
+        Box::pin(async {
+            match (self.0)() {
+                Some(error) => Err(error),
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_source_of_tokens_is_asked_when_one_is_needed() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let wire = Wire::start(|request| match token_of(request) {
+        "s.1" if request.method() == "POST" => response(403, r#"{"errors":["permission denied"]}"#),
+        _ => vault(request),
+    });
+    let store = store_with(&wire, Numbered(Arc::clone(&asked)));
+    store.read(Read::new()).await.unwrap();
+    store.read(Read::new()).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "one that does not expire yet is kept");
+    store.commit(Commit::new(&Secret::from(NEW), &Version::new("3"))).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+
+    let check = async |broken, kind, seconds: Option<u64>, words: &str| {
+        let wire = Wire::start(vault);
+        let error = store_with(&wire, Broken(broken)).read(Read::new()).await.unwrap_err();
+        assert_eq!((error.kind(), error.retry_after()), (kind, seconds.map(Duration::from_secs)), "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(wire.requests().is_empty());
+    };
+    let words = "no token for the server could be had";
+    check(|| Some(Error::no_token("no")), StoreErrorKind::Unusable, None, words).await;
+    check(|| Some(Error::no_token("later").transient()), StoreErrorKind::Busy, None, words).await;
+    let later = || Some(Error::no_token("later").with_retry_after(Duration::from_secs(7)));
+    check(later, StoreErrorKind::Busy, Some(7), words).await;
+    check(|| None, StoreErrorKind::Busy, None, "no token for the server came in time").await;
 }
 
 #[tokio::test]

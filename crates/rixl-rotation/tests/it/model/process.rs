@@ -338,10 +338,10 @@ impl Journal for Watched {
 
     fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
         Box::pin(async move {
+            let name = request.name.to_owned();
             let entry = self.process.step(Op::Lock, journal_error, async |_| self.inner.lock(request).await).await?;
             let (ground, process) = (Arc::clone(&self.inner), Arc::clone(&self.process));
-            Ok(Box::new(WatchedEntry { inner: entry, ground, process, name: request.name.to_owned() })
-                as Box<dyn Entry>)
+            Ok(Box::new(WatchedEntry { inner: entry, ground, process, name }) as Box<dyn Entry>)
         })
     }
 
