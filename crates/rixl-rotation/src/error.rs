@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt};
 
-use rixl_credentials::{Error, KeyId};
+use rixl_credentials::{Error, ErrorKind, KeyId};
 
 use crate::{
     journal::{JournalError, JournalErrorKind},
@@ -265,7 +265,10 @@ impl Failure {
     /// A call of RIXL's that changed nothing.
     pub(crate) fn from_call(what: &str, error: Error) -> Self {
         let kind = if error.is_authentication() { FailureKind::Authentication } else { FailureKind::Refused };
-        Self::new(kind, format!("{what}; nothing was changed")).with_source(error)
+        let is_passing = matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Connect | ErrorKind::Timeout);
+        let failure = Self::new(kind, format!("{what}; nothing was changed"));
+        let failure = if is_passing { failure.with_next(Next::Retry) } else { failure };
+        failure.with_source(error)
     }
 }
 

@@ -635,7 +635,10 @@ fn rotation(key: &ApiKey) -> Subject {
 /// `user@host`, as far as the environment tells.
 fn who() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
+    #[cfg(unix)]
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    #[cfg(not(unix))]
+    let host = std::env::var("COMPUTERNAME").unwrap_or_else(|_| "unknown".into());
     format!("{user}@{host}")
 }
 

@@ -72,7 +72,13 @@ impl Driver {
                 let error = self.send_error.as_ref()?;
                 let attempt = u32::from(self.seen.tries.sent);
                 let delay = client.retry_policy().delay(attempt, error.retry_after(), client.timing().chance());
-                delay.filter(|_| matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Connect))
+                let is_passing = match error.kind() {
+                    ErrorKind::RateLimited | ErrorKind::Connect => true,
+                    // No token could be had for now; a refused one is another matter.
+                    ErrorKind::Token => !error.is_authentication(),
+                    _ => false,
+                };
+                delay.filter(|_| is_passing)
             }
             _ => {
                 let place = match because {
