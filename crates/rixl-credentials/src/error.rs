@@ -506,10 +506,11 @@ impl Error {
     pub(crate) fn from_call(
         operation: Operation,
         response: Option<CapturedResponse>,
+        is_late: bool,
         low: rixl_api::Error<()>,
         now: Timestamp,
     ) -> Self {
-        let Some(response) = response else { return Self::without_response(operation, low) };
+        let Some(response) = response else { return Self::without_response(operation, is_late, low) };
         let (kind, outcome) = match response.status {
             200..=299 => (unusable_body(&response.body), Outcome::Applied),
             300..=399 => (ErrorKind::Redirect, Outcome::Unknown),
@@ -530,7 +531,12 @@ impl Error {
         error
     }
 
-    fn without_response(operation: Operation, low: rixl_api::Error<()>) -> Self {
+    fn without_response(operation: Operation, is_late: bool, low: rixl_api::Error<()>) -> Self {
+        if is_late {
+            let mut error = Self::new(ErrorKind::Timeout, operation);
+            error.0.outcome = error.if_changing(Outcome::Unknown);
+            return error;
+        }
         let cause = match low {
             rixl_api::Error::CommunicationError(cause) | rixl_api::Error::ResponseBodyError(cause) => cause,
             // The request could not be put together; nothing was sent.

@@ -253,7 +253,7 @@ impl Sender {
             Ok(value) => {
                 Ok(Reply { value: value.into_inner(), operation, response, spans: [span.clone(), Span::none()] })
             }
-            Err(error) => Err(Error::from_call(operation, response, error, self.timing.now())),
+            Err(error) => Err(Error::from_call(operation, response, call.is_late(), error, self.timing.now())),
         };
         record(&span, &result, || self.timing.elapsed().saturating_sub(started));
         on_drop.ended();
