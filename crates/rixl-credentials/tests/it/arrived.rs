@@ -117,13 +117,15 @@ async fn nothing_is_written_once_the_time_is_over() {
     let raw = Raw::responding(ISSUED);
     let client = client(&raw);
     let (keys, id) = (client.api_keys(), key_id());
-    let mut calls: Vec<_> = (0..100).map(|_| Box::pin(keys.rotate(&id))).collect();
-    for call in &mut calls {
-        let is_pending = std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending()));
-        assert!(is_pending.await);
+    let mut calls = Vec::new();
+    for _ in 0..100 {
+        let mut call = Box::pin(keys.rotate(&id));
+        // Where other threads are quick, the first poll does it all.
+        if std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending())).await {
+            calls.push(call);
+        }
     }
     tokio::time::sleep(LONGER).await;
-    // Where another thread was quick, the first poll did it all.
     let written = raw.seen().0;
     for call in calls {
         if let Err(error) = call.await {
