@@ -412,3 +412,19 @@ fn append(bytes: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
     }
     bytes.extend_from_slice(more);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_not_written_when_the_time_is_over_is_not_looked_at() {
+        for is_written in [true, false] {
+            let exchange = Exchange { is_written: is_written.into(), ..Exchange::default() };
+            let mut limit = Limit::new(Some(Duration::ZERO), &exchange);
+            sleep(Duration::from_millis(5)).await;
+            assert_eq!(limit.apply(async { "looked at" }).await.is_some(), is_written);
+            assert_eq!(exchange.is_late.into_inner(), !is_written);
+        }
+    }
+}
