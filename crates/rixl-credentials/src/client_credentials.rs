@@ -199,7 +199,7 @@ impl ClientCredentials {
             // The largest page: fewest calls.
             async move { credentials.list_page(request.with_limit(100)).await }
         };
-        Listing::new(Operation::ListClientCredentials, |a: &ClientCredential, b| a.id == b.id, fetch)
+        Listing::new(Operation::ListClientCredentials, |credential: &ClientCredential| credential.id.as_str(), fetch)
     }
 
     /// One page of client credentials.

@@ -6,7 +6,7 @@ use rixl_api::{Call, ResponseValue};
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    Error, ErrorKind, Operation, Outcome, RetryPolicy, Secret, Timing,
+    Error, ErrorKind, Operation, RetryPolicy, Secret, Timing,
     reply::Reply,
     retry::may_repeat,
     token_cache::{Bearer, TokenCache, is_same},
@@ -81,16 +81,13 @@ impl Sender {
         self.traced(operation, None, send).await
     }
 
-    /// Sends one call whose status is the whole result: whatever becomes of the body, it is a success.
+    /// Sends one call whose response has nothing in it.
     pub(crate) async fn call_for_effect<F, Fut>(&self, operation: Operation, send: F) -> Result<(), Error>
     where
         F: Fn(rixl_api::Client) -> Fut + Send + Sync,
         Fut: Future<Output = LowResult<()>> + Send,
     {
-        match self.call(operation, send).await {
-            Err(error) if error.outcome() == Outcome::Applied => Ok(()),
-            result => result?.read(Ok),
-        }
+        self.call(operation, send).await?.done()
     }
 
     /// Sends one call, and repeats it where the policy says and no harm can come of it.
@@ -130,20 +127,22 @@ impl Sender {
         let mut attempt = 1;
         let mut sent = 0;
         let mut is_renewed = false;
-        // A token that was refused, and the refusal.
-        let mut refused = None;
+        let mut refused: Option<Arc<Secret>> = None;
+        // What became of the last request that was sent. Whatever keeps the call from being sent again is its cause, and
+        // never says that the call was not sent.
+        let mut last: Option<Error> = None;
         let error = loop {
-            let before = refused.as_ref().map(|(token, _)| token);
             let token = match bearer {
                 None => Ok(None),
                 Some(Bearer::Shared(token)) => Ok(Some(token.get())),
-                Some(Bearer::Cached(cache)) => self.token(operation, cache, before, started).await.map(Some),
+                Some(Bearer::Cached(cache)) => self.token(operation, cache, refused.as_ref(), started).await.map(Some),
             };
             let error = match token {
                 Err(error) => error,
                 Ok(token) => {
-                    if let (Some(token), Some((before, refusal))) = (&token, refused.take())
+                    if let (Some(token), Some(before)) = (&token, refused.take())
                         && is_same(token, &before)
+                        && let Some(refusal) = last.take()
                     {
                         break refusal;
                     }
@@ -152,7 +151,7 @@ impl Sender {
                     let left = if is_new { self.deadline() } else { self.left(started) };
                     if left.is_zero() || self.attempt_timeout.is_zero() {
                         let error = Error::new(ErrorKind::Timeout, operation);
-                        break error.with_detail("the time was up before it could be sent");
+                        break unsent(last, error.with_detail("the time was up before it could be sent"));
                     }
                     on_drop.sending(operation);
                     let error = match self.attempt(operation, token.as_deref(), sent, left, &send).await {
@@ -171,7 +170,8 @@ impl Sender {
                         // row that are refused mean that the credential is.
                         Some(token) if error.kind() == ErrorKind::Unauthorized && !is_renewed => {
                             is_renewed = true;
-                            refused = Some((token, error));
+                            refused = Some(token);
+                            last = Some(error);
                             continue;
                         }
                         _ => error,
@@ -180,7 +180,10 @@ impl Sender {
             };
             let delay = self.retry.delay(attempt, error.retry_after(), self.timing.chance());
             let delay = delay.filter(|delay| may_repeat(&error) && *delay < self.left(started));
-            let Some(delay) = delay else { break error };
+            let Some(delay) = delay else { break if was_sent(&error) { error } else { unsent(last, error) } };
+            if was_sent(&error) {
+                last = Some(error);
+            }
             self.timing.sleep(delay).await;
             attempt += 1;
         };
@@ -259,6 +262,18 @@ impl Sender {
         on_drop.ended();
         result
     }
+}
+
+/// The error of a call that could not be sent again, or at all.
+fn unsent(last: Option<Error>, error: Error) -> Error {
+    match last {
+        Some(last) => last.with_source(error),
+        None => error,
+    }
+}
+
+fn was_sent(error: &Error) -> bool {
+    !matches!(error.kind(), ErrorKind::Connect | ErrorKind::InvalidInput | ErrorKind::Token)
 }
 
 /// Records what is known when the response is there. It counts as a success only once it is parsed: see [`Reply::read`].

@@ -142,9 +142,50 @@ async fn every_success_status_is_a_success() {
         let mock = Mock::responding(status, body.clone()).await;
         assert_eq!(mock.client().api_keys().rotate(&key_id()).await.unwrap().secret.expose_secret(), "rxl_TESTSECRET");
     }
-    // A delete is done by its status, whatever stands in the body.
-    for (status, body) in [(200, "{}"), (200, "gone"), (200, ""), (204, ""), (202, "null")] {
-        Mock::responding(status, body).await.client().api_keys().delete(&key_id()).await.unwrap();
+}
+
+/// A page of refusal with 200, or an error with 200: whoever believes it believes that a leaked key is dead.
+#[tokio::test]
+async fn a_delete_is_done_only_if_the_response_says_nothing_else() {
+    let credential = || "Z9Y8X7W6V5".parse().unwrap();
+    for (status, body) in [(200, "{}"), (200, " {\n}\r\n"), (200, ""), (204, ""), (202, "\n")] {
+        let mock = Mock::responding(status, body).await;
+        let client = mock.client();
+        client.api_keys().delete(&key_id()).await.unwrap();
+        client.client_credentials().revoke(&credential()).await.unwrap();
+    }
+    for body in [
+        "<html>TESTSECRET: you may not do this</html>",
+        r#"{"code":7,"message":"TESTSECRET: permission denied"}"#,
+        r#"{"api_key":{"id":"XyZ9aB8cD1"}}"#,
+        "gone",
+        "null",
+        "[]",
+        "{}{}",
+        "\u{feff}{}",
+    ] {
+        let mock = Mock::responding(200, body).await;
+        let client = mock.client();
+        let second = client.organization(&organization_id());
+        for mut error in [
+            client.api_keys().delete(&key_id()).await.unwrap_err(),
+            second.api_keys().delete(&key_id()).await.unwrap_err(),
+            client.client_credentials().revoke(&credential()).await.unwrap_err(),
+            second.client_credentials().revoke(&credential()).await.unwrap_err(),
+        ] {
+            assert_eq!((error.kind(), error.outcome()), (Kind::Malformed, Outcome::Unknown), "{body}");
+            assert!(error.to_string().ends_with("it may have taken effect, so check before you repeat it"), "{error}");
+            assert_silent(&error);
+            assert_eq!(error.take_raw_response().unwrap().expose_secret(), body.as_bytes());
+        }
+    }
+    // Nor is a key changed by a response that has no key in it.
+    let update = || rixl_credentials::ApiKeyUpdate::default().with_name("new");
+    for body in [r#"{"code":7,"message":"TESTSECRET"}"#, "{}", r#"{"api_key":null}"#] {
+        let mock = Mock::responding(200, body).await;
+        let client = mock.client();
+        let error = client.organization(&organization_id()).update_api_key(&key_id(), update()).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (Kind::Malformed, Outcome::Applied), "{body}");
     }
 }
 

@@ -157,12 +157,13 @@ async fn the_policy_can_be_turned_off_and_set_for_one_call() {
 }
 
 /// Takes this long to respond, by a clock that the mock moves.
-struct Slow(Fake, Duration);
+pub(crate) struct Slow(pub(crate) Fake, pub(crate) Duration);
 
 impl rixl_credentials::TokenSource for Slow {
     fn token<'a>(&'a self, _: rixl_credentials::TokenRequest<'a>) -> rixl_credentials::TokenFuture<'a> {
         self.0.advance(self.1);
-        Box::pin(async { Ok(rixl_credentials::AccessToken::new(rixl_credentials::Secret::from("TESTTOKEN"))) })
+        let token = format!("TESTTOKEN{}", rixl_credentials::Timing::elapsed(&self.0).as_secs());
+        Box::pin(async { Ok(rixl_credentials::AccessToken::new(rixl_credentials::Secret::from(token))) })
     }
 }
 

@@ -241,8 +241,9 @@ async fn a_body_that_breaks_off_was_applied() {
         Then::Fin
     });
     assert_eq!(rotate(&raw.client()).await, Err((Kind::Cut, Outcome::Applied)));
-    // A delete is done by its status.
-    raw.client().api_keys().delete(&key_id()).await.unwrap();
+    // Of a delete it does not say that it was done.
+    let error = raw.client().api_keys().delete(&key_id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (Kind::Cut, Outcome::Unknown));
     assert_eq!(raw.seen(), (2, 2));
     // A refusal stays one.
     let raw = Raw::start(|stream, _| {
@@ -394,6 +395,19 @@ async fn compressed_responses_are_not_asked_for_and_not_decoded() {
     }
 }
 
+/// Memory is for what came, not for what is promised: this would end the process.
+#[tokio::test]
+async fn a_length_that_no_machine_has_is_only_a_promise() {
+    let raw = Raw::start(|stream, _| {
+        write(stream, format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{ISSUED}", 1_u64 << 47).as_bytes());
+        Then::Fin
+    });
+    let client = raw.builder().max_response_bytes(usize::MAX).build().unwrap();
+    let mut error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (Kind::Cut, Outcome::Applied));
+    assert_eq!(error.take_raw_response().unwrap().expose_secret(), ISSUED.as_bytes());
+}
+
 /// Responses without a bound. The server is in the parent process, so that the child's memory is the client's.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
@@ -421,6 +435,13 @@ async fn no_response_fills_the_memory() {
         ("10,000 headers", format!("{ok}{many}\r\n"), String::new(), "Interrupted Unknown"),
         ("a status line without end", "HTTP/1.1 200 ".into(), "x".repeat(0x10000), "Interrupted Unknown"),
         ("endless interim responses", String::new(), "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000), "Timeout Unknown"),
+        // 35 bytes in memory for each that is sent, or even more.
+        (
+            "a page of nothing",
+            format!("{ok}\r\n{{\"api_keys\":[{}{{}}]}}", "{},".repeat(340_000)),
+            String::new(),
+            "Malformed NotApplied",
+        ),
     ] {
         let raw = Raw::start(move |stream, _| {
             write(stream, begin.as_bytes());
@@ -428,11 +449,12 @@ async fn no_response_fills_the_memory() {
         });
         let url = raw.url.clone();
         // Only what never ends on its own is not waited for.
+        let call = if expected.ends_with("NotApplied") { "list" } else { "rotate" };
         let timeout = if expected.starts_with("Timeout") { "200" } else { "30000" };
         let said = tokio::task::spawn_blocking(move || {
             let mut child = Command::new(std::env::current_exe().unwrap());
             child.args(["sending::memory_child", "--exact", "--ignored", "--nocapture"]);
-            child.env("RAW_URL", url).env("TIMEOUT_MS", timeout);
+            child.env("RAW_URL", url).env("TIMEOUT_MS", timeout).env("CALL", call);
             String::from_utf8(child.output().unwrap().stdout).unwrap()
         });
         let said = said.await.unwrap();
@@ -456,7 +478,11 @@ async fn memory_child() {
     let timeout = Duration::from_millis(std::env::var("TIMEOUT_MS").unwrap().parse().unwrap());
     let client = Client::builder().base_url(url).bearer_token(TOKEN).attempt_timeout(timeout).build().unwrap();
     let before = max();
-    let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+    let keys = client.api_keys();
+    let error = match &*std::env::var("CALL").unwrap() {
+        "list" => keys.list_page(PageRequest::first()).await.unwrap_err(),
+        _ => keys.rotate(&key_id()).await.unwrap_err(),
+    };
     assert_silent(&error);
     println!("\nCAME {:?} {:?}, KIB {}", error.kind(), error.outcome(), max() - before);
 }

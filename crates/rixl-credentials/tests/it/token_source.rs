@@ -348,11 +348,37 @@ async fn a_source_hears_what_was_refused_and_only_another_token_is_sent() {
         let _ = client.api_keys().rotate(&key_id()).await;
         assert!(script.asked().len() > asked || sent == 2);
     }
-    // A source that fails then has the last word.
+}
+
+/// Once something was sent, its response is the error, and whatever kept the call from being sent again is the cause.
+#[tokio::test]
+async fn a_call_that_was_sent_never_says_that_it_was_not() {
+    let timing = Fake::with_chance(0.0);
+    let stale = || Step::Until("TESTONE", timing.clone(), 0);
+    for (status, steps, kind) in [
+        (401, vec![Step::Token("TESTONE"), Step::Fail], ErrorKind::Unauthorized),
+        (401, vec![Step::Token("TESTONE"), Step::Passing], ErrorKind::Unauthorized),
+        (429, vec![Step::Token("TESTONE"), Step::Fail], ErrorKind::RateLimited),
+        (429, vec![stale(), Step::Fail], ErrorKind::RateLimited),
+    ] {
+        let mock = Mock::with(status, &[("x-request-id", "req-1")], "{}").await;
+        let builder = mock.builder().token_source(Script::new(steps)).timing(timing.clone());
+        let client = builder.retry(RetryPolicy::default()).build().unwrap();
+        let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (kind, Outcome::NotApplied));
+        assert_eq!((error.status(), error.request_id(), mock.sent().len()), (Some(status), Some("req-1"), 1));
+        let cause = error.token_error().unwrap();
+        assert_eq!(std::error::Error::source(cause).unwrap().to_string(), "the vault is sealed");
+        assert!(!error.to_string().contains("not sent"), "{error}");
+        assert_silent(&error);
+    }
+    // Nor when the time is up before it can be sent again.
     let mock = Mock::responding(401, "{}").await;
-    let script = Script::new([Step::Token("TESTONE"), Step::Fail]);
-    let error = mock.builder().token_source(script).build().unwrap().api_keys().rotate(&key_id()).await.unwrap_err();
-    assert_eq!((error.kind(), mock.sent().len()), (ErrorKind::Token, 1));
+    let slow = crate::retry::Slow(timing.clone(), Duration::from_secs(70));
+    let error = mock.builder().token_source(slow).timing(timing).build().unwrap().api_keys().rotate(&key_id()).await;
+    let error = error.unwrap_err();
+    assert_eq!((error.kind(), error.status(), mock.sent().len()), (ErrorKind::Unauthorized, Some(401), 1));
+    assert!(error.token_error().is_none());
 }
 
 #[tokio::test]
