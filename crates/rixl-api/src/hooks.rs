@@ -18,7 +18,7 @@ use http_body::{Frame, SizeHint};
 use progenitor_client::{ClientHooks, ClientInfo as _, OperationInfo};
 use reqwest::{
     Method, Request, Response,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue},
+    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue},
 };
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep, sleep};
@@ -195,6 +195,8 @@ impl ClientHooks<Call> for Client {
         let bodiless = request.body().is_none() && request.method() == Method::POST;
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        // Without it the server may choose any, and nothing here decompresses.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if bodiless {
             // Some proxies respond with 411 to a POST that does not say how long it is.
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));

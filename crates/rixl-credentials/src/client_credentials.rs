@@ -8,7 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CredentialId, Error, ErrorKind, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, RawResponse,
-    Secret, api_keys::check_name, reply::Reply, route::Generation, sender::Sender, tokens::lifetime,
+    Secret,
+    api_keys::check_name,
+    reply::Reply,
+    route::Generation,
+    sender::Sender,
+    tokens::{is_clean, lifetime},
 };
 
 /// The client credentials of an organization.
@@ -319,6 +324,9 @@ pub(crate) async fn mint(
     let ClientTokenRequest { client_id, client_secret, subject, project_id, ttl } = request;
     if client_id.is_empty() || subject.is_empty() || client_secret.expose_secret().is_empty() {
         return Err(Error::invalid(operation, "the client id, the client secret and the subject must not be empty"));
+    }
+    if !is_clean(client_id) || !is_clean(client_secret.expose_secret()) {
+        return Err(Error::invalid(operation, "the client id and the client secret must not have white space in them"));
     }
     let body = &types::ClientTokenRequest {
         client_id: client_id.clone(),

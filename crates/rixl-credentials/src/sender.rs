@@ -1,8 +1,15 @@
 //! The one way every call is sent: with its token, within its bounds, and again where no harm can come of it.
 
-use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use rixl_api::{Call, ResponseValue};
+use tokio::runtime::{self, Handle};
 use tracing::{Instrument as _, Span};
 
 use crate::{
@@ -16,12 +23,25 @@ use crate::{
 /// What the generated client returns.
 type LowResult<T> = Result<ResponseValue<T>, rixl_api::Error<()>>;
 
+/// The default bound of a whole call.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+
 /// Where calls go.
 pub(crate) struct Server {
     /// Without a slash at the end.
     pub(crate) url: String,
     pub(crate) address: String,
     pub(crate) port: u16,
+    /// The runtime of the first read, to which the connections that reads share belong.
+    pub(crate) pool_of: OnceLock<runtime::Id>,
+}
+
+impl Server {
+    /// Whether reads may share connections here. One that belongs to another runtime hangs if nobody drives that.
+    fn may_share(&self) -> bool {
+        let runtime = Handle::try_current().map(|handle| handle.id());
+        runtime.is_ok_and(|runtime| *self.pool_of.get_or_init(|| runtime) == runtime)
+    }
 }
 
 /// Gives the `traceparent` of the span that it is called in.
@@ -192,9 +212,8 @@ impl Sender {
     }
 
     /// The whole call's time. An attempt that may take longer than the default is not undone by it.
-    fn deadline(&self) -> Duration {
-        const DEFAULT: Duration = Duration::from_secs(120);
-        self.deadline.unwrap_or_else(|| DEFAULT.max(self.attempt_timeout))
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline.unwrap_or_else(|| DEADLINE.max(self.attempt_timeout))
     }
 
     /// What is left of it.
@@ -206,7 +225,7 @@ impl Sender {
     async fn token(
         &self,
         operation: Operation,
-        cache: &TokenCache,
+        cache: &Arc<TokenCache>,
         refused: Option<&Arc<Secret>>,
         started: Duration,
     ) -> Result<Arc<Secret>, Error> {
@@ -245,7 +264,8 @@ impl Sender {
             None => call,
         };
         let call = if self.is_sealed { call.sealed() } else { call };
-        let http = if operation.changes_state() { &self.changes } else { &self.reads };
+        let may_share = !operation.changes_state() && self.server.may_share();
+        let http = if may_share { &self.reads } else { &self.changes };
         let low = rixl_api::Client::new_with_client(&self.server.url, http.clone(), call.clone());
         // The clock is for the span alone.
         let started = if span.is_disabled() { Duration::ZERO } else { self.timing.elapsed() };

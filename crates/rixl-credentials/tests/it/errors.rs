@@ -314,6 +314,7 @@ async fn bad_input_is_refused_before_anything_is_sent() {
         rixl_credentials::ClientTokenRequest::new("a", "rxl_sk_TESTSECRET", "b")
             .with_ttl(std::time::Duration::from_millis(ttl))
     };
+    let with_secret = |secret: &str| rixl_credentials::ClientTokenRequest::new("a", secret, "b");
     let errors = [
         client.api_keys().create(NewApiKey::new("").with_project_id(project())).await.unwrap_err(),
         client.api_keys().create(NewApiKey::new(long).with_project_id(project())).await.unwrap_err(),
@@ -337,7 +338,10 @@ async fn bad_input_is_refused_before_anything_is_sent() {
         client.tokens().exchange(&Secret::from("_TESTSECRET")).await.unwrap_err(),
         client.tokens().exchange(&Secret::from("rxl__TESTSECRET")).await.unwrap_err(),
         client.tokens().exchange(&Secret::from("rxl_")).await.unwrap_err(),
+        client.tokens().exchange(&Secret::from("rxl_TESTSECRET\r")).await.unwrap_err(),
         client.tokens().refresh(&Secret::from("")).await.unwrap_err(),
+        client.tokens().refresh(&Secret::from("TESTREFRESH\r\n")).await.unwrap_err(),
+        client.client_credentials().mint(&with_secret("rxl_sk_TESTSECRET\r\n")).await.unwrap_err(),
     ];
     for error in errors {
         assert_eq!((error.kind(), error.outcome()), (Kind::InvalidInput, Outcome::NotApplied), "{error}");

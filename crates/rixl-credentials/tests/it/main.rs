@@ -13,6 +13,7 @@ mod lists;
 mod mock;
 mod names;
 mod prism;
+mod purchases;
 mod raw;
 mod responses;
 mod retry;

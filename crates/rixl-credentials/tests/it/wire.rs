@@ -35,8 +35,13 @@ async fn check(
     let user_agent = concat!("rixl-credentials/", env!("CARGO_PKG_VERSION"));
     let address = mock.address();
     let mut headers = BTreeMap::from(
-        [("accept", "application/json"), ("host", &address), ("user-agent", user_agent)]
-            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        [
+            ("accept", "application/json"),
+            ("accept-encoding", "identity"),
+            ("host", &address),
+            ("user-agent", user_agent),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned())),
     );
     if bearer {
         headers.insert("authorization".into(), format!("Bearer {TOKEN}"));
