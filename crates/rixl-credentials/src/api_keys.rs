@@ -328,7 +328,8 @@ impl ApiKeys {
     ///
     /// # Errors
     ///
-    /// As for [every change](Error#every-change).
+    /// As for [every change](Error#every-change); a 2xx with anything in it but an empty object is
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown): it may be a gateway's page of refusal.
     ///
     /// # Cancellation
     ///

@@ -253,8 +253,8 @@ impl TokenCache {
                 (state.failures, state.failed) = (0, None);
                 // Where there is no other one, the source is asked again by the next call.
                 let is_other = refused.is_none_or(|refused| !is_same(&secret, refused));
-                state.refusals = state.refusals.saturating_add(u32::from(refused.is_some() && is_other));
                 if let Some(expires_at) = expires_at.filter(|_| is_other) {
+                    state.refusals = state.refusals.saturating_add(u32::from(refused.is_some()));
                     let lifetime = Duration::try_from(expires_at.duration_since(now)).unwrap_or_default();
                     let fresh_for = share(lifetime, 0.75 + 0.15 * self.timing.chance());
                     state.kept = Some(Kept {

@@ -333,10 +333,7 @@ fn expected(op: Op, fault: &Fault, seen: Seen, body: Body) -> Came {
         Seen::NoConnection => Kind::Connect,
         Seen::NoHead => Kind::Interrupted,
         Seen::NoHeadInTime => Kind::Timeout,
-        Seen::Status(200..=299) if op.is_for_effect() => match expected_for_effect(op, fault, body) {
-            Some(kind) => kind,
-            None => return None,
-        },
+        Seen::Status(200..=299) if op.is_for_effect() => expected_for_effect(op, fault, body)?,
         Seen::Status(200..=299) => match body {
             Body::Good => return None,
             Body::Unusable(kind) => kind,

@@ -13,7 +13,9 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use rixl_credentials::{Client, Error, ErrorKind, PageRequest};
+use rixl_credentials::{
+    AccessToken, Client, Error, ErrorKind, PageRequest, Secret, TokenFuture, TokenRequest, TokenSource,
+};
 use rixl_testing::wait_for_async;
 use serde_json::json;
 
@@ -133,7 +135,7 @@ impl Gateway {
 async fn list(client: &Client) -> Result<(), Error> {
     let keys = client.api_keys();
     let call = tokio::time::timeout(Duration::from_secs(20), keys.list_page(PageRequest::first()));
-    call.await.expect("it does not wait for ever").map(drop)
+    call.await.unwrap().map(drop)
 }
 
 /// A dead session refreshes to dead tokens: only an exchange helps.
@@ -354,6 +356,29 @@ async fn a_token_that_no_header_can_hold_is_a_failed_purchase() {
     }
     assert_eq!((gateway.bought(), gateway.reads()), ((4, 0, 0), 0));
     gateway.set(|rules| rules.exchange = Say::Yes(1_000));
+    list(&client).await.unwrap();
+}
+
+/// Or is dropped with its runtime: whoever waits hears of it, and the next one asks again.
+#[tokio::test]
+async fn a_source_that_panics_holds_nobody_up() {
+    struct Panics(AtomicUsize);
+
+    impl TokenSource for Panics {
+        fn token<'a>(&'a self, _: TokenRequest<'a>) -> TokenFuture<'a> {
+            Box::pin(async {
+                assert!(self.0.fetch_add(1, Ordering::SeqCst) > 0, "as it should");
+                Ok(AccessToken::new(Secret::from("TESTTOKEN")))
+            })
+        }
+    }
+
+    let gateway = Gateway::start();
+    let client = Client::builder().base_url(&gateway.raw.url).token_source(Panics(AtomicUsize::new(0)));
+    let client = client.build().unwrap();
+    for result in join_all((0..10).map(|_| list(&client))).await {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Token);
+    }
     list(&client).await.unwrap();
 }
 

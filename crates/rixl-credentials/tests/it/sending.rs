@@ -86,6 +86,20 @@ async fn every_change_has_a_connection_of_its_own_and_reads_share_one() {
     assert_eq!(raw.seen(), (6, 4));
 }
 
+/// Connections that reads share belong to a runtime, and hang with it.
+#[test]
+fn a_runtime_that_nobody_drives_holds_no_read_up() {
+    let raw = Raw::responding(EMPTY_PAGE);
+    let client = raw.builder().attempt_timeout(HOUR).build().unwrap();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (one, two) = (runtime(), runtime());
+    for runtime in [&one, &two, &one, &two] {
+        let page = runtime.block_on(async { within(client.api_keys().list_page(PageRequest::first())).await });
+        assert_eq!(page.unwrap().items, []);
+    }
+    assert_eq!(raw.seen(), (4, 3));
+}
+
 #[tokio::test]
 async fn an_idle_connection_that_the_server_closed_is_no_reason_to_send_again() {
     // Every connection dies right after its first response, so that whatever comes next races its end. What came second
