@@ -269,7 +269,8 @@ impl Sender {
         let low = rixl_api::Client::new_with_client(&self.server.url, http.clone(), call.clone());
         // The clock is for the span alone.
         let started = if span.is_disabled() { Duration::ZERO } else { self.timing.elapsed() };
-        let sending = pin!(send(low));
+        // Not within the future of the call: callers hold, nest and move that.
+        let sending = Box::pin(send(low));
         let answered = sending.instrument(span.clone()).await;
         let response = call.take_response();
         let result = match answered {
