@@ -1,18 +1,27 @@
 //! The hooks of one call: what is put on the request, and the whole response kept beside progenitor's reading of it.
 
 use std::{
-    fmt, mem,
-    sync::{Arc, Mutex, PoisonError},
+    fmt,
+    future::{Future, poll_fn},
+    mem,
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use progenitor_client::{ClientHooks, ClientInfo as _, OperationInfo};
 use reqwest::{
     Method, Request, Response,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue},
+    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue},
 };
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, Sleep, sleep};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -29,7 +38,17 @@ pub struct Call {
     max_body: usize,
     timeout: Option<Duration>,
     is_sealed: bool,
-    response: Arc<Mutex<Option<CapturedResponse>>>,
+    exchange: Arc<Exchange>,
+}
+
+/// What became of the request.
+#[derive(Default)]
+struct Exchange {
+    /// It is in the hands of whoever writes to the socket.
+    is_written: AtomicBool,
+    /// The time was up before the whole response came.
+    is_late: AtomicBool,
+    response: Mutex<Option<CapturedResponse>>,
 }
 
 /// What the contract says of an operation.
@@ -53,7 +72,7 @@ impl Call {
     /// [`InvalidBearer`] when the token is empty or has a character other than visible ASCII.
     pub fn new(bearer: Option<&Secret>, max_body: usize) -> Result<Self, InvalidBearer> {
         let bearer = bearer.map(header).transpose()?;
-        Ok(Self { bearer, traceparent: None, max_body, timeout: None, is_sealed: false, response: Arc::default() })
+        Ok(Self { bearer, traceparent: None, max_body, timeout: None, is_sealed: false, exchange: Arc::default() })
     }
 
     /// Sends this `traceparent`, if it has the form of version 00 of W3C Trace Context.
@@ -65,6 +84,8 @@ impl Call {
     }
 
     /// Ends the call, from connecting to the last byte of the response, after this time.
+    ///
+    /// What has arrived by then is used, however late somebody looks. Nothing is written once it is over.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -81,11 +102,16 @@ impl Call {
     /// Takes the server's response; `None` when no status line came. The headers are in here alone: those of a
     /// [`ResponseValue`] are empty.
     pub fn take_response(&self) -> Option<CapturedResponse> {
-        self.response.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.exchange.response.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether the time was up before the whole response came.
+    pub fn is_late(&self) -> bool {
+        self.exchange.is_late.load(Ordering::SeqCst)
     }
 
     fn keep(&self, response: CapturedResponse) {
-        *self.response.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
+        *self.exchange.response.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
     }
 }
 
@@ -166,10 +192,11 @@ impl ClientHooks<Call> for Client {
             return Err(Error::Custom(format!("the contract has no operation {}", info.operation_id)));
         };
         record(&route);
-        *request.timeout_mut() = self.inner().timeout;
         let bodiless = request.body().is_none() && request.method() == Method::POST;
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        // Without it the server may choose any, and nothing here decompresses.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if bodiless {
             // Some proxies respond with 411 to a POST that does not say how long it is.
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
@@ -186,21 +213,128 @@ impl ClientHooks<Call> for Client {
         Ok(())
     }
 
-    async fn exec(&self, request: Request, _: &OperationInfo) -> reqwest::Result<Response> {
-        let mut response = self.client().execute(request).await?;
-        let (body, failure) = read(&mut response, self.inner().max_body).await;
+    async fn exec(&self, mut request: Request, _: &OperationInfo) -> reqwest::Result<Response> {
+        let call = self.inner();
+        let exchange = &call.exchange;
+        exchange.is_written.store(false, Ordering::SeqCst);
+        exchange.is_late.store(false, Ordering::SeqCst);
+        let body = Watched { body: request.body_mut().take().unwrap_or_default(), exchange: Arc::clone(exchange) };
+        *request.body_mut() = Some(reqwest::Body::wrap(body));
+
+        let mut limit = Limit::new(call.timeout, exchange);
+        let Some(response) = limit.apply(self.client().execute(request)).await else {
+            // `post` makes an error of it: reqwest's own can't be made here.
+            return Ok(http::Response::new(Bytes::new()).into());
+        };
+        let mut response = response?;
+        let (body, failure) = read(&mut response, call.max_body, &mut limit).await;
         let status = response.status();
         let bytes = match &body {
             // Every property of every response is optional, so this reads as a response without any.
-            Body::Whole(_) if self.inner().is_sealed && status.is_success() => Bytes::from_static(b"{}"),
+            Body::Whole(_) if call.is_sealed && status.is_success() => Bytes::from_static(b"{}"),
             Body::Whole(bytes) => bytes.clone(),
             Body::Cut(_) | Body::TooLarge(_) => Bytes::new(),
         };
         // Moved, not copied: nothing below reads the headers.
         let headers = mem::take(response.headers_mut());
-        self.inner().keep(CapturedResponse { status: status.as_u16(), headers, body });
+        call.keep(CapturedResponse { status: status.as_u16(), headers, body });
         response.extensions_mut().insert(ReadBody(bytes));
         failure.map_or(Ok(response), Err)
+    }
+
+    async fn post<E>(&self, _: &reqwest::Result<Response>, _: &OperationInfo) -> Result<(), Error<E>> {
+        if self.inner().is_late() {
+            return Err(Error::Custom("the time was up before the whole response came".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// The body of a request. hyper drops it when it has taken all of it to write, the head before it.
+struct Watched {
+    body: reqwest::Body,
+    exchange: Arc<Exchange>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.exchange.is_written.store(true, Ordering::SeqCst);
+    }
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = reqwest::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, reqwest::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The time of one call. reqwest's own looks at the clock before the socket: a process that stood still, or a future that
+/// nobody polled, would throw a response away that has arrived, and the one-time secret with it.
+struct Limit<'a> {
+    /// Until the time is over, and then until [`LAST_MOMENT`] is.
+    sleep: Option<Pin<Box<Sleep>>>,
+    is_over: bool,
+    exchange: &'a Exchange,
+}
+
+/// What the task of the connection gets to hand over what the socket holds, once the time is over.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
+
+impl<'a> Limit<'a> {
+    fn new(timeout: Option<Duration>, exchange: &'a Exchange) -> Self {
+        Self { sleep: timeout.map(sleep).map(Box::pin), is_over: false, exchange }
+    }
+
+    /// What the future gives; `None` when the time is over.
+    async fn apply<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            // Before it is written the clock counts first: what is late must not go out.
+            if !self.is_written() && self.poll_sleep(context) {
+                return Poll::Ready(self.late());
+            }
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                return Poll::Ready(Some(output));
+            }
+            while self.poll_sleep(context) {
+                if self.is_over || !self.is_written() {
+                    return Poll::Ready(self.late());
+                }
+                self.is_over = true;
+                if let Some(sleep) = &mut self.sleep {
+                    sleep.as_mut().reset(Instant::now() + LAST_MOMENT);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn is_written(&self) -> bool {
+        self.exchange.is_written.load(Ordering::SeqCst)
+    }
+
+    fn poll_sleep(&mut self, context: &mut Context<'_>) -> bool {
+        self.sleep.as_mut().is_some_and(|sleep| sleep.as_mut().poll(context).is_ready())
+    }
+
+    fn late<T>(&self) -> Option<T> {
+        self.exchange.is_late.store(true, Ordering::SeqCst);
+        None
     }
 }
 
@@ -249,20 +383,23 @@ fn record(route: &Route) {
         .record("rixl.route_generation", generation);
 }
 
-async fn read(response: &mut Response, max: usize) -> (Body, Option<reqwest::Error>) {
+async fn read(response: &mut Response, max: usize, limit: &mut Limit<'_>) -> (Body, Option<reqwest::Error>) {
+    // Memory is for what came: the server may promise what it likes.
+    const MAX_PROMISED: usize = 64 * 1024;
     let promised = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(promised.min(max)));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(promised.min(max).min(MAX_PROMISED)));
     loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) => {
+        match limit.apply(response.chunk()).await {
+            Some(Ok(Some(chunk))) => {
                 let room = max - bytes.len();
                 append(&mut bytes, chunk.get(..room).unwrap_or(&chunk));
                 if chunk.len() > room {
                     return (Body::TooLarge(Bytes::from_owner(bytes)), None);
                 }
             }
-            Ok(None) => return (Body::Whole(Bytes::from_owner(bytes)), None),
-            Err(error) => return (Body::Cut(Bytes::from_owner(bytes)), Some(error)),
+            Some(Ok(None)) => return (Body::Whole(Bytes::from_owner(bytes)), None),
+            Some(Err(error)) => return (Body::Cut(Bytes::from_owner(bytes)), Some(error)),
+            None => return (Body::Cut(Bytes::from_owner(bytes)), None),
         }
     }
 }
@@ -276,4 +413,20 @@ fn append(bytes: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
         *bytes = larger;
     }
     bytes.extend_from_slice(more);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_not_written_when_the_time_is_over_is_not_looked_at() {
+        for is_written in [true, false] {
+            let exchange = Exchange { is_written: is_written.into(), ..Exchange::default() };
+            let mut limit = Limit::new(Some(Duration::ZERO), &exchange);
+            sleep(Duration::from_millis(5)).await;
+            assert_eq!(limit.apply(async { "looked at" }).await.is_some(), is_written);
+            assert_eq!(exchange.is_late.into_inner(), !is_written);
+        }
+    }
 }

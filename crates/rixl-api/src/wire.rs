@@ -4,10 +4,7 @@ use std::{fmt, marker::PhantomData, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{
-        self, SeqAccess, Unexpected, Visitor,
-        value::{BorrowedStrDeserializer, SeqAccessDeserializer},
-    },
+    de::{self, IgnoredAny, SeqAccess, Unexpected, Visitor, value::BorrowedStrDeserializer},
 };
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -142,6 +139,9 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
+/// The maximum number of items on a page, as published.
+pub const MAX_PAGE: usize = 100;
+
 /// A 64-bit integer that comes as a JSON number or as a string of digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Int64(pub i64);
@@ -201,6 +201,9 @@ pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<St
 
 /// Reads a list of objects: `null` and `""` are empty, like an absent one. Anything else must be a list of such objects:
 /// to leave a key out in silence would be to lose sight of it.
+///
+/// It ends one item after [`MAX_PAGE`], which tells that there are more: a list can take a hundred times the memory of its
+/// text.
 pub(crate) fn objects<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -215,8 +218,14 @@ where
             f.write_str("a list of objects")
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<T>, A::Error> {
-            Vec::deserialize(SeqAccessDeserializer::new(list))
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut items = Vec::new();
+            while items.len() <= MAX_PAGE {
+                let Some(item) = list.next_element()? else { return Ok(items) };
+                items.push(item);
+            }
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(items)
         }
 
         fn visit_unit<E>(self) -> Result<Vec<T>, E> {

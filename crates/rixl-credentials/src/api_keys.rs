@@ -182,7 +182,7 @@ impl ApiKeys {
             // The largest page: fewest calls.
             async move { keys.list_page(request.with_limit(100)).await }
         };
-        Listing::new(Operation::ListApiKeys, |a: &ApiKey, b| a.id == b.id, fetch)
+        Listing::new(Operation::ListApiKeys, |key: &ApiKey| key.id.as_str(), fetch)
     }
 
     /// One page of keys.
@@ -328,7 +328,8 @@ impl ApiKeys {
     ///
     /// # Errors
     ///
-    /// As for [every change](Error#every-change).
+    /// As for [every change](Error#every-change); a 2xx with anything in it but an empty object is
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown): it may be a gateway's page of refusal.
     ///
     /// # Cancellation
     ///
@@ -363,7 +364,7 @@ impl ApiKeys {
             low.update_organization_api_key(organization.wire(), id.wire(), body).await
         };
         self.sender.call(operation, send).await?.read(|response| {
-            let key = ApiKey::read(response.api_key.unwrap_or_default(), Some(id)).ok_or(ErrorKind::Malformed)?;
+            let key = response.api_key.and_then(|key| ApiKey::read(key, Some(id))).ok_or(ErrorKind::Malformed)?;
             if key.id == *id { Ok(key) } else { Err(ErrorKind::WrongId) }
         })
     }

@@ -1,6 +1,12 @@
 //! The settings of a client, and what makes one of them.
 
-use std::{env, ffi::OsString, fmt, sync::Arc, time::Duration};
+use std::{
+    env,
+    ffi::OsString,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use rixl_api::Call;
 
@@ -8,7 +14,7 @@ use crate::{
     Client, ClientTokenRequest, Error, ErrorKind, Operation, RetryPolicy, Secret, SharedToken, SystemTiming, Timing,
     TokenSource,
     grant::{self, Grant},
-    sender::{Sender, Server, Traceparent},
+    sender::{self, Sender, Server, Traceparent},
     token_cache::{Bearer, Source, TokenCache},
     tokens,
     transport::{self, Opaque},
@@ -141,7 +147,7 @@ impl ClientBuilder {
 
     /// Exchanges this API key for a token, and refreshes it before it expires. The last credential set counts.
     ///
-    /// The exchange uses the first generation of routes, and the second where the server does not know the first. Do not
+    /// An exchange uses the first generation of routes, and the second where the server does not know the first. Do not
     /// rotate or delete this very key with the client: it would lose its own access with it.
     pub fn api_key(mut self, key: impl Into<Secret>) -> Self {
         self.credential = Credential::Grant(grant::Credential::ApiKey(key.into()));
@@ -236,7 +242,11 @@ impl ClientBuilder {
     /// in a build without TLS.
     pub fn build(self) -> Result<Client, Error> {
         let mut sender = self.sender()?;
-        let cached = |source| Some(Bearer::Cached(Arc::new(TokenCache::new(source, Arc::clone(&self.timing)))));
+        let patience = sender.deadline().max(sender::DEADLINE);
+        let cached = |source| {
+            let cache = TokenCache::new(source, Arc::clone(&self.timing), patience);
+            Some(Bearer::Cached(Arc::new(cache)))
+        };
         sender.bearer = match self.credential {
             Credential::None => None,
             Credential::Bearer(token) => {
@@ -276,6 +286,7 @@ impl ClientBuilder {
                 url: base_url.as_str().trim_end_matches('/').to_owned(),
                 address: base_url.host_str().unwrap_or_default().to_owned(),
                 port: base_url.port_or_known_default().unwrap_or_default(),
+                pool_of: OnceLock::new(),
             }),
             reads: build(http_client())?,
             changes: build(transport::never_resent(http_client()))?,

@@ -29,6 +29,10 @@ use crate::{
 /// 4. Redirects are refused, for reads too. `http://` is refused except on loopback, and there no proxy is used.
 /// 5. Responses are read up to a bound, 1 MiB unless set otherwise. Compression is not asked for.
 /// 6. After a 401 a token that can be renewed is renewed, and the call is sent once more.
+/// 7. What has arrived when the time is up is used, however late somebody looks: after SIGSTOP, in an executor that is
+///    busy, behind a slow consumer of a stream. Nothing is written once the time is up.
+///
+/// [`tried`](crate::tried) lists what all this was tried against.
 ///
 /// # Cancellation
 ///
@@ -38,6 +42,12 @@ use crate::{
 /// `cancelled`), and nobody else will. So bound a call by its own settings, which never cut a change under way:
 /// [`with_attempt_timeout`](Self::with_attempt_timeout) and [`with_deadline`](Self::with_deadline). Where the caller must
 /// not wait, let a task of its own make the call. Reads can be dropped at any time.
+///
+/// # Runtimes
+///
+/// A client can be used from several Tokio runtimes. Reads share connections in the first one that reads; in any other each
+/// has a connection of its own, since a shared one would hang with a runtime that nobody drives, such as one of the
+/// `current_thread` kind outside `block_on`. So where there are several, give each its own client.
 ///
 /// # Tracing
 ///

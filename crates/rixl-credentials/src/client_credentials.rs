@@ -8,7 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CredentialId, Error, ErrorKind, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, RawResponse,
-    Secret, api_keys::check_name, reply::Reply, route::Generation, sender::Sender, tokens::lifetime,
+    Secret,
+    api_keys::check_name,
+    reply::Reply,
+    route::Generation,
+    sender::Sender,
+    tokens::{is_clean, lifetime},
 };
 
 /// The client credentials of an organization.
@@ -199,7 +204,7 @@ impl ClientCredentials {
             // The largest page: fewest calls.
             async move { credentials.list_page(request.with_limit(100)).await }
         };
-        Listing::new(Operation::ListClientCredentials, |a: &ClientCredential, b| a.id == b.id, fetch)
+        Listing::new(Operation::ListClientCredentials, |credential: &ClientCredential| credential.id.as_str(), fetch)
     }
 
     /// One page of client credentials.
@@ -278,7 +283,8 @@ impl ClientCredentials {
     ///
     /// # Errors
     ///
-    /// As for [every change](Error#every-change).
+    /// As for [every change](Error#every-change); a 2xx with anything in it but an empty object is
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown): it may be a gateway's page of refusal.
     ///
     /// # Cancellation
     ///
@@ -319,6 +325,9 @@ pub(crate) async fn mint(
     let ClientTokenRequest { client_id, client_secret, subject, project_id, ttl } = request;
     if client_id.is_empty() || subject.is_empty() || client_secret.expose_secret().is_empty() {
         return Err(Error::invalid(operation, "the client id, the client secret and the subject must not be empty"));
+    }
+    if !is_clean(client_id) || !is_clean(client_secret.expose_secret()) {
+        return Err(Error::invalid(operation, "the client id and the client secret must not have white space in them"));
     }
     let body = &types::ClientTokenRequest {
         client_id: client_id.clone(),

@@ -85,7 +85,7 @@ pub enum ErrorKind {
     InvalidInput,
     /// The client could not be built from these settings. Correct them.
     Configuration,
-    /// No bearer token could be had; the call itself was not sent. Look at [`token_error`](Error::token_error).
+    /// No bearer token could be had; the call itself was not sent, not once. Look at [`token_error`](Error::token_error).
     Token,
     /// The connection was refused, timed out or never opened (name resolution and TLS included). Nothing was sent: safe
     /// to repeat.
@@ -110,12 +110,14 @@ pub enum ErrorKind {
     Rejected,
     /// 5xx: the server failed, or a gateway that cannot know what the server did. Check before repeating.
     Server,
-    /// A 2xx whose body broke off. It was done; save [`take_raw_response`](Error::take_raw_response).
-    Cut,
-    /// A 2xx whose body is longer than allowed. It was done; save [`take_raw_response`](Error::take_raw_response).
-    TooLarge,
-    /// A 2xx whose body is not what the contract says. It was done; save
+    /// A 2xx whose body broke off. It was done, unless [`outcome`](Error::outcome) says `Unknown`, as of a delete; save
     /// [`take_raw_response`](Error::take_raw_response).
+    Cut,
+    /// A 2xx whose body is longer than allowed. It was done, unless [`outcome`](Error::outcome) says `Unknown`, as of a
+    /// delete; save [`take_raw_response`](Error::take_raw_response).
+    TooLarge,
+    /// A 2xx whose body is not what the contract says. It was done, unless [`outcome`](Error::outcome) says `Unknown`, as of
+    /// a delete: a page of refusal may come with a 2xx. Save [`take_raw_response`](Error::take_raw_response).
     Malformed,
     /// A 2xx without the secret that was to be issued. It was done; rotate the key again, or repeat the create or mint.
     SecretMissing,
@@ -303,8 +305,8 @@ impl Error {
         self.transient()
     }
 
-    /// Why there is no token, when that is why the call failed ([`ErrorKind::Token`]): the failed exchange, or what the
-    /// [`TokenSource`](crate::TokenSource) reports. [`is_unauthorized`](Self::is_unauthorized),
+    /// Why there is no token, when that is why the call failed ([`ErrorKind::Token`]), or was not sent again after it was
+    /// refused: the failed exchange, or what the [`TokenSource`](crate::TokenSource) reports. [`is_unauthorized`](Self::is_unauthorized),
     /// [`status`](Self::status), [`request_id`](Self::request_id), [`code`](Self::code), [`message`](Self::message) and
     /// [`retry_after`](Self::retry_after) of the call's own error give what this one says.
     ///
@@ -316,8 +318,13 @@ impl Error {
     /// }
     /// ```
     pub fn token_error(&self) -> Option<&Error> {
-        let source = self.0.source.as_deref().filter(|_| self.0.kind == ErrorKind::Token)?;
-        source.downcast_ref()
+        let cause: &Error = self.0.source.as_deref()?.downcast_ref()?;
+        match (self.0.kind, cause.0.kind) {
+            (ErrorKind::Token, _) => Some(cause),
+            // What was refused was not sent again for want of a token.
+            (_, ErrorKind::Token) => cause.token_error(),
+            _ => None,
+        }
     }
 
     /// Whether no harm can come of asking for a token again.
@@ -417,7 +424,7 @@ impl Error {
         self.kind() == ErrorKind::NotFound
     }
 
-    /// Whether it was done, but the response could not be used.
+    /// Whether a 2xx came that could not be used. It was done, or, of a delete or a revoke, may have been.
     pub fn is_unusable_response(&self) -> bool {
         use ErrorKind::{Cut, Malformed, SecretMissing, TooLarge, WrongId};
         matches!(self.kind(), Cut | Malformed | SecretMissing | TooLarge | WrongId)
@@ -507,10 +514,11 @@ impl Error {
     pub(crate) fn from_call(
         operation: Operation,
         response: Option<CapturedResponse>,
+        is_late: bool,
         low: rixl_api::Error<()>,
         now: Timestamp,
     ) -> Self {
-        let Some(response) = response else { return Self::without_response(operation, low) };
+        let Some(response) = response else { return Self::without_response(operation, is_late, low) };
         let (kind, outcome) = match response.status {
             200..=299 => (unusable_body(&response.body), Outcome::Applied),
             300..=399 => (ErrorKind::Redirect, Outcome::Unknown),
@@ -531,7 +539,12 @@ impl Error {
         error
     }
 
-    fn without_response(operation: Operation, low: rixl_api::Error<()>) -> Self {
+    fn without_response(operation: Operation, is_late: bool, low: rixl_api::Error<()>) -> Self {
+        if is_late {
+            let mut error = Self::new(ErrorKind::Timeout, operation);
+            error.0.outcome = error.if_changing(Outcome::Unknown);
+            return error;
+        }
         let cause = match low {
             rixl_api::Error::CommunicationError(cause) | rixl_api::Error::ResponseBodyError(cause) => cause,
             // The request could not be put together; nothing was sent.
@@ -552,7 +565,13 @@ impl Error {
     }
 
     fn if_changing(&self, outcome: Outcome) -> Outcome {
-        if self.0.operation.changes_state() { outcome } else { Outcome::NotApplied }
+        use Operation::{DeleteApiKey, RevokeClientCredential};
+        match (self.0.operation, outcome) {
+            (operation, _) if !operation.changes_state() => Outcome::NotApplied,
+            // Nothing else in their response says that it was done: it may be anyone's.
+            (DeleteApiKey | RevokeClientCredential, Outcome::Applied) => Outcome::Unknown,
+            _ => outcome,
+        }
     }
 
     fn next_step(&self) -> &'static str {
@@ -647,7 +666,7 @@ impl StdError for Error {
     }
 }
 
-fn unusable_body(body: &Body) -> ErrorKind {
+pub(crate) fn unusable_body(body: &Body) -> ErrorKind {
     match body {
         Body::Whole(_) => ErrorKind::Malformed,
         Body::Cut(_) => ErrorKind::Cut,

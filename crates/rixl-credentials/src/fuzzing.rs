@@ -13,6 +13,7 @@ pub fn error(status: u16, body: &[u8]) -> Error {
     Error::from_call(
         Operation::RotateApiKey,
         Some(response),
+        false,
         rixl_api::Error::Custom(String::new()),
         Timestamp::UNIX_EPOCH,
     )

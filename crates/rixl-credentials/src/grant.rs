@@ -1,12 +1,14 @@
 //! Tokens that are bought: by an API key or a client credential.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
-use tokio::sync::Mutex;
 
 use crate::{
-    AccessToken, ClientTokenRequest, Error, KeyId, Secret, TokenFuture, TokenRequest, TokenSource, Tokens,
+    AccessToken, ClientTokenRequest, Error, KeyId, Secret, TokenFuture, TokenPair, TokenRequest, TokenSource, Tokens,
     client_credentials::mint, route::Generation, sender::Sender,
 };
 
@@ -19,18 +21,14 @@ pub(crate) enum Credential {
 /// Buys tokens.
 ///
 /// 1. A refresh token is tried once, whatever becomes of the attempt, and replaced together with the access token.
-/// 2. A failed refresh falls back to a new exchange.
-/// 3. Where the server does not know the first generation of routes, the second is used from then on.
+/// 2. A failed refresh falls back to a new exchange. So does a token that was refused: its refresh token may be as dead.
+/// 3. Where the server does not know the first generation of routes, the second is used. A refresh stays in its generation,
+///    a new exchange asks the first again: a 404 may have come in passing.
 pub(crate) struct Grant {
     sender: Sender,
     credential: Credential,
-    progress: Mutex<Progress>,
-}
-
-#[derive(Default)]
-struct Progress {
-    refresh: Option<Secret>,
-    generation: Generation,
+    /// Of the last pair, and where it was bought.
+    refresh: Mutex<Option<(Secret, Generation)>>,
 }
 
 struct Bought {
@@ -44,7 +42,7 @@ const UNKNOWN_LIFETIME: Duration = Duration::from_secs(60);
 
 impl Grant {
     pub(crate) fn new(sender: Sender, credential: Credential) -> Self {
-        Self { sender, credential, progress: Mutex::default() }
+        Self { sender, credential, refresh: Mutex::default() }
     }
 
     /// Whether this is the API key of this id or secret.
@@ -56,19 +54,10 @@ impl Grant {
         rest.is_some() || secret.is_some_and(|secret| api_key == secret.expose_secret())
     }
 
-    async fn buy(&self, generation: Generation, refresh: Option<Secret>) -> Result<Bought, Error> {
+    async fn buy(&self, generation: Generation) -> Result<Bought, Error> {
         match &self.credential {
             Credential::ApiKey(key) => {
-                let tokens = Tokens::new(self.sender.clone(), generation);
-                let refreshed = match refresh {
-                    Some(refresh) => tokens.refresh(&refresh).await.ok(),
-                    None => None,
-                };
-                let pair = match refreshed {
-                    Some(pair) => pair,
-                    None => tokens.exchange(key).await?,
-                };
-                Ok(Bought { access: pair.access_token, refresh: pair.refresh_token, lifetime: pair.expires_in })
+                Tokens::new(self.sender.clone(), generation).exchange(key).await.map(Bought::from)
             }
             Credential::Client(request) => {
                 let token = mint(&self.sender, generation, request).await?;
@@ -76,28 +65,43 @@ impl Grant {
             }
         }
     }
+
+    /// What a refresh token gives, if it gives anything.
+    async fn refreshed(&self, held: Option<(Secret, Generation)>) -> Option<(Bought, Generation)> {
+        let (refresh, generation) = held?;
+        let pair = Tokens::new(self.sender.clone(), generation).refresh(&refresh).await.ok()?;
+        Some((pair.into(), generation))
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<(Secret, Generation)>> {
+        self.refresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<TokenPair> for Bought {
+    fn from(pair: TokenPair) -> Self {
+        Self { access: pair.access_token, refresh: pair.refresh_token, lifetime: pair.expires_in }
+    }
 }
 
 impl TokenSource for Grant {
-    fn token<'a>(&'a self, _: TokenRequest<'a>) -> TokenFuture<'a> {
-        Box::pin(async {
-            let now = self.sender.timing.now();
-            let mut progress = self.progress.lock().await;
+    fn token<'a>(&'a self, request: TokenRequest<'a>) -> TokenFuture<'a> {
+        Box::pin(async move {
             // Taken out first: a refresh token must not be tried twice, even if this future is dropped half-way.
-            let refresh = progress.refresh.take();
-            let mut bought = self.buy(progress.generation, refresh).await;
-            if progress.generation == Generation::First && bought.as_ref().is_err_and(Error::is_not_found) {
-                bought = self.buy(Generation::Second, None).await;
-                if bought.is_ok() {
-                    progress.generation = Generation::Second;
-                }
-            }
-            let Bought { access, refresh, lifetime } = bought?;
-            progress.refresh = refresh;
+            let held = self.held().take().filter(|_| request.refused().is_none());
+            let (bought, generation) = match self.refreshed(held).await {
+                Some(refreshed) => refreshed,
+                None => match self.buy(Generation::First).await {
+                    Err(error) if error.is_not_found() => (self.buy(Generation::Second).await?, Generation::Second),
+                    bought => (bought?, Generation::First),
+                },
+            };
+            *self.held() = bought.refresh.map(|refresh| (refresh, generation));
             // The server tells a duration, by its own clock. To this machine's clock it is added here and taken off again
             // by the cache, so that it does not matter whether that one is right.
-            let expires_at = now.checked_add(lifetime.unwrap_or(UNKNOWN_LIFETIME)).unwrap_or(Timestamp::MAX);
-            Ok(AccessToken::new(access).with_expires_at(expires_at))
+            let lifetime = bought.lifetime.unwrap_or(UNKNOWN_LIFETIME);
+            let expires_at = self.sender.timing.now().checked_add(lifetime).unwrap_or(Timestamp::MAX);
+            Ok(AccessToken::new(bought.access).with_expires_at(expires_at))
         })
     }
 }

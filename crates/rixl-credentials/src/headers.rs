@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
+use jiff::{
+    SignedDuration, Timestamp,
+    fmt::{rfc2822, strtime},
+    tz::TimeZone,
+};
 use reqwest::header::HeaderMap;
 use rixl_api::CapturedResponse;
 
@@ -46,7 +50,9 @@ pub(crate) fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration>
     Some(until.max(SignedDuration::ZERO).unsigned_abs())
 }
 
-/// Parses the form of dates in HTTP headers.
+/// Parses the form of dates in HTTP headers, or one of the two that it had before (RFC 9110, 5.6.7).
 fn http_date(value: &str) -> Option<Timestamp> {
-    rfc2822::DateTimeParser::new().parse_timestamp(value).ok()
+    let old = |format| TimeZone::UTC.to_timestamp(strtime::parse(format, value).ok()?.to_datetime().ok()?).ok();
+    let date = rfc2822::DateTimeParser::new().parse_timestamp(value).ok();
+    date.or_else(|| old("%A, %d-%b-%y %H:%M:%S GMT")).or_else(|| old("%a %b %e %H:%M:%S %Y"))
 }

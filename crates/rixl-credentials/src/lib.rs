@@ -32,12 +32,13 @@
 //!
 //! - `builder` and `client`: the settings, and the handles that operations are reached from;
 //! - `api_keys`, `tokens`, `client_credentials`, `pages`: one file for each kind of operation, with its types;
-//! - `sender`: the one way every call is sent, with a token (`token_source`, `bought_token`), again where that can do no
+//! - `sender`: the one way every call is sent, with a token (`token_source`, `token_cache`, `grant`), again where that can do no
 //!   harm (`retry`), in spans (`trace`), on hardened HTTP (`transport`);
 //! - `reply`, `response`, `headers`, `error`: what came back, and whether the call took effect;
 //! - `secret`, `ids`: the one-time secret, and ids that can't leave their place in a URL.
 //!
-//! What of this a program can rely on for years is on a page of its own: [`stability`].
+//! What of this a program can rely on for years is on a page of its own: [`stability`]. Another, [`tried`], lists what the
+//! client was tried against.
 //!
 //! # Features
 //!
@@ -80,6 +81,8 @@ mod tokens;
 mod trace;
 #[doc(hidden)]
 pub mod transport;
+#[cfg(doc)]
+pub mod tried;
 
 pub use api_keys::{ApiKey, ApiKeyUpdate, ApiKeys, Issued, NewApiKey};
 pub use builder::ClientBuilder;

@@ -1,6 +1,7 @@
 //! Lists: by page, or as a stream over all pages.
 
 use std::{
+    collections::HashSet,
     fmt,
     future::Future,
     pin::Pin,
@@ -10,14 +11,14 @@ use std::{
 
 use futures_core::Stream;
 use futures_util::{StreamExt, stream};
-use rixl_api::wire::Int64;
+use rixl_api::wire::{Int64, MAX_PAGE};
 
 use crate::{Error, ErrorKind, Operation};
 
 /// How many items the server puts on a page by itself, as published.
 const PAGE: u32 = 25;
 /// A list that has more pages than this has no end.
-const MAX_PAGES: u32 = 10_000;
+const MAX_PAGES: usize = 10_000;
 
 /// Which part of a list to ask for. The default is the first page, of the server's own size (25 is published).
 ///
@@ -77,14 +78,22 @@ pub struct Page<T> {
 impl<T> Page<T> {
     /// The list goes on until a page is empty, or exactly as many items were seen as the server says there are: a
     /// page may be short because the server caps it, and `total` may be wrong. A full first page is not taken at its word: the
-    /// server may have counted the page.
-    pub(crate) fn new(request: PageRequest, items: Vec<T>, total: Option<Int64>, request_id: Option<String>) -> Self {
+    /// server may have counted the page. Nor is a server that sends more than was asked for: the rest is on the next page.
+    pub(crate) fn new(
+        request: PageRequest,
+        mut items: Vec<T>,
+        total: Option<Int64>,
+        request_id: Option<String>,
+    ) -> Self {
+        let asked = request.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(MAX_PAGE);
+        let is_cut = items.len() > asked;
+        items.truncate(asked);
         let total = total.and_then(|total| u64::try_from(total.0).ok());
         let seen = u32::try_from(items.len()).ok().and_then(|count| request.offset.checked_add(count));
         let next = seen
             .filter(|seen| {
                 let is_full_first = request.offset == 0 && *seen >= request.limit.map_or(PAGE, |limit| limit.min(PAGE));
-                !items.is_empty() && (is_full_first || total != Some(u64::from(*seen)))
+                !items.is_empty() && (is_cut || is_full_first || total != Some(u64::from(*seen)))
             })
             .map(|seen| request.with_offset(seen));
         Self { items, total, next, request_id }
@@ -102,16 +111,16 @@ pub struct Listing<T> {
 
 type Pages<T> = Pin<Box<dyn Stream<Item = Result<vec::IntoIter<T>, Error>> + Send>>;
 
-impl<T: Clone + Send + 'static> Listing<T> {
-    pub(crate) fn new<F, Fut>(operation: Operation, same: fn(&T, &T) -> bool, fetch: F) -> Self
+impl<T: Send + 'static> Listing<T> {
+    pub(crate) fn new<F, Fut>(operation: Operation, id: fn(&T) -> &str, fetch: F) -> Self
     where
         F: Fn(PageRequest) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Page<T>, Error>> + Send + 'static,
     {
-        let start = (Some(PageRequest::default()), None, 0, fetch);
-        let pages = stream::try_unfold(start, move |(request, before, number, fetch)| async move {
+        let start = (Some(PageRequest::default()), HashSet::new(), fetch);
+        let pages = stream::try_unfold(start, move |(request, mut begins, fetch)| async move {
             let Some(request) = request else { return Ok(None) };
-            if number == MAX_PAGES {
+            if begins.len() == MAX_PAGES {
                 return Err(Error::new(ErrorKind::IncompleteList, operation));
             }
             let mut page = fetch(request.clone()).await?;
@@ -125,14 +134,13 @@ impl<T: Clone + Send + 'static> Listing<T> {
                     return Err(Error::new(ErrorKind::IncompleteList, operation));
                 }
             }
-            // A server that ignores the offset would keep this going for ever.
-            if let (Some(before), Some(now)) = (&before, page.items.first())
-                && same(before, now)
+            // A server that ignores the offset, or goes round in a circle, would keep this going for ever.
+            if let Some(first) = page.items.first()
+                && !begins.insert(id(first).to_owned())
             {
                 return Err(Error::new(ErrorKind::RepeatedPage, operation));
             }
-            let first = page.items.first().cloned();
-            Ok(Some((page.items.into_iter(), (page.next, first, number + 1, fetch))))
+            Ok(Some((page.items.into_iter(), (page.next, begins, fetch))))
         });
         Self { ready: Vec::new().into_iter(), pages: Box::pin(pages) }
     }

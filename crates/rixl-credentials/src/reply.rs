@@ -1,10 +1,11 @@
 //! What a call gives: a value, and the response it was read from.
 
 use jiff::Timestamp;
-use rixl_api::CapturedResponse;
+use rixl_api::{Body, CapturedResponse};
+use serde_json::{Map, Value};
 use tracing::Span;
 
-use crate::{Error, ErrorKind, Operation, Outcome, RawResponse, headers, trace::record_outcome};
+use crate::{Error, ErrorKind, Operation, Outcome, RawResponse, error::unusable_body, headers, trace::record_outcome};
 
 /// A value and the response it was read from, which an error keeps if the value is not what was asked for.
 pub(crate) struct Reply<T> {
@@ -25,6 +26,21 @@ impl<T> Reply<T> {
         });
         spans.iter().for_each(|span| record_outcome(span, result.as_ref().err()));
         result
+    }
+
+    /// Whether it was done, of an operation whose response has nothing in it. A gateway's page of refusal may come with a
+    /// 2xx, and so may an error: whoever took the status alone would believe that a leaked key is dead.
+    pub(crate) fn done(self) -> Result<(), Error> {
+        let is_empty = |body: &[u8]| {
+            body.trim_ascii().is_empty()
+                || serde_json::from_slice(body).is_ok_and(|map: Map<String, Value>| map.is_empty())
+        };
+        let problem = match self.response.as_ref().map(|response| &response.body) {
+            Some(Body::Whole(body)) if is_empty(body) => None,
+            Some(body) => Some(unusable_body(body)),
+            None => Some(ErrorKind::Malformed),
+        };
+        self.read(|_| problem.map_or(Ok(()), Err))
     }
 
     /// The response itself, unparsed.

@@ -15,9 +15,9 @@ use crate::{Error, ErrorKind, Outcome};
 /// Only what can do no harm is repeated: reads, and changes that did not happen because no connection could be opened or
 /// the server was too busy (429). A change that may have happened never is.
 ///
-/// The wait before attempt `n + 1` is drawn evenly from zero to `base * 2^(n - 1)` (full jitter), at least what the
-/// server's `Retry-After` asks. The defaults are what RIXL advises, 5 attempts from 500 ms on, and this library's bound: no
-/// wait over 30 s. How long an attempt and the whole call may take are settings of their own, on the
+/// The wait before attempt `n + 1` is drawn evenly from zero to `base * 2^(n - 1)` (full jitter), on top of what the
+/// server's `Retry-After` asks. The defaults are what RIXL advises, 5 attempts from 500 ms on, and this library's bound:
+/// nothing over 30 s is drawn, nor obeyed. How long an attempt and the whole call may take are settings of their own, on the
 /// [builder](crate::ClientBuilder::attempt_timeout) and [for one call](crate::Client::with_deadline).
 ///
 /// ```
@@ -63,7 +63,7 @@ impl RetryPolicy {
         self
     }
 
-    /// The maximum of any wait. A `Retry-After` beyond it ends the call with the error, whose
+    /// The maximum of what is drawn, and of what is obeyed. A `Retry-After` beyond it ends the call with the error, whose
     /// [`retry_after`](Error::retry_after) tells: to come back sooner than asked would be refused again.
     pub fn with_max_delay(mut self, max: Duration) -> Self {
         self.max_delay = max;
@@ -82,7 +82,7 @@ impl RetryPolicy {
     /// let policy = RetryPolicy::default();
     /// assert_eq!(policy.delay(1, None, 0.5), Some(Duration::from_millis(250)));
     /// assert_eq!(policy.delay(2, None, 0.5), Some(Duration::from_millis(500)));
-    /// assert_eq!(policy.delay(1, Some(Duration::from_secs(7)), 0.5), Some(Duration::from_secs(7)));
+    /// assert_eq!(policy.delay(1, Some(Duration::from_secs(7)), 0.5), Some(Duration::from_millis(7_250)));
     /// assert_eq!(policy.delay(5, None, 0.5), None);
     /// assert_eq!(RetryPolicy::off().delay(1, None, 0.5), None);
     /// ```
@@ -95,7 +95,8 @@ impl RetryPolicy {
         let max = self.base.saturating_mul(factor).min(self.max_delay);
         let drawn = share(max, chance);
         let asked = retry_after.unwrap_or_default();
-        (asked <= self.max_delay).then_some(drawn.max(asked))
+        // On top, or those who were told the same would come back together.
+        (asked <= self.max_delay).then(|| asked.saturating_add(drawn))
     }
 }
 

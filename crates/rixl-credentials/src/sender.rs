@@ -1,12 +1,19 @@
 //! The one way every call is sent: with its token, within its bounds, and again where no harm can come of it.
 
-use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use rixl_api::{Call, ResponseValue};
+use tokio::runtime::{self, Handle};
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    Error, ErrorKind, Operation, Outcome, RetryPolicy, Secret, Timing,
+    Error, ErrorKind, Operation, RetryPolicy, Secret, Timing,
     reply::Reply,
     retry::may_repeat,
     token_cache::{Bearer, TokenCache, is_same},
@@ -16,12 +23,25 @@ use crate::{
 /// What the generated client returns.
 type LowResult<T> = Result<ResponseValue<T>, rixl_api::Error<()>>;
 
+/// The default bound of a whole call.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+
 /// Where calls go.
 pub(crate) struct Server {
     /// Without a slash at the end.
     pub(crate) url: String,
     pub(crate) address: String,
     pub(crate) port: u16,
+    /// The runtime of the first read, to which the connections that reads share belong.
+    pub(crate) pool_of: OnceLock<runtime::Id>,
+}
+
+impl Server {
+    /// Whether reads may share connections here. One that belongs to another runtime hangs if nobody drives that.
+    fn may_share(&self) -> bool {
+        let runtime = Handle::try_current().map(|handle| handle.id());
+        runtime.is_ok_and(|runtime| *self.pool_of.get_or_init(|| runtime) == runtime)
+    }
 }
 
 /// Gives the `traceparent` of the span that it is called in.
@@ -81,16 +101,13 @@ impl Sender {
         self.traced(operation, None, send).await
     }
 
-    /// Sends one call whose status is the whole result: whatever becomes of the body, it is a success.
+    /// Sends one call whose response has nothing in it.
     pub(crate) async fn call_for_effect<F, Fut>(&self, operation: Operation, send: F) -> Result<(), Error>
     where
         F: Fn(rixl_api::Client) -> Fut + Send + Sync,
         Fut: Future<Output = LowResult<()>> + Send,
     {
-        match self.call(operation, send).await {
-            Err(error) if error.outcome() == Outcome::Applied => Ok(()),
-            result => result?.read(Ok),
-        }
+        self.call(operation, send).await?.done()
     }
 
     /// Sends one call, and repeats it where the policy says and no harm can come of it.
@@ -130,20 +147,22 @@ impl Sender {
         let mut attempt = 1;
         let mut sent = 0;
         let mut is_renewed = false;
-        // A token that was refused, and the refusal.
-        let mut refused = None;
+        let mut refused: Option<Arc<Secret>> = None;
+        // What became of the last request that was sent. Whatever keeps the call from being sent again is its cause, and
+        // never says that the call was not sent.
+        let mut last: Option<Error> = None;
         let error = loop {
-            let before = refused.as_ref().map(|(token, _)| token);
             let token = match bearer {
                 None => Ok(None),
                 Some(Bearer::Shared(token)) => Ok(Some(token.get())),
-                Some(Bearer::Cached(cache)) => self.token(operation, cache, before, started).await.map(Some),
+                Some(Bearer::Cached(cache)) => self.token(operation, cache, refused.as_ref(), started).await.map(Some),
             };
             let error = match token {
                 Err(error) => error,
                 Ok(token) => {
-                    if let (Some(token), Some((before, refusal))) = (&token, refused.take())
+                    if let (Some(token), Some(before)) = (&token, refused.take())
                         && is_same(token, &before)
+                        && let Some(refusal) = last.take()
                     {
                         break refusal;
                     }
@@ -152,7 +171,7 @@ impl Sender {
                     let left = if is_new { self.deadline() } else { self.left(started) };
                     if left.is_zero() || self.attempt_timeout.is_zero() {
                         let error = Error::new(ErrorKind::Timeout, operation);
-                        break error.with_detail("the time was up before it could be sent");
+                        break unsent(last, error.with_detail("the time was up before it could be sent"));
                     }
                     on_drop.sending(operation);
                     let error = match self.attempt(operation, token.as_deref(), sent, left, &send).await {
@@ -171,7 +190,8 @@ impl Sender {
                         // row that are refused mean that the credential is.
                         Some(token) if error.kind() == ErrorKind::Unauthorized && !is_renewed => {
                             is_renewed = true;
-                            refused = Some((token, error));
+                            refused = Some(token);
+                            last = Some(error);
                             continue;
                         }
                         _ => error,
@@ -180,7 +200,10 @@ impl Sender {
             };
             let delay = self.retry.delay(attempt, error.retry_after(), self.timing.chance());
             let delay = delay.filter(|delay| may_repeat(&error) && *delay < self.left(started));
-            let Some(delay) = delay else { break error };
+            let Some(delay) = delay else { break if was_sent(&error) { error } else { unsent(last, error) } };
+            if was_sent(&error) {
+                last = Some(error);
+            }
             self.timing.sleep(delay).await;
             attempt += 1;
         };
@@ -189,9 +212,8 @@ impl Sender {
     }
 
     /// The whole call's time. An attempt that may take longer than the default is not undone by it.
-    fn deadline(&self) -> Duration {
-        const DEFAULT: Duration = Duration::from_secs(120);
-        self.deadline.unwrap_or_else(|| DEFAULT.max(self.attempt_timeout))
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline.unwrap_or_else(|| DEADLINE.max(self.attempt_timeout))
     }
 
     /// What is left of it.
@@ -203,7 +225,7 @@ impl Sender {
     async fn token(
         &self,
         operation: Operation,
-        cache: &TokenCache,
+        cache: &Arc<TokenCache>,
         refused: Option<&Arc<Secret>>,
         started: Duration,
     ) -> Result<Arc<Secret>, Error> {
@@ -245,23 +267,37 @@ impl Sender {
             None => call,
         };
         let call = if self.is_sealed { call.sealed() } else { call };
-        let http = if operation.changes_state() { &self.changes } else { &self.reads };
+        let may_share = !operation.changes_state() && self.server.may_share();
+        let http = if may_share { &self.reads } else { &self.changes };
         let low = rixl_api::Client::new_with_client(&self.server.url, http.clone(), call.clone());
         // The clock is for the span alone.
         let started = if span.is_disabled() { Duration::ZERO } else { self.timing.elapsed() };
-        let sending = pin!(send(low));
+        // Not within the future of the call: callers hold, nest and move that.
+        let sending = Box::pin(send(low));
         let answered = sending.instrument(span.clone()).await;
         let response = call.take_response();
         let result = match answered {
             Ok(value) => {
                 Ok(Reply { value: value.into_inner(), operation, response, spans: [span.clone(), Span::none()] })
             }
-            Err(error) => Err(Error::from_call(operation, response, error, self.timing.now())),
+            Err(error) => Err(Error::from_call(operation, response, call.is_late(), error, self.timing.now())),
         };
         record(&span, &result, || self.timing.elapsed().saturating_sub(started));
         on_drop.ended();
         result
     }
+}
+
+/// The error of a call that could not be sent again, or at all.
+fn unsent(last: Option<Error>, error: Error) -> Error {
+    match last {
+        Some(last) => last.with_source(error),
+        None => error,
+    }
+}
+
+fn was_sent(error: &Error) -> bool {
+    !matches!(error.kind(), ErrorKind::Connect | ErrorKind::InvalidInput | ErrorKind::Token)
 }
 
 /// Records what is known when the response is there. It counts as a success only once it is parsed: see [`Reply::read`].

@@ -2,16 +2,18 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use jiff::Timestamp;
 use rixl_api::Call;
-use tokio::sync::Mutex;
+use tokio::{
+    runtime::{self, Handle},
+    sync::watch,
+    time::timeout,
+};
+use tracing::{Instrument as _, Span, instrument::WithSubscriber as _};
 
 use crate::{
     AccessToken, Error, KeyId, Secret, SharedToken, SystemTiming, Timing, TokenRequest, TokenSource, grant::Grant,
@@ -52,17 +54,14 @@ pub(crate) enum Source {
     Foreign(Arc<dyn TokenSource>),
 }
 
-/// Asks its source once at a time, and keeps what says how long it lives.
+/// Keeps what says how long it lives, and asks its source in a task of its own: no call that nobody polls can hold the
+/// others up, and a call that leaves lets the request end for the next one.
 pub struct TokenCache {
     source: Source,
     timing: Arc<dyn Timing>,
-    kept: RwLock<Option<Kept>>,
-    /// Held while the source is asked; within, what the last request came to.
-    asking: Mutex<Option<Asked>>,
-    /// How many requests were begun. Both are read before waiting for one.
-    begun: AtomicU64,
-    /// The number of the last request that ended; one that was abandoned does not.
-    ended: AtomicU64,
+    /// How long a source of the caller's own may take.
+    patience: Duration,
+    state: Mutex<State>,
 }
 
 impl fmt::Debug for TokenCache {
@@ -71,30 +70,112 @@ impl fmt::Debug for TokenCache {
     }
 }
 
-/// The number of a request, and what it came to.
-type Asked = (u64, Result<Arc<Secret>, Error>);
+/// All moments are by [`Timing::elapsed`].
+#[derive(Default)]
+struct State {
+    kept: Option<Kept>,
+    /// Requests under way: one in each runtime, since nobody may drive another one.
+    requests: Vec<Request>,
+    /// How many requests were begun.
+    begun: u64,
+    /// How many tokens in a row were asked for since the one before was refused.
+    refusals: u32,
+    /// How many requests in a row failed.
+    failures: u32,
+    failed: Option<Failed>,
+}
 
 struct Kept {
     token: Arc<Secret>,
-    /// By [`Timing::elapsed`].
+    since: Duration,
+    /// From then on it is renewed, and used all the same.
     fresh_until: Duration,
+    expires_at: Duration,
+}
+
+struct Failed {
+    error: Error,
+    /// Before that the server, or the source, wants to hear nothing.
+    closed_until: Duration,
+    /// Before that a token that is still good is not renewed.
+    renew_at: Duration,
+}
+
+#[derive(Clone)]
+struct Request {
+    number: u64,
+    runtime: runtime::Id,
+    refused: Option<Arc<Secret>>,
+    result: watch::Receiver<Option<Result<Arc<Secret>, Error>>>,
+}
+
+/// Takes a request out, however it ends: a source may panic, and a runtime may be shut down.
+struct Underway(Arc<TokenCache>, u64);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.state().requests.retain(|request| request.number != self.1);
+    }
+}
+
+/// A request that is to begin.
+struct Task {
+    runtime: Handle,
+    span: Span,
+    refused: Option<Arc<Secret>>,
+    underway: Underway,
+    sender: watch::Sender<Option<Result<Arc<Secret>, Error>>>,
+}
+
+impl Task {
+    fn start(self) {
+        let Self { runtime, span, refused, underway, sender } = self;
+        let task = async move {
+            let result = underway.0.ask(refused.as_ref()).await;
+            // Taken out first: whoever comes now finds what it came to.
+            drop(underway);
+            sender.send_replace(Some(result));
+        };
+        runtime.spawn(task.instrument(span).with_current_subscriber());
+    }
+}
+
+enum Next {
+    Done(Result<Arc<Secret>, Error>),
+    Wait(Request),
+}
+
+impl Request {
+    async fn result(&mut self) -> Result<Arc<Secret>, Error> {
+        match self.result.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(Ok(token))) => Ok(Arc::clone(token)),
+            Ok(Some(Err(error))) => Err(error.share()),
+            _ => Err(Error::no_token("the request for a token broke off")),
+        }
+    }
+}
+
+/// The longest wait before another request after a token was refused, or a renewal failed.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// No server and no source shuts the client out for longer.
+const MAX_CLOSED: Duration = Duration::from_secs(3600);
+
+/// The wait after so many in a row.
+fn pause(count: u32) -> Duration {
+    match count {
+        0 => Duration::ZERO,
+        _ => Duration::from_secs(1_u64.checked_shl(count - 1).unwrap_or(u64::MAX)).min(MAX_PAUSE),
+    }
 }
 
 impl TokenCache {
-    pub(crate) fn new(source: Source, timing: Arc<dyn Timing>) -> Self {
-        Self {
-            source,
-            timing,
-            kept: RwLock::default(),
-            asking: Mutex::default(),
-            begun: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
-        }
+    pub(crate) fn new(source: Source, timing: Arc<dyn Timing>, patience: Duration) -> Self {
+        Self { source, timing, patience, state: Mutex::default() }
     }
 
-    /// In front of a source of tokens for another server than RIXL's.
-    pub fn of(source: impl TokenSource + 'static) -> Self {
-        Self::new(Source::Foreign(Arc::new(source)), Arc::new(SystemTiming::default()))
+    /// In front of a source of tokens for another server than RIXL's, which has so long to respond.
+    pub fn of(source: Arc<dyn TokenSource>, patience: Duration) -> Self {
+        Self::new(Source::Foreign(source), Arc::new(SystemTiming::default()), patience)
     }
 
     /// The token to send now, after this one was refused. It may be the [same](is_same) again.
@@ -102,68 +183,136 @@ impl TokenCache {
     /// # Errors
     ///
     /// As of the source.
-    pub async fn token(&self, refused: Option<&Arc<Secret>>) -> Result<Arc<Secret>, Error> {
-        if let Some(refused) = refused {
-            self.forget(refused);
-        }
-        if let Some(token) = self.fresh() {
-            return Ok(token);
-        }
-        let (begun, ended) = (self.begun.load(Ordering::SeqCst), self.ended.load(Ordering::SeqCst));
-        let mut asking = self.asking.lock().await;
-        if let Some(refused) = refused {
-            // Whoever asked meanwhile may not have known, and kept it again.
-            self.forget(refused);
-        }
-        if let Some(token) = self.fresh() {
-            return Ok(token);
-        }
-        match &*asking {
-            // It ended while this caller waited: a thousand callers must not try a dead key a thousand times.
-            Some((number, Err(failure))) if *number > ended => return Err(failure.share()),
-            // It was begun while this caller waited, so this token is as new as one that is asked for now.
-            Some((number, Ok(token))) if *number > begun && refused.is_none_or(|refused| !is_same(token, refused)) => {
-                return Ok(Arc::clone(token));
+    pub async fn token(self: &Arc<Self>, refused: Option<&Arc<Secret>>) -> Result<Arc<Secret>, Error> {
+        loop {
+            let mut request = match self.next(refused) {
+                Next::Done(result) => return result,
+                Next::Wait(request) => request,
+            };
+            let result = request.result().await;
+            let is_refused = |token: &Arc<Secret>| refused.is_some_and(|refused| is_same(token, refused));
+            // Whoever began it may not have known.
+            if result.as_ref().is_ok_and(is_refused) && !request.refused.as_ref().is_some_and(is_refused) {
+                continue;
             }
-            _ => {}
+            return result;
         }
-        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let result = self.ask(refused).await;
-        self.ended.store(number, Ordering::SeqCst);
-        *asking = Some((number, result.as_ref().map(Arc::clone).map_err(Error::share)));
-        result
     }
 
+    fn next(self: &Arc<Self>, refused: Option<&Arc<Secret>>) -> Next {
+        let (next, task) = self.decide(&mut self.state(), refused);
+        // Not under the lock: a runtime that is being shut down drops it at once.
+        if let Some(task) = task {
+            task.start();
+        }
+        next
+    }
+
+    fn decide(self: &Arc<Self>, state: &mut State, refused: Option<&Arc<Secret>>) -> (Next, Option<Task>) {
+        let now = self.timing.elapsed();
+        let failed = state.failed.as_ref();
+        let is_closed = failed.is_some_and(|failed| now < failed.closed_until);
+        let may_renew = failed.is_none_or(|failed| now >= failed.renew_at);
+        if let Some(kept) = state.kept.take_if(|kept| refused.is_some_and(|refused| is_same(&kept.token, refused))) {
+            let age = now.saturating_sub(kept.since);
+            if age > MAX_PAUSE {
+                state.refusals = 0;
+            }
+            // Another one may be refused as well: a server that refuses all would be asked for one by each call.
+            if is_closed || age < pause(state.refusals) {
+                let token = Arc::clone(&kept.token);
+                state.kept = Some(kept);
+                return (Next::Done(Ok(token)), None);
+            }
+        }
+        if let Some(kept) = state.kept.as_ref().filter(|kept| now < kept.expires_at) {
+            let next = Next::Done(Ok(Arc::clone(&kept.token)));
+            let is_due = now >= kept.fresh_until && may_renew;
+            // Not in the span of a call that does not wait for it.
+            let renewal = is_due.then(|| self.request(state, None, Span::none()).ok());
+            return (next, renewal.flatten().and_then(|(_, task)| task));
+        }
+        if let Some(failed) = state.failed.as_ref().filter(|_| is_closed) {
+            return (Next::Done(Err(failed.error.share())), None);
+        }
+        match self.request(state, refused, Span::current()) {
+            Ok((request, task)) => (Next::Wait(request), task),
+            Err(error) => (Next::Done(Err(error)), None),
+        }
+    }
+
+    /// The request that is under way in this runtime, or a new one.
+    fn request(
+        self: &Arc<Self>,
+        state: &mut State,
+        refused: Option<&Arc<Secret>>,
+        span: Span,
+    ) -> Result<(Request, Option<Task>), Error> {
+        let runtime = Handle::try_current().map_err(Error::no_token)?;
+        if let Some(request) = state.requests.iter().find(|request| request.runtime == runtime.id()) {
+            return Ok((request.clone(), None));
+        }
+        state.begun += 1;
+        let (sender, result) = watch::channel(None);
+        let request = Request { number: state.begun, runtime: runtime.id(), refused: refused.cloned(), result };
+        let underway = Underway(Arc::clone(self), state.begun);
+        state.requests.push(request.clone());
+        Ok((request, Some(Task { runtime, span, refused: refused.cloned(), underway, sender })))
+    }
+
+    /// Asks the source, and keeps what it came to.
     async fn ask(&self, refused: Option<&Arc<Secret>>) -> Result<Arc<Secret>, Error> {
-        let (asked, now) = (self.timing.elapsed(), self.timing.now());
+        let result = self.fetch(refused).await;
+        let (elapsed, now) = (self.timing.elapsed(), self.timing.now());
+        let mut state = self.state();
+        match result {
+            Ok(AccessToken { secret, expires_at }) => {
+                (state.failures, state.failed) = (0, None);
+                // Where there is no other one, the source is asked again by the next call.
+                let is_other = refused.is_none_or(|refused| !is_same(&secret, refused));
+                if let Some(expires_at) = expires_at.filter(|_| is_other) {
+                    state.refusals = state.refusals.saturating_add(u32::from(refused.is_some()));
+                    let lifetime = Duration::try_from(expires_at.duration_since(now)).unwrap_or_default();
+                    let fresh_for = share(lifetime, 0.75 + 0.15 * self.timing.chance());
+                    state.kept = Some(Kept {
+                        token: Arc::clone(&secret),
+                        since: elapsed,
+                        fresh_until: elapsed.saturating_add(fresh_for),
+                        expires_at: elapsed.saturating_add(lifetime),
+                    });
+                }
+                Ok(secret)
+            }
+            Err(error) => {
+                state.failures = state.failures.saturating_add(1);
+                let closed_until = elapsed + error.retry_after().unwrap_or_default().min(MAX_CLOSED);
+                let renew_at = closed_until.max(elapsed + pause(state.failures));
+                state.failed = Some(Failed { error: error.share(), closed_until, renew_at });
+                Err(error)
+            }
+        }
+    }
+
+    async fn fetch(&self, refused: Option<&Arc<Secret>>) -> Result<AccessToken, Error> {
         let mut request = TokenRequest::default();
         if let Some(refused) = refused {
             request = request.with_refused(refused);
         }
-        let AccessToken { secret, expires_at } = match &self.source {
+        let token = match &self.source {
             Source::Grant(grant) => grant.token(request).await?,
-            Source::Foreign(source) => source.token(request).await?,
+            Source::Foreign(source) => timeout(self.patience, source.token(request))
+                .await
+                .unwrap_or_else(|_| Err(Error::no_token("the source of tokens took too long").transient()))?,
         };
         // One that can't be sent is never refused, and would be kept until it ends.
-        if let Some(expires_at) = expires_at.filter(|_| Call::new(Some(secret.wire()), 0).is_ok()) {
-            let lifetime = Duration::try_from(expires_at.duration_since(now)).unwrap_or_default();
-            let fresh_for = share(lifetime, 0.75 + 0.15 * self.timing.chance());
-            let kept = Kept { token: Arc::clone(&secret), fresh_until: asked.saturating_add(fresh_for) };
-            *self.kept.write().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        match Call::new(Some(token.secret.wire()), 0) {
+            Ok(_) => Ok(token),
+            Err(_) => Err(Error::no_token("the token is empty, or is not visible ASCII")),
         }
-        Ok(secret)
     }
 
-    fn fresh(&self) -> Option<Arc<Secret>> {
-        let now = self.timing.elapsed();
-        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        kept.as_ref().filter(|kept| now < kept.fresh_until).map(|kept| Arc::clone(&kept.token))
-    }
-
-    /// An older one may be refused late, when a newer one is kept already.
-    fn forget(&self, refused: &Arc<Secret>) {
-        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-        kept.take_if(|kept| is_same(&kept.token, refused));
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

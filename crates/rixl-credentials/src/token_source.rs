@@ -60,8 +60,8 @@ impl AccessToken {
         Self { secret: secret.into(), expires_at: None }
     }
 
-    /// The token expires at this time, by this machine's clock. It is kept for three quarters to nine tenths of the time
-    /// until then, or until RIXL refuses it.
+    /// The token expires at this time, by this machine's clock. It is used until then, or until RIXL refuses it, and renewed
+    /// meanwhile, from three quarters to nine tenths of the time on.
     pub fn with_expires_at(mut self, time: Timestamp) -> Self {
         self.expires_at = Some(time);
         self
@@ -87,13 +87,17 @@ pub type TokenFuture<'a> = Pin<Box<dyn Future<Output = Result<AccessToken, Error
 ///
 /// It keeps nothing itself: the client has one cache in front of every source.
 ///
-/// 1. The source is asked once at a time; the calls that wait meanwhile share what it gave, a failure too.
+/// 1. The source is asked once at a time in each Tokio runtime, by a task of its own: the calls that wait meanwhile share
+///    what it gave, a failure too, and none that leaves or is not polled holds the others up.
 /// 2. A token that says when it expires is kept, and the source is asked anew when three quarters to nine tenths of its
-///    life are over. Chance decides, so that many processes that started together do not come together again.
+///    life are over. Chance decides, so that many processes that started together do not come together again. No call
+///    waits for that, or fails by it, until the token expires.
 /// 3. A token of unknown expiry is not kept, so that one that was replaced is not sent.
 /// 4. After a 401 the source is asked with [`TokenRequest::refused`], and if it gives another token, the call is sent once
-///    more.
-/// 5. A [passing failure](Error::transient) is tried again under the call's [`RetryPolicy`](crate::RetryPolicy).
+///    more. Where that one is refused too, the next waits a second, and up to a minute with each that is refused again.
+/// 5. A [passing failure](Error::transient) is tried again under the call's [`RetryPolicy`](crate::RetryPolicy). Until the
+///    [time that it asks for](Error::with_retry_after) is over, an hour at most, nobody asks.
+/// 6. A token that can't stand in a header is a failure.
 ///
 /// Tokens are sent to the client's base URL alone. `examples/token_source.rs` in the repository is a whole one.
 ///
@@ -124,7 +128,8 @@ pub trait TokenSource: Send + Sync {
     ///
     /// # Cancellation
     ///
-    /// The future is dropped when the deadline of the call that waits for it is over.
+    /// The future goes on when the call that waits for it leaves. It is dropped after two minutes, or after the client's
+    /// [`deadline`](crate::ClientBuilder::deadline) where that is longer, and with its runtime.
     fn token<'a>(&'a self, request: TokenRequest<'a>) -> TokenFuture<'a>;
 }
 

@@ -40,7 +40,7 @@ impl Tokens {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] when the text has not the form `<something>_<something>`, which RIXL publishes for
-    /// API keys; [`ErrorKind::Unauthorized`] when the key is not live; else as for
+    /// API keys, or has white space in it; [`ErrorKind::Unauthorized`] when the key is not live; else as for
     /// [every call](Error#every-call).
     ///
     /// # Cancellation
@@ -65,7 +65,7 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] when the text is empty; [`ErrorKind::Unauthorized`] when the token is unknown,
+    /// [`ErrorKind::InvalidInput`] when the text is empty or has white space in it; [`ErrorKind::Unauthorized`] when the token is unknown,
     /// expired or was used before; else as for [every change](Error#every-change). After
     /// [`Outcome::Unknown`](crate::Outcome::Unknown) the refresh token may be used up: exchange the API key again.
     ///
@@ -75,8 +75,8 @@ impl Tokens {
     /// [`Client`](crate::Client#cancellation).
     pub async fn refresh(&self, refresh_token: &Secret) -> Result<TokenPair, Error> {
         let operation = Operation::RefreshToken;
-        if refresh_token.expose_secret().is_empty() {
-            return Err(Error::invalid(operation, "the refresh token is empty"));
+        if refresh_token.expose_secret().is_empty() || !is_clean(refresh_token.expose_secret()) {
+            return Err(Error::invalid(operation, "the refresh token is empty, or has white space in it"));
         }
         let body = &types::TokenRefresh { refresh_token: refresh_token.wire().clone() };
         let send = |low: rixl_api::Client| async move {
@@ -89,11 +89,18 @@ impl Tokens {
     }
 }
 
-/// The published form, `^[^_]+_[^_].*$`.
+/// The published form, `^[^_]+_[^_].*$`, without what comes in from the file that it was read from.
 pub(crate) fn is_api_key(text: &Secret) -> bool {
-    text.expose_secret().split_once('_').is_some_and(|(before, after)| {
-        !before.is_empty() && !after.is_empty() && !after.starts_with('_') && !after.contains('\n')
-    })
+    let text = text.expose_secret();
+    let has_form = text
+        .split_once('_')
+        .is_some_and(|(before, after)| !before.is_empty() && !after.is_empty() && !after.starts_with('_'));
+    has_form && is_clean(text)
+}
+
+/// Whether it has no character that no credential has, such as the end of a line.
+pub(crate) fn is_clean(text: &str) -> bool {
+    !text.contains(|character: char| character.is_control() || character.is_whitespace())
 }
 
 fn pair(reply: Reply<types::TokenPair>) -> Result<TokenPair, Error> {
@@ -111,8 +118,9 @@ fn pair(reply: Reply<types::TokenPair>) -> Result<TokenPair, Error> {
 
 /// How long a token lives: as the server says, else until it expires, both moments by the server's clock.
 ///
-/// A negative lifetime is none.
+/// One that is negative or zero is not set.
 pub(crate) fn lifetime(seconds: Option<Int64>, until: Option<Timestamp>, date: Option<Timestamp>) -> Option<Duration> {
-    let told = seconds.and_then(|number| u64::try_from(number.0).ok()).map(Duration::from_secs);
+    let told = seconds.and_then(|number| u64::try_from(number.0).ok()).filter(|seconds| *seconds > 0);
+    let told = told.map(Duration::from_secs);
     told.or_else(|| Duration::try_from(until?.duration_since(date?)).ok())
 }

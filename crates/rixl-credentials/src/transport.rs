@@ -1,26 +1,74 @@
 //! Hardened HTTP and the cache of tokens, for the facade and the other crates of this project: plumbing, without any promise of stability.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, io, iter::successors, time::Duration};
 
 use url::{Host, Url};
 
 pub use crate::token_cache::{TokenCache, is_same};
 
-/// Keeps callers from depending on the HTTP library by way of a downcast. The URL is taken out: it holds ids or a path of
-/// the user's, and may hold more.
-#[derive(thiserror::Error)]
-#[error(transparent)]
-pub struct Opaque(reqwest::Error);
+/// Why a request came to nothing, in words of our own: those of the layers below can hold the server's, such as the debug
+/// data of an HTTP/2 GOAWAY, and the URL, with ids or a path of the user's in it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Opaque(Cow<'static, str>);
+
+/// What the layers below say of a failure, and what is said of it here.
+const REASONS: [(&str, &str); 26] = [
+    ("dns error", "the name of the server could not be resolved"),
+    ("UnknownIssuer", "the server's certificate has an unknown issuer"),
+    ("unable to get local issuer", "the server's certificate has an unknown issuer"),
+    ("self-signed certificate", "the server's certificate has an unknown issuer"),
+    ("not valid for name", "the server's certificate is for another name"),
+    ("NotValidForName", "the server's certificate is for another name"),
+    ("ostname mismatch", "the server's certificate is for another name"),
+    ("certificate expired", "the server's certificate has expired"),
+    ("certificate has expired", "the server's certificate has expired"),
+    ("not valid yet", "the server's certificate is not valid yet"),
+    ("invalid peer certificate", "the server's certificate is not valid"),
+    ("certificate verify failed", "the server's certificate is not valid"),
+    ("received fatal alert", "the server refused the TLS connection"),
+    ("InvalidContentType", "the server does not speak TLS"),
+    ("wrong version number", "the server does not speak TLS"),
+    ("close_notify", "the TLS connection broke off"),
+    ("tunnel", "the proxy refused the connection"),
+    ("roxy authorization required", "the proxy asks for credentials"),
+    ("connection closed before message completed", "the connection was closed before a response came"),
+    ("message head is too large", "the head of the response is too large"),
+    ("invalid HTTP", "the response is not HTTP"),
+    ("invalid content-length", "the length of the response is not valid"),
+    ("refused stream", "the server refused the HTTP/2 stream"),
+    ("stream error", "the server ended the HTTP/2 stream"),
+    ("connection error received", "the server ended the HTTP/2 connection"),
+    ("unexpected end of", "the response broke off"),
+];
 
 impl From<reqwest::Error> for Opaque {
     fn from(error: reqwest::Error) -> Self {
-        Self(error.without_url())
+        let causes = || successors(error.source(), |cause: &&(dyn StdError + 'static)| (*cause).source());
+        let system = causes().find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+        if let Some(code) = system {
+            return Self(io::Error::from_raw_os_error(code).to_string().into());
+        }
+        // Only chosen by the words of others, never made of them.
+        let said = causes().fold(String::new(), |said, cause| said + &cause.to_string() + "\n");
+        let reason = REASONS.iter().find(|(theirs, _)| said.contains(theirs));
+        Self(reason.map_or_else(|| Self::kind(&error), |(_, ours)| ours).into())
     }
 }
 
-impl fmt::Debug for Opaque {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+impl Opaque {
+    fn kind(error: &reqwest::Error) -> &'static str {
+        if error.is_builder() {
+            "the request could not be put together"
+        } else if error.is_timeout() {
+            "the time was up"
+        } else if error.is_connect() {
+            "the connection could not be opened"
+        } else if error.is_body() || error.is_decode() {
+            "the response broke off"
+        } else {
+            "the connection broke"
+        }
     }
 }
 

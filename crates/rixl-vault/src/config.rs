@@ -73,7 +73,7 @@ pub struct VaultConfigBuilder {
 enum Token {
     Fixed(Secret),
     File(PathBuf),
-    Source(TokenCache),
+    Source(Arc<dyn TokenSource>),
 }
 
 impl fmt::Debug for VaultConfig {
@@ -206,7 +206,7 @@ impl VaultConfigBuilder {
 
     /// Tokens for this server, from a login perhaps. As in front of a client's source, there is a cache.
     pub fn token_source(mut self, source: impl TokenSource + 'static) -> Self {
-        self.token = Token::Source(TokenCache::of(source));
+        self.token = Token::Source(Arc::new(source));
         self
     }
 
@@ -238,18 +238,18 @@ impl VaultConfigBuilder {
     pub fn build(self) -> Result<VaultConfig, VaultConfigError> {
         let address = transport::server_url(&self.address)
             .map_err(|error| VaultConfigError(format!("the address of Vault {error}")))?;
-        let token = match self.token {
+        let source: Arc<dyn TokenSource> = match self.token {
             Token::Fixed(token) => {
                 token_header(&token)?;
-                TokenCache::of(Fixed(token.into()))
+                Arc::new(Fixed(token.into()))
             }
             Token::File(path) => {
                 let token = read_token(&path)?
                     .ok_or_else(|| VaultConfigError(format!("{} is empty or can't be read", path.display())))?;
                 token_header(&token)?;
-                TokenCache::of(TokenFile { path, last: Mutex::new(token.into()) })
+                Arc::new(TokenFile { path, last: Mutex::new(token.into()) })
             }
-            Token::Source(cache) => cache,
+            Token::Source(source) => source,
         };
         let mut headers = HeaderMap::new();
         headers.insert("x-vault-request", HeaderValue::from_static("true"));
@@ -278,7 +278,8 @@ impl VaultConfigBuilder {
         let http = builder
             .build()
             .map_err(|error| VaultConfigError(format!("the HTTP client could not be built: {error}")))?;
-        Ok(VaultConfig { address, headers, http, token: token.into(), timeout: self.timeout })
+        let token = Arc::new(TokenCache::of(source, self.timeout));
+        Ok(VaultConfig { address, headers, http, token, timeout: self.timeout })
     }
 }
 

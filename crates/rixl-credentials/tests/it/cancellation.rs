@@ -162,7 +162,9 @@ async fn a_call_that_is_dropped_says_what_is_true_then() {
         for polls in 1.. {
             assert!(polls < 1_000, "{operation} does not end");
             // Busy the first time, so that there is a wait; and then it does as it is told.
-            let (count, body) = (Arc::new(AtomicUsize::new(0)), body.to_string());
+            let is_for_effect = matches!(operation, Operation::DeleteApiKey | Operation::RevokeClientCredential);
+            let body = if is_for_effect { "{}".to_owned() } else { body.to_string() };
+            let count = Arc::new(AtomicUsize::new(0));
             let counter = Arc::clone(&count);
             let raw = Raw::start(move |stream, _| match counter.fetch_add(1, Ordering::SeqCst) {
                 0 => respond(stream, "429 Busy", "", ""),

@@ -142,9 +142,50 @@ async fn every_success_status_is_a_success() {
         let mock = Mock::responding(status, body.clone()).await;
         assert_eq!(mock.client().api_keys().rotate(&key_id()).await.unwrap().secret.expose_secret(), "rxl_TESTSECRET");
     }
-    // A delete is done by its status, whatever stands in the body.
-    for (status, body) in [(200, "{}"), (200, "gone"), (200, ""), (204, ""), (202, "null")] {
-        Mock::responding(status, body).await.client().api_keys().delete(&key_id()).await.unwrap();
+}
+
+/// A page of refusal with 200, or an error with 200: whoever believes it believes that a leaked key is dead.
+#[tokio::test]
+async fn a_delete_is_done_only_if_the_response_says_nothing_else() {
+    let credential = || "Z9Y8X7W6V5".parse().unwrap();
+    for (status, body) in [(200, "{}"), (200, " {\n}\r\n"), (200, ""), (204, ""), (202, "\n")] {
+        let mock = Mock::responding(status, body).await;
+        let client = mock.client();
+        client.api_keys().delete(&key_id()).await.unwrap();
+        client.client_credentials().revoke(&credential()).await.unwrap();
+    }
+    for body in [
+        "<html>TESTSECRET: you may not do this</html>",
+        r#"{"code":7,"message":"TESTSECRET: permission denied"}"#,
+        r#"{"api_key":{"id":"XyZ9aB8cD1"}}"#,
+        "gone",
+        "null",
+        "[]",
+        "{}{}",
+        "\u{feff}{}",
+    ] {
+        let mock = Mock::responding(200, body).await;
+        let client = mock.client();
+        let second = client.organization(&organization_id());
+        for mut error in [
+            client.api_keys().delete(&key_id()).await.unwrap_err(),
+            second.api_keys().delete(&key_id()).await.unwrap_err(),
+            client.client_credentials().revoke(&credential()).await.unwrap_err(),
+            second.client_credentials().revoke(&credential()).await.unwrap_err(),
+        ] {
+            assert_eq!((error.kind(), error.outcome()), (Kind::Malformed, Outcome::Unknown), "{body}");
+            assert!(error.to_string().ends_with("it may have taken effect, so check before you repeat it"), "{error}");
+            assert_silent(&error);
+            assert_eq!(error.take_raw_response().unwrap().expose_secret(), body.as_bytes());
+        }
+    }
+    // Nor is a key changed by a response that has no key in it.
+    let update = || rixl_credentials::ApiKeyUpdate::default().with_name("new");
+    for body in [r#"{"code":7,"message":"TESTSECRET"}"#, "{}", r#"{"api_key":null}"#] {
+        let mock = Mock::responding(200, body).await;
+        let client = mock.client();
+        let error = client.organization(&organization_id()).update_api_key(&key_id(), update()).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (Kind::Malformed, Outcome::Applied), "{body}");
     }
 }
 
@@ -273,6 +314,7 @@ async fn bad_input_is_refused_before_anything_is_sent() {
         rixl_credentials::ClientTokenRequest::new("a", "rxl_sk_TESTSECRET", "b")
             .with_ttl(std::time::Duration::from_millis(ttl))
     };
+    let with_secret = |secret: &str| rixl_credentials::ClientTokenRequest::new("a", secret, "b");
     let errors = [
         client.api_keys().create(NewApiKey::new("").with_project_id(project())).await.unwrap_err(),
         client.api_keys().create(NewApiKey::new(long).with_project_id(project())).await.unwrap_err(),
@@ -296,7 +338,10 @@ async fn bad_input_is_refused_before_anything_is_sent() {
         client.tokens().exchange(&Secret::from("_TESTSECRET")).await.unwrap_err(),
         client.tokens().exchange(&Secret::from("rxl__TESTSECRET")).await.unwrap_err(),
         client.tokens().exchange(&Secret::from("rxl_")).await.unwrap_err(),
+        client.tokens().exchange(&Secret::from("rxl_TESTSECRET\r")).await.unwrap_err(),
         client.tokens().refresh(&Secret::from("")).await.unwrap_err(),
+        client.tokens().refresh(&Secret::from("TESTREFRESH\r\n")).await.unwrap_err(),
+        client.client_credentials().mint(&with_secret("rxl_sk_TESTSECRET\r\n")).await.unwrap_err(),
     ];
     for error in errors {
         assert_eq!((error.kind(), error.outcome()), (Kind::InvalidInput, Outcome::NotApplied), "{error}");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout, reason = "tests")]
 
+mod arrived;
 mod canary;
 mod cancellation;
 mod errors;
@@ -12,6 +13,7 @@ mod lists;
 mod mock;
 mod names;
 mod prism;
+mod purchases;
 mod raw;
 mod responses;
 mod retry;

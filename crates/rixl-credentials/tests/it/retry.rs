@@ -88,8 +88,10 @@ async fn waits_double_from_500_ms_and_are_drawn_evenly_below_that() {
 async fn retry_after_is_obeyed_up_to_the_longest_wait() {
     let date = [("date", "Thu, 15 Jan 2026 10:00:00 GMT"), ("retry-after", "Thu, 15 Jan 2026 10:00:07 GMT")];
     let seconds = |text| [("retry-after", text)];
+    let dated = |text| [("date", "Thu, 15 Jan 2026 10:30:00 GMT"), ("retry-after", text)];
+    let old_date = [("date", "Thu Jan 15 10:00:00 2026"), ("retry-after", "Thursday, 15-Jan-26 10:00:07 GMT")];
     type Case<'a> = (&'a [(&'a str, &'a str)], usize, Option<u64>);
-    let cases: [Case<'_>; 9] = [
+    let cases: [Case<'_>; 16] = [
         (&seconds("7"), 5, Some(7)),
         (&seconds(" 7 "), 5, Some(7)),
         (&seconds("0"), 5, Some(0)),
@@ -100,6 +102,14 @@ async fn retry_after_is_obeyed_up_to_the_longest_wait() {
         // By the server's clock, which is half an hour behind this one.
         (&date, 5, Some(7)),
         (&seconds("Thu, 15 Jan 2026 10:29:00 GMT"), 5, Some(0)),
+        // The forms that HTTP had before.
+        (&dated("Thursday, 15-Jan-26 10:30:07 GMT"), 5, Some(7)),
+        (&dated("Thu Jan 15 10:30:07 2026"), 5, Some(7)),
+        (&dated("Thu Jan  1 10:30:07 2026"), 5, Some(0)),
+        (&dated("Saturday, 15-Jan-94 10:30:07 GMT"), 5, Some(0)),
+        (&dated("Thursday, 15-Jan-26 11:30:00 GMT"), 1, Some(3_600)),
+        (&old_date, 5, Some(7)),
+        (&dated("Thu Jan 45 10:30:07 2026"), 5, None),
     ];
     for (headers, sent, told) in cases {
         let run = run(true, 429, headers, RetryPolicy::default(), 0.0).await;
@@ -108,9 +118,11 @@ async fn retry_after_is_obeyed_up_to_the_longest_wait() {
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::RateLimited, Outcome::NotApplied));
         assert!(run.waits.iter().all(|wait| *wait == Duration::from_secs(told.unwrap_or(0))), "{:?}", run.waits);
     }
-    // Jitter still counts where it is longer.
+    // With jitter on top: those who were told the same do not come back together, nor any sooner than asked.
     let waits = run(true, 429, &seconds("1"), RetryPolicy::default(), 1.0).await.waits;
-    assert_eq!(waits, [1_000 * MS, 1_000 * MS, 2_000 * MS, 4_000 * MS]);
+    assert_eq!(waits, [1_500 * MS, 2_000 * MS, 3_000 * MS, 5_000 * MS]);
+    let waits = run(true, 429, &seconds("30"), RetryPolicy::default(), 0.5).await.waits;
+    assert_eq!(waits[0], 30_250 * MS);
 }
 
 /// Turned off, a policy leaves no bound behind; the time-out of an attempt is not undone by the default of the deadline.
@@ -160,12 +172,13 @@ async fn the_policy_can_be_turned_off_and_set_for_one_call() {
 }
 
 /// Takes this long to respond, by a clock that the mock moves.
-struct Slow(Fake, Duration);
+pub(crate) struct Slow(pub(crate) Fake, pub(crate) Duration);
 
 impl rixl_credentials::TokenSource for Slow {
     fn token<'a>(&'a self, _: rixl_credentials::TokenRequest<'a>) -> rixl_credentials::TokenFuture<'a> {
         self.0.advance(self.1);
-        Box::pin(async { Ok(rixl_credentials::AccessToken::new(rixl_credentials::Secret::from("TESTTOKEN"))) })
+        let token = format!("TESTTOKEN{}", rixl_credentials::Timing::elapsed(&self.0).as_secs());
+        Box::pin(async { Ok(rixl_credentials::AccessToken::new(rixl_credentials::Secret::from(token))) })
     }
 }
 
@@ -266,15 +279,15 @@ proptest! {
         prop_assert!(result.is_err());
         prop_assert_eq!(sent, waits.len() + 1);
         prop_assert!(sent <= attempts.max(1) as usize);
-        prop_assert!(waits.iter().all(|wait| *wait <= max * MS && *wait >= asked));
+        prop_assert!(waits.iter().all(|wait| *wait <= asked + max * MS && *wait >= asked));
         prop_assert!(waits.iter().sum::<Duration>() < deadline * MS);
         for (number, wait) in waits.iter().enumerate() {
             let longest = (base * MS).saturating_mul(1_u32.checked_shl(number as u32).unwrap_or(u32::MAX));
-            prop_assert!(*wait <= longest.max(asked));
+            prop_assert!(*wait <= longest + asked);
         }
         // It stops for a reason: attempts, a wait that was asked for and is too long, or the deadline.
         let factor = 1_u32.checked_shl(waits.len() as u32).unwrap_or(u32::MAX);
-        let next = asked.max((base * MS).saturating_mul(factor).min(max * MS).mul_f64(chance));
+        let next = asked + (base * MS).saturating_mul(factor).min(max * MS).mul_f64(chance);
         let spent = waits.iter().sum::<Duration>();
         prop_assert!(sent == attempts.max(1) as usize || asked > max * MS || spent + next >= deadline * MS);
     }

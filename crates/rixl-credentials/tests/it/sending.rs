@@ -86,6 +86,20 @@ async fn every_change_has_a_connection_of_its_own_and_reads_share_one() {
     assert_eq!(raw.seen(), (6, 4));
 }
 
+/// Connections that reads share belong to a runtime, and hang with it.
+#[test]
+fn a_runtime_that_nobody_drives_holds_no_read_up() {
+    let raw = Raw::responding(EMPTY_PAGE);
+    let client = raw.builder().attempt_timeout(HOUR).build().unwrap();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (one, two) = (runtime(), runtime());
+    for runtime in [&one, &two, &one, &two] {
+        let page = runtime.block_on(async { within(client.api_keys().list_page(PageRequest::default())).await });
+        assert_eq!(page.unwrap().items, []);
+    }
+    assert_eq!(raw.seen(), (4, 3));
+}
+
 #[tokio::test]
 async fn an_idle_connection_that_the_server_closed_is_no_reason_to_send_again() {
     // Every connection dies right after its first response, so that whatever comes next races its end. What came second
@@ -241,8 +255,9 @@ async fn a_body_that_breaks_off_was_applied() {
         Then::Fin
     });
     assert_eq!(rotate(&raw.client()).await, Err((Kind::Cut, Outcome::Applied)));
-    // A delete is done by its status.
-    raw.client().api_keys().delete(&key_id()).await.unwrap();
+    // Of a delete it does not say that it was done.
+    let error = raw.client().api_keys().delete(&key_id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (Kind::Cut, Outcome::Unknown));
     assert_eq!(raw.seen(), (2, 2));
     // A refusal stays one.
     let raw = Raw::start(|stream, _| {
@@ -390,8 +405,21 @@ async fn compressed_responses_are_not_asked_for_and_not_decoded() {
     assert_eq!(error.take_raw_response().unwrap().expose_secret(), zipped);
     assert_eq!(list(&raw).await, Err(Kind::Malformed));
     for request in raw.requests() {
-        assert!(!request.head.to_lowercase().contains("accept-encoding"), "{}", request.head);
+        assert!(request.head.to_lowercase().contains("\r\naccept-encoding: identity\r\n"), "{}", request.head);
     }
+}
+
+/// Memory is for what came, not for what is promised: this would end the process.
+#[tokio::test]
+async fn a_length_that_no_machine_has_is_only_a_promise() {
+    let raw = Raw::start(|stream, _| {
+        write(stream, format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{ISSUED}", 1_u64 << 47).as_bytes());
+        Then::Fin
+    });
+    let client = raw.builder().max_response_bytes(usize::MAX).build().unwrap();
+    let mut error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (Kind::Cut, Outcome::Applied));
+    assert_eq!(error.take_raw_response().unwrap().expose_secret(), ISSUED.as_bytes());
 }
 
 /// Responses without a bound. The server is in the parent process, so that the child's memory is the client's.
@@ -421,6 +449,13 @@ async fn no_response_fills_the_memory() {
         ("10,000 headers", format!("{ok}{many}\r\n"), String::new(), "Interrupted Unknown"),
         ("a status line without end", "HTTP/1.1 200 ".into(), "x".repeat(0x10000), "Interrupted Unknown"),
         ("endless interim responses", String::new(), "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000), "Timeout Unknown"),
+        // 35 bytes in memory for each that is sent, or even more.
+        (
+            "a page of nothing",
+            format!("{ok}\r\n{{\"api_keys\":[{}{{}}]}}", "{},".repeat(340_000)),
+            String::new(),
+            "Malformed NotApplied",
+        ),
     ] {
         let raw = Raw::start(move |stream, _| {
             write(stream, begin.as_bytes());
@@ -428,11 +463,12 @@ async fn no_response_fills_the_memory() {
         });
         let url = raw.url.clone();
         // Only what never ends on its own is not waited for.
+        let call = if expected.ends_with("NotApplied") { "list" } else { "rotate" };
         let timeout = if expected.starts_with("Timeout") { "200" } else { "30000" };
         let said = tokio::task::spawn_blocking(move || {
             let mut child = Command::new(std::env::current_exe().unwrap());
             child.args(["sending::memory_child", "--exact", "--ignored", "--nocapture"]);
-            child.env("RAW_URL", url).env("TIMEOUT_MS", timeout);
+            child.env("RAW_URL", url).env("TIMEOUT_MS", timeout).env("CALL", call);
             String::from_utf8(child.output().unwrap().stdout).unwrap()
         });
         let said = said.await.unwrap();
@@ -456,7 +492,11 @@ async fn memory_child() {
     let timeout = Duration::from_millis(std::env::var("TIMEOUT_MS").unwrap().parse().unwrap());
     let client = Client::builder().base_url(url).bearer_token(TOKEN).attempt_timeout(timeout).build().unwrap();
     let before = max();
-    let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+    let keys = client.api_keys();
+    let error = match &*std::env::var("CALL").unwrap() {
+        "list" => keys.list_page(PageRequest::default()).await.unwrap_err(),
+        _ => keys.rotate(&key_id()).await.unwrap_err(),
+    };
     assert_silent(&error);
     println!("\nCAME {:?} {:?}, KIB {}", error.kind(), error.outcome(), max() - before);
 }

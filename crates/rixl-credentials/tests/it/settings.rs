@@ -79,7 +79,10 @@ fn what_cannot_be_sent_is_refused() {
     for token in ["", "TEST TOKEN", "TESTTOKEN\n", "TEST\r\nx: y", "TESTtökén", "TEST\0"] {
         assert!(refused(local().bearer_token(token)).contains("bearer token"), "{token:?}");
     }
-    for key in ["", "TESTKEY", "rxl_", "rxl_TEST\n"] {
+    // With the end of a line from the file that it was read from, the server would refuse it.
+    for key in
+        ["", "TESTKEY", "rxl_", "rxl_TEST\n", "rxl_TEST\r\n", "rxl_TEST\r", "rxl_TEST ", " rxl_TEST", "rxl_TEST\0"]
+    {
         assert!(refused(local().api_key(key)).contains("API key"), "{key:?}");
     }
     assert!(refused(local().user_agent("a\nb")).contains("bad user agent"));

@@ -534,23 +534,23 @@ async fn a_token_that_is_renewed() {
     let mut second =
         rotate_attempt(&repeated.request_id, [("rixl.outcome", "ok"), ("http.response.status_code", "200")]);
     second.fields.insert("http.request.resend_count", "1".into());
-    let refresh = call(
+    let exchange = call(
         [
-            ("rixl.operation", "tokens.refresh"),
+            ("rixl.operation", "tokens.exchange"),
             ("rixl.attempts", "1"),
             ("rixl.outcome", "ok"),
             ("rixl.duration_ms", "0"),
             ("http.response.status_code", "200"),
         ],
         [attempt([
-            ("rixl.operation", "tokens.refresh"),
+            ("rixl.operation", "tokens.exchange"),
             ("rixl.route_generation", "1"),
             ("rixl.request_id", &renewed.request_id),
             ("rixl.outcome", "ok"),
             ("rixl.duration_ms", "0"),
             ("http.request.method", "POST"),
             ("http.response.status_code", "200"),
-            ("url.template", "/platform/auth/refresh"),
+            ("url.template", "/platform/auth/token"),
         ])],
     );
     let rotation = call(
@@ -561,7 +561,7 @@ async fn a_token_that_is_renewed() {
             ("rixl.duration_ms", "0"),
             ("http.response.status_code", "200"),
         ],
-        [first, refresh, second],
+        [first, exchange, second],
     );
     assert_eq!(spans, [rotation]);
     assert_holds_none_of(&spans, &[key.as_str(), &secret, rotated.secret.expose_secret(), sandbox.bearer_token()]);

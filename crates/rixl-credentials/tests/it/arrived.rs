@@ -1,0 +1,155 @@
+//! A response that has arrived is used, whenever somebody looks; and nothing goes out once the time is over.
+
+use std::{future::Future, pin::pin, task::Poll, thread, time::Duration};
+
+use futures_util::{StreamExt as _, stream};
+use rixl_credentials::{Client, ErrorKind as Kind, Outcome, RetryPolicy};
+use rixl_testing::wait_for_async;
+
+use crate::{
+    mock::key_id,
+    raw::{ISSUED, Raw, Then, respond, response, write},
+};
+
+const TIMEOUT: Duration = Duration::from_millis(400);
+const LONGER: Duration = Duration::from_millis(900);
+
+fn client(raw: &Raw) -> Client {
+    raw.builder().attempt_timeout(TIMEOUT).retry(RetryPolicy::off()).build().unwrap()
+}
+
+async fn seen(raw: &Raw, requests: usize) {
+    wait_for_async("requests", async || match raw.seen().0 {
+        count if count >= requests => Ok(()),
+        count => Err(count),
+    })
+    .await;
+}
+
+/// Polls this until `done`, and then leaves it alone.
+async fn poll_until<F: Future>(mut call: std::pin::Pin<&mut F>, done: impl Future<Output = ()>) {
+    let mut done = pin!(done);
+    std::future::poll_fn(|context| {
+        assert!(call.as_mut().poll(context).is_pending());
+        done.as_mut().poll(context)
+    })
+    .await;
+}
+
+/// In one piece, in two, and in chunks.
+fn servers() -> [Raw; 3] {
+    let soon = Duration::from_millis(50);
+    [
+        Raw::start(move |stream, _| {
+            thread::sleep(soon);
+            respond(stream, "200 OK", "", ISSUED)
+        }),
+        Raw::start(move |stream, _| {
+            let bytes = response("200 OK", "", ISSUED);
+            let (head, body) = bytes.split_at(bytes.len() - ISSUED.len());
+            write(stream, head);
+            thread::sleep(soon);
+            write(stream, body)
+        }),
+        Raw::start(move |stream, _| {
+            thread::sleep(soon);
+            let (one, two) = ISSUED.split_at(20);
+            let chunks = format!("{:x}\r\n{one}\r\n{:x}\r\n{two}\r\n0\r\n\r\n", one.len(), two.len());
+            write(stream, format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunks}").as_bytes())
+        }),
+    ]
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_polled_finds_the_response_that_came_meanwhile() {
+    for raw in servers() {
+        let client = client(&raw);
+        let keys = client.api_keys();
+        let id = key_id();
+        let mut call = pin!(keys.rotate(&id));
+        poll_until(call.as_mut(), seen(&raw, 1)).await;
+        tokio::time::sleep(LONGER).await;
+        assert_eq!(call.await.unwrap().secret.expose_secret(), "rxl_TESTSECRET");
+        assert_eq!(raw.seen(), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_slower_than_the_time_out_loses_no_secret() {
+    let [raw, ..] = servers();
+    let (client, id) = (client(&raw), key_id());
+    let keys = client.api_keys();
+    let calls = stream::iter(0..4).map(|_| keys.rotate(&id)).buffer_unordered(4);
+    let mut calls = pin!(calls);
+    let mut secrets = 0;
+    while let Some(issued) = calls.next().await {
+        secrets += usize::from(issued.unwrap().secret.expose_secret() == "rxl_TESTSECRET");
+        tokio::time::sleep(LONGER).await;
+    }
+    assert_eq!((secrets, raw.seen()), (4, (4, 4)));
+}
+
+/// As after SIGSTOP, `docker pause`, or with a task that blocks: nobody reads the socket, the task of the connection neither.
+#[test]
+fn an_executor_that_stood_still_hands_over_what_the_socket_holds() {
+    for workers in [0, 1] {
+        let mut builder = match workers {
+            0 => tokio::runtime::Builder::new_current_thread(),
+            _ => tokio::runtime::Builder::new_multi_thread(),
+        };
+        let runtime = builder.worker_threads(1).enable_all().build().unwrap();
+        for raw in servers() {
+            let client = client(&raw);
+            let rotated = runtime.block_on(async {
+                let call = tokio::spawn(async move { client.api_keys().rotate(&key_id()).await });
+                seen(&raw, 1).await;
+                tokio::spawn(async { thread::sleep(LONGER) });
+                call.await.unwrap()
+            });
+            assert_eq!(rotated.unwrap().secret.expose_secret(), "rxl_TESTSECRET");
+        }
+    }
+}
+
+/// Connected, but not yet written: what nobody sent in time is not sent later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_written_once_the_time_is_over() {
+    let raw = Raw::responding(ISSUED);
+    let client = client(&raw);
+    let (keys, id) = (client.api_keys(), key_id());
+    let mut calls = Vec::new();
+    for _ in 0..100 {
+        let mut call = Box::pin(keys.rotate(&id));
+        // Where other threads are quick, the first poll does it all.
+        if std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending())).await {
+            calls.push(call);
+        }
+    }
+    tokio::time::sleep(LONGER).await;
+    let written = raw.seen().0;
+    for call in calls {
+        if let Err(error) = call.await {
+            assert_eq!((error.kind(), error.outcome()), (Kind::Timeout, Outcome::Unknown));
+        }
+    }
+    tokio::time::sleep(TIMEOUT).await;
+    assert_eq!(raw.seen().0, written);
+    assert!(written < 100);
+}
+
+/// The moment is short, and it is given once: a body that drips on is cut.
+#[tokio::test]
+async fn a_body_that_goes_on_after_the_time_is_cut() {
+    let raw = Raw::start(|stream, _| {
+        write(stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n{");
+        for _ in 0..200 {
+            write(stream, b" ");
+            thread::sleep(Duration::from_millis(20));
+        }
+        Then::Fin
+    });
+    let started = std::time::Instant::now();
+    let error = client(&raw).api_keys().rotate(&key_id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (Kind::Cut, Outcome::Applied));
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+}
