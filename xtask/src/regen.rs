@@ -104,6 +104,8 @@ fn progenitor_tokens(prepared: Value, kind: Kind) -> Result<proc_macro2::TokenSt
         Kind::Published => {
             let impls = impls(&[TypeImpl::Display, TypeImpl::FromStr]);
             settings.with_conversion(marker(InstanceType::String, "rixl-segment"), "crate::request::Segment", impls);
+            let unsigned = marker(InstanceType::Integer, "rixl-uint64");
+            settings.with_conversion(unsigned, "crate::request::UInt64", [].into_iter());
         }
     }
     // The generator asserts and panics on what it does not know; a panic is not a sentence.
