@@ -40,6 +40,7 @@ pub(crate) fn finish(file: &mut File, kind: Kind) -> Result<Vec<(&'static str, u
         ));
         counts.push(("errors that name the URL, which may hold a secret", visited::<WithoutUrls>(file).0));
         counts.push(("headers, marked as not to be printed", visited::<SensitiveHeaders>(file).0));
+        OwnNames.visit_file_mut(file);
         return Ok(counts);
     }
     match counts.iter().find(|(_, count)| *count == 0) {
@@ -204,6 +205,8 @@ struct LenientFields {
 impl VisitMut for LenientFields {
     fn visit_field_mut(&mut self, field: &mut Field) {
         let ty = type_name(field);
+        // typify has a reader of its own for what is required and may be null.
+        field.attrs.retain(|attribute| !attribute.to_token_stream().to_string().contains("deserialize_with"));
         if ty.starts_with(OPTION) {
             self.options += 1;
             field.attrs.push(match ty.strip_prefix(OPTION).is_some_and(|inner| inner.starts_with(MAP)) {
@@ -310,6 +313,50 @@ impl VisitMut for SensitiveHeaders {
     }
 }
 
+/// An argument may be called as a variable of the generated function is, or as what it calls.
+struct OwnNames;
+
+impl OwnNames {
+    fn rename(expression: &mut syn::Expr) {
+        if expression.to_token_stream().to_string() == "header_map" {
+            // No argument starts with an underscore.
+            *expression = parse_quote!(_header_map);
+        }
+    }
+}
+
+impl VisitMut for OwnNames {
+    fn visit_pat_ident_mut(&mut self, pattern: &mut syn::PatIdent) {
+        if pattern.mutability.is_some() && pattern.ident == "header_map" {
+            pattern.ident = quote::format_ident!("_header_map");
+        }
+    }
+
+    fn visit_expr_method_call_mut(&mut self, call: &mut syn::ExprMethodCall) {
+        syn::visit_mut::visit_expr_method_call_mut(self, call);
+        match call.method.to_string().as_str() {
+            "append" => Self::rename(&mut call.receiver),
+            "headers" => call.args.iter_mut().for_each(Self::rename),
+            _ => {}
+        }
+    }
+
+    fn visit_expr_call_mut(&mut self, call: &mut syn::ExprCall) {
+        syn::visit_mut::visit_expr_call_mut(self, call);
+        if call.func.to_token_stream().to_string() == "encode_path" {
+            *call.func = parse_quote!(progenitor_client::encode_path);
+        }
+    }
+
+    // The path is written by `format!`, whose arguments are tokens.
+    fn visit_macro_mut(&mut self, call: &mut syn::Macro) {
+        let encoded = call.tokens.to_string().replace("encode_path (", "progenitor_client :: encode_path (");
+        if let Ok(tokens) = encoded.parse() {
+            call.tokens = tokens;
+        }
+    }
+}
+
 /// One attribute a line makes `///` of what would be printed as `/** */`.
 struct SplitDocs;
 
@@ -372,7 +419,8 @@ impl Proof {
             if PLAIN.iter().any(|plain| words(ty).any(|word| word == *plain)) {
                 self.problems.push(format!("generated.rs: {owner}.{name} is a {ty}, not a redacting type."));
             }
-            if self.kind == Kind::Published && !is_key_object(name) {
+            // A newtype is named for its place, which may be about secrets.
+            if self.kind == Kind::Published && owner != name && !is_key_object(name) {
                 let behind = self.fields.iter().filter(|(owner, ..)| words(ty).any(|word| word == owner));
                 let behind = behind.filter(|(_, name, _)| !is_about_a_secret(name));
                 open.extend(behind.filter(|field| seen.insert(*field)));

@@ -11,9 +11,8 @@ const MAX_LENGTH: usize = 80;
 /// Not to be hidden by a generated type.
 const TYPES: &str = "Self Result Option String Vec Box Ok Err Some None From Into Default Clone Debug Error";
 
-/// The methods of the generated client, its fields' accessors and its hooks; and what its functions call or keep.
-const FUNCTIONS: &str = "new new_with_client api_version baseurl client inner pre post exec clone fmt from into \
-    header_map encode_path union";
+/// The methods of the generated client, its fields' accessors and its hooks.
+const FUNCTIONS: &str = "new new_with_client api_version baseurl client inner pre post exec clone fmt from into union";
 
 /// What typify takes for no identifier, and gives a `_` at its end.
 const KEYWORDS: &str = "abstract as async await become box break const continue crate do dyn else enum extern false final fn \

@@ -179,8 +179,15 @@ impl Merger<'_> {
         let has_own = map.map("properties").is_some_and(|own| !own.is_empty()) || !map.list("required").is_empty();
         if let ([only], false) = (branches(map).collect::<Vec<_>>().as_slice(), has_own) {
             let mut only = (*only).clone();
-            if map.is_true("nullable") && only.get("$ref").is_none() {
-                document::set(&mut only, "nullable", true);
+            if only.get("$ref").is_none() {
+                for key in ["type", "format", "nullable"] {
+                    if let (Some(own), Some(only)) = (map.get(key), only.as_object_mut()) {
+                        only.entry(key).or_insert(own.clone());
+                    }
+                }
+            }
+            if map.text("format") == Some("password") {
+                only = json!({ "type": "string", "format": "password" });
             }
             *schema = only;
             return self.visit(place, schema, is_named);

@@ -166,6 +166,7 @@ fn hoist(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let mut schemas = document::named(document).map(std::mem::take).unwrap_or_default();
     let mut found = Hoisted { taken: schemas.keys().cloned().collect(), schemas: Object::new() };
     for (name, schema) in &mut schemas {
+        schema.as_object_mut().map(|schema| schema.remove("nullable"));
         found.below(schema, name);
     }
     each_operation(document, |place, operation| {
@@ -209,6 +210,8 @@ impl Hoisted {
     fn visit(&mut self, schema: &mut Value, name: &str) {
         self.below(schema, name);
         if has_properties(schema) {
+            // A struct can't be null; what holds it is optional.
+            schema.as_object_mut().map(|schema| schema.remove("nullable"));
             let name = names::unique(names::type_name(name), &mut self.taken);
             let value = std::mem::replace(schema, reference(&name));
             self.schemas.insert(name, value);
