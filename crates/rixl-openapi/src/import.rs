@@ -10,6 +10,8 @@ mod step;
 mod swagger;
 mod types;
 
+pub(crate) use self::parts::MARK;
+
 use std::{collections::BTreeSet, fmt};
 
 use regex::Regex;

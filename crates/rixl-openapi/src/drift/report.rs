@@ -151,6 +151,7 @@ GET /c
 `old.json` -> `new.yaml`: 1 operations before, 2 now: 0 at the same place, 0 moved, 1 gone, 2 new.
      1  breaking for callers
      0  breaking for decoding
+     0  not compared
      2  additive
      0  wording
 "
@@ -170,6 +171,7 @@ GET /c
 | --- | ---: |
 | breaking for callers | 1 |
 | breaking for decoding | 0 |
+| not compared | 0 |
 | additive | 2 |
 | wording | 0 |
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::step::{Left, Step};
 use crate::document::{Node as _, Object, each_operation, each_schema, visit_schemas};
 
-pub(super) const STEPS: [Step; 8] = [
+pub(super) const STEPS: [Step; 9] = [
     Step { name: "OpenAPI 3.1: version", run: version },
     Step { name: "OpenAPI 3.1: schemas that are true or false", run: boolean_schemas },
     Step { name: "OpenAPI 3.1: const", run: constants },
@@ -13,6 +13,7 @@ pub(super) const STEPS: [Step; 8] = [
     Step { name: "OpenAPI 3.1: lists of types", run: type_lists },
     Step { name: "OpenAPI 3.1: exclusive bounds that are numbers", run: exclusive_bounds },
     Step { name: "OpenAPI 3.1: lists of examples", run: examples },
+    Step { name: "OpenAPI 3.1: bytes in base64", run: encodings },
     Step { name: "OpenAPI 3.1: keywords beside a $ref", run: reference_siblings },
 ];
 
@@ -169,6 +170,18 @@ fn examples(document: &mut Value, _: &mut Vec<Left>) -> usize {
     })
 }
 
+/// In 3.0 it is a format.
+fn encodings(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    each_schema(document, |_, schema| {
+        if schema.text("contentEncoding") != Some("base64") || schema.contains_key("format") {
+            return 0;
+        }
+        schema.remove("contentEncoding");
+        schema.insert("format".into(), "byte".into());
+        1
+    })
+}
+
 /// 3.0 reads nothing beside a `$ref`, though most who write it there mean it: the `$ref` goes into an `allOf`.
 fn reference_siblings(document: &mut Value, _: &mut Vec<Left>) -> usize {
     each_schema(document, |_, schema| {
@@ -187,15 +200,12 @@ fn reference_siblings(document: &mut Value, _: &mut Vec<Left>) -> usize {
     })
 }
 
-/// `contentEncoding` becomes a format; the rest has no counterpart, and none of it changes a type.
+/// They have no counterpart, and most of them change no type.
 fn unknown_keywords(document: &mut Value, left: &mut Vec<Left>) -> usize {
     const KEYWORDS: &str = "$schema $id $comment $anchor $dynamicRef $dynamicAnchor $vocabulary contentEncoding \
         contentMediaType contentSchema if then else propertyNames contains minContains maxContains not \
         dependentRequired dependentSchemas unevaluatedProperties unevaluatedItems $defs definitions";
     each_schema(document, |place, schema| {
-        if schema.text("contentEncoding") == Some("base64") {
-            schema.entry("format").or_insert("byte".into());
-        }
         let mut count = KEYWORDS.split(' ').filter(|key| schema.remove(*key).is_some()).count();
         for (key, instead) in [("prefixItems", "a list of any values"), ("patternProperties", "a map of any values")] {
             if schema.remove(key).is_some() {
@@ -285,6 +295,12 @@ mod tests {
     }
 
     #[test]
+    fn bytes_have_a_format() {
+        let before = json!({ "type": "string", "contentEncoding": "base64" });
+        assert_eq!(schema(before, encodings, 1), json!({ "type": "string", "format": "byte" }));
+    }
+
+    #[test]
     fn a_reference_stands_alone_and_what_was_beside_it_is_kept() {
         assert_eq!(schema(json!({ "$ref": "#/a" }), reference_siblings, 0), json!({ "$ref": "#/a" }));
         assert_eq!(
@@ -296,8 +312,8 @@ mod tests {
     #[test]
     fn what_3_0_does_not_know_goes() {
         assert_eq!(
-            schema(json!({ "type": "string", "contentEncoding": "base64", "$comment": "c" }), unknown_keywords, 2),
-            json!({ "type": "string", "format": "byte" })
+            schema(json!({ "type": "string", "contentMediaType": "a/b", "$comment": "c" }), unknown_keywords, 2),
+            json!({ "type": "string" })
         );
         let mut document = json!({ "components": { "schemas": { "A": { "type": "array", "prefixItems": [{}] } } } });
         let mut left = Vec::new();

@@ -89,10 +89,10 @@ fn broken_references(document: &mut Value, left: &mut Vec<Left>) -> usize {
         let Some(why) = broken.get(place) else { return };
         let Some(value) = value.as_object_mut() else { return };
         value.remove("$ref");
-        match part {
-            // It may have operations of its own.
-            Part::PathItem => left.push(Left::new(place, why.as_str())),
-            _ => drop(value.insert(MARK.into(), format!("{place}: {why}").into())),
+        value.insert(MARK.into(), format!("{place}: {why}").into());
+        // It may have operations of its own.
+        if part == Part::PathItem {
+            left.push(Left::new(place, why.as_str()));
         }
     });
     broken.len()
