@@ -9,8 +9,9 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    contract, finish,
+    contract, finish, note,
     prepare::{self, Kind},
+    print,
 };
 
 pub(crate) const CONTRACT: &str = "openapi.json";
@@ -27,25 +28,24 @@ pub(crate) struct Output {
 }
 
 /// Writes the generated file, or compares it (`check`). Exit code 1 means: out of date.
-#[allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 pub(crate) fn run(root: &Path, check: bool) -> Result<ExitCode, Problems> {
     let output = contract(&read(&root.join(CONTRACT))?)?;
     for (step, count) in &output.counts {
-        eprintln!("{count:>5}  {step}");
+        note(format_args!("{count:>5}  {step}"));
     }
     let path = root.join(GENERATED);
     if check {
         let diff = difference(&read(&path).unwrap_or_default(), &output.code);
         if diff.is_empty() {
-            eprintln!("{GENERATED} is up to date.");
+            note(format_args!("{GENERATED} is up to date."));
             return Ok(ExitCode::SUCCESS);
         }
-        print!("{diff}");
-        eprintln!("{GENERATED} is out of date: run `cargo xtask regen` and commit the result.");
+        print(&diff)?;
+        note(format_args!("{GENERATED} is out of date: run `cargo xtask regen` and commit the result."));
         return Ok(ExitCode::FAILURE);
     }
     write(&path, &output.code)?;
-    eprintln!("{GENERATED} is written.");
+    note(format_args!("{GENERATED} is written."));
     Ok(ExitCode::SUCCESS)
 }
 
