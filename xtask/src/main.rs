@@ -11,6 +11,8 @@
 //!
 //! `client` does the same for a published document, and wraps the result in a crate.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
+
 mod client;
 mod contract;
 mod finish;
