@@ -16,6 +16,7 @@ use self::change::{Change, Class, code};
 use crate::{
     document::{self, Node, Operation},
     import::MARK,
+    problems,
 };
 
 /// What changed from `old` to `new`, both of them [normalized](crate::normalize).
@@ -51,7 +52,7 @@ pub fn compare(old: &Value, new: &Value) -> Drift {
                 found.push((Class::Additive, "new".to_owned()));
             }
         }
-        let place = pair.old.or(pair.new).map(Operation::place).unwrap_or_default();
+        let place = problems::plain(&pair.old.or(pair.new).map(Operation::place).unwrap_or_default());
         drift.changes.extend(found.into_iter().map(|(class, what)| Change { class, place: place.clone(), what }));
     }
     drift.changes.sort();

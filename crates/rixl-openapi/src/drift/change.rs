@@ -99,6 +99,11 @@ pub(super) fn plain(name: &str) -> String {
     crate::problems::plain(name).chars().filter(|letter| *letter != '`').take(160).collect()
 }
 
+/// The same where it stands as it is, and so could be markup.
+pub(super) fn bare(name: &str) -> String {
+    plain(name).chars().filter(|letter| !"<>[]()|*_&\\".contains(*letter)).collect()
+}
+
 /// The same as code.
 pub(super) fn code(name: &str) -> String {
     format!("`{}`", plain(name))
@@ -110,6 +115,7 @@ mod tests {
 
     #[test]
     fn names_stay_names_in_markdown() {
+        assert_eq!(bare("<img src=x>\u{202e}[a](b)"), "img src=xab");
         assert_eq!(code("a`\n<b>\u{1b}[31m"), "`a <b>[31m`");
     }
 }

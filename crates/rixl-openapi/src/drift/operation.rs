@@ -6,7 +6,7 @@ use heck::ToSnakeCase as _;
 use serde_json::Value;
 
 use super::{
-    change::{Class, Found, code, flipped, plain, rest},
+    change::{Class, Found, bare, code, flipped, rest},
     schema::{self, Direction},
     security,
 };
@@ -51,7 +51,7 @@ fn others(old: &Value, new: &Value, ruled: &str, place: &str, found: &mut Found)
                 (Class::Wording, &format!("it is deprecated now{of}")),
                 (Class::Wording, &format!("it is not deprecated any more{of}")),
             )),
-            (Class::Wording, key) => words.push(plain(key)),
+            (Class::Wording, key) => words.push(bare(key)),
             (class, key) => found.push((class, format!("{}{of} changed, by no rule of this report", code(key)))),
         }
     }
@@ -236,7 +236,7 @@ fn responses(documents: Documents<'_>, old: &Value, new: &Value, found: &mut Fou
         all.filter(|status| status.starts_with('2') == is_success && !status.starts_with("X-")).collect()
     };
     let join = |statuses: &BTreeSet<String>, by: &str| {
-        statuses.iter().map(|status| plain(&status.replace("DEFAULT", "default"))).collect::<Vec<_>>().join(by)
+        statuses.iter().map(|status| bare(&status.replace("DEFAULT", "default"))).collect::<Vec<_>>().join(by)
     };
     fn at<'a>(operation: &'a Value, status: &str) -> &'a Value {
         let mut all = operation.entries("responses");
@@ -253,7 +253,7 @@ fn responses(documents: Documents<'_>, old: &Value, new: &Value, found: &mut Fou
     let pairs = if same.is_empty() { first.collect() } else { same };
     let is_one = pairs.len() == 1;
     for (before, after) in pairs {
-        let place = if is_one { "response".to_owned() } else { format!("response {}", plain(&after)) };
+        let place = if is_one { "response".to_owned() } else { format!("response {}", bare(&after)) };
         one_response(documents, at(old, &before), at(new, &after), &place, found);
     }
     let (old_errors, new_errors) = (statuses(old, false), statuses(new, false));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use heck::ToSnakeCase as _;
 use serde_json::{Value, json};
 
-use super::change::{Class, Found, code, rest};
+use super::change::{Class, Found, bare, code, rest};
 use crate::{
     document::{Node as _, Object, resolve},
     import::MARK,
@@ -215,10 +215,10 @@ impl Comparison<'_> {
         for branch in branches {
             let flat = if is_old { &mut self.flat.0 } else { &mut self.flat.1 };
             let branch = flat.schema(branch, 0);
-            kinds.insert(branch.text("type").unwrap_or("any value").to_owned());
+            kinds.insert(branch.text("type").map_or_else(|| "any value".to_owned(), bare));
         }
         if let (Some(kind), true) = (schema.text("type"), kinds.is_empty() || kinds.contains("any value")) {
-            kinds = BTreeSet::from([kind.to_owned()]);
+            kinds = BTreeSet::from([bare(kind)]);
         }
         if kinds.is_empty() {
             kinds.insert("any value".to_owned());
@@ -315,9 +315,8 @@ impl Comparison<'_> {
                 () if is_narrower => self.direction.narrower(),
                 () => self.direction.wider(),
             };
-            let show = |value: Option<Value>| {
-                value.map(|value| value.as_str().map_or_else(|| super::change::plain(&value.to_string()), code))
-            };
+            let show =
+                |value: Option<Value>| value.map(|value| value.as_str().map_or_else(|| bare(&value.to_string()), code));
             let what = match (show(before), show(after)) {
                 (None, Some(after)) => format!(": {key} is {after} now"),
                 (Some(before), None) => format!(": {key} was {before} and is gone"),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::change::{Class, Found, plain};
+use super::change::{Class, Found, bare};
 use crate::document::{self, Node as _, resolve};
 
 /// One way to be let in: all that is sent, each with the scopes that it needs.
@@ -51,8 +51,8 @@ fn ways(document: &Value, operation: &Value) -> Vec<Way> {
 
 fn show(ways: &[Way]) -> String {
     let part = |(sent, scopes): (&String, &BTreeSet<String>)| match scopes.is_empty() {
-        true => plain(sent),
-        false => format!("{} ({})", plain(sent), plain(&Vec::from_iter(scopes.iter().cloned()).join(" "))),
+        true => bare(sent),
+        false => format!("{} ({})", bare(sent), bare(&Vec::from_iter(scopes.iter().cloned()).join(" "))),
     };
     let way = |way: &Way| match way.is_empty() {
         true => "none".to_owned(),

@@ -59,10 +59,10 @@ fn settled(name: &str, case: fn(&str) -> String) -> String {
 
 /// Names of types stay apart from what starts with a digit, is empty, or is too long.
 pub(super) fn type_name(name: &str) -> String {
-    let name = settled(&plain(name), |name| str::to_pascal_case(name));
+    let name = settled(&plain(name), str::to_pascal_case);
     match name.chars().next() {
         None => "Unnamed".into(),
-        Some(first) if first.is_ascii_digit() => settled(&format!("N{name}"), |name| str::to_pascal_case(name)),
+        Some(first) if first.is_ascii_digit() => settled(&format!("N{name}"), str::to_pascal_case),
         _ if is_one_of(TYPES, &name) => format!("{name}Schema"),
         _ => name,
     }
@@ -70,7 +70,7 @@ pub(super) fn type_name(name: &str) -> String {
 
 /// The name of a function or an argument.
 pub(super) fn function_name(name: &str, kind: &str) -> String {
-    let snake = |name: &str| settled(name, |name| str::to_snake_case(name));
+    let snake = |name: &str| settled(name, str::to_snake_case);
     let name = snake(&plain(name));
     match name.chars().next() {
         None => kind.into(),

@@ -99,7 +99,7 @@ fn broken_references(document: &mut Value, left: &mut Vec<Left>) -> usize {
 }
 
 /// The schemas that a part refers to, and the first broken reference in it.
-fn needs<'a>(part: Part, value: &'a Value) -> (Vec<String>, Option<&'a str>) {
+fn needs(part: Part, value: &Value) -> (Vec<String>, Option<&str>) {
     let (mut names, mut why) = (Vec::new(), None);
     document::each_part(part, value, "", &mut |_, _, value| {
         names.extend(referenced_name(value));

@@ -199,9 +199,8 @@ fn version(document: &mut Value, _: &mut Vec<Left>) -> usize {
     });
     let Some(components) = document.get_mut("components") else { return 1 };
     for (_, scheme) in components.entries_mut("securitySchemes") {
-        match scheme.text("type") {
-            Some("basic") => *scheme = json!({ "type": "http", "scheme": "basic" }),
-            _ => {}
+        if scheme.text("type") == Some("basic") {
+            *scheme = json!({ "type": "http", "scheme": "basic" });
         }
     }
     1
