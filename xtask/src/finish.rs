@@ -420,10 +420,14 @@ impl Proof {
                 self.problems.push(format!("generated.rs: {owner}.{name} is a {ty}, not a redacting type."));
             }
             // A newtype is named for its place, which may be about secrets.
-            if self.kind == Kind::Published && owner != name && !is_key_object(name) {
+            if self.kind == Kind::Published && owner != name {
                 let behind = self.fields.iter().filter(|(owner, ..)| words(ty).any(|word| word == owner));
-                let behind = behind.filter(|(_, name, _)| !is_about_a_secret(name));
-                open.extend(behind.filter(|field| seen.insert(*field)));
+                let mut behind: Vec<_> = behind.filter(|(_, name, _)| !is_about_a_secret(name)).collect();
+                // A key with its metadata says itself what is secret in it, and that is looked at anyway.
+                if is_key_object(name) && behind.iter().any(|(_, name, _)| is_secret_name(name)) {
+                    behind.clear();
+                }
+                open.extend(behind.into_iter().filter(|field| seen.insert(*field)));
             }
         }
     }

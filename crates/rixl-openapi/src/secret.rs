@@ -9,9 +9,11 @@ const ROOTS: [&str; 9] =
 const BY_CHANCE: [&str; 2] = ["secretar", "tokeniz"];
 /// A word that is one of these. `qr`: the picture of a second factor is its secret.
 const WORDS: [&str; 10] = ["pwd", "pass", "jwt", "bearer", "otp", "totp", "otpauth", "pin", "cvv", "qr"];
-/// Before `key` or `code`, as two words or as one.
-const KINDS: [(&str, &str); 2] = [
+/// Before `key`, `code` and the like, as two words or as one.
+const KINDS: [(&str, &str); 4] = [
     ("key", "api private secret signing access encryption decryption master shared session ssh hmac"),
+    ("phrase", "seed recovery backup"),
+    ("pem", "private key"),
     ("code", "recovery backup security verification activation reset access auth mfa pin otp time qr"),
 ];
 /// Made of a secret's words, but about it, or public.
@@ -73,7 +75,8 @@ mod tests {
         for name in "secret client_secret clientSecretV2 clientsecret CLIENTSECRET access_token accesstoken tokens token_value \
             apiKey apikey api_keys apiKeyValue private_key private_key_pem privatekeypem signingKey password passwd pwd \
             passphrase passcode user-password jwt bearer authorization recovery_codes backupCodes recoverycode qr_code_url \
-            qrcode otp otpauthUrl totp_uri one_time_code verificationCode pin_code sshKey x-api-key secretaccesskey"
+            qrcode otp otpauthUrl totp_uri one_time_code verificationCode pin_code sshKey x-api-key secretaccesskey \
+            seed_phrase privatePem"
             .split_ascii_whitespace()
         {
             assert!(is_secret_name(name), "{name}");

@@ -267,6 +267,14 @@ fn security(document: &mut Value, left: &mut Vec<Left>) -> usize {
             || (says("type") == "apikey" && says("in") == "header" && says("name") == "authorization")
             || ["oauth2", "openidconnect"].contains(&says("type").as_str())
     };
+    for (name, scheme) in schemes.iter().filter(|(name, _)| is_bearer(name)) {
+        let header = scheme.text("name").unwrap_or_default();
+        if scheme.text("type") == Some("apiKey") && !header.eq_ignore_ascii_case("authorization") {
+            let why =
+                format!("the document sends {header:?}; the client sends Authorization: Bearer, which is what works");
+            left.push(Left::new(format!("security scheme {name:?}"), why));
+        }
+    }
     let shared = document.as_object_mut().and_then(|root| root.remove("security"));
     let bearers: BTreeSet<_> = schemes.keys().filter(|name| is_bearer(name)).cloned().collect();
     let mut is_used = !bearers.is_empty();

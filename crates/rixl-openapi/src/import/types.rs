@@ -303,15 +303,14 @@ fn secrets(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let mut count = 0;
     document::visit_schemas(document, &mut |place, schema| {
         if schema.text("format") == Some("password") && schema.text("type") != Some("string") {
-            count += redact(schema, place, left, &mut objects);
+            count += redact(schema, place, left, &mut Vec::new());
         }
         for (name, property) in schema.entries_mut("properties").filter(|(name, _)| is_secret_name(name)) {
             let place = document::below(&format!("{place}/properties"), name);
             let mut inner = Vec::new();
             count += redact(property, &place, left, &mut inner);
-            if !is_key_object(name) {
-                objects.append(&mut inner);
-            }
+            let is_key = is_key_object(name);
+            objects.extend(inner.into_iter().map(|name| (name, is_key)));
         }
     });
     count += each_operation(document, |place, operation| {
@@ -341,15 +340,19 @@ fn secrets(document: &mut Value, left: &mut Vec<Left>) -> usize {
         count
     });
     let mut seen = BTreeSet::new();
-    while let Some(name) = objects.pop() {
+    while let Some((name, is_key)) = objects.pop() {
         let Some(schema) = document::named(document).and_then(|schemas| schemas.get_mut(&name)) else { continue };
-        if seen.insert(name.clone()) {
-            let place = format!("{SCHEMAS}/{name}/properties");
-            for (name, property) in schema.entries_mut("properties").filter(|(name, _)| !is_about_a_secret(name)) {
-                let is_time = property.text("format") == Some("date-time");
-                count += if is_time { 0 } else { redact(property, &document::below(&place, name), left, &mut objects) };
-            }
+        // A key with its metadata says itself what is secret in it.
+        let says_itself = is_key && schema.entries("properties").any(|(name, _)| is_secret_name(name));
+        if says_itself || !seen.insert(name.clone()) {
+            continue;
         }
+        let (place, mut inner) = (format!("{SCHEMAS}/{name}/properties"), Vec::new());
+        for (name, property) in schema.entries_mut("properties").filter(|(name, _)| !is_about_a_secret(name)) {
+            let is_time = property.text("format") == Some("date-time");
+            count += if is_time { 0 } else { redact(property, &document::below(&place, name), left, &mut inner) };
+        }
+        objects.extend(inner.into_iter().map(|name| (name, false)));
     }
     count
 }
@@ -540,14 +543,16 @@ mod tests {
         } });
         let document = json!({ "components": { "schemas": {
             "A": { "properties": { "token": { "type": "array", "items": reference("Inner") }, "api_key": reference("Key") } },
+            "B": { "properties": { "api_key": reference("Bare") } }, "Bare": { "properties": { "id": text, "value": text } },
             "Inner": inner, "Key": { "properties": { "name": text, "secret": text } },
         } } });
-        let after = changed(document, secrets, 3);
+        let after = changed(document, secrets, 4);
         let mut expected = inner;
         let password = json!({ "type": "string", "format": "password" });
         expected["properties"]["value"] = password.clone();
         expected["properties"]["numbers"]["items"] = json!({});
         assert_eq!(after["components"]["schemas"]["Inner"], expected);
+        assert_eq!(after["components"]["schemas"]["Bare"]["properties"], json!({ "id": text, "value": password }));
         assert_eq!(after["components"]["schemas"]["Key"]["properties"], json!({ "name": text, "secret": password }));
     }
 

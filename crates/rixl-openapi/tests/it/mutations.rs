@@ -311,3 +311,36 @@ fn a_schema_of_3_0_and_of_3_1_are_the_same() {
         assert_eq!(classes(&old, &new), (String::new(), json!([])), "{new}");
     }
 }
+
+#[test]
+fn what_swagger_says_in_its_own_words_is_compared() {
+    let parameter = json!({ "in": "query", "name": "l", "type": "array", "items": { "type": "string" }, "collectionFormat": "csv" });
+    let body = json!({ "in": "body", "name": "b", "schema": { "type": "object", "properties": { "a": { "type": "string" } } } });
+    let responses = json!({ "200": { "description": "ok", "headers": { "X-A": { "type": "string" } } } });
+    let old = json!({
+        "swagger": "2.0", "basePath": "/v1", "host": "h", "paths": { "/a": { "post": {
+            "parameters": [parameter, body], "responses": responses, "consumes": ["application/json"],
+        } } },
+        "securityDefinitions": { "key": { "type": "apiKey", "in": "header", "name": "Authorization" } },
+        "security": [{ "key": [] }],
+    });
+    assert_eq!(classes(&old, &old), (String::new(), json!([])));
+    for (place, value, expected) in [
+        ("/basePath", "\"/v2\"", "C"),
+        ("/host", "null", "C"),
+        ("/schemes", "[\"http\"]", "C"),
+        ("/paths/~1a/post/consumes", "[\"text/plain\"]", "C"),
+        ("/paths/~1a/post/parameters/0/collectionFormat", "\"pipes\"", "C"),
+        ("/paths/~1a/post/parameters/0/collectionFormat", "\"multi\"", "C"),
+        ("/paths/~1a/post/parameters/0/items/type", "\"integer\"", "C"),
+        ("/paths/~1a/post/parameters/1/schema/properties/a/x-nullable", "true", "W"),
+        ("/paths/~1a/post/parameters/1/schema/properties/a/type", "\"integer\"", "C"),
+        ("/paths/~1a/post/responses/200/headers/X-A/type", "\"integer\"", "D"),
+        ("/securityDefinitions/key/name", "\"X-API-Key\"", "C"),
+    ] {
+        let mut new = old.clone();
+        set(&mut new, place, &serde_json::from_str(value).unwrap());
+        let (found, changes) = classes(&old, &new);
+        assert_eq!(found, expected, "{place} {value}: {changes}");
+    }
+}
