@@ -328,8 +328,8 @@ pub(crate) fn make_map(value: &mut Value) -> Option<&mut Object> {
 
 /// The named schemas, made if there are none.
 pub(crate) fn named(document: &mut Value) -> Option<&mut Object> {
-    let components = document.as_object_mut()?.entry("components").or_insert_with(|| Object::new().into());
-    components.as_object_mut()?.entry("schemas").or_insert_with(|| Object::new().into()).as_object_mut()
+    let components = document.as_object_mut()?.entry("components").or_insert(Value::Null);
+    make_map(make_map(components)?.entry("schemas").or_insert(Value::Null))
 }
 
 /// A reference to a named schema.

@@ -359,7 +359,16 @@ fn info(document: &mut Value, left: &mut Vec<Left>) -> usize {
         0
     });
     if let Some(components) = document.map_mut("components") {
-        components.retain(|kind, _| matches!(kind.as_str(), "schemas" | "securitySchemes"));
+        components.retain(|kind, part| matches!(kind.as_str(), "schemas" | "securitySchemes") && part.is_object());
+        if let Some(schemes) = components.map_mut("securitySchemes") {
+            schemes.retain(|name, scheme| {
+                let read = serde_json::from_value::<openapiv3::SecurityScheme>(scheme.clone());
+                left.extend(
+                    read.as_ref().err().map(|why| Left::new(format!("security scheme {name:?}"), why.to_string())),
+                );
+                read.is_ok()
+            });
+        }
     }
     let Some(root) = document.as_object_mut() else { return 0 };
     let before = root.len();

@@ -58,6 +58,12 @@ fn unknown(document: &mut Value, left: &mut Vec<Left>) -> usize {
             schema.remove("type");
             count += 1;
         }
+        // Of another type than the schema's they say nothing, and the generator would take them for one.
+        for (key, kind) in [("properties", "object"), ("additionalProperties", "object"), ("items", "array")] {
+            if schema.text("type").is_some_and(|said| said != kind) {
+                count += usize::from(schema.remove(key).is_some());
+            }
+        }
         if schema.get("default").is_some_and(|default| !is_of(schema.text("type"), default)) {
             schema.remove("default");
             count += 1;
@@ -304,6 +310,7 @@ mod tests {
         assert_eq!(schema(json!({ "enum": ["a"] }), types, 1), json!({ "type": "string", "enum": ["a"] }));
         assert_eq!(schema(json!({ "type": "colour" }), unknown, 1), json!({}));
         assert_eq!(schema(json!({ "type": "string", "required": true }), unknown, 1), json!({ "type": "string" }));
+        assert_eq!(schema(json!({ "type": "string", "properties": {} }), unknown, 1), json!({ "type": "string" }));
     }
 
     #[test]
