@@ -157,6 +157,14 @@ fn path_of(path: &syn::Path) -> String {
 struct AnyValues(usize);
 
 impl VisitMut for AnyValues {
+    fn visit_attribute_mut(&mut self, attribute: &mut Attribute) {
+        let text = attribute.to_token_stream().to_string();
+        let fresh = text.replace("\"::serde_json::Map::is_empty\"", "\"::std::collections::BTreeMap::is_empty\"");
+        if let (false, Ok(tokens)) = (fresh == text, fresh.parse::<proc_macro2::TokenStream>()) {
+            *attribute = parse_quote!(#tokens);
+        }
+    }
+
     fn visit_type_path_mut(&mut self, ty: &mut syn::TypePath) {
         syn::visit_mut::visit_type_path_mut(self, ty);
         match path_of(&ty.path).as_str() {

@@ -287,7 +287,7 @@ fn nulls(document: &mut Value, _: &mut Vec<Left>) -> usize {
             let Some(property) = property.as_object_mut().filter(|_| !required.iter().any(|one| one == name)) else {
                 continue;
             };
-            let is_map = property.text("type") == Some("object") && !property.contains_key("properties");
+            let is_map = property.text("type") == Some("object") && !has_properties(property);
             count += usize::from(match is_map {
                 true => property.insert("nullable".into(), true.into()) != Some(Value::Bool(true)),
                 false => property.remove("nullable").is_some(),
