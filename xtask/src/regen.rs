@@ -152,7 +152,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use proptest::prelude::*;
-    use rixl_openapi::document::Node as _;
     use serde_json::json;
 
     use super::*;
@@ -213,7 +212,7 @@ mod tests {
         let mut found = Vec::new();
         for item in structs {
             found.push(item.ident.to_string());
-            unique(&item.fields.iter().map(|field| field.ident.as_ref().unwrap().to_string()).collect::<Vec<_>>());
+            unique(&item.fields.iter().filter_map(|field| Some(field.ident.as_ref()?.to_string())).collect::<Vec<_>>());
         }
         unique(&found);
         // What the import calls a schema is what the generator calls its type.
@@ -238,11 +237,10 @@ mod tests {
             });
             unique(&arguments.collect::<Vec<_>>());
         }
-        assert!(imported.document.map("paths").is_some());
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn each_name_is_what_the_generator_makes_of_it(names in names()) {

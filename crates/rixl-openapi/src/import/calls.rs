@@ -163,7 +163,7 @@ fn why_no_argument(
     let kind = schema.text("type").unwrap_or_default();
     let item = schema.get("items").and_then(|items| items.text("type"));
     let is_list = within == "query" && item.is_some_and(|item| !matches!(item, "object" | "array"));
-    let argument = names::function_name(name, "parameter");
+    let argument = names::field_name(name);
     if !matches!(within, "path" | "query" | "header") {
         Some(format!("a parameter in {within:?} has no argument"))
     } else if parameter.contains_key("content") {
@@ -246,7 +246,7 @@ fn templates(document: &mut Value, left: &mut Vec<Left>) -> usize {
     for (path, mut item) in std::mem::take(paths) {
         let parameters = item.as_object().into_iter().flatten().flat_map(|(_, operation)| operation.list("parameters"));
         let others = parameters.filter(|parameter| parameter.text("in") != Some("path"));
-        let others = others.filter_map(|parameter| Some(names::function_name(parameter.text("name")?, "parameter")));
+        let others = others.filter_map(|parameter| Some(names::field_name(parameter.text("name")?)));
         let mut taken: BTreeSet<_> = others.chain(["body".to_owned()]).collect();
         let (mut new_path, mut rest, mut names) = (String::new(), path.as_str(), Vec::new());
         while let Some((before, (old, after))) =

@@ -23,7 +23,7 @@ fn is_one_of(list: &str, name: &str) -> bool {
     list.split_ascii_whitespace().any(|one| one == name)
 }
 
-/// What typify makes of the name of a property.
+/// What the generator makes of the name of a property, and of an argument that is no part of the path.
 pub(super) fn field_name(name: &str) -> String {
     let name = match name {
         "+1" => "plus1".to_owned(),
