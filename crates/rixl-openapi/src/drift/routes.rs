@@ -124,7 +124,9 @@ impl<'a> Marks<'a> {
         let is_same_place = self.shape == other.shape && is_write(self.method) && is_write(other.method);
         let method = if self.method == other.method || is_same_place { 15 } else { 0 };
         let is_deleted = other.method == "delete" && self.method != "delete";
-        if is_deleted || (method == 0 && words < 12) {
+        // Whoever wrote with it can't do so by reading.
+        let is_read = |method: &str| matches!(method, "get" | "head");
+        if is_deleted || is_read(self.method) != is_read(other.method) || (method == 0 && words < 12) {
             return 0;
         }
         let last = if self.last == other.last { 15 } else { 0 };
