@@ -126,7 +126,7 @@ impl<'a> Marks<'a> {
         let is_deleted = other.method == "delete" && self.method != "delete";
         // Whoever wrote with it can't do so by reading.
         let is_read = |method: &str| matches!(method, "get" | "head");
-        if is_deleted || is_read(self.method) != is_read(other.method) || (method == 0 && words < 12) {
+        if is_deleted || (is_read(other.method) && !is_read(self.method)) || (method == 0 && words < 12) {
             return 0;
         }
         let last = if self.last == other.last { 15 } else { 0 };
