@@ -6,14 +6,17 @@ use heck::{ToPascalCase, ToSnakeCase};
 use rixl_openapi::{
     Problems,
     document::{Node as _, Operation, operations, referenced, resolve, walk},
-    is_secret_name,
+    is_key_object, is_secret_name,
 };
 use serde_json::{Map, Value};
 
 /// Parses the document and checks every rule; breaches are reported together, broken references first.
 pub(crate) fn read(source: &str) -> Result<Value, Problems> {
-    let document: Value =
-        serde_json::from_str(source).map_err(|error| Problems::one(format!("openapi.json is not JSON: {error}.")))?;
+    // The reader takes what does not start like JSON for YAML.
+    let json = Some(source).filter(|source| source.trim_start().starts_with(['{', '[']));
+    let document = json
+        .map_or_else(|| Err("it does not start like it".into()), |json| rixl_openapi::parse(json.as_bytes()))
+        .map_err(|sentence| Problems::one(format!("openapi.json is not JSON that can be used: {sentence}.")))?;
     let mut problems = Vec::new();
     let version = document.text("openapi").unwrap_or_default();
     if !version.starts_with("3.0.") {
@@ -123,7 +126,7 @@ fn check_secrets(document: &Value, problems: &mut Vec<String>) {
         let schema = resolve(document, schema);
         let schema = schema.get("items").map_or(schema, |items| resolve(document, items));
         // A key's own object: what is secret in it has a name of its own.
-        let is_key = ["api_key", "api_keys"].contains(&name) && schema.text("type") == Some("object");
+        let is_key = is_key_object(name) && schema.text("type") == Some("object");
         let is_password = schema.text("type") == Some("string") && schema.text("format") == Some("password");
         if is_secret_name(name) && !is_key && !is_password {
             problems.push(format!(

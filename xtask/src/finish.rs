@@ -1,10 +1,12 @@
 //! Finishes the generated syntax tree, and proves on it that the preparation took.
 
+use std::collections::BTreeSet;
+
 use quote::ToTokens as _;
 use rixl_openapi::{
     Problems,
     document::{Node as _, Operation, operations},
-    is_secret_name,
+    is_about_a_secret, is_key_object, is_secret_name,
 };
 use serde_json::Value;
 use syn::{Attribute, Field, File, Item, ItemImpl, parse_quote, visit::Visit, visit_mut::VisitMut};
@@ -16,7 +18,12 @@ pub(crate) const ID_SCHEMAS: [&str; 4] = ["KeyId", "OrganizationId", "ProjectId"
 
 /// Changes the tree and says what was changed at how many places.
 pub(crate) fn finish(file: &mut File, kind: Kind) -> Result<Vec<(&'static str, usize)>, Problems> {
-    let lenient: LenientFields = visited(file);
+    let mut values = AnyValues::default();
+    if kind == Kind::Published {
+        values.visit_file_mut(file);
+    }
+    let mut lenient = LenientFields { kind, options: 0, lists: 0 };
+    lenient.visit_file_mut(file);
     let mut counts = vec![
         ("optional fields that read null and \"\" as not set", lenient.options),
         ("lists that read null and \"\" as empty", lenient.lists),
@@ -26,8 +33,14 @@ pub(crate) fn finish(file: &mut File, kind: Kind) -> Result<Vec<(&'static str, u
     ];
     SplitDocs.visit_file_mut(file);
     if kind == Kind::Published {
+        counts.push(("values of any type, which may hold a secret", values.0));
+        counts.push((
+            "responses that are lists or maps, and lose no more than what does not fit",
+            visited::<Lists>(file).0,
+        ));
         counts.push(("errors that name the URL, which may hold a secret", visited::<WithoutUrls>(file).0));
         counts.push(("headers, marked as not to be printed", visited::<SensitiveHeaders>(file).0));
+        OwnNames.visit_file_mut(file);
         return Ok(counts);
     }
     match counts.iter().find(|(_, count)| *count == 0) {
@@ -71,8 +84,9 @@ fn needs_bearer(operation: &Operation<'_>) -> bool {
 
 /// Checks on the finished tree what the steps were to reach; progenitor's settings fail open.
 pub(crate) fn prove(file: &File, document: &Value, kind: Kind) -> Result<(), Problems> {
-    let mut seen = Proof { kind, functions: 0, problems: Vec::new() };
+    let mut seen = Proof { kind, functions: 0, fields: Vec::new(), problems: Vec::new() };
     seen.visit_file(file);
+    seen.secrets();
     let mut code = file.clone();
     WithoutDocs.visit_file_mut(&mut code);
     let text = code.to_token_stream().to_string();
@@ -131,8 +145,67 @@ fn type_name(field: &Field) -> String {
 const OPTION: &str = "::std::option::Option<";
 const LIST: &str = "::std::vec::Vec<";
 
+const MAP: &str = "::std::collections::BTreeMap<::std::string::String,";
+
+/// The path to the last word of a path's type: `serde_json::Value`.
+fn path_of(path: &syn::Path) -> String {
+    path.segments.iter().map(|segment| segment.ident.to_string()).collect::<Vec<_>>().join("::")
+}
+
+/// What is of any type may hold a secret, and `serde_json::Value` prints it.
 #[derive(Default)]
+struct AnyValues(usize);
+
+impl VisitMut for AnyValues {
+    fn visit_attribute_mut(&mut self, attribute: &mut Attribute) {
+        let text = attribute.to_token_stream().to_string();
+        let fresh = text.replace("\"::serde_json::Map::is_empty\"", "\"::std::collections::BTreeMap::is_empty\"");
+        if let (false, Ok(tokens)) = (fresh == text, fresh.parse::<proc_macro2::TokenStream>()) {
+            *attribute = parse_quote!(#tokens);
+        }
+    }
+
+    fn visit_type_path_mut(&mut self, ty: &mut syn::TypePath) {
+        syn::visit_mut::visit_type_path_mut(self, ty);
+        match path_of(&ty.path).as_str() {
+            "serde_json::Value" => *ty = parse_quote!(crate::request::Json),
+            "serde_json::Map" => {
+                *ty = parse_quote!(::std::collections::BTreeMap<::std::string::String, crate::request::Json>);
+            }
+            _ => return,
+        }
+        self.0 += 1;
+    }
+}
+
+/// One item of another type must not cost the others.
+#[derive(Default)]
+struct Lists(usize);
+
+impl VisitMut for Lists {
+    fn visit_impl_item_fn_mut(&mut self, function: &mut syn::ImplItemFn) {
+        let output = function.sig.output.to_token_stream().to_string().replace(' ', "");
+        let reader = match output.split_once("ResponseValue<").map(|(_, value)| value) {
+            Some(value) if value.starts_with(LIST) => "decode_list",
+            Some(value) if value.starts_with(MAP) => "decode_map",
+            _ => return,
+        };
+        struct Decode(syn::Ident);
+        impl VisitMut for Decode {
+            fn visit_expr_path_mut(&mut self, path: &mut syn::ExprPath) {
+                if path_of(&path.path) == "crate::hooks::decode" {
+                    let reader = &self.0;
+                    *path = parse_quote!(crate::request::#reader);
+                }
+            }
+        }
+        Decode(quote::format_ident!("{reader}")).visit_impl_item_fn_mut(function);
+        self.0 += 1;
+    }
+}
+
 struct LenientFields {
+    kind: Kind,
     options: usize,
     lists: usize,
 }
@@ -140,13 +213,19 @@ struct LenientFields {
 impl VisitMut for LenientFields {
     fn visit_field_mut(&mut self, field: &mut Field) {
         let ty = type_name(field);
+        // typify has a reader of its own for what is required and may be null.
+        field.attrs.retain(|attribute| !attribute.to_token_stream().to_string().contains("deserialize_with"));
         if ty.starts_with(OPTION) {
             self.options += 1;
-            field.attrs.push(parse_quote!(#[serde(default, deserialize_with = "crate::wire::not_set")]));
+            field.attrs.push(match ty.strip_prefix(OPTION).is_some_and(|inner| inner.starts_with(MAP)) {
+                true => parse_quote!(#[serde(default, deserialize_with = "crate::request::map")]),
+                false => parse_quote!(#[serde(default, deserialize_with = "crate::wire::not_set")]),
+            });
         } else if ty.starts_with(LIST) {
             self.lists += 1;
             field.attrs.push(match ty.strip_prefix(LIST) {
                 Some("::std::string::String>") => parse_quote!(#[serde(deserialize_with = "crate::wire::texts")]),
+                _ if self.kind == Kind::Published => parse_quote!(#[serde(deserialize_with = "crate::request::list")]),
                 _ => parse_quote!(#[serde(deserialize_with = "crate::wire::objects")]),
             });
         }
@@ -242,6 +321,50 @@ impl VisitMut for SensitiveHeaders {
     }
 }
 
+/// An argument may be called as a variable of the generated function is, or as what it calls.
+struct OwnNames;
+
+impl OwnNames {
+    fn rename(expression: &mut syn::Expr) {
+        if expression.to_token_stream().to_string() == "header_map" {
+            // No argument starts with an underscore.
+            *expression = parse_quote!(_header_map);
+        }
+    }
+}
+
+impl VisitMut for OwnNames {
+    fn visit_pat_ident_mut(&mut self, pattern: &mut syn::PatIdent) {
+        if pattern.mutability.is_some() && pattern.ident == "header_map" {
+            pattern.ident = quote::format_ident!("_header_map");
+        }
+    }
+
+    fn visit_expr_method_call_mut(&mut self, call: &mut syn::ExprMethodCall) {
+        syn::visit_mut::visit_expr_method_call_mut(self, call);
+        match call.method.to_string().as_str() {
+            "append" => Self::rename(&mut call.receiver),
+            "headers" => call.args.iter_mut().for_each(Self::rename),
+            _ => {}
+        }
+    }
+
+    fn visit_expr_call_mut(&mut self, call: &mut syn::ExprCall) {
+        syn::visit_mut::visit_expr_call_mut(self, call);
+        if call.func.to_token_stream().to_string() == "encode_path" {
+            *call.func = parse_quote!(progenitor_client::encode_path);
+        }
+    }
+
+    // The path is written by `format!`, whose arguments are tokens.
+    fn visit_macro_mut(&mut self, call: &mut syn::Macro) {
+        let encoded = call.tokens.to_string().replace("encode_path (", "progenitor_client :: encode_path (");
+        if let Ok(tokens) = encoded.parse() {
+            call.tokens = tokens;
+        }
+    }
+}
+
 /// One attribute a line makes `///` of what would be printed as `/** */`.
 struct SplitDocs;
 
@@ -290,25 +413,78 @@ fn doc_text(attribute: &Attribute) -> Option<String> {
 struct Proof {
     kind: Kind,
     functions: usize,
+    /// The fields of every type that can be printed: whose they are, their name, and their type.
+    fields: Vec<(String, String, String)>,
     problems: Vec<String>,
 }
 
+impl Proof {
+    /// What is named like a secret, and all that is behind such a name, is of a type that redacts itself.
+    fn secrets(&mut self) {
+        let mut open: Vec<_> = self.fields.iter().filter(|(_, name, _)| is_secret_name(name)).collect();
+        let mut seen = BTreeSet::new();
+        while let Some((owner, name, ty)) = open.pop() {
+            if PLAIN.iter().any(|plain| words(ty).any(|word| word == *plain)) {
+                self.problems.push(format!("generated.rs: {owner}.{name} is a {ty}, not a redacting type."));
+            }
+            // A newtype is named for its place, which may be about secrets.
+            if self.kind == Kind::Published && owner != name {
+                let behind = self.fields.iter().filter(|(owner, ..)| words(ty).any(|word| word == owner));
+                let mut behind: Vec<_> = behind.filter(|(_, name, _)| !is_about_a_secret(name)).collect();
+                // A key with its metadata says itself what is secret in it, and that is looked at anyway.
+                if is_key_object(name) && behind.iter().any(|(_, name, _)| is_secret_name(name)) {
+                    behind.clear();
+                }
+                open.extend(behind.into_iter().filter(|field| seen.insert(*field)));
+            }
+        }
+    }
+}
+
+/// What prints what it holds.
+const PLAIN: [&str; 10] = ["String", "Value", "i64", "u64", "i32", "u32", "f64", "f32", "Int64", "UInt64"];
+
+/// The words of a type, but for the keys of its maps.
+fn words(ty: &str) -> impl Iterator<Item = &str> {
+    ty.split(|letter: char| !letter.is_alphanumeric() && letter != '_').filter(|word| !word.is_empty())
+}
+
 impl Visit<'_> for Proof {
+    fn visit_item_struct(&mut self, item: &syn::ItemStruct) {
+        let owner = item.ident.to_string();
+        for field in &item.fields {
+            // The value of a newtype has no name but that of the type.
+            let name = field.ident.as_ref().map_or_else(|| owner.clone(), ToString::to_string);
+            self.fields.push((owner.clone(), name, type_name(field).replace(MAP, "")));
+        }
+        syn::visit::visit_item_struct(self, item);
+    }
+
+    fn visit_item_enum(&mut self, item: &syn::ItemEnum) {
+        let fields = item.variants.iter().flat_map(|variant| &variant.fields);
+        let owner = item.ident.to_string();
+        self.fields.extend(fields.map(|field| (owner.clone(), owner.clone(), type_name(field).replace(MAP, ""))));
+    }
+
+    fn visit_type_path(&mut self, ty: &syn::TypePath) {
+        if self.kind == Kind::Published && path_of(&ty.path).starts_with("serde_json::") {
+            self.problems.push(format!("generated.rs: {} prints whatever it holds.", path_of(&ty.path)));
+        }
+        syn::visit::visit_type_path(self, ty);
+    }
+
     fn visit_field(&mut self, field: &Field) {
         let Some(name) = field.ident.as_ref().map(ToString::to_string) else { return };
         let ty = type_name(field);
-        // Text types alone can print a secret; a struct of ours redacts its own fields.
-        let text = ty.replace("BTreeMap<::std::string::String,", "");
-        if is_secret_name(&name) && (text.contains("String") || text.contains("Value")) {
-            self.problems.push(format!("generated.rs: the field {name} is a {ty}, not a redacting type."));
-        }
         let lenient = |function: &str| {
             field.attrs.iter().any(|attribute| attribute.to_token_stream().to_string().contains(function))
         };
-        let reads_lists = lenient("texts") || lenient("objects");
-        if (ty.starts_with(OPTION) && !lenient("not_set")) || (ty.starts_with(LIST) && !reads_lists) {
+        let reads_lists = lenient("texts") || lenient("objects") || lenient("request::list");
+        let reads_options = lenient("not_set") || lenient("request::map");
+        if (ty.starts_with(OPTION) && !reads_options) || (ty.starts_with(LIST) && !reads_lists) {
             self.problems.push(format!("generated.rs: the field {name} does not read null as not set."));
         }
+        syn::visit::visit_field(self, field);
     }
 
     fn visit_impl_item_fn(&mut self, function: &syn::ImplItemFn) {
@@ -316,6 +492,7 @@ impl Visit<'_> for Proof {
             return;
         }
         self.functions += 1;
+        syn::visit::visit_signature(self, &function.sig);
         let body = function.block.to_token_stream().to_string();
         for argument in &function.sig.inputs {
             let syn::FnArg::Typed(argument) = argument else { continue };

@@ -11,6 +11,8 @@
 //!
 //! `client` does the same for a published document, and wraps the result in a crate.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
+
 mod client;
 mod contract;
 mod finish;
@@ -18,6 +20,8 @@ mod prepare;
 mod regen;
 
 use std::{
+    fmt::Display,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -62,8 +66,14 @@ enum Command {
         /// Only the operations whose `POST /path` or id matches this regular expression
         #[arg(long)]
         only: Option<String>,
+        /// The workspace to work on
+        #[arg(long, hide = true, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/.."))]
+        root: PathBuf,
     },
-    /// Report what changed from one document to another, and whom it breaks; exit 1 when something is breaking
+    /// Report what changed from one document to another, and whom it breaks
+    ///
+    /// Exit codes: 0 when nothing breaks, 1 when something does, 2 when a document can't be read; with --strict, 3 when
+    /// nothing breaks, but something changed that no rule of the report judges.
     Drift {
         /// The published document, compared with openapi.json; or the old one of two
         #[arg(value_name = "SPEC")]
@@ -73,6 +83,9 @@ enum Command {
         second: Option<PathBuf>,
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
+        /// Exit 3 when something changed that the report does not judge
+        #[arg(long)]
+        strict: bool,
         /// The workspace to work on
         #[arg(long, hide = true, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/.."))]
         root: PathBuf,
@@ -90,40 +103,57 @@ enum Output {
     Markdown,
 }
 
-#[allow(clippy::print_stderr, reason = "a command-line program")]
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    // As `diff` has it: 1 is a difference, 2 is trouble.
+    let trouble = ExitCode::from(if matches!(command, Command::Drift { .. }) { 2 } else { 1 });
+    let done = match command {
         Command::Regen { spec: Some(spec), out: Some(out), only, root, .. } => {
             client::run(&root, &spec, &out, only.as_deref())
         }
         Command::Regen { check, root, .. } => regen::run(&root, check),
-        Command::Drift { first, second: Some(second), output, .. } => drift(&first, &second, output),
-        Command::Drift { first, second: None, output, root } => drift(&root.join(regen::CONTRACT), &first, output),
-        Command::Import { spec, out, only } => import(&spec, out.as_deref(), only.as_deref()),
+        Command::Drift { first, second: Some(second), output, strict, .. } => drift(&first, &second, output, strict),
+        Command::Drift { first, second: None, output, strict, root } => {
+            drift(&root.join(regen::CONTRACT), &first, output, strict)
+        }
+        Command::Import { spec, out, only, root } => import(&root, &spec, out.as_deref(), only.as_deref()),
     };
     done.unwrap_or_else(|problems| {
-        eprintln!("{problems}");
-        ExitCode::FAILURE
+        note(problems);
+        trouble
     })
 }
 
+/// Says something on stderr. Where nobody can hear it, there is nobody to tell.
+fn note(text: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Writes the result to stdout, which may be full or closed.
+fn print(text: &str) -> Result<(), Problems> {
+    let mut stdout = io::stdout().lock();
+    let done = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    done.map_err(|error| Problems::one(format!("stdout: cannot be written: {error}.")))
+}
+
 /// Imports `spec`, and writes the result to `out` or stdout.
-#[allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
-fn import(spec: &Path, out: Option<&Path>, only: Option<&str>) -> Result<ExitCode, Problems> {
+fn import(root: &Path, spec: &Path, out: Option<&Path>, only: Option<&str>) -> Result<ExitCode, Problems> {
+    if let Some(out) = out {
+        client::refuse_workspace(root, out)?;
+    }
     let (document, _) = rixl_openapi::read(spec)?;
     let imported = rixl_openapi::import(document, only, &regen::accepts_published)?;
-    eprintln!("{imported}");
+    note(&imported);
     let text = format!("{:#}\n", imported.document);
     match out {
-        None => print!("{text}"),
+        None => print(&text)?,
         Some(out) => regen::write(out, &text)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Compares two documents. Exit code 1 means: something is breaking.
-#[allow(clippy::print_stdout, reason = "a command-line program")]
-fn drift(old: &Path, new: &Path, output: Output) -> Result<ExitCode, Problems> {
+/// Compares two documents.
+fn drift(old: &Path, new: &Path, output: Output, strict: bool) -> Result<ExitCode, Problems> {
     let normalized = |path: &Path| {
         let (document, _) = rixl_openapi::read(path)?;
         let named = |problem: &String| format!("{}: {problem}", path.display());
@@ -132,10 +162,14 @@ fn drift(old: &Path, new: &Path, output: Output) -> Result<ExitCode, Problems> {
     let drift = rixl_openapi::compare(&normalized(old)?, &normalized(new)?);
     let [old, new] = [old, new].map(|path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy());
     let names = (old.as_ref(), new.as_ref());
-    match output {
-        Output::Table => print!("{}", drift.table(names)),
-        Output::Json => println!("{:#}", drift.json(names)),
-        Output::Markdown => print!("{}", drift.markdown(names)),
-    }
-    Ok(if drift.is_breaking() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    print(&match output {
+        Output::Table => drift.table(names),
+        Output::Json => format!("{:#}\n", drift.json(names)),
+        Output::Markdown => drift.markdown(names),
+    })?;
+    Ok(match () {
+        () if drift.is_breaking() => ExitCode::FAILURE,
+        () if strict && drift.is_incomplete() => ExitCode::from(3),
+        () => ExitCode::SUCCESS,
+    })
 }

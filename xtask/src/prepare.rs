@@ -134,11 +134,15 @@ fn mark_plain_int64(document: &mut Value) -> usize {
     each_schema(document, |place, schema| {
         // An argument is written, and a number does for that.
         let is_argument = place.contains("/parameters/");
-        let is_plain = matches!(schema.text("format"), None | Some("int64" | "uint64"));
-        if is_argument || schema.text("type") != Some("integer") || !is_plain {
+        let format = match schema.text("format") {
+            None | Some("int64") => "rixl-int64",
+            Some("uint64") => "rixl-uint64",
+            Some(_) => return 0,
+        };
+        if is_argument || schema.text("type") != Some("integer") {
             return 0;
         }
-        schema.insert("format".into(), json!("rixl-int64"));
+        schema.insert("format".into(), json!(format));
         1
     })
 }
@@ -146,7 +150,8 @@ fn mark_plain_int64(document: &mut Value) -> usize {
 /// A format such as `uuid` or `date` would need a crate of its own and refuse what does not fit; an example or a flag
 /// beside a format hides it.
 fn drop_formats(document: &mut Value) -> usize {
-    const FORMATS: [&str; 7] = ["date-time", "password", "rixl-int64", "int32", "int64", "double", "binary"];
+    const FORMATS: [&str; 9] =
+        ["date-time", "password", "rixl-int64", "rixl-uint64", "int32", "int64", "uint64", "double", "binary"];
     const KEYWORDS: &str = "type format description properties required items additionalProperties nullable $ref";
     each_schema(document, |_, schema| {
         let before = schema.len();
@@ -287,9 +292,8 @@ mod tests {
 
     #[test]
     fn notes_are_dropped_from_schemas_alone() {
-        let secret = json!({ "type": "string", "format": "password", "x-rixl-assumption": "a" });
-        let before = json!({ "paths": { "/a": { "x-kept": 1, "schema": secret } } });
-        let secret = json!({ "type": "string", "format": "password" });
-        assert_eq!(changed(before, drop_notes, 1), json!({ "paths": { "/a": { "x-kept": 1, "schema": secret } } }));
+        let with = |schema: Value| json!({ "paths": { "/a": { "x-kept": 1, "get": { "parameters": [{ "x-kept": 1, "schema": schema }] } } } });
+        let before = with(json!({ "type": "string", "format": "password", "x-rixl-assumption": "a" }));
+        assert_eq!(changed(before, drop_notes, 1), with(json!({ "type": "string", "format": "password" })));
     }
 }

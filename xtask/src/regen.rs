@@ -9,8 +9,9 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    contract, finish,
+    contract, finish, note,
     prepare::{self, Kind},
+    print,
 };
 
 pub(crate) const CONTRACT: &str = "openapi.json";
@@ -27,25 +28,24 @@ pub(crate) struct Output {
 }
 
 /// Writes the generated file, or compares it (`check`). Exit code 1 means: out of date.
-#[allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 pub(crate) fn run(root: &Path, check: bool) -> Result<ExitCode, Problems> {
     let output = contract(&read(&root.join(CONTRACT))?)?;
     for (step, count) in &output.counts {
-        eprintln!("{count:>5}  {step}");
+        note(format_args!("{count:>5}  {step}"));
     }
     let path = root.join(GENERATED);
     if check {
         let diff = difference(&read(&path).unwrap_or_default(), &output.code);
         if diff.is_empty() {
-            eprintln!("{GENERATED} is up to date.");
+            note(format_args!("{GENERATED} is up to date."));
             return Ok(ExitCode::SUCCESS);
         }
-        print!("{diff}");
-        eprintln!("{GENERATED} is out of date: run `cargo xtask regen` and commit the result.");
+        print(&diff)?;
+        note(format_args!("{GENERATED} is out of date: run `cargo xtask regen` and commit the result."));
         return Ok(ExitCode::FAILURE);
     }
     write(&path, &output.code)?;
-    eprintln!("{GENERATED} is written.");
+    note(format_args!("{GENERATED} is written."));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -104,6 +104,8 @@ fn progenitor_tokens(prepared: Value, kind: Kind) -> Result<proc_macro2::TokenSt
         Kind::Published => {
             let impls = impls(&[TypeImpl::Display, TypeImpl::FromStr]);
             settings.with_conversion(marker(InstanceType::String, "rixl-segment"), "crate::request::Segment", impls);
+            let unsigned = marker(InstanceType::Integer, "rixl-uint64");
+            settings.with_conversion(unsigned, "crate::request::UInt64", [].into_iter());
         }
     }
     // The generator asserts and panics on what it does not know; a panic is not a sentence.
@@ -143,4 +145,106 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Problems> {
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Names that differ by little, of what typify, heck and rustc each treat in their own way.
+    fn names() -> impl Strategy<Value = BTreeSet<String>> {
+        let one = prop_oneof![
+            "[aAbB12._'-]{1,5}",
+            "[ -~]{0,8}",
+            "\\PC{1,4}",
+            Just("header_map".to_owned()),
+            Just("encode_path".to_owned()),
+            Just("it's".to_owned()),
+            Just("+1".to_owned()),
+            Just("self".to_owned()),
+            Just("Error".to_owned()),
+        ];
+        prop::collection::btree_set(one, 1..12)
+    }
+
+    fn unique<T: Ord + std::fmt::Debug>(all: &[T]) {
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
+    }
+
+    fn generated(names: &BTreeSet<String>) {
+        let text = json!({ "type": "string" });
+        let properties: serde_json::Map<_, _> = names.iter().map(|name| (name.clone(), text.clone())).collect();
+        let object = json!({ "type": "object", "properties": properties });
+        let schemas: serde_json::Map<_, _> = names.iter().map(|name| (name.clone(), object.clone())).collect();
+        let escaped = |name: &String| name.replace('~', "~0").replace('/', "~1").replace('%', "%25");
+        let references = names.iter().map(|name| {
+            (format!("p{}", name.len()) + name, json!({ "$ref": format!("#/components/schemas/{}", escaped(name)) }))
+        });
+        let whole = json!({ "type": "object", "properties": references.collect::<serde_json::Map<_, _>>() });
+        let parameters: Vec<_> =
+            names.iter().map(|name| json!({ "in": "query", "name": name, "schema": { "type": "string" } })).collect();
+        let content = json!({ "application/json": { "schema": whole } });
+        let operation = |id: &str| json!({ "operationId": id, "parameters": parameters, "responses": { "200": { "description": "", "content": content } } });
+        let paths: serde_json::Map<_, _> = names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| (format!("/{index}"), json!({ "get": operation(name) })))
+            .collect();
+        let document = json!({
+            "openapi": "3.0.3", "info": { "title": "t", "version": "1" }, "paths": paths, "components": { "schemas": schemas },
+        });
+        let imported = rixl_openapi::import(document, None, &accepts_published).unwrap();
+        let code = generate(&imported.document, Kind::Published, "").unwrap().code;
+        let file = syn::parse_file(&code).unwrap();
+        let types = file.items.iter().find_map(|item| match item {
+            syn::Item::Mod(module) if module.ident == "types" => module.content.as_ref(),
+            _ => None,
+        });
+        let structs = types.unwrap().1.iter().filter_map(|item| match item {
+            syn::Item::Struct(item) => Some(item),
+            _ => None,
+        });
+        let mut found = Vec::new();
+        for item in structs {
+            found.push(item.ident.to_string());
+            unique(&item.fields.iter().filter_map(|field| Some(field.ident.as_ref()?.to_string())).collect::<Vec<_>>());
+        }
+        unique(&found);
+        // What the import calls a schema is what the generator calls its type.
+        let schemas = imported.document.pointer("/components/schemas").unwrap().as_object().unwrap();
+        assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), schemas.keys().cloned().collect());
+        let functions = file.items.iter().filter_map(|item| match item {
+            syn::Item::Impl(item) if item.trait_.is_none() => Some(&item.items),
+            _ => None,
+        });
+        let functions: Vec<_> = functions
+            .flatten()
+            .filter_map(|item| match item {
+                syn::ImplItem::Fn(function) => Some(&function.sig),
+                _ => None,
+            })
+            .collect();
+        unique(&functions.iter().map(|function| function.ident.to_string()).collect::<Vec<_>>());
+        for function in functions {
+            let arguments = function.inputs.iter().filter_map(|argument| match argument {
+                syn::FnArg::Typed(argument) => Some(quote::ToTokens::to_token_stream(&argument.pat).to_string()),
+                syn::FnArg::Receiver(_) => None,
+            });
+            unique(&arguments.collect::<Vec<_>>());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn each_name_is_what_the_generator_makes_of_it(names in names()) {
+            generated(&names);
+        }
+    }
 }

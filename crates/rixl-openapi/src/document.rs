@@ -9,7 +9,7 @@ pub type Object = Map<String, Value>;
 pub(crate) const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 /// Where the named schemas are.
-pub(crate) const SCHEMAS: &str = "#/components/schemas/";
+pub(crate) const SCHEMAS: &str = "#/components/schemas";
 
 /// A longer chain of references is taken for a circle.
 pub(crate) const MAX_HOPS: usize = 32;
@@ -113,7 +113,7 @@ pub(crate) fn place(method: &str, path: &str) -> String {
 
 /// All operations of a document, in its own order.
 pub fn operations(document: &Value) -> Vec<Operation<'_>> {
-    let items = document.entries("paths");
+    let items = document.entries("paths").filter(|(path, _)| !path.starts_with("x-"));
     items
         .flat_map(|(path, item)| {
             METHODS.iter().filter_map(move |method| Some(Operation { path, method, item, value: item.get(*method)? }))
@@ -121,73 +121,133 @@ pub fn operations(document: &Value) -> Vec<Operation<'_>> {
         .collect()
 }
 
-/// Calls `visit` with every schema, outer before inner, and its JSON pointer. Names are never taken for keywords.
-pub(crate) fn visit_schemas(document: &mut Value, visit: &mut dyn FnMut(&str, &mut Value)) {
-    for (kind, parts) in document.entries_mut("components") {
-        let place = format!("/components/{kind}");
-        if kind == "schemas" {
-            each_of_map(parts, &place, visit);
-            continue;
-        }
-        for (name, part) in parts.as_object_mut().into_iter().flatten() {
-            outside(part, &below(&place, name), visit);
-        }
-    }
-    for (path, item) in document.entries_mut("paths") {
-        outside(item, &below("/paths", path), visit);
-    }
+/// What a part of a document is, and so what may stand in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Document,
+    Components,
+    PathItem,
+    Operation,
+    Parameter,
+    Header,
+    Body,
+    Response,
+    Media,
+    Encoding,
+    Callback,
+    Link,
+    Example,
+    Scheme,
+    Schema,
 }
 
-/// Looks for `schema` in what is not one.
-fn outside(value: &mut Value, place: &str, visit: &mut dyn FnMut(&str, &mut Value)) {
-    match value {
-        Value::Object(map) => {
-            for (key, child) in map {
+/// How the parts below a key stand there.
+#[derive(Clone, Copy)]
+enum Shape {
+    One,
+    List,
+    /// Under names, which are never keywords.
+    Map,
+    /// The same, where a name that starts with `x-` is a note.
+    Open,
+}
+
+use Part::{
+    Body, Callback, Components, Document, Encoding, Example, Header, Link, Media, Operation as Method, Parameter,
+    PathItem, Response, Schema, Scheme,
+};
+use Shape::{List, Map as Named, One, Open};
+
+/// The one place that knows what stands where, in each dialect. Whatever is not here (an example, a default, a note) is
+/// data, in which no word means anything. `items` of a schema is one schema, or a list of them in older drafts.
+fn below_key(part: Part, key: &str, is_list: bool) -> Option<(Shape, Part)> {
+    Some(match (part, key) {
+        (Document, "paths" | "webhooks") => (Open, PathItem),
+        (Document, "components") => (One, Components),
+        (Document, "definitions") | (Components, "schemas") => (Named, Schema),
+        (Document | Components, "parameters") => (Named, Parameter),
+        (Document | Components, "responses") => (Named, Response),
+        (Document, "securityDefinitions") | (Components, "securitySchemes") => (Named, Scheme),
+        (Components, "requestBodies") => (Named, Body),
+        (Components | Response | Encoding, "headers") => (Named, Header),
+        (Components, "pathItems") => (Named, PathItem),
+        (Components, "callbacks") => (Named, Callback),
+        (Components | Response, "links") => (Named, Link),
+        (Components | Parameter | Media, "examples") => (Named, Example),
+        (PathItem, "get" | "put" | "post" | "delete" | "options" | "head" | "patch" | "trace") => (One, Method),
+        (PathItem | Method, "parameters") => (List, Parameter),
+        (Method, "requestBody") => (One, Body),
+        (Method, "responses") => (Open, Response),
+        (Method, "callbacks") => (Open, Callback),
+        (Parameter | Header, "schema" | "items") | (Response | Media, "schema") => (One, Schema),
+        (Parameter | Header | Body | Response, "content") => (Named, Media),
+        (Media, "encoding") => (Named, Encoding),
+        (Schema, "allOf" | "oneOf" | "anyOf" | "prefixItems" | "items") if is_list => (List, Schema),
+        (Schema, "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas") => (Named, Schema),
+        (Schema, "items" | "additionalProperties" | "not" | "contains" | "propertyNames" | "if" | "then" | "else") => {
+            (One, Schema)
+        }
+        (Schema, "unevaluatedProperties" | "unevaluatedItems" | "contentSchema") => (One, Schema),
+        (Callback, key) if !key.starts_with("x-") => (One, PathItem),
+        _ => return None,
+    })
+}
+
+/// A walk over the parts of what is read, or of what is changed.
+macro_rules! walk_parts {
+    ($(#[$doc:meta])* $name:ident, [$($life:lifetime)?], $value:ty, $object:ident, $array:ident) => {
+        $(#[$doc])*
+        pub(crate) fn $name$(<$life>)?(
+            part: Part,
+            value: $value,
+            place: &str,
+            visit: &mut dyn FnMut(Part, &str, $value),
+        ) {
+            visit(part, place, value);
+            for (key, child) in value.$object().into_iter().flatten() {
+                let Some((shape, part)) = below_key(part, key, child.is_array()) else { continue };
                 let place = below(place, key);
-                match key.as_str() {
-                    "schema" => within(child, &place, visit),
-                    "example" | "examples" | "default" | "enum" => {}
-                    _ => outside(child, &place, visit),
+                match shape {
+                    One => $name(part, child, &place, visit),
+                    List => {
+                        for (index, item) in child.$array().into_iter().flatten().enumerate() {
+                            $name(part, item, &format!("{place}/{index}"), visit);
+                        }
+                    }
+                    Named | Open => {
+                        for (name, child) in child.$object().into_iter().flatten() {
+                            if matches!(shape, Named) || !name.starts_with("x-") {
+                                $name(part, child, &below(&place, name), visit);
+                            }
+                        }
+                    }
                 }
             }
         }
-        Value::Array(items) => {
-            for (index, item) in items.iter_mut().enumerate() {
-                outside(item, &format!("{place}/{index}"), visit);
-            }
+    };
+}
+
+walk_parts! {
+    /// Calls `visit` with this part and every one below it, outer before inner, and its JSON pointer.
+    each_part, ['a], &'a Value, as_object, as_array
+}
+walk_parts! {
+    /// The same, to change them: what a visit puts in place is walked too.
+    visit_parts, [], &mut Value, as_object_mut, as_array_mut
+}
+
+/// Calls `visit` with every schema, outer before inner, and its JSON pointer. Names are never taken for keywords.
+pub(crate) fn visit_schemas(document: &mut Value, visit: &mut dyn FnMut(&str, &mut Value)) {
+    visit_parts(Document, document, "", &mut |part, place, value| {
+        if part == Schema {
+            visit(place, value);
         }
-        _ => {}
-    }
+    });
 }
 
 /// This schema and all below it.
 pub(crate) fn within(schema: &mut Value, place: &str, visit: &mut dyn FnMut(&str, &mut Value)) {
-    visit(place, schema);
-    let Some(map) = schema.as_object_mut() else { return };
-    for (key, child) in map {
-        let place = below(place, key);
-        match key.as_str() {
-            "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas" => {
-                each_of_map(child, &place, visit);
-            }
-            "items" | "additionalProperties" | "not" | "contains" | "propertyNames" | "if" | "then" | "else"
-                if !child.is_array() =>
-            {
-                within(child, &place, visit);
-            }
-            "allOf" | "oneOf" | "anyOf" | "prefixItems" => {
-                for (index, item) in child.as_array_mut().into_iter().flatten().enumerate() {
-                    within(item, &format!("{place}/{index}"), visit);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-fn each_of_map(map: &mut Value, place: &str, visit: &mut dyn FnMut(&str, &mut Value)) {
-    let map = map.as_object_mut().into_iter().flatten();
-    map.for_each(|(name, schema)| within(schema, &below(place, name), visit));
+    visit_parts(Schema, schema, place, &mut |_, place, schema| visit(place, schema));
 }
 
 /// Calls `visit` with every schema that is an object, and adds up what it returns.
@@ -202,7 +262,7 @@ pub fn each_schema(document: &mut Value, mut visit: impl FnMut(&str, &mut Object
 /// Calls `visit` with every operation, as `POST /path`, and adds up what it returns.
 pub fn each_operation(document: &mut Value, mut visit: impl FnMut(&str, &mut Object) -> usize) -> usize {
     let mut count = 0;
-    for (path, item) in document.entries_mut("paths") {
+    for (path, item) in document.entries_mut("paths").filter(|(path, _)| !path.starts_with("x-")) {
         for method in METHODS {
             count += item.map_mut(method).map_or(0, |operation| visit(&place(method, path), operation));
         }
@@ -214,7 +274,7 @@ pub fn each_operation(document: &mut Value, mut visit: impl FnMut(&str, &mut Obj
 pub(crate) fn retain_operations(document: &mut Value, mut keep: impl FnMut(&str, &Value) -> bool) -> usize {
     let mut removed = 0;
     let Some(paths) = document.map_mut("paths") else { return 0 };
-    for (path, item) in paths.iter_mut() {
+    for (path, item) in paths.iter_mut().filter(|(path, _)| !path.starts_with("x-")) {
         let Some(item) = item.as_object_mut() else { continue };
         let before = item.len();
         item.retain(|method, operation| !METHODS.contains(&method.as_str()) || keep(&place(method, path), operation));
@@ -246,6 +306,11 @@ pub(crate) fn below(place: &str, key: &str) -> String {
     format!("{place}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
+/// The key that a part of a JSON pointer stands for.
+pub(crate) fn unescaped(key: &str) -> String {
+    key.replace("~1", "/").replace("~0", "~")
+}
+
 /// Sets a key of what is a map.
 pub(crate) fn set(map: &mut Value, key: &str, value: impl Into<Value>) {
     if let Some(map) = map.as_object_mut() {
@@ -263,18 +328,18 @@ pub(crate) fn make_map(value: &mut Value) -> Option<&mut Object> {
 
 /// The named schemas, made if there are none.
 pub(crate) fn named(document: &mut Value) -> Option<&mut Object> {
-    let components = document.as_object_mut()?.entry("components").or_insert_with(|| Object::new().into());
-    components.as_object_mut()?.entry("schemas").or_insert_with(|| Object::new().into()).as_object_mut()
+    let components = document.as_object_mut()?.entry("components").or_insert(Value::Null);
+    make_map(make_map(components)?.entry("schemas").or_insert(Value::Null))
 }
 
 /// A reference to a named schema.
 pub(crate) fn reference(name: &str) -> Value {
-    serde_json::json!({ "$ref": format!("{SCHEMAS}{name}") })
+    serde_json::json!({ "$ref": below(SCHEMAS, name) })
 }
 
 /// The name of the schema that this one refers to.
 pub(crate) fn referenced_name(schema: &impl Node) -> Option<String> {
-    Some(schema.text("$ref")?.strip_prefix(SCHEMAS)?.replace("~1", "/").replace("~0", "~"))
+    Some(unescaped(schema.text("$ref")?.strip_prefix(SCHEMAS)?.strip_prefix('/')?))
 }
 
 /// What the `$ref` of this value points at.
@@ -294,8 +359,14 @@ pub fn json_schema(holder: &Value) -> Option<&Value> {
 }
 
 /// Whether the schema is the one pair of alternatives that has a type of its own: a 64-bit integer, as number or string.
+/// A text of known values, such as `forever`, is no number.
 pub fn is_int64(schema: &Object) -> bool {
-    let mut types: Vec<_> = schema.list("oneOf").iter().filter_map(|branch| branch.text("type")).collect();
+    let branches = schema.list("oneOf");
+    let mut types: Vec<_> = branches.iter().filter_map(|branch| branch.text("type")).collect();
     types.sort_unstable();
-    types == ["integer", "string"]
+    let is_other = |branch: &Value| {
+        ["enum", "const"].iter().any(|key| branch.get(key).is_some())
+            || !matches!(branch.text("format"), None | Some("int64" | "int32"))
+    };
+    types == ["integer", "string"] && !branches.iter().any(is_other)
 }

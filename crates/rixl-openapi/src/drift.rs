@@ -5,12 +5,19 @@ mod operation;
 mod report;
 mod routes;
 mod schema;
+mod security;
+
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 pub use self::change::Drift;
 use self::change::{Change, Class, code};
-use crate::document::{self, Node as _, Operation};
+use crate::{
+    document::{self, Node, Operation},
+    import::MARK,
+    problems,
+};
 
 /// What changed from `old` to `new`, both of them [normalized](crate::normalize).
 pub fn compare(old: &Value, new: &Value) -> Drift {
@@ -45,7 +52,7 @@ pub fn compare(old: &Value, new: &Value) -> Drift {
                 found.push((Class::Additive, "new".to_owned()));
             }
         }
-        let place = pair.old.or(pair.new).map(Operation::place).unwrap_or_default();
+        let place = problems::plain(&pair.old.or(pair.new).map(Operation::place).unwrap_or_default());
         drift.changes.extend(found.into_iter().map(|(class, what)| Change { class, place: place.clone(), what }));
     }
     drift.changes.sort();
@@ -57,23 +64,65 @@ pub fn compare(old: &Value, new: &Value) -> Drift {
 fn whole(old: &Value, new: &Value) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut push = |class, what| changes.push(Change { class, place: "document".into(), what });
-    let [before, after] = [old, new].map(|document| {
-        let servers = document.list("servers").iter().filter_map(|server| server.text("url"));
-        servers.collect::<Vec<_>>().join(", ")
-    });
-    if before != after && !before.is_empty() && !after.is_empty() {
-        push(Class::Callers, format!("the servers were {} and are {}", code(&before), code(&after)));
+    let servers = |document: &Value| -> Vec<String> {
+        let shown = |server: &Value| {
+            let variables = server.get("variables").map(|variables| format!(" with {variables}")).unwrap_or_default();
+            format!("{}{variables}", server.text("url").unwrap_or_default())
+        };
+        document.list("servers").iter().map(shown).collect()
+    };
+    let (before, after) = (servers(old), servers(new));
+    let join = |all: &[String]| if all.is_empty() { "not said".to_owned() } else { code(&all.join(", ")) };
+    let what = format!("the servers were {} and are {}", join(&before), join(&after));
+    match (before.is_empty(), after.is_empty()) {
+        _ if before == after => {}
+        (false, false) if before.iter().all(|server| after.contains(server)) => push(Class::Additive, what),
+        (false, false) => push(Class::Callers, what),
+        _ => push(Class::Unjudged, what),
     }
-    let is_silent = |document| document::operations(document).iter().all(|one| one.value.get("security").is_none());
-    match (is_silent(old), is_silent(new)) {
-        (false, true) => push(Class::Wording, "nothing is said of security any more".into()),
-        (true, false) => push(Class::Wording, "security is said now, where nothing was said of it".into()),
+    match (security::is_silent(old), security::is_silent(new)) {
+        (false, true) => {
+            push(Class::Unjudged, "security is defined, but nothing is said of who needs it any more".into())
+        }
+        (true, false) => push(Class::Unjudged, "security is said now, where it was defined and nothing more".into()),
         _ => {}
     }
     let version = |document: &Value| document.pointer("/info/version").map(Value::to_string).unwrap_or_default();
     let (before, after) = (version(old), version(new));
     if before != after {
         push(Class::Wording, format!("the version was {} and is {}", code(&before), code(&after)));
+    }
+    // A webhook is the server's call: none of the rules has its direction.
+    let broken = |document: &Value| -> BTreeSet<String> {
+        let items = document.entries("paths").filter(|(_, item)| item.get(MARK).is_some());
+        items.map(|(path, _)| path.clone()).collect()
+    };
+    for path in broken(old).symmetric_difference(&broken(new)) {
+        push(Class::Unjudged, format!("the path {} refers to nothing in one of the documents", code(path)));
+    }
+    let names =
+        |document: &Value| -> BTreeSet<String> { document.entries("webhooks").map(|(name, _)| name.clone()).collect() };
+    for name in names(old).union(&names(new)) {
+        let at = |document| Node::map(document, "webhooks").and_then(|all| all.get(name));
+        match (at(old), at(new)) {
+            (Some(_), None) => push(Class::Decoding, format!("the webhook {} is gone", code(name))),
+            (None, Some(_)) => push(Class::Additive, format!("the webhook {} is new", code(name))),
+            (before, after) if before != after => {
+                push(Class::Unjudged, format!("the webhook {} changed, by no rule of this report", code(name)));
+            }
+            _ => {}
+        }
+    }
+    if let (Some(old), Some(new)) = (old.as_object(), new.as_object()) {
+        const RULED: &str = "openapi paths webhooks components servers security info";
+        for (key, class) in change::rest(old, new, RULED) {
+            push(class, format!("other {}", code(key)));
+        }
+        if let (Some(old), Some(new)) = (old.map("info"), new.map("info")) {
+            for (key, _) in change::rest(old, new, "version") {
+                push(Class::Wording, format!("other words in {} of the document", code(key)));
+            }
+        }
     }
     changes
 }
@@ -124,7 +173,7 @@ mod tests {
             ("{}", r#"{"minLength":1}"#, ADDITIVE, CALLERS, ": minLength is 1 now"),
             (r#"{"pattern":"x"}"#, "{}", DECODING, ADDITIVE, ": pattern was `x` and is gone"),
             ("{}", r#"{"nullable":true}"#, DECODING, ADDITIVE, "may be null now"),
-            (r#"{"format":"a"}"#, r#"{"format":"b"}"#, DECODING, CALLERS, ": its format was a and is b"),
+            (r#"{"format":"a"}"#, r#"{"format":"b"}"#, DECODING, CALLERS, ": its format was `a` and is `b`"),
         ] {
             let [old, new] = [old, new].map(|text| {
                 let mut schema: Value = serde_json::from_str(text).unwrap();

@@ -10,6 +10,8 @@ mod step;
 mod swagger;
 mod types;
 
+pub(crate) use self::parts::MARK;
+
 use std::{collections::BTreeSet, fmt};
 
 use regex::Regex;
@@ -17,8 +19,8 @@ use serde_json::Value;
 
 use self::step::{Left, Step};
 use crate::{
-    document::{self, Node as _},
-    problems::Problems,
+    document::{self, Node as _, Operation},
+    problems::{Problems, plain},
 };
 
 /// An imported document. `Display` is the report for people: what each step changed, and what was left out and why.
@@ -45,17 +47,27 @@ impl Imported {
 
     /// What no step can handle must not cost more than the operations that use it.
     fn leave_out_refused(&mut self, accept: Accept<'_>) {
-        let whole = self.document.clone();
-        let left = &mut self.left;
-        document::retain_operations(&mut self.document, |place, _| {
-            let mut alone = whole.clone();
-            document::retain_operations(&mut alone, |other, _| other == place);
-            (types::UNUSED.run)(&mut alone, &mut Vec::new());
-            let refused = accept(&alone).err();
-            left.extend(refused.iter().map(|problems| Left::operation(place, problems.to_string())));
-            refused.is_none()
-        });
+        let all: Vec<_> = document::operations(&self.document).iter().map(Operation::place).collect();
+        let kept: BTreeSet<_> = self.accepted(&all, accept).into_iter().collect();
+        document::retain_operations(&mut self.document, |place, _| kept.contains(place));
         self.take(&[types::UNUSED]);
+    }
+
+    /// Those of these operations that are accepted: by halves, since most are, and asking takes long.
+    fn accepted(&mut self, places: &[String], accept: Accept<'_>) -> Vec<String> {
+        match (accept(&types::excerpt(&self.document, places)), places) {
+            (Ok(()), _) => places.to_vec(),
+            (Err(problems), [place]) => {
+                self.left.push(Left::operation(place, problems.to_string()));
+                Vec::new()
+            }
+            (Err(_), _) => {
+                let (first, second) = places.split_at(places.len() / 2);
+                let mut accepted = self.accepted(first, accept);
+                accepted.extend(self.accepted(second, accept));
+                accepted
+            }
+        }
     }
 }
 
@@ -65,15 +77,14 @@ impl fmt::Display for Imported {
             writeln!(f, "{count:>6}  {step}")?;
         }
         for left in &self.left {
-            writeln!(f, "left out: {}: {}", plain(&left.place), plain(&left.why))?;
+            writeln!(f, "left out: {}: {}", shortened(&left.place), shortened(&left.why))?;
         }
         write!(f, "{} operations in, {} out.", self.operations, document::operations(&self.document).len())
     }
 }
 
-/// For the terminal: a document must not move the cursor.
-fn plain(text: &str) -> String {
-    let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
+fn shortened(text: &str) -> String {
+    let text = plain(text);
     if text.chars().count() > 300 { text.chars().take(300).chain(['…']).collect() } else { text }
 }
 
@@ -84,20 +95,23 @@ pub type Accept<'a> = &'a dyn Fn(&Value) -> Result<(), Problems>;
 ///
 /// # Errors
 ///
-/// When it is no API document, of an unknown version, or refers to something that is not in it.
+/// When it is no API document, or of an unknown version.
 pub fn normalize(document: Value) -> Result<Value, Problems> {
     normalized(document).map(|imported| imported.document)
 }
 
 fn normalized(document: Value) -> Result<Imported, Problems> {
     check_version(&document)?;
-    parts::check_references(&document)?;
-    let mut imported = Imported { document, counts: Vec::new(), left: Vec::new(), operations: 0 };
+    // As the document has them, before any step.
+    let operations = document::operations(&document).len();
+    let mut imported = Imported { document, counts: Vec::new(), left: Vec::new(), operations };
     imported.take(&swagger::STEPS);
     imported.take(&newer::STEPS);
-    imported.take(&parts::SECURITY);
+    imported.take(&[parts::AUTHORIZATION]);
     imported.take(&shapes::STEPS);
-    imported.operations = document::operations(&imported.document).len();
+    let no_operations = imported.left.iter().filter(|left| left.is_operation).count();
+    // A path item may have got some by reference.
+    imported.operations = operations.max(document::operations(&imported.document).len() + no_operations);
     Ok(imported)
 }
 
@@ -114,13 +128,17 @@ pub fn import(document: Value, only: Option<&str>, accept: Accept<'_>) -> Result
         document::retain_operations(&mut imported.document, |place, operation| {
             only.is_match(place) || operation.text("operationId").is_some_and(|id| only.is_match(id))
         });
-        imported.operations = document::operations(&imported.document).len();
         // What is wrong elsewhere was not asked about.
-        imported.left.retain(|left| !left.place.contains(" /") || only.is_match(&left.place));
+        imported.left.clear();
+        imported.operations = document::operations(&imported.document).len();
         if imported.operations == 0 {
             return Err(Problems::one(format!("--only: no operation of the document matches {only}.")));
         }
     }
+    imported.take(&[parts::BROKEN]);
+    imported.take(&newer::LOSSES);
+    imported.take(&[parts::SECURITY]);
+    imported.take(&shapes::LOSSES);
     // First what is not used any more, so that nothing is said of it.
     imported.take(&[types::UNUSED]);
     imported.take(&types::BEFORE_CALLS);
@@ -140,7 +158,7 @@ pub fn import(document: Value, only: Option<&str>, accept: Accept<'_>) -> Result
         )));
     }
     if out == 0 {
-        let why = imported.left.iter().map(|left| plain(&format!("{}: {}", left.place, left.why)));
+        let why = imported.left.iter().map(|left| format!("{}: {}", shortened(&left.place), shortened(&left.why)));
         return Err(Problems(why.chain(["No operation could be carried over.".into()]).collect()));
     }
     Ok(imported)

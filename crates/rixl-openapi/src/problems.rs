@@ -24,8 +24,17 @@ impl Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("\n"))
+        f.write_str(&self.0.iter().map(|problem| plain(problem)).collect::<Vec<_>>().join("\n"))
     }
 }
 
 impl std::error::Error for Problems {}
+
+/// What a document says, for one line of a terminal: nothing in it moves the cursor, or turns the direction of the text.
+pub(crate) fn plain(text: &str) -> String {
+    let is_mark = |letter| matches!(letter, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    text.chars()
+        .map(|letter| if letter == '\n' { ' ' } else { letter })
+        .filter(|letter| !letter.is_control() && !is_mark(*letter))
+        .collect()
+}

@@ -2,15 +2,91 @@
 
 use heck::ToSnakeCase as _;
 
-/// Made of a secret's words, but not secret.
-const NOT_SECRET: [&str; 1] = ["token_type"];
-const WORDS: [&str; 10] =
-    ["secret", "token", "password", "passphrase", "passwd", "pwd", "jwt", "bearer", "apikey", "authorization"];
+/// A word that is one of these, or holds one: `accesstoken`.
+const ROOTS: [&str; 9] =
+    ["secret", "token", "password", "passphrase", "passwd", "passcode", "apikey", "authorization", "mnemonic"];
+/// Holds a root by chance.
+const BY_CHANCE: [&str; 2] = ["secretar", "tokeniz"];
+/// A word that is one of these. `qr`: the picture of a second factor is its secret.
+const WORDS: [&str; 10] = ["pwd", "pass", "jwt", "bearer", "otp", "totp", "otpauth", "pin", "cvv", "qr"];
+/// Before `key`, `code` and the like, as two words or as one.
+const KINDS: [(&str, &str); 4] = [
+    ("key", "api private secret signing access encryption decryption master shared session ssh hmac"),
+    ("phrase", "seed recovery backup"),
+    ("pem", "private key"),
+    ("code", "recovery backup security verification activation reset access auth mfa pin otp time qr"),
+];
+/// Made of a secret's words, but about it, or public.
+const NOT_SECRET: &str = "max_token min_token total_token prompt_token completion_token input_token output_token \
+    used_token token_used public_key primary_key foreign_key partition_key sort_key idempotency_key expires_in";
+/// What a name about a secret ends with: `token_type`, `password_changed_at`.
+const ABOUT: [&str; 10] = ["type", "hint", "count", "limit", "length", "at", "ttl", "expiry", "enabled", "required"];
+
+/// The words of a name, each without the `s` of the plural.
+fn words(name: &str) -> Vec<String> {
+    let name = name.to_snake_case();
+    let singular = |word: &str| word.strip_suffix('s').filter(|rest| !rest.ends_with('s')).unwrap_or(word).to_owned();
+    name.split('_').map(singular).collect()
+}
 
 /// Whether a property or parameter of this name holds a secret.
 pub fn is_secret_name(name: &str) -> bool {
-    let name = name.to_snake_case();
-    let singular = |word: &str| word.strip_suffix('s').unwrap_or(word).to_owned();
-    !NOT_SECRET.contains(&name.as_str())
-        && (singular(&name).ends_with("_key") || name.split('_').any(|word| WORDS.contains(&singular(word).as_str())))
+    let words = words(name);
+    let is_root = |word: &String| {
+        WORDS.contains(&word.as_str())
+            || (ROOTS.iter().any(|root| word.contains(root)) && !BY_CHANCE.iter().any(|chance| word.contains(chance)))
+    };
+    let is_kind = |noun: &str, kinds: &str| {
+        let is_pair = |pair: &[String]| pair.iter().skip(1).any(|word| word == noun);
+        let is_named = |word: &String| kinds.split(' ').any(|kind| word == kind);
+        words.windows(2).any(|pair| is_pair(pair) && pair.first().is_some_and(is_named))
+            || words.iter().any(|word| kinds.split(' ').any(|kind| word.contains(&format!("{kind}{noun}"))))
+    };
+    let is_key = words.len() > 1 && words.last().is_some_and(|word| word == "key");
+    !is_about(&words) && (is_key || words.iter().any(is_root) || KINDS.iter().any(|(noun, kinds)| is_kind(noun, kinds)))
+}
+
+fn is_about(words: &[String]) -> bool {
+    let last = words.last().map(String::as_str).unwrap_or_default();
+    let name = words.join("_");
+    ABOUT.contains(&last) || NOT_SECRET.split_ascii_whitespace().any(|not| not == name)
+}
+
+/// Whether text of this name may be shown where all around it belongs to a secret.
+pub fn is_about_a_secret(name: &str) -> bool {
+    let words = words(name);
+    let is_question = matches!(words.first().map(String::as_str), Some("is" | "has" | "need" | "require" | "requires"));
+    is_question
+        || is_about(&words)
+        || words.last().is_some_and(|word| matches!(word.as_str(), "id" | "name" | "kid" | "in"))
+}
+
+/// Whether an object of this name is a key with its metadata: what is secret in it has a name of its own.
+pub fn is_key_object(name: &str) -> bool {
+    matches!(name.to_snake_case().as_str(), "api_key" | "api_keys")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_known_by_its_words_however_they_are_joined() {
+        for name in "secret client_secret clientSecretV2 clientsecret CLIENTSECRET access_token accesstoken tokens token_value \
+            apiKey apikey api_keys apiKeyValue private_key private_key_pem privatekeypem signingKey password passwd pwd \
+            passphrase passcode user-password jwt bearer authorization recovery_codes backupCodes recoverycode qr_code_url \
+            qrcode otp otpauthUrl totp_uri one_time_code verificationCode pin_code sshKey x-api-key secretaccesskey \
+            seed_phrase privatePem"
+            .split_ascii_whitespace()
+        {
+            assert!(is_secret_name(name), "{name}");
+        }
+        for name in "token_type tokenType max_tokens total_tokens token_count public_key publicKey key key_id keyboard monkey \
+            secretary tokenizer password_changed_at passenger compass pinned pins_count code error_code country_code name \
+            id expires_in shipping opinion"
+            .split_ascii_whitespace()
+        {
+            assert!(!is_secret_name(name), "{name}");
+        }
+    }
 }

@@ -2,12 +2,17 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     fs::File,
     io::{self, Read},
     path::Path,
 };
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Map, Number, Value};
 
 use crate::problems::Problems;
@@ -18,6 +23,8 @@ const MAX_BYTES: u64 = 16 << 20;
 const MAX_LEVELS: usize = 100;
 /// An alias is copied where it stands: nine lines of YAML can ask for a billion nodes.
 const MAX_NODES: usize = 1_000_000;
+/// So many bytes of a text that is copied count for a node.
+const NODE_BYTES: usize = 64;
 
 /// The document in this file; `-` is stdin. Also its bytes, for a checksum.
 ///
@@ -49,16 +56,81 @@ pub fn parse(bytes: &[u8]) -> Result<Value, String> {
     let text = str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text")?;
     let text = text.trim_start_matches('\u{feff}');
     if text.trim_start().starts_with(['{', '[']) {
-        return serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"));
+        return serde_json::from_str(text).map(|Once(value)| value).map_err(|error| format!("it is not JSON: {error}"));
     }
     yaml(text).map_err(|error| format!("it is not YAML: {error}"))
+}
+
+/// A value of JSON in which no key stands twice: of two routes of one name one would be gone without a word.
+struct Once(Value);
+
+impl<'de> Deserialize<'de> for Once {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OnceVisitor).map(Self)
+    }
+}
+
+struct OnceVisitor;
+
+impl<'de> Visitor<'de> for OnceVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(Once(item)) = list.next_element()? {
+            items.push(item);
+        }
+        Ok(items.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if map.contains_key(&key) {
+                return Err(de::Error::custom(format_args!("the key {key:?} stands twice in one map")));
+            }
+            let Once(value) = entries.next_value()?;
+            map.insert(key, value);
+        }
+        Ok(map.into())
+    }
 }
 
 /// A list or map that is not complete yet.
 struct Open {
     value: Value,
-    /// In a map: the key that waits for its value.
-    key: Option<String>,
+    /// In a map: the key that waits for its value, and whether it is the one that merges maps, `<<`.
+    key: Option<(String, bool)>,
+    /// What is merged, unless the map says it itself.
+    merged: Map<String, Value>,
     anchor: usize,
 }
 
@@ -74,20 +146,26 @@ fn yaml(text: &str) -> Result<Value, String> {
             Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
                 let is_list = matches!(event, Event::SequenceStart(..));
                 let value = if is_list { Value::Array(Vec::new()) } else { Value::Object(Map::new()) };
-                open.push(Open { value, key: None, anchor });
+                open.push(Open { value, key: None, merged: Map::new(), anchor });
                 if open.len() > MAX_LEVELS {
                     return Err(at("it is nested too deeply"));
                 }
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                let Some(done) = open.pop() else { continue };
+                let Some(mut done) = open.pop() else { continue };
+                if let Value::Object(map) = &mut done.value {
+                    for (key, value) in done.merged {
+                        map.entry(key).or_insert(value);
+                    }
+                }
                 (done.value, done.anchor)
             }
             Event::Scalar(text, style, anchor, tag) => {
                 // A key is text, whatever it looks like: `200:` is one.
                 if let Some(Open { value: Value::Object(_), key: key @ None, .. }) = open.last_mut() {
-                    *key = Some(text.into_owned());
+                    let is_merge = text == "<<" && style == ScalarStyle::Plain;
+                    *key = Some((text.into_owned(), is_merge));
                     nodes += 1;
                     continue;
                 }
@@ -115,9 +193,17 @@ fn yaml(text: &str) -> Result<Value, String> {
         match open.last_mut() {
             None => whole = Some(value),
             Some(Open { value: Value::Array(items), .. }) => items.push(value),
-            Some(Open { value: Value::Object(map), key, .. }) => {
-                let Some(key) = key.take() else { return Err(at("a key is not text")) };
-                if map.insert(key, value).is_some() {
+            Some(Open { value: Value::Object(map), key, merged, .. }) => {
+                let Some((key, is_merge)) = key.take() else { return Err(at("a key is not text")) };
+                if is_merge {
+                    let maps = if let Value::Array(maps) = value { maps } else { vec![value] };
+                    for map in maps {
+                        let Value::Object(map) = map else { return Err(at("<< merges what is no map")) };
+                        for (key, value) in map {
+                            merged.entry(key).or_insert(value);
+                        }
+                    }
+                } else if map.insert(key, value).is_some() {
                     return Err(at("a key stands twice in one map, the second time with its value"));
                 }
             }
@@ -151,10 +237,12 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Value {
     number.ok().flatten().map_or_else(|| text.into(), Value::Number)
 }
 
+/// In nodes, of which a long text counts for many.
 fn size(value: &Value) -> usize {
     1 + match value {
         Value::Array(items) => items.iter().map(size).sum(),
-        Value::Object(map) => map.values().map(size).sum(),
+        Value::Object(map) => map.iter().map(|(key, value)| key.len() / NODE_BYTES + size(value)).sum(),
+        Value::String(text) => text.len() / NODE_BYTES,
         _ => 0,
     }
 }
@@ -184,6 +272,15 @@ mod tests {
     }
 
     #[test]
+    fn the_merge_key_merges_below_what_is_said() {
+        let text = "b: &b {x: 1, y: 2}\nc: &c {y: 3, z: 4}\na: {<<: [*b, *c], x: 5}\nd:\n  w: 6\n  <<: *b\n";
+        let value = parse(text.as_bytes()).unwrap();
+        assert_eq!(value["a"], json!({ "x": 5, "y": 2, "z": 4 }));
+        assert_eq!(value["d"], json!({ "w": 6, "x": 1, "y": 2 }));
+        assert_eq!(parse(b"'<<': 1"), Ok(json!({ "<<": 1 })));
+    }
+
+    #[test]
     fn what_is_no_document_gets_a_sentence() {
         let deep = "[".repeat(5000);
         let deep_yaml =
@@ -194,6 +291,8 @@ mod tests {
             (b"\xff\xfe".as_slice(), "not UTF-8"),
             (b"", "it is empty"),
             (b"{\"a\":", "it is not JSON"),
+            (b"{\"a\":{\"b\":1,\"c\":2,\"b\":3}}", "the key \"b\" stands twice in one map at line 1"),
+            (b"a: {<<: 7}", "<< merges what is no map at line 1"),
             (b"a: [", "it is not YAML"),
             (b"a: 1\na: 2", "twice"),
             (b"a: *b", "it is not YAML"),
@@ -216,6 +315,9 @@ mod tests {
             bomb += &format!("l{level}: &l{level} [{aliases}]\n");
         }
         assert!(parse(bomb.as_bytes()).unwrap_err().contains("aliases ask for too much"));
+        // One text, as often.
+        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), vec!["*a"; 20_000].join(", "));
+        assert!(parse(long.as_bytes()).unwrap_err().contains("aliases ask for too much"));
     }
 
     #[test]

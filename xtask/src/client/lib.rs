@@ -6,7 +6,8 @@
 //! Make a [`Call`] with the token, and of it a [`Client`] for one call; it costs nothing. Give reqwest a policy of no
 //! redirects: one 307 would send the token and the change again, to a host of the server's choosing.
 //!
-//! Secrets are [`wire::Secret`], which no `Debug` prints. Every property of a response is optional, and one that is null,
+//! Secrets are [`wire::Secret`], which no `Debug` prints, and values of any type [`request::Json`], for they may hold one.
+//! Every property of a response is optional, and one that is null,
 //! empty or of another type is not set; 64-bit integers are read from numbers and strings; unknown values and unknown
 //! fields survive. The server's response is in [`Call::take_response`], headers, errors and all.
 

@@ -320,6 +320,16 @@ fn a_step_without_work_is_reported() {
 }
 
 #[test]
+fn a_key_that_stands_twice_is_refused() {
+    let text = fs::read_to_string(project().join("openapi.json")).unwrap();
+    let (before, after) = text.split_once("\"paths\": {").unwrap();
+    let twice = format!("{before}\"paths\": {{ \"/platform/api-keys\": {{}},{after}");
+    let output = regen(&copy("twice", twice.as_bytes()), &["--check"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("the key \"/platform/api-keys\" stands twice"), "{}", stderr(&output));
+}
+
+#[test]
 fn what_is_not_a_contract_gets_one_sentence() {
     let cases: [(&str, &[u8], &str); 5] = [
         ("not-json", b"openapi: 3.0.3", "openapi.json is not JSON"),

@@ -8,6 +8,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Output,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use self::written::{document, reference, with_schemas};
 use super::{run, stderr};
 
+const ZOO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/published/zoo.yaml");
 const HOSTILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/rixl-fuzz/seeds/import/hostile.yaml");
 
 fn xtask(arguments: &[&str]) -> Output {
@@ -188,4 +190,138 @@ fn drift_says_by_its_exit_code_whether_something_breaks() {
     let said = String::from_utf8(contract.stdout).unwrap();
     assert!(contract.status.code() == Some(1) && said.contains("`openapi.json` -> `drift-old.json`"), "{said}");
     assert!(stderr(&xtask(&["drift", &old, "/nowhere"])).contains("cannot be read"));
+}
+
+#[test]
+fn no_value_that_could_hold_a_secret_is_printed() {
+    let out = folder("zoo");
+    let output = xtask(&["regen", "--spec", ZOO, "--out", out.to_str().unwrap()]);
+    let said = stderr(&output);
+    assert!(output.status.success() && said.contains("6 operations in, 6 out."), "{said}");
+    for left in ["POST /zoo/{id}/{n}: servers", "parameter \"obj\"", "properties/x2fa", "properties/its"] {
+        assert!(said.contains(left), "{left}: {said}");
+    }
+    let code = fs::read_to_string(out.join("src/generated.rs")).unwrap().replace("::std::option::", "");
+    assert!(!code.contains("serde_json::Value"));
+    let (secret, json) = ("Option<crate::wire::Secret>", "Option<crate::request::Json>");
+    for (field, ty) in [
+        ("renamed", secret),
+        ("composed", secret),
+        ("beside", secret),
+        ("private_key_pem", secret),
+        ("value", secret),
+        ("q", secret),
+        ("pin", json),
+        ("secret", json),
+        ("mixed", json),
+        ("until", json),
+        ("tuple", "::std::vec::Vec<crate::request::Json>"),
+        ("loop_", "::std::vec::Vec<crate::request::Json>"),
+        ("expires_in", "Option<crate::wire::Int64>"),
+        ("big", "Option<crate::request::UInt64>"),
+    ] {
+        assert!(code.contains(&format!("pub {field}: {ty},")), "{field}");
+    }
+    for function in ["ResponseValue<crate::wire::Secret>", "ResponseValue<::std::vec::Vec<crate::wire::Secret>>"] {
+        assert!(code.contains(function), "{function}");
+    }
+    assert!(code.contains("crate::request::decode_list(") && code.contains("crate::request::map"));
+}
+
+#[test]
+fn strict_drift_says_by_its_exit_code_what_it_did_not_judge() {
+    let old = file("strict-old.json", small().to_string().as_bytes());
+    let mut new = small();
+    new["paths"]["/a"]["get"]["callbacks"] = json!({ "done": {} });
+    let new = file("strict-new.json", new.to_string().as_bytes());
+    assert_eq!(xtask(&["drift", &old, &new]).status.code(), Some(0));
+    assert_eq!(xtask(&["drift", &old, &new, "--strict"]).status.code(), Some(3));
+    assert_eq!(xtask(&["drift", &old, &old, "--strict"]).status.code(), Some(0));
+    assert_eq!(xtask(&["drift", &old, "/nowhere"]).status.code(), Some(2));
+}
+
+#[test]
+fn nothing_of_the_workspace_is_written_by_a_link_or_a_detour() {
+    let spec = file("detour.json", small().to_string().as_bytes());
+    let crates = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates");
+    let link = folder("link");
+    fs::create_dir_all(&link).unwrap();
+    std::os::unix::fs::symlink(crates, link.join("there")).unwrap();
+    std::os::unix::fs::symlink(link.join("nothing"), link.join("dangling")).unwrap();
+    let inner = folder("inner");
+    fs::create_dir_all(&inner).unwrap();
+    std::os::unix::fs::symlink(Path::new(crates).join("rixl-api/src"), inner.join("src")).unwrap();
+    let detour = format!("{}/../xtask/detour", crates);
+    for out in [link.join("there/detour"), link.join("dangling/x"), inner, PathBuf::from(detour)] {
+        let output = xtask(&["regen", "--spec", &spec, "--out", out.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1), "{}", out.display());
+        assert!(stderr(&output).contains("choose another folder"), "{}", stderr(&output));
+    }
+    let contract = concat!(env!("CARGO_MANIFEST_DIR"), "/../openapi.json");
+    let output = xtask(&["import", &spec, "--out", contract]);
+    assert!(stderr(&output).contains("it is part of this workspace"), "{}", stderr(&output));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_stdout_gets_a_sentence() {
+    let spec = file("full.json", small().to_string().as_bytes());
+    for arguments in [vec!["import", &spec], vec!["drift", &spec, &spec]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let output = command.args(&arguments).stdout(full).output().unwrap();
+        assert!(stderr(&output).contains("stdout: cannot be written"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn one_bad_corner_costs_that_corner() {
+    let content = |schema: Value| json!({ "200": { "description": "", "content": { "application/json": { "schema": schema } } } });
+    let get = |schema: Value| json!({ "get": { "responses": content(schema) } });
+    let mut corners = document(&json!({
+        "/good": get(json!({ "type": "string", "default": { "$ref": "x" }, "x-note": { "$ref": "#/nowhere" } })),
+        "/missing": get(reference("Nowhere")),
+        "/refused": get(json!({ "type": "array", "items": 7 })),
+        "/anchor": get(json!({ "$ref": "#thing" })),
+        "/escaped": get(json!({ "$ref": "#/components/schemas/A%20B" })),
+    }));
+    let thing = json!({ "$anchor": "thing", "type": "object", "properties": { "a": { "type": "string" } } });
+    corners["components"] = json!({ "schemas": { "A B": thing } });
+    let spec = file("corners.json", corners.to_string().as_bytes());
+    let said = stderr(&xtask(&["import", &spec]));
+    assert!(said.contains("5 operations in, 3 out."), "{said}");
+    for left in ["GET /missing: /paths/", "points at nothing in this document", "GET /refused: progenitor refuses"] {
+        assert!(said.contains(left), "{left}: {said}");
+    }
+}
+
+/// What took minutes, or all the memory.
+#[test]
+fn what_grows_is_bounded() {
+    let started = Instant::now();
+    let mut levels =
+        json!({ "A": { "type": "object", "properties": { "l": reference("L30") } }, "L0": { "type": "string" } });
+    for level in 1..=30 {
+        let below = reference(&format!("L{}", level - 1));
+        levels[format!("L{level}")] = json!({ "type": "array", "items": below, "additionalProperties": below });
+    }
+    let endless = json!({ "A": { "type": "array", "items": reference("A"), "additionalProperties": reference("A") } });
+    let deep = (0..40).fold(json!(7), |inner, _| json!({ "type": "array", "items": inner }));
+    for (name, schemas) in [("levels", levels), ("endless", endless), ("deep", json!({ "A": deep }))] {
+        let spec = file(&format!("bound-{name}.json"), &with_schemas(schemas));
+        let out = folder(&format!("bound-{name}"));
+        for arguments in [vec!["regen", "--spec", &spec, "--out", out.to_str().unwrap()], vec!["drift", &spec, &spec]] {
+            assert!(xtask(&arguments).status.code().is_some(), "{name}");
+        }
+    }
+    let bad = |index: usize| {
+        let schema =
+            if index.is_multiple_of(10) { json!({ "type": "array", "items": 7 }) } else { json!({ "type": "string" }) };
+        let content = json!({ "application/json": { "schema": schema } });
+        (format!("/{index}"), json!({ "get": { "responses": { "200": { "description": "", "content": content } } } }))
+    };
+    let many = document(&(0..300).map(bad).collect::<serde_json::Map<_, _>>().into());
+    let said = stderr(&xtask(&["import", &file("bound-many.json", many.to_string().as_bytes())]));
+    assert!(said.contains("300 operations in, 270 out."), "{said}");
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
 }

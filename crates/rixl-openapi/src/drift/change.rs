@@ -1,5 +1,9 @@
 //! What a change is, and whom it concerns.
 
+use std::collections::BTreeSet;
+
+use crate::{document::Object, import::MARK};
+
 /// Whom a change concerns, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Class {
@@ -7,6 +11,8 @@ pub(super) enum Class {
     Callers,
     /// What comes now does not fit what was documented until now.
     Decoding,
+    /// Something is another, and no rule says what that means: a person must look.
+    Unjudged,
     /// Nothing that worked stops working.
     Additive,
     /// The same in other words.
@@ -14,12 +20,13 @@ pub(super) enum Class {
 }
 
 impl Class {
-    pub(super) const ALL: [Self; 4] = [Self::Callers, Self::Decoding, Self::Additive, Self::Wording];
+    pub(super) const ALL: [Self; 5] = [Self::Callers, Self::Decoding, Self::Unjudged, Self::Additive, Self::Wording];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Callers => "breaking for callers",
             Self::Decoding => "breaking for decoding",
+            Self::Unjudged => "not compared",
             Self::Additive => "additive",
             Self::Wording => "wording",
         }
@@ -59,6 +66,25 @@ impl Drift {
     }
 }
 
+impl Drift {
+    /// Whether there is a change that no rule judges.
+    pub fn is_incomplete(&self) -> bool {
+        self.changes.iter().any(|change| change.class == Class::Unjudged)
+    }
+}
+
+/// The keys of two maps whose values differ, but for those that a rule compares: words, or what no rule judges.
+pub(super) fn rest<'a>(old: &'a Object, new: &'a Object, ruled: &str) -> Vec<(&'a str, Class)> {
+    const WORDS: &str =
+        "description title summary example examples externalDocs xml deprecated tags operationId $comment";
+    let is_one_of = |list: &str, key: &str| list.split_ascii_whitespace().any(|one| one == key);
+    let keys: BTreeSet<_> = old.keys().chain(new.keys()).map(String::as_str).collect();
+    let changed = keys.into_iter().filter(|key| old.get(*key) != new.get(*key) && !is_one_of(ruled, key));
+    let class =
+        |key: &str| if is_one_of(WORDS, key) || key.starts_with("x-") { Class::Wording } else { Class::Unjudged };
+    changed.filter(|key| *key != MARK).map(|key| (key, class(key))).collect()
+}
+
 /// The class and the sentence of each change.
 pub(super) type Found = Vec<(Class, String)>;
 
@@ -68,9 +94,14 @@ pub(super) fn flipped(old: bool, new: bool, gained: (Class, &str), lost: (Class,
     (old != new).then(|| (class, what.to_owned()))
 }
 
-/// A name out of a document, without what would not stay a name in a terminal or in Markdown.
+/// A name out of a document, without what would not stay a name in a terminal, or as code in Markdown.
 pub(super) fn plain(name: &str) -> String {
-    name.chars().filter(|letter| !letter.is_control() && *letter != '`').take(160).collect()
+    crate::problems::plain(name).chars().filter(|letter| *letter != '`').take(160).collect()
+}
+
+/// The same where it stands as it is, and so could be markup.
+pub(super) fn bare(name: &str) -> String {
+    plain(name).chars().filter(|letter| !"<>[]()|*_&\\".contains(*letter)).collect()
 }
 
 /// The same as code.
@@ -84,6 +115,7 @@ mod tests {
 
     #[test]
     fn names_stay_names_in_markdown() {
-        assert_eq!(code("a`\n<b>\u{1b}[31m"), "`a<b>[31m`");
+        assert_eq!(bare("<img src=x>\u{202e}[a](b)"), "img src=xab");
+        assert_eq!(code("a`\n<b>\u{1b}[31m"), "`a <b>[31m`");
     }
 }

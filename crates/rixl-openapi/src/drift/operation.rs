@@ -6,21 +6,68 @@ use heck::ToSnakeCase as _;
 use serde_json::Value;
 
 use super::{
-    change::{Class, Found, code, flipped, plain},
+    change::{Class, Found, bare, code, flipped, rest},
     schema::{self, Direction},
+    security,
 };
-use crate::document::{Node as _, Operation, resolve};
+use crate::{
+    document::{Node as _, Operation, resolve},
+    import::MARK,
+};
 
 /// The old document and the new one.
 type Documents<'a> = (&'a Value, &'a Value);
 
 pub(super) fn compare(documents: Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
+    if old.path.ends_with('/') != new.path.ends_with('/') {
+        found.push((Class::Callers, format!("the path ends otherwise now: {}", code(new.path))));
+    }
     path_parameters(documents, old, new, found);
     parameters(documents, old, new, found);
     body(documents, old.value.get("requestBody"), new.value.get("requestBody"), found);
     responses(documents, old.value, new.value, found);
-    security(old.value, new.value, found);
-    words(old.value, new.value, found);
+    security::compare(documents, old.value, new.value, found);
+    if servers(old) != servers(new) {
+        found.push((Class::Callers, "its own servers changed".into()));
+    }
+    others(old.value, new.value, "parameters requestBody responses security servers", "", found);
+    for (key, _) in ["summary", "description"].map(|key| (key, ())) {
+        if old.item.get(key) != new.item.get(key) {
+            found.push((Class::Wording, format!("other words in {key} of the path")));
+        }
+    }
+}
+
+/// What no rule of this report compares.
+fn others(old: &Value, new: &Value, ruled: &str, place: &str, found: &mut Found) {
+    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return };
+    let of = if place.is_empty() { String::new() } else { format!(" of the {place}") };
+    let mut words = Vec::new();
+    for (key, class) in rest(old, new, ruled) {
+        match (class, key) {
+            (_, "deprecated") => found.extend(flipped(
+                old.is_true(key),
+                new.is_true(key),
+                (Class::Wording, &format!("it is deprecated now{of}")),
+                (Class::Wording, &format!("it is not deprecated any more{of}")),
+            )),
+            (Class::Wording, key) => words.push(bare(key)),
+            (class, key) => found.push((class, format!("{}{of} changed, by no rule of this report", code(key)))),
+        }
+    }
+    if !words.is_empty() {
+        found.push((Class::Wording, format!("other words in {}{of}", words.join(", "))));
+    }
+    for (side, one, other) in [("old", old, new), ("new", new, old)] {
+        if let Some(why) = one.text(MARK).filter(|_| one.get(MARK) != other.get(MARK)) {
+            found.push((Class::Unjudged, format!("can't be compared{of}, in the {side} document {}", code(why))));
+        }
+    }
+}
+
+/// Those that the operation has for itself, or its path.
+fn servers<'a>(operation: &Operation<'a>) -> Option<&'a Value> {
+    operation.value.get("servers").or(operation.item.get("servers"))
 }
 
 /// Without its prefix and its spelling: `limit`, `pagination.limit`.
@@ -29,26 +76,31 @@ fn stem(name: &str) -> String {
 }
 
 fn parameters(documents: Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
-    fn listed<'a>(operation: &Operation<'a>) -> BTreeMap<(&'a str, &'a str), &'a Value> {
+    fn listed<'a>(operation: &Operation<'a>) -> BTreeMap<(&'a str, String), &'a Value> {
         let all = operation.value.list("parameters").iter();
         let rest = all.filter(|parameter| parameter.text("in") != Some("path"));
-        rest.filter_map(|parameter| Some(((parameter.text("in")?, parameter.text("name")?), parameter))).collect()
+        let key = |parameter: &'a Value| {
+            let (within, name) = (parameter.text("in").unwrap_or_default(), parameter.text("name").unwrap_or_default());
+            // The case of a header means nothing.
+            (within, if within == "header" { name.to_lowercase() } else { name.to_owned() })
+        };
+        rest.map(|parameter| (key(parameter), parameter)).collect()
     }
     let (mut old, mut new) = (listed(old), listed(new));
-    let place = |(within, name): &(&str, &str)| format!("{within} parameter {}", code(name));
+    let place = |(within, name): &(&str, String)| format!("{within} parameter {}", code(name));
     let renamed: Vec<_> = old
         .keys()
         .filter(|from| !new.contains_key(*from))
         .filter_map(|from| {
             let mut added = new.keys().filter(|to| !old.contains_key(*to));
-            Some((*from, *added.find(|to| to.0 == from.0 && stem(to.1) == stem(from.1))?))
+            Some((from.clone(), added.find(|to| to.0 == from.0 && stem(&to.1) == stem(&from.1))?.clone()))
         })
         .collect();
     for (from, to) in renamed {
         if let Some(after) = new.remove(&to)
             && let Some(before) = old.remove(&from)
         {
-            found.push((Class::Callers, format!("{} is called {} now", place(&from), code(to.1))));
+            found.push((Class::Callers, format!("{} is called {} now", place(&from), code(&to.1))));
             one_parameter(documents, before, after, &place(&to), found);
         }
     }
@@ -73,8 +125,23 @@ fn one_parameter(documents: Documents<'_>, old: &Value, new: &Value, place: &str
         (Class::Callers, &format!("{place} is required now")),
         (Class::Additive, &format!("{place} is not required any more")),
     ));
+    let [before, after] = [old, new].map(how_it_is_written);
+    if before != after {
+        found.push((Class::Callers, format!("{place} was written {before} and is written {after}")));
+    }
     let [before, after] = [old, new].map(|parameter| parameter.get("schema").unwrap_or(&Value::Null));
     schema::compare(documents, before, after, Direction::Sent, place, found);
+    media(documents, old, new, Direction::Sent, place, found);
+    others(old, new, "name in required schema style explode allowReserved content collectionFormat", place, found);
+}
+
+/// The style of a list or a map, with what holds where nothing is said.
+fn how_it_is_written(parameter: &Value) -> String {
+    let form = matches!(parameter.text("in"), None | Some("query" | "cookie"));
+    let style = parameter.text("style").unwrap_or(if form { "form" } else { "simple" });
+    let explode = parameter.get("explode").and_then(Value::as_bool).unwrap_or(style == "form");
+    let reserved = if parameter.is_true("allowReserved") { ", with reserved letters as they are" } else { "" };
+    format!("{}{}{reserved}", code(style), if explode { " one by one" } else { "" })
 }
 
 /// In the order of the path: what stands between the braces means nothing to the server.
@@ -103,16 +170,45 @@ fn path_parameters(documents: Documents<'_>, old: &Operation<'_>, new: &Operatio
             let what = format!("path parameter {} is called {} now", code(old_name), code(new_name));
             found.push((Class::Wording, what));
         }
-        one_parameter(documents, before, after, &format!("path parameter {}", code(new_name)), found);
+        // Of one that its document did not declare, nothing is known but that it is there.
+        if !before.is_null() && !after.is_null() {
+            one_parameter(documents, before, after, &format!("path parameter {}", code(new_name)), found);
+        }
     }
 }
 
-/// The schema under the first media type that is JSON, or else the first.
-fn content<'a>(document: &'a Value, holder: &'a Value) -> Option<(&'a str, &'a Value)> {
-    let content = resolve(document, holder).map("content")?;
-    let json = content.iter().find(|(name, _)| name.starts_with("application/json"));
-    let (name, media) = json.or_else(|| content.iter().next())?;
-    Some((name.as_str(), media.get("schema").unwrap_or(&Value::Null)))
+/// The media types of a body, a response, or a parameter: all of them, each without the charset.
+fn content<'a>(document: &'a Value, holder: &'a Value) -> BTreeMap<String, &'a Value> {
+    let content = resolve(document, holder).entries("content");
+    let name = |name: &str| match name.split_once(';') {
+        Some((kind, rest)) if rest.trim().to_lowercase().starts_with("charset") => kind.trim().to_lowercase(),
+        _ => name.trim().to_lowercase(),
+    };
+    content.map(|(full, media)| (name(full), media)).collect()
+}
+
+/// The content of both, by media type.
+fn media(documents: Documents<'_>, old: &Value, new: &Value, direction: Direction, place: &str, found: &mut Found) {
+    let (before, after) = (content(documents.0, old), content(documents.1, new));
+    let names = |all: &BTreeMap<String, &Value>| all.keys().map(|name| code(name)).collect::<Vec<_>>().join(" or ");
+    let mut pairs: Vec<_> = before.iter().filter_map(|(name, one)| Some((*one, *after.get(name)?))).collect();
+    if before.keys().ne(after.keys()) && !before.is_empty() && !after.is_empty() {
+        let is_wider = before.keys().all(|name| after.contains_key(name));
+        // A reader asks for the type it knows.
+        let class = if is_wider { Class::Additive } else { direction.breaking() };
+        found.push((class, format!("the {place} was {} and is {}", names(&before), names(&after))));
+    }
+    if pairs.is_empty() {
+        pairs.extend(before.values().zip(after.values()).map(|(one, other)| (*one, *other)));
+    }
+    for (before, after) in pairs {
+        let [old_schema, new_schema] = [before, after].map(|media| media.get("schema").unwrap_or(&Value::Null));
+        schema::compare(documents, old_schema, new_schema, direction, place, found);
+        if before.get("encoding") != after.get("encoding") {
+            found.push((direction.breaking(), format!("the encoding of the {place} changed")));
+        }
+        others(before, after, "schema encoding", place, found);
+    }
 }
 
 fn body(documents: Documents<'_>, old: Option<&Value>, new: Option<&Value>, found: &mut Found) {
@@ -128,26 +224,23 @@ fn body(documents: Documents<'_>, old: Option<&Value>, new: Option<&Value>, foun
                 (Class::Callers, "the body is required now"),
                 (Class::Additive, "the body is not required any more"),
             ));
-            if let (Some((old_type, before)), Some((new_type, after))) =
-                (content(documents.0, before), content(documents.1, after))
-            {
-                if old_type != new_type {
-                    found.push((Class::Callers, format!("the body was {} and is {}", code(old_type), code(new_type))));
-                }
-                schema::compare(documents, before, after, Direction::Sent, "body", found);
-            }
+            media(documents, before, after, Direction::Sent, "body", found);
+            others(before, after, "required content", "body", found);
         }
     }
 }
 
 fn responses(documents: Documents<'_>, old: &Value, new: &Value, found: &mut Found) {
     let statuses = |operation: &Value, is_success: bool| -> BTreeSet<String> {
-        let all = operation.entries("responses").map(|(status, _)| status);
-        all.filter(|status| status.starts_with('2') == is_success).cloned().collect()
+        let all = operation.entries("responses").map(|(status, _)| status.to_uppercase());
+        all.filter(|status| status.starts_with('2') == is_success && !status.starts_with("X-")).collect()
     };
-    let join = |statuses: &BTreeSet<String>, by: &str| statuses.iter().cloned().collect::<Vec<_>>().join(by);
-    fn schema_of<'a>(document: &'a Value, operation: &'a Value, status: &str) -> Option<&'a Value> {
-        Some(content(document, operation.map("responses")?.get(status)?)?.1)
+    let join = |statuses: &BTreeSet<String>, by: &str| {
+        statuses.iter().map(|status| bare(&status.replace("DEFAULT", "default"))).collect::<Vec<_>>().join(by)
+    };
+    fn at<'a>(operation: &'a Value, status: &str) -> &'a Value {
+        let mut all = operation.entries("responses");
+        all.find(|(name, _)| name.to_uppercase() == status).map_or(&Value::Null, |(_, response)| response)
     }
     let (old_success, new_success) = (statuses(old, true), statuses(new, true));
     if old_success != new_success {
@@ -155,15 +248,13 @@ fn responses(documents: Documents<'_>, old: &Value, new: &Value, found: &mut Fou
             .map(|all| if all.is_empty() { "not documented".to_owned() } else { join(all, " or ") });
         found.push((Class::Decoding, format!("success was {before} and is {after}")));
     }
-    let before = old_success.iter().find_map(|status| schema_of(documents.0, old, status));
-    let after = new_success.iter().find_map(|status| schema_of(documents.1, new, status));
-    match (before, after) {
-        (Some(before), Some(after)) => {
-            schema::compare(documents, before, after, Direction::Received, "response", found);
-        }
-        (Some(_), None) => found.push((Class::Decoding, "the response has no body any more".into())),
-        (None, Some(_)) => found.push((Class::Additive, "the response has a body now".into())),
-        (None, None) => {}
+    let same: Vec<_> = (&old_success & &new_success).into_iter().map(|status| (status.clone(), status)).collect();
+    let first = old_success.iter().zip(&new_success).take(1).map(|(old, new)| (old.clone(), new.clone()));
+    let pairs = if same.is_empty() { first.collect() } else { same };
+    let is_one = pairs.len() == 1;
+    for (before, after) in pairs {
+        let place = if is_one { "response".to_owned() } else { format!("response {}", bare(&after)) };
+        one_response(documents, at(old, &before), at(new, &after), &place, found);
     }
     let (old_errors, new_errors) = (statuses(old, false), statuses(new, false));
     let (more, less) = (&new_errors - &old_errors, &old_errors - &new_errors);
@@ -174,43 +265,41 @@ fn responses(documents: Documents<'_>, old: &Value, new: &Value, found: &mut Fou
         found.push((Class::Wording, format!("error responses are not documented any more: {}", join(&less, ", "))));
     }
     for status in &old_errors & &new_errors {
-        let schemas = (schema_of(documents.0, old, &status), schema_of(documents.1, new, &status));
-        if let (Some(before), Some(after)) = schemas {
-            schema::compare(documents, before, after, Direction::Received, &format!("error {status}"), found);
-        }
+        let place = format!("error {}", join(&BTreeSet::from([status.clone()]), ""));
+        one_response(documents, at(old, &status), at(new, &status), &place, found);
     }
 }
 
-fn security(old: &Value, new: &Value, found: &mut Found) {
-    let names = |operation: &Value| -> Option<String> {
-        let alternatives = operation.get("security")?.as_array()?.iter().filter_map(Value::as_object);
-        let names: BTreeSet<_> = alternatives
-            .map(|schemes| match schemes.is_empty() {
-                true => "none".to_owned(),
-                false => schemes.keys().map(String::as_str).collect::<Vec<_>>().join(" and "),
-            })
-            .collect();
-        Some(if names.is_empty() { "none".into() } else { Vec::from_iter(names).join(" or ") })
-    };
-    // Where nothing is said, nothing is known: that stands at the document.
-    if let (Some(before), Some(after)) = (names(old), names(new))
-        && before != after
-    {
-        let class = if after.split(" or ").any(|name| name == "none") { Class::Additive } else { Class::Callers };
-        found.push((class, format!("security was {} and is {}", plain(&before), plain(&after))));
+fn one_response(documents: Documents<'_>, old: &Value, new: &Value, place: &str, found: &mut Found) {
+    match (content(documents.0, old).is_empty(), content(documents.1, new).is_empty()) {
+        (false, true) => found.push((Class::Decoding, format!("the {place} has no body any more"))),
+        (true, false) => found.push((Class::Additive, format!("the {place} has a body now"))),
+        _ => media(documents, old, new, Direction::Received, place, found),
     }
-}
-
-fn words(old: &Value, new: &Value, found: &mut Found) {
-    found.extend(flipped(
-        old.is_true("deprecated"),
-        new.is_true("deprecated"),
-        (Class::Wording, "it is deprecated now"),
-        (Class::Wording, "it is not deprecated any more"),
-    ));
-    let mut changed = vec!["operationId", "summary", "description", "tags"];
-    changed.retain(|key| old.get(key) != new.get(key));
-    if !changed.is_empty() {
-        found.push((Class::Wording, format!("other words in {}", changed.join(", "))));
+    // The case of a header means nothing.
+    fn headers(response: &Value) -> BTreeMap<String, &Value> {
+        response.entries("headers").map(|(name, header)| (name.to_lowercase(), header)).collect()
     }
+    let (before, after) = (headers(old), headers(new));
+    for (name, header) in &before {
+        let place = format!("header {} of the {place}", code(name));
+        let Some(other) = after.get(name) else {
+            found.push((Class::Decoding, format!("the {place} is gone")));
+            continue;
+        };
+        let (header, other) = (resolve(documents.0, header), resolve(documents.1, other));
+        found.extend(flipped(
+            header.is_true("required"),
+            other.is_true("required"),
+            (Class::Additive, &format!("the {place} is required now")),
+            (Class::Decoding, &format!("the {place} is not required any more")),
+        ));
+        let [before, after] = [header, other].map(|header| header.get("schema").unwrap_or(&Value::Null));
+        schema::compare(documents, before, after, Direction::Received, &place, found);
+        others(header, other, "schema required", &place, found);
+    }
+    for name in after.keys().filter(|name| !before.contains_key(*name)) {
+        found.push((Class::Additive, format!("the header {} of the {place} is new", code(name))));
+    }
+    others(old, new, "content headers", place, found);
 }

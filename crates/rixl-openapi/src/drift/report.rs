@@ -79,15 +79,23 @@ impl Drift {
             if is_folded {
                 let _ = writeln!(text, "<details><summary>{} changes</summary>\n", count(self, class));
             }
+            let mut hidden = 0;
             for (what, places) in sentences {
-                let named = places.iter().map(|place| code(place)).collect::<Vec<_>>();
-                let list = named.join(", ");
-                let _ = match named.len() {
-                    ..=NAMED => writeln!(text, "- {list}: {what}"),
+                let list = places.iter().map(|place| code(place)).collect::<Vec<_>>().join(", ");
+                let line = match places.len() {
+                    ..=NAMED => format!("- {list}: {what}\n"),
                     many => {
-                        writeln!(text, "- {many} operations: {what} <details><summary>which</summary>{list}</details>")
+                        format!("- {many} operations: {what} <details><summary>which</summary>{list}</details>\n")
                     }
                 };
+                if text.len() + line.len() > MAX_MARKDOWN {
+                    hidden += places.len();
+                } else {
+                    text += &line;
+                }
+            }
+            if hidden > 0 {
+                let _ = writeln!(text, "- {hidden} more, which `--output table` lists");
             }
             if is_folded {
                 text += "\n</details>\n";
@@ -111,6 +119,9 @@ fn count(drift: &Drift, class: Class) -> usize {
 fn path(place: &str) -> &str {
     place.split_once(' ').map_or(place, |(_, path)| path)
 }
+
+/// GitHub takes 65,536 characters in a pull request.
+const MAX_MARKDOWN: usize = 58_000;
 
 /// More operations than this are counted, and listed where they can be folded away.
 const NAMED: usize = 5;
@@ -151,6 +162,7 @@ GET /c
 `old.json` -> `new.yaml`: 1 operations before, 2 now: 0 at the same place, 0 moved, 1 gone, 2 new.
      1  breaking for callers
      0  breaking for decoding
+     0  not compared
      2  additive
      0  wording
 "
@@ -170,6 +182,7 @@ GET /c
 | --- | ---: |
 | breaking for callers | 1 |
 | breaking for decoding | 0 |
+| not compared | 0 |
 | additive | 2 |
 | wording | 0 |
 
@@ -182,6 +195,15 @@ GET /c
 - `GET /a`, `GET /c`: new
 "
         );
+    }
+
+    #[test]
+    fn markdown_fits_into_a_pull_request() {
+        let change =
+            |index: usize| Change { class: Class::Callers, place: format!("GET /{index}"), what: format!("{index}") };
+        let changes = (0..9000).map(change).collect();
+        let text = Drift { changes, ..Drift::default() }.markdown(NAMES);
+        assert!(text.len() < 60_000 && text.ends_with(" more, which `--output table` lists\n"), "{}", text.len());
     }
 
     #[test]

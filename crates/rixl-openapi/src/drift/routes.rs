@@ -74,10 +74,14 @@ pub(super) fn pair<'a>((old, old_operations): Side<'a>, (new, new_operations): S
     pairs.chain(added.map(|(_, one)| Pair { old: None, new: Some(one), is_moved: false, successor: None })).collect()
 }
 
-/// The place, whatever its parameters are called.
+/// The place, whatever its parameters are called: `/keys/{id}:rotate` is `/keys/{}:rotate`.
 fn key(operation: &Operation<'_>) -> (String, Vec<String>) {
     let segments = operation.path.trim_end_matches('/').split('/');
-    let blank = |segment: &str| if segment.starts_with('{') { "{}".to_owned() } else { segment.to_owned() };
+    let blank = |segment: &str| {
+        let mut parts = segment.split('{');
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |whole, part| whole + "{}" + part.split_once('}').map_or("", |(_, after)| after))
+    };
     (operation.method.to_owned(), segments.map(blank).collect())
 }
 
@@ -120,7 +124,9 @@ impl<'a> Marks<'a> {
         let is_same_place = self.shape == other.shape && is_write(self.method) && is_write(other.method);
         let method = if self.method == other.method || is_same_place { 15 } else { 0 };
         let is_deleted = other.method == "delete" && self.method != "delete";
-        if is_deleted || (method == 0 && words < 12) {
+        // Whoever wrote with it can't do so by reading.
+        let is_read = |method: &str| matches!(method, "get" | "head");
+        if is_deleted || (is_read(other.method) && !is_read(self.method)) || (method == 0 && words < 12) {
             return 0;
         }
         let last = if self.last == other.last { 15 } else { 0 };

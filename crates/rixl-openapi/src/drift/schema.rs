@@ -1,12 +1,15 @@
 //! What changed between two schemas, and whom it breaks: that depends on who writes the value and who reads it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use heck::ToSnakeCase as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::change::{Class, Found, code, plain};
-use crate::document::{Node as _, resolve};
+use super::change::{Class, Found, bare, code, rest};
+use crate::{
+    document::{Node as _, Object, resolve},
+    import::MARK,
+};
 
 /// Who writes the value.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,8 +31,17 @@ impl Direction {
         if self == Self::Sent { Class::Callers } else { Class::Additive }
     }
 
-    fn breaking(self) -> Class {
+    pub(super) fn breaking(self) -> Class {
         if self == Self::Sent { Class::Callers } else { Class::Decoding }
+    }
+
+    /// The class of a set of values that became another.
+    fn of<T: Ord>(self, before: &BTreeSet<T>, after: &BTreeSet<T>) -> Class {
+        match (before.is_subset(after), after.is_subset(before)) {
+            (true, _) => self.wider(),
+            (_, true) => self.narrower(),
+            _ => self.breaking(),
+        }
     }
 }
 
@@ -42,20 +54,99 @@ pub(super) fn compare(
     place: &str,
     found: &mut Found,
 ) {
-    Comparison { documents, direction, place, seen: BTreeSet::new(), found }.visit(old, new, "", 0);
-}
-
-struct Comparison<'a> {
-    documents: (&'a Value, &'a Value),
-    direction: Direction,
-    place: &'a str,
-    /// Pairs of references that were compared: a list of nodes has nodes.
-    seen: BTreeSet<[String; 2]>,
-    found: &'a mut Found,
+    let flat = (Flat::of(documents.0), Flat::of(documents.1));
+    Comparison { flat, direction, place, seen: BTreeSet::new(), found }.visit(old, new, "", 0);
 }
 
 /// Nobody writes deeper; a chain of references could be as long as the document.
 const MAX_DEPTH: usize = 50;
+
+/// Schemas of one document, each as one map with all that its references and its `allOf` say.
+struct Flat<'a> {
+    document: &'a Value,
+    /// By reference; `None` while it is being looked at, so that a circle ends.
+    known: BTreeMap<String, Option<Object>>,
+}
+
+impl<'a> Flat<'a> {
+    fn of(document: &'a Value) -> Self {
+        Self { document, known: BTreeMap::new() }
+    }
+
+    fn schema(&mut self, schema: &Value, depth: usize) -> Object {
+        let Some(map) = schema.as_object() else { return Object::new() };
+        if depth > MAX_DEPTH {
+            return Object::from_iter([(MARK.to_owned(), json!("composed too deeply"))]);
+        }
+        if let Some(reference) = map.text("$ref") {
+            if let Some(known) = self.known.get(reference) {
+                return known.clone().unwrap_or_default();
+            }
+            self.known.insert(reference.to_owned(), None);
+            let target = resolve(self.document, schema);
+            let flat = if target.get("$ref").is_some() { Object::new() } else { self.schema(target, depth + 1) };
+            self.known.insert(reference.to_owned(), Some(flat.clone()));
+            return flat;
+        }
+        let mut whole = map.clone();
+        let branches = whole.remove("allOf").unwrap_or_default();
+        let Some(branches) = branches.as_array() else { return whole };
+        for branch in branches {
+            let branch = self.schema(branch, depth + 1);
+            for (key, value) in branch {
+                add(&mut whole, key, value);
+            }
+        }
+        whole
+    }
+}
+
+/// Both hold: of two bounds that differ, and of two properties of one name, both are kept.
+fn add(whole: &mut Object, key: String, value: Value) {
+    match (key.as_str(), whole.get_mut(&key)) {
+        (_, None) => drop(whole.insert(key, value)),
+        ("properties", Some(Value::Object(own))) => {
+            for (name, property) in value.as_object().into_iter().flatten() {
+                match own.get_mut(name) {
+                    None => drop(own.insert(name.clone(), property.clone())),
+                    Some(other) if other != property => *other = json!({ "allOf": [other.take(), property] }),
+                    Some(_) => {}
+                }
+            }
+        }
+        ("required", Some(Value::Array(own))) => {
+            let more = value.as_array().into_iter().flatten().filter(|name| !own.contains(name)).cloned();
+            let more: Vec<_> = more.collect();
+            own.extend(more);
+        }
+        ("nullable", Some(own)) => *own = json!(*own == json!(true) || value == json!(true)),
+        ("description" | "title" | "example" | "default" | "deprecated", Some(_)) => {}
+        (_, Some(own)) if *own != value => {
+            let also = whole.entry("also").or_insert(json!([]));
+            if let Some(also) = also.as_array_mut() {
+                let one = json!({ key: value });
+                if !also.contains(&one) {
+                    also.push(one);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+struct Comparison<'a> {
+    flat: (Flat<'a>, Flat<'a>),
+    direction: Direction,
+    place: &'a str,
+    /// Pairs that were compared: a list of nodes has nodes.
+    seen: BTreeSet<(String, String)>,
+    found: &'a mut Found,
+}
+
+/// What is compared below by a rule of its own.
+const RULED: &str = "type format enum properties required items additionalProperties oneOf anyOf nullable readOnly writeOnly \
+    minLength minimum minItems minProperties maxLength maximum maxItems maxProperties pattern exclusiveMinimum \
+    exclusiveMaximum multipleOf uniqueItems default discriminator";
 
 impl Comparison<'_> {
     fn push(&mut self, class: Class, path: &str, what: &str) {
@@ -69,54 +160,110 @@ impl Comparison<'_> {
     }
 
     fn visit(&mut self, old: &Value, new: &Value, path: &str, depth: usize) {
-        let references = [old, new].map(|schema| schema.text("$ref").unwrap_or_default().to_owned());
-        let is_node = references.iter().any(|reference| !reference.is_empty());
-        if depth > MAX_DEPTH || (is_node && !self.seen.insert(references)) {
+        // Only what refers or is composed can come back to itself, and only that grows.
+        let is_node = |schema: &Value| ["$ref", "allOf", "oneOf", "anyOf"].iter().any(|key| schema.get(key).is_some());
+        if (is_node(old) || is_node(new)) && !self.seen.insert((old.to_string(), new.to_string())) {
             return;
         }
-        let (old, new) = (resolve(self.documents.0, old), resolve(self.documents.1, new));
-        let (old_kind, new_kind) = (kind(old), kind(new));
-        if old_kind != new_kind {
-            let class = match (old_kind.as_str(), new_kind.as_str()) {
-                ("integer", "integer or string" | "number") | (_, "any value") => self.direction.wider(),
-                ("integer or string" | "number", "integer") | ("any value", _) => self.direction.narrower(),
-                _ => self.direction.breaking(),
-            };
-            self.push(class, path, &format!("was {old_kind} and is {new_kind}"));
+        if depth > MAX_DEPTH {
+            if old != new {
+                self.push(Class::Unjudged, path, "is nested too deeply to be compared");
+            }
             return;
         }
+        let (old, new) = (self.flat.0.schema(old, 0), self.flat.1.schema(new, 0));
+        let mut is_broken = false;
+        for (side, schema) in [("old", &old), ("new", &new)] {
+            if let Some(why) = schema.text(MARK).filter(|_| old.get(MARK) != new.get(MARK)) {
+                self.push(Class::Unjudged, path, &format!("can't be compared, in the {side} document {}", code(why)));
+                is_broken = true;
+            }
+        }
+        if is_broken {
+            return;
+        }
+        let kinds = (self.kinds(&old, true), self.kinds(&new, false));
+        self.nulls(&old, &new, path);
+        if kinds.0 != kinds.1 {
+            let class = self.kind_class(&kinds.0, &kinds.1);
+            let join = |kinds: &BTreeSet<String>| kinds.iter().map(String::as_str).collect::<Vec<_>>().join(" or ");
+            self.push(class, path, &format!("was {} and is {}", join(&kinds.0), join(&kinds.1)));
+            return;
+        }
+        self.format(&old, &new, path);
+        self.values(&old, &new, path);
+        self.bounds(&old, &new, path);
+        self.properties(&old, &new, path, depth);
+        self.others(&old, &new, path, depth);
+        self.alternatives(&old, &new, path, depth);
+        let items = |schema: &Object| schema.get("items").cloned().unwrap_or_else(|| json!({}));
+        if kinds.0.contains("array") {
+            self.visit(&items(&old), &items(&new), &format!("{path}[]"), depth + 1);
+        }
+        for (key, class) in rest(&old, &new, RULED) {
+            match class {
+                Class::Wording => self.found.push((class, format!("{}: other words in the schema", self.place))),
+                _ => self.push(class, path, &format!(": {} changed, by no rule of this report", code(key))),
+            }
+        }
+    }
+
+    /// The types that a value may have.
+    fn kinds(&mut self, schema: &Object, is_old: bool) -> BTreeSet<String> {
+        let branches = ["oneOf", "anyOf"].iter().flat_map(|key| schema.list(key));
+        let mut kinds = BTreeSet::new();
+        for branch in branches {
+            let flat = if is_old { &mut self.flat.0 } else { &mut self.flat.1 };
+            let branch = flat.schema(branch, 0);
+            kinds.insert(branch.text("type").map_or_else(|| "any value".to_owned(), bare));
+        }
+        if let (Some(kind), true) = (schema.text("type"), kinds.is_empty() || kinds.contains("any value")) {
+            kinds = BTreeSet::from([bare(kind)]);
+        }
+        if kinds.is_empty() {
+            kinds.insert("any value".to_owned());
+        }
+        kinds
+    }
+
+    fn kind_class(&self, before: &BTreeSet<String>, after: &BTreeSet<String>) -> Class {
+        const ALL: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
+        let all = |kinds: &BTreeSet<String>| -> BTreeSet<String> {
+            let mut kinds = kinds.clone();
+            if kinds.remove("any value") {
+                kinds.extend(ALL.map(str::to_owned));
+            }
+            if kinds.contains("number") {
+                kinds.insert("integer".into());
+            }
+            kinds
+        };
+        self.direction.of(&all(before), &all(after))
+    }
+
+    fn nulls(&mut self, old: &Object, new: &Object, path: &str) {
         match (old.is_true("nullable"), new.is_true("nullable")) {
             (false, true) => self.push(self.direction.wider(), path, "may be null now"),
             (true, false) => self.push(self.direction.narrower(), path, "may not be null any more"),
             _ => {}
         }
-        self.format(old, new, path);
-        self.values(old, new, path);
-        self.bounds(old, new, path);
-        self.properties(old, new, path, depth);
-        for (key, suffix) in [("items", "[]"), ("additionalProperties", "{}")] {
-            let [old, new] = [old, new].map(|schema| schema.get(key).filter(|child| child.is_object()));
-            if let (Some(old), Some(new)) = (old, new) {
-                self.visit(old, new, &format!("{path}{suffix}"), depth + 1);
-            }
-        }
     }
 
-    fn format(&mut self, old: &Value, new: &Value, path: &str) {
+    fn format(&mut self, old: &Object, new: &Object, path: &str) {
         // A mark of this project's own contract, which RIXL's documents have not.
-        let format = |schema: &Value| schema.text("format").filter(|format| *format != "password").map(plain);
+        let format = |schema: &Object| schema.text("format").filter(|format| *format != "password").map(code);
         let (class, what) = match (format(old), format(new)) {
             (before, after) if before == after => return,
             (Some(before), Some(after)) => {
                 (self.direction.breaking(), format!(": its format was {before} and is {after}"))
             }
-            (None, after) => (Class::Wording, format!(": its format is {} now", after.unwrap_or_default())),
-            (Some(before), None) => (Class::Wording, format!(": its format was {before} and is not said")),
+            (None, after) => (self.direction.narrower(), format!(": its format is {} now", after.unwrap_or_default())),
+            (Some(before), None) => (self.direction.wider(), format!(": its format was {before} and is not said")),
         };
         self.push(class, path, &what);
     }
 
-    fn values(&mut self, old: &Value, new: &Value, path: &str) {
+    fn values(&mut self, old: &Object, new: &Object, path: &str) {
         let show = |value: &Value| value.as_str().map_or_else(|| code(&value.to_string()), code);
         match [old, new].map(|schema| schema.get("enum").and_then(Value::as_array)).into() {
             (Some(before), Some(after)) => {
@@ -136,15 +283,16 @@ impl Comparison<'_> {
         }
     }
 
-    fn bounds(&mut self, old: &Value, new: &Value, path: &str) {
-        const LOWER: [&str; 3] = ["minLength", "minimum", "minItems"];
-        const UPPER: [&str; 3] = ["maxLength", "maximum", "maxItems"];
+    fn bounds(&mut self, old: &Object, new: &Object, path: &str) {
+        const LOWER: [&str; 4] = ["minLength", "minimum", "minItems", "minProperties"];
+        const UPPER: [&str; 4] = ["maxLength", "maximum", "maxItems", "maxProperties"];
         const OTHER: [&str; 5] = ["pattern", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "uniqueItems"];
         for key in LOWER.into_iter().chain(UPPER).chain(OTHER).chain(["default"]) {
             // `false` is the same as not said, and so is a length of at least 0.
-            let bound = |schema: &Value| {
-                let is_zero = |value: &Value| ["minLength", "minItems"].contains(&key) && value.as_u64() == Some(0);
-                schema.get(key).filter(|value| **value != Value::Bool(false) && !is_zero(value)).cloned()
+            let bound = |schema: &Object| {
+                let is_zero = |value: &Value| LOWER.contains(&key) && key != "minimum" && value.as_u64() == Some(0);
+                let is_unsaid = |value: &Value| *value == Value::Bool(false) && key != "default";
+                schema.get(key).filter(|value| !is_unsaid(value) && !is_zero(value)).cloned()
             };
             let (before, after) = (bound(old), bound(new));
             if before == after {
@@ -160,12 +308,15 @@ impl Comparison<'_> {
             };
             let is_other = before.is_some() && after.is_some() && OTHER.contains(&key);
             let class = match () {
+                // Who sends nothing gets another value.
+                () if key == "default" && self.direction == Direction::Sent && before.is_some() => Class::Callers,
                 () if key == "default" => Class::Wording,
                 () if is_other => self.direction.breaking(),
                 () if is_narrower => self.direction.narrower(),
                 () => self.direction.wider(),
             };
-            let show = |value: Option<Value>| value.map(|value| value.as_str().map_or_else(|| value.to_string(), code));
+            let show =
+                |value: Option<Value>| value.map(|value| value.as_str().map_or_else(|| bare(&value.to_string()), code));
             let what = match (show(before), show(after)) {
                 (None, Some(after)) => format!(": {key} is {after} now"),
                 (Some(before), None) => format!(": {key} was {before} and is gone"),
@@ -175,11 +326,23 @@ impl Comparison<'_> {
             };
             self.push(class, path, &what);
         }
+        for (key, by) in [("readOnly", Direction::Sent), ("writeOnly", Direction::Received)] {
+            // Of the other direction it says nothing that is new.
+            let (gained, lost) = match self.direction == by {
+                true => (self.direction.breaking(), Class::Additive),
+                false => (Class::Wording, Class::Wording),
+            };
+            match (old.is_true(key), new.is_true(key)) {
+                (false, true) => self.push(gained, path, &format!("is {key} now")),
+                (true, false) => self.push(lost, path, &format!("is not {key} any more")),
+                _ => {}
+            }
+        }
     }
 
-    fn properties(&mut self, old: &Value, new: &Value, path: &str, depth: usize) {
+    fn properties(&mut self, old: &Object, new: &Object, path: &str, depth: usize) {
         let [before, after] = [old, new].map(|schema| schema.map("properties").cloned().unwrap_or_default());
-        let required = |schema: &Value, name: &str| schema.list("required").iter().any(|one| one == name);
+        let required = |schema: &Object, name: &str| schema.list("required").iter().any(|one| one == name);
         let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         let mut respelled = BTreeSet::new();
         for (name, schema) in &before {
@@ -208,18 +371,83 @@ impl Comparison<'_> {
                 self.push(Class::Additive, &below(name), "is new");
             }
         }
+        // Some are required that have no schema.
+        for (one, other, class, what) in [
+            (old, new, self.direction.narrower(), "is required now"),
+            (new, old, self.direction.wider(), "is not required any more"),
+        ] {
+            let names = other.list("required").iter().filter_map(Value::as_str);
+            for name in names.filter(|name| !before.contains_key(*name) && !after.contains_key(*name)) {
+                if !required(one, name) {
+                    self.push(class, &below(name), what);
+                }
+            }
+        }
     }
-}
 
-fn kind(schema: &Value) -> String {
-    if let Some(branches) = schema.get("oneOf").and_then(Value::as_array) {
-        let kinds: BTreeSet<_> = branches.iter().filter_map(|branch| branch.text("type")).collect();
-        return kinds.into_iter().collect::<Vec<_>>().join(" or ");
+    /// The properties that have no name in the schema.
+    fn others(&mut self, old: &Object, new: &Object, path: &str, depth: usize) {
+        let others = |schema: &Object| match schema.get("additionalProperties") {
+            None | Some(Value::Bool(true)) => Some(json!({})),
+            Some(Value::Bool(false)) => None,
+            Some(schema) => Some(schema.clone()),
+        };
+        match (others(old), others(new)) {
+            // Any value has any other properties, and so for ever.
+            (before, after) if before == after && before.as_ref().is_none_or(|any| *any == json!({})) => {}
+            (Some(before), Some(after)) => self.visit(&before, &after, &format!("{path}{{}}"), depth + 1),
+            (Some(_), None) => self.push(self.direction.narrower(), path, "takes no other properties now"),
+            // Readers ignore what they do not know.
+            (None, Some(_)) => self.push(Class::Additive, path, "may have other properties now"),
+            (None, None) => {}
+        }
     }
-    let has_values = schema.get("additionalProperties").is_some_and(Value::is_object);
-    match schema.text("type") {
-        Some("object") if has_values && schema.get("properties").is_none() => "map".into(),
-        Some(kind) => kind.into(),
-        None => "any value".into(),
+
+    /// Alternatives are known again by what they refer to, then by what they say, then by their place.
+    fn alternatives(&mut self, old: &Object, new: &Object, path: &str, depth: usize) {
+        let mapping = |schema: &Object| schema.get("discriminator").cloned();
+        if mapping(old) != mapping(new) {
+            self.push(self.direction.breaking(), path, ": what tells its alternatives apart (discriminator) changed");
+        }
+        let list = |schema: &Object| -> Vec<Value> {
+            ["oneOf", "anyOf"].iter().flat_map(|key| schema.list(key)).cloned().collect()
+        };
+        let (before, mut after) = (list(old), list(new));
+        if before.is_empty() && after.is_empty() {
+            return;
+        }
+        if before.is_empty() || after.is_empty() {
+            let (class, what) = match after.is_empty() {
+                true => (self.direction.breaking(), "has no alternatives any more"),
+                false => (self.direction.breaking(), "has alternatives now"),
+            };
+            return self.push(class, path, what);
+        }
+        let mut unknown = Vec::new();
+        for branch in before {
+            let is_same = |key: &str, other: &Value| branch.get(key).is_some() && branch.get(key) == other.get(key);
+            let same = after.iter().position(|other| *other == branch || is_same("$ref", other));
+            let same = same.or_else(|| {
+                after.iter().position(|other| is_same("type", other) && other.text("type") != Some("object"))
+            });
+            match same {
+                Some(index) => {
+                    let other = after.remove(index);
+                    self.visit(&branch, &other, path, depth + 1);
+                }
+                None => unknown.push(branch),
+            }
+        }
+        let name = |branch: &Value| code(branch.text("$ref").or(branch.text("type")).unwrap_or("another"));
+        let count = unknown.len().min(after.len());
+        for (index, branch) in unknown.iter().enumerate() {
+            match after.get(index) {
+                Some(other) => self.visit(branch, other, path, depth + 1),
+                None => self.push(self.direction.narrower(), path, &format!("is not {} any more", name(branch))),
+            }
+        }
+        for branch in after.iter().skip(count) {
+            self.push(self.direction.wider(), path, &format!("may be {} now", name(branch)));
+        }
     }
 }

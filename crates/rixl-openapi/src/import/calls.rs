@@ -9,7 +9,8 @@ use super::{
     step::{Left, Step},
 };
 use crate::document::{
-    self, METHODS, Node as _, Object, each_operation, is_int64, json_schema, make_map, resolve, retain_operations,
+    self, METHODS, Node as _, Object, each_operation, is_int64, json_schema, make_map, referenced, resolve,
+    retain_operations,
 };
 
 pub(super) const STEPS: [Step; 8] = [
@@ -87,6 +88,7 @@ fn bodies(document: &mut Value, left: &mut Vec<Left>) -> usize {
 /// Cookies, JSON inside a parameter and objects have no argument; a list joined by commas is a text.
 fn parameters(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let mut refused = BTreeSet::new();
+    let whole = document.clone();
     let count = each_operation(document, |place, operation| {
         let mut taken = BTreeSet::from_iter(operation.get("requestBody").map(|_| "body".to_owned()));
         let Some(list) = operation.list_mut("parameters") else { return 0 };
@@ -98,10 +100,15 @@ fn parameters(document: &mut Value, left: &mut Vec<Left>) -> usize {
                 count += 1;
                 return false;
             }
+            let style = parameter.remove("style");
+            let style = style.as_ref().and_then(Value::as_str).unwrap_or_default();
             parameter.retain(|key, _| {
                 matches!(key.as_str(), "name" | "in" | "description" | "required" | "schema" | "explode" | "content")
             });
-            let schema = parameter.remove("schema").unwrap_or_else(|| json!({}));
+            let mut schema = parameter.remove("schema").unwrap_or_else(|| json!({}));
+            if let Some(target) = referenced(&whole, &schema) {
+                schema = target.clone();
+            }
             if let Some(why) = why_no_argument(parameter, &schema, &name, &within, &mut taken) {
                 left.push(Left::new(format!("{place}: parameter {name:?}"), why));
                 if parameter.is_true("required") {
@@ -111,17 +118,29 @@ fn parameters(document: &mut Value, left: &mut Vec<Left>) -> usize {
                 count += 1;
                 return false;
             }
-            let is_exploded = parameter.remove("explode") != Some(Value::Bool(false));
+            let by = match style {
+                "spaceDelimited" => Some("spaces"),
+                "pipeDelimited" => Some("|"),
+                "tabDelimited" => Some("tabs"),
+                _ => None,
+            };
+            // Only a form is repeated for each value where nothing is said.
+            let is_exploded = parameter.remove("explode").map_or(by.is_none(), |explode| explode != Value::Bool(false));
+            let by = by.unwrap_or("commas");
             let fresh = match schema.as_object() {
                 _ if schema.text("type") == Some("array") && !is_exploded => {
                     let description = parameter.text("description").unwrap_or_default();
-                    let description = format!("{description} Several are joined by commas.").trim_start().to_owned();
+                    let description = format!("{description} Several are joined by {by}.").trim_start().to_owned();
                     parameter.insert("description".into(), description.into());
                     Some(json!({ "type": "string" }))
                 }
                 // A number or a text: one integer sends both.
                 Some(schema) if is_int64(schema) => Some(json!({ "type": "integer", "format": "int64" })),
                 _ if schema.get("type").is_none() => Some(json!({ "type": "string" })),
+                // An argument that may be null is one that is not given, and in a path there is none such.
+                Some(schema) if schema.contains_key("nullable") => {
+                    Some(schema.clone().into_iter().filter(|(key, _)| key != "nullable").collect())
+                }
                 _ => None,
             };
             count += usize::from(fresh.is_some());
@@ -144,7 +163,7 @@ fn why_no_argument(
     let kind = schema.text("type").unwrap_or_default();
     let item = schema.get("items").and_then(|items| items.text("type"));
     let is_list = within == "query" && item.is_some_and(|item| !matches!(item, "object" | "array"));
-    let argument = names::function_name(name, "parameter");
+    let argument = names::field_name(name);
     if !matches!(within, "path" | "query" | "header") {
         Some(format!("a parameter in {within:?} has no argument"))
     } else if parameter.contains_key("content") {
@@ -169,6 +188,7 @@ fn responses(document: &mut Value, left: &mut Vec<Left>) -> usize {
     each_operation(document, |place, operation| {
         let Some(responses) = make_map(operation.entry("responses").or_insert(json!({}))) else { return 0 };
         let mut count = 0;
+        responses.retain(|status, _| !status.starts_with("x-"));
         for response in responses.values_mut().filter_map(make_map) {
             response.retain(|key, _| matches!(key.as_str(), "description" | "content"));
             response.entry("description").or_insert("".into());
@@ -226,7 +246,7 @@ fn templates(document: &mut Value, left: &mut Vec<Left>) -> usize {
     for (path, mut item) in std::mem::take(paths) {
         let parameters = item.as_object().into_iter().flatten().flat_map(|(_, operation)| operation.list("parameters"));
         let others = parameters.filter(|parameter| parameter.text("in") != Some("path"));
-        let others = others.filter_map(|parameter| Some(names::function_name(parameter.text("name")?, "parameter")));
+        let others = others.filter_map(|parameter| Some(names::field_name(parameter.text("name")?)));
         let mut taken: BTreeSet<_> = others.chain(["body".to_owned()]).collect();
         let (mut new_path, mut rest, mut names) = (String::new(), path.as_str(), Vec::new());
         while let Some((before, (old, after))) =
@@ -327,7 +347,29 @@ fn hands_out_a_token(document: &Value, operation: &Object) -> bool {
 }
 
 /// The version becomes a header, which must be ASCII. Tags and groups are for readers of RIXL's own pages.
-fn info(document: &mut Value, _: &mut Vec<Left>) -> usize {
+fn info(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    let own_servers =
+        |place: String| Left::new(format!("{place}: servers"), "a client has one base URL for all its calls");
+    for (path, item) in document.entries_mut("paths").filter_map(|(path, item)| Some((path, item.as_object_mut()?))) {
+        left.extend(item.remove("servers").map(|_| own_servers(path.clone())));
+        item.retain(|key, _| METHODS.contains(&key.as_str()));
+    }
+    each_operation(document, |place, operation| {
+        left.extend(operation.remove("servers").map(|_| own_servers(place.to_owned())));
+        0
+    });
+    if let Some(components) = document.map_mut("components") {
+        components.retain(|kind, part| matches!(kind.as_str(), "schemas" | "securitySchemes") && part.is_object());
+        if let Some(schemes) = components.map_mut("securitySchemes") {
+            schemes.retain(|name, scheme| {
+                let read = serde_json::from_value::<openapiv3::SecurityScheme>(scheme.clone());
+                left.extend(
+                    read.as_ref().err().map(|why| Left::new(format!("security scheme {name:?}"), why.to_string())),
+                );
+                read.is_ok()
+            });
+        }
+    }
     let Some(root) = document.as_object_mut() else { return 0 };
     let before = root.len();
     root.retain(|key, value| match key.as_str() {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::step::{Left, Step};
-use crate::document::{Node as _, Object, each_schema, visit_schemas};
+use crate::document::{Node as _, Object, each_operation, each_schema, visit_schemas};
 
 pub(super) const STEPS: [Step; 9] = [
     Step { name: "OpenAPI 3.1: version", run: version },
@@ -13,31 +13,46 @@ pub(super) const STEPS: [Step; 9] = [
     Step { name: "OpenAPI 3.1: lists of types", run: type_lists },
     Step { name: "OpenAPI 3.1: exclusive bounds that are numbers", run: exclusive_bounds },
     Step { name: "OpenAPI 3.1: lists of examples", run: examples },
+    Step { name: "OpenAPI 3.1: bytes in base64", run: encodings },
     Step { name: "OpenAPI 3.1: keywords beside a $ref", run: reference_siblings },
+];
+
+/// What can't be said in 3.0, and so is lost to a generator.
+pub(super) const LOSSES: [Step; 2] = [
+    Step { name: "OpenAPI 3.1: webhooks and callbacks", run: called_by_the_server },
     Step { name: "OpenAPI 3.1: keywords that 3.0 does not know", run: unknown_keywords },
 ];
 
-/// The version, and what only 3.1 has at the top.
-fn version(document: &mut Value, left: &mut Vec<Left>) -> usize {
+fn version(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let Some(root) = document.as_object_mut() else { return 0 };
-    for (name, _) in root.entries("webhooks") {
-        left.push(Left::new(format!("webhook {name}"), "a webhook is called by the server, not by a client"));
-    }
-    root.retain(|key, _| !matches!(key.as_str(), "webhooks" | "jsonSchemaDialect"));
-    if let Some(info) = root.map_mut("info") {
-        info.remove("summary");
-        info.map_mut("license").map(|license| license.remove("identifier"));
-    }
     usize::from(root.insert("openapi".into(), "3.0.3".into()) != Some("3.0.3".into()))
 }
 
-/// `true` is any value, which 3.0 writes as `{}`; `false` is none, which no generator has a type for.
+/// Neither is a call of the client's.
+fn called_by_the_server(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    let webhooks = document.as_object_mut().and_then(|root| root.remove("webhooks")).unwrap_or_default();
+    let names = webhooks.as_object().into_iter().flat_map(Object::keys).filter(|name| !name.starts_with("x-"));
+    let before = left.len();
+    left.extend(
+        names.map(|name| Left::new(format!("webhook {name}"), "a webhook is called by the server, not by a client")),
+    );
+    each_operation(document, |place, operation| {
+        if operation.remove("callbacks").is_some() {
+            let why = "a callback is called by the server, not by a client";
+            left.push(Left::new(format!("{place}: callbacks"), why));
+        }
+        0
+    });
+    left.len() - before
+}
+
+/// `true` is any value, which 3.0 writes as `{}`; `false` is none.
 fn boolean_schemas(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let mut count = 0;
     visit_schemas(document, &mut |place, schema| {
         // 3.0 has these two for additionalProperties itself.
         if schema.is_boolean() && !place.ends_with("/additionalProperties") {
-            *schema = json!({});
+            *schema = if *schema == Value::Bool(true) { json!({}) } else { json!({ "not": {} }) };
             count += 1;
         }
     });
@@ -117,7 +132,8 @@ fn type_lists(document: &mut Value, _: &mut Vec<Left>) -> usize {
                     }
                     Value::Object(branch)
                 };
-                schema.insert("oneOf".into(), several.iter().map(branch).collect());
+                let key = if schema.contains_key("oneOf") { "anyOf" } else { "oneOf" };
+                schema.entry(key).or_insert(several.iter().map(branch).collect());
             }
         }
         1
@@ -129,11 +145,15 @@ fn exclusive_bounds(document: &mut Value, _: &mut Vec<Left>) -> usize {
     each_schema(document, |_, schema| {
         let mut count = 0;
         for (exclusive, bound) in [("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")] {
-            if let Some(value) = schema.get_mut(exclusive).filter(|value| value.is_number()) {
-                let number = std::mem::replace(value, true.into());
+            let Some(limit) = schema.get(exclusive).and_then(Value::as_f64) else { continue };
+            // Of two bounds the narrower holds.
+            let other = schema.get(bound).and_then(Value::as_f64);
+            let is_wider = other.is_some_and(|other| if bound == "minimum" { other > limit } else { other < limit });
+            if let Some(number) = schema.remove(exclusive).filter(|_| !is_wider) {
                 schema.insert(bound.into(), number);
-                count += 1;
+                schema.insert(exclusive.into(), true.into());
             }
+            count += 1;
         }
         count
     })
@@ -150,34 +170,42 @@ fn examples(document: &mut Value, _: &mut Vec<Left>) -> usize {
     })
 }
 
-/// 3.0 reads nothing beside a `$ref`. What says more than a description stands in an `allOf` with it.
+/// In 3.0 it is a format.
+fn encodings(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    each_schema(document, |_, schema| {
+        if schema.text("contentEncoding") != Some("base64") || schema.contains_key("format") {
+            return 0;
+        }
+        schema.remove("contentEncoding");
+        schema.insert("format".into(), "byte".into());
+        1
+    })
+}
+
+/// 3.0 reads nothing beside a `$ref`, though most who write it there mean it: the `$ref` goes into an `allOf`.
 fn reference_siblings(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    const SHAPES: [&str; 7] = ["properties", "allOf", "oneOf", "anyOf", "items", "additionalProperties", "required"];
     each_schema(document, |_, schema| {
         if schema.len() < 2 {
             return 0;
         }
-        let Some(reference) = schema.remove("$ref") else { return 0 };
-        let mut rest = std::mem::take(schema);
-        rest.retain(|key, _| SHAPES.contains(&key.as_str()));
-        if rest.is_empty() {
-            schema.insert("$ref".into(), reference);
-        } else {
-            schema.insert("allOf".into(), json!([{ "$ref": reference }, rest]));
+        let Some(reference) = schema.get("$ref").and_then(Value::as_str).map(|text| json!({ "$ref": text })) else {
+            return 0;
+        };
+        schema.remove("$ref");
+        match schema.list_mut("allOf") {
+            Some(branches) => branches.insert(0, reference),
+            None => drop(schema.insert("allOf".into(), json!([reference]))),
         }
         1
     })
 }
 
-/// `contentEncoding` becomes a format; the rest has no counterpart, and none of it changes a type.
+/// They have no counterpart, and most of them change no type.
 fn unknown_keywords(document: &mut Value, left: &mut Vec<Left>) -> usize {
     const KEYWORDS: &str = "$schema $id $comment $anchor $dynamicRef $dynamicAnchor $vocabulary contentEncoding \
-        contentMediaType contentSchema if then else propertyNames contains minContains maxContains \
-        dependentRequired dependentSchemas unevaluatedProperties";
+        contentMediaType contentSchema if then else propertyNames contains minContains maxContains not \
+        dependentRequired dependentSchemas unevaluatedProperties unevaluatedItems $defs definitions";
     each_schema(document, |place, schema| {
-        if schema.text("contentEncoding") == Some("base64") {
-            schema.entry("format").or_insert("byte".into());
-        }
         let mut count = KEYWORDS.split(' ').filter(|key| schema.remove(*key).is_some()).count();
         for (key, instead) in [("prefixItems", "a list of any values"), ("patternProperties", "a map of any values")] {
             if schema.remove(key).is_some() {
@@ -195,19 +223,21 @@ mod tests {
     use super::{super::step::testing::changed_schema as schema, *};
 
     #[test]
-    fn the_version_is_lowered_and_webhooks_are_named() {
-        let mut document = json!({ "openapi": "3.1.0", "webhooks": { "paid": {} }, "info": { "summary": "s" } });
+    fn what_the_server_calls_is_named() {
+        let mut document = json!({
+            "openapi": "3.1.0", "webhooks": { "paid": {} }, "paths": { "/a": { "get": { "callbacks": {} } } },
+        });
         let mut left = Vec::new();
         assert_eq!(version(&mut document, &mut left), 1);
-        assert_eq!(document, json!({ "openapi": "3.0.3", "info": {} }));
-        assert_eq!(left.len(), 1);
+        assert_eq!(called_by_the_server(&mut document, &mut left), 2);
+        assert_eq!(document, json!({ "openapi": "3.0.3", "paths": { "/a": { "get": {} } } }));
     }
 
     #[test]
     fn true_is_any_value() {
         assert_eq!(
-            schema(json!({ "items": true, "additionalProperties": false }), boolean_schemas, 1),
-            json!({ "items": {}, "additionalProperties": false })
+            schema(json!({ "items": true, "not": false, "additionalProperties": false }), boolean_schemas, 2),
+            json!({ "items": {}, "not": { "not": {} }, "additionalProperties": false })
         );
     }
 
@@ -248,6 +278,10 @@ mod tests {
             json!({ "minimum": 0, "exclusiveMinimum": true })
         );
         assert_eq!(
+            schema(json!({ "minimum": 5, "exclusiveMinimum": 0 }), exclusive_bounds, 1),
+            json!({ "minimum": 5 })
+        );
+        assert_eq!(
             schema(json!({ "exclusiveMinimum": true }), exclusive_bounds, 0),
             json!({ "exclusiveMinimum": true })
         );
@@ -261,19 +295,25 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_stands_alone() {
-        assert_eq!(schema(json!({ "$ref": "#/a", "title": "t" }), reference_siblings, 1), json!({ "$ref": "#/a" }));
+    fn bytes_have_a_format() {
+        let before = json!({ "type": "string", "contentEncoding": "base64" });
+        assert_eq!(schema(before, encodings, 1), json!({ "type": "string", "format": "byte" }));
+    }
+
+    #[test]
+    fn a_reference_stands_alone_and_what_was_beside_it_is_kept() {
+        assert_eq!(schema(json!({ "$ref": "#/a" }), reference_siblings, 0), json!({ "$ref": "#/a" }));
         assert_eq!(
-            schema(json!({ "$ref": "#/a", "required": ["b"] }), reference_siblings, 1),
-            json!({ "allOf": [{ "$ref": "#/a" }, { "required": ["b"] }] })
+            schema(json!({ "$ref": "#/a", "nullable": true, "allOf": [{}] }), reference_siblings, 1),
+            json!({ "nullable": true, "allOf": [{ "$ref": "#/a" }, {}] })
         );
     }
 
     #[test]
     fn what_3_0_does_not_know_goes() {
         assert_eq!(
-            schema(json!({ "type": "string", "contentEncoding": "base64", "$comment": "c" }), unknown_keywords, 2),
-            json!({ "type": "string", "format": "byte" })
+            schema(json!({ "type": "string", "contentMediaType": "a/b", "$comment": "c" }), unknown_keywords, 2),
+            json!({ "type": "string" })
         );
         let mut document = json!({ "components": { "schemas": { "A": { "type": "array", "prefixItems": [{}] } } } });
         let mut left = Vec::new();

@@ -6,41 +6,136 @@ use serde_json::{Value, json};
 
 use super::step::{Left, Step};
 use crate::{
-    document::{self, MAX_HOPS, METHODS, Node as _, SCHEMAS, each_operation, reference, referenced},
+    document::{
+        self, MAX_HOPS, METHODS, Node as _, Part, SCHEMAS, each_operation, reference, referenced, referenced_name,
+    },
     problems::Problems,
 };
 
-/// May be deleted when RIXL's documents have a scheme `bearer` and no `Authorization` parameters.
-pub(super) const SECURITY: [Step; 2] = [
-    Step { name: "Authorization parameters, which are security", run: authorization },
-    Step { name: "security, said by each operation", run: security },
+/// What is meant by the words of security. May be deleted when RIXL's documents have no `Authorization` parameters.
+pub(super) const AUTHORIZATION: Step =
+    Step { name: "Authorization parameters, which are security", run: authorization };
+
+/// May be deleted when RIXL's documents have a scheme `bearer`.
+pub(super) const SECURITY: Step = Step { name: "security, said by each operation", run: security };
+
+/// So that each later step finds what is referred to, or knows that there is nothing.
+pub(super) const REFERENCES: [Step; 3] = [
+    Step { name: "references to anchors, or with escapes", run: pointers },
+    Step { name: "references to nothing", run: broken_references },
+    Step { name: "references into the middle of the document", run: deep_references },
 ];
 
-/// May be deleted when RIXL's documents refer to nothing but `#/components/schemas/NAME`.
-pub(super) const REFERENCES: Step = Step { name: "references into the middle of the document", run: deep_references };
+/// What is refused is named by every operation that needs it.
+pub(super) const BROKEN: Step = Step { name: "operations that refer to nothing", run: broken_operations };
 
-/// Every reference must point into the document, and not come back to itself.
+/// The mark of a reference that can't be followed, with the reason.
+pub(crate) const MARK: &str = "x-broken-reference";
+
+/// Every reference is a JSON pointer: `#name` is that of the anchor, and a URL may have escapes.
+fn pointers(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    let mut anchors = BTreeMap::new();
+    document::each_part(Part::Document, document, "", &mut |part, place, value| {
+        if let Some(anchor) = value.text("$anchor").filter(|_| part == Part::Schema) {
+            anchors.entry(anchor.to_owned()).or_insert(place.to_owned());
+        }
+    });
+    let mut count = 0;
+    document::visit_parts(Part::Document, document, "", &mut |_, _, value| {
+        let Some(Value::String(reference)) = value.get_mut("$ref") else { return };
+        let Some(fragment) = reference.strip_prefix('#').map(percent_decoded) else { return };
+        let fresh = format!("#{}", anchors.get(&fragment).unwrap_or(&fragment));
+        count += usize::from(fresh != *reference);
+        *reference = fresh;
+    });
+    count
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        match part.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => bytes.extend(std::iter::once(byte).chain(part.bytes().skip(2))),
+            None => bytes.extend(std::iter::once(b'%').chain(part.bytes())),
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+/// Why this reference can't be followed.
+fn why_broken(document: &Value, value: &Value) -> Option<String> {
+    let first = value.text("$ref")?;
+    let mut next = first;
+    for _ in 0..=MAX_HOPS {
+        // The whole document is no part of itself.
+        let target = next.strip_prefix('#').filter(|pointer| !pointer.is_empty());
+        let Some(target) = target.and_then(|pointer| document.pointer(pointer)) else {
+            let way_out = if next.starts_with('#') { "" } else { "; bundle it into one document first" };
+            return Some(format!("$ref {first:?} points at nothing in this document{way_out}"));
+        };
+        next = target.text("$ref")?;
+    }
+    Some(format!("$ref {first:?} leads back to itself"))
+}
+
+/// Marks them: what is broken costs what needs it, and no more.
+fn broken_references(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    let mut broken = BTreeMap::new();
+    document::each_part(Part::Document, document, "", &mut |_, place, value| {
+        broken.extend(why_broken(document, value).map(|why| (place.to_owned(), why)));
+    });
+    document::visit_parts(Part::Document, document, "", &mut |part, place, value| {
+        let Some(why) = broken.get(place) else { return };
+        let Some(value) = value.as_object_mut() else { return };
+        value.remove("$ref");
+        value.insert(MARK.into(), format!("{place}: {why}").into());
+        // It may have operations of its own.
+        if part == Part::PathItem {
+            left.push(Left::new(place, why.as_str()));
+        }
+    });
+    broken.len()
+}
+
+/// The schemas that a part refers to, and the first broken reference in it.
+fn needs(part: Part, value: &Value) -> (Vec<String>, Option<&str>) {
+    let (mut names, mut why) = (Vec::new(), None);
+    document::each_part(part, value, "", &mut |_, _, value| {
+        names.extend(referenced_name(value));
+        why = why.or(value.text(MARK));
+    });
+    (names, why)
+}
+
+fn broken_operations(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    let whole = document.clone();
+    let mut broken = BTreeMap::<String, &str>::new();
+    let mut users = BTreeMap::<String, Vec<&String>>::new();
+    let mut open = Vec::new();
+    for (name, schema) in whole.get("components").into_iter().flat_map(|components| components.entries("schemas")) {
+        let (names, why) = needs(Part::Schema, schema);
+        names.into_iter().for_each(|needed| users.entry(needed).or_default().push(name));
+        open.extend(why.map(|why| (name.clone(), why)));
+    }
+    while let Some((name, why)) = open.pop() {
+        if broken.insert(name.clone(), why).is_none() {
+            open.extend(users.get(&name).into_iter().flatten().map(|user| ((*user).clone(), why)));
+        }
+    }
+    document::retain_operations(document, |place, operation| {
+        let (names, own) = needs(Part::Operation, operation);
+        let why = own.or_else(|| names.iter().find_map(|name| broken.get(name).copied()));
+        left.extend(why.map(|why| Left::operation(place, why)));
+        why.is_none()
+    })
+}
+
+/// Every reference that is left leads to a schema.
 pub(super) fn check_references(document: &Value) -> Result<(), Problems> {
     let mut problems = Vec::new();
-    document::walk(document, "", &mut |place, value| {
-        // An example may hold anything.
-        if place.split('/').any(|key| matches!(key, "example" | "examples")) {
-            return;
-        }
-        let mut value = value;
-        let mut hops = 0;
-        while let Some(reference) = value.text("$ref") {
-            let Some(target) = reference.strip_prefix('#').and_then(|pointer| document.pointer(pointer)) else {
-                problems.push(format!("{place}: $ref {reference:?} points at nothing in this document."));
-                break;
-            };
-            hops += 1;
-            if hops > MAX_HOPS {
-                problems.push(format!("{place}: $ref {reference:?} leads back to itself."));
-                break;
-            }
-            value = target;
-        }
+    document::each_part(Part::Document, document, "", &mut |_, place, value| {
+        problems.extend(why_broken(document, value).map(|why| format!("{place}: {why}.")));
     });
     Problems(problems).into_result()
 }
@@ -54,7 +149,7 @@ fn deep_references(document: &mut Value, _: &mut Vec<Left>) -> usize {
         let mut found = 0;
         document::visit_schemas(document, &mut |_, schema| {
             let Some(old) = schema.text("$ref") else { return };
-            if old.strip_prefix(SCHEMAS).is_some_and(|name| !name.contains('/')) {
+            if old.strip_prefix(SCHEMAS).is_some_and(|name| name.rfind('/') == Some(0)) {
                 return;
             }
             let fresh = format!("{}.part", old.trim_start_matches(['#', '/']).replace(['/', '~'], "."));
@@ -74,53 +169,48 @@ fn deep_references(document: &mut Value, _: &mut Vec<Left>) -> usize {
 }
 
 /// Parameters, bodies, responses and path items that stand elsewhere. Progenitor reads most of them; the later steps do not.
-pub(super) fn put_in_place(document: &mut Value, left: &mut Vec<Left>) -> usize {
+pub(super) fn put_in_place(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let whole = document.clone();
     let mut count = 0;
     let mut place = |part: &mut Value| {
-        while let Some(target) = referenced(&whole, part) {
-            *part = target.clone();
-            count += 1;
+        let target = referenced(&whole, part).is_some().then(|| document::resolve(&whole, part).clone());
+        let Some(target) = target else { return };
+        count += 1;
+        let own = std::mem::replace(part, target);
+        // What stands beside the reference, such as a method of a path, is meant too.
+        if let (Some(part), Value::Object(own)) = (part.as_object_mut(), own) {
+            part.extend(own.into_iter().filter(|(key, _)| key != "$ref"));
         }
     };
-    let paths = document.entries_mut("paths");
-    for (path, item) in paths {
+    for (_, item) in document.entries_mut("paths") {
         place(item);
         let Some(item) = item.as_object_mut() else { continue };
         item.list_mut("parameters").into_iter().flatten().for_each(&mut place);
-        for (method, operation) in item.iter_mut().filter(|(method, _)| METHODS.contains(&method.as_str())) {
+        for (_, operation) in item.iter_mut().filter(|(method, _)| METHODS.contains(&method.as_str())) {
             let Some(operation) = operation.as_object_mut() else { continue };
             operation.list_mut("parameters").into_iter().flatten().for_each(&mut place);
             operation.get_mut("requestBody").into_iter().for_each(&mut place);
-            for (_, response) in operation.entries_mut("responses") {
-                place(response);
-                // The hooks keep all headers of a response; none has a type.
-                response.as_object_mut().into_iter().for_each(|response| {
-                    response.retain(|key, _| !matches!(key.as_str(), "headers" | "links"));
-                });
-            }
-            if operation.remove("callbacks").is_some() {
-                left.push(Left::new(
-                    format!("{}: callbacks", document::place(method, path)),
-                    "a callback is called by the server, not by a client",
-                ));
-            }
+            operation.entries_mut("responses").for_each(|(_, response)| place(response));
         }
     }
-    if let Some(components) = document.map_mut("components") {
-        components.retain(|kind, _| matches!(kind.as_str(), "schemas" | "securitySchemes"));
+    for (_, scheme) in document.get_mut("components").into_iter().flat_map(|all| all.entries_mut("securitySchemes")) {
+        place(scheme);
     }
     count
 }
 
 /// Those that the operation has itself win.
-pub(super) fn share_parameters(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    let mut count = 0;
+pub(super) fn share_parameters(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    let mut count = document::retain_operations(document, |place, operation| {
+        let is_one = operation.is_object();
+        left.extend((!is_one).then(|| Left::operation(place, "it is no map, and so no operation")));
+        is_one
+    });
     for item in document.entries_mut("paths").filter_map(|(_, item)| item.as_object_mut()) {
-        item.retain(|key, value| key == "parameters" || METHODS.contains(&key.as_str()) && value.is_object());
         let shared = item.remove("parameters").unwrap_or_default();
         let shared = shared.as_array().into_iter().flatten().filter(|parameter| parameter.is_object());
-        for operation in item.values_mut().filter_map(Value::as_object_mut) {
+        for (_, operation) in item.iter_mut().filter(|(method, _)| METHODS.contains(&method.as_str())) {
+            let Some(operation) = operation.as_object_mut() else { continue };
             let own = operation.entry("parameters").or_insert(json!([]));
             let Some(own) = own.as_array_mut() else { continue };
             own.retain(Value::is_object);
@@ -138,19 +228,27 @@ pub(super) fn share_parameters(document: &mut Value, _: &mut Vec<Left>) -> usize
 
 /// OpenAPI itself ignores a header parameter of this name, and the hooks send the token, marked as sensitive.
 fn authorization(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    each_operation(document, |_, operation| {
+    const NAME: &str = "Authorization";
+    let count = each_operation(document, |_, operation| {
         let Some(parameters) = operation.list_mut("parameters") else { return 0 };
         let before = parameters.len();
         parameters.retain(|parameter| {
             let name = parameter.text("name").unwrap_or_default();
-            parameter.text("in") != Some("header") || !name.eq_ignore_ascii_case("authorization")
+            parameter.text("in") != Some("header") || !name.eq_ignore_ascii_case(NAME)
         });
         let removed = before - parameters.len();
         if removed > 0 {
-            operation.entry("security").or_insert(json!([{ "bearer": [] }]));
+            operation.entry("security").or_insert(json!([{ NAME: [] }]));
         }
         removed
-    })
+    });
+    let components = document.as_object_mut().filter(|_| count > 0).map(|root| root.entry("components"));
+    let components = components.and_then(|components| document::make_map(components.or_insert(json!({}))));
+    let schemes = components.map(|components| components.entry("securitySchemes").or_insert(json!({})));
+    if let Some(schemes) = schemes.and_then(document::make_map) {
+        schemes.entry(NAME).or_insert(json!({ "type": "apiKey", "in": "header", "name": NAME }));
+    }
+    count
 }
 
 /// One name for all that is sent as `Authorization: Bearer`; the document's own list holds where an operation has none.
@@ -169,6 +267,14 @@ fn security(document: &mut Value, left: &mut Vec<Left>) -> usize {
             || (says("type") == "apikey" && says("in") == "header" && says("name") == "authorization")
             || ["oauth2", "openidconnect"].contains(&says("type").as_str())
     };
+    for (name, scheme) in schemes.iter().filter(|(name, _)| is_bearer(name)) {
+        let header = scheme.text("name").unwrap_or_default();
+        if scheme.text("type") == Some("apiKey") && !header.eq_ignore_ascii_case("authorization") {
+            let why =
+                format!("the document sends {header:?}; the client sends Authorization: Bearer, which is what works");
+            left.push(Left::new(format!("security scheme {name:?}"), why));
+        }
+    }
     let shared = document.as_object_mut().and_then(|root| root.remove("security"));
     let bearers: BTreeSet<_> = schemes.keys().filter(|name| is_bearer(name)).cloned().collect();
     let mut is_used = !bearers.is_empty();
@@ -210,19 +316,43 @@ mod tests {
     use super::{super::step::testing::changed, *};
 
     #[test]
-    fn broken_and_circular_references_are_named() {
-        let document = json!({ "a": { "$ref": "#/b" }, "b": { "$ref": "#/a" }, "c": { "$ref": "x.json#/d" }, "e": { "$ref": "#/f" } });
-        let said = check_references(&document).unwrap_err().to_string();
-        for expected in [
-            "/a: $ref \"#/b\" leads back to itself",
-            "/c: $ref \"x.json#/d\" points at nothing",
-            "/e: $ref \"#/f\" points",
-        ] {
-            assert!(said.contains(expected), "{said}");
+    fn broken_and_circular_references_cost_what_needs_them() {
+        let at = |name: &str| json!({ "$ref": format!("{SCHEMAS}/{name}") });
+        let get = |schema: Value| json!({ "get": { "responses": { "200": { "content": { "application/json": { "schema": schema } } } } } });
+        let schemas = json!({
+            "A": at("B"), "B": at("A"), "C": { "properties": { "c": { "$ref": "x.json#/d" } } }, "D": { "items": at("C") },
+            "E": { "example": { "$ref": "#/nowhere" }, "default": { "$ref": "y" }, "properties": { "$ref": {} } },
+        });
+        let paths = json!({
+            "/a": get(at("A")), "/d": get(at("D")), "/e": get(at("E")), "/f": get(at("F")),
+            "/g": { "$ref": "#/nowhere", "get": {} }, "x-note": { "$ref": "#/nowhere" },
+        });
+        let mut document = json!({ "paths": paths, "components": { "schemas": schemas } });
+        let mut left = Vec::new();
+        broken_references(&mut document, &mut left);
+        assert_eq!(broken_operations(&mut document, &mut left), 3);
+        let said: Vec<_> = left.iter().map(|left| format!("{}: {}", left.place, left.why)).collect();
+        for (said, expected) in said.iter().zip([
+            ["/paths/~1g: ", "\"#/nowhere\" points at nothing"],
+            ["GET /a: ", "leads back to itself"],
+            ["GET /d: /components/schemas/C/properties/c: ", "points at nothing in this document; bundle it"],
+            ["GET /f: ", "/F\" points at nothing in this document"],
+        ]) {
+            assert!(expected.iter().all(|part| said.contains(part)), "{said}");
         }
-        let fine =
-            json!({ "a": { "example": { "$ref": "#/nowhere" }, "properties": { "$ref": { "type": "string" } } } });
-        assert!(check_references(&fine).is_ok());
+        assert_eq!(document::operations(&document).len(), 2);
+    }
+
+    #[test]
+    fn anchors_and_escapes_are_pointers() {
+        let before = json!({ "components": { "schemas": {
+            "A B": { "$anchor": "ab" }, "C": { "items": { "$ref": "#ab" } }, "D": { "$ref": "#/components/schemas/A%20B" },
+        } } });
+        let after = changed(before, pointers, 2);
+        for place in ["/components/schemas/C/items", "/components/schemas/D"] {
+            assert_eq!(after.pointer(place), Some(&json!({ "$ref": "#/components/schemas/A B" })));
+        }
+        assert_eq!(percent_decoded("%7e%C3%A4%zz%"), "~\u{e4}%zz%");
     }
 
     #[test]
@@ -234,13 +364,13 @@ mod tests {
         let after = changed(before, deep_references, 1);
         let name = "components.schemas.A.properties.b.part";
         assert_eq!(after["components"]["schemas"][name], json!({ "type": "string" }));
-        assert_eq!(after["components"]["schemas"]["C"]["items"]["$ref"], format!("{SCHEMAS}{name}"));
+        assert_eq!(after["components"]["schemas"]["C"]["items"]["$ref"], format!("{SCHEMAS}/{name}"));
     }
 
     #[test]
-    fn shared_parts_are_put_in_place() {
+    fn shared_parts_are_put_in_place_beside_what_is_there() {
         let before = json!({
-            "paths": { "/a": { "$ref": "#/components/pathItems/I" } },
+            "paths": { "/a": { "$ref": "#/components/pathItems/I", "post": {} } },
             "components": {
                 "pathItems": { "I": { "get": { "parameters": [{ "$ref": "#/components/parameters/P" }], "responses": { "200": { "$ref": "#/components/responses/R" } } } } },
                 "parameters": { "P": { "name": "p" } },
@@ -248,9 +378,10 @@ mod tests {
             },
         });
         let after = changed(before, put_in_place, 3);
+        let response = json!({ "description": "r", "headers": {} });
         let expected =
-            json!({ "get": { "parameters": [{ "name": "p" }], "responses": { "200": { "description": "r" } } } });
-        assert_eq!(after, json!({ "paths": { "/a": expected }, "components": {} }));
+            json!({ "get": { "parameters": [{ "name": "p" }], "responses": { "200": response } }, "post": {} });
+        assert_eq!(after["paths"]["/a"], expected);
     }
 
     #[test]
@@ -269,7 +400,8 @@ mod tests {
         let before =
             json!({ "paths": { "/a": { "get": { "parameters": [{ "name": "Authorization", "in": "header" }] } } } });
         let after = changed(before, authorization, 1);
-        assert_eq!(after["paths"]["/a"]["get"], json!({ "parameters": [], "security": [{ "bearer": [] }] }));
+        assert_eq!(after["paths"]["/a"]["get"], json!({ "parameters": [], "security": [{ "Authorization": [] }] }));
+        assert_eq!(after["components"]["securitySchemes"]["Authorization"]["in"], "header");
     }
 
     #[test]

@@ -5,79 +5,120 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::step::{Left, Step};
-use crate::document::{self, Node as _, Object, SCHEMAS, each_schema, is_int64, reference, referenced};
+use crate::document::{self, Node as _, Object, each_schema, is_int64, reference, referenced};
 
 /// For every document. May be deleted when the generator makes the same of both forms.
 pub(super) const STEPS: [Step; 3] = [
-    Step { name: "types that were not said, or are unknown", run: types },
+    Step { name: "types that were not said", run: types },
     Step { name: "defaults of another type", run: defaults },
+    Step { name: "whole numbers with a fraction of 0", run: numbers },
+];
+
+/// What a generator has no type for.
+pub(super) const LOSSES: [Step; 2] = [
+    Step { name: "types and keywords that are unknown", run: unknown },
     Step { name: "alternatives and compositions, merged into one object", run: merge },
 ];
 
 const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
 
-/// A schema of properties without `type: object` is any value to the generator, and an unknown type stops it.
-fn types(document: &mut Value, left: &mut Vec<Left>) -> usize {
-    each_schema(document, |place, schema| {
-        let mut count = 0;
-        // Both are of other drafts of JSON Schema, or of Swagger.
-        if schema.get("required").is_some_and(|required| !required.is_array()) {
-            schema.remove("required");
-            count += 1;
-        }
-        count += usize::from(schema.remove("discriminator").is_some());
-        if let Some(said) = schema.get("type") {
-            if !said.as_str().is_some_and(|said| TYPES.contains(&said)) {
-                left.push(Left::new(format!("{place}/type"), format!("{said} is no type of 3.0; it is any value")));
-                schema.remove("type");
-                count += 1;
-            }
-            return count;
-        }
-        let implied = if schema.map("properties").is_some() {
+/// A schema of properties without `type: object` is any value to the generator.
+fn types(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    each_schema(document, |_, schema| {
+        let is_text = |values: &Value| values.as_array().is_some_and(|values| values.iter().all(Value::is_string));
+        let implied = if schema.contains_key("type") {
+            return 0;
+        } else if schema.map("properties").is_some() {
             "object"
         } else if schema.map("items").is_some() {
             "array"
-        } else if schema.get("enum").and_then(Value::as_array).is_some_and(|values| values.iter().all(Value::is_string))
+        } else if schema.get("enum").is_some_and(is_text)
             || ["pattern", "minLength", "maxLength"].iter().any(|key| schema.contains_key(*key))
         {
             "string"
         } else {
-            return count;
+            return 0;
         };
         schema.insert("type".into(), implied.into());
-        count + 1
+        1
     })
+}
+
+/// An unknown type stops the generator; `required: true` is of other drafts, and an enum is written by other means.
+fn unknown(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    each_schema(document, |place, schema| {
+        let mut count = usize::from(schema.remove("discriminator").is_some());
+        if schema.get("required").is_some_and(|required| !required.is_array()) {
+            schema.remove("required");
+            count += 1;
+        }
+        let is_known = |said: &Value| said.as_str().is_some_and(|said| TYPES.contains(&said));
+        if let Some(said) = schema.get("type").filter(|said| !is_known(said)) {
+            left.push(Left::new(format!("{place}/type"), format!("{said} is no type of 3.0; it is any value")));
+            schema.remove("type");
+            count += 1;
+        }
+        // Of another type than the schema's they say nothing, and the generator would take them for one.
+        for (key, kind) in [("properties", "object"), ("additionalProperties", "object"), ("items", "array")] {
+            if schema.text("type").is_some_and(|said| said != kind) {
+                count += usize::from(schema.remove(key).is_some());
+            }
+        }
+        if schema.get("default").is_some_and(|default| !is_of(schema.text("type"), default)) {
+            schema.remove("default");
+            count += 1;
+        }
+        count
+    })
+}
+
+fn is_of(kind: Option<&str>, value: &Value) -> bool {
+    match kind {
+        Some("string") => value.is_string(),
+        Some("integer") => value.is_i64() || value.is_u64(),
+        Some("number") => value.is_number(),
+        Some("boolean") => value.is_boolean(),
+        Some("array") => value.is_array(),
+        Some("object") => value.is_object(),
+        _ => true,
+    }
 }
 
 /// RIXL writes the default 25 of an integer as "25", which stops the generator.
 fn defaults(document: &mut Value, _: &mut Vec<Left>) -> usize {
     each_schema(document, |_, schema| {
-        let Some(default) = schema.get("default") else { return 0 };
-        let parsed = default.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
-        let fits = |value: &Value| match schema.text("type") {
-            Some("string") => value.is_string(),
-            Some("integer") => value.is_i64() || value.is_u64(),
-            Some("number") => value.is_number(),
-            Some("boolean") => value.is_boolean(),
-            Some("array") => value.is_array(),
-            Some("object") => value.is_object(),
-            _ => true,
-        };
-        if fits(default) {
-            return 0;
-        }
-        match parsed.filter(fits) {
-            Some(value) => drop(schema.insert("default".into(), value)),
-            None => drop(schema.remove("default")),
-        }
-        1
+        let kind = schema.text("type");
+        let text = schema.get("default").filter(|default| !is_of(kind, default)).and_then(Value::as_str);
+        let parsed = text.and_then(|text| serde_json::from_str::<Value>(text).ok()).filter(|value| is_of(kind, value));
+        parsed.is_some_and(|value| schema.insert("default".into(), value).is_some()).into()
     })
+}
+
+/// `1.0` is `1`, to JSON as well as to a reader.
+fn numbers(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    fn visit(value: &mut Value) -> usize {
+        match value {
+            Value::Object(map) => map.values_mut().map(visit).sum(),
+            Value::Array(items) => items.iter_mut().map(visit).sum(),
+            Value::Number(number) => {
+                // Below 2^53 each whole number is itself.
+                let whole =
+                    number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0 && float.abs() < 9e15);
+                let Some(whole) = whole.and_then(|float| format!("{float:.0}").parse::<i64>().ok()) else { return 0 };
+                *number = whole.into();
+                1
+            }
+            _ => 0,
+        }
+    }
+    visit(document)
 }
 
 const COMPOSITIONS: [&str; 3] = ["allOf", "oneOf", "anyOf"];
 /// Where the named schemas are, as a pointer.
 const POINTER: &str = "/components/schemas/";
+/// The same, in a reference.
+const REFERENCE: &str = "#/components/schemas/";
 
 fn branches(schema: &Object) -> impl Iterator<Item = &Value> {
     COMPOSITIONS.iter().flat_map(|key| schema.list(key))
@@ -106,7 +147,7 @@ fn merge(document: &mut Value, left: &mut Vec<Left>) -> usize {
         merger.named.iter().find(|(key, _)| !done.contains(*key)).map(|(key, name)| (key.clone(), name.clone()))
     {
         let mut schema = serde_json::from_str(&key).unwrap_or_default();
-        let top = format!("{POINTER}{name}");
+        let top = document::below(POINTER.trim_end_matches('/'), &name);
         document::within(&mut schema, &top, &mut |place, schema| merger.visit(place, schema, place == top));
         if let Some(schemas) = document::named(document) {
             schemas.insert(name, schema);
@@ -141,11 +182,18 @@ impl Merger<'_> {
             return;
         }
         self.count += 1;
-        let has_own = map.map("properties").is_some_and(|own| !own.is_empty());
+        let has_own = map.map("properties").is_some_and(|own| !own.is_empty()) || !map.list("required").is_empty();
         if let ([only], false) = (branches(map).collect::<Vec<_>>().as_slice(), has_own) {
             let mut only = (*only).clone();
-            if map.is_true("nullable") && only.get("$ref").is_none() {
-                document::set(&mut only, "nullable", true);
+            if only.get("$ref").is_none() {
+                for key in ["type", "format", "nullable"] {
+                    if let (Some(own), Some(only)) = (map.get(key), only.as_object_mut()) {
+                        only.entry(key).or_insert(own.clone());
+                    }
+                }
+            }
+            if map.text("format") == Some("password") {
+                only = json!({ "type": "string", "format": "password" });
             }
             *schema = only;
             return self.visit(place, schema, is_named);
@@ -162,11 +210,9 @@ impl Merger<'_> {
                 }
                 *schema = object;
             } else {
-                let words = place
-                    .rsplit('/')
-                    .find(|word| !matches!(*word, "schema" | "items" | "application~1json" | "content"));
-                let number = self.named.len() + 1;
-                let fresh = format!("{}.merged.{number}", words.unwrap_or_default());
+                let is_word = |word: &&str| !word.contains("~1") && !matches!(*word, "schema" | "items" | "content");
+                let word = document::unescaped(place.rsplit('/').find(is_word).unwrap_or_default());
+                let fresh = format!("{word}.merged.{}", self.named.len() + 1);
                 let name = self.named.entry(Value::Object(std::mem::take(map)).to_string()).or_insert(fresh);
                 *schema = reference(name);
                 return;
@@ -187,6 +233,10 @@ impl Merger<'_> {
             return None;
         }
         let mut scalar = json!({ "type": kind });
+        // Whichever says it, it is one.
+        if branches.iter().any(|branch| branch.text("format") == Some("password")) {
+            document::set(&mut scalar, "format", "password");
+        }
         let values: Option<Vec<_>> = branches.iter().map(|branch| branch.get("enum")?.as_array()).collect();
         if let Some(values) = values {
             let mut seen = Vec::new();
@@ -202,7 +252,7 @@ impl Merger<'_> {
 
     /// All properties of the schema and its branches; `None` when a branch is no object.
     fn object(&mut self, map: &Object) -> Option<Merged> {
-        if let Some(name) = map.text("$ref").and_then(|reference| reference.strip_prefix(SCHEMAS)) {
+        if let Some(name) = map.text("$ref").and_then(|reference| reference.strip_prefix(REFERENCE)) {
             if let Some(known) = self.known.get(name) {
                 return known.clone();
             }
@@ -258,8 +308,9 @@ mod tests {
     fn types_are_said() {
         assert_eq!(schema(json!({ "properties": {} }), types, 1), json!({ "type": "object", "properties": {} }));
         assert_eq!(schema(json!({ "enum": ["a"] }), types, 1), json!({ "type": "string", "enum": ["a"] }));
-        assert_eq!(schema(json!({ "type": "colour" }), types, 1), json!({}));
-        assert_eq!(schema(json!({ "type": "string", "required": true }), types, 1), json!({ "type": "string" }));
+        assert_eq!(schema(json!({ "type": "colour" }), unknown, 1), json!({}));
+        assert_eq!(schema(json!({ "type": "string", "required": true }), unknown, 1), json!({ "type": "string" }));
+        assert_eq!(schema(json!({ "type": "string", "properties": {} }), unknown, 1), json!({ "type": "string" }));
     }
 
     #[test]
@@ -268,7 +319,7 @@ mod tests {
             schema(json!({ "type": "integer", "default": "25" }), defaults, 1),
             json!({ "type": "integer", "default": 25 })
         );
-        assert_eq!(schema(json!({ "type": "integer", "default": "x" }), defaults, 1), json!({ "type": "integer" }));
+        assert_eq!(schema(json!({ "type": "integer", "default": "x" }), unknown, 1), json!({ "type": "integer" }));
         assert_eq!(
             schema(json!({ "type": "string", "default": "25" }), defaults, 0),
             json!({ "type": "string", "default": "25" })

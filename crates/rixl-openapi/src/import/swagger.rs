@@ -6,12 +6,14 @@ use super::{
     parts,
     step::{Left, Step},
 };
-use crate::document::{self, Node as _, Object, each_operation};
+use crate::document::{self, Node as _, Object, Part, each_operation};
 
 /// In order. `version` is last: the others tell by it that there is work.
-pub(super) const STEPS: [Step; 9] = [
+pub(super) const STEPS: [Step; 11] = [
     Step { name: "Swagger 2.0: parts that go to components", run: components },
-    parts::REFERENCES,
+    parts::REFERENCES[0],
+    parts::REFERENCES[1],
+    parts::REFERENCES[2],
     Step { name: "parts by reference, put in place", run: parts::put_in_place },
     Step { name: "parameters of a path, given to its operations", run: parts::share_parameters },
     Step { name: "Swagger 2.0: body parameters", run: bodies },
@@ -44,24 +46,14 @@ fn components(document: &mut Value, _: &mut Vec<Left>) -> usize {
     count
 }
 
-fn rename_references(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            for (key, child) in map {
-                match child {
-                    Value::String(reference) if key == "$ref" => {
-                        let renamed = PARTS.iter().find_map(|(old, new)| {
-                            Some(format!("#/components/{new}/{}", reference.strip_prefix(&format!("#/{old}/"))?))
-                        });
-                        *reference = renamed.unwrap_or_else(|| std::mem::take(reference));
-                    }
-                    child => rename_references(child),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(rename_references),
-        _ => {}
-    }
+fn rename_references(document: &mut Value) {
+    document::visit_parts(Part::Document, document, "", &mut |_, _, value| {
+        let Some(Value::String(reference)) = value.get_mut("$ref") else { return };
+        let renamed = PARTS.iter().find_map(|(old, new)| {
+            Some(format!("#/components/{new}/{}", reference.strip_prefix(&format!("#/{old}/"))?))
+        });
+        *reference = renamed.unwrap_or_else(|| std::mem::take(reference));
+    });
 }
 
 /// The media types that the operation, or else the document, reads or writes.
@@ -146,9 +138,18 @@ fn parameter_schemas(document: &mut Value, _: &mut Vec<Left>) -> usize {
                 std::mem::take(parameter).into_iter().partition(|(key, _)| OWN.contains(&key.as_str()));
             *parameter = own;
             let format = parameter.remove("collectionFormat");
-            if schema.text("type") == Some("array") && format != Some(json!("multi")) {
+            let format = format.as_ref().and_then(Value::as_str);
+            if schema.text("type") == Some("array") && format != Some("multi") {
                 parameter.insert("explode".into(), false.into());
             }
+            let style = match format {
+                Some("ssv") => Some("spaceDelimited"),
+                Some("pipes") => Some("pipeDelimited"),
+                // 3.0 has no name for it.
+                Some("tsv") => Some("tabDelimited"),
+                _ => None,
+            };
+            parameter.extend(style.map(|style| ("style".to_owned(), json!(style))));
             let schema: Object = schema.into_iter().filter(|(key, _)| !key.starts_with("x-")).collect();
             parameter.insert("schema".into(), schema.into());
             count += 1;
@@ -164,7 +165,11 @@ fn responses(document: &mut Value, _: &mut Vec<Left>) -> usize {
         let mut count = 0;
         for response in operation.entries_mut("responses").filter_map(|(_, response)| response.as_object_mut()) {
             response.remove("examples");
-            response.remove("headers");
+            for header in response.entries_mut("headers").filter_map(|(_, header)| header.as_object_mut()) {
+                let mut schema = std::mem::take(header);
+                header.extend(schema.remove_entry("description"));
+                header.insert("schema".into(), schema.into());
+            }
             if let Some(schema) = response.remove("schema") {
                 let content: Object = types.iter().map(|media| (media.clone(), json!({ "schema": schema }))).collect();
                 response.insert("content".into(), content.into());
@@ -178,8 +183,11 @@ fn responses(document: &mut Value, _: &mut Vec<Left>) -> usize {
 /// What 2.0 says in other words.
 fn version(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let Some(root) = document.as_object_mut().filter(|root| root.contains_key("swagger")) else { return 0 };
-    if let Some(host) = root.text("host") {
-        let url = format!("https://{host}{}", root.text("basePath").unwrap_or_default().trim_end_matches('/'));
+    if root.contains_key("host") || root.text("basePath").is_some_and(|path| path.len() > 1) {
+        let schemes = root.list("schemes");
+        let scheme = if schemes.is_empty() || schemes.iter().any(|one| one == "https") { "https" } else { "http" };
+        let host = root.text("host").map(|host| format!("{scheme}://{host}")).unwrap_or_default();
+        let url = format!("{host}{}", root.text("basePath").unwrap_or_default().trim_end_matches('/'));
         root.insert("servers".into(), json!([{ "url": url }]));
     }
     for key in ["swagger", "host", "basePath", "schemes", "consumes", "produces"] {
@@ -191,11 +199,8 @@ fn version(document: &mut Value, _: &mut Vec<Left>) -> usize {
     });
     let Some(components) = document.get_mut("components") else { return 1 };
     for (_, scheme) in components.entries_mut("securitySchemes") {
-        match scheme.text("type") {
-            Some("basic") => *scheme = json!({ "type": "http", "scheme": "basic" }),
-            // However it was had, an OAuth token is sent as a bearer token.
-            Some("oauth2") => *scheme = json!({ "type": "http", "scheme": "bearer" }),
-            _ => {}
+        if scheme.text("type") == Some("basic") {
+            *scheme = json!({ "type": "http", "scheme": "basic" });
         }
     }
     1
@@ -278,7 +283,7 @@ mod tests {
         });
         let after = changed(before, version, 1);
         assert_eq!((&after["openapi"], &after["servers"][0]["url"]), (&json!("3.0.3"), &json!("https://h/b")));
-        assert_eq!(after["components"]["securitySchemes"]["o"], json!({ "type": "http", "scheme": "bearer" }));
+        assert_eq!(after["components"]["securitySchemes"]["b"], json!({ "type": "http", "scheme": "basic" }));
         assert_eq!(after["swagger"], Value::Null);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use heck::ToPascalCase as _;
 use serde_json::{Value, json};
 
 use super::{
@@ -11,23 +10,25 @@ use super::{
 };
 use crate::{
     document::{
-        self, MAX_HOPS, Node, Object, each_operation, each_schema, is_int64, reference, referenced, referenced_name,
+        self, Node, Object, SCHEMAS, each_operation, each_schema, is_int64, reference, referenced, referenced_name,
     },
-    secret::is_secret_name,
+    secret::{is_about_a_secret, is_key_object, is_secret_name},
 };
 
 /// What operations look at.
-pub(super) const BEFORE_CALLS: [Step; 4] = [
+pub(super) const BEFORE_CALLS: [Step; 5] = [
     Step { name: "titles", run: titles },
     Step { name: "objects closed to new properties, or open to all", run: open },
     Step { name: "bounds that are no numbers", run: bounds },
+    Step { name: "named values that are secrets", run: named_secrets },
     Step { name: "named values that are no objects, put in place", run: inline },
 ];
 
 /// What needs the ids of operations, or their final responses.
-pub(super) const AFTER_CALLS: [Step; 6] = [
+pub(super) const AFTER_CALLS: [Step; 7] = [
     Step { name: "schema names that are no Rust names", run: rename },
     Step { name: "objects without a name, named", run: hoist },
+    Step { name: "lists of lists without an end", run: nesting },
     Step { name: "properties whose Rust names collide", run: collisions },
     Step { name: "required properties of responses", run: not_required },
     Step { name: "null, which is not set", run: nulls },
@@ -80,24 +81,63 @@ fn has_properties(schema: &impl Node) -> bool {
     schema.map("properties").is_some_and(|properties| !properties.is_empty())
 }
 
+/// In place it has its name no more. A list of known values is none.
+fn named_secrets(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    let schemas = document::named(document).into_iter().flatten().filter(|(name, _)| is_secret_name(name));
+    let values = schemas.filter(|(_, schema)| !has_properties(*schema) && schema.get("enum").is_none());
+    let is_value = |schema: &Value| match schema.text("type") {
+        Some("object") => schema.map("additionalProperties").is_some(),
+        kind => kind.is_some(),
+    };
+    let values = values.filter(|(_, schema)| is_value(schema));
+    values.map(|(name, schema)| redact(schema, &document::below(SCHEMAS, name), left, &mut Vec::new())).sum()
+}
+
 /// A named string would be a struct around a `String`, with a `Debug` that prints it; in place it is what its format says.
-fn inline(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    const MAX_DEPTH: usize = 64;
+fn inline(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    // Ten lines, each a map and a list of the one before, could ask for a billion copies.
+    const MAX_COPIES: usize = 20_000;
+    const MAX_DEPTH: usize = 16;
     let whole = document.clone();
     let mut count = 0;
+    // Where copies were put, outer before inner: a list of itself, or a name for itself, has no end.
+    let mut open = Vec::<(String, String)>::new();
     document::visit_schemas(document, &mut |place, schema| {
-        let mut hops = 0;
+        open.retain(|(outer, _)| place.strip_prefix(outer.as_str()).is_some_and(|rest| rest.starts_with('/')));
         while let Some(target) = referenced(&whole, schema).filter(|target| !has_properties(*target)) {
-            hops += 1;
-            // A list of itself, or a name for itself, has no end.
-            let is_endless = hops > MAX_HOPS || place.matches('/').count() > MAX_DEPTH;
-            *schema = if is_endless { json!({}) } else { target.clone() };
+            let name = schema.text("$ref").unwrap_or_default().to_owned();
+            let is_endless = open.len() > MAX_DEPTH || open.iter().any(|(_, other)| *other == name);
+            if is_endless || count > MAX_COPIES {
+                if !is_endless && count == MAX_COPIES + 1 {
+                    let why = format!("more than {MAX_COPIES} copies of named values; from here on they are any value");
+                    left.push(Left::new(place, why));
+                }
+                *schema = json!({});
+            } else {
+                *schema = target.clone();
+                open.push((place.to_owned(), name));
+            }
             count += 1;
         }
     });
     if let Some(schemas) = document::named(document) {
         schemas.retain(|_, schema| has_properties(schema));
     }
+    count
+}
+
+/// Deeper than anyone lists lists. A reader that tries one form after another takes twice as long at each level.
+fn nesting(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    const MAX_LISTS: usize = 8;
+    let mut count = 0;
+    document::visit_schemas(document, &mut |place, schema| {
+        let inner = place.rsplit('/').take_while(|key| matches!(*key, "items" | "additionalProperties")).count();
+        if inner == MAX_LISTS && schema.as_object().is_some_and(|map| !map.is_empty()) {
+            left.push(Left::new(place, "lists are nested too deeply; it is any value"));
+            *schema = json!({});
+            count += 1;
+        }
+    });
     count
 }
 
@@ -126,10 +166,11 @@ fn hoist(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let mut schemas = document::named(document).map(std::mem::take).unwrap_or_default();
     let mut found = Hoisted { taken: schemas.keys().cloned().collect(), schemas: Object::new() };
     for (name, schema) in &mut schemas {
+        schema.as_object_mut().map(|schema| schema.remove("nullable"));
         found.below(schema, name);
     }
     each_operation(document, |place, operation| {
-        let id = operation.text("operationId").map_or_else(|| names::type_name(place), str::to_pascal_case);
+        let id = names::type_name(operation.text("operationId").unwrap_or(place));
         if let Some(body) = operation.get_mut("requestBody") {
             found.content(body, &format!("{id}Body"));
         }
@@ -169,7 +210,9 @@ impl Hoisted {
     fn visit(&mut self, schema: &mut Value, name: &str) {
         self.below(schema, name);
         if has_properties(schema) {
-            let name = names::unique(names::shortened(name), &mut self.taken);
+            // A struct can't be null; what holds it is optional.
+            schema.as_object_mut().map(|schema| schema.remove("nullable"));
+            let name = names::unique(names::type_name(name), &mut self.taken);
             let value = std::mem::replace(schema, reference(&name));
             self.schemas.insert(name, value);
         }
@@ -184,7 +227,7 @@ fn collisions(document: &mut Value, left: &mut Vec<Left>) -> usize {
         let mut gone = Vec::new();
         for name in properties.keys() {
             let field = names::field_name(name);
-            if field.is_empty() {
+            if !name.contains(char::is_alphanumeric) {
                 gone.push((name.clone(), "its name has no letter or digit".to_owned()));
             } else if let Some(other) = seen.get(&field) {
                 gone.push((name.clone(), format!("its Rust name {field} is that of {other:?}")));
@@ -200,17 +243,8 @@ fn collisions(document: &mut Value, left: &mut Vec<Left>) -> usize {
     })
 }
 
-/// Every named schema that this part of an operation reaches, by those of its keys that are wanted.
-fn reached(document: &Value, part: &str, is_wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
-    let mut open = Vec::new();
-    for operation in document::operations(document) {
-        match operation.value.get(part) {
-            Some(Value::Object(parts)) => {
-                open.extend(parts.iter().filter(|(key, _)| is_wanted(key)).map(|(_, part)| part))
-            }
-            other => open.extend(other),
-        }
-    }
+/// Every named schema that these values reach.
+fn reached<'a>(document: &'a Value, mut open: Vec<&'a Value>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     while let Some(value) = open.pop() {
         document::walk(value, "", &mut |_, value| {
@@ -224,7 +258,10 @@ fn reached(document: &Value, part: &str, is_wanted: impl Fn(&str) -> bool) -> BT
 
 /// A property that RIXL left out must not cost the response. What is sent in requests alone stays required.
 fn not_required(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    let received = reached(document, "responses", |status| status.starts_with('2') || status == "default");
+    let operations = document::operations(document).into_iter();
+    let responses = operations.flat_map(|operation| operation.value.entries("responses"));
+    let read = responses.filter(|(status, _)| status.starts_with('2') || *status == "default");
+    let received = reached(document, read.map(|(_, response)| response).collect());
     let mut count = 0;
     for (name, schema) in document::named(document).into_iter().flatten() {
         if received.contains(name) {
@@ -250,7 +287,7 @@ fn nulls(document: &mut Value, _: &mut Vec<Left>) -> usize {
             let Some(property) = property.as_object_mut().filter(|_| !required.iter().any(|one| one == name)) else {
                 continue;
             };
-            let is_map = property.text("type") == Some("object") && !property.contains_key("properties");
+            let is_map = property.text("type") == Some("object") && !has_properties(property);
             count += usize::from(match is_map {
                 true => property.insert("nullable".into(), true.into()) != Some(Value::Bool(true)),
                 false => property.remove("nullable").is_some(),
@@ -260,34 +297,85 @@ fn nulls(document: &mut Value, _: &mut Vec<Left>) -> usize {
     })
 }
 
-/// A secret is redacted by its format; RIXL's documents give none.
+/// A secret is redacted by its format; RIXL's documents give none. What is behind a secret's name is secret too.
 fn secrets(document: &mut Value, left: &mut Vec<Left>) -> usize {
-    let mut count = each_schema(document, |place, schema| {
-        let place = |name| document::below(&format!("{place}/properties"), name);
-        let secrets = schema.entries_mut("properties").filter(|(name, _)| is_secret_name(name));
-        secrets.map(|(name, property)| redact(property, &place(name), left)).sum()
+    let mut objects = Vec::new();
+    let mut count = 0;
+    document::visit_schemas(document, &mut |place, schema| {
+        if schema.text("format") == Some("password") && schema.text("type") != Some("string") {
+            count += redact(schema, place, left, &mut Vec::new());
+        }
+        for (name, property) in schema.entries_mut("properties").filter(|(name, _)| is_secret_name(name)) {
+            let place = document::below(&format!("{place}/properties"), name);
+            let mut inner = Vec::new();
+            count += redact(property, &place, left, &mut inner);
+            let is_key = is_key_object(name);
+            objects.extend(inner.into_iter().map(|name| (name, is_key)));
+        }
     });
-    count += each_operation(document, |_, operation| {
-        let parameters = document::parameters(operation);
-        let secrets = parameters.filter(|parameter| parameter.text("name").is_some_and(is_secret_name));
-        secrets.filter_map(|parameter| Some(redact(parameter.get_mut("schema")?, "", &mut Vec::new()))).sum()
+    count += each_operation(document, |place, operation| {
+        let mut count = 0;
+        for parameter in document::parameters(operation).filter(|one| one.text("name").is_some_and(is_secret_name)) {
+            let Some(schema) = parameter.get_mut("schema") else { continue };
+            // It is sent as text.
+            if schema.text("type") == Some("array") {
+                document::set(schema, "items", json!({ "type": "string" }));
+            } else {
+                document::set(schema, "type", "string");
+            }
+            count += redact(schema, "", left, &mut Vec::new());
+        }
+        // A bare text has no name but that of the operation.
+        let id = operation.text("operationId").unwrap_or_default();
+        let last = place.rsplit('/').find(|segment| !segment.starts_with('{')).unwrap_or_default();
+        if is_secret_name(last) || is_secret_name(id) {
+            let responses = operation.entries_mut("responses").filter(|(status, _)| status.starts_with('2'));
+            for (_, response) in responses {
+                let schema = response.get_mut("content").and_then(|content| content.get_mut("application/json"));
+                let schema = schema.and_then(|media| media.get_mut("schema"));
+                let bare = schema.filter(|schema| schema.text("type").is_some_and(|kind| kind != "object"));
+                count += bare.map_or(0, |schema| redact(schema, place, left, &mut Vec::new()));
+            }
+        }
+        count
     });
+    let mut seen = BTreeSet::new();
+    while let Some((name, is_key)) = objects.pop() {
+        let Some(schema) = document::named(document).and_then(|schemas| schemas.get_mut(&name)) else { continue };
+        // A key with its metadata says itself what is secret in it.
+        let says_itself = is_key && schema.entries("properties").any(|(name, _)| is_secret_name(name));
+        if says_itself || !seen.insert(name.clone()) {
+            continue;
+        }
+        let (place, mut inner) = (format!("{SCHEMAS}/{name}/properties"), Vec::new());
+        for (name, property) in schema.entries_mut("properties").filter(|(name, _)| !is_about_a_secret(name)) {
+            let is_time = property.text("format") == Some("date-time");
+            count += if is_time { 0 } else { redact(property, &document::below(&place, name), left, &mut inner) };
+        }
+        objects.extend(inner.into_iter().map(|name| (name, false)));
+    }
     count
 }
 
-fn redact(schema: &mut Value, place: &str, left: &mut Vec<Left>) -> usize {
+/// Makes it a value that nothing prints; of an object, `objects` gets the name.
+fn redact(schema: &mut Value, place: &str, left: &mut Vec<Left>, objects: &mut Vec<String>) -> usize {
     let Some(map) = schema.as_object_mut() else { return 0 };
-    if is_int64(map) {
+    if let Some(name) = referenced_name(map) {
+        objects.push(name);
         return 0;
     }
     match map.text("type") {
-        _ if map.contains_key("$ref") => 0,
-        Some("integer" | "number" | "boolean") => 0,
-        Some("array") => map.get_mut("items").map_or(0, |items| redact(items, place, left)),
+        Some("boolean") => 0,
+        Some("array") => map.get_mut("items").map_or(0, |items| redact(items, place, left, objects)),
         Some("object") => {
             let values = map.entry("additionalProperties").or_insert(json!({}));
             document::make_map(values);
-            redact(values, place, left)
+            redact(values, place, left, objects)
+        }
+        // Any value is one that redacts itself.
+        kind if matches!(kind, Some("integer" | "number")) || is_int64(map) => {
+            map.retain(|key, _| matches!(key.as_str(), "description" | "nullable"));
+            1
         }
         kind => {
             if kind.is_none() {
@@ -306,10 +394,27 @@ fn redact(schema: &mut Value, place: &str, left: &mut Vec<Left>) -> usize {
     }
 }
 
+/// A part of the document with these operations alone, and the schemas that they reach.
+pub(super) fn excerpt(document: &Value, places: &[String]) -> Value {
+    let places: BTreeSet<_> = places.iter().map(String::as_str).collect();
+    let mut paths = Object::new();
+    for operation in document::operations(document).into_iter().filter(|one| places.contains(one.place().as_str())) {
+        let item = paths.entry(operation.path).or_insert(json!({}));
+        document::set(item, operation.method, operation.value.clone());
+    }
+    let root = document.as_object().into_iter().flatten();
+    let rest = root.filter(|(key, _)| !matches!(key.as_str(), "paths" | "components"));
+    let mut part: Value = rest.map(|(key, value)| (key.clone(), value.clone())).collect();
+    document::set(&mut part, "paths", paths);
+    let names = reached(document, document::operations(&part).into_iter().map(|one| one.value).collect());
+    let all = document.pointer("/components/schemas");
+    let schemas: Object = names.into_iter().filter_map(|name| Some((name.clone(), all?.get(&name)?.clone()))).collect();
+    document::set(&mut part, "components", json!({ "schemas": schemas }));
+    part
+}
+
 fn unused(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    let mut used = reached(document, "responses", |_| true);
-    used.extend(reached(document, "requestBody", |_| true));
-    used.extend(reached(document, "parameters", |_| true));
+    let used = reached(document, document::operations(document).into_iter().map(|operation| operation.value).collect());
     let Some(schemas) = document::named(document) else { return 0 };
     let before = schemas.len();
     schemas.retain(|name, _| used.contains(name));
@@ -366,17 +471,17 @@ mod tests {
         let after = changed(document, rename, 2);
         assert_eq!(
             after["components"]["schemas"],
-            json!({ "AB": object, "AB2": { "items": { "$ref": "#/components/schemas/AB" } } })
+            json!({ "Ab": object, "Ab2": { "items": { "$ref": "#/components/schemas/Ab" } } })
         );
     }
 
     #[test]
     fn objects_inside_get_names_that_no_other_has() {
         let inner = json!({ "properties": { "x": { "type": "string" } } });
-        let document = json!({ "components": { "schemas": { "A": { "properties": { "b": inner } }, "AB": { "properties": { "y": {} } } } } });
+        let document = json!({ "components": { "schemas": { "A": { "properties": { "b": inner } }, "Ab": { "properties": { "y": {} } } } } });
         let after = changed(document, hoist, 1);
-        assert_eq!(after["components"]["schemas"]["A"]["properties"]["b"]["$ref"], "#/components/schemas/AB2");
-        assert_eq!(after["components"]["schemas"]["AB2"], inner);
+        assert_eq!(after["components"]["schemas"]["A"]["properties"]["b"]["$ref"], "#/components/schemas/Ab2");
+        assert_eq!(after["components"]["schemas"]["Ab2"], inner);
     }
 
     #[test]
@@ -415,17 +520,70 @@ mod tests {
         let before = json!({ "properties": {
             "secret": { "type": "string", "minLength": 1 }, "tokens": { "type": "array", "items": { "type": "string" } },
             "api_key": { "$ref": "#/components/schemas/A" }, "password": {}, "max_tokens": { "type": "integer" },
-            "private_key": { "type": "object" },
+            "private_key": { "type": "object" }, "pin": { "type": "integer" },
+            "access_token": { "oneOf": [{ "type": "integer" }, { "type": "string" }] },
         } });
         let password = json!({ "type": "string", "format": "password" });
         assert_eq!(
-            schema(before, secrets, 4)["properties"],
+            schema(before, secrets, 6)["properties"],
             json!({
                 "secret": password, "tokens": { "type": "array", "items": password },
                 "api_key": { "$ref": "#/components/schemas/A" }, "password": password, "max_tokens": { "type": "integer" },
-                "private_key": { "type": "object", "additionalProperties": password },
+                "private_key": { "type": "object", "additionalProperties": password }, "pin": {}, "access_token": {},
             })
         );
+    }
+
+    #[test]
+    fn what_is_behind_the_name_of_a_secret_is_secret() {
+        let text = json!({ "type": "string" });
+        let inner = json!({ "properties": {
+            "value": text, "token_type": text, "expires_in": { "type": "integer" }, "id": text, "next": reference("Inner"),
+            "at": { "type": "string", "format": "date-time" }, "numbers": { "type": "array", "items": { "type": "integer" } },
+        } });
+        let document = json!({ "components": { "schemas": {
+            "A": { "properties": { "token": { "type": "array", "items": reference("Inner") }, "api_key": reference("Key") } },
+            "B": { "properties": { "api_key": reference("Bare") } }, "Bare": { "properties": { "id": text, "value": text } },
+            "Inner": inner, "Key": { "properties": { "name": text, "secret": text } },
+        } } });
+        let after = changed(document, secrets, 4);
+        let mut expected = inner;
+        let password = json!({ "type": "string", "format": "password" });
+        expected["properties"]["value"] = password.clone();
+        expected["properties"]["numbers"]["items"] = json!({});
+        assert_eq!(after["components"]["schemas"]["Inner"], expected);
+        assert_eq!(after["components"]["schemas"]["Bare"]["properties"], json!({ "id": text, "value": password }));
+        assert_eq!(after["components"]["schemas"]["Key"]["properties"], json!({ "name": text, "secret": password }));
+    }
+
+    #[test]
+    fn a_named_text_keeps_the_secret_of_its_name() {
+        let document = json!({ "components": { "schemas": {
+            "AccessToken": { "type": "string" }, "TokenPurpose": { "type": "string", "enum": ["a"] },
+            "ApiKey": { "properties": { "id": { "type": "string" } } },
+        } } });
+        let after = changed(document.clone(), named_secrets, 1);
+        let mut expected = document;
+        expected["components"]["schemas"]["AccessToken"]["format"] = json!("password");
+        assert_eq!(after, expected);
+    }
+
+    #[test]
+    fn copies_and_nesting_are_bounded() {
+        let mut schemas = Object::from_iter([("L0".to_owned(), json!({ "type": "string" }))]);
+        for level in 1..40 {
+            let below = reference(&format!("L{}", level - 1));
+            schemas
+                .insert(format!("L{level}"), json!({ "type": "array", "items": below, "additionalProperties": below }));
+        }
+        schemas.insert("Loop".into(), json!({ "type": "array", "additionalProperties": reference("Loop") }));
+        schemas.insert("A".into(), json!({ "properties": { "l": reference("L39"), "loop": reference("Loop") } }));
+        let mut document = json!({ "components": { "schemas": schemas } });
+        let mut left = Vec::new();
+        assert!(inline(&mut document, &mut left) < 100_000);
+        assert_eq!(left.len(), 1, "{left:?}");
+        nesting(&mut document, &mut left);
+        assert!(left.len() > 1);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 
 use rixl_client_hostile::{
     Call, Client,
-    request::{InvalidSegment, Segment},
+    request::{InvalidSegment, Json, Segment},
     types,
     wire::Secret,
 };
@@ -62,6 +62,20 @@ fn whatever_comes_is_read() {
     assert_eq!(response.state.as_deref(), Some("NEW"));
     assert!(response.created_at.is_some());
     assert_eq!(decode(r#"{"total":7}"#).total.map(|total| total.0), Some(7));
+}
+
+#[test]
+fn what_does_not_fit_costs_no_more_than_itself() {
+    let response = decode(
+        r#"{"secret":"s","tokens":[7,"t"],"names":7,"labels":{"a":1,"b":"x"},"node":{"id":[],"nodes":[1,{"id":"n"}]}}"#,
+    );
+    assert_eq!(response.secret.as_ref().map(Secret::expose_secret), Some("s"));
+    assert_eq!(response.tokens.iter().map(Secret::expose_secret).collect::<Vec<_>>(), ["t"]);
+    assert_eq!(response.labels.unwrap(), [("b".to_owned(), "x".to_owned())].into());
+    let node = response.node.unwrap();
+    assert_eq!((node.id, node.nodes.len()), (None, 1));
+    let any = Json::new("CANARY");
+    assert_eq!((format!("{any:?}"), any.expose_secret().as_str()), ("Json([redacted])".to_owned(), Some("CANARY")));
 }
 
 #[test]

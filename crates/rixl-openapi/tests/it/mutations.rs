@@ -1,0 +1,346 @@
+//! One change of a document at a time: whom it breaks, and that none is silent.
+
+use rixl_openapi::{compare, normalize};
+use serde_json::{Value, json};
+
+/// A little of everything that a rule compares.
+fn base() -> Value {
+    let thing = json!({
+        "type": "object", "required": ["name"], "minProperties": 1, "maxProperties": 9, "additionalProperties": true,
+        "properties": {
+            "name": { "type": "string", "minLength": 1, "maxLength": 9, "pattern": "^a", "default": "a", "description": "d" },
+            "kind": { "type": "string", "enum": ["x", "y"] },
+            "count": { "type": "integer", "format": "int64", "minimum": 1, "maximum": 9, "multipleOf": 1 },
+            "open": { "type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 9 },
+            "list": { "type": "array", "items": { "type": "string" }, "minItems": 1, "maxItems": 9, "uniqueItems": false },
+            "map": { "type": "object", "additionalProperties": { "type": "string" } },
+            "other": { "$ref": "#/components/schemas/Other" },
+            "again": { "$ref": "#/components/schemas/Other" },
+            "both": { "allOf": [{ "$ref": "#/components/schemas/Other" }] },
+            "either": {
+                "oneOf": [{ "$ref": "#/components/schemas/Other" }, { "$ref": "#/components/schemas/Third" }],
+                "discriminator": { "propertyName": "t", "mapping": { "o": "Other" } },
+            },
+            "seen": { "type": "string", "readOnly": false, "writeOnly": false },
+            "if": { "type": "object", "if": { "required": ["a"] }, "then": { "required": ["b"] }, "not": { "required": ["c"] },
+                "dependentRequired": { "a": ["b"] }, "patternProperties": { "^x": { "type": "string" } } },
+            "pair": { "type": "array", "prefixItems": [{ "type": "string" }], "contains": { "type": "string" } },
+        },
+    });
+    let content = json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Thing" } } });
+    let headers = json!({ "X-Left": { "required": true, "schema": { "type": "integer" } } });
+    let form = json!({ "multipart/form-data": {
+        "schema": { "type": "object", "properties": { "f": { "type": "string", "format": "binary" } } },
+        "encoding": { "f": { "contentType": "image/png" } },
+    } });
+    let post = json!({
+        "operationId": "post", "summary": "s", "tags": ["t"], "security": [{ "oauth": ["read"] }],
+        "parameters": [
+            { "name": "id", "in": "path", "required": true, "schema": { "type": "string" } },
+            { "name": "q", "in": "query", "schema": { "type": "array", "items": { "type": "string" } } },
+            { "name": "X-H", "in": "header", "schema": { "type": "string" } },
+            { "name": "j", "in": "query", "content": { "application/json": { "schema": { "type": "string" } } } },
+        ],
+        "requestBody": { "required": true, "content": content },
+        "responses": {
+            "200": { "description": "ok", "content": content, "headers": headers, "links": { "next": { "operationId": "get" } } },
+            "400": { "description": "no", "content": content },
+            "default": { "description": "no", "content": content },
+        },
+        "callbacks": { "done": { "{$request.body#/url}": { "post": { "responses": {} } } } },
+    });
+    json!({
+        "openapi": "3.1.0", "info": { "title": "t", "version": "1" }, "security": [{ "bearer": [] }],
+        "servers": [{ "url": "https://{region}.a/v1", "variables": { "region": { "default": "eu" } } }],
+        "webhooks": { "paid": { "post": { "responses": {} } } },
+        "paths": {
+            "/things/{id}": { "post": post, "get": { "operationId": "get", "responses": { "200": { "description": "ok" } } } },
+            "/things/{id}:rotate": { "post": { "operationId": "rotate", "security": [], "responses": { "204": { "description": "ok" } } } },
+            "/form": { "put": { "operationId": "form", "requestBody": { "content": form }, "responses": { "204": { "description": "ok" } } } },
+        },
+        "components": {
+            "schemas": {
+                "Thing": thing,
+                "Other": { "type": "object", "properties": { "o": { "type": "string" } } },
+                "Third": { "type": "object", "properties": { "t": { "type": "string" } } },
+            },
+            "securitySchemes": {
+                "bearer": { "type": "http", "scheme": "bearer" },
+                "key": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
+                "oauth": { "type": "oauth2", "flows": {} },
+            },
+        },
+    })
+}
+
+/// Sets what is at the pointer; null removes it.
+fn set(document: &mut Value, pointer: &str, value: &Value) {
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    let key = key.replace("~1", "/").replace("~0", "~");
+    let parent = document.pointer_mut(parent).unwrap_or_else(|| panic!("{pointer}"));
+    match (parent, value) {
+        (Value::Array(items), value) => items[key.parse::<usize>().unwrap()] = value.clone(),
+        (Value::Object(map), Value::Null) => drop(map.remove(&key).unwrap_or_else(|| panic!("{pointer}"))),
+        (Value::Object(map), value) => drop(map.insert(key, value.clone())),
+        (other, _) => panic!("{pointer}: {other}"),
+    }
+}
+
+/// The classes of all changes, by their first letters: Callers, Decoding, Unjudged, Additive, Wording.
+fn classes(old: &Value, new: &Value) -> (String, Value) {
+    let drift = compare(&normalize(old.clone()).unwrap(), &normalize(new.clone()).unwrap());
+    let json = drift.json(("old", "new"));
+    let letters = [
+        ("breaking for callers", 'C'),
+        ("breaking for decoding", 'D'),
+        ("not compared", 'U'),
+        ("additive", 'A'),
+        ("wording", 'W'),
+    ];
+    let changes = json["changes"].as_array().unwrap();
+    let is_there = |name: &str| changes.iter().any(|change| change["class"] == name);
+    let found = letters.iter().filter(|(name, _)| is_there(name)).map(|(_, letter)| *letter).collect();
+    assert_eq!(drift.is_incomplete(), is_there("not compared"));
+    (found, json["changes"].clone())
+}
+
+/// The change at a pointer, the class in the direction of the table, and the class of taking it back.
+const TABLE: &[(&str, &str, &str, &str)] = &[
+    // Schemas, sent and received at once: what one of the two directions minds.
+    ("S/Thing/required", r#"["name","kind"]"#, "CA", "DA"),
+    ("S/Thing/required", r#"["name","ghost"]"#, "CA", "DA"),
+    ("S/Thing/minProperties", "2", "CA", "DA"),
+    ("S/Thing/maxProperties", "8", "CA", "DA"),
+    ("S/Thing/additionalProperties", "false", "CA", "A"),
+    ("S/Thing/additionalProperties", r#"{"type":"string"}"#, "CA", "DA"),
+    ("S/Thing/properties/name", "null", "CD", "CA"),
+    ("S/Thing/properties/new", "{}", "A", "CD"),
+    ("S/Thing/properties/name/type", "\"integer\"", "CD", "CD"),
+    ("S/Thing/properties/name/minLength", "2", "CA", "DA"),
+    ("S/Thing/properties/name/maxLength", "8", "CA", "DA"),
+    ("S/Thing/properties/name/pattern", "\"^b\"", "CD", "CD"),
+    ("S/Thing/properties/name/default", "\"b\"", "CW", "CW"),
+    ("S/Thing/properties/name/description", "\"e\"", "W", "W"),
+    ("S/Thing/properties/name/nullable", "true", "DA", "CA"),
+    ("S/Thing/properties/name/type", r#"["string","null"]"#, "DA", "CA"),
+    ("S/Thing/properties/name/type", r#"["integer","null"]"#, "CDA", "CDA"),
+    ("S/Thing/properties/name/format", "\"uuid\"", "CA", "DA"),
+    ("S/Thing/properties/name/x-new", "1", "W", "W"),
+    ("S/Thing/properties/name/odd", "1", "U", "U"),
+    ("S/Thing/properties/kind/enum", r#"["x"]"#, "CA", "DA"),
+    ("S/Thing/properties/count/minimum", "2", "CA", "DA"),
+    ("S/Thing/properties/count/maximum", "8", "CA", "DA"),
+    ("S/Thing/properties/count/multipleOf", "2", "CD", "CD"),
+    ("S/Thing/properties/count/format", "\"int32\"", "CD", "CD"),
+    ("S/Thing/properties/open/exclusiveMinimum", "1", "CA", "DA"),
+    ("S/Thing/properties/open/type", "\"integer\"", "CA", "DA"),
+    ("S/Thing/properties/list/items", r#"{"type":"integer"}"#, "CD", "CD"),
+    ("S/Thing/properties/list/items", "null", "DA", "CA"),
+    ("S/Thing/properties/list/uniqueItems", "true", "CA", "DA"),
+    ("S/Thing/properties/list/minItems", "2", "CA", "DA"),
+    ("S/Thing/properties/map/additionalProperties", r#"{"type":"integer"}"#, "CD", "CD"),
+    ("S/Other/properties/o/type", "\"integer\"", "CD", "CD"),
+    // The second use alone.
+    ("S/Thing/properties/again", r#"{"type":"object","properties":{"o":{"type":"integer"}}}"#, "CD", "CD"),
+    // Beside a reference, and beside a composition.
+    ("S/Thing/properties/other/nullable", "true", "DA", "CA"),
+    ("S/Thing/properties/other", r##"{"anyOf":[{"$ref":"#/components/schemas/Other"},{"type":"null"}]}"##, "DA", "CA"),
+    ("S/Thing/properties/other/minProperties", "1", "CA", "DA"),
+    ("S/Thing/properties/both/nullable", "true", "DA", "CA"),
+    ("S/Thing/properties/both/maxProperties", "5", "CA", "DA"),
+    ("S/Thing/properties/other/$ref", "\"#/nowhere\"", "U", "U"),
+    ("S/Thing/properties/either/oneOf", r##"[{"$ref":"#/components/schemas/Other"}]"##, "CA", "DA"),
+    ("S/Thing/properties/either/discriminator/propertyName", "\"u\"", "CD", "CD"),
+    ("S/Thing/properties/either/discriminator/mapping/o", "\"Third\"", "CD", "CD"),
+    ("S/Thing/properties/seen/readOnly", "true", "CW", "AW"),
+    ("S/Thing/properties/seen/writeOnly", "true", "DW", "AW"),
+    ("S/Thing/properties/if/if/required", r#"["z"]"#, "U", "U"),
+    ("S/Thing/properties/if/then", "null", "U", "U"),
+    ("S/Thing/properties/if/not", "null", "U", "U"),
+    ("S/Thing/properties/if/dependentRequired", "null", "U", "U"),
+    ("S/Thing/properties/if/patternProperties/^x/type", "\"integer\"", "U", "U"),
+    ("S/Thing/properties/pair/prefixItems/0/type", "\"integer\"", "U", "U"),
+    ("S/Thing/properties/pair/contains", "null", "U", "U"),
+    // Operations.
+    ("P/~1things~1{id}/get", "null", "C", "A"),
+    ("O/operationId", "\"other\"", "W", "W"),
+    ("O/summary", "\"other\"", "W", "W"),
+    ("O/deprecated", "true", "W", "W"),
+    ("O/security", "[]", "A", "C"),
+    ("O/security", r#"[{"oauth":["read","write"]}]"#, "C", "A"),
+    ("O/security", r#"[{"oauth":["write"]}]"#, "C", "C"),
+    ("O/security", r#"[{"oauth":["read"]},{"key":[]}]"#, "A", "C"),
+    ("O/security", r#"[{"oauth":["read"],"key":[]}]"#, "C", "A"),
+    ("O/security", "null", "A", "C"),
+    ("P/~1things~1{id}:rotate/post/security", "null", "C", "A"),
+    ("/security", "null", "A", "C"),
+    ("/components/securitySchemes/bearer", r#"{"type":"apiKey","in":"header","name":"X-API-Key"}"#, "C", "C"),
+    ("O/servers", r#"[{"url":"https://b"}]"#, "C", "C"),
+    ("P/~1form/servers", r#"[{"url":"https://b"}]"#, "C", "C"),
+    ("P/~1form/put/callbacks", r#"{"a":{}}"#, "U", "U"),
+    ("O/callbacks/done", "null", "U", "U"),
+    ("O/odd", "1", "U", "U"),
+    ("/servers/0/url", "\"https://b/v1\"", "C", "C"),
+    ("/servers/0/variables/region/default", "\"us\"", "C", "C"),
+    ("/servers", "null", "U", "U"),
+    ("/webhooks/paid/post/summary", "\"s\"", "U", "U"),
+    ("/webhooks/paid", "null", "D", "A"),
+    ("/info/version", "\"2\"", "W", "W"),
+    ("/info/title", "\"u\"", "W", "W"),
+    ("/odd", "1", "U", "U"),
+    // Parameters.
+    ("O/parameters/1/required", "true", "C", "A"),
+    ("O/parameters/1/explode", "false", "C", "C"),
+    ("O/parameters/1/style", "\"pipeDelimited\"", "C", "C"),
+    ("O/parameters/1/allowReserved", "true", "C", "C"),
+    ("O/parameters/1/name", "\"r\"", "CA", "CA"),
+    ("O/parameters/1/in", "\"header\"", "CA", "CA"),
+    ("O/parameters/1/schema/items/type", "\"integer\"", "C", "C"),
+    ("O/parameters/1/description", "\"d\"", "W", "W"),
+    ("O/parameters/1/odd", "\"d\"", "U", "U"),
+    ("O/parameters/3/content/application~1json/schema/type", "\"integer\"", "C", "C"),
+    ("O/parameters/0/schema/type", "\"integer\"", "C", "C"),
+    // Bodies and responses.
+    ("O/requestBody", "null", "C", "C"),
+    ("O/requestBody/required", "false", "A", "C"),
+    ("O/requestBody/content/application~1xml", "{}", "A", "C"),
+    ("O/requestBody/content", r#"{"application/xml":{}}"#, "CA", "C"),
+    ("P/~1form/put/requestBody/content/multipart~1form-data/encoding/f/contentType", "\"image/gif\"", "C", "C"),
+    ("O/responses/202", r#"{"description":"later"}"#, "D", "D"),
+    ("O/responses/201", r#"{"description":"later"}"#, "D", "D"),
+    ("O/responses/404", r#"{"description":"gone"}"#, "A", "W"),
+    ("O/responses/200/content", "null", "D", "A"),
+    ("O/responses/200/content/application~1xml", "{}", "A", "D"),
+    ("O/responses/400/content", "null", "D", "A"),
+    ("O/responses/400/content/application~1json/schema", r#"{"type":"string"}"#, "D", "D"),
+    ("O/responses/default/content/application~1json/schema", r#"{"type":["object","null"]}"#, "D", "A"),
+    ("O/responses/200/headers/X-Left", "null", "D", "A"),
+    ("O/responses/200/headers/X-Left/schema/type", "\"string\"", "D", "D"),
+    ("O/responses/200/headers/X-Left/required", "false", "D", "A"),
+    ("O/responses/200/links/next/operationId", "\"x\"", "U", "U"),
+    ("O/responses/200/description", "\"fine\"", "W", "W"),
+];
+
+#[test]
+fn each_change_has_its_class_in_both_directions() {
+    let old = base();
+    let mut wrong = Vec::new();
+    for (place, value, forth, back) in TABLE {
+        let place = match place.split_at(2) {
+            ("S/", rest) => format!("/components/schemas/{rest}"),
+            ("P/", rest) => format!("/paths/{rest}"),
+            ("O/", rest) => format!("/paths/~1things~1{{id}}/post/{rest}"),
+            _ => (*place).to_owned(),
+        };
+        let mut new = old.clone();
+        set(&mut new, &place, &serde_json::from_str(value).unwrap());
+        for (name, expected, (found, changes)) in
+            [("forth", *forth, classes(&old, &new)), ("back", *back, classes(&new, &old))]
+        {
+            if found != expected {
+                wrong.push(format!("{place} {value} {name}: expected {expected}, found {found}: {changes}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), TABLE.len(), wrong.join("\n"));
+}
+
+#[test]
+fn paths_are_told_apart_by_all_that_stands_in_them() {
+    let old = base();
+    for (path, expected) in
+        [("/things/{id}:revoke", "CA"), ("/things/{key}:rotate", "W"), ("/things/{id}:rotate/", "C")]
+    {
+        let mut new = old.clone();
+        let item = new["paths"].as_object_mut().unwrap().remove("/things/{id}:rotate").unwrap();
+        new["paths"][path] = item;
+        let (found, changes) = classes(&old, &new);
+        assert!(found == expected || (expected == "CA" && found.starts_with('C')), "{path}: {found} {changes}");
+    }
+}
+
+#[test]
+fn the_same_in_other_words_is_the_same() {
+    let old = base();
+    for (place, value) in [
+        ("/components/schemas/Thing/properties/count/minimum", "1.0"),
+        ("/paths/~1things~1{id}/post/parameters/2/name", "\"x-h\""),
+        ("/paths/~1things~1{id}/post/responses/x-note", "{}"),
+        ("/paths/x-note", r#"{"get":{}}"#),
+        ("/components/schemas/Unused", r##"{"$ref":"#/nowhere"}"##),
+        ("/components/schemas/Thing/properties/seen/readOnly", "null"),
+        ("/components/schemas/Thing/properties/kind", r#"{"enum":["x","y"]}"#),
+        (
+            "/paths/~1things~1{id}/post/requestBody/content",
+            r##"{"application/json; charset=utf-8":{"schema":{"$ref":"#/components/schemas/Thing"}}}"##,
+        ),
+    ] {
+        let mut new = old.clone();
+        set(&mut new, place, &serde_json::from_str(value).unwrap());
+        assert_eq!(classes(&old, &new), (String::new(), json!([])), "{place}");
+    }
+    // A path parameter that is declared late, and a scheme that stands elsewhere.
+    let mut late = old.clone();
+    late["paths"]["/things/{id}"]["get"]["parameters"] =
+        json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }]);
+    late["components"]["securitySchemes"]["there"] = late["components"]["securitySchemes"]["bearer"].clone();
+    late["components"]["securitySchemes"]["bearer"] = json!({ "$ref": "#/components/securitySchemes/there" });
+    assert_eq!(classes(&old, &late), (String::new(), json!([])));
+}
+
+#[test]
+fn a_schema_of_3_0_and_of_3_1_are_the_same() {
+    let document = |version: &str, schema: Value| {
+        let content = json!({ "application/json": { "schema": schema } });
+        let responses = json!({ "200": { "description": "ok", "content": content } });
+        json!({ "openapi": version, "paths": { "/a": { "get": { "responses": responses } } } })
+    };
+    for (old, new) in [
+        (json!({ "type": "string", "nullable": true }), json!({ "type": ["string", "null"] })),
+        (json!({ "type": "string", "nullable": true }), json!({ "anyOf": [{ "type": "string" }, { "type": "null" }] })),
+        (
+            json!({ "type": "integer", "minimum": 0, "exclusiveMinimum": true }),
+            json!({ "type": "integer", "exclusiveMinimum": 0 }),
+        ),
+        (json!({ "type": "string", "enum": ["a"] }), json!({ "const": "a" })),
+        (json!({ "type": "string", "example": "a" }), json!({ "type": "string", "examples": ["a", "b"] })),
+        (json!({ "type": "string", "format": "byte" }), json!({ "type": "string", "contentEncoding": "base64" })),
+        (json!({ "type": "array", "items": {} }), json!({ "type": "array", "items": true })),
+    ] {
+        let (old, new) = (document("3.0.3", old), document("3.1.0", new));
+        assert_eq!(classes(&old, &new), (String::new(), json!([])), "{new}");
+    }
+}
+
+#[test]
+fn what_swagger_says_in_its_own_words_is_compared() {
+    let parameter = json!({ "in": "query", "name": "l", "type": "array", "items": { "type": "string" }, "collectionFormat": "csv" });
+    let body = json!({ "in": "body", "name": "b", "schema": { "type": "object", "properties": { "a": { "type": "string" } } } });
+    let responses = json!({ "200": { "description": "ok", "headers": { "X-A": { "type": "string" } } } });
+    let old = json!({
+        "swagger": "2.0", "basePath": "/v1", "host": "h", "paths": { "/a": { "post": {
+            "parameters": [parameter, body], "responses": responses, "consumes": ["application/json"],
+        } } },
+        "securityDefinitions": { "key": { "type": "apiKey", "in": "header", "name": "Authorization" } },
+        "security": [{ "key": [] }],
+    });
+    assert_eq!(classes(&old, &old), (String::new(), json!([])));
+    for (place, value, expected) in [
+        ("/basePath", "\"/v2\"", "C"),
+        ("/host", "null", "C"),
+        ("/schemes", "[\"http\"]", "C"),
+        ("/paths/~1a/post/consumes", "[\"text/plain\"]", "C"),
+        ("/paths/~1a/post/parameters/0/collectionFormat", "\"pipes\"", "C"),
+        ("/paths/~1a/post/parameters/0/collectionFormat", "\"multi\"", "C"),
+        ("/paths/~1a/post/parameters/0/items/type", "\"integer\"", "C"),
+        ("/paths/~1a/post/parameters/1/schema/properties/a/x-nullable", "true", "W"),
+        ("/paths/~1a/post/parameters/1/schema/properties/a/type", "\"integer\"", "C"),
+        ("/paths/~1a/post/responses/200/headers/X-A/type", "\"integer\"", "D"),
+        ("/securityDefinitions/key/name", "\"X-API-Key\"", "C"),
+    ] {
+        let mut new = old.clone();
+        set(&mut new, place, &serde_json::from_str(value).unwrap());
+        let (found, changes) = classes(&old, &new);
+        assert_eq!(found, expected, "{place} {value}: {changes}");
+    }
+}
