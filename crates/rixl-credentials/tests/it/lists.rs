@@ -133,14 +133,19 @@ async fn a_page_has_at_most_what_was_asked_for() {
     assert_eq!(ids, (0..1_000).map(|number| format!("key{number}")).collect::<Vec<_>>());
     assert_eq!(calls.load(Ordering::SeqCst), 10);
     for (limit, expected) in [(None, 100), (Some(7), 7), (Some(100), 100)] {
-        let request = rixl_credentials::PageRequest::default();
-        let request = limit.map_or(request, |limit| request.with_limit(limit));
+        let request = || {
+            let request = rixl_credentials::PageRequest::default();
+            match limit {
+                Some(limit) => request.with_limit(limit),
+                None => request,
+            }
+        };
         // Even where the server says that this is all.
         for total in [1_000, expected] {
             let (_server, client, _) = server(move |offset| page(1_000, 1_000, &json!(total), offset)).await;
-            let page = client.api_keys().list_page(request).await.unwrap();
-            assert_eq!((page.items.len(), page.next), (expected, Some(request.with_offset(expected as u32))));
-            assert_eq!(client.client_credentials().list_page(request).await.unwrap().items.len(), expected);
+            let page = client.api_keys().list_page(request()).await.unwrap();
+            assert_eq!((page.items.len(), page.next), (expected, Some(request().with_offset(expected as u32))));
+            assert_eq!(client.client_credentials().list_page(request()).await.unwrap().items.len(), expected);
         }
     }
 }
