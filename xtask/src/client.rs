@@ -114,13 +114,20 @@ fn manifest(root: &Path, out: &Path, sum: &str) -> Result<String, Problems> {
     let versions = section(&workspace, "workspace.dependencies");
     let mut dependencies = String::new();
     for line in section(&committed, "dependencies") {
-        let name = line.split('.').next().unwrap_or_default();
+        let name = line.split(['.', ' ']).next().unwrap_or_default();
         let version = versions.iter().find(|version| version.split(' ').next() == Some(name)).ok_or_else(|| {
             Problems::one(format!(
                 "{COMMITTED}/Cargo.toml: the version of {name} is not in the workspace's own Cargo.toml."
             ))
         })?;
-        dependencies += &format!("{version}\n");
+        // What the committed crate asks for beyond what the workspace does.
+        match line.split_once("features = [") {
+            Some((_, features)) if !version.contains("features = [") => {
+                dependencies += &format!("{}, features = [{features}\n", version.trim_end_matches([' ', '}']));
+            }
+            Some(_) => return Err(Problems::one(format!("{name} has features in two places."))),
+            None => dependencies += &format!("{version}\n"),
+        }
     }
     let features = section(&committed, "features").join("\n");
     let package = section(&workspace, "workspace.package");
