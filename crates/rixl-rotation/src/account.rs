@@ -93,7 +93,9 @@ impl Account {
 
     /// The client, without repeats: each request has an intent of its own in the journal.
     fn once(&self) -> Client {
-        self.client.with_retry(self.client.retry_policy().clone().with_attempts(1))
+        let once = self.client.with_retry(self.client.retry_policy().clone().with_attempts(1));
+        // A token that takes long must not let the request leave later than recovery reckons with.
+        once.with_deadline(self.client.attempt_timeout())
     }
 
     fn keys(&self, client: &Client) -> ApiKeys {

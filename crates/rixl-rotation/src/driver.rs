@@ -17,7 +17,7 @@ use crate::{
     protocol::{
         intent::{Intent, Subject},
         next::next,
-        progress::{Progress, Record, Response, Why},
+        progress::{At, Progress, Record, Response, Why},
         seen::{Act, Because, Look, Mandate, Observation, Seen, Step, Stop, Wait},
     },
     store::{self, Content, Store, StoreError},
@@ -37,8 +37,10 @@ pub(crate) struct Driver {
     is_recovered: bool,
     /// Looks are real, and all else is only told to have worked.
     is_dry: bool,
-    /// How much time a dry run passed over.
+    /// How much time a dry run passed over, and how far the clock was set back.
     skipped: Duration,
+    /// When the lock was renewed last, by [`Timing::elapsed`](rixl_credentials::Timing::elapsed).
+    renewed_at: Duration,
     /// Its turn among those of a fleet, given up while it only waits.
     pub(crate) slot: Option<OwnedSemaphorePermit>,
     /// The response, as long as this process lives: the escrow may have failed.
@@ -99,24 +101,38 @@ impl Driver {
         mandate: Mandate,
         label: String,
     ) -> Box<Self> {
-        let now = rotator.now();
         let is_recovered = progress.response != Response::Unsent;
+        // What is recorded of times ahead counts as of now.
+        let recorded = progress.places.iter().filter_map(|place| match place {
+            At::Stored { at, .. } | At::Settled { at, .. } => Some(*at),
+            At::Before(_) => None,
+        });
+        let latest = recorded.max().max(progress.requests.at);
+        let ahead = latest.map(|at| Duration::try_from(at.duration_since(rotator.now())).unwrap_or_default());
+        let skipped = ahead.unwrap_or_default();
+        let now = rotator.now().checked_add(skipped).unwrap_or_else(|_| rotator.now());
+        let stored = |line: &String| match serde_json::from_str(line) {
+            Ok(Record::Stored { at, .. }) => Some(at),
+            _ => None,
+        };
+        let stored_at = entry.lines().iter().rev().find_map(stored);
         Box::new(Self {
             seen: Seen::new(now, mandate, stores.len()),
             subject: progress.intent.store_subject(),
             places: stores.into_iter().map(Target::new).collect(),
-            rotator,
             entry,
             progress,
             label,
             is_recovered,
             is_dry: false,
-            skipped: Duration::ZERO,
+            skipped,
+            renewed_at: rotator.account.client().timing().elapsed(),
+            rotator,
             slot: None,
             response: None,
             issued: None,
             prepared_at: now,
-            stored_at: None,
+            stored_at,
             retries: 0,
             request_id: None,
             send_error: None,
@@ -205,6 +221,9 @@ impl Driver {
 
     /// A fleet that is stopped begins nothing more, and what was sent goes on.
     fn heed(&mut self) {
+        // A clock that is set back holds nothing up.
+        let back = Duration::try_from(self.seen.now.duration_since(self.now())).unwrap_or_default();
+        self.skipped = self.skipped.saturating_add(back);
         self.seen.now = self.now();
         let is_stopped = self.rotator.stopped.is_cancelled() && self.progress.requests.left == 0;
         self.seen.is_cancelled |= self.rotator.cancellation.is_cancelled() || is_stopped;
@@ -215,10 +234,15 @@ impl Driver {
         let observation = Box::pin(self.perform(&mut step)).await;
         if let Step::Record(record) | Step::Assume(record) = &step {
             self.progress.apply(record);
-            if let Record::Sending(_) = record {
+            if let Record::Intent(_) | Record::Sending(_) = record {
                 self.response = None;
                 self.issued = None;
+                self.request_id = None;
             }
+        }
+        // What was done, and what is known for good, is no trying again.
+        if matches!(step, Step::Record(_) | Step::Act(Act::Send | Act::Store { .. } | Act::Retire)) {
+            self.retries = 0;
         }
         self.seen.note(self.now(), &step, &observation);
         if let Step::Record(record) | Step::Assume(record) = &step {
@@ -229,6 +253,10 @@ impl Driver {
     async fn perform(&mut self, step: &mut Step) -> Observation {
         match step {
             Step::Record(record) => self.record(record).await,
+            Step::Assume(Record::Received { request_id, .. }) => {
+                request_id.clone_from(&self.request_id);
+                Observation::Assumed
+            }
             Step::Assume(_) | Step::Stop(_) | Step::Done(_) => Observation::Assumed,
             Step::Look(look) => self.look(*look).await,
             Step::Wait(wait) => self.wait(*wait).await,
@@ -261,6 +289,7 @@ impl Driver {
         match self.append(record).await {
             Ok(()) => Observation::Recorded(Ok(timing.elapsed().saturating_sub(began))),
             Err(error) => {
+                self.seen.is_lock_lost |= error.kind() == JournalErrorKind::Locked;
                 if !matches!(record, Record::Intent(_) | Record::Sending(_) | Record::Ended { .. }) {
                     // It only shortens what recovery has to find out.
                     self.warn(format!("{error}, but the run goes on"));
@@ -344,7 +373,7 @@ impl Driver {
             Record::Verified { format, .. } => {
                 if format.is_none() && self.intent().limits.is_probed {
                     self.warn(
-                        "RIXL does not confirm the new secret, and no live one is stored, so the new one is stored",
+                        "RIXL does not confirm the new secret, and no live one is known to be stored, so the new one is stored",
                     );
                 }
                 let fingerprint = self.value(0).map(|value| look::digest(&value).fingerprint()).unwrap_or_default();

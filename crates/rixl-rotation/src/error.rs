@@ -200,9 +200,7 @@ impl Failure {
     /// Where the sentence says that nothing was sent, and something was before.
     #[must_use]
     pub(crate) fn instead_of_not_sent(mut self, truth: &str) -> Self {
-        if let Some(message) = self.message.strip_suffix("nothing was sent") {
-            self.message = format!("{message}{truth}");
-        }
+        self.message = self.message.replacen("nothing was sent", truth, 1);
         self
     }
 

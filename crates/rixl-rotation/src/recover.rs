@@ -8,7 +8,7 @@ use rixl_credentials::KeyId;
 use crate::{
     Effect, EventKind, Failure, Next, Report, Rotator,
     driver::{Driver, MAX_SECRET_BYTES},
-    journal::{Append, Close, Entry, ListUnfinished, Lock, LockStore},
+    journal::{Append, Close, Entry, JournalErrorKind, ListUnfinished, Lock, LockStore},
     protocol::{
         intent::{Before, Digest, Place},
         progress::{Progress, ReadError, Record},
@@ -183,9 +183,11 @@ impl Rotator {
                 false => Some(self.recover_one(name, stores, options).await),
             }
         };
-        // One that waits keeps no other from being looked at; in the order of the journal.
-        let recovered = stream::iter(names).map(recover).buffered(AT_ONCE).collect::<Vec<_>>().await;
-        Ok(recovered.into_iter().flatten().collect())
+        // One that waits keeps no other from being looked at.
+        let recovered = stream::iter(names).map(recover).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
+        let mut recovered: Vec<Recovered> = recovered.into_iter().flatten().collect();
+        recovered.sort_by(|one, other| one.entry.cmp(&other.entry));
+        Ok(recovered)
     }
 
     async fn recover_one(&self, name: String, stores: &Stores, options: &RecoverOptions) -> Recovered {
@@ -216,7 +218,10 @@ impl Rotator {
     /// Locks the entry, and reads how far it has come; `None`: nothing was sent.
     async fn open_entry(&self, name: &str) -> Result<(Box<dyn Entry>, Option<Progress>), Failure> {
         let entry = self.journal.lock(Lock::new(name)).await;
-        let entry = entry.map_err(|error| Failure::from(error).left_open(Effect::Unknown))?;
+        let entry = entry.map_err(|error| match error.kind() {
+            JournalErrorKind::Damaged => Failure::from(error).left_open(Effect::Unknown).with_next(Next::Correct),
+            _ => Failure::from(error).left_open(Effect::Unknown),
+        })?;
         let progress = read(name, entry.lines())?;
         Ok((entry, progress))
     }
@@ -250,11 +255,14 @@ impl Rotator {
         }
         let intent = &progress.intent;
         let mut opened = Vec::new();
-        for place in &intent.places {
+        for (index, place) in intent.places.iter().enumerate() {
             // What it does without its place is not decided here.
             let store = stores.open(&place.given).unwrap_or_else(|error| Arc::new(Gone(place.given.clone(), error)));
             let identity = store.identity().await.unwrap_or_else(|_| place.given.clone());
-            entry.lock_store(LockStore::new(&place.given).with_identity(&identity)).await?;
+            // The other place is locked already.
+            if index > 0 || options.redirect.is_none() {
+                entry.lock_store(LockStore::new(&place.given).with_identity(&identity)).await?;
+            }
             opened.push(store);
         }
         let label = intent.subject.key_id().map_or(name, KeyId::as_str).to_owned();
@@ -286,9 +294,23 @@ impl Rotator {
         if store.is_within(&self.journal.location()).await? {
             return Err(Failure::refused(format!("{location} lies in the state itself; nothing was sent")));
         }
+        if progress.ended.is_some() {
+            return Err(Failure::refused("the run is over, and its secret goes nowhere any more; nothing was sent"));
+        }
         let name = store.identity().await?;
+        entry.lock_store(LockStore::new(&location).with_identity(&name)).await?;
         let subject = progress.intent.store_subject();
-        let held = store.prepare(Prepare::new(MAX_SECRET_BYTES).with_subject(&subject)).await?;
+        let held = match is_dry {
+            true => store.read(Read::new().with_subject(&subject)).await?,
+            false => store.prepare(Prepare::new(MAX_SECRET_BYTES).with_subject(&subject)).await?,
+        };
+        if let Content::NoSuchName { near } = &held.content
+            && !self.allows_new_place
+        {
+            let near = near.as_ref().map(|near| format!(", but {near} is there")).unwrap_or_default();
+            let sentence = format!("{location}: there is nothing of that name{near}; nothing was sent");
+            return Err(Failure::refused(sentence).with_next(Next::AllowNewPlace));
+        }
         if held.content == Content::Foreign {
             let sentence = "holds what does not look like an API key's secret; nothing was sent";
             return Err(Failure::refused(format!("{location} {sentence}")));

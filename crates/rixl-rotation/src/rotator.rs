@@ -520,6 +520,7 @@ impl Rotator {
                 is_probed: self.is_verifying,
                 overlap: None,
             },
+            known: Vec::new(),
         };
         let subject = intent.store_subject();
         let name = entry;

@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Store the secret here instead: the place is gone, or was the wrong one. Name the one key
     #[arg(long, value_name = "STORE")]
     pub(crate) to: Option<String>,
+    /// With --to, use a name that the file or entry does not have yet
+    #[arg(long)]
+    pub(crate) new_place: bool,
     /// Let a secret that was to go to stdout be printed
     #[arg(long)]
     pub(crate) reveal: bool,
@@ -57,7 +60,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         .rotator(&api)?
         .with_budget(args.budget.into())
         .with_quiet_time(args.settle)
-        .with_patience(args.store_patience);
+        .with_patience(args.store_patience)
+        .with_new_place(args.new_place);
     let on_live = match (args.drop, args.rotate_again) {
         (true, _) => OnLiveSecret::Drop,
         (false, true) => OnLiveSecret::RotateUnread,

@@ -43,6 +43,11 @@ fn a_place_that_is_gone_keeps_no_secret_in_escrow() {
     let dry = bench.rixl("keys recover billing001 --to file:elsewhere --dry-run").run();
     assert_eq!(dry.code, 0, "{}", dry.stderr);
     assert!(!bench.path("elsewhere").exists());
+    // A slip of the finger is one here, too.
+    write(&bench.path("other.env"), "RIXL_API_KEY=rxl_dead\n", 0o600);
+    let slip = bench.rixl("keys recover billing001 --to dotenv:other.env#RIXL_API_KYE --settle 0s").run();
+    assert_eq!(slip.code, 6, "{}", slip.stderr);
+    assert!(slip.stderr.contains("--new-place"), "{}", slip.stderr);
     let moved = bench.rixl("keys recover billing001 --to file:elsewhere --settle 0s").run();
     assert_eq!((moved.code, bench.sent()), (0, 1), "{}", moved.stderr);
     assert!(bench.sandbox.opens("billing001", &fs::read_to_string(bench.path("elsewhere")).unwrap()));
@@ -56,9 +61,10 @@ fn recovery_can_be_of_one_key() {
     for id in ["billing001", "other00001"] {
         bench.sandbox.inject(Fault::new(Effect::Close).on(ROTATE).on_key(id)).unwrap();
     }
-    assert_eq!(bench.rotate("").run().code, 6);
-    assert_eq!(bench.rixl("keys rotate other00001 --to file:other00001 --yes --settle 0s").run().code, 6);
-    let run = bench.rixl("keys recover other00001 --settle 0s --output json").run();
+    assert_eq!(bench.rotate("--timeout 1s").run().code, 6);
+    let other = "keys rotate other00001 --to file:other00001 --yes --settle 0s --timeout 1s";
+    assert_eq!(bench.rixl(other).run().code, 6);
+    let run = bench.rixl("keys recover other00001 --settle 0s --timeout 1s --output json").run();
     assert_eq!((run.code, json(&run)["keys"].as_array().unwrap().len()), (0, 1), "{}", run.stderr);
     assert!(!bench.is_stored_live());
     let again = bench.rixl("keys recover other00001").run();
@@ -70,7 +76,7 @@ fn recovery_can_be_of_one_key() {
     // History alone would say that nothing happened.
     let history = bench.rixl("keys history").run();
     assert!(history.stderr.contains("billing001 is unfinished: it is not known"), "{}", history.stderr);
-    assert_eq!(bench.rixl("keys recover --settle 0s").run().code, 0);
+    assert_eq!(bench.rixl("keys recover --settle 0s --timeout 1s").run().code, 0);
     let status = bench.rixl("status").run();
     assert_eq!(status.code, 0);
     assert!(status.stderr.contains("nothing is unfinished in "), "{}", status.stderr);
@@ -82,7 +88,7 @@ fn recovery_can_be_of_one_key() {
 fn what_was_to_go_to_stdout_is_printed_by_recovery_only_when_asked_for() {
     let bench = Bench::new();
     bench.inject(Effect::DelayHead(Duration::from_secs(2)));
-    let child = bench.rixl("keys rotate billing001 --to stdout --yes --settle 0s --timeout 30s").spawn();
+    let child = bench.rixl("keys rotate billing001 --to stdout --yes --settle 0s --timeout 4s").spawn();
     bench.wait_for_state("billing001", "intent");
     child.send(Signal::KILL);
     drop(Run::of(child));

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rixl_credentials::{Error, KeyId, Outcome, RawResponse};
+use rixl_credentials::{Error, ErrorKind, KeyId, Outcome, RawResponse};
 
 use super::{Driver, look, orphan};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     journal::{Close, PutEscrow},
     protocol::{
         intent::Subject,
-        progress::{At, Record},
+        progress::At,
         seen::{Act, Escrow, Observation, Sent, StoreFailure},
     },
     store::{Commit, Version},
@@ -65,6 +65,8 @@ impl Driver {
             }
             Outcome::NotApplied => {
                 let sent = match error.status() {
+                    // That of the request for a token: this one never left.
+                    Some(_) if error.kind() == ErrorKind::Token => Sent::NotSent,
                     Some(status) => Sent::Refused { status, is_rixls_own: is_rixls_own(&error) },
                     None => Sent::NotSent,
                 };
@@ -129,18 +131,20 @@ impl Driver {
     }
 
     async fn close(&mut self, ending: Ending) -> bool {
+        if self.issued.is_none() && self.subject().rules().creates {
+            // The id of a key that was created is to be had from there alone, and it is not worth a failure.
+            self.escrow().await;
+        }
         let is_given_up = matches!(ending, Ending::Dropped | Ending::Abandoned);
         if is_given_up && self.subject().rules().creates {
-            let orphans = self.keys().await.map(|keys| keys.orphans).unwrap_or_default();
+            let mut orphans = self.keys().await.map(|keys| keys.orphans).unwrap_or_default();
+            // Its secret goes with the escrow.
+            orphans.extend(self.issued.as_ref().map(|issued| issued.key.id.clone()));
             orphans.iter().for_each(|id| self.warn(orphan(id)));
         }
         // A recovery before may have said so, and failed.
         let orphans = self.progress.requests.orphans.clone();
         orphans.iter().for_each(|id| self.warn(orphan(id)));
-        if self.issued.is_none() && self.subject().rules().creates {
-            // The id of a key that was created is to be had from there alone, and it is not worth a failure.
-            self.escrow().await;
-        }
         // Of what was never begun there is nothing to tell.
         let line = match self.entry.lines().is_empty() {
             true => None,
@@ -160,6 +164,7 @@ impl Driver {
                 State::Done,
                 match ending {
                     Ending::Superseded => "another rotator stored a live secret meanwhile, which stays; unlocked",
+                    Ending::Dropped if self.subject().rules().creates => "given up; unlocked",
                     Ending::Dropped => "given up; the old secret is live; unlocked",
                     Ending::Abandoned => "given up; unlocked",
                     _ => "the history has a line of it, the escrow is wiped, the key is unlocked",
@@ -235,14 +240,7 @@ impl Driver {
 
     /// What a creation or a replacement stores has no other before it that died.
     fn outage(&self, ending: Ending) -> Option<Duration> {
-        let recorded = || {
-            let stored = |line: &String| match serde_json::from_str(line) {
-                Ok(Record::Stored { at, .. }) => Some(at),
-                _ => None,
-            };
-            self.entry.lines().iter().rev().find_map(stored)
-        };
-        let at = self.stored_at.or_else(recorded).filter(|_| ending == Ending::Rotated)?;
+        let at = self.stored_at.filter(|_| ending == Ending::Rotated)?;
         Some(Duration::try_from(at.duration_since(self.intent().began)).unwrap_or_default())
     }
 }

@@ -59,6 +59,10 @@ impl Driver {
         let label = self.label.clone();
         match stop {
             Stop::Cancelled => self.cancelled(),
+            Stop::LockLost if self.entry.lines().is_empty() => {
+                let message = format!("the lock of {label} is lost; nothing was sent");
+                self.with_journal_error(Failure::new(FailureKind::Locked, message))
+            }
             Stop::LockLost => {
                 let message = format!("the lock of {label} is lost, so the run ends here");
                 self.with_journal_error(Failure::new(FailureKind::Unknown, message))
@@ -138,6 +142,7 @@ impl Driver {
                 let key_id = self.key_id().map(KeyId::as_str).unwrap_or_default();
                 format!("interrupted; the secret of the new key is stored, and the old key {key_id} is not deleted yet")
             }
+            Response::Received if !is_stored => return self.not_stored("interrupted"),
             Response::Received => {
                 format!("interrupted; the new secret of {label} is stored, but was not looked at after the quiet time")
             }
@@ -158,7 +163,7 @@ impl Driver {
         let location = self.location(place);
         let owner = self.seen.places.get(place).and_then(|seat| Some(seat.seen.as_ref()?.owner));
         if self.progress.response != Response::Unsent {
-            return self.not_stored("it holds what someone else put there meanwhile").with_next(Next::Decide);
+            return self.stuck("the store holds what someone else put there meanwhile").with_next(Next::Decide);
         }
         if owner == Some(Owner::State) {
             return Failure::refused(format!(
@@ -187,8 +192,8 @@ impl Driver {
             // The old secret may be as it was.
             return self.unknown().with_source(failure);
         }
-        let sentence =
-            format!("the secret of {} is lost, and it could not be rotated again: {}", self.label, failure.message());
+        let why = failure.message().trim_end_matches("; nothing was changed");
+        let sentence = format!("the secret of {} is lost, and it could not be rotated again: {why}", self.label);
         Failure::new(FailureKind::Lost, sentence).with_source(failure)
     }
 
@@ -211,7 +216,9 @@ impl Driver {
             NotRetired::OwnKey => ("the bearer token is bought with it", None),
             NotRetired::Place(_) => ("the store does not hold the live new secret any more", None),
             NotRetired::Less => ("the new key lacks a policy that the old one has", None),
+            NotRetired::Keys if self.look_error.is_none() => ("the list has neither it nor the new key", None),
             NotRetired::Keys => ("the keys could not be listed", self.look_error.take()),
+            NotRetired::StillThere if self.look_error.is_some() => ("the call failed", self.look_error.take()),
             NotRetired::StillThere => ("it was deleted, and is listed still", self.look_error.take()),
         };
         let sentence =

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use rixl_credentials::{ApiKey, Error, ErrorKind, Issued, KeyId, NewApiKey, RawResponse, Secret, Timestamp};
+use rixl_credentials::{ApiKey, Error, ErrorKind, Issued, KeyId, NewApiKey, RawResponse, Secret};
 
-use super::{Driver, MAX_SECRET_BYTES};
+use super::{Driver, MAX_SECRET_BYTES, Target};
 use crate::{
     Liveness,
     probe::{KeyFormat, probe},
@@ -17,9 +17,6 @@ use crate::{
     },
     store::{Content, Prepare, Read, StoreError, StoreErrorKind, StoredSecret, Version},
 };
-
-/// Clocks differ.
-const SKEW: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
 pub(super) fn digest(secret: &Secret) -> Digest {
     Digest::of(secret.expose_secret().as_bytes())
@@ -138,9 +135,6 @@ impl Driver {
             if is_first {
                 target.before = read.as_ref().map(|secret| Secret::from(secret.expose_secret()));
             }
-            if error.is_none() {
-                self.retries = 0;
-            }
             target.read = read;
             target.error = error;
             target.content = content;
@@ -165,7 +159,7 @@ impl Driver {
         {
             return Ok(held);
         }
-        let reason = "it holds what does not look like an API key's secret; empty it if that is to be replaced";
+        let reason = "it holds what does not look like an API key's secret";
         Err(StoreError::new(StoreErrorKind::Foreign, self.location(index), reason))
     }
 
@@ -192,7 +186,7 @@ impl Driver {
         let Some(secret) = &held.secret else { return Holds::Nothing(version) };
         let value = digest(secret);
         let is_received = self.progress.response == Response::Received;
-        if is_received && (self.is_ours(secret) || self.is_recorded(index, value)) {
+        if is_received && self.is_ours(secret) || self.is_recorded(index, value) {
             let fits = self.value(index).is_none_or(|wanted| digest(&wanted) == value);
             return Holds::Ours { version, value, fits };
         }
@@ -240,8 +234,11 @@ impl Driver {
             Of::Before(place) => (self.places.get(place).and_then(|target| target.before.as_ref()), place),
         };
         // Another program's password is not shown to RIXL as a key.
-        let is_foreign = |place: usize| self.places.get(place).is_some_and(|target| target.content == Content::Foreign);
-        if matches!(of, Of::Place(place) | Of::Before(place) if is_foreign(place)) {
+        if let Of::Place(place) = of
+            && let Some(Target { read: Some(read), content: Content::Foreign, .. }) = self.places.get(place)
+            && !self.is_ours(read)
+            && !self.is_known(place, read)
+        {
             return Liveness::Dead;
         }
         // What is no more in hand is nobody's.
@@ -282,19 +279,23 @@ impl Driver {
                 orphans.push(key.id);
             }
         }
+        // A list that lacks both is of another replica, or of another credential.
+        let is_received = self.progress.response == Response::Received;
+        if is_received && predecessor_id.is_some() && predecessor.is_none() && successor.is_none() {
+            self.look_error = None;
+            return Err(KeysFailure::Passing);
+        }
         let is_less = match (&predecessor, &successor) {
             (Some(old), Some(new)) => old.policy_ids.iter().any(|id| !new.policy_ids.contains(id)),
             _ => false,
         };
-        self.retries = 0;
         Ok(KeysSeen { predecessor: predecessor.map(|key| key.last_used), is_less, orphans })
     }
 
     /// Whether a request of this run may have created it: then nobody knows its secret.
     fn is_orphan(&self, key: &ApiKey) -> bool {
-        let is_recent = |at: Timestamp| self.intent().began.duration_since(at) < SKEW;
         let name = self.subject().new_key().map(NewApiKey::name);
-        name.is_some() && key.name.as_deref() == name && key.created_at.is_some_and(is_recent)
+        name.is_some() && key.name.as_deref() == name && !self.intent().known.contains(&key.id)
     }
 
     fn authorizer(&self) -> Authorizer {

@@ -7,8 +7,9 @@ use rixl_credentials::ErrorKind;
 use super::Driver;
 use crate::{
     EventKind,
+    journal::JournalErrorKind,
     protocol::{
-        next::is_cancellable,
+        next::may_stop,
         seen::{Because, Observation, Wait},
     },
 };
@@ -18,6 +19,8 @@ const VERIFY: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1
 /// The first wait for what passes; each further one is twice as long, up to the longest.
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(8);
+/// A list may be of a replica that lags.
+const KEYS: Duration = Duration::from_secs(2);
 /// How often a lock is renewed while a run only waits.
 const RENEWAL: Duration = Duration::from_secs(60);
 
@@ -48,12 +51,9 @@ impl Driver {
         let gives_way =
             matches!(because, Because::Turn | Because::Window | Because::Quiet | Because::Grace | Because::Still)
                 && self.slot.take().is_some();
-        let mut observation = self.pass(time).await;
-        if gives_way {
-            let back = self.take_slot().await;
-            if observation == Observation::Waited {
-                observation = back;
-            }
+        let mut observation = self.pass(time, wait).await;
+        if gives_way && observation == Observation::Waited {
+            observation = self.take_slot(wait).await;
         }
         observation
     }
@@ -86,7 +86,12 @@ impl Driver {
                     _ => None,
                 };
                 let asked = place.and_then(|place| place.error.as_ref()?.retry_after());
-                let delay = FIRST.saturating_mul(1 << self.retries.min(6)).min(LONGEST);
+                let left = self.seen.patience_ends.map_or(self.seen.mandate.patience, |end| {
+                    Duration::try_from(end.duration_since(self.seen.now)).unwrap_or_default()
+                });
+                let asked = asked.map(|asked| asked.min(left.max(FIRST)));
+                let first = if because == Because::Keys { KEYS } else { FIRST };
+                let delay = first.saturating_mul(1 << self.retries.min(6)).min(LONGEST);
                 self.retries = self.retries.saturating_add(1);
                 // Those who failed together do not come back together.
                 Some(asked.unwrap_or(delay.mul_f64(0.5 + client.timing().chance() / 2.0)))
@@ -95,11 +100,12 @@ impl Driver {
     }
 
     /// Sleeps, and keeps the lock. Ends early when it is told to stop, where nothing is lost by that.
-    async fn pass(&mut self, time: Duration) -> Observation {
+    async fn pass(&mut self, time: Duration, wait: Wait) -> Observation {
         let mut left = time;
         loop {
-            let part = left.min(RENEWAL);
-            let is_cancellable = is_cancellable(&self.progress);
+            let held = self.rotator.account.client().timing().elapsed().saturating_sub(self.renewed_at);
+            let part = left.min(RENEWAL.saturating_sub(held));
+            let is_cancellable = may_stop(&self.progress, wait);
             let is_first = self.progress.requests.left == 0;
             let rotator = &self.rotator;
             tokio::select! {
@@ -109,17 +115,20 @@ impl Driver {
                 () = rotator.account.client().timing().sleep(part) => {}
             }
             left = left.saturating_sub(part);
+            let held = self.rotator.account.client().timing().elapsed().saturating_sub(self.renewed_at);
+            if held >= RENEWAL
+                && let Some(lost) = self.renew().await
+            {
+                return lost;
+            }
             if left.is_zero() {
                 return Observation::Waited;
-            }
-            if let Some(lost) = self.renew().await {
-                return lost;
             }
         }
     }
 
     /// Waits for its turn to work, and keeps the lock.
-    async fn take_slot(&mut self) -> Observation {
+    async fn take_slot(&mut self, wait: Wait) -> Observation {
         let Some(slots) = self.rotator.slots.clone() else { return Observation::Waited };
         let mut slot = std::pin::pin!(slots.acquire_owned());
         loop {
@@ -130,6 +139,9 @@ impl Driver {
                     self.slot = taken.ok();
                     return Observation::Waited;
                 }
+                () = self.rotator.cancellation.cancelled(), if may_stop(&self.progress, wait) => {
+                    return Observation::Cancelled;
+                }
                 () = tokio::time::sleep(RENEWAL) => {}
             }
             if let Some(lost) = self.renew().await {
@@ -139,7 +151,14 @@ impl Driver {
     }
 
     async fn renew(&mut self) -> Option<Observation> {
-        let error = self.entry.renew().await.err()?;
+        let renewed = self.entry.renew().await;
+        self.renewed_at = self.rotator.account.client().timing().elapsed();
+        let error = renewed.err()?;
+        if error.kind() != JournalErrorKind::Locked {
+            // It may be back before the lease is over; who writes then finds out.
+            self.warn(error.to_string());
+            return None;
+        }
         self.journal_error = Some(error);
         Some(Observation::LockLost)
     }

@@ -176,6 +176,7 @@ fn intent(kind: Kind, places: usize) -> Intent {
             is_probed: true,
             overlap: None,
         },
+        known: Vec::new(),
     }
 }
 

@@ -29,6 +29,9 @@ pub(crate) struct Intent {
     pub(crate) subject: Subject,
     pub(crate) places: Vec<Place>,
     pub(crate) limits: Limits,
+    /// The keys that had the name of the new one before it was asked for: nobody lost their secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) known: Vec<KeyId>,
 }
 
 /// What is asked of RIXL.

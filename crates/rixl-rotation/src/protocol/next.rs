@@ -48,7 +48,7 @@ pub(crate) fn next(progress: &Progress, seen: &Seen) -> Step {
     let step = match step {
         // Without the lock nothing is begun. What is in hand is not let go for that: check-and-set makes it safe.
         step if seen.is_lock_lost && !saves(progress, &step) => Step::Stop(Stop::LockLost),
-        Step::Wait(_) if seen.is_cancelled && is_cancellable(progress) => Step::Stop(Stop::Cancelled),
+        Step::Wait(wait) if seen.is_cancelled && may_stop(progress, wait) => Step::Stop(Stop::Cancelled),
         step => step,
     };
     match step {
@@ -61,6 +61,11 @@ pub(crate) fn next(progress: &Progress, seen: &Seen) -> Step {
 /// Whether nothing is lost by ending here: not from the request until every place has the secret.
 pub(crate) fn is_cancellable(progress: &Progress) -> bool {
     progress.response != Response::Received || progress.places.iter().all(|place| !matches!(place, At::Before(_)))
+}
+
+/// Nor while nothing but the next request is waited for.
+pub(crate) fn may_stop(progress: &Progress, wait: Wait) -> bool {
+    is_cancellable(progress) || matches!(wait, Wait::Until(_, Because::Turn | Because::Window))
 }
 
 fn saves(progress: &Progress, step: &Step) -> bool {
@@ -120,7 +125,7 @@ impl Case<'_> {
 
     /// Before the first request.
     fn prepare(&self) -> Known<Step> {
-        let Self { progress, seen, .. } = self;
+        let Self { progress, seen, rules } = self;
         if seen.is_cancelled {
             return Err(Step::Stop(Stop::Cancelled));
         }
@@ -139,12 +144,25 @@ impl Case<'_> {
             }
             place.before = before;
         }
+        if rules.creates {
+            match seen.keys.as_ref().ok_or(Step::Look(Look::Keys))? {
+                Ok(keys) => intent.known.clone_from(&keys.orphans),
+                Err(KeysFailure::Passing) => return Err(self.retry(Because::Keys, Stop::Unclear)),
+                // Who may not list them can't tell afterwards either.
+                Err(KeysFailure::Denied) => {}
+            }
+        }
         // What the places hold tells whether the credential is one of them.
         self.authorized()?;
         self.reserved()?;
+        // What an earlier run left there is no response to this one.
+        let stale = match self.escrow()? {
+            Escrow::Secret { raw, .. } | Escrow::Unusable(raw) => Some(raw),
+            Escrow::Nothing | Escrow::Stale | Escrow::Unreadable => None,
+        };
         let held = |place: &Place| Held { version: place.before.version.clone(), value: place.before.value };
         let held = intent.places.iter().map(held).collect();
-        let sending = Sending { at: seen.now, number: 1, held, stale: None, unheard_until: None, orphans: Vec::new() };
+        let sending = Sending { at: seen.now, number: 1, held, stale, unheard_until: None, orphans: Vec::new() };
         Ok(Step::Record(Record::Intent(Box::new(Begun { intent, sending }))))
     }
 
@@ -317,7 +335,9 @@ impl Case<'_> {
         if rules.creates {
             let keys = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))?;
             return match keys {
-                Ok(keys) => Ok(keys.orphans.iter().any(|orphan| !progress.requests.orphans.contains(orphan))),
+                Ok(keys) => Ok(keys.orphans.iter().any(|orphan| {
+                    !progress.requests.orphans.contains(orphan) && !progress.intent.known.contains(orphan)
+                })),
                 Err(KeysFailure::Passing) => Err(self.retry(Because::Keys, Stop::Unclear)),
                 // Who may not list may not create either.
                 Err(KeysFailure::Denied) => Ok(false),
@@ -570,6 +590,13 @@ impl Case<'_> {
             }
             _ => progress.intent.limits.overlap == Some(false),
         };
+        if !is_ours_dead && seen.mandate.if_live == IfLive::Drop {
+            // Every place opens. What is under way may end that yet.
+            return match progress.window_ends() {
+                Some(end) if seen.now < end => Err(Step::Wait(Wait::Until(self.clamped(end), Because::Window))),
+                _ => Err(self.ended(Ending::Dropped)),
+            };
+        }
         if !is_ours_dead {
             return Err(self.again(Again::Ambiguous)?);
         }
@@ -705,7 +732,7 @@ impl Case<'_> {
         if rules.creates {
             let keys = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))?;
             for id in keys.iter().flat_map(|keys: &KeysSeen| &keys.orphans) {
-                if !orphans.contains(id) {
+                if !orphans.contains(id) && !progress.intent.known.contains(id) {
                     orphans.push(id.clone());
                 }
             }
@@ -788,6 +815,7 @@ impl Case<'_> {
         for (index, seat) in seen.places.iter().enumerate() {
             let holds = self.holds(index, self.look(index)?, Stop::NotRetired(NotRetired::Place(index)))?;
             let of = match holds {
+                Holds::WriteOnly if !has_escrow => return stop(NotRetired::Place(index)),
                 Holds::WriteOnly => Of::Ours,
                 Holds::Ours { version, value, .. } if seat.written.is_some() => {
                     let (version, value) = (version.clone(), *value);

@@ -255,7 +255,14 @@ impl Progress {
                 self.intent = Arc::new(begun.intent.clone());
                 self.send(&begun.sending);
             }
-            Record::Sending(sending) => self.send(sending),
+            Record::Sending(sending) => {
+                if sending.stale.is_some() && sending.stale != self.requests.stale {
+                    // A response came in between, whether there is a line of it or not.
+                    self.requests.is_spent = true;
+                    self.requests.may_go_back |= self.response == Response::Sending;
+                }
+                self.send(sending);
+            }
             Record::NotSent { .. } => {
                 self.requests.left = self.requests.left.saturating_sub(1);
                 self.response = Response::NotSent;
@@ -382,7 +389,8 @@ impl Progress {
         match self.response {
             Response::Unsent => Effect::Unchanged,
             _ if self.ended == Some(Ending::Refused) => Effect::Unchanged,
-            Response::NotSent | Response::Refused { .. } if self.requests.unheard_until.is_none() => Effect::Unchanged,
+            Response::NotSent if self.requests.unheard_until.is_none() => Effect::Unchanged,
+            // A gateway may say so of what was carried out: it is so when that was looked at, and the end recorded.
             Response::NotSent | Response::Refused { .. } | Response::Sending | Response::Unknown => Effect::Unknown,
             Response::Received => Effect::Changed,
             // The old secret was dead before, or is now: somebody changed it.

@@ -500,10 +500,13 @@ impl Seen {
         let (Step::Record(record) | Step::Assume(record)) = step else { return };
         match record {
             Record::Intent(_) => {
+                self.escrow = None;
                 for seat in &mut self.places {
                     seat.has_before = seat.seen.is_some();
                 }
             }
+            // What is there is stale from now on.
+            Record::Sending(_) => self.escrow = None,
             Record::NotSent { .. } | Record::Refused { .. } | Record::Unknown { .. } | Record::Received { .. } => {
                 self.sent = None;
             }
@@ -568,6 +571,9 @@ impl Seen {
             && self.patience_ends.is_none()
         {
             self.patience_ends = self.now.checked_add(self.mandate.patience).ok();
+        }
+        if matches!(wait, Wait::Until(..)) {
+            self.patience_ends = None;
         }
         self.forget_the_world();
     }

@@ -35,6 +35,7 @@ fn intent(subject: Subject) -> Intent {
         subject,
         places: vec![Place { given: "file:key".into(), name: "file:/srv/key".into(), before }],
         limits: Limits { window_ms: 35_000, quiet_ms: 5_000, budget: 3, is_probed: true, overlap: None },
+        known: Vec::new(),
     }
 }
 

@@ -18,7 +18,9 @@ use rixl_rotation::{
         Append, Close, Entry, History, Journal, JournalError, ListUnfinished, Lock, LockStore, PutEscrow, ReadHistory,
         Unfinished,
     },
-    store::{BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Stores},
+    store::{
+        BoxFuture, Commit, Committed, FileStore, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Stores,
+    },
 };
 use rixl_sandbox::{Effect, Fault, KeyForm, Sandbox};
 
@@ -149,6 +151,71 @@ async fn a_key_that_is_listed_is_not_deleted_whatever_the_deletion_says() {
     assert_eq!(failure.effect(), rixl_rotation::Effect::Changed);
     let report = bench.recover_one().await.unwrap().unwrap();
     assert_eq!(report.ending, Ending::Replaced);
+    bench.assert_clean();
+}
+
+/// A file that a person left there, who removed the entry beside it.
+#[tokio::test]
+async fn what_an_earlier_run_left_in_escrow_is_no_response() {
+    let bench = Bench::new();
+    let store = Spoiled::once(&bench, |_| Some(StoreErrorKind::Unusable));
+    bench.rotator().rotate(&bench.key_id, store).await.unwrap_err();
+    fs::remove_file(bench.folder.path().join("state/entries").join(&bench.key.id)).unwrap();
+    bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey").before_commit()).unwrap();
+    let failure = bench.rotate().await.unwrap_err();
+    assert_eq!((failure.kind(), bench.stored()), (FailureKind::Unknown, bench.key.secret.clone()));
+    assert_eq!(bench.recover_one().await.unwrap().unwrap().ending, Ending::Rotated);
+    assert!(bench.is_stored_live());
+    bench.assert_clean();
+}
+
+/// A gateway that repeats requests may refuse one that was carried out.
+#[tokio::test]
+async fn a_refusal_that_nobody_could_look_behind_is_not_said_to_have_changed_nothing() {
+    let bench = Bench::new();
+    let respond = |status| Effect::Respond { status, headers: vec![], body: vec![] };
+    bench.sandbox.inject(Fault::new(respond(403)).on("rotateApiKey")).unwrap();
+    let sandbox = Arc::clone(&bench.sandbox);
+    let rotator = bench.rotator().with_observer(move |event| {
+        if event.kind == State::Intent.into() {
+            let limit = Effect::Respond { status: 429, headers: vec![], body: vec![] };
+            sandbox.inject(Fault::new(limit).on("exchangeApiKey").always()).unwrap();
+        }
+    });
+    let failure = rotator.rotate(&bench.key_id, bench.store()).await.unwrap_err();
+    assert_eq!(failure.effect(), rixl_rotation::Effect::Unknown, "{failure}");
+    let open = rixl_rotation::open_runs(&bench.journal()).await.unwrap();
+    assert_eq!(open[0].effect, rixl_rotation::Effect::Unknown);
+    bench.sandbox.clear_faults();
+    assert_eq!(bench.recover_one().await.unwrap().unwrap().rotations, 2);
+    assert!(bench.is_stored_live());
+}
+
+/// And it is found out where RIXL can be asked.
+#[tokio::test]
+async fn a_refusal_of_what_was_carried_out_is_found_out() {
+    let bench = Bench::new();
+    let refuse = Effect::Respond { status: 403, headers: vec![], body: vec![] };
+    bench.sandbox.inject(Fault::new(refuse).on("rotateApiKey")).unwrap();
+    let report = bench.rotate().await.unwrap();
+    assert_eq!((report.ending, report.rotations, bench.rotations()), (Ending::Rotated, 2, 2));
+    assert!(bench.is_stored_live());
+}
+
+/// Another key of that name was there before: it is nobody's orphan.
+#[tokio::test]
+async fn a_refused_creation_is_not_taken_for_a_key_that_was_there_before() {
+    let bench = Bench::new();
+    fs::remove_file(bench.file()).unwrap();
+    let new = || NewApiKey::new("twin").with_project_id(bench.sandbox.project_id().parse().unwrap());
+    bench.rotator().create(new(), bench.store()).await.unwrap();
+    let refuse = Effect::Respond { status: 403, headers: vec![], body: vec![] };
+    bench.sandbox.inject(Fault::new(refuse).on("createApiKey").before_commit()).unwrap();
+    let other = Arc::new(FileStore::new(bench.folder.path().join("other")).unwrap());
+    let failure = bench.rotator().create(new(), other).await.unwrap_err();
+    assert_eq!(failure.effect(), rixl_rotation::Effect::Unchanged, "{failure}");
+    assert_eq!(bench.sandbox.calls("createApiKey"), 2);
+    assert!(!bench.story().contains("delete"), "{}", bench.story());
     bench.assert_clean();
 }
 
@@ -710,7 +777,7 @@ async fn the_lock_is_renewed_at_least_once_a_minute_of_waiting() {
     let rotator = Rotator::new(Account::new(bench.client()), Arc::new(journal));
     rotator.replace(&bench.key_id, bench.store(), Duration::from_secs(3600)).await.unwrap();
     // An hour, and a quarter of it to watch the old key.
-    assert_eq!(renewals.load(Ordering::SeqCst), 59 + 14);
+    assert_eq!(renewals.load(Ordering::SeqCst), 60 + 15);
 }
 
 #[tokio::test]

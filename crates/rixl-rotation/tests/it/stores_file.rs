@@ -530,21 +530,23 @@ fn a_folder_that_was_replaced_while_its_lock_was_waited_for() {
         rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
         file
     };
-    let make = || {
-        fs::create_dir(&current).unwrap();
-        fs::write(current.join("key"), OLD).unwrap();
-        fs::set_permissions(current.join("key"), Permissions::from_mode(0o600)).unwrap();
+    let make = |folder: &Path| {
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join("key"), OLD).unwrap();
+        fs::set_permissions(folder.join("key"), Permissions::from_mode(0o600)).unwrap();
     };
-    make();
+    make(&current);
     let first = locked(&current);
     let store = store(&current.join("key"));
     let version = wait(store.read(Read::new())).unwrap().version;
     std::thread::scope(|scope| {
         let commit = scope.spawn(|| wait(store.commit(Commit::new(&NEW.into(), &version))));
         wait_for("process that waits for the lock", || opened_twice(&current));
-        fs::rename(&current, &previous).unwrap();
-        make();
-        let second = locked(&current);
+        // At once, and locked before: there is always a folder of that name, and none that is free.
+        make(&previous);
+        let second = locked(&previous);
+        let exchange = rustix::fs::RenameFlags::EXCHANGE;
+        rustix::fs::renameat_with(rustix::fs::CWD, &current, rustix::fs::CWD, &previous, exchange).unwrap();
         drop(first);
         // Long enough for one that believes to have the lock, and never too long for one that has not.
         std::thread::sleep(std::time::Duration::from_millis(100));
