@@ -57,7 +57,7 @@ impl Grant {
     async fn buy(&self, generation: Generation) -> Result<Bought, Error> {
         match &self.credential {
             Credential::ApiKey(key) => {
-                Tokens::new(self.sender.clone(), generation).exchange(key).await.map(Bought::from)
+                Tokens::new(self.sender.clone(), generation).exchange(key).await.map(Bought::of)
             }
             Credential::Client(request) => {
                 let token = mint(&self.sender, generation, request).await?;
@@ -70,7 +70,7 @@ impl Grant {
     async fn refreshed(&self, held: Option<(Secret, Generation)>) -> Option<(Bought, Generation)> {
         let (refresh, generation) = held?;
         let pair = Tokens::new(self.sender.clone(), generation).refresh(&refresh).await.ok()?;
-        Some((pair.into(), generation))
+        Some((Bought::of(pair), generation))
     }
 
     fn held(&self) -> MutexGuard<'_, Option<(Secret, Generation)>> {
@@ -78,8 +78,8 @@ impl Grant {
     }
 }
 
-impl From<TokenPair> for Bought {
-    fn from(pair: TokenPair) -> Self {
+impl Bought {
+    fn of(pair: TokenPair) -> Self {
         Self { access: pair.access_token, refresh: pair.refresh_token, lifetime: pair.expires_in }
     }
 }
