@@ -56,9 +56,7 @@ impl Grant {
 
     async fn buy(&self, generation: Generation) -> Result<Bought, Error> {
         match &self.credential {
-            Credential::ApiKey(key) => {
-                Tokens::new(self.sender.clone(), generation).exchange(key).await.map(Bought::of)
-            }
+            Credential::ApiKey(key) => Tokens::new(self.sender.clone(), generation).exchange(key).await.map(Bought::of),
             Credential::Client(request) => {
                 let token = mint(&self.sender, generation, request).await?;
                 Ok(Bought { access: token.access_token, refresh: None, lifetime: token.expires_in })
