@@ -162,10 +162,11 @@ impl Client {
         self.sender.bearer.as_ref().and_then(Bearer::expires_at)
     }
 
-    /// Whether the bearer tokens are bought with the key of this id or secret, so that they may end with it.
+    /// Whether the bearer tokens are bought with the key of this id, or with a secret that is one of its, so that they may end
+    /// with it.
     #[doc(hidden)]
-    pub fn is_bought_with(&self, key_id: &KeyId, secret: Option<&Secret>) -> bool {
-        self.sender.bearer.as_ref().is_some_and(|bearer| bearer.is_bought_with(key_id, secret))
+    pub fn is_bought_with(&self, key_id: &KeyId, is_its_secret: impl Fn(&Secret) -> bool) -> bool {
+        self.sender.bearer.as_ref().is_some_and(|bearer| bearer.is_bought_with(key_id, &is_its_secret))
     }
 }
 

@@ -46,12 +46,11 @@ impl Grant {
     }
 
     /// Whether this is the API key of this id or secret.
-    pub(crate) fn is_api_key(&self, key_id: &KeyId, secret: Option<&Secret>) -> bool {
+    pub(crate) fn is_api_key(&self, key_id: &KeyId, is_its_secret: &dyn Fn(&Secret) -> bool) -> bool {
         let Credential::ApiKey(api_key) = &self.credential else { return false };
-        let api_key = api_key.expose_secret();
         // Whether a key string begins with the id of its key is not published; where it does, it tells.
-        let rest = api_key.strip_prefix(key_id.as_str()).and_then(|rest| rest.strip_prefix('_'));
-        rest.is_some() || secret.is_some_and(|secret| api_key == secret.expose_secret())
+        let rest = api_key.expose_secret().strip_prefix(key_id.as_str()).and_then(|rest| rest.strip_prefix('_'));
+        rest.is_some() || is_its_secret(api_key)
     }
 
     async fn buy(&self, generation: Generation) -> Result<Bought, Error> {

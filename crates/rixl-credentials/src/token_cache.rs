@@ -38,10 +38,10 @@ impl Bearer {
     }
 
     /// Whether they are bought with the API key of this id or secret, and so may end with it.
-    pub(crate) fn is_bought_with(&self, key_id: &KeyId, secret: Option<&Secret>) -> bool {
+    pub(crate) fn is_bought_with(&self, key_id: &KeyId, is_its_secret: &dyn Fn(&Secret) -> bool) -> bool {
         match self {
             Self::Cached(cache) => match &cache.source {
-                Source::Grant(grant) => grant.is_api_key(key_id, secret),
+                Source::Grant(grant) => grant.is_api_key(key_id, is_its_secret),
                 Source::Foreign(_) => false,
             },
             Self::Shared(_) => false,

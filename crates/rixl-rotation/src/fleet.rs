@@ -143,15 +143,19 @@ impl Fleet {
         }
         let mut waiting = keys.iter();
         let mut under_way = FuturesUnordered::new();
+        let mut failed = None;
         loop {
-            while under_way.len() < self.at_once
+            while failed.is_none()
+                && under_way.len() < self.at_once
                 && let Some(due) = waiting.next()
             {
                 under_way.push(self.prepare_one(due, &store_of));
             }
             match under_way.next().await {
-                Some(prepared) => prepared?,
-                None => return Ok(()),
+                // The others come to their end: one that is dropped while it locks may leave a file for a moment.
+                Some(Err(error)) => failed = failed.or(Some(error)),
+                Some(Ok(())) => {}
+                None => return failed.map_or(Ok(()), Err),
             }
         }
     }

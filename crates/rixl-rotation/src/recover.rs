@@ -4,6 +4,7 @@ use std::{error::Error as StdError, future, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use rixl_credentials::KeyId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     Effect, EventKind, Failure, Next, Report, Rotator,
@@ -19,8 +20,9 @@ use crate::{
     trace::{self, Traced},
 };
 
-/// How many entries are open at once.
+/// How many entries are open at once, and how many of them are worked on: those that wait do not count.
 const AT_ONCE: usize = 256;
+const AT_WORK: usize = 8;
 
 /// What to do with a key whose old secret is still live after a response was lost, so that nothing is broken yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -177,10 +179,15 @@ impl Rotator {
             let sentence = "only the secret of one key can go to another place at a time; nothing was sent";
             return Err(Failure::refused(format!("{sentence}; name its key")));
         }
+        let mut rotator = self.clone();
+        rotator.slots = Some(Arc::new(Semaphore::new(AT_WORK)));
+        let rotator = &rotator;
         let recover = |name: String| async move {
-            match self.cancellation.is_cancelled() {
+            // Nobody closes it.
+            let slot = rotator.slots.clone()?.acquire_owned().await.ok()?;
+            match rotator.cancellation.is_cancelled() {
                 true => None,
-                false => Some(self.recover_one(name, stores, options).await),
+                false => Some(rotator.recover_one(name, stores, options, slot).await),
             }
         };
         // One that waits keeps no other from being looked at.
@@ -190,7 +197,13 @@ impl Rotator {
         Ok(recovered)
     }
 
-    async fn recover_one(&self, name: String, stores: &Stores, options: &RecoverOptions) -> Recovered {
+    async fn recover_one(
+        &self,
+        name: String,
+        stores: &Stores,
+        options: &RecoverOptions,
+        slot: OwnedSemaphorePermit,
+    ) -> Recovered {
         let mut one = Recovered { entry: name, name: None, store: None, result: Ok(Recovery::Nothing) };
         one.result = match self.open_entry(&one.entry).await {
             Ok((entry, None)) => self.remove(&one.entry, entry, options.is_dry).await,
@@ -202,7 +215,8 @@ impl Rotator {
                 let effect = progress.effect();
                 let recover = async {
                     let driver = self.resumed(&one.entry, entry, progress, stores, options).await;
-                    let driver = driver.map_err(|failure| failure.left_open(effect))?;
+                    let mut driver = driver.map_err(|failure| failure.left_open(effect))?;
+                    driver.slot = Some(slot);
                     match options.is_dry {
                         true => driver.foresee().await.map(Recovery::Would),
                         false => driver.finish().await.map(Recovery::Done),

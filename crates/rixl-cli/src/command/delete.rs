@@ -35,7 +35,7 @@ pub(crate) async fn run(context: &Context, Args { key_id: Checked(id) }: Args) -
         Failure::refused(format!("there is no key {id}; RIXL was not changed")).with_next("rixl keys list")
     })?;
     let now = Timestamp::now();
-    if api.is_by_api_key && (api.account.client().is_bought_with(&id, None) || was_used_lately(&key, now)) {
+    if api.is_by_api_key && (api.account.client().is_bought_with(&id, |_| false) || was_used_lately(&key, now)) {
         let sentence = "this may be the key that the run is authorized with, which would lock you out";
         return Err(Failure::refused(format!("{sentence}; RIXL was not changed"))
             .with_next("set RIXL_BEARER_TOKEN in place of RIXL_API_KEY, and repeat it"));

@@ -301,11 +301,12 @@ impl Driver {
     fn authorizer(&self) -> Authorizer {
         let client = self.rotator.account.client();
         if let Some(key_id) = self.key_id() {
-            let is_own = |secret: Option<&Secret>| client.is_bought_with(key_id, secret);
-            // What the place holds is the predecessor's until the new secret is there.
-            let holds_old = self.progress.response != Response::Received;
-            let read = self.places.iter().filter_map(|place| place.read.as_ref()).filter(|_| holds_old);
-            if is_own(None) || read.into_iter().any(|secret| is_own(Some(secret))) {
+            // What the places held before is its, and what they hold until the new secret is there.
+            let held = self.places.iter().filter_map(|place| place.read.as_ref());
+            let held = held.filter(|_| self.progress.response != Response::Received).map(digest);
+            let before = self.intent().places.iter().filter_map(|place| place.before.value);
+            let its: Vec<Digest> = held.chain(before).collect();
+            if client.is_bought_with(key_id, |secret| its.contains(&digest(secret))) {
                 return Authorizer::OwnKey;
             }
         }

@@ -47,10 +47,8 @@ impl Driver {
             return Observation::Waited;
         }
         self.tell_wait(time, because);
-        // Others may work while this one waits for time alone.
-        let gives_way =
-            matches!(because, Because::Turn | Because::Window | Because::Quiet | Because::Grace | Because::Still)
-                && self.slot.take().is_some();
+        // Others may work meanwhile, but where an outage may be running.
+        let gives_way = !matches!(because, Because::Verify | Because::Request) && self.slot.take().is_some();
         let mut observation = self.pass(time, wait).await;
         if gives_way && observation == Observation::Waited {
             observation = self.take_slot(wait).await;

@@ -413,7 +413,7 @@ async fn the_key_that_the_token_is_bought_with_is_not_rotated() {
     // Whatever is stored, where the key string begins with the id.
     let client =
         Client::builder().base_url(bench.sandbox.url()).api_key(format!("{}_x", bench.key.id)).build().unwrap();
-    assert!(client.is_bought_with(&bench.key_id, None));
+    assert!(client.is_bought_with(&bench.key_id, |_| false));
     assert_eq!(bench.sandbox.calls("rotateApiKey"), 0);
 }
 
@@ -794,6 +794,27 @@ async fn a_replacement_that_is_interrupted_in_its_grace_time_is_ended_by_recover
     assert!(bench.sandbox.is_live(&bench.key.secret));
     assert_eq!(bench.recover_one().await.unwrap().unwrap().ending, Ending::Replaced);
     assert!(!bench.sandbox.is_live(&bench.key.secret) && bench.sandbox.is_live(&bench.stored()));
+}
+
+/// Whoever recovers may have another credential than the run: the old key itself.
+#[tokio::test]
+async fn the_key_that_authorizes_a_recovery_is_not_deleted_by_it() {
+    let bench = Bench::new();
+    let token = CancellationToken::new();
+    let rotator = bench.rotator().with_cancellation(token.clone()).with_observer(move |event| {
+        if event.kind == State::Settled.into() {
+            token.cancel();
+        }
+    });
+    rotator.replace(&bench.key_id, bench.store(), Duration::ZERO).await.unwrap_err();
+    let client = Client::builder().base_url(bench.sandbox.url()).api_key(&*bench.key.secret).build().unwrap();
+    let rotator = bench.rotator_of(client).with_quiet_time(Duration::ZERO);
+    let recovered = rotator.recover(&Stores::default(), RecoverOptions::default()).await.unwrap().pop().unwrap();
+    let failure = recovered.result.unwrap_err();
+    assert!(failure.message().contains("the bearer token is bought with it"), "{failure}");
+    assert!(bench.sandbox.is_live(&bench.key.secret));
+    assert_eq!(bench.recover_one().await.unwrap().unwrap().ending, Ending::Replaced);
+    bench.assert_clean();
 }
 
 #[tokio::test]
