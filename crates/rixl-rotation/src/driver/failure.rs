@@ -124,12 +124,14 @@ impl Driver {
                     ),
                 }
             }
-            Stop::Parked => self
-                .lost(&format!(
-                    "no secret that holds came of it, and the budget of requests ({}) is used up",
-                    self.intent().limits.budget
-                ))
-                .with_next(Next::Decide),
+            Stop::Parked => {
+                let used_up = format!("the budget of requests ({}) is used up", self.intent().limits.budget);
+                match self.progress.requests.is_spent {
+                    true => self.lost(&format!("no secret that holds came of it, and {used_up}")),
+                    false => self.unknown_because(&used_up),
+                }
+                .with_next(Next::Decide)
+            }
             Stop::NotRetired(why) => self.not_retired(why),
         }
     }
