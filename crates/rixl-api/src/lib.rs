@@ -11,6 +11,9 @@
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::panic)]
 mod generated;
 mod hooks;
+// Not in the file of the hooks, which generated crates have too, without what tests need.
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 pub use generated::{Client, Error, ResponseValue, types};
