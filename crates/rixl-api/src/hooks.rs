@@ -304,7 +304,7 @@ impl<'a> Limit<'a> {
         let mut future = pin!(future);
         poll_fn(|context| {
             // Before it is written the clock counts first: what is late must not go out.
-            if !self.is_written() && self.poll_sleep(context) {
+            if !self.is_written() && (self.poll_sleep(context) || self.is_past()) {
                 return Poll::Ready(self.late());
             }
             if let Poll::Ready(output) = future.as_mut().poll(context) {
@@ -322,6 +322,11 @@ impl<'a> Limit<'a> {
             Poll::Pending
         })
         .await
+    }
+
+    /// By the clock itself: the timer knows no more than its driver, which has its turn after all that is ready.
+    fn is_past(&self) -> bool {
+        self.sleep.as_ref().is_some_and(|sleep| sleep.deadline() <= Instant::now())
     }
 
     fn is_written(&self) -> bool {

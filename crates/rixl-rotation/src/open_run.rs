@@ -73,9 +73,11 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
     let entry = match journal.lock(Lock::new(&run.entry)).await {
         Ok(entry) => entry,
         Err(error) => {
-            if error.kind() == JournalErrorKind::Locked {
-                run.next = Next::Retry;
-            }
+            run.next = match error.kind() {
+                JournalErrorKind::Locked => Next::Retry,
+                JournalErrorKind::Damaged => Next::Correct,
+                JournalErrorKind::Unusable => Next::Recover,
+            };
             run.situation = error.to_string();
             return Some(run);
         }
@@ -107,12 +109,11 @@ fn situation(progress: &Progress, escrow: &str) -> String {
         Response::Received if is_settled && retires => {
             "the new secret is stored, and the old key is not deleted yet".to_owned()
         }
+        Response::Received if is_settled => "the new secret is stored and live, and the entry was not ended".to_owned(),
         Response::Received if is_stored => "the new secret is stored, and was not looked at again".to_owned(),
         Response::Received => format!("the new secret is in escrow at {escrow}, and not known to be stored"),
         Response::Lost(_) => "the new secret is lost, and the key is to be rotated again".to_owned(),
-        Response::Refused { .. } | Response::NotSent if progress.effect() == Effect::Unchanged => {
-            "nothing was changed".to_owned()
-        }
+        _ if progress.effect() == Effect::Unchanged => "nothing was changed".to_owned(),
         _ => "it is not known whether the request was carried out".to_owned(),
     }
 }

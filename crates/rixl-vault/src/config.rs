@@ -342,7 +342,8 @@ fn read_token(path: &Path) -> Result<Option<Secret>, VaultConfigError> {
     }
     // As large as it can get: a string that grows leaves copies behind.
     let mut text = Zeroizing::new(String::with_capacity(MAX_TOKEN + 1));
-    let is_read = file.take(MAX_TOKEN as u64).read_to_string(&mut text).is_ok();
+    // More is another file: its start is not sent anywhere.
+    let is_read = file.take(MAX_TOKEN as u64 + 1).read_to_string(&mut text).is_ok_and(|length| length <= MAX_TOKEN);
     Ok(Some(text.trim()).filter(|token| is_read && !token.is_empty()).map(Secret::from))
 }
 

@@ -67,7 +67,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         (false, true) => OnLiveSecret::RotateUnread,
         (false, false) => OnLiveSecret::Rotate,
     };
-    let mut options = RecoverOptions::default().with_on_live(on_live).with_entries(args.entries);
+    let mut options = RecoverOptions::default().with_on_live(on_live).with_entries(args.entries.clone());
     if args.dry_run {
         options = options.with_dry_run();
     }
@@ -75,11 +75,15 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         options = options.with_redirect(location);
     }
     let recovered = rotator.recover(&places::stores_to_recover(context.output, args.reveal), options).await?;
-    let mut left = match context.stop.is_set() {
-        true => context.journal()?.unfinished(ListUnfinished::new()).await.map_err(rixl_rotation::Failure::from)?.names,
-        false => Vec::new(),
-    };
-    if recovered.is_empty() && left.is_empty() {
+    let mut left = Vec::new();
+    if context.stop.is_set() {
+        match context.journal()?.unfinished(ListUnfinished::new()).await {
+            Ok(unfinished) => left = unfinished.names,
+            // What was done is told all the same.
+            Err(error) => context.output.warn(format!("{error}; what else is unfinished can't be told")),
+        }
+        left.retain(|entry| args.entries.is_empty() || args.entries.contains(entry));
+    } else if recovered.is_empty() {
         context.output.note(format!("nothing is unfinished in {}", context.journal()?.location()));
     }
     let mut all = Vec::with_capacity(recovered.len());
