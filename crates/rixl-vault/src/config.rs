@@ -448,4 +448,17 @@ mod tests {
         let builder = VaultConfig::builder().address("https://me:PASSWORD@v.example").token("PASSWORD");
         assert!(!format!("{builder:?}").contains("PASSWORD"));
     }
+
+    /// Its start must not be sent anywhere.
+    #[test]
+    fn a_file_that_is_too_long_is_no_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        for (length, is_token) in [(MAX_TOKEN, true), (MAX_TOKEN + 1, false)] {
+            fs::write(&path, "s".repeat(length)).unwrap();
+            #[cfg(unix)]
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            assert_eq!(read_token(&path).unwrap().is_some(), is_token);
+        }
+    }
 }
