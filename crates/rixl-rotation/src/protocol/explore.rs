@@ -31,6 +31,8 @@ const WINDOW: i64 = 35;
 const QUIET: i64 = 5;
 const GRACE: i64 = 3_600;
 const DAY: i64 = 86_400;
+/// How far a standby lags behind.
+const LAG: i64 = 8;
 const BUDGET: u32 = 3;
 
 /// A secret by its number; 0 is the one that was there before.
@@ -39,7 +41,10 @@ type Secret = u8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Content {
     Nothing,
+    /// In the form in which its consumers use it.
     Secret(Secret),
+    /// In the other form.
+    Misfit(Secret),
     Junk,
 }
 
@@ -62,6 +67,29 @@ enum Kind {
     Create,
 }
 
+/// What stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Given {
+    kind: Kind,
+    /// What makes a key string of the secret in a response.
+    response: KeyFormat,
+    /// What consumers make of the text in a place.
+    consumers: KeyFormat,
+    /// What is written can't be read back.
+    is_write_only: bool,
+}
+
+impl Given {
+    fn new(kind: Kind) -> Self {
+        Self { kind, response: KeyFormat::Whole, consumers: KeyFormat::Whole, is_write_only: false }
+    }
+
+    /// A text of this form, as consumers find it.
+    fn content(self, form: KeyFormat, secret: Secret) -> Content {
+        if form == self.consumers { Content::Secret(secret) } else { Content::Misfit(secret) }
+    }
+}
+
 /// Takes what an effect may bring: its name, whether it is a fault, what is observed, what it changes.
 type Add<'a> = dyn FnMut(&str, bool, Observation, &dyn Fn(&mut World)) + 'a;
 
@@ -73,6 +101,8 @@ struct Process {
     /// What it read last in each place, and what it read before the first request.
     read: Vec<Content>,
     old: Vec<Content>,
+    /// By how much it takes its clock to be slow, so that no time comes twice.
+    skipped: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,8 +114,10 @@ struct Moves {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
-    kind: Kind,
+    given: Given,
     now: Timestamp,
+    /// By how much the machine's clock was set back.
+    set_back: i64,
     start: Moves,
     moves: Moves,
     // RIXL.
@@ -98,6 +130,10 @@ struct World {
     disk: Option<Progress>,
     escrow: Option<Bytes>,
     places: Vec<Content>,
+    /// What they held before they were written last, and until when a reader that lags has it.
+    lagging: Vec<(Content, Timestamp)>,
+    /// The name of the first place leads elsewhere.
+    is_renamed: bool,
     process: Option<Process>,
     /// What the user allows next, after what the last process said.
     mandate: Mandate,
@@ -131,6 +167,15 @@ fn digest(secret: Secret) -> Digest {
     Digest::of(&[secret])
 }
 
+fn value(content: Content) -> Option<Digest> {
+    match content {
+        Content::Nothing => None,
+        Content::Secret(secret) => Some(digest(secret)),
+        Content::Misfit(secret) => Some(Digest::of(&[secret, secret])),
+        Content::Junk => Some(Digest::of(b"junk")),
+    }
+}
+
 fn raw(bytes: Bytes) -> Digest {
     match bytes {
         Bytes::Secret(secret) => Digest::of(&[1, secret]),
@@ -142,6 +187,7 @@ fn version(content: Content) -> Version {
     match content {
         Content::Nothing => Version::absent(),
         Content::Secret(secret) => Version::of(&[secret]),
+        Content::Misfit(secret) => Version::of(&[secret, secret]),
         Content::Junk => Version::of(b"junk"),
     }
 }
@@ -181,15 +227,14 @@ fn intent(kind: Kind, places: usize) -> Intent {
 }
 
 impl World {
-    fn new(kind: Kind, places: usize, moves: Moves) -> Self {
-        let mut intent = intent(kind, places);
-        intent.limits.overlap = None;
-        let progress = Progress::new(Arc::new(intent));
+    fn new(given: Given, places: usize, moves: Moves) -> Self {
+        let progress = Progress::new(Arc::new(intent(given.kind, places)));
         let seen = Seen::new(start(), Mandate::LIVE, places);
-        let content = if kind == Kind::Create { Content::Nothing } else { Content::Secret(0) };
+        let content = if given.kind == Kind::Create { Content::Nothing } else { Content::Secret(0) };
         Self {
-            kind,
+            given,
             now: start(),
+            set_back: 0,
             start: moves,
             moves,
             newest: 0,
@@ -198,12 +243,15 @@ impl World {
             disk: None,
             escrow: None,
             places: vec![content; places],
+            lagging: vec![(content, start()); places],
+            is_renamed: false,
             process: Some(Process {
                 progress,
                 seen,
                 in_hand: None,
                 read: vec![content; places],
                 old: vec![content; places],
+                skipped: 0,
             }),
             mandate: Mandate { stops_on_unknown: false, ..Mandate::LIVE },
             done: 0,
@@ -226,25 +274,59 @@ impl World {
     }
 
     fn creates(&self) -> bool {
-        matches!(self.kind, Kind::Create | Kind::Replace)
+        matches!(self.given.kind, Kind::Create | Kind::Replace)
     }
 
     fn is_live(&self, secret: Secret) -> bool {
         self.live.contains_key(&secret)
     }
 
+    /// What a probe says, which tries both forms.
     fn liveness(&self, content: Content) -> Liveness {
+        let consumers = self.given.consumers;
         match content {
-            Content::Secret(secret) if self.is_live(secret) => Liveness::Live(KeyFormat::Whole),
+            Content::Secret(secret) if self.is_live(secret) => Liveness::Live(consumers),
+            Content::Misfit(secret) if self.is_live(secret) => Liveness::Live(match consumers {
+                KeyFormat::Whole => KeyFormat::Prefixed,
+                KeyFormat::Prefixed => KeyFormat::Whole,
+            }),
             _ => Liveness::Dead,
         }
+    }
+
+    /// Whether its consumers are served.
+    fn opens(&self, content: Content) -> bool {
+        matches!(content, Content::Secret(secret) if self.is_live(secret))
+    }
+
+    /// What is to be stored of a secret: in the form in which the place had the old one, as far as that is known.
+    fn wanted(&self, progress: &Progress, index: usize, secret: Secret) -> Content {
+        let expected = progress.intent.places[index].before.live_as.unwrap_or(KeyFormat::Whole);
+        let is_seen = progress.verified.is_some_and(|verified| verified.format.is_some());
+        self.given.content(if is_seen { expected } else { self.given.response }, secret)
+    }
+
+    /// What the clock of the process says.
+    fn clock(&self) -> Timestamp {
+        let skipped = self.process.as_ref().map_or(0, |process| process.skipped);
+        after(self.now, skipped - self.set_back)
+    }
+
+    /// When the clock of the process will say so.
+    fn real(&self, at: Timestamp) -> Timestamp {
+        after(at, self.now.duration_since(self.clock()).as_secs())
+    }
+
+    fn write(&mut self, index: usize, content: Content) {
+        self.lagging[index] = (self.places[index], after(self.now, LAG));
+        self.places[index] = content;
     }
 
     /// RIXL carries out a request, of whomever.
     fn issue(&mut self) -> Secret {
         self.newest += 1;
         if !self.creates() {
-            if self.kind == Kind::AtOnce {
+            if self.given.kind == Kind::AtOnce {
                 self.live.clear();
             }
             self.live.values_mut().for_each(|stays| *stays = false);
@@ -262,18 +344,19 @@ impl World {
             self.issue();
             self.done += 1;
             self.is_moved = true;
-            self.is_unseen |= self.kind == Kind::Grace;
+            self.is_unseen |= self.given.kind == Kind::Grace;
         }
         self.now = self.now.max(to);
     }
 
     /// The same world with its time at the start, so that states which differ in nothing else are one.
     fn rebased(&self) -> Self {
-        let now = self.now;
-        let move_back = |at: &mut Timestamp| {
+        let relative = |at: &mut Timestamp, now: Timestamp| {
             let away = at.duration_since(now).as_secs().clamp(-GRACE - 1, GRACE + 1);
             *at = after(start(), away);
         };
+        let clock = self.clock();
+        let move_back = |at: &mut Timestamp| relative(at, clock);
         let progress = |progress: &mut Progress| {
             progress.requests.at.iter_mut().for_each(move_back);
             progress.requests.unheard_until.iter_mut().for_each(move_back);
@@ -285,11 +368,18 @@ impl World {
             }
         };
         let mut world = self.clone();
-        world.copy.iter_mut().for_each(move_back);
+        world.copy.iter_mut().for_each(|at| relative(at, self.now));
+        for (content, until) in &mut world.lagging {
+            relative(until, self.now);
+            if *until <= start() {
+                (*content, *until) = (Content::Nothing, start());
+            }
+        }
         world.disk.iter_mut().for_each(progress);
         if let Some(process) = &mut world.process {
             progress(&mut process.progress);
             move_back(&mut process.seen.now);
+            process.skipped = 0;
             process.seen.turn_at.iter_mut().for_each(move_back);
             process.seen.patience_ends.iter_mut().for_each(move_back);
             for seat in &mut process.seen.places {
@@ -299,6 +389,7 @@ impl World {
             }
         }
         world.now = start();
+        world.set_back = 0;
         world
     }
 
@@ -308,18 +399,18 @@ impl World {
         hasher.finish()
     }
 
-    fn holds(&self, progress: &Progress, ours: Option<Secret>, index: usize) -> Holds {
-        let content = self.places[index];
+    fn holds(&self, progress: &Progress, ours: Option<Secret>, index: usize, content: Content) -> Holds {
+        if self.given.is_write_only {
+            return Holds::WriteOnly;
+        }
         let version = version(content);
-        let value = match content {
-            Content::Nothing => return Holds::Nothing(version),
-            Content::Secret(secret) => digest(secret),
-            Content::Junk => Digest::of(b"junk"),
-        };
+        let Some(value) = value(content) else { return Holds::Nothing(version) };
         let is_recorded = matches!(&progress.places[index],
             At::Stored { value: stored, .. } | At::Settled { value: stored, .. } if *stored == value);
-        if ours.is_some_and(|ours| digest(ours) == value) || is_recorded {
-            return Holds::Ours { version, value, fits: true };
+        let is_ours = matches!((content, ours), (Content::Secret(it) | Content::Misfit(it), Some(ours)) if it == ours);
+        if is_ours || is_recorded {
+            let fits = ours.is_none_or(|ours| self.wanted(progress, index, ours) == content);
+            return Holds::Ours { version, value, fits };
         }
         let is_first = progress.response == Response::Unsent;
         if is_first || progress.earlier.contains(&value) {
@@ -381,30 +472,43 @@ impl World {
             }
             Step::Look(Look::Place(index)) | Step::Act(Act::Prepare(index)) => {
                 let ours = secret_in_hand().filter(|_| process.progress.response == Response::Received);
+                let is_same = !self.is_renamed || *index > 0;
                 let seen = |holds| {
-                    let place = PlaceSeen { is_same: true, owner: Owner::ThisKey, holds };
+                    let place = PlaceSeen { is_same, owner: Owner::ThisKey, holds };
                     match step {
                         Step::Act(_) => Observation::Prepared(*index, place),
                         _ => Observation::Place(*index, place),
                     }
                 };
-                let holds = self.holds(&process.progress, ours, *index);
-                let content = self.places[*index];
-                add("", false, seen(Ok(holds)), &|world| {
-                    world.is_moved = false;
+                let read = |world: &mut Self, content| {
                     if let Some(process) = &mut world.process {
                         process.read[*index] = content;
                         if process.progress.response == Response::Unsent {
                             process.old[*index] = content;
                         }
                     }
+                };
+                let (content, (earlier, until)) = (self.places[*index], self.lagging[*index]);
+                let holds = |content| Ok(self.holds(&process.progress, ours, *index, content));
+                add("", false, seen(holds(content)), &|world| {
+                    world.is_moved = false;
+                    read(world, content);
                 });
+                if self.now < until && matches!(step, Step::Look(_)) {
+                    add("lags", true, seen(holds(earlier)), &|world| {
+                        // What others did just now is not to be seen.
+                        world.is_moved = true;
+                        world.is_moved_since = true;
+                        read(world, earlier);
+                    });
+                }
                 add("busy", true, seen(Err(StoreFailure::Busy)), &|_| {});
                 add("unusable", true, seen(Err(StoreFailure::Permanent)), &|_| {});
             }
             Step::Look(Look::Probe(of)) => {
                 let content = match of {
-                    Of::Ours => secret_in_hand().map_or(Content::Nothing, Content::Secret),
+                    Of::Ours => secret_in_hand()
+                        .map_or(Content::Nothing, |secret| self.given.content(self.given.response, secret)),
                     Of::Place(index) => process.read[*index],
                     Of::Before(index) => process.old[*index],
                 };
@@ -431,12 +535,11 @@ impl World {
             Step::Look(Look::Turn) => add("", false, Observation::Turn(None), &|_| {}),
             Step::Wait(wait) => {
                 let end = match wait {
-                    Wait::Until(at, _) => *at,
+                    Wait::Until(at, _) => self.real(*at),
                     Wait::Retry(Because::Still) => after(self.now, GRACE / 4),
                     Wait::Retry(_) => after(self.now, 25),
                 };
                 add("", false, Observation::Waited, &|world| world.pass(end));
-                add("cancelled", true, Observation::Cancelled, &|_| {});
                 add("the lock is lost", true, Observation::LockLost, &|_| {});
             }
             Step::Act(Act::Reserve) => {
@@ -446,8 +549,8 @@ impl World {
             Step::Act(Act::Send) => {
                 self.send(&mut add);
                 let is_live = |place: &Place| place.before.live_as.is_some();
-                let can_tell =
-                    self.creates() || self.kind == Kind::AtOnce && process.progress.intent.places.iter().any(is_live);
+                let can_tell = self.creates()
+                    || self.given.kind == Kind::AtOnce && process.progress.intent.places.iter().any(is_live);
                 for (_, world, _) in &mut all {
                     world.can_tell = can_tell;
                 }
@@ -459,12 +562,12 @@ impl World {
             }
             Step::Act(Act::Store { place, expected }) => {
                 let Some(ours) = secret_in_hand() else { return Vec::new() };
-                let content = Content::Secret(ours);
-                if version(self.places[*place]) != *expected {
+                let content = self.wanted(&process.progress, *place, ours);
+                if !self.given.is_write_only && version(self.places[*place]) != *expected {
                     add("", false, Observation::Stored(*place, Err(StoreFailure::Conflict)), &|_| {});
                     return all;
                 }
-                let write = |world: &mut Self| world.places[*place] = content;
+                let write = |world: &mut Self| world.write(*place, content);
                 add("", false, Observation::Stored(*place, Ok(version(content))), &write);
                 for (name, failure, is_written) in [
                     ("busy", StoreFailure::Busy, false),
@@ -548,7 +651,7 @@ impl World {
             add("refused, and done", true, refused, &|world| {
                 done(world);
                 // A refusal in RIXL's own words that was carried out can't be seen while the old secret lives on.
-                world.is_unseen |= world.kind == Kind::Grace;
+                world.is_unseen |= world.given.kind == Kind::Grace;
             });
         }
     }
@@ -570,12 +673,12 @@ impl World {
         if !self.creates() {
             add("a rival rotates and stores", &|world| {
                 let secret = world.issue();
-                world.places.fill(Content::Secret(secret));
+                (0..world.places.len()).for_each(|index| world.write(index, Content::Secret(secret)));
             });
             if self.places.len() > 1 {
                 add("a rival rotates and stores in one place", &|world| {
                     let secret = world.issue();
-                    world.places[0] = Content::Secret(secret);
+                    world.write(0, Content::Secret(secret));
                     // Nobody can mend what somebody left half done.
                 });
             }
@@ -584,17 +687,27 @@ impl World {
                 world.is_unseen = true;
             });
         }
-        if self.kind != Kind::Create {
-            add("the old value is written back", &|world| world.places[0] = Content::Secret(0));
+        if self.given.kind != Kind::Create {
+            add("the old value is written back", &|world| world.write(0, Content::Secret(0)));
         }
-        add("the place is emptied", &|world| world.places[0] = Content::Nothing);
-        add("junk is written", &|world| world.places[0] = Content::Junk);
+        add("the place is emptied", &|world| world.write(0, Content::Nothing));
+        add("junk is written", &|world| world.write(0, Content::Junk));
+        if self.disk.is_some() && !self.is_renamed {
+            add("the name leads elsewhere", &|world| world.is_renamed = true);
+        }
+        if self.set_back == 0 {
+            add("the clock is set back", &|world| {
+                world.set_back = GRACE;
+                // A run goes on from the time that it has.
+                world.process.iter_mut().for_each(|process| process.skipped += GRACE);
+            });
+        }
         all
     }
 
     /// The process takes in what a step brought.
     fn noted(mut self, step: &Step, observation: &Observation) -> Self {
-        let now = self.now;
+        let now = self.clock();
         if let Some(process) = &mut self.process {
             if let Step::Record(record) | Step::Assume(record) = step {
                 process.progress.apply(record);
@@ -634,12 +747,23 @@ impl World {
     /// A process begins recovery, or, where nothing was recorded, the run anew.
     fn recovered(&self) -> Self {
         let mut world = self.clone();
-        world.process = world.disk.clone().map(|progress| Process {
-            seen: Seen::new(world.now, world.mandate, world.places.len()),
-            progress,
-            in_hand: None,
-            read: world.places.clone(),
-            old: world.places.clone(),
+        let now = after(world.now, -world.set_back);
+        world.process = world.disk.clone().map(|progress| {
+            let recorded = progress.places.iter().filter_map(|place| match place {
+                At::Stored { at, .. } | At::Settled { at, .. } => Some(*at),
+                At::Before(_) => None,
+            });
+            // As the driver does: what is recorded of times ahead counts as of now.
+            let latest = recorded.max().max(progress.requests.at).unwrap_or(now);
+            let skipped = latest.duration_since(now).as_secs().max(0);
+            Process {
+                seen: Seen::new(after(now, skipped), world.mandate, world.places.len()),
+                progress,
+                in_hand: None,
+                read: world.places.clone(),
+                old: world.places.clone(),
+                skipped,
+            }
         });
         world
     }
@@ -649,6 +773,8 @@ impl World {
         match stop {
             Stop::Parked | Stop::Unconfirmed => self.mandate.again = true,
             Stop::Undecidable => self.mandate.if_live = IfLive::RotateUnread,
+            // It is named by what it is to be from now on.
+            Stop::PlaceMoved(_) => self.is_renamed = false,
             Stop::PlaceTaken(_) | Stop::NotRetired(NotRetired::Place(_)) => self.mandate.take_over = true,
             _ => {}
         }
@@ -669,12 +795,12 @@ struct Node {
     how: String,
 }
 
-fn explore(kind: Kind, places: usize, moves: Moves) -> Tally {
+fn explore(given: Given, places: usize, moves: Moves) -> Tally {
     let mut tally = Tally::default();
     let mut seen = HashSet::new();
     let mut nodes = Vec::new();
     let mut queue = VecDeque::new();
-    let first = World::new(kind, places, moves);
+    let first = World::new(given, places, moves);
     seen.insert(first.fingerprint());
     nodes.push(Node { world: first, parent: 0, how: "begins".into() });
     queue.push_back(0);
@@ -702,7 +828,7 @@ fn explore(kind: Kind, places: usize, moves: Moves) -> Tally {
                 for step in steps.iter().rev() {
                     writeln!(story, "  {step}").unwrap();
                 }
-                tally.violations.push(format!("{what} ({kind:?}, {places} places):\n{story}  {world:?}"));
+                tally.violations.push(format!("{what} ({given:?}, {places} places):\n{story}  {world:?}"));
             }
         }
         for (how, world) in found {
@@ -720,6 +846,12 @@ fn explore(kind: Kind, places: usize, moves: Moves) -> Tally {
 fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<String>, tally: &mut Tally) {
     for (how, world) in world.rivals() {
         found.push((how.to_owned(), world));
+    }
+    if world.moves.faults > 0 && world.process.as_ref().is_some_and(|process| !process.seen.is_cancelled) {
+        let mut cancelled = world.clone();
+        cancelled.moves.faults -= 1;
+        cancelled.process.iter_mut().for_each(|process| process.seen.is_cancelled = true);
+        found.push(("cancelled".to_owned(), cancelled));
     }
     let Some(process) = &world.process else {
         if let Some(ending) = world.ending {
@@ -845,19 +977,20 @@ fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
             }
         }
         Step::Act(Act::Retire) if !world.is_moved_since => {
-            let is_new =
-                |place: &Content| matches!(place, Content::Secret(1..)) && world.liveness(*place) != Liveness::Dead;
-            let are_new = world.places.iter().all(is_new);
+            let is_new = |place: &Content| matches!(place, Content::Secret(1..)) && world.opens(*place);
+            let are_new = world.places.iter().all(is_new) && !world.is_renamed;
             bad.extend((!are_new).then(|| "the old key is deleted, and a place does not open the new one".into()));
         }
         Step::Act(Act::Store { place, .. }) if !world.is_moved && world.copy.is_none() => {
             let ours = match process.in_hand.or(world.escrow) {
-                Some(Bytes::Secret(secret)) => Content::Secret(secret),
+                Some(Bytes::Secret(secret)) => world.wanted(&process.progress, *place, secret),
                 _ => Content::Nothing,
             };
-            let is_live = |content| world.liveness(content) != Liveness::Dead;
-            if is_live(world.places[*place]) && !is_live(ours) {
+            if world.opens(world.places[*place]) && !world.opens(ours) && !world.given.is_write_only {
                 bad.push("a dead secret replaces a live one".into());
+            }
+            if world.is_renamed && *place == 0 {
+                bad.push("a secret is stored where the name does not lead".into());
             }
         }
         Step::Act(Act::Send) => {
@@ -892,7 +1025,7 @@ fn check_ending(world: &World, ending: Ending) -> Vec<String> {
         }
         return bad;
     }
-    if world.kind == Kind::Replace && ending == Ending::Replaced && world.is_live(0) {
+    if world.given.kind == Kind::Replace && ending == Ending::Replaced && world.is_live(0) {
         bad.push("replaced is said, and the old key is alive".into());
     }
     // A day later every place opens.
@@ -901,15 +1034,10 @@ fn check_ending(world: &World, ending: Ending) -> Vec<String> {
     later.live.retain(|_, stays| *stays);
     let is_given_up = ending == Ending::Abandoned
         // The old secret was live, and may be so for a grace time only.
-        || ending == Ending::Dropped && world.kind != Kind::AtOnce
-        || world.kind == Kind::Create && ending != Ending::Created;
+        || ending == Ending::Dropped && world.given.kind != Kind::AtOnce
+        || world.given.kind == Kind::Create && ending != Ending::Created;
     for place in &later.places {
-        if later.liveness(*place) == Liveness::Dead
-            && !world.is_moved
-            && !world.is_unseen
-            && !later.is_unseen
-            && !is_given_up
-        {
+        if !later.opens(*place) && !world.is_moved && !world.is_unseen && !later.is_unseen && !is_given_up {
             bad.push(format!("{ending:?}, and a day later a place does not open"));
         }
     }
@@ -921,24 +1049,34 @@ fn is_full() -> bool {
 }
 
 fn check(kind: Kind) {
-    let mut depths = vec![
-        (1, Moves { crashes: 1, rivals: 1, faults: 0 }),
-        (1, Moves { crashes: 0, rivals: 1, faults: 1 }),
-        (1, Moves { crashes: 2, rivals: 0, faults: 1 }),
-        (2, Moves { crashes: 1, rivals: 0, faults: 1 }),
+    let given = Given::new(kind);
+    let moves = |crashes, rivals, faults| Moves { crashes, rivals, faults };
+    let mut worlds = vec![
+        (given, 1, moves(1, 1, 0)),
+        (given, 1, moves(0, 1, 1)),
+        (given, 1, moves(2, 0, 1)),
+        (given, 2, moves(1, 0, 1)),
+        (Given { is_write_only: true, ..given }, 1, moves(1, 0, 1)),
+        (Given { response: KeyFormat::Prefixed, ..given }, 1, moves(1, 0, 1)),
     ];
+    // What is new has no consumers yet that could be used to another form.
+    if kind != Kind::Create {
+        worlds.push((Given { consumers: KeyFormat::Prefixed, ..given }, 1, moves(1, 0, 1)));
+    }
     if is_full() {
-        depths.extend([
-            (1, Moves { crashes: 1, rivals: 1, faults: 1 }),
-            (1, Moves { crashes: 2, rivals: 1, faults: 2 }),
-            (1, Moves { crashes: 2, rivals: 2, faults: 1 }),
-            (2, Moves { crashes: 1, rivals: 1, faults: 1 }),
+        worlds.extend([
+            (given, 1, moves(1, 1, 1)),
+            (given, 1, moves(2, 1, 2)),
+            (given, 1, moves(2, 2, 1)),
+            (given, 2, moves(1, 1, 1)),
+            (Given { is_write_only: true, ..given }, 1, moves(2, 0, 2)),
+            (Given { response: KeyFormat::Prefixed, ..given }, 1, moves(1, 1, 1)),
         ]);
     }
-    for (places, moves) in depths {
-        let tally = explore(kind, places, moves);
+    for (given, places, moves) in worlds {
+        let tally = explore(given, places, moves);
         eprintln!(
-            "{kind:?}, {places} places, {moves:?}: {} states, {} transitions, {:?}",
+            "{given:?}, {places} places, {moves:?}: {} states, {} transitions, {:?}",
             tally.states, tally.transitions, tally.endings
         );
         assert!(tally.violations.is_empty(), "{}", tally.violations.join("\n"));
