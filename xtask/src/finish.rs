@@ -14,7 +14,8 @@ use syn::{Attribute, Field, File, Item, ItemImpl, parse_quote, visit::Visit, vis
 use crate::prepare::Kind;
 
 /// The schemas of ids in paths, queries and request bodies: each becomes the one type that refuses unsafe text.
-pub(crate) const ID_SCHEMAS: [&str; 4] = ["KeyId", "OrganizationId", "ProjectId", "CredentialId"];
+pub(crate) const ID_SCHEMAS: [&str; 6] =
+    ["KeyId", "OrganizationId", "ProjectId", "CredentialId", "EndpointId", "PolicyId"];
 
 /// Changes the tree and says what was changed at how many places.
 pub(crate) fn finish(file: &mut File, kind: Kind) -> Result<Vec<(&'static str, usize)>, Problems> {

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    ApiKey, ApiKeyUpdate, ApiKeys, ClientCredentials, Error, KeyId, OrganizationId, RetryPolicy, Secret, Timing,
-    Tokens, route::Generation, sender::Sender, token_cache::Bearer,
+    ApiKey, ApiKeyUpdate, ApiKeys, ClientCredentials, Error, KeyId, OrganizationId, Policies, ProjectId, RetryPolicy,
+    Secret, Timing, Tokens, Webhooks, route::Generation, sender::Sender, token_cache::Bearer,
 };
 
 /// A client of the RIXL credentials API. Cheap to clone; share one.
@@ -205,5 +205,15 @@ impl Organization {
     /// The organization's client credentials.
     pub fn client_credentials(&self) -> ClientCredentials {
         ClientCredentials::new(self.sender.clone(), Some(self.id.clone()))
+    }
+
+    /// The webhook endpoints of one of the organization's projects. Their routes name the project alone.
+    pub fn webhooks(&self, project: &ProjectId) -> Webhooks {
+        Webhooks::new(self.sender.clone(), project.clone())
+    }
+
+    /// The organization's policies.
+    pub fn policies(&self) -> Policies {
+        Policies::new(self.sender.clone(), self.id.clone())
     }
 }

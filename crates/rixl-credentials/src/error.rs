@@ -177,6 +177,30 @@ pub enum Operation {
     RevokeClientCredential,
     /// `mint` of a client token.
     MintClientToken,
+    /// `list` of webhook endpoints.
+    ListWebhookEndpoints,
+    /// `get` of a webhook endpoint.
+    GetWebhookEndpoint,
+    /// `create` of a webhook endpoint.
+    CreateWebhookEndpoint,
+    /// `update` of a webhook endpoint.
+    UpdateWebhookEndpoint,
+    /// `delete` of a webhook endpoint.
+    DeleteWebhookEndpoint,
+    /// `rotate_secret` of a webhook endpoint.
+    RotateWebhookSecret,
+    /// `send_test` to a webhook endpoint.
+    TestWebhookEndpoint,
+    /// `attempts` of a webhook endpoint.
+    ListWebhookAttempts,
+    /// `list` of policies.
+    ListPolicies,
+    /// `get` of a policy.
+    GetPolicy,
+    /// `attachments` of a policy.
+    ListPolicyAttachments,
+    /// `permissions` that there are.
+    ListPermissions,
 }
 
 names! { ErrorKind,
@@ -241,14 +265,35 @@ names! { Operation,
         CreateClientCredential => "client_credentials.create",
         RevokeClientCredential => "client_credentials.revoke",
         MintClientToken => "client_credentials.mint",
+        ListWebhookEndpoints => "webhooks.list",
+        GetWebhookEndpoint => "webhooks.get",
+        CreateWebhookEndpoint => "webhooks.create",
+        UpdateWebhookEndpoint => "webhooks.update",
+        DeleteWebhookEndpoint => "webhooks.delete",
+        RotateWebhookSecret => "webhooks.rotate_secret",
+        TestWebhookEndpoint => "webhooks.send_test",
+        ListWebhookAttempts => "webhooks.attempts",
+        ListPolicies => "policies.list",
+        GetPolicy => "policies.get",
+        ListPolicyAttachments => "policies.attachments",
+        ListPermissions => "policies.permissions",
     }
 }
 
 impl Operation {
     /// Whether it changes something at the server.
     pub fn changes_state(self) -> bool {
-        use Operation::{CheckInput, Configure, ListApiKeys, ListClientCredentials, ObtainToken};
-        !matches!(self, CheckInput | Configure | ObtainToken | ListApiKeys | ListClientCredentials)
+        match self {
+            Self::CheckInput | Self::Configure | Self::ObtainToken => false,
+            Self::ListApiKeys | Self::ListClientCredentials => false,
+            Self::ListWebhookEndpoints | Self::GetWebhookEndpoint | Self::ListWebhookAttempts => false,
+            Self::ListPolicies | Self::GetPolicy | Self::ListPolicyAttachments | Self::ListPermissions => false,
+            Self::CreateApiKey | Self::UpdateApiKey | Self::DeleteApiKey | Self::RotateApiKey => true,
+            Self::ExchangeApiKey | Self::RefreshToken => true,
+            Self::CreateClientCredential | Self::RevokeClientCredential | Self::MintClientToken => true,
+            Self::CreateWebhookEndpoint | Self::UpdateWebhookEndpoint | Self::DeleteWebhookEndpoint => true,
+            Self::RotateWebhookSecret | Self::TestWebhookEndpoint => true,
+        }
     }
 }
 
@@ -269,6 +314,18 @@ impl fmt::Display for Operation {
             Self::CreateClientCredential => "create client credential",
             Self::RevokeClientCredential => "revoke client credential",
             Self::MintClientToken => "mint client token",
+            Self::ListWebhookEndpoints => "list webhook endpoints",
+            Self::GetWebhookEndpoint => "get webhook endpoint",
+            Self::CreateWebhookEndpoint => "create webhook endpoint",
+            Self::UpdateWebhookEndpoint => "update webhook endpoint",
+            Self::DeleteWebhookEndpoint => "delete webhook endpoint",
+            Self::RotateWebhookSecret => "rotate webhook secret",
+            Self::TestWebhookEndpoint => "test webhook endpoint",
+            Self::ListWebhookAttempts => "list webhook attempts",
+            Self::ListPolicies => "list policies",
+            Self::GetPolicy => "get policy",
+            Self::ListPolicyAttachments => "list policy attachments",
+            Self::ListPermissions => "list permissions",
         })
     }
 }

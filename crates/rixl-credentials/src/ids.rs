@@ -103,3 +103,11 @@ id! {
     /// The id of a client credential. Not its client id, which is what mints tokens.
     CredentialId, "a credential", "Z9Y8X7W6V5"
 }
+id! {
+    /// The id of a webhook endpoint. It stays when its secret is rotated. That it has this pattern too is not published.
+    EndpointId, "an endpoint", "E1ndp0intX"
+}
+id! {
+    /// The id of a policy. That it has this pattern too is not published.
+    PolicyId, "a policy", "P0l1cyExmp"
+}

@@ -31,7 +31,7 @@
 //! [`Client`]). Nothing of the layers below is in its public types, so that they can be replaced. From the caller down:
 //!
 //! - `builder` and `client`: the settings, and the handles that operations are reached from;
-//! - `api_keys`, `tokens`, `client_credentials`, `pages`: one file for each kind of operation, with its types;
+//! - `api_keys`, `tokens`, `client_credentials`, `webhooks`, `policies`, `pages`: one file for each kind of operation, with its types;
 //! - `sender`: the one way every call is sent, with a token (`token_source`, `token_cache`, `grant`), again where that can do no
 //!   harm (`retry`), in spans (`trace`), on hardened HTTP (`transport`);
 //! - `reply`, `response`, `headers`, `error`: what came back, and whether the call took effect;
@@ -67,6 +67,7 @@ mod grant;
 mod headers;
 mod ids;
 mod pages;
+mod policies;
 mod reply;
 mod response;
 mod retry;
@@ -83,6 +84,7 @@ mod trace;
 pub mod transport;
 #[cfg(doc)]
 pub mod tried;
+mod webhooks;
 
 pub use api_keys::{ApiKey, ApiKeyUpdate, ApiKeys, Issued, NewApiKey};
 pub use builder::ClientBuilder;
@@ -92,14 +94,19 @@ pub use client_credentials::{
     IssuedClientCredential, NewClientCredential, OtherStatus,
 };
 pub use error::{Error, ErrorKind, Operation, Outcome};
-pub use ids::{CredentialId, KeyId, OrganizationId, ProjectId};
+pub use ids::{CredentialId, EndpointId, KeyId, OrganizationId, PolicyId, ProjectId};
 pub use jiff::Timestamp;
 pub use pages::{Listing, Page, PageRequest};
+pub use policies::{IdentityType, OtherIdentityType, Policies, Policy, PolicyAttachment};
 pub use response::RawResponse;
 pub use retry::{RetryPolicy, Sleep, SystemTiming, Timing};
 pub use secret::Secret;
 pub use token_source::{AccessToken, SharedToken, TokenFuture, TokenRequest, TokenSource};
 pub use tokens::{TokenPair, Tokens};
+pub use webhooks::{
+    IssuedWebhookEndpoint, IssuedWebhookSecret, NewWebhookEndpoint, WebhookAttempt, WebhookEndpoint,
+    WebhookEndpointUpdate, Webhooks,
+};
 
 // So that its example is compiled and run.
 #[doc = include_str!("../README.md")]

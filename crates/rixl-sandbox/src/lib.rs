@@ -7,7 +7,7 @@
 //! - `serve`: the thread, the accept loop, and connections that can end without a response;
 //! - `routes`: which route runs which operation, what a request must look like, how a refusal looks;
 //! - `fault`: what a test injects, [`Fault`] and [`Effect`], applied between the route and the socket;
-//! - `state`: the organization, its keys, tokens and credentials, and its clock;
+//! - `state`: the organization, its keys, tokens and credentials, and its clock; `webhooks`, `policies`: what else it has;
 //! - `record`: the requests that came, for [`Sandbox::requests`]; `key`: keys that come without a request.
 //!
 //! ```
@@ -26,6 +26,8 @@
 //!   with it live on until they expire, and can be refreshed as long as their key exists and has not expired. Of one key,
 //!   the newest ten refresh tokens live.
 //! - Whether a secret is itself the key string that an exchange takes: see [`KeyForm`].
+//! - Test deliveries of webhooks are signed by the convention of Standard Webhooks, with the secret before the last rotation
+//!   too for 24 hours, and go to `http` on loopback alone.
 //! - Client tokens open none of these operations: they are refused like unknown tokens.
 //! - Which routes use which of the three documented forms of an error.
 //!
@@ -35,10 +37,12 @@
 
 mod fault;
 mod key;
+mod policies;
 mod record;
 mod routes;
 mod serve;
 mod state;
+mod webhooks;
 
 use std::fmt;
 use std::io;
@@ -119,6 +123,22 @@ impl Sandbox {
     /// Makes a key in [`Sandbox::project_id`] without a request. A name alone will do as well as a [`SeedKey`].
     pub fn create_key(&self, key: impl Into<SeedKey>) -> CreatedKey {
         self.gateway.organization().seed_key(key.into())
+    }
+
+    /// Makes a policy of this name with these permissions, and returns its id.
+    pub fn create_policy<T: Into<String>>(
+        &self,
+        name: impl Into<String>,
+        permissions: impl IntoIterator<Item = T>,
+    ) -> String {
+        let permissions = permissions.into_iter().map(Into::into).collect();
+        self.gateway.organization().create_policy(name.into(), permissions)
+    }
+
+    /// Whether a delivery to this webhook endpoint would be signed with this secret now.
+    pub fn signs_with(&self, endpoint_id: &str, secret: &str) -> bool {
+        let organization = self.gateway.organization();
+        organization.endpoints.signs_with(endpoint_id, secret, organization.now())
     }
 
     /// The requests that came so far, oldest first; of very many, the newest [`SandboxBuilder::record_limit`].

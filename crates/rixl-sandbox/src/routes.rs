@@ -1,14 +1,14 @@
 //! The operations of the contract over HTTP: which route runs what, what a request must look like, how a refusal looks.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequestParts as _, Query, RawPathParams, Request};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, Uri};
 use axum::routing::{MethodFilter, on};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -16,11 +16,14 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use crate::fault::{self, Ending, Fault, Reply};
+use crate::policies::PERMISSIONS;
 use crate::record::{Log, RecordedRequest};
 use crate::state::{self, KeyChange, Organization, random};
+use crate::webhooks::{Delivery, EndpointChange};
 
 const BODY_LIMIT: usize = 64 * 1024;
 const NAME_LIMIT: usize = 64;
+const URL_LIMIT: usize = 2048;
 const ID_LIMIT: usize = 64;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -47,7 +50,7 @@ const GET: MethodFilter = MethodFilter::GET;
 const PATCH: MethodFilter = MethodFilter::PATCH;
 const POST: MethodFilter = MethodFilter::POST;
 
-static OPERATIONS: [Operation; 21] = [
+static OPERATIONS: [Operation; 33] = [
     operation("listApiKeys", GET, "/platform/api-keys", list_keys),
     operation("createApiKey", POST, "/platform/api-keys", create_key),
     operation("deleteApiKey", DELETE, "/platform/api-keys/{keyId}", delete_key),
@@ -79,6 +82,48 @@ static OPERATIONS: [Operation; 21] = [
         revoke_credential,
     ),
     operation("mintClientTokenV1", POST, "/platform/clientauth/v1/token", mint),
+    operation("listWebhookEndpoints", GET, "/webhooks/v1/projects/{project_id}/endpoints", list_endpoints),
+    operation("createWebhookEndpoint", POST, "/webhooks/v1/projects/{project_id}/endpoints", create_endpoint),
+    operation("getWebhookEndpoint", GET, "/webhooks/v1/projects/{project_id}/endpoints/{endpoint_id}", get_endpoint),
+    operation(
+        "updateWebhookEndpoint",
+        PATCH,
+        "/webhooks/v1/projects/{project_id}/endpoints/{endpoint_id}",
+        update_endpoint,
+    ),
+    operation(
+        "deleteWebhookEndpoint",
+        DELETE,
+        "/webhooks/v1/projects/{project_id}/endpoints/{endpoint_id}",
+        delete_endpoint,
+    ),
+    operation(
+        "rotateWebhookSecret",
+        POST,
+        "/webhooks/v1/projects/{project_id}/endpoints/{endpoint_id}/rotate-secret",
+        rotate_endpoint,
+    ),
+    operation(
+        "testWebhookEndpoint",
+        POST,
+        "/webhooks/v1/projects/{project_id}/endpoints/{endpoint_id}/test",
+        test_endpoint,
+    ),
+    operation(
+        "listWebhookAttempts",
+        GET,
+        "/webhooks/v1/projects/{project_id}/endpoints/{endpoint_id}/attempts",
+        list_attempts,
+    ),
+    operation("listPolicies", GET, "/auth/v1/memberships/{org_id}/policies", list_policies),
+    operation("getPolicy", GET, "/auth/v1/memberships/{org_id}/policies/{policy_id}", get_policy),
+    operation(
+        "listPolicyAttachments",
+        GET,
+        "/auth/v1/memberships/{org_id}/policies/{policy_id}/attachments",
+        list_attachments,
+    ),
+    operation("listPermissions", GET, "/auth/v1/memberships/{org_id}/policies/permissions", list_permissions),
 ];
 
 pub(crate) fn is_operation(id: &str) -> bool {
@@ -222,6 +267,86 @@ fn mint(organization: &mut Organization, call: &Call) -> Outcome {
     Ok(json!(organization.mint(&client_id, &client_secret, lifetime).ok_or(refusal)?))
 }
 
+fn list_endpoints(organization: &mut Organization, call: &Call) -> Outcome {
+    let endpoints = organization.endpoints.list();
+    Ok(json!({ "endpoints": call.page_of(endpoints)?, "total": endpoints.len() }))
+}
+
+body!(NewEndpoint { url: String, event_types: Vec<String> });
+
+fn create_endpoint(organization: &mut Organization, call: &Call) -> Outcome {
+    let body: NewEndpoint = call.body()?;
+    let url = url(required(body.url, "url is required")?)?;
+    let event_types = body.event_types.filter(|types| !types.is_empty()).ok_or(malformed("event_types is required"))?;
+    let (project_id, now) = (organization.project_id().to_owned(), organization.now());
+    let (endpoint, secret) = organization.endpoints.create(&project_id, url, event_types, now);
+    Ok(json!({ "endpoint": endpoint, "secret": secret }))
+}
+
+fn get_endpoint(organization: &mut Organization, call: &Call) -> Outcome {
+    let endpoint = organization.endpoints.get(call.resource_id()?).ok_or(NO_SUCH_ENDPOINT)?;
+    Ok(json!({ "endpoint": endpoint }))
+}
+
+#[derive(Deserialize)]
+struct EndpointUpdate {
+    url: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    event_types: Option<Vec<String>>,
+    enabled: Option<bool>,
+}
+
+fn update_endpoint(organization: &mut Organization, call: &Call) -> Outcome {
+    let id = call.resource_id()?;
+    let body: EndpointUpdate = call.body()?;
+    let change = EndpointChange {
+        url: body.url.map(url).transpose()?,
+        event_types: body.event_types.filter(|types| !types.is_empty()),
+        enabled: body.enabled,
+    };
+    let now = organization.now();
+    Ok(json!({ "endpoint": organization.endpoints.update(id, change, now).ok_or(NO_SUCH_ENDPOINT)? }))
+}
+
+fn delete_endpoint(organization: &mut Organization, call: &Call) -> Outcome {
+    organization.endpoints.delete(call.resource_id()?).ok_or(NO_SUCH_ENDPOINT)?;
+    Ok(json!({}))
+}
+
+fn rotate_endpoint(organization: &mut Organization, call: &Call) -> Outcome {
+    let now = organization.now();
+    Ok(json!({ "secret": organization.endpoints.rotate(call.resource_id()?, now).ok_or(NO_SUCH_ENDPOINT)? }))
+}
+
+fn test_endpoint(organization: &mut Organization, call: &Call) -> Outcome {
+    let now = organization.now();
+    Ok(json!({ "event_id": organization.endpoints.test(call.resource_id()?, now).ok_or(NO_SUCH_ENDPOINT)? }))
+}
+
+fn list_attempts(organization: &mut Organization, call: &Call) -> Outcome {
+    let attempts = organization.endpoints.attempts(call.resource_id()?).ok_or(NO_SUCH_ENDPOINT)?;
+    Ok(json!({ "attempts": call.page_of(attempts)?, "total": attempts.len() }))
+}
+
+fn list_policies(organization: &mut Organization, _: &Call) -> Outcome {
+    Ok(json!({ "policies": organization.policies() }))
+}
+
+fn get_policy(organization: &mut Organization, call: &Call) -> Outcome {
+    Ok(json!(organization.policy(call.resource_id()?).ok_or(NO_SUCH_POLICY)?))
+}
+
+fn list_attachments(organization: &mut Organization, call: &Call) -> Outcome {
+    let id = call.resource_id()?;
+    organization.policy(id).ok_or(NO_SUCH_POLICY)?;
+    Ok(json!({ "attachments": organization.attachments(id) }))
+}
+
+fn list_permissions(_: &mut Organization, call: &Call) -> Outcome {
+    let page: Vec<_> = call.page_of(&PERMISSIONS)?.iter().map(|name| json!({ "name": name })).collect();
+    Ok(json!({ "permissions": page, "total": PERMISSIONS.len() }))
+}
+
 /// A request whose body was read, as the operations see it.
 struct Call {
     form: Form,
@@ -267,6 +392,9 @@ impl Call {
         if let Some(org_id) = self.path()?.iter().find(|(name, _)| name == "org_id") {
             check_organization(organization, &org_id.1)?;
         }
+        if let Some((_, project_id)) = self.path()?.iter().find(|(name, _)| name == "project_id") {
+            check_project(organization, project_id)?;
+        }
         // The contract has this parameter in the second generation only.
         if self.form == Form::Gateway
             && let Some(org_id) = self.query("org_id")?
@@ -305,9 +433,10 @@ impl Call {
     }
 
     fn page_of<'a, T>(&self, items: &'a [T]) -> Result<&'a [T], Refusal> {
-        let (limit, offset) = match self.form {
-            Form::Gateway => ("pagination.limit", "pagination.offset"),
-            Form::Platform | Form::OAuth => ("limit", "offset"),
+        let is_plain = self.form != Form::Gateway || self.parts.uri.path().ends_with("/policies/permissions");
+        let (limit, offset) = match is_plain {
+            true => ("limit", "offset"),
+            false => ("pagination.limit", "pagination.offset"),
         };
         let number = |name, default| match self.query(name)? {
             None => Ok(default),
@@ -344,6 +473,14 @@ fn check_organization(organization: &Organization, org_id: &str) -> Result<(), R
     }
 }
 
+fn check_project(organization: &Organization, project_id: &str) -> Result<(), Refusal> {
+    match project_id {
+        id if !is_id(id) => Err(MALFORMED_ID),
+        id if id != organization.project_id() => Err(refused(Reason::NotFound, "no project has this id")),
+        _ => Ok(()),
+    }
+}
+
 /// Reads a property that may be absent but not null; serde alone would take null for absent.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(property: D) -> Result<Option<T>, D::Error> {
     T::deserialize(property).map(Some)
@@ -356,6 +493,11 @@ fn required(text: Option<String>, message: &'static str) -> Result<String, Refus
 fn name(name: String) -> Result<String, Refusal> {
     let fits = (1..=NAME_LIMIT).contains(&name.chars().count());
     fits.then_some(name).ok_or(malformed("name does not have 1 to 64 characters"))
+}
+
+fn url(url: String) -> Result<String, Refusal> {
+    let is_url = url.parse::<Uri>().is_ok_and(|url| matches!(url.scheme_str(), Some("http" | "https")));
+    (is_url && url.len() <= URL_LIMIT).then_some(url).ok_or(malformed("url is no URL"))
 }
 
 fn id(id: String) -> Result<String, Refusal> {
@@ -413,7 +555,10 @@ impl Form {
         let is_mint = path.starts_with("/platform/clientauth/") && path.ends_with("/token");
         if is_mint || path.starts_with("/platform/auth/") {
             Self::OAuth
-        } else if path.starts_with("/organizations/") || path.starts_with("/platform/clientauth/v1/") {
+        } else if ["/organizations/", "/platform/clientauth/v1/", "/webhooks/", "/auth/"]
+            .iter()
+            .any(|prefix| path.starts_with(prefix))
+        {
             Self::Gateway
         } else {
             Self::Platform
@@ -470,6 +615,8 @@ const fn malformed(message: &'static str) -> Refusal {
 
 const MALFORMED_ID: Refusal = malformed("an id does not have 1 to 64 base62 characters");
 const NO_SUCH_KEY: Refusal = refused(Reason::NotFound, "no API key has this id");
+const NO_SUCH_ENDPOINT: Refusal = refused(Reason::NotFound, "no webhook endpoint has this id");
+const NO_SUCH_POLICY: Refusal = refused(Reason::NotFound, "no policy has this id");
 const NO_SUCH_PATH: Refusal = refused(Reason::NotFound, "no operation has this path");
 const NO_SUCH_METHOD: Refusal = refused(Reason::WrongMethod, "no operation of this path has this method");
 const UNAVAILABLE: Refusal = refused(Reason::Unavailable, "the sandbox was told to fail; nothing was done");
@@ -521,7 +668,23 @@ impl Gateway {
         lock(&self.log)
     }
 
-    async fn response(&self, target: Result<&'static Operation, Refusal>, request: Request) -> Response<Body> {
+    /// Sends what waits for it. Whoever asked for it does not.
+    fn deliver(self: &Arc<Self>, deliveries: Vec<Delivery>) {
+        for delivery in deliveries {
+            let gateway = Arc::clone(self);
+            tokio::spawn(async move {
+                let began = Instant::now();
+                let result = delivery.send().await;
+                gateway.organization().endpoints.record(&delivery, result, began.elapsed());
+            });
+        }
+    }
+
+    async fn response(
+        self: &Arc<Self>,
+        target: Result<&'static Operation, Refusal>,
+        request: Request,
+    ) -> Response<Body> {
         let operation_id = target.as_ref().ok().map(|operation| operation.id);
         let request_id = random(20);
         let received_at = self.organization().now();
@@ -539,6 +702,8 @@ impl Gateway {
             Some(fault) if fault.happens_before_commit() => Err(UNAVAILABLE),
             _ => target.and_then(|operation| call.run(operation, &mut self.organization())),
         };
+        let deliveries = self.organization().endpoints.take_waiting();
+        self.deliver(deliveries);
         let response = match outcome {
             Ok(json) => Reply { status: StatusCode::OK, json },
             Err(refusal) => call.form.write(refusal),

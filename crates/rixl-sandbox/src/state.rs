@@ -9,6 +9,8 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::key::{CreatedKey, KeyForm, SeedKey};
+use crate::policies::{Attachment, Policy};
+use crate::webhooks::Endpoints;
 
 const ID_LENGTH: usize = 10;
 const SECRET_LENGTH: usize = 22;
@@ -57,6 +59,8 @@ pub(crate) struct ApiKey {
     last_used: Option<Timestamp>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     policy_ids: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    permissions: Vec<String>,
 }
 
 impl ApiKey {
@@ -173,6 +177,8 @@ pub(crate) struct Organization {
     expiries: VecDeque<(Timestamp, Fingerprint)>,
     refresh_tokens: HashMap<Fingerprint, RefreshToken>,
     credentials: Vec<ClientCredential>,
+    policies: Vec<Policy>,
+    pub(crate) endpoints: Endpoints,
 }
 
 impl Organization {
@@ -195,6 +201,8 @@ impl Organization {
             expiries: VecDeque::new(),
             refresh_tokens: HashMap::new(),
             credentials: Vec::new(),
+            policies: Vec::new(),
+            endpoints: Endpoints::default(),
         }
     }
 
@@ -217,6 +225,37 @@ impl Organization {
 
     pub(crate) fn credentials(&self) -> &[ClientCredential] {
         &self.credentials
+    }
+
+    pub(crate) fn policies(&self) -> &[Policy] {
+        &self.policies
+    }
+
+    pub(crate) fn policy(&self, id: &str) -> Option<&Policy> {
+        self.policies.iter().find(|policy| policy.id == id)
+    }
+
+    /// The keys that have this policy.
+    pub(crate) fn attachments(&self, policy_id: &str) -> Vec<Attachment> {
+        let keys = self.order.iter().filter_map(|number| self.key(*number));
+        let attached = keys.filter(|key| key.policy_ids.iter().any(|id| id == policy_id));
+        attached.map(|key| Attachment::to_key(policy_id, &key.id, key.created_at)).collect()
+    }
+
+    pub(crate) fn create_policy(&mut self, name: String, permissions: Vec<String>) -> String {
+        let id = random(ID_LENGTH);
+        let (org_id, created_at) = (self.id.clone(), self.now());
+        self.policies.push(Policy { id: id.clone(), org_id, name, permissions, created_at });
+        id
+    }
+
+    /// What the policies permit that stand at a key, for what is shown of it.
+    fn permitted(&self, policy_ids: &[String]) -> Vec<String> {
+        let attached = policy_ids.iter().filter_map(|id| self.policy(id));
+        let mut permissions: Vec<_> = attached.flat_map(|policy| policy.permissions.iter().cloned()).collect();
+        permissions.sort();
+        permissions.dedup();
+        permissions
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -252,8 +291,10 @@ impl Organization {
             expiring_at: new.expiring_at,
             last_used: None,
             policy_ids: Vec::new(),
+            permissions: Vec::new(),
         };
         key.attach(new.policy_ids.unwrap_or_default());
+        key.permissions = self.permitted(&key.policy_ids);
         self.add_key(key, after(self.now(), self.settings.activation))
     }
 
@@ -269,19 +310,25 @@ impl Organization {
             expiring_at: seed.expiring_in.map(|time| after(now, time)),
             last_used: seed.last_used_ago.map(|ago| before(now, ago)),
             policy_ids: Vec::new(),
+            permissions: Vec::new(),
         };
         let Issued { key, secret } = self.add_key(key, now);
         CreatedKey { id: key.id, secret }
     }
 
     pub(crate) fn update_key(&mut self, key_id: &str, change: KeyChange) -> Option<&ApiKey> {
-        let key = &mut self.keys.get_mut(self.numbers.get(key_id)?)?.shown;
+        let number = *self.numbers.get(key_id)?;
+        let key = &mut self.keys.get_mut(&number)?.shown;
         key.name = change.name.or(key.name.take());
         key.expiring_at = change.expiring_at.or(key.expiring_at);
         if change.replace_policies {
             key.policy_ids.clear();
         }
         key.attach(change.policy_ids.unwrap_or_default());
+        let policy_ids = key.policy_ids.clone();
+        let permissions = self.permitted(&policy_ids);
+        let key = &mut self.keys.get_mut(&number)?.shown;
+        key.permissions = permissions;
         Some(key)
     }
 

@@ -1,8 +1,8 @@
 //! A response that has arrived is used, whenever somebody looks; and nothing goes out once the time is over.
 
-use std::{future::Future, pin::pin, task::Poll, thread, time::Duration};
+use std::{future::Future, io::Write as _, pin::pin, task::Poll, thread, time::Duration};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, future::join_all, stream};
 use rixl_credentials::{Client, ErrorKind as Kind, Outcome, RetryPolicy};
 use rixl_testing::wait_for_async;
 
@@ -11,8 +11,9 @@ use crate::{
     raw::{ISSUED, Raw, Then, respond, response, write},
 };
 
-const TIMEOUT: Duration = Duration::from_millis(400);
-const LONGER: Duration = Duration::from_millis(900);
+/// A request leaves within it on a busy machine too.
+const TIMEOUT: Duration = Duration::from_millis(1500);
+const LONGER: Duration = Duration::from_millis(2500);
 
 fn client(raw: &Raw) -> Client {
     raw.builder().attempt_timeout(TIMEOUT).retry(RetryPolicy::off()).build().unwrap()
@@ -62,7 +63,7 @@ fn servers() -> [Raw; 3] {
 
 #[tokio::test]
 async fn a_call_that_nobody_polled_finds_the_response_that_came_meanwhile() {
-    for raw in servers() {
+    let each = servers().map(async |raw| {
         let client = client(&raw);
         let keys = client.api_keys();
         let id = key_id();
@@ -71,7 +72,8 @@ async fn a_call_that_nobody_polled_finds_the_response_that_came_meanwhile() {
         tokio::time::sleep(LONGER).await;
         assert_eq!(call.await.unwrap().secret.expose_secret(), "rxl_TESTSECRET");
         assert_eq!(raw.seen(), (1, 1));
-    }
+    });
+    join_all(each).await;
 }
 
 #[tokio::test]
@@ -83,8 +85,10 @@ async fn a_consumer_that_is_slower_than_the_time_out_loses_no_secret() {
     let mut calls = pin!(calls);
     let mut secrets = 0;
     while let Some(issued) = calls.next().await {
+        if secrets == 0 {
+            tokio::time::sleep(LONGER).await;
+        }
         secrets += usize::from(issued.unwrap().secret.expose_secret() == "rxl_TESTSECRET");
-        tokio::time::sleep(LONGER).await;
     }
     assert_eq!((secrets, raw.seen()), (4, (4, 4)));
 }
@@ -92,23 +96,25 @@ async fn a_consumer_that_is_slower_than_the_time_out_loses_no_secret() {
 /// As after SIGSTOP, `docker pause`, or with a task that blocks: nobody reads the socket, the task of the connection neither.
 #[test]
 fn an_executor_that_stood_still_hands_over_what_the_socket_holds() {
-    for workers in [0, 1] {
+    let stands_still = |workers, raw: Raw| {
         let mut builder = match workers {
             0 => tokio::runtime::Builder::new_current_thread(),
             _ => tokio::runtime::Builder::new_multi_thread(),
         };
-        let runtime = builder.worker_threads(1).enable_all().build().unwrap();
-        for raw in servers() {
-            let client = client(&raw);
-            let rotated = runtime.block_on(async {
-                let call = tokio::spawn(async move { client.api_keys().rotate(&key_id()).await });
-                seen(&raw, 1).await;
-                tokio::spawn(async { thread::sleep(LONGER) });
-                call.await.unwrap()
-            });
-            assert_eq!(rotated.unwrap().secret.expose_secret(), "rxl_TESTSECRET");
+        let client = client(&raw);
+        let rotated = builder.worker_threads(1).enable_all().build().unwrap().block_on(async {
+            let call = tokio::spawn(async move { client.api_keys().rotate(&key_id()).await });
+            seen(&raw, 1).await;
+            tokio::spawn(async { thread::sleep(LONGER) });
+            call.await.unwrap()
+        });
+        assert_eq!(rotated.unwrap().secret.expose_secret(), "rxl_TESTSECRET");
+    };
+    thread::scope(|scope| {
+        for workers in [0, 1] {
+            servers().map(|raw| scope.spawn(move || stands_still(workers, raw)));
         }
-    }
+    });
 }
 
 /// Connected, but not yet written: what nobody sent in time is not sent later.
@@ -142,14 +148,12 @@ async fn nothing_is_written_once_the_time_is_over() {
 async fn a_body_that_goes_on_after_the_time_is_cut() {
     let raw = Raw::start(|stream, _| {
         write(stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n{");
-        for _ in 0..200 {
-            write(stream, b" ");
+        // For half an hour, or until the client has gone.
+        while stream.write_all(b" ").is_ok() {
             thread::sleep(Duration::from_millis(20));
         }
         Then::Fin
     });
-    let started = std::time::Instant::now();
     let error = client(&raw).api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (Kind::Cut, Outcome::Applied));
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 }

@@ -21,9 +21,9 @@ use std::{
 
 use futures_util::{FutureExt as _, future::join_all};
 use rixl_credentials::{
-    AccessToken, ApiKeyUpdate, Client, ClientBuilder, ClientTokenRequest, CredentialId, Error, KeyId, NewApiKey,
-    NewClientCredential, OrganizationId, PageRequest, ProjectId, RetryPolicy, Secret, SharedToken, Sleep, Timestamp,
-    Timing, TokenFuture, TokenRequest, TokenSource,
+    AccessToken, ApiKeyUpdate, Client, ClientBuilder, ClientTokenRequest, CredentialId, EndpointId, Error, KeyId,
+    NewApiKey, NewClientCredential, NewWebhookEndpoint, OrganizationId, PageRequest, PolicyId, ProjectId, RetryPolicy,
+    Secret, SharedToken, Sleep, Timestamp, Timing, TokenFuture, TokenRequest, TokenSource, WebhookEndpointUpdate,
 };
 use serde_json::{Value, json};
 
@@ -189,11 +189,26 @@ fn update() -> ApiKeyUpdate {
     update.with_policies_replaced([format!("{OPEN}policy")])
 }
 
+/// The endpoint that every response is about.
+fn endpoint_id() -> EndpointId {
+    open("endpointid")
+}
+
+fn endpoint() -> NewWebhookEndpoint {
+    NewWebhookEndpoint::new(format!("https://example.com/{OPEN}url"), [format!("{OPEN}type")])
+}
+
+fn endpoint_update() -> WebhookEndpointUpdate {
+    let update = WebhookEndpointUpdate::default().with_url(format!("https://example.com/{OPEN}url"));
+    update.with_event_types([format!("{OPEN}type")]).with_enabled(true)
+}
+
 /// Calls one operation of the contract, by its id, with marks in all that it sends.
 async fn call(client: &Client, operation: &str) -> Seen {
     let second = client.organization(&open("orgid"));
     let (keys, credentials) = (client.api_keys(), client.client_credentials());
     let (second_keys, second_credentials) = (second.api_keys(), second.client_credentials());
+    let webhooks = second.webhooks(&open("projectid"));
     let page = PageRequest::default().with_limit(100).with_offset(7);
     let (api_key, refresh) = (Secret::from(mark("apikey")), Secret::from(mark("refreshtoken")));
     let credential: CredentialId = open("credentialid");
@@ -222,6 +237,18 @@ async fn call(client: &Client, operation: &str) -> Seen {
         "createClientCredentialV1" => seen(second_credentials.create(NewClientCredential::new(name)).await),
         "revokeClientCredentialV1" => seen(second_credentials.revoke(&credential).await),
         "mintClientTokenV1" => seen(second_credentials.mint(&mint()).await),
+        "listWebhookEndpoints" => seen(webhooks.list_page(page).await),
+        "createWebhookEndpoint" => seen(webhooks.create(endpoint()).await),
+        "getWebhookEndpoint" => seen(webhooks.get(&endpoint_id()).await),
+        "updateWebhookEndpoint" => seen(webhooks.update(&endpoint_id(), endpoint_update()).await),
+        "deleteWebhookEndpoint" => seen(webhooks.delete(&endpoint_id()).await),
+        "rotateWebhookSecret" => seen(webhooks.rotate_secret(&endpoint_id()).await),
+        "testWebhookEndpoint" => seen(webhooks.send_test(&endpoint_id()).await),
+        "listWebhookAttempts" => seen(webhooks.attempts_page(&endpoint_id(), page).await),
+        "listPolicies" => seen(second.policies().list().await),
+        "getPolicy" => seen(second.policies().get(&open("id")).await),
+        "listPolicyAttachments" => seen(second.policies().attachments(&open("policyid")).await),
+        "listPermissions" => seen(second.policies().permissions_page(page).await),
         new => panic!("the contract has a new operation, {new}: call it here, so that its secrets are looked for"),
     }
 }
@@ -329,7 +356,8 @@ impl Canary {
         response: impl Fn(&contract::Operation) -> Response + Send + Sync + 'static,
     ) -> Vec<(String, Seen)> {
         self.gateway.respond_with(response);
-        self.call_all(what, client).await
+        let all = self.contract.operations().into_iter().map(|operation| operation.id).collect();
+        self.call_all(what, client, &all).await
     }
 
     /// As `drive`, and every operation of the contract reaches the server.
@@ -344,7 +372,7 @@ impl Canary {
         let mut left: BTreeSet<_> = self.contract.operations().into_iter().map(|operation| operation.id).collect();
         // Again, where a busy machine let the time of a call be up before it was sent.
         for _ in 0..20 {
-            self.call_all(what, client).await;
+            self.call_all(what, client, &left).await;
             for request in self.gateway.take_requests() {
                 left.remove(&request.operation.id);
             }
@@ -355,9 +383,8 @@ impl Canary {
         panic!("{what}: {left:?} never reached the server");
     }
 
-    async fn call_all(&mut self, what: &str, client: &Client) -> Vec<(String, Seen)> {
-        let operations = self.contract.operations();
-        let calls = operations.iter().map(async |operation| (operation.id.clone(), call(client, &operation.id).await));
+    async fn call_all(&mut self, what: &str, client: &Client, ids: &BTreeSet<String>) -> Vec<(String, Seen)> {
+        let calls = ids.iter().map(async |id| (id.clone(), call(client, id).await));
         let all = join_all(calls).await;
         for (operation, seen) in &all {
             self.check_seen(&format!("{operation}, {what}"), seen);
@@ -443,6 +470,8 @@ impl Canary {
         self.check_value("a token", &(AccessToken::new(Secret::from(token())), request));
         self.check_value("a secret", &(Secret::from(token()), Secret::from(&*token())));
         self.check_value("inputs", &(new_key(), update(), mint(), PageRequest::default(), RetryPolicy::off()));
+        self.check_value("more inputs", &(endpoint(), endpoint_update(), NewClientCredential::new("web")));
+        self.check_value("more of the second", &(second.webhooks(&open("projectid")), second.policies()));
         self.check_value("first generation", &(client.api_keys(), client.tokens(), client.client_credentials()));
         self.check_value("second generation", &(second.api_keys(), second.tokens(), second.client_credentials()));
         self.check_value("lists", &(client.api_keys().list(), second.client_credentials().list(), &second, &client));
@@ -459,6 +488,8 @@ impl Canary {
             errors.push(KeyId::new(&*id).unwrap_err());
             errors.push(id.parse::<OrganizationId>().unwrap_err());
             errors.push(ProjectId::try_from(id.clone()).unwrap_err());
+            errors.push(EndpointId::new(&*id).unwrap_err());
+            errors.push(PolicyId::new(&*id).unwrap_err());
             errors.push(CredentialId::new(id).unwrap_err());
         }
         let second = client.organization(&open("orgid"));
@@ -467,6 +498,11 @@ impl Canary {
         errors.push(second.api_keys().create(name()).await.unwrap_err());
         errors.push(second.update_api_key(&key(), ApiKeyUpdate::default().with_name(&*long)).await.unwrap_err());
         errors.push(client.client_credentials().create(NewClientCredential::new(&*long)).await.unwrap_err());
+        let webhooks = second.webhooks(&open("projectid"));
+        errors.push(webhooks.create(NewWebhookEndpoint::new(mark("url"), [MARK])).await.unwrap_err());
+        errors.push(
+            webhooks.update(&endpoint_id(), WebhookEndpointUpdate::default().with_url(mark("x"))).await.unwrap_err(),
+        );
         for secret in [MARK.to_owned(), format!("_{MARK}"), format!("rxl__{MARK}"), format!("{MARK}_")] {
             errors.push(client.tokens().exchange(&secret.into()).await.unwrap_err());
         }
@@ -618,7 +654,7 @@ impl Canary {
 
     async fn broken_connections(&mut self) {
         let client = self.client();
-        let hurried = self.builder().bearer_token(token()).attempt_timeout(Duration::from_millis(100)).build().unwrap();
+        let hurried = self.builder().bearer_token(token()).attempt_timeout(Duration::from_millis(200)).build().unwrap();
         for (name, then, client) in
             [("end", Then::Close, &client), ("reset", Then::Reset, &client), ("time-out", Then::Hold, &hurried)]
         {

@@ -13,8 +13,9 @@ use std::{
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use rixl_credentials::{
-    AccessToken, ApiKeyUpdate, Client, ClientTokenRequest, Error, NewApiKey, NewClientCredential, Operation,
-    PageRequest, RetryPolicy, Secret, Sleep, Timestamp, Timing, TokenFuture, TokenRequest, TokenSource,
+    AccessToken, ApiKeyUpdate, Client, ClientTokenRequest, EndpointId, Error, NewApiKey, NewClientCredential,
+    NewWebhookEndpoint, Operation, PageRequest, RetryPolicy, Secret, Sleep, Timestamp, Timing, TokenFuture,
+    TokenRequest, TokenSource, WebhookEndpointUpdate, Webhooks,
 };
 use serde_json::json;
 
@@ -94,6 +95,18 @@ async fn polled<T>(times: usize, call: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
+fn webhooks(client: &Client) -> Webhooks {
+    client.organization(&organization_id()).webhooks(&"Bq4y3QB38S".parse().unwrap())
+}
+
+fn endpoint() -> NewWebhookEndpoint {
+    NewWebhookEndpoint::new("https://example.com/hook", ["image.ready"])
+}
+
+fn endpoint_id() -> EndpointId {
+    "E1ndp0intX".parse().unwrap()
+}
+
 type Call = fn(Client) -> BoxFuture<'static, Result<(), Error>>;
 
 /// Every operation that changes something, unparsed too.
@@ -128,6 +141,24 @@ fn changes() -> Vec<(Operation, Call)> {
             async move { c.client_credentials().revoke(&"Z9Y8X7W6V5".parse().unwrap()).await }.boxed()
         }),
         (Operation::MintClientToken, |c| async move { c.client_credentials().mint(&mint()).await.map(drop) }.boxed()),
+        (Operation::CreateWebhookEndpoint, |c| async move { webhooks(&c).create(endpoint()).await.map(drop) }.boxed()),
+        (Operation::CreateWebhookEndpoint, |c| {
+            async move { webhooks(&c).create_raw(endpoint()).await.map(drop) }.boxed()
+        }),
+        (Operation::UpdateWebhookEndpoint, |c| {
+            let update = WebhookEndpointUpdate::default().with_enabled(false);
+            async move { webhooks(&c).update(&endpoint_id(), update).await.map(drop) }.boxed()
+        }),
+        (Operation::DeleteWebhookEndpoint, |c| async move { webhooks(&c).delete(&endpoint_id()).await }.boxed()),
+        (Operation::RotateWebhookSecret, |c| {
+            async move { webhooks(&c).rotate_secret(&endpoint_id()).await.map(drop) }.boxed()
+        }),
+        (Operation::RotateWebhookSecret, |c| {
+            async move { webhooks(&c).rotate_secret_raw(&endpoint_id()).await.map(drop) }.boxed()
+        }),
+        (Operation::TestWebhookEndpoint, |c| {
+            async move { webhooks(&c).send_test(&endpoint_id()).await.map(drop) }.boxed()
+        }),
     ]
 }
 
@@ -147,22 +178,27 @@ async fn a_call_that_is_dropped_says_what_is_true_then() {
     for operation in Operation::ALL.iter().filter(|operation| operation.changes_state()) {
         assert!(changes.iter().any(|(known, _)| known == operation), "{operation} is not dropped here");
     }
-    let reads: [(Operation, Call); 2] = [
+    let reads: [(Operation, Call); 3] = [
         (Operation::ListApiKeys, |c| {
             async move { c.api_keys().list_page(PageRequest::default()).await.map(drop) }.boxed()
         }),
         (Operation::ListClientCredentials, |c| {
             async move { c.client_credentials().list_page(PageRequest::default()).await.map(drop) }.boxed()
         }),
+        (Operation::GetWebhookEndpoint, |c| async move { webhooks(&c).get(&endpoint_id()).await.map(drop) }.boxed()),
     ];
     let body = json!({ "api_key": { "id": "XyZ9aB8cD1", "secret": "rxl_TESTSECRET" }, "client_secret": "TESTSECRET",
-        "credential": { "id": "Z9Y8X7W6V5" }, "access_token": "TESTACCESS", "api_keys": [], "credentials": [] });
+        "credential": { "id": "Z9Y8X7W6V5" }, "access_token": "TESTACCESS", "api_keys": [], "credentials": [],
+        "endpoint": { "id": "E1ndp0intX" }, "secret": "whsec_TESTSECRET", "event_id": "Ev3ntExmpl" });
     for (operation, call) in changes.into_iter().chain(reads) {
         let mut seen = Vec::new();
         for polls in 1.. {
             assert!(polls < 1_000, "{operation} does not end");
             // Busy the first time, so that there is a wait; and then it does as it is told.
-            let is_for_effect = matches!(operation, Operation::DeleteApiKey | Operation::RevokeClientCredential);
+            let is_for_effect = matches!(
+                operation,
+                Operation::DeleteApiKey | Operation::RevokeClientCredential | Operation::DeleteWebhookEndpoint
+            );
             let body = if is_for_effect { "{}".to_owned() } else { body.to_string() };
             let count = Arc::new(AtomicUsize::new(0));
             let counter = Arc::clone(&count);

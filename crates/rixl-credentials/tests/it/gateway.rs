@@ -1,12 +1,20 @@
 //! Every operation of both generations against the sandbox, which is an independent reading of the contract.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    time::Duration,
+};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use futures_util::StreamExt as _;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use rixl_credentials::{
-    ApiKeyUpdate, Client, ClientCredentialStatus, ClientTokenRequest, ErrorKind, NewApiKey, Outcome, PageRequest,
-    ProjectId, Secret, Timestamp,
+    ApiKeyUpdate, Client, ClientCredentialStatus, ClientTokenRequest, ErrorKind, IdentityType, NewApiKey,
+    NewWebhookEndpoint, Outcome, PageRequest, ProjectId, Secret, Timestamp, WebhookEndpointUpdate,
 };
 use rixl_sandbox::{Effect, Fault, Sandbox};
+use sha2::Sha256;
 
 struct World {
     sandbox: Sandbox,
@@ -146,6 +154,114 @@ async fn client_credentials_mint_until_they_are_revoked() {
         let listed = credentials.list_page(PageRequest::default()).await.unwrap();
         assert_eq!(listed.items.last().unwrap().status, Some(ClientCredentialStatus::Revoked));
     }
+}
+
+/// What an endpoint was sent: the headers that say whose it is, and the body.
+fn delivery(listener: &std::net::TcpListener) -> (BTreeMap<String, String>, String) {
+    let mut reader = BufReader::new(rixl_testing::accept(listener));
+    let mut headers = BTreeMap::new();
+    let mut line = String::new();
+    while reader.read_line(&mut line).unwrap() > 2 {
+        if let Some((name, value)) = line.trim_end().split_once(": ") {
+            headers.insert(name.to_owned(), value.to_owned());
+        }
+        line.clear();
+    }
+    let mut body = vec![0; headers["content-length"].parse().unwrap()];
+    reader.read_exact(&mut body).unwrap();
+    reader.get_mut().write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+    (headers, String::from_utf8(body).unwrap())
+}
+
+/// Whether one of the signatures is by this secret.
+fn is_signed_with(secret: &Secret, (headers, body): &(BTreeMap<String, String>, String)) -> bool {
+    let key = BASE64.decode(secret.expose_secret().strip_prefix("whsec_").unwrap()).unwrap();
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
+    mac.update(format!("{}.{}.{body}", headers["webhook-id"], headers["webhook-timestamp"]).as_bytes());
+    let expected = format!("v1,{}", BASE64.encode(mac.finalize().into_bytes()));
+    headers["webhook-signature"].split(' ').any(|signature| signature == expected)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_life_of_a_webhook_endpoint() {
+    let world = world();
+    let webhooks = world.organization().webhooks(&world.project);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let created = webhooks.create(NewWebhookEndpoint::new(&*url, ["image.ready"])).await.unwrap();
+    let id = &created.endpoint.id;
+    assert_eq!((created.endpoint.url.as_deref(), created.endpoint.enabled), (Some(&*url), Some(true)));
+    assert_eq!(webhooks.get(id).await.unwrap(), created.endpoint);
+
+    let event = webhooks.send_test(id).await.unwrap();
+    let sent = delivery(&listener);
+    assert_eq!(sent.0["webhook-id"], event);
+    assert!(is_signed_with(&created.secret, &sent));
+
+    // For a day both secrets sign, and after that the new one alone.
+    let rotated = webhooks.rotate_secret(id).await.unwrap();
+    for hours in [0, 23, 1] {
+        world.sandbox.advance(Duration::from_secs(hours * 3600));
+        webhooks.send_test(id).await.unwrap();
+        let sent = delivery(&listener);
+        assert!(is_signed_with(&rotated.secret, &sent));
+        assert_eq!(is_signed_with(&created.secret, &sent), hours != 1, "{hours}");
+    }
+    let raw = webhooks.rotate_secret_raw(id).await.unwrap();
+    let again = raw.rotated_webhook_secret().unwrap();
+    assert!(world.sandbox.signs_with(id.as_str(), again.secret.expose_secret()));
+
+    let attempts = rixl_testing::wait_for_async("four attempts that are recorded", async || {
+        let attempts: Vec<_> = webhooks.attempts(id).map(Result::unwrap).collect().await;
+        if attempts.len() == 4 { Ok(attempts) } else { Err(attempts) }
+    })
+    .await;
+    assert!(attempts.iter().all(|attempt| attempt.status == Some(204) && attempt.is_replay == Some(true)));
+
+    let update = WebhookEndpointUpdate::default().with_enabled(false).with_event_types(["image.failed"]);
+    let updated = webhooks.update(id, update).await.unwrap();
+    assert_eq!((updated.enabled, updated.event_types.as_slice()), (Some(false), &["image.failed".to_owned()][..]));
+    webhooks.delete(id).await.unwrap();
+    assert!(webhooks.list().next().await.is_none());
+    let error = webhooks.rotate_secret(id).await.unwrap_err();
+    assert!(error.is_not_found() && error.outcome() == Outcome::NotApplied);
+}
+
+#[tokio::test]
+async fn what_a_webhook_can_not_be_is_refused_before_it_is_sent() {
+    let world = world();
+    let webhooks = world.organization().webhooks(&world.project);
+    let id = "E1ndp0intX".parse().unwrap();
+    for (url, types) in
+        [("", vec!["a"]), ("ftp://example.com", vec!["a"]), ("example.com", vec!["a"]), ("http://a", vec![])]
+    {
+        let error = webhooks.create(NewWebhookEndpoint::new(url, types)).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::InvalidInput, Outcome::NotApplied), "{url}");
+    }
+    for update in [WebhookEndpointUpdate::default(), WebhookEndpointUpdate::default().with_url("nowhere")] {
+        let error = webhooks.update(&id, update).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+    assert!(world.sandbox.requests().is_empty());
+}
+
+#[tokio::test]
+async fn policies_say_what_a_key_may_do() {
+    let world = world();
+    let policies = world.organization().policies();
+    let id = world.sandbox.create_policy("Rotator", ["credentials:apikeys:write"]);
+    let created =
+        world.organization().api_keys().create(NewApiKey::new("a").with_policy_ids([id.clone()])).await.unwrap();
+    assert_eq!(created.key.permissions, ["credentials:apikeys:write"]);
+    let policy = policies.get(&id.parse().unwrap()).await.unwrap();
+    assert_eq!((policy.name.as_deref(), policy.permissions), (Some("Rotator"), created.key.permissions));
+    assert_eq!(policies.list().await.unwrap().len(), 1);
+    let attachments = policies.attachments(&policy.id).await.unwrap();
+    assert_eq!(attachments[0].identity_type, Some(IdentityType::ApiKey));
+    assert_eq!(attachments[0].identity_id.as_deref(), Some(created.key.id.as_str()));
+    let mut permissions = policies.permissions();
+    assert_eq!(permissions.next().await.unwrap().unwrap(), "credentials:apikeys:read");
+    assert!(policies.get(&"N0such".parse().unwrap()).await.unwrap_err().is_not_found());
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Every operation against another reading of `openapi.json`: a validating mock server that `RIXL_PRISM_URL` names.
 
 use rixl_credentials::{
-    ApiKeyUpdate, Client, ClientTokenRequest, NewApiKey, PageRequest, ProjectId, Secret, Timestamp,
+    ApiKeyUpdate, Client, ClientTokenRequest, NewApiKey, NewWebhookEndpoint, PageRequest, ProjectId, Secret, Timestamp,
+    WebhookEndpointUpdate,
 };
 
 use crate::mock::{TOKEN, key_id, organization_id};
@@ -49,4 +50,24 @@ async fn prism_accepts_every_request_and_every_response_is_read() {
         assert!(credentials.mint(&request).await.is_ok());
         credentials.revoke(&issued.credential.id).await.unwrap();
     }
+
+    let webhooks = organization.webhooks(&project);
+    let id = "E1ndp0intX".parse().unwrap();
+    assert_eq!(webhooks.list_page(page.clone()).await.unwrap().items[0].id, id);
+    let endpoint = NewWebhookEndpoint::new("https://example.com/hook", ["image.ready"]);
+    assert!(webhooks.create(endpoint).await.unwrap().secret.expose_secret().starts_with("whsec_"));
+    assert_eq!(webhooks.get(&id).await.unwrap().id, id);
+    let update = WebhookEndpointUpdate::default().with_url("https://example.com").with_enabled(true);
+    assert_eq!(webhooks.update(&id, update.with_event_types(["image.failed"])).await.unwrap().id, id);
+    assert!(webhooks.rotate_secret(&id).await.unwrap().secret.expose_secret().starts_with("whsec_"));
+    assert!(!webhooks.send_test(&id).await.unwrap().is_empty());
+    assert!(!webhooks.attempts_page(&id, page.clone()).await.unwrap().items.is_empty());
+    webhooks.delete(&id).await.unwrap();
+
+    let policies = organization.policies();
+    let id = "P0l1cyExmp".parse().unwrap();
+    assert_eq!(policies.list().await.unwrap()[0].id, id);
+    assert_eq!(policies.get(&id).await.unwrap().id, id);
+    assert!(!policies.attachments(&id).await.unwrap().is_empty());
+    assert!(!policies.permissions_page(page).await.unwrap().items.is_empty());
 }

@@ -2,20 +2,27 @@
 
 use std::{collections::BTreeSet, fmt::Debug, fs, path::Path};
 
-use rixl_credentials::{ClientTokenRequest, PageRequest, Secret};
+use rixl_credentials::{ClientTokenRequest, NewWebhookEndpoint, PageRequest, Secret};
 
 use crate::mock::{Mock, key_id, organization_id};
 
-const FIXTURES: [&str; 9] = [
+const FIXTURES: [&str; 16] = [
     "api_key_page",
     "client_credential_page",
     "client_token",
     "issued_api_key",
     "issued_api_key_sparse",
     "issued_client_credential",
+    "issued_webhook_endpoint",
+    "permission_page",
+    "policy",
+    "policy_attachments",
     "token_pair",
     "token_pair_sparse",
     "updated_api_key",
+    "webhook_attempt_page",
+    "webhook_endpoint_page",
+    "webhook_secret",
 ];
 
 fn folder(name: &str) -> std::path::PathBuf {
@@ -87,6 +94,42 @@ async fn client_credentials() {
     let token = mocked.client().client_credentials().mint(&request).await.unwrap();
     assert_eq!(token.access_token.expose_secret(), "TESTACCESS");
     snapshot("client_token", &token);
+}
+
+#[tokio::test]
+async fn webhooks() {
+    let of = |mocked: &Mock| mocked.client().organization(&organization_id()).webhooks(&"Bq4y3QB38S".parse().unwrap());
+    let id = "E1ndp0intX".parse().unwrap();
+    let mocked = mock("issued_webhook_endpoint").await;
+    let endpoint = NewWebhookEndpoint::new("https://example.com/hook", ["image.ready"]);
+    let issued = of(&mocked).create(endpoint).await.unwrap();
+    assert_eq!(issued.secret.expose_secret(), "whsec_TESTSECRET");
+    snapshot("issued_webhook_endpoint", &issued);
+
+    let mocked = mock("webhook_secret").await;
+    let issued = of(&mocked).rotate_secret(&id).await.unwrap();
+    assert_eq!(issued.secret.expose_secret(), "whsec_TESTSECRET");
+    snapshot("webhook_secret", &issued);
+
+    let mocked = mock("webhook_endpoint_page").await;
+    snapshot("webhook_endpoint_page", &of(&mocked).list_page(PageRequest::default()).await.unwrap());
+    let mocked = mock("webhook_attempt_page").await;
+    snapshot("webhook_attempt_page", &of(&mocked).attempts_page(&id, PageRequest::default()).await.unwrap());
+}
+
+#[tokio::test]
+async fn policies() {
+    let of = |mocked: &Mock| mocked.client().organization(&organization_id()).policies();
+    let id = "P0l1cyExmp".parse().unwrap();
+    let mocked = mock("policy").await;
+    snapshot("policy", &of(&mocked).get(&id).await.unwrap());
+    let mocked = mock("policy_attachments").await;
+    let attachments = of(&mocked).attachments(&id).await.unwrap();
+    let names: Vec<_> = attachments.iter().filter_map(|it| Some(it.identity_type.as_ref()?.as_str())).collect();
+    assert_eq!(names, ["api_key", "user", "clientauth_credential", "unspecified", "robot"]);
+    snapshot("policy_attachments", &attachments);
+    let mocked = mock("permission_page").await;
+    snapshot("permission_page", &of(&mocked).permissions_page(PageRequest::default()).await.unwrap());
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use rixl_credentials::{
-    ApiKeyUpdate, Client, ClientTokenRequest, CredentialId, Error, NewApiKey, PageRequest, Secret, Timestamp,
+    ApiKeyUpdate, Client, ClientTokenRequest, CredentialId, EndpointId, Error, NewApiKey, NewWebhookEndpoint,
+    PageRequest, PolicyId, Secret, Timestamp, WebhookEndpointUpdate,
 };
 use serde_json::{Value, json};
 
@@ -16,6 +17,10 @@ fn success() -> String {
         "credential": { "id": "Z9Y8X7W6V5" },
         "client_secret": "rxl_sk_TESTSECRET",
         "access_token": "TESTACCESS",
+        "endpoint": { "id": "E1ndp0intX" },
+        "secret": "whsec_TESTSECRET",
+        "event_id": "Ev3ntExmpl",
+        "id": "P0l1cyExmp",
     })
     .to_string()
 }
@@ -220,4 +225,54 @@ async fn client_credentials_second_generation() {
     let body = Some(json!({ "client_id": "a", "client_secret": "rxl_sk_TESTSECRET", "subject": "b" }));
     let request = ClientTokenRequest::new("a", "rxl_sk_TESTSECRET", "b");
     check(async |c| of(c).mint(&request).await.map(drop), "POST", target, false, body).await;
+}
+
+#[tokio::test]
+async fn webhooks() {
+    let of = |c: Client| c.organization(&organization_id()).webhooks(&"Bq4y3QB38S".parse().unwrap());
+    let id = || "E1ndp0intX".parse::<EndpointId>().unwrap();
+    let all = "/webhooks/v1/projects/Bq4y3QB38S/endpoints";
+    check(async |c| of(c).list_page(PageRequest::default()).await.map(drop), "GET", all, true, None).await;
+    let page = || PageRequest::default().with_limit(2).with_offset(4);
+    let target = format!("{all}?pagination.limit=2&pagination.offset=4");
+    check(async |c| of(c).list_page(page()).await.map(drop), "GET", &target, true, None).await;
+
+    let body = Some(json!({ "event_types": ["image.ready"], "url": "https://example.com/hook" }));
+    let endpoint = NewWebhookEndpoint::new("https://example.com/hook", ["image.ready"]);
+    check(async |c| of(c).create(endpoint).await.map(drop), "POST", all, true, body).await;
+
+    let one = &format!("{all}/E1ndp0intX");
+    check(async |c| of(c).get(&id()).await.map(drop), "GET", one, true, None).await;
+    for (update, body) in [
+        (WebhookEndpointUpdate::default().with_url("https://example.com"), json!({ "url": "https://example.com" })),
+        (
+            WebhookEndpointUpdate::default().with_event_types(["image.failed"]),
+            json!({ "event_types": ["image.failed"] }),
+        ),
+        (WebhookEndpointUpdate::default().with_enabled(false), json!({ "enabled": false })),
+    ] {
+        check(async |c| of(c).update(&id(), update).await.map(drop), "PATCH", one, true, Some(body)).await;
+    }
+    check(async |c| of(c).delete(&id()).await, "DELETE", one, true, None).await;
+    let target = &format!("{one}/rotate-secret");
+    check(async |c| of(c).rotate_secret(&id()).await.map(drop), "POST", target, true, None).await;
+    let target = &format!("{one}/test");
+    check(async |c| of(c).send_test(&id()).await.map(drop), "POST", target, true, None).await;
+    let target = &format!("{one}/attempts?pagination.limit=2&pagination.offset=4");
+    check(async |c| of(c).attempts_page(&id(), page()).await.map(drop), "GET", target, true, None).await;
+}
+
+#[tokio::test]
+async fn policies() {
+    let of = |c: Client| c.organization(&organization_id()).policies();
+    let id = || "P0l1cyExmp".parse::<PolicyId>().unwrap();
+    let all = "/auth/v1/memberships/OR98234j23/policies";
+    check(async |c| of(c).list().await.map(drop), "GET", all, true, None).await;
+    let target = &format!("{all}/P0l1cyExmp");
+    check(async |c| of(c).get(&id()).await.map(drop), "GET", target, true, None).await;
+    let target = &format!("{all}/P0l1cyExmp/attachments");
+    check(async |c| of(c).attachments(&id()).await.map(drop), "GET", target, true, None).await;
+    let target = &format!("{all}/permissions?limit=2&offset=4");
+    let page = PageRequest::default().with_limit(2).with_offset(4);
+    check(async |c| of(c).permissions_page(page).await.map(drop), "GET", target, true, None).await;
 }

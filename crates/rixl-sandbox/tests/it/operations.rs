@@ -63,7 +63,7 @@ async fn every_operation_of_the_contract_is_served_and_no_other() {
     }
     let recorded = sandbox.requests().into_iter().map(|request| request.operation_id.unwrap().to_owned());
     assert_eq!(recorded.collect::<Vec<_>>(), ids);
-    assert_eq!(ids.len(), 21);
+    assert_eq!(ids.len(), 33);
 }
 
 #[tokio::test]

@@ -115,7 +115,12 @@ impl Contract {
     fn walk(&self, schema: &Value, pointer: String, places: &mut Vec<(String, bool)>) {
         let schema = self.resolved(schema);
         let is_text = |schema: &Value| schema["type"] == "string" && schema["format"].is_null();
-        places.push((pointer.clone(), is_text(schema) || is_text(self.resolved(&schema["items"]))));
+        // What serde derives takes a list for an object whose properties come in the order of their names.
+        let first = schema["properties"].as_object().and_then(|properties| properties.values().next());
+        let shows = is_text(schema)
+            || is_text(self.resolved(&schema["items"]))
+            || first.is_some_and(|first| is_text(self.resolved(first)));
+        places.push((pointer.clone(), shows));
         for (property, schema) in schema["properties"].as_object().into_iter().flatten() {
             self.walk(schema, format!("{pointer}/{property}"), places);
         }

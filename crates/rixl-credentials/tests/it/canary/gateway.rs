@@ -146,7 +146,8 @@ impl Shared {
             let mut words = head.split(' ');
             let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
             // The base URL of some clients has a path, whose text is open.
-            let path = target.find("/platform").or_else(|| target.find("/organizations")).map(|start| &target[start..]);
+            let starts = ["/platform", "/organizations", "/webhooks", "/auth/v1"];
+            let path = starts.iter().find_map(|start| target.find(start)).map(|start| &target[start..]);
             let found = path.and_then(|path| self.operations.iter().find(|operation| operation.is_at(method, path)));
             let Some(operation) = found.cloned() else { panic!("the contract does not have {method} {target}") };
             let response = Arc::clone(&self.response.read().unwrap())(&operation);

@@ -1,0 +1,215 @@
+//! Policies: what keys and credentials may do.
+
+use jiff::Timestamp;
+use rixl_api::types;
+
+use crate::{Error, ErrorKind, Listing, Operation, OrganizationId, Page, PageRequest, PolicyId, sender::Sender};
+
+/// The policies of an organization. They exist in the second generation of routes alone: see
+/// [`Organization::policies`](crate::Organization::policies).
+///
+/// RIXL's own clients name the permissions that a rotator needs `credentials:apikeys:read` and
+/// `credentials:apikeys:write`.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    sender: Sender,
+    organization: OrganizationId,
+}
+
+/// What whoever it is attached to may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Policy {
+    /// Its id, as [`ApiKey::policy_ids`](crate::ApiKey::policy_ids) has it.
+    pub id: PolicyId,
+    /// The name that people gave it.
+    pub name: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The permissions that it gives, such as `credentials:apikeys:write`.
+    pub permissions: Vec<String>,
+    /// The organization that it is of.
+    pub organization_id: Option<OrganizationId>,
+    /// Who created it.
+    pub created_by: Option<String>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// When it was last changed.
+    pub updated_at: Option<Timestamp>,
+}
+
+/// Whom a policy is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PolicyAttachment {
+    /// Its id.
+    pub id: Option<String>,
+    /// The policy.
+    pub policy_id: Option<PolicyId>,
+    /// What it is attached to.
+    pub identity_type: Option<IdentityType>,
+    /// The id of the user, of the key or of the credential.
+    pub identity_id: Option<String>,
+    /// When it was attached.
+    pub created_at: Option<Timestamp>,
+}
+
+/// What a policy can be attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum IdentityType {
+    /// A user.
+    User,
+    /// An API key.
+    ApiKey,
+    /// A client credential.
+    ClientCredential,
+    /// The server gave none.
+    Unspecified,
+    /// One that came after this library. Match it by [`as_str`](Self::as_str), whose name stays when a later version has
+    /// a variant for it.
+    #[non_exhaustive]
+    Other(OtherIdentityType),
+}
+
+/// A type that this version of the library has no variant for: see [`IdentityType::as_str`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OtherIdentityType(String);
+
+impl IdentityType {
+    /// Its name, in lower case and without the prefix of the published form: `api_key` for
+    /// `POLICY_IDENTITY_TYPE_API_KEY`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::User => "user",
+            Self::ApiKey => "api_key",
+            Self::ClientCredential => "clientauth_credential",
+            Self::Unspecified => "unspecified",
+            Self::Other(OtherIdentityType(name)) => name,
+        }
+    }
+
+    /// Reads the published form, and a short lower-case one as other enums have been seen in.
+    fn read(text: &str) -> Self {
+        let name = text.strip_prefix("POLICY_IDENTITY_TYPE_").unwrap_or(text).to_ascii_lowercase();
+        match name.as_str() {
+            "user" => Self::User,
+            "api_key" => Self::ApiKey,
+            "clientauth_credential" => Self::ClientCredential,
+            "unspecified" => Self::Unspecified,
+            _ => Self::Other(OtherIdentityType(name)),
+        }
+    }
+}
+
+impl Policies {
+    pub(crate) fn new(sender: Sender, organization: OrganizationId) -> Self {
+        Self { sender, organization }
+    }
+
+    /// All policies of the organization. RIXL publishes no pages for them.
+    ///
+    /// # Errors
+    ///
+    /// As for [every read](Error#every-read).
+    pub async fn list(&self) -> Result<Vec<Policy>, Error> {
+        let send = |low: rixl_api::Client| async move { low.list_policies(self.organization.wire()).await };
+        let reply = self.sender.call(Operation::ListPolicies, send).await?;
+        reply
+            .read(|list| list.policies.into_iter().map(Policy::read).collect::<Option<_>>().ok_or(ErrorKind::Malformed))
+    }
+
+    /// One policy, with the permissions that it gives.
+    ///
+    /// ```
+    /// # async fn example(policies: rixl_credentials::Policies) -> Result<(), rixl_credentials::Error> {
+    /// let policy = policies.get(&"P0l1cyExmp".parse()?).await?;
+    /// let may_rotate = policy.permissions.iter().any(|name| name == "credentials:apikeys:write");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongId`] when the response is another policy; else as for [every read](Error#every-read).
+    pub async fn get(&self, id: &PolicyId) -> Result<Policy, Error> {
+        let send = |low: rixl_api::Client| async move { low.get_policy(self.organization.wire(), id.wire()).await };
+        let reply = self.sender.call(Operation::GetPolicy, send).await?;
+        reply.read(|policy| {
+            let policy = Policy::read(policy).ok_or(ErrorKind::Malformed)?;
+            if policy.id == *id { Ok(policy) } else { Err(ErrorKind::WrongId) }
+        })
+    }
+
+    /// Whom the policy is attached to. RIXL publishes no pages for that.
+    ///
+    /// # Errors
+    ///
+    /// As for [every read](Error#every-read).
+    pub async fn attachments(&self, id: &PolicyId) -> Result<Vec<PolicyAttachment>, Error> {
+        let send = |low: rixl_api::Client| async move {
+            low.list_policy_attachments(self.organization.wire(), id.wire()).await
+        };
+        let reply = self.sender.call(Operation::ListPolicyAttachments, send).await?;
+        reply.read(|list| Ok(list.attachments.into_iter().map(PolicyAttachment::read).collect()))
+    }
+
+    /// The names of all permissions that there are, fetched page by page as the stream is read.
+    #[must_use]
+    pub fn permissions(&self) -> Listing<String> {
+        let policies = self.clone();
+        let fetch = move |request: PageRequest| {
+            let policies = policies.clone();
+            async move { policies.permissions_page(request.with_limit(100)).await }
+        };
+        Listing::new(Operation::ListPermissions, |name: &String| name.as_str(), fetch)
+    }
+
+    /// One page of the names of permissions.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] for a limit outside 1 to 100, which are the bounds of other lists; else as for
+    /// [every read](Error#every-read).
+    pub async fn permissions_page(&self, request: PageRequest) -> Result<Page<String>, Error> {
+        let operation = Operation::ListPermissions;
+        let (limit, offset) = request.checked(operation)?;
+        let send =
+            |low: rixl_api::Client| async move { low.list_permissions(self.organization.wire(), limit, offset).await };
+        let reply = self.sender.call(operation, send).await?;
+        let request_id = reply.request_id();
+        reply.read(|page| {
+            let items: Option<Vec<_>> = page.permissions.into_iter().map(|permission| permission.name).collect();
+            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
+        })
+    }
+}
+
+impl Policy {
+    /// `None` when it has no id that could be used.
+    fn read(policy: types::Policy) -> Option<Self> {
+        Some(Self {
+            id: PolicyId::from_response(policy.id)?,
+            name: policy.name,
+            description: policy.description,
+            permissions: policy.permissions,
+            organization_id: OrganizationId::from_response(policy.org_id),
+            created_by: policy.created_by,
+            created_at: policy.created_at,
+            updated_at: policy.updated_at,
+        })
+    }
+}
+
+impl PolicyAttachment {
+    fn read(attachment: types::PolicyAttachment) -> Self {
+        Self {
+            id: attachment.id,
+            policy_id: PolicyId::from_response(attachment.policy_id),
+            identity_type: attachment.identity_type.as_deref().map(IdentityType::read),
+            identity_id: attachment.identity_id,
+            created_at: attachment.created_at,
+        }
+    }
+}
