@@ -10,7 +10,8 @@ use super::{
     next::{is_cancellable, next},
     progress::{At, Begun, Held, Progress, ReadError, Record, Response, Sending, Why},
     seen::{
-        Act, Authorizer, Escrow, Holds, KeysFailure, Look, Mandate, Observation, Of, Owner, PlaceSeen, Seen, Step, Stop,
+        Act, Authorizer, Because, Escrow, Holds, KeysFailure, KeysSeen, Look, Mandate, Observation, Of, Owner,
+        PlaceSeen, Seen, Step, Stop, Wait,
     },
 };
 use crate::{
@@ -264,4 +265,168 @@ fn a_refusal_is_believed_where_the_keys_may_not_be_listed() {
     seen.keys = Some(Err(KeysFailure::Denied));
     seen.escrow = Some(Escrow::Nothing);
     assert_eq!(next(&progress, &seen), Step::Record(Record::Ended { at: now(), ending: Ending::Refused }));
+}
+
+fn later(seconds: u64) -> Timestamp {
+    now().checked_add(Duration::from_secs(seconds)).unwrap()
+}
+
+fn verified() -> Vec<Record> {
+    let mut records = received();
+    records.push(Record::Verified { at: now(), secret: secret(), format: Some(KeyFormat::Whole) });
+    records
+}
+
+fn with_escrow(records: &[Record]) -> (Progress, Seen) {
+    let (progress, mut seen) = after(records);
+    seen.escrow = Some(Escrow::Secret { raw: Digest::of(b"raw"), secret: secret() });
+    (progress, seen)
+}
+
+fn recovery() -> Mandate {
+    Mandate { stops_on_unknown: false, ..Mandate::LIVE }
+}
+
+/// A standby that lags is waited for, and only then is its word taken.
+#[test]
+fn what_was_just_written_is_not_disbelieved() {
+    let (progress, mut seen) = with_escrow(&verified());
+    let store = Step::Act(Act::Store { place: 0, expected: Version::absent() });
+    seen.note(now(), &store, &Observation::Stored(0, Ok(Version::new("1"))));
+    let before = |seen: &mut Seen, at| {
+        let step = Step::Look(Look::Place(0));
+        seen.note(at, &step, &Observation::Place(0, place(Holds::Nothing(Version::absent()))));
+    };
+    before(&mut seen, later(9));
+    assert_eq!(next(&progress, &seen), Step::Wait(Wait::Retry(Because::Place(0))));
+    before(&mut seen, later(10));
+    assert_eq!(next(&progress, &seen), store);
+}
+
+/// What the place holds in a form that its consumers do not use is not stored yet.
+#[test]
+fn a_secret_in_another_form_is_not_there() {
+    let (progress, mut seen) = with_escrow(&verified());
+    let step = Step::Act(Act::Store { place: 0, expected: Version::absent() });
+    seen.note(now(), &step, &Observation::Stored(0, Ok(Version::new("1"))));
+    let holds = |fits| place(Holds::Ours { version: Version::new("1"), value: secret(), fits });
+    seen.places[0].seen = Some(holds(true));
+    assert!(matches!(next(&progress, &seen), Step::Record(Record::Stored { .. })));
+    seen.places[0].seen = Some(holds(false));
+    assert!(!matches!(next(&progress, &seen), Step::Record(Record::Stored { .. })));
+}
+
+/// A request that was recorded by a clock which is a day ahead holds recovery up for no longer than its window.
+#[test]
+fn a_clock_that_was_set_back_holds_nothing_up() {
+    let ahead = Sending { at: later(86_400), ..sending(1) };
+    let records =
+        [Record::Intent(Box::new(Begun { intent: rotation(), sending: ahead })), Record::Unknown { at: now() }];
+    let (progress, mut seen) = after(&records);
+    seen.mandate = recovery();
+    seen.escrow = Some(Escrow::Nothing);
+    seen.places[0].seen = Some(place(Holds::Nothing(Version::absent())));
+    assert_eq!(next(&progress, &seen), Step::Wait(Wait::Until(later(35), Because::Window)));
+}
+
+#[test]
+fn what_was_recorded_and_then_cancelled_is_not_sent() {
+    let (progress, mut seen) = after(&[begun(rotation())]);
+    seen.may_send = true;
+    assert_eq!(next(&progress, &seen), Step::Act(Act::Send));
+    seen.is_cancelled = true;
+    assert_eq!(next(&progress, &seen), Step::Record(Record::NotSent { at: now() }));
+}
+
+/// Nobody can tell whether the old secret is live where nothing can be read back.
+#[test]
+fn a_lost_response_for_a_place_that_can_not_be_read_back_is_for_the_user() {
+    let (progress, mut seen) = after(&[begun(rotation()), Record::Unknown { at: now() }]);
+    seen.mandate = recovery();
+    seen.escrow = Some(Escrow::Nothing);
+    seen.places[0].seen = Some(place(Holds::WriteOnly));
+    assert_eq!(next(&progress, &seen), Step::Stop(Stop::Undecidable));
+}
+
+/// The line that says that a key is about to be deleted takes time itself.
+#[test]
+fn what_was_seen_before_the_deletion_was_recorded_does_not_count() {
+    let subject = Subject::Replace {
+        key_id: "XyZ9aB8cD1".parse().unwrap(),
+        new: rixl_credentials::NewApiKey::new("billing"),
+        grace_ms: 0,
+    };
+    let stored = Record::Stored { at: now(), place: 0, version: Version::new("1"), value: secret() };
+    let records = [
+        begun(intent(subject)),
+        Record::Received { at: now(), request_id: None },
+        Record::Verified { at: now(), secret: secret(), format: Some(KeyFormat::Whole) },
+        stored,
+        Record::Settled { at: now(), place: 0 },
+    ];
+    let (mut progress, mut seen) = with_escrow(&records);
+    let fresh = |seen: &mut Seen| {
+        seen.keys = Some(Ok(KeysSeen { predecessor: Some(None), is_less: false, orphans: Vec::new() }));
+        seen.was_used = Some(None);
+        seen.authorizer = Some(Authorizer::Fine);
+        seen.places[0].seen = Some(place(Holds::Ours { version: Version::new("1"), value: secret(), fits: true }));
+        seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
+    };
+    fresh(&mut seen);
+    let step = next(&progress, &seen);
+    let retiring = Record::Retiring { at: now() };
+    assert_eq!(step, Step::Record(retiring.clone()));
+    progress.apply(&retiring);
+    seen.note(now(), &step, &Observation::Recorded(Ok(Duration::ZERO)));
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Keys));
+    fresh(&mut seen);
+    assert_eq!(next(&progress, &seen), Step::Act(Act::Retire));
+}
+
+/// Someone else's secret in the place says that ours, seen live before, may be dead by now.
+#[test]
+fn another_secret_makes_what_was_seen_of_ours_old() {
+    let (_, mut seen) = with_escrow(&verified());
+    seen.ours = Some(Liveness::Live(KeyFormat::Whole));
+    let other = place(Holds::Other(Version::new("2"), Digest::of(b"other")));
+    seen.note(now(), &Step::Look(Look::Place(0)), &Observation::Place(0, other));
+    assert_eq!(seen.ours, None);
+}
+
+/// The response before counts again after a refusal, but not where a request since then may have been carried out.
+#[test]
+fn an_earlier_response_counts_again_only_where_nothing_was_sent_unheard_since() {
+    let again = |number, unheard_until| {
+        Record::Sending(Sending { stale: Some(Digest::of(b"raw")), unheard_until, ..sending(number) })
+    };
+    let refused = || Record::Refused { at: now(), status: 403, is_rixls_own: true };
+    let mut records = received();
+    records.push(again(2, None));
+    let unheard = vec![Record::Unknown { at: now() }, again(3, Some(later(35)))];
+    for (between, goes_back) in [(vec![], true), (unheard, false)] {
+        let records = [records.clone(), between, vec![refused()]].concat();
+        let (progress, mut seen) = after(&records);
+        seen.escrow = Some(Escrow::Stale);
+        let step = next(&progress, &seen);
+        assert_eq!(matches!(step, Step::Record(Record::Back { .. })), goes_back, "{step:?}");
+    }
+}
+
+/// A secret that was not seen live does not replace one that may be.
+#[test]
+fn an_unconfirmed_secret_does_not_replace_one_that_may_be_live() {
+    let old = Digest::of(b"old");
+    let (progress, mut seen) = with_escrow(&received());
+    seen.ours = Some(Liveness::Dead);
+    seen.tries.verify = 3;
+    seen.places[0].seen = Some(place(Holds::Before(Version::new("1"), old)));
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Probe(Of::Place(0))));
+    for (liveness, is_stored) in
+        [(Liveness::Dead, true), (Liveness::Unclear, false), (Liveness::Live(KeyFormat::Whole), false)]
+    {
+        seen.places[0].liveness = Some(liveness);
+        let step = next(&progress, &seen);
+        assert_eq!(matches!(step, Step::Record(Record::Verified { .. })), is_stored, "{liveness:?}: {step:?}");
+        assert!(is_stored || step == Step::Stop(Stop::Unconfirmed));
+    }
 }
