@@ -622,11 +622,11 @@ impl Error {
     }
 
     fn if_changing(&self, outcome: Outcome) -> Outcome {
-        use Operation::{DeleteApiKey, RevokeClientCredential};
+        use Operation::{DeleteApiKey, DeleteWebhookEndpoint, RevokeClientCredential};
         match (self.0.operation, outcome) {
             (operation, _) if !operation.changes_state() => Outcome::NotApplied,
             // Nothing else in their response says that it was done: it may be anyone's.
-            (DeleteApiKey | RevokeClientCredential, Outcome::Applied) => Outcome::Unknown,
+            (DeleteApiKey | RevokeClientCredential | DeleteWebhookEndpoint, Outcome::Applied) => Outcome::Unknown,
             _ => outcome,
         }
     }
@@ -635,7 +635,11 @@ impl Error {
         use ErrorKind as Kind;
         let issues = matches!(
             self.0.operation,
-            Operation::CreateApiKey | Operation::RotateApiKey | Operation::CreateClientCredential
+            Operation::CreateApiKey
+                | Operation::RotateApiKey
+                | Operation::CreateClientCredential
+                | Operation::CreateWebhookEndpoint
+                | Operation::RotateWebhookSecret
         );
         match (self.0.outcome, self.0.kind) {
             (_, Kind::InvalidInput | Kind::Configuration) => "nothing was sent",
@@ -649,7 +653,15 @@ impl Error {
             (Outcome::Unknown, _) => "it may have taken effect, so check before you repeat it",
             (_, Kind::Connect) => "nothing was sent, so it is safe to repeat",
             (_, Kind::Unauthorized) => "nothing was done; get a new credential",
-            (_, Kind::Forbidden) => "nothing was done; use a credential that may",
+            (_, Kind::Forbidden) => match self.0.operation {
+                // As RIXL's own clients name them.
+                Operation::ListApiKeys => "nothing was done; use a credential that may (credentials:apikeys:read)",
+                Operation::CreateApiKey
+                | Operation::UpdateApiKey
+                | Operation::DeleteApiKey
+                | Operation::RotateApiKey => "nothing was done; use a credential that may (credentials:apikeys:write)",
+                _ => "nothing was done; use a credential that may",
+            },
             (_, Kind::NotFound) => "nothing was done; check the id and the generation of routes",
             (_, Kind::RateLimited) => "nothing was done; wait, then repeat it",
             (Outcome::NotApplied, _) => "nothing was changed",

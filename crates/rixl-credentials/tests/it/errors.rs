@@ -148,11 +148,14 @@ async fn every_success_status_is_a_success() {
 #[tokio::test]
 async fn a_delete_is_done_only_if_the_response_says_nothing_else() {
     let credential = || "Z9Y8X7W6V5".parse().unwrap();
+    let project = || "Bq4y3QB38S".parse().unwrap();
     for (status, body) in [(200, "{}"), (200, " {\n}\r\n"), (200, ""), (204, ""), (202, "\n")] {
         let mock = Mock::responding(status, body).await;
         let client = mock.client();
         client.api_keys().delete(&key_id()).await.unwrap();
         client.client_credentials().revoke(&credential()).await.unwrap();
+        let webhooks = client.organization(&organization_id()).webhooks(&project());
+        webhooks.delete(&"E1ndp0intX".parse().unwrap()).await.unwrap();
     }
     for body in [
         "<html>TESTSECRET: you may not do this</html>",
@@ -172,6 +175,7 @@ async fn a_delete_is_done_only_if_the_response_says_nothing_else() {
             second.api_keys().delete(&key_id()).await.unwrap_err(),
             client.client_credentials().revoke(&credential()).await.unwrap_err(),
             second.client_credentials().revoke(&credential()).await.unwrap_err(),
+            second.webhooks(&project()).delete(&"E1ndp0intX".parse().unwrap()).await.unwrap_err(),
         ] {
             assert_eq!((error.kind(), error.outcome()), (Kind::Malformed, Outcome::Unknown), "{body}");
             assert!(error.to_string().ends_with("it may have taken effect, so check before you repeat it"), "{error}");

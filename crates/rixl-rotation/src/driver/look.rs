@@ -286,7 +286,10 @@ impl Driver {
             return Err(KeysFailure::Passing);
         }
         let is_less = match (&predecessor, &successor) {
-            (Some(old), Some(new)) => old.policy_ids.iter().any(|id| !new.policy_ids.contains(id)),
+            (Some(old), Some(new)) => {
+                old.policy_ids.iter().any(|id| !new.policy_ids.contains(id))
+                    || old.permissions.iter().any(|name| !new.permissions.contains(name))
+            }
             _ => false,
         };
         Ok(KeysSeen { predecessor: predecessor.map(|key| key.last_used), is_less, orphans })

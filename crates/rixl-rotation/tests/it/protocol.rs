@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{Client, KeyId, NewApiKey, RawResponse, RetryPolicy, Secret};
+use rixl_credentials::{
+    ApiKeyUpdate, Client, KeyId, NewApiKey, OrganizationId, PageRequest, RawResponse, RetryPolicy, Secret,
+};
 use rixl_rotation::{
     Account, CancellationToken, Ending, EventKind, Failure, FailureKind, Next, OnLiveSecret, RecoverOptions, Recovery,
     RecoveryAction, Rotator, State,
@@ -584,14 +586,7 @@ async fn a_live_secret_of_another_rotator_stays_and_a_dead_one_does_not() {
 fn rotate_by_hand(sandbox: &Sandbox, key_id: &str) -> String {
     let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build().unwrap();
     let key_id = KeyId::new(key_id).unwrap();
-    // The test's own runtime is busy with the rotation.
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let issued = runtime.block_on(client.api_keys().rotate(&key_id)).unwrap();
-        issued.secret.expose_secret().to_owned()
-    })
-    .join()
-    .unwrap()
+    by_hand(async move { client.api_keys().rotate(&key_id).await.unwrap().secret.expose_secret().to_owned() })
 }
 
 #[tokio::test]
@@ -829,15 +824,10 @@ async fn an_old_key_that_is_still_used_is_not_deleted() {
         // A consumer that has not read the new secret yet, and comes back three times.
         if event.sentence.starts_with("watches") && *left > 0 {
             *left -= 1;
-            let (secret, url) = (Secret::from(&*secret), url.clone());
+            let (secret, url) = (Secret::from(&*secret), &url);
             sandbox.advance(Duration::from_secs(1));
-            std::thread::spawn(move || {
-                let client = Client::builder().base_url(url).build().unwrap();
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(client.tokens().exchange(&secret)).unwrap();
-            })
-            .join()
-            .unwrap();
+            let client = Client::builder().base_url(url).build().unwrap();
+            by_hand(async move { client.tokens().exchange(&secret).await.map(drop).unwrap() });
         }
         if event.sentence.contains("not deleted yet") {
             *count.lock().unwrap() += 1;
@@ -846,6 +836,44 @@ async fn an_old_key_that_is_still_used_is_not_deleted() {
     rotator.replace(&bench.key_id, bench.store(), Duration::from_secs(3600)).await.unwrap();
     assert_eq!(*seen.lock().unwrap(), 3, "each use was seen");
     assert!(!bench.sandbox.is_live(&bench.key.secret));
+}
+
+/// Calls RIXL while the test's own runtime is busy.
+fn by_hand<T: Send + 'static>(call: impl Future<Output = T> + Send + 'static) -> T {
+    std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(call)
+    })
+    .join()
+    .unwrap()
+}
+
+/// Somebody takes the policy of the successor away while it is waited, or what the policy permits is not given to it.
+#[tokio::test]
+async fn a_key_is_not_deleted_whose_successor_may_do_less() {
+    let bench = Bench::new();
+    let organization_id: OrganizationId = bench.sandbox.organization_id().parse().unwrap();
+    let organization = bench.client().organization(&organization_id);
+    let policy = bench.sandbox.create_policy("Uploader", ["videos:write"]);
+    let attached = ApiKeyUpdate::default().with_added_policies([policy]);
+    organization.update_api_key(&bench.key_id, attached).await.unwrap();
+    let (old, of) = (bench.key_id.clone(), organization.clone());
+    let account = Account::new(bench.client()).with_organization(organization_id);
+    let rotator = Rotator::new(account, Arc::new(bench.journal())).with_observer(move |event| {
+        if event.sentence.starts_with("watches") {
+            let (old, of) = (old.clone(), of.clone());
+            by_hand(async move {
+                let keys = of.api_keys().list_page(PageRequest::default()).await.unwrap();
+                let successor = keys.items.into_iter().find(|key| key.id != old).unwrap();
+                assert_eq!(successor.permissions, ["videos:write"]);
+                let detached = ApiKeyUpdate::default().with_policies_replaced([]);
+                of.update_api_key(&successor.id, detached).await.unwrap();
+            });
+        }
+    });
+    let failure = rotator.replace(&bench.key_id, bench.store(), Duration::ZERO).await.unwrap_err();
+    assert!(failure.to_string().contains("lacks a policy or a permission"), "{failure}");
+    let stored = fs::read_to_string(bench.file()).unwrap();
+    assert!(bench.sandbox.is_live(&bench.key.secret) && bench.sandbox.is_live(stored.trim_end()));
 }
 
 #[tokio::test]
