@@ -311,10 +311,14 @@ fn a_reference_must_resolve() {
 #[test]
 fn a_step_without_work_is_reported() {
     let said = refusal("no-work", |contract| {
-        for schema in ["NewClientCredential", "NewOrganizationClientCredential"] {
-            contract["components"]["schemas"][schema]["properties"]["alg"] = json!({ "type": "string" });
+        for (schema, property) in [
+            ("NewClientCredential", "alg"),
+            ("NewOrganizationClientCredential", "alg"),
+            ("ClientCredential", "status"),
+            ("PolicyAttachment", "identity_type"),
+        ] {
+            contract["components"]["schemas"][schema]["properties"][property] = json!({ "type": "string" });
         }
-        contract["components"]["schemas"]["ClientCredential"]["properties"]["status"] = json!({ "type": "string" });
     });
     assert_eq!(said, "The step \"open enums\" found nothing to change: delete it, or fix it.\n");
 }
