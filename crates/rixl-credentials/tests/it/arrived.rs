@@ -112,7 +112,9 @@ fn an_executor_that_stood_still_hands_over_what_the_socket_holds() {
     };
     thread::scope(|scope| {
         for workers in [0, 1] {
-            servers().map(|raw| scope.spawn(move || stands_still(workers, raw)));
+            for raw in servers() {
+                scope.spawn(move || stands_still(workers, raw));
+            }
         }
     });
 }
