@@ -305,6 +305,12 @@ impl Error {
         self.transient()
     }
 
+    /// What is left of the time that was asked for.
+    pub(crate) fn with_time_left(mut self, left: Duration) -> Self {
+        self.0.retry_after = Some(left);
+        self
+    }
+
     /// Why there is no token, when that is why the call failed ([`ErrorKind::Token`]), or was not sent again after it was
     /// refused: the failed exchange, or what the [`TokenSource`](crate::TokenSource) reports. [`is_unauthorized`](Self::is_unauthorized),
     /// [`status`](Self::status), [`request_id`](Self::request_id), [`code`](Self::code), [`message`](Self::message) and

@@ -16,6 +16,8 @@ fn success() -> String {
         "credential": { "id": "Z9Y8X7W6V5" },
         "client_secret": "rxl_sk_TESTSECRET",
         "access_token": "TESTACCESS",
+        "api_keys": [],
+        "credentials": [],
     })
     .to_string()
 }

@@ -71,7 +71,7 @@ impl Driver {
                 let attempt = u32::from(self.seen.tries.sent);
                 let delay = client.retry_policy().delay(attempt, error.retry_after(), client.timing().chance());
                 let is_passing = match error.kind() {
-                    ErrorKind::RateLimited | ErrorKind::Connect => true,
+                    ErrorKind::RateLimited | ErrorKind::Connect | ErrorKind::Timeout => true,
                     // No token could be had for now; a refused one is another matter.
                     ErrorKind::Token => !error.is_authentication(),
                     _ => false,
