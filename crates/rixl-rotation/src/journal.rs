@@ -7,13 +7,15 @@ mod elsewhere;
 mod folder;
 mod request;
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, time::Duration};
 
 #[cfg(not(unix))]
 pub use elsewhere::FolderJournal;
 #[cfg(unix)]
 pub use folder::FolderJournal;
-pub use request::{Append, Close, History, ListUnfinished, Lock, LockStore, PutEscrow, ReadHistory, Unfinished};
+pub use request::{
+    Append, Close, History, ListUnfinished, Lock, LockStore, Look, Looked, PutEscrow, ReadHistory, Unfinished,
+};
 use rixl_credentials::RawResponse;
 
 use crate::store::BoxFuture;
@@ -43,6 +45,15 @@ pub trait Journal: Send + Sync {
     /// Opens the entry of a name, whether it has lines or not.
     fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>>;
 
+    /// Reads the lines of an entry. As `lock` it fails with [`JournalErrorKind::Locked`] while someone else holds the entry;
+    /// where a lock is written down, this is to write nothing. By default it locks the entry for a moment.
+    fn look<'a>(&'a self, request: Look<'a>) -> BoxFuture<'a, Result<Looked, JournalError>> {
+        Box::pin(async move {
+            let entry = self.lock(Lock::new(request.name)).await?;
+            Ok(Looked::new(entry.lines().to_vec(), entry.escrow_location()))
+        })
+    }
+
     /// The entries that have lines.
     fn unfinished(&self, request: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>>;
 
@@ -67,9 +78,14 @@ pub trait Entry: Send + Sync {
     /// Adds a line.
     fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>>;
 
-    /// Keeps the lock, where it expires. Called at least once a minute while a run only waits.
+    /// Keeps the lock, where it expires. Called while a run only waits, after each [`renewal`](Self::renewal).
     fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// How long the lock needs no [`renew`](Self::renew): of a lease, a third. A minute, unless it says otherwise, and at most.
+    fn renewal(&self) -> Duration {
+        Duration::from_secs(60)
     }
 
     /// Keeps a raw response, in place of the one before. It holds a secret: only its owner may be able to read it.

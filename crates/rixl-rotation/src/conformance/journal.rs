@@ -9,8 +9,8 @@ use futures_util::future::join_all;
 
 use crate::{
     journal::{
-        Append, Close, Entry, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, PutEscrow,
-        ReadHistory,
+        Append, Close, Entry, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, Look,
+        PutEscrow, ReadHistory,
     },
     store::{SecretKind, Subject},
 };
@@ -126,8 +126,14 @@ impl<J: Journal, F: Fn() -> J> Check<F> {
             same_lines(&*entry, &expected, "right after an append")?;
             let names = ok(LASTS, (self.open)().unfinished(ListUnfinished::new()).await)?.names;
             require(names == ["lines"], LASTS, &format!("a locked entry with lines: the unfinished are {names:?}"))?;
+            is_held("a look at an entry that is held", (self.open)().look(Look::new("lines")).await)?;
         }
         drop(entry);
+        let reader = (self.open)();
+        let what = format!("{LOCKS}: a look at an entry that was dropped");
+        let looked = self.patiently(&what, async || reader.look(Look::new("lines")).await).await?;
+        require(looked.lines == LINES, LASTS, &format!("a look at an entry sees {:?}", looked.lines))?;
+        reader.released().await;
         let entry = self.lock_again(&(self.open)(), "lines").await?;
         same_lines(&*entry, &LINES, "in a journal opened anew")?;
         ok(&format!("{CLOSES}: without a line of history"), close(entry, None).await)?;
