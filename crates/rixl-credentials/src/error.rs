@@ -90,8 +90,8 @@ pub enum ErrorKind {
     /// The connection was refused, timed out or never opened (name resolution and TLS included). Nothing was sent: safe
     /// to repeat.
     Connect,
-    /// The time was up after the request may have been sent, or the server returned 408, or a gateway 460 or 499. Check
-    /// out before repeating; only an outcome of `NotApplied` says that nothing was sent.
+    /// The time was up, or the server returned 408, or a gateway 460 or 499. Check out before repeating; only an outcome of
+    /// `NotApplied` says, of a change, that no byte of it was sent.
     Timeout,
     /// The connection broke before a response came. Check before repeating.
     Interrupted,

@@ -71,7 +71,7 @@ impl Grant {
             // The server asks to be left in peace, and an exchange would be no peace.
             Err(error)
                 if matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Server)
-                    && error.retry_after().is_some() =>
+                    && error.retry_after().is_some_and(|time| !time.is_zero()) =>
             {
                 Err(error)
             }

@@ -29,7 +29,7 @@ use crate::store::BoxFuture;
 ///
 /// 1. `lock` opens the entry of a name for this caller alone. As long as it is held, every other `lock` of that name, in
 ///    any process that shares the journal, fails at once with [`JournalErrorKind::Locked`]. A lock ends with its holder,
-///    even when that one is killed (at once, or after a lease).
+///    even when that one is killed (at once, or after a lease). `look` sees the lines of what nobody holds, and fails alike.
 /// 2. What `append`, `put_escrow` and `close` did is durable when they return `Ok`. After a crash in the middle of them,
 ///    a line is there whole or not at all.
 /// 3. An entry without lines is none: it is not among the `unfinished`.
