@@ -21,7 +21,8 @@ pub(crate) enum Credential {
 /// Buys tokens.
 ///
 /// 1. A refresh token is tried once, whatever becomes of the attempt, and replaced together with the access token.
-/// 2. A failed refresh falls back to a new exchange, at once unless the server asks for time (`Retry-After`). So does a token that was refused: its refresh token may be as dead.
+/// 2. A failed refresh falls back to a new exchange, at once unless the server asks for time (`Retry-After`). So does a
+///    token that was refused: its refresh token may be as dead.
 /// 3. Where the server does not know the first generation of routes, the second is used. A refresh stays in its generation,
 ///    a new exchange asks the first again: a 404 may have come in passing.
 pub(crate) struct Grant {

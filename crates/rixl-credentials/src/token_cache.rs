@@ -138,6 +138,12 @@ fn broken_off() -> Error {
 }
 
 impl State {
+    /// Why nobody may ask now, and for how long.
+    fn closed(&self, now: Duration) -> Option<Error> {
+        let failed = self.failed.as_ref().filter(|failed| now < failed.closed_until)?;
+        Some(failed.error.share().with_time_left(failed.closed_until.saturating_sub(now)))
+    }
+
     fn fail(&mut self, error: &Error, now: Duration) {
         self.failures = self.failures.saturating_add(1);
         let closed_until = now + error.retry_after().unwrap_or_default().min(MAX_CLOSED);
@@ -244,7 +250,6 @@ impl TokenCache {
     fn decide(self: &Arc<Self>, state: &mut State, refused: Option<&Arc<Secret>>) -> (Next, Option<Task>) {
         let now = self.timing.elapsed();
         let failed = state.failed.as_ref();
-        let is_closed = failed.is_some_and(|failed| now < failed.closed_until);
         let may_renew = failed.is_none_or(|failed| now >= failed.renew_at);
         if let Some(kept) = state.kept.take_if(|kept| refused.is_some_and(|refused| is_same(&kept.token, refused))) {
             let age = now.saturating_sub(kept.since);
@@ -252,10 +257,12 @@ impl TokenCache {
                 state.refusals = 0;
             }
             // Another one may be refused as well: a server that refuses all would be asked for one by each call.
-            if is_closed || age < pause(state.refusals) {
-                let token = Arc::clone(&kept.token);
+            let is_early = age < pause(state.refusals);
+            let token = Arc::clone(&kept.token);
+            let result = if is_early { Some(Ok(token)) } else { state.closed(now).map(Err) };
+            if let Some(result) = result {
                 state.kept = Some(kept);
-                return (Next::Done(Ok(token)), None);
+                return (Next::Done(result), None);
             }
             state.refused = Some(kept);
         }
@@ -266,9 +273,8 @@ impl TokenCache {
             let renewal = is_due.then(|| self.request(state, None, Span::none()).ok());
             return (next, renewal.flatten().and_then(|(_, task)| task));
         }
-        if let Some(failed) = state.failed.as_ref().filter(|_| is_closed) {
-            let left = failed.closed_until.saturating_sub(now);
-            return (Next::Done(Err(failed.error.share().with_time_left(left))), None);
+        if let Some(error) = state.closed(now) {
+            return (Next::Done(Err(error)), None);
         }
         match self.request(state, refused, Span::current()) {
             Ok((request, task)) => (Next::Wait(request), task),

@@ -59,9 +59,8 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 ///    check-and-set, so of two concurrent rotators one is refused. `stores/HASH` locks the entry of a store in the same
 ///    way, `history` has one entry for each line, `parts` holds the part of a raw response beyond 256 KiB.
 /// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it, as does a run that only waits, after
-///    each third of it. It expires when its holder is dead,
-///    and also when its holder is slow: then the next change fails with [`JournalErrorKind::Locked`], and that holder writes
-///    nothing more. The lease must be longer than the longest pause between two changes.
+///    each third of it. It expires when its holder is dead, and also when its holder is slow: then the next change fails
+///    with [`JournalErrorKind::Locked`], and that holder writes nothing more. The lease must be longer than the longest pause between two changes.
 /// 3. Leases are timed by the server's clock, not by this machine's.
 /// 4. Dropping an entry releases it from a task, where there is a tokio runtime; [`released`](Journal::released) waits for
 ///    that. Otherwise the lease expires.

@@ -528,6 +528,9 @@ async fn a_refused_token_whose_successor_is_late_is_tried_again() {
     let error = store.commit(Commit::new(&Secret::from(NEW), &Version::new("3"))).await.unwrap_err();
     let text = text_of(&error, &["s.1", NEW]);
     assert_eq!((error.kind(), error.retry_after()), (StoreErrorKind::Busy, Some(Duration::from_secs(7))), "{text}");
+    // Nor is that of another one final, while the source is to be left in peace.
+    let error = store.commit(Commit::new(&Secret::from(NEW), &Version::new("3"))).await.unwrap_err();
+    assert!(error.kind() == StoreErrorKind::Busy && error.retry_after() < Some(Duration::from_secs(7)), "{error}");
     // It was a policy perhaps: what the token may do it still does.
     store.read(Read::new()).await.unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 2);
