@@ -1,13 +1,14 @@
 //! The hooks of one call: what is put on the request, and the whole response kept beside progenitor's reading of it.
 
 use std::{
+    error::Error as StdError,
     fmt,
     future::{Future, poll_fn},
     mem,
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -37,6 +38,7 @@ pub struct Call {
     traceparent: Option<Box<HeaderValue>>,
     max_body: usize,
     timeout: Option<Duration>,
+    time_to_send: Option<Duration>,
     is_sealed: bool,
     exchange: Arc<Exchange>,
 }
@@ -44,11 +46,39 @@ pub struct Call {
 /// What became of the request.
 #[derive(Default)]
 pub(crate) struct Exchange {
-    /// It is in the hands of whoever writes to the socket.
-    pub(crate) is_written: AtomicBool,
+    /// [`WAITING`], and then either [`WRITTEN`] or [`WITHDRAWN`] for good.
+    way: AtomicU8,
     /// The time was up before the whole response came.
     pub(crate) is_late: AtomicBool,
     response: Mutex<Option<CapturedResponse>>,
+}
+
+/// No byte of the request has been written.
+const WAITING: u8 = 0;
+/// Whoever writes to the socket has begun, or is about to.
+const WRITTEN: u8 = 1;
+/// The time was up while it waited: no byte is written any more.
+const WITHDRAWN: u8 = 2;
+
+impl Exchange {
+    /// Whether it may be written. From then on it can't be withdrawn.
+    pub(crate) fn write(&self) -> bool {
+        self.decide(WRITTEN)
+    }
+
+    /// Whether it is certain that it is never written.
+    pub(crate) fn withdraw(&self) -> bool {
+        self.decide(WITHDRAWN)
+    }
+
+    fn decide(&self, way: u8) -> bool {
+        let decided = self.way.compare_exchange(WAITING, way, Ordering::SeqCst, Ordering::SeqCst);
+        decided.map_or_else(|decided| decided == way, |_| true)
+    }
+
+    fn is_written(&self) -> bool {
+        self.way.load(Ordering::SeqCst) == WRITTEN
+    }
 }
 
 /// What the contract says of an operation.
@@ -72,7 +102,15 @@ impl Call {
     /// [`InvalidBearer`] when the token is empty or has a character other than visible ASCII.
     pub fn new(bearer: Option<&Secret>, max_body: usize) -> Result<Self, InvalidBearer> {
         let bearer = bearer.map(header).transpose()?;
-        Ok(Self { bearer, traceparent: None, max_body, timeout: None, is_sealed: false, exchange: Arc::default() })
+        Ok(Self {
+            bearer,
+            traceparent: None,
+            max_body,
+            timeout: None,
+            time_to_send: None,
+            is_sealed: false,
+            exchange: Arc::default(),
+        })
     }
 
     /// Sends this `traceparent`, if it has the form of version 00 of W3C Trace Context.
@@ -92,6 +130,13 @@ impl Call {
         self
     }
 
+    /// Writes nothing once this time is over. What was begun before then goes on until its [time-out](Self::with_timeout).
+    #[must_use]
+    pub fn with_time_to_send(mut self, time: Duration) -> Self {
+        self.time_to_send = Some(time);
+        self
+    }
+
     /// Keeps a success as it came: nothing reads its body, and the operation gives an empty value.
     #[must_use]
     pub fn sealed(mut self) -> Self {
@@ -108,6 +153,11 @@ impl Call {
     /// Whether the time was up before the whole response came.
     pub fn is_late(&self) -> bool {
         self.exchange.is_late.load(Ordering::SeqCst)
+    }
+
+    /// Whether the time was up before anything of the request was written, and nothing ever will be.
+    pub fn is_withdrawn(&self) -> bool {
+        self.exchange.way.load(Ordering::SeqCst) == WITHDRAWN
     }
 
     fn keep(&self, response: CapturedResponse) {
@@ -216,12 +266,12 @@ impl ClientHooks<Call> for Client {
     async fn exec(&self, mut request: Request, _: &OperationInfo) -> reqwest::Result<Response> {
         let call = self.inner();
         let exchange = &call.exchange;
-        exchange.is_written.store(false, Ordering::SeqCst);
+        exchange.way.store(WAITING, Ordering::SeqCst);
         exchange.is_late.store(false, Ordering::SeqCst);
         let body = Watched { body: request.body_mut().take().unwrap_or_default(), exchange: Arc::clone(exchange) };
         *request.body_mut() = Some(reqwest::Body::wrap(body));
 
-        let mut limit = Limit::new(call.timeout, exchange);
+        let mut limit = Limit::new(call.timeout, call.time_to_send, exchange);
         let Some(response) = limit.apply(self.client().execute(request)).await else {
             // `post` makes an error of it: reqwest's own can't be made here.
             return Ok(http::Response::new(Bytes::new()).into());
@@ -250,53 +300,60 @@ impl ClientHooks<Call> for Client {
     }
 }
 
-/// The body of a request. hyper drops it when it has taken all of it to write, the head before it.
-struct Watched {
-    body: reqwest::Body,
-    exchange: Arc<Exchange>,
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.exchange.is_written.store(true, Ordering::SeqCst);
-    }
+/// The body of a request. Just before hyper writes the head it asks whether there is a body, and for what is in it before
+/// it flushes: so nothing goes out of a request that was withdrawn, and none is withdrawn of which something may go out.
+pub(crate) struct Watched {
+    pub(crate) body: reqwest::Body,
+    pub(crate) exchange: Arc<Exchange>,
 }
 
 impl http_body::Body for Watched {
     type Data = Bytes;
-    type Error = reqwest::Error;
+    type Error = Box<dyn StdError + Send + Sync>;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, reqwest::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if !self.exchange.write() {
+            return Poll::Ready(Some(Err("the time to send was over".into())));
+        }
+        Pin::new(&mut self.body).poll_frame(context).map_err(Into::into)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.exchange.write() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        // Of a length of zero hyper would not ask for the body.
+        if self.exchange.way.load(Ordering::SeqCst) == WITHDRAWN { SizeHint::new() } else { self.body.size_hint() }
     }
 }
 
 /// The time of one call. reqwest's own looks at the clock before the socket: a process that stood still, or a future that
 /// nobody polled, would throw a response away that has arrived, and the one-time secret with it.
 pub(crate) struct Limit<'a> {
-    /// Until the time is over, and then until [`LAST_MOMENT`] is.
+    /// Until the time to send is over, then until all of it is, and then until each of the last turns is.
     sleep: Option<Pin<Box<Sleep>>>,
-    is_over: bool,
+    /// When all of it is over, as long as only the time to send runs.
+    end: Option<Instant>,
+    turns: u32,
     exchange: &'a Exchange,
 }
 
-/// What the task of the connection gets to hand over what the socket holds, once the time is over.
-const LAST_MOMENT: Duration = Duration::from_millis(100);
+/// What the task of the connection gets to hand over what the socket holds, once the time is over: turns of the executor, a
+/// tenth of a second in all. By the clock alone, a process that stands still once more would throw it away.
+const LAST_TURNS: u32 = 10;
+const TURN: Duration = Duration::from_millis(10);
 
 impl<'a> Limit<'a> {
-    pub(crate) fn new(timeout: Option<Duration>, exchange: &'a Exchange) -> Self {
-        Self { sleep: timeout.map(sleep).map(Box::pin), is_over: false, exchange }
+    pub(crate) fn new(timeout: Option<Duration>, time_to_send: Option<Duration>, exchange: &'a Exchange) -> Self {
+        let is_earlier = |time: &Duration| timeout.is_none_or(|timeout| *time < timeout);
+        let time_to_send = time_to_send.filter(is_earlier);
+        let end = time_to_send.map(|_| after(timeout.unwrap_or(Duration::MAX)));
+        let sleep = time_to_send.or(timeout).map(sleep).map(Box::pin);
+        Self { sleep, end, turns: LAST_TURNS, exchange }
     }
 
     /// What the future gives; `None` when the time is over.
@@ -304,19 +361,25 @@ impl<'a> Limit<'a> {
         let mut future = pin!(future);
         poll_fn(|context| {
             // Before it is written the clock counts first: what is late must not go out.
-            if !self.is_written() && (self.poll_sleep(context) || self.is_past()) {
+            let is_waiting = !self.exchange.is_written();
+            if is_waiting && (self.poll_sleep(context) || self.is_past()) && self.exchange.withdraw() {
                 return Poll::Ready(self.late());
             }
             if let Poll::Ready(output) = future.as_mut().poll(context) {
                 return Poll::Ready(Some(output));
             }
             while self.poll_sleep(context) {
-                if self.is_over || !self.is_written() {
+                if self.exchange.withdraw() {
                     return Poll::Ready(self.late());
                 }
-                self.is_over = true;
+                let end = self.end.take();
+                if end.is_none() && self.turns == 0 {
+                    return Poll::Ready(self.late());
+                }
+                // Each turn is another one of the executor's, which looks at the sockets before the clock.
+                self.turns -= u32::from(end.is_none());
                 if let Some(sleep) = &mut self.sleep {
-                    sleep.as_mut().reset(Instant::now() + LAST_MOMENT);
+                    sleep.as_mut().reset(end.unwrap_or_else(|| after(TURN)));
                 }
             }
             Poll::Pending
@@ -329,10 +392,6 @@ impl<'a> Limit<'a> {
         self.sleep.as_ref().is_some_and(|sleep| sleep.deadline() <= Instant::now())
     }
 
-    fn is_written(&self) -> bool {
-        self.exchange.is_written.load(Ordering::SeqCst)
-    }
-
     fn poll_sleep(&mut self, context: &mut Context<'_>) -> bool {
         self.sleep.as_mut().is_some_and(|sleep| sleep.as_mut().poll(context).is_ready())
     }
@@ -341,6 +400,13 @@ impl<'a> Limit<'a> {
         self.exchange.is_late.store(true, Ordering::SeqCst);
         None
     }
+}
+
+/// As far off as the clock goes, where it goes no further.
+fn after(time: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or_else(|| now + FAR)
 }
 
 /// What was read of a response, on its way from [`Client::exec`] to [`decode`] or [`stream`].

@@ -38,7 +38,7 @@ pub(crate) struct Global {
     /// RIXL_STATE_DIR] [default: $XDG_STATE_HOME/rixl, or ~/.local/state/rixl]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// The longest that one request may take
+    /// The longest that one request may take, to RIXL or to Vault
     #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = when::some_duration)]
     pub(crate) timeout: Duration,
     /// Output format

@@ -7,7 +7,7 @@ use rixl_rotation::{
     Account, Event, Rotator,
     journal::{FolderJournal, Journal},
 };
-use rixl_vault::{VaultConfig, VaultJournal};
+use rixl_vault::{VaultConfigBuilder, VaultJournal};
 use tempfile::TempDir;
 
 use crate::{
@@ -112,7 +112,9 @@ impl Context {
                 let invalid = |error: &dyn std::error::Error| {
                     Failure::usage("the state can't be kept in Vault; RIXL was not changed").with_cause(error)
                 };
-                let config = VaultConfig::from_env().map_err(|error| invalid(&error))?;
+                let config = VaultConfigBuilder::from_env()
+                    .and_then(|builder| builder.timeout(self.global.timeout).build())
+                    .map_err(|error| invalid(&error))?;
                 let journal = VaultJournal::new(config, &path).map_err(|error| invalid(&error))?;
                 Arc::new(match lease {
                     Some(lease) => journal.with_lease(lease),

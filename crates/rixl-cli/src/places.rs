@@ -13,7 +13,6 @@ use crate::{
     context::Context,
     embedded,
     failure::{Code, Failure},
-    output::Output,
     process,
     stdout::Stdout,
 };
@@ -35,7 +34,7 @@ impl Places {
         if text == Stdout::LOCATION {
             Stdout::check(context.output, destination.reveal)?;
         }
-        let stores = stores(context.output, destination.reveal);
+        let stores = stores(context, destination.reveal);
         let places = match stores.template(&text) {
             Ok(template) if template.is_per_key() => Ok(Self::PerKey(stores, template)),
             Ok(_) => stores.open(&text).map(Self::One),
@@ -73,36 +72,41 @@ pub(crate) fn in_sandbox(context: &Context) -> Result<String, Failure> {
     Ok(embedded::STORE.replace("{folder}", &folder.display().to_string()))
 }
 
-fn known() -> Stores {
-    rixl_vault::register(Stores::default()).with("command:PROGRAM ARG... [<- READER ARG...]", |open| {
-        let store = CommandStore::from_text(open.rest)?;
-        Ok(match process::launcher() {
-            Ok(launcher) => Arc::new(store.with_launcher(launcher)),
-            Err(_) => Arc::new(store),
-        })
-    })
+fn known(context: &Context) -> Stores {
+    let timeout = context.global.timeout;
+    rixl_vault::register_with(Stores::default(), move |builder| builder.timeout(timeout)).with(
+        "command:PROGRAM ARG... [<- READER ARG...]",
+        |open| {
+            let store = CommandStore::from_text(open.rest)?;
+            Ok(match process::launcher() {
+                Ok(launcher) => Arc::new(store.with_launcher(launcher)),
+                Err(_) => Arc::new(store),
+            })
+        },
+    )
 }
 
 /// The stores that this program knows.
-pub(crate) fn stores(output: Output, reveal: bool) -> Stores {
-    known().with(Stdout::LOCATION, move |_| Ok(Arc::new(Stdout::new(output, reveal)?)))
+pub(crate) fn stores(context: &Context, reveal: bool) -> Stores {
+    let output = context.output;
+    known(context).with(Stdout::LOCATION, move |_| Ok(Arc::new(Stdout::new(output, reveal)?)))
 }
 
 /// The same, where nobody may be watching: what was to go to stdout would end in the log of a cron job.
-pub(crate) fn stores_to_recover(output: Output, reveal: bool) -> Stores {
+pub(crate) fn stores_to_recover(context: &Context, reveal: bool) -> Stores {
     if reveal {
-        return stores(output, true);
+        return stores(context, true);
     }
     let refuse = |_: Open<'_>| {
         let reason = "the new secret was to be printed; --reveal prints it here, --to STORE stores it instead";
         Err(StoreError::new(StoreErrorKind::Unusable, Stdout::LOCATION, reason))
     };
-    known().with(Stdout::LOCATION, refuse)
+    known(context).with(Stdout::LOCATION, refuse)
 }
 
 /// The same, to read alone: there a command is what prints the secret, and nothing can be read from stdout.
-pub(crate) fn stores_to_read() -> Stores {
-    let all = known();
+pub(crate) fn stores_to_read(context: &Context) -> Stores {
+    let all = known(context);
     all.clone().with("command:READER ARG...", move |Open { rest: words, .. }| match words.contains(" <- ") {
         true => all.open(&format!("command:{words}")),
         false => all.open(&format!("command:true <- {words}")),

@@ -177,8 +177,9 @@ impl ClientBuilder {
     /// [`attempt_timeout`](Self::attempt_timeout) where that is longer, whatever the [`RetryPolicy`].
     /// [`Client::with_deadline`] sets it for one call.
     ///
-    /// It also ends a read under way, but not a change, which keeps its whole attempt: cut short, it would be one that may
-    /// have happened. `Duration::MAX` is none.
+    /// Of a change nothing is written once it is over ([`Timeout`](ErrorKind::Timeout), nothing was changed). It also ends a
+    /// read under way, but not a change, which keeps its whole attempt from the first byte on: cut short, it would be one that
+    /// may have happened. `Duration::MAX` is none.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self

@@ -91,8 +91,8 @@ impl Client {
     }
 
     /// The same client with another time-out of one attempt: [`ClientBuilder::attempt_timeout`]. That of connecting stays;
-    /// where it is longer than half of this, a connection that does not open in time is an
-    /// [`Outcome::Unknown`](crate::Outcome::Unknown) of a change. With zero every call fails, and nothing is sent.
+    /// where it is longer than this, a connection that does not open in time is a [`Timeout`](crate::ErrorKind::Timeout).
+    /// Nothing was changed then either. With zero every call fails, and nothing is sent.
     ///
     /// [`ClientBuilder::attempt_timeout`]: crate::ClientBuilder::attempt_timeout
     ///

@@ -90,8 +90,8 @@ pub enum ErrorKind {
     /// The connection was refused, timed out or never opened (name resolution and TLS included). Nothing was sent: safe
     /// to repeat.
     Connect,
-    /// The time was up after the request may have been sent, or the server returned 408, or a gateway 460 or 499. Check
-    /// out before repeating; only an outcome of `NotApplied` says that nothing was sent.
+    /// The time was up, or the server returned 408, or a gateway 460 or 499. Check out before repeating; only an outcome of
+    /// `NotApplied` says, of a change, that no byte of it was sent.
     Timeout,
     /// The connection broke before a response came. Check before repeating.
     Interrupted,
@@ -360,6 +360,12 @@ impl Error {
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
         self.0.retry_after = Some(delay);
         self.transient()
+    }
+
+    /// What is left of the time that was asked for.
+    pub(crate) fn with_time_left(mut self, left: Duration) -> Self {
+        self.0.retry_after = Some(left);
+        self
     }
 
     /// Why there is no token, when that is why the call failed ([`ErrorKind::Token`]), or was not sent again after it was

@@ -8,8 +8,8 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    AccessToken, ClientTokenRequest, Error, KeyId, Secret, TokenFuture, TokenPair, TokenRequest, TokenSource, Tokens,
-    client_credentials::mint, route::Generation, sender::Sender,
+    AccessToken, ClientTokenRequest, Error, ErrorKind, KeyId, Secret, TokenFuture, TokenPair, TokenRequest,
+    TokenSource, Tokens, client_credentials::mint, route::Generation, sender::Sender,
 };
 
 /// What a token is bought with.
@@ -21,7 +21,8 @@ pub(crate) enum Credential {
 /// Buys tokens.
 ///
 /// 1. A refresh token is tried once, whatever becomes of the attempt, and replaced together with the access token.
-/// 2. A failed refresh falls back to a new exchange. So does a token that was refused: its refresh token may be as dead.
+/// 2. A failed refresh falls back to a new exchange, at once unless the server asks for time (`Retry-After`). So does a
+///    token that was refused: its refresh token may be as dead.
 /// 3. Where the server does not know the first generation of routes, the second is used. A refresh stays in its generation,
 ///    a new exchange asks the first again: a 404 may have come in passing.
 pub(crate) struct Grant {
@@ -64,10 +65,19 @@ impl Grant {
     }
 
     /// What a refresh token gives, if it gives anything.
-    async fn refreshed(&self, held: Option<(Secret, Generation)>) -> Option<(Bought, Generation)> {
-        let (refresh, generation) = held?;
-        let pair = Tokens::new(self.sender.clone(), generation).refresh(&refresh).await.ok()?;
-        Some((Bought::of(pair), generation))
+    async fn refreshed(&self, held: Option<(Secret, Generation)>) -> Result<Option<(Bought, Generation)>, Error> {
+        let Some((refresh, generation)) = held else { return Ok(None) };
+        match Tokens::new(self.sender.clone(), generation).refresh(&refresh).await {
+            Ok(pair) => Ok(Some((Bought::of(pair), generation))),
+            // The server asks to be left in peace, and an exchange would be no peace.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Server)
+                    && error.retry_after().is_some_and(|time| !time.is_zero()) =>
+            {
+                Err(error)
+            }
+            Err(_) => Ok(None),
+        }
     }
 
     fn held(&self) -> MutexGuard<'_, Option<(Secret, Generation)>> {
@@ -86,7 +96,7 @@ impl TokenSource for Grant {
         Box::pin(async move {
             // Taken out first: a refresh token must not be tried twice, even if this future is dropped half-way.
             let held = self.held().take().filter(|_| request.refused().is_none());
-            let (bought, generation) = match self.refreshed(held).await {
+            let (bought, generation) = match self.refreshed(held).await? {
                 Some(refreshed) => refreshed,
                 None => match self.buy(Generation::First).await {
                     Err(error) if error.is_not_found() => (self.buy(Generation::Second).await?, Generation::Second),

@@ -152,7 +152,9 @@ impl Policies {
             low.list_policy_attachments(self.organization.wire(), id.wire()).await
         };
         let reply = self.sender.call(Operation::ListPolicyAttachments, send).await?;
-        reply.read(|list| Ok(list.attachments.into_iter().map(PolicyAttachment::read).collect()))
+        reply.read_page(["attachments", "total"], |list| {
+            Ok(list.attachments.into_iter().map(PolicyAttachment::read).collect())
+        })
     }
 
     /// The names of all permissions that there are, fetched page by page as the stream is read.
@@ -179,7 +181,7 @@ impl Policies {
             |low: rixl_api::Client| async move { low.list_permissions(self.organization.wire(), limit, offset).await };
         let reply = self.sender.call(operation, send).await?;
         let request_id = reply.request_id();
-        reply.read(|page| {
+        reply.read_page(["permissions", "total"], |page| {
             let items: Option<Vec<_>> = page.permissions.into_iter().map(|permission| permission.name).collect();
             Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
         })

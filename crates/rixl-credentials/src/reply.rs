@@ -1,7 +1,10 @@
 //! What a call gives: a value, and the response it was read from.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use rixl_api::{Body, CapturedResponse};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use tracing::Span;
 
@@ -26,6 +29,22 @@ impl<T> Reply<T> {
         });
         spans.iter().for_each(|span| record_outcome(span, result.as_ref().err()));
         result
+    }
+
+    /// Converts a page, whose properties these are. A server may leave all of them out of one without items, and then sends
+    /// nothing else: an error that comes with a 2xx, or a gateway's page, must not be read as a list without keys.
+    pub(crate) fn read_page<U>(
+        self,
+        properties: [&str; 2],
+        read: impl FnOnce(T) -> Result<U, ErrorKind>,
+    ) -> Result<U, Error> {
+        let is_page = self.response.as_ref().is_some_and(|response| match &response.body {
+            Body::Whole(body) => serde_json::from_slice(body).is_ok_and(|map: HashMap<String, IgnoredAny>| {
+                map.is_empty() || properties.iter().any(|name| map.contains_key(*name))
+            }),
+            _ => false,
+        });
+        self.read(|page| if is_page { read(page) } else { Err(ErrorKind::Malformed) })
     }
 
     /// Whether it was done, of an operation whose response has nothing in it. A gateway's page of refusal may come with a

@@ -12,8 +12,8 @@ use crate::{Error, ErrorKind, Outcome};
 
 /// When a failed call is repeated, and after what delay.
 ///
-/// Only what can do no harm is repeated: reads, and changes that did not happen because no connection could be opened or
-/// the server was too busy (429). A change that may have happened never is.
+/// Only what can do no harm is repeated: reads, and changes that did not happen because no connection could be opened in
+/// time or the server was too busy (429). A change that may have happened never is.
 ///
 /// The wait before attempt `n + 1` is drawn evenly from zero to `base * 2^(n - 1)` (full jitter), on top of what the
 /// server's `Retry-After` asks. The defaults are what RIXL advises, 5 attempts from 500 ms on, and this library's bound:
@@ -110,11 +110,11 @@ pub(crate) fn share(duration: Duration, part: f64) -> Duration {
 pub(crate) fn may_repeat(error: &Error) -> bool {
     use ErrorKind::{Connect, Cut, Interrupted, RateLimited, Server, Timeout, Token};
     match error.kind() {
-        // Refused before it was carried out.
-        Connect | RateLimited => error.outcome() == Outcome::NotApplied,
+        // Refused before it was carried out, or not even written.
+        Connect | RateLimited | Timeout => error.outcome() == Outcome::NotApplied,
         // The call was not sent; whether to ask for a token again is for its source to say.
         Token => error.token_error().is_some_and(Error::is_transient),
-        Cut | Interrupted | Server | Timeout => !error.operation().changes_state(),
+        Cut | Interrupted | Server => !error.operation().changes_state(),
         _ => false,
     }
 }

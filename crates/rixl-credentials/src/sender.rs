@@ -13,7 +13,7 @@ use tokio::runtime::{self, Handle};
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    Error, ErrorKind, Operation, RetryPolicy, Secret, Timing,
+    Error, ErrorKind, Operation, Outcome, RetryPolicy, Secret, Timing,
     reply::Reply,
     retry::may_repeat,
     token_cache::{Bearer, TokenCache, is_same},
@@ -170,8 +170,7 @@ impl Sender {
                     let is_new = attempt == 1 && sent == 0 && !matches!(bearer, Some(Bearer::Cached(_)));
                     let left = if is_new { self.deadline() } else { self.left(started) };
                     if left.is_zero() || self.attempt_timeout.is_zero() {
-                        let error = Error::new(ErrorKind::Timeout, operation);
-                        break unsent(last, error.with_detail("the time was up before it could be sent"));
+                        break unsent(last, too_late(operation));
                     }
                     on_drop.sending(operation);
                     let error = match self.attempt(operation, token.as_deref(), sent, left, &send).await {
@@ -261,7 +260,7 @@ impl Sender {
         on_drop.sending(operation);
         // A change that was sent is given its whole time: to cut it short would make it one that may have happened.
         let timeout = if operation.changes_state() { self.attempt_timeout } else { self.attempt_timeout.min(left) };
-        let call = call.with_timeout(timeout);
+        let call = call.with_timeout(timeout).with_time_to_send(left);
         let call = match self.traceparent.as_ref().and_then(|current| span.in_scope(|| current())) {
             Some(traceparent) => call.with_traceparent(&traceparent),
             None => call,
@@ -280,12 +279,18 @@ impl Sender {
             Ok(value) => {
                 Ok(Reply { value: value.into_inner(), operation, response, spans: [span.clone(), Span::none()] })
             }
+            Err(_) if call.is_withdrawn() => Err(too_late(operation)),
             Err(error) => Err(Error::from_call(operation, response, call.is_late(), error, self.timing.now())),
         };
         record(&span, &result, || self.timing.elapsed().saturating_sub(started));
         on_drop.ended();
         result
     }
+}
+
+/// The time was up while it waited for a token, a turn or a connection, and no byte of it was written.
+fn too_late(operation: Operation) -> Error {
+    Error::new(ErrorKind::Timeout, operation).with_detail("the time was up before it could be sent")
 }
 
 /// The error of a call that could not be sent again, or at all.
@@ -297,7 +302,12 @@ fn unsent(last: Option<Error>, error: Error) -> Error {
 }
 
 fn was_sent(error: &Error) -> bool {
-    !matches!(error.kind(), ErrorKind::Connect | ErrorKind::InvalidInput | ErrorKind::Token)
+    match error.kind() {
+        ErrorKind::Connect | ErrorKind::InvalidInput | ErrorKind::Token => false,
+        // Of a read nobody knows, and it does not matter.
+        ErrorKind::Timeout => !error.operation().changes_state() || error.outcome() != Outcome::NotApplied,
+        _ => true,
+    }
 }
 
 /// Records what is known when the response is there. It counts as a success only once it is parsed: see [`Reply::read`].

@@ -74,6 +74,8 @@ impl fmt::Debug for TokenCache {
 #[derive(Default)]
 struct State {
     kept: Option<Kept>,
+    /// What was refused, until it is known whether there is another one: the refusal may have passed, or was not of the token.
+    refused: Option<Kept>,
     /// Requests under way: one in each runtime, since nobody may drive another one.
     requests: Vec<Request>,
     /// How many requests were begun.
@@ -105,16 +107,52 @@ struct Failed {
 struct Request {
     number: u64,
     runtime: runtime::Id,
+    begun: Duration,
     refused: Option<Arc<Secret>>,
     result: watch::Receiver<Option<Result<Arc<Secret>, Error>>>,
 }
 
 /// Takes a request out, however it ends: a source may panic, and a runtime may be shut down.
-struct Underway(Arc<TokenCache>, u64);
+struct Underway {
+    cache: Arc<TokenCache>,
+    number: u64,
+    has_result: bool,
+}
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        self.0.state().requests.retain(|request| request.number != self.1);
+        let now = self.cache.timing.elapsed();
+        let mut state = self.cache.state();
+        state.requests.retain(|request| request.number != self.number);
+        let refused = state.refused.take();
+        state.kept = state.kept.take().or(refused);
+        if !self.has_result {
+            // Or each call would begin another one, in a runtime that ends with the call.
+            state.fail(&broken_off(), now);
+        }
+    }
+}
+
+fn broken_off() -> Error {
+    Error::no_token("the request for a token broke off")
+}
+
+impl State {
+    /// Why nobody may ask now, and for how long.
+    fn closed(&self, now: Duration) -> Option<Error> {
+        let failed = self.failed.as_ref().filter(|failed| now < failed.closed_until)?;
+        Some(failed.error.share().with_time_left(failed.closed_until.saturating_sub(now)))
+    }
+
+    fn fail(&mut self, error: &Error, now: Duration) {
+        self.failures = self.failures.saturating_add(1);
+        let closed_until = now + error.retry_after().unwrap_or_default().min(MAX_CLOSED);
+        let renew_at = closed_until.max(now + pause(self.failures));
+        match &mut self.failed {
+            // What was asked for in another runtime holds on.
+            Some(failed) if failed.closed_until > closed_until => failed.renew_at = failed.renew_at.max(renew_at),
+            failed => *failed = Some(Failed { error: error.share(), closed_until, renew_at }),
+        }
     }
 }
 
@@ -129,9 +167,10 @@ struct Task {
 
 impl Task {
     fn start(self) {
-        let Self { runtime, span, refused, underway, sender } = self;
+        let Self { runtime, span, refused, mut underway, sender } = self;
         let task = async move {
-            let result = underway.0.ask(refused.as_ref()).await;
+            let result = underway.cache.ask(refused.as_ref()).await;
+            underway.has_result = true;
             // Taken out first: whoever comes now finds what it came to.
             drop(underway);
             sender.send_replace(Some(result));
@@ -150,7 +189,7 @@ impl Request {
         match self.result.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(Ok(token))) => Ok(Arc::clone(token)),
             Ok(Some(Err(error))) => Err(error.share()),
-            _ => Err(Error::no_token("the request for a token broke off")),
+            _ => Err(broken_off()),
         }
     }
 }
@@ -211,7 +250,6 @@ impl TokenCache {
     fn decide(self: &Arc<Self>, state: &mut State, refused: Option<&Arc<Secret>>) -> (Next, Option<Task>) {
         let now = self.timing.elapsed();
         let failed = state.failed.as_ref();
-        let is_closed = failed.is_some_and(|failed| now < failed.closed_until);
         let may_renew = failed.is_none_or(|failed| now >= failed.renew_at);
         if let Some(kept) = state.kept.take_if(|kept| refused.is_some_and(|refused| is_same(&kept.token, refused))) {
             let age = now.saturating_sub(kept.since);
@@ -219,11 +257,14 @@ impl TokenCache {
                 state.refusals = 0;
             }
             // Another one may be refused as well: a server that refuses all would be asked for one by each call.
-            if is_closed || age < pause(state.refusals) {
-                let token = Arc::clone(&kept.token);
+            let is_early = age < pause(state.refusals);
+            let token = Arc::clone(&kept.token);
+            let result = if is_early { Some(Ok(token)) } else { state.closed(now).map(Err) };
+            if let Some(result) = result {
                 state.kept = Some(kept);
-                return (Next::Done(Ok(token)), None);
+                return (Next::Done(result), None);
             }
+            state.refused = Some(kept);
         }
         if let Some(kept) = state.kept.as_ref().filter(|kept| now < kept.expires_at) {
             let next = Next::Done(Ok(Arc::clone(&kept.token)));
@@ -232,8 +273,8 @@ impl TokenCache {
             let renewal = is_due.then(|| self.request(state, None, Span::none()).ok());
             return (next, renewal.flatten().and_then(|(_, task)| task));
         }
-        if let Some(failed) = state.failed.as_ref().filter(|_| is_closed) {
-            return (Next::Done(Err(failed.error.share())), None);
+        if let Some(error) = state.closed(now) {
+            return (Next::Done(Err(error)), None);
         }
         match self.request(state, refused, Span::current()) {
             Ok((request, task)) => (Next::Wait(request), task),
@@ -241,7 +282,8 @@ impl TokenCache {
         }
     }
 
-    /// The request that is under way in this runtime, or a new one.
+    /// The request that is under way in this runtime, or a new one. One that is older than any may get stood still, with a
+    /// runtime that nobody drove, and is likely to fail by that: nobody else is to wait for it.
     fn request(
         self: &Arc<Self>,
         state: &mut State,
@@ -249,15 +291,19 @@ impl TokenCache {
         span: Span,
     ) -> Result<(Request, Option<Task>), Error> {
         let runtime = Handle::try_current().map_err(Error::no_token)?;
-        if let Some(request) = state.requests.iter().find(|request| request.runtime == runtime.id()) {
+        let now = self.timing.elapsed();
+        let is_due = |request: &Request| now.saturating_sub(request.begun) < self.patience;
+        let here = |request: &&Request| request.runtime == runtime.id();
+        if let Some(request) = state.requests.iter().filter(here).find(|request| is_due(request)) {
             return Ok((request.clone(), None));
         }
         state.begun += 1;
         let (sender, result) = watch::channel(None);
-        let request = Request { number: state.begun, runtime: runtime.id(), refused: refused.cloned(), result };
-        let underway = Underway(Arc::clone(self), state.begun);
+        let (number, refused) = (state.begun, refused.cloned());
+        let request = Request { number, runtime: runtime.id(), begun: now, refused: refused.clone(), result };
+        let underway = Underway { cache: Arc::clone(self), number, has_result: false };
         state.requests.push(request.clone());
-        Ok((request, Some(Task { runtime, span, refused: refused.cloned(), underway, sender })))
+        Ok((request, Some(Task { runtime, span, refused, underway, sender })))
     }
 
     /// Asks the source, and keeps what it came to.
@@ -270,6 +316,9 @@ impl TokenCache {
                 (state.failures, state.failed) = (0, None);
                 // Where there is no other one, the source is asked again by the next call.
                 let is_other = refused.is_none_or(|refused| !is_same(&secret, refused));
+                if is_other {
+                    state.refused = None;
+                }
                 if let Some(expires_at) = expires_at.filter(|_| is_other) {
                     state.refusals = state.refusals.saturating_add(u32::from(refused.is_some()));
                     let lifetime = Duration::try_from(expires_at.duration_since(now)).unwrap_or_default();
@@ -284,10 +333,7 @@ impl TokenCache {
                 Ok(secret)
             }
             Err(error) => {
-                state.failures = state.failures.saturating_add(1);
-                let closed_until = elapsed + error.retry_after().unwrap_or_default().min(MAX_CLOSED);
-                let renew_at = closed_until.max(elapsed + pause(state.failures));
-                state.failed = Some(Failed { error: error.share(), closed_until, renew_at });
+                state.fail(&error, elapsed);
                 Err(error)
             }
         }

@@ -88,13 +88,15 @@ pub type TokenFuture<'a> = Pin<Box<dyn Future<Output = Result<AccessToken, Error
 /// It keeps nothing itself: the client has one cache in front of every source.
 ///
 /// 1. The source is asked once at a time in each Tokio runtime, by a task of its own: the calls that wait meanwhile share
-///    what it gave, a failure too, and none that leaves or is not polled holds the others up.
+///    what it gave, a failure too, and none that leaves or is not polled holds the others up. What nobody drove for as long
+///    as a source may take is not waited for: the source is asked anew. In a runtime that nobody drives nothing ends at all.
 /// 2. A token that says when it expires is kept, and the source is asked anew when three quarters to nine tenths of its
 ///    life are over. Chance decides, so that many processes that started together do not come together again. No call
 ///    waits for that, or fails by it, until the token expires.
 /// 3. A token of unknown expiry is not kept, so that one that was replaced is not sent.
 /// 4. After a 401 the source is asked with [`TokenRequest::refused`], and if it gives another token, the call is sent once
-///    more. Where that one is refused too, the next waits a second, and up to a minute with each that is refused again.
+///    more. If it does not, the one that was refused stays for the next call. Where another one is refused too, the next
+///    waits a second, and up to a minute with each that is refused again.
 /// 5. A [passing failure](Error::transient) is tried again under the call's [`RetryPolicy`](crate::RetryPolicy). Until the
 ///    [time that it asks for](Error::with_retry_after) is over, an hour at most, nobody asks.
 /// 6. A token that can't stand in a header is a failure.

@@ -169,7 +169,7 @@ impl Webhooks {
             |low: rixl_api::Client| async move { low.list_webhook_endpoints(self.project.wire(), limit, offset).await };
         let reply = self.sender.call(operation, send).await?;
         let request_id = reply.request_id();
-        reply.read(|page| {
+        reply.read_page(["endpoints", "total"], |page| {
             let items: Option<Vec<_>> =
                 page.endpoints.into_iter().map(|endpoint| WebhookEndpoint::read(endpoint, None)).collect();
             Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
@@ -371,7 +371,7 @@ impl Webhooks {
         };
         let reply = self.sender.call(operation, send).await?;
         let request_id = reply.request_id();
-        reply.read(|page| {
+        reply.read_page(["attempts", "total"], |page| {
             let items: Option<Vec<_>> = page.attempts.into_iter().map(WebhookAttempt::read).collect();
             Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
         })

@@ -7,13 +7,15 @@ mod elsewhere;
 mod folder;
 mod request;
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, time::Duration};
 
 #[cfg(not(unix))]
 pub use elsewhere::FolderJournal;
 #[cfg(unix)]
 pub use folder::FolderJournal;
-pub use request::{Append, Close, History, ListUnfinished, Lock, LockStore, PutEscrow, ReadHistory, Unfinished};
+pub use request::{
+    Append, Close, History, ListUnfinished, Lock, LockStore, Look, Looked, PutEscrow, ReadHistory, Unfinished,
+};
 use rixl_credentials::RawResponse;
 
 use crate::store::BoxFuture;
@@ -27,7 +29,7 @@ use crate::store::BoxFuture;
 ///
 /// 1. `lock` opens the entry of a name for this caller alone. As long as it is held, every other `lock` of that name, in
 ///    any process that shares the journal, fails at once with [`JournalErrorKind::Locked`]. A lock ends with its holder,
-///    even when that one is killed (at once, or after a lease).
+///    even when that one is killed (at once, or after a lease). `look` sees the lines of what nobody holds, and fails alike.
 /// 2. What `append`, `put_escrow` and `close` did is durable when they return `Ok`. After a crash in the middle of them,
 ///    a line is there whole or not at all.
 /// 3. An entry without lines is none: it is not among the `unfinished`.
@@ -42,6 +44,15 @@ pub trait Journal: Send + Sync {
 
     /// Opens the entry of a name, whether it has lines or not.
     fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>>;
+
+    /// Reads the lines of an entry. As `lock` it fails with [`JournalErrorKind::Locked`] while someone else holds the entry;
+    /// where a lock is written down, this is to write nothing. By default it locks the entry for a moment.
+    fn look<'a>(&'a self, request: Look<'a>) -> BoxFuture<'a, Result<Looked, JournalError>> {
+        Box::pin(async move {
+            let entry = self.lock(Lock::new(request.name)).await?;
+            Ok(Looked::new(entry.lines().to_vec(), entry.escrow_location()))
+        })
+    }
 
     /// The entries that have lines.
     fn unfinished(&self, request: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>>;
@@ -67,9 +78,14 @@ pub trait Entry: Send + Sync {
     /// Adds a line.
     fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>>;
 
-    /// Keeps the lock, where it expires. Called at least once a minute while a run only waits.
+    /// Keeps the lock, where it expires. Called while a run only waits, after each [`renewal`](Self::renewal).
     fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// How long the lock needs no [`renew`](Self::renew): of a lease, a third. A minute, unless it says otherwise, and at most.
+    fn renewal(&self) -> Duration {
+        Duration::from_secs(60)
     }
 
     /// Keeps a raw response, in place of the one before. It holds a secret: only its owner may be able to read it.

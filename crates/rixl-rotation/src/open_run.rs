@@ -4,7 +4,7 @@ use rixl_credentials::Timestamp;
 
 use crate::{
     Effect, Failure, Next,
-    journal::{Journal, JournalErrorKind, ListUnfinished, Lock},
+    journal::{Journal, JournalErrorKind, ListUnfinished, Look},
     protocol::progress::{At, Progress, Response},
     recover,
 };
@@ -54,7 +54,7 @@ pub async fn open_runs(journal: &dyn Journal) -> Result<Vec<OpenRun>, Failure> {
     for name in names {
         runs.extend(open_run(journal, name).await);
     }
-    // What is being unlocked still would seem to be another rotator's.
+    // Where it had to be locked: what is being unlocked still would seem to be another rotator's.
     journal.released().await;
     Ok(runs)
 }
@@ -70,7 +70,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
         situation: String::new(),
         next: Next::Recover,
     };
-    let entry = match journal.lock(Lock::new(&run.entry)).await {
+    let entry = match journal.look(Look::new(&run.entry)).await {
         Ok(entry) => entry,
         Err(error) => {
             run.next = match error.kind() {
@@ -82,7 +82,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             return Some(run);
         }
     };
-    match recover::read(&run.entry, entry.lines()) {
+    match recover::read(&run.entry, &entry.lines) {
         Ok(None) => return None,
         Err(failure) => {
             run.next = failure.next().clone();
@@ -94,7 +94,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             run.store = Some(given.join(", "));
             run.since = Some(progress.intent.began);
             run.effect = progress.effect();
-            run.situation = situation(&progress, &entry.escrow_location());
+            run.situation = situation(&progress, &entry.escrow_location);
         }
     }
     Some(run)

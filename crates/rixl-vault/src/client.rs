@@ -358,8 +358,16 @@ impl Kv {
         // It does not tell a refused token from a policy that forbids this. Nothing was done in either case.
         match self.config.token(Some(&token)).await {
             Ok(newer) if !is_same(&newer, &token) => respond(again, &newer).await,
+            // Whether there is another token is not known yet.
+            Err(failure) if failure.is_passing => Err(failure),
             _ => Ok(response),
         }
+    }
+
+    /// Looks at what a token may well be forbidden to see: a refusal says nothing of the token, which is not renewed for it.
+    async fn peek(&self, url: Url) -> Result<Response, Failure> {
+        let token = self.config.token(None).await?;
+        respond(self.config.request(Method::GET, url), &token).await
     }
 
     /// Refuses a mount that is not KV version 2. Version 1 has no check-and-set: it would write whatever it is sent.
@@ -416,7 +424,7 @@ impl Kv {
         let urls = [self.url(&[&self.mount, "config"], []), self.url(&[&self.mount, "metadata"], path)];
         let mut deletes = None;
         for url in urls {
-            let response = self.send(Method::GET, url, None).await?;
+            let response = self.peek(url).await?;
             // Not all tokens may ask, and the entry may not be there yet.
             if !matches!(response.status, 403..=405) {
                 let time = parse::<Settings>(&response.success()?)?.delete_version_after;
@@ -497,7 +505,7 @@ impl Kv {
     /// `None`: the token may not look at itself.
     pub(crate) async fn token_life(&self) -> Result<Option<TokenLife>, Failure> {
         let url = self.url(&["auth", "token", "lookup-self"], []);
-        let response = self.send(Method::GET, url, None).await?;
+        let response = self.peek(url).await?;
         if response.status == 403 {
             return Ok(None);
         }

@@ -17,7 +17,7 @@ use reqwest::{
     header::{HeaderMap, HeaderValue},
 };
 use rixl_credentials::{
-    AccessToken, Secret, TokenFuture, TokenRequest, TokenSource,
+    AccessToken, Error, Secret, TokenFuture, TokenRequest, TokenSource,
     transport::{self, TokenCache},
 };
 use url::Url;
@@ -198,7 +198,8 @@ impl VaultConfigBuilder {
     }
 
     /// The file of the token, which nobody but its owner may read. It is read for each request, so that an agent can renew it.
-    /// Where it is empty or can't be read, what it held last is sent.
+    /// Where it is empty or can't be read, what it held last is sent; where others may read it by then, or it is another
+    /// user's, nothing is.
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.token = Token::File(path.into());
         self
@@ -244,10 +245,10 @@ impl VaultConfigBuilder {
                 Arc::new(Fixed(token.into()))
             }
             Token::File(path) => {
-                let token = read_token(&path)?
+                let (token, owner) = read_token(&path)?
                     .ok_or_else(|| VaultConfigError(format!("{} is empty or can't be read", path.display())))?;
                 token_header(&token)?;
-                Arc::new(TokenFile { path, last: Mutex::new(token.into()) })
+                Arc::new(TokenFile { path, owner, last: Mutex::new(token.into()) })
             }
             Token::Source(source) => source,
         };
@@ -314,15 +315,24 @@ impl TokenSource for Fixed {
 
 struct TokenFile {
     path: PathBuf,
+    /// Of the file that was read first. Whoever else puts one there chooses what the secrets are sent with.
+    owner: u32,
     last: Mutex<Arc<Secret>>,
 }
 
 impl TokenSource for TokenFile {
     fn token<'a>(&'a self, _: TokenRequest<'a>) -> TokenFuture<'a> {
         Box::pin(async {
-            let found = read_token(&self.path);
+            // It may be put right, or be there in a moment: an agent that writes it anew sets its mode at last.
+            let unusable = |error| Error::no_token(error).transient();
+            let found = read_token(&self.path).map_err(unusable)?;
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Ok(Some(token)) = found {
+            if let Some((token, owner)) = found {
+                if owner != self.owner {
+                    let path = self.path.display();
+                    let reason = format!("{path} belongs to another user than when it was read first");
+                    return Err(unusable(VaultConfigError(reason)));
+                }
                 *last = token.into();
             }
             Ok(AccessToken::new(Arc::clone(&last)))
@@ -330,21 +340,33 @@ impl TokenSource for TokenFile {
     }
 }
 
-/// `None` where it is empty or can't be read.
-fn read_token(path: &Path) -> Result<Option<Secret>, VaultConfigError> {
+/// The token, and whose the file is; `None` where it is empty or can't be read.
+fn read_token(path: &Path) -> Result<Option<(Secret, u32)>, VaultConfigError> {
     let Ok(file) = fs::File::open(path) else { return Ok(None) };
+    let Ok(found) = file.metadata() else { return Ok(None) };
     // Of the open file. Who else can read it has the token, and may have read it already.
     #[cfg(unix)]
-    if let Some(mode) = file.metadata().ok().map(|found| MetadataExt::mode(&found)).filter(|mode| mode & 0o077 != 0) {
-        let path = path.display();
-        let reason = format!("{path} can be read or written by others (mode {:03o}): `chmod 600 {path}`", mode & 0o777);
+    if found.mode() & 0o077 != 0 {
+        let (path, mode) = (path.display(), found.mode() & 0o777);
+        let reason = format!("{path} can be read or written by others (mode {mode:03o}): `chmod 600 {path}`");
         return Err(VaultConfigError(reason));
     }
     // As large as it can get: a string that grows leaves copies behind.
     let mut text = Zeroizing::new(String::with_capacity(MAX_TOKEN + 1));
     // More is another file: its start is not sent anywhere.
     let is_read = file.take(MAX_TOKEN as u64 + 1).read_to_string(&mut text).is_ok_and(|length| length <= MAX_TOKEN);
-    Ok(Some(text.trim()).filter(|token| is_read && !token.is_empty()).map(Secret::from))
+    let token = Some(text.trim()).filter(|token| is_read && !token.is_empty());
+    Ok(token.map(|token| (Secret::from(token), owner(&found))))
+}
+
+#[cfg(unix)]
+fn owner(found: &fs::Metadata) -> u32 {
+    found.uid()
+}
+
+#[cfg(not(unix))]
+fn owner(_: &fs::Metadata) -> u32 {
+    0
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 use rixl_credentials::{RawResponse, RetryPolicy, Secret, SystemTiming, Timing};
 use rixl_rotation::{
     journal::{
-        Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore,
-        PutEscrow, ReadHistory, Unfinished,
+        Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, Look,
+        Looked, PutEscrow, ReadHistory, Unfinished,
     },
     store::{BoxFuture, Version},
 };
@@ -58,9 +58,9 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 /// 1. `entries/NAME` holds the lines of an entry, its raw response and its lease. Every change writes all of it with
 ///    check-and-set, so of two concurrent rotators one is refused. `stores/HASH` locks the entry of a store in the same
 ///    way, `history` has one entry for each line, `parts` holds the part of a raw response beyond 256 KiB.
-/// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it. It expires when its holder is dead,
-///    and also when its holder is slow: then the next change fails with [`JournalErrorKind::Locked`], and that holder writes
-///    nothing more. The lease must be longer than the longest pause between two changes.
+/// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it, as does a run that only waits, after
+///    each third of it. It expires when its holder is dead, and also when its holder is slow: then the next change fails
+///    with [`JournalErrorKind::Locked`], and that holder writes nothing more. The lease must be longer than the longest pause between two changes.
 /// 3. Leases are timed by the server's clock, not by this machine's.
 /// 4. Dropping an entry releases it from a task, where there is a tokio runtime; [`released`](Journal::released) waits for
 ///    that. Otherwise the lease expires.
@@ -139,7 +139,8 @@ impl VaultJournal {
         self
     }
 
-    async fn lock_now(&self, name: &str) -> Result<Box<dyn Entry>, JournalError> {
+    /// The entry of this name, if nobody holds it.
+    async fn find(&self, name: &str) -> Result<(Slot, Record), JournalError> {
         let shared = &self.shared;
         if !is_name(name) {
             return Err(JournalError::new(JournalErrorKind::Unusable, "the name of the journal entry is not valid"));
@@ -151,7 +152,12 @@ impl VaultJournal {
         if let Some(lease) = shared.live(record.lease.as_ref()) {
             return Err(locked(format!("another rotator has locked the entry {name}: {lease}")));
         }
-        let slot = Slot { path, version: found.version };
+        Ok((Slot { path, version: found.version }, record))
+    }
+
+    async fn lock_now(&self, name: &str) -> Result<Box<dyn Entry>, JournalError> {
+        let shared = &self.shared;
+        let (slot, record) = self.find(name).await?;
         let lease = Lease { owner: owner(), change: 0, until: shared.now() };
         let mut entry = Locked {
             shared: shared.clone(),
@@ -202,6 +208,13 @@ impl Journal for VaultJournal {
 
     fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
         Box::pin(self.lock_now(request.name))
+    }
+
+    fn look<'a>(&'a self, request: Look<'a>) -> BoxFuture<'a, Result<Looked, JournalError>> {
+        Box::pin(async move {
+            let (slot, record) = self.find(request.name).await?;
+            Ok(Looked::new(record.lines, self.shared.escrow_location(&slot.path)))
+        })
     }
 
     fn unfinished(&self, _: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>> {
@@ -454,6 +467,10 @@ impl Shared {
         locked(format!("another rotator took over {}", self.name_of(path)))
     }
 
+    fn escrow_location(&self, path: &[String]) -> String {
+        format!("{}#escrow, in base64", self.name_of(path))
+    }
+
     fn name_of(&self, path: &[String]) -> String {
         format!("vault:{}/{}", self.kv.mount(), path.join("/"))
     }
@@ -634,6 +651,10 @@ impl Locked {
         // Those of a raw response that was not put in place, because a crash came between, are here too.
         let parts = self.shared.at(["parts", &self.name]);
         for name in self.shared.list(&parts).await? {
+            // Each may have to be tried again and again.
+            if self.is_late() {
+                self.change(wipe).await?;
+            }
             self.shared.destroy(&self.shared.at(["parts", &self.name, &name])).await?;
         }
         self.free_stores().await;
@@ -644,19 +665,24 @@ impl Locked {
         self.remove().await
     }
 
-    async fn remove(&self) -> Result<(), JournalError> {
+    async fn remove(&mut self) -> Result<(), JournalError> {
         let mut attempts = Attempts::default();
-        loop {
-            let Err(failure) = self.shared.kv.destroy(&self.slot.path).await else { return Ok(()) };
-            // It may be gone and its name locked by another by now, whose entry must not go too.
-            if failure.kind == FailureKind::Unknown
-                && let Ok(found) = self.shared.read(&self.slot.path).await
-                && !self.is_mine(&found)?
-            {
-                return Ok(());
-            }
+        let mut result = self.shared.kv.destroy(&self.slot.path).await;
+        while let Err(failure) = result {
             attempts.again(&self.shared, failure).await?;
+            // It may be gone by now, or the lease was over, and the name locked by another, whose entry must not go too.
+            result = match self.shared.kv.read(&self.slot.path).await {
+                Ok(found) if !self.is_mine(&found)? => return Ok(()),
+                Ok(_) => {
+                    if self.is_late() {
+                        self.change(|_| {}).await?;
+                    }
+                    self.shared.kv.destroy(&self.slot.path).await
+                }
+                Err(failure) => Err(failure),
+            };
         }
+        Ok(())
     }
 
     fn is_mine(&self, found: &Found) -> Result<bool, JournalError> {
@@ -712,6 +738,10 @@ impl Entry for VaultEntry {
         Box::pin(async { self.locked()?.change(|_| {}).await.map(drop) })
     }
 
+    fn renewal(&self) -> Duration {
+        self.0.as_ref().map_or(LEASE, |locked| locked.shared.lease) / 3
+    }
+
     fn put_escrow<'a>(&'a mut self, request: PutEscrow<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         Box::pin(async move { self.locked()?.put_escrow(request.response).await })
     }
@@ -721,8 +751,7 @@ impl Entry for VaultEntry {
     }
 
     fn escrow_location(&self) -> String {
-        let path = self.0.as_ref().map(|locked| locked.shared.name_of(&locked.slot.path));
-        format!("{}#escrow, in base64", path.unwrap_or_default())
+        self.0.as_ref().map(|locked| locked.shared.escrow_location(&locked.slot.path)).unwrap_or_default()
     }
 
     fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {

@@ -39,5 +39,21 @@ pub use store::VaultStore;
 /// # Ok::<(), rixl_rotation::store::StoreError>(())
 /// ```
 pub fn register(stores: Stores) -> Stores {
-    stores.with("vault:MOUNT/PATH#FIELD", |open| Ok(Arc::new(VaultStore::from_env(open.rest)?)))
+    register_with(stores, |builder| builder)
+}
+
+/// The same, where the settings that were read are changed by this function.
+///
+/// ```
+/// use std::time::Duration;
+/// use rixl_rotation::store::Stores;
+///
+/// let stores = rixl_vault::register_with(Stores::default(), |builder| builder.timeout(Duration::from_secs(3)));
+/// assert!(stores.template("vault:kv/{key_name}#rixl").is_ok());
+/// ```
+pub fn register_with(
+    stores: Stores,
+    settings: impl Fn(VaultConfigBuilder) -> VaultConfigBuilder + Send + Sync + 'static,
+) -> Stores {
+    stores.with("vault:MOUNT/PATH#FIELD", move |open| Ok(Arc::new(VaultStore::from_env(open.rest, &settings)?)))
 }

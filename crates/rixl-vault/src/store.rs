@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     client::{Failure, FailureKind, Found, Kv, MAX_BODY, segments},
-    config::VaultConfig,
+    config::{VaultConfig, VaultConfigBuilder},
 };
 
 /// How often a write is tried beside one who writes other fields.
@@ -116,11 +116,15 @@ impl VaultStore {
         Ok(Self { kv: Kv::new(config, mount), path, field, min_token_ttl: MIN_TOKEN_TTL, seen: Mutex::default() })
     }
 
-    pub(crate) fn from_env(text: &str) -> Result<Self, StoreError> {
+    pub(crate) fn from_env(
+        text: &str,
+        settings: impl Fn(VaultConfigBuilder) -> VaultConfigBuilder,
+    ) -> Result<Self, StoreError> {
         // The text comes first: it is wrong whatever the environment says.
         parse(text)?;
         let unusable = |error| StoreError::new(StoreErrorKind::Unusable, format!("vault:{text}"), format!("{error}"));
-        Self::new(VaultConfig::from_env().map_err(unusable)?, text)
+        let config = VaultConfigBuilder::from_env().and_then(|builder| settings(builder).build());
+        Self::new(config.map_err(unusable)?, text)
     }
 
     /// How long the token must be valid at least when `prepare` checks it: longer than the worst run. Default: 5 minutes.

@@ -74,7 +74,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     if let Some(location) = args.to {
         options = options.with_redirect(location);
     }
-    let recovered = rotator.recover(&places::stores_to_recover(context.output, args.reveal), options).await?;
+    let recovered = rotator.recover(&places::stores_to_recover(context, args.reveal), options).await?;
     let mut left = Vec::new();
     if context.stop.is_set() {
         match context.journal()?.unfinished(ListUnfinished::new()).await {

@@ -35,7 +35,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         Some(text) => text,
         None => places::in_sandbox(context)?.replace("{key_name}", embedded::FIRST_NAME),
     };
-    let store = places::stores_to_read().open(&text).map_err(|error| store_failure(&error))?;
+    let store = places::stores_to_read(context).open(&text).map_err(|error| store_failure(&error))?;
     let held = context.stop.or(store.read(Read::new())).await?.map_err(|error| store_failure(&error))?;
     let Some(secret) = held.secret else {
         return Err(Failure::refused(format!("{} holds no secret", store.location())));

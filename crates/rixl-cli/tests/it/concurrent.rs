@@ -135,7 +135,16 @@ fn machines_that_share_a_server() {
         winner.send(Signal::TERM);
         let winner = Run::of(winner);
         assert_eq!((winner.code, machines.bench.sent()), (130, 1), "{}", winner.stderr);
-        // It has unlocked the key: nobody has to wait for the end of a lease.
+        // It has unlocked the key: nobody has to wait for the end of a lease. To look takes no right to write.
+        let mount = &machines.mount;
+        let policy = format!(
+            "path \"{mount}/data/rixl/*\" {{ capabilities = [\"read\"] }}\n\
+             path \"{mount}/metadata/rixl/*\" {{ capabilities = [\"list\"] }}"
+        );
+        let reader = block_on(machines.server.token(&policy, json!({})));
+        let status = machines.rixl("status").env("BAO_TOKEN", reader).run();
+        assert_eq!(status.code, 6, "{}", status.stderr);
+        assert!(status.stdout.contains("the new secret is stored"), "{}", status.stdout);
         let recovered = machines.rixl("keys recover --settle 0s").run();
         assert_eq!((recovered.code, machines.bench.sent()), (0, 1), "{}", recovered.stderr);
         machines.assert_well();
@@ -164,6 +173,20 @@ fn a_rotation_with_all_its_state_on_a_server() {
         assert_eq!(run.code, code, "{}", run.stderr);
     }
     assert_eq!(machines.bench.sent(), 2);
+}
+
+/// A run that waits for longer than its lease: nobody takes its lock meanwhile.
+#[test]
+fn a_short_lease_is_kept_while_a_run_waits() {
+    let Some(machines) = Machines::new() else { return };
+    let winner = machines.rotate("--settle 12s --timeout 4s").env("RIXL_LEASE", "6s").spawn();
+    wait_for_calls(&machines.bench.sandbox, ROTATE, 1);
+    std::thread::sleep(Duration::from_secs(9));
+    let held = machines.rixl("keys recover --settle 0s --timeout 4s").run();
+    assert_eq!(held.code, 5, "{}", held.stderr);
+    let winner = Run::of(winner);
+    assert_eq!((winner.code, machines.bench.sent()), (0, 1), "{}", winner.stderr);
+    machines.assert_well();
 }
 
 /// Killed while the response is under way: another machine repairs it once the lease is over, and not before.

@@ -4,10 +4,11 @@ use std::{
     ffi::OsStr,
     fs,
     io::Read as _,
+    net::TcpListener,
     os::unix::{ffi::OsStrExt as _, fs::symlink},
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rixl_sandbox::Effect;
@@ -309,4 +310,19 @@ fn a_mode_that_changes_during_the_request_costs_nothing() {
     assert!(run.stderr.contains("every user of this machine has access to it"), "{}", run.stderr);
     assert_eq!(std::os::unix::fs::MetadataExt::mode(&fs::metadata(bench.path("secret")).unwrap()) & 0o777, 0o640);
     bench.assert_well();
+}
+
+/// A Vault that takes a connection and says nothing: it gets the time of one request, as RIXL does.
+#[test]
+fn a_vault_that_does_not_respond_has_the_time_of_one_request() {
+    let bench = Bench::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    for words in ["status --state-dir vault:kv/rixl --timeout 1s", "keys verify --from vault:kv/app#key --timeout 1s"] {
+        let started = Instant::now();
+        let run = bench.rixl(words).env("BAO_ADDR", &url).env("BAO_TOKEN", "s.TESTTOKEN").run();
+        assert_eq!(run.code, 3, "{}", run.stderr);
+        assert!(run.stderr.contains("the server did not respond"), "{}", run.stderr);
+        assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    }
 }

@@ -119,11 +119,52 @@ fn an_executor_that_stood_still_hands_over_what_the_socket_holds() {
     });
 }
 
-/// Connected, but not yet written: what nobody sent in time is not sent later.
+/// And once more before the task of the connection had its turn: the executor is starved, or SIGSTOP comes again.
+#[test]
+fn a_second_standstill_loses_nothing_either() {
+    // Each turn looks at sockets and clock. The call, woken last, has the next one, and the connection its own after this task.
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).event_interval(1).enable_all().build().unwrap();
+    for _ in 0..3 {
+        let raw = Raw::start(|stream, _| {
+            thread::sleep(TIMEOUT - Duration::from_millis(10));
+            respond(stream, "200 OK", "", ISSUED)
+        });
+        let client = client(&raw);
+        let rotated = runtime.block_on(async {
+            let call = tokio::spawn(async move { client.api_keys().rotate(&key_id()).await });
+            seen(&raw, 1).await;
+            let mut turns = 0;
+            tokio::spawn(std::future::poll_fn(move |context| {
+                turns += 1;
+                thread::sleep(Duration::from_millis(300));
+                context.waker().wake_by_ref();
+                if turns < 7 { Poll::Pending } else { Poll::Ready(()) }
+            }));
+            call.await.unwrap()
+        });
+        assert_eq!(rotated.unwrap().secret.expose_secret(), "rxl_TESTSECRET");
+    }
+}
+
+/// Connected, but not yet written: what nobody sent in time is not sent later, whichever time it is, and did not happen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nothing_is_written_once_the_time_is_over() {
-    let raw = Raw::responding(ISSUED);
-    let client = client(&raw);
+    for is_deadline in [false, true] {
+        let raw = Raw::responding(ISSUED);
+        let client = client(&raw);
+        let client = match is_deadline {
+            true => client.with_attempt_timeout(Duration::from_secs(30)).with_deadline(TIMEOUT),
+            false => client,
+        };
+        let (written, rotated) = poll_once_and_wait(&client, &raw).await;
+        assert_eq!(written, rotated, "{is_deadline}");
+        assert!(written < 100, "{is_deadline}");
+    }
+}
+
+/// How many of a hundred calls, polled once and then after the time, were written, and how many gave a secret.
+async fn poll_once_and_wait(client: &Client, raw: &Raw) -> (usize, usize) {
     let (keys, id) = (client.api_keys(), key_id());
     let mut calls = Vec::new();
     for _ in 0..100 {
@@ -133,16 +174,42 @@ async fn nothing_is_written_once_the_time_is_over() {
             calls.push(call);
         }
     }
+    let mut rotated = 100 - calls.len();
     tokio::time::sleep(LONGER).await;
     let written = raw.seen().0;
     for call in calls {
-        if let Err(error) = call.await {
-            assert_eq!((error.kind(), error.outcome()), (Kind::Timeout, Outcome::Unknown));
+        match call.await {
+            Ok(_) => rotated += 1,
+            Err(error) => {
+                assert_eq!((error.kind(), error.outcome()), (Kind::Timeout, Outcome::NotApplied));
+                assert!(error.to_string().contains("the time was up before it could be sent; nothing was changed"));
+            }
         }
     }
     tokio::time::sleep(TIMEOUT).await;
     assert_eq!(raw.seen().0, written);
-    assert!(written < 100);
+    (written, rotated)
+}
+
+/// Whoever is about to write and whoever gives up agree, at every moment: what did not happen never reaches the server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_not_to_be_sent_is_not() {
+    let raw = Raw::responding(ISSUED);
+    let (client, id) = (client(&raw).with_attempt_timeout(Duration::from_secs(30)), key_id());
+    let (mut rotated, mut unsent) = (0, 0);
+    for number in 0..300 {
+        let deadline = Duration::from_micros(10 * (number % 100));
+        match client.with_deadline(deadline).api_keys().rotate(&id).await {
+            Ok(_) => rotated += 1,
+            Err(error) => {
+                assert_eq!((error.kind(), error.outcome()), (Kind::Timeout, Outcome::NotApplied));
+                unsent += 1;
+            }
+        }
+    }
+    tokio::time::sleep(TIMEOUT).await;
+    assert_eq!((raw.seen().0, unsent), (rotated, 300 - rotated));
+    assert!(unsent > 0);
 }
 
 /// The moment is short, and it is given once: a body that drips on is cut.

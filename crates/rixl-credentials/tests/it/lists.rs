@@ -102,6 +102,34 @@ async fn a_list_that_ends_before_its_total_is_incomplete() {
     }
 }
 
+/// An error with a 200, or a gateway's page: an empty list would say that there are no keys.
+#[tokio::test]
+async fn what_is_no_page_is_no_empty_list() {
+    for (body, is_page) in [
+        (json!({ "code": 7, "message": "permission denied" }), false),
+        (json!({ "code": 7, "message": "permission denied", "details": [] }), false),
+        (json!({ "error": "unauthorized" }), false),
+        (json!([]), false),
+        (json!({}), true),
+        (json!({ "total": 0, "next": "" }), true),
+        (json!({ "api_keys": null, "credentials": null }), true),
+    ] {
+        let sent = body.clone();
+        let (_server, client, _) = server(move |_| sent.clone()).await;
+        let of = client.organization(&organization_id());
+        let results = [
+            client.api_keys().list().try_collect::<Vec<_>>().await.map(drop),
+            of.api_keys().list_page(Default::default()).await.map(drop),
+            client.client_credentials().list().try_collect::<Vec<_>>().await.map(drop),
+            of.client_credentials().list_page(Default::default()).await.map(drop),
+        ];
+        for result in results {
+            let kind = result.err().map(|error| (error.kind(), error.outcome()));
+            assert_eq!(kind, (!is_page).then_some((ErrorKind::Malformed, Outcome::NotApplied)), "{body}");
+        }
+    }
+}
+
 /// A server that has not caught up is asked once more.
 #[tokio::test]
 async fn an_empty_page_before_the_end_is_asked_for_again() {

@@ -302,7 +302,11 @@ async fn what_the_endpoint_asks_for_is_remembered() {
         assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Token, Some(Duration::from_secs(3_600))));
     }
     assert_eq!(gateway.bought(), (1, 0, 0));
-    timing.advance(Duration::from_secs(3_600));
+    // What is left of it, and not all of it again.
+    timing.advance(Duration::from_secs(3_000));
+    let error = list(&client).await.unwrap_err();
+    assert_eq!((error.retry_after(), gateway.bought()), (Some(Duration::from_secs(600)), (1, 0, 0)));
+    timing.advance(Duration::from_secs(600));
     gateway.set(|rules| rules.exchange = Say::Yes(1_000));
     list(&client).await.unwrap();
     // Nobody is shut out for years, whatever the endpoint says.
@@ -314,6 +318,94 @@ async fn what_the_endpoint_asks_for_is_remembered() {
     list(&client).await.unwrap_err();
     timing.advance(Duration::from_secs(3_601));
     list(&client).await.unwrap();
+}
+
+/// The refresh token may be as good as before; to exchange at once would be the next request of the same client.
+#[tokio::test]
+async fn a_refresh_that_is_asked_to_wait_is_followed_by_no_exchange() {
+    for status in ["429 No", "503 No"] {
+        let gateway = Gateway::start();
+        let (client, timing) = gateway.client();
+        list(&client).await.unwrap();
+        gateway.set(|rules| rules.refresh = Say::Status(status, "retry-after: 3600\r\n"));
+        timing.advance(Duration::from_secs(800));
+        for _ in 0..5 {
+            list(&client).await.unwrap();
+            gateway.until_bought((1, 0, 1)).await;
+        }
+        timing.advance(Duration::from_secs(1_000));
+        let error = list(&client).await.unwrap_err();
+        assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Token, Some(Duration::from_secs(2_600))));
+        assert_eq!(gateway.bought(), (1, 0, 1));
+        timing.advance(Duration::from_secs(2_600));
+        list(&client).await.unwrap();
+        assert_eq!(gateway.bought(), (2, 0, 1));
+    }
+}
+
+/// The refusal may have passed, or had another cause than the token.
+#[tokio::test]
+async fn a_refused_token_stays_where_there_is_no_other() {
+    let gateway = Gateway::start();
+    let (client, _) = gateway.client();
+    list(&client).await.unwrap();
+    gateway.set(|rules| {
+        rules.is_accepted = |_| false;
+        rules.exchange = Say::Status("401 No", "");
+    });
+    assert!(list(&client).await.unwrap_err().is_unauthorized());
+    gateway.set(|rules| rules.is_accepted = |_| true);
+    list(&client).await.unwrap();
+    assert_eq!(gateway.bought(), (2, 0, 0));
+}
+
+/// A runtime for each call, which ends with it, and the renewal with both.
+#[test]
+fn a_renewal_that_ends_with_its_runtime_is_a_failed_one() {
+    let gateway = Gateway::start();
+    let (client, timing) = gateway.client();
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            list(&client).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        });
+    };
+    run();
+    gateway.set(|rules| (rules.refresh, rules.exchange) = (Say::Hold, Say::Hold));
+    timing.advance(Duration::from_secs(800));
+    for _ in 0..10 {
+        run();
+    }
+    assert_eq!(gateway.bought(), (1, 0, 1));
+    timing.advance(Duration::from_secs(1));
+    run();
+    assert_eq!(gateway.bought(), (2, 0, 1));
+    for _ in 0..10 {
+        run();
+    }
+    assert_eq!(gateway.bought(), (2, 0, 1));
+}
+
+/// Between two calls of one thread nobody drove its runtime, and the exchange of the first can't come to anything any more.
+#[test]
+fn what_stood_still_for_too_long_is_not_waited_for() {
+    let gateway = Gateway::start();
+    gateway.set(|rules| rules.exchange = Say::Hold);
+    let (client, timing) = gateway.client();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let _ = tokio::time::timeout(Duration::from_millis(300), list(&client)).await;
+    });
+    gateway.set(|rules| rules.exchange = Say::Yes(1_000));
+    // Until then it may still end well.
+    timing.advance(Duration::from_secs(119));
+    runtime.block_on(async {
+        assert!(tokio::time::timeout(Duration::from_millis(300), list(&client)).await.is_err());
+    });
+    timing.advance(Duration::from_secs(1));
+    runtime.block_on(list(&client)).unwrap();
+    assert_eq!(gateway.bought(), (2, 0, 0));
 }
 
 #[tokio::test]

@@ -208,13 +208,13 @@ async fn nothing_is_sent_after_the_deadline() {
 async fn a_change_under_way_is_not_cut_by_the_deadline_and_a_read_is() {
     let sandbox = rixl_sandbox::Sandbox::start().unwrap();
     let busy = || rixl_sandbox::Effect::Respond { status: 429, headers: Vec::new(), body: b"{}".into() };
-    let slow = || rixl_sandbox::Effect::DelayHead(400 * MS);
+    let slow = || rixl_sandbox::Effect::DelayHead(1_000 * MS);
     let policy = RetryPolicy::default().with_base_delay(Duration::ZERO);
     let client = rixl_credentials::Client::builder()
         .base_url(sandbox.url())
         .bearer_token(sandbox.bearer_token())
         .retry(policy)
-        .deadline(200 * MS)
+        .deadline(500 * MS)
         .build()
         .unwrap();
     let patient = client.with_deadline(Duration::from_secs(60));

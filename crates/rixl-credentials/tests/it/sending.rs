@@ -363,10 +363,10 @@ async fn the_deadline_ends_a_read_under_way_and_no_change() {
     assert_eq!(raw.seen(), (1, 1));
     // This one is over long before the response comes, which is waited for all the same.
     let raw = Raw::start(|stream, _| {
-        thread::sleep(SHORT);
+        thread::sleep(6 * SHORT);
         respond(stream, "200 OK", "", ISSUED)
     });
-    let builder = raw.builder().timing(Fake::with_chance(0.0)).deadline(Duration::from_millis(1));
+    let builder = raw.builder().timing(Fake::with_chance(0.0)).deadline(3 * SHORT);
     rotate(&builder.build().unwrap()).await.unwrap();
 }
 

@@ -341,7 +341,7 @@ async fn a_source_hears_what_was_refused_and_only_another_token_is_sent() {
         assert_eq!(authorizations(&mock), tokens[..sent]);
         let refused = script.asked().split_off(1);
         assert_eq!(refused, vec![Some("TESTONE".to_owned()); steps.len().max(2) - 1]);
-        // What was refused is not kept.
+        // What was refused is asked for again.
         let asked = script.asked().len();
         let _ = client.api_keys().rotate(&key_id()).await;
         assert!(script.asked().len() > asked || sent == 2);

@@ -21,6 +21,13 @@ fn success() -> String {
         "secret": "whsec_TESTSECRET",
         "event_id": "Ev3ntExmpl",
         "id": "P0l1cyExmp",
+        "endpoints": [],
+        "attempts": [],
+        "policies": [],
+        "attachments": [],
+        "permissions": [],
+        "api_keys": [],
+        "credentials": [],
     })
     .to_string()
 }

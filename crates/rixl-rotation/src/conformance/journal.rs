@@ -9,8 +9,8 @@ use futures_util::future::join_all;
 
 use crate::{
     journal::{
-        Append, Close, Entry, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, PutEscrow,
-        ReadHistory,
+        Append, Close, Entry, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, Look,
+        PutEscrow, ReadHistory,
     },
     store::{SecretKind, Subject},
 };
@@ -126,10 +126,17 @@ impl<J: Journal, F: Fn() -> J> Check<F> {
             same_lines(&*entry, &expected, "right after an append")?;
             let names = ok(LASTS, (self.open)().unfinished(ListUnfinished::new()).await)?.names;
             require(names == ["lines"], LASTS, &format!("a locked entry with lines: the unfinished are {names:?}"))?;
+            is_held("a look at an entry that is held", (self.open)().look(Look::new("lines")).await)?;
         }
         drop(entry);
-        let entry = self.lock_again(&(self.open)(), "lines").await?;
+        let other = (self.open)();
+        let entry = self.lock_again(&other, "lines").await?;
         same_lines(&*entry, &LINES, "in a journal opened anew")?;
+        drop(entry);
+        let what = format!("{LOCKS}: a look at an entry that was dropped");
+        let looked = self.patiently(&what, async || other.look(Look::new("lines")).await).await?;
+        require(looked.lines == LINES, LASTS, &format!("a look at an entry sees {:?}", looked.lines))?;
+        let entry = self.lock_again(&other, "lines").await?;
         ok(&format!("{CLOSES}: without a line of history"), close(entry, None).await)?;
         let history = ok(CLOSES, journal.history(ReadHistory::new()).await)?.lines;
         require(history.is_empty(), CLOSES, "a close without a line of history added one")

@@ -21,8 +21,8 @@ const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(8);
 /// A list may be of a replica that lags.
 const KEYS: Duration = Duration::from_secs(2);
-/// How often a lock is renewed while a run only waits.
-const RENEWAL: Duration = Duration::from_secs(60);
+/// How often a lock is renewed at least, and at most, while a run only waits.
+const RENEWALS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
 
 impl Driver {
     pub(super) async fn wait(&mut self, wait: Wait) -> Observation {
@@ -71,7 +71,7 @@ impl Driver {
                 let attempt = u32::from(self.seen.tries.sent);
                 let delay = client.retry_policy().delay(attempt, error.retry_after(), client.timing().chance());
                 let is_passing = match error.kind() {
-                    ErrorKind::RateLimited | ErrorKind::Connect => true,
+                    ErrorKind::RateLimited | ErrorKind::Connect | ErrorKind::Timeout => true,
                     // No token could be had for now; a refused one is another matter.
                     ErrorKind::Token => !error.is_authentication(),
                     _ => false,
@@ -97,12 +97,18 @@ impl Driver {
         }
     }
 
+    /// How long the lock lasts without being renewed, with room to spare.
+    fn renewal(&self) -> Duration {
+        let [shortest, longest] = RENEWALS;
+        self.entry.renewal().clamp(shortest, longest)
+    }
+
     /// Sleeps, and keeps the lock. Ends early when it is told to stop, where nothing is lost by that.
     async fn pass(&mut self, time: Duration, wait: Wait) -> Observation {
         let mut left = time;
         loop {
             let held = self.rotator.account.client().timing().elapsed().saturating_sub(self.renewed_at);
-            let part = left.min(RENEWAL.saturating_sub(held));
+            let part = left.min(self.renewal().saturating_sub(held));
             let is_cancellable = may_stop(&self.progress, wait);
             let is_first = self.progress.requests.left == 0;
             let rotator = &self.rotator;
@@ -114,7 +120,7 @@ impl Driver {
             }
             left = left.saturating_sub(part);
             let held = self.rotator.account.client().timing().elapsed().saturating_sub(self.renewed_at);
-            if held >= RENEWAL
+            if held >= self.renewal()
                 && let Some(lost) = self.renew().await
             {
                 return lost;
@@ -129,6 +135,7 @@ impl Driver {
     async fn take_slot(&mut self, wait: Wait) -> Observation {
         let Some(slots) = self.rotator.slots.clone() else { return Observation::Waited };
         let mut slot = std::pin::pin!(slots.acquire_owned());
+        let renewal = self.renewal();
         loop {
             tokio::select! {
                 biased;
@@ -140,7 +147,7 @@ impl Driver {
                 () = self.rotator.cancellation.cancelled(), if may_stop(&self.progress, wait) => {
                     return Observation::Cancelled;
                 }
-                () = tokio::time::sleep(RENEWAL) => {}
+                () = tokio::time::sleep(renewal) => {}
             }
             if let Some(lost) = self.renew().await {
                 return lost;

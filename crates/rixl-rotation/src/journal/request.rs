@@ -26,6 +26,40 @@ impl<'a> Lock<'a> {
     }
 }
 
+/// What [`Journal::look`](super::Journal::look) is asked. `new` is for tests of a journal.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[must_use]
+pub struct Look<'a> {
+    /// The entry's name, made of `0-9A-Za-z` and `-`.
+    pub name: &'a str,
+}
+
+impl<'a> Look<'a> {
+    /// At the entry of this name.
+    pub fn new(name: &'a str) -> Self {
+        Self { name }
+    }
+}
+
+/// What was seen of an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Looked {
+    /// Its lines, oldest first.
+    pub lines: Vec<String>,
+    /// Where its raw response is kept, for people.
+    pub escrow_location: String,
+}
+
+impl Looked {
+    /// These lines, and where the raw response is kept.
+    #[must_use]
+    pub fn new(lines: Vec<String>, escrow_location: String) -> Self {
+        Self { lines, escrow_location }
+    }
+}
+
 /// What [`Journal::unfinished`](super::Journal::unfinished) is asked: nothing yet. `new` is for tests of a journal.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]

@@ -11,8 +11,8 @@ use rixl_credentials::RawResponse;
 use rixl_rotation::{
     conformance::check_journal,
     journal::{
-        Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore,
-        PutEscrow, ReadHistory, Unfinished,
+        Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, Look,
+        Looked, PutEscrow, ReadHistory, Unfinished,
     },
     store::BoxFuture,
 };
@@ -26,6 +26,8 @@ enum Fault {
     DropKeepsLock,
     EmptyIsUnfinished,
     LosesALine,
+    LooksPastLocks,
+    LooksAtNothing,
     TrimsLines,
     EscrowAsText,
     EscrowAppends,
@@ -85,6 +87,17 @@ impl Journal for Memory {
 
     fn lock<'a>(&'a self, Lock { name, .. }: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
         now(self.lock_now(name))
+    }
+
+    fn look<'a>(&'a self, request: Look<'a>) -> BoxFuture<'a, Result<Looked, JournalError>> {
+        let entry = match self.1 {
+            Fault::LooksPastLocks => Ok(Looked::default()),
+            fault => self.lock_now(request.name).map(|entry| match fault {
+                Fault::LooksAtNothing => Looked::default(),
+                _ => Looked::new(entry.lines().to_vec(), entry.escrow_location()),
+            }),
+        };
+        now(entry)
     }
 
     fn unfinished(&self, _: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>> {
@@ -228,6 +241,8 @@ async fn each_fault_is_caught_and_named() {
         (Fault::DropKeepsLock, "point 1 (a lock excludes): the lock of key-1, whose entry was dropped failed"),
         (Fault::EmptyIsUnfinished, "point 3 (an entry without lines is none): the name of an entry that is locked"),
         (Fault::LosesALine, "point 2 (what is written stays): in a journal opened anew the lines are"),
+        (Fault::LooksPastLocks, "point 1 (a lock excludes): a look at an entry that is held, was granted"),
+        (Fault::LooksAtNothing, "point 2 (what is written stays): a look at an entry sees []"),
         (Fault::TrimsLines, "point 2 (what is written stays): in a journal opened anew the lines are"),
         (Fault::EscrowAsText, "point 2 (what is written stays): right after it was put there the raw response has"),
         (Fault::EscrowAppends, "point 2 (what is written stays): right after it was put there the raw response has"),

@@ -13,7 +13,8 @@ use rixl_credentials::{Sleep, Timestamp, Timing};
 use rixl_rotation::{
     conformance::check_journal,
     journal::{
-        Append, Close, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, PutEscrow, ReadHistory,
+        Append, Close, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, Look, PutEscrow,
+        ReadHistory,
     },
 };
 use rixl_testing::openbao::{Server, shared};
@@ -329,6 +330,99 @@ async fn a_removal_is_not_repeated_on_anothers_entry() {
     entry.append(Append::new("one")).await.unwrap();
     entry.close(Close::new()).await.unwrap();
     assert_eq!(record(server, &mount, "key").await["data"]["lines"], json!(["theirs"]));
+}
+
+/// The server is busy for longer than the lease, and another one has taken over: the repeat must not remove its entry.
+#[tokio::test]
+async fn a_removal_that_had_to_wait_is_not_repeated_on_anothers_entry() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let (target, root, place) = (server.url.clone(), server.root.clone(), mount.clone());
+    let wire = Wire::start(move |request| {
+        if request.method() != "DELETE" {
+            return Then::Send(request.pass_on(&target));
+        }
+        let clock = Clock::new();
+        let journal = VaultJournal::new(config_at(&target, &root), &format!("{place}/rixl/journal")).unwrap();
+        let journal = journal.with_timing(clock.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            is_locked(journal.lock(Lock::new("key")).await);
+            clock.advance(6 * 60);
+            journal.lock(Lock::new("key")).await.unwrap().close(Close::new()).await.unwrap();
+            let mut entry = journal.lock(Lock::new("key")).await.unwrap();
+            entry.append(Append::new("theirs")).await.unwrap();
+            drop(entry);
+        });
+        Then::Send(b"HTTP/1.1 429 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".into())
+    });
+    let bad = VaultJournal::new(config_at(&wire.url, &server.root), &format!("{mount}/rixl/journal")).unwrap();
+    let mut entry = bad.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    entry.close(Close::new()).await.unwrap();
+    assert_eq!(record(server, &mount, "key").await["data"]["lines"], json!(["theirs"]));
+    assert_eq!(wire.requests().iter().filter(|request| request.method() == "DELETE").count(), 1);
+}
+
+/// The server is busy until the lease is nearly over: it is renewed before the removal is sent again.
+#[tokio::test]
+async fn a_removal_that_had_to_wait_is_repeated_under_a_new_lease() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let (target, clock) = (server.url.clone(), Clock::new());
+    let (count, later) = (AtomicUsize::new(0), clock.clone());
+    let wire = Wire::start(move |request| {
+        if request.method() == "DELETE" && count.fetch_add(1, Ordering::SeqCst) == 0 {
+            later.advance(4 * 60);
+            return Then::Send(b"HTTP/1.1 429 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".into());
+        }
+        Then::Send(request.pass_on(&target))
+    });
+    let bad = VaultJournal::new(config_at(&wire.url, &server.root), &format!("{mount}/rixl/journal")).unwrap();
+    let mut entry = bad.with_timing(clock).lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    entry.close(Close::new()).await.unwrap();
+    let requests = wire.requests();
+    let changes: Vec<_> = requests.iter().map(|request| request.method()).filter(|method| *method != "GET").collect();
+    assert_eq!(changes[changes.len() - 3..], ["DELETE", "POST", "DELETE"]);
+    assert_eq!(server.call("GET", &format!("{mount}/metadata/rixl/journal/entries/key"), None).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_look_writes_nothing() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let target = server.url.clone();
+    let wire = Wire::start(move |request| Then::Send(request.pass_on(&target)));
+    let reader = VaultJournal::new(config_at(&wire.url, &server.root), &format!("{mount}/rixl/journal")).unwrap();
+    let writer = journal(server, &mount);
+    let mut entry = writer.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    entry.put_escrow(PutEscrow::new(RESPONSE)).await.unwrap();
+    let location = entry.escrow_location();
+    is_locked(reader.look(Look::new("key")).await);
+    drop(entry);
+    writer.released().await;
+    let before = record(server, &mount, "key").await;
+    let looked = reader.look(Look::new("key")).await.unwrap();
+    assert_eq!((looked.lines, looked.escrow_location), (vec!["one".to_owned()], location));
+    assert!(reader.look(Look::new("other")).await.unwrap().lines.is_empty());
+    assert_eq!(record(server, &mount, "key").await, before);
+    assert!(wire.requests().iter().all(|request| request.method() == "GET"));
+}
+
+/// A run that only waits renews after so long: a lease that is over before would be another rotator's.
+#[tokio::test]
+async fn a_lease_says_how_often_it_is_to_be_renewed() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    for seconds in [6, 300] {
+        let journal = journal(server, &mount).with_lease(Duration::from_secs(seconds));
+        let entry = journal.lock(Lock::new("key")).await.unwrap();
+        assert_eq!(entry.renewal(), Duration::from_secs(seconds / 3));
+        drop(entry);
+        journal.released().await;
+    }
 }
 
 #[test]

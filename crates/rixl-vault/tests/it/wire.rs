@@ -94,7 +94,7 @@ impl Wire {
         Self { url, requests, sent }
     }
 
-    fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
 
@@ -453,6 +453,88 @@ async fn a_source_of_tokens_is_asked_when_one_is_needed() {
     let later = || Some(Error::no_token("later").with_retry_after(Duration::from_secs(7)));
     check(later, StoreErrorKind::Busy, Some(7), words).await;
     check(|| None, StoreErrorKind::Busy, None, "no token for the server came in time").await;
+}
+
+/// Who else can read it has the token, and who else can put it there chooses it: at each read, not only at the first.
+#[tokio::test]
+async fn the_file_of_a_token_is_looked_at_each_time() {
+    let folder = folder();
+    let path = folder.path().join("token");
+    let set_mode = |mode| {
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    std::fs::write(&path, "s.FIRST").unwrap();
+    set_mode(0o600);
+    let wire = Wire::start(vault);
+    let config = VaultConfig::builder().address(&wire.url).token_file(&path).build().unwrap();
+    let store = VaultStore::new(config, "kv/a#key").unwrap();
+    store.read(Read::new()).await.unwrap();
+    let refused = async |words: &str| {
+        let before = wire.requests().len();
+        let error = store.read(Read::new()).await.unwrap_err();
+        let text = text_of(&error, &["s.FIRST", "s.SECOND"]);
+        assert_eq!((error.kind(), wire.requests().len()), (StoreErrorKind::Busy, before), "{text}");
+        assert!(text.contains(words), "{text}");
+    };
+    std::fs::write(&path, "s.SECOND").unwrap();
+    set_mode(0o644);
+    refused("can be read or written by others (mode 644)").await;
+    set_mode(0o600);
+    store.read(Read::new()).await.unwrap();
+    assert_eq!(token_of(wire.requests().last().unwrap()), "s.SECOND");
+    // Only root can give it away.
+    if std::os::unix::fs::chown(&path, Some(12_345), None).is_ok() {
+        refused("belongs to another user").await;
+        std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+        store.read(Read::new()).await.unwrap();
+    }
+}
+
+/// What a token may not look at says nothing of the token.
+#[tokio::test]
+async fn a_lookup_that_is_forbidden_renews_no_token() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let wire = Wire::start(|request| match request.path() {
+        "/v1/auth/token/lookup-self" => response(403, r#"{"errors":["permission denied"]}"#),
+        _ => vault(request),
+    });
+    store_with(&wire, Numbered(Arc::clone(&asked))).prepare(Prepare::new(64)).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(wire.requests().iter().filter(|request| request.path() == "/v1/kv/config").count(), 1);
+}
+
+/// Gives one token for an hour, and after that none for now.
+struct Once(Arc<AtomicUsize>);
+
+impl TokenSource for Once {
+    fn token<'a>(&'a self, request: TokenRequest<'a>) -> TokenFuture<'a> {
+        Box::pin(async move {
+            match self.0.fetch_add(1, Ordering::SeqCst) {
+                0 => Numbered(Arc::default()).token(request).await,
+                _ => Err(Error::no_token("later").with_retry_after(Duration::from_secs(7))),
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_refused_token_whose_successor_is_late_is_tried_again() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let wire = Wire::start(|request| match request.method() {
+        "POST" => response(403, r#"{"errors":["permission denied"]}"#),
+        _ => vault(request),
+    });
+    let store = store_with(&wire, Once(Arc::clone(&asked)));
+    let error = store.commit(Commit::new(&Secret::from(NEW), &Version::new("3"))).await.unwrap_err();
+    let text = text_of(&error, &["s.1", NEW]);
+    assert_eq!((error.kind(), error.retry_after()), (StoreErrorKind::Busy, Some(Duration::from_secs(7))), "{text}");
+    // Nor is that of another one final, while the source is to be left in peace.
+    let error = store.commit(Commit::new(&Secret::from(NEW), &Version::new("3"))).await.unwrap_err();
+    assert!(error.kind() == StoreErrorKind::Busy && error.retry_after() < Some(Duration::from_secs(7)), "{error}");
+    // It was a policy perhaps: what the token may do it still does.
+    store.read(Read::new()).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    assert!(wire.requests().iter().all(|request| token_of(request) == "s.1"));
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ impl Journal for MemoryJournal {
 }
 
 impl Ground for MemoryJournal {
-    fn look(&self, name: &str) -> Left {
+    fn left_of(&self, name: &str) -> Left {
         let disk = self.disk.lock().unwrap();
         (disk.entries.get(name).cloned().unwrap_or_default(), disk.escrow.get(name).cloned(), !disk.locks.is_empty())
     }
@@ -201,7 +201,7 @@ impl Journal for Folder {
 }
 
 impl Ground for Folder {
-    fn look(&self, name: &str) -> Left {
+    fn left_of(&self, name: &str) -> Left {
         let text = fs::read_to_string(self.entry(name)).unwrap_or_default();
         let lines = text.lines().filter_map(|line| line.split_once(' ')).map(|(_, line)| line.to_owned());
         let is_left = ["escrow", "stores"]

@@ -312,7 +312,7 @@ pub(crate) type Left = (Vec<String>, Option<Vec<u8>>, bool);
 /// What a journal must let the model do besides.
 pub(crate) trait Ground: Journal {
     /// What is left of an entry.
-    fn look(&self, name: &str) -> Left;
+    fn left_of(&self, name: &str) -> Left;
     /// What a crash within an append leaves.
     fn tear(&self, name: &str, line: &str);
     /// What a crash within `close` leaves after so many of its steps.

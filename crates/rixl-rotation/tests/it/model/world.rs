@@ -381,7 +381,7 @@ impl Case {
 
     /// Whether the journal says that something is unfinished.
     pub(crate) fn is_open(&self, journal: usize) -> bool {
-        !self.journals[journal].look(&self.key.id).0.is_empty()
+        !self.journals[journal].left_of(&self.key.id).0.is_empty()
     }
 
     /// Runs one process to its end, and judges it.
@@ -425,7 +425,7 @@ impl Case {
         };
         let outcome = outcome.unwrap_or(Outcome::Killed);
         // Before anything is waited for, in which others could go on.
-        let left = self.journals[journal].look(&self.key.id);
+        let left = self.journals[journal].left_of(&self.key.id);
         self.sending(journal).remove(&number);
         let others = self.alive.load(Ordering::SeqCst) - 1;
         self.traces.lock().unwrap().push((number, process.trace()));
@@ -500,7 +500,7 @@ impl Case {
             ledger.sent.get(&newest).filter(|_| is_ours).cloned()
         };
         let Some(secret) = secret else { return };
-        let escrows = self.journals.iter().filter_map(|journal| journal.look(&self.key.id).1);
+        let escrows = self.journals.iter().filter_map(|journal| journal.left_of(&self.key.id).1);
         let mut places = escrows.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).chain(self.stored().await);
         if places.any(|place| place.contains(&secret)) {
             return;
@@ -670,7 +670,7 @@ impl Case {
 
     /// All that what comes next can depend on, but for the ids, the secrets and the seconds.
     pub(crate) async fn signature(&self) -> String {
-        let (lines, escrow, _) = self.journals[0].look(&self.key.id);
+        let (lines, escrow, _) = self.journals[0].left_of(&self.key.id);
         let issued = self.issued();
         let stored = self.stored().await;
         let class = |text: &str| {
