@@ -174,7 +174,7 @@ impl<'de> Deserialize<'de> for Int64 {
     }
 }
 
-/// Reads an optional field: `null` and `""` are not set, like an absent one.
+/// Reads an optional field: `null`, `""` and Go's zero time are not set, like an absent one.
 ///
 /// Neither is a value of another type (a time in an unknown form, a number for a name, a map for a text): metadata in a
 /// new form must not cost the caller the secret that came with it. What is not JSON still fails the whole response.
@@ -242,8 +242,11 @@ where
     list.map_err(|_: D::Error| de::Error::custom("not a list of such objects"))
 }
 
+/// A time that is not set, as a server of Go writes it.
+const ZERO_TIME: &str = "\"0001-01-01T00:00:00Z\"";
+
 /// The text of a value that is set, still in JSON: one pass makes sure that it is JSON, whatever becomes of its parts.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de str>, D::Error> {
     let json = <&RawValue>::deserialize(deserializer)?.get();
-    Ok(Some(json).filter(|json| !matches!(*json, "null" | "\"\"")))
+    Ok(Some(json).filter(|json| !matches!(*json, "null" | "\"\"" | ZERO_TIME)))
 }

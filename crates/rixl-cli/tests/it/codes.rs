@@ -209,6 +209,50 @@ fn a_lost_secret_is_8_and_recover_repairs_it() {
     bench.assert_well();
 }
 
+/// The old secret was seen dead, and no new one is stored.
+#[test]
+fn an_outage_that_is_known_to_run_is_told() {
+    let bench = Bench::new();
+    bench.inject(Effect::Close);
+    let run = bench.rotate("--timeout 2s --output json").run();
+    assert_eq!(run.code, 6, "{}", run.stderr);
+    let row = json(&run)["keys"][0].clone();
+    assert!(row["outage_ms"].is_null() && row.get("is_outage_running").is_none(), "nobody knows: {row}");
+    let empty = Effect::edit_json(|response| response["api_key"]["secret"] = "".into());
+    bench.sandbox.inject(Fault::new(empty).on(ROTATE).always()).unwrap();
+    let run = bench.rixl("keys recover --settle 0s --timeout 2s --output json").run();
+    assert_eq!(run.code, 8, "{}", run.stderr);
+    let row = json(&run)["keys"][0].clone();
+    assert!(row["outage_ms"].is_null() && row["is_outage_running"] == true, "{row}");
+    let run = bench.rixl("keys recover --settle 0s --timeout 2s").run();
+    let line = run.stdout.lines().last().unwrap();
+    assert!(line.contains("  lost") && line.contains("  running"), "{line}");
+    bench.sandbox.clear_faults();
+    let repaired = bench.rixl("keys recover --rotate-again --settle 0s --output json").run();
+    assert!(json(&repaired)["keys"][0]["outage_ms"].is_u64(), "{}", repaired.stdout);
+    bench.assert_well();
+}
+
+/// The place has the secret, and nobody knows since when: the run that wrote it was killed.
+#[test]
+fn how_long_an_outage_was_is_not_made_up() {
+    let bench = Bench::new();
+    write(
+        &bench.path("put"),
+        "#!/bin/sh\ncat > new && mv new secret\n[ -e done ] || { : > done; kill -9 $PPID; }\n",
+        0o700,
+    );
+    let run = bench.rixl(TO_COMMAND).run();
+    assert!(run.code != 0 && bench.is_stored_live() && bench.path("done").exists(), "{}", run.stderr);
+    let recovered = bench.rixl("keys recover --settle 0s --output json").run();
+    assert_eq!((recovered.code, bench.sent()), (0, 1), "{}", recovered.stderr);
+    let row = json(&recovered)["keys"][0].clone();
+    assert!(row["result"] == "rotated" && row["outage_ms"].is_null(), "{row}");
+    let history = json(&bench.rixl("keys history --output json").run())["history"][0].clone();
+    assert!(history.get("outage_ms").is_none(), "{history}");
+    bench.assert_well();
+}
+
 #[test]
 fn another_rotator_that_was_faster_is_9() {
     let (bench, _) = in_both_forms("9_superseded", 9, |more| {
