@@ -108,7 +108,8 @@ impl Selection {
         self
     }
 
-    /// Keys that expire within this time. One whose last rotation did not move that is left out.
+    /// Keys that expire within this time, or at one that is not understood. One whose last rotation did not move its end is
+    /// left out.
     pub fn expiring_within(mut self, time: Duration) -> Self {
         self.times.expiring_within = Some(time);
         self
@@ -215,6 +216,7 @@ impl Times {
         if let Some(time) = self.expiring_within {
             match left {
                 Some(left) if !is_longer(left, time) => reasons.push(format!("ends in {} d", left.as_hours() / 24)),
+                None if key.is_expiry_unknown => reasons.push("its end is not understood".to_owned()),
                 _ => return Verdict::NotDue,
             }
         }
@@ -222,7 +224,7 @@ impl Times {
         if left.is_some_and(|left| !left.is_positive()) {
             return Verdict::LeftOut("expired");
         }
-        let is_unmoved = rotated.is_some_and(|rotated| rotated.end_before == key.expiring_at);
+        let is_unmoved = rotated.is_some_and(|rotated| rotated.is_rotation && rotated.end_before == key.expiring_at);
         if self.older_than.is_none() && self.expiring_within.is_some() && is_unmoved {
             return Verdict::LeftOut("its last rotation did not move its end");
         }
@@ -333,6 +335,7 @@ pub(crate) type LastRotations = HashMap<String, LastRotation>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LastRotation {
     issued_at: Timestamp,
+    is_rotation: bool,
     /// When the key was to expire, as it was known before.
     end_before: Option<Timestamp>,
 }
@@ -350,7 +353,8 @@ pub(crate) async fn last_rotations(account: &Account, journal: &dyn Journal) -> 
         let is_new = matches!(audit.ending, Ending::Rotated | Ending::Created | Ending::Replaced | Ending::Superseded);
         if let Some(id) = audit.key_id.filter(|_| is_new) {
             let issued_at = audit.issued_at.unwrap_or(audit.at);
-            rotated.insert(id, LastRotation { issued_at, end_before: audit.end_before });
+            let is_rotation = audit.change == "rotate";
+            rotated.insert(id, LastRotation { issued_at, is_rotation, end_before: audit.end_before });
         }
     }
     Ok(rotated)

@@ -658,9 +658,12 @@ pub(crate) fn refuse_expired(key: &ApiKey, now: Timestamp) -> Result<(), Failure
 
 /// As long a life as the old one had, from now. `None`: it never expires.
 fn successor_expiry(key: &ApiKey, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
-    let Some(end) = key.expiring_at else { return Ok(None) };
+    if key.expiring_at.is_none() && !key.is_expiry_unknown {
+        return Ok(None);
+    }
     // One of unknown life would never expire, and nobody would know.
-    let life = key.created_at.map(|created| end.duration_since(created)).filter(SignedDuration::is_positive);
+    let life = key.expiring_at.zip(key.created_at).map(|(end, created)| end.duration_since(created));
+    let life = life.filter(SignedDuration::is_positive);
     match life.and_then(|life| now.checked_add(life).ok()) {
         Some(end) => Ok(Some(end)),
         None => Err(Failure::refused(format!(

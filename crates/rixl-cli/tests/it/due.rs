@@ -194,3 +194,39 @@ fn the_zero_time_of_go_is_not_set() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("of unknown age"), "{}", run.stderr);
 }
+
+/// A time in a form that is not known is neither "never" nor a failure of all: such a key is due, and that is said.
+#[test]
+fn an_end_that_is_not_understood_is_said_and_due() {
+    let unread = |end: Value| {
+        let end = Effect::edit_json(move |response| {
+            for key in response["api_keys"].as_array_mut().unwrap() {
+                key["created_at"] = "the day before yesterday".into();
+                key["expiring_at"] = end.clone();
+            }
+        });
+        Fault::new(end).on("listApiKeys").always()
+    };
+    for end in [Value::from("31.12.2026"), 1_800_000_000.into(), serde_json::json!({"seconds": 1})] {
+        let bench = Bench::new();
+        bench.sandbox.inject(unread(end)).unwrap();
+        let list = bench.rixl("keys list").run();
+        assert!(list.stdout.lines().last().unwrap().ends_with("  not understood"), "{}{}", list.stdout, list.stderr);
+        let night = |more: &str| {
+            let words =
+                format!("keys rotate --expiring-within 7d --to file:secret --yes --settle 0s --output json {more}");
+            bench.rixl(&words).run()
+        };
+        assert_eq!(result(&night("--dry-run"), "billing001")["reason"], "its end is not understood");
+        let old = bench.rixl("keys rotate --older-than 90d --to file:secret --dry-run").run();
+        assert!(old.stdout.contains("would rotate  of unknown age"), "{}", old.stdout);
+        let run = night("");
+        assert_eq!((run.code, bench.sent()), (0, 1), "{}", run.stderr);
+        let run = night("");
+        assert_eq!((run.code, bench.sent()), (0, 1), "{}", run.stderr);
+        assert_eq!(result(&run, "billing001")["reason"], "its last rotation did not move its end");
+        let run = bench.rixl("keys replace billing001 --to file:secret --yes --grace 0s").run();
+        assert_eq!((run.code, bench.sandbox.calls("createApiKey")), (3, 0), "{}", run.stderr);
+        assert!(run.stderr.contains("its successor would have no end"), "{}", run.stderr);
+    }
+}
