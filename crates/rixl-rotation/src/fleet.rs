@@ -343,7 +343,9 @@ impl Work {
         if may_have_changed && !self.is_stopped {
             self.is_stopped = true;
             self.rotator.stopped.cancel();
-            self.rotator.tell(key_id.as_str(), EventKind::Note, "no more keys are begun after this failure");
+            if !self.rotator.cancellation.is_cancelled() {
+                self.rotator.tell(key_id.as_str(), EventKind::Note, "no more keys are begun after this failure");
+            }
         }
     }
 }

@@ -439,7 +439,7 @@ impl Rotator {
     ///
     /// # Errors
     ///
-    /// [`Failure::kind`] says why it can't be rotated now. Nothing changed.
+    /// [`Failure::kind`] says why it can't be rotated now; a key that has expired is refused. Nothing changed.
     pub async fn prepare(&self, key: &ApiKey, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
         let traced = Traced::new(Some(&key.id), "rotate");
         let prepare = async { self.prepare_change(self.rotation(key)?, key.id.as_str(), store, &traced).await };

@@ -42,10 +42,11 @@ That was the whole protocol, on a gateway in memory. Next:
 ///
 /// For each key: lock it, prove that the store can take a secret, write down the intent, rotate once, keep the response in
 /// escrow, verify the new secret, store it, and look again after a quiet time. All keys are prepared before any is
-/// rotated, one goes first alone, and the first unknown or lost outcome stops new work. Whatever ends the run, `rixl keys
+/// rotated, one goes alone until one is rotated, and the first unknown or lost outcome stops new work. Whatever ends the run, `rixl keys
 /// recover` finishes what is open.
 ///
-/// Name the keys, or select them: several conditions must all hold. --dry-run prepares everything, shows what would be
+/// Name the keys, or select them: several conditions must all hold. A selected key that has expired, or whose end the last
+/// rotation did not move, is left out and named: `rixl keys replace` helps it. --dry-run prepares everything, shows what would be
 /// rotated and why, and sends no rotation. With --sandbox and no key named, one of its keys is rotated.
 #[derive(clap::Args, Debug)]
 #[command(
@@ -58,10 +59,10 @@ pub(crate) struct Args {
     /// The keys to rotate
     #[arg(value_name = "KEY_ID")]
     pub(crate) key_ids: Vec<Checked<KeyId>>,
-    /// Keys whose secret is older: since the last rotation in the history, else since they were created
+    /// Keys whose secret is older: since it was asked for, by the history, else since they were created
     #[arg(long, value_name = "DURATION", value_parser = when::duration, help_heading = "Selection")]
     pub(crate) older_than: Option<Duration>,
-    /// Keys that expire within this time
+    /// Keys that expire within this time, or at one that is not understood
     #[arg(long, value_name = "DURATION", value_parser = when::duration, help_heading = "Selection")]
     pub(crate) expiring_within: Option<Duration>,
     /// Keys whose name matches, such as `billing-*`

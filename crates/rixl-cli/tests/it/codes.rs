@@ -233,6 +233,21 @@ fn an_outage_that_is_known_to_run_is_told() {
     bench.assert_well();
 }
 
+/// From the request to the write: not to the reading back, nor to the end of the quiet time.
+#[test]
+fn an_outage_ends_when_the_place_has_the_secret() {
+    let bench = Bench::new();
+    write(&bench.path("put"), "#!/bin/sh\ncat > new && mv new secret && : > done\n", 0o700);
+    write(&bench.path("get"), "#!/bin/sh\n[ -e done ] && sleep 3\ncat secret\n", 0o700);
+    bench.inject(Effect::DelayHead(Duration::from_secs(1)));
+    let words = "keys rotate billing001 --to command:FOLDER/put~<-~FOLDER/get --yes --settle 1s --output json";
+    let run = bench.rixl(words).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let outage = json(&run)["keys"][0]["outage_ms"].as_u64().unwrap();
+    assert!((1000..3000).contains(&outage), "{outage}");
+    bench.assert_well();
+}
+
 /// The place has the secret, and nobody knows since when: the run that wrote it was killed.
 #[test]
 fn how_long_an_outage_was_is_not_made_up() {
