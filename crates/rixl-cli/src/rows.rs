@@ -309,6 +309,7 @@ impl<K> Default for Groups<'_, K> {
 impl<'a, K: PartialEq> Groups<'a, K> {
     fn add(&mut self, key: K, row: &'a Row) {
         match self.0.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, rows)) if rows.last().is_some_and(|last| std::ptr::eq(*last, row)) => {}
             Some((_, rows)) => rows.push(row),
             None => self.0.push((key, vec![row])),
         }
@@ -331,11 +332,10 @@ fn several(rows: &[&Row]) -> String {
 pub(crate) fn done(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
     let mut table = Table::new(["ID", "NAME", "RESULT", "FINGERPRINT", "OUTAGE", "STORE"]);
     // Of many keys that nothing was done to, their number is told.
-    let is_told = |row: &&Row| row.result != Outcome::NotBegun;
-    let told = rows.iter().filter(is_told).count();
-    let is_short = rows.len() - told <= 1 || told == 0;
-    rows.iter().filter(|row| is_short || is_told(row)).for_each(|row| row.add_to(&mut table));
-    let mut text = if rows.is_empty() { String::new() } else { table.to_string() };
+    let not_begun = rows.iter().filter(|row| row.result == Outcome::NotBegun).count();
+    let is_told = |row: &&Row| not_begun <= 1 || row.result != Outcome::NotBegun;
+    rows.iter().filter(is_told).for_each(|row| row.add_to(&mut table));
+    let mut text = if rows.iter().any(|row| is_told(&row)) { table.to_string() } else { String::new() };
     // Where the secret went to stdout, it is all that goes there.
     if rows.iter().any(|row| row.store.as_deref() == Some(Stdout::LOCATION)) {
         context.output.note(text.trim_end());
