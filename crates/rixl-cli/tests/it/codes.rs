@@ -305,6 +305,8 @@ fn a_signal_is_130() {
         let words = "keys rotate billing001 --to file:secret --yes --settle 60s";
         let child = bench.rixl(&format!("{words} {more}")).spawn();
         bench.wait_for_state("billing001", "stored");
+        // It says that it waits after it has written that line.
+        std::thread::sleep(Duration::from_millis(500));
         child.send(Signal::TERM);
         let run = Run::of(child);
         (bench, run)
