@@ -91,19 +91,19 @@ fn progenitor_tokens(prepared: Value, kind: Kind) -> Result<proc_macro2::TokenSt
         .with_inner_type(quote::quote!(crate::Call))
         .with_map_type("::std::collections::BTreeMap")
         .with_conversion(marker(InstanceType::String, "password"), "crate::wire::Secret", impls(&[]))
-        .with_conversion(marker(InstanceType::Integer, "rixl-int64"), "crate::wire::Int64", impls(&[]))
-        .with_conversion(
-            marker(InstanceType::String, "date-time"),
-            "::jiff::Timestamp",
-            impls(&[TypeImpl::Display, TypeImpl::FromStr]),
-        );
+        .with_conversion(marker(InstanceType::Integer, "rixl-int64"), "crate::wire::Int64", impls(&[]));
+    let time = marker(InstanceType::String, "date-time");
     match kind {
-        Kind::Contract => finish::ID_SCHEMAS.iter().for_each(|id| {
-            settings.with_replacement(id, "crate::wire::Id", impls(&[TypeImpl::Display, TypeImpl::FromStr]));
-        }),
+        Kind::Contract => {
+            settings.with_conversion(time, "crate::wire::Time", impls(&[]));
+            finish::ID_SCHEMAS.iter().for_each(|id| {
+                settings.with_replacement(id, "crate::wire::Id", impls(&[TypeImpl::Display, TypeImpl::FromStr]));
+            });
+        }
         Kind::Published => {
-            let impls = impls(&[TypeImpl::Display, TypeImpl::FromStr]);
-            settings.with_conversion(marker(InstanceType::String, "rixl-segment"), "crate::request::Segment", impls);
+            let impls = || impls(&[TypeImpl::Display, TypeImpl::FromStr]);
+            settings.with_conversion(time, "::jiff::Timestamp", impls());
+            settings.with_conversion(marker(InstanceType::String, "rixl-segment"), "crate::request::Segment", impls());
             let unsigned = marker(InstanceType::Integer, "rixl-uint64");
             settings.with_conversion(unsigned, "crate::request::UInt64", [].into_iter());
         }

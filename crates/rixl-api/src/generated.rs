@@ -12,11 +12,11 @@ pub mod types {
         /// When it was created, in UTC, with up to nine fractional digits.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
-        pub created_at: ::std::option::Option<::jiff::Timestamp>,
+        pub created_at: ::std::option::Option<crate::wire::Time>,
         /// When it expires, in UTC. Not set: never.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
-        pub expiring_at: ::std::option::Option<::jiff::Timestamp>,
+        pub expiring_at: ::std::option::Option<crate::wire::Time>,
         /// The key's id.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
@@ -24,7 +24,7 @@ pub mod types {
         /// When it was last exchanged for a token, in UTC. Not set: never.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
-        pub last_used: ::std::option::Option<::jiff::Timestamp>,
+        pub last_used: ::std::option::Option<crate::wire::Time>,
         /// The name that people gave it.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
@@ -85,7 +85,7 @@ pub mod types {
         /// When the key expires. RFC 3339; an offset is allowed. Absent: never.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
-        pub expiring_at: ::std::option::Option<::jiff::Timestamp>,
+        pub expiring_at: ::std::option::Option<crate::wire::Time>,
         /// The new name.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
@@ -113,7 +113,7 @@ pub mod types {
         /// When it was created, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
-        pub created_at: ::std::option::Option<::jiff::Timestamp>,
+        pub created_at: ::std::option::Option<crate::wire::Time>,
         /// The credential's id.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
@@ -125,7 +125,7 @@ pub mod types {
         /// When it last minted a token, in UTC. Not set: never.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
-        pub last_used_at: ::std::option::Option<::jiff::Timestamp>,
+        pub last_used_at: ::std::option::Option<crate::wire::Time>,
         /// The name that people gave it.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
@@ -168,7 +168,7 @@ pub mod types {
         /// When it expires, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
-        pub expires_at: ::std::option::Option<::jiff::Timestamp>,
+        pub expires_at: ::std::option::Option<crate::wire::Time>,
         /// Seconds until it expires. A number, or the same as a string.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
@@ -252,7 +252,7 @@ pub mod types {
         /// When the key expires. RFC 3339; an offset is allowed. Absent: never.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
-        pub expiring_at: ::std::option::Option<::jiff::Timestamp>,
+        pub expiring_at: ::std::option::Option<crate::wire::Time>,
         /// The name for people.
         pub name: ::std::string::String,
         pub project_id: crate::wire::Id,
@@ -273,7 +273,7 @@ pub mod types {
         /// When the key expires. RFC 3339; an offset is allowed. Absent: never.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
-        pub expiring_at: ::std::option::Option<::jiff::Timestamp>,
+        pub expiring_at: ::std::option::Option<crate::wire::Time>,
         /// The name for people.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
@@ -425,7 +425,7 @@ pub mod types {
         /// When the access token expires, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
-        pub expires_at: ::std::option::Option<::jiff::Timestamp>,
+        pub expires_at: ::std::option::Option<crate::wire::Time>,
         /// Seconds until the access token expires. A number, or the same as a string.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]

@@ -2,9 +2,10 @@
 
 use std::{fmt, marker::PhantomData, str::FromStr};
 
+use jiff::Timestamp;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, IgnoredAny, SeqAccess, Unexpected, Visitor, value::BorrowedStrDeserializer},
+    de::{self, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor, value::BorrowedStrDeserializer},
 };
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -174,10 +175,77 @@ impl<'de> Deserialize<'de> for Int64 {
     }
 }
 
-/// Reads an optional field: `null` and `""` are not set, like an absent one.
+/// A time of a response. One in a form that is not known is not the same as none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Time(Option<Timestamp>);
+
+impl Time {
+    /// The time; `None`: it is set, and is no RFC 3339 timestamp.
+    pub fn timestamp(self) -> Option<Timestamp> {
+        self.0
+    }
+}
+
+impl From<Timestamp> for Time {
+    fn from(time: Timestamp) -> Self {
+        Self(Some(time))
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Time;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Time, E> {
+                Ok(Time(text.parse().ok()))
+            }
+
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Time, E> {
+                Ok(Time(None))
+            }
+
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Time, E> {
+                Ok(Time(None))
+            }
+
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Time, E> {
+                Ok(Time(None))
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Time, E> {
+                Ok(Time(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Time, A::Error> {
+                IgnoredAny.visit_seq(list).map(|_| Time(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Time, A::Error> {
+                IgnoredAny.visit_map(map).map(|_| Time(None))
+            }
+        }
+
+        deserializer.deserialize_any(Any)
+    }
+}
+
+/// Reads an optional field: `null`, `""` and Go's zero time are not set, like an absent one.
 ///
-/// Neither is a value of another type (a time in an unknown form, a number for a name, a map for a text): metadata in a
-/// new form must not cost the caller the secret that came with it. What is not JSON still fails the whole response.
+/// Neither is a value of another type (a number for a name, a map for a text): metadata in a new form must not cost the
+/// caller the secret that came with it. What is not JSON still fails the whole response.
 pub(crate) fn not_set<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -242,8 +310,11 @@ where
     list.map_err(|_: D::Error| de::Error::custom("not a list of such objects"))
 }
 
+/// A time that is not set, as a server of Go writes it.
+const ZERO_TIME: &str = "\"0001-01-01T00:00:00Z\"";
+
 /// The text of a value that is set, still in JSON: one pass makes sure that it is JSON, whatever becomes of its parts.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de str>, D::Error> {
     let json = <&RawValue>::deserialize(deserializer)?.get();
-    Ok(Some(json).filter(|json| !matches!(*json, "null" | "\"\"")))
+    Ok(Some(json).filter(|json| !matches!(*json, "null" | "\"\"" | ZERO_TIME)))
 }

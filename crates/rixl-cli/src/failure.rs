@@ -183,11 +183,15 @@ impl From<rixl_rotation::Failure> for Failure {
 }
 
 /// The command that does this, where one does.
-fn command(next: &Next) -> Option<String> {
+pub(crate) fn command(next: &Next) -> Option<String> {
     match next {
         Next::Recover => Some(recover()),
         Next::Decide => Some(format!("{} --rotate-again (or --drop, to give it up)", recover())),
-        Next::DeleteKey(id) => Some(format!("rixl keys delete {id}")),
+        Next::DeleteKeys(ids) => {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            Some(format!("rixl keys delete {}", ids.join(" ")))
+        }
+        Next::Replace(id) => Some(format!("rixl keys replace {id} --to STORE (or, for another key, rixl keys create)")),
         Next::AllowNewPlace => Some("correct the name, or allow a new one with --new-place".to_owned()),
         Next::AllowTakeOver => Some("name another place, or overwrite it with --take-over".to_owned()),
         _ => None,
@@ -198,7 +202,7 @@ fn command(next: &Next) -> Option<String> {
 pub(crate) fn with_command(message: &str, next: Option<&Next>) -> String {
     match next.and_then(|next| Some((next, command(next)?))) {
         None => message.to_owned(),
-        Some((Next::DeleteKey(_), command)) => format!("{message}; if nobody knows it, run `{command}`"),
+        Some((Next::DeleteKeys(_), command)) => format!("{message}; if nobody knows it, run `{command}`"),
         Some((Next::Decide, _)) => format!("{message}; `--rotate-again` or `--drop` decides"),
         Some((_, command)) => format!("{message}; run `{command}`"),
     }

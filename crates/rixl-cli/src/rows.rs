@@ -3,17 +3,111 @@
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use rixl_rotation::{Completed, Ending, Event, EventKind, Report};
-use serde::Serialize;
+use rixl_rotation::{Completed, Ending, Event, EventKind, FailureKind, LeftOut, Next, Report, Situation};
+use serde::{Serialize, Serializer};
 
 use crate::{
     context::{Context, step},
-    failure::{Code, Failure, Words, with_command},
+    failure::{Code, Failure, Words, command, with_command},
     output::{Done, Output},
     stdout::Stdout,
     table::Table,
     text::shown,
 };
+
+/// What became of one key, in one word of tables and of JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Outcome {
+    Rotated,
+    Created,
+    Replaced,
+    /// Another rotator's secret stays.
+    Superseded,
+    /// Given up; the old secret is live.
+    Dropped,
+    /// Given up, and nobody knows more.
+    Abandoned,
+    /// The old secret is as it was.
+    Unchanged,
+    /// Another run holds it; this one changed nothing.
+    Locked,
+    /// Nobody knows whether it was changed.
+    Unknown,
+    InEscrow,
+    /// The secret is stored, and what comes after that is not done.
+    Stored,
+    Lost,
+    /// Another run has rotated it meanwhile.
+    NotDue,
+    /// A rotation would not help it.
+    LeftOut,
+    NotBegun,
+    WouldRotate,
+    /// Of an unfinished run.
+    Open,
+    #[default]
+    Ended,
+}
+
+impl Outcome {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Rotated => "rotated",
+            Self::Created => "created",
+            Self::Replaced => "replaced",
+            Self::Superseded => "superseded",
+            Self::Dropped => "dropped",
+            Self::Abandoned => "abandoned",
+            Self::Unchanged => "unchanged",
+            Self::Locked => "locked",
+            Self::Unknown => "unknown",
+            Self::InEscrow => "in escrow",
+            Self::Stored => "stored, not finished",
+            Self::Lost => "lost",
+            Self::NotDue => "not due",
+            Self::LeftOut => "left out",
+            Self::NotBegun => "not begun",
+            Self::WouldRotate => "would rotate",
+            Self::Open => "open",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+impl From<Ending> for Outcome {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Rotated => Self::Rotated,
+            Ending::Created => Self::Created,
+            Ending::Replaced => Self::Replaced,
+            Ending::Superseded => Self::Superseded,
+            Ending::Dropped => Self::Dropped,
+            Ending::Abandoned => Self::Abandoned,
+            Ending::Refused => Self::Unchanged,
+            _ => Self::Ended,
+        }
+    }
+}
+
+impl From<&rixl_rotation::Failure> for Outcome {
+    fn from(failure: &rixl_rotation::Failure) -> Self {
+        match (failure.kind(), failure.situation()) {
+            (FailureKind::NotDue, _) => Self::NotDue,
+            (FailureKind::Locked, Situation::Unchanged) => Self::Locked,
+            (_, Situation::Unchanged) => Self::Unchanged,
+            (_, Situation::InEscrow) => Self::InEscrow,
+            (_, Situation::Stored) => Self::Stored,
+            (_, Situation::Lost) => Self::Lost,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
 
 /// What became of one key, as JSON shows it.
 #[derive(Debug, Default, Serialize)]
@@ -21,64 +115,76 @@ pub(crate) struct Row {
     id: Option<String>,
     name: Option<String>,
     store: Option<String>,
-    result: &'static str,
+    result: Outcome,
     #[serde(rename = "exit_code")]
     code: Code,
     fingerprint: Option<String>,
     rotations: Option<u32>,
     outage_ms: Option<u64>,
+    /// Consumers are known to be without a live secret.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_outage_running: bool,
     /// Why it would be done, or was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
+    /// Keys that were created, and whose secrets nobody may know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    orphans: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Words>,
 }
 
 impl Row {
     pub(crate) fn of_report(report: Report) -> Self {
-        let (result, code) = match report.ending {
-            Ending::Rotated => ("rotated", Code::Done),
-            Ending::Created => ("created", Code::Done),
-            Ending::Replaced => ("replaced", Code::Done),
-            Ending::Superseded => ("superseded", Code::Superseded),
-            Ending::Dropped => ("dropped", Code::Done),
-            Ending::Abandoned => ("abandoned", Code::Done),
-            Ending::Refused => ("unchanged", Code::Done),
-            _ => ("ended", Code::Done),
-        };
-        Self {
+        let code = if report.ending == Ending::Superseded { Code::Superseded } else { Code::Done };
+        let mut row = Self {
             id: report.key_id.map(|id| id.as_str().to_owned()),
             name: report.name,
             store: Some(report.store),
-            result,
+            result: report.ending.into(),
             code,
             fingerprint: report.fingerprint,
             rotations: Some(report.rotations),
             outage_ms: report.outage.map(|outage| u64::try_from(outage.as_millis()).unwrap_or(u64::MAX)),
-            warnings: report
-                .warnings
-                .iter()
-                .map(|warning| with_command(&warning.message, warning.next.as_ref()))
-                .collect(),
             ..Self::default()
+        };
+        for warning in report.warnings {
+            row.warnings.push(with_command(&warning.message, warning.next.as_ref()));
+            if let Some(Next::DeleteKeys(ids)) = warning.next {
+                row.orphans.extend(ids.iter().map(ToString::to_string));
+            }
         }
+        row
     }
 
-    pub(crate) fn of_failure(id: Option<String>, name: Option<String>, failure: Failure) -> Self {
-        Self { result: "failed", code: failure.code, id, name, error: Some(failure.words), ..Self::default() }
+    pub(crate) fn of_failure(id: Option<String>, name: Option<String>, failure: rixl_rotation::Failure) -> Self {
+        let (result, is_outage_running) = (Outcome::from(&failure), failure.is_outage_running());
+        if result == Outcome::NotDue {
+            return Self { id, name, result, reason: Some(failure.message().to_owned()), ..Self::default() };
+        }
+        let Failure { code, words } = failure.into();
+        Self { result, is_outage_running, code, id, name, error: Some(words), ..Self::default() }
     }
 
     /// A key that nothing was done to, since another one failed or a signal came.
     pub(crate) fn not_begun(context: &Context, id: Option<String>, name: Option<String>) -> Self {
         let code = if context.stop.is_set() { Code::Interrupted } else { Code::NotChanged };
-        Self { id, name, result: "not begun", code, ..Self::default() }
+        Self { id, name, result: Outcome::NotBegun, code, ..Self::default() }
     }
 
     /// A key that nothing had to be done to, or would be done to.
-    pub(crate) fn looked_at(id: String, name: Option<String>, result: &'static str, reason: String) -> Self {
+    pub(crate) fn looked_at(id: String, name: Option<String>, result: Outcome, reason: String) -> Self {
         Self { id: Some(id), name, result, reason: Some(reason), ..Self::default() }
+    }
+
+    /// A key that was selected, and that a rotation would not help.
+    pub(crate) fn left_out(left_out: &LeftOut) -> Self {
+        let LeftOut { key, reason, next, .. } = left_out;
+        let row = Self::looked_at(key.id.to_string(), key.name.clone(), Outcome::LeftOut, reason.clone());
+        let said = command(next).map(|next| format!("left out: {reason}; {next}"));
+        Self { warnings: said.into_iter().collect(), ..row }
     }
 
     pub(crate) fn named(mut self, name: Option<String>) -> Self {
@@ -93,7 +199,7 @@ impl Row {
     }
 
     pub(crate) fn is_rotated(&self) -> bool {
-        self.result == "rotated"
+        self.result == Outcome::Rotated
     }
 
     /// Named by its entry, where there is no better name.
@@ -107,35 +213,129 @@ impl Row {
         match ended.result {
             None => Self::not_begun(context, Some(id), ended.name),
             Some(Ok(report)) => Self { id: Some(id), name: ended.name, ..Self::of_report(report) },
-            Some(Err(failure)) => Self::of_failure(Some(id), ended.name, failure.into()),
-        }
-    }
-
-    /// What people are told at once: what failed, and what to do.
-    pub(crate) fn say(&self, output: Output) {
-        let id = self.id.as_deref().unwrap_or_default();
-        for warning in &self.warnings {
-            output.warn(format_args!("{}: {}", shown(id), shown(warning)));
-        }
-        if let Some(words) = &self.error {
-            output.say_failure(words);
+            Some(Err(failure)) => Self::of_failure(Some(id), ended.name, failure),
         }
     }
 
     fn add_to(&self, table: &mut Table) {
-        let outage = self.outage_ms.map(|outage| format!("{outage} ms"));
+        let outage = match self.outage_ms {
+            None if self.is_outage_running => Some("running".to_owned()),
+            outage => outage.map(|outage| format!("{outage} ms")),
+        };
         let [id, name, fingerprint, store] =
             [&self.id, &self.name, &self.fingerprint, &self.store].map(Option::as_deref);
-        let cells = [id, name, Some(self.result), fingerprint, outage.as_deref(), store];
+        let cells = [id, name, Some(self.result.as_str()), fingerprint, outage.as_deref(), store];
         table.add(cells.map(|cell| cell.unwrap_or("-")));
     }
+
+    /// The text without what is of this key alone, so that the same is said of keys to which the same happened.
+    fn general(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        // RIXL has one for each request.
+        while let Some(start) = text.find(" (request id ") {
+            let end = text[start..].find(')').map_or(text.len(), |end| start + end + 1);
+            text.replace_range(start..end, "");
+        }
+        for (own, instead) in [(&self.store, "STORE"), (&self.id, "KEY_ID")] {
+            if let Some(own) = own.as_deref().filter(|own| !own.is_empty()) {
+                text = text.replace(own, instead);
+            }
+        }
+        text
+    }
+}
+
+/// What people are told of keys in the end: what failed and what to do, once for each cause.
+pub(crate) fn say_all(output: Output, rows: &[Row]) {
+    let mut warnings: Groups<'_, String> = Groups::default();
+    let mut failures: Groups<'_, (u8, String, Vec<String>, Option<String>)> = Groups::default();
+    for row in rows {
+        let general = |text: &String| row.general(text);
+        // Those that tell of orphans are told together.
+        let is_of_orphans = |warning: &&String| row.orphans.iter().any(|id| warning.contains(id.as_str()));
+        row.warnings
+            .iter()
+            .filter(|warning| !is_of_orphans(warning))
+            .for_each(|warning| warnings.add(general(warning), row));
+        if let Some(Words { message, because, next, .. }) = &row.error {
+            let because = because.iter().map(general).collect();
+            failures.add((row.code.number(), general(message), because, next.as_ref().map(general)), row);
+        }
+    }
+    for (warning, rows) in &warnings.0 {
+        match rows.as_slice() {
+            [row] => {
+                let own = row.warnings.iter().find(|own| row.general(own) == *warning);
+                let id = row.id.as_deref().unwrap_or_default();
+                output.warn(format_args!("{}: {}", shown(id), shown(own.unwrap_or(warning))));
+            }
+            rows => output.warn(format_args!("{}: {}", shown(&several(rows)), shown(warning))),
+        }
+    }
+    for ((_, message, because, next), rows) in failures.0 {
+        match (rows.as_slice(), rows.first().and_then(|row| row.error.as_ref())) {
+            ([_], Some(words)) => output.say_failure(words),
+            (rows, first) => output.say_failure(&Words {
+                message: format!("{}: {message}", several(rows)),
+                because,
+                next,
+                server: first.and_then(|words| words.server.clone()),
+            }),
+        }
+    }
+    let orphans: Vec<&str> = rows.iter().flat_map(|row| &row.orphans).map(String::as_str).collect();
+    if !orphans.is_empty() {
+        let (count, noun) = (orphans.len(), if orphans.len() == 1 { "key was" } else { "keys were" });
+        output.warn(format_args!(
+            "{count} {noun} created whose secret may be one that was lost; if nobody knows it, run `rixl keys delete {}`",
+            shown(&orphans.join(" "))
+        ));
+    }
+    let not_begun = rows.iter().filter(|row| row.result == Outcome::NotBegun).count();
+    if not_begun > 1 {
+        output.note(format_args!("{not_begun} keys were not begun"));
+    }
+}
+
+/// Rows by what is said of them, in the order in which it came up.
+struct Groups<'a, K>(Vec<(K, Vec<&'a Row>)>);
+
+impl<K> Default for Groups<'_, K> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'a, K: PartialEq> Groups<'a, K> {
+    fn add(&mut self, key: K, row: &'a Row) {
+        match self.0.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, rows)) if rows.last().is_some_and(|last| std::ptr::eq(*last, row)) => {}
+            Some((_, rows)) => rows.push(row),
+            None => self.0.push((key, vec![row])),
+        }
+    }
+}
+
+/// How many of them are named; the others are in the table.
+const NAMED: usize = 3;
+
+fn several(rows: &[&Row]) -> String {
+    let named: Vec<&str> = rows.iter().take(NAMED).filter_map(|row| row.id.as_deref()).collect();
+    let more = match rows.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{} keys ({}{more})", rows.len(), named.join(", "))
 }
 
 /// The result of a command over keys: the gravest code wins.
 pub(crate) fn done(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
     let mut table = Table::new(["ID", "NAME", "RESULT", "FINGERPRINT", "OUTAGE", "STORE"]);
-    rows.iter().for_each(|row| row.add_to(&mut table));
-    let mut text = if rows.is_empty() { String::new() } else { table.to_string() };
+    // Of many keys that nothing was done to, their number is told.
+    let not_begun = rows.iter().filter(|row| row.result == Outcome::NotBegun).count();
+    let is_told = |row: &&Row| not_begun <= 1 || row.result != Outcome::NotBegun;
+    rows.iter().filter(is_told).for_each(|row| row.add_to(&mut table));
+    let mut text = if rows.iter().any(|row| is_told(&row)) { table.to_string() } else { String::new() };
     // Where the secret went to stdout, it is all that goes there.
     if rows.iter().any(|row| row.store.as_deref() == Some(Stdout::LOCATION)) {
         context.output.note(text.trim_end());
@@ -149,7 +349,7 @@ pub(crate) fn looked(rows: &[Row]) -> Result<Done, Failure> {
     let mut table = Table::new(["ID", "NAME", "RESULT", "WHY", "STORE"]);
     for row in rows {
         let why = row.reason.as_deref().or(row.error.as_ref().map(|words| words.message.as_str()));
-        let cells = [row.id.as_deref(), row.name.as_deref(), Some(row.result), why, row.store.as_deref()];
+        let cells = [row.id.as_deref(), row.name.as_deref(), Some(row.result.as_str()), why, row.store.as_deref()];
         table.add(cells.map(|cell| cell.unwrap_or("-")));
     }
     let text = if rows.is_empty() { String::new() } else { table.to_string() };
@@ -189,15 +389,12 @@ impl Progress {
 
     pub(crate) fn ended(&self, row: &Row) {
         self.bar.inc(1);
-        // Asked here: within `suspend` the bar is locked.
-        let is_hidden = self.bar.is_hidden();
-        self.bar.suspend(|| {
-            row.say(self.output);
-            if is_hidden && row.error.is_none() {
-                let id = row.id.as_deref().unwrap_or_default();
-                self.output.note(format_args!("{}  {}", shown(id), row.result));
-            }
-        });
+        // What failed is told in the end, once for each cause.
+        if self.bar.is_hidden() && row.error.is_none() && row.result != Outcome::NotBegun {
+            let id = row.id.as_deref().unwrap_or_default();
+            let reason = row.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            self.output.note(format_args!("{}  {}{}", shown(id), row.result.as_str(), shown(&reason)));
+        }
     }
 
     pub(crate) fn over(&self) {

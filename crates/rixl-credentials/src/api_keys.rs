@@ -1,7 +1,7 @@
 //! API keys: list, create, update, rotate, delete.
 
 use jiff::Timestamp;
-use rixl_api::types;
+use rixl_api::{types, wire::Time};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -45,6 +45,9 @@ pub struct ApiKey {
     pub created_at: Option<Timestamp>,
     /// When it expires; `None`: never, or not told.
     pub expiring_at: Option<Timestamp>,
+    /// It expires at a time in a form that is not known, and `expiring_at` is `None`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_expiry_unknown: bool,
     /// When it was last used; `None`: never, or not told.
     pub last_used: Option<Timestamp>,
     /// The policies attached to it.
@@ -250,11 +253,16 @@ impl ApiKeys {
                 if !policy_ids.is_empty() {
                     return Err(Error::invalid(operation, "only the second generation of routes has policies"));
                 }
-                let body = &types::NewApiKey { name, project_id, expiring_at };
+                let body = &types::NewApiKey { name, project_id, expiring_at: expiring_at.map(Into::into) };
                 sender.call(operation, |low| async move { low.create_api_key(body).await }).await
             }
             Some(id) => {
-                let body = &types::NewOrganizationApiKey { name: Some(name), project_id, expiring_at, policy_ids };
+                let body = &types::NewOrganizationApiKey {
+                    name: Some(name),
+                    project_id,
+                    expiring_at: expiring_at.map(Into::into),
+                    policy_ids,
+                };
                 let send =
                     |low: rixl_api::Client| async move { low.create_organization_api_key(id.wire(), body).await };
                 sender.call(operation, send).await
@@ -359,6 +367,7 @@ impl ApiKeys {
         if name.is_none() && expiring_at.is_none() && policy_ids.is_empty() && replace_policies.is_none() {
             return Err(Error::invalid(operation, "the update changes nothing"));
         }
+        let expiring_at = expiring_at.map(Into::into);
         let body = &types::ApiKeyUpdate { name, expiring_at, policy_ids, replace_policies };
         let send = |low: rixl_api::Client| async move {
             low.update_organization_api_key(organization.wire(), id.wire(), body).await
@@ -382,9 +391,10 @@ impl ApiKey {
             organization_id: OrganizationId::from_response(key.org_id),
             project_id: ProjectId::from_response(key.project_id),
             project_name: key.project_name,
-            created_at: key.created_at,
-            expiring_at: key.expiring_at,
-            last_used: key.last_used,
+            created_at: key.created_at.and_then(Time::timestamp),
+            expiring_at: key.expiring_at.and_then(Time::timestamp),
+            is_expiry_unknown: key.expiring_at.is_some_and(|time| time.timestamp().is_none()),
+            last_used: key.last_used.and_then(Time::timestamp),
             policy_ids: key.policy_ids,
             permissions: key.permissions,
         })

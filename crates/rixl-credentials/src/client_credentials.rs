@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rixl_api::types;
+use rixl_api::{types, wire::Time};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -345,11 +345,12 @@ pub(crate) async fn mint(
     let reply = sender.call_without_token(operation, send).await?;
     let date = reply.date();
     reply.read(|response| {
+        let expires_at = response.expires_at.and_then(Time::timestamp);
         Ok(ClientToken {
             access_token: Secret::from_wire(response.access_token).ok_or(ErrorKind::SecretMissing)?,
             token_type: response.token_type,
-            expires_in: lifetime(response.expires_in, response.expires_at, date),
-            expires_at: response.expires_at,
+            expires_in: lifetime(response.expires_in, expires_at, date),
+            expires_at,
         })
     })
 }
@@ -373,8 +374,8 @@ impl ClientCredential {
             kid: credential.kid,
             alg: credential.alg,
             status: credential.status.as_deref().map(ClientCredentialStatus::read),
-            created_at: credential.created_at,
-            last_used_at: credential.last_used_at,
+            created_at: credential.created_at.and_then(Time::timestamp),
+            last_used_at: credential.last_used_at.and_then(Time::timestamp),
         })
     }
 }

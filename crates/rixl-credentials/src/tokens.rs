@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rixl_api::{types, wire::Int64};
+use rixl_api::{
+    types,
+    wire::{Int64, Time},
+};
 
 use crate::{Error, ErrorKind, Operation, Secret, reply::Reply, route::Generation, sender::Sender};
 
@@ -106,12 +109,13 @@ pub(crate) fn is_clean(text: &str) -> bool {
 fn pair(reply: Reply<types::TokenPair>) -> Result<TokenPair, Error> {
     let date = reply.date();
     reply.read(|response| {
+        let expires_at = response.expires_at.and_then(Time::timestamp);
         Ok(TokenPair {
             access_token: Secret::from_wire(response.access_token).ok_or(ErrorKind::SecretMissing)?,
             refresh_token: Secret::from_wire(response.refresh_token),
             token_type: response.token_type,
-            expires_in: lifetime(response.expires_in, response.expires_at, date),
-            expires_at: response.expires_at,
+            expires_in: lifetime(response.expires_in, expires_at, date),
+            expires_at,
         })
     })
 }

@@ -15,7 +15,7 @@ use crate::{
     Ending, EventKind, Failure, Next, RecoveryPlan, Report, Rotator, State, Warning,
     journal::{Append, Entry, JournalError, JournalErrorKind},
     protocol::{
-        intent::{Intent, Subject},
+        intent::{Digest, Intent, Subject},
         next::next,
         progress::{At, Progress, Record, Response, Why},
         seen::{Act, Because, Look, Mandate, Observation, Seen, Step, Stop, Wait},
@@ -48,7 +48,15 @@ pub(crate) struct Driver {
     /// What is in it.
     issued: Option<Issued>,
     prepared_at: Timestamp,
-    /// When the place took the secret, as far as this process did it.
+    /// When this process let the first request go that may have been carried out.
+    left_at: Option<Timestamp>,
+    /// When the last write of this process was durable.
+    durable_at: Option<Timestamp>,
+    /// The place had the secret before this process wrote it.
+    is_found: bool,
+    /// What was there before was seen dead. It does not come back.
+    is_old_dead: bool,
+    /// When the place took the secret, as far as that is recorded.
     stored_at: Option<Timestamp>,
     /// How often in a row something that passes was waited for.
     retries: u32,
@@ -116,6 +124,11 @@ impl Driver {
             _ => None,
         };
         let stored_at = entry.lines().iter().rev().find_map(stored);
+        let is_of_dead = |line: &String| match serde_json::from_str(line) {
+            Ok(Record::Lost { why, .. }) => matches!(why, Why::OldIsDead | Why::RefusedButDone),
+            _ => false,
+        };
+        let is_old_dead = entry.lines().iter().any(is_of_dead);
         Box::new(Self {
             seen: Seen::new(now, mandate, stores.len()),
             subject: progress.intent.store_subject(),
@@ -132,6 +145,10 @@ impl Driver {
             response: None,
             issued: None,
             prepared_at: now,
+            left_at: None,
+            durable_at: None,
+            is_found: false,
+            is_old_dead,
             stored_at,
             retries: 0,
             request_id: None,
@@ -277,7 +294,7 @@ impl Driver {
             Record::Stored { place, value, .. } if !self.is_readable(*place) => {
                 *value = self.value(*place).map_or(*value, |secret| look::digest(&secret));
             }
-            Record::Sending(sending) => sending.orphans.iter().for_each(|id| self.warn(orphan(id))),
+            Record::Sending(sending) => self.warn_of_orphans(&sending.orphans),
             _ => {}
         }
         // A first line that is no intent would say nothing.
@@ -329,6 +346,15 @@ impl Driver {
         self.places.get(place).is_some_and(|place| place.store.is_readable())
     }
 
+    /// What its first place held when it was looked at.
+    pub(crate) fn held(&self) -> Option<Digest> {
+        self.places.first()?.read.as_ref().map(look::digest)
+    }
+
+    fn holds_ours(&self, place: usize) -> bool {
+        self.places.get(place).and_then(|place| place.read.as_ref()).is_some_and(|read| self.is_ours(read))
+    }
+
     fn location(&self, place: usize) -> String {
         self.intent().places.get(place).map(|place| place.given.clone()).unwrap_or_default()
     }
@@ -340,6 +366,34 @@ impl Driver {
         }
         self.rotator.tell_of(&self.label, EventKind::Note, warning.clone());
         self.warnings.push(warning);
+    }
+
+    /// All of them at once: one command deletes them.
+    fn warn_of_orphans(&mut self, ids: &[KeyId]) {
+        let is_told = |warning: &Warning| matches!(&warning.next, Some(Next::DeleteKeys(_)));
+        let mut all: Vec<KeyId> = Vec::new();
+        for warning in self.warnings.iter().filter(|warning| is_told(warning)) {
+            if let Some(Next::DeleteKeys(told)) = &warning.next {
+                all.extend_from_slice(told);
+            }
+        }
+        let is_new = |id: &&KeyId| !all.contains(id);
+        let more: Vec<KeyId> = ids.iter().filter(is_new).cloned().collect();
+        if more.is_empty() {
+            return;
+        }
+        all.extend(more);
+        self.warnings.retain(|warning| !is_told(warning));
+        let message = match all.as_slice() {
+            [id] => format!(
+                "the key {id} of the same name was created since then, and its secret may be the one that was lost"
+            ),
+            _ => format!(
+                "{} keys of the same name were created since then, and their secrets may be those that were lost",
+                all.len()
+            ),
+        };
+        self.warn(Warning::from(message).with_next(Next::DeleteKeys(all)));
     }
 
     fn tell(&self, kind: impl Into<EventKind>, sentence: impl Into<String>) {
@@ -386,8 +440,8 @@ impl Driver {
                 );
             }
             Record::Stored { at, place, .. } => {
-                self.stored_at = Some(*at);
-                let after = Duration::try_from(at.duration_since(self.intent().began)).unwrap_or_default();
+                self.stored_at = self.durable_at.or(Some(*at));
+                let after = self.until(self.stored_at.unwrap_or(*at));
                 self.tell(
                     State::Stored,
                     format!(
@@ -416,10 +470,4 @@ impl Driver {
     fn subject(&self) -> &Subject {
         &self.intent().subject
     }
-}
-
-fn orphan(id: &KeyId) -> Warning {
-    let message =
-        format!("the key {id} of the same name was created since then, and its secret may be the one that was lost");
-    Warning::from(message).with_next(Next::DeleteKey(id.clone()))
 }

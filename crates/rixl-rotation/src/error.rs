@@ -19,6 +19,9 @@ pub struct Failure {
     kind: FailureKind,
     effect: Effect,
     next: Next,
+    /// Of a run whose entry is open.
+    situation: Option<Situation>,
+    is_old_dead: bool,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -41,6 +44,8 @@ pub enum FailureKind {
     NotStored,
     /// The new secret is lost.
     Lost,
+    /// The key was rotated since it was found to be due. Nothing has to be done.
+    NotDue,
 }
 
 impl FailureKind {
@@ -55,7 +60,46 @@ impl FailureKind {
             Self::Unknown => "unknown",
             Self::NotStored => "not_stored",
             Self::Lost => "lost",
+            Self::NotDue => "not_due",
         }
+    }
+}
+
+/// Where the secret of a key is after a run that failed.
+///
+/// `Display` and [`as_str`](Self::as_str) are a name that stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Situation {
+    /// The old secret is as it was.
+    Unchanged,
+    /// It is not known whether there is a new one.
+    Unknown,
+    /// The new one is in escrow, and not known to be stored.
+    InEscrow,
+    /// The new one is stored; what comes after that is not done.
+    Stored,
+    /// Nobody has the new one.
+    Lost,
+}
+
+impl Situation {
+    /// A name that stays.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Unknown => "unknown",
+            Self::InEscrow => "in_escrow",
+            Self::Stored => "stored",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl fmt::Display for Situation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 
@@ -99,8 +143,12 @@ pub enum Next {
     /// Call it with [`OnLiveSecret::RotateUnread`](crate::OnLiveSecret::RotateUnread) or [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop): nobody else
     /// can tell.
     Decide,
-    /// Delete this key, if nobody knows its secret.
-    DeleteKey(KeyId),
+    /// Delete these keys, if nobody knows their secrets.
+    DeleteKeys(Vec<KeyId>),
+    /// Replace this key, or create another: a rotation does not help it.
+    Replace(KeyId),
+    /// Nothing has to be done.
+    Nothing,
     /// Correct the name of the place, or allow a new one by [`Rotator::with_new_place`](crate::Rotator::with_new_place).
     AllowNewPlace,
     /// Name another place, or allow what is there to be overwritten by
@@ -149,10 +197,19 @@ impl Next {
     /// Where a sentence does not say it already.
     fn add_to(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Correct | Self::Retry | Self::Authenticate | Self::AllowNewPlace | Self::AllowTakeOver => Ok(()),
+            Self::Correct
+            | Self::Retry
+            | Self::Authenticate
+            | Self::AllowNewPlace
+            | Self::AllowTakeOver
+            | Self::Nothing => Ok(()),
             Self::Recover => f.write_str("; recover it"),
             Self::Decide => f.write_str("; decide whether to rotate it again or to drop it"),
-            Self::DeleteKey(id) => write!(f, "; if nobody knows it, delete the key {id}"),
+            Self::DeleteKeys(ids) => {
+                let ids: Vec<&str> = ids.iter().map(KeyId::as_str).collect();
+                write!(f, "; if nobody knows their secrets, delete {}", ids.join(", "))
+            }
+            Self::Replace(id) => write!(f, "; replace the key {id}, or create another"),
         }
     }
 }
@@ -165,8 +222,9 @@ impl Failure {
             FailureKind::Authentication => (Effect::Unchanged, Next::Authenticate),
             FailureKind::Unknown => (Effect::Unknown, Next::Recover),
             FailureKind::NotStored | FailureKind::Lost => (Effect::Changed, Next::Recover),
+            FailureKind::NotDue => (Effect::Unchanged, Next::Nothing),
         };
-        Self { kind, effect, next, message: message.into(), source: None }
+        Self { kind, effect, next, situation: None, is_old_dead: false, message: message.into(), source: None }
     }
 
     pub(crate) fn refused(message: impl Into<String>) -> Self {
@@ -197,6 +255,14 @@ impl Failure {
         self
     }
 
+    /// As its records tell it, and what was seen of the old secret.
+    #[must_use]
+    pub(crate) fn with_situation(mut self, situation: Situation, is_old_dead: bool) -> Self {
+        self.situation = Some(situation);
+        self.is_old_dead = is_old_dead;
+        self
+    }
+
     /// Where the sentence says that nothing was sent, and something was before.
     #[must_use]
     pub(crate) fn instead_of_not_sent(mut self, truth: &str) -> Self {
@@ -218,6 +284,22 @@ impl Failure {
     /// What is true of the key now.
     pub fn effect(&self) -> Effect {
         self.effect
+    }
+
+    /// Where the secret of the key is now.
+    pub fn situation(&self) -> Situation {
+        match (self.kind, self.effect, self.situation) {
+            (FailureKind::NotStored, ..) => Situation::InEscrow,
+            (FailureKind::Lost, ..) => Situation::Lost,
+            (_, Effect::Unchanged, _) => Situation::Unchanged,
+            (.., Some(situation)) => situation,
+            (.., None) => Situation::Unknown,
+        }
+    }
+
+    /// Whether consumers are known to be without a live secret: the old one was seen dead, and no new one is stored.
+    pub fn is_outage_running(&self) -> bool {
+        self.is_old_dead && !matches!(self.situation(), Situation::Stored | Situation::Unchanged)
     }
 
     /// What to do.

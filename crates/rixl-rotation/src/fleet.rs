@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     vec,
 };
@@ -22,7 +22,9 @@ use tokio::{
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    CancellationToken, DueKey, Effect, EventKind, Failure, FailureKind, Report, Rotator,
+    CancellationToken, DueKey, Effect, Ending, EventKind, Failure, FailureKind, Report, Rotator,
+    plan::{self, Known},
+    protocol::intent::Digest,
     store::{Store, StoreError},
 };
 
@@ -31,8 +33,9 @@ type StoreFactory = dyn Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send
 /// Rotates many keys.
 ///
 /// 1. Every key is prepared, and let go again: if one can't be, none is rotated.
-/// 2. The first key goes alone.
-/// 3. The others follow, so many at once; those that wait out their quiet time do not count. The first failure
+/// 2. One key goes alone, to its end; where it was not rotated, another one does.
+/// 3. The others follow, so many at once; those that wait out their quiet time do not count. A key that was selected by its
+///    age or its end is asked once more, under its lock, whether it is due. The first failure
 ///    that may have changed a key ([`Failure::effect`]) stops new work; those under way end as they
 ///    do. Other failures are of one key alone.
 ///
@@ -42,6 +45,8 @@ type StoreFactory = dyn Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send
 pub struct Fleet {
     rotator: Rotator,
     at_once: usize,
+    /// What was known when all were prepared.
+    known: Arc<Mutex<Arc<Known>>>,
 }
 
 /// How many keys may be under way for each that is worked on: the others wait out their quiet time, and hold a lock.
@@ -93,7 +98,7 @@ impl PrepareError {
 impl Fleet {
     /// A fleet that rotates four keys at once.
     pub fn new(rotator: Rotator) -> Self {
-        Self { rotator, at_once: 4 }
+        Self { rotator, at_once: 4, known: Arc::default() }
     }
 
     /// How many keys are rotated at once.
@@ -116,7 +121,16 @@ impl Fleet {
         keys: &[DueKey],
         store_of: impl Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync,
     ) -> Result<(), PrepareError> {
-        let prepared = self.prepare_all(keys, store_of).await;
+        let mut known = Known::default();
+        let mut prepared = self.prepare_all(keys, store_of, &mut known).await;
+        if prepared.is_ok()
+            && let Some(due) = keys.iter().find(|due| due.times.is_asked_again())
+        {
+            // After the places were looked at: one that is as it was then is of a key that nobody rotated since.
+            let read = plan::last_rotations(&self.rotator.account, &*self.rotator.journal).await;
+            prepared = read.map(|rotated| known.rotated = rotated).map_err(|failure| PrepareError::new(due, failure));
+        }
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
         // What is being unlocked still would seem to be another rotator's.
         self.rotator.journal.released().await;
         prepared
@@ -126,6 +140,7 @@ impl Fleet {
         &self,
         keys: &[DueKey],
         store_of: impl Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync,
+        known: &mut Known,
     ) -> Result<(), PrepareError> {
         let mut places: HashMap<String, &KeyId> = HashMap::new();
         for due in keys {
@@ -154,7 +169,9 @@ impl Fleet {
             match under_way.next().await {
                 // The others come to their end: one that is dropped while it locks may leave a file for a moment.
                 Some(Err(error)) => failed = failed.or(Some(error)),
-                Some(Ok(())) => {}
+                Some(Ok((key_id, held))) => {
+                    known.held.insert(key_id, held);
+                }
                 None => return failed.map_or(Ok(()), Err),
             }
         }
@@ -164,10 +181,11 @@ impl Fleet {
         &self,
         due: &DueKey,
         store_of: &(impl Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync),
-    ) -> Result<(), PrepareError> {
+    ) -> Result<(KeyId, Option<Digest>), PrepareError> {
         let store = store_of(due).map_err(|error| PrepareError::new(due, error))?;
         let prepared = self.rotator.prepare(&due.key, store).await;
-        prepared.map(drop).map_err(|failure| PrepareError::new(due, failure))
+        let prepared = prepared.map_err(|failure| PrepareError::new(due, failure))?;
+        Ok((due.key.id.clone(), prepared.driver.held()))
     }
 
     /// Rotates the keys: a stream of what became of each, as it ends. [`prepare`](Self::prepare) them first.
@@ -203,14 +221,16 @@ impl Fleet {
         let slots = Arc::new(Semaphore::new(self.at_once));
         rotator.slots = Some(Arc::clone(&slots));
         rotator.stopped = CancellationToken::new();
+        let known = Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner));
         let work = Work {
             rotator,
+            known,
             store_of: Arc::new(store_of),
             waiting: keys.into_iter(),
             under_way: JoinSet::new(),
             names: HashMap::new(),
             max: 1,
-            max_after_first: self.at_once.saturating_mul(WAITING),
+            max_after_one: self.at_once.saturating_mul(WAITING),
             slots,
             is_stopped: false,
             span: Span::current(),
@@ -253,12 +273,13 @@ impl fmt::Debug for Rotations {
 struct Work {
     rotator: Rotator,
     store_of: Arc<StoreFactory>,
+    known: Arc<Known>,
     waiting: vec::IntoIter<DueKey>,
     under_way: JoinSet<Result<Report, Failure>>,
     names: HashMap<task::Id, (KeyId, Option<String>)>,
-    /// How many keys may be under way: the first one alone.
+    /// How many keys may be under way: one alone, until one was rotated.
     max: usize,
-    max_after_first: usize,
+    max_after_one: usize,
     slots: Arc<Semaphore>,
     is_stopped: bool,
     /// Of whoever asked for it.
@@ -286,7 +307,10 @@ impl Work {
                             (ended.id(), Err(Failure::new(FailureKind::Unknown, message)))
                         }
                     };
-                    self.max = self.max_after_first;
+                    // What the others would meet may be what this one met.
+                    if result.as_ref().is_ok_and(|report| report.ending == Ending::Rotated) {
+                        self.max = self.max_after_one;
+                    }
                     let Some((key_id, name)) = self.names.remove(&id) else { continue };
                     self.stop_after(&key_id, &result);
                     // It had not sent anything when another one stopped the fleet.
@@ -309,7 +333,7 @@ impl Work {
 
     fn begin(&mut self, due: DueKey, slot: OwnedSemaphorePermit) {
         let name = (due.key.id.clone(), due.key.name.clone());
-        let one = one(self.rotator.clone(), due, Arc::clone(&self.store_of), slot);
+        let one = one(self.rotator.clone(), due, Arc::clone(&self.store_of), Arc::clone(&self.known), slot);
         let id = self.under_way.spawn(one.instrument(self.span.clone())).id();
         self.names.insert(id, name);
     }
@@ -319,7 +343,9 @@ impl Work {
         if may_have_changed && !self.is_stopped {
             self.is_stopped = true;
             self.rotator.stopped.cancel();
-            self.rotator.tell(key_id.as_str(), EventKind::Note, "no more keys are begun after this failure");
+            if !self.rotator.cancellation.is_cancelled() {
+                self.rotator.tell(key_id.as_str(), EventKind::Note, "no more keys are begun after this failure");
+            }
         }
     }
 }
@@ -335,9 +361,10 @@ async fn one(
     rotator: Rotator,
     due: DueKey,
     store_of: Arc<StoreFactory>,
+    known: Arc<Known>,
     slot: OwnedSemaphorePermit,
 ) -> Result<Report, Failure> {
-    let mut prepared = rotator.prepare(&due.key, store_of(&due)?).await?;
+    let mut prepared = rotator.prepare_known(&due, store_of(&due)?, Some(&known)).await?;
     prepared.driver.slot = Some(slot);
     prepared.rotate().await
 }

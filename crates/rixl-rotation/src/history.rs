@@ -25,6 +25,14 @@ pub struct Audit {
     pub v: u32,
     /// When it ended.
     pub at: Timestamp,
+    /// When the secret that is stored now was asked for: its age counts from then. Absent in lines of earlier releases, and
+    /// where no secret came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_at: Option<Timestamp>,
+    /// When the key was to expire, as it was known before a rotation. Absent where it was not to, and in lines of earlier
+    /// releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_before: Option<Timestamp>,
     /// Who ran it, as `user@host`.
     pub by: String,
     /// What was asked for: `rotate`, `create` or `replace`.
@@ -55,8 +63,9 @@ pub struct Audit {
     pub ending: Ending,
     /// How many rotations or creations it took.
     pub rotations: u32,
-    /// From the first request to the stored secret, in milliseconds: consumers were without a live secret no longer.
-    /// Absent for a creation or replacement, and where another rotator's secret stayed.
+    /// From the moment the request left until the place had the secret durably, in milliseconds: consumers were without a live
+    /// secret no longer. Absent for a creation or replacement, where another rotator's secret stayed, and where nobody knows
+    /// when the place got it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage_ms: Option<u64>,
     /// The id of the run, as in its span.

@@ -47,11 +47,11 @@ pub mod store;
 mod trace;
 
 pub use account::Account;
-pub use error::{Effect, Failure, FailureKind, Next, Warning};
+pub use error::{Effect, Failure, FailureKind, Next, Situation, Warning};
 pub use fleet::{Completed, Fleet, PrepareError, Rotations};
 pub use history::{Audit, Ending};
 pub use open_run::{OpenRun, open_runs};
-pub use plan::{DueKey, Selection};
+pub use plan::{DueKey, LeftOut, Plan, Selection};
 pub use probe::{KeyFormat, Liveness};
 pub use recover::{OnLiveSecret, RecoverOptions, Recovered, Recovery, RecoveryAction, RecoveryPlan};
 pub use rotator::{Event, EventKind, Prepared, Report, Rotator, State, fingerprint};

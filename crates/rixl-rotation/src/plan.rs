@@ -7,8 +7,10 @@ use jiff::SignedDuration;
 use rixl_credentials::{ApiKey, KeyId, ProjectId, Timestamp};
 
 use crate::{
-    Account, Audit, Ending, Failure,
+    Account, Audit, Ending, Failure, FailureKind, Next,
     journal::{Journal, ReadHistory},
+    protocol::intent::Digest,
+    rotator::refuse_expired,
 };
 
 /// Which keys to rotate. Of several conditions a key must meet all; of several ids, one.
@@ -25,10 +27,19 @@ use crate::{
 #[must_use]
 pub struct Selection {
     ids: Vec<KeyId>,
-    older_than: Option<Duration>,
-    expiring_within: Option<Duration>,
+    times: Times,
     name: Option<NamePattern>,
     project: Option<ProjectId>,
+}
+
+/// What a selection found, in the order of RIXL's list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The keys that are due.
+    pub due: Vec<DueKey>,
+    /// The keys that meet the conditions, and that a rotation would not help.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// A key that is due.
@@ -39,6 +50,36 @@ pub struct DueKey {
     pub key: ApiKey,
     /// Why, in a clause such as `120 d old`.
     pub reason: String,
+    /// What is asked once more under the lock.
+    pub(crate) times: Times,
+}
+
+/// A key that meets the conditions, and that a rotation would not help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeftOut {
+    /// The key.
+    pub key: ApiKey,
+    /// Why, in a clause such as `expired`.
+    pub reason: String,
+    /// What to do instead.
+    pub next: Next,
+}
+
+/// The conditions that time, and other runs, change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Times {
+    older_than: Option<Duration>,
+    expiring_within: Option<Duration>,
+}
+
+/// What the conditions say of a key.
+enum Verdict {
+    /// With the reasons.
+    Due(Vec<String>),
+    NotDue,
+    /// A rotation would not help.
+    LeftOut(&'static str),
 }
 
 impl Selection {
@@ -50,8 +91,8 @@ impl Selection {
     /// Whether no condition was added.
     #[must_use]
     pub fn is_everything(&self) -> bool {
-        let Self { ids, older_than, expiring_within, name, project } = self;
-        ids.is_empty() && older_than.is_none() && expiring_within.is_none() && name.is_none() && project.is_none()
+        let Self { ids, times, name, project } = self;
+        ids.is_empty() && *times == Times::default() && name.is_none() && project.is_none()
     }
 
     /// These keys.
@@ -60,16 +101,17 @@ impl Selection {
         self
     }
 
-    /// Keys whose secret is older than this: since the last rotation in the journal's history, else since their creation.
+    /// Keys whose secret is older than this: since it was asked for, by the journal's history, else since their creation.
     /// A key of unknown age is old, and so is one whose times lie ahead.
     pub fn older_than(mut self, age: Duration) -> Self {
-        self.older_than = Some(age);
+        self.times.older_than = Some(age);
         self
     }
 
-    /// Keys that expire within this time.
+    /// Keys that expire within this time, or at one that is not understood. One whose last rotation did not move its end is
+    /// left out.
     pub fn expiring_within(mut self, time: Duration) -> Self {
-        self.expiring_within = Some(time);
+        self.times.expiring_within = Some(time);
         self
     }
 
@@ -89,35 +131,49 @@ impl Selection {
         self
     }
 
-    /// The keys that are due, in the order of RIXL's list.
+    /// The keys that are due, and those that are left out because a rotation would not help them.
     ///
     /// # Errors
     ///
-    /// When the list or the history can't be read, and when an id is not among the keys.
-    pub async fn find(&self, account: &Account, journal: &dyn Journal) -> Result<Vec<DueKey>, Failure> {
-        let rotated = match self.older_than {
-            Some(_) => last_rotations(account, journal).await?,
-            None => HashMap::new(),
+    /// When the list or the history can't be read, when an id is not among the keys, and when it is that of a key that has
+    /// expired.
+    pub async fn find(&self, account: &Account, journal: &dyn Journal) -> Result<Plan, Failure> {
+        let rotated = match self.times.is_asked_again() {
+            true => last_rotations(account, journal).await?,
+            false => LastRotations::new(),
         };
         let now = account.client().timing().now();
         let mut missing = self.ids.clone();
-        let mut due = Vec::new();
+        let mut plan = Plan::default();
         let mut keys = account.list();
         while let Some(key) = keys.next().await {
             let key = key.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
             missing.retain(|id| *id != key.id);
-            if let Some(reason) = self.reason(&key, &rotated, now) {
-                due.push(DueKey { key, reason });
+            let Some(mut reasons) = self.fits(&key) else { continue };
+            match self.times.ask(&key, &rotated, now) {
+                Verdict::NotDue => {}
+                Verdict::LeftOut(reason) => {
+                    if !self.ids.is_empty() {
+                        refuse_expired(&key, now)?;
+                    }
+                    let next = Next::Replace(key.id.clone());
+                    plan.left_out.push(LeftOut { key, reason: reason.to_owned(), next });
+                }
+                Verdict::Due(more) => {
+                    reasons.extend(more);
+                    let reason = if reasons.is_empty() { "chosen".to_owned() } else { reasons.join(", ") };
+                    plan.due.push(DueKey { key, reason, times: self.times });
+                }
             }
         }
         match missing.first() {
-            None => Ok(due),
+            None => Ok(plan),
             Some(id) => Err(Failure::refused(format!("no key has the id {id}; nothing was sent"))),
         }
     }
 
-    /// Why this key is due; `None` when it is not.
-    fn reason(&self, key: &ApiKey, rotated: &HashMap<String, Timestamp>, now: Timestamp) -> Option<String> {
+    /// Why it fits what does not change with time; `None`: it does not.
+    fn fits(&self, key: &ApiKey) -> Option<Vec<String>> {
         if !self.ids.is_empty() && !self.ids.contains(&key.id) {
             return None;
         }
@@ -128,33 +184,88 @@ impl Selection {
         if let Some(name) = &self.name {
             name.is_match(key.name.as_deref()?).then(|| reasons.push(format!("its name fits {}", name.text)))?;
         }
+        Some(reasons)
+    }
+}
+
+impl Times {
+    /// Whether another run may have changed what they say.
+    pub(crate) fn is_asked_again(self) -> bool {
+        self != Self::default()
+    }
+
+    pub(crate) fn is_about_the_end(self) -> bool {
+        self.expiring_within.is_some()
+    }
+
+    fn ask(self, key: &ApiKey, rotated: &LastRotations, now: Timestamp) -> Verdict {
+        let rotated = rotated.get(key.id.as_str());
+        let mut reasons = Vec::new();
         if let Some(age) = self.older_than {
             // A clock that was wrong must not hide a key until its time has come.
             let is_past = |at: &Timestamp| *at <= now.saturating_add(SKEW).unwrap_or(now);
-            let rotated = rotated.get(key.id.as_str()).copied().filter(is_past);
-            let since = rotated.max(key.created_at.filter(is_past));
-            let is_old = since.is_none_or(|since| is_longer(now.duration_since(since), age));
-            is_old.then(|| {
-                reasons.push(since.map_or_else(
-                    || "of unknown age".to_owned(),
-                    |since| format!("{} d old", now.duration_since(since).as_hours() / 24),
-                ));
-            })?;
+            let issued_at = rotated.map(|rotated| rotated.issued_at).filter(is_past);
+            let since = issued_at.max(key.created_at.filter(is_past));
+            match since.map(|since| now.duration_since(since)) {
+                Some(since) if !is_longer(since, age) => return Verdict::NotDue,
+                Some(since) => reasons.push(format!("{} d old", since.as_hours() / 24)),
+                None => reasons.push("of unknown age".to_owned()),
+            }
         }
+        let left = key.expiring_at.map(|end| end.duration_since(now));
         if let Some(time) = self.expiring_within {
-            let left = key.expiring_at?.duration_since(now);
-            (!is_longer(left, time)).then(|| {
-                reasons.push(if left.is_negative() {
-                    "expired".to_owned()
-                } else {
-                    format!("ends in {} d", left.as_hours() / 24)
-                });
-            })?;
+            match left {
+                Some(left) if !is_longer(left, time) => reasons.push(format!("ends in {} d", left.as_hours() / 24)),
+                None if key.is_expiry_unknown => reasons.push("its end is not understood".to_owned()),
+                _ => return Verdict::NotDue,
+            }
         }
-        if reasons.is_empty() {
-            reasons.push("chosen".to_owned());
+        // What RIXL gives for such a key ends with it.
+        if left.is_some_and(|left| !left.is_positive()) {
+            return Verdict::LeftOut("expired");
         }
-        Some(reasons.join(", "))
+        let is_unmoved = rotated.is_some_and(|rotated| rotated.is_rotation && rotated.end_before == key.expiring_at);
+        if self.older_than.is_none() && self.expiring_within.is_some() && is_unmoved {
+            return Verdict::LeftOut("its last rotation did not move its end");
+        }
+        Verdict::Due(reasons)
+    }
+}
+
+/// What was known of a key when it was prepared for the first time, so that the history need not be read for each key.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) rotated: LastRotations,
+    /// What its place held, before the history was read.
+    pub(crate) held: HashMap<KeyId, Option<Digest>>,
+}
+
+/// Whether nobody has rotated the key since it was found to be due. Under its lock, so that nobody does from now on.
+pub(crate) async fn ask_again(
+    due: &DueKey,
+    held: Option<Digest>,
+    known: Option<&Known>,
+    account: &Account,
+    journal: &dyn Journal,
+) -> Result<(), Failure> {
+    let not_due = |why: &str| Failure::new(FailureKind::NotDue, format!("not due any more: {why}; nothing was sent"));
+    let before = known.and_then(|known| known.held.get(&due.key.id).copied().flatten());
+    let fresh;
+    let rotated = match known {
+        Some(known) if before.is_some() && before == held => &known.rotated,
+        _ => {
+            fresh = last_rotations(account, journal).await?;
+            &fresh
+        }
+    };
+    match due.times.ask(&due.key, rotated, account.client().timing().now()) {
+        // Whoever writes no history may have rotated it.
+        Verdict::Due(_) if before.is_some() && held.is_some() && before != held => {
+            Err(not_due("its place holds another secret than before"))
+        }
+        Verdict::Due(_) => Ok(()),
+        Verdict::NotDue => Err(not_due("it was rotated meanwhile")),
+        Verdict::LeftOut(reason) => Err(not_due(reason)),
     }
 }
 
@@ -217,18 +328,33 @@ fn plain(text: &str, beyond: &[char]) -> String {
     text.chars().map(stand).collect()
 }
 
+/// The last rotation of each key, by its id.
+pub(crate) type LastRotations = HashMap<String, LastRotation>;
+
+/// What the history tells of the secret that a key has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastRotation {
+    issued_at: Timestamp,
+    is_rotation: bool,
+    /// When the key was to expire, as it was known before.
+    end_before: Option<Timestamp>,
+}
+
 /// RIXL does not tell when a key was rotated last. Keys of the same id elsewhere are others.
-async fn last_rotations(account: &Account, journal: &dyn Journal) -> Result<HashMap<String, Timestamp>, Failure> {
+pub(crate) async fn last_rotations(account: &Account, journal: &dyn Journal) -> Result<LastRotations, Failure> {
     let (base_url, organization) = (account.client().base_url(), account.organization().map(|id| id.as_str()));
-    let mut rotated = HashMap::new();
+    let mut rotated = LastRotations::new();
     for line in journal.history(ReadHistory::new()).await?.lines {
         // A line of another version of this program may be anything.
         let Ok(audit) = serde_json::from_str::<Audit>(&line) else { continue };
         if audit.base_url != base_url || audit.organization.as_deref() != organization {
             continue;
         }
-        if let (Some(id), Ending::Rotated | Ending::Created | Ending::Replaced) = (audit.key_id, audit.ending) {
-            rotated.insert(id, audit.at);
+        let is_new = matches!(audit.ending, Ending::Rotated | Ending::Created | Ending::Replaced | Ending::Superseded);
+        if let Some(id) = audit.key_id.filter(|_| is_new) {
+            let issued_at = audit.issued_at.unwrap_or(audit.at);
+            let is_rotation = audit.change == "rotate";
+            rotated.insert(id, LastRotation { issued_at, is_rotation, end_before: audit.end_before });
         }
     }
     Ok(rotated)

@@ -212,10 +212,11 @@ impl Rotator {
                 let given: Vec<&str> = intent.places.iter().map(|place| place.given.as_str()).collect();
                 one.name = intent.subject.name().map(str::to_owned);
                 one.store = Some(given.join(", "));
-                let effect = progress.effect();
+                let (effect, situation) = (progress.effect(), progress.situation());
                 let recover = async {
                     let driver = self.resumed(&one.entry, entry, progress, stores, options).await;
-                    let mut driver = driver.map_err(|failure| failure.left_open(effect))?;
+                    let mut driver =
+                        driver.map_err(|failure| failure.left_open(effect).with_situation(situation, false))?;
                     driver.slot = Some(slot);
                     match options.is_dry {
                         true => driver.foresee().await.map(Recovery::Would),

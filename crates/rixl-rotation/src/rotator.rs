@@ -6,15 +6,17 @@ use std::{
     time::Duration,
 };
 
+use jiff::SignedDuration;
 use rixl_credentials::{ApiKey, KeyId, NewApiKey, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use crate::{
-    Account, Effect, Ending, Failure, FailureKind, Next, Warning,
+    Account, DueKey, Effect, Ending, Failure, FailureKind, Next, Warning,
     driver::Driver,
     journal::{Entry, Journal, JournalErrorKind, Lock, LockStore},
+    plan::{self, Known},
     protocol::{
         intent::{Before, Intent, Limits, Place, Subject, VERSION},
         progress::Progress,
@@ -229,14 +231,17 @@ pub struct Report {
     pub fingerprint: Option<String>,
     /// How many rotations or creations it took.
     pub rotations: u32,
-    /// From the first request to the stored secret: consumers were without a live secret no longer than this. `None` for a
-    /// creation or replacement, which end no secret, and where another rotator's secret stayed.
+    /// From the moment the request left until the place had the secret durably: consumers were without a live secret no longer
+    /// than this. `None` for a creation or replacement, which end no secret, where another rotator's secret stayed, and where
+    /// nobody knows when the place got it.
     pub outage: Option<Duration>,
     /// The id of the run, as in its span and audit line.
     pub run_id: String,
     /// RIXL's id of the request that made the stored secret: the proof that RIXL's support can use. `None` where the server
     /// gave none, and where another rotator's secret stayed.
     pub request_id: Option<String>,
+    /// When the key expires, as the response said; `None`: never, or not told.
+    pub expiring_at: Option<Timestamp>,
     /// What is not quite as it should be.
     pub warnings: Vec<Warning>,
 }
@@ -374,7 +379,7 @@ impl Rotator {
         let traced = Traced::new(Some(key_id), "rotate");
         let prepare = async {
             let key = self.planned(key_id).await?;
-            self.prepare_change(rotation(&key), key.id.as_str(), store, &traced).await
+            self.prepare_change(self.rotation(&key)?, key.id.as_str(), store, &traced).await
         };
         traced.prepare(prepare).await?.rotate().await
     }
@@ -434,10 +439,34 @@ impl Rotator {
     ///
     /// # Errors
     ///
-    /// [`Failure::kind`] says why it can't be rotated now. Nothing changed.
+    /// [`Failure::kind`] says why it can't be rotated now; a key that has expired is refused. Nothing changed.
     pub async fn prepare(&self, key: &ApiKey, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
         let traced = Traced::new(Some(&key.id), "rotate");
-        traced.prepare(self.prepare_change(rotation(key), key.id.as_str(), store, &traced)).await
+        let prepare = async { self.prepare_change(self.rotation(key)?, key.id.as_str(), store, &traced).await };
+        traced.prepare(prepare).await
+    }
+
+    /// Step 2 of a key that a [`Selection`](crate::Selection) found: under its lock it is asked once more whether it is due.
+    ///
+    /// # Errors
+    ///
+    /// As for [`prepare`](Self::prepare), and [`FailureKind::NotDue`] where it was rotated meanwhile.
+    pub async fn prepare_due(&self, due: &DueKey, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
+        self.prepare_known(due, store, None).await
+    }
+
+    pub(crate) async fn prepare_known(
+        &self,
+        due: &DueKey,
+        store: Arc<dyn Store>,
+        known: Option<&Known>,
+    ) -> Result<Prepared, Failure> {
+        let mut prepared = self.prepare(&due.key, store).await?;
+        if due.times.is_asked_again() {
+            plan::ask_again(due, prepared.driver.held(), known, &self.account, &*self.journal).await?;
+        }
+        prepared.end_before = due.key.expiring_at.filter(|_| due.times.is_about_the_end());
+        Ok(prepared)
     }
 
     pub(crate) async fn prepare_create(&self, key: NewApiKey, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
@@ -463,6 +492,11 @@ impl Rotator {
         traced.prepare(prepare).await
     }
 
+    fn rotation(&self, key: &ApiKey) -> Result<Subject, Failure> {
+        refuse_expired(key, self.now())?;
+        Ok(Subject::Rotate { key_id: key.id.clone(), name: key.name.clone(), expiring_at: key.expiring_at })
+    }
+
     fn replacement(&self, key: &ApiKey, grace: Duration) -> Result<Subject, Failure> {
         let Some(name) = key.name.clone() else {
             return Err(Failure::refused(format!("the key {} has no name to give its successor", key.id)));
@@ -479,7 +513,7 @@ impl Rotator {
         if let Some(id) = &key.project_id {
             new = new.with_project_id(id.clone());
         }
-        if let Some(time) = successor_expiry(key, self.now()) {
+        if let Some(time) = successor_expiry(key, self.now())? {
             new = new.with_expiring_at(time);
         }
         Ok(Subject::Replace { key_id: key.id.clone(), new, grace_ms: millis(grace) })
@@ -530,9 +564,9 @@ impl Rotator {
                 JournalErrorKind::Damaged => Failure::from(error).left_open(Effect::Unknown).with_next(Next::Correct),
                 _ => error.into(),
             })?;
-        if recover::read(name, entry.lines())?.is_some() {
+        if let Some(earlier) = recover::read(name, entry.lines())? {
             let sentence = "an earlier run on this key is unfinished; nothing was sent";
-            return Err(Failure::new(FailureKind::Unknown, sentence));
+            return Err(Failure::new(FailureKind::Unknown, sentence).with_situation(earlier.situation(), false));
         }
         // Its lock would lie in there as well.
         let identity = store.identity().await?;
@@ -542,7 +576,7 @@ impl Rotator {
         let progress = Progress::new(Arc::new(intent));
         let mut driver = Driver::new(self.clone(), entry, vec![store], progress, self.mandate(), label);
         driver.prepare().await?;
-        Ok(Prepared { driver, span: traced.span.clone() })
+        Ok(Prepared { driver, span: traced.span.clone(), end_before: None })
     }
 
     /// The token must live longer than the worst run: one that ends in the middle can't repair anything.
@@ -569,6 +603,8 @@ impl Rotator {
 pub struct Prepared {
     pub(crate) driver: Box<Driver>,
     span: Span,
+    /// When the key is to expire, where it is rotated because of that.
+    end_before: Option<Timestamp>,
 }
 
 impl fmt::Debug for Prepared {
@@ -588,7 +624,14 @@ impl Prepared {
     ///
     /// As of [`Rotator::rotate`]: dropping the future is a crash.
     pub async fn rotate(self) -> Result<Report, Failure> {
-        trace::run(self.span, self.driver.run(), |report| Some(report)).await
+        let Self { driver, span, end_before } = self;
+        let mut report = trace::run(span, driver.run(), |report| Some(report)).await?;
+        if let (Some(end), Some(id)) = (end_before.filter(|_| end_before == report.expiring_at), &report.key_id) {
+            let message = format!("the rotation did not move the end of the key, which still expires at {end:.0}");
+            let warning = Warning::from(message).with_next(Next::Replace(id.clone()));
+            report.warnings.push(warning);
+        }
+        Ok(report)
     }
 }
 
@@ -598,10 +641,37 @@ pub fn fingerprint(secret: &str) -> String {
     hex(secret.as_bytes(), FINGERPRINT)
 }
 
-/// As long a life as the old one had, from now.
-fn successor_expiry(key: &ApiKey, now: Timestamp) -> Option<Timestamp> {
-    let life = key.expiring_at?.duration_since(key.created_at?);
-    now.checked_add(life).ok()
+/// What RIXL gives for a key that has expired is dead from the start.
+pub(crate) fn refuse_expired(key: &ApiKey, now: Timestamp) -> Result<(), Failure> {
+    match key.expiring_at {
+        Some(end) if end <= now => {
+            let sentence = format!(
+                "the key {} expired {} ago, and a new secret of it would be as dead; nothing was sent",
+                key.id,
+                ago(end, now)
+            );
+            Err(Failure::refused(sentence).with_next(Next::Replace(key.id.clone())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// As long a life as the old one had, from now. `None`: it never expires.
+fn successor_expiry(key: &ApiKey, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+    if key.expiring_at.is_none() && !key.is_expiry_unknown {
+        return Ok(None);
+    }
+    // One of unknown life would never expire, and nobody would know.
+    let life = key.expiring_at.zip(key.created_at).map(|(end, created)| end.duration_since(created));
+    let life = life.filter(SignedDuration::is_positive);
+    match life.and_then(|life| now.checked_add(life).ok()) {
+        Some(end) => Ok(Some(end)),
+        None => Err(Failure::refused(format!(
+            "the key {} expires, and RIXL does not say how long it was to live, so its successor would have no end; nothing \
+             was sent; create a key with the end that it is to have",
+            key.id
+        ))),
+    }
 }
 
 fn describe(key: &ApiKey, now: Timestamp) -> String {
@@ -627,10 +697,6 @@ fn ago(then: Timestamp, now: Timestamp) -> String {
 
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn rotation(key: &ApiKey) -> Subject {
-    Subject::Rotate { key_id: key.id.clone(), name: key.name.clone() }
 }
 
 /// `user@host`, as far as the environment tells.

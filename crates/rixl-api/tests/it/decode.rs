@@ -61,9 +61,28 @@ fn times_have_up_to_nine_digits_and_any_offset() {
         ("2026-01-15T10:30:00.123456789Z", 123_456_789),
         ("2026-01-15T12:30:00.5+02:00", 500_000_000),
     ] {
-        let time = key(json!({ "created_at": text })).created_at.unwrap();
+        let time = key(json!({ "created_at": text })).created_at.unwrap().timestamp().unwrap();
         assert_eq!(time.as_second(), 1_768_473_000, "{text}");
         assert_eq!(time.subsec_nanosecond(), nanosecond, "{text}");
+    }
+}
+
+#[test]
+fn a_time_that_is_not_understood_is_not_one_that_is_not_set() {
+    for text in [json!(null), json!(""), json!("0001-01-01T00:00:00Z")] {
+        assert!(key(json!({ "expiring_at": text })).expiring_at.is_none(), "{text}");
+    }
+    for odd in [
+        json!("31.12.2026"),
+        json!("2026-01-15"),
+        json!(1768473000),
+        json!(1.5),
+        json!(true),
+        json!([1]),
+        json!({ "s": 1 }),
+    ] {
+        let time = key(json!({ "expiring_at": odd })).expiring_at.unwrap();
+        assert_eq!(time.timestamp(), None, "{odd}");
     }
 }
 
@@ -74,7 +93,8 @@ fn metadata_in_a_new_form_does_not_cost_the_secret() {
         "colour": { "new": ["field"] },
     }));
     assert_eq!(key.secret.unwrap().expose_secret(), "rxl_TESTSECRET");
-    assert!(key.name.is_none() && key.created_at.is_none() && key.last_used.is_none());
+    assert!(key.name.is_none() && key.created_at.unwrap().timestamp().is_none());
+    assert!(key.last_used.unwrap().timestamp().is_none());
 
     let odd =
         [json!({ "en": "a" }), json!(["a"]), json!([]), json!({}), json!([[1], { "a": [2] }]), json!(true), json!(1.5)];

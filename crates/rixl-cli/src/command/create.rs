@@ -59,9 +59,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let rotator = args.destination.rotator(context.rotator(&api)?).with_quiet_time(Duration::ZERO);
     let row = match rotator.create(key, store).await {
         Ok(report) => Row::of_report(report),
-        Err(failure) => Row::of_failure(None, Some(args.name), failure.into()),
+        Err(failure) => Row::of_failure(None, Some(args.name), failure),
     };
     let row = row.in_store(Some(location));
-    row.say(context.output);
-    rows::done(context, &[row])
+    let rows = [row];
+    rows::say_all(context.output, &rows);
+    rows::done(context, &rows)
 }

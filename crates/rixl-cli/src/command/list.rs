@@ -44,6 +44,7 @@ fn table(keys: &[ApiKey], now: Timestamp) -> Table {
             true => format!("expired {} ago", rough(then, now)),
             false => format!("in {}", rough(now, then)),
         });
+        let expires = expires.or_else(|| key.is_expiry_unknown.then(|| "not understood".to_owned()));
         let cells =
             [Some(key.id.as_str()), key.name.as_deref(), project, age.as_deref(), used.as_deref(), expires.as_deref()];
         table.add(cells.map(|cell| cell.unwrap_or("-")));

@@ -9,7 +9,7 @@ use crate::{
     failure::Failure,
     output::Done,
     places,
-    rows::{self, Row},
+    rows::{self, Outcome, Row},
     when,
 };
 
@@ -91,17 +91,19 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         left.retain(|entry| *entry != one.entry);
         let row = match one.result {
             Ok(Recovery::Done(report)) => Row::of_report(report).with_entry(one.entry),
-            Ok(Recovery::Would(plan)) => Row::looked_at(one.entry, one.name, "open", said(&plan)).in_store(one.store),
+            Ok(Recovery::Would(plan)) => {
+                Row::looked_at(one.entry, one.name, Outcome::Open, said(&plan)).in_store(one.store)
+            }
             Ok(_) => {
                 let reason = "nothing was sent; the entry is removed".to_owned();
-                Row::looked_at(one.entry, one.name, "unchanged", reason).in_store(one.store)
+                Row::looked_at(one.entry, one.name, Outcome::Unchanged, reason).in_store(one.store)
             }
-            Err(failure) => Row::of_failure(Some(one.entry), one.name, failure.into()).in_store(one.store),
+            Err(failure) => Row::of_failure(Some(one.entry), one.name, failure).in_store(one.store),
         };
-        row.say(context.output);
         all.push(row);
     }
     all.extend(left.into_iter().map(|entry| Row::not_begun(context, Some(entry), None)));
+    rows::say_all(context.output, &all);
     if args.dry_run { rows::looked(&all) } else { rows::done(context, &all) }
 }
 

@@ -52,11 +52,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let grace = args.grace.unwrap_or(if context.global.sandbox { GRACE_IN_SANDBOX } else { GRACE });
     let row = match replaced(&rotator, &key, store, grace).await {
         Ok(report) => Row::of_report(report),
-        Err(failure) => Row::of_failure(Some(id.to_string()), key.name.clone(), failure.into()),
+        Err(failure) => Row::of_failure(Some(id.to_string()), key.name.clone(), failure),
     };
     let row = row.in_store(Some(location));
-    row.say(context.output);
-    rows::done(context, &[row])
+    let rows = [row];
+    rows::say_all(context.output, &rows);
+    rows::done(context, &rows)
 }
 
 async fn replaced(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::ArgGroup;
 use rixl_credentials::{KeyId, ProjectId};
-use rixl_rotation::{DueKey, Fleet, Rotator, Selection};
+use rixl_rotation::{DueKey, Fleet, Plan, Rotator, Selection};
 
 use crate::{
     args::{Checked, Destination},
@@ -14,7 +14,7 @@ use crate::{
     failure::Failure,
     output::Done,
     places::{Places, store_failure},
-    rows::{self, Progress, Row},
+    rows::{self, Outcome, Progress, Row},
     when::{self, Rate},
 };
 
@@ -38,16 +38,15 @@ That was the whole protocol, on a gateway in memory. Next:
   rixl keys list --sandbox                       the keys that it has
   rixl keys rotate --help                        the real thing";
 
-const WOULD_ROTATE: &str = "would rotate";
-
 /// Give keys new secrets, each stored before the command ends
 ///
 /// For each key: lock it, prove that the store can take a secret, write down the intent, rotate once, keep the response in
 /// escrow, verify the new secret, store it, and look again after a quiet time. All keys are prepared before any is
-/// rotated, one goes first alone, and the first unknown or lost outcome stops new work. Whatever ends the run, `rixl keys
+/// rotated, one goes alone until one is rotated, and the first unknown or lost outcome stops new work. Whatever ends the run, `rixl keys
 /// recover` finishes what is open.
 ///
-/// Name the keys, or select them: several conditions must all hold. --dry-run prepares everything, shows what would be
+/// Name the keys, or select them: several conditions must all hold. A selected key that has expired, or whose end the last
+/// rotation did not move, is left out and named: `rixl keys replace` helps it. --dry-run prepares everything, shows what would be
 /// rotated and why, and sends no rotation. With --sandbox and no key named, one of its keys is rotated.
 #[derive(clap::Args, Debug)]
 #[command(
@@ -60,10 +59,10 @@ pub(crate) struct Args {
     /// The keys to rotate
     #[arg(value_name = "KEY_ID")]
     pub(crate) key_ids: Vec<Checked<KeyId>>,
-    /// Keys whose secret is older: since the last rotation in the history, else since they were created
+    /// Keys whose secret is older: since it was asked for, by the history, else since they were created
     #[arg(long, value_name = "DURATION", value_parser = when::duration, help_heading = "Selection")]
     pub(crate) older_than: Option<Duration>,
-    /// Keys that expire within this time
+    /// Keys that expire within this time, or at one that is not understood
     #[arg(long, value_name = "DURATION", value_parser = when::duration, help_heading = "Selection")]
     pub(crate) expiring_within: Option<Duration>,
     /// Keys whose name matches, such as `billing-*`
@@ -123,10 +122,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let places = Places::read(context, &args.destination)?;
     let api = context.connect()?;
     let journal = context.journal()?;
-    let due = context.stop.or(selection.find(&api.account, &*journal)).await??;
+    let Plan { due, left_out, .. } = context.stop.or(selection.find(&api.account, &*journal)).await??;
+    let left_out: Vec<Row> = left_out.iter().map(Row::left_out).collect();
+    rows::say_all(context.output, &left_out);
     if due.is_empty() {
         context.output.note("no key is due");
-        return rows::done(context, &[]);
+        return if args.dry_run { rows::looked(&left_out) } else { rows::done(context, &left_out) };
     }
     if due.len() > 1 && !places.is_per_key() {
         let sentence = format!("{} keys would go into one place; RIXL was not changed", due.len());
@@ -145,10 +146,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     if let Some(Rate { count, per }) = args.rate {
         rotator = rotator.with_rate(f64::from(count) / per.as_secs_f64());
     }
-    match due.as_slice() {
-        [one] => rotate_one(context, &api, &args, rotator, one, &places).await,
-        many => rotate_many(context, &args, rotator, many, &places).await,
-    }
+    let mut rows = match due.as_slice() {
+        [one] => vec![rotate_one(context, &api, &args, rotator, one, &places).await?],
+        many => rotate_many(context, &args, rotator, many, &places).await?,
+    };
+    rows.extend(left_out);
+    if args.dry_run { rows::looked(&rows) } else { rows::done(context, &rows) }
 }
 
 async fn rotate_one(
@@ -158,7 +161,7 @@ async fn rotate_one(
     rotator: Rotator,
     due: &DueKey,
     places: &Places,
-) -> Result<Done, Failure> {
+) -> Result<Row, Failure> {
     let key = &due.key;
     let (id, name) = (key.id.to_string(), key.name.clone());
     let store = places.of_key(key).map_err(|error| store_failure(&error))?;
@@ -169,26 +172,23 @@ async fn rotate_one(
         confirm(context, &warning, word(key)).await?;
     }
     // What fails from here on is of this key.
-    let row = match rotator.prepare(key, store).await {
-        Err(failure) => Row::of_failure(Some(id), name, failure.into()),
+    let row = match rotator.prepare_due(due, store).await {
+        Err(failure) => Row::of_failure(Some(id), name, failure),
         Ok(prepared) if args.dry_run => {
             drop(prepared);
-            Row::looked_at(id, name, WOULD_ROTATE, due.reason.clone())
+            Row::looked_at(id, name, Outcome::WouldRotate, due.reason.clone())
         }
         Ok(prepared) => match prepared.rotate().await {
             Ok(report) => Row::of_report(report),
-            Err(failure) => Row::of_failure(Some(id), name, failure.into()),
+            Err(failure) => Row::of_failure(Some(id), name, failure),
         },
     };
     let row = row.in_store(Some(location));
-    row.say(context.output);
-    if args.dry_run {
-        return rows::looked(&[row]);
-    }
+    rows::say_all(context.output, std::slice::from_ref(&row));
     if let (true, Some(name)) = (row.is_rotated(), &key.name) {
         tell_newcomers(context, api, name);
     }
-    rows::done(context, &[row])
+    Ok(row)
 }
 
 /// With `--sandbox`: what became of the old secret, and what to try next.
@@ -205,7 +205,7 @@ async fn rotate_many(
     rotator: Rotator,
     due: &[DueKey],
     places: &Places,
-) -> Result<Done, Failure> {
+) -> Result<Vec<Row>, Failure> {
     if !args.dry_run {
         let warning = format!("This gives {} keys new secrets; the old ones may die at once.", due.len());
         confirm(context, &warning, &format!("{} keys", due.len())).await?;
@@ -222,25 +222,24 @@ async fn rotate_many(
         let id = error.key_id().clone();
         progress.over();
         context.output.note("no key was rotated: one of them can't be prepared");
-        let failed = Row::of_failure(Some(id.to_string()), None, error.into_failure().into());
-        failed.say(context.output);
-        let mut failed = Some(failed);
+        let mut failed = Some(Row::of_failure(Some(id.to_string()), None, error.into_failure()));
         for due in due {
             let (key, name) = (&due.key, due.key.name.clone());
             let row = if key.id == id { failed.take().map(|row| row.named(name.clone())) } else { None };
             let row = row.unwrap_or_else(|| Row::not_begun(context, Some(key.id.to_string()), name));
             all.push(row.in_store(place(due)));
         }
-        return rows::done(context, &all);
+        rows::say_all(context.output, &all);
+        return Ok(all);
     }
     context.output.note(format_args!("{} keys are prepared", due.len()));
     if args.dry_run {
         progress.over();
         for due in due {
             let (id, name) = (due.key.id.to_string(), due.key.name.clone());
-            all.push(Row::looked_at(id, name, WOULD_ROTATE, due.reason.clone()).in_store(place(due)));
+            all.push(Row::looked_at(id, name, Outcome::WouldRotate, due.reason.clone()).in_store(place(due)));
         }
-        return rows::looked(&all);
+        return Ok(all);
     }
     let known = places.clone();
     let mut rotations = fleet.rotate(due.to_vec(), move |due| known.of_due(due));
@@ -251,5 +250,6 @@ async fn rotate_many(
         all.push(row);
     }
     progress.over();
-    rows::done(context, &all)
+    rows::say_all(context.output, &all);
+    Ok(all)
 }

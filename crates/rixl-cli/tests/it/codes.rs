@@ -209,6 +209,68 @@ fn a_lost_secret_is_8_and_recover_repairs_it() {
     bench.assert_well();
 }
 
+/// The old secret was seen dead, and no new one is stored.
+#[test]
+fn an_outage_that_is_known_to_run_is_told() {
+    let bench = Bench::new();
+    bench.inject(Effect::Close);
+    let run = bench.rotate("--timeout 2s --output json").run();
+    assert_eq!(run.code, 6, "{}", run.stderr);
+    let row = json(&run)["keys"][0].clone();
+    assert!(row["outage_ms"].is_null() && row.get("is_outage_running").is_none(), "nobody knows: {row}");
+    let empty = Effect::edit_json(|response| response["api_key"]["secret"] = "".into());
+    bench.sandbox.inject(Fault::new(empty).on(ROTATE).always()).unwrap();
+    let run = bench.rixl("keys recover --settle 0s --timeout 2s --output json").run();
+    assert_eq!(run.code, 8, "{}", run.stderr);
+    let row = json(&run)["keys"][0].clone();
+    assert!(row["outage_ms"].is_null() && row["is_outage_running"] == true, "{row}");
+    let run = bench.rixl("keys recover --settle 0s --timeout 2s").run();
+    let line = run.stdout.lines().last().unwrap();
+    assert!(line.contains("  lost") && line.contains("  running"), "{line}");
+    bench.sandbox.clear_faults();
+    let repaired = bench.rixl("keys recover --rotate-again --settle 0s --output json").run();
+    assert!(json(&repaired)["keys"][0]["outage_ms"].is_u64(), "{}", repaired.stdout);
+    bench.assert_well();
+}
+
+/// From the request to the write: not to the reading back, nor to the end of the quiet time.
+#[test]
+fn an_outage_ends_when_the_place_has_the_secret() {
+    let bench = Bench::new();
+    write(&bench.path("put"), "#!/bin/sh\ncat > new && mv new secret && : > done\n", 0o700);
+    write(&bench.path("get"), "#!/bin/sh\n[ -e done ] && sleep 3\ncat secret\n", 0o700);
+    bench.inject(Effect::DelayHead(Duration::from_secs(1)));
+    let words = "keys rotate billing001 --to command:FOLDER/put~<-~FOLDER/get --yes --settle 1s --output json";
+    let began = std::time::Instant::now();
+    let run = bench.rixl(words).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    // However slow the machine is: it was read twice after that, and left alone for a second in between.
+    let after = Duration::from_secs(3 + 1 + 3);
+    let outage = Duration::from_millis(json(&run)["keys"][0]["outage_ms"].as_u64().unwrap());
+    assert!(outage >= Duration::from_secs(1) && outage + after <= began.elapsed(), "{outage:?} {:?}", began.elapsed());
+    bench.assert_well();
+}
+
+/// The place has the secret, and nobody knows since when: the run that wrote it was killed.
+#[test]
+fn how_long_an_outage_was_is_not_made_up() {
+    let bench = Bench::new();
+    write(
+        &bench.path("put"),
+        "#!/bin/sh\ncat > new && mv new secret\n[ -e done ] || { : > done; kill -9 $PPID; }\n",
+        0o700,
+    );
+    let run = bench.rixl(TO_COMMAND).run();
+    assert!(run.code != 0 && bench.is_stored_live() && bench.path("done").exists(), "{}", run.stderr);
+    let recovered = bench.rixl("keys recover --settle 0s --output json").run();
+    assert_eq!((recovered.code, bench.sent()), (0, 1), "{}", recovered.stderr);
+    let row = json(&recovered)["keys"][0].clone();
+    assert!(row["result"] == "rotated" && row["outage_ms"].is_null(), "{row}");
+    let history = json(&bench.rixl("keys history --output json").run())["history"][0].clone();
+    assert!(history.get("outage_ms").is_none(), "{history}");
+    bench.assert_well();
+}
+
 #[test]
 fn another_rotator_that_was_faster_is_9() {
     let (bench, _) = in_both_forms("9_superseded", 9, |more| {
@@ -243,6 +305,8 @@ fn a_signal_is_130() {
         let words = "keys rotate billing001 --to file:secret --yes --settle 60s";
         let child = bench.rixl(&format!("{words} {more}")).spawn();
         bench.wait_for_state("billing001", "stored");
+        // It says that it waits after it has written that line.
+        std::thread::sleep(Duration::from_millis(500));
         child.send(Signal::TERM);
         let run = Run::of(child);
         (bench, run)

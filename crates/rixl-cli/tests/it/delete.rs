@@ -81,3 +81,27 @@ fn an_unknown_outcome_says_where_to_look() {
     assert!(run.stdout.contains("\"exit_code\":6,\"error\":"), "{}", run.stdout);
     assert!(run.stderr.contains("next: rixl keys list"), "{}", run.stderr);
 }
+
+#[test]
+fn several_at_once() {
+    let sandbox = Sandbox::start().unwrap();
+    let ids = ["one", "two", "three"].map(|name| create(&sandbox, name).key.id);
+    // One that is not there keeps all.
+    let run = rixl(&format!("keys delete {} XyZ9aB8cD1 --yes", ids[0])).at(&sandbox).run();
+    assert_eq!((run.code, deletions(&sandbox)), (3, 0), "{}", run.stderr);
+    let run = rixl(&format!("keys delete {} {} {} --yes", ids[0], ids[1], ids[0])).at(&sandbox).run();
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    assert_eq!(run.stdout, format!("deleted {} (one)\ndeleted {} (two)\n", ids[0], ids[1]));
+    assert_eq!((deletions(&sandbox), keys(&sandbox)), (2, 1));
+}
+
+#[test]
+fn a_deletion_that_fails_says_what_went_before_it() {
+    let sandbox = Sandbox::start().unwrap();
+    let ids = ["one", "two", "three"].map(|name| create(&sandbox, name).key.id.to_string());
+    let refusal = Effect::Respond { status: 403, headers: vec![], body: r#"{"error":"forbidden"}"#.into() };
+    sandbox.inject(Fault::new(refusal).on("deleteApiKey").on_key(&ids[1]).before_commit()).unwrap();
+    let run = rixl(&format!("keys delete {} --yes", ids.join(" "))).at(&sandbox).run();
+    assert_eq!((run.code, keys(&sandbox)), (4, 2), "{}", run.stderr);
+    assert!(run.stderr.contains("before it 1 of 3 keys were deleted"), "{}", run.stderr);
+}

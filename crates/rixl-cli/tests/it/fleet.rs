@@ -63,6 +63,81 @@ fn a_fleet_that_is_interrupted_is_recovered() {
     assert_eq!(bench.sent(), count("rotated") as u64);
 }
 
+/// What happened to many keys is told once.
+#[test]
+fn what_failed_in_many_keys_is_told_once_for_each_cause() {
+    let (bench, _) = fleet(120);
+    let words = "keys rotate --name fleet-* --to file:{key_id} --yes --settle 2s --concurrency 8";
+    let child = bench.rixl(words).spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 60);
+    child.send(Signal::INT);
+    let run = Run::of(child);
+    assert_eq!(run.code, 130, "{}", run.stderr);
+    let stored = run.stdout.lines().filter(|line| line.contains("stored, not finished")).count();
+    assert!(stored > 10, "{}", run.stdout);
+    assert!(run.stdout.lines().count() < 121 - 20, "those that were not begun have no lines: {}", run.stdout);
+    assert!(run.stderr.contains(" keys were not begun"), "{}", run.stderr);
+    assert_eq!(run.stderr.matches("next: ").count(), 1, "{}", run.stderr);
+    assert!(run.stderr.contains("next: rixl keys recover\n"), "{}", run.stderr);
+    let said = run.stderr.lines().filter(|line| !line.contains("  rotated")).count();
+    assert!(said < 12, "{said}: {}", run.stderr);
+    let line = run.stderr.lines().find(|line| line.ends_with("was not looked at after the quiet time")).unwrap();
+    assert!(line.starts_with(&format!("error: {stored} keys (")) && line.contains(" more): interrupted; "), "{line}");
+}
+
+/// One key after another goes alone until one is rotated: what one met, the others may meet.
+#[test]
+fn until_one_key_is_rotated_one_goes_at_a_time() {
+    let (bench, ids) = fleet(10);
+    let refusal = Effect::Respond { status: 403, headers: vec![], body: r#"{"error":"forbidden"}"#.into() };
+    bench.sandbox.inject(Fault::new(refusal).on(ROTATE).on_key(&ids[0]).before_commit()).unwrap();
+    let empty = Effect::edit_json(|response| response["api_key"]["secret"] = "".into());
+    bench.sandbox.inject(Fault::new(empty).on(ROTATE).always()).unwrap();
+    let run = bench.rixl(&format!("{WORDS} --concurrency 8 --budget 1")).run();
+    assert_eq!(run.code, 8, "{}", run.stderr);
+    let rows = json(&run)["keys"].as_array().unwrap().clone();
+    let count = |result: &str| rows.iter().filter(|row| row["result"] == result).count();
+    assert_eq!((count("unchanged"), count("lost"), count("not begun")), (1, 1, 8), "{}", run.stdout);
+    assert_eq!(bench.sent(), 2);
+    assert_eq!(ids.iter().filter(|id| bench.sandbox.rotations(id) > 0).count(), 1);
+}
+
+/// The recovery of many is interrupted: what was done has a row, and what was not begun too, of those alone that were named.
+#[test]
+fn a_recovery_that_is_interrupted_tells_of_each_key_that_it_was_asked_for() {
+    let (bench, ids) = fleet(14);
+    for id in &ids {
+        bench.inject(Effect::Close);
+        let run = bench.rixl(&format!("keys rotate {id} --to file:{id} --yes --settle 0s --timeout 2s")).run();
+        assert_eq!(run.code, 6, "{}", run.stderr);
+    }
+    let (asked, others) = ids.split_at(12);
+    // Eight are worked on at a time: the first of them ends, the others wait for RIXL.
+    let slow = Fault::new(Effect::DelayHead(Duration::from_secs(5))).on(ROTATE).times(12);
+    bench.sandbox.inject(slow).unwrap();
+    let before = bench.sent();
+    let words = format!("keys recover {} --settle 0s --timeout 30s --output json", asked.join(" "));
+    let child = bench.rixl(&words).spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, before + 8);
+    child.send(Signal::INT);
+    let run = Run::of(child);
+    assert_eq!(run.code, 130, "{}", run.stderr);
+    let rows = json(&run)["keys"].as_array().unwrap().clone();
+    let mut told: Vec<_> = rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
+    told.sort();
+    let mut expected = asked.to_vec();
+    expected.sort();
+    assert_eq!(told, expected, "each that was asked for, and no other: {others:?}");
+    let count = |result: &str| rows.iter().filter(|row| row["result"] == result).count();
+    let (done, left) = (count("stored, not finished") + count("rotated"), count("not begun"));
+    assert!(done >= 8 && left > 0 && done + left == 12, "{}", run.stdout);
+
+    let recovered = bench.rixl("keys recover --settle 0s").run();
+    assert_eq!(recovered.code, 0, "{}", recovered.stderr);
+    assert!(bench.left().is_empty());
+    assert_all_live(&bench, &ids);
+}
+
 #[test]
 fn a_rate_is_kept() {
     let (bench, ids) = fleet(12);

@@ -8,6 +8,7 @@ mod concurrent;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod crash;
 mod delete;
+mod due;
 mod fleet;
 mod help;
 mod input;

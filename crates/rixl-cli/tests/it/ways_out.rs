@@ -187,3 +187,31 @@ fn a_program_that_fails_is_run_again_and_then_leaves_the_secret_in_escrow() {
     assert_eq!((moved.code, bench.sent()), (0, 1), "{}", moved.stderr);
     bench.assert_well();
 }
+
+/// Each creation whose response is lost leaves a key that nobody has the secret of: one command deletes just these.
+#[test]
+fn keys_of_lost_responses_are_told_with_one_command() {
+    let bench = Bench::new();
+    let names = ["one", "two", "three"];
+    for name in names {
+        bench.sandbox.inject(Fault::new(Effect::Close).on("createApiKey")).unwrap();
+        let project = bench.sandbox.project_id();
+        let words = format!("keys create --name {name} --project {project} --to file:FOLDER/{name} --timeout 2s");
+        let run = bench.rixl(&words).run();
+        assert_eq!(run.code, 6, "{}", run.stderr);
+    }
+    let run = bench.rixl("keys recover --settle 0s --timeout 2s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let line = run.stderr.lines().find(|line| line.starts_with("warning: 3 keys were created")).unwrap();
+    let command = line.split('`').nth(1).unwrap().strip_prefix("rixl ").unwrap();
+    assert_eq!(command.split(' ').count(), 2 + 3, "{command}");
+    let run = bench.rixl(&format!("{command} --yes")).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let keys = json(&bench.rixl("keys list --output json").run())["keys"].as_array().unwrap().clone();
+    assert_eq!(keys.len(), 1 + names.len());
+    for name in names {
+        let key = keys.iter().find(|key| key["name"] == name).unwrap();
+        let secret = fs::read_to_string(bench.path(name)).unwrap();
+        assert!(bench.sandbox.opens(key["id"].as_str().unwrap(), &secret), "{name}");
+    }
+}

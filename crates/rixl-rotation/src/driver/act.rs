@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rixl_credentials::{Error, ErrorKind, KeyId, Outcome, RawResponse};
+use rixl_credentials::{Error, ErrorKind, KeyId, Outcome, RawResponse, Timestamp};
 
-use super::{Driver, look, orphan};
+use super::{Driver, look};
 use crate::{
     Audit, Ending, EventKind, Next, Report, State, Warning,
     journal::{Close, PutEscrow},
@@ -41,6 +41,7 @@ impl Driver {
     /// Once, on one connection.
     async fn send(&mut self) -> Observation {
         self.send_error = None;
+        self.left_at.get_or_insert(self.now());
         let account = &self.rotator.account;
         let result = match self.subject() {
             Subject::Rotate { key_id, .. } => account.rotate_raw(key_id).await,
@@ -70,6 +71,9 @@ impl Driver {
                     Some(status) => Sent::Refused { status, is_rixls_own: is_rixls_own(&error) },
                     None => Sent::NotSent,
                 };
+                if !self.progress.requests.is_spent {
+                    self.left_at = None;
+                }
                 self.send_error = Some(error);
                 Observation::Sent(sent, Escrow::Nothing)
             }
@@ -102,9 +106,13 @@ impl Driver {
             return Err(StoreFailure::Permanent);
         };
         target.error = None;
+        // Another process put it there, and nobody knows when.
+        self.is_found |= self.is_recovered && self.durable_at.is_none() && self.holds_ours(index);
+        let Some(target) = self.places.get(index) else { return Err(StoreFailure::Permanent) };
         let store = Arc::clone(&target.store);
         let error = match store.commit(Commit::new(&value, expected).with_subject(&self.subject)).await {
             Ok(committed) => {
+                self.durable_at = Some(self.now());
                 committed.notes.into_iter().for_each(|note| self.warn(note));
                 return Ok(committed.version);
             }
@@ -140,11 +148,11 @@ impl Driver {
             let mut orphans = self.keys().await.map(|keys| keys.orphans).unwrap_or_default();
             // Its secret goes with the escrow.
             orphans.extend(self.issued.as_ref().map(|issued| issued.key.id.clone()));
-            orphans.iter().for_each(|id| self.warn(orphan(id)));
+            self.warn_of_orphans(&orphans);
         }
         // A recovery before may have said so, and failed.
         let orphans = self.progress.requests.orphans.clone();
-        orphans.iter().for_each(|id| self.warn(orphan(id)));
+        self.warn_of_orphans(&orphans);
         // Of what was never begun there is nothing to tell.
         let line = match self.entry.lines().is_empty() {
             true => None,
@@ -184,6 +192,7 @@ impl Driver {
             fingerprint: audit.new_fingerprint,
             rotations: audit.rotations,
             outage: self.outage(ending),
+            expiring_at: self.issued.as_ref().and_then(|issued| issued.key.expiring_at),
             run_id: self.progress.intent.run.clone(),
             request_id: audit.request_id,
             warnings: self.warnings,
@@ -204,6 +213,11 @@ impl Driver {
         Audit {
             v: 1,
             at: self.now(),
+            issued_at: self.progress.issued_at.filter(|_| is_ours || ending == Ending::Superseded),
+            end_before: match &intent.subject {
+                Subject::Rotate { expiring_at, .. } => *expiring_at,
+                Subject::Create(_) | Subject::Replace { .. } => None,
+            },
             by: intent.by.clone(),
             change: intent.subject.kind().to_owned(),
             key_id,
@@ -240,8 +254,14 @@ impl Driver {
 
     /// What a creation or a replacement stores has no other before it that died.
     fn outage(&self, ending: Ending) -> Option<Duration> {
-        let at = self.stored_at.filter(|_| ending == Ending::Rotated)?;
-        Some(Duration::try_from(at.duration_since(self.intent().began)).unwrap_or_default())
+        let at = self.stored_at.filter(|_| ending == Ending::Rotated && !self.is_found)?;
+        Some(self.until(at))
+    }
+
+    /// From the moment the request left. A recovery knows no more than when it was about to.
+    pub(super) fn until(&self, at: Timestamp) -> Duration {
+        let from = self.left_at.filter(|_| !self.is_recovered).unwrap_or(self.intent().began);
+        Duration::try_from(at.duration_since(from)).unwrap_or_default()
     }
 }
 

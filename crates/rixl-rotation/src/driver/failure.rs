@@ -45,14 +45,19 @@ impl Driver {
         };
         let failure = if was_sent { failure.instead_of_not_sent("nothing was changed") } else { failure };
         match self.seen.is_closed {
-            Some(false) => failure.left_open(self.progress.effect()),
+            Some(false) => self.left_open(failure),
             _ => failure,
         }
     }
 
     pub(super) fn failure(&mut self, stop: Stop) -> Failure {
         let failure = self.stopped(stop);
-        if self.entry.lines().is_empty() { failure } else { failure.left_open(self.progress.effect()) }
+        if self.entry.lines().is_empty() { failure } else { self.left_open(failure) }
+    }
+
+    fn left_open(&self, failure: Failure) -> Failure {
+        let situation = self.progress.situation();
+        failure.left_open(self.progress.effect()).with_situation(situation, self.is_old_dead)
     }
 
     fn stopped(&mut self, stop: Stop) -> Failure {
@@ -200,7 +205,9 @@ impl Driver {
     }
 
     fn unconfirmed(&self) -> Failure {
+        let end = self.issued.as_ref().and_then(|issued| issued.key.expiring_at);
         let new = match self.seen.ours {
+            _ if end.is_some_and(|end| end <= self.now()) => "the new key has expired",
             Some(Liveness::Dead) => "RIXL refuses the new secret",
             _ => "RIXL does not confirm the new secret",
         };

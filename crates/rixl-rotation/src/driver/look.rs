@@ -30,7 +30,11 @@ impl Driver {
                 let seen = self.place(place, false).await;
                 Observation::Place(place, seen)
             }
-            Look::Probe(of) => Observation::Probed(of, self.probe(of).await),
+            Look::Probe(of) => {
+                let liveness = self.probe(of).await;
+                self.is_old_dead |= liveness == Liveness::Dead && self.is_of_old(of);
+                Observation::Probed(of, liveness)
+            }
             Look::Keys => Observation::Keys(self.keys().await),
             Look::Authorizer => Observation::Authorizer(self.authorizer()),
             Look::Turn => {
@@ -202,7 +206,7 @@ impl Driver {
     }
 
     /// Whether it is the new secret, in any of its forms.
-    fn is_ours(&self, secret: &Secret) -> bool {
+    pub(super) fn is_ours(&self, secret: &Secret) -> bool {
         let Some(issued) = &self.issued else { return false };
         let secret = secret.expose_secret();
         secret == issued.secret.expose_secret()
@@ -222,6 +226,20 @@ impl Driver {
             (Some(KeyFormat::Whole), Some(KeyFormat::Prefixed)) => Secret::from(bare(issued)),
             _ => Secret::from(issued.secret.expose_secret()),
         })
+    }
+
+    fn is_of_old(&self, of: Of) -> bool {
+        let before = |place: usize| self.intent().places.get(place).and_then(|place| place.before.value);
+        match of {
+            Of::Ours => false,
+            Of::Before(_) => true,
+            Of::Place(place) => {
+                let read = self.places.get(place).and_then(|target| target.read.as_ref());
+                self.progress.response != Response::Unsent
+                    && before(place).is_some()
+                    && read.map(digest) == before(place)
+            }
+        }
     }
 
     async fn probe(&self, of: Of) -> Liveness {

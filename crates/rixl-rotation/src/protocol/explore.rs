@@ -195,7 +195,7 @@ fn version(content: Content) -> Version {
 fn intent(kind: Kind, places: usize) -> Intent {
     let key_id = || "XyZ9aB8cD1".parse().unwrap();
     let subject = match kind {
-        Kind::AtOnce | Kind::Grace => Subject::Rotate { key_id: key_id(), name: None },
+        Kind::AtOnce | Kind::Grace => Subject::Rotate { key_id: key_id(), name: None, expiring_at: None },
         Kind::Create => Subject::Create(NewApiKey::new("billing")),
         Kind::Replace => Subject::Replace {
             key_id: key_id(),

@@ -38,9 +38,19 @@ pub(crate) struct Intent {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Subject {
-    Rotate { key_id: KeyId, name: Option<String> },
+    Rotate {
+        key_id: KeyId,
+        name: Option<String>,
+        /// When the key expires, as the list said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expiring_at: Option<Timestamp>,
+    },
     Create(NewApiKey),
-    Replace { key_id: KeyId, new: NewApiKey, grace_ms: u64 },
+    Replace {
+        key_id: KeyId,
+        new: NewApiKey,
+        grace_ms: u64,
+    },
 }
 
 /// All that the protocol asks about a kind of subject.

@@ -6,7 +6,7 @@ use rixl_credentials::{KeyId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::intent::{Digest, Intent, Place, VERSION};
-use crate::{Effect, Ending, probe::KeyFormat, store::Version};
+use crate::{Effect, Ending, Situation, probe::KeyFormat, store::Version};
 
 /// One line of an entry. Never a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -123,6 +123,8 @@ pub(crate) struct Progress {
     pub(crate) ended: Option<Ending>,
     /// RIXL's id of the request whose response was received.
     pub(crate) request_id: Option<String>,
+    /// When that request was about to be sent.
+    pub(crate) issued_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -212,6 +214,7 @@ impl Progress {
             retire: Retire::NotYet,
             ended: None,
             request_id: None,
+            issued_at: None,
         }
     }
 
@@ -275,6 +278,7 @@ impl Progress {
             Record::Received { request_id, .. } => {
                 self.response = Response::Received;
                 self.request_id.clone_from(request_id);
+                self.issued_at = self.requests.at;
                 self.requests.is_spent = true;
                 self.requests.held.clear();
                 self.requests.is_unheard_since = false;
@@ -395,6 +399,18 @@ impl Progress {
             Response::Received => Effect::Changed,
             // The old secret was dead before, or is now: somebody changed it.
             Response::Lost(_) => Effect::Unknown,
+        }
+    }
+
+    /// Where the secret of the key is.
+    pub(crate) fn situation(&self) -> Situation {
+        let is_stored = self.places.iter().all(|place| !matches!(place, At::Before(_)));
+        match (self.effect(), self.response) {
+            (Effect::Unchanged, _) => Situation::Unchanged,
+            (_, Response::Received) if is_stored => Situation::Stored,
+            (_, Response::Received) => Situation::InEscrow,
+            (_, Response::Lost(_)) | (Effect::Changed, _) => Situation::Lost,
+            (Effect::Unknown, _) => Situation::Unknown,
         }
     }
 

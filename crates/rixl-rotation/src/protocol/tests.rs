@@ -41,7 +41,7 @@ fn intent(subject: Subject) -> Intent {
 }
 
 fn rotation() -> Intent {
-    intent(Subject::Rotate { key_id: "XyZ9aB8cD1".parse().unwrap(), name: Some("billing".into()) })
+    intent(Subject::Rotate { key_id: "XyZ9aB8cD1".parse().unwrap(), name: Some("billing".into()), expiring_at: None })
 }
 
 fn sending(number: u32) -> Sending {

@@ -43,7 +43,7 @@ async fn the_key_that_is_replaced_is_no_orphan() {
     let report = bench.recover_one().await.unwrap().unwrap();
     assert_eq!(report.ending, Ending::Replaced);
     let named: Vec<_> =
-        report.warnings.iter().filter(|warning| matches!(warning.next, Some(Next::DeleteKey(_)))).collect();
+        report.warnings.iter().filter(|warning| matches!(warning.next, Some(Next::DeleteKeys(_)))).collect();
     assert_eq!(named.len(), 1, "{named:?}");
     assert!(!named[0].message.contains(&bench.key.id), "{named:?}");
 }

@@ -23,8 +23,8 @@ use crate::bench::{Bench, set_private};
 const DAY: Duration = Duration::from_secs(86_400);
 
 async fn find(bench: &Bench, selection: Selection) -> Result<Vec<String>, Failure> {
-    let due = selection.find(&Account::new(bench.client()), &bench.journal()).await?;
-    Ok(due.into_iter().map(|due| format!("{}: {}", due.key.name.unwrap(), due.reason)).collect())
+    let plan = selection.find(&Account::new(bench.client()), &bench.journal()).await?;
+    Ok(plan.due.into_iter().map(|due| format!("{}: {}", due.key.name.unwrap(), due.reason)).collect())
 }
 
 #[tokio::test]
@@ -94,8 +94,8 @@ async fn what_was_rotated_elsewhere_is_old_here() {
     bench.rotator().rotate(&KeyId::new(id).unwrap(), store).await.unwrap();
     let due = |bench: &Bench| Account::new(bench.client());
     let selection = Selection::new().older_than(90 * DAY);
-    assert!(selection.find(&due(&bench), &bench.journal()).await.unwrap().is_empty());
-    assert_eq!(selection.find(&due(&elsewhere), &bench.journal()).await.unwrap().len(), 1);
+    assert!(selection.find(&due(&bench), &bench.journal()).await.unwrap().due.is_empty());
+    assert_eq!(selection.find(&due(&elsewhere), &bench.journal()).await.unwrap().due.len(), 1);
 }
 
 /// A time that lies ahead tells of a wrong clock, and hides no key.
@@ -107,7 +107,7 @@ async fn a_time_that_lies_ahead_hides_no_key() {
     bench.rotator().rotate(&KeyId::new(old.id).unwrap(), store).await.unwrap();
     let journal = bench.journal();
     let mut line = journal.history(ReadHistory::new()).await.unwrap().lines.pop().unwrap();
-    let at = line.find(r#""at":"20"#).unwrap() + 6;
+    let at = line.find(r#""issued_at":"20"#).unwrap() + 13;
     line.replace_range(at..at + 4, "2099");
     journal.lock(Lock::new("ahead")).await.unwrap().close(Close::new().with_history_line(&line)).await.unwrap();
     let due = find(&bench, Selection::new().older_than(90 * DAY)).await.unwrap();
@@ -146,7 +146,7 @@ impl Many {
             set_private(&path);
         }
         let selection = Selection::new().named("fleet-*").unwrap();
-        let due = selection.find(&Account::new(bench.client()), &bench.journal()).await.unwrap();
+        let due = selection.find(&Account::new(bench.client()), &bench.journal()).await.unwrap().due;
         assert_eq!(due.len(), count);
         Self { bench, due }
     }

@@ -685,7 +685,7 @@ async fn a_created_key_goes_into_the_store_by_the_same_protocol() {
     assert_eq!(report.ending, Ending::Created);
     // The one whose response was lost is named, so that it can be deleted.
     assert!(
-        report.warnings.iter().any(|warning| matches!(warning.next, Some(Next::DeleteKey(_)))),
+        report.warnings.iter().any(|warning| matches!(warning.next, Some(Next::DeleteKeys(_)))),
         "{:?}",
         report.warnings
     );
