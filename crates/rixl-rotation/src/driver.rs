@@ -20,7 +20,7 @@ use crate::{
         progress::{At, Progress, Record, Response, Why},
         seen::{Act, Because, Look, Mandate, Observation, Seen, Step, Stop, Wait},
     },
-    store::{self, Content, Store, StoreError},
+    store::{self, Content, Store, StoreError, StoreLock},
 };
 
 /// One entry of the journal, locked, how far it has come, and what this process holds of it.
@@ -64,6 +64,7 @@ pub(crate) struct Driver {
 /// One place of the intent.
 struct Target {
     store: Arc<dyn Store>,
+    _lock: Option<StoreLock>,
     /// What was last read there.
     read: Option<Secret>,
     /// What was there before the first request, as far as this process read it.
@@ -74,8 +75,8 @@ struct Target {
 }
 
 impl Target {
-    fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, read: None, before: None, error: None, content: Content::Absent }
+    fn new((store, lock): (Arc<dyn Store>, Option<StoreLock>)) -> Self {
+        Self { store, _lock: lock, read: None, before: None, error: None, content: Content::Absent }
     }
 }
 
@@ -96,7 +97,7 @@ impl Driver {
     pub(crate) fn new(
         rotator: Rotator,
         entry: Box<dyn Entry>,
-        stores: Vec<Arc<dyn Store>>,
+        stores: Vec<(Arc<dyn Store>, Option<StoreLock>)>,
         progress: Progress,
         mandate: Mandate,
         label: String,

@@ -281,6 +281,9 @@ impl From<JournalError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
+        if error.kind() == StoreErrorKind::Locked {
+            return Self::new(FailureKind::Locked, format!("{error}; nothing was sent"));
+        }
         let failure = Self::refused("the store can't take a secret; nothing was sent");
         let failure = if error.kind() == StoreErrorKind::Busy { failure.with_next(Next::Retry) } else { failure };
         failure.with_source(error)

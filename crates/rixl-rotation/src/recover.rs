@@ -7,16 +7,16 @@ use rixl_credentials::KeyId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    Effect, EventKind, Failure, Next, Report, Rotator,
+    Effect, EventKind, Failure, FailureKind, Next, Report, Rotator,
     driver::{Driver, MAX_SECRET_BYTES},
-    journal::{Append, Close, Entry, JournalErrorKind, ListUnfinished, Lock, LockStore},
+    journal::{Append, Close, Entry, JournalErrorKind, ListUnfinished, Lock},
     protocol::{
         intent::{Before, Digest, Place},
         progress::{Progress, ReadError, Record},
         seen::{IfLive, Mandate},
     },
-    rotator::millis,
-    store::{BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoredSecret, Stores},
+    rotator::{lock_place, millis},
+    store::{BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreLock, StoredSecret, Stores},
     trace::{self, Traced},
 };
 
@@ -263,21 +263,27 @@ impl Rotator {
                 intent.base_url
             )));
         }
+        let mut redirected = None;
         if let Some(location) = &options.redirect {
             let store = stores.open(location)?;
-            self.redirect(&mut entry, &mut progress, &*store, options.is_dry).await?;
+            let lock = self.redirect(&mut entry, &mut progress, &*store, options.is_dry).await?;
+            redirected = Some((store, lock));
         }
         let intent = &progress.intent;
         let mut opened = Vec::new();
-        for (index, place) in intent.places.iter().enumerate() {
+        for place in &intent.places {
+            if let Some(redirected) = redirected.take() {
+                opened.push(redirected);
+                continue;
+            }
             // What it does without its place is not decided here.
             let store = stores.open(&place.given).unwrap_or_else(|error| Arc::new(Gone(place.given.clone(), error)));
             let identity = store.identity().await.unwrap_or_else(|_| place.given.clone());
-            // The other place is locked already.
-            if index > 0 || options.redirect.is_none() {
-                entry.lock_store(LockStore::new(&place.given).with_identity(&identity)).await?;
-            }
-            opened.push(store);
+            let lock = match lock_place(&mut *entry, &*store, &identity).await {
+                Err(failure) if failure.kind() != FailureKind::Locked && failure.store_error().is_some() => None,
+                lock => lock?,
+            };
+            opened.push((store, lock));
         }
         let label = intent.subject.key_id().map_or(name, KeyId::as_str).to_owned();
         let is_told = options.on_live == OnLiveSecret::RotateUnread;
@@ -302,9 +308,9 @@ impl Rotator {
         progress: &mut Progress,
         store: &dyn Store,
         is_dry: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<StoreLock>, Failure> {
         let location = store.location();
-        let Some(old) = progress.intent.places.first().cloned() else { return Ok(()) };
+        let Some(old) = progress.intent.places.first().cloned() else { return Ok(None) };
         if store.is_within(&self.journal.location()).await? {
             return Err(Failure::refused(format!("{location} lies in the state itself; nothing was sent")));
         }
@@ -312,7 +318,7 @@ impl Rotator {
             return Err(Failure::refused("the run is over, and its secret goes nowhere any more; nothing was sent"));
         }
         let name = store.identity().await?;
-        entry.lock_store(LockStore::new(&location).with_identity(&name)).await?;
+        let lock = lock_place(&mut **entry, store, &name).await?;
         let subject = progress.intent.store_subject();
         let held = match is_dry {
             true => store.read(Read::new().with_subject(&subject)).await?,
@@ -341,7 +347,7 @@ impl Rotator {
             entry.append(Append::new(&line)).await?;
         }
         progress.apply(&record);
-        Ok(())
+        Ok(lock)
     }
 
     /// An entry in which nothing was about to be sent.

@@ -21,7 +21,7 @@ use crate::{
         seen::Mandate,
     },
     recover,
-    store::{FINGERPRINT, Store, Version, hex},
+    store::{FINGERPRINT, Store, StoreLock, Version, hex},
     trace::{self, TARGET, Traced},
 };
 
@@ -534,13 +534,12 @@ impl Rotator {
             let sentence = "an earlier run on this key is unfinished; nothing was sent";
             return Err(Failure::new(FailureKind::Unknown, sentence));
         }
-        // Its lock would lie in there as well.
         let identity = store.identity().await?;
-        entry.lock_store(LockStore::new(&location).with_identity(&identity)).await?;
+        let lock = lock_place(&mut *entry, &*store, &identity).await?;
         intent.places.iter_mut().for_each(|place| place.name.clone_from(&identity));
         let label = intent.subject.key_id().map_or(intent.subject.name().unwrap_or_default(), KeyId::as_str).to_owned();
         let progress = Progress::new(Arc::new(intent));
-        let mut driver = Driver::new(self.clone(), entry, vec![store], progress, self.mandate(), label);
+        let mut driver = Driver::new(self.clone(), entry, vec![(store, lock)], progress, self.mandate(), label);
         driver.prepare().await?;
         Ok(Prepared { driver, span: traced.span.clone() })
     }
@@ -562,6 +561,19 @@ impl Rotator {
         }
         Ok(())
     }
+}
+
+/// Keeps other rotators from a place: by its own lock where it has one, else by the journal's.
+pub(crate) async fn lock_place(
+    entry: &mut dyn Entry,
+    store: &dyn Store,
+    identity: &str,
+) -> Result<Option<StoreLock>, Failure> {
+    let lock = store.lock().await?;
+    if lock.is_none() {
+        entry.lock_store(LockStore::new(&store.location()).with_identity(identity)).await?;
+    }
+    Ok(lock)
 }
 
 /// A change that is ready to be sent. Dropping it leaves all as it was.

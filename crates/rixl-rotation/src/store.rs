@@ -29,6 +29,7 @@ pub use request::{Commit, Committed, Content, Open, Prepare, Read, SecretKind, S
 pub use template::StoreTemplate;
 
 use std::{
+    any::Any,
     convert::Infallible,
     error::Error as StdError,
     fmt,
@@ -74,6 +75,13 @@ pub trait Store: Send + Sync {
         Box::pin(future::ready(Ok(self.location())))
     }
 
+    /// Keeps every other rotator of this entry out, whatever journal it has, until what this gives is dropped or its holder
+    /// ends. Where another one is at work, that is [`StoreErrorKind::Locked`]. By default nothing: then rotators of one journal
+    /// alone are kept apart, by [`Entry::lock_store`](crate::journal::Entry::lock_store).
+    fn lock(&self) -> BoxFuture<'_, Result<Option<StoreLock>, StoreError>> {
+        Box::pin(future::ready(Ok(None)))
+    }
+
     /// Whether the entry lies in what this [journal](crate::journal::Journal::location) keeps: to be wiped with it, or to
     /// destroy it. By default not.
     fn is_within(&self, journal: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
@@ -94,6 +102,22 @@ pub trait Store: Send + Sync {
 
     /// Replaces the secret if the version is still the expected one, and gives the new version.
     fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>>;
+}
+
+/// Keeps other rotators from an entry until it is dropped: see [`Store::lock`].
+pub struct StoreLock(Box<dyn Any + Send + Sync>);
+
+impl StoreLock {
+    /// What gives the lock up when it is dropped.
+    pub fn new(guard: impl Any + Send + Sync) -> Self {
+        Self(Box::new(guard))
+    }
+}
+
+impl fmt::Debug for StoreLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StoreLock").field(&(*self.0).type_id()).finish()
+    }
 }
 
 /// A version of an entry. No secret can be told from it, so it may stand in a journal.
@@ -223,6 +247,8 @@ pub enum StoreErrorKind {
     /// It can't at the moment, and the reason passes. Nothing was written: try again, after
     /// [`retry_after`](StoreError::retry_after) where that is known.
     Busy,
+    /// Another rotator is at work on the entry. Nothing was written: wait for it.
+    Locked,
     /// Someone else wrote the entry meanwhile. Nothing was written: look who.
     Conflict,
     /// What the entry holds is not this key's. Nothing was written: look whose it is.

@@ -13,6 +13,7 @@ mod help;
 mod input;
 mod leaks;
 mod list;
+mod places;
 mod program;
 mod protection;
 mod sandbox;

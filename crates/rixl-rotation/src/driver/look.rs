@@ -323,7 +323,7 @@ fn bare(issued: &Issued) -> &str {
 
 pub(super) fn store_failure(error: &StoreError) -> StoreFailure {
     match error.kind() {
-        StoreErrorKind::Busy => StoreFailure::Busy,
+        StoreErrorKind::Busy | StoreErrorKind::Locked => StoreFailure::Busy,
         StoreErrorKind::Conflict => StoreFailure::Conflict,
         StoreErrorKind::Unknown => StoreFailure::Unknown,
         StoreErrorKind::Invalid | StoreErrorKind::Unusable | StoreErrorKind::Foreign => StoreFailure::Permanent,

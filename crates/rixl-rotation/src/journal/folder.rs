@@ -38,7 +38,7 @@ use crate::{
 /// ```
 ///
 /// `entries/NAME` has the lines of an entry, each with a checksum before it, and is the entry's lock (`flock`);
-/// `escrow/NAME` its raw response; `stores/HASH` locks the entry of a store; `history` has the audit lines. Files are of
+/// `escrow/NAME` its raw response; `stores/HASH` locks the entry of a store that has no lock of its own; `history` has the audit lines. Files are of
 /// mode 0600, folders 0700. They are this user's own, and no links; the folders above are this user's or root's, and others may
 /// not write in them. Not for network file systems: `flock` and `fsync` must do what they say.
 ///
@@ -429,7 +429,7 @@ fn lock_file(path: &Path, patience: Duration) -> io::Result<Option<File>> {
     match disk::lock(path, patience, open)? {
         Locked::Ours(file) => Ok(Some(file)),
         Locked::ByAnother => Ok(None),
-        Locked::Unsupported(_, error) => Err(error),
+        Locked::Unsupported(error) => Err(error),
     }
 }
 

@@ -7,7 +7,8 @@ use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use super::{
-    BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+    BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoreLock, StoredSecret,
+    Version,
 };
 use crate::disk::{Place, Trouble};
 
@@ -29,8 +30,13 @@ pub(super) const MAX_SECRET: usize = 64 * 1024;
 /// - Line endings (`\n` or `\r\n`) at the end are not part of the secret. They are kept; a new file gets none.
 /// - The content is UTF-8, of at most 64 KiB. An empty file holds no secret.
 ///
+/// A run holds a lock beside the file, `.NAME.rixl.lock`, for as long as it takes: of this user's rotators, on this machine, only
+/// one is at work on the file, whatever state folder each of them has and whatever path leads there. The lock is for its owner
+/// alone (0600). One that belongs to another user is refused before a key is rotated, and so is one that others can open. What a
+/// killed run leaves of it keeps nobody out, and the next run removes it.
+///
 /// The version is a hash of the secret. Check-and-set holds among processes of one machine that use this crate: they take
-/// turns by a lock on the folder. What other programs write meanwhile is seen as well: the new file and the old one change
+/// turns by a second lock, `.NAME.rixl.turn`. What other programs write meanwhile is seen as well: the new file and the old one change
 /// names, and unless what comes out is what was read, they change back. Where the file system can't do that (NFS), a write
 /// within some microseconds before the rename is lost. A commit of what the file holds already succeeds, whatever version was expected.
 ///
@@ -85,6 +91,10 @@ macro_rules! impl_store {
 
             fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
                 self.0.identity()
+            }
+
+            fn lock(&self) -> BoxFuture<'_, Result<Option<StoreLock>, StoreError>> {
+                self.0.lock()
             }
 
             fn is_within(&self, folder: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
@@ -204,6 +214,10 @@ impl<L: Layout> FileEntry<L> {
 
     pub(super) fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
         self.run(|entry| Ok(format!("file:{}{}", entry.place.identity()?, entry.layout.part())))
+    }
+
+    pub(super) fn lock(&self) -> BoxFuture<'_, Result<Option<StoreLock>, StoreError>> {
+        self.run(|entry| Ok(entry.place.lock(&entry.layout.part())?.map(StoreLock::new)))
     }
 
     pub(super) fn is_within(&self, folder: &str) -> BoxFuture<'_, Result<bool, StoreError>> {

@@ -457,7 +457,7 @@ async fn a_second_rotator_of_the_key_or_of_the_place_is_refused() {
     let other = bench.sandbox.create_key("other");
     let other = bench.rotator().rotate(&KeyId::new(other.id).unwrap(), bench.store()).await.unwrap_err();
     assert_eq!(other.kind(), FailureKind::Locked);
-    assert!(other.to_string().contains("about to write file:"), "{other}");
+    assert!(other.to_string().contains("is about to write it"), "{other}");
     assert_eq!(bench.sandbox.calls("rotateApiKey"), 0);
     drop(held);
     bench.assert_clean();
