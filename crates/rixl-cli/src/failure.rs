@@ -189,6 +189,7 @@ fn command(next: &Next) -> Option<String> {
         Next::Decide => Some(format!("{} --rotate-again (or --drop, to give it up)", recover())),
         Next::DeleteKey(id) => Some(format!("rixl keys delete {id}")),
         Next::AllowNewPlace => Some("correct the name, or allow a new one with --new-place".to_owned()),
+        Next::AllowLeave => Some("name that place, or leave a dead secret there with --leave".to_owned()),
         Next::AllowTakeOver => Some("name another place, or overwrite it with --take-over".to_owned()),
         _ => None,
     }

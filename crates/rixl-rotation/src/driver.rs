@@ -14,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     Ending, EventKind, Failure, Next, RecoveryPlan, Report, Rotator, State, Warning,
     journal::{Append, Entry, JournalError, JournalErrorKind},
+    ledger::Receipt,
     protocol::{
         intent::{Intent, Subject},
         next::next,
@@ -72,11 +73,13 @@ struct Target {
     error: Option<StoreError>,
     /// What it looked like when it was read last.
     content: Content,
+    /// What the journal knows of it, or of the key's other place, that is in the way.
+    receipt: Option<Receipt>,
 }
 
 impl Target {
     fn new((store, lock): (Arc<dyn Store>, Option<StoreLock>)) -> Self {
-        Self { store, _lock: lock, read: None, before: None, error: None, content: Content::Absent }
+        Self { store, _lock: lock, read: None, before: None, error: None, content: Content::Absent, receipt: None }
     }
 }
 

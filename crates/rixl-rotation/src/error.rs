@@ -106,6 +106,9 @@ pub enum Next {
     /// Name another place, or allow what is there to be overwritten by
     /// [`Rotator::with_take_over`](crate::Rotator::with_take_over).
     AllowTakeOver,
+    /// Name the place where the key's secret is, or allow it to be left dead there by
+    /// [`Rotator::with_leave`](crate::Rotator::with_leave).
+    AllowLeave,
 }
 
 /// What is not as it should be, though the run went on.
@@ -149,7 +152,12 @@ impl Next {
     /// Where a sentence does not say it already.
     fn add_to(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Correct | Self::Retry | Self::Authenticate | Self::AllowNewPlace | Self::AllowTakeOver => Ok(()),
+            Self::Correct
+            | Self::Retry
+            | Self::Authenticate
+            | Self::AllowNewPlace
+            | Self::AllowTakeOver
+            | Self::AllowLeave => Ok(()),
             Self::Recover => f.write_str("; recover it"),
             Self::Decide => f.write_str("; decide whether to rotate it again or to drop it"),
             Self::DeleteKey(id) => write!(f, "; if nobody knows it, delete the key {id}"),

@@ -249,6 +249,10 @@ impl Rotator {
         stores: &Stores,
         options: &RecoverOptions,
     ) -> Result<Box<Driver>, Failure> {
+        // The escrow is wiped by then.
+        if let (None, Some(ending)) = (progress.ended, self.ending_of(&progress.intent).await?) {
+            progress.apply(&Record::Ended { at: self.now(), ending });
+        }
         // Whoever recovers says how long that may take.
         let limits = &mut Arc::make_mut(&mut progress.intent).limits;
         limits.quiet_ms = millis(self.quiet_time);
@@ -330,6 +334,12 @@ impl Rotator {
             let near = near.as_ref().map(|near| format!(", but {near} is there")).unwrap_or_default();
             let sentence = format!("{location}: there is nothing of that name{near}; nothing was sent");
             return Err(Failure::refused(sentence).with_next(Next::AllowNewPlace));
+        }
+        let owner = self.owner_of(&name, progress.intent.subject.key_id()).await?;
+        if let Some(owner) = owner.filter(|_| held.secret.is_some()) {
+            let sentence =
+                format!("{location} has had the secret of another key, {}, since {}", owner.key_id, owner.at);
+            return Err(Failure::refused(format!("{sentence}; nothing was sent")));
         }
         if held.content == Content::Foreign {
             let sentence = "holds what does not look like an API key's secret; nothing was sent";

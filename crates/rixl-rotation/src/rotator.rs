@@ -95,6 +95,7 @@ pub struct Rotator {
     pub(crate) budget: u32,
     patience: Duration,
     takes_over: bool,
+    leaves: bool,
     pub(crate) allows_new_place: bool,
     pub(crate) cancellation: CancellationToken,
     /// Its fleet was stopped: nothing more is begun, and what was sent goes on.
@@ -269,6 +270,7 @@ impl Rotator {
             budget: 3,
             patience: Mandate::LIVE.patience,
             takes_over: false,
+            leaves: false,
             allows_new_place: false,
             cancellation: CancellationToken::new(),
             stopped: CancellationToken::new(),
@@ -305,10 +307,17 @@ impl Rotator {
         self
     }
 
-    /// Lets a rotation overwrite what does not look like a secret of an API key. Without it such a place is refused: it may
-    /// be another program's.
+    /// Lets a rotation overwrite what does not look like a secret of an API key, or is that of another key, as far as the
+    /// journal knows. Without it such a place is refused: it may be another program's, and the secret of a key is nowhere else.
     pub fn with_take_over(mut self, takes_over: bool) -> Self {
         self.takes_over = takes_over;
+        self
+    }
+
+    /// Lets the secret of a key go to another place than the one where the journal knows it to be, which keeps a dead secret
+    /// then. Without it such a rotation is refused: consumers read the other place.
+    pub fn with_leave(mut self, leaves: bool) -> Self {
+        self.leaves = leaves;
         self
     }
 
@@ -320,7 +329,7 @@ impl Rotator {
     }
 
     pub(crate) fn mandate(&self) -> Mandate {
-        Mandate { patience: self.patience, take_over: self.takes_over, ..Mandate::LIVE }
+        Mandate { patience: self.patience, take_over: self.takes_over, leave: self.leaves, ..Mandate::LIVE }
     }
 
     /// What cancels its runs, where nothing is lost by it: before anything is sent, and while nothing but time is waited for. A

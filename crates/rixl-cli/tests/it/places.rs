@@ -102,3 +102,79 @@ fn the_lock_of_a_killed_run_goes_with_the_next_one() {
     assert!(left.iter().all(|left| !left.exists()));
     bench.assert_well();
 }
+
+/// Two keys of one name, and a place by the name.
+#[test]
+fn the_only_secret_of_another_key_is_not_overwritten() {
+    for to in ["file:FOLDER/of-{key_name}", "dotenv:FOLDER/.env#{key_name}", "command:FOLDER/put"] {
+        let bench = Bench::new();
+        bench.add("billing", "other001");
+        write(&bench.path("put"), "#!/bin/sh\ncat > of-billing\n", 0o700);
+        let rotate = |id: &str, more: &str| {
+            bench.rixl(&format!("keys rotate {id} --to {to} --new-place --yes --settle 0s {more}")).run()
+        };
+        let first = rotate("billing001", "");
+        assert_eq!(first.code, 0, "{}", first.stderr);
+        let second = rotate("other001", "");
+        assert_eq!(second.code, 3, "{}", second.stderr);
+        assert!(second.stderr.contains("the secret of another key, billing001, since"), "{}", second.stderr);
+        assert_eq!(bench.sent(), 1);
+        // Its own key is welcome, and so is whoever is told to.
+        assert_eq!(rotate("billing001", "").code, 0);
+        let told = rotate("other001", "--take-over");
+        assert_eq!(told.code, 0, "{}", told.stderr);
+        assert_eq!(rotate("other001", "").code, 0);
+        assert_eq!(rotate("billing001", "").code, 3);
+    }
+}
+
+#[test]
+fn a_place_is_free_when_its_key_is_gone_or_it_was_emptied() {
+    let bench = Bench::new();
+    bench.add("other", "other001");
+    let rotate = |id: &str| bench.rixl(&format!("keys rotate {id} --to file:place --yes --settle 0s")).run();
+    assert_eq!(rotate("other001").code, 0);
+    assert_eq!(rotate("billing001").code, 3);
+    fs::remove_file(bench.path("place")).unwrap();
+    assert_eq!(rotate("billing001").code, 0);
+    assert_eq!(bench.rixl("keys delete billing001 --yes").run().code, 0);
+    let run = bench
+        .rixl(
+            "keys create --name new --project PROJECT --to file:place"
+                .replace("PROJECT", bench.sandbox.project_id())
+                .as_str(),
+        )
+        .run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+}
+
+#[test]
+fn a_key_that_moves_leaves_no_dead_secret_unseen() {
+    let bench = Bench::new();
+    assert_eq!(bench.rotate("").run().code, 0);
+    let moved =
+        |more: &str| bench.rixl(&format!("keys rotate billing001 --to file:moved --yes --settle 0s {more}")).run();
+    for more in ["", "--dry-run"] {
+        let run = moved(more);
+        assert_eq!(run.code, 3, "{}", run.stderr);
+        assert!(
+            run.stderr.contains("/secret has the secret of billing001, and would keep a dead one"),
+            "{}",
+            run.stderr
+        );
+        assert!(run.stderr.contains("--leave"), "{}", run.stderr);
+    }
+    assert_eq!(bench.sent(), 1);
+    bench.assert_well();
+    let run = moved("--leave");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(!bench.is_stored_live());
+    assert_eq!(moved("").code, 0);
+    // The place that was left is still this key's.
+    assert_eq!(bench.rotate("").run().code, 3);
+
+    // The old key of a replacement lives on for a while.
+    let run = bench.rixl("keys replace billing001 --to file:third --yes --settle 0s --grace 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("/moved has the old key's secret"), "{}", run.stderr);
+}

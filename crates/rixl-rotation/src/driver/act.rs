@@ -6,8 +6,9 @@ use rixl_credentials::{Error, ErrorKind, KeyId, Outcome, RawResponse};
 
 use super::{Driver, look, orphan};
 use crate::{
-    Audit, Ending, EventKind, Next, Report, State, Warning,
+    Audit, Effect, Ending, EventKind, Next, Report, State, Warning,
     journal::{Close, PutEscrow},
+    ledger,
     protocol::{
         intent::Subject,
         progress::At,
@@ -146,11 +147,17 @@ impl Driver {
         let orphans = self.progress.requests.orphans.clone();
         orphans.iter().for_each(|id| self.warn(orphan(id)));
         // Of what was never begun there is nothing to tell.
+        let audit = self.audit(ending);
         let line = match self.entry.lines().is_empty() {
             true => None,
-            false => serde_json::to_string(&self.audit(ending)).ok(),
+            false => serde_json::to_string(&audit).ok(),
+        };
+        let receipts = match ending.effect() {
+            Effect::Changed => ledger::receipts(&audit, &self.intent().places),
+            Effect::Unknown | Effect::Unchanged => Vec::new(),
         };
         let request = line.as_deref().map_or_else(Close::new, |line| Close::new().with_history_line(line));
+        let request = request.with_receipts(&receipts);
         let closed = self.entry.close(request).await;
         if let Err(error) = &closed {
             let warning = match ending {

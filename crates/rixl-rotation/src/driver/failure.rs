@@ -5,6 +5,7 @@ use rixl_credentials::{ErrorKind, KeyId};
 use super::Driver;
 use crate::{
     Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan,
+    ledger::Receipt,
     protocol::{
         progress::{At, Record, Response, Why},
         seen::{Act, Holds, NotRetired, Owner, Step, Stop, StoreFailure},
@@ -90,6 +91,13 @@ impl Driver {
                 .stuck("it held a secret before and holds none now, as if its file system were not mounted")
                 .with_next(Next::Decide),
             Stop::PlaceTaken(place) => self.taken(place),
+            Stop::KeyElsewhere(place) => {
+                let old = self.receipt(place).map(|receipt| receipt.place.clone()).unwrap_or_default();
+                Failure::refused(format!(
+                    "{old} has the secret of {label}, and would keep a dead one; nothing was sent"
+                ))
+                .with_next(Next::AllowLeave)
+            }
             Stop::Contested(_) => self.not_stored("someone else takes the new secret away again and again"),
             Stop::Unclear if self.progress.response == Response::Unsent => Failure::refused(format!(
                 "{NOT_CLEAR}, and would not of the new one; nothing was changed; try later, or switch verification off"
@@ -177,6 +185,11 @@ impl Driver {
             let near = near.as_ref().map(|near| format!(", but {near} is there")).unwrap_or_default();
             let sentence = format!("{location}: there is nothing of that name{near}; nothing was sent");
             return Failure::refused(sentence).with_next(Next::AllowNewPlace);
+        }
+        if let Some(receipt) = self.receipt(place) {
+            let sentence =
+                format!("{location} has had the secret of another key, {}, since {}", receipt.key_id, receipt.at);
+            return Failure::refused(format!("{sentence}; nothing was sent")).with_next(Next::AllowTakeOver);
         }
         // Neither overwritten nor shown to RIXL as a key: it may be another program's password.
         let sentence = format!("{location} holds what does not look like an API key's secret; nothing was sent");
@@ -300,6 +313,10 @@ impl Driver {
             Some(error) => failure.with_source(error),
             None => failure,
         }
+    }
+
+    fn receipt(&self, place: usize) -> Option<&Receipt> {
+        self.places.get(place)?.receipt.as_ref()
     }
 
     fn place_error(&mut self, place: usize) -> Option<StoreError> {

@@ -130,6 +130,9 @@ impl Driver {
             Err(error) => (Err(store_failure(&error)), None, Some(error)),
         };
         seen.holds = holds;
+        if is_preparing && seen.owner == Owner::ThisKey && self.progress.response == Response::Unsent {
+            seen.owner = self.known_owner(index, read.is_some()).await;
+        }
         let is_first = self.progress.response == Response::Unsent;
         if let Some(target) = self.places.get_mut(index) {
             if is_first {
@@ -140,6 +143,33 @@ impl Driver {
             target.content = content;
         }
         seen
+    }
+
+    /// What earlier runs say of the place. One that was emptied is nobody's.
+    async fn known_owner(&mut self, index: usize, has_secret: bool) -> Owner {
+        let Some(place) = self.intent().places.get(index).cloned() else { return Owner::ThisKey };
+        let key_id = self.key_id().cloned();
+        let mut found = (Owner::ThisKey, Ok(None));
+        if has_secret || !self.is_readable(index) {
+            found = (Owner::Another, self.rotator.owner_of(&place.name, key_id.as_ref()).await);
+        }
+        if let (Ok(None), Some(key_id)) = (&found.1, &key_id) {
+            found = (Owner::Elsewhere, self.rotator.home_of(&place, key_id).await);
+        }
+        let (owner, receipt) = found;
+        let receipt = receipt.unwrap_or_else(|error| {
+            self.warn(format!("{error}; whose the place is can't be told"));
+            None
+        });
+        let Some(receipt) = receipt else { return Owner::ThisKey };
+        if owner == Owner::Elsewhere && !self.subject().rules().ends_the_old {
+            let old = &receipt.place;
+            self.warn(format!("{old} has the old key's secret, and keeps it when that key is deleted"));
+        }
+        if let Some(target) = self.places.get_mut(index) {
+            target.receipt = Some(receipt);
+        }
+        owner
     }
 
     /// A slip of the finger would leave the consumers of the right name with a dead secret. A key that is yet to be created

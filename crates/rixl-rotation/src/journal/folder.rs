@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, PutEscrow,
-    ReadHistory, Unfinished,
+    ReadHistory, ReadReceipt, Receipt, Unfinished,
 };
 use crate::{
     disk::{self, Locked},
@@ -38,7 +38,7 @@ use crate::{
 /// ```
 ///
 /// `entries/NAME` has the lines of an entry, each with a checksum before it, and is the entry's lock (`flock`);
-/// `escrow/NAME` its raw response; `stores/HASH` locks the entry of a store that has no lock of its own; `history` has the audit lines. Files are of
+/// `escrow/NAME` its raw response; `stores/HASH` locks the entry of a store that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines. Files are of
 /// mode 0600, folders 0700. They are this user's own, and no links; the folders above are this user's or root's, and others may
 /// not write in them. Not for network file systems: `flock` and `fsync` must do what they say.
 ///
@@ -50,6 +50,7 @@ pub struct FolderJournal {
     root: PathBuf,
 }
 
+const RECEIPTS: &str = "receipts";
 /// How many bytes of the SHA-256 of a line stand before it.
 const CHECKSUM: usize = 8;
 
@@ -66,7 +67,7 @@ impl FolderJournal {
             // It would be shown as another path, and so would every path in it that a person is to look at.
             return Err(JournalError::new(JournalErrorKind::Unusable, "the path of the state folder is not UTF-8"));
         }
-        let folders = [root.join("entries"), root.join("escrow"), journal.stores()];
+        let folders = [root.join("entries"), root.join("escrow"), journal.stores(), root.join(RECEIPTS)];
         let is_new = !folders.iter().all(|folder| folder.exists());
         let missing = root.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).count();
         // Before anything is made there: it would be in another user's way.
@@ -99,9 +100,7 @@ impl FolderJournal {
     }
 
     fn lock_now(&self, name: &str) -> Result<FolderEntry, JournalError> {
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            return Err(JournalError::new(JournalErrorKind::Unusable, "the name of the journal entry is not valid"));
-        }
+        check_entry_name(name)?;
         let path = self.entry(name);
         let mut lock = LockedFile::take(path.clone())?.ok_or_else(|| {
             locked(format!("another rotator holds the entry {name}, by a lock on {}", path.display()))
@@ -149,6 +148,18 @@ impl FolderJournal {
         }
     }
 
+    fn receipt_now(&self, name: &str) -> Result<Option<String>, JournalError> {
+        check_entry_name(name)?;
+        let path = self.root.join(RECEIPTS).join(name);
+        let read = open_own(&path, OpenOptions::new().read(true)).and_then(io::read_to_string);
+        match read {
+            // One that was torn says nothing.
+            Ok(text) => Ok(checked(text.trim_end_matches('\n')).map(str::to_owned)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unusable(&path, error)),
+        }
+    }
+
     fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, JournalError> + Send + 'static,
@@ -185,6 +196,11 @@ impl Journal for FolderJournal {
 
     fn history(&self, _: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>> {
         self.run(Self::history_now)
+    }
+
+    fn receipt<'a>(&'a self, request: ReadReceipt<'a>) -> BoxFuture<'a, Result<Option<String>, JournalError>> {
+        let name = request.name.to_owned();
+        self.run(move |journal| journal.receipt_now(&name))
     }
 }
 
@@ -340,10 +356,15 @@ impl Opened {
         Ok(kept.map(RawResponse::from))
     }
 
-    fn close_now(&mut self, history_line: Option<&str>) -> Result<(), JournalError> {
+    fn close_now(&mut self, history_line: Option<&str>, receipts: &[Receipt]) -> Result<(), JournalError> {
         self.check_ours().map_err(|error| unusable(&self.lock.path, error))?;
         if let Some(line) = history_line {
             add_history(&self.root, line)?;
+        }
+        let folder = self.root.join(RECEIPTS);
+        receipts.iter().try_for_each(|receipt| keep_receipt(&folder, receipt))?;
+        if !receipts.is_empty() {
+            disk::sync_folder(&folder).map_err(|error| unusable(&folder, error))?;
         }
         let escrow = self.escrow.clone();
         wipe(&escrow)
@@ -387,8 +408,8 @@ impl Entry for FolderEntry {
     }
 
     fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
-        let line = request.history_line.map(str::to_owned);
-        Box::pin(self.change(move |opened| opened.close_now(line.as_deref())))
+        let (line, receipts) = (request.history_line.map(str::to_owned), request.receipts.to_vec());
+        Box::pin(self.change(move |opened| opened.close_now(line.as_deref(), &receipts)))
     }
 }
 
@@ -550,6 +571,26 @@ fn append(file: &mut File, line: &str) -> io::Result<()> {
         let _ = file.set_len(length);
     }
     written
+}
+
+fn check_entry_name(name: &str) -> Result<(), JournalError> {
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Err(JournalError::new(JournalErrorKind::Unusable, "the name of the journal entry is not valid"));
+    }
+    Ok(())
+}
+
+/// In place of the one before. The lock of the place and that of the key keep others from both of its names.
+fn keep_receipt(folder: &Path, receipt: &Receipt) -> Result<(), JournalError> {
+    check_entry_name(&receipt.name)?;
+    let path = folder.join(&receipt.name);
+    let new = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        remove(&new)?;
+        append(&mut disk::create_private(&new)?, &receipt.line)?;
+        fs::rename(&new, &path)
+    };
+    write().map_err(|error| unusable(&path, error))
 }
 
 fn add_history(root: &Path, line: &str) -> Result<(), JournalError> {

@@ -147,6 +147,40 @@ impl std::fmt::Debug for PutEscrow<'_> {
     }
 }
 
+/// What [`Journal::receipt`](super::Journal::receipt) is asked. Rotations build it; `new` is for tests of a journal.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[must_use]
+pub struct ReadReceipt<'a> {
+    /// The receipt's name, made of `0-9A-Za-z` and `-`.
+    pub name: &'a str,
+}
+
+impl<'a> ReadReceipt<'a> {
+    /// The receipt of this name.
+    pub fn new(name: &'a str) -> Self {
+        Self { name }
+    }
+}
+
+/// A line that outlives its entry: that the secret of a key was put into a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
+pub struct Receipt {
+    /// Its name, made of `0-9A-Za-z` and `-`.
+    pub name: String,
+    /// The line, which has no line feed and no secret in it.
+    pub line: String,
+}
+
+impl Receipt {
+    /// This line, under this name.
+    pub fn new(name: impl Into<String>, line: impl Into<String>) -> Self {
+        Self { name: name.into(), line: line.into() }
+    }
+}
+
 /// What [`Entry::close`](super::Entry::close) is asked. Rotations build it; `new` is for tests of a journal.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -154,6 +188,8 @@ impl std::fmt::Debug for PutEscrow<'_> {
 pub struct Close<'a> {
     /// The line to add to the history, without a line feed.
     pub history_line: Option<&'a str>,
+    /// What is to be known of the places once the entry is gone.
+    pub receipts: &'a [Receipt],
 }
 
 impl<'a> Close<'a> {
@@ -165,6 +201,12 @@ impl<'a> Close<'a> {
     /// With this line in the history.
     pub fn with_history_line(mut self, line: &'a str) -> Self {
         self.history_line = Some(line);
+        self
+    }
+
+    /// With these receipts.
+    pub fn with_receipts(mut self, receipts: &'a [Receipt]) -> Self {
+        self.receipts = receipts;
         self
     }
 }

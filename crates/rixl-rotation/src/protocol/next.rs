@@ -197,7 +197,10 @@ impl Case<'_> {
         match seen.owner {
             Owner::State => return Err(Step::Stop(Stop::PlaceTaken(index))),
             Owner::Another if !self.seen.mandate.take_over => return Err(Step::Stop(Stop::PlaceTaken(index))),
-            Owner::Another | Owner::ThisKey => {}
+            Owner::Elsewhere if self.rules.ends_the_old && !self.seen.mandate.leave => {
+                return Err(Step::Stop(Stop::KeyElsewhere(index)));
+            }
+            Owner::Another | Owner::Elsewhere | Owner::ThisKey => {}
         }
         self.holds(index, seen, Stop::PlaceFailed(index))
     }

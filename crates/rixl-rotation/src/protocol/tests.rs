@@ -177,6 +177,24 @@ fn nothing_is_begun_with_a_place_of_another() {
     }
 }
 
+/// Where the old secret dies, what has it elsewhere is in the way; where it lives on, not.
+#[test]
+fn no_secret_is_left_dead_in_another_place() {
+    let key_id = "XyZ9aB8cD1".parse().unwrap();
+    let replacement =
+        intent(Subject::Replace { key_id, new: rixl_credentials::NewApiKey::new("billing"), grace_ms: 0 });
+    for (intent, leave, is_left) in [(rotation(), false, true), (rotation(), true, false), (replacement, false, false)]
+    {
+        let progress = Progress::new(Arc::new(intent));
+        let mut seen = Seen::new(now(), Mandate { leave, ..Mandate::LIVE }, 1);
+        seen.has_turn = true;
+        let holds = PlaceSeen { owner: Owner::Elsewhere, ..place(Holds::Nothing(Version::absent())) };
+        seen.note(now(), &Step::Act(Act::Prepare(0)), &Observation::Prepared(0, holds));
+        let is_stopped = next(&progress, &seen) == Step::Stop(Stop::KeyElsewhere(0));
+        assert_eq!(is_stopped, is_left, "{:?}", progress.intent.subject);
+    }
+}
+
 /// What is said to name another place than it did is not written, whatever that one holds.
 #[test]
 fn a_place_that_moved_is_not_written() {
