@@ -169,6 +169,7 @@ pub(crate) struct Place {
     folder: PathBuf,
     name: String,
     path: String,
+    given: String,
 }
 
 /// A file as it stands there.
@@ -404,25 +405,31 @@ impl Place {
                 env::current_dir().map_err(|error| Trouble::io("the current folder can't be found", error))?.join(path)
             }
         };
+        let given = path.to_str().map(str::to_owned);
         let Walked { folder, name } = walk(&path)?;
         let path = folder.join(&name);
         // A line feed would spoil a line of a log, and what is not UTF-8 can't be opened again by its location.
-        let (Some(name), Some(path)) = (name.to_str(), path.to_str()) else {
+        let (Some(name), Some(path), Some(given)) = (name.to_str(), path.to_str(), given) else {
             return invalid("its path is not UTF-8");
         };
-        if path.chars().any(char::is_control) {
+        if path.chars().chain(given.chars()).any(char::is_control) {
             return invalid("its path has a control character");
         }
         if is_temporary(name) || name.starts_with('.') && (name.ends_with(LOCK) || name.ends_with(TURN)) {
             return invalid("its name is that of a temporary file or a lock, which is removed");
         }
         let (name, path) = (name.to_owned(), path.to_owned());
-        Ok(Self { folder, name, path })
+        Ok(Self { folder, name, path, given })
     }
 
     /// The absolute path.
     pub(crate) fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The absolute path as it was given, whose links are followed anew when it is resolved again.
+    pub(crate) fn given(&self) -> &str {
+        &self.given
     }
 
     /// The text of the file, of at most so many bytes; `None` when it is not there.

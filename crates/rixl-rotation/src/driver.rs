@@ -63,9 +63,11 @@ pub(crate) struct Driver {
 }
 
 /// One place of the intent.
-struct Target {
+pub(crate) struct Target {
     store: Arc<dyn Store>,
     _lock: Option<StoreLock>,
+    /// Where the text that the user gave leads now, if not there.
+    moved: Option<String>,
     /// What was last read there.
     read: Option<Secret>,
     /// What was there before the first request, as far as this process read it.
@@ -78,8 +80,23 @@ struct Target {
 }
 
 impl Target {
-    fn new((store, lock): (Arc<dyn Store>, Option<StoreLock>)) -> Self {
-        Self { store, _lock: lock, read: None, before: None, error: None, content: Content::Absent, receipt: None }
+    pub(crate) fn new(store: Arc<dyn Store>, lock: Option<StoreLock>) -> Self {
+        Self {
+            store,
+            _lock: lock,
+            moved: None,
+            read: None,
+            before: None,
+            error: None,
+            content: Content::Absent,
+            receipt: None,
+        }
+    }
+
+    /// With a word on where the text that the user gave leads now, if not there.
+    pub(crate) fn with_moved(mut self, moved: Option<String>) -> Self {
+        self.moved = moved;
+        self
     }
 }
 
@@ -100,7 +117,7 @@ impl Driver {
     pub(crate) fn new(
         rotator: Rotator,
         entry: Box<dyn Entry>,
-        stores: Vec<(Arc<dyn Store>, Option<StoreLock>)>,
+        places: Vec<Target>,
         progress: Progress,
         mandate: Mandate,
         label: String,
@@ -121,9 +138,9 @@ impl Driver {
         };
         let stored_at = entry.lines().iter().rev().find_map(stored);
         Box::new(Self {
-            seen: Seen::new(now, mandate, stores.len()),
+            seen: Seen::new(now, mandate, places.len()),
             subject: progress.intent.store_subject(),
-            places: stores.into_iter().map(Target::new).collect(),
+            places,
             entry,
             progress,
             label,

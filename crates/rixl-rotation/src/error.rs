@@ -99,6 +99,9 @@ pub enum Next {
     /// Call it with [`OnLiveSecret::RotateUnread`](crate::OnLiveSecret::RotateUnread) or [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop): nobody else
     /// can tell.
     Decide,
+    /// Call it for this entry with [`RecoverOptions::with_redirect`](crate::RecoverOptions::with_redirect), and name one of the
+    /// two places.
+    NamePlace(String),
     /// Delete this key, if nobody knows its secret.
     DeleteKey(KeyId),
     /// Correct the name of the place, or allow a new one by [`Rotator::with_new_place`](crate::Rotator::with_new_place).
@@ -160,6 +163,7 @@ impl Next {
             | Self::AllowLeave => Ok(()),
             Self::Recover => f.write_str("; recover it"),
             Self::Decide => f.write_str("; decide whether to rotate it again or to drop it"),
+            Self::NamePlace(_) => f.write_str("; say which of the two is meant"),
             Self::DeleteKey(id) => write!(f, "; if nobody knows it, delete the key {id}"),
         }
     }

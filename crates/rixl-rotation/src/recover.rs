@@ -8,14 +8,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     Effect, EventKind, Failure, FailureKind, Next, Report, Rotator,
-    driver::{Driver, MAX_SECRET_BYTES},
+    driver::{Driver, MAX_SECRET_BYTES, Target},
     journal::{Append, Close, Entry, JournalErrorKind, ListUnfinished, Lock},
     protocol::{
         intent::{Before, Digest, Place},
         progress::{Progress, ReadError, Record},
         seen::{IfLive, Mandate},
     },
-    rotator::{lock_place, millis},
+    rotator::{asked, lock_place, millis},
     store::{BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreLock, StoredSecret, Stores},
     trace::{self, Traced},
 };
@@ -271,7 +271,7 @@ impl Rotator {
         if let Some(location) = &options.redirect {
             let store = stores.open(location)?;
             let lock = self.redirect(&mut entry, &mut progress, &*store, options.is_dry).await?;
-            redirected = Some((store, lock));
+            redirected = Some(Target::new(store, lock));
         }
         let intent = &progress.intent;
         let mut opened = Vec::new();
@@ -287,7 +287,12 @@ impl Rotator {
                 Err(failure) if failure.kind() != FailureKind::Locked && failure.store_error().is_some() => None,
                 lock => lock?,
             };
-            opened.push((store, lock));
+            // A deployment may have led the links of that text elsewhere since.
+            let moved = match &place.asked {
+                None => None,
+                Some(asked) => leads_to(stores, asked, place).await.map(|there| format!("{asked} {there}")),
+            };
+            opened.push(Target::new(store, lock).with_moved(moved));
         }
         let label = intent.subject.key_id().map_or(name, KeyId::as_str).to_owned();
         let is_told = options.on_live == OnLiveSecret::RotateUnread;
@@ -348,7 +353,7 @@ impl Rotator {
         let value = held.secret.map(|secret| Digest::of(secret.expose_secret().as_bytes()));
         // Its consumers are to have it in the form that they know.
         let before = Before { version: held.version, value, live_as: old.before.live_as };
-        let to = Box::new(Place { given: location, name, before });
+        let to = Box::new(Place { given: location, asked: asked(store), name, before });
         let record = Record::Redirected { at: self.now(), place: 0, to };
         if !is_dry {
             let line = serde_json::to_string(&record).map_err(|error| {
@@ -390,6 +395,16 @@ pub(crate) fn read(name: &str, lines: &[String]) -> Result<Option<Progress>, Fai
         };
         Failure::refused(sentence).with_source(error).left_open(Effect::Unknown).with_next(Next::Correct)
     })
+}
+
+/// Where a text leads now, if not to the place that it led to.
+async fn leads_to(stores: &Stores, asked: &str, place: &Place) -> Option<String> {
+    match stores.open(asked) {
+        Ok(store) if store.location() == place.given => None,
+        Ok(store) if store.identity().await.is_ok_and(|identity| identity == place.name) => None,
+        Ok(store) => Some(format!("leads to {} now", store.location())),
+        Err(error) => Some(format!("leads nowhere now: {}", error.reason())),
+    }
 }
 
 /// A place that can't even be opened.

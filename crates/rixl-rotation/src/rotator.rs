@@ -13,7 +13,7 @@ use tracing::Span;
 
 use crate::{
     Account, Effect, Ending, Failure, FailureKind, Next, Warning,
-    driver::Driver,
+    driver::{Driver, Target},
     journal::{Entry, Journal, JournalErrorKind, Lock, LockStore},
     protocol::{
         intent::{Before, Intent, Limits, Place, Subject, VERSION},
@@ -508,6 +508,7 @@ impl Rotator {
         let location = store.location();
         let place = Place {
             given: location.clone(),
+            asked: asked(&*store),
             name: String::new(),
             before: Before { version: Version::absent(), value: None, live_as: None },
         };
@@ -548,7 +549,8 @@ impl Rotator {
         intent.places.iter_mut().for_each(|place| place.name.clone_from(&identity));
         let label = intent.subject.key_id().map_or(intent.subject.name().unwrap_or_default(), KeyId::as_str).to_owned();
         let progress = Progress::new(Arc::new(intent));
-        let mut driver = Driver::new(self.clone(), entry, vec![(store, lock)], progress, self.mandate(), label);
+        let mut driver =
+            Driver::new(self.clone(), entry, vec![Target::new(store, lock)], progress, self.mandate(), label);
         driver.prepare().await?;
         Ok(Prepared { driver, span: traced.span.clone() })
     }
@@ -570,6 +572,11 @@ impl Rotator {
         }
         Ok(())
     }
+}
+
+/// The text that a store was given, where it is not its location.
+pub(crate) fn asked(store: &dyn Store) -> Option<String> {
+    Some(store.given()).filter(|given| *given != store.location())
 }
 
 /// Keeps other rotators from a place: by its own lock where it has one, else by the journal's.

@@ -69,6 +69,12 @@ pub trait Store: Send + Sync {
     /// What names the entry, such as `file:/run/secrets/rixl`.
     fn location(&self) -> String;
 
+    /// The text that names the entry as it was given, absolute, with the links that are in it: opened later, it may lead
+    /// elsewhere. By default, the location.
+    fn given(&self) -> String {
+        self.location()
+    }
+
     /// What names the entry whatever path leads to it, for locks and for whose it is: a file's folder by its device and
     /// number, its name as the file system has it. By default, the location.
     fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {

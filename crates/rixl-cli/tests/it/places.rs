@@ -2,7 +2,8 @@
 
 use std::{
     fs::{self, File},
-    os::unix::fs::{PermissionsExt as _, chown},
+    os::unix::fs::{PermissionsExt as _, chown, symlink},
+    path::Path,
     time::Duration,
 };
 
@@ -177,4 +178,62 @@ fn a_key_that_moves_leaves_no_dead_secret_unseen() {
     let run = bench.rixl("keys replace billing001 --to file:third --yes --settle 0s --grace 0s").run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("/moved has the old key's secret"), "{}", run.stderr);
+}
+
+/// A deployment leads the link elsewhere, between the crash and the recovery.
+#[test]
+fn a_place_whose_link_leads_elsewhere_is_the_users_to_choose() {
+    for (is_killed, to, release) in
+        [(true, "app/current", 2), (true, "app/releases/1", 1), (false, "app/current", 2), (false, "app/releases/1", 1)]
+    {
+        let bench = Bench::new();
+        let env = |release: u8| bench.path(&format!("app/releases/{release}/.env"));
+        let first = format!("PORT=80\nKEY={}\n", bench.key.secret);
+        for release in [1, 2] {
+            fs::create_dir_all(env(release).parent().unwrap()).unwrap();
+            write(&env(release), &first, 0o600);
+        }
+        let current = bench.path("app/current");
+        let lead = |to: &str| {
+            let _ = fs::remove_file(&current);
+            symlink(Path::new("releases").join(to), &current).unwrap();
+        };
+        lead("1");
+        bench.inject(Effect::DelayHead(Duration::from_secs(1)));
+        let words = "keys rotate billing001 --to dotenv:app/current/.env#KEY --yes --settle 0s --store-patience 0s --timeout 2s";
+        let run = bench.rixl(words).spawn();
+        wait_for_calls(&bench.sandbox, ROTATE, 1);
+        if is_killed {
+            run.send(Signal::KILL);
+            let _ = Run::of(run);
+        } else {
+            // What can't be read keeps the secret in escrow.
+            write(&env(1), "KEY='", 0o600);
+            assert_eq!(Run::of(run).code, 7);
+            write(&env(1), &first, 0o600);
+        }
+        lead("2");
+        for more in ["--dry-run", ""] {
+            let run = bench.rixl(&format!("keys recover --settle 0s --store-patience 0s {more}")).run();
+            assert_eq!(run.code, if is_killed { 6 } else { 7 }, "{}", run.stderr);
+            for said in [
+                "/app/current/.env#KEY leads to dotenv:",
+                "/app/releases/2/.env#KEY now, and led to dotenv:",
+                "/app/releases/1/.env#KEY when the run began",
+                "recover billing001 --to STORE",
+            ] {
+                assert!(run.stderr.contains(said), "{said}: {}", run.stderr);
+            }
+        }
+        for release in [1, 2] {
+            assert_eq!(fs::read_to_string(env(release)).unwrap(), first);
+        }
+        let run = bench.rixl(&format!("keys recover billing001 --to dotenv:{to}/.env#KEY --settle 0s")).run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let text = fs::read_to_string(env(release)).unwrap();
+        let secret = text.lines().find_map(|line| line.strip_prefix("KEY=")).unwrap();
+        assert!(bench.sandbox.opens("billing001", secret));
+        assert_eq!(fs::read_to_string(env(3 - release)).unwrap(), first);
+        assert!(bench.left().is_empty());
+    }
 }

@@ -87,6 +87,12 @@ impl Driver {
                 (Response::Unsent, Some(error)) => error.into(),
                 (_, error) => with_source(self.stuck("the store can't be read"), error),
             },
+            Stop::PlaceMoved(place)
+                if let Some(moved) = self.places.get(place).and_then(|place| place.moved.clone()) =>
+            {
+                let led = self.location(place);
+                self.stuck(&format!("{moved}, and led to {led} when the run began")).with_next(Next::NamePlace(label))
+            }
             Stop::PlaceMoved(_) => self
                 .stuck("it held a secret before and holds none now, as if its file system were not mounted")
                 .with_next(Next::Decide),

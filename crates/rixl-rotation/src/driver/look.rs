@@ -113,14 +113,15 @@ impl Driver {
             Err(error) => Err(error),
         };
         let held = held.and_then(|held| self.not_foreign(index, held));
-        let mut seen = PlaceSeen { is_same: true, owner: Owner::ThisKey, holds: Err(StoreFailure::Permanent) };
+        let is_same = target.moved.is_none();
+        let mut seen = PlaceSeen { is_same, owner: Owner::ThisKey, holds: Err(StoreFailure::Permanent) };
         if is_state {
             seen.owner = Owner::State;
         }
         let mut content = Content::Absent;
         let (holds, read, error) = match held {
             Ok(held) => {
-                seen.is_same = !self.may_be_elsewhere(index, &held);
+                seen.is_same &= !self.may_be_elsewhere(index, &held);
                 if held.content == Content::Foreign || self.is_new_name(&held.content) {
                     seen.owner = Owner::Another;
                 }

@@ -64,8 +64,7 @@ impl DotenvStore {
             return Err(StoreError::new(StoreErrorKind::Invalid, format!("dotenv:{text}"), reason));
         }
         let place = Place::resolve(text).map_err(|trouble| trouble.at(&format!("dotenv:{text}#{name}")))?;
-        let location = format!("dotenv:{}#{name}", place.path());
-        Ok(Self(FileEntry { location, place, layout: Variable { name } }))
+        Ok(Self(FileEntry::new("dotenv:", place, Variable { name })))
     }
 }
 

@@ -70,8 +70,7 @@ impl FileStore {
     pub fn new(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let text = path_text("file:", path.as_ref())?;
         let place = Place::resolve(text).map_err(|trouble| trouble.at(&format!("file:{text}")))?;
-        let location = format!("file:{}", place.path());
-        Ok(Self(FileEntry { location, place, layout: Whole }))
+        Ok(Self(FileEntry::new("file:", place, Whole)))
     }
 }
 
@@ -87,6 +86,10 @@ macro_rules! impl_store {
         impl Store for $store {
             fn location(&self) -> String {
                 self.0.location.clone()
+            }
+
+            fn given(&self) -> String {
+                self.0.given.clone()
             }
 
             fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
@@ -192,11 +195,17 @@ pub(super) fn split_ending(text: &str) -> (&str, &str) {
 #[derive(Clone)]
 pub(super) struct FileEntry<L> {
     pub(super) location: String,
-    pub(super) place: Place,
-    pub(super) layout: L,
+    pub(super) given: String,
+    place: Place,
+    layout: L,
 }
 
 impl<L: Layout> FileEntry<L> {
+    pub(super) fn new(scheme: &str, place: Place, layout: L) -> Self {
+        let text = |path: &str| format!("{scheme}{path}{}", layout.part());
+        Self { location: text(place.path()), given: text(place.given()), place, layout }
+    }
+
     pub(super) fn prepare(&self, max_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         self.run(move |entry| {
             if max_bytes > MAX_SECRET {
