@@ -14,7 +14,8 @@ pub use elsewhere::FolderJournal;
 #[cfg(unix)]
 pub use folder::FolderJournal;
 pub use request::{
-    Append, Close, History, ListUnfinished, Lock, LockStore, PutEscrow, ReadHistory, ReadReceipt, Receipt, Unfinished,
+    Append, Close, History, ListUnfinished, Lock, LockStore, PutEscrow, ReadHistory, ReadReceipt, Receipt, Reserve,
+    Unfinished,
 };
 use rixl_credentials::RawResponse;
 
@@ -78,6 +79,14 @@ pub trait Entry: Send + Sync {
 
     /// Keeps the lock, where it expires. Called at least once a minute while a run only waits.
     fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Makes sure of room for a response before it is asked for: a disk may be so full that the last line fits, and the
+    /// response does not. What is not used is given back with the entry. By default nothing, as for a server, whose room is
+    /// nobody's to keep.
+    fn reserve(&mut self, request: Reserve) -> BoxFuture<'_, Result<(), JournalError>> {
+        let _ = request;
         Box::pin(std::future::ready(Ok(())))
     }
 

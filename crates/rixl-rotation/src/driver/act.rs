@@ -7,7 +7,7 @@ use rixl_credentials::{Error, ErrorKind, KeyId, Outcome, RawResponse};
 use super::{Driver, look, orphan};
 use crate::{
     Audit, Effect, Ending, EventKind, Next, Report, State, Warning,
-    journal::{Close, PutEscrow},
+    journal::{Close, PutEscrow, Reserve},
     ledger,
     protocol::{
         intent::Subject,
@@ -17,6 +17,9 @@ use crate::{
     store::{Commit, Version},
 };
 
+/// Longer than any response of RIXL's to such a request that was seen.
+const MAX_RESPONSE_BYTES: usize = 16 * 1024;
+
 impl Driver {
     pub(super) async fn act(&mut self, act: &Act) -> Observation {
         match act {
@@ -24,7 +27,8 @@ impl Driver {
                 let seen = self.place(*place, true).await;
                 Observation::Prepared(*place, seen)
             }
-            Act::Reserve => Observation::Reserved(true),
+            Act::Reserve if self.is_dry => Observation::Reserved(true),
+            Act::Reserve => Observation::Reserved(self.reserve().await),
             Act::Close(_) | Act::Retire | Act::Send | Act::Keep | Act::Store { .. } if self.is_dry => {
                 Observation::Closed(true)
             }
@@ -73,6 +77,16 @@ impl Driver {
                 };
                 self.send_error = Some(error);
                 Observation::Sent(sent, Escrow::Nothing)
+            }
+        }
+    }
+
+    async fn reserve(&mut self) -> bool {
+        match self.entry.reserve(Reserve::new(MAX_RESPONSE_BYTES)).await {
+            Ok(()) => true,
+            Err(error) => {
+                self.journal_error = Some(error);
+                false
             }
         }
     }

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, PutEscrow,
-    ReadHistory, ReadReceipt, Receipt, Unfinished,
+    ReadHistory, ReadReceipt, Receipt, Reserve, Unfinished,
 };
 use crate::{
     disk::{self, Locked},
@@ -38,7 +38,8 @@ use crate::{
 /// ```
 ///
 /// `entries/NAME` has the lines of an entry, each with a checksum before it, and is the entry's lock (`flock`);
-/// `escrow/NAME` its raw response; `stores/HASH` locks the entry of a store that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines. Files are of
+/// `escrow/NAME` its raw response, for which zeros are written to `escrow/NAME.new` before the request, so that a disk that is
+/// full is found then (not on file systems that write all anew, such as Btrfs and ZFS); `stores/HASH` locks the entry of a store that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines. Files are of
 /// mode 0600, folders 0700. They are this user's own, and no links; the folders above are this user's or root's, and others may
 /// not write in them. Not for network file systems: `flock` and `fsync` must do what they say.
 ///
@@ -110,7 +111,14 @@ impl FolderJournal {
         let lines = read_entry(&mut lock.file, &path)?;
         lock.is_kept = !lines.is_empty();
         let escrow = self.root.join("escrow").join(name);
-        let opened = Opened { root: self.root.clone(), escrow: escrow.clone(), lock, stores: Vec::new(), lines };
+        let opened = Opened {
+            root: self.root.clone(),
+            escrow: escrow.clone(),
+            lock,
+            stores: Vec::new(),
+            lines,
+            has_room: false,
+        };
         let lines = opened.lines.clone();
         Ok(FolderEntry { opened: Arc::new(Mutex::new(Some(opened))), escrow, lines })
     }
@@ -228,6 +236,17 @@ struct Opened {
     lock: LockedFile,
     stores: Vec<LockedFile>,
     lines: Vec<String>,
+    /// Room for a response was reserved.
+    has_room: bool,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        // Nothing was sent, so nothing is in it. The entry is still locked.
+        if self.has_room && self.lines.is_empty() {
+            let _ = fs::remove_file(self.escrow.with_extension("new"));
+        }
+    }
 }
 
 impl FolderEntry {
@@ -315,14 +334,49 @@ impl Opened {
         }
     }
 
+    /// Zeros, where the response will be written first.
+    fn reserve_now(&mut self, max_bytes: usize) -> Result<(), JournalError> {
+        let (path, new) = (self.escrow.clone(), self.escrow.with_extension("new"));
+        let reserve = || -> io::Result<()> {
+            self.check_ours()?;
+            match read_own(&new) {
+                Ok(bytes) if bytes.len() >= max_bytes && without_room(&bytes).is_empty() => return Ok(()),
+                // What a killed run received.
+                Ok(bytes) if !without_room(&bytes).is_empty() && !path.exists() => fs::rename(&new, &path)?,
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            wipe(&new)?;
+            let mut file = disk::create_private(&new)?;
+            let written = file.write_all(&vec![0; max_bytes]).and_then(|()| file.sync_all());
+            if written.is_err() {
+                remove(&new)?;
+            }
+            written
+        };
+        reserve().map_err(|error| {
+            let reason = format!("{} bytes for a response can't be reserved at {}", max_bytes, path.display());
+            JournalError::new(JournalErrorKind::Unusable, reason).with_source(error)
+        })?;
+        self.has_room = true;
+        Ok(())
+    }
+
     fn put_escrow_now(&self, response: &[u8]) -> Result<(), JournalError> {
         let path = self.escrow.clone();
         let write = || -> io::Result<()> {
             self.check_ours()?;
             let new = path.with_extension("new");
-            wipe(&new)?;
-            let mut file = disk::create_private(&new)?;
+            let mut file = match open_to_wipe(&new)? {
+                Some(file) => file,
+                None => disk::create_private(&new)?,
+            };
+            // Over what was reserved for it: there may be no other room.
+            let length = file.metadata()?.len();
             file.write_all(response)?;
+            let rest = length.saturating_sub(response.len() as u64);
+            io::copy(&mut io::repeat(0).take(rest), &mut file)?;
+            file.set_len(response.len() as u64)?;
             file.sync_all()?;
             // The one before stays until this one is in its place.
             let before = open_to_wipe(&path)?;
@@ -335,23 +389,19 @@ impl Opened {
 
     fn escrow_now(&self) -> Result<Option<RawResponse>, JournalError> {
         let path = self.escrow.clone();
-        let read = |path: &Path| -> io::Result<Vec<u8>> {
-            let mut file = open_own(path, OpenOptions::new().read(true))?;
-            // Of its final size from the start: growing would leave copies behind.
-            let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();
-            let mut bytes = Vec::with_capacity(length.saturating_add(1));
-            file.read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        let kept = match read(&path) {
-            Ok(bytes) => Some(bytes),
+        let kept = match read_own(&path) {
+            Ok(bytes) => Some(bytes.to_vec()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(unusable(&path, error)),
         };
         // A run that was killed between the sync and the rename left the response under its first name.
         let kept = match kept {
             Some(bytes) if !bytes.is_empty() => Some(bytes),
-            kept => read(&path.with_extension("new")).ok().filter(|bytes| !bytes.is_empty()).or(kept),
+            kept => {
+                let new = read_own(&path.with_extension("new")).ok();
+                let new = new.map(|bytes| without_room(&bytes).to_vec());
+                new.filter(|bytes| !bytes.is_empty()).or(kept)
+            }
         };
         Ok(kept.map(RawResponse::from))
     }
@@ -397,6 +447,10 @@ impl Entry for FolderEntry {
     fn put_escrow<'a>(&'a mut self, request: PutEscrow<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         let response = Zeroizing::new(request.response.to_vec());
         Box::pin(self.run(move |opened| opened.put_escrow_now(&response)))
+    }
+
+    fn reserve(&mut self, request: Reserve) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(self.run(move |opened| opened.reserve_now(request.max_bytes)))
     }
 
     fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
@@ -511,6 +565,22 @@ fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     } else {
         Err(io::Error::other("it is not a file that rixl has made"))
     }
+}
+
+/// All of a file that may have a secret in it, in memory that is wiped.
+fn read_own(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut file = open_own(path, OpenOptions::new().read(true))?;
+    // Of its final size from the start: growing would leave copies behind.
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length.saturating_add(1)));
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What was written over reserved room; a run that is killed there leaves the rest of it behind.
+fn without_room(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    bytes.get(..end).unwrap_or_default()
 }
 
 /// Makes the names of new folders durable, or all that is in them is gone with the power. So many of them, the last ones,

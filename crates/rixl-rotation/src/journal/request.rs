@@ -124,6 +124,22 @@ impl<'a> Append<'a> {
     }
 }
 
+/// What [`Entry::reserve`](super::Entry::reserve) is asked. Rotations build it; `new` is for tests of a journal.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[must_use]
+pub struct Reserve {
+    /// How many bytes the response is expected to have at most.
+    pub max_bytes: usize,
+}
+
+impl Reserve {
+    /// Room for so many bytes.
+    pub fn new(max_bytes: usize) -> Self {
+        Self { max_bytes }
+    }
+}
+
 /// What [`Entry::put_escrow`](super::Entry::put_escrow) is asked. Rotations build it; `new` is for tests of a journal.
 #[derive(Clone)]
 #[non_exhaustive]
