@@ -42,6 +42,8 @@ pub(crate) struct Driver {
     skipped: Duration,
     /// When the lock was renewed last, by [`Timing::elapsed`](rixl_credentials::Timing::elapsed).
     renewed_at: Duration,
+    /// The credential is surely another key's.
+    is_other_key: bool,
     /// Its turn among those of a fleet, given up while it only waits.
     pub(crate) slot: Option<OwnedSemaphorePermit>,
     /// The response, as long as this process lives: the escrow may have failed.
@@ -149,6 +151,7 @@ impl Driver {
             skipped,
             renewed_at: rotator.account.client().timing().elapsed(),
             rotator,
+            is_other_key: false,
             slot: None,
             response: None,
             issued: None,

@@ -96,6 +96,7 @@ pub struct Rotator {
     patience: Duration,
     takes_over: bool,
     leaves: bool,
+    allows_own_key: bool,
     pub(crate) allows_new_place: bool,
     pub(crate) cancellation: CancellationToken,
     /// Its fleet was stopped: nothing more is begun, and what was sent goes on.
@@ -271,6 +272,7 @@ impl Rotator {
             patience: Mandate::LIVE.patience,
             takes_over: false,
             leaves: false,
+            allows_own_key: false,
             allows_new_place: false,
             cancellation: CancellationToken::new(),
             stopped: CancellationToken::new(),
@@ -321,6 +323,13 @@ impl Rotator {
         self
     }
 
+    /// Lets the key be rotated that this run is authorized with. Without it that is refused, also where nobody can tell: its
+    /// tokens may end with its secret, and a run that repairs something needs them.
+    pub fn with_own_key(mut self, is_allowed: bool) -> Self {
+        self.allows_own_key = is_allowed;
+        self
+    }
+
     /// Lets the secret of a key that exists go under a name that its file or entry does not have yet. Without it such a
     /// place is refused: consumers read another name, and would be left with a dead secret.
     pub fn with_new_place(mut self, is_allowed: bool) -> Self {
@@ -329,7 +338,13 @@ impl Rotator {
     }
 
     pub(crate) fn mandate(&self) -> Mandate {
-        Mandate { patience: self.patience, take_over: self.takes_over, leave: self.leaves, ..Mandate::LIVE }
+        Mandate {
+            patience: self.patience,
+            take_over: self.takes_over,
+            leave: self.leaves,
+            own_key: self.allows_own_key,
+            ..Mandate::LIVE
+        }
     }
 
     /// What cancels its runs, where nothing is lost by it: before anything is sent, and while nothing but time is waited for. A

@@ -8,7 +8,7 @@ use crate::{
     ledger::Receipt,
     protocol::{
         progress::{At, Record, Response, Why},
-        seen::{Act, Holds, NotRetired, Owner, Step, Stop, StoreFailure},
+        seen::{Act, Authorizer, Holds, NotRetired, Owner, Step, Stop, StoreFailure},
     },
     store::{Content, StoreError},
 };
@@ -77,12 +77,18 @@ impl Driver {
             }),
             Stop::OwnKey => {
                 let key_id = self.key_id().map(KeyId::as_str).unwrap_or_default();
+                let bought = match self.seen.authorizer {
+                    Some(Authorizer::MayBeOwnKey) => "may be bought with the key {} itself, which nobody can tell,",
+                    _ => "is bought with the key {} itself,",
+                };
+                let bought = bought.replace("{}", key_id);
                 Failure::refused(format!(
-                    "the bearer token is bought with the key {key_id} itself, and may end with its secret; nothing was \
-                     sent; use another credential"
+                    "the bearer token {bought} and may end with its secret; nothing was sent; use another credential"
                 ))
             }
-            Stop::NoRoom => Failure::refused("the journal has no room for a response; nothing was sent"),
+            Stop::NoRoom => {
+                self.with_journal_error(Failure::refused("the journal has no room for a response; nothing was sent"))
+            }
             Stop::PlaceFailed(place) => match (self.progress.response, self.place_error(place)) {
                 (Response::Unsent, Some(error)) => error.into(),
                 (_, error) => with_source(self.stuck("the store can't be read"), error),
@@ -234,6 +240,9 @@ impl Driver {
     fn not_retired(&mut self, why: NotRetired) -> Failure {
         let key_id = self.key_id().map(|id| id.as_str().to_owned()).unwrap_or_default();
         let (why, error) = match why {
+            NotRetired::OwnKey if self.seen.authorizer == Some(Authorizer::MayBeOwnKey) => {
+                ("the bearer token may be bought with it", None)
+            }
             NotRetired::OwnKey => ("the bearer token is bought with it", None),
             NotRetired::Place(_) => ("the store does not hold the live new secret any more", None),
             NotRetired::Less => ("the new key lacks a policy that the old one has", None),

@@ -1,7 +1,8 @@
 //! What changes nothing: the escrow, the places, RIXL.
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
+use jiff::SignedDuration;
 use rixl_credentials::{ApiKey, Error, ErrorKind, Issued, KeyId, NewApiKey, RawResponse, Secret};
 
 use super::{Driver, MAX_SECRET_BYTES, Target};
@@ -9,14 +10,27 @@ use crate::{
     Liveness,
     probe::{KeyFormat, probe},
     protocol::{
-        intent::{Digest, Subject},
+        intent::{Digest, Place, Subject},
         progress::{At, Response},
         seen::{
-            Authorizer, Escrow, Holds, KeysFailure, KeysSeen, Look, Observation, Of, Owner, PlaceSeen, StoreFailure,
+            Authorizer, Escrow, Holds, KeysFailure, KeysSeen, Look, Observation, Of, Owner, PlaceSeen, Seat,
+            StoreFailure,
         },
     },
     store::{Content, Prepare, Read, StoreError, StoreErrorKind, StoredSecret, Version},
 };
+
+/// The clocks of this machine and of RIXL's may be so far apart, and `last_used` may be so coarse.
+const JUST_NOW: SignedDuration = SignedDuration::from_mins(5);
+
+/// What the run is authorized with.
+enum Credential {
+    /// The key that is changed.
+    ThisKey,
+    /// An API key, which may be that one. Its text begins so.
+    SomeKey(String),
+    Other,
+}
 
 pub(super) fn digest(secret: &Secret) -> Digest {
     Digest::of(secret.expose_secret().as_bytes())
@@ -32,7 +46,7 @@ impl Driver {
             }
             Look::Probe(of) => Observation::Probed(of, self.probe(of).await),
             Look::Keys => Observation::Keys(self.keys().await),
-            Look::Authorizer => Observation::Authorizer(self.authorizer()),
+            Look::Authorizer => Observation::Authorizer(self.authorizer().await),
             Look::Turn => {
                 let wait = self
                     .rotator
@@ -329,19 +343,65 @@ impl Driver {
         name.is_some() && key.name.as_deref() == name && !self.intent().known.contains(&key.id)
     }
 
-    fn authorizer(&self) -> Authorizer {
-        let client = self.rotator.account.client();
-        if let Some(key_id) = self.key_id() {
-            // What the places held before is its, and what they hold until the new secret is there.
-            let held = self.places.iter().filter_map(|place| place.read.as_ref());
-            let held = held.filter(|_| self.progress.response != Response::Received).map(digest);
-            let before = self.intent().places.iter().filter_map(|place| place.before.value);
-            let its: Vec<Digest> = held.chain(before).collect();
-            if client.is_bought_with(key_id, |secret| its.contains(&digest(secret))) {
-                return Authorizer::OwnKey;
+    async fn authorizer(&mut self) -> Authorizer {
+        if let Some(key_id) = self.key_id().cloned() {
+            match self.credential(&key_id) {
+                Credential::ThisKey => return Authorizer::OwnKey,
+                Credential::SomeKey(start) if !self.is_other_key => {
+                    self.is_other_key = self.is_used_by_another(&key_id, &start).await;
+                    if !self.is_other_key {
+                        return Authorizer::MayBeOwnKey;
+                    }
+                }
+                Credential::SomeKey(_) | Credential::Other => {}
             }
         }
         if self.rotator.check_token().is_err() { Authorizer::Ends } else { Authorizer::Fine }
+    }
+
+    /// What can be told of the credential without asking RIXL.
+    fn credential(&self, key_id: &KeyId) -> Credential {
+        let is_unsent = self.progress.response == Response::Unsent;
+        let some_key = RefCell::new(None);
+        // What the places held before is its, and what they hold until the new secret is there.
+        let held = self.places.iter().filter_map(|place| place.read.as_ref());
+        let held = held.filter(|_| self.progress.response != Response::Received).map(digest);
+        let before = self.intent().places.iter().filter_map(|place| place.before.value);
+        let its: Vec<Digest> = held.chain(before).collect();
+        let is_its = |secret: &Secret| {
+            let start = secret.expose_secret().split_once('_').map(|(start, _)| start.to_owned());
+            some_key.replace(Some(start.unwrap_or_default()));
+            its.contains(&digest(secret))
+        };
+        if self.rotator.account.client().is_bought_with(key_id, is_its) {
+            return Credential::ThisKey;
+        }
+        let is_live = |(place, seat): (&Place, &Seat)| {
+            place.before.live_as.is_some() || is_unsent && matches!(seat.liveness, Some(Liveness::Live(_)))
+        };
+        match some_key.into_inner() {
+            Some(start) if !self.intent().places.iter().zip(&self.seen.places).any(is_live) => {
+                Credential::SomeKey(start)
+            }
+            _ => Credential::Other,
+        }
+    }
+
+    /// Whether another key was used just now and this one was not: the token of this run was bought with that. A key that the
+    /// start of the credential names is surely another one.
+    async fn is_used_by_another(&self, key_id: &KeyId, start: &str) -> bool {
+        let (mut is_own_used, mut is_other_used) = (false, false);
+        let mut keys = self.rotator.account.list();
+        while let Some(key) = keys.next().await {
+            let Ok(key) = key else { return false };
+            let is_used = key.last_used.is_some_and(|used| self.rotator.now().duration_since(used) <= JUST_NOW);
+            match key.id == *key_id {
+                true => is_own_used = is_used,
+                false if key.id.as_str() == start => return true,
+                false => is_other_used |= is_used,
+            }
+        }
+        is_other_used && !is_own_used
     }
 }
 

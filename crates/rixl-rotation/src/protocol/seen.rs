@@ -271,6 +271,8 @@ pub(crate) enum Authorizer {
     Ends,
     /// It is the key that is changed or deleted.
     OwnKey,
+    /// It is an API key, and nobody can tell which.
+    MayBeOwnKey,
 }
 
 /// What the user allowed.

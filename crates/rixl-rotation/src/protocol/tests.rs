@@ -148,6 +148,8 @@ fn nothing_is_begun_with_a_credential_that_may_end() {
         (Authorizer::Ends, true, Step::Stop(Stop::TokenEnds)),
         (Authorizer::OwnKey, false, Step::Stop(Stop::OwnKey)),
         (Authorizer::OwnKey, true, Step::Act(Act::Reserve)),
+        (Authorizer::MayBeOwnKey, false, Step::Stop(Stop::OwnKey)),
+        (Authorizer::MayBeOwnKey, true, Step::Act(Act::Reserve)),
     ] {
         let mut seen = Seen::new(now(), Mandate { own_key, ..Mandate::LIVE }, 1);
         seen.has_turn = true;
