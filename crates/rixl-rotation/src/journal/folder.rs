@@ -39,8 +39,9 @@ use crate::{
 ///
 /// `entries/NAME` has the lines of an entry, each with a checksum before it, and is the entry's lock (`flock`);
 /// `escrow/NAME` its raw response, for which zeros are written to `escrow/NAME.new` before the request, so that a disk that is
-/// full is found then (not on file systems that write all anew, such as Btrfs and ZFS); `stores/HASH` locks the entry of a store that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines. Files are of
-/// mode 0600, folders 0700. They are this user's own, and no links; the folders above are this user's or root's, and others may
+/// full is found then (not on file systems that write all anew, such as Btrfs and ZFS); `stores/HASH` locks the entry of a store
+/// that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines. Files are of mode
+/// 0600, folders 0700. They are this user's own, and no links; the folders above are this user's or root's, and others may
 /// not write in them. Not for network file systems: `flock` and `fsync` must do what they say.
 ///
 /// Work on the disk is done on a thread that may wait, of the Tokio runtime that polls; [`open`](Self::open) alone does it

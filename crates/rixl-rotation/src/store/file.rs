@@ -18,8 +18,10 @@ pub(super) const MAX_SECRET: usize = 64 * 1024;
 /// A file that holds the secret and nothing else: `file:PATH`. For Unix.
 ///
 /// - The file is replaced as a whole, by a rename: readers see the old secret or the new one. A reader that keeps the file
-///   open would not see the new one, and neither would a container into which the file alone was mounted. The latter is
-///   refused where this process can see it: root sees all of the machine, others see their own processes alone.
+///   open would not see the new one, and neither would a container into which the file alone was mounted: it keeps the old secret
+///   until it is started anew. The latter is refused where this process can see it. Root sees the mounts of all processes of its
+///   machine, and of no other machine or virtual one. Any other user sees those of its own processes, and so not the mounts of
+///   containers that root has started: **mount the folder of the file into containers, not the file.**
 /// - Owner, group, mode, access list and labels stay as they are. A new file is for its owner alone (0600). A file that every
 ///   user may read or write is refused, and so is a folder in which every user may replace it.
 /// - A symbolic link stays, and the file that it leads to is replaced. Refused are links of `/proc` that are no text, and in a

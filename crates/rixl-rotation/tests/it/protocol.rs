@@ -926,7 +926,7 @@ async fn the_secret_is_said_to_be_in_escrow_only_if_it_is() {
     let folder = escrow.clone();
     let rotator = bench.rotator().with_observer(move |event| {
         if event.kind == State::Intent.into() {
-            fs::remove_dir(&folder).unwrap();
+            fs::remove_dir_all(&folder).unwrap();
         }
     });
     let store = Spoiled::once(&bench, |_| Some(StoreErrorKind::Unusable));
