@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::RawResponse;
+use rixl_credentials::{NewApiKey, RawResponse};
 use rixl_rotation::{
     Account, Ending, FailureKind, Next, RecoverOptions, Rotator, State,
     journal::{
@@ -236,5 +236,33 @@ async fn an_intent_that_may_be_written_does_not_stay() {
     let failure = rotator.rotate(&bench.key_id, bench.store()).await.unwrap_err();
     assert_eq!((failure.kind(), bench.rotations()), (FailureKind::Refused, 0));
     assert!(!bench.is_open().await);
+    bench.assert_clean();
+}
+
+/// Nothing could be recorded after the intent, and the run was killed while it removed its entry: the escrow is gone by then.
+#[tokio::test]
+async fn a_run_that_is_over_by_its_receipt_is_not_begun_again() {
+    let bench = Bench::new();
+    let place = bench.folder.path().join("other");
+    let store = Stores::default().open(&format!("file:{}", place.display())).unwrap();
+    let (entries, kept) = (bench.folder.path().join("state/entries"), bench.folder.path().join("kept"));
+    let (from, to) = (entries.clone(), kept.clone());
+    let rotator = bench.rotator().with_observer(move |event| {
+        if event.kind == State::Intent.into() {
+            let entry = fs::read_dir(&from).unwrap().next().unwrap().unwrap().path();
+            fs::copy(entry, &to).unwrap();
+        }
+    });
+    let key = NewApiKey::new("other").with_project_id(bench.sandbox.project_id().parse().unwrap());
+    rotator.create(key, store).await.unwrap();
+    let stored = fs::read_to_string(&place).unwrap();
+    let name = fs::read_to_string(&kept).unwrap();
+    assert!(name.contains("\"state\":\"intent\""), "{name}");
+    fs::rename(&kept, entries.join("new-0123456789abcdef")).unwrap();
+
+    let report = bench.recover_one().await.unwrap().unwrap();
+    assert_eq!((report.ending, bench.sandbox.calls("createApiKey")), (Ending::Created, 1));
+    assert_eq!(fs::read_to_string(&place).unwrap(), stored);
+    assert!(bench.sandbox.is_live(&stored));
     bench.assert_clean();
 }
