@@ -86,7 +86,7 @@ pub(crate) struct Destination {
     /// Let `--to stdout` print the secret on a terminal
     #[arg(long)]
     pub(crate) reveal: bool,
-    /// Overwrite what does not look like the secret of an API key
+    /// Overwrite what does not look like the secret of an API key, or is that of another key
     #[arg(long)]
     pub(crate) take_over: bool,
     /// Use a name that the file or entry does not have yet

@@ -6,6 +6,8 @@ use rixl_credentials::{Error, ErrorKind, Operation, Outcome};
 use rixl_rotation::{Effect, FailureKind, Next};
 use serde::{Serialize, Serializer};
 
+use crate::text::quoted;
+
 /// What the program ends with. The numbers are a promise to scripts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
@@ -187,12 +189,14 @@ pub(crate) fn command(next: &Next) -> Option<String> {
     match next {
         Next::Recover => Some(recover()),
         Next::Decide => Some(format!("{} --rotate-again (or --drop, to give it up)", recover())),
+        Next::NamePlace(entry) => Some(format!("{} {} --to STORE (one of the two)", recover(), quoted(entry))),
         Next::DeleteKeys(ids) => {
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
             Some(format!("rixl keys delete {}", ids.join(" ")))
         }
         Next::Replace(id) => Some(format!("rixl keys replace {id} --to STORE (or, for another key, rixl keys create)")),
         Next::AllowNewPlace => Some("correct the name, or allow a new one with --new-place".to_owned()),
+        Next::AllowLeave => Some("name that place, or leave a dead secret there with --leave".to_owned()),
         Next::AllowTakeOver => Some("name another place, or overwrite it with --take-over".to_owned()),
         _ => None,
     }

@@ -1,12 +1,13 @@
 //! `--to stdout`: the secret goes to whoever reads this program's output.
 
 use std::{
+    future,
     io::{self, IsTerminal as _, Write as _},
     time::{Duration, Instant},
 };
 
 use rixl_rotation::store::{
-    BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+    BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoreLock, StoredSecret, Version,
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -122,6 +123,16 @@ const PAUSE: Duration = Duration::from_millis(5);
 impl Store for Stdout {
     fn location(&self) -> String {
         Self::LOCATION.into()
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        // No other process has this one.
+        let identity = format!("{} of process {}", Self::LOCATION, std::process::id());
+        Box::pin(future::ready(Ok(identity)))
+    }
+
+    fn lock(&self) -> BoxFuture<'_, Result<Option<StoreLock>, StoreError>> {
+        Box::pin(future::ready(Ok(Some(StoreLock::new(())))))
     }
 
     fn is_readable(&self) -> bool {

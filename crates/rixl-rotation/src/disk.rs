@@ -55,7 +55,7 @@ pub(crate) enum Locked {
     /// Another process held it all the time.
     ByAnother,
     /// The file system can't lock it.
-    Unsupported(File, io::Error),
+    Unsupported(io::Error),
 }
 
 /// Locks what `open` opens at this path, and waits so long for other holders.
@@ -82,7 +82,7 @@ pub(crate) fn lock(path: &Path, patience: Duration, mut open: impl FnMut() -> io
                 }
             }
             Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(Locked::ByAnother),
-            Err(error) => return Ok(Locked::Unsupported(file, error.into())),
+            Err(error) => return Ok(Locked::Unsupported(error.into())),
         }
     }
 }
@@ -169,6 +169,7 @@ pub(crate) struct Place {
     folder: PathBuf,
     name: String,
     path: String,
+    given: String,
 }
 
 /// A file as it stands there.
@@ -206,14 +207,32 @@ impl Current {
     }
 }
 
-/// An open folder, locked where its file system can do that.
+/// An open folder, while no other writes the file in it, where its file system can lock files.
 struct Folder {
     file: File,
-    is_locked: bool,
+    lock: Option<LockFile>,
     _turn: Turn,
 }
 
-/// The turn of one thread of this process at a folder. A fleet may have many at one; of those that only try the lock again
+/// A locked file beside a place, of this user's alone: whoever can open a file can hold its lock for ever. Dropping it removes
+/// and unlocks it. What a killed run left of it is taken and removed by the next one.
+pub(crate) struct LockFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // While it is still locked, or it would be the next one's that is removed.
+        if is_named(&self.file, &self.path).is_ok_and(|is_ours| is_ours) {
+            let _ = fs::remove_file(&self.path);
+        }
+        // A child that this process is just starting has the file too, until it runs its own program.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+/// The turn of one thread of this process at a file. A fleet may have many at one; of those that only try the lock again
 /// and again, one could be unlucky for longer than its patience, and after its rotation.
 struct Turn(PathBuf);
 
@@ -221,11 +240,11 @@ static AT_WORK: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default
 static NEXT: Condvar = Condvar::new();
 
 impl Turn {
-    fn wait(folder: &Path) -> Self {
+    fn wait(file: PathBuf) -> Self {
         let at_work = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner);
-        let at_work = NEXT.wait_while(at_work, |at_work| at_work.contains(folder));
-        at_work.unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
-        Self(folder.to_owned())
+        let at_work = NEXT.wait_while(at_work, |at_work| at_work.contains(&file));
+        at_work.unwrap_or_else(PoisonError::into_inner).insert(file.clone());
+        Self(file)
     }
 }
 
@@ -386,25 +405,31 @@ impl Place {
                 env::current_dir().map_err(|error| Trouble::io("the current folder can't be found", error))?.join(path)
             }
         };
+        let given = path.to_str().map(str::to_owned);
         let Walked { folder, name } = walk(&path)?;
         let path = folder.join(&name);
         // A line feed would spoil a line of a log, and what is not UTF-8 can't be opened again by its location.
-        let (Some(name), Some(path)) = (name.to_str(), path.to_str()) else {
+        let (Some(name), Some(path), Some(given)) = (name.to_str(), path.to_str(), given) else {
             return invalid("its path is not UTF-8");
         };
-        if path.chars().any(char::is_control) {
+        if path.chars().chain(given.chars()).any(char::is_control) {
             return invalid("its path has a control character");
         }
-        if is_temporary(name) {
-            return invalid("its name is that of a temporary file, which is swept");
+        if is_temporary(name) || name.starts_with('.') && (name.ends_with(LOCK) || name.ends_with(TURN)) {
+            return invalid("its name is that of a temporary file or a lock, which is removed");
         }
         let (name, path) = (name.to_owned(), path.to_owned());
-        Ok(Self { folder, name, path })
+        Ok(Self { folder, name, path, given })
     }
 
     /// The absolute path.
     pub(crate) fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The absolute path as it was given, whose links are followed anew when it is resolved again.
+    pub(crate) fn given(&self) -> &str {
+        &self.given
     }
 
     /// The text of the file, of at most so many bytes; `None` when it is not there.
@@ -431,7 +456,7 @@ impl Place {
         max: usize,
         room: impl FnOnce(Option<&str>) -> Result<usize, Trouble>,
     ) -> Result<Option<Zeroizing<String>>, Trouble> {
-        let folder = self.lock()?;
+        let folder = self.turn(true)?;
         let current = self.open(&folder.file, max)?;
         self.check(&folder, current.as_ref())?;
         if let Some(reason) = current.as_ref().and_then(|current| self.seen_by_others(current)) {
@@ -444,7 +469,7 @@ impl Place {
             let reason = "where it would keep the old secret: mount its folder there instead";
             return Err(Trouble::unusable(format!("this file alone is mounted at {elsewhere}, {reason}")));
         }
-        if folder.is_locked {
+        if folder.lock.is_some() {
             self.sweep(&folder.file)?;
         }
         let room = room(current.as_ref().map(|current| current.text.as_str()))?;
@@ -476,8 +501,8 @@ impl Place {
         let unsure = |error| {
             Trouble::io("it was written, and may not survive a power failure", error).with_kind(StoreErrorKind::Unknown)
         };
-        let folder = self.lock()?;
-        if folder.is_locked {
+        let folder = self.turn(false)?;
+        if folder.lock.is_some() {
             // A run that was killed right here left a copy of the secret. That it can't be removed must not cost the commit.
             let _ = self.sweep(&folder.file);
         }
@@ -661,14 +686,57 @@ impl Place {
         Ok(openat(&folder, ".", flags, Mode::empty())?.into())
     }
 
-    /// Waits for its turn. Where folders can't be locked (NFS), the lock of the journal alone keeps rotators apart.
-    fn lock(&self) -> Result<Folder, Trouble> {
-        let _turn = Turn::wait(&self.folder);
-        match lock(&self.folder, LOCK_PATIENCE, || self.open_folder()) {
-            Ok(Locked::Ours(file)) => Ok(Folder { file, is_locked: true, _turn }),
-            Ok(Locked::Unsupported(file, _)) => Ok(Folder { file, is_locked: false, _turn }),
-            Ok(Locked::ByAnother) => Err(Trouble::busy("another process holds the lock of its folder")),
-            Err(error) => Err(no_folder(error)),
+    /// Locks the place, or this part of it, for a whole run: against every other run of this user on this machine, whatever
+    /// its state folder and whatever path leads here. `None` where its file system can't lock files (some NFS).
+    pub(crate) fn lock(&self, part: &str) -> Result<Option<LockFile>, Trouble> {
+        let held = |path: &Path| {
+            let reason = format!("another rotator is about to write it, and holds the lock {}", path.display());
+            Trouble::new(StoreErrorKind::Locked, reason)
+        };
+        self.lock_beside(&format!(".{}{part}{LOCK}", self.name), Duration::ZERO, held).map(|(_, lock)| lock)
+    }
+
+    /// Waits for its turn to write the file.
+    fn turn(&self, is_first: bool) -> Result<Folder, Trouble> {
+        let name = format!(".{}{TURN}", self.name);
+        let _turn = Turn::wait(self.folder.join(&name));
+        let held = |_: &Path| Trouble::busy("another process is writing it");
+        match self.lock_beside(&name, LOCK_PATIENCE, held) {
+            Ok((file, lock)) => Ok(Folder { file, lock, _turn }),
+            // Once the old secret may be dead, nobody's file in the place of the lock keeps the new one out.
+            Err(trouble) if !is_first && trouble.kind == StoreErrorKind::Unusable => {
+                Ok(Folder { file: self.open_folder().map_err(no_folder)?, lock: None, _turn })
+            }
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// The open folder, and the locked file of this name in it.
+    fn lock_beside(
+        &self,
+        name: &str,
+        patience: Duration,
+        held: impl FnOnce(&Path) -> Trouble,
+    ) -> Result<(File, Option<LockFile>), Trouble> {
+        let path = self.folder.join(name);
+        let (mut folder, mut refused) = (None, None);
+        let open = || {
+            let file = open_lock(folder.insert(self.open_folder()?), name, &path);
+            file.map_err(|trouble| {
+                refused = Some(trouble);
+                io::ErrorKind::Other.into()
+            })
+        };
+        let locked = lock(&path, patience, open);
+        match (locked, refused, folder) {
+            (Err(_), Some(trouble), _) => Err(trouble),
+            (Err(error), ..) => Err(no_folder(error)),
+            (Ok(Locked::Ours(file)), _, Some(folder)) => Ok((folder, Some(LockFile { path, file }))),
+            (Ok(Locked::Unsupported(..)), _, Some(folder)) => {
+                let _ = unlinkat(&folder, name, AtFlags::empty());
+                Ok((folder, None))
+            }
+            (Ok(_), ..) => Err(held(&path)),
         }
     }
 
@@ -733,8 +801,8 @@ impl Place {
 
     /// Removes what killed runs left.
     ///
-    /// Temporary files are made under the lock of the folder alone, and the lock ends with its holder: as we hold it,
-    /// what is there belongs to no process that lives. Without a lock, nothing is removed.
+    /// Temporary files are made under the lock that goes with their name alone, and the lock ends with its holder: as we hold
+    /// it, what is there belongs to no process that lives. Without a lock, nothing is removed.
     fn sweep(&self, folder: &File) -> Result<(), Trouble> {
         let is_fresh = |listing: &Listing| listing.at.elapsed() < listing.took.saturating_mul(LISTED_RARELY);
         let listings = || LISTINGS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -765,9 +833,11 @@ impl Place {
         let (prefix, is_many) = (self.prefix(), |listing: &Listing| listing.entries >= MANY);
         let is_left =
             list(folder).is_ok_and(|found| !is_many(&found) && found.left.iter().any(|name| name.starts_with(&prefix)));
-        if is_left && flock(folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            let _ = self.sweep(folder);
-            let _ = flock(folder, FlockOperation::Unlock);
+        if is_left
+            && let Ok((folder, Some(_lock))) =
+                self.lock_beside(&format!(".{}{TURN}", self.name), Duration::ZERO, |_| Trouble::busy(""))
+        {
+            let _ = self.sweep(&folder);
         }
     }
 
@@ -837,6 +907,46 @@ fn no_folder(error: io::Error) -> Trouble {
 /// What the file system does not offer; some say so in other words.
 fn is_unsupported(error: Errno) -> bool {
     matches!(error, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM)
+}
+
+/// Opens a file to lock, which is made where it is not there. Of another user's, or of one that others can open, nobody can
+/// tell who holds it.
+fn open_lock(folder: &File, name: &str, path: &Path) -> Result<File, Trouble> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    for _ in 0..MAX_REPLACED {
+        match openat(folder, name, flags | OFlags::CREATE | OFlags::EXCL, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => return Ok(file.into()),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(Trouble::io("no lock can be created beside it", error.into())),
+        }
+        let opened = openat(folder, name, flags, Mode::empty());
+        let found = match &opened {
+            Ok(file) => fstat(file),
+            Err(_) => statat(folder, name, AtFlags::SYMLINK_NOFOLLOW),
+        };
+        let found = match found {
+            Ok(found) => found,
+            // Its holder has just removed it.
+            Err(Errno::NOENT) => continue,
+            Err(error) => return Err(Trouble::io("its lock can't be looked at", error.into())),
+        };
+        let wrong = if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            "is no regular file".to_owned()
+        } else if found.st_uid != geteuid().as_raw() {
+            format!("belongs to another user (uid {})", found.st_uid)
+        } else if found.st_mode & 0o077 != 0 || found.st_nlink > 1 {
+            "can be opened by others, or has a second name".to_owned()
+        } else {
+            match opened {
+                Ok(file) => return Ok(file.into()),
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(Trouble::io("its lock can't be opened", error.into())),
+            }
+        };
+        let path = path.display();
+        return Err(Trouble::unusable(format!("its lock {path} {wrong}: remove that if no run is under way there")));
+    }
+    Err(Trouble::busy("its lock is made and removed again and again"))
 }
 
 fn list(folder: &File) -> Result<Listing, Trouble> {
@@ -924,6 +1034,9 @@ fn random_name() -> String {
 }
 
 const SUFFIX: &str = ".tmp";
+/// What the name of a lock for a whole run ends with, and of one for a single write.
+const LOCK: &str = ".rixl.lock";
+const TURN: &str = ".rixl.turn";
 const MIDDLE: &str = ".rixl-";
 
 /// Whether a temporary file has this name, of whichever entry.

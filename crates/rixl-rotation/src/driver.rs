@@ -14,13 +14,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     Ending, EventKind, Failure, Next, RecoveryPlan, Report, Rotator, State, Warning,
     journal::{Append, Entry, JournalError, JournalErrorKind},
+    ledger::Receipt,
     protocol::{
         intent::{Digest, Intent, Subject},
         next::next,
         progress::{At, Progress, Record, Response, Why},
         seen::{Act, Because, Look, Mandate, Observation, Seen, Step, Stop, Wait},
     },
-    store::{self, Content, Store, StoreError},
+    store::{self, Content, Store, StoreError, StoreLock},
 };
 
 /// One entry of the journal, locked, how far it has come, and what this process holds of it.
@@ -41,6 +42,8 @@ pub(crate) struct Driver {
     skipped: Duration,
     /// When the lock was renewed last, by [`Timing::elapsed`](rixl_credentials::Timing::elapsed).
     renewed_at: Duration,
+    /// The credential is surely another key's.
+    is_other_key: bool,
     /// Its turn among those of a fleet, given up while it only waits.
     pub(crate) slot: Option<OwnedSemaphorePermit>,
     /// The response, as long as this process lives: the escrow may have failed.
@@ -70,8 +73,11 @@ pub(crate) struct Driver {
 }
 
 /// One place of the intent.
-struct Target {
+pub(crate) struct Target {
     store: Arc<dyn Store>,
+    _lock: Option<StoreLock>,
+    /// Where the text that the user gave leads now, if not there.
+    moved: Option<String>,
     /// What was last read there.
     read: Option<Secret>,
     /// What was there before the first request, as far as this process read it.
@@ -79,11 +85,28 @@ struct Target {
     error: Option<StoreError>,
     /// What it looked like when it was read last.
     content: Content,
+    /// What the journal knows of it, or of the key's other place, that is in the way.
+    receipt: Option<Receipt>,
 }
 
 impl Target {
-    fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, read: None, before: None, error: None, content: Content::Absent }
+    pub(crate) fn new(store: Arc<dyn Store>, lock: Option<StoreLock>) -> Self {
+        Self {
+            store,
+            _lock: lock,
+            moved: None,
+            read: None,
+            before: None,
+            error: None,
+            content: Content::Absent,
+            receipt: None,
+        }
+    }
+
+    /// With a word on where the text that the user gave leads now, if not there.
+    pub(crate) fn with_moved(mut self, moved: Option<String>) -> Self {
+        self.moved = moved;
+        self
     }
 }
 
@@ -104,7 +127,7 @@ impl Driver {
     pub(crate) fn new(
         rotator: Rotator,
         entry: Box<dyn Entry>,
-        stores: Vec<Arc<dyn Store>>,
+        places: Vec<Target>,
         progress: Progress,
         mandate: Mandate,
         label: String,
@@ -130,9 +153,9 @@ impl Driver {
         };
         let is_old_dead = entry.lines().iter().any(is_of_dead);
         Box::new(Self {
-            seen: Seen::new(now, mandate, stores.len()),
+            seen: Seen::new(now, mandate, places.len()),
             subject: progress.intent.store_subject(),
-            places: stores.into_iter().map(Target::new).collect(),
+            places,
             entry,
             progress,
             label,
@@ -141,6 +164,7 @@ impl Driver {
             skipped,
             renewed_at: rotator.account.client().timing().elapsed(),
             rotator,
+            is_other_key: false,
             slot: None,
             response: None,
             issued: None,

@@ -143,6 +143,9 @@ pub enum Next {
     /// Call it with [`OnLiveSecret::RotateUnread`](crate::OnLiveSecret::RotateUnread) or [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop): nobody else
     /// can tell.
     Decide,
+    /// Call it for this entry with [`RecoverOptions::with_redirect`](crate::RecoverOptions::with_redirect), and name one of the
+    /// two places.
+    NamePlace(String),
     /// Delete these keys, if nobody knows their secrets.
     DeleteKeys(Vec<KeyId>),
     /// Replace this key, or create another: a rotation does not help it.
@@ -154,6 +157,9 @@ pub enum Next {
     /// Name another place, or allow what is there to be overwritten by
     /// [`Rotator::with_take_over`](crate::Rotator::with_take_over).
     AllowTakeOver,
+    /// Name the place where the key's secret is, or allow it to be left dead there by
+    /// [`Rotator::with_leave`](crate::Rotator::with_leave).
+    AllowLeave,
 }
 
 /// What is not as it should be, though the run went on.
@@ -202,9 +208,11 @@ impl Next {
             | Self::Authenticate
             | Self::AllowNewPlace
             | Self::AllowTakeOver
+            | Self::AllowLeave
             | Self::Nothing => Ok(()),
             Self::Recover => f.write_str("; recover it"),
             Self::Decide => f.write_str("; decide whether to rotate it again or to drop it"),
+            Self::NamePlace(_) => f.write_str("; say which of the two is meant"),
             Self::DeleteKeys(ids) => {
                 let ids: Vec<&str> = ids.iter().map(KeyId::as_str).collect();
                 write!(f, "; if nobody knows their secrets, delete {}", ids.join(", "))
@@ -363,6 +371,9 @@ impl From<JournalError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
+        if error.kind() == StoreErrorKind::Locked {
+            return Self::new(FailureKind::Locked, format!("{error}; nothing was sent"));
+        }
         let failure = Self::refused("the store can't take a secret; nothing was sent");
         let failure = if error.kind() == StoreErrorKind::Busy { failure.with_next(Next::Retry) } else { failure };
         failure.with_source(error)

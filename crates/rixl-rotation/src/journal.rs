@@ -14,7 +14,8 @@ pub use elsewhere::FolderJournal;
 #[cfg(unix)]
 pub use folder::FolderJournal;
 pub use request::{
-    Append, Close, History, ListUnfinished, Lock, LockStore, Look, Looked, PutEscrow, ReadHistory, Unfinished,
+    Append, Close, History, ListUnfinished, Lock, LockStore, Look, Looked, PutEscrow, ReadHistory, ReadReceipt,
+    Receipt, Reserve, Unfinished,
 };
 use rixl_credentials::RawResponse;
 
@@ -33,7 +34,7 @@ use crate::store::BoxFuture;
 /// 2. What `append`, `put_escrow` and `close` did is durable when they return `Ok`. After a crash in the middle of them,
 ///    a line is there whole or not at all.
 /// 3. An entry without lines is none: it is not among the `unfinished`.
-/// 4. `close` adds the history line, then wipes the escrow, then removes the entry. A crash between two of these leaves the entry to be closed again; a history line may then stand twice.
+/// 4. `close` adds the history line and keeps the receipts, then wipes the escrow, then removes the entry. A crash between two of these leaves the entry to be closed again; a history line may then stand twice.
 ///
 /// Requests and responses may get more fields: what a journal does not know it may pass over.
 ///
@@ -59,6 +60,13 @@ pub trait Journal: Send + Sync {
 
     /// The history.
     fn history(&self, request: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>>;
+
+    /// The line of the receipt that was last kept under this name. By default none is kept, and nobody is told that a place is
+    /// another key's.
+    fn receipt<'a>(&'a self, request: ReadReceipt<'a>) -> BoxFuture<'a, Result<Option<String>, JournalError>> {
+        let _ = request;
+        Box::pin(std::future::ready(Ok(None)))
+    }
 
     /// Waits until the entries that were dropped are unlocked, where that takes a request. To be called before a process
     /// ends, or others have to wait for the end of a lease.
@@ -88,6 +96,14 @@ pub trait Entry: Send + Sync {
         Duration::from_secs(60)
     }
 
+    /// Makes sure of room for a response before it is asked for: a disk may be so full that the last line fits, and the
+    /// response does not. What is not used is given back with the entry. By default nothing, as for a server, whose room is
+    /// nobody's to keep.
+    fn reserve(&mut self, request: Reserve) -> BoxFuture<'_, Result<(), JournalError>> {
+        let _ = request;
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Keeps a raw response, in place of the one before. It holds a secret: only its owner may be able to read it.
     fn put_escrow<'a>(&'a mut self, request: PutEscrow<'a>) -> BoxFuture<'a, Result<(), JournalError>>;
 
@@ -97,7 +113,8 @@ pub trait Entry: Send + Sync {
     /// Where the raw response is kept, for people.
     fn escrow_location(&self) -> String;
 
-    /// Ends the entry: adds the line to the history, if there is one, wipes the escrow and removes the entry. It is
+    /// Ends the entry: adds the line to the history, if there is one, keeps the receipts, each in place of the one before it
+    /// of that name, wipes the escrow and removes the entry. It is
     /// unlocked when this is dropped, at the latest.
     fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>>;
 }

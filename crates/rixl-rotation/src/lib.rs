@@ -35,6 +35,7 @@ mod error;
 mod fleet;
 mod history;
 pub mod journal;
+mod ledger;
 #[cfg(target_os = "linux")]
 mod mounts;
 mod open_run;

@@ -7,16 +7,16 @@ use rixl_credentials::KeyId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    Effect, EventKind, Failure, Next, Report, Rotator,
-    driver::{Driver, MAX_SECRET_BYTES},
-    journal::{Append, Close, Entry, JournalErrorKind, ListUnfinished, Lock, LockStore},
+    Effect, EventKind, Failure, FailureKind, Next, Report, Rotator,
+    driver::{Driver, MAX_SECRET_BYTES, Target},
+    journal::{Append, Close, Entry, JournalErrorKind, ListUnfinished, Lock},
     protocol::{
         intent::{Before, Digest, Place},
         progress::{Progress, ReadError, Record},
         seen::{IfLive, Mandate},
     },
-    rotator::millis,
-    store::{BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoredSecret, Stores},
+    rotator::{asked, lock_place, millis},
+    store::{BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreLock, StoredSecret, Stores},
     trace::{self, Traced},
 };
 
@@ -250,6 +250,10 @@ impl Rotator {
         stores: &Stores,
         options: &RecoverOptions,
     ) -> Result<Box<Driver>, Failure> {
+        // The escrow is wiped by then.
+        if let (None, Some(ending)) = (progress.ended, self.ending_of(&progress.intent).await?) {
+            progress.apply(&Record::Ended { at: self.now(), ending });
+        }
         // Whoever recovers says how long that may take.
         let limits = &mut Arc::make_mut(&mut progress.intent).limits;
         limits.quiet_ms = millis(self.quiet_time);
@@ -264,21 +268,32 @@ impl Rotator {
                 intent.base_url
             )));
         }
+        let mut redirected = None;
         if let Some(location) = &options.redirect {
             let store = stores.open(location)?;
-            self.redirect(&mut entry, &mut progress, &*store, options.is_dry).await?;
+            let lock = self.redirect(&mut entry, &mut progress, &*store, options.is_dry).await?;
+            redirected = Some(Target::new(store, lock));
         }
         let intent = &progress.intent;
         let mut opened = Vec::new();
-        for (index, place) in intent.places.iter().enumerate() {
+        for place in &intent.places {
+            if let Some(redirected) = redirected.take() {
+                opened.push(redirected);
+                continue;
+            }
             // What it does without its place is not decided here.
             let store = stores.open(&place.given).unwrap_or_else(|error| Arc::new(Gone(place.given.clone(), error)));
             let identity = store.identity().await.unwrap_or_else(|_| place.given.clone());
-            // The other place is locked already.
-            if index > 0 || options.redirect.is_none() {
-                entry.lock_store(LockStore::new(&place.given).with_identity(&identity)).await?;
-            }
-            opened.push(store);
+            let lock = match lock_place(&mut *entry, &*store, &identity).await {
+                Err(failure) if failure.kind() != FailureKind::Locked && failure.store_error().is_some() => None,
+                lock => lock?,
+            };
+            // A deployment may have led the links of that text elsewhere since.
+            let moved = match &place.asked {
+                None => None,
+                Some(asked) => leads_to(stores, asked, place).await.map(|there| format!("{asked} {there}")),
+            };
+            opened.push(Target::new(store, lock).with_moved(moved));
         }
         let label = intent.subject.key_id().map_or(name, KeyId::as_str).to_owned();
         let is_told = options.on_live == OnLiveSecret::RotateUnread;
@@ -303,9 +318,9 @@ impl Rotator {
         progress: &mut Progress,
         store: &dyn Store,
         is_dry: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<StoreLock>, Failure> {
         let location = store.location();
-        let Some(old) = progress.intent.places.first().cloned() else { return Ok(()) };
+        let Some(old) = progress.intent.places.first().cloned() else { return Ok(None) };
         if store.is_within(&self.journal.location()).await? {
             return Err(Failure::refused(format!("{location} lies in the state itself; nothing was sent")));
         }
@@ -313,7 +328,7 @@ impl Rotator {
             return Err(Failure::refused("the run is over, and its secret goes nowhere any more; nothing was sent"));
         }
         let name = store.identity().await?;
-        entry.lock_store(LockStore::new(&location).with_identity(&name)).await?;
+        let lock = lock_place(&mut **entry, store, &name).await?;
         let subject = progress.intent.store_subject();
         let held = match is_dry {
             true => store.read(Read::new().with_subject(&subject)).await?,
@@ -326,6 +341,12 @@ impl Rotator {
             let sentence = format!("{location}: there is nothing of that name{near}; nothing was sent");
             return Err(Failure::refused(sentence).with_next(Next::AllowNewPlace));
         }
+        let owner = self.owner_of(&name, progress.intent.subject.key_id()).await?;
+        if let Some(owner) = owner.filter(|_| held.secret.is_some()) {
+            let sentence =
+                format!("{location} has had the secret of another key, {}, since {}", owner.key_id, owner.at);
+            return Err(Failure::refused(format!("{sentence}; nothing was sent")));
+        }
         if held.content == Content::Foreign {
             let sentence = "holds what does not look like an API key's secret; nothing was sent";
             return Err(Failure::refused(format!("{location} {sentence}")));
@@ -333,7 +354,7 @@ impl Rotator {
         let value = held.secret.map(|secret| Digest::of(secret.expose_secret().as_bytes()));
         // Its consumers are to have it in the form that they know.
         let before = Before { version: held.version, value, live_as: old.before.live_as };
-        let to = Box::new(Place { given: location, name, before });
+        let to = Box::new(Place { given: location, asked: asked(store), name, before });
         let record = Record::Redirected { at: self.now(), place: 0, to };
         if !is_dry {
             let line = serde_json::to_string(&record).map_err(|error| {
@@ -342,7 +363,7 @@ impl Rotator {
             entry.append(Append::new(&line)).await?;
         }
         progress.apply(&record);
-        Ok(())
+        Ok(lock)
     }
 
     /// An entry in which nothing was about to be sent.
@@ -375,6 +396,16 @@ pub(crate) fn read(name: &str, lines: &[String]) -> Result<Option<Progress>, Fai
         };
         Failure::refused(sentence).with_source(error).left_open(Effect::Unknown).with_next(Next::Correct)
     })
+}
+
+/// Where a text leads now, if not to the place that it led to.
+async fn leads_to(stores: &Stores, asked: &str, place: &Place) -> Option<String> {
+    match stores.open(asked) {
+        Ok(store) if store.location() == place.given => None,
+        Ok(store) if store.identity().await.is_ok_and(|identity| identity == place.name) => None,
+        Ok(store) => Some(format!("leads to {} now", store.location())),
+        Err(error) => Some(format!("leads nowhere now: {}", error.reason())),
+    }
 }
 
 /// A place that can't even be opened.

@@ -14,7 +14,7 @@ use tracing::Span;
 
 use crate::{
     Account, DueKey, Effect, Ending, Failure, FailureKind, Next, Warning,
-    driver::Driver,
+    driver::{Driver, Target},
     journal::{Entry, Journal, JournalErrorKind, Lock, LockStore},
     plan::{self, Known},
     protocol::{
@@ -23,7 +23,7 @@ use crate::{
         seen::Mandate,
     },
     recover,
-    store::{FINGERPRINT, Store, Version, hex},
+    store::{FINGERPRINT, Store, StoreLock, Version, hex},
     trace::{self, TARGET, Traced},
 };
 
@@ -97,6 +97,8 @@ pub struct Rotator {
     pub(crate) budget: u32,
     patience: Duration,
     takes_over: bool,
+    leaves: bool,
+    allows_own_key: bool,
     pub(crate) allows_new_place: bool,
     pub(crate) cancellation: CancellationToken,
     /// Its fleet was stopped: nothing more is begun, and what was sent goes on.
@@ -274,6 +276,8 @@ impl Rotator {
             budget: 3,
             patience: Mandate::LIVE.patience,
             takes_over: false,
+            leaves: false,
+            allows_own_key: false,
             allows_new_place: false,
             cancellation: CancellationToken::new(),
             stopped: CancellationToken::new(),
@@ -310,10 +314,24 @@ impl Rotator {
         self
     }
 
-    /// Lets a rotation overwrite what does not look like a secret of an API key. Without it such a place is refused: it may
-    /// be another program's.
+    /// Lets a rotation overwrite what does not look like a secret of an API key, or is that of another key, as far as the
+    /// journal knows. Without it such a place is refused: it may be another program's, and the secret of a key is nowhere else.
     pub fn with_take_over(mut self, takes_over: bool) -> Self {
         self.takes_over = takes_over;
+        self
+    }
+
+    /// Lets the secret of a key go to another place than the one where the journal knows it to be, which keeps a dead secret
+    /// then. Without it such a rotation is refused: consumers read the other place.
+    pub fn with_leave(mut self, leaves: bool) -> Self {
+        self.leaves = leaves;
+        self
+    }
+
+    /// Lets the key be rotated that this run is authorized with. Without it that is refused, also where nobody can tell: its
+    /// tokens may end with its secret, and a run that repairs something needs them.
+    pub fn with_own_key(mut self, is_allowed: bool) -> Self {
+        self.allows_own_key = is_allowed;
         self
     }
 
@@ -325,7 +343,13 @@ impl Rotator {
     }
 
     pub(crate) fn mandate(&self) -> Mandate {
-        Mandate { patience: self.patience, take_over: self.takes_over, ..Mandate::LIVE }
+        Mandate {
+            patience: self.patience,
+            take_over: self.takes_over,
+            leave: self.leaves,
+            own_key: self.allows_own_key,
+            ..Mandate::LIVE
+        }
     }
 
     /// What cancels its runs, where nothing is lost by it: before anything is sent, and while nothing but time is waited for. A
@@ -533,6 +557,7 @@ impl Rotator {
         let location = store.location();
         let place = Place {
             given: location.clone(),
+            asked: asked(&*store),
             name: String::new(),
             before: Before { version: Version::absent(), value: None, live_as: None },
         };
@@ -568,13 +593,13 @@ impl Rotator {
             let sentence = "an earlier run on this key is unfinished; nothing was sent";
             return Err(Failure::new(FailureKind::Unknown, sentence).with_situation(earlier.situation(), false));
         }
-        // Its lock would lie in there as well.
         let identity = store.identity().await?;
-        entry.lock_store(LockStore::new(&location).with_identity(&identity)).await?;
+        let lock = lock_place(&mut *entry, &*store, &identity).await?;
         intent.places.iter_mut().for_each(|place| place.name.clone_from(&identity));
         let label = intent.subject.key_id().map_or(intent.subject.name().unwrap_or_default(), KeyId::as_str).to_owned();
         let progress = Progress::new(Arc::new(intent));
-        let mut driver = Driver::new(self.clone(), entry, vec![store], progress, self.mandate(), label);
+        let mut driver =
+            Driver::new(self.clone(), entry, vec![Target::new(store, lock)], progress, self.mandate(), label);
         driver.prepare().await?;
         Ok(Prepared { driver, span: traced.span.clone(), end_before: None })
     }
@@ -596,6 +621,24 @@ impl Rotator {
         }
         Ok(())
     }
+}
+
+/// The text that a store was given, where it is not its location.
+pub(crate) fn asked(store: &dyn Store) -> Option<String> {
+    Some(store.given()).filter(|given| *given != store.location())
+}
+
+/// Keeps other rotators from a place: by its own lock where it has one, else by the journal's.
+pub(crate) async fn lock_place(
+    entry: &mut dyn Entry,
+    store: &dyn Store,
+    identity: &str,
+) -> Result<Option<StoreLock>, Failure> {
+    let lock = store.lock().await?;
+    if lock.is_none() {
+        entry.lock_store(LockStore::new(&store.location()).with_identity(identity)).await?;
+    }
+    Ok(lock)
 }
 
 /// A change that is ready to be sent. Dropping it leaves all as it was.

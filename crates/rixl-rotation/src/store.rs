@@ -29,6 +29,7 @@ pub use request::{Commit, Committed, Content, Open, Prepare, Read, SecretKind, S
 pub use template::StoreTemplate;
 
 use std::{
+    any::Any,
     convert::Infallible,
     error::Error as StdError,
     fmt,
@@ -68,10 +69,23 @@ pub trait Store: Send + Sync {
     /// What names the entry, such as `file:/run/secrets/rixl`.
     fn location(&self) -> String;
 
+    /// The text that names the entry as it was given, absolute, with the links that are in it: opened later, it may lead
+    /// elsewhere. By default, the location.
+    fn given(&self) -> String {
+        self.location()
+    }
+
     /// What names the entry whatever path leads to it, for locks and for whose it is: a file's folder by its device and
     /// number, its name as the file system has it. By default, the location.
     fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
         Box::pin(future::ready(Ok(self.location())))
+    }
+
+    /// Keeps every other rotator of this entry out, whatever journal it has, until what this gives is dropped or its holder
+    /// ends. Where another one is at work, that is [`StoreErrorKind::Locked`]. By default nothing: then rotators of one journal
+    /// alone are kept apart, by [`Entry::lock_store`](crate::journal::Entry::lock_store).
+    fn lock(&self) -> BoxFuture<'_, Result<Option<StoreLock>, StoreError>> {
+        Box::pin(future::ready(Ok(None)))
     }
 
     /// Whether the entry lies in what this [journal](crate::journal::Journal::location) keeps: to be wiped with it, or to
@@ -94,6 +108,22 @@ pub trait Store: Send + Sync {
 
     /// Replaces the secret if the version is still the expected one, and gives the new version.
     fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>>;
+}
+
+/// Keeps other rotators from an entry until it is dropped: see [`Store::lock`].
+pub struct StoreLock(Box<dyn Any + Send + Sync>);
+
+impl StoreLock {
+    /// What gives the lock up when it is dropped.
+    pub fn new(guard: impl Any + Send + Sync) -> Self {
+        Self(Box::new(guard))
+    }
+}
+
+impl fmt::Debug for StoreLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StoreLock").field(&(*self.0).type_id()).finish()
+    }
 }
 
 /// A version of an entry. No secret can be told from it, so it may stand in a journal.
@@ -223,6 +253,8 @@ pub enum StoreErrorKind {
     /// It can't at the moment, and the reason passes. Nothing was written: try again, after
     /// [`retry_after`](StoreError::retry_after) where that is known.
     Busy,
+    /// Another rotator is at work on the entry. Nothing was written: wait for it.
+    Locked,
     /// Someone else wrote the entry meanwhile. Nothing was written: look who.
     Conflict,
     /// What the entry holds is not this key's. Nothing was written: look whose it is.

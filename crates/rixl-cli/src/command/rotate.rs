@@ -88,6 +88,12 @@ pub(crate) struct Args {
     /// The quiet time after which the stored secret is tried once more
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = when::duration)]
     pub(crate) settle: Duration,
+    /// Leave a dead secret in the other place where the key's secret is
+    #[arg(long)]
+    pub(crate) leave: bool,
+    /// Rotate the key that this run is authorized with, or may be
+    #[arg(long)]
+    pub(crate) own_key: bool,
     /// Do not exchange secrets to see whether they are live
     #[arg(long)]
     pub(crate) no_verify: bool,
@@ -142,6 +148,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         .rotator(context.rotator(&api)?)
         .with_quiet_time(args.settle)
         .with_budget(args.budget.into())
+        .with_leave(args.leave)
+        .with_own_key(args.own_key)
         .with_verification(!args.no_verify);
     if let Some(Rate { count, per }) = args.rate {
         rotator = rotator.with_rate(f64::from(count) / per.as_secs_f64());

@@ -343,8 +343,8 @@ fn killed_after_the_escrow_or_the_journal_failed() {
     of_each_work(|work| {
         let fails = |role: Role| {
             move |call: &Call| {
-                let is_late = role == Role::NewResponse || call.nth > 1;
-                (call.role == role && call.name == "write" && is_late).then_some(Hit::Fail(libc::ENOSPC))
+                // The first one is that of the intent, or of the room for the response.
+                (call.role == role && call.name == "write" && call.nth > 1).then_some(Hit::Fail(libc::ENOSPC))
             }
         };
         let roles = [Role::NewResponse, Role::Entry];

@@ -166,3 +166,33 @@ fn the_key_that_authorizes_the_run_is_not_rotated() {
         bench.assert_untouched();
     }
 }
+
+/// The place does not have the secret that the key is known by, and the credential does not say whose it is.
+#[test]
+fn a_key_that_may_authorize_the_run_is_not_rotated_unknowingly() {
+    let bench = Bench::new();
+    let other = bench.add("other", "other001");
+    write(&bench.path("dead"), "rxl_dead", 0o600);
+    let with = |credential: &str, words: &str| {
+        let mut program = bench.rixl(&format!("keys {words} --yes --settle 0s")).env("RIXL_API_KEY", credential);
+        program.command.env_remove("RIXL_BEARER_TOKEN");
+        program.run()
+    };
+    let own = &bench.key.secret;
+    for words in
+        ["rotate billing001 --to file:new", "rotate billing001 --to file:dead", "replace billing001 --to file:new"]
+    {
+        let run = with(own, words);
+        assert_eq!(run.code, 3, "{words}: {}", run.stderr);
+        assert!(run.stderr.contains("may be bought with the key billing001 itself"), "{}", run.stderr);
+        bench.assert_untouched();
+    }
+    // Another key is known to be another: by its own secret, by its use, or by what the credential begins with.
+    assert_eq!(with(own, "rotate other001 --to file:other001").code, 0);
+    let quiet = bench.add("quiet", "quiet001");
+    assert_eq!(with(own, "rotate quiet001 --to file:new").code, 0);
+    assert!(!bench.sandbox.is_live(&quiet.secret) && !bench.sandbox.is_live(&other.secret));
+    assert_eq!(bench.sent(), 2);
+    let run = with(own, "rotate billing001 --to file:dead --own-key");
+    assert_eq!((run.code, bench.sent()), (0, 3), "{}", run.stderr);
+}

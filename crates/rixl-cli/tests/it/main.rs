@@ -14,6 +14,7 @@ mod help;
 mod input;
 mod leaks;
 mod list;
+mod places;
 mod program;
 mod protection;
 mod sandbox;

@@ -326,3 +326,47 @@ fn a_vault_that_does_not_respond_has_the_time_of_one_request() {
         assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     }
 }
+
+/// With so many blocks free, the intent fits into the state folder, and then the response does not.
+#[test]
+fn a_disk_that_is_nearly_full_is_found_before_the_request() {
+    let bench = Bench::new();
+    assert_eq!(bench.rotate("").run().code, 0);
+    fs::remove_dir_all(bench.path("state")).unwrap();
+    fs::create_dir(bench.path("state")).unwrap();
+    let mount = ["-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", "state"];
+    let mount = Command::new("mount").args(mount).current_dir(&bench.folder).stderr(Stdio::null()).status();
+    if !mount.is_ok_and(|status| status.success()) {
+        println!("SKIPPED: no mount is possible here (not root?)");
+        return;
+    }
+    let filler = bench.path("state/filler");
+    let (mut refused, mut rotated) = (0, 0);
+    for free in 0..10 {
+        let mut file = fs::File::create(&filler).unwrap();
+        let _ = std::io::copy(&mut std::io::repeat(b'x'), &mut file).unwrap_err();
+        let length = file.metadata().unwrap().len();
+        file.set_len(length.saturating_sub(free * 4096)).unwrap();
+        drop(file);
+        let sent = bench.sent();
+        let run = bench.rotate("").run();
+        match run.code {
+            0 => {
+                assert!(!run.stderr.contains("in memory alone"), "{free} blocks: {}", run.stderr);
+                rotated += 1;
+            }
+            3 => {
+                assert_eq!(bench.sent(), sent, "{free} blocks: {}", run.stderr);
+                refused += 1;
+            }
+            code => panic!("{free} blocks: {code}: {}", run.stderr),
+        }
+        assert!(bench.is_stored_live(), "{free} blocks: {}", run.stderr);
+        fs::remove_file(&filler).unwrap();
+        assert!(bench.left().is_empty(), "{:?}", bench.left());
+    }
+    let status = Command::new("umount").args(["--lazy", "state"]).current_dir(&bench.folder).status().unwrap();
+    assert!(status.success());
+    assert!(refused > 0 && rotated > 0, "{refused} {rotated}");
+    println!("| a state folder with 0 to 9 free blocks | 10 | 10: {refused} refused, {rotated} stored | |");
+}

@@ -6,8 +6,9 @@ use rixl_credentials::{Error, ErrorKind, KeyId, Outcome, RawResponse, Timestamp}
 
 use super::{Driver, look};
 use crate::{
-    Audit, Ending, EventKind, Next, Report, State, Warning,
-    journal::{Close, PutEscrow},
+    Audit, Effect, Ending, EventKind, Next, Report, State, Warning,
+    journal::{Close, PutEscrow, Reserve},
+    ledger,
     protocol::{
         intent::Subject,
         progress::At,
@@ -16,6 +17,9 @@ use crate::{
     store::{Commit, Version},
 };
 
+/// Longer than any response of RIXL's to such a request that was seen.
+const MAX_RESPONSE_BYTES: usize = 16 * 1024;
+
 impl Driver {
     pub(super) async fn act(&mut self, act: &Act) -> Observation {
         match act {
@@ -23,7 +27,8 @@ impl Driver {
                 let seen = self.place(*place, true).await;
                 Observation::Prepared(*place, seen)
             }
-            Act::Reserve => Observation::Reserved(true),
+            Act::Reserve if self.is_dry => Observation::Reserved(true),
+            Act::Reserve => Observation::Reserved(self.reserve().await),
             Act::Close(_) | Act::Retire | Act::Send | Act::Keep | Act::Store { .. } if self.is_dry => {
                 Observation::Closed(true)
             }
@@ -76,6 +81,16 @@ impl Driver {
                 }
                 self.send_error = Some(error);
                 Observation::Sent(sent, Escrow::Nothing)
+            }
+        }
+    }
+
+    async fn reserve(&mut self) -> bool {
+        match self.entry.reserve(Reserve::new(MAX_RESPONSE_BYTES)).await {
+            Ok(()) => true,
+            Err(error) => {
+                self.journal_error = Some(error);
+                false
             }
         }
     }
@@ -154,11 +169,17 @@ impl Driver {
         let orphans = self.progress.requests.orphans.clone();
         self.warn_of_orphans(&orphans);
         // Of what was never begun there is nothing to tell.
+        let audit = self.audit(ending);
         let line = match self.entry.lines().is_empty() {
             true => None,
-            false => serde_json::to_string(&self.audit(ending)).ok(),
+            false => serde_json::to_string(&audit).ok(),
+        };
+        let receipts = match ending.effect() {
+            Effect::Changed => ledger::receipts(&audit, &self.intent().places),
+            Effect::Unknown | Effect::Unchanged => Vec::new(),
         };
         let request = line.as_deref().map_or_else(Close::new, |line| Close::new().with_history_line(line));
+        let request = request.with_receipts(&receipts);
         let closed = self.entry.close(request).await;
         if let Err(error) = &closed {
             let warning = match ending {

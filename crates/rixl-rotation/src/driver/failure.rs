@@ -5,9 +5,10 @@ use rixl_credentials::{ErrorKind, KeyId};
 use super::Driver;
 use crate::{
     Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan,
+    ledger::Receipt,
     protocol::{
         progress::{At, Record, Response, Why},
-        seen::{Act, Holds, NotRetired, Owner, Step, Stop, StoreFailure},
+        seen::{Act, Authorizer, Holds, NotRetired, Owner, Step, Stop, StoreFailure},
     },
     store::{Content, StoreError},
 };
@@ -81,20 +82,39 @@ impl Driver {
             }),
             Stop::OwnKey => {
                 let key_id = self.key_id().map(KeyId::as_str).unwrap_or_default();
+                let bought = match self.seen.authorizer {
+                    Some(Authorizer::MayBeOwnKey) => "may be bought with the key {} itself, which nobody can tell,",
+                    _ => "is bought with the key {} itself,",
+                };
+                let bought = bought.replace("{}", key_id);
                 Failure::refused(format!(
-                    "the bearer token is bought with the key {key_id} itself, and may end with its secret; nothing was \
-                     sent; use another credential"
+                    "the bearer token {bought} and may end with its secret; nothing was sent; use another credential"
                 ))
             }
-            Stop::NoRoom => Failure::refused("the journal has no room for a response; nothing was sent"),
+            Stop::NoRoom => {
+                self.with_journal_error(Failure::refused("the journal has no room for a response; nothing was sent"))
+            }
             Stop::PlaceFailed(place) => match (self.progress.response, self.place_error(place)) {
                 (Response::Unsent, Some(error)) => error.into(),
                 (_, error) => with_source(self.stuck("the store can't be read"), error),
             },
+            Stop::PlaceMoved(place)
+                if let Some(moved) = self.places.get(place).and_then(|place| place.moved.clone()) =>
+            {
+                let led = self.location(place);
+                self.stuck(&format!("{moved}, and led to {led} when the run began")).with_next(Next::NamePlace(label))
+            }
             Stop::PlaceMoved(_) => self
                 .stuck("it held a secret before and holds none now, as if its file system were not mounted")
                 .with_next(Next::Decide),
             Stop::PlaceTaken(place) => self.taken(place),
+            Stop::KeyElsewhere(place) => {
+                let old = self.receipt(place).map(|receipt| receipt.place.clone()).unwrap_or_default();
+                Failure::refused(format!(
+                    "{old} has the secret of {label}, and would keep a dead one; nothing was sent"
+                ))
+                .with_next(Next::AllowLeave)
+            }
             Stop::Contested(_) => self.not_stored("someone else takes the new secret away again and again"),
             Stop::Unclear if self.progress.response == Response::Unsent => Failure::refused(format!(
                 "{NOT_CLEAR}, and would not of the new one; nothing was changed; try later, or switch verification off"
@@ -183,6 +203,11 @@ impl Driver {
             let sentence = format!("{location}: there is nothing of that name{near}; nothing was sent");
             return Failure::refused(sentence).with_next(Next::AllowNewPlace);
         }
+        if let Some(receipt) = self.receipt(place) {
+            let sentence =
+                format!("{location} has had the secret of another key, {}, since {}", receipt.key_id, receipt.at);
+            return Failure::refused(format!("{sentence}; nothing was sent")).with_next(Next::AllowTakeOver);
+        }
         // Neither overwritten nor shown to RIXL as a key: it may be another program's password.
         let sentence = format!("{location} holds what does not look like an API key's secret; nothing was sent");
         Failure::refused(sentence).with_next(Next::AllowTakeOver)
@@ -222,6 +247,9 @@ impl Driver {
     fn not_retired(&mut self, why: NotRetired) -> Failure {
         let key_id = self.key_id().map(|id| id.as_str().to_owned()).unwrap_or_default();
         let (why, error) = match why {
+            NotRetired::OwnKey if self.seen.authorizer == Some(Authorizer::MayBeOwnKey) => {
+                ("the bearer token may be bought with it", None)
+            }
             NotRetired::OwnKey => ("the bearer token is bought with it", None),
             NotRetired::Place(_) => ("the store does not hold the live new secret any more", None),
             NotRetired::Less => ("the new key lacks a policy or a permission that the old one has", None),
@@ -307,6 +335,10 @@ impl Driver {
             Some(error) => failure.with_source(error),
             None => failure,
         }
+    }
+
+    fn receipt(&self, place: usize) -> Option<&Receipt> {
+        self.places.get(place)?.receipt.as_ref()
     }
 
     fn place_error(&mut self, place: usize) -> Option<StoreError> {

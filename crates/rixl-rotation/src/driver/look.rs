@@ -1,7 +1,8 @@
 //! What changes nothing: the escrow, the places, RIXL.
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
+use jiff::SignedDuration;
 use rixl_credentials::{ApiKey, Error, ErrorKind, Issued, KeyId, NewApiKey, RawResponse, Secret};
 
 use super::{Driver, MAX_SECRET_BYTES, Target};
@@ -9,14 +10,27 @@ use crate::{
     Liveness,
     probe::{KeyFormat, probe},
     protocol::{
-        intent::{Digest, Subject},
+        intent::{Digest, Place, Subject},
         progress::{At, Response},
         seen::{
-            Authorizer, Escrow, Holds, KeysFailure, KeysSeen, Look, Observation, Of, Owner, PlaceSeen, StoreFailure,
+            Authorizer, Escrow, Holds, KeysFailure, KeysSeen, Look, Observation, Of, Owner, PlaceSeen, Seat,
+            StoreFailure,
         },
     },
     store::{Content, Prepare, Read, StoreError, StoreErrorKind, StoredSecret, Version},
 };
+
+/// The clocks of this machine and of RIXL's may be so far apart, and `last_used` may be so coarse.
+const JUST_NOW: SignedDuration = SignedDuration::from_mins(5);
+
+/// What the run is authorized with.
+enum Credential {
+    /// The key that is changed.
+    ThisKey,
+    /// An API key, which may be that one. Its text begins so.
+    SomeKey(String),
+    Other,
+}
 
 pub(super) fn digest(secret: &Secret) -> Digest {
     Digest::of(secret.expose_secret().as_bytes())
@@ -36,7 +50,7 @@ impl Driver {
                 Observation::Probed(of, liveness)
             }
             Look::Keys => Observation::Keys(self.keys().await),
-            Look::Authorizer => Observation::Authorizer(self.authorizer()),
+            Look::Authorizer => Observation::Authorizer(self.authorizer().await),
             Look::Turn => {
                 let wait = self
                     .rotator
@@ -117,14 +131,15 @@ impl Driver {
             Err(error) => Err(error),
         };
         let held = held.and_then(|held| self.not_foreign(index, held));
-        let mut seen = PlaceSeen { is_same: true, owner: Owner::ThisKey, holds: Err(StoreFailure::Permanent) };
+        let is_same = target.moved.is_none();
+        let mut seen = PlaceSeen { is_same, owner: Owner::ThisKey, holds: Err(StoreFailure::Permanent) };
         if is_state {
             seen.owner = Owner::State;
         }
         let mut content = Content::Absent;
         let (holds, read, error) = match held {
             Ok(held) => {
-                seen.is_same = !self.may_be_elsewhere(index, &held);
+                seen.is_same &= !self.may_be_elsewhere(index, &held);
                 if held.content == Content::Foreign || self.is_new_name(&held.content) {
                     seen.owner = Owner::Another;
                 }
@@ -134,6 +149,9 @@ impl Driver {
             Err(error) => (Err(store_failure(&error)), None, Some(error)),
         };
         seen.holds = holds;
+        if is_preparing && seen.owner == Owner::ThisKey && self.progress.response == Response::Unsent {
+            seen.owner = self.known_owner(index, read.is_some()).await;
+        }
         let is_first = self.progress.response == Response::Unsent;
         if let Some(target) = self.places.get_mut(index) {
             if is_first {
@@ -144,6 +162,33 @@ impl Driver {
             target.content = content;
         }
         seen
+    }
+
+    /// What earlier runs say of the place. One that was emptied is nobody's.
+    async fn known_owner(&mut self, index: usize, has_secret: bool) -> Owner {
+        let Some(place) = self.intent().places.get(index).cloned() else { return Owner::ThisKey };
+        let key_id = self.key_id().cloned();
+        let mut found = (Owner::ThisKey, Ok(None));
+        if has_secret || !self.is_readable(index) {
+            found = (Owner::Another, self.rotator.owner_of(&place.name, key_id.as_ref()).await);
+        }
+        if let (Ok(None), Some(key_id)) = (&found.1, &key_id) {
+            found = (Owner::Elsewhere, self.rotator.home_of(&place, key_id).await);
+        }
+        let (owner, receipt) = found;
+        let receipt = receipt.unwrap_or_else(|error| {
+            self.warn(format!("{error}; whose the place is can't be told"));
+            None
+        });
+        let Some(receipt) = receipt else { return Owner::ThisKey };
+        if owner == Owner::Elsewhere && !self.subject().rules().ends_the_old {
+            let old = &receipt.place;
+            self.warn(format!("{old} has the old key's secret, and keeps it when that key is deleted"));
+        }
+        if let Some(target) = self.places.get_mut(index) {
+            target.receipt = Some(receipt);
+        }
+        owner
     }
 
     /// A slip of the finger would leave the consumers of the right name with a dead secret. A key that is yet to be created
@@ -319,19 +364,65 @@ impl Driver {
         name.is_some() && key.name.as_deref() == name && !self.intent().known.contains(&key.id)
     }
 
-    fn authorizer(&self) -> Authorizer {
-        let client = self.rotator.account.client();
-        if let Some(key_id) = self.key_id() {
-            // What the places held before is its, and what they hold until the new secret is there.
-            let held = self.places.iter().filter_map(|place| place.read.as_ref());
-            let held = held.filter(|_| self.progress.response != Response::Received).map(digest);
-            let before = self.intent().places.iter().filter_map(|place| place.before.value);
-            let its: Vec<Digest> = held.chain(before).collect();
-            if client.is_bought_with(key_id, |secret| its.contains(&digest(secret))) {
-                return Authorizer::OwnKey;
+    async fn authorizer(&mut self) -> Authorizer {
+        if let Some(key_id) = self.key_id().cloned() {
+            match self.credential(&key_id) {
+                Credential::ThisKey => return Authorizer::OwnKey,
+                Credential::SomeKey(start) if !self.is_other_key => {
+                    self.is_other_key = self.is_used_by_another(&key_id, &start).await;
+                    if !self.is_other_key {
+                        return Authorizer::MayBeOwnKey;
+                    }
+                }
+                Credential::SomeKey(_) | Credential::Other => {}
             }
         }
         if self.rotator.check_token().is_err() { Authorizer::Ends } else { Authorizer::Fine }
+    }
+
+    /// What can be told of the credential without asking RIXL.
+    fn credential(&self, key_id: &KeyId) -> Credential {
+        let is_unsent = self.progress.response == Response::Unsent;
+        let some_key = RefCell::new(None);
+        // What the places held before is its, and what they hold until the new secret is there.
+        let held = self.places.iter().filter_map(|place| place.read.as_ref());
+        let held = held.filter(|_| self.progress.response != Response::Received).map(digest);
+        let before = self.intent().places.iter().filter_map(|place| place.before.value);
+        let its: Vec<Digest> = held.chain(before).collect();
+        let is_its = |secret: &Secret| {
+            let start = secret.expose_secret().split_once('_').map(|(start, _)| start.to_owned());
+            some_key.replace(Some(start.unwrap_or_default()));
+            its.contains(&digest(secret))
+        };
+        if self.rotator.account.client().is_bought_with(key_id, is_its) {
+            return Credential::ThisKey;
+        }
+        let is_live = |(place, seat): (&Place, &Seat)| {
+            place.before.live_as.is_some() || is_unsent && matches!(seat.liveness, Some(Liveness::Live(_)))
+        };
+        match some_key.into_inner() {
+            Some(start) if !self.intent().places.iter().zip(&self.seen.places).any(is_live) => {
+                Credential::SomeKey(start)
+            }
+            _ => Credential::Other,
+        }
+    }
+
+    /// Whether another key was used just now and this one was not: the token of this run was bought with that. A key that the
+    /// start of the credential names is surely another one.
+    async fn is_used_by_another(&self, key_id: &KeyId, start: &str) -> bool {
+        let (mut is_own_used, mut is_other_used) = (false, false);
+        let mut keys = self.rotator.account.list();
+        while let Some(key) = keys.next().await {
+            let Ok(key) = key else { return false };
+            let is_used = key.last_used.is_some_and(|used| self.rotator.now().duration_since(used) <= JUST_NOW);
+            match key.id == *key_id {
+                true => is_own_used = is_used,
+                false if key.id.as_str() == start => return true,
+                false => is_other_used |= is_used,
+            }
+        }
+        is_other_used && !is_own_used
     }
 }
 
@@ -344,7 +435,7 @@ fn bare(issued: &Issued) -> &str {
 
 pub(super) fn store_failure(error: &StoreError) -> StoreFailure {
     match error.kind() {
-        StoreErrorKind::Busy => StoreFailure::Busy,
+        StoreErrorKind::Busy | StoreErrorKind::Locked => StoreFailure::Busy,
         StoreErrorKind::Conflict => StoreFailure::Conflict,
         StoreErrorKind::Unknown => StoreFailure::Unknown,
         StoreErrorKind::Invalid | StoreErrorKind::Unusable | StoreErrorKind::Foreign => StoreFailure::Permanent,

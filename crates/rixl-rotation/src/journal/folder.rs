@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, PutEscrow,
-    ReadHistory, Unfinished,
+    ReadHistory, ReadReceipt, Receipt, Reserve, Unfinished,
 };
 use crate::{
     disk::{self, Locked},
@@ -38,8 +38,10 @@ use crate::{
 /// ```
 ///
 /// `entries/NAME` has the lines of an entry, each with a checksum before it, and is the entry's lock (`flock`);
-/// `escrow/NAME` its raw response; `stores/HASH` locks the entry of a store; `history` has the audit lines. Files are of
-/// mode 0600, folders 0700. They are this user's own, and no links; the folders above are this user's or root's, and others may
+/// `escrow/NAME` its raw response, for which zeros are written to `escrow/NAME.new` before the request, so that a disk that is
+/// full is found then (not on file systems that write all anew, such as Btrfs and ZFS); `stores/HASH` locks the entry of a store
+/// that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines. Files are of mode
+/// 0600, folders 0700. They are this user's own, and no links; the folders above are this user's or root's, and others may
 /// not write in them. Not for network file systems: `flock` and `fsync` must do what they say.
 ///
 /// Work on the disk is done on a thread that may wait, of the Tokio runtime that polls; [`open`](Self::open) alone does it
@@ -50,6 +52,7 @@ pub struct FolderJournal {
     root: PathBuf,
 }
 
+const RECEIPTS: &str = "receipts";
 /// How many bytes of the SHA-256 of a line stand before it.
 const CHECKSUM: usize = 8;
 
@@ -66,7 +69,7 @@ impl FolderJournal {
             // It would be shown as another path, and so would every path in it that a person is to look at.
             return Err(JournalError::new(JournalErrorKind::Unusable, "the path of the state folder is not UTF-8"));
         }
-        let folders = [root.join("entries"), root.join("escrow"), journal.stores()];
+        let folders = [root.join("entries"), root.join("escrow"), journal.stores(), root.join(RECEIPTS)];
         let is_new = !folders.iter().all(|folder| folder.exists());
         let missing = root.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).count();
         // Before anything is made there: it would be in another user's way.
@@ -99,9 +102,7 @@ impl FolderJournal {
     }
 
     fn lock_now(&self, name: &str) -> Result<FolderEntry, JournalError> {
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            return Err(JournalError::new(JournalErrorKind::Unusable, "the name of the journal entry is not valid"));
-        }
+        check_entry_name(name)?;
         let path = self.entry(name);
         let mut lock = LockedFile::take(path.clone())?.ok_or_else(|| {
             locked(format!("another rotator holds the entry {name}, by a lock on {}", path.display()))
@@ -111,7 +112,14 @@ impl FolderJournal {
         let lines = read_entry(&mut lock.file, &path)?;
         lock.is_kept = !lines.is_empty();
         let escrow = self.root.join("escrow").join(name);
-        let opened = Opened { root: self.root.clone(), escrow: escrow.clone(), lock, stores: Vec::new(), lines };
+        let opened = Opened {
+            root: self.root.clone(),
+            escrow: escrow.clone(),
+            lock,
+            stores: Vec::new(),
+            lines,
+            has_room: false,
+        };
         let lines = opened.lines.clone();
         Ok(FolderEntry { opened: Arc::new(Mutex::new(Some(opened))), escrow, lines })
     }
@@ -145,6 +153,18 @@ impl FolderJournal {
                 Ok(History::new(text.split('\n').filter_map(checked).map(str::to_owned).collect()))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(History::default()),
+            Err(error) => Err(unusable(&path, error)),
+        }
+    }
+
+    fn receipt_now(&self, name: &str) -> Result<Option<String>, JournalError> {
+        check_entry_name(name)?;
+        let path = self.root.join(RECEIPTS).join(name);
+        let read = open_own(&path, OpenOptions::new().read(true)).and_then(io::read_to_string);
+        match read {
+            // One that was torn says nothing.
+            Ok(text) => Ok(checked(text.trim_end_matches('\n')).map(str::to_owned)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(unusable(&path, error)),
         }
     }
@@ -186,6 +206,11 @@ impl Journal for FolderJournal {
     fn history(&self, _: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>> {
         self.run(Self::history_now)
     }
+
+    fn receipt<'a>(&'a self, request: ReadReceipt<'a>) -> BoxFuture<'a, Result<Option<String>, JournalError>> {
+        let name = request.name.to_owned();
+        self.run(move |journal| journal.receipt_now(&name))
+    }
 }
 
 /// Another process may end its entry between the reading of the folder and this.
@@ -212,6 +237,17 @@ struct Opened {
     lock: LockedFile,
     stores: Vec<LockedFile>,
     lines: Vec<String>,
+    /// Room for a response was reserved.
+    has_room: bool,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        // Nothing was sent, so nothing is in it. The entry is still locked.
+        if self.has_room && self.lines.is_empty() {
+            let _ = fs::remove_file(self.escrow.with_extension("new"));
+        }
+    }
 }
 
 impl FolderEntry {
@@ -299,14 +335,49 @@ impl Opened {
         }
     }
 
+    /// Zeros, where the response will be written first.
+    fn reserve_now(&mut self, max_bytes: usize) -> Result<(), JournalError> {
+        let (path, new) = (self.escrow.clone(), self.escrow.with_extension("new"));
+        let reserve = || -> io::Result<()> {
+            self.check_ours()?;
+            match read_own(&new) {
+                Ok(bytes) if bytes.len() >= max_bytes && without_room(&bytes).is_empty() => return Ok(()),
+                // What a killed run received.
+                Ok(bytes) if !without_room(&bytes).is_empty() && !path.exists() => fs::rename(&new, &path)?,
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            wipe(&new)?;
+            let mut file = disk::create_private(&new)?;
+            let written = file.write_all(&vec![0; max_bytes]).and_then(|()| file.sync_all());
+            if written.is_err() {
+                remove(&new)?;
+            }
+            written
+        };
+        reserve().map_err(|error| {
+            let reason = format!("{} bytes for a response can't be reserved at {}", max_bytes, path.display());
+            JournalError::new(JournalErrorKind::Unusable, reason).with_source(error)
+        })?;
+        self.has_room = true;
+        Ok(())
+    }
+
     fn put_escrow_now(&self, response: &[u8]) -> Result<(), JournalError> {
         let path = self.escrow.clone();
         let write = || -> io::Result<()> {
             self.check_ours()?;
             let new = path.with_extension("new");
-            wipe(&new)?;
-            let mut file = disk::create_private(&new)?;
+            let mut file = match open_to_wipe(&new)? {
+                Some(file) => file,
+                None => disk::create_private(&new)?,
+            };
+            // Over what was reserved for it: there may be no other room.
+            let length = file.metadata()?.len();
             file.write_all(response)?;
+            let rest = length.saturating_sub(response.len() as u64);
+            io::copy(&mut io::repeat(0).take(rest), &mut file)?;
+            file.set_len(response.len() as u64)?;
             file.sync_all()?;
             // The one before stays until this one is in its place.
             let before = open_to_wipe(&path)?;
@@ -319,31 +390,32 @@ impl Opened {
 
     fn escrow_now(&self) -> Result<Option<RawResponse>, JournalError> {
         let path = self.escrow.clone();
-        let read = |path: &Path| -> io::Result<Vec<u8>> {
-            let mut file = open_own(path, OpenOptions::new().read(true))?;
-            // Of its final size from the start: growing would leave copies behind.
-            let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();
-            let mut bytes = Vec::with_capacity(length.saturating_add(1));
-            file.read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        let kept = match read(&path) {
-            Ok(bytes) => Some(bytes),
+        let kept = match read_own(&path) {
+            Ok(bytes) => Some(bytes.to_vec()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(unusable(&path, error)),
         };
         // A run that was killed between the sync and the rename left the response under its first name.
         let kept = match kept {
             Some(bytes) if !bytes.is_empty() => Some(bytes),
-            kept => read(&path.with_extension("new")).ok().filter(|bytes| !bytes.is_empty()).or(kept),
+            kept => {
+                let new = read_own(&path.with_extension("new")).ok();
+                let new = new.map(|bytes| without_room(&bytes).to_vec());
+                new.filter(|bytes| !bytes.is_empty()).or(kept)
+            }
         };
         Ok(kept.map(RawResponse::from))
     }
 
-    fn close_now(&mut self, history_line: Option<&str>) -> Result<(), JournalError> {
+    fn close_now(&mut self, history_line: Option<&str>, receipts: &[Receipt]) -> Result<(), JournalError> {
         self.check_ours().map_err(|error| unusable(&self.lock.path, error))?;
         if let Some(line) = history_line {
             add_history(&self.root, line)?;
+        }
+        let folder = self.root.join(RECEIPTS);
+        receipts.iter().try_for_each(|receipt| keep_receipt(&folder, receipt))?;
+        if !receipts.is_empty() {
+            disk::sync_folder(&folder).map_err(|error| unusable(&folder, error))?;
         }
         let escrow = self.escrow.clone();
         wipe(&escrow)
@@ -378,6 +450,10 @@ impl Entry for FolderEntry {
         Box::pin(self.run(move |opened| opened.put_escrow_now(&response)))
     }
 
+    fn reserve(&mut self, request: Reserve) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(self.run(move |opened| opened.reserve_now(request.max_bytes)))
+    }
+
     fn escrow(&self) -> BoxFuture<'_, Result<Option<RawResponse>, JournalError>> {
         Box::pin(self.run(|opened| opened.escrow_now()))
     }
@@ -387,8 +463,8 @@ impl Entry for FolderEntry {
     }
 
     fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
-        let line = request.history_line.map(str::to_owned);
-        Box::pin(self.change(move |opened| opened.close_now(line.as_deref())))
+        let (line, receipts) = (request.history_line.map(str::to_owned), request.receipts.to_vec());
+        Box::pin(self.change(move |opened| opened.close_now(line.as_deref(), &receipts)))
     }
 }
 
@@ -429,7 +505,7 @@ fn lock_file(path: &Path, patience: Duration) -> io::Result<Option<File>> {
     match disk::lock(path, patience, open)? {
         Locked::Ours(file) => Ok(Some(file)),
         Locked::ByAnother => Ok(None),
-        Locked::Unsupported(_, error) => Err(error),
+        Locked::Unsupported(error) => Err(error),
     }
 }
 
@@ -492,6 +568,22 @@ fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     }
 }
 
+/// All of a file that may have a secret in it, in memory that is wiped.
+fn read_own(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut file = open_own(path, OpenOptions::new().read(true))?;
+    // Of its final size from the start: growing would leave copies behind.
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length.saturating_add(1)));
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What was written over reserved room; a run that is killed there leaves the rest of it behind.
+fn without_room(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    bytes.get(..end).unwrap_or_default()
+}
+
 /// Makes the names of new folders durable, or all that is in them is gone with the power. So many of them, the last ones,
 /// were made by this run; a run that was killed may have made others.
 fn sync_above(root: &Path, made: usize) -> Result<(), JournalError> {
@@ -550,6 +642,26 @@ fn append(file: &mut File, line: &str) -> io::Result<()> {
         let _ = file.set_len(length);
     }
     written
+}
+
+fn check_entry_name(name: &str) -> Result<(), JournalError> {
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Err(JournalError::new(JournalErrorKind::Unusable, "the name of the journal entry is not valid"));
+    }
+    Ok(())
+}
+
+/// In place of the one before. The lock of the place and that of the key keep others from both of its names.
+fn keep_receipt(folder: &Path, receipt: &Receipt) -> Result<(), JournalError> {
+    check_entry_name(&receipt.name)?;
+    let path = folder.join(&receipt.name);
+    let new = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        remove(&new)?;
+        append(&mut disk::create_private(&new)?, &receipt.line)?;
+        fs::rename(&new, &path)
+    };
+    write().map_err(|error| unusable(&path, error))
 }
 
 fn add_history(root: &Path, line: &str) -> Result<(), JournalError> {

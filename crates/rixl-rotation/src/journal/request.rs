@@ -158,6 +158,22 @@ impl<'a> Append<'a> {
     }
 }
 
+/// What [`Entry::reserve`](super::Entry::reserve) is asked. Rotations build it; `new` is for tests of a journal.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[must_use]
+pub struct Reserve {
+    /// How many bytes the response is expected to have at most.
+    pub max_bytes: usize,
+}
+
+impl Reserve {
+    /// Room for so many bytes.
+    pub fn new(max_bytes: usize) -> Self {
+        Self { max_bytes }
+    }
+}
+
 /// What [`Entry::put_escrow`](super::Entry::put_escrow) is asked. Rotations build it; `new` is for tests of a journal.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -181,6 +197,40 @@ impl std::fmt::Debug for PutEscrow<'_> {
     }
 }
 
+/// What [`Journal::receipt`](super::Journal::receipt) is asked. Rotations build it; `new` is for tests of a journal.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[must_use]
+pub struct ReadReceipt<'a> {
+    /// The receipt's name, made of `0-9A-Za-z` and `-`.
+    pub name: &'a str,
+}
+
+impl<'a> ReadReceipt<'a> {
+    /// The receipt of this name.
+    pub fn new(name: &'a str) -> Self {
+        Self { name }
+    }
+}
+
+/// A line that outlives its entry: that the secret of a key was put into a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
+pub struct Receipt {
+    /// Its name, made of `0-9A-Za-z` and `-`.
+    pub name: String,
+    /// The line, which has no line feed and no secret in it.
+    pub line: String,
+}
+
+impl Receipt {
+    /// This line, under this name.
+    pub fn new(name: impl Into<String>, line: impl Into<String>) -> Self {
+        Self { name: name.into(), line: line.into() }
+    }
+}
+
 /// What [`Entry::close`](super::Entry::close) is asked. Rotations build it; `new` is for tests of a journal.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -188,6 +238,8 @@ impl std::fmt::Debug for PutEscrow<'_> {
 pub struct Close<'a> {
     /// The line to add to the history, without a line feed.
     pub history_line: Option<&'a str>,
+    /// What is to be known of the places once the entry is gone.
+    pub receipts: &'a [Receipt],
 }
 
 impl<'a> Close<'a> {
@@ -199,6 +251,12 @@ impl<'a> Close<'a> {
     /// With this line in the history.
     pub fn with_history_line(mut self, line: &'a str) -> Self {
         self.history_line = Some(line);
+        self
+    }
+
+    /// With these receipts.
+    pub fn with_receipts(mut self, receipts: &'a [Receipt]) -> Self {
+        self.receipts = receipts;
         self
     }
 }

@@ -204,8 +204,12 @@ fn intent(kind: Kind, places: usize) -> Intent {
         },
     };
     let before = Before { version: Version::absent(), value: None, live_as: None };
-    let place =
-        |number: usize| Place { given: format!("file:{number}"), name: format!("/{number}"), before: before.clone() };
+    let place = |number: usize| Place {
+        given: format!("file:{number}"),
+        asked: None,
+        name: format!("/{number}"),
+        before: before.clone(),
+    };
     Intent {
         v: VERSION,
         run: String::new(),

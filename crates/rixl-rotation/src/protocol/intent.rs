@@ -127,8 +127,11 @@ impl Intent {
 /// Where the secret goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Place {
-    /// The text that the user gave.
+    /// What the text that the user gave led to: the store's location.
     pub(crate) given: String,
+    /// That text, where it is another one: its links may lead elsewhere by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asked: Option<String>,
     /// What it named when the run was prepared: absolute path, address, namespace, program.
     pub(crate) name: String,
     pub(crate) before: Before,

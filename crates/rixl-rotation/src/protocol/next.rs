@@ -153,7 +153,7 @@ impl Case<'_> {
             }
         }
         // What the places hold tells whether the credential is one of them.
-        self.authorized()?;
+        self.authorized(true)?;
         self.reserved()?;
         // What an earlier run left there is no response to this one.
         let stale = match self.escrow()? {
@@ -174,11 +174,13 @@ impl Case<'_> {
         }
     }
 
-    fn authorized(&self) -> Known<()> {
+    fn authorized(&self, is_first: bool) -> Known<()> {
         match self.seen.authorizer.ok_or(Step::Look(Look::Authorizer))? {
             Authorizer::Fine => Ok(()),
             Authorizer::OwnKey if self.seen.mandate.own_key => Ok(()),
-            Authorizer::OwnKey => Err(Step::Stop(Stop::OwnKey)),
+            // What was begun is not given up for that.
+            Authorizer::MayBeOwnKey if self.seen.mandate.own_key || !is_first => Ok(()),
+            Authorizer::OwnKey | Authorizer::MayBeOwnKey => Err(Step::Stop(Stop::OwnKey)),
             Authorizer::Ends => Err(Step::Stop(Stop::TokenEnds)),
         }
     }
@@ -197,7 +199,10 @@ impl Case<'_> {
         match seen.owner {
             Owner::State => return Err(Step::Stop(Stop::PlaceTaken(index))),
             Owner::Another if !self.seen.mandate.take_over => return Err(Step::Stop(Stop::PlaceTaken(index))),
-            Owner::Another | Owner::ThisKey => {}
+            Owner::Elsewhere if self.rules.ends_the_old && !self.seen.mandate.leave => {
+                return Err(Step::Stop(Stop::KeyElsewhere(index)));
+            }
+            Owner::Another | Owner::Elsewhere | Owner::ThisKey => {}
         }
         self.holds(index, seen, Stop::PlaceFailed(index))
     }
@@ -727,7 +732,7 @@ impl Case<'_> {
             let (version, value) = parts(holds);
             held.push(Held { version, value });
         }
-        self.authorized()?;
+        self.authorized(false)?;
         let mut orphans = requests.orphans.clone();
         if rules.creates {
             let keys = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))?;
@@ -807,7 +812,7 @@ impl Case<'_> {
         }
         match seen.authorizer.ok_or(Step::Look(Look::Authorizer))? {
             Authorizer::Fine | Authorizer::Ends => {}
-            Authorizer::OwnKey => return stop(NotRetired::OwnKey),
+            Authorizer::OwnKey | Authorizer::MayBeOwnKey => return stop(NotRetired::OwnKey),
         }
         if progress.retire == Retire::NotYet {
             return Ok(Step::Record(Record::Retiring { at: seen.now }));

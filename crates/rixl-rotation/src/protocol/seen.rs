@@ -108,6 +108,8 @@ pub(crate) enum Stop {
     PlaceMoved(usize),
     /// Something else lives there.
     PlaceTaken(usize),
+    /// Another place has the key's secret, and would keep a dead one.
+    KeyElsewhere(usize),
     /// Somebody keeps writing there.
     Contested(usize),
     /// RIXL does not say whether a secret is live.
@@ -229,6 +231,8 @@ pub(crate) enum Owner {
     ThisKey,
     /// Another key, or what is no secret of RIXL's.
     Another,
+    /// This key, whose secret is in another place as well.
+    Elsewhere,
     /// This program's own state.
     State,
 }
@@ -267,6 +271,8 @@ pub(crate) enum Authorizer {
     Ends,
     /// It is the key that is changed or deleted.
     OwnKey,
+    /// It is an API key, and nobody can tell which.
+    MayBeOwnKey,
 }
 
 /// What the user allowed.
@@ -276,6 +282,8 @@ pub(crate) struct Mandate {
     pub(crate) stops_on_unknown: bool,
     pub(crate) if_live: IfLive,
     pub(crate) take_over: bool,
+    /// A dead secret in the place where the key's was.
+    pub(crate) leave: bool,
     /// Beyond the budget.
     pub(crate) again: bool,
     pub(crate) own_key: bool,
@@ -288,6 +296,7 @@ impl Mandate {
         stops_on_unknown: true,
         if_live: IfLive::Rotate,
         take_over: false,
+        leave: false,
         again: false,
         own_key: false,
         patience: Duration::from_secs(60),

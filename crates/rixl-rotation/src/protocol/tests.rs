@@ -34,7 +34,7 @@ fn intent(subject: Subject) -> Intent {
         base_url: "https://api.rixl.com".into(),
         organization: None,
         subject,
-        places: vec![Place { given: "file:key".into(), name: "file:/srv/key".into(), before }],
+        places: vec![Place { given: "file:key".into(), asked: None, name: "file:/srv/key".into(), before }],
         limits: Limits { window_ms: 35_000, quiet_ms: 5_000, budget: 3, is_probed: true, overlap: None },
         known: Vec::new(),
     }
@@ -80,6 +80,7 @@ fn records_read_back() {
     let version = Version::new("7");
     let to = Place {
         given: "file:new".into(),
+        asked: Some("file:link".into()),
         name: "file:/srv/new".into(),
         before: Before { version: version.clone(), value: Some(secret()), live_as: Some(KeyFormat::Prefixed) },
     };
@@ -148,6 +149,8 @@ fn nothing_is_begun_with_a_credential_that_may_end() {
         (Authorizer::Ends, true, Step::Stop(Stop::TokenEnds)),
         (Authorizer::OwnKey, false, Step::Stop(Stop::OwnKey)),
         (Authorizer::OwnKey, true, Step::Act(Act::Reserve)),
+        (Authorizer::MayBeOwnKey, false, Step::Stop(Stop::OwnKey)),
+        (Authorizer::MayBeOwnKey, true, Step::Act(Act::Reserve)),
     ] {
         let mut seen = Seen::new(now(), Mandate { own_key, ..Mandate::LIVE }, 1);
         seen.has_turn = true;
@@ -175,6 +178,24 @@ fn nothing_is_begun_with_a_place_of_another() {
         seen.note(now(), &Step::Act(Act::Prepare(0)), &Observation::Prepared(0, holds));
         let step = if is_taken { Step::Stop(Stop::PlaceTaken(0)) } else { Step::Act(Act::Reserve) };
         assert_eq!(next(&progress, &seen), step, "{owner:?}");
+    }
+}
+
+/// Where the old secret dies, what has it elsewhere is in the way; where it lives on, not.
+#[test]
+fn no_secret_is_left_dead_in_another_place() {
+    let key_id = "XyZ9aB8cD1".parse().unwrap();
+    let replacement =
+        intent(Subject::Replace { key_id, new: rixl_credentials::NewApiKey::new("billing"), grace_ms: 0 });
+    for (intent, leave, is_left) in [(rotation(), false, true), (rotation(), true, false), (replacement, false, false)]
+    {
+        let progress = Progress::new(Arc::new(intent));
+        let mut seen = Seen::new(now(), Mandate { leave, ..Mandate::LIVE }, 1);
+        seen.has_turn = true;
+        let holds = PlaceSeen { owner: Owner::Elsewhere, ..place(Holds::Nothing(Version::absent())) };
+        seen.note(now(), &Step::Act(Act::Prepare(0)), &Observation::Prepared(0, holds));
+        let is_stopped = next(&progress, &seen) == Step::Stop(Stop::KeyElsewhere(0));
+        assert_eq!(is_stopped, is_left, "{:?}", progress.intent.subject);
     }
 }
 

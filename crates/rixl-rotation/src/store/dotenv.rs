@@ -8,7 +8,7 @@ use std::{fmt, ops::Range, path::Path};
 use zeroize::Zeroizing;
 
 use super::{
-    BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret,
+    BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoreLock, StoredSecret,
     file::{FileEntry, Layout, impl_store, path_text},
 };
 use crate::disk::{Place, Trouble};
@@ -17,7 +17,8 @@ use crate::disk::{Place, Trouble};
 ///
 /// All but the value stays byte for byte: comments, order, `export`, spaces, line endings, the other variables. A variable
 /// that is not there is added at the end, a file that is not there is made (0600). What [`FileStore`](super::FileStore)
-/// says of the file's mode, links, versions and check-and-set holds here as well.
+/// says of the file's mode, links, versions, locks and check-and-set holds here as well; a run locks its variable alone,
+/// by `.NAME#VARIABLE.rixl.lock`.
 ///
 /// There is no standard of dotenv files, and readers differ. So the file is refused where they would not agree on which
 /// lines are variables and where a value ends: a quote that is not closed, a line that is no assignment, a backslash before
@@ -63,8 +64,7 @@ impl DotenvStore {
             return Err(StoreError::new(StoreErrorKind::Invalid, format!("dotenv:{text}"), reason));
         }
         let place = Place::resolve(text).map_err(|trouble| trouble.at(&format!("dotenv:{text}#{name}")))?;
-        let location = format!("dotenv:{}#{name}", place.path());
-        Ok(Self(FileEntry { location, place, layout: Variable { name } }))
+        Ok(Self(FileEntry::new("dotenv:", place, Variable { name })))
     }
 }
 

@@ -7,7 +7,8 @@ use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use super::{
-    BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+    BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoreLock, StoredSecret,
+    Version,
 };
 use crate::disk::{Place, Trouble};
 
@@ -17,8 +18,10 @@ pub(super) const MAX_SECRET: usize = 64 * 1024;
 /// A file that holds the secret and nothing else: `file:PATH`. For Unix.
 ///
 /// - The file is replaced as a whole, by a rename: readers see the old secret or the new one. A reader that keeps the file
-///   open would not see the new one, and neither would a container into which the file alone was mounted. The latter is
-///   refused where this process can see it: root sees all of the machine, others see their own processes alone.
+///   open would not see the new one, and neither would a container into which the file alone was mounted: it keeps the old secret
+///   until it is started anew. The latter is refused where this process can see it. Root sees the mounts of all processes of its
+///   machine, and of no other machine or virtual one. Any other user sees those of its own processes, and so not the mounts of
+///   containers that root has started: **mount the folder of the file into containers, not the file.**
 /// - Owner, group, mode, access list and labels stay as they are. A new file is for its owner alone (0600). A file that every
 ///   user may read or write is refused, and so is a folder in which every user may replace it.
 /// - A symbolic link stays, and the file that it leads to is replaced. Refused are links of `/proc` that are no text, and in a
@@ -29,8 +32,13 @@ pub(super) const MAX_SECRET: usize = 64 * 1024;
 /// - Line endings (`\n` or `\r\n`) at the end are not part of the secret. They are kept; a new file gets none.
 /// - The content is UTF-8, of at most 64 KiB. An empty file holds no secret.
 ///
+/// A run holds a lock beside the file, `.NAME.rixl.lock`, for as long as it takes: of this user's rotators, on this machine, only
+/// one is at work on the file, whatever state folder each of them has and whatever path leads there. The lock is for its owner
+/// alone (0600). One that belongs to another user is refused before a key is rotated, and so is one that others can open. What a
+/// killed run leaves of it keeps nobody out, and the next run removes it.
+///
 /// The version is a hash of the secret. Check-and-set holds among processes of one machine that use this crate: they take
-/// turns by a lock on the folder. What other programs write meanwhile is seen as well: the new file and the old one change
+/// turns by a second lock, `.NAME.rixl.turn`. What other programs write meanwhile is seen as well: the new file and the old one change
 /// names, and unless what comes out is what was read, they change back. Where the file system can't do that (NFS), a write
 /// within some microseconds before the rename is lost. A commit of what the file holds already succeeds, whatever version was expected.
 ///
@@ -64,8 +72,7 @@ impl FileStore {
     pub fn new(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let text = path_text("file:", path.as_ref())?;
         let place = Place::resolve(text).map_err(|trouble| trouble.at(&format!("file:{text}")))?;
-        let location = format!("file:{}", place.path());
-        Ok(Self(FileEntry { location, place, layout: Whole }))
+        Ok(Self(FileEntry::new("file:", place, Whole)))
     }
 }
 
@@ -83,8 +90,16 @@ macro_rules! impl_store {
                 self.0.location.clone()
             }
 
+            fn given(&self) -> String {
+                self.0.given.clone()
+            }
+
             fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
                 self.0.identity()
+            }
+
+            fn lock(&self) -> BoxFuture<'_, Result<Option<StoreLock>, StoreError>> {
+                self.0.lock()
             }
 
             fn is_within(&self, folder: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
@@ -182,11 +197,17 @@ pub(super) fn split_ending(text: &str) -> (&str, &str) {
 #[derive(Clone)]
 pub(super) struct FileEntry<L> {
     pub(super) location: String,
-    pub(super) place: Place,
-    pub(super) layout: L,
+    pub(super) given: String,
+    place: Place,
+    layout: L,
 }
 
 impl<L: Layout> FileEntry<L> {
+    pub(super) fn new(scheme: &str, place: Place, layout: L) -> Self {
+        let text = |path: &str| format!("{scheme}{path}{}", layout.part());
+        Self { location: text(place.path()), given: text(place.given()), place, layout }
+    }
+
     pub(super) fn prepare(&self, max_bytes: usize) -> BoxFuture<'_, Result<StoredSecret, StoreError>> {
         self.run(move |entry| {
             if max_bytes > MAX_SECRET {
@@ -204,6 +225,10 @@ impl<L: Layout> FileEntry<L> {
 
     pub(super) fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
         self.run(|entry| Ok(format!("file:{}{}", entry.place.identity()?, entry.layout.part())))
+    }
+
+    pub(super) fn lock(&self) -> BoxFuture<'_, Result<Option<StoreLock>, StoreError>> {
+        self.run(|entry| Ok(entry.place.lock(&entry.layout.part())?.map(StoreLock::new)))
     }
 
     pub(super) fn is_within(&self, folder: &str) -> BoxFuture<'_, Result<bool, StoreError>> {

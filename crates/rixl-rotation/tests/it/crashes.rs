@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -9,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::RawResponse;
+use rixl_credentials::{NewApiKey, RawResponse};
 use rixl_rotation::{
-    Account, Ending, FailureKind, Next, RecoverOptions, Rotator,
+    Account, Ending, FailureKind, Next, RecoverOptions, Rotator, State,
     journal::{
         Append, Close, Entry, FolderJournal, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock,
         LockStore, PutEscrow, ReadHistory, Unfinished,
@@ -120,13 +121,26 @@ async fn what_a_killed_commit_wrote_is_made_durable() {
     bench.assert_clean();
 }
 
+/// A rotator whose response finds a folder where it has to be written, and that folder.
+fn without_escrow(bench: &Bench) -> (Rotator, PathBuf) {
+    let blocked = bench.folder.path().join("state/escrow").join(format!("{}.new", bench.key.id));
+    let place = blocked.clone();
+    let rotator = bench.rotator().with_observer(move |event| {
+        if event.kind == State::Intent.into() {
+            // The room that was reserved.
+            fs::remove_file(&place).unwrap();
+            fs::create_dir(&place).unwrap();
+        }
+    });
+    (rotator, blocked)
+}
+
 #[tokio::test]
 async fn what_is_not_in_escrow_is_not_said_to_be() {
     let bench = Bench::new();
-    // A folder stands where the response has to be written.
-    fs::create_dir_all(bench.folder.path().join("state/escrow").join(format!("{}.new", bench.key.id))).unwrap();
+    let (rotator, _) = without_escrow(&bench);
     let store = Arc::new(Watched { cannot_commit: true, ..Watched::new(&bench) });
-    let failure = bench.rotator().rotate(&bench.key_id, store).await.unwrap_err();
+    let failure = rotator.rotate(&bench.key_id, store).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Lost, "{failure}");
     assert_eq!(failure.next(), &Next::Recover);
 }
@@ -147,10 +161,8 @@ async fn a_store_that_cannot_be_read_does_not_make_a_lost_response_one_in_escrow
 #[tokio::test]
 async fn a_run_without_an_escrow_that_is_killed_can_be_ended() {
     let bench = Bench::new();
-    let blocked = bench.folder.path().join("state/escrow").join(format!("{}.new", bench.key.id));
-    fs::create_dir_all(&blocked).unwrap();
+    let (rotator, blocked) = without_escrow(&bench);
     let store = Arc::new(Watched { dies: AtomicBool::new(true), ..Watched::new(&bench) });
-    let rotator = bench.rotator();
     let run = tokio::time::timeout(Duration::from_secs(1), rotator.rotate(&bench.key_id, store));
     assert!(run.await.is_err() && bench.is_stored_live());
     fs::remove_dir(blocked).unwrap();
@@ -224,5 +236,33 @@ async fn an_intent_that_may_be_written_does_not_stay() {
     let failure = rotator.rotate(&bench.key_id, bench.store()).await.unwrap_err();
     assert_eq!((failure.kind(), bench.rotations()), (FailureKind::Refused, 0));
     assert!(!bench.is_open().await);
+    bench.assert_clean();
+}
+
+/// Nothing could be recorded after the intent, and the run was killed while it removed its entry: the escrow is gone by then.
+#[tokio::test]
+async fn a_run_that_is_over_by_its_receipt_is_not_begun_again() {
+    let bench = Bench::new();
+    let place = bench.folder.path().join("other");
+    let store = Stores::default().open(&format!("file:{}", place.display())).unwrap();
+    let (entries, kept) = (bench.folder.path().join("state/entries"), bench.folder.path().join("kept"));
+    let (from, to) = (entries.clone(), kept.clone());
+    let rotator = bench.rotator().with_observer(move |event| {
+        if event.kind == State::Intent.into() {
+            let entry = fs::read_dir(&from).unwrap().next().unwrap().unwrap().path();
+            fs::copy(entry, &to).unwrap();
+        }
+    });
+    let key = NewApiKey::new("other").with_project_id(bench.sandbox.project_id().parse().unwrap());
+    rotator.create(key, store).await.unwrap();
+    let stored = fs::read_to_string(&place).unwrap();
+    let name = fs::read_to_string(&kept).unwrap();
+    assert!(name.contains("\"state\":\"intent\""), "{name}");
+    fs::rename(&kept, entries.join("new-0123456789abcdef")).unwrap();
+
+    let report = bench.recover_one().await.unwrap().unwrap();
+    assert_eq!((report.ending, bench.sandbox.calls("createApiKey")), (Ending::Created, 1));
+    assert_eq!(fs::read_to_string(&place).unwrap(), stored);
+    assert!(bench.sandbox.is_live(&stored));
     bench.assert_clean();
 }

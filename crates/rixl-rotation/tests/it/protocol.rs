@@ -459,7 +459,7 @@ async fn a_second_rotator_of_the_key_or_of_the_place_is_refused() {
     let other = bench.sandbox.create_key("other");
     let other = bench.rotator().rotate(&KeyId::new(other.id).unwrap(), bench.store()).await.unwrap_err();
     assert_eq!(other.kind(), FailureKind::Locked);
-    assert!(other.to_string().contains("about to write file:"), "{other}");
+    assert!(other.to_string().contains("is about to write it"), "{other}");
     assert_eq!(bench.sandbox.calls("rotateApiKey"), 0);
     drop(held);
     bench.assert_clean();
@@ -954,7 +954,7 @@ async fn the_secret_is_said_to_be_in_escrow_only_if_it_is() {
     let folder = escrow.clone();
     let rotator = bench.rotator().with_observer(move |event| {
         if event.kind == State::Intent.into() {
-            fs::remove_dir(&folder).unwrap();
+            fs::remove_dir_all(&folder).unwrap();
         }
     });
     let store = Spoiled::once(&bench, |_| Some(StoreErrorKind::Unusable));

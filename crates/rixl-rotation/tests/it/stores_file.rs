@@ -316,7 +316,7 @@ fn what_a_killed_run_left_is_removed_and_nothing_else() {
     }
     let left = file(&folder, ".key.rixl-abcdefABCD12.tmp", "a secret", 0o600);
     // Another process is at work: what is there is its own.
-    let lock = File::open(folder.path()).unwrap();
+    let lock = File::open(file(&folder, ".key.rixl.turn", "", 0o600)).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let store = store(&path);
     let prepare = std::thread::spawn(move || wait(store.prepare(Prepare::new(200))).map(|_| ()));
@@ -526,6 +526,9 @@ fn a_folder_that_was_replaced_while_its_lock_was_waited_for() {
     let folder = TempDir::new().unwrap();
     let (current, previous) = (folder.path().join("current"), folder.path().join("previous"));
     let locked = |path: &Path| {
+        let path = path.join(".key.rixl.turn");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         let file = File::open(path).unwrap();
         rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
         file
@@ -541,7 +544,7 @@ fn a_folder_that_was_replaced_while_its_lock_was_waited_for() {
     let version = wait(store.read(Read::new())).unwrap().version;
     std::thread::scope(|scope| {
         let commit = scope.spawn(|| wait(store.commit(Commit::new(&NEW.into(), &version))));
-        wait_for("process that waits for the lock", || opened_twice(&current));
+        wait_for("process that waits for the lock", || opened_twice(&current.join(".key.rixl.turn")));
         // At once, and locked before: there is always a folder of that name, and none that is free.
         make(&previous);
         let second = locked(&previous);
@@ -558,10 +561,10 @@ fn a_folder_that_was_replaced_while_its_lock_was_waited_for() {
     assert_eq!(fs::read_to_string(previous.join("key")).unwrap(), OLD);
 }
 
-/// Whether this process has the folder open more than once: by the test, and by who waits for its lock.
-fn opened_twice(folder: &Path) -> Result<(), usize> {
+/// Whether this process has the lock open more than once: by the test, and by who waits for its lock.
+fn opened_twice(lock: &Path) -> Result<(), usize> {
     let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|file| fs::read_link(file.ok()?.path()).ok());
-    let count = open.filter(|target| target == folder).count();
+    let count = open.filter(|target| target == lock).count();
     if count > 1 { Ok(()) } else { Err(count) }
 }
 
