@@ -319,6 +319,38 @@ mod tests {
         }));
     }
 
+    /// At the same place, in another place, and where both documents have it.
+    #[test]
+    fn of_two_that_are_alike_the_one_of_the_same_name_is_meant() {
+        let named = |summary: &str| json!({ "delete": { "summary": summary, "responses": { "204": {} } } });
+        let document = |paths: Value| normalize(json!({ "openapi": "3.0.3", "paths": paths })).unwrap();
+        let by_language = named("Delete audio tracks by language");
+        let old = |place: &str| document(json!({ place: by_language }));
+        let (one, language) = ("/media/video/audio-tracks/{trackId}", "/media/video/audio-tracks/language/{code}");
+        for (summary, id) in
+            [("DeleteAudioTracksByLanguage", None), ("x", Some("tracks.v1.DeleteAudioTracksByLanguage"))]
+        {
+            let mut there = named(summary);
+            there["delete"]["operationId"] = json!(id);
+            let new = document(json!({ one: named("Delete an audio track"), language: there }));
+            for place in ["/media/video/audio-tracks/{lang_code}", "/media/v1/videos/{id}/audio-tracks/{lang_code}"] {
+                let drift = compare(&old(place), &new);
+                let is_moved =
+                    drift.changes.iter().any(|change| change.what == format!("moved to `DELETE {language}`"));
+                assert!(is_moved && drift.moved == 1 && drift.added == 1, "{place}: {drift:?}");
+            }
+            let both = document(
+                json!({ "/media/v1/video/audio-tracks/{lang_code}": by_language, one: named("x"), language: by_language }),
+            );
+            let drift = compare(&both, &new);
+            let is_named = drift.changes.iter().any(|change| change.what.ends_with(&format!("is `DELETE {language}`")));
+            assert!(is_named && drift.gone == 1, "{drift:?}");
+        }
+        // Another name alone is no move.
+        let renamed = document(json!({ "/a/{id}": named("Other") }));
+        assert_eq!(compare(&old("/a/{lang_code}"), &renamed).same_place, 1);
+    }
+
     #[test]
     fn paths_that_differ_in_the_names_of_parameters_alone_are_kept_apart() {
         let paths =
