@@ -82,7 +82,7 @@ enum Command {
         #[arg(value_name = "NEW")]
         second: Option<PathBuf>,
         #[arg(long, value_enum, default_value = "table")]
-        output: Output,
+        format: Format,
         /// Exit 3 when something changed that the report does not judge
         #[arg(long)]
         strict: bool,
@@ -94,13 +94,15 @@ enum Command {
 
 /// How `drift` prints what it found.
 #[derive(Clone, Copy, ValueEnum)]
-enum Output {
+enum Format {
     /// For the terminal
     Table,
     /// For programs
     Json,
     /// For a pull request
     Markdown,
+    /// For a workflow of GitHub's: annotations
+    Github,
 }
 
 fn main() -> ExitCode {
@@ -112,9 +114,9 @@ fn main() -> ExitCode {
             client::run(&root, &spec, &out, only.as_deref())
         }
         Command::Regen { check, root, .. } => regen::run(&root, check),
-        Command::Drift { first, second: Some(second), output, strict, .. } => drift(&first, &second, output, strict),
-        Command::Drift { first, second: None, output, strict, root } => {
-            drift(&root.join(regen::CONTRACT), &first, output, strict)
+        Command::Drift { first, second: Some(second), format, strict, .. } => drift(&first, &second, format, strict),
+        Command::Drift { first, second: None, format, strict, root } => {
+            drift(&root.join(regen::CONTRACT), &first, format, strict)
         }
         Command::Import { spec, out, only, root } => import(&root, &spec, out.as_deref(), only.as_deref()),
     };
@@ -153,19 +155,21 @@ fn import(root: &Path, spec: &Path, out: Option<&Path>, only: Option<&str>) -> R
 }
 
 /// Compares two documents.
-fn drift(old: &Path, new: &Path, output: Output, strict: bool) -> Result<ExitCode, Problems> {
+fn drift(old: &Path, new: &Path, format: Format, strict: bool) -> Result<ExitCode, Problems> {
     let normalized = |path: &Path| {
         let (document, _) = rixl_openapi::read(path)?;
         let named = |problem: &String| format!("{}: {problem}", path.display());
         rixl_openapi::normalize(document).map_err(|problems| Problems(problems.0.iter().map(named).collect()))
     };
     let drift = rixl_openapi::compare(&normalized(old)?, &normalized(new)?);
+    let path = new.to_string_lossy();
     let [old, new] = [old, new].map(|path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy());
     let names = (old.as_ref(), new.as_ref());
-    print(&match output {
-        Output::Table => drift.table(names),
-        Output::Json => format!("{:#}\n", drift.json(names)),
-        Output::Markdown => drift.markdown(names),
+    print(&match format {
+        Format::Table => drift.table(names),
+        Format::Json => format!("{:#}\n", drift.json(names)),
+        Format::Markdown => drift.markdown(names),
+        Format::Github => drift.github((names.0, &path)),
     })?;
     Ok(match () {
         () if drift.is_breaking() => ExitCode::FAILURE,

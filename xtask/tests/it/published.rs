@@ -180,11 +180,16 @@ fn drift_says_by_its_exit_code_whether_something_breaks() {
     let more = file("drift-more.json", more.to_string().as_bytes());
     for (from, to, code) in [(&old, &old, 0), (&old, &more, 0), (&more, &old, 1)] {
         let outputs: Vec<_> =
-            ["table", "json", "markdown"].map(|form| xtask(&["drift", from, to, "--output", form])).into();
+            ["table", "json", "markdown", "github"].map(|form| xtask(&["drift", from, to, "--format", form])).into();
         assert!(outputs.iter().all(|output| output.status.code() == Some(code)), "{from} {to}");
         assert_eq!(outputs[0].stdout, xtask(&["drift", from, to]).stdout);
         let json: Value = serde_json::from_slice(&outputs[1].stdout).unwrap();
         assert_eq!(json["is_breaking"], json!(code == 1));
+        let annotations = String::from_utf8(outputs[3].stdout.clone()).unwrap();
+        assert_eq!(
+            annotations.contains(&format!("::error file={to},title=breaking for callers::GET /b: gone")),
+            code == 1
+        );
     }
     let contract = xtask(&["drift", &old]);
     let said = String::from_utf8(contract.stdout).unwrap();
