@@ -52,6 +52,9 @@ enum Command {
         /// Only the operations whose `POST /path` or id matches this regular expression
         #[arg(long, requires = "spec")]
         only: Option<String>,
+        /// Do not compile the crate
+        #[arg(long, requires = "spec")]
+        no_check: bool,
         /// The workspace to work on
         #[arg(long, hide = true, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/.."))]
         root: PathBuf,
@@ -110,8 +113,8 @@ fn main() -> ExitCode {
     // As `diff` has it: 1 is a difference, 2 is trouble.
     let trouble = ExitCode::from(if matches!(command, Command::Drift { .. }) { 2 } else { 1 });
     let done = match command {
-        Command::Regen { spec: Some(spec), out: Some(out), only, root, .. } => {
-            client::run(&root, &spec, &out, only.as_deref())
+        Command::Regen { spec: Some(spec), out: Some(out), only, no_check, root, .. } => {
+            client::run(&root, &spec, &out, only.as_deref(), !no_check)
         }
         Command::Regen { check, root, .. } => regen::run(&root, check),
         Command::Drift { first, second: Some(second), format, strict, .. } => drift(&first, &second, format, strict),
