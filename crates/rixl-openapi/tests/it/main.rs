@@ -53,7 +53,7 @@ fn what_is_no_document_gets_one_sentence_and_never_a_panic() {
         (
             "foreign",
             with_schemas(json!({ "A": { "$ref": "https://example.com/x.json" } })),
-            "points at nothing in this document",
+            "leads to another document, which is not read: bundle both into one",
         ),
         ("circle", with_schemas(json!({ "A": reference("A") })), "leads back to itself"),
         ("two", with_schemas(json!({ "A": reference("B"), "B": reference("A") })), "leads back to itself"),
