@@ -87,6 +87,7 @@ fn whole(old: &Value, new: &Value) -> Vec<Change> {
         (true, false) => push(Class::Unjudged, "security is said now, where it was defined and nothing more".into()),
         _ => {}
     }
+    security::rest_of_schemes(old, new).into_iter().for_each(|(class, what)| push(class, what));
     let version = |document: &Value| document.pointer("/info/version").map(Value::to_string).unwrap_or_default();
     let (before, after) = (version(old), version(new));
     if before != after {
@@ -240,11 +241,11 @@ mod tests {
         let with = |security: Value| json!({ "security": security });
         assert_eq!(
             changes(&with(json!([])), &with(json!([{ "bearer": [] }]))),
-            ["breaking for callers: security was none and is bearer"]
+            ["breaking for callers: security was none and is bearer, which is not defined"]
         );
         assert_eq!(
             changes(&with(json!([{ "bearer": [] }])), &with(json!([]))),
-            ["additive: security was bearer and is none"]
+            ["additive: security was bearer, which is not defined and is none"]
         );
         let errors = |statuses: &[&str]| json!({ "responses": statuses.iter().map(|status| ((*status).to_owned(), json!({}))).collect::<serde_json::Map<_, _>>() });
         assert_eq!(

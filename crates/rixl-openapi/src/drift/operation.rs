@@ -11,7 +11,7 @@ use super::{
     security,
 };
 use crate::{
-    document::{Node as _, Operation, resolve},
+    document::{METHODS, Node as _, Operation, resolve},
     import::MARK,
 };
 
@@ -31,17 +31,18 @@ pub(super) fn compare(documents: Documents<'_>, old: &Operation<'_>, new: &Opera
         found.push((Class::Callers, "its own servers changed".into()));
     }
     others(old.value, new.value, "parameters requestBody responses security servers", "", found);
-    for (key, _) in ["summary", "description"].map(|key| (key, ())) {
-        if old.item.get(key) != new.item.get(key) {
-            found.push((Class::Wording, format!("other words in {key} of the path")));
-        }
-    }
+    others(old.item, new.item, &format!("{} parameters servers", METHODS.join(" ")), "path", found);
 }
 
 /// What no rule of this report compares.
 fn others(old: &Value, new: &Value, ruled: &str, place: &str, found: &mut Found) {
-    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return };
     let of = if place.is_empty() { String::new() } else { format!(" of the {place}") };
+    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else {
+        if old != new {
+            found.push((Class::Unjudged, format!("can't be compared{of}: in one of the documents it is no map")));
+        }
+        return;
+    };
     let mut words = Vec::new();
     for (key, class) in rest(old, new, ruled) {
         match (class, key) {
@@ -190,10 +191,13 @@ fn content<'a>(document: &'a Value, holder: &'a Value) -> BTreeMap<String, &'a V
 /// The content of both, by media type.
 fn media(documents: Documents<'_>, old: &Value, new: &Value, direction: Direction, place: &str, found: &mut Found) {
     let (before, after) = (content(documents.0, old), content(documents.1, new));
-    let names = |all: &BTreeMap<String, &Value>| all.keys().map(|name| code(name)).collect::<Vec<_>>().join(" or ");
+    let names = |all: &BTreeMap<String, &Value>| match all.is_empty() {
+        true => "of no media type".to_owned(),
+        false => all.keys().map(|name| code(name)).collect::<Vec<_>>().join(" or "),
+    };
     let mut pairs: Vec<_> = before.iter().filter_map(|(name, one)| Some((*one, *after.get(name)?))).collect();
-    if before.keys().ne(after.keys()) && !before.is_empty() && !after.is_empty() {
-        let is_wider = before.keys().all(|name| after.contains_key(name));
+    if before.keys().ne(after.keys()) {
+        let is_wider = !before.is_empty() && before.keys().all(|name| after.contains_key(name));
         // A reader asks for the type it knows.
         let class = if is_wider { Class::Additive } else { direction.breaking() };
         found.push((class, format!("the {place} was {} and is {}", names(&before), names(&after))));

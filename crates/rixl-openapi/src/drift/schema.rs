@@ -148,6 +148,14 @@ const RULED: &str = "type format enum properties required items additionalProper
     minLength minimum minItems minProperties maxLength maximum maxItems maxProperties pattern exclusiveMinimum \
     exclusiveMaximum multipleOf uniqueItems default discriminator";
 
+/// What a schema without a type may be.
+const ANY: &str = "any value";
+
+/// The alternatives of a schema.
+fn either(schema: &Object) -> impl Iterator<Item = &Value> {
+    ["oneOf", "anyOf"].iter().flat_map(|key| schema.list(key))
+}
+
 impl Comparison<'_> {
     fn push(&mut self, class: Class, path: &str, what: &str) {
         let subject = match (path, self.place.contains(" parameter ")) {
@@ -188,6 +196,9 @@ impl Comparison<'_> {
             let class = self.kind_class(&kinds.0, &kinds.1);
             let join = |kinds: &BTreeSet<String>| kinds.iter().map(String::as_str).collect::<Vec<_>>().join(" or ");
             self.push(class, path, &format!("was {} and is {}", join(&kinds.0), join(&kinds.1)));
+        }
+        let is_said = self.alternatives((&old, &new), (&kinds.0, &kinds.1), path, depth);
+        if kinds.0 != kinds.1 || is_said {
             return;
         }
         self.format(&old, &new, path);
@@ -195,7 +206,6 @@ impl Comparison<'_> {
         self.bounds(&old, &new, path);
         self.properties(&old, &new, path, depth);
         self.others(&old, &new, path, depth);
-        self.alternatives(&old, &new, path, depth);
         let items = |schema: &Object| schema.get("items").cloned().unwrap_or_else(|| json!({}));
         if kinds.0.contains("array") {
             self.visit(&items(&old), &items(&new), &format!("{path}[]"), depth + 1);
@@ -210,27 +220,27 @@ impl Comparison<'_> {
 
     /// The types that a value may have.
     fn kinds(&mut self, schema: &Object, is_old: bool) -> BTreeSet<String> {
-        let branches = ["oneOf", "anyOf"].iter().flat_map(|key| schema.list(key));
-        let mut kinds = BTreeSet::new();
-        for branch in branches {
-            let flat = if is_old { &mut self.flat.0 } else { &mut self.flat.1 };
-            let branch = flat.schema(branch, 0);
-            kinds.insert(branch.text("type").map_or_else(|| "any value".to_owned(), bare));
-        }
-        if let (Some(kind), true) = (schema.text("type"), kinds.is_empty() || kinds.contains("any value")) {
+        let mut kinds: BTreeSet<_> = either(schema).map(|branch| self.kind(branch, is_old)).collect();
+        if let (Some(kind), true) = (schema.text("type"), kinds.is_empty() || kinds.contains(ANY)) {
             kinds = BTreeSet::from([bare(kind)]);
         }
         if kinds.is_empty() {
-            kinds.insert("any value".to_owned());
+            kinds.insert(ANY.to_owned());
         }
         kinds
+    }
+
+    /// The type of one alternative.
+    fn kind(&mut self, branch: &Value, is_old: bool) -> String {
+        let flat = if is_old { &mut self.flat.0 } else { &mut self.flat.1 };
+        flat.schema(branch, 0).text("type").map_or_else(|| ANY.to_owned(), bare)
     }
 
     fn kind_class(&self, before: &BTreeSet<String>, after: &BTreeSet<String>) -> Class {
         const ALL: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
         let all = |kinds: &BTreeSet<String>| -> BTreeSet<String> {
             let mut kinds = kinds.clone();
-            if kinds.remove("any value") {
+            if kinds.remove(ANY) {
                 kinds.extend(ALL.map(str::to_owned));
             }
             if kinds.contains("number") {
@@ -403,26 +413,40 @@ impl Comparison<'_> {
         }
     }
 
-    /// Alternatives are known again by what they refer to, then by what they say, then by their place.
-    fn alternatives(&mut self, old: &Object, new: &Object, path: &str, depth: usize) {
-        let mapping = |schema: &Object| schema.get("discriminator").cloned();
-        if mapping(old) != mapping(new) {
+    /// Alternatives are known again by what they refer to, then by what they say, then by their place. A schema that has
+    /// none is the only one. Whether nothing else is to be said.
+    fn alternatives(
+        &mut self,
+        (old, new): (&Object, &Object),
+        kinds: (&BTreeSet<String>, &BTreeSet<String>),
+        path: &str,
+        depth: usize,
+    ) -> bool {
+        if old.get("discriminator") != new.get("discriminator") {
             self.push(self.direction.breaking(), path, ": what tells its alternatives apart (discriminator) changed");
         }
-        let list = |schema: &Object| -> Vec<Value> {
-            ["oneOf", "anyOf"].iter().flat_map(|key| schema.list(key)).cloned().collect()
+        let list = |schema: &Object| either(schema).cloned().collect::<Vec<_>>();
+        let (mut before, mut after) = (list(old), list(new));
+        let is_said = before.is_empty() != after.is_empty();
+        match (before.is_empty(), after.is_empty()) {
+            (true, true) => return false,
+            (false, false) => {}
+            // What stands beside them is of all of them.
+            _ if old.contains_key("properties") || new.contains_key("properties") => {
+                let what = if after.is_empty() { "has no alternatives any more" } else { "has alternatives now" };
+                self.push(self.direction.breaking(), path, what);
+                return false;
+            }
+            (true, _) => before = vec![old.clone().into()],
+            (_, true) => after = vec![new.clone().into()],
+        }
+        // A type that the other side has not was said with the types.
+        let mut is_told = |branch: &Value, is_old: bool, others: &BTreeSet<String>| {
+            let kind = self.kind(branch, is_old);
+            kind != ANY && !others.contains(&kind) && !others.contains(ANY)
         };
-        let (before, mut after) = (list(old), list(new));
-        if before.is_empty() && after.is_empty() {
-            return;
-        }
-        if before.is_empty() || after.is_empty() {
-            let (class, what) = match after.is_empty() {
-                true => (self.direction.breaking(), "has no alternatives any more"),
-                false => (self.direction.breaking(), "has alternatives now"),
-            };
-            return self.push(class, path, what);
-        }
+        before.retain(|branch| !is_told(branch, true, kinds.1));
+        after.retain(|branch| !is_told(branch, false, kinds.0));
         let mut unknown = Vec::new();
         for branch in before {
             let is_same = |key: &str, other: &Value| branch.get(key).is_some() && branch.get(key) == other.get(key);
@@ -449,5 +473,6 @@ impl Comparison<'_> {
         for branch in after.iter().skip(count) {
             self.push(self.direction.wider(), path, &format!("may be {} now", name(branch)));
         }
+        is_said
     }
 }
