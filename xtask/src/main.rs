@@ -18,6 +18,7 @@ mod contract;
 mod finish;
 mod prepare;
 mod regen;
+mod watch;
 
 use std::{
     fmt::Display,
@@ -28,6 +29,7 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 use rixl_openapi::Problems;
+use serde_json::Value;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Project chores")]
@@ -79,13 +81,16 @@ enum Command {
     /// nothing breaks, but something changed that no rule of the report judges.
     Drift {
         /// The published document, compared with openapi.json; or the old one of two
-        #[arg(value_name = "SPEC")]
-        first: PathBuf,
+        #[arg(value_name = "SPEC", required_unless_present = "published")]
+        first: Option<PathBuf>,
         /// The new one of two
         #[arg(value_name = "NEW")]
         second: Option<PathBuf>,
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
+        /// Compare openapi.json with the newest published crate of this name, by its routes and models; cargo asks the registry
+        #[arg(long = "crate", value_name = "NAME", conflicts_with = "first")]
+        published: Option<String>,
         /// Exit 3 when something changed that the report does not judge
         #[arg(long)]
         strict: bool,
@@ -117,9 +122,8 @@ fn main() -> ExitCode {
             client::run(&root, &spec, &out, only.as_deref(), !no_check)
         }
         Command::Regen { check, root, .. } => regen::run(&root, check),
-        Command::Drift { first, second: Some(second), format, strict, .. } => drift(&first, &second, format, strict),
-        Command::Drift { first, second: None, format, strict, root } => {
-            drift(&root.join(regen::CONTRACT), &first, format, strict)
+        Command::Drift { first, second, published, format, strict, root } => {
+            compared(&root, first, second, published.as_deref()).and_then(|pair| drift(pair, format, strict))
         }
         Command::Import { spec, out, only, root } => import(&root, &spec, out.as_deref(), only.as_deref()),
     };
@@ -157,22 +161,44 @@ fn import(root: &Path, spec: &Path, out: Option<&Path>, only: Option<&str>) -> R
     Ok(ExitCode::SUCCESS)
 }
 
-/// Compares two documents.
-fn drift(old: &Path, new: &Path, format: Format, strict: bool) -> Result<ExitCode, Problems> {
-    let normalized = |path: &Path| {
-        let (document, _) = rixl_openapi::read(path)?;
-        let named = |problem: &String| format!("{}: {problem}", path.display());
-        rixl_openapi::normalize(document).map_err(|problems| Problems(problems.0.iter().map(named).collect()))
+/// Two documents to compare, each with its name; the old one first.
+type Pair = [(Value, String); 2];
+
+/// What `drift` was asked about.
+fn compared(
+    root: &Path,
+    first: Option<PathBuf>,
+    second: Option<PathBuf>,
+    published: Option<&str>,
+) -> Result<Pair, Problems> {
+    if let Some(name) = published {
+        let (contract, published, version) = watch::both(root, name)?;
+        return Ok([(contract, regen::CONTRACT.to_owned()), (published, format!("{name} {version}"))]);
+    }
+    let contract = || root.join(regen::CONTRACT);
+    let (old, new) = match (first, second) {
+        (Some(old), Some(new)) => (old, new),
+        (first, _) => (contract(), first.unwrap_or_else(contract)),
     };
-    let drift = rixl_openapi::compare(&normalized(old)?, &normalized(new)?);
-    let path = new.to_string_lossy();
-    let [old, new] = [old, new].map(|path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy());
-    let names = (old.as_ref(), new.as_ref());
+    let read = |path: &Path| Ok::<_, Problems>((rixl_openapi::read(path)?.0, path.to_string_lossy().into_owned()));
+    Ok([read(&old)?, read(&new)?])
+}
+
+/// Compares two documents.
+fn drift([old, new]: Pair, format: Format, strict: bool) -> Result<ExitCode, Problems> {
+    let normalized = |(document, name): (Value, String)| match rixl_openapi::normalize(document) {
+        Ok(document) => Ok((document, name)),
+        Err(problems) => Err(Problems(problems.0.iter().map(|problem| format!("{name}: {problem}")).collect())),
+    };
+    let ((old, old_path), (new, new_path)) = (normalized(old)?, normalized(new)?);
+    let drift = rixl_openapi::compare(&old, &new);
+    let short = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let (old, new) = (short(&old_path), short(&new_path));
     print(&match format {
-        Format::Table => drift.table(names),
-        Format::Json => format!("{:#}\n", drift.json(names)),
-        Format::Markdown => drift.markdown(names),
-        Format::Github => drift.github((names.0, &path)),
+        Format::Table => drift.table((&old, &new)),
+        Format::Json => format!("{:#}\n", drift.json((&old, &new))),
+        Format::Markdown => drift.markdown((&old, &new)),
+        Format::Github => drift.github((&old, &new_path)),
     })?;
     Ok(match () {
         () if drift.is_breaking() => ExitCode::FAILURE,

@@ -261,6 +261,75 @@ fn no_value_that_could_hold_a_secret_is_printed() {
     assert!(code.contains("crate::request::decode_list(") && code.contains("crate::request::map"));
 }
 
+/// A registry of one folder, which cargo's own client reads.
+#[test]
+fn the_newest_published_crate_is_asked_for_by_cargo() {
+    let root = folder("watch");
+    let crates = root.join("crates/rixl");
+    fs::create_dir_all(crates.join("src/apis")).unwrap();
+    fs::create_dir_all(root.join("home")).unwrap();
+    fs::write(crates.join(".cargo-checksum.json"), r#"{"files":{}}"#).unwrap();
+    fs::write(crates.join("Cargo.toml"), "[package]\nname = \"rixl\"\nversion = \"9.8.7\"\nedition = \"2021\"\n")
+        .unwrap();
+    fs::write(
+        crates.join("src/lib.rs"),
+        "pub struct Key { #[serde(rename = \"keyId\")] pub id: Option<String>, pub r#type: i32 }",
+    )
+    .unwrap();
+    let api = r#"
+        pub struct RotateParams { pub key_id: String, pub page_limit: Option<i32>, pub request: models::Key }
+        pub trait Api {
+            /// POST /platform/keys/{key_id}/rotate
+            ///
+            /// Words, such as GET /nothing
+            async fn rotate(&self, params: RotateParams) -> Result<Vec<models::Key>, Error<RotateError>>;
+            /// GET /webhooks
+            async fn list(&self) -> Result<serde_json::Value, Error<ListError>>;
+            /// GET /feeds
+            async fn feeds(&self) -> Result<(), Error<FeedsError>>;
+        }"#;
+    fs::write(crates.join("src/apis/api.rs"), api).unwrap();
+    let content = |schema: Value| json!({ "content": { "application/json": { "schema": schema } } });
+    let key = |more: Value| json!({ "type": "object", "properties": { "keyId": { "type": "string" }, "type": more } });
+    let mut contract = document(&json!({ "/platform/keys/{keyId}/rotate": { "post": {
+        "operationId": "rotate", "parameters": [{ "in": "query", "name": "page.limit", "schema": { "type": "integer" } }],
+        "requestBody": content(key(json!({}))), "responses": { "200": content(json!({ "type": "array", "items": key(json!({})) })) },
+    } } }));
+    let run = |contract: &Value, registry: &str, arguments: &[&str]| {
+        fs::write(root.join("openapi.json"), contract.to_string()).unwrap();
+        fs::write(root.join("home/config.toml"), registry).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(["drift", "--format", "json", "--root", root.to_str().unwrap()]).args(arguments);
+        let output = command.env("CARGO_HOME", root.join("home")).env("CARGO_NET_OFFLINE", "true").output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap(), stderr(&output))
+    };
+    let here =
+        format!("[source.crates-io]\nreplace-with = \"here\"\n[source.here]\ndirectory = {:?}\n", root.join("crates"));
+    let (code, json, said) = run(&contract, &here, &["--crate", "rixl"]);
+    assert_eq!((code, said.as_str()), (Some(0), "rixl 9.8.7 has 3 operations, 1 of them of other parts of the API.\n"));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["new"], "rixl 9.8.7");
+    let changes: Vec<_> =
+        json["changes"].as_array().unwrap().iter().map(|change| change["what"].as_str().unwrap()).collect();
+    assert_eq!(changes, ["new", "path parameter `keyId` is called `key_id` now"], "{json}");
+
+    let responses = &mut contract["paths"]["/platform/keys/{keyId}/rotate"]["post"]["responses"]["200"];
+    *responses = content(json!({ "type": "array", "items": { "properties": { "secret": { "type": "string" } } } }));
+    let (code, json, _) = run(&contract, &here, &["--crate", "rixl"]);
+    assert!(code == Some(1) && json.contains("response: `[].secret` is gone"), "{json}");
+
+    for (registry, name, expected) in [
+        ("", "rixl", "rixl: cargo can't get the newest published crate: error: "),
+        (here.as_str(), "rixl-2", "no matching package found searched package name: `rixl-2`"),
+        (here.as_str(), "a\"b", "this is no name of a crate"),
+    ] {
+        let (code, json, said) = run(&contract, registry, &["--crate", name]);
+        assert!(code == Some(2) && json.is_empty() && said.contains(expected), "{name}: {said}");
+    }
+    assert_eq!(run(&contract, &here, &["--crate", "rixl", "openapi.json"]).0, Some(2));
+    assert_eq!(run(&contract, &here, &[]).0, Some(2));
+}
+
 #[test]
 fn strict_drift_says_by_its_exit_code_what_it_did_not_judge() {
     let old = file("strict-old.json", small().to_string().as_bytes());
