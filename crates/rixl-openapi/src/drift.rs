@@ -28,6 +28,7 @@ pub fn compare(old: &Value, new: &Value) -> Drift {
         new_operations: new_operations.len(),
         ..Drift::default()
     };
+    let documents = schema::Documents::new(old, new);
     for pair in routes::pair((old, &old_operations), (new, &new_operations)) {
         let mut found = Vec::new();
         match (pair.old, pair.new) {
@@ -38,7 +39,7 @@ pub fn compare(old: &Value, new: &Value) -> Drift {
                 } else {
                     drift.same_place += 1;
                 }
-                operation::compare((old, new), old_one, new_one, &mut found);
+                operation::compare(&documents, old_one, new_one, &mut found);
             }
             (Some(_), None) => {
                 drift.gone += 1;
@@ -270,6 +271,32 @@ mod tests {
     fn the_same_is_the_same() {
         let node = json!({ "type": "object", "properties": { "next": { "$ref": "#/paths/~1a/post/responses/200/content/application~1json/schema" } } });
         assert_eq!(changes(&response(&node), &response(&node)), [] as [&str; 0]);
+    }
+
+    /// Rings and chains of references, longer than what is followed in one go, and shared by many operations.
+    #[test]
+    fn what_is_far_away_is_compared_too() {
+        let ring = |kind: &str| {
+            let at = |index: usize| json!({ "$ref": format!("#/components/schemas/S{}", index % 300) });
+            let schema = |index: usize| {
+                let kind = if index == 7 { kind } else { "string" };
+                json!({ "properties": { "n": at(index + 1), "p": { "type": kind } } })
+            };
+            let schemas: serde_json::Map<_, _> = (0..300).map(|index| (format!("S{index}"), schema(index))).collect();
+            let paths: serde_json::Map<_, _> = [250, 8, 260, 0, 100]
+                .map(|index| (format!("/{index}"), json!({ "get": response(&at(index)) })))
+                .into_iter()
+                .collect();
+            normalize(json!({ "openapi": "3.0.3", "paths": paths, "components": { "schemas": schemas } })).unwrap()
+        };
+        let (old, new) = (ring("string"), ring("integer"));
+        assert_eq!(compare(&old, &old).changes, []);
+        let drift = compare(&old, &new);
+        let said: Vec<_> = drift.changes.iter().map(|change| (change.place.as_str(), change.class)).collect();
+        assert_eq!(
+            said,
+            ["GET /0", "GET /100", "GET /250", "GET /260", "GET /8"].map(|place| (place, Class::Decoding))
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     change::{Class, Found, bare, code, flipped, rest},
-    schema::{self, Direction},
+    schema::{self, Direction, Documents},
     security,
 };
 use crate::{
@@ -15,10 +15,7 @@ use crate::{
     import::MARK,
 };
 
-/// The old document and the new one.
-type Documents<'a> = (&'a Value, &'a Value);
-
-pub(super) fn compare(documents: Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
+pub(super) fn compare(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
     if old.path.ends_with('/') != new.path.ends_with('/') {
         found.push((Class::Callers, format!("the path ends otherwise now: {}", code(new.path))));
     }
@@ -26,7 +23,7 @@ pub(super) fn compare(documents: Documents<'_>, old: &Operation<'_>, new: &Opera
     parameters(documents, old, new, found);
     body(documents, old.value.get("requestBody"), new.value.get("requestBody"), found);
     responses(documents, old.value, new.value, found);
-    security::compare(documents, old.value, new.value, found);
+    security::compare((documents.0, documents.1), old.value, new.value, found);
     if servers(old) != servers(new) {
         found.push((Class::Callers, "its own servers changed".into()));
     }
@@ -76,7 +73,7 @@ fn stem(name: &str) -> String {
     name.rsplit('.').next().unwrap_or_default().to_snake_case()
 }
 
-fn parameters(documents: Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
+fn parameters(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
     fn listed<'a>(operation: &Operation<'a>) -> BTreeMap<(&'a str, String), &'a Value> {
         let all = operation.value.list("parameters").iter();
         let rest = all.filter(|parameter| parameter.text("in") != Some("path"));
@@ -119,7 +116,7 @@ fn parameters(documents: Documents<'_>, old: &Operation<'_>, new: &Operation<'_>
     }
 }
 
-fn one_parameter(documents: Documents<'_>, old: &Value, new: &Value, place: &str, found: &mut Found) {
+fn one_parameter(documents: &Documents<'_>, old: &Value, new: &Value, place: &str, found: &mut Found) {
     found.extend(flipped(
         old.is_true("required"),
         new.is_true("required"),
@@ -154,7 +151,7 @@ fn in_path<'a>(operation: &Operation<'a>) -> Vec<(&'a str, &'a Value)> {
 }
 
 /// One that is more or less is told by its name; the others by their place.
-fn path_parameters(documents: Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
+fn path_parameters(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
     let (mut before, mut after) = (in_path(old), in_path(new));
     if before.len() != after.len() {
         let [old_names, new_names] =
@@ -189,7 +186,7 @@ fn content<'a>(document: &'a Value, holder: &'a Value) -> BTreeMap<String, &'a V
 }
 
 /// The content of both, by media type.
-fn media(documents: Documents<'_>, old: &Value, new: &Value, direction: Direction, place: &str, found: &mut Found) {
+fn media(documents: &Documents<'_>, old: &Value, new: &Value, direction: Direction, place: &str, found: &mut Found) {
     let (before, after) = (content(documents.0, old), content(documents.1, new));
     let names = |all: &BTreeMap<String, &Value>| match all.is_empty() {
         true => "of no media type".to_owned(),
@@ -215,7 +212,7 @@ fn media(documents: Documents<'_>, old: &Value, new: &Value, direction: Directio
     }
 }
 
-fn body(documents: Documents<'_>, old: Option<&Value>, new: Option<&Value>, found: &mut Found) {
+fn body(documents: &Documents<'_>, old: Option<&Value>, new: Option<&Value>, found: &mut Found) {
     match [old, new].map(|body| body.filter(|body| !body.is_null())) {
         [None, None] => {}
         [None, Some(body)] if body.is_true("required") => found.push((Class::Callers, "a body is required now".into())),
@@ -234,7 +231,7 @@ fn body(documents: Documents<'_>, old: Option<&Value>, new: Option<&Value>, foun
     }
 }
 
-fn responses(documents: Documents<'_>, old: &Value, new: &Value, found: &mut Found) {
+fn responses(documents: &Documents<'_>, old: &Value, new: &Value, found: &mut Found) {
     let statuses = |operation: &Value, is_success: bool| -> BTreeSet<String> {
         let all = operation.entries("responses").map(|(status, _)| status.to_uppercase());
         all.filter(|status| status.starts_with('2') == is_success && !status.starts_with("X-")).collect()
@@ -274,7 +271,7 @@ fn responses(documents: Documents<'_>, old: &Value, new: &Value, found: &mut Fou
     }
 }
 
-fn one_response(documents: Documents<'_>, old: &Value, new: &Value, place: &str, found: &mut Found) {
+fn one_response(documents: &Documents<'_>, old: &Value, new: &Value, place: &str, found: &mut Found) {
     match (content(documents.0, old).is_empty(), content(documents.1, new).is_empty()) {
         (false, true) => found.push((Class::Decoding, format!("the {place} has no body any more"))),
         (true, false) => found.push((Class::Additive, format!("the {place} has a body now"))),

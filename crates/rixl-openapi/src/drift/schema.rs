@@ -1,6 +1,9 @@
 //! What changed between two schemas, and whom it breaks: that depends on who writes the value and who reads it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use heck::ToSnakeCase as _;
 use serde_json::{Value, json};
@@ -12,7 +15,7 @@ use crate::{
 };
 
 /// Who writes the value.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Direction {
     /// The caller. What the server takes less of breaks callers.
     Sent,
@@ -45,21 +48,52 @@ impl Direction {
     }
 }
 
+/// The old document and the new one, with what is known of their schemas.
+pub(super) struct Documents<'a>(pub(super) &'a Value, pub(super) &'a Value, RefCell<Known<'a>>);
+
+impl<'a> Documents<'a> {
+    pub(super) fn new(old: &'a Value, new: &'a Value) -> Self {
+        Self(old, new, RefCell::new(Known { flat: (Flat::of(old), Flat::of(new)), equal: BTreeSet::new(), visits: 0 }))
+    }
+}
+
+struct Known<'a> {
+    flat: (Flat<'a>, Flat<'a>),
+    /// Pairs in which nothing changed, nor in what they refer to: thousands of operations may share a schema.
+    equal: BTreeSet<(Direction, String, String)>,
+    visits: usize,
+}
+
 /// `place` says what the schemas are of: `body`, `response`, `query parameter …`.
 pub(super) fn compare(
-    documents: (&Value, &Value),
+    documents: &Documents<'_>,
     old: &Value,
     new: &Value,
     direction: Direction,
     place: &str,
     found: &mut Found,
 ) {
-    let flat = (Flat::of(documents.0), Flat::of(documents.1));
-    Comparison { flat, direction, place, seen: BTreeSet::new(), found }.visit(old, new, "", 0);
+    let (mut known, before) = (documents.2.borrow_mut(), found.len());
+    let mut comparison =
+        Comparison { known: &mut known, direction, place, seen: BTreeSet::new(), later: Vec::new(), found };
+    comparison.visit(old, new, "", 0);
+    while let Some((old, new, path)) = comparison.later.pop() {
+        comparison.visit(&old, &new, &path, 0);
+    }
+    let seen = comparison.seen;
+    if found.len() == before {
+        known.equal.extend(seen);
+    }
 }
 
-/// Nobody writes deeper; a chain of references could be as long as the document.
+/// A chain of references may be as long as the document: from here on it is followed anew.
 const MAX_DEPTH: usize = 50;
+
+/// Ten times what RIXL's documents need. Operations that share a ring of schemas would ask for each, each time.
+const MAX_VISITS: usize = 300_000;
+
+/// So many letters are kept of the path to what is that deep.
+const MAX_PATH: usize = 80;
 
 /// Schemas of one document, each as one map with all that its references and its `allOf` say.
 struct Flat<'a> {
@@ -134,12 +168,14 @@ fn add(whole: &mut Object, key: String, value: Value) {
     }
 }
 
-struct Comparison<'a> {
-    flat: (Flat<'a>, Flat<'a>),
+struct Comparison<'a, 'k> {
+    known: &'a mut Known<'k>,
     direction: Direction,
     place: &'a str,
     /// Pairs that were compared: a list of nodes has nodes.
-    seen: BTreeSet<(String, String)>,
+    seen: BTreeSet<(Direction, String, String)>,
+    /// What is too deep for one go, and its path.
+    later: Vec<(Value, Value, String)>,
     found: &'a mut Found,
 }
 
@@ -156,7 +192,7 @@ fn either(schema: &Object) -> impl Iterator<Item = &Value> {
     ["oneOf", "anyOf"].iter().flat_map(|key| schema.list(key))
 }
 
-impl Comparison<'_> {
+impl Comparison<'_, '_> {
     fn push(&mut self, class: Class, path: &str, what: &str) {
         let subject = match (path, self.place.contains(" parameter ")) {
             ("", true) => self.place.to_owned(),
@@ -168,18 +204,29 @@ impl Comparison<'_> {
     }
 
     fn visit(&mut self, old: &Value, new: &Value, path: &str, depth: usize) {
-        // Only what refers or is composed can come back to itself, and only that grows.
-        let is_node = |schema: &Value| ["$ref", "allOf", "oneOf", "anyOf"].iter().any(|key| schema.get(key).is_some());
-        if (is_node(old) || is_node(new)) && !self.seen.insert((old.to_string(), new.to_string())) {
-            return;
+        self.known.visits += 1;
+        if self.known.visits > MAX_VISITS {
+            return self.push(
+                Class::Unjudged,
+                "",
+                "is not compared any further: the schemas refer to each other too often",
+            );
         }
         if depth > MAX_DEPTH {
-            if old != new {
-                self.push(Class::Unjudged, path, "is nested too deeply to be compared");
-            }
-            return;
+            let start = path.char_indices().rev().nth(MAX_PATH).map_or(0, |(start, _)| start);
+            let short =
+                if start > 0 { format!("…{}", path.get(start..).unwrap_or_default()) } else { path.to_owned() };
+            return self.later.push((old.clone(), new.clone(), short));
         }
-        let (old, new) = (self.flat.0.schema(old, 0), self.flat.1.schema(new, 0));
+        // Only what refers or is composed can come back to itself, and only that grows.
+        let is_node = |schema: &Value| ["$ref", "allOf", "oneOf", "anyOf"].iter().any(|key| schema.get(key).is_some());
+        if is_node(old) || is_node(new) {
+            let pair = (self.direction, old.to_string(), new.to_string());
+            if self.known.equal.contains(&pair) || !self.seen.insert(pair) {
+                return;
+            }
+        }
+        let (old, new) = (self.known.flat.0.schema(old, 0), self.known.flat.1.schema(new, 0));
         let mut is_broken = false;
         for (side, schema) in [("old", &old), ("new", &new)] {
             if let Some(why) = schema.text(MARK).filter(|_| old.get(MARK) != new.get(MARK)) {
@@ -232,7 +279,7 @@ impl Comparison<'_> {
 
     /// The type of one alternative.
     fn kind(&mut self, branch: &Value, is_old: bool) -> String {
-        let flat = if is_old { &mut self.flat.0 } else { &mut self.flat.1 };
+        let flat = if is_old { &mut self.known.flat.0 } else { &mut self.known.flat.1 };
         flat.schema(branch, 0).text("type").map_or_else(|| ANY.to_owned(), bare)
     }
 
