@@ -44,10 +44,14 @@ fn titles(document: &mut Value, _: &mut Vec<Left>) -> usize {
 }
 
 /// `false` makes a new property of the server's fail the whole response; a type for all others makes it fail by its type.
-fn open(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    each_schema(document, |_, schema| {
+fn open(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    each_schema(document, |place, schema| {
         let has_properties = has_properties(schema);
         let others = schema.get("additionalProperties");
+        if has_properties && others.is_some_and(Value::is_object) {
+            let why = "properties of any other name are not read beside those that are named";
+            left.push(Left::new(format!("{place}/additionalProperties"), why));
+        }
         if others.is_some_and(|others| *others == Value::Bool(false) || has_properties) {
             schema.remove("additionalProperties");
             return 1;
