@@ -4,12 +4,12 @@ use std::{
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
 };
 
 use rixl_openapi::{Problems, document};
 
-use crate::{note, prepare::Kind, regen};
+use crate::{cargo, note, prepare::Kind, regen};
 
 /// What stands beside the generated file in the committed crate, copied so that it can't differ.
 const SHARED: [&str; 2] = ["hooks.rs", "wire.rs"];
@@ -70,7 +70,7 @@ fn check(root: &Path, out: &Path) -> Result<(), Problems> {
         let way_out = "with --no-check, the crate is written without being compiled";
         Problems::one(format!("{}: cargo check did not run: {why}; {way_out}.", out.display()))
     };
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     cargo.args(["check", "--quiet", "--no-default-features", "--color=never"]).current_dir(out);
     if std::env::var_os("CARGO_TARGET_DIR").is_none() {
         let root = fs::canonicalize(root).map_err(|error| cannot(&error.to_string()))?;

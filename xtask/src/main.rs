@@ -21,10 +21,11 @@ mod regen;
 mod watch;
 
 use std::{
+    env,
     fmt::Display,
     io::{self, Write as _},
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{self, ExitCode},
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -136,6 +137,11 @@ fn main() -> ExitCode {
 /// Says something on stderr. Where nobody can hear it, there is nobody to tell.
 fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// The cargo that runs this program.
+fn cargo() -> process::Command {
+    process::Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 /// Writes the result to stdout, which may be full or closed.

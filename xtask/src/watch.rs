@@ -1,9 +1,9 @@
 //! `cargo xtask drift --crate NAME`: what the newest published client knows, as a document to compare the contract with.
 //!
-//! RIXL's crate has been months ahead of its documents. Each method of its traits says its route, and its models the names of
-//! properties. The rest (types, security, errors) can't be told from it, and is not compared.
+//! Each method of its traits says its route, and its models the names of properties. The rest (types, security, errors) can't
+//! be told from it, and is not compared.
 
-use std::{collections::BTreeMap, env, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use quote::ToTokens as _;
 use rixl_openapi::{
@@ -12,11 +12,10 @@ use rixl_openapi::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{note, regen};
+use crate::{cargo, note, regen};
 
 /// What a rotator works with: of other routes, only those are compared that the contract has.
 const OURS: [&str; 5] = ["api-key", "clientauth", "/platform/", "webhook", "polic"];
-
 /// A list of nodes has nodes.
 const MAX_DEPTH: usize = 8;
 
@@ -50,9 +49,8 @@ fn newest(root: &Path, name: &str) -> Result<(Vec<syn::File>, String), Problems>
     regen::write(&folder.join("Cargo.toml"), &format!("{manifest}[dependencies]\n{name} = \"*\"\n"))?;
     regen::write(&folder.join("lib.rs"), "")?;
     let _ = fs::remove_file(folder.join("Cargo.lock"));
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["metadata", "--format-version=1", "--color=never"]).current_dir(&folder);
-    let output = cargo.output().map_err(|error| cannot(&error.to_string()))?;
+    let arguments = ["metadata", "--format-version=1", "--color=never"];
+    let output = cargo().args(arguments).current_dir(&folder).output().map_err(|error| cannot(&error.to_string()))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let lines = said.lines().skip_while(|line| !line.starts_with("error")).take(4).map(str::trim);
@@ -61,8 +59,8 @@ fn newest(root: &Path, name: &str) -> Result<(Vec<syn::File>, String), Problems>
     let metadata: Value = serde_json::from_slice(&output.stdout).map_err(|error| cannot(&error.to_string()))?;
     let package = metadata.list("packages").iter().find(|package| package.text("name") == Some(name));
     let package = package.ok_or_else(|| cannot("its answer does not have it"))?;
-    let sources = Path::new(package.text("manifest_path").unwrap_or_default()).with_file_name("src");
-    let (mut files, mut open) = (Vec::new(), vec![sources]);
+    let manifest = Path::new(package.text("manifest_path").unwrap_or_default());
+    let (mut files, mut open) = (Vec::new(), vec![manifest.with_file_name("src")]);
     while let Some(path) = open.pop() {
         if let Ok(entries) = fs::read_dir(&path) {
             open.extend(entries.flatten().map(|entry| entry.path()));
@@ -114,8 +112,7 @@ fn parsed(files: &[syn::File]) -> Result<Value, Problems> {
                 syn::ReturnType::Type(_, ty) => shape(&structs, ty, 0),
                 syn::ReturnType::Default => json!({}),
             };
-            let id = function.sig.ident.to_string();
-            add(&mut paths, &path, &method, operation(&id, query, body, response));
+            add(&mut paths, &path, &method, operation(&function.sig.ident.to_string(), query, body, response));
         }
     }
     match paths.is_empty() {
