@@ -18,16 +18,19 @@ mod contract;
 mod finish;
 mod prepare;
 mod regen;
+mod watch;
 
 use std::{
+    env,
     fmt::Display,
     io::{self, Write as _},
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{self, ExitCode},
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
 use rixl_openapi::Problems;
+use serde_json::Value;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Project chores")]
@@ -52,6 +55,9 @@ enum Command {
         /// Only the operations whose `POST /path` or id matches this regular expression
         #[arg(long, requires = "spec")]
         only: Option<String>,
+        /// Do not compile the crate
+        #[arg(long, requires = "spec")]
+        no_check: bool,
         /// The workspace to work on
         #[arg(long, hide = true, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/.."))]
         root: PathBuf,
@@ -76,13 +82,16 @@ enum Command {
     /// nothing breaks, but something changed that no rule of the report judges.
     Drift {
         /// The published document, compared with openapi.json; or the old one of two
-        #[arg(value_name = "SPEC")]
-        first: PathBuf,
+        #[arg(value_name = "SPEC", required_unless_present = "published")]
+        first: Option<PathBuf>,
         /// The new one of two
         #[arg(value_name = "NEW")]
         second: Option<PathBuf>,
         #[arg(long, value_enum, default_value = "table")]
-        output: Output,
+        format: Format,
+        /// Compare openapi.json with the newest published crate of this name, by its routes and models; cargo asks the registry
+        #[arg(long = "crate", value_name = "NAME", conflicts_with = "first")]
+        published: Option<String>,
         /// Exit 3 when something changed that the report does not judge
         #[arg(long)]
         strict: bool,
@@ -94,13 +103,15 @@ enum Command {
 
 /// How `drift` prints what it found.
 #[derive(Clone, Copy, ValueEnum)]
-enum Output {
+enum Format {
     /// For the terminal
     Table,
     /// For programs
     Json,
     /// For a pull request
     Markdown,
+    /// For a workflow of GitHub's: annotations
+    Github,
 }
 
 fn main() -> ExitCode {
@@ -108,13 +119,12 @@ fn main() -> ExitCode {
     // As `diff` has it: 1 is a difference, 2 is trouble.
     let trouble = ExitCode::from(if matches!(command, Command::Drift { .. }) { 2 } else { 1 });
     let done = match command {
-        Command::Regen { spec: Some(spec), out: Some(out), only, root, .. } => {
-            client::run(&root, &spec, &out, only.as_deref())
+        Command::Regen { spec: Some(spec), out: Some(out), only, no_check, root, .. } => {
+            client::run(&root, &spec, &out, only.as_deref(), !no_check)
         }
         Command::Regen { check, root, .. } => regen::run(&root, check),
-        Command::Drift { first, second: Some(second), output, strict, .. } => drift(&first, &second, output, strict),
-        Command::Drift { first, second: None, output, strict, root } => {
-            drift(&root.join(regen::CONTRACT), &first, output, strict)
+        Command::Drift { first, second, published, format, strict, root } => {
+            compared(&root, first, second, published.as_deref()).and_then(|pair| drift(pair, format, strict))
         }
         Command::Import { spec, out, only, root } => import(&root, &spec, out.as_deref(), only.as_deref()),
     };
@@ -127,6 +137,11 @@ fn main() -> ExitCode {
 /// Says something on stderr. Where nobody can hear it, there is nobody to tell.
 fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// The cargo that runs this program.
+fn cargo() -> process::Command {
+    process::Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 /// Writes the result to stdout, which may be full or closed.
@@ -152,20 +167,44 @@ fn import(root: &Path, spec: &Path, out: Option<&Path>, only: Option<&str>) -> R
     Ok(ExitCode::SUCCESS)
 }
 
-/// Compares two documents.
-fn drift(old: &Path, new: &Path, output: Output, strict: bool) -> Result<ExitCode, Problems> {
-    let normalized = |path: &Path| {
-        let (document, _) = rixl_openapi::read(path)?;
-        let named = |problem: &String| format!("{}: {problem}", path.display());
-        rixl_openapi::normalize(document).map_err(|problems| Problems(problems.0.iter().map(named).collect()))
+/// Two documents to compare, each with its name; the old one first.
+type Pair = [(Value, String); 2];
+
+/// What `drift` was asked about.
+fn compared(
+    root: &Path,
+    first: Option<PathBuf>,
+    second: Option<PathBuf>,
+    published: Option<&str>,
+) -> Result<Pair, Problems> {
+    if let Some(name) = published {
+        let (contract, published, version) = watch::both(root, name)?;
+        return Ok([(contract, regen::CONTRACT.to_owned()), (published, format!("{name} {version}"))]);
+    }
+    let contract = || root.join(regen::CONTRACT);
+    let (old, new) = match (first, second) {
+        (Some(old), Some(new)) => (old, new),
+        (first, _) => (contract(), first.unwrap_or_else(contract)),
     };
-    let drift = rixl_openapi::compare(&normalized(old)?, &normalized(new)?);
-    let [old, new] = [old, new].map(|path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy());
-    let names = (old.as_ref(), new.as_ref());
-    print(&match output {
-        Output::Table => drift.table(names),
-        Output::Json => format!("{:#}\n", drift.json(names)),
-        Output::Markdown => drift.markdown(names),
+    let read = |path: &Path| Ok::<_, Problems>((rixl_openapi::read(path)?.0, path.to_string_lossy().into_owned()));
+    Ok([read(&old)?, read(&new)?])
+}
+
+/// Compares two documents.
+fn drift([old, new]: Pair, format: Format, strict: bool) -> Result<ExitCode, Problems> {
+    let normalized = |(document, name): (Value, String)| match rixl_openapi::normalize(document) {
+        Ok(document) => Ok((document, name)),
+        Err(problems) => Err(Problems(problems.0.iter().map(|problem| format!("{name}: {problem}")).collect())),
+    };
+    let ((old, old_path), (new, new_path)) = (normalized(old)?, normalized(new)?);
+    let drift = rixl_openapi::compare(&old, &new);
+    let short = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let (old, new) = (short(&old_path), short(&new_path));
+    print(&match format {
+        Format::Table => drift.table((&old, &new)),
+        Format::Json => format!("{:#}\n", drift.json((&old, &new))),
+        Format::Markdown => drift.markdown((&old, &new)),
+        Format::Github => drift.github((&old, &new_path)),
     })?;
     Ok(match () {
         () if drift.is_breaking() => ExitCode::FAILURE,

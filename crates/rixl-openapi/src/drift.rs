@@ -28,6 +28,7 @@ pub fn compare(old: &Value, new: &Value) -> Drift {
         new_operations: new_operations.len(),
         ..Drift::default()
     };
+    let documents = schema::Documents::new(old, new);
     for pair in routes::pair((old, &old_operations), (new, &new_operations)) {
         let mut found = Vec::new();
         match (pair.old, pair.new) {
@@ -38,7 +39,7 @@ pub fn compare(old: &Value, new: &Value) -> Drift {
                 } else {
                     drift.same_place += 1;
                 }
-                operation::compare((old, new), old_one, new_one, &mut found);
+                operation::compare(&documents, old_one, new_one, &mut found);
             }
             (Some(_), None) => {
                 drift.gone += 1;
@@ -87,6 +88,7 @@ fn whole(old: &Value, new: &Value) -> Vec<Change> {
         (true, false) => push(Class::Unjudged, "security is said now, where it was defined and nothing more".into()),
         _ => {}
     }
+    security::rest_of_schemes(old, new).into_iter().for_each(|(class, what)| push(class, what));
     let version = |document: &Value| document.pointer("/info/version").map(Value::to_string).unwrap_or_default();
     let (before, after) = (version(old), version(new));
     if before != after {
@@ -240,11 +242,11 @@ mod tests {
         let with = |security: Value| json!({ "security": security });
         assert_eq!(
             changes(&with(json!([])), &with(json!([{ "bearer": [] }]))),
-            ["breaking for callers: security was none and is bearer"]
+            ["breaking for callers: security was none and is bearer, which is not defined"]
         );
         assert_eq!(
             changes(&with(json!([{ "bearer": [] }])), &with(json!([]))),
-            ["additive: security was bearer and is none"]
+            ["additive: security was bearer, which is not defined and is none"]
         );
         let errors = |statuses: &[&str]| json!({ "responses": statuses.iter().map(|status| ((*status).to_owned(), json!({}))).collect::<serde_json::Map<_, _>>() });
         assert_eq!(
@@ -269,6 +271,32 @@ mod tests {
     fn the_same_is_the_same() {
         let node = json!({ "type": "object", "properties": { "next": { "$ref": "#/paths/~1a/post/responses/200/content/application~1json/schema" } } });
         assert_eq!(changes(&response(&node), &response(&node)), [] as [&str; 0]);
+    }
+
+    /// Rings and chains of references, longer than what is followed in one go, and shared by many operations.
+    #[test]
+    fn what_is_far_away_is_compared_too() {
+        let ring = |kind: &str| {
+            let at = |index: usize| json!({ "$ref": format!("#/components/schemas/S{}", index % 300) });
+            let schema = |index: usize| {
+                let kind = if index == 7 { kind } else { "string" };
+                json!({ "properties": { "n": at(index + 1), "p": { "type": kind } } })
+            };
+            let schemas: serde_json::Map<_, _> = (0..300).map(|index| (format!("S{index}"), schema(index))).collect();
+            let paths: serde_json::Map<_, _> = [250, 8, 260, 0, 100]
+                .map(|index| (format!("/{index}"), json!({ "get": response(&at(index)) })))
+                .into_iter()
+                .collect();
+            normalize(json!({ "openapi": "3.0.3", "paths": paths, "components": { "schemas": schemas } })).unwrap()
+        };
+        let (old, new) = (ring("string"), ring("integer"));
+        assert_eq!(compare(&old, &old).changes, []);
+        let drift = compare(&old, &new);
+        let said: Vec<_> = drift.changes.iter().map(|change| (change.place.as_str(), change.class)).collect();
+        assert_eq!(
+            said,
+            ["GET /0", "GET /100", "GET /250", "GET /260", "GET /8"].map(|place| (place, Class::Decoding))
+        );
     }
 
     #[test]
@@ -317,6 +345,38 @@ mod tests {
         assert!(drift.changes.iter().any(|change| {
             change.what.starts_with("gone; its likely successor, which both documents have, is `POST /organizations/")
         }));
+    }
+
+    /// At the same place, in another place, and where both documents have it.
+    #[test]
+    fn of_two_that_are_alike_the_one_of_the_same_name_is_meant() {
+        let named = |summary: &str| json!({ "delete": { "summary": summary, "responses": { "204": {} } } });
+        let document = |paths: Value| normalize(json!({ "openapi": "3.0.3", "paths": paths })).unwrap();
+        let by_language = named("Delete audio tracks by language");
+        let old = |place: &str| document(json!({ place: by_language }));
+        let (one, language) = ("/media/video/audio-tracks/{trackId}", "/media/video/audio-tracks/language/{code}");
+        for (summary, id) in
+            [("DeleteAudioTracksByLanguage", None), ("x", Some("tracks.v1.DeleteAudioTracksByLanguage"))]
+        {
+            let mut there = named(summary);
+            there["delete"]["operationId"] = json!(id);
+            let new = document(json!({ one: named("Delete an audio track"), language: there }));
+            for place in ["/media/video/audio-tracks/{lang_code}", "/media/v1/videos/{id}/audio-tracks/{lang_code}"] {
+                let drift = compare(&old(place), &new);
+                let is_moved =
+                    drift.changes.iter().any(|change| change.what == format!("moved to `DELETE {language}`"));
+                assert!(is_moved && drift.moved == 1 && drift.added == 1, "{place}: {drift:?}");
+            }
+            let both = document(
+                json!({ "/media/v1/video/audio-tracks/{lang_code}": by_language, one: named("x"), language: by_language }),
+            );
+            let drift = compare(&both, &new);
+            let is_named = drift.changes.iter().any(|change| change.what.ends_with(&format!("is `DELETE {language}`")));
+            assert!(is_named && drift.gone == 1, "{drift:?}");
+        }
+        // Another name alone is no move.
+        let renamed = document(json!({ "/a/{id}": named("Other") }));
+        assert_eq!(compare(&old("/a/{lang_code}"), &renamed).same_place, 1);
     }
 
     #[test]

@@ -48,27 +48,63 @@ impl Imported {
     /// What no step can handle must not cost more than the operations that use it.
     fn leave_out_refused(&mut self, accept: Accept<'_>) {
         let all: Vec<_> = document::operations(&self.document).iter().map(Operation::place).collect();
-        let kept: BTreeSet<_> = self.accepted(&all, accept).into_iter().collect();
+        let kept: BTreeSet<_> = self.accepted(all, accept, &mut Asked::default()).into_iter().collect();
         document::retain_operations(&mut self.document, |place, _| kept.contains(place));
         self.take(&[types::UNUSED]);
     }
 
     /// Those of these operations that are accepted: by halves, since most are, and asking takes long.
-    fn accepted(&mut self, places: &[String], accept: Accept<'_>) -> Vec<String> {
-        match (accept(&types::excerpt(&self.document, places)), places) {
-            (Ok(()), _) => places.to_vec(),
+    fn accepted(&mut self, mut places: Vec<String>, accept: Accept<'_>, asked: &mut Asked) -> Vec<String> {
+        places.retain(|place| !asked.gone.contains(place));
+        let part = types::excerpt(&self.document, &places);
+        match (accept(&part), places.as_slice()) {
+            (Ok(()), _) => places,
             (Err(problems), [place]) => {
-                self.left.push(Left::operation(place, problems.to_string()));
+                let before = self.left.len();
+                if !self.leave_out_schema(&part, accept, asked) {
+                    self.left.push(Left::operation(place, problems.to_string()));
+                }
+                asked.gone.extend(self.left.iter().skip(before).map(|left| left.place.clone()));
                 Vec::new()
             }
             (Err(_), _) => {
-                let (first, second) = places.split_at(places.len() / 2);
-                let mut accepted = self.accepted(first, accept);
-                accepted.extend(self.accepted(second, accept));
+                let second = places.split_off(places.len() / 2);
+                let mut accepted = self.accepted(places, accept, asked);
+                accepted.extend(self.accepted(second, accept, asked));
                 accepted
             }
         }
     }
+
+    /// A schema that is refused by itself costs all operations that reach it, and none of them needs to be asked about.
+    fn leave_out_schema(&mut self, part: &Value, accept: Accept<'_>, asked: &mut Asked) -> bool {
+        let refused = types::each_alone(part).find_map(|(name, alone)| {
+            if asked.good.contains(&name) {
+                return None;
+            }
+            match accept(&alone()) {
+                Err(problems) => Some((name, problems)),
+                Ok(()) => {
+                    asked.good.insert(name);
+                    None
+                }
+            }
+        });
+        let Some((name, problems)) = refused else { return false };
+        if let Some(schema) = document::named(&mut self.document).and_then(|schemas| schemas.get_mut(&name)) {
+            document::set(schema, MARK, problems.to_string());
+        }
+        (parts::BROKEN.run)(&mut self.document, &mut self.left) > 0
+    }
+}
+
+/// What the generator was asked about already.
+#[derive(Default)]
+struct Asked {
+    /// Operations that need a schema that it refuses.
+    gone: BTreeSet<String>,
+    /// Schemas that it accepts.
+    good: BTreeSet<String>,
 }
 
 impl fmt::Display for Imported {
@@ -197,5 +233,23 @@ mod tests {
         let imported = import(json!({ "openapi": "3.0.0", "paths": paths }), None, &accept).unwrap();
         assert_eq!(document::operations(&imported.document).len(), 1);
         assert_eq!(imported.left, [Left::operation("GET /bad", "refused.")]);
+
+        // Many that share what is refused, by itself or in a ring: one is asked about.
+        let at = |name: usize| json!({ "$ref": format!("#/components/schemas/S{name}") });
+        let paths: document::Object = (0..64)
+            .map(|index| (format!("/{index}"), operation(&at(index % 30))))
+            .chain([("/good".into(), operation(&json!({})))])
+            .collect();
+        let ring = |index: usize| json!({ "properties": { "next": at((index + 1) % 30), "bad": if index == 7 { bad.clone() } else { json!({}) } } });
+        let schemas: document::Object = (0..30).map(|index| (format!("S{index}"), ring(index))).collect();
+        let count = std::cell::Cell::new(0);
+        let counted = |document: &Value| {
+            count.set(count.get() + 1);
+            accept(document)
+        };
+        let many = json!({ "openapi": "3.0.0", "paths": paths, "components": { "schemas": schemas } });
+        let imported = import(many, None, &counted).unwrap();
+        assert_eq!((imported.left.len(), document::operations(&imported.document).len()), (64, 1));
+        assert!(count.get() < 20, "{}", count.get());
     }
 }

@@ -1,5 +1,6 @@
 //! `import`, `regen --spec` and `drift` as a maintainer runs them, on documents of this project's own.
 
+mod compiled;
 #[path = "../../../crates/rixl-openapi/tests/it/written.rs"]
 mod written;
 
@@ -64,7 +65,9 @@ fn what_is_refused_gets_one_sentence_and_no_crate() {
     for (name, bytes, expected) in cases {
         let spec = file(&format!("bad-{name}"), &bytes);
         let out = folder(&format!("bad-out-{name}"));
-        for arguments in [vec!["import", &spec], vec!["regen", "--spec", &spec, "--out", out.to_str().unwrap()]] {
+        for arguments in
+            [vec!["import", &spec], vec!["regen", "--no-check", "--spec", &spec, "--out", out.to_str().unwrap()]]
+        {
             let output = xtask(&arguments);
             let said = stderr(&output);
             assert_eq!(output.status.code(), Some(1), "{name}: {said}");
@@ -79,7 +82,14 @@ fn what_is_refused_gets_one_sentence_and_no_crate() {
     chain.extend([("L20000".to_owned(), json!({})), ("A".to_owned(), reference("L0"))]);
     for (name, bytes) in [("cyclic", with_schemas(cyclic)), ("chain", with_schemas(chain.into()))] {
         let spec = file(&format!("odd-{name}"), &bytes);
-        let output = xtask(&["regen", "--spec", &spec, "--out", folder(&format!("odd-out-{name}")).to_str().unwrap()]);
+        let output = xtask(&[
+            "regen",
+            "--no-check",
+            "--spec",
+            &spec,
+            "--out",
+            folder(&format!("odd-out-{name}")).to_str().unwrap(),
+        ]);
         assert!(output.status.code().is_some() && !stderr(&output).contains("panicked"), "{name}: {}", stderr(&output));
     }
 }
@@ -87,7 +97,7 @@ fn what_is_refused_gets_one_sentence_and_no_crate() {
 #[test]
 fn hostile_names_become_a_crate_with_safe_ones() {
     let out = folder("hostile");
-    let output = xtask(&["regen", "--spec", HOSTILE, "--out", out.to_str().unwrap()]);
+    let output = xtask(&["regen", "--no-check", "--spec", HOSTILE, "--out", out.to_str().unwrap()]);
     let said = stderr(&output);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("17 operations in, 14 out."), "{said}");
@@ -138,7 +148,7 @@ fn hostile_names_become_a_crate_with_safe_ones() {
         assert_eq!(fs::read(out.join("src").join(name)).unwrap(), fs::read(committed).unwrap());
     }
     // Again, to the same folder: the same bytes.
-    assert!(xtask(&["regen", "--spec", HOSTILE, "--out", out.to_str().unwrap()]).status.success());
+    assert!(xtask(&["regen", "--no-check", "--spec", HOSTILE, "--out", out.to_str().unwrap()]).status.success());
     assert_eq!(fs::read_to_string(out.join("src/generated.rs")).unwrap(), code);
 }
 
@@ -146,7 +156,7 @@ fn hostile_names_become_a_crate_with_safe_ones() {
 fn the_crate_depends_on_nothing_of_this_workspace() {
     let out = folder("manifest");
     let spec = file("manifest.json", small().to_string().as_bytes());
-    assert!(xtask(&["regen", "--spec", &spec, "--out", out.to_str().unwrap()]).status.success());
+    assert!(xtask(&["regen", "--no-check", "--spec", &spec, "--out", out.to_str().unwrap()]).status.success());
     let manifest = fs::read_to_string(out.join("Cargo.toml")).unwrap();
     assert!(
         manifest.contains("\n[workspace]\n") && !manifest.contains("path =") && !manifest.contains("rixl-api"),
@@ -157,17 +167,35 @@ fn the_crate_depends_on_nothing_of_this_workspace() {
     }
 }
 
+/// An empty search path and no cargo in it: nothing is compiled, and so nothing is said to be written.
+#[test]
+fn only_what_was_compiled_is_said_to_be_written() {
+    let spec = file("check.json", small().to_string().as_bytes());
+    let out = folder("check");
+    let with = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(["regen", "--spec", &spec, "--out", out.to_str().unwrap()]).args(more);
+        let output = command.env("CARGO", "/nowhere/cargo").output().unwrap();
+        (output.status.code(), stderr(&output))
+    };
+    let (code, said) = with(&[]);
+    assert!(code == Some(1) && said.contains("cargo check did not run: ") && said.contains("--no-check"), "{said}");
+    assert!(!said.contains("is written:"), "{said}");
+    let (code, said) = with(&["--no-check"]);
+    assert!(code == Some(0) && said.ends_with("holds a client of 1 operations; nobody compiled it.\n"), "{said}");
+}
+
 #[test]
 fn nothing_but_an_earlier_result_is_overwritten() {
     let spec = file("place.json", small().to_string().as_bytes());
     let out = folder("place");
     fs::create_dir_all(&out).unwrap();
     fs::write(out.join("notes.txt"), "mine").unwrap();
-    let said = stderr(&xtask(&["regen", "--spec", &spec, "--out", out.to_str().unwrap()]));
+    let said = stderr(&xtask(&["regen", "--no-check", "--spec", &spec, "--out", out.to_str().unwrap()]));
     assert!(said.contains("it holds something else; choose another folder"), "{said}");
     assert!(!out.join("src").exists());
     let inside = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/rixl-all");
-    let said = stderr(&xtask(&["regen", "--spec", &spec, "--out", inside]));
+    let said = stderr(&xtask(&["regen", "--no-check", "--spec", &spec, "--out", inside]));
     assert!(said.contains("it is part of this workspace"), "{said}");
     assert!(!Path::new(inside).exists());
 }
@@ -180,11 +208,16 @@ fn drift_says_by_its_exit_code_whether_something_breaks() {
     let more = file("drift-more.json", more.to_string().as_bytes());
     for (from, to, code) in [(&old, &old, 0), (&old, &more, 0), (&more, &old, 1)] {
         let outputs: Vec<_> =
-            ["table", "json", "markdown"].map(|form| xtask(&["drift", from, to, "--output", form])).into();
+            ["table", "json", "markdown", "github"].map(|form| xtask(&["drift", from, to, "--format", form])).into();
         assert!(outputs.iter().all(|output| output.status.code() == Some(code)), "{from} {to}");
         assert_eq!(outputs[0].stdout, xtask(&["drift", from, to]).stdout);
         let json: Value = serde_json::from_slice(&outputs[1].stdout).unwrap();
         assert_eq!(json["is_breaking"], json!(code == 1));
+        let annotations = String::from_utf8(outputs[3].stdout.clone()).unwrap();
+        assert_eq!(
+            annotations.contains(&format!("::error file={to},title=breaking for callers::GET /b: gone")),
+            code == 1
+        );
     }
     let contract = xtask(&["drift", &old]);
     let said = String::from_utf8(contract.stdout).unwrap();
@@ -195,7 +228,7 @@ fn drift_says_by_its_exit_code_whether_something_breaks() {
 #[test]
 fn no_value_that_could_hold_a_secret_is_printed() {
     let out = folder("zoo");
-    let output = xtask(&["regen", "--spec", ZOO, "--out", out.to_str().unwrap()]);
+    let output = xtask(&["regen", "--no-check", "--spec", ZOO, "--out", out.to_str().unwrap()]);
     let said = stderr(&output);
     assert!(output.status.success() && said.contains("6 operations in, 6 out."), "{said}");
     for left in ["POST /zoo/{id}/{n}: servers", "parameter \"obj\"", "properties/x2fa", "properties/its"] {
@@ -228,6 +261,75 @@ fn no_value_that_could_hold_a_secret_is_printed() {
     assert!(code.contains("crate::request::decode_list(") && code.contains("crate::request::map"));
 }
 
+/// A registry of one folder, which cargo's own client reads.
+#[test]
+fn the_newest_published_crate_is_asked_for_by_cargo() {
+    let root = folder("watch");
+    let crates = root.join("crates/rixl");
+    fs::create_dir_all(crates.join("src/apis")).unwrap();
+    fs::create_dir_all(root.join("home")).unwrap();
+    fs::write(crates.join(".cargo-checksum.json"), r#"{"files":{}}"#).unwrap();
+    fs::write(crates.join("Cargo.toml"), "[package]\nname = \"rixl\"\nversion = \"9.8.7\"\nedition = \"2021\"\n")
+        .unwrap();
+    fs::write(
+        crates.join("src/lib.rs"),
+        "pub struct Key { #[serde(rename = \"keyId\")] pub id: Option<String>, pub r#type: i32 }",
+    )
+    .unwrap();
+    let api = r#"
+        pub struct RotateParams { pub key_id: String, pub page_limit: Option<i32>, pub request: models::Key }
+        pub trait Api {
+            /// POST /platform/keys/{key_id}/rotate
+            ///
+            /// Words, such as GET /nothing
+            async fn rotate(&self, params: RotateParams) -> Result<Vec<models::Key>, Error<RotateError>>;
+            /// GET /webhooks
+            async fn list(&self) -> Result<serde_json::Value, Error<ListError>>;
+            /// GET /feeds
+            async fn feeds(&self) -> Result<(), Error<FeedsError>>;
+        }"#;
+    fs::write(crates.join("src/apis/api.rs"), api).unwrap();
+    let content = |schema: Value| json!({ "content": { "application/json": { "schema": schema } } });
+    let key = |more: Value| json!({ "type": "object", "properties": { "keyId": { "type": "string" }, "type": more } });
+    let mut contract = document(&json!({ "/platform/keys/{keyId}/rotate": { "post": {
+        "operationId": "rotate", "parameters": [{ "in": "query", "name": "page.limit", "schema": { "type": "integer" } }],
+        "requestBody": content(key(json!({}))), "responses": { "200": content(json!({ "type": "array", "items": key(json!({})) })) },
+    } } }));
+    let run = |contract: &Value, registry: &str, arguments: &[&str]| {
+        fs::write(root.join("openapi.json"), contract.to_string()).unwrap();
+        fs::write(root.join("home/config.toml"), registry).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(["drift", "--format", "json", "--root", root.to_str().unwrap()]).args(arguments);
+        let output = command.env("CARGO_HOME", root.join("home")).env("CARGO_NET_OFFLINE", "true").output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap(), stderr(&output))
+    };
+    let here =
+        format!("[source.crates-io]\nreplace-with = \"here\"\n[source.here]\ndirectory = {:?}\n", root.join("crates"));
+    let (code, json, said) = run(&contract, &here, &["--crate", "rixl"]);
+    assert_eq!((code, said.as_str()), (Some(0), "rixl 9.8.7 has 3 operations, 1 of them of other parts of the API.\n"));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["new"], "rixl 9.8.7");
+    let changes: Vec<_> =
+        json["changes"].as_array().unwrap().iter().map(|change| change["what"].as_str().unwrap()).collect();
+    assert_eq!(changes, ["new", "path parameter `keyId` is called `key_id` now"], "{json}");
+
+    let responses = &mut contract["paths"]["/platform/keys/{keyId}/rotate"]["post"]["responses"]["200"];
+    *responses = content(json!({ "type": "array", "items": { "properties": { "secret": { "type": "string" } } } }));
+    let (code, json, _) = run(&contract, &here, &["--crate", "rixl"]);
+    assert!(code == Some(1) && json.contains("response: `[].secret` is gone"), "{json}");
+
+    for (registry, name, expected) in [
+        ("", "rixl", "rixl: cargo can't get the newest published crate: error: "),
+        (here.as_str(), "rixl-2", "no matching package found searched package name: `rixl-2`"),
+        (here.as_str(), "a\"b", "this is no name of a crate"),
+    ] {
+        let (code, json, said) = run(&contract, registry, &["--crate", name]);
+        assert!(code == Some(2) && json.is_empty() && said.contains(expected), "{name}: {said}");
+    }
+    assert_eq!(run(&contract, &here, &["--crate", "rixl", "openapi.json"]).0, Some(2));
+    assert_eq!(run(&contract, &here, &[]).0, Some(2));
+}
+
 #[test]
 fn strict_drift_says_by_its_exit_code_what_it_did_not_judge() {
     let old = file("strict-old.json", small().to_string().as_bytes());
@@ -253,7 +355,7 @@ fn nothing_of_the_workspace_is_written_by_a_link_or_a_detour() {
     std::os::unix::fs::symlink(Path::new(crates).join("rixl-api/src"), inner.join("src")).unwrap();
     let detour = format!("{}/../xtask/detour", crates);
     for out in [link.join("there/detour"), link.join("dangling/x"), inner, PathBuf::from(detour)] {
-        let output = xtask(&["regen", "--spec", &spec, "--out", out.to_str().unwrap()]);
+        let output = xtask(&["regen", "--no-check", "--spec", &spec, "--out", out.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(1), "{}", out.display());
         assert!(stderr(&output).contains("choose another folder"), "{}", stderr(&output));
     }
@@ -310,7 +412,9 @@ fn what_grows_is_bounded() {
     for (name, schemas) in [("levels", levels), ("endless", endless), ("deep", json!({ "A": deep }))] {
         let spec = file(&format!("bound-{name}.json"), &with_schemas(schemas));
         let out = folder(&format!("bound-{name}"));
-        for arguments in [vec!["regen", "--spec", &spec, "--out", out.to_str().unwrap()], vec!["drift", &spec, &spec]] {
+        for arguments in
+            [vec!["regen", "--no-check", "--spec", &spec, "--out", out.to_str().unwrap()], vec!["drift", &spec, &spec]]
+        {
             assert!(xtask(&arguments).status.code().is_some(), "{name}");
         }
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::json;
+
 use crate::{document::Object, import::MARK};
 
 /// Whom a change concerns, the worst first.
@@ -76,10 +78,12 @@ impl Drift {
 /// The keys of two maps whose values differ, but for those that a rule compares: words, or what no rule judges.
 pub(super) fn rest<'a>(old: &'a Object, new: &'a Object, ruled: &str) -> Vec<(&'a str, Class)> {
     const WORDS: &str =
-        "description title summary example examples externalDocs xml deprecated tags operationId $comment";
+        "description title summary example examples externalDocs deprecated tags operationId $comment bearerFormat";
     let is_one_of = |list: &str, key: &str| list.split_ascii_whitespace().any(|one| one == key);
     let keys: BTreeSet<_> = old.keys().chain(new.keys()).map(String::as_str).collect();
-    let changed = keys.into_iter().filter(|key| old.get(*key) != new.get(*key) && !is_one_of(ruled, key));
+    // A flag that is not set is not said.
+    let said = |map: &'a Object, key: &str| map.get(key).filter(|value| key != "deprecated" || **value != json!(false));
+    let changed = keys.into_iter().filter(|key| said(old, key) != said(new, key) && !is_one_of(ruled, key));
     let class =
         |key: &str| if is_one_of(WORDS, key) || key.starts_with("x-") { Class::Wording } else { Class::Unjudged };
     changed.filter(|key| *key != MARK).map(|key| (key, class(key))).collect()

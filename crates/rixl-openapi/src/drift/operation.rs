@@ -7,18 +7,15 @@ use serde_json::Value;
 
 use super::{
     change::{Class, Found, bare, code, flipped, rest},
-    schema::{self, Direction},
+    schema::{self, Direction, Documents},
     security,
 };
 use crate::{
-    document::{Node as _, Operation, resolve},
+    document::{METHODS, Node as _, Operation, resolve},
     import::MARK,
 };
 
-/// The old document and the new one.
-type Documents<'a> = (&'a Value, &'a Value);
-
-pub(super) fn compare(documents: Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
+pub(super) fn compare(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
     if old.path.ends_with('/') != new.path.ends_with('/') {
         found.push((Class::Callers, format!("the path ends otherwise now: {}", code(new.path))));
     }
@@ -26,22 +23,23 @@ pub(super) fn compare(documents: Documents<'_>, old: &Operation<'_>, new: &Opera
     parameters(documents, old, new, found);
     body(documents, old.value.get("requestBody"), new.value.get("requestBody"), found);
     responses(documents, old.value, new.value, found);
-    security::compare(documents, old.value, new.value, found);
+    security::compare((documents.0, documents.1), old.value, new.value, found);
     if servers(old) != servers(new) {
         found.push((Class::Callers, "its own servers changed".into()));
     }
     others(old.value, new.value, "parameters requestBody responses security servers", "", found);
-    for (key, _) in ["summary", "description"].map(|key| (key, ())) {
-        if old.item.get(key) != new.item.get(key) {
-            found.push((Class::Wording, format!("other words in {key} of the path")));
-        }
-    }
+    others(old.item, new.item, &format!("{} parameters servers", METHODS.join(" ")), "path", found);
 }
 
 /// What no rule of this report compares.
 fn others(old: &Value, new: &Value, ruled: &str, place: &str, found: &mut Found) {
-    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return };
     let of = if place.is_empty() { String::new() } else { format!(" of the {place}") };
+    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else {
+        if old != new {
+            found.push((Class::Unjudged, format!("can't be compared{of}: in one of the documents it is no map")));
+        }
+        return;
+    };
     let mut words = Vec::new();
     for (key, class) in rest(old, new, ruled) {
         match (class, key) {
@@ -75,7 +73,7 @@ fn stem(name: &str) -> String {
     name.rsplit('.').next().unwrap_or_default().to_snake_case()
 }
 
-fn parameters(documents: Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
+fn parameters(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
     fn listed<'a>(operation: &Operation<'a>) -> BTreeMap<(&'a str, String), &'a Value> {
         let all = operation.value.list("parameters").iter();
         let rest = all.filter(|parameter| parameter.text("in") != Some("path"));
@@ -118,7 +116,7 @@ fn parameters(documents: Documents<'_>, old: &Operation<'_>, new: &Operation<'_>
     }
 }
 
-fn one_parameter(documents: Documents<'_>, old: &Value, new: &Value, place: &str, found: &mut Found) {
+fn one_parameter(documents: &Documents<'_>, old: &Value, new: &Value, place: &str, found: &mut Found) {
     found.extend(flipped(
         old.is_true("required"),
         new.is_true("required"),
@@ -153,7 +151,7 @@ fn in_path<'a>(operation: &Operation<'a>) -> Vec<(&'a str, &'a Value)> {
 }
 
 /// One that is more or less is told by its name; the others by their place.
-fn path_parameters(documents: Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
+fn path_parameters(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
     let (mut before, mut after) = (in_path(old), in_path(new));
     if before.len() != after.len() {
         let [old_names, new_names] =
@@ -188,12 +186,15 @@ fn content<'a>(document: &'a Value, holder: &'a Value) -> BTreeMap<String, &'a V
 }
 
 /// The content of both, by media type.
-fn media(documents: Documents<'_>, old: &Value, new: &Value, direction: Direction, place: &str, found: &mut Found) {
+fn media(documents: &Documents<'_>, old: &Value, new: &Value, direction: Direction, place: &str, found: &mut Found) {
     let (before, after) = (content(documents.0, old), content(documents.1, new));
-    let names = |all: &BTreeMap<String, &Value>| all.keys().map(|name| code(name)).collect::<Vec<_>>().join(" or ");
+    let names = |all: &BTreeMap<String, &Value>| match all.is_empty() {
+        true => "of no media type".to_owned(),
+        false => all.keys().map(|name| code(name)).collect::<Vec<_>>().join(" or "),
+    };
     let mut pairs: Vec<_> = before.iter().filter_map(|(name, one)| Some((*one, *after.get(name)?))).collect();
-    if before.keys().ne(after.keys()) && !before.is_empty() && !after.is_empty() {
-        let is_wider = before.keys().all(|name| after.contains_key(name));
+    if before.keys().ne(after.keys()) {
+        let is_wider = !before.is_empty() && before.keys().all(|name| after.contains_key(name));
         // A reader asks for the type it knows.
         let class = if is_wider { Class::Additive } else { direction.breaking() };
         found.push((class, format!("the {place} was {} and is {}", names(&before), names(&after))));
@@ -211,7 +212,7 @@ fn media(documents: Documents<'_>, old: &Value, new: &Value, direction: Directio
     }
 }
 
-fn body(documents: Documents<'_>, old: Option<&Value>, new: Option<&Value>, found: &mut Found) {
+fn body(documents: &Documents<'_>, old: Option<&Value>, new: Option<&Value>, found: &mut Found) {
     match [old, new].map(|body| body.filter(|body| !body.is_null())) {
         [None, None] => {}
         [None, Some(body)] if body.is_true("required") => found.push((Class::Callers, "a body is required now".into())),
@@ -230,7 +231,7 @@ fn body(documents: Documents<'_>, old: Option<&Value>, new: Option<&Value>, foun
     }
 }
 
-fn responses(documents: Documents<'_>, old: &Value, new: &Value, found: &mut Found) {
+fn responses(documents: &Documents<'_>, old: &Value, new: &Value, found: &mut Found) {
     let statuses = |operation: &Value, is_success: bool| -> BTreeSet<String> {
         let all = operation.entries("responses").map(|(status, _)| status.to_uppercase());
         all.filter(|status| status.starts_with('2') == is_success && !status.starts_with("X-")).collect()
@@ -270,7 +271,7 @@ fn responses(documents: Documents<'_>, old: &Value, new: &Value, found: &mut Fou
     }
 }
 
-fn one_response(documents: Documents<'_>, old: &Value, new: &Value, place: &str, found: &mut Found) {
+fn one_response(documents: &Documents<'_>, old: &Value, new: &Value, place: &str, found: &mut Found) {
     match (content(documents.0, old).is_empty(), content(documents.1, new).is_empty()) {
         (false, true) => found.push((Class::Decoding, format!("the {place} has no body any more"))),
         (true, false) => found.push((Class::Additive, format!("the {place} has a body now"))),

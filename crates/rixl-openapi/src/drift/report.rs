@@ -63,17 +63,10 @@ impl Drift {
             let _ = writeln!(text, "| {} | {} |", class.name(), count(self, class));
         }
         for class in Class::ALL {
-            // Operations share schemas: one sentence may be of many.
-            let mut by_what = BTreeMap::<&str, Vec<&str>>::new();
-            for change in self.changes.iter().filter(|change| change.class == class) {
-                by_what.entry(&change.what).or_default().push(&change.place);
-            }
-            if by_what.is_empty() {
+            let sentences = self.sentences(class);
+            if sentences.is_empty() {
                 continue;
             }
-            let mut sentences: Vec<_> = by_what.into_iter().collect();
-            sentences
-                .sort_by_key(|(what, places)| (places.first().map(|place| path(place).to_owned()), (*what).to_owned()));
             let is_folded = !class.is_breaking() && sentences.len() > NAMED;
             let _ = writeln!(text, "\n### {}\n", capital(class.name()));
             if is_folded {
@@ -95,7 +88,7 @@ impl Drift {
                 }
             }
             if hidden > 0 {
-                let _ = writeln!(text, "- {hidden} more, which `--output table` lists");
+                let _ = writeln!(text, "- {hidden} more, which `--format table` lists");
             }
             if is_folded {
                 text += "\n</details>\n";
@@ -103,6 +96,53 @@ impl Drift {
         }
         text
     }
+
+    /// For a workflow of GitHub's: an annotation of the new document for each sentence. Words are counted alone.
+    pub fn github(&self, (old, new): Names<'_>) -> String {
+        let annotation = |level: &str, title: &str, message: &str| {
+            let file = if new == "-" { String::new() } else { format!("file={},", escaped(new, true)) };
+            format!("::{level} {file}title={}::{}\n", escaped(title, true), escaped(message, false))
+        };
+        let mut text = String::new();
+        for class in Class::ALL {
+            let level = match class {
+                Class::Callers | Class::Decoding => "error",
+                Class::Unjudged => "warning",
+                Class::Additive => "notice",
+                Class::Wording => continue,
+            };
+            for (what, places) in self.sentences(class) {
+                let first = plain(places.first().copied().unwrap_or_default());
+                let place = match places.len() {
+                    1 => first,
+                    many => format!("{many} operations, the first of them {first}"),
+                };
+                text += &annotation(level, class.name(), &format!("{place}: {what}"));
+            }
+        }
+        let counts: Vec<_> =
+            Class::ALL.iter().map(|class| format!("{} {}", count(self, *class), class.name())).collect();
+        let message = format!("{} to {}: {} Changes: {}.", code(old), code(new), summary(self), counts.join(", "));
+        text + &annotation("notice", "API drift", &message)
+    }
+
+    /// Each sentence with the operations that it is of: they share schemas, and so may be many.
+    fn sentences(&self, class: Class) -> Vec<(&str, Vec<&str>)> {
+        let mut by_what = BTreeMap::<&str, Vec<&str>>::new();
+        for change in self.changes.iter().filter(|change| change.class == class) {
+            by_what.entry(&change.what).or_default().push(&change.place);
+        }
+        let mut sentences: Vec<_> = by_what.into_iter().collect();
+        sentences
+            .sort_by_key(|(what, places)| (places.first().map(|place| path(place).to_owned()), (*what).to_owned()));
+        sentences
+    }
+}
+
+/// What GitHub would take for the end of a command's message, or of one of its properties.
+fn escaped(text: &str, is_property: bool) -> String {
+    let text = text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    if is_property { text.replace(':', "%3A").replace(',', "%2C") } else { text }
 }
 
 fn summary(drift: &Drift) -> String {
@@ -203,7 +243,30 @@ GET /c
             |index: usize| Change { class: Class::Callers, place: format!("GET /{index}"), what: format!("{index}") };
         let changes = (0..9000).map(change).collect();
         let text = Drift { changes, ..Drift::default() }.markdown(NAMES);
-        assert!(text.len() < 60_000 && text.ends_with(" more, which `--output table` lists\n"), "{}", text.len());
+        assert!(text.len() < 60_000 && text.ends_with(" more, which `--format table` lists\n"), "{}", text.len());
+    }
+
+    #[test]
+    fn github_gets_commands_that_nothing_ends_early() {
+        let mut drift = drift();
+        drift.changes.push(Change {
+            class: Class::Unjudged,
+            place: "GET /50%,\n::error::x".into(),
+            what: "a: b%0Ac".into(),
+        });
+        drift.changes.push(Change { class: Class::Wording, place: "GET /a".into(), what: "words".into() });
+        assert_eq!(
+            drift.github(("old.json", "specs/a:b,c%\n.yaml")),
+            "\
+::error file=specs/a%3Ab%2Cc%25%0A.yaml,title=breaking for callers::POST /b: gone
+::warning file=specs/a%3Ab%2Cc%25%0A.yaml,title=not compared::GET /50%25, ::error::x: a: b%250Ac
+::notice file=specs/a%3Ab%2Cc%25%0A.yaml,title=additive::2 operations, the first of them GET /a: new
+::notice file=specs/a%3Ab%2Cc%25%0A.yaml,title=API drift::`old.json` to `specs/a:b,c%25 .yaml`: 1 operations before, \
+2 now: 0 at the same place, 0 moved, 1 gone, 2 new. Changes: 1 breaking for callers, 0 breaking for decoding, \
+1 not compared, 2 additive, 1 wording.
+"
+        );
+        assert!(drift.github(("old.json", "-")).starts_with("::error title="));
     }
 
     #[test]

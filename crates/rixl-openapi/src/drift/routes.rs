@@ -23,36 +23,49 @@ type Side<'a> = (&'a Value, &'a [Operation<'a>]);
 
 /// Pairs in the order of the old document, then what is new.
 pub(super) fn pair<'a>((old, old_operations): Side<'a>, (new, new_operations): Side<'a>) -> Vec<Pair<'a>> {
+    let marks = |document, operations: &'a [Operation<'a>]| -> Vec<Marks<'a>> {
+        operations.iter().map(|one| Marks::of(document, one)).collect()
+    };
+    let (old_marks, new_marks) = (marks(old, old_operations), marks(new, new_operations));
+    let old_places: BTreeSet<_> = old_operations.iter().map(key).collect();
+    // Those at a place that the old document did not have.
+    let elsewhere = new_operations.iter().zip(&new_marks).filter(|(one, _)| !old_places.contains(&key(one)));
+    let elsewhere: Vec<_> = elsewhere.map(|(_, marks)| marks).collect();
+    let is_named_elsewhere =
+        |marks: &Marks<'_>| elsewhere.iter().any(|other| marks.is_named_as(other) && marks.likeness(other) >= ALIKE);
+
     let mut found = vec![None; old_operations.len()];
     let mut same = BTreeSet::new();
     // First by the path as it stands: a document may have two that differ in the names of their parameters alone.
     let exact = |one: &Operation<'_>| (one.method.to_owned(), vec![one.path.to_owned()]);
     for name in [&exact as &dyn Fn(&Operation<'_>) -> _, &key] {
-        let free = new_operations.iter().enumerate().filter(|(index, _)| !same.contains(index));
-        let mut places: BTreeMap<_, _> = free.map(|(index, one)| (name(one), index)).collect();
-        for (slot, one) in found.iter_mut().zip(old_operations).filter(|(slot, _)| slot.is_none()) {
-            *slot = places.remove(&name(one));
-            same.extend(*slot);
+        let free = new_operations.iter().zip(&new_marks).enumerate().filter(|(index, _)| !same.contains(index));
+        let mut places: BTreeMap<_, _> = free.map(|(index, (one, marks))| (name(one), (index, marks))).collect();
+        for ((slot, one), marks) in found.iter_mut().zip(old_operations).zip(&old_marks) {
+            let place = name(one);
+            // `/tracks/{language}` is no `/tracks/{id}` where `/tracks/language/{code}` has its name.
+            let is_same = |(_, other): &(_, &Marks<'_>)| marks.is_named_as(other) || !is_named_elsewhere(marks);
+            if slot.is_none() && places.get(&place).is_some_and(is_same) {
+                *slot = places.remove(&place).map(|(index, _)| index);
+                same.extend(*slot);
+            }
         }
     }
-    let marks = |document, operations: &'a [Operation<'a>]| -> Vec<Marks<'a>> {
-        operations.iter().map(|one| Marks::of(document, one)).collect()
-    };
-    let (old_marks, new_marks) = (marks(old, old_operations), marks(new, new_operations));
 
     let mut scores = Vec::new();
     for (from, marks) in old_marks.iter().enumerate().filter(|(from, _)| found.get(*from) == Some(&None)) {
         for (to, other) in new_marks.iter().enumerate() {
             let score = marks.likeness(other);
             if score >= ALIKE {
-                scores.push((score, from, to));
+                scores.push((!marks.is_named_as(other), usize::MAX - score, from, to));
             }
         }
     }
-    // The best first; among equals the first of the old document. What is most like one that stayed did not move.
-    scores.sort_by_key(|(score, from, to)| (usize::MAX - score, *from, *to));
+    // One of the same name first, then the best; among equals the first of the old document. What is most like one that
+    // stayed did not move.
+    scores.sort_unstable();
     let (mut moved, mut taken, mut successors) = (BTreeSet::new(), same.clone(), BTreeMap::new());
-    for (_, from, to) in scores {
+    for (_, _, from, to) in scores {
         if same.contains(&to) {
             successors.entry(from).or_insert(to);
         } else if !successors.contains_key(&from)
@@ -92,6 +105,8 @@ struct Marks<'a> {
     shape: Vec<String>,
     /// The last word of the path, and whether a parameter follows: one key is not the list of keys.
     last: (Option<String>, bool),
+    /// Its id and its summary.
+    names: BTreeSet<String>,
     words: BTreeSet<String>,
     response: BTreeSet<String>,
 }
@@ -104,6 +119,7 @@ impl<'a> Marks<'a> {
         let last = (literals.last().map(|segment| singular(segment)), operation.path.ends_with('}'));
         // Of a dotted id the last part is the operation's own.
         let id = operation.id().and_then(|id| id.rsplit('.').next()).unwrap_or_default();
+        let names = [id, operation.value.text("summary").unwrap_or_default()].map(|name| name.to_snake_case());
         let id = id.split_once("By").map_or(id, |(name, _)| name);
         let said = if id.is_empty() { operation.value.text("summary").unwrap_or_default() } else { id };
         Self {
@@ -111,14 +127,19 @@ impl<'a> Marks<'a> {
             shape: key(operation).1,
             path: literals.iter().map(|segment| singular(segment)).collect(),
             last,
+            names: names.into_iter().filter(|name| !name.is_empty()).collect(),
             words: said.to_snake_case().split('_').map(singular).collect(),
             response: response_names(document, operation),
         }
     }
 
+    fn is_named_as(&self, other: &Self) -> bool {
+        !self.names.is_disjoint(&other.names)
+    }
+
     /// From 0 to 100.
     fn likeness(&self, other: &Self) -> usize {
-        let words = common(&self.words, &other.words, 25);
+        let words = if self.is_named_as(other) { 25 } else { common(&self.words, &other.words, 25) };
         let is_write = |method: &str| matches!(method, "put" | "post" | "patch");
         // What was PUT may be PATCH now, at the same place. Elsewhere only its name tells an update from a creation.
         let is_same_place = self.shape == other.shape && is_write(self.method) && is_write(other.method);

@@ -1,6 +1,9 @@
 //! What changed between two schemas, and whom it breaks: that depends on who writes the value and who reads it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use heck::ToSnakeCase as _;
 use serde_json::{Value, json};
@@ -12,7 +15,7 @@ use crate::{
 };
 
 /// Who writes the value.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Direction {
     /// The caller. What the server takes less of breaks callers.
     Sent,
@@ -45,21 +48,52 @@ impl Direction {
     }
 }
 
+/// The old document and the new one, with what is known of their schemas.
+pub(super) struct Documents<'a>(pub(super) &'a Value, pub(super) &'a Value, RefCell<Known<'a>>);
+
+impl<'a> Documents<'a> {
+    pub(super) fn new(old: &'a Value, new: &'a Value) -> Self {
+        Self(old, new, RefCell::new(Known { flat: (Flat::of(old), Flat::of(new)), equal: BTreeSet::new(), visits: 0 }))
+    }
+}
+
+struct Known<'a> {
+    flat: (Flat<'a>, Flat<'a>),
+    /// Pairs in which nothing changed, nor in what they refer to: thousands of operations may share a schema.
+    equal: BTreeSet<(Direction, String, String)>,
+    visits: usize,
+}
+
 /// `place` says what the schemas are of: `body`, `response`, `query parameter …`.
 pub(super) fn compare(
-    documents: (&Value, &Value),
+    documents: &Documents<'_>,
     old: &Value,
     new: &Value,
     direction: Direction,
     place: &str,
     found: &mut Found,
 ) {
-    let flat = (Flat::of(documents.0), Flat::of(documents.1));
-    Comparison { flat, direction, place, seen: BTreeSet::new(), found }.visit(old, new, "", 0);
+    let (mut known, before) = (documents.2.borrow_mut(), found.len());
+    let mut comparison =
+        Comparison { known: &mut known, direction, place, seen: BTreeSet::new(), later: Vec::new(), found };
+    comparison.visit(old, new, "", 0);
+    while let Some((old, new, path)) = comparison.later.pop() {
+        comparison.visit(&old, &new, &path, 0);
+    }
+    let seen = comparison.seen;
+    if found.len() == before {
+        known.equal.extend(seen);
+    }
 }
 
-/// Nobody writes deeper; a chain of references could be as long as the document.
+/// A chain of references may be as long as the document: from here on it is followed anew.
 const MAX_DEPTH: usize = 50;
+
+/// Ten times what RIXL's documents need. Operations that share a ring of schemas would ask for each, each time.
+const MAX_VISITS: usize = 300_000;
+
+/// So many letters are kept of the path to what is that deep.
+const MAX_PATH: usize = 80;
 
 /// Schemas of one document, each as one map with all that its references and its `allOf` say.
 struct Flat<'a> {
@@ -134,12 +168,14 @@ fn add(whole: &mut Object, key: String, value: Value) {
     }
 }
 
-struct Comparison<'a> {
-    flat: (Flat<'a>, Flat<'a>),
+struct Comparison<'a, 'k> {
+    known: &'a mut Known<'k>,
     direction: Direction,
     place: &'a str,
     /// Pairs that were compared: a list of nodes has nodes.
-    seen: BTreeSet<(String, String)>,
+    seen: BTreeSet<(Direction, String, String)>,
+    /// What is too deep for one go, and its path.
+    later: Vec<(Value, Value, String)>,
     found: &'a mut Found,
 }
 
@@ -148,7 +184,15 @@ const RULED: &str = "type format enum properties required items additionalProper
     minLength minimum minItems minProperties maxLength maximum maxItems maxProperties pattern exclusiveMinimum \
     exclusiveMaximum multipleOf uniqueItems default discriminator";
 
-impl Comparison<'_> {
+/// What a schema without a type may be.
+const ANY: &str = "any value";
+
+/// The alternatives of a schema.
+fn either(schema: &Object) -> impl Iterator<Item = &Value> {
+    ["oneOf", "anyOf"].iter().flat_map(|key| schema.list(key))
+}
+
+impl Comparison<'_, '_> {
     fn push(&mut self, class: Class, path: &str, what: &str) {
         let subject = match (path, self.place.contains(" parameter ")) {
             ("", true) => self.place.to_owned(),
@@ -160,18 +204,29 @@ impl Comparison<'_> {
     }
 
     fn visit(&mut self, old: &Value, new: &Value, path: &str, depth: usize) {
-        // Only what refers or is composed can come back to itself, and only that grows.
-        let is_node = |schema: &Value| ["$ref", "allOf", "oneOf", "anyOf"].iter().any(|key| schema.get(key).is_some());
-        if (is_node(old) || is_node(new)) && !self.seen.insert((old.to_string(), new.to_string())) {
-            return;
+        self.known.visits += 1;
+        if self.known.visits > MAX_VISITS {
+            return self.push(
+                Class::Unjudged,
+                "",
+                "is not compared any further: the schemas refer to each other too often",
+            );
         }
         if depth > MAX_DEPTH {
-            if old != new {
-                self.push(Class::Unjudged, path, "is nested too deeply to be compared");
-            }
-            return;
+            let start = path.char_indices().rev().nth(MAX_PATH).map_or(0, |(start, _)| start);
+            let short =
+                if start > 0 { format!("…{}", path.get(start..).unwrap_or_default()) } else { path.to_owned() };
+            return self.later.push((old.clone(), new.clone(), short));
         }
-        let (old, new) = (self.flat.0.schema(old, 0), self.flat.1.schema(new, 0));
+        // Only what refers or is composed can come back to itself, and only that grows.
+        let is_node = |schema: &Value| ["$ref", "allOf", "oneOf", "anyOf"].iter().any(|key| schema.get(key).is_some());
+        if is_node(old) || is_node(new) {
+            let pair = (self.direction, old.to_string(), new.to_string());
+            if self.known.equal.contains(&pair) || !self.seen.insert(pair) {
+                return;
+            }
+        }
+        let (old, new) = (self.known.flat.0.schema(old, 0), self.known.flat.1.schema(new, 0));
         let mut is_broken = false;
         for (side, schema) in [("old", &old), ("new", &new)] {
             if let Some(why) = schema.text(MARK).filter(|_| old.get(MARK) != new.get(MARK)) {
@@ -188,6 +243,9 @@ impl Comparison<'_> {
             let class = self.kind_class(&kinds.0, &kinds.1);
             let join = |kinds: &BTreeSet<String>| kinds.iter().map(String::as_str).collect::<Vec<_>>().join(" or ");
             self.push(class, path, &format!("was {} and is {}", join(&kinds.0), join(&kinds.1)));
+        }
+        let is_said = self.alternatives((&old, &new), (&kinds.0, &kinds.1), path, depth);
+        if kinds.0 != kinds.1 || is_said {
             return;
         }
         self.format(&old, &new, path);
@@ -195,7 +253,6 @@ impl Comparison<'_> {
         self.bounds(&old, &new, path);
         self.properties(&old, &new, path, depth);
         self.others(&old, &new, path, depth);
-        self.alternatives(&old, &new, path, depth);
         let items = |schema: &Object| schema.get("items").cloned().unwrap_or_else(|| json!({}));
         if kinds.0.contains("array") {
             self.visit(&items(&old), &items(&new), &format!("{path}[]"), depth + 1);
@@ -210,27 +267,27 @@ impl Comparison<'_> {
 
     /// The types that a value may have.
     fn kinds(&mut self, schema: &Object, is_old: bool) -> BTreeSet<String> {
-        let branches = ["oneOf", "anyOf"].iter().flat_map(|key| schema.list(key));
-        let mut kinds = BTreeSet::new();
-        for branch in branches {
-            let flat = if is_old { &mut self.flat.0 } else { &mut self.flat.1 };
-            let branch = flat.schema(branch, 0);
-            kinds.insert(branch.text("type").map_or_else(|| "any value".to_owned(), bare));
-        }
-        if let (Some(kind), true) = (schema.text("type"), kinds.is_empty() || kinds.contains("any value")) {
+        let mut kinds: BTreeSet<_> = either(schema).map(|branch| self.kind(branch, is_old)).collect();
+        if let (Some(kind), true) = (schema.text("type"), kinds.is_empty() || kinds.contains(ANY)) {
             kinds = BTreeSet::from([bare(kind)]);
         }
         if kinds.is_empty() {
-            kinds.insert("any value".to_owned());
+            kinds.insert(ANY.to_owned());
         }
         kinds
+    }
+
+    /// The type of one alternative.
+    fn kind(&mut self, branch: &Value, is_old: bool) -> String {
+        let flat = if is_old { &mut self.known.flat.0 } else { &mut self.known.flat.1 };
+        flat.schema(branch, 0).text("type").map_or_else(|| ANY.to_owned(), bare)
     }
 
     fn kind_class(&self, before: &BTreeSet<String>, after: &BTreeSet<String>) -> Class {
         const ALL: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
         let all = |kinds: &BTreeSet<String>| -> BTreeSet<String> {
             let mut kinds = kinds.clone();
-            if kinds.remove("any value") {
+            if kinds.remove(ANY) {
                 kinds.extend(ALL.map(str::to_owned));
             }
             if kinds.contains("number") {
@@ -403,26 +460,40 @@ impl Comparison<'_> {
         }
     }
 
-    /// Alternatives are known again by what they refer to, then by what they say, then by their place.
-    fn alternatives(&mut self, old: &Object, new: &Object, path: &str, depth: usize) {
-        let mapping = |schema: &Object| schema.get("discriminator").cloned();
-        if mapping(old) != mapping(new) {
+    /// Alternatives are known again by what they refer to, then by what they say, then by their place. A schema that has
+    /// none is the only one. Whether nothing else is to be said.
+    fn alternatives(
+        &mut self,
+        (old, new): (&Object, &Object),
+        kinds: (&BTreeSet<String>, &BTreeSet<String>),
+        path: &str,
+        depth: usize,
+    ) -> bool {
+        if old.get("discriminator") != new.get("discriminator") {
             self.push(self.direction.breaking(), path, ": what tells its alternatives apart (discriminator) changed");
         }
-        let list = |schema: &Object| -> Vec<Value> {
-            ["oneOf", "anyOf"].iter().flat_map(|key| schema.list(key)).cloned().collect()
+        let list = |schema: &Object| either(schema).cloned().collect::<Vec<_>>();
+        let (mut before, mut after) = (list(old), list(new));
+        let is_said = before.is_empty() != after.is_empty();
+        match (before.is_empty(), after.is_empty()) {
+            (true, true) => return false,
+            (false, false) => {}
+            // What stands beside them is of all of them.
+            _ if old.contains_key("properties") || new.contains_key("properties") => {
+                let what = if after.is_empty() { "has no alternatives any more" } else { "has alternatives now" };
+                self.push(self.direction.breaking(), path, what);
+                return false;
+            }
+            (true, _) => before = vec![old.clone().into()],
+            (_, true) => after = vec![new.clone().into()],
+        }
+        // A type that the other side has not was said with the types.
+        let mut is_told = |branch: &Value, is_old: bool, others: &BTreeSet<String>| {
+            let kind = self.kind(branch, is_old);
+            kind != ANY && !others.contains(&kind) && !others.contains(ANY)
         };
-        let (before, mut after) = (list(old), list(new));
-        if before.is_empty() && after.is_empty() {
-            return;
-        }
-        if before.is_empty() || after.is_empty() {
-            let (class, what) = match after.is_empty() {
-                true => (self.direction.breaking(), "has no alternatives any more"),
-                false => (self.direction.breaking(), "has alternatives now"),
-            };
-            return self.push(class, path, what);
-        }
+        before.retain(|branch| !is_told(branch, true, kinds.1));
+        after.retain(|branch| !is_told(branch, false, kinds.0));
         let mut unknown = Vec::new();
         for branch in before {
             let is_same = |key: &str, other: &Value| branch.get(key).is_some() && branch.get(key) == other.get(key);
@@ -449,5 +520,6 @@ impl Comparison<'_> {
         for branch in after.iter().skip(count) {
             self.push(self.direction.wider(), path, &format!("may be {} now", name(branch)));
         }
+        is_said
     }
 }

@@ -1,10 +1,13 @@
 //! What changed in what must be sent to be let in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    slice,
+};
 
 use serde_json::Value;
 
-use super::change::{Class, Found, bare};
+use super::change::{Class, Found, bare, code, rest};
 use crate::document::{self, Node as _, resolve};
 
 /// One way to be let in: all that is sent, each with the scopes that it needs.
@@ -12,16 +15,36 @@ type Way = BTreeMap<String, BTreeSet<String>>;
 
 /// Whether the document defines schemes, and says of no operation that it needs one: then nothing is known.
 pub(super) fn is_silent(document: &Value) -> bool {
-    let schemes = document.get("components").and_then(|components| components.map("securitySchemes"));
-    schemes.is_some_and(|schemes| !schemes.is_empty())
+    schemes(document).next().is_some()
         && document.get("security").is_none()
         && document::operations(document).iter().all(|one| one.value.get("security").is_none())
 }
 
+fn schemes(document: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let all = document.get("components").into_iter().flat_map(|components| components.entries("securitySchemes"));
+    all.map(|(name, scheme)| (name, resolve(document, scheme)))
+}
+
+/// What a scheme says beyond what is sent, such as where its tokens come from.
+pub(super) fn rest_of_schemes(old: &Value, new: &Value) -> Found {
+    let mut found = Found::new();
+    for (name, scheme) in schemes(old) {
+        let other = schemes(new).find(|(other, _)| *other == name).and_then(|(_, other)| other.as_object());
+        if let (Some(scheme), Some(other)) = (scheme.as_object(), other) {
+            let changed = rest(scheme, other, "type scheme in name").into_iter();
+            found.extend(
+                changed.map(|(key, class)| (class, format!("other {} in the scheme {}", code(key), code(name)))),
+            );
+        }
+    }
+    found
+}
+
 /// What a scheme means on the wire, whatever its name.
 fn sent(document: &Value, name: &str) -> String {
-    let scheme = document.get("components").and_then(|all| all.get("securitySchemes")).and_then(|all| all.get(name));
-    let Some(scheme) = scheme.map(|scheme| resolve(document, scheme)) else { return name.to_owned() };
+    let Some(scheme) = schemes(document).find(|(other, _)| *other == name).map(|(_, scheme)| scheme) else {
+        return format!("{name}, which is not defined");
+    };
     let says = |key: &str| scheme.text(key).unwrap_or_default();
     match says("type").to_lowercase().as_str() {
         "http" if says("scheme").eq_ignore_ascii_case("bearer") => "bearer".to_owned(),
@@ -30,19 +53,23 @@ fn sent(document: &Value, name: &str) -> String {
         "apikey" => format!("{} {}", says("in"), says("name")),
         // Whoever issued it, it is sent as a bearer token.
         "oauth2" | "openidconnect" => "bearer".to_owned(),
-        _ => name.to_owned(),
+        _ => format!("{name}, of no known type"),
     }
 }
 
 /// Nothing said is nothing needed.
-fn ways(document: &Value, operation: &Value) -> Vec<Way> {
-    let said = operation.get("security").or(document.get("security")).and_then(Value::as_array);
+fn ways<'a>(document: &'a Value, operation: &'a Value) -> Vec<Way> {
+    // What is no list is one that is not understood, and so another than none.
+    let listed = |value: &'a Value| value.as_array().map_or(slice::from_ref(value), Vec::as_slice);
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut ways = Vec::new();
-    for alternative in said.into_iter().flatten().filter_map(Value::as_object) {
+    for alternative in operation.get("security").or(document.get("security")).into_iter().flat_map(listed) {
         let mut way = Way::new();
-        for (name, scopes) in alternative {
-            let scopes = scopes.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
-            way.entry(sent(document, name)).or_default().extend(scopes);
+        match alternative.as_object() {
+            None => drop(way.insert(text(alternative), BTreeSet::new())),
+            Some(all) => all.iter().for_each(|(name, scopes)| {
+                way.entry(sent(document, name)).or_default().extend(listed(scopes).iter().map(text));
+            }),
         }
         ways.push(way);
     }

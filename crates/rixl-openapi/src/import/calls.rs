@@ -77,6 +77,14 @@ fn bodies(document: &mut Value, left: &mut Vec<Left>) -> usize {
             _ => media.get("schema").cloned().unwrap_or_else(|| json!({})),
         };
         let required = body.insert("required".into(), true.into());
+        let others: Vec<_> = content.keys().map(|name| media_type(name)).filter(|other| *other != name).collect();
+        if !others.is_empty() {
+            let why = format!("it may be {} too; it is sent as {name}", others.join(", "));
+            left.push(Left::new(format!("{place}: body"), why));
+        }
+        if required != Some(true.into()) {
+            left.push(Left::new(format!("{place}: body"), "it may be left out; the client always sends one"));
+        }
         let fresh = json!({ name: { "schema": schema } });
         count += usize::from(required != Some(true.into()) || body.get("content") != Some(&fresh));
         body.insert("content".into(), fresh);
@@ -99,6 +107,9 @@ fn parameters(document: &mut Value, left: &mut Vec<Left>) -> usize {
             if within == "header" && ["accept", "content-type"].contains(&name.to_lowercase().as_str()) {
                 count += 1;
                 return false;
+            }
+            if parameter.is_true("allowReserved") {
+                left.push(Left::new(format!("{place}: parameter {name:?}"), "its reserved letters are sent encoded"));
             }
             let style = parameter.remove("style");
             let style = style.as_ref().and_then(Value::as_str).unwrap_or_default();
@@ -189,7 +200,9 @@ fn responses(document: &mut Value, left: &mut Vec<Left>) -> usize {
         let Some(responses) = make_map(operation.entry("responses").or_insert(json!({}))) else { return 0 };
         let mut count = 0;
         responses.retain(|status, _| !status.starts_with("x-"));
-        for response in responses.values_mut().filter_map(make_map) {
+        for (status, response) in
+            responses.iter_mut().filter_map(|(status, response)| Some((status, make_map(response)?)))
+        {
             response.retain(|key, _| matches!(key.as_str(), "description" | "content"));
             response.entry("description").or_insert("".into());
             let json = response.entries("content").find(|(name, _)| media_type(name) == JSON);
@@ -199,6 +212,13 @@ fn responses(document: &mut Value, left: &mut Vec<Left>) -> usize {
             };
             let schema = media.get("schema").cloned().unwrap_or_else(|| json!({}));
             let fresh = json!({ media_type(name): { "schema": schema } });
+            let others = response.entries("content").map(|(other, _)| media_type(other));
+            let others: Vec<_> = others.filter(|other| *other != media_type(name)).collect();
+            // Errors are read by nobody.
+            if !others.is_empty() && status.starts_with('2') {
+                let why = format!("it may be {} too; it is read as {}", others.join(", "), media_type(name));
+                left.push(Left::new(format!("{place}: response {status}"), why));
+            }
             count += usize::from(response.get("content") != Some(&fresh));
             response.insert("content".into(), fresh);
         }

@@ -71,8 +71,13 @@ fn why_broken(document: &Value, value: &Value) -> Option<String> {
         // The whole document is no part of itself.
         let target = next.strip_prefix('#').filter(|pointer| !pointer.is_empty());
         let Some(target) = target.and_then(|pointer| document.pointer(pointer)) else {
-            let way_out = if next.starts_with('#') { "" } else { "; bundle it into one document first" };
-            return Some(format!("$ref {first:?} points at nothing in this document{way_out}"));
+            return Some(match next.starts_with('#') {
+                true => format!("$ref {first:?} points at nothing in this document"),
+                false => format!(
+                    "$ref {first:?} leads to another document, which is not read: bundle both into one first, such as with \
+                     `redocly bundle`"
+                ),
+            });
         };
         next = target.text("$ref")?;
     }
@@ -268,12 +273,14 @@ fn security(document: &mut Value, left: &mut Vec<Left>) -> usize {
             || ["oauth2", "openidconnect"].contains(&says("type").as_str())
     };
     for (name, scheme) in schemes.iter().filter(|(name, _)| is_bearer(name)) {
-        let header = scheme.text("name").unwrap_or_default();
-        if scheme.text("type") == Some("apiKey") && !header.eq_ignore_ascii_case("authorization") {
-            let why =
-                format!("the document sends {header:?}; the client sends Authorization: Bearer, which is what works");
-            left.push(Left::new(format!("security scheme {name:?}"), why));
-        }
+        let says = |key: &str| scheme.text(key).unwrap_or_default();
+        let sent = match says("type").to_lowercase().as_str() {
+            "apikey" => format!("{} {:?}", says("in"), says("name")),
+            "http" if !says("scheme").eq_ignore_ascii_case("bearer") => format!("http {}", says("scheme")),
+            _ => continue,
+        };
+        let why = format!("the document sends {sent}; the client sends Authorization: Bearer, which is what works");
+        left.push(Left::new(format!("security scheme {name:?}"), why));
     }
     let shared = document.as_object_mut().and_then(|root| root.remove("security"));
     let bearers: BTreeSet<_> = schemes.keys().filter(|name| is_bearer(name)).cloned().collect();
@@ -335,7 +342,10 @@ mod tests {
         for (said, expected) in said.iter().zip([
             ["/paths/~1g: ", "\"#/nowhere\" points at nothing"],
             ["GET /a: ", "leads back to itself"],
-            ["GET /d: /components/schemas/C/properties/c: ", "points at nothing in this document; bundle it"],
+            [
+                "GET /d: /components/schemas/C/properties/c: ",
+                "\"x.json#/d\" leads to another document, which is not read: bundle",
+            ],
             ["GET /f: ", "/F\" points at nothing in this document"],
         ]) {
             assert!(expected.iter().all(|part| said.contains(part)), "{said}");
@@ -412,6 +422,9 @@ mod tests {
             "components": { "securitySchemes": {
                 "Token": { "type": "apiKey", "in": "header", "name": "Authorization" },
                 "Key": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
+                "Bearer": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
+                "bearerBasic": { "type": "http", "scheme": "basic" },
+                "http": { "type": "http", "scheme": "Bearer" }, "oauth": { "type": "oauth2" },
             } },
         });
         let mut after = before;
@@ -423,7 +436,16 @@ mod tests {
                 "get": { "security": [{ "bearer": [] }] }, "put": { "security": [] }, "post": { "security": [{ "Key": [] }] },
             })
         );
-        assert_eq!(left[0].place, "POST /a: security");
+        let said: Vec<_> = left.iter().map(|left| format!("{}: {}", left.place, left.why)).collect();
+        for (said, expected) in said.iter().zip([
+            "security scheme \"Bearer\": the document sends header \"X-API-Key\"; the client sends Authorization: Bearer",
+            "security scheme \"Token\": the document sends header \"Authorization\"; the client sends",
+            "security scheme \"bearerBasic\": the document sends http basic; the client sends",
+            "POST /a: security: the client sends a bearer token or nothing",
+        ]) {
+            assert!(said.starts_with(expected), "{said}");
+        }
+        assert_eq!(said.len(), 4);
         assert_eq!(after["components"]["securitySchemes"]["bearer"], json!({ "type": "http", "scheme": "bearer" }));
     }
 }

@@ -195,7 +195,7 @@ fn version(document: &mut Value, _: &mut Vec<Left>) -> usize {
     }
     root.insert("openapi".into(), "3.0.3".into());
     each_operation(document, |_, operation| {
-        ["consumes", "produces", "schemes"].iter().filter(|key| operation.remove(**key).is_some()).count()
+        ["consumes", "produces"].iter().filter(|key| operation.remove(**key).is_some()).count()
     });
     let Some(components) = document.get_mut("components") else { return 1 };
     for (_, scheme) in components.entries_mut("securitySchemes") {

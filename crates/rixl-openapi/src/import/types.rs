@@ -44,10 +44,14 @@ fn titles(document: &mut Value, _: &mut Vec<Left>) -> usize {
 }
 
 /// `false` makes a new property of the server's fail the whole response; a type for all others makes it fail by its type.
-fn open(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    each_schema(document, |_, schema| {
+fn open(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    each_schema(document, |place, schema| {
         let has_properties = has_properties(schema);
         let others = schema.get("additionalProperties");
+        if has_properties && others.is_some_and(Value::is_object) {
+            let why = "properties of any other name are not read beside those that are named";
+            left.push(Left::new(format!("{place}/additionalProperties"), why));
+        }
         if others.is_some_and(|others| *others == Value::Bool(false) || has_properties) {
             schema.remove("additionalProperties");
             return 1;
@@ -247,11 +251,12 @@ fn collisions(document: &mut Value, left: &mut Vec<Left>) -> usize {
 fn reached<'a>(document: &'a Value, mut open: Vec<&'a Value>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     while let Some(value) = open.pop() {
-        document::walk(value, "", &mut |_, value| {
-            if referenced_name(value).is_some_and(|name| names.insert(name)) {
-                open.extend(referenced(document, value));
+        for name in named_in(value) {
+            if let Some(schema) = referenced(document, &reference(&name)).filter(|_| !names.contains(&name)) {
+                open.push(schema);
+                names.insert(name);
             }
-        });
+        }
     }
     names
 }
@@ -402,13 +407,48 @@ pub(super) fn excerpt(document: &Value, places: &[String]) -> Value {
         let item = paths.entry(operation.path).or_insert(json!({}));
         document::set(item, operation.method, operation.value.clone());
     }
+    part(document, paths.into())
+}
+
+/// The schemas of a document, each as one of its own with all that it reaches; those that reach the fewest come first.
+pub(super) fn each_alone(document: &Value) -> impl Iterator<Item = (String, impl Fn() -> Value)> {
+    let all = document.pointer("/components/schemas").and_then(Value::as_object);
+    let needs: BTreeMap<_, _> = all.into_iter().flatten().map(|(name, schema)| (name, named_in(schema))).collect();
+    let mut sized: Vec<_> = needs
+        .keys()
+        .map(|name| {
+            let (mut seen, mut open) = (BTreeSet::new(), vec![*name]);
+            while let Some(name) = open.pop() {
+                if seen.insert(name) {
+                    open.extend(needs.get(name).into_iter().flatten());
+                }
+            }
+            (seen.len(), (*name).clone())
+        })
+        .collect();
+    sized.sort();
+    sized.into_iter().map(move |(_, name)| {
+        let paths = json!({ "/": { "x-schema": reference(&name) } });
+        (name, move || part(document, paths.clone()))
+    })
+}
+
+/// The names of the schemas that this value refers to.
+fn named_in(value: &Value) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    document::walk(value, "", &mut |_, value| names.extend(referenced_name(value)));
+    names
+}
+
+/// The document with these paths, and the schemas that they reach.
+fn part(document: &Value, paths: Value) -> Value {
     let root = document.as_object().into_iter().flatten();
     let rest = root.filter(|(key, _)| !matches!(key.as_str(), "paths" | "components"));
     let mut part: Value = rest.map(|(key, value)| (key.clone(), value.clone())).collect();
-    document::set(&mut part, "paths", paths);
-    let names = reached(document, document::operations(&part).into_iter().map(|one| one.value).collect());
     let all = document.pointer("/components/schemas");
-    let schemas: Object = names.into_iter().filter_map(|name| Some((name.clone(), all?.get(&name)?.clone()))).collect();
+    let names = reached(document, vec![&paths]).into_iter();
+    let schemas: Object = names.filter_map(|name| Some((name.clone(), all?.get(&name)?.clone()))).collect();
+    document::set(&mut part, "paths", paths);
     document::set(&mut part, "components", json!({ "schemas": schemas }));
     part
 }

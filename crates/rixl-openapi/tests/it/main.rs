@@ -31,6 +31,34 @@ fn only_some_operations_are_taken() {
 }
 
 #[test]
+fn what_is_sent_or_read_otherwise_is_named() {
+    let schema = json!({ "schema": { "type": "object" } });
+    let both = json!({ "application/json": schema, "application/json; charset=utf-8": schema, "text/csv": schema });
+    let open = json!({ "properties": { "a": {} }, "additionalProperties": { "type": "string" } });
+    let operation = json!({
+        "parameters": [{ "in": "query", "name": "q", "allowReserved": true, "schema": { "type": "string" } }],
+        "requestBody": { "content": both },
+        "responses": { "200": { "description": "", "content": both }, "400": { "description": "", "content": both } },
+    });
+    let plain = json!({
+        "requestBody": { "required": true, "content": { "application/json": { "schema": open } } }, "responses": { "204": {} },
+    });
+    let said = imported(document(&json!({ "/a": { "post": operation, "put": plain } })), None).unwrap().to_string();
+    let left: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("left out: ")).collect();
+    assert_eq!(
+        left,
+        [
+            "/paths/~1a/put/requestBody/content/application~1json/schema/additionalProperties: properties of any other name are \
+             not read beside those that are named",
+            "POST /a: body: it may be text/csv too; it is sent as application/json",
+            "POST /a: body: it may be left out; the client always sends one",
+            "POST /a: parameter \"q\": its reserved letters are sent encoded",
+            "POST /a: response 200: it may be text/csv too; it is read as application/json",
+        ]
+    );
+}
+
+#[test]
 fn what_is_no_document_gets_one_sentence_and_never_a_panic() {
     let deep = format!("{{\"openapi\":\"3.1.0\",\"paths\":{}{}}}", "[".repeat(9999), "]".repeat(9999));
     let bomb = (1..12).fold("a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned(), |text, level| {
@@ -53,7 +81,7 @@ fn what_is_no_document_gets_one_sentence_and_never_a_panic() {
         (
             "foreign",
             with_schemas(json!({ "A": { "$ref": "https://example.com/x.json" } })),
-            "points at nothing in this document",
+            "leads to another document, which is not read: bundle both into one",
         ),
         ("circle", with_schemas(json!({ "A": reference("A") })), "leads back to itself"),
         ("two", with_schemas(json!({ "A": reference("B"), "B": reference("A") })), "leads back to itself"),

@@ -33,6 +33,9 @@ fn base() -> Value {
         "schema": { "type": "object", "properties": { "f": { "type": "string", "format": "binary" } } },
         "encoding": { "f": { "contentType": "image/png" } },
     } });
+    let composed = json!({ "application/problem+json": { "schema": { "allOf": [
+        { "$ref": "#/components/schemas/Other" }, { "type": "object", "properties": { "z": { "type": "string" } } },
+    ] } } });
     let post = json!({
         "operationId": "post", "summary": "s", "tags": ["t"], "security": [{ "oauth": ["read"] }],
         "parameters": [
@@ -56,7 +59,10 @@ fn base() -> Value {
         "paths": {
             "/things/{id}": { "post": post, "get": { "operationId": "get", "responses": { "200": { "description": "ok" } } } },
             "/things/{id}:rotate": { "post": { "operationId": "rotate", "security": [], "responses": { "204": { "description": "ok" } } } },
-            "/form": { "put": { "operationId": "form", "requestBody": { "content": form }, "responses": { "204": { "description": "ok" } } } },
+            "/form": { "put": {
+                "operationId": "form", "security": [{ "key": [] }], "requestBody": { "content": form },
+                "responses": { "204": { "description": "ok" }, "409": { "description": "no", "content": composed } },
+            } },
         },
         "components": {
             "schemas": {
@@ -73,12 +79,27 @@ fn base() -> Value {
     })
 }
 
+/// The same in the words of Swagger 2.0.
+fn swagger() -> Value {
+    let parameter = json!({ "in": "query", "name": "l", "type": "array", "items": { "type": "string" }, "collectionFormat": "csv" });
+    let body = json!({ "in": "body", "name": "b", "schema": { "type": "object", "properties": { "a": { "type": "string" } } } });
+    let responses = json!({ "200": { "description": "ok", "headers": { "X-A": { "type": "string" } } } });
+    json!({
+        "swagger": "2.0", "basePath": "/v1", "host": "h", "paths": { "/a": { "post": {
+            "parameters": [parameter, body], "responses": responses, "consumes": ["application/json"],
+        } } },
+        "securityDefinitions": { "key": { "type": "apiKey", "in": "header", "name": "Authorization" } },
+        "security": [{ "key": [] }],
+    })
+}
+
 /// Sets what is at the pointer; null removes it.
 fn set(document: &mut Value, pointer: &str, value: &Value) {
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     let key = key.replace("~1", "/").replace("~0", "~");
     let parent = document.pointer_mut(parent).unwrap_or_else(|| panic!("{pointer}"));
     match (parent, value) {
+        (Value::Array(items), value) if key == items.len().to_string() => items.push(value.clone()),
         (Value::Array(items), value) => items[key.parse::<usize>().unwrap()] = value.clone(),
         (Value::Object(map), Value::Null) => drop(map.remove(&key).unwrap_or_else(|| panic!("{pointer}"))),
         (Value::Object(map), value) => drop(map.insert(key, value.clone())),
@@ -140,6 +161,30 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("S/Thing/properties/list/minItems", "2", "CA", "DA"),
     ("S/Thing/properties/map/additionalProperties", r#"{"type":"integer"}"#, "CD", "CD"),
     ("S/Other/properties/o/type", "\"integer\"", "CD", "CD"),
+    ("S/Thing/properties/seen/type", "null", "DA", "CA"),
+    ("S/Thing/properties/name/default", "null", "CW", "W"),
+    ("S/Thing/properties/name/xml", r#"{"name":"n"}"#, "U", "U"),
+    ("S/Thing/properties/name/contentMediaType", "\"text/html\"", "U", "U"),
+    ("S/Thing/properties/name/example", "\"e\"", "W", "W"),
+    ("S/Thing/properties/kind", r#"{"const":"x"}"#, "CA", "DA"),
+    ("S/Thing/properties/kind/enum", r#"["x","y","z"]"#, "DA", "CA"),
+    ("S/Thing/properties/kind/enum", r#"["x","y",null]"#, "DA", "CA"),
+    ("S/Thing/properties/kind/enum", "null", "DA", "CA"),
+    ("S/Thing/properties/count/minimum", "null", "DA", "CA"),
+    ("S/Thing/properties/count/type", r#"["integer","string"]"#, "DA", "CA"),
+    ("S/Thing/properties/list/items/type", r#"["string","null"]"#, "DA", "CA"),
+    ("S/Thing/properties/map/additionalProperties", "false", "CA", "A"),
+    ("S/Thing/properties/map/propertyNames", r#"{"pattern":"^a"}"#, "U", "U"),
+    ("S/Thing/properties/pair/prefixItems", "null", "U", "U"),
+    ("S/Thing/properties/pair/unevaluatedItems", "false", "U", "U"),
+    ("S/Thing/properties/if/dependentSchemas", r#"{"a":{}}"#, "U", "U"),
+    ("S/Thing/properties/if/unevaluatedProperties", "false", "U", "U"),
+    ("S/Thing/properties/other/$ref", "\"#/components/schemas/Third\"", "CDA", "CDA"),
+    ("S/Thing/properties/other/deprecated", "true", "W", "W"),
+    ("S/Thing/properties/either/oneOf/0", r#"{"type":"string"}"#, "CDA", "CDA"),
+    ("S/Thing/properties/either/discriminator", "null", "CD", "CD"),
+    ("S/Thing/properties/both/allOf/0", r#"{"type":"object"}"#, "CD", "A"),
+    ("S/Third/properties/t/enum", r#"["a"]"#, "CA", "DA"),
     // The second use alone.
     ("S/Thing/properties/again", r#"{"type":"object","properties":{"o":{"type":"integer"}}}"#, "CD", "CD"),
     // Beside a reference, and beside a composition.
@@ -177,6 +222,29 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("/components/securitySchemes/bearer", r#"{"type":"apiKey","in":"header","name":"X-API-Key"}"#, "C", "C"),
     ("O/servers", r#"[{"url":"https://b"}]"#, "C", "C"),
     ("P/~1form/servers", r#"[{"url":"https://b"}]"#, "C", "C"),
+    ("O/security", r#"[{"oauth":["read"]},{}]"#, "A", "C"),
+    (
+        "/components/securitySchemes/oauth/flows",
+        r#"{"clientCredentials":{"tokenUrl":"https://t","scopes":{}}}"#,
+        "U",
+        "U",
+    ),
+    ("/components/securitySchemes/oauth", r#"{"type":"apiKey","in":"query","name":"key"}"#, "CU", "CU"),
+    ("/components/securitySchemes/bearer/scheme", "\"basic\"", "C", "C"),
+    ("/components/securitySchemes/bearer/bearerFormat", "\"JWT\"", "W", "W"),
+    ("/components/securitySchemes/bearer", "null", "C", "C"),
+    ("P/~1form/parameters", r#"[{"in":"header","name":"X-New","required":true,"schema":{}}]"#, "C", "C"),
+    ("P/~1form/parameters", r#"[{"in":"cookie","name":"c","schema":{}}]"#, "A", "C"),
+    ("P/~1form/summary", "\"s\"", "W", "W"),
+    ("P/~1form/odd", "1", "U", "U"),
+    ("P/~1form", "null", "C", "A"),
+    ("O/tags", r#"["u"]"#, "W", "W"),
+    ("O/externalDocs", r#"{"url":"https://d"}"#, "W", "W"),
+    ("/servers/1", r#"{"url":"https://b/v1"}"#, "A", "C"),
+    ("/webhooks/paid/post/requestBody", r#"{"content":{}}"#, "U", "U"),
+    ("/jsonSchemaDialect", "\"https://d\"", "U", "U"),
+    ("/tags", r#"[{"name":"t"}]"#, "W", "W"),
+    ("/info/contact", r#"{"name":"n"}"#, "W", "W"),
     ("P/~1form/put/callbacks", r#"{"a":{}}"#, "U", "U"),
     ("O/callbacks/done", "null", "U", "U"),
     ("O/odd", "1", "U", "U"),
@@ -199,6 +267,16 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("O/parameters/1/description", "\"d\"", "W", "W"),
     ("O/parameters/1/odd", "\"d\"", "U", "U"),
     ("O/parameters/3/content/application~1json/schema/type", "\"integer\"", "C", "C"),
+    ("O/parameters/1/schema/items/enum", r#"["a"]"#, "C", "A"),
+    ("O/parameters/1/schema/maxItems", "3", "C", "A"),
+    ("O/parameters/1/schema/default", r#"["a"]"#, "W", "C"),
+    ("O/parameters/1/schema", "null", "A", "C"),
+    ("O/parameters/1/deprecated", "true", "W", "W"),
+    ("O/parameters/1/allowEmptyValue", "true", "U", "U"),
+    ("O/parameters/2/schema/format", "\"uuid\"", "C", "A"),
+    ("O/parameters/3/content", r#"{"application/xml":{"schema":{"type":"string"}}}"#, "C", "C"),
+    ("O/parameters/0/schema/maxLength", "3", "C", "A"),
+    ("O/parameters/0/style", "\"matrix\"", "C", "C"),
     ("O/parameters/0/schema/type", "\"integer\"", "C", "C"),
     // Bodies and responses.
     ("O/requestBody", "null", "C", "C"),
@@ -218,6 +296,31 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("O/responses/200/headers/X-Left/schema/type", "\"string\"", "D", "D"),
     ("O/responses/200/headers/X-Left/required", "false", "D", "A"),
     ("O/responses/200/links/next/operationId", "\"x\"", "U", "U"),
+    ("O/requestBody/description", "\"d\"", "W", "W"),
+    ("O/requestBody/odd", "1", "U", "U"),
+    ("O/requestBody/content/application~1json/schema", "null", "A", "C"),
+    ("P/~1form/put/requestBody/content/multipart~1form-data/schema/properties/f/format", "null", "A", "C"),
+    ("P/~1form/put/requestBody/content/multipart~1form-data/encoding", "null", "C", "C"),
+    (
+        "P/~1form/put/responses/409/content/application~1problem+json/schema/allOf/1/properties/z/type",
+        "\"integer\"",
+        "D",
+        "D",
+    ),
+    ("P/~1form/put/responses/409/content/application~1problem+json/schema/allOf/1/nullable", "true", "D", "A"),
+    ("O/responses/200", "null", "D", "D"),
+    ("O/responses/default", "null", "W", "A"),
+    ("O/responses/4XX", r#"{"description":"no"}"#, "A", "W"),
+    ("O/responses/200/content", r#"{"application/xml":{}}"#, "D", "DA"),
+    ("O/responses/200/content/application~1json/schema", "null", "D", "A"),
+    (
+        "O/responses/200/content/application~1json/schema",
+        r##"{"type":"array","items":{"$ref":"#/components/schemas/Thing"}}"##,
+        "D",
+        "D",
+    ),
+    ("O/responses/200/headers/X-New", r#"{"schema":{"type":"string"}}"#, "A", "D"),
+    ("O/responses/200/odd", "1", "U", "U"),
     ("O/responses/200/description", "\"fine\"", "W", "W"),
 ];
 
@@ -242,7 +345,57 @@ fn each_change_has_its_class_in_both_directions() {
             }
         }
     }
+    assert!(include_str!("../../SPECS.md").contains(&format!("| all | {} | |", TABLE.len())), "{} rows", TABLE.len());
     assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), TABLE.len(), wrong.join("\n"));
+}
+
+/// Each part of the document in turn is taken away, or set to something else.
+#[test]
+fn nothing_is_passed_over_in_silence() {
+    fn pointers(value: &Value, place: &str, all: &mut Vec<String>) {
+        let mut visit = |key: &str, child: &Value| {
+            let place = format!("{place}/{}", key.replace('~', "~0").replace('/', "~1"));
+            all.push(place.clone());
+            pointers(child, &place, all);
+        };
+        match value {
+            Value::Object(map) => map.iter().for_each(|(key, child)| visit(key, child)),
+            Value::Array(items) => items.iter().enumerate().for_each(|(index, child)| visit(&index.to_string(), child)),
+            _ => {}
+        }
+    }
+    let mut silent = Vec::new();
+    // A type that the rest implies, what is so where nothing is said, a path parameter, which its path declares, and the name of
+    // Swagger's body, which nobody sends.
+    let is_implied = |place: &str, value: &Value| {
+        let key = place.rsplit('/').next().unwrap();
+        (key == "type" && value.is_null() && !place.contains("/securitySchemes/"))
+            || ["additionalProperties", "readOnly", "writeOnly", "uniqueItems", "collectionFormat"].contains(&key)
+            || place.contains("/consumes")
+            || place.starts_with("/paths/~1a/post/parameters/1/name")
+            || place.ends_with("/post/parameters/0")
+            || place.ends_with("/post/parameters/0/name")
+    };
+    for old in [base(), swagger()] {
+        let (normal, mut all) = (normalize(old.clone()).unwrap(), Vec::new());
+        pointers(&old, "", &mut all);
+        for place in &all {
+            for value in [Value::Null, json!("other"), json!({ "other": 1 }), json!(77)] {
+                let mut new = old.clone();
+                set(&mut new, place, &value);
+                if new == old || is_implied(place, &value) {
+                    continue;
+                }
+                if let Ok(new) = normalize(new) {
+                    let changes = compare(&normal, &new).json(("", ""))["changes"].clone();
+                    if changes == json!([]) {
+                        silent.push(format!("{place} {value}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(silent.is_empty(), "{}:\n{}", silent.len(), silent.join("\n"));
 }
 
 #[test]
@@ -269,6 +422,32 @@ fn the_same_in_other_words_is_the_same() {
         ("/paths/x-note", r#"{"get":{}}"#),
         ("/components/schemas/Unused", r##"{"$ref":"#/nowhere"}"##),
         ("/components/schemas/Thing/properties/seen/readOnly", "null"),
+        ("/components/schemas/Thing/properties/list/uniqueItems", "null"),
+        ("/components/schemas/Thing/properties/name/nullable", "false"),
+        ("/components/schemas/Thing/properties/name/deprecated", "false"),
+        ("/components/schemas/Thing/properties/name/type", r#"["string"]"#),
+        ("/components/schemas/Thing/properties/kind/enum", r#"["y","x"]"#),
+        ("/components/schemas/Thing/properties/kind/minLength", "0"),
+        ("/components/schemas/Thing/additionalProperties", "null"),
+        ("/components/schemas/Thing/additionalProperties", "{}"),
+        ("/components/schemas/Other/additionalProperties", "true"),
+        ("/components/schemas/Other/type", "null"),
+        ("/components/schemas/Unused", r#"{"type":"string"}"#),
+        ("/components/schemas/Thing/properties/both", r##"{"$ref":"#/components/schemas/Other"}"##),
+        (
+            "/components/schemas/Thing/properties/either/oneOf",
+            r##"[{"$ref":"#/components/schemas/Third"},{"$ref":"#/components/schemas/Other"}]"##,
+        ),
+        ("/paths/~1things~1{id}/post/parameters/1/explode", "true"),
+        ("/paths/~1things~1{id}/post/parameters/1/style", "\"form\""),
+        ("/paths/~1things~1{id}/post/parameters/1/required", "false"),
+        ("/paths/~1things~1{id}/post/deprecated", "false"),
+        ("/paths/~1things~1{id}/get/security", r#"[{"bearer":[]}]"#),
+        ("/paths/~1things~1{id}/get/security", r#"[{"bearer":[]},{"bearer":[]}]"#),
+        (
+            "/paths/~1things~1{id}/post/responses/200/headers",
+            r#"{"x-left":{"required":true,"schema":{"type":"integer"}}}"#,
+        ),
         ("/components/schemas/Thing/properties/kind", r#"{"enum":["x","y"]}"#),
         (
             "/paths/~1things~1{id}/post/requestBody/content",
@@ -314,21 +493,16 @@ fn a_schema_of_3_0_and_of_3_1_are_the_same() {
 
 #[test]
 fn what_swagger_says_in_its_own_words_is_compared() {
-    let parameter = json!({ "in": "query", "name": "l", "type": "array", "items": { "type": "string" }, "collectionFormat": "csv" });
-    let body = json!({ "in": "body", "name": "b", "schema": { "type": "object", "properties": { "a": { "type": "string" } } } });
-    let responses = json!({ "200": { "description": "ok", "headers": { "X-A": { "type": "string" } } } });
-    let old = json!({
-        "swagger": "2.0", "basePath": "/v1", "host": "h", "paths": { "/a": { "post": {
-            "parameters": [parameter, body], "responses": responses, "consumes": ["application/json"],
-        } } },
-        "securityDefinitions": { "key": { "type": "apiKey", "in": "header", "name": "Authorization" } },
-        "security": [{ "key": [] }],
-    });
+    let old = swagger();
     assert_eq!(classes(&old, &old), (String::new(), json!([])));
     for (place, value, expected) in [
         ("/basePath", "\"/v2\"", "C"),
         ("/host", "null", "C"),
         ("/schemes", "[\"http\"]", "C"),
+        ("/paths/~1a/post/schemes", "[\"ws\"]", "U"),
+        ("/consumes", "[\"text/plain\"]", ""),
+        ("/paths/~1a/post/parameters/1/required", "true", "C"),
+        ("/paths/~1a/post/parameters/0/maxLength", "3", "C"),
         ("/paths/~1a/post/consumes", "[\"text/plain\"]", "C"),
         ("/paths/~1a/post/parameters/0/collectionFormat", "\"pipes\"", "C"),
         ("/paths/~1a/post/parameters/0/collectionFormat", "\"multi\"", "C"),
