@@ -345,7 +345,7 @@ pub mod types {
         /// When it was created, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
-        pub created_at: ::std::option::Option<::jiff::Timestamp>,
+        pub created_at: ::std::option::Option<crate::wire::Time>,
         /// Who created it.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
@@ -373,7 +373,7 @@ pub mod types {
         /// When it was last changed, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
-        pub updated_at: ::std::option::Option<::jiff::Timestamp>,
+        pub updated_at: ::std::option::Option<crate::wire::Time>,
     }
     /// Whom a policy is attached to. On output, a property that is absent, null or empty is not set.
     #[derive(::serde::Deserialize, ::serde::Serialize, Clone, Debug, Default)]
@@ -381,7 +381,7 @@ pub mod types {
         /// When it was attached, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
-        pub created_at: ::std::option::Option<::jiff::Timestamp>,
+        pub created_at: ::std::option::Option<crate::wire::Time>,
         /// The attachment's id.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
@@ -455,7 +455,7 @@ pub mod types {
         /// When it was made, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
-        pub created_at: ::std::option::Option<::jiff::Timestamp>,
+        pub created_at: ::std::option::Option<crate::wire::Time>,
         /// How long it took, in milliseconds.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
@@ -499,7 +499,7 @@ pub mod types {
         /// When it was created, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
-        pub created_at: ::std::option::Option<::jiff::Timestamp>,
+        pub created_at: ::std::option::Option<crate::wire::Time>,
         /// Why none are.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
@@ -523,7 +523,7 @@ pub mod types {
         /// When it was last changed, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]
-        pub updated_at: ::std::option::Option<::jiff::Timestamp>,
+        pub updated_at: ::std::option::Option<crate::wire::Time>,
         /// Where events go.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         #[serde(default, deserialize_with = "crate::wire::not_set")]

@@ -1,7 +1,7 @@
 //! Policies: what keys and credentials may do.
 
 use jiff::Timestamp;
-use rixl_api::types;
+use rixl_api::{types, wire::Time};
 
 use crate::{Error, ErrorKind, Listing, Operation, OrganizationId, Page, PageRequest, PolicyId, sender::Sender};
 
@@ -198,8 +198,8 @@ impl Policy {
             permissions: policy.permissions,
             organization_id: OrganizationId::from_response(policy.org_id),
             created_by: policy.created_by,
-            created_at: policy.created_at,
-            updated_at: policy.updated_at,
+            created_at: policy.created_at.and_then(Time::timestamp),
+            updated_at: policy.updated_at.and_then(Time::timestamp),
         })
     }
 }
@@ -211,7 +211,7 @@ impl PolicyAttachment {
             policy_id: PolicyId::from_response(attachment.policy_id),
             identity_type: attachment.identity_type.as_deref().map(IdentityType::read),
             identity_id: attachment.identity_id,
-            created_at: attachment.created_at,
+            created_at: attachment.created_at.and_then(Time::timestamp),
         }
     }
 }

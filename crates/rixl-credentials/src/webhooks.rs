@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rixl_api::types;
+use rixl_api::{types, wire::Time};
 
 use crate::{
     EndpointId, Error, ErrorKind, Listing, Operation, Page, PageRequest, ProjectId, RawResponse, Secret, reply::Reply,
@@ -391,8 +391,8 @@ impl WebhookEndpoint {
             event_types: endpoint.event_types,
             enabled: endpoint.enabled,
             disabled_reason: endpoint.disabled_reason,
-            created_at: endpoint.created_at,
-            updated_at: endpoint.updated_at,
+            created_at: endpoint.created_at.and_then(Time::timestamp),
+            updated_at: endpoint.updated_at.and_then(Time::timestamp),
         })
     }
 
@@ -433,7 +433,7 @@ impl WebhookAttempt {
             status: attempt.status_code.and_then(|status| status.try_into().ok()).filter(|status| *status > 0),
             error: attempt.error,
             duration: attempt.duration_ms.and_then(|time| time.try_into().ok()).map(Duration::from_millis),
-            created_at: attempt.created_at,
+            created_at: attempt.created_at.and_then(Time::timestamp),
         })
     }
 }
