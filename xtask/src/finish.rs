@@ -23,7 +23,7 @@ pub(crate) fn finish(file: &mut File, kind: Kind) -> Result<Vec<(&'static str, u
     if kind == Kind::Published {
         values.visit_file_mut(file);
     }
-    let mut lenient = LenientFields { kind, options: 0, lists: 0 };
+    let mut lenient = LenientFields { kind, options: 0, lists: 0, is_page: false };
     lenient.visit_file_mut(file);
     let mut counts = vec![
         ("optional fields that read null and \"\" as not set", lenient.options),
@@ -209,9 +209,16 @@ struct LenientFields {
     kind: Kind,
     options: usize,
     lists: usize,
+    /// A page says how many items there are in all.
+    is_page: bool,
 }
 
 impl VisitMut for LenientFields {
+    fn visit_item_struct_mut(&mut self, item: &mut syn::ItemStruct) {
+        self.is_page = item.fields.iter().any(|field| field.ident.as_ref().is_some_and(|name| name == "total"));
+        syn::visit_mut::visit_item_struct_mut(self, item);
+    }
+
     fn visit_field_mut(&mut self, field: &mut Field) {
         let ty = type_name(field);
         // typify has a reader of its own for what is required and may be null.
@@ -227,7 +234,8 @@ impl VisitMut for LenientFields {
             field.attrs.push(match ty.strip_prefix(LIST) {
                 Some("::std::string::String>") => parse_quote!(#[serde(deserialize_with = "crate::wire::texts")]),
                 _ if self.kind == Kind::Published => parse_quote!(#[serde(deserialize_with = "crate::request::list")]),
-                _ => parse_quote!(#[serde(deserialize_with = "crate::wire::objects")]),
+                _ if self.is_page => parse_quote!(#[serde(deserialize_with = "crate::wire::objects")]),
+                _ => parse_quote!(#[serde(deserialize_with = "crate::wire::all_objects")]),
             });
         }
     }

@@ -404,7 +404,7 @@ pub mod types {
     pub struct PolicyAttachmentList {
         /// All of them.
         #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
-        #[serde(deserialize_with = "crate::wire::objects")]
+        #[serde(deserialize_with = "crate::wire::all_objects")]
         pub attachments: ::std::vec::Vec<PolicyAttachment>,
     }
     /// An organization's policies.
@@ -412,7 +412,7 @@ pub mod types {
     pub struct PolicyList {
         /// All of them.
         #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
-        #[serde(deserialize_with = "crate::wire::objects")]
+        #[serde(deserialize_with = "crate::wire::all_objects")]
         pub policies: ::std::vec::Vec<Policy>,
     }
     /// An access token and the refresh token that follows it. On output, a property that is absent, null or empty is not set.

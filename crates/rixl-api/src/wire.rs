@@ -143,6 +143,9 @@ impl<'de> Deserialize<'de> for Id {
 /// The maximum number of items on a page, as published.
 pub const MAX_PAGE: usize = 100;
 
+/// The most objects of a list without pages.
+pub const MAX_LIST: usize = 10_000;
+
 /// A 64-bit integer that comes as a JSON number or as a string of digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Int64(pub i64);
@@ -267,7 +270,7 @@ pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<St
     Ok(items.unwrap_or_default().into_iter().filter_map(text).collect())
 }
 
-/// Reads a list of objects: `null` and `""` are empty, like an absent one. Anything else must be a list of such objects:
+/// Reads the objects of a page: `null` and `""` are empty, like an absent one. Anything else must be a list of such objects:
 /// to leave a key out in silence would be to lose sight of it.
 ///
 /// It ends one item after [`MAX_PAGE`], which tells that there are more: a list can take a hundred times the memory of its
@@ -277,35 +280,60 @@ where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    struct Objects<T>(PhantomData<T>);
+    list_of(deserializer, MAX_PAGE + 1).map(|(items, _)| items)
+}
+
+/// Reads a list of objects that has no pages: one that is longer than [`MAX_LIST`] is an error, not a part of it.
+pub(crate) fn all_objects<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let (items, is_cut) = list_of(deserializer, MAX_LIST)?;
+    if is_cut { Err(de::Error::custom("a list that is too long")) } else { Ok(items) }
+}
+
+/// So many objects of a list, and whether it has more.
+fn list_of<'de, D, T>(deserializer: D, max: usize) -> Result<(Vec<T>, bool), D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Objects<T>(usize, PhantomData<T>);
 
     impl<'de, T: Deserialize<'de>> Visitor<'de> for Objects<T> {
-        type Value = Vec<T>;
+        type Value = (Vec<T>, bool);
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a list of objects")
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
             let mut items = Vec::new();
-            while items.len() <= MAX_PAGE {
-                let Some(item) = list.next_element()? else { return Ok(items) };
+            while items.len() < self.0 {
+                let Some(item) = list.next_element()? else { return Ok((items, false)) };
                 items.push(item);
             }
-            while list.next_element::<IgnoredAny>()?.is_some() {}
-            Ok(items)
+            let mut is_cut = false;
+            while list.next_element::<IgnoredAny>()?.is_some() {
+                is_cut = true;
+            }
+            Ok((items, is_cut))
         }
 
-        fn visit_unit<E>(self) -> Result<Vec<T>, E> {
-            Ok(Vec::new())
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok((Vec::new(), false))
         }
 
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
-            if text.is_empty() { Ok(Vec::new()) } else { Err(E::invalid_type(Unexpected::Other("text"), &self)) }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            match text.is_empty() {
+                true => Ok((Vec::new(), false)),
+                false => Err(E::invalid_type(Unexpected::Other("text"), &self)),
+            }
         }
     }
 
-    let list = deserializer.deserialize_any(Objects(PhantomData));
+    let list = deserializer.deserialize_any(Objects(max, PhantomData));
     // Not the reader's words: they quote the value.
     list.map_err(|_: D::Error| de::Error::custom("not a list of such objects"))
 }

@@ -204,7 +204,7 @@ impl ApiKeys {
         };
         let reply = self.sender.call(operation, send).await?;
         let request_id = reply.request_id();
-        reply.read_page(["api_keys", "total"], |page| {
+        reply.read_list(&["api_keys", "total"], |page| {
             let items: Option<Vec<_>> = page.api_keys.into_iter().map(|key| ApiKey::read(key, None)).collect();
             Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
         })

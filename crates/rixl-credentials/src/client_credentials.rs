@@ -223,7 +223,7 @@ impl ClientCredentials {
         };
         let reply = self.sender.call(operation, send).await?;
         let request_id = reply.request_id();
-        reply.read_page(["credentials", "total"], |page| {
+        reply.read_list(&["credentials", "total"], |page| {
             let items: Option<Vec<_>> = page.credentials.into_iter().map(ClientCredential::read).collect();
             Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
         })

@@ -116,8 +116,9 @@ impl Policies {
     pub async fn list(&self) -> Result<Vec<Policy>, Error> {
         let send = |low: rixl_api::Client| async move { low.list_policies(self.organization.wire()).await };
         let reply = self.sender.call(Operation::ListPolicies, send).await?;
-        reply
-            .read(|list| list.policies.into_iter().map(Policy::read).collect::<Option<_>>().ok_or(ErrorKind::Malformed))
+        reply.read_list(&["policies"], |list| {
+            list.policies.into_iter().map(Policy::read).collect::<Option<_>>().ok_or(ErrorKind::Malformed)
+        })
     }
 
     /// One policy, with the permissions that it gives.
@@ -152,9 +153,7 @@ impl Policies {
             low.list_policy_attachments(self.organization.wire(), id.wire()).await
         };
         let reply = self.sender.call(Operation::ListPolicyAttachments, send).await?;
-        reply.read_page(["attachments", "total"], |list| {
-            Ok(list.attachments.into_iter().map(PolicyAttachment::read).collect())
-        })
+        reply.read_list(&["attachments"], |list| Ok(list.attachments.into_iter().map(PolicyAttachment::read).collect()))
     }
 
     /// The names of all permissions that there are, fetched page by page as the stream is read.
@@ -181,7 +180,7 @@ impl Policies {
             |low: rixl_api::Client| async move { low.list_permissions(self.organization.wire(), limit, offset).await };
         let reply = self.sender.call(operation, send).await?;
         let request_id = reply.request_id();
-        reply.read_page(["permissions", "total"], |page| {
+        reply.read_list(&["permissions", "total"], |page| {
             let items: Option<Vec<_>> = page.permissions.into_iter().map(|permission| permission.name).collect();
             Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
         })

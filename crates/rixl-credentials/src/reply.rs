@@ -31,11 +31,11 @@ impl<T> Reply<T> {
         result
     }
 
-    /// Converts a page, whose properties these are. A server may leave all of them out of one without items, and then sends
+    /// Converts a list or a page of one, whose properties these are. A server may leave all of them out of one without items, and then sends
     /// nothing else: an error that comes with a 2xx, or a gateway's page, must not be read as a list without keys.
-    pub(crate) fn read_page<U>(
+    pub(crate) fn read_list<U>(
         self,
-        properties: [&str; 2],
+        properties: &[&str],
         read: impl FnOnce(T) -> Result<U, ErrorKind>,
     ) -> Result<U, Error> {
         let is_page = self.response.as_ref().is_some_and(|response| match &response.body {

@@ -1,6 +1,6 @@
 //! Webhook endpoints of a project: list, create, change, delete, rotate the signing secret, test, and look at deliveries.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 use rixl_api::{types, wire::Time};
@@ -18,8 +18,8 @@ pub struct Webhooks {
     project: ProjectId,
 }
 
-/// A webhook endpoint, without its secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A webhook endpoint, without its secret. `Debug` prints of the URL only where it leads: the rest may be a credential.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WebhookEndpoint {
     /// Its id.
@@ -75,7 +75,7 @@ pub struct IssuedWebhookSecret {
 ///
 /// let endpoint = NewWebhookEndpoint::new("https://example.com/hooks/rixl", ["image.ready", "image.failed"]);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct NewWebhookEndpoint {
     url: String,
@@ -90,7 +90,7 @@ impl NewWebhookEndpoint {
 }
 
 /// What to change of a webhook endpoint; what is not set stays. Its secret stays in any case.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[must_use]
 pub struct WebhookEndpointUpdate {
     url: Option<String>,
@@ -169,7 +169,7 @@ impl Webhooks {
             |low: rixl_api::Client| async move { low.list_webhook_endpoints(self.project.wire(), limit, offset).await };
         let reply = self.sender.call(operation, send).await?;
         let request_id = reply.request_id();
-        reply.read_page(["endpoints", "total"], |page| {
+        reply.read_list(&["endpoints", "total"], |page| {
             let items: Option<Vec<_>> =
                 page.endpoints.into_iter().map(|endpoint| WebhookEndpoint::read(endpoint, None)).collect();
             Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
@@ -371,7 +371,7 @@ impl Webhooks {
         };
         let reply = self.sender.call(operation, send).await?;
         let request_id = reply.request_id();
-        reply.read_page(["attempts", "total"], |page| {
+        reply.read_list(&["attempts", "total"], |page| {
             let items: Option<Vec<_>> = page.attempts.into_iter().map(WebhookAttempt::read).collect();
             Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
         })
@@ -463,6 +463,50 @@ impl RawResponse {
     /// [`ErrorKind::Malformed`] or [`ErrorKind::SecretMissing`]; their outcome is `Applied`.
     pub fn rotated_webhook_secret(&self) -> Result<IssuedWebhookSecret, Error> {
         self.parse(Operation::RotateWebhookSecret, IssuedWebhookSecret::read)
+    }
+}
+
+/// Where a URL leads, for `Debug`: path, query and user of a webhook's often are its credential.
+struct Origin<'a>(&'a str);
+
+impl fmt::Debug for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match reqwest::Url::parse(self.0) {
+            Ok(url) => write!(f, "{}://{}/[redacted]", url.scheme(), url.host_str().unwrap_or_default()),
+            Err(_) => f.write_str("[redacted]"),
+        }
+    }
+}
+
+impl fmt::Debug for WebhookEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookEndpoint")
+            .field("id", &self.id)
+            .field("project_id", &self.project_id)
+            .field("url", &self.url.as_deref().map(Origin))
+            .field("event_types", &self.event_types)
+            .field("enabled", &self.enabled)
+            .field("disabled_reason", &self.disabled_reason)
+            .field("created_at", &self.created_at)
+            .field("updated_at", &self.updated_at)
+            .finish()
+    }
+}
+
+impl fmt::Debug for NewWebhookEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_struct("NewWebhookEndpoint");
+        text.field("url", &Origin(&self.url)).field("event_types", &self.event_types).finish()
+    }
+}
+
+impl fmt::Debug for WebhookEndpointUpdate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookEndpointUpdate")
+            .field("url", &self.url.as_deref().map(Origin))
+            .field("event_types", &self.event_types)
+            .field("enabled", &self.enabled)
+            .finish()
     }
 }
 

@@ -230,7 +230,7 @@ impl Delivery {
             TcpStream::connect((host, url.port_u16().unwrap_or(80))).await.map_err(|_| "connection refused")?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| failed)?;
         let request = Request::post(url.path_and_query().map_or("/", |path| path.as_str()))
-            .header(HOST, url.authority().map_or(host, |authority| authority.as_str()))
+            .header(HOST, format!("{}:{}", url.host().unwrap_or_default(), url.port_u16().unwrap_or(80)))
             .header(CONTENT_TYPE, "application/json")
             .header("webhook-id", &self.event_id)
             .header("webhook-timestamp", self.sent_at.as_second())

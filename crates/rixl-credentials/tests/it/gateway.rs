@@ -245,6 +245,37 @@ async fn what_a_webhook_can_not_be_is_refused_before_it_is_sent() {
     assert!(world.sandbox.requests().is_empty());
 }
 
+/// Such a list has no pages, so a part of it would be taken for all.
+#[tokio::test]
+async fn lists_without_pages_are_whole() {
+    let world = world();
+    let ids: Vec<_> = (0..150).map(|number| world.sandbox.create_policy(format!("p{number}"), ["a"])).collect();
+    let policies = world.organization().policies();
+    let listed: Vec<_> = policies.list().await.unwrap().into_iter().map(|policy| policy.id.to_string()).collect();
+    assert_eq!(listed, ids);
+    // A 2xx that is an error is no list without policies.
+    let refusal = |body: &str| Effect::Respond { status: 200, headers: Vec::new(), body: body.into() };
+    for (operation, body) in
+        [("listPolicies", r#"{"error":"forbidden"}"#), ("listPolicyAttachments", r#"{"total":0,"error":"forbidden"}"#)]
+    {
+        world.sandbox.inject(Fault::new(refusal(body)).on(operation)).unwrap();
+        let error = match operation {
+            "listPolicies" => policies.list().await.unwrap_err(),
+            _ => policies.attachments(&ids[0].parse().unwrap()).await.unwrap_err(),
+        };
+        assert_eq!(error.kind(), ErrorKind::Malformed, "{operation}");
+    }
+}
+
+#[test]
+fn of_a_webhooks_url_only_where_it_leads_is_printed() {
+    let url = "https://user:TESTSECRET@example.com/TESTSECRET?token=TESTSECRET";
+    let endpoint = NewWebhookEndpoint::new(url, ["image.ready"]);
+    let update = WebhookEndpointUpdate::default().with_url(url);
+    let printed = format!("{endpoint:?} {update:?}");
+    assert!(!printed.contains("TESTSECRET") && printed.contains("https://example.com/[redacted]"), "{printed}");
+}
+
 #[tokio::test]
 async fn policies_say_what_a_key_may_do() {
     let world = world();
