@@ -103,10 +103,9 @@ impl Endpoints {
         url: String,
         event_types: Vec<String>,
         now: Timestamp,
-    ) -> (&Endpoint, String) {
+    ) -> (Endpoint, String) {
         let secret = new_secret();
-        let place = self.all.len();
-        self.all.push(Endpoint {
+        let endpoint = Endpoint {
             id: random(ID_LENGTH),
             project_id: project_id.to_owned(),
             url,
@@ -116,8 +115,9 @@ impl Endpoints {
             updated_at: now,
             secrets: vec![SigningSecret { text: secret.clone(), until: None }],
             attempts: Vec::new(),
-        });
-        (&self.all[place], secret)
+        };
+        self.all.push(endpoint.clone());
+        (endpoint, secret)
     }
 
     pub(crate) fn update(&mut self, id: &str, change: EndpointChange, now: Timestamp) -> Option<&Endpoint> {
