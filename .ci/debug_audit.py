@@ -17,6 +17,8 @@ TABLE = {
     "Secret": {"Debug", "From"},  # from text into a secret, never back
     "Issued": ONE_TIME,
     "IssuedClientCredential": ONE_TIME,
+    "IssuedWebhookEndpoint": ONE_TIME,
+    "IssuedWebhookSecret": ONE_TIME,
     "TokenPair": ONE_TIME,
     "ClientToken": ONE_TIME,
     "ClientTokenRequest": ONE_TIME,
@@ -33,6 +35,8 @@ TABLE = {
     "ApiKeys": {"Clone", "Debug"},
     "ClientCredentials": {"Clone", "Debug"},
     "Tokens": {"Clone", "Debug"},
+    "Webhooks": {"Clone", "Debug"},
+    "Policies": {"Clone", "Debug"},
 }
 
 # A field of such a name is taken for a secret (or, `base_url` and the server's words, for what may hold one).
