@@ -1,7 +1,7 @@
 //! A RIXL credentials gateway in memory, for first runs, tests and benchmarks. It can misbehave on request.
 //!
 //! It serves both generations of routes of this project's `openapi.json` on a loopback port, with one organization that
-//! owns nothing yet. It shares no code with the client crates, so that a misreading of the contract in them is not hidden
+//! owns nothing yet but a policy. It shares no code with the client crates, so that a misreading of the contract in them is not hidden
 //! by the same one here. From the socket down:
 //!
 //! - `serve`: the thread, the accept loop, and connections that can end without a response;

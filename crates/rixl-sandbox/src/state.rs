@@ -9,7 +9,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::key::{CreatedKey, KeyForm, SeedKey};
-use crate::policies::{Attachment, Policy};
+use crate::policies::{Attachment, PERMISSIONS, Policy};
 use crate::webhooks::Endpoints;
 
 const ID_LENGTH: usize = 10;
@@ -182,9 +182,9 @@ pub(crate) struct Organization {
 }
 
 impl Organization {
-    /// An organization without keys, owned by whoever holds this bearer token.
+    /// An organization without keys and with one policy, owned by whoever holds this bearer token.
     pub(crate) fn new(settings: Settings, bearer_token: &str) -> Self {
-        Self {
+        let mut organization = Self {
             id: random(ID_LENGTH),
             project_id: random(ID_LENGTH),
             bearer: Fingerprint::of(bearer_token),
@@ -203,7 +203,9 @@ impl Organization {
             credentials: Vec::new(),
             policies: Vec::new(),
             endpoints: Endpoints::default(),
-        }
+        };
+        organization.create_policy("Rotator".to_owned(), PERMISSIONS.map(str::to_owned).into());
+        organization
     }
 
     pub(crate) fn id(&self) -> &str {
