@@ -85,8 +85,10 @@ pub(crate) struct Target {
     error: Option<StoreError>,
     /// What it looked like when it was read last.
     content: Content,
-    /// What the journal knows of it, or of the key's other place, that is in the way.
-    receipt: Option<Receipt>,
+    /// Whose it is, if not this key's: what follows its location in a sentence.
+    taken: Option<String>,
+    /// Where else the key's secret is.
+    home: Option<Receipt>,
 }
 
 impl Target {
@@ -99,7 +101,8 @@ impl Target {
             before: None,
             error: None,
             content: Content::Absent,
-            receipt: None,
+            taken: None,
+            home: None,
         }
     }
 

@@ -1,16 +1,20 @@
 //! Which key's secret is in which place, as far as the runs of this journal have brought it there.
 
-use rixl_credentials::{KeyId, Timestamp};
+use std::cmp::Reverse;
+
+use rixl_credentials::{KeyId, Secret, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Audit, Ending, Rotator,
-    journal::{JournalError, ReadReceipt},
+    Audit, Ending, Liveness, Rotator, fingerprint,
+    journal::{JournalError, JournalErrorKind, ListUnfinished, Look, ReadReceipt},
     protocol::intent::{Intent, Place},
+    recover,
     store::hex,
 };
 
-/// That a run has put the secret of this key there: kept once for the place, and once for the key.
+/// That a run has put the secret of this key there: kept for the place, for the path to it,
+/// and for the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Receipt {
     v: u32,
@@ -24,6 +28,9 @@ pub(crate) struct Receipt {
     /// The location of the place.
     pub(crate) place: String,
     identity: String,
+    /// The text that the user gave, where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fingerprint: Option<String>,
 }
@@ -53,55 +60,120 @@ pub(crate) fn receipts<'a>(audit: &Audit, places: impl IntoIterator<Item = &'a P
             organization: audit.organization.clone(),
             place: place.given.clone(),
             identity: place.name.clone(),
+            asked: place.asked.clone(),
             fingerprint: audit.new_fingerprint.clone(),
         };
         let Ok(line) = serde_json::to_string(&receipt) else { continue };
         all.push(crate::journal::Receipt::new(of_place(&place.name), line.clone()));
+        if place.given != place.name {
+            all.push(crate::journal::Receipt::new(of_place(&place.given), line.clone()));
+        }
         all.push(crate::journal::Receipt::new(of_key(&audit.base_url, key_id.as_str()), line));
     }
     all
 }
 
+impl Receipt {
+    /// What follows the location of the place in a sentence.
+    pub(crate) fn said(&self) -> String {
+        format!("has had the secret of another key, {}, since {}", self.key_id, self.at)
+    }
+}
+
 impl Rotator {
     async fn receipt(&self, name: &str) -> Result<Option<Receipt>, JournalError> {
-        let line = self.journal.receipt(ReadReceipt::new(name)).await?;
-        let receipt = line.and_then(|line| serde_json::from_str::<Receipt>(&line).ok());
-        Ok(receipt.filter(|receipt| receipt.v == VERSION))
+        let Some(line) = self.journal.receipt(ReadReceipt::new(name)).await? else { return Ok(None) };
+        let receipt = serde_json::from_str::<Receipt>(&line).ok().filter(|receipt| receipt.v == VERSION);
+        let unreadable = || JournalError::new(JournalErrorKind::Damaged, format!("the receipt {name} can't be read"));
+        receipt.ok_or_else(unreadable).map(Some)
+    }
+
+    /// What was last put there, by the place and by the path to it: after a remount, or where a folder was made anew, one of
+    /// the two may be another's.
+    async fn receipts_of(&self, identity: &str, location: &str) -> Result<Vec<Receipt>, JournalError> {
+        let mut receipts: Vec<Receipt> = self.receipt(&of_place(identity)).await?.into_iter().collect();
+        if location != identity {
+            receipts.extend(self.receipt(&of_place(location)).await?);
+        }
+        receipts.sort_by_key(|receipt| Reverse(receipt.at));
+        Ok(receipts)
     }
 
     /// How a run ended whose entry is there still, and may not say so: it was killed while the entry was removed.
     pub(crate) async fn ending_of(&self, intent: &Intent) -> Result<Option<Ending>, JournalError> {
         let Some(place) = intent.places.first() else { return Ok(None) };
-        let receipt = self.receipt(&of_place(&place.name)).await?;
-        Ok(receipt.filter(|receipt| receipt.run == intent.run).map(|receipt| receipt.ending))
+        match self.receipt(&of_place(&place.name)).await {
+            Ok(receipt) => Ok(receipt.filter(|receipt| receipt.run == intent.run).map(|receipt| receipt.ending)),
+            // What can't be read is no reason to leave the run as it is.
+            Err(error) if error.kind() == JournalErrorKind::Damaged => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
-    /// The other key to which a place belongs: its secret was put there, and no other since. One that is gone owns nothing.
+    /// The other key to which a place belongs: its secret was put there, and is what the place holds. One that is gone owns
+    /// nothing.
     pub(crate) async fn owner_of(
         &self,
-        identity: &str,
+        place: &Place,
         key_id: Option<&KeyId>,
+        held: Option<&Secret>,
     ) -> Result<Option<Receipt>, JournalError> {
-        let Some(receipt) = self.receipt(&of_place(identity)).await? else { return Ok(None) };
+        let held_now = held.map(|held| fingerprint(held.expose_secret()));
+        let is_held = |receipt: &Receipt| match (&held_now, &receipt.fingerprint) {
+            (Some(held), Some(put)) => held == put,
+            _ => true,
+        };
+        let receipts = self.receipts_of(&place.name, &place.given).await?;
+        let Some(receipt) = receipts.into_iter().find(is_held) else { return Ok(None) };
         let is_here = receipt.base_url == self.account.client().base_url();
         if is_here && key_id == Some(&receipt.key_id) {
             return Ok(None);
         }
         let organization = self.account.organization().map(|id| id.as_str());
         let is_asked = is_here && organization == receipt.organization.as_deref();
-        let is_gone = is_asked && matches!(self.account.find(&receipt.key_id).await, Ok(None));
-        Ok(Some(receipt).filter(|_| !is_gone))
+        Ok(match held {
+            Some(held) if is_asked && self.is_gone(&receipt.key_id, held).await => None,
+            _ => Some(receipt),
+        })
     }
 
-    /// Where else the secret of this key is: the place would keep a dead one.
+    /// A list may lag, or be of another organization: two must lack the key, and its secret must be dead.
+    async fn is_gone(&self, key_id: &KeyId, secret: &Secret) -> bool {
+        for _ in 0..2 {
+            if !matches!(self.account.find(key_id).await, Ok(None)) {
+                return false;
+            }
+        }
+        self.is_verifying && self.account.probe(Some(key_id), secret).await == Liveness::Dead
+    }
+
+    /// That an unfinished run on another key has its secret go there: what the place holds may be that, and no receipt says so
+    /// yet. What follows the location in a sentence. A run that is under way locks its place.
+    pub(crate) async fn open_run_into(&self, place: &Place) -> Option<String> {
+        let names = self.journal.unfinished(ListUnfinished::new()).await.ok()?.names;
+        for name in names {
+            let Ok(entry) = self.journal.look(Look::new(&name)).await else { continue };
+            let Ok(Some(progress)) = recover::read(&name, &entry.lines) else { continue };
+            let is_it = |other: &Place| other.name == place.name || other.given == place.given;
+            if progress.intent.places.iter().any(is_it) {
+                let began = progress.intent.began;
+                return Some(format!("is the place of an unfinished run on {name}, since {began}"));
+            }
+        }
+        None
+    }
+
+    /// Where else the secret of this key is: the place would keep a dead one. A link that was given leads on with each
+    /// deployment, and is the same place to its user.
     pub(crate) async fn home_of(&self, place: &Place, key_id: &KeyId) -> Result<Option<Receipt>, JournalError> {
         let name = of_key(self.account.client().base_url(), key_id.as_str());
         let Some(home) = self.receipt(&name).await? else { return Ok(None) };
-        if home.identity == place.name || home.place == place.given {
+        let is_asked = home.asked.is_some() && home.asked == place.asked;
+        if home.identity == place.name || home.place == place.given || is_asked {
             return Ok(None);
         }
         // Another key may have taken it over.
-        let there = self.receipt(&of_place(&home.identity)).await?;
-        Ok(there.filter(|there| there.key_id == *key_id))
+        let there = self.receipts_of(&home.identity, &home.place).await?;
+        Ok(there.into_iter().next().filter(|there| there.key_id == *key_id))
     }
 }

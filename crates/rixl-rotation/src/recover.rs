@@ -271,7 +271,7 @@ impl Rotator {
         let mut redirected = None;
         if let Some(location) = &options.redirect {
             let store = stores.open(location)?;
-            let lock = self.redirect(&mut entry, &mut progress, &*store, options.is_dry).await?;
+            let lock = self.redirect(name, &mut entry, &mut progress, &*store, options).await?;
             redirected = Some(Target::new(store, lock));
         }
         let intent = &progress.intent;
@@ -314,12 +314,14 @@ impl Rotator {
     /// From now on the secret goes here.
     async fn redirect(
         &self,
+        label: &str,
         entry: &mut Box<dyn Entry>,
         progress: &mut Progress,
         store: &dyn Store,
-        is_dry: bool,
+        options: &RecoverOptions,
     ) -> Result<Option<StoreLock>, Failure> {
-        let location = store.location();
+        let (location, is_dry) = (store.location(), options.is_dry);
+        let takes_over = self.takes_over || options.on_live == OnLiveSecret::RotateUnread;
         let Some(old) = progress.intent.places.first().cloned() else { return Ok(None) };
         if store.is_within(&self.journal.location()).await? {
             return Err(Failure::refused(format!("{location} lies in the state itself; nothing was sent")));
@@ -341,20 +343,25 @@ impl Rotator {
             let sentence = format!("{location}: there is nothing of that name{near}; nothing was sent");
             return Err(Failure::refused(sentence).with_next(Next::AllowNewPlace));
         }
-        let owner = self.owner_of(&name, progress.intent.subject.key_id()).await?;
-        if let Some(owner) = owner.filter(|_| held.secret.is_some()) {
-            let sentence =
-                format!("{location} has had the secret of another key, {}, since {}", owner.key_id, owner.at);
-            return Err(Failure::refused(format!("{sentence}; nothing was sent")));
-        }
-        if held.content == Content::Foreign {
-            let sentence = "holds what does not look like an API key's secret; nothing was sent";
-            return Err(Failure::refused(format!("{location} {sentence}")));
-        }
-        let value = held.secret.map(|secret| Digest::of(secret.expose_secret().as_bytes()));
+        let value = held.secret.as_ref().map(|secret| Digest::of(secret.expose_secret().as_bytes()));
         // Its consumers are to have it in the form that they know.
         let before = Before { version: held.version, value, live_as: old.before.live_as };
         let to = Box::new(Place { given: location, asked: asked(store), name, before });
+        if !takes_over {
+            let owner = match &held.secret {
+                None if store.is_readable() => Ok(None),
+                held => self.owner_of(&to, progress.intent.subject.key_id(), held.as_ref()).await,
+            };
+            let taken = match owner {
+                Ok(owner) => owner.map(|owner| owner.said()),
+                Err(error) => Some(format!("may be another key's: {error}")),
+            };
+            let foreign = || "holds what does not look like an API key's secret".to_owned();
+            if let Some(taken) = taken.or_else(|| (held.content == Content::Foreign).then(foreign)) {
+                return Err(Failure::refused(format!("{}: {taken}; nothing was sent", to.given))
+                    .with_next(Next::AnotherPlace(label.to_owned())));
+            }
+        }
         let record = Record::Redirected { at: self.now(), place: 0, to };
         if !is_dry {
             let line = serde_json::to_string(&record).map_err(|error| {

@@ -96,7 +96,7 @@ pub struct Rotator {
     pub(crate) quiet_time: Duration,
     pub(crate) budget: u32,
     patience: Duration,
-    takes_over: bool,
+    pub(crate) takes_over: bool,
     leaves: bool,
     allows_own_key: bool,
     pub(crate) allows_new_place: bool,

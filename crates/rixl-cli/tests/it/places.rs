@@ -237,3 +237,188 @@ fn a_place_whose_link_leads_elsewhere_is_the_users_to_choose() {
         assert!(bench.left().is_empty());
     }
 }
+
+/// A run of the key that was killed in its quiet time: no receipt says yet that the place is the key's.
+fn killed_in_its_quiet_time() -> Bench {
+    let bench = Bench::new();
+    bench.add("other", "other001");
+    let run = bench.rixl("keys rotate billing001 --to file:secret --yes --settle 60s").spawn();
+    bench.wait_for_state("billing001", "stored");
+    run.send(Signal::KILL);
+    let _ = Run::of(run);
+    bench
+}
+
+/// A run of the key that ended, but for its entry.
+fn not_closed() -> Bench {
+    let bench = Bench::new();
+    bench.add("other", "other001");
+    fs::create_dir_all(bench.path("state/history")).unwrap();
+    fs::set_permissions(bench.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
+    let run = bench.rotate("").run();
+    assert!(run.code == 0 && run.stderr.contains("escrow"), "{}", run.stderr);
+    assert!(!bench.left().is_empty());
+    fs::remove_dir(bench.path("state/history")).unwrap();
+    bench
+}
+
+/// Two live keys and one place, and the run of the first is unfinished.
+#[test]
+fn recovery_leaves_the_only_secret_of_another_key_alone() {
+    for unfinished in [killed_in_its_quiet_time, not_closed] {
+        let bench = unfinished();
+        let other =
+            |more: &str| bench.rixl(&format!("keys rotate other001 --to file:secret --yes --settle 0s {more}")).run();
+        for more in ["", "--dry-run"] {
+            let run = other(more);
+            assert_eq!(run.code, 3, "{}", run.stderr);
+            assert!(run.stderr.contains("unfinished run on billing001"), "{}", run.stderr);
+            assert!(run.stderr.contains("--take-over"), "{}", run.stderr);
+        }
+        assert_eq!(other("--take-over").code, 0);
+        let stored = bench.stored();
+        for more in ["--dry-run", ""] {
+            let run = bench.rixl(&format!("keys recover --settle 0s {more}")).run();
+            assert_eq!(run.code, 7, "{}", run.stderr);
+            assert!(run.stderr.contains("the secret of another key, other001, since"), "{}", run.stderr);
+            assert!(run.stderr.contains("recover billing001 --to STORE (another place)"), "{}", run.stderr);
+        }
+        assert!(bench.stored() == stored && bench.sandbox.opens("other001", &stored));
+        assert_eq!(bench.sent(), 2);
+
+        let run = bench.rixl("keys recover billing001 --to file:third --settle 0s").run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert!(bench.sandbox.opens("billing001", &fs::read_to_string(bench.path("third")).unwrap()));
+        assert!(bench.stored() == stored && bench.left().is_empty());
+
+        // Whoever is told to may.
+        let bench = unfinished();
+        let run = bench.rixl("keys rotate other001 --to file:secret --yes --settle 0s --take-over").run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert_eq!(bench.rixl("keys recover --settle 0s --rotate-again").run().code, 0);
+        bench.assert_well();
+    }
+}
+
+/// What became of the place since then is seen before the escrow is wiped.
+#[test]
+fn a_run_that_was_not_closed_is_looked_at_once_more() {
+    let bench = not_closed();
+    write(&bench.path("secret"), &bench.key.secret, 0o600);
+    let run = bench.rixl("keys recover --settle 0s --dry-run").run();
+    assert!(run.stdout.contains("it is put back"), "{}{}", run.stdout, run.stderr);
+    let run = bench.rixl("keys recover --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    bench.assert_well();
+    assert_eq!(bench.sent(), 1);
+    // One that is empty may not be mounted.
+    let bench = not_closed();
+    fs::remove_file(bench.path("secret")).unwrap();
+    assert_ne!(bench.rixl("keys recover --settle 0s").run().code, 0);
+    assert_eq!(bench.rixl("keys recover --settle 0s --rotate-again").run().code, 0);
+    bench.assert_well();
+    // Or the user gives up.
+    let bench = not_closed();
+    fs::remove_file(bench.path("secret")).unwrap();
+    assert_eq!(bench.rixl("keys recover --settle 0s --drop").run().code, 0);
+    assert!(bench.left().is_empty());
+}
+
+/// To take a place over is not to leave another one with a dead secret.
+#[test]
+fn a_place_that_is_taken_over_and_one_that_is_left_are_asked_for_each() {
+    let bench = Bench::new();
+    bench.add("other", "other001");
+    let rotate = |words: &str| bench.rixl(&format!("keys rotate {words} --yes --settle 0s")).run();
+    assert_eq!(bench.rotate("").run().code, 0);
+    assert_eq!(rotate("other001 --to file:other001").code, 0);
+    let run = rotate("billing001 --to file:other001 --take-over");
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("--leave"), "{}", run.stderr);
+    let run = rotate("billing001 --to file:other001 --leave");
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("--take-over"), "{}", run.stderr);
+    bench.assert_well();
+    assert_eq!(rotate("billing001 --to file:other001 --take-over --leave").code, 0);
+}
+
+/// A folder made anew may have the number of one that is gone, and one that is mounted again another.
+#[test]
+fn whose_a_place_is_is_told_by_what_it_holds() {
+    let bench = Bench::new();
+    let other = bench.add("other", "other001");
+    let rotate = |id: &str, to: &str| bench.rixl(&format!("keys rotate {id} --to {to} --yes --settle 0s")).run();
+    fs::create_dir(bench.path("one")).unwrap();
+    write(&bench.path("one/key"), &bench.key.secret, 0o600);
+    assert_eq!(rotate("billing001", "file:one/key").code, 0);
+    let held = fs::read_to_string(bench.path("one/key")).unwrap();
+    // The same number, and another's secret.
+    fs::rename(bench.path("one"), bench.path("two")).unwrap();
+    write(&bench.path("two/key"), &other.secret, 0o600);
+    let run = rotate("other001", "file:two/key");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    // The same path and the same secret, and another number.
+    fs::create_dir(bench.path("one")).unwrap();
+    write(&bench.path("one/key"), &held, 0o600);
+    bench.add("third", "third0001");
+    let run = rotate("third0001", "file:one/key");
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("the secret of another key, billing001, since"), "{}", run.stderr);
+    assert!(bench.sandbox.opens("billing001", &fs::read_to_string(bench.path("one/key")).unwrap()));
+}
+
+#[test]
+fn a_link_that_each_deployment_leads_on_is_one_place() {
+    let bench = Bench::new();
+    for release in ["rel/1", "rel/2"] {
+        fs::create_dir_all(bench.path(release)).unwrap();
+        write(&bench.path(release).join(".env"), &format!("KEY={}\n", bench.key.secret), 0o600);
+    }
+    let rotate =
+        |to: &str| bench.rixl(&format!("keys rotate billing001 --to dotenv:{to}/.env#KEY --yes --settle 0s")).run();
+    symlink("rel/1", bench.path("current")).unwrap();
+    assert_eq!(rotate("current").code, 0);
+    fs::copy(bench.path("rel/1/.env"), bench.path("rel/2/.env")).unwrap();
+    fs::remove_file(bench.path("current")).unwrap();
+    symlink("rel/2", bench.path("current")).unwrap();
+    let run = rotate("current");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    // By another name it is another place.
+    assert_eq!(rotate("rel/1").code, 3);
+}
+
+#[test]
+fn a_place_whose_receipt_cannot_be_read_is_not_overwritten() {
+    for junk in ["", "torn", "{\"v\":1}\n"] {
+        let bench = Bench::new();
+        bench.add("other", "other001");
+        assert_eq!(bench.rotate("").run().code, 0);
+        crate::bench::files(bench.path("state/receipts")).iter().for_each(|path| write(path, junk, 0o600));
+        let rotate =
+            |more: &str| bench.rixl(&format!("keys rotate other001 --to file:secret --yes --settle 0s {more}")).run();
+        let run = rotate("");
+        assert_eq!(run.code, 3, "{}", run.stderr);
+        assert!(run.stderr.contains("may be another key's: the receipt"), "{}", run.stderr);
+        assert!(run.stderr.contains("--take-over"), "{}", run.stderr);
+        bench.assert_well();
+        assert_eq!(rotate("--take-over").code, 0);
+    }
+}
+
+#[test]
+fn recovery_into_the_place_of_another_key_asks_for_another_or_is_told_to() {
+    let bench = killed_in_its_quiet_time();
+    let run = bench.rixl("keys rotate other001 --to file:other001 --yes --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let recover =
+        |more: &str| bench.rixl(&format!("keys recover billing001 --to file:other001 --settle 0s {more}")).run();
+    let run = recover("");
+    assert_ne!(run.code, 0);
+    assert!(run.stderr.contains("the secret of another key, other001, since"), "{}", run.stderr);
+    assert!(run.stderr.contains("recover billing001 --to STORE (another place)"), "{}", run.stderr);
+    let held = || fs::read_to_string(bench.path("other001")).unwrap();
+    assert!(bench.sandbox.opens("other001", &held()));
+    let run = recover("--rotate-again");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(bench.sandbox.opens("billing001", &held()));
+}

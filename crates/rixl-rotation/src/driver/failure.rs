@@ -5,7 +5,6 @@ use rixl_credentials::{ErrorKind, KeyId};
 use super::Driver;
 use crate::{
     Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan,
-    ledger::Receipt,
     protocol::{
         progress::{At, Record, Response, Why},
         seen::{Act, Authorizer, Holds, NotRetired, Owner, Step, Stop, StoreFailure},
@@ -109,7 +108,8 @@ impl Driver {
                 .with_next(Next::Decide),
             Stop::PlaceTaken(place) => self.taken(place),
             Stop::KeyElsewhere(place) => {
-                let old = self.receipt(place).map(|receipt| receipt.place.clone()).unwrap_or_default();
+                let home = self.places.get(place).and_then(|target| target.home.as_ref());
+                let old = home.map(|home| home.place.clone()).unwrap_or_default();
                 Failure::refused(format!(
                     "{old} has the secret of {label}, and would keep a dead one; nothing was sent"
                 ))
@@ -189,6 +189,15 @@ impl Driver {
     fn taken(&mut self, place: usize) -> Failure {
         let location = self.location(place);
         let owner = self.seen.places.get(place).and_then(|seat| Some(seat.seen.as_ref()?.owner));
+        let taken = self.places.get(place).and_then(|target| target.taken.clone());
+        if let Some(taken) = taken.as_ref().filter(|_| self.progress.response != Response::Unsent) {
+            let why = format!("{location} {taken}");
+            let failure = match self.progress.response {
+                Response::Received => self.not_stored(&why),
+                _ => self.stuck(&why),
+            };
+            return failure.with_next(Next::AnotherPlace(self.label.clone()));
+        }
         if self.progress.response != Response::Unsent {
             return self.stuck("the store holds what someone else put there meanwhile").with_next(Next::Decide);
         }
@@ -203,10 +212,9 @@ impl Driver {
             let sentence = format!("{location}: there is nothing of that name{near}; nothing was sent");
             return Failure::refused(sentence).with_next(Next::AllowNewPlace);
         }
-        if let Some(receipt) = self.receipt(place) {
-            let sentence =
-                format!("{location} has had the secret of another key, {}, since {}", receipt.key_id, receipt.at);
-            return Failure::refused(format!("{sentence}; nothing was sent")).with_next(Next::AllowTakeOver);
+        if let Some(taken) = taken {
+            let sentence = format!("{location} {taken}; nothing was sent");
+            return Failure::refused(sentence).with_next(Next::AllowTakeOver);
         }
         // Neither overwritten nor shown to RIXL as a key: it may be another program's password.
         let sentence = format!("{location} holds what does not look like an API key's secret; nothing was sent");
@@ -337,10 +345,6 @@ impl Driver {
         }
     }
 
-    fn receipt(&self, place: usize) -> Option<&Receipt> {
-        self.places.get(place)?.receipt.as_ref()
-    }
-
     fn place_error(&mut self, place: usize) -> Option<StoreError> {
         self.places.get_mut(place)?.error.take()
     }
@@ -376,6 +380,9 @@ impl Driver {
             | Step::Act(Act::Store { .. } | Act::Retire) => (
                 RecoveryAction::Continue,
                 match () {
+                    () if is_stored && matches!(step, Step::Act(Act::Store { .. })) => {
+                        "the store does not hold the new secret any more; it is put back"
+                    }
                     () if is_settled => "the secret is stored and live; the rest is done",
                     () if is_stored => "the secret is stored; it is tried once more",
                     () => "the response is in escrow; its secret is verified and stored",

@@ -113,7 +113,12 @@ impl Driver {
     /// Reads a place, or proves that it can take a secret as well.
     pub(super) async fn place(&mut self, index: usize, is_preparing: bool) -> PlaceSeen {
         let Some(target) = self.places.get(index) else {
-            return PlaceSeen { is_same: true, owner: Owner::State, holds: Err(StoreFailure::Permanent) };
+            return PlaceSeen {
+                is_same: true,
+                owner: Owner::State,
+                is_elsewhere: false,
+                holds: Err(StoreFailure::Permanent),
+            };
         };
         let store = Arc::clone(&target.store);
         let is_within = match is_preparing {
@@ -132,7 +137,8 @@ impl Driver {
         };
         let held = held.and_then(|held| self.not_foreign(index, held));
         let is_same = target.moved.is_none();
-        let mut seen = PlaceSeen { is_same, owner: Owner::ThisKey, holds: Err(StoreFailure::Permanent) };
+        let mut seen =
+            PlaceSeen { is_same, owner: Owner::ThisKey, is_elsewhere: false, holds: Err(StoreFailure::Permanent) };
         if is_state {
             seen.owner = Owner::State;
         }
@@ -149,10 +155,19 @@ impl Driver {
             Err(error) => (Err(store_failure(&error)), None, Some(error)),
         };
         seen.holds = holds;
-        if is_preparing && seen.owner == Owner::ThisKey && self.progress.response == Response::Unsent {
-            seen.owner = self.known_owner(index, read.is_some()).await;
-        }
         let is_first = self.progress.response == Response::Unsent;
+        if seen.owner == Owner::ThisKey && (is_preparing && is_first || matches!(seen.holds, Ok(Holds::Other(..)))) {
+            let taken = self.taken_by(index, read.as_ref()).await;
+            if taken.is_some() {
+                seen.owner = Owner::Another;
+            }
+            if let Some(target) = self.places.get_mut(index) {
+                target.taken = taken;
+            }
+        }
+        if is_preparing && is_first {
+            seen.is_elsewhere = self.is_elsewhere(index).await;
+        }
         if let Some(target) = self.places.get_mut(index) {
             if is_first {
                 target.before = read.as_ref().map(|secret| Secret::from(secret.expose_secret()));
@@ -164,31 +179,39 @@ impl Driver {
         seen
     }
 
-    /// What earlier runs say of the place. One that was emptied is nobody's.
-    async fn known_owner(&mut self, index: usize, has_secret: bool) -> Owner {
-        let Some(place) = self.intent().places.get(index).cloned() else { return Owner::ThisKey };
-        let key_id = self.key_id().cloned();
-        let mut found = (Owner::ThisKey, Ok(None));
-        if has_secret || !self.is_readable(index) {
-            found = (Owner::Another, self.rotator.owner_of(&place.name, key_id.as_ref()).await);
+    /// What the journal says of whose the place is, if not this key's. One that was emptied is nobody's.
+    async fn taken_by(&self, index: usize, held: Option<&Secret>) -> Option<String> {
+        let place = self.intent().places.get(index)?;
+        if held.is_none() && self.is_readable(index) {
+            return None;
         }
-        if let (Ok(None), Some(key_id)) = (&found.1, &key_id) {
-            found = (Owner::Elsewhere, self.rotator.home_of(&place, key_id).await);
+        let is_first = self.progress.response == Response::Unsent;
+        if is_first && let Some(open) = self.rotator.open_run_into(place).await {
+            return Some(open);
         }
-        let (owner, receipt) = found;
-        let receipt = receipt.unwrap_or_else(|error| {
-            self.warn(format!("{error}; whose the place is can't be told"));
+        match self.rotator.owner_of(place, self.key_id(), held).await {
+            Ok(owner) => owner.map(|owner| owner.said()),
+            Err(error) => Some(format!("may be another key's: {error}")),
+        }
+    }
+
+    /// Whether the place would not be where the key's secret is.
+    async fn is_elsewhere(&mut self, index: usize) -> bool {
+        let (Some(place), Some(key_id)) = (self.intent().places.get(index).cloned(), self.key_id().cloned()) else {
+            return false;
+        };
+        let home = self.rotator.home_of(&place, &key_id).await.unwrap_or_else(|error| {
+            self.warn(format!("{error}; whether the secret is in another place can't be told"));
             None
         });
-        let Some(receipt) = receipt else { return Owner::ThisKey };
-        if owner == Owner::Elsewhere && !self.subject().rules().ends_the_old {
-            let old = &receipt.place;
-            self.warn(format!("{old} has the old key's secret, and keeps it when that key is deleted"));
+        let Some(home) = home else { return false };
+        if !self.subject().rules().ends_the_old {
+            self.warn(format!("{} has the old key's secret, and keeps it when that key is deleted", home.place));
         }
         if let Some(target) = self.places.get_mut(index) {
-            target.receipt = Some(receipt);
+            target.home = Some(home);
         }
-        owner
+        true
     }
 
     /// A slip of the finger would leave the consumers of the right name with a dead secret. A key that is yet to be created

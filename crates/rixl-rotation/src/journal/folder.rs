@@ -162,8 +162,13 @@ impl FolderJournal {
         let path = self.root.join(RECEIPTS).join(name);
         let read = open_own(&path, OpenOptions::new().read(true)).and_then(io::read_to_string);
         match read {
-            // One that was torn says nothing.
-            Ok(text) => Ok(checked(text.trim_end_matches('\n')).map(str::to_owned)),
+            Ok(text) => match checked(text.trim_end_matches('\n')) {
+                Some(line) => Ok(Some(line.to_owned())),
+                None => {
+                    let reason = format!("the receipt {} can't be read", path.display());
+                    Err(JournalError::new(JournalErrorKind::Damaged, reason))
+                }
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(unusable(&path, error)),
         }

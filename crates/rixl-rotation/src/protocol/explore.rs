@@ -478,7 +478,7 @@ impl World {
                 let ours = secret_in_hand().filter(|_| process.progress.response == Response::Received);
                 let is_same = !self.is_renamed || *index > 0;
                 let seen = |holds| {
-                    let place = PlaceSeen { is_same, owner: Owner::ThisKey, holds };
+                    let place = PlaceSeen { is_same, owner: Owner::ThisKey, is_elsewhere: false, holds };
                     match step {
                         Step::Act(_) => Observation::Prepared(*index, place),
                         _ => Observation::Place(*index, place),

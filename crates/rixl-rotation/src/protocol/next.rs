@@ -199,10 +199,10 @@ impl Case<'_> {
         match seen.owner {
             Owner::State => return Err(Step::Stop(Stop::PlaceTaken(index))),
             Owner::Another if !self.seen.mandate.take_over => return Err(Step::Stop(Stop::PlaceTaken(index))),
-            Owner::Elsewhere if self.rules.ends_the_old && !self.seen.mandate.leave => {
-                return Err(Step::Stop(Stop::KeyElsewhere(index)));
-            }
-            Owner::Another | Owner::Elsewhere | Owner::ThisKey => {}
+            Owner::Another | Owner::ThisKey => {}
+        }
+        if seen.is_elsewhere && self.rules.ends_the_old && !self.seen.mandate.leave {
+            return Err(Step::Stop(Stop::KeyElsewhere(index)));
         }
         self.holds(index, seen, Stop::PlaceFailed(index))
     }
@@ -574,6 +574,7 @@ impl Case<'_> {
     /// Whether what another put there is in nobody's way.
     fn may_overwrite(&self, index: usize, value: Digest) -> Known<()> {
         let Self { progress, seen, rules } = self;
+        self.not_anothers(index)?;
         if !progress.intent.limits.is_probed || rules.creates {
             return if seen.mandate.take_over { Ok(()) } else { Err(Step::Stop(Stop::PlaceTaken(index))) };
         }
@@ -616,6 +617,14 @@ impl Case<'_> {
             return Err(Step::Wait(Wait::Until(self.clamped(end), Because::Window)));
         }
         Err(self.ended(Ending::Superseded))
+    }
+
+    /// The secret of another key, which may be nowhere else, is no rival of this one's.
+    fn not_anothers(&self, index: usize) -> Known<()> {
+        match self.look(index)?.owner {
+            Owner::Another if !self.seen.mandate.take_over => Err(Step::Stop(Stop::PlaceTaken(index))),
+            Owner::Another | Owner::ThisKey | Owner::State => Ok(()),
+        }
     }
 
     /// After the quiet time it is looked at once more: a late copy of the request could have ended it.
@@ -688,7 +697,7 @@ impl Case<'_> {
             return Ok(self.lost(Why::NoEscrow, true, None));
         }
         // To put a dead one back helps nobody.
-        if self.liveness(Of::Ours)? == Liveness::Dead {
+        if self.progress.intent.limits.is_probed && self.liveness(Of::Ours)? == Liveness::Dead {
             return Ok(self.lost(Why::Died, true, None));
         }
         match &seat.written {
@@ -724,10 +733,10 @@ impl Case<'_> {
         for (index, seat) in seen.places.iter().enumerate() {
             let place = seat.seen.as_ref().filter(|_| seat.is_prepared).ok_or(Step::Act(Act::Prepare(index)))?;
             let holds = self.holds(index, place, Stop::PlaceFailed(index))?;
-            if let Holds::Other(_, value) = holds
-                && why != Again::Ambiguous
-            {
-                self.may_overwrite(index, *value)?;
+            match holds {
+                Holds::Other(..) if why == Again::Ambiguous => self.not_anothers(index)?,
+                Holds::Other(_, value) => self.may_overwrite(index, *value)?,
+                _ => {}
             }
             let (version, value) = parts(holds);
             held.push(Held { version, value });
@@ -763,12 +772,52 @@ impl Case<'_> {
     fn finish(&self, has_escrow: bool) -> Known<Step> {
         let Self { progress, rules, .. } = self;
         let Some(grace) = rules.retires_after else {
+            self.still_there(has_escrow)?;
             return Ok(self.complete(if rules.creates { Ending::Created } else { Ending::Rotated }));
         };
         if progress.retire != Retire::Retired {
             return self.retire(grace, has_escrow);
         }
+        self.still_there(has_escrow)?;
         Ok(self.complete(Ending::Replaced))
+    }
+
+    /// A process that goes on where another one ended has seen nothing of it, and the close wipes the escrow. Where that is
+    /// gone, the close had begun.
+    fn still_there(&self, has_escrow: bool) -> Known<()> {
+        for (index, seat) in self.seen.places.iter().enumerate().filter(|_| has_escrow) {
+            if seat.was_ours && seat.written.is_none() {
+                continue;
+            }
+            match self.holds_ours(index, seat) {
+                // The secret is in no place that can be seen.
+                Err(Step::Stop(Stop::PlaceMoved(_) | Stop::PlaceTaken(_) | Stop::NotSettled))
+                    if self.seen.mandate.if_live == IfLive::Drop =>
+                {
+                    return Err(self.ended(if self.rules.creates { Ending::Dropped } else { Ending::Abandoned }));
+                }
+                known => known?,
+            }
+        }
+        Ok(())
+    }
+
+    fn holds_ours(&self, index: usize, seat: &Seat) -> Known<()> {
+        if seat.failure == Some(StoreFailure::Busy) {
+            return Err(self.retry(Because::Place(index), Stop::NotSettled));
+        }
+        let holds = self.holds(index, self.look(index)?, Stop::NotSettled)?;
+        match holds {
+            // Put back by this process: its quiet time begins anew.
+            Holds::Ours { version, value, .. } if seat.written.is_some() => {
+                let (version, value) = (version.clone(), *value);
+                return Err(Step::Record(Record::Stored { at: self.seen.now, place: index, version, value }));
+            }
+            Holds::Ours { .. } | Holds::WriteOnly => return Ok(()),
+            Holds::Nothing(_) | Holds::Before(..) => {}
+            Holds::Other(_, value) => self.may_overwrite(index, *value)?,
+        }
+        Err(self.restore(index, seat, holds, true)?)
     }
 
     fn complete(&self, ending: Ending) -> Step {

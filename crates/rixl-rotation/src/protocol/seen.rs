@@ -231,8 +231,6 @@ pub(crate) enum Owner {
     ThisKey,
     /// Another key, or what is no secret of RIXL's.
     Another,
-    /// This key, whose secret is in another place as well.
-    Elsewhere,
     /// This program's own state.
     State,
 }
@@ -242,6 +240,8 @@ pub(crate) struct PlaceSeen {
     /// Whether the given text still names what was recorded.
     pub(crate) is_same: bool,
     pub(crate) owner: Owner,
+    /// The key's secret is in another place.
+    pub(crate) is_elsewhere: bool,
     pub(crate) holds: Result<Holds, StoreFailure>,
 }
 
@@ -350,6 +350,8 @@ pub(crate) struct Seat {
     pub(crate) has_before: bool,
     pub(crate) before: Option<Liveness>,
     pub(crate) is_prepared: bool,
+    /// What this process saw there last, after its own last write, was ours, or can't be read.
+    pub(crate) was_ours: bool,
     /// This process wrote ours there, durably, and recorded nothing of it yet.
     pub(crate) written: Option<(Timestamp, Version)>,
     /// How often it was written for the response at hand.
@@ -483,6 +485,7 @@ impl Seen {
     fn place(&mut self, place: usize, seen: PlaceSeen) {
         let Some(seat) = self.places.get_mut(place) else { return };
         seat.liveness = None;
+        seat.was_ours = matches!(seen.holds, Ok(Holds::Ours { .. } | Holds::WriteOnly));
         // Only a look at what it holds tells what became of the write.
         if seen.holds.as_ref().is_ok_and(|holds| *holds != Holds::WriteOnly) {
             seat.failure = None;
@@ -543,6 +546,7 @@ impl Seen {
         let Some(seat) = self.places.get_mut(place) else { return };
         seat.seen = None;
         seat.liveness = None;
+        seat.was_ours = false;
         if result != Err(StoreFailure::Busy) {
             seat.writes = seat.writes.saturating_add(1);
         }
@@ -603,7 +607,7 @@ impl Seen {
 
     fn reset_places(&mut self) {
         for seat in &mut self.places {
-            *seat = Seat { has_before: seat.has_before, ..Seat::default() };
+            *seat = Seat { has_before: seat.has_before, was_ours: seat.was_ours, ..Seat::default() };
         }
     }
 }

@@ -67,7 +67,7 @@ fn after(records: &[Record]) -> (Progress, Seen) {
 }
 
 fn place(holds: Holds) -> PlaceSeen {
-    PlaceSeen { is_same: true, owner: Owner::ThisKey, holds: Ok(holds) }
+    PlaceSeen { is_same: true, owner: Owner::ThisKey, is_elsewhere: false, holds: Ok(holds) }
 }
 
 fn received() -> Vec<Record> {
@@ -154,7 +154,12 @@ fn nothing_is_begun_with_a_credential_that_may_end() {
     ] {
         let mut seen = Seen::new(now(), Mandate { own_key, ..Mandate::LIVE }, 1);
         seen.has_turn = true;
-        let place = PlaceSeen { is_same: true, owner: Owner::ThisKey, holds: Ok(Holds::Nothing(Version::absent())) };
+        let place = PlaceSeen {
+            is_same: true,
+            owner: Owner::ThisKey,
+            is_elsewhere: false,
+            holds: Ok(Holds::Nothing(Version::absent())),
+        };
         seen.note(now(), &Step::Act(Act::Prepare(0)), &Observation::Prepared(0, place));
         assert_eq!(next(&progress, &seen), Step::Look(Look::Authorizer));
         seen.authorizer = Some(authorizer);
@@ -192,7 +197,7 @@ fn no_secret_is_left_dead_in_another_place() {
         let progress = Progress::new(Arc::new(intent));
         let mut seen = Seen::new(now(), Mandate { leave, ..Mandate::LIVE }, 1);
         seen.has_turn = true;
-        let holds = PlaceSeen { owner: Owner::Elsewhere, ..place(Holds::Nothing(Version::absent())) };
+        let holds = PlaceSeen { is_elsewhere: true, ..place(Holds::Nothing(Version::absent())) };
         seen.note(now(), &Step::Act(Act::Prepare(0)), &Observation::Prepared(0, holds));
         let is_stopped = next(&progress, &seen) == Step::Stop(Stop::KeyElsewhere(0));
         assert_eq!(is_stopped, is_left, "{:?}", progress.intent.subject);

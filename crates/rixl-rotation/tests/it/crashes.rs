@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{NewApiKey, RawResponse};
+use rixl_credentials::{KeyId, NewApiKey, RawResponse};
 use rixl_rotation::{
     Account, Ending, FailureKind, Next, RecoverOptions, Rotator, State,
     journal::{
@@ -265,4 +265,29 @@ async fn a_run_that_is_over_by_its_receipt_is_not_begun_again() {
     assert_eq!(fs::read_to_string(&place).unwrap(), stored);
     assert!(bench.sandbox.is_live(&stored));
     bench.assert_clean();
+}
+
+/// A list may lag, or be of another organization: a key that it lacks is not gone while its secret is live.
+#[tokio::test]
+async fn a_key_that_lists_lack_keeps_its_place_while_its_secret_is_live() {
+    let bench = Bench::new();
+    bench.rotate().await.unwrap();
+    let other = bench.sandbox.create_key("other");
+    let (other, gone) = (KeyId::new(&other.id).unwrap(), bench.key.id.clone());
+    let lack = Effect::edit_json(move |body| {
+        if let Some(keys) = body["api_keys"].as_array_mut() {
+            keys.retain(|key| key["id"] != gone.as_str());
+            body["total"] = keys.len().into();
+        }
+    });
+    bench.sandbox.inject(Fault::new(lack).on("listApiKeys").always()).unwrap();
+    let failure = bench.rotator().planned(&bench.key_id).await.unwrap_err();
+    assert!(failure.message().contains("no key has the id"), "{failure}");
+    let failure = bench.rotator().rotate(&other, bench.store()).await.unwrap_err();
+    assert_eq!((failure.kind(), bench.is_stored_live()), (FailureKind::Refused, true), "{failure}");
+    assert!(failure.message().contains("the secret of another key"), "{failure}");
+
+    bench.sandbox.clear_faults();
+    Account::new(bench.client()).delete(&bench.key_id).await.unwrap();
+    bench.rotator().rotate(&other, bench.store()).await.unwrap();
 }
