@@ -190,6 +190,7 @@ pub(crate) fn command(next: &Next) -> Option<String> {
         Next::Recover => Some(recover()),
         Next::Decide => Some(format!("{} --rotate-again (or --drop, to give it up)", recover())),
         Next::NamePlace(entry) => Some(format!("{} {} --to STORE (one of the two)", recover(), quoted(entry))),
+        Next::AllowOwnKey => Some(format!("{} --own-key (or with another credential)", recover())),
         Next::DeleteKeys(ids) => {
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
             Some(format!("rixl keys delete {}", ids.join(" ")))

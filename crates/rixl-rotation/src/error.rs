@@ -146,6 +146,8 @@ pub enum Next {
     /// Call it for this entry with [`RecoverOptions::with_redirect`](crate::RecoverOptions::with_redirect), and name one of the
     /// two places.
     NamePlace(String),
+    /// Call it with another credential, or allow this one by [`Rotator::with_own_key`](crate::Rotator::with_own_key).
+    AllowOwnKey,
     /// Delete these keys, if nobody knows their secrets.
     DeleteKeys(Vec<KeyId>),
     /// Replace this key, or create another: a rotation does not help it.
@@ -212,6 +214,7 @@ impl Next {
             | Self::Nothing => Ok(()),
             Self::Recover => f.write_str("; recover it"),
             Self::Decide => f.write_str("; decide whether to rotate it again or to drop it"),
+            Self::AllowOwnKey => f.write_str("; recover it with that one, or allow this one"),
             Self::NamePlace(_) => f.write_str("; say which of the two is meant"),
             Self::DeleteKeys(ids) => {
                 let ids: Vec<&str> = ids.iter().map(KeyId::as_str).collect();
