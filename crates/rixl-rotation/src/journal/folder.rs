@@ -232,6 +232,21 @@ impl Journal for FolderJournal {
         self.run(Self::history_now)
     }
 
+    fn history_mark(&self) -> BoxFuture<'_, Option<String>> {
+        let mark = self.run(|journal| {
+            let path = journal.root.join("history");
+            match fs::symlink_metadata(&path) {
+                Ok(found) => {
+                    let written = (found.mtime(), found.mtime_nsec());
+                    Ok(format!("{} bytes of {}, {written:?}", found.len(), found.ino()))
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok("none".to_owned()),
+                Err(error) => Err(unusable(&path, error)),
+            }
+        });
+        Box::pin(async { mark.await.ok() })
+    }
+
     fn receipt<'a>(&'a self, request: ReadReceipt<'a>) -> BoxFuture<'a, Result<Option<String>, JournalError>> {
         let name = request.name.to_owned();
         self.run(move |journal| journal.receipt_now(&name))
