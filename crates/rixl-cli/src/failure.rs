@@ -191,6 +191,7 @@ pub(crate) fn command(next: &Next) -> Option<String> {
         Next::Decide => Some(format!("{} --rotate-again (or --drop, to give it up)", recover())),
         Next::NamePlace(entry) => Some(format!("{} {} --to STORE (one of the two)", recover(), quoted(entry))),
         Next::AnotherPlace(entry) => Some(format!("{} {} --to STORE (another place)", recover(), quoted(entry))),
+        Next::AllowOwnKey => Some(format!("{} --own-key (or with another credential)", recover())),
         Next::DeleteKeys(ids) => {
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
             Some(format!("rixl keys delete {}", ids.join(" ")))

@@ -126,7 +126,7 @@ impl Store for Stdout {
     }
 
     fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
-        // No other process has this one.
+        // No other process that runs now has this one.
         let identity = format!("{} of process {}", Self::LOCATION, std::process::id());
         Box::pin(future::ready(Ok(identity)))
     }
@@ -136,6 +136,10 @@ impl Store for Stdout {
     }
 
     fn is_readable(&self) -> bool {
+        false
+    }
+
+    fn is_lasting(&self) -> bool {
         false
     }
 

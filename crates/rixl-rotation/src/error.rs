@@ -149,6 +149,8 @@ pub enum Next {
     /// Call it for this entry with [`RecoverOptions::with_redirect`](crate::RecoverOptions::with_redirect), and name a third place: the
     /// one of the run is another key's by now.
     AnotherPlace(String),
+    /// Call it with another credential, or allow this one by [`Rotator::with_own_key`](crate::Rotator::with_own_key).
+    AllowOwnKey,
     /// Delete these keys, if nobody knows their secrets.
     DeleteKeys(Vec<KeyId>),
     /// Replace this key, or create another: a rotation does not help it.
@@ -215,6 +217,7 @@ impl Next {
             | Self::Nothing => Ok(()),
             Self::Recover => f.write_str("; recover it"),
             Self::Decide => f.write_str("; decide whether to rotate it again or to drop it"),
+            Self::AllowOwnKey => f.write_str("; recover it with that one, or allow this one"),
             Self::NamePlace(_) => f.write_str("; say which of the two is meant"),
             Self::AnotherPlace(_) => f.write_str("; name another place for it"),
             Self::DeleteKeys(ids) => {

@@ -126,7 +126,8 @@ impl Fleet {
         if prepared.is_ok()
             && let Some(due) = keys.iter().find(|due| due.times.is_asked_again())
         {
-            // After the places were looked at: one that is as it was then is of a key that nobody rotated since.
+            // Before the history: what is added meanwhile is read again.
+            known.history = self.rotator.journal.history_mark().await;
             let read = plan::last_rotations(&self.rotator.account, &*self.rotator.journal).await;
             prepared = read.map(|rotated| known.rotated = rotated).map_err(|failure| PrepareError::new(due, failure));
         }

@@ -61,6 +61,12 @@ pub trait Journal: Send + Sync {
     /// The history.
     fn history(&self, request: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>>;
 
+    /// A text that changes with the history, where that is cheaper to have than the history itself, which is not read again then
+    /// for each key of a fleet. By default there is none.
+    fn history_mark(&self) -> BoxFuture<'_, Option<String>> {
+        Box::pin(std::future::ready(None))
+    }
+
     /// The line of the receipt that was last kept under this name. By default none is kept, and nobody is told that a place is
     /// another key's.
     fn receipt<'a>(&'a self, request: ReadReceipt<'a>) -> BoxFuture<'a, Result<Option<String>, JournalError>> {

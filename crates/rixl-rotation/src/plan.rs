@@ -224,7 +224,10 @@ impl Times {
         if left.is_some_and(|left| !left.is_positive()) {
             return Verdict::LeftOut("expired");
         }
-        let is_unmoved = rotated.is_some_and(|rotated| rotated.is_rotation && rotated.end_before == key.expiring_at);
+        // Two ends that are not understood may be two.
+        let is_unmoved = rotated.is_some_and(|rotated| {
+            rotated.is_rotation && rotated.end_before.is_some() && rotated.end_before == key.expiring_at
+        });
         if self.older_than.is_none() && self.expiring_within.is_some() && is_unmoved {
             return Verdict::LeftOut("its last rotation did not move its end");
         }
@@ -236,6 +239,8 @@ impl Times {
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     pub(crate) rotated: LastRotations,
+    /// The mark of the history that this is from.
+    pub(crate) history: Option<String>,
     /// What its place held, before the history was read.
     pub(crate) held: HashMap<KeyId, Option<Digest>>,
 }
@@ -252,7 +257,8 @@ pub(crate) async fn ask_again(
     let before = known.and_then(|known| known.held.get(&due.key.id).copied().flatten());
     let fresh;
     let rotated = match known {
-        Some(known) if before.is_some() && before == held => &known.rotated,
+        // That its place is as it was proves nothing: another run may have rotated the key into another.
+        Some(known) if known.history.is_some() && known.history == journal.history_mark().await => &known.rotated,
         _ => {
             fresh = last_rotations(account, journal).await?;
             &fresh

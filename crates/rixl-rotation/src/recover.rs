@@ -250,8 +250,15 @@ impl Rotator {
         stores: &Stores,
         options: &RecoverOptions,
     ) -> Result<Box<Driver>, Failure> {
-        // The escrow is wiped by then.
-        if let (None, Some(ending)) = (progress.ended, self.ending_of(&progress.intent).await?) {
+        // A receipt alone ends no run: it may be newer than an entry that a backup brought back, whose escrow has the only live
+        // secret. One that can't be read says nothing.
+        if progress.ended.is_none()
+            && let Ok(Some(ending)) = self.ending_of(&progress.intent).await
+            && entry
+                .escrow()
+                .await
+                .is_ok_and(|kept| kept.is_none_or(|kept| kept.expose_secret().iter().all(|byte| *byte == 0)))
+        {
             progress.apply(&Record::Ended { at: self.now(), ending });
         }
         // Whoever recovers says how long that may take.

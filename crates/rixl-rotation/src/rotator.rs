@@ -329,7 +329,7 @@ impl Rotator {
     }
 
     /// Lets the key be rotated that this run is authorized with. Without it that is refused, also where nobody can tell: its
-    /// tokens may end with its secret, and a run that repairs something needs them.
+    /// tokens may end with its secret, and a run that repairs something needs them. [`recover`](Self::recover) asks anew.
     pub fn with_own_key(mut self, is_allowed: bool) -> Self {
         self.allows_own_key = is_allowed;
         self

@@ -100,6 +100,12 @@ pub trait Store: Send + Sync {
         true
     }
 
+    /// Whether it is there after this process, so that the place belongs to the key whose secret is put there. Standard output
+    /// is not.
+    fn is_lasting(&self) -> bool {
+        true
+    }
+
     /// Proves that a secret of at most so many bytes could be stored now, and reads the entry.
     fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>>;
 

@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// With --to, use a name that the file or entry does not have yet
     #[arg(long)]
     pub(crate) new_place: bool,
+    /// Rotate again the key that this run is authorized with, or may be
+    #[arg(long)]
+    pub(crate) own_key: bool,
     /// Let a secret that was to go to stdout be printed
     #[arg(long)]
     pub(crate) reveal: bool,
@@ -61,7 +64,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         .with_budget(args.budget.into())
         .with_quiet_time(args.settle)
         .with_patience(args.store_patience)
-        .with_new_place(args.new_place);
+        .with_new_place(args.new_place)
+        .with_own_key(args.own_key);
     let on_live = match (args.drop, args.rotate_again) {
         (true, _) => OnLiveSecret::Drop,
         (false, true) => OnLiveSecret::RotateUnread,

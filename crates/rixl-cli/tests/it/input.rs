@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rixl_sandbox::{Effect, Fault};
 
 use crate::{
-    bench::Bench,
+    bench::{Bench, ROTATE, wait_for_calls},
     program::{Run, write},
 };
 
@@ -165,6 +165,29 @@ fn the_key_that_authorizes_the_run_is_not_rotated() {
         assert!(run.stderr.contains("the key billing001 itself"), "{}", run.stderr);
         bench.assert_untouched();
     }
+}
+
+/// Nothing was carried out, so the credential is live still, and the key is to be rotated again with it.
+#[test]
+fn a_run_that_was_begun_with_its_own_key_can_be_ended() {
+    let bench = Bench::new();
+    let with_own = |words: &str| {
+        let mut program = bench.rixl(words).env("RIXL_API_KEY", &bench.key.secret);
+        program.command.env_remove("RIXL_BEARER_TOKEN");
+        program
+    };
+    bench.sandbox.inject(Fault::new(Effect::Stall).on(ROTATE).before_commit()).unwrap();
+    let words = "keys rotate billing001 --to file:secret --yes --settle 0s --timeout 3s --own-key";
+    let run = with_own(words).spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 1);
+    drop(run);
+    let run = with_own("keys recover --settle 0s").run();
+    assert_eq!(run.code, 6, "{}", run.stderr);
+    let next = run.stderr.lines().find_map(|line| line.trim().strip_prefix("next: rixl ")).unwrap();
+    assert_eq!(next, "keys recover --own-key (or with another credential)");
+    let run = with_own(&format!("{} --settle 0s", next.split(" (").next().unwrap())).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    bench.assert_well();
 }
 
 /// The place does not have the secret that the key is known by, and the credential does not say whose it is.

@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use crate::{
-    bench::{Bench, ROTATE, wait_for_calls},
+    bench::{Bench, ROTATE, files, wait_for_calls},
     program::{Run, write},
 };
 
@@ -421,4 +421,46 @@ fn recovery_into_the_place_of_another_key_asks_for_another_or_is_told_to() {
     let run = recover("--rotate-again");
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(bench.sandbox.opens("billing001", &held()));
+}
+
+/// The state folder comes from a backup that was taken in the middle of a run, but for its receipts, which are newer.
+#[test]
+fn a_receipt_wipes_no_escrow_that_a_backup_brought_back() {
+    for (is_readable, more) in [(true, ""), (false, ""), (false, "--rotate-again")] {
+        let bench = Bench::new();
+        let first = bench.stored();
+        // What can't be read keeps the secret in escrow.
+        bench.inject(Effect::DelayHead(Duration::from_secs(1)));
+        let run = bench.rotate("--store-patience 0s").spawn();
+        wait_for_calls(&bench.sandbox, ROTATE, 1);
+        fs::remove_file(bench.path("secret")).unwrap();
+        fs::create_dir(bench.path("secret")).unwrap();
+        let run = Run::of(run);
+        assert_eq!(run.code, 7, "{}", run.stderr);
+        let backup: Vec<_> = ["entries/billing001", "escrow/billing001"]
+            .map(|name| bench.path("state").join(name))
+            .into_iter()
+            .map(|path| (fs::read_to_string(&path).unwrap(), path))
+            .collect();
+        fs::remove_dir(bench.path("secret")).unwrap();
+        write(&bench.path("secret"), &first, 0o600);
+        let recover = || bench.rixl(&format!("keys recover --settle 0s {more}")).run();
+        let run = recover();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        bench.assert_well();
+
+        write(&bench.path("secret"), &first, 0o600);
+        for (text, path) in &backup {
+            write(path, text, 0o600);
+        }
+        if !is_readable {
+            for receipt in files(bench.path("state/receipts")) {
+                fs::remove_file(&receipt).unwrap();
+                symlink("nowhere", &receipt).unwrap();
+            }
+        }
+        let run = recover();
+        assert_eq!(run.code, 0, "{is_readable} {more}: {}", run.stderr);
+        bench.assert_well();
+    }
 }

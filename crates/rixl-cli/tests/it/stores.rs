@@ -16,7 +16,7 @@ use rixl_testing::wait_for;
 use rustix::process::Signal;
 
 use crate::{
-    bench::{Bench, ROTATE, wait_for_calls},
+    bench::{Bench, ROTATE, files, wait_for_calls},
     program::{Run, write},
 };
 
@@ -92,6 +92,20 @@ fn what_nobody_read_of_stdout_is_not_stored() {
     if code == 0 {
         assert!(secret.lines().any(|line| bench.sandbox.opens(&bench.key.id, line)), "{secret}");
     }
+}
+
+/// In each container the program may have the same process id: what one gave out belongs to nobody.
+#[test]
+fn stdout_belongs_to_no_key() {
+    let bench = Bench::new();
+    let mut piped = in_shell(&bench, "\"$@\" | cat > new", "keys rotate billing001 --to stdout --yes --settle 0s");
+    assert!(piped.status().unwrap().success());
+    assert!(bench.sandbox.opens(&bench.key.id, fs::read_to_string(bench.path("new")).unwrap().trim_end()));
+    assert_eq!(files(bench.path("state/receipts")), [""; 0].map(Path::new));
+    // It may be stored from then on.
+    let run = bench.rixl("keys rotate billing001 --to file:secret --yes --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    bench.assert_well();
 }
 
 #[test]

@@ -175,7 +175,11 @@ impl Driver {
             false => serde_json::to_string(&audit).ok(),
         };
         let receipts = match ending.effect() {
-            Effect::Changed => ledger::receipts(&audit, &self.intent().places),
+            Effect::Changed => {
+                let places = self.intent().places.iter().zip(&self.places);
+                let lasting = places.filter(|(_, target)| target.store.is_lasting());
+                ledger::receipts(&audit, lasting.map(|(place, _)| place))
+            }
             Effect::Unknown | Effect::Unchanged => Vec::new(),
         };
         let request = line.as_deref().map_or_else(Close::new, |line| Close::new().with_history_line(line));

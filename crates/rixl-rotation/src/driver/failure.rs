@@ -51,12 +51,22 @@ impl Driver {
     }
 
     pub(super) fn failure(&mut self, stop: Stop) -> Failure {
+        let is_own_key = stop == Stop::OwnKey;
         let failure = self.stopped(stop);
-        if self.entry.lines().is_empty() { failure } else { self.left_open(failure) }
+        if self.entry.lines().is_empty() {
+            return failure;
+        }
+        let failure = if is_own_key { failure.with_next(Next::AllowOwnKey) } else { failure };
+        // What was refused is another request.
+        let is_lost = self.progress.requests.is_spent && failure.kind() == FailureKind::Refused;
+        let failure = if is_lost { self.lost_for_good(failure) } else { failure };
+        self.left_open(failure)
     }
 
     fn left_open(&self, failure: Failure) -> Failure {
         let situation = self.progress.situation();
+        let was_sent = self.seen.tries.sent > 0;
+        let failure = if was_sent { failure.instead_of_not_sent("no further request was sent") } else { failure };
         failure.left_open(self.progress.effect()).with_situation(situation, self.is_old_dead)
     }
 
@@ -232,9 +242,16 @@ impl Driver {
             // The old secret may be as it was.
             return self.unknown().with_source(failure);
         }
-        let why = failure.message().trim_end_matches("; nothing was changed");
-        let sentence = format!("the secret of {} is lost, and it could not be rotated again: {why}", self.label);
-        Failure::new(FailureKind::Lost, sentence).with_source(failure)
+        self.lost_for_good(failure)
+    }
+
+    /// No request follows the one that was carried out, for this reason.
+    fn lost_for_good(&self, why: Failure) -> Failure {
+        let said = why.message().trim_end_matches("; nothing was changed");
+        let sentence = format!("the secret of {} is lost, and it could not be rotated again: {said}", self.label);
+        let next = why.next().clone();
+        let failure = Failure::new(FailureKind::Lost, sentence).with_source(why);
+        if next == Next::AllowOwnKey { failure.with_next(next) } else { failure }
     }
 
     fn unconfirmed(&self) -> Failure {

@@ -18,8 +18,8 @@ use tokio::{sync::Mutex, task::spawn_blocking};
 use zeroize::Zeroizing;
 
 use super::{
-    Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, PutEscrow,
-    ReadHistory, ReadReceipt, Receipt, Reserve, Unfinished,
+    Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, Look,
+    Looked, PutEscrow, ReadHistory, ReadReceipt, Receipt, Reserve, Unfinished,
 };
 use crate::{
     disk::{self, Locked},
@@ -104,12 +104,13 @@ impl FolderJournal {
     fn lock_now(&self, name: &str) -> Result<FolderEntry, JournalError> {
         check_entry_name(name)?;
         let path = self.entry(name);
-        let mut lock = LockedFile::take(path.clone())?.ok_or_else(|| {
-            locked(format!("another rotator holds the entry {name}, by a lock on {}", path.display()))
-        })?;
+        let mut lock = LockedFile::take(path.clone())?.ok_or_else(|| held(name, &path))?;
         // What can't be read is not removed.
         lock.is_kept = true;
-        let lines = read_entry(&mut lock.file, &path)?;
+        let Whole { lines, torn_at } = read_entry(&mut lock.file, &path)?;
+        if let Some(length) = torn_at {
+            lock.file.set_len(length).and_then(|()| lock.file.sync_all()).map_err(|error| unusable(&path, error))?;
+        }
         lock.is_kept = !lines.is_empty();
         let escrow = self.root.join("escrow").join(name);
         let opened = Opened {
@@ -122,6 +123,25 @@ impl FolderJournal {
         };
         let lines = opened.lines.clone();
         Ok(FolderEntry { opened: Arc::new(Mutex::new(Some(opened))), escrow, lines })
+    }
+
+    /// As `lock_now`, and nothing is written.
+    fn look_now(&self, name: &str) -> Result<Looked, JournalError> {
+        check_entry_name(name)?;
+        let path = self.entry(name);
+        let escrow = self.root.join("escrow").join(name).display().to_string();
+        let open = || open_own(&path, OpenOptions::new().read(true));
+        let mut file = match disk::lock(&path, Duration::ZERO, open) {
+            Ok(Locked::Ours(file)) => file,
+            Ok(Locked::ByAnother) => return Err(held(name, &path)),
+            // It ended meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Looked::new(Vec::new(), escrow)),
+            Err(error) | Ok(Locked::Unsupported(error)) => return Err(unusable(&path, error)),
+        };
+        let read = read_entry(&mut file, &path);
+        // A child that this process is just starting has the file too.
+        let _ = rustix::fs::flock(&file, FlockOperation::Unlock);
+        Ok(Looked::new(read?.lines, escrow))
     }
 
     fn unfinished_now(&self) -> Result<Unfinished, JournalError> {
@@ -204,12 +224,32 @@ impl Journal for FolderJournal {
         self.run(move |journal| journal.lock_now(&name).map(|entry| Box::new(entry) as Box<dyn Entry>))
     }
 
+    fn look<'a>(&'a self, request: Look<'a>) -> BoxFuture<'a, Result<Looked, JournalError>> {
+        let name = request.name.to_owned();
+        self.run(move |journal| journal.look_now(&name))
+    }
+
     fn unfinished(&self, _: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>> {
         self.run(Self::unfinished_now)
     }
 
     fn history(&self, _: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>> {
         self.run(Self::history_now)
+    }
+
+    fn history_mark(&self) -> BoxFuture<'_, Option<String>> {
+        let mark = self.run(|journal| {
+            let path = journal.root.join("history");
+            match fs::symlink_metadata(&path) {
+                Ok(found) => {
+                    let written = (found.mtime(), found.mtime_nsec());
+                    Ok(format!("{} bytes of {}, {written:?}", found.len(), found.ino()))
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok("none".to_owned()),
+                Err(error) => Err(unusable(&path, error)),
+            }
+        });
+        Box::pin(async { mark.await.ok() })
     }
 
     fn receipt<'a>(&'a self, request: ReadReceipt<'a>) -> BoxFuture<'a, Result<Option<String>, JournalError>> {
@@ -340,17 +380,41 @@ impl Opened {
         }
     }
 
+    /// What a run that was killed between the sync of a response and its rename left under its first name: the newest there is,
+    /// as it comes after a request that came after the one before.
+    fn unfinished_put(&self) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+        let Some(mut new) = read_if_there(&self.escrow.with_extension("new"))? else { return Ok(None) };
+        let length = without_room(&new).len();
+        new.truncate(length);
+        // The same once more, as far as it came, is not newer.
+        let kept = read_if_there(&self.escrow)?.unwrap_or_default();
+        Ok(Some(new).filter(|new| !kept.starts_with(new)))
+    }
+
+    /// What is written at the first name becomes the response that is kept, in place of the one before.
+    fn rename_new(&self) -> io::Result<()> {
+        let path = &self.escrow;
+        // The one before stays until this one is in its place.
+        let before = open_to_wipe(path)?;
+        fs::rename(path.with_extension("new"), path)?;
+        disk::sync_folder(&self.root.join("escrow"))?;
+        before.map_or(Ok(()), overwrite)
+    }
+
     /// Zeros, where the response will be written first.
     fn reserve_now(&mut self, max_bytes: usize) -> Result<(), JournalError> {
         let (path, new) = (self.escrow.clone(), self.escrow.with_extension("new"));
         let reserve = || -> io::Result<()> {
             self.check_ours()?;
-            match read_own(&new) {
-                Ok(bytes) if bytes.len() >= max_bytes && without_room(&bytes).is_empty() => return Ok(()),
-                // What a killed run received.
-                Ok(bytes) if !without_room(&bytes).is_empty() && !path.exists() => fs::rename(&new, &path)?,
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+            if let Some(response) = self.unfinished_put()? {
+                let file = open_own(&new, OpenOptions::new().write(true))?;
+                file.set_len(response.len() as u64)?;
+                file.sync_all()?;
+                self.rename_new()?;
+            } else if read_if_there(&new)?
+                .is_some_and(|bytes| bytes.len() >= max_bytes && without_room(&bytes).is_empty())
+            {
+                return Ok(());
             }
             wipe(&new)?;
             let mut file = disk::create_private(&new)?;
@@ -384,32 +448,18 @@ impl Opened {
             io::copy(&mut io::repeat(0).take(rest), &mut file)?;
             file.set_len(response.len() as u64)?;
             file.sync_all()?;
-            // The one before stays until this one is in its place.
-            let before = open_to_wipe(&path)?;
-            fs::rename(&new, &path)?;
-            disk::sync_folder(&self.root.join("escrow"))?;
-            before.map_or(Ok(()), overwrite)
+            self.rename_new()
         };
         write().map_err(|error| unusable(&path, error))
     }
 
     fn escrow_now(&self) -> Result<Option<RawResponse>, JournalError> {
-        let path = self.escrow.clone();
-        let kept = match read_own(&path) {
-            Ok(bytes) => Some(bytes.to_vec()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(unusable(&path, error)),
+        let read = || match self.unfinished_put()? {
+            Some(newest) => Ok(Some(newest)),
+            None => read_if_there(&self.escrow),
         };
-        // A run that was killed between the sync and the rename left the response under its first name.
-        let kept = match kept {
-            Some(bytes) if !bytes.is_empty() => Some(bytes),
-            kept => {
-                let new = read_own(&path.with_extension("new")).ok();
-                let new = new.map(|bytes| without_room(&bytes).to_vec());
-                new.filter(|bytes| !bytes.is_empty()).or(kept)
-            }
-        };
-        Ok(kept.map(RawResponse::from))
+        let kept = read().map_err(|error| unusable(&self.escrow, error))?;
+        Ok(kept.map(|bytes| RawResponse::from(bytes.to_vec())))
     }
 
     fn close_now(&mut self, history_line: Option<&str>, receipts: &[Receipt]) -> Result<(), JournalError> {
@@ -431,6 +481,8 @@ impl Opened {
             .and_then(|()| disk::sync_folder(&self.root.join("entries")))
             .map_err(|error| unusable(&self.lock.path, error))?;
         self.lines.clear();
+        // What has its names from now on is the next run's.
+        self.has_room = false;
         Ok(())
     }
 }
@@ -583,6 +635,14 @@ fn read_own(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
+fn read_if_there(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    match read_own(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// What was written over reserved room; a run that is killed there leaves the rest of it behind.
 fn without_room(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
@@ -602,8 +662,14 @@ fn sync_above(root: &Path, made: usize) -> Result<(), JournalError> {
     Ok(())
 }
 
-/// Reads the lines, and cuts off the torn end that a crash may have left.
-fn read_entry(file: &mut File, path: &Path) -> Result<Vec<String>, JournalError> {
+/// The whole lines of an entry.
+struct Whole {
+    lines: Vec<String>,
+    /// Where the torn end begins that a crash left.
+    torn_at: Option<u64>,
+}
+
+fn read_entry(file: &mut File, path: &Path) -> Result<Whole, JournalError> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes)).map_err(|error| unusable(path, error))?;
     let text = String::from_utf8_lossy(&bytes);
@@ -616,7 +682,7 @@ fn read_entry(file: &mut File, path: &Path) -> Result<Vec<String>, JournalError>
     }
     let rest = bytes.get(whole..).unwrap_or_default();
     if rest.is_empty() {
-        return Ok(lines);
+        return Ok(Whole { lines, torn_at: None });
     }
     // An append that was cut leaves the start of one line. Anything else is not a crash's doing: to cut off a whole line would
     // forget a request.
@@ -624,8 +690,7 @@ fn read_entry(file: &mut File, path: &Path) -> Result<Vec<String>, JournalError>
         let reason = format!("{} is damaged; look at it before you remove it", path.display());
         return Err(JournalError::new(JournalErrorKind::Damaged, reason));
     }
-    file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(|error| unusable(path, error))?;
-    Ok(lines)
+    Ok(Whole { lines, torn_at: Some(whole as u64) })
 }
 
 /// The line without its checksum, if that is right.
@@ -724,6 +789,10 @@ fn overwrite(mut file: File) -> io::Result<()> {
 fn unusable(path: &Path, error: io::Error) -> JournalError {
     JournalError::new(JournalErrorKind::Unusable, format!("{} can't be read or written", path.display()))
         .with_source(error)
+}
+
+fn held(name: &str, path: &Path) -> JournalError {
+    locked(format!("another rotator holds the entry {name}, by a lock on {}", path.display()))
 }
 
 fn locked(reason: String) -> JournalError {

@@ -239,6 +239,25 @@ async fn an_intent_that_may_be_written_does_not_stay() {
     bench.assert_clean();
 }
 
+/// The first request was carried out, its secret is lost, and there is no room for the response to another.
+#[tokio::test]
+async fn a_lost_secret_is_not_made_less_of_where_there_is_no_room() {
+    let bench = Bench::new();
+    let body = Effect::Respond { status: 200, headers: vec![], body: "{}".into() };
+    bench.sandbox.inject(Fault::new(body).on("rotateApiKey")).unwrap();
+    let new = bench.folder.path().join("state/escrow").join(bench.key.id.clone() + ".new");
+    let rotator = bench.rotator().with_observer(move |event| {
+        // What is in the way of the second response.
+        if event.kind == State::Received.into() {
+            fs::create_dir_all(&new).unwrap();
+        }
+    });
+    let failure = rotator.rotate(&bench.key_id, bench.store()).await.unwrap_err();
+    assert_eq!((failure.kind(), bench.rotations()), (FailureKind::Lost, 1), "{failure}");
+    let said = "the journal has no room for a response; no further request was sent";
+    assert!(failure.to_string().contains(said), "{failure}");
+}
+
 /// Nothing could be recorded after the intent, and the run was killed while it removed its entry: the escrow is gone by then.
 #[tokio::test]
 async fn a_run_that_is_over_by_its_receipt_is_not_begun_again() {

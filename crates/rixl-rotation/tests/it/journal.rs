@@ -10,7 +10,7 @@ use std::{
 
 use proptest::prelude::*;
 use rixl_rotation::journal::{
-    Append, Close, FolderJournal, Journal, JournalErrorKind, Lock, LockStore, PutEscrow, ReadHistory,
+    Append, Close, FolderJournal, Journal, JournalErrorKind, Lock, LockStore, Look, PutEscrow, ReadHistory, Reserve,
 };
 use rixl_testing::{Running, wait_for};
 use tokio::runtime::Runtime;
@@ -204,11 +204,65 @@ async fn a_response_under_its_first_name_counts() {
         assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), b"response");
         fs::rename(path.with_extension("new"), &path).unwrap();
     }
-    // A newer one counts.
-    fs::write(path.with_extension("new"), "torn").unwrap();
+    // The same once more, as far as it came.
+    fs::write(path.with_extension("new"), "resp\0\0\0").unwrap();
     assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), b"response");
     entry.close(Close::new()).await.unwrap();
     assert!(!path.with_extension("new").exists());
+}
+
+/// The second response of a run came, and the run was killed before it had its last name: the first is stale.
+#[tokio::test]
+async fn a_second_response_under_its_first_name_counts_and_is_kept() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    let mut entry = journal.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    entry.put_escrow(PutEscrow::new(b"first")).await.unwrap();
+    let path = folder.path().join("state/escrow/key");
+    fs::write(path.with_extension("new"), b"second\0\0\0").unwrap();
+    assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), b"second");
+    entry.reserve(Reserve::new(4096)).await.unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"second");
+    assert_eq!(fs::read(path.with_extension("new")).unwrap(), [0; 4096]);
+    assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), b"second");
+    entry.put_escrow(PutEscrow::new(b"third")).await.unwrap();
+    assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), b"third");
+}
+
+/// The room of a run goes with its end, and what is there later is another's.
+#[tokio::test]
+async fn an_entry_that_was_ended_takes_no_room_of_the_next() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    let mut entry = journal.lock(Lock::new("key")).await.unwrap();
+    entry.reserve(Reserve::new(64)).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    entry.close(Close::new()).await.unwrap();
+    let mut next = journal.lock(Lock::new("key")).await.unwrap();
+    next.reserve(Reserve::new(64)).await.unwrap();
+    drop(entry);
+    assert!(folder.path().join("state/escrow/key.new").exists());
+}
+
+/// Who only looks writes nothing, not even what a lock would put right.
+#[tokio::test]
+async fn a_look_leaves_a_torn_end() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    let mut entry = journal.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    assert_eq!(journal.look(Look::new("key")).await.unwrap_err().kind(), JournalErrorKind::Locked);
+    drop(entry);
+    let path = folder.path().join("state/entries/key");
+    fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"0123 tor").unwrap();
+    let before = fs::read(&path).unwrap();
+    assert_eq!(journal.look(Look::new("key")).await.unwrap().lines, ["one"]);
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(journal.look(Look::new("other")).await.unwrap().lines, [""; 0]);
+    assert!(!folder.path().join("state/entries/other").exists());
+    assert_eq!(lines(&journal, "key").await, ["one"]);
+    assert!(fs::read(&path).unwrap().len() < before.len());
 }
 
 #[tokio::test]
