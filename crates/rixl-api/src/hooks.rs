@@ -19,7 +19,7 @@ use http_body::{Frame, SizeHint};
 use progenitor_client::{ClientHooks, ClientInfo as _, OperationInfo};
 use reqwest::{
     Method, Request, Response,
-    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue},
+    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
 };
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep, sleep};
@@ -242,15 +242,10 @@ impl ClientHooks<Call> for Client {
             return Err(Error::Custom(format!("the contract has no operation {}", info.operation_id)));
         };
         record(&route);
-        let bodiless = request.body().is_none() && request.method() == Method::POST;
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         // Without it the server may choose any, and nothing here decompresses.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if bodiless {
-            // Some proxies respond with 411 to a POST that does not say how long it is.
-            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
         if let Some(traceparent) = &self.inner().traceparent {
             headers.insert(TRACEPARENT, HeaderValue::clone(traceparent));
         }
@@ -268,8 +263,7 @@ impl ClientHooks<Call> for Client {
         let exchange = &call.exchange;
         exchange.way.store(WAITING, Ordering::SeqCst);
         exchange.is_late.store(false, Ordering::SeqCst);
-        let body = Watched { body: request.body_mut().take().unwrap_or_default(), exchange: Arc::clone(exchange) };
-        *request.body_mut() = Some(reqwest::Body::wrap(body));
+        watch(&mut request, exchange);
 
         let mut limit = Limit::new(call.timeout, call.time_to_send, exchange);
         let Some(response) = limit.apply(self.client().execute(request)).await else {
@@ -300,10 +294,21 @@ impl ClientHooks<Call> for Client {
     }
 }
 
-/// The body of a request. Just before hyper writes the head it asks whether there is a body, and for what is in it before
-/// it flushes: so nothing goes out of a request that was withdrawn, and none is withdrawn of which something may go out.
+/// Lets the exchange have a say in whether the request goes out.
+pub(crate) fn watch(request: &mut Request, exchange: &Arc<Exchange>) {
+    let is_empty_post = request.body().is_none() && request.method() == Method::POST;
+    let body = request.body_mut().take().unwrap_or_default();
+    let watched = Watched { body, is_empty_post, exchange: Arc::clone(exchange) };
+    *request.body_mut() = Some(reqwest::Body::wrap(watched));
+}
+
+/// The body of a request. Just before hyper puts the head together for HTTP/1 it asks whether the body has ended, then for
+/// its length, and for what is in it before it flushes: so nothing goes out of a request that was withdrawn, and none is
+/// withdrawn of which something may go out. No header may give the length: hyper would believe it, and not ask.
 pub(crate) struct Watched {
     pub(crate) body: reqwest::Body,
+    /// Its length is written all the same: some proxies respond with 411 to a POST that does not say it.
+    pub(crate) is_empty_post: bool,
     pub(crate) exchange: Arc<Exchange>,
 }
 
@@ -322,12 +327,13 @@ impl http_body::Body for Watched {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.exchange.write() && self.body.is_end_stream()
+        self.exchange.write() && !self.is_empty_post && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        // Of a length of zero hyper would not ask for the body.
-        if self.exchange.way.load(Ordering::SeqCst) == WITHDRAWN { SizeHint::new() } else { self.body.size_hint() }
+        let is_withdrawn = self.exchange.way.load(Ordering::SeqCst) == WITHDRAWN;
+        // Of a length of zero, or of a GET without one, hyper would not ask for the body.
+        if is_withdrawn { SizeHint::with_exact(1) } else { self.body.size_hint() }
     }
 }
 

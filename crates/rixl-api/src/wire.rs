@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData, str::FromStr};
 use jiff::Timestamp;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor, value::BorrowedStrDeserializer},
+    de::{self, IgnoredAny, SeqAccess, Unexpected, Visitor, value::BorrowedStrDeserializer},
 };
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -202,48 +202,20 @@ impl Serialize for Time {
 }
 
 impl<'de> Deserialize<'de> for Time {
+    /// A server of Go writes a time that is not set as that of the year 1: it is refused here, and so [`not_set`] there.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-
-        impl<'de> Visitor<'de> for Any {
-            type Value = Time;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Time, E> {
-                Ok(Time(text.parse().ok()))
-            }
-
-            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Time, E> {
-                Ok(Time(None))
-            }
-
-            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Time, E> {
-                Ok(Time(None))
-            }
-
-            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Time, E> {
-                Ok(Time(None))
-            }
-
-            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Time, E> {
-                Ok(Time(None))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Time, A::Error> {
-                IgnoredAny.visit_seq(list).map(|_| Time(None))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Time, A::Error> {
-                IgnoredAny.visit_map(map).map(|_| Time(None))
-            }
-        }
-
-        deserializer.deserialize_any(Any)
+        // What a JSON parser refuses, such as `1e999`, is set all the same.
+        let json = <&RawValue>::deserialize(deserializer)?.get();
+        let text: Option<String> = serde_json::from_str(json).ok();
+        let time: Option<Timestamp> = text.as_deref().and_then(|text| text.parse().ok());
+        let is_zero =
+            text.is_some_and(|text| text.starts_with("0001-")) || time.is_some_and(|time| time.as_second() < YEAR_2);
+        if is_zero { Err(de::Error::custom("the zero time")) } else { Ok(Self(time)) }
     }
 }
+
+/// When the year 2 begins.
+const YEAR_2: i64 = -62_104_060_800;
 
 /// Reads an optional field: `null`, `""` and Go's zero time are not set, like an absent one.
 ///
@@ -338,11 +310,8 @@ where
     list.map_err(|_: D::Error| de::Error::custom("not a list of such objects"))
 }
 
-/// A time that is not set, as a server of Go writes it.
-const ZERO_TIME: &str = "\"0001-01-01T00:00:00Z\"";
-
 /// The text of a value that is set, still in JSON: one pass makes sure that it is JSON, whatever becomes of its parts.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de str>, D::Error> {
     let json = <&RawValue>::deserialize(deserializer)?.get();
-    Ok(Some(json).filter(|json| !matches!(*json, "null" | "\"\"" | ZERO_TIME)))
+    Ok(Some(json).filter(|json| !matches!(*json, "null" | "\"\"")))
 }

@@ -50,6 +50,9 @@ pub struct ApiKey {
     pub is_expiry_unknown: bool,
     /// When it was last used; `None`: never, or not told.
     pub last_used: Option<Timestamp>,
+    /// It was last used at a time in a form that is not known, and `last_used` is `None`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_last_used_unknown: bool,
     /// The policies attached to it.
     #[serde(default)]
     pub policy_ids: Vec<String>,
@@ -379,6 +382,11 @@ impl ApiKeys {
     }
 }
 
+/// Set, in a form that is not known.
+fn is_unknown(time: Option<Time>) -> bool {
+    time.is_some_and(|time| time.timestamp().is_none())
+}
+
 impl ApiKey {
     /// `None` when it has no id that could be used, and none is known.
     fn read(key: types::ApiKey, known: Option<&KeyId>) -> Option<Self> {
@@ -393,8 +401,9 @@ impl ApiKey {
             project_name: key.project_name,
             created_at: key.created_at.and_then(Time::timestamp),
             expiring_at: key.expiring_at.and_then(Time::timestamp),
-            is_expiry_unknown: key.expiring_at.is_some_and(|time| time.timestamp().is_none()),
+            is_expiry_unknown: is_unknown(key.expiring_at),
             last_used: key.last_used.and_then(Time::timestamp),
+            is_last_used_unknown: is_unknown(key.last_used),
             policy_ids: key.policy_ids,
             permissions: key.permissions,
         })

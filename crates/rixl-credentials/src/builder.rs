@@ -166,7 +166,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The time-out of one attempt, from connecting to the last byte of the response. Default: 30 s.
+    /// The time-out of one attempt, from connecting to the last byte of the response. Default: 30 s. Of a change nothing is
+    /// written in its second half, which is left for the response.
     /// [`deadline`](Self::deadline) bounds all attempts together, [`Client::with_attempt_timeout`] sets it for one call.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout;
@@ -178,14 +179,14 @@ impl ClientBuilder {
     /// [`Client::with_deadline`] sets it for one call.
     ///
     /// Of a change nothing is written once it is over ([`Timeout`](ErrorKind::Timeout), nothing was changed). It also ends a
-    /// read under way, but not a change, which keeps its whole attempt from the first byte on: cut short, it would be one that
-    /// may have happened. `Duration::MAX` is none.
+    /// read under way, but not a change that is being sent, which keeps the rest of its attempt: cut short, it would be one
+    /// that may have happened. `Duration::MAX` is none.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// The time-out of opening a connection, TLS included; at most half of [`attempt_timeout`](Self::attempt_timeout).
+    /// The time-out of opening a connection, TLS included; at most a third of [`attempt_timeout`](Self::attempt_timeout).
     /// Default: 10 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -265,7 +266,7 @@ impl ClientBuilder {
     }
 
     /// How calls are sent, without a source of tokens.
-    fn sender(&self) -> Result<Sender, Error> {
+    pub(crate) fn sender(&self) -> Result<Sender, Error> {
         let base_url =
             transport::server_url(&self.base_url).map_err(|error| configuration(format!("the base URL {error}")))?;
         if self.attempt_timeout.is_zero() || self.connect_timeout.is_zero() {

@@ -121,8 +121,8 @@ pub enum ErrorKind {
     Malformed,
     /// A 2xx without the secret that was to be issued. It was done; rotate the key again, or repeat the create or mint.
     SecretMissing,
-    /// A 2xx about another key than the one asked for. Something was done; save
-    /// [`take_raw_response`](Error::take_raw_response) and look at both keys.
+    /// A 2xx about another key, policy or webhook endpoint than the one asked for. If it was a change, something was done;
+    /// save [`take_raw_response`](Error::take_raw_response) and look at both.
     WrongId,
     /// The server repeats a page of a list. Nothing was changed; the list is incomplete.
     RepeatedPage,
@@ -294,6 +294,17 @@ impl Operation {
             Self::CreateWebhookEndpoint | Self::UpdateWebhookEndpoint | Self::DeleteWebhookEndpoint => true,
             Self::RotateWebhookSecret | Self::TestWebhookEndpoint => true,
         }
+    }
+
+    /// Whether its path depends on the generation of routes.
+    fn has_generations(self) -> bool {
+        use Operation::{
+            CreateApiKey, CreateClientCredential, DeleteApiKey, ExchangeApiKey, ListApiKeys, ListClientCredentials,
+            MintClientToken, RefreshToken, RevokeClientCredential, RotateApiKey, UpdateApiKey,
+        };
+        let is_of_keys = matches!(self, ListApiKeys | CreateApiKey | UpdateApiKey | DeleteApiKey | RotateApiKey);
+        let is_of_credentials = matches!(self, ListClientCredentials | CreateClientCredential | RevokeClientCredential);
+        is_of_keys || is_of_credentials || matches!(self, ExchangeApiKey | RefreshToken | MintClientToken)
     }
 }
 
@@ -652,9 +663,17 @@ impl Error {
             (_, Kind::Token) if self.0.source.is_some() => "the call was not sent; see the cause",
             (_, Kind::Token) => "the call was not sent",
             (_, Kind::RepeatedPage | Kind::IncompleteList) => "the list is incomplete",
-            (Outcome::Applied, _) if issues => {
-                "it took effect, so save the raw response, in which the secret may be, or rotate the key again"
-            }
+            (Outcome::Applied, _) if issues => match self.0.operation {
+                Operation::CreateWebhookEndpoint | Operation::RotateWebhookSecret => {
+                    "it took effect, so save the raw response, in which the secret may be, or rotate the endpoint's \
+                         secret again"
+                }
+                Operation::CreateClientCredential => {
+                    "it took effect, so save the raw response, in which the secret may be, or revoke the credential \
+                         and create another"
+                }
+                _ => "it took effect, so save the raw response, in which the secret may be, or rotate the key again",
+            },
             (Outcome::Applied, _) => "it took effect; what the response held may be in the raw response",
             (Outcome::Unknown, _) => "it may have taken effect, so check before you repeat it",
             (_, Kind::Connect) => "nothing was sent, so it is safe to repeat",
@@ -668,7 +687,10 @@ impl Error {
                 | Operation::RotateApiKey => "nothing was done; use a credential that may (credentials:apikeys:write)",
                 _ => "nothing was done; use a credential that may",
             },
-            (_, Kind::NotFound) => "nothing was done; check the id and the generation of routes",
+            (_, Kind::NotFound) if self.0.operation.has_generations() => {
+                "nothing was done; check the id and the generation of routes"
+            }
+            (_, Kind::NotFound) => "nothing was done; check the ids",
             (_, Kind::RateLimited) => "nothing was done; wait, then repeat it",
             (Outcome::NotApplied, _) => "nothing was changed",
         }
@@ -695,7 +717,7 @@ impl ErrorKind {
             Self::TooLarge => "the response is too large",
             Self::Malformed => "the response could not be read",
             Self::SecretMissing => "the response has no secret in it",
-            Self::WrongId => "the response is about another key",
+            Self::WrongId => "the response is about another id than the one asked for",
             Self::RepeatedPage => "the server repeats a page",
             Self::IncompleteList => "the server did not send as much as it says there is",
         }

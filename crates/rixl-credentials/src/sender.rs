@@ -258,9 +258,13 @@ impl Sender {
         let span = trace::attempt(operation, &self.server, resend_count);
         let mut on_drop = OnDrop::new(&span);
         on_drop.sending(operation);
-        // A change that was sent is given its whole time: to cut it short would make it one that may have happened.
-        let timeout = if operation.changes_state() { self.attempt_timeout } else { self.attempt_timeout.min(left) };
-        let call = call.with_timeout(timeout).with_time_to_send(left);
+        // A change that was sent is not cut short by the deadline, which would make it one that may have happened; nor is it
+        // begun so late that there is no time for its response.
+        let (timeout, time_to_send) = match operation.changes_state() {
+            true => (self.attempt_timeout, left.min(self.attempt_timeout / 2)),
+            false => (self.attempt_timeout.min(left), left),
+        };
+        let call = call.with_timeout(timeout).with_time_to_send(time_to_send);
         let call = match self.traceparent.as_ref().and_then(|current| span.in_scope(|| current())) {
             Some(traceparent) => call.with_traceparent(&traceparent),
             None => call,

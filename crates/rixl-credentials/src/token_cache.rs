@@ -59,7 +59,7 @@ pub(crate) enum Source {
 pub struct TokenCache {
     source: Source,
     timing: Arc<dyn Timing>,
-    /// How long a source of the caller's own may take.
+    /// How long a source may take.
     patience: Duration,
     state: Mutex<State>,
 }
@@ -292,7 +292,9 @@ impl TokenCache {
     ) -> Result<(Request, Option<Task>), Error> {
         let runtime = Handle::try_current().map_err(Error::no_token)?;
         let now = self.timing.elapsed();
-        let is_due = |request: &Request| now.saturating_sub(request.begun) < self.patience;
+        // A moment more than it may take: one that somebody drives has ended by then.
+        let time = self.patience.saturating_add(Duration::from_secs(1));
+        let is_due = |request: &Request| now.saturating_sub(request.begun) < time;
         let here = |request: &&Request| request.runtime == runtime.id();
         if let Some(request) = state.requests.iter().filter(here).find(|request| is_due(request)) {
             return Ok((request.clone(), None));
@@ -344,12 +346,14 @@ impl TokenCache {
         if let Some(refused) = refused {
             request = request.with_refused(refused);
         }
-        let token = match &self.source {
-            Source::Grant(grant) => grant.token(request).await?,
-            Source::Foreign(source) => timeout(self.patience, source.token(request))
-                .await
-                .unwrap_or_else(|_| Err(Error::no_token("the source of tokens took too long").transient()))?,
+        let asked = match &self.source {
+            Source::Grant(grant) => grant.token(request),
+            Source::Foreign(source) => source.token(request),
         };
+        let Ok(token) = timeout(self.patience, asked).await else {
+            return Err(Error::no_token("no token came in time").transient());
+        };
+        let token = token?;
         // One that can't be sent is never refused, and would be kept until it ends.
         match Call::new(Some(token.secret.wire()), 0) {
             Ok(_) => Ok(token),
@@ -366,4 +370,28 @@ impl TokenCache {
 #[must_use]
 pub fn is_same(one: &Arc<Secret>, other: &Arc<Secret>) -> bool {
     Arc::ptr_eq(one, other) || one.expose_secret() == other.expose_secret()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::{Client, grant::Credential};
+
+    #[tokio::test]
+    async fn a_purchase_ends_when_its_time_is_over() {
+        // It takes a connection, and never responds.
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let builder = Client::builder().base_url(format!("http://{}", server.local_addr().unwrap()));
+        let grant = Grant::new(builder.sender().unwrap(), Credential::ApiKey(Secret::from("rxl_TESTSECRET")));
+        let source = Source::Grant(Box::new(grant));
+        let cache = TokenCache::new(source, Arc::new(SystemTiming::default()), Duration::from_millis(100));
+        let cache = Arc::new(cache);
+        let error = timeout(Duration::from_secs(10), cache.token(None)).await.unwrap().unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(error.is_transient() && cause == "no token came in time", "{cause}");
+        // So the next one is the only one.
+        assert!(cache.state().requests.is_empty());
+    }
 }

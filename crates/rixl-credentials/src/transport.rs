@@ -154,8 +154,8 @@ pub fn http_client(
         .no_zstd()
         // This would log every byte that is sent and received, at TRACE.
         .connection_verbose(false)
-        // Below that of the whole request, which alone can't tell that nothing was sent.
-        .connect_timeout(connect_timeout.min(timeout / 2))
+        // Below the time to send, which alone can't tell that there was no connection.
+        .connect_timeout(connect_timeout.min(timeout / 3))
         .user_agent(user_agent);
     if server.scheme() == "http" {
         // Nothing is encrypted, so nobody is trusted; to load the system's certificates would take longer than all else.

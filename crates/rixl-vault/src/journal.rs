@@ -59,7 +59,7 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 ///    check-and-set, so of two concurrent rotators one is refused. `stores/HASH` locks the entry of a store in the same
 ///    way, `history` has one entry for each line, `parts` holds the part of a raw response beyond 256 KiB.
 /// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it, as does a run that only waits, after
-///    each third of it. It expires when its holder is dead, and also when its holder is slow: then the next change fails
+///    each third of it or each minute. It expires when its holder is dead, and also when its holder is slow: then the next change fails
 ///    with [`JournalErrorKind::Locked`], and that holder writes nothing more. The lease must be longer than the longest pause between two changes.
 /// 3. Leases are timed by the server's clock, not by this machine's.
 /// 4. Dropping an entry releases it from a task, where there is a tokio runtime; [`released`](Journal::released) waits for
@@ -125,6 +125,10 @@ impl VaultJournal {
     }
 
     /// How long a lock lasts after its holder's last change. Default: 5 minutes.
+    ///
+    /// Let it be at least eight times the [time-out](crate::VaultConfigBuilder::timeout) of a request: a change makes one for
+    /// the entry and one for each of its stores, each is attempted several times, and a lease that is over before they end
+    /// lets another rotator take over from a holder that is alive.
     #[must_use]
     pub fn with_lease(mut self, lease: Duration) -> Self {
         self.shared.lease = lease;
@@ -433,7 +437,7 @@ impl Shared {
                 // This owner's, so nobody else wrote since: this very change, or an earlier one that appeared to fail.
                 slot.version = found.version;
                 if there.change == lease.change {
-                    return Ok(false);
+                    return Ok(found.is_to_be_deleted);
                 }
             }
             attempts.again(self, failure).await?;

@@ -69,8 +69,27 @@ fn times_have_up_to_nine_digits_and_any_offset() {
 
 #[test]
 fn a_time_that_is_not_understood_is_not_one_that_is_not_set() {
-    for text in [json!(null), json!(""), json!("0001-01-01T00:00:00Z")] {
+    for text in [json!(null), json!("")] {
         assert!(key(json!({ "expiring_at": text })).expiring_at.is_none(), "{text}");
+    }
+    for time in
+        ["T00:00:00Z", "T00:00:00+00:00", "t00:00:00.000z", " 00:00:00Z", "T00:00:00", "", r"\u0054\u00300:00:00Z"]
+    {
+        for day in ["0001-01-01", "0001-12-31"] {
+            let text = format!(r#"{{"api_key":{{"expiring_at":"{day}{time}"}}}}"#);
+            assert!(from_str::<ApiKeyResponse>(&text).unwrap().api_key.unwrap().expiring_at.is_none(), "{text}");
+        }
+    }
+    // In the year 1 of its own zone, and the one before here.
+    for text in ["0000-12-31T19:03:58-04:56", "0001-01-01T00:00:00+02:00"] {
+        assert!(key(json!({ "expiring_at": text })).expiring_at.is_none(), "{text}");
+    }
+    assert!(key(json!({ "expiring_at": "0002-01-01T00:00:00Z" })).expiring_at.unwrap().timestamp().is_some());
+    // What a JSON parser reads over, and refuses when it is to read it.
+    for odd in ["1e999", r#""\ud800""#, r#""2026\udc00""#] {
+        let text = format!(r#"{{"api_key":{{"expiring_at":{odd}}}}}"#);
+        let key = from_str::<ApiKeyResponse>(&text).unwrap().api_key.unwrap();
+        assert_eq!(key.expiring_at.map(rixl_api::wire::Time::timestamp), Some(None), "{odd}");
     }
     for odd in [
         json!("31.12.2026"),

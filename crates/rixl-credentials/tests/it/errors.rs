@@ -286,6 +286,20 @@ async fn one_sentence_says_what_happened_and_what_to_do() {
         "delete API key: the server knows no such thing (HTTP 404); nothing was done; check the id and the generation \
          of routes (request id req-1)"
     );
+    // An endpoint is no key, and has no generations.
+    for (status, body, words) in [
+        (
+            200,
+            "{}",
+            "it took effect, so save the raw response, in which the secret may be, or rotate the endpoint's secret again",
+        ),
+        (404, "", "nothing was done; check the ids"),
+    ] {
+        let client = Mock::responding(status, body).await.client();
+        let webhooks = client.organization(&organization_id()).webhooks(&"Bq4y3QB38S".parse().unwrap());
+        let error = webhooks.rotate_secret(&"EndPoint01".parse().unwrap()).await.unwrap_err().to_string();
+        assert!(error.ends_with(words), "{error}");
+    }
     assert_eq!(
         "rxl_TESTSECRET".parse::<KeyId>().unwrap_err().to_string(),
         "check the input: the text given is not a key id: character 4 is not one of 0-9, A-Z, a-z; nothing was sent"

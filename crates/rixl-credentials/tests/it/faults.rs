@@ -31,7 +31,7 @@ use crate::{
     timing::Fake,
 };
 
-const SHORT: Duration = Duration::from_millis(200);
+const SHORT: Duration = Duration::from_millis(400);
 const HOUR: Duration = Duration::from_secs(3600);
 /// The default policy's.
 const ATTEMPTS: usize = 5;

@@ -278,7 +278,9 @@ impl Driver {
             NotRetired::OwnKey => ("the bearer token is bought with it", None),
             NotRetired::Place(_) => ("the store does not hold the live new secret any more", None),
             NotRetired::Less => ("the new key lacks a policy or a permission that the old one has", None),
-            NotRetired::Keys if self.look_error.is_none() => ("the list has neither it nor the new key", None),
+            NotRetired::Keys if self.look_error.is_none() => {
+                ("the list has neither it nor the new key, or does not tell when it was last used", None)
+            }
             NotRetired::Keys => ("the keys could not be listed", self.look_error.take()),
             NotRetired::StillThere if self.look_error.is_some() => ("the call failed", self.look_error.take()),
             NotRetired::StillThere => ("it was deleted, and is listed still", self.look_error.take()),

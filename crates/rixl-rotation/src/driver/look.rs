@@ -371,6 +371,11 @@ impl Driver {
             self.look_error = None;
             return Err(KeysFailure::Passing);
         }
+        // Whether it is in use can't be told, and what can't be told deletes nothing.
+        if predecessor.as_ref().is_some_and(|key| key.is_last_used_unknown) {
+            self.look_error = None;
+            return Err(KeysFailure::Passing);
+        }
         let is_less = match (&predecessor, &successor) {
             (Some(old), Some(new)) => {
                 old.policy_ids.iter().any(|id| !new.policy_ids.contains(id))

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -531,9 +531,21 @@ async fn a_mount_that_deletes_by_itself_is_refused() {
     let Some(server) = shared().await else { return };
     let mount = server.mount("2").await;
     server.must("POST", &format!("{mount}/config"), Some(json!({"delete_version_after": "1h"}))).await;
-    let error = journal(server, &mount).lock(Lock::new("key")).await.err().unwrap();
-    assert_eq!(error.kind(), JournalErrorKind::Unusable);
-    assert!(error.to_string().contains("delete_version_after"), "{error}");
-    let (status, _) = server.call("GET", &format!("{mount}/metadata/rixl/journal/entries/key"), None).await;
-    assert_eq!(status, 404);
+    // Also where the response that says so is lost.
+    let (target, is_lost) = (server.url.clone(), AtomicBool::new(false));
+    let wire = Wire::start(move |request| {
+        let response = request.pass_on(&target);
+        match request.method() != "GET" && !is_lost.swap(true, Ordering::SeqCst) {
+            true => Then::HangUp,
+            false => Then::Send(response),
+        }
+    });
+    let lossy = VaultJournal::new(config_at(&wire.url, &server.root), &format!("{mount}/rixl/journal")).unwrap();
+    for journal in [journal(server, &mount), lossy.with_timing(Clock::new())] {
+        let error = journal.lock(Lock::new("key")).await.err().unwrap();
+        assert_eq!(error.kind(), JournalErrorKind::Unusable);
+        assert!(error.to_string().contains("delete_version_after"), "{error}");
+        let (status, _) = server.call("GET", &format!("{mount}/metadata/rixl/journal/entries/key"), None).await;
+        assert_eq!(status, 404);
+    }
 }
