@@ -202,7 +202,7 @@ impl Serialize for Time {
 }
 
 impl<'de> Deserialize<'de> for Time {
-    /// A server of Go writes a time that is not set as that of the year 1: it is refused here, and so [`not_set`] there.
+    /// A server of Go writes a time that is not set as that of the year 1: it is refused here, and so `not_set` there.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // What a JSON parser refuses, such as `1e999`, is set all the same.
         let json = <&RawValue>::deserialize(deserializer)?.get();
