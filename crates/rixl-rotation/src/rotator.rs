@@ -721,7 +721,10 @@ fn describe(key: &ApiKey, now: Timestamp) -> String {
     let name = key.name.as_deref().unwrap_or("no name");
     let age = key.created_at.map_or_else(|| "of unknown age".to_owned(), |at| format!("{} old", ago(at, now)));
     let used = key.last_used.map_or_else(
-        || "never used, or not told".to_owned(),
+        || {
+            if key.is_last_used_unknown { "used at a time that is not understood" } else { "never used, or not told" }
+                .to_owned()
+        },
         |at| format!("used {} ago, so a consumer may notice", ago(at, now)),
     );
     format!("{name:?}, {age}, {used}")

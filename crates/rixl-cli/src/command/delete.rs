@@ -88,12 +88,13 @@ pub(crate) async fn run(context: &Context, Args { key_ids }: Args) -> Result<Don
 }
 
 fn was_used_lately(key: &ApiKey, now: Timestamp) -> bool {
-    key.last_used.is_some_and(|used| now.duration_since(used) <= ALLOWANCE)
+    key.is_last_used_unknown || key.last_used.is_some_and(|used| now.duration_since(used) <= ALLOWANCE)
 }
 
 fn warning(key: &ApiKey, now: Timestamp) -> String {
     let used = match key.last_used {
         Some(used) => format!("It was last used {} ago.", rough(used, now)),
+        None if key.is_last_used_unknown => "When it was last used is not understood, so it may be in use.".into(),
         None => "Nothing tells whether it is in use.".into(),
     };
     format!("This deletes the key {} for good, and its consumers lose access at once. {used}", described(key))

@@ -249,3 +249,20 @@ fn an_end_that_is_not_understood_is_said_and_due() {
         assert!(run.stderr.contains("its successor would have no end"), "{}", run.stderr);
     }
 }
+
+/// A last use that is not understood may be one of just now.
+#[test]
+fn a_last_use_that_is_not_understood_is_said() {
+    let bench = Bench::new();
+    let unread = Effect::edit_json(|response| {
+        for key in response["api_keys"].as_array_mut().unwrap() {
+            key["last_used"] = "a while ago".into();
+        }
+    });
+    bench.sandbox.inject(Fault::new(unread).on("listApiKeys").always()).unwrap();
+    let list = bench.rixl("keys list").run();
+    assert!(list.stdout.contains("not understood"), "{}{}", list.stdout, list.stderr);
+    let run = bench.rotate("").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("used at a time that is not understood"), "{}", run.stderr);
+}

@@ -445,7 +445,7 @@ impl Driver {
             let Ok(key) = key else { return false };
             let is_used = key.last_used.is_some_and(|used| self.rotator.now().duration_since(used) <= JUST_NOW);
             match key.id == *key_id {
-                true => is_own_used = is_used,
+                true => is_own_used = is_used || key.is_last_used_unknown,
                 false if key.id.as_str() == start => return true,
                 false => is_other_used |= is_used,
             }
