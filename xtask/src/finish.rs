@@ -225,9 +225,12 @@ impl VisitMut for LenientFields {
         field.attrs.retain(|attribute| !attribute.to_token_stream().to_string().contains("deserialize_with"));
         if ty.starts_with(OPTION) {
             self.options += 1;
-            field.attrs.push(match ty.strip_prefix(OPTION).is_some_and(|inner| inner.starts_with(MAP)) {
-                true => parse_quote!(#[serde(default, deserialize_with = "crate::request::map")]),
-                false => parse_quote!(#[serde(default, deserialize_with = "crate::wire::not_set")]),
+            field.attrs.push(match ty.strip_prefix(OPTION) {
+                Some(inner) if inner.starts_with(MAP) => {
+                    parse_quote!(#[serde(default, deserialize_with = "crate::request::map")])
+                }
+                Some("crate::wire::Time>") => parse_quote!(#[serde(default, deserialize_with = "crate::wire::time")]),
+                _ => parse_quote!(#[serde(default, deserialize_with = "crate::wire::not_set")]),
             });
         } else if ty.starts_with(LIST) {
             self.lists += 1;
@@ -489,7 +492,7 @@ impl Visit<'_> for Proof {
             field.attrs.iter().any(|attribute| attribute.to_token_stream().to_string().contains(function))
         };
         let reads_lists = lenient("texts") || lenient("objects") || lenient("request::list");
-        let reads_options = lenient("not_set") || lenient("request::map");
+        let reads_options = lenient("not_set") || lenient("wire::time") || lenient("request::map");
         if (ty.starts_with(OPTION) && !reads_options) || (ty.starts_with(LIST) && !reads_lists) {
             self.problems.push(format!("generated.rs: the field {name} does not read null as not set."));
         }

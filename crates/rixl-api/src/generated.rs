@@ -11,11 +11,11 @@ pub mod types {
     pub struct ApiKey {
         /// When it was created, in UTC, with up to nine fractional digits.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        #[serde(default, deserialize_with = "crate::wire::not_set")]
+        #[serde(default, deserialize_with = "crate::wire::time")]
         pub created_at: ::std::option::Option<crate::wire::Time>,
         /// When it expires, in UTC. Not set: never.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        #[serde(default, deserialize_with = "crate::wire::not_set")]
+        #[serde(default, deserialize_with = "crate::wire::time")]
         pub expiring_at: ::std::option::Option<crate::wire::Time>,
         /// The key's id.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -23,7 +23,7 @@ pub mod types {
         pub id: ::std::option::Option<::std::string::String>,
         /// When it was last exchanged for a token, in UTC. Not set: never.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        #[serde(default, deserialize_with = "crate::wire::not_set")]
+        #[serde(default, deserialize_with = "crate::wire::time")]
         pub last_used: ::std::option::Option<crate::wire::Time>,
         /// The name that people gave it.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -84,7 +84,7 @@ pub mod types {
     pub struct ApiKeyUpdate {
         /// When the key expires. RFC 3339; an offset is allowed. Absent: never.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        #[serde(default, deserialize_with = "crate::wire::not_set")]
+        #[serde(default, deserialize_with = "crate::wire::time")]
         pub expiring_at: ::std::option::Option<crate::wire::Time>,
         /// The new name.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -112,7 +112,7 @@ pub mod types {
         pub client_id: ::std::option::Option<::std::string::String>,
         /// When it was created, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        #[serde(default, deserialize_with = "crate::wire::not_set")]
+        #[serde(default, deserialize_with = "crate::wire::time")]
         pub created_at: ::std::option::Option<crate::wire::Time>,
         /// The credential's id.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -124,7 +124,7 @@ pub mod types {
         pub kid: ::std::option::Option<::std::string::String>,
         /// When it last minted a token, in UTC. Not set: never.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        #[serde(default, deserialize_with = "crate::wire::not_set")]
+        #[serde(default, deserialize_with = "crate::wire::time")]
         pub last_used_at: ::std::option::Option<crate::wire::Time>,
         /// The name that people gave it.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -167,7 +167,7 @@ pub mod types {
         pub access_token: ::std::option::Option<crate::wire::Secret>,
         /// When it expires, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        #[serde(default, deserialize_with = "crate::wire::not_set")]
+        #[serde(default, deserialize_with = "crate::wire::time")]
         pub expires_at: ::std::option::Option<crate::wire::Time>,
         /// Seconds until it expires. A number, or the same as a string.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -251,7 +251,7 @@ pub mod types {
     pub struct NewApiKey {
         /// When the key expires. RFC 3339; an offset is allowed. Absent: never.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        #[serde(default, deserialize_with = "crate::wire::not_set")]
+        #[serde(default, deserialize_with = "crate::wire::time")]
         pub expiring_at: ::std::option::Option<crate::wire::Time>,
         /// The name for people.
         pub name: ::std::string::String,
@@ -272,7 +272,7 @@ pub mod types {
     pub struct NewOrganizationApiKey {
         /// When the key expires. RFC 3339; an offset is allowed. Absent: never.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        #[serde(default, deserialize_with = "crate::wire::not_set")]
+        #[serde(default, deserialize_with = "crate::wire::time")]
         pub expiring_at: ::std::option::Option<crate::wire::Time>,
         /// The name for people.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -344,7 +344,7 @@ pub mod types {
     pub struct Policy {
         /// When it was created, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        #[serde(default, deserialize_with = "crate::wire::not_set")]
+        #[serde(default, deserialize_with = "crate::wire::time")]
         pub created_at: ::std::option::Option<crate::wire::Time>,
         /// Who created it.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -372,7 +372,7 @@ pub mod types {
         pub permissions: ::std::vec::Vec<::std::string::String>,
         /// When it was last changed, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        #[serde(default, deserialize_with = "crate::wire::not_set")]
+        #[serde(default, deserialize_with = "crate::wire::time")]
         pub updated_at: ::std::option::Option<crate::wire::Time>,
     }
     /// Whom a policy is attached to. On output, a property that is absent, null or empty is not set.
@@ -380,7 +380,7 @@ pub mod types {
     pub struct PolicyAttachment {
         /// When it was attached, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        #[serde(default, deserialize_with = "crate::wire::not_set")]
+        #[serde(default, deserialize_with = "crate::wire::time")]
         pub created_at: ::std::option::Option<crate::wire::Time>,
         /// The attachment's id.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -424,7 +424,7 @@ pub mod types {
         pub access_token: ::std::option::Option<crate::wire::Secret>,
         /// When the access token expires, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        #[serde(default, deserialize_with = "crate::wire::not_set")]
+        #[serde(default, deserialize_with = "crate::wire::time")]
         pub expires_at: ::std::option::Option<crate::wire::Time>,
         /// Seconds until the access token expires. A number, or the same as a string.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -454,7 +454,7 @@ pub mod types {
         pub attempt: ::std::option::Option<i32>,
         /// When it was made, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        #[serde(default, deserialize_with = "crate::wire::not_set")]
+        #[serde(default, deserialize_with = "crate::wire::time")]
         pub created_at: ::std::option::Option<crate::wire::Time>,
         /// How long it took, in milliseconds.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -498,7 +498,7 @@ pub mod types {
     pub struct WebhookEndpoint {
         /// When it was created, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        #[serde(default, deserialize_with = "crate::wire::not_set")]
+        #[serde(default, deserialize_with = "crate::wire::time")]
         pub created_at: ::std::option::Option<crate::wire::Time>,
         /// Why none are.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -522,7 +522,7 @@ pub mod types {
         pub project_id: ::std::option::Option<::std::string::String>,
         /// When it was last changed, in UTC.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        #[serde(default, deserialize_with = "crate::wire::not_set")]
+        #[serde(default, deserialize_with = "crate::wire::time")]
         pub updated_at: ::std::option::Option<crate::wire::Time>,
         /// Where events go.
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]

@@ -1,6 +1,6 @@
 //! What values on the wire become: secrets that cannot be printed, ids that cannot leave their path, lenient readers.
 
-use std::{fmt, marker::PhantomData, str::FromStr};
+use std::{borrow::Cow, fmt, marker::PhantomData, str::FromStr};
 
 use jiff::Timestamp;
 use serde::{
@@ -204,14 +204,35 @@ impl Serialize for Time {
 impl<'de> Deserialize<'de> for Time {
     /// A server of Go writes a time that is not set as that of the year 1: it is refused here, and so `not_set` there.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // What a JSON parser refuses, such as `1e999`, is set all the same.
         let json = <&RawValue>::deserialize(deserializer)?.get();
-        let text: Option<String> = serde_json::from_str(json).ok();
-        let time: Option<Timestamp> = text.as_deref().and_then(|text| text.parse().ok());
-        let is_zero =
-            text.is_some_and(|text| text.starts_with("0001-")) || time.is_some_and(|time| time.as_second() < YEAR_2);
-        if is_zero { Err(de::Error::custom("the zero time")) } else { Ok(Self(time)) }
+        Self::read(json).ok_or_else(|| de::Error::custom("the zero time"))
     }
+}
+
+impl Time {
+    /// `None`: it is not set. What a JSON parser refuses, such as `1e999`, is set all the same.
+    fn read(json: &str) -> Option<Self> {
+        let text = match bare(json) {
+            Some(text) => Cow::Borrowed(text),
+            None => match serde_json::from_str(json) {
+                Ok(text) => Cow::Owned(text),
+                Err(_) => return Some(Self(None)),
+            },
+        };
+        let time: Option<Timestamp> = text.parse().ok();
+        let is_zero = text.starts_with("0001-") || time.is_some_and(|time| time.as_second() < YEAR_2);
+        (!is_zero).then_some(Self(time))
+    }
+}
+
+/// Reads an optional time, as [`not_set`] does other fields.
+pub(crate) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
+    Ok(present(deserializer)?.and_then(Time::read))
+}
+
+/// A text without escapes, as it stands.
+fn bare(json: &str) -> Option<&str> {
+    json.strip_prefix('"')?.strip_suffix('"').filter(|text| !text.contains('\\'))
 }
 
 /// When the year 2 begins.
@@ -231,8 +252,7 @@ where
 
 /// Reads a text without escapes as it stands: a JSON parser would look at each of its bytes once more.
 fn plain<'de, T: Deserialize<'de>>(json: &'de str) -> Option<T> {
-    let text = json.strip_prefix('"')?.strip_suffix('"').filter(|text| !text.contains('\\'))?;
-    T::deserialize(BorrowedStrDeserializer::<de::value::Error>::new(text)).ok()
+    T::deserialize(BorrowedStrDeserializer::<de::value::Error>::new(bare(json)?)).ok()
 }
 
 /// Reads a list of texts: `null`, `""` and what is no list are empty, like an absent one; other items are left out.
