@@ -88,7 +88,7 @@ impl Context {
     fn embedded(&self) -> Result<Option<Api>, Failure> {
         let Some(folder) = &self.sandbox_folder else { return Ok(None) };
         let sandbox = Embedded::start(settings::bare_client(&self.global), folder.path(), self.output)?;
-        let account = Account::new(sandbox.client.clone());
+        let account = sandbox.account.clone();
         Ok(Some(Api { account, is_by_api_key: false, sandbox: Some(sandbox) }))
     }
 
@@ -148,9 +148,9 @@ pub(crate) fn step(event: &Event) -> String {
 }
 
 fn account(builder: ClientBuilder, organization: Option<OrganizationId>) -> Result<Account, Failure> {
-    let account = Account::new(builder.build()?);
+    let client = builder.build()?;
     Ok(match organization {
-        None => account,
-        Some(id) => account.with_organization(id),
+        None => Account::first_generation(client),
+        Some(id) => Account::new(client, id),
     })
 }

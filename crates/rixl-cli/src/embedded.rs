@@ -2,7 +2,8 @@
 
 use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
-use rixl_credentials::{Client, ClientBuilder, ProjectId, Secret};
+use rixl_credentials::{ClientBuilder, ProjectId, Secret};
+use rixl_rotation::Account;
 use rixl_sandbox::{Sandbox, SeedKey};
 
 use crate::{failure::Failure, output::Output};
@@ -17,7 +18,7 @@ pub(crate) const STORE: &str = "file:{folder}/{key_name}.key";
 /// A gateway and a client of it. Dropping it ends the gateway.
 #[derive(Debug)]
 pub(crate) struct Embedded {
-    pub(crate) client: Client,
+    pub(crate) account: Account,
     sandbox: Sandbox,
     /// The names of the keys, and the secrets that they began with.
     secrets: [(&'static str, Secret); 3],
@@ -28,6 +29,7 @@ impl Embedded {
     pub(crate) fn start(builder: ClientBuilder, folder: &Path, output: Output) -> Result<Self, Failure> {
         let sandbox = start(Sandbox::builder())?;
         let client = builder.base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
+        let account = Account::new(client, sandbox.organization_id().parse()?);
         let secrets = seed(&sandbox);
         for (name, secret) in &secrets {
             let mut options = fs::OpenOptions::new();
@@ -37,7 +39,7 @@ impl Embedded {
         }
         output.note(format_args!("sandbox: {} keys in memory, nothing here is real or kept", secrets.len()));
         let secrets = secrets.map(|(name, secret)| (name, Secret::from(secret)));
-        Ok(Self { client, sandbox, secrets })
+        Ok(Self { account, sandbox, secrets })
     }
 
     pub(crate) fn is_first_secret_live(&self, name: &str) -> Option<bool> {

@@ -19,7 +19,8 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
 
     let mut old = Vec::new();
     let now = Timestamp::now();
-    let mut keys = client.api_keys().list(); // fetches page after page, as they are needed
+    let organization = sandbox.organization_id().parse()?;
+    let mut keys = client.organization(&organization).api_keys().list(); // fetches page after page, as they are needed
     while let Some(key) = keys.next().await {
         let key = key?;
         let age = key.created_at.and_then(|created| Duration::try_from(now.duration_since(created)).ok());

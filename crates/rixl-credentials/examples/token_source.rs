@@ -56,7 +56,8 @@ pub(crate) async fn main() -> Result<(), Box<dyn StdError>> {
     let reads = Arc::new(AtomicUsize::new(0));
     let source = TokenFile { path: path.clone(), reads: Arc::clone(&reads) };
     let client = Client::builder().base_url(sandbox.url()).token_source(source).build()?;
-    let list = async || client.api_keys().list_page(PageRequest::default()).await;
+    let organization = sandbox.organization_id().parse()?;
+    let list = async || client.organization(&organization).api_keys().list_page(PageRequest::default()).await;
 
     // The file has a token that RIXL refuses, and has no other when it is read again: the caller sees the refusal.
     write("a-token-that-was-revoked")?;
@@ -73,7 +74,8 @@ pub(crate) async fn main() -> Result<(), Box<dyn StdError>> {
     // Something is wrong with the file, and the error of the call says what.
     fs::write(&path, "a line")?;
     let client = Client::builder().base_url(sandbox.url()).token_source(TokenFile { path, reads }).build()?;
-    let error = client.api_keys().list_page(PageRequest::default()).await.err().ok_or("there is no token")?;
+    let keys = client.organization(&organization).api_keys();
+    let error = keys.list_page(PageRequest::default()).await.err().ok_or("there is no token")?;
     let cause = error.token_error().and_then(StdError::source).ok_or("there is a cause")?;
     assert_eq!(cause.to_string(), "the file has one line");
     Ok(())

@@ -12,10 +12,11 @@ use crate::{
 /// A client of the RIXL credentials API. Cheap to clone; share one.
 ///
 /// ```
-/// use rixl_credentials::{Client, KeyId};
+/// use rixl_credentials::Client;
 /// # async fn example() -> Result<(), rixl_credentials::Error> {
 /// let client = Client::builder().bearer_token("eyJhbGciOi...").build()?;
-/// let issued = client.api_keys().rotate(&"XyZ9aB8cD1".parse()?).await?;
+/// let keys = client.organization(&"OR98234j23".parse()?).api_keys();
+/// let issued = keys.rotate(&"XyZ9aB8cD1".parse()?).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -99,7 +100,7 @@ impl Client {
     /// ```
     /// use std::time::Duration;
     /// # fn example(client: rixl_credentials::Client) {
-    /// let keys = client.with_attempt_timeout(Duration::from_secs(5)).with_deadline(Duration::from_secs(20)).api_keys();
+    /// let patient = client.with_attempt_timeout(Duration::from_secs(60)).with_deadline(Duration::from_secs(300));
     /// # }
     /// ```
     #[must_use]
@@ -119,24 +120,19 @@ impl Client {
         &self.sender.retry
     }
 
-    /// The API keys of the bearer token's own organization, by the first generation of routes.
-    pub fn api_keys(&self) -> ApiKeys {
-        ApiKeys::new(self.sender.clone(), None)
-    }
-
-    /// The tokens, by the first generation of routes.
-    pub fn tokens(&self) -> Tokens {
-        Tokens::new(self.sender.clone(), Generation::First)
-    }
-
-    /// The client credentials of the bearer token's own organization, by the first generation of routes.
-    pub fn client_credentials(&self) -> ClientCredentials {
-        ClientCredentials::new(self.sender.clone(), None)
-    }
-
-    /// The second generation of routes, for this organization.
+    /// What belongs to this organization: its API keys, client credentials, webhook endpoints and policies.
     pub fn organization(&self, id: &OrganizationId) -> Organization {
         Organization { sender: self.sender.clone(), id: id.clone() }
+    }
+
+    /// The tokens that API keys are exchanged for. Their routes name no organization.
+    pub fn tokens(&self) -> Tokens {
+        Tokens::new(self.sender.clone(), Generation::Second)
+    }
+
+    /// The first generation of routes, such as `POST /platform/api-keys/{keyId}/rotate`.
+    pub fn first_generation(&self) -> FirstGeneration {
+        FirstGeneration { sender: self.sender.clone() }
     }
 
     /// Where calls go, without a slash at the end.
@@ -170,7 +166,7 @@ impl Client {
     }
 }
 
-/// The second generation of routes, for one organization.
+/// One organization: the second generation of routes, which is all that RIXL's specifications have had since July 2026.
 #[derive(Clone, Debug)]
 pub struct Organization {
     sender: Sender,
@@ -197,11 +193,6 @@ impl Organization {
         self.api_keys().update(&self.id, id, update).await
     }
 
-    /// The tokens, by the second generation of routes. They name no organization.
-    pub fn tokens(&self) -> Tokens {
-        Tokens::new(self.sender.clone(), Generation::Second)
-    }
-
     /// The organization's client credentials.
     pub fn client_credentials(&self) -> ClientCredentials {
         ClientCredentials::new(self.sender.clone(), Some(self.id.clone()))
@@ -215,5 +206,29 @@ impl Organization {
     /// The organization's policies.
     pub fn policies(&self) -> Policies {
         Policies::new(self.sender.clone(), self.id.clone())
+    }
+}
+
+/// The first generation of routes, `/platform/api-keys` and its like, where the organization is the bearer token's own.
+/// Whether RIXL still serves it is not published.
+#[derive(Clone, Debug)]
+pub struct FirstGeneration {
+    sender: Sender,
+}
+
+impl FirstGeneration {
+    /// The API keys of the bearer token's organization.
+    pub fn api_keys(&self) -> ApiKeys {
+        ApiKeys::new(self.sender.clone(), None)
+    }
+
+    /// The tokens that API keys are exchanged for.
+    pub fn tokens(&self) -> Tokens {
+        Tokens::new(self.sender.clone(), Generation::First)
+    }
+
+    /// The client credentials of the bearer token's organization.
+    pub fn client_credentials(&self) -> ClientCredentials {
+        ClientCredentials::new(self.sender.clone(), None)
     }
 }

@@ -23,8 +23,8 @@ pub(crate) enum Credential {
 /// 1. A refresh token is tried once, whatever becomes of the attempt, and replaced together with the access token.
 /// 2. A failed refresh falls back to a new exchange, at once unless the server asks for time (`Retry-After`). So does a
 ///    token that was refused: its refresh token may be as dead.
-/// 3. Where the server does not know the first generation of routes, the second is used. A refresh stays in its generation,
-///    a new exchange asks the first again: a 404 may have come in passing.
+/// 3. Where the server does not know the second generation of routes, the first is used. A refresh stays in its generation,
+///    a new exchange asks the second again: a 404 may have come in passing.
 pub(crate) struct Grant {
     sender: Sender,
     credential: Credential,
@@ -98,9 +98,9 @@ impl TokenSource for Grant {
             let held = self.held().take().filter(|_| request.refused().is_none());
             let (bought, generation) = match self.refreshed(held).await? {
                 Some(refreshed) => refreshed,
-                None => match self.buy(Generation::First).await {
-                    Err(error) if error.is_not_found() => (self.buy(Generation::Second).await?, Generation::Second),
-                    bought => (bought?, Generation::First),
+                None => match self.buy(Generation::Second).await {
+                    Err(error) if error.is_not_found() => (self.buy(Generation::First).await?, Generation::First),
+                    bought => (bought?, Generation::Second),
                 },
             };
             *self.held() = bought.refresh.map(|refresh| (refresh, generation));

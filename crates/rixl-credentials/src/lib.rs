@@ -12,7 +12,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let sandbox = Sandbox::start()?; // a RIXL gateway in memory; leave base_url away for the real one
 //! let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
-//! let keys = client.api_keys();
+//! let keys = client.organization(&sandbox.organization_id().parse()?).api_keys();
 //!
 //! let issued = keys.create(NewApiKey::new("billing").with_project_id(sandbox.project_id().parse()?)).await?;
 //! let rotated = keys.rotate(&issued.key.id).await?;
@@ -88,7 +88,7 @@ mod webhooks;
 
 pub use api_keys::{ApiKey, ApiKeyUpdate, ApiKeys, Issued, NewApiKey};
 pub use builder::ClientBuilder;
-pub use client::{Client, Organization};
+pub use client::{Client, FirstGeneration, Organization};
 pub use client_credentials::{
     ClientCredential, ClientCredentialStatus, ClientCredentials, ClientToken, ClientTokenRequest,
     IssuedClientCredential, NewClientCredential, OtherStatus,

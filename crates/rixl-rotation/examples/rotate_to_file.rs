@@ -30,11 +30,11 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
 
     // The next rotation takes effect, and its response never arrives: the file has a dead secret then.
-    sandbox.inject(Fault::new(rixl_sandbox::Effect::Close).on("rotateApiKey"))?;
+    sandbox.inject(Fault::new(rixl_sandbox::Effect::Close).on("rotateOrganizationApiKey"))?;
 
     // What a run must not forget is in this folder. Where it is kept, `recover` finds what was interrupted.
     let journal = FolderJournal::open(folder.path().join("state"))?;
-    let rotator = Rotator::new(Account::new(client), Arc::new(journal))
+    let rotator = Rotator::new(Account::new(client, sandbox.organization_id().parse()?), Arc::new(journal))
         .with_quiet_time(Duration::from_millis(100)) // short, because the sandbox delivers nothing late
         .with_observer(|event| println!("{}: {}", event.kind, event.sentence));
 

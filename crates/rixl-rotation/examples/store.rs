@@ -112,8 +112,11 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     let key = sandbox.create_key("billing");
     let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
     let folder = tempfile::tempdir()?;
-    let rotator = Rotator::new(Account::new(client), Arc::new(FolderJournal::open(folder.path().join("state"))?))
-        .with_quiet_time(Duration::from_millis(100));
+    let rotator = Rotator::new(
+        Account::new(client, sandbox.organization_id().parse()?),
+        Arc::new(FolderJournal::open(folder.path().join("state"))?),
+    )
+    .with_quiet_time(Duration::from_millis(100));
 
     let report = rotator.rotate(&key.id.parse()?, parameter("billing")).await?;
     println!("{:?}, stored in {}", report.ending, report.store);

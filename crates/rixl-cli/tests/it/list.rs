@@ -57,7 +57,7 @@ fn no_keys() {
 fn all_pages_of_both_generations() {
     let sandbox = Sandbox::start().unwrap();
     block_on(async {
-        let keys = client(&sandbox).api_keys();
+        let keys = client(&sandbox).first_generation().api_keys();
         for number in 0..130 {
             let key = NewApiKey::new(format!("key-{number}")).with_project_id(sandbox.project_id().parse().unwrap());
             drop(keys.create(key).await.unwrap());

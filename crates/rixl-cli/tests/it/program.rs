@@ -83,7 +83,7 @@ pub(crate) fn client(sandbox: &Sandbox) -> Client {
 
 pub(crate) fn create(sandbox: &Sandbox, name: &str) -> Issued {
     let key = NewApiKey::new(name).with_project_id(sandbox.project_id().parse().unwrap());
-    block_on(client(sandbox).api_keys().create(key)).unwrap()
+    block_on(client(sandbox).first_generation().api_keys().create(key)).unwrap()
 }
 
 /// The text with the given values and all timestamps taken out.

@@ -65,7 +65,7 @@ fn servers() -> [Raw; 3] {
 async fn a_call_that_nobody_polled_finds_the_response_that_came_meanwhile() {
     let each = servers().map(async |raw| {
         let client = client(&raw);
-        let keys = client.api_keys();
+        let keys = client.first_generation().api_keys();
         let id = key_id();
         let mut call = pin!(keys.rotate(&id));
         poll_until(call.as_mut(), seen(&raw, 1)).await;
@@ -80,7 +80,7 @@ async fn a_call_that_nobody_polled_finds_the_response_that_came_meanwhile() {
 async fn a_consumer_that_is_slower_than_the_time_out_loses_no_secret() {
     let [raw, ..] = servers();
     let (client, id) = (client(&raw), key_id());
-    let keys = client.api_keys();
+    let keys = client.first_generation().api_keys();
     let calls = stream::iter(0..4).map(|_| keys.rotate(&id)).buffer_unordered(4);
     let mut calls = pin!(calls);
     let mut secrets = 0;
@@ -103,7 +103,7 @@ fn an_executor_that_stood_still_hands_over_what_the_socket_holds() {
         };
         let client = client(&raw);
         let rotated = builder.worker_threads(1).enable_all().build().unwrap().block_on(async {
-            let call = tokio::spawn(async move { client.api_keys().rotate(&key_id()).await });
+            let call = tokio::spawn(async move { client.first_generation().api_keys().rotate(&key_id()).await });
             seen(&raw, 1).await;
             tokio::spawn(async { thread::sleep(LONGER) });
             call.await.unwrap()
@@ -132,7 +132,7 @@ fn a_second_standstill_loses_nothing_either() {
         });
         let client = client(&raw);
         let rotated = runtime.block_on(async {
-            let call = tokio::spawn(async move { client.api_keys().rotate(&key_id()).await });
+            let call = tokio::spawn(async move { client.first_generation().api_keys().rotate(&key_id()).await });
             seen(&raw, 1).await;
             let mut turns = 0;
             tokio::spawn(std::future::poll_fn(move |context| {
@@ -163,7 +163,7 @@ async fn nothing_is_written_once_the_time_is_over() {
 
 /// How many of a hundred calls, polled once and then after the time, were written, and how many gave a secret.
 async fn poll_once_and_wait(client: &Client, raw: &Raw) -> (usize, usize) {
-    let (keys, id) = (client.api_keys(), key_id());
+    let (keys, id) = (client.first_generation().api_keys(), key_id());
     let mut calls = Vec::new();
     for _ in 0..100 {
         let mut call = Box::pin(keys.rotate(&id));
@@ -197,7 +197,7 @@ async fn what_is_said_not_to_be_sent_is_not() {
     let (mut rotated, mut unsent) = (0, 0);
     for number in 0..300 {
         let deadline = Duration::from_micros(10 * (number % 100));
-        match client.with_deadline(deadline).api_keys().rotate(&id).await {
+        match client.with_deadline(deadline).first_generation().api_keys().rotate(&id).await {
             Ok(_) => rotated += 1,
             Err(error) => {
                 assert_eq!((error.kind(), error.outcome()), (Kind::Timeout, Outcome::NotApplied));
@@ -221,6 +221,6 @@ async fn a_body_that_goes_on_after_the_time_is_cut() {
         }
         Then::Fin
     });
-    let error = client(&raw).api_keys().rotate(&key_id()).await.unwrap_err();
+    let error = client(&raw).first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (Kind::Cut, Outcome::Applied));
 }

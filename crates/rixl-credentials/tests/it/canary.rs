@@ -206,7 +206,7 @@ fn endpoint_update() -> WebhookEndpointUpdate {
 /// Calls one operation of the contract, by its id, with marks in all that it sends.
 async fn call(client: &Client, operation: &str) -> Seen {
     let second = client.organization(&open("orgid"));
-    let (keys, credentials) = (client.api_keys(), client.client_credentials());
+    let (keys, credentials) = (client.first_generation().api_keys(), client.first_generation().client_credentials());
     let (second_keys, second_credentials) = (second.api_keys(), second.client_credentials());
     let webhooks = second.webhooks(&open("projectid"));
     let page = PageRequest::default().with_limit(100).with_offset(7);
@@ -225,10 +225,10 @@ async fn call(client: &Client, operation: &str) -> Seen {
         "updateOrganizationApiKey" => seen(second.update_api_key(&key(), update()).await),
         "rotateOrganizationApiKey" => seen(second_keys.rotate(&key()).await),
         "deleteOrganizationApiKey" => seen(second_keys.delete(&key()).await),
-        "exchangeApiKey" => seen(client.tokens().exchange(&api_key).await),
-        "exchangeApiKeyV1" => seen(second.tokens().exchange(&api_key).await),
-        "refreshToken" => seen(client.tokens().refresh(&refresh).await),
-        "refreshTokenV1" => seen(second.tokens().refresh(&refresh).await),
+        "exchangeApiKey" => seen(client.first_generation().tokens().exchange(&api_key).await),
+        "exchangeApiKeyV1" => seen(client.tokens().exchange(&api_key).await),
+        "refreshToken" => seen(client.first_generation().tokens().refresh(&refresh).await),
+        "refreshTokenV1" => seen(client.tokens().refresh(&refresh).await),
         "listClientCredentials" => seen(credentials.list_page(page).await),
         "createClientCredential" => seen(credentials.create(NewClientCredential::new(name)).await),
         "revokeClientCredential" => seen(credentials.revoke(&credential).await),
@@ -472,9 +472,19 @@ impl Canary {
         self.check_value("inputs", &(new_key(), update(), mint(), PageRequest::default(), RetryPolicy::off()));
         self.check_value("more inputs", &(endpoint(), endpoint_update(), NewClientCredential::new("web")));
         self.check_value("more of the second", &(second.webhooks(&open("projectid")), second.policies()));
-        self.check_value("first generation", &(client.api_keys(), client.tokens(), client.client_credentials()));
-        self.check_value("second generation", &(second.api_keys(), second.tokens(), second.client_credentials()));
-        self.check_value("lists", &(client.api_keys().list(), second.client_credentials().list(), &second, &client));
+        self.check_value(
+            "first generation",
+            &(
+                client.first_generation().api_keys(),
+                client.first_generation().tokens(),
+                client.first_generation().client_credentials(),
+            ),
+        );
+        self.check_value("second generation", &(second.api_keys(), client.tokens(), second.client_credentials()));
+        self.check_value(
+            "lists",
+            &(client.first_generation().api_keys().list(), second.client_credentials().list(), &second, &client),
+        );
         self.check_logs("settings");
         self.assert_silent();
     }
@@ -494,10 +504,12 @@ impl Canary {
         }
         let second = client.organization(&open("orgid"));
         let name = || NewApiKey::new(&*long).with_project_id(open("projectid"));
-        errors.push(client.api_keys().create(name()).await.unwrap_err());
+        errors.push(client.first_generation().api_keys().create(name()).await.unwrap_err());
         errors.push(second.api_keys().create(name()).await.unwrap_err());
         errors.push(second.update_api_key(&key(), ApiKeyUpdate::default().with_name(&*long)).await.unwrap_err());
-        errors.push(client.client_credentials().create(NewClientCredential::new(&*long)).await.unwrap_err());
+        errors.push(
+            client.first_generation().client_credentials().create(NewClientCredential::new(&*long)).await.unwrap_err(),
+        );
         let webhooks = second.webhooks(&open("projectid"));
         errors.push(webhooks.create(NewWebhookEndpoint::new(mark("url"), [MARK])).await.unwrap_err());
         errors.push(
@@ -511,13 +523,13 @@ impl Canary {
             ClientTokenRequest::new(MARK, "", MARK),
             mint().with_ttl(Duration::from_millis(1)),
         ] {
-            errors.push(client.client_credentials().mint(&request).await.unwrap_err());
+            errors.push(client.first_generation().client_credentials().mint(&request).await.unwrap_err());
         }
         for error in errors {
             self.check("an input error", &chain(&error));
         }
         let none = self.builder().build().unwrap();
-        self.check("no token", &chain(&none.api_keys().rotate(&key()).await.unwrap_err()));
+        self.check("no token", &chain(&none.first_generation().api_keys().rotate(&key()).await.unwrap_err()));
         assert!(self.gateway.take_requests().is_empty());
         self.check_logs("input");
         self.assert_silent();
@@ -565,7 +577,7 @@ impl Canary {
         self.drive_all("chunks", &client, move |operation| Response::chunked(200, &bodies[&operation.id])).await;
 
         // A list that goes on, and whose second page is the first one again.
-        let mut list = client.api_keys().list();
+        let mut list = client.first_generation().api_keys().list();
         while let Some(item) = list.next().await {
             self.check_seen("a list", &seen(item));
         }
@@ -800,11 +812,15 @@ impl Canary {
         let bodies = self.bodies(Fill::Exact);
         self.gateway.respond_with(move |operation| Response::new(200, &*bodies[&operation.id]));
         for way in 0..5 {
-            let issued = client.api_keys().rotate(&key()).await.unwrap();
+            let issued = client.first_generation().api_keys().rotate(&key()).await.unwrap();
             let pair = client.tokens().exchange(&mark("apikey").into()).await.unwrap();
-            let credential =
-                client.client_credentials().create(NewClientCredential::new(format!("{OPEN}name"))).await.unwrap();
-            let minted = client.client_credentials().mint(&mint()).await.unwrap();
+            let credential = client
+                .first_generation()
+                .client_credentials()
+                .create(NewClientCredential::new(format!("{OPEN}name")))
+                .await
+                .unwrap();
+            let minted = client.first_generation().client_credentials().mint(&mint()).await.unwrap();
             // They do hold marks, or this would prove nothing.
             for secret in [&issued.secret, &pair.access_token, &credential.client_secret, &minted.access_token] {
                 assert!(secret.expose_secret().contains(MARK));
@@ -826,7 +842,7 @@ impl Canary {
             let body = bodies[index].1.clone();
             self.gateway.respond_with(move |_| Response::new(status, &*body));
             for way in 0..4 {
-                let mut error = client.api_keys().rotate(&key()).await.unwrap_err();
+                let mut error = client.first_generation().api_keys().rotate(&key()).await.unwrap_err();
                 let raw = error.take_raw_response();
                 match &raw {
                     Some(raw) => assert!(String::from_utf8_lossy(raw.expose_secret()).contains(MARK)),

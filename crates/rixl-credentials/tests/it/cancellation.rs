@@ -118,29 +118,45 @@ fn changes() -> Vec<(Operation, Call)> {
         ClientTokenRequest::new("a", "rxl_sk_TESTSECRET", "b")
     }
     vec![
-        (Operation::CreateApiKey, |c| async move { c.api_keys().create(new_key()).await.map(drop) }.boxed()),
-        (Operation::CreateApiKey, |c| async move { c.api_keys().create_raw(new_key()).await.map(drop) }.boxed()),
+        (Operation::CreateApiKey, |c| {
+            async move { c.first_generation().api_keys().create(new_key()).await.map(drop) }.boxed()
+        }),
+        (Operation::CreateApiKey, |c| {
+            async move { c.first_generation().api_keys().create_raw(new_key()).await.map(drop) }.boxed()
+        }),
         (Operation::UpdateApiKey, |c| {
             let update = ApiKeyUpdate::default().with_name("new");
             async move { c.organization(&organization_id()).update_api_key(&key_id(), update).await.map(drop) }.boxed()
         }),
-        (Operation::DeleteApiKey, |c| async move { c.api_keys().delete(&key_id()).await }.boxed()),
-        (Operation::RotateApiKey, |c| async move { c.api_keys().rotate(&key_id()).await.map(drop) }.boxed()),
-        (Operation::RotateApiKey, |c| async move { c.api_keys().rotate_raw(&key_id()).await.map(drop) }.boxed()),
+        (Operation::DeleteApiKey, |c| async move { c.first_generation().api_keys().delete(&key_id()).await }.boxed()),
+        (Operation::RotateApiKey, |c| {
+            async move { c.first_generation().api_keys().rotate(&key_id()).await.map(drop) }.boxed()
+        }),
+        (Operation::RotateApiKey, |c| {
+            async move { c.first_generation().api_keys().rotate_raw(&key_id()).await.map(drop) }.boxed()
+        }),
         (Operation::ExchangeApiKey, |c| {
-            async move { c.tokens().exchange(&"rxl_TESTSECRET".into()).await.map(drop) }.boxed()
+            async move { c.first_generation().tokens().exchange(&"rxl_TESTSECRET".into()).await.map(drop) }.boxed()
         }),
-        (Operation::RefreshToken, |c| async move { c.tokens().refresh(&"TESTREFRESH".into()).await.map(drop) }.boxed()),
-        (Operation::CreateClientCredential, |c| {
-            async move { c.client_credentials().create(NewClientCredential::new("web")).await.map(drop) }.boxed()
+        (Operation::RefreshToken, |c| {
+            async move { c.first_generation().tokens().refresh(&"TESTREFRESH".into()).await.map(drop) }.boxed()
         }),
         (Operation::CreateClientCredential, |c| {
-            async move { c.client_credentials().create_raw(NewClientCredential::new("web")).await.map(drop) }.boxed()
+            async move { c.first_generation().client_credentials().create(NewClientCredential::new("web")).await.map(drop) }.boxed()
+        }),
+        (Operation::CreateClientCredential, |c| {
+            async move {
+                c.first_generation().client_credentials().create_raw(NewClientCredential::new("web")).await.map(drop)
+            }
+            .boxed()
         }),
         (Operation::RevokeClientCredential, |c| {
-            async move { c.client_credentials().revoke(&"Z9Y8X7W6V5".parse().unwrap()).await }.boxed()
+            async move { c.first_generation().client_credentials().revoke(&"Z9Y8X7W6V5".parse().unwrap()).await }
+                .boxed()
         }),
-        (Operation::MintClientToken, |c| async move { c.client_credentials().mint(&mint()).await.map(drop) }.boxed()),
+        (Operation::MintClientToken, |c| {
+            async move { c.first_generation().client_credentials().mint(&mint()).await.map(drop) }.boxed()
+        }),
         (Operation::CreateWebhookEndpoint, |c| async move { webhooks(&c).create(endpoint()).await.map(drop) }.boxed()),
         (Operation::CreateWebhookEndpoint, |c| {
             async move { webhooks(&c).create_raw(endpoint()).await.map(drop) }.boxed()
@@ -180,10 +196,11 @@ async fn a_call_that_is_dropped_says_what_is_true_then() {
     }
     let reads: [(Operation, Call); 3] = [
         (Operation::ListApiKeys, |c| {
-            async move { c.api_keys().list_page(PageRequest::default()).await.map(drop) }.boxed()
+            async move { c.first_generation().api_keys().list_page(PageRequest::default()).await.map(drop) }.boxed()
         }),
         (Operation::ListClientCredentials, |c| {
-            async move { c.client_credentials().list_page(PageRequest::default()).await.map(drop) }.boxed()
+            async move { c.first_generation().client_credentials().list_page(PageRequest::default()).await.map(drop) }
+                .boxed()
         }),
         (Operation::GetWebhookEndpoint, |c| async move { webhooks(&c).get(&endpoint_id()).await.map(drop) }.boxed()),
     ];

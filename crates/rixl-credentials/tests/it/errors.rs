@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::mock::{Mock, key_id, organization_id};
 
 async fn rotate(status: u16, body: impl Into<Vec<u8>>) -> Error {
-    Mock::responding(status, body).await.client().api_keys().rotate(&key_id()).await.unwrap_err()
+    Mock::responding(status, body).await.client().first_generation().api_keys().rotate(&key_id()).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -36,12 +36,12 @@ async fn the_status_decides_the_outcome() {
         (599, Kind::Server, Outcome::Unknown),
     ] {
         let mock = Mock::responding(status, "rxl_TESTSECRET").await;
-        let error = mock.client().api_keys().rotate(&key_id()).await.unwrap_err();
+        let error = mock.client().first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome(), error.status()), (kind, outcome, Some(status)));
         assert_eq!(error.operation(), Operation::RotateApiKey);
         assert_eq!(mock.sent().len(), 1, "{status} was sent more than once");
         // A read changes nothing, whatever becomes of it.
-        let error = mock.client().api_keys().list_page(PageRequest::default()).await.unwrap_err();
+        let error = mock.client().first_generation().api_keys().list_page(PageRequest::default()).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (kind, Outcome::NotApplied), "{status}");
     }
 }
@@ -82,8 +82,14 @@ async fn an_unusable_success_was_applied() {
         assert!(error.take_raw_response().is_none());
         // Kept before anything reads it, it comes as it is, and then reads the same.
         if kind != Kind::TooLarge {
-            let raw =
-                Mock::responding(200, body.clone()).await.client().api_keys().rotate_raw(&key_id()).await.unwrap();
+            let raw = Mock::responding(200, body.clone())
+                .await
+                .client()
+                .first_generation()
+                .api_keys()
+                .rotate_raw(&key_id())
+                .await
+                .unwrap();
             assert_eq!(raw.expose_secret(), body.as_bytes(), "{start}");
             let error = raw.rotated_api_key(&key_id()).unwrap_err();
             assert_eq!((error.kind(), error.outcome()), (kind, Outcome::Applied), "{start}");
@@ -98,9 +104,9 @@ async fn a_response_that_is_kept_unread_is_read_later() {
     let mock = Mock::with(201, &[("x-request-id", "req-1")], body.clone()).await;
     let new = NewApiKey::new("billing").with_project_id("Bq4y3QB38S".parse().unwrap());
     for raw in [
-        mock.client().api_keys().rotate_raw(&key_id()).await.unwrap(),
+        mock.client().first_generation().api_keys().rotate_raw(&key_id()).await.unwrap(),
         mock.client().organization(&organization_id()).api_keys().rotate_raw(&key_id()).await.unwrap(),
-        mock.client().api_keys().create_raw(new).await.unwrap(),
+        mock.client().first_generation().api_keys().create_raw(new).await.unwrap(),
     ] {
         assert_eq!(raw.expose_secret(), body.as_bytes());
         assert_eq!(raw.request_id(), Some("req-1"));
@@ -119,7 +125,10 @@ async fn a_response_that_is_kept_unread_is_read_later() {
     let mock = Mock::with(201, &[("x-request-id", "req-2")], body.clone()).await;
     let (client, new) = (mock.client(), || rixl_credentials::NewClientCredential::new("web"));
     let second = client.organization(&organization_id()).client_credentials();
-    for raw in [client.client_credentials().create_raw(new()).await.unwrap(), second.create_raw(new()).await.unwrap()] {
+    for raw in [
+        client.first_generation().client_credentials().create_raw(new()).await.unwrap(),
+        second.create_raw(new()).await.unwrap(),
+    ] {
         assert_eq!((raw.expose_secret(), raw.request_id()), (body.as_bytes(), Some("req-2")));
         let issued = raw.created_client_credential().unwrap();
         assert_eq!(issued.client_secret.expose_secret(), "rxl_sk_TESTSECRET");
@@ -131,7 +140,14 @@ async fn a_response_that_is_kept_unread_is_read_later() {
     assert_eq!((empty.kind(), empty.operation()), (Kind::SecretMissing, Operation::CreateClientCredential));
     assert_eq!(empty.outcome(), Outcome::Applied);
     // A refusal is one, kept or not.
-    let refused = Mock::responding(404, "{}").await.client().api_keys().rotate_raw(&key_id()).await.unwrap_err();
+    let refused = Mock::responding(404, "{}")
+        .await
+        .client()
+        .first_generation()
+        .api_keys()
+        .rotate_raw(&key_id())
+        .await
+        .unwrap_err();
     assert_eq!((refused.kind(), refused.outcome()), (Kind::NotFound, Outcome::NotApplied));
 }
 
@@ -140,7 +156,10 @@ async fn every_success_status_is_a_success() {
     let body = json!({ "api_key": { "id": "XyZ9aB8cD1", "secret": "rxl_TESTSECRET" } }).to_string();
     for status in [200, 201, 202, 299] {
         let mock = Mock::responding(status, body.clone()).await;
-        assert_eq!(mock.client().api_keys().rotate(&key_id()).await.unwrap().secret.expose_secret(), "rxl_TESTSECRET");
+        assert_eq!(
+            mock.client().first_generation().api_keys().rotate(&key_id()).await.unwrap().secret.expose_secret(),
+            "rxl_TESTSECRET"
+        );
     }
 }
 
@@ -152,8 +171,8 @@ async fn a_delete_is_done_only_if_the_response_says_nothing_else() {
     for (status, body) in [(200, "{}"), (200, " {\n}\r\n"), (200, ""), (204, ""), (202, "\n")] {
         let mock = Mock::responding(status, body).await;
         let client = mock.client();
-        client.api_keys().delete(&key_id()).await.unwrap();
-        client.client_credentials().revoke(&credential()).await.unwrap();
+        client.first_generation().api_keys().delete(&key_id()).await.unwrap();
+        client.first_generation().client_credentials().revoke(&credential()).await.unwrap();
         let webhooks = client.organization(&organization_id()).webhooks(&project());
         webhooks.delete(&"E1ndp0intX".parse().unwrap()).await.unwrap();
     }
@@ -171,9 +190,9 @@ async fn a_delete_is_done_only_if_the_response_says_nothing_else() {
         let client = mock.client();
         let second = client.organization(&organization_id());
         for mut error in [
-            client.api_keys().delete(&key_id()).await.unwrap_err(),
+            client.first_generation().api_keys().delete(&key_id()).await.unwrap_err(),
             second.api_keys().delete(&key_id()).await.unwrap_err(),
-            client.client_credentials().revoke(&credential()).await.unwrap_err(),
+            client.first_generation().client_credentials().revoke(&credential()).await.unwrap_err(),
             second.client_credentials().revoke(&credential()).await.unwrap_err(),
             second.webhooks(&project()).delete(&"E1ndp0intX".parse().unwrap()).await.unwrap_err(),
         ] {
@@ -233,7 +252,7 @@ async fn request_ids_are_read_from_every_known_header() {
         ("x-other", "5", None),
     ] {
         let mock = Mock::with(500, &[(header, value)], "").await;
-        let error = mock.client().api_keys().rotate(&key_id()).await.unwrap_err();
+        let error = mock.client().first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
         assert_eq!(error.request_id(), expected, "{header}: {value}");
         assert_eq!(error.to_string().contains("request id"), expected.is_some());
     }
@@ -246,7 +265,7 @@ async fn a_success_has_the_request_id() {
         "credential": { "id": "Z9Y8X7W6V5" }, "client_secret": "rxl_sk_TESTSECRET" });
     let mock = Mock::with(200, &[("x-request-id", "req-1")], body.to_string()).await;
     let client = mock.client();
-    let (keys, credentials) = (client.api_keys(), client.client_credentials());
+    let (keys, credentials) = (client.first_generation().api_keys(), client.first_generation().client_credentials());
     let new = NewApiKey::new("billing").with_project_id("Bq4y3QB38S".parse().unwrap());
     for request_id in [
         keys.rotate(&key_id()).await.unwrap().request_id,
@@ -259,7 +278,7 @@ async fn a_success_has_the_request_id() {
     }
     // Nor is it lost with a response that can't be used.
     let mock = Mock::with(200, &[("x-request-id", "req-2")], "{}").await;
-    let mut error = mock.client().api_keys().rotate(&key_id()).await.unwrap_err();
+    let mut error = mock.client().first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!(error.take_raw_response().unwrap().request_id(), Some("req-2"));
 }
 
@@ -314,7 +333,7 @@ async fn no_error_prints_what_the_server_said() {
         assert!(rotate(status, body.to_string()).await.take_raw_response().is_none());
         let headers = [("set-cookie", "sid=TESTSECRET"), ("location", "http://127.0.0.1/?TESTSECRET")];
         let mock = Mock::with(status, &headers, body.to_string()).await;
-        assert_silent(&mock.client().api_keys().rotate(&key_id()).await.unwrap_err());
+        assert_silent(&mock.client().first_generation().api_keys().rotate(&key_id()).await.unwrap_err());
         let secret = Secret::from("rxl_TESTSECRET");
         assert_silent(&mock.client().tokens().exchange(&secret).await.unwrap_err());
         assert_silent(&mock.client().tokens().refresh(&secret).await.unwrap_err());
@@ -334,24 +353,35 @@ async fn bad_input_is_refused_before_anything_is_sent() {
     };
     let with_secret = |secret: &str| rixl_credentials::ClientTokenRequest::new("a", secret, "b");
     let errors = [
-        client.api_keys().create(NewApiKey::new("").with_project_id(project())).await.unwrap_err(),
-        client.api_keys().create(NewApiKey::new(long).with_project_id(project())).await.unwrap_err(),
-        client.api_keys().create(NewApiKey::new("no project")).await.unwrap_err(),
+        client.first_generation().api_keys().create(NewApiKey::new("").with_project_id(project())).await.unwrap_err(),
+        client.first_generation().api_keys().create(NewApiKey::new(long).with_project_id(project())).await.unwrap_err(),
+        client.first_generation().api_keys().create(NewApiKey::new("no project")).await.unwrap_err(),
         client
+            .first_generation()
             .api_keys()
             .create(NewApiKey::new("policies").with_project_id(project()).with_policy_ids(["p".into()]))
             .await
             .unwrap_err(),
         second.update_api_key(&key_id(), rixl_credentials::ApiKeyUpdate::default()).await.unwrap_err(),
-        client.api_keys().list_page(PageRequest::default().with_limit(0)).await.unwrap_err(),
-        client.api_keys().list_page(PageRequest::default().with_limit(101)).await.unwrap_err(),
-        client.client_credentials().list_page(PageRequest::default().with_offset(u32::MAX)).await.unwrap_err(),
-        client.client_credentials().create(rixl_credentials::NewClientCredential::new("")).await.unwrap_err(),
-        client.client_credentials().mint(&mint(0)).await.unwrap_err(),
-        client.client_credentials().mint(&mint(90_000)).await.unwrap_err(),
-        client.client_credentials().mint(&mint(60_001)).await.unwrap_err(),
-        client.client_credentials().mint(&mint(16 * 60_000)).await.unwrap_err(),
-        client.client_credentials().mint(&mint(u64::MAX)).await.unwrap_err(),
+        client.first_generation().api_keys().list_page(PageRequest::default().with_limit(0)).await.unwrap_err(),
+        client.first_generation().api_keys().list_page(PageRequest::default().with_limit(101)).await.unwrap_err(),
+        client
+            .first_generation()
+            .client_credentials()
+            .list_page(PageRequest::default().with_offset(u32::MAX))
+            .await
+            .unwrap_err(),
+        client
+            .first_generation()
+            .client_credentials()
+            .create(rixl_credentials::NewClientCredential::new(""))
+            .await
+            .unwrap_err(),
+        client.first_generation().client_credentials().mint(&mint(0)).await.unwrap_err(),
+        client.first_generation().client_credentials().mint(&mint(90_000)).await.unwrap_err(),
+        client.first_generation().client_credentials().mint(&mint(60_001)).await.unwrap_err(),
+        client.first_generation().client_credentials().mint(&mint(16 * 60_000)).await.unwrap_err(),
+        client.first_generation().client_credentials().mint(&mint(u64::MAX)).await.unwrap_err(),
         client.tokens().exchange(&Secret::from("TESTSECRET")).await.unwrap_err(),
         client.tokens().exchange(&Secret::from("_TESTSECRET")).await.unwrap_err(),
         client.tokens().exchange(&Secret::from("rxl__TESTSECRET")).await.unwrap_err(),
@@ -359,7 +389,7 @@ async fn bad_input_is_refused_before_anything_is_sent() {
         client.tokens().exchange(&Secret::from("rxl_TESTSECRET\r")).await.unwrap_err(),
         client.tokens().refresh(&Secret::from("")).await.unwrap_err(),
         client.tokens().refresh(&Secret::from("TESTREFRESH\r\n")).await.unwrap_err(),
-        client.client_credentials().mint(&with_secret("rxl_sk_TESTSECRET\r\n")).await.unwrap_err(),
+        client.first_generation().client_credentials().mint(&with_secret("rxl_sk_TESTSECRET\r\n")).await.unwrap_err(),
     ];
     for error in errors {
         assert_eq!((error.kind(), error.outcome()), (Kind::InvalidInput, Outcome::NotApplied), "{error}");
@@ -368,7 +398,12 @@ async fn bad_input_is_refused_before_anything_is_sent() {
     }
     assert_eq!(mock.sent(), []);
     // 64 characters, not bytes, are allowed.
-    let error = client.api_keys().create(NewApiKey::new("ü".repeat(64)).with_project_id(project())).await.unwrap_err();
+    let error = client
+        .first_generation()
+        .api_keys()
+        .create(NewApiKey::new("ü".repeat(64)).with_project_id(project()))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::Server);
 }
 

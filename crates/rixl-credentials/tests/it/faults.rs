@@ -175,7 +175,8 @@ impl Op {
     }
 
     async fn call(self, client: &Client, organization: &OrganizationId, input: &Input) -> Result<(), Error> {
-        let (keys, credentials) = (client.api_keys(), client.client_credentials());
+        let (keys, credentials) =
+            (client.first_generation().api_keys(), client.first_generation().client_credentials());
         let organization = client.organization(organization);
         let second = organization.api_keys();
         let new_key = NewApiKey::new(self.new_name()).with_project_id("Bq4y3QB38S".parse().unwrap());
@@ -183,8 +184,8 @@ impl Op {
             Rotate => keys.rotate(&input.key).await.map(drop),
             Create => keys.create(new_key).await.map(drop),
             Delete => keys.delete(&input.key).await,
-            Exchange => client.tokens().exchange(&Secret::from(&*input.api_key)).await.map(drop),
-            Refresh => client.tokens().refresh(&Secret::from(&*input.refresh)).await.map(drop),
+            Exchange => client.first_generation().tokens().exchange(&Secret::from(&*input.api_key)).await.map(drop),
+            Refresh => client.first_generation().tokens().refresh(&Secret::from(&*input.refresh)).await.map(drop),
             Mint => {
                 let request = ClientTokenRequest::new(&*input.client_id, &*input.client_secret, "user-17");
                 credentials.mint(&request).await.map(drop)
@@ -243,7 +244,7 @@ impl Input {
     async fn made(op: Op, client: &Client, project: &str) -> Self {
         let mut input = Self::default();
         let key = NewApiKey::new("old").with_project_id(project.parse().unwrap());
-        let issued = client.api_keys().create(key).await.unwrap();
+        let issued = client.first_generation().api_keys().create(key).await.unwrap();
         (input.key, input.api_key) = (issued.key.id, issued.secret.expose_secret().into());
         if op == Refresh {
             let pair = client.tokens().exchange(&issued.secret).await.unwrap();
@@ -256,8 +257,12 @@ impl Input {
             input.endpoint = issued.endpoint.id;
         }
         if matches!(op, Mint | RevokeCredential) {
-            let issued =
-                client.client_credentials().create(rixl_credentials::NewClientCredential::new("old")).await.unwrap();
+            let issued = client
+                .first_generation()
+                .client_credentials()
+                .create(rixl_credentials::NewClientCredential::new("old"))
+                .await
+                .unwrap();
             input.credential = issued.credential.id;
             input.client_id = issued.credential.client_id.unwrap();
             input.client_secret = issued.client_secret.expose_secret().into();
@@ -944,8 +949,8 @@ impl State {
     async fn of(client: &Client, project: &ProjectId) -> Self {
         let all = PageRequest::default().with_limit(100);
         Self {
-            keys: client.api_keys().list_page(all.clone()).await.unwrap().items,
-            credentials: client.client_credentials().list_page(all.clone()).await.unwrap().items,
+            keys: client.first_generation().api_keys().list_page(all.clone()).await.unwrap().items,
+            credentials: client.first_generation().client_credentials().list_page(all.clone()).await.unwrap().items,
             endpoints: webhooks(client, project).list_page(all).await.unwrap().items,
         }
     }
@@ -963,7 +968,7 @@ impl State {
             RevokeCredential => (credential.unwrap().status == Some(ClientCredentialStatus::Revoked)).into(),
             Exchange => key.unwrap().last_used.is_some().into(),
             // A refresh token works once.
-            Refresh => client.tokens().refresh(&Secret::from(&*input.refresh)).await.is_err().into(),
+            Refresh => client.first_generation().tokens().refresh(&Secret::from(&*input.refresh)).await.is_err().into(),
             Mint => credential.unwrap().last_used_at.is_some().into(),
             RotateSecret => {
                 let endpoint = self.endpoints.iter().find(|endpoint| endpoint.id == input.endpoint).unwrap();
@@ -1172,7 +1177,7 @@ async fn a_rotate_whose_response_is_cut_at_every_byte() {
     for after in 0..=length {
         let (sent, done) = (sandbox.requests().len(), sandbox.rotations(input.key.as_str()));
         sandbox.inject(SandboxFault::new(Effect::CutHead { after }).on("rotateApiKey")).unwrap();
-        let result = client.api_keys().rotate(&input.key).await;
+        let result = client.first_generation().api_keys().rotate(&input.key).await;
         assert_eq!(sandbox.requests().len() - sent, 1, "{after}");
         assert_eq!(sandbox.rotations(input.key.as_str()) - done, 1, "{after}");
         match result {
@@ -1230,7 +1235,7 @@ async fn a_rotate_whose_response_is_reset_at_every_byte() {
     });
     let client = raw.client();
     for after in 0..=length {
-        let result = client.api_keys().rotate(&key_id()).await;
+        let result = client.first_generation().api_keys().rotate(&key_id()).await;
         let came = result.err().map(|error| (error.kind(), error.outcome()));
         let expected = match after {
             _ if after < head => Some((Kind::Interrupted, Outcome::Unknown)),

@@ -46,7 +46,7 @@ impl World {
 #[tokio::test]
 async fn the_life_of_a_key_first_generation() {
     let world = world();
-    let keys = world.client.api_keys();
+    let keys = world.client.first_generation().api_keys();
     let expiry: Timestamp = "2999-01-01T00:00:00+02:00".parse().unwrap();
     let key = NewApiKey::new("billing").with_project_id(world.project.clone()).with_expiring_at(expiry);
     let created = keys.create(key).await.unwrap();
@@ -105,10 +105,10 @@ async fn many_keys_are_listed_in_both_generations() {
     let world = world();
     for number in 0..230 {
         let key = NewApiKey::new(format!("key {number}")).with_project_id(world.project.clone());
-        drop(world.client.api_keys().create(key).await.unwrap());
+        drop(world.client.first_generation().api_keys().create(key).await.unwrap());
     }
     let organization = world.organization();
-    for mut keys in [world.client.api_keys().list(), organization.api_keys().list()] {
+    for mut keys in [world.client.first_generation().api_keys().list(), organization.api_keys().list()] {
         let mut names = Vec::new();
         while let Some(key) = keys.next().await {
             names.push(key.unwrap().name.unwrap());
@@ -121,8 +121,8 @@ async fn many_keys_are_listed_in_both_generations() {
 async fn tokens_work_and_are_replaced() {
     let world = world();
     let key = NewApiKey::new("billing").with_project_id(world.project.clone());
-    let issued = world.client.api_keys().create(key).await.unwrap();
-    for tokens in [world.client.tokens(), world.organization().tokens()] {
+    let issued = world.client.first_generation().api_keys().create(key).await.unwrap();
+    for tokens in [world.client.first_generation().tokens(), world.client.tokens()] {
         let first = tokens.exchange(&issued.secret).await.unwrap();
         assert_eq!(first.expires_in, Some(Duration::from_secs(3600)));
         assert!(first.expires_at.is_some());
@@ -133,8 +133,10 @@ async fn tokens_work_and_are_replaced() {
 
         let bearer =
             |token: Secret| Client::builder().base_url(world.sandbox.url()).bearer_token(token).build().unwrap();
-        assert!(bearer(second.access_token).api_keys().list_page(PageRequest::default()).await.is_ok());
-        let old = bearer(first.access_token).api_keys().list_page(PageRequest::default()).await;
+        assert!(
+            bearer(second.access_token).first_generation().api_keys().list_page(PageRequest::default()).await.is_ok()
+        );
+        let old = bearer(first.access_token).first_generation().api_keys().list_page(PageRequest::default()).await;
         assert!(old.unwrap_err().is_unauthorized());
     }
 }
@@ -142,7 +144,8 @@ async fn tokens_work_and_are_replaced() {
 #[tokio::test]
 async fn client_credentials_mint_until_they_are_revoked() {
     let world = world();
-    for credentials in [world.client.client_credentials(), world.organization().client_credentials()] {
+    for credentials in [world.client.first_generation().client_credentials(), world.organization().client_credentials()]
+    {
         let issued = credentials.create(rixl_credentials::NewClientCredential::new("web")).await.unwrap();
         assert_eq!(issued.credential.status, Some(ClientCredentialStatus::Active));
         let request = ClientTokenRequest::new(issued.credential.client_id.unwrap(), issued.client_secret, "user-17")
@@ -300,17 +303,17 @@ async fn policies_say_what_a_key_may_do() {
 async fn a_response_that_is_lost_after_the_commit_is_unknown() {
     let world = world();
     let key = NewApiKey::new("billing").with_project_id(world.project.clone());
-    let created = world.client.api_keys().create(key).await.unwrap();
+    let created = world.client.first_generation().api_keys().create(key).await.unwrap();
     let id = &created.key.id;
     let bad_gateway = Effect::Respond { status: 502, headers: Vec::new(), body: b"<html>Bad Gateway</html>".into() };
     for (number, effect) in [Effect::Close, Effect::Reset, bad_gateway].into_iter().enumerate() {
         world.sandbox.inject(Fault::new(effect).on("rotateApiKey")).unwrap();
-        let error = world.client.api_keys().rotate(id).await.unwrap_err();
+        let error = world.client.first_generation().api_keys().rotate(id).await.unwrap_err();
         assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
         // Committed once: nothing below us sent it again.
         assert_eq!(world.sandbox.rotations(id.as_str()), number as u64 + 1);
     }
     assert!(!world.is_live(&created.secret).await);
-    let repaired = world.client.api_keys().rotate(id).await.unwrap();
+    let repaired = world.client.first_generation().api_keys().rotate(id).await.unwrap();
     assert!(world.is_live(&repaired.secret).await);
 }

@@ -65,7 +65,7 @@ async fn all_pages_are_read_whatever_the_total_says() {
     ] {
         let respond = move |offset| page(count, cap, &total, offset);
         let (_server, client, calls) = server(respond).await;
-        let keys: Vec<_> = client.api_keys().list().try_collect().await.unwrap();
+        let keys: Vec<_> = client.first_generation().api_keys().list().try_collect().await.unwrap();
         let ids: Vec<_> = keys.iter().map(|key| key.id.as_str().to_owned()).collect();
         assert_eq!(ids, (0..count).map(|number| format!("key{number}")).collect::<Vec<_>>());
         assert_eq!(calls.load(Ordering::SeqCst), calls_expected);
@@ -87,7 +87,7 @@ async fn all_pages_are_read_whatever_the_total_says() {
 async fn a_total_that_counts_the_page_does_not_end_a_list() {
     let respond = |offset| page(60, 25, &json!(60_usize.saturating_sub(offset).min(25)), offset);
     let (_server, client, _) = server(respond).await;
-    assert_eq!(client.api_keys().list().try_collect::<Vec<_>>().await.unwrap().len(), 60);
+    assert_eq!(client.first_generation().api_keys().list().try_collect::<Vec<_>>().await.unwrap().len(), 60);
 }
 
 /// What is missing may be the one key that matters: a short list is never taken as whole.
@@ -97,7 +97,7 @@ async fn a_list_that_ends_before_its_total_is_incomplete() {
     let short = |offset| page(100, 100, &json!(150), offset);
     for (name, respond) in [("short", short as fn(usize) -> Value), ("of another name", renamed)] {
         let (_server, client, _) = server(respond).await;
-        let error = client.api_keys().list().try_collect::<Vec<_>>().await.unwrap_err();
+        let error = client.first_generation().api_keys().list().try_collect::<Vec<_>>().await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::IncompleteList, Outcome::NotApplied), "{name}");
     }
 }
@@ -118,9 +118,9 @@ async fn what_is_no_page_is_no_empty_list() {
         let (_server, client, _) = server(move |_| sent.clone()).await;
         let of = client.organization(&organization_id());
         let results = [
-            client.api_keys().list().try_collect::<Vec<_>>().await.map(drop),
+            client.first_generation().api_keys().list().try_collect::<Vec<_>>().await.map(drop),
             of.api_keys().list_page(Default::default()).await.map(drop),
-            client.client_credentials().list().try_collect::<Vec<_>>().await.map(drop),
+            client.first_generation().client_credentials().list().try_collect::<Vec<_>>().await.map(drop),
             of.client_credentials().list_page(Default::default()).await.map(drop),
         ];
         for result in results {
@@ -139,14 +139,14 @@ async fn an_empty_page_before_the_end_is_asked_for_again() {
         _ => page(150, 100, &json!(150), offset),
     };
     let (_server, client, _) = server(respond).await;
-    assert_eq!(client.api_keys().list().try_collect::<Vec<_>>().await.unwrap().len(), 150);
+    assert_eq!(client.first_generation().api_keys().list().try_collect::<Vec<_>>().await.unwrap().len(), 150);
 }
 
 /// New ids for ever.
 #[tokio::test]
 async fn a_list_without_an_end_is_incomplete() {
     let (_server, client, calls) = server(|offset| json!({ "api_keys": items(offset..offset + 1) })).await;
-    let error = client.api_keys().list().try_collect::<Vec<_>>().await.unwrap_err();
+    let error = client.first_generation().api_keys().list().try_collect::<Vec<_>>().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::IncompleteList);
     assert_eq!(calls.load(Ordering::SeqCst), 10_000);
 }
@@ -156,7 +156,7 @@ async fn a_list_without_an_end_is_incomplete() {
 async fn a_page_has_at_most_what_was_asked_for() {
     let respond = |offset| page(1_000, 1_000, &json!(1_000), offset);
     let (_server, client, calls) = server(respond).await;
-    let keys: Vec<_> = client.api_keys().list().try_collect().await.unwrap();
+    let keys: Vec<_> = client.first_generation().api_keys().list().try_collect().await.unwrap();
     let ids: Vec<_> = keys.iter().map(|key| key.id.as_str().to_owned()).collect();
     assert_eq!(ids, (0..1_000).map(|number| format!("key{number}")).collect::<Vec<_>>());
     assert_eq!(calls.load(Ordering::SeqCst), 10);
@@ -171,9 +171,12 @@ async fn a_page_has_at_most_what_was_asked_for() {
         // Even where the server says that this is all.
         for total in [1_000, expected] {
             let (_server, client, _) = server(move |offset| page(1_000, 1_000, &json!(total), offset)).await;
-            let page = client.api_keys().list_page(request()).await.unwrap();
+            let page = client.first_generation().api_keys().list_page(request()).await.unwrap();
             assert_eq!((page.items.len(), page.next), (expected, Some(request().with_offset(expected as u32))));
-            assert_eq!(client.client_credentials().list_page(request()).await.unwrap().items.len(), expected);
+            assert_eq!(
+                client.first_generation().client_credentials().list_page(request()).await.unwrap().items.len(),
+                expected
+            );
         }
     }
 }
@@ -184,7 +187,7 @@ async fn a_server_that_turns_in_a_circle_is_stopped() {
     for circle in [2, 3, 5] {
         let respond = move |offset: usize| page(100 * circle, 100, &Value::Null, offset % (100 * circle));
         let (_server, client, calls) = server(respond).await;
-        let mut keys = client.api_keys().list();
+        let mut keys = client.first_generation().api_keys().list();
         for _ in 0..100 * circle {
             keys.next().await.unwrap().unwrap();
         }
@@ -197,7 +200,7 @@ async fn a_server_that_turns_in_a_circle_is_stopped() {
 #[tokio::test]
 async fn a_server_that_repeats_a_page_is_stopped() {
     let (_server, client, calls) = server(|_| page(1_000, 25, &json!(1_000), 0)).await;
-    let mut keys = client.api_keys().list();
+    let mut keys = client.first_generation().api_keys().list();
     for _ in 0..25 {
         keys.next().await.unwrap().unwrap();
     }
@@ -213,7 +216,7 @@ async fn pages_can_be_turned_by_hand() {
     let mut request = Some(rixl_credentials::PageRequest::default().with_limit(100));
     let mut seen = Vec::new();
     while let Some(next) = request {
-        let page = client.api_keys().list_page(next).await.unwrap();
+        let page = client.first_generation().api_keys().list_page(next).await.unwrap();
         assert_eq!(page.total, Some(250));
         seen.extend(page.items);
         request = page.next;
@@ -225,7 +228,7 @@ async fn pages_can_be_turned_by_hand() {
 async fn a_key_that_cannot_be_named_fails_its_page() {
     for id in [json!("../x"), Value::Null, json!("")] {
         let (_server, client, _) = server(move |_| json!({ "api_keys": [{ "id": id }] })).await;
-        let error = client.api_keys().list().next().await.unwrap().unwrap_err();
+        let error = client.first_generation().api_keys().list().next().await.unwrap().unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Malformed, Outcome::NotApplied));
     }
 }
@@ -243,7 +246,7 @@ proptest! {
         let says = total.as_u64().or_else(|| total.as_str()?.parse().ok());
         let (keys, calls) = runtime.block_on(async {
             let (_server, client, calls) = server(move |offset| page(count, cap, &total, offset)).await;
-            let keys = client.api_keys().list().try_collect::<Vec<_>>().await;
+            let keys = client.first_generation().api_keys().list().try_collect::<Vec<_>>().await;
             (keys, calls.load(Ordering::SeqCst))
         });
         if says.is_some_and(|says| says > count as u64) {

@@ -14,7 +14,7 @@ async fn telemetry_has_these_names() {
     let recorder = Recorder::default();
     let guard = rixl_testing::listen(recorder.clone());
     let mock = Mock::responding(200, "{}").await;
-    mock.client().api_keys().delete(&key_id()).await.unwrap();
+    mock.client().first_generation().api_keys().delete(&key_id()).await.unwrap();
     drop(guard);
     let mut text = String::new();
     for record in recorder.take().iter().filter(|record| record.target.starts_with("rixl")) {

@@ -18,14 +18,16 @@ async fn prism_accepts_every_request_and_every_response_is_read() {
     let new_key = || NewApiKey::new("billing").with_project_id(project.clone()).with_expiring_at(time);
     let page = PageRequest::default().with_limit(100).with_offset(3);
 
-    for keys in [client.api_keys().list_page(page.clone()).await, organization.api_keys().list_page(page.clone()).await]
-    {
+    for keys in [
+        client.first_generation().api_keys().list_page(page.clone()).await,
+        organization.api_keys().list_page(page.clone()).await,
+    ] {
         assert_eq!(keys.unwrap().items[0].id, key_id());
     }
     for issued in [
-        client.api_keys().create(new_key()).await,
+        client.first_generation().api_keys().create(new_key()).await,
         organization.api_keys().create(new_key().with_policy_ids(["P0l1cyExmp".into()])).await,
-        client.api_keys().rotate(&key_id()).await,
+        client.first_generation().api_keys().rotate(&key_id()).await,
         organization.api_keys().rotate(&key_id()).await,
     ] {
         let issued = issued.unwrap();
@@ -34,14 +36,14 @@ async fn prism_accepts_every_request_and_every_response_is_read() {
     }
     let update = ApiKeyUpdate::default().with_name("new").with_expiring_at(time).with_policies_replaced(["p".into()]);
     assert_eq!(organization.update_api_key(&key_id(), update).await.unwrap().id, key_id());
-    client.api_keys().delete(&key_id()).await.unwrap();
+    client.first_generation().api_keys().delete(&key_id()).await.unwrap();
     organization.api_keys().delete(&key_id()).await.unwrap();
 
-    for tokens in [client.tokens(), organization.tokens()] {
+    for tokens in [client.first_generation().tokens(), client.tokens()] {
         let pair = tokens.exchange(&Secret::from("rxl_TESTSECRET")).await.unwrap();
         assert!(tokens.refresh(&pair.refresh_token.unwrap()).await.is_ok());
     }
-    for credentials in [client.client_credentials(), organization.client_credentials()] {
+    for credentials in [client.first_generation().client_credentials(), organization.client_credentials()] {
         assert!(!credentials.list_page(page.clone()).await.unwrap().items.is_empty());
         let issued = credentials.create(rixl_credentials::NewClientCredential::new("web")).await.unwrap();
         let request = ClientTokenRequest::new("XyZ9aB8cD1", issued.client_secret, "user-17")

@@ -44,15 +44,18 @@ fn snapshot(fixture: &str, value: &impl Debug) {
 #[tokio::test]
 async fn api_keys() {
     let mocked = mock("issued_api_key").await;
-    let issued = mocked.client().api_keys().rotate(&key_id()).await.unwrap();
+    let issued = mocked.client().first_generation().api_keys().rotate(&key_id()).await.unwrap();
     assert_eq!(issued.secret.expose_secret(), "rxl_TESTSECRET");
     snapshot("issued_api_key", &issued);
 
     let mocked = mock("issued_api_key_sparse").await;
-    snapshot("issued_api_key_sparse", &mocked.client().api_keys().rotate(&key_id()).await.unwrap());
+    snapshot("issued_api_key_sparse", &mocked.client().first_generation().api_keys().rotate(&key_id()).await.unwrap());
 
     let mocked = mock("api_key_page").await;
-    snapshot("api_key_page", &mocked.client().api_keys().list_page(PageRequest::default()).await.unwrap());
+    snapshot(
+        "api_key_page",
+        &mocked.client().first_generation().api_keys().list_page(PageRequest::default()).await.unwrap(),
+    );
 
     let mocked = mock("updated_api_key").await;
     let organization = mocked.client().organization(&organization_id());
@@ -73,25 +76,30 @@ async fn tokens() {
 #[tokio::test]
 async fn client_credentials() {
     let mocked = mock("issued_client_credential").await;
-    let issued =
-        mocked.client().client_credentials().create(rixl_credentials::NewClientCredential::new("web")).await.unwrap();
+    let issued = mocked
+        .client()
+        .first_generation()
+        .client_credentials()
+        .create(rixl_credentials::NewClientCredential::new("web"))
+        .await
+        .unwrap();
     assert_eq!(issued.client_secret.expose_secret(), "rxl_sk_TESTSECRET");
     snapshot("issued_client_credential", &issued);
 
     let mocked = mock("client_credential_page").await;
     snapshot(
         "client_credential_page",
-        &mocked.client().client_credentials().list_page(PageRequest::default()).await.unwrap(),
+        &mocked.client().first_generation().client_credentials().list_page(PageRequest::default()).await.unwrap(),
     );
 
     // What a later version may have a variant for keeps its name.
-    let page = mocked.client().client_credentials().list_page(PageRequest::default()).await.unwrap();
+    let page = mocked.client().first_generation().client_credentials().list_page(PageRequest::default()).await.unwrap();
     let names: Vec<_> = page.items.iter().filter_map(|item| Some(item.status.as_ref()?.as_str())).collect();
     assert_eq!(names, ["active", "revoked", "unspecified", "asleep"]);
 
     let mocked = mock("client_token").await;
     let request = ClientTokenRequest::new("a", "rxl_sk_TESTSECRET", "b");
-    let token = mocked.client().client_credentials().mint(&request).await.unwrap();
+    let token = mocked.client().first_generation().client_credentials().mint(&request).await.unwrap();
     assert_eq!(token.access_token.expose_secret(), "TESTACCESS");
     snapshot("client_token", &token);
 }

@@ -42,9 +42,9 @@ async fn run_until(
     };
     let client = builder.build().unwrap();
     let result = if change {
-        client.api_keys().rotate(&key_id()).await.map(drop)
+        client.first_generation().api_keys().rotate(&key_id()).await.map(drop)
     } else {
-        client.api_keys().list_page(PageRequest::default()).await.map(drop)
+        client.first_generation().api_keys().list_page(PageRequest::default()).await.map(drop)
     };
     Run { result, waits: timing.waits(), sent: mock.sent().len() }
 }
@@ -132,7 +132,9 @@ async fn the_bounds_of_time_are_settings_of_their_own() {
     let mock = Mock::responding(200, json!({ "api_keys": [] }).to_string()).await;
     let timing = Fake::with_chance(0.0);
     let slow = |takes| mock.builder().token_source(Slow(timing.clone(), takes)).timing(timing.clone());
-    let list = async |client: &rixl_credentials::Client| client.api_keys().list_page(PageRequest::default()).await;
+    let list = async |client: &rixl_credentials::Client| {
+        client.first_generation().api_keys().list_page(PageRequest::default()).await
+    };
     // The default, 2 minutes.
     assert_eq!(list(&slow(119_000 * MS).build().unwrap()).await.unwrap().items, []);
     let late = list(&slow(120_000 * MS).build().unwrap()).await.unwrap_err();
@@ -151,7 +153,7 @@ async fn the_bounds_of_time_are_settings_of_their_own() {
     // An attempt without any time is not begun.
     let sent = mock.sent().len();
     let none = mock.client().with_attempt_timeout(Duration::ZERO);
-    let error = none.api_keys().rotate(&key_id()).await.unwrap_err();
+    let error = none.first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Timeout, Outcome::NotApplied));
     assert_eq!(mock.sent().len(), sent);
 }
@@ -165,9 +167,9 @@ async fn the_policy_can_be_turned_off_and_set_for_one_call() {
     let mock = Mock::responding(503, "").await;
     let client = mock.builder().timing(Fake::with_chance(0.0)).build().unwrap();
     let eager = client.with_retry(RetryPolicy::default().with_attempts(3));
-    eager.api_keys().list_page(PageRequest::default()).await.unwrap_err();
+    eager.first_generation().api_keys().list_page(PageRequest::default()).await.unwrap_err();
     assert_eq!(mock.sent().len(), 3);
-    client.api_keys().list_page(PageRequest::default()).await.unwrap_err();
+    client.first_generation().api_keys().list_page(PageRequest::default()).await.unwrap_err();
     assert_eq!(mock.sent().len(), 4, "the client itself keeps its policy, which is off");
 }
 
@@ -190,7 +192,7 @@ async fn nothing_is_sent_after_the_deadline() {
         let deadline = Duration::from_secs(deadline);
         let source = Slow(timing.clone(), Duration::from_secs(token_takes));
         let client = mock.builder().token_source(source).timing(timing).deadline(deadline).build().unwrap();
-        client.api_keys().rotate(&key_id()).await.map(drop)
+        client.first_generation().api_keys().rotate(&key_id()).await.map(drop)
     };
     for (deadline, token_takes) in [(0, 0), (5, 5), (5, 6)] {
         let error = send(deadline, token_takes).await.unwrap_err();
@@ -219,15 +221,15 @@ async fn a_change_under_way_is_not_cut_by_the_deadline_and_a_read_is() {
         .unwrap();
     let patient = client.with_deadline(Duration::from_secs(60));
     let new_key = rixl_credentials::NewApiKey::new("billing").with_project_id(sandbox.project_id().parse().unwrap());
-    let key = patient.api_keys().create(new_key).await.unwrap().key;
+    let key = patient.first_generation().api_keys().create(new_key).await.unwrap().key;
 
     for operation in ["rotateApiKey", "listApiKeys"] {
         sandbox.inject(rixl_sandbox::Fault::new(busy()).on(operation).before_commit()).unwrap();
         sandbox.inject(rixl_sandbox::Fault::new(slow()).on(operation)).unwrap();
     }
-    let issued = client.api_keys().rotate(&key.id).await.unwrap();
+    let issued = client.first_generation().api_keys().rotate(&key.id).await.unwrap();
     assert!(sandbox.is_live(issued.secret.expose_secret()));
-    let error = client.api_keys().list_page(PageRequest::default()).await.unwrap_err();
+    let error = client.first_generation().api_keys().list_page(PageRequest::default()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Timeout, Outcome::NotApplied));
 }
 
@@ -250,7 +252,7 @@ async fn what_was_never_sent_is_repeated() {
         .timing(timing.clone())
         .build()
         .unwrap();
-    let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+    let error = client.first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Connect, Outcome::NotApplied));
     assert_eq!(timing.waits(), [500 * MS, 1_000 * MS, 2_000 * MS, 4_000 * MS]);
 }

@@ -20,7 +20,7 @@ fn nothing_that_held_a_secret_prints_it() {
         Client::builder().bearer_token("TESTTOKEN"),
         Client::builder().api_key("rxl_TESTSECRET"),
         client.tokens(),
-        client.api_keys(),
+        client.first_generation().api_keys(),
         client.organization(&id).client_credentials(),
         ClientTokenRequest::new("a", "rxl_sk_TESTSECRET", "b"),
     );
@@ -72,7 +72,7 @@ fn the_client_can_be_shared() {
     let client = Client::builder().base_url("http://127.0.0.1:1").build().unwrap();
     shared(&client);
     let id = "XyZ9aB8cD1".parse().unwrap();
-    sendable(async move { client.api_keys().rotate(&id).await });
+    sendable(async move { client.first_generation().api_keys().rotate(&id).await });
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn calls_run_at_the_same_time_on_one_client() {
             let client = client.clone();
             tokio::spawn(async move {
                 let id: KeyId = format!("key{number}").parse().unwrap();
-                client.api_keys().rotate(&id).await.map(|issued| issued.key.id == id)
+                client.first_generation().api_keys().rotate(&id).await.map(|issued| issued.key.id == id)
             })
         })
         .collect();

@@ -24,7 +24,7 @@ const SHORT: Duration = Duration::from_millis(150);
 const HOUR: Duration = Duration::from_secs(3600);
 
 async fn rotate(client: &Client) -> Came {
-    match within(client.api_keys().rotate(&key_id())).await {
+    match within(client.first_generation().api_keys().rotate(&key_id())).await {
         Ok(issued) => {
             assert_eq!(issued.secret.expose_secret(), "rxl_TESTSECRET");
             Ok(())
@@ -39,7 +39,7 @@ async fn rotate(client: &Client) -> Came {
 /// What a list came to, under the default policy, with waits that take no time.
 async fn list(raw: &Raw) -> Result<(), Kind> {
     let client = raw.builder().timing(Fake::with_chance(0.0)).build().unwrap();
-    let page = within(client.api_keys().list_page(PageRequest::default())).await;
+    let page = within(client.first_generation().api_keys().list_page(PageRequest::default())).await;
     page.map(drop).map_err(|error| {
         assert_eq!(error.outcome(), Outcome::NotApplied);
         error.kind()
@@ -81,7 +81,7 @@ async fn every_change_has_a_connection_of_its_own_and_reads_share_one() {
     }
     assert_eq!(raw.seen(), (3, 3));
     for _ in 0..3 {
-        client.api_keys().list_page(PageRequest::default()).await.unwrap();
+        client.first_generation().api_keys().list_page(PageRequest::default()).await.unwrap();
     }
     assert_eq!(raw.seen(), (6, 4));
 }
@@ -94,7 +94,8 @@ fn a_runtime_that_nobody_drives_holds_no_read_up() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (one, two) = (runtime(), runtime());
     for runtime in [&one, &two, &one, &two] {
-        let page = runtime.block_on(async { within(client.api_keys().list_page(PageRequest::default())).await });
+        let page = runtime
+            .block_on(async { within(client.first_generation().api_keys().list_page(PageRequest::default())).await });
         assert_eq!(page.unwrap().items, []);
     }
     assert_eq!(raw.seen(), (4, 3));
@@ -114,7 +115,7 @@ async fn an_idle_connection_that_the_server_closed_is_no_reason_to_send_again() 
         let client = raw.builder().timing(Fake::with_chance(0.0)).build().unwrap();
         for round in 1..=25 {
             // A read may be caught by the race; the policy repeats it.
-            let _ = client.api_keys().list_page(PageRequest::default()).await;
+            let _ = client.first_generation().api_keys().list_page(PageRequest::default()).await;
             rotate(&client).await.unwrap();
             rotate(&client).await.unwrap();
             let requests = raw.requests();
@@ -242,7 +243,7 @@ async fn a_second_response_is_never_taken_for_the_next_calls() {
     let client = raw.builder().timing(Fake::with_chance(0.0)).build().unwrap();
     for round in 1..=25 {
         rotate(&client).await.unwrap();
-        let page = client.api_keys().list_page(PageRequest::default()).await.unwrap();
+        let page = client.first_generation().api_keys().list_page(PageRequest::default()).await.unwrap();
         assert_eq!(page.items, []);
         assert_eq!(raw.requests().iter().filter(|request| !request.is_read()).count(), round);
     }
@@ -256,7 +257,7 @@ async fn a_body_that_breaks_off_was_applied() {
     });
     assert_eq!(rotate(&raw.client()).await, Err((Kind::Cut, Outcome::Applied)));
     // Of a delete it does not say that it was done.
-    let error = raw.client().api_keys().delete(&key_id()).await.unwrap_err();
+    let error = raw.client().first_generation().api_keys().delete(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (Kind::Cut, Outcome::Unknown));
     assert_eq!(raw.seen(), (2, 2));
     // A refusal stays one.
@@ -272,7 +273,7 @@ async fn no_connection_means_not_applied() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let timing = Fake::with_chance(0.0);
     let client = Client::builder().base_url(format!("http://{closed}")).bearer_token(TOKEN).timing(timing);
-    let error = client.build().unwrap().api_keys().rotate(&key_id()).await.unwrap_err();
+    let error = client.build().unwrap().first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (Kind::Connect, Outcome::NotApplied));
     let cause = std::error::Error::source(&error).unwrap();
     assert!(!format!("{cause}{cause:?}").contains("/platform"), "{cause:?} has the URL in it");
@@ -358,7 +359,7 @@ async fn the_deadline_ends_a_read_under_way_and_no_change() {
         },
     );
     let client = raw.builder().attempt_timeout(HOUR).deadline(SHORT).build().unwrap();
-    let error = within(client.api_keys().list_page(PageRequest::default())).await.unwrap_err();
+    let error = within(client.first_generation().api_keys().list_page(PageRequest::default())).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Timeout);
     assert_eq!(raw.seen(), (1, 1));
     // This one is over long before the response comes, which is waited for all the same.
@@ -382,7 +383,7 @@ async fn a_response_is_read_up_to_the_bound_exactly() {
         let client = |max| raw.builder().max_response_bytes(max).build().unwrap();
         rotate(&client(ISSUED.len())).await.unwrap();
         for max in [ISSUED.len() - 1, 20, 19, 1, 0] {
-            let mut error = client(max).api_keys().rotate(&key_id()).await.unwrap_err();
+            let mut error = client(max).first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
             assert_eq!((error.kind(), error.outcome()), (Kind::TooLarge, Outcome::Applied), "{max}");
             assert_eq!(error.take_raw_response().unwrap().expose_secret(), &ISSUED.as_bytes()[..max]);
             assert_silent(&error);
@@ -400,7 +401,7 @@ async fn compressed_responses_are_not_asked_for_and_not_decoded() {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", zipped.len());
         write(stream, &[head.as_bytes(), zipped].concat())
     });
-    let mut error = raw.client().api_keys().rotate(&key_id()).await.unwrap_err();
+    let mut error = raw.client().first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (Kind::Malformed, Outcome::Applied));
     assert_eq!(error.take_raw_response().unwrap().expose_secret(), zipped);
     assert_eq!(list(&raw).await, Err(Kind::Malformed));
@@ -417,7 +418,7 @@ async fn a_length_that_no_machine_has_is_only_a_promise() {
         Then::Fin
     });
     let client = raw.builder().max_response_bytes(usize::MAX).build().unwrap();
-    let mut error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+    let mut error = client.first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (Kind::Cut, Outcome::Applied));
     assert_eq!(error.take_raw_response().unwrap().expose_secret(), ISSUED.as_bytes());
 }
@@ -492,7 +493,7 @@ async fn memory_child() {
     let timeout = Duration::from_millis(std::env::var("TIMEOUT_MS").unwrap().parse().unwrap());
     let client = Client::builder().base_url(url).bearer_token(TOKEN).attempt_timeout(timeout).build().unwrap();
     let before = max();
-    let keys = client.api_keys();
+    let keys = client.first_generation().api_keys();
     let error = match &*std::env::var("CALL").unwrap() {
         "list" => keys.list_page(PageRequest::default()).await.unwrap_err(),
         _ => keys.rotate(&key_id()).await.unwrap_err(),

@@ -68,7 +68,7 @@ fn https_without_tls_is_refused() {
 async fn plain_text_does_not_pass_for_tls() {
     let mock = Mock::responding(200, "{}").await;
     let client = Client::builder().base_url(format!("https://{}", mock.address())).bearer_token(TOKEN).build().unwrap();
-    let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+    let error = client.first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Connect, Outcome::NotApplied));
     assert_eq!(mock.sent(), []);
 }
@@ -96,14 +96,14 @@ async fn a_path_in_the_base_url_is_a_prefix() {
     for prefix in ["/eu", "/eu/"] {
         let url = format!("http://{}{prefix}", mock.address());
         let client = Client::builder().base_url(url).bearer_token(TOKEN).user_agent("billing/1.4").build().unwrap();
-        client.api_keys().delete(&key_id()).await.unwrap();
+        client.first_generation().api_keys().delete(&key_id()).await.unwrap();
     }
     for sent in mock.sent() {
         assert_eq!(sent.target, "/eu/platform/api-keys/XyZ9aB8cD1");
         let ours = concat!("rixl-credentials/", env!("CARGO_PKG_VERSION"));
         assert_eq!(sent.headers["user-agent"], format!("billing/1.4 {ours}"));
     }
-    mock.client().api_keys().delete(&key_id()).await.unwrap();
+    mock.client().first_generation().api_keys().delete(&key_id()).await.unwrap();
     assert_eq!(mock.sent()[2].headers["user-agent"], concat!("rixl-credentials/", env!("CARGO_PKG_VERSION")));
 }
 
@@ -111,7 +111,7 @@ async fn a_path_in_the_base_url_is_a_prefix() {
 async fn without_a_token_only_calls_that_need_none_are_sent() {
     let mock = Mock::responding(401, "{}").await;
     let client = Client::builder().base_url(format!("http://{}", mock.address())).build().unwrap();
-    let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+    let error = client.first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Token, Outcome::NotApplied));
     assert!(error.is_authentication());
     assert_eq!(error.to_string(), "rotate API key: the client was built without a credential; the call was not sent");
@@ -129,7 +129,7 @@ async fn child() {
         Ok(client) => client,
         Err(error) => return println!("\nREFUSED {error}"),
     };
-    let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+    let error = client.first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
     println!("\nSENT {:?} {:?}", error.kind(), std::error::Error::source(&error).map(ToString::to_string));
 }
 
@@ -169,6 +169,6 @@ async fn the_environment() {
         said.contains("SENT Token Some(\"exchange API key: the server refused the credential (HTTP 401)"),
         "{said}"
     );
-    assert_eq!(mock.sent()[1].target, "/platform/auth/token");
+    assert_eq!(mock.sent()[1].target, "/platform/auth/v1/token");
     assert_eq!(mock.sent().len(), 2);
 }

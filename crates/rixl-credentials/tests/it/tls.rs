@@ -162,7 +162,7 @@ mod child {
         }
 
         async fn rotate(&self) -> Came {
-            let result = self.client().api_keys().rotate(&key_id()).await;
+            let result = self.client().first_generation().api_keys().rotate(&key_id()).await;
             result.map(drop).map_err(|error| {
                 assert_silent(&error);
                 (error.kind(), error.outcome())
@@ -170,7 +170,7 @@ mod child {
         }
 
         async fn list(&self) -> Result<(), Kind> {
-            let result = self.client().api_keys().list_page(PageRequest::default()).await;
+            let result = self.client().first_generation().api_keys().list_page(PageRequest::default()).await;
             result.map(drop).map_err(|error| error.kind())
         }
 
@@ -263,7 +263,8 @@ mod child {
         // Both mean that the request was not carried out, and both make layers below us send it again if they may.
         for (name, refusal) in [("REFUSED_STREAM", REFUSED_STREAM), ("GOAWAY", GOAWAY), ("debug data", DEBUG_DATA)] {
             let server = Tls::start("good", &["h2"], move |stream, requests| http_2(stream, requests, refusal)).await;
-            let error = server.client().api_keys().list_page(PageRequest::default()).await.unwrap_err();
+            let error =
+                server.client().first_generation().api_keys().list_page(PageRequest::default()).await.unwrap_err();
             assert_eq!(error.kind(), Kind::Interrupted, "{name}");
             // What the server says in passing is as good as what it says in the body.
             assert_silent(&error);

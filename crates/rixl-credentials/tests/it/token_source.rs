@@ -38,7 +38,7 @@ async fn until(sandbox: &Sandbox, operation: &str, expected: usize) {
 }
 
 async fn list(client: &Client) -> Result<(), Error> {
-    client.api_keys().list_page(PageRequest::default()).await.map(drop)
+    client.first_generation().api_keys().list_page(PageRequest::default()).await.map(drop)
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn a_token_that_is_used_up_is_refreshed() {
         list(&client).await.unwrap();
         timing.advance(Duration::from_secs(4_000));
     }
-    assert_eq!((count(&sandbox, "exchangeApiKey"), count(&sandbox, "refreshToken")), (1, 2));
+    assert_eq!((count(&sandbox, "exchangeApiKeyV1"), count(&sandbox, "refreshTokenV1")), (1, 2));
 }
 
 #[tokio::test]
@@ -60,19 +60,19 @@ async fn a_refused_refresh_falls_back_to_an_exchange() {
     timing.advance(Duration::from_secs(4_000));
     // Past the refresh token's life, or used up by someone else: the sandbox refuses it.
     let refused = Effect::Respond { status: 401, headers: Vec::new(), body: b"{}".into() };
-    sandbox.inject(Fault::new(refused).on("refreshToken").before_commit()).unwrap();
+    sandbox.inject(Fault::new(refused).on("refreshTokenV1").before_commit()).unwrap();
     list(&client).await.unwrap();
-    assert_eq!((count(&sandbox, "exchangeApiKey"), count(&sandbox, "refreshToken")), (2, 1));
+    assert_eq!((count(&sandbox, "exchangeApiKeyV1"), count(&sandbox, "refreshTokenV1")), (2, 1));
     // The next token lives an hour: no more fetching.
     list(&client).await.unwrap();
-    assert_eq!((count(&sandbox, "exchangeApiKey"), count(&sandbox, "refreshToken")), (2, 1));
+    assert_eq!((count(&sandbox, "exchangeApiKeyV1"), count(&sandbox, "refreshTokenV1")), (2, 1));
 }
 
 #[tokio::test]
 async fn a_dead_api_key_sends_nothing_but_its_exchange() {
     let sandbox = Sandbox::start().unwrap();
     let client = Client::builder().base_url(sandbox.url()).api_key("rxl_TESTSECRET").build().unwrap();
-    let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+    let error = client.first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Token, Outcome::NotApplied));
     assert_silent(&error);
     let cause = error.token_error().unwrap();
@@ -109,17 +109,17 @@ async fn a_token_of_unknown_expiry_is_asked_for_before_each_call() {
     let asked = Arc::new(AtomicUsize::new(0));
     let client = mock.builder().token_source(Numbered(Arc::clone(&asked))).build().unwrap();
     for _ in 0..3 {
-        client.api_keys().delete(&key_id()).await.unwrap();
+        client.first_generation().api_keys().delete(&key_id()).await.unwrap();
     }
     let tokens: Vec<_> = mock.sent().iter().map(|sent| sent.headers["authorization"].clone()).collect();
     assert_eq!(tokens, ["Bearer TOKEN0", "Bearer TOKEN1", "Bearer TOKEN2"]);
 
-    let error = client.api_keys().delete(&key_id()).await.unwrap_err();
+    let error = client.first_generation().api_keys().delete(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Token, Outcome::NotApplied));
     assert_eq!(error.to_string(), "delete API key: no bearer token could be had; the call was not sent; see the cause");
     let cause = std::error::Error::source(&error).unwrap();
     assert_eq!(std::error::Error::source(cause).unwrap().to_string(), "the vault is sealed");
-    let error = client.api_keys().delete(&key_id()).await.unwrap_err();
+    let error = client.first_generation().api_keys().delete(&key_id()).await.unwrap_err();
     let cause = std::error::Error::source(error.token_error().unwrap()).unwrap();
     assert_eq!(cause.to_string(), "the token is empty, or is not visible ASCII");
     assert_silent(&error);
@@ -209,7 +209,7 @@ async fn a_source_that_says_when_its_token_expires_is_asked_ahead_of_that() {
         let script =
             Script::new([Step::Until("TESTONE", timing.clone(), 1_000), Step::Until("TESTTWO", timing.clone(), 1_000)]);
         let client = mock.builder().token_source(script.clone()).timing(timing.clone()).build().unwrap();
-        let delete = async || client.api_keys().delete(&key_id()).await.unwrap();
+        let delete = async || client.first_generation().api_keys().delete(&key_id()).await.unwrap();
         delete().await;
         timing.advance(Duration::from_secs(renewed_at - 1));
         delete().await;
@@ -235,9 +235,9 @@ async fn a_token_that_can_not_be_sent_is_not_kept() {
     let script =
         Script::new([Step::Until("TEST\nONE", timing.clone(), 1_000), Step::Until("TESTTWO", timing.clone(), 1_000)]);
     let client = mock.builder().token_source(script.clone()).timing(timing).build().unwrap();
-    let error = client.api_keys().delete(&key_id()).await.unwrap_err();
+    let error = client.first_generation().api_keys().delete(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Token, Outcome::NotApplied));
-    client.api_keys().delete(&key_id()).await.unwrap();
+    client.first_generation().api_keys().delete(&key_id()).await.unwrap();
     assert_eq!(authorizations(&mock), ["Bearer TESTTWO"]);
 }
 
@@ -246,7 +246,7 @@ async fn a_hundred_callers(script: Script, client: &Client) -> Vec<Result<(), Er
     let calls: Vec<_> = (0..100)
         .map(|_| {
             let client = client.clone();
-            tokio::spawn(async move { client.api_keys().delete(&key_id()).await })
+            tokio::spawn(async move { client.first_generation().api_keys().delete(&key_id()).await })
         })
         .collect();
     // One thread: each of them is polled before this goes on, and waits.
@@ -296,7 +296,7 @@ async fn a_passing_failure_of_a_source_is_tried_again_and_no_other() {
         let script = Script::new(steps.to_vec());
         let policy = RetryPolicy::default().with_attempts(attempts);
         let builder = mock.builder().token_source(script.clone()).timing(timing.clone()).retry(policy);
-        let result = builder.build().unwrap().api_keys().delete(&key_id()).await;
+        let result = builder.build().unwrap().first_generation().api_keys().delete(&key_id()).await;
         (result, script.asked().len(), timing.waits())
     };
     let seconds = |waits: &[Duration]| waits.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();
@@ -335,7 +335,7 @@ async fn a_source_hears_what_was_refused_and_only_another_token_is_sent() {
         let script = Script::new(steps.clone());
         let builder = mock.builder().token_source(script.clone()).timing(timing.clone());
         let client = builder.retry(RetryPolicy::default()).build().unwrap();
-        let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+        let error = client.first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unauthorized, Outcome::NotApplied));
         let tokens = ["Bearer TESTONE", "Bearer TESTTWO"];
         assert_eq!(authorizations(&mock), tokens[..sent]);
@@ -343,7 +343,7 @@ async fn a_source_hears_what_was_refused_and_only_another_token_is_sent() {
         assert_eq!(refused, vec![Some("TESTONE".to_owned()); steps.len().max(2) - 1]);
         // What was refused is asked for again.
         let asked = script.asked().len();
-        let _ = client.api_keys().rotate(&key_id()).await;
+        let _ = client.first_generation().api_keys().rotate(&key_id()).await;
         assert!(script.asked().len() > asked || sent == 2);
     }
 }
@@ -362,7 +362,7 @@ async fn a_call_that_was_sent_never_says_that_it_was_not() {
         let mock = Mock::with(status, &[("x-request-id", "req-1")], "{}").await;
         let builder = mock.builder().token_source(Script::new(steps)).timing(timing.clone());
         let client = builder.retry(RetryPolicy::default()).build().unwrap();
-        let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+        let error = client.first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (kind, Outcome::NotApplied));
         assert_eq!((error.status(), error.request_id(), mock.sent().len()), (Some(status), Some("req-1"), 1));
         let cause = error.token_error().unwrap();
@@ -373,7 +373,16 @@ async fn a_call_that_was_sent_never_says_that_it_was_not() {
     // Nor when the time is up before it can be sent again.
     let mock = Mock::responding(401, "{}").await;
     let slow = crate::retry::Slow(timing.clone(), Duration::from_secs(70));
-    let error = mock.builder().token_source(slow).timing(timing).build().unwrap().api_keys().rotate(&key_id()).await;
+    let error = mock
+        .builder()
+        .token_source(slow)
+        .timing(timing)
+        .build()
+        .unwrap()
+        .first_generation()
+        .api_keys()
+        .rotate(&key_id())
+        .await;
     let error = error.unwrap_err();
     assert_eq!((error.kind(), error.status(), mock.sent().len()), (ErrorKind::Unauthorized, Some(401), 1));
     assert!(error.token_error().is_none());
@@ -386,13 +395,13 @@ async fn a_token_that_is_refused_is_renewed_and_the_call_is_sent_once_more() {
     list(&client).await.unwrap();
     // The server's clock jumps; the token looks fresh here and is expired there.
     sandbox.advance(Duration::from_secs(4_000));
-    let key = client.api_keys().list().next().await.unwrap().unwrap();
-    assert_eq!((count(&sandbox, "exchangeApiKey"), count(&sandbox, "refreshToken")), (2, 0));
+    let key = client.first_generation().api_keys().list().next().await.unwrap().unwrap();
+    assert_eq!((count(&sandbox, "exchangeApiKeyV1"), count(&sandbox, "refreshTokenV1")), (2, 0));
     sandbox.advance(Duration::from_secs(4_000));
     timing.advance(Duration::from_secs(100));
-    let _ = client.api_keys().rotate(&key.id).await.unwrap();
+    let _ = client.first_generation().api_keys().rotate(&key.id).await.unwrap();
     assert_eq!(sandbox.rotations(key.id.as_str()), 1);
-    assert_eq!((count(&sandbox, "rotateApiKey"), count(&sandbox, "exchangeApiKey")), (2, 3));
+    assert_eq!((count(&sandbox, "rotateApiKey"), count(&sandbox, "exchangeApiKeyV1")), (2, 3));
 }
 
 /// A client that holds nothing but an API key of this sandbox, and whose time is moved by hand.
@@ -404,7 +413,7 @@ async fn with_timing(sandbox: &Sandbox, chance: f64) -> (Client, Fake) {
 async fn with_key(sandbox: &Sandbox, chance: f64) -> (ClientBuilder, Fake) {
     let owner = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build().unwrap();
     let key = NewApiKey::new("billing").with_project_id(sandbox.project_id().parse().unwrap());
-    let issued = owner.api_keys().create(key).await.unwrap();
+    let issued = owner.first_generation().api_keys().create(key).await.unwrap();
     let timing = Fake::with_chance(chance);
     (Client::builder().base_url(sandbox.url()).api_key(issued.secret).timing(timing.clone()), timing)
 }
@@ -417,11 +426,11 @@ async fn a_token_is_renewed_before_it_expires_at_a_moment_that_chance_decides() 
         list(&client).await.unwrap();
         timing.advance(Duration::from_secs(renewed_at - 1));
         list(&client).await.unwrap();
-        assert_eq!(count(&sandbox, "refreshToken"), 0, "{chance}");
+        assert_eq!(count(&sandbox, "refreshTokenV1"), 0, "{chance}");
         timing.advance(Duration::from_secs(2));
         list(&client).await.unwrap();
-        until(&sandbox, "refreshToken", 1).await;
-        assert_eq!(count(&sandbox, "exchangeApiKey"), 1, "{chance}");
+        until(&sandbox, "refreshTokenV1", 1).await;
+        assert_eq!(count(&sandbox, "exchangeApiKeyV1"), 1, "{chance}");
     }
 }
 
@@ -439,10 +448,10 @@ async fn a_lifetime_is_told_by_the_servers_own_clock() {
     list(&client).await.unwrap();
     timing.advance(Duration::from_secs(2_600));
     list(&client).await.unwrap();
-    assert_eq!(count(&sandbox, "refreshToken"), 0);
+    assert_eq!(count(&sandbox, "refreshTokenV1"), 0);
     timing.advance(Duration::from_secs(200));
     list(&client).await.unwrap();
-    until(&sandbox, "refreshToken", 1).await;
+    until(&sandbox, "refreshTokenV1", 1).await;
 }
 
 #[tokio::test]
@@ -458,10 +467,10 @@ async fn a_token_of_unknown_lifetime_is_not_kept_long() {
     list(&client).await.unwrap();
     timing.advance(Duration::from_secs(50));
     list(&client).await.unwrap();
-    assert_eq!(count(&sandbox, "refreshToken"), 0);
+    assert_eq!(count(&sandbox, "refreshTokenV1"), 0);
     timing.advance(Duration::from_secs(5));
     list(&client).await.unwrap();
-    until(&sandbox, "refreshToken", 1).await;
+    until(&sandbox, "refreshTokenV1", 1).await;
 }
 
 #[tokio::test]
@@ -470,9 +479,9 @@ async fn a_token_that_stays_refused_is_renewed_once_only() {
     let (client, timing) = with_timing(&sandbox, 0.0).await;
     let refused = Effect::Respond { status: 401, headers: Vec::new(), body: b"{}".into() };
     sandbox.inject(Fault::new(refused).on("rotateApiKey").before_commit().always()).unwrap();
-    let error = client.api_keys().rotate(&key_id()).await.unwrap_err();
+    let error = client.first_generation().api_keys().rotate(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unauthorized, Outcome::NotApplied));
-    assert_eq!((count(&sandbox, "rotateApiKey"), count(&sandbox, "exchangeApiKey")), (2, 2));
+    assert_eq!((count(&sandbox, "rotateApiKey"), count(&sandbox, "exchangeApiKeyV1")), (2, 2));
     assert_eq!(timing.waits(), [Duration::ZERO; 0]);
 }
 
@@ -480,7 +489,7 @@ async fn a_token_that_stays_refused_is_renewed_once_only() {
 async fn callers_who_wait_for_a_purchase_share_its_failure() {
     let sandbox = Sandbox::start().unwrap();
     // Held back until all callers wait for it.
-    sandbox.inject(Fault::new(Effect::DelayHead(Duration::from_millis(300))).on("exchangeApiKey")).unwrap();
+    sandbox.inject(Fault::new(Effect::DelayHead(Duration::from_millis(300))).on("exchangeApiKeyV1")).unwrap();
     let client = Client::builder().base_url(sandbox.url()).api_key("rxl_TESTSECRET").build().unwrap();
     let calls: Vec<_> = (0..100)
         .map(|_| {
@@ -505,10 +514,10 @@ async fn callers_who_wait_for_a_purchase_share_its_failure() {
 }
 
 #[tokio::test]
-async fn where_the_first_generation_is_gone_the_second_is_used() {
+async fn where_the_second_generation_is_unknown_the_first_is_used() {
     let sandbox = Sandbox::start().unwrap();
     let gone = || Effect::Respond { status: 404, headers: Vec::new(), body: b"{}".into() };
-    for operation in ["exchangeApiKey", "refreshToken", "mintClientToken"] {
+    for operation in ["exchangeApiKeyV1", "refreshTokenV1", "mintClientTokenV1"] {
         sandbox.inject(Fault::new(gone()).on(operation).before_commit().always()).unwrap();
     }
     let (client, timing) = with_timing(&sandbox, 0.0).await;
@@ -516,14 +525,14 @@ async fn where_the_first_generation_is_gone_the_second_is_used() {
         list(&client).await.unwrap();
         timing.advance(Duration::from_secs(4_000));
     }
-    assert_eq!((count(&sandbox, "exchangeApiKey"), count(&sandbox, "exchangeApiKeyV1")), (1, 1));
-    assert_eq!((count(&sandbox, "refreshToken"), count(&sandbox, "refreshTokenV1")), (0, 2));
+    assert_eq!((count(&sandbox, "exchangeApiKeyV1"), count(&sandbox, "exchangeApiKey")), (1, 1));
+    assert_eq!((count(&sandbox, "refreshTokenV1"), count(&sandbox, "refreshToken")), (0, 2));
 }
 
 #[tokio::test]
 async fn a_fixed_token_that_is_refused_is_not_sent_again() {
     let mock = Mock::responding(401, "{}").await;
-    assert!(mock.client().api_keys().rotate(&key_id()).await.unwrap_err().is_unauthorized());
+    assert!(mock.client().first_generation().api_keys().rotate(&key_id()).await.unwrap_err().is_unauthorized());
     assert_eq!(mock.sent().len(), 1);
 }
 
@@ -535,12 +544,12 @@ async fn a_purchase_that_is_abandoned_leaves_nothing_half_done() {
     list(&client).await.unwrap();
     timing.advance(Duration::from_secs(3_600));
     // The refresh was carried out, but its response never comes, and the caller goes away.
-    sandbox.inject(Fault::new(Effect::Stall).on("refreshToken")).unwrap();
+    sandbox.inject(Fault::new(Effect::Stall).on("refreshTokenV1")).unwrap();
     let call = tokio::spawn({
         let client = client.clone();
         async move { list(&client).await }
     });
-    wait_for_async("refresh", async || match count(&sandbox, "refreshToken") {
+    wait_for_async("refresh", async || match count(&sandbox, "refreshTokenV1") {
         0 => Err(()),
         _ => Ok(()),
     })
@@ -549,14 +558,14 @@ async fn a_purchase_that_is_abandoned_leaves_nothing_half_done() {
     assert!(call.await.unwrap_err().is_cancelled());
     list(&client).await.unwrap();
     // The used-up refresh token is not tried again.
-    assert_eq!((count(&sandbox, "refreshToken"), count(&sandbox, "exchangeApiKey")), (1, 2));
+    assert_eq!((count(&sandbox, "refreshTokenV1"), count(&sandbox, "exchangeApiKeyV1")), (1, 2));
 }
 
 #[tokio::test]
 async fn client_tokens_are_minted_and_minted_again() {
     let sandbox = Sandbox::start().unwrap();
     let owner = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build().unwrap();
-    let issued = owner.client_credentials().create(NewClientCredential::new("web")).await.unwrap();
+    let issued = owner.first_generation().client_credentials().create(NewClientCredential::new("web")).await.unwrap();
     let request = ClientTokenRequest::new(issued.credential.client_id.unwrap(), issued.client_secret, "user-17")
         .with_ttl(Duration::from_secs(600));
     let timing = Fake::with_chance(0.0);
@@ -564,13 +573,13 @@ async fn client_tokens_are_minted_and_minted_again() {
     let client = client.build().unwrap();
     // What a client token may do is not published; the sandbox lets it do none of this. It is sent, though.
     assert!(list(&client).await.unwrap_err().is_unauthorized());
-    assert_eq!((count(&sandbox, "mintClientToken"), count(&sandbox, "listApiKeys")), (2, 2));
+    assert_eq!((count(&sandbox, "mintClientTokenV1"), count(&sandbox, "listApiKeys")), (2, 2));
     // Once a call, and not at once where the one before was refused too.
     let _ = list(&client).await;
-    assert_eq!((count(&sandbox, "mintClientToken"), count(&sandbox, "listApiKeys")), (2, 3));
+    assert_eq!((count(&sandbox, "mintClientTokenV1"), count(&sandbox, "listApiKeys")), (2, 3));
     timing.advance(Duration::from_secs(1));
     let _ = list(&client).await;
-    assert_eq!((count(&sandbox, "mintClientToken"), count(&sandbox, "listApiKeys")), (3, 5));
+    assert_eq!((count(&sandbox, "mintClientTokenV1"), count(&sandbox, "listApiKeys")), (3, 5));
 }
 
 #[tokio::test]
@@ -579,9 +588,9 @@ async fn a_shared_token_can_be_swapped_while_calls_run() {
     let token = SharedToken::from("TESTOLD");
     assert!(!format!("{token:?}").contains("TEST"));
     let client = mock.builder().bearer_token(token.clone()).build().unwrap();
-    let _ = client.api_keys().delete(&key_id()).await;
+    let _ = client.first_generation().api_keys().delete(&key_id()).await;
     token.replace("TESTNEW");
-    let _ = client.api_keys().delete(&key_id()).await;
+    let _ = client.first_generation().api_keys().delete(&key_id()).await;
     let sent: Vec<_> = mock.sent().iter().map(|sent| sent.headers["authorization"].clone()).collect();
     assert_eq!(sent, ["Bearer TESTOLD", "Bearer TESTNEW"]);
 }
@@ -600,7 +609,7 @@ async fn a_thousand_callers_share_one_purchase_each_time() {
         for call in calls {
             call.await.unwrap().unwrap();
         }
-        assert_eq!((count(&sandbox, "exchangeApiKey"), count(&sandbox, "refreshToken")), (1, round));
+        assert_eq!((count(&sandbox, "exchangeApiKeyV1"), count(&sandbox, "refreshTokenV1")), (1, round));
         timing.advance(Duration::from_secs(4_000));
     }
 }

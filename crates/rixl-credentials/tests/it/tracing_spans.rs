@@ -273,7 +273,7 @@ async fn a_success() {
     let headers = [("x-request-id", "req-1")];
     let mock = Mock::with(200, &headers, r#"{"api_key":{"id":"XyZ9aB8cD1","secret":"rxl_TESTSECRET"}}"#).await;
     let client = mock.builder().timing(Fake::with_chance(0.0)).build().unwrap();
-    let (issued, spans) = record(client.api_keys().rotate(&key_id())).await;
+    let (issued, spans) = record(client.first_generation().api_keys().rotate(&key_id())).await;
     assert_eq!(issued.unwrap().key.id, key_id());
     let rotation = call(
         [
@@ -310,7 +310,7 @@ async fn a_traceparent_is_sent_when_the_application_gives_one() {
             traceparent.map(str::to_owned)
         });
         let client = builder.build().unwrap();
-        let (result, _) = record(client.api_keys().delete(&key_id())).await;
+        let (result, _) = record(client.first_generation().api_keys().delete(&key_id())).await;
         result.unwrap();
         assert_eq!(*spans.lock().unwrap(), [Some("rixl.attempt")]);
         mock.sent().pop().unwrap().headers.get("traceparent").cloned()
@@ -330,7 +330,7 @@ async fn a_traceparent_is_sent_when_the_application_gives_one() {
     ] {
         assert_eq!(sent(none).await, None, "{none:?}");
     }
-    mock.client().api_keys().delete(&key_id()).await.unwrap();
+    mock.client().first_generation().api_keys().delete(&key_id()).await.unwrap();
     assert!(!mock.sent().pop().unwrap().headers.contains_key("traceparent"));
 }
 
@@ -370,7 +370,7 @@ async fn a_refusal() {
 /// What the span of a rotation says of its end, when the server responds with this.
 async fn rotated(status: u16, body: &str) -> (String, Option<String>) {
     let mock = Mock::responding(status, body).await;
-    let (result, spans) = record(async { mock.client().api_keys().rotate(&key_id()).await }).await;
+    let (result, spans) = record(async { mock.client().first_generation().api_keys().rotate(&key_id()).await }).await;
     assert!(result.is_err());
     let [rotation] = &*spans else { panic!("{spans:?}") };
     (rotation.fields["rixl.outcome"].clone(), rotation.fields.get("error.type").cloned())
@@ -407,7 +407,7 @@ async fn no_response_has_no_status_and_no_token_has_no_attempt() {
         builder.retry(rixl_credentials::RetryPolicy::default().with_attempts(2))
     };
     let client = builder().bearer_token(TOKEN).build().unwrap();
-    let (result, spans) = record(client.api_keys().rotate(&key_id())).await;
+    let (result, spans) = record(client.first_generation().api_keys().rotate(&key_id())).await;
     assert_eq!(result.unwrap_err().kind(), ErrorKind::Connect);
     let refused = |resend_count| {
         let mut attempt = attempt([
@@ -437,7 +437,7 @@ async fn no_response_has_no_status_and_no_token_has_no_attempt() {
 
     // Buying the token is a call of its own, within the call that wants it.
     let client = builder().api_key("rxl_TESTSECRET").build().unwrap();
-    let (result, spans) = record(client.api_keys().rotate(&key_id())).await;
+    let (result, spans) = record(client.first_generation().api_keys().rotate(&key_id())).await;
     assert_eq!(result.unwrap_err().kind(), ErrorKind::Token);
     let [rotation] = &*spans else { panic!("{spans:?}") };
     let [exchange] = &*rotation.within else { panic!("{rotation:?}") };
@@ -503,16 +503,16 @@ async fn a_token_that_is_renewed() {
     let sandbox = Sandbox::start().unwrap();
     let owner = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build().unwrap();
     let key = NewApiKey::new("billing").with_project_id(sandbox.project_id().parse().unwrap());
-    let issued = owner.api_keys().create(key).await.unwrap();
+    let issued = owner.first_generation().api_keys().create(key).await.unwrap();
     let (secret, key) = (issued.secret.expose_secret().to_owned(), issued.key.id);
     let timing = Fake::with_chance(0.0);
     let client = Client::builder().base_url(sandbox.url()).api_key(issued.secret).timing(timing).build().unwrap();
-    client.api_keys().list_page(PageRequest::default()).await.unwrap();
+    client.first_generation().api_keys().list_page(PageRequest::default()).await.unwrap();
     // The token looks fresh here and is expired there.
     sandbox.advance(Duration::from_secs(4_000));
 
     let before = sandbox.requests().len();
-    let (result, spans) = record(client.api_keys().rotate(&key)).await;
+    let (result, spans) = record(client.first_generation().api_keys().rotate(&key)).await;
     let rotated = result.unwrap();
     let requests = sandbox.requests().split_off(before);
     let [refused, renewed, repeated] = &*requests else { panic!("{requests:?}") };
@@ -544,13 +544,13 @@ async fn a_token_that_is_renewed() {
         ],
         [attempt([
             ("rixl.operation", "tokens.exchange"),
-            ("rixl.route_generation", "1"),
+            ("rixl.route_generation", "2"),
             ("rixl.request_id", &renewed.request_id),
             ("rixl.outcome", "ok"),
             ("rixl.duration_ms", "0"),
             ("http.request.method", "POST"),
             ("http.response.status_code", "200"),
-            ("url.template", "/platform/auth/token"),
+            ("url.template", "/platform/auth/v1/token"),
         ])],
     );
     let rotation = call(

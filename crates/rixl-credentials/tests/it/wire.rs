@@ -95,19 +95,28 @@ fn mint_body() -> Value {
 #[tokio::test]
 async fn api_keys_first_generation() {
     let keys = "/platform/api-keys";
-    check(async |c| c.api_keys().list_page(PageRequest::default()).await.map(drop), "GET", keys, true, None).await;
+    check(
+        async |c| c.first_generation().api_keys().list_page(PageRequest::default()).await.map(drop),
+        "GET",
+        keys,
+        true,
+        None,
+    )
+    .await;
     let page = PageRequest::default().with_limit(100).with_offset(7);
     let target = "/platform/api-keys?limit=100&offset=7";
-    check(async |c| c.api_keys().list_page(page).await.map(drop), "GET", target, true, None).await;
+    check(async |c| c.first_generation().api_keys().list_page(page).await.map(drop), "GET", target, true, None).await;
 
     let body = json!({ "name": "billing", "project_id": "Bq4y3QB38S", "expiring_at": "2027-01-15T10:30:00Z" });
-    check(async |c| c.api_keys().create(new_key()).await.map(drop), "POST", keys, true, Some(body)).await;
+    check(async |c| c.first_generation().api_keys().create(new_key()).await.map(drop), "POST", keys, true, Some(body))
+        .await;
 
     let target = "/platform/api-keys/XyZ9aB8cD1/rotate";
-    check(async |c| c.api_keys().rotate(&key_id()).await.map(drop), "POST", target, true, None).await;
+    check(async |c| c.first_generation().api_keys().rotate(&key_id()).await.map(drop), "POST", target, true, None)
+        .await;
 
     let target = "/platform/api-keys/XyZ9aB8cD1";
-    check(async |c| c.api_keys().delete(&key_id()).await, "DELETE", target, true, None).await;
+    check(async |c| c.first_generation().api_keys().delete(&key_id()).await, "DELETE", target, true, None).await;
 }
 
 #[tokio::test]
@@ -165,31 +174,51 @@ async fn tokens_of_both_generations() {
     let key = || Secret::from("rxl_TESTSECRET");
     let body = || Some(json!({ "api_key": "rxl_TESTSECRET" }));
     let target = "/platform/auth/token";
-    check(async |c| c.tokens().exchange(&key()).await.map(drop), "POST", target, false, body()).await;
-    let second = |c: Client| c.organization(&organization_id()).tokens();
+    check(async |c| c.first_generation().tokens().exchange(&key()).await.map(drop), "POST", target, false, body())
+        .await;
     let target = "/platform/auth/v1/token";
-    check(async |c| second(c).exchange(&key()).await.map(drop), "POST", target, false, body()).await;
+    check(async |c| c.tokens().exchange(&key()).await.map(drop), "POST", target, false, body()).await;
 
     let token = || Secret::from("TESTREFRESH");
     let body = || Some(json!({ "refresh_token": "TESTREFRESH" }));
     let target = "/platform/auth/refresh";
-    check(async |c| c.tokens().refresh(&token()).await.map(drop), "POST", target, false, body()).await;
+    check(async |c| c.first_generation().tokens().refresh(&token()).await.map(drop), "POST", target, false, body())
+        .await;
     let target = "/platform/auth/v1/refresh";
-    check(async |c| second(c).refresh(&token()).await.map(drop), "POST", target, false, body()).await;
+    check(async |c| c.tokens().refresh(&token()).await.map(drop), "POST", target, false, body()).await;
 }
 
 #[tokio::test]
 async fn client_credentials_first_generation() {
     let all = "/platform/clientauth/credentials";
-    check(async |c| c.client_credentials().list_page(PageRequest::default()).await.map(drop), "GET", all, true, None)
-        .await;
+    check(
+        async |c| c.first_generation().client_credentials().list_page(PageRequest::default()).await.map(drop),
+        "GET",
+        all,
+        true,
+        None,
+    )
+    .await;
     let page = PageRequest::default().with_limit(2).with_offset(4);
     let target = "/platform/clientauth/credentials?limit=2&offset=4";
-    check(async |c| c.client_credentials().list_page(page).await.map(drop), "GET", target, true, None).await;
+    check(
+        async |c| c.first_generation().client_credentials().list_page(page).await.map(drop),
+        "GET",
+        target,
+        true,
+        None,
+    )
+    .await;
 
     let body = Some(json!({ "name": "web" }));
     check(
-        async |c| c.client_credentials().create(rixl_credentials::NewClientCredential::new("web")).await.map(drop),
+        async |c| {
+            c.first_generation()
+                .client_credentials()
+                .create(rixl_credentials::NewClientCredential::new("web"))
+                .await
+                .map(drop)
+        },
         "POST",
         all,
         true,
@@ -198,11 +227,25 @@ async fn client_credentials_first_generation() {
     .await;
 
     let target = "/platform/clientauth/credentials/Z9Y8X7W6V5/revoke";
-    check(async |c| c.client_credentials().revoke(&credential_id()).await, "POST", target, true, None).await;
+    check(
+        async |c| c.first_generation().client_credentials().revoke(&credential_id()).await,
+        "POST",
+        target,
+        true,
+        None,
+    )
+    .await;
 
     let target = "/platform/clientauth/token";
     let body = Some(mint_body());
-    check(async |c| c.client_credentials().mint(&mint()).await.map(drop), "POST", target, false, body).await;
+    check(
+        async |c| c.first_generation().client_credentials().mint(&mint()).await.map(drop),
+        "POST",
+        target,
+        false,
+        body,
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ impl Bench {
 
     pub(crate) fn rotator_of(&self, client: Client) -> Rotator {
         let events = Arc::clone(&self.events);
-        Rotator::new(Account::new(client), Arc::new(self.journal()))
+        Rotator::new(Account::first_generation(client), Arc::new(self.journal()))
             .with_observer(move |event| events.lock().unwrap().push(event.clone()))
     }
 

@@ -232,7 +232,7 @@ impl Entry for UnsureEntry {
 #[tokio::test]
 async fn an_intent_that_may_be_written_does_not_stay() {
     let bench = Bench::new();
-    let rotator = Rotator::new(Account::new(bench.client()), Arc::new(Unsure(bench.journal())));
+    let rotator = Rotator::new(Account::first_generation(bench.client()), Arc::new(Unsure(bench.journal())));
     let failure = rotator.rotate(&bench.key_id, bench.store()).await.unwrap_err();
     assert_eq!((failure.kind(), bench.rotations()), (FailureKind::Refused, 0));
     assert!(!bench.is_open().await);
@@ -307,6 +307,6 @@ async fn a_key_that_lists_lack_keeps_its_place_while_its_secret_is_live() {
     assert!(failure.message().contains("the secret of another key"), "{failure}");
 
     bench.sandbox.clear_faults();
-    Account::new(bench.client()).delete(&bench.key_id).await.unwrap();
+    Account::first_generation(bench.client()).delete(&bench.key_id).await.unwrap();
     bench.rotator().rotate(&other, bench.store()).await.unwrap();
 }

@@ -23,7 +23,7 @@ use crate::bench::{Bench, set_private};
 const DAY: Duration = Duration::from_secs(86_400);
 
 async fn find(bench: &Bench, selection: Selection) -> Result<Vec<String>, Failure> {
-    let plan = selection.find(&Account::new(bench.client()), &bench.journal()).await?;
+    let plan = selection.find(&Account::first_generation(bench.client()), &bench.journal()).await?;
     Ok(plan.due.into_iter().map(|due| format!("{}: {}", due.key.name.unwrap(), due.reason)).collect())
 }
 
@@ -92,7 +92,7 @@ async fn what_was_rotated_elsewhere_is_old_here() {
     }
     let store = Stores::default().open(&format!("file:{}", bench.folder.path().join("old").display())).unwrap();
     bench.rotator().rotate(&KeyId::new(id).unwrap(), store).await.unwrap();
-    let due = |bench: &Bench| Account::new(bench.client());
+    let due = |bench: &Bench| Account::first_generation(bench.client());
     let selection = Selection::new().older_than(90 * DAY);
     assert!(selection.find(&due(&bench), &bench.journal()).await.unwrap().due.is_empty());
     assert_eq!(selection.find(&due(&elsewhere), &bench.journal()).await.unwrap().due.len(), 1);
@@ -146,7 +146,7 @@ impl Many {
             set_private(&path);
         }
         let selection = Selection::new().named("fleet-*").unwrap();
-        let due = selection.find(&Account::new(bench.client()), &bench.journal()).await.unwrap().due;
+        let due = selection.find(&Account::first_generation(bench.client()), &bench.journal()).await.unwrap().due;
         assert_eq!(due.len(), count);
         Self { bench, due }
     }

@@ -586,7 +586,9 @@ async fn a_live_secret_of_another_rotator_stays_and_a_dead_one_does_not() {
 fn rotate_by_hand(sandbox: &Sandbox, key_id: &str) -> String {
     let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build().unwrap();
     let key_id = KeyId::new(key_id).unwrap();
-    by_hand(async move { client.api_keys().rotate(&key_id).await.unwrap().secret.expose_secret().to_owned() })
+    by_hand(async move {
+        client.first_generation().api_keys().rotate(&key_id).await.unwrap().secret.expose_secret().to_owned()
+    })
 }
 
 #[tokio::test]
@@ -769,7 +771,7 @@ async fn the_lock_is_renewed_at_least_once_a_minute_of_waiting() {
     let bench = Bench::new();
     let renewals = Arc::default();
     let journal = Counted(bench.journal(), Arc::clone(&renewals));
-    let rotator = Rotator::new(Account::new(bench.client()), Arc::new(journal));
+    let rotator = Rotator::new(Account::first_generation(bench.client()), Arc::new(journal));
     rotator.replace(&bench.key_id, bench.store(), Duration::from_secs(3600)).await.unwrap();
     // An hour, and a quarter of it to watch the old key.
     assert_eq!(renewals.load(Ordering::SeqCst), 60 + 15);
@@ -857,7 +859,7 @@ async fn a_key_is_not_deleted_whose_successor_may_do_less() {
     let attached = ApiKeyUpdate::default().with_added_policies([policy]);
     organization.update_api_key(&bench.key_id, attached).await.unwrap();
     let (old, of) = (bench.key_id.clone(), organization.clone());
-    let account = Account::new(bench.client()).with_organization(organization_id);
+    let account = Account::new(bench.client(), organization_id);
     let rotator = Rotator::new(account, Arc::new(bench.journal())).with_observer(move |event| {
         if event.sentence.starts_with("watches") {
             let (old, of) = (old.clone(), of.clone());

@@ -6,6 +6,7 @@ use rixl_bench_peers::{Failure, Peer, Target};
 use rixl_credentials::{Client, KeyId, Organization, Secret};
 
 struct Facade {
+    client: Client,
     organization: Organization,
     key_id: KeyId,
     api_key: Secret,
@@ -18,6 +19,7 @@ impl Peer for Facade {
             organization: client.organization(&target.organization_id.parse()?),
             key_id: target.key_id.parse()?,
             api_key: target.api_key.into(),
+            client,
         })
     }
 
@@ -35,7 +37,7 @@ impl Peer for Facade {
     }
 
     async fn exchange(&self) -> Result<usize, Failure> {
-        Ok(self.organization.tokens().exchange(&self.api_key).await?.access_token.expose_secret().len())
+        Ok(self.client.tokens().exchange(&self.api_key).await?.access_token.expose_secret().len())
     }
 }
 

@@ -404,7 +404,7 @@ impl Case {
         let watched = Watched { inner: Arc::clone(&self.journals[journal]), process: Arc::clone(&process) };
         let quiet = if self.rules.has_settling { QUIET } else { Duration::ZERO };
         let case = Arc::downgrade(self);
-        let rotator = Rotator::new(Account::new(self.server.client.clone()), Arc::new(watched))
+        let rotator = Rotator::new(Account::first_generation(self.server.client.clone()), Arc::new(watched))
             .with_quiet_time(quiet)
             .with_observer(move |event| {
                 if let Some(case) = case.upgrade() {
@@ -564,7 +564,9 @@ impl Case {
     fn judge_failure(&self, process: &Process, failure: &Failure, is_open: bool, escrow: Option<&[u8]>) {
         let said = failure.kind();
         // Whoever reads this does not recover; what another process is at work on is that one's.
+        let may_be_anothers = process.is_beside_another() && !process.trace().contains(&Op::PutEscrow);
         if said != FailureKind::Locked
+            && !may_be_anothers
             && failure.effect() == rixl_rotation::Effect::Unchanged
             && escrow.is_some_and(|bytes| !bytes.is_empty())
         {
@@ -630,7 +632,7 @@ impl Case {
 
     /// Deletes the key, so that lists stay short.
     pub(crate) async fn forget(&self) {
-        self.server.client.api_keys().delete(&self.key_id).await.unwrap();
+        self.server.client.first_generation().api_keys().delete(&self.key_id).await.unwrap();
         self.server.sandbox.clear_faults();
     }
 
