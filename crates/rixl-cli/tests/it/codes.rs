@@ -96,7 +96,7 @@ fn a_token_that_can_not_be_had_for_now_is_3() {
     for (effect, code) in cases {
         let bench = Bench::new();
         let own = bench.add("own", "own0000001");
-        bench.sandbox.inject(Fault::new(effect.clone()).on("exchangeApiKey").always()).unwrap();
+        bench.sandbox.inject(Fault::new(effect.clone()).on("exchangeApiKeyV1").always()).unwrap();
         let by_key = |program: Program| program.env("RIXL_BEARER_TOKEN", "").env("RIXL_API_KEY", &own.secret).run();
         let run = by_key(bench.rixl("keys list --timeout 1s --output json"));
         assert_eq!(run.code, code, "{effect:?}: {}", run.stdout);
