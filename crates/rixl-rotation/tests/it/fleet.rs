@@ -199,8 +199,11 @@ async fn a_fleet_rotates_every_key_and_the_first_alone() {
     let many = Many::new(12).await;
     let heard = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&heard);
-    let rotator =
-        many.bench.rotator().with_observer(move |event| sink.lock().unwrap().push((event.kind, event.key.clone())));
+    let rotator = many
+        .bench
+        .rotator()
+        .with_quiet_time(Duration::from_secs(2))
+        .with_observer(move |event| sink.lock().unwrap().push((event.kind, event.key.clone())));
     let all = many.run(rotator).await;
     assert!(all.iter().all(|ended| matches!(&ended.result, Some(Ok(report)) if report.ending == Ending::Rotated)));
     assert_eq!(many.live(), 12);
