@@ -783,13 +783,14 @@ impl Case<'_> {
     }
 
     /// A process that goes on where another one ended has seen nothing of it, and the close wipes the escrow. Where that is
-    /// gone, the close had begun.
+    /// gone, the close had begun. That nobody can tell for now whether it is live holds nothing up: it was, when it settled.
     fn still_there(&self, has_escrow: bool) -> Known<()> {
+        let is_tried = self.progress.intent.limits.is_probed && self.progress.retire != Retire::Retired;
         for (index, seat) in self.seen.places.iter().enumerate().filter(|_| has_escrow) {
-            if seat.was_ours && seat.written.is_none() {
+            if seat.was_ours && seat.written.is_none() && (seat.was_tried || !is_tried) {
                 continue;
             }
-            match self.holds_ours(index, seat) {
+            match self.holds_ours(index, seat, is_tried) {
                 // The secret is in no place that can be seen.
                 Err(Step::Stop(Stop::PlaceMoved(_) | Stop::PlaceTaken(_) | Stop::NotSettled))
                     if self.seen.mandate.if_live == IfLive::Drop =>
@@ -802,7 +803,7 @@ impl Case<'_> {
         Ok(())
     }
 
-    fn holds_ours(&self, index: usize, seat: &Seat) -> Known<()> {
+    fn holds_ours(&self, index: usize, seat: &Seat, is_tried: bool) -> Known<()> {
         if seat.failure == Some(StoreFailure::Busy) {
             return Err(self.retry(Because::Place(index), Stop::NotSettled));
         }
@@ -812,6 +813,12 @@ impl Case<'_> {
             Holds::Ours { version, value, .. } if seat.written.is_some() => {
                 let (version, value) = (version.clone(), *value);
                 return Err(Step::Record(Record::Stored { at: self.seen.now, place: index, version, value }));
+            }
+            Holds::Ours { .. } if is_tried => {
+                return match seat.liveness.ok_or(Step::Look(Look::Probe(Of::Place(index))))? {
+                    Liveness::Dead => Err(self.lost(Why::Died, true, None)),
+                    _ => Ok(()),
+                };
             }
             Holds::Ours { .. } | Holds::WriteOnly => return Ok(()),
             Holds::Nothing(_) | Holds::Before(..) => {}

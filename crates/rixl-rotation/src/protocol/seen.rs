@@ -352,6 +352,8 @@ pub(crate) struct Seat {
     pub(crate) is_prepared: bool,
     /// What this process saw there last, after its own last write, was ours, or can't be read.
     pub(crate) was_ours: bool,
+    /// This process tried what is there since then.
+    pub(crate) was_tried: bool,
     /// This process wrote ours there, durably, and recorded nothing of it yet.
     pub(crate) written: Option<(Timestamp, Version)>,
     /// How often it was written for the response at hand.
@@ -430,7 +432,7 @@ impl Seen {
             Observation::Probed(Of::Ours, liveness) => self.ours = Some(*liveness),
             Observation::Probed(Of::Place(place), liveness) => {
                 if let Some(seat) = self.places.get_mut(*place) {
-                    seat.liveness = Some(*liveness);
+                    (seat.liveness, seat.was_tried) = (Some(*liveness), true);
                 }
             }
             Observation::Probed(Of::Before(place), liveness) => {
@@ -486,6 +488,7 @@ impl Seen {
         let Some(seat) = self.places.get_mut(place) else { return };
         seat.liveness = None;
         seat.was_ours = matches!(seen.holds, Ok(Holds::Ours { .. } | Holds::WriteOnly));
+        seat.was_tried &= seat.was_ours;
         // Only a look at what it holds tells what became of the write.
         if seen.holds.as_ref().is_ok_and(|holds| *holds != Holds::WriteOnly) {
             seat.failure = None;
@@ -546,7 +549,7 @@ impl Seen {
         let Some(seat) = self.places.get_mut(place) else { return };
         seat.seen = None;
         seat.liveness = None;
-        seat.was_ours = false;
+        (seat.was_ours, seat.was_tried) = (false, false);
         if result != Err(StoreFailure::Busy) {
             seat.writes = seat.writes.saturating_add(1);
         }
@@ -607,7 +610,8 @@ impl Seen {
 
     fn reset_places(&mut self) {
         for seat in &mut self.places {
-            *seat = Seat { has_before: seat.has_before, was_ours: seat.was_ours, ..Seat::default() };
+            let Seat { has_before, was_ours, was_tried, .. } = *seat;
+            *seat = Seat { has_before, was_ours, was_tried, ..Seat::default() };
         }
     }
 }
