@@ -352,7 +352,7 @@ pub(crate) struct Seat {
     pub(crate) is_prepared: bool,
     /// What this process saw there last, after its own last write, was ours, or can't be read.
     pub(crate) was_ours: bool,
-    /// This process tried what is there since then.
+    /// This process tried it since then, and it was not dead.
     pub(crate) was_tried: bool,
     /// This process wrote ours there, durably, and recorded nothing of it yet.
     pub(crate) written: Option<(Timestamp, Version)>,
@@ -432,7 +432,7 @@ impl Seen {
             Observation::Probed(Of::Ours, liveness) => self.ours = Some(*liveness),
             Observation::Probed(Of::Place(place), liveness) => {
                 if let Some(seat) = self.places.get_mut(*place) {
-                    (seat.liveness, seat.was_tried) = (Some(*liveness), true);
+                    (seat.liveness, seat.was_tried) = (Some(*liveness), *liveness != Liveness::Dead);
                 }
             }
             Observation::Probed(Of::Before(place), liveness) => {

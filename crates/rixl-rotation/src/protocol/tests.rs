@@ -342,6 +342,25 @@ fn a_secret_in_another_form_is_not_there() {
     assert!(!matches!(next(&progress, &seen), Step::Record(Record::Stored { .. })));
 }
 
+/// Days may have passed since it settled: whoever closes it tries it once more, and is not held up where that can't be told.
+#[test]
+fn what_another_process_settled_is_tried_again() {
+    let stored = Record::Stored { at: now(), place: 0, version: Version::new("1"), value: secret() };
+    let records = [verified(), vec![stored, Record::Settled { at: now(), place: 0 }]].concat();
+    let (progress, mut seen) = with_escrow(&records);
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Place(0)));
+    let holds = place(Holds::Ours { version: Version::new("1"), value: secret(), fits: true });
+    seen.note(now(), &Step::Look(Look::Place(0)), &Observation::Place(0, holds));
+    let probe = Step::Look(Look::Probe(Of::Place(0)));
+    assert_eq!(next(&progress, &seen), probe);
+    for liveness in [Liveness::Live(KeyFormat::Whole), Liveness::Unclear, Liveness::Dead] {
+        seen.note(now(), &probe, &Observation::Probed(Of::Place(0), liveness));
+        let is_over = matches!(next(&progress, &seen), Step::Act(Act::Close(Ending::Rotated)));
+        assert_eq!(is_over, liveness != Liveness::Dead, "{liveness:?}");
+    }
+    assert!(matches!(next(&progress, &seen), Step::Record(Record::Lost { .. })));
+}
+
 /// A request that was recorded by a clock which is a day ahead holds recovery up for no longer than its window.
 #[test]
 fn a_clock_that_was_set_back_holds_nothing_up() {
