@@ -55,9 +55,8 @@ impl Rotator {
         let written = store.commit(commit).await;
         // Whatever the store says of it.
         let read = store.read(Read::new().with_subject(&subject)).await;
-        let is_there = |read: &Option<Secret>| {
-            read.as_ref().is_some_and(|read| read.expose_secret() == secret.expose_secret())
-        };
+        let is_there =
+            |read: &Option<Secret>| read.as_ref().is_some_and(|read| read.expose_secret() == secret.expose_secret());
         if !read.as_ref().is_ok_and(|read| is_there(&read.secret)) {
             let sentence = format!(
                 "{location} does not hold the secret any more that was written back into it; RIXL was not changed, and the \

@@ -104,7 +104,8 @@ impl Driver {
                 self.with_journal_error(Failure::new(FailureKind::Unknown, message))
             }
             Stop::Expired => {
-                let sentence = format!("the key {label} has expired, and a new secret of it would be as dead; nothing was sent");
+                let sentence =
+                    format!("the key {label} has expired, and a new secret of it would be as dead; nothing was sent");
                 let failure = Failure::refused(sentence);
                 self.key_id().cloned().map(Next::Replace).into_iter().fold(failure, Failure::with_next)
             }
