@@ -163,11 +163,11 @@ impl From<rixl_rotation::Failure> for Failure {
         let code = match (error.kind(), error.effect()) {
             (FailureKind::Interrupted, _) => Code::Interrupted,
             (FailureKind::Locked, _) => Code::Locked,
-            (FailureKind::Authentication, _) => Code::Authentication,
+            (FailureKind::Authentication, Effect::Unchanged) => Code::Authentication,
             (FailureKind::NotStored, _) => Code::NotStored,
             (FailureKind::Lost, _) => Code::Lost,
             (FailureKind::Refused, Effect::Unchanged) => Code::NotChanged,
-            (FailureKind::Refused | FailureKind::Unknown, _) => Code::Unknown,
+            (FailureKind::Refused | FailureKind::Authentication | FailureKind::Unknown, _) => Code::Unknown,
             _ => Code::Other,
         };
         let mut failure = Self::new(code, error.message());
@@ -192,11 +192,13 @@ pub(crate) fn command(next: &Next) -> Option<String> {
         Next::NamePlace(entry) => Some(format!("{} {} --to STORE (one of the two)", recover(), quoted(entry))),
         Next::AnotherPlace(entry) => Some(format!("{} {} --to STORE (another place)", recover(), quoted(entry))),
         Next::AllowOwnKey => Some(format!("{} --own-key (or with another credential)", recover())),
+        Next::OtherCredential => Some(format!("{} (with another credential)", recover())),
         Next::DeleteKeys(ids) => {
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
             Some(format!("rixl keys delete {}", ids.join(" ")))
         }
         Next::Replace(id) => Some(format!("rixl keys replace {id} --to STORE (or, for another key, rixl keys create)")),
+        Next::NameExpiry(id) => Some(format!("rixl keys replace {id} --to STORE --expires WHEN")),
         Next::AllowNewPlace => Some("correct the name, or allow a new one with --new-place".to_owned()),
         Next::AllowLeave => Some("name that place, or leave a dead secret there with --leave".to_owned()),
         Next::AllowTakeOver => Some("name another place, or overwrite it with --take-over".to_owned()),

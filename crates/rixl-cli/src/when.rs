@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
+use crate::failure::Failure;
+
 /// Reads `500ms`, `30s`, `24h`, `90d` or `1h30m`. A day has 24 hours.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     signed(text)
@@ -38,6 +40,16 @@ impl Moment {
             Self::In(duration) => now.checked_add(duration).ok(),
             Self::At(moment) => Some(moment),
         }
+    }
+
+    /// The moment as `--expires` means it.
+    pub(crate) fn to_come(self) -> Result<Timestamp, Failure> {
+        let now = Timestamp::now();
+        let time = self.from(now).ok_or_else(|| Failure::usage("--expires is too far away"))?;
+        if time <= now {
+            return Err(Failure::usage("--expires lies in the past; RIXL was not changed"));
+        }
+        Ok(time)
     }
 }
 

@@ -151,10 +151,16 @@ pub enum Next {
     AnotherPlace(String),
     /// Call it with another credential, or allow this one by [`Rotator::with_own_key`](crate::Rotator::with_own_key).
     AllowOwnKey,
+    /// Call [`Rotator::recover`](crate::Rotator::recover) with another credential: this one may be bought with the key that is to
+    /// be deleted, and would end with it.
+    OtherCredential,
     /// Delete these keys, if nobody knows their secrets.
     DeleteKeys(Vec<KeyId>),
     /// Replace this key, or create another: a rotation does not help it.
     Replace(KeyId),
+    /// Replace this key, and say by
+    /// [`Rotator::with_successor_expiry`](crate::Rotator::with_successor_expiry) when its successor is to expire.
+    NameExpiry(KeyId),
     /// Nothing has to be done.
     Nothing,
     /// Correct the name of the place, or allow a new one by [`Rotator::with_new_place`](crate::Rotator::with_new_place).
@@ -214,10 +220,12 @@ impl Next {
             | Self::AllowNewPlace
             | Self::AllowTakeOver
             | Self::AllowLeave
+            | Self::NameExpiry(_)
             | Self::Nothing => Ok(()),
             Self::Recover => f.write_str("; recover it"),
             Self::Decide => f.write_str("; decide whether to rotate it again or to drop it"),
             Self::AllowOwnKey => f.write_str("; recover it with that one, or allow this one"),
+            Self::OtherCredential => f.write_str("; recover it with another credential"),
             Self::NamePlace(_) => f.write_str("; say which of the two is meant"),
             Self::AnotherPlace(_) => f.write_str("; name another place for it"),
             Self::DeleteKeys(ids) => {

@@ -23,8 +23,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::{
     CancellationToken, DueKey, Effect, Ending, EventKind, Failure, FailureKind, Report, Rotator,
-    plan::{self, Known},
-    protocol::intent::Digest,
+    plan::{self, Held, Known},
     store::{Store, StoreError},
 };
 
@@ -170,9 +169,7 @@ impl Fleet {
             match under_way.next().await {
                 // The others come to their end: one that is dropped while it locks may leave a file for a moment.
                 Some(Err(error)) => failed = failed.or(Some(error)),
-                Some(Ok((key_id, held))) => {
-                    known.held.insert(key_id, held);
-                }
+                Some(Ok((key_id, held))) => known.held.extend(held.map(|held| (key_id, held))),
                 None => return failed.map_or(Ok(()), Err),
             }
         }
@@ -182,7 +179,7 @@ impl Fleet {
         &self,
         due: &DueKey,
         store_of: &(impl Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync),
-    ) -> Result<(KeyId, Option<Digest>), PrepareError> {
+    ) -> Result<(KeyId, Option<Held>), PrepareError> {
         let store = store_of(due).map_err(|error| PrepareError::new(due, error))?;
         let prepared = self.rotator.prepare(&due.key, store).await;
         let prepared = prepared.map_err(|failure| PrepareError::new(due, failure))?;

@@ -10,7 +10,7 @@ use crate::{
     journal::{JournalError, JournalErrorKind, ListUnfinished, Look, ReadReceipt},
     protocol::intent::{Intent, Place},
     recover,
-    store::hex,
+    store::{at_server, hex},
 };
 
 /// That a run has put the secret of this key there: kept for the place, for the path to it,
@@ -31,6 +31,9 @@ pub(crate) struct Receipt {
     /// The text that the user gave, where it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked: Option<String>,
+    /// The server that it is on, where its location does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fingerprint: Option<String>,
 }
@@ -61,12 +64,13 @@ pub(crate) fn receipts<'a>(audit: &Audit, places: impl IntoIterator<Item = &'a P
             place: place.given.clone(),
             identity: place.name.clone(),
             asked: place.asked.clone(),
+            server: place.server.clone(),
             fingerprint: audit.new_fingerprint.clone(),
         };
         let Ok(line) = serde_json::to_string(&receipt) else { continue };
         all.push(crate::journal::Receipt::new(of_place(&place.name), line.clone()));
-        if place.given != place.name {
-            all.push(crate::journal::Receipt::new(of_place(&place.given), line.clone()));
+        if place.path() != place.name {
+            all.push(crate::journal::Receipt::new(of_place(&place.path()), line.clone()));
         }
         all.push(crate::journal::Receipt::new(of_key(&audit.base_url, key_id.as_str()), line));
     }
@@ -74,6 +78,11 @@ pub(crate) fn receipts<'a>(audit: &Audit, places: impl IntoIterator<Item = &'a P
 }
 
 impl Receipt {
+    /// The location of the place, and on which server.
+    pub(crate) fn path(&self) -> String {
+        at_server(&self.place, self.server.as_deref())
+    }
+
     /// What follows the location of the place in a sentence.
     pub(crate) fn said(&self) -> String {
         format!("has had the secret of another key, {}, since {}", self.key_id, self.at)
@@ -90,10 +99,10 @@ impl Rotator {
 
     /// What was last put there, by the place and by the path to it: after a remount, or where a folder was made anew, one of
     /// the two may be another's.
-    async fn receipts_of(&self, identity: &str, location: &str) -> Result<Vec<Receipt>, JournalError> {
+    async fn receipts_of(&self, identity: &str, path: &str) -> Result<Vec<Receipt>, JournalError> {
         let mut receipts: Vec<Receipt> = self.receipt(&of_place(identity)).await?.into_iter().collect();
-        if location != identity {
-            receipts.extend(self.receipt(&of_place(location)).await?);
+        if path != identity {
+            receipts.extend(self.receipt(&of_place(path)).await?);
         }
         receipts.sort_by_key(|receipt| Reverse(receipt.at));
         Ok(receipts)
@@ -123,7 +132,7 @@ impl Rotator {
             (Some(held), Some(put)) => held == put,
             _ => true,
         };
-        let receipts = self.receipts_of(&place.name, &place.given).await?;
+        let receipts = self.receipts_of(&place.name, &place.path()).await?;
         let Some(receipt) = receipts.into_iter().find(is_held) else { return Ok(None) };
         let is_here = receipt.base_url == self.account.client().base_url();
         if is_here && key_id == Some(&receipt.key_id) {
@@ -154,7 +163,7 @@ impl Rotator {
         for name in names {
             let Ok(entry) = self.journal.look(Look::new(&name)).await else { continue };
             let Ok(Some(progress)) = recover::read(&name, &entry.lines) else { continue };
-            let is_it = |other: &Place| other.name == place.name || other.given == place.given;
+            let is_it = |other: &Place| other.name == place.name || other.path() == place.path();
             if progress.intent.places.iter().any(is_it) {
                 let began = progress.intent.began;
                 return Some(format!("is the place of an unfinished run on {name}, since {began}"));
@@ -169,11 +178,11 @@ impl Rotator {
         let name = of_key(self.account.client().base_url(), key_id.as_str());
         let Some(home) = self.receipt(&name).await? else { return Ok(None) };
         let is_asked = home.asked.is_some() && home.asked == place.asked;
-        if home.identity == place.name || home.place == place.given || is_asked {
+        if home.identity == place.name || home.path() == place.path() || is_asked {
             return Ok(None);
         }
         // Another key may have taken it over.
-        let there = self.receipts_of(&home.identity, &home.place).await?;
+        let there = self.receipts_of(&home.identity, &home.path()).await?;
         Ok(there.into_iter().next().filter(|there| there.key_id == *key_id))
     }
 }

@@ -43,6 +43,7 @@ mod plan;
 mod probe;
 mod protocol;
 mod recover;
+mod rehearse;
 mod rotator;
 pub mod store;
 mod trace;

@@ -297,7 +297,12 @@ impl Rotator {
             };
             // A deployment may have led the links of that text elsewhere since.
             let moved = match &place.asked {
-                None => None,
+                None => match store.server().filter(|_| place.server.is_some()) {
+                    Some(server) if Some(&server) != place.server.as_ref() => {
+                        Some(format!("{} leads to {server} now", place.given))
+                    }
+                    _ => None,
+                },
                 Some(asked) => leads_to(stores, asked, place).await.map(|there| format!("{asked} {there}")),
             };
             opened.push(Target::new(store, lock).with_moved(moved));
@@ -353,7 +358,7 @@ impl Rotator {
         let value = held.secret.as_ref().map(|secret| Digest::of(secret.expose_secret().as_bytes()));
         // Its consumers are to have it in the form that they know.
         let before = Before { version: held.version, value, live_as: old.before.live_as };
-        let to = Box::new(Place { given: location, asked: asked(store), name, before });
+        let to = Box::new(Place { given: location, asked: asked(store), server: store.server(), name, before });
         if !takes_over {
             let owner = match &held.secret {
                 None if store.is_readable() => Ok(None),

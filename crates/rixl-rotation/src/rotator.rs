@@ -100,6 +100,7 @@ pub struct Rotator {
     pub(crate) takes_over: bool,
     leaves: bool,
     allows_own_key: bool,
+    successor_end: Option<Timestamp>,
     pub(crate) allows_new_place: bool,
     pub(crate) cancellation: CancellationToken,
     /// Its fleet was stopped: nothing more is begun, and what was sent goes on.
@@ -107,7 +108,7 @@ pub struct Rotator {
     pub(crate) rate_limiter: Option<Arc<RateLimiter>>,
     /// How many runs may work at once; one that only waits does not count.
     pub(crate) slots: Option<Arc<Semaphore>>,
-    by: String,
+    pub(crate) by: String,
     observer: Arc<dyn Fn(&Event) + Send + Sync>,
 }
 
@@ -279,6 +280,7 @@ impl Rotator {
             takes_over: false,
             leaves: false,
             allows_own_key: false,
+            successor_end: None,
             allows_new_place: false,
             cancellation: CancellationToken::new(),
             stopped: CancellationToken::new(),
@@ -340,6 +342,13 @@ impl Rotator {
     /// place is refused: consumers read another name, and would be left with a dead secret.
     pub fn with_new_place(mut self, is_allowed: bool) -> Self {
         self.allows_new_place = is_allowed;
+        self
+    }
+
+    /// When the successor of a replaced key is to expire. Without it, it lives as long as that one was to, which is refused
+    /// where RIXL does not say how long that is.
+    pub fn with_successor_expiry(mut self, end: Timestamp) -> Self {
+        self.successor_end = Some(end);
         self
     }
 
@@ -526,6 +535,13 @@ impl Rotator {
         let Some(name) = key.name.clone() else {
             return Err(Failure::refused(format!("the key {} has no name to give its successor", key.id)));
         };
+        if key.is_last_used_unknown {
+            return Err(Failure::refused(format!(
+                "the last use of the key {} is not understood, so nobody could tell when it may be deleted; nothing was sent; \
+                 create another key, and delete this one once nobody uses it",
+                key.id
+            )));
+        }
         // The first generation of routes has no policies: the successor would have others, unseen.
         if self.account.organization().is_none() && !key.policy_ids.is_empty() {
             return Err(Failure::refused(format!(
@@ -538,7 +554,16 @@ impl Rotator {
         if let Some(id) = &key.project_id {
             new = new.with_project_id(id.clone());
         }
-        if let Some(time) = successor_expiry(key, self.now())? {
+        let end = match self.successor_end {
+            Some(end) if end <= self.now() => {
+                return Err(Failure::refused(
+                    "the end that the successor is to have lies in the past; nothing was sent",
+                ));
+            }
+            Some(end) => Some(end),
+            None => successor_expiry(key, self.now())?,
+        };
+        if let Some(time) = end {
             new = new.with_expiring_at(time);
         }
         Ok(Subject::Replace { key_id: key.id.clone(), new, grace_ms: millis(grace) })
@@ -559,6 +584,7 @@ impl Rotator {
         let place = Place {
             given: location.clone(),
             asked: asked(&*store),
+            server: store.server(),
             name: String::new(),
             before: Before { version: Version::absent(), value: None, live_as: None },
         };
@@ -637,7 +663,10 @@ pub(crate) async fn lock_place(
 ) -> Result<Option<StoreLock>, Failure> {
     let lock = store.lock().await?;
     if lock.is_none() {
-        entry.lock_store(LockStore::new(&store.location()).with_identity(identity)).await?;
+        let location = store.location();
+        // Two addresses may be of one server: of two rotators that know it by another name, one waits.
+        let identity = if store.server().is_some() { &location } else { identity };
+        entry.lock_store(LockStore::new(&location).with_identity(identity)).await?;
     }
     Ok(lock)
 }
@@ -712,9 +741,10 @@ fn successor_expiry(key: &ApiKey, now: Timestamp) -> Result<Option<Timestamp>, F
         Some(end) => Ok(Some(end)),
         None => Err(Failure::refused(format!(
             "the key {} expires, and RIXL does not say how long it was to live, so its successor would have no end; nothing \
-             was sent; create a key with the end that it is to have",
+             was sent; say when it is to expire",
             key.id
-        ))),
+        ))
+        .with_next(Next::NameExpiry(key.id.clone()))),
     }
 }
 

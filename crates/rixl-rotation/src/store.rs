@@ -75,10 +75,16 @@ pub trait Store: Send + Sync {
         self.location()
     }
 
+    /// The server that has the entry, such as its address and namespace, where the location does not say it: the same text
+    /// for the same server. By default none.
+    fn server(&self) -> Option<String> {
+        None
+    }
+
     /// What names the entry whatever path leads to it, for locks and for whose it is: a file's folder by its device and
-    /// number, its name as the file system has it. By default, the location.
+    /// number, its name as the file system has it. By default, the location, with the server.
     fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
-        Box::pin(future::ready(Ok(self.location())))
+        Box::pin(future::ready(Ok(at_server(&self.location(), self.server().as_deref()))))
     }
 
     /// Keeps every other rotator of this entry out, whatever journal it has, until what this gives is dropped or its holder
@@ -114,6 +120,11 @@ pub trait Store: Send + Sync {
 
     /// Replaces the secret if the version is still the expected one, and gives the new version.
     fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>>;
+}
+
+/// A location, with the server that it is on.
+pub(crate) fn at_server(location: &str, server: Option<&str>) -> String {
+    server.map_or_else(|| location.to_owned(), |server| format!("{location} at {server}"))
 }
 
 /// Keeps other rotators from an entry until it is dropped: see [`Store::lock`].

@@ -293,6 +293,18 @@ fn certificates(pem: &[u8]) -> Result<Vec<reqwest::Certificate>, VaultConfigErro
     Ok(certificates)
 }
 
+impl VaultConfig {
+    /// The address and the namespace, for people, and the same text for the same ones.
+    pub(crate) fn server(&self) -> String {
+        let address = self.address.as_str().trim_end_matches('/');
+        let namespace = self.headers.get(NAMESPACE).and_then(|namespace| namespace.to_str().ok());
+        match namespace.map(|namespace| namespace.trim_matches('/')).filter(|namespace| !namespace.is_empty()) {
+            Some(namespace) => format!("{address}, namespace {namespace}"),
+            None => address.to_owned(),
+        }
+    }
+}
+
 fn header(what: &str, text: &str) -> Result<HeaderValue, VaultConfigError> {
     let is_visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     let value = HeaderValue::from_str(text).ok().filter(|_| is_visible);
@@ -342,6 +354,10 @@ impl TokenSource for TokenFile {
 
 /// The token, and whose the file is; `None` where it is empty or can't be read.
 fn read_token(path: &Path) -> Result<Option<(Secret, u32)>, VaultConfigError> {
+    // A pipe would hold up whoever opens it.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(VaultConfigError(format!("{} is not a regular file", path.display())));
+    }
     let Ok(file) = fs::File::open(path) else { return Ok(None) };
     let Ok(found) = file.metadata() else { return Ok(None) };
     // Of the open file. Who else can read it has the token, and may have read it already.

@@ -1,6 +1,7 @@
 //! The journal, for rotators on many machines.
 
 use std::{
+    collections::{HashMap, HashSet},
     fmt, fs,
     hash::{BuildHasher as _, Hasher as _, RandomState},
     process,
@@ -84,6 +85,8 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 /// ```
 pub struct VaultJournal {
     shared: Shared,
+    /// The lines that were read, by the names of their entries, with when they were written.
+    history: Mutex<HashMap<String, (Option<Timestamp>, String)>>,
 }
 
 impl fmt::Debug for VaultJournal {
@@ -121,7 +124,7 @@ impl VaultJournal {
             offset: Arc::default(),
             releases: Arc::default(),
         };
-        Ok(Self { shared })
+        Ok(Self { shared, history: Mutex::default() })
     }
 
     /// How long a lock lasts after its holder's last change. Default: 5 minutes.
@@ -198,10 +201,17 @@ impl VaultJournal {
     async fn history_now(&self) -> Result<Vec<String>, JournalError> {
         let mut names = self.shared.list(&self.shared.at(["history"])).await?;
         names.retain(|name| !name.ends_with('/'));
+        // A line never changes. A fleet reads the history again for each key, and each key adds one.
+        let history = || self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed: HashSet<&String> = names.iter().collect();
+        history().retain(|name, _| listed.contains(name));
+        names.retain(|name| !history().contains_key(name));
         let reads = names.into_iter().map(|name| self.shared.clone().history_line(name));
-        let mut lines: Vec<_> = stream::iter(reads).buffered(READERS).try_collect().await?;
+        let read: Vec<_> = stream::iter(reads).buffered(READERS).try_collect().await?;
+        history().extend(read.into_iter().filter_map(|(at, name, line)| Some((name, (at, line?)))));
+        let mut lines: Vec<_> = history().iter().map(|(name, (at, line))| (*at, name.clone(), line.clone())).collect();
         lines.sort();
-        Ok(lines.into_iter().filter_map(|(_, _, line)| line).collect())
+        Ok(lines.into_iter().map(|(_, _, line)| line).collect())
     }
 }
 
@@ -536,6 +546,10 @@ impl Locked {
         for store in &mut self.stores {
             let record = StoreRecord { entry: self.name.clone(), lease: record.lease.clone() };
             self.shared.put(store, &record, &self.lease).await?;
+        }
+        if !self.stores.is_empty() {
+            // Those may have had to be tried again and again.
+            self.check_if_late().await?;
         }
         let is_to_be_deleted = self.shared.put(&mut self.slot, &record, &self.lease).await?;
         self.record = record;

@@ -50,7 +50,7 @@ const IMPOSSIBLE_VERSION: u64 = i32::MAX as u64;
 ///    valid. It can't see that the storage is full.
 /// 4. A `commit` of the secret that is already stored writes nothing.
 ///
-/// The location is that text: it names the entry on the server and in the namespace that the settings name.
+/// The location is that text; the server is the address and the namespace that the settings name, as [`Store::server`] says it.
 ///
 /// The policy that it needs, and `auth/token/lookup-self` to look at its own token, which the policy `default` has:
 ///
@@ -355,6 +355,10 @@ enum Value<'a> {
 impl Store for VaultStore {
     fn location(&self) -> String {
         format!("vault:{}/{}#{}", self.kv.mount(), self.path.join("/"), self.field)
+    }
+
+    fn server(&self) -> Option<String> {
+        Some(self.kv.config().server())
     }
 
     fn is_within(&self, journal: &str) -> BoxFuture<'_, Result<bool, StoreError>> {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use rixl_credentials::{NewApiKey, ProjectId};
 
 use crate::{
@@ -50,11 +49,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         }
     }
     if let Some(moment) = args.expires {
-        let time = moment.from(Timestamp::now()).ok_or_else(|| Failure::usage("--expires is too far away"))?;
-        if time <= Timestamp::now() {
-            return Err(Failure::usage("--expires lies in the past; RIXL was not changed"));
-        }
-        key = key.with_expiring_at(time);
+        key = key.with_expiring_at(moment.to_come()?);
     }
     let rotator = args.destination.rotator(context.rotator(&api)?).with_quiet_time(Duration::ZERO);
     let row = match rotator.create(key, store).await {

@@ -13,7 +13,7 @@ use crate::{
     output::Done,
     places::{Places, store_failure},
     rows::{self, Row},
-    when,
+    when::{self, Moment},
 };
 
 const GRACE: Duration = Duration::from_secs(24 * 3_600);
@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// How long the old key lives on at least; the command waits for it [default: 24h; with --sandbox 5s]
     #[arg(long, value_name = "DURATION", value_parser = when::duration)]
     pub(crate) grace: Option<Duration>,
+    /// When the successor expires: 90d from now, or at 2027-01-31T12:00:00Z; as long a life as the old key had, if not given
+    #[arg(long, value_name = "WHEN", value_parser = when::moment)]
+    pub(crate) expires: Option<Moment>,
     /// The quiet time after which the stored secret is tried once more
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = when::duration)]
     pub(crate) settle: Duration,
@@ -43,6 +46,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let places = Places::read(context, &args.destination)?;
     let api = context.connect()?;
     let rotator = args.destination.rotator(context.rotator(&api)?).with_quiet_time(args.settle);
+    let rotator = match args.expires {
+        Some(moment) => rotator.with_successor_expiry(moment.to_come()?),
+        None => rotator,
+    };
     let id = args.key_id.0;
     let key = context.stop.or(rotator.planned(&id)).await??;
     let store = places.of_key(&key).map_err(|error| store_failure(&error))?;

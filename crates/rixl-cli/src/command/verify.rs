@@ -15,7 +15,7 @@ use crate::{
 /// Tell whether a stored secret is live
 ///
 /// Exchanges it for a token, which is dropped at once; it needs no other credential. Ends with 0 if it is live, 3 if RIXL
-/// refuses it, 1 if there is no telling.
+/// refuses it, 1 if there is no telling; with `--rehearse` 7 if the store lost it, which is in escrow then.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Where the secret is
@@ -27,6 +27,12 @@ pub(crate) struct Args {
     /// The key that it is of: then `<key id>_<secret>` is tried too
     #[arg(long, value_name = "KEY_ID")]
     pub(crate) key: Option<Checked<KeyId>>,
+    /// Write the secret back into the store and read it again, to try a `command:PROGRAM ARG... <- READER ARG...` before
+    /// anything is rotated
+    ///
+    /// Under the locks of a rotation, and only if the secret is live. RIXL is not changed.
+    #[arg(long, requires = "key")]
+    pub(crate) rehearse: bool,
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
@@ -41,6 +47,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         return Err(Failure::refused(format!("{} holds no secret", store.location())));
     };
     let key_id = args.key.map(|id| id.0);
+    if let (true, Some(key_id)) = (args.rehearse, &key_id) {
+        // To its end, once it has begun: what is half written would be the only secret.
+        context.rotator(&api)?.rehearse(key_id, &*store).await?;
+    }
     let liveness = context.stop.or(api.account.probe(key_id.as_ref(), &secret)).await?;
     let (word, form, code) = match liveness {
         Liveness::Live(form) => ("live", Some(form), Code::Done),

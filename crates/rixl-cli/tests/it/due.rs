@@ -78,6 +78,26 @@ fn an_expired_key_that_is_named_is_refused() {
     assert!(bench.sandbox.opens(&id, &fs::read_to_string(bench.path("expired001")).unwrap()));
 }
 
+/// Time passes between the request and its response. Another request would bring back nothing.
+#[test]
+fn a_key_that_expires_during_its_rotation_does_not_use_up_the_budget() {
+    let bench = Bench::of(Sandbox::builder());
+    add(&bench, "ending0001", SeedKey::new("ending").aged(120 * DAY).expiring_in(Duration::from_secs(8)));
+    let slow = Effect::DelayHead(Duration::from_secs(10));
+    bench.sandbox.inject(Fault::new(slow).on(ROTATE)).unwrap();
+    let run = rotate(&bench, "ending0001").run();
+    assert_eq!((run.code, bench.sent()), (8, 1), "{}", run.stderr);
+    assert!(run.stderr.contains("the key ending0001 expired during its rotation"), "{}", run.stderr);
+    assert!(run.stderr.contains("next: rixl keys replace ending0001 --to STORE"), "{}", run.stderr);
+    assert!(bench.left().is_empty());
+    // What it says to do.
+    let replace = "keys replace ending0001 --to file:ending0001 --yes --settle 0s --grace 0s --output json";
+    let run = bench.rixl(replace).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let id = json(&run)["keys"][0]["id"].as_str().unwrap().to_owned();
+    assert!(bench.sandbox.opens(&id, &fs::read_to_string(bench.path("ending0001")).unwrap()));
+}
+
 #[test]
 fn a_successor_that_has_expired_is_told_as_such() {
     let bench = Bench::new();
@@ -173,6 +193,31 @@ fn a_key_that_is_rotated_by_hand_during_a_fleet_is_not_rotated_again() {
     }
 }
 
+/// What a hand or another program writes into a place is no rotation, unless RIXL says that it is a live secret.
+#[test]
+fn a_place_that_is_edited_by_hand_during_a_fleet_does_not_make_its_key_fresh() {
+    let bench = Bench::of(Sandbox::builder());
+    for id in ["first00001", "dead000001", "form000001", "same000001"] {
+        add(&bench, id, SeedKey::new(id).aged(120 * DAY));
+    }
+    let slow = Fault::new(Effect::DelayHead(Duration::from_secs(3))).on(ROTATE).on_key("first00001");
+    bench.sandbox.inject(slow).unwrap();
+    let fleet = rotate(&bench, "--older-than 90d --output json").spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 1);
+    let held = |id: &str| fs::read_to_string(bench.path(id)).unwrap();
+    write(&bench.path("dead000001"), "rxl_edited_by_hand_and_not_live_0001", 0o600);
+    // The secret itself does not have its key's id before it in the sandbox, and opens in both forms.
+    write(&bench.path("form000001"), &format!("form000001_{}", held("form000001")), 0o600);
+    write(&bench.path("same000001"), &held("same000001"), 0o600);
+    let fleet = Run::of(fleet);
+    assert_eq!(fleet.code, 0, "{}", fleet.stderr);
+    for id in ["first00001", "dead000001", "form000001", "same000001"] {
+        assert_eq!(result(&fleet, id)["result"], "rotated", "{id}: {}", fleet.stderr);
+        assert_eq!(bench.sandbox.rotations(id), 1, "{id}");
+        assert!(is_stored_live(&bench, id), "{id}");
+    }
+}
+
 /// Its place is as it was: only the history tells.
 #[test]
 fn a_key_that_is_rotated_into_another_place_during_a_fleet_is_not_rotated_again() {
@@ -247,6 +292,19 @@ fn an_end_that_is_not_understood_is_said_and_due() {
         let run = bench.rixl("keys replace billing001 --to file:secret --yes --grace 0s").run();
         assert_eq!((run.code, bench.sandbox.calls("createApiKey")), (3, 0), "{}", run.stderr);
         assert!(run.stderr.contains("its successor would have no end"), "{}", run.stderr);
+        assert!(run.stderr.contains("next: rixl keys replace billing001 --to STORE --expires WHEN"), "{}", run.stderr);
+        // The way on.
+        let replace = "keys replace billing001 --to file:secret --yes --grace 0s --settle 0s --output json";
+        let run = bench.rixl(&format!("{replace} --expires 2001-01-01T00:00:00Z")).run();
+        assert_eq!((run.code, bench.sandbox.calls("createApiKey")), (2, 0), "{}", run.stderr);
+        let run = bench.rixl(&format!("{replace} --expires 2999-01-01T00:00:00Z")).run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let id = json(&run)["keys"][0]["id"].as_str().unwrap().to_owned();
+        assert!(bench.sandbox.opens(&id, &bench.stored()) && !bench.is_stored_live());
+        bench.sandbox.clear_faults();
+        let keys = json(&bench.rixl("keys list --output json").run())["keys"].as_array().unwrap().clone();
+        let new = keys.iter().find(|key| key["id"] == id.as_str()).unwrap();
+        assert!(new["expiring_at"].as_str().unwrap().starts_with("2999-01-01T00:00:00"), "{new}");
     }
 }
 
@@ -254,15 +312,35 @@ fn an_end_that_is_not_understood_is_said_and_due() {
 #[test]
 fn a_last_use_that_is_not_understood_is_said() {
     let bench = Bench::new();
-    let unread = Effect::edit_json(|response| {
-        for key in response["api_keys"].as_array_mut().unwrap() {
-            key["last_used"] = "a while ago".into();
-        }
-    });
-    bench.sandbox.inject(Fault::new(unread).on("listApiKeys").always()).unwrap();
+    let unread = || {
+        let unread = Effect::edit_json(|response| {
+            for key in response["api_keys"].as_array_mut().unwrap() {
+                key["last_used"] = "a while ago".into();
+            }
+        });
+        Fault::new(unread).on("listApiKeys").always()
+    };
+    bench.sandbox.inject(unread()).unwrap();
     let list = bench.rixl("keys list").run();
     assert!(list.stdout.contains("not understood"), "{}{}", list.stdout, list.stderr);
     let run = bench.rotate("").run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("used at a time that is not understood"), "{}", run.stderr);
+    let replace = |more: &str| {
+        bench.rixl(&format!("keys replace billing001 --to file:secret --yes --settle 0s --store-patience 3s {more}"))
+    };
+    let run = replace("--grace 0s").run();
+    assert_eq!((run.code, bench.sandbox.calls("createApiKey")), (3, 0), "{}", run.stderr);
+    assert!(run.stderr.contains("nobody could tell when it may be deleted; nothing was sent"), "{}", run.stderr);
+    // Of one that comes to be so, nobody can tell whether it is in use: it lives on.
+    bench.sandbox.clear_faults();
+    let run = replace("--grace 5s").spawn();
+    bench.wait_for_state("billing001", "settled");
+    bench.sandbox.inject(unread()).unwrap();
+    let run = Run::of(run);
+    assert_eq!((run.code, bench.sandbox.calls("deleteApiKey")), (6, 0), "{}", run.stderr);
+    assert!(run.stderr.contains("does not tell when it was last used"), "{}", run.stderr);
+    bench.sandbox.clear_faults();
+    assert_eq!(bench.next(&run, "--settle 0s").code, 0);
+    assert_eq!(bench.sandbox.calls("deleteApiKey"), 1);
 }

@@ -6,6 +6,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use rixl_sandbox::{Effect, Fault};
 
+use rustix::process::Signal;
+
 use crate::{
     bench::{Bench, ROTATE, wait_for_calls},
     program::{Run, write},
@@ -188,6 +190,43 @@ fn a_run_that_was_begun_with_its_own_key_can_be_ended() {
     let run = with_own(&format!("{} --settle 0s", next.split(" (").next().unwrap())).run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     bench.assert_well();
+}
+
+/// The old key is what the run is authorized with, so another credential has to end it.
+#[test]
+fn a_replaced_key_that_authorizes_the_run_is_deleted_with_another_credential() {
+    let bench = Bench::new();
+    let run = bench.rixl("keys replace billing001 --to file:secret --yes --settle 0s --grace 5s").spawn();
+    bench.wait_for_state("billing001", "settled");
+    drop(run);
+    let mut program = bench.rixl("keys recover --settle 0s").env("RIXL_API_KEY", &bench.key.secret);
+    program.command.env_remove("RIXL_BEARER_TOKEN");
+    let run = program.run();
+    assert_eq!((run.code, bench.sandbox.calls("deleteApiKey")), (6, 0), "{}", run.stderr);
+    assert!(run.stderr.contains("next: rixl keys recover (with another credential)"), "{}", run.stderr);
+    assert_eq!(bench.next(&run, "--settle 0s").code, 0);
+    assert_eq!(bench.sandbox.calls("deleteApiKey"), 1);
+}
+
+/// The secret is lost, which is worse than that the token ends.
+#[test]
+fn a_lost_secret_is_told_before_a_token_that_ends() {
+    for (effect, code) in [(Effect::Stall, 6), (Effect::edit_json(|body| body["api_key"]["secret"] = "".into()), 8)] {
+        let bench = Bench::new();
+        let fault = Fault::new(effect).on(ROTATE);
+        bench.sandbox.inject(if code == 6 { fault.before_commit() } else { fault }).unwrap();
+        let run = bench.rotate("--timeout 2s").spawn();
+        wait_for_calls(&bench.sandbox, ROTATE, 1);
+        run.send(Signal::KILL);
+        let _ = Run::of(run);
+        let claims = URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{}}}", Timestamp::now().as_second() + 20));
+        let token = format!("eyJhbGciOiJub25lIn0.{claims}.c2ln");
+        let run = bench.rixl("keys recover --settle 0s").env("RIXL_BEARER_TOKEN", &token).run();
+        assert_eq!(run.code, code, "{}", run.stderr);
+        assert!(run.stderr.contains("the bearer token ends in"), "{}", run.stderr);
+        assert_eq!(bench.rixl("keys recover --settle 0s").run().code, 0);
+        bench.assert_well();
+    }
 }
 
 /// The place does not have the secret that the key is known by, and the credential does not say whose it is.

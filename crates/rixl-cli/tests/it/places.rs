@@ -300,6 +300,31 @@ fn recovery_leaves_the_only_secret_of_another_key_alone() {
     }
 }
 
+/// The second run took the place over and was killed too: no receipt says yet whose the place is.
+#[test]
+fn recovery_leaves_the_secret_of_another_unfinished_run_alone() {
+    let bench = killed_in_its_quiet_time();
+    let run = bench.rixl("keys rotate other001 --to file:secret --yes --settle 60s --take-over --leave").spawn();
+    bench.wait_for_state("other001", "stored");
+    run.send(Signal::KILL);
+    let _ = Run::of(run);
+    let stored = bench.stored();
+    assert!(bench.sandbox.opens("other001", &stored));
+    for more in ["--dry-run", ""] {
+        let run = bench.rixl(&format!("keys recover billing001 --settle 0s {more}")).run();
+        assert_eq!(run.code, 7, "{}", run.stderr);
+        assert!(run.stderr.contains("is the place of an unfinished run on other001"), "{}", run.stderr);
+        assert!(run.stderr.contains("recover billing001 --to STORE (another place)"), "{}", run.stderr);
+        assert_eq!(bench.stored(), stored);
+    }
+    let run = bench.rixl("keys recover billing001 --to file:third --settle 0s --new-place").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(bench.sandbox.opens("billing001", &fs::read_to_string(bench.path("third")).unwrap()));
+    assert_eq!(bench.rixl("keys recover --settle 0s").run().code, 0);
+    assert!(bench.stored() == stored && bench.left().is_empty());
+    assert_eq!(bench.sent(), 2);
+}
+
 /// What became of the place since then is seen before the escrow is wiped.
 #[test]
 fn a_run_that_was_not_closed_is_looked_at_once_more() {

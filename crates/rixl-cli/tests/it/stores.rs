@@ -389,3 +389,42 @@ fn a_disk_that_is_nearly_full_is_found_before_the_request() {
     assert!(refused > 0 && rotated > 0, "{refused} {rotated}");
     println!("| a state folder with 0 to 9 free blocks | 10 | 10: {refused} refused, {rotated} stored | |");
 }
+
+/// A program is tried with the secret that is there, before there is a new one to lose.
+#[test]
+fn a_program_is_rehearsed_with_the_secret_that_it_holds() {
+    let bench = Bench::new();
+    script(&bench, "put", "echo run >> runs; cat > secret");
+    script(&bench, "lossy", "echo run >> runs; : > secret");
+    script(&bench, "deaf", "echo run >> runs; exit 1");
+    let runs = || fs::read_to_string(bench.path("runs")).unwrap_or_default().lines().count();
+    let rehearse = |from: &str, more: &str| {
+        bench.rixl(&format!("keys verify --from command:./{from} --key billing001 --rehearse {more}")).run()
+    };
+    let run = rehearse("put~<-~cat~secret", "");
+    assert_eq!((run.code, runs()), (0, 1), "{}", run.stderr);
+    assert!(run.stdout.starts_with("live"), "{}", run.stdout);
+    bench.assert_untouched();
+    // What fails and leaves all as it was is told, and nothing is kept.
+    let run = rehearse("deaf~<-~cat~secret", "");
+    assert_eq!((run.code, runs()), (3, 2), "{}", run.stderr);
+    bench.assert_untouched();
+    // Nobody may tell what is there, or it is another secret than a live one of this key.
+    let run = rehearse("put~<-~true", "");
+    assert_eq!((run.code, runs()), (3, 2), "{}", run.stderr);
+    write(&bench.path("secret"), "rxl_not_live_at_all_0000001", 0o600);
+    let run = rehearse("put~<-~cat~secret", "");
+    assert_eq!((run.code, runs()), (3, 2), "{}", run.stderr);
+    assert!(run.stderr.contains("holds a secret that RIXL refuses; nothing was written"), "{}", run.stderr);
+    write(&bench.path("secret"), &bench.key.secret, 0o600);
+    // What is lost is in escrow.
+    let run = rehearse("lossy~<-~cat~secret", "");
+    assert_eq!((run.code, runs()), (7, 3), "{}", run.stderr);
+    assert!(run.stderr.contains("the secret is in escrow at"), "{}", run.stderr);
+    assert_eq!(fs::read_to_string(bench.path("state/escrow/billing001")).unwrap(), bench.key.secret);
+    assert!(!format!("{}{}", run.stdout, run.stderr).contains(&bench.key.secret));
+    // What is put back by hand is rotated as ever, and the escrow is wiped.
+    write(&bench.path("secret"), &bench.key.secret, 0o600);
+    assert_eq!(bench.rotate("").run().code, 0);
+    bench.assert_well();
+}

@@ -5,7 +5,9 @@ use rixl_credentials::{ErrorKind, KeyId};
 use super::Driver;
 use crate::{
     Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan,
+    ledger::Receipt,
     protocol::{
+        intent::Place,
         progress::{At, Record, Response, Why},
         seen::{Act, Authorizer, Holds, NotRetired, Owner, Step, Stop, StoreFailure},
     },
@@ -50,6 +52,20 @@ impl Driver {
         }
     }
 
+    /// Its secret is lost with it, and the entry is over.
+    pub(super) fn expired(&self) -> Failure {
+        let sentence = format!(
+            "the key {} expired during its rotation, so its secrets are dead, and a new one would be; nothing more was sent",
+            self.label
+        );
+        let failure = Failure::new(FailureKind::Lost, sentence);
+        match (self.seen.is_closed, self.key_id()) {
+            (Some(false), _) => self.left_open(failure),
+            (_, Some(key_id)) => failure.with_next(Next::Replace(key_id.clone())),
+            (_, None) => failure,
+        }
+    }
+
     pub(super) fn failure(&mut self, stop: Stop) -> Failure {
         let is_own_key = stop == Stop::OwnKey;
         let failure = self.stopped(stop);
@@ -58,7 +74,8 @@ impl Driver {
         }
         let failure = if is_own_key { failure.with_next(Next::AllowOwnKey) } else { failure };
         // What was refused is another request.
-        let is_lost = self.progress.requests.is_spent && failure.kind() == FailureKind::Refused;
+        let is_refused = matches!(failure.kind(), FailureKind::Refused | FailureKind::Authentication);
+        let is_lost = self.progress.requests.is_spent && is_refused;
         let failure = if is_lost { self.lost_for_good(failure) } else { failure };
         self.left_open(failure)
     }
@@ -86,6 +103,12 @@ impl Driver {
                 let message = format!("how the run on {label} ended can't be recorded");
                 self.with_journal_error(Failure::new(FailureKind::Unknown, message))
             }
+            Stop::Expired => {
+                let sentence =
+                    format!("the key {label} has expired, and a new secret of it would be as dead; nothing was sent");
+                let failure = Failure::refused(sentence);
+                self.key_id().cloned().map(Next::Replace).into_iter().fold(failure, Failure::with_next)
+            }
             Stop::TokenEnds => self.rotator.check_token().err().unwrap_or_else(|| {
                 Failure::new(FailureKind::Authentication, "the bearer token ends too soon; nothing was sent")
             }),
@@ -110,7 +133,7 @@ impl Driver {
             Stop::PlaceMoved(place)
                 if let Some(moved) = self.places.get(place).and_then(|place| place.moved.clone()) =>
             {
-                let led = self.location(place);
+                let led = self.intent().places.get(place).map(Place::path).unwrap_or_default();
                 self.stuck(&format!("{moved}, and led to {led} when the run began")).with_next(Next::NamePlace(label))
             }
             Stop::PlaceMoved(_) => self
@@ -119,7 +142,7 @@ impl Driver {
             Stop::PlaceTaken(place) => self.taken(place),
             Stop::KeyElsewhere(place) => {
                 let home = self.places.get(place).and_then(|target| target.home.as_ref());
-                let old = home.map(|home| home.place.clone()).unwrap_or_default();
+                let old = home.map(Receipt::path).unwrap_or_default();
                 Failure::refused(format!(
                     "{old} has the secret of {label}, and would keep a dead one; nothing was sent"
                 ))
@@ -271,6 +294,7 @@ impl Driver {
 
     fn not_retired(&mut self, why: NotRetired) -> Failure {
         let key_id = self.key_id().map(|id| id.as_str().to_owned()).unwrap_or_default();
+        let is_own_key = why == NotRetired::OwnKey;
         let (why, error) = match why {
             NotRetired::OwnKey if self.seen.authorizer == Some(Authorizer::MayBeOwnKey) => {
                 ("the bearer token may be bought with it", None)
@@ -288,6 +312,7 @@ impl Driver {
         let sentence =
             format!("the secret of the new key is stored, but the old key {key_id} could not be deleted: {why}");
         let failure = Failure::new(FailureKind::Unknown, sentence);
+        let failure = if is_own_key { failure.with_next(Next::OtherCredential) } else { failure };
         match error {
             Some(error) => failure.with_source(error),
             None => failure,

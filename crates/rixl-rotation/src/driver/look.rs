@@ -185,8 +185,8 @@ impl Driver {
         if held.is_none() && self.is_readable(index) {
             return None;
         }
-        let is_first = self.progress.response == Response::Unsent;
-        if is_first && let Some(open) = self.rotator.open_run_into(place).await {
+        // After the request too: what another run took over, and has not recorded as its own yet, is not overwritten.
+        if let Some(open) = self.rotator.open_run_into(place).await {
             return Some(open);
         }
         match self.rotator.owner_of(place, self.key_id(), held).await {
@@ -206,7 +206,7 @@ impl Driver {
         });
         let Some(home) = home else { return false };
         if !self.subject().rules().ends_the_old {
-            self.warn(format!("{} has the old key's secret, and keeps it when that key is deleted", home.place));
+            self.warn(format!("{} has the old key's secret, and keeps it when that key is deleted", home.path()));
         }
         if let Some(target) = self.places.get_mut(index) {
             target.home = Some(home);
@@ -279,7 +279,7 @@ impl Driver {
         let secret = secret.expose_secret();
         secret == issued.secret.expose_secret()
             || secret == KeyFormat::Prefixed.key_string(&issued.key.id, &issued.secret).expose_secret()
-            || secret == bare(issued)
+            || secret == bare(&issued.key.id, issued.secret.expose_secret())
     }
 
     /// What is to be stored: the new secret in the form in which its consumers had the old one.
@@ -291,7 +291,9 @@ impl Driver {
             (Some(KeyFormat::Prefixed), None | Some(KeyFormat::Whole)) => {
                 KeyFormat::Prefixed.key_string(&issued.key.id, &issued.secret)
             }
-            (Some(KeyFormat::Whole), Some(KeyFormat::Prefixed)) => Secret::from(bare(issued)),
+            (Some(KeyFormat::Whole), Some(KeyFormat::Prefixed)) => {
+                Secret::from(bare(&issued.key.id, issued.secret.expose_secret()))
+            }
             _ => Secret::from(issued.secret.expose_secret()),
         })
     }
@@ -455,10 +457,9 @@ impl Driver {
 }
 
 /// The secret without the key's id before it.
-fn bare(issued: &Issued) -> &str {
-    let text = issued.secret.expose_secret();
-    let rest = text.strip_prefix(issued.key.id.as_str()).and_then(|rest| rest.strip_prefix('_'));
-    rest.unwrap_or(text)
+pub(super) fn bare<'s>(key_id: &KeyId, secret: &'s str) -> &'s str {
+    let rest = secret.strip_prefix(key_id.as_str()).and_then(|rest| rest.strip_prefix('_'));
+    rest.unwrap_or(secret)
 }
 
 pub(super) fn store_failure(error: &StoreError) -> StoreFailure {

@@ -207,6 +207,7 @@ fn intent(kind: Kind, places: usize) -> Intent {
     let place = |number: usize| Place {
         given: format!("file:{number}"),
         asked: None,
+        server: None,
         name: format!("/{number}"),
         before: before.clone(),
     };

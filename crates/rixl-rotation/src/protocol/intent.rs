@@ -132,9 +132,19 @@ pub(crate) struct Place {
     /// That text, where it is another one: its links may lead elsewhere by now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) asked: Option<String>,
+    /// The server that it is on, where that text does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) server: Option<String>,
     /// What it named when the run was prepared: absolute path, address, namespace, program.
     pub(crate) name: String,
     pub(crate) before: Before,
+}
+
+impl Place {
+    /// What the text that the user gave led to, and on which server.
+    pub(crate) fn path(&self) -> String {
+        store::at_server(&self.given, self.server.as_deref())
+    }
 }
 
 /// What a place held when the run was prepared.

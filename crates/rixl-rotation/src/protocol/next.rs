@@ -130,6 +130,9 @@ impl Case<'_> {
             return Err(Step::Stop(Stop::Cancelled));
         }
         self.turn()?;
+        if seen.is_expired {
+            return Err(Step::Stop(Stop::Expired));
+        }
         let mut intent = (*progress.intent).clone();
         intent.began = seen.now;
         for (index, (place, seat)) in intent.places.iter_mut().zip(&seen.places).enumerate() {
@@ -713,6 +716,10 @@ impl Case<'_> {
         let requests = &progress.requests;
         if seen.is_cancelled {
             return Err(Step::Stop(Stop::Cancelled));
+        }
+        // What is lost of a key that has expired is nothing that another request could bring back.
+        if seen.is_expired && matches!(why, Again::Lost | Again::Unheard) {
+            return Ok(self.ended(Ending::Abandoned));
         }
         // Whoever goes beyond it has as many again, and no storm.
         let spent = if seen.mandate.again { u32::from(seen.tries.sent) } else { requests.left };

@@ -98,6 +98,8 @@ pub(crate) enum Stop {
     Cancelled,
     LockLost,
     NotRecorded,
+    /// A new secret of the key would be dead from the start.
+    Expired,
     /// The credential ends before the run may.
     TokenEnds,
     /// The credential is what is to be changed.
@@ -318,6 +320,8 @@ pub(crate) struct Seen {
     pub(crate) mandate: Mandate,
     pub(crate) is_cancelled: bool,
     pub(crate) is_lock_lost: bool,
+    /// The key has expired, by the last that RIXL said of its end: every secret of it is dead.
+    pub(crate) is_expired: bool,
     /// The request that was recorded last has not left this process, and still may.
     pub(crate) may_send: bool,
     /// What came of it, until that is recorded.
@@ -388,6 +392,7 @@ impl Seen {
             now,
             mandate,
             is_cancelled: false,
+            is_expired: false,
             is_lock_lost: false,
             may_send: false,
             sent: None,

@@ -34,7 +34,13 @@ fn intent(subject: Subject) -> Intent {
         base_url: "https://api.rixl.com".into(),
         organization: None,
         subject,
-        places: vec![Place { given: "file:key".into(), asked: None, name: "file:/srv/key".into(), before }],
+        places: vec![Place {
+            given: "file:key".into(),
+            asked: None,
+            server: None,
+            name: "file:/srv/key".into(),
+            before,
+        }],
         limits: Limits { window_ms: 35_000, quiet_ms: 5_000, budget: 3, is_probed: true, overlap: None },
         known: Vec::new(),
     }
@@ -81,6 +87,7 @@ fn records_read_back() {
     let to = Place {
         given: "file:new".into(),
         asked: Some("file:link".into()),
+        server: None,
         name: "file:/srv/new".into(),
         before: Before { version: version.clone(), value: Some(secret()), live_as: Some(KeyFormat::Prefixed) },
     };

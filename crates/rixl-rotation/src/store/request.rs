@@ -161,12 +161,21 @@ pub struct Commit<'a> {
     pub expected: &'a Version,
     /// Whose secret it is, where that is known.
     pub subject: Option<&'a Subject>,
+    /// Whether it is the secret that is there, and is to be written all the same, by a store whose writing can't be tried in
+    /// another way.
+    pub is_rehearsal: bool,
 }
 
 impl<'a> Commit<'a> {
     /// This secret, in place of what the entry holds at this version.
     pub fn new(secret: &'a Secret, expected: &'a Version) -> Self {
-        Self { secret, expected, subject: None }
+        Self { secret, expected, subject: None, is_rehearsal: false }
+    }
+
+    /// To be written though it is there.
+    pub fn as_rehearsal(mut self) -> Self {
+        self.is_rehearsal = true;
+        self
     }
 
     /// Whose secret it is.

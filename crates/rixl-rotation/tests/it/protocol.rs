@@ -618,6 +618,70 @@ async fn an_entry_of_another_server_is_left_alone() {
     assert!(bench.is_open().await && other.requests().is_empty());
 }
 
+/// A store whose location does not say on which server it is.
+struct OnServer(Arc<dyn Store>, &'static str);
+
+impl Store for OnServer {
+    fn location(&self) -> String {
+        "kept:app#key".to_owned()
+    }
+    fn server(&self) -> Option<String> {
+        Some(self.1.to_owned())
+    }
+    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.0.prepare(request)
+    }
+    fn read<'a>(&'a self, request: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.0.read(request)
+    }
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
+        self.0.commit(request)
+    }
+}
+
+/// The settings name another server by now, or another namespace: the same text is another place.
+#[tokio::test]
+async fn a_place_on_another_server_is_another_place() {
+    let bench = Bench::new();
+    let second = bench.folder.path().join("second");
+    fs::write(&second, &bench.key.secret).unwrap();
+    fs::set_permissions(&second, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let on = |server: &'static str| -> Arc<dyn Store> {
+        let file: Arc<dyn Store> = match server {
+            "one" => bench.store(),
+            _ => Arc::new(rixl_rotation::store::FileStore::new(&second).unwrap()),
+        };
+        Arc::new(OnServer(file, server))
+    };
+    bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey")).unwrap();
+    bench.rotator().rotate(&bench.key_id, on("one")).await.unwrap_err();
+    let recover = |store: Arc<dyn Store>| {
+        let stores = Stores::default().with("kept:TEXT", move |_| Ok(Arc::clone(&store)));
+        let rotator = bench.rotator();
+        async move {
+            let mut all = rotator.recover(&stores, RecoverOptions::default()).await.unwrap();
+            all.pop().unwrap().result.map(drop)
+        }
+    };
+    let failure = recover(on("two")).await.unwrap_err();
+    assert_eq!(failure.next(), &Next::NamePlace(bench.key.id.clone()));
+    assert!(failure.message().contains("kept:app#key leads to two now, and led to kept:app#key at one"), "{failure}");
+    assert_eq!(fs::read_to_string(&second).unwrap(), bench.key.secret);
+    recover(on("one")).await.unwrap();
+    assert!(bench.is_stored_live());
+    // Its consumers read the first one.
+    fs::write(&second, bench.stored()).unwrap();
+    let failure = bench.rotator().rotate(&bench.key_id, on("two")).await.unwrap_err();
+    assert_eq!(failure.next(), &Next::AllowLeave);
+    assert!(failure.message().contains("kept:app#key at one has the secret"), "{failure}");
+    bench.rotator().rotate(&bench.key_id, on("one")).await.unwrap();
+    // It is a place of one key alone.
+    let other = KeyId::new(bench.sandbox.create_key("other").id).unwrap();
+    let failure = bench.rotator().rotate(&other, on("one")).await.unwrap_err();
+    assert_eq!(failure.next(), &Next::AllowTakeOver);
+    bench.assert_clean();
+}
+
 /// It may be notes, or another program's password: neither overwritten nor shown to RIXL as a key.
 #[tokio::test]
 async fn what_is_no_keys_secret_is_neither_overwritten_nor_probed() {

@@ -13,9 +13,10 @@ use std::{
 
 use jiff::Timestamp;
 use rixl_credentials::{AccessToken, Error, Secret, TokenFuture, TokenRequest, TokenSource};
+use rixl_rotation::journal::{Journal as _, ReadHistory};
 use rixl_rotation::store::{Commit, Prepare, Read, Store, StoreErrorKind, Version};
 use rixl_testing::{bounded, folder};
-use rixl_vault::{VaultConfig, VaultStore};
+use rixl_vault::{VaultConfig, VaultJournal, VaultStore};
 use serde_json::{Value, json};
 
 use crate::store::{config_at, text_of};
@@ -175,6 +176,67 @@ async fn requests_are_what_vault_expects() {
     assert_eq!(posts[0]["data"]["key"], json!("x".repeat(64)));
     assert_eq!(posts[1], json!({"options": {"cas": 3}, "data": {"key": NEW, "n": 1}}));
     assert!(!requests[..requests.len() - 1].iter().any(|request| request.body.contains("SECRET")));
+}
+
+/// A fleet asks for it again for each of its keys.
+#[tokio::test]
+async fn a_line_of_the_history_is_read_once() {
+    let lines = Arc::new(AtomicUsize::new(3));
+    let count = Arc::clone(&lines);
+    let wire = Wire::start(move |request| {
+        let names: Vec<String> = (0..count.load(Ordering::SeqCst)).map(|line| format!("line{line}")).collect();
+        match request.path().strip_prefix("/v1/kv/data/rixl/history/") {
+            Some(name) => {
+                let metadata = json!({"version": 1, "created_time": format!("2026-01-01T00:00:0{}Z", &name[4..])});
+                response(200, &json!({"data": {"data": {"line": name}, "metadata": metadata}}).to_string())
+            }
+            None if request.path().starts_with("/v1/sys/") => response(200, MOUNT),
+            None => response(200, &json!({"data": {"keys": names}}).to_string()),
+        }
+    });
+    let journal = VaultJournal::new(config_at(&wire.url, TOKEN), "kv/rixl").unwrap();
+    let mut sent = 0;
+    // The mount, the list and three lines; the list alone; the list and a new line; the list of what was left.
+    for (there, requests) in [(3, 5), (3, 1), (4, 2), (2, 1)] {
+        lines.store(there, Ordering::SeqCst);
+        let history = journal.history(ReadHistory::new()).await.unwrap().lines;
+        assert_eq!(history, (0..there).map(|line| format!("line{line}")).collect::<Vec<_>>());
+        assert_eq!(wire.requests().len() - sent, requests);
+        sent += requests;
+    }
+}
+
+#[tokio::test]
+async fn a_place_says_which_server_and_namespace_it_is_of() {
+    let server = |address: &str, namespace: Option<&str>| {
+        let config = VaultConfig::builder().address(address).token(TOKEN);
+        let config = namespace.into_iter().fold(config, |config, namespace| config.namespace(namespace));
+        VaultStore::new(config.build().unwrap(), "kv/a#key").unwrap().server().unwrap()
+    };
+    let one = server("https://vault.example", None);
+    assert_eq!(one, "https://vault.example");
+    for (address, namespace) in [("https://VAULT.example:443/", None), ("https://vault.example/", Some("/"))] {
+        assert_eq!(server(address, namespace), one);
+    }
+    assert_eq!(server("https://vault.example", Some("team/")), server("https://vault.example", Some("team")));
+    for (address, namespace) in [("https://other.example", None), ("https://vault.example", Some("team"))] {
+        assert_ne!(server(address, namespace), one);
+    }
+}
+
+/// Whoever opened it would wait until another program writes to it.
+#[test]
+fn a_pipe_in_the_place_of_the_token_is_refused() {
+    let folder = folder();
+    let pipe = folder.path().join("token");
+    assert!(std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).status().unwrap().success());
+    let (sent, ended) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let built = VaultConfig::builder().address("http://127.0.0.1:1").token_file(&pipe).build();
+        sent.send(built.unwrap_err().to_string())
+    });
+    let error = ended.recv_timeout(Duration::from_secs(60)).expect("it waits for the pipe");
+    assert!(error.contains("is not a regular file"), "{error}");
 }
 
 #[tokio::test]

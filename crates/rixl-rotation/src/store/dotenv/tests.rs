@@ -325,3 +325,46 @@ proptest! {
         }
     }
 }
+
+/// What docker compose's own documentation says of its `.env` files: values without quotes and in double quotes are
+/// interpolated, a `#` after a blank begins a comment, `VAR: VAL` is an assignment too, a lone name is taken from the
+/// environment. Its reader is not run here.
+#[test]
+fn what_compose_documents_to_read_differently_is_refused() {
+    let same = [
+        ("K=a", "a"),
+        ("K=a#b", "a#b"),
+        ("K=a # b", "a"),
+        ("K='a # b'", "a # b"),
+        ("K=\"a # b\"", "a # b"),
+        ("K='a' # b", "a"),
+        ("export K=a", "a"),
+        ("K=", ""),
+    ];
+    for (text, value) in same {
+        let found = read(text, "K");
+        // What is refused is not read differently.
+        if let Ok(found) = &found {
+            assert_eq!(found.as_ref().map(|found| found.as_str()), Some(value), "{text:?}");
+        }
+    }
+    for text in ["K=$OTHER", "K=${OTHER}", "K=a$b", "K=\"a$b\"", "K=\"${OTHER:-b}\"", "K: a", "K:a", "K", "K: a\nA=b"] {
+        let found = read(text, "K");
+        assert!(found.is_err(), "{text:?}: {found:?}");
+        let put = replace(text, "K", "rxl_NEW");
+        assert!(put.is_err() || put.is_ok_and(|put| !put.contains(": ")), "{text:?}");
+    }
+    // What is written is read alike: no blank, no `#`, no `$` stands outside of quotes that keep it.
+    for secret in ["rxl_a", "rxl a", "rxl#a", "rxl #a", "#a", "a'b", "a\"b", "a:b", "a=b", "a;b"] {
+        for text in ["", "K=old\n", "K='old'\n", "K=\"old\"\n"] {
+            let Ok(put) = replace(text, "K", secret) else { continue };
+            let value = put.trim_end().strip_prefix("K=").unwrap();
+            let is_quoted =
+                ['\'', '"'].iter().any(|quote| value.len() > 1 && value.starts_with(*quote) && value.ends_with(*quote));
+            assert!(is_quoted || !value.contains([' ', '#', '$', '\'', '"']), "{put:?}");
+        }
+    }
+    for secret in ["a$b", "${a}", "a\\b"] {
+        assert!(replace("K=old\n", "K", secret).is_err(), "{secret:?}");
+    }
+}
