@@ -27,7 +27,7 @@ use crate::{
 /// 2. Whatever changes state is sent on HTTP/1.1, on a connection that no call used before: the layers below would send
 ///    it again on a stale one.
 /// 3. It is repeated only if it did not happen, and reads are repeated, under the client's [`RetryPolicy`].
-/// 4. Redirects are refused, for reads too. `http://` is refused except on loopback, and there no proxy is used.
+/// 4. Redirects are refused, for reads too. `http://` is refused except on loopback. On loopback no proxy is used.
 /// 5. Responses are read up to a bound, 1 MiB unless set otherwise. Compression is not asked for.
 /// 6. After a 401 a token that can be renewed is renewed, and the call is sent once more.
 /// 7. What has arrived when the time is up is used, however late somebody looks: after SIGSTOP, in an executor that is

@@ -66,6 +66,7 @@ pub mod fuzzing;
 mod grant;
 mod headers;
 mod ids;
+mod network;
 mod pages;
 mod policies;
 mod reply;
