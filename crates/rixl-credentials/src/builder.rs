@@ -343,6 +343,7 @@ impl ClientBuilder {
                 address: base_url.host_str().unwrap_or_default().to_owned(),
                 port: base_url.port_or_known_default().unwrap_or_default(),
                 pool_of: OnceLock::new(),
+                usable: OnceLock::new(),
             }),
             reads: build(http_client()?)?,
             changes: build(transport::never_resent(http_client()?))?,

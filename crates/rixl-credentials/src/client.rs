@@ -46,6 +46,12 @@ use crate::{
 ///
 /// # Runtimes
 ///
+/// Calls are made in a Tokio runtime with timers and I/O (`enable_all`). Outside of one, each ends with
+/// [`Configuration`](crate::ErrorKind::Configuration), and nothing is sent; where panics abort, a runtime without timers or I/O
+/// still ends the process. A program without `async` brings a runtime of one thread and calls its `block_on`: the example
+/// `blocking` has ten lines. On `wasm32` it does not work: there a browser sends the requests, which may follow redirects, send
+/// one again and reuse connections, so nothing of what is promised here could be kept.
+///
 /// A client can be used from several Tokio runtimes. Reads share connections in the first one that reads; in any other each
 /// has a connection of its own, since a shared one would hang with a runtime that nobody drives, such as one of the
 /// `current_thread` kind outside `block_on`. So where there are several, give each its own client.

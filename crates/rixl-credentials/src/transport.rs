@@ -1,6 +1,14 @@
 //! Hardened HTTP and the cache of tokens, for the facade and the other crates of this project: plumbing, without any promise of stability.
 
-use std::{borrow::Cow, error::Error as StdError, io, iter::successors, time::Duration};
+use std::{
+    borrow::Cow,
+    error::Error as StdError,
+    io,
+    iter::successors,
+    net::{Ipv4Addr, UdpSocket},
+    panic,
+    time::Duration,
+};
 
 use url::{Host, Url};
 
@@ -122,6 +130,20 @@ pub fn server_url(text: &str) -> Result<Url, InvalidUrl> {
         "http" => Ok(url),
         _ => Err(InvalidUrl::Scheme),
     }
+}
+
+/// Whether the Tokio runtime here has timers and I/O. It can't be asked: what is missing makes Tokio panic.
+pub(crate) fn has_drivers() -> bool {
+    let try_both = || {
+        drop(tokio::time::sleep(Duration::ZERO));
+        // Where there are no sockets, connecting will say so.
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        });
+        socket.is_ok_and(|socket| tokio::net::UdpSocket::from_std(socket).is_ok())
+    };
+    panic::catch_unwind(try_both).is_ok()
 }
 
 pub(crate) fn is_loopback(server: &Url) -> bool {
