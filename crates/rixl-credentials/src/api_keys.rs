@@ -76,6 +76,22 @@ pub struct Issued {
     pub request_id: Option<String>,
 }
 
+#[cfg(feature = "test-util")]
+impl Issued {
+    /// What a server might have issued, for tests of code that is given it. With the feature `test-util`.
+    ///
+    /// ```
+    /// use rixl_credentials::Issued;
+    ///
+    /// let key = serde_json::from_str(r#"{"id":"XyZ9aB8cD1","name":"billing"}"#)?;
+    /// let issued = Issued::new(key, "rxl_EXAMPLE");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    pub fn new(key: ApiKey, secret: impl Into<Secret>) -> Self {
+        Self { key, secret: secret.into(), request_id: None }
+    }
+}
+
 /// An API key to create.
 ///
 /// ```

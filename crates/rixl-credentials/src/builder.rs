@@ -4,6 +4,7 @@ use std::{
     env,
     ffi::OsString,
     fmt,
+    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -17,7 +18,7 @@ use crate::{
     sender::{self, Sender, Server, Traceparent},
     token_cache::{Bearer, Source, TokenCache},
     tokens,
-    transport::{self, Opaque},
+    transport::{self, Network, Opaque, Proxy},
 };
 
 const BASE_URL: &str = "https://api.rixl.com";
@@ -74,6 +75,7 @@ pub struct ClientBuilder {
     retry: RetryPolicy,
     timing: Arc<dyn Timing>,
     traceparent: Option<Traceparent>,
+    network: Network,
 }
 
 enum Credential {
@@ -96,13 +98,14 @@ impl Default for ClientBuilder {
             retry: RetryPolicy::default(),
             timing: Arc::new(SystemTiming::default()),
             traceparent: None,
+            network: Network::default(),
         }
     }
 }
 
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the base URL: before `build` has checked it, it may hold a password.
+        // Neither the base URL, which may hold a password before `build` has checked it, nor the way there, which may for good.
         f.debug_struct("ClientBuilder")
             .field("attempt_timeout", &self.attempt_timeout)
             .field("connect_timeout", &self.connect_timeout)
@@ -235,13 +238,59 @@ impl ClientBuilder {
         self
     }
 
+    /// Goes through this proxy: `http://HOST:PORT`, or `https`, with or without a user name and password. It sees the host, not
+    /// the calls. Default: `HTTPS_PROXY` or `ALL_PROXY`, but for the hosts in `NO_PROXY`; with this setting none of the three
+    /// counts. For loopback no proxy is ever used.
+    ///
+    /// ```
+    /// use rixl_credentials::Client;
+    ///
+    /// let client = Client::builder()
+    ///     .bearer_token("eyJhbGciOi...")
+    ///     .proxy("http://proxy.example:3128")
+    ///     .build()?;
+    /// # Ok::<(), rixl_credentials::Error>(())
+    /// ```
+    pub fn proxy(mut self, url: impl Into<Secret>) -> Self {
+        self.network.proxy = Proxy::Url(Arc::new(url.into()));
+        self
+    }
+
+    /// Uses no proxy, whatever the environment says.
+    pub fn no_proxy(mut self) -> Self {
+        self.network.proxy = Proxy::Off;
+        self
+    }
+
+    /// Trusts the certificates in this PEM text to have signed the server's, and the system's as before: those of a company that
+    /// reads along, or of a test. It may be set several times. What `SSL_CERT_FILE` and `SSL_CERT_DIR` name is trusted by
+    /// itself with the feature `rustls` on Linux.
+    pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.network.root_certificates.push(pem.into());
+        self
+    }
+
+    /// Proves to the server who the client is, where it asks (mutual TLS): a PEM text with the certificate, those that signed it,
+    /// and the private key. With `native-tls` the key must be in PKCS #8 form.
+    pub fn client_identity(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.network.client_identity = Some(pem.into().into());
+        self
+    }
+
+    /// Connects to this address for this host name, instead of asking for it. The name in the certificate stays the host's, and
+    /// the port is that of the URL. It may be set for several names.
+    pub fn resolve(mut self, host: impl Into<String>, address: SocketAddr) -> Self {
+        self.network.addresses.push((host.into(), address));
+        self
+    }
+
     /// Builds the client. Nothing is sent yet.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Configuration`] for a base URL that is not `https` (or `http` on loopback), or holds a user name,
-    /// password, query or fragment; a token or user agent that can't stand in a header; a time-out of zero; or `https`
-    /// in a build without TLS.
+    /// password, query or fragment; a token or user agent that can't stand in a header; a time-out of zero; a proxy,
+    /// certificate, identity or name that is none; or `https` in a build without TLS.
     pub fn build(self) -> Result<Client, Error> {
         let mut sender = self.sender()?;
         let patience = sender.deadline().max(sender::DEADLINE);
@@ -276,10 +325,15 @@ impl ClientBuilder {
             "" => USER_AGENT.to_owned(),
             product => format!("{product} {USER_AGENT}"),
         };
-        let http_client = || transport::http_client(&base_url, &user_agent, self.attempt_timeout, self.connect_timeout);
+        let http_client = || {
+            let (timeout, connect_timeout) = (self.attempt_timeout, self.connect_timeout);
+            transport::http_client(&base_url, &user_agent, timeout, connect_timeout, &self.network)
+                .map_err(|error| configuration(error.to_string()))
+        };
         let build = |builder: reqwest::ClientBuilder| {
             builder.build().map_err(|error| {
-                let detail = "the HTTP client could not be built: a bad user agent, or TLS could not be set up";
+                let detail =
+                    "the HTTP client could not be built: a bad user agent or certificate, or TLS could not be set up";
                 configuration(detail).with_source(Opaque::from(error))
             })
         };
@@ -289,9 +343,10 @@ impl ClientBuilder {
                 address: base_url.host_str().unwrap_or_default().to_owned(),
                 port: base_url.port_or_known_default().unwrap_or_default(),
                 pool_of: OnceLock::new(),
+                usable: OnceLock::new(),
             }),
-            reads: build(http_client())?,
-            changes: build(transport::never_resent(http_client()))?,
+            reads: build(http_client()?)?,
+            changes: build(transport::never_resent(http_client()?))?,
             attempt_timeout: self.attempt_timeout,
             deadline: self.deadline,
             max_body: self.max_body,

@@ -27,7 +27,7 @@ use crate::{
 /// 2. Whatever changes state is sent on HTTP/1.1, on a connection that no call used before: the layers below would send
 ///    it again on a stale one.
 /// 3. It is repeated only if it did not happen, and reads are repeated, under the client's [`RetryPolicy`].
-/// 4. Redirects are refused, for reads too. `http://` is refused except on loopback, and there no proxy is used.
+/// 4. Redirects are refused, for reads too. `http://` is refused except on loopback. On loopback no proxy is used.
 /// 5. Responses are read up to a bound, 1 MiB unless set otherwise. Compression is not asked for.
 /// 6. After a 401 a token that can be renewed is renewed, and the call is sent once more.
 /// 7. What has arrived when the time is up is used, however late somebody looks: after SIGSTOP, in an executor that is
@@ -45,6 +45,12 @@ use crate::{
 /// not wait, let a task of its own make the call. Reads can be dropped at any time.
 ///
 /// # Runtimes
+///
+/// Calls are made in a Tokio runtime with timers and I/O (`enable_all`). Outside of one, each ends with
+/// [`Configuration`](crate::ErrorKind::Configuration), and nothing is sent; where panics abort, a runtime without timers or I/O
+/// still ends the process. A program without `async` brings a runtime of one thread and calls its `block_on`: the example
+/// `blocking` has ten lines. On `wasm32` it does not work: there a browser sends the requests, which may follow redirects, send
+/// one again and reuse connections, so nothing of what is promised here could be kept.
 ///
 /// A client can be used from several Tokio runtimes. Reads share connections in the first one that reads; in any other each
 /// has a connection of its own, since a shared one would hang with a runtime that nobody drives, such as one of the

@@ -26,8 +26,8 @@ pub struct ClientCredentials {
     organization: Option<OrganizationId>,
 }
 
-/// A client credential, without its secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A client credential, without its secret. It can be saved and shown as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ClientCredential {
     /// Its id, for `revoke`.
@@ -92,6 +92,8 @@ impl ClientCredentialStatus {
         }
     }
 }
+
+crate::names_as_text!(ClientCredentialStatus);
 
 /// A client credential, and the secret that was issued for it: shown once, and never again.
 ///

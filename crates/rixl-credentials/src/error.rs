@@ -28,7 +28,7 @@ type Source = Box<dyn StdError + Send + Sync>;
 /// # Every call
 ///
 /// Every call can fail with each [`ErrorKind`], but for `InvalidInput`, which only those have that say so; `Configuration`,
-/// which is for building a client; and `Token`, which calls that need no bearer token (exchange, refresh, mint) do not
+/// which is for building a client, and for one that is used [without a runtime](crate::Client#runtimes); and `Token`, which calls that need no bearer token (exchange, refresh, mint) do not
 /// have. [`kind`](Self::kind) says what to do, [`outcome`](Self::outcome) whether it happened.
 ///
 /// # Every read
@@ -83,7 +83,8 @@ macro_rules! names {
 pub enum ErrorKind {
     /// A value was refused before anything was sent. Correct it.
     InvalidInput,
-    /// The client could not be built from these settings. Correct them.
+    /// The client could not be built from these settings, or was used where there is no Tokio runtime with timers and I/O.
+    /// Correct it.
     Configuration,
     /// No bearer token could be had; the call itself was not sent, not once. Look at [`token_error`](Error::token_error).
     Token,
@@ -338,6 +339,24 @@ impl fmt::Display for Operation {
             Self::ListPolicyAttachments => "list policy attachments",
             Self::ListPermissions => "list permissions",
         })
+    }
+}
+
+#[cfg(feature = "test-util")]
+impl Error {
+    /// A failure that a call might have had, for tests of code that branches on it. With the feature `test-util`.
+    ///
+    /// ```
+    /// use rixl_credentials::{Error, ErrorKind, Operation, Outcome};
+    ///
+    /// let error = Error::from_parts(ErrorKind::Interrupted, Operation::RotateApiKey, Outcome::Unknown);
+    /// assert_eq!(error.outcome(), Outcome::Unknown);
+    /// ```
+    #[must_use]
+    pub fn from_parts(kind: ErrorKind, operation: Operation, outcome: Outcome) -> Self {
+        let mut error = Self::new(kind, operation);
+        error.0.outcome = outcome;
+        error
     }
 }
 

@@ -55,6 +55,24 @@
 // A caller may move any call to another thread.
 #![warn(clippy::future_not_send)]
 
+/// An enum that may grow is in JSON what its `as_str` says, and one of an unknown name is `Other`.
+macro_rules! names_as_text {
+    ($type:ident) => {
+        impl ::serde::Serialize for $type {
+            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> ::serde::Deserialize<'de> for $type {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer).map(|name| Self::read(&name))
+            }
+        }
+    };
+}
+pub(crate) use names_as_text;
+
 mod api_keys;
 mod builder;
 mod client;
@@ -66,6 +84,7 @@ pub mod fuzzing;
 mod grant;
 mod headers;
 mod ids;
+mod network;
 mod pages;
 mod policies;
 mod reply;

@@ -5,6 +5,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::{Mutex, PoisonError},
     task::{Context, Poll, ready},
     vec,
 };
@@ -106,7 +107,8 @@ impl<T> Page<T> {
 /// are created or deleted meanwhile may be missed or seen twice: the API counts by offset.
 pub struct Listing<T> {
     ready: vec::IntoIter<T>,
-    pages: Pages<T>,
+    /// Locked by no one: it makes the list `Sync`, which the futures of the layers below are not.
+    pages: Mutex<Pages<T>>,
 }
 
 type Pages<T> = Pin<Box<dyn Stream<Item = Result<vec::IntoIter<T>, Error>> + Send>>;
@@ -142,7 +144,7 @@ impl<T: Send + 'static> Listing<T> {
             }
             Ok(Some((page.items.into_iter(), (page.next, begins, fetch))))
         });
-        Self { ready: Vec::new().into_iter(), pages: Box::pin(pages) }
+        Self { ready: Vec::new().into_iter(), pages: Mutex::new(Box::pin(pages)) }
     }
 }
 
@@ -171,7 +173,8 @@ impl<T: Unpin> Stream for Listing<T> {
             if let Some(item) = self.ready.next() {
                 return Poll::Ready(Some(Ok(item)));
             }
-            match ready!(self.pages.as_mut().poll_next(context)) {
+            let pages = self.pages.get_mut().unwrap_or_else(PoisonError::into_inner);
+            match ready!(pages.as_mut().poll_next(context)) {
                 Some(Ok(items)) => self.ready = items,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),

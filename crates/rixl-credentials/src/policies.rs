@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use rixl_api::{types, wire::Time};
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, ErrorKind, Listing, Operation, OrganizationId, Page, PageRequest, PolicyId, sender::Sender};
 
@@ -16,8 +17,8 @@ pub struct Policies {
     organization: OrganizationId,
 }
 
-/// What whoever it is attached to may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What whoever it is attached to may do. It can be saved and shown as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Policy {
     /// Its id, as [`ApiKey::policy_ids`](crate::ApiKey::policy_ids) has it.
@@ -27,6 +28,7 @@ pub struct Policy {
     /// What it is for.
     pub description: Option<String>,
     /// The permissions that it gives, such as `credentials:apikeys:write`.
+    #[serde(default)]
     pub permissions: Vec<String>,
     /// The organization that it is of.
     pub organization_id: Option<OrganizationId>,
@@ -38,8 +40,8 @@ pub struct Policy {
     pub updated_at: Option<Timestamp>,
 }
 
-/// Whom a policy is attached to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Whom a policy is attached to. It can be saved and shown as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PolicyAttachment {
     /// Its id.
@@ -102,6 +104,8 @@ impl IdentityType {
         }
     }
 }
+
+crate::names_as_text!(IdentityType);
 
 impl Policies {
     pub(crate) fn new(sender: Sender, organization: OrganizationId) -> Self {

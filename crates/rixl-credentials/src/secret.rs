@@ -1,11 +1,13 @@
 //! The one-time secret.
 
 use rixl_api::wire;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// A secret string: an API key, a client secret, a token.
 ///
-/// `Debug` prints `Secret([redacted])`. There is no `Display`, `Clone`, `PartialEq` or serialization; the one way out
-/// is [`expose_secret`](Self::expose_secret), which is easy to search for. The memory is wiped on drop. Copies that the
+/// `Debug` prints `Secret([redacted])`. There is no `Display`, `Clone`, `PartialEq` or `Serialize`; the one way out
+/// is [`expose_secret`](Self::expose_secret), which is easy to search for. To see whether two secrets are one, compare their
+/// fingerprints (`rixl_rotation::fingerprint`), which may be kept and printed; to share one, put it into an `Arc`. The memory is wiped on drop. Copies that the
 /// TLS and HTTP layers make while they send or receive it are theirs and are not wiped.
 ///
 /// ```
@@ -14,6 +16,19 @@ use rixl_api::wire;
 /// let secret = Secret::from(String::from("rxl_EXAMPLE"));
 /// assert_eq!(format!("{secret:?}"), "Secret([redacted])");
 /// assert_eq!(secret.expose_secret(), "rxl_EXAMPLE");
+/// ```
+///
+/// It can be read from settings, whose other traits then stay derived:
+///
+/// ```
+/// #[derive(Debug, serde::Deserialize)]
+/// struct Settings {
+///     api_key: rixl_credentials::Secret,
+/// }
+///
+/// let settings: Settings = serde_json::from_str(r#"{"api_key":"rxl_EXAMPLE"}"#)?;
+/// assert_eq!(format!("{settings:?}"), "Settings { api_key: Secret([redacted]) }");
+/// # Ok::<(), serde_json::Error>(())
 /// ```
 pub struct Secret(wire::Secret);
 
@@ -36,6 +51,14 @@ impl Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The error of another type would quote what stands there: a secret of digits, in a text without quotation marks.
+        let secret = wire::Secret::deserialize(deserializer);
+        secret.map(Self).map_err(|_| D::Error::custom("a secret must be a string"))
     }
 }
 

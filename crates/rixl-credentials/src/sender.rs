@@ -18,6 +18,7 @@ use crate::{
     retry::may_repeat,
     token_cache::{Bearer, TokenCache, is_same},
     trace::{self, OnDrop},
+    transport,
 };
 
 /// What the generated client returns.
@@ -34,6 +35,8 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     /// The runtime of the first read, to which the connections that reads share belong.
     pub(crate) pool_of: OnceLock<runtime::Id>,
+    /// The runtime of the first call, which has timers and I/O.
+    pub(crate) usable: OnceLock<runtime::Id>,
 }
 
 impl Server {
@@ -42,7 +45,24 @@ impl Server {
         let runtime = Handle::try_current().map(|handle| handle.id());
         runtime.is_ok_and(|runtime| *self.pool_of.get_or_init(|| runtime) == runtime)
     }
+
+    /// Whether calls can be made here. The layers below panic where they can't.
+    fn check_runtime(&self, operation: Operation) -> Result<(), Error> {
+        let unusable = |detail: &str| Error::new(ErrorKind::Configuration, operation).with_detail(detail);
+        let runtime = Handle::try_current().map_err(|_| unusable(NO_RUNTIME))?.id();
+        if self.usable.get() == Some(&runtime) {
+            return Ok(());
+        }
+        if !transport::has_drivers() {
+            return Err(unusable(NO_DRIVERS));
+        }
+        self.usable.get_or_init(|| runtime);
+        Ok(())
+    }
 }
+
+const NO_RUNTIME: &str = "there is no Tokio runtime here; make the call in one";
+const NO_DRIVERS: &str = "the Tokio runtime here has no timers or no I/O; build it with enable_all()";
 
 /// Gives the `traceparent` of the span that it is called in.
 pub(crate) type Traceparent = Arc<dyn Fn() -> Option<String> + Send + Sync>;
@@ -117,6 +137,7 @@ impl Sender {
         Fut: Future<Output = LowResult<T>> + Send,
         T: Send,
     {
+        self.server.check_runtime(operation)?;
         let span = trace::call(operation);
         let started = self.timing.elapsed();
         // Pinned first: an instrumented future would be moved, and these are large.

@@ -14,7 +14,9 @@
 //! - A new item in the public types from a crate other than `std`, jiff (`Timestamp`), futures-core (`Stream`) and serde's
 //!   traits; and a new major version of one of these.
 //! - The JSON form of [`ApiKey`](crate::ApiKey), [`NewApiKey`](crate::NewApiKey),
-//!   [`NewClientCredential`](crate::NewClientCredential) and of ids: what was written is read by every later version.
+//!   [`ClientCredential`](crate::ClientCredential), [`NewClientCredential`](crate::NewClientCredential),
+//!   [`Policy`](crate::Policy), [`PolicyAttachment`](crate::PolicyAttachment) and of ids: what was written is read by every
+//!   later version.
 //! - A name of telemetry, see below.
 //!
 //! # Names of telemetry

@@ -1,10 +1,23 @@
 //! Hardened HTTP and the cache of tokens, for the facade and the other crates of this project: plumbing, without any promise of stability.
 
-use std::{borrow::Cow, error::Error as StdError, io, iter::successors, time::Duration};
+use std::{
+    borrow::Cow,
+    error::Error as StdError,
+    io,
+    iter::successors,
+    net::{Ipv4Addr, UdpSocket},
+    panic,
+    time::Duration,
+};
 
 use url::{Host, Url};
 
-pub use crate::token_cache::{TokenCache, is_same};
+#[cfg(any(feature = "rustls", feature = "native-tls"))]
+pub use crate::network::certificates;
+pub use crate::{
+    network::{InvalidNetwork, Network, Proxy},
+    token_cache::{TokenCache, is_same},
+};
 
 /// Why a request came to nothing, in words of our own: those of the layers below can hold the server's, such as the debug
 /// data of an HTTP/2 GOAWAY, and the URL, with ids or a path of the user's in it.
@@ -110,18 +123,35 @@ pub fn server_url(text: &str) -> Result<Url, InvalidUrl> {
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err(InvalidUrl::Decorated);
     }
-    let is_loopback = match url.host() {
+    match url.scheme() {
+        "https" if cfg!(any(feature = "rustls", feature = "native-tls")) => Ok(url),
+        "https" => Err(InvalidUrl::NoTls),
+        "http" if !is_loopback(&url) => Err(InvalidUrl::Plain),
+        "http" => Ok(url),
+        _ => Err(InvalidUrl::Scheme),
+    }
+}
+
+/// Whether the Tokio runtime here has timers and I/O. It can't be asked: what is missing makes Tokio panic.
+pub(crate) fn has_drivers() -> bool {
+    let try_both = || {
+        drop(tokio::time::sleep(Duration::ZERO));
+        // Where there are no sockets, connecting will say so.
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        });
+        socket.is_ok_and(|socket| tokio::net::UdpSocket::from_std(socket).is_ok())
+    };
+    panic::catch_unwind(try_both).is_ok()
+}
+
+pub(crate) fn is_loopback(server: &Url) -> bool {
+    match server.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
-    };
-    match url.scheme() {
-        "https" if cfg!(any(feature = "rustls", feature = "native-tls")) => Ok(url),
-        "https" => Err(InvalidUrl::NoTls),
-        "http" if !is_loopback => Err(InvalidUrl::Plain),
-        "http" => Ok(url),
-        _ => Err(InvalidUrl::Scheme),
     }
 }
 
@@ -130,18 +160,24 @@ pub fn server_url(text: &str) -> Result<Url, InvalidUrl> {
 ///
 /// ```
 /// use std::time::Duration;
-/// use rixl_credentials::transport::{http_client, server_url};
+/// use rixl_credentials::transport::{Network, http_client, server_url};
 ///
 /// let second = Duration::from_secs(1);
-/// let builder = http_client(&server_url("https://api.rixl.com")?, "example/1.0", second, second);
-/// # Ok::<(), rixl_credentials::transport::InvalidUrl>(())
+/// let server = server_url("https://api.rixl.com")?;
+/// let builder = http_client(&server, "example/1.0", second, second, &Network::default())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # Errors
+///
+/// [`InvalidNetwork`] for settings of the way there that can't be used.
 pub fn http_client(
     server: &Url,
     user_agent: &str,
     timeout: Duration,
     connect_timeout: Duration,
-) -> reqwest::ClientBuilder {
+    network: &Network,
+) -> Result<reqwest::ClientBuilder, InvalidNetwork> {
     let builder = reqwest::Client::builder()
         // A 307 would resend the request, token and secret and all, to a host of the server's choosing.
         .redirect(reqwest::redirect::Policy::none())
@@ -157,18 +193,18 @@ pub fn http_client(
         // Below the time to send, which alone can't tell that there was no connection.
         .connect_timeout(connect_timeout.min(timeout / 3))
         .user_agent(user_agent);
+    let builder = network.apply(server, builder)?;
     if server.scheme() == "http" {
         // Nothing is encrypted, so nobody is trusted; to load the system's certificates would take longer than all else.
         #[cfg(any(feature = "rustls", feature = "native-tls"))]
         let builder = builder.tls_certs_only([]);
-        // A proxy from the environment would get the token in clear.
-        return builder.no_proxy();
+        return Ok(builder);
     }
     #[cfg(feature = "rustls")]
     let builder = builder.tls_backend_rustls();
     #[cfg(all(feature = "native-tls", not(feature = "rustls")))]
     let builder = builder.tls_backend_native();
-    builder.https_only(true)
+    Ok(builder.https_only(true))
 }
 
 /// The same for requests that change something: HTTP/1.1, on a connection that no request used before.

@@ -18,7 +18,8 @@ pub struct Webhooks {
     project: ProjectId,
 }
 
-/// A webhook endpoint, without its secret. `Debug` prints of the URL only where it leads: the rest may be a credential.
+/// A webhook endpoint, without its secret. `Debug` prints of the URL only where it leads: the rest may be a credential. That is
+/// why it has no `Serialize`, unlike keys, credentials and policies.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WebhookEndpoint {

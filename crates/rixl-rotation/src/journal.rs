@@ -7,7 +7,7 @@ mod elsewhere;
 mod folder;
 mod request;
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 #[cfg(not(unix))]
 pub use elsewhere::FolderJournal;
@@ -78,6 +78,41 @@ pub trait Journal: Send + Sync {
     /// ends, or others have to wait for the end of a lease.
     fn released(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
+    }
+}
+
+/// A journal that is shared, `Arc<dyn Journal>` too.
+impl<T: Journal + ?Sized> Journal for Arc<T> {
+    fn location(&self) -> String {
+        (**self).location()
+    }
+
+    fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
+        (**self).lock(request)
+    }
+
+    fn look<'a>(&'a self, request: Look<'a>) -> BoxFuture<'a, Result<Looked, JournalError>> {
+        (**self).look(request)
+    }
+
+    fn unfinished(&self, request: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>> {
+        (**self).unfinished(request)
+    }
+
+    fn history(&self, request: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>> {
+        (**self).history(request)
+    }
+
+    fn history_mark(&self) -> BoxFuture<'_, Option<String>> {
+        (**self).history_mark()
+    }
+
+    fn receipt<'a>(&'a self, request: ReadReceipt<'a>) -> BoxFuture<'a, Result<Option<String>, JournalError>> {
+        (**self).receipt(request)
+    }
+
+    fn released(&self) -> BoxFuture<'_, ()> {
+        (**self).released()
     }
 }
 

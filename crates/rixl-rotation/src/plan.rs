@@ -54,6 +54,23 @@ pub struct DueKey {
     pub(crate) times: Times,
 }
 
+#[cfg(feature = "test-util")]
+impl DueKey {
+    /// A key that a selection might have found, for tests of code that is given it. With the feature `test-util`.
+    ///
+    /// ```
+    /// use rixl_rotation::DueKey;
+    ///
+    /// let key = serde_json::from_str(r#"{"id":"XyZ9aB8cD1","name":"billing"}"#)?;
+    /// let due = DueKey::new(key, "120 d old");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    #[must_use]
+    pub fn new(key: ApiKey, reason: impl Into<String>) -> Self {
+        Self { key, reason: reason.into(), times: Times::default() }
+    }
+}
+
 /// A key that meets the conditions, and that a rotation would not help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -70,6 +87,7 @@ pub struct LeftOut {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Times {
     older_than: Option<Duration>,
+    not_rotated_since: Option<Timestamp>,
     expiring_within: Option<Duration>,
 }
 
@@ -108,6 +126,21 @@ impl Selection {
         self
     }
 
+    /// Keys whose secret is from before this time, which must not lie ahead: that of [`older_than`](Self::older_than), with a
+    /// time that stays. A fleet that was interrupted goes on where it is selected with the time of its start: what it has
+    /// rotated by then is not due.
+    ///
+    /// ```
+    /// use rixl_rotation::Selection;
+    ///
+    /// let due = Selection::new().not_rotated_since("2026-11-28T02:00:00Z".parse()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn not_rotated_since(mut self, time: Timestamp) -> Self {
+        self.times.not_rotated_since = Some(time);
+        self
+    }
+
     /// Keys that expire within this time, or at one that is not understood. One whose last rotation did not move its end is
     /// left out.
     pub fn expiring_within(mut self, time: Duration) -> Self {
@@ -135,14 +168,20 @@ impl Selection {
     ///
     /// # Errors
     ///
-    /// When the list or the history can't be read, when an id is not among the keys, and when it is that of a key that has
-    /// expired.
+    /// When the list or the history can't be read, when an id is not among the keys, when it is that of a key that has
+    /// expired, and when the time of [`not_rotated_since`](Self::not_rotated_since) lies ahead.
     pub async fn find(&self, account: &Account, journal: &dyn Journal) -> Result<Plan, Failure> {
+        let now = account.client().timing().now();
+        // Every run, and every one beside it, would rotate all keys anew until then.
+        if let Some(time) = self.times.not_rotated_since.filter(|time| *time > now) {
+            return Err(Failure::refused(format!(
+                "the time {time:.0}, since which keys were not rotated, lies ahead; nothing was sent; name one that is past"
+            )));
+        }
         let rotated = match self.times.is_asked_again() {
             true => last_rotations(account, journal).await?,
             false => LastRotations::new(),
         };
-        let now = account.client().timing().now();
         let mut missing = self.ids.clone();
         let mut plan = Plan::default();
         let mut keys = account.list();
@@ -194,6 +233,10 @@ impl Times {
         self != Self::default()
     }
 
+    fn is_about_age(self) -> bool {
+        self.older_than.is_some() || self.not_rotated_since.is_some()
+    }
+
     pub(crate) fn is_about_the_end(self) -> bool {
         self.expiring_within.is_some()
     }
@@ -201,17 +244,34 @@ impl Times {
     fn ask(self, key: &ApiKey, rotated: &LastRotations, now: Timestamp) -> Verdict {
         let rotated = rotated.get(key.id.as_str());
         let mut reasons = Vec::new();
-        if let Some(age) = self.older_than {
+        if self.is_about_age() {
             // A clock that was wrong must not hide a key until its time has come.
             let is_past = |at: &Timestamp| *at <= now.saturating_add(SKEW).unwrap_or(now);
             let issued_at = rotated.map(|rotated| rotated.issued_at).filter(is_past);
             let since = issued_at.max(key.created_at.filter(is_past));
-            match since.map(|since| now.duration_since(since)) {
-                Some(since) if !is_longer(since, age) => return Verdict::NotDue,
-                Some(since) => reasons.push(format!("{} d old", since.as_hours() / 24)),
-                None => reasons.push("of unknown age".to_owned()),
+            let Some(since) = since else {
+                reasons.push("of unknown age".to_owned());
+                return self.ask_of_end(key, rotated, now, reasons);
+            };
+            let age = now.duration_since(since);
+            if self.older_than.is_some_and(|than| !is_longer(age, than))
+                || self.not_rotated_since.is_some_and(|time| since >= time)
+            {
+                return Verdict::NotDue;
             }
+            reasons.extend(self.older_than.map(|_| format!("{} d old", age.as_hours() / 24)));
+            reasons.extend(self.not_rotated_since.map(|time| format!("not rotated since {time:.0}")));
         }
+        self.ask_of_end(key, rotated, now, reasons)
+    }
+
+    fn ask_of_end(
+        self,
+        key: &ApiKey,
+        rotated: Option<&LastRotation>,
+        now: Timestamp,
+        mut reasons: Vec<String>,
+    ) -> Verdict {
         let left = key.expiring_at.map(|end| end.duration_since(now));
         if let Some(time) = self.expiring_within {
             match left {
@@ -228,7 +288,7 @@ impl Times {
         let is_unmoved = rotated.is_some_and(|rotated| {
             rotated.is_rotation && rotated.end_before.is_some() && rotated.end_before == key.expiring_at
         });
-        if self.older_than.is_none() && self.expiring_within.is_some() && is_unmoved {
+        if !self.is_about_age() && self.expiring_within.is_some() && is_unmoved {
             return Verdict::LeftOut("its last rotation did not move its end");
         }
         Verdict::Due(reasons)

@@ -63,10 +63,8 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// that the old secret bought.
 ///
 /// ```
-/// use std::sync::Arc;
-///
 /// use rixl_credentials::Client;
-/// use rixl_rotation::{Account, Ending, Rotator, journal::FolderJournal, store::Stores};
+/// use rixl_rotation::{Account, Ending, Rotator, journal::FolderJournal, store::FileStore};
 /// # use rixl_sandbox::{Sandbox, SeedKey};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -78,11 +76,10 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// # let organization = sandbox.organization_id().parse()?;
 /// # let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
 /// let journal = FolderJournal::open(folder.join("state"))?;
-/// let rotator = Rotator::new(Account::new(client, organization), Arc::new(journal));
+/// let rotator = Rotator::new(Account::new(client, organization), journal);
 /// # let rotator = rotator.with_quiet_time(std::time::Duration::ZERO);
 ///
-/// let store = Stores::default().open(&format!("file:{}", folder.join("secret").display()))?;
-/// let report = rotator.rotate(&key_id, store).await?;
+/// let report = rotator.rotate(&key_id, FileStore::new(folder.join("secret"))?).await?;
 /// assert_eq!(report.ending, Ending::Rotated);
 /// # assert!(sandbox.is_live(&std::fs::read_to_string(folder.join("secret"))?));
 /// # Ok(())
@@ -136,6 +133,14 @@ pub struct Event {
     pub sentence: String,
     /// What to do about it, where something is to be done.
     pub next: Option<Next>,
+}
+
+/// One line: `XyZ9aB8cD1 prepared: ` and the sentence.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, kind, sentence, .. } = self;
+        write!(f, "{key} {kind}: {sentence}")
+    }
 }
 
 /// What an [`Event`] tells of.
@@ -268,11 +273,11 @@ impl RateLimiter {
 }
 
 impl Rotator {
-    /// A rotator of this account's keys that remembers in this journal.
-    pub fn new(account: Account, journal: Arc<dyn Journal>) -> Self {
+    /// A rotator of this account's keys that remembers in this journal. One that is used elsewhere as well goes in as an `Arc`.
+    pub fn new(account: Account, journal: impl Journal + 'static) -> Self {
         Self {
             account,
-            journal,
+            journal: Arc::new(journal),
             is_verifying: true,
             quiet_time: Duration::from_secs(5),
             budget: 3,
@@ -409,11 +414,11 @@ impl Rotator {
     /// Dropping the future, as a time-out does, is a crash: before the request is sent nothing changed; after that the
     /// entry stays open, and [`recover`](Self::recover) ends it. The span says which. To stop where nothing is lost, use
     /// [`with_cancellation`](Self::with_cancellation).
-    pub async fn rotate(&self, key_id: &KeyId, store: Arc<dyn Store>) -> Result<Report, Failure> {
+    pub async fn rotate(&self, key_id: &KeyId, store: impl Store + 'static) -> Result<Report, Failure> {
         let traced = Traced::new(Some(key_id), "rotate");
         let prepare = async {
             let key = self.planned(key_id).await?;
-            self.prepare_change(self.rotation(&key)?, key.id.as_str(), store, &traced).await
+            self.prepare_change(self.rotation(&key)?, key.id.as_str(), Arc::new(store), &traced).await
         };
         traced.prepare(prepare).await?.rotate().await
     }
@@ -427,8 +432,8 @@ impl Rotator {
     /// # Cancellation
     ///
     /// As of [`rotate`](Self::rotate): dropping the future is a crash.
-    pub async fn create(&self, key: NewApiKey, store: Arc<dyn Store>) -> Result<Report, Failure> {
-        self.prepare_create(key, store).await?.rotate().await
+    pub async fn create(&self, key: NewApiKey, store: impl Store + 'static) -> Result<Report, Failure> {
+        self.prepare_create(key, Arc::new(store)).await?.rotate().await
     }
 
     /// Creates a key like this one, stores its secret, waits, and deletes this one: no moment without a live secret.
@@ -442,11 +447,16 @@ impl Rotator {
     /// # Cancellation
     ///
     /// As of [`rotate`](Self::rotate): dropping the future is a crash.
-    pub async fn replace(&self, key_id: &KeyId, store: Arc<dyn Store>, grace: Duration) -> Result<Report, Failure> {
+    pub async fn replace(
+        &self,
+        key_id: &KeyId,
+        store: impl Store + 'static,
+        grace: Duration,
+    ) -> Result<Report, Failure> {
         let traced = Traced::new(Some(key_id), "replace");
         let prepare = async {
             let key = self.planned(key_id).await?;
-            self.prepare_change(self.replacement(&key, grace)?, key.id.as_str(), store, &traced).await
+            self.prepare_change(self.replacement(&key, grace)?, key.id.as_str(), Arc::new(store), &traced).await
         };
         traced.prepare(prepare).await?.rotate().await
     }
@@ -474,8 +484,9 @@ impl Rotator {
     /// # Errors
     ///
     /// [`Failure::kind`] says why it can't be rotated now; a key that has expired is refused. Nothing changed.
-    pub async fn prepare(&self, key: &ApiKey, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
+    pub async fn prepare(&self, key: &ApiKey, store: impl Store + 'static) -> Result<Prepared, Failure> {
         let traced = Traced::new(Some(&key.id), "rotate");
+        let store = Arc::new(store);
         let prepare = async { self.prepare_change(self.rotation(key)?, key.id.as_str(), store, &traced).await };
         traced.prepare(prepare).await
     }
@@ -485,8 +496,8 @@ impl Rotator {
     /// # Errors
     ///
     /// As for [`prepare`](Self::prepare), and [`FailureKind::NotDue`] where it was rotated meanwhile.
-    pub async fn prepare_due(&self, due: &DueKey, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
-        self.prepare_known(due, store, None).await
+    pub async fn prepare_due(&self, due: &DueKey, store: impl Store + 'static) -> Result<Prepared, Failure> {
+        self.prepare_known(due, Arc::new(store), None).await
     }
 
     pub(crate) async fn prepare_known(
@@ -517,10 +528,11 @@ impl Rotator {
     pub async fn prepare_replace(
         &self,
         key: &ApiKey,
-        store: Arc<dyn Store>,
+        store: impl Store + 'static,
         grace: Duration,
     ) -> Result<Prepared, Failure> {
         let traced = Traced::new(Some(&key.id), "replace");
+        let store = Arc::new(store);
         let prepare =
             async { self.prepare_change(self.replacement(key, grace)?, key.id.as_str(), store, &traced).await };
         traced.prepare(prepare).await

@@ -36,6 +36,7 @@ use std::{
     future::{self, Future},
     pin::Pin,
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -125,6 +126,53 @@ pub trait Store: Send + Sync {
 /// A location, with the server that it is on.
 pub(crate) fn at_server(location: &str, server: Option<&str>) -> String {
     server.map_or_else(|| location.to_owned(), |server| format!("{location} at {server}"))
+}
+
+/// A store that is shared, `Arc<dyn Store>` too.
+impl<T: Store + ?Sized> Store for Arc<T> {
+    fn location(&self) -> String {
+        (**self).location()
+    }
+
+    fn given(&self) -> String {
+        (**self).given()
+    }
+
+    fn server(&self) -> Option<String> {
+        (**self).server()
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        (**self).identity()
+    }
+
+    fn lock(&self) -> BoxFuture<'_, Result<Option<StoreLock>, StoreError>> {
+        (**self).lock()
+    }
+
+    fn is_within(&self, journal: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        (**self).is_within(journal)
+    }
+
+    fn is_readable(&self) -> bool {
+        (**self).is_readable()
+    }
+
+    fn is_lasting(&self) -> bool {
+        (**self).is_lasting()
+    }
+
+    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        (**self).prepare(request)
+    }
+
+    fn read<'a>(&'a self, request: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        (**self).read(request)
+    }
+
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
+        (**self).commit(request)
+    }
 }
 
 /// Keeps other rotators from an entry until it is dropped: see [`Store::lock`].

@@ -11,6 +11,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use futures_util::stream;
 use serde_json::Value;
 
+use crate::routes;
+
 /// A misbehaviour, and the requests it befalls: by default the next one, whatever its operation, after it was carried
 /// out.
 ///
@@ -40,7 +42,8 @@ impl Fault {
         Self { effect, operation: None, key_id: None, repeat: None, left: Some(1), before_commit: false }
     }
 
-    /// Only requests of this operation, named by the contract's `operationId`. The default is any request at all.
+    /// Only requests of this operation, named by the contract's `operationId`. The default is any request at all. A name that
+    /// the contract does not have is refused by [`Sandbox::inject`](crate::Sandbox::inject), with the list of those it has.
     pub fn on(mut self, operation_id: impl Into<String>) -> Self {
         self.operation = Some(operation_id.into());
         self
@@ -271,7 +274,9 @@ pub enum InvalidFault {
 impl fmt::Display for InvalidFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownOperation(id) => write!(f, "the contract has no operation {id:?}"),
+            Self::UnknownOperation(id) => {
+                write!(f, "the contract has no operation {id:?}; it has {}", routes::known())
+            }
             Self::UnknownKey(id) => write!(f, "no API key has the id {id:?}"),
             Self::OperationWithoutKey(id) => write!(f, "requests of {id:?} are not about one key"),
             Self::Status(status) => write!(f, "no final response can have the status {status}"),

@@ -146,9 +146,23 @@ impl Sandbox {
         self.gateway.log().to_vec()
     }
 
-    /// How many requests of this operation came so far, carried out or not, however few [`Sandbox::requests`] keeps. 0 also
-    /// when the contract has no such `operationId`.
+    /// How many requests of this operation came so far, carried out or not, however few [`Sandbox::requests`] keeps.
+    ///
+    /// ```should_panic
+    /// let sandbox = rixl_sandbox::Sandbox::start().unwrap();
+    /// sandbox.calls("rotateApiKeys"); // it is rotateApiKey
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When the contract has no such `operationId`, with the list of those it has: a test that counts what never comes would
+    /// pass for nothing, and nothing but the test can be wrong.
+    #[track_caller]
+    #[expect(clippy::panic, reason = "a mistake in a test, which no caller can handle")]
     pub fn calls(&self, operation_id: &str) -> u64 {
+        if !routes::is_operation(operation_id) {
+            panic!("{}", InvalidFault::UnknownOperation(operation_id.to_owned()));
+        }
         self.gateway.log().calls(operation_id)
     }
 

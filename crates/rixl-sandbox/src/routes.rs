@@ -130,6 +130,11 @@ pub(crate) fn is_operation(id: &str) -> bool {
     OPERATIONS.iter().any(|operation| operation.id == id)
 }
 
+/// The ids of all operations, for people.
+pub(crate) fn known() -> String {
+    OPERATIONS.each_ref().map(|operation| operation.id).join(", ")
+}
+
 /// Whether requests of this operation are about one key: see [`Call::key_id`].
 pub(crate) fn names_key(id: &str) -> bool {
     let mut operations = OPERATIONS.iter().filter(|operation| operation.id == id);

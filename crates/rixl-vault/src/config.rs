@@ -7,6 +7,7 @@ use std::{
     ffi::OsString,
     fmt, fs,
     io::Read as _,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -18,7 +19,7 @@ use reqwest::{
 };
 use rixl_credentials::{
     AccessToken, Error, Secret, TokenFuture, TokenRequest, TokenSource,
-    transport::{self, TokenCache},
+    transport::{self, Network, Opaque, Proxy, TokenCache},
 };
 use url::Url;
 use zeroize::Zeroizing;
@@ -27,6 +28,7 @@ use crate::client::{Failure, FailureKind};
 
 /// A token is short; more is a wrong file.
 const MAX_TOKEN: usize = 64 * 1024;
+const USER_AGENT: &str = concat!("rixl-vault/", env!("CARGO_PKG_VERSION"));
 const NAMESPACE: &str = "x-vault-namespace";
 pub(crate) const TOKEN: &str = "x-vault-token";
 
@@ -44,8 +46,7 @@ pub(crate) const TOKEN: &str = "x-vault-token";
 /// The token of each request is asked for anew, and after a 401 or 403 once more: one that an agent has renewed in its file
 /// is used from then on.
 ///
-/// Deliberately absent: switching off the check of certificates, client certificates, `unix://` addresses, and renewing
-/// the token, which is the business of an agent, or of a [`TokenSource`].
+/// Deliberately absent: switching off the check of certificates, `unix://` addresses, and renewing the token, which is the business of an agent, or of a [`TokenSource`].
 #[derive(Clone)]
 pub struct VaultConfig {
     address: Url,
@@ -67,6 +68,8 @@ pub struct VaultConfigBuilder {
     token: Token,
     namespace: Option<String>,
     ca_certificates: Option<Vec<u8>>,
+    network: Network,
+    user_agent: String,
     timeout: Duration,
 }
 
@@ -103,6 +106,8 @@ impl VaultConfig {
             token: Token::Fixed(Secret::from("")),
             namespace: None,
             ca_certificates: None,
+            network: Network::default(),
+            user_agent: String::new(),
             timeout: Duration::from_secs(10),
         }
     }
@@ -148,11 +153,13 @@ impl VaultConfigBuilder {
     /// | file of the token | `BAO_TOKEN_PATH`, `VAULT_TOKEN_PATH`, `.vault-token` in the home folder |
     /// | namespace | `BAO_NAMESPACE`, `VAULT_NAMESPACE` |
     /// | file of CA certificates | `BAO_CACERT`, `VAULT_CACERT` |
+    /// | files of the client's certificate and private key | `BAO_CLIENT_CERT` and `BAO_CLIENT_KEY`, `VAULT_CLIENT_CERT` and `VAULT_CLIENT_KEY` |
+    /// | proxy | `HTTPS_PROXY`, `ALL_PROXY`, but for the hosts in `NO_PROXY` |
     ///
     /// # Errors
     ///
-    /// When there is no address or no token, a variable is not UTF-8, the file of the token is not for its owner alone, or the
-    /// file of CA certificates can't be read.
+    /// When there is no address or no token, a variable is not UTF-8, the file of the token is not for its owner alone, or a
+    /// file of certificates or of the private key can't be read.
     pub fn from_env() -> Result<Self, VaultConfigError> {
         Self::from_variables(|name| env::var_os(name))
     }
@@ -178,11 +185,24 @@ impl VaultConfigBuilder {
             Token::File(path)
         };
         let namespace = first(["BAO_NAMESPACE", "VAULT_NAMESPACE"])?;
-        let ca_certificates = first(["BAO_CACERT", "VAULT_CACERT"])?.map(|path| {
-            let unreadable = |error| VaultConfigError(format!("the CA certificates in {path} can't be read: {error}"));
-            fs::read(&path).map_err(unreadable)
-        });
-        Ok(Self { address, token, namespace, ca_certificates: ca_certificates.transpose()?, ..VaultConfig::builder() })
+        let read = |what: &str, names| match first(names)? {
+            Some(path) => {
+                let unreadable = |error| VaultConfigError(format!("the {what} in {path} can't be read: {error}"));
+                fs::read(&path).map(Zeroizing::new).map(Some).map_err(unreadable)
+            }
+            None => Ok(None),
+        };
+        let ca_certificates = read("CA certificates", ["BAO_CACERT", "VAULT_CACERT"])?.map(|pem| pem.to_vec());
+        let certificate = read("client certificate", ["BAO_CLIENT_CERT", "VAULT_CLIENT_CERT"])?;
+        let key = read("private key of the client certificate", ["BAO_CLIENT_KEY", "VAULT_CLIENT_KEY"])?;
+        let builder = Self { address, token, namespace, ca_certificates, ..VaultConfig::builder() };
+        Ok(match (certificate, key) {
+            (None, None) => builder,
+            (certificate, key) => {
+                let parts = [certificate.unwrap_or_default(), key.unwrap_or_default()];
+                builder.client_identity(parts.each_ref().map(|part| part.as_slice()).join(&b'\n'))
+            }
+        })
     }
 
     /// The address of the server: `https`, or `http` on loopback.
@@ -223,6 +243,37 @@ impl VaultConfigBuilder {
         self
     }
 
+    /// Goes through this proxy: as [`ClientBuilder::proxy`](rixl_credentials::ClientBuilder::proxy).
+    pub fn proxy(mut self, url: impl Into<Secret>) -> Self {
+        self.network.proxy = Proxy::Url(Arc::new(url.into()));
+        self
+    }
+
+    /// Uses no proxy, whatever the environment says.
+    pub fn no_proxy(mut self) -> Self {
+        self.network.proxy = Proxy::Off;
+        self
+    }
+
+    /// Proves to the server who the client is, where it asks: as
+    /// [`ClientBuilder::client_identity`](rixl_credentials::ClientBuilder::client_identity).
+    pub fn client_identity(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.network.client_identity = Some(pem.into().into());
+        self
+    }
+
+    /// Connects to this address for this host name: as [`ClientBuilder::resolve`](rixl_credentials::ClientBuilder::resolve).
+    pub fn resolve(mut self, host: impl Into<String>, address: SocketAddr) -> Self {
+        self.network.addresses.push((host.into(), address));
+        self
+    }
+
+    /// The application's product, such as `billing/1.4`. It stands in the `user-agent` header before this library's own.
+    pub fn user_agent(mut self, product: impl Into<String>) -> Self {
+        self.user_agent = product.into();
+        self
+    }
+
     /// How long one request may take at most, from connecting to the last byte of the response. Default: 10 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -234,8 +285,8 @@ impl VaultConfigBuilder {
     /// # Errors
     ///
     /// For an address that is neither `https` nor `http` on loopback, or has a user name, password, query or fragment; a
-    /// token or namespace that can't stand in a header; a file of the token that can't be read; a PEM text without a
-    /// certificate; a time-out of zero.
+    /// token, namespace or user agent that can't stand in a header; a file of the token that can't be read; a PEM text without a
+    /// certificate, or without the private key of a client identity; a proxy or name that is none; a time-out of zero.
     pub fn build(self) -> Result<VaultConfig, VaultConfigError> {
         let address = transport::server_url(&self.address)
             .map_err(|error| VaultConfigError(format!("the address of Vault {error}")))?;
@@ -260,14 +311,19 @@ impl VaultConfigBuilder {
         if self.timeout.is_zero() {
             return Err(VaultConfigError("a time-out of zero would fail every request".into()));
         }
-        let user_agent = concat!("rixl-vault/", env!("CARGO_PKG_VERSION"));
-        let builder = transport::http_client(&address, user_agent, self.timeout, self.timeout);
+        let user_agent = format!("{} {USER_AGENT}", self.user_agent);
+        let builder =
+            transport::http_client(&address, user_agent.trim_start(), self.timeout, self.timeout, &self.network)
+                .map_err(|error| VaultConfigError(error.to_string()))?;
         // A write that is sent twice would be refused by its own first copy.
         let builder = transport::never_resent(builder).timeout(self.timeout);
         // Without TLS there is only `http`.
         #[cfg(any(feature = "rustls", feature = "native-tls"))]
         let builder = match self.ca_certificates {
-            Some(pem) => builder.tls_certs_only(certificates(&pem)?),
+            Some(pem) => builder.tls_certs_only(
+                transport::certificates(&pem)
+                    .ok_or_else(|| VaultConfigError("the file of CA certificates has none in PEM form".into()))?,
+            ),
             None => builder,
         };
         #[cfg(not(any(feature = "rustls", feature = "native-tls")))]
@@ -276,21 +332,12 @@ impl VaultConfigBuilder {
             let reason = "CA certificates need TLS, which this program was built without (features rustls, native-tls)";
             return Err(VaultConfigError(reason.into()));
         }
-        let http = builder
-            .build()
-            .map_err(|error| VaultConfigError(format!("the HTTP client could not be built: {error}")))?;
+        let http = builder.build().map_err(|error| {
+            VaultConfigError(format!("the HTTP client could not be built: {}", Opaque::from(error)))
+        })?;
         let token = Arc::new(TokenCache::of(source, self.timeout));
         Ok(VaultConfig { address, headers, http, token, timeout: self.timeout })
     }
-}
-
-#[cfg(any(feature = "rustls", feature = "native-tls"))]
-fn certificates(pem: &[u8]) -> Result<Vec<reqwest::Certificate>, VaultConfigError> {
-    let certificates = reqwest::Certificate::from_pem_bundle(pem).unwrap_or_default();
-    if certificates.is_empty() {
-        return Err(VaultConfigError("the file of CA certificates has none in PEM form".into()));
-    }
-    Ok(certificates)
 }
 
 impl VaultConfig {
@@ -485,6 +532,50 @@ mod tests {
         }
         let builder = VaultConfig::builder().address("https://me:PASSWORD@v.example").token("PASSWORD");
         assert!(!format!("{builder:?}").contains("PASSWORD"));
+    }
+
+    #[cfg(feature = "rustls")]
+    #[test]
+    fn the_way_to_the_server_is_checked() {
+        let config = || VaultConfig::builder().address("https://v.example").token("s");
+        let refused = |builder: VaultConfigBuilder| {
+            assert!(!format!("{builder:?}").contains("PASSWORD"));
+            let said = builder.build().unwrap_err().to_string();
+            assert!(!said.contains("PASSWORD"), "{said}");
+            said
+        };
+        assert!(refused(config().proxy("http://me:PASSWORD@proxy/x")).starts_with("the proxy must be"));
+        assert!(refused(config().client_identity("PASSWORD")).starts_with("a client identity must be"));
+        assert!(refused(config().resolve("127.0.0.1", ([127, 0, 0, 1], 0).into())).starts_with("a name to resolve"));
+        assert!(refused(config().user_agent("a\nPASSWORD")).starts_with("the HTTP client could not be built"));
+        let config = config().proxy("http://me:PASSWORD@proxy").user_agent("billing/1.4").build().unwrap();
+        assert!(!format!("{config:?}").contains("PASSWORD"));
+    }
+
+    #[cfg(feature = "rustls")]
+    #[test]
+    fn the_environment_names_a_certificate_of_the_client() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new([]).unwrap().self_signed(&key).unwrap();
+        let (certificate, key) = (write("cert", certificate.pem()), write("key", key.serialize_pem()));
+        let with = |variables: &[(&str, &str)]| {
+            from(&[&[("VAULT_ADDR", "https://v.example"), ("VAULT_TOKEN", "s")], variables].concat()).map(drop)
+        };
+        for (name, key_name) in [("VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY"), ("BAO_CLIENT_CERT", "BAO_CLIENT_KEY")] {
+            with(&[(name, &certificate), (key_name, &key)]).unwrap();
+            for half in [(name, certificate.as_str()), (key_name, key.as_str())] {
+                let said = with(&[half]).unwrap_err().to_string();
+                assert!(said.starts_with("a client identity must be"), "{said}");
+            }
+            let said = with(&[(name, &certificate), (key_name, "/nowhere/key")]).unwrap_err().to_string();
+            assert!(said.starts_with("the private key of the client certificate in /nowhere/key"), "{said}");
+        }
     }
 
     /// Its start must not be sent anywhere.

@@ -1,9 +1,16 @@
 //! The examples run, and hold what they say.
 
+#[path = "../../examples/blocking.rs"]
+mod blocking;
 #[path = "../../examples/old_keys.rs"]
 mod old_keys;
 #[path = "../../examples/token_source.rs"]
 mod token_source;
+
+#[test]
+fn a_program_without_async() {
+    blocking::main().unwrap();
+}
 
 #[test]
 fn old_keys_are_named() {

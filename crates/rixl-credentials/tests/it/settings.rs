@@ -90,6 +90,76 @@ fn what_cannot_be_sent_is_refused() {
     assert!(refused(local().connect_timeout(Duration::ZERO)).contains("time-out of zero"));
 }
 
+#[test]
+fn a_way_that_cannot_be_taken_is_refused() {
+    let local = || Client::builder().base_url("http://127.0.0.1:1");
+    for proxy in [
+        "",
+        "proxy",
+        "proxy:3128",
+        "socks5://me:TEST@proxy:1080",
+        "http://me:TEST@",
+        "http://me:TEST@proxy/path",
+        "http://proxy/?TEST",
+        "http://proxy/#TEST",
+    ] {
+        assert!(refused(local().proxy(proxy)).contains("the proxy must be http://HOST:PORT"), "{proxy}");
+    }
+    for proxy in ["http://proxy", "https://me:TEST@proxy:3128/"] {
+        assert!(local().proxy(proxy).build().is_ok(), "{proxy}");
+    }
+    for name in ["127.0.0.1", "[::1]", "", "TEST/x", "TEST name"] {
+        let said = refused(local().resolve(name, ([127, 0, 0, 1], 0).into()));
+        assert!(said.contains("a name to resolve must be a host name"), "{name}: {said}");
+    }
+    // It may be spoken to in clear.
+    for name in ["localhost", "LOCALHOST"] {
+        let said = refused(local().resolve(name, ([192, 0, 2, 1], 0).into()));
+        assert!(said.contains("localhost must resolve to a loopback address"), "{said}");
+        assert!(local().resolve(name, ([127, 0, 0, 2], 0).into()).build().is_ok());
+    }
+    let has_tls = cfg!(any(feature = "rustls", feature = "native-tls"));
+    let garbled = "-----BEGIN CERTIFICATE-----\nTEST!\n-----END CERTIFICATE-----\n";
+    for pem in ["", "TEST", garbled] {
+        let said = refused(local().root_certificate(pem));
+        assert!(said.contains(if has_tls { "must be one or more certificates" } else { "need TLS" }), "{said}");
+        let said = refused(local().client_identity(pem));
+        assert!(
+            said.contains(if has_tls { "must be a certificate and its private key" } else { "need TLS" }),
+            "{said}"
+        );
+    }
+}
+
+/// Each of them can be read as PEM.
+#[cfg(feature = "rustls")]
+#[test]
+fn an_identity_that_does_not_fit_together_is_refused() {
+    use base64::Engine as _;
+
+    let signed = |name: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        (
+            rcgen::CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap().pem(),
+            key.serialize_pem(),
+        )
+    };
+    let (one, other) = (signed("one.test"), signed("other.test"));
+    let https = || Client::builder().base_url("https://one.test");
+    assert!(https().client_identity(one.0.clone() + &one.1).build().is_ok());
+    for pem in [one.0.clone(), one.1.clone()] {
+        assert!(refused(https().client_identity(pem)).contains("must be a certificate and its private key"));
+    }
+    let nonsense = base64::prelude::BASE64_STANDARD.encode("TEST");
+    let nonsense = format!("-----BEGIN CERTIFICATE-----\n{nonsense}\n-----END CERTIFICATE-----\n");
+    for builder in [https().client_identity(one.0 + &other.1), https().root_certificate(nonsense)] {
+        let error = builder.build().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert_silent(&error);
+        assert!(error.to_string().contains("a bad user agent or certificate"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_path_in_the_base_url_is_a_prefix() {
     let mock = Mock::responding(200, "{}").await;

@@ -13,7 +13,7 @@ use rixl_rotation::{
     Account, CancellationToken, Completed, DueKey, Ending, EventKind, Failure, FailureKind, Fleet, Rotations, Rotator,
     Selection, State,
     journal::{Close, Journal as _, ListUnfinished, Lock, ReadHistory},
-    store::{Store, StoreError, Stores},
+    store::{FileStore, Store, StoreError, Stores},
 };
 use rixl_sandbox::{Effect, Fault, SeedKey};
 use rixl_testing::wait_for_async;
@@ -124,6 +124,50 @@ async fn a_key_that_was_rotated_is_not_old() {
     let store = Stores::default().open(&format!("file:{}", bench.folder.path().join("old").display())).unwrap();
     bench.rotator().rotate(&KeyId::new(old.id).unwrap(), store).await.unwrap();
     assert_eq!(due().await.unwrap(), [""; 0]);
+}
+
+/// What an interrupted fleet has left is what was not rotated since its start.
+#[tokio::test]
+async fn a_key_that_was_rotated_since_the_start_of_a_run_is_not_due() {
+    let bench = Bench::new();
+    for name in ["done", "left"] {
+        bench.sandbox.create_key(SeedKey::new(name).with_id(name).aged(120 * DAY).expiring_in(5 * DAY));
+    }
+    let start = bench.client().timing().now();
+    let since = |time| Selection::new().named("[dl]*").unwrap().not_rotated_since(time);
+    let reason = |name: &str| format!("{name}: its name fits [dl]*, not rotated since {start:.0}");
+    assert_eq!(find(&bench, since(start)).await.unwrap(), [reason("done"), reason("left")]);
+    let store = FileStore::new(bench.folder.path().join("done")).unwrap();
+    bench.rotator().rotate(&KeyId::new("done").unwrap(), store).await.unwrap();
+    assert_eq!(find(&bench, since(start)).await.unwrap(), [reason("left")]);
+
+    // One that was created later has a secret that is as new.
+    bench.sandbox.create_key(SeedKey::new("later"));
+    assert_eq!(find(&bench, since(start)).await.unwrap(), [reason("left")]);
+    // All conditions must hold; and it is no key that a rotation would not help, for whoever asks for it by its age.
+    let both = find(&bench, since(start).older_than(90 * DAY).expiring_within(14 * DAY)).await.unwrap();
+    assert_eq!(both, [format!("left: its name fits [dl]*, 120 d old, not rotated since {start:.0}, ends in 4 d")]);
+    assert_eq!(find(&bench, since(start).older_than(200 * DAY)).await.unwrap(), [""; 0]);
+    assert!(!Selection::new().not_rotated_since(start).is_everything());
+
+    let ahead = bench.client().timing().now() + Duration::from_secs(3600);
+    let failure = find(&bench, since(ahead)).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Refused);
+    assert!(failure.to_string().contains("lies ahead; nothing was sent"), "{failure}");
+}
+
+/// Another run may have been quicker: under the lock it is asked once more.
+#[tokio::test]
+async fn a_key_that_was_rotated_meanwhile_is_not_rotated_since_a_time_twice() {
+    let bench = Bench::new();
+    bench.sandbox.create_key(SeedKey::new("old").with_id("old").aged(120 * DAY));
+    let selection = Selection::new().named("old").unwrap().not_rotated_since(bench.client().timing().now());
+    let plan = selection.find(&Account::first_generation(bench.client()), &bench.journal()).await.unwrap();
+    let store = || FileStore::new(bench.folder.path().join("old")).unwrap();
+    bench.rotator().rotate(&KeyId::new("old").unwrap(), store()).await.unwrap();
+    let failure = bench.rotator().prepare_due(&plan.due[0], store()).await.map(drop).unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::NotDue);
+    assert_eq!(bench.sandbox.rotations("old"), 1);
 }
 
 fn store_in(folder: &Path, due: &DueKey) -> Result<Arc<dyn Store>, StoreError> {

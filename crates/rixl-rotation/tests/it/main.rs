@@ -11,6 +11,7 @@ mod journal_check;
 mod model;
 mod protocol;
 mod sendable;
+mod shared;
 mod spans;
 mod stores_check;
 mod stores_command;

@@ -93,8 +93,20 @@ async fn the_newest_requests_are_kept_and_all_are_counted() {
         exchange(&sandbox, "").await.refused(400);
         let statuses: Vec<_> = sandbox.requests().iter().map(|request| request.status).collect();
         assert_eq!(statuses, kept);
-        let calls = ["rotateApiKey", "exchangeApiKey", "listApiKeys", "unknown"].map(|id| sandbox.calls(id));
-        assert_eq!(calls, [2, 2, 0, 0]);
+        let calls = ["rotateApiKey", "exchangeApiKey", "listApiKeys"].map(|id| sandbox.calls(id));
+        assert_eq!(calls, [2, 2, 0]);
+    }
+}
+
+/// A test that counts or spoils what never comes would pass for nothing.
+#[test]
+fn a_misspelt_operation_is_a_mistake_and_the_known_ones_are_listed() {
+    let sandbox = Sandbox::start().unwrap();
+    let fault = sandbox.inject(Fault::new(Effect::Close).on("rotateApiKeys")).unwrap_err().to_string();
+    let count = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sandbox.calls("rotateApiKeys")));
+    for said in [fault, *count.unwrap_err().downcast::<String>().unwrap()] {
+        assert!(said.starts_with("the contract has no operation \"rotateApiKeys\"; it has listApiKeys, "), "{said}");
+        assert!(said.contains(", rotateApiKey, ") && said.contains(", rotateOrganizationApiKey, "), "{said}");
     }
 }
 
