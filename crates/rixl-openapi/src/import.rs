@@ -10,7 +10,7 @@ mod step;
 mod swagger;
 mod types;
 
-pub(crate) use self::parts::MARK;
+pub(crate) use self::parts::{ELSEWHERE, MARK};
 
 use std::{collections::BTreeSet, fmt};
 

@@ -32,19 +32,31 @@ pub(super) const BROKEN: Step = Step { name: "operations that refer to nothing",
 /// The mark of a reference that can't be followed, with the reason.
 pub(crate) const MARK: &str = "x-broken-reference";
 
-/// Every reference is a JSON pointer: `#name` is that of the anchor, and a URL may have escapes.
+/// What the reason says where this document alone does not have it.
+pub(crate) const ELSEWHERE: &str = "leads to another document";
+
+/// Every reference is a JSON pointer: `#name` is that of the anchor, an `$id` that of its schema, and a URL may have escapes.
 fn pointers(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    let mut anchors = BTreeMap::new();
+    let mut anchors = BTreeMap::<String, Vec<String>>::new();
     document::each_part(Part::Document, document, "", &mut |part, place, value| {
-        if let Some(anchor) = value.text("$anchor").filter(|_| part == Part::Schema) {
-            anchors.entry(anchor.to_owned()).or_insert(place.to_owned());
+        for (key, sign) in [("$anchor", "#"), ("$dynamicAnchor", "#"), ("$id", "")] {
+            if let Some(name) = value.text(key).filter(|_| part == Part::Schema) {
+                anchors.entry(format!("{sign}{name}")).or_default().push(place.to_owned());
+            }
         }
     });
     let mut count = 0;
     document::visit_parts(Part::Document, document, "", &mut |_, _, value| {
+        // Where it can lead to one place alone, it leads there.
+        if let Some(place) = value.text("$dynamicRef").and_then(|name| anchors.get(name)).filter(|all| all.len() == 1) {
+            document::set(value, "$ref", format!("#{}", place.concat()));
+            value.as_object_mut().map(|value| value.remove("$dynamicRef"));
+            count += 1;
+        }
         let Some(Value::String(reference)) = value.get_mut("$ref") else { return };
-        let Some(fragment) = reference.strip_prefix('#').map(percent_decoded) else { return };
-        let fresh = format!("#{}", anchors.get(&fragment).unwrap_or(&fragment));
+        let decoded = reference.strip_prefix('#').map(|fragment| format!("#{}", percent_decoded(fragment)));
+        let known = anchors.get(decoded.as_ref().unwrap_or(reference)).and_then(|all| all.first());
+        let Some(fresh) = known.map(|place| format!("#{place}")).or(decoded) else { return };
         count += usize::from(fresh != *reference);
         *reference = fresh;
     });
@@ -74,7 +86,7 @@ fn why_broken(document: &Value, value: &Value) -> Option<String> {
             return Some(match next.starts_with('#') {
                 true => format!("$ref {first:?} points at nothing in this document"),
                 false => format!(
-                    "$ref {first:?} leads to another document, which is not read: bundle both into one first, such as with \
+                    "$ref {first:?} {ELSEWHERE}, which is not read: bundle both into one first, such as with \
                      `redocly bundle`"
                 ),
             });
