@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::step::{Left, Step};
 use crate::{
     document::{
-        self, MAX_HOPS, METHODS, Node as _, Part, SCHEMAS, each_operation, reference, referenced, referenced_name,
+        self, MAX_HOPS, METHODS, Node as _, Object, Part, SCHEMAS, each_operation, reference, referenced,
+        referenced_name,
     },
     problems::Problems,
 };
@@ -140,12 +141,46 @@ fn broken_operations(document: &mut Value, left: &mut Vec<Left>) -> usize {
             open.extend(users.get(&name).into_iter().flatten().map(|user| ((*user).clone(), why)));
         }
     }
-    document::retain_operations(document, |place, operation| {
-        let (names, own) = needs(Part::Operation, operation);
-        let why = own.or_else(|| names.iter().find_map(|name| broken.get(name).copied()));
-        left.extend(why.map(|why| Left::operation(place, why)));
-        why.is_none()
-    })
+    let why_broken = |part, value: &Value| {
+        let (names, own) = needs(part, value);
+        own.or_else(|| names.iter().find_map(|name| broken.get(name).copied())).map(str::to_owned)
+    };
+    // What no client needs for the call goes alone.
+    let count = each_operation(document, |place, operation| {
+        let mut gone = Vec::new();
+        let mut take = |map: &mut Object, part, of: &str| {
+            map.retain(|name, value| {
+                let why = why_broken(part, value);
+                gone.extend(why.iter().map(|why| Left::new(format!("{place}: {of} {name}"), why.as_str())));
+                why.is_none()
+            });
+        };
+        operation.map_mut("callbacks").into_iter().for_each(|all| take(all, Part::Callback, "callback"));
+        if let Some(responses) = operation.map_mut("responses") {
+            for (status, response) in responses.iter_mut() {
+                for (key, part, of) in [("links", Part::Link, "link"), ("headers", Part::Header, "header")] {
+                    let all = response.map_mut(key).into_iter();
+                    all.for_each(|all| take(all, part, &format!("response {status}: {of}")));
+                }
+            }
+            let is_success = |status: &String| status.starts_with('2');
+            if responses.keys().any(is_success) {
+                let (successes, mut errors) =
+                    std::mem::take(responses).into_iter().partition(|(status, _)| is_success(status));
+                take(&mut errors, Part::Response, "response");
+                *responses = successes;
+                responses.extend(errors);
+            }
+        }
+        left.extend(gone.iter().cloned());
+        gone.len()
+    });
+    count
+        + document::retain_operations(document, |place, operation| {
+            let why = why_broken(Part::Operation, operation);
+            left.extend(why.iter().map(|why| Left::operation(place, why.as_str())));
+            why.is_none()
+        })
 }
 
 /// Every reference that is left leads to a schema.
@@ -218,6 +253,14 @@ pub(super) fn put_in_place(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 /// Those that the operation has itself win.
 pub(super) fn share_parameters(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    const OTHERS: [&str; 5] = ["$ref", "summary", "description", "servers", "parameters"];
+    let is_known = |key: &str| METHODS.contains(&key) || OTHERS.contains(&key) || key.starts_with("x-");
+    for (path, item) in document.entries("paths").filter(|(path, _)| !path.starts_with("x-")) {
+        left.extend((!item.is_object()).then(|| Left::new(path.as_str(), "it is no map, and so no path")));
+        // In another case, or of a later version.
+        let unknown = item.as_object().into_iter().flat_map(Object::keys).filter(|key| !is_known(key) && *key != MARK);
+        left.extend(unknown.map(|key| Left::new(document::below(path, key), "it is no method of OpenAPI 3.0")));
+    }
     let mut count = document::retain_operations(document, |place, operation| {
         let is_one = operation.is_object();
         left.extend((!is_one).then(|| Left::operation(place, "it is no map, and so no operation")));
@@ -295,6 +338,9 @@ fn security(document: &mut Value, left: &mut Vec<Left>) -> usize {
         left.push(Left::new(format!("security scheme {name:?}"), why));
     }
     let shared = document.as_object_mut().and_then(|root| root.remove("security"));
+    let is_list = shared.as_ref().is_none_or(Value::is_array);
+    left.extend((!is_list).then(|| Left::new("security", "it is no list, and so says nothing")));
+    let shared = shared.filter(Value::is_array);
     let bearers: BTreeSet<_> = schemes.keys().filter(|name| is_bearer(name)).cloned().collect();
     let mut is_used = !bearers.is_empty();
     let count = each_operation(document, |place, operation| {
