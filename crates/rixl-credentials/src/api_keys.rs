@@ -11,10 +11,10 @@ use crate::{
 
 /// The API keys of an organization.
 ///
-/// [`Client::api_keys`](crate::Client::api_keys) gives those of the bearer token's own organization, by the first
-/// generation of routes; [`Organization::api_keys`](crate::Organization::api_keys) those of a named one, by the second,
-/// which alone can [change a key](crate::Organization::update_api_key). Whether RIXL still serves the first is not
-/// published.
+/// [`Organization::api_keys`](crate::Organization::api_keys) gives those of a named organization, by the second generation
+/// of routes, which alone can [change a key](crate::Organization::update_api_key);
+/// [`FirstGeneration::api_keys`](crate::FirstGeneration::api_keys) those of the bearer token's own, by the first. Whether
+/// RIXL still serves the first is not published.
 #[derive(Clone, Debug)]
 pub struct ApiKeys {
     sender: Sender,

@@ -150,7 +150,7 @@ impl ClientBuilder {
 
     /// Exchanges this API key for a token, and refreshes it before it expires. The last credential set counts.
     ///
-    /// An exchange uses the first generation of routes, and the second where the server does not know the first. Do not
+    /// An exchange uses the second generation of routes, and the first where the server does not know the second. Do not
     /// rotate or delete this very key with the client: it would lose its own access with it.
     pub fn api_key(mut self, key: impl Into<Secret>) -> Self {
         self.credential = Credential::Grant(grant::Credential::ApiKey(key.into()));

@@ -18,8 +18,8 @@ use crate::{
 
 /// The client credentials of an organization.
 ///
-/// [`Client::client_credentials`](crate::Client::client_credentials) uses the first generation of routes,
-/// [`Organization::client_credentials`](crate::Organization::client_credentials) the second.
+/// [`Organization::client_credentials`](crate::Organization::client_credentials) uses the second generation of routes,
+/// [`FirstGeneration::client_credentials`](crate::FirstGeneration::client_credentials) the first.
 #[derive(Clone, Debug)]
 pub struct ClientCredentials {
     sender: Sender,

@@ -49,7 +49,7 @@
 //! | every token is refused, 100 calls | two exchanges, then one after 1, 2, 4 seconds and so on, up to a minute |
 //! | a token that no header can hold | a failed purchase |
 //! | an API key or a client secret with the end of a line | refused before it is sent |
-//! | 404 in passing from the first generation of routes | the next exchange asks it again |
+//! | 404 in passing from the second generation of routes | the next exchange asks it again |
 //!
 //! # Waiting
 //!

@@ -14,21 +14,21 @@ use serde_json::Value;
 pub use self::change::Drift;
 use self::change::{Change, Class, code};
 use crate::{
-    document::{self, Node, Operation},
-    import::MARK,
+    document::{self, Node, Operation, Part},
+    import::{ELSEWHERE, MARK},
     problems,
 };
 
 /// What changed from `old` to `new`, both of them [normalized](crate::normalize).
 pub fn compare(old: &Value, new: &Value) -> Drift {
     let (old_operations, new_operations) = (document::operations(old), document::operations(new));
+    let documents = schema::Documents::new(old, new);
     let mut drift = Drift {
-        changes: whole(old, new),
+        changes: whole(&documents),
         old_operations: old_operations.len(),
         new_operations: new_operations.len(),
         ..Drift::default()
     };
-    let documents = schema::Documents::new(old, new);
     for pair in routes::pair((old, &old_operations), (new, &new_operations)) {
         let mut found = Vec::new();
         match (pair.old, pair.new) {
@@ -62,7 +62,8 @@ pub fn compare(old: &Value, new: &Value) -> Drift {
 }
 
 /// What concerns all operations at once.
-fn whole(old: &Value, new: &Value) -> Vec<Change> {
+fn whole(documents: &schema::Documents<'_>) -> Vec<Change> {
+    let (old, new) = (documents.0, documents.1);
     let mut changes = Vec::new();
     let mut push = |class, what| changes.push(Change { class, place: "document".into(), what });
     let servers = |document: &Value| -> Vec<String> {
@@ -88,7 +89,7 @@ fn whole(old: &Value, new: &Value) -> Vec<Change> {
         (true, false) => push(Class::Unjudged, "security is said now, where it was defined and nothing more".into()),
         _ => {}
     }
-    security::rest_of_schemes(old, new).into_iter().for_each(|(class, what)| push(class, what));
+    security::rest_of_schemes(documents).into_iter().for_each(|(class, what)| push(class, what));
     let version = |document: &Value| document.pointer("/info/version").map(Value::to_string).unwrap_or_default();
     let (before, after) = (version(old), version(new));
     if before != after {
@@ -102,6 +103,20 @@ fn whole(old: &Value, new: &Value) -> Vec<Change> {
     for path in broken(old).symmetric_difference(&broken(new)) {
         push(Class::Unjudged, format!("the path {} refers to nothing in one of the documents", code(path)));
     }
+    let elsewhere = |document: &Value| {
+        let mut count = 0;
+        document::each_part(Part::Document, document, "", &mut |_, _, value| {
+            count += usize::from(value.text(MARK).is_some_and(|why| why.contains(ELSEWHERE)));
+        });
+        count
+    };
+    for (side, count) in [("old", elsewhere(old)), ("new", elsewhere(new))].into_iter().filter(|(_, count)| *count > 0)
+    {
+        let what = format!(
+            "not every $ref of the {side} document can be followed: each of {count} {ELSEWHERE}, which is not read"
+        );
+        push(Class::Unjudged, what);
+    }
     let names =
         |document: &Value| -> BTreeSet<String> { document.entries("webhooks").map(|(name, _)| name.clone()).collect() };
     for name in names(old).union(&names(new)) {
@@ -109,7 +124,7 @@ fn whole(old: &Value, new: &Value) -> Vec<Change> {
         match (at(old), at(new)) {
             (Some(_), None) => push(Class::Decoding, format!("the webhook {} is gone", code(name))),
             (None, Some(_)) => push(Class::Additive, format!("the webhook {} is new", code(name))),
-            (before, after) if before != after => {
+            (before, after) if documents.2.differ(before, after) => {
                 push(Class::Unjudged, format!("the webhook {} changed, by no rule of this report", code(name)));
             }
             _ => {}
@@ -117,11 +132,11 @@ fn whole(old: &Value, new: &Value) -> Vec<Change> {
     }
     if let (Some(old), Some(new)) = (old.as_object(), new.as_object()) {
         const RULED: &str = "openapi paths webhooks components servers security info";
-        for (key, class) in change::rest(old, new, RULED) {
+        for (key, class) in change::rest(&documents.2, old, new, RULED) {
             push(class, format!("other {}", code(key)));
         }
         if let (Some(old), Some(new)) = (old.map("info"), new.map("info")) {
-            for (key, _) in change::rest(old, new, "version") {
+            for (key, _) in change::rest(&documents.2, old, new, "version") {
                 push(Class::Wording, format!("other words in {} of the document", code(key)));
             }
         }

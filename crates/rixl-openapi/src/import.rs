@@ -10,7 +10,7 @@ mod step;
 mod swagger;
 mod types;
 
-pub(crate) use self::parts::MARK;
+pub(crate) use self::parts::{ELSEWHERE, MARK};
 
 use std::{collections::BTreeSet, fmt};
 
@@ -64,8 +64,10 @@ impl Imported {
                 if !self.leave_out_schema(&part, accept, asked) {
                     self.left.push(Left::operation(place, problems.to_string()));
                 }
-                asked.gone.extend(self.left.iter().skip(before).map(|left| left.place.clone()));
-                Vec::new()
+                let operations = self.left.iter().skip(before).filter(|left| left.is_operation);
+                asked.gone.extend(operations.map(|left| left.place.clone()));
+                // It may be without what was refused now, such as the body of an error.
+                if asked.gone.contains(place) { Vec::new() } else { self.accepted(places, accept, asked) }
             }
             (Err(_), _) => {
                 let second = places.split_off(places.len() / 2);
@@ -201,8 +203,13 @@ pub fn import(document: Value, only: Option<&str>, accept: Accept<'_>) -> Result
 }
 
 fn check_version(document: &Value) -> Result<(), Problems> {
-    let version = document.text("swagger").or(document.text("openapi"));
-    Err(Problems::one(match version {
+    // Without quotes, YAML has a number there.
+    let version = ["swagger", "openapi"].iter().find_map(|key| match document.get(key)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    });
+    Err(Problems::one(match version.as_deref() {
         None => "This is no API document: it has neither \"swagger\" nor \"openapi\" at its top.".to_owned(),
         Some(other) if other != "2.0" && !other.starts_with("3.0") && !other.starts_with("3.1") => {
             format!("The document is of version {other:?}; Swagger 2.0, OpenAPI 3.0 and 3.1 are supported.")
@@ -251,5 +258,13 @@ mod tests {
         let imported = import(many, None, &counted).unwrap();
         assert_eq!((imported.left.len(), document::operations(&imported.document).len()), (64, 1));
         assert!(count.get() < 20, "{}", count.get());
+
+        // Of a call that needs it for its errors alone, the errors are lost.
+        let mut paths = json!({ "/good": operation(&json!({})), "/error": operation(&json!({})) });
+        paths["/error"]["get"]["responses"]["404"] = json!({ "content": content(&at(0)) });
+        let error = json!({ "openapi": "3.0.0", "paths": paths, "components": { "schemas": { "S0": { "properties": { "bad": bad } } } } });
+        let imported = import(error, None, &accept).unwrap();
+        assert_eq!(imported.left, [Left::new("GET /error: response 404", "refused.")]);
+        assert_eq!(document::operations(&imported.document).len(), 2);
     }
 }

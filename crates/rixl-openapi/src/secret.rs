@@ -8,13 +8,36 @@ const ROOTS: [&str; 9] =
 /// Holds a root by chance.
 const BY_CHANCE: [&str; 2] = ["secretar", "tokeniz"];
 /// A word that is one of these. `qr`: the picture of a second factor is its secret.
-const WORDS: [&str; 10] = ["pwd", "pass", "jwt", "bearer", "otp", "totp", "otpauth", "pin", "cvv", "qr"];
+const WORDS: [&str; 16] = [
+    "pwd",
+    "pword",
+    "pass",
+    "jwt",
+    "bearer",
+    "otp",
+    "totp",
+    "otpauth",
+    "pin",
+    "cvv",
+    "cvc",
+    "qr",
+    "cookie",
+    "assertion",
+    "verifier",
+    "dsn",
+];
 /// Before `key`, `code` and the like, as two words or as one.
-const KINDS: [(&str, &str); 4] = [
+const KINDS: [(&str, &str); 10] = [
     ("key", "api private secret signing access encryption decryption master shared session ssh hmac"),
-    ("phrase", "seed recovery backup"),
+    ("phrase", "seed recovery backup key"),
+    ("seed", "wallet master"),
+    ("material", "key"),
+    ("auth", "basic"),
+    ("header", "auth"),
+    ("string", "connection"),
+    ("link", "magic reset login"),
     ("pem", "private key"),
-    ("code", "recovery backup security verification activation reset access auth mfa pin otp time qr"),
+    ("code", "recovery backup security verification activation reset access auth mfa pin otp time qr device login"),
 ];
 /// Made of a secret's words, but about it, or public.
 const NOT_SECRET: &str = "max_token min_token total_token prompt_token completion_token input_token output_token \
@@ -22,11 +45,14 @@ const NOT_SECRET: &str = "max_token min_token total_token prompt_token completio
 /// What a name about a secret ends with: `token_type`, `password_changed_at`.
 const ABOUT: [&str; 10] = ["type", "hint", "count", "limit", "length", "at", "ttl", "expiry", "enabled", "required"];
 
-/// The words of a name, each without the `s` of the plural.
+/// The words of a name, each without its number, and without the `s` of the plural.
 fn words(name: &str) -> Vec<String> {
     let name = name.to_snake_case();
-    let singular = |word: &str| word.strip_suffix('s').filter(|rest| !rest.ends_with('s')).unwrap_or(word).to_owned();
-    name.split('_').map(singular).collect()
+    let plain = |word: &str| {
+        let word = word.trim_end_matches(|letter: char| letter.is_ascii_digit());
+        word.strip_suffix('s').filter(|rest| !rest.ends_with('s')).unwrap_or(word).to_owned()
+    };
+    name.split('_').map(plain).filter(|word| !word.is_empty()).collect()
 }
 
 /// Whether a property or parameter of this name holds a secret.
@@ -76,14 +102,16 @@ mod tests {
             apiKey apikey api_keys apiKeyValue private_key private_key_pem privatekeypem signingKey password passwd pwd \
             passphrase passcode user-password jwt bearer authorization recovery_codes backupCodes recoverycode qr_code_url \
             qrcode otp otpauthUrl totp_uri one_time_code verificationCode pin_code sshKey x-api-key secretaccesskey \
-            seed_phrase privatePem"
+            seed_phrase privatePem apiKey2 api_key_2 privateKey1 cvc cvv2 keyphrase wallet_seed keyMaterial basicAuth \
+            auth_header connectionString magic_link device_code client_assertion codeVerifier session_cookie dsn"
             .split_ascii_whitespace()
         {
             assert!(is_secret_name(name), "{name}");
         }
         for name in "token_type tokenType max_tokens total_tokens token_count public_key publicKey key key_id keyboard monkey \
             secretary tokenizer password_changed_at passenger compass pinned pins_count code error_code country_code name \
-            id expires_in shipping opinion"
+            id expires_in shipping opinion seed random_seed author header string link links reset_at material sha256 x2 s3 \
+            signature client_id verified"
             .split_ascii_whitespace()
         {
             assert!(!is_secret_name(name), "{name}");

@@ -1,10 +1,13 @@
 //! What a change is, and whom it concerns.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::{document::Object, import::MARK};
+use crate::{
+    document::{Node as _, Object, referenced, walk},
+    import::MARK,
+};
 
 /// Whom a change concerns, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,18 +78,58 @@ impl Drift {
     }
 }
 
+/// The references of two documents that lead to another part than before, or to one that refers to such a part.
+pub(super) struct Changed(BTreeSet<String>);
+
+impl Changed {
+    pub(super) fn between(old: &Value, new: &Value) -> Self {
+        let mut users = BTreeMap::<&str, Vec<&str>>::new();
+        let mut open = Vec::new();
+        for first in references(old).intersection(&references(new)) {
+            let at = |document| referenced(document, &json!({ "$ref": first }));
+            let (before, after) = (at(old), at(new));
+            if before != after {
+                open.push(*first);
+            }
+            for needed in before.into_iter().flat_map(references) {
+                users.entry(needed).or_default().push(first);
+            }
+        }
+        let mut changed = BTreeSet::new();
+        while let Some(reference) = open.pop() {
+            if changed.insert(reference.to_owned()) {
+                open.extend(users.get(reference).into_iter().flatten());
+            }
+        }
+        Self(changed)
+    }
+
+    /// Whether two values differ, or refer to what does.
+    pub(super) fn differ(&self, old: Option<&Value>, new: Option<&Value>) -> bool {
+        let is_behind = |value| !self.0.is_empty() && references(value).iter().any(|one| self.0.contains(*one));
+        old != new || old.is_some_and(is_behind)
+    }
+}
+
+fn references(value: &Value) -> BTreeSet<&str> {
+    let mut all = BTreeSet::new();
+    walk(value, "", &mut |_, value| all.extend(value.text("$ref")));
+    all
+}
+
 /// The keys of two maps whose values differ, but for those that a rule compares: words, or what no rule judges.
-pub(super) fn rest<'a>(old: &'a Object, new: &'a Object, ruled: &str) -> Vec<(&'a str, Class)> {
+pub(super) fn rest<'a>(changed: &Changed, old: &'a Object, new: &'a Object, ruled: &str) -> Vec<(&'a str, Class)> {
     const WORDS: &str =
         "description title summary example examples externalDocs deprecated tags operationId $comment bearerFormat";
     let is_one_of = |list: &str, key: &str| list.split_ascii_whitespace().any(|one| one == key);
     let keys: BTreeSet<_> = old.keys().chain(new.keys()).map(String::as_str).collect();
     // A flag that is not set is not said.
     let said = |map: &'a Object, key: &str| map.get(key).filter(|value| key != "deprecated" || **value != json!(false));
-    let changed = keys.into_iter().filter(|key| said(old, key) != said(new, key) && !is_one_of(ruled, key));
+    let differing =
+        keys.into_iter().filter(|key| !is_one_of(ruled, key) && changed.differ(said(old, key), said(new, key)));
     let class =
         |key: &str| if is_one_of(WORDS, key) || key.starts_with("x-") { Class::Wording } else { Class::Unjudged };
-    changed.filter(|key| *key != MARK).map(|key| (key, class(key))).collect()
+    differing.filter(|key| *key != MARK).map(|key| (key, class(key))).collect()
 }
 
 /// The class and the sentence of each change.

@@ -1,9 +1,9 @@
 //! What changed at one operation: its parameters, body, responses, security and words.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use heck::ToSnakeCase as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     change::{Class, Found, bare, code, flipped, rest},
@@ -27,12 +27,12 @@ pub(super) fn compare(documents: &Documents<'_>, old: &Operation<'_>, new: &Oper
     if servers(old) != servers(new) {
         found.push((Class::Callers, "its own servers changed".into()));
     }
-    others(old.value, new.value, "parameters requestBody responses security servers", "", found);
-    others(old.item, new.item, &format!("{} parameters servers", METHODS.join(" ")), "path", found);
+    others(documents, old.value, new.value, "parameters requestBody responses security servers", "", found);
+    others(documents, old.item, new.item, &format!("{} parameters servers", METHODS.join(" ")), "path", found);
 }
 
 /// What no rule of this report compares.
-fn others(old: &Value, new: &Value, ruled: &str, place: &str, found: &mut Found) {
+fn others(documents: &Documents<'_>, old: &Value, new: &Value, ruled: &str, place: &str, found: &mut Found) {
     let of = if place.is_empty() { String::new() } else { format!(" of the {place}") };
     let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else {
         if old != new {
@@ -41,7 +41,7 @@ fn others(old: &Value, new: &Value, ruled: &str, place: &str, found: &mut Found)
         return;
     };
     let mut words = Vec::new();
-    for (key, class) in rest(old, new, ruled) {
+    for (key, class) in rest(&documents.2, old, new, ruled) {
         match (class, key) {
             (_, "deprecated") => found.extend(flipped(
                 old.is_true(key),
@@ -74,7 +74,9 @@ fn stem(name: &str) -> String {
 }
 
 fn parameters(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
-    fn listed<'a>(operation: &Operation<'a>) -> BTreeMap<(&'a str, String), &'a Value> {
+    type Listed<'a> = (BTreeMap<(&'a str, String), &'a Value>, Vec<&'a Value>);
+    /// Those that stand twice are apart.
+    fn listed<'a>(operation: &Operation<'a>) -> Listed<'a> {
         let all = operation.value.list("parameters").iter();
         let rest = all.filter(|parameter| parameter.text("in") != Some("path"));
         let key = |parameter: &'a Value| {
@@ -82,9 +84,20 @@ fn parameters(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_
             // The case of a header means nothing.
             (within, if within == "header" { name.to_lowercase() } else { name.to_owned() })
         };
-        rest.map(|parameter| (key(parameter), parameter)).collect()
+        let mut again = Vec::new();
+        let mut all = BTreeMap::new();
+        for parameter in rest {
+            match all.entry(key(parameter)) {
+                Entry::Vacant(place) => drop(place.insert(parameter)),
+                Entry::Occupied(_) => again.push(parameter),
+            }
+        }
+        (all, again)
     }
-    let (mut old, mut new) = (listed(old), listed(new));
+    let ((mut old, old_again), (mut new, new_again)) = (listed(old), listed(new));
+    if old_again != new_again {
+        found.push((Class::Unjudged, "parameters that stand twice changed, by no rule of this report".into()));
+    }
     let place = |(within, name): &(&str, String)| format!("{within} parameter {}", code(name));
     let renamed: Vec<_> = old
         .keys()
@@ -130,7 +143,14 @@ fn one_parameter(documents: &Documents<'_>, old: &Value, new: &Value, place: &st
     let [before, after] = [old, new].map(|parameter| parameter.get("schema").unwrap_or(&Value::Null));
     schema::compare(documents, before, after, Direction::Sent, place, found);
     media(documents, old, new, Direction::Sent, place, found);
-    others(old, new, "name in required schema style explode allowReserved content collectionFormat", place, found);
+    others(
+        documents,
+        old,
+        new,
+        "name in required schema style explode allowReserved content collectionFormat",
+        place,
+        found,
+    );
 }
 
 /// The style of a list or a map, with what holds where nothing is said.
@@ -168,9 +188,18 @@ fn path_parameters(documents: &Documents<'_>, old: &Operation<'_>, new: &Operati
             let what = format!("path parameter {} is called {} now", code(old_name), code(new_name));
             found.push((Class::Wording, what));
         }
-        // Of one that its document did not declare, nothing is known but that it is there.
-        if !before.is_null() && !after.is_null() {
-            one_parameter(documents, before, after, &format!("path parameter {}", code(new_name)), found);
+        let place = format!("path parameter {}", code(new_name));
+        match (before.is_null(), after.is_null()) {
+            (false, false) => one_parameter(documents, before, after, &place, found),
+            (true, true) => {}
+            // Of one that its document did not declare, nothing is known but that it is there: a text.
+            (is_new, _) => {
+                let declared = if is_new { after } else { before };
+                if declared.get("schema").is_some_and(|schema| *schema != json!({ "type": "string" })) {
+                    let what = "is declared in one of the documents alone, and not as any text";
+                    found.push((Class::Unjudged, format!("{place} {what}")));
+                }
+            }
         }
     }
 }
@@ -205,10 +234,10 @@ fn media(documents: &Documents<'_>, old: &Value, new: &Value, direction: Directi
     for (before, after) in pairs {
         let [old_schema, new_schema] = [before, after].map(|media| media.get("schema").unwrap_or(&Value::Null));
         schema::compare(documents, old_schema, new_schema, direction, place, found);
-        if before.get("encoding") != after.get("encoding") {
+        if documents.2.differ(before.get("encoding"), after.get("encoding")) {
             found.push((direction.breaking(), format!("the encoding of the {place} changed")));
         }
-        others(before, after, "schema encoding", place, found);
+        others(documents, before, after, "schema encoding", place, found);
     }
 }
 
@@ -226,7 +255,7 @@ fn body(documents: &Documents<'_>, old: Option<&Value>, new: Option<&Value>, fou
                 (Class::Additive, "the body is not required any more"),
             ));
             media(documents, before, after, Direction::Sent, "body", found);
-            others(before, after, "required content", "body", found);
+            others(documents, before, after, "required content", "body", found);
         }
     }
 }
@@ -297,10 +326,10 @@ fn one_response(documents: &Documents<'_>, old: &Value, new: &Value, place: &str
         ));
         let [before, after] = [header, other].map(|header| header.get("schema").unwrap_or(&Value::Null));
         schema::compare(documents, before, after, Direction::Received, &place, found);
-        others(header, other, "schema required", &place, found);
+        others(documents, header, other, "schema required", &place, found);
     }
     for name in after.keys().filter(|name| !before.contains_key(*name)) {
         found.push((Class::Additive, format!("the header {} of the {place} is new", code(name))));
     }
-    others(old, new, "content headers", place, found);
+    others(documents, old, new, "content headers", place, found);
 }

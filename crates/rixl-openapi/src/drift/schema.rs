@@ -8,7 +8,7 @@ use std::{
 use heck::ToSnakeCase as _;
 use serde_json::{Value, json};
 
-use super::change::{Class, Found, bare, code, rest};
+use super::change::{Changed, Class, Found, bare, code, rest};
 use crate::{
     document::{Node as _, Object, resolve},
     import::MARK,
@@ -49,11 +49,12 @@ impl Direction {
 }
 
 /// The old document and the new one, with what is known of their schemas.
-pub(super) struct Documents<'a>(pub(super) &'a Value, pub(super) &'a Value, RefCell<Known<'a>>);
+pub(super) struct Documents<'a>(pub(super) &'a Value, pub(super) &'a Value, pub(super) Changed, RefCell<Known<'a>>);
 
 impl<'a> Documents<'a> {
     pub(super) fn new(old: &'a Value, new: &'a Value) -> Self {
-        Self(old, new, RefCell::new(Known { flat: (Flat::of(old), Flat::of(new)), equal: BTreeSet::new(), visits: 0 }))
+        let known = Known { flat: (Flat::of(old), Flat::of(new)), equal: BTreeSet::new(), visits: 0 };
+        Self(old, new, Changed::between(old, new), RefCell::new(known))
     }
 }
 
@@ -73,9 +74,9 @@ pub(super) fn compare(
     place: &str,
     found: &mut Found,
 ) {
-    let (mut known, before) = (documents.2.borrow_mut(), found.len());
-    let mut comparison =
-        Comparison { known: &mut known, direction, place, seen: BTreeSet::new(), later: Vec::new(), found };
+    let (mut known, before) = (documents.3.borrow_mut(), found.len());
+    let (changed, seen) = (&documents.2, BTreeSet::new());
+    let mut comparison = Comparison { known: &mut known, changed, direction, place, seen, later: Vec::new(), found };
     comparison.visit(old, new, "", 0);
     while let Some((old, new, path)) = comparison.later.pop() {
         comparison.visit(&old, &new, &path, 0);
@@ -170,6 +171,7 @@ fn add(whole: &mut Object, key: String, value: Value) {
 
 struct Comparison<'a, 'k> {
     known: &'a mut Known<'k>,
+    changed: &'a Changed,
     direction: Direction,
     place: &'a str,
     /// Pairs that were compared: a list of nodes has nodes.
@@ -257,7 +259,7 @@ impl Comparison<'_, '_> {
         if kinds.0.contains("array") {
             self.visit(&items(&old), &items(&new), &format!("{path}[]"), depth + 1);
         }
-        for (key, class) in rest(&old, &new, RULED) {
+        for (key, class) in rest(self.changed, &old, &new, RULED) {
             match class {
                 Class::Wording => self.found.push((class, format!("{}: other words in the schema", self.place))),
                 _ => self.push(class, path, &format!(": {} changed, by no rule of this report", code(key))),
@@ -474,6 +476,11 @@ impl Comparison<'_, '_> {
         }
         let list = |schema: &Object| either(schema).cloned().collect::<Vec<_>>();
         let (mut before, mut after) = (list(old), list(new));
+        // Of those of one type a value may fit several.
+        let is_one = |schema: &Object| !schema.list("oneOf").is_empty();
+        if kinds.0.len() < before.len() && kinds.1.len() < after.len() && is_one(old) != is_one(new) {
+            self.push(Class::Unjudged, path, "fits one of its alternatives here, and any of them there: oneOf, anyOf");
+        }
         let is_said = before.is_empty() != after.is_empty();
         match (before.is_empty(), after.is_empty()) {
             (true, true) => return false,

@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::Value;
 
-use super::change::{Class, Found, bare, code, rest};
+use super::{
+    change::{Class, Found, bare, code, rest},
+    schema::Documents,
+};
 use crate::document::{self, Node as _, resolve};
 
 /// One way to be let in: all that is sent, each with the scopes that it needs.
@@ -26,12 +29,13 @@ fn schemes(document: &Value) -> impl Iterator<Item = (&String, &Value)> {
 }
 
 /// What a scheme says beyond what is sent, such as where its tokens come from.
-pub(super) fn rest_of_schemes(old: &Value, new: &Value) -> Found {
+pub(super) fn rest_of_schemes(documents: &Documents<'_>) -> Found {
+    let (old, new) = (documents.0, documents.1);
     let mut found = Found::new();
     for (name, scheme) in schemes(old) {
         let other = schemes(new).find(|(other, _)| *other == name).and_then(|(_, other)| other.as_object());
         if let (Some(scheme), Some(other)) = (scheme.as_object(), other) {
-            let changed = rest(scheme, other, "type scheme in name").into_iter();
+            let changed = rest(&documents.2, scheme, other, "type scheme in name").into_iter();
             found.extend(
                 changed.map(|(key, class)| (class, format!("other {} in the scheme {}", code(key), code(name)))),
             );

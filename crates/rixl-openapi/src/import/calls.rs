@@ -30,9 +30,9 @@ const BYTES: &str = "application/octet-stream";
 const TEXT: &str = "text/plain";
 
 /// `application/json; charset=utf-8` is `application/json`, and so is any type at all.
-fn media_type(name: &str) -> &str {
-    let name = name.split(';').next().unwrap_or_default().trim();
-    if matches!(name, "*/*" | "text/json" | "application/*") { JSON } else { name }
+fn media_type(name: &str) -> String {
+    let name = name.split(';').next().unwrap_or_default().trim().to_lowercase();
+    if matches!(name.as_str(), "*/*" | "text/json" | "application/*") { JSON.to_owned() } else { name }
 }
 
 /// The generator calls reqwest by the method's name, and reqwest has none for these two.
@@ -211,12 +211,13 @@ fn responses(document: &mut Value, left: &mut Vec<Left>) -> usize {
                 continue;
             };
             let schema = media.get("schema").cloned().unwrap_or_else(|| json!({}));
-            let fresh = json!({ media_type(name): { "schema": schema } });
+            let name = media_type(name);
+            let fresh = json!({ name.as_str(): { "schema": schema } });
             let others = response.entries("content").map(|(other, _)| media_type(other));
-            let others: Vec<_> = others.filter(|other| *other != media_type(name)).collect();
+            let others: Vec<_> = others.filter(|other| *other != name).collect();
             // Errors are read by nobody.
             if !others.is_empty() && status.starts_with('2') {
-                let why = format!("it may be {} too; it is read as {}", others.join(", "), media_type(name));
+                let why = format!("it may be {} too; it is read as {}", others.join(", "), name);
                 left.push(Left::new(format!("{place}: response {status}"), why));
             }
             count += usize::from(response.get("content") != Some(&fresh));

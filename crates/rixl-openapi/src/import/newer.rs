@@ -206,7 +206,20 @@ fn unknown_keywords(document: &mut Value, left: &mut Vec<Left>) -> usize {
         contentMediaType contentSchema if then else propertyNames contains minContains maxContains not \
         dependentRequired dependentSchemas unevaluatedProperties unevaluatedItems $defs definitions";
     each_schema(document, |place, schema| {
+        let says_properties = |key: &&str| match (*key, schema.get(*key)) {
+            ("then" | "else", Some(part)) => part.get("properties").is_some() || part.get("$ref").is_some(),
+            ("dependentSchemas", part) => part.is_some(),
+            ("unevaluatedProperties", Some(part)) => part.as_object().is_some_and(|part| !part.is_empty()),
+            _ => false,
+        };
+        for key in KEYWORDS.split(' ').filter(says_properties) {
+            left.push(Left::new(format!("{place}/{key}"), "3.0 has no such keyword; what it adds is not read"));
+        }
         let mut count = KEYWORDS.split(' ').filter(|key| schema.remove(*key).is_some()).count();
+        // As older drafts have it.
+        if let Some(items) = schema.remove("items") {
+            schema.insert(if items.is_array() { "prefixItems" } else { "items" }.into(), items);
+        }
         for (key, instead) in [("prefixItems", "a list of any values"), ("patternProperties", "a map of any values")] {
             if schema.remove(key).is_some() {
                 left.push(Left::new(format!("{place}/{key}"), format!("3.0 has no such keyword; it is {instead}")));

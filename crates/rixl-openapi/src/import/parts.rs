@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::step::{Left, Step};
 use crate::{
     document::{
-        self, MAX_HOPS, METHODS, Node as _, Part, SCHEMAS, each_operation, reference, referenced, referenced_name,
+        self, MAX_HOPS, METHODS, Node as _, Object, Part, SCHEMAS, each_operation, reference, referenced,
+        referenced_name,
     },
     problems::Problems,
 };
@@ -32,19 +33,31 @@ pub(super) const BROKEN: Step = Step { name: "operations that refer to nothing",
 /// The mark of a reference that can't be followed, with the reason.
 pub(crate) const MARK: &str = "x-broken-reference";
 
-/// Every reference is a JSON pointer: `#name` is that of the anchor, and a URL may have escapes.
+/// What the reason says where this document alone does not have it.
+pub(crate) const ELSEWHERE: &str = "leads to another document";
+
+/// Every reference is a JSON pointer: `#name` is that of the anchor, an `$id` that of its schema, and a URL may have escapes.
 fn pointers(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    let mut anchors = BTreeMap::new();
+    let mut anchors = BTreeMap::<String, Vec<String>>::new();
     document::each_part(Part::Document, document, "", &mut |part, place, value| {
-        if let Some(anchor) = value.text("$anchor").filter(|_| part == Part::Schema) {
-            anchors.entry(anchor.to_owned()).or_insert(place.to_owned());
+        for (key, sign) in [("$anchor", "#"), ("$dynamicAnchor", "#"), ("$id", "")] {
+            if let Some(name) = value.text(key).filter(|_| part == Part::Schema) {
+                anchors.entry(format!("{sign}{name}")).or_default().push(place.to_owned());
+            }
         }
     });
     let mut count = 0;
     document::visit_parts(Part::Document, document, "", &mut |_, _, value| {
+        // Where it can lead to one place alone, it leads there.
+        if let Some(place) = value.text("$dynamicRef").and_then(|name| anchors.get(name)).filter(|all| all.len() == 1) {
+            document::set(value, "$ref", format!("#{}", place.concat()));
+            value.as_object_mut().map(|value| value.remove("$dynamicRef"));
+            count += 1;
+        }
         let Some(Value::String(reference)) = value.get_mut("$ref") else { return };
-        let Some(fragment) = reference.strip_prefix('#').map(percent_decoded) else { return };
-        let fresh = format!("#{}", anchors.get(&fragment).unwrap_or(&fragment));
+        let decoded = reference.strip_prefix('#').map(|fragment| format!("#{}", percent_decoded(fragment)));
+        let known = anchors.get(decoded.as_ref().unwrap_or(reference)).and_then(|all| all.first());
+        let Some(fresh) = known.map(|place| format!("#{place}")).or(decoded) else { return };
         count += usize::from(fresh != *reference);
         *reference = fresh;
     });
@@ -74,7 +87,7 @@ fn why_broken(document: &Value, value: &Value) -> Option<String> {
             return Some(match next.starts_with('#') {
                 true => format!("$ref {first:?} points at nothing in this document"),
                 false => format!(
-                    "$ref {first:?} leads to another document, which is not read: bundle both into one first, such as with \
+                    "$ref {first:?} {ELSEWHERE}, which is not read: bundle both into one first, such as with \
                      `redocly bundle`"
                 ),
             });
@@ -128,12 +141,46 @@ fn broken_operations(document: &mut Value, left: &mut Vec<Left>) -> usize {
             open.extend(users.get(&name).into_iter().flatten().map(|user| ((*user).clone(), why)));
         }
     }
-    document::retain_operations(document, |place, operation| {
-        let (names, own) = needs(Part::Operation, operation);
-        let why = own.or_else(|| names.iter().find_map(|name| broken.get(name).copied()));
-        left.extend(why.map(|why| Left::operation(place, why)));
-        why.is_none()
-    })
+    let why_broken = |part, value: &Value| {
+        let (names, own) = needs(part, value);
+        own.or_else(|| names.iter().find_map(|name| broken.get(name).copied())).map(str::to_owned)
+    };
+    // What no client needs for the call goes alone.
+    let count = each_operation(document, |place, operation| {
+        let mut gone = Vec::new();
+        let mut take = |map: &mut Object, part, of: &str| {
+            map.retain(|name, value| {
+                let why = why_broken(part, value);
+                gone.extend(why.iter().map(|why| Left::new(format!("{place}: {of} {name}"), why.as_str())));
+                why.is_none()
+            });
+        };
+        operation.map_mut("callbacks").into_iter().for_each(|all| take(all, Part::Callback, "callback"));
+        if let Some(responses) = operation.map_mut("responses") {
+            for (status, response) in responses.iter_mut() {
+                for (key, part, of) in [("links", Part::Link, "link"), ("headers", Part::Header, "header")] {
+                    let all = response.map_mut(key).into_iter();
+                    all.for_each(|all| take(all, part, &format!("response {status}: {of}")));
+                }
+            }
+            let is_success = |status: &String| status.starts_with('2');
+            if responses.keys().any(is_success) {
+                let (successes, mut errors) =
+                    std::mem::take(responses).into_iter().partition(|(status, _)| is_success(status));
+                take(&mut errors, Part::Response, "response");
+                *responses = successes;
+                responses.extend(errors);
+            }
+        }
+        left.extend(gone.iter().cloned());
+        gone.len()
+    });
+    count
+        + document::retain_operations(document, |place, operation| {
+            let why = why_broken(Part::Operation, operation);
+            left.extend(why.iter().map(|why| Left::operation(place, why.as_str())));
+            why.is_none()
+        })
 }
 
 /// Every reference that is left leads to a schema.
@@ -206,6 +253,14 @@ pub(super) fn put_in_place(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 /// Those that the operation has itself win.
 pub(super) fn share_parameters(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    const OTHERS: [&str; 5] = ["$ref", "summary", "description", "servers", "parameters"];
+    let is_known = |key: &str| METHODS.contains(&key) || OTHERS.contains(&key) || key.starts_with("x-");
+    for (path, item) in document.entries("paths").filter(|(path, _)| !path.starts_with("x-")) {
+        left.extend((!item.is_object()).then(|| Left::new(path.as_str(), "it is no map, and so no path")));
+        // In another case, or of a later version.
+        let unknown = item.as_object().into_iter().flat_map(Object::keys).filter(|key| !is_known(key) && *key != MARK);
+        left.extend(unknown.map(|key| Left::new(document::below(path, key), "it is no method of OpenAPI 3.0")));
+    }
     let mut count = document::retain_operations(document, |place, operation| {
         let is_one = operation.is_object();
         left.extend((!is_one).then(|| Left::operation(place, "it is no map, and so no operation")));
@@ -283,6 +338,9 @@ fn security(document: &mut Value, left: &mut Vec<Left>) -> usize {
         left.push(Left::new(format!("security scheme {name:?}"), why));
     }
     let shared = document.as_object_mut().and_then(|root| root.remove("security"));
+    let is_list = shared.as_ref().is_none_or(Value::is_array);
+    left.extend((!is_list).then(|| Left::new("security", "it is no list, and so says nothing")));
+    let shared = shared.filter(Value::is_array);
     let bearers: BTreeSet<_> = schemes.keys().filter(|name| is_bearer(name)).cloned().collect();
     let mut is_used = !bearers.is_empty();
     let count = each_operation(document, |place, operation| {

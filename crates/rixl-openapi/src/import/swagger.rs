@@ -6,10 +6,10 @@ use super::{
     parts,
     step::{Left, Step},
 };
-use crate::document::{self, Node as _, Object, Part, each_operation};
+use crate::document::{self, Node as _, Object, Part, each_operation, each_schema};
 
 /// In order. `version` is last: the others tell by it that there is work.
-pub(super) const STEPS: [Step; 11] = [
+pub(super) const STEPS: [Step; 12] = [
     Step { name: "Swagger 2.0: parts that go to components", run: components },
     parts::REFERENCES[0],
     parts::REFERENCES[1],
@@ -20,6 +20,7 @@ pub(super) const STEPS: [Step; 11] = [
     Step { name: "Swagger 2.0: form parameters", run: forms },
     Step { name: "Swagger 2.0: types of parameters", run: parameter_schemas },
     Step { name: "Swagger 2.0: schemas of responses", run: responses },
+    Step { name: "Swagger 2.0: x-nullable", run: nullable },
     Step { name: "Swagger 2.0: version, server and security schemes", run: version },
 ];
 
@@ -164,19 +165,35 @@ fn responses(document: &mut Value, _: &mut Vec<Left>) -> usize {
         let types = media_types(root, operation, "produces");
         let mut count = 0;
         for response in operation.entries_mut("responses").filter_map(|(_, response)| response.as_object_mut()) {
-            response.remove("examples");
+            let examples = response.remove("examples").unwrap_or_default();
             for header in response.entries_mut("headers").filter_map(|(_, header)| header.as_object_mut()) {
                 let mut schema = std::mem::take(header);
                 header.extend(schema.remove_entry("description"));
                 header.insert("schema".into(), schema.into());
             }
             if let Some(schema) = response.remove("schema") {
-                let content: Object = types.iter().map(|media| (media.clone(), json!({ "schema": schema }))).collect();
+                let media = |name: &String| {
+                    let mut media = Object::from_iter([("schema".to_owned(), schema.clone())]);
+                    media.extend(examples.get(name).map(|example| ("example".to_owned(), example.clone())));
+                    (name.clone(), media.into())
+                };
+                let content: Object = types.iter().map(media).collect();
                 response.insert("content".into(), content.into());
                 count += 1;
             }
         }
         count
+    })
+}
+
+/// 2.0 has no null; this is how everyone writes it.
+fn nullable(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    if document.get("swagger").is_none() {
+        return 0;
+    }
+    each_schema(document, |_, schema| {
+        let is_null = schema.remove("x-nullable");
+        is_null.is_some_and(|value| schema.insert("nullable".into(), value).is_none()).into()
     })
 }
 

@@ -344,6 +344,19 @@ fn secrets(document: &mut Value, left: &mut Vec<Left>) -> usize {
         }
         count
     });
+    // An object of a secret's name, in which nothing else is named like one: its value is the secret.
+    const VALUES: [&str; 7] = ["value", "raw", "data", "plaintext", "text", "content", "key"];
+    for (name, schema) in document::named(document).into_iter().flatten().filter(|(name, _)| is_secret_name(name)) {
+        if schema.entries("properties").any(|(name, _)| is_secret_name(name)) {
+            continue;
+        }
+        let place = format!("{SCHEMAS}/{name}/properties");
+        for (name, property) in schema.entries_mut("properties").filter(|(name, _)| VALUES.contains(&name.as_str())) {
+            if property.text("type") == Some("string") {
+                count += redact(property, &document::below(&place, name), left, &mut Vec::new());
+            }
+        }
+    }
     let mut seen = BTreeSet::new();
     while let Some((name, is_key)) = objects.pop() {
         let Some(schema) = document::named(document).and_then(|schemas| schemas.get_mut(&name)) else { continue };
@@ -585,14 +598,18 @@ mod tests {
             "A": { "properties": { "token": { "type": "array", "items": reference("Inner") }, "api_key": reference("Key") } },
             "B": { "properties": { "api_key": reference("Bare") } }, "Bare": { "properties": { "id": text, "value": text } },
             "Inner": inner, "Key": { "properties": { "name": text, "secret": text } },
+            "AccessToken": { "properties": { "value": text, "name": text } }, "Page": { "properties": { "value": text } },
         } } });
-        let after = changed(document, secrets, 4);
+        let after = changed(document, secrets, 5);
         let mut expected = inner;
         let password = json!({ "type": "string", "format": "password" });
         expected["properties"]["value"] = password.clone();
         expected["properties"]["numbers"]["items"] = json!({});
         assert_eq!(after["components"]["schemas"]["Inner"], expected);
         assert_eq!(after["components"]["schemas"]["Bare"]["properties"], json!({ "id": text, "value": password }));
+        let token = json!({ "value": password, "name": text });
+        assert_eq!(after["components"]["schemas"]["AccessToken"]["properties"], token);
+        assert_eq!(after["components"]["schemas"]["Page"]["properties"]["value"], text);
         assert_eq!(after["components"]["schemas"]["Key"]["properties"], json!({ "name": text, "secret": password }));
     }
 

@@ -58,6 +58,51 @@ fn what_is_sent_or_read_otherwise_is_named() {
     );
 }
 
+/// What is broken costs no more than itself, by name.
+#[test]
+fn a_bad_corner_costs_that_corner() {
+    let broken = json!({ "$ref": "#/nowhere" });
+    let content = |schema: Value| json!({ "application/json": { "schema": schema } });
+    let response =
+        |content: Value| json!({ "get": { "responses": { "200": { "description": "", "content": content } } } });
+    let text = json!({ "type": "string" });
+    for (name, item, left) in [
+        ("callback", json!({ "get": { "callbacks": { "c": broken } } }), "GET /a: callback c"),
+        (
+            "link",
+            json!({ "get": { "responses": { "200": { "links": { "l": broken } } } } }),
+            "GET /a: response 200: link l",
+        ),
+        (
+            "header",
+            json!({ "get": { "responses": { "200": { "headers": { "h": broken } } } } }),
+            "response 200: header h",
+        ),
+        (
+            "error",
+            json!({ "get": { "responses": { "200": {}, "404": { "content": content(broken.clone()) } } } }),
+            "GET /a: response 404",
+        ),
+        ("tuple", response(content(json!({ "type": "array", "items": [text, text] }))), "a list of any values"),
+        ("then", response(content(json!({ "then": { "properties": { "a": text } } }))), "/schema/then: 3.0 has no"),
+        ("case", json!({ "get": { "requestBody": { "content": { "Application/JSON": {} } } } }), "it may be left out"),
+        ("method", json!({ "get": {}, "GET": {}, "query": {} }), "/a/GET: it is no method"),
+    ] {
+        let imported = imported(document(&json!({ "/a": item })), None).unwrap();
+        assert!(imported.document["paths"]["/a"]["get"].is_object(), "{name}: {imported}");
+        let said = imported.to_string();
+        assert!(said.lines().any(|line| line.starts_with("left out: ") && line.contains(left)), "{name}: {said}");
+        assert!(said.ends_with("1 operations in, 1 out."), "{name}: {said}");
+    }
+    // A path that is none, security that is none, and a version without quotes.
+    let mut odd = document(&json!({ "/a": { "get": {} }, "/b": null }));
+    odd["security"] = json!("bearer");
+    odd["openapi"] = json!(3.1);
+    let said = imported(odd, None).unwrap().to_string();
+    assert!(said.contains("left out: /b: it is no map"), "{said}");
+    assert!(said.contains("left out: security: it is no list"), "{said}");
+}
+
 #[test]
 fn what_is_no_document_gets_one_sentence_and_never_a_panic() {
     let deep = format!("{{\"openapi\":\"3.1.0\",\"paths\":{}{}}}", "[".repeat(9999), "]".repeat(9999));

@@ -83,7 +83,7 @@ fn base() -> Value {
 fn swagger() -> Value {
     let parameter = json!({ "in": "query", "name": "l", "type": "array", "items": { "type": "string" }, "collectionFormat": "csv" });
     let body = json!({ "in": "body", "name": "b", "schema": { "type": "object", "properties": { "a": { "type": "string" } } } });
-    let responses = json!({ "200": { "description": "ok", "headers": { "X-A": { "type": "string" } } } });
+    let responses = json!({ "200": { "description": "ok", "headers": { "X-A": { "type": "string" } }, "schema": { "type": "string" } } });
     json!({
         "swagger": "2.0", "basePath": "/v1", "host": "h", "paths": { "/a": { "post": {
             "parameters": [parameter, body], "responses": responses, "consumes": ["application/json"],
@@ -104,6 +104,16 @@ fn set(document: &mut Value, pointer: &str, value: &Value) {
         (Value::Object(map), Value::Null) => drop(map.remove(&key).unwrap_or_else(|| panic!("{pointer}"))),
         (Value::Object(map), value) => drop(map.insert(key, value.clone())),
         (other, _) => panic!("{pointer}: {other}"),
+    }
+}
+
+/// The pointer that a row of the table means.
+fn whole_place(place: &str) -> String {
+    match place.split_at(2) {
+        ("S/", rest) => format!("/components/schemas/{rest}"),
+        ("P/", rest) => format!("/paths/{rest}"),
+        ("O/", rest) => format!("/paths/~1things~1{{id}}/post/{rest}"),
+        _ => place.to_owned(),
     }
 }
 
@@ -329,12 +339,7 @@ fn each_change_has_its_class_in_both_directions() {
     let old = base();
     let mut wrong = Vec::new();
     for (place, value, forth, back) in TABLE {
-        let place = match place.split_at(2) {
-            ("S/", rest) => format!("/components/schemas/{rest}"),
-            ("P/", rest) => format!("/paths/{rest}"),
-            ("O/", rest) => format!("/paths/~1things~1{{id}}/post/{rest}"),
-            _ => (*place).to_owned(),
-        };
+        let place = whole_place(place);
         let mut new = old.clone();
         set(&mut new, &place, &serde_json::from_str(value).unwrap());
         for (name, expected, (found, changes)) in
@@ -507,7 +512,8 @@ fn what_swagger_says_in_its_own_words_is_compared() {
         ("/paths/~1a/post/parameters/0/collectionFormat", "\"pipes\"", "C"),
         ("/paths/~1a/post/parameters/0/collectionFormat", "\"multi\"", "C"),
         ("/paths/~1a/post/parameters/0/items/type", "\"integer\"", "C"),
-        ("/paths/~1a/post/parameters/1/schema/properties/a/x-nullable", "true", "W"),
+        ("/paths/~1a/post/parameters/1/schema/properties/a/x-nullable", "true", "A"),
+        ("/paths/~1a/post/responses/200/examples", r#"{"application/json":"a"}"#, "W"),
         ("/paths/~1a/post/parameters/1/schema/properties/a/type", "\"integer\"", "C"),
         ("/paths/~1a/post/responses/200/headers/X-A/type", "\"integer\"", "D"),
         ("/securityDefinitions/key/name", "\"X-API-Key\"", "C"),
@@ -517,4 +523,92 @@ fn what_swagger_says_in_its_own_words_is_compared() {
         let (found, changes) = classes(&old, &new);
         assert_eq!(found, expected, "{place} {value}: {changes}");
     }
+}
+
+/// A keyword that no rule compares may stay as it is, and what it refers to become another.
+#[test]
+fn what_changed_behind_a_reference_is_said_wherever_it_stands() {
+    let here = || json!({ "$ref": "#/components/schemas/There" });
+    let body = || json!({ "content": { "application/json": { "schema": here() } } });
+    let call = || json!({ "post": { "requestBody": body(), "responses": {} } });
+    for (place, value, expected) in [
+        ("S/Thing/not", here(), "U"),
+        ("S/Thing/if", json!({ "properties": { "a": here() } }), "U"),
+        ("S/Thing/contains", json!({ "allOf": [here()] }), "U"),
+        ("S/Thing/prefixItems", json!([here()]), "U"),
+        ("S/Thing/patternProperties", json!({ "^a": here() }), "U"),
+        ("S/Thing/dependentSchemas", json!({ "a": { "$ref": "#/components/schemas/Between" } }), "U"),
+        ("S/Thing/properties/other", json!({ "$dynamicRef": "#there" }), "CD"),
+        ("S/Thing/properties/other", json!({ "$ref": "https://a/there" }), "CD"),
+        ("O/callbacks", json!({ "done": { "$ref": "#/components/callbacks/There" } }), "U"),
+        ("O/callbacks", json!({ "done": { "{$request.body#/url}": call() } }), "U"),
+        ("/webhooks/paid", call(), "U"),
+        ("/webhooks/paid", json!({ "$ref": "#/components/pathItems/There" }), "U"),
+        ("O/responses/200/links/next", json!({ "$ref": "#/components/links/There" }), "U"),
+        ("O/responses/200/headers/X-Left", json!({ "content": { "text/plain": { "schema": here() } } }), "U"),
+        (
+            "O/requestBody/content/application~1json/examples",
+            json!({ "a": { "$ref": "#/components/examples/There" } }),
+            "W",
+        ),
+        (
+            "P/~1form/put/requestBody/content/multipart~1form-data/encoding/f/headers",
+            json!({ "X-F": { "$ref": "#/components/headers/There" } }),
+            "C",
+        ),
+    ] {
+        let mut old = base();
+        let parts = [
+            ("callbacks", json!({ "{$request.body#/url}": call() })),
+            ("pathItems", call()),
+            ("links", json!({ "operationId": "a", "description": "a" })),
+            ("headers", json!({ "schema": here() })),
+            ("examples", json!({ "value": "a" })),
+        ];
+        for (kind, part) in parts {
+            set(&mut old, &format!("/components/{kind}"), &json!({ "There": part }));
+        }
+        let there = json!({ "$id": "https://a/there", "$dynamicAnchor": "there", "type": "string" });
+        set(&mut old, "/components/schemas/There", &there);
+        set(&mut old, "/components/schemas/Between", &json!({ "items": here() }));
+        set(&mut old, &whole_place(place), &value);
+        let mut new = old.clone();
+        set(&mut new, "/components/schemas/There/type", &json!("integer"));
+        set(&mut new, "/components/links/There/operationId", &json!("b"));
+        set(&mut new, "/components/examples/There/value", &json!("b"));
+        assert_eq!(classes(&old, &old).0, "", "{place} {value}");
+        let (found, changes) = classes(&old, &new);
+        assert_eq!(found, expected, "{place} {value}: {changes}");
+    }
+}
+
+#[test]
+fn what_can_not_be_compared_is_said() {
+    let parameter = |schema: &str| json!({ "in": "query", "name": "q", "schema": { "type": schema } });
+    let path = |schema: &Value| json!([{ "in": "path", "name": "id", "required": true, "schema": schema }]);
+    let [one, other] =
+        ["string", "integer"].map(|kind| json!({ "type": "object", "properties": { "a": { "type": kind } } }));
+    for (place, before, after) in [
+        // Of two parameters of one name.
+        (
+            "O/parameters",
+            json!([parameter("string"), parameter("string")]),
+            json!([parameter("string"), parameter("integer")]),
+        ),
+        // A path parameter that the old document did not declare.
+        ("P/~1things~1{id}/get/parameters", json!([]), path(&json!({ "type": "integer" }))),
+        ("S/Thing/properties/either", json!({ "oneOf": [one, other] }), json!({ "anyOf": [one, other] })),
+    ] {
+        let (mut old, mut new) = (base(), base());
+        set(&mut old, &whole_place(place), &before);
+        set(&mut new, &whole_place(place), &after);
+        for (old, new) in [(&old, &new), (&new, &old)] {
+            let (found, changes) = classes(old, new);
+            assert_eq!(found, "U", "{place}: {changes}");
+        }
+    }
+    // Nobody knows what is in another document.
+    let mut split = base();
+    set(&mut split, "/components/schemas/Thing/properties/other/$ref", &json!("other.yaml#/A"));
+    assert_eq!(classes(&split, &split).0, "U");
 }
