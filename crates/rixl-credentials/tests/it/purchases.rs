@@ -62,12 +62,8 @@ const NOT_FOUND: Say = Say::Status("404 Not Found", "");
 
 impl Gateway {
     fn start() -> Self {
-        let rules = Rules {
-            exchange: Say::Yes(1_000),
-            first_exchange: NOT_FOUND,
-            refresh: Say::Yes(1_000),
-            is_accepted: |_| true,
-        };
+        let rules =
+            Rules { exchange: Say::Yes(1_000), first_exchange: NOT_FOUND, refresh: Say::Yes(1_000), is_accepted: |_| true };
         let (rules, counts) = (Arc::new(Mutex::new(rules)), Arc::<Counts>::default());
         let (rule, counter) = (Arc::clone(&rules), Arc::clone(&counts));
         let raw = Raw::start(move |stream, request| Self::respond(stream, request, &rule, &counter));
