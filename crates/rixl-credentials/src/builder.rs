@@ -5,6 +5,7 @@ use std::{
     ffi::OsString,
     fmt,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -12,8 +13,9 @@ use std::{
 use rixl_api::Call;
 
 use crate::{
-    Client, ClientTokenRequest, Error, ErrorKind, Operation, RetryPolicy, Secret, SharedToken, SystemTiming, Timing,
-    TokenSource,
+    ApiKeySource, Client, ClientTokenRequest, Error, ErrorKind, Operation, RetryPolicy, Secret, SharedToken,
+    SystemTiming, Timing, TokenSource,
+    api_key_source::ApiKeyFile,
     grant::{self, Grant},
     sender::{self, Sender, Server, Traceparent},
     token_cache::{Bearer, Source, TokenCache},
@@ -76,6 +78,8 @@ pub struct ClientBuilder {
     timing: Arc<dyn Timing>,
     traceparent: Option<Traceparent>,
     network: Network,
+    #[cfg(feature = "acknowledge")]
+    acknowledgement: Option<crate::acknowledgement::Acknowledgement>,
 }
 
 enum Credential {
@@ -99,6 +103,8 @@ impl Default for ClientBuilder {
             timing: Arc::new(SystemTiming::default()),
             traceparent: None,
             network: Network::default(),
+            #[cfg(feature = "acknowledge")]
+            acknowledgement: None,
         }
     }
 }
@@ -118,21 +124,24 @@ impl fmt::Debug for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Settings from the environment: `RIXL_BASE_URL`, and `RIXL_BEARER_TOKEN`, or else `RIXL_API_KEY`, which is
-    /// exchanged for a token. An empty variable counts as not set.
+    /// Settings from the environment: `RIXL_BASE_URL`, and the first of `RIXL_BEARER_TOKEN`, `RIXL_API_KEY`, which is exchanged
+    /// for a token, and `RIXL_API_KEY_FILE`, an [`api_key_file`](Self::api_key_file). An empty variable counts as not set.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] when neither credential is set, or a variable is not UTF-8.
+    /// [`ErrorKind::Configuration`] when no credential is set, or a variable is not UTF-8.
     pub fn from_env() -> Result<Self, Error> {
         let mut builder = Self::default();
         if let Some(url) = variable("RIXL_BASE_URL")? {
             builder = builder.base_url(url);
         }
-        match (variable("RIXL_BEARER_TOKEN")?, variable("RIXL_API_KEY")?) {
-            (Some(token), _) => Ok(builder.bearer_token(token)),
-            (None, Some(key)) => Ok(builder.api_key(key)),
-            (None, None) => Err(configuration("neither RIXL_BEARER_TOKEN nor RIXL_API_KEY is set")),
+        if let Some(token) = variable("RIXL_BEARER_TOKEN")? {
+            return Ok(builder.bearer_token(token));
+        }
+        match (variable("RIXL_API_KEY")?, env::var_os("RIXL_API_KEY_FILE").filter(|path| !path.is_empty())) {
+            (Some(key), _) => Ok(builder.api_key(key)),
+            (None, Some(path)) => Ok(builder.api_key_file(path)),
+            (None, None) => Err(configuration("none of RIXL_BEARER_TOKEN, RIXL_API_KEY and RIXL_API_KEY_FILE is set")),
         }
     }
 
@@ -153,7 +162,43 @@ impl ClientBuilder {
     /// An exchange uses the second generation of routes, and the first where the server does not know the second. Do not
     /// rotate or delete this very key with the client: it would lose its own access with it.
     pub fn api_key(mut self, key: impl Into<Secret>) -> Self {
-        self.credential = Credential::Grant(grant::Credential::ApiKey(key.into()));
+        self.credential = Credential::Grant(grant::Credential::ApiKey(Arc::new(key.into())));
+        self
+    }
+
+    /// Exchanges the API key in this file for tokens, and follows it when it is rotated. The last credential set counts.
+    ///
+    /// What the file holds is compared, at the moments that [`ApiKeySource`] lists: it may be written in place, replaced by a
+    /// rename, or reached by links that are exchanged, as in a volume of Kubernetes. That it is missing, empty or half-written
+    /// for a moment is a passing failure. Line endings at its end are not part of the key. Refused is what is no regular
+    /// file, or larger than 64 KiB. Nothing is read yet.
+    ///
+    /// ```
+    /// use rixl_credentials::Client;
+    ///
+    /// let client = Client::builder().api_key_file("/run/secrets/rixl-key").build()?;
+    /// # Ok::<(), rixl_credentials::Error>(())
+    /// ```
+    pub fn api_key_file(self, path: impl Into<PathBuf>) -> Self {
+        self.api_key_source(ApiKeyFile(path.into()))
+    }
+
+    /// Exchanges the API key that this source has, and follows it when it is rotated: see [`ApiKeySource`]. The last credential
+    /// set counts.
+    pub fn api_key_source(mut self, source: impl ApiKeySource + 'static) -> Self {
+        self.credential = Credential::Grant(grant::Credential::Followed(Arc::new(source)));
+        self
+    }
+
+    /// Writes the fingerprint of the API key that has bought a token into the file `name` in this folder, for whoever rotates
+    /// the key to see what this client runs with: the first 12 hexadecimal digits of its SHA-256, as `rixl-rotation` has them.
+    ///
+    /// The file is replaced by a rename, each time that a token was bought. That it can't be written is a warning in the
+    /// trace, and fails no call. Each process needs a name of its own: letters, digits and the like, no leading dot.
+    #[cfg(feature = "acknowledge")]
+    pub fn acknowledge(mut self, folder: impl Into<PathBuf>, name: impl Into<String>) -> Self {
+        let acknowledgement = crate::acknowledgement::Acknowledgement { folder: folder.into(), name: name.into() };
+        self.acknowledgement = Some(acknowledgement);
         self
     }
 
@@ -293,6 +338,10 @@ impl ClientBuilder {
     /// certificate, identity or name that is none; or `https` in a build without TLS.
     pub fn build(self) -> Result<Client, Error> {
         let mut sender = self.sender()?;
+        #[cfg(feature = "acknowledge")]
+        if self.acknowledgement.as_ref().is_some_and(|acknowledgement| !acknowledgement.has_plain_name()) {
+            return Err(configuration("the name of the acknowledgement is not that of a file"));
+        }
         let patience = sender.deadline().max(sender::DEADLINE);
         let cached = |source| {
             let cache = TokenCache::new(source, Arc::clone(&self.timing), patience);
@@ -308,7 +357,12 @@ impl ClientBuilder {
             Credential::Grant(grant::Credential::ApiKey(key)) if !tokens::is_api_key(&key) => {
                 return Err(configuration("the API key does not have the form of one"));
             }
-            Credential::Grant(credential) => cached(Source::Grant(Box::new(Grant::new(sender.clone(), credential)))),
+            Credential::Grant(credential) => {
+                let grant = Grant::new(sender.clone(), credential);
+                #[cfg(feature = "acknowledge")]
+                let grant = grant.acknowledging(self.acknowledgement);
+                cached(Source::Grant(Box::new(grant)))
+            }
             Credential::Source(source) => cached(Source::Foreign(source)),
         };
         Ok(Client::new(sender))

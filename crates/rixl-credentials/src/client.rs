@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    ApiKey, ApiKeyUpdate, ApiKeys, ClientCredentials, Error, KeyId, OrganizationId, Policies, ProjectId, RetryPolicy,
-    Secret, Timing, Tokens, Webhooks, route::Generation, sender::Sender, token_cache::Bearer,
+    AccessToken, ApiKey, ApiKeyUpdate, ApiKeys, ClientCredentials, Error, KeyId, OrganizationId, Policies, ProjectId,
+    RetryPolicy, Secret, Timing, Tokens, Webhooks, route::Generation, sender::Sender, token_cache::Bearer,
 };
 
 /// A client of the RIXL credentials API. Cheap to clone; share one.
@@ -134,6 +134,57 @@ impl Client {
     /// The tokens that API keys are exchanged for. Their routes name no organization.
     pub fn tokens(&self) -> Tokens {
         Tokens::new(self.sender.clone(), Generation::Second)
+    }
+
+    /// The bearer token that calls are sent with, renewed as for them, and when it expires, where that is known: for routes
+    /// that are not this client's, such as RIXL's media.
+    ///
+    /// ```
+    /// # async fn example(client: rixl_credentials::Client, http: reqwest::Client, url: &str) -> Result<(), Box<dyn std::error::Error>> {
+    /// let token = client.bearer_token().await?;
+    /// let mut response = http.get(url).bearer_auth(token.secret().expose_secret()).send().await?;
+    /// if response.status() == 401 {
+    ///     // It died with its key, which was rotated: there is another one.
+    ///     let token = client.bearer_token_after(&token).await?;
+    ///     response = http.get(url).bearer_auth(token.secret().expose_secret()).send().await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Token`](crate::ErrorKind::Token) with the cause, when there is none; passing failures were tried again
+    /// under the client's [`RetryPolicy`].
+    pub async fn bearer_token(&self) -> Result<AccessToken, Error> {
+        let bearer = self.bearer()?;
+        self.sender.obtain(|| bearer.token(None)).await
+    }
+
+    /// The bearer token after RIXL refused this one with a 401. It is the same again where there is no other.
+    ///
+    /// # Errors
+    ///
+    /// As of [`bearer_token`](Self::bearer_token).
+    pub async fn bearer_token_after(&self, refused: &AccessToken) -> Result<AccessToken, Error> {
+        let bearer = self.bearer()?;
+        self.sender.obtain(|| bearer.token(Some(&refused.secret))).await
+    }
+
+    /// The API key that the client was built with, as its source has it now: for routes that take it in the header
+    /// `X-API-Key`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Token`](crate::ErrorKind::Token) when the client was built without an API key, or the source has none.
+    pub async fn api_key_header(&self) -> Result<Arc<Secret>, Error> {
+        let bearer = self.bearer()?;
+        self.sender.obtain(|| bearer.api_key()).await
+    }
+
+    fn bearer(&self) -> Result<&Bearer, Error> {
+        let bearer = self.sender.bearer.as_ref();
+        bearer.ok_or_else(|| Error::no_token("the client was built without a credential"))
     }
 
     /// The first generation of routes, such as `POST /platform/api-keys/{keyId}/rotate`.

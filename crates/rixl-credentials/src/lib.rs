@@ -32,7 +32,7 @@
 //!
 //! - `builder` and `client`: the settings, and the handles that operations are reached from;
 //! - `api_keys`, `tokens`, `client_credentials`, `webhooks`, `policies`, `pages`: one file for each kind of operation, with its types;
-//! - `sender`: the one way every call is sent, with a token (`token_source`, `token_cache`, `grant`), again where that can do no
+//! - `sender`: the one way every call is sent, with a token (`token_source`, `token_cache`, `grant`, `api_key_source`), again where that can do no
 //!   harm (`retry`), in spans (`trace`), on hardened HTTP (`transport`);
 //! - `reply`, `response`, `headers`, `error`: what came back, and whether the call took effect;
 //! - `secret`, `ids`: the one-time secret, and ids that can't leave their place in a URL.
@@ -43,13 +43,13 @@
 //! # Features
 //!
 //! `rustls` (default) and `native-tls` choose the TLS library; with both, `rustls` is used. With neither, only `http` on
-//! loopback works, and `https` is refused when the client is built.
+//! loopback works, and `https` is refused when the client is built. `acknowledge` adds `ClientBuilder::acknowledge`, and SHA-256.
 //!
 //! # Deliberately absent
 //!
 //! - No repeat of a change that may have happened.
 //! - No composing or splitting of key strings: whether the secret is the whole key is not published.
-//! - No `X-API-Key` header: sources disagree on it.
+//! - No `X-API-Key` header on the calls of the client: sources disagree on it. For others there is [`Client::api_key_header`].
 //! - No way to print a secret, and no feature that adds one.
 
 // A caller may move any call to another thread.
@@ -73,6 +73,9 @@ macro_rules! names_as_text {
 }
 pub(crate) use names_as_text;
 
+#[cfg(feature = "acknowledge")]
+mod acknowledgement;
+mod api_key_source;
 mod api_keys;
 mod builder;
 mod client;
@@ -105,6 +108,7 @@ pub mod transport;
 pub mod tried;
 mod webhooks;
 
+pub use api_key_source::{ApiKeyFuture, ApiKeyRequest, ApiKeySource};
 pub use api_keys::{ApiKey, ApiKeyUpdate, ApiKeys, Issued, NewApiKey};
 pub use builder::ClientBuilder;
 pub use client::{Client, FirstGeneration, Organization};

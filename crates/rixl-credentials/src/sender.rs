@@ -249,13 +249,43 @@ impl Sender {
         refused: Option<&Arc<Secret>>,
         started: Duration,
     ) -> Result<Arc<Secret>, Error> {
+        self.in_time(operation, started, cache.token(refused)).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        operation: Operation,
+        started: Duration,
+        credential: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, Error> {
         let error = || Error::new(ErrorKind::Token, operation);
-        match tokio::time::timeout(self.left(started), cache.token(refused)).await {
-            Ok(token) => token.map_err(|cause| error().with_source(cause)),
+        match tokio::time::timeout(self.left(started), credential).await {
+            Ok(credential) => credential.map_err(|cause| error().with_source(cause)),
             Err(_) => {
                 let cause = Error::new(ErrorKind::Timeout, Operation::ObtainToken);
                 Err(error().with_detail("no bearer token came before the deadline").with_source(cause))
             }
+        }
+    }
+
+    /// Gets a credential for calls of somebody else, under the same policy as for one's own.
+    pub(crate) async fn obtain<T, Fut>(&self, get: impl Fn() -> Fut + Send + Sync) -> Result<T, Error>
+    where
+        Fut: Future<Output = Result<T, Error>> + Send,
+        T: Send,
+    {
+        let started = self.timing.elapsed();
+        let mut attempt = 1;
+        loop {
+            let error = match self.in_time(Operation::ObtainToken, started, get()).await {
+                Ok(credential) => return Ok(credential),
+                Err(error) => error,
+            };
+            let delay = self.retry.delay(attempt, error.retry_after(), self.timing.chance());
+            let delay = delay.filter(|delay| may_repeat(&error) && *delay < self.left(started));
+            let Some(delay) = delay else { return Err(error) };
+            self.timing.sleep(delay).await;
+            attempt += 1;
         }
     }
 

@@ -37,6 +37,30 @@ impl Bearer {
         }
     }
 
+    pub(crate) async fn token(&self, refused: Option<&Arc<Secret>>) -> Result<AccessToken, Error> {
+        let (token, expires_at) = match self {
+            Self::Shared(token) => (token.get(), token.expires_at()),
+            Self::Cached(cache) => {
+                let token = cache.token(refused).await?;
+                let expires_at = cache.expiry_of(&token);
+                (token, expires_at)
+            }
+        };
+        Ok(AccessToken { expires_at, ..AccessToken::new(token) })
+    }
+
+    /// The API key that they are bought with.
+    pub(crate) async fn api_key(&self) -> Result<Arc<Secret>, Error> {
+        let key = match self {
+            Self::Cached(cache) => match &cache.source {
+                Source::Grant(grant) => grant.api_key().await?,
+                Source::Foreign(_) => None,
+            },
+            Self::Shared(_) => None,
+        };
+        key.ok_or_else(|| Error::no_token("the client was built without an API key"))
+    }
+
     /// Whether they are bought with the API key of this id or secret, and so may end with it.
     pub(crate) fn is_bought_with(&self, key_id: &KeyId, is_its_secret: &dyn Fn(&Secret) -> bool) -> bool {
         match self {
@@ -92,6 +116,8 @@ struct Kept {
     since: Duration,
     /// From then on it is renewed, and used all the same.
     fresh_until: Duration,
+    /// From then on the key is looked at that it was bought with, in case there is another one.
+    look_at: Duration,
     expires_at: Duration,
 }
 
@@ -196,6 +222,8 @@ impl Request {
 
 /// The longest wait before another request after a token was refused, or a renewal failed.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// How often a key is looked at that somebody else rotates, while it is in use.
+const LOOK: Duration = Duration::from_secs(10);
 /// No server and no source shuts the client out for longer.
 const MAX_CLOSED: Duration = Duration::from_secs(3600);
 
@@ -268,7 +296,7 @@ impl TokenCache {
         }
         if let Some(kept) = state.kept.as_ref().filter(|kept| now < kept.expires_at) {
             let next = Next::Done(Ok(Arc::clone(&kept.token)));
-            let is_due = now >= kept.fresh_until && may_renew;
+            let is_due = now >= kept.fresh_until.min(kept.look_at) && may_renew;
             // Not in the span of a call that does not wait for it.
             let renewal = is_due.then(|| self.request(state, None, Span::none()).ok());
             return (next, renewal.flatten().and_then(|(_, task)| task));
@@ -310,11 +338,14 @@ impl TokenCache {
 
     /// Asks the source, and keeps what it came to.
     async fn ask(&self, refused: Option<&Arc<Secret>>) -> Result<Arc<Secret>, Error> {
+        if let Some(token) = self.unchanged(refused).await {
+            return Ok(token);
+        }
         let result = self.fetch(refused).await;
         let (elapsed, now) = (self.timing.elapsed(), self.timing.now());
         let mut state = self.state();
         match result {
-            Ok(AccessToken { secret, expires_at }) => {
+            Ok(AccessToken { secret, expires_at, is_of_new_key }) => {
                 (state.failures, state.failed) = (0, None);
                 // Where there is no other one, the source is asked again by the next call.
                 let is_other = refused.is_none_or(|refused| !is_same(&secret, refused));
@@ -322,13 +353,15 @@ impl TokenCache {
                     state.refused = None;
                 }
                 if let Some(expires_at) = expires_at.filter(|_| is_other) {
-                    state.refusals = state.refusals.saturating_add(u32::from(refused.is_some()));
+                    let refusals = state.refusals.saturating_add(u32::from(refused.is_some()));
+                    state.refusals = if is_of_new_key { 0 } else { refusals };
                     let lifetime = Duration::try_from(expires_at.duration_since(now)).unwrap_or_default();
                     let fresh_for = share(lifetime, 0.75 + 0.15 * self.timing.chance());
                     state.kept = Some(Kept {
                         token: Arc::clone(&secret),
                         since: elapsed,
                         fresh_until: elapsed.saturating_add(fresh_for),
+                        look_at: elapsed.saturating_add(self.looks_every().unwrap_or(lifetime)),
                         expires_at: elapsed.saturating_add(lifetime),
                     });
                 }
@@ -339,6 +372,33 @@ impl TokenCache {
                 Err(error)
             }
         }
+    }
+
+    /// How often the key is looked at that tokens are bought with.
+    fn looks_every(&self) -> Option<Duration> {
+        matches!(&self.source, Source::Grant(grant) if grant.follows()).then_some(LOOK)
+    }
+
+    /// The token that is kept, where it is fresh and there is no other key than the one that it was bought with.
+    async fn unchanged(&self, refused: Option<&Arc<Secret>>) -> Option<Arc<Secret>> {
+        let Source::Grant(grant) = &self.source else { return None };
+        let every = self.looks_every().filter(|_| refused.is_none())?;
+        let now = self.timing.elapsed();
+        let token = {
+            let mut state = self.state();
+            let kept = state.kept.as_mut().filter(|kept| now < kept.fresh_until)?;
+            kept.look_at = now.saturating_add(every);
+            Arc::clone(&kept.token)
+        };
+        let has_new_key = timeout(self.patience, grant.has_new_key()).await;
+        (!has_new_key.unwrap_or_default()).then_some(token)
+    }
+
+    /// When this token expires, where it is kept.
+    pub(crate) fn expiry_of(&self, token: &Arc<Secret>) -> Option<Timestamp> {
+        let state = self.state();
+        let kept = state.kept.as_ref().filter(|kept| is_same(&kept.token, token))?;
+        self.timing.now().checked_add(kept.expires_at.saturating_sub(self.timing.elapsed())).ok()
     }
 
     async fn fetch(&self, refused: Option<&Arc<Secret>>) -> Result<AccessToken, Error> {
@@ -384,7 +444,7 @@ mod tests {
         // It takes a connection, and never responds.
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let builder = Client::builder().base_url(format!("http://{}", server.local_addr().unwrap()));
-        let grant = Grant::new(builder.sender().unwrap(), Credential::ApiKey(Secret::from("rxl_TESTSECRET")));
+        let grant = Grant::new(builder.sender().unwrap(), Credential::ApiKey(Arc::new(Secret::from("rxl_TESTSECRET"))));
         let source = Source::Grant(Box::new(grant));
         let cache = TokenCache::new(source, Arc::new(SystemTiming::default()), Duration::from_millis(100));
         let cache = Arc::new(cache);

@@ -52,12 +52,14 @@ impl<'a> TokenRequest<'a> {
 pub struct AccessToken {
     pub(crate) secret: Arc<Secret>,
     pub(crate) expires_at: Option<Timestamp>,
+    /// Of another key than the token before: that this one was refused says nothing of its successor.
+    pub(crate) is_of_new_key: bool,
 }
 
 impl AccessToken {
     /// A token of unknown expiry. It is not kept: the source is asked again before the next attempt of a call.
     pub fn new(secret: impl Into<Arc<Secret>>) -> Self {
-        Self { secret: secret.into(), expires_at: None }
+        Self { secret: secret.into(), expires_at: None, is_of_new_key: false }
     }
 
     /// The token expires at this time, by this machine's clock. It is used until then, or until RIXL refuses it, and renewed

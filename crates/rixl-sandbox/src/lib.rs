@@ -24,7 +24,7 @@
 //!
 //! - A rotation ends the old secret at once, unless [`SandboxBuilder::grace`] says otherwise. Tokens that were bought
 //!   with it live on until they expire, and can be refreshed as long as their key exists and has not expired. Of one key,
-//!   the newest ten refresh tokens live.
+//!   the newest ten refresh tokens live. With [`SandboxBuilder::tokens_end_with_secret`] they end with it.
 //! - Whether a secret is itself the key string that an exchange takes: see [`KeyForm`].
 //! - Test deliveries of webhooks are signed by the convention of Standard Webhooks, with the secret before the last rotation
 //!   too for 24 hours, and go to `http` on loopback alone.
@@ -253,6 +253,7 @@ impl Default for SandboxBuilder {
                 key_form: KeyForm::Whole,
                 rate_limit: None,
                 token_lifetime: Duration::from_secs(3600),
+                tokens_end_with_secret: false,
             },
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             record_limit: 100_000,
@@ -296,6 +297,13 @@ impl SandboxBuilder {
     /// How long an access token lives that was bought or refreshed. The default is an hour.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.settings.token_lifetime = lifetime;
+        self
+    }
+
+    /// Whether tokens, and what refreshes them, end with the secret that they were bought with: when it was rotated away and
+    /// its grace time is over, or its key is deleted. The default is that they live on.
+    pub fn tokens_end_with_secret(mut self, end: bool) -> Self {
+        self.settings.tokens_end_with_secret = end;
         self
     }
 

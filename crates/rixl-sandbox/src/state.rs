@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     /// Rotations per second. `None`: as many as come.
     pub(crate) rate_limit: Option<usize>,
     pub(crate) token_lifetime: Duration,
+    /// Whether tokens end with the secret that they were bought with.
+    pub(crate) tokens_end_with_secret: bool,
 }
 
 /// An API key as the contract shows it; its secret is in [`Issued`] only.
@@ -112,6 +114,7 @@ struct KeySecret {
 
 struct RefreshToken {
     key: u64,
+    secret: Fingerprint,
     access: Fingerprint,
 }
 
@@ -172,7 +175,8 @@ pub(crate) struct Organization {
     secrets: HashMap<Fingerprint, KeySecret>,
     /// How many secrets each key had so far, by key id.
     issued: HashMap<String, u64>,
-    access_tokens: HashMap<Fingerprint, Timestamp>,
+    /// When each expires, and the secret that it was bought with.
+    access_tokens: HashMap<Fingerprint, (Timestamp, Fingerprint)>,
     /// The access tokens in the order in which they expire, to forget them by.
     expiries: VecDeque<(Timestamp, Fingerprint)>,
     refresh_tokens: HashMap<Fingerprint, RefreshToken>,
@@ -279,7 +283,8 @@ impl Organization {
     /// Whether this bearer token may act for the organization. Client tokens may not: they belong to a subject.
     pub(crate) fn admits(&self, bearer_token: &str) -> bool {
         let token = Fingerprint::of(bearer_token);
-        token == self.bearer || self.access_tokens.get(&token).is_some_and(|end| self.now() < *end)
+        let access = self.access_tokens.get(&token);
+        token == self.bearer || access.is_some_and(|(end, secret)| self.now() < *end && !self.ended_with(secret))
     }
 
     pub(crate) fn create_key(&mut self, new: KeyChange) -> Issued {
@@ -349,7 +354,7 @@ impl Organization {
         Some(())
     }
 
-    /// Gives the key a new secret. Tokens bought with the old one live on until they expire: RIXL does not publish it.
+    /// Gives the key a new secret. Whether tokens bought with the old one live on RIXL does not publish.
     pub(crate) fn rotate_key(&mut self, key_id: &str) -> Option<Issued> {
         let now = self.now();
         let end = after(now, self.settings.grace);
@@ -387,7 +392,7 @@ impl Organization {
 
     /// The id of the key that this key string opens now.
     pub(crate) fn key_of(&self, key_string: &str) -> Option<&str> {
-        let key = self.keys.get(&self.opened(key_string)?)?;
+        let key = self.keys.get(&self.opened(&Fingerprint::of(key_string))?)?;
         Some(&key.shown.id)
     }
 
@@ -401,18 +406,24 @@ impl Organization {
         self.numbers.contains_key(key_id)
     }
 
-    fn opened(&self, key_string: &str) -> Option<u64> {
+    /// Whether what was bought with this secret has ended with it.
+    fn ended_with(&self, secret: &Fingerprint) -> bool {
+        self.settings.tokens_end_with_secret && self.opened(secret).is_none()
+    }
+
+    fn opened(&self, fingerprint: &Fingerprint) -> Option<u64> {
         let now = self.now();
-        let secret = self.secrets.get(&Fingerprint::of(key_string))?;
+        let secret = self.secrets.get(fingerprint)?;
         let lives = secret.from <= now && secret.until.is_none_or(|end| now < end);
         (lives && !self.keys.get(&secret.key)?.shown.is_expired(now)).then_some(secret.key)
     }
 
     pub(crate) fn exchange(&mut self, key_string: &str) -> Option<Tokens> {
-        let number = self.opened(key_string)?;
+        let secret = Fingerprint::of(key_string);
+        let number = self.opened(&secret)?;
         let now = self.now();
         self.keys.get_mut(&number)?.shown.last_used = Some(now);
-        self.issue_tokens(number)
+        self.issue_tokens(number, secret)
     }
 
     /// Uses the refresh token up. RIXL does not publish how long one lives; here it ends with its key, or when ten newer
@@ -424,10 +435,10 @@ impl Organization {
         let now = self.now();
         let key = self.keys.get_mut(&used.key)?;
         key.refresh_tokens.retain(|other| *other != token);
-        if key.shown.is_expired(now) {
+        if key.shown.is_expired(now) || self.ended_with(&used.secret) {
             return None;
         }
-        self.issue_tokens(used.key)
+        self.issue_tokens(used.key, used.secret)
     }
 
     pub(crate) fn create_credential(&mut self, name: String) -> (ClientCredential, String) {
@@ -487,7 +498,7 @@ impl Organization {
         Issued { key, secret }
     }
 
-    fn issue_tokens(&mut self, number: u64) -> Option<Tokens> {
+    fn issue_tokens(&mut self, number: u64, secret: Fingerprint) -> Option<Tokens> {
         let now = self.now();
         while let Some((end, token)) = self.expiries.front()
             && *end <= now
@@ -498,9 +509,9 @@ impl Organization {
         let mut tokens = Tokens::new(now, self.settings.token_lifetime);
         let refresh_token = random_token();
         let (access, refresh) = (Fingerprint::of(&tokens.access_token), Fingerprint::of(&refresh_token));
-        self.access_tokens.insert(access, tokens.expires_at);
+        self.access_tokens.insert(access, (tokens.expires_at, secret));
         self.expiries.push_back((tokens.expires_at, access));
-        self.refresh_tokens.insert(refresh, RefreshToken { key: number, access });
+        self.refresh_tokens.insert(refresh, RefreshToken { key: number, secret, access });
         let of_key = &mut self.keys.get_mut(&number)?.refresh_tokens;
         of_key.push_back(refresh);
         if of_key.len() > REFRESH_TOKENS
@@ -559,6 +570,7 @@ mod tests {
             key_form: KeyForm::Whole,
             rate_limit: Some(rate_limit),
             token_lifetime: SECOND,
+            tokens_end_with_secret: false,
         };
         Organization::new(settings, "token")
     }

@@ -3,11 +3,11 @@
 use std::{
     collections::BTreeMap,
     fmt, future,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use rixl_credentials::Secret;
+use rixl_credentials::{ApiKeyFuture, ApiKeyRequest, ApiKeySource, Error, Secret};
 use rixl_rotation::store::{
     BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
 };
@@ -62,6 +62,9 @@ const IMPOSSIBLE_VERSION: u64 = i32::MAX as u64;
 ///
 /// The last two are to see whether the server deletes what is written there (`delete_version_after`), which is refused.
 /// Without them that is seen when it is too late: the commit fails, and the secret stays in escrow.
+///
+/// It is an [`ApiKeySource`] as well, for a client that follows a key which is rotated there. For that the policy needs
+/// `read` of the first path alone.
 ///
 /// The server keeps older versions, old secrets among them: `max_versions` of the entry or the mount says how many.
 pub struct VaultStore {
@@ -378,5 +381,19 @@ impl Store for VaultStore {
 
     fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
         Box::pin(async move { self.commit_now(request.secret, request.expected).await.map(Committed::new) })
+    }
+}
+
+impl ApiKeySource for VaultStore {
+    fn api_key<'a>(&'a self, _: ApiKeyRequest<'a>) -> ApiKeyFuture<'a> {
+        Box::pin(async {
+            let held = self.read(Read::new()).await.map_err(|error| match (error.kind(), error.retry_after()) {
+                (StoreErrorKind::Busy, Some(time)) => Error::no_token(error).with_retry_after(time),
+                (StoreErrorKind::Busy, None) => Error::no_token(error).transient(),
+                _ => Error::no_token(error),
+            })?;
+            let absent = || Error::no_token(format!("{} holds no secret", self.location())).transient();
+            held.secret.filter(|key| !key.expose_secret().is_empty()).map(Arc::new).ok_or_else(absent)
+        })
     }
 }

@@ -5,6 +5,7 @@
 mod bench;
 mod codes;
 mod concurrent;
+mod consumers;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod crash;
 mod delete;

@@ -4,6 +4,8 @@
 mod blocking;
 #[path = "../../examples/old_keys.rs"]
 mod old_keys;
+#[path = "../../examples/service.rs"]
+mod service;
 #[path = "../../examples/token_source.rs"]
 mod token_source;
 
@@ -20,4 +22,9 @@ fn old_keys_are_named() {
 #[test]
 fn a_token_is_read_again_from_its_file() {
     token_source::main().unwrap();
+}
+
+#[test]
+fn a_service_goes_on_while_its_key_is_rotated() {
+    service::main().unwrap();
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout, reason = "tests")]
 
+#[cfg(unix)]
+mod api_key_source;
 mod arrived;
 mod canary;
 mod cancellation;

@@ -206,7 +206,15 @@ async fn child() {
 fn run_child(variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["settings::child", "--exact", "--ignored", "--nocapture"]);
-    for name in ["RIXL_BASE_URL", "RIXL_BEARER_TOKEN", "RIXL_API_KEY", "HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+    for name in [
+        "RIXL_BASE_URL",
+        "RIXL_BEARER_TOKEN",
+        "RIXL_API_KEY",
+        "RIXL_API_KEY_FILE",
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+    ] {
         command.env_remove(name);
     }
     let output = command.envs(variables.iter().copied()).output().unwrap();
@@ -222,9 +230,14 @@ async fn the_environment() {
     let base = ("RIXL_BASE_URL", url.as_str());
 
     let said = run_child(&[base]);
-    assert!(said.contains("REFUSED configure the client: neither RIXL_BEARER_TOKEN nor RIXL_API_KEY is set"), "{said}");
+    assert!(
+        said.contains(
+            "REFUSED configure the client: none of RIXL_BEARER_TOKEN, RIXL_API_KEY and RIXL_API_KEY_FILE is set"
+        ),
+        "{said}"
+    );
     let said = run_child(&[base, ("RIXL_BEARER_TOKEN", "")]);
-    assert!(said.contains("neither RIXL_BEARER_TOKEN nor"), "{said}");
+    assert!(said.contains("none of RIXL_BEARER_TOKEN,"), "{said}");
     let said = run_child(&[("RIXL_BASE_URL", "http://example.com"), ("RIXL_BEARER_TOKEN", TOKEN)]);
     assert!(said.contains("REFUSED configure the client: the base URL must be https"), "{said}");
     assert_eq!(mock.sent(), []);
@@ -234,11 +247,24 @@ async fn the_environment() {
     let said = run_child(&[base, proxy, ("RIXL_BEARER_TOKEN", TOKEN), ("RIXL_API_KEY", "rxl_TESTSECRET")]);
     assert!(said.contains("SENT Unauthorized"), "{said}");
     assert_eq!(mock.sent()[0].headers["authorization"], "Bearer TESTTOKEN");
-    let said = run_child(&[base, ("RIXL_API_KEY", "rxl_TESTSECRET")]);
+    let folder = rixl_testing::folder();
+    let path = folder.path().join("key");
+    std::fs::write(&path, "rxl_TESTFILE\n").unwrap();
+    let file = ("RIXL_API_KEY_FILE", path.to_str().unwrap());
+    let said = run_child(&[base, ("RIXL_API_KEY", "rxl_TESTSECRET"), file]);
     assert!(
         said.contains("SENT Token Some(\"exchange API key: the server refused the credential (HTTP 401)"),
         "{said}"
     );
     assert_eq!(mock.sent()[1].target, "/platform/auth/v1/token");
+    let key = |number: usize| mock.sent()[number].body.clone().unwrap()["api_key"].as_str().unwrap().to_owned();
+    assert_eq!(key(1), "rxl_TESTSECRET");
     assert_eq!(mock.sent().len(), 2);
+    // The file is the last of them.
+    run_child(&[base, ("RIXL_BEARER_TOKEN", TOKEN), file]);
+    assert_eq!(mock.sent()[2].headers["authorization"], "Bearer TESTTOKEN");
+    run_child(&[base, ("RIXL_API_KEY", ""), file]);
+    assert_eq!(key(3), "rxl_TESTFILE");
+    let said = run_child(&[base, ("RIXL_API_KEY_FILE", "")]);
+    assert!(said.contains("REFUSED"), "{said}");
 }

@@ -51,6 +51,32 @@ async fn an_old_secret_lives_as_long_as_its_grace() {
 }
 
 #[tokio::test]
+async fn tokens_end_with_their_secret_where_they_are_set_to() {
+    for ends in [false, true] {
+        let sandbox = Sandbox::builder().tokens_end_with_secret(ends).grace(HOUR / 4).start().unwrap();
+        let key = sandbox.create_key("key");
+        let buy = async |secret: &str| {
+            let pair = exchange(&sandbox, secret).await.ok();
+            (text(&pair, "access_token"), text(&pair, "refresh_token"))
+        };
+        let list = async |token: &str| {
+            let request = request(&sandbox, Method::GET, "/platform/api-keys");
+            send(request.bearer_auth(token)).await.status
+        };
+        let (old, old_refresh) = buy(&key.secret).await;
+        let new = rotate(&sandbox, &key.id).await.secret;
+        assert_eq!(list(&old).await, 200, "in its grace time");
+        sandbox.advance(HOUR / 2);
+        let refused = if ends { 401 } else { 200 };
+        assert_eq!((list(&old).await, refresh(&sandbox, &old_refresh).await.status), (refused, refused));
+        let (access, _) = buy(&new).await;
+        assert_eq!(list(&access).await, 200);
+        delete(&sandbox, &format!("/platform/api-keys/{}", key.id)).await.ok();
+        assert_eq!(list(&access).await, refused);
+    }
+}
+
+#[tokio::test]
 async fn a_new_secret_opens_once_it_is_active() {
     let sandbox = Sandbox::builder().activation(HOUR).start().unwrap();
     let seeded = sandbox.create_key("seeded");

@@ -3,7 +3,7 @@
 use std::{error::Error as _, fmt::Debug, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use rixl_credentials::Secret;
+use rixl_credentials::{Client, RetryPolicy, Secret};
 use rixl_rotation::{
     conformance::check_store,
     store::{Commit, Prepare, Read, Store, StoreError, StoreErrorKind, Stores, Version},
@@ -174,6 +174,23 @@ async fn of_many_writers_exactly_one_wins() {
         }
         let (_, secret) = secret_of(&store(server, &text)).await;
         assert_eq!(secret.unwrap(), *won[0].as_ref().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_client_reads_the_key_that_is_stored_now() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let text = format!("{mount}/a#key");
+    let client = Client::builder().base_url("http://127.0.0.1:1").retry(RetryPolicy::off());
+    let client = client.api_key_source(store(server, &text)).build().unwrap();
+    let error = client.api_key_header().await.unwrap_err();
+    assert!(text_of(&error, &[&server.root]).contains(&format!("vault:{text} holds no secret")), "{error:?}");
+    let mut expected = Version::absent();
+    for secret in [OLD, NEW] {
+        let commit = store(server, &text).commit(Commit::new(&Secret::from(secret), &expected)).await;
+        expected = commit.unwrap().version;
+        assert_eq!(client.api_key_header().await.unwrap().expose_secret(), secret);
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rixl_credentials::{AccessToken, Error, Secret, TokenFuture, TokenRequest, TokenSource};
+use rixl_credentials::{AccessToken, Client, Error, Secret, TokenFuture, TokenRequest, TokenSource};
 use rixl_rotation::journal::{Journal as _, ReadHistory};
 use rixl_rotation::store::{Commit, Prepare, Read, Store, StoreErrorKind, Version};
 use rixl_testing::{bounded, folder};
@@ -237,6 +237,33 @@ fn a_pipe_in_the_place_of_the_token_is_refused() {
     });
     let error = ended.recv_timeout(Duration::from_secs(60)).expect("it waits for the pipe");
     assert!(error.contains("is not a regular file"), "{error}");
+}
+
+/// What passes is tried again under the client's policy, as if it were RIXL.
+#[tokio::test]
+async fn a_source_of_keys_says_what_may_pass() {
+    for (status, body, count) in [
+        (200, r#"{"data":{"data":{"key":""},"metadata":{"version":3}}}"#, 2),
+        (200, r#"{"data":{"data":{"other":"x"},"metadata":{"version":3}}}"#, 2),
+        (429, "{}", 2),
+        (500, "{}", 2),
+        (404, "<html>", 1),
+        (200, r#"{"data":{"data":{"key":7},"metadata":{"version":3}}}"#, 1),
+    ] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        let wire = Wire::start(move |request| match request.path() {
+            "/v1/kv/data/a" if counter.fetch_add(1, Ordering::SeqCst) == 0 => response(status, body),
+            _ => vault(request),
+        });
+        let client = Client::builder().base_url("http://127.0.0.1:1").api_key_source(wire.store()).build().unwrap();
+        let key = client.api_key_header().await;
+        assert_eq!(asked.load(Ordering::SeqCst), count, "{status}");
+        match key {
+            Ok(key) => assert_eq!((key.expose_secret(), count), (OLD, 2)),
+            Err(error) => assert_eq!((text_of(&error, &[TOKEN]).is_empty(), count), (false, 1)),
+        }
+    }
 }
 
 #[tokio::test]
