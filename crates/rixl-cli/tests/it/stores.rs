@@ -423,8 +423,10 @@ fn a_program_is_rehearsed_with_the_secret_that_it_holds() {
     assert!(run.stderr.contains("the secret is in escrow at"), "{}", run.stderr);
     assert_eq!(fs::read_to_string(bench.path("state/escrow/billing001")).unwrap(), bench.key.secret);
     assert!(!format!("{}{}", run.stdout, run.stderr).contains(&bench.key.secret));
-    // What is put back by hand is rotated as ever, and the escrow is wiped.
+    // What is put back by hand is tried and rotated as ever, and the escrow is wiped.
     write(&bench.path("secret"), &bench.key.secret, 0o600);
+    assert_eq!(rehearse("put~<-~cat~secret", "").code, 0);
+    bench.assert_untouched();
     assert_eq!(bench.rotate("").run().code, 0);
     bench.assert_well();
 }

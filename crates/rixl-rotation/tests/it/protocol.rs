@@ -618,6 +618,15 @@ async fn an_entry_of_another_server_is_left_alone() {
     assert!(bench.is_open().await && other.requests().is_empty());
 }
 
+#[tokio::test]
+async fn a_successor_that_would_have_expired_is_not_created() {
+    let bench = Bench::new();
+    let rotator = bench.rotator().with_successor_expiry("2001-01-01T00:00:00Z".parse().unwrap());
+    let failure = rotator.replace(&bench.key_id, bench.store(), Duration::ZERO).await.unwrap_err();
+    assert_eq!((failure.kind(), failure.effect()), (FailureKind::Refused, rixl_rotation::Effect::Unchanged));
+    assert_eq!(bench.sandbox.calls("createApiKey"), 0);
+}
+
 /// A store whose location does not say on which server it is.
 struct OnServer(Arc<dyn Store>, &'static str);
 
