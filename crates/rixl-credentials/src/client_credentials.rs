@@ -18,7 +18,7 @@ use crate::{
 
 /// The client credentials of an organization.
 ///
-/// [`Client::client_credentials`](crate::Client::client_credentials) uses the first generation of routes,
+/// [`FirstGeneration::client_credentials`](crate::FirstGeneration::client_credentials) uses the first generation of routes,
 /// [`Organization::client_credentials`](crate::Organization::client_credentials) the second.
 #[derive(Clone, Debug)]
 pub struct ClientCredentials {
