@@ -61,6 +61,11 @@ pub(crate) fn moment(text: &str) -> Result<Moment, String> {
     some_duration(text).map(Moment::In).map_err(|_| "write 90d, or a timestamp such as 2027-01-31T12:00:00Z".into())
 }
 
+/// Reads an RFC 3339 timestamp.
+pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "write a timestamp such as 2027-01-31T12:00:00Z".into())
+}
+
 /// So many in such a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rate {

@@ -189,7 +189,7 @@ impl ApiKeys {
     ///
     /// ```
     /// # async fn example(client: rixl_credentials::Client) -> Result<(), rixl_credentials::Error> {
-    /// let mut keys = client.api_keys().list();
+    /// let mut keys = client.organization(&"OR98234j23".parse()?).api_keys().list();
     /// while let Some(key) = keys.next().await {
     ///     println!("{}", key?.id);
     /// }
@@ -299,7 +299,7 @@ impl ApiKeys {
     /// use rixl_credentials::{Client, Error, KeyId, Outcome};
     ///
     /// # async fn example(client: Client, key_id: KeyId) -> Result<(), Error> {
-    /// match client.api_keys().rotate(&key_id).await {
+    /// match client.organization(&"OR98234j23".parse()?).api_keys().rotate(&key_id).await {
     ///     Ok(issued) => store(issued.secret.expose_secret()),
     ///     // Nothing happened: the old secret is as it was.
     ///     Err(error) if error.outcome() == Outcome::NotApplied => return Err(error),

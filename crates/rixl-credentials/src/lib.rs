@@ -24,6 +24,56 @@
 //! # }
 //! ```
 //!
+//! With a real account, [`Client::from_env`] reads `RIXL_BEARER_TOKEN` or `RIXL_API_KEY`. Lists fetch page after page, and an
+//! error is matched by what it did:
+//!
+//! ```
+//! use rixl_credentials::{ApiKeys, Client, Error, KeyId, Outcome};
+//!
+//! async fn rotate_all(keys: ApiKeys) -> Result<(), Error> {
+//!     let mut list = keys.list();
+//!     while let Some(key) = list.next().await {
+//!         rotate(&keys, &key?.id).await;
+//!     }
+//!     Ok(())
+//! }
+//!
+//! async fn rotate(keys: &ApiKeys, id: &KeyId) {
+//!     match keys.rotate(id).await {
+//!         Ok(issued) => println!("{}: {:?}", id, issued.secret), // Secret([redacted])
+//!         Err(error) => match error.outcome() {
+//!             Outcome::NotApplied => println!("{error}: the old secret is as it was"),
+//!             Outcome::Unknown => println!("{error}: exchange the old secret to see whether it is live"),
+//!             Outcome::Applied => println!("{error}: the new secret may be in take_raw_response()"),
+//!         },
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let sandbox = rixl_sandbox::Sandbox::start()?;
+//! # let key = sandbox.create_key("billing");
+//! # let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
+//! # let organization = sandbox.organization_id().parse()?;
+//! # let from_env = || -> Result<(), Error> {
+//! let client = Client::from_env()?;
+//! # Ok(()) };
+//! # let _ = from_env();
+//! rotate_all(client.organization(&organization).api_keys()).await?;
+//! # assert_eq!(sandbox.rotations(&key.id), 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | I want to … | see |
+//! |---|---|
+//! | rotate a key and lose no secret, into a file, a program or Vault | [`rixl-rotation`](https://docs.rs/rixl-rotation) |
+//! | list keys, and find the old ones | `examples/old_keys.rs` |
+//! | read the token from a place of my own | `examples/token_source.rs`, [`TokenSource`] |
+//! | use it without `async` | `examples/blocking.rs` |
+//! | go through a proxy, trust a company's certificates | [`ClientBuilder::proxy`], [`ClientBuilder::root_certificate`] |
+//! | test code that uses it | [`testing`] |
+//!
 //! # Parts
 //!
 //! `openapi.json` is the contract, written by hand. `cargo xtask regen` turns it into `rixl-api`, one function for each
@@ -37,13 +87,14 @@
 //! - `reply`, `response`, `headers`, `error`: what came back, and whether the call took effect;
 //! - `secret`, `ids`: the one-time secret, and ids that can't leave their place in a URL.
 //!
-//! What of this a program can rely on for years is on a page of its own: [`stability`]. Another, [`tried`], lists what the
-//! client was tried against.
+//! What of this a program can rely on for years is on a page of its own: [`stability`]. Others are [`testing`], on tests of code
+//! that uses this, and [`tried`], with what the client was tried against.
 //!
 //! # Features
 //!
 //! `rustls` (default) and `native-tls` choose the TLS library; with both, `rustls` is used. With neither, only `http` on
 //! loopback works, and `https` is refused when the client is built. `acknowledge` adds `ClientBuilder::acknowledge`, and SHA-256.
+//! `test-util` has values that only a server gives: see [`testing`].
 //!
 //! # Deliberately absent
 //!
@@ -98,6 +149,8 @@ mod secret;
 mod sender;
 #[cfg(doc)]
 pub mod stability;
+#[cfg(doc)]
+pub mod testing;
 mod token_cache;
 mod token_source;
 mod tokens;

@@ -165,11 +165,11 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
     let folder = tempfile::tempdir()?;
     let database = Database::default();
-    let rotator = Rotator::new(Account::new(client, sandbox.organization_id().parse()?), Arc::new(database.clone()))
+    let rotator = Rotator::new(Account::new(client, sandbox.organization_id().parse()?), database.clone())
         .with_quiet_time(Duration::from_millis(100));
 
     let store = FileStore::new(folder.path().join("secret"))?;
-    let report = rotator.rotate(&key.id.parse()?, Arc::new(store)).await?;
+    let report = rotator.rotate(&key.id.parse()?, store).await?;
     println!("{}, stored in {}", report.ending, report.store);
     let history = database.history(ReadHistory::new()).await?;
     assert!(history.lines.iter().any(|line| line.contains(&report.run_id)), "the history has a line of it");

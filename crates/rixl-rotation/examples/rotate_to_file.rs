@@ -3,7 +3,7 @@
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::{error::Error, fs, sync::Arc, time::Duration};
+use std::{error::Error, fs, time::Duration};
 
 use rixl_credentials::Client;
 use rixl_rotation::{
@@ -34,9 +34,9 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
 
     // What a run must not forget is in this folder. Where it is kept, `recover` finds what was interrupted.
     let journal = FolderJournal::open(folder.path().join("state"))?;
-    let rotator = Rotator::new(Account::new(client, sandbox.organization_id().parse()?), Arc::new(journal))
+    let rotator = Rotator::new(Account::new(client, sandbox.organization_id().parse()?), journal)
         .with_quiet_time(Duration::from_millis(100)) // short, because the sandbox delivers nothing late
-        .with_observer(|event| println!("{}: {}", event.kind, event.sentence));
+        .with_observer(|event| println!("{event}"));
 
     match rotator.rotate(&key.id.parse()?, target).await {
         Ok(report) => println!("{:?}, stored in {}", report.ending, report.store),

@@ -114,7 +114,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let rotator = Rotator::new(
         Account::new(client, sandbox.organization_id().parse()?),
-        Arc::new(FolderJournal::open(folder.path().join("state"))?),
+        FolderJournal::open(folder.path().join("state"))?,
     )
     .with_quiet_time(Duration::from_millis(100));
 

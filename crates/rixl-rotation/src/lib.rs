@@ -4,6 +4,65 @@
 //! the [`Store`](store::Store) where its consumers read it, through crashes, lost responses and concurrent rotators, by a protocol that
 //! its documentation numbers. What was interrupted, [`Rotator::recover`] ends.
 //!
+//! ```
+//! use rixl_credentials::Client;
+//! use rixl_rotation::{Account, Effect, Rotator, journal::FolderJournal, store::FileStore};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let sandbox = rixl_sandbox::Sandbox::start()?;
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! # let key_id = sandbox.create_key("billing").id.parse()?;
+//! # let organization = sandbox.organization_id().parse()?;
+//! # let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
+//! let rotator = Rotator::new(Account::new(client, organization), FolderJournal::open(folder.join("state"))?);
+//! # let rotator = rotator.with_quiet_time(std::time::Duration::ZERO);
+//! match rotator.rotate(&key_id, FileStore::new(folder.join("secret"))?).await {
+//!     Ok(report) => println!("stored in {}", report.store),
+//!     Err(failure) if failure.effect() == Effect::Unchanged => println!("{failure}"),
+//!     Err(failure) => println!("{failure}; recover() ends it"),
+//! }
+//! # assert!(sandbox.is_live(&std::fs::read_to_string(folder.join("secret"))?));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The protocol
+//!
+//! ```text
+//! planned ── prepared ── intent ──▶ RIXL ──▶ received ── verified ── stored ── settled ── done
+//! └── nothing was sent; the ──┘   the secret   └── in escrow, on disk ──┘  └ consumers ┘   locks and
+//!     old secret is live          is nowhere,      recovery goes on            have it     escrow gone
+//!                                 or here          from there
+//! ```
+//!
+//! [`Rotator`] tells what is true after each step. What was sent and not heard of, recovery finds out.
+//!
+//! | journal | for |
+//! |---|---|
+//! | [`FolderJournal`](journal::FolderJournal) | one machine, on a disk that stays |
+//! | `VaultJournal` of `rixl-vault` | the rotators of many machines, or of containers without a disk |
+//! | a [`Journal`](journal::Journal) of one's own | a database: `examples/journal.rs` |
+//!
+//! | store | for |
+//! |---|---|
+//! | [`FileStore`](store::FileStore) | a file with the secret alone, replaced whole |
+//! | [`DotenvStore`](store::DotenvStore) | one variable among others |
+//! | [`CommandStore`](store::CommandStore) | a program that takes the secret on its standard input |
+//! | `VaultStore` of `rixl-vault` | a field in Vault or OpenBao, by check-and-set |
+//! | a [`Store`](store::Store) of one's own | another service: `examples/store.rs` |
+//!
+//! | I want to … | see |
+//! |---|---|
+//! | rotate into a file, and recover from a lost response | `examples/rotate_to_file.rs` |
+//! | rotate many keys, those that are due | [`Selection`], [`Fleet`] |
+//! | go on with a fleet that was interrupted | [`Rotator::recover`], then [`Selection::not_rotated_since`] |
+//! | no moment without a live secret | [`Rotator::replace`] |
+//! | put secrets into a service of my own | `examples/store.rs` |
+//! | keep the journal in a database | `examples/journal.rs` |
+//! | test code that uses it | `testing` in the docs of `rixl-credentials`; `DueKey::new`, with the feature `test-util` |
+//!
 //! # How it is built
 //!
 //! ```text

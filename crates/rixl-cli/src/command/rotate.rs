@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::ArgGroup;
-use rixl_credentials::{KeyId, ProjectId};
+use rixl_credentials::{KeyId, ProjectId, Timestamp};
 use rixl_rotation::{DueKey, Fleet, Plan, Rotator, Selection};
 
 use crate::{
@@ -52,8 +52,8 @@ That was the whole protocol, on a gateway in memory. Next:
 #[command(
     after_long_help = PROMISES,
     override_usage = USAGE,
-    group = ArgGroup::new("selection").args(["older_than", "expiring_within", "name", "project"]).multiple(true).conflicts_with("key_ids"),
-    group = ArgGroup::new("which").args(["key_ids", "older_than", "expiring_within", "name", "project"]).multiple(true),
+    group = ArgGroup::new("selection").args(["older_than", "not_rotated_since", "expiring_within", "name", "project"]).multiple(true).conflicts_with("key_ids"),
+    group = ArgGroup::new("which").args(["key_ids", "older_than", "not_rotated_since", "expiring_within", "name", "project"]).multiple(true),
 )]
 pub(crate) struct Args {
     /// The keys to rotate
@@ -62,6 +62,9 @@ pub(crate) struct Args {
     /// Keys whose secret is older: since it was asked for, by the history, else since they were created
     #[arg(long, value_name = "DURATION", value_parser = when::duration, help_heading = "Selection")]
     pub(crate) older_than: Option<Duration>,
+    /// Keys whose secret is from before this time, such as the start of a run that was interrupted
+    #[arg(long, value_name = "TIME", value_parser = when::time, help_heading = "Selection")]
+    pub(crate) not_rotated_since: Option<Timestamp>,
     /// Keys that expire within this time, or at one that is not understood
     #[arg(long, value_name = "DURATION", value_parser = when::duration, help_heading = "Selection")]
     pub(crate) expiring_within: Option<Duration>,
@@ -105,6 +108,9 @@ impl Args {
         if let Some(age) = self.older_than {
             selection = selection.older_than(age);
         }
+        if let Some(time) = self.not_rotated_since {
+            selection = selection.not_rotated_since(time);
+        }
         if let Some(time) = self.expiring_within {
             selection = selection.expiring_within(time);
         }
@@ -117,8 +123,9 @@ impl Args {
         match (selection.is_everything(), context.global.sandbox) {
             (false, _) => Ok(selection),
             (true, true) => Ok(selection.named(embedded::FIRST_NAME)?),
-            (true, false) => Err(Failure::usage("no key is named or selected; RIXL was not changed")
-                .with_next("name a KEY_ID, or select by --older-than, --expiring-within, --name or --project")),
+            (true, false) => Err(Failure::usage("no key is named or selected; RIXL was not changed").with_next(
+                "name a KEY_ID, or select by --older-than, --not-rotated-since, --expiring-within, --name or --project",
+            )),
         }
     }
 }

@@ -237,6 +237,33 @@ fn a_key_that_is_rotated_into_another_place_during_a_fleet_is_not_rotated_again(
     assert!(bench.sandbox.opens("second0001", &fs::read_to_string(bench.path("moved")).unwrap()));
 }
 
+/// The same words again rotate what is left, and no key twice.
+#[test]
+fn a_fleet_that_was_interrupted_goes_on_by_the_time_of_its_start() {
+    let bench = Bench::of(Sandbox::builder());
+    for id in ["first00001", "second0001"] {
+        add(&bench, id, SeedKey::new(id).aged(120 * DAY));
+    }
+    let start = rixl_credentials::Timestamp::now();
+    let one = bench.rixl("keys rotate first00001 --to file:first00001 --yes --settle 0s").run();
+    assert_eq!(one.code, 0, "{}", one.stderr);
+    let words = format!("--not-rotated-since {start} --output json");
+    let look = rotate(&bench, &format!("{words} --dry-run")).run();
+    assert!(result(&look, "second0001")["reason"].as_str().unwrap().starts_with("not rotated since 20"));
+    let run = rotate(&bench, &words).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!((bench.sandbox.rotations("first00001"), bench.sandbox.rotations("second0001")), (1, 1));
+    let sent = bench.sent();
+    let run = rotate(&bench, &words).run();
+    assert_eq!((run.code, bench.sent()), (0, sent), "{}", run.stderr);
+
+    let ahead = rotate(&bench, "--not-rotated-since 2999-01-01T00:00:00Z").run();
+    assert!(ahead.code != 0 && ahead.stderr.contains("lies ahead; nothing was sent"), "{}", ahead.stderr);
+    let wrong = rotate(&bench, "--not-rotated-since yesterday").run();
+    assert!(wrong.stderr.contains("write a timestamp such as 2027-01-31T12:00:00Z"), "{}", wrong.stderr);
+    assert_eq!(bench.sent(), sent);
+}
+
 /// A server of Go writes a time that is not set as that of the year 1.
 #[test]
 fn the_zero_time_of_go_is_not_set() {

@@ -1,0 +1,99 @@
+//! How to test code that uses this. A page, not code: its examples are compiled and run.
+//!
+//! | to test | take |
+//! |---|---|
+//! | what a program does with RIXL, lost and broken responses included | [`rixl-sandbox`](https://docs.rs/rixl-sandbox), a gateway in memory |
+//! | one response that the sandbox would not give | a server of canned responses, such as `httpmock` |
+//! | a function that is given an [`Issued`](crate::Issued), an [`Error`](crate::Error) or a `DueKey` | the feature `test-util` |
+//! | back-off and expiry | a [`Timing`](crate::Timing) of one's own, with [`ClientBuilder::timing`](crate::ClientBuilder::timing) |
+//!
+//! ```toml
+//! [dev-dependencies]
+//! rixl-credentials = { version = "0.1", features = ["test-util"] }
+//! rixl-sandbox = "0.1"
+//! ```
+//!
+//! # With the sandbox
+//!
+//! It does what the contract says, and misbehaves on request. Its clock is moved, not waited for. A fault or a count for an
+//! operation that does not exist is refused, with the list of those that do.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use rixl_credentials::{Client, Outcome};
+//! use rixl_sandbox::{Effect, Fault, Sandbox};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let sandbox = Sandbox::builder().grace(Duration::from_secs(60)).start()?;
+//! let key = sandbox.create_key("billing");
+//! let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
+//! let keys = client.organization(&sandbox.organization_id().parse()?).api_keys();
+//!
+//! // The next rotation takes effect, and its response never arrives.
+//! sandbox.inject(Fault::new(Effect::Close).on("rotateOrganizationApiKey"))?;
+//! let error = keys.rotate(&key.id.parse()?).await.unwrap_err();
+//! assert_eq!(error.outcome(), Outcome::Unknown);
+//! assert_eq!((sandbox.calls("rotateOrganizationApiKey"), sandbox.rotations(&key.id)), (1, 1));
+//!
+//! // The old secret lives for its grace time.
+//! assert!(sandbox.is_live(&key.secret));
+//! sandbox.advance(Duration::from_secs(61));
+//! assert!(!sandbox.is_live(&key.secret));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # With canned responses
+//!
+//! ```
+//! use httpmock::MockServer;
+//! use rixl_credentials::{Client, ErrorKind};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = MockServer::start_async().await;
+//! let rotate = server
+//!     .mock_async(|when, then| {
+//!         when.method("POST").path("/platform/api-keys/XyZ9aB8cD1/rotate");
+//!         then.status(503);
+//!     })
+//!     .await;
+//! let client = Client::builder().base_url(server.base_url()).bearer_token("eyJhbGciOi...").build()?;
+//! let error = client.first_generation().api_keys().rotate(&"XyZ9aB8cD1".parse()?).await.unwrap_err();
+//! assert_eq!(error.kind(), ErrorKind::Server);
+//! assert_eq!(rotate.calls_async().await, 1); // a change that may have happened is not repeated
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Without a server
+//!
+//! The feature `test-util` has `Issued::new`, `Error::from_parts` and, in `rixl-rotation`, `DueKey::new`. An
+//! [`ApiKey`](crate::ApiKey) is read from JSON.
+//!
+//! ```
+//! use rixl_credentials::{Error, ErrorKind, Issued, Operation, Outcome};
+//!
+//! fn advice(result: &Result<Issued, Error>) -> &'static str {
+//!     match result {
+//!         Ok(_) => "store it",
+//!         Err(error) if error.outcome() == Outcome::NotApplied => "repeat it",
+//!         Err(_) => "look before it is repeated",
+//!     }
+//! }
+//!
+//! let key = serde_json::from_str(r#"{"id":"XyZ9aB8cD1","name":"billing"}"#)?;
+//! assert_eq!(advice(&Ok(Issued::new(key, "rxl_EXAMPLE"))), "store it");
+//! let lost = Error::from_parts(ErrorKind::Interrupted, Operation::RotateApiKey, Outcome::Unknown);
+//! assert_eq!(advice(&Err(lost)), "look before it is repeated");
+//! # Ok::<(), serde_json::Error>(())
+//! ```
+//!
+//! # No trait of the client
+//!
+//! Google's Rust clients generate a `stub` trait with a method for each call, and AWS's `aws-smithy-mocks` puts responses
+//! under the real client instead: there is no trait here, because such a double never loses a response, which is what code that
+//! rotates keys has to be tested for, and the sandbox does under the real client. Code that is to know nothing of RIXL in its
+//! tests has a trait of its own with the one or two calls that it makes, which is shorter than one of ours with all of them.
