@@ -37,7 +37,7 @@ fn a_flag_counts_before_the_environment() {
 fn what_is_not_found_without_an_organization_may_be_the_routes() {
     let sandbox = Sandbox::start().unwrap();
     let organization = sandbox.organization_id().to_owned();
-    let not_found = Effect::Respond { status: 404, headers: Vec::new(), body: Vec::new().into() };
+    let not_found = Effect::Respond { status: 404, headers: Vec::new(), body: Vec::new() };
     sandbox.inject(Fault::new(not_found).always()).unwrap();
     for (command, is_named) in
         [("keys list", false), ("keys rotate XyZ9aB8cD1 --to file:/tmp/rixl-never-written", false), ("keys list", true)]
