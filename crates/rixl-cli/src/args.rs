@@ -25,7 +25,7 @@ pub(crate) struct Global {
     // Not a doc comment: rustdoc wants URLs in angle brackets, which help would show.
     #[arg(long, global = true, value_name = "URL", help = BASE_URL)]
     pub(crate) base_url: Option<String>,
-    /// The organization; selects the second generation of routes [env: RIXL_ORG_ID]
+    /// The organization's id, which an account of today needs; without it, RIXL's first routes are called [env: RIXL_ORG_ID]
     #[arg(long, global = true, value_name = "ORG_ID")]
     pub(crate) org: Option<Checked<OrganizationId>>,
     /// Read the bearer token from this file, which nobody else may be able to read

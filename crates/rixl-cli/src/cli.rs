@@ -16,7 +16,8 @@ Environment:
   RIXL_BEARER_TOKEN  a bearer token of the organization
   RIXL_API_KEY       without one: an API key, which is exchanged for a token
   RIXL_BASE_URL      where the API is
-  RIXL_ORG_ID        the organization; selects the second generation of routes
+  RIXL_ORG_ID        the organization's id, which an account of today needs: without it, the first
+                     generation of RIXL's routes is called
   RIXL_STATE_DIR     where unfinished rotations and the history are kept: a folder, or, for
                      rotators on several machines, vault:MOUNT/PATH
   RIXL_LEASE         how long a lock in Vault outlives a rotator that was killed; 5m unless set

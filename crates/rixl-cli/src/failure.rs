@@ -81,6 +81,15 @@ pub(crate) fn remember_flags(flags: String) {
     let _ = FLAGS.set(flags);
 }
 
+/// Whether no organization is named, so that the first generation of routes is called.
+static FIRST_ROUTES: OnceLock<bool> = OnceLock::new();
+
+/// Keeps it for what a 404 may mean.
+pub(crate) fn remember_routes(are_first: bool) {
+    // Set once, as above.
+    let _ = FIRST_ROUTES.set(are_first);
+}
+
 /// The command that finishes what this one left.
 pub(crate) fn recover() -> String {
     format!("rixl keys recover{}", FLAGS.get().map(String::as_str).unwrap_or_default())
@@ -152,7 +161,7 @@ impl From<Error> for Failure {
         if let Some(cause) = error.source() {
             failure = failure.with_cause(cause);
         }
-        failure.words.next = next_after(code, error.operation());
+        failure.words.next = next_after(code, error.operation()).or_else(|| other_routes(&error));
         failure.words.server = server_words(&error);
         failure
     }
@@ -178,7 +187,9 @@ impl From<rixl_rotation::Failure> for Failure {
         };
         if let Some(cause) = error.source() {
             failure = failure.with_cause(cause);
-            failure.words.server = cause.downcast_ref().and_then(server_words);
+            let error = cause.downcast_ref();
+            failure.words.next = failure.words.next.or_else(|| error.and_then(other_routes));
+            failure.words.server = error.and_then(server_words);
         }
         failure
     }
@@ -255,6 +266,13 @@ fn next_after(code: Code, operation: Operation) -> Option<String> {
         _ => return None,
     };
     Some(next.to_owned())
+}
+
+/// A server that does not know the first routes says the same as one that does not know the key.
+fn other_routes(error: &Error) -> Option<String> {
+    let is_likely = error.is_not_found() && !is_about_tokens(error.operation());
+    let next = "set RIXL_ORG_ID to the organization's id, which an account of today needs; if it still is not found, check the id";
+    (is_likely && FIRST_ROUTES.get() == Some(&true)).then(|| next.to_owned())
 }
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ fn main() -> ExitCode {
         Ok(cli) => {
             let (name, output) = (cli.command.name(), cli.global.output());
             failure::remember_flags(cli.global.repeated());
+            failure::remember_routes(!cli.global.sandbox && matches!(settings::organization(&cli.global), Ok(None)));
             output.finish(name, run(cli, output))
         }
     };

@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// Its name, 1 to 64 characters
     #[arg(long, value_name = "NAME")]
     pub(crate) name: String,
-    /// The project that it is for; the first generation of routes requires one
+    /// The project that it is for; required where no organization is named
     #[arg(long, value_name = "PROJECT_ID")]
     pub(crate) project: Option<Checked<ProjectId>>,
     /// When it expires: 90d from now, or at 2027-01-31T12:00:00Z; never, if not given

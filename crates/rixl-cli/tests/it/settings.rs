@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
-use rixl_sandbox::Sandbox;
+use rixl_sandbox::{Effect, Fault, Sandbox};
 
 use crate::program::{Run, create, rixl, write};
 
@@ -30,6 +30,24 @@ fn a_flag_counts_before_the_environment() {
     assert_eq!(rixl("keys list").at(&sandbox).env("RIXL_ORG_ID", "a.b").run().code, 2);
     let flag = format!("keys list --org {organization}");
     assert_eq!(rixl(&flag).at(&sandbox).env("RIXL_ORG_ID", "another").run().code, 0);
+}
+
+/// A server that does not know the first routes says the same as one that does not know the key.
+#[test]
+fn what_is_not_found_without_an_organization_may_be_the_routes() {
+    let sandbox = Sandbox::start().unwrap();
+    let organization = sandbox.organization_id().to_owned();
+    let not_found = Effect::Respond { status: 404, headers: Vec::new(), body: Vec::new() };
+    sandbox.inject(Fault::new(not_found).always()).unwrap();
+    for (command, is_named) in
+        [("keys list", false), ("keys rotate XyZ9aB8cD1 --to file:/tmp/rixl-never-written", false), ("keys list", true)]
+    {
+        let program = rixl(command).at(&sandbox);
+        let run = if is_named { program.env("RIXL_ORG_ID", &organization) } else { program }.run();
+        assert_eq!(run.code, 3, "{}", run.stderr);
+        let next = run.stderr.lines().find_map(|line| line.trim().strip_prefix("next: "));
+        assert_eq!(next.is_some_and(|next| next.starts_with("set RIXL_ORG_ID ")), !is_named, "{}", run.stderr);
+    }
 }
 
 #[test]
