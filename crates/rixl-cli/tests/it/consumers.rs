@@ -1,6 +1,8 @@
 //! Consumers that follow a key in a file, under load, while the program rotates it and the old secret dies at once with all
 //! tokens that it bought.
 
+#![allow(clippy::print_stdout, reason = "the figures are for whoever runs it")]
+
 use std::{
     fs,
     sync::{
