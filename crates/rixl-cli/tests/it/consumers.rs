@@ -153,5 +153,5 @@ fn a_replacement_fails_no_request() {
         wait_for_acknowledgement(&bench);
     }
     assert_eq!(consumers.end("3 × `keys replace`"), [0, 0, 0]);
-    assert_eq!(bench.sandbox.calls("deleteApiKeyV1") + bench.sandbox.calls("deleteApiKey"), ROTATIONS as u64);
+    assert_eq!(bench.sandbox.calls("deleteOrganizationApiKey") + bench.sandbox.calls("deleteApiKey"), ROTATIONS as u64);
 }
