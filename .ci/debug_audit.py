@@ -9,12 +9,12 @@ import sys
 
 # Where secrets are in memory. Each public type that holds one of these, at any depth, must be in TABLE.
 SECRETS = {"rixl_api::wire::Secret", "rixl_api::hooks::Body", "rixl_api::hooks::CapturedResponse"}
-SOURCES = {"TokenSource"}  # a `dyn` of these holds a token, or can get one
+SOURCES = {"ApiKeySource", "TokenSource"}  # a `dyn` of these holds a token, or can get one
 
 # Each public type that holds a secret, and every trait that it may have. What is not named here fails.
 ONE_TIME = {"Debug"}  # moves; no Clone, PartialEq, Serialize, Display, AsRef, Deref, Borrow
 TABLE = {
-    "Secret": {"Debug", "From"},  # from text into a secret, never back
+    "Secret": {"Debug", "Deserialize", "From"},  # from text into a secret, never back
     "Issued": ONE_TIME,
     "IssuedClientCredential": ONE_TIME,
     "IssuedWebhookEndpoint": ONE_TIME,
@@ -29,9 +29,13 @@ TABLE = {
     "AccessToken": {"Clone", "Debug"},  # clones share the one secret, which has no way out but its own
     "TokenCache": {"Debug"},  # hidden, for rixl-vault
     "TokenRequest": {"Clone", "Debug", "Default"},  # borrows a secret
+    "ApiKeyRequest": {"Clone", "Debug", "Default"},  # the same
+    "Network": {"Clone", "Default"},  # hidden, for rixl-vault
+    "Proxy": {"Clone", "Debug", "Default"},  # the same; its URL is a secret
     "Listing": {"Debug", "Stream"},  # ends with an error, if any
     "Client": {"Clone", "Debug"},  # clones share the one token; so do those of the services, which hold clients
     "Organization": {"Clone", "Debug"},
+    "FirstGeneration": {"Clone", "Debug"},
     "ApiKeys": {"Clone", "Debug"},
     "ClientCredentials": {"Clone", "Debug"},
     "Tokens": {"Clone", "Debug"},
