@@ -30,7 +30,7 @@ TABLE = {
     "TokenCache": {"Debug"},  # hidden, for rixl-vault
     "TokenRequest": {"Clone", "Debug", "Default"},  # borrows a secret
     "ApiKeyRequest": {"Clone", "Debug", "Default"},  # the same
-    "Network": {"Clone", "Default"},  # hidden, for rixl-vault
+    "Network": {"Clone", "Debug", "Default"},  # hidden, for rixl-vault
     "Proxy": {"Clone", "Debug", "Default"},  # the same; its URL is a secret
     "Listing": {"Debug", "Stream"},  # ends with an error, if any
     "Client": {"Clone", "Debug"},  # clones share the one token; so do those of the services, which hold clients
