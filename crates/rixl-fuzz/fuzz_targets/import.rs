@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use rixl_openapi::{Problems, compare, normalize, parse};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// What is left when the generator accepts whatever the types of OpenAPI 3.0 can hold.
 fn import(bytes: &[u8]) -> Option<Value> {
@@ -28,7 +28,10 @@ fn ids(document: &Value) -> Vec<String> {
 fuzz_target!(|bytes: &[u8]| -> Corpus {
     if let Some(document) = parse(bytes).ok().and_then(|document| normalize(document).ok()) {
         let drift = compare(&document, &document).json(("old", "new"));
-        assert_eq!(drift["changes"], json!([]), "a document drifts from itself");
+        let mut changes = drift["changes"].as_array().into_iter().flatten();
+        // What can't be compared is said of both.
+        let changed = changes.find(|change| change["class"] != "not compared");
+        assert_eq!(changed, None, "a document drifts from itself");
     }
     let Some(document) = import(bytes) else { return Corpus::Keep };
     assert_eq!(document["openapi"], "3.0.3");
