@@ -323,7 +323,7 @@ impl ClientBuilder {
     }
 
     /// Connects to this address for this host name, instead of asking for it. The name in the certificate stays the host's, and
-    /// the port is that of the URL. It may be set for several names.
+    /// the port is that of the URL. No proxy is used where it is the base URL's host. It may be set for several names.
     pub fn resolve(mut self, host: impl Into<String>, address: SocketAddr) -> Self {
         self.network.addresses.push((host.into(), address));
         self
@@ -341,6 +341,15 @@ impl ClientBuilder {
         #[cfg(feature = "acknowledge")]
         if self.acknowledgement.as_ref().is_some_and(|acknowledgement| !acknowledgement.has_plain_name()) {
             return Err(configuration("the name of the acknowledgement is not that of a file"));
+        }
+        #[cfg(feature = "acknowledge")]
+        if self.acknowledgement.is_some()
+            && !matches!(
+                self.credential,
+                Credential::Grant(grant::Credential::ApiKey(_) | grant::Credential::Followed(_))
+            )
+        {
+            return Err(configuration("there is no API key to acknowledge"));
         }
         let patience = sender.deadline().max(sender::DEADLINE);
         let cached = |source| {

@@ -89,7 +89,12 @@ impl Network {
             if name == "localhost" && !address.ip().is_loopback() {
                 return Err(InvalidNetwork::Localhost);
             }
-            builder = builder.resolve(&name, *address);
+            // A proxy would ask for the address itself.
+            if server.host_str() == Some(&*name) {
+                builder = builder.no_proxy();
+            }
+            // Another port than 0 would count where the URL names none.
+            builder = builder.resolve(&name, SocketAddr::new(address.ip(), 0));
         }
         self.apply_certificates(server, builder)
     }

@@ -274,6 +274,7 @@ impl Sender {
         Fut: Future<Output = Result<T, Error>> + Send,
         T: Send,
     {
+        self.server.check_runtime(Operation::ObtainToken)?;
         let started = self.timing.elapsed();
         let mut attempt = 1;
         loop {

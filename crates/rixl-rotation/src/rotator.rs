@@ -632,6 +632,16 @@ impl Rotator {
             let sentence = "an earlier run on this key is unfinished; nothing was sent";
             return Err(Failure::new(FailureKind::Unknown, sentence).with_situation(earlier.situation(), false));
         }
+        // What a rehearsal left there, the bare secret, may be nowhere else. A response is an old run's, which has stored it.
+        let is_rehearsals = |left: &[u8]| left.first() != Some(&b'{') && left.iter().any(|byte| *byte != 0);
+        if entry.escrow().await?.is_some_and(|left| is_rehearsals(left.expose_secret())) {
+            let sentence = format!(
+                "a secret is in escrow at {}, left by a rehearsal that failed: put it into its place, and remove it there; \
+                 nothing was sent",
+                entry.escrow_location()
+            );
+            return Err(Failure::refused(sentence).with_next(Next::Correct));
+        }
         let identity = store.identity().await?;
         let lock = lock_place(&mut *entry, &*store, &identity).await?;
         intent.places.iter_mut().for_each(|place| place.name.clone_from(&identity));

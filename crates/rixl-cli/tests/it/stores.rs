@@ -423,6 +423,11 @@ fn a_program_is_rehearsed_with_the_secret_that_it_holds() {
     assert!(run.stderr.contains("the secret is in escrow at"), "{}", run.stderr);
     assert_eq!(fs::read_to_string(bench.path("state/escrow/billing001")).unwrap(), bench.key.secret);
     assert!(!format!("{}{}", run.stdout, run.stderr).contains(&bench.key.secret));
+    // It is nowhere else, so no other run may wipe it.
+    let run = bench.rixl("keys rotate billing001 --to file:elsewhere --new-place --yes").run();
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("left by a rehearsal that failed"), "{}", run.stderr);
+    assert_eq!(fs::read_to_string(bench.path("state/escrow/billing001")).unwrap(), bench.key.secret);
     // What is put back by hand is tried and rotated as ever, and the escrow is wiped.
     write(&bench.path("secret"), &bench.key.secret, 0o600);
     assert_eq!(rehearse("put~<-~cat~secret", "").code, 0);

@@ -51,6 +51,8 @@ fn a_runtime_without_timers_or_io_is_refused() {
         assert!(said.contains("the Tokio runtime here has no timers or no I/O; build it with enable_all()"), "{said}");
         let said = refused(runtime().block_on(client.tokens().exchange(&"rxl_TESTSECRET".into())).map(drop));
         assert!(said.ends_with("nothing was sent"), "{said}");
+        refused(runtime().block_on(client.bearer_token()).map(drop));
+        refused(runtime().block_on(client.api_key_header()).map(drop));
     }
     assert_eq!(server.seen(), (0, 0));
 

@@ -391,6 +391,9 @@ mod child {
         assert_eq!(server.rotate().await, UNOPENED);
         let address = ([127, 0, 0, 1], 0).into();
         assert_eq!(server.rotate_with(|builder| builder.resolve(NAME, address)).await, Ok(()));
+        // A proxy would ask for the name itself, and may get another address.
+        let set = |builder: ClientBuilder| builder.proxy("http://127.0.0.1:1").resolve(NAME, address);
+        assert_eq!(server.rotate_with(set).await, Ok(()));
         // The certificate is still to be of the name.
         let other = Tls::responding("good", response("200 OK", "", ISSUED), true).await;
         let url = other.url.replace("127.0.0.1", NAME);
