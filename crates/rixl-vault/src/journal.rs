@@ -205,11 +205,15 @@ impl VaultJournal {
         let history = || self.history.lock().unwrap_or_else(PoisonError::into_inner);
         let listed: HashSet<&String> = names.iter().collect();
         history().retain(|name, _| listed.contains(name));
-        names.retain(|name| !history().contains_key(name));
+        // Another reader, whose list was an earlier one, may take out what this one relies on.
+        let mut known = history().clone();
+        known.retain(|name, _| listed.contains(name));
+        names.retain(|name| !known.contains_key(name));
         let reads = names.into_iter().map(|name| self.shared.clone().history_line(name));
         let read: Vec<_> = stream::iter(reads).buffered(READERS).try_collect().await?;
-        history().extend(read.into_iter().filter_map(|(at, name, line)| Some((name, (at, line?)))));
-        let mut lines: Vec<_> = history().iter().map(|(name, (at, line))| (*at, name.clone(), line.clone())).collect();
+        known.extend(read.into_iter().filter_map(|(at, name, line)| Some((name, (at, line?)))));
+        history().extend(known.iter().map(|(name, line)| (name.clone(), line.clone())));
+        let mut lines: Vec<_> = known.into_iter().map(|(name, (at, line))| (at, name, line)).collect();
         lines.sort();
         Ok(lines.into_iter().map(|(_, _, line)| line).collect())
     }

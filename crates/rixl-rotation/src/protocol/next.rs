@@ -792,7 +792,8 @@ impl Case<'_> {
     /// A process that goes on where another one ended has seen nothing of it, and the close wipes the escrow. Where that is
     /// gone, the close had begun. That nobody can tell for now whether it is live holds nothing up: it was, when it settled.
     fn still_there(&self, has_escrow: bool) -> Known<()> {
-        let is_tried = self.progress.intent.limits.is_probed && self.progress.retire != Retire::Retired;
+        // A new key that is dead by now was ended by somebody: another one is not what they want.
+        let is_tried = self.progress.intent.limits.is_probed && !self.rules.creates;
         for (index, seat) in self.seen.places.iter().enumerate().filter(|_| has_escrow) {
             if seat.was_ours && seat.written.is_none() && (seat.was_tried || !is_tried) {
                 continue;

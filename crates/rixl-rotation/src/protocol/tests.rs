@@ -368,6 +368,21 @@ fn what_another_process_settled_is_tried_again() {
     assert!(matches!(next(&progress, &seen), Step::Record(Record::Lost { .. })));
 }
 
+/// Whoever has deleted it in the meantime wants no other.
+#[test]
+fn a_settled_key_that_was_ended_since_is_not_created_again() {
+    let creation = intent(Subject::Create(rixl_credentials::NewApiKey::new("billing")));
+    let mut records = vec![begun(creation)];
+    records.extend(verified().into_iter().skip(1));
+    records.push(Record::Stored { at: now(), place: 0, version: Version::new("1"), value: secret() });
+    records.push(Record::Settled { at: now(), place: 0 });
+    let (progress, mut seen) = with_escrow(&records);
+    let holds = place(Holds::Ours { version: Version::new("1"), value: secret(), fits: true });
+    seen.note(now(), &Step::Look(Look::Place(0)), &Observation::Place(0, holds));
+    seen.places[0].liveness = Some(Liveness::Dead);
+    assert_eq!(next(&progress, &seen), Step::Act(Act::Close(Ending::Created)));
+}
+
 /// A request that was recorded by a clock which is a day ahead holds recovery up for no longer than its window.
 #[test]
 fn a_clock_that_was_set_back_holds_nothing_up() {
