@@ -28,13 +28,14 @@ pub struct ApiKeyRequest<'a> {
 }
 
 impl<'a> ApiKeyRequest<'a> {
-    /// The key that RIXL refused last.
+    /// The key that RIXL refused last, or whose token it refused.
     pub fn with_refused(mut self, key: &'a Secret) -> Self {
         self.refused = Some(key);
         self
     }
 
-    /// The key that RIXL refused last, where it bought nothing since: a source that keeps what it read reads it anew.
+    /// The key that RIXL refused last, where it bought nothing since, or the one whose token was refused: a source that keeps
+    /// what it read reads it anew.
     #[must_use]
     pub fn refused(&self) -> Option<&'a Secret> {
         self.refused
@@ -49,7 +50,8 @@ pub type ApiKeyFuture<'a> = Pin<Box<dyn Future<Output = Result<Arc<Secret>, Erro
 /// It keeps nothing itself, and need not tell of changes: the client compares.
 ///
 /// 1. It is asked before each token that is bought, after RIXL has refused a token or the key, and every ten seconds while
-///    the client is in use. One request at a time in each runtime, for all callers, as of a [`TokenSource`](crate::TokenSource).
+///    the client is in use. One request at a time in each runtime, for all callers, as of a [`TokenSource`](crate::TokenSource);
+///    but [`Client::api_key_header`](crate::Client::api_key_header) asks each time.
 /// 2. Another key than before is exchanged once. Until that has succeeded, the token of the old one is used, as long as it has
 ///    not expired and is not refused: no call waits that has such a token.
 /// 3. A call whose token was refused with a 401, because it died with its key, is sent once more with a token of the new key.

@@ -197,7 +197,8 @@ impl ClientBuilder {
     /// trace, and fails no call. Each process needs a name of its own: letters, digits and the like, no leading dot.
     #[cfg(feature = "acknowledge")]
     pub fn acknowledge(mut self, folder: impl Into<PathBuf>, name: impl Into<String>) -> Self {
-        let acknowledgement = crate::acknowledgement::Acknowledgement { folder: folder.into(), name: name.into() };
+        let (folder, name) = (folder.into(), name.into());
+        let acknowledgement = crate::acknowledgement::Acknowledgement { folder, name, state: Arc::default() };
         self.acknowledgement = Some(acknowledgement);
         self
     }

@@ -155,7 +155,8 @@ impl Client {
     /// # Errors
     ///
     /// [`ErrorKind::Token`](crate::ErrorKind::Token) with the cause, when there is none; passing failures were tried again
-    /// under the client's [`RetryPolicy`].
+    /// under the client's [`RetryPolicy`]. [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) [outside of a
+    /// runtime](Self#runtimes).
     pub async fn bearer_token(&self) -> Result<AccessToken, Error> {
         let bearer = self.bearer()?;
         self.sender.obtain(|| bearer.token(None)).await
@@ -171,12 +172,13 @@ impl Client {
         self.sender.obtain(|| bearer.token(Some(&refused.secret))).await
     }
 
-    /// The API key that the client was built with, as its source has it now: for routes that take it in the header
-    /// `X-API-Key`.
+    /// The API key that the client was built with, as its source has it now, which is asked each time: for routes that take it
+    /// in the header `X-API-Key`.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Token`](crate::ErrorKind::Token) when the client was built without an API key, or the source has none.
+    /// [`ErrorKind::Token`](crate::ErrorKind::Token) when the client was built without an API key, or the source has none;
+    /// else as of [`bearer_token`](Self::bearer_token).
     pub async fn api_key_header(&self) -> Result<Arc<Secret>, Error> {
         let bearer = self.bearer()?;
         self.sender.obtain(|| bearer.api_key()).await

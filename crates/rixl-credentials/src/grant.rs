@@ -46,6 +46,13 @@ struct Held {
     refused: Option<Refused>,
 }
 
+impl Held {
+    /// What was used last, whether or not it bought anything.
+    fn last_key(&self) -> Option<Arc<Secret>> {
+        self.key.clone().or_else(|| self.refused.as_ref().map(|refused| Arc::clone(&refused.key)))
+    }
+}
+
 /// A followed key that buys nothing: it was rotated away and its successor is on the way, or it is half-written.
 struct Refused {
     key: Arc<Secret>,
@@ -108,10 +115,19 @@ impl Grant {
 
     /// The API key, as its source has it.
     pub(crate) async fn api_key(&self) -> Result<Option<Arc<Secret>>, Error> {
+        self.api_key_after(false).await
+    }
+
+    /// The API key, as its source has it, which hears where the last one's token was refused.
+    async fn api_key_after(&self, is_token_refused: bool) -> Result<Option<Arc<Secret>>, Error> {
         match &self.credential {
             Credential::ApiKey(key) => Ok(Some(Arc::clone(key))),
             Credential::Followed(source) => {
-                let refused = self.held().refused.as_ref().map(|refused| Arc::clone(&refused.key));
+                let refused = {
+                    let held = self.held();
+                    let refused = held.refused.as_ref().map(|refused| Arc::clone(&refused.key));
+                    refused.or_else(|| held.key.clone().filter(|_| is_token_refused))
+                };
                 let request = ApiKeyRequest::default();
                 let request = match &refused {
                     Some(key) => request.with_refused(key),
@@ -127,7 +143,7 @@ impl Grant {
     pub(crate) fn is_api_key(&self, key_id: &KeyId, is_its_secret: &dyn Fn(&Secret) -> bool) -> bool {
         let api_key = match &self.credential {
             Credential::ApiKey(api_key) => Some(Arc::clone(api_key)),
-            _ => self.held().key.clone(),
+            _ => self.held().last_key(),
         };
         let Some(api_key) = api_key else { return false };
         // Whether a key string begins with the id of its key is not published; where it does, it tells.
@@ -215,7 +231,7 @@ impl Bought {
 impl TokenSource for Grant {
     fn token<'a>(&'a self, request: TokenRequest<'a>) -> TokenFuture<'a> {
         Box::pin(async move {
-            let key = self.api_key().await?;
+            let key = self.api_key_after(request.refused().is_some()).await?;
             let is_of_new_key = key.as_ref().is_some_and(|key| self.is_new(key));
             // Taken out first: a refresh token must not be tried twice, even if this future is dropped half-way.
             let held = self.held().refresh.take().filter(|_| request.refused().is_none() && !is_of_new_key);

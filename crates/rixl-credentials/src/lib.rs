@@ -24,7 +24,7 @@
 //! # }
 //! ```
 //!
-//! With a real account, [`Client::from_env`] reads `RIXL_BEARER_TOKEN` or `RIXL_API_KEY`. Lists fetch page after page, and an
+//! With a real account, [`Client::from_env`] reads `RIXL_BEARER_TOKEN`, `RIXL_API_KEY` or `RIXL_API_KEY_FILE`. Lists fetch page after page, and an
 //! error is matched by what it did:
 //!
 //! ```
@@ -70,6 +70,7 @@
 //! | rotate a key and lose no secret, into a file, a program or Vault | [`rixl-rotation`](https://docs.rs/rixl-rotation) |
 //! | list keys, and find the old ones | `examples/old_keys.rs` |
 //! | read the token from a place of my own | `examples/token_source.rs`, [`TokenSource`] |
+//! | go on while my key is rotated | `examples/service.rs`, [`ClientBuilder::api_key_file`] |
 //! | use it without `async` | `examples/blocking.rs` |
 //! | go through a proxy, trust a company's certificates | [`ClientBuilder::proxy`], [`ClientBuilder::root_certificate`] |
 //! | test code that uses it | [`testing`] |

@@ -27,7 +27,7 @@ use crate::{Error, ErrorKind, Outcome};
 /// let policy = RetryPolicy::default().with_attempts(3).with_max_delay(Duration::from_secs(5));
 /// let client = Client::builder().bearer_token("eyJhbGciOi...").retry(policy).build()?;
 /// // For one call:
-/// let keys = client.with_retry(RetryPolicy::off()).first_generation().api_keys();
+/// let keys = client.with_retry(RetryPolicy::off()).organization(&"OR98234j23".parse()?).api_keys();
 /// # Ok::<(), rixl_credentials::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

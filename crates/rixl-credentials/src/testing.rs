@@ -56,12 +56,13 @@
 //! let server = MockServer::start_async().await;
 //! let rotate = server
 //!     .mock_async(|when, then| {
-//!         when.method("POST").path("/platform/api-keys/XyZ9aB8cD1/rotate");
+//!         when.method("POST").path("/organizations/OR98234j23/api-keys/v1/XyZ9aB8cD1/rotate");
 //!         then.status(503);
 //!     })
 //!     .await;
 //! let client = Client::builder().base_url(server.base_url()).bearer_token("eyJhbGciOi...").build()?;
-//! let error = client.first_generation().api_keys().rotate(&"XyZ9aB8cD1".parse()?).await.unwrap_err();
+//! let keys = client.organization(&"OR98234j23".parse()?).api_keys();
+//! let error = keys.rotate(&"XyZ9aB8cD1".parse()?).await.unwrap_err();
 //! assert_eq!(error.kind(), ErrorKind::Server);
 //! assert_eq!(rotate.calls_async().await, 1); // a change that may have happened is not repeated
 //! # Ok(())

@@ -301,7 +301,7 @@ impl SandboxBuilder {
     }
 
     /// Whether tokens, and what refreshes them, end with the secret that they were bought with: when it was rotated away and
-    /// its grace time is over, or its key is deleted. The default is that they live on.
+    /// its grace time is over, or its key is deleted or has expired. The default is that they live on.
     pub fn tokens_end_with_secret(mut self, end: bool) -> Self {
         self.settings.tokens_end_with_secret = end;
         self

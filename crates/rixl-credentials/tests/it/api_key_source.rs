@@ -326,6 +326,31 @@ async fn a_source_hears_which_key_was_refused() {
     assert_eq!(*told.lock().unwrap(), [None, Some("rxl_TESTDEAD".to_owned())]);
 }
 
+/// It keeps what it has read until it hears that it was refused.
+struct Keeping(std::sync::Mutex<Arc<Secret>>, PathBuf);
+
+impl ApiKeySource for Keeping {
+    fn api_key<'a>(&'a self, request: ApiKeyRequest<'a>) -> ApiKeyFuture<'a> {
+        if request.refused().is_some() {
+            *self.0.lock().unwrap() = Arc::new(Secret::from(fs::read_to_string(&self.1).unwrap()));
+        }
+        let key = Arc::clone(&self.0.lock().unwrap());
+        Box::pin(async { Ok(key) })
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_keeps_its_key_hears_that_the_token_died_with_it() {
+    let bench = Bench::new();
+    let source = Keeping(std::sync::Mutex::new(Arc::new(Secret::from(&*bench.key.secret))), bench.path());
+    let client = Client::builder().base_url(bench.sandbox.url()).api_key_source(source).retry(RetryPolicy::off());
+    let client = client.build().unwrap();
+    list(&client).await.unwrap();
+    fs::write(bench.path(), bench.rotate().await).unwrap();
+    list(&client).await.unwrap();
+    assert_eq!(bench.exchanges(), 2);
+}
+
 #[tokio::test]
 async fn a_client_hands_out_its_token_and_its_key() {
     let bench = Bench::new();
@@ -444,5 +469,7 @@ mod acknowledging {
                 .build();
             assert_eq!(error.unwrap_err().kind(), ErrorKind::Configuration, "{name:?}");
         }
+        let without_key = Client::builder().base_url("http://127.0.0.1:1").bearer_token("x").acknowledge("/tmp", "x");
+        assert_eq!(without_key.build().unwrap_err().kind(), ErrorKind::Configuration);
     }
 }

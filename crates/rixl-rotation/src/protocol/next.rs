@@ -717,8 +717,10 @@ impl Case<'_> {
         if seen.is_cancelled {
             return Err(Step::Stop(Stop::Cancelled));
         }
-        // What is lost of a key that has expired is nothing that another request could bring back.
-        if seen.is_expired && matches!(why, Again::Lost | Again::Unheard) {
+        // What is lost of a key that has expired is nothing that another request could bring back. A secret of it that RIXL has
+        // just taken shows that this clock is ahead.
+        let is_live = seen.places.iter().any(|seat| matches!(seat.liveness, Some(Liveness::Live(_))));
+        if seen.is_expired && !is_live && matches!(why, Again::Lost | Again::Unheard) {
             return Ok(self.ended(Ending::Abandoned));
         }
         // Whoever goes beyond it has as many again, and no storm.
@@ -792,8 +794,9 @@ impl Case<'_> {
     /// A process that goes on where another one ended has seen nothing of it, and the close wipes the escrow. Where that is
     /// gone, the close had begun. That nobody can tell for now whether it is live holds nothing up: it was, when it settled.
     fn still_there(&self, has_escrow: bool) -> Known<()> {
-        // A new key that is dead by now was ended by somebody: another one is not what they want.
-        let is_tried = self.progress.intent.limits.is_probed && !self.rules.creates;
+        // A new key that is dead by now was ended by somebody: another one is not what they want. One that has expired since
+        // was rotated all the same.
+        let is_tried = self.progress.intent.limits.is_probed && !self.rules.creates && !self.seen.is_expired;
         for (index, seat) in self.seen.places.iter().enumerate().filter(|_| has_escrow) {
             if seat.was_ours && seat.written.is_none() && (seat.was_tried || !is_tried) {
                 continue;

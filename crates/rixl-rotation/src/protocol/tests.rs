@@ -366,6 +366,9 @@ fn what_another_process_settled_is_tried_again() {
         assert_eq!(is_over, liveness != Liveness::Dead, "{liveness:?}");
     }
     assert!(matches!(next(&progress, &seen), Step::Record(Record::Lost { .. })));
+    // It had settled before its key expired.
+    seen.is_expired = true;
+    assert_eq!(next(&progress, &seen), Step::Act(Act::Close(Ending::Rotated)));
 }
 
 /// Whoever has deleted it in the meantime wants no other.
@@ -403,6 +406,20 @@ fn what_was_recorded_and_then_cancelled_is_not_sent() {
     assert_eq!(next(&progress, &seen), Step::Act(Act::Send));
     seen.is_cancelled = true;
     assert_eq!(next(&progress, &seen), Step::Record(Record::NotSent { at: now() }));
+}
+
+/// No request brings a key back that has expired; a secret that is live says that it has not.
+#[test]
+fn an_end_by_this_clock_is_not_believed_against_a_live_secret() {
+    let old = Digest::of(b"old");
+    let (progress, mut seen) = after(&[begun(rotation()), Record::Unknown { at: now() }]);
+    (seen.now, seen.mandate, seen.escrow, seen.is_expired) = (later(60), recovery(), Some(Escrow::Nothing), true);
+    seen.places[0].seen = Some(place(Holds::Before(Version::absent(), old)));
+    seen.places[0].liveness = Some(Liveness::Dead);
+    assert_eq!(next(&progress, &seen), Step::Record(Record::Ended { at: later(60), ending: Ending::Abandoned }));
+    seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
+    let step = next(&progress, &seen);
+    assert!(!matches!(step, Step::Record(Record::Ended { .. })), "{step:?}");
 }
 
 /// Nobody can tell whether the old secret is live where nothing can be read back.
