@@ -1,5 +1,7 @@
 //! API keys: list, create, update, rotate, delete.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use rixl_api::{types, wire::Time};
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ use crate::{
 /// RIXL still serves the first is not published.
 #[derive(Clone, Debug)]
 pub struct ApiKeys {
-    sender: Sender,
+    sender: Arc<Sender>,
     organization: Option<OrganizationId>,
 }
 
@@ -181,7 +183,7 @@ impl ApiKeyUpdate {
 }
 
 impl ApiKeys {
-    pub(crate) fn new(sender: Sender, organization: Option<OrganizationId>) -> Self {
+    pub(crate) fn new(sender: Arc<Sender>, organization: Option<OrganizationId>) -> Self {
         Self { sender, organization }
     }
 

@@ -368,14 +368,14 @@ impl ClientBuilder {
                 return Err(configuration("the API key does not have the form of one"));
             }
             Credential::Grant(credential) => {
-                let grant = Grant::new(sender.clone(), credential);
+                let grant = Grant::new(Arc::new(sender.clone()), credential);
                 #[cfg(feature = "acknowledge")]
                 let grant = grant.acknowledging(self.acknowledgement);
                 cached(Source::Grant(Box::new(grant)))
             }
             Credential::Source(source) => cached(Source::Foreign(source)),
         };
-        Ok(Client::new(sender))
+        Ok(Client::new(Arc::new(sender)))
     }
 
     /// How calls are sent, without a source of tokens.

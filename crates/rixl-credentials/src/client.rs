@@ -83,18 +83,18 @@ use crate::{
 /// the server take part in the application's trace.
 #[derive(Clone, Debug)]
 pub struct Client {
-    sender: Sender,
+    sender: Arc<Sender>,
 }
 
 impl Client {
-    pub(crate) fn new(sender: Sender) -> Self {
+    pub(crate) fn new(sender: Arc<Sender>) -> Self {
         Self { sender }
     }
 
     /// The same client with another retry policy, for one call or for many. Buying tokens keeps the first policy.
     #[must_use]
     pub fn with_retry(&self, policy: RetryPolicy) -> Self {
-        Self { sender: Sender { retry: policy, ..self.sender.clone() } }
+        Self { sender: Arc::new(Sender { retry: policy, ..Sender::clone(&self.sender) }) }
     }
 
     /// The same client with another time-out of one attempt: [`ClientBuilder::attempt_timeout`]. That of connecting stays;
@@ -111,13 +111,13 @@ impl Client {
     /// ```
     #[must_use]
     pub fn with_attempt_timeout(&self, timeout: Duration) -> Self {
-        Self { sender: Sender { attempt_timeout: timeout, ..self.sender.clone() } }
+        Self { sender: Arc::new(Sender { attempt_timeout: timeout, ..Sender::clone(&self.sender) }) }
     }
 
     /// The same client with another bound of whole calls: [`ClientBuilder::deadline`](crate::ClientBuilder::deadline).
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
-        Self { sender: Sender { deadline: Some(deadline), ..self.sender.clone() } }
+        Self { sender: Arc::new(Sender { deadline: Some(deadline), ..Sender::clone(&self.sender) }) }
     }
 
     /// When a failed call is repeated: [`ClientBuilder::retry`](crate::ClientBuilder::retry).
@@ -128,12 +128,12 @@ impl Client {
 
     /// What belongs to this organization: its API keys, client credentials, webhook endpoints and policies.
     pub fn organization(&self, id: &OrganizationId) -> Organization {
-        Organization { sender: self.sender.clone(), id: id.clone() }
+        Organization { sender: Arc::clone(&self.sender), id: id.clone() }
     }
 
     /// The tokens that API keys are exchanged for. Their routes name no organization.
     pub fn tokens(&self) -> Tokens {
-        Tokens::new(self.sender.clone(), Generation::Second)
+        Tokens::new(Arc::clone(&self.sender), Generation::Second)
     }
 
     /// The bearer token that calls are sent with, renewed as for them, and when it expires, where that is known: for routes
@@ -191,7 +191,7 @@ impl Client {
 
     /// The first generation of routes, such as `POST /platform/api-keys/{keyId}/rotate`.
     pub fn first_generation(&self) -> FirstGeneration {
-        FirstGeneration { sender: self.sender.clone() }
+        FirstGeneration { sender: Arc::clone(&self.sender) }
     }
 
     /// Where calls go, without a slash at the end.
@@ -228,14 +228,14 @@ impl Client {
 /// One organization: the second generation of routes, which is all that RIXL's specifications have had since July 2026.
 #[derive(Clone, Debug)]
 pub struct Organization {
-    sender: Sender,
+    sender: Arc<Sender>,
     id: OrganizationId,
 }
 
 impl Organization {
     /// The organization's API keys.
     pub fn api_keys(&self) -> ApiKeys {
-        ApiKeys::new(self.sender.clone(), Some(self.id.clone()))
+        ApiKeys::new(Arc::clone(&self.sender), Some(self.id.clone()))
     }
 
     /// Changes an API key's name, expiry or policies. Its secret stays.
@@ -254,17 +254,17 @@ impl Organization {
 
     /// The organization's client credentials.
     pub fn client_credentials(&self) -> ClientCredentials {
-        ClientCredentials::new(self.sender.clone(), Some(self.id.clone()))
+        ClientCredentials::new(Arc::clone(&self.sender), Some(self.id.clone()))
     }
 
     /// The webhook endpoints of one of the organization's projects. Their routes name the project alone.
     pub fn webhooks(&self, project: &ProjectId) -> Webhooks {
-        Webhooks::new(self.sender.clone(), project.clone())
+        Webhooks::new(Arc::clone(&self.sender), project.clone())
     }
 
     /// The organization's policies.
     pub fn policies(&self) -> Policies {
-        Policies::new(self.sender.clone(), self.id.clone())
+        Policies::new(Arc::clone(&self.sender), self.id.clone())
     }
 }
 
@@ -272,22 +272,22 @@ impl Organization {
 /// Whether RIXL still serves it is not published.
 #[derive(Clone, Debug)]
 pub struct FirstGeneration {
-    sender: Sender,
+    sender: Arc<Sender>,
 }
 
 impl FirstGeneration {
     /// The API keys of the bearer token's organization.
     pub fn api_keys(&self) -> ApiKeys {
-        ApiKeys::new(self.sender.clone(), None)
+        ApiKeys::new(Arc::clone(&self.sender), None)
     }
 
     /// The tokens that API keys are exchanged for.
     pub fn tokens(&self) -> Tokens {
-        Tokens::new(self.sender.clone(), Generation::First)
+        Tokens::new(Arc::clone(&self.sender), Generation::First)
     }
 
     /// The client credentials of the bearer token's organization.
     pub fn client_credentials(&self) -> ClientCredentials {
-        ClientCredentials::new(self.sender.clone(), None)
+        ClientCredentials::new(Arc::clone(&self.sender), None)
     }
 }

@@ -1,6 +1,6 @@
 //! Client credentials: list, create, revoke, and mint tokens for single subjects.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use rixl_api::{types, wire::Time};
@@ -22,7 +22,7 @@ use crate::{
 /// [`FirstGeneration::client_credentials`](crate::FirstGeneration::client_credentials) the first.
 #[derive(Clone, Debug)]
 pub struct ClientCredentials {
-    sender: Sender,
+    sender: Arc<Sender>,
     organization: Option<OrganizationId>,
 }
 
@@ -193,7 +193,7 @@ pub struct ClientToken {
 }
 
 impl ClientCredentials {
-    pub(crate) fn new(sender: Sender, organization: Option<OrganizationId>) -> Self {
+    pub(crate) fn new(sender: Arc<Sender>, organization: Option<OrganizationId>) -> Self {
         Self { sender, organization }
     }
 

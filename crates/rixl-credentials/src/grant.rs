@@ -30,7 +30,7 @@ pub(crate) enum Credential {
 ///    a new exchange asks the second again: a 404 may have come in passing.
 /// 4. A key that is followed is read before anything is bought. A refresh token of another key than that is left alone.
 pub(crate) struct Grant {
-    sender: Sender,
+    sender: Arc<Sender>,
     credential: Credential,
     held: Mutex<Held>,
     #[cfg(feature = "acknowledge")]
@@ -83,7 +83,7 @@ const UNDER_WAY: Duration = Duration::from_secs(60);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
 
 impl Grant {
-    pub(crate) fn new(sender: Sender, credential: Credential) -> Self {
+    pub(crate) fn new(sender: Arc<Sender>, credential: Credential) -> Self {
         Self {
             sender,
             credential,
@@ -157,7 +157,7 @@ impl Grant {
                 let token = mint(&self.sender, generation, request).await?;
                 Ok(Bought { access: token.access_token, refresh: None, lifetime: token.expires_in })
             }
-            (_, Some(key)) => Tokens::new(self.sender.clone(), generation).exchange(key).await.map(Bought::of),
+            (_, Some(key)) => Tokens::new(Arc::clone(&self.sender), generation).exchange(key).await.map(Bought::of),
             (_, None) => Err(Error::no_token("there is no API key")),
         }
     }
@@ -204,7 +204,7 @@ impl Grant {
     /// What a refresh token gives, if it gives anything.
     async fn refreshed(&self, held: Option<(Secret, Generation)>) -> Result<Option<(Bought, Generation)>, Error> {
         let Some((refresh, generation)) = held else { return Ok(None) };
-        match Tokens::new(self.sender.clone(), generation).refresh(&refresh).await {
+        match Tokens::new(Arc::clone(&self.sender), generation).refresh(&refresh).await {
             Ok(pair) => Ok(Some((Bought::of(pair), generation))),
             // The server asks to be left in peace, and an exchange would be no peace.
             Err(error)

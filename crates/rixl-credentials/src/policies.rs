@@ -1,5 +1,7 @@
 //! Policies: what keys and credentials may do.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use rixl_api::{types, wire::Time};
 use serde::{Deserialize, Serialize};
@@ -13,7 +15,7 @@ use crate::{Error, ErrorKind, Listing, Operation, OrganizationId, Page, PageRequ
 /// `credentials:apikeys:write`.
 #[derive(Clone, Debug)]
 pub struct Policies {
-    sender: Sender,
+    sender: Arc<Sender>,
     organization: OrganizationId,
 }
 
@@ -108,7 +110,7 @@ impl IdentityType {
 crate::names_as_text!(IdentityType);
 
 impl Policies {
-    pub(crate) fn new(sender: Sender, organization: OrganizationId) -> Self {
+    pub(crate) fn new(sender: Arc<Sender>, organization: OrganizationId) -> Self {
         Self { sender, organization }
     }
 

@@ -444,7 +444,10 @@ mod tests {
         // It takes a connection, and never responds.
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let builder = Client::builder().base_url(format!("http://{}", server.local_addr().unwrap()));
-        let grant = Grant::new(builder.sender().unwrap(), Credential::ApiKey(Arc::new(Secret::from("rxl_TESTSECRET"))));
+        let grant = Grant::new(
+            Arc::new(builder.sender().unwrap()),
+            Credential::ApiKey(Arc::new(Secret::from("rxl_TESTSECRET"))),
+        );
         let source = Source::Grant(Box::new(grant));
         let cache = TokenCache::new(source, Arc::new(SystemTiming::default()), Duration::from_millis(100));
         let cache = Arc::new(cache);

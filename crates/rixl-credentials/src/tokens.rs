@@ -1,6 +1,6 @@
 //! Exchange of API keys for tokens, and refresh of tokens.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use rixl_api::{
@@ -13,7 +13,7 @@ use crate::{Error, ErrorKind, Operation, Secret, reply::Reply, route::Generation
 /// The token operations. Their credential stands in the request body; no bearer token is sent.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    sender: Sender,
+    sender: Arc<Sender>,
     generation: Generation,
 }
 
@@ -34,7 +34,7 @@ pub struct TokenPair {
 }
 
 impl Tokens {
-    pub(crate) fn new(sender: Sender, generation: Generation) -> Self {
+    pub(crate) fn new(sender: Arc<Sender>, generation: Generation) -> Self {
         Self { sender, generation }
     }
 

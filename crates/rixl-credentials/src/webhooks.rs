@@ -1,6 +1,6 @@
 //! Webhook endpoints of a project: list, create, change, delete, rotate the signing secret, test, and look at deliveries.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use rixl_api::{types, wire::Time};
@@ -14,7 +14,7 @@ use crate::{
 /// generation of routes alone: see [`Organization::webhooks`](crate::Organization::webhooks).
 #[derive(Clone, Debug)]
 pub struct Webhooks {
-    sender: Sender,
+    sender: Arc<Sender>,
     project: ProjectId,
 }
 
@@ -142,7 +142,7 @@ pub struct WebhookAttempt {
 }
 
 impl Webhooks {
-    pub(crate) fn new(sender: Sender, project: ProjectId) -> Self {
+    pub(crate) fn new(sender: Arc<Sender>, project: ProjectId) -> Self {
         Self { sender, project }
     }
 
