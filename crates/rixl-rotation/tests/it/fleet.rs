@@ -13,10 +13,11 @@ use rixl_rotation::{
     Account, CancellationToken, Completed, DueKey, Ending, EventKind, Failure, FailureKind, Fleet, Rotations, Rotator,
     Selection, State,
     journal::{Close, Journal as _, ListUnfinished, Lock, ReadHistory},
-    store::{FileStore, Store, StoreError, Stores},
+    store::{BoxFuture, Commit, Committed, FileStore, Prepare, Read, Store, StoreError, StoredSecret, Stores},
 };
 use rixl_sandbox::{Effect, Fault, SeedKey};
 use rixl_testing::wait_for_async;
+use tokio::{sync::watch, time::timeout};
 
 use crate::bench::{Bench, set_private};
 
@@ -225,6 +226,42 @@ impl Many {
     }
 }
 
+/// Is written only once three are being written at once: how fast they come does not matter.
+struct Together {
+    store: Arc<dyn Store>,
+    writing: watch::Sender<(usize, bool)>,
+}
+
+impl Store for Together {
+    fn location(&self) -> String {
+        self.store.location()
+    }
+
+    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.store.prepare(request)
+    }
+
+    fn read<'a>(&'a self, request: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.store.read(request)
+    }
+
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
+        Box::pin(async move {
+            self.writing.send_modify(|(count, is_met)| {
+                *count += 1;
+                // The first one, which goes alone, and three more.
+                *is_met |= *count == 4;
+            });
+            if self.writing.borrow().0 > 1 {
+                let mut writing = self.writing.subscribe();
+                let met = timeout(Duration::from_secs(100), writing.wait_for(|(_, is_met)| *is_met)).await;
+                met.expect("three keys are never stored at once").unwrap();
+            }
+            self.store.commit(request).await
+        })
+    }
+}
+
 /// How many keys ended how; `None`: not begun.
 fn endings(all: &[Completed]) -> HashMap<Option<Result<String, FailureKind>>, usize> {
     let mut endings = HashMap::new();
@@ -248,8 +285,15 @@ async fn a_fleet_rotates_every_key_and_the_first_alone() {
         .rotator()
         .with_quiet_time(Duration::from_secs(2))
         .with_observer(move |event| sink.lock().unwrap().push((event.kind, event.key.clone())));
-    let all = many.run(rotator).await;
-    assert!(all.iter().all(|ended| matches!(&ended.result, Some(Ok(report)) if report.ending == Ending::Rotated)));
+    let fleet = Fleet::new(rotator).with_concurrency(3);
+    fleet.prepare(&many.due, |due| many.store(due)).await.unwrap();
+    let (folder, writing) = (many.bench.folder.path().to_owned(), watch::Sender::new((0, false)));
+    let mut rotations = fleet.rotate(many.due.clone(), move |due| {
+        Ok(Arc::new(Together { store: store_in(&folder, due)?, writing: writing.clone() }) as Arc<dyn Store>)
+    });
+    while let Some(ended) = rotations.next().await {
+        assert_eq!(ended.result.unwrap().unwrap().ending, Ending::Rotated);
+    }
     assert_eq!(many.live(), 12);
     let all = &*heard.lock().unwrap();
     let most = |until: State| {
