@@ -8,7 +8,7 @@ use clap::{
     error::ErrorKind,
 };
 use rixl_credentials::{KeyId, OrganizationId, ProjectId};
-use rixl_rotation::Rotator;
+use rixl_rotation::{DeployStep, Rotator};
 
 use crate::{
     output::{Format, Output},
@@ -79,10 +79,10 @@ pub(crate) struct Destination {
     ///
     /// `file:PATH`, `dotenv:PATH#VARIABLE`, `command:PROGRAM ARG... [<- READER ARG...]` (the secret on its
     /// stdin, and read back from the reader), `vault:MOUNT/PATH#FIELD`
-    /// (Vault KV v2 or OpenBao), or `stdout`. For several keys it must hold `{key_id}` or `{key_name}`. With --sandbox it
-    /// may be left out: each key then has a file of its own.
+    /// (Vault KV v2 or OpenBao), or `stdout`. Given several times, the secret goes to all of them. For several keys each must
+    /// hold `{key_id}` or `{key_name}`. With --sandbox it may be left out: each key then has a file of its own.
     #[arg(long, value_name = "STORE", required_unless_present = "sandbox")]
-    pub(crate) to: Option<String>,
+    pub(crate) to: Vec<String>,
     /// Let `--to stdout` print the secret on a terminal
     #[arg(long)]
     pub(crate) reveal: bool,
@@ -92,6 +92,16 @@ pub(crate) struct Destination {
     /// Use a name that the file or entry does not have yet
     #[arg(long)]
     pub(crate) new_place: bool,
+    /// Run this program once all stores hold the secret: a reload, a deployment
+    ///
+    /// Words as in a shell, but no shell: `{key_id}` and `{key_name}` stand for the key as arguments of their own. It never gets
+    /// the secret, but RIXL_KEY_ID, RIXL_KEY_NAME, RIXL_PLACES and RIXL_FINGERPRINT in its environment. Where it fails, the
+    /// run ends with 10, and `rixl keys recover` runs it again: at least once, then.
+    #[arg(long, value_name = "PROGRAM ARG...", value_parser = deploy_step)]
+    pub(crate) then: Option<DeployStep>,
+    /// How long that program may take
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = when::some_duration, requires = "then")]
+    pub(crate) then_timeout: Duration,
     /// How long a busy store is tried again, once the new secret is there
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = when::duration)]
     pub(crate) store_patience: Duration,
@@ -99,8 +109,17 @@ pub(crate) struct Destination {
 
 impl Destination {
     pub(crate) fn rotator(&self, rotator: Rotator) -> Rotator {
-        rotator.with_patience(self.store_patience).with_take_over(self.take_over).with_new_place(self.new_place)
+        let rotator =
+            rotator.with_patience(self.store_patience).with_take_over(self.take_over).with_new_place(self.new_place);
+        match &self.then {
+            Some(step) => rotator.with_deploy_step(step.clone().with_timeout(self.then_timeout)),
+            None => rotator,
+        }
     }
+}
+
+fn deploy_step(text: &str) -> Result<DeployStep, String> {
+    DeployStep::from_text(text).map_err(|error| error.to_string())
 }
 
 /// An id from the command line. Errors do not repeat the text: who pastes a secret here by mistake does not want it in

@@ -37,6 +37,7 @@ Exit codes:
     7  rotated, not stored everywhere: the secret is in escrow, run `rixl keys recover`
     8  rotated, and the secret is lost: rotate again
     9  another rotator was faster
+   10  rotated and stored, and the --then program failed: run `rixl keys recover`
   130  interrupted
 For several keys the gravest counts.
 

@@ -15,6 +15,7 @@ use crate::{
     embedded::Embedded,
     failure::{Failure, with_command},
     output::Output,
+    process,
     settings::{self, Credential, State},
     stop::Stop,
     text::shown,
@@ -135,7 +136,9 @@ impl Context {
     /// A rotator that tells of each step on stderr. The command adds its own settings.
     pub(crate) fn rotator(&self, api: &Api) -> Result<Rotator, Failure> {
         let output = self.output;
+        let launcher = process::launcher().unwrap_or_default();
         Ok(Rotator::new(api.account.clone(), self.journal()?)
+            .with_launcher(launcher)
             .with_cancellation(self.stop.0.clone())
             .with_observer(move |event| output.note(step(event))))
     }

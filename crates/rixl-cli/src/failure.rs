@@ -33,6 +33,8 @@ pub(crate) enum Code {
     Lost = 8,
     /// Another rotator won.
     Superseded = 9,
+    /// Rotated and stored, and the deploy step failed.
+    NotDeployed = 10,
     /// A signal ended it.
     Interrupted = 130,
 }
@@ -40,7 +42,7 @@ pub(crate) enum Code {
 impl Code {
     /// From harmless to grave. An outage that is certain is worse than one that is possible; an unknown end is worse than
     /// a known one.
-    const BY_GRAVITY: [Self; 11] = [
+    const BY_GRAVITY: [Self; 12] = [
         Self::Done,
         Self::Superseded,
         Self::Locked,
@@ -50,6 +52,7 @@ impl Code {
         Self::Interrupted,
         Self::Other,
         Self::Unknown,
+        Self::NotDeployed,
         Self::NotStored,
         Self::Lost,
     ];
@@ -173,6 +176,7 @@ impl From<rixl_rotation::Failure> for Failure {
             (FailureKind::Interrupted, _) => Code::Interrupted,
             (FailureKind::Locked, _) => Code::Locked,
             (FailureKind::Authentication, Effect::Unchanged) => Code::Authentication,
+            (FailureKind::NotDeployed, _) => Code::NotDeployed,
             (FailureKind::NotStored, _) => Code::NotStored,
             (FailureKind::Lost, _) => Code::Lost,
             (FailureKind::Refused, Effect::Unchanged) => Code::NotChanged,
@@ -200,6 +204,9 @@ pub(crate) fn command(next: &Next) -> Option<String> {
     match next {
         Next::Recover => Some(recover()),
         Next::Decide => Some(format!("{} --rotate-again (or --drop, to give it up)", recover())),
+        Next::NameReplacedPlace(entry) => {
+            Some(format!("{} {} --to STORE --instead-of STORE", recover(), quoted(entry)))
+        }
         Next::NamePlace(entry) => Some(format!("{} {} --to STORE (one of the two)", recover(), quoted(entry))),
         Next::AnotherPlace(entry) => Some(format!("{} {} --to STORE (another place)", recover(), quoted(entry))),
         Next::AllowOwnKey => Some(format!("{} --own-key (or with another credential)", recover())),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rixl_credentials::{ApiKey, KeyId};
 use rixl_rotation::{
     DueKey,
-    store::{CommandStore, Open, Store, StoreError, StoreErrorKind, StoreTemplate, Stores},
+    store::{CommandStore, Open, Places, Store, StoreError, StoreErrorKind, StoreTemplate, Stores},
 };
 
 use crate::{
@@ -17,49 +17,57 @@ use crate::{
     stdout::Stdout,
 };
 
-/// Where secrets go: the text, read once.
+/// Where secrets go: the texts, read once.
 #[derive(Clone)]
-pub(crate) enum Places {
-    One(Arc<dyn Store>),
+pub(crate) struct Destinations(Vec<One>);
+
+#[derive(Clone)]
+enum One {
+    Shared(Arc<dyn Store>),
     PerKey(Stores, StoreTemplate),
 }
 
-impl Places {
-    /// Reads `--to`, so that a mistake in it is told before anything is asked of RIXL.
+impl Destinations {
+    /// Reads each `--to`, so that a mistake in it is told before anything is asked of RIXL.
     pub(crate) fn read(context: &Context, destination: &Destination) -> Result<Self, Failure> {
-        let text = match &destination.to {
-            Some(text) => text.clone(),
-            None => in_sandbox(context)?,
+        let texts = match destination.to.as_slice() {
+            [] => vec![in_sandbox(context)?],
+            texts => texts.to_vec(),
         };
-        if text == Stdout::LOCATION {
+        if texts.iter().any(|text| text == Stdout::LOCATION) {
             Stdout::check(context.output, destination.reveal)?;
         }
         let stores = stores(context, destination.reveal);
-        let places = match stores.template(&text) {
-            Ok(template) if template.is_per_key() => Ok(Self::PerKey(stores, template)),
-            Ok(_) => stores.open(&text).map(Self::One),
+        let one = |text: &String| match stores.template(text) {
+            Ok(template) if template.is_per_key() => Ok(One::PerKey(stores.clone(), template)),
+            Ok(_) => stores.open(text).map(One::Shared),
             Err(error) => Err(error),
         };
-        places.map_err(|error| store_failure(&error))
+        texts.iter().map(one).collect::<Result<_, _>>().map(Self).map_err(|error| store_failure(&error))
     }
 
-    pub(crate) fn is_per_key(&self) -> bool {
-        matches!(self, Self::PerKey(..))
+    /// The first one that is the same for every key.
+    pub(crate) fn shared(&self) -> Option<String> {
+        self.0.iter().find_map(|one| match one {
+            One::Shared(store) => Some(store.location()),
+            One::PerKey(..) => None,
+        })
     }
 
-    /// The place of one key; without an id, of one that is yet to be created.
-    pub(crate) fn of(&self, id: Option<&KeyId>, name: Option<&str>) -> Result<Arc<dyn Store>, StoreError> {
-        match self {
-            Self::One(store) => Ok(Arc::clone(store)),
-            Self::PerKey(stores, template) => stores.open(&template.expand(id, name)?),
-        }
+    /// The places of one key; without an id, of one that is yet to be created.
+    pub(crate) fn of(&self, id: Option<&KeyId>, name: Option<&str>) -> Result<Places, StoreError> {
+        let open = |one: &One| match one {
+            One::Shared(store) => Ok(Arc::clone(store)),
+            One::PerKey(stores, template) => stores.open(&template.expand(id, name)?),
+        };
+        self.0.iter().map(open).collect()
     }
 
-    pub(crate) fn of_key(&self, key: &ApiKey) -> Result<Arc<dyn Store>, StoreError> {
+    pub(crate) fn of_key(&self, key: &ApiKey) -> Result<Places, StoreError> {
         self.of(Some(&key.id), key.name.as_deref())
     }
 
-    pub(crate) fn of_due(&self, due: &DueKey) -> Result<Arc<dyn Store>, StoreError> {
+    pub(crate) fn of_due(&self, due: &DueKey) -> Result<Places, StoreError> {
         self.of_key(&due.key)
     }
 }

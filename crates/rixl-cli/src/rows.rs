@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use rixl_rotation::{Completed, Ending, Event, EventKind, FailureKind, LeftOut, Next, Report, Situation};
-use serde::{Serialize, Serializer};
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use crate::{
     context::{Context, step},
@@ -109,12 +109,34 @@ impl Serialize for Outcome {
     }
 }
 
+/// Where a secret is or goes: `store` in JSON, and each for itself in `stores` where there are several.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Locations(pub(crate) Vec<String>);
+
+impl Locations {
+    pub(crate) fn together(&self) -> Option<String> {
+        Some(self.0.join(", ")).filter(|_| !self.0.is_empty())
+    }
+}
+
+impl Serialize for Locations {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("store", &self.together())?;
+        if self.0.len() > 1 {
+            map.serialize_entry("stores", &self.0)?;
+        }
+        map.end()
+    }
+}
+
 /// What became of one key, as JSON shows it.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Row {
     id: Option<String>,
     name: Option<String>,
-    store: Option<String>,
+    #[serde(flatten)]
+    stores: Locations,
     result: Outcome,
     #[serde(rename = "exit_code")]
     code: Code,
@@ -142,7 +164,7 @@ impl Row {
         let mut row = Self {
             id: report.key_id.map(|id| id.as_str().to_owned()),
             name: report.name,
-            store: Some(report.store),
+            stores: Locations(report.stores),
             result: report.ending.into(),
             code,
             fingerprint: report.fingerprint,
@@ -192,9 +214,11 @@ impl Row {
         self
     }
 
-    /// In this place, where nothing tells a better one.
-    pub(crate) fn in_store(mut self, location: Option<String>) -> Self {
-        self.store = self.store.or(location);
+    /// In these places, where nothing tells better ones.
+    pub(crate) fn in_stores(mut self, locations: Vec<String>) -> Self {
+        if self.stores.0.is_empty() {
+            self.stores = Locations(locations);
+        }
         self
     }
 
@@ -222,9 +246,9 @@ impl Row {
             None if self.is_outage_running => Some("running".to_owned()),
             outage => outage.map(|outage| format!("{outage} ms")),
         };
-        let [id, name, fingerprint, store] =
-            [&self.id, &self.name, &self.fingerprint, &self.store].map(Option::as_deref);
-        let cells = [id, name, Some(self.result.as_str()), fingerprint, outage.as_deref(), store];
+        let [id, name, fingerprint] = [&self.id, &self.name, &self.fingerprint].map(Option::as_deref);
+        let stores = self.stores.together();
+        let cells = [id, name, Some(self.result.as_str()), fingerprint, outage.as_deref(), stores.as_deref()];
         table.add(cells.map(|cell| cell.unwrap_or("-")));
     }
 
@@ -236,10 +260,9 @@ impl Row {
             let end = text[start..].find(')').map_or(text.len(), |end| start + end + 1);
             text.replace_range(start..end, "");
         }
-        for (own, instead) in [(&self.store, "STORE"), (&self.id, "KEY_ID")] {
-            if let Some(own) = own.as_deref().filter(|own| !own.is_empty()) {
-                text = text.replace(own, instead);
-            }
+        let stores = self.stores.0.iter().map(|store| (store, "STORE"));
+        for (own, instead) in stores.chain(self.id.iter().map(|id| (id, "KEY_ID"))).filter(|(own, _)| !own.is_empty()) {
+            text = text.replace(own, instead);
         }
         text
     }
@@ -337,7 +360,7 @@ pub(crate) fn done(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
     rows.iter().filter(is_told).for_each(|row| row.add_to(&mut table));
     let mut text = if rows.iter().any(|row| is_told(&row)) { table.to_string() } else { String::new() };
     // Where the secret went to stdout, it is all that goes there.
-    if rows.iter().any(|row| row.store.as_deref() == Some(Stdout::LOCATION)) {
+    if rows.iter().any(|row| row.stores.0.iter().any(|store| store == Stdout::LOCATION)) {
         context.output.note(text.trim_end());
         text.clear();
     }
@@ -349,7 +372,8 @@ pub(crate) fn looked(rows: &[Row]) -> Result<Done, Failure> {
     let mut table = Table::new(["ID", "NAME", "RESULT", "WHY", "STORE"]);
     for row in rows {
         let why = row.reason.as_deref().or(row.error.as_ref().map(|words| words.message.as_str()));
-        let cells = [row.id.as_deref(), row.name.as_deref(), Some(row.result.as_str()), why, row.store.as_deref()];
+        let stores = row.stores.together();
+        let cells = [row.id.as_deref(), row.name.as_deref(), Some(row.result.as_str()), why, stores.as_deref()];
         table.add(cells.map(|cell| cell.unwrap_or("-")));
     }
     let text = if rows.is_empty() { String::new() } else { table.to_string() };

@@ -170,7 +170,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
 
     let store = FileStore::new(folder.path().join("secret"))?;
     let report = rotator.rotate(&key.id.parse()?, store).await?;
-    println!("{}, stored in {}", report.ending, report.store);
+    println!("{}, stored in {}", report.ending, report.stores.join(", "));
     let history = database.history(ReadHistory::new()).await?;
     assert!(history.lines.iter().any(|line| line.contains(&report.run_id)), "the history has a line of it");
     assert!(database.unfinished(ListUnfinished::new()).await?.names.is_empty(), "nothing is left open");

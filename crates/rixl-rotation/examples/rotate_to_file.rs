@@ -39,7 +39,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
         .with_observer(|event| println!("{event}"));
 
     match rotator.rotate(&key.id.parse()?, target).await {
-        Ok(report) => println!("{:?}, stored in {}", report.ending, report.store),
+        Ok(report) => println!("{:?}, stored in {}", report.ending, report.stores.join(", ")),
         // Correct what the sentence says, and run it again.
         Err(failure) if failure.effect() == Effect::Unchanged => return Err(failure.into()),
         // RIXL may have a secret that nobody holds. A program that crashed goes this way when it starts again.

@@ -119,7 +119,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     .with_quiet_time(Duration::from_millis(100));
 
     let report = rotator.rotate(&key.id.parse()?, parameter("billing")).await?;
-    println!("{:?}, stored in {}", report.ending, report.store);
+    println!("{:?}, stored in {}", report.ending, report.stores.join(", "));
     let stored = service.get("billing").map(|(_, secret)| secret);
     assert!(stored.is_some_and(|secret| sandbox.opens(&key.id, &secret)), "the parameter has the live secret");
     Ok(())

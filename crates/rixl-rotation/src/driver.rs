@@ -14,10 +14,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     Ending, EventKind, Failure, Liveness, Next, RecoveryPlan, Report, Rotator, State, Warning,
     journal::{Append, Entry, JournalError, JournalErrorKind},
-    ledger::Receipt,
     plan::Held,
     protocol::{
-        intent::{Digest, Intent, Subject},
+        intent::{Digest, Intent, Place, Subject},
         next::next,
         progress::{At, Progress, Record, Response, Why},
         seen::{Act, Because, IfLive, Look, Mandate, Observation, Seen, Step, Stop, Wait},
@@ -73,6 +72,10 @@ pub(crate) struct Driver {
     look_error: Option<Error>,
     journal_error: Option<JournalError>,
     warnings: Vec<Warning>,
+    /// Where the key's secret is besides the places.
+    homes: Vec<String>,
+    /// Why the deploy step did not end well, and what it said.
+    not_deployed: Option<(String, Option<String>)>,
 }
 
 /// One place of the intent.
@@ -90,8 +93,6 @@ pub(crate) struct Target {
     content: Content,
     /// Whose it is, if not this key's: what follows its location in a sentence.
     taken: Option<String>,
-    /// Where else the key's secret is.
-    home: Option<Receipt>,
 }
 
 impl Target {
@@ -105,7 +106,6 @@ impl Target {
             error: None,
             content: Content::Absent,
             taken: None,
-            home: None,
         }
     }
 
@@ -187,6 +187,8 @@ impl Driver {
             look_error: None,
             journal_error: None,
             warnings: Vec::new(),
+            homes: Vec::new(),
+            not_deployed: None,
         })
     }
 
@@ -310,7 +312,7 @@ impl Driver {
             }
         }
         // What was done, and what is known for good, is no trying again.
-        if matches!(step, Step::Record(_) | Step::Act(Act::Send | Act::Store { .. } | Act::Retire)) {
+        if matches!(step, Step::Record(_) | Step::Act(Act::Send | Act::Store { .. } | Act::Deploy | Act::Retire)) {
             self.retries = 0;
         }
         self.seen.note(self.now(), &step, &observation);
@@ -398,12 +400,15 @@ impl Driver {
         self.places.get(place).is_some_and(|place| place.store.is_readable())
     }
 
-    /// What its first place held when it was looked at.
+    /// What its places held when they were looked at: a live secret, where one had it.
     pub(crate) fn held(&self) -> Option<Held> {
-        let secret = self.places.first()?.read.as_ref()?.expose_secret();
-        let bare = self.key_id().map_or(secret, |key_id| look::bare(key_id, secret));
-        let is_live = matches!(self.seen.places.first()?.liveness, Some(Liveness::Live(_)));
-        Some(Held { secret: Digest::of(bare.as_bytes()), is_live })
+        let held = self.places.iter().zip(&self.seen.places).filter_map(|(place, seat)| {
+            let secret = place.read.as_ref()?.expose_secret();
+            let bare = self.key_id().map_or(secret, |key_id| look::bare(key_id, secret));
+            let is_live = matches!(seat.liveness, Some(Liveness::Live(_)));
+            Some(Held { secret: Digest::of(bare.as_bytes()), is_live })
+        });
+        held.max_by_key(|held| held.is_live)
     }
 
     fn holds_ours(&self, place: usize) -> bool {
@@ -458,16 +463,19 @@ impl Driver {
     }
 
     fn tell_prepared(&self, intent: &Intent) {
-        let Some(before) = intent.places.first().map(|place| &place.before) else { return };
-        let said = match (before.value, before.live_as) {
-            (None, _) => {
-                return self.tell(State::Prepared, "locked; the store is ready to take a secret, and holds none yet");
-            }
-            (Some(_), Some(_)) => "is live",
-            (Some(_), None) if intent.limits.is_probed && intent.subject.key_id().is_some() => "is dead already",
-            (Some(_), None) => "was not probed",
-        };
-        self.tell(State::Prepared, format!("locked; the store is ready to take a secret; the stored one {said}"));
+        let is_one = intent.places.len() == 1;
+        for Place { given, before, .. } in &intent.places {
+            let held = match (before.value, before.live_as) {
+                (None, _) => ", and holds none yet",
+                (Some(_), Some(_)) => "; the stored one is live",
+                (Some(_), None) if intent.limits.is_probed && intent.subject.key_id().is_some() => {
+                    "; the stored one is dead already"
+                }
+                (Some(_), None) => "; the stored one was not probed",
+            };
+            let store = if is_one { "the store" } else { given };
+            self.tell(State::Prepared, format!("locked; {store} is ready to take a secret{held}"));
+        }
     }
 
     fn tell_record(&mut self, record: &Record) {
@@ -506,6 +514,7 @@ impl Driver {
                     ),
                 );
             }
+            Record::Deployed { .. } => self.tell(State::Deployed, "the deploy step ended well"),
             Record::Settled { .. } if self.intent().limits.is_probed => {
                 self.tell(State::Settled, "the stored secret is still live");
             }

@@ -40,6 +40,8 @@ pub enum FailureKind {
     Locked,
     /// The response was lost, is not clear, or an earlier run is unfinished.
     Unknown,
+    /// The new secret is stored, and the [deploy step](crate::Rotator::with_deploy_step) has not ended well.
+    NotDeployed,
     /// The store did not take the new secret, which is in escrow.
     NotStored,
     /// The new secret is lost.
@@ -58,6 +60,7 @@ impl FailureKind {
             Self::Authentication => "authentication",
             Self::Locked => "locked",
             Self::Unknown => "unknown",
+            Self::NotDeployed => "not_deployed",
             Self::NotStored => "not_stored",
             Self::Lost => "lost",
             Self::NotDue => "not_due",
@@ -143,6 +146,9 @@ pub enum Next {
     /// Call it with [`OnLiveSecret::RotateUnread`](crate::OnLiveSecret::RotateUnread) or [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop): nobody else
     /// can tell.
     Decide,
+    /// Call it for this entry with [`RecoverOptions::with_redirect_of`](crate::RecoverOptions::with_redirect_of) as well: of
+    /// several places, say which one the other stands in for.
+    NameReplacedPlace(String),
     /// Call it for this entry with [`RecoverOptions::with_redirect`](crate::RecoverOptions::with_redirect), and name one of the
     /// two places.
     NamePlace(String),
@@ -226,6 +232,7 @@ impl Next {
             Self::Decide => f.write_str("; decide whether to rotate it again or to drop it"),
             Self::AllowOwnKey => f.write_str("; recover it with that one, or allow this one"),
             Self::OtherCredential => f.write_str("; recover it with another credential"),
+            Self::NameReplacedPlace(_) => f.write_str("; say which place the other one stands in for"),
             Self::NamePlace(_) => f.write_str("; say which of the two is meant"),
             Self::AnotherPlace(_) => f.write_str("; name another place for it"),
             Self::DeleteKeys(ids) => {
@@ -244,7 +251,7 @@ impl Failure {
             FailureKind::Refused => (Effect::Unchanged, Next::Correct),
             FailureKind::Authentication => (Effect::Unchanged, Next::Authenticate),
             FailureKind::Unknown => (Effect::Unknown, Next::Recover),
-            FailureKind::NotStored | FailureKind::Lost => (Effect::Changed, Next::Recover),
+            FailureKind::NotDeployed | FailureKind::NotStored | FailureKind::Lost => (Effect::Changed, Next::Recover),
             FailureKind::NotDue => (Effect::Unchanged, Next::Nothing),
         };
         Self { kind, effect, next, situation: None, is_old_dead: false, message: message.into(), source: None }
@@ -313,6 +320,7 @@ impl Failure {
     pub fn situation(&self) -> Situation {
         match (self.kind, self.effect, self.situation) {
             (FailureKind::NotStored, ..) => Situation::InEscrow,
+            (FailureKind::NotDeployed, ..) => Situation::Stored,
             (FailureKind::Lost, ..) => Situation::Lost,
             (_, Effect::Unchanged, _) => Situation::Unchanged,
             (.., Some(situation)) => situation,

@@ -24,10 +24,10 @@ use tracing::{Instrument as _, Span};
 use crate::{
     CancellationToken, DueKey, Effect, Ending, EventKind, Failure, FailureKind, Report, Rotator,
     plan::{self, Held, Known},
-    store::{Store, StoreError},
+    store::{Places, StoreError},
 };
 
-type StoreFactory = dyn Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync;
+type PlacesFactory<'a> = dyn Fn(&DueKey) -> Result<Places, StoreError> + Send + Sync + 'a;
 
 /// Rotates many keys.
 ///
@@ -115,13 +115,14 @@ impl Fleet {
     /// # Cancellation
     ///
     /// Dropping the future lets go of all keys. Nothing changed.
-    pub async fn prepare(
+    pub async fn prepare<P: Into<Places>>(
         &self,
         keys: &[DueKey],
-        store_of: impl Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync,
+        places_of: impl Fn(&DueKey) -> Result<P, StoreError> + Send + Sync,
     ) -> Result<(), PrepareError> {
         let mut known = Known::default();
-        let mut prepared = self.prepare_all(keys, store_of, &mut known).await;
+        let places_of = move |due: &DueKey| places_of(due).map(Into::into);
+        let mut prepared = self.prepare_all(keys, &places_of, &mut known).await;
         if prepared.is_ok()
             && let Some(due) = keys.iter().find(|due| due.times.is_asked_again())
         {
@@ -139,21 +140,23 @@ impl Fleet {
     async fn prepare_all(
         &self,
         keys: &[DueKey],
-        store_of: impl Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync,
+        places_of: &PlacesFactory<'_>,
         known: &mut Known,
     ) -> Result<(), PrepareError> {
         let mut places: HashMap<String, &KeyId> = HashMap::new();
         for due in keys {
-            let store = store_of(due).map_err(|error| PrepareError::new(due, error))?;
-            let identity = store.identity().await.map_err(|error| PrepareError::new(due, error))?;
-            if let Some(other) = places.insert(identity, &due.key.id) {
-                let sentence = format!(
-                    "the keys {other} and {} would go into one place, {}; nothing was sent; name a place for each, \
-                     with {{key_id}} or {{key_name}}",
-                    due.key.id,
-                    store.location()
-                );
-                return Err(PrepareError::new(due, Failure::refused(sentence)));
+            let stores = places_of(due).map_err(|error| PrepareError::new(due, error))?.into_inner();
+            for store in stores {
+                let identity = store.identity().await.map_err(|error| PrepareError::new(due, error))?;
+                if let Some(other) = places.insert(identity, &due.key.id).filter(|other| **other != due.key.id) {
+                    let sentence = format!(
+                        "the keys {other} and {} would go into one place, {}; nothing was sent; name a place for each, \
+                         with {{key_id}} or {{key_name}}",
+                        due.key.id,
+                        store.location()
+                    );
+                    return Err(PrepareError::new(due, Failure::refused(sentence)));
+                }
             }
         }
         let mut waiting = keys.iter();
@@ -164,7 +167,7 @@ impl Fleet {
                 && under_way.len() < self.at_once
                 && let Some(due) = waiting.next()
             {
-                under_way.push(self.prepare_one(due, &store_of));
+                under_way.push(self.prepare_one(due, places_of));
             }
             match under_way.next().await {
                 // The others come to their end: one that is dropped while it locks may leave a file for a moment.
@@ -178,10 +181,10 @@ impl Fleet {
     async fn prepare_one(
         &self,
         due: &DueKey,
-        store_of: &(impl Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync),
+        places_of: &PlacesFactory<'_>,
     ) -> Result<(KeyId, Option<Held>), PrepareError> {
-        let store = store_of(due).map_err(|error| PrepareError::new(due, error))?;
-        let prepared = self.rotator.prepare(&due.key, store).await;
+        let places = places_of(due).map_err(|error| PrepareError::new(due, error))?;
+        let prepared = self.rotator.prepare(&due.key, places).await;
         let prepared = prepared.map_err(|failure| PrepareError::new(due, failure))?;
         Ok((due.key.id.clone(), prepared.driver.held()))
     }
@@ -210,10 +213,10 @@ impl Fleet {
     /// Dropping the stream begins no more; those under way run to their end unseen, and only the end of the runtime stops
     /// them, which is a crash that [`Rotator::recover`] is for. To end soon with every result, use
     /// [`Rotator::with_cancellation`].
-    pub fn rotate(
+    pub fn rotate<P: Into<Places>>(
         &self,
         keys: Vec<DueKey>,
-        store_of: impl Fn(&DueKey) -> Result<Arc<dyn Store>, StoreError> + Send + Sync + 'static,
+        places_of: impl Fn(&DueKey) -> Result<P, StoreError> + Send + Sync + 'static,
     ) -> Rotations {
         let mut rotator = self.rotator.clone();
         let slots = Arc::new(Semaphore::new(self.at_once));
@@ -223,7 +226,7 @@ impl Fleet {
         let work = Work {
             rotator,
             known,
-            store_of: Arc::new(store_of),
+            places_of: Arc::new(move |due: &DueKey| places_of(due).map(Into::into)),
             waiting: keys.into_iter(),
             under_way: JoinSet::new(),
             names: HashMap::new(),
@@ -270,7 +273,7 @@ impl fmt::Debug for Rotations {
 
 struct Work {
     rotator: Rotator,
-    store_of: Arc<StoreFactory>,
+    places_of: Arc<PlacesFactory<'static>>,
     known: Arc<Known>,
     waiting: vec::IntoIter<DueKey>,
     under_way: JoinSet<Result<Report, Failure>>,
@@ -331,7 +334,7 @@ impl Work {
 
     fn begin(&mut self, due: DueKey, slot: OwnedSemaphorePermit) {
         let name = (due.key.id.clone(), due.key.name.clone());
-        let one = one(self.rotator.clone(), due, Arc::clone(&self.store_of), Arc::clone(&self.known), slot);
+        let one = one(self.rotator.clone(), due, Arc::clone(&self.places_of), Arc::clone(&self.known), slot);
         let id = self.under_way.spawn(one.instrument(self.span.clone())).id();
         self.names.insert(id, name);
     }
@@ -358,11 +361,11 @@ impl Drop for Work {
 async fn one(
     rotator: Rotator,
     due: DueKey,
-    store_of: Arc<StoreFactory>,
+    places_of: Arc<PlacesFactory<'static>>,
     known: Arc<Known>,
     slot: OwnedSemaphorePermit,
 ) -> Result<Report, Failure> {
-    let mut prepared = rotator.prepare_known(&due, store_of(&due)?, Some(&known)).await?;
+    let mut prepared = rotator.prepare_known(&due, places_of(&due)?, Some(&known)).await?;
     prepared.driver.slot = Some(slot);
     prepared.rotate().await
 }

@@ -51,8 +51,11 @@ pub struct Audit {
     pub organization: Option<String>,
     /// Where RIXL was.
     pub base_url: String,
-    /// Where the secret went.
+    /// Where the secret went; several places one after the other.
     pub store: String,
+    /// Each of them, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stores: Vec<String>,
     /// The fingerprint of what the store held before: the start of its SHA-256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_fingerprint: Option<String>,

@@ -1,6 +1,6 @@
 //! Which key's secret is in which place, as far as the runs of this journal have brought it there.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, iter};
 
 use rixl_credentials::{KeyId, Secret, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -25,8 +25,20 @@ pub(crate) struct Receipt {
     base_url: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     organization: Option<String>,
-    /// The location of the place.
-    pub(crate) place: String,
+    #[serde(flatten)]
+    spot: Spot,
+    /// Where else the run has put it: in what is kept for the key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Spot>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<String>,
+}
+
+/// A place, as it was named and found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Spot {
+    /// Its location.
+    place: String,
     identity: String,
     /// The text that the user gave, where it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,8 +46,25 @@ pub(crate) struct Receipt {
     /// The server that it is on, where its location does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     server: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    fingerprint: Option<String>,
+}
+
+impl From<&Place> for Spot {
+    fn from(Place { given, name, asked, server, .. }: &Place) -> Self {
+        Self { place: given.clone(), identity: name.clone(), asked: asked.clone(), server: server.clone() }
+    }
+}
+
+impl Spot {
+    /// Its location, and on which server.
+    pub(crate) fn path(&self) -> String {
+        at_server(&self.place, self.server.as_deref())
+    }
+
+    /// A link that was given leads on with each deployment, and is the same place to its user.
+    fn is(&self, place: &Place) -> bool {
+        let is_asked = self.asked.is_some() && self.asked == place.asked;
+        self.identity == place.name || self.path() == place.path() || is_asked
+    }
 }
 
 const VERSION: u32 = 1;
@@ -56,41 +85,41 @@ fn of_key(base_url: &str, key_id: &str) -> String {
 /// What a run that ended so has to say of its places.
 pub(crate) fn receipts<'a>(audit: &Audit, places: impl IntoIterator<Item = &'a Place>) -> Vec<crate::journal::Receipt> {
     let Some(key_id) = audit.key_id.as_ref().and_then(|id| id.parse::<KeyId>().ok()) else { return Vec::new() };
-    let mut all = Vec::new();
+    let (mut all, mut spots) = (Vec::new(), Vec::new());
+    let receipt = |spot, others| Receipt {
+        v: VERSION,
+        run: audit.run_id.clone().unwrap_or_default(),
+        ending: audit.ending,
+        key_id: key_id.clone(),
+        at: audit.at,
+        base_url: audit.base_url.clone(),
+        organization: audit.organization.clone(),
+        spot,
+        others,
+        fingerprint: audit.new_fingerprint.clone(),
+    };
     for place in places {
-        let receipt = Receipt {
-            v: VERSION,
-            run: audit.run_id.clone().unwrap_or_default(),
-            ending: audit.ending,
-            key_id: key_id.clone(),
-            at: audit.at,
-            base_url: audit.base_url.clone(),
-            organization: audit.organization.clone(),
-            place: place.given.clone(),
-            identity: place.name.clone(),
-            asked: place.asked.clone(),
-            server: place.server.clone(),
-            fingerprint: audit.new_fingerprint.clone(),
-        };
-        let Ok(line) = serde_json::to_string(&receipt) else { continue };
+        spots.push(Spot::from(place));
+        let Ok(line) = serde_json::to_string(&receipt(Spot::from(place), Vec::new())) else { continue };
         all.push(crate::journal::Receipt::new(of_place(&place.name), line.clone()));
         if place.path() != place.name {
             all.push(crate::journal::Receipt::new(of_place(&place.path()), line.clone()));
         }
         if place.server.is_some() {
-            all.push(crate::journal::Receipt::new(of_any_server(&place.given), line.clone()));
+            all.push(crate::journal::Receipt::new(of_any_server(&place.given), line));
         }
-        all.push(crate::journal::Receipt::new(of_key(&audit.base_url, key_id.as_str()), line));
+    }
+    let of_key = of_key(&audit.base_url, key_id.as_str());
+    let mut spots = spots.into_iter();
+    if let Some(first) = spots.next()
+        && let Ok(line) = serde_json::to_string(&receipt(first, spots.collect()))
+    {
+        all.push(crate::journal::Receipt::new(of_key, line));
     }
     all
 }
 
 impl Receipt {
-    /// The location of the place, and on which server.
-    pub(crate) fn path(&self) -> String {
-        at_server(&self.place, self.server.as_deref())
-    }
-
     /// What follows the location of the place in a sentence.
     pub(crate) fn said(&self) -> String {
         format!("has had the secret of another key, {}, since {}", self.key_id, self.at)
@@ -187,17 +216,16 @@ impl Rotator {
         None
     }
 
-    /// Where else the secret of this key is: the place would keep a dead one. A link that was given leads on with each
-    /// deployment, and is the same place to its user.
-    pub(crate) async fn home_of(&self, place: &Place, key_id: &KeyId) -> Result<Option<Receipt>, JournalError> {
+    /// Where the secret of this key is besides: such a place would keep a dead one.
+    pub(crate) async fn homes_besides(&self, places: &[Place], key_id: &KeyId) -> Result<Vec<Spot>, JournalError> {
         let name = of_key(self.account.client().base_url(), key_id.as_str());
-        let Some(home) = self.receipt(&name).await? else { return Ok(None) };
-        let is_asked = home.asked.is_some() && home.asked == place.asked;
-        if home.identity == place.name || home.path() == place.path() || is_asked {
-            return Ok(None);
+        let Some(Receipt { spot, others, .. }) = self.receipt(&name).await? else { return Ok(Vec::new()) };
+        let mut left = Vec::new();
+        for home in iter::once(spot).chain(others).filter(|home| !places.iter().any(|place| home.is(place))) {
+            // Another key may have taken it over.
+            let there = self.receipts_of(&home.identity, &home.path()).await?;
+            left.extend(there.into_iter().next().filter(|there| there.key_id == *key_id).map(|there| there.spot));
         }
-        // Another key may have taken it over.
-        let there = self.receipts_of(&home.identity, &home.path()).await?;
-        Ok(there.into_iter().next().filter(|there| there.key_id == *key_id))
+        Ok(left)
     }
 }

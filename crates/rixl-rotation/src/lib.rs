@@ -19,7 +19,7 @@
 //! let rotator = Rotator::new(Account::new(client, organization), FolderJournal::open(folder.join("state"))?);
 //! # let rotator = rotator.with_quiet_time(std::time::Duration::ZERO);
 //! match rotator.rotate(&key_id, FileStore::new(folder.join("secret"))?).await {
-//!     Ok(report) => println!("stored in {}", report.store),
+//!     Ok(report) => println!("stored in {}", report.stores.join(", ")),
 //!     Err(failure) if failure.effect() == Effect::Unchanged => println!("{failure}"),
 //!     Err(failure) => println!("{failure}; recover() ends it"),
 //! }
@@ -88,6 +88,8 @@ mod account;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(unix)]
+mod deploy;
+#[cfg(unix)]
 mod disk;
 mod driver;
 mod error;
@@ -100,6 +102,8 @@ mod mounts;
 mod open_run;
 mod plan;
 mod probe;
+#[cfg(unix)]
+mod program;
 mod protocol;
 mod recover;
 mod rehearse;
@@ -108,6 +112,8 @@ pub mod store;
 mod trace;
 
 pub use account::Account;
+#[cfg(unix)]
+pub use deploy::DeployStep;
 pub use error::{Effect, Failure, FailureKind, Next, Situation, Warning};
 pub use fleet::{Completed, Fleet, PrepareError, Rotations};
 pub use history::{Audit, Ending};

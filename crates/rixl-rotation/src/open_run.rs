@@ -17,8 +17,8 @@ pub struct OpenRun {
     pub entry: String,
     /// The key's name, as far as the entry could be read.
     pub name: Option<String>,
-    /// Where its secret goes, as far as the entry could be read.
-    pub store: Option<String>,
+    /// Where its secret goes; empty where the entry could not be read.
+    pub stores: Vec<String>,
     /// When its first request was about to be sent.
     pub since: Option<Timestamp>,
     /// What it has done to the key so far.
@@ -64,7 +64,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
     let mut run = OpenRun {
         entry: name,
         name: None,
-        store: None,
+        stores: Vec::new(),
         since: None,
         effect: Effect::Unknown,
         situation: String::new(),
@@ -89,9 +89,8 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             run.situation = failure.message().to_owned();
         }
         Ok(Some(progress)) => {
-            let given: Vec<&str> = progress.intent.places.iter().map(|place| place.given.as_str()).collect();
             run.name = progress.intent.subject.name().map(str::to_owned);
-            run.store = Some(given.join(", "));
+            run.stores = progress.intent.places.iter().map(|place| place.given.clone()).collect();
             run.since = Some(progress.intent.began);
             run.effect = progress.effect();
             run.situation = situation(&progress, &entry.escrow_location);
@@ -106,6 +105,9 @@ fn situation(progress: &Progress, escrow: &str) -> String {
     let retires = progress.intent.subject.rules().retires_after.is_some();
     match progress.response {
         _ if progress.ended.is_some() => "it is over, and the entry was not removed".to_owned(),
+        Response::Received if is_stored && progress.is_to_deploy() => {
+            "the new secret is stored, and the deploy step has not ended well yet".to_owned()
+        }
         Response::Received if is_settled && retires => {
             "the new secret is stored, and the old key is not deleted yet".to_owned()
         }

@@ -12,7 +12,7 @@ use crate::{
     journal::{Append, Close, Entry, JournalErrorKind, ListUnfinished, Lock},
     protocol::{
         intent::{Before, Digest, Place},
-        progress::{Progress, ReadError, Record},
+        progress::{At, Progress, ReadError, Record},
         seen::{IfLive, Mandate},
     },
     rotator::{asked, lock_place, millis},
@@ -54,6 +54,7 @@ pub struct RecoverOptions {
     is_dry: bool,
     entries: Vec<String>,
     redirect: Option<String>,
+    instead_of: Option<String>,
 }
 
 impl RecoverOptions {
@@ -75,6 +76,12 @@ impl RecoverOptions {
         self
     }
 
+    /// Which place the other one stands in for, where several do not have the secret.
+    pub fn with_redirect_of(mut self, location: impl Into<String>) -> Self {
+        self.instead_of = Some(location.into());
+        self
+    }
+
     /// Changes nothing, and gives [`Recovery::Would`].
     pub fn with_dry_run(mut self) -> Self {
         self.is_dry = true;
@@ -90,8 +97,8 @@ pub struct Recovered {
     pub entry: String,
     /// The key's name, as far as the entry could be read.
     pub name: Option<String>,
-    /// Where its secret goes, as far as the entry could be read.
-    pub store: Option<String>,
+    /// Where its secret goes; empty where the entry could not be read.
+    pub stores: Vec<String>,
     /// What was done or would be.
     pub result: Result<Recovery, Failure>,
 }
@@ -204,14 +211,13 @@ impl Rotator {
         options: &RecoverOptions,
         slot: OwnedSemaphorePermit,
     ) -> Recovered {
-        let mut one = Recovered { entry: name, name: None, store: None, result: Ok(Recovery::Nothing) };
+        let mut one = Recovered { entry: name, name: None, stores: Vec::new(), result: Ok(Recovery::Nothing) };
         one.result = match self.open_entry(&one.entry).await {
             Ok((entry, None)) => self.remove(&one.entry, entry, options.is_dry).await,
             Ok((entry, Some(progress))) => {
                 let intent = Arc::clone(&progress.intent);
-                let given: Vec<&str> = intent.places.iter().map(|place| place.given.as_str()).collect();
                 one.name = intent.subject.name().map(str::to_owned);
-                one.store = Some(given.join(", "));
+                one.stores = intent.places.iter().map(|place| place.given.clone()).collect();
                 let (effect, situation) = (progress.effect(), progress.situation());
                 let recover = async {
                     let driver = self.resumed(&one.entry, entry, progress, stores, options).await;
@@ -278,13 +284,14 @@ impl Rotator {
         let mut redirected = None;
         if let Some(location) = &options.redirect {
             let store = stores.open(location)?;
-            let lock = self.redirect(name, &mut entry, &mut progress, &*store, options).await?;
-            redirected = Some(Target::new(store, lock));
+            let index = left_out(name, &progress, stores, options)?;
+            let lock = self.redirect(name, &mut entry, &mut progress, index, &*store, options).await?;
+            redirected = Some((index, Target::new(store, lock)));
         }
         let intent = &progress.intent;
         let mut opened = Vec::new();
-        for place in &intent.places {
-            if let Some(redirected) = redirected.take() {
+        for (index, place) in intent.places.iter().enumerate() {
+            if let Some((_, redirected)) = redirected.take_if(|(redirected, _)| *redirected == index) {
                 opened.push(redirected);
                 continue;
             }
@@ -329,12 +336,13 @@ impl Rotator {
         label: &str,
         entry: &mut Box<dyn Entry>,
         progress: &mut Progress,
+        index: usize,
         store: &dyn Store,
         options: &RecoverOptions,
     ) -> Result<Option<StoreLock>, Failure> {
         let (location, is_dry) = (store.location(), options.is_dry);
         let takes_over = self.takes_over || options.on_live == OnLiveSecret::RotateUnread;
-        let Some(old) = progress.intent.places.first().cloned() else { return Ok(None) };
+        let Some(old) = progress.intent.places.get(index).cloned() else { return Ok(None) };
         if store.is_within(&self.journal.location()).await? {
             return Err(Failure::refused(format!("{location} lies in the state itself; nothing was sent")));
         }
@@ -342,6 +350,11 @@ impl Rotator {
             return Err(Failure::refused("the run is over, and its secret goes nowhere any more; nothing was sent"));
         }
         let name = store.identity().await?;
+        let mut others = progress.intent.places.iter().enumerate().filter(|(other, _)| *other != index);
+        if let Some((_, other)) = others.find(|(_, other)| other.name == name) {
+            let sentence = format!("{location} is {}, where the secret goes anyway; nothing was sent", other.given);
+            return Err(Failure::refused(sentence));
+        }
         let lock = lock_place(&mut **entry, store, &name).await?;
         let subject = progress.intent.store_subject();
         let held = match is_dry {
@@ -374,7 +387,7 @@ impl Rotator {
                     .with_next(Next::AnotherPlace(label.to_owned())));
             }
         }
-        let record = Record::Redirected { at: self.now(), place: 0, to };
+        let record = Record::Redirected { at: self.now(), place: index, to };
         if !is_dry {
             let line = serde_json::to_string(&record).map_err(|error| {
                 Failure::refused("the journal line can't be written; nothing was sent").with_source(error)
@@ -415,6 +428,31 @@ pub(crate) fn read(name: &str, lines: &[String]) -> Result<Option<Progress>, Fai
         };
         Failure::refused(sentence).with_source(error).left_open(Effect::Unknown).with_next(Next::Correct)
     })
+}
+
+/// The place that another one stands in for: the only one, or the only one without the secret.
+fn left_out(name: &str, progress: &Progress, stores: &Stores, options: &RecoverOptions) -> Result<usize, Failure> {
+    let places = &progress.intent.places;
+    let ask = |places: &mut dyn Iterator<Item = &Place>| {
+        let places: Vec<&str> = places.map(|place| place.given.as_str()).collect();
+        let sentence = format!(
+            "the secret goes to {}; nothing was sent; say which of them gets it elsewhere",
+            places.join(" and ")
+        );
+        Failure::refused(sentence).with_next(Next::NameReplacedPlace(name.to_owned()))
+    };
+    if let Some(named) = &options.instead_of {
+        let location = stores.open(named).map(|store| store.location()).unwrap_or_else(|_| named.clone());
+        let is_named = |place: &Place| place.given == location || place.asked.as_ref() == Some(named);
+        return places.iter().position(is_named).ok_or_else(|| ask(&mut places.iter()));
+    }
+    let is_left = |(_, (at, _)): &(usize, (&At, &Place))| places.len() == 1 || matches!(at, At::Before(_));
+    let left: Vec<_> = progress.places.iter().zip(places).enumerate().filter(is_left).collect();
+    match left.as_slice() {
+        [(index, _)] => Ok(*index),
+        [] => Err(ask(&mut places.iter())),
+        several => Err(ask(&mut several.iter().map(|(_, (_, place))| *place))),
+    }
 }
 
 /// Where a text leads now, if not to the place that it led to.

@@ -12,6 +12,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
+#[cfg(unix)]
+use crate::DeployStep;
 use crate::{
     Account, DueKey, Effect, Ending, Failure, FailureKind, Next, Warning,
     driver::{Driver, Target},
@@ -23,7 +25,7 @@ use crate::{
         seen::Mandate,
     },
     recover,
-    store::{FINGERPRINT, Store, StoreLock, Version, hex},
+    store::{FINGERPRINT, Places, Store, StoreLock, Version, hex},
     trace::{self, TARGET, Traced},
 };
 
@@ -48,9 +50,10 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// 7. **Stored.** Check-and-set against the version of step 2; then read back. A store that is busy is tried again. Where
 ///    another rotator wrote meanwhile, its live secret stays if ours was live and is dead now; else one more rotation makes a
 ///    secret that is sure to be newest.
-/// 8. **Settled.** After a quiet time the stored secret is probed again: a delayed copy of the request could have killed
+/// 8. **Deployed**, where there is a [deploy step](DeployStep): it ended well. Only then is a replaced key deleted.
+/// 9. **Settled.** After a quiet time the stored secret is probed again: a delayed copy of the request could have killed
 ///    it. Then it is rotated once more, within the budget.
-/// 9. **Done.** An audit line is written, the escrow wiped, the locks released.
+/// 10. **Done.** An audit line is written, the escrow wiped, the locks released.
 ///
 /// Failures in a live process go the same ways as a crash: the entry stays open, and [`recover`](Self::recover) ends it.
 /// Dropping the future of a run is a crash.
@@ -106,6 +109,9 @@ pub struct Rotator {
     /// How many runs may work at once; one that only waits does not count.
     pub(crate) slots: Option<Arc<Semaphore>>,
     pub(crate) by: String,
+    #[cfg(unix)]
+    deploy_step: Option<DeployStep>,
+    pub(crate) launcher: Vec<String>,
     observer: Arc<dyn Fn(&Event) + Send + Sync>,
 }
 
@@ -195,6 +201,8 @@ pub enum State {
     Verified,
     /// The store holds it.
     Stored,
+    /// The deploy step ended well.
+    Deployed,
     /// It is still live after the quiet time.
     Settled,
     /// It is over.
@@ -212,6 +220,7 @@ impl State {
             Self::Received => "received",
             Self::Verified => "verified",
             Self::Stored => "stored",
+            Self::Deployed => "deployed",
             Self::Settled => "settled",
             Self::Done => "done",
         }
@@ -233,7 +242,7 @@ pub struct Report {
     /// Its name.
     pub name: Option<String>,
     /// Where the secret is.
-    pub store: String,
+    pub stores: Vec<String>,
     /// How it ended.
     pub ending: Ending,
     /// The fingerprint of the stored secret: the start of its SHA-256.
@@ -292,6 +301,9 @@ impl Rotator {
             rate_limiter: None,
             slots: None,
             by: who(),
+            #[cfg(unix)]
+            deploy_step: None,
+            launcher: Vec::new(),
             observer: Arc::new(|_| {}),
         }
     }
@@ -357,6 +369,20 @@ impl Rotator {
         self
     }
 
+    /// What makes consumers take the new secret, once all places hold it.
+    #[cfg(unix)]
+    pub fn with_deploy_step(mut self, step: DeployStep) -> Self {
+        self.deploy_step = Some(step);
+        self
+    }
+
+    /// A program that runs deploy steps, those of a recovery too: see
+    /// [`CommandStore::with_launcher`](crate::store::CommandStore::with_launcher).
+    pub fn with_launcher(mut self, words: impl IntoIterator<Item = String>) -> Self {
+        self.launcher = words.into_iter().collect();
+        self
+    }
+
     pub(crate) fn mandate(&self) -> Mandate {
         Mandate {
             patience: self.patience,
@@ -403,7 +429,7 @@ impl Rotator {
         self.account.client().timing().now()
     }
 
-    /// Rotates the key of this id into this store: the whole protocol.
+    /// Rotates the key of this id into this store, or several [`Places`]: the whole protocol.
     ///
     /// # Errors
     ///
@@ -414,11 +440,11 @@ impl Rotator {
     /// Dropping the future, as a time-out does, is a crash: before the request is sent nothing changed; after that the
     /// entry stays open, and [`recover`](Self::recover) ends it. The span says which. To stop where nothing is lost, use
     /// [`with_cancellation`](Self::with_cancellation).
-    pub async fn rotate(&self, key_id: &KeyId, store: impl Store + 'static) -> Result<Report, Failure> {
+    pub async fn rotate(&self, key_id: &KeyId, places: impl Into<Places> + Send) -> Result<Report, Failure> {
         let traced = Traced::new(Some(key_id), "rotate");
         let prepare = async {
             let key = self.planned(key_id).await?;
-            self.prepare_change(self.rotation(&key)?, key.id.as_str(), Arc::new(store), &traced).await
+            self.prepare_change(self.rotation(&key)?, Some(&key.id), places.into(), &traced).await
         };
         traced.prepare(prepare).await?.rotate().await
     }
@@ -432,8 +458,9 @@ impl Rotator {
     /// # Cancellation
     ///
     /// As of [`rotate`](Self::rotate): dropping the future is a crash.
-    pub async fn create(&self, key: NewApiKey, store: impl Store + 'static) -> Result<Report, Failure> {
-        self.prepare_create(key, Arc::new(store)).await?.rotate().await
+    pub async fn create(&self, key: NewApiKey, places: impl Into<Places> + Send) -> Result<Report, Failure> {
+        let traced = Traced::new(None, "create");
+        traced.prepare(self.prepare_change(Subject::Create(key), None, places.into(), &traced)).await?.rotate().await
     }
 
     /// Creates a key like this one, stores its secret, waits, and deletes this one: no moment without a live secret.
@@ -450,13 +477,13 @@ impl Rotator {
     pub async fn replace(
         &self,
         key_id: &KeyId,
-        store: impl Store + 'static,
+        places: impl Into<Places> + Send,
         grace: Duration,
     ) -> Result<Report, Failure> {
         let traced = Traced::new(Some(key_id), "replace");
         let prepare = async {
             let key = self.planned(key_id).await?;
-            self.prepare_change(self.replacement(&key, grace)?, key.id.as_str(), Arc::new(store), &traced).await
+            self.prepare_change(self.replacement(&key, grace)?, Some(&key.id), places.into(), &traced).await
         };
         traced.prepare(prepare).await?.rotate().await
     }
@@ -484,10 +511,10 @@ impl Rotator {
     /// # Errors
     ///
     /// [`Failure::kind`] says why it can't be rotated now; a key that has expired is refused. Nothing changed.
-    pub async fn prepare(&self, key: &ApiKey, store: impl Store + 'static) -> Result<Prepared, Failure> {
+    pub async fn prepare(&self, key: &ApiKey, places: impl Into<Places> + Send) -> Result<Prepared, Failure> {
         let traced = Traced::new(Some(&key.id), "rotate");
-        let store = Arc::new(store);
-        let prepare = async { self.prepare_change(self.rotation(key)?, key.id.as_str(), store, &traced).await };
+        let places = places.into();
+        let prepare = async { self.prepare_change(self.rotation(key)?, Some(&key.id), places, &traced).await };
         traced.prepare(prepare).await
     }
 
@@ -496,28 +523,22 @@ impl Rotator {
     /// # Errors
     ///
     /// As for [`prepare`](Self::prepare), and [`FailureKind::NotDue`] where it was rotated meanwhile.
-    pub async fn prepare_due(&self, due: &DueKey, store: impl Store + 'static) -> Result<Prepared, Failure> {
-        self.prepare_known(due, Arc::new(store), None).await
+    pub async fn prepare_due(&self, due: &DueKey, places: impl Into<Places> + Send) -> Result<Prepared, Failure> {
+        self.prepare_known(due, places.into(), None).await
     }
 
     pub(crate) async fn prepare_known(
         &self,
         due: &DueKey,
-        store: Arc<dyn Store>,
+        places: Places,
         known: Option<&Known>,
     ) -> Result<Prepared, Failure> {
-        let mut prepared = self.prepare(&due.key, store).await?;
+        let mut prepared = self.prepare(&due.key, places).await?;
         if due.times.is_asked_again() {
             plan::ask_again(due, prepared.driver.held(), known, &self.account, &*self.journal).await?;
         }
         prepared.end_before = due.key.expiring_at.filter(|_| due.times.is_about_the_end());
         Ok(prepared)
-    }
-
-    pub(crate) async fn prepare_create(&self, key: NewApiKey, store: Arc<dyn Store>) -> Result<Prepared, Failure> {
-        let traced = Traced::new(None, "create");
-        let entry = format!("new-{}", hex(store.location().as_bytes(), 8));
-        traced.prepare(self.prepare_change(Subject::Create(key), &entry, store, &traced)).await
     }
 
     /// Step 2 of a replacement.
@@ -528,13 +549,13 @@ impl Rotator {
     pub async fn prepare_replace(
         &self,
         key: &ApiKey,
-        store: impl Store + 'static,
+        places: impl Into<Places> + Send,
         grace: Duration,
     ) -> Result<Prepared, Failure> {
         let traced = Traced::new(Some(&key.id), "replace");
-        let store = Arc::new(store);
+        let places = places.into();
         let prepare =
-            async { self.prepare_change(self.replacement(key, grace)?, key.id.as_str(), store, &traced).await };
+            async { self.prepare_change(self.replacement(key, grace)?, Some(&key.id), places, &traced).await };
         traced.prepare(prepare).await
     }
 
@@ -584,18 +605,22 @@ impl Rotator {
     async fn prepare_change(
         &self,
         change: Subject,
-        entry: &str,
-        store: Arc<dyn Store>,
+        key_id: Option<&KeyId>,
+        places: Places,
         traced: &Traced,
     ) -> Result<Prepared, Failure> {
         if self.cancellation.is_cancelled() {
             return Err(Failure::interrupted());
         }
         self.check_token()?;
-        let location = store.location();
-        let place = Place {
-            given: location.clone(),
-            asked: asked(&*store),
+        let stores = places.into_inner();
+        let Some(first) = stores.first() else {
+            return Err(Failure::refused("no place is named where the secret is to go; nothing was sent"));
+        };
+        let name = key_id.map_or_else(|| format!("new-{}", hex(first.location().as_bytes(), 8)), KeyId::to_string);
+        let place = |store: &Arc<dyn Store>| Place {
+            given: store.location(),
+            asked: asked(store),
             server: store.server(),
             name: String::new(),
             before: Before { version: Version::absent(), value: None, live_as: None },
@@ -609,7 +634,7 @@ impl Rotator {
             base_url: client.base_url().to_owned(),
             organization: self.account.organization().cloned(),
             subject: change,
-            places: vec![place],
+            places: stores.iter().map(place).collect(),
             limits: Limits {
                 // A credential that was refused is renewed, and the request sent once more.
                 window_ms: millis(client.attempt_timeout().saturating_mul(2).saturating_add(MARGIN)),
@@ -618,17 +643,20 @@ impl Rotator {
                 is_probed: self.is_verifying,
                 overlap: None,
             },
+            #[cfg(unix)]
+            deploy: self.deploy_step.as_ref().map(DeployStep::recorded).transpose()?,
+            #[cfg(not(unix))]
+            deploy: None,
             known: Vec::new(),
         };
         let subject = intent.store_subject();
-        let name = entry;
         let mut entry =
-            self.journal.lock(Lock::new(name).with_subject(&subject)).await.map_err(|error| match error.kind() {
+            self.journal.lock(Lock::new(&name).with_subject(&subject)).await.map_err(|error| match error.kind() {
                 // What can't be read may tell of a request.
                 JournalErrorKind::Damaged => Failure::from(error).left_open(Effect::Unknown).with_next(Next::Correct),
                 _ => error.into(),
             })?;
-        if let Some(earlier) = recover::read(name, entry.lines())? {
+        if let Some(earlier) = recover::read(&name, entry.lines())? {
             let sentence = "an earlier run on this key is unfinished; nothing was sent";
             return Err(Failure::new(FailureKind::Unknown, sentence).with_situation(earlier.situation(), false));
         }
@@ -642,13 +670,22 @@ impl Rotator {
             );
             return Err(Failure::refused(sentence).with_next(Next::Correct));
         }
-        let identity = store.identity().await?;
-        let lock = lock_place(&mut *entry, &*store, &identity).await?;
-        intent.places.iter_mut().for_each(|place| place.name.clone_from(&identity));
+        let mut targets = Vec::with_capacity(stores.len());
+        for (index, store) in stores.into_iter().enumerate() {
+            let identity = store.identity().await?;
+            if let Some(other) = intent.places.iter().find(|other| other.name == identity) {
+                let sentence = format!("{} and {} are one place; nothing was sent", other.given, store.location());
+                return Err(Failure::refused(sentence));
+            }
+            let lock = lock_place(&mut *entry, &*store, &identity).await?;
+            if let Some(place) = intent.places.get_mut(index) {
+                place.name = identity;
+            }
+            targets.push(Target::new(store, lock));
+        }
         let label = intent.subject.key_id().map_or(intent.subject.name().unwrap_or_default(), KeyId::as_str).to_owned();
         let progress = Progress::new(Arc::new(intent));
-        let mut driver =
-            Driver::new(self.clone(), entry, vec![Target::new(store, lock)], progress, self.mandate(), label);
+        let mut driver = Driver::new(self.clone(), entry, targets, progress, self.mandate(), label);
         driver.prepare().await?;
         Ok(Prepared { driver, span: traced.span.clone(), end_before: None })
     }
@@ -709,7 +746,7 @@ impl fmt::Debug for Prepared {
 }
 
 impl Prepared {
-    /// Steps 3 to 9.
+    /// Steps 3 to 10.
     ///
     /// # Errors
     ///

@@ -9,6 +9,7 @@ mod dotenv;
 mod elsewhere;
 #[cfg(unix)]
 mod file;
+mod places;
 mod registry;
 mod request;
 mod template;
@@ -24,6 +25,9 @@ pub use dotenv::fuzzing;
 pub use elsewhere::{CommandStore, DotenvStore, FileStore};
 #[cfg(unix)]
 pub use file::FileStore;
+#[cfg(unix)]
+pub(crate) use file::MAX_SECRET;
+pub use places::Places;
 pub use registry::Stores;
 pub use request::{Commit, Committed, Content, Open, Prepare, Read, SecretKind, StoredSecret, Subject};
 pub use template::StoreTemplate;

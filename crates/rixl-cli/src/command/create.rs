@@ -9,7 +9,7 @@ use crate::{
     context::Context,
     failure::Failure,
     output::Done,
-    places::{Places, store_failure},
+    places::{Destinations, store_failure},
     rows::{self, Row},
     when::{self, Moment},
 };
@@ -35,9 +35,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
-    let places = Places::read(context, &args.destination)?;
-    let store = places.of(None, Some(&args.name)).map_err(|error| store_failure(&error))?;
-    let location = store.location();
+    let places = Destinations::read(context, &args.destination)?;
+    let places = places.of(None, Some(&args.name)).map_err(|error| store_failure(&error))?;
+    let locations = places.locations();
     let mut key = NewApiKey::new(&args.name);
     let api = context.connect()?;
     match &args.project {
@@ -52,11 +52,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         key = key.with_expiring_at(moment.to_come()?);
     }
     let rotator = args.destination.rotator(context.rotator(&api)?).with_quiet_time(Duration::ZERO);
-    let row = match rotator.create(key, store).await {
+    let row = match rotator.create(key, places).await {
         Ok(report) => Row::of_report(report),
         Err(failure) => Row::of_failure(None, Some(args.name), failure),
     };
-    let row = row.in_store(Some(location));
+    let row = row.in_stores(locations);
     let rows = [row];
     rows::say_all(context.output, &rows);
     rows::done(context, &rows)

@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Store the secret here instead: the place is gone, or was the wrong one. Name the one key
     #[arg(long, value_name = "STORE")]
     pub(crate) to: Option<String>,
+    /// With --to, the place that it stands in for, where several do not have the secret
+    #[arg(long, value_name = "STORE", requires = "to")]
+    pub(crate) instead_of: Option<String>,
     /// With --to, use a name that the file or entry does not have yet
     #[arg(long)]
     pub(crate) new_place: bool,
@@ -78,6 +81,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     if let Some(location) = args.to {
         options = options.with_redirect(location);
     }
+    if let Some(location) = args.instead_of {
+        options = options.with_redirect_of(location);
+    }
     let recovered = rotator.recover(&places::stores_to_recover(context, args.reveal), options).await?;
     let mut left = Vec::new();
     if context.stop.is_set() {
@@ -96,13 +102,13 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         let row = match one.result {
             Ok(Recovery::Done(report)) => Row::of_report(report).with_entry(one.entry),
             Ok(Recovery::Would(plan)) => {
-                Row::looked_at(one.entry, one.name, Outcome::Open, said(&plan)).in_store(one.store)
+                Row::looked_at(one.entry, one.name, Outcome::Open, said(&plan)).in_stores(one.stores)
             }
             Ok(_) => {
                 let reason = "nothing was sent; the entry is removed".to_owned();
-                Row::looked_at(one.entry, one.name, Outcome::Unchanged, reason).in_store(one.store)
+                Row::looked_at(one.entry, one.name, Outcome::Unchanged, reason).in_stores(one.stores)
             }
-            Err(failure) => Row::of_failure(Some(one.entry), one.name, failure).in_store(one.store),
+            Err(failure) => Row::of_failure(Some(one.entry), one.name, failure).in_stores(one.stores),
         };
         all.push(row);
     }

@@ -1,9 +1,9 @@
 //! `rixl keys replace`
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use rixl_credentials::{ApiKey, KeyId};
-use rixl_rotation::{Report, Rotator, store::Store};
+use rixl_rotation::{Report, Rotator, store::Places};
 
 use crate::{
     args::{Checked, Destination},
@@ -11,7 +11,7 @@ use crate::{
     context::Context,
     failure::Failure,
     output::Done,
-    places::{Places, store_failure},
+    places::{Destinations, store_failure},
     rows::{self, Row},
     when::{self, Moment},
 };
@@ -43,7 +43,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
-    let places = Places::read(context, &args.destination)?;
+    let places = Destinations::read(context, &args.destination)?;
     let api = context.connect()?;
     let rotator = args.destination.rotator(context.rotator(&api)?).with_quiet_time(args.settle);
     let rotator = match args.expires {
@@ -52,16 +52,16 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     };
     let id = args.key_id.0;
     let key = context.stop.or(rotator.planned(&id)).await??;
-    let store = places.of_key(&key).map_err(|error| store_failure(&error))?;
-    let location = store.location();
+    let places = places.of_key(&key).map_err(|error| store_failure(&error))?;
+    let locations = places.locations();
     let warning = format!("This replaces the key {} by a new one, and deletes it in the end.", described(&key));
     confirm(context, &warning, word(&key)).await?;
     let grace = args.grace.unwrap_or(if context.global.sandbox { GRACE_IN_SANDBOX } else { GRACE });
-    let row = match replaced(&rotator, &key, store, grace).await {
+    let row = match replaced(&rotator, &key, places, grace).await {
         Ok(report) => Row::of_report(report),
         Err(failure) => Row::of_failure(Some(id.to_string()), key.name.clone(), failure),
     };
-    let row = row.in_store(Some(location));
+    let row = row.in_stores(locations);
     let rows = [row];
     rows::say_all(context.output, &rows);
     rows::done(context, &rows)
@@ -70,8 +70,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
 async fn replaced(
     rotator: &Rotator,
     key: &ApiKey,
-    store: Arc<dyn Store>,
+    places: Places,
     grace: Duration,
 ) -> Result<Report, rixl_rotation::Failure> {
-    rotator.prepare_replace(key, store, grace).await?.rotate().await
+    rotator.prepare_replace(key, places, grace).await?.rotate().await
 }

@@ -13,7 +13,7 @@ use crate::{
     embedded,
     failure::Failure,
     output::Done,
-    places::{Places, store_failure},
+    places::{Destinations, store_failure},
     rows::{self, Outcome, Progress, Row},
     when::{self, Rate},
 };
@@ -28,7 +28,7 @@ What is not promised:
   and is never repeated blindly.
   No outage, where the old secret dies at once: `rixl keys replace` overlaps the two.
   Fetching a lost secret, or undo. Rotating again is the repair.
-  One commit over several stores. That consumers have read the new value.
+  One commit over several stores: each is written for itself. That consumers have read the new value.
   The end of tokens that the old secret already bought.";
 
 const NEXT_IN_SANDBOX: &str = "\
@@ -132,7 +132,7 @@ impl Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let selection = args.selection(context)?;
-    let places = Places::read(context, &args.destination)?;
+    let places = Destinations::read(context, &args.destination)?;
     let api = context.connect()?;
     let journal = context.journal()?;
     let Plan { due, left_out, .. } = context.stop.or(selection.find(&api.account, &*journal)).await??;
@@ -142,13 +142,15 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         context.output.note("no key is due");
         return if args.dry_run { rows::looked(&left_out) } else { rows::done(context, &left_out) };
     }
-    if due.len() > 1 && !places.is_per_key() {
-        let sentence = format!("{} keys would go into one place; RIXL was not changed", due.len());
+    if due.len() > 1
+        && let Some(shared) = places.shared()
+    {
+        let sentence = format!("{} keys would go into one place, {shared}; RIXL was not changed", due.len());
         return Err(Failure::usage(sentence).with_next("put {key_id} or {key_name} into --to STORE"));
     }
     for due in &due {
         // Before anybody is asked.
-        places.of_due(due).map_err(|error| store_failure(&error))?;
+        let _ = places.of_due(due).map_err(|error| store_failure(&error))?;
     }
     let mut rotator = args
         .destination
@@ -175,19 +177,19 @@ async fn rotate_one(
     args: &Args,
     rotator: Rotator,
     due: &DueKey,
-    places: &Places,
+    places: &Destinations,
 ) -> Result<Row, Failure> {
     let key = &due.key;
     let (id, name) = (key.id.to_string(), key.name.clone());
-    let store = places.of_key(key).map_err(|error| store_failure(&error))?;
-    let location = store.location();
+    let places = places.of_key(key).map_err(|error| store_failure(&error))?;
+    let locations = places.locations();
     rotator.plan(key);
     if !args.dry_run {
         let warning = format!("This gives the key {} a new secret; the old one may die at once.", described(key));
         confirm(context, &warning, word(key)).await?;
     }
     // What fails from here on is of this key.
-    let row = match rotator.prepare_due(due, store).await {
+    let row = match rotator.prepare_due(due, places).await {
         Err(failure) => Row::of_failure(Some(id), name, failure),
         Ok(prepared) if args.dry_run => {
             drop(prepared);
@@ -198,7 +200,7 @@ async fn rotate_one(
             Err(failure) => Row::of_failure(Some(id), name, failure),
         },
     };
-    let row = row.in_store(Some(location));
+    let row = row.in_stores(locations);
     rows::say_all(context.output, std::slice::from_ref(&row));
     if let (true, Some(name)) = (row.is_rotated(), &key.name) {
         tell_newcomers(context, api, name);
@@ -219,7 +221,7 @@ async fn rotate_many(
     args: &Args,
     rotator: Rotator,
     due: &[DueKey],
-    places: &Places,
+    places: &Destinations,
 ) -> Result<Vec<Row>, Failure> {
     if !args.dry_run {
         let warning = format!("This gives {} keys new secrets; the old ones may die at once.", due.len());
@@ -231,7 +233,7 @@ async fn rotate_many(
     let rotator = rotator.with_observer(move |event| voice.hear(event));
     let fleet = Fleet::new(rotator).with_concurrency(args.concurrency.into());
     let prepared = fleet.prepare(due, |due| places.of_due(due)).await;
-    let place = |due: &DueKey| places.of_due(due).ok().map(|store| store.location());
+    let of = |due: &DueKey| places.of_due(due).map(|places| places.locations()).unwrap_or_default();
     let mut all = Vec::with_capacity(due.len());
     if let Err(error) = prepared {
         let id = error.key_id().clone();
@@ -242,7 +244,7 @@ async fn rotate_many(
             let (key, name) = (&due.key, due.key.name.clone());
             let row = if key.id == id { failed.take().map(|row| row.named(name.clone())) } else { None };
             let row = row.unwrap_or_else(|| Row::not_begun(context, Some(key.id.to_string()), name));
-            all.push(row.in_store(place(due)));
+            all.push(row.in_stores(of(due)));
         }
         rows::say_all(context.output, &all);
         return Ok(all);
@@ -252,15 +254,16 @@ async fn rotate_many(
         progress.over();
         for due in due {
             let (id, name) = (due.key.id.to_string(), due.key.name.clone());
-            all.push(Row::looked_at(id, name, Outcome::WouldRotate, due.reason.clone()).in_store(place(due)));
+            all.push(Row::looked_at(id, name, Outcome::WouldRotate, due.reason.clone()).in_stores(of(due)));
         }
         return Ok(all);
     }
     let known = places.clone();
     let mut rotations = fleet.rotate(due.to_vec(), move |due| known.of_due(due));
     while let Some(ended) = rotations.next().await {
-        let place = places.of(Some(&ended.key_id), ended.name.as_deref()).ok().map(|store| store.location());
-        let row = Row::of_ended(context, ended).in_store(place);
+        let of = places.of(Some(&ended.key_id), ended.name.as_deref());
+        let of = of.map(|places| places.locations()).unwrap_or_default();
+        let row = Row::of_ended(context, ended).in_stores(of);
         progress.ended(&row);
         all.push(row);
     }

@@ -8,6 +8,7 @@ use crate::{
     context::Context,
     failure::{Code, Failure, with_command},
     output::Done,
+    rows::Locations,
     table::Table,
 };
 
@@ -22,7 +23,8 @@ pub(crate) struct Args {}
 struct Open<'a> {
     id: &'a str,
     name: Option<&'a str>,
-    store: Option<&'a str>,
+    #[serde(flatten)]
+    stores: Locations,
     since: Option<Timestamp>,
     effect: &'static str,
     situation: &'a str,
@@ -38,8 +40,9 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     for run in &runs {
         let since = run.since.map(|since| format!("{since:.0}"));
         let situation = said(run);
+        let stores = Locations(run.stores.clone()).together();
         let cells =
-            [Some(run.entry.as_str()), run.name.as_deref(), since.as_deref(), Some(&*situation), run.store.as_deref()];
+            [Some(run.entry.as_str()), run.name.as_deref(), since.as_deref(), Some(&*situation), stores.as_deref()];
         table.add(cells.map(|cell| cell.unwrap_or("-")));
     }
     let text = if runs.is_empty() { String::new() } else { table.to_string() };
@@ -57,7 +60,7 @@ fn open(run: &OpenRun) -> Open<'_> {
     Open {
         id: &run.entry,
         name: run.name.as_deref(),
-        store: run.store.as_deref(),
+        stores: Locations(run.stores.clone()),
         since: run.since,
         effect: run.effect.as_str(),
         situation: &run.situation,

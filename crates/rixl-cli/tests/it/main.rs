@@ -20,6 +20,7 @@ mod program;
 mod protection;
 mod sandbox;
 mod settings;
+mod several;
 mod signals;
 mod stores;
 mod story;

@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 use rixl_credentials::{Error, ErrorKind, KeyId, Outcome, RawResponse, Timestamp};
 
 use super::{Driver, look};
+#[cfg(unix)]
+use crate::deploy::Deployed;
 use crate::{
     Audit, Effect, Ending, EventKind, Next, Report, State, Warning,
     journal::{Close, PutEscrow, Reserve},
     ledger,
     protocol::{
-        intent::Subject,
+        intent::{Digest, Subject},
         progress::At,
         seen::{Act, Escrow, Observation, Sent, StoreFailure},
     },
@@ -29,12 +31,13 @@ impl Driver {
             }
             Act::Reserve if self.is_dry => Observation::Reserved(true),
             Act::Reserve => Observation::Reserved(self.reserve().await),
-            Act::Close(_) | Act::Retire | Act::Send | Act::Keep | Act::Store { .. } if self.is_dry => {
+            Act::Close(_) | Act::Deploy | Act::Retire | Act::Send | Act::Keep | Act::Store { .. } if self.is_dry => {
                 Observation::Closed(true)
             }
             Act::Send => self.send().await,
             Act::Keep => Observation::Kept(self.keep().await),
             Act::Store { place, expected } => Observation::Stored(*place, self.store(*place, expected).await),
+            Act::Deploy => Observation::Deployed(self.deploy().await),
             Act::Retire => {
                 self.retire().await;
                 Observation::Retired
@@ -145,6 +148,52 @@ impl Driver {
         Err(failure)
     }
 
+    /// Whether the deploy step ended well.
+    #[cfg(unix)]
+    async fn deploy(&mut self) -> bool {
+        let Some(step) = self.intent().deploy.clone() else { return true };
+        self.tell(EventKind::Note, format!("runs `{}`", step.words.first().map_or("", |program| program)));
+        let key_id = match (&self.issued, self.key_id()) {
+            (Some(issued), _) => issued.key.id.to_string(),
+            (None, key_id) => key_id.map(KeyId::to_string).unwrap_or_default(),
+        };
+        let fingerprint = self.fingerprint(Ending::Rotated).unwrap_or_default();
+        let intent = Arc::clone(&self.progress.intent);
+        let held = self.places.iter().flat_map(|place| [&place.read, &place.before]).flatten();
+        let ours = self.issued.as_ref().map(|issued| &issued.secret);
+        let what = Deployed {
+            key_id: &key_id,
+            key_name: intent.subject.name().unwrap_or_default(),
+            places: intent.places.iter().map(|place| place.given.as_str()).collect(),
+            fingerprint: &fingerprint,
+            secrets: held.chain(ours).map(|secret| secret.expose_secret().as_bytes()).collect(),
+        };
+        // Whoever waits for the rotation may be stopped; this is not cut short.
+        let (ended, said) = match step.run(&self.rotator.launcher, &what).await {
+            Ok(said) => (Ok(()), said),
+            Err((why, said)) => (Err(why), said),
+        };
+        let said = said.map(|said| said.to_string());
+        match ended {
+            Ok(()) => {
+                if let Some(said) = said {
+                    self.tell(EventKind::Note, said);
+                }
+                true
+            }
+            Err(why) => {
+                self.not_deployed = Some((why, said));
+                false
+            }
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn deploy(&mut self) -> bool {
+        self.not_deployed = Some(("no program is run on this system".to_owned(), None));
+        false
+    }
+
     async fn retire(&mut self) {
         let Some(key_id) = self.key_id().cloned() else { return };
         self.look_error = self.rotator.account.delete(&key_id).await.err();
@@ -168,6 +217,16 @@ impl Driver {
         // A recovery before may have said so, and failed.
         let orphans = self.progress.requests.orphans.clone();
         self.warn_of_orphans(&orphans);
+        if self.progress.is_to_deploy() && ending.effect() == Effect::Changed && ending != Ending::Superseded {
+            self.warn("the deploy step was not run to a good end, and is given up");
+            if ending == Ending::Created
+                && let Some(key_id) = self.key_id().cloned()
+            {
+                self.warn(format!(
+                    "the old key {key_id} is not deleted, for its consumers may not have the new secret; delete it once they have"
+                ));
+            }
+        }
         // Of what was never begun there is nothing to tell.
         let audit = self.audit(ending);
         let line = match self.entry.lines().is_empty() {
@@ -212,7 +271,7 @@ impl Driver {
         Report {
             key_id: audit.key_id.and_then(|id| KeyId::new(id).ok()),
             name: audit.name,
-            store: audit.store,
+            stores: self.progress.intent.places.iter().map(|place| place.given.clone()).collect(),
             ending,
             fingerprint: audit.new_fingerprint,
             rotations: audit.rotations,
@@ -234,7 +293,7 @@ impl Driver {
             Subject::Create(_) => (issued.filter(|_| is_ours), None),
             Subject::Replace { key_id, .. } => (issued.filter(|_| is_ours), Some(text(key_id))),
         };
-        let given: Vec<&str> = intent.places.iter().map(|place| place.given.as_str()).collect();
+        let stores: Vec<String> = intent.places.iter().map(|place| place.given.clone()).collect();
         Audit {
             v: 1,
             at: self.now(),
@@ -250,12 +309,9 @@ impl Driver {
             name: intent.subject.name().map(str::to_owned),
             organization: intent.organization.as_ref().map(|id| id.as_str().to_owned()),
             base_url: intent.base_url.clone(),
-            store: given.join(", "),
-            old_fingerprint: intent
-                .places
-                .first()
-                .and_then(|place| place.before.value)
-                .map(|value| value.fingerprint()),
+            store: stores.join(", "),
+            stores: if stores.len() > 1 { stores } else { Vec::new() },
+            old_fingerprint: intent.places.iter().find_map(|place| place.before.value).map(Digest::fingerprint),
             new_fingerprint: self.fingerprint(ending),
             ending,
             rotations: self.progress.requests.left.saturating_sub(self.progress.requests.refused),

@@ -5,7 +5,6 @@ use rixl_credentials::{ErrorKind, KeyId};
 use super::Driver;
 use crate::{
     Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan,
-    ledger::Receipt,
     protocol::{
         intent::Place,
         progress::{At, Record, Response, Why},
@@ -140,13 +139,14 @@ impl Driver {
                 .stuck("it held a secret before and holds none now, as if its file system were not mounted")
                 .with_next(Next::Decide),
             Stop::PlaceTaken(place) => self.taken(place),
-            Stop::KeyElsewhere(place) => {
-                let home = self.places.get(place).and_then(|target| target.home.as_ref());
-                let old = home.map(Receipt::path).unwrap_or_default();
-                Failure::refused(format!(
-                    "{old} has the secret of {label}, and would keep a dead one; nothing was sent"
-                ))
-                .with_next(Next::AllowLeave)
+            Stop::KeyElsewhere(_) => {
+                let has = match self.homes.as_slice() {
+                    [one] => format!("{one} has the secret of {label}, and would keep a dead one"),
+                    several => {
+                        format!("{} have the secret of {label}, and would keep dead ones", several.join(" and "))
+                    }
+                };
+                Failure::refused(format!("{has}; nothing was sent")).with_next(Next::AllowLeave)
             }
             Stop::Contested(_) => self.not_stored("someone else takes the new secret away again and again"),
             Stop::Unclear if self.progress.response == Response::Unsent => Failure::refused(format!(
@@ -181,6 +181,12 @@ impl Driver {
                         format!("the new secret of {label} is stored, but RIXL does not say clearly that it is live"),
                     ),
                 }
+            }
+            Stop::NotDeployed => {
+                let (why, said) = self.not_deployed.take().unwrap_or_default();
+                let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
+                let sentence = format!("the new secret of {label} is stored, but the deploy step failed: {why}{said}");
+                Failure::new(FailureKind::NotDeployed, sentence)
             }
             Stop::Parked => {
                 let used_up = format!("the budget of requests ({}) is used up", self.intent().limits.budget);
@@ -369,8 +375,23 @@ impl Driver {
             }
             _ => format!("and the store {location} was not: {why}"),
         };
+        let others = |is_left: bool| {
+            let others = self
+                .progress
+                .places
+                .iter()
+                .enumerate()
+                .filter(|(other, at)| *other != index && matches!(at, At::Before(_)) == is_left);
+            others.map(|(other, _)| self.location(other)).collect::<Vec<_>>().join(" and ")
+        };
+        let besides = match (others(true), others(false)) {
+            (left, has) if left.is_empty() && has.is_empty() => String::new(),
+            (left, has) if left.is_empty() => format!("; stored in {has}"),
+            (left, has) if has.is_empty() => format!("; nor in {left}"),
+            (left, has) => format!("; nor in {left}; stored in {has}"),
+        };
         let sentence = format!(
-            "{} was changed, {store}; the new secret is in escrow at {}",
+            "{} was changed, {store}{besides}; the new secret is in escrow at {}",
             self.label,
             self.entry.escrow_location()
         );
@@ -421,12 +442,13 @@ impl Driver {
                 (RecoveryAction::Continue, "the secret is stored; it is tried once more")
             }
             Step::Record(Record::Verified { .. } | Record::Stored { .. } | Record::Retiring { .. })
-            | Step::Act(Act::Store { .. } | Act::Retire) => (
+            | Step::Act(Act::Store { .. } | Act::Deploy | Act::Retire) => (
                 RecoveryAction::Continue,
                 match () {
                     () if is_stored && matches!(step, Step::Act(Act::Store { .. })) => {
                         "the store does not hold the new secret any more; it is put back"
                     }
+                    () if matches!(step, Step::Act(Act::Deploy)) => "the secret is stored; the deploy step is run",
                     () if is_settled => "the secret is stored and live; the rest is done",
                     () if is_stored => "the secret is stored; it is tried once more",
                     () => "the response is in escrow; its secret is verified and stored",

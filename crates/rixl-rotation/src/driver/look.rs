@@ -8,6 +8,7 @@ use rixl_credentials::{ApiKey, Error, ErrorKind, Issued, KeyId, NewApiKey, RawRe
 use super::{Driver, MAX_SECRET_BYTES, Target};
 use crate::{
     Liveness,
+    ledger::Spot,
     probe::{KeyFormat, probe},
     protocol::{
         intent::{Digest, Place, Subject},
@@ -165,8 +166,9 @@ impl Driver {
                 target.taken = taken;
             }
         }
-        if is_preparing && is_first {
-            seen.is_elsewhere = self.is_elsewhere(index).await;
+        // Once for all of them.
+        if is_preparing && is_first && index == 0 {
+            seen.is_elsewhere = self.is_elsewhere().await;
         }
         if let Some(target) = self.places.get_mut(index) {
             if is_first {
@@ -195,23 +197,20 @@ impl Driver {
         }
     }
 
-    /// Whether the place would not be where the key's secret is.
-    async fn is_elsewhere(&mut self, index: usize) -> bool {
-        let (Some(place), Some(key_id)) = (self.intent().places.get(index).cloned(), self.key_id().cloned()) else {
-            return false;
-        };
-        let home = self.rotator.home_of(&place, &key_id).await.unwrap_or_else(|error| {
+    /// Whether the key's secret is in a place besides these.
+    async fn is_elsewhere(&mut self) -> bool {
+        let Some(key_id) = self.key_id().cloned() else { return false };
+        let homes = self.rotator.homes_besides(&self.intent().places, &key_id).await.unwrap_or_else(|error| {
             self.warn(format!("{error}; whether the secret is in another place can't be told"));
-            None
+            Vec::new()
         });
-        let Some(home) = home else { return false };
+        self.homes = homes.iter().map(Spot::path).collect();
         if !self.subject().rules().ends_the_old {
-            self.warn(format!("{} has the old key's secret, and keeps it when that key is deleted", home.path()));
+            for home in self.homes.clone() {
+                self.warn(format!("{home} has the old key's secret, and keeps it when that key is deleted"));
+            }
         }
-        if let Some(target) = self.places.get_mut(index) {
-            target.home = Some(home);
-        }
-        true
+        !self.homes.is_empty()
     }
 
     /// A slip of the finger would leave the consumers of the right name with a dead secret. A key that is yet to be created

@@ -13,7 +13,7 @@ use std::{
 use rixl_credentials::{NewApiKey, Timestamp};
 
 use super::{
-    intent::{Before, Digest, Intent, Limits, Place, Subject, VERSION},
+    intent::{Before, Deploy, Digest, Intent, Limits, Place, Subject, VERSION},
     next::next,
     progress::{At, Progress, Record, Response},
     seen::{
@@ -77,11 +77,13 @@ struct Given {
     consumers: KeyFormat,
     /// What is written can't be read back.
     is_write_only: bool,
+    /// There is a deploy step.
+    deploys: bool,
 }
 
 impl Given {
     fn new(kind: Kind) -> Self {
-        Self { kind, response: KeyFormat::Whole, consumers: KeyFormat::Whole, is_write_only: false }
+        Self { kind, response: KeyFormat::Whole, consumers: KeyFormat::Whole, is_write_only: false, deploys: false }
     }
 
     /// A text of this form, as consumers find it.
@@ -153,6 +155,10 @@ struct World {
     can_tell: bool,
     /// A close was cut short, after the escrow was wiped.
     is_closing: bool,
+    /// What the places held when the deploy step ended well last.
+    deployed: Option<Vec<Content>>,
+    /// The deploy step failed, and the user gave it up.
+    is_given_up: bool,
 }
 
 fn start() -> Timestamp {
@@ -192,7 +198,7 @@ fn version(content: Content) -> Version {
     }
 }
 
-fn intent(kind: Kind, places: usize) -> Intent {
+fn intent(Given { kind, deploys, .. }: Given, places: usize) -> Intent {
     let key_id = || "XyZ9aB8cD1".parse().unwrap();
     let subject = match kind {
         Kind::AtOnce | Kind::Grace => Subject::Rotate { key_id: key_id(), name: None, expiring_at: None },
@@ -227,13 +233,14 @@ fn intent(kind: Kind, places: usize) -> Intent {
             is_probed: true,
             overlap: None,
         },
+        deploy: deploys.then(|| Deploy { words: Vec::new(), folder: String::new(), timeout_ms: 0 }),
         known: Vec::new(),
     }
 }
 
 impl World {
     fn new(given: Given, places: usize, moves: Moves) -> Self {
-        let progress = Progress::new(Arc::new(intent(given.kind, places)));
+        let progress = Progress::new(Arc::new(intent(given, places)));
         let seen = Seen::new(start(), Mandate::LIVE, places);
         let content = if given.kind == Kind::Create { Content::Nothing } else { Content::Secret(0) };
         Self {
@@ -267,6 +274,8 @@ impl World {
             ending: None,
             can_tell: false,
             is_closing: false,
+            deployed: None,
+            is_given_up: false,
         }
     }
 
@@ -586,6 +595,17 @@ impl World {
                         }
                     });
                 }
+            }
+            Step::Act(Act::Deploy) => {
+                let deploy = |world: &mut Self| world.deployed = Some(world.places.clone());
+                add("", false, Observation::Deployed(true), &deploy);
+                add("fails", true, Observation::Deployed(false), &|world| {
+                    world.is_given_up |= process.seen.mandate.if_live == IfLive::Drop;
+                });
+                add("takes long", true, Observation::Deployed(true), &|world| {
+                    deploy(world);
+                    world.pass(after(world.now, 2 * WINDOW));
+                });
             }
             Step::Act(Act::Retire) => {
                 let delete = |world: &mut Self| {
@@ -985,6 +1005,9 @@ fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
             let is_new = |place: &Content| matches!(place, Content::Secret(1..)) && world.opens(*place);
             let are_new = world.places.iter().all(is_new) && !world.is_renamed;
             bad.extend((!are_new).then(|| "the old key is deleted, and a place does not open the new one".into()));
+            if world.given.deploys && world.deployed.as_ref() != Some(&world.places) {
+                bad.push("the old key is deleted, and the new secret was not deployed".into());
+            }
         }
         Step::Act(Act::Store { place, .. }) if !world.is_moved && world.copy.is_none() => {
             let ours = match process.in_hand.or(world.escrow) {
@@ -1033,6 +1056,12 @@ fn check_ending(world: &World, ending: Ending) -> Vec<String> {
     if world.given.kind == Kind::Replace && ending == Ending::Replaced && world.is_live(0) {
         bad.push("replaced is said, and the old key is alive".into());
     }
+    // Consumers were made to take what is there.
+    let is_ours = matches!(ending, Ending::Rotated | Ending::Created | Ending::Replaced);
+    let is_deployed = world.deployed.as_ref() == Some(&world.places);
+    if world.given.deploys && is_ours && !world.is_moved && !is_deployed && !world.is_given_up {
+        bad.push(format!("{ending:?}, and what is in the places was not deployed"));
+    }
     // A day later every place opens.
     let mut later = world.clone();
     later.pass(after(world.now, DAY));
@@ -1061,6 +1090,7 @@ fn check(kind: Kind) {
         (given, 1, moves(0, 1, 1)),
         (given, 1, moves(2, 0, 1)),
         (given, 2, moves(1, 0, 1)),
+        (Given { deploys: true, ..given }, 1, moves(1, 0, 1)),
         (Given { is_write_only: true, ..given }, 1, moves(1, 0, 1)),
         (Given { response: KeyFormat::Prefixed, ..given }, 1, moves(1, 0, 1)),
     ];
@@ -1074,6 +1104,8 @@ fn check(kind: Kind) {
             (given, 1, moves(2, 1, 2)),
             (given, 1, moves(2, 2, 1)),
             (given, 2, moves(1, 1, 1)),
+            (Given { deploys: true, ..given }, 1, moves(1, 1, 1)),
+            (Given { deploys: true, ..given }, 2, moves(2, 0, 1)),
             (Given { is_write_only: true, ..given }, 1, moves(2, 0, 2)),
             (Given { response: KeyFormat::Prefixed, ..given }, 1, moves(1, 1, 1)),
         ]);

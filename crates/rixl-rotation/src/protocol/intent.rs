@@ -29,6 +29,9 @@ pub(crate) struct Intent {
     pub(crate) subject: Subject,
     pub(crate) places: Vec<Place>,
     pub(crate) limits: Limits,
+    /// What makes consumers take the new secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) deploy: Option<Deploy>,
     /// The keys that had the name of the new one before it was asked for: nobody lost their secrets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) known: Vec<KeyId>,
@@ -122,6 +125,15 @@ impl Intent {
             None => subject,
         }
     }
+}
+
+/// A program that runs once all places have the secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Deploy {
+    pub(crate) words: Vec<String>,
+    /// Where it runs.
+    pub(crate) folder: String,
+    pub(crate) timeout_ms: u64,
 }
 
 /// Where the secret goes.

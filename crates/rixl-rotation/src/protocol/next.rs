@@ -470,14 +470,23 @@ impl Case<'_> {
             Escrow::Unusable(_) => return Ok(self.lost(Why::NoSecret, true, None)),
             _ => return Ok(self.lost(Why::NoEscrow, true, None)),
         };
-        let mut failed = None;
+        // A place that fails, or is busy, keeps the secret from no other.
+        let (mut failed, mut busy) = (None, None);
         for (index, (at, seat)) in progress.places.iter().zip(&seen.places).enumerate() {
             if let At::Before(_) = at {
                 match self.commit(index, seat, verified) {
-                    Err(Step::Stop(stop @ (Stop::NotStored | Stop::PlaceMoved(_)))) => failed = failed.or(Some(stop)),
+                    Err(Step::Stop(stop)) => failed = failed.or(Some(stop)),
+                    Err(Step::Wait(Wait::Retry(Because::Place(place)))) => busy = busy.or(Some(place)),
                     other => return other,
                 }
             }
+        }
+        if let Some(place) = busy {
+            return Err(Step::Wait(Wait::Retry(Because::Place(place))));
+        }
+        if failed.is_none() {
+            // Before the quiet time: consumers may be without a live secret until then.
+            failed = self.deploy(has_escrow)?;
         }
         for (index, (at, seat)) in progress.places.iter().zip(&seen.places).enumerate() {
             if let At::Stored { at, value, .. } = at {
@@ -694,6 +703,25 @@ impl Case<'_> {
         place.and_then(|place| place.before.live_as).unwrap_or(KeyFormat::Whole)
     }
 
+    /// All places hold the secret: now consumers are to take it. `Some`: they were not made to.
+    fn deploy(&self, has_escrow: bool) -> Known<Option<Stop>> {
+        let Self { progress, seen, .. } = self;
+        if !progress.is_to_deploy() {
+            return Ok(None);
+        }
+        match seen.deployed {
+            Some(true) => Err(Step::Record(Record::Deployed { at: seen.now })),
+            Some(false) if seen.mandate.if_live == IfLive::Drop => Ok(None),
+            Some(false) => Ok(Some(Stop::NotDeployed)),
+            None => {
+                for (index, seat) in seen.places.iter().enumerate().filter(|_| has_escrow) {
+                    self.holds_ours(index, seat, false)?;
+                }
+                Err(Step::Act(Act::Deploy))
+            }
+        }
+    }
+
     /// Someone took the stored secret away, or put back what was there before.
     fn restore(&self, index: usize, seat: &Seat, holds: &Holds, has_escrow: bool) -> Known<Step> {
         if !has_escrow {
@@ -784,6 +812,11 @@ impl Case<'_> {
             self.still_there(has_escrow)?;
             return Ok(self.complete(if rules.creates { Ending::Created } else { Ending::Rotated }));
         };
+        // Given up: who uses the old key may not have taken the new secret.
+        if progress.is_to_deploy() {
+            self.still_there(has_escrow)?;
+            return Ok(self.complete(Ending::Created));
+        }
         if progress.retire != Retire::Retired {
             return self.retire(grace, has_escrow);
         }

@@ -48,6 +48,8 @@ pub(crate) enum Record {
     Settled { at: Timestamp, place: usize },
     /// The user sent the secret elsewhere.
     Redirected { at: Timestamp, place: usize, to: Box<Place> },
+    /// The deploy step ended well.
+    Deployed { at: Timestamp },
     /// What was there before is about to be deleted.
     Retiring { at: Timestamp },
     /// It is gone.
@@ -117,6 +119,8 @@ pub(crate) struct Progress {
     pub(crate) response: Response,
     pub(crate) verified: Option<Verified>,
     pub(crate) places: Vec<At>,
+    /// The deploy step ended well after the places were last written.
+    pub(crate) is_deployed: bool,
     /// What places held before a request of this run, or hold of an earlier one: not another rotator's.
     pub(crate) earlier: Vec<Digest>,
     pub(crate) retire: Retire,
@@ -210,6 +214,7 @@ impl Progress {
             response: Response::Unsent,
             verified: None,
             places,
+            is_deployed: false,
             earlier: Vec::new(),
             retire: Retire::NotYet,
             ended: None,
@@ -307,6 +312,7 @@ impl Progress {
                 if let Some(state) = self.places.get_mut(*place) {
                     *state = At::Stored { version: version.clone(), value: *value, at: *at };
                 }
+                self.is_deployed = false;
             }
             Record::Settled { place, at } => {
                 if let Some(state) = self.places.get_mut(*place)
@@ -324,6 +330,7 @@ impl Progress {
                     *state = At::Before(to.before.version.clone());
                 }
             }
+            Record::Deployed { .. } => self.is_deployed = true,
             Record::Retiring { .. } => self.retire = Retire::Retiring,
             Record::Retired { .. } => self.retire = Retire::Retired,
             Record::Ended { ending, .. } => self.ended = Some(*ending),
@@ -372,6 +379,7 @@ impl Progress {
 
     /// Every place has yet to be written. What it holds of ours is no stranger's.
     fn places_before(&mut self) {
+        self.is_deployed = false;
         for state in &mut self.places {
             let (At::Stored { value, .. } | At::Settled { value, .. }) = state else { continue };
             if !self.earlier.contains(value) {
@@ -412,6 +420,11 @@ impl Progress {
             (_, Response::Lost(_)) | (Effect::Changed, _) => Situation::Lost,
             (Effect::Unknown, _) => Situation::Unknown,
         }
+    }
+
+    /// Whether its deploy step is still to end well.
+    pub(crate) fn is_to_deploy(&self) -> bool {
+        self.intent.deploy.is_some() && !self.is_deployed
     }
 
     /// When the last request, and those before it of which nothing was heard, can't be carried out any more.

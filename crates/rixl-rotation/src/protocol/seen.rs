@@ -59,6 +59,8 @@ pub(crate) enum Act {
         place: usize,
         expected: Version,
     },
+    /// Runs the deploy step to its end.
+    Deploy,
     /// Deletes what was there before.
     Retire,
     /// Writes the history, wipes the escrow, removes the entry.
@@ -126,6 +128,8 @@ pub(crate) enum Stop {
     /// Stored in some places or in none.
     NotStored,
     NotSettled,
+    /// Stored everywhere, and the deploy step failed.
+    NotDeployed,
     /// The budget is used up.
     Parked,
     NotRetired(NotRetired),
@@ -161,6 +165,8 @@ pub(crate) enum Observation {
     Sent(Sent, Escrow),
     Kept(bool),
     Stored(usize, Result<Version, StoreFailure>),
+    /// Whether it ended well.
+    Deployed(bool),
     /// Whatever the response was: it proves nothing.
     Retired,
     Closed(bool),
@@ -339,6 +345,8 @@ pub(crate) struct Seen {
     /// When the predecessor was last used, at the look before the last wait.
     pub(crate) was_used: Option<Option<Timestamp>>,
     pub(crate) was_retired: bool,
+    /// How the deploy step ended in this process, until that is recorded.
+    pub(crate) deployed: Option<bool>,
     pub(crate) is_closed: Option<bool>,
     /// Until when this process tries again what passes.
     pub(crate) patience_ends: Option<Timestamp>,
@@ -407,6 +415,7 @@ impl Seen {
             is_reserved: None,
             was_used: None,
             was_retired: false,
+            deployed: None,
             is_closed: None,
             patience_ends: None,
             tries: Tries::default(),
@@ -479,6 +488,11 @@ impl Seen {
                 self.tries.keep = self.tries.keep.saturating_add(1);
             }
             Observation::Stored(place, result) => self.stored(*place, result.clone()),
+            Observation::Deployed(is_deployed) => {
+                // It took time, and consumers acted.
+                self.forget_the_world();
+                self.deployed = Some(*is_deployed);
+            }
             Observation::Retired => {
                 self.forget_the_world();
                 self.was_retired = true;
@@ -552,6 +566,8 @@ impl Seen {
     fn stored(&mut self, place: usize, result: Result<Version, StoreFailure>) {
         let now = self.now;
         let Some(seat) = self.places.get_mut(place) else { return };
+        // What was deployed then is older.
+        self.deployed = None;
         seat.seen = None;
         seat.liveness = None;
         (seat.was_ours, seat.was_tried) = (false, false);

@@ -42,6 +42,7 @@ fn intent(subject: Subject) -> Intent {
             before,
         }],
         limits: Limits { window_ms: 35_000, quiet_ms: 5_000, budget: 3, is_probed: true, overlap: None },
+        deploy: None,
         known: Vec::new(),
     }
 }

@@ -1,11 +1,7 @@
 //! A program that takes the secret.
 
 use std::{
-    env, fmt, io,
-    os::fd::OwnedFd,
-    path::Path,
-    pin::pin,
-    process::{ExitStatus, Stdio},
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,37 +9,17 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future;
 use rixl_credentials::Secret;
-use rustix::{
-    fs::Access,
-    io::ioctl_fionread,
-    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
-};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
-    process::{Child, ChildStdin, Command},
-};
-use zeroize::Zeroizing;
 
 use super::{
     BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
     file::{MAX_SECRET, split_ending},
     template::{ARROW, join, split},
 };
-use crate::disk::is_passing;
-
-/// What the rotation itself is authorized with. A program that stores a secret has no use for it.
-const WITHHELD: [&str; 4] = ["RIXL_BEARER_TOKEN", "RIXL_API_KEY", "VAULT_TOKEN", "BAO_TOKEN"];
-
-/// How much of what a program says on standard error is told.
-const MAX_SAID: usize = 2048;
-/// So many characters in a row that are a secret's are not told.
-const SHARED: usize = 8;
-/// How long the output of a program that has ended is read on.
-const MOMENT: Duration = Duration::from_millis(500);
-/// How often it is looked whether a program was stopped.
-const STOPPED_PAUSE: Duration = Duration::from_millis(100);
+use crate::{
+    disk::is_passing,
+    program::{self, Failed, Run, Runner, Said, is_runnable, name, problem},
+};
 
 /// A program that takes the secret: `command:PROGRAM ARG...`, or `command:PROGRAM ARG... <- READER ARG...`. For Unix.
 ///
@@ -160,6 +136,24 @@ impl CommandStore {
         StoreError::new(kind, self.location(), reason)
     }
 
+    fn program(&self) -> Runner<'_> {
+        Runner { launcher: &self.launcher, timeout: self.timeout, folder: None, variables: &[] }
+    }
+
+    /// An error, of this kind if the program did run.
+    fn failed(&self, failed: Failed, kind: StoreErrorKind, program: &str) -> StoreError {
+        let kind = match &failed {
+            Failed::Start(cause) if is_passing(cause) => StoreErrorKind::Busy,
+            Failed::Start(_) => StoreErrorKind::Unusable,
+            _ => kind,
+        };
+        let reason = failed.reason(program, self.timeout);
+        match failed {
+            Failed::Start(cause) | Failed::Lost(cause) => self.error(kind, reason).with_source(cause),
+            Failed::Stopped(_) | Failed::Timeout => self.error(kind, reason),
+        }
+    }
+
     /// What the reader prints; an error says that nothing was written.
     async fn held(&self, known: Option<&Secret>) -> Result<StoredSecret, StoreError> {
         let Some(reader) = &self.reader else {
@@ -167,10 +161,8 @@ impl CommandStore {
         };
         let refuse = |reason: String| Err(self.error(StoreErrorKind::Unusable, reason));
         let (program, max) = (name(reader), MAX_SECRET + 2);
-        let ended = self
-            .run(reader, None)
-            .await
-            .map_err(|failed| failed.into_error(self, StoreErrorKind::Unusable, program))?;
+        let ended = self.program().run(reader, Run::Read).await;
+        let ended = ended.map_err(|failed| self.failed(failed, StoreErrorKind::Unusable, program))?;
         if ended.output.len() > max {
             return refuse(format!("the reader `{program}` printed more than {MAX_SECRET} bytes"));
         }
@@ -209,8 +201,10 @@ impl CommandStore {
             let reason = format!("`{program}` did not end before, and is not tried again in the same way");
             return Err(self.error(StoreErrorKind::Unusable, reason));
         }
-        let ended = self.run(&self.writer, Some(text.as_bytes())).await;
-        let ended = ended.map_err(|failed| failed.into_error(self, StoreErrorKind::Unknown, program))?;
+        let ended = self.program().run(&self.writer, Run::Write(text.as_bytes())).await;
+        // Not to be waited for again in the same way.
+        self.is_slow.store(ended.as_ref().is_err_and(|failed| !matches!(failed, Failed::Start(_))), Ordering::Relaxed);
+        let ended = ended.map_err(|failed| self.failed(failed, StoreErrorKind::Unknown, program))?;
         if let Some(problem) = problem(ended.status) {
             let old = held.secret.as_ref().map_or("", |old| old.expose_secret());
             let said = Said::new(&ended.said, &[text.as_bytes(), old.as_bytes()]);
@@ -231,161 +225,7 @@ impl CommandStore {
             }
         }
     }
-
-    async fn run(&self, words: &[String], input: Option<&[u8]>) -> Result<Completed, Failed> {
-        let all: Vec<_> = self.launcher.iter().chain(words).collect();
-        let mut command = Command::new(all.first().map_or("", |program| program));
-        command.args(all.iter().skip(1)).kill_on_drop(true);
-        let piped = |is_piped| if is_piped { Stdio::piped() } else { Stdio::null() };
-        command.stdout(piped(input.is_none()));
-        command.stderr(Stdio::piped());
-        if self.launcher.is_empty() {
-            // A group of its own: Ctrl-C at the terminal does not end it half-way, and a time-out ends all of it.
-            command.process_group(0);
-        }
-        for name in WITHHELD {
-            command.env_remove(name);
-        }
-        // The other end of its input is kept, to see afterwards what of it nobody took.
-        let (reader, writer) = io::pipe().map_err(Failed::Start)?;
-        match input {
-            Some(_) => command.stdin(reader.try_clone().map_err(Failed::Start)?),
-            None => command.stdin(Stdio::null()),
-        };
-        let mut program = Program(command.spawn().map_err(Failed::Start)?);
-        // It has a copy of what the program is given.
-        drop(command);
-        let mut stdin = ChildStdin::from_std(OwnedFd::from(writer).into()).map_err(Failed::Lost)?;
-        let (stdout, stderr) = (program.0.stdout.take(), program.0.stderr.take());
-        let feed = async move {
-            let is_written = stdin.write_all(input.unwrap_or_default()).await.is_ok();
-            // The program waits for the end of its input.
-            drop(stdin);
-            is_written
-        };
-        // Room for all of it at once, so that no part of the secret stays behind when the buffer moves.
-        let room = MAX_SECRET + 3;
-        let mut output = Zeroizing::new(Vec::with_capacity(room));
-        let mut said = Zeroizing::new(Vec::with_capacity(MAX_SAID + 1));
-        let mut is_input_taken = None;
-        let work = async {
-            let mut feed = pin!(feed);
-            let mut collect = pin!(future::try_join(read(stdout, &mut output, room), read_all(stderr, &mut said)));
-            let mut is_collected = false;
-            let id = program.id();
-            let status = {
-                let mut wait = pin!(program.0.wait());
-                let mut stopped = pin!(stopped(id));
-                loop {
-                    tokio::select! {
-                        status = &mut wait => break status.map_err(Failed::Lost)?,
-                        signal = &mut stopped => return Err(Failed::Stopped(signal)),
-                        is_written = &mut feed, if is_input_taken.is_none() => is_input_taken = Some(is_written),
-                        read = &mut collect, if !is_collected => {
-                            read.map_err(Failed::Lost)?;
-                            is_collected = true;
-                        }
-                    }
-                }
-            };
-            if !is_collected {
-                // What it started may hold its output for ever, and is no business of ours.
-                let _ = tokio::time::timeout(MOMENT, collect).await;
-            }
-            Ok(status)
-        };
-        let ended = tokio::time::timeout(self.timeout, work).await;
-        if !matches!(ended, Ok(Ok(_))) {
-            // Not to be waited for again in the same way.
-            self.is_slow.store(input.is_some(), Ordering::Relaxed);
-        }
-        let status = ended.map_err(|_| Failed::Timeout)??;
-        let is_left = input.is_some() && ioctl_fionread(&reader).is_ok_and(|bytes| bytes > 0);
-        let is_input_taken = is_input_taken.unwrap_or(input.is_none()) && !is_left;
-        Ok(Completed { status, output, said, is_input_taken })
-    }
 }
-
-/// Reads so many bytes at most.
-async fn read(from: Option<impl AsyncRead + Unpin>, to: &mut Vec<u8>, max: usize) -> io::Result<()> {
-    match from {
-        Some(from) => from.take(max as u64).read_to_end(to).await.map(drop),
-        None => Ok(()),
-    }
-}
-
-/// Reads to the end, and keeps the beginning: who says more must not wait for a reader.
-async fn read_all(from: Option<impl AsyncRead + Unpin>, to: &mut Vec<u8>) -> io::Result<()> {
-    let Some(mut from) = from else { return Ok(()) };
-    (&mut from).take(MAX_SAID as u64).read_to_end(to).await?;
-    tokio::io::copy(&mut from, &mut tokio::io::sink()).await.map(drop)
-}
-
-/// Waits until a program is stopped, and tells by which signal: one that wants to ask something at a terminal that it has
-/// not, would be waited for in vain.
-async fn stopped(id: Option<Pid>) -> i32 {
-    let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    loop {
-        tokio::time::sleep(STOPPED_PAUSE).await;
-        let found = id.and_then(|id| waitid(WaitId::Pid(id), options).ok().flatten());
-        if let Some(signal) = found.and_then(|status| status.stopping_signal()) {
-            return signal;
-        }
-    }
-}
-
-/// What a program said on standard error, without what it must not have said.
-#[derive(Debug, thiserror::Error)]
-#[error("it said: {0}")]
-struct Said(String);
-
-impl Said {
-    /// Whatever has eight characters in a row with a secret in common is left out: a part of it is too much as well.
-    fn new(said: &[u8], secrets: &[&[u8]]) -> Option<Self> {
-        let mut shown = said.to_vec();
-        for part in secrets.iter().flat_map(|secret| secret.windows(SHARED.min(secret.len()).max(1))) {
-            for at in (0..said.len()).filter(|at| said.get(*at..).is_some_and(|rest| rest.starts_with(part))) {
-                if let Some(shown) = shown.get_mut(at..at + part.len()) {
-                    shown.fill(0);
-                }
-            }
-        }
-        let text = String::from_utf8_lossy(&shown);
-        let mut line = String::new();
-        for word in text.split_whitespace() {
-            let word = word.split('\0').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("[...]");
-            // In Base64, quoted or escaped, a secret has nothing in common with itself.
-            let word = without_keys(&word);
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(if word.is_empty() { "[...]" } else { &word });
-        }
-        (!line.is_empty()).then_some(Self(line))
-    }
-}
-
-/// The word, without what is as long and as dense as a key.
-fn without_keys(word: &str) -> String {
-    let is_dense = |letter: char| letter.is_ascii_alphanumeric() || "+/=_-%".contains(letter);
-    let mut shown = String::new();
-    let mut rest = word;
-    while !rest.is_empty() {
-        let end = rest.find(|letter| !is_dense(letter)).unwrap_or(rest.len());
-        let (run, after) = rest.split_at(end);
-        // Words of people and paths have letters alone between their signs.
-        let is_key = run.len() >= LEAST_KEY && run.chars().any(|letter| letter.is_ascii_digit());
-        shown.push_str(if is_key { "[...]" } else { run });
-        let next = after.chars().next().map_or(0, char::len_utf8);
-        let (sign, after) = after.split_at(next);
-        shown.push_str(sign);
-        rest = after;
-    }
-    shown
-}
-
-/// What is shorter is no secret, nor a telling part of one.
-const LEAST_KEY: usize = 16;
 
 impl fmt::Debug for CommandStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -431,70 +271,6 @@ impl Store for CommandStore {
     }
 }
 
-/// How a program ended.
-struct Completed {
-    status: ExitStatus,
-    output: Zeroizing<Vec<u8>>,
-    said: Zeroizing<Vec<u8>>,
-    is_input_taken: bool,
-}
-
-/// Why nobody knows how a program ended.
-enum Failed {
-    Start(io::Error),
-    /// By this signal.
-    Stopped(i32),
-    Timeout,
-    Lost(io::Error),
-}
-
-impl Failed {
-    /// An error, of this kind if the program did run.
-    fn into_error(self, store: &CommandStore, kind: StoreErrorKind, program: &str) -> StoreError {
-        match self {
-            Self::Start(cause) => {
-                let kind = if is_passing(&cause) { StoreErrorKind::Busy } else { StoreErrorKind::Unusable };
-                store.error(kind, format!("`{program}` can't be started")).with_source(cause)
-            }
-            Self::Timeout => {
-                let reason =
-                    format!("`{program}` did not end within {} s, and was killed", store.timeout.as_secs_f64());
-                store.error(kind, reason)
-            }
-            Self::Stopped(signal) => {
-                let reason = format!("`{program}` was stopped by signal {signal}, and was killed");
-                let why = if [Signal::TTIN, Signal::TTOU].iter().any(|tty| tty.as_raw() == signal) {
-                    ": it wants to ask something at a terminal, and must do without"
-                } else {
-                    ""
-                };
-                store.error(kind, format!("{reason}{why}"))
-            }
-            Self::Lost(cause) => store.error(kind, format!("how `{program}` ended is not known")).with_source(cause),
-        }
-    }
-}
-
-/// A program and those that it started, killed on drop: a script's children would live on.
-struct Program(Child);
-
-impl Program {
-    /// `None` once it was waited for: the number may be another process's by now.
-    fn id(&self) -> Option<Pid> {
-        self.0.id().and_then(|id| Pid::from_raw(id.cast_signed()))
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        if let Some(leader) = self.id() {
-            // It may have ended by itself, and has no group before its launcher made one.
-            let _ = kill_process_group(leader, Signal::KILL);
-            let _ = self.0.start_kill();
-        }
-    }
-}
-
 fn with_said(error: StoreError, said: Option<Said>) -> StoreError {
     match said {
         Some(said) => error.with_source(said),
@@ -502,51 +278,15 @@ fn with_said(error: StoreError, said: Option<Said>) -> StoreError {
     }
 }
 
-fn problem(status: ExitStatus) -> Option<String> {
-    use std::os::unix::process::ExitStatusExt as _;
-
-    match (status.code(), status.signal()) {
-        (Some(0), _) => None,
-        (Some(code), _) => Some(format!("ended with exit status {code}")),
-        (None, signal) => Some(format!("was ended by signal {}", signal.unwrap_or_default())),
-    }
-}
-
-fn name(words: &[String]) -> &str {
-    words.first().map_or("", |program| program)
-}
-
-/// The words of a command, the program among them in a form that means the same in every folder.
+/// The words of a command.
 fn words<A: Into<String>>(
     program: impl Into<String>,
     args: impl IntoIterator<Item = A>,
 ) -> Result<Vec<String>, StoreError> {
-    let mut words = vec![program.into()];
-    words.extend(args.into_iter().map(Into::into));
-    let invalid = |reason| Err(StoreError::new(StoreErrorKind::Invalid, "command", reason));
-    if words.iter().any(|word| word.contains('\0')) {
-        return invalid("a word of it has a NUL");
-    }
+    let invalid = |reason| StoreError::new(StoreErrorKind::Invalid, "command", reason);
+    let words = program::words(program, args).map_err(invalid)?;
     if words.iter().any(|word| word == ARROW) {
-        return invalid("a word of it is `<-`, which stands between a program and its reader");
-    }
-    if name(&words).is_empty() {
-        return invalid("it names no program");
-    }
-    if let Some(program) = words.first_mut().filter(|program| program.contains('/')) {
-        match std::path::absolute(&*program).map(|path| path.into_os_string().into_string()) {
-            Ok(Ok(path)) => *program = path,
-            _ => return invalid("the current folder can't be found, or its path is not UTF-8"),
-        }
+        return Err(invalid("a word of it is `<-`, which stands between a program and its reader"));
     }
     Ok(words)
-}
-
-fn is_runnable(program: &str) -> bool {
-    let may_run = |path: &Path| path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok();
-    if program.contains('/') {
-        return may_run(Path::new(program));
-    }
-    let path = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    env::split_paths(&path).any(|folder| may_run(&folder.join(program)))
 }

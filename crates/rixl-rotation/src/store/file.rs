@@ -13,7 +13,7 @@ use super::{
 use crate::disk::{Place, Trouble};
 
 /// The longest secret that the stores of this crate take.
-pub(super) const MAX_SECRET: usize = 64 * 1024;
+pub(crate) const MAX_SECRET: usize = 64 * 1024;
 
 /// A file that holds the secret and nothing else: `file:PATH`. For Unix.
 ///

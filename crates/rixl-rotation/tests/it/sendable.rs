@@ -12,8 +12,8 @@ use rixl_rotation::{
         ReadHistory,
     },
     store::{
-        CommandStore, Commit, DotenvStore, FileStore, Prepare, Read, Store, StoreError, StoreTemplate, Stores, Subject,
-        Version,
+        CommandStore, Commit, DotenvStore, FileStore, Places, Prepare, Read, Store, StoreError, StoreTemplate, Stores,
+        Subject, Version,
     },
 };
 
@@ -44,7 +44,7 @@ fn futures_can_be_spawned() {
         let store_of = |_: &DueKey| -> Result<Arc<dyn Store>, StoreError> { any() };
         any::<Fleet>().prepare(&any::<Vec<DueKey>>(), store_of).await
     });
-    spawnable(|| any::<Fleet>().rotate(any::<Vec<DueKey>>(), |_: &DueKey| any()));
+    spawnable(|| any::<Fleet>().rotate(any::<Vec<DueKey>>(), |_: &DueKey| any::<Result<Places, StoreError>>()));
     spawnable(|| async { any::<Rotations>().next().await });
     spawnable(|| async { any::<Selection>().find(&any::<Account>(), &*any::<Arc<dyn Journal>>()).await });
     spawnable(|| async { any::<Account>().find(&any::<KeyId>()).await });

@@ -1,0 +1,248 @@
+//! One secret in several places, and what makes consumers take it.
+
+use std::fs;
+
+use rixl_sandbox::Sandbox;
+use rixl_testing::wait_for;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{
+    bench::{Bench, json},
+    program::{Run, write},
+};
+
+fn opens(bench: &Bench, name: &str) -> bool {
+    let text = fs::read_to_string(bench.path(name)).unwrap_or_default();
+    let secret = text.lines().find_map(|line| line.strip_prefix("KEY=")).unwrap_or(&text);
+    bench.sandbox.opens(&bench.key.id, secret)
+}
+
+fn bench() -> Bench {
+    let bench = Bench::new();
+    write(&bench.path(".env"), &format!("A=1\nKEY={}\n", bench.key.secret), 0o600);
+    bench
+}
+
+/// A program of the test, and the words that run it.
+fn script(bench: &Bench, name: &str, text: &str) -> String {
+    write(&bench.path(name), &format!("#!/bin/sh\n{text}\n"), 0o700);
+    format!("FOLDER/{name}")
+}
+
+#[test]
+fn every_place_gets_the_secret_and_is_remembered() {
+    let bench = bench();
+    let run = bench.rotate("--to dotenv:.env#KEY --to file:third --output json").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    for name in ["secret", ".env", "third"] {
+        assert!(opens(&bench, name), "{name}");
+    }
+    bench.assert_well();
+    let key = &json(&run)["keys"][0];
+    assert_eq!(key["stores"].as_array().map(Vec::len), Some(3), "{key}");
+    let all = key["stores"].as_array().unwrap().iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+    assert_eq!(key["store"], all.as_str());
+    let history = json(&bench.rixl("keys history --output json").run());
+    assert_eq!(history["history"][0]["stores"].as_array().map(Vec::len), Some(3), "{history}");
+
+    // Whoever names fewer would leave a dead secret behind.
+    let run = bench.rotate("").run();
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    let (env, third) = (bench.path(".env"), bench.path("third"));
+    for place in [env.to_str().unwrap(), third.to_str().unwrap()] {
+        assert!(run.stderr.contains(place), "{}", run.stderr);
+    }
+    assert_eq!(bench.sent(), 1);
+    let run = bench.rotate("--to dotenv:.env#KEY --to file:third").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(opens(&bench, ".env") && opens(&bench, "third"));
+}
+
+#[test]
+fn one_place_under_two_names_is_refused() {
+    let bench = bench();
+    for more in ["--to file:secret", "--to file:./secret", "--to file:FOLDER/secret"] {
+        let run = bench.rotate(more).run();
+        assert_eq!(run.code, 3, "{}", run.stderr);
+        assert!(run.stderr.contains("are one place"), "{}", run.stderr);
+    }
+    bench.assert_untouched();
+}
+
+#[test]
+fn a_place_that_fails_keeps_the_secret_from_no_other() {
+    let bench = bench();
+    for more in ["--to command:false --to dotenv:.env#KEY", "--to dotenv:.env#KEY --to command:false"] {
+        let run = bench
+            .rixl(&format!("keys rotate billing001 {more} --to file:secret --yes --settle 0s --store-patience 1s"))
+            .run();
+        assert_eq!(run.code, 7, "{}", run.stderr);
+        assert!(opens(&bench, ".env") && opens(&bench, "secret"), "{}", run.stderr);
+        for part in ["command:false was", "; stored in dotenv:", " and file:"] {
+            assert!(run.stderr.contains(part), "{part}: {}", run.stderr);
+        }
+        assert_eq!(bench.next(&run, "--store-patience 1s").code, 7);
+        // Only one lacks it: that is the one which the other stands in for.
+        let run = bench.rixl("keys recover billing001 --to file:instead --settle 0s").run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert!(opens(&bench, "instead"));
+        bench.assert_well();
+        fs::remove_file(bench.path("instead")).unwrap();
+        fs::remove_dir_all(bench.path("state")).unwrap();
+    }
+}
+
+#[test]
+fn of_several_places_the_user_says_which_is_redirected() {
+    let bench = bench();
+    let run = bench.rixl("keys rotate billing001 --to command:false --to command:false~x --to file:secret --yes --settle 0s --store-patience 0s").run();
+    assert_eq!(run.code, 7, "{}", run.stderr);
+    let run = bench.rixl("keys recover billing001 --to file:one --settle 0s --store-patience 0s").run();
+    assert_eq!(run.code, 6, "{}", run.stderr);
+    assert!(run.stderr.contains("next: rixl keys recover billing001 --to STORE --instead-of STORE"), "{}", run.stderr);
+    let one = bench
+        .rixl("keys recover billing001 --to file:one --instead-of command:false~x --settle 0s --store-patience 0s")
+        .run();
+    assert_eq!(one.code, 7, "{}", one.stderr);
+    assert!(opens(&bench, "one"));
+    let last = bench.rixl("keys recover billing001 --to file:two --settle 0s").run();
+    assert_eq!(last.code, 0, "{}", last.stderr);
+    assert!(opens(&bench, "two"));
+    bench.assert_well();
+}
+
+#[test]
+fn a_run_killed_between_two_places_goes_on_with_those_that_lack_it() {
+    let bench = bench();
+    let slow = script(&bench, "slow", "cat > /dev/null; touch \"$0.began\"; sleep 100");
+    let run = bench.rotate(&format!("--to command:{slow} --to dotenv:.env#KEY")).spawn();
+    wait_for("the slow place is written", || match bench.path("slow.began").exists() {
+        true => Ok(()),
+        false => Err(()),
+    });
+    run.send(Signal::KILL);
+    let _ = Run::of(run);
+    assert!(opens(&bench, "secret") && !opens(&bench, ".env"));
+    script(&bench, "slow", "cat > \"$0.has\"");
+    let run = bench.rixl("keys recover --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(opens(&bench, "slow.has") && opens(&bench, ".env"));
+    bench.assert_well();
+    assert_eq!(bench.sent(), 1, "nothing was rotated again");
+}
+
+#[test]
+fn the_deploy_step_runs_once_all_places_have_it_and_knows_no_secret() {
+    let bench = bench();
+    let step = script(
+        &bench,
+        "deploy",
+        "cat \"$(dirname \"$0\")/secret\" >&2; echo; echo \"$*\" > \"$0.args\"; env > \"$0.env\"; cat >> \"$0.env\"; cp \"$(dirname \"$0\")/secret\" \"$0.saw\"; pwd >> \"$0.args\"",
+    );
+    let run = bench.rotate(&format!("--to dotenv:.env#KEY --then {step}~{{key_id}}~a~{{key_name}}")).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(fs::read_to_string(bench.path("deploy.saw")).unwrap(), bench.stored());
+    let args = fs::read_to_string(bench.path("deploy.args")).unwrap();
+    let here = bench.folder.path().canonicalize().unwrap();
+    assert_eq!(args, format!("billing001 a billing\n{}\n", here.display()));
+    let env = fs::read_to_string(bench.path("deploy.env")).unwrap();
+    for line in ["RIXL_KEY_ID=billing001", "RIXL_KEY_NAME=billing", "RIXL_PLACES=file:", "RIXL_FINGERPRINT="] {
+        assert!(env.contains(line), "{env}");
+    }
+    for secret in [&bench.stored(), &bench.key.secret, &bench.sandbox.bearer_token().to_owned()] {
+        assert!(!env.contains(secret) && !run.stderr.contains(secret), "{}", run.stderr);
+    }
+    assert!(run.stderr.contains("[...]") && run.stderr.contains("deployed"), "{}", run.stderr);
+    bench.assert_well();
+}
+
+#[test]
+fn a_deploy_step_that_fails_is_run_again_until_it_ends_well() {
+    let bench = bench();
+    let step = script(&bench, "deploy", "echo x >> \"$0.runs\"; echo no room >&2; exit 3");
+    let runs = || fs::read_to_string(bench.path("deploy.runs")).unwrap_or_default().lines().count();
+    let run = bench.rotate(&format!("--then {step}")).run();
+    assert_eq!(run.code, 10, "{}", run.stderr);
+    assert!(run.stderr.contains("exit status 3 (it said: no room)"), "{}", run.stderr);
+    assert!(opens(&bench, "secret"));
+    assert_eq!(runs(), 1);
+    let status = bench.rixl("status").run();
+    assert!(status.stdout.contains("deploy step"), "{}", status.stdout);
+    assert_eq!(bench.next(&run, "--settle 0s").code, 10);
+    assert_eq!(runs(), 2);
+    assert_eq!(bench.rixl("keys recover --dry-run").run().code, 0);
+    assert_eq!(runs(), 2, "a dry run deploys nothing");
+    script(&bench, "deploy", "echo x >> \"$0.runs\"");
+    let run = bench.rixl("keys recover --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(runs(), 3);
+    bench.assert_well();
+    assert_eq!(bench.sent(), 1);
+}
+
+#[test]
+fn a_deploy_step_can_be_given_up() {
+    let bench = bench();
+    let run = bench.rotate("--then false").run();
+    assert_eq!(run.code, 10, "{}", run.stderr);
+    let run = bench.rixl("keys recover --drop --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("deploy step was not run to a good end"), "{}", run.stderr);
+    bench.assert_well();
+}
+
+#[test]
+fn a_replacement_whose_deploy_step_is_given_up_keeps_the_old_key() {
+    let bench = Bench::new();
+    let run = bench.rixl("keys replace billing001 --to file:secret --yes --settle 0s --grace 0s --then false").run();
+    assert_eq!(run.code, 10, "{}", run.stderr);
+    let run = bench.rixl("keys recover --drop --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("the old key billing001 is not deleted"), "{}", run.stderr);
+    assert_eq!(bench.sandbox.calls("deleteApiKey"), 0);
+    assert!(bench.sandbox.is_live(&bench.key.secret) && bench.sandbox.is_live(&bench.stored()));
+    assert_eq!(bench.left(), [""; 0].map(std::path::PathBuf::from));
+}
+
+#[test]
+fn a_run_killed_while_it_deploys_deploys_again() {
+    let bench = bench();
+    let step = script(&bench, "deploy", "echo x >> \"$0.runs\"; sleep 100");
+    let runs = || fs::read_to_string(bench.path("deploy.runs")).unwrap_or_default().lines().count();
+    let run = bench.rotate(&format!("--then {step}")).spawn();
+    wait_for("the deploy step runs", || if runs() == 1 { Ok(()) } else { Err(()) });
+    run.send(Signal::KILL);
+    let _ = Run::of(run);
+    script(&bench, "deploy", "echo x >> \"$0.runs\"");
+    let run = bench.rixl("keys recover --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(runs(), 2);
+    bench.assert_well();
+}
+
+#[test]
+fn a_replaced_key_lives_until_its_successor_is_deployed() {
+    let bench = Bench::of(Sandbox::builder());
+    let run = bench.rixl("keys replace billing001 --to file:secret --yes --settle 0s --grace 0s --then false").run();
+    assert_eq!(run.code, 10, "{}", run.stderr);
+    assert_eq!(bench.sandbox.calls("deleteApiKey"), 0);
+    assert!(bench.sandbox.is_live(&bench.key.secret));
+    // The step that is recorded is run again, whatever PATH has by that name now.
+    write(&bench.path("false"), "#!/bin/sh\n", 0o700);
+    let folder = bench.folder.path().to_str().unwrap();
+    let run = bench.rixl("keys recover --settle 0s").env("PATH", format!("{folder}:/usr/bin:/bin")).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(!bench.sandbox.is_live(&bench.key.secret));
+}
+
+#[test]
+fn a_deploy_step_that_cannot_run_is_refused_before_anything_is_sent() {
+    let bench = bench();
+    for (step, code) in [("no-such-program", 3), ("FOLDER/missing", 3), ("''", 2), ("true~x{key_id}", 2), ("true~'", 2)]
+    {
+        let run = bench.rotate(&format!("--then {step}")).run();
+        assert_eq!(run.code, code, "{step}: {}", run.stderr);
+    }
+    bench.assert_untouched();
+}

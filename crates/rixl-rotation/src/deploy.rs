@@ -1,0 +1,150 @@
+//! A program that makes consumers take the new secret, as a step of the protocol.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use zeroize::Zeroizing;
+
+use crate::{
+    program::{self, Run, Runner, Said, is_runnable, name, problem},
+    protocol::intent::Deploy,
+    store::{StoreError, StoreErrorKind},
+};
+
+/// The words that stand for the key.
+const KEY_ID: &str = "{key_id}";
+const KEY_NAME: &str = "{key_name}";
+
+/// A program that runs once all places hold the new secret: a reload, a deployment. For Unix.
+///
+/// It is recorded with the run: where it fails, or the process dies, the run stays open, and
+/// [`recover`](crate::Rotator::recover) runs it again until it ends with exit status 0. So it runs at least once, and must do
+/// with running twice. A replaced key is not deleted before.
+///
+/// It never gets the secret: it has `RIXL_KEY_ID`, `RIXL_KEY_NAME`, `RIXL_PLACES` (a line each) and `RIXL_FINGERPRINT` in its
+/// environment, and nothing on its standard input; `RIXL_BEARER_TOKEN`, `RIXL_API_KEY`, `VAULT_TOKEN` and `BAO_TOKEN` are taken
+/// out. An argument that is `{key_id}` or `{key_name}` stands for the key. It runs in the folder in which the run was
+/// prepared. No shell is involved. What it prints is told, the first 2,048 bytes of each of its outputs, without what it has in
+/// common with the secrets.
+///
+/// ```
+/// use rixl_rotation::DeployStep;
+///
+/// let step = DeployStep::new("systemctl", ["reload", "billing"])?;
+/// # Ok::<(), rixl_rotation::store::StoreError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct DeployStep {
+    words: Vec<String>,
+    folder: PathBuf,
+    timeout: Duration,
+}
+
+impl DeployStep {
+    /// This program with these arguments. It is looked up on `PATH` if it has no slash; one that has is taken from the current
+    /// folder, now.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Invalid`] when the program's name is empty, a word has a NUL in it or `{key_id}` or `{key_name}`
+    /// beside other text, or the current folder can't be found.
+    pub fn new<A: Into<String>>(
+        program: impl Into<String>,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Self, StoreError> {
+        let words = program::words(program, args).map_err(invalid)?;
+        let is_part = |word: &String| {
+            let rest = word.replace(KEY_ID, "").replace(KEY_NAME, "");
+            rest.len() < word.len() && word != KEY_ID && word != KEY_NAME
+        };
+        if words.iter().any(is_part) || words.first().is_some_and(|program| program.contains("{key_")) {
+            return Err(invalid("{key_id} and {key_name} must be an argument of their own"));
+        }
+        let folder =
+            env::current_dir().map_err(|cause| invalid("the current folder can't be found").with_source(cause))?;
+        Ok(Self { words, folder, timeout: Duration::from_secs(300) })
+    }
+
+    /// The words of a text, taken apart like a shell does.
+    ///
+    /// # Errors
+    ///
+    /// As of [`new`](Self::new), and when a quote is not closed.
+    pub fn from_text(text: &str) -> Result<Self, StoreError> {
+        let words = shlex::split(text).ok_or_else(|| invalid("a quote in it is not closed"))?;
+        let Some((program, args)) = words.split_first() else { return Err(invalid("it names no program")) };
+        Self::new(program, args)
+    }
+
+    /// How long it may take. The default is 5 minutes.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// What is recorded of it.
+    pub(crate) fn recorded(&self) -> Result<Deploy, StoreError> {
+        let program = name(&self.words);
+        if !is_runnable(program) {
+            let kind = StoreErrorKind::Unusable;
+            return Err(StoreError::new(kind, LOCATION, format!("there is no program `{program}` that may be run")));
+        }
+        let folder = self.folder.to_str().ok_or_else(|| invalid("the path of the current folder is not UTF-8"))?;
+        let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+        Ok(Deploy { words: self.words.clone(), folder: folder.to_owned(), timeout_ms })
+    }
+}
+
+const LOCATION: &str = "the deploy step";
+
+fn invalid(reason: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Invalid, LOCATION, reason)
+}
+
+/// What the program is told of the run.
+pub(crate) struct Deployed<'a> {
+    pub(crate) key_id: &'a str,
+    pub(crate) key_name: &'a str,
+    pub(crate) places: Vec<&'a str>,
+    pub(crate) fingerprint: &'a str,
+    /// What it must not have said.
+    pub(crate) secrets: Vec<&'a [u8]>,
+}
+
+impl Deploy {
+    /// Runs it, and gives what it said. `Err`: it did not end well, and this is why.
+    pub(crate) async fn run(
+        &self,
+        launcher: &[String],
+        what: &Deployed<'_>,
+    ) -> Result<Option<Said>, (String, Option<Said>)> {
+        let word = |word: &String| match word.as_str() {
+            KEY_ID => what.key_id.to_owned(),
+            KEY_NAME => what.key_name.to_owned(),
+            word => word.to_owned(),
+        };
+        let words: Vec<String> = self.words.iter().map(word).collect();
+        let variables = [
+            ("RIXL_KEY_ID", what.key_id.to_owned()),
+            ("RIXL_KEY_NAME", what.key_name.to_owned()),
+            ("RIXL_PLACES", what.places.join("\n")),
+            ("RIXL_FINGERPRINT", what.fingerprint.to_owned()),
+        ];
+        let (program, timeout) = (name(&words), Duration::from_millis(self.timeout_ms));
+        let runner = Runner { launcher, timeout, folder: Some(Path::new(&self.folder)), variables: &variables };
+        let ended = match runner.run(&words, Run::Only).await {
+            Ok(ended) => ended,
+            Err(failed) => return Err((failed.reason(program, timeout), None)),
+        };
+        let all = Zeroizing::new([ended.output.as_slice(), b" ", ended.said.as_slice()].concat());
+        let said = Said::new(&all, &what.secrets);
+        match problem(ended.status) {
+            None => Ok(said),
+            Some(problem) => Err((format!("`{program}` {problem}"), said)),
+        }
+    }
+}

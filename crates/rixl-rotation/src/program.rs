@@ -1,0 +1,313 @@
+//! Programs that are run: one that takes a secret, one that prints it, one that deploys it.
+
+use std::{
+    env, io,
+    os::fd::OwnedFd,
+    path::Path,
+    pin::pin,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use futures_util::future;
+use rustix::{
+    fs::Access,
+    io::ioctl_fionread,
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, ChildStdin, Command},
+};
+use zeroize::Zeroizing;
+
+use crate::store::MAX_SECRET;
+
+/// What the rotation itself is authorized with. A program that stores a secret has no use for it.
+const WITHHELD: [&str; 4] = ["RIXL_BEARER_TOKEN", "RIXL_API_KEY", "VAULT_TOKEN", "BAO_TOKEN"];
+/// How much of what a program says is told.
+const MAX_SAID: usize = 2048;
+/// So many characters in a row that are a secret's are not told.
+const SHARED: usize = 8;
+/// How long the output of a program that has ended is read on.
+const MOMENT: Duration = Duration::from_millis(500);
+/// How often it is looked whether a program was stopped.
+const STOPPED_PAUSE: Duration = Duration::from_millis(100);
+
+/// How programs are run.
+pub(crate) struct Runner<'a> {
+    /// Words before those of the program, which it must become.
+    pub(crate) launcher: &'a [String],
+    pub(crate) timeout: Duration,
+    /// Where, if not here.
+    pub(crate) folder: Option<&'a Path>,
+    pub(crate) variables: &'a [(&'static str, String)],
+}
+
+/// What a program is run for.
+#[derive(Clone, Copy)]
+pub(crate) enum Run<'a> {
+    /// It takes this on its standard input; its output is thrown away.
+    Write(&'a [u8]),
+    /// It prints a secret.
+    Read,
+    /// What it says is told.
+    Only,
+}
+
+impl Runner<'_> {
+    pub(crate) async fn run(&self, words: &[String], what: Run<'_>) -> Result<Completed, Failed> {
+        let input = if let Run::Write(secret) = what { Some(secret) } else { None };
+        let all: Vec<_> = self.launcher.iter().chain(words).collect();
+        let mut command = Command::new(all.first().map_or("", |program| program));
+        command.args(all.iter().skip(1)).kill_on_drop(true);
+        let piped = |is_piped| if is_piped { Stdio::piped() } else { Stdio::null() };
+        command.stdout(piped(input.is_none()));
+        command.stderr(Stdio::piped());
+        if self.launcher.is_empty() {
+            // A group of its own: Ctrl-C at the terminal does not end it half-way, and a time-out ends all of it.
+            command.process_group(0);
+        }
+        for name in WITHHELD {
+            command.env_remove(name);
+        }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        if let Some(folder) = self.folder {
+            command.current_dir(folder);
+        }
+        // The other end of its input is kept, to see afterwards what of it nobody took.
+        let (reader, writer) = io::pipe().map_err(Failed::Start)?;
+        match input {
+            Some(_) => command.stdin(reader.try_clone().map_err(Failed::Start)?),
+            None => command.stdin(Stdio::null()),
+        };
+        let mut program = Program(command.spawn().map_err(Failed::Start)?);
+        // It has a copy of what the program is given.
+        drop(command);
+        let mut stdin = ChildStdin::from_std(OwnedFd::from(writer).into()).map_err(Failed::Lost)?;
+        let (stdout, stderr) = (program.0.stdout.take(), program.0.stderr.take());
+        let feed = async move {
+            let is_written = stdin.write_all(input.unwrap_or_default()).await.is_ok();
+            // The program waits for the end of its input.
+            drop(stdin);
+            is_written
+        };
+        // Room for all of it at once, so that no part of the secret stays behind when the buffer moves.
+        let room = MAX_SECRET + 3;
+        let mut output = Zeroizing::new(Vec::with_capacity(room));
+        let mut said = Zeroizing::new(Vec::with_capacity(MAX_SAID + 1));
+        let max_output = if matches!(what, Run::Only) { MAX_SAID } else { room };
+        let mut is_input_taken = None;
+        let work = async {
+            let mut feed = pin!(feed);
+            let mut collect = pin!(future::try_join(
+                read(stdout, &mut output, max_output, what),
+                read(stderr, &mut said, MAX_SAID, Run::Only)
+            ));
+            let mut is_collected = false;
+            let id = program.id();
+            let status = {
+                let mut wait = pin!(program.0.wait());
+                let mut stopped = pin!(stopped(id));
+                loop {
+                    tokio::select! {
+                        status = &mut wait => break status.map_err(Failed::Lost)?,
+                        signal = &mut stopped => return Err(Failed::Stopped(signal)),
+                        is_written = &mut feed, if is_input_taken.is_none() => is_input_taken = Some(is_written),
+                        read = &mut collect, if !is_collected => {
+                            read.map_err(Failed::Lost)?;
+                            is_collected = true;
+                        }
+                    }
+                }
+            };
+            if !is_collected {
+                // What it started may hold its output for ever, and is no business of ours.
+                let _ = tokio::time::timeout(MOMENT, collect).await;
+            }
+            Ok(status)
+        };
+        let status = tokio::time::timeout(self.timeout, work).await.map_err(|_| Failed::Timeout)??;
+        let is_left = input.is_some() && ioctl_fionread(&reader).is_ok_and(|bytes| bytes > 0);
+        let is_input_taken = is_input_taken.unwrap_or(input.is_none()) && !is_left;
+        Ok(Completed { status, output, said, is_input_taken })
+    }
+}
+
+/// Reads so many bytes at most. Of what is only told the rest is passed over: who says more must not wait for a reader.
+async fn read(from: Option<impl AsyncRead + Unpin>, to: &mut Vec<u8>, max: usize, what: Run<'_>) -> io::Result<()> {
+    let Some(mut from) = from else { return Ok(()) };
+    (&mut from).take(max as u64).read_to_end(to).await?;
+    if let Run::Only = what {
+        tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
+    }
+    Ok(())
+}
+
+/// Waits until a program is stopped, and tells by which signal: one that wants to ask something at a terminal that it has
+/// not, would be waited for in vain.
+async fn stopped(id: Option<Pid>) -> i32 {
+    let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    loop {
+        tokio::time::sleep(STOPPED_PAUSE).await;
+        let found = id.and_then(|id| waitid(WaitId::Pid(id), options).ok().flatten());
+        if let Some(signal) = found.and_then(|status| status.stopping_signal()) {
+            return signal;
+        }
+    }
+}
+
+/// What a program said on standard error, without what it must not have said.
+#[derive(Debug, thiserror::Error)]
+#[error("it said: {0}")]
+pub(crate) struct Said(String);
+
+impl Said {
+    /// Whatever has eight characters in a row with a secret in common is left out: a part of it is too much as well.
+    pub(crate) fn new(said: &[u8], secrets: &[&[u8]]) -> Option<Self> {
+        let mut shown = said.to_vec();
+        for part in secrets.iter().flat_map(|secret| secret.windows(SHARED.min(secret.len()).max(1))) {
+            for at in (0..said.len()).filter(|at| said.get(*at..).is_some_and(|rest| rest.starts_with(part))) {
+                if let Some(shown) = shown.get_mut(at..at + part.len()) {
+                    shown.fill(0);
+                }
+            }
+        }
+        let text = String::from_utf8_lossy(&shown);
+        let mut line = String::new();
+        for word in text.split_whitespace() {
+            let word = word.split('\0').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("[...]");
+            // In Base64, quoted or escaped, a secret has nothing in common with itself.
+            let word = without_keys(&word);
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(if word.is_empty() { "[...]" } else { &word });
+        }
+        (!line.is_empty()).then_some(Self(line))
+    }
+}
+
+/// The word, without what is as long and as dense as a key.
+fn without_keys(word: &str) -> String {
+    let is_dense = |letter: char| letter.is_ascii_alphanumeric() || "+/=_-%".contains(letter);
+    let mut shown = String::new();
+    let mut rest = word;
+    while !rest.is_empty() {
+        let end = rest.find(|letter| !is_dense(letter)).unwrap_or(rest.len());
+        let (run, after) = rest.split_at(end);
+        // Words of people and paths have letters alone between their signs.
+        let is_key = run.len() >= LEAST_KEY && run.chars().any(|letter| letter.is_ascii_digit());
+        shown.push_str(if is_key { "[...]" } else { run });
+        let next = after.chars().next().map_or(0, char::len_utf8);
+        let (sign, after) = after.split_at(next);
+        shown.push_str(sign);
+        rest = after;
+    }
+    shown
+}
+
+/// What is shorter is no secret, nor a telling part of one.
+const LEAST_KEY: usize = 16;
+
+/// How a program ended.
+pub(crate) struct Completed {
+    pub(crate) status: ExitStatus,
+    pub(crate) output: Zeroizing<Vec<u8>>,
+    pub(crate) said: Zeroizing<Vec<u8>>,
+    pub(crate) is_input_taken: bool,
+}
+
+/// Why nobody knows how a program ended.
+pub(crate) enum Failed {
+    Start(io::Error),
+    /// By this signal.
+    Stopped(i32),
+    Timeout,
+    Lost(io::Error),
+}
+
+impl Failed {
+    pub(crate) fn reason(&self, program: &str, timeout: Duration) -> String {
+        match self {
+            Self::Start(_) => format!("`{program}` can't be started"),
+            Self::Timeout => format!("`{program}` did not end within {} s, and was killed", timeout.as_secs_f64()),
+            Self::Stopped(signal) => {
+                let is_tty = [Signal::TTIN, Signal::TTOU].iter().any(|tty| tty.as_raw() == *signal);
+                let why = match is_tty {
+                    true => ": it wants to ask something at a terminal, and must do without",
+                    false => "",
+                };
+                format!("`{program}` was stopped by signal {signal}, and was killed{why}")
+            }
+            Self::Lost(_) => format!("how `{program}` ended is not known"),
+        }
+    }
+}
+
+/// A program and those that it started, killed on drop: a script's children would live on.
+struct Program(Child);
+
+impl Program {
+    /// `None` once it was waited for: the number may be another process's by now.
+    fn id(&self) -> Option<Pid> {
+        self.0.id().and_then(|id| Pid::from_raw(id.cast_signed()))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(leader) = self.id() {
+            // It may have ended by itself, and has no group before its launcher made one.
+            let _ = kill_process_group(leader, Signal::KILL);
+            let _ = self.0.start_kill();
+        }
+    }
+}
+
+/// What is wrong with how it ended.
+pub(crate) fn problem(status: ExitStatus) -> Option<String> {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    match (status.code(), status.signal()) {
+        (Some(0), _) => None,
+        (Some(code), _) => Some(format!("ended with exit status {code}")),
+        (None, signal) => Some(format!("was ended by signal {}", signal.unwrap_or_default())),
+    }
+}
+
+pub(crate) fn name(words: &[String]) -> &str {
+    words.first().map_or("", |program| program)
+}
+
+/// The words of a command, the program among them in a form that means the same in every folder.
+pub(crate) fn words<A: Into<String>>(
+    program: impl Into<String>,
+    args: impl IntoIterator<Item = A>,
+) -> Result<Vec<String>, &'static str> {
+    let mut words = vec![program.into()];
+    words.extend(args.into_iter().map(Into::into));
+    if words.iter().any(|word| word.contains('\0')) {
+        return Err("a word of it has a NUL");
+    }
+    if name(&words).is_empty() {
+        return Err("it names no program");
+    }
+    if let Some(program) = words.first_mut().filter(|program| program.contains('/')) {
+        match std::path::absolute(&*program).map(|path| path.into_os_string().into_string()) {
+            Ok(Ok(path)) => *program = path,
+            _ => return Err("the current folder can't be found, or its path is not UTF-8"),
+        }
+    }
+    Ok(words)
+}
+
+/// Whether there is such a program.
+pub(crate) fn is_runnable(program: &str) -> bool {
+    let may_run = |path: &Path| path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok();
+    if program.contains('/') {
+        return may_run(Path::new(program));
+    }
+    let path = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    env::split_paths(&path).any(|folder| may_run(&folder.join(program)))
+}
