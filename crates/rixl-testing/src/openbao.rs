@@ -139,8 +139,8 @@ impl Server {
             server.run();
             // Another process may have taken a port meanwhile.
             let Some((200, init)) = server.init().await else { continue };
-            server.root = init["root_token"].as_str().unwrap().into();
-            server.key = init["keys"][0].as_str().unwrap().into();
+            let (Some(root), Some(key)) = (init["root_token"].as_str(), init["keys"][0].as_str()) else { continue };
+            (server.root, server.key) = (root.into(), key.into());
             server.unseal().await;
             return Some(server);
         }

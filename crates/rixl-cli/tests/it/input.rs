@@ -215,8 +215,12 @@ fn a_lost_secret_is_told_before_a_token_that_ends() {
         let bench = Bench::new();
         let fault = Fault::new(effect).on(ROTATE);
         bench.sandbox.inject(if code == 6 { fault.before_commit() } else { fault }).unwrap();
-        let run = bench.rotate("--timeout 2s").spawn();
-        wait_for_calls(&bench.sandbox, ROTATE, 1);
+        // A further request would wait for its turn.
+        let run = bench.rotate("--timeout 2s --rate 1/h").spawn();
+        match code {
+            6 => wait_for_calls(&bench.sandbox, ROTATE, 1),
+            _ => bench.wait_for_state("billing001", "lost"),
+        }
         run.send(Signal::KILL);
         let _ = Run::of(run);
         let claims = URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{}}}", Timestamp::now().as_second() + 20));

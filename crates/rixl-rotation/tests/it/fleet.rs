@@ -396,7 +396,8 @@ async fn a_refusal_of_one_key_stops_no_other() {
 
 #[tokio::test]
 async fn a_fleet_that_is_told_to_stop_begins_no_more() {
-    let many = Many::new(12).await;
+    // On a slow machine several more are under way by then than may work at once.
+    let many = Many::new(24).await;
     let token = CancellationToken::new();
     let done = Mutex::new(0);
     let rotator = many.bench.rotator().with_cancellation(token.clone()).with_observer(move |event| {
@@ -408,9 +409,9 @@ async fn a_fleet_that_is_told_to_stop_begins_no_more() {
     });
     let endings = endings(&many.run(rotator).await);
     assert!(endings[&None] >= 4, "{endings:?}");
-    assert_eq!(many.live(), 12);
+    assert_eq!(many.live(), 24);
     many.bench.recover(Default::default()).await;
-    assert_eq!(many.live(), 12);
+    assert_eq!(many.live(), 24);
     many.bench.assert_clean();
 }
 
