@@ -181,7 +181,7 @@ impl From<rixl_rotation::Failure> for Failure {
         };
         let mut failure = Self::new(code, error.message());
         failure.words.next = match error.next() {
-            Next::Retry if code == Code::Locked => Some("repeat it when the other one has ended".to_owned()),
+            Next::Retry if code == Code::Locked => Some("try again when the other one has finished".to_owned()),
             Next::Authenticate => next_after(Code::Authentication, Operation::Configure),
             next => command(next),
         };
@@ -259,7 +259,7 @@ fn is_about_tokens(operation: Operation) -> bool {
 fn next_after(code: Code, operation: Operation) -> Option<String> {
     let next = match (code, operation) {
         (Code::Authentication, _) => {
-            "set RIXL_BEARER_TOKEN to a live token of the organization, or name its file by --token-file"
+            "set RIXL_BEARER_TOKEN to a live token of the organization, or name its file with --token-file"
         }
         (Code::Unknown | Code::Lost, Operation::RotateApiKey) => return Some(recover()),
         (Code::Unknown | Code::Lost, _) => "rixl keys list",

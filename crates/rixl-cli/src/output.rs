@@ -21,7 +21,7 @@ pub(crate) enum Format {
     /// Plain text for people
     #[default]
     Table,
-    /// One JSON document, whose form is kept
+    /// One JSON document with a stable structure
     Json,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Output {
     pub(crate) verbose: bool,
 }
 
-/// What a command has done: its exit code, and its result in both forms.
+/// What a command has done: its exit code, and its result in both formats.
 #[derive(Debug)]
 pub(crate) struct Done {
     code: Code,

@@ -293,7 +293,7 @@ pub(crate) fn say_all(output: Output, rows: &[Row]) {
     }
     let not_begun = rows.iter().filter(|row| row.result == Outcome::NotBegun).count();
     if not_begun > 1 {
-        output.note(format_args!("{not_begun} keys were not begun"));
+        output.note(format_args!("{not_begun} keys were not started"));
     }
 }
 

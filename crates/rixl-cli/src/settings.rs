@@ -52,7 +52,7 @@ impl Credential {
             (Some(token), _) => Ok(Self::BearerToken(token.into())),
             (None, Some(key)) => Ok(Self::ApiKey(key.into())),
             (None, None) => Err(Failure::new(Code::Authentication, "there is no credential")
-                .with_next("set RIXL_BEARER_TOKEN, or name a file by --token-file, or try it out with --sandbox")),
+                .with_next("set RIXL_BEARER_TOKEN, or name a file with --token-file, or try it out with --sandbox")),
         }
     }
 }
@@ -147,7 +147,7 @@ fn token_file(path: &Path) -> Result<Secret, Failure> {
         let is_own = geteuid().is_root() || geteuid().as_raw() == found.uid();
         return Err(failure.with_next(match is_own && !is_read_only {
             true => format!("chmod 600 {place}"),
-            false => format!("pass it by --token-stdin < {place}: its mode can't be changed here"),
+            false => format!("pass it with --token-stdin < {place}: its mode can't be changed here"),
         }));
     }
     read_token(file, &place)
@@ -157,7 +157,7 @@ fn token_stdin() -> Result<Secret, Failure> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         // It would stand on the screen as it is typed.
-        return Err(Failure::usage("--token-stdin wants a pipe or a file, not a terminal"));
+        return Err(Failure::usage("--token-stdin needs a pipe or a file, not a terminal"));
     }
     read_token(stdin.lock(), "stdin")
 }

@@ -61,16 +61,16 @@ fn refusal(output: Output, reveal: bool) -> Option<(&'static str, &'static str)>
         return Some(("the secret and `--output json` both want stdout", instead));
     }
     if io::stdout().is_terminal() && !reveal {
-        let instead = "pass the secret on by a pipe, or add --reveal to have it on the screen";
-        return Some(("the secret would stay on the screen and in its history", instead));
+        let instead = "pipe the secret into a program, or add --reveal to show it on the screen";
+        return Some(("the secret would stay on the screen and in its scrollback", instead));
     }
     // A closed one was opened as /dev/null when this program began.
     if matches!(sink(), Some(FileType::CharacterDevice | FileType::BlockDevice)) && !io::stdout().is_terminal() {
-        let instead = "pass the secret on by a pipe or into a file, or name another store";
+        let instead = "redirect the secret into a pipe or a file, or name another store";
         return Some(("it is closed, or a device that keeps nothing", instead));
     }
     if is_logged() && !reveal {
-        let instead = "name another store, or add --reveal to have it in the log";
+        let instead = "name another store, or add --reveal to let it go to the log";
         return Some(("the secret would stay in the log of the service manager", instead));
     }
     None
@@ -98,16 +98,16 @@ fn is_broken() -> bool {
 async fn received() -> Result<(), &'static str> {
     match sink() {
         Some(FileType::RegularFile) => {
-            fsync(io::stdout()).map_err(|_| "it was written, and may not survive a power failure")
+            fsync(io::stdout()).map_err(|_| "it was written, but may not survive a power failure")
         }
         Some(FileType::Fifo) => {
             let end = Instant::now() + PATIENCE;
             while ioctl_fionread(io::stdout()).is_ok_and(|left| left > 0) {
                 if is_broken() {
-                    return Err("whoever was to read it ended, and did not");
+                    return Err("its reader ended without reading it");
                 }
                 if Instant::now() > end {
-                    return Err("nobody has read it, which must be done while this program runs");
+                    return Err("nobody has read it, and it must be read while this program runs");
                 }
                 tokio::time::sleep(PAUSE).await;
             }

@@ -58,7 +58,7 @@ impl Stop {
                     () = &mut person => {}
                     () = say_after_a_while() => person.await,
                 }
-                say(&format!("stopped at once; `{}` tells what is unfinished", recover()));
+                say(&format!("stopped at once; `{}` finishes what was interrupted", recover()));
                 process::exit(Code::Interrupted.number().into());
             });
         })?;
@@ -87,7 +87,7 @@ impl Stop {
 /// Most commands have ended by then.
 async fn say_after_a_while() {
     tokio::time::sleep(Duration::from_millis(300)).await;
-    say("stopping where it is safe; once more stops at once");
+    say("stopping where it is safe; a second signal stops at once");
 }
 
 const FROM_PEOPLE: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::QUIT];

@@ -47,7 +47,7 @@ impl Moment {
         let now = Timestamp::now();
         let time = self.from(now).ok_or_else(|| Failure::usage("--expires is too far away"))?;
         if time <= now {
-            return Err(Failure::usage("--expires lies in the past; RIXL was not changed"));
+            return Err(Failure::usage("--expires is in the past; RIXL was not changed"));
         }
         Ok(time)
     }

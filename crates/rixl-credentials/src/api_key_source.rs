@@ -110,7 +110,7 @@ fn read(path: &Path) -> Result<Secret, Error> {
     let unreadable = |error| unusable(&format!("can't be read: {error}")).transient();
     // A pipe would make whoever opens it wait for a writer, and a device may have no end.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(unusable("is no regular file"));
+        return Err(unusable("is not a regular file"));
     }
     // As large as it can get: what grows leaves copies behind.
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE + 1));

@@ -341,7 +341,7 @@ impl ClientBuilder {
         let mut sender = self.sender()?;
         #[cfg(feature = "acknowledge")]
         if self.acknowledgement.as_ref().is_some_and(|acknowledgement| !acknowledgement.has_plain_name()) {
-            return Err(configuration("the name of the acknowledgement is not that of a file"));
+            return Err(configuration("the name of the acknowledgement is not a valid file name"));
         }
         #[cfg(feature = "acknowledge")]
         if self.acknowledgement.is_some()
@@ -365,7 +365,7 @@ impl ClientBuilder {
                 Some(Bearer::Shared(token))
             }
             Credential::Grant(grant::Credential::ApiKey(key)) if !tokens::is_api_key(&key) => {
-                return Err(configuration("the API key does not have the form of one"));
+                return Err(configuration("the API key does not look like one"));
             }
             Credential::Grant(credential) => {
                 let grant = Grant::new(Arc::new(sender.clone()), credential);

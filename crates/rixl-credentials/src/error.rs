@@ -94,14 +94,14 @@ pub enum ErrorKind {
     /// The time was up, or the server returned 408, or a gateway 460 or 499. Check out before repeating; only an outcome of
     /// `NotApplied` says, of a change, that no byte of it was sent.
     Timeout,
-    /// The connection broke before a response came. Check before repeating.
+    /// The connection broke before a response arrived. Check before repeating.
     Interrupted,
     /// The server responded with a redirect. It is not followed: the request, token and all, would go where the server
     /// says, once more. Check the base URL; check before repeating.
     Redirect,
     /// 401: the token, API key, refresh token or client secret was refused. Nothing was done. Get a new one.
     Unauthorized,
-    /// 403: the credential may not do this. Nothing was done. Use another.
+    /// 403: the credential does not allow this. Nothing was done. Use another.
     Forbidden,
     /// 404: there is no such key, credential or organization, or the server does not have this route. Nothing was done.
     NotFound,
@@ -641,7 +641,7 @@ impl Error {
         let cause = match low {
             rixl_api::Error::CommunicationError(cause) | rixl_api::Error::ResponseBodyError(cause) => cause,
             // The request could not be put together; nothing was sent.
-            _ => return Self::invalid(operation, "the request could not be put together"),
+            _ => return Self::invalid(operation, "the request could not be built"),
         };
         let (kind, outcome) = if cause.is_builder() {
             (ErrorKind::InvalidInput, Outcome::NotApplied)
@@ -691,7 +691,7 @@ impl Error {
                     "it took effect, so save the raw response, in which the secret may be, or revoke the credential \
                          and create another"
                 }
-                _ => "it took effect, so save the raw response, in which the secret may be, or rotate the key again",
+                _ => "it took effect, so save the raw response, which may hold the secret, or rotate the key again",
             },
             (Outcome::Applied, _) => "it took effect; what the response held may be in the raw response",
             (Outcome::Unknown, _) => "it may have taken effect, so check before you repeat it",
@@ -699,12 +699,16 @@ impl Error {
             (_, Kind::Unauthorized) => "nothing was done; get a new credential",
             (_, Kind::Forbidden) => match self.0.operation {
                 // As RIXL's own clients name them.
-                Operation::ListApiKeys => "nothing was done; use a credential that may (credentials:apikeys:read)",
+                Operation::ListApiKeys => {
+                    "nothing was done; use a credential that may do this (credentials:apikeys:read)"
+                }
                 Operation::CreateApiKey
                 | Operation::UpdateApiKey
                 | Operation::DeleteApiKey
-                | Operation::RotateApiKey => "nothing was done; use a credential that may (credentials:apikeys:write)",
-                _ => "nothing was done; use a credential that may",
+                | Operation::RotateApiKey => {
+                    "nothing was done; use a credential that may do this (credentials:apikeys:write)"
+                }
+                _ => "nothing was done; use a credential that may do this",
             },
             (_, Kind::NotFound) if self.0.operation.has_generations() => {
                 "nothing was done; check the id and the generation of routes"
@@ -721,24 +725,24 @@ impl ErrorKind {
         match self {
             Self::InvalidInput => "a value is not valid",
             Self::Configuration => "the settings are not valid",
-            Self::Token => "no bearer token could be had",
+            Self::Token => "no bearer token could be obtained",
             Self::Connect => "no connection to the server could be opened",
-            Self::Timeout => "no whole response came in time",
-            Self::Interrupted => "the connection broke before a response came",
+            Self::Timeout => "no complete response arrived in time",
+            Self::Interrupted => "the connection broke before a response arrived",
             Self::Redirect => "the server responded with a redirect, which is not followed",
             Self::Unauthorized => "the server refused the credential",
-            Self::Forbidden => "the credential may not do this",
-            Self::NotFound => "the server knows no such thing",
+            Self::Forbidden => "the credential does not allow this",
+            Self::NotFound => "the server has no such resource",
             Self::RateLimited => "there were too many requests",
             Self::Rejected => "the server refused the request",
             Self::Server => "the server, or a gateway before it, failed",
-            Self::Cut => "the response broke off",
+            Self::Cut => "the response was cut off",
             Self::TooLarge => "the response is too large",
             Self::Malformed => "the response could not be read",
             Self::SecretMissing => "the response has no secret in it",
-            Self::WrongId => "the response is about another id than the one asked for",
+            Self::WrongId => "the response is about another id than the one requested",
             Self::RepeatedPage => "the server repeats a page",
-            Self::IncompleteList => "the server did not send as much as it says there is",
+            Self::IncompleteList => "the server sent fewer items than it says there are",
         }
     }
 }

@@ -52,7 +52,7 @@ impl Tokens {
     pub async fn exchange(&self, api_key: &Secret) -> Result<TokenPair, Error> {
         let operation = Operation::ExchangeApiKey;
         if !is_api_key(api_key) {
-            return Err(Error::invalid(operation, "the text given does not have the form of an API key"));
+            return Err(Error::invalid(operation, "the text given does not look like an API key"));
         }
         let body = &types::ApiKeyExchange { api_key: api_key.wire().clone() };
         let send = |low: rixl_api::Client| async move {

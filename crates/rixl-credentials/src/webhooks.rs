@@ -228,7 +228,10 @@ impl Webhooks {
         let NewWebhookEndpoint { url, event_types } = endpoint;
         check_url(operation, &url)?;
         if event_types.is_empty() {
-            return Err(Error::invalid(operation, "the endpoint would get no events: name a type of them"));
+            return Err(Error::invalid(
+                operation,
+                "the endpoint would receive no events: name at least one event type",
+            ));
         }
         let body = &types::NewWebhookEndpoint { url, event_types };
         let send = |low: rixl_api::Client| async move { low.create_webhook_endpoint(self.project.wire(), body).await };

@@ -461,19 +461,19 @@ impl Driver {
         let Some(before) = intent.places.first().map(|place| &place.before) else { return };
         let said = match (before.value, before.live_as) {
             (None, _) => {
-                return self.tell(State::Prepared, "locked; the store is ready to take a secret, and holds none yet");
+                return self.tell(State::Prepared, "locked; the store is ready for a secret and holds none yet");
             }
             (Some(_), Some(_)) => "is live",
             (Some(_), None) if intent.limits.is_probed && intent.subject.key_id().is_some() => "is dead already",
             (Some(_), None) => "was not probed",
         };
-        self.tell(State::Prepared, format!("locked; the store is ready to take a secret; the stored one {said}"));
+        self.tell(State::Prepared, format!("locked; the store is ready for a secret; the stored one {said}"));
     }
 
     fn tell_record(&mut self, record: &Record) {
         match record {
             Record::Intent(_) | Record::Sending(_) if self.seen.may_send => {
-                self.tell(State::Intent, "written down durably; now the request is sent, once");
+                self.tell(State::Intent, "recorded durably; the request is sent now, once");
             }
             Record::Received { .. } if self.seen.is_kept == Some(true) => {
                 let escrow = self.entry.escrow_location();
@@ -482,15 +482,15 @@ impl Driver {
             Record::Verified { format, .. } => {
                 if format.is_none() && self.intent().limits.is_probed {
                     self.warn(
-                        "RIXL does not confirm the new secret, and no live one is known to be stored, so the new one is stored",
+                        "RIXL does not confirm the new secret, and no stored secret is known to be live, so the new one is stored",
                     );
                 }
                 let fingerprint = self.value(0).map(|value| look::digest(&value).fingerprint()).unwrap_or_default();
                 self.tell(
                     State::Verified,
                     match format {
-                        Some(_) => format!("the new secret {fingerprint} is live: it bought a token"),
-                        None => format!("the new secret {fingerprint} was not seen live"),
+                        Some(_) => format!("the new secret {fingerprint} is live: it was exchanged for a token"),
+                        None => format!("the new secret {fingerprint} was not confirmed to be live"),
                     },
                 );
             }

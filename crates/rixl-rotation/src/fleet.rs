@@ -342,7 +342,7 @@ impl Work {
             self.is_stopped = true;
             self.rotator.stopped.cancel();
             if !self.rotator.cancellation.is_cancelled() {
-                self.rotator.tell(key_id.as_str(), EventKind::Note, "no more keys are begun after this failure");
+                self.rotator.tell(key_id.as_str(), EventKind::Note, "no more keys are started after this failure");
             }
         }
     }

@@ -105,12 +105,14 @@ fn situation(progress: &Progress, escrow: &str) -> String {
     let is_settled = progress.places.iter().all(|place| matches!(place, At::Settled { .. }));
     let retires = progress.intent.subject.rules().retires_after.is_some();
     match progress.response {
-        _ if progress.ended.is_some() => "it is over, and the entry was not removed".to_owned(),
+        _ if progress.ended.is_some() => "it is finished, but its entry was not removed".to_owned(),
         Response::Received if is_settled && retires => {
             "the new secret is stored, and the old key is not deleted yet".to_owned()
         }
-        Response::Received if is_settled => "the new secret is stored and live, and the entry was not ended".to_owned(),
-        Response::Received if is_stored => "the new secret is stored, and was not looked at again".to_owned(),
+        Response::Received if is_settled => {
+            "the new secret is stored and live, but the entry was not closed".to_owned()
+        }
+        Response::Received if is_stored => "the new secret is stored, and was not checked again".to_owned(),
         Response::Received => format!("the new secret is in escrow at {escrow}, and not known to be stored"),
         Response::Lost(_) => "the new secret is lost, and the key is to be rotated again".to_owned(),
         _ if progress.effect() == Effect::Unchanged => "nothing was changed".to_owned(),

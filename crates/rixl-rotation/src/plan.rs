@@ -175,7 +175,7 @@ impl Selection {
         // Every run, and every one beside it, would rotate all keys anew until then.
         if let Some(time) = self.times.not_rotated_since.filter(|time| *time > now) {
             return Err(Failure::refused(format!(
-                "the time {time:.0}, since which keys were not rotated, lies ahead; nothing was sent; name one that is past"
+                "the time {time:.0}, since which keys were not rotated, is in the future; nothing was sent; name one in the past"
             )));
         }
         let rotated = match self.times.is_asked_again() {
@@ -221,7 +221,7 @@ impl Selection {
             (key.project_id.as_ref() == Some(project)).then(|| reasons.push(format!("of project {project}")))?;
         }
         if let Some(name) = &self.name {
-            name.is_match(key.name.as_deref()?).then(|| reasons.push(format!("its name fits {}", name.text)))?;
+            name.is_match(key.name.as_deref()?).then(|| reasons.push(format!("its name matches {}", name.text)))?;
         }
         Some(reasons)
     }
@@ -275,8 +275,8 @@ impl Times {
         let left = key.expiring_at.map(|end| end.duration_since(now));
         if let Some(time) = self.expiring_within {
             match left {
-                Some(left) if !is_longer(left, time) => reasons.push(format!("ends in {} d", left.as_hours() / 24)),
-                None if key.is_expiry_unknown => reasons.push("its end is not understood".to_owned()),
+                Some(left) if !is_longer(left, time) => reasons.push(format!("expires in {} d", left.as_hours() / 24)),
+                None if key.is_expiry_unknown => reasons.push("its expiry can't be read".to_owned()),
                 _ => return Verdict::NotDue,
             }
         }
@@ -289,7 +289,7 @@ impl Times {
             rotated.is_rotation && rotated.end_before.is_some() && rotated.end_before == key.expiring_at
         });
         if !self.is_about_age() && self.expiring_within.is_some() && is_unmoved {
-            return Verdict::LeftOut("its last rotation did not move its end");
+            return Verdict::LeftOut("its last rotation did not extend it");
         }
         Verdict::Due(reasons)
     }
@@ -321,7 +321,7 @@ pub(crate) async fn ask_again(
     account: &Account,
     journal: &dyn Journal,
 ) -> Result<(), Failure> {
-    let not_due = |why: &str| Failure::new(FailureKind::NotDue, format!("not due any more: {why}; nothing was sent"));
+    let not_due = |why: &str| Failure::new(FailureKind::NotDue, format!("no longer due: {why}; nothing was sent"));
     let before = known.and_then(|known| known.held.get(&due.key.id).copied());
     let fresh;
     let rotated = match known {

@@ -155,7 +155,7 @@ impl Rotator {
     /// - Nothing was sent: the entry is removed.
     /// - The response is in escrow, or later: the run goes on from there.
     /// - The response is not known: if the stored secret is dead, it is rotated again at once; if it is live, it is probed
-    ///   again once the first request can't be under way any more, and then [`OnLiveSecret`] decides. Where another rotator
+    ///   again once the first request can no longer be under way, and then [`OnLiveSecret`] decides. Where another rotator
     ///   stored a live secret meanwhile, nobody can tell whether that is the newest, so it is rotated again. What is unclear
     ///   stays as it is.
     ///
@@ -172,7 +172,7 @@ impl Rotator {
         let mut names = unfinished.map_err(|error| Failure::from(error).left_open(Effect::Unknown))?.names;
         let options = &options;
         if let Some(missing) = options.entries.iter().find(|entry| !names.contains(entry)) {
-            return Err(Failure::refused(format!("no run on {missing} is unfinished; nothing was sent")));
+            return Err(Failure::refused(format!("there is no unfinished run on {missing}; nothing was sent")));
         }
         names.retain(|name| options.entries.is_empty() || options.entries.contains(name));
         if options.redirect.is_some() && names.len() > 1 {
@@ -336,10 +336,10 @@ impl Rotator {
         let takes_over = self.takes_over || options.on_live == OnLiveSecret::RotateUnread;
         let Some(old) = progress.intent.places.first().cloned() else { return Ok(None) };
         if store.is_within(&self.journal.location()).await? {
-            return Err(Failure::refused(format!("{location} lies in the state itself; nothing was sent")));
+            return Err(Failure::refused(format!("{location} is inside the state itself; nothing was sent")));
         }
         if progress.ended.is_some() {
-            return Err(Failure::refused("the run is over, and its secret goes nowhere any more; nothing was sent"));
+            return Err(Failure::refused("the run is over, and it has no secret left to store; nothing was sent"));
         }
         let name = store.identity().await?;
         let lock = lock_place(&mut **entry, store, &name).await?;
@@ -352,7 +352,7 @@ impl Rotator {
             && !self.allows_new_place
         {
             let near = near.as_ref().map(|near| format!(", but {near} is there")).unwrap_or_default();
-            let sentence = format!("{location}: there is nothing of that name{near}; nothing was sent");
+            let sentence = format!("{location}: nothing there has that name{near}; nothing was sent");
             return Err(Failure::refused(sentence).with_next(Next::AllowNewPlace));
         }
         let value = held.secret.as_ref().map(|secret| Digest::of(secret.expose_secret().as_bytes()));
@@ -368,7 +368,7 @@ impl Rotator {
                 Ok(owner) => owner.map(|owner| owner.said()),
                 Err(error) => Some(format!("may be another key's: {error}")),
             };
-            let foreign = || "holds what does not look like an API key's secret".to_owned();
+            let foreign = || "holds something that does not look like an API key's secret".to_owned();
             if let Some(taken) = taken.or_else(|| (held.content == Content::Foreign).then(foreign)) {
                 return Err(Failure::refused(format!("{}: {taken}; nothing was sent", to.given))
                     .with_next(Next::AnotherPlace(label.to_owned())));
@@ -404,10 +404,10 @@ pub(crate) fn read(name: &str, lines: &[String]) -> Result<Option<Progress>, Fai
     Progress::read(lines).map_err(|error| {
         let sentence = match &error {
             ReadError::Version(0 | 1) => format!(
-                "the journal entry {name} was written by an earlier release, which alone can end it; nothing was sent"
+                "the journal entry {name} was written by an earlier release, which alone can finish it; nothing was sent"
             ),
             ReadError::Version(_) => format!(
-                "the journal entry {name} was written by a later release, which alone can end it; nothing was sent"
+                "the journal entry {name} was written by a later release, which alone can finish it; nothing was sent"
             ),
             ReadError::Record(_) | ReadError::Order => {
                 format!("the journal entry {name} can't be read; nothing was sent")

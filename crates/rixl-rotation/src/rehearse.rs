@@ -27,7 +27,7 @@ impl Rotator {
         let location = store.location();
         let refuse = |why: &str| Err(Failure::refused(format!("{location} {why}; nothing was written")));
         if store.is_within(&self.journal.location()).await? {
-            return refuse("lies in the state itself");
+            return refuse("is inside the state itself");
         }
         let subject = Subject::new(SecretKind::ApiKey).with_key_id(key_id.clone()).with_owner(&self.by);
         let name = key_id.as_str();
@@ -39,7 +39,7 @@ impl Rotator {
         let _lock = lock_place(&mut *entry, store, &store.identity().await?).await?;
         let held = store.prepare(Prepare::new(MAX_SECRET_BYTES).with_subject(&subject)).await?;
         if held.content == Content::Foreign {
-            return refuse("holds what does not look like an API key's secret");
+            return refuse("holds something that does not look like an API key's secret");
         }
         let Some(secret) = &held.secret else { return refuse("holds no secret that can be read") };
         match probe(&self.account, key_id, secret, None).await {
@@ -69,7 +69,7 @@ impl Rotator {
         }
         entry.close(Close::new()).await.map_err(|error| match error.kind() {
             JournalErrorKind::Locked => Failure::from(error),
-            _ => Failure::refused("the secret is stored, but can't be taken out of escrow").with_source(error),
+            _ => Failure::refused("the secret is stored, but can't be removed from escrow").with_source(error),
         })?;
         written?;
         Ok(crate::fingerprint(secret.expose_secret()))

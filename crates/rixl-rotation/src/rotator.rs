@@ -545,11 +545,11 @@ impl Rotator {
 
     fn replacement(&self, key: &ApiKey, grace: Duration) -> Result<Subject, Failure> {
         let Some(name) = key.name.clone() else {
-            return Err(Failure::refused(format!("the key {} has no name to give its successor", key.id)));
+            return Err(Failure::refused(format!("the key {} has no name to give to its successor", key.id)));
         };
         if key.is_last_used_unknown {
             return Err(Failure::refused(format!(
-                "the last use of the key {} is not understood, so nobody could tell when it may be deleted; nothing was sent; \
+                "the last use of the key {} can't be read, so it is not known when it may be deleted; nothing was sent; \
                  create another key, and delete this one once nobody uses it",
                 key.id
             )));
@@ -568,9 +568,7 @@ impl Rotator {
         }
         let end = match self.successor_end {
             Some(end) if end <= self.now() => {
-                return Err(Failure::refused(
-                    "the end that the successor is to have lies in the past; nothing was sent",
-                ));
+                return Err(Failure::refused("the successor's expiry is in the past; nothing was sent"));
             }
             Some(end) => Some(end),
             None => successor_expiry(key, self.now())?,
@@ -660,9 +658,9 @@ impl Rotator {
         let left = Duration::try_from(end.duration_since(self.now())).unwrap_or_default();
         if left < worst {
             let sentence = match left.as_secs() {
-                0 => "the bearer token has ended; nothing was sent; get a new token".to_owned(),
+                0 => "the bearer token has expired; nothing was sent; get a new token".to_owned(),
                 left => format!(
-                    "the bearer token ends in {left} s, and a run may take {} s; nothing was sent; get a new token",
+                    "the bearer token expires in {left} s, and a run may take {} s; nothing was sent; get a new token",
                     worst.as_secs()
                 ),
             };
@@ -722,7 +720,7 @@ impl Prepared {
         let Self { driver, span, end_before } = self;
         let mut report = trace::run(span, driver.run(), |report| Some(report)).await?;
         if let (Some(end), Some(id)) = (end_before.filter(|_| end_before == report.expiring_at), &report.key_id) {
-            let message = format!("the rotation did not move the end of the key, which still expires at {end:.0}");
+            let message = format!("the rotation did not extend the key, which still expires at {end:.0}");
             let warning = Warning::from(message).with_next(Next::Replace(id.clone()));
             report.warnings.push(warning);
         }
@@ -741,7 +739,7 @@ pub(crate) fn refuse_expired(key: &ApiKey, now: Timestamp) -> Result<(), Failure
     match key.expiring_at {
         Some(end) if end <= now => {
             let sentence = format!(
-                "the key {} expired {} ago, and a new secret of it would be as dead; nothing was sent",
+                "the key {} expired {} ago, and a new secret would not work either; nothing was sent",
                 key.id,
                 ago(end, now)
             );
@@ -775,10 +773,10 @@ fn describe(key: &ApiKey, now: Timestamp) -> String {
     let age = key.created_at.map_or_else(|| "of unknown age".to_owned(), |at| format!("{} old", ago(at, now)));
     let used = key.last_used.map_or_else(
         || {
-            if key.is_last_used_unknown { "used at a time that is not understood" } else { "never used, or not told" }
+            if key.is_last_used_unknown { "last used at a time that can't be read" } else { "no last use reported" }
                 .to_owned()
         },
-        |at| format!("used {} ago, so a consumer may notice", ago(at, now)),
+        |at| format!("used {} ago, so consumers may notice", ago(at, now)),
     );
     format!("{name:?}, {age}, {used}")
 }

@@ -231,7 +231,7 @@ impl Failure {
 /// There is no token.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let failure = Self::new(FailureKind::NotSent, "no token for the server could be had");
+        let failure = Self::new(FailureKind::NotSent, "no token for the server could be obtained");
         let failure = if error.is_authentication() { failure } else { failure.passing(error.retry_after()) };
         failure.with_source(error)
     }

@@ -101,7 +101,7 @@ fn parse(text: &str) -> Result<(String, Vec<String>, String), StoreError> {
     if let Some(prefix) = path.first().filter(|first| ["data", "metadata"].contains(&first.as_str())) {
         let meant = path.get(1..).unwrap_or_default().join("/");
         let reason =
-            format!("`{prefix}/` is of the API, no part of the entry's path: write vault:{mount}/{meant}#{field}");
+            format!("`{prefix}/` belongs to the API, not to the entry's path: write vault:{mount}/{meant}#{field}");
         return Err(invalid(&reason));
     }
     Ok((mount, path, field.to_owned()))
@@ -307,7 +307,7 @@ impl VaultStore {
                 Err(failure) => return Err(self.unusable(failure)),
             }
         }
-        Err(self.error(StoreErrorKind::Busy, "other fields of the entry are written again and again"))
+        Err(self.error(StoreErrorKind::Busy, "other fields of the entry keep changing"))
     }
 
     fn stored(&self, version: u64, is_to_be_deleted: bool) -> Result<Version, StoreError> {

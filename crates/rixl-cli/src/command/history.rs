@@ -5,7 +5,7 @@ use rixl_rotation::{Audit, journal::ReadHistory, open_runs};
 use super::status;
 use crate::{context::Context, failure::Failure, output::Done, table::Table};
 
-/// Show what was done: the audit lines
+/// Show past changes: the audit log
 ///
 /// Who, when, which key, the fingerprints of the secrets, how long consumers were without a live one, and how it ended. Never
 /// a secret.
@@ -26,7 +26,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
         // A line of another version of this program may be anything; it stays in the file.
         match serde_json::from_str(line) {
             Ok(audit) => audits.push(audit),
-            Err(_) => context.output.warn("a line of the history is not understood"),
+            Err(_) => context.output.warn("a line of the history can't be read"),
         }
     }
     for audit in &audits {
@@ -49,7 +49,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     }
     if audits.is_empty() {
         if open.is_empty() {
-            context.output.note(format!("nothing was done yet in {}", journal.location()));
+            context.output.note(format!("nothing has been done yet in {}", journal.location()));
         }
         return Done::new("").with_field("history", &audits);
     }

@@ -124,7 +124,7 @@ fn an_end_that_a_rotation_does_not_move_is_not_tried_every_night() {
     for _ in 0..2 {
         let run = night();
         assert_eq!((run.code, bench.sent()), (0, 1), "{}", run.stderr);
-        assert_eq!(result(&run, "ending0001")["reason"], "its last rotation did not move its end");
+        assert_eq!(result(&run, "ending0001")["reason"], "its last rotation did not extend it");
         assert!(run.stderr.contains("rixl keys replace ending0001"), "{}", run.stderr);
     }
     // For its age it is rotated all the same.
@@ -184,7 +184,7 @@ fn a_key_that_is_rotated_by_hand_during_a_fleet_is_not_rotated_again() {
         assert_eq!(fleet.code, 0, "{}", fleet.stderr);
         let row = result(&fleet, "second0001");
         assert_eq!((&row["result"], &row["exit_code"]), (&"not due".into(), &0.into()), "{row}");
-        assert!(row["reason"].as_str().unwrap().starts_with("not due any more: "), "{row}");
+        assert!(row["reason"].as_str().unwrap().starts_with("no longer due: "), "{row}");
         for id in ["first00001", "second0001", "third00001"] {
             assert_eq!(bench.sandbox.rotations(id), 1, "{id}");
             assert!(is_stored_live(&bench, id), "{id}");
@@ -302,13 +302,13 @@ fn an_end_that_is_not_understood_is_said_and_due() {
         let bench = Bench::new();
         bench.sandbox.inject(unread(end)).unwrap();
         let list = bench.rixl("keys list").run();
-        assert!(list.stdout.lines().last().unwrap().ends_with("  not understood"), "{}{}", list.stdout, list.stderr);
+        assert!(list.stdout.lines().last().unwrap().ends_with("  unreadable"), "{}{}", list.stdout, list.stderr);
         let night = |more: &str| {
             let words =
                 format!("keys rotate --expiring-within 7d --to file:secret --yes --settle 0s --output json {more}");
             bench.rixl(&words).run()
         };
-        assert_eq!(result(&night("--dry-run"), "billing001")["reason"], "its end is not understood");
+        assert_eq!(result(&night("--dry-run"), "billing001")["reason"], "its expiry can't be read");
         let old = bench.rixl("keys rotate --older-than 90d --to file:secret --dry-run").run();
         assert!(old.stdout.contains("would rotate  of unknown age"), "{}", old.stdout);
         let run = night("");
@@ -349,10 +349,10 @@ fn a_last_use_that_is_not_understood_is_said() {
     };
     bench.sandbox.inject(unread()).unwrap();
     let list = bench.rixl("keys list").run();
-    assert!(list.stdout.contains("not understood"), "{}{}", list.stdout, list.stderr);
+    assert!(list.stdout.contains("unreadable"), "{}{}", list.stdout, list.stderr);
     let run = bench.rotate("").run();
     assert_eq!(run.code, 0, "{}", run.stderr);
-    assert!(run.stderr.contains("used at a time that is not understood"), "{}", run.stderr);
+    assert!(run.stderr.contains("last used at a time that can't be read"), "{}", run.stderr);
     let replace = |more: &str| {
         bench.rixl(&format!("keys replace billing001 --to file:secret --yes --settle 0s --store-patience 3s {more}"))
     };

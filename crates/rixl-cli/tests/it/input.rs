@@ -223,7 +223,7 @@ fn a_lost_secret_is_told_before_a_token_that_ends() {
         let token = format!("eyJhbGciOiJub25lIn0.{claims}.c2ln");
         let run = bench.rixl("keys recover --settle 0s").env("RIXL_BEARER_TOKEN", &token).run();
         assert_eq!(run.code, code, "{}", run.stderr);
-        assert!(run.stderr.contains("the bearer token ends in"), "{}", run.stderr);
+        assert!(run.stderr.contains("the bearer token expires in"), "{}", run.stderr);
         assert_eq!(bench.rixl("keys recover --settle 0s").run().code, 0);
         bench.assert_well();
     }

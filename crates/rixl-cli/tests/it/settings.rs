@@ -13,7 +13,7 @@ fn no_credential() {
         let program = rixl("keys list --output json");
         let run = set.into_iter().fold(program, |program, empty| program.env("RIXL_BEARER_TOKEN", empty)).run();
         assert_eq!(run.code, 4);
-        insta::allow_duplicates! { insta::assert_snapshot!(run.stdout, @r#"{"version":1,"command":"keys list","exit_code":4,"error":{"message":"there is no credential","next":"set RIXL_BEARER_TOKEN, or name a file by --token-file, or try it out with --sandbox"}}"#); }
+        insta::allow_duplicates! { insta::assert_snapshot!(run.stdout, @r#"{"version":1,"command":"keys list","exit_code":4,"error":{"message":"there is no credential","next":"set RIXL_BEARER_TOKEN, or name a file with --token-file, or try it out with --sandbox"}}"#); }
     }
 }
 

@@ -83,7 +83,7 @@ fn what_nobody_read_of_stdout_is_not_stored() {
     drop(stdout);
     let run = Run::of(child);
     assert_eq!(run.code, 7, "{}", run.stderr);
-    assert!(run.stderr.contains("whoever was to read it ended, and did not"), "{}", run.stderr);
+    assert!(run.stderr.contains("its reader ended without reading it"), "{}", run.stderr);
     // It is not lost, and who reads it has it.
     let mut child = bench.rixl("keys recover --reveal").spawn();
     let mut secret = String::new();
@@ -134,7 +134,7 @@ fn a_writer_that_wants_the_terminal_fails_at_once() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         text.contains(
-            "`FOLDER/put` ended with exit status 9".replace("FOLDER", bench.folder.path().to_str().unwrap()).as_str()
+            "`FOLDER/put` exited with status 9".replace("FOLDER", bench.folder.path().to_str().unwrap()).as_str()
         ),
         "{text}"
     );
@@ -188,7 +188,7 @@ fn a_place_in_the_state_is_refused() {
     for place in places {
         let run = bench.rixl(&format!("keys rotate billing001 --to {place} --yes")).run();
         assert_eq!(run.code, 3, "{place}: {}", run.stderr);
-        assert!(run.stderr.contains("lies in the state itself"), "{place}: {}", run.stderr);
+        assert!(run.stderr.contains("is inside the state itself"), "{place}: {}", run.stderr);
         bench.assert_untouched();
     }
     println!("| a place in the state folder | {} | {} | |", places.len(), places.len());
@@ -306,7 +306,7 @@ fn a_token_file_that_can_not_be_changed_is_passed_by_stdin() {
     let with_stdin = in_shell(&bench, "\"$@\" < mounted/token", "keys list --token-stdin").output().unwrap();
     let status = Command::new("umount").args(["--lazy", "mounted"]).current_dir(&bench.folder).status().unwrap();
     assert!(status.success());
-    assert!(run.code == 2 && run.stderr.contains("next: pass it by --token-stdin < mounted/token"), "{}", run.stderr);
+    assert!(run.code == 2 && run.stderr.contains("next: pass it with --token-stdin < mounted/token"), "{}", run.stderr);
     assert!(with_stdin.status.success());
 }
 

@@ -302,7 +302,7 @@ async fn one_sentence_says_what_happened_and_what_to_do() {
     let error = mock.client().organization(&organization_id()).api_keys().delete(&key_id()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "delete API key: the server knows no such thing (HTTP 404); nothing was done; check the id and the generation \
+        "delete API key: the server has no such resource (HTTP 404); nothing was done; check the id and the generation \
          of routes (request id req-1)"
     );
     // An endpoint is no key, and has no generations.

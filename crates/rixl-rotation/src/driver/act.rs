@@ -200,7 +200,7 @@ impl Driver {
                     Ending::Dropped if self.subject().rules().creates => "given up; unlocked",
                     Ending::Dropped => "given up; the old secret is live; unlocked",
                     Ending::Abandoned => "given up; unlocked",
-                    _ => "the history has a line of it, the escrow is wiped, the key is unlocked",
+                    _ => "recorded in the history; the escrow is wiped, the key is unlocked",
                 },
             );
         }

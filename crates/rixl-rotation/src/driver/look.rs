@@ -201,7 +201,7 @@ impl Driver {
             return false;
         };
         let home = self.rotator.home_of(&place, &key_id).await.unwrap_or_else(|error| {
-            self.warn(format!("{error}; whether the secret is in another place can't be told"));
+            self.warn(format!("{error}; it is not known whether the secret is in another place"));
             None
         });
         let Some(home) = home else { return false };
@@ -231,7 +231,7 @@ impl Driver {
         {
             return Ok(held);
         }
-        let reason = "it holds what does not look like an API key's secret";
+        let reason = "it holds something that does not look like an API key's secret";
         Err(StoreError::new(StoreErrorKind::Foreign, self.location(index), reason))
     }
 

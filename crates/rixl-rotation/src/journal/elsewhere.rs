@@ -16,7 +16,7 @@ impl FolderJournal {
     ///
     /// [`JournalErrorKind::Unusable`] always.
     pub fn open(_: impl Into<PathBuf>) -> Result<Self, JournalError> {
-        let reason = "the journal in a folder works on Unix alone; use another on this platform";
+        let reason = "the folder journal works only on Unix; use another on this platform";
         Err(JournalError::new(JournalErrorKind::Unusable, reason))
     }
 }

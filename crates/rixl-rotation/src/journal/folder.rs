@@ -85,7 +85,7 @@ impl FolderJournal {
             make_folder(folder)?;
             // Of the root it is the user's choice where it leads.
             if fs::symlink_metadata(folder).map_err(|error| unusable(folder, error))?.is_symlink() {
-                let reason = format!("{} is a symbolic link, which rixl did not make", folder.display());
+                let reason = format!("{} is a symbolic link, which rixl did not create", folder.display());
                 return Err(JournalError::new(JournalErrorKind::Unusable, reason));
             }
         }
@@ -306,7 +306,7 @@ impl FolderEntry {
             let mut opened = opened.lock_owned().await;
             blocking(move || match &mut *opened {
                 Some(opened) => work(opened),
-                None => Err(JournalError::new(JournalErrorKind::Unusable, "the entry was let go")),
+                None => Err(JournalError::new(JournalErrorKind::Unusable, "the entry was released")),
             })
             .await
         }
@@ -621,7 +621,7 @@ fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     if found.is_file() && found.uid() == geteuid().as_raw() {
         Ok(file)
     } else {
-        Err(io::Error::other("it is not a file that rixl has made"))
+        Err(io::Error::other("it is not a file that rixl created"))
     }
 }
 
@@ -687,7 +687,7 @@ fn read_entry(file: &mut File, path: &Path) -> Result<Whole, JournalError> {
     // An append that was cut leaves the start of one line. Anything else is not a crash's doing: to cut off a whole line would
     // forget a request.
     if rest.contains(&b'\n') {
-        let reason = format!("{} is damaged; look at it before you remove it", path.display());
+        let reason = format!("{} is damaged; inspect it before you remove it", path.display());
         return Err(JournalError::new(JournalErrorKind::Damaged, reason));
     }
     Ok(Whole { lines, torn_at: Some(whole as u64) })
@@ -792,7 +792,7 @@ fn unusable(path: &Path, error: io::Error) -> JournalError {
 }
 
 fn held(name: &str, path: &Path) -> JournalError {
-    locked(format!("another rotator holds the entry {name}, by a lock on {}", path.display()))
+    locked(format!("another rotator has locked the entry {name} ({})", path.display()))
 }
 
 fn locked(reason: String) -> JournalError {

@@ -201,12 +201,12 @@ impl CommandStore {
             return Ok(held.version);
         }
         if held.version != *expected {
-            return Err(self.error(StoreErrorKind::Conflict, "it was changed since it was last looked at"));
+            return Err(self.error(StoreErrorKind::Conflict, "it was changed since it was last read"));
         }
         let program = name(&self.writer);
         let unknown = |reason: String| Err(self.error(StoreErrorKind::Unknown, reason));
         if self.is_slow.load(Ordering::Relaxed) {
-            let reason = format!("`{program}` did not end before, and is not tried again in the same way");
+            let reason = format!("`{program}` did not finish before, and is not run again in the same way");
             return Err(self.error(StoreErrorKind::Unusable, reason));
         }
         let ended = self.run(&self.writer, Some(text.as_bytes())).await;
@@ -218,17 +218,16 @@ impl CommandStore {
                 .map_err(|error| with_said(error, said));
         }
         if !ended.is_input_taken {
-            return unknown(format!("`{program}` ended well, but without reading the whole secret"));
+            return unknown(format!("`{program}` succeeded without reading the whole secret"));
         }
         if self.reader.is_none() {
             return Ok(Version::untracked());
         }
         match self.held(Some(secret)).await {
             Ok(held) if is_same(&held) => Ok(held.version),
-            Ok(_) => unknown(format!("`{program}` ended well, but the reader prints something else")),
-            Err(error) => {
-                unknown(format!("`{program}` ended well, but it can't be read back")).map_err(|e| e.with_source(error))
-            }
+            Ok(_) => unknown(format!("`{program}` succeeded, but the reader prints something else")),
+            Err(error) => unknown(format!("`{program}` succeeded, but the secret can't be read back"))
+                .map_err(|e| e.with_source(error)),
         }
     }
 
@@ -464,7 +463,7 @@ impl Failed {
             Self::Stopped(signal) => {
                 let reason = format!("`{program}` was stopped by signal {signal}, and was killed");
                 let why = if [Signal::TTIN, Signal::TTOU].iter().any(|tty| tty.as_raw() == signal) {
-                    ": it wants to ask something at a terminal, and must do without"
+                    ": it wants to ask something at a terminal, which it can't do here"
                 } else {
                     ""
                 };
@@ -507,8 +506,8 @@ fn problem(status: ExitStatus) -> Option<String> {
 
     match (status.code(), status.signal()) {
         (Some(0), _) => None,
-        (Some(code), _) => Some(format!("ended with exit status {code}")),
-        (None, signal) => Some(format!("was ended by signal {}", signal.unwrap_or_default())),
+        (Some(code), _) => Some(format!("exited with status {code}")),
+        (None, signal) => Some(format!("was killed by signal {}", signal.unwrap_or_default())),
     }
 }
 
@@ -528,7 +527,7 @@ fn words<A: Into<String>>(
         return invalid("a word of it has a NUL");
     }
     if words.iter().any(|word| word == ARROW) {
-        return invalid("a word of it is `<-`, which stands between a program and its reader");
+        return invalid("a word of it is `<-`, which separates a program from its reader");
     }
     if name(&words).is_empty() {
         return invalid("it names no program");

@@ -8,7 +8,7 @@ fn only_on_unix<T>(scheme: &str) -> Result<T, StoreError> {
     Err(StoreError::new(
         StoreErrorKind::Unusable,
         scheme,
-        "this store works on Unix alone; use another on this platform",
+        "this store works only on Unix; use another on this platform",
     ))
 }
 

@@ -181,7 +181,7 @@ impl Layout for Whole {
 }
 
 fn too_long(max: usize) -> Trouble {
-    Trouble::unusable(format!("it would have more than {max} bytes"))
+    Trouble::unusable(format!("it would be larger than {max} bytes"))
 }
 
 /// A text, and the line endings that it ends with: an empty line after the secret is no part of it.
@@ -253,7 +253,7 @@ impl<L: Layout> FileEntry<L> {
                     return Ok(None);
                 }
                 if held.version != expected {
-                    return Err(Trouble::new(StoreErrorKind::Conflict, "it was changed since it was last looked at"));
+                    return Err(Trouble::new(StoreErrorKind::Conflict, "it was changed since it was last read"));
                 }
                 if secret.is_empty() || secret.len() > MAX_SECRET {
                     return Err(Trouble::unusable(format!("it takes secrets of 1 to {MAX_SECRET} bytes")));
@@ -265,7 +265,9 @@ impl<L: Layout> FileEntry<L> {
                 // Whatever rule of the layout was overlooked: what would be read back is what was given.
                 let reread = entry.layout.find(&new)?;
                 if reread.is_none_or(|reread| reread != secret) {
-                    return Err(Trouble::unusable("this secret can't stand in it so that it is read back as it is"));
+                    return Err(Trouble::unusable(
+                        "this secret can't be written there so that it reads back unchanged",
+                    ));
                 }
                 Ok(Some(new))
             })?;

@@ -106,7 +106,7 @@ impl Stores {
         known.map(|scheme| (scheme, rest.unwrap_or_default())).ok_or_else(|| {
             let forms: Vec<_> = self.0.iter().map(|known| format!("`{}`", known.form)).collect();
             // The text is not repeated: what was passed by mistake may be a secret.
-            let reason = format!("the text names no store: write {}", forms.join(", "));
+            let reason = format!("this names no store: write {}", forms.join(", "));
             StoreError::new(StoreErrorKind::Invalid, "store", reason)
         })
     }

@@ -45,7 +45,7 @@ async fn a_plan_says_which_keys_and_why() {
     let named = Selection::new().named("*e*").unwrap().older_than(5 * DAY);
     assert_eq!(
         plan(named).await.unwrap(),
-        ["ending: its name fits *e*, 10 d old", "later: its name fits *e*, 10 d old"]
+        ["ending: its name matches *e*, 10 d old", "later: its name matches *e*, 10 d old"]
     );
     assert_eq!(plan(Selection::new()).await.unwrap().len(), 5);
     assert!(Selection::new().is_everything() && !Selection::new().named("*").unwrap().is_everything());
@@ -135,7 +135,7 @@ async fn a_key_that_was_rotated_since_the_start_of_a_run_is_not_due() {
     }
     let start = bench.client().timing().now();
     let since = |time| Selection::new().named("[dl]*").unwrap().not_rotated_since(time);
-    let reason = |name: &str| format!("{name}: its name fits [dl]*, not rotated since {start:.0}");
+    let reason = |name: &str| format!("{name}: its name matches [dl]*, not rotated since {start:.0}");
     assert_eq!(find(&bench, since(start)).await.unwrap(), [reason("done"), reason("left")]);
     let store = FileStore::new(bench.folder.path().join("done")).unwrap();
     bench.rotator().rotate(&KeyId::new("done").unwrap(), store).await.unwrap();
@@ -146,7 +146,7 @@ async fn a_key_that_was_rotated_since_the_start_of_a_run_is_not_due() {
     assert_eq!(find(&bench, since(start)).await.unwrap(), [reason("left")]);
     // All conditions must hold; and it is no key that a rotation would not help, for whoever asks for it by its age.
     let both = find(&bench, since(start).older_than(90 * DAY).expiring_within(14 * DAY)).await.unwrap();
-    assert_eq!(both, [format!("left: its name fits [dl]*, 120 d old, not rotated since {start:.0}, ends in 4 d")]);
+    assert_eq!(both, [format!("left: its name matches [dl]*, 120 d old, not rotated since {start:.0}, ends in 4 d")]);
     assert_eq!(find(&bench, since(start).older_than(200 * DAY)).await.unwrap(), [""; 0]);
     assert!(!Selection::new().not_rotated_since(start).is_everything());
 

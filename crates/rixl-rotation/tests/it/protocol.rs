@@ -272,7 +272,7 @@ async fn a_rate_limit_is_waited_for() {
     assert_eq!(bench.rotations(), 1);
     assert_eq!(bench.sandbox.calls("rotateApiKey"), 3);
     // The jitter is on top of what was asked for, in whole seconds rounded up.
-    assert!(bench.story().contains("the next try is in 8 s"), "{}", bench.story());
+    assert!(bench.story().contains("retrying in 8 s"), "{}", bench.story());
 }
 
 #[tokio::test]
@@ -885,7 +885,7 @@ async fn the_key_that_authorizes_a_recovery_is_not_deleted_by_it() {
     let rotator = bench.rotator_of(client).with_quiet_time(Duration::ZERO);
     let recovered = rotator.recover(&Stores::default(), RecoverOptions::default()).await.unwrap().pop().unwrap();
     let failure = recovered.result.unwrap_err();
-    assert!(failure.message().contains("the bearer token is bought with it"), "{failure}");
+    assert!(failure.message().contains("the bearer token was obtained with it"), "{failure}");
     assert!(bench.sandbox.is_live(&bench.key.secret));
     assert_eq!(bench.recover_one().await.unwrap().unwrap().ending, Ending::Replaced);
     bench.assert_clean();
