@@ -1,10 +1,10 @@
-//! The low-level client of the RIXL credentials API: every operation of `openapi.json`, one function each.
+//! The low-level client of the RIXL credentials API: one function per operation of `openapi.json`.
 //!
-//! Applications want [`rixl-credentials`](https://docs.rs/rixl-credentials), which checks what is sent, says of every
-//! failure whether it took effect, and keeps this crate out of its public types. This one may change in any release.
+//! Applications want [`rixl-credentials`](https://docs.rs/rixl-credentials), which validates what is sent, says for
+//! every failure whether the call took effect, and keeps this crate out of its public types. This one may change in any release.
 //!
-//! `generated.rs` is written by `cargo xtask regen` and never edited. Beside it stands only what must live in the same
-//! crate: [`wire`], the types that strings, integers and lists on the wire become, and [`Call`], the hooks of one call.
+//! `generated.rs` is written by `cargo xtask regen` and never edited. The rest of the crate is only what must live beside
+//! it: [`wire`], the types that strings, integers and lists on the wire become, and [`Call`], the hooks of one call.
 
 // Formatted by the generator: `regen --check` must give the same bytes with every toolchain.
 #[rustfmt::skip]
