@@ -684,11 +684,11 @@ impl Error {
             (_, Kind::RepeatedPage | Kind::IncompleteList) => "the list is incomplete",
             (Outcome::Applied, _) if issues => match self.0.operation {
                 Operation::CreateWebhookEndpoint | Operation::RotateWebhookSecret => {
-                    "it took effect, so save the raw response, in which the secret may be, or rotate the endpoint's \
+                    "it took effect, so save the raw response, which may hold the secret, or rotate the endpoint's \
                          secret again"
                 }
                 Operation::CreateClientCredential => {
-                    "it took effect, so save the raw response, in which the secret may be, or revoke the credential \
+                    "it took effect, so save the raw response, which may hold the secret, or revoke the credential \
                          and create another"
                 }
                 _ => "it took effect, so save the raw response, which may hold the secret, or rotate the key again",

@@ -690,7 +690,7 @@ impl Place {
     /// its state folder and whatever path leads here. `None` where its file system can't lock files (some NFS).
     pub(crate) fn lock(&self, part: &str) -> Result<Option<LockFile>, Trouble> {
         let held = |path: &Path| {
-            let reason = format!("another rotator is about to write it, and holds the lock {}", path.display());
+            let reason = format!("another rotator is about to write it, and has locked {}", path.display());
             Trouble::new(StoreErrorKind::Locked, reason)
         };
         self.lock_beside(&format!(".{}{part}{LOCK}", self.name), Duration::ZERO, held).map(|(_, lock)| lock)

@@ -1,11 +1,12 @@
 //! What the tests of this workspace share. Nothing here is published, and no library depends on it.
 //!
-//! - [`wait_for`], [`wait_for_async`]: the one way to wait, with a bound, and a sentence when it is exceeded;
+//! - [`wait_for`], [`wait_for_async`]: the one way to wait, with a bound and a message when it is exceeded;
 //! - [`accept`], [`bounded`]: the same bound for the connections of a test server;
 //! - [`Running`]: a child process under the same bound;
-//! - [`listen`]: what this thread traces, whatever other tests do beside it;
+//! - [`listen`]: what this thread traces, whatever other tests do at the same time;
 //! - [`folder`]: a temporary folder in memory, for tests that need no disk;
-//! - [`openbao`]: a real OpenBao server.
+//! - [`openbao`]: a real OpenBao server;
+//! - [`skip`]: how a test says that it can't run here.
 //!
 //! Child processes and OpenBao are for Unix; the rest is what the client's tests need on other systems too.
 
@@ -23,12 +24,14 @@ mod listen;
 pub mod openbao;
 #[cfg(unix)]
 mod running;
+mod skip;
 mod wait;
 
 pub use folder::{folder, folder_on_disk};
 pub use listen::listen;
 #[cfg(unix)]
 pub use running::Running;
+pub use skip::skip;
 pub use wait::{LIMIT, accept, bounded, wait_for, wait_for_async};
 
 // The repository's README, whose examples are compiled and run here: no published package reads a file outside itself.

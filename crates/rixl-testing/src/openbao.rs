@@ -64,8 +64,7 @@ fn program() -> Option<PathBuf> {
     };
     if found.is_none() {
         assert!(env::var_os("RIXL_BAO_REQUIRED").is_none_or(|set| set != "1"), "there is no bao; run .ci/openbao");
-        // Not eprintln, which the test harness swallows.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: no OpenBao server for the tests; run .ci/openbao");
+        crate::skip("no OpenBao server for the tests; run .ci/openbao");
     }
     found
 }

@@ -312,7 +312,7 @@ impl VaultStore {
 
     fn stored(&self, version: u64, is_to_be_deleted: bool) -> Result<Version, StoreError> {
         if is_to_be_deleted {
-            return Err(self.deletes(StoreErrorKind::Unknown, "it was written, and the server deletes it"));
+            return Err(self.deletes(StoreErrorKind::Unknown, "it was written, but the server deletes it"));
         }
         Ok(Version::new(version.to_string()))
     }

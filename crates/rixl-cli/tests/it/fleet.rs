@@ -81,7 +81,7 @@ fn what_failed_in_many_keys_is_told_once_for_each_cause() {
     assert!(run.stderr.contains("next: rixl keys recover\n"), "{}", run.stderr);
     let said = run.stderr.lines().filter(|line| !line.contains("  rotated")).count();
     assert!(said < 12, "{said}: {}", run.stderr);
-    let line = run.stderr.lines().find(|line| line.ends_with("was not looked at after the quiet time")).unwrap();
+    let line = run.stderr.lines().find(|line| line.ends_with("was not checked after the quiet time")).unwrap();
     assert!(line.starts_with(&format!("error: {stored} keys (")) && line.contains(" more): interrupted; "), "{line}");
 }
 

@@ -246,7 +246,7 @@ fn a_key_that_may_authorize_the_run_is_not_rotated_unknowingly() {
     {
         let run = with(own, words);
         assert_eq!(run.code, 3, "{words}: {}", run.stderr);
-        assert!(run.stderr.contains("may be bought with the key billing001 itself"), "{}", run.stderr);
+        assert!(run.stderr.contains("may have been obtained with the key billing001 itself"), "{}", run.stderr);
         bench.assert_untouched();
     }
     // Another key is known to be another: by its own secret, by its use, or by what the credential begins with.

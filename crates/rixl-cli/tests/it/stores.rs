@@ -122,7 +122,7 @@ fn a_file_as_stdout_is_written_through() {
 #[test]
 fn a_writer_that_wants_the_terminal_fails_at_once() {
     if !Path::new("/usr/bin/script").exists() {
-        println!("SKIPPED: no script(1) here");
+        rixl_testing::skip("no script(1) here");
         return;
     }
     let bench = Bench::new();
@@ -204,7 +204,7 @@ fn a_folder_with_two_names_is_one_place() {
     let mount =
         |words: &[&str]| Command::new("mount").args(words).current_dir(&bench.folder).stderr(Stdio::null()).status();
     if !mount(&["--bind", "one", "two"]).is_ok_and(|status| status.success()) {
-        println!("SKIPPED: no mount is possible here (not root?)");
+        rixl_testing::skip("no mount is possible here (not root?)");
         return;
     }
     bench.inject(Effect::Stall);
@@ -299,7 +299,7 @@ fn a_token_file_that_can_not_be_changed_is_passed_by_stdin() {
         status.is_ok_and(|status| status.success())
     };
     if !mount(&["--bind", "-o", "ro", "mounted", "mounted"]) {
-        println!("SKIPPED: no mount is possible here (not root?)");
+        rixl_testing::skip("no mount is possible here (not root?)");
         return;
     }
     let run = bench.rixl(words).run();
@@ -351,7 +351,7 @@ fn a_disk_that_is_nearly_full_is_found_before_the_request() {
     let mount = ["-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", "state"];
     let mount = Command::new("mount").args(mount).current_dir(&bench.folder).stderr(Stdio::null()).status();
     if !mount.is_ok_and(|status| status.success()) {
-        println!("SKIPPED: no mount is possible here (not root?)");
+        rixl_testing::skip("no mount is possible here (not root?)");
         return;
     }
     let filler = bench.path("state/filler");

@@ -153,7 +153,7 @@ async fn a_key_that_was_rotated_since_the_start_of_a_run_is_not_due() {
     let ahead = bench.client().timing().now() + Duration::from_secs(3600);
     let failure = find(&bench, since(ahead)).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Refused);
-    assert!(failure.to_string().contains("lies ahead; nothing was sent"), "{failure}");
+    assert!(failure.to_string().contains("is in the future; nothing was sent"), "{failure}");
 }
 
 /// Another run may have been quicker: under the lock it is asked once more.

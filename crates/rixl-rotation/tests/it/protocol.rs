@@ -411,7 +411,7 @@ async fn the_key_that_the_token_is_bought_with_is_not_rotated() {
     let client = Client::builder().base_url(bench.sandbox.url()).api_key(&*bench.key.secret).build().unwrap();
     let failure = bench.rotator_of(client).rotate(&bench.key_id, bench.store()).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Refused);
-    assert!(failure.to_string().contains("bought with the key"), "{failure}");
+    assert!(failure.to_string().contains("obtained with the key"), "{failure}");
     // Whatever is stored, where the key string begins with the id.
     let client =
         Client::builder().base_url(bench.sandbox.url()).api_key(format!("{}_x", bench.key.id)).build().unwrap();
@@ -682,7 +682,7 @@ async fn a_place_on_another_server_is_another_place() {
     fs::write(&second, bench.stored()).unwrap();
     let failure = bench.rotator().rotate(&bench.key_id, on("two")).await.unwrap_err();
     assert_eq!(failure.next(), &Next::AllowLeave);
-    assert!(failure.message().contains("kept:app#key at one has the secret"), "{failure}");
+    assert!(failure.message().contains("kept:app#key at one holds the secret"), "{failure}");
     bench.rotator().rotate(&bench.key_id, on("one")).await.unwrap();
     // It is a place of one key alone.
     let other = KeyId::new(bench.sandbox.create_key("other").id).unwrap();

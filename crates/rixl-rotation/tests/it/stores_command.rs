@@ -261,7 +261,7 @@ fn a_program_that_is_stopped_is_reported() {
     let commit = || wait(store.commit(Commit::new(&NEW.into(), &Version::untracked())));
     refused(commit(), StoreErrorKind::Unknown, "was stopped by signal 21, and was killed: it wants to ask something");
     // Not again in the same way.
-    refused(commit(), StoreErrorKind::Unusable, "is not tried again");
+    refused(commit(), StoreErrorKind::Unusable, "is not run again");
     let reader = shell("", &[]).with_reader("sh", ["-c", "kill -STOP $$"]).unwrap();
     refused(wait(reader.read(Read::new())), StoreErrorKind::Unusable, "was stopped by signal 19");
 }

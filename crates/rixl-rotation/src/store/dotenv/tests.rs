@@ -116,9 +116,9 @@ fn quotes_are_kept_or_found() {
 #[test]
 fn what_readers_take_differently_is_refused() {
     let cases = [
-        ("RIXL_API_KEY=a\nRIXL_API_KEY=b\n", "RIXL_API_KEY stands there twice, in lines 1 and 2: remove one"),
+        ("RIXL_API_KEY=a\nRIXL_API_KEY=b\n", "RIXL_API_KEY is set twice, in lines 1 and 2: remove one"),
         ("RIXL_API_KEY=a\nRIXL_API_KEY\n", "twice"),
-        ("export RIXL_API_KEY\n", "line 1: RIXL_API_KEY stands there without a `=`"),
+        ("export RIXL_API_KEY\n", "line 1: RIXL_API_KEY has no `=`"),
         ("\u{feff}", "byte order mark"),
         ("\u{feff}# A=1\nRIXL_API_KEY=a\n", "byte order mark"),
         ("A=1\nB\n\n# c\nRIXL_API_KEY=a\n", "line 2: it begins with a blank or has no `=`"),
@@ -138,7 +138,7 @@ fn what_readers_take_differently_is_refused() {
         ("RIXL_API_KEY=~a\n", "line 1: readers differ on a value with `~`"),
         ("\n\nexport DB=1 RIXL_API_KEY=a\n", "line 3: a shell would read RIXL_API_KEY there"),
         ("RIXL_API_KEY=a\nDB=1;RIXL_API_KEY+=b\n", "line 2: a shell would read RIXL_API_KEY there"),
-        ("A=1\nRIXL_API_KEY\n", "line 2: RIXL_API_KEY stands there without a `=`"),
+        ("A=1\nRIXL_API_KEY\n", "line 2: RIXL_API_KEY has no `=`"),
         ("A='\n\nRIXL_API_KEY=a\n", "line 1: its quote is not closed"),
         ("A=\"x\\\"\nRIXL_API_KEY=a\n", "line 1: its quote is not closed"),
         ("A=it's\nRIXL_API_KEY=a\n", "line 1: a quote is not closed"),
