@@ -1,4 +1,4 @@
-//! Where secrets go, where the system is not as it was thought to be: each kind prints a line of HOSTILE.md.
+//! Stores in a hostile environment: each kind prints a line of HOSTILE.md.
 
 use std::{
     ffi::OsStr,
