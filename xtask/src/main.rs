@@ -1,13 +1,13 @@
 //! `cargo xtask`: `regen` writes the low-level client from `openapi.json`, or a client crate from a published document;
-//! `import` and `drift` print what `rixl-openapi` makes of published documents.
+//! `import` and `drift` print what `rixl-openapi` finds in published documents.
 //!
-//! `regen` is a line of steps, each a file:
+//! `regen` is a pipeline with one file per step:
 //!
 //! - `contract`: reads `openapi.json`, and refuses what would make an unsafe client;
-//! - `prepare`: turns it, in memory, into what progenitor reads well, one counted step for each difference;
+//! - `prepare`: adapts it, in memory, to what progenitor handles well, in small counted steps;
 //! - progenitor generates a syntax tree;
-//! - `finish`: corrects the tree, and proves on it that the preparation took;
-//! - `regen`: runs them, and writes `generated.rs`, or compares with it.
+//! - `finish`: corrects the tree, and checks that the preparation took effect;
+//! - `regen`: runs these steps, and writes `generated.rs` or compares it.
 //!
 //! `client` does the same for a published document, and wraps the result in a crate.
 

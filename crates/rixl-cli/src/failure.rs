@@ -3,7 +3,10 @@
 use std::{error::Error as StdError, sync::OnceLock};
 
 use rixl_credentials::{Error, ErrorKind, Operation, Outcome};
-use rixl_rotation::{Effect, FailureKind, Next};
+use rixl_rotation::{
+    Effect, FailureKind, Next,
+    store::{StoreError, StoreErrorKind},
+};
 use serde::{Serialize, Serializer};
 
 use crate::text::quoted;
@@ -164,6 +167,18 @@ impl From<Error> for Failure {
         failure.words.next = next_after(code, error.operation()).or_else(|| other_routes(&error));
         failure.words.server = server_words(&error);
         failure
+    }
+}
+
+/// Of a store that was named, before anything was sent.
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let code = if error.kind() == StoreErrorKind::Invalid { Code::Usage } else { Code::NotChanged };
+        let failure = Self::new(code, format!("{error}; RIXL was not changed"));
+        match error.source() {
+            Some(cause) => failure.with_cause(cause),
+            None => failure,
+        }
     }
 }
 

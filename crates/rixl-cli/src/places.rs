@@ -12,7 +12,7 @@ use crate::{
     args::Destination,
     context::Context,
     embedded,
-    failure::{Code, Failure},
+    failure::Failure,
     process,
     stdout::Stdout,
 };
@@ -35,12 +35,8 @@ impl Places {
             Stdout::check(context.output, destination.reveal)?;
         }
         let stores = stores(context, destination.reveal);
-        let places = match stores.template(&text) {
-            Ok(template) if template.is_per_key() => Ok(Self::PerKey(stores, template)),
-            Ok(_) => stores.open(&text).map(Self::One),
-            Err(error) => Err(error),
-        };
-        places.map_err(|error| store_failure(&error))
+        let template = stores.template(&text)?;
+        Ok(if template.is_per_key() { Self::PerKey(stores, template) } else { Self::One(stores.open(&text)?) })
     }
 
     pub(crate) fn is_per_key(&self) -> bool {
@@ -111,13 +107,4 @@ pub(crate) fn stores_to_read(context: &Context) -> Stores {
         true => all.open(&format!("command:{words}")),
         false => all.open(&format!("command:true <- {words}")),
     })
-}
-
-pub(crate) fn store_failure(error: &StoreError) -> Failure {
-    let code = if error.kind() == StoreErrorKind::Invalid { Code::Usage } else { Code::NotChanged };
-    let failure = Failure::new(code, format!("{error}; RIXL was not changed"));
-    match std::error::Error::source(error) {
-        Some(cause) => failure.with_cause(cause),
-        None => failure,
-    }
 }

@@ -27,7 +27,7 @@ pub(crate) enum Outcome {
     Dropped,
     /// Given up, and nobody knows more.
     Abandoned,
-    /// The old secret is as it was.
+    /// The old secret is unchanged.
     Unchanged,
     /// Another run holds it; this one changed nothing.
     Locked,

@@ -18,7 +18,6 @@ use rustix::{
 use crate::{
     failure::Failure,
     output::{Format, Output},
-    places::store_failure,
 };
 
 /// Standard output as a store. What was written can't be read back.
@@ -45,7 +44,7 @@ impl Stdout {
     pub(crate) fn check(output: Output, reveal: bool) -> Result<(), Failure> {
         match refusal(output, reveal) {
             None => Ok(()),
-            Some((reason, instead)) => Err(store_failure(&refused(reason)).with_next(instead)),
+            Some((reason, instead)) => Err(Failure::from(refused(reason)).with_next(instead)),
         }
     }
 }

@@ -111,14 +111,14 @@ pub enum ErrorKind {
     Rejected,
     /// 5xx: the server failed, or a gateway that cannot know what the server did. Check before repeating.
     Server,
-    /// A 2xx whose body broke off. It was done, unless [`outcome`](Error::outcome) says `Unknown`, as of a delete; save
-    /// [`take_raw_response`](Error::take_raw_response).
+    /// A 2xx whose body was cut off. It was done, unless [`outcome`](Error::outcome) says `Unknown`, as of a delete;
+    /// save [`take_raw_response`](Error::take_raw_response).
     Cut,
     /// A 2xx whose body is longer than allowed. It was done, unless [`outcome`](Error::outcome) says `Unknown`, as of a
     /// delete; save [`take_raw_response`](Error::take_raw_response).
     TooLarge,
-    /// A 2xx whose body is not what the contract says. It was done, unless [`outcome`](Error::outcome) says `Unknown`, as of
-    /// a delete: a page of refusal may come with a 2xx. Save [`take_raw_response`](Error::take_raw_response).
+    /// A 2xx whose body is not what the contract says. It was done, unless [`outcome`](Error::outcome) says `Unknown`,
+    /// as of a delete: an error page may come with a 2xx. Save [`take_raw_response`](Error::take_raw_response).
     Malformed,
     /// A 2xx without the secret that was to be issued. It was done; rotate the key again, or repeat the create or mint.
     SecretMissing,
@@ -132,21 +132,21 @@ pub enum ErrorKind {
     IncompleteList,
 }
 
-/// Did it happen? Whether a state-changing call took effect. Reads change nothing: theirs is always `NotApplied`.
+/// Whether a state-changing call took effect. Reads change nothing: theirs is always `NotApplied`.
 ///
-/// These three are all there can be, and none will be added: it happened, it did not, or nobody can tell. So it is
-/// exhaustive, unlike the other enums here: whoever matches on it handles all three, and the compiler sees to it.
+/// No other value is possible, and none will be added: it happened, it did not, or it is unknown. So, unlike the other
+/// enums here, it is exhaustive, and the compiler checks that a match handles all three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// It did not happen. A rotate may be repeated; the old secret is as it was.
+    /// It did not happen. A rotate may be repeated; the old secret is unchanged.
     NotApplied,
     /// It may have happened. The old secret may be dead. Check before repeating.
     Unknown,
-    /// It happened, and what the response held is lost. The old secret is likely dead; the new one can't be fetched.
+    /// It happened, and what the response held is lost. The old secret is probably dead; the new one can't be fetched.
     Applied,
 }
 
-/// What was being done.
+/// The operation that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
@@ -205,7 +205,7 @@ pub enum Operation {
 }
 
 names! { ErrorKind,
-    /// Its name in logs and telemetry, as in `error.type`: it stays when words change.
+    /// Its name in logs and telemetry, as in `error.type`; it is stable.
     #[must_use]
     as_str {
         InvalidInput => "invalid_input",
@@ -232,7 +232,7 @@ names! { ErrorKind,
 }
 
 names! { Outcome,
-    /// Its name in logs and telemetry, as in `rixl.outcome`: it stays when words change.
+    /// Its name in logs and telemetry, as in `rixl.outcome`; it is stable.
     #[must_use]
     as_str {
         NotApplied => "not_applied",
@@ -242,7 +242,7 @@ names! { Outcome,
 }
 
 names! { Operation,
-    /// Its name in logs and telemetry, as in `rixl.operation`: it stays when words change. `Display` is prose.
+    /// Its name in logs and telemetry, as in `rixl.operation`: it is stable. `Display` is prose.
     ///
     /// ```
     /// use rixl_credentials::Operation;
@@ -378,14 +378,14 @@ impl Error {
     }
 
     /// The failure of a [`TokenSource`](crate::TokenSource) may pass: it is asked again under the call's
-    /// [`RetryPolicy`](crate::RetryPolicy). The call was not sent, so no harm comes of it, whatever the call.
+    /// [`RetryPolicy`](crate::RetryPolicy). That is harmless for any call, since the call was not sent.
     #[must_use]
     pub fn transient(mut self) -> Self {
         self.0.is_transient = true;
         self
     }
 
-    /// The failure of a [`TokenSource`](crate::TokenSource) may pass, and not before this time is over.
+    /// The failure of a [`TokenSource`](crate::TokenSource) may pass, but not before this time is over.
     #[must_use]
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
         self.0.retry_after = Some(delay);
@@ -420,7 +420,7 @@ impl Error {
         }
     }
 
-    /// Whether no harm can come of asking for a token again.
+    /// Whether asking for a token again is harmless.
     pub(crate) fn is_transient(&self) -> bool {
         self.0.is_transient
     }
@@ -430,7 +430,7 @@ impl Error {
         self.0.kind
     }
 
-    /// What was being done.
+    /// The operation that failed.
     pub fn operation(&self) -> Operation {
         self.0.operation
     }
@@ -471,7 +471,7 @@ impl Error {
 
     /// Takes the body of a 2xx response that could not be used, as far as it came: the new secret may be in it.
     ///
-    /// It can be taken once. It is there whenever [`is_unusable_response`](Self::is_unusable_response) says so.
+    /// It can be taken once. It is present whenever [`is_unusable_response`](Self::is_unusable_response) is true.
     ///
     /// ```
     /// # fn example(mut error: rixl_credentials::Error) -> std::io::Result<()> {
@@ -486,13 +486,13 @@ impl Error {
         self.0.raw.take()
     }
 
-    /// Whether the credential was refused (401): the token, or what it was to be bought with.
+    /// Whether the credential was refused (401): the token, or the one that it was to be obtained with.
     pub fn is_unauthorized(&self) -> bool {
         self.kind() == ErrorKind::Unauthorized || self.token_error().is_some_and(Self::is_unauthorized)
     }
 
-    /// Whether only another credential helps: RIXL refused this one or what it may do, or there is none. A source of tokens
-    /// that failed otherwise may do better later.
+    /// Whether only another credential helps: RIXL refused this one or its permissions, or there is none. A token
+    /// source that failed otherwise may succeed later.
     ///
     /// ```
     /// use rixl_credentials::Error;
@@ -512,7 +512,7 @@ impl Error {
         }
     }
 
-    /// Whether there is no such thing (404).
+    /// Whether the resource does not exist (404).
     pub fn is_not_found(&self) -> bool {
         self.kind() == ErrorKind::NotFound
     }

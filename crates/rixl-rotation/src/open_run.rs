@@ -1,4 +1,4 @@
-//! What is open, told without asking anybody but the journal.
+//! Unfinished runs, from the journal alone.
 
 use rixl_credentials::Timestamp;
 
@@ -9,7 +9,7 @@ use crate::{
     recover,
 };
 
-/// A run that is not over, as its journal tells it.
+/// An unfinished run, according to its journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenRun {
@@ -29,7 +29,7 @@ pub struct OpenRun {
     pub next: Next,
 }
 
-/// The runs that are not over, in the order of the journal. Nothing is asked of RIXL, and nothing is changed.
+/// The unfinished runs, in the order of the journal. Does not call RIXL, and changes nothing.
 ///
 /// ```
 /// use rixl_rotation::{journal::FolderJournal, open_runs};
@@ -47,7 +47,7 @@ pub struct OpenRun {
 ///
 /// # Errors
 ///
-/// When the journal can't be read. What is wrong with one entry is its situation.
+/// When the journal can't be read. A problem with one entry is its situation.
 pub async fn open_runs(journal: &dyn Journal) -> Result<Vec<OpenRun>, Failure> {
     let names = journal.unfinished(ListUnfinished::new()).await?.names;
     let mut runs = Vec::with_capacity(names.len());

@@ -1,4 +1,4 @@
-//! A store tried with the secret that it holds, before anything is rotated.
+//! Tests a store with the secret that it holds, before anything is rotated.
 
 use rixl_credentials::{KeyId, Secret};
 
@@ -13,15 +13,15 @@ use crate::{
 };
 
 impl Rotator {
-    /// Writes the live secret that a place holds back into it and reads it again, under the locks of a rotation: a program of
-    /// a [`CommandStore`](crate::store::CommandStore) runs then, and other stores have nothing to write. Nothing is sent that
-    /// changes a key. Gives the fingerprint of the secret.
+    /// Writes the live secret that a place holds back into it and reads it again, under the locks of a rotation: this
+    /// runs the program of a [`CommandStore`](crate::store::CommandStore); other stores have nothing to write. Nothing
+    /// is sent that changes a key. Returns the fingerprint of the secret.
     ///
     /// While it is written it is in escrow, and stays there where it can't be read back.
     ///
     /// # Errors
     ///
-    /// Where the place holds no secret that can be read and that RIXL accepts as this key's, nothing is written. Else
+    /// If the place holds no readable secret that RIXL accepts as this key's, nothing is written. Otherwise
     /// [`FailureKind::NotStored`] says that the place may have lost it.
     pub async fn rehearse(&self, key_id: &KeyId, store: &dyn Store) -> Result<String, Failure> {
         let location = store.location();

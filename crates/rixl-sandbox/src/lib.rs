@@ -1,14 +1,14 @@
-//! A RIXL credentials gateway in memory, for first runs, tests and benchmarks. It can misbehave on request.
+//! An in-memory RIXL credentials gateway, for first runs, tests and benchmarks. It can misbehave on request.
 //!
 //! It serves both generations of routes of this project's `openapi.json` on a loopback port, with one organization that
-//! owns nothing yet but a policy. It shares no code with the client crates, so that a misreading of the contract in them is not hidden
-//! by the same one here. From the socket down:
+//! starts with nothing but a policy. It shares no code with the client crates, so that a misreading of the contract there is
+//! not hidden by the same one here. From the socket down:
 //!
 //! - `serve`: the thread, the accept loop, and connections that can end without a response;
-//! - `routes`: which route runs which operation, what a request must look like, how a refusal looks;
-//! - `fault`: what a test injects, [`Fault`] and [`Effect`], applied between the route and the socket;
-//! - `state`: the organization, its keys, tokens and credentials, and its clock; `webhooks`, `policies`: what else it has;
-//! - `record`: the requests that came, for [`Sandbox::requests`]; `key`: keys that come without a request.
+//! - `routes`: the routes of each operation, the checks of requests, the format of errors;
+//! - `fault`: the faults that a test injects, [`Fault`] and [`Effect`], applied between the route and the socket;
+//! - `state`: the organization, its keys, tokens and credentials, and its clock; `webhooks`, `policies`: its other resources;
+//! - `record`: the requests received, for [`Sandbox::requests`]; `key`: keys created without a request.
 //!
 //! ```
 //! use rixl_sandbox::Sandbox;
@@ -22,18 +22,18 @@
 //!
 //! Where RIXL publishes nothing, the sandbox decides, and a client must not rely on it:
 //!
-//! - A rotation ends the old secret at once, unless [`SandboxBuilder::grace`] says otherwise. Tokens that were bought
-//!   with it live on until they expire, and can be refreshed as long as their key exists and has not expired. Of one key,
-//!   the newest ten refresh tokens live. With [`SandboxBuilder::tokens_end_with_secret`] they end with it.
+//! - A rotation invalidates the old secret at once, unless [`SandboxBuilder::grace`] says otherwise. Tokens obtained with it
+//!   stay valid until they expire, and can be refreshed as long as their key exists and has not expired. The newest ten
+//!   refresh tokens of a key are valid. With [`SandboxBuilder::tokens_end_with_secret`] tokens become invalid with it.
 //! - Whether a secret is itself the key string that an exchange takes: see [`KeyForm`].
-//! - Test deliveries of webhooks are signed by the convention of Standard Webhooks, with the secret before the last rotation
-//!   too for 24 hours, and go to `http` on loopback alone.
-//! - Client tokens open none of these operations: they are refused like unknown tokens.
-//! - Which routes use which of the three documented forms of an error.
+//! - Test deliveries of webhooks are signed by the convention of Standard Webhooks, for 24 hours also with the
+//!   secret before the last rotation, and go only to `http` on loopback.
+//! - Client tokens authorize none of these operations: they are refused like unknown tokens.
+//! - Which routes use which of the three documented error formats.
 //!
-//! Deliberately absent: TLS, storage, rate limits of anything but rotations (inject a 429 instead), permissions, any
-//! address but loopback, and logging. Secrets and tokens are kept as SHA-256 hashes only. Bytes that are not HTTP are
-//! refused by the HTTP layer itself, without a JSON body and without a request id.
+//! Deliberately absent: TLS, storage, rate limits except on rotations (inject a 429 instead), permissions, addresses other
+//! than loopback, and logging. Secrets and tokens are kept only as SHA-256 hashes. Bytes that are not HTTP are refused by
+//! the HTTP layer itself, without a JSON body and without a request id.
 
 mod fault;
 mod key;

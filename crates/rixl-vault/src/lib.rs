@@ -1,12 +1,12 @@
-//! HashiCorp Vault and OpenBao for `rixl-rotation`. Unofficial: the maintainers are not RIXL.
+//! HashiCorp Vault and OpenBao for `rixl-rotation`. Unofficial: the maintainers are not affiliated with RIXL.
 //!
-//! - [`VaultConfig`]: where the server is, and the token for it;
-//! - [`VaultStore`]: a field of an entry, in which consumers find the secret;
-//! - [`VaultJournal`]: unfinished rotations and the history, shared by the rotators of many machines.
+//! - [`VaultConfig`]: the server's address and the token for it;
+//! - [`VaultStore`]: a field of an entry, from which consumers read the secret;
+//! - [`VaultJournal`]: unfinished rotations and the history, shared by rotators on many machines.
 //!
-//! `config` builds the HTTP client; `client` makes the calls on it, all to the KV secrets engine, version 2, the one with
-//! check-and-set. `store` and `journal` stand on `client` side by side, and keep the contracts of `rixl_rotation`'s traits.
-//! [`register`] makes `vault:MOUNT/PATH#FIELD` one of the texts that name a store.
+//! `config` builds the HTTP client; `client` makes the calls with it, all to the KV secrets engine, version 2, which has
+//! check-and-set. `store` and `journal` are both built on `client`, and implement the traits of `rixl_rotation`.
+//! [`register`] adds `vault:MOUNT/PATH#FIELD` to the texts that name a store.
 
 // A future that is not `Send` can't be spawned by whoever awaits it.
 #![warn(clippy::future_not_send)]

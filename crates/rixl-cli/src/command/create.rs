@@ -9,7 +9,7 @@ use crate::{
     context::Context,
     failure::Failure,
     output::Done,
-    places::{Places, store_failure},
+    places::Places,
     rows::{self, Row},
     when::{self, Moment},
 };
@@ -36,7 +36,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let places = Places::read(context, &args.destination)?;
-    let store = places.of(None, Some(&args.name)).map_err(|error| store_failure(&error))?;
+    let store = places.of(None, Some(&args.name))?;
     let location = store.location();
     let mut key = NewApiKey::new(&args.name);
     let api = context.connect()?;

@@ -11,7 +11,7 @@ use crate::{
     context::Context,
     failure::Failure,
     output::Done,
-    places::{Places, store_failure},
+    places::Places,
     rows::{self, Row},
     when::{self, Moment},
 };
@@ -53,7 +53,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     };
     let id = args.key_id.0;
     let key = context.stop.or(rotator.planned(&id)).await??;
-    let store = places.of_key(&key).map_err(|error| store_failure(&error))?;
+    let store = places.of_key(&key)?;
     let location = store.location();
     let warning = format!("This replaces the key {} with a new one, and deletes it in the end.", described(&key));
     confirm(context, &warning, word(&key)).await?;

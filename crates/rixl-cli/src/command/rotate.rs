@@ -13,7 +13,7 @@ use crate::{
     embedded,
     failure::Failure,
     output::Done,
-    places::{Places, store_failure},
+    places::Places,
     rows::{self, Outcome, Progress, Row},
     when::{self, Rate},
 };
@@ -148,7 +148,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     }
     for due in &due {
         // Before anybody is asked.
-        places.of_due(due).map_err(|error| store_failure(&error))?;
+        places.of_due(due)?;
     }
     let mut rotator = args
         .destination
@@ -179,7 +179,7 @@ async fn rotate_one(
 ) -> Result<Row, Failure> {
     let key = &due.key;
     let (id, name) = (key.id.to_string(), key.name.clone());
-    let store = places.of_key(key).map_err(|error| store_failure(&error))?;
+    let store = places.of_key(key)?;
     let location = store.location();
     rotator.plan(key);
     if !args.dry_run {

@@ -9,7 +9,7 @@ use crate::{
     embedded,
     failure::{Code, Failure},
     output::Done,
-    places::{self, store_failure},
+    places,
 };
 
 /// Check whether a stored secret is live
@@ -41,8 +41,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         Some(text) => text,
         None => places::in_sandbox(context)?.replace("{key_name}", embedded::FIRST_NAME),
     };
-    let store = places::stores_to_read(context).open(&text).map_err(|error| store_failure(&error))?;
-    let held = context.stop.or(store.read(Read::new())).await?.map_err(|error| store_failure(&error))?;
+    let store = places::stores_to_read(context).open(&text)?;
+    let held = context.stop.or(store.read(Read::new())).await??;
     let Some(secret) = held.secret else {
         return Err(Failure::refused(format!("{} holds no secret", store.location())));
     };

@@ -289,7 +289,7 @@ fn the_zero_time_of_go_is_not_set() {
     assert!(run.stderr.contains("of unknown age"), "{}", run.stderr);
 }
 
-/// A time in a form that is not known is neither "never" nor a failure of all: such a key is due, and that is said.
+/// A time in an unknown format is neither "never" nor a failure of all: such a key is due, and that is said.
 #[test]
 fn an_end_that_is_not_understood_is_said_and_due() {
     let unread = |end: Value| {

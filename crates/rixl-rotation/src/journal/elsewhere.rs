@@ -47,6 +47,6 @@ mod tests {
     fn it_says_so_when_it_is_opened() {
         let error = FolderJournal::open("state").unwrap_err();
         assert_eq!(error.kind(), JournalErrorKind::Unusable);
-        assert!(error.to_string().contains("works on Unix alone"), "{error}");
+        assert!(error.to_string().contains("works only on Unix"), "{error}");
     }
 }

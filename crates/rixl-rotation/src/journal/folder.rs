@@ -38,15 +38,16 @@ use crate::{
 /// ```
 ///
 /// `entries/NAME` has the lines of an entry, each with a checksum before it, and is the entry's lock (`flock`);
-/// `escrow/NAME` its raw response, for which zeros are written to `escrow/NAME.new` before the request, so that a disk that is
-/// full is found then (not on file systems that write all anew, such as Btrfs and ZFS); `stores/HASH` locks the entry of a store
-/// that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines. Files are of mode
-/// 0600, folders 0700. They are this user's own, and no links; the folders above are this user's or root's, and others may
-/// not write in them. Not for network file systems: `flock` and `fsync` must do what they say.
+/// `escrow/NAME` its raw response, for which zeros are written to `escrow/NAME.new` before the request, so that a full
+/// disk is detected then (not on copy-on-write file systems, such as Btrfs and ZFS); `stores/HASH` locks the entry of a
+/// store that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines.
+/// Files are of mode 0600, folders 0700. They belong to this user, and are not links; the folders above belong to this
+/// user or root, and others may not write in them. Not for network file systems: `flock` and `fsync` must work as
+/// documented.
 ///
-/// Work on the disk is done on a thread that may wait, of the Tokio runtime that polls; [`open`](Self::open) alone does it
-/// where it is called. A dropped future does not stop such work: a line is written whole, and the entry stays locked until
-/// it is.
+/// Disk work runs on a blocking thread of the Tokio runtime that polls; only [`open`](Self::open) does it on the
+/// calling thread. A dropped future does not stop such work: a line is written completely, and the entry stays locked
+/// until then.
 #[derive(Clone, Debug)]
 pub struct FolderJournal {
     root: PathBuf,
@@ -57,11 +58,11 @@ const RECEIPTS: &str = "receipts";
 const CHECKSUM: usize = 8;
 
 impl FolderJournal {
-    /// Opens the journal in this folder, which is made if it is not there.
+    /// Opens the journal in this folder, which is created if it does not exist.
     ///
     /// # Errors
     ///
-    /// [`JournalErrorKind::Unusable`] when it can't be made, or when others may write to it.
+    /// [`JournalErrorKind::Unusable`] when it can't be created, or when others may write to it.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, JournalError> {
         let journal = Self { root: root.into() };
         let root = &journal.root;
@@ -203,7 +204,7 @@ impl FolderJournal {
     }
 }
 
-/// Does the work on a thread that may wait for the disk, once it is polled.
+/// Does the work on a blocking thread, once it is polled.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, JournalError> + Send + 'static,
 ) -> Result<T, JournalError> {

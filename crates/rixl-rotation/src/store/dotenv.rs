@@ -15,18 +15,18 @@ use crate::disk::{Place, Trouble};
 
 /// One variable of a dotenv file: `dotenv:PATH#VARIABLE`. For Unix.
 ///
-/// All but the value stays byte for byte: comments, order, `export`, spaces, line endings, the other variables. A variable
-/// that is not there is added at the end, a file that is not there is made (0600). What [`FileStore`](super::FileStore)
-/// says of the file's mode, links, versions, locks and check-and-set holds here as well; a run locks its variable alone,
-/// by `.NAME#VARIABLE.rixl.lock`.
+/// Everything but the value stays byte for byte: comments, order, `export`, spaces, line endings, the other variables.
+/// A missing variable is added at the end, a missing file is created (0600). What [`FileStore`](super::FileStore) says
+/// about the file's mode, links, versions, locks and check-and-set applies here as well; a run locks only its variable,
+/// with `.NAME#VARIABLE.rixl.lock`.
 ///
-/// There is no standard of dotenv files, and readers differ. So the file is refused where they would not agree on which
-/// lines are variables and where a value ends: a quote that is not closed, a line that is no assignment, a backslash before
-/// the closing quote, a variable that stands twice, a value without quotes that has a blank or a character of the shell's
-/// own in it (`K=old; export K`), a byte order mark or a line without `=` directly before the variable. The value is written in the quotes that it has, or in single or
-/// double ones if it needs them; a secret that no quotes make safe (a line feed, `$`, a backslash, both kinds of quotes) is
-/// refused. Some readers (`docker run --env-file`) take quotes as part of the value; they read right what needs no quotes
-/// and has none, as RIXL's secrets do.
+/// There is no standard for dotenv files, and readers differ. So the file is refused if they would not agree on which
+/// lines are variables and where a value ends: an unclosed quote, a line that is not an assignment, a backslash before
+/// the closing quote, a variable that is set twice, an unquoted value with a space or a character that is special to a
+/// shell (`K=old; export K`), a byte order mark or a line without `=` directly before the variable. The value is
+/// written in the quotes that it has, or in single or double ones if it needs them; a secret that no quotes make safe
+/// (a line feed, `$`, a backslash, both kinds of quotes) is refused. Some readers (`docker run --env-file`) take quotes
+/// as part of the value; they read right what needs no quotes and has none, as RIXL's secrets do.
 ///
 /// ```
 /// use rixl_rotation::store::{Commit, DotenvStore, Prepare, Store as _};
@@ -48,14 +48,14 @@ use crate::disk::{Place, Trouble};
 pub struct DotenvStore(FileEntry<Variable>);
 
 impl DotenvStore {
-    /// The store for this variable of this file. The path is looked up now, links included; the file need not be there,
-    /// its folder must.
+    /// The store for this variable of this file. The path is resolved now, links included; the file need not exist, its
+    /// folder must.
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Invalid`] when the variable's name is not `[A-Za-z_][A-Za-z0-9_]*`, or the path names no file, is
-    /// not UTF-8 or has a control character, and [`StoreErrorKind::Unusable`] when its folder is not there or it is a
-    /// link that leads nowhere.
+    /// [`StoreErrorKind::Invalid`] when the variable's name is not `[A-Za-z_][A-Za-z0-9_]*`, or the path names no file,
+    /// is not UTF-8 or has a control character, and [`StoreErrorKind::Unusable`] when its folder does not exist or it
+    /// is a dangling link.
     pub fn new(path: impl AsRef<Path>, variable: impl Into<String>) -> Result<Self, StoreError> {
         let text = path_text("dotenv:", path.as_ref())?;
         let name = variable.into();

@@ -128,7 +128,7 @@ mod tests {
         ];
         for error in errors.map(Result::unwrap_err) {
             assert_eq!(error.kind(), StoreErrorKind::Unusable);
-            assert!(error.to_string().contains("works on Unix alone"), "{error}");
+            assert!(error.to_string().contains("works only on Unix"), "{error}");
         }
     }
 }

@@ -41,7 +41,7 @@ async fn a_plan_says_which_keys_and_why() {
     }
     let plan = |selection| find(&bench, selection);
     assert_eq!(plan(Selection::new().older_than(90 * DAY)).await.unwrap(), ["old: 120 d old"]);
-    assert_eq!(plan(Selection::new().expiring_within(14 * DAY)).await.unwrap(), ["ending: ends in 5 d"]);
+    assert_eq!(plan(Selection::new().expiring_within(14 * DAY)).await.unwrap(), ["ending: expires in 5 d"]);
     let named = Selection::new().named("*e*").unwrap().older_than(5 * DAY);
     assert_eq!(
         plan(named).await.unwrap(),
@@ -146,7 +146,7 @@ async fn a_key_that_was_rotated_since_the_start_of_a_run_is_not_due() {
     assert_eq!(find(&bench, since(start)).await.unwrap(), [reason("left")]);
     // All conditions must hold; and it is no key that a rotation would not help, for whoever asks for it by its age.
     let both = find(&bench, since(start).older_than(90 * DAY).expiring_within(14 * DAY)).await.unwrap();
-    assert_eq!(both, [format!("left: its name matches [dl]*, 120 d old, not rotated since {start:.0}, ends in 4 d")]);
+    assert_eq!(both, [format!("left: its name matches [dl]*, 120 d old, not rotated since {start:.0}, expires in 4 d")]);
     assert_eq!(find(&bench, since(start).older_than(200 * DAY)).await.unwrap(), [""; 0]);
     assert!(!Selection::new().not_rotated_since(start).is_everything());
 
