@@ -8,14 +8,7 @@ use rixl_rotation::{
     store::{CommandStore, Open, Store, StoreError, StoreErrorKind, StoreTemplate, Stores},
 };
 
-use crate::{
-    args::Destination,
-    context::Context,
-    embedded,
-    failure::Failure,
-    process,
-    stdout::Stdout,
-};
+use crate::{args::Destination, context::Context, embedded, failure::Failure, process, stdout::Stdout};
 
 /// Where secrets go: the text, read once.
 #[derive(Clone)]

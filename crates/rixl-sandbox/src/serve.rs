@@ -100,7 +100,7 @@ async fn connection(stream: TcpStream, router: Router) {
     }
 }
 
-/// Ends the connection with FIN. To close a socket with unread input would send RST, and the peer could lose a response.
+/// Ends the connection with FIN. Closing a socket with unread input would send RST, and the peer could lose a response.
 async fn finish(stream: TcpStream) -> io::Result<()> {
     SockRef::from(&stream).shutdown(Shutdown::Write)?;
     let mut rest = [0; 4096];

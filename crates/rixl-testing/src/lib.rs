@@ -4,11 +4,11 @@
 //! - [`accept`], [`bounded`]: the same bound for the connections of a test server;
 //! - [`Running`]: a child process under the same bound;
 //! - [`listen`]: what this thread traces, whatever other tests do at the same time;
-//! - [`folder`]: a temporary folder in memory, for tests that need no disk;
+//! - [`folder`]: a temporary folder in memory, for tests that need no disk; [`Mount`]: a mount, where that is permitted;
 //! - [`openbao`]: a real OpenBao server;
 //! - [`skip`]: how a test says that it can't run here.
 //!
-//! Child processes and OpenBao are for Unix; the rest is what the client's tests need on other systems too.
+//! Child processes, mounts and OpenBao need Unix; the rest is what the client's tests need on other systems too.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,6 +21,8 @@
 mod folder;
 mod listen;
 #[cfg(unix)]
+mod mount;
+#[cfg(unix)]
 pub mod openbao;
 #[cfg(unix)]
 mod running;
@@ -29,6 +31,8 @@ mod wait;
 
 pub use folder::{folder, folder_on_disk};
 pub use listen::listen;
+#[cfg(unix)]
+pub use mount::Mount;
 #[cfg(unix)]
 pub use running::Running;
 pub use skip::skip;

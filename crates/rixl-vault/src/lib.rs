@@ -27,8 +27,8 @@ pub use journal::VaultJournal;
 use rixl_rotation::store::Stores;
 pub use store::VaultStore;
 
-/// Adds the scheme `vault:MOUNT/PATH#FIELD`, for [`VaultStore`]s with the settings of [`VaultConfig::from_env`], which are
-/// read when such a store is opened. For others there are [`Stores::with`] and [`VaultStore::new`].
+/// Adds the scheme `vault:MOUNT/PATH#FIELD`, for [`VaultStore`]s with the settings of [`VaultConfig::from_env`], which
+/// are read when such a store is opened. For other settings use [`Stores::with`] and [`VaultStore::new`].
 ///
 /// ```
 /// use rixl_rotation::store::Stores;
@@ -42,7 +42,7 @@ pub fn register(stores: Stores) -> Stores {
     register_with(stores, |builder| builder)
 }
 
-/// The same, where the settings that were read are changed by this function.
+/// The same, with a function that changes the settings that were read.
 ///
 /// ```
 /// use std::time::Duration;

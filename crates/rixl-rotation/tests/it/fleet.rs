@@ -146,7 +146,10 @@ async fn a_key_that_was_rotated_since_the_start_of_a_run_is_not_due() {
     assert_eq!(find(&bench, since(start)).await.unwrap(), [reason("left")]);
     // All conditions must hold; and it is no key that a rotation would not help, for whoever asks for it by its age.
     let both = find(&bench, since(start).older_than(90 * DAY).expiring_within(14 * DAY)).await.unwrap();
-    assert_eq!(both, [format!("left: its name matches [dl]*, 120 d old, not rotated since {start:.0}, expires in 4 d")]);
+    assert_eq!(
+        both,
+        [format!("left: its name matches [dl]*, 120 d old, not rotated since {start:.0}, expires in 4 d")]
+    );
     assert_eq!(find(&bench, since(start).older_than(200 * DAY)).await.unwrap(), [""; 0]);
     assert!(!Selection::new().not_rotated_since(start).is_everything());
 

@@ -427,7 +427,7 @@ async fn a_token_that_ends_too_soon_is_refused() {
         let exp = rixl_credentials::Timestamp::now().as_second() + seconds;
         format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{exp}}}")))
     };
-    for (seconds, kind) in [(-5, "has ended"), (20, "a run may take 125 s"), (500, "could not be listed")] {
+    for (seconds, kind) in [(-5, "has expired"), (20, "a run may take 125 s"), (500, "could not be listed")] {
         let client = Client::builder().base_url(bench.sandbox.url()).bearer_token(token(seconds)).build().unwrap();
         let key = bench.rotator().planned(&bench.key_id).await.unwrap();
         let rotator = bench.rotator_of(client);

@@ -14,7 +14,7 @@ use std::{
 use rixl_rotation::store::{
     Commit, FileStore, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
 };
-use rixl_testing::wait_for;
+use rixl_testing::{Mount, wait_for};
 use tempfile::TempDir;
 
 pub(crate) const OLD: &str = "rxl_OLDsecretFAKE";
@@ -64,29 +64,6 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
-}
-
-/// A mount, until it is dropped.
-struct Mount(PathBuf);
-
-impl Mount {
-    /// `None`, loudly, where mounting is not permitted.
-    fn new(arguments: &[&str], point: &Path) -> Option<Self> {
-        let status = Command::new("mount").args(arguments).arg(point).stderr(Stdio::null()).status();
-        if status.is_ok_and(|status| status.success()) {
-            return Some(Self(point.to_owned()));
-        }
-        rixl_testing::skip(format_args!("`mount {}` is not possible here (not root?)", arguments.join(" ")));
-        None
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        // Lazily: a child that another test is just starting has all our open files for a moment.
-        let status = Command::new("umount").arg("--lazy").arg(&self.0).status().unwrap();
-        assert!(status.success() || std::thread::panicking());
-    }
 }
 
 fn is_root() -> bool {
@@ -231,7 +208,7 @@ fn what_is_no_file_is_refused() {
     fs::write(path("bytes"), b"\xff\xfe").unwrap();
     refused(wait(store(&path("bytes")).read(Read::new())), StoreErrorKind::Unusable, "not UTF-8");
     fs::write(path("long"), vec![b'x'; 64 * 1024 + 3]).unwrap();
-    refused(wait(store(&path("long")).read(Read::new())), StoreErrorKind::Unusable, "more than");
+    refused(wait(store(&path("long")).read(Read::new())), StoreErrorKind::Unusable, "larger than");
     refused(wait(store(&path("new")).prepare(Prepare::new(64 * 1024 + 1))), StoreErrorKind::Unusable, "at most 65536");
 
     // The folder goes away: that is not the same as an entry without a secret.
@@ -302,7 +279,7 @@ fn a_line_ending_is_kept_out_of_the_secret() {
     }
     fs::write(&path, "old\n").unwrap();
     let version = wait(store.read(Read::new())).unwrap().version;
-    refused(wait(store.commit(Commit::new(&"ends with\r".into(), &version))), StoreErrorKind::Unusable, "read back");
+    refused(wait(store.commit(Commit::new(&"ends with\r".into(), &version))), StoreErrorKind::Unusable, "reads back");
     assert_eq!(fs::read_to_string(&path).unwrap(), "old\n");
 }
 
