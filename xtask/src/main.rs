@@ -66,7 +66,7 @@ enum Command {
     Import {
         /// The document; - is stdin
         spec: PathBuf,
-        /// Write here, not to stdout
+        /// Write to this file instead of stdout
         #[arg(long)]
         out: Option<PathBuf>,
         /// Only the operations whose `POST /path` or id matches this regular expression
@@ -101,7 +101,7 @@ enum Command {
     },
 }
 
-/// How `drift` prints what it found.
+/// The output format of `drift`.
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
     /// For the terminal
@@ -110,7 +110,7 @@ enum Format {
     Json,
     /// For a pull request
     Markdown,
-    /// For a workflow of GitHub's: annotations
+    /// For a GitHub workflow: annotations
     Github,
 }
 
@@ -134,7 +134,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Says something on stderr. Where nobody can hear it, there is nobody to tell.
+/// Writes to stderr. If that fails, nobody can be told.
 fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
@@ -170,7 +170,7 @@ fn import(root: &Path, spec: &Path, out: Option<&Path>, only: Option<&str>) -> R
 /// Two documents to compare, each with its name; the old one first.
 type Pair = [(Value, String); 2];
 
-/// What `drift` was asked about.
+/// The documents that `drift` compares.
 fn compared(
     root: &Path,
     first: Option<PathBuf>,

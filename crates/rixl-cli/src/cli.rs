@@ -61,7 +61,7 @@ pub(crate) fn parse() -> Result<Cli, Code> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     Cli::try_parse_from(&arguments).map_err(|error| {
         if !error.use_stderr() {
-            // A broken pipe is no failure here either.
+            // A broken pipe is not a failure here either.
             let _ = error.print();
             return Code::Done;
         }
@@ -69,7 +69,7 @@ pub(crate) fn parse() -> Result<Cli, Code> {
         output::say(without_secrets(text, &arguments).trim_end());
         if wants_json(&arguments) {
             let plain = without_secrets(error.render().to_string(), &arguments);
-            // Up to the empty line, behind which is how to use it.
+            // Up to the empty line that precedes the usage.
             let lines = plain.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>();
             let message = lines.join(" ");
             return output::print_failure(None, &Failure::usage(message.trim_start_matches("error: ")));
@@ -78,7 +78,7 @@ pub(crate) fn parse() -> Result<Cli, Code> {
     })
 }
 
-/// The command line was not understood, but this much of it.
+/// Recognizes this much of an invalid command line.
 fn wants_json(arguments: &[OsString]) -> bool {
     let is = |argument: &OsString, text: &str| argument == text;
     let apart =
@@ -86,7 +86,7 @@ fn wants_json(arguments: &[OsString]) -> bool {
     apart || arguments.iter().any(|argument| is(argument, "--output=json"))
 }
 
-/// Takes out of a message whatever part of the command line is long enough to be a key or a token.
+/// Removes from a message whatever part of the command line is long enough to be a key or a token.
 fn without_secrets(mut text: String, arguments: &[OsString]) -> String {
     const SHORTEST: usize = 20;
     for argument in arguments.iter().skip(1).filter_map(|argument| argument.to_str()) {

@@ -1,6 +1,6 @@
 //! The program `rixl`: rotates RIXL API keys without losing a secret. Unofficial.
 //!
-//! Modules use only those further down:
+//! Modules depend on each other without cycles:
 //!
 //! - [`cli`] reads the command line into a [`command::Command`], a value, and the flags that all commands share ([`args`]);
 //! - each command is a file in `command/`, and ends in [`output::Done`] or [`failure::Failure`];

@@ -1,4 +1,4 @@
-//! Where secrets go, as the command line names it.
+//! The stores that the command line names.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(crate) enum Places {
 }
 
 impl Places {
-    /// Reads `--to`, so that a mistake in it is told before anything is asked of RIXL.
+    /// Reads `--to`, so that a mistake in it is reported before RIXL is called.
     pub(crate) fn read(context: &Context, destination: &Destination) -> Result<Self, Failure> {
         let text = match &destination.to {
             Some(text) => text.clone(),
@@ -36,7 +36,7 @@ impl Places {
         matches!(self, Self::PerKey(..))
     }
 
-    /// The place of one key; without an id, of one that is yet to be created.
+    /// The place of one key; without an id, of a key that is not created yet.
     pub(crate) fn of(&self, id: Option<&KeyId>, name: Option<&str>) -> Result<Arc<dyn Store>, StoreError> {
         match self {
             Self::One(store) => Ok(Arc::clone(store)),
@@ -81,7 +81,7 @@ pub(crate) fn stores(context: &Context, reveal: bool) -> Stores {
     known(context).with(Stdout::LOCATION, move |_| Ok(Arc::new(Stdout::new(output, reveal)?)))
 }
 
-/// The same, where nobody may be watching: what was to go to stdout would end in the log of a cron job.
+/// The same, for runs that nobody may be watching: a secret for stdout could end up in the log of a cron job.
 pub(crate) fn stores_to_recover(context: &Context, reveal: bool) -> Stores {
     if reveal {
         return stores(context, true);
@@ -93,7 +93,7 @@ pub(crate) fn stores_to_recover(context: &Context, reveal: bool) -> Stores {
     known(context).with(Stdout::LOCATION, refuse)
 }
 
-/// The same, to read alone: there a command is what prints the secret, and nothing can be read from stdout.
+/// The same, for reading only: there a command prints the secret, and stdout can't be read.
 pub(crate) fn stores_to_read(context: &Context) -> Stores {
     let all = known(context);
     all.clone().with("command:READER ARG...", move |Open { rest: words, .. }| match words.contains(" <- ") {

@@ -1,4 +1,4 @@
-//! `--to stdout`: the secret goes to whoever reads this program's output.
+//! `--to stdout`: the secret goes to this program's output.
 
 use std::{
     future,
@@ -32,7 +32,7 @@ struct Instead(&'static str);
 impl Stdout {
     pub(crate) const LOCATION: &str = "stdout";
 
-    /// Refuses where the secret would stay on a screen, or get into a document.
+    /// Refuses if the secret would stay on a screen, or get into a document.
     pub(crate) fn new(output: Output, reveal: bool) -> Result<Self, StoreError> {
         match refusal(output, reveal) {
             None => Ok(Self(())),
@@ -53,7 +53,7 @@ fn refused(reason: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Invalid, Stdout::LOCATION, reason)
 }
 
-/// Why not, and what to do instead.
+/// The reason for a refusal, and what to do instead.
 fn refusal(output: Output, reveal: bool) -> Option<(&'static str, &'static str)> {
     if output.format == Format::Json {
         let instead = "name another store, or do without --output json";
@@ -75,7 +75,7 @@ fn refusal(output: Output, reveal: bool) -> Option<(&'static str, &'static str)>
     None
 }
 
-/// Whether it goes to the journal of systemd, which says so by the device and the inode of the socket.
+/// Whether it goes to systemd's journal, which passes the device and inode of its socket.
 fn is_logged() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     fstat(io::stdout()).is_ok_and(|found| stream == format!("{}:{}", found.st_dev, found.st_ino))
@@ -85,7 +85,7 @@ fn sink() -> Option<FileType> {
     fstat(io::stdout()).ok().map(|found| FileType::from_raw_mode(found.st_mode))
 }
 
-/// Whether nobody has the other end of it any more.
+/// Whether the other end is closed.
 fn is_broken() -> bool {
     let stdout = io::stdout();
     let mut polled = [PollFd::new(&stdout, PollFlags::OUT)];
@@ -93,7 +93,7 @@ fn is_broken() -> bool {
     ready.is_err() || polled.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
 }
 
-/// Waits until what was written is on the disk, or read by someone: in a pipe that nobody reads it is lost.
+/// Waits until what was written is on disk, or was read: in a pipe that nobody reads, it would be lost.
 async fn received() -> Result<(), &'static str> {
     match sink() {
         Some(FileType::RegularFile) => {
@@ -125,7 +125,7 @@ impl Store for Stdout {
     }
 
     fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
-        // No other process that runs now has this one.
+        // Unique among the running processes.
         let identity = format!("{} of process {}", Self::LOCATION, std::process::id());
         Box::pin(future::ready(Ok(identity)))
     }
@@ -143,7 +143,7 @@ impl Store for Stdout {
     }
 
     fn prepare<'a>(&'a self, _: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
-        // A pipe that nobody reads any more fails at the first byte only, which would be one of the secret.
+        // Writing to a pipe without a reader fails only at the first byte, which would be part of the secret.
         let is_broken = is_broken();
         Box::pin(async move {
             if is_broken {
@@ -160,7 +160,7 @@ impl Store for Stdout {
     fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
         Box::pin(async move {
             let unknown = |reason| StoreError::new(StoreErrorKind::Unknown, Self::LOCATION, reason);
-            // In one write, so that a pipe has all of it or nothing.
+            // In one write, so that a pipe gets all of it or nothing.
             let line = zeroize::Zeroizing::new(format!("{}\n", request.secret.expose_secret()));
             let write = || {
                 let mut stdout = io::stdout().lock();

@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 use crate::client::{Failure, FailureKind};
 
-/// A token is short; more is a wrong file.
+/// A token is short: a longer file is the wrong one.
 const MAX_TOKEN: usize = 64 * 1024;
 const USER_AGENT: &str = concat!("rixl-vault/", env!("CARGO_PKG_VERSION"));
 const NAMESPACE: &str = "x-vault-namespace";
@@ -416,7 +416,7 @@ fn read_token(path: &Path) -> Result<Option<(Secret, u32)>, VaultConfigError> {
         let reason = format!("{path} can be read or written by others (mode {mode:03o}): `chmod 600 {path}`");
         return Err(VaultConfigError(reason));
     }
-    // As large as it can get: a string that grows leaves copies behind.
+    // Allocated at its maximum size: a growing string leaves copies behind.
     let mut text = Zeroizing::new(String::with_capacity(MAX_TOKEN + 1));
     // More is another file: its start is not sent anywhere.
     let is_read = file.take(MAX_TOKEN as u64 + 1).read_to_string(&mut text).is_ok_and(|length| length <= MAX_TOKEN);

@@ -155,7 +155,7 @@ fn an_operation_must_say_its_security_and_its_errors() {
         (
             "no-security",
             |operation| drop(operation.as_object_mut().unwrap().remove("security")),
-            "says nothing of security",
+            "does not say which security it needs",
         ),
         ("bad-security", |operation| operation["security"] = json!([{ "magic": [] }]), "\"magic\" is not defined"),
         (

@@ -74,7 +74,7 @@ pub(crate) async fn run(context: &Context, Args { key_ids }: Args) -> Result<Don
         if context.stop.is_set() {
             return Err(told(Failure::interrupted()));
         }
-        // From here to the response a signal waits: a request that was sent can't be taken back.
+        // From here to the response, signals have to wait: a sent request can't be cancelled.
         api.account.delete(&key.id).await.map_err(|error| {
             let failure = Failure::from(error);
             told(match failure.code {

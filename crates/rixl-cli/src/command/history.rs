@@ -14,7 +14,7 @@ pub(crate) struct Args {}
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
     let journal = context.journal()?;
-    // What is not over has no line yet.
+    // An unfinished run has no line yet.
     let open = open_runs(&*journal).await?;
     for run in &open {
         context.output.warn(format!("{} is unfinished: {}", run.entry, status::said(run)));
@@ -23,7 +23,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     let mut table = Table::new(["AT", "BY", "CHANGE", "ID", "NAME", "RESULT", "OLD", "NEW", "OUTAGE", "STORE"]);
     let mut audits: Vec<Audit> = Vec::with_capacity(history.lines.len());
     for line in &history.lines {
-        // A line of another version of this program may be anything; it stays in the file.
+        // A line from another version of this program may have another format; it stays in the file.
         match serde_json::from_str(line) {
             Ok(audit) => audits.push(audit),
             Err(_) => context.output.warn("a line of the history can't be read"),

@@ -33,7 +33,7 @@ pub(crate) async fn all(context: &Context, api: &Api) -> Result<Vec<ApiKey>, Fai
     Ok(keys)
 }
 
-/// What RIXL does not tell stands as `-`.
+/// What RIXL does not report is shown as `-`.
 fn table(keys: &[ApiKey], now: Timestamp) -> Table {
     let mut table = Table::new(["ID", "NAME", "PROJECT", "AGE", "LAST USED", "EXPIRES"]);
     for key in keys {

@@ -84,7 +84,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     if context.stop.is_set() {
         match context.journal()?.unfinished(ListUnfinished::new()).await {
             Ok(unfinished) => left = unfinished.names,
-            // What was done is told all the same.
+            // What was done is still reported.
             Err(error) => context.output.warn(format!("{error}; it is not known what else is unfinished")),
         }
         left.retain(|entry| args.entries.is_empty() || args.entries.contains(entry));

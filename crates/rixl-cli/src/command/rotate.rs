@@ -147,7 +147,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         return Err(Failure::usage(sentence).with_next("put {key_id} or {key_name} into --to STORE"));
     }
     for due in &due {
-        // Before anybody is asked.
+        // Before asking for confirmation.
         places.of_due(due)?;
     }
     let mut rotator = args
@@ -186,7 +186,7 @@ async fn rotate_one(
         let warning = format!("This gives the key {} a new secret; the old one may die at once.", described(key));
         confirm(context, &warning, word(key)).await?;
     }
-    // What fails from here on is of this key.
+    // A failure from here on concerns this key.
     let row = match rotator.prepare_due(due, store).await {
         Err(failure) => Row::of_failure(Some(id), name, failure),
         Ok(prepared) if args.dry_run => {
@@ -225,7 +225,7 @@ async fn rotate_many(
         let warning = format!("This gives {} keys new secrets; the old ones may die at once.", due.len());
         confirm(context, &warning, &format!("{} keys", due.len())).await?;
     }
-    // Twice: everything is prepared before anything is rotated.
+    // Everything is prepared before anything is rotated.
     let progress = Progress::of(context.output, due.len());
     let voice = progress.clone();
     let rotator = rotator.with_observer(move |event| voice.hear(event));

@@ -40,7 +40,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     );
     let started = Done::new(text)
         .with_field("url", &sandbox.url())?
-        // This token may be printed: it opens this one sandbox, as long as it runs, and nothing else.
+        // This token may be printed: it is valid only for this sandbox, while it runs.
         .with_field("bearer_token", &sandbox.bearer_token())?
         .with_field("organization_id", &sandbox.organization_id())?
         .with_field("project_id", &sandbox.project_id())?;

@@ -48,7 +48,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     Done::new(text).with_code(code).with_field("open", &open)
 }
 
-/// What is true, and the command for it.
+/// The situation, and the command for it.
 pub(crate) fn said(run: &OpenRun) -> String {
     with_command(&run.situation, Some(&run.next))
 }

@@ -32,7 +32,7 @@ fn a_flag_counts_before_the_environment() {
     assert_eq!(rixl(&flag).at(&sandbox).env("RIXL_ORG_ID", "another").run().code, 0);
 }
 
-/// A server that does not know the first routes says the same as one that does not know the key.
+/// A server that does not know the first routes responds in the same way as one that does not know the key.
 #[test]
 fn what_is_not_found_without_an_organization_may_be_the_routes() {
     let sandbox = Sandbox::start().unwrap();
