@@ -130,7 +130,8 @@ pub(crate) fn prove(file: &File, document: &Value, kind: Kind) -> Result<(), Pro
     // Building the request and sending it.
     let without_urls = text.matches("without_url").count();
     if kind == Kind::Published && without_urls != 2 * operations.len() {
-        problems.push(format!("generated.rs: {without_urls} of {} errors do not contain the URL.", 2 * operations.len()));
+        problems
+            .push(format!("generated.rs: {without_urls} of {} errors do not contain the URL.", 2 * operations.len()));
     }
     Problems(problems).into_result()
 }

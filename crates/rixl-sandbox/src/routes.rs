@@ -267,7 +267,7 @@ fn mint(organization: &mut Organization, call: &Call) -> Outcome {
     required(body.subject, "subject is required")?;
     body.project_id.map(id).transpose()?;
     let minutes = u64::try_from(body.ttl_minutes.unwrap_or(15)).ok().filter(|minutes| (1..=15).contains(minutes));
-    let lifetime = Duration::from_secs(60 * minutes.ok_or(malformed("ttl_minutes is not within 1 and 15"))?);
+    let lifetime = Duration::from_secs(60 * minutes.ok_or(malformed("ttl_minutes must be 1 to 15"))?);
     let refusal = refused(Reason::BadClient, "the client credential is unknown, revoked or has another secret");
     Ok(json!(organization.mint(&client_id, &client_secret, lifetime).ok_or(refusal)?))
 }
@@ -381,7 +381,7 @@ impl Call {
             self.authorize(organization)?;
         }
         if self.body.is_none() {
-            return Err(malformed("the body is longer than 64 KiB or broke off"));
+            return Err(malformed("the body is longer than 64 KiB or was cut off"));
         }
         (operation.run)(organization, self)
     }
@@ -432,7 +432,7 @@ impl Call {
     fn query(&self, name: &str) -> Result<Option<&str>, Refusal> {
         let mut values = self.query.iter().filter(|(key, _)| key == name);
         match (values.next(), values.next()) {
-            (_, Some(_)) => Err(malformed("a query parameter stands twice")),
+            (_, Some(_)) => Err(malformed("a query parameter occurs twice")),
             (value, None) => Ok(value.map(|(_, value)| value.as_str())),
         }
     }
@@ -445,11 +445,11 @@ impl Call {
         };
         let number = |name, default| match self.query(name)? {
             None => Ok(default),
-            Some(text) => int32(text).ok_or(malformed("limit or offset is out of its bounds")),
+            Some(text) => int32(text).ok_or(malformed("limit or offset is out of bounds")),
         };
         let (limit, offset) = (number(limit, 25)?, number(offset, 0)?);
         if !(1..=100).contains(&limit) {
-            return Err(malformed("limit is not within 1 and 100"));
+            return Err(malformed("limit must be 1 to 100"));
         }
         let rest = items.get(offset..).unwrap_or_default();
         Ok(rest.get(..limit).unwrap_or(rest))
@@ -466,7 +466,7 @@ impl Call {
         let body = self.body.as_deref().unwrap_or_default();
         let object: Map<String, Value> =
             serde_json::from_slice(body).map_err(|_| malformed("the body is not a JSON object"))?;
-        T::deserialize(Value::Object(object)).map_err(|_| malformed("a property of the body has a wrong type"))
+        T::deserialize(Value::Object(object)).map_err(|_| malformed("a property of the body has the wrong type"))
     }
 }
 
@@ -497,12 +497,12 @@ fn required(text: Option<String>, message: &'static str) -> Result<String, Refus
 
 fn name(name: String) -> Result<String, Refusal> {
     let fits = (1..=NAME_LIMIT).contains(&name.chars().count());
-    fits.then_some(name).ok_or(malformed("name does not have 1 to 64 characters"))
+    fits.then_some(name).ok_or(malformed("name must have 1 to 64 characters"))
 }
 
 fn url(url: String) -> Result<String, Refusal> {
     let is_url = url.parse::<Uri>().is_ok_and(|url| matches!(url.scheme_str(), Some("http" | "https")));
-    (is_url && url.len() <= URL_LIMIT).then_some(url).ok_or(malformed("url is no URL"))
+    (is_url && url.len() <= URL_LIMIT).then_some(url).ok_or(malformed("url is not a URL"))
 }
 
 fn id(id: String) -> Result<String, Refusal> {
@@ -618,7 +618,7 @@ const fn malformed(message: &'static str) -> Refusal {
     refused(Reason::Malformed, message)
 }
 
-const MALFORMED_ID: Refusal = malformed("an id does not have 1 to 64 base62 characters");
+const MALFORMED_ID: Refusal = malformed("an id must have 1 to 64 base62 characters");
 const NO_SUCH_KEY: Refusal = refused(Reason::NotFound, "no API key has this id");
 const NO_SUCH_ENDPOINT: Refusal = refused(Reason::NotFound, "no webhook endpoint has this id");
 const NO_SUCH_POLICY: Refusal = refused(Reason::NotFound, "no policy has this id");

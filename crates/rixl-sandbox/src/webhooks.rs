@@ -223,9 +223,9 @@ impl Delivery {
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
         let is_loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
         if url.scheme_str() != Some("http") || !is_loopback {
-            return Err("the sandbox delivers to http on loopback alone");
+            return Err("the sandbox delivers only to http on loopback");
         }
-        let failed = "the endpoint did not take the request";
+        let failed = "the endpoint did not accept the request";
         let stream =
             TcpStream::connect((host, url.port_u16().unwrap_or(80))).await.map_err(|_| "connection refused")?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| failed)?;

@@ -7,6 +7,9 @@
 //! `config` builds the HTTP client; `client` makes the calls with it, all to the KV secrets engine, version 2, which has
 //! check-and-set. `store` and `journal` are both built on `client`, and implement the traits of `rixl_rotation`.
 //! [`register`] adds `vault:MOUNT/PATH#FIELD` to the texts that name a store.
+//!
+//! Writes are check-and-set, and the journal's leases are timed by the server's clock. The documentation of each type numbers
+//! its rules, and lists the policy that it needs.
 
 // A future that is not `Send` can't be spawned by whoever awaits it.
 #![warn(clippy::future_not_send)]

@@ -330,7 +330,7 @@ fn a_key_that_stands_twice_is_refused() {
     let twice = format!("{before}\"paths\": {{ \"/platform/api-keys\": {{}},{after}");
     let output = regen(&copy("twice", twice.as_bytes()), &["--check"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("the key \"/platform/api-keys\" stands twice"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("the key \"/platform/api-keys\" occurs twice"), "{}", stderr(&output));
 }
 
 #[test]
