@@ -83,9 +83,7 @@ fn whole(documents: &schema::Documents<'_>) -> Vec<Change> {
         _ => push(Class::Unjudged, what),
     }
     match (security::is_silent(old), security::is_silent(new)) {
-        (false, true) => {
-            push(Class::Unjudged, "security is defined, but no longer stated for any operation".into())
-        }
+        (false, true) => push(Class::Unjudged, "security is defined, but no longer stated for any operation".into()),
         (true, false) => push(Class::Unjudged, "security is stated now, where it was only defined".into()),
         _ => {}
     }
@@ -125,7 +123,10 @@ fn whole(documents: &schema::Documents<'_>) -> Vec<Change> {
             (Some(_), None) => push(Class::Decoding, format!("the webhook {} is gone", code(name))),
             (None, Some(_)) => push(Class::Additive, format!("the webhook {} is new", code(name))),
             (before, after) if documents.2.differ(before, after) => {
-                push(Class::Unjudged, format!("the webhook {} changed, and no rule of this report covers that", code(name)));
+                push(
+                    Class::Unjudged,
+                    format!("the webhook {} changed, and no rule of this report covers that", code(name)),
+                );
             }
             _ => {}
         }

@@ -36,7 +36,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Binds the address, then serves the router on a thread of its own.
+    /// Binds the address, then serves the router on its own thread.
     pub(crate) fn start(address: SocketAddr, router: Router) -> io::Result<(Self, SocketAddr)> {
         let listener = StdListener::bind(address)?;
         listener.set_nonblocking(true)?;

@@ -50,7 +50,9 @@ fn others(documents: &Documents<'_>, old: &Value, new: &Value, ruled: &str, plac
                 (Class::Wording, &format!("it is not deprecated any more{of}")),
             )),
             (Class::Wording, key) => words.push(bare(key)),
-            (class, key) => found.push((class, format!("{}{of} changed, and no rule of this report covers that", code(key)))),
+            (class, key) => {
+                found.push((class, format!("{}{of} changed, and no rule of this report covers that", code(key))))
+            }
         }
     }
     if !words.is_empty() {
@@ -96,7 +98,10 @@ fn parameters(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_
     }
     let ((mut old, old_again), (mut new, new_again)) = (listed(old), listed(new));
     if old_again != new_again {
-        found.push((Class::Unjudged, "parameters that occur twice changed, and no rule of this report covers that".into()));
+        found.push((
+            Class::Unjudged,
+            "parameters that occur twice changed, and no rule of this report covers that".into(),
+        ));
     }
     let place = |(within, name): &(&str, String)| format!("{within} parameter {}", code(name));
     let renamed: Vec<_> = old

@@ -262,7 +262,9 @@ impl Comparison<'_, '_> {
         for (key, class) in rest(self.changed, &old, &new, RULED) {
             match class {
                 Class::Wording => self.found.push((class, format!("{}: new wording in the schema", self.place))),
-                _ => self.push(class, path, &format!(": {} changed, and no rule of this report covers that", code(key))),
+                _ => {
+                    self.push(class, path, &format!(": {} changed, and no rule of this report covers that", code(key)))
+                }
             }
         }
     }
