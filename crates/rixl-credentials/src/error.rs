@@ -1,4 +1,4 @@
-//! Why a call failed, and whether it took effect all the same.
+//! Why a call failed, and whether it took effect anyway.
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
@@ -9,9 +9,9 @@ use crate::{RawResponse, headers, transport::Opaque};
 
 type Source = Box<dyn StdError + Send + Sync>;
 
-/// A failed call. It answers four questions: what was being done ([`operation`](Self::operation)), what went wrong
+/// A failed call. It answers four questions: which operation failed ([`operation`](Self::operation)), what went wrong
 /// ([`kind`](Self::kind)), what the server said ([`status`](Self::status), [`request_id`](Self::request_id),
-/// [`code`](Self::code), [`message`](Self::message)), and did it happen ([`outcome`](Self::outcome)).
+/// [`code`](Self::code), [`message`](Self::message)), and whether it took effect ([`outcome`](Self::outcome)).
 ///
 /// `Display` is one sentence that says so and names the next step. Neither it nor `Debug` shows a secret, a URL, or
 /// anything of the response body; causes are in [`source`](StdError::source).
@@ -27,21 +27,22 @@ type Source = Box<dyn StdError + Send + Sync>;
 ///
 /// # Every call
 ///
-/// Every call can fail with each [`ErrorKind`], but for `InvalidInput`, which only those have that say so; `Configuration`,
-/// which is for building a client, and for one that is used [without a runtime](crate::Client#runtimes); and `Token`, which calls that need no bearer token (exchange, refresh, mint) do not
-/// have. [`kind`](Self::kind) says what to do, [`outcome`](Self::outcome) whether it happened.
+/// Every call can fail with each [`ErrorKind`], except for `InvalidInput`, which is documented on the calls that have
+/// it; `Configuration`, which is for building a client, and for using one [without a runtime](crate::Client#runtimes);
+/// and `Token`, which calls that need no bearer token (exchange, refresh, mint) do not have. [`kind`](Self::kind) says
+/// what to do, [`outcome`](Self::outcome) whether it happened.
 ///
 /// # Every read
 ///
-/// As for every call. A read changes nothing: its outcome is always [`Outcome::NotApplied`], and what may pass was tried
-/// again already, under the client's [`RetryPolicy`](crate::RetryPolicy).
+/// As for every call. A read changes nothing: its outcome is always [`Outcome::NotApplied`], and transient failures
+/// have already been retried, under the client's [`RetryPolicy`](crate::RetryPolicy).
 ///
 /// # Every change
 ///
 /// As for every call, and [`outcome`](Self::outcome) decides what to do next: after [`Outcome::NotApplied`] it may be
-/// repeated; after [`Outcome::Unknown`] first look whether it happened; after [`Outcome::Applied`] save
-/// [`take_raw_response`](Self::take_raw_response), for what the response held is nowhere else. Only what did not happen
-/// was tried again.
+/// repeated; after [`Outcome::Unknown`] first check whether it happened; after [`Outcome::Applied`] save
+/// [`take_raw_response`](Self::take_raw_response), since the content of the response is nowhere else. Only what did not
+/// happen has been retried.
 pub struct Error(Box<Parts>);
 
 struct Parts {
@@ -60,7 +61,7 @@ struct Parts {
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-/// Gives each variant its name, which is a contract, and the list of them, which no variant can be missing from.
+/// Gives each variant its name, which is a contract, and a list of all variants.
 macro_rules! names {
     ($type:ident, $(#[$doc:meta])* $function:ident { $($variant:ident => $name:literal,)* }) => {
         impl $type {
@@ -81,23 +82,23 @@ macro_rules! names {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A value was refused before anything was sent. Correct it.
+    /// A value was refused before anything was sent. Fix it.
     InvalidInput,
-    /// The client could not be built from these settings, or was used where there is no Tokio runtime with timers and I/O.
-    /// Correct it.
+    /// The client could not be built from these settings, or was used where there is no Tokio runtime with timers and
+    /// I/O. Fix it.
     Configuration,
-    /// No bearer token could be had; the call itself was not sent, not once. Look at [`token_error`](Error::token_error).
+    /// No bearer token could be obtained; the call itself was never sent. See [`token_error`](Error::token_error).
     Token,
     /// The connection was refused, timed out or never opened (name resolution and TLS included). Nothing was sent: safe
     /// to repeat.
     Connect,
-    /// The time was up, or the server returned 408, or a gateway 460 or 499. Check out before repeating; only an outcome of
-    /// `NotApplied` says, of a change, that no byte of it was sent.
+    /// Time ran out, or the server returned 408, or a gateway 460 or 499. Check before repeating; only the outcome
+    /// `NotApplied` means that no byte of a change was sent.
     Timeout,
     /// The connection broke before a response arrived. Check before repeating.
     Interrupted,
-    /// The server responded with a redirect. It is not followed: the request, token and all, would go where the server
-    /// says, once more. Check the base URL; check before repeating.
+    /// The server responded with a redirect. It is not followed: the request, token and all, would be sent once more,
+    /// to where the server says. Check the base URL; check before repeating.
     Redirect,
     /// 401: the token, API key, refresh token or client secret was refused. Nothing was done. Get a new one.
     Unauthorized,
@@ -109,7 +110,7 @@ pub enum ErrorKind {
     RateLimited,
     /// Another 4xx: the server refused the request. Nothing was done. Read [`message`](Error::message).
     Rejected,
-    /// 5xx: the server failed, or a gateway that cannot know what the server did. Check before repeating.
+    /// 5xx: the server failed, or a gateway that can't know what the server did. Check before repeating.
     Server,
     /// A 2xx whose body was cut off. It was done, unless [`outcome`](Error::outcome) says `Unknown`, as of a delete;
     /// save [`take_raw_response`](Error::take_raw_response).
