@@ -336,7 +336,7 @@ fn a_key_that_stands_twice_is_refused() {
 #[test]
 fn what_is_not_a_contract_gets_one_sentence() {
     let cases: [(&str, &[u8], &str); 5] = [
-        ("not-json", b"openapi: 3.0.3", "openapi.json is not JSON"),
+        ("not-json", b"openapi: 3.0.3", "openapi.json is not usable JSON"),
         ("not-text", b"\xff\xfe", "cannot be read"),
         ("empty-object", b"{}", "openapi is \"\", the generator reads 3.0 only"),
         ("a-list", b"[]", "the generator reads 3.0 only"),
