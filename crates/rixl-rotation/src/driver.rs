@@ -360,7 +360,7 @@ impl Driver {
             Err(error) => {
                 self.seen.is_lock_lost |= error.kind() == JournalErrorKind::Locked;
                 if !matches!(record, Record::Intent(_) | Record::Sending(_) | Record::Ended { .. }) {
-                    // It only shortens what recovery has to find out.
+                    // It only shortens what recovery has to check.
                     self.warn(format!("{error}, but the run goes on"));
                 }
                 self.journal_error = Some(error);
@@ -509,7 +509,7 @@ impl Driver {
             Record::Settled { .. } if self.intent().limits.is_probed => {
                 self.tell(State::Settled, "the stored secret is still live");
             }
-            // What was found out, and is no fault of this run.
+            // What was observed, and is not a fault of this run.
             Record::Lost { why: why @ (Why::OldIsDead | Why::RefusedButDone), .. } => {
                 self.tell(EventKind::Note, failure::why(*why));
             }

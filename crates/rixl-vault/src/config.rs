@@ -384,7 +384,7 @@ struct TokenFile {
 impl TokenSource for TokenFile {
     fn token<'a>(&'a self, _: TokenRequest<'a>) -> TokenFuture<'a> {
         Box::pin(async {
-            // It may be put right, or be there in a moment: an agent that writes it anew sets its mode at last.
+            // It may be fixed, or be there in a moment: an agent that writes it anew sets its mode at last.
             let unusable = |error| Error::no_token(error).transient();
             let found = read_token(&self.path).map_err(unusable)?;
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

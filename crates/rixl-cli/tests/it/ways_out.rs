@@ -166,7 +166,7 @@ fn a_server_that_gives_no_secret_is_not_asked_for_ever() {
     assert!(in_escrow_is_refused(&bench));
 }
 
-/// Where nothing is open a place that can't be written is found out before anything is sent.
+/// Where nothing is open, a place that can't be written is detected before anything is sent.
 fn in_escrow_is_refused(bench: &Bench) -> bool {
     bench.rixl("keys rotate billing001 --to file:nowhere/secret --yes").run().code == 3
 }

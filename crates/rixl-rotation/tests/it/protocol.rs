@@ -193,7 +193,7 @@ async fn a_refusal_that_nobody_could_look_behind_is_not_said_to_have_changed_not
     assert!(bench.is_stored_live());
 }
 
-/// And it is found out where RIXL can be asked.
+/// And it is detected if RIXL can be asked.
 #[tokio::test]
 async fn a_refusal_of_what_was_carried_out_is_found_out() {
     let bench = Bench::new();
