@@ -15,8 +15,8 @@ pub(crate) fn read(source: &str) -> Result<Value, Problems> {
     // The reader takes what does not start like JSON for YAML.
     let json = Some(source).filter(|source| source.trim_start().starts_with(['{', '[']));
     let document = json
-        .map_or_else(|| Err("it does not start like it".into()), |json| rixl_openapi::parse(json.as_bytes()))
-        .map_err(|sentence| Problems::one(format!("openapi.json is not JSON that can be used: {sentence}.")))?;
+        .map_or_else(|| Err("it does not look like JSON".into()), |json| rixl_openapi::parse(json.as_bytes()))
+        .map_err(|sentence| Problems::one(format!("openapi.json is not usable JSON: {sentence}.")))?;
     let mut problems = Vec::new();
     let version = document.text("openapi").unwrap_or_default();
     if !version.starts_with("3.0.") {
@@ -63,7 +63,7 @@ fn check_operations(document: &Value, problems: &mut Vec<String>) {
             lacks("the operation has no tag");
         }
         match operation.value.get("security").and_then(Value::as_array) {
-            None => lacks("the operation says nothing of security; write [] where none is needed"),
+            None => lacks("the operation does not say which security it needs; write [] if none"),
             Some(required) => {
                 for name in required.iter().filter_map(Value::as_object).flat_map(Map::keys) {
                     if schemes.is_none_or(|schemes| !schemes.contains_key(name)) {
@@ -145,7 +145,7 @@ fn check_secrets(document: &Value, problems: &mut Vec<String>) {
     }
 }
 
-/// A response must be read whatever is missing in it, so nothing in it may be required, or a map of unknown names.
+/// A response must be readable whatever is missing in it, so nothing in it may be required, or a map of unknown names.
 fn check_responses(document: &Value, problems: &mut Vec<String>) {
     let mut open = Vec::new();
     for operation in operations(document) {
@@ -216,7 +216,7 @@ fn named_schemas(document: &Value) -> impl Iterator<Item = (&String, &Value)> {
     document.get("components").into_iter().flat_map(|components| components.entries("schemas"))
 }
 
-/// The properties of a schema. A map of properties is no schema, though one of them may be called `properties`.
+/// The properties of a schema. A map of properties is not a schema, though one of them may be called `properties`.
 fn properties<'a>(place: &str, schema: &'a Value) -> impl Iterator<Item = (&'a String, &'a Value)> {
     let maps = place.rsplit('/').take_while(|segment| *segment == "properties").count();
     schema.get("properties").filter(|_| maps % 2 == 0).and_then(Value::as_object).into_iter().flatten()

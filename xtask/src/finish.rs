@@ -1,4 +1,4 @@
-//! Finishes the generated syntax tree, and proves on it that the preparation took.
+//! Finishes the generated syntax tree, and checks that the preparation took effect.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::prepare::Kind;
 pub(crate) const ID_SCHEMAS: [&str; 6] =
     ["KeyId", "OrganizationId", "ProjectId", "CredentialId", "EndpointId", "PolicyId"];
 
-/// Changes the tree and says what was changed at how many places.
+/// Changes the tree and returns what was changed in how many places.
 pub(crate) fn finish(file: &mut File, kind: Kind) -> Result<Vec<(&'static str, usize)>, Problems> {
     let mut values = AnyValues::default();
     if kind == Kind::Published {
@@ -52,14 +52,14 @@ pub(crate) fn finish(file: &mut File, kind: Kind) -> Result<Vec<(&'static str, u
     }
 }
 
-/// The visitor, after it went through the tree.
+/// The visitor, after visiting the tree.
 fn visited<V: VisitMut + Default>(file: &mut File) -> V {
     let mut visitor = V::default();
     visitor.visit_file_mut(file);
     visitor
 }
 
-/// What progenitor drops of each operation: its route, for traces, and its security, for the token.
+/// What progenitor drops from each operation: its route, for traces, and its security, for the token.
 pub(crate) fn operation_table(document: &Value) -> Item {
     let operations = operations(document);
     let rows = operations.iter().filter_map(|operation| {
@@ -68,7 +68,7 @@ pub(crate) fn operation_table(document: &Value) -> Item {
         Some(quote::quote!(#id => crate::hooks::Route { method: #method, path: #path, needs_bearer: #needs_bearer }))
     });
     parse_quote! {
-        /// What the contract says of an operation.
+        /// What the contract says about an operation.
         pub(crate) fn route(operation_id: &str) -> Option<crate::hooks::Route> {
             Some(match operation_id {
                 #(#rows,)*
@@ -83,7 +83,7 @@ fn needs_bearer(operation: &Operation<'_>) -> bool {
     operation.value.list("security").iter().any(|scheme| scheme.get("bearer").is_some())
 }
 
-/// Checks on the finished tree what the steps were to reach; progenitor's settings fail open.
+/// Checks the steps' results on the finished tree, since progenitor's settings fail open.
 pub(crate) fn prove(file: &File, document: &Value, kind: Kind) -> Result<(), Problems> {
     let mut seen = Proof { kind, functions: 0, fields: Vec::new(), problems: Vec::new() };
     seen.visit_file(file);
@@ -110,7 +110,7 @@ pub(crate) fn prove(file: &File, document: &Value, kind: Kind) -> Result<(), Pro
     for forbidden in forbidden {
         // RIXL's own documents have maps; each is read as not set when it is not one.
         if text.contains(forbidden) && (kind == Kind::Contract || forbidden != ":: BTreeMap") {
-            problems.push(format!("generated.rs: contains {forbidden:?}, which a step was to prevent."));
+            problems.push(format!("generated.rs: contains {forbidden:?}, which a step should have prevented."));
         }
     }
     let operations = operations(document);
@@ -122,7 +122,7 @@ pub(crate) fn prove(file: &File, document: &Value, kind: Kind) -> Result<(), Pro
     }
     let lenient = text.matches("200 ..= 299").count();
     if lenient != operations.len() {
-        problems.push(format!("generated.rs: {lenient} of {} functions take every 2xx.", operations.len()));
+        problems.push(format!("generated.rs: {lenient} of {} functions accept every 2xx.", operations.len()));
     }
     if seen.functions != operations.len() {
         problems.push(format!("generated.rs: {} functions for {} operations.", seen.functions, operations.len()));
@@ -130,7 +130,8 @@ pub(crate) fn prove(file: &File, document: &Value, kind: Kind) -> Result<(), Pro
     // Building the request and sending it.
     let without_urls = text.matches("without_url").count();
     if kind == Kind::Published && without_urls != 2 * operations.len() {
-        problems.push(format!("generated.rs: {without_urls} of {} errors say no URL.", 2 * operations.len()));
+        problems
+            .push(format!("generated.rs: {without_urls} of {} errors do not contain the URL.", 2 * operations.len()));
     }
     Problems(problems).into_result()
 }
@@ -153,7 +154,7 @@ fn path_of(path: &syn::Path) -> String {
     path.segments.iter().map(|segment| segment.ident.to_string()).collect::<Vec<_>>().join("::")
 }
 
-/// What is of any type may hold a secret, and `serde_json::Value` prints it.
+/// A value of any type may hold a secret, and `serde_json::Value` prints it.
 #[derive(Default)]
 struct AnyValues(usize);
 
@@ -209,7 +210,7 @@ struct LenientFields {
     kind: Kind,
     options: usize,
     lists: usize,
-    /// A page says how many items there are in all.
+    /// A page says how many items there are in total.
     is_page: bool,
 }
 
@@ -244,7 +245,7 @@ impl VisitMut for LenientFields {
     }
 }
 
-/// `Client::new` unwraps, and builds an HTTP client that repeats a rotate for every 307.
+/// `Client::new` unwraps, and builds an HTTP client that repeats a rotate on every 307.
 #[derive(Default)]
 struct DropConstructor(usize);
 
@@ -333,7 +334,7 @@ impl VisitMut for SensitiveHeaders {
     }
 }
 
-/// An argument may be called as a variable of the generated function is, or as what it calls.
+/// An argument may have the name of a variable of the generated function, or of something it calls.
 struct OwnNames;
 
 impl OwnNames {
@@ -400,13 +401,13 @@ impl VisitMut for SplitDocs {
     }
 }
 
-/// Rust refuses a lone return in a comment, and what turns the direction of the text around.
+/// Rust refuses a lone carriage return in a comment, and characters that reverse the text direction.
 fn is_plain(letter: char) -> bool {
     !letter.is_control()
         && !matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// What people wrote may name whatever it wants.
+/// Prose may contain anything.
 struct WithoutDocs;
 
 impl VisitMut for WithoutDocs {
@@ -431,7 +432,7 @@ struct Proof {
 }
 
 impl Proof {
-    /// What is named like a secret, and all that is behind such a name, is of a type that redacts itself.
+    /// Whatever is named like a secret, or nested under such a name, has a type that redacts itself.
     fn secrets(&mut self) {
         let mut open: Vec<_> = self.fields.iter().filter(|(_, name, _)| is_secret_name(name)).collect();
         let mut seen = BTreeSet::new();
@@ -453,10 +454,10 @@ impl Proof {
     }
 }
 
-/// What prints what it holds.
+/// Types that print their content.
 const PLAIN: [&str; 10] = ["String", "Value", "i64", "u64", "i32", "u32", "f64", "f32", "Int64", "UInt64"];
 
-/// The words of a type, but for the keys of its maps.
+/// The words of a type, except the keys of its maps.
 fn words(ty: &str) -> impl Iterator<Item = &str> {
     ty.split(|letter: char| !letter.is_alphanumeric() && letter != '_').filter(|word| !word.is_empty())
 }

@@ -1,13 +1,13 @@
 //! `cargo xtask`: `regen` writes the low-level client from `openapi.json`, or a client crate from a published document;
-//! `import` and `drift` print what `rixl-openapi` makes of published documents.
+//! `import` and `drift` print what `rixl-openapi` finds in published documents.
 //!
-//! `regen` is a line of steps, each a file:
+//! `regen` is a pipeline with one file per step:
 //!
 //! - `contract`: reads `openapi.json`, and refuses what would make an unsafe client;
-//! - `prepare`: turns it, in memory, into what progenitor reads well, one counted step for each difference;
+//! - `prepare`: adapts it, in memory, to what progenitor handles well, in small counted steps;
 //! - progenitor generates a syntax tree;
-//! - `finish`: corrects the tree, and proves on it that the preparation took;
-//! - `regen`: runs them, and writes `generated.rs`, or compares with it.
+//! - `finish`: corrects the tree, and checks that the preparation took effect;
+//! - `regen`: runs these steps, and writes `generated.rs` or compares it.
 //!
 //! `client` does the same for a published document, and wraps the result in a crate.
 
@@ -66,7 +66,7 @@ enum Command {
     Import {
         /// The document; - is stdin
         spec: PathBuf,
-        /// Write here, not to stdout
+        /// Write to this file instead of stdout
         #[arg(long)]
         out: Option<PathBuf>,
         /// Only the operations whose `POST /path` or id matches this regular expression
@@ -101,7 +101,7 @@ enum Command {
     },
 }
 
-/// How `drift` prints what it found.
+/// The output format of `drift`.
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
     /// For the terminal
@@ -110,7 +110,7 @@ enum Format {
     Json,
     /// For a pull request
     Markdown,
-    /// For a workflow of GitHub's: annotations
+    /// For a GitHub workflow: annotations
     Github,
 }
 
@@ -134,7 +134,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Says something on stderr. Where nobody can hear it, there is nobody to tell.
+/// Writes to stderr. If that fails, nobody can be told.
 fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
@@ -170,7 +170,7 @@ fn import(root: &Path, spec: &Path, out: Option<&Path>, only: Option<&str>) -> R
 /// Two documents to compare, each with its name; the old one first.
 type Pair = [(Value, String); 2];
 
-/// What `drift` was asked about.
+/// The documents that `drift` compares.
 fn compared(
     root: &Path,
     first: Option<PathBuf>,

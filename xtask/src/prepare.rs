@@ -1,4 +1,4 @@
-//! Turns the contract, in memory, into what progenitor reads well: one small counted step per difference.
+//! Adapts the contract, in memory, to what progenitor handles well: one small counted step per difference.
 
 use rixl_openapi::{
     Problems,
@@ -6,23 +6,23 @@ use rixl_openapi::{
 };
 use serde_json::{Value, json};
 
-/// What is generated from.
+/// The source of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// `openapi.json`, which is written by hand: whatever does not fit is to be fixed there.
+    /// `openapi.json`, which is written by hand: whatever does not fit must be fixed there.
     Contract,
-    /// A document of RIXL's, imported: what does not fit was made to, or left out.
+    /// An imported RIXL document: what does not fit was adapted, or left out.
     Published,
 }
 
 /// One change to the document before it reaches the generator.
 pub(crate) struct Step {
     pub(crate) name: &'static str,
-    /// Changes the document and says at how many places.
+    /// Changes the document and returns in how many places.
     run: fn(&mut Value) -> usize,
 }
 
-/// All steps, in order. Each must find something in the contract: a step that does not is dead and to be deleted.
+/// All steps, in order. Each must find something in the contract: a step that does not is dead and must be deleted.
 const STEPS: [Step; 7] = [
     Step { name: "leave error responses to the facade", run: drop_error_responses },
     Step { name: "accept every 2xx status", run: accept_every_success },
@@ -33,7 +33,7 @@ const STEPS: [Step; 7] = [
     Step { name: "drop notes", run: drop_notes },
 ];
 
-/// What the contract does without: after the others, for a document as it is published.
+/// Not needed for the contract: after the others, for a published document.
 const PUBLISHED: [Step; 3] = [
     Step { name: "integers of 64 bits, which may all come as strings", run: mark_plain_int64 },
     Step { name: "formats and notes that make other types", run: drop_formats },
@@ -65,7 +65,7 @@ fn drop_error_responses(document: &mut Value) -> usize {
     })
 }
 
-/// A 201 where 200 is documented must not lose the secret in it.
+/// A 201 where 200 is documented must not cost the secret in it.
 fn accept_every_success(document: &mut Value) -> usize {
     each_operation(document, |_, operation| {
         let Some(responses) = operation.map_mut("responses") else { return 0 };
@@ -76,7 +76,7 @@ fn accept_every_success(document: &mut Value) -> usize {
     })
 }
 
-/// A delete that responds with 204, or `null`, or text, was carried out all the same.
+/// A delete that responds with 204, `null` or text was still carried out.
 fn drop_empty_bodies(document: &mut Value) -> usize {
     let whole = document.clone();
     each_operation(document, |_, operation| {
@@ -96,7 +96,7 @@ fn drop_empty_bodies(document: &mut Value) -> usize {
     })
 }
 
-/// A value that the server adds later must not fail the whole response; the facade knows the known ones.
+/// A value that the server adds later must not fail the whole response; the facade knows the current ones.
 fn open_enums(document: &mut Value) -> usize {
     each_schema(document, |_, schema| usize::from(schema.remove("enum").is_some()))
 }

@@ -1950,7 +1950,7 @@ pub mod prelude {
     #[allow(unused_imports)]
     pub use super::Client;
 }
-/// What the contract says of an operation.
+/// What the contract says about an operation.
 pub(crate) fn route(operation_id: &str) -> Option<crate::hooks::Route> {
     Some(
         match operation_id {

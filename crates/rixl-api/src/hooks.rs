@@ -81,7 +81,7 @@ impl Exchange {
     }
 }
 
-/// What the contract says of an operation.
+/// What the contract says about an operation.
 pub(crate) struct Route {
     pub(crate) method: &'static str,
     pub(crate) path: &'static str,

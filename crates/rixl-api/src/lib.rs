@@ -1,10 +1,16 @@
-//! The low-level client of the RIXL credentials API: every operation of `openapi.json`, one function each.
+//! The low-level client of the RIXL credentials API: one function per operation of `openapi.json`.
 //!
-//! Applications want [`rixl-credentials`](https://docs.rs/rixl-credentials), which checks what is sent, says of every
-//! failure whether it took effect, and keeps this crate out of its public types. This one may change in any release.
+//! Applications want [`rixl-credentials`](https://docs.rs/rixl-credentials), which validates what is sent, says for
+//! every failure whether the call took effect, and keeps this crate out of its public types. This one may change in any release.
 //!
-//! `generated.rs` is written by `cargo xtask regen` and never edited. Beside it stands only what must live in the same
-//! crate: [`wire`], the types that strings, integers and lists on the wire become, and [`Call`], the hooks of one call.
+//! - `generated.rs` is written by `cargo xtask regen`, and never edited: [`Client`], its methods, and the [`types`] of bodies;
+//! - [`wire`] has the types that strings, integers and lists on the wire become: secrets that redact themselves, checked ids,
+//!   readers that take an unexpected value as not set;
+//! - `hooks` is what [`Call`] adds to one call: its token, time-outs, bounds on the response, and errors that print neither
+//!   bodies nor headers.
+//!
+//! `wire` and `hooks` must live beside the generated code, and are copied into crates generated from other documents. The rules
+//! of sending (retries, outcomes, token renewal) are in `rixl-credentials`.
 
 // Formatted by the generator: `regen --check` must give the same bytes with every toolchain.
 #[rustfmt::skip]

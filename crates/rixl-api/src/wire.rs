@@ -24,7 +24,7 @@ impl Secret {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The secret in clear.
+    /// The secret in plain text.
     pub fn expose_secret(&self) -> &str {
         &self.0
     }
@@ -178,7 +178,7 @@ impl<'de> Deserialize<'de> for Int64 {
     }
 }
 
-/// A time of a response. One in a form that is not known is not the same as none.
+/// A time of a response. One in an unknown format is not the same as none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Time(Option<Timestamp>);
 

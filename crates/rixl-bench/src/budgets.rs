@@ -1,4 +1,4 @@
-//! What must hold, of what comes out the same each time: counts, never times.
+//! The budgets, for reproducible results: counts, never times.
 
 use std::{fs, path::Path};
 
@@ -12,7 +12,7 @@ use crate::{
 const WORK: &str = "rotate";
 const CALLS: usize = 200;
 
-/// Prints each budget, and says whether all are kept.
+/// Prints each budget, and returns whether all are kept.
 pub fn check(target_dir: &Path) -> Result<bool, Failure> {
     let root = folder().join("../..");
     let facade = packages(&root, &["-p", "rixl-credentials"])?;

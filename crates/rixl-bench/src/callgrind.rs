@@ -1,5 +1,5 @@
-//! Instructions and allocations of a call, counted by Callgrind: of two runs that differ in their number of calls alone,
-//! the difference.
+//! Instructions and allocations of a call, counted by Callgrind: the difference of two runs that differ only in their
+//! number of calls.
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
@@ -9,10 +9,10 @@ use crate::{
     server::Server,
 };
 
-/// What the allocator is asked by.
+/// The functions of the allocator.
 const ALLOCATIONS: [&str; 6] = ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign"];
 
-/// What a program or a call costs. The kernel's instructions are not counted.
+/// The cost of a program or a call. The kernel's instructions are not counted.
 #[derive(Default)]
 pub struct Cost {
     pub instructions: f64,
@@ -21,7 +21,7 @@ pub struct Cost {
     pub by_package: BTreeMap<String, f64>,
 }
 
-/// The cost of one call. The peer must have been built with the lines of its code.
+/// The cost of one call. The peer must have been built with line information.
 pub fn per_call(peer: Peer, binary: &Path, server: &Server, work: &str, calls: usize) -> Result<Cost, Failure> {
     let [few, many] = [0, calls].map(|calls| {
         whole(binary, |command| peer.set_up(command, server, Load { work, warm_up: 1, calls, at_once: 1 }))

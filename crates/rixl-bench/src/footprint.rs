@@ -16,15 +16,15 @@ pub struct Footprint {
     pub size: u64,
 }
 
-/// What a build took.
+/// The cost of a build.
 pub struct Took {
     /// Seconds on the clock.
     pub wall: f64,
-    /// Ticks of the processors, of all that it ran.
+    /// CPU ticks of all its processes.
     pub processor: f64,
 }
 
-/// Builds the peer twice in a folder that is empty at first, with the settings of a new project, and with TLS.
+/// Builds the peer twice in an empty folder, with the settings of a new project, and with TLS.
 pub fn measure(peer: Peer) -> Result<Footprint, Failure> {
     let [debug, release] = ["dev", "release"].map(|profile| {
         let folder = tempfile::tempdir()?;
@@ -73,7 +73,7 @@ pub fn packages(folder: &Path, of: &[&str]) -> Result<usize, Failure> {
     Ok(names.len())
 }
 
-/// Builds `rixl` as it is released, in the workspace's own target folder, and gives where it is.
+/// Builds `rixl` as it is released, in the workspace's own target folder, and returns its path.
 pub fn rixl() -> Result<std::path::PathBuf, Failure> {
     let root = folder().join("../..");
     let target_dir = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);

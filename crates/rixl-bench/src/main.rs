@@ -1,10 +1,10 @@
-//! Prints one table: the facade of this workspace against what people would use instead, in one run on one server.
+//! Prints one table: this workspace's facade compared with its alternatives, in one run on one server.
 //!
-//! `bash .ci/bench` installs what is missing, and runs this. Ratios are the result; absolute times on shared machines mean
-//! nothing. `--budgets` checks what must hold, of what comes out the same each time, and measures nothing else.
+//! `bash .ci/bench` installs what is missing, and runs this. Ratios are the result; absolute times on shared machines
+//! mean nothing. `--budgets` checks only the budgets, which are reproducible counts.
 //!
-//! - `peers/`, a package: the same calls by different means, one program each; `peer` builds and runs them;
-//! - `server`: what they call, the sandbox in this process;
+//! - `peers/`, a package: the same calls with different clients, one program each; `peer` builds and runs them;
+//! - `server`: the sandbox in this process, which they call;
 //! - `pairs` (times), `callgrind` (instructions, allocations), `start` and `footprint` (builds, sizes) measure;
 //! - `report` arranges that in tables (`table`); `budgets` checks what must hold.
 

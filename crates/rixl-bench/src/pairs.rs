@@ -13,7 +13,7 @@ pub struct Timing {
     /// Times of the clock and of the processor, as multiples of the floor's.
     pub wall: f64,
     pub processor: f64,
-    /// Requests in a second of the clock. This is of one machine on one day.
+    /// Requests per second, for one machine on one day.
     pub requests_per_second: f64,
 }
 

@@ -15,7 +15,7 @@ pub struct Peer {
     pub name: &'static str,
     binary: &'static str,
     feature: &'static str,
-    /// Whether changes go on a connection of their own, and what else the facade does to send them once.
+    /// Whether changes have a dedicated connection, and the facade's other rules for sending them once.
     pub is_protected: bool,
 }
 
@@ -24,7 +24,7 @@ const fn peer(name: &'static str, binary: &'static str, feature: &'static str, i
 }
 
 pub const FACADE: Peer = peer("rixl-credentials", "facade", "facade", true);
-/// What everything is compared with.
+/// The baseline of all comparisons.
 pub const FLOOR: Peer = peer("reqwest by hand, as safe", "raw_reqwest", "reqwest", true);
 pub const PUBLISHED: Peer = peer("rixl 1.1.0, header by hand", "published", "published", false);
 pub const HTTPX: Peer = peer("Python httpx 0.28", "", "", false);
@@ -66,7 +66,7 @@ pub struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// Builds the peer. With its own features alone, it gets nothing that another one turns on.
+    /// Builds the peer with only its own features, so that it gets none that another one enables.
     pub fn build(&self, peer: Peer) -> Result<Option<PathBuf>, Failure> {
         if peer == HTTPX {
             return Ok(None);
@@ -141,7 +141,7 @@ pub fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Runs it to its end, and gives what it printed.
+/// Runs it to completion, and returns its output.
 pub fn succeed(command: &mut Command) -> Result<String, Failure> {
     let output = command.output().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
     if output.status.success() {

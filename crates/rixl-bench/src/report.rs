@@ -31,7 +31,7 @@ const AT_ONCE: [usize; 3] = [1, 16, 256];
 
 type Built = Vec<(Peer, Option<PathBuf>)>;
 
-/// Prints the tables as they are done, and gives all of them.
+/// Prints the tables as they are done, and returns all of them.
 pub fn print(target_dir: &Path, rounds: usize) -> Result<String, Failure> {
     let mut report = String::new();
     let mut add = |text: String| {

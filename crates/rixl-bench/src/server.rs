@@ -1,4 +1,4 @@
-//! The server that all peers call: the sandbox, in this process, on a thread of its own.
+//! The server that all peers call: the sandbox, in this process, on its own thread.
 
 use rixl_sandbox::{Effect, Fault, Sandbox};
 use serde_json::Value;

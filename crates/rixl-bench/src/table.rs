@@ -22,7 +22,7 @@ pub fn table<const N: usize>(head: [&str; N], texts: usize, rows: impl IntoItera
     text
 }
 
-/// A number to read: digits in groups of three, and as many places as make sense.
+/// A readable number: digits in groups of three, and a sensible number of decimals.
 pub fn count(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();

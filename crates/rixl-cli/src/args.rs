@@ -17,18 +17,18 @@ use crate::{
 };
 
 const BASE_URL: &str =
-    "Where the API is: https, or http on loopback [env: RIXL_BASE_URL] [default: https://api.rixl.com]";
+    "URL of the API: https, or http on loopback [env: RIXL_BASE_URL] [default: https://api.rixl.com]";
 
-/// What holds for every command. A flag counts before the environment, and that before the default.
+/// What applies to every command. A flag takes precedence over the environment, and that over the default.
 #[derive(Args, Debug)]
 pub(crate) struct Global {
     // Not a doc comment: rustdoc wants URLs in angle brackets, which help would show.
     #[arg(long, global = true, value_name = "URL", help = BASE_URL)]
     pub(crate) base_url: Option<String>,
-    /// The organization's id, which an account of today needs; without it, RIXL's first routes are called [env: RIXL_ORG_ID]
+    /// The organization's id, which current accounts need; without it, the first generation of routes is used [env: RIXL_ORG_ID]
     #[arg(long, global = true, value_name = "ORG_ID")]
     pub(crate) org: Option<Checked<OrganizationId>>,
-    /// Read the bearer token from this file, which nobody else may be able to read
+    /// Read the bearer token from this file, which others must not be able to read
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "token_stdin")]
     pub(crate) token_file: Option<PathBuf>,
     /// Read the bearer token from stdin
@@ -38,22 +38,22 @@ pub(crate) struct Global {
     /// RIXL_STATE_DIR] [default: $XDG_STATE_HOME/rixl, or ~/.local/state/rixl]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// The longest that one request may take, to RIXL or to Vault
+    /// Max time for one request, to RIXL or to Vault
     #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = when::some_duration)]
     pub(crate) timeout: Duration,
     /// Output format
     #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
-    /// Use a RIXL gateway in memory with a few keys in it, gone when the command ends
+    /// Use an in-memory RIXL gateway with a few keys, gone when the command ends
     #[arg(long, global = true, conflicts_with_all = ["base_url", "org", "token_file", "token_stdin", "state_dir"])]
     pub(crate) sandbox: bool,
     /// Skip confirmation
     #[arg(short, long, global = true)]
     pub(crate) yes: bool,
-    /// No progress and no notes; errors still
+    /// Print only results, warnings and errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Show each request, and what the server says of errors, which may quote a secret; twice: more
+    /// Show each request and the server's own error messages, which may quote a secret; -vv shows more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 }
@@ -75,34 +75,34 @@ impl Global {
 /// Where a secret goes.
 #[derive(Args, Debug)]
 pub(crate) struct Destination {
-    /// Where the secret must end up
+    /// Where to store the secret
     ///
-    /// `file:PATH`, `dotenv:PATH#VARIABLE`, `command:PROGRAM ARG... [<- READER ARG...]` (the secret on its
-    /// stdin, and read back from the reader), `vault:MOUNT/PATH#FIELD`
-    /// (Vault KV v2 or OpenBao), or `stdout`. Given several times, the secret goes to all of them. For several keys each must
-    /// hold `{key_id}` or `{key_name}`. With --sandbox it may be left out: each key then has a file of its own.
+    /// `file:PATH`, `dotenv:PATH#VARIABLE`, `command:PROGRAM ARG... [<- READER ARG...]` (PROGRAM gets the secret on
+    /// stdin, READER prints it back), `vault:MOUNT/PATH#FIELD` (Vault KV v2 or OpenBao), or `stdout`. Repeat it to store the
+    /// secret in several places. For several keys each must contain `{key_id}` or `{key_name}`. Optional with --sandbox, where
+    /// each key then gets its own file.
     #[arg(long, value_name = "STORE", required_unless_present = "sandbox")]
     pub(crate) to: Vec<String>,
     /// Let `--to stdout` print the secret on a terminal
     #[arg(long)]
     pub(crate) reveal: bool,
-    /// Overwrite what does not look like the secret of an API key, or is that of another key
+    /// Overwrite a value that does not look like an API key's secret, or that is another key's
     #[arg(long)]
     pub(crate) take_over: bool,
-    /// Use a name that the file or entry does not have yet
+    /// Add the variable or field if the file or entry does not have it yet
     #[arg(long)]
     pub(crate) new_place: bool,
-    /// Run this program once all stores hold the secret: a reload, a deployment
+    /// Run this program once every store holds the secret, such as a reload or a deployment
     ///
-    /// Words as in a shell, but no shell: `{key_id}` and `{key_name}` stand for the key as arguments of their own. It never gets
-    /// the secret, but RIXL_KEY_ID, RIXL_KEY_NAME, RIXL_PLACES and RIXL_FINGERPRINT in its environment. Where it fails, the
-    /// run ends with 10, and `rixl keys recover` runs it again: at least once, then.
+    /// Split like a shell does, but run without one; the arguments `{key_id}` and `{key_name}` stand for the key. It never gets
+    /// the secret: RIXL_KEY_ID, RIXL_KEY_NAME, RIXL_PLACES and RIXL_FINGERPRINT are in its environment. If it fails, the exit
+    /// code is 10, and `rixl keys recover` runs it again, so it must tolerate running twice.
     #[arg(long, value_name = "PROGRAM ARG...", value_parser = deploy_step)]
     pub(crate) then: Option<DeployStep>,
     /// How long that program may take
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = when::some_duration, requires = "then")]
     pub(crate) then_timeout: Duration,
-    /// How long a busy store is tried again, once the new secret is there
+    /// How long to retry a busy store once the new secret exists
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = when::duration)]
     pub(crate) store_patience: Duration,
 }
@@ -122,8 +122,8 @@ fn deploy_step(text: &str) -> Result<DeployStep, String> {
     DeployStep::from_text(text).map_err(|error| error.to_string())
 }
 
-/// An id from the command line. Errors do not repeat the text: who pastes a secret here by mistake does not want it in
-/// the log of a build.
+/// An id from the command line. Errors do not repeat the text: whoever pastes a secret here by mistake does not want it in
+/// a build log.
 #[derive(Clone, Debug)]
 pub(crate) struct Checked<T>(pub(crate) T);
 

@@ -14,13 +14,13 @@ use crate::{
 const ENVIRONMENT: &str = "\
 Environment:
   RIXL_BEARER_TOKEN  a bearer token of the organization
-  RIXL_API_KEY       without one: an API key, which is exchanged for a token
-  RIXL_BASE_URL      where the API is
-  RIXL_ORG_ID        the organization's id, which an account of today needs: without it, the first
-                     generation of RIXL's routes is called
+  RIXL_API_KEY       otherwise: an API key, to be exchanged for a token
+  RIXL_BASE_URL      the URL of the API
+  RIXL_ORG_ID        the organization's id, which current accounts need: without it, the first
+                     generation of RIXL's routes is used
   RIXL_STATE_DIR     where unfinished rotations and the history are kept: a folder, or, for
                      rotators on several machines, vault:MOUNT/PATH
-  RIXL_LEASE         how long a lock in Vault outlives a rotator that was killed; 5m unless set
+  RIXL_LEASE         how long a lock in Vault outlives a rotator that was killed (default 5m)
   BAO_ADDR, BAO_TOKEN or BAO_TOKEN_PATH, BAO_NAMESPACE, BAO_CACERT, or the same with VAULT_
                      the Vault or OpenBao server, for vault: in --to and in RIXL_STATE_DIR
   RUST_LOG           what to trace on stderr
@@ -28,20 +28,20 @@ Environment:
 
 Exit codes:
     0  done
-    1  something else went wrong
+    1  any other error
     2  the command line or a setting is not valid
     3  refused, or failed before RIXL was changed
     4  no credential, or one that RIXL refused
-    5  another rotator holds the key
+    5  the key is locked by another rotator
     6  the outcome is unknown: run `rixl keys recover`
     7  rotated, not stored everywhere: the secret is in escrow, run `rixl keys recover`
     8  rotated, and the secret is lost: rotate again
     9  another rotator was faster
-   10  rotated and stored, and the --then program failed: run `rixl keys recover`
+   10  rotated and stored, but the --then program failed: run `rixl keys recover`
   130  interrupted
-For several keys the gravest counts.
+With several keys, the most serious code counts.
 
-Secrets are never arguments: those show in `ps` and in the shell's history. Results go to stdout,
+Secrets are never arguments, which show up in `ps` and in the shell's history. Results go to stdout,
 everything else to stderr. To try all this without an account, add --sandbox to any command.";
 
 /// Rotate RIXL API keys without losing a secret
@@ -62,7 +62,7 @@ pub(crate) fn parse() -> Result<Cli, Code> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     Cli::try_parse_from(&arguments).map_err(|error| {
         if !error.use_stderr() {
-            // A broken pipe is no failure here either.
+            // A broken pipe is not a failure here either.
             let _ = error.print();
             return Code::Done;
         }
@@ -70,7 +70,7 @@ pub(crate) fn parse() -> Result<Cli, Code> {
         output::say(without_secrets(text, &arguments).trim_end());
         if wants_json(&arguments) {
             let plain = without_secrets(error.render().to_string(), &arguments);
-            // Up to the empty line, behind which is how to use it.
+            // Up to the empty line that precedes the usage.
             let lines = plain.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>();
             let message = lines.join(" ");
             return output::print_failure(None, &Failure::usage(message.trim_start_matches("error: ")));
@@ -79,7 +79,7 @@ pub(crate) fn parse() -> Result<Cli, Code> {
     })
 }
 
-/// The command line was not understood, but this much of it.
+/// Recognizes this much of an invalid command line.
 fn wants_json(arguments: &[OsString]) -> bool {
     let is = |argument: &OsString, text: &str| argument == text;
     let apart =
@@ -87,7 +87,7 @@ fn wants_json(arguments: &[OsString]) -> bool {
     apart || arguments.iter().any(|argument| is(argument, "--output=json"))
 }
 
-/// Takes out of a message whatever part of the command line is long enough to be a key or a token.
+/// Removes from a message whatever part of the command line is long enough to be a key or a token.
 fn without_secrets(mut text: String, arguments: &[OsString]) -> String {
     const SHORTEST: usize = 20;
     for argument in arguments.iter().skip(1).filter_map(|argument| argument.to_str()) {

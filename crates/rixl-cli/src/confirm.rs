@@ -1,4 +1,4 @@
-//! Asking before what cannot be undone.
+//! Confirmation of what can't be undone.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -10,9 +10,9 @@ use tokio::sync::oneshot;
 
 use crate::{context::Context, failure::Failure, output::ask, text::shown};
 
-/// Goes on if `--yes` was given, or the user types the word. Elsewhere than on a terminal only `--yes` will do.
+/// Continues if `--yes` was given, or the user types the word. Without a terminal, `--yes` is required.
 pub(crate) async fn confirm(context: &Context, warning: &str, word: &str) -> Result<(), Failure> {
-    // Nothing in the sandbox is worth a question.
+    // Nothing in the sandbox needs confirmation.
     if context.global.yes || context.global.sandbox {
         return Ok(());
     }
@@ -22,10 +22,10 @@ pub(crate) async fn confirm(context: &Context, warning: &str, word: &str) -> Res
     }
     ask(&format!("{warning}\nType {word} to go on: "));
     let (sender, response) = oneshot::channel();
-    // A thread that nobody waits for: a signal must not have to wait for the line.
+    // A detached thread: a signal must not have to wait for the line.
     let reader = thread::Builder::new().name("confirm".into()).spawn(move || {
         let mut line = String::new();
-        // The other end is gone when a signal came first.
+        // The receiver is gone if a signal came first.
         let _ = sender.send(io::stdin().read_line(&mut line).map(|_| line));
     });
     reader.map_err(|error| Failure::other("no response can be read").with_cause(&error))?;
@@ -36,7 +36,7 @@ pub(crate) async fn confirm(context: &Context, warning: &str, word: &str) -> Res
     }
 }
 
-/// The key, as questions and results name it.
+/// The key as shown in questions and results.
 pub(crate) fn described(key: &ApiKey) -> String {
     match &key.name {
         Some(name) => format!("{} ({})", key.id, shown(name)),
@@ -44,7 +44,7 @@ pub(crate) fn described(key: &ApiKey) -> String {
     }
 }
 
-/// What to type: the name says more than an id. One that can't be typed as it is shown won't do.
+/// What to type: the name, unless it can't be typed as it is shown.
 pub(crate) fn word(key: &ApiKey) -> &str {
     match &key.name {
         Some(name) if shown(name) == name.as_str() && name.trim() == name && !name.is_empty() => name,

@@ -1,4 +1,4 @@
-//! What every command is given.
+//! What every command gets.
 
 use std::{cell::OnceCell, path::Path, sync::Arc};
 
@@ -21,22 +21,22 @@ use crate::{
     text::shown,
 };
 
-/// Settings, a voice, and the wish to stop.
+/// The settings, the output, and the signal to stop.
 pub(crate) struct Context {
     pub(crate) global: Global,
     pub(crate) output: Output,
     pub(crate) stop: Stop,
-    /// With `--sandbox`, so that nothing of it is left on the disk.
+    /// With `--sandbox`; removed when the program ends.
     sandbox_folder: Option<TempDir>,
-    /// Opened once: what it has still to unlock, this one alone knows.
+    /// Opened once: only this instance knows what it still has to unlock.
     journal: OnceCell<Arc<dyn Journal>>,
 }
 
-/// A way to RIXL, or to the sandbox in its place.
+/// Access to RIXL, or to the sandbox instead.
 #[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) account: Account,
-    /// Whether the run is authorized with an API key, which it must not destroy.
+    /// Whether an API key authorizes the run, which it must not destroy.
     pub(crate) is_by_api_key: bool,
     sandbox: Option<Embedded>,
 }
@@ -62,12 +62,12 @@ impl Context {
         Ok(Self { global, output, stop, sandbox_folder, journal: OnceCell::new() })
     }
 
-    /// Builds the client. The credential is read here and not before: commands that need none ask for none.
+    /// Builds the client. The credential is read only here, so that commands that need none do not ask for it.
     pub(crate) fn connect(&self) -> Result<Api, Failure> {
         if let Some(api) = self.embedded()? {
             return Ok(api);
         }
-        // First what is cheap to get right: a token on stdin can be read only once.
+        // The other settings come first: a token on stdin can be read only once.
         let organization = settings::organization(&self.global)?;
         let builder = settings::client(&self.global)?;
         let (builder, is_by_api_key) = match Credential::read(&self.global)? {
@@ -77,7 +77,7 @@ impl Context {
         Ok(Api { account: account(builder, organization)?, is_by_api_key, sandbox: None })
     }
 
-    /// A way to RIXL for what needs no credential.
+    /// Access to RIXL for what needs no credential.
     pub(crate) fn connect_without_credential(&self) -> Result<Api, Failure> {
         if let Some(api) = self.embedded()? {
             return Ok(api);
@@ -126,14 +126,14 @@ impl Context {
         Ok(Arc::clone(self.journal.get_or_init(|| journal)))
     }
 
-    /// Waits until all is unlocked. Before the program ends, or others would wait for the end of a lease.
+    /// Waits until everything is unlocked before the program ends, or others would have to wait for a lease to expire.
     pub(crate) async fn released(&self) {
         if let Some(journal) = self.journal.get() {
             journal.released().await;
         }
     }
 
-    /// A rotator that tells of each step on stderr. The command adds its own settings.
+    /// A rotator that reports each step on stderr. The command adds its own settings.
     pub(crate) fn rotator(&self, api: &Api) -> Result<Rotator, Failure> {
         let output = self.output;
         let launcher = process::launcher().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The sandbox of `--sandbox`: a gateway in this process, with keys that tell a story, and their secrets in files.
+//! The sandbox of `--sandbox`: a gateway in this process, with a few varied keys, and their secrets in files.
 
 use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 

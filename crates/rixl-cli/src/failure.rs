@@ -3,12 +3,15 @@
 use std::{error::Error as StdError, sync::OnceLock};
 
 use rixl_credentials::{Error, ErrorKind, Operation, Outcome};
-use rixl_rotation::{Effect, FailureKind, Next};
+use rixl_rotation::{
+    Effect, FailureKind, Next,
+    store::{StoreError, StoreErrorKind},
+};
 use serde::{Serialize, Serializer};
 
 use crate::text::quoted;
 
-/// What the program ends with. The numbers are a promise to scripts.
+/// The exit codes. Scripts can rely on the numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Code {
@@ -40,8 +43,8 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    /// From harmless to grave. An outage that is certain is worse than one that is possible; an unknown end is worse than
-    /// a known one.
+    /// From harmless to serious. A certain outage is worse than a possible one; an unknown outcome is worse than a
+    /// known one.
     const BY_GRAVITY: [Self; 12] = [
         Self::Done,
         Self::Superseded,
@@ -78,16 +81,16 @@ impl Serialize for Code {
 /// The flags that a command must repeat to find the same journal and the same keys.
 static FLAGS: OnceLock<String> = OnceLock::new();
 
-/// Keeps them for [`recover`].
+/// Remembers them for [`recover`].
 pub(crate) fn remember_flags(flags: String) {
-    // Set once: it is the first thing that the program does.
+    // Set once, when the program starts.
     let _ = FLAGS.set(flags);
 }
 
 /// Whether no organization is named, so that the first generation of routes is called.
 static FIRST_ROUTES: OnceLock<bool> = OnceLock::new();
 
-/// Keeps it for what a 404 may mean.
+/// Remembers it, to explain a 404.
 pub(crate) fn remember_routes(are_first: bool) {
     // Set once, as above.
     let _ = FIRST_ROUTES.set(are_first);
@@ -105,7 +108,7 @@ pub(crate) struct Failure {
     pub(crate) words: Words,
 }
 
-/// What is said of a failure, the same on a terminal and in JSON. There is no secret in it.
+/// The text of a failure, the same on a terminal and in JSON. It contains no secret.
 #[derive(Debug, Serialize)]
 pub(crate) struct Words {
     /// One sentence.
@@ -170,6 +173,18 @@ impl From<Error> for Failure {
     }
 }
 
+/// Of a store that was named, before anything was sent.
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let code = if error.kind() == StoreErrorKind::Invalid { Code::Usage } else { Code::NotChanged };
+        let failure = Self::new(code, format!("{error}; RIXL was not changed"));
+        match error.source() {
+            Some(cause) => failure.with_cause(cause),
+            None => failure,
+        }
+    }
+}
+
 impl From<rixl_rotation::Failure> for Failure {
     fn from(error: rixl_rotation::Failure) -> Self {
         let code = match (error.kind(), error.effect()) {
@@ -185,7 +200,7 @@ impl From<rixl_rotation::Failure> for Failure {
         };
         let mut failure = Self::new(code, error.message());
         failure.words.next = match error.next() {
-            Next::Retry if code == Code::Locked => Some("repeat it when the other one has ended".to_owned()),
+            Next::Retry if code == Code::Locked => Some("try again when the other one has finished".to_owned()),
             Next::Authenticate => next_after(Code::Authentication, Operation::Configure),
             next => command(next),
         };
@@ -199,7 +214,7 @@ impl From<rixl_rotation::Failure> for Failure {
     }
 }
 
-/// The command that does this, where one does.
+/// The command that does this, if there is one.
 pub(crate) fn command(next: &Next) -> Option<String> {
     match next {
         Next::Recover => Some(recover()),
@@ -224,7 +239,7 @@ pub(crate) fn command(next: &Next) -> Option<String> {
     }
 }
 
-/// A sentence of the rotator's, and the command that it asks for.
+/// A sentence from the rotator, with the command that it asks for.
 pub(crate) fn with_command(message: &str, next: Option<&Next>) -> String {
     match next.and_then(|next| Some((next, command(next)?))) {
         None => message.to_owned(),
@@ -234,7 +249,7 @@ pub(crate) fn with_command(message: &str, next: Option<&Next>) -> String {
     }
 }
 
-/// What the server said of an error, for those who ask.
+/// What the server said about an error, for `-v`.
 fn server_words(error: &Error) -> Option<String> {
     match (error.code(), error.message()) {
         (None, None) => None,
@@ -248,11 +263,11 @@ fn code_of(error: &Error) -> Code {
         (ErrorKind::Configuration | ErrorKind::InvalidInput, _) => Code::Usage,
         _ if error.is_authentication() => Code::Authentication,
         (_, Outcome::NotApplied) => Code::NotChanged,
-        // Tokens come and go without anybody's harm.
+        // A lost token harms nobody.
         _ if is_about_tokens(error.operation()) => Code::NotChanged,
         (_, Outcome::Unknown) => Code::Unknown,
         (_, Outcome::Applied) => match error.operation() {
-            // Whoever saved the raw response has a better code to give.
+            // A caller that saved the raw response has a better code.
             Operation::RotateApiKey | Operation::CreateApiKey => Code::Lost,
             _ => Code::Other,
         },
@@ -266,7 +281,7 @@ fn is_about_tokens(operation: Operation) -> bool {
 fn next_after(code: Code, operation: Operation) -> Option<String> {
     let next = match (code, operation) {
         (Code::Authentication, _) => {
-            "set RIXL_BEARER_TOKEN to a live token of the organization, or name its file by --token-file"
+            "set RIXL_BEARER_TOKEN to a live token of the organization, or name its file with --token-file"
         }
         (Code::Unknown | Code::Lost, Operation::RotateApiKey) => return Some(recover()),
         (Code::Unknown | Code::Lost, _) => "rixl keys list",
@@ -275,7 +290,7 @@ fn next_after(code: Code, operation: Operation) -> Option<String> {
     Some(next.to_owned())
 }
 
-/// A server that does not know the first routes says the same as one that does not know the key.
+/// A server that does not know the first routes responds in the same way as one that does not know the key.
 fn other_routes(error: &Error) -> Option<String> {
     let is_likely = error.is_not_found() && !is_about_tokens(error.operation());
     let next = "set RIXL_ORG_ID to the organization's id, which an account of today needs; if it still is not found, check the id";

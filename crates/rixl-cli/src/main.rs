@@ -1,14 +1,14 @@
 //! The program `rixl`: rotates RIXL API keys without losing a secret. Unofficial.
 //!
-//! One way down, and no way back:
+//! Modules depend on each other without cycles:
 //!
 //! - [`cli`] reads the command line into a [`command::Command`], a value, and the flags that all commands share ([`args`]);
 //! - each command is a file in `command/`, and ends in [`output::Done`] or [`failure::Failure`];
-//! - [`rows`], [`places`] and [`confirm`] are what several commands do: report on keys, open stores, ask;
-//! - [`context`] is what a command is given: [`settings`], the client, or the sandbox of `--sandbox` ([`embedded`]), the
-//!   journal, and the wish to [`stop`];
-//! - [`output`] is the one way out, with [`stdout`] for a secret that goes there; [`failure`] has the exit codes and the
-//!   sentences;
+//! - [`rows`], [`places`] and [`confirm`] are shared by commands: they report on keys, open stores, ask for confirmation;
+//! - [`context`] is what a command gets: [`settings`], the client, or the sandbox of `--sandbox` ([`embedded`]), the
+//!   journal, and the signal to [`stop`];
+//! - [`output`] does all printing, with [`stdout`] for a secret that goes there; [`failure`] has the exit codes and the
+//!   messages;
 //! - [`table`], [`text`], [`when`], [`process`] and [`trace`] know nothing of RIXL.
 
 #[cfg(not(unix))]
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     code.number().into()
 }
 
-/// A panic was reported already; what is in its message, `Debug` text at most, holds no secret.
+/// The panic has been reported already; its message, `Debug` text at most, holds no secret.
 fn bug() -> Failure {
     Failure::other("a bug in rixl ended the command").with_next(failure::recover())
 }

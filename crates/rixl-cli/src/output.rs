@@ -1,4 +1,4 @@
-//! The one way out: results on stdout, all else on stderr.
+//! All output: results on stdout, everything else on stderr.
 
 use std::{
     env,
@@ -21,11 +21,11 @@ pub(crate) enum Format {
     /// Plain text for people
     #[default]
     Table,
-    /// One JSON document, whose form is kept
+    /// One JSON document with a stable structure
     Json,
 }
 
-/// Where a command says things.
+/// A command's output settings.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
     pub(crate) format: Format,
@@ -33,7 +33,7 @@ pub(crate) struct Output {
     pub(crate) verbose: bool,
 }
 
-/// What a command has done: its exit code, and its result in both forms.
+/// The result of a command: its exit code, and its output in both formats.
 #[derive(Debug)]
 pub(crate) struct Done {
     code: Code,
@@ -48,14 +48,15 @@ impl Done {
         Self { code: Code::Done, text: text.into(), fields: Vec::new(), raw: false }
     }
 
-    /// With a text that is the same whatever the format: a script, a page.
+    /// With a text that is the same in every format: a script, a page.
     pub(crate) fn raw(text: impl Into<String>) -> Self {
         Self { raw: true, ..Self::new(text) }
     }
 
     /// Adds a field to the JSON document. There must be no secret in it.
     pub(crate) fn with_field(mut self, name: &'static str, value: &impl Serialize) -> Result<Self, Failure> {
-        // Written here and now: how a map of values is ordered hangs on what other crates ask of serde_json.
+        // Serialized right away: the order of a map of values depends on the features that other crates enable in
+        // serde_json.
         let value = serde_json::value::to_raw_value(value);
         let value = value.map_err(|error| Failure::other("the result could not be written").with_cause(&error))?;
         self.fields.push((name, value));
@@ -99,7 +100,7 @@ impl Output {
         !self.quiet && io::stderr().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
-    /// Something worth knowing that is no result. `--quiet` leaves it out.
+    /// Something worth knowing that is not a result. `--quiet` suppresses it.
     pub(crate) fn note(self, text: impl Display) {
         if !self.quiet {
             say(&text.to_string());
@@ -122,7 +123,7 @@ impl Output {
         written_or(done.code, written)
     }
 
-    /// Prints what became of a command, and gives the code to end with.
+    /// Prints the result of a command, and returns the exit code.
     pub(crate) fn finish(self, command: &str, result: Result<Done, Failure>) -> Code {
         let failure = match result {
             Ok(done) => return self.print(command, &done),
@@ -152,7 +153,7 @@ pub(crate) fn print_failure(command: Option<&str>, failure: &Failure) -> Code {
     written_or(*code, write_json(&Document { command, code: *code, fields: &[], error: Some(words) }))
 }
 
-/// Writes a line to stderr. When that is gone, nobody is left to be told.
+/// Writes a line to stderr. If that fails, nobody can be told.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
@@ -163,7 +164,7 @@ pub(crate) fn ask(question: &str) {
     let _ = stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush());
 }
 
-/// Whether stderr may be coloured: a terminal, and none that asked for plain text.
+/// Whether stderr may be coloured: a terminal that was not set to plain text.
 pub(crate) fn has_colour() -> bool {
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
     io::stderr().is_terminal() && !is_set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb")

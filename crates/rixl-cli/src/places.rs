@@ -1,4 +1,4 @@
-//! Where secrets go, as the command line names it.
+//! The stores that the command line names.
 
 use std::sync::Arc;
 
@@ -8,14 +8,7 @@ use rixl_rotation::{
     store::{CommandStore, Open, Places, Store, StoreError, StoreErrorKind, StoreTemplate, Stores},
 };
 
-use crate::{
-    args::Destination,
-    context::Context,
-    embedded,
-    failure::{Code, Failure},
-    process,
-    stdout::Stdout,
-};
+use crate::{args::Destination, context::Context, embedded, failure::Failure, process, stdout::Stdout};
 
 /// Where secrets go: the texts, read once.
 #[derive(Clone)]
@@ -28,7 +21,7 @@ enum One {
 }
 
 impl Destinations {
-    /// Reads each `--to`, so that a mistake in it is told before anything is asked of RIXL.
+    /// Reads each `--to`, so that a mistake in it is reported before RIXL is called.
     pub(crate) fn read(context: &Context, destination: &Destination) -> Result<Self, Failure> {
         let texts = match destination.to.as_slice() {
             [] => vec![in_sandbox(context)?],
@@ -43,7 +36,7 @@ impl Destinations {
             Ok(_) => stores.open(text).map(One::Shared),
             Err(error) => Err(error),
         };
-        texts.iter().map(one).collect::<Result<_, _>>().map(Self).map_err(|error| store_failure(&error))
+        Ok(Self(texts.iter().map(one).collect::<Result<_, _>>()?))
     }
 
     /// The first one that is the same for every key.
@@ -54,7 +47,7 @@ impl Destinations {
         })
     }
 
-    /// The places of one key; without an id, of one that is yet to be created.
+    /// The places of one key; without an id, of a key that is not created yet.
     pub(crate) fn of(&self, id: Option<&KeyId>, name: Option<&str>) -> Result<Places, StoreError> {
         let open = |one: &One| match one {
             One::Shared(store) => Ok(Arc::clone(store)),
@@ -100,7 +93,7 @@ pub(crate) fn stores(context: &Context, reveal: bool) -> Stores {
     known(context).with(Stdout::LOCATION, move |_| Ok(Arc::new(Stdout::new(output, reveal)?)))
 }
 
-/// The same, where nobody may be watching: what was to go to stdout would end in the log of a cron job.
+/// The same, for runs that nobody may be watching: a secret for stdout could end up in the log of a cron job.
 pub(crate) fn stores_to_recover(context: &Context, reveal: bool) -> Stores {
     if reveal {
         return stores(context, true);
@@ -112,20 +105,11 @@ pub(crate) fn stores_to_recover(context: &Context, reveal: bool) -> Stores {
     known(context).with(Stdout::LOCATION, refuse)
 }
 
-/// The same, to read alone: there a command is what prints the secret, and nothing can be read from stdout.
+/// The same, for reading only: there a command prints the secret, and stdout can't be read.
 pub(crate) fn stores_to_read(context: &Context) -> Stores {
     let all = known(context);
     all.clone().with("command:READER ARG...", move |Open { rest: words, .. }| match words.contains(" <- ") {
         true => all.open(&format!("command:{words}")),
         false => all.open(&format!("command:true <- {words}")),
     })
-}
-
-pub(crate) fn store_failure(error: &StoreError) -> Failure {
-    let code = if error.kind() == StoreErrorKind::Invalid { Code::Usage } else { Code::NotChanged };
-    let failure = Failure::new(code, format!("{error}; RIXL was not changed"));
-    match std::error::Error::source(error) {
-        Some(cause) => failure.with_cause(cause),
-        None => failure,
-    }
 }

@@ -1,4 +1,4 @@
-//! What the operating system may do with this process's memory.
+//! Starting a store's program, and protecting this process's memory.
 
 use std::{
     env,
@@ -13,17 +13,17 @@ use rustix::process::{getppid, setsid};
 /// The first argument of a run that becomes another program. No command of the program has this name.
 const LAUNCH: &str = "__launch";
 
-/// The words before those of a store's program, with which this program runs it: see [`launched`].
+/// The prefix of a store's command line, with which this program runs it: see [`launched`].
 pub(crate) fn launcher() -> io::Result<Vec<String>> {
-    // What runs now, whatever has its name by then.
+    // The running program itself, whatever its path names by then.
     let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { env::current_exe()? };
     let program = program.into_os_string().into_string().map_err(|_| io::Error::other("its path is not UTF-8"))?;
     Ok(vec![program, LAUNCH.to_owned(), id().to_string()])
 }
 
-/// Becomes a store's program, where this is such a run. In a session of its own there is no terminal: to ask there fails at
-/// once, where in the background it would be stopped. And it ends with the run that started it: a program that goes on after
-/// a kill could store its secret after a later run has stored another.
+/// Becomes a store's program, if this is such a run. In its own session there is no terminal: a prompt fails at once,
+/// where a background process would be stopped. And it ends with the run that started it: a program that outlives a
+/// kill could store its secret after a later run has stored another.
 pub(crate) fn launched() -> Option<ExitCode> {
     let mut words = env::args_os().skip(1);
     if words.next()? != LAUNCH {
@@ -32,7 +32,7 @@ pub(crate) fn launched() -> Option<ExitCode> {
     let parent: Option<i32> = words.next().and_then(|word| word.into_string().ok()?.parse().ok());
     let words: Vec<OsString> = words.collect();
     let (program, arguments) = words.split_first()?;
-    // It leads a group already where it can't.
+    // It fails only for a process that already leads a group.
     let _ = setsid();
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
@@ -45,7 +45,7 @@ pub(crate) fn launched() -> Option<ExitCode> {
     Some(ExitCode::from(127))
 }
 
-/// Keeps secrets in memory out of files and out of other processes.
+/// Keeps the secrets in memory out of files and other processes.
 pub(crate) fn protect() {
     use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -55,7 +55,8 @@ pub(crate) fn protect() {
     let _ = setrlimit(Resource::Core, none);
 
     // A crash handler behind a pipe (`core_pattern`) is started whatever the limit says, and any other process of this
-    // user may attach a debugger or read /proc/PID/environ, where RIXL_BEARER_TOKEN is. Not of one that can't be dumped.
+    // user may attach a debugger or read /proc/PID/environ, where RIXL_BEARER_TOKEN is. None of that is possible for a
+    // process that is not dumpable.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }

@@ -1,4 +1,4 @@
-//! What became of keys: a row for each, in a table and in JSON, and the progress of many.
+//! Results: a row for each key, in a table and in JSON, and the progress of many.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     text::shown,
 };
 
-/// What became of one key, in one word of tables and of JSON.
+/// The result for one key, as one word in tables and JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
     Rotated,
@@ -25,19 +25,19 @@ pub(crate) enum Outcome {
     Superseded,
     /// Given up; the old secret is live.
     Dropped,
-    /// Given up, and nobody knows more.
+    /// Given up; nothing more is known.
     Abandoned,
-    /// The old secret is as it was.
+    /// The old secret is unchanged.
     Unchanged,
-    /// Another run holds it; this one changed nothing.
+    /// Another run has locked it; this one changed nothing.
     Locked,
-    /// Nobody knows whether it was changed.
+    /// It is not known whether it was changed.
     Unknown,
     InEscrow,
-    /// The secret is stored, and what comes after that is not done.
+    /// The secret is stored, but the rest is not done.
     Stored,
     Lost,
-    /// Another run has rotated it meanwhile.
+    /// Another run has rotated it in the meantime.
     NotDue,
     /// A rotation would not help it.
     LeftOut,
@@ -109,7 +109,7 @@ impl Serialize for Outcome {
     }
 }
 
-/// Where a secret is or goes: `store` in JSON, and each for itself in `stores` where there are several.
+/// Where a secret is or goes: `store` in JSON, and also a list in `stores` if there are several.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Locations(pub(crate) Vec<String>);
 
@@ -130,7 +130,7 @@ impl Serialize for Locations {
     }
 }
 
-/// What became of one key, as JSON shows it.
+/// The result for one key, as JSON shows it.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Row {
     id: Option<String>,
@@ -143,7 +143,7 @@ pub(crate) struct Row {
     fingerprint: Option<String>,
     rotations: Option<u32>,
     outage_ms: Option<u64>,
-    /// Consumers are known to be without a live secret.
+    /// Consumers are known to have no live secret.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     is_outage_running: bool,
     /// Why it would be done, or was not.
@@ -151,7 +151,7 @@ pub(crate) struct Row {
     reason: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
-    /// Keys that were created, and whose secrets nobody may know.
+    /// Keys that were created, but whose secrets may be lost.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     orphans: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,18 +190,18 @@ impl Row {
         Self { result, is_outage_running, code, id, name, error: Some(words), ..Self::default() }
     }
 
-    /// A key that nothing was done to, since another one failed or a signal came.
+    /// A key that was not started, since another one failed or a signal came.
     pub(crate) fn not_begun(context: &Context, id: Option<String>, name: Option<String>) -> Self {
         let code = if context.stop.is_set() { Code::Interrupted } else { Code::NotChanged };
         Self { id, name, result: Outcome::NotBegun, code, ..Self::default() }
     }
 
-    /// A key that nothing had to be done to, or would be done to.
+    /// A key that needs nothing, or of a dry run.
     pub(crate) fn looked_at(id: String, name: Option<String>, result: Outcome, reason: String) -> Self {
         Self { id: Some(id), name, result, reason: Some(reason), ..Self::default() }
     }
 
-    /// A key that was selected, and that a rotation would not help.
+    /// A key that was selected, but that a rotation would not help.
     pub(crate) fn left_out(left_out: &LeftOut) -> Self {
         let LeftOut { key, reason, next, .. } = left_out;
         let row = Self::looked_at(key.id.to_string(), key.name.clone(), Outcome::LeftOut, reason.clone());
@@ -214,7 +214,7 @@ impl Row {
         self
     }
 
-    /// In these places, where nothing tells better ones.
+    /// Sets its places, if none is known.
     pub(crate) fn in_stores(mut self, locations: Vec<String>) -> Self {
         if self.stores.0.is_empty() {
             self.stores = Locations(locations);
@@ -226,7 +226,7 @@ impl Row {
         self.result == Outcome::Rotated
     }
 
-    /// Named by its entry, where there is no better name.
+    /// Sets its id to the entry's name, if none is known.
     pub(crate) fn with_entry(mut self, entry: String) -> Self {
         self.id = self.id.or(Some(entry));
         self
@@ -252,10 +252,10 @@ impl Row {
         table.add(cells.map(|cell| cell.unwrap_or("-")));
     }
 
-    /// The text without what is of this key alone, so that the same is said of keys to which the same happened.
+    /// The text without what is specific to this key, so that equal failures of several keys have equal texts.
     fn general(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        // RIXL has one for each request.
+        // RIXL gives each request its own.
         while let Some(start) = text.find(" (request id ") {
             let end = text[start..].find(')').map_or(text.len(), |end| start + end + 1);
             text.replace_range(start..end, "");
@@ -268,13 +268,13 @@ impl Row {
     }
 }
 
-/// What people are told of keys in the end: what failed and what to do, once for each cause.
+/// Reports at the end what failed and what to do, once per cause.
 pub(crate) fn say_all(output: Output, rows: &[Row]) {
     let mut warnings: Groups<'_, String> = Groups::default();
     let mut failures: Groups<'_, (u8, String, Vec<String>, Option<String>)> = Groups::default();
     for row in rows {
         let general = |text: &String| row.general(text);
-        // Those that tell of orphans are told together.
+        // Warnings about orphans are reported together.
         let is_of_orphans = |warning: &&String| row.orphans.iter().any(|id| warning.contains(id.as_str()));
         row.warnings
             .iter()
@@ -316,11 +316,11 @@ pub(crate) fn say_all(output: Output, rows: &[Row]) {
     }
     let not_begun = rows.iter().filter(|row| row.result == Outcome::NotBegun).count();
     if not_begun > 1 {
-        output.note(format_args!("{not_begun} keys were not begun"));
+        output.note(format_args!("{not_begun} keys were not started"));
     }
 }
 
-/// Rows by what is said of them, in the order in which it came up.
+/// Rows by the text about them, in order of appearance.
 struct Groups<'a, K>(Vec<(K, Vec<&'a Row>)>);
 
 impl<K> Default for Groups<'_, K> {
@@ -339,7 +339,7 @@ impl<'a, K: PartialEq> Groups<'a, K> {
     }
 }
 
-/// How many of them are named; the others are in the table.
+/// How many of them are listed; the others are in the table.
 const NAMED: usize = 3;
 
 fn several(rows: &[&Row]) -> String {
@@ -354,12 +354,12 @@ fn several(rows: &[&Row]) -> String {
 /// The result of a command over keys: the gravest code wins.
 pub(crate) fn done(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
     let mut table = Table::new(["ID", "NAME", "RESULT", "FINGERPRINT", "OUTAGE", "STORE"]);
-    // Of many keys that nothing was done to, their number is told.
+    // Of many keys that were not started, only their number is reported.
     let not_begun = rows.iter().filter(|row| row.result == Outcome::NotBegun).count();
     let is_told = |row: &&Row| not_begun <= 1 || row.result != Outcome::NotBegun;
     rows.iter().filter(is_told).for_each(|row| row.add_to(&mut table));
     let mut text = if rows.iter().any(|row| is_told(&row)) { table.to_string() } else { String::new() };
-    // Where the secret went to stdout, it is all that goes there.
+    // If the secret went to stdout, nothing else goes there.
     if rows.iter().any(|row| row.stores.0.iter().any(|store| store == Stdout::LOCATION)) {
         context.output.note(text.trim_end());
         text.clear();
@@ -367,7 +367,7 @@ pub(crate) fn done(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
     finish(rows, text)
 }
 
-/// The result of a look at keys: of each, what would be done and why.
+/// The result of a dry run: for each key, what would be done and why.
 pub(crate) fn looked(rows: &[Row]) -> Result<Done, Failure> {
     let mut table = Table::new(["ID", "NAME", "RESULT", "WHY", "STORE"]);
     for row in rows {
@@ -404,7 +404,7 @@ impl Progress {
         Self { bar, output }
     }
 
-    /// What must be seen while a bar is there.
+    /// Shows notes even while there is a progress bar.
     pub(crate) fn hear(&self, event: &Event) {
         if event.kind == EventKind::Note {
             self.bar.suspend(|| self.output.note(step(event)));
@@ -413,7 +413,7 @@ impl Progress {
 
     pub(crate) fn ended(&self, row: &Row) {
         self.bar.inc(1);
-        // What failed is told in the end, once for each cause.
+        // Failures are reported at the end, once per cause.
         if self.bar.is_hidden() && row.error.is_none() && row.result != Outcome::NotBegun {
             let id = row.id.as_deref().unwrap_or_default();
             let reason = row.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Settings: the flag, then the environment, then the default.
 //!
-//! A secret stays in this process's environment: to take it out needs `unsafe`, which is forbidden here, because another
-//! thread may be reading. `CommandStore`, which alone starts programs, does not hand it on.
+//! A secret stays in this process's environment: removing it needs `unsafe`, which is forbidden here, because another
+//! thread may be reading. `CommandStore`, the only place that starts programs, does not pass it on.
 
 use std::{
     env,
@@ -30,17 +30,17 @@ use crate::{
 const BEARER_TOKEN: &str = "RIXL_BEARER_TOKEN";
 const API_KEY: &str = "RIXL_API_KEY";
 
-/// A token is short; more is a wrong file.
+/// A token is short: a longer file is the wrong one.
 const LONGEST_TOKEN: u64 = 64 * 1024;
 
-/// What the calls of this run are authorized with.
+/// The credential of this run's calls.
 pub(crate) enum Credential {
     BearerToken(Secret),
     ApiKey(Secret),
 }
 
 impl Credential {
-    /// Reads it: a named file or stdin before the environment, a token before an API key.
+    /// Reads it: a file or stdin takes precedence over the environment, a token over an API key.
     pub(crate) fn read(global: &Global) -> Result<Self, Failure> {
         if let Some(path) = &global.token_file {
             return token_file(path).map(Self::BearerToken);
@@ -52,12 +52,12 @@ impl Credential {
             (Some(token), _) => Ok(Self::BearerToken(token.into())),
             (None, Some(key)) => Ok(Self::ApiKey(key.into())),
             (None, None) => Err(Failure::new(Code::Authentication, "there is no credential")
-                .with_next("set RIXL_BEARER_TOKEN, or name a file by --token-file, or try it out with --sandbox")),
+                .with_next("set RIXL_BEARER_TOKEN, or name a file with --token-file, or try it out with --sandbox")),
         }
     }
 }
 
-/// The client's settings but for the credential.
+/// The client's settings, without the credential.
 pub(crate) fn client(global: &Global) -> Result<ClientBuilder, Failure> {
     let builder = bare_client(global);
     Ok(match global.base_url.clone().map_or_else(|| variable("RIXL_BASE_URL"), |url| Ok(Some(url)))? {
@@ -66,7 +66,7 @@ pub(crate) fn client(global: &Global) -> Result<ClientBuilder, Failure> {
     })
 }
 
-/// The same, for a server that is not of the user's choosing.
+/// The same, for a server that the user did not choose.
 pub(crate) fn bare_client(global: &Global) -> ClientBuilder {
     Client::builder().attempt_timeout(global.timeout).user_agent(concat!("rixl-cli/", env!("CARGO_PKG_VERSION")))
 }
@@ -110,7 +110,7 @@ fn lease(global: &Global) -> Result<Option<Duration>, Failure> {
 }
 
 fn default_state_dir() -> Result<PathBuf, Failure> {
-    // As the XDG specification says, a relative path there is not valid and does not count.
+    // By the XDG specification, a relative path is not valid and is ignored.
     let xdg = os_variable("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || os_variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
     let base = xdg.or_else(home).ok_or_else(|| {
@@ -126,7 +126,7 @@ fn os_variable(name: &str) -> Option<OsString> {
 }
 
 fn variable(name: &str) -> Result<Option<String>, Failure> {
-    // The value is not repeated.
+    // The error does not repeat the value.
     os_variable(name)
         .map(|value| value.into_string().map_err(|_| Failure::usage(format!("{name} is not UTF-8"))))
         .transpose()
@@ -136,18 +136,18 @@ fn token_file(path: &Path) -> Result<Secret, Failure> {
     let place = shown(&path.to_string_lossy()).into_owned();
     let unreadable = |error: io::Error| Failure::usage(format!("{place} can't be read")).with_cause(&error);
     let file = File::open(path).map_err(unreadable)?;
-    // Of the open file: a name may point to another one by now.
+    // Metadata of the open file: the path may lead to another one by now.
     let found = file.metadata().map_err(unreadable)?;
     let mode = found.mode();
     if mode & 0o077 != 0 {
-        // Whoever can read it has the organization's token, and a backup or another user may have read it already.
+        // Anyone who can read it has the organization's token, and a backup or another user may have read it already.
         let failure = Failure::usage(format!("{place} can be read or written by others (mode {:03o})", mode & 0o777));
         // Secrets that are mounted read-only can't have another mode.
         let is_read_only = fstatvfs(&file).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY));
         let is_own = geteuid().is_root() || geteuid().as_raw() == found.uid();
         return Err(failure.with_next(match is_own && !is_read_only {
             true => format!("chmod 600 {place}"),
-            false => format!("pass it by --token-stdin < {place}: its mode can't be changed here"),
+            false => format!("pass it with --token-stdin < {place}: its mode can't be changed here"),
         }));
     }
     read_token(file, &place)
@@ -156,14 +156,14 @@ fn token_file(path: &Path) -> Result<Secret, Failure> {
 fn token_stdin() -> Result<Secret, Failure> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        // It would stand on the screen as it is typed.
-        return Err(Failure::usage("--token-stdin wants a pipe or a file, not a terminal"));
+        // It would be shown on the screen as it is typed.
+        return Err(Failure::usage("--token-stdin needs a pipe or a file, not a terminal"));
     }
     read_token(stdin.lock(), "stdin")
 }
 
 fn read_token(source: impl Read, place: &str) -> Result<Secret, Failure> {
-    // As large as it can get: a string that grows leaves copies behind.
+    // Allocated at its maximum size: a growing string leaves copies behind.
     let mut text = String::with_capacity(LONGEST_TOKEN as usize + 1);
     let read = source.take(LONGEST_TOKEN + 1).read_to_string(&mut text);
     let length = text.trim_end_matches(['\r', '\n']).len();

@@ -1,4 +1,4 @@
-//! `--to stdout`: the secret goes to whoever reads this program's output.
+//! `--to stdout`: the secret goes to this program's output.
 
 use std::{
     future,
@@ -18,7 +18,6 @@ use rustix::{
 use crate::{
     failure::Failure,
     output::{Format, Output},
-    places::store_failure,
 };
 
 /// Standard output as a store. What was written can't be read back.
@@ -33,7 +32,7 @@ struct Instead(&'static str);
 impl Stdout {
     pub(crate) const LOCATION: &str = "stdout";
 
-    /// Refuses where the secret would stay on a screen, or get into a document.
+    /// Refuses if the secret would stay on a screen, or get into a document.
     pub(crate) fn new(output: Output, reveal: bool) -> Result<Self, StoreError> {
         match refusal(output, reveal) {
             None => Ok(Self(())),
@@ -45,7 +44,7 @@ impl Stdout {
     pub(crate) fn check(output: Output, reveal: bool) -> Result<(), Failure> {
         match refusal(output, reveal) {
             None => Ok(()),
-            Some((reason, instead)) => Err(store_failure(&refused(reason)).with_next(instead)),
+            Some((reason, instead)) => Err(Failure::from(refused(reason)).with_next(instead)),
         }
     }
 }
@@ -54,29 +53,29 @@ fn refused(reason: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Invalid, Stdout::LOCATION, reason)
 }
 
-/// Why not, and what to do instead.
+/// The reason for a refusal, and what to do instead.
 fn refusal(output: Output, reveal: bool) -> Option<(&'static str, &'static str)> {
     if output.format == Format::Json {
         let instead = "name another store, or do without --output json";
         return Some(("the secret and `--output json` both want stdout", instead));
     }
     if io::stdout().is_terminal() && !reveal {
-        let instead = "pass the secret on by a pipe, or add --reveal to have it on the screen";
-        return Some(("the secret would stay on the screen and in its history", instead));
+        let instead = "pipe the secret into a program, or add --reveal to show it on the screen";
+        return Some(("the secret would stay on the screen and in its scrollback", instead));
     }
     // A closed one was opened as /dev/null when this program began.
     if matches!(sink(), Some(FileType::CharacterDevice | FileType::BlockDevice)) && !io::stdout().is_terminal() {
-        let instead = "pass the secret on by a pipe or into a file, or name another store";
+        let instead = "redirect the secret into a pipe or a file, or name another store";
         return Some(("it is closed, or a device that keeps nothing", instead));
     }
     if is_logged() && !reveal {
-        let instead = "name another store, or add --reveal to have it in the log";
+        let instead = "name another store, or add --reveal to let it go to the log";
         return Some(("the secret would stay in the log of the service manager", instead));
     }
     None
 }
 
-/// Whether it goes to the journal of systemd, which says so by the device and the inode of the socket.
+/// Whether it goes to systemd's journal, which passes the device and inode of its socket.
 fn is_logged() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     fstat(io::stdout()).is_ok_and(|found| stream == format!("{}:{}", found.st_dev, found.st_ino))
@@ -86,7 +85,7 @@ fn sink() -> Option<FileType> {
     fstat(io::stdout()).ok().map(|found| FileType::from_raw_mode(found.st_mode))
 }
 
-/// Whether nobody has the other end of it any more.
+/// Whether the other end is closed.
 fn is_broken() -> bool {
     let stdout = io::stdout();
     let mut polled = [PollFd::new(&stdout, PollFlags::OUT)];
@@ -94,20 +93,20 @@ fn is_broken() -> bool {
     ready.is_err() || polled.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
 }
 
-/// Waits until what was written is on the disk, or read by someone: in a pipe that nobody reads it is lost.
+/// Waits until what was written is on disk, or was read: in a pipe that nobody reads, it would be lost.
 async fn received() -> Result<(), &'static str> {
     match sink() {
         Some(FileType::RegularFile) => {
-            fsync(io::stdout()).map_err(|_| "it was written, and may not survive a power failure")
+            fsync(io::stdout()).map_err(|_| "it was written, but may not survive a power failure")
         }
         Some(FileType::Fifo) => {
             let end = Instant::now() + PATIENCE;
             while ioctl_fionread(io::stdout()).is_ok_and(|left| left > 0) {
                 if is_broken() {
-                    return Err("whoever was to read it ended, and did not");
+                    return Err("its reader ended without reading it");
                 }
                 if Instant::now() > end {
-                    return Err("nobody has read it, which must be done while this program runs");
+                    return Err("nobody has read it, and it must be read while this program runs");
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -126,7 +125,7 @@ impl Store for Stdout {
     }
 
     fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
-        // No other process that runs now has this one.
+        // Unique among the running processes.
         let identity = format!("{} of process {}", Self::LOCATION, std::process::id());
         Box::pin(future::ready(Ok(identity)))
     }
@@ -144,7 +143,7 @@ impl Store for Stdout {
     }
 
     fn prepare<'a>(&'a self, _: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
-        // A pipe that nobody reads any more fails at the first byte only, which would be one of the secret.
+        // Writing to a pipe without a reader fails only at the first byte, which would be part of the secret.
         let is_broken = is_broken();
         Box::pin(async move {
             if is_broken {
@@ -161,7 +160,7 @@ impl Store for Stdout {
     fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
         Box::pin(async move {
             let unknown = |reason| StoreError::new(StoreErrorKind::Unknown, Self::LOCATION, reason);
-            // In one write, so that a pipe has all of it or nothing.
+            // In one write, so that a pipe gets all of it or nothing.
             let line = zeroize::Zeroizing::new(format!("{}\n", request.secret.expose_secret()));
             let write = || {
                 let mut stdout = io::stdout().lock();

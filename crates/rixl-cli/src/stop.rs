@@ -1,5 +1,5 @@
-//! Signals that would end the process: the first asks the command to stop where it is safe. A second SIGINT, SIGTERM or
-//! SIGQUIT ends the process; the others come from machines, some of them twice (a lost terminal's SIGHUP).
+//! Signals that would end the process: the first one asks the command to stop where it is safe. A second SIGINT,
+//! SIGTERM or SIGQUIT ends the process; the others come from machines, some of them twice (a lost terminal's SIGHUP).
 
 use std::{
     fs,
@@ -24,19 +24,19 @@ use crate::{
     output::say,
 };
 
-/// Whether the command was asked to stop: what the rotator hears. Clones share it.
+/// Whether the command was asked to stop. The rotator observes it; clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop(pub(crate) CancellationToken);
 
 impl Stop {
     /// Listens from now on.
     pub(crate) fn on_signals() -> io::Result<Self> {
-        // On a thread of its own, so that a second signal ends the process whatever the command is doing.
+        // On its own thread, so that a second signal ends the process whatever the command is doing.
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let ignored = ignored();
         let mut signals = {
             let _context = runtime.enter();
-            // A file that would get larger than its limit is an error of its write, not the end of the process.
+            // Exceeding the file size limit must be a write error, not the end of the process.
             let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
             let is_heard = |signal: &&Signal| ignored & (1 << (signal.as_raw() - 1)) == 0;
             let (from_people, from_machines) =
@@ -58,7 +58,7 @@ impl Stop {
                     () = &mut person => {}
                     () = say_after_a_while() => person.await,
                 }
-                say(&format!("stopped at once; `{}` tells what is unfinished", recover()));
+                say(&format!("stopped at once; `{}` finishes what was interrupted", recover()));
                 process::exit(Code::Interrupted.number().into());
             });
         })?;
@@ -74,7 +74,7 @@ impl Stop {
         self.0.cancelled().await;
     }
 
-    /// Goes on with what may be dropped half-way: reads and waits, never a change.
+    /// Runs work that may be dropped halfway: reads and waits, never a change.
     pub(crate) async fn or<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
         tokio::select! {
             biased;
@@ -84,20 +84,20 @@ impl Stop {
     }
 }
 
-/// Most commands have ended by then.
+/// Most commands have finished by then.
 async fn say_after_a_while() {
     tokio::time::sleep(Duration::from_millis(300)).await;
-    say("stopping where it is safe; once more stops at once");
+    say("stopping where it is safe; a second signal stops at once");
 }
 
 const FROM_PEOPLE: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::QUIT];
 const FROM_MACHINES: [Signal; 5] = [Signal::HUP, Signal::USR1, Signal::USR2, Signal::ALARM, Signal::XCPU];
 
-/// The signals that are listened to, and whether a second one of them means that someone does not want to wait.
+/// The signals that are handled, and whether a second one means that a person does not want to wait.
 struct Signals(Vec<(unix::Signal, bool)>);
 
 impl Signals {
-    /// Waits for one, and says whether it is a person's.
+    /// Waits for one, and returns whether a person sent it.
     async fn next(&mut self) -> bool {
         future::poll_fn(|context| {
             for (signal, is_person) in &mut self.0 {
@@ -111,7 +111,7 @@ impl Signals {
     }
 }
 
-/// The signals that whoever started this process said are to be ignored, as `nohup` does, the first in the lowest bit.
+/// The signals that the parent process set to be ignored, as `nohup` does, the first in the lowest bit.
 fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

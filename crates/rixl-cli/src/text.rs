@@ -1,4 +1,4 @@
-//! Text of the server's making, made safe for a terminal.
+//! Text from the server, made safe for a terminal.
 
 use std::{borrow::Cow, fmt::Write as _};
 

@@ -21,7 +21,7 @@ pub(crate) fn start(verbosity: u8) -> Result<(), Failure> {
         .with_span_events(FmtSpan::CLOSE)
         .with_writer(io::stderr)
         .with_ansi(false)
-        // Its way to report that stderr is gone is to panic, which must not end a rotation half-way.
+        // It reports a closed stderr with a panic, which must not end a rotation halfway.
         .log_internal_errors(false)
         .init();
     Ok(())

@@ -19,7 +19,7 @@ pub(crate) fn some_duration(text: &str) -> Result<Duration, String> {
         .and_then(|duration| if duration.is_zero() { Err("it must not be zero".into()) } else { Ok(duration) })
 }
 
-/// Not months or years: nobody agrees how long these are.
+/// Not months or years, whose lengths vary.
 fn signed(text: &str) -> Option<SignedDuration> {
     let span: Span = text.trim().parse().ok()?;
     span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()
@@ -28,7 +28,7 @@ fn signed(text: &str) -> Option<SignedDuration> {
 /// When a key is to expire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
-    /// So long from now.
+    /// This long from now.
     In(Duration),
     /// Then.
     At(Timestamp),
@@ -42,12 +42,12 @@ impl Moment {
         }
     }
 
-    /// The moment as `--expires` means it.
+    /// The moment for `--expires`.
     pub(crate) fn to_come(self) -> Result<Timestamp, Failure> {
         let now = Timestamp::now();
         let time = self.from(now).ok_or_else(|| Failure::usage("--expires is too far away"))?;
         if time <= now {
-            return Err(Failure::usage("--expires lies in the past; RIXL was not changed"));
+            return Err(Failure::usage("--expires is in the past; RIXL was not changed"));
         }
         Ok(time)
     }
@@ -66,7 +66,7 @@ pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| "write a timestamp such as 2027-01-31T12:00:00Z".into())
 }
 
-/// So many in such a time.
+/// A count per time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rate {
     pub(crate) count: u32,
@@ -89,7 +89,7 @@ pub(crate) fn rate(text: &str) -> Result<Rate, String> {
     read().ok_or_else(|| "write a rate such as 5/s, 30/m or 100/h".into())
 }
 
-/// The time between two moments in its greatest unit: `42s`, `5m`, `3h`, `12d`.
+/// The time between two moments in its largest unit: `42s`, `5m`, `3h`, `12d`.
 pub(crate) fn rough(from: Timestamp, to: Timestamp) -> String {
     match to.duration_since(from).as_secs() {
         seconds @ ..60 => format!("{}s", seconds.max(0)),

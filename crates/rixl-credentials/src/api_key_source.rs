@@ -1,4 +1,4 @@
-//! Where the API key that buys the tokens comes from, when somebody else rotates it.
+//! The source of the API key for tokens, when something else rotates it.
 
 use std::{
     fs::{self, File},
@@ -17,7 +17,7 @@ use crate::{Error, Secret};
 /// More is no key. As the file stores of `rixl-rotation` have it.
 const MAX_FILE: usize = 64 * 1024;
 
-/// What an [`ApiKeySource`] is asked for.
+/// The request to an [`ApiKeySource`].
 ///
 /// The client makes it; its default is for tests of a source.
 #[derive(Clone, Debug, Default)]
@@ -45,20 +45,21 @@ impl<'a> ApiKeyRequest<'a> {
 /// The API key that is valid now, when it is known.
 pub type ApiKeyFuture<'a> = Pin<Box<dyn Future<Output = Result<Arc<Secret>, Error>> + Send + 'a>>;
 
-/// Gives the API key that tokens are bought with, for a client that follows a key which somebody else rotates.
+/// Provides the API key that tokens are obtained with, for a client that follows a key which something else rotates.
 ///
-/// It keeps nothing itself, and need not tell of changes: the client compares.
+/// It keeps nothing itself, and need not report changes: the client compares.
 ///
-/// 1. It is asked before each token that is bought, after RIXL has refused a token or the key, and every ten seconds while
-///    the client is in use. One request at a time in each runtime, for all callers, as of a [`TokenSource`](crate::TokenSource);
-///    but [`Client::api_key_header`](crate::Client::api_key_header) asks each time.
-/// 2. Another key than before is exchanged once. Until that has succeeded, the token of the old one is used, as long as it has
-///    not expired and is not refused: no call waits that has such a token.
+/// 1. It is asked before each token exchange, after RIXL has refused a token or the key, and every ten seconds while
+///    the client is in use. One request at a time in each runtime, for all callers, as of a
+///    [`TokenSource`](crate::TokenSource); but [`Client::api_key_header`](crate::Client::api_key_header) asks each
+///    time.
+/// 2. A new key is exchanged once. Until that has succeeded, the token of the old one is used, as long as it has not
+///    expired and is not refused: no call with such a token waits.
 /// 3. A call whose token was refused with a 401, because it died with its key, is sent once more with a token of the new key.
-/// 4. Between the moment when a rotation ends the old key and that when the source has the new one, the old one is refused.
-///    For a minute from its first refusal that is a [passing failure](Error::transient), so calls try again under their
-///    [`RetryPolicy`](crate::RetryPolicy), and the source is asked each time. RIXL is asked ever more rarely, once a minute
-///    in the end, for as long as it is the same key.
+/// 4. Between the moment when a rotation invalidates the old key and the moment when the source has the new one, the
+///    old one is refused. For a minute from its first refusal that is a [transient failure](Error::transient), so calls
+///    are retried under their [`RetryPolicy`](crate::RetryPolicy), and the source is asked each time. As long as it is
+///    the same key, RIXL is asked less and less often, in the end once a minute.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -110,7 +111,7 @@ fn read(path: &Path) -> Result<Secret, Error> {
     let unreadable = |error| unusable(&format!("can't be read: {error}")).transient();
     // A pipe would make whoever opens it wait for a writer, and a device may have no end.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(unusable("is no regular file"));
+        return Err(unusable("is not a regular file"));
     }
     // As large as it can get: what grows leaves copies behind.
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE + 1));

@@ -13,10 +13,10 @@ use crate::{
 
 /// The API keys of an organization.
 ///
-/// [`Organization::api_keys`](crate::Organization::api_keys) gives those of a named organization, by the second generation
-/// of routes, which alone can [change a key](crate::Organization::update_api_key);
-/// [`FirstGeneration::api_keys`](crate::FirstGeneration::api_keys) those of the bearer token's own, by the first. Whether
-/// RIXL still serves the first is not published.
+/// [`Organization::api_keys`](crate::Organization::api_keys) gives those of a named organization, by the second
+/// generation of routes, which alone can [change a key](crate::Organization::update_api_key);
+/// [`FirstGeneration::api_keys`](crate::FirstGeneration::api_keys) those of the bearer token's own, by the first. RIXL
+/// does not publish whether it still serves the first.
 #[derive(Clone, Debug)]
 pub struct ApiKeys {
     sender: Arc<Sender>,
@@ -33,9 +33,9 @@ pub struct ApiKeys {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ApiKey {
-    /// Its id, which stays when it is rotated.
+    /// Its id, which does not change when it is rotated.
     pub id: KeyId,
-    /// The name that people gave it.
+    /// The name that its creator gave it.
     pub name: Option<String>,
     /// Its organization.
     pub organization_id: Option<OrganizationId>,
@@ -45,14 +45,14 @@ pub struct ApiKey {
     pub project_name: Option<String>,
     /// When it was created.
     pub created_at: Option<Timestamp>,
-    /// When it expires; `None`: never, or not told.
+    /// When it expires; `None`: never, or not reported.
     pub expiring_at: Option<Timestamp>,
-    /// It expires at a time in a form that is not known, and `expiring_at` is `None`.
+    /// It expires at a time in an unknown format, and `expiring_at` is `None`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_expiry_unknown: bool,
-    /// When it was last used; `None`: never, or not told.
+    /// When it was last used; `None`: never, or not reported.
     pub last_used: Option<Timestamp>,
-    /// It was last used at a time in a form that is not known, and `last_used` is `None`.
+    /// It was last used at a time in an unknown format, and `last_used` is `None`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_last_used_unknown: bool,
     /// The policies attached to it.
@@ -74,7 +74,7 @@ pub struct Issued {
     pub key: ApiKey,
     /// Its secret.
     pub secret: Secret,
-    /// The server's id of the request, as [`Error::request_id`]: the proof that RIXL's support can use.
+    /// The server's id of the request, as [`Error::request_id`]: for RIXL's support.
     pub request_id: Option<String>,
 }
 
@@ -143,8 +143,8 @@ impl NewApiKey {
     }
 }
 
-/// What to change of an API key; what is not set stays. An expiry can't be taken away: that a null would do so is not
-/// published.
+/// Changes to an API key; what is not set stays. An expiry can't be removed: RIXL does not publish whether a null does
+/// that.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ApiKeyUpdate {
@@ -174,7 +174,7 @@ impl ApiKeyUpdate {
         self
     }
 
-    /// Attaches these policies in place of those it has; none at all takes all away.
+    /// Replaces its policies with these; none at all removes all.
     pub fn with_policies_replaced(mut self, ids: impl IntoIterator<Item = String>) -> Self {
         self.policy_ids = ids.into_iter().collect();
         self.replace_policies = Some(true);
@@ -240,7 +240,8 @@ impl ApiKeys {
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
+    /// If the future is dropped, the change may still have happened, and its secret is lost: see
+    /// [`Client`](crate::Client#cancellation).
     pub async fn create(&self, key: NewApiKey) -> Result<Issued, Error> {
         let reply = self.created(&self.sender, key).await?;
         let request_id = reply.request_id();
@@ -256,7 +257,8 @@ impl ApiKeys {
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
+    /// If the future is dropped, the change may still have happened, and its secret is lost: see
+    /// [`Client`](crate::Client#cancellation).
     pub async fn create_raw(&self, key: NewApiKey) -> Result<RawResponse, Error> {
         self.created(&self.sender.sealed(), key).await?.sealed()
     }
@@ -293,9 +295,9 @@ impl ApiKeys {
 
     /// Gives the key a new secret, which is in the response and nowhere else.
     ///
-    /// Expect the old secret to be refused from then on; RIXL does not publish whether it lives on for a while. The
-    /// request is sent once, unless it is certain that nothing came of it. Do not rotate the key that the client's own
-    /// tokens are bought with: they end with it.
+    /// Expect the old secret to be refused from then on; RIXL does not publish whether it stays valid for a while. The
+    /// request is sent once, unless it is certain that it had no effect. Do not rotate the key that the client's own
+    /// tokens are obtained with: they end with it.
     ///
     /// ```
     /// use rixl_credentials::{Client, Error, KeyId, Outcome};
@@ -316,12 +318,13 @@ impl ApiKeys {
     /// # Errors
     ///
     /// As for [every change](Error#every-change). After [`Outcome::Unknown`](crate::Outcome::Unknown) and
-    /// [`Outcome::Applied`](crate::Outcome::Applied) rotating again is the repair, unless another process has already
-    /// stored the secret of the first try.
+    /// [`Outcome::Applied`](crate::Outcome::Applied) rotate again, unless another process has already stored the secret
+    /// of the first attempt.
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
+    /// If the future is dropped, the change may still have happened, and its secret is lost: see
+    /// [`Client`](crate::Client#cancellation).
     pub async fn rotate(&self, id: &KeyId) -> Result<Issued, Error> {
         let reply = self.rotated(&self.sender, id).await?;
         let request_id = reply.request_id();
@@ -337,7 +340,8 @@ impl ApiKeys {
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
+    /// If the future is dropped, the change may still have happened, and its secret is lost: see
+    /// [`Client`](crate::Client#cancellation).
     pub async fn rotate_raw(&self, id: &KeyId) -> Result<RawResponse, Error> {
         self.rotated(&self.sender.sealed(), id).await?.sealed()
     }
@@ -358,11 +362,11 @@ impl ApiKeys {
     /// # Errors
     ///
     /// As for [every change](Error#every-change); a 2xx with anything in it but an empty object is
-    /// [`Outcome::Unknown`](crate::Outcome::Unknown): it may be a gateway's page of refusal.
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown): it may be a gateway's error page.
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same: see [`Client`](crate::Client#cancellation).
+    /// If the future is dropped, the change may still have happened: see [`Client`](crate::Client#cancellation).
     pub async fn delete(&self, id: &KeyId) -> Result<(), Error> {
         let send = |low: rixl_api::Client| async move {
             match &self.organization {
@@ -400,7 +404,7 @@ impl ApiKeys {
     }
 }
 
-/// Set, in a form that is not known.
+/// Set, in an unknown format.
 fn is_unknown(time: Option<Time>) -> bool {
     time.is_some_and(|time| time.timestamp().is_none())
 }

@@ -1,4 +1,4 @@
-//! The settings of a client, and what makes one of them.
+//! The settings of a client, and the builder that applies them.
 
 use std::{
     env,
@@ -29,7 +29,7 @@ const USER_AGENT: &str = concat!("rixl-credentials/", env!("CARGO_PKG_VERSION"))
 const MAX_BODY: usize = 1024 * 1024;
 
 impl Client {
-    /// Settings for a client; the defaults need a token and nothing else.
+    /// Settings for a client; the defaults need only a token.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
@@ -151,7 +151,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sends this token, or what a [`SharedToken`] holds then. The last of the credentials that are set counts.
+    /// Sends this token, or the current one of a [`SharedToken`]. The last credential set counts.
     pub fn bearer_token(mut self, token: impl Into<SharedToken>) -> Self {
         self.credential = Credential::Bearer(token.into());
         self
@@ -159,8 +159,8 @@ impl ClientBuilder {
 
     /// Exchanges this API key for a token, and refreshes it before it expires. The last credential set counts.
     ///
-    /// An exchange uses the second generation of routes, and the first where the server does not know the second. Do not
-    /// rotate or delete this very key with the client: it would lose its own access with it.
+    /// An exchange uses the second generation of routes, or the first if the server does not know the second. Do not
+    /// rotate or delete this key with the client: it would lose its own access.
     pub fn api_key(mut self, key: impl Into<Secret>) -> Self {
         self.credential = Credential::Grant(grant::Credential::ApiKey(Arc::new(key.into())));
         self
@@ -168,10 +168,10 @@ impl ClientBuilder {
 
     /// Exchanges the API key in this file for tokens, and follows it when it is rotated. The last credential set counts.
     ///
-    /// What the file holds is compared, at the moments that [`ApiKeySource`] lists: it may be written in place, replaced by a
-    /// rename, or reached by links that are exchanged, as in a volume of Kubernetes. That it is missing, empty or half-written
-    /// for a moment is a passing failure. Line endings at its end are not part of the key. Refused is what is no regular
-    /// file, or larger than 64 KiB. Nothing is read yet.
+    /// The file's content is compared, at the moments that [`ApiKeySource`] lists: it may be written in place, replaced
+    /// by a rename, or reached by symlinks that are swapped, as in a Kubernetes volume. A file that is briefly missing,
+    /// empty or half-written is a transient failure. Trailing line endings are not part of the key. What is not a
+    /// regular file, or is larger than 64 KiB, is refused. Nothing is read yet.
     ///
     /// ```
     /// use rixl_credentials::Client;
@@ -190,11 +190,11 @@ impl ClientBuilder {
         self
     }
 
-    /// Writes the fingerprint of the API key that has bought a token into the file `name` in this folder, for whoever rotates
-    /// the key to see what this client runs with: the first 12 hexadecimal digits of its SHA-256, as `rixl-rotation` has them.
+    /// Writes the fingerprint of the API key in use to the file `name` in this folder, so that whoever rotates the key
+    /// can see which one this client uses: the first 12 hexadecimal digits of its SHA-256, as in `rixl-rotation`.
     ///
-    /// The file is replaced by a rename, each time that a token was bought. That it can't be written is a warning in the
-    /// trace, and fails no call. Each process needs a name of its own: letters, digits and the like, no leading dot.
+    /// The file is replaced by a rename after each token exchange. If it can't be written, that is a warning in the
+    /// trace, and fails no call. Each process needs its own name: letters, digits and the like, without a leading dot.
     #[cfg(feature = "acknowledge")]
     pub fn acknowledge(mut self, folder: impl Into<PathBuf>, name: impl Into<String>) -> Self {
         let (folder, name) = (folder.into(), name.into());
@@ -215,9 +215,9 @@ impl ClientBuilder {
         self
     }
 
-    /// The time-out of one attempt, from connecting to the last byte of the response. Default: 30 s. Of a change nothing is
-    /// written in its second half, which is left for the response.
-    /// [`deadline`](Self::deadline) bounds all attempts together, [`Client::with_attempt_timeout`] sets it for one call.
+    /// The time-out of one attempt, from connecting to the last byte of the response. Default: 30 s. A change is not
+    /// sent in its second half, which is left for the response. [`deadline`](Self::deadline) bounds all attempts
+    /// together, [`Client::with_attempt_timeout`] sets it for one call.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout;
         self
@@ -227,9 +227,9 @@ impl ClientBuilder {
     /// [`attempt_timeout`](Self::attempt_timeout) where that is longer, whatever the [`RetryPolicy`].
     /// [`Client::with_deadline`] sets it for one call.
     ///
-    /// Of a change nothing is written once it is over ([`Timeout`](ErrorKind::Timeout), nothing was changed). It also ends a
-    /// read under way, but not a change that is being sent, which keeps the rest of its attempt: cut short, it would be one
-    /// that may have happened. `Duration::MAX` is none.
+    /// After it, no change is sent ([`Timeout`](ErrorKind::Timeout), nothing was changed). It also ends a read under
+    /// way, but not a change that is being sent, which keeps the rest of its attempt: cut short, it might have
+    /// happened. `Duration::MAX` means no deadline.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
@@ -242,8 +242,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The application's product, such as `billing/1.4`: visible ASCII and spaces. It stands in the `user-agent` header
-    /// before this library's own, `rixl-credentials/` and its version, which is all there is by default.
+    /// The application's product, such as `billing/1.4`: visible ASCII and spaces. It precedes this library's own
+    /// product in the `user-agent` header, `rixl-credentials/` and its version. Default: none.
     pub fn user_agent(mut self, product: impl Into<String>) -> Self {
         self.user_agent = product.into();
         self
@@ -255,21 +255,21 @@ impl ClientBuilder {
         self
     }
 
-    /// When a failed call is repeated. Default: [`RetryPolicy::default`].
+    /// When a failed call is retried. Default: [`RetryPolicy::default`].
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
         self
     }
 
-    /// Where waits and expiries take time and chance from. Default: the system. For tests.
+    /// The clock, sleep and randomness of waits and expiries. Default: the system's. For tests.
     pub fn timing(mut self, timing: impl Timing + 'static) -> Self {
         self.timing = Arc::new(timing);
         self
     }
 
-    /// Sends what this gives as the header `traceparent` of [W3C Trace Context](https://www.w3.org/TR/trace-context/), so
-    /// that the server's spans join the application's trace. It is called within the span of each attempt. Default: off,
-    /// nothing is sent; nor is it when it gives `None`, or a text of another form.
+    /// Sends the result of this function as the header `traceparent` of [W3C Trace
+    /// Context](https://www.w3.org/TR/trace-context/), so that the server's spans join the application's trace. It is
+    /// called within the span of each attempt. Default: none. Nothing is sent if it returns `None` or an invalid value.
     ///
     /// ```
     /// use rixl_credentials::Client;
@@ -284,9 +284,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Goes through this proxy: `http://HOST:PORT`, or `https`, with or without a user name and password. It sees the host, not
-    /// the calls. Default: `HTTPS_PROXY` or `ALL_PROXY`, but for the hosts in `NO_PROXY`; with this setting none of the three
-    /// counts. For loopback no proxy is ever used.
+    /// Goes through this proxy: `http://HOST:PORT`, or `https`, with or without a user name and password. It sees the
+    /// host, not the calls. Default: `HTTPS_PROXY` or `ALL_PROXY`, except for the hosts in `NO_PROXY`; this setting
+    /// overrides all three. For loopback no proxy is ever used.
     ///
     /// ```
     /// use rixl_credentials::Client;
@@ -308,23 +308,23 @@ impl ClientBuilder {
         self
     }
 
-    /// Trusts the certificates in this PEM text to have signed the server's, and the system's as before: those of a company that
-    /// reads along, or of a test. It may be set several times. What `SSL_CERT_FILE` and `SSL_CERT_DIR` name is trusted by
-    /// itself with the feature `rustls` on Linux.
+    /// Trusts the root certificates in this PEM text, in addition to the system's: those of a company's inspecting
+    /// proxy, or of a test. It may be set several times. With the feature `rustls` on Linux, `SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR` are trusted without this setting.
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.network.root_certificates.push(pem.into());
         self
     }
 
-    /// Proves to the server who the client is, where it asks (mutual TLS): a PEM text with the certificate, those that signed it,
-    /// and the private key. With `native-tls` the key must be in PKCS #8 form.
+    /// Identifies the client to a server that asks for it (mutual TLS): a PEM text with the certificate, its chain, and
+    /// the private key. With `native-tls` the key must be in PKCS #8 form.
     pub fn client_identity(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.network.client_identity = Some(pem.into().into());
         self
     }
 
-    /// Connects to this address for this host name, instead of asking for it. The name in the certificate stays the host's, and
-    /// the port is that of the URL. No proxy is used where it is the base URL's host. It may be set for several names.
+    /// Connects to this address for this host name, instead of resolving it. The certificate must still be for the host
+    /// name, and the port is the URL's. No proxy is used if it is the base URL's host. It may be set for several names.
     pub fn resolve(mut self, host: impl Into<String>, address: SocketAddr) -> Self {
         self.network.addresses.push((host.into(), address));
         self
@@ -341,7 +341,7 @@ impl ClientBuilder {
         let mut sender = self.sender()?;
         #[cfg(feature = "acknowledge")]
         if self.acknowledgement.as_ref().is_some_and(|acknowledgement| !acknowledgement.has_plain_name()) {
-            return Err(configuration("the name of the acknowledgement is not that of a file"));
+            return Err(configuration("the name of the acknowledgement is not a valid file name"));
         }
         #[cfg(feature = "acknowledge")]
         if self.acknowledgement.is_some()
@@ -365,7 +365,7 @@ impl ClientBuilder {
                 Some(Bearer::Shared(token))
             }
             Credential::Grant(grant::Credential::ApiKey(key)) if !tokens::is_api_key(&key) => {
-                return Err(configuration("the API key does not have the form of one"));
+                return Err(configuration("the API key does not look like one"));
             }
             Credential::Grant(credential) => {
                 let grant = Grant::new(Arc::new(sender.clone()), credential);

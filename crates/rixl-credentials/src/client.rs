@@ -1,4 +1,4 @@
-//! The client: where every operation is reached from.
+//! The client, from which every operation is reached.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,46 +21,46 @@ use crate::{
 /// # }
 /// ```
 ///
-/// What every call does and does not do:
+/// Rules for every call:
 ///
-/// 1. Input is checked before anything is sent.
+/// 1. Input is validated before anything is sent.
 /// 2. Whatever changes state is sent on HTTP/1.1, on a connection that no call used before: the layers below would send
 ///    it again on a stale one.
-/// 3. It is repeated only if it did not happen, and reads are repeated, under the client's [`RetryPolicy`].
+/// 3. It is retried only if it did not happen; reads are retried too, both under the client's [`RetryPolicy`].
 /// 4. Redirects are refused, for reads too. `http://` is refused except on loopback. On loopback no proxy is used.
 /// 5. Responses are read up to a bound, 1 MiB unless set otherwise. Compression is not asked for.
 /// 6. After a 401 a token that can be renewed is renewed, and the call is sent once more.
-/// 7. What has arrived when the time is up is used, however late somebody looks: after SIGSTOP, in an executor that is
-///    busy, behind a slow consumer of a stream. Nothing is written once the time is up.
+/// 7. What has arrived in time is used, however late the caller polls: after SIGSTOP, in a busy executor, behind a slow
+///    consumer of a stream. Nothing is written after the time is up.
 ///
-/// [`tried`](crate::tried) lists what all this was tried against.
+/// [`tried`](crate::tried) lists what all this was tested against.
 ///
 /// # Cancellation
 ///
-/// A call whose future is dropped before it ended, by `tokio::time::timeout` or `select!` or because its task is aborted,
-/// is an [`Outcome::Unknown`](crate::Outcome::Unknown) without an error: a change that was under way may happen all the
-/// same, and the secret in its response is lost. Its spans say so (`rixl.outcome` is `unknown`, `error.type` is
-/// `cancelled`), and nobody else will. So bound a call by its own settings, which never cut a change under way:
-/// [`with_attempt_timeout`](Self::with_attempt_timeout) and [`with_deadline`](Self::with_deadline). Where the caller must
-/// not wait, let a task of its own make the call. Reads can be dropped at any time.
+/// A call whose future is dropped before it completes, by `tokio::time::timeout` or `select!` or because its task is
+/// aborted, is an [`Outcome::Unknown`](crate::Outcome::Unknown) without an error: a change that was under way may still
+/// happen, and the secret in its response is lost. Only its spans say so (`rixl.outcome` is `unknown`, `error.type` is
+/// `cancelled`). So bound a call with its own settings, which never cut short a change under way:
+/// [`with_attempt_timeout`](Self::with_attempt_timeout) and [`with_deadline`](Self::with_deadline). If the caller must
+/// not wait, make the call in a separate task. Reads can be dropped at any time.
 ///
 /// # Runtimes
 ///
-/// Calls are made in a Tokio runtime with timers and I/O (`enable_all`). Outside of one, each ends with
-/// [`Configuration`](crate::ErrorKind::Configuration), and nothing is sent; where panics abort, a runtime without timers or I/O
-/// still ends the process. A program without `async` brings a runtime of one thread and calls its `block_on`: the example
-/// `blocking` has ten lines. On `wasm32` it does not work: there a browser sends the requests, which may follow redirects, send
-/// one again and reuse connections, so nothing of what is promised here could be kept.
+/// Calls are made in a Tokio runtime with timers and I/O (`enable_all`). Outside one, each fails with
+/// [`Configuration`](crate::ErrorKind::Configuration), and nothing is sent; if panics abort, a runtime without timers
+/// or I/O still ends the process. A program without `async` creates a single-threaded runtime and calls its `block_on`:
+/// see the ten lines of the example `blocking`. `wasm32` is not supported: there a browser sends the requests, and may
+/// follow redirects, resend them and reuse connections, so none of these promises could be kept.
 ///
-/// A client can be used from several Tokio runtimes. Reads share connections in the first one that reads; in any other each
-/// has a connection of its own, since a shared one would hang with a runtime that nobody drives, such as one of the
-/// `current_thread` kind outside `block_on`. So where there are several, give each its own client.
+/// A client can be used from several Tokio runtimes. Reads share connections in the first one that reads; in any other
+/// each read opens its own, since a shared one would hang with a runtime that nobody drives, such as a `current_thread`
+/// runtime outside `block_on`. So if there are several, give each its own client.
 ///
 /// # Tracing
 ///
-/// Each call is a `tracing` span `rixl.call`, and each of its attempts a span `rixl.attempt` within it, both at level INFO
-/// with the target `rixl_credentials`. Attempts follow OpenTelemetry's conventions for HTTP clients, but for `url.full`,
-/// which would show ids. These names are [stable](crate::stability):
+/// Each call is a `tracing` span `rixl.call`, and each of its attempts a span `rixl.attempt` within it, both at level
+/// INFO with the target `rixl_credentials`. Attempts follow OpenTelemetry's conventions for HTTP clients, except for
+/// `url.full`, which would show ids. These names are [stable](crate::stability):
 ///
 /// | field | in | what |
 /// |---|---|---|
@@ -79,8 +79,8 @@ use crate::{
 /// | `rixl.request_id` | attempt | the server's id of the request |
 /// | `error.type` | both | [`ErrorKind::as_str`](crate::ErrorKind::as_str), when it failed, or `cancelled` |
 ///
-/// Secrets, ids and bodies are in none of them. [`ClientBuilder::traceparent`](crate::ClientBuilder::traceparent) lets
-/// the server take part in the application's trace.
+/// None of them contains secrets, ids or bodies. [`ClientBuilder::traceparent`](crate::ClientBuilder::traceparent)
+/// makes the server's spans part of the application's trace.
 #[derive(Clone, Debug)]
 pub struct Client {
     sender: Arc<Sender>,
@@ -91,15 +91,16 @@ impl Client {
         Self { sender }
     }
 
-    /// The same client with another retry policy, for one call or for many. Buying tokens keeps the first policy.
+    /// The same client with another retry policy, for one call or for many. Requests for tokens keep the first policy.
     #[must_use]
     pub fn with_retry(&self, policy: RetryPolicy) -> Self {
         Self { sender: Arc::new(Sender { retry: policy, ..Sender::clone(&self.sender) }) }
     }
 
-    /// The same client with another time-out of one attempt: [`ClientBuilder::attempt_timeout`]. That of connecting stays;
-    /// where it is longer than this, a connection that does not open in time is a [`Timeout`](crate::ErrorKind::Timeout).
-    /// Nothing was changed then either. With zero every call fails, and nothing is sent.
+    /// The same client with another time-out of one attempt: [`ClientBuilder::attempt_timeout`]. The connect time-out
+    /// stays; if it is longer than this, a connection that does not open in time is a
+    /// [`Timeout`](crate::ErrorKind::Timeout). Nothing was changed then either. With zero, every call fails, and
+    /// nothing is sent.
     ///
     /// [`ClientBuilder::attempt_timeout`]: crate::ClientBuilder::attempt_timeout
     ///
@@ -126,7 +127,7 @@ impl Client {
         &self.sender.retry
     }
 
-    /// What belongs to this organization: its API keys, client credentials, webhook endpoints and policies.
+    /// This organization's API keys, client credentials, webhook endpoints and policies.
     pub fn organization(&self, id: &OrganizationId) -> Organization {
         Organization { sender: Arc::clone(&self.sender), id: id.clone() }
     }
@@ -136,8 +137,8 @@ impl Client {
         Tokens::new(Arc::clone(&self.sender), Generation::Second)
     }
 
-    /// The bearer token that calls are sent with, renewed as for them, and when it expires, where that is known: for routes
-    /// that are not this client's, such as RIXL's media.
+    /// The bearer token that calls are sent with, renewed as for them, and its expiry, if known: for routes that this
+    /// client does not cover, such as RIXL's media.
     ///
     /// ```
     /// # async fn example(client: rixl_credentials::Client, http: reqwest::Client, url: &str) -> Result<(), Box<dyn std::error::Error>> {
@@ -154,15 +155,15 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Token`](crate::ErrorKind::Token) with the cause, when there is none; passing failures were tried again
-    /// under the client's [`RetryPolicy`]. [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) [outside of a
-    /// runtime](Self#runtimes).
+    /// [`ErrorKind::Token`](crate::ErrorKind::Token) with the cause, when there is none; transient failures were
+    /// retried under the client's [`RetryPolicy`]. [`ErrorKind::Configuration`](crate::ErrorKind::Configuration)
+    /// [outside of a runtime](Self#runtimes).
     pub async fn bearer_token(&self) -> Result<AccessToken, Error> {
         let bearer = self.bearer()?;
         self.sender.obtain(|| bearer.token(None)).await
     }
 
-    /// The bearer token after RIXL refused this one with a 401. It is the same again where there is no other.
+    /// The bearer token after RIXL refused this one with a 401. It is the same one if there is no other.
     ///
     /// # Errors
     ///
@@ -172,13 +173,13 @@ impl Client {
         self.sender.obtain(|| bearer.token(Some(&refused.secret))).await
     }
 
-    /// The API key that the client was built with, as its source has it now, which is asked each time: for routes that take it
-    /// in the header `X-API-Key`.
+    /// The current API key, from its source, which is asked each time: for routes that take it in the header
+    /// `X-API-Key`.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Token`](crate::ErrorKind::Token) when the client was built without an API key, or the source has none;
-    /// else as of [`bearer_token`](Self::bearer_token).
+    /// [`ErrorKind::Token`](crate::ErrorKind::Token) when the client was built without an API key, or the source has
+    /// none; otherwise as for [`bearer_token`](Self::bearer_token).
     pub async fn api_key_header(&self) -> Result<Arc<Secret>, Error> {
         let bearer = self.bearer()?;
         self.sender.obtain(|| bearer.api_key()).await
@@ -225,7 +226,7 @@ impl Client {
     }
 }
 
-/// One organization: the second generation of routes, which is all that RIXL's specifications have had since July 2026.
+/// One organization: the second generation of routes, the only one in RIXL's specifications since July 2026.
 #[derive(Clone, Debug)]
 pub struct Organization {
     sender: Arc<Sender>,
@@ -247,7 +248,7 @@ impl Organization {
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same: see [`Client`](crate::Client#cancellation).
+    /// If the future is dropped, the change may still have happened: see [`Client`](crate::Client#cancellation).
     pub async fn update_api_key(&self, id: &KeyId, update: ApiKeyUpdate) -> Result<ApiKey, Error> {
         self.api_keys().update(&self.id, id, update).await
     }
@@ -257,7 +258,7 @@ impl Organization {
         ClientCredentials::new(Arc::clone(&self.sender), Some(self.id.clone()))
     }
 
-    /// The webhook endpoints of one of the organization's projects. Their routes name the project alone.
+    /// The webhook endpoints of one of the organization's projects. Their routes name only the project.
     pub fn webhooks(&self, project: &ProjectId) -> Webhooks {
         Webhooks::new(Arc::clone(&self.sender), project.clone())
     }
@@ -269,7 +270,7 @@ impl Organization {
 }
 
 /// The first generation of routes, `/platform/api-keys` and its like, where the organization is the bearer token's own.
-/// Whether RIXL still serves it is not published.
+/// RIXL does not publish whether it still serves it.
 #[derive(Clone, Debug)]
 pub struct FirstGeneration {
     sender: Arc<Sender>,

@@ -32,7 +32,7 @@ pub struct ClientCredentials {
 pub struct ClientCredential {
     /// Its id, for `revoke`.
     pub id: CredentialId,
-    /// The name that people gave it.
+    /// The name that its creator gave it.
     pub name: Option<String>,
     /// What a client presents, with the secret, to mint a token.
     pub client_id: Option<String>,
@@ -44,7 +44,7 @@ pub struct ClientCredential {
     pub status: Option<ClientCredentialStatus>,
     /// When it was created.
     pub created_at: Option<Timestamp>,
-    /// When it last minted a token; `None`: never, or not told.
+    /// When it last minted a token; `None`: never, or not reported.
     pub last_used_at: Option<Timestamp>,
 }
 
@@ -58,8 +58,8 @@ pub enum ClientCredentialStatus {
     Revoked,
     /// The server gave no state.
     Unspecified,
-    /// A state that came after this library. Match it by [`as_str`](Self::as_str), whose name stays when a later version
-    /// has a variant for it.
+    /// A state that is newer than this library. Match it by [`as_str`](Self::as_str), whose name is stable when a later
+    /// version adds a variant for it.
     #[non_exhaustive]
     Other(OtherStatus),
 }
@@ -106,7 +106,7 @@ pub struct IssuedClientCredential {
     pub credential: ClientCredential,
     /// Its secret.
     pub client_secret: Secret,
-    /// The server's id of the request, as [`Error::request_id`]: the proof that RIXL's support can use.
+    /// The server's id of the request, as [`Error::request_id`]: for RIXL's support.
     pub request_id: Option<String>,
 }
 
@@ -171,7 +171,7 @@ impl ClientTokenRequest {
         self
     }
 
-    /// Lets the token live this long: 1 to 15 whole minutes, checked when it is sent. RIXL publishes no default.
+    /// Sets the token's lifetime: 1 to 15 whole minutes, checked when it is sent. RIXL publishes no default.
     pub fn with_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
@@ -239,7 +239,8 @@ impl ClientCredentials {
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
+    /// If the future is dropped, the change may still have happened, and its secret is lost: see
+    /// [`Client`](crate::Client#cancellation).
     pub async fn create(&self, credential: NewClientCredential) -> Result<IssuedClientCredential, Error> {
         let reply = self.created(&self.sender, credential).await?;
         let request_id = reply.request_id();
@@ -255,7 +256,8 @@ impl ClientCredentials {
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
+    /// If the future is dropped, the change may still have happened, and its secret is lost: see
+    /// [`Client`](crate::Client#cancellation).
     pub async fn create_raw(&self, credential: NewClientCredential) -> Result<RawResponse, Error> {
         self.created(&self.sender.sealed(), credential).await?.sealed()
     }
@@ -286,11 +288,11 @@ impl ClientCredentials {
     /// # Errors
     ///
     /// As for [every change](Error#every-change); a 2xx with anything in it but an empty object is
-    /// [`Outcome::Unknown`](crate::Outcome::Unknown): it may be a gateway's page of refusal.
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown): it may be a gateway's error page.
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same: see [`Client`](crate::Client#cancellation).
+    /// If the future is dropped, the change may still have happened: see [`Client`](crate::Client#cancellation).
     pub async fn revoke(&self, id: &CredentialId) -> Result<(), Error> {
         let send = |low: rixl_api::Client| async move {
             match &self.organization {
@@ -301,7 +303,7 @@ impl ClientCredentials {
         self.sender.call_for_effect(Operation::RevokeClientCredential, send).await
     }
 
-    /// Mints a short-lived token. The credential stands in the request body; no bearer token is sent.
+    /// Mints a short-lived token. The credential is in the request body; no bearer token is sent.
     ///
     /// # Errors
     ///
@@ -311,7 +313,7 @@ impl ClientCredentials {
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same; a token that nobody holds expires.
+    /// If the future is dropped, a token may still have been minted; one that nobody holds expires.
     pub async fn mint(&self, request: &ClientTokenRequest) -> Result<ClientToken, Error> {
         let generation = if self.organization.is_some() { Generation::Second } else { Generation::First };
         mint(&self.sender, generation, request).await

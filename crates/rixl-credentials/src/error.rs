@@ -1,4 +1,4 @@
-//! Why a call failed, and whether it took effect all the same.
+//! Why a call failed, and whether it took effect anyway.
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
@@ -9,9 +9,9 @@ use crate::{RawResponse, headers, transport::Opaque};
 
 type Source = Box<dyn StdError + Send + Sync>;
 
-/// A failed call. It answers four questions: what was being done ([`operation`](Self::operation)), what went wrong
+/// A failed call. It answers four questions: which operation failed ([`operation`](Self::operation)), what went wrong
 /// ([`kind`](Self::kind)), what the server said ([`status`](Self::status), [`request_id`](Self::request_id),
-/// [`code`](Self::code), [`message`](Self::message)), and did it happen ([`outcome`](Self::outcome)).
+/// [`code`](Self::code), [`message`](Self::message)), and whether it took effect ([`outcome`](Self::outcome)).
 ///
 /// `Display` is one sentence that says so and names the next step. Neither it nor `Debug` shows a secret, a URL, or
 /// anything of the response body; causes are in [`source`](StdError::source).
@@ -27,21 +27,22 @@ type Source = Box<dyn StdError + Send + Sync>;
 ///
 /// # Every call
 ///
-/// Every call can fail with each [`ErrorKind`], but for `InvalidInput`, which only those have that say so; `Configuration`,
-/// which is for building a client, and for one that is used [without a runtime](crate::Client#runtimes); and `Token`, which calls that need no bearer token (exchange, refresh, mint) do not
-/// have. [`kind`](Self::kind) says what to do, [`outcome`](Self::outcome) whether it happened.
+/// Every call can fail with each [`ErrorKind`], except for `InvalidInput`, which is documented on the calls that have
+/// it; `Configuration`, which is for building a client, and for using one [without a runtime](crate::Client#runtimes);
+/// and `Token`, which calls that need no bearer token (exchange, refresh, mint) do not have. [`kind`](Self::kind) says
+/// what to do, [`outcome`](Self::outcome) whether it happened.
 ///
 /// # Every read
 ///
-/// As for every call. A read changes nothing: its outcome is always [`Outcome::NotApplied`], and what may pass was tried
-/// again already, under the client's [`RetryPolicy`](crate::RetryPolicy).
+/// As for every call. A read changes nothing: its outcome is always [`Outcome::NotApplied`], and transient failures
+/// have already been retried, under the client's [`RetryPolicy`](crate::RetryPolicy).
 ///
 /// # Every change
 ///
 /// As for every call, and [`outcome`](Self::outcome) decides what to do next: after [`Outcome::NotApplied`] it may be
-/// repeated; after [`Outcome::Unknown`] first look whether it happened; after [`Outcome::Applied`] save
-/// [`take_raw_response`](Self::take_raw_response), for what the response held is nowhere else. Only what did not happen
-/// was tried again.
+/// repeated; after [`Outcome::Unknown`] first check whether it happened; after [`Outcome::Applied`] save
+/// [`take_raw_response`](Self::take_raw_response), since the content of the response is nowhere else. Only what did not
+/// happen has been retried.
 pub struct Error(Box<Parts>);
 
 struct Parts {
@@ -60,7 +61,7 @@ struct Parts {
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-/// Gives each variant its name, which is a contract, and the list of them, which no variant can be missing from.
+/// Gives each variant its name, which is a contract, and a list of all variants.
 macro_rules! names {
     ($type:ident, $(#[$doc:meta])* $function:ident { $($variant:ident => $name:literal,)* }) => {
         impl $type {
@@ -81,27 +82,27 @@ macro_rules! names {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A value was refused before anything was sent. Correct it.
+    /// A value was refused before anything was sent. Fix it.
     InvalidInput,
-    /// The client could not be built from these settings, or was used where there is no Tokio runtime with timers and I/O.
-    /// Correct it.
+    /// The client could not be built from these settings, or was used where there is no Tokio runtime with timers and
+    /// I/O. Fix it.
     Configuration,
-    /// No bearer token could be had; the call itself was not sent, not once. Look at [`token_error`](Error::token_error).
+    /// No bearer token could be obtained; the call itself was never sent. See [`token_error`](Error::token_error).
     Token,
     /// The connection was refused, timed out or never opened (name resolution and TLS included). Nothing was sent: safe
     /// to repeat.
     Connect,
-    /// The time was up, or the server returned 408, or a gateway 460 or 499. Check out before repeating; only an outcome of
-    /// `NotApplied` says, of a change, that no byte of it was sent.
+    /// Time ran out, or the server returned 408, or a gateway 460 or 499. Check before repeating; only the outcome
+    /// `NotApplied` means that no byte of a change was sent.
     Timeout,
-    /// The connection broke before a response came. Check before repeating.
+    /// The connection broke before a response arrived. Check before repeating.
     Interrupted,
-    /// The server responded with a redirect. It is not followed: the request, token and all, would go where the server
-    /// says, once more. Check the base URL; check before repeating.
+    /// The server responded with a redirect. It is not followed: the request, token and all, would be sent once more,
+    /// to where the server says. Check the base URL; check before repeating.
     Redirect,
     /// 401: the token, API key, refresh token or client secret was refused. Nothing was done. Get a new one.
     Unauthorized,
-    /// 403: the credential may not do this. Nothing was done. Use another.
+    /// 403: the credential does not allow this. Nothing was done. Use another.
     Forbidden,
     /// 404: there is no such key, credential or organization, or the server does not have this route. Nothing was done.
     NotFound,
@@ -109,16 +110,16 @@ pub enum ErrorKind {
     RateLimited,
     /// Another 4xx: the server refused the request. Nothing was done. Read [`message`](Error::message).
     Rejected,
-    /// 5xx: the server failed, or a gateway that cannot know what the server did. Check before repeating.
+    /// 5xx: the server failed, or a gateway that can't know what the server did. Check before repeating.
     Server,
-    /// A 2xx whose body broke off. It was done, unless [`outcome`](Error::outcome) says `Unknown`, as of a delete; save
-    /// [`take_raw_response`](Error::take_raw_response).
+    /// A 2xx whose body was cut off. It was done, unless [`outcome`](Error::outcome) says `Unknown`, as of a delete;
+    /// save [`take_raw_response`](Error::take_raw_response).
     Cut,
     /// A 2xx whose body is longer than allowed. It was done, unless [`outcome`](Error::outcome) says `Unknown`, as of a
     /// delete; save [`take_raw_response`](Error::take_raw_response).
     TooLarge,
-    /// A 2xx whose body is not what the contract says. It was done, unless [`outcome`](Error::outcome) says `Unknown`, as of
-    /// a delete: a page of refusal may come with a 2xx. Save [`take_raw_response`](Error::take_raw_response).
+    /// A 2xx whose body is not what the contract says. It was done, unless [`outcome`](Error::outcome) says `Unknown`,
+    /// as of a delete: an error page may come with a 2xx. Save [`take_raw_response`](Error::take_raw_response).
     Malformed,
     /// A 2xx without the secret that was to be issued. It was done; rotate the key again, or repeat the create or mint.
     SecretMissing,
@@ -132,21 +133,21 @@ pub enum ErrorKind {
     IncompleteList,
 }
 
-/// Did it happen? Whether a state-changing call took effect. Reads change nothing: theirs is always `NotApplied`.
+/// Whether a state-changing call took effect. Reads change nothing: theirs is always `NotApplied`.
 ///
-/// These three are all there can be, and none will be added: it happened, it did not, or nobody can tell. So it is
-/// exhaustive, unlike the other enums here: whoever matches on it handles all three, and the compiler sees to it.
+/// No other value is possible, and none will be added: it happened, it did not, or it is unknown. So, unlike the other
+/// enums here, it is exhaustive, and the compiler checks that a match handles all three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// It did not happen. A rotate may be repeated; the old secret is as it was.
+    /// It did not happen. A rotate may be repeated; the old secret is unchanged.
     NotApplied,
     /// It may have happened. The old secret may be dead. Check before repeating.
     Unknown,
-    /// It happened, and what the response held is lost. The old secret is likely dead; the new one can't be fetched.
+    /// It happened, and what the response held is lost. The old secret is probably dead; the new one can't be fetched.
     Applied,
 }
 
-/// What was being done.
+/// The operation that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
@@ -205,7 +206,7 @@ pub enum Operation {
 }
 
 names! { ErrorKind,
-    /// Its name in logs and telemetry, as in `error.type`: it stays when words change.
+    /// Its name in logs and telemetry, as in `error.type`; it is stable.
     #[must_use]
     as_str {
         InvalidInput => "invalid_input",
@@ -232,7 +233,7 @@ names! { ErrorKind,
 }
 
 names! { Outcome,
-    /// Its name in logs and telemetry, as in `rixl.outcome`: it stays when words change.
+    /// Its name in logs and telemetry, as in `rixl.outcome`; it is stable.
     #[must_use]
     as_str {
         NotApplied => "not_applied",
@@ -242,7 +243,7 @@ names! { Outcome,
 }
 
 names! { Operation,
-    /// Its name in logs and telemetry, as in `rixl.operation`: it stays when words change. `Display` is prose.
+    /// Its name in logs and telemetry, as in `rixl.operation`: it is stable. `Display` is prose.
     ///
     /// ```
     /// use rixl_credentials::Operation;
@@ -378,14 +379,14 @@ impl Error {
     }
 
     /// The failure of a [`TokenSource`](crate::TokenSource) may pass: it is asked again under the call's
-    /// [`RetryPolicy`](crate::RetryPolicy). The call was not sent, so no harm comes of it, whatever the call.
+    /// [`RetryPolicy`](crate::RetryPolicy). That is harmless for any call, since the call was not sent.
     #[must_use]
     pub fn transient(mut self) -> Self {
         self.0.is_transient = true;
         self
     }
 
-    /// The failure of a [`TokenSource`](crate::TokenSource) may pass, and not before this time is over.
+    /// The failure of a [`TokenSource`](crate::TokenSource) may pass, but not before this time is over.
     #[must_use]
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
         self.0.retry_after = Some(delay);
@@ -420,7 +421,7 @@ impl Error {
         }
     }
 
-    /// Whether no harm can come of asking for a token again.
+    /// Whether asking for a token again is harmless.
     pub(crate) fn is_transient(&self) -> bool {
         self.0.is_transient
     }
@@ -430,7 +431,7 @@ impl Error {
         self.0.kind
     }
 
-    /// What was being done.
+    /// The operation that failed.
     pub fn operation(&self) -> Operation {
         self.0.operation
     }
@@ -471,7 +472,7 @@ impl Error {
 
     /// Takes the body of a 2xx response that could not be used, as far as it came: the new secret may be in it.
     ///
-    /// It can be taken once. It is there whenever [`is_unusable_response`](Self::is_unusable_response) says so.
+    /// It can be taken once. It is present whenever [`is_unusable_response`](Self::is_unusable_response) is true.
     ///
     /// ```
     /// # fn example(mut error: rixl_credentials::Error) -> std::io::Result<()> {
@@ -486,13 +487,13 @@ impl Error {
         self.0.raw.take()
     }
 
-    /// Whether the credential was refused (401): the token, or what it was to be bought with.
+    /// Whether the credential was refused (401): the token, or the one that it was to be obtained with.
     pub fn is_unauthorized(&self) -> bool {
         self.kind() == ErrorKind::Unauthorized || self.token_error().is_some_and(Self::is_unauthorized)
     }
 
-    /// Whether only another credential helps: RIXL refused this one or what it may do, or there is none. A source of tokens
-    /// that failed otherwise may do better later.
+    /// Whether only another credential helps: RIXL refused this one or its permissions, or there is none. A token
+    /// source that failed otherwise may succeed later.
     ///
     /// ```
     /// use rixl_credentials::Error;
@@ -512,7 +513,7 @@ impl Error {
         }
     }
 
-    /// Whether there is no such thing (404).
+    /// Whether the resource does not exist (404).
     pub fn is_not_found(&self) -> bool {
         self.kind() == ErrorKind::NotFound
     }
@@ -641,7 +642,7 @@ impl Error {
         let cause = match low {
             rixl_api::Error::CommunicationError(cause) | rixl_api::Error::ResponseBodyError(cause) => cause,
             // The request could not be put together; nothing was sent.
-            _ => return Self::invalid(operation, "the request could not be put together"),
+            _ => return Self::invalid(operation, "the request could not be built"),
         };
         let (kind, outcome) = if cause.is_builder() {
             (ErrorKind::InvalidInput, Outcome::NotApplied)
@@ -684,14 +685,14 @@ impl Error {
             (_, Kind::RepeatedPage | Kind::IncompleteList) => "the list is incomplete",
             (Outcome::Applied, _) if issues => match self.0.operation {
                 Operation::CreateWebhookEndpoint | Operation::RotateWebhookSecret => {
-                    "it took effect, so save the raw response, in which the secret may be, or rotate the endpoint's \
+                    "it took effect, so save the raw response, which may hold the secret, or rotate the endpoint's \
                          secret again"
                 }
                 Operation::CreateClientCredential => {
-                    "it took effect, so save the raw response, in which the secret may be, or revoke the credential \
+                    "it took effect, so save the raw response, which may hold the secret, or revoke the credential \
                          and create another"
                 }
-                _ => "it took effect, so save the raw response, in which the secret may be, or rotate the key again",
+                _ => "it took effect, so save the raw response, which may hold the secret, or rotate the key again",
             },
             (Outcome::Applied, _) => "it took effect; what the response held may be in the raw response",
             (Outcome::Unknown, _) => "it may have taken effect, so check before you repeat it",
@@ -699,12 +700,16 @@ impl Error {
             (_, Kind::Unauthorized) => "nothing was done; get a new credential",
             (_, Kind::Forbidden) => match self.0.operation {
                 // As RIXL's own clients name them.
-                Operation::ListApiKeys => "nothing was done; use a credential that may (credentials:apikeys:read)",
+                Operation::ListApiKeys => {
+                    "nothing was done; use a credential that may do this (credentials:apikeys:read)"
+                }
                 Operation::CreateApiKey
                 | Operation::UpdateApiKey
                 | Operation::DeleteApiKey
-                | Operation::RotateApiKey => "nothing was done; use a credential that may (credentials:apikeys:write)",
-                _ => "nothing was done; use a credential that may",
+                | Operation::RotateApiKey => {
+                    "nothing was done; use a credential that may do this (credentials:apikeys:write)"
+                }
+                _ => "nothing was done; use a credential that may do this",
             },
             (_, Kind::NotFound) if self.0.operation.has_generations() => {
                 "nothing was done; check the id and the generation of routes"
@@ -721,24 +726,24 @@ impl ErrorKind {
         match self {
             Self::InvalidInput => "a value is not valid",
             Self::Configuration => "the settings are not valid",
-            Self::Token => "no bearer token could be had",
+            Self::Token => "no bearer token could be obtained",
             Self::Connect => "no connection to the server could be opened",
-            Self::Timeout => "no whole response came in time",
-            Self::Interrupted => "the connection broke before a response came",
+            Self::Timeout => "no complete response arrived in time",
+            Self::Interrupted => "the connection broke before a response arrived",
             Self::Redirect => "the server responded with a redirect, which is not followed",
             Self::Unauthorized => "the server refused the credential",
-            Self::Forbidden => "the credential may not do this",
-            Self::NotFound => "the server knows no such thing",
+            Self::Forbidden => "the credential does not allow this",
+            Self::NotFound => "the server has no such resource",
             Self::RateLimited => "there were too many requests",
             Self::Rejected => "the server refused the request",
             Self::Server => "the server, or a gateway before it, failed",
-            Self::Cut => "the response broke off",
+            Self::Cut => "the response was cut off",
             Self::TooLarge => "the response is too large",
             Self::Malformed => "the response could not be read",
             Self::SecretMissing => "the response has no secret in it",
-            Self::WrongId => "the response is about another id than the one asked for",
+            Self::WrongId => "the response is about another id than the one requested",
             Self::RepeatedPage => "the server repeats a page",
-            Self::IncompleteList => "the server did not send as much as it says there is",
+            Self::IncompleteList => "the server sent fewer items than it says there are",
         }
     }
 }

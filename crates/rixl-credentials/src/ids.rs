@@ -96,7 +96,7 @@ macro_rules! id {
 }
 
 id! {
-    /// The id of an API key. It stays when the key is rotated.
+    /// The id of an API key. It does not change when the key is rotated.
     KeyId, "a key", "XyZ9aB8cD1"
 }
 id! {
@@ -112,10 +112,11 @@ id! {
     CredentialId, "a credential", "Z9Y8X7W6V5"
 }
 id! {
-    /// The id of a webhook endpoint. It stays when its secret is rotated. That it has this pattern too is not published.
+    /// The id of a webhook endpoint. It does not change when its secret is rotated. RIXL does not publish that it has
+    /// this pattern.
     EndpointId, "an endpoint", "E1ndp0intX"
 }
 id! {
-    /// The id of a policy. That it has this pattern too is not published.
+    /// The id of a policy. RIXL does not publish that it has this pattern.
     PolicyId, "a policy", "P0l1cyExmp"
 }

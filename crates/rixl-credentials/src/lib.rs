@@ -1,7 +1,7 @@
-//! Safe client of RIXL's credentials API: create, rotate and delete API keys, exchange them for tokens, and mint client
-//! tokens. Unofficial: the maintainers are not RIXL, whose own crate is `rixl`.
+//! A safe client for RIXL's credentials API: create, rotate and delete API keys, exchange them for tokens, and mint client
+//! tokens. Unofficial: the maintainers are not affiliated with RIXL, whose own crate is `rixl`.
 //!
-//! [`Client`] is the way in. `create` and `rotate` give [`Issued`], whose [`Secret`] cannot be printed by accident:
+//! Start with [`Client`]. `create` and `rotate` return [`Issued`], whose [`Secret`] cannot be printed by accident:
 //! [`Secret::expose_secret`] is the only way out. Every [`Error`] says whether the call took effect.
 //!
 //! ```
@@ -10,7 +10,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let sandbox = Sandbox::start()?; // a RIXL gateway in memory; leave base_url away for the real one
+//! let sandbox = Sandbox::start()?; // an in-memory RIXL gateway; omit base_url for the real one
 //! let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
 //! let keys = client.organization(&sandbox.organization_id().parse()?).api_keys();
 //!
@@ -24,8 +24,8 @@
 //! # }
 //! ```
 //!
-//! With a real account, [`Client::from_env`] reads `RIXL_BEARER_TOKEN`, `RIXL_API_KEY` or `RIXL_API_KEY_FILE`. Lists fetch page after page, and an
-//! error is matched by what it did:
+//! With a real account, [`Client::from_env`] reads `RIXL_BEARER_TOKEN`, `RIXL_API_KEY` or `RIXL_API_KEY_FILE`. Lists fetch page after page. Match
+//! errors by whether the call took effect:
 //!
 //! ```
 //! use rixl_credentials::{ApiKeys, Client, Error, KeyId, Outcome};
@@ -42,7 +42,7 @@
 //!     match keys.rotate(id).await {
 //!         Ok(issued) => println!("{}: {:?}", id, issued.secret), // Secret([redacted])
 //!         Err(error) => match error.outcome() {
-//!             Outcome::NotApplied => println!("{error}: the old secret is as it was"),
+//!             Outcome::NotApplied => println!("{error}: the old secret is unchanged"),
 //!             Outcome::Unknown => println!("{error}: exchange the old secret to see whether it is live"),
 //!             Outcome::Applied => println!("{error}: the new secret may be in take_raw_response()"),
 //!         },
@@ -69,39 +69,39 @@
 //! |---|---|
 //! | rotate a key and lose no secret, into a file, a program or Vault | [`rixl-rotation`](https://docs.rs/rixl-rotation) |
 //! | list keys, and find the old ones | `examples/old_keys.rs` |
-//! | read the token from a place of my own | `examples/token_source.rs`, [`TokenSource`] |
-//! | go on while my key is rotated | `examples/service.rs`, [`ClientBuilder::api_key_file`] |
+//! | read the token from my own source | `examples/token_source.rs`, [`TokenSource`] |
+//! | keep running while my key is rotated | `examples/service.rs`, [`ClientBuilder::api_key_file`] |
 //! | use it without `async` | `examples/blocking.rs` |
 //! | go through a proxy, trust a company's certificates | [`ClientBuilder::proxy`], [`ClientBuilder::root_certificate`] |
 //! | test code that uses it | [`testing`] |
 //!
-//! # Parts
+//! # Structure
 //!
-//! `openapi.json` is the contract, written by hand. `cargo xtask regen` turns it into `rixl-api`, one function for each
-//! operation. This crate is a thin layer over that: checked values in, safe types out, and the rules of sending (see
-//! [`Client`]). Nothing of the layers below is in its public types, so that they can be replaced. From the caller down:
+//! `openapi.json` is the contract, written by hand. `cargo xtask regen` turns it into `rixl-api`, one function per
+//! operation. This crate is a thin layer on top: validated values in, safe types out, and the rules of sending (see
+//! [`Client`]). Its public types contain nothing of the layers below, so that these can be replaced. From the caller down:
 //!
-//! - `builder` and `client`: the settings, and the handles that operations are reached from;
-//! - `api_keys`, `tokens`, `client_credentials`, `webhooks`, `policies`, `pages`: one file for each kind of operation, with its types;
-//! - `sender`: the one way every call is sent, with a token (`token_source`, `token_cache`, `grant`, `api_key_source`), again where that can do no
-//!   harm (`retry`), in spans (`trace`), on hardened HTTP (`transport`);
-//! - `reply`, `response`, `headers`, `error`: what came back, and whether the call took effect;
+//! - `builder` and `client`: the settings, and the handles through which operations are called;
+//! - `api_keys`, `tokens`, `client_credentials`, `webhooks`, `policies`, `pages`: one file per kind of operation, with its types;
+//! - `sender`: the one path by which every call is sent, with a token (`token_source`, `token_cache`, `grant`, `api_key_source`), repeated where that is
+//!   harmless (`retry`), in spans (`trace`), on hardened HTTP (`transport`);
+//! - `reply`, `response`, `headers`, `error`: the result, and whether the call took effect;
 //! - `secret`, `ids`: the one-time secret, and ids that can't leave their place in a URL.
 //!
-//! What of this a program can rely on for years is on a page of its own: [`stability`]. Others are [`testing`], on tests of code
-//! that uses this, and [`tried`], with what the client was tried against.
+//! More pages: [`stability`], on what a program can rely on for years; [`testing`], on testing code that uses this crate; and
+//! [`tried`], on what the client was tested against.
 //!
 //! # Features
 //!
 //! `rustls` (default) and `native-tls` choose the TLS library; with both, `rustls` is used. With neither, only `http` on
 //! loopback works, and `https` is refused when the client is built. `acknowledge` adds `ClientBuilder::acknowledge`, and SHA-256.
-//! `test-util` has values that only a server gives: see [`testing`].
+//! `test-util` constructs values that only a server can give: see [`testing`].
 //!
 //! # Deliberately absent
 //!
-//! - No repeat of a change that may have happened.
-//! - No composing or splitting of key strings: whether the secret is the whole key is not published.
-//! - No `X-API-Key` header on the calls of the client: sources disagree on it. For others there is [`Client::api_key_header`].
+//! - No retry of a change that may have happened.
+//! - No composing or splitting of key strings: RIXL does not publish whether the secret is the whole key.
+//! - No `X-API-Key` header on the calls of the client: sources disagree on it. For your own calls there is [`Client::api_key_header`].
 //! - No way to print a secret, and no feature that adds one.
 
 // A caller may move any call to another thread.

@@ -1,4 +1,4 @@
-//! What a company's network asks of the way to a server: a proxy, certificates, addresses.
+//! Network settings: a proxy, certificates, addresses.
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 

@@ -42,7 +42,7 @@ impl PageRequest {
         self
     }
 
-    /// Passes over this many items.
+    /// Skips this many items.
     #[must_use]
     pub fn with_offset(mut self, offset: u32) -> Self {
         self.offset = offset;
@@ -77,9 +77,10 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// The list goes on until a page is empty, or exactly as many items were seen as the server says there are: a
-    /// page may be short because the server caps it, and `total` may be wrong. A full first page is not taken at its word: the
-    /// server may have counted the page. Nor is a server that sends more than was asked for: the rest is on the next page.
+    /// The list goes on until a page is empty, or exactly as many items were seen as the server says there are: a page
+    /// may be short because the server caps it, and `total` may be wrong. A total that equals a full first page is not
+    /// trusted: the server may have counted the page. A server that sends more than requested is not trusted either:
+    /// the rest is on the next page.
     pub(crate) fn new(
         request: PageRequest,
         mut items: Vec<T>,
@@ -103,8 +104,8 @@ impl<T> Page<T> {
 
 /// A list as a stream over all pages, which are fetched as they are needed.
 ///
-/// It is a [`Stream`], and [`next`](Self::next) does without a library for streams. After an error it ends. Items that
-/// are created or deleted meanwhile may be missed or seen twice: the API counts by offset.
+/// It is a [`Stream`], and [`next`](Self::next) works without a stream library. After an error it ends. Items that are
+/// created or deleted meanwhile may be missed or seen twice: the API counts by offset.
 pub struct Listing<T> {
     ready: vec::IntoIter<T>,
     /// Locked by no one: it makes the list `Sync`, which the futures of the layers below are not.
@@ -158,8 +159,8 @@ impl<T: Unpin> Listing<T> {
     ///
     /// # Cancellation
     ///
-    /// Nothing is lost when it is dropped before it ended: the list holds the page that is under way, and goes on with it
-    /// when it is called again.
+    /// Nothing is lost if the future is dropped: the list keeps the page that is under way, and continues with it on
+    /// the next call.
     pub async fn next(&mut self) -> Option<Result<T, Error>> {
         StreamExt::next(self).await
     }

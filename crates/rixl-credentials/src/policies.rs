@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, ErrorKind, Listing, Operation, OrganizationId, Page, PageRequest, PolicyId, sender::Sender};
 
-/// The policies of an organization. They exist in the second generation of routes alone: see
+/// The policies of an organization. They exist only in the second generation of routes: see
 /// [`Organization::policies`](crate::Organization::policies).
 ///
 /// RIXL's own clients name the permissions that a rotator needs `credentials:apikeys:read` and
@@ -19,13 +19,13 @@ pub struct Policies {
     organization: OrganizationId,
 }
 
-/// What whoever it is attached to may do. It can be saved and shown as JSON.
+/// Permissions for whoever it is attached to. It can be saved and shown as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Policy {
     /// Its id, as [`ApiKey::policy_ids`](crate::ApiKey::policy_ids) has it.
     pub id: PolicyId,
-    /// The name that people gave it.
+    /// The name that its creator gave it.
     pub name: Option<String>,
     /// What it is for.
     pub description: Option<String>,
@@ -70,8 +70,8 @@ pub enum IdentityType {
     ClientCredential,
     /// The server gave none.
     Unspecified,
-    /// One that came after this library. Match it by [`as_str`](Self::as_str), whose name stays when a later version has
-    /// a variant for it.
+    /// One that is newer than this library. Match it by [`as_str`](Self::as_str), whose name is stable when a later
+    /// version adds a variant for it.
     #[non_exhaustive]
     Other(OtherIdentityType),
 }
@@ -162,7 +162,7 @@ impl Policies {
         reply.read_list(&["attachments"], |list| Ok(list.attachments.into_iter().map(PolicyAttachment::read).collect()))
     }
 
-    /// The names of all permissions that there are, fetched page by page as the stream is read.
+    /// The names of all existing permissions, fetched page by page as the stream is read.
     #[must_use]
     pub fn permissions(&self) -> Listing<String> {
         let policies = self.clone();

@@ -1,4 +1,4 @@
-//! The body of a response, for whoever saves it before it is parsed.
+//! The body of a response, to be saved before it is parsed.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use crate::{Error, ErrorKind, Operation};
 
 /// The body of a response, unparsed. There may be a secret in it.
 ///
-/// It moves; it can't be cloned or compared. `Debug` prints its length alone, and it is wiped on drop.
+/// It moves; it can't be cloned or compared. `Debug` prints only its length, and it is wiped on drop.
 pub struct RawResponse {
     body: Body,
     request_id: Option<String>,
 }
 
-/// A response that was saved, on disk for example. Its request id is not in it: that is for the caller to save.
+/// A saved response, from disk for example. It does not include the request id, which the caller must save.
 impl From<Vec<u8>> for RawResponse {
     fn from(bytes: Vec<u8>) -> Self {
         Self::new(Body::Whole(Bytes::from_owner(Zeroizing::new(bytes))), None)
@@ -29,8 +29,7 @@ impl RawResponse {
         Self { body, request_id }
     }
 
-    /// The server's id of the request, as [`Error::request_id`](crate::Error::request_id): the proof that RIXL's support
-    /// can use.
+    /// The server's id of the request, as [`Error::request_id`](crate::Error::request_id): for RIXL's support.
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
     }

@@ -1,4 +1,4 @@
-//! When a failed call is repeated, and after what delay. Clock and randomness are parameters.
+//! When a failed call is retried, and after what delay. Clock and randomness are parameters.
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
@@ -10,15 +10,16 @@ use jiff::Timestamp;
 
 use crate::{Error, ErrorKind, Outcome};
 
-/// When a failed call is repeated, and after what delay.
+/// When a failed call is retried, and after what delay.
 ///
-/// Only what can do no harm is repeated: reads, and changes that did not happen because no connection could be opened in
-/// time or the server was too busy (429). A change that may have happened never is.
+/// Only what is harmless is retried: reads, and changes that did not happen because no connection could be opened in
+/// time or the server was too busy (429). A change that may have happened is never retried.
 ///
-/// The wait before attempt `n + 1` is drawn evenly from zero to `base * 2^(n - 1)` (full jitter), on top of what the
-/// server's `Retry-After` asks. The defaults are what RIXL advises, 5 attempts from 500 ms on, and this library's bound:
-/// nothing over 30 s is drawn, nor obeyed. How long an attempt and the whole call may take are settings of their own, on the
-/// [builder](crate::ClientBuilder::attempt_timeout) and [for one call](crate::Client::with_deadline).
+/// The wait before attempt `n + 1` is uniformly random between zero and `base * 2^(n - 1)` (full jitter), on top of the
+/// server's `Retry-After`. The defaults are RIXL's advice, 5 attempts starting at 500 ms, and this library's limit: no
+/// wait is longer than 30 s, even if the server asks for it. How long an attempt and the whole call may take are
+/// settings of their own, on the [builder](crate::ClientBuilder::attempt_timeout) and [for one
+/// call](crate::Client::with_deadline).
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,8 +46,8 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Nothing is repeated. (A read may still be resent by the HTTP layer, if a stale connection did not take it.) It leaves
-    /// no bound behind: the time is up when [`deadline`](crate::ClientBuilder::deadline) says so, under any policy.
+    /// Nothing is retried. (A read may still be resent by the HTTP layer, if a stale connection did not take it.) The
+    /// [`deadline`](crate::ClientBuilder::deadline) applies under any policy.
     pub fn off() -> Self {
         Self::default().with_attempts(1)
     }
@@ -63,8 +64,8 @@ impl RetryPolicy {
         self
     }
 
-    /// The maximum of what is drawn, and of what is obeyed. A `Retry-After` beyond it ends the call with the error, whose
-    /// [`retry_after`](Error::retry_after) tells: to come back sooner than asked would be refused again.
+    /// The maximum of the random wait, and of a `Retry-After`. A longer one ends the call with the error, whose
+    /// [`retry_after`](Error::retry_after) has it: a retry before that would be refused again.
     pub fn with_max_delay(mut self, max: Duration) -> Self {
         self.max_delay = max;
         self
@@ -72,8 +73,8 @@ impl RetryPolicy {
 
     /// How long to wait after this attempt failed, counted from 1; `None` to give up.
     ///
-    /// It knows nothing of what failed, nor of the call's deadline: whether it is safe to repeat is for the caller to decide.
-    /// `retry_after` is what the server asks for, `chance` a number from 0 up to 1, as of [`Timing::chance`].
+    /// It does not know what failed, or the call's deadline: the caller decides whether a retry is safe. `retry_after`
+    /// is what the server asks for, `chance` a number from 0 up to 1, as from [`Timing::chance`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -106,7 +107,7 @@ pub(crate) fn share(duration: Duration, part: f64) -> Duration {
     Duration::try_from_secs_f64(duration.as_secs_f64() * part).unwrap_or(duration)
 }
 
-/// Whether no harm can come of sending it again.
+/// Whether sending it again is harmless.
 pub(crate) fn may_repeat(error: &Error) -> bool {
     use ErrorKind::{Connect, Cut, Interrupted, RateLimited, Server, Timeout, Token};
     match error.kind() {
@@ -122,7 +123,7 @@ pub(crate) fn may_repeat(error: &Error) -> bool {
 /// A wait, in [`Timing`].
 pub type Sleep<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// The clock, sleep and randomness behind delays and expiries. Tests bring their own and take no time at all.
+/// The clock, sleep and randomness behind delays and expiries. Tests supply their own and take no time at all.
 ///
 /// The time-out of an attempt always runs by the system's clock.
 pub trait Timing: Send + Sync {

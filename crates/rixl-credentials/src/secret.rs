@@ -5,10 +5,10 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// A secret string: an API key, a client secret, a token.
 ///
-/// `Debug` prints `Secret([redacted])`. There is no `Display`, `Clone`, `PartialEq` or `Serialize`; the one way out
-/// is [`expose_secret`](Self::expose_secret), which is easy to search for. To see whether two secrets are one, compare their
-/// fingerprints (`rixl_rotation::fingerprint`), which may be kept and printed; to share one, put it into an `Arc`. The memory is wiped on drop. Copies that the
-/// TLS and HTTP layers make while they send or receive it are theirs and are not wiped.
+/// `Debug` prints `Secret([redacted])`. There is no `Display`, `Clone`, `PartialEq` or `Serialize`; the one way out is
+/// [`expose_secret`](Self::expose_secret), which is easy to search for. To see whether two secrets are equal, compare
+/// their fingerprints (`rixl_rotation::fingerprint`), which may be stored and printed; to share one, put it into an
+/// `Arc`. The memory is wiped on drop. Copies that the TLS and HTTP layers make while sending or receiving it are not.
 ///
 /// ```
 /// use rixl_credentials::Secret;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 /// assert_eq!(secret.expose_secret(), "rxl_EXAMPLE");
 /// ```
 ///
-/// It can be read from settings, whose other traits then stay derived:
+/// It can be deserialized from settings, whose other traits can then be derived:
 ///
 /// ```
 /// #[derive(Debug, serde::Deserialize)]
@@ -33,7 +33,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 pub struct Secret(wire::Secret);
 
 impl Secret {
-    /// The secret in clear.
+    /// The secret in plain text.
     pub fn expose_secret(&self) -> &str {
         self.0.expose_secret()
     }

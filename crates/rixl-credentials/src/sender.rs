@@ -346,7 +346,7 @@ impl Sender {
 
 /// The time was up while it waited for a token, a turn or a connection, and no byte of it was written.
 fn too_late(operation: Operation) -> Error {
-    Error::new(ErrorKind::Timeout, operation).with_detail("the time was up before it could be sent")
+    Error::new(ErrorKind::Timeout, operation).with_detail("time ran out before it could be sent")
 }
 
 /// The error of a call that could not be sent again, or at all.

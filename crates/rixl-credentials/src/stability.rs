@@ -5,8 +5,8 @@
 //!
 //! # What counts as breaking
 //!
-//! - What the compiler refuses that it accepted: an item removed, renamed or given another type. Not a new variant of an
-//!   enum, nor a new field of a struct, that is `#[non_exhaustive]`, nor a new method with a default body.
+//! - Code that no longer compiles: an item removed, renamed or given another type. Not a new variant of an enum, nor a
+//!   new field of a struct, that is `#[non_exhaustive]`, nor a new method with a default body.
 //! - A response or a failure that moves to another [`ErrorKind`](crate::ErrorKind) or
 //!   [`Outcome`](crate::Outcome), such as a status that was `Rejected` and becomes `RateLimited`: programs branch on them.
 //! - A new default: of a time-out, a bound or the [`RetryPolicy`](crate::RetryPolicy); and anything that would repeat a
@@ -21,7 +21,7 @@
 //!
 //! # Names of telemetry
 //!
-//! Dashboards and alerts are programs too. These are contracts, and a snapshot in the tests holds them:
+//! Dashboards and alerts are programs too. These are contracts, checked by a snapshot in the tests:
 //!
 //! - the target `rixl_credentials`; the spans `rixl.call` and `rixl.attempt`, their level and the names of their fields, as
 //!   [`Client`](crate::Client#tracing) lists them. Fields may be added;
@@ -30,20 +30,20 @@
 //!
 //! # What is not API
 //!
-//! - Prose: `Display` of an error or an [`Operation`](crate::Operation), and every `Debug`. They change for the better at
-//!   any time; that no secret is in them does not.
-//! - What `source()` of an error is, beyond `dyn Error`. [`Error::token_error`](crate::Error::token_error) is there to be
-//!   asked; a downcast is not.
-//! - What is hidden from these pages: it is for the other crates of this project, which ask for exactly this version.
+//! - Prose: `Display` of an error or an [`Operation`](crate::Operation), and every `Debug`. They may change at any
+//!   time; that they contain no secret does not.
+//! - What `source()` of an error is, beyond `dyn Error`. [`Error::token_error`](crate::Error::token_error) is the way
+//!   to inspect it; a downcast is not.
+//! - Items hidden from these pages: they are for the other crates of this project, which require exactly this version.
 //! - `rixl-api`, the generated layer below, all of it.
-//! - How requests look on the wire beyond what RIXL's contract says: order and number of headers, the `user-agent`.
+//! - Details of requests on the wire beyond RIXL's contract: order and number of headers, the `user-agent`.
 //!
 //! # Rust
 //!
-//! The minimum supported Rust version is 1.88. It rises at most to the stable version of half a year before, with a minor
-//! version of these crates, never with a patch.
+//! The minimum supported Rust version is 1.88. It rises only to stable versions that are at least half a year old, with
+//! a minor version of these crates, never with a patch.
 //!
 //! # Platforms
 //!
-//! Linux is what the tests run on. The code has no part that is for one system alone, and is meant for macOS and Windows
-//! too, where it is **untried**: the workflow builds it and runs its tests there, and nobody has read what they say yet.
+//! Linux is what the tests run on. The code has no platform-specific parts, and is meant for macOS and Windows too,
+//! where it is **untested**: the workflow builds it and runs its tests there, but nobody has looked at the results yet.

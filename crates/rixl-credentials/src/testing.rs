@@ -1,11 +1,11 @@
-//! How to test code that uses this. A page, not code: its examples are compiled and run.
+//! How to test code that uses this crate. A page, not code: its examples are compiled and run.
 //!
-//! | to test | take |
+//! | to test | use |
 //! |---|---|
-//! | what a program does with RIXL, lost and broken responses included | [`rixl-sandbox`](https://docs.rs/rixl-sandbox), a gateway in memory |
-//! | one response that the sandbox would not give | a server of canned responses, such as `httpmock` |
-//! | a function that is given an [`Issued`](crate::Issued), an [`Error`](crate::Error) or a `DueKey` | the feature `test-util` |
-//! | back-off and expiry | a [`Timing`](crate::Timing) of one's own, with [`ClientBuilder::timing`](crate::ClientBuilder::timing) |
+//! | how a program uses RIXL, including lost and broken responses | [`rixl-sandbox`](https://docs.rs/rixl-sandbox), an in-memory gateway |
+//! | a response that the sandbox would not give | a server with canned responses, such as `httpmock` |
+//! | a function that takes an [`Issued`](crate::Issued), an [`Error`](crate::Error) or a `DueKey` | the feature `test-util` |
+//! | back-off and expiry | your own [`Timing`](crate::Timing), with [`ClientBuilder::timing`](crate::ClientBuilder::timing) |
 //!
 //! ```toml
 //! [dev-dependencies]
@@ -15,7 +15,7 @@
 //!
 //! # With the sandbox
 //!
-//! It does what the contract says, and misbehaves on request. Its clock is moved, not waited for. A fault or a count for an
+//! It follows the contract, and misbehaves on request. You move its clock instead of waiting. A fault or a count for an
 //! operation that does not exist is refused, with the list of those that do.
 //!
 //! ```
@@ -31,13 +31,13 @@
 //! let client = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
 //! let keys = client.organization(&sandbox.organization_id().parse()?).api_keys();
 //!
-//! // The next rotation takes effect, and its response never arrives.
+//! // The next rotation takes effect, but its response never arrives.
 //! sandbox.inject(Fault::new(Effect::Close).on("rotateOrganizationApiKey"))?;
 //! let error = keys.rotate(&key.id.parse()?).await.unwrap_err();
 //! assert_eq!(error.outcome(), Outcome::Unknown);
 //! assert_eq!((sandbox.calls("rotateOrganizationApiKey"), sandbox.rotations(&key.id)), (1, 1));
 //!
-//! // The old secret lives for its grace time.
+//! // The old secret is valid for its grace period.
 //! assert!(sandbox.is_live(&key.secret));
 //! sandbox.advance(Duration::from_secs(61));
 //! assert!(!sandbox.is_live(&key.secret));
@@ -71,7 +71,7 @@
 //!
 //! # Without a server
 //!
-//! The feature `test-util` has `Issued::new`, `Error::from_parts` and, in `rixl-rotation`, `DueKey::new`. An
+//! The feature `test-util` provides `Issued::new`, `Error::from_parts` and, in `rixl-rotation`, `DueKey::new`. An
 //! [`ApiKey`](crate::ApiKey) is read from JSON.
 //!
 //! ```
@@ -81,20 +81,21 @@
 //!     match result {
 //!         Ok(_) => "store it",
 //!         Err(error) if error.outcome() == Outcome::NotApplied => "repeat it",
-//!         Err(_) => "look before it is repeated",
+//!         Err(_) => "check before repeating it",
 //!     }
 //! }
 //!
 //! let key = serde_json::from_str(r#"{"id":"XyZ9aB8cD1","name":"billing"}"#)?;
 //! assert_eq!(advice(&Ok(Issued::new(key, "rxl_EXAMPLE"))), "store it");
 //! let lost = Error::from_parts(ErrorKind::Interrupted, Operation::RotateApiKey, Outcome::Unknown);
-//! assert_eq!(advice(&Err(lost)), "look before it is repeated");
+//! assert_eq!(advice(&Err(lost)), "check before repeating it");
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 //!
 //! # No trait of the client
 //!
-//! Google's Rust clients generate a `stub` trait with a method for each call, and AWS's `aws-smithy-mocks` puts responses
-//! under the real client instead: there is no trait here, because such a double never loses a response, which is what code that
-//! rotates keys has to be tested for, and the sandbox does under the real client. Code that is to know nothing of RIXL in its
-//! tests has a trait of its own with the one or two calls that it makes, which is shorter than one of ours with all of them.
+//! Google's Rust clients generate a `stub` trait with a method for each call, and AWS's `aws-smithy-mocks` puts
+//! responses under the real client instead: there is no trait here, because such a double never loses a response, which
+//! is what code that rotates keys must be tested for, and what the sandbox does under the real client. Code whose tests
+//! should not depend on RIXL can define its own trait with the one or two calls that it makes, which is shorter than
+//! one of ours with all of them.

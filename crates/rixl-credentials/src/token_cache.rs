@@ -160,7 +160,7 @@ impl Drop for Underway {
 }
 
 fn broken_off() -> Error {
-    Error::no_token("the request for a token broke off")
+    Error::no_token("the request for a token was cut off")
 }
 
 impl State {

@@ -1,4 +1,4 @@
-//! Where the bearer token of a call comes from.
+//! The sources of a call's bearer token.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::{Error, Secret};
 
-/// What a [`TokenSource`] is asked for.
+/// The request to a [`TokenSource`].
 ///
 /// The client makes it; its default is for tests of a source.
 #[derive(Clone, Debug, Default)]
@@ -24,14 +24,14 @@ pub struct TokenRequest<'a> {
 }
 
 impl<'a> TokenRequest<'a> {
-    /// The token that RIXL refused with a 401, when the source is asked because of that.
+    /// The token that RIXL refused with a 401, if that is why the source is asked.
     pub fn with_refused(mut self, token: &'a Secret) -> Self {
         self.refused = Some(token);
         self
     }
 
-    /// The token that RIXL refused with a 401, when the source is asked because of that: give another one, if there is
-    /// one. The call, which was not carried out, is then sent once more.
+    /// The token that RIXL refused with a 401, if that is why the source is asked: give another one, if there is one.
+    /// The call, which was not carried out, is then sent once more.
     #[must_use]
     pub fn refused(&self) -> Option<&'a Secret> {
         self.refused
@@ -85,25 +85,26 @@ impl AccessToken {
 /// The token of one call, when it is known.
 pub type TokenFuture<'a> = Pin<Box<dyn Future<Output = Result<AccessToken, Error>> + Send + 'a>>;
 
-/// Gives bearer tokens for the calls of a client.
+/// Provides bearer tokens for the calls of a client.
 ///
 /// It keeps nothing itself: the client has one cache in front of every source.
 ///
-/// 1. The source is asked once at a time in each Tokio runtime, by a task of its own: the calls that wait meanwhile share
-///    what it gave, a failure too, and none that leaves or is not polled holds the others up. What nobody drove for as long
-///    as a source may take is not waited for: the source is asked anew. In a runtime that nobody drives nothing ends at all.
-/// 2. A token that says when it expires is kept, and the source is asked anew when three quarters to nine tenths of its
-///    life are over. Chance decides, so that many processes that started together do not come together again. No call
-///    waits for that, or fails by it, until the token expires.
-/// 3. A token of unknown expiry is not kept, so that one that was replaced is not sent.
-/// 4. After a 401 the source is asked with [`TokenRequest::refused`], and if it gives another token, the call is sent once
-///    more. If it does not, the one that was refused stays for the next call. Where another one is refused too, the next
-///    waits a second, and up to a minute with each that is refused again.
-/// 5. A [passing failure](Error::transient) is tried again under the call's [`RetryPolicy`](crate::RetryPolicy). Until the
-///    [time that it asks for](Error::with_retry_after) is over, an hour at most, nobody asks.
-/// 6. A token that can't stand in a header is a failure.
+/// 1. The source is asked once at a time in each Tokio runtime, by a task of its own: the calls that wait meanwhile
+///    share its result, including a failure, and a call that is dropped or not polled does not hold up the others. A
+///    request that nobody has driven for as long as a source may take is given up, and the source is asked again. In a
+///    runtime that nobody drives, nothing completes.
+/// 2. A token with an expiry is kept, and the source is asked again after three quarters to nine tenths of its
+///    lifetime, at random, so that processes that started together do not renew together. No call waits for that, or
+///    fails because of it, until the token expires.
+/// 3. A token of unknown expiry is not kept, so that a replaced one is not sent.
+/// 4. After a 401 the source is asked with [`TokenRequest::refused`], and if it gives another token, the call is sent
+///    once more. If it does not, the refused one stays for the next call. If the other one is refused too, the next
+///    request waits a second, and with each further refusal longer, up to a minute.
+/// 5. A [transient failure](Error::transient) is retried under the call's [`RetryPolicy`](crate::RetryPolicy). Until
+///    the [time that it asks for](Error::with_retry_after) is over, an hour at most, nobody asks.
+/// 6. A token that can't be a header value is a failure.
 ///
-/// Tokens are sent to the client's base URL alone. `examples/token_source.rs` in the repository is a whole one.
+/// Tokens are sent only to the client's base URL. `examples/token_source.rs` in the repository is a complete one.
 ///
 /// ```
 /// use rixl_credentials::{AccessToken, Client, Error, Secret, TokenFuture, TokenRequest, TokenSource};
@@ -128,12 +129,12 @@ pub trait TokenSource: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::no_token`] with the cause. The call is then not sent; [`Error::token_error`] gives it to the caller.
+    /// [`Error::no_token`] with the cause. The call is then not sent; the caller finds it in [`Error::token_error`].
     ///
     /// # Cancellation
     ///
-    /// The future goes on when the call that waits for it leaves. It is dropped after two minutes, or after the client's
-    /// [`deadline`](crate::ClientBuilder::deadline) where that is longer, and with its runtime.
+    /// The future goes on when the call that waits for it is dropped. It is dropped after two minutes, or after the
+    /// client's [`deadline`](crate::ClientBuilder::deadline) where that is longer, and with its runtime.
     fn token<'a>(&'a self, request: TokenRequest<'a>) -> TokenFuture<'a>;
 }
 

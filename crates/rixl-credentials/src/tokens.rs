@@ -10,7 +10,7 @@ use rixl_api::{
 
 use crate::{Error, ErrorKind, Operation, Secret, reply::Reply, route::Generation, sender::Sender};
 
-/// The token operations. Their credential stands in the request body; no bearer token is sent.
+/// The token operations. The credential is in the request body; no bearer token is sent.
 #[derive(Clone, Debug)]
 pub struct Tokens {
     sender: Arc<Sender>,
@@ -23,7 +23,7 @@ pub struct Tokens {
 pub struct TokenPair {
     /// The bearer token.
     pub access_token: Secret,
-    /// Buys the next pair, once.
+    /// Exchanged for the next pair, once.
     pub refresh_token: Option<Secret>,
     /// How to present the access token; `Bearer` in all published examples.
     pub token_type: Option<String>,
@@ -38,21 +38,21 @@ impl Tokens {
         Self { sender, generation }
     }
 
-    /// Exchanges a live API key for a pair of tokens. This also tells whether the key is live: 200 or 401.
+    /// Exchanges a live API key for a pair of tokens. This also shows whether the key is live: 200 or 401.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] when the text has not the form `<something>_<something>`, which RIXL publishes for
-    /// API keys, or has white space in it; [`ErrorKind::Unauthorized`] when the key is not live; else as for
-    /// [every call](Error#every-call).
+    /// [`ErrorKind::InvalidInput`] when the text does not have the format `<something>_<something>`, which RIXL
+    /// publishes for API keys, or has white space in it; [`ErrorKind::Unauthorized`] when the key is not live; else as
+    /// for [every call](Error#every-call).
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same; a pair that nobody holds expires.
+    /// If the future is dropped, the exchange may still have happened; a pair that nobody holds expires.
     pub async fn exchange(&self, api_key: &Secret) -> Result<TokenPair, Error> {
         let operation = Operation::ExchangeApiKey;
         if !is_api_key(api_key) {
-            return Err(Error::invalid(operation, "the text given does not have the form of an API key"));
+            return Err(Error::invalid(operation, "the text given does not look like an API key"));
         }
         let body = &types::ApiKeyExchange { api_key: api_key.wire().clone() };
         let send = |low: rixl_api::Client| async move {
@@ -64,7 +64,7 @@ impl Tokens {
         pair(self.sender.call_without_token(operation, send).await?)
     }
 
-    /// Uses up a refresh token for a new pair. Both tokens of the old pair end.
+    /// Exchanges a refresh token for a new pair. Both tokens of the old pair become invalid.
     ///
     /// # Errors
     ///
@@ -74,7 +74,7 @@ impl Tokens {
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, the refresh token may be used up all the same, and the new pair is lost: see
+    /// If the future is dropped, the refresh token may still be used up, and the new pair is lost: see
     /// [`Client`](crate::Client#cancellation).
     pub async fn refresh(&self, refresh_token: &Secret) -> Result<TokenPair, Error> {
         let operation = Operation::RefreshToken;

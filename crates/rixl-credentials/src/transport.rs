@@ -42,17 +42,17 @@ const REASONS: [(&str, &str); 26] = [
     ("received fatal alert", "the server refused the TLS connection"),
     ("InvalidContentType", "the server does not speak TLS"),
     ("wrong version number", "the server does not speak TLS"),
-    ("close_notify", "the TLS connection broke off"),
+    ("close_notify", "the TLS connection was cut off"),
     ("tunnel", "the proxy refused the connection"),
     ("roxy authorization required", "the proxy asks for credentials"),
-    ("connection closed before message completed", "the connection was closed before a response came"),
+    ("connection closed before message completed", "the connection was closed before a response arrived"),
     ("message head is too large", "the head of the response is too large"),
     ("invalid HTTP", "the response is not HTTP"),
     ("invalid content-length", "the length of the response is not valid"),
     ("refused stream", "the server refused the HTTP/2 stream"),
     ("stream error", "the server ended the HTTP/2 stream"),
     ("connection error received", "the server ended the HTTP/2 connection"),
-    ("unexpected end of", "the response broke off"),
+    ("unexpected end of", "the response was cut off"),
 ];
 
 impl From<reqwest::Error> for Opaque {
@@ -72,13 +72,13 @@ impl From<reqwest::Error> for Opaque {
 impl Opaque {
     fn kind(error: &reqwest::Error) -> &'static str {
         if error.is_builder() {
-            "the request could not be put together"
+            "the request could not be built"
         } else if error.is_timeout() {
-            "the time was up"
+            "time ran out"
         } else if error.is_connect() {
             "the connection could not be opened"
         } else if error.is_body() || error.is_decode() {
-            "the response broke off"
+            "the response was cut off"
         } else {
             "the connection broke"
         }

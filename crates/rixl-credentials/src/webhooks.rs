@@ -10,16 +10,16 @@ use crate::{
     sender::Sender,
 };
 
-/// The webhook endpoints of a project, each with a secret that its deliveries are signed with. They exist in the second
-/// generation of routes alone: see [`Organization::webhooks`](crate::Organization::webhooks).
+/// The webhook endpoints of a project, each with a secret that its deliveries are signed with. They exist only in the
+/// second generation of routes: see [`Organization::webhooks`](crate::Organization::webhooks).
 #[derive(Clone, Debug)]
 pub struct Webhooks {
     sender: Arc<Sender>,
     project: ProjectId,
 }
 
-/// A webhook endpoint, without its secret. `Debug` prints of the URL only where it leads: the rest may be a credential. That is
-/// why it has no `Serialize`, unlike keys, credentials and policies.
+/// A webhook endpoint, without its secret. `Debug` prints only the origin of the URL: the rest may be a credential.
+/// That is why it has no `Serialize`, unlike keys, credentials and policies.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WebhookEndpoint {
@@ -52,7 +52,7 @@ pub struct IssuedWebhookEndpoint {
     pub endpoint: WebhookEndpoint,
     /// Its signing secret, `whsec_` and base64.
     pub secret: Secret,
-    /// The server's id of the request, as [`Error::request_id`]: the proof that RIXL's support can use.
+    /// The server's id of the request, as [`Error::request_id`]: for RIXL's support.
     pub request_id: Option<String>,
 }
 
@@ -65,7 +65,7 @@ pub struct IssuedWebhookEndpoint {
 pub struct IssuedWebhookSecret {
     /// The secret, `whsec_` and base64.
     pub secret: Secret,
-    /// The server's id of the request, as [`Error::request_id`]: the proof that RIXL's support can use.
+    /// The server's id of the request, as [`Error::request_id`]: for RIXL's support.
     pub request_id: Option<String>,
 }
 
@@ -90,7 +90,7 @@ impl NewWebhookEndpoint {
     }
 }
 
-/// What to change of a webhook endpoint; what is not set stays. Its secret stays in any case.
+/// Changes to a webhook endpoint; what is not set stays. Its secret stays in any case.
 #[derive(Clone, Default)]
 #[must_use]
 pub struct WebhookEndpointUpdate {
@@ -198,7 +198,8 @@ impl Webhooks {
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
+    /// If the future is dropped, the change may still have happened, and its secret is lost: see
+    /// [`Client`](crate::Client#cancellation).
     pub async fn create(&self, endpoint: NewWebhookEndpoint) -> Result<IssuedWebhookEndpoint, Error> {
         let reply = self.created(&self.sender, endpoint).await?;
         let request_id = reply.request_id();
@@ -214,7 +215,8 @@ impl Webhooks {
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
+    /// If the future is dropped, the change may still have happened, and its secret is lost: see
+    /// [`Client`](crate::Client#cancellation).
     pub async fn create_raw(&self, endpoint: NewWebhookEndpoint) -> Result<RawResponse, Error> {
         self.created(&self.sender.sealed(), endpoint).await?.sealed()
     }
@@ -228,7 +230,10 @@ impl Webhooks {
         let NewWebhookEndpoint { url, event_types } = endpoint;
         check_url(operation, &url)?;
         if event_types.is_empty() {
-            return Err(Error::invalid(operation, "the endpoint would get no events: name a type of them"));
+            return Err(Error::invalid(
+                operation,
+                "the endpoint would receive no events: name at least one event type",
+            ));
         }
         let body = &types::NewWebhookEndpoint { url, event_types };
         let send = |low: rixl_api::Client| async move { low.create_webhook_endpoint(self.project.wire(), body).await };
@@ -244,7 +249,7 @@ impl Webhooks {
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same: see [`Client`](crate::Client#cancellation).
+    /// If the future is dropped, the change may still have happened: see [`Client`](crate::Client#cancellation).
     pub async fn update(&self, id: &EndpointId, update: WebhookEndpointUpdate) -> Result<WebhookEndpoint, Error> {
         let operation = Operation::UpdateWebhookEndpoint;
         let WebhookEndpointUpdate { url, event_types, enabled } = update;
@@ -267,11 +272,11 @@ impl Webhooks {
     /// # Errors
     ///
     /// As for [every change](Error#every-change); a 2xx with anything in it but an empty object is
-    /// [`Outcome::Unknown`](crate::Outcome::Unknown): it may be a gateway's page of refusal.
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown): it may be a gateway's error page.
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same: see [`Client`](crate::Client#cancellation).
+    /// If the future is dropped, the change may still have happened: see [`Client`](crate::Client#cancellation).
     pub async fn delete(&self, id: &EndpointId) -> Result<(), Error> {
         let send =
             |low: rixl_api::Client| async move { low.delete_webhook_endpoint(self.project.wire(), id.wire()).await };
@@ -280,8 +285,8 @@ impl Webhooks {
 
     /// Gives the endpoint a new signing secret, which is in the response and nowhere else.
     ///
-    /// For 24 hours deliveries are signed with both the old and the new secret, as RIXL publishes. What a second rotation
-    /// within that time does to the first secret is not published: expect that it ends at once.
+    /// For 24 hours deliveries are signed with both the old and the new secret, as RIXL publishes. RIXL does not
+    /// publish what a second rotation within that time does to the first secret: expect it to become invalid at once.
     ///
     /// ```
     /// use rixl_credentials::{Client, EndpointId, Error, OrganizationId, ProjectId};
@@ -299,12 +304,13 @@ impl Webhooks {
     /// # Errors
     ///
     /// As for [every change](Error#every-change). After [`Outcome::Unknown`](crate::Outcome::Unknown) and
-    /// [`Outcome::Applied`](crate::Outcome::Applied) consumers can still verify with the old secret for a day; rotating
-    /// again is the repair.
+    /// [`Outcome::Applied`](crate::Outcome::Applied) consumers can still verify with the old secret for a day; rotate
+    /// again.
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
+    /// If the future is dropped, the change may still have happened, and its secret is lost: see
+    /// [`Client`](crate::Client#cancellation).
     pub async fn rotate_secret(&self, id: &EndpointId) -> Result<IssuedWebhookSecret, Error> {
         let reply = self.rotated(&self.sender, id).await?;
         let request_id = reply.request_id();
@@ -320,7 +326,8 @@ impl Webhooks {
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
+    /// If the future is dropped, the change may still have happened, and its secret is lost: see
+    /// [`Client`](crate::Client#cancellation).
     pub async fn rotate_secret_raw(&self, id: &EndpointId) -> Result<RawResponse, Error> {
         self.rotated(&self.sender.sealed(), id).await?.sealed()
     }
@@ -331,7 +338,7 @@ impl Webhooks {
         sender.call(Operation::RotateWebhookSecret, send).await
     }
 
-    /// Sends a test event to the endpoint, signed as any other. What came of it is among its [`attempts`](Self::attempts).
+    /// Sends a test event to the endpoint, signed as any other. The result is among its [`attempts`](Self::attempts).
     /// Returns the event's id.
     ///
     /// # Errors
@@ -340,7 +347,7 @@ impl Webhooks {
     ///
     /// # Cancellation
     ///
-    /// Dropped before it ended, it may have happened all the same: see [`Client`](crate::Client#cancellation).
+    /// If the future is dropped, the change may still have happened: see [`Client`](crate::Client#cancellation).
     pub async fn send_test(&self, id: &EndpointId) -> Result<String, Error> {
         let send =
             |low: rixl_api::Client| async move { low.test_webhook_endpoint(self.project.wire(), id.wire()).await };

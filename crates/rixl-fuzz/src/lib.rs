@@ -1,16 +1,25 @@
-//! What the fuzz targets share: the mark that stands for a secret, and where it must not be found.
+//! What the fuzz targets share: a canary in place of a secret, and the texts that must not contain it.
+//!
+//! Each target in `fuzz_targets/` feeds one reader of foreign bytes, and `bash .ci/fuzz` runs them from `seeds/`:
+//!
+//! - `response`, `error_body`, `retry_after`: what a server sends to the client;
+//! - `base_url`, `id`: what a user gives to the client;
+//! - `dotenv`: a file that a store edits, of which only the value may change;
+//! - `import`: a published document, on its way to a generated client.
+//!
+//! A target fails on a panic, on a broken invariant, or if the canary is printed. It is a workspace of its own.
 
 use std::{error::Error, fmt::Debug};
 
-/// Stands where a secret would. No input may hold it: what is found was planted.
+/// Used in place of a secret. Inputs must not contain it: any occurrence was planted.
 pub const CANARY: &str = "CANARYrxlFAKE";
 
-/// Both forms of `Debug`.
+/// Both formats of `Debug`.
 pub fn debug(value: &impl Debug) -> String {
     format!("{value:?}{value:#?}")
 }
 
-/// All that an error prints: `Debug`, `Display`, and the same of every cause.
+/// Everything that an error prints: `Debug`, `Display`, and the same of every cause.
 pub fn printed(error: &(impl Error + 'static)) -> String {
     let mut text = String::new();
     let mut next: Option<&dyn Error> = Some(error);

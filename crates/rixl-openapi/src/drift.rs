@@ -83,10 +83,8 @@ fn whole(documents: &schema::Documents<'_>) -> Vec<Change> {
         _ => push(Class::Unjudged, what),
     }
     match (security::is_silent(old), security::is_silent(new)) {
-        (false, true) => {
-            push(Class::Unjudged, "security is defined, but nothing is said of who needs it any more".into())
-        }
-        (true, false) => push(Class::Unjudged, "security is said now, where it was defined and nothing more".into()),
+        (false, true) => push(Class::Unjudged, "security is defined, but no longer stated for any operation".into()),
+        (true, false) => push(Class::Unjudged, "security is stated now, where it was only defined".into()),
         _ => {}
     }
     security::rest_of_schemes(documents).into_iter().for_each(|(class, what)| push(class, what));
@@ -125,7 +123,10 @@ fn whole(documents: &schema::Documents<'_>) -> Vec<Change> {
             (Some(_), None) => push(Class::Decoding, format!("the webhook {} is gone", code(name))),
             (None, Some(_)) => push(Class::Additive, format!("the webhook {} is new", code(name))),
             (before, after) if documents.2.differ(before, after) => {
-                push(Class::Unjudged, format!("the webhook {} changed, by no rule of this report", code(name)));
+                push(
+                    Class::Unjudged,
+                    format!("the webhook {} changed, and no rule of this report covers that", code(name)),
+                );
             }
             _ => {}
         }
@@ -137,7 +138,7 @@ fn whole(documents: &schema::Documents<'_>) -> Vec<Change> {
         }
         if let (Some(old), Some(new)) = (old.map("info"), new.map("info")) {
             for (key, _) in change::rest(&documents.2, old, new, "version") {
-                push(Class::Wording, format!("other words in {} of the document", code(key)));
+                push(Class::Wording, format!("new wording in {} of the document", code(key)));
             }
         }
     }
@@ -277,7 +278,7 @@ mod tests {
         );
         assert_eq!(
             changes(&json!({ "summary": "a" }), &json!({ "summary": "b", "deprecated": true })),
-            ["wording: it is deprecated now", "wording: other words in summary"]
+            ["wording: it is deprecated now", "wording: new wording in summary"]
         );
         assert_eq!(changes(&json!({}), &body(&json!({}))), ["breaking for callers: a body is required now"]);
     }

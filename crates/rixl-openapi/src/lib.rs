@@ -1,13 +1,14 @@
 //! Reads API documents as RIXL publishes them: Swagger 2.0, OpenAPI 3.0 or 3.1, in JSON or YAML.
 //!
 //! - [`read`] takes a document from a file or stdin, within bounds;
-//! - [`normalize`] turns it into OpenAPI 3.0.3 that says all it said, so that two documents can be compared;
-//! - [`import`] goes on from there to what a generator makes a good client of, and names what it had to leave out;
-//! - [`compare`] tells what changed between two normalized documents, and whom each change breaks;
-//! - [`document`] is how all of them, and whoever works on the result, find operations and schemas.
+//! - [`normalize`] turns it into OpenAPI 3.0.3 without losing anything, so that two documents can be compared;
+//! - [`import`] turns that into input from which a generator makes a good client, and reports what it had to leave out;
+//! - [`compare`] reports what changed between two normalized documents, and whom each change breaks;
+//! - [`document`] finds operations and schemas, for all of these and for users of the result.
 //!
-//! A document is a [`serde_json::Value`] throughout: what is published rarely fits a typed model. No input panics; what
-//! can't be used is a list of sentences, [`Problems`]. Nothing here prints, generates code, or knows a generator.
+//! A document is a [`serde_json::Value`] throughout: published documents rarely fit a typed model. No input causes a
+//! panic; an unusable document gives [`Problems`], a list of sentences. Nothing here prints, generates code, or knows a
+//! generator.
 
 pub mod document;
 mod drift;

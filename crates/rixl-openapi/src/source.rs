@@ -115,7 +115,7 @@ impl<'de> Visitor<'de> for OnceVisitor {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             if map.contains_key(&key) {
-                return Err(de::Error::custom(format_args!("the key {key:?} stands twice in one map")));
+                return Err(de::Error::custom(format_args!("the key {key:?} occurs twice in one map")));
             }
             let Once(value) = entries.next_value()?;
             map.insert(key, value);
@@ -172,10 +172,10 @@ fn yaml(text: &str) -> Result<Value, String> {
                 (scalar(&text, style, tag.as_deref()), anchor)
             }
             Event::Alias(anchor) => {
-                let Some((value, size)) = anchors.get(&anchor) else { return Err(at("an alias stands for nothing")) };
+                let Some((value, size)) = anchors.get(&anchor) else { return Err(at("an alias refers to nothing")) };
                 nodes = nodes.saturating_add(*size);
                 if nodes > MAX_NODES {
-                    return Err(at("its aliases ask for too much"));
+                    return Err(at("its aliases expand to too much"));
                 }
                 (value.clone(), 0)
             }
@@ -198,13 +198,13 @@ fn yaml(text: &str) -> Result<Value, String> {
                 if is_merge {
                     let maps = if let Value::Array(maps) = value { maps } else { vec![value] };
                     for map in maps {
-                        let Value::Object(map) = map else { return Err(at("<< merges what is no map")) };
+                        let Value::Object(map) = map else { return Err(at("<< merges something that is not a map")) };
                         for (key, value) in map {
                             merged.entry(key).or_insert(value);
                         }
                     }
                 } else if map.insert(key, value).is_some() {
-                    return Err(at("a key stands twice in one map, the second time with its value"));
+                    return Err(at("a key occurs twice in one map, the second time with its value"));
                 }
             }
             Some(_) => {}
@@ -291,8 +291,8 @@ mod tests {
             (b"\xff\xfe".as_slice(), "not UTF-8"),
             (b"", "it is empty"),
             (b"{\"a\":", "it is not JSON"),
-            (b"{\"a\":{\"b\":1,\"c\":2,\"b\":3}}", "the key \"b\" stands twice in one map at line 1"),
-            (b"a: {<<: 7}", "<< merges what is no map at line 1"),
+            (b"{\"a\":{\"b\":1,\"c\":2,\"b\":3}}", "the key \"b\" occurs twice in one map at line 1"),
+            (b"a: {<<: 7}", "<< merges something that is not a map at line 1"),
             (b"a: [", "it is not YAML"),
             (b"a: 1\na: 2", "twice"),
             (b"a: *b", "it is not YAML"),
@@ -314,10 +314,10 @@ mod tests {
             let aliases = vec![format!("*l{}", level - 1); 9].join(", ");
             bomb += &format!("l{level}: &l{level} [{aliases}]\n");
         }
-        assert!(parse(bomb.as_bytes()).unwrap_err().contains("aliases ask for too much"));
+        assert!(parse(bomb.as_bytes()).unwrap_err().contains("aliases expand to too much"));
         // One text, as often.
         let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), vec!["*a"; 20_000].join(", "));
-        assert!(parse(long.as_bytes()).unwrap_err().contains("aliases ask for too much"));
+        assert!(parse(long.as_bytes()).unwrap_err().contains("aliases expand to too much"));
     }
 
     #[test]

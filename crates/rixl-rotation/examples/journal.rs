@@ -47,7 +47,7 @@ impl Database {
 
     fn take(&self, lock: String) -> Result<Held, JournalError> {
         if !self.tables().locks.insert(lock.clone()) {
-            let reason = format!("another rotator holds the {lock}");
+            let reason = format!("another rotator has locked the {lock}");
             return Err(JournalError::new(JournalErrorKind::Locked, reason));
         }
         Ok(Held { database: self.clone(), lock })

@@ -6,7 +6,7 @@ use rixl_credentials::{
 
 /// The account whose keys are rotated: a client, and the organization.
 ///
-/// A request that was certainly not carried out is repeated under the client's
+/// A request that was certainly not carried out is retried under the client's
 /// [`RetryPolicy`](rixl_credentials::RetryPolicy).
 ///
 /// ```
@@ -50,7 +50,7 @@ impl Account {
         self.keys(&self.client).list()
     }
 
-    /// The key of this id. There is no route for one key, so the list is read until it comes.
+    /// The key of this id. There is no route for one key, so the list is read until it is found.
     ///
     /// # Errors
     ///
@@ -75,16 +75,16 @@ impl Account {
         self.keys(&self.once()).create_raw(key).await
     }
 
-    /// Ends a key. It can't be brought back.
+    /// Deletes a key. This can't be undone.
     ///
     /// # Errors
     ///
-    /// As for every change: look at [`Error::outcome`].
+    /// As for every change: check [`Error::outcome`].
     pub async fn delete(&self, key_id: &KeyId) -> Result<(), Error> {
         self.keys(&self.client).delete(key_id).await
     }
 
-    /// Buys a token and drops it: tells whether the key string is live.
+    /// Obtains a token and drops it: shows whether the key string is live.
     pub(crate) async fn exchange(&self, key_string: &Secret) -> Result<(), Error> {
         self.tokens().exchange(key_string).await.map(drop)
     }

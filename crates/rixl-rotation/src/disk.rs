@@ -73,7 +73,7 @@ pub(crate) fn lock(path: &Path, patience: Duration, mut open: impl FnMut() -> io
                 replaced += 1;
                 file = open()?;
             }
-            Ok(()) => return Err(io::Error::other("it is replaced again and again")),
+            Ok(()) => return Err(io::Error::other("it keeps being replaced")),
             Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < end => {
                 thread::sleep(LOCK_PAUSE);
                 // Whoever holds what is not there any more keeps nobody out.
@@ -368,7 +368,7 @@ fn is_plain_link(folder: &OwnedFd, name: &OsStr) -> bool {
 /// Refuses what another user may have put into a folder where others may write: neither this user's nor the folder owner's
 /// own, nor root's.
 fn check_planted(folder: impl AsFd, owner: u32, what: &str) -> Result<(), Trouble> {
-    let folder = fstat(folder).map_err(|error| Trouble::io("its folder can't be looked at", error.into()))?;
+    let folder = fstat(folder).map_err(|error| Trouble::io("its folder can't be inspected", error.into()))?;
     let is_shared = folder.st_mode & 0o022 != 0;
     let trusted = [geteuid().as_raw(), folder.st_uid, 0];
     if is_shared && !trusted.contains(&owner) {
@@ -379,7 +379,7 @@ fn check_planted(folder: impl AsFd, owner: u32, what: &str) -> Result<(), Troubl
 }
 
 fn statat_of(file: &File) -> Result<Stat, Trouble> {
-    fstat(file).map_err(|error| Trouble::io("it can't be looked at", error.into()))
+    fstat(file).map_err(|error| Trouble::io("it can't be inspected", error.into()))
 }
 
 /// What came of putting a file in the place of another.
@@ -499,7 +499,7 @@ impl Place {
         mut edit: impl FnMut(Option<&str>) -> Result<Option<Zeroizing<String>>, Trouble>,
     ) -> Result<Vec<String>, Trouble> {
         let unsure = |error| {
-            Trouble::io("it was written, and may not survive a power failure", error).with_kind(StoreErrorKind::Unknown)
+            Trouble::io("it was written, but may not survive a power failure", error).with_kind(StoreErrorKind::Unknown)
         };
         let folder = self.turn(false)?;
         if folder.lock.is_some() {
@@ -540,7 +540,7 @@ impl Place {
                 break;
             }
         }
-        Err(Trouble::busy("another program writes it again and again"))
+        Err(Trouble::busy("another program keeps writing it"))
     }
 
     /// Puts a new file in the place of the one that was read.
@@ -563,7 +563,7 @@ impl Place {
         match statat(folder, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(now) if current.is(&now) => {}
             Ok(_) | Err(Errno::NOENT) => return Ok(Swapped::Changed),
-            Err(error) => return Err(Trouble::io("it can't be looked at", error.into())),
+            Err(error) => return Err(Trouble::io("it can't be inspected", error.into())),
         }
         match exchange(RenameFlags::EXCHANGE) {
             Ok(()) => {}
@@ -590,7 +590,7 @@ impl Place {
         if is_newest {
             return Ok(Swapped::Changed);
         }
-        Err(Trouble::busy("another program writes it again and again").with_kind(StoreErrorKind::Unknown))
+        Err(Trouble::busy("another program keeps writing it").with_kind(StoreErrorKind::Unknown))
     }
 
     /// Where names can't be exchanged: what others write from here to the rename is lost, which is some microseconds.
@@ -645,7 +645,7 @@ impl Place {
                 Err(error) => return Err(Trouble::io("it can't be opened", error.into())),
             }
         };
-        let metadata = file.metadata().map_err(|error| Trouble::io("it can't be looked at", error))?;
+        let metadata = file.metadata().map_err(|error| Trouble::io("it can't be inspected", error))?;
         if !metadata.is_file() {
             return Err(Trouble::unusable("it is not a regular file"));
         }
@@ -655,7 +655,7 @@ impl Place {
         let bound = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
         (&file).take(bound).read_to_end(&mut bytes).map_err(|error| Trouble::io("it can't be read", error))?;
         if bytes.len() > max {
-            return Err(Trouble::unusable(format!("it has more than {max} bytes")));
+            return Err(Trouble::unusable(format!("it is larger than {max} bytes")));
         }
         let text = std::str::from_utf8(&bytes).map_err(|_| Trouble::unusable("it is not UTF-8 text"))?;
         Ok(Some(Current { text: Zeroizing::new(text.to_owned()), file, metadata }))
@@ -690,7 +690,7 @@ impl Place {
     /// its state folder and whatever path leads here. `None` where its file system can't lock files (some NFS).
     pub(crate) fn lock(&self, part: &str) -> Result<Option<LockFile>, Trouble> {
         let held = |path: &Path| {
-            let reason = format!("another rotator is about to write it, and holds the lock {}", path.display());
+            let reason = format!("another rotator is about to write it, and has locked {}", path.display());
             Trouble::new(StoreErrorKind::Locked, reason)
         };
         self.lock_beside(&format!(".{}{part}{LOCK}", self.name), Duration::ZERO, held).map(|(_, lock)| lock)
@@ -744,7 +744,7 @@ impl Place {
     /// no other place, and the name as the file system has it.
     pub(crate) fn identity(&self) -> Result<String, Trouble> {
         let folder = self.open_folder().map_err(no_folder)?;
-        let found = folder.metadata().map_err(|error| Trouble::io("its folder can't be looked at", error))?;
+        let found = folder.metadata().map_err(|error| Trouble::io("its folder can't be inspected", error))?;
         let name = self.name_in(&folder).map_err(|error| Trouble::io("its folder can't be listed", error))?;
         Ok(format!("{:x}:{:x}/{name}", found.dev(), found.ino()))
     }
@@ -782,7 +782,7 @@ impl Place {
     /// Whether it lies in this folder, or anywhere below it, whatever path leads there.
     pub(crate) fn is_within(&self, folder: &Path) -> Result<bool, Trouble> {
         let Ok(top) = fs::metadata(folder) else { return Ok(false) };
-        let failed = |error: io::Error| Trouble::io("its folder can't be looked at", error);
+        let failed = |error: io::Error| Trouble::io("its folder can't be inspected", error);
         let mut folder = OwnedFd::from(self.open_folder().map_err(no_folder)?);
         loop {
             let here = fstat(&folder).map_err(|error| failed(error.into()))?;
@@ -846,7 +846,7 @@ impl Place {
     }
 
     fn check(&self, folder: &Folder, current: Option<&Current>) -> Result<(), Trouble> {
-        let mode = folder.file.metadata().map_err(|error| Trouble::io("its folder can't be looked at", error))?.mode();
+        let mode = folder.file.metadata().map_err(|error| Trouble::io("its folder can't be inspected", error))?.mode();
         // With the sticky bit, as in /tmp, others can't replace what is not theirs.
         if mode & 0o1002 == 0o002 {
             let folder = self.folder.display();
@@ -877,7 +877,7 @@ impl Place {
             .map_err(|error| Trouble::io("no file can be created beside it", error))?;
         let Some(current) = current else { return Ok(temporary) };
         let file = &temporary.file;
-        let own = file.metadata().map_err(|error| Trouble::io("a file beside it can't be looked at", error))?;
+        let own = file.metadata().map_err(|error| Trouble::io("a file beside it can't be inspected", error))?;
         let (uid, gid) = (current.metadata.uid(), current.metadata.gid());
         // A consumer reads by owner, group or access list: to lose one of them would lock it out.
         if (uid, gid) != (own.uid(), own.gid()) {
@@ -928,10 +928,10 @@ fn open_lock(folder: &File, name: &str, path: &Path) -> Result<File, Trouble> {
             Ok(found) => found,
             // Its holder has just removed it.
             Err(Errno::NOENT) => continue,
-            Err(error) => return Err(Trouble::io("its lock can't be looked at", error.into())),
+            Err(error) => return Err(Trouble::io("its lock can't be inspected", error.into())),
         };
         let wrong = if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-            "is no regular file".to_owned()
+            "is not a regular file".to_owned()
         } else if found.st_uid != geteuid().as_raw() {
             format!("belongs to another user (uid {})", found.st_uid)
         } else if found.st_mode & 0o077 != 0 || found.st_nlink > 1 {
@@ -946,7 +946,7 @@ fn open_lock(folder: &File, name: &str, path: &Path) -> Result<File, Trouble> {
         let path = path.display();
         return Err(Trouble::unusable(format!("its lock {path} {wrong}: remove that if no run is under way there")));
     }
-    Err(Trouble::busy("its lock is made and removed again and again"))
+    Err(Trouble::busy("its lock keeps being created and removed"))
 }
 
 fn list(folder: &File) -> Result<Listing, Trouble> {
@@ -1058,7 +1058,7 @@ fn check_target(file: &File, path: &str) -> Result<(), Trouble> {
     use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
 
     let found = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
-        .map_err(|error| Trouble::io("it can't be looked at", error.into()))?;
+        .map_err(|error| Trouble::io("it can't be inspected", error.into()))?;
     if found.stx_attributes.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND) {
         return Err(Trouble::unusable("it is marked as immutable or append-only: `chattr -ia` it"));
     }

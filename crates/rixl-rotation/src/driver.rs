@@ -362,7 +362,7 @@ impl Driver {
             Err(error) => {
                 self.seen.is_lock_lost |= error.kind() == JournalErrorKind::Locked;
                 if !matches!(record, Record::Intent(_) | Record::Sending(_) | Record::Ended { .. }) {
-                    // It only shortens what recovery has to find out.
+                    // It only shortens what recovery has to check.
                     self.warn(format!("{error}, but the run goes on"));
                 }
                 self.journal_error = Some(error);
@@ -466,7 +466,7 @@ impl Driver {
         let is_one = intent.places.len() == 1;
         for Place { given, before, .. } in &intent.places {
             let held = match (before.value, before.live_as) {
-                (None, _) => ", and holds none yet",
+                (None, _) => " and holds none yet",
                 (Some(_), Some(_)) => "; the stored one is live",
                 (Some(_), None) if intent.limits.is_probed && intent.subject.key_id().is_some() => {
                     "; the stored one is dead already"
@@ -474,14 +474,14 @@ impl Driver {
                 (Some(_), None) => "; the stored one was not probed",
             };
             let store = if is_one { "the store" } else { given };
-            self.tell(State::Prepared, format!("locked; {store} is ready to take a secret{held}"));
+            self.tell(State::Prepared, format!("locked; {store} is ready for a secret{held}"));
         }
     }
 
     fn tell_record(&mut self, record: &Record) {
         match record {
             Record::Intent(_) | Record::Sending(_) if self.seen.may_send => {
-                self.tell(State::Intent, "written down durably; now the request is sent, once");
+                self.tell(State::Intent, "recorded durably; the request is sent now, once");
             }
             Record::Received { .. } if self.seen.is_kept == Some(true) => {
                 let escrow = self.entry.escrow_location();
@@ -490,15 +490,15 @@ impl Driver {
             Record::Verified { format, .. } => {
                 if format.is_none() && self.intent().limits.is_probed {
                     self.warn(
-                        "RIXL does not confirm the new secret, and no live one is known to be stored, so the new one is stored",
+                        "RIXL does not confirm the new secret, and no stored secret is known to be live, so the new one is stored",
                     );
                 }
                 let fingerprint = self.value(0).map(|value| look::digest(&value).fingerprint()).unwrap_or_default();
                 self.tell(
                     State::Verified,
                     match format {
-                        Some(_) => format!("the new secret {fingerprint} is live: it bought a token"),
-                        None => format!("the new secret {fingerprint} was not seen live"),
+                        Some(_) => format!("the new secret {fingerprint} is live: it was exchanged for a token"),
+                        None => format!("the new secret {fingerprint} was not confirmed to be live"),
                     },
                 );
             }
@@ -514,11 +514,11 @@ impl Driver {
                     ),
                 );
             }
-            Record::Deployed { .. } => self.tell(State::Deployed, "the deploy step ended well"),
+            Record::Deployed { .. } => self.tell(State::Deployed, "the deploy step succeeded"),
             Record::Settled { .. } if self.intent().limits.is_probed => {
                 self.tell(State::Settled, "the stored secret is still live");
             }
-            // What was found out, and is no fault of this run.
+            // What was observed, and is not a fault of this run.
             Record::Lost { why: why @ (Why::OldIsDead | Why::RefusedButDone), .. } => {
                 self.tell(EventKind::Note, failure::why(*why));
             }

@@ -1,4 +1,4 @@
-//! Why a run did not end well, and what to do.
+//! Why a run failed, and what to do.
 
 use std::{error::Error as StdError, fmt};
 
@@ -9,11 +9,11 @@ use crate::{
     store::{StoreError, StoreErrorKind},
 };
 
-/// Why a run did not end well.
+/// Why a run failed.
 ///
-/// [`kind`](Self::kind) is the cause, [`effect`](Self::effect) what it left behind, [`next`](Self::next) what to do. `Display`
-/// is one sentence of all three. Causes are in `source`, and [`api_error`](Self::api_error) is the one to ask of them.
-/// No secret is in any of them.
+/// [`kind`](Self::kind) is the cause, [`effect`](Self::effect) what it left behind, [`next`](Self::next) what to do.
+/// `Display` is one sentence with all three. Causes are in `source`; [`api_error`](Self::api_error) finds RIXL's. None
+/// of them contains a secret.
 #[derive(Debug)]
 pub struct Failure {
     kind: FailureKind,
@@ -30,15 +30,15 @@ pub struct Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureKind {
-    /// The run was told to stop: before anything was sent, or while nothing but time was waited for.
+    /// The run was cancelled: before anything was sent, or while it only waited.
     Interrupted,
     /// A precondition does not hold, or RIXL refused the change.
     Refused,
-    /// RIXL refused the credential, or it ends too soon.
+    /// RIXL refused the credential, or it expires too soon.
     Authentication,
     /// Another rotator has locked the key or the store's entry.
     Locked,
-    /// The response was lost, is not clear, or an earlier run is unfinished.
+    /// The response was lost or is unclear, or an earlier run is unfinished.
     Unknown,
     /// The new secret is stored, and the [deploy step](crate::Rotator::with_deploy_step) has not ended well.
     NotDeployed,
@@ -46,12 +46,12 @@ pub enum FailureKind {
     NotStored,
     /// The new secret is lost.
     Lost,
-    /// The key was rotated since it was found to be due. Nothing has to be done.
+    /// The key was rotated since it was found to be due. Nothing needs to be done.
     NotDue,
 }
 
 impl FailureKind {
-    /// A name that stays, for logs and metrics.
+    /// A stable name, for logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -70,11 +70,11 @@ impl FailureKind {
 
 /// Where the secret of a key is after a run that failed.
 ///
-/// `Display` and [`as_str`](Self::as_str) are a name that stays.
+/// `Display` and [`as_str`](Self::as_str) are a stable name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Situation {
-    /// The old secret is as it was.
+    /// The old secret is unchanged.
     Unchanged,
     /// It is not known whether there is a new one.
     Unknown,
@@ -87,7 +87,7 @@ pub enum Situation {
 }
 
 impl Situation {
-    /// A name that stays.
+    /// A stable name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -106,12 +106,12 @@ impl fmt::Display for Situation {
     }
 }
 
-/// What a run that failed has left of the key: all that there is to branch on before it is run again.
+/// What a failed run did to the key: all that a caller needs to branch on before running it again.
 ///
-/// There will be no fourth value: a caller that handles these three handles everything.
+/// No fourth value will be added: a caller that handles these three handles everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing changed: the old secret is as it was.
+    /// Nothing changed: the old secret is unchanged.
     Unchanged,
     /// It is not known whether the secret was changed. The old one may be dead.
     Unknown,
@@ -120,7 +120,7 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// A name that stays, for logs and metrics.
+    /// A stable name, for logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -135,16 +135,16 @@ impl Effect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Next {
-    /// Correct what the sentence says, then run it again.
+    /// Fix what the sentence says, then run it again.
     Correct,
-    /// Run it again later: another rotator is at work, the store is busy, or it was told to stop.
+    /// Run it again later: another rotator is at work, the store is busy, or it was cancelled.
     Retry,
     /// Get another bearer token, then run it again.
     Authenticate,
     /// Call [`Rotator::recover`](crate::Rotator::recover): an entry is open.
     Recover,
-    /// Call it with [`OnLiveSecret::RotateUnread`](crate::OnLiveSecret::RotateUnread) or [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop): nobody else
-    /// can tell.
+    /// Call it with [`OnLiveSecret::RotateUnread`](crate::OnLiveSecret::RotateUnread) or
+    /// [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop): only a person can decide.
     Decide,
     /// Call it for this entry with [`RecoverOptions::with_redirect_of`](crate::RecoverOptions::with_redirect_of) as well: of
     /// several places, say which one the other stands in for.
@@ -152,40 +152,40 @@ pub enum Next {
     /// Call it for this entry with [`RecoverOptions::with_redirect`](crate::RecoverOptions::with_redirect), and name one of the
     /// two places.
     NamePlace(String),
-    /// Call it for this entry with [`RecoverOptions::with_redirect`](crate::RecoverOptions::with_redirect), and name a third place: the
-    /// one of the run is another key's by now.
+    /// Call it for this entry with [`RecoverOptions::with_redirect`](crate::RecoverOptions::with_redirect), and name a
+    /// third place: the run's place now belongs to another key.
     AnotherPlace(String),
-    /// Call it with another credential, or allow this one by [`Rotator::with_own_key`](crate::Rotator::with_own_key).
+    /// Call it with another credential, or allow this one with [`Rotator::with_own_key`](crate::Rotator::with_own_key).
     AllowOwnKey,
-    /// Call [`Rotator::recover`](crate::Rotator::recover) with another credential: this one may be bought with the key that is to
-    /// be deleted, and would end with it.
+    /// Call [`Rotator::recover`](crate::Rotator::recover) with another credential: this one may have been obtained with
+    /// the key that is to be deleted, and would become invalid with it.
     OtherCredential,
     /// Delete these keys, if nobody knows their secrets.
     DeleteKeys(Vec<KeyId>),
     /// Replace this key, or create another: a rotation does not help it.
     Replace(KeyId),
-    /// Replace this key, and say by
-    /// [`Rotator::with_successor_expiry`](crate::Rotator::with_successor_expiry) when its successor is to expire.
+    /// Replace this key, and set its successor's expiry with
+    /// [`Rotator::with_successor_expiry`](crate::Rotator::with_successor_expiry).
     NameExpiry(KeyId),
-    /// Nothing has to be done.
+    /// Nothing needs to be done.
     Nothing,
-    /// Correct the name of the place, or allow a new one by [`Rotator::with_new_place`](crate::Rotator::with_new_place).
+    /// Fix the name of the place, or allow a new one with [`Rotator::with_new_place`](crate::Rotator::with_new_place).
     AllowNewPlace,
-    /// Name another place, or allow what is there to be overwritten by
+    /// Name another place, or allow overwriting what is there with
     /// [`Rotator::with_take_over`](crate::Rotator::with_take_over).
     AllowTakeOver,
-    /// Name the place where the key's secret is, or allow it to be left dead there by
+    /// Name the place where the key's secret is, or allow leaving a dead one there with
     /// [`Rotator::with_leave`](crate::Rotator::with_leave).
     AllowLeave,
 }
 
-/// What is not as it should be, though the run went on.
+/// A problem that did not stop the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Warning {
     /// One sentence, without a secret.
     pub message: String,
-    /// What to do about it, where something is to be done.
+    /// What to do about it, if anything.
     pub next: Option<Next>,
 }
 
@@ -338,7 +338,7 @@ impl Failure {
         &self.next
     }
 
-    /// What RIXL or the way to it said, where a call of RIXL's is behind this: its kind, status, code and request id.
+    /// The underlying API error, if there is one: its kind, status, code and request id.
     ///
     /// ```
     /// use rixl_rotation::Failure;
@@ -351,12 +351,12 @@ impl Failure {
         self.cause()
     }
 
-    /// The sentence without what to do, for those who say that in their own words.
+    /// The sentence without what to do, for callers who say that in their own words.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What the store said, where one is behind this: its kind, and when to try again.
+    /// The underlying store error, if there is one: its kind, and when to try again.
     pub fn store_error(&self) -> Option<&StoreError> {
         self.cause()
     }

@@ -1,4 +1,4 @@
-//! Many keys, with a rule to stop by.
+//! Many keys, and when to stop.
 
 use std::{
     collections::HashMap,
@@ -31,14 +31,13 @@ type PlacesFactory<'a> = dyn Fn(&DueKey) -> Result<Places, StoreError> + Send + 
 
 /// Rotates many keys.
 ///
-/// 1. Every key is prepared, and let go again: if one can't be, none is rotated.
-/// 2. One key goes alone, to its end; where it was not rotated, another one does.
-/// 3. The others follow, so many at once; those that wait out their quiet time do not count. A key that was selected by its
-///    age or its end is asked once more, under its lock, whether it is due. The first failure
-///    that may have changed a key ([`Failure::effect`]) stops new work; those under way end as they
-///    do. Other failures are of one key alone.
+/// 1. Every key is prepared, and released again: if one can't be, none is rotated.
+/// 2. One key goes first, alone; if it was not rotated, another one does.
+/// 3. The others follow, several at once, not counting those in their quiet time. Whether a key selected by age or
+///    expiry is due is checked again under its lock. The first failure that may have changed a key
+///    ([`Failure::effect`]) stops new work; those under way continue. Other failures concern only their key.
 ///
-/// What is held in memory does not grow with the number of keys, but for the list of them and of their endings.
+/// Memory does not grow with the number of keys, except for the list of keys and of their results.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Fleet {
@@ -59,7 +58,7 @@ pub struct Completed {
     pub key_id: KeyId,
     /// Its name.
     pub name: Option<String>,
-    /// How it ended; `None`: it was not begun, because another one stopped the fleet or it was interrupted.
+    /// How it ended; `None`: it was not started, because another one stopped the fleet or it was cancelled.
     pub result: Option<Result<Report, Failure>>,
 }
 
@@ -106,15 +105,15 @@ impl Fleet {
         self
     }
 
-    /// Steps 1 of a fleet: prepares every key and lets it go again. Nothing is sent that changes one.
+    /// Step 1 of a fleet: prepares every key and releases it again. Nothing is sent that changes one.
     ///
     /// # Errors
     ///
-    /// The failure of the first key that can't be prepared, or that would go where another goes.
+    /// The failure of the first key that can't be prepared, or whose place is also another key's.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future lets go of all keys. Nothing changed.
+    /// Dropping the future releases all keys. Nothing changed.
     pub async fn prepare<P: Into<Places>>(
         &self,
         keys: &[DueKey],
@@ -189,7 +188,7 @@ impl Fleet {
         Ok((due.key.id.clone(), prepared.driver.held()))
     }
 
-    /// Rotates the keys: a stream of what became of each, as it ends. [`prepare`](Self::prepare) them first.
+    /// Rotates the keys: a stream of results, in order of completion. [`prepare`](Self::prepare) them first.
     ///
     /// ```no_run
     /// use rixl_rotation::{DueKey, Fleet, Rotator, store::Stores};
@@ -208,10 +207,10 @@ impl Fleet {
     ///
     /// # Cancellation
     ///
-    /// Keys are begun while the stream is polled. Each that was begun runs in a task of its own, on the Tokio runtime
-    /// that polls, and goes on however slowly its result is fetched: a rotation that stood still would be an outage.
-    /// Dropping the stream begins no more; those under way run to their end unseen, and only the end of the runtime stops
-    /// them, which is a crash that [`Rotator::recover`] is for. To end soon with every result, use
+    /// Keys are started while the stream is polled. Each runs in its own task, on the Tokio runtime that polls, and
+    /// continues however slowly its result is fetched: a stalled rotation would be an outage. After the stream is
+    /// dropped, no more are started; those under way run to completion unseen, and only the end of the runtime stops
+    /// them, which is a crash that [`Rotator::recover`] is for. To stop early with every result, use
     /// [`Rotator::with_cancellation`].
     pub fn rotate<P: Into<Places>>(
         &self,
@@ -241,17 +240,17 @@ impl Fleet {
     }
 }
 
-/// What became of the keys of a fleet, each as it ends: a [`Stream`], and [`next`](Self::next) does without a library for
-/// streams. See [`Fleet::rotate`].
+/// The results of a fleet, in order of completion: a [`Stream`], whose [`next`](Self::next) works without a stream
+/// library. See [`Fleet::rotate`].
 #[must_use = "nothing is rotated until it is polled"]
 pub struct Rotations(Pin<Box<dyn Stream<Item = Completed> + Send>>);
 
 impl Rotations {
-    /// What became of the next key that ended; `None` when all are told of.
+    /// The next result; `None` after the last one.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future loses nothing: the next call goes on.
+    /// Dropping the future loses nothing: the next call continues.
     pub async fn next(&mut self) -> Option<Completed> {
         self.0.next().await
     }
@@ -345,7 +344,7 @@ impl Work {
             self.is_stopped = true;
             self.rotator.stopped.cancel();
             if !self.rotator.cancellation.is_cancelled() {
-                self.rotator.tell(key_id.as_str(), EventKind::Note, "no more keys are begun after this failure");
+                self.rotator.tell(key_id.as_str(), EventKind::Note, "no more keys are started after this failure");
             }
         }
     }

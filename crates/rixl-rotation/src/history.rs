@@ -21,15 +21,15 @@ use crate::Effect;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Audit {
-    /// The form of the line.
+    /// The version of the line's format.
     pub v: u32,
     /// When it ended.
     pub at: Timestamp,
-    /// When the secret that is stored now was asked for: its age counts from then. Absent in lines of earlier releases, and
-    /// where no secret came.
+    /// When the currently stored secret was requested: its age counts from then. Absent in lines of earlier releases,
+    /// and if no secret arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_at: Option<Timestamp>,
-    /// When the key was to expire, as it was known before a rotation. Absent where it was not to, and in lines of earlier
+    /// When the key was to expire, as known before a rotation. Absent if it never expired, and in lines of earlier
     /// releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_before: Option<Timestamp>,
@@ -66,25 +66,25 @@ pub struct Audit {
     pub ending: Ending,
     /// How many rotations or creations it took.
     pub rotations: u32,
-    /// From the moment the request left until the place had the secret durably, in milliseconds: consumers were without a live
-    /// secret no longer. Absent for a creation or replacement, where another rotator's secret stayed, and where nobody knows
-    /// when the place got it.
+    /// From sending the request until the place had the secret durably, in milliseconds: consumers were without a live
+    /// secret for at most this long. Absent for a creation or replacement, if another rotator's secret stayed, and if
+    /// it is not known when the place got it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage_ms: Option<u64>,
     /// The id of the run, as in its span.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
-    /// RIXL's id of the request that made the new secret: the proof that RIXL's support can use.
+    /// RIXL's id of the request that made the new secret, for RIXL's support.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// Whether `recover` ended it.
+    /// Whether `recover` finished it.
     #[serde(default)]
     pub is_recovered: bool,
 }
 
 /// How a run ended.
 ///
-/// `Display` and [`as_str`](Self::as_str) are the word that the audit line has.
+/// `Display` and [`as_str`](Self::as_str) are the word in the audit line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -99,14 +99,14 @@ pub enum Ending {
     Superseded,
     /// It was given up; the old secret is live.
     Dropped,
-    /// It was given up, and nobody knows whether the stored secret is live.
+    /// It was given up, and it is not known whether the stored secret is live.
     Abandoned,
     /// RIXL refused, or could not be reached; nothing changed.
     Refused,
 }
 
 impl Ending {
-    /// A name that stays.
+    /// A stable name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

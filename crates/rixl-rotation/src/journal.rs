@@ -1,4 +1,4 @@
-//! What is remembered of a rotation under way, so that a crash loses nothing.
+//! The record of rotations under way, so that a crash loses nothing.
 
 #[cfg(any(not(unix), test))]
 #[cfg_attr(unix, allow(unreachable_pub, dead_code, reason = "there for its test"))]
@@ -28,17 +28,20 @@ use crate::store::BoxFuture;
 ///
 /// # Contract
 ///
-/// 1. `lock` opens the entry of a name for this caller alone. As long as it is held, every other `lock` of that name, in
-///    any process that shares the journal, fails at once with [`JournalErrorKind::Locked`]. A lock ends with its holder,
-///    even when that one is killed (at once, or after a lease). `look` sees the lines of what nobody holds, and fails alike.
-/// 2. What `append`, `put_escrow` and `close` did is durable when they return `Ok`. After a crash in the middle of them,
-///    a line is there whole or not at all.
-/// 3. An entry without lines is none: it is not among the `unfinished`.
-/// 4. `close` adds the history line and keeps the receipts, then wipes the escrow, then removes the entry. A crash between two of these leaves the entry to be closed again; a history line may then stand twice.
+/// 1. `lock` opens the entry of a name for this caller alone. As long as it is held, every other `lock` of that name,
+///    in any process that shares the journal, fails at once with [`JournalErrorKind::Locked`]. A lock ends with its
+///    holder, even if that is killed (at once, or after a lease). `look` reads the lines of an entry that nobody holds,
+///    and otherwise fails in the same way.
+/// 2. The effects of `append`, `put_escrow` and `close` are durable when they return `Ok`. After a crash in the middle
+///    of them, a line is complete or absent.
+/// 3. An entry without lines does not exist: it is not among the `unfinished`.
+/// 4. `close` adds the history line and keeps the receipts, then wipes the escrow, then removes the entry. After a
+///    crash in between, the entry is closed again; a history line may then occur twice.
 ///
-/// Requests and responses may get more fields: what a journal does not know it may pass over.
+/// Requests and responses may get more fields: a journal may ignore those it does not know.
 ///
-/// `conformance::check_journal` (in `rixl_rotation::conformance`, feature `conformance`) tests these points on a journal of your own.
+/// `conformance::check_journal` (in `rixl_rotation::conformance`, feature `conformance`) tests these points on your own
+/// journal.
 pub trait Journal: Send + Sync {
     /// Where it is, for people.
     fn location(&self) -> String;
@@ -46,8 +49,8 @@ pub trait Journal: Send + Sync {
     /// Opens the entry of a name, whether it has lines or not.
     fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>>;
 
-    /// Reads the lines of an entry. As `lock` it fails with [`JournalErrorKind::Locked`] while someone else holds the entry;
-    /// where a lock is written down, this is to write nothing. By default it locks the entry for a moment.
+    /// Reads the lines of an entry. As `lock` it fails with [`JournalErrorKind::Locked`] while someone else holds the
+    /// entry. It must not write anything, even if a lock is a write. By default it locks the entry for a moment.
     fn look<'a>(&'a self, request: Look<'a>) -> BoxFuture<'a, Result<Looked, JournalError>> {
         Box::pin(async move {
             let entry = self.lock(Lock::new(request.name)).await?;
@@ -61,21 +64,21 @@ pub trait Journal: Send + Sync {
     /// The history.
     fn history(&self, request: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>>;
 
-    /// A text that changes with the history, where that is cheaper to have than the history itself, which is not read again then
-    /// for each key of a fleet. By default there is none.
+    /// A text that changes with the history, if that is cheaper to get than the history itself, which then need not be
+    /// read again for each key of a fleet. By default there is none.
     fn history_mark(&self) -> BoxFuture<'_, Option<String>> {
         Box::pin(std::future::ready(None))
     }
 
-    /// The line of the receipt that was last kept under this name. By default none is kept, and nobody is told that a place is
+    /// The line of the latest receipt with this name. By default none is kept, and it is not noticed that a place is
     /// another key's.
     fn receipt<'a>(&'a self, request: ReadReceipt<'a>) -> BoxFuture<'a, Result<Option<String>, JournalError>> {
         let _ = request;
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    /// Waits until the entries that were dropped are unlocked, where that takes a request. To be called before a process
-    /// ends, or others have to wait for the end of a lease.
+    /// Waits until dropped entries are unlocked, if that takes a request. Call it before a process ends, or others have
+    /// to wait for a lease to expire.
     fn released(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
@@ -116,7 +119,7 @@ impl<T: Journal + ?Sized> Journal for Arc<T> {
     }
 }
 
-/// The entry of one key, locked. Dropping it unlocks it and leaves what is in it.
+/// The entry of one key, locked. Dropping it unlocks it and leaves its content.
 pub trait Entry: Send + Sync {
     /// Its lines, oldest first.
     fn lines(&self) -> &[String];
@@ -127,25 +130,25 @@ pub trait Entry: Send + Sync {
     /// Adds a line.
     fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>>;
 
-    /// Keeps the lock, where it expires. Called while a run only waits, after each [`renewal`](Self::renewal).
+    /// Renews the lock, if it can expire. Called while a run only waits, after each [`renewal`](Self::renewal).
     fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// How long the lock needs no [`renew`](Self::renew): of a lease, a third. A minute, unless it says otherwise, and at most.
+    /// How long the lock needs no [`renew`](Self::renew): a third of a lease. At most a minute, which is the default.
     fn renewal(&self) -> Duration {
         Duration::from_secs(60)
     }
 
-    /// Makes sure of room for a response before it is asked for: a disk may be so full that the last line fits, and the
-    /// response does not. What is not used is given back with the entry. By default nothing, as for a server, whose room is
-    /// nobody's to keep.
+    /// Reserves space for a response before it is requested: on a nearly full disk, the last line may fit and the
+    /// response may not. Unused space is released with the entry. By default nothing, as on a server, where space can't
+    /// be reserved.
     fn reserve(&mut self, request: Reserve) -> BoxFuture<'_, Result<(), JournalError>> {
         let _ = request;
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Keeps a raw response, in place of the one before. It holds a secret: only its owner may be able to read it.
+    /// Keeps a raw response, replacing the previous one. It holds a secret: only its owner may be able to read it.
     fn put_escrow<'a>(&'a mut self, request: PutEscrow<'a>) -> BoxFuture<'a, Result<(), JournalError>>;
 
     /// The raw response that is kept.
@@ -154,15 +157,14 @@ pub trait Entry: Send + Sync {
     /// Where the raw response is kept, for people.
     fn escrow_location(&self) -> String;
 
-    /// Ends the entry: adds the line to the history, if there is one, keeps the receipts, each in place of the one before it
-    /// of that name, wipes the escrow and removes the entry. It is
-    /// unlocked when this is dropped, at the latest.
+    /// Closes the entry: adds the line to the history, if there is one, keeps the receipts, each replacing the previous
+    /// one of that name, wipes the escrow and removes the entry. It is unlocked when this is dropped, at the latest.
     fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>>;
 }
 
 /// Why a journal could not do what it was asked.
 ///
-/// `Display` is one sentence; `source` has the cause, where there is one.
+/// `Display` is one sentence; `source` has the cause, if there is one.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct JournalError {
@@ -177,9 +179,9 @@ pub struct JournalError {
 pub enum JournalErrorKind {
     /// Another rotator holds the key or the store's entry. Wait for it.
     Locked,
-    /// It can't be read or written as things are: correct what the error says.
+    /// It can't be read or written as things are: fix what the error says.
     Unusable,
-    /// What it holds is damaged beyond a torn end: look at it.
+    /// Its content is damaged beyond a torn end: inspect it.
     Damaged,
 }
 

@@ -1,4 +1,4 @@
-//! Which key's secret is in which place, as far as the runs of this journal have brought it there.
+//! Which key's secret is in which place, as far as the runs of this journal have put it there.
 
 use std::{cmp::Reverse, iter};
 
@@ -13,8 +13,7 @@ use crate::{
     store::{at_server, hex},
 };
 
-/// That a run has put the secret of this key there: kept for the place, for the path to it,
-/// and for the key.
+/// A record that a run has put the secret of this key there: kept for the place, for the path to it, and for the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Receipt {
     v: u32,

@@ -1,8 +1,8 @@
-//! Rotates RIXL API keys without losing a secret. Unofficial: the maintainers are not RIXL.
+//! Rotates RIXL API keys without losing a secret. Unofficial: the maintainers are not affiliated with RIXL.
 //!
-//! RIXL responds to a rotation with the new secret once, and never again. [`Rotator`] carries that secret from the response to
-//! the [`Store`](store::Store) where its consumers read it, through crashes, lost responses and concurrent rotators, by a protocol that
-//! its documentation numbers. What was interrupted, [`Rotator::recover`] ends.
+//! RIXL returns the new secret of a rotation once, and never again. [`Rotator`] carries that secret from the response to
+//! the [`Store`](store::Store) where its consumers read it, through crashes, lost responses and concurrent rotators, by a protocol whose
+//! steps its documentation numbers. [`Rotator::recover`] finishes what was interrupted.
 //!
 //! ```
 //! use rixl_credentials::Client;
@@ -21,7 +21,7 @@
 //! match rotator.rotate(&key_id, FileStore::new(folder.join("secret"))?).await {
 //!     Ok(report) => println!("stored in {}", report.stores.join(", ")),
 //!     Err(failure) if failure.effect() == Effect::Unchanged => println!("{failure}"),
-//!     Err(failure) => println!("{failure}; recover() ends it"),
+//!     Err(failure) => println!("{failure}; recover() finishes it"),
 //! }
 //! # assert!(sandbox.is_live(&std::fs::read_to_string(folder.join("secret"))?));
 //! # Ok(())
@@ -37,13 +37,13 @@
 //!                                 or here          from there
 //! ```
 //!
-//! [`Rotator`] tells what is true after each step. What was sent and not heard of, recovery finds out.
+//! [`Rotator`] says what is true after each step. Recovery determines what became of a request without a response.
 //!
 //! | journal | for |
 //! |---|---|
 //! | [`FolderJournal`](journal::FolderJournal) | one machine, on a disk that stays |
 //! | `VaultJournal` of `rixl-vault` | the rotators of many machines, or of containers without a disk |
-//! | a [`Journal`](journal::Journal) of one's own | a database: `examples/journal.rs` |
+//! | your own [`Journal`](journal::Journal) | a database: `examples/journal.rs` |
 //!
 //! | store | for |
 //! |---|---|
@@ -51,34 +51,34 @@
 //! | [`DotenvStore`](store::DotenvStore) | one variable among others |
 //! | [`CommandStore`](store::CommandStore) | a program that takes the secret on its standard input |
 //! | `VaultStore` of `rixl-vault` | a field in Vault or OpenBao, by check-and-set |
-//! | a [`Store`](store::Store) of one's own | another service: `examples/store.rs` |
+//! | your own [`Store`](store::Store) | another service: `examples/store.rs` |
 //!
 //! | I want to … | see |
 //! |---|---|
 //! | rotate into a file, and recover from a lost response | `examples/rotate_to_file.rs` |
 //! | rotate many keys, those that are due | [`Selection`], [`Fleet`] |
-//! | go on with a fleet that was interrupted | [`Rotator::recover`], then [`Selection::not_rotated_since`] |
-//! | no moment without a live secret | [`Rotator::replace`] |
-//! | put secrets into a service of my own | `examples/store.rs` |
+//! | resume an interrupted fleet | [`Rotator::recover`], then [`Selection::not_rotated_since`] |
+//! | have no moment without a live secret | [`Rotator::replace`] |
+//! | store secrets in my own service | `examples/store.rs` |
 //! | keep the journal in a database | `examples/journal.rs` |
 //! | test code that uses it | `testing` in the docs of `rixl-credentials`; `DueKey::new`, with the feature `test-util` |
 //!
 //! # How it is built
 //!
 //! ```text
-//! Fleet, Rotator, recover        what is asked for; an entry of the Journal and its Store are locked
-//!        driver                  carries out one step, and tells what came of it
-//!        protocol                what is next: a function of what is recorded and what was seen
-//! Journal, Store, Account        what remembers, where secrets go, RIXL
+//! Fleet, Rotator, recover        what is asked for; lock an entry of the Journal, and its Store
+//!        driver                  carries out one step, and observes the result
+//!        protocol                the next step: a function of what is recorded and observed
+//! Journal, Store, Account        the memory of runs, the place for secrets, RIXL
 //! ```
 //!
-//! A run, its recovery and a dry run are the same loop, and differ in what they have seen. The tests explore the function
-//! that ships.
+//! A run, its recovery and a dry run are the same loop; they differ in what they observe. The model check explores the
+//! function that ships.
 //!
 //! # Deliberately absent
 //!
-//! - No rotation that is repeated blindly: first it is found out whether an outage is running.
-//! - No guess at the form of key strings: a probe shows which one is live.
+//! - No blind repetition of a rotation: recovery first checks whether there is an outage.
+//! - No guessing at the format of key strings: a probe shows which one is live.
 //! - No undo: RIXL has none.
 
 // A future that is not `Send` can't be spawned by whoever awaits it.

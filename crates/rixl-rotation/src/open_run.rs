@@ -1,4 +1,4 @@
-//! What is open, told without asking anybody but the journal.
+//! Unfinished runs, from the journal alone.
 
 use rixl_credentials::Timestamp;
 
@@ -9,7 +9,7 @@ use crate::{
     recover,
 };
 
-/// A run that is not over, as its journal tells it.
+/// An unfinished run, according to its journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenRun {
@@ -29,7 +29,7 @@ pub struct OpenRun {
     pub next: Next,
 }
 
-/// The runs that are not over, in the order of the journal. Nothing is asked of RIXL, and nothing is changed.
+/// The unfinished runs, in the order of the journal. Does not call RIXL, and changes nothing.
 ///
 /// ```
 /// use rixl_rotation::{journal::FolderJournal, open_runs};
@@ -47,7 +47,7 @@ pub struct OpenRun {
 ///
 /// # Errors
 ///
-/// When the journal can't be read. What is wrong with one entry is its situation.
+/// When the journal can't be read. A problem with one entry is its situation.
 pub async fn open_runs(journal: &dyn Journal) -> Result<Vec<OpenRun>, Failure> {
     let names = journal.unfinished(ListUnfinished::new()).await?.names;
     let mut runs = Vec::with_capacity(names.len());
@@ -104,15 +104,17 @@ fn situation(progress: &Progress, escrow: &str) -> String {
     let is_settled = progress.places.iter().all(|place| matches!(place, At::Settled { .. }));
     let retires = progress.intent.subject.rules().retires_after.is_some();
     match progress.response {
-        _ if progress.ended.is_some() => "it is over, and the entry was not removed".to_owned(),
+        _ if progress.ended.is_some() => "it is finished, but its entry was not removed".to_owned(),
         Response::Received if is_stored && progress.is_to_deploy() => {
-            "the new secret is stored, and the deploy step has not ended well yet".to_owned()
+            "the new secret is stored, but the deploy step has not succeeded yet".to_owned()
         }
         Response::Received if is_settled && retires => {
             "the new secret is stored, and the old key is not deleted yet".to_owned()
         }
-        Response::Received if is_settled => "the new secret is stored and live, and the entry was not ended".to_owned(),
-        Response::Received if is_stored => "the new secret is stored, and was not looked at again".to_owned(),
+        Response::Received if is_settled => {
+            "the new secret is stored and live, but the entry was not closed".to_owned()
+        }
+        Response::Received if is_stored => "the new secret is stored, and was not checked again".to_owned(),
         Response::Received => format!("the new secret is in escrow at {escrow}, and not known to be stored"),
         Response::Lost(_) => "the new secret is lost, and the key is to be rotated again".to_owned(),
         _ if progress.effect() == Effect::Unchanged => "nothing was changed".to_owned(),

@@ -13,7 +13,7 @@ use crate::{
     rotator::refuse_expired,
 };
 
-/// Which keys to rotate. Of several conditions a key must meet all; of several ids, one.
+/// Which keys to rotate. A key must meet all conditions; of several ids, one.
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,7 +38,7 @@ pub struct Selection {
 pub struct Plan {
     /// The keys that are due.
     pub due: Vec<DueKey>,
-    /// The keys that meet the conditions, and that a rotation would not help.
+    /// The keys that meet the conditions, but that a rotation would not help.
     pub left_out: Vec<LeftOut>,
 }
 
@@ -71,7 +71,7 @@ impl DueKey {
     }
 }
 
-/// A key that meets the conditions, and that a rotation would not help.
+/// A key that meets the conditions, but that a rotation would not help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeftOut {
@@ -119,16 +119,16 @@ impl Selection {
         self
     }
 
-    /// Keys whose secret is older than this: since it was asked for, by the journal's history, else since their creation.
-    /// A key of unknown age is old, and so is one whose times lie ahead.
+    /// Keys whose secret is older than this: counted from its request, by the journal's history, or else from the key's
+    /// creation. A key of unknown age is old, and so is one with times in the future.
     pub fn older_than(mut self, age: Duration) -> Self {
         self.times.older_than = Some(age);
         self
     }
 
-    /// Keys whose secret is from before this time, which must not lie ahead: that of [`older_than`](Self::older_than), with a
-    /// time that stays. A fleet that was interrupted goes on where it is selected with the time of its start: what it has
-    /// rotated by then is not due.
+    /// Keys whose secret is from before this time, which must not be in the future: as
+    /// [`older_than`](Self::older_than), with a fixed time. An interrupted fleet is resumed by selecting with its start
+    /// time: what it has already rotated is not due.
     ///
     /// ```
     /// use rixl_rotation::Selection;
@@ -141,18 +141,18 @@ impl Selection {
         self
     }
 
-    /// Keys that expire within this time, or at one that is not understood. One whose last rotation did not move its end is
+    /// Keys that expire within this time, or whose expiry can't be read. One that its last rotation did not extend is
     /// left out.
     pub fn expiring_within(mut self, time: Duration) -> Self {
         self.times.expiring_within = Some(time);
         self
     }
 
-    /// Keys whose name fits this pattern of characters: `*`, `?`, `[ab]`, `[!a-z]`, `{a,b}`.
+    /// Keys whose name matches this pattern: `*`, `?`, `[ab]`, `[!a-z]`, `{a,b}`.
     ///
     /// # Errors
     ///
-    /// [`FailureKind::Refused`](crate::FailureKind::Refused) when it is no pattern.
+    /// [`FailureKind::Refused`](crate::FailureKind::Refused) when the pattern is not valid.
     pub fn named(mut self, pattern: &str) -> Result<Self, Failure> {
         self.name = Some(NamePattern::new(pattern)?);
         Ok(self)
@@ -168,14 +168,14 @@ impl Selection {
     ///
     /// # Errors
     ///
-    /// When the list or the history can't be read, when an id is not among the keys, when it is that of a key that has
-    /// expired, and when the time of [`not_rotated_since`](Self::not_rotated_since) lies ahead.
+    /// When the list or the history can't be read, when an id is not among the keys, when it is that of an expired key,
+    /// and when the time of [`not_rotated_since`](Self::not_rotated_since) is in the future.
     pub async fn find(&self, account: &Account, journal: &dyn Journal) -> Result<Plan, Failure> {
         let now = account.client().timing().now();
         // Every run, and every one beside it, would rotate all keys anew until then.
         if let Some(time) = self.times.not_rotated_since.filter(|time| *time > now) {
             return Err(Failure::refused(format!(
-                "the time {time:.0}, since which keys were not rotated, lies ahead; nothing was sent; name one that is past"
+                "the time {time:.0}, since which keys were not rotated, is in the future; nothing was sent; name one in the past"
             )));
         }
         let rotated = match self.times.is_asked_again() {
@@ -221,7 +221,7 @@ impl Selection {
             (key.project_id.as_ref() == Some(project)).then(|| reasons.push(format!("of project {project}")))?;
         }
         if let Some(name) = &self.name {
-            name.is_match(key.name.as_deref()?).then(|| reasons.push(format!("its name fits {}", name.text)))?;
+            name.is_match(key.name.as_deref()?).then(|| reasons.push(format!("its name matches {}", name.text)))?;
         }
         Some(reasons)
     }
@@ -275,8 +275,8 @@ impl Times {
         let left = key.expiring_at.map(|end| end.duration_since(now));
         if let Some(time) = self.expiring_within {
             match left {
-                Some(left) if !is_longer(left, time) => reasons.push(format!("ends in {} d", left.as_hours() / 24)),
-                None if key.is_expiry_unknown => reasons.push("its end is not understood".to_owned()),
+                Some(left) if !is_longer(left, time) => reasons.push(format!("expires in {} d", left.as_hours() / 24)),
+                None if key.is_expiry_unknown => reasons.push("its expiry can't be read".to_owned()),
                 _ => return Verdict::NotDue,
             }
         }
@@ -289,7 +289,7 @@ impl Times {
             rotated.is_rotation && rotated.end_before.is_some() && rotated.end_before == key.expiring_at
         });
         if !self.is_about_age() && self.expiring_within.is_some() && is_unmoved {
-            return Verdict::LeftOut("its last rotation did not move its end");
+            return Verdict::LeftOut("its last rotation did not extend it");
         }
         Verdict::Due(reasons)
     }
@@ -321,7 +321,7 @@ pub(crate) async fn ask_again(
     account: &Account,
     journal: &dyn Journal,
 ) -> Result<(), Failure> {
-    let not_due = |why: &str| Failure::new(FailureKind::NotDue, format!("not due any more: {why}; nothing was sent"));
+    let not_due = |why: &str| Failure::new(FailureKind::NotDue, format!("no longer due: {why}; nothing was sent"));
     let before = known.and_then(|known| known.held.get(&due.key.id).copied());
     let fresh;
     let rotated = match known {

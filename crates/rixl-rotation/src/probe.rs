@@ -1,4 +1,4 @@
-//! Whether a secret is live, asked of RIXL by an exchange.
+//! Whether a secret is live, checked by an exchange with RIXL.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::Account;
 
-/// How long to wait before a refusal is asked for a second time.
+/// How long to wait before a refusal is confirmed by a second exchange.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What RIXL says of a secret.
+/// What RIXL says about a secret.
 ///
-/// Yes, no, or no telling: no fourth will be added, so that whoever matches on it handles all.
+/// Yes, no, or unclear: no fourth will be added, so a match on these handles all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Liveness {
-    /// It bought a token, which was dropped at once.
+    /// It was exchanged for a token, which was dropped at once.
     Live(KeyFormat),
-    /// RIXL's own refusal (401 with RIXL's words), of both forms, seen twice.
+    /// RIXL's own refusal (401 with RIXL's words), for both formats, seen twice.
     Dead,
-    /// All else: 429, 5xx, HTML, no response. It decides nothing.
+    /// Anything else: 429, 5xx, HTML, no response. It decides nothing.
     Unclear,
 }
 
-/// How a key string is made of a secret. RIXL does not publish which form holds, so it is found out.
+/// How a key string is made from a secret. RIXL does not publish which format is right, so it is found by trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -35,7 +35,7 @@ pub enum KeyFormat {
 }
 
 impl KeyFormat {
-    /// The key string that this form makes of the secret.
+    /// The key string that this format makes from the secret.
     pub(crate) fn key_string(self, key_id: &KeyId, secret: &Secret) -> Secret {
         match self {
             Self::Whole => Secret::from(secret.expose_secret()),
@@ -59,8 +59,8 @@ enum Verdict {
 }
 
 impl Account {
-    /// Asks whether a secret is live: as the key string it may be, and, if the key is named, behind the key's id. It buys
-    /// a token, so the key is used by it.
+    /// Checks whether a secret is live: as the key string that it may be, and, if the key is given, after the key's id.
+    /// This obtains a token, and so counts as a use of the key.
     pub async fn probe(&self, key_id: Option<&KeyId>, secret: &Secret) -> Liveness {
         match key_id {
             Some(key_id) => probe(self, key_id, secret, None).await,
@@ -69,7 +69,7 @@ impl Account {
     }
 }
 
-/// Asks whether the secret of a key is live, the form that is known first.
+/// Checks whether the secret of a key is live, trying the known format first.
 pub(crate) async fn probe(account: &Account, key_id: &KeyId, secret: &Secret, known: Option<KeyFormat>) -> Liveness {
     let forms = match known {
         Some(KeyFormat::Prefixed) => [KeyFormat::Prefixed, KeyFormat::Whole],

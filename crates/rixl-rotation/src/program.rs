@@ -235,7 +235,7 @@ impl Failed {
             Self::Stopped(signal) => {
                 let is_tty = [Signal::TTIN, Signal::TTOU].iter().any(|tty| tty.as_raw() == *signal);
                 let why = match is_tty {
-                    true => ": it wants to ask something at a terminal, and must do without",
+                    true => ": it wants to ask something at a terminal, which it can't do here",
                     false => "",
                 };
                 format!("`{program}` was stopped by signal {signal}, and was killed{why}")
@@ -271,8 +271,8 @@ pub(crate) fn problem(status: ExitStatus) -> Option<String> {
 
     match (status.code(), status.signal()) {
         (Some(0), _) => None,
-        (Some(code), _) => Some(format!("ended with exit status {code}")),
-        (None, signal) => Some(format!("was ended by signal {}", signal.unwrap_or_default())),
+        (Some(code), _) => Some(format!("exited with status {code}")),
+        (None, signal) => Some(format!("was killed by signal {}", signal.unwrap_or_default())),
     }
 }
 

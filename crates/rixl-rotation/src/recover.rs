@@ -20,27 +20,27 @@ use crate::{
     trace::{self, Traced},
 };
 
-/// How many entries are open at once, and how many of them are worked on: those that wait do not count.
+/// How many entries are open at once, and how many of them are worked on, not counting those that wait.
 const AT_ONCE: usize = 256;
 const AT_WORK: usize = 8;
 
-/// What to do with a key whose old secret is still live after a response was lost, so that nothing is broken yet.
+/// What to do with a key whose old secret is still live after a lost response, so that nothing is broken yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnLiveSecret {
-    /// Rotate it again: what was asked for, and safe even where the old secret lives on for a grace time only. A store
-    /// that can't be read is left alone: nobody can tell what is in it.
+    /// Rotate it again: what was asked for, and safe even if the old secret is only in its grace period. A store that
+    /// can't be read is left alone: there is no telling what is in it.
     #[default]
     Rotate,
-    /// Rotate it again, a store that can't be read too; write over what a place holds, and go beyond the budget, by as many
+    /// Rotate it again, even if the store can't be read; overwrite what a place holds, and extend the budget by as many
     /// requests again.
     RotateUnread,
-    /// Give it up, also where nothing can be told, and where the budget is used up. Where RIXL let the old secret live on for
-    /// a grace time only, it ends with that. What is dead is rotated again all the same.
+    /// Give it up, also if nothing can be determined, or if the budget is used up. If the old secret is only in its
+    /// grace period, it ends with that. A key with a dead secret is still rotated again.
     Drop,
 }
 
-/// How [`Rotator::recover`] goes about it.
+/// Options of [`Rotator::recover`].
 ///
 /// ```
 /// use rixl_rotation::{OnLiveSecret, RecoverOptions};
@@ -64,25 +64,25 @@ impl RecoverOptions {
         self
     }
 
-    /// These entries alone, by the ids of their keys, or as [`Recovered::entry`] names them. The default is all.
+    /// Only these entries, by the ids of their keys, or as [`Recovered::entry`] names them. The default is all.
     pub fn with_entries<T: Into<String>>(mut self, entries: impl IntoIterator<Item = T>) -> Self {
         self.entries = entries.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Stores the secret here instead: where the place is gone, or was the wrong one. For one entry.
+    /// Stores the secret here instead, if the place is gone, or was the wrong one. For one entry.
     pub fn with_redirect(mut self, location: impl Into<String>) -> Self {
         self.redirect = Some(location.into());
         self
     }
 
-    /// Which place the other one stands in for, where several do not have the secret.
+    /// The place that the other one replaces, if several do not have the secret.
     pub fn with_redirect_of(mut self, location: impl Into<String>) -> Self {
         self.instead_of = Some(location.into());
         self
     }
 
-    /// Changes nothing, and gives [`Recovery::Would`].
+    /// Changes nothing, and returns [`Recovery::Would`].
     pub fn with_dry_run(mut self) -> Self {
         self.is_dry = true;
         self
@@ -103,7 +103,7 @@ pub struct Recovered {
     pub result: Result<Recovery, Failure>,
 }
 
-/// What recovery did with an open entry, or would do.
+/// The result of recovery for an open entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recovery {
@@ -111,12 +111,12 @@ pub enum Recovery {
     Nothing,
     /// A dry run: this would be done.
     Would(RecoveryPlan),
-    /// The run was brought to its end.
+    /// The run was finished.
     Done(Report),
 }
 
 impl Recovery {
-    /// The report of a run that was brought to its end.
+    /// The report of a finished run.
     pub fn report(&self) -> Option<&Report> {
         match self {
             Self::Done(report) => Some(report),
@@ -133,7 +133,7 @@ pub struct RecoveryPlan {
     pub action: RecoveryAction,
     /// Why: one clause, without a secret.
     pub reason: String,
-    /// How long the first request may still be under way, where that has to be waited for first.
+    /// How long the first request may still be under way, if that must be waited out first.
     pub wait: Option<Duration>,
 }
 
@@ -143,7 +143,7 @@ pub struct RecoveryPlan {
 pub enum RecoveryAction {
     /// Nothing was sent, or it was refused: the entry is removed.
     Remove,
-    /// The run goes on from what was recorded last.
+    /// The run continues from its last record.
     Continue,
     /// The key is rotated again.
     RotateAgain,
@@ -156,30 +156,30 @@ pub enum RecoveryAction {
 }
 
 impl Rotator {
-    /// Ends every run that was interrupted, or says of each what would be done. The journal has the locations of the stores, and
-    /// `stores` opens them. All are looked at first: one that waits keeps no other waiting.
+    /// Finishes every interrupted run, or says for each what would be done. The journal has the locations of the
+    /// stores, and `stores` opens them. All are inspected first: one that waits does not delay the others.
     ///
     /// - Nothing was sent: the entry is removed.
-    /// - The response is in escrow, or later: the run goes on from there.
-    /// - The response is not known: if the stored secret is dead, it is rotated again at once; if it is live, it is probed
-    ///   again once the first request can't be under way any more, and then [`OnLiveSecret`] decides. Where another rotator
-    ///   stored a live secret meanwhile, nobody can tell whether that is the newest, so it is rotated again. What is unclear
-    ///   stays as it is.
+    /// - The response is in escrow, or later: the run continues from there.
+    /// - The response is not known: if the stored secret is dead, it is rotated again at once; if it is live, it is
+    ///   probed again once the first request can no longer be under way, and then [`OnLiveSecret`] decides. If another
+    ///   rotator stored a live secret in the meantime, it may not be the newest, so the key is rotated again. If the
+    ///   outcome is unclear, nothing is changed.
     ///
     /// # Errors
     ///
-    /// When the journal can't be read. What fails for one entry is in its [`Recovered::result`].
+    /// When the journal can't be read. The failure of one entry is in its [`Recovered::result`].
     ///
     /// # Cancellation
     ///
-    /// As of [`rotate`](Self::rotate): dropping the future is a crash, and what is open then is for the next call.
+    /// As of [`rotate`](Self::rotate): dropping the future is a crash; the next call finishes what is then open.
     pub async fn recover(&self, stores: &Stores, options: RecoverOptions) -> Result<Vec<Recovered>, Failure> {
         // What can't be listed may be open.
         let unfinished = self.journal.unfinished(ListUnfinished::new()).await;
         let mut names = unfinished.map_err(|error| Failure::from(error).left_open(Effect::Unknown))?.names;
         let options = &options;
         if let Some(missing) = options.entries.iter().find(|entry| !names.contains(entry)) {
-            return Err(Failure::refused(format!("no run on {missing} is unfinished; nothing was sent")));
+            return Err(Failure::refused(format!("there is no unfinished run on {missing}; nothing was sent")));
         }
         names.retain(|name| options.entries.is_empty() || options.entries.contains(name));
         if options.redirect.is_some() && names.len() > 1 {
@@ -344,10 +344,10 @@ impl Rotator {
         let takes_over = self.takes_over || options.on_live == OnLiveSecret::RotateUnread;
         let Some(old) = progress.intent.places.get(index).cloned() else { return Ok(None) };
         if store.is_within(&self.journal.location()).await? {
-            return Err(Failure::refused(format!("{location} lies in the state itself; nothing was sent")));
+            return Err(Failure::refused(format!("{location} is inside the state itself; nothing was sent")));
         }
         if progress.ended.is_some() {
-            return Err(Failure::refused("the run is over, and its secret goes nowhere any more; nothing was sent"));
+            return Err(Failure::refused("the run is over, and it has no secret left to store; nothing was sent"));
         }
         let name = store.identity().await?;
         let mut others = progress.intent.places.iter().enumerate().filter(|(other, _)| *other != index);
@@ -365,7 +365,7 @@ impl Rotator {
             && !self.allows_new_place
         {
             let near = near.as_ref().map(|near| format!(", but {near} is there")).unwrap_or_default();
-            let sentence = format!("{location}: there is nothing of that name{near}; nothing was sent");
+            let sentence = format!("{location}: nothing there has that name{near}; nothing was sent");
             return Err(Failure::refused(sentence).with_next(Next::AllowNewPlace));
         }
         let value = held.secret.as_ref().map(|secret| Digest::of(secret.expose_secret().as_bytes()));
@@ -381,7 +381,7 @@ impl Rotator {
                 Ok(owner) => owner.map(|owner| owner.said()),
                 Err(error) => Some(format!("may be another key's: {error}")),
             };
-            let foreign = || "holds what does not look like an API key's secret".to_owned();
+            let foreign = || "holds something that does not look like an API key's secret".to_owned();
             if let Some(taken) = taken.or_else(|| (held.content == Content::Foreign).then(foreign)) {
                 return Err(Failure::refused(format!("{}: {taken}; nothing was sent", to.given))
                     .with_next(Next::AnotherPlace(label.to_owned())));
@@ -417,10 +417,10 @@ pub(crate) fn read(name: &str, lines: &[String]) -> Result<Option<Progress>, Fai
     Progress::read(lines).map_err(|error| {
         let sentence = match &error {
             ReadError::Version(0 | 1) => format!(
-                "the journal entry {name} was written by an earlier release, which alone can end it; nothing was sent"
+                "the journal entry {name} was written by an earlier release, which alone can finish it; nothing was sent"
             ),
             ReadError::Version(_) => format!(
-                "the journal entry {name} was written by a later release, which alone can end it; nothing was sent"
+                "the journal entry {name} was written by a later release, which alone can finish it; nothing was sent"
             ),
             ReadError::Record(_) | ReadError::Order => {
                 format!("the journal entry {name} can't be read; nothing was sent")

@@ -1,4 +1,4 @@
-//! A store tried with the secret that it holds, before anything is rotated.
+//! Tests a store with the secret that it holds, before anything is rotated.
 
 use rixl_credentials::{KeyId, Secret};
 
@@ -13,21 +13,21 @@ use crate::{
 };
 
 impl Rotator {
-    /// Writes the live secret that a place holds back into it and reads it again, under the locks of a rotation: a program of
-    /// a [`CommandStore`](crate::store::CommandStore) runs then, and other stores have nothing to write. Nothing is sent that
-    /// changes a key. Gives the fingerprint of the secret.
+    /// Writes the live secret that a place holds back into it and reads it again, under the locks of a rotation: this
+    /// runs the program of a [`CommandStore`](crate::store::CommandStore); other stores have nothing to write. Nothing
+    /// is sent that changes a key. Returns the fingerprint of the secret.
     ///
     /// While it is written it is in escrow, and stays there where it can't be read back.
     ///
     /// # Errors
     ///
-    /// Where the place holds no secret that can be read and that RIXL accepts as this key's, nothing is written. Else
+    /// If the place holds no readable secret that RIXL accepts as this key's, nothing is written. Otherwise
     /// [`FailureKind::NotStored`] says that the place may have lost it.
     pub async fn rehearse(&self, key_id: &KeyId, store: &dyn Store) -> Result<String, Failure> {
         let location = store.location();
         let refuse = |why: &str| Err(Failure::refused(format!("{location} {why}; nothing was written")));
         if store.is_within(&self.journal.location()).await? {
-            return refuse("lies in the state itself");
+            return refuse("is inside the state itself");
         }
         let subject = Subject::new(SecretKind::ApiKey).with_key_id(key_id.clone()).with_owner(&self.by);
         let name = key_id.as_str();
@@ -39,7 +39,7 @@ impl Rotator {
         let _lock = lock_place(&mut *entry, store, &store.identity().await?).await?;
         let held = store.prepare(Prepare::new(MAX_SECRET_BYTES).with_subject(&subject)).await?;
         if held.content == Content::Foreign {
-            return refuse("holds what does not look like an API key's secret");
+            return refuse("holds something that does not look like an API key's secret");
         }
         let Some(secret) = &held.secret else { return refuse("holds no secret that can be read") };
         match probe(&self.account, key_id, secret, None).await {
@@ -69,7 +69,7 @@ impl Rotator {
         }
         entry.close(Close::new()).await.map_err(|error| match error.kind() {
             JournalErrorKind::Locked => Failure::from(error),
-            _ => Failure::refused("the secret is stored, but can't be taken out of escrow").with_source(error),
+            _ => Failure::refused("the secret is stored, but can't be removed from escrow").with_source(error),
         })?;
         written?;
         Ok(crate::fingerprint(secret.expose_secret()))

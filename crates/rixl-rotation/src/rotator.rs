@@ -1,4 +1,4 @@
-//! The rotator: its settings, what it checks before anything is sent, and what it tells while it runs.
+//! The rotator: its settings, its checks before anything is sent, and the events it reports.
 
 use std::{
     fmt,
@@ -38,32 +38,33 @@ const MARGIN: Duration = Duration::from_secs(5);
 ///
 /// 1. **Planned.** The key exists; its age and last use are known. If the process dies now, nothing changed.
 /// 2. **Prepared.** The key and the store's entry are locked: a second rotator of either is refused before it sends
-///    anything. The store has proven that it can take a secret. The stored secret was probed. The bearer token lives
-///    longer than the run, and was not bought with the key itself. Nothing changed.
-/// 3. **Intent.** The journal says so, durably. Nothing changed, and recovery sees it.
+///    anything. The store has proven that it can take a secret. The stored secret was probed. The bearer token outlives
+///    the run, and was not obtained with the key itself. Nothing changed.
+/// 3. **Intent.** It is recorded durably in the journal. Nothing changed, and recovery sees it.
 /// 4. The request is sent: once, on one connection. **From here until the next step RIXL may have a secret that nobody
-///    holds**; recovery finds out.
-/// 5. **Received.** The raw response is in escrow before anything reads it. Recovery goes on from there, as after every
-///    later step.
-/// 6. **Verified.** The new secret bought a token. A few tries within seconds; then the run goes on if the old one is
-///    dead or there is none, since waiting only lengthens the outage, and else leaves the secret in escrow.
-/// 7. **Stored.** Check-and-set against the version of step 2; then read back. A store that is busy is tried again. Where
-///    another rotator wrote meanwhile, its live secret stays if ours was live and is dead now; else one more rotation makes a
-///    secret that is sure to be newest.
-/// 8. **Deployed**, where there is a [deploy step](DeployStep): it ended well. Only then is a replaced key deleted.
-/// 9. **Settled.** After a quiet time the stored secret is probed again: a delayed copy of the request could have killed
-///    it. Then it is rotated once more, within the budget.
+///    holds**; recovery checks that.
+/// 5. **Received.** The raw response is in escrow before anything reads it. Recovery continues from there, as after
+///    every later step.
+/// 6. **Verified.** The new secret was exchanged for a token. If a few attempts within seconds are unclear, the run
+///    continues if the old one is dead or there is none, since waiting only prolongs the outage, and otherwise leaves
+///    the secret in escrow.
+/// 7. **Stored.** Check-and-set against the version of step 2, then read back. A busy store is retried. If another
+///    rotator wrote in the meantime, its live secret stays if ours was live and is now dead; otherwise one more
+///    rotation makes a secret that is certainly the newest.
+/// 8. **Deployed.** If there is a [deploy step](DeployStep), it has succeeded. Only then is a replaced key deleted.
+/// 9. **Settled.** After the quiet time the stored secret is probed again: a delayed copy of the request could have
+///    invalidated it. If so, the key is rotated once more, within the budget.
 /// 10. **Done.** An audit line is written, the escrow wiped, the locks released.
 ///
-/// Failures in a live process go the same ways as a crash: the entry stays open, and [`recover`](Self::recover) ends it.
-/// Dropping the future of a run is a crash.
+/// A failure in a live process is treated like a crash: the entry stays open, and [`recover`](Self::recover) finishes
+/// it. Dropping the future of a run is a crash.
 ///
 /// # What cannot be promised
 ///
-/// Exactly one rotation over a network that loses responses; no outage where the old secret dies at once; seeing that a copy of
-/// the request, or a rival, has put an end to a secret that lives on for a grace time longer than the quiet time; fetching a
-/// lost secret; undoing a rotation; one commit over several stores; that consumers have read the new secret; the end of tokens
-/// that the old secret bought.
+/// Exactly one rotation over a network that loses responses; no outage where the old secret dies at once; noticing that
+/// a copy of the request, or a concurrent rotator, has invalidated a secret whose grace period is longer than the quiet
+/// time; getting a lost secret back; undoing a rotation; one commit across several stores; that consumers have read the
+/// new secret; the end of tokens obtained with the old secret.
 ///
 /// ```
 /// use rixl_credentials::Client;
@@ -103,10 +104,10 @@ pub struct Rotator {
     successor_end: Option<Timestamp>,
     pub(crate) allows_new_place: bool,
     pub(crate) cancellation: CancellationToken,
-    /// Its fleet was stopped: nothing more is begun, and what was sent goes on.
+    /// Its fleet was stopped: nothing new is started, and what was sent goes on.
     pub(crate) stopped: CancellationToken,
     pub(crate) rate_limiter: Option<Arc<RateLimiter>>,
-    /// How many runs may work at once; one that only waits does not count.
+    /// How many runs may work at once, not counting those that only wait.
     pub(crate) slots: Option<Arc<Semaphore>>,
     pub(crate) by: String,
     #[cfg(unix)]
@@ -127,17 +128,17 @@ impl fmt::Debug for Rotator {
     }
 }
 
-/// What a run tells of itself, for people to read.
+/// A step of a run, for people to read.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
-    /// The key, by its id; for a key that is yet to be created, by its name.
+    /// The key, by its id; for a key that is not created yet, by its name.
     pub key: String,
-    /// What it tells of.
+    /// What happened.
     pub kind: EventKind,
     /// One sentence, without a secret.
     pub sentence: String,
-    /// What to do about it, where something is to be done.
+    /// What to do about it, if anything.
     pub next: Option<Next>,
 }
 
@@ -149,20 +150,20 @@ impl fmt::Display for Event {
     }
 }
 
-/// What an [`Event`] tells of.
+/// The kind of an [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// The run has come to this state.
+    /// The run has reached this state.
     Reached(State),
-    /// So much time must pass before the next step.
+    /// This much time must pass before the next step.
     Waiting(Duration),
     /// Something that people should know.
     Note,
 }
 
 impl EventKind {
-    /// A name that stays: that of the state, `waits` or `note`.
+    /// A stable name: that of the state, `waits` or `note`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -193,7 +194,7 @@ pub enum State {
     Planned,
     /// All is ready; nothing was sent.
     Prepared,
-    /// The journal knows that it is about to be sent.
+    /// The journal records that it is about to be sent.
     Intent,
     /// The raw response is in escrow.
     Received,
@@ -210,7 +211,7 @@ pub enum State {
 }
 
 impl State {
-    /// A name that stays.
+    /// A stable name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -233,7 +234,7 @@ impl fmt::Display for State {
     }
 }
 
-/// How a run ended well.
+/// The result of a successful run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
@@ -249,18 +250,18 @@ pub struct Report {
     pub fingerprint: Option<String>,
     /// How many rotations or creations it took.
     pub rotations: u32,
-    /// From the moment the request left until the place had the secret durably: consumers were without a live secret no longer
-    /// than this. `None` for a creation or replacement, which end no secret, where another rotator's secret stayed, and where
-    /// nobody knows when the place got it.
+    /// From sending the request until the place had the secret durably: consumers were without a live secret for at
+    /// most this long. `None` for a creation or replacement, which invalidate no secret, if another rotator's secret
+    /// stayed, and if it is not known when the place got it.
     pub outage: Option<Duration>,
     /// The id of the run, as in its span and audit line.
     pub run_id: String,
-    /// RIXL's id of the request that made the stored secret: the proof that RIXL's support can use. `None` where the server
-    /// gave none, and where another rotator's secret stayed.
+    /// RIXL's id of the request that made the stored secret, for RIXL's support. `None` if the server gave none, or if
+    /// another rotator's secret stayed.
     pub request_id: Option<String>,
-    /// When the key expires, as the response said; `None`: never, or not told.
+    /// When the key expires, according to the response; `None`: never, or not reported.
     pub expiring_at: Option<Timestamp>,
-    /// What is not quite as it should be.
+    /// Problems that did not stop the run.
     pub warnings: Vec<Warning>,
 }
 
@@ -282,7 +283,7 @@ impl RateLimiter {
 }
 
 impl Rotator {
-    /// A rotator of this account's keys that remembers in this journal. One that is used elsewhere as well goes in as an `Arc`.
+    /// A rotator of this account's keys with this journal. Pass an `Arc` of a journal that is also used elsewhere.
     pub fn new(account: Account, journal: impl Journal + 'static) -> Self {
         Self {
             account,
@@ -308,62 +309,64 @@ impl Rotator {
         }
     }
 
-    /// Whether secrets are probed: before, after and once settled. On, unless RIXL can't be asked from here.
+    /// Whether secrets are probed: before the request, after it, and after the quiet time. On by default; turn it off
+    /// if RIXL can't be reached for that.
     pub fn with_verification(mut self, is_verifying: bool) -> Self {
         self.is_verifying = is_verifying;
         self
     }
 
-    /// How long to wait before the stored secret is probed once more. The default is 5 s.
+    /// The quiet time: how long to wait before the stored secret is probed once more. The default is 5 s.
     pub fn with_quiet_time(mut self, quiet_time: Duration) -> Self {
         self.quiet_time = quiet_time;
         self
     }
 
-    /// How many requests may be sent for one rotation, in all runs and recoveries of it, so that a repair can't become a
-    /// storm. The default is 3.
+    /// Max requests for one rotation, in all its runs and recoveries, so that a repair can't become a storm. The
+    /// default is 3.
     pub fn with_budget(mut self, requests: u32) -> Self {
         self.budget = requests.max(1);
         self
     }
 
-    /// How long a run tries again what passes: a store that is busy, RIXL that is not clear about a secret. The default is
-    /// 60 s.
+    /// How long a run retries what is temporary: a busy store, an unclear response about a secret. The default is 60 s.
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Lets a rotation overwrite what does not look like a secret of an API key, or is that of another key, as far as the
-    /// journal knows. Without it such a place is refused: it may be another program's, and the secret of a key is nowhere else.
+    /// Allows overwriting a value that does not look like an API key's secret, or that is another key's, as far as the
+    /// journal knows. Without it, such a place is refused: it may be another program's, or hold the only copy of a
+    /// key's secret.
     pub fn with_take_over(mut self, takes_over: bool) -> Self {
         self.takes_over = takes_over;
         self
     }
 
-    /// Lets the secret of a key go to another place than the one where the journal knows it to be, which keeps a dead secret
-    /// then. Without it such a rotation is refused: consumers read the other place.
+    /// Allows the secret of a key to go to another place than the one recorded in the journal, which is then left with
+    /// a dead secret. Without it, such a rotation is refused: consumers read the other place.
     pub fn with_leave(mut self, leaves: bool) -> Self {
         self.leaves = leaves;
         self
     }
 
-    /// Lets the key be rotated that this run is authorized with. Without it that is refused, also where nobody can tell: its
-    /// tokens may end with its secret, and a run that repairs something needs them. [`recover`](Self::recover) asks anew.
+    /// Allows rotating the key that authorizes this run. Without it, that is refused, even if it is only possible: its
+    /// tokens may become invalid with its secret, and a run that repairs something needs them.
+    /// [`recover`](Self::recover) needs it again.
     pub fn with_own_key(mut self, is_allowed: bool) -> Self {
         self.allows_own_key = is_allowed;
         self
     }
 
-    /// Lets the secret of a key that exists go under a name that its file or entry does not have yet. Without it such a
-    /// place is refused: consumers read another name, and would be left with a dead secret.
+    /// Allows the secret of an existing key to go to a variable or field that its file or entry does not have yet.
+    /// Without it, such a place is refused: consumers read another name, and would be left with a dead secret.
     pub fn with_new_place(mut self, is_allowed: bool) -> Self {
         self.allows_new_place = is_allowed;
         self
     }
 
-    /// When the successor of a replaced key is to expire. Without it, it lives as long as that one was to, which is refused
-    /// where RIXL does not say how long that is.
+    /// When the successor of a replaced key expires. Without it, the successor gets the lifetime of the replaced key;
+    /// if RIXL does not say how long that is, the replacement is refused.
     pub fn with_successor_expiry(mut self, end: Timestamp) -> Self {
         self.successor_end = Some(end);
         self
@@ -393,14 +396,14 @@ impl Rotator {
         }
     }
 
-    /// What cancels its runs, where nothing is lost by it: before anything is sent, and while nothing but time is waited for. A
-    /// run that is cancelled fails with [`FailureKind::Interrupted`].
+    /// Cancels its runs at points where nothing is lost: before anything is sent, and while a run only waits. A
+    /// cancelled run fails with [`FailureKind::Interrupted`].
     pub fn with_cancellation(mut self, token: CancellationToken) -> Self {
         self.cancellation = token;
         self
     }
 
-    /// The most requests a second that change keys, over all runs of this rotator and its clones. Less than one in ten
+    /// Max requests per second that change keys, over all runs of this rotator and its clones. Less than one in ten
     /// days counts as one in ten days.
     pub fn with_rate(mut self, per_second: f64) -> Self {
         let gap = Duration::from_secs_f64(1.0 / per_second.max(1e-6));
@@ -408,7 +411,7 @@ impl Rotator {
         self
     }
 
-    /// What hears of each step.
+    /// Observes each step.
     pub fn with_observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.observer = Arc::new(observer);
         self
@@ -424,7 +427,7 @@ impl Rotator {
         (self.observer)(&event);
     }
 
-    /// By RIXL's clock as this machine has it.
+    /// RIXL's time, by this machine's clock.
     pub(crate) fn now(&self) -> Timestamp {
         self.account.client().timing().now()
     }
@@ -433,13 +436,13 @@ impl Rotator {
     ///
     /// # Errors
     ///
-    /// [`Failure::effect`] says what is true then, [`Failure::next`] what to do.
+    /// [`Failure::effect`] says what became of the key, [`Failure::next`] what to do.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future, as a time-out does, is a crash: before the request is sent nothing changed; after that the
-    /// entry stays open, and [`recover`](Self::recover) ends it. The span says which. To stop where nothing is lost, use
-    /// [`with_cancellation`](Self::with_cancellation).
+    /// Dropping the future, as a time-out does, is a crash: before the request is sent, nothing changed; after that,
+    /// the entry stays open, and [`recover`](Self::recover) finishes it. The span says which. To stop where nothing is
+    /// lost, use [`with_cancellation`](Self::with_cancellation).
     pub async fn rotate(&self, key_id: &KeyId, places: impl Into<Places> + Send) -> Result<Report, Failure> {
         let traced = Traced::new(Some(key_id), "rotate");
         let prepare = async {
@@ -453,11 +456,11 @@ impl Rotator {
     ///
     /// # Errors
     ///
-    /// [`Failure::effect`] says what is true then, [`Failure::next`] what to do.
+    /// [`Failure::effect`] says what became of the key, [`Failure::next`] what to do.
     ///
     /// # Cancellation
     ///
-    /// As of [`rotate`](Self::rotate): dropping the future is a crash.
+    /// As for [`rotate`](Self::rotate): dropping the future is a crash.
     pub async fn create(&self, key: NewApiKey, places: impl Into<Places> + Send) -> Result<Report, Failure> {
         let traced = Traced::new(None, "create");
         traced.prepare(self.prepare_change(Subject::Create(key), None, places.into(), &traced)).await?.rotate().await
@@ -465,15 +468,15 @@ impl Rotator {
 
     /// Creates a key like this one, stores its secret, waits, and deletes this one: no moment without a live secret.
     ///
-    /// It waits for the grace time, and then until the old key's last use stands still for a quiet time.
+    /// It waits for the grace period, and then until the old key has not been used for a quiet time.
     ///
     /// # Errors
     ///
-    /// [`Failure::effect`] says what is true then, [`Failure::next`] what to do.
+    /// [`Failure::effect`] says what became of the key, [`Failure::next`] what to do.
     ///
     /// # Cancellation
     ///
-    /// As of [`rotate`](Self::rotate): dropping the future is a crash.
+    /// As for [`rotate`](Self::rotate): dropping the future is a crash.
     pub async fn replace(
         &self,
         key_id: &KeyId,
@@ -492,7 +495,7 @@ impl Rotator {
     ///
     /// # Errors
     ///
-    /// [`FailureKind::Refused`] when no key has this id; else as for every read.
+    /// [`FailureKind::Refused`] when no key has this id; otherwise as for every read.
     pub async fn planned(&self, key_id: &KeyId) -> Result<ApiKey, Failure> {
         let found = self.account.find(key_id).await;
         let key = found.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
@@ -501,12 +504,12 @@ impl Rotator {
         Ok(key)
     }
 
-    /// Tells of step 1, for a key that is known already.
+    /// Reports step 1, for a key that is already known.
     pub fn plan(&self, key: &ApiKey) {
         self.tell(key.id.as_str(), State::Planned, describe(key, self.now()));
     }
 
-    /// Step 2. Nothing is sent that changes a key; dropping what it gives leaves all as it was.
+    /// Step 2. Nothing is sent that changes a key; dropping the result leaves everything unchanged.
     ///
     /// # Errors
     ///
@@ -518,11 +521,11 @@ impl Rotator {
         traced.prepare(prepare).await
     }
 
-    /// Step 2 of a key that a [`Selection`](crate::Selection) found: under its lock it is asked once more whether it is due.
+    /// Step 2 of a key that a [`Selection`](crate::Selection) found: whether it is due is checked again under its lock.
     ///
     /// # Errors
     ///
-    /// As for [`prepare`](Self::prepare), and [`FailureKind::NotDue`] where it was rotated meanwhile.
+    /// As for [`prepare`](Self::prepare), and [`FailureKind::NotDue`] if it was rotated in the meantime.
     pub async fn prepare_due(&self, due: &DueKey, places: impl Into<Places> + Send) -> Result<Prepared, Failure> {
         self.prepare_known(due, places.into(), None).await
     }
@@ -566,11 +569,11 @@ impl Rotator {
 
     fn replacement(&self, key: &ApiKey, grace: Duration) -> Result<Subject, Failure> {
         let Some(name) = key.name.clone() else {
-            return Err(Failure::refused(format!("the key {} has no name to give its successor", key.id)));
+            return Err(Failure::refused(format!("the key {} has no name to give to its successor", key.id)));
         };
         if key.is_last_used_unknown {
             return Err(Failure::refused(format!(
-                "the last use of the key {} is not understood, so nobody could tell when it may be deleted; nothing was sent; \
+                "the last use of the key {} can't be read, so it is not known when it may be deleted; nothing was sent; \
                  create another key, and delete this one once nobody uses it",
                 key.id
             )));
@@ -589,9 +592,7 @@ impl Rotator {
         }
         let end = match self.successor_end {
             Some(end) if end <= self.now() => {
-                return Err(Failure::refused(
-                    "the end that the successor is to have lies in the past; nothing was sent",
-                ));
+                return Err(Failure::refused("the successor's expiry is in the past; nothing was sent"));
             }
             Some(end) => Some(end),
             None => successor_expiry(key, self.now())?,
@@ -690,16 +691,16 @@ impl Rotator {
         Ok(Prepared { driver, span: traced.span.clone(), end_before: None })
     }
 
-    /// The token must live longer than the worst run: one that ends in the middle can't repair anything.
+    /// The token must outlive the longest run: one that expires in the middle can't repair anything.
     pub(crate) fn check_token(&self) -> Result<(), Failure> {
         let Some(end) = self.account.client().token_expires_at() else { return Ok(()) };
         let worst = self.account.client().attempt_timeout().saturating_mul(4).saturating_add(self.quiet_time);
         let left = Duration::try_from(end.duration_since(self.now())).unwrap_or_default();
         if left < worst {
             let sentence = match left.as_secs() {
-                0 => "the bearer token has ended; nothing was sent; get a new token".to_owned(),
+                0 => "the bearer token has expired; nothing was sent; get a new token".to_owned(),
                 left => format!(
-                    "the bearer token ends in {left} s, and a run may take {} s; nothing was sent; get a new token",
+                    "the bearer token expires in {left} s, and a run may take {} s; nothing was sent; get a new token",
                     worst.as_secs()
                 ),
             };
@@ -730,12 +731,12 @@ pub(crate) async fn lock_place(
     Ok(lock)
 }
 
-/// A change that is ready to be sent. Dropping it leaves all as it was.
+/// A change that is ready to be sent. Dropping it leaves everything unchanged.
 #[must_use]
 pub struct Prepared {
     pub(crate) driver: Box<Driver>,
     span: Span,
-    /// When the key is to expire, where it is rotated because of that.
+    /// When the key expires, if that is why it is rotated.
     end_before: Option<Timestamp>,
 }
 
@@ -750,16 +751,16 @@ impl Prepared {
     ///
     /// # Errors
     ///
-    /// [`Failure::effect`] says what is true then, [`Failure::next`] what to do.
+    /// [`Failure::effect`] says what became of the key, [`Failure::next`] what to do.
     ///
     /// # Cancellation
     ///
-    /// As of [`Rotator::rotate`]: dropping the future is a crash.
+    /// As for [`Rotator::rotate`]: dropping the future is a crash.
     pub async fn rotate(self) -> Result<Report, Failure> {
         let Self { driver, span, end_before } = self;
         let mut report = trace::run(span, driver.run(), |report| Some(report)).await?;
         if let (Some(end), Some(id)) = (end_before.filter(|_| end_before == report.expiring_at), &report.key_id) {
-            let message = format!("the rotation did not move the end of the key, which still expires at {end:.0}");
+            let message = format!("the rotation did not extend the key, which still expires at {end:.0}");
             let warning = Warning::from(message).with_next(Next::Replace(id.clone()));
             report.warnings.push(warning);
         }
@@ -773,12 +774,12 @@ pub fn fingerprint(secret: &str) -> String {
     hex(secret.as_bytes(), FINGERPRINT)
 }
 
-/// What RIXL gives for a key that has expired is dead from the start.
+/// A new secret of an expired key is dead from the start.
 pub(crate) fn refuse_expired(key: &ApiKey, now: Timestamp) -> Result<(), Failure> {
     match key.expiring_at {
         Some(end) if end <= now => {
             let sentence = format!(
-                "the key {} expired {} ago, and a new secret of it would be as dead; nothing was sent",
+                "the key {} expired {} ago, and a new secret would not work either; nothing was sent",
                 key.id,
                 ago(end, now)
             );
@@ -788,7 +789,7 @@ pub(crate) fn refuse_expired(key: &ApiKey, now: Timestamp) -> Result<(), Failure
     }
 }
 
-/// As long a life as the old one had, from now. `None`: it never expires.
+/// The old key's lifetime, from now. `None`: it never expires.
 fn successor_expiry(key: &ApiKey, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
     if key.expiring_at.is_none() && !key.is_expiry_unknown {
         return Ok(None);
@@ -812,10 +813,10 @@ fn describe(key: &ApiKey, now: Timestamp) -> String {
     let age = key.created_at.map_or_else(|| "of unknown age".to_owned(), |at| format!("{} old", ago(at, now)));
     let used = key.last_used.map_or_else(
         || {
-            if key.is_last_used_unknown { "used at a time that is not understood" } else { "never used, or not told" }
+            if key.is_last_used_unknown { "last used at a time that can't be read" } else { "no last use reported" }
                 .to_owned()
         },
-        |at| format!("used {} ago, so a consumer may notice", ago(at, now)),
+        |at| format!("used {} ago, so consumers may notice", ago(at, now)),
     );
     format!("{name:?}, {age}, {used}")
 }

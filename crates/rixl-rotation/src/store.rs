@@ -1,4 +1,4 @@
-//! Where a secret must end up.
+//! The places where secrets are stored.
 
 #[cfg(unix)]
 mod command;
@@ -47,60 +47,62 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-/// What the traits of this crate return, so that they can be used as objects.
+/// What the traits of this crate return, so that they can be trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// One entry that holds the secret of one key, for its consumers to read.
+/// An entry that holds the secret of one key, for its consumers to read.
 ///
 /// # Contract
 ///
-/// 1. `location` names the entry, the same in every process, with no secret in it. Two stores of one location are one entry.
-/// 2. `prepare` proves, with a real write beside the entry wherever that is possible, that a `commit` of so many bytes
-///    would work now. It leaves the entry as it was and nothing beside it.
-/// 3. `read` and `prepare` give the secret and a version that changes whenever the secret does.
-/// 4. `commit` is check-and-set: it writes only if the version is still the expected one, and else fails with
-///    [`StoreErrorKind::Conflict`]. It is atomic (a reader sees the old secret or the new one, whole) and durable once it
-///    returns `Ok`. Repeating it with the same secret does no harm.
-/// 5. An error has no secret in it. After [`StoreErrorKind::Unknown`] `read` tells whether it was written; after every
-///    other kind it was not. A reason that passes by itself is [`StoreErrorKind::Busy`].
+/// 1. `location` names the entry, the same in every process, without a secret in it. Two stores with one location are
+///    one entry.
+/// 2. `prepare` proves, with a real write next to the entry wherever that is possible, that a `commit` of that many
+///    bytes would work now. It leaves the entry unchanged and nothing next to it.
+/// 3. `read` and `prepare` return the secret and a version that changes whenever the secret does.
+/// 4. `commit` is check-and-set: it writes only if the version is still the expected one, and otherwise fails with
+///    [`StoreErrorKind::Conflict`]. It is atomic (a reader sees the old secret or the new one, whole) and durable once
+///    it returns `Ok`. Repeating it with the same secret is harmless.
+/// 5. An error contains no secret. After [`StoreErrorKind::Unknown`], `read` shows whether it was written; after every
+///    other kind it was not. A temporary reason is [`StoreErrorKind::Busy`].
 ///
-/// Requests and responses may get more fields: what a store does not know it may pass over.
+/// Requests and responses may get more fields: a store may ignore those it does not know.
 ///
 /// A store that can't be read back says so by [`is_readable`](Self::is_readable); it then gives no secret and
 /// [`Version::untracked`], which every `commit` must accept.
 ///
-/// `conformance::check_store` (in `rixl_rotation::conformance`, feature `conformance`) tests these points on a store of your own.
+/// `conformance::check_store` (in `rixl_rotation::conformance`, feature `conformance`) tests these points on your own
+/// store.
 pub trait Store: Send + Sync {
-    /// What names the entry, such as `file:/run/secrets/rixl`.
+    /// The name of the entry, such as `file:/run/secrets/rixl`.
     fn location(&self) -> String;
 
-    /// The text that names the entry as it was given, absolute, with the links that are in it: opened later, it may lead
-    /// elsewhere. By default, the location.
+    /// The text that names the entry as it was given, made absolute, with its links unresolved: opened later, it may
+    /// lead elsewhere. By default, the location.
     fn given(&self) -> String {
         self.location()
     }
 
-    /// The server that has the entry, such as its address and namespace, where the location does not say it: the same text
-    /// for the same server. By default none.
+    /// The server that has the entry, such as its address and namespace, if the location does not include it: the same
+    /// text for the same server. By default none.
     fn server(&self) -> Option<String> {
         None
     }
 
-    /// What names the entry whatever path leads to it, for locks and for whose it is: a file's folder by its device and
-    /// number, its name as the file system has it. By default, the location, with the server.
+    /// What identifies the entry whatever path leads to it, for locks and ownership: a file's folder by device and
+    /// inode, its name as the file system has it. By default, the location, with the server.
     fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
         Box::pin(future::ready(Ok(at_server(&self.location(), self.server().as_deref()))))
     }
 
-    /// Keeps every other rotator of this entry out, whatever journal it has, until what this gives is dropped or its holder
-    /// ends. Where another one is at work, that is [`StoreErrorKind::Locked`]. By default nothing: then rotators of one journal
-    /// alone are kept apart, by [`Entry::lock_store`](crate::journal::Entry::lock_store).
+    /// Locks the entry against every other rotator, whatever its journal, until the result is dropped or the process
+    /// ends. If another one is at work, that is [`StoreErrorKind::Locked`]. By default nothing: then only rotators that
+    /// share a journal are kept apart, by [`Entry::lock_store`](crate::journal::Entry::lock_store).
     fn lock(&self) -> BoxFuture<'_, Result<Option<StoreLock>, StoreError>> {
         Box::pin(future::ready(Ok(None)))
     }
 
-    /// Whether the entry lies in what this [journal](crate::journal::Journal::location) keeps: to be wiped with it, or to
-    /// destroy it. By default not.
+    /// Whether the entry is inside the state of this [journal](crate::journal::Journal::location), and would be wiped
+    /// with it, or destroy it. By default not.
     fn is_within(&self, journal: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
         let _ = journal;
         Box::pin(future::ready(Ok(false)))
@@ -111,19 +113,19 @@ pub trait Store: Send + Sync {
         true
     }
 
-    /// Whether it is there after this process, so that the place belongs to the key whose secret is put there. Standard output
-    /// is not.
+    /// Whether it outlives this process, so that the place belongs to the key whose secret is stored there. Standard
+    /// output does not.
     fn is_lasting(&self) -> bool {
         true
     }
 
-    /// Proves that a secret of at most so many bytes could be stored now, and reads the entry.
+    /// Proves that a secret of at most this many bytes could be stored now, and reads the entry.
     fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>>;
 
-    /// Reads the entry. An entry that is not there is one without a secret, not an error.
+    /// Reads the entry. A missing entry is one without a secret, not an error.
     fn read<'a>(&'a self, request: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>>;
 
-    /// Replaces the secret if the version is still the expected one, and gives the new version.
+    /// Replaces the secret if the version is still the expected one, and returns the new version.
     fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>>;
 }
 
@@ -183,7 +185,7 @@ impl<T: Store + ?Sized> Store for Arc<T> {
 pub struct StoreLock(Box<dyn Any + Send + Sync>);
 
 impl StoreLock {
-    /// What gives the lock up when it is dropped.
+    /// What releases the lock when dropped.
     pub fn new(guard: impl Any + Send + Sync) -> Self {
         Self(Box::new(guard))
     }
@@ -195,7 +197,7 @@ impl fmt::Debug for StoreLock {
     }
 }
 
-/// A version of an entry. No secret can be told from it, so it may stand in a journal.
+/// A version of an entry. It reveals no secret, so it may be stored in a journal.
 ///
 /// `Display` is its text in a journal, and `parse` reads that back.
 ///
@@ -223,22 +225,22 @@ const UNTRACKED: &str = "untracked";
 const VERBATIM: char = '=';
 
 impl Version {
-    /// A version that the store counts by itself.
+    /// A version that the store counts itself.
     pub fn new(text: impl Into<String>) -> Self {
         Self(VersionKind::Counted(text.into()))
     }
 
-    /// That of an entry which holds these bytes: a hash of them.
+    /// The version of an entry with these bytes: a hash of them.
     pub fn of(bytes: &[u8]) -> Self {
         Self::new(hex(bytes, 16))
     }
 
-    /// That of an entry which is not there.
+    /// The version of a missing entry.
     pub fn absent() -> Self {
         Self(VersionKind::Absent)
     }
 
-    /// That of an entry which can't be read back.
+    /// The version of an entry that can't be read back.
     pub fn untracked() -> Self {
         Self(VersionKind::Untracked)
     }
@@ -300,7 +302,7 @@ pub(crate) fn hex(bytes: &[u8], length: usize) -> String {
 
 /// Why a store could not do what it was asked.
 ///
-/// `Display` is one sentence that names the entry; `source` has the cause, where there is one.
+/// `Display` is one sentence that names the entry; `source` has the cause, if there is one.
 #[derive(Debug, thiserror::Error)]
 #[error("{location}: {reason}")]
 pub struct StoreError {
@@ -317,23 +319,23 @@ pub struct StoreError {
 pub enum StoreErrorKind {
     /// The text that names the store is not valid. Nothing was written: correct it.
     Invalid,
-    /// The entry can't be read or can't take a secret as things are. Nothing was written: correct what the error says.
+    /// The entry can't be read or can't take a secret as things are. Nothing was written: fix what the error says.
     Unusable,
-    /// It can't at the moment, and the reason passes. Nothing was written: try again, after
-    /// [`retry_after`](StoreError::retry_after) where that is known.
+    /// It can't at the moment. Nothing was written: try again, after [`retry_after`](StoreError::retry_after) if that
+    /// is known.
     Busy,
     /// Another rotator is at work on the entry. Nothing was written: wait for it.
     Locked,
-    /// Someone else wrote the entry meanwhile. Nothing was written: look who.
+    /// Someone else wrote the entry in the meantime. Nothing was written: find out who.
     Conflict,
-    /// What the entry holds is not this key's. Nothing was written: look whose it is.
+    /// The entry does not hold this key's secret. Nothing was written: find out whose it is.
     Foreign,
-    /// The write may or may not be there: read the entry.
+    /// The write may or may not have happened: read the entry.
     Unknown,
 }
 
 impl StoreError {
-    /// An error at this location, for this reason: a clause that reads on after the location and a colon, without a secret.
+    /// An error at this location, for this reason: a clause that follows the location and a colon, without a secret.
     pub fn new(kind: StoreErrorKind, location: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { kind, location: location.into(), reason: reason.into(), retry_after: None, source: None }
     }
@@ -345,7 +347,7 @@ impl StoreError {
         self
     }
 
-    /// When to try again, for [`StoreErrorKind::Busy`]: in so much time.
+    /// For [`StoreErrorKind::Busy`]: how long to wait before trying again.
     #[must_use]
     pub fn with_retry_after(mut self, time: Duration) -> Self {
         self.retry_after = Some(time);
@@ -356,7 +358,7 @@ impl StoreError {
         &self.reason
     }
 
-    /// In how much time to try again, where the store knows.
+    /// How long to wait before trying again, if the store knows.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }

@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let sandbox = builder.start()?;
     let ids: Vec<_> = (1..=keys).map(|number| sandbox.create_key(format!("key-{number}").as_str()).id).collect();
-    // This token may be printed: it opens this one sandbox, as long as it runs, and nothing else.
+    // This token may be printed: it is valid only for this sandbox, while it runs.
     let mut ready = json!({
         "url": sandbox.url(),
         "bearer_token": sandbox.bearer_token(),

@@ -281,7 +281,7 @@ impl fmt::Display for InvalidFault {
             Self::OperationWithoutKey(id) => write!(f, "requests of {id:?} are not about one key"),
             Self::Status(status) => write!(f, "no final response can have the status {status}"),
             Self::Header(name) => write!(f, "HTTP can't carry the header {name:?}"),
-            Self::EmptyChunk => f.write_str("a body can't be sent in chunks of no bytes"),
+            Self::EmptyChunk => f.write_str("a body can't be sent in empty chunks"),
         }
     }
 }

@@ -34,7 +34,7 @@ impl KeyForm {
     }
 }
 
-/// A key to put into the sandbox, with a past if need be. A name alone makes a key that was created just now and never
+/// A key to put into the sandbox, optionally with a past. A name alone makes a key that was just created and never
 /// used.
 ///
 /// ```
@@ -59,12 +59,12 @@ pub struct SeedKey {
 }
 
 impl SeedKey {
-    /// A key of this name, which is not checked as a request's would be.
+    /// A key with this name, which is not validated as in a request.
     pub fn new(name: impl Into<String>) -> Self {
         Self { id: None, name: name.into(), age: Duration::ZERO, last_used_ago: None, expiring_in: None }
     }
 
-    /// With this id instead of a random one, for examples that must know it. Another key of this id would be gone.
+    /// With this id instead of a random one, for examples that must know it. It replaces any other key with this id.
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
@@ -101,7 +101,7 @@ impl From<&str> for SeedKey {
 pub struct CreatedKey {
     /// Its id.
     pub id: String,
-    /// Its secret, as a response would show it. It opens this one sandbox and nothing else.
+    /// Its secret, as a response would show it. It is valid only in this sandbox.
     pub secret: String,
 }
 

@@ -1,14 +1,14 @@
-//! A RIXL credentials gateway in memory, for first runs, tests and benchmarks. It can misbehave on request.
+//! An in-memory RIXL credentials gateway, for first runs, tests and benchmarks. It can misbehave on request.
 //!
 //! It serves both generations of routes of this project's `openapi.json` on a loopback port, with one organization that
-//! owns nothing yet but a policy. It shares no code with the client crates, so that a misreading of the contract in them is not hidden
-//! by the same one here. From the socket down:
+//! starts with nothing but a policy. It shares no code with the client crates, so that a misreading of the contract there is
+//! not hidden by the same one here. From the socket down:
 //!
 //! - `serve`: the thread, the accept loop, and connections that can end without a response;
-//! - `routes`: which route runs which operation, what a request must look like, how a refusal looks;
-//! - `fault`: what a test injects, [`Fault`] and [`Effect`], applied between the route and the socket;
-//! - `state`: the organization, its keys, tokens and credentials, and its clock; `webhooks`, `policies`: what else it has;
-//! - `record`: the requests that came, for [`Sandbox::requests`]; `key`: keys that come without a request.
+//! - `routes`: the routes of each operation, the checks of requests, the format of errors;
+//! - `fault`: the faults that a test injects, [`Fault`] and [`Effect`], applied between the route and the socket;
+//! - `state`: the organization, its keys, tokens and credentials, and its clock; `webhooks`, `policies`: its other resources;
+//! - `record`: the requests received, for [`Sandbox::requests`]; `key`: keys created without a request.
 //!
 //! ```
 //! use rixl_sandbox::Sandbox;
@@ -22,18 +22,18 @@
 //!
 //! Where RIXL publishes nothing, the sandbox decides, and a client must not rely on it:
 //!
-//! - A rotation ends the old secret at once, unless [`SandboxBuilder::grace`] says otherwise. Tokens that were bought
-//!   with it live on until they expire, and can be refreshed as long as their key exists and has not expired. Of one key,
-//!   the newest ten refresh tokens live. With [`SandboxBuilder::tokens_end_with_secret`] they end with it.
+//! - A rotation invalidates the old secret at once, unless [`SandboxBuilder::grace`] says otherwise. Tokens obtained with it
+//!   stay valid until they expire, and can be refreshed as long as their key exists and has not expired. The newest ten
+//!   refresh tokens of a key are valid. With [`SandboxBuilder::tokens_end_with_secret`] tokens become invalid with it.
 //! - Whether a secret is itself the key string that an exchange takes: see [`KeyForm`].
-//! - Test deliveries of webhooks are signed by the convention of Standard Webhooks, with the secret before the last rotation
-//!   too for 24 hours, and go to `http` on loopback alone.
-//! - Client tokens open none of these operations: they are refused like unknown tokens.
-//! - Which routes use which of the three documented forms of an error.
+//! - Test deliveries of webhooks are signed by the convention of Standard Webhooks, for 24 hours also with the
+//!   secret before the last rotation, and go only to `http` on loopback.
+//! - Client tokens authorize none of these operations: they are refused like unknown tokens.
+//! - Which routes use which of the three documented error formats.
 //!
-//! Deliberately absent: TLS, storage, rate limits of anything but rotations (inject a 429 instead), permissions, any
-//! address but loopback, and logging. Secrets and tokens are kept as SHA-256 hashes only. Bytes that are not HTTP are
-//! refused by the HTTP layer itself, without a JSON body and without a request id.
+//! Deliberately absent: TLS, storage, rate limits except on rotations (inject a 429 instead), permissions, addresses other
+//! than loopback, and logging. Secrets and tokens are kept only as SHA-256 hashes. Bytes that are not HTTP are refused by
+//! the HTTP layer itself, without a JSON body and without a request id.
 
 mod fault;
 mod key;
@@ -66,7 +66,7 @@ struct Readme;
 
 /// A running gateway with one organization. Dropping it closes every connection and the port.
 ///
-/// It runs on a thread of its own, so it serves blocking tests and child processes as well as async ones.
+/// It runs on its own thread, so it serves blocking tests and child processes as well as async ones.
 #[must_use = "dropping the sandbox stops it"]
 pub struct Sandbox {
     gateway: Arc<Gateway>,
@@ -77,7 +77,7 @@ pub struct Sandbox {
     _server: Server,
 }
 
-/// The one plain token in this crate, because it is the user's to know.
+/// The only plain token in this crate, because the user needs it.
 struct BearerToken(String);
 
 impl Sandbox {
@@ -90,7 +90,7 @@ impl Sandbox {
         Self::builder().start()
     }
 
-    /// A sandbox with other settings.
+    /// Settings for a sandbox.
     pub fn builder() -> SandboxBuilder {
         SandboxBuilder::default()
     }
@@ -115,17 +115,17 @@ impl Sandbox {
         &self.project_id
     }
 
-    /// Moves the sandbox's clock forward, so that tokens, keys and grace times end without waiting.
+    /// Moves the sandbox's clock forward, so that tokens, keys and grace periods expire without waiting.
     pub fn advance(&self, by: Duration) {
         self.gateway.organization().advance(by);
     }
 
-    /// Makes a key in [`Sandbox::project_id`] without a request. A name alone will do as well as a [`SeedKey`].
+    /// Creates a key in [`Sandbox::project_id`] without a request, from a name or a [`SeedKey`].
     pub fn create_key(&self, key: impl Into<SeedKey>) -> CreatedKey {
         self.gateway.organization().seed_key(key.into())
     }
 
-    /// Makes a policy of this name with these permissions, and returns its id.
+    /// Creates a policy with this name and these permissions, and returns its id.
     pub fn create_policy<T: Into<String>>(
         &self,
         name: impl Into<String>,
@@ -141,12 +141,12 @@ impl Sandbox {
         organization.endpoints.signs_with(endpoint_id, secret, organization.now())
     }
 
-    /// The requests that came so far, oldest first; of very many, the newest [`SandboxBuilder::record_limit`].
+    /// The requests so far, oldest first; at most the newest [`SandboxBuilder::record_limit`].
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.gateway.log().to_vec()
     }
 
-    /// How many requests of this operation came so far, carried out or not, however few [`Sandbox::requests`] keeps.
+    /// The number of requests of this operation so far, carried out or not, however few [`Sandbox::requests`] keeps.
     ///
     /// ```should_panic
     /// let sandbox = rixl_sandbox::Sandbox::start().unwrap();
@@ -155,8 +155,8 @@ impl Sandbox {
     ///
     /// # Panics
     ///
-    /// When the contract has no such `operationId`, with the list of those it has: a test that counts what never comes would
-    /// pass for nothing, and nothing but the test can be wrong.
+    /// When the contract has no such `operationId`, with the list of those it has: a test that counts what never comes
+    /// would prove nothing, and only the test can be wrong.
     #[track_caller]
     #[expect(clippy::panic, reason = "a mistake in a test, which no caller can handle")]
     pub fn calls(&self, operation_id: &str) -> u64 {
@@ -171,7 +171,7 @@ impl Sandbox {
         self.gateway.organization().key_of(secret).is_some()
     }
 
-    /// The id of the key whose tokens an exchange of this API key string would buy now.
+    /// The id of the key that this API key string would be exchanged for now.
     pub fn key_of(&self, secret: &str) -> Option<String> {
         self.gateway.organization().key_of(secret).map(str::to_owned)
     }
@@ -181,7 +181,7 @@ impl Sandbox {
         self.gateway.organization().key_of(secret) == Some(key_id)
     }
 
-    /// How many secrets this key had so far, the one of its creation too. It is still known when the key is deleted.
+    /// How many secrets this key has had, including its first. It is still known after the key is deleted.
     pub fn issued(&self, key_id: &str) -> u64 {
         self.gateway.organization().issued(key_id)
     }
@@ -191,7 +191,7 @@ impl Sandbox {
         self.issued(key_id).saturating_sub(1)
     }
 
-    /// Queues a fault. Of several that befall a request, the one queued first does.
+    /// Queues a fault. If several apply to a request, the one queued first does.
     ///
     /// # Errors
     ///
@@ -262,20 +262,20 @@ impl Default for SandboxBuilder {
 }
 
 impl SandboxBuilder {
-    /// How long an exchange refuses a secret that was just issued, as where news of it must spread first. The default is not
-    /// at all. The keys of [`Sandbox::create_key`] open at once.
+    /// How long an exchange refuses a newly issued secret, as during propagation. The default is zero. The keys of
+    /// [`Sandbox::create_key`] work at once.
     pub fn activation(mut self, activation: Duration) -> Self {
         self.settings.activation = activation;
         self
     }
 
-    /// How long an old secret still works after a rotation. The default is not at all.
+    /// How long an old secret still works after a rotation. The default is zero.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = grace;
         self
     }
 
-    /// How a secret becomes the key string that an exchange takes. The default is that it already is one.
+    /// How a secret becomes the key string that an exchange takes. By default it already is one.
     pub fn key_form(mut self, form: KeyForm) -> Self {
         self.settings.key_form = form;
         self
@@ -287,21 +287,20 @@ impl SandboxBuilder {
         self
     }
 
-    /// How many rotations are carried out within a second of the sandbox's clock. More get a 429 with
-    /// `retry-after: 1`. The default is as many as come.
+    /// Max rotations per second of the sandbox's clock. More get a 429 with `retry-after: 1`. The default is no limit.
     pub fn rate_limit(mut self, rotations_per_second: usize) -> Self {
         self.settings.rate_limit = Some(rotations_per_second);
         self
     }
 
-    /// How long an access token lives that was bought or refreshed. The default is an hour.
+    /// The lifetime of access tokens from an exchange or a refresh. The default is an hour.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.settings.token_lifetime = lifetime;
         self
     }
 
-    /// Whether tokens, and what refreshes them, end with the secret that they were bought with: when it was rotated away and
-    /// its grace time is over, or its key is deleted or has expired. The default is that they live on.
+    /// Whether access and refresh tokens become invalid with the secret that they were obtained with: when it was
+    /// rotated and its grace period is over, or its key is deleted or has expired. By default they stay valid.
     pub fn tokens_end_with_secret(mut self, end: bool) -> Self {
         self.settings.tokens_end_with_secret = end;
         self

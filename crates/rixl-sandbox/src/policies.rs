@@ -1,9 +1,9 @@
-//! Policies, as the contract shows them. They permit and forbid nothing here.
+//! Policies, as the contract shows them. Here they have no effect.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// The permissions that the registry has: those that RIXL's own clients name for API keys.
+/// The permissions in the registry: those that RIXL's own clients name for API keys.
 pub(crate) const PERMISSIONS: [&str; 2] = ["credentials:apikeys:read", "credentials:apikeys:write"];
 
 #[derive(Clone, Serialize)]

@@ -1,4 +1,4 @@
-//! What was asked of the gateway, so that tests can see what a client really sent.
+//! The requests to the gateway, so that tests can see what a client really sent.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -35,7 +35,7 @@ impl Log {
         Self { limit, requests: VecDeque::new(), dropped: 0, calls: HashMap::new() }
     }
 
-    /// Adds a request and gives the number to [`Log::response`] it by.
+    /// Adds a request and returns its number, for [`Log::response`].
     pub(crate) fn add(&mut self, request: RecordedRequest) -> usize {
         if let Some(operation_id) = request.operation_id {
             *self.calls.entry(operation_id).or_default() += 1;

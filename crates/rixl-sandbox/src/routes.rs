@@ -1,4 +1,4 @@
-//! The operations of the contract over HTTP: which route runs what, what a request must look like, how a refusal looks.
+//! The operations of the contract over HTTP: routes, checks of requests, and errors.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -267,7 +267,7 @@ fn mint(organization: &mut Organization, call: &Call) -> Outcome {
     required(body.subject, "subject is required")?;
     body.project_id.map(id).transpose()?;
     let minutes = u64::try_from(body.ttl_minutes.unwrap_or(15)).ok().filter(|minutes| (1..=15).contains(minutes));
-    let lifetime = Duration::from_secs(60 * minutes.ok_or(malformed("ttl_minutes is not within 1 and 15"))?);
+    let lifetime = Duration::from_secs(60 * minutes.ok_or(malformed("ttl_minutes must be 1 to 15"))?);
     let refusal = refused(Reason::BadClient, "the client credential is unknown, revoked or has another secret");
     Ok(json!(organization.mint(&client_id, &client_secret, lifetime).ok_or(refusal)?))
 }
@@ -359,7 +359,7 @@ struct Call {
     /// `None`: a segment of the path is not UTF-8 once it is decoded.
     path: Option<Vec<(String, String)>>,
     query: Vec<(String, String)>,
-    /// `None`: it was too long or broke off.
+    /// `None`: it was too long or was cut off.
     body: Option<Bytes>,
 }
 
@@ -381,12 +381,12 @@ impl Call {
             self.authorize(organization)?;
         }
         if self.body.is_none() {
-            return Err(malformed("the body is longer than 64 KiB or broke off"));
+            return Err(malformed("the body is longer than 64 KiB or was cut off"));
         }
         (operation.run)(organization, self)
     }
 
-    /// The bearer check comes first: who may not come in is not told what is inside.
+    /// The bearer check comes first: an unauthorized caller learns nothing about what exists.
     fn authorize(&self, organization: &Organization) -> Result<(), Refusal> {
         let header = self.parts.headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok());
         let token = header.and_then(|header| header.split_once(' '));
@@ -432,7 +432,7 @@ impl Call {
     fn query(&self, name: &str) -> Result<Option<&str>, Refusal> {
         let mut values = self.query.iter().filter(|(key, _)| key == name);
         match (values.next(), values.next()) {
-            (_, Some(_)) => Err(malformed("a query parameter stands twice")),
+            (_, Some(_)) => Err(malformed("a query parameter occurs twice")),
             (value, None) => Ok(value.map(|(_, value)| value.as_str())),
         }
     }
@@ -445,11 +445,11 @@ impl Call {
         };
         let number = |name, default| match self.query(name)? {
             None => Ok(default),
-            Some(text) => int32(text).ok_or(malformed("limit or offset is out of its bounds")),
+            Some(text) => int32(text).ok_or(malformed("limit or offset is out of bounds")),
         };
         let (limit, offset) = (number(limit, 25)?, number(offset, 0)?);
         if !(1..=100).contains(&limit) {
-            return Err(malformed("limit is not within 1 and 100"));
+            return Err(malformed("limit must be 1 to 100"));
         }
         let rest = items.get(offset..).unwrap_or_default();
         Ok(rest.get(..limit).unwrap_or(rest))
@@ -466,7 +466,7 @@ impl Call {
         let body = self.body.as_deref().unwrap_or_default();
         let object: Map<String, Value> =
             serde_json::from_slice(body).map_err(|_| malformed("the body is not a JSON object"))?;
-        T::deserialize(Value::Object(object)).map_err(|_| malformed("a property of the body has a wrong type"))
+        T::deserialize(Value::Object(object)).map_err(|_| malformed("a property of the body has the wrong type"))
     }
 }
 
@@ -497,12 +497,12 @@ fn required(text: Option<String>, message: &'static str) -> Result<String, Refus
 
 fn name(name: String) -> Result<String, Refusal> {
     let fits = (1..=NAME_LIMIT).contains(&name.chars().count());
-    fits.then_some(name).ok_or(malformed("name does not have 1 to 64 characters"))
+    fits.then_some(name).ok_or(malformed("name must have 1 to 64 characters"))
 }
 
 fn url(url: String) -> Result<String, Refusal> {
     let is_url = url.parse::<Uri>().is_ok_and(|url| matches!(url.scheme_str(), Some("http" | "https")));
-    (is_url && url.len() <= URL_LIMIT).then_some(url).ok_or(malformed("url is no URL"))
+    (is_url && url.len() <= URL_LIMIT).then_some(url).ok_or(malformed("url is not a URL"))
 }
 
 fn id(id: String) -> Result<String, Refusal> {
@@ -513,7 +513,7 @@ fn is_id(id: &str) -> bool {
     (1..=ID_LIMIT).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// The contract's pattern `^[^_]+_[^_].*$`, read like RE2 does, which gateways of this kind use: `.` is no line feed.
+/// The contract's pattern `^[^_]+_[^_].*$`, read as by RE2, which such gateways use: `.` does not match a line feed.
 fn is_key_string(text: &str) -> bool {
     text.split_once('_').is_some_and(|(prefix, rest)| {
         let mut rest = rest.chars();
@@ -521,18 +521,18 @@ fn is_key_string(text: &str) -> bool {
     })
 }
 
-/// A non-negative int32 in plain digits: Rust's own parser would take a `+` as well.
+/// A non-negative int32 in plain digits: Rust's own parser would also accept a `+`.
 fn int32(text: &str) -> Option<usize> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse::<i32>().ok().filter(|_| digits).and_then(|number| usize::try_from(number).ok())
 }
 
-/// A time in the past is taken: the key is then expired from the start.
+/// A time in the past is accepted: the key is then expired from the start.
 fn expiry(text: String) -> Result<Timestamp, Refusal> {
     rfc3339(&text).ok_or(malformed("expiring_at is not an RFC 3339 timestamp"))
 }
 
-/// Reads RFC 3339 and nothing else; jiff alone would take spaces, missing seconds and time zone names as well.
+/// Reads only RFC 3339; jiff would also accept spaces, missing seconds and time zone names.
 fn rfc3339(text: &str) -> Option<Timestamp> {
     let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c.to_ascii_uppercase() }).collect();
     let rest = shape.strip_prefix("0000-00-00T00:00:00")?;
@@ -543,8 +543,8 @@ fn rfc3339(text: &str) -> Option<Timestamp> {
     matches!(offset, "Z" | "+00:00" | "-00:00").then(|| text.parse().ok()).flatten()
 }
 
-/// The three documented forms of an error body. No source says which route responds with which; this is the sandbox's
-/// reading, and it gives each form to some routes.
+/// The three documented error formats. No source says which route uses which; this is the sandbox's reading, with each
+/// format on some routes.
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
     /// The routes of the first generation.
@@ -603,7 +603,7 @@ enum Reason {
     Unavailable,
 }
 
-/// Why nothing was done. The message never repeats what the request said.
+/// Why nothing was done. The message never repeats the request.
 #[derive(Clone, Copy)]
 struct Refusal {
     reason: Reason,
@@ -618,7 +618,7 @@ const fn malformed(message: &'static str) -> Refusal {
     refused(Reason::Malformed, message)
 }
 
-const MALFORMED_ID: Refusal = malformed("an id does not have 1 to 64 base62 characters");
+const MALFORMED_ID: Refusal = malformed("an id must have 1 to 64 base62 characters");
 const NO_SUCH_KEY: Refusal = refused(Reason::NotFound, "no API key has this id");
 const NO_SUCH_ENDPOINT: Refusal = refused(Reason::NotFound, "no webhook endpoint has this id");
 const NO_SUCH_POLICY: Refusal = refused(Reason::NotFound, "no policy has this id");
@@ -626,7 +626,7 @@ const NO_SUCH_PATH: Refusal = refused(Reason::NotFound, "no operation has this p
 const NO_SUCH_METHOD: Refusal = refused(Reason::WrongMethod, "no operation of this path has this method");
 const UNAVAILABLE: Refusal = refused(Reason::Unavailable, "the sandbox was told to fail; nothing was done");
 
-/// A request that comes once more by itself.
+/// A request that is delivered once more.
 struct Repeat {
     due: Timestamp,
     operation: &'static Operation,
@@ -651,8 +651,8 @@ impl Gateway {
         }
     }
 
-    /// The organization, after the repeats that are due. No timer is needed for them, and the sandbox's clock decides,
-    /// because this is the only way to see what they did.
+    /// The organization, after the repeats that are due. They need no timer, and follow the sandbox's clock, because
+    /// only this way of access can see what they did.
     pub(crate) fn organization(&self) -> MutexGuard<'_, Organization> {
         let mut organization = lock(&self.organization);
         let now = organization.now();
@@ -673,7 +673,7 @@ impl Gateway {
         lock(&self.log)
     }
 
-    /// Sends what waits for it. Whoever asked for it does not.
+    /// Sends what is waiting to be delivered. The request that caused it does not wait.
     fn deliver(self: &Arc<Self>, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
             let gateway = Arc::clone(self);

@@ -36,7 +36,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Binds the address, then serves the router on a thread of its own.
+    /// Binds the address, then serves the router on its own thread.
     pub(crate) fn start(address: SocketAddr, router: Router) -> io::Result<(Self, SocketAddr)> {
         let listener = StdListener::bind(address)?;
         listener.set_nonblocking(true)?;
@@ -100,7 +100,7 @@ async fn connection(stream: TcpStream, router: Router) {
     }
 }
 
-/// Ends the connection with FIN. To close a socket with unread input would send RST, and the peer could lose a response.
+/// Ends the connection with FIN. Closing a socket with unread input would send RST, and the peer could lose a response.
 async fn finish(stream: TcpStream) -> io::Result<()> {
     SockRef::from(&stream).shutdown(Shutdown::Write)?;
     let mut rest = [0; 4096];

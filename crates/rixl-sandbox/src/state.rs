@@ -15,12 +15,12 @@ use crate::webhooks::Endpoints;
 const ID_LENGTH: usize = 10;
 const SECRET_LENGTH: usize = 22;
 const TOKEN_LENGTH: usize = 43;
-/// How many refresh tokens of one key live at most, so that verifying a secret after each of its rotations leaves no trail.
+/// Max live refresh tokens of one key, so that verifying a secret after each rotation leaves no trail.
 const REFRESH_TOKENS: usize = 10;
 const SECOND: Duration = Duration::from_secs(1);
 const PROJECT_NAME: &str = "Sandbox";
 
-/// What a secret or a token is remembered by, so that the plain one is nowhere in memory once it is handed out.
+/// The hash by which a secret or token is remembered, so that the plain one is nowhere in memory once it is handed out.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Fingerprint([u8; 32]);
 
@@ -30,13 +30,13 @@ impl Fingerprint {
     }
 }
 
-/// What the rules leave open.
+/// The settings of the rules.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) activation: Duration,
     pub(crate) grace: Duration,
     pub(crate) key_form: KeyForm,
-    /// Rotations per second. `None`: as many as come.
+    /// Rotations per second. `None`: no limit.
     pub(crate) rate_limit: Option<usize>,
     pub(crate) token_lifetime: Duration,
     /// Whether tokens end with the secret that they were bought with.
@@ -79,7 +79,7 @@ impl ApiKey {
     }
 }
 
-/// A key with the secret that was just made for it.
+/// A key with its newly made secret.
 #[derive(Serialize)]
 pub(crate) struct Issued {
     #[serde(flatten)]
@@ -97,7 +97,7 @@ pub(crate) struct KeyChange {
     pub(crate) replace_policies: bool,
 }
 
-/// A key with what it must take along when it goes.
+/// A key with what must be removed with it.
 struct Key {
     shown: ApiKey,
     secrets: Vec<Fingerprint>,
@@ -161,7 +161,7 @@ pub(crate) struct Organization {
     settings: Settings,
     /// How far its clock is ahead of the computer's.
     ahead: Duration,
-    /// The moment that something happens at which is made up for.
+    /// The time at which a delayed event is applied.
     moment: Option<Timestamp>,
     /// The rotations of the last second, if they are limited.
     recent_rotations: VecDeque<Timestamp>,
@@ -171,7 +171,7 @@ pub(crate) struct Organization {
     /// are newer, which is quick.
     order: Vec<u64>,
     numbers: HashMap<String, u64>,
-    /// By what an exchange takes.
+    /// By the key string that an exchange accepts.
     secrets: HashMap<Fingerprint, KeySecret>,
     /// How many secrets each key had so far, by key id.
     issued: HashMap<String, u64>,
@@ -255,7 +255,7 @@ impl Organization {
         id
     }
 
-    /// What the policies permit that stand at a key, for what is shown of it.
+    /// The permissions of a key's policies, to be shown with it.
     fn permitted(&self, policy_ids: &[String]) -> Vec<String> {
         let attached = policy_ids.iter().filter_map(|id| self.policy(id));
         let mut permissions: Vec<_> = attached.flat_map(|policy| policy.permissions.iter().cloned()).collect();
@@ -268,7 +268,7 @@ impl Organization {
         self.moment.unwrap_or_else(|| after(Timestamp::now(), self.ahead))
     }
 
-    /// Does what should have been done at this moment, and was not yet.
+    /// Does what was due at this moment.
     pub(crate) fn make_up<T>(&mut self, moment: Timestamp, run: impl FnOnce(&mut Self) -> T) -> T {
         self.moment = Some(moment);
         let outcome = run(self);
@@ -354,7 +354,7 @@ impl Organization {
         Some(())
     }
 
-    /// Gives the key a new secret. Whether tokens bought with the old one live on RIXL does not publish.
+    /// Gives the key a new secret. RIXL does not publish whether tokens obtained with the old one stay valid.
     pub(crate) fn rotate_key(&mut self, key_id: &str) -> Option<Issued> {
         let now = self.now();
         let end = after(now, self.settings.grace);
@@ -385,12 +385,12 @@ impl Organization {
         passes
     }
 
-    /// How many secrets this key had so far. It is still known when the key is deleted.
+    /// How many secrets this key has had. It is still known after the key is deleted.
     pub(crate) fn issued(&self, key_id: &str) -> u64 {
         self.issued.get(key_id).copied().unwrap_or_default()
     }
 
-    /// The id of the key that this key string opens now.
+    /// The id of the key for which this key string is valid now.
     pub(crate) fn key_of(&self, key_string: &str) -> Option<&str> {
         let key = self.keys.get(&self.opened(&Fingerprint::of(key_string))?)?;
         Some(&key.shown.id)
@@ -406,7 +406,7 @@ impl Organization {
         self.numbers.contains_key(key_id)
     }
 
-    /// Whether what was bought with this secret has ended with it.
+    /// Whether tokens obtained with this secret have become invalid with it.
     fn ended_with(&self, secret: &Fingerprint) -> bool {
         self.settings.tokens_end_with_secret && self.opened(secret).is_none()
     }
@@ -426,8 +426,8 @@ impl Organization {
         self.issue_tokens(number, secret)
     }
 
-    /// Uses the refresh token up. RIXL does not publish how long one lives; here it ends with its key, or when ten newer
-    /// ones of the key live.
+    /// Uses up the refresh token. RIXL does not publish its lifetime; here it is valid until its key is gone, or ten
+    /// newer ones of the key are live.
     pub(crate) fn refresh(&mut self, refresh_token: &str) -> Option<Tokens> {
         let token = Fingerprint::of(refresh_token);
         let used = self.refresh_tokens.remove(&token)?;
@@ -536,7 +536,7 @@ impl Tokens {
     }
 }
 
-/// As many random base62 characters.
+/// This many random base62 characters.
 pub(crate) fn random(length: usize) -> String {
     Alphanumeric.sample_string(&mut rand::rng(), length)
 }
@@ -545,13 +545,13 @@ pub(crate) fn random_token() -> String {
     random(TOKEN_LENGTH)
 }
 
-/// The moment this long after that one, or the last moment there is.
+/// The moment this long after that one, or the last representable one.
 pub(crate) fn after(moment: Timestamp, by: Duration) -> Timestamp {
     let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
     moment.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// The moment this long before that one, or the first moment there is.
+/// The moment this long before that one, or the first representable one.
 fn before(moment: Timestamp, by: Duration) -> Timestamp {
     let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
     moment.checked_sub(by).unwrap_or(Timestamp::MIN)

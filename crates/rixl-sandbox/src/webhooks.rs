@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use crate::state::{after, random};
 
 const ID_LENGTH: usize = 10;
-/// How many characters, which are the key itself, stand behind a secret's Base64.
+/// The length of the key inside a secret's Base64.
 const SECRET_LENGTH: usize = 24;
 const PREFIX: &str = "whsec_";
 /// As RIXL publishes: for this long after a rotation deliveries are signed with the old secret too.
@@ -46,7 +46,7 @@ pub(crate) struct Endpoint {
 #[derive(Clone)]
 struct SigningSecret {
     text: String,
-    /// When deliveries are no more signed with it. `None`: it is the current one.
+    /// When deliveries stop being signed with it. `None`: it is the current one.
     until: Option<Timestamp>,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct EndpointChange {
 #[derive(Default)]
 pub(crate) struct Endpoints {
     all: Vec<Endpoint>,
-    /// What is to be sent once the request is answered.
+    /// What to send after the response.
     waiting: Vec<Delivery>,
 }
 
@@ -135,8 +135,8 @@ impl Endpoints {
         Some(())
     }
 
-    /// Gives the endpoint a new secret. The one before signs on for a day, and no third does: RIXL does not publish what
-    /// becomes of it.
+    /// Gives the endpoint a new secret. The previous one still signs for a day, an older one does not: RIXL does not
+    /// publish what happens to it.
     pub(crate) fn rotate(&mut self, id: &str, now: Timestamp) -> Option<String> {
         let endpoint = self.get_mut(id)?;
         let secret = new_secret();
@@ -152,7 +152,7 @@ impl Endpoints {
         self.get(id).is_some_and(|endpoint| endpoint.live(now).any(|text| text == secret))
     }
 
-    /// Puts a test delivery on its way. Returns the event's id.
+    /// Queues a test delivery. Returns the event's id.
     pub(crate) fn test(&mut self, id: &str, now: Timestamp) -> Option<String> {
         let endpoint = self.get(id)?;
         let event_id = random(ID_LENGTH);
@@ -176,7 +176,7 @@ impl Endpoints {
         std::mem::take(&mut self.waiting)
     }
 
-    /// Records what came of a delivery; the newest attempt comes first.
+    /// Records the result of a delivery; the newest attempt comes first.
     pub(crate) fn record(&mut self, delivery: &Delivery, result: Result<u16, &'static str>, took: Duration) {
         let Some(endpoint) = self.get_mut(&delivery.endpoint_id) else { return };
         let attempt = Attempt {
@@ -201,8 +201,8 @@ impl Endpoint {
     }
 }
 
-/// An event on its way to an endpoint, signed by the convention of Standard Webhooks, which the form of the secrets points
-/// to. That RIXL follows it is not published.
+/// An event on its way to an endpoint, signed by the convention of Standard Webhooks, which the format of the secrets
+/// suggests. RIXL does not publish that it follows it.
 pub(crate) struct Delivery {
     endpoint_id: String,
     url: String,
@@ -213,7 +213,7 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// Sends it once. No other computer is reached: the sandbox is for this one.
+    /// Sends it once. It reaches only this machine, as the sandbox does.
     pub(crate) async fn send(&self) -> Result<u16, &'static str> {
         tokio::time::timeout(TIMEOUT, self.post()).await.unwrap_or(Err("the endpoint did not respond within 5 s"))
     }
@@ -223,9 +223,9 @@ impl Delivery {
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
         let is_loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
         if url.scheme_str() != Some("http") || !is_loopback {
-            return Err("the sandbox delivers to http on loopback alone");
+            return Err("the sandbox delivers only to http on loopback");
         }
-        let failed = "the endpoint did not take the request";
+        let failed = "the endpoint did not accept the request";
         let stream =
             TcpStream::connect((host, url.port_u16().unwrap_or(80))).await.map_err(|_| "connection refused")?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| failed)?;

@@ -6,8 +6,8 @@ use tempfile::TempDir;
 
 const MEMORY: &str = "/dev/shm";
 
-/// A temporary folder: in memory where the system has such a place, since a sync to a slow disk costs milliseconds and a
-/// process that is killed leaves the page cache alone. `RIXL_TEST_FOLDERS=disk` puts all of them on the disk.
+/// A temporary folder: in memory if the system has such a place, since a sync to a slow disk costs milliseconds, and
+/// killing a process does not lose the page cache. `RIXL_TEST_FOLDERS=disk` puts all of them on the disk.
 #[must_use]
 pub fn folder() -> TempDir {
     let is_disk = env::var_os("RIXL_TEST_FOLDERS").is_some_and(|value| value == "disk");
@@ -21,7 +21,7 @@ fn is_usable() -> bool {
     false
 }
 
-/// Whether programs that lie there can be run, and there is room: containers may have little of both.
+/// Whether programs there can be run, and there is enough space: containers may lack either.
 #[cfg(unix)]
 fn is_usable() -> bool {
     use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, sync::OnceLock};
@@ -37,7 +37,7 @@ fn is_usable() -> bool {
     })
 }
 
-/// A temporary folder where the system keeps such.
+/// A temporary folder in the system's default place.
 #[must_use]
 pub fn folder_on_disk() -> TempDir {
     tempfile::tempdir().unwrap()

@@ -5,11 +5,11 @@ use tracing::{
     subscriber::{DefaultGuard, NoSubscriber},
 };
 
-/// Has the spans and events of this thread go to `subscriber`, for as long as the guard lives.
+/// Sends the spans and events of this thread to `subscriber`, for as long as the guard lives.
 ///
-/// As long as a process has one subscriber at most, `tracing` asks that of the thread that first comes by a callsite, and
-/// its answer then holds for every thread: a test beside this one, which listens to nothing, would hide the callsite from
-/// it. With more of them, all are asked; so here are two that stay.
+/// As long as a process has at most one subscriber, `tracing` asks only the subscriber of the thread that first reaches
+/// a callsite, and caches the result for every thread: a concurrent test without a subscriber would hide the callsite
+/// from this one. With several subscribers, all are asked, so two are kept here.
 pub fn listen(subscriber: impl Subscriber + Send + Sync + 'static) -> DefaultGuard {
     static OTHERS: LazyLock<[Dispatch; 2]> =
         LazyLock::new(|| [Dispatch::new(NoSubscriber::new()), Dispatch::new(NoSubscriber::new())]);

@@ -1,7 +1,7 @@
 //! A real OpenBao server, with storage on disk, started once for all tests that leave it alive.
 //!
-//! The program is found by `RIXL_BAO`, in the venv that `.ci/openbao` makes, or in `PATH`. Where there is none, the tests
-//! say SKIPPED and pass, unless `RIXL_BAO_REQUIRED=1`.
+//! The program is taken from `RIXL_BAO`, the venv of `.ci/openbao`, or `PATH`. Without it, the tests report SKIPPED and
+//! pass, unless `RIXL_BAO_REQUIRED=1`.
 
 use std::{
     env, fs,
@@ -22,8 +22,8 @@ use tokio::sync::OnceCell;
 
 use crate::{folder, wait_for_async};
 
-/// Ends the server when its standard input does, which is when the test process is gone, however it went. Its folder goes
-/// too, unless that input says otherwise.
+/// Ends the server when its standard input is closed, which happens when the test process ends, in whatever way. Its
+/// folder is removed too, unless that input says otherwise.
 const GUARD: &str = r#"folder=$1; shift
 "$@" >"$folder/log" 2>&1 </dev/null &
 echo $!
@@ -37,7 +37,7 @@ wait
 pub struct Server {
     /// Its address.
     pub url: String,
-    /// The token that may do everything.
+    /// The root token.
     pub root: String,
     key: String,
     program: PathBuf,
@@ -64,8 +64,7 @@ fn program() -> Option<PathBuf> {
     };
     if found.is_none() {
         assert!(env::var_os("RIXL_BAO_REQUIRED").is_none_or(|set| set != "1"), "there is no bao; run .ci/openbao");
-        // Not eprintln, which the test harness swallows.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: no OpenBao server for the tests; run .ci/openbao");
+        crate::skip("no OpenBao server for the tests; run .ci/openbao");
     }
     found
 }
@@ -90,7 +89,7 @@ fn spawn(folder: &Path, program: &Path, arguments: &[&str]) -> (Child, Pid) {
     (guard, Pid::from_raw(line.trim().parse().unwrap()).unwrap())
 }
 
-/// A call of its HTTP API; `None` where no response came.
+/// A call of its HTTP API; `None` if there was no response.
 pub async fn call(
     url: &str,
     token: &str,
@@ -153,7 +152,7 @@ impl Server {
         *self.running.lock().unwrap() = Some(spawn(self.folder.path(), &self.program, &arguments));
     }
 
-    /// What it says to being initialized; `None` when it ended without a response.
+    /// Its response to initialization; `None` if it ended without a response.
     async fn init(&self) -> Option<(u16, Value)> {
         wait_for_async("server that can be initialized", async || {
             let has_ended = !self.is_running();
@@ -194,7 +193,7 @@ impl Server {
         self.must("PUT", "sys/seal", None).await;
     }
 
-    /// As a power failure would: SIGKILL.
+    /// Kills it with SIGKILL, like a power failure.
     pub fn kill(&self) {
         let (mut guard, pid) = self.running.lock().unwrap().take().unwrap();
         kill_process(pid, Signal::KILL).unwrap();
@@ -213,7 +212,7 @@ impl Server {
         call(&self.url, &self.root, None, method, path, body).await.unwrap()
     }
 
-    /// The same, which has to succeed.
+    /// The same, which must succeed.
     pub async fn must(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let (status, response) = self.call(method, path, body).await;
         assert!((200..=299).contains(&status), "{method} {path}: {status} {response}");

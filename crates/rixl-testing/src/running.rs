@@ -13,8 +13,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::LIMIT;
 
-/// A child process in a group of its own, which is killed with all that it started: after [`LIMIT`], so that whoever waits for
-/// it or reads what it writes goes on to fail, and when this is dropped.
+/// A child process in its own group, which is killed with everything it started: after [`LIMIT`], so that a test that
+/// waits for it or reads its output fails, and when this is dropped.
 #[derive(Debug)]
 pub struct Running {
     /// Gone once it has been waited for.

@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long anything in a test may take. Far more than it takes on a busy machine, and less than the limit for a whole test
-/// in `.config/nextest.toml`, so that the sentence of the wait is what is read.
+/// How long any step of a test may take. Far more than it takes on a busy machine, but less than the limit for a whole
+/// test in `.config/nextest.toml`, so that the wait's own message is shown.
 pub const LIMIT: Duration = Duration::from_secs(100);
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -34,7 +34,7 @@ pub fn wait_for<T, E: Debug>(what: &str, mut probe: impl FnMut() -> Result<T, E>
     }
 }
 
-/// As [`wait_for`], for probes that are futures: the runtime goes on between two of them.
+/// As [`wait_for`], for probes that are futures: the runtime continues between two of them.
 pub async fn wait_for_async<T, E: Debug>(what: &str, mut probe: impl AsyncFnMut() -> Result<T, E>) -> T {
     let end = Instant::now() + LIMIT;
     loop {

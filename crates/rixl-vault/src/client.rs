@@ -1,4 +1,4 @@
-//! The HTTP API as far as the store and the journal need it: KV version 2.
+//! The parts of the HTTP API that the store and the journal need: KV version 2.
 
 use std::{
     error::Error as StdError,
@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{TOKEN, VaultConfig, token_header};
 
-/// How many bytes of a response are read at most. Raft storage takes no larger entry either.
+/// Max bytes read of a response. Raft storage accepts no larger entry either.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
 
 /// Reads the body, but not more than [`MAX_BODY`]: an endless one would fill the memory.
@@ -47,7 +47,7 @@ async fn bounded_body(mut response: reqwest::Response) -> Result<Zeroizing<Vec<u
     }
 }
 
-/// The segments of a path, if none of them could lead elsewhere.
+/// The segments of a path, if none of them can lead elsewhere.
 pub(crate) fn segments(path: &str) -> Result<Vec<String>, &'static str> {
     let segments: Vec<String> = path.split('/').map(str::to_owned).collect();
     for segment in &segments {
@@ -65,7 +65,7 @@ pub(crate) fn segments(path: &str) -> Result<Vec<String>, &'static str> {
     Ok(segments)
 }
 
-/// Whether no connection can be had later either: the server's certificate is wrong, or its name is unknown.
+/// Whether a connection can't succeed later either: the server's certificate is wrong, or its name is unknown.
 fn is_permanent(error: &reqwest::Error) -> bool {
     use io::ErrorKind::{
         AddrNotAvailable, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkDown,
@@ -134,8 +134,8 @@ impl Response {
         if (200..=299).contains(&self.status) { self.body } else { Err(self.refusal()) }
     }
 
-    /// What the server's own errors say, as they are: to look for known words in, never to be shown, since a gateway
-    /// could quote the request in it. `None` when they are not in Vault's format.
+    /// The server's own error messages, unchanged: to search for known words, never to be shown, since a gateway could
+    /// quote the request in them. `None` when they are not in Vault's format.
     fn errors(&self) -> Option<Vec<String>> {
         #[derive(Deserialize)]
         struct Errors {
@@ -191,7 +191,7 @@ pub(crate) struct Failure {
     pub(crate) source: Option<Box<dyn StdError + Send + Sync>>,
     /// Whether the same request may succeed a little later.
     pub(crate) is_passing: bool,
-    /// When the server says that it may.
+    /// When it may, according to the server.
     pub(crate) retry_after: Option<Duration>,
 }
 
@@ -231,7 +231,7 @@ impl Failure {
 /// There is no token.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let failure = Self::new(FailureKind::NotSent, "no token for the server could be had");
+        let failure = Self::new(FailureKind::NotSent, "no token for the server could be obtained");
         let failure = if error.is_authentication() { failure } else { failure.passing(error.retry_after()) };
         failure.with_source(error)
     }
@@ -252,15 +252,15 @@ pub(crate) struct Found {
     pub(crate) created: Option<Timestamp>,
     /// What the server's clock says.
     pub(crate) date: Option<Timestamp>,
-    /// Whether the server will delete this version by itself; of one that it has deleted, that it did.
+    /// Whether the server will delete this version automatically, or has done so.
     pub(crate) is_to_be_deleted: bool,
     body: Zeroizing<Vec<u8>>,
 }
 
-/// What a write made.
+/// The result of a write.
 pub(crate) struct Written {
     pub(crate) version: u64,
-    /// Whether the mount is set to delete it after a time.
+    /// Whether the mount is configured to delete it after a time.
     pub(crate) is_to_be_deleted: bool,
 }
 
@@ -343,8 +343,8 @@ impl Kv {
         url
     }
 
-    /// Sends one request; once more where its token was refused and there is another by now. A response is `Ok` whatever its
-    /// status.
+    /// Sends one request; once more if its token was refused and there is another by then. A response is `Ok` whatever
+    /// its status.
     async fn send(&self, method: Method, url: Url, body: Option<Vec<u8>>) -> Result<Response, Failure> {
         let request = self.config.request(method, url);
         let request = match body {
@@ -364,7 +364,8 @@ impl Kv {
         }
     }
 
-    /// Looks at what a token may well be forbidden to see: a refusal says nothing of the token, which is not renewed for it.
+    /// Reads what a token may well be forbidden to read: a refusal does not mean that the token is bad, so it is not
+    /// renewed for that.
     async fn peek(&self, url: Url) -> Result<Response, Failure> {
         let token = self.config.token(None).await?;
         respond(self.config.request(Method::GET, url), &token).await
@@ -414,7 +415,7 @@ impl Kv {
         self.read_at(url).await
     }
 
-    /// Whether entry or mount are set to delete what is written now; `None` where the token may look at neither.
+    /// Whether the entry or mount is configured to delete what is written now; `None` if the token may read neither.
     pub(crate) async fn deletes_by_itself(&self, path: &[String]) -> Result<Option<bool>, Failure> {
         #[derive(Deserialize)]
         struct Settings {
@@ -495,14 +496,14 @@ impl Kv {
         parse::<Keys>(&response.success()?).map(|keys| keys.keys)
     }
 
-    /// Removes an entry with all its versions. That it is not there is no failure.
+    /// Removes an entry with all its versions. A missing entry is not a failure.
     pub(crate) async fn destroy(&self, path: &[String]) -> Result<(), Failure> {
         let url = self.url(&[&self.mount, "metadata"], path);
         let response = self.send(Method::DELETE, url, None).await?;
         if (200..=299).contains(&response.status) { Ok(()) } else { Err(response.refusal()) }
     }
 
-    /// `None`: the token may not look at itself.
+    /// `None`: the token may not look itself up.
     pub(crate) async fn token_life(&self) -> Result<Option<TokenLife>, Failure> {
         let url = self.url(&["auth", "token", "lookup-self"], []);
         let response = self.peek(url).await?;

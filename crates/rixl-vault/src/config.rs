@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 use crate::client::{Failure, FailureKind};
 
-/// A token is short; more is a wrong file.
+/// A token is short: a longer file is the wrong one.
 const MAX_TOKEN: usize = 64 * 1024;
 const USER_AGENT: &str = concat!("rixl-vault/", env!("CARGO_PKG_VERSION"));
 const NAMESPACE: &str = "x-vault-namespace";
@@ -43,10 +43,11 @@ pub(crate) const TOKEN: &str = "x-vault-token";
 /// # Ok::<(), rixl_vault::VaultConfigError>(())
 /// ```
 ///
-/// The token of each request is asked for anew, and after a 401 or 403 once more: one that an agent has renewed in its file
+/// The token is fetched for each request, and once more after a 401 or 403: one that an agent has renewed in its file
 /// is used from then on.
 ///
-/// Deliberately absent: switching off the check of certificates, `unix://` addresses, and renewing the token, which is the business of an agent, or of a [`TokenSource`].
+/// Deliberately absent: disabling certificate checks, `unix://` addresses, and renewing the token, which is up to an
+/// agent, or a [`TokenSource`].
 #[derive(Clone)]
 pub struct VaultConfig {
     address: Url,
@@ -121,7 +122,7 @@ impl VaultConfig {
     ///
     /// # Errors
     ///
-    /// As of [`VaultConfigBuilder::from_env`] and [`VaultConfigBuilder::build`].
+    /// As for [`VaultConfigBuilder::from_env`] and [`VaultConfigBuilder::build`].
     pub fn from_env() -> Result<Self, VaultConfigError> {
         VaultConfigBuilder::from_env()?.build()
     }
@@ -144,7 +145,7 @@ impl VaultConfig {
 }
 
 impl VaultConfigBuilder {
-    /// The settings that the official programs use. The first that is set and not empty counts:
+    /// The settings that the official programs use. The first one that is set and not empty counts:
     ///
     /// | what | where |
     /// |---|---|
@@ -158,8 +159,8 @@ impl VaultConfigBuilder {
     ///
     /// # Errors
     ///
-    /// When there is no address or no token, a variable is not UTF-8, the file of the token is not for its owner alone, or a
-    /// file of certificates or of the private key can't be read.
+    /// When there is no address or no token, a variable is not UTF-8, the token file is accessible to others, or a file
+    /// of certificates or of the private key can't be read.
     pub fn from_env() -> Result<Self, VaultConfigError> {
         Self::from_variables(|name| env::var_os(name))
     }
@@ -217,15 +218,15 @@ impl VaultConfigBuilder {
         self
     }
 
-    /// The file of the token, which nobody but its owner may read. It is read for each request, so that an agent can renew it.
-    /// Where it is empty or can't be read, what it held last is sent; where others may read it by then, or it is another
-    /// user's, nothing is.
+    /// The token file, which only its owner may be able to read. It is read for each request, so that an agent can
+    /// renew it. If it is empty or can't be read, its last content is sent; if others can read it by then, or it
+    /// belongs to another user, nothing is sent.
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.token = Token::File(path.into());
         self
     }
 
-    /// Tokens for this server, from a login perhaps. As in front of a client's source, there is a cache.
+    /// A source of tokens for this server, such as a login. As with a client's source, there is a cache.
     pub fn token_source(mut self, source: impl TokenSource + 'static) -> Self {
         self.token = Token::Source(Arc::new(source));
         self
@@ -237,7 +238,7 @@ impl VaultConfigBuilder {
         self
     }
 
-    /// Trusts the certificates in this PEM text to have signed the server's, and no others. Default: the system's.
+    /// Trusts only the root certificates in this PEM text. Default: the system's.
     pub fn ca_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.ca_certificates = Some(pem.into());
         self
@@ -255,7 +256,7 @@ impl VaultConfigBuilder {
         self
     }
 
-    /// Proves to the server who the client is, where it asks: as
+    /// Identifies the client to a server that asks for it: as
     /// [`ClientBuilder::client_identity`](rixl_credentials::ClientBuilder::client_identity).
     pub fn client_identity(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.network.client_identity = Some(pem.into().into());
@@ -268,13 +269,13 @@ impl VaultConfigBuilder {
         self
     }
 
-    /// The application's product, such as `billing/1.4`. It stands in the `user-agent` header before this library's own.
+    /// The application's product, such as `billing/1.4`. It precedes this library's own in the `user-agent` header.
     pub fn user_agent(mut self, product: impl Into<String>) -> Self {
         self.user_agent = product.into();
         self
     }
 
-    /// How long one request may take at most, from connecting to the last byte of the response. Default: 10 s.
+    /// The time-out of one request, from connecting to the last byte of the response. Default: 10 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -284,9 +285,10 @@ impl VaultConfigBuilder {
     ///
     /// # Errors
     ///
-    /// For an address that is neither `https` nor `http` on loopback, or has a user name, password, query or fragment; a
-    /// token, namespace or user agent that can't stand in a header; a file of the token that can't be read; a PEM text without a
-    /// certificate, or without the private key of a client identity; a proxy or name that is none; a time-out of zero.
+    /// For an address that is neither `https` nor `http` on loopback, or has a user name, password, query or fragment;
+    /// a token, namespace or user agent that can't be a header value; a token file that can't be read; a PEM text
+    /// without a certificate, or without the private key of a client identity; an invalid proxy or name; a time-out of
+    /// zero.
     pub fn build(self) -> Result<VaultConfig, VaultConfigError> {
         let address = transport::server_url(&self.address)
             .map_err(|error| VaultConfigError(format!("the address of Vault {error}")))?;
@@ -374,7 +376,7 @@ impl TokenSource for Fixed {
 
 struct TokenFile {
     path: PathBuf,
-    /// Of the file that was read first. Whoever else puts one there chooses what the secrets are sent with.
+    /// Of the first file read. Anyone else who puts a file there would choose the token that secrets are sent with.
     owner: u32,
     last: Mutex<Arc<Secret>>,
 }
@@ -382,7 +384,7 @@ struct TokenFile {
 impl TokenSource for TokenFile {
     fn token<'a>(&'a self, _: TokenRequest<'a>) -> TokenFuture<'a> {
         Box::pin(async {
-            // It may be put right, or be there in a moment: an agent that writes it anew sets its mode at last.
+            // It may be fixed, or be there in a moment: an agent that writes it anew sets its mode at last.
             let unusable = |error| Error::no_token(error).transient();
             let found = read_token(&self.path).map_err(unusable)?;
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -399,7 +401,7 @@ impl TokenSource for TokenFile {
     }
 }
 
-/// The token, and whose the file is; `None` where it is empty or can't be read.
+/// The token, and the file's owner; `None` if it is empty or can't be read.
 fn read_token(path: &Path) -> Result<Option<(Secret, u32)>, VaultConfigError> {
     // A pipe would hold up whoever opens it.
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
@@ -414,7 +416,7 @@ fn read_token(path: &Path) -> Result<Option<(Secret, u32)>, VaultConfigError> {
         let reason = format!("{path} can be read or written by others (mode {mode:03o}): `chmod 600 {path}`");
         return Err(VaultConfigError(reason));
     }
-    // As large as it can get: a string that grows leaves copies behind.
+    // Allocated at its maximum size: a growing string leaves copies behind.
     let mut text = Zeroizing::new(String::with_capacity(MAX_TOKEN + 1));
     // More is another file: its start is not sent anywhere.
     let is_read = file.take(MAX_TOKEN as u64 + 1).read_to_string(&mut text).is_ok_and(|length| length <= MAX_TOKEN);

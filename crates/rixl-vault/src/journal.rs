@@ -57,13 +57,14 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 /// ```
 ///
 /// 1. `entries/NAME` holds the lines of an entry, its raw response and its lease. Every change writes all of it with
-///    check-and-set, so of two concurrent rotators one is refused. `stores/HASH` locks the entry of a store in the same
+///    check-and-set, so one of two concurrent rotators is refused. `stores/HASH` locks the entry of a store in the same
 ///    way, `history` has one entry for each line, `parts` holds the part of a raw response beyond 256 KiB.
-/// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it, as does a run that only waits, after
-///    each third of it or each minute. It expires when its holder is dead, and also when its holder is slow: then the next change fails
-///    with [`JournalErrorKind::Locked`], and that holder writes nothing more. The lease must be longer than the longest pause between two changes.
+/// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it, and so does a run that only waits,
+///    every third of it or every minute. It expires when its holder is dead, and also when its holder is slow: then the
+///    next change fails with [`JournalErrorKind::Locked`], and that holder writes nothing more. The lease must be
+///    longer than the longest pause between two changes.
 /// 3. Leases are timed by the server's clock, not by this machine's.
-/// 4. Dropping an entry releases it from a task, where there is a tokio runtime; [`released`](Journal::released) waits for
+/// 4. Dropping an entry releases it in a task, if there is a Tokio runtime; [`released`](Journal::released) waits for
 ///    that. Otherwise the lease expires.
 /// 5. A change with an unknown outcome is looked up and, if it was not written, written again.
 /// 6. `close` removes an entry with all its versions: no version that holds the raw response is left, however many
@@ -104,7 +105,7 @@ impl VaultJournal {
     ///
     /// # Errors
     ///
-    /// [`JournalErrorKind::Unusable`] for a text of another form, or one with an empty part, `.`, `..` or a control
+    /// [`JournalErrorKind::Unusable`] for a text in another format, or one with an empty part, `.`, `..` or a control
     /// character in it.
     pub fn new(config: VaultConfig, path: &str) -> Result<Self, JournalError> {
         let invalid = |reason| {
@@ -129,16 +130,16 @@ impl VaultJournal {
 
     /// How long a lock lasts after its holder's last change. Default: 5 minutes.
     ///
-    /// Let it be at least eight times the [time-out](crate::VaultConfigBuilder::timeout) of a request: a change makes one for
-    /// the entry and one for each of its stores, each is attempted several times, and a lease that is over before they end
-    /// lets another rotator take over from a holder that is alive.
+    /// It should be at least eight times the [time-out](crate::VaultConfigBuilder::timeout) of a request: a change
+    /// makes one for the entry and one for each of its stores, each is attempted several times, and a lease that
+    /// expires before they finish lets another rotator take over from a live holder.
     #[must_use]
     pub fn with_lease(mut self, lease: Duration) -> Self {
         self.shared.lease = lease;
         self
     }
 
-    /// Where leases and delays take time from. For tests.
+    /// The clock and sleep of leases and delays. For tests.
     #[doc(hidden)]
     #[must_use]
     pub fn with_timing(mut self, timing: impl Timing + 'static) -> Self {
@@ -424,7 +425,7 @@ impl Shared {
         }
     }
 
-    /// Writes a record with this lease in it, if nobody else wrote the slot. Gives whether the server will delete it.
+    /// Writes a record with this lease, if nobody else wrote the slot. Returns whether the server will delete it.
     async fn put(
         &self,
         slot: &mut Slot,
@@ -458,7 +459,7 @@ impl Shared {
         }
     }
 
-    /// Writes an entry that nobody else knows of.
+    /// Writes an entry that nobody else knows.
     async fn put_new(&self, path: &[String], record: &(impl Serialize + Sync)) -> Result<(), JournalError> {
         let mut attempts = Attempts::default();
         loop {
@@ -499,7 +500,7 @@ impl Shared {
 struct Attempts(u32);
 
 impl Attempts {
-    /// Waits, if another attempt may help: after a connection that could not be opened, a refusal that passes, or an
+    /// Waits, if another attempt may help: after a connection that could not be opened, a temporary refusal, or an
     /// unknown outcome.
     async fn again(&mut self, shared: &Shared, failure: Failure) -> Result<(), JournalError> {
         let policy = RetryPolicy::default().with_attempts(ATTEMPTS).with_base_delay(BASE_DELAY);
@@ -513,7 +514,7 @@ impl Attempts {
     }
 }
 
-/// An entry of the journal. What is in it is taken out when it is closed or released.
+/// An entry of the journal. Its content is taken when it is closed or released.
 struct VaultEntry(Option<Locked>);
 
 struct Locked {
@@ -719,7 +720,7 @@ impl Locked {
         }
     }
 
-    /// Gives up the lock, and leaves what is in the entry. Best effort: the leases expire.
+    /// Releases the lock, and leaves the entry's content. Best effort: the leases expire.
     async fn release(mut self) {
         if self.is_lost {
             return;
@@ -816,7 +817,7 @@ fn owner() -> String {
     format!("{host}-{}-{}", process::id(), random())
 }
 
-/// 128 bits that the standard library draws for its hash maps.
+/// 128 random bits, from the standard library's hash maps.
 fn random() -> String {
     let draw = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", draw(), draw())

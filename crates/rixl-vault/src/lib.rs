@@ -1,12 +1,15 @@
-//! HashiCorp Vault and OpenBao for `rixl-rotation`. Unofficial: the maintainers are not RIXL.
+//! HashiCorp Vault and OpenBao for `rixl-rotation`. Unofficial: the maintainers are not affiliated with RIXL.
 //!
-//! - [`VaultConfig`]: where the server is, and the token for it;
-//! - [`VaultStore`]: a field of an entry, in which consumers find the secret;
-//! - [`VaultJournal`]: unfinished rotations and the history, shared by the rotators of many machines.
+//! - [`VaultConfig`]: the server's address and the token for it;
+//! - [`VaultStore`]: a field of an entry, from which consumers read the secret;
+//! - [`VaultJournal`]: unfinished rotations and the history, shared by rotators on many machines.
 //!
-//! `config` builds the HTTP client; `client` makes the calls on it, all to the KV secrets engine, version 2, the one with
-//! check-and-set. `store` and `journal` stand on `client` side by side, and keep the contracts of `rixl_rotation`'s traits.
-//! [`register`] makes `vault:MOUNT/PATH#FIELD` one of the texts that name a store.
+//! `config` builds the HTTP client; `client` makes the calls with it, all to the KV secrets engine, version 2, which has
+//! check-and-set. `store` and `journal` are both built on `client`, and implement the traits of `rixl_rotation`.
+//! [`register`] adds `vault:MOUNT/PATH#FIELD` to the texts that name a store.
+//!
+//! Writes are check-and-set, and the journal's leases are timed by the server's clock. The documentation of each type numbers
+//! its rules, and lists the policy that it needs.
 
 // A future that is not `Send` can't be spawned by whoever awaits it.
 #![warn(clippy::future_not_send)]
@@ -27,8 +30,8 @@ pub use journal::VaultJournal;
 use rixl_rotation::store::Stores;
 pub use store::VaultStore;
 
-/// Adds the scheme `vault:MOUNT/PATH#FIELD`, for [`VaultStore`]s with the settings of [`VaultConfig::from_env`], which are
-/// read when such a store is opened. For others there are [`Stores::with`] and [`VaultStore::new`].
+/// Adds the scheme `vault:MOUNT/PATH#FIELD`, for [`VaultStore`]s with the settings of [`VaultConfig::from_env`], which
+/// are read when such a store is opened. For other settings use [`Stores::with`] and [`VaultStore::new`].
 ///
 /// ```
 /// use rixl_rotation::store::Stores;
@@ -42,7 +45,7 @@ pub fn register(stores: Stores) -> Stores {
     register_with(stores, |builder| builder)
 }
 
-/// The same, where the settings that were read are changed by this function.
+/// The same, with a function that changes the settings that were read.
 ///
 /// ```
 /// use std::time::Duration;

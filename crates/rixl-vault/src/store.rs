@@ -19,13 +19,13 @@ use crate::{
     config::{VaultConfig, VaultConfigBuilder},
 };
 
-/// How often a write is tried beside one who writes other fields.
+/// How often a write is attempted while someone writes other fields.
 const MAX_TRIES: u32 = 8;
 const MAX_SEEN: usize = 16;
 const MIN_TOKEN_TTL: Duration = Duration::from_secs(5 * 60);
-/// More than a run needs of a token whose uses are limited.
+/// More uses of a limited token than a run needs.
 const MIN_TOKEN_USES: u64 = 10;
-/// No entry reaches it: at one write a second it takes 68 years.
+/// No entry reaches it: that takes 68 years at one write per second.
 const IMPOSSIBLE_VERSION: u64 = i32::MAX as u64;
 
 /// One field of an entry in the KV secrets engine, version 2, of HashiCorp Vault or OpenBao.
@@ -43,14 +43,14 @@ const IMPOSSIBLE_VERSION: u64 = i32::MAX as u64;
 ///
 /// 1. The text is `MOUNT/PATH#FIELD`; the mount's name has no slash in it. The other fields of the entry are kept.
 /// 2. The version is the number that KV v2 counts: `0` when there is no entry. A version that was deleted or destroyed
-///    counts and has no secret. `commit` gives its number as `options.cas`, so the server decides. Where the number has
-///    changed and the field has not, other fields were written: they are kept, and it is no conflict.
-/// 3. `prepare` sends a write that check-and-set must refuse, of the size of the real one and without a secret in it. The
-///    server gets to that refusal only past the seal, the token and its policies. It also asks how long the token is
-///    valid. It can't see that the storage is full.
+///    counts, and has no secret. `commit` passes the number as `options.cas`, so the server decides. If the number has
+///    changed but the field has not, other fields were written: they are kept, and that is not a conflict.
+/// 3. `prepare` sends a write that check-and-set must refuse, of the size of the real one and without a secret in it.
+///    The server only gets to that refusal after checking the seal, the token and its policies. It also asks how long
+///    the token is valid. It can't detect that the storage is full.
 /// 4. A `commit` of the secret that is already stored writes nothing.
 ///
-/// The location is that text; the server is the address and the namespace that the settings name, as [`Store::server`] says it.
+/// The location is that text; [`Store::server`] is the address and the namespace in the settings.
 ///
 /// The policy that it needs, and `auth/token/lookup-self` to look at its own token, which the policy `default` has:
 ///
@@ -60,13 +60,13 @@ const IMPOSSIBLE_VERSION: u64 = i32::MAX as u64;
 /// path "kv/config"                { capabilities = ["read"] }
 /// ```
 ///
-/// The last two are to see whether the server deletes what is written there (`delete_version_after`), which is refused.
-/// Without them that is seen when it is too late: the commit fails, and the secret stays in escrow.
+/// The last two show whether the server deletes what is written there (`delete_version_after`), which is refused.
+/// Without them, that is noticed too late: the commit fails, and the secret stays in escrow.
 ///
 /// It is an [`ApiKeySource`] as well, for a client that follows a key which is rotated there. For that the policy needs
-/// `read` of the first path alone.
+/// only `read` on the first path.
 ///
-/// The server keeps older versions, old secrets among them: `max_versions` of the entry or the mount says how many.
+/// The server keeps older versions, including old secrets: `max_versions` of the entry or the mount says how many.
 pub struct VaultStore {
     kv: Kv,
     path: Vec<String>,
@@ -101,7 +101,7 @@ fn parse(text: &str) -> Result<(String, Vec<String>, String), StoreError> {
     if let Some(prefix) = path.first().filter(|first| ["data", "metadata"].contains(&first.as_str())) {
         let meant = path.get(1..).unwrap_or_default().join("/");
         let reason =
-            format!("`{prefix}/` is of the API, no part of the entry's path: write vault:{mount}/{meant}#{field}");
+            format!("`{prefix}/` belongs to the API, not to the entry's path: write vault:{mount}/{meant}#{field}");
         return Err(invalid(&reason));
     }
     Ok((mount, path, field.to_owned()))
@@ -307,12 +307,12 @@ impl VaultStore {
                 Err(failure) => return Err(self.unusable(failure)),
             }
         }
-        Err(self.error(StoreErrorKind::Busy, "other fields of the entry are written again and again"))
+        Err(self.error(StoreErrorKind::Busy, "other fields of the entry keep changing"))
     }
 
     fn stored(&self, version: u64, is_to_be_deleted: bool) -> Result<Version, StoreError> {
         if is_to_be_deleted {
-            return Err(self.deletes(StoreErrorKind::Unknown, "it was written, and the server deletes it"));
+            return Err(self.deletes(StoreErrorKind::Unknown, "it was written, but the server deletes it"));
         }
         Ok(Version::new(version.to_string()))
     }

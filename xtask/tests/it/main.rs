@@ -155,7 +155,7 @@ fn an_operation_must_say_its_security_and_its_errors() {
         (
             "no-security",
             |operation| drop(operation.as_object_mut().unwrap().remove("security")),
-            "says nothing of security",
+            "does not say which security it needs",
         ),
         ("bad-security", |operation| operation["security"] = json!([{ "magic": [] }]), "\"magic\" is not defined"),
         (
@@ -330,13 +330,13 @@ fn a_key_that_stands_twice_is_refused() {
     let twice = format!("{before}\"paths\": {{ \"/platform/api-keys\": {{}},{after}");
     let output = regen(&copy("twice", twice.as_bytes()), &["--check"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("the key \"/platform/api-keys\" stands twice"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("the key \"/platform/api-keys\" occurs twice"), "{}", stderr(&output));
 }
 
 #[test]
 fn what_is_not_a_contract_gets_one_sentence() {
     let cases: [(&str, &[u8], &str); 5] = [
-        ("not-json", b"openapi: 3.0.3", "openapi.json is not JSON"),
+        ("not-json", b"openapi: 3.0.3", "openapi.json is not usable JSON"),
         ("not-text", b"\xff\xfe", "cannot be read"),
         ("empty-object", b"{}", "openapi is \"\", the generator reads 3.0 only"),
         ("a-list", b"[]", "the generator reads 3.0 only"),

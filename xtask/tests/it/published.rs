@@ -182,7 +182,7 @@ fn only_what_was_compiled_is_said_to_be_written() {
     assert!(code == Some(1) && said.contains("cargo check did not run: ") && said.contains("--no-check"), "{said}");
     assert!(!said.contains("is written:"), "{said}");
     let (code, said) = with(&["--no-check"]);
-    assert!(code == Some(0) && said.ends_with("holds a client of 1 operations; nobody compiled it.\n"), "{said}");
+    assert!(code == Some(0) && said.ends_with("holds a client with 1 operations; it was not compiled.\n"), "{said}");
 }
 
 #[test]

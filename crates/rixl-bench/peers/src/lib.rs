@@ -37,7 +37,7 @@ impl Target {
     }
 }
 
-/// A way to make the calls. Each reads its response, so that nobody is fast by not looking.
+/// A way to make the calls. Each reads its response, so that none is fast by skipping it.
 #[allow(async_fn_in_trait)]
 pub trait Peer: Sized + 'static {
     /// A client, ready to call.

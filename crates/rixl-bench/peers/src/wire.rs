@@ -1,9 +1,9 @@
-//! The answers as one writes them down by hand: texts stay texts.
+//! The responses, as one would write them by hand: all text stays text.
 
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize)]
-pub struct Answer {
+pub struct Rotated {
     pub api_key: ApiKey,
 }
 

@@ -9,25 +9,25 @@ use crate::{
     context::Context,
     failure::Failure,
     output::Done,
-    places::{Destinations, store_failure},
+    places::Destinations,
     rows::{self, Row},
     when::{self, Moment},
 };
 
 /// Create a key and store its secret
 ///
-/// The store is proven to take a secret before the key is created. If storing fails all the same, the secret is kept in
-/// escrow in the state folder, and `rixl keys recover` goes on from there. The secret itself is never printed, unless by
-/// `--to stdout`.
+/// Before the key is created, the store has proven that it can take a secret. If storing fails anyway, the secret stays in
+/// escrow in the state folder, and `rixl keys recover` continues from there. The secret itself is never printed, except
+/// with `--to stdout`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Its name, 1 to 64 characters
+    /// The key's name, 1 to 64 characters
     #[arg(long, value_name = "NAME")]
     pub(crate) name: String,
-    /// The project that it is for; required where no organization is named
+    /// The key's project; required unless an organization is given
     #[arg(long, value_name = "PROJECT_ID")]
     pub(crate) project: Option<Checked<ProjectId>>,
-    /// When it expires: 90d from now, or at 2027-01-31T12:00:00Z; never, if not given
+    /// When it expires: a duration from now such as 90d, or a timestamp such as 2027-01-31T12:00:00Z [default: never]
     #[arg(long, value_name = "WHEN", value_parser = when::moment)]
     pub(crate) expires: Option<Moment>,
     #[command(flatten)]
@@ -36,7 +36,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let places = Destinations::read(context, &args.destination)?;
-    let places = places.of(None, Some(&args.name)).map_err(|error| store_failure(&error))?;
+    let places = places.of(None, Some(&args.name))?;
     let locations = places.locations();
     let mut key = NewApiKey::new(&args.name);
     let api = context.connect()?;

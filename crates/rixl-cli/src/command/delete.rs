@@ -13,16 +13,16 @@ use crate::{
     when::rough,
 };
 
-/// The clocks of this machine and of RIXL's may be so far apart, and `last_used` may be so coarse.
+/// How far apart the clocks of this machine and RIXL may be, and how coarse `last_used` may be.
 const ALLOWANCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// Delete keys: their secrets stop working at once, and they cannot be brought back
+/// Delete keys: their secrets stop working at once, and this can't be undone
 ///
-/// Asks for the key's name on a terminal, or for the number of several; elsewhere it wants --yes. To put a successor in its
-/// place first, so that nobody is locked out, use `rixl keys replace`.
+/// On a terminal it asks for the key's name, or for the number of keys; elsewhere --yes is required. To create a successor
+/// first, so that nobody is locked out, use `rixl keys replace`.
 ///
-/// It refuses to delete the key that it is itself authorized with. Under RIXL_API_KEY nothing tells which key that is, so
-/// every key is refused that was used within the last five minutes; use RIXL_BEARER_TOKEN for such a key.
+/// It refuses to delete the key that authorizes it. With RIXL_API_KEY there is no telling which key that is, so any key used
+/// within the last five minutes is refused; to delete such a key, use RIXL_BEARER_TOKEN.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The keys to delete
@@ -66,7 +66,7 @@ pub(crate) async fn run(context: &Context, Args { key_ids }: Args) -> Result<Don
                 let message = &failure.words.message;
                 failure.words.message = match message.strip_suffix("RIXL was not changed") {
                     Some(start) => format!("{start}{rest}"),
-                    None => format!("{message}; before it {rest}"),
+                    None => format!("{message}; before that, {rest}"),
                 };
             }
             failure
@@ -74,7 +74,7 @@ pub(crate) async fn run(context: &Context, Args { key_ids }: Args) -> Result<Don
         if context.stop.is_set() {
             return Err(told(Failure::interrupted()));
         }
-        // From here to the response a signal waits: a request that was sent can't be taken back.
+        // From here to the response, signals have to wait: a sent request can't be cancelled.
         api.account.delete(&key.id).await.map_err(|error| {
             let failure = Failure::from(error);
             told(match failure.code {
@@ -94,8 +94,8 @@ fn was_used_lately(key: &ApiKey, now: Timestamp) -> bool {
 fn warning(key: &ApiKey, now: Timestamp) -> String {
     let used = match key.last_used {
         Some(used) => format!("It was last used {} ago.", rough(used, now)),
-        None if key.is_last_used_unknown => "When it was last used is not understood, so it may be in use.".into(),
-        None => "Nothing tells whether it is in use.".into(),
+        None if key.is_last_used_unknown => "Its last use can't be read, so it may be in use.".into(),
+        None => "It is not known whether it is in use.".into(),
     };
     format!("This deletes the key {} for good, and its consumers lose access at once. {used}", described(key))
 }

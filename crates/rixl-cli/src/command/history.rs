@@ -5,7 +5,7 @@ use rixl_rotation::{Audit, journal::ReadHistory, open_runs};
 use super::status;
 use crate::{context::Context, failure::Failure, output::Done, table::Table};
 
-/// Show what was done: the audit lines
+/// Show past changes: the audit log
 ///
 /// Who, when, which key, the fingerprints of the secrets, how long consumers were without a live one, and how it ended. Never
 /// a secret.
@@ -14,7 +14,7 @@ pub(crate) struct Args {}
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
     let journal = context.journal()?;
-    // What is not over has no line yet.
+    // An unfinished run has no line yet.
     let open = open_runs(&*journal).await?;
     for run in &open {
         context.output.warn(format!("{} is unfinished: {}", run.entry, status::said(run)));
@@ -23,10 +23,10 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     let mut table = Table::new(["AT", "BY", "CHANGE", "ID", "NAME", "RESULT", "OLD", "NEW", "OUTAGE", "STORE"]);
     let mut audits: Vec<Audit> = Vec::with_capacity(history.lines.len());
     for line in &history.lines {
-        // A line of another version of this program may be anything; it stays in the file.
+        // A line from another version of this program may have another format; it stays in the file.
         match serde_json::from_str(line) {
             Ok(audit) => audits.push(audit),
-            Err(_) => context.output.warn("a line of the history is not understood"),
+            Err(_) => context.output.warn("a line of the history can't be read"),
         }
     }
     for audit in &audits {
@@ -49,7 +49,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     }
     if audits.is_empty() {
         if open.is_empty() {
-            context.output.note(format!("nothing was done yet in {}", journal.location()));
+            context.output.note(format!("nothing has been done yet in {}", journal.location()));
         }
         return Done::new("").with_field("history", &audits);
     }

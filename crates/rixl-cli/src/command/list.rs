@@ -33,19 +33,19 @@ pub(crate) async fn all(context: &Context, api: &Api) -> Result<Vec<ApiKey>, Fai
     Ok(keys)
 }
 
-/// What RIXL does not tell stands as `-`.
+/// What RIXL does not report is shown as `-`.
 fn table(keys: &[ApiKey], now: Timestamp) -> Table {
     let mut table = Table::new(["ID", "NAME", "PROJECT", "AGE", "LAST USED", "EXPIRES"]);
     for key in keys {
         let project = key.project_name.as_deref().or(key.project_id.as_ref().map(AsRef::as_ref));
         let age = key.created_at.map(|then| rough(then, now));
         let used = key.last_used.map(|then| format!("{} ago", rough(then, now)));
-        let used = used.or_else(|| key.is_last_used_unknown.then(|| "not understood".to_owned()));
+        let used = used.or_else(|| key.is_last_used_unknown.then(|| "unreadable".to_owned()));
         let expires = key.expiring_at.map(|then| match then <= now {
             true => format!("expired {} ago", rough(then, now)),
             false => format!("in {}", rough(now, then)),
         });
-        let expires = expires.or_else(|| key.is_expiry_unknown.then(|| "not understood".to_owned()));
+        let expires = expires.or_else(|| key.is_expiry_unknown.then(|| "unreadable".to_owned()));
         let cells =
             [Some(key.id.as_str()), key.name.as_deref(), project, age.as_deref(), used.as_deref(), expires.as_deref()];
         table.add(cells.map(|cell| cell.unwrap_or("-")));

@@ -5,7 +5,7 @@ use crate::{failure::Failure, output::Done};
 /// Print a manual page: `rixl man keys rotate | man -l -`
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The command it is about; of the whole program, if none is named
+    /// The command; without one, the page is about the whole program
     command: Vec<String>,
 }
 

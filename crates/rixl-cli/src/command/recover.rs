@@ -15,47 +15,48 @@ use crate::{
 
 /// Finish what was interrupted
 ///
-/// Brings every open rotation to a safe end. A response in escrow is verified and stored. Where the response was lost, the
-/// stored secret is tried. Dead means that the rotation happened: the key is rotated again at once, since an outage is
-/// running. Live means that it did not happen so far, or that the old secret lives on for a grace time: once the first
-/// request can't be under way any more, the key is rotated again, or given up with --drop. Where nothing can be told, it
-/// says so and changes nothing: there, and where the requests of an entry are used up, --rotate-again or --drop decides.
+/// Brings every unfinished rotation to a safe end. A response in escrow is verified and stored. If the response was lost,
+/// the stored secret is tried. If that is dead, the rotation happened, and the key is rotated again at once to end the
+/// outage. If it is live, the rotation has not happened so far, or the old secret stays valid for a grace period: once the
+/// first request can no longer be under way, the key is rotated again, or given up with --drop. If the outcome can't be
+/// determined, it says so and changes nothing; then, and when the requests of an entry are used up, choose --rotate-again
+/// or --drop.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// These alone: the ids of keys, or the names of creations as `rixl status` shows them; all, if none is given
+    /// Recover only these: key ids, or the names of creations as `rixl status` shows them [default: all]
     #[arg(value_name = "KEY_ID")]
     pub(crate) entries: Vec<String>,
-    /// Store the secret here instead: the place is gone, or was the wrong one. Name the one key
+    /// Store the secret here instead, if the original place is gone or was wrong; takes one KEY_ID
     #[arg(long, value_name = "STORE")]
     pub(crate) to: Option<String>,
-    /// With --to, the place that it stands in for, where several do not have the secret
+    /// With --to, the original place to replace, if several do not have the secret yet
     #[arg(long, value_name = "STORE", requires = "to")]
     pub(crate) instead_of: Option<String>,
-    /// With --to, use a name that the file or entry does not have yet
+    /// With --to, add the variable or field if the file or entry does not have it yet
     #[arg(long)]
     pub(crate) new_place: bool,
-    /// Rotate again the key that this run is authorized with, or may be
+    /// Allow rotating the key that authorizes this run, or may authorize it
     #[arg(long)]
     pub(crate) own_key: bool,
-    /// Let a secret that was to go to stdout be printed
+    /// Print a secret whose store is stdout
     #[arg(long)]
     pub(crate) reveal: bool,
     /// Show what would be done; change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Give up: where the old secret is live still, where nothing can be told, where the requests are used up
+    /// Give up where the old secret is still live, the outcome can't be determined, or the requests are used up
     #[arg(long, conflicts_with = "rotate_again")]
     pub(crate) drop: bool,
-    /// Rotate the key again all the same, overwrite what the place holds, and allow further requests
+    /// Rotate again regardless, overwrite what the store holds, and allow more requests
     #[arg(long)]
     pub(crate) rotate_again: bool,
-    /// Max further requests for one key, with --rotate-again
+    /// Max additional requests per key, with --rotate-again
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=10))]
     pub(crate) budget: u8,
-    /// The quiet time after which a stored secret is tried once more
+    /// The quiet time: how long to wait before a stored secret is checked once more
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = when::duration)]
     pub(crate) settle: Duration,
-    /// How long a busy store is tried again
+    /// How long to retry a busy store
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = when::duration)]
     pub(crate) store_patience: Duration,
 }
@@ -89,8 +90,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     if context.stop.is_set() {
         match context.journal()?.unfinished(ListUnfinished::new()).await {
             Ok(unfinished) => left = unfinished.names,
-            // What was done is told all the same.
-            Err(error) => context.output.warn(format!("{error}; what else is unfinished can't be told")),
+            // What was done is still reported.
+            Err(error) => context.output.warn(format!("{error}; it is not known what else is unfinished")),
         }
         left.retain(|entry| args.entries.is_empty() || args.entries.contains(entry));
     } else if recovered.is_empty() {
@@ -126,7 +127,7 @@ fn said(plan: &RecoveryPlan) -> String {
         _ => "it is rotated again",
     };
     match plan.wait {
-        Some(_) => format!("{}; once the first request can't be under way any more, {then}", plan.reason),
+        Some(_) => format!("{}; once the first request can no longer be under way, {then}", plan.reason),
         None => plan.reason.clone(),
     }
 }

@@ -11,33 +11,34 @@ use crate::{
     context::Context,
     failure::Failure,
     output::Done,
-    places::{Destinations, store_failure},
+    places::Destinations,
     rows::{self, Row},
     when::{self, Moment},
 };
 
 const GRACE: Duration = Duration::from_secs(24 * 3_600);
-/// Nothing there lives for a day.
+/// Nothing there is used for a day.
 const GRACE_IN_SANDBOX: Duration = Duration::from_secs(5);
 
-/// Create a successor of a key, and delete the old one when nobody uses it any more
+/// Create a successor to a key, and delete the old key once nobody uses it
 ///
-/// The successor has the same project and expiry policy, and another id. Both keys are live until the grace time is over and
-/// the old one's last use stands still, so that no consumer is cut off. The old key is never deleted before the new secret
-/// is stored and verified, and never if this run is authorized with it.
+/// The successor has the same project and expiry policy, but a new id. Both keys stay live until the grace period is over
+/// and the old key is no longer used, so that no consumer is cut off. The old key is never deleted before the new secret is
+/// stored and verified, and never if it authorizes this run.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The key to replace
     pub(crate) key_id: Checked<KeyId>,
     #[command(flatten)]
     pub(crate) destination: Destination,
-    /// How long the old key lives on at least; the command waits for it [default: 24h; with --sandbox 5s]
+    /// Min time that the old key stays live; the command waits for it [default: 24h; with --sandbox 5s]
     #[arg(long, value_name = "DURATION", value_parser = when::duration)]
     pub(crate) grace: Option<Duration>,
-    /// When the successor expires: 90d from now, or at 2027-01-31T12:00:00Z; as long a life as the old key had, if not given
+    /// When the successor expires: a duration from now such as 90d, or a timestamp such as 2027-01-31T12:00:00Z [default: the
+    /// old key's lifetime]
     #[arg(long, value_name = "WHEN", value_parser = when::moment)]
     pub(crate) expires: Option<Moment>,
-    /// The quiet time after which the stored secret is tried once more
+    /// The quiet time: how long to wait before the stored secret is checked once more
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = when::duration)]
     pub(crate) settle: Duration,
 }
@@ -52,9 +53,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     };
     let id = args.key_id.0;
     let key = context.stop.or(rotator.planned(&id)).await??;
-    let places = places.of_key(&key).map_err(|error| store_failure(&error))?;
+    let places = places.of_key(&key)?;
     let locations = places.locations();
-    let warning = format!("This replaces the key {} by a new one, and deletes it in the end.", described(&key));
+    let warning = format!("This replaces the key {} with a new one, and deletes it in the end.", described(&key));
     confirm(context, &warning, word(&key)).await?;
     let grace = args.grace.unwrap_or(if context.global.sandbox { GRACE_IN_SANDBOX } else { GRACE });
     let row = match replaced(&rotator, &key, places, grace).await {

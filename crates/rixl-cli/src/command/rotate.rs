@@ -13,7 +13,7 @@ use crate::{
     embedded,
     failure::Failure,
     output::Done,
-    places::{Destinations, store_failure},
+    places::Destinations,
     rows::{self, Outcome, Progress, Row},
     when::{self, Rate},
 };
@@ -24,30 +24,30 @@ rixl keys rotate [OPTIONS] --to <STORE> <KEY_ID>...
 
 const PROMISES: &str = "\
 What is not promised:
-  Exactly one rotation over a lossy link: the server does not help with that. An unknown outcome ends the run
-  and is never repeated blindly.
-  No outage, where the old secret dies at once: `rixl keys replace` overlaps the two.
-  Fetching a lost secret, or undo. Rotating again is the repair.
-  One commit over several stores: each is written for itself. That consumers have read the new value.
-  The end of tokens that the old secret already bought.";
+  Exactly one rotation over a network that loses responses: RIXL does not support that. An unknown
+  outcome ends the run, and is never repeated blindly.
+  No outage, where the old secret dies at once: `rixl keys replace` overlaps two keys instead.
+  Getting a lost secret back, or undo. The remedy is to rotate again.
+  One commit across several stores: each is written on its own. That consumers have read the new
+  value. The end of tokens that were obtained with the old secret.";
 
 const NEXT_IN_SANDBOX: &str = "\
 That was the whole protocol, on a gateway in memory. Next:
-  rixl keys rotate --sandbox --dry-run           prepare everything, send nothing
+  rixl keys rotate --sandbox --dry-run           prepare everything, send no rotation
   rixl keys rotate --sandbox --name '*'          several keys at a time
   rixl keys list --sandbox                       the keys that it has
   rixl keys rotate --help                        the real thing";
 
 /// Give keys new secrets, each stored before the command ends
 ///
-/// For each key: lock it, prove that the store can take a secret, write down the intent, rotate once, keep the response in
-/// escrow, verify the new secret, store it, and look again after a quiet time. All keys are prepared before any is
-/// rotated, one goes alone until one is rotated, and the first unknown or lost outcome stops new work. Whatever ends the run, `rixl keys
-/// recover` finishes what is open.
+/// For each key: lock it, prove that the store can take a secret, record the intent, rotate once, put the response in
+/// escrow, verify the new secret, store it, and check it again after a quiet time. All keys are prepared before any is
+/// rotated, they go one at a time until one has been rotated, and the first unknown or lost outcome stops new work. If the
+/// run is interrupted, `rixl keys recover` finishes it.
 ///
-/// Name the keys, or select them: several conditions must all hold. A selected key that has expired, or whose end the last
-/// rotation did not move, is left out and named: `rixl keys replace` helps it. --dry-run prepares everything, shows what would be
-/// rotated and why, and sends no rotation. With --sandbox and no key named, one of its keys is rotated.
+/// Name the keys, or select them; of several conditions all must hold. A selected key that has expired, or that the last
+/// rotation did not extend, is left out and reported: use `rixl keys replace` for it. --dry-run prepares everything, shows
+/// what would be rotated and why, and sends no rotation. With --sandbox and no key named, one of its keys is rotated.
 #[derive(clap::Args, Debug)]
 #[command(
     after_long_help = PROMISES,
@@ -59,13 +59,13 @@ pub(crate) struct Args {
     /// The keys to rotate
     #[arg(value_name = "KEY_ID")]
     pub(crate) key_ids: Vec<Checked<KeyId>>,
-    /// Keys whose secret is older: since it was asked for, by the history, else since they were created
+    /// Keys whose secret is older than this, counted from its last rotation in the history, else from the key's creation
     #[arg(long, value_name = "DURATION", value_parser = when::duration, help_heading = "Selection")]
     pub(crate) older_than: Option<Duration>,
-    /// Keys whose secret is from before this time, such as the start of a run that was interrupted
+    /// Keys whose secret is from before this time, such as the start of an interrupted run
     #[arg(long, value_name = "TIME", value_parser = when::time, help_heading = "Selection")]
     pub(crate) not_rotated_since: Option<Timestamp>,
-    /// Keys that expire within this time, or at one that is not understood
+    /// Keys that expire within this time, or whose expiry can't be read
     #[arg(long, value_name = "DURATION", value_parser = when::duration, help_heading = "Selection")]
     pub(crate) expiring_within: Option<Duration>,
     /// Keys whose name matches, such as `billing-*`
@@ -79,25 +79,25 @@ pub(crate) struct Args {
     /// Prepare everything and show which keys would be rotated, and why; send no rotation
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// How many keys are worked on at a time; those that wait out their quiet time do not count
+    /// Max keys in progress at a time, not counting those in their quiet time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) concurrency: u16,
     /// Max rate of rotations, such as 5/s or 30/m
     #[arg(long, value_name = "N/s", value_parser = when::rate)]
     pub(crate) rate: Option<Rate>,
-    /// Max requests for one key, those of its recovery included
+    /// Max rotation requests per key, including those of its recovery
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=10))]
     pub(crate) budget: u8,
-    /// The quiet time after which the stored secret is tried once more
+    /// The quiet time: how long to wait before the stored secret is checked once more
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = when::duration)]
     pub(crate) settle: Duration,
-    /// Leave a dead secret in the other place where the key's secret is
+    /// Allow a dead secret to stay in another place that holds the key's secret
     #[arg(long)]
     pub(crate) leave: bool,
-    /// Rotate the key that this run is authorized with, or may be
+    /// Allow rotating the key that authorizes this run, or may authorize it
     #[arg(long)]
     pub(crate) own_key: bool,
-    /// Do not exchange secrets to see whether they are live
+    /// Skip the exchange that checks whether a secret is live
     #[arg(long)]
     pub(crate) no_verify: bool,
 }
@@ -149,8 +149,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         return Err(Failure::usage(sentence).with_next("put {key_id} or {key_name} into --to STORE"));
     }
     for due in &due {
-        // Before anybody is asked.
-        let _ = places.of_due(due).map_err(|error| store_failure(&error))?;
+        // Before asking for confirmation.
+        let _ = places.of_due(due)?;
     }
     let mut rotator = args
         .destination
@@ -181,14 +181,14 @@ async fn rotate_one(
 ) -> Result<Row, Failure> {
     let key = &due.key;
     let (id, name) = (key.id.to_string(), key.name.clone());
-    let places = places.of_key(key).map_err(|error| store_failure(&error))?;
+    let places = places.of_key(key)?;
     let locations = places.locations();
     rotator.plan(key);
     if !args.dry_run {
         let warning = format!("This gives the key {} a new secret; the old one may die at once.", described(key));
         confirm(context, &warning, word(key)).await?;
     }
-    // What fails from here on is of this key.
+    // A failure from here on concerns this key.
     let row = match rotator.prepare_due(due, places).await {
         Err(failure) => Row::of_failure(Some(id), name, failure),
         Ok(prepared) if args.dry_run => {
@@ -212,7 +212,7 @@ async fn rotate_one(
 fn tell_newcomers(context: &Context, api: &Api, name: &str) {
     let Some(is_live) = api.sandbox_says_old_is_live(name) else { return };
     let old = if is_live { "still live" } else { "refused from now on" };
-    context.output.note(format_args!("the old secret is {old}; whoever reads the store again has the new one"));
+    context.output.note(format_args!("the old secret is {old}; consumers that read the store again have the new one"));
     context.output.note(NEXT_IN_SANDBOX);
 }
 
@@ -227,7 +227,7 @@ async fn rotate_many(
         let warning = format!("This gives {} keys new secrets; the old ones may die at once.", due.len());
         confirm(context, &warning, &format!("{} keys", due.len())).await?;
     }
-    // Twice: everything is prepared before anything is rotated.
+    // Everything is prepared before anything is rotated.
     let progress = Progress::of(context.output, due.len());
     let voice = progress.clone();
     let rotator = rotator.with_observer(move |event| voice.hear(event));

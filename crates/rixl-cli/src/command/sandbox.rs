@@ -6,13 +6,13 @@ use rixl_sandbox::Sandbox;
 
 use crate::{context::Context, embedded, failure::Failure, output::Done};
 
-/// Serve a RIXL gateway in memory, to try things without an account
+/// Run an in-memory RIXL gateway, to try things without an account
 ///
-/// Prints what to put into the environment, and serves until it is interrupted. It listens on loopback only, and what is in
-/// it is gone when it ends. The token that it prints is worth nothing elsewhere.
+/// Prints the environment variables to set, and serves until it is interrupted. It listens on loopback only, and its data is
+/// gone when it exits. The token that it prints is worth nothing elsewhere.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Where to listen: a loopback address and a port, 0 for a free one
+    /// Address to listen on: loopback, with a port, or 0 for a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// Start without keys
@@ -40,7 +40,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     );
     let started = Done::new(text)
         .with_field("url", &sandbox.url())?
-        // This token may be printed: it opens this one sandbox, as long as it runs, and nothing else.
+        // This token may be printed: it is valid only for this sandbox, while it runs.
         .with_field("bearer_token", &sandbox.bearer_token())?
         .with_field("organization_id", &sandbox.organization_id())?
         .with_field("project_id", &sandbox.project_id())?;

@@ -14,8 +14,8 @@ use crate::{
 
 /// Show what is unfinished, and what to do about it
 ///
-/// Reads the state alone: no credential is needed, and RIXL is not asked. Nothing is written: in a
-/// folder each entry is locked for a moment, in Vault it is read. Ends with 6 where something is unfinished.
+/// Reads only the state: it needs no credential and does not call RIXL. Nothing is written: in a folder each entry is
+/// locked for a moment, in Vault it is only read. Exits with 6 if anything is unfinished.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
 
@@ -51,7 +51,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     Done::new(text).with_code(code).with_field("open", &open)
 }
 
-/// What is true, and the command for it.
+/// The situation, and the command for it.
 pub(crate) fn said(run: &OpenRun) -> String {
     with_command(&run.situation, Some(&run.next))
 }

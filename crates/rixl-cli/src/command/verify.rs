@@ -9,28 +9,28 @@ use crate::{
     embedded,
     failure::{Code, Failure},
     output::Done,
-    places::{self, store_failure},
+    places,
 };
 
-/// Tell whether a stored secret is live
+/// Check whether a stored secret is live
 ///
-/// Exchanges it for a token, which is dropped at once; it needs no other credential. Ends with 0 if it is live, 3 if RIXL
-/// refuses it, 1 if there is no telling; with `--rehearse` 7 if the store lost it, which is in escrow then.
+/// Exchanges it for a token, which is discarded at once; no other credential is needed. Exits with 0 if it is live, 3 if RIXL
+/// refuses it, 1 if that is unclear; with `--rehearse`, 7 if the store lost the secret, which is then in escrow.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Where the secret is
+    /// Where the secret is stored
     ///
-    /// `file:PATH`, `dotenv:PATH#VARIABLE`, `command:PROGRAM ARG...` (the secret on its stdout) or
+    /// `file:PATH`, `dotenv:PATH#VARIABLE`, `command:PROGRAM ARG...` (prints the secret) or
     /// `vault:MOUNT/PATH#FIELD`.
     #[arg(long, value_name = "STORE", required_unless_present = "sandbox")]
     pub(crate) from: Option<String>,
-    /// The key that it is of: then `<key id>_<secret>` is tried too
+    /// The key that it belongs to: `<key id>_<secret>` is then tried too
     #[arg(long, value_name = "KEY_ID")]
     pub(crate) key: Option<Checked<KeyId>>,
-    /// Write the secret back into the store and read it again, to try a `command:PROGRAM ARG... <- READER ARG...` before
+    /// Write the secret back into the store and read it again, to test a `command:PROGRAM ARG... <- READER ARG...` before
     /// anything is rotated
     ///
-    /// Under the locks of a rotation, and only if the secret is live. RIXL is not changed.
+    /// This happens under the locks of a rotation, and only if the secret is live. Nothing changes at RIXL.
     #[arg(long, requires = "key")]
     pub(crate) rehearse: bool,
 }
@@ -41,14 +41,14 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         Some(text) => text,
         None => places::in_sandbox(context)?.replace("{key_name}", embedded::FIRST_NAME),
     };
-    let store = places::stores_to_read(context).open(&text).map_err(|error| store_failure(&error))?;
-    let held = context.stop.or(store.read(Read::new())).await?.map_err(|error| store_failure(&error))?;
+    let store = places::stores_to_read(context).open(&text)?;
+    let held = context.stop.or(store.read(Read::new())).await??;
     let Some(secret) = held.secret else {
         return Err(Failure::refused(format!("{} holds no secret", store.location())));
     };
     let key_id = args.key.map(|id| id.0);
     if let (true, Some(key_id)) = (args.rehearse, &key_id) {
-        // To its end, once it has begun: what is half written would be the only secret.
+        // Not to be cancelled once it has begun: a half-written secret would be the only one.
         context.rotator(&api)?.rehearse(key_id, &*store).await?;
     }
     let liveness = context.stop.or(api.account.probe(key_id.as_ref(), &secret)).await?;

@@ -44,7 +44,7 @@ fn is_possible() -> bool {
         let is_possible = tracer::is_possible();
         if !is_possible {
             assert!(env::var("RIXL_CRASH_REQUIRED").as_deref() != Ok("1"), "processes can't be traced here");
-            say("SKIPPED: processes can't be traced here (ptrace), so none was killed");
+            rixl_testing::skip("processes can't be traced here (ptrace), so none was killed");
         }
         is_possible
     })

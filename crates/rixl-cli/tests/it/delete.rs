@@ -103,5 +103,5 @@ fn a_deletion_that_fails_says_what_went_before_it() {
     sandbox.inject(Fault::new(refusal).on("deleteApiKey").on_key(&ids[1]).before_commit()).unwrap();
     let run = rixl(&format!("keys delete {} --yes", ids.join(" "))).at(&sandbox).run();
     assert_eq!((run.code, keys(&sandbox)), (4, 2), "{}", run.stderr);
-    assert!(run.stderr.contains("before it 1 of 3 keys were deleted"), "{}", run.stderr);
+    assert!(run.stderr.contains("before that, 1 of 3 keys were deleted"), "{}", run.stderr);
 }

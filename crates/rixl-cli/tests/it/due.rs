@@ -120,11 +120,14 @@ fn an_end_that_a_rotation_does_not_move_is_not_tried_every_night() {
     let run = night();
     assert_eq!((run.code, bench.sent()), (0, 1), "{}", run.stderr);
     let warning = result(&run, "ending0001")["warnings"][0].as_str().unwrap().to_owned();
-    assert!(warning.contains("did not move the end") && warning.contains("rixl keys replace ending0001"), "{warning}");
+    assert!(
+        warning.contains("did not extend the key") && warning.contains("rixl keys replace ending0001"),
+        "{warning}"
+    );
     for _ in 0..2 {
         let run = night();
         assert_eq!((run.code, bench.sent()), (0, 1), "{}", run.stderr);
-        assert_eq!(result(&run, "ending0001")["reason"], "its last rotation did not move its end");
+        assert_eq!(result(&run, "ending0001")["reason"], "its last rotation did not extend it");
         assert!(run.stderr.contains("rixl keys replace ending0001"), "{}", run.stderr);
     }
     // For its age it is rotated all the same.
@@ -184,7 +187,7 @@ fn a_key_that_is_rotated_by_hand_during_a_fleet_is_not_rotated_again() {
         assert_eq!(fleet.code, 0, "{}", fleet.stderr);
         let row = result(&fleet, "second0001");
         assert_eq!((&row["result"], &row["exit_code"]), (&"not due".into(), &0.into()), "{row}");
-        assert!(row["reason"].as_str().unwrap().starts_with("not due any more: "), "{row}");
+        assert!(row["reason"].as_str().unwrap().starts_with("no longer due: "), "{row}");
         for id in ["first00001", "second0001", "third00001"] {
             assert_eq!(bench.sandbox.rotations(id), 1, "{id}");
             assert!(is_stored_live(&bench, id), "{id}");
@@ -258,7 +261,7 @@ fn a_fleet_that_was_interrupted_goes_on_by_the_time_of_its_start() {
     assert_eq!((run.code, bench.sent()), (0, sent), "{}", run.stderr);
 
     let ahead = rotate(&bench, "--not-rotated-since 2999-01-01T00:00:00Z").run();
-    assert!(ahead.code != 0 && ahead.stderr.contains("lies ahead; nothing was sent"), "{}", ahead.stderr);
+    assert!(ahead.code != 0 && ahead.stderr.contains("is in the future; nothing was sent"), "{}", ahead.stderr);
     let wrong = rotate(&bench, "--not-rotated-since yesterday").run();
     assert!(wrong.stderr.contains("write a timestamp such as 2027-01-31T12:00:00Z"), "{}", wrong.stderr);
     assert_eq!(bench.sent(), sent);
@@ -286,7 +289,7 @@ fn the_zero_time_of_go_is_not_set() {
     assert!(run.stderr.contains("of unknown age"), "{}", run.stderr);
 }
 
-/// A time in a form that is not known is neither "never" nor a failure of all: such a key is due, and that is said.
+/// A time in an unknown format is neither "never" nor a failure of all: such a key is due, and that is said.
 #[test]
 fn an_end_that_is_not_understood_is_said_and_due() {
     let unread = |end: Value| {
@@ -302,13 +305,13 @@ fn an_end_that_is_not_understood_is_said_and_due() {
         let bench = Bench::new();
         bench.sandbox.inject(unread(end)).unwrap();
         let list = bench.rixl("keys list").run();
-        assert!(list.stdout.lines().last().unwrap().ends_with("  not understood"), "{}{}", list.stdout, list.stderr);
+        assert!(list.stdout.lines().last().unwrap().ends_with("  unreadable"), "{}{}", list.stdout, list.stderr);
         let night = |more: &str| {
             let words =
                 format!("keys rotate --expiring-within 7d --to file:secret --yes --settle 0s --output json {more}");
             bench.rixl(&words).run()
         };
-        assert_eq!(result(&night("--dry-run"), "billing001")["reason"], "its end is not understood");
+        assert_eq!(result(&night("--dry-run"), "billing001")["reason"], "its expiry can't be read");
         let old = bench.rixl("keys rotate --older-than 90d --to file:secret --dry-run").run();
         assert!(old.stdout.contains("would rotate  of unknown age"), "{}", old.stdout);
         let run = night("");
@@ -349,16 +352,16 @@ fn a_last_use_that_is_not_understood_is_said() {
     };
     bench.sandbox.inject(unread()).unwrap();
     let list = bench.rixl("keys list").run();
-    assert!(list.stdout.contains("not understood"), "{}{}", list.stdout, list.stderr);
+    assert!(list.stdout.contains("unreadable"), "{}{}", list.stdout, list.stderr);
     let run = bench.rotate("").run();
     assert_eq!(run.code, 0, "{}", run.stderr);
-    assert!(run.stderr.contains("used at a time that is not understood"), "{}", run.stderr);
+    assert!(run.stderr.contains("last used at a time that can't be read"), "{}", run.stderr);
     let replace = |more: &str| {
         bench.rixl(&format!("keys replace billing001 --to file:secret --yes --settle 0s --store-patience 3s {more}"))
     };
     let run = replace("--grace 0s").run();
     assert_eq!((run.code, bench.sandbox.calls("createApiKey")), (3, 0), "{}", run.stderr);
-    assert!(run.stderr.contains("nobody could tell when it may be deleted; nothing was sent"), "{}", run.stderr);
+    assert!(run.stderr.contains("it is not known when it may be deleted; nothing was sent"), "{}", run.stderr);
     // Of one that comes to be so, nobody can tell whether it is in use: it lives on.
     bench.sandbox.clear_faults();
     let run = replace("--grace 5s").spawn();

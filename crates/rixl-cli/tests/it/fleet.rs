@@ -76,12 +76,12 @@ fn what_failed_in_many_keys_is_told_once_for_each_cause() {
     let stored = run.stdout.lines().filter(|line| line.contains("stored, not finished")).count();
     assert!(stored > 10, "{}", run.stdout);
     assert!(run.stdout.lines().count() < 121 - 20, "those that were not begun have no lines: {}", run.stdout);
-    assert!(run.stderr.contains(" keys were not begun"), "{}", run.stderr);
+    assert!(run.stderr.contains(" keys were not started"), "{}", run.stderr);
     assert_eq!(run.stderr.matches("next: ").count(), 1, "{}", run.stderr);
     assert!(run.stderr.contains("next: rixl keys recover\n"), "{}", run.stderr);
     let said = run.stderr.lines().filter(|line| !line.contains("  rotated")).count();
     assert!(said < 12, "{said}: {}", run.stderr);
-    let line = run.stderr.lines().find(|line| line.ends_with("was not looked at after the quiet time")).unwrap();
+    let line = run.stderr.lines().find(|line| line.ends_with("was not checked after the quiet time")).unwrap();
     assert!(line.starts_with(&format!("error: {stored} keys (")) && line.contains(" more): interrupted; "), "{line}");
 }
 

@@ -227,7 +227,7 @@ fn a_lost_secret_is_told_before_a_token_that_ends() {
         let token = format!("eyJhbGciOiJub25lIn0.{claims}.c2ln");
         let run = bench.rixl("keys recover --settle 0s").env("RIXL_BEARER_TOKEN", &token).run();
         assert_eq!(run.code, code, "{}", run.stderr);
-        assert!(run.stderr.contains("the bearer token ends in"), "{}", run.stderr);
+        assert!(run.stderr.contains("the bearer token expires in"), "{}", run.stderr);
         assert_eq!(bench.rixl("keys recover --settle 0s").run().code, 0);
         bench.assert_well();
     }
@@ -250,7 +250,7 @@ fn a_key_that_may_authorize_the_run_is_not_rotated_unknowingly() {
     {
         let run = with(own, words);
         assert_eq!(run.code, 3, "{words}: {}", run.stderr);
-        assert!(run.stderr.contains("may be bought with the key billing001 itself"), "{}", run.stderr);
+        assert!(run.stderr.contains("may have been obtained with the key billing001 itself"), "{}", run.stderr);
         bench.assert_untouched();
     }
     // Another key is known to be another: by its own secret, by its use, or by what the credential begins with.

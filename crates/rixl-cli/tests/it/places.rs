@@ -57,7 +57,7 @@ fn a_lock_that_anybody_can_take_holds_nothing_up() {
 #[test]
 fn the_lock_of_another_user_is_refused_before_and_passed_over_after() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can make a file of another user");
+        rixl_testing::skip("only root can make a file of another user");
         return;
     }
     for name in [".secret.rixl.lock", ".secret.rixl.turn"] {
@@ -159,7 +159,7 @@ fn a_key_that_moves_leaves_no_dead_secret_unseen() {
         let run = moved(more);
         assert_eq!(run.code, 3, "{}", run.stderr);
         assert!(
-            run.stderr.contains("/secret has the secret of billing001, and would keep a dead one"),
+            run.stderr.contains("/secret holds the secret of billing001, and would be left with a dead one"),
             "{}",
             run.stderr
         );
@@ -331,7 +331,7 @@ fn a_run_that_was_not_closed_is_looked_at_once_more() {
     let bench = not_closed();
     write(&bench.path("secret"), &bench.key.secret, 0o600);
     let run = bench.rixl("keys recover --settle 0s --dry-run").run();
-    assert!(run.stdout.contains("it is put back"), "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("it is stored again"), "{}{}", run.stdout, run.stderr);
     let run = bench.rixl("keys recover --settle 0s").run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     bench.assert_well();

@@ -3,8 +3,7 @@
 #![cfg(target_os = "linux")]
 
 use std::{
-    fs,
-    io::{self, Write as _},
+    fs, io,
     os::{linux::fs::MetadataExt as _, unix::process::CommandExt as _},
 };
 
@@ -25,8 +24,7 @@ fn no_core_and_no_debugger() {
     }
     let child = match Running::start(command) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            // Not eprintln, which the test harness captures.
-            let _ = writeln!(io::stderr(), "SKIPPED: another user may not read the folder of the build");
+            rixl_testing::skip("another user may not read the build folder");
             return;
         }
         result => result.unwrap(),

@@ -13,7 +13,7 @@ fn no_credential() {
         let program = rixl("keys list --output json");
         let run = set.into_iter().fold(program, |program, empty| program.env("RIXL_BEARER_TOKEN", empty)).run();
         assert_eq!(run.code, 4);
-        insta::allow_duplicates! { insta::assert_snapshot!(run.stdout, @r#"{"version":1,"command":"keys list","exit_code":4,"error":{"message":"there is no credential","next":"set RIXL_BEARER_TOKEN, or name a file by --token-file, or try it out with --sandbox"}}"#); }
+        insta::allow_duplicates! { insta::assert_snapshot!(run.stdout, @r#"{"version":1,"command":"keys list","exit_code":4,"error":{"message":"there is no credential","next":"set RIXL_BEARER_TOKEN, or name a file with --token-file, or try it out with --sandbox"}}"#); }
     }
 }
 
@@ -32,7 +32,7 @@ fn a_flag_counts_before_the_environment() {
     assert_eq!(rixl(&flag).at(&sandbox).env("RIXL_ORG_ID", "another").run().code, 0);
 }
 
-/// A server that does not know the first routes says the same as one that does not know the key.
+/// A server that does not know the first routes responds in the same way as one that does not know the key.
 #[test]
 fn what_is_not_found_without_an_organization_may_be_the_routes() {
     let sandbox = Sandbox::start().unwrap();

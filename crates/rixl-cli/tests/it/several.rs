@@ -164,7 +164,7 @@ fn a_deploy_step_that_fails_is_run_again_until_it_ends_well() {
     let runs = || fs::read_to_string(bench.path("deploy.runs")).unwrap_or_default().lines().count();
     let run = bench.rotate(&format!("--then {step}")).run();
     assert_eq!(run.code, 10, "{}", run.stderr);
-    assert!(run.stderr.contains("exit status 3 (it said: no room)"), "{}", run.stderr);
+    assert!(run.stderr.contains("exited with status 3 (it said: no room)"), "{}", run.stderr);
     assert!(opens(&bench, "secret"));
     assert_eq!(runs(), 1);
     let status = bench.rixl("status").run();
@@ -188,7 +188,7 @@ fn a_deploy_step_can_be_given_up() {
     assert_eq!(run.code, 10, "{}", run.stderr);
     let run = bench.rixl("keys recover --drop --settle 0s").run();
     assert_eq!(run.code, 0, "{}", run.stderr);
-    assert!(run.stderr.contains("deploy step was not run to a good end"), "{}", run.stderr);
+    assert!(run.stderr.contains("deploy step has not succeeded"), "{}", run.stderr);
     bench.assert_well();
 }
 

@@ -80,7 +80,7 @@ fn an_interrupted_change_says_what_it_does() {
     child.send(Signal::INT);
     let run = Run::of(child);
     assert_eq!(run.code, 0);
-    assert_eq!(run.stderr, "stopping where it is safe; once more stops at once\n");
+    assert_eq!(run.stderr, "stopping where it is safe; a second signal stops at once\n");
     assert!(run.stdout.starts_with("deleted "));
 }
 
@@ -95,10 +95,10 @@ fn the_second_signal_ends_it() {
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     stderr.read_line(&mut line).unwrap();
-    assert_eq!(line, "stopping where it is safe; once more stops at once\n");
+    assert_eq!(line, "stopping where it is safe; a second signal stops at once\n");
     child.send(Signal::TERM);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     line.clear();
     stderr.read_to_string(&mut line).unwrap();
-    assert_eq!(line, "stopped at once; `rixl keys recover` tells what is unfinished\n");
+    assert_eq!(line, "stopped at once; `rixl keys recover` finishes what was interrupted\n");
 }

@@ -1,4 +1,4 @@
-//! Where secrets go, where the system is not as it was thought to be: each kind prints a line of HOSTILE.md.
+//! Stores in a hostile environment: each kind prints a line of HOSTILE.md.
 
 use std::{
     ffi::OsStr,
@@ -12,7 +12,7 @@ use std::{
 };
 
 use rixl_sandbox::Effect;
-use rixl_testing::wait_for;
+use rixl_testing::{Mount, wait_for};
 use rustix::process::Signal;
 
 use crate::{
@@ -83,7 +83,7 @@ fn what_nobody_read_of_stdout_is_not_stored() {
     drop(stdout);
     let run = Run::of(child);
     assert_eq!(run.code, 7, "{}", run.stderr);
-    assert!(run.stderr.contains("whoever was to read it ended, and did not"), "{}", run.stderr);
+    assert!(run.stderr.contains("its reader ended without reading it"), "{}", run.stderr);
     // It is not lost, and who reads it has it.
     let mut child = bench.rixl("keys recover --reveal").spawn();
     let mut secret = String::new();
@@ -122,7 +122,7 @@ fn a_file_as_stdout_is_written_through() {
 #[test]
 fn a_writer_that_wants_the_terminal_fails_at_once() {
     if !Path::new("/usr/bin/script").exists() {
-        println!("SKIPPED: no script(1) here");
+        rixl_testing::skip("no script(1) here");
         return;
     }
     let bench = Bench::new();
@@ -134,7 +134,7 @@ fn a_writer_that_wants_the_terminal_fails_at_once() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         text.contains(
-            "`FOLDER/put` ended with exit status 9".replace("FOLDER", bench.folder.path().to_str().unwrap()).as_str()
+            "`FOLDER/put` exited with status 9".replace("FOLDER", bench.folder.path().to_str().unwrap()).as_str()
         ),
         "{text}"
     );
@@ -188,7 +188,7 @@ fn a_place_in_the_state_is_refused() {
     for place in places {
         let run = bench.rixl(&format!("keys rotate billing001 --to {place} --yes")).run();
         assert_eq!(run.code, 3, "{place}: {}", run.stderr);
-        assert!(run.stderr.contains("lies in the state itself"), "{place}: {}", run.stderr);
+        assert!(run.stderr.contains("is inside the state itself"), "{place}: {}", run.stderr);
         bench.assert_untouched();
     }
     println!("| a place in the state folder | {} | {} | |", places.len(), places.len());
@@ -201,20 +201,13 @@ fn a_folder_with_two_names_is_one_place() {
     bench.add("other", "other001");
     fs::create_dir(bench.path("one")).unwrap();
     fs::create_dir(bench.path("two")).unwrap();
-    let mount =
-        |words: &[&str]| Command::new("mount").args(words).current_dir(&bench.folder).stderr(Stdio::null()).status();
-    if !mount(&["--bind", "one", "two"]).is_ok_and(|status| status.success()) {
-        println!("SKIPPED: no mount is possible here (not root?)");
-        return;
-    }
+    let Some(_mount) = Mount::new(&["--bind", bench.path("one").to_str().unwrap()], &bench.path("two")) else { return };
     bench.inject(Effect::Stall);
     let first = bench.rixl("keys rotate billing001 --to file:one/key --yes").spawn();
     wait_for_calls(&bench.sandbox, ROTATE, 1);
     let second = bench.rixl("keys rotate other001 --to file:two/key --yes --settle 0s").run();
     first.send(Signal::KILL);
     let _ = Run::of(first);
-    let status = Command::new("umount").args(["--lazy", "two"]).current_dir(&bench.folder).status().unwrap();
-    assert!(status.success());
     assert_eq!(second.code, 5, "{}", second.stderr);
     assert_eq!(bench.sent(), 1);
 }
@@ -294,19 +287,11 @@ fn a_token_file_that_can_not_be_changed_is_passed_by_stdin() {
     let words = "keys list --token-file mounted/token";
     let run = bench.rixl(words).run();
     assert!(run.code == 2 && run.stderr.contains("next: chmod 600 mounted/token"), "{}", run.stderr);
-    let mount = |words: &[&str]| {
-        let status = Command::new("mount").args(words).current_dir(&bench.folder).stderr(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    };
-    if !mount(&["--bind", "-o", "ro", "mounted", "mounted"]) {
-        println!("SKIPPED: no mount is possible here (not root?)");
-        return;
-    }
+    let mounted = bench.path("mounted");
+    let Some(_mount) = Mount::new(&["--bind", "-o", "ro", mounted.to_str().unwrap()], &mounted) else { return };
     let run = bench.rixl(words).run();
     let with_stdin = in_shell(&bench, "\"$@\" < mounted/token", "keys list --token-stdin").output().unwrap();
-    let status = Command::new("umount").args(["--lazy", "mounted"]).current_dir(&bench.folder).status().unwrap();
-    assert!(status.success());
-    assert!(run.code == 2 && run.stderr.contains("next: pass it by --token-stdin < mounted/token"), "{}", run.stderr);
+    assert!(run.code == 2 && run.stderr.contains("next: pass it with --token-stdin < mounted/token"), "{}", run.stderr);
     assert!(with_stdin.status.success());
 }
 
@@ -348,12 +333,8 @@ fn a_disk_that_is_nearly_full_is_found_before_the_request() {
     assert_eq!(bench.rotate("").run().code, 0);
     fs::remove_dir_all(bench.path("state")).unwrap();
     fs::create_dir(bench.path("state")).unwrap();
-    let mount = ["-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", "state"];
-    let mount = Command::new("mount").args(mount).current_dir(&bench.folder).stderr(Stdio::null()).status();
-    if !mount.is_ok_and(|status| status.success()) {
-        println!("SKIPPED: no mount is possible here (not root?)");
-        return;
-    }
+    let options = ["-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs"];
+    let Some(_mount) = Mount::new(&options, &bench.path("state")) else { return };
     let filler = bench.path("state/filler");
     let (mut refused, mut rotated) = (0, 0);
     for free in 0..10 {
@@ -384,8 +365,6 @@ fn a_disk_that_is_nearly_full_is_found_before_the_request() {
         }
         assert!(bench.left().is_empty() && bench.is_stored_live(), "{:?}", bench.left());
     }
-    let status = Command::new("umount").args(["--lazy", "state"]).current_dir(&bench.folder).status().unwrap();
-    assert!(status.success());
     assert!(refused > 0 && rotated > 0, "{refused} {rotated}");
     println!("| a state folder with 0 to 9 free blocks | 10 | 10: {refused} refused, {rotated} stored | |");
 }

@@ -100,7 +100,7 @@ fn the_name_confirms() {
     let (code, shown) = terminal.end();
     assert_eq!((code, deletions(&sandbox)), (0, 1));
     insta::assert_snapshot!(shown.replace(id.as_str(), "[id]"), @r"
-    This deletes the key [id] (billing api) for good, and its consumers lose access at once. Nothing tells whether it is in use.
+    This deletes the key [id] (billing api) for good, and its consumers lose access at once. It is not known whether it is in use.
     Type billing api to go on: billing api
     ");
 }
@@ -249,7 +249,7 @@ fn an_interrupt_waits_until_the_secret_is_stored() {
     let mut terminal = Terminal::start(bench.rixl(words).env("NO_COLOR", "1"));
     wait_for_calls(&bench.sandbox, ROTATE, 1);
     kill_process(Pid::from_child(&terminal.child), Signal::INT).unwrap();
-    terminal.read_until(Some("stopping where it is safe; once more stops at once"));
+    terminal.read_until(Some("stopping where it is safe; a second signal stops at once"));
     let (code, shown) = terminal.end();
     assert_eq!(code, 130, "{shown}");
     assert!(shown.contains("holds the new secret") && shown.contains("next: rixl keys recover"), "{shown}");

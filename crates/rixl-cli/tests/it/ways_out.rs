@@ -69,7 +69,7 @@ fn recovery_can_be_of_one_key() {
     assert!(!bench.is_stored_live());
     let again = bench.rixl("keys recover other00001").run();
     assert_eq!(again.code, 3, "{}", again.stderr);
-    assert!(again.stderr.contains("no run on other00001 is unfinished"), "{}", again.stderr);
+    assert!(again.stderr.contains("there is no unfinished run on other00001"), "{}", again.stderr);
     let open = bench.rixl("status --output json").run();
     let open = &json(&open)["open"][0];
     assert_eq!((&open["id"], &open["effect"]), (&"billing001".into(), &"unknown".into()));
@@ -141,7 +141,7 @@ fn a_key_is_not_created_dead() {
     let bench = Bench::new();
     let run = bench.rixl("keys create --name new --project a --to file:new --expires 2020-01-01T00:00:00Z").run();
     assert_eq!(run.code, 2, "{}", run.stderr);
-    assert!(run.stderr.contains("lies in the past"), "{}", run.stderr);
+    assert!(run.stderr.contains("is in the past"), "{}", run.stderr);
     bench.assert_untouched();
 }
 
@@ -166,7 +166,7 @@ fn a_server_that_gives_no_secret_is_not_asked_for_ever() {
     assert!(in_escrow_is_refused(&bench));
 }
 
-/// Where nothing is open a place that can't be written is found out before anything is sent.
+/// Where nothing is open, a place that can't be written is detected before anything is sent.
 fn in_escrow_is_refused(bench: &Bench) -> bool {
     bench.rixl("keys rotate billing001 --to file:nowhere/secret --yes").run().code == 3
 }

@@ -286,13 +286,13 @@ async fn what_is_no_file_of_a_key_is_refused_and_holds_nobody_up() {
     fs::remove_file(&path).unwrap();
     says(true, "can't be read: No such file or directory (os error 2)").await;
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    says(false, "is no regular file").await;
+    says(false, "is not a regular file").await;
     fs::remove_file(&path).unwrap();
     symlink("/dev/zero", &path).unwrap();
-    says(false, "is no regular file").await;
+    says(false, "is not a regular file").await;
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    says(false, "is no regular file").await;
+    says(false, "is not a regular file").await;
     fs::remove_dir(&path).unwrap();
     fs::write(&path, "x_".repeat(32 * 1024) + "x").unwrap();
     says(false, "is larger than 64 KiB").await;

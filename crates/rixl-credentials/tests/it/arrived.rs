@@ -180,7 +180,7 @@ async fn poll_once_and_wait(client: &Client, raw: &Raw) -> (usize, usize) {
             Ok(_) => rotated += 1,
             Err(error) => {
                 assert_eq!((error.kind(), error.outcome()), (Kind::Timeout, Outcome::NotApplied));
-                assert!(error.to_string().contains("the time was up before it could be sent; nothing was changed"));
+                assert!(error.to_string().contains("time ran out before it could be sent; nothing was changed"));
             }
         }
     }

@@ -295,14 +295,14 @@ async fn one_sentence_says_what_happened_and_what_to_do() {
     );
     assert_eq!(
         rotate(200, "{}").await.to_string(),
-        "rotate API key: the response has no secret in it (HTTP 200); it took effect, so save the raw response, in which \
-         the secret may be, or rotate the key again"
+        "rotate API key: the response has no secret in it (HTTP 200); it took effect, so save the raw response, which may \
+         hold the secret, or rotate the key again"
     );
     let mock = Mock::with(404, &[("x-request-id", "req-1")], "").await;
     let error = mock.client().organization(&organization_id()).api_keys().delete(&key_id()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "delete API key: the server knows no such thing (HTTP 404); nothing was done; check the id and the generation \
+        "delete API key: the server has no such resource (HTTP 404); nothing was done; check the id and the generation \
          of routes (request id req-1)"
     );
     // An endpoint is no key, and has no generations.
@@ -310,7 +310,7 @@ async fn one_sentence_says_what_happened_and_what_to_do() {
         (
             200,
             "{}",
-            "it took effect, so save the raw response, in which the secret may be, or rotate the endpoint's secret again",
+            "it took effect, so save the raw response, which may hold the secret, or rotate the endpoint's secret again",
         ),
         (404, "", "nothing was done; check the ids"),
     ] {

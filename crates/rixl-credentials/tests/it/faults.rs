@@ -1117,11 +1117,11 @@ async fn every_fault_on_every_operation() {
 const HEAD: &str = "\
 # What a fault does to a call
 
-Printed by `tests/it/faults.rs`, which checks each line against all operations of both generations. To renew it:
+Printed by `tests/it/faults.rs`, which checks each line against all operations of both generations. To update it:
 `UPDATE_FAULTS=1 cargo test -p rixl-credentials --test it faults`.
 
-`rotate` stands for everything that changes something. A delete or a revoke differs in one thing: its 2xx has nothing in it.
-With an empty body or an empty object it is a success, and with any other, or a part of one, `Unknown`: a page of refusal may
+`rotate` stands for every change. A delete or a revoke differs in one respect: its 2xx is empty.
+With an empty body or an empty object it is a success; with any other, or part of one, it is `Unknown`: an error page may
 come with a 2xx. The requests are those that reached the server under the default policy of five attempts.
 
 | fault | rotate | a read | requests: rotate, read | what to do about the rotate |
@@ -1129,7 +1129,7 @@ come with a 2xx. The requests are those that reached the server under the defaul
 ";
 
 const FOOT: &str = "
-The outcome depends on where a response is cut. Before the end of its head nobody knows (`Unknown`). After that a 2xx says
+The outcome depends on where a response is cut. Before the end of its head it is `Unknown`. After that a 2xx says
 that it was done (`Applied`), and the error holds the part of the body that was received; with the last byte of the body it
 is a success. Any other status keeps its meaning, whatever becomes of its body.
 ";

@@ -84,7 +84,7 @@ async fn a_dead_api_key_sends_nothing_but_its_exchange() {
         assert_eq!((error.status(), error.code()), (Some(401), Some("invalid_grant")));
         assert_eq!(error.request_id(), Some(request_id));
     }
-    assert!(error.to_string().ends_with("no bearer token could be had; the call was not sent; see the cause"));
+    assert!(error.to_string().ends_with("no bearer token could be obtained; the call was not sent; see the cause"));
     assert_eq!(count(&sandbox, "rotateApiKey"), 0);
     assert_eq!(sandbox.requests().len(), 1);
 }
@@ -116,7 +116,10 @@ async fn a_token_of_unknown_expiry_is_asked_for_before_each_call() {
 
     let error = client.first_generation().api_keys().delete(&key_id()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Token, Outcome::NotApplied));
-    assert_eq!(error.to_string(), "delete API key: no bearer token could be had; the call was not sent; see the cause");
+    assert_eq!(
+        error.to_string(),
+        "delete API key: no bearer token could be obtained; the call was not sent; see the cause"
+    );
     let cause = std::error::Error::source(&error).unwrap();
     assert_eq!(std::error::Error::source(cause).unwrap().to_string(), "the vault is sealed");
     let error = client.first_generation().api_keys().delete(&key_id()).await.unwrap_err();

@@ -17,7 +17,7 @@ use crate::{
 
 pub(super) fn compare(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
     if old.path.ends_with('/') != new.path.ends_with('/') {
-        found.push((Class::Callers, format!("the path ends otherwise now: {}", code(new.path))));
+        found.push((Class::Callers, format!("the path now ends differently: {}", code(new.path))));
     }
     path_parameters(documents, old, new, found);
     parameters(documents, old, new, found);
@@ -36,7 +36,7 @@ fn others(documents: &Documents<'_>, old: &Value, new: &Value, ruled: &str, plac
     let of = if place.is_empty() { String::new() } else { format!(" of the {place}") };
     let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else {
         if old != new {
-            found.push((Class::Unjudged, format!("can't be compared{of}: in one of the documents it is no map")));
+            found.push((Class::Unjudged, format!("can't be compared{of}: in one of the documents it is not a map")));
         }
         return;
     };
@@ -50,11 +50,13 @@ fn others(documents: &Documents<'_>, old: &Value, new: &Value, ruled: &str, plac
                 (Class::Wording, &format!("it is not deprecated any more{of}")),
             )),
             (Class::Wording, key) => words.push(bare(key)),
-            (class, key) => found.push((class, format!("{}{of} changed, by no rule of this report", code(key)))),
+            (class, key) => {
+                found.push((class, format!("{}{of} changed, and no rule of this report covers that", code(key))))
+            }
         }
     }
     if !words.is_empty() {
-        found.push((Class::Wording, format!("other words in {}{of}", words.join(", "))));
+        found.push((Class::Wording, format!("new wording in {}{of}", words.join(", "))));
     }
     for (side, one, other) in [("old", old, new), ("new", new, old)] {
         if let Some(why) = one.text(MARK).filter(|_| one.get(MARK) != other.get(MARK)) {
@@ -96,7 +98,10 @@ fn parameters(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_
     }
     let ((mut old, old_again), (mut new, new_again)) = (listed(old), listed(new));
     if old_again != new_again {
-        found.push((Class::Unjudged, "parameters that stand twice changed, by no rule of this report".into()));
+        found.push((
+            Class::Unjudged,
+            "parameters that occur twice changed, and no rule of this report covers that".into(),
+        ));
     }
     let place = |(within, name): &(&str, String)| format!("{within} parameter {}", code(name));
     let renamed: Vec<_> = old
@@ -196,7 +201,7 @@ fn path_parameters(documents: &Documents<'_>, old: &Operation<'_>, new: &Operati
             (is_new, _) => {
                 let declared = if is_new { after } else { before };
                 if declared.get("schema").is_some_and(|schema| *schema != json!({ "type": "string" })) {
-                    let what = "is declared in one of the documents alone, and not as any text";
+                    let what = "is declared in only one of the documents, and not as any text";
                     found.push((Class::Unjudged, format!("{place} {what}")));
                 }
             }

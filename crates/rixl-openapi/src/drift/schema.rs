@@ -261,8 +261,10 @@ impl Comparison<'_, '_> {
         }
         for (key, class) in rest(self.changed, &old, &new, RULED) {
             match class {
-                Class::Wording => self.found.push((class, format!("{}: other words in the schema", self.place))),
-                _ => self.push(class, path, &format!(": {} changed, by no rule of this report", code(key))),
+                Class::Wording => self.found.push((class, format!("{}: new wording in the schema", self.place))),
+                _ => {
+                    self.push(class, path, &format!(": {} changed, and no rule of this report covers that", code(key)))
+                }
             }
         }
     }
@@ -317,7 +319,7 @@ impl Comparison<'_, '_> {
                 (self.direction.breaking(), format!(": its format was {before} and is {after}"))
             }
             (None, after) => (self.direction.narrower(), format!(": its format is {} now", after.unwrap_or_default())),
-            (Some(before), None) => (self.direction.wider(), format!(": its format was {before} and is not said")),
+            (Some(before), None) => (self.direction.wider(), format!(": its format was {before} and is not given")),
         };
         self.push(class, path, &what);
     }
@@ -472,7 +474,7 @@ impl Comparison<'_, '_> {
         depth: usize,
     ) -> bool {
         if old.get("discriminator") != new.get("discriminator") {
-            self.push(self.direction.breaking(), path, ": what tells its alternatives apart (discriminator) changed");
+            self.push(self.direction.breaking(), path, ": its discriminator changed");
         }
         let list = |schema: &Object| either(schema).cloned().collect::<Vec<_>>();
         let (mut before, mut after) = (list(old), list(new));

@@ -256,14 +256,14 @@ pub(super) fn share_parameters(document: &mut Value, left: &mut Vec<Left>) -> us
     const OTHERS: [&str; 5] = ["$ref", "summary", "description", "servers", "parameters"];
     let is_known = |key: &str| METHODS.contains(&key) || OTHERS.contains(&key) || key.starts_with("x-");
     for (path, item) in document.entries("paths").filter(|(path, _)| !path.starts_with("x-")) {
-        left.extend((!item.is_object()).then(|| Left::new(path.as_str(), "it is no map, and so no path")));
+        left.extend((!item.is_object()).then(|| Left::new(path.as_str(), "it is not a map, and so not a path")));
         // In another case, or of a later version.
         let unknown = item.as_object().into_iter().flat_map(Object::keys).filter(|key| !is_known(key) && *key != MARK);
-        left.extend(unknown.map(|key| Left::new(document::below(path, key), "it is no method of OpenAPI 3.0")));
+        left.extend(unknown.map(|key| Left::new(document::below(path, key), "it is not a method of OpenAPI 3.0")));
     }
     let mut count = document::retain_operations(document, |place, operation| {
         let is_one = operation.is_object();
-        left.extend((!is_one).then(|| Left::operation(place, "it is no map, and so no operation")));
+        left.extend((!is_one).then(|| Left::operation(place, "it is not a map, and so not an operation")));
         is_one
     });
     for item in document.entries_mut("paths").filter_map(|(_, item)| item.as_object_mut()) {
@@ -339,7 +339,7 @@ fn security(document: &mut Value, left: &mut Vec<Left>) -> usize {
     }
     let shared = document.as_object_mut().and_then(|root| root.remove("security"));
     let is_list = shared.as_ref().is_none_or(Value::is_array);
-    left.extend((!is_list).then(|| Left::new("security", "it is no list, and so says nothing")));
+    left.extend((!is_list).then(|| Left::new("security", "it is not a list, and so has no effect")));
     let shared = shared.filter(Value::is_array);
     let bearers: BTreeSet<_> = schemes.keys().filter(|name| is_bearer(name)).cloned().collect();
     let mut is_used = !bearers.is_empty();

@@ -86,7 +86,7 @@ fn a_bad_corner_costs_that_corner() {
         ("tuple", response(content(json!({ "type": "array", "items": [text, text] }))), "a list of any values"),
         ("then", response(content(json!({ "then": { "properties": { "a": text } } }))), "/schema/then: 3.0 has no"),
         ("case", json!({ "get": { "requestBody": { "content": { "Application/JSON": {} } } } }), "it may be left out"),
-        ("method", json!({ "get": {}, "GET": {}, "query": {} }), "/a/GET: it is no method"),
+        ("method", json!({ "get": {}, "GET": {}, "query": {} }), "/a/GET: it is not a method"),
     ] {
         let imported = imported(document(&json!({ "/a": item })), None).unwrap();
         assert!(imported.document["paths"]["/a"]["get"].is_object(), "{name}: {imported}");
@@ -99,8 +99,8 @@ fn a_bad_corner_costs_that_corner() {
     odd["security"] = json!("bearer");
     odd["openapi"] = json!(3.1);
     let said = imported(odd, None).unwrap().to_string();
-    assert!(said.contains("left out: /b: it is no map"), "{said}");
-    assert!(said.contains("left out: security: it is no list"), "{said}");
+    assert!(said.contains("left out: /b: it is not a map"), "{said}");
+    assert!(said.contains("left out: security: it is not a list"), "{said}");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn what_is_no_document_gets_one_sentence_and_never_a_panic() {
         ),
         ("circle", with_schemas(json!({ "A": reference("A") })), "leads back to itself"),
         ("two", with_schemas(json!({ "A": reference("B"), "B": reference("A") })), "leads back to itself"),
-        ("bomb", bomb.into_bytes(), "aliases ask for too much"),
+        ("bomb", bomb.into_bytes(), "aliases expand to too much"),
         ("deep", deep.into_bytes(), "recursion limit"),
     ];
     for (name, bytes, expected) in cases {

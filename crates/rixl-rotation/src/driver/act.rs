@@ -218,7 +218,7 @@ impl Driver {
         let orphans = self.progress.requests.orphans.clone();
         self.warn_of_orphans(&orphans);
         if self.progress.is_to_deploy() && ending.effect() == Effect::Changed && ending != Ending::Superseded {
-            self.warn("the deploy step was not run to a good end, and is given up");
+            self.warn("the deploy step has not succeeded, and is given up");
             if ending == Ending::Created
                 && let Some(key_id) = self.key_id().cloned()
             {
@@ -259,7 +259,7 @@ impl Driver {
                     Ending::Dropped if self.subject().rules().creates => "given up; unlocked",
                     Ending::Dropped => "given up; the old secret is live; unlocked",
                     Ending::Abandoned => "given up; unlocked",
-                    _ => "the history has a line of it, the escrow is wiped, the key is unlocked",
+                    _ => "recorded in the history; the escrow is wiped, the key is unlocked",
                 },
             );
         }

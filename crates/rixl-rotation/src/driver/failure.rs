@@ -19,9 +19,9 @@ const NOT_CLEAR: &str = "RIXL does not say clearly whether the stored secret is 
 pub(super) fn why(why: Why) -> &'static str {
     match why {
         Why::NoSecret => "the response holds no secret",
-        Why::NoEscrow => "the escrow holds no secret any more",
-        Why::RefusedButDone => "the request was refused, and was carried out all the same",
-        Why::OldIsDead => "nothing was heard of the request, and the old secret is dead",
+        Why::NoEscrow => "the escrow no longer holds a secret",
+        Why::RefusedButDone => "the request was refused, but carried out all the same",
+        Why::OldIsDead => "no response arrived, and the old secret is dead",
         Why::Died => {
             "the stored secret is dead after the quiet time: a delayed copy of the request, or another rotator"
         }
@@ -54,7 +54,7 @@ impl Driver {
     /// Its secret is lost with it, and the entry is over.
     pub(super) fn expired(&self) -> Failure {
         let sentence = format!(
-            "the key {} expired during its rotation, so its secrets are dead, and a new one would be; nothing more was sent",
+            "the key {} expired during its rotation, so its secrets no longer work, and neither would a new one; nothing more was sent",
             self.label
         );
         let failure = Failure::new(FailureKind::Lost, sentence);
@@ -104,22 +104,22 @@ impl Driver {
             }
             Stop::Expired => {
                 let sentence =
-                    format!("the key {label} has expired, and a new secret of it would be as dead; nothing was sent");
+                    format!("the key {label} has expired, and a new secret would not work either; nothing was sent");
                 let failure = Failure::refused(sentence);
                 self.key_id().cloned().map(Next::Replace).into_iter().fold(failure, Failure::with_next)
             }
             Stop::TokenEnds => self.rotator.check_token().err().unwrap_or_else(|| {
-                Failure::new(FailureKind::Authentication, "the bearer token ends too soon; nothing was sent")
+                Failure::new(FailureKind::Authentication, "the bearer token expires too soon; nothing was sent")
             }),
             Stop::OwnKey => {
                 let key_id = self.key_id().map(KeyId::as_str).unwrap_or_default();
                 let bought = match self.seen.authorizer {
-                    Some(Authorizer::MayBeOwnKey) => "may be bought with the key {} itself, which nobody can tell,",
-                    _ => "is bought with the key {} itself,",
+                    Some(Authorizer::MayBeOwnKey) => "may have been obtained with the key {} itself,",
+                    _ => "was obtained with the key {} itself,",
                 };
                 let bought = bought.replace("{}", key_id);
                 Failure::refused(format!(
-                    "the bearer token {bought} and may end with its secret; nothing was sent; use another credential"
+                    "the bearer token {bought} and may stop working with its secret; nothing was sent; use another credential"
                 ))
             }
             Stop::NoRoom => {
@@ -141,18 +141,21 @@ impl Driver {
             Stop::PlaceTaken(place) => self.taken(place),
             Stop::KeyElsewhere(_) => {
                 let has = match self.homes.as_slice() {
-                    [one] => format!("{one} has the secret of {label}, and would keep a dead one"),
+                    [one] => format!("{one} holds the secret of {label}, and would be left with a dead one"),
                     several => {
-                        format!("{} have the secret of {label}, and would keep dead ones", several.join(" and "))
+                        format!(
+                            "{} hold the secret of {label}, and would be left with dead ones",
+                            several.join(" and ")
+                        )
                     }
                 };
                 Failure::refused(format!("{has}; nothing was sent")).with_next(Next::AllowLeave)
             }
-            Stop::Contested(_) => self.not_stored("someone else takes the new secret away again and again"),
+            Stop::Contested(_) => self.not_stored("someone else keeps removing the new secret"),
             Stop::Unclear if self.progress.response == Response::Unsent => Failure::refused(format!(
-                "{NOT_CLEAR}, and would not of the new one; nothing was changed; try later, or switch verification off"
+                "{NOT_CLEAR}, and would be no clearer about the new one; nothing was changed; try later, or switch verification off"
             )),
-            Stop::Unclear => self.stuck("RIXL is not clear about a secret that the store holds"),
+            Stop::Unclear => self.stuck("it is unclear whether RIXL accepts a secret that the store holds"),
             Stop::EscrowUnreadable => {
                 let failure = self.stuck("the escrow can't be read");
                 self.with_journal_error(failure)
@@ -191,7 +194,7 @@ impl Driver {
             Stop::Parked => {
                 let used_up = format!("the budget of requests ({}) is used up", self.intent().limits.budget);
                 match self.progress.requests.is_spent {
-                    true => self.lost(&format!("no secret that holds came of it, and {used_up}")),
+                    true => self.lost(&format!("it brought no usable secret, and {used_up}")),
                     false => self.unknown_because(&used_up),
                 }
                 .with_next(Next::Decide)
@@ -210,7 +213,7 @@ impl Driver {
             }
             Response::Received if !is_stored => return self.not_stored("interrupted"),
             Response::Received => {
-                format!("interrupted; the new secret of {label} is stored, but was not looked at after the quiet time")
+                format!("interrupted; the new secret of {label} is stored, but was not checked after the quiet time")
             }
             Response::Unsent => return Failure::interrupted(),
             _ if progress.requests.is_spent => {
@@ -242,13 +245,13 @@ impl Driver {
         }
         if owner == Some(Owner::State) {
             return Failure::refused(format!(
-                "{location} lies in the state itself, {}; nothing was sent; name a place outside of it",
+                "{location} is inside the state itself, {}; nothing was sent; name a place outside of it",
                 self.rotator.journal.location()
             ));
         }
         if let Some(Content::NoSuchName { near }) = self.places.get(place).map(|target| &target.content) {
             let near = near.as_ref().map(|near| format!(", but {near} is there")).unwrap_or_default();
-            let sentence = format!("{location}: there is nothing of that name{near}; nothing was sent");
+            let sentence = format!("{location}: nothing there has that name{near}; nothing was sent");
             return Failure::refused(sentence).with_next(Next::AllowNewPlace);
         }
         if let Some(taken) = taken {
@@ -256,7 +259,8 @@ impl Driver {
             return Failure::refused(sentence).with_next(Next::AllowTakeOver);
         }
         // Neither overwritten nor shown to RIXL as a key: it may be another program's password.
-        let sentence = format!("{location} holds what does not look like an API key's secret; nothing was sent");
+        let sentence =
+            format!("{location} holds something that does not look like an API key's secret; nothing was sent");
         Failure::refused(sentence).with_next(Next::AllowTakeOver)
     }
 
@@ -291,7 +295,7 @@ impl Driver {
             _ => "RIXL does not confirm the new secret",
         };
         let old = match self.seen.places.iter().find_map(|seat| seat.liveness) {
-            Some(Liveness::Live(_)) => "the stored one is live still",
+            Some(Liveness::Live(_)) => "the stored one is still live",
             Some(_) => "is not clear about the stored one",
             None => "the store holds another",
         };
@@ -303,17 +307,17 @@ impl Driver {
         let is_own_key = why == NotRetired::OwnKey;
         let (why, error) = match why {
             NotRetired::OwnKey if self.seen.authorizer == Some(Authorizer::MayBeOwnKey) => {
-                ("the bearer token may be bought with it", None)
+                ("the bearer token may have been obtained with it", None)
             }
-            NotRetired::OwnKey => ("the bearer token is bought with it", None),
-            NotRetired::Place(_) => ("the store does not hold the live new secret any more", None),
+            NotRetired::OwnKey => ("the bearer token was obtained with it", None),
+            NotRetired::Place(_) => ("the store no longer holds the live new secret", None),
             NotRetired::Less => ("the new key lacks a policy or a permission that the old one has", None),
             NotRetired::Keys if self.look_error.is_none() => {
                 ("the list has neither it nor the new key, or does not tell when it was last used", None)
             }
             NotRetired::Keys => ("the keys could not be listed", self.look_error.take()),
             NotRetired::StillThere if self.look_error.is_some() => ("the call failed", self.look_error.take()),
-            NotRetired::StillThere => ("it was deleted, and is listed still", self.look_error.take()),
+            NotRetired::StillThere => ("it was deleted, but is still listed", self.look_error.take()),
         };
         let sentence =
             format!("the secret of the new key is stored, but the old key {key_id} could not be deleted: {why}");
@@ -331,7 +335,7 @@ impl Driver {
         match self.progress.response {
             Response::Received if !is_stored => self.not_stored(why),
             Response::Received => {
-                let message = format!("the new secret of {} is stored, but was not looked at again: {why}", self.label);
+                let message = format!("the new secret of {} is stored, but was not checked again: {why}", self.label);
                 Failure::new(FailureKind::Unknown, message)
             }
             _ if self.progress.requests.is_spent => self.lost(why),
@@ -425,7 +429,7 @@ impl Driver {
                         (RecoveryAction::Remove, "it was refused, so nothing changed; the entry is removed")
                     }
                     crate::Ending::Superseded => {
-                        (RecoveryAction::Adopt, "the store has moved on to a live secret, which stays")
+                        (RecoveryAction::Adopt, "the store holds another live secret by now, which stays")
                     }
                     crate::Ending::Dropped | crate::Ending::Abandoned => (RecoveryAction::GiveUp, self.situation()),
                     _ => (RecoveryAction::Continue, "the secret is stored and live; the rest is done"),
@@ -439,18 +443,18 @@ impl Driver {
                 (action, self.situation())
             }
             Step::Record(Record::Settled { .. }) => {
-                (RecoveryAction::Continue, "the secret is stored; it is tried once more")
+                (RecoveryAction::Continue, "the secret is stored; it is checked once more")
             }
             Step::Record(Record::Verified { .. } | Record::Stored { .. } | Record::Retiring { .. })
             | Step::Act(Act::Store { .. } | Act::Deploy | Act::Retire) => (
                 RecoveryAction::Continue,
                 match () {
                     () if is_stored && matches!(step, Step::Act(Act::Store { .. })) => {
-                        "the store does not hold the new secret any more; it is put back"
+                        "the store no longer holds the new secret; it is stored again"
                     }
                     () if matches!(step, Step::Act(Act::Deploy)) => "the secret is stored; the deploy step is run",
                     () if is_settled => "the secret is stored and live; the rest is done",
-                    () if is_stored => "the secret is stored; it is tried once more",
+                    () if is_stored => "the secret is stored; it is checked once more",
                     () => "the response is in escrow; its secret is verified and stored",
                 },
             ),

@@ -201,7 +201,7 @@ impl Driver {
     async fn is_elsewhere(&mut self) -> bool {
         let Some(key_id) = self.key_id().cloned() else { return false };
         let homes = self.rotator.homes_besides(&self.intent().places, &key_id).await.unwrap_or_else(|error| {
-            self.warn(format!("{error}; whether the secret is in another place can't be told"));
+            self.warn(format!("{error}; it is not known whether the secret is in another place"));
             Vec::new()
         });
         self.homes = homes.iter().map(Spot::path).collect();
@@ -230,7 +230,7 @@ impl Driver {
         {
             return Ok(held);
         }
-        let reason = "it holds what does not look like an API key's secret";
+        let reason = "it holds something that does not look like an API key's secret";
         Err(StoreError::new(StoreErrorKind::Foreign, self.location(index), reason))
     }
 

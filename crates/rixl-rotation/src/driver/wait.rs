@@ -174,7 +174,7 @@ impl Driver {
         let (kind, sentence) = match because {
             Because::Quiet => (
                 EventKind::Waiting(time),
-                format!("{seconds} s, for a late copy of the request could still end the secret"),
+                format!("{seconds} s, since a late copy of the request could still invalidate the secret"),
             ),
             Because::Window => {
                 (EventKind::Waiting(time), format!("{} s for the first request to be over", time.as_secs()))
@@ -189,24 +189,25 @@ impl Driver {
                 }
                 (EventKind::Note, format!("watches the old key {predecessor} for {seconds} s"))
             }
-            Because::Turn => (EventKind::Waiting(time), format!("{seconds} s for its turn, by the rate")),
+            Because::Turn => (EventKind::Waiting(time), format!("{seconds} s for its turn under the rate limit")),
             Because::Request => {
                 let error = self.send_error.as_ref().map(ToString::to_string).unwrap_or_default();
-                (EventKind::Note, format!("{error}; the next try is in {seconds} s"))
+                (EventKind::Note, format!("{error}; retrying in {seconds} s"))
             }
             Because::Place(place) => {
                 let error = self.places.get(place).and_then(|place| place.error.as_ref());
                 let error = error.map_or_else(
-                    || format!("{} does not show yet what was written to it", self.location(place)),
+                    || format!("{} does not yet show what was written to it", self.location(place)),
                     ToString::to_string,
                 );
-                (EventKind::Note, format!("{error}; the next try is in {seconds} s"))
+                (EventKind::Note, format!("{error}; retrying in {seconds} s"))
             }
             Because::Keys if self.look_error.is_none() => return,
             Because::Keys => (EventKind::Note, format!("the keys are listed again in {seconds} s")),
-            Because::Unclear => {
-                (EventKind::Note, format!("RIXL is not clear about a secret; it is asked again in {seconds} s"))
-            }
+            Because::Unclear => (
+                EventKind::Note,
+                format!("it is unclear whether RIXL accepts a secret; it is asked again in {seconds} s"),
+            ),
             Because::Verify => return,
         };
         self.tell(kind, sentence);

@@ -16,7 +16,7 @@ impl FolderJournal {
     ///
     /// [`JournalErrorKind::Unusable`] always.
     pub fn open(_: impl Into<PathBuf>) -> Result<Self, JournalError> {
-        let reason = "the journal in a folder works on Unix alone; use another on this platform";
+        let reason = "the folder journal works only on Unix; use another on this platform";
         Err(JournalError::new(JournalErrorKind::Unusable, reason))
     }
 }
@@ -47,6 +47,6 @@ mod tests {
     fn it_says_so_when_it_is_opened() {
         let error = FolderJournal::open("state").unwrap_err();
         assert_eq!(error.kind(), JournalErrorKind::Unusable);
-        assert!(error.to_string().contains("works on Unix alone"), "{error}");
+        assert!(error.to_string().contains("works only on Unix"), "{error}");
     }
 }

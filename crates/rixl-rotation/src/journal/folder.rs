@@ -38,15 +38,16 @@ use crate::{
 /// ```
 ///
 /// `entries/NAME` has the lines of an entry, each with a checksum before it, and is the entry's lock (`flock`);
-/// `escrow/NAME` its raw response, for which zeros are written to `escrow/NAME.new` before the request, so that a disk that is
-/// full is found then (not on file systems that write all anew, such as Btrfs and ZFS); `stores/HASH` locks the entry of a store
-/// that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines. Files are of mode
-/// 0600, folders 0700. They are this user's own, and no links; the folders above are this user's or root's, and others may
-/// not write in them. Not for network file systems: `flock` and `fsync` must do what they say.
+/// `escrow/NAME` its raw response, for which zeros are written to `escrow/NAME.new` before the request, so that a full
+/// disk is detected then (not on copy-on-write file systems, such as Btrfs and ZFS); `stores/HASH` locks the entry of a
+/// store that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines.
+/// Files are of mode 0600, folders 0700. They belong to this user, and are not links; the folders above belong to this
+/// user or root, and others may not write in them. Not for network file systems: `flock` and `fsync` must work as
+/// documented.
 ///
-/// Work on the disk is done on a thread that may wait, of the Tokio runtime that polls; [`open`](Self::open) alone does it
-/// where it is called. A dropped future does not stop such work: a line is written whole, and the entry stays locked until
-/// it is.
+/// Disk work runs on a blocking thread of the Tokio runtime that polls; only [`open`](Self::open) does it on the
+/// calling thread. A dropped future does not stop such work: a line is written completely, and the entry stays locked
+/// until then.
 #[derive(Clone, Debug)]
 pub struct FolderJournal {
     root: PathBuf,
@@ -57,11 +58,11 @@ const RECEIPTS: &str = "receipts";
 const CHECKSUM: usize = 8;
 
 impl FolderJournal {
-    /// Opens the journal in this folder, which is made if it is not there.
+    /// Opens the journal in this folder, which is created if it does not exist.
     ///
     /// # Errors
     ///
-    /// [`JournalErrorKind::Unusable`] when it can't be made, or when others may write to it.
+    /// [`JournalErrorKind::Unusable`] when it can't be created, or when others may write to it.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, JournalError> {
         let journal = Self { root: root.into() };
         let root = &journal.root;
@@ -85,7 +86,7 @@ impl FolderJournal {
             make_folder(folder)?;
             // Of the root it is the user's choice where it leads.
             if fs::symlink_metadata(folder).map_err(|error| unusable(folder, error))?.is_symlink() {
-                let reason = format!("{} is a symbolic link, which rixl did not make", folder.display());
+                let reason = format!("{} is a symbolic link, which rixl did not create", folder.display());
                 return Err(JournalError::new(JournalErrorKind::Unusable, reason));
             }
         }
@@ -203,7 +204,7 @@ impl FolderJournal {
     }
 }
 
-/// Does the work on a thread that may wait for the disk, once it is polled.
+/// Does the work on a blocking thread, once it is polled.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, JournalError> + Send + 'static,
 ) -> Result<T, JournalError> {
@@ -306,7 +307,7 @@ impl FolderEntry {
             let mut opened = opened.lock_owned().await;
             blocking(move || match &mut *opened {
                 Some(opened) => work(opened),
-                None => Err(JournalError::new(JournalErrorKind::Unusable, "the entry was let go")),
+                None => Err(JournalError::new(JournalErrorKind::Unusable, "the entry was released")),
             })
             .await
         }
@@ -621,7 +622,7 @@ fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     if found.is_file() && found.uid() == geteuid().as_raw() {
         Ok(file)
     } else {
-        Err(io::Error::other("it is not a file that rixl has made"))
+        Err(io::Error::other("it is not a file that rixl created"))
     }
 }
 
@@ -687,7 +688,7 @@ fn read_entry(file: &mut File, path: &Path) -> Result<Whole, JournalError> {
     // An append that was cut leaves the start of one line. Anything else is not a crash's doing: to cut off a whole line would
     // forget a request.
     if rest.contains(&b'\n') {
-        let reason = format!("{} is damaged; look at it before you remove it", path.display());
+        let reason = format!("{} is damaged; inspect it before you remove it", path.display());
         return Err(JournalError::new(JournalErrorKind::Damaged, reason));
     }
     Ok(Whole { lines, torn_at: Some(whole as u64) })
@@ -792,7 +793,7 @@ fn unusable(path: &Path, error: io::Error) -> JournalError {
 }
 
 fn held(name: &str, path: &Path) -> JournalError {
-    locked(format!("another rotator holds the entry {name}, by a lock on {}", path.display()))
+    locked(format!("another rotator has locked the entry {name} ({})", path.display()))
 }
 
 fn locked(reason: String) -> JournalError {

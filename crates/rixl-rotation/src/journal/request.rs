@@ -1,4 +1,4 @@
-//! What a journal is asked and what it responds, in forms that can grow.
+//! The requests and responses of a journal, as types that can grow.
 
 use crate::store::Subject;
 
@@ -9,7 +9,7 @@ use crate::store::Subject;
 pub struct Lock<'a> {
     /// The entry's name, made of `0-9A-Za-z` and `-`.
     pub name: &'a str,
-    /// For whose secret, where that is known.
+    /// For whose secret, if known.
     pub subject: Option<&'a Subject>,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Look<'a> {
     }
 }
 
-/// What was seen of an entry.
+/// The content of an entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Looked {
@@ -163,12 +163,12 @@ impl<'a> Append<'a> {
 #[non_exhaustive]
 #[must_use]
 pub struct Reserve {
-    /// How many bytes the response is expected to have at most.
+    /// The maximum expected size of the response in bytes.
     pub max_bytes: usize,
 }
 
 impl Reserve {
-    /// Room for so many bytes.
+    /// Space for this many bytes.
     pub fn new(max_bytes: usize) -> Self {
         Self { max_bytes }
     }
@@ -213,7 +213,7 @@ impl<'a> ReadReceipt<'a> {
     }
 }
 
-/// A line that outlives its entry: that the secret of a key was put into a place.
+/// A line that outlives its entry, recording that the secret of a key was put into a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use]
@@ -238,7 +238,7 @@ impl Receipt {
 pub struct Close<'a> {
     /// The line to add to the history, without a line feed.
     pub history_line: Option<&'a str>,
-    /// What is to be known of the places once the entry is gone.
+    /// What must be known about the places after the entry is gone.
     pub receipts: &'a [Receipt],
 }
 

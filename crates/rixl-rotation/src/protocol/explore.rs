@@ -704,7 +704,7 @@ impl World {
                 add("a rival rotates and stores in one place", &|world| {
                     let secret = world.issue();
                     world.write(0, Content::Secret(secret));
-                    // Nobody can mend what somebody left half done.
+                    // Nobody can fix what somebody left half done.
                 });
             }
             add("somebody rotates and tells nobody", &|world| {

@@ -78,7 +78,7 @@ impl Subject {
         }
     }
 
-    /// A name that stays.
+    /// A stable name.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Rotate { .. } => "rotate",

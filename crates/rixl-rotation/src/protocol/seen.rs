@@ -123,7 +123,7 @@ pub(crate) enum Stop {
     Unknown,
     /// Nobody but the user can tell what to do.
     Undecidable,
-    /// The new secret was not seen live, and what is stored is needed.
+    /// The new secret was not confirmed to be live, and what is stored is needed.
     Unconfirmed,
     /// Stored in some places or in none.
     NotStored,

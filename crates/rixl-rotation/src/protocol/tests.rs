@@ -497,7 +497,7 @@ fn an_earlier_response_counts_again_only_where_nothing_was_sent_unheard_since() 
     }
 }
 
-/// A secret that was not seen live does not replace one that may be.
+/// A secret that was not confirmed to be live does not replace one that may be.
 #[test]
 fn an_unconfirmed_secret_does_not_replace_one_that_may_be_live() {
     let old = Digest::of(b"old");

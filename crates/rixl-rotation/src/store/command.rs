@@ -193,12 +193,12 @@ impl CommandStore {
             return Ok(held.version);
         }
         if held.version != *expected {
-            return Err(self.error(StoreErrorKind::Conflict, "it was changed since it was last looked at"));
+            return Err(self.error(StoreErrorKind::Conflict, "it was changed since it was last read"));
         }
         let program = name(&self.writer);
         let unknown = |reason: String| Err(self.error(StoreErrorKind::Unknown, reason));
         if self.is_slow.load(Ordering::Relaxed) {
-            let reason = format!("`{program}` did not end before, and is not tried again in the same way");
+            let reason = format!("`{program}` did not finish before, and is not run again in the same way");
             return Err(self.error(StoreErrorKind::Unusable, reason));
         }
         let ended = self.program().run(&self.writer, Run::Write(text.as_bytes())).await;
@@ -212,17 +212,16 @@ impl CommandStore {
                 .map_err(|error| with_said(error, said));
         }
         if !ended.is_input_taken {
-            return unknown(format!("`{program}` ended well, but without reading the whole secret"));
+            return unknown(format!("`{program}` succeeded without reading the whole secret"));
         }
         if self.reader.is_none() {
             return Ok(Version::untracked());
         }
         match self.held(Some(secret)).await {
             Ok(held) if is_same(&held) => Ok(held.version),
-            Ok(_) => unknown(format!("`{program}` ended well, but the reader prints something else")),
-            Err(error) => {
-                unknown(format!("`{program}` ended well, but it can't be read back")).map_err(|e| e.with_source(error))
-            }
+            Ok(_) => unknown(format!("`{program}` succeeded, but the reader prints something else")),
+            Err(error) => unknown(format!("`{program}` succeeded, but the secret can't be read back"))
+                .map_err(|e| e.with_source(error)),
         }
     }
 }
@@ -286,7 +285,7 @@ fn words<A: Into<String>>(
     let invalid = |reason| StoreError::new(StoreErrorKind::Invalid, "command", reason);
     let words = program::words(program, args).map_err(invalid)?;
     if words.iter().any(|word| word == ARROW) {
-        return Err(invalid("a word of it is `<-`, which stands between a program and its reader"));
+        return Err(invalid("a word of it is `<-`, which separates a program from its reader"));
     }
     Ok(words)
 }

@@ -15,18 +15,18 @@ use crate::disk::{Place, Trouble};
 
 /// One variable of a dotenv file: `dotenv:PATH#VARIABLE`. For Unix.
 ///
-/// All but the value stays byte for byte: comments, order, `export`, spaces, line endings, the other variables. A variable
-/// that is not there is added at the end, a file that is not there is made (0600). What [`FileStore`](super::FileStore)
-/// says of the file's mode, links, versions, locks and check-and-set holds here as well; a run locks its variable alone,
-/// by `.NAME#VARIABLE.rixl.lock`.
+/// Everything but the value stays byte for byte: comments, order, `export`, spaces, line endings, the other variables.
+/// A missing variable is added at the end, a missing file is created (0600). What [`FileStore`](super::FileStore) says
+/// about the file's mode, links, versions, locks and check-and-set applies here as well; a run locks only its variable,
+/// with `.NAME#VARIABLE.rixl.lock`.
 ///
-/// There is no standard of dotenv files, and readers differ. So the file is refused where they would not agree on which
-/// lines are variables and where a value ends: a quote that is not closed, a line that is no assignment, a backslash before
-/// the closing quote, a variable that stands twice, a value without quotes that has a blank or a character of the shell's
-/// own in it (`K=old; export K`), a byte order mark or a line without `=` directly before the variable. The value is written in the quotes that it has, or in single or
-/// double ones if it needs them; a secret that no quotes make safe (a line feed, `$`, a backslash, both kinds of quotes) is
-/// refused. Some readers (`docker run --env-file`) take quotes as part of the value; they read right what needs no quotes
-/// and has none, as RIXL's secrets do.
+/// There is no standard for dotenv files, and readers differ. So the file is refused if they would not agree on which
+/// lines are variables and where a value ends: an unclosed quote, a line that is not an assignment, a backslash before
+/// the closing quote, a variable that is set twice, an unquoted value with a space or a character that is special to a
+/// shell (`K=old; export K`), a byte order mark or a line without `=` directly before the variable. The value is
+/// written in the quotes that it has, or in single or double ones if it needs them; a secret that no quotes make safe
+/// (a line feed, `$`, a backslash, both kinds of quotes) is refused. Some readers (`docker run --env-file`) take quotes
+/// as part of the value; they read right what needs no quotes and has none, as RIXL's secrets do.
 ///
 /// ```
 /// use rixl_rotation::store::{Commit, DotenvStore, Prepare, Store as _};
@@ -48,19 +48,19 @@ use crate::disk::{Place, Trouble};
 pub struct DotenvStore(FileEntry<Variable>);
 
 impl DotenvStore {
-    /// The store for this variable of this file. The path is looked up now, links included; the file need not be there,
-    /// its folder must.
+    /// The store for this variable of this file. The path is resolved now, links included; the file need not exist, its
+    /// folder must.
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Invalid`] when the variable's name is not `[A-Za-z_][A-Za-z0-9_]*`, or the path names no file, is
-    /// not UTF-8 or has a control character, and [`StoreErrorKind::Unusable`] when its folder is not there or it is a
-    /// link that leads nowhere.
+    /// [`StoreErrorKind::Invalid`] when the variable's name is not `[A-Za-z_][A-Za-z0-9_]*`, or the path names no file,
+    /// is not UTF-8 or has a control character, and [`StoreErrorKind::Unusable`] when its folder does not exist or it
+    /// is a dangling link.
     pub fn new(path: impl AsRef<Path>, variable: impl Into<String>) -> Result<Self, StoreError> {
         let text = path_text("dotenv:", path.as_ref())?;
         let name = variable.into();
         if !is_variable(&name) {
-            let reason = "the variable's name is not one of letters, digits and `_` that begins with no digit";
+            let reason = "the variable's name must consist of letters, digits and `_`, and not begin with a digit";
             return Err(StoreError::new(StoreErrorKind::Invalid, format!("dotenv:{text}"), reason));
         }
         let place = Place::resolve(text).map_err(|trouble| trouble.at(&format!("dotenv:{text}#{name}")))?;
@@ -141,7 +141,7 @@ fn replace(text: &str, name: &str, value: &str) -> Result<Zeroizing<String>, Str
     if is_value && Zeroizing::new(others(text, &before)) == Zeroizing::new(others(&new, &after)) {
         Ok(new)
     } else {
-        Err("this secret can't stand in it so that it is read back as it is".into())
+        Err("this secret can't be written there so that it reads back unchanged".into())
     }
 }
 
@@ -180,7 +180,7 @@ impl Assignment {
     }
 
     fn has_no_value(&self, name: &str) -> String {
-        format!("line {}: {name} stands there without a `=`", self.line)
+        format!("line {}: {name} has no `=`", self.line)
     }
 
     /// Whether a shell would find an assignment to this variable in the value of this one.
@@ -260,7 +260,7 @@ impl Parsed {
             (Some((_, one)), None) if one.style == Style::Missing => return Err(one.has_no_value(name)),
             (Some((index, one)), None) => (index, Some(one)),
             (Some((_, one)), Some((_, two))) => {
-                return Err(format!("{name} stands there twice, in lines {} and {}: remove one", one.line, two.line));
+                return Err(format!("{name} is set twice, in lines {} and {}: remove one", one.line, two.line));
             }
         };
         if let Some(line) = found.map_or(self.prefix, |found| found.prefix) {
@@ -288,7 +288,7 @@ impl Parsed {
 /// The value in this style, or in another that can hold it.
 fn write(value: &str, style: Style) -> Result<Zeroizing<String>, String> {
     if value.chars().any(is_odd) || value.contains(['\n', '\r', '\t']) {
-        return Err("a secret with a line feed or another control character can't stand in it".into());
+        return Err("a secret with a line feed or another control character can't be stored in it".into());
     }
     // What is safe without quotes for every reader, a shell that sources the file included.
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:+=@%,".contains(c);
@@ -309,7 +309,7 @@ fn write(value: &str, style: Style) -> Result<Zeroizing<String>, String> {
         [quote, value, quote].iter().for_each(|part| text.push_str(part));
         return Ok(text);
     }
-    Err("a secret with `$`, a backslash or both kinds of quotes can't stand in it: readers differ on them".into())
+    Err("a secret with `$`, a backslash or both kinds of quotes can't be stored in it: readers differ on them".into())
 }
 
 fn is_variable(name: &str) -> bool {
@@ -343,7 +343,7 @@ fn parse(text: &str) -> Result<Parsed, String> {
         return Err(format!("line {}: it has a control character", line_of(text, at)));
     }
     if let Some((head, _)) = text.split_once("\r").filter(|_| text.split("\r\n").any(|part| part.contains('\r'))) {
-        return Err(format!("line {}: a carriage return must stand before a line feed", line_of(text, head.len())));
+        return Err(format!("line {}: a carriage return must be followed by a line feed", line_of(text, head.len())));
     }
     let mut scan = Scan { text, at: 0, line: 1, counted: 0 };
     let (mut all, mut prefix) = (Vec::new(), None);
@@ -446,7 +446,7 @@ impl<'a> Scan<'a> {
             let blank = self.take_while(is_blank);
             let is_comment = !blank.is_empty() && self.rest().starts_with('#');
             if !self.is_line_end() && !is_comment {
-                return self.refuse("something stands right after the closing quote");
+                return self.refuse("something follows the closing quote");
             }
         }
         Ok(Assignment { line, prefix: None, is_exported, name, span, style })
@@ -493,7 +493,7 @@ impl<'a> Scan<'a> {
         let body = line.get(..comment.map_or(line.len(), |(at, _)| at)).unwrap_or_default().trim_end_matches(is_blank);
         // For a shell and some readers, such a value goes on in the next line.
         if !is_closed(body) {
-            return self.refuse("a quote is not closed, or a backslash stands at the end");
+            return self.refuse("a quote is not closed, or there is a backslash at the end");
         }
         if body.is_empty() {
             return Ok(start..start);

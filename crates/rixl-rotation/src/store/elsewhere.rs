@@ -8,7 +8,7 @@ fn only_on_unix<T>(scheme: &str) -> Result<T, StoreError> {
     Err(StoreError::new(
         StoreErrorKind::Unusable,
         scheme,
-        "this store works on Unix alone; use another on this platform",
+        "this store works only on Unix; use another on this platform",
     ))
 }
 
@@ -128,7 +128,7 @@ mod tests {
         ];
         for error in errors.map(Result::unwrap_err) {
             assert_eq!(error.kind(), StoreErrorKind::Unusable);
-            assert!(error.to_string().contains("works on Unix alone"), "{error}");
+            assert!(error.to_string().contains("works only on Unix"), "{error}");
         }
     }
 }

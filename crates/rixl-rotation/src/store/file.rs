@@ -17,34 +17,36 @@ pub(crate) const MAX_SECRET: usize = 64 * 1024;
 
 /// A file that holds the secret and nothing else: `file:PATH`. For Unix.
 ///
-/// - The file is replaced as a whole, by a rename: readers see the old secret or the new one. A reader that keeps the file
-///   open would not see the new one, and neither would a container into which the file alone was mounted: it keeps the old secret
-///   until it is started anew. The latter is refused where this process can see it. Root sees the mounts of all processes of its
-///   machine, and of no other machine or virtual one. Any other user sees those of its own processes, and so not the mounts of
-///   containers that root has started: **mount the folder of the file into containers, not the file.**
-/// - Owner, group, mode, access list and labels stay as they are. A new file is for its owner alone (0600). A file that every
-///   user may read or write is refused, and so is a folder in which every user may replace it.
-/// - A symbolic link stays, and the file that it leads to is replaced. Refused are links of `/proc` that are no text, and in a
-///   folder where others may write what neither this user, nor the folder's owner, nor root has put there. A second hard link
+/// - The file is replaced as a whole, by a rename: readers see the old secret or the new one. A reader that keeps the
+///   file open would not see the new one, and neither would a container into which only the file was mounted: it keeps
+///   the old secret until it is restarted. The latter is refused if this process can see it. Root sees the mounts of
+///   all processes on its machine, but not those of other or virtual machines. Any other user sees those of its own
+///   processes, and so not the mounts of containers started by root: **mount the folder of the file into containers,
+///   not the file.**
+/// - Owner, group, mode, access list and labels are kept. A new file is accessible only to its owner (0600). A file
+///   that every user may read or write is refused, and so is a folder in which every user may replace it.
+/// - A symbolic link stays, and its target is replaced. Links in `/proc` that are not text are refused, and in a folder
+///   where others may write, links and files of anyone but this user, the folder's owner and root. A second hard link
 ///   is refused: it would keep the old secret.
-/// - What is refused here is seen before a key is rotated. A mode or a hard link that has changed by the time of the commit is
-///   told of: the secret is stored all the same, and every user's access to the file ends.
+/// - All this is refused before a key is rotated. If a mode or a hard link has changed by the time of the commit, that
+///   is reported: the secret is still stored, and access for all users is removed.
 /// - Line endings (`\n` or `\r\n`) at the end are not part of the secret. They are kept; a new file gets none.
 /// - The content is UTF-8, of at most 64 KiB. An empty file holds no secret.
 ///
-/// A run holds a lock beside the file, `.NAME.rixl.lock`, for as long as it takes: of this user's rotators, on this machine, only
-/// one is at work on the file, whatever state folder each of them has and whatever path leads there. The lock is for its owner
-/// alone (0600). One that belongs to another user is refused before a key is rotated, and so is one that others can open. What a
-/// killed run leaves of it keeps nobody out, and the next run removes it.
+/// A run holds a lock beside the file, `.NAME.rixl.lock`, for as long as it takes: of this user's rotators on this
+/// machine, only one works on the file at a time, whatever their state folders and whatever path leads there. The lock
+/// is accessible only to its owner (0600). One that belongs to another user is refused before a key is rotated, and so
+/// is one that others can open. The lock file of a killed run does not block anyone, and the next run removes it.
 ///
-/// The version is a hash of the secret. Check-and-set holds among processes of one machine that use this crate: they take
-/// turns by a second lock, `.NAME.rixl.turn`. What other programs write meanwhile is seen as well: the new file and the old one change
-/// names, and unless what comes out is what was read, they change back. Where the file system can't do that (NFS), a write
-/// within some microseconds before the rename is lost. A commit of what the file holds already succeeds, whatever version was expected.
+/// The version is a hash of the secret. Check-and-set holds among processes of one machine that use this crate: they
+/// take turns by a second lock, `.NAME.rixl.turn`. What other programs write meanwhile is seen as well: the new file
+/// and the old one change names, and unless what comes out is what was read, they change back. If the file system can't
+/// do that (NFS), a write within a few microseconds before the rename is lost. A commit of what the file already holds
+/// succeeds, whatever version was expected.
 ///
 /// `prepare` writes, flushes and renames files of the needed size beside the file, with its owner and mode, and removes
-/// them and what a killed run left, as a commit does. It can't prove what only the rename onto the file itself would show (a security
-/// module's rule for this one name), nor that room which is there now will stay.
+/// them and what a killed run left, as a commit does. It can't prove what only the rename onto the file itself would
+/// show (a security module's rule for this one name), nor that the space available now will remain.
 ///
 /// ```
 /// use rixl_rotation::store::{Commit, FileStore, Prepare, Store as _, Version};
@@ -63,12 +65,12 @@ pub(crate) const MAX_SECRET: usize = 64 * 1024;
 pub struct FileStore(FileEntry<Whole>);
 
 impl FileStore {
-    /// The store for this path. It is looked up now, links included; the file need not be there, its folder must.
+    /// The store for this path, which is resolved now, links included; the file need not exist, its folder must.
     ///
     /// # Errors
     ///
     /// [`StoreErrorKind::Invalid`] when the path names no file, is not UTF-8 or has a control character, and
-    /// [`StoreErrorKind::Unusable`] when its folder is not there or it is a link that leads nowhere.
+    /// [`StoreErrorKind::Unusable`] when its folder does not exist or it is a dangling link.
     pub fn new(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let text = path_text("file:", path.as_ref())?;
         let place = Place::resolve(text).map_err(|trouble| trouble.at(&format!("file:{text}")))?;
@@ -181,7 +183,7 @@ impl Layout for Whole {
 }
 
 fn too_long(max: usize) -> Trouble {
-    Trouble::unusable(format!("it would have more than {max} bytes"))
+    Trouble::unusable(format!("it would be larger than {max} bytes"))
 }
 
 /// A text, and the line endings that it ends with: an empty line after the secret is no part of it.
@@ -253,7 +255,7 @@ impl<L: Layout> FileEntry<L> {
                     return Ok(None);
                 }
                 if held.version != expected {
-                    return Err(Trouble::new(StoreErrorKind::Conflict, "it was changed since it was last looked at"));
+                    return Err(Trouble::new(StoreErrorKind::Conflict, "it was changed since it was last read"));
                 }
                 if secret.is_empty() || secret.len() > MAX_SECRET {
                     return Err(Trouble::unusable(format!("it takes secrets of 1 to {MAX_SECRET} bytes")));
@@ -265,7 +267,9 @@ impl<L: Layout> FileEntry<L> {
                 // Whatever rule of the layout was overlooked: what would be read back is what was given.
                 let reread = entry.layout.find(&new)?;
                 if reread.is_none_or(|reread| reread != secret) {
-                    return Err(Trouble::unusable("this secret can't stand in it so that it is read back as it is"));
+                    return Err(Trouble::unusable(
+                        "this secret can't be written there so that it reads back unchanged",
+                    ));
                 }
                 Ok(Some(new))
             })?;
@@ -285,8 +289,8 @@ impl<L: Layout> FileEntry<L> {
         Ok(StoredSecret::new(version, secret).with_content(content))
     }
 
-    /// Does the work on a thread that may wait for the disk. It goes on there when the future is dropped: a file is
-    /// replaced or not, never left half-way.
+    /// Does the work on a blocking thread. It continues when the future is dropped: a file is replaced or not, never
+    /// left halfway.
     fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, Trouble> + Send + 'static,

@@ -1,4 +1,4 @@
-//! The stores that a text can name: on a command line, in a settings file, in a journal.
+//! Stores by their text: on a command line, in a settings file, in a journal.
 
 use std::{fmt, sync::Arc};
 
@@ -10,7 +10,7 @@ use super::{CommandStore, DotenvStore, FileStore, Open, Store, StoreError, Store
 /// |---|---|
 /// | `file:PATH` | [`FileStore`] |
 /// | `dotenv:PATH#VARIABLE` | [`DotenvStore`]; the last `#` counts |
-/// | `command:PROGRAM ARG... [<- READER ARG...]` | [`CommandStore`]; words are split like a shell does, nothing is expanded |
+/// | `command:PROGRAM ARG... [<- READER ARG...]` | [`CommandStore`]; words are split as a shell does, nothing is expanded |
 ///
 /// [`with`](Self::with) adds schemes. A store's [`location`](Store::location) is such a text, and opens the same entry again.
 /// Paths are taken as they are, with no escapes.
@@ -54,9 +54,9 @@ impl Default for Stores {
 impl Stores {
     /// Adds a scheme, or replaces the one of the same name.
     ///
-    /// The form tells people what to write: up to the first colon it is the scheme, and `open` gets what stands after the
-    /// colon in the text. A form without a colon is the whole text. The location of the store must be such a text too, since
-    /// recovery opens stores by their locations.
+    /// The form shows users what to write: it starts with the scheme, up to the first colon, and `open` gets what
+    /// follows the colon in the text. A form without a colon is the whole text. The location of the store must be such
+    /// a text too, since recovery opens stores by their locations.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -106,7 +106,7 @@ impl Stores {
         known.map(|scheme| (scheme, rest.unwrap_or_default())).ok_or_else(|| {
             let forms: Vec<_> = self.0.iter().map(|known| format!("`{}`", known.form)).collect();
             // The text is not repeated: what was passed by mistake may be a secret.
-            let reason = format!("the text names no store: write {}", forms.join(", "));
+            let reason = format!("this names no store: write {}", forms.join(", "));
             StoreError::new(StoreErrorKind::Invalid, "store", reason)
         })
     }

@@ -1,4 +1,4 @@
-//! What a store is asked and what it responds, in forms that can grow.
+//! The requests and responses of a store, as types that can grow.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use rixl_credentials::{KeyId, Secret};
 
 use super::{Version, hex};
 
-/// Whose secret it is, and which run is about to store it: for a store that keeps both beside the secret, or tells by them
+/// Whose secret it is, and which run stores it: for a store that keeps both with the secret, or uses them to see
 /// whether an entry is this key's.
 ///
 /// Rotations fill it in. Tests of a store or a journal build their own.
@@ -24,7 +24,7 @@ use super::{Version, hex};
 pub struct Subject {
     /// What kind of secret it is.
     pub kind: SecretKind,
-    /// The key's id; `None` while the key is yet to be created.
+    /// The key's id; `None` if the key is not created yet.
     pub key_id: Option<KeyId>,
     /// The key's name.
     pub name: Option<String>,
@@ -35,7 +35,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// A secret of this kind, of which nothing else is known.
+    /// A secret of this kind, with nothing else known.
     pub fn new(kind: SecretKind) -> Self {
         Self { kind, key_id: None, name: None, run_id: None, owner: None }
     }
@@ -74,7 +74,7 @@ pub enum SecretKind {
 }
 
 impl SecretKind {
-    /// A name that stays.
+    /// A stable name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -89,12 +89,12 @@ impl fmt::Display for SecretKind {
     }
 }
 
-/// What [`Stores::with`](super::Stores::with) is given to open a store by.
+/// What [`Stores::with`](super::Stores::with) gets to open a store.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[must_use]
 pub struct Open<'a> {
-    /// What stands after the colon of the scheme; nothing for a form without a colon.
+    /// What follows the colon of the scheme; empty for a form without a colon.
     pub rest: &'a str,
 }
 
@@ -109,14 +109,14 @@ impl<'a> Open<'a> {
 #[non_exhaustive]
 #[must_use]
 pub struct Prepare<'a> {
-    /// How many bytes the secret has at most.
+    /// The secret's maximum length in bytes.
     pub max_bytes: usize,
     /// Whose secret it will be, where that is known.
     pub subject: Option<&'a Subject>,
 }
 
 impl<'a> Prepare<'a> {
-    /// For a secret of at most so many bytes.
+    /// For a secret of at most this many bytes.
     pub fn new(max_bytes: usize) -> Self {
         Self { max_bytes, subject: None }
     }
@@ -161,18 +161,18 @@ pub struct Commit<'a> {
     pub expected: &'a Version,
     /// Whose secret it is, where that is known.
     pub subject: Option<&'a Subject>,
-    /// Whether it is the secret that is there, and is to be written all the same, by a store whose writing can't be tried in
-    /// another way.
+    /// Whether to write the secret even though it is already there, for a store whose writing can't be tested
+    /// otherwise.
     pub is_rehearsal: bool,
 }
 
 impl<'a> Commit<'a> {
-    /// This secret, in place of what the entry holds at this version.
+    /// This secret, replacing the entry's content at this version.
     pub fn new(secret: &'a Secret, expected: &'a Version) -> Self {
         Self { secret, expected, subject: None, is_rehearsal: false }
     }
 
-    /// To be written though it is there.
+    /// To be written even though it is there.
     pub fn as_rehearsal(mut self) -> Self {
         self.is_rehearsal = true;
         self
@@ -215,7 +215,7 @@ impl StoredSecret {
         Self { version, secret, content }
     }
 
-    /// What the store knows better than the secret tells.
+    /// What the store knows about its content.
     #[must_use]
     pub fn with_content(mut self, content: Content) -> Self {
         self.content = content;
@@ -223,7 +223,7 @@ impl StoredSecret {
     }
 }
 
-/// What the content of an entry looks like, as far as a store can tell, which does not know any key.
+/// What the content of an entry looks like, as far as a store can tell without knowing any key.
 ///
 /// ```
 /// use rixl_rotation::store::Content;
@@ -236,17 +236,17 @@ impl StoredSecret {
 pub enum Content {
     /// There is no entry.
     Absent,
-    /// There is a file or an entry, without that variable or field; and perhaps one of a name that is near, which may have
+    /// There is a file or an entry, without that variable or field, but perhaps with a similar name, which may have
     /// been meant.
     NoSuchName {
-        /// The near name.
+        /// The similar name.
         near: Option<String>,
     },
-    /// It is there, and empty.
+    /// It exists, and is empty.
     Empty,
-    /// One word, as the secret of an API key is. It may be one of something else.
+    /// One word, like an API key's secret. It may be something else.
     Word,
-    /// What no secret of an API key looks like: several words or lines, a URL, an assignment.
+    /// Unlike any API key's secret: several words or lines, a URL, an assignment.
     Foreign,
     /// The store can't be read.
     Unreadable,
@@ -280,13 +280,13 @@ const MAX_WORD: usize = 4096;
 /// A letter too many, one too few, two that changed places: twice.
 const MAX_DISTANCE: usize = 2;
 
-/// What came of a commit.
+/// The result of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Committed {
     /// The entry's version now.
     pub version: Version,
-    /// What the user is to look at, in sentences without a secret.
+    /// What the user should know, in sentences without a secret.
     pub notes: Vec<String>,
 }
 
@@ -297,7 +297,7 @@ impl Committed {
         Self { version, notes: Vec::new() }
     }
 
-    /// Adds what the user is to look at, which kept nobody from storing the secret.
+    /// Adds what the user should know, though the secret was stored.
     #[must_use]
     pub fn with_notes(mut self, notes: impl IntoIterator<Item = String>) -> Self {
         self.notes.extend(notes);

@@ -1,4 +1,4 @@
-//! The placeholders in the text of a store, which give each key a place of its own.
+//! The placeholders in the text of a store, which give each key its own place.
 
 use std::fmt;
 
@@ -15,10 +15,10 @@ fn invalid(text: &str, reason: &str) -> StoreError {
 
 /// The text of a store for each of several keys: `{key_id}` and `{key_name}` stand for the key's own.
 ///
-/// The name of a key is whatever somebody called it. So it can't lead elsewhere: one with a slash, `..`, a control
-/// character or a leading `-` is refused; in `dotenv:` one with `#`; in `command:` one with a blank or another character that
-/// means something to a shell, which the program may be or call. In `command:` words are split first and filled in then, so that a name never
-/// becomes two words; the programs themselves can't be named after a key.
+/// The name of a key is arbitrary. So that it can't lead elsewhere, a name with a slash, `..`, a control character or a
+/// leading `-` is refused; in `dotenv:` one with `#`; in `command:` one with a space or another character that is
+/// special to a shell, which the program may be or call. In `command:` words are split before they are filled in, so
+/// that a name never becomes two words; the programs themselves can't be named after a key.
 ///
 /// A `{` that begins neither of the two is refused.
 ///

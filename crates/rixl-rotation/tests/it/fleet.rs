@@ -42,11 +42,11 @@ async fn a_plan_says_which_keys_and_why() {
     }
     let plan = |selection| find(&bench, selection);
     assert_eq!(plan(Selection::new().older_than(90 * DAY)).await.unwrap(), ["old: 120 d old"]);
-    assert_eq!(plan(Selection::new().expiring_within(14 * DAY)).await.unwrap(), ["ending: ends in 5 d"]);
+    assert_eq!(plan(Selection::new().expiring_within(14 * DAY)).await.unwrap(), ["ending: expires in 5 d"]);
     let named = Selection::new().named("*e*").unwrap().older_than(5 * DAY);
     assert_eq!(
         plan(named).await.unwrap(),
-        ["ending: its name fits *e*, 10 d old", "later: its name fits *e*, 10 d old"]
+        ["ending: its name matches *e*, 10 d old", "later: its name matches *e*, 10 d old"]
     );
     assert_eq!(plan(Selection::new()).await.unwrap().len(), 5);
     assert!(Selection::new().is_everything() && !Selection::new().named("*").unwrap().is_everything());
@@ -136,7 +136,7 @@ async fn a_key_that_was_rotated_since_the_start_of_a_run_is_not_due() {
     }
     let start = bench.client().timing().now();
     let since = |time| Selection::new().named("[dl]*").unwrap().not_rotated_since(time);
-    let reason = |name: &str| format!("{name}: its name fits [dl]*, not rotated since {start:.0}");
+    let reason = |name: &str| format!("{name}: its name matches [dl]*, not rotated since {start:.0}");
     assert_eq!(find(&bench, since(start)).await.unwrap(), [reason("done"), reason("left")]);
     let store = FileStore::new(bench.folder.path().join("done")).unwrap();
     bench.rotator().rotate(&KeyId::new("done").unwrap(), store).await.unwrap();
@@ -147,14 +147,17 @@ async fn a_key_that_was_rotated_since_the_start_of_a_run_is_not_due() {
     assert_eq!(find(&bench, since(start)).await.unwrap(), [reason("left")]);
     // All conditions must hold; and it is no key that a rotation would not help, for whoever asks for it by its age.
     let both = find(&bench, since(start).older_than(90 * DAY).expiring_within(14 * DAY)).await.unwrap();
-    assert_eq!(both, [format!("left: its name fits [dl]*, 120 d old, not rotated since {start:.0}, ends in 4 d")]);
+    assert_eq!(
+        both,
+        [format!("left: its name matches [dl]*, 120 d old, not rotated since {start:.0}, expires in 4 d")]
+    );
     assert_eq!(find(&bench, since(start).older_than(200 * DAY)).await.unwrap(), [""; 0]);
     assert!(!Selection::new().not_rotated_since(start).is_everything());
 
     let ahead = bench.client().timing().now() + Duration::from_secs(3600);
     let failure = find(&bench, since(ahead)).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Refused);
-    assert!(failure.to_string().contains("lies ahead; nothing was sent"), "{failure}");
+    assert!(failure.to_string().contains("is in the future; nothing was sent"), "{failure}");
 }
 
 /// Another run may have been quicker: under the lock it is asked once more.

@@ -245,7 +245,7 @@ async fn an_entry_that_was_ended_takes_no_room_of_the_next() {
     assert!(folder.path().join("state/escrow/key.new").exists());
 }
 
-/// Who only looks writes nothing, not even what a lock would put right.
+/// Who only looks writes nothing, not even what a lock would fix.
 #[tokio::test]
 async fn a_look_leaves_a_torn_end() {
     let folder = rixl_testing::folder();

@@ -193,7 +193,7 @@ async fn a_refusal_that_nobody_could_look_behind_is_not_said_to_have_changed_not
     assert!(bench.is_stored_live());
 }
 
-/// And it is found out where RIXL can be asked.
+/// And it is detected if RIXL can be asked.
 #[tokio::test]
 async fn a_refusal_of_what_was_carried_out_is_found_out() {
     let bench = Bench::new();
@@ -272,7 +272,7 @@ async fn a_rate_limit_is_waited_for() {
     assert_eq!(bench.rotations(), 1);
     assert_eq!(bench.sandbox.calls("rotateApiKey"), 3);
     // The jitter is on top of what was asked for, in whole seconds rounded up.
-    assert!(bench.story().contains("the next try is in 8 s"), "{}", bench.story());
+    assert!(bench.story().contains("retrying in 8 s"), "{}", bench.story());
 }
 
 #[tokio::test]
@@ -411,7 +411,7 @@ async fn the_key_that_the_token_is_bought_with_is_not_rotated() {
     let client = Client::builder().base_url(bench.sandbox.url()).api_key(&*bench.key.secret).build().unwrap();
     let failure = bench.rotator_of(client).rotate(&bench.key_id, bench.store()).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Refused);
-    assert!(failure.to_string().contains("bought with the key"), "{failure}");
+    assert!(failure.to_string().contains("obtained with the key"), "{failure}");
     // Whatever is stored, where the key string begins with the id.
     let client =
         Client::builder().base_url(bench.sandbox.url()).api_key(format!("{}_x", bench.key.id)).build().unwrap();
@@ -427,7 +427,7 @@ async fn a_token_that_ends_too_soon_is_refused() {
         let exp = rixl_credentials::Timestamp::now().as_second() + seconds;
         format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{exp}}}")))
     };
-    for (seconds, kind) in [(-5, "has ended"), (20, "a run may take 125 s"), (500, "could not be listed")] {
+    for (seconds, kind) in [(-5, "has expired"), (20, "a run may take 125 s"), (500, "could not be listed")] {
         let client = Client::builder().base_url(bench.sandbox.url()).bearer_token(token(seconds)).build().unwrap();
         let key = bench.rotator().planned(&bench.key_id).await.unwrap();
         let rotator = bench.rotator_of(client);
@@ -682,7 +682,7 @@ async fn a_place_on_another_server_is_another_place() {
     fs::write(&second, bench.stored()).unwrap();
     let failure = bench.rotator().rotate(&bench.key_id, on("two")).await.unwrap_err();
     assert_eq!(failure.next(), &Next::AllowLeave);
-    assert!(failure.message().contains("kept:app#key at one has the secret"), "{failure}");
+    assert!(failure.message().contains("kept:app#key at one holds the secret"), "{failure}");
     bench.rotator().rotate(&bench.key_id, on("one")).await.unwrap();
     // It is a place of one key alone.
     let other = KeyId::new(bench.sandbox.create_key("other").id).unwrap();
@@ -885,7 +885,7 @@ async fn the_key_that_authorizes_a_recovery_is_not_deleted_by_it() {
     let rotator = bench.rotator_of(client).with_quiet_time(Duration::ZERO);
     let recovered = rotator.recover(&Stores::default(), RecoverOptions::default()).await.unwrap().pop().unwrap();
     let failure = recovered.result.unwrap_err();
-    assert!(failure.message().contains("the bearer token is bought with it"), "{failure}");
+    assert!(failure.message().contains("the bearer token was obtained with it"), "{failure}");
     assert!(bench.sandbox.is_live(&bench.key.secret));
     assert_eq!(bench.recover_one().await.unwrap().unwrap().ending, Ending::Replaced);
     bench.assert_clean();

@@ -100,9 +100,9 @@ fn a_failure_says_what_is_known() {
     let commit = |store: &CommandStore| wait(store.commit(Commit::new(&NEW.into(), &untracked)));
 
     let stored_and_failed = shell("cat > \"$1\"; echo \"bad: $(cat \"$1\")\" >&2; cat \"$1\"; exit 3", &[&path]);
-    refused(commit(&stored_and_failed), StoreErrorKind::Unknown, "`sh` ended with exit status 3");
+    refused(commit(&stored_and_failed), StoreErrorKind::Unknown, "`sh` exited with status 3");
     assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
-    refused(commit(&shell("kill -9 $$", &[])), StoreErrorKind::Unknown, "`sh` was ended by signal 9");
+    refused(commit(&shell("kill -9 $$", &[])), StoreErrorKind::Unknown, "`sh` was killed by signal 9");
     let other = Version::of(b"of a reader that there was");
     refused(wait(shell("", &[]).commit(Commit::new(&NEW.into(), &other))), StoreErrorKind::Conflict, "changed");
 
@@ -119,11 +119,11 @@ fn a_failure_says_what_is_known() {
 
     let reader = |script: &str| shell("cat >/dev/null", &[]).with_reader("sh", ["-c", script]).unwrap();
     let unusable = [
-        ("exit 4", "the reader `sh` ended with exit status 4"),
+        ("exit 4", "the reader `sh` exited with status 4"),
         ("head -c 70000 /dev/zero", "printed more than 65536 bytes"),
         ("yes", "printed more than 65536 bytes"),
         ("printf '\\377'", "not UTF-8"),
-        ("printf rxl_; printf OLDsecretFAKE; exit 5", "the reader `sh` ended with exit status 5"),
+        ("printf rxl_; printf OLDsecretFAKE; exit 5", "the reader `sh` exited with status 5"),
     ];
     for (script, reason) in unusable {
         refused(wait(reader(script).prepare(Prepare::new(200))), StoreErrorKind::Unusable, reason);
@@ -261,7 +261,7 @@ fn a_program_that_is_stopped_is_reported() {
     let commit = || wait(store.commit(Commit::new(&NEW.into(), &Version::untracked())));
     refused(commit(), StoreErrorKind::Unknown, "was stopped by signal 21, and was killed: it wants to ask something");
     // Not again in the same way.
-    refused(commit(), StoreErrorKind::Unusable, "is not tried again");
+    refused(commit(), StoreErrorKind::Unusable, "is not run again");
     let reader = shell("", &[]).with_reader("sh", ["-c", "kill -STOP $$"]).unwrap();
     refused(wait(reader.read(Read::new())), StoreErrorKind::Unusable, "was stopped by signal 19");
 }

@@ -63,7 +63,7 @@ fn a_new_file_is_for_its_owner_alone() {
 fn what_can_not_be_edited_is_refused_before() {
     let folder = TempDir::new().unwrap();
     let cases = [
-        (format!("{NAME}={OLD}\n{NAME}={NEW}\n"), "stands there twice, in lines 1 and 2"),
+        (format!("{NAME}={OLD}\n{NAME}={NEW}\n"), "is set twice, in lines 1 and 2"),
         (format!("A='\n{NAME}={OLD}\n"), "line 1: its quote is not closed"),
         (format!("{NAME}: {OLD}\n"), "line 1: it is not of the form `NAME=value`"),
         (format!("{NAME}={OLD}${NEW}\n"), "line 1: readers differ"),
@@ -98,7 +98,7 @@ fn a_secret_that_needs_more_than_quotes_is_refused() {
         refused(
             wait(store.commit(Commit::new(&secret.into(), &version))),
             StoreErrorKind::Unusable,
-            "can't stand in it",
+            "can't be stored in it",
         );
     }
     assert_eq!(fs::read_to_string(&path).unwrap(), "");

@@ -14,7 +14,7 @@ use std::{
 use rixl_rotation::store::{
     Commit, FileStore, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
 };
-use rixl_testing::wait_for;
+use rixl_testing::{Mount, wait_for};
 use tempfile::TempDir;
 
 pub(crate) const OLD: &str = "rxl_OLDsecretFAKE";
@@ -64,29 +64,6 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
-}
-
-/// A mount, until it is dropped.
-struct Mount(PathBuf);
-
-impl Mount {
-    /// `None`, loudly, where mounting is not permitted.
-    fn new(arguments: &[&str], point: &Path) -> Option<Self> {
-        let status = Command::new("mount").args(arguments).arg(point).stderr(Stdio::null()).status();
-        if status.is_ok_and(|status| status.success()) {
-            return Some(Self(point.to_owned()));
-        }
-        eprintln!("SKIPPED: `mount {}` is not possible here (not root?)", arguments.join(" "));
-        None
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        // Lazily: a child that another test is just starting has all our open files for a moment.
-        let status = Command::new("umount").arg("--lazy").arg(&self.0).status().unwrap();
-        assert!(status.success() || std::thread::panicking());
-    }
 }
 
 fn is_root() -> bool {
@@ -146,7 +123,7 @@ fn attributes_stay() {
     }
     let set = |name, value: &[u8]| rustix::fs::setxattr(&path, name, value, flags);
     if set("user.rixl-test", b"kept").and(set("system.posix_acl_access", &list)).is_err() {
-        eprintln!("SKIPPED: no extended attributes or access lists on this file system");
+        rixl_testing::skip("no extended attributes or access lists on this file system");
         return;
     }
     let mode = fs::metadata(&path).unwrap().mode();
@@ -231,7 +208,7 @@ fn what_is_no_file_is_refused() {
     fs::write(path("bytes"), b"\xff\xfe").unwrap();
     refused(wait(store(&path("bytes")).read(Read::new())), StoreErrorKind::Unusable, "not UTF-8");
     fs::write(path("long"), vec![b'x'; 64 * 1024 + 3]).unwrap();
-    refused(wait(store(&path("long")).read(Read::new())), StoreErrorKind::Unusable, "more than");
+    refused(wait(store(&path("long")).read(Read::new())), StoreErrorKind::Unusable, "larger than");
     refused(wait(store(&path("new")).prepare(Prepare::new(64 * 1024 + 1))), StoreErrorKind::Unusable, "at most 65536");
 
     // The folder goes away: that is not the same as an entry without a secret.
@@ -302,7 +279,7 @@ fn a_line_ending_is_kept_out_of_the_secret() {
     }
     fs::write(&path, "old\n").unwrap();
     let version = wait(store.read(Read::new())).unwrap().version;
-    refused(wait(store.commit(Commit::new(&"ends with\r".into(), &version))), StoreErrorKind::Unusable, "read back");
+    refused(wait(store.commit(Commit::new(&"ends with\r".into(), &version))), StoreErrorKind::Unusable, "reads back");
     assert_eq!(fs::read_to_string(&path).unwrap(), "old\n");
 }
 
@@ -456,7 +433,7 @@ fn a_file_mounted_by_itself_in_another_namespace_is_refused() {
         container.wait().unwrap();
         put(&store(&path), NEW).unwrap();
     } else {
-        eprintln!("SKIPPED: no namespace of its own is possible here (not root?)");
+        rixl_testing::skip("no namespace of its own is possible here (not root?)");
         container.wait().unwrap();
     }
 }
@@ -479,7 +456,7 @@ fn an_immutable_file_is_refused() {
         Command::new("chattr").arg(flag).arg(path).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     };
     if !chattr("+i", &path) {
-        eprintln!("SKIPPED: no `chattr +i` here (not root, or not on this file system)");
+        rixl_testing::skip("no `chattr +i` here (not root, or not on this file system)");
         return;
     }
     refused(wait(store(&path).prepare(Prepare::new(200))), StoreErrorKind::Unusable, "chattr");
@@ -571,7 +548,7 @@ fn opened_twice(lock: &Path) -> Result<(), usize> {
 #[test]
 fn an_ordinary_user_is_told() {
     if !is_root() {
-        eprintln!("SKIPPED: only root can become another user");
+        rixl_testing::skip("only root can become another user");
         return;
     }
     let folder = TempDir::new().unwrap();
@@ -647,7 +624,7 @@ fn links_that_are_no_text_are_refused() {
 #[test]
 fn what_others_planted_is_refused() {
     if !is_root() {
-        eprintln!("SKIPPED: only root can become another user");
+        rixl_testing::skip("only root can become another user");
         return;
     }
     let folder = TempDir::new().unwrap();
@@ -724,7 +701,7 @@ fn a_name_is_known_as_the_file_system_has_it() {
         .flatten();
     let casefold = || Mount::new(&["-t", "tmpfs", "-o", "casefold,mode=700", "tmpfs"], &point);
     let Some(_mount) = vfat.or_else(casefold) else {
-        eprintln!("SKIPPED: no file system that ignores case can be mounted here");
+        rixl_testing::skip("no file system that ignores case can be mounted here");
         return;
     };
     let folder = point.join("folder");
@@ -815,7 +792,7 @@ time.sleep(100)
     let mut command = Command::new("python3");
     command.args(["-c", script]).arg(&path).stdout(Stdio::piped()).stderr(Stdio::null());
     let Ok(mut holder) = command.spawn() else {
-        eprintln!("SKIPPED: no python3 here");
+        rixl_testing::skip("no python3 here");
         return;
     };
     let mut line = String::new();
@@ -824,7 +801,7 @@ time.sleep(100)
         put(&store(&path), NEW).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
     } else {
-        eprintln!("SKIPPED: no leases on this file system");
+        rixl_testing::skip("no leases on this file system");
     }
     let _ = holder.kill();
     holder.wait().unwrap();

@@ -96,7 +96,7 @@ impl Reader {
             .stderr(Stdio::null())
             .output();
         let Some(output) = output.ok().filter(|output| output.status.success()) else {
-            eprintln!("SKIPPED: no {} here", self.name);
+            rixl_testing::skip(format_args!("no {} here", self.name));
             return None;
         };
         let own = ["NODE_PATH", "OLDPWD", "PATH", "PWD", "SHLVL", "_"];

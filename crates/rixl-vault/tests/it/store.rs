@@ -296,7 +296,7 @@ async fn an_entry_that_is_deleted_by_itself_is_refused() {
         let held = blind.prepare(Prepare::new(200)).await.unwrap();
         for _ in 0..2 {
             let result = blind.commit(Commit::new(&Secret::from(NEW), &held.version)).await;
-            failed(result, StoreErrorKind::Unknown, &token, "it was written, and the server deletes it");
+            failed(result, StoreErrorKind::Unknown, &token, "it was written, but the server deletes it");
         }
         refused(blind.prepare(Prepare::new(200)).await, &token, "delete_version_after");
         server.must("POST", &path, Some(json!({"delete_version_after": "0s"}))).await;

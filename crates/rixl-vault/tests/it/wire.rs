@@ -536,7 +536,7 @@ async fn a_source_of_tokens_is_asked_when_one_is_needed() {
         assert!(error.to_string().contains(words), "{error}");
         assert!(wire.requests().is_empty());
     };
-    let words = "no token for the server could be had";
+    let words = "no token for the server could be obtained";
     check(|| Some(Error::no_token("no")), StoreErrorKind::Unusable, None, words).await;
     check(|| Some(Error::no_token("later").transient()), StoreErrorKind::Busy, None, words).await;
     let later = || Some(Error::no_token("later").with_retry_after(Duration::from_secs(7)));

@@ -40,9 +40,9 @@ impl Peer for Generated {
     }
 
     async fn rotate(&self) -> Result<usize, Failure> {
-        let answer =
+        let response =
             self.client()?.rotate_organization_api_key(&self.organization_id, &self.key_id).await?.into_inner();
-        let secret = answer.api_key.and_then(|key| key.secret).ok_or("no secret")?;
+        let secret = response.api_key.and_then(|key| key.secret).ok_or("no secret")?;
         Ok(secret.expose_secret().len())
     }
 
@@ -61,8 +61,8 @@ impl Peer for Generated {
 
     async fn exchange(&self) -> Result<usize, Failure> {
         let body = ApiKeyExchange { api_key: self.api_key.clone() };
-        let answer = self.client()?.exchange_api_key_v1(&body).await?.into_inner();
-        Ok(answer.access_token.ok_or("no token")?.expose_secret().len())
+        let response = self.client()?.exchange_api_key_v1(&body).await?.into_inner();
+        Ok(response.access_token.ok_or("no token")?.expose_secret().len())
     }
 }
 

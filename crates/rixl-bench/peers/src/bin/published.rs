@@ -1,4 +1,5 @@
-//! The published crate `rixl` 1.1.0. It sends no credential by itself, so its HTTP client has the header set by hand.
+//! The published crate `rixl` 1.1.0. It sends no credential on its own, so the header is set on its HTTP client by
+//! hand.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -38,8 +39,8 @@ impl Peer for Published {
     async fn rotate(&self) -> Result<usize, Failure> {
         let Target { organization_id, key_id, .. } = &self.target;
         let params = RotateApiKeyParams { org_id: organization_id.clone(), key_id: key_id.clone() };
-        let answer = self.keys.rotate_api_key(params).await?;
-        Ok(answer.api_key.and_then(|key| key.secret).ok_or("no secret")?.len())
+        let response = self.keys.rotate_api_key(params).await?;
+        Ok(response.api_key.and_then(|key| key.secret).ok_or("no secret")?.len())
     }
 
     async fn list(&self) -> Result<usize, Failure> {

@@ -1,4 +1,4 @@
-//! The calls by hand on hyper: an own connection for what changes state, kept ones for lists, bodies up to 1 MiB.
+//! The calls by hand on hyper: a dedicated connection for changes, kept ones for lists, bodies up to 1 MiB.
 
 use std::{cell::RefCell, process::ExitCode};
 
@@ -12,7 +12,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use rixl_bench_peers::{
     Failure, Peer, Target,
-    wire::{Answer, Exchange, Page, Tokens},
+    wire::{Exchange, Page, Rotated, Tokens},
 };
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
@@ -53,9 +53,9 @@ impl RawHyper {
         };
         connection.ready().await?;
         let request = Request::get(path).header(AUTHORIZATION, format!("Bearer {}", self.target.token));
-        let answer = self.send(&mut connection, request, Vec::new()).await?;
+        let response = self.send(&mut connection, request, Vec::new()).await?;
         self.idle.borrow_mut().push(connection);
-        Ok(answer)
+        Ok(response)
     }
 
     async fn send<T: DeserializeOwned>(
@@ -67,7 +67,7 @@ impl RawHyper {
         let request = request.header(HOST, &self.host).header(ACCEPT, "application/json");
         let response = connection.send_request(request.body(Full::from(body))?).await?;
         if !response.status().is_success() {
-            return Err(format!("the server answered {}", response.status()).into());
+            return Err(format!("the server responded with {}", response.status()).into());
         }
         let body =
             Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(|failure| failure.to_string())?;
@@ -84,8 +84,8 @@ impl Peer for RawHyper {
     async fn rotate(&self) -> Result<usize, Failure> {
         let Target { organization_id, key_id, .. } = &self.target;
         let path = format!("/organizations/{organization_id}/api-keys/v1/{key_id}/rotate");
-        let answer: Answer = self.change(&path, None).await?;
-        Ok(answer.api_key.secret.ok_or("no secret")?.len())
+        let response: Rotated = self.change(&path, None).await?;
+        Ok(response.api_key.secret.ok_or("no secret")?.len())
     }
 
     async fn list(&self) -> Result<usize, Failure> {

@@ -1,14 +1,14 @@
 //! The calls by hand on reqwest. `PEER_PROTECTED=1`: with the protections that the facade has on its way of sending.
 //!
-//! They are: no redirects, no retries below the call, time-outs, HTTP/1.1 and an own connection for what changes state,
-//! bodies up to 1 MiB. Plain is what one writes first: one pooled client, `send`, `json`.
+//! They are: no redirects, no retries below the call, time-outs, HTTP/1.1 and a dedicated connection for changes,
+//! bodies up to 1 MiB. Without it, the obvious first version: one pooled client, `send`, `json`.
 
 use std::{env, process::ExitCode, time::Duration};
 
 use reqwest::{Client, RequestBuilder, header::ACCEPT, redirect::Policy};
 use rixl_bench_peers::{
     Failure, Peer, Target,
-    wire::{Answer, Exchange, Page, Tokens},
+    wire::{Exchange, Page, Rotated, Tokens},
 };
 use serde::de::DeserializeOwned;
 
@@ -62,8 +62,9 @@ impl Peer for RawReqwest {
     async fn rotate(&self) -> Result<usize, Failure> {
         let Target { url, token, organization_id, key_id, .. } = &self.target;
         let url = format!("{url}/organizations/{organization_id}/api-keys/v1/{key_id}/rotate");
-        let answer: Answer = self.send(self.changes.post(url).bearer_auth(token).header("content-length", "0")).await?;
-        Ok(answer.api_key.secret.ok_or("no secret")?.len())
+        let response: Rotated =
+            self.send(self.changes.post(url).bearer_auth(token).header("content-length", "0")).await?;
+        Ok(response.api_key.secret.ok_or("no secret")?.len())
     }
 
     async fn list(&self) -> Result<usize, Failure> {
