@@ -38,7 +38,7 @@ pub struct Imported {
 impl Imported {
     fn take(&mut self, steps: &[Step]) {
         for step in steps {
-            let count = (step.run)(&mut self.document, &mut self.left);
+            let count = step.apply(&mut self.document, &mut self.left);
             if count > 0 {
                 self.counts.push((step.name, count));
             }
@@ -96,7 +96,7 @@ impl Imported {
         if let Some(schema) = document::named(&mut self.document).and_then(|schemas| schemas.get_mut(&name)) {
             document::set(schema, MARK, problems.to_string());
         }
-        (parts::BROKEN.run)(&mut self.document, &mut self.left) > 0
+        parts::BROKEN.apply(&mut self.document, &mut self.left) > 0
     }
 }
 
@@ -183,7 +183,6 @@ pub fn import(document: Value, only: Option<&str>, accept: Accept<'_>) -> Result
     imported.take(&calls::STEPS);
     imported.take(&types::AFTER_CALLS);
     imported.take(&[types::UNUSED]);
-    parts::check_references(&imported.document)?;
     if accept(&imported.document).is_err() {
         imported.leave_out_refused(accept);
     }

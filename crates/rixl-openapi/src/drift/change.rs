@@ -69,9 +69,7 @@ impl Drift {
     pub fn is_breaking(&self) -> bool {
         self.changes.iter().any(|change| change.class.is_breaking())
     }
-}
 
-impl Drift {
     /// Whether there is a change that no rule judges.
     pub fn is_incomplete(&self) -> bool {
         self.changes.iter().any(|change| change.class == Class::Unjudged)

@@ -205,6 +205,14 @@ impl Comparison<'_, '_> {
         self.found.push((class, format!("{subject}{join}{what}")));
     }
 
+    /// What is so now and was not, or was so and is not any more.
+    fn flip(&mut self, path: &str, (old, new): (bool, bool), gained: (Class, &str), lost: (Class, &str)) {
+        if old != new {
+            let (class, what) = if new { gained } else { lost };
+            self.push(class, path, what);
+        }
+    }
+
     fn visit(&mut self, old: &Value, new: &Value, path: &str, depth: usize) {
         self.known.visits += 1;
         if self.known.visits > MAX_VISITS {
@@ -301,11 +309,9 @@ impl Comparison<'_, '_> {
     }
 
     fn nulls(&mut self, old: &Object, new: &Object, path: &str) {
-        match (old.is_true("nullable"), new.is_true("nullable")) {
-            (false, true) => self.push(self.direction.wider(), path, "may be null now"),
-            (true, false) => self.push(self.direction.narrower(), path, "may not be null any more"),
-            _ => {}
-        }
+        let [old, new] = [old, new].map(|schema| schema.is_true("nullable"));
+        let (wider, narrower) = (self.direction.wider(), self.direction.narrower());
+        self.flip(path, (old, new), (wider, "may be null now"), (narrower, "may not be null any more"));
     }
 
     fn format(&mut self, old: &Object, new: &Object, path: &str) {
@@ -391,23 +397,24 @@ impl Comparison<'_, '_> {
                 true => (self.direction.breaking(), Class::Additive),
                 false => (Class::Wording, Class::Wording),
             };
-            match (old.is_true(key), new.is_true(key)) {
-                (false, true) => self.push(gained, path, &format!("is {key} now")),
-                (true, false) => self.push(lost, path, &format!("is not {key} any more")),
-                _ => {}
-            }
+            let (now, before) = (format!("is {key} now"), format!("is not {key} any more"));
+            self.flip(path, (old.is_true(key), new.is_true(key)), (gained, &now), (lost, &before));
         }
     }
 
     fn properties(&mut self, old: &Object, new: &Object, path: &str, depth: usize) {
         let [before, after] = [old, new].map(|schema| schema.map("properties").cloned().unwrap_or_default());
-        let required = |schema: &Object, name: &str| schema.list("required").iter().any(|one| one == name);
+        let [old_required, new_required] =
+            [old, new].map(|schema| schema.list("required").iter().filter_map(Value::as_str).collect::<BTreeSet<_>>());
+        let now = (self.direction.narrower(), "is required now");
+        let not_any_more = (self.direction.wider(), "is not required any more");
         let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        // Of several that are spelled alike, the first.
+        let added = after.iter().rev().filter(|(name, _)| !before.contains_key(*name));
+        let added: BTreeMap<_, _> = added.map(|(name, schema)| (name.to_snake_case(), (name, schema))).collect();
         let mut respelled = BTreeSet::new();
         for (name, schema) in &before {
-            let mut added = after.iter().filter(|(other, _)| !before.contains_key(*other));
-            let same = after.get_key_value(name);
-            let found = same.or_else(|| added.find(|(other, _)| other.to_snake_case() == name.to_snake_case()));
+            let found = after.get_key_value(name).or_else(|| added.get(&name.to_snake_case()).copied());
             let Some((new_name, other)) = found else {
                 self.push(self.direction.breaking(), &below(name), "is gone");
                 continue;
@@ -416,31 +423,28 @@ impl Comparison<'_, '_> {
                 respelled.insert(new_name);
                 self.push(self.direction.breaking(), &below(name), &format!("is spelled {} now", code(new_name)));
             }
-            match (required(old, name), required(new, new_name)) {
-                (false, true) => self.push(self.direction.narrower(), &below(name), "is required now"),
-                (true, false) => self.push(self.direction.wider(), &below(name), "is not required any more"),
-                _ => {}
-            }
+            self.flip(
+                &below(name),
+                (old_required.contains(name.as_str()), new_required.contains(new_name.as_str())),
+                now,
+                not_any_more,
+            );
             self.visit(schema, other, &below(new_name), depth + 1);
         }
         for name in after.keys().filter(|name| !before.contains_key(*name) && !respelled.contains(name)) {
-            if required(new, name) && self.direction == Direction::Sent {
+            if new_required.contains(name.as_str()) && self.direction == Direction::Sent {
                 self.push(Class::Callers, &below(name), "is new and required");
             } else {
                 self.push(Class::Additive, &below(name), "is new");
             }
         }
         // Some are required that have no schema.
-        for (one, other, class, what) in [
-            (old, new, self.direction.narrower(), "is required now"),
-            (new, old, self.direction.wider(), "is not required any more"),
-        ] {
-            let names = other.list("required").iter().filter_map(Value::as_str);
-            for name in names.filter(|name| !before.contains_key(*name) && !after.contains_key(*name)) {
-                if !required(one, name) {
-                    self.push(class, &below(name), what);
-                }
-            }
+        for name in old_required
+            .union(&new_required)
+            .filter(|name| [&before, &after].iter().all(|all| !all.contains_key(**name)))
+        {
+            let is_required = (old_required.contains(name), new_required.contains(name));
+            self.flip(&below(name), is_required, now, not_any_more);
         }
     }
 

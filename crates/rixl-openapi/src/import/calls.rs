@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     names,
-    step::{Left, Step},
+    step::{Left, Run::Whole, Step},
 };
 use crate::document::{
     self, METHODS, Node as _, Object, each_operation, is_int64, json_schema, make_map, referenced, resolve,
@@ -14,14 +14,14 @@ use crate::document::{
 };
 
 pub(super) const STEPS: [Step; 8] = [
-    Step { name: "methods that can't be sent", run: methods },
-    Step { name: "bodies", run: bodies },
-    Step { name: "parameters that can't be sent as they are", run: parameters },
-    Step { name: "responses that are not one success in JSON", run: responses },
-    Step { name: "operation ids that are missing, duplicated, or no Rust names", run: ids },
-    Step { name: "path templates that are no Rust names", run: templates },
-    Step { name: "security, of which the document says nothing", run: silent_security },
-    Step { name: "versions and tags", run: info },
+    Step { name: "methods that can't be sent", run: Whole(methods) },
+    Step { name: "bodies", run: Whole(bodies) },
+    Step { name: "parameters that can't be sent as they are", run: Whole(parameters) },
+    Step { name: "responses that are not one success in JSON", run: Whole(responses) },
+    Step { name: "operation ids that are missing, duplicated, or no Rust names", run: Whole(ids) },
+    Step { name: "path templates that are no Rust names", run: Whole(templates) },
+    Step { name: "security, of which the document says nothing", run: Whole(silent_security) },
+    Step { name: "versions and tags", run: Whole(info) },
 ];
 
 const JSON: &str = "application/json";
@@ -429,16 +429,13 @@ fn info(document: &mut Value, left: &mut Vec<Left>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::step::{Run, testing::changed},
-        *,
-    };
+    use super::{super::step::testing::changed, *};
 
     fn with(operation: Value) -> Value {
         json!({ "paths": { "/a": { "post": operation } } })
     }
 
-    fn operation(before: Value, step: Run, count: usize) -> Value {
+    fn operation(before: Value, step: fn(&mut Value, &mut Vec<Left>) -> usize, count: usize) -> Value {
         changed(with(before), step, count)["paths"]["/a"]["post"].take()
     }
 

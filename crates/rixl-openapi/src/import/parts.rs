@@ -4,31 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::step::{Left, Step};
-use crate::{
-    document::{
-        self, MAX_HOPS, METHODS, Node as _, Object, Part, SCHEMAS, each_operation, reference, referenced,
-        referenced_name,
-    },
-    problems::Problems,
+use super::step::{Left, Run::Whole, Step};
+use crate::document::{
+    self, MAX_HOPS, METHODS, Node as _, Object, Part, SCHEMAS, each_operation, reference, referenced, referenced_name,
 };
 
 /// What is meant by the words of security. May be deleted when RIXL's documents have no `Authorization` parameters.
 pub(super) const AUTHORIZATION: Step =
-    Step { name: "Authorization parameters, which are security", run: authorization };
+    Step { name: "Authorization parameters, which are security", run: Whole(authorization) };
 
 /// May be deleted when RIXL's documents have a scheme `bearer`.
-pub(super) const SECURITY: Step = Step { name: "security, said by each operation", run: security };
+pub(super) const SECURITY: Step = Step { name: "security, said by each operation", run: Whole(security) };
 
 /// So that each later step finds what is referred to, or knows that there is nothing.
 pub(super) const REFERENCES: [Step; 3] = [
-    Step { name: "references to anchors, or with escapes", run: pointers },
-    Step { name: "references to nothing", run: broken_references },
-    Step { name: "references into the middle of the document", run: deep_references },
+    Step { name: "references to anchors, or with escapes", run: Whole(pointers) },
+    Step { name: "references to nothing", run: Whole(broken_references) },
+    Step { name: "references into the middle of the document", run: Whole(deep_references) },
 ];
 
 /// What is refused is named by every operation that needs it.
-pub(super) const BROKEN: Step = Step { name: "operations that refer to nothing", run: broken_operations };
+pub(super) const BROKEN: Step = Step { name: "operations that refer to nothing", run: Whole(broken_operations) };
 
 /// The mark of a reference that can't be followed, with the reason.
 pub(crate) const MARK: &str = "x-broken-reference";
@@ -181,15 +177,6 @@ fn broken_operations(document: &mut Value, left: &mut Vec<Left>) -> usize {
             left.extend(why.iter().map(|why| Left::operation(place, why.as_str())));
             why.is_none()
         })
-}
-
-/// Every reference that is left leads to a schema.
-pub(super) fn check_references(document: &Value) -> Result<(), Problems> {
-    let mut problems = Vec::new();
-    document::each_part(Part::Document, document, "", &mut |_, place, value| {
-        problems.extend(why_broken(document, value).map(|why| format!("{place}: {why}.")));
-    });
-    Problems(problems).into_result()
 }
 
 /// The generator takes a reference for a schema's name, and one to `#/paths/…` for none.
