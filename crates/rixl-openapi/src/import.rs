@@ -10,6 +10,7 @@ mod step;
 mod swagger;
 mod types;
 
+pub use self::calls::MEDIA_TYPE;
 pub(crate) use self::parts::{ELSEWHERE, MARK};
 
 use std::{collections::BTreeSet, fmt};
@@ -213,7 +214,7 @@ fn check_version(document: &Value) -> Result<(), Problems> {
         Some(other) if other != "2.0" && !other.starts_with("3.0") && !other.starts_with("3.1") => {
             format!("The document is of version {other:?}; Swagger 2.0, OpenAPI 3.0 and 3.1 are supported.")
         }
-        Some(_) if document.map("paths").is_none() => {
+        Some(_) if document.map("paths").or(document.map("webhooks")).is_none() => {
             "The document has no \"paths\", so there is nothing to call.".to_owned()
         }
         Some(_) => return Ok(()),

@@ -8,7 +8,7 @@ const ROOTS: [&str; 9] =
 /// Holds a root by chance.
 const BY_CHANCE: [&str; 2] = ["secretar", "tokeniz"];
 /// A word that is one of these. `qr`: the picture of a second factor is its secret.
-const WORDS: [&str; 16] = [
+const WORDS: [&str; 19] = [
     "pwd",
     "pword",
     "pass",
@@ -25,19 +25,25 @@ const WORDS: [&str; 16] = [
     "assertion",
     "verifier",
     "dsn",
+    "puk",
+    "cred",
+    "kubeconfig",
 ];
 /// Before `key`, `code` and the like, as two words or as one.
 const KINDS: [(&str, &str); 10] = [
-    ("key", "api private secret signing access encryption decryption master shared session ssh hmac"),
+    ("key", "api auth private priv license secret signing access encryption decryption master shared session ssh hmac"),
     ("phrase", "seed recovery backup key"),
     ("seed", "wallet master"),
     ("material", "key"),
     ("auth", "basic"),
     ("header", "auth"),
     ("string", "connection"),
-    ("link", "magic reset login"),
+    ("link", "magic reset login invite invitation"),
     ("pem", "private key"),
-    ("code", "recovery backup security verification activation reset access auth mfa pin otp time qr device login"),
+    (
+        "code",
+        "recovery backup security verification activation reset access auth mfa pin otp time qr device login unlock verify invite invitation",
+    ),
 ];
 /// Made of a secret's words, but about it, or public.
 const NOT_SECRET: &str = "max_token min_token total_token prompt_token completion_token input_token output_token \
@@ -87,6 +93,13 @@ pub fn is_about_a_secret(name: &str) -> bool {
         || words.last().is_some_and(|word| matches!(word.as_str(), "id" | "name" | "kid" | "in"))
 }
 
+/// Whether text of this name, in an object with the name of a secret, is the secret.
+pub(crate) fn is_value_name(name: &str) -> bool {
+    const VALUES: &str =
+        "value raw data plaintext cleartext plain clear text content key hex byte base encoded blob payload";
+    !is_about_a_secret(name) && words(name).iter().any(|word| VALUES.split(' ').any(|value| word == value))
+}
+
 /// Whether an object of this name is a key with its metadata: what is secret in it has a name of its own.
 pub fn is_key_object(name: &str) -> bool {
     matches!(name.to_snake_case().as_str(), "api_key" | "api_keys")
@@ -101,7 +114,7 @@ mod tests {
         for name in "secret client_secret clientSecretV2 clientsecret CLIENTSECRET access_token accesstoken tokens token_value \
             apiKey apikey api_keys apiKeyValue private_key private_key_pem privatekeypem signingKey password passwd pwd \
             passphrase passcode user-password jwt bearer authorization recovery_codes backupCodes recoverycode qr_code_url \
-            qrcode otp otpauthUrl totp_uri one_time_code verificationCode pin_code sshKey x-api-key secretaccesskey \
+            authKeyValue privkey license_key_text unlock_code inviteLink kubeconfig creds qrcode otp otpauthUrl totp_uri one_time_code verificationCode pin_code sshKey x-api-key secretaccesskey \
             seed_phrase privatePem apiKey2 api_key_2 privateKey1 cvc cvv2 keyphrase wallet_seed keyMaterial basicAuth \
             auth_header connectionString magic_link device_code client_assertion codeVerifier session_cookie dsn"
             .split_ascii_whitespace()

@@ -12,6 +12,7 @@ use super::change::{Changed, Class, Found, bare, code, rest};
 use crate::{
     document::{Node as _, Object, resolve},
     import::MARK,
+    secret::is_secret_name,
 };
 
 /// Who writes the value.
@@ -126,11 +127,17 @@ impl<'a> Flat<'a> {
         let mut whole = map.clone();
         let branches = whole.remove("allOf").unwrap_or_default();
         let Some(branches) = branches.as_array() else { return whole };
+        let mut takes_null = true;
         for branch in branches {
             let branch = self.schema(branch, depth + 1);
+            takes_null &= branch.is_true("nullable") || !branch.contains_key("type");
             for (key, value) in branch {
                 add(&mut whole, key, value);
             }
+        }
+        // Null must fit each of them, unless the whole says so itself.
+        if !takes_null && whole.is_true("nullable") && !map.is_true("nullable") {
+            whole.insert(NULL_IN_PART.into(), true.into());
         }
         whole
     }
@@ -155,7 +162,7 @@ fn add(whole: &mut Object, key: String, value: Value) {
             own.extend(more);
         }
         ("nullable", Some(own)) => *own = json!(*own == json!(true) || value == json!(true)),
-        ("description" | "title" | "example" | "default" | "deprecated", Some(_)) => {}
+        ("description" | "title" | "example" | "deprecated", Some(_)) => {}
         (_, Some(own)) if *own != value => {
             let also = whole.entry("also").or_insert(json!([]));
             if let Some(also) = also.as_array_mut() {
@@ -184,7 +191,10 @@ struct Comparison<'a, 'k> {
 /// What is compared below by a rule of its own.
 const RULED: &str = "type format enum properties required items additionalProperties oneOf anyOf nullable readOnly writeOnly \
     minLength minimum minItems minProperties maxLength maximum maxItems maxProperties pattern exclusiveMinimum \
-    exclusiveMaximum multipleOf uniqueItems default discriminator";
+    exclusiveMaximum multipleOf uniqueItems default discriminator null-in-part";
+
+/// Of what is composed by `allOf`: null fits some of it, and some not.
+const NULL_IN_PART: &str = "null-in-part";
 
 /// What a schema without a type may be.
 const ANY: &str = "any value";
@@ -203,6 +213,12 @@ impl Comparison<'_, '_> {
         };
         let join = if what.starts_with(':') { "" } else { " " };
         self.found.push((class, format!("{subject}{join}{what}")));
+    }
+
+    /// What stands for a value of a secret.
+    fn hidden(&self, path: &str) -> Option<String> {
+        let mut names = path.split(['.', '[', '{']).chain(self.place.rsplit(' ').take(1).filter(|_| path.is_empty()));
+        names.any(is_secret_name).then(|| "[redacted]".to_owned())
     }
 
     /// What is so now and was not, or was so and is not any more.
@@ -309,9 +325,11 @@ impl Comparison<'_, '_> {
     }
 
     fn nulls(&mut self, old: &Object, new: &Object, path: &str) {
-        let [old, new] = [old, new].map(|schema| schema.is_true("nullable"));
+        let [one, other] = [old, new].map(|schema| schema.is_true("nullable"));
         let (wider, narrower) = (self.direction.wider(), self.direction.narrower());
-        self.flip(path, (old, new), (wider, "may be null now"), (narrower, "may not be null any more"));
+        let is_changed =
+            if one && other { (!old.is_true(NULL_IN_PART), !new.is_true(NULL_IN_PART)) } else { (one, other) };
+        self.flip(path, is_changed, (wider, "may be null now"), (narrower, "may not be null any more"));
     }
 
     fn format(&mut self, old: &Object, new: &Object, path: &str) {
@@ -329,7 +347,8 @@ impl Comparison<'_, '_> {
     }
 
     fn values(&mut self, old: &Object, new: &Object, path: &str) {
-        let show = |value: &Value| value.as_str().map_or_else(|| code(&value.to_string()), code);
+        let hidden = self.hidden(path);
+        let show = |value: &Value| hidden.clone().unwrap_or_else(|| code(value.as_str().unwrap_or(&value.to_string())));
         match [old, new].map(|schema| schema.get("enum").and_then(Value::as_array)).into() {
             (Some(before), Some(after)) => {
                 for value in after.iter().filter(|value| !before.contains(value)) {
@@ -380,8 +399,11 @@ impl Comparison<'_, '_> {
                 () if is_narrower => self.direction.narrower(),
                 () => self.direction.wider(),
             };
-            let show =
-                |value: Option<Value>| value.map(|value| value.as_str().map_or_else(|| bare(&value.to_string()), code));
+            let show = |value: Option<Value>| {
+                value.map(|value| {
+                    self.hidden(path).unwrap_or_else(|| value.as_str().map_or_else(|| bare(&value.to_string()), code))
+                })
+            };
             let what = match (show(before), show(after)) {
                 (None, Some(after)) => format!(": {key} is {after} now"),
                 (Some(before), None) => format!(": {key} was {before} and is gone"),

@@ -7,9 +7,10 @@ use super::step::{
     Run::{Schemas, Whole},
     Step,
 };
-use crate::document::{Node as _, Object, each_operation, visit_schemas};
+use crate::document::{Node as _, Object, each_operation, visit_schemas, walk};
 
-pub(super) const STEPS: [Step; 9] = [
+pub(super) const STEPS: [Step; 10] = [
+    Step { name: "older drafts: lists of schemas for items", run: Schemas(tuples) },
     Step { name: "OpenAPI 3.1: version", run: Whole(version) },
     Step { name: "OpenAPI 3.1: schemas that are true or false", run: Whole(boolean_schemas) },
     Step { name: "OpenAPI 3.1: const", run: Schemas(constants) },
@@ -61,6 +62,14 @@ fn boolean_schemas(document: &mut Value, _: &mut Vec<Left>) -> usize {
         }
     });
     count
+}
+
+/// 3.1 calls them `prefixItems`.
+fn tuples(_: &str, schema: &mut Object, _: &mut Vec<Left>) -> usize {
+    let list = schema
+        .remove("items")
+        .map(|items| schema.insert(if items.is_array() { "prefixItems" } else { "items" }.into(), items));
+    usize::from(list.is_some() && !schema.contains_key("items"))
 }
 
 fn constants(_: &str, schema: &mut Object, _: &mut Vec<Left>) -> usize {
@@ -190,25 +199,34 @@ fn reference_siblings(_: &str, schema: &mut Object, _: &mut Vec<Left>) -> usize 
     1
 }
 
+/// Whether this part, or one within it, says a property or refers to what may.
+fn has_properties(part: &Value) -> bool {
+    let mut found = false;
+    walk(part, "", &mut |_, value| found |= value.get("properties").is_some() || value.get("$ref").is_some());
+    found
+}
+
 /// They have no counterpart, and most of them change no type.
 fn unknown_keywords(place: &str, schema: &mut Object, left: &mut Vec<Left>) -> usize {
     const KEYWORDS: &str = "$schema $id $comment $anchor $dynamicRef $dynamicAnchor $vocabulary contentEncoding \
         contentMediaType contentSchema if then else propertyNames contains minContains maxContains not \
         dependentRequired dependentSchemas unevaluatedProperties unevaluatedItems $defs definitions";
     let says_properties = |key: &&str| match (*key, schema.get(*key)) {
-        ("then" | "else", Some(part)) => part.get("properties").is_some() || part.get("$ref").is_some(),
-        ("dependentSchemas", part) => part.is_some(),
+        ("then" | "else", Some(part)) => has_properties(part),
+        ("dependentSchemas" | "contentSchema" | "$dynamicRef", part) => part.is_some(),
         ("unevaluatedProperties", Some(part)) => part.as_object().is_some_and(|part| !part.is_empty()),
         _ => false,
     };
     for key in KEYWORDS.split(' ').filter(says_properties) {
         left.push(Left::new(format!("{place}/{key}"), "3.0 has no such keyword; what it adds is not read"));
     }
-    let mut count = KEYWORDS.split(' ').filter(|key| schema.remove(*key).is_some()).count();
-    // As older drafts have it.
-    if let Some(items) = schema.remove("items") {
-        schema.insert(if items.is_array() { "prefixItems" } else { "items" }.into(), items);
+    // The text is a document, and so may hold a secret.
+    let is_document = schema.contains_key("contentSchema")
+        || schema.text("contentMediaType").is_some_and(|media| media.to_lowercase().contains("json"));
+    if is_document && schema.text("type") == Some("string") {
+        schema.insert("format".into(), "password".into());
     }
+    let mut count = KEYWORDS.split(' ').filter(|key| schema.remove(*key).is_some()).count();
     for (key, instead) in [("prefixItems", "a list of any values"), ("patternProperties", "a map of any values")] {
         if schema.remove(key).is_some() {
             left.push(Left::new(format!("{place}/{key}"), format!("3.0 has no such keyword; it is {instead}")));

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::step::{Left, Run::Whole, Step};
 use crate::document::{
     self, MAX_HOPS, METHODS, Node as _, Object, Part, SCHEMAS, each_operation, reference, referenced, referenced_name,
+    resolve,
 };
 
 /// What is meant by the words of security. May be deleted when RIXL's documents have no `Authorization` parameters.
@@ -34,28 +35,30 @@ pub(crate) const ELSEWHERE: &str = "leads to another document";
 
 /// Every reference is a JSON pointer: `#name` is that of the anchor, an `$id` that of its schema, and a URL may have escapes.
 fn pointers(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    let mut anchors = BTreeMap::<String, Vec<String>>::new();
+    let mut anchors = BTreeMap::<String, BTreeSet<String>>::new();
     document::each_part(Part::Document, document, "", &mut |part, place, value| {
         for (key, sign) in [("$anchor", "#"), ("$dynamicAnchor", "#"), ("$id", "")] {
             if let Some(name) = value.text(key).filter(|_| part == Part::Schema) {
-                anchors.entry(format!("{sign}{name}")).or_default().push(place.to_owned());
+                anchors.entry(format!("{sign}{name}")).or_default().insert(format!("#{place}"));
             }
         }
     });
     let mut count = 0;
     document::visit_parts(Part::Document, document, "", &mut |_, _, value| {
-        // Where it can lead to one place alone, it leads there.
-        if let Some(place) = value.text("$dynamicRef").and_then(|name| anchors.get(name)).filter(|all| all.len() == 1) {
-            document::set(value, "$ref", format!("#{}", place.concat()));
-            value.as_object_mut().map(|value| value.remove("$dynamicRef"));
-            count += 1;
-        }
-        let Some(Value::String(reference)) = value.get_mut("$ref") else { return };
-        let decoded = reference.strip_prefix('#').map(|fragment| format!("#{}", percent_decoded(fragment)));
-        let known = anchors.get(decoded.as_ref().unwrap_or(reference)).and_then(|all| all.first());
-        let Some(fresh) = known.map(|place| format!("#{place}")).or(decoded) else { return };
-        count += usize::from(fresh != *reference);
-        *reference = fresh;
+        let said = ["$ref", "$dynamicRef"].into_iter().find_map(|key| Some((key, value.text(key)?.to_owned())));
+        let Some((key, said)) = said else { return };
+        let fragment = said.strip_prefix('#').map(|fragment| format!("#{}", percent_decoded(fragment)));
+        let name = fragment.unwrap_or_else(|| said.clone());
+        let places = Vec::from_iter(anchors.get(&name).into_iter().flatten());
+        let (fresh_key, fresh) = match places.as_slice() {
+            [] => ("$ref", json!(name)),
+            [only] => ("$ref", json!(only)),
+            // Which of them is meant depends on the way there: whoever compares looks at all.
+            several => ("$dynamicRef", several.iter().map(|place| json!({ "$ref": place })).collect()),
+        };
+        count += usize::from((key, &json!(said)) != (fresh_key, &fresh));
+        value.as_object_mut().map(|value| value.remove(key));
+        document::set(value, fresh_key, fresh);
     });
     count
 }
@@ -208,11 +211,11 @@ fn deep_references(document: &mut Value, _: &mut Vec<Left>) -> usize {
 }
 
 /// Parameters, bodies, responses and path items that stand elsewhere. Progenitor reads most of them; the later steps do not.
-pub(super) fn put_in_place(document: &mut Value, _: &mut Vec<Left>) -> usize {
+pub(super) fn put_in_place(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let whole = document.clone();
     let mut count = 0;
     let mut place = |part: &mut Value| {
-        let target = referenced(&whole, part).is_some().then(|| document::resolve(&whole, part).clone());
+        let target = referenced(&whole, part).is_some().then(|| resolve(&whole, part).clone());
         let Some(target) = target else { return };
         count += 1;
         let own = std::mem::replace(part, target);
@@ -221,9 +224,21 @@ pub(super) fn put_in_place(document: &mut Value, _: &mut Vec<Left>) -> usize {
             part.extend(own.into_iter().filter(|(key, _)| key != "$ref"));
         }
     };
-    for (_, item) in document.entries_mut("paths") {
+    for (path, item) in document.entries_mut("paths") {
+        let there = referenced(&whole, item).map(|target| resolve(&whole, target));
+        let twice = METHODS.iter().filter(|method| {
+            [Some(&*item), there].iter().all(|item| item.and_then(|item| item.get(*method)).is_some())
+        });
+        left.extend(twice.map(|method| {
+            Left::new(document::below(path, method), "its $ref has one too; what stands beside the $ref is taken")
+        }));
         place(item);
         let Some(item) = item.as_object_mut() else { continue };
+        // Those beside the reference win.
+        if let (Some(own), Some(there)) = (item.list_mut("parameters"), there) {
+            let more: Vec<_> = there.list("parameters").iter().filter(|one| !own.contains(one)).cloned().collect();
+            own.extend(more);
+        }
         item.list_mut("parameters").into_iter().flatten().for_each(&mut place);
         for (_, operation) in item.iter_mut().filter(|(method, _)| METHODS.contains(&method.as_str())) {
             let Some(operation) = operation.as_object_mut() else { continue };

@@ -9,10 +9,11 @@ use super::step::{
     Run::{Schemas, Whole},
     Step,
 };
-use crate::document::{self, Node as _, Object, is_int64, reference, referenced};
+use crate::document::{self, Node as _, Object, is_int64, reference, referenced, referenced_name};
 
 /// For every document. May be deleted when the generator makes the same of both forms.
-pub(super) const STEPS: [Step; 3] = [
+pub(super) const STEPS: [Step; 4] = [
+    Step { name: "kinds of a schema that its discriminator alone names", run: Whole(kinds) },
     Step { name: "types that were not said", run: Schemas(types) },
     Step { name: "defaults of another type", run: Schemas(defaults) },
     Step { name: "whole numbers with a fraction of 0", run: Whole(numbers) },
@@ -26,9 +27,55 @@ pub(super) const LOSSES: [Step; 2] = [
 
 const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
 
+/// Who refers to a schema with a discriminator gets any of those that are made of it by `allOf`, or named by its mapping.
+/// They are made of a copy then, which has no kinds.
+fn kinds(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    let Some(schemas) = document.map_mut("components").and_then(|components| components.map_mut("schemas")) else {
+        return 0;
+    };
+    let mut made_of = BTreeMap::<String, Vec<String>>::new();
+    for (name, schema) in schemas.iter() {
+        for base in schema.list("allOf").iter().filter_map(referenced_name) {
+            made_of.entry(base).or_default().push(name.clone());
+        }
+    }
+    let mut bases = BTreeMap::new();
+    for (name, schema) in schemas.iter().filter(|(_, schema)| schema.get("oneOf").or(schema.get("anyOf")).is_none()) {
+        let Some(discriminator) = schema.get("discriminator") else { continue };
+        let mapped = discriminator.entries("mapping").filter_map(|(_, target)| target.as_str());
+        let mapped = mapped.map(|target| target.strip_prefix(REFERENCE).unwrap_or(target).to_owned());
+        let (mut open, mut all) = (Vec::from_iter(mapped), BTreeSet::new());
+        open.extend(made_of.get(name).into_iter().flatten().cloned());
+        while let Some(kind) = open.pop() {
+            if kind != *name && schemas.contains_key(&kind) && all.insert(kind.clone()) {
+                open.extend(made_of.get(&kind).into_iter().flatten().cloned());
+            }
+        }
+        if !all.is_empty() {
+            bases.insert(name.clone(), all);
+        }
+    }
+    for schema in schemas.values_mut() {
+        for base in schema.list_mut("allOf").into_iter().flatten() {
+            if let Some(name) = referenced_name(base).filter(|name| bases.contains_key(name)) {
+                *base = reference(&format!("{name}.base"));
+            }
+        }
+    }
+    for (name, all) in &bases {
+        let Some(schema) = schemas.get_mut(name) else { continue };
+        let copy = schema.clone();
+        document::set(schema, "anyOf", all.iter().map(|kind| reference(kind)).collect::<Vec<_>>());
+        schemas.insert(format!("{name}.base"), copy);
+    }
+    bases.len()
+}
+
 /// A schema of properties without `type: object` is any value to the generator.
 fn types(_: &str, schema: &mut Object, _: &mut Vec<Left>) -> usize {
-    let is_text = |values: &Value| values.as_array().is_some_and(|values| values.iter().all(Value::is_string));
+    let is_text = |values: &Value| {
+        values.as_array().is_some_and(|values| !values.is_empty() && values.iter().all(Value::is_string))
+    };
     let implied = if schema.contains_key("type") {
         return 0;
     } else if schema.map("properties").is_some() {

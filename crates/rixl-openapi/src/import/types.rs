@@ -14,14 +14,15 @@ use super::{
 };
 use crate::{
     document::{self, Node, Object, SCHEMAS, each_operation, is_int64, reference, referenced, referenced_name},
-    secret::{is_about_a_secret, is_key_object, is_secret_name},
+    secret::{is_about_a_secret, is_key_object, is_secret_name, is_value_name},
 };
 
 /// What operations look at.
-pub(super) const BEFORE_CALLS: [Step; 5] = [
+pub(super) const BEFORE_CALLS: [Step; 6] = [
     Step { name: "titles", run: Schemas(titles) },
     Step { name: "objects closed to new properties, or open to all", run: Schemas(open) },
     Step { name: "bounds that are no numbers", run: Schemas(bounds) },
+    Step { name: "required properties without a schema", run: Schemas(required) },
     Step { name: "named values that are secrets", run: Whole(named_secrets) },
     Step { name: "named values that are no objects, put in place", run: Whole(inline) },
 ];
@@ -79,19 +80,34 @@ fn bounds(_: &str, schema: &mut Object, _: &mut Vec<Left>) -> usize {
     before - schema.len()
 }
 
+/// What must be sent can be: it is any value.
+fn required(_: &str, schema: &mut Object, _: &mut Vec<Left>) -> usize {
+    let names: Vec<_> = schema.list("required").iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let Some(properties) = schema.map_mut("properties").filter(|properties| !properties.is_empty()) else { return 0 };
+    let before = properties.len();
+    for name in names {
+        properties.entry(name).or_insert(json!({}));
+    }
+    properties.len() - before
+}
+
 fn has_properties(schema: &impl Node) -> bool {
     schema.map("properties").is_some_and(|properties| !properties.is_empty())
+}
+
+/// A text, a number, or lists and maps of such.
+fn is_value(schema: &Value) -> bool {
+    match schema.text("type") {
+        _ if has_properties(schema) => false,
+        Some("object") => schema.map("additionalProperties").is_some(),
+        kind => kind.is_some() || schema.as_object().is_some_and(is_int64),
+    }
 }
 
 /// In place it has its name no more. A list of known values is none.
 fn named_secrets(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let schemas = document::named(document).into_iter().flatten().filter(|(name, _)| is_secret_name(name));
-    let values = schemas.filter(|(_, schema)| !has_properties(*schema) && schema.get("enum").is_none());
-    let is_value = |schema: &Value| match schema.text("type") {
-        Some("object") => schema.map("additionalProperties").is_some(),
-        kind => kind.is_some(),
-    };
-    let values = values.filter(|(_, schema)| is_value(schema));
+    let values = schemas.filter(|(_, schema)| schema.get("enum").is_none() && is_value(schema));
     values.map(|(name, schema)| redact(schema, &document::below(SCHEMAS, name), left, &mut Vec::new())).sum()
 }
 
@@ -312,6 +328,8 @@ fn secrets(document: &mut Value, left: &mut Vec<Left>) -> usize {
             objects.extend(inner.into_iter().map(|name| (name, is_key)));
         }
     });
+    // The objects that an operation with the name of a secret responds with.
+    let mut given = BTreeSet::new();
     count += each_operation(document, |place, operation| {
         let mut count = 0;
         for parameter in document::parameters(operation).filter(|one| one.text("name").is_some_and(is_secret_name)) {
@@ -332,20 +350,21 @@ fn secrets(document: &mut Value, left: &mut Vec<Left>) -> usize {
             for (_, response) in responses {
                 let schema = response.get_mut("content").and_then(|content| content.get_mut("application/json"));
                 let schema = schema.and_then(|media| media.get_mut("schema"));
-                let bare = schema.filter(|schema| schema.text("type").is_some_and(|kind| kind != "object"));
+                given.extend(schema.as_deref().and_then(referenced_name));
+                let bare = schema.filter(|schema| is_value(schema));
                 count += bare.map_or(0, |schema| redact(schema, place, left, &mut Vec::new()));
             }
         }
         count
     });
     // An object of a secret's name, in which nothing else is named like one: its value is the secret.
-    const VALUES: [&str; 7] = ["value", "raw", "data", "plaintext", "text", "content", "key"];
-    for (name, schema) in document::named(document).into_iter().flatten().filter(|(name, _)| is_secret_name(name)) {
+    let is_given = |name: &String| is_secret_name(name) || given.contains(name);
+    for (name, schema) in document::named(document).into_iter().flatten().filter(|(name, _)| is_given(name)) {
         if schema.entries("properties").any(|(name, _)| is_secret_name(name)) {
             continue;
         }
         let place = format!("{SCHEMAS}/{name}/properties");
-        for (name, property) in schema.entries_mut("properties").filter(|(name, _)| VALUES.contains(&name.as_str())) {
+        for (name, property) in schema.entries_mut("properties").filter(|(name, _)| is_value_name(name)) {
             if property.text("type") == Some("string") {
                 count += redact(property, &document::below(&place, name), left, &mut Vec::new());
             }
