@@ -1,19 +1,16 @@
 //! What changed at one operation: its parameters, body, responses, security and words.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet};
 
 use heck::ToSnakeCase as _;
 use serde_json::{Value, json};
 
 use super::{
-    change::{Class, Found, bare, code, flipped, rest},
+    change::{Class, Found, bare, code, flipped, rest, unreadable},
     schema::{self, Direction, Documents},
     security,
 };
-use crate::{
-    document::{METHODS, Node as _, Operation, resolve},
-    import::MARK,
-};
+use crate::document::{METHODS, Node as _, Operation, resolve};
 
 pub(super) fn compare(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
     if old.path.ends_with('/') != new.path.ends_with('/') {
@@ -56,11 +53,7 @@ fn others(documents: &Documents<'_>, old: &Value, new: &Value, ruled: &str, plac
     if !words.is_empty() {
         found.push((Class::Wording, format!("other words in {}{of}", words.join(", "))));
     }
-    for (side, one, other) in [("old", old, new), ("new", new, old)] {
-        if let Some(why) = one.text(MARK).filter(|_| one.get(MARK) != other.get(MARK)) {
-            found.push((Class::Unjudged, format!("can't be compared{of}, in the {side} document {}", code(why))));
-        }
-    }
+    found.extend(unreadable(old, new).map(|why| (Class::Unjudged, format!("can't be compared{of}, {why}"))));
 }
 
 /// Those that the operation has for itself, or its path.
@@ -75,10 +68,10 @@ fn stem(name: &str) -> String {
 
 fn parameters(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
     type Listed<'a> = (BTreeMap<(&'a str, String), &'a Value>, Vec<&'a Value>);
-    /// Those that stand twice are apart.
+    /// The first of each name, and those that stand there again.
     fn listed<'a>(operation: &Operation<'a>) -> Listed<'a> {
         let all = operation.value.list("parameters").iter();
-        let rest = all.filter(|parameter| parameter.text("in") != Some("path"));
+        let rest = all.rev().filter(|parameter| parameter.text("in") != Some("path"));
         let key = |parameter: &'a Value| {
             let (within, name) = (parameter.text("in").unwrap_or_default(), parameter.text("name").unwrap_or_default());
             // The case of a header means nothing.
@@ -87,10 +80,7 @@ fn parameters(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_
         let mut again = Vec::new();
         let mut all = BTreeMap::new();
         for parameter in rest {
-            match all.entry(key(parameter)) {
-                Entry::Vacant(place) => drop(place.insert(parameter)),
-                Entry::Occupied(_) => again.push(parameter),
-            }
+            again.extend(all.insert(key(parameter), parameter));
         }
         (all, again)
     }

@@ -8,7 +8,7 @@ use std::{
 use heck::ToSnakeCase as _;
 use serde_json::{Value, json};
 
-use super::change::{Changed, Class, Found, bare, code, rest};
+use super::change::{Changed, Class, Found, bare, code, flipped, rest, unreadable};
 use crate::{
     document::{Node as _, Object, resolve},
     import::MARK,
@@ -223,9 +223,8 @@ impl Comparison<'_, '_> {
 
     /// What is so now and was not, or was so and is not any more.
     fn flip(&mut self, path: &str, (old, new): (bool, bool), gained: (Class, &str), lost: (Class, &str)) {
-        if old != new {
-            let (class, what) = if new { gained } else { lost };
-            self.push(class, path, what);
+        if let Some((class, what)) = flipped(old, new, gained, lost) {
+            self.push(class, path, &what);
         }
     }
 
@@ -253,15 +252,10 @@ impl Comparison<'_, '_> {
             }
         }
         let (old, new) = (self.known.flat.0.schema(old, 0), self.known.flat.1.schema(new, 0));
-        let mut is_broken = false;
-        for (side, schema) in [("old", &old), ("new", &new)] {
-            if let Some(why) = schema.text(MARK).filter(|_| old.get(MARK) != new.get(MARK)) {
-                self.push(Class::Unjudged, path, &format!("can't be compared, in the {side} document {}", code(why)));
-                is_broken = true;
-            }
-        }
-        if is_broken {
-            return;
+        let unreadable: Vec<_> = unreadable(&old, &new).collect();
+        if !unreadable.is_empty() {
+            let each = unreadable.iter();
+            return each.for_each(|why| self.push(Class::Unjudged, path, &format!("can't be compared, {why}")));
         }
         let kinds = (self.kinds(&old, true), self.kinds(&new, false));
         self.nulls(&old, &new, path);

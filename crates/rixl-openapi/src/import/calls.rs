@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     names,
-    step::{Left, Run::Whole, Step},
+    step::{Left, Step, Whole},
 };
 use crate::document::{
     self, METHODS, Node as _, Object, each_operation, is_int64, json_schema, make_map, referenced, resolve,
@@ -319,7 +319,7 @@ fn templates(document: &mut Value, left: &mut Vec<Left>) -> usize {
         let why = match () {
             () if !path.starts_with('/') => Some("a path starts with /"),
             () if !are_pairs => Some("its braces are no pairs"),
-            () if is_folded(&path) => Some("a URL with this path is that of another one"),
+            () if is_folded(&new_path) => Some("a URL with this path is that of another one"),
             () => None,
         };
         if let Some(why) = why {
@@ -420,10 +420,6 @@ fn info(document: &mut Value, left: &mut Vec<Left>) -> usize {
         left.extend(item.remove("servers").map(|_| own_servers(path.clone())));
         item.retain(|key, _| METHODS.contains(&key.as_str()));
     }
-    each_operation(document, |place, operation| {
-        left.extend(operation.remove("servers").map(|_| own_servers(place.to_owned())));
-        0
-    });
     if let Some(components) = document.map_mut("components") {
         components.retain(|kind, part| matches!(kind.as_str(), "schemas" | "securitySchemes") && part.is_object());
         if let Some(schemes) = components.map_mut("securitySchemes") {
@@ -455,7 +451,8 @@ fn info(document: &mut Value, left: &mut Vec<Left>) -> usize {
     }
     count += usize::from(old != fresh);
     root.insert("info".into(), fresh);
-    count += each_operation(document, |_, operation| {
+    count += each_operation(document, |place, operation| {
+        left.extend(operation.remove("servers").map(|_| own_servers(place.to_owned())));
         let before = operation.len();
         operation.retain(|key, value| match key.as_str() {
             "operationId" | "parameters" | "requestBody" | "responses" | "security" => true,

@@ -2,12 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::step::{
-    Left,
-    Run::{Schemas, Whole},
-    Step,
+use super::step::{Left, Schemas, Step, Whole};
+use crate::{
+    document::{Node as _, Object, each_operation, visit_schemas, walk},
+    secret::is_one_of,
 };
-use crate::document::{Node as _, Object, each_operation, visit_schemas, walk};
 
 pub(super) const STEPS: [Step; 10] = [
     Step { name: "older drafts: lists of schemas for items", run: Schemas(tuples) },
@@ -226,15 +225,15 @@ fn unknown_keywords(place: &str, schema: &mut Object, left: &mut Vec<Left>) -> u
     if is_document && schema.text("type") == Some("string") {
         schema.insert("format".into(), "password".into());
     }
-    let mut count = KEYWORDS.split(' ').filter(|key| schema.remove(*key).is_some()).count();
+    let before = schema.len();
+    schema.retain(|key, _| !is_one_of(KEYWORDS, key));
     for (key, instead) in [("prefixItems", "a list of any values"), ("patternProperties", "a map of any values")] {
         if schema.remove(key).is_some() {
             left.push(Left::new(format!("{place}/{key}"), format!("3.0 has no such keyword; it is {instead}")));
             schema.remove("items");
-            count += 1;
         }
     }
-    count
+    before - schema.len()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::step::{Left, Run::Whole, Step};
+use super::step::{Left, Step, Whole};
 use crate::document::{
     self, MAX_HOPS, METHODS, Node as _, Object, Part, SCHEMAS, each_operation, reference, referenced, referenced_name,
     resolve,
@@ -304,10 +304,9 @@ fn authorization(document: &mut Value, _: &mut Vec<Left>) -> usize {
         }
         removed
     });
-    let components = document.as_object_mut().filter(|_| count > 0).map(|root| root.entry("components"));
-    let components = components.and_then(|components| document::make_map(components.or_insert(json!({}))));
-    let schemes = components.map(|components| components.entry("securitySchemes").or_insert(json!({})));
-    if let Some(schemes) = schemes.and_then(document::make_map) {
+    if count > 0
+        && let Some(schemes) = document::components(document, "securitySchemes")
+    {
         schemes.entry(NAME).or_insert(json!({ "type": "apiKey", "in": "header", "name": NAME }));
     }
     count
@@ -315,11 +314,7 @@ fn authorization(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 /// One name for all that is sent as `Authorization: Bearer`; the document's own list holds where an operation has none.
 fn security(document: &mut Value, left: &mut Vec<Left>) -> usize {
-    let mut schemes = document
-        .get("components")
-        .and_then(|components| components.map("securitySchemes"))
-        .cloned()
-        .unwrap_or_default();
+    let mut schemes = document::components(document, "securitySchemes").map(std::mem::take).unwrap_or_default();
     let is_bearer = |name: &str| {
         let scheme = schemes.get(name);
         let says = |key: &str| scheme.and_then(|scheme| scheme.text(key)).unwrap_or_default().to_lowercase();
@@ -372,8 +367,8 @@ fn security(document: &mut Value, left: &mut Vec<Left>) -> usize {
     if is_used {
         schemes.insert("bearer".into(), json!({ "type": "http", "scheme": "bearer" }));
     }
-    if let Some(root) = document.as_object_mut() {
-        document::set(root.entry("components").or_insert(json!({})), "securitySchemes", schemes);
+    if let Some(all) = document::components(document, "securitySchemes") {
+        *all = schemes;
     }
     count
 }

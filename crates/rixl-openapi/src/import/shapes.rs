@@ -4,11 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::step::{
-    Left,
-    Run::{Schemas, Whole},
-    Step,
-};
+use super::step::{Left, Schemas, Step, Whole};
 use crate::document::{self, Node as _, Object, is_int64, reference, referenced, referenced_name};
 
 /// For every document. May be deleted when the generator makes the same of both forms.
@@ -95,28 +91,23 @@ fn types(_: &str, schema: &mut Object, _: &mut Vec<Left>) -> usize {
 
 /// An unknown type stops the generator; `required: true` is of other drafts, and an enum is written by other means.
 fn unknown(place: &str, schema: &mut Object, left: &mut Vec<Left>) -> usize {
-    let mut count = usize::from(schema.remove("discriminator").is_some());
-    if schema.get("required").is_some_and(|required| !required.is_array()) {
-        schema.remove("required");
-        count += 1;
-    }
+    let before = schema.len();
+    schema.remove("discriminator");
     let is_known = |said: &Value| said.as_str().is_some_and(|said| TYPES.contains(&said));
     if let Some(said) = schema.get("type").filter(|said| !is_known(said)) {
         left.push(Left::new(format!("{place}/type"), format!("{said} is no type of 3.0; it is any value")));
         schema.remove("type");
-        count += 1;
     }
-    // Of another type than the schema's they say nothing, and the generator would take them for one.
-    for (key, kind) in [("properties", "object"), ("additionalProperties", "object"), ("items", "array")] {
-        if schema.text("type").is_some_and(|said| said != kind) {
-            count += usize::from(schema.remove(key).is_some());
-        }
-    }
-    if schema.get("default").is_some_and(|default| !is_of(schema.text("type"), default)) {
-        schema.remove("default");
-        count += 1;
-    }
-    count
+    let kind = schema.text("type").map(str::to_owned);
+    schema.retain(|key, value| match (key.as_str(), kind.as_deref()) {
+        ("required", _) => value.is_array(),
+        // Of another type than the schema's they say nothing, and the generator would take them for one.
+        ("properties" | "additionalProperties", Some(kind)) => kind == "object",
+        ("items", Some(kind)) => kind == "array",
+        ("default", kind) => is_of(kind, value),
+        _ => true,
+    });
+    before - schema.len()
 }
 
 fn is_of(kind: Option<&str>, value: &Value) -> bool {

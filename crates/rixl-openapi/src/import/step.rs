@@ -12,6 +12,8 @@ pub(super) enum Run {
     Schemas(fn(&str, &mut Object, &mut Vec<Left>) -> usize),
 }
 
+pub(super) use self::Run::{Schemas, Whole};
+
 /// One difference between what is published and what is generated from.
 #[derive(Clone, Copy)]
 pub(super) struct Step {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     parts,
-    step::{Left, Run::Whole, Step},
+    step::{Left, Step, Whole},
 };
 use crate::document::{self, Node as _, Object, Part, each_operation, each_schema};
 

@@ -6,11 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     names,
-    step::{
-        Left,
-        Run::{Schemas, Whole},
-        Step,
-    },
+    step::{Left, Schemas, Step, Whole},
 };
 use crate::{
     document::{self, Node, Object, SCHEMAS, each_operation, is_int64, reference, referenced, referenced_name},
