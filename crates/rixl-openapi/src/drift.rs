@@ -15,7 +15,7 @@ pub use self::change::Drift;
 use self::change::{Change, Class, code};
 use crate::{
     document::{self, Node, Operation, Part},
-    import::{ELSEWHERE, MARK},
+    import::{ELSEWHERE, MARK, TARGETS},
     problems,
     secret::is_secret_name,
 };
@@ -156,7 +156,7 @@ fn whole(documents: &schema::Documents<'_>) -> Vec<Change> {
     }
     if let (Some(old), Some(new)) = (old.as_object(), new.as_object()) {
         const RULED: &str = "openapi paths webhooks components servers security info";
-        for (key, class) in change::rest(&documents.2, old, new, RULED) {
+        for (key, class) in change::rest(&documents.2, old, new, RULED).into_iter().filter(|(key, _)| *key != TARGETS) {
             push(class, format!("other {}", code(key)));
         }
         if let (Some(old), Some(new)) = (old.map("info"), new.map("info")) {

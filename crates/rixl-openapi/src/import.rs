@@ -11,7 +11,7 @@ mod swagger;
 mod types;
 
 pub use self::calls::MEDIA_TYPE;
-pub(crate) use self::parts::{ELSEWHERE, MARK};
+pub(crate) use self::parts::{ELSEWHERE, MARK, TARGETS};
 
 use std::{collections::BTreeSet, fmt};
 

@@ -393,11 +393,9 @@ impl Comparison<'_, '_> {
                 () if is_narrower => self.direction.narrower(),
                 () => self.direction.wider(),
             };
-            let show = |value: Option<Value>| {
-                value.map(|value| {
-                    self.hidden(path).unwrap_or_else(|| value.as_str().map_or_else(|| bare(&value.to_string()), code))
-                })
-            };
+            let hidden = self.hidden(path).filter(|_| key == "default");
+            let shown = |value: Value| value.as_str().map_or_else(|| bare(&value.to_string()), code);
+            let show = |value: Option<Value>| value.map(|value| hidden.clone().unwrap_or_else(|| shown(value)));
             let what = match (show(before), show(after)) {
                 (None, Some(after)) => format!(": {key} is {after} now"),
                 (Some(before), None) => format!(": {key} was {before} and is gone"),

@@ -30,6 +30,9 @@ pub(super) const BROKEN: Step = Step { name: "operations that refer to nothing",
 /// The mark of a reference that can't be followed, with the reason.
 pub(crate) const MARK: &str = "x-broken-reference";
 
+/// Where the targets of each reference are that has several.
+pub(crate) const TARGETS: &str = "x-targets";
+
 /// What the reason says where this document alone does not have it.
 pub(crate) const ELSEWHERE: &str = "leads to another document";
 
@@ -43,7 +46,7 @@ fn pointers(document: &mut Value, _: &mut Vec<Left>) -> usize {
             }
         }
     });
-    let mut count = 0;
+    let (mut count, mut targets) = (0, Object::new());
     document::visit_parts(Part::Document, document, "", &mut |_, _, value| {
         let said = ["$ref", "$dynamicRef"].into_iter().find_map(|key| Some((key, value.text(key)?.to_owned())));
         let Some((key, said)) = said else { return };
@@ -54,12 +57,18 @@ fn pointers(document: &mut Value, _: &mut Vec<Left>) -> usize {
             [] => ("$ref", json!(name)),
             [only] => ("$ref", json!(only)),
             // Which of them is meant depends on the way there: whoever compares looks at all.
-            several => ("$dynamicRef", several.iter().map(|place| json!({ "$ref": place })).collect()),
+            several => {
+                targets.insert(name.clone(), several.iter().map(|place| json!({ "$ref": place })).collect());
+                ("$dynamicRef", json!({ "$ref": document::below(&format!("#/{TARGETS}"), &name) }))
+            }
         };
         count += usize::from((key, &json!(said)) != (fresh_key, &fresh));
         value.as_object_mut().map(|value| value.remove(key));
         document::set(value, fresh_key, fresh);
     });
+    if !targets.is_empty() {
+        document::set(document, TARGETS, targets);
+    }
     count
 }
 
