@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use heck::{ToPascalCase, ToSnakeCase};
 use rixl_openapi::{
     Problems,
-    document::{Node as _, Operation, operations, referenced, resolve, walk},
+    document::{Node as _, Operation, operations, referenced, resolve, schemas, walk},
     is_key_object, is_secret_name,
 };
 use serde_json::{Map, Value};
@@ -134,13 +134,12 @@ fn check_secrets(document: &Value, problems: &mut Vec<String>) {
             ));
         }
     };
-    walk(document, "", &mut |place, value| {
-        for (name, property) in properties(place, value) {
+    for (place, schema) in schemas(document) {
+        for (name, property) in schema.entries("properties") {
             check(format!("{place}/properties/{name}"), name, property);
         }
-    });
-    let schemas = named_schemas(document);
-    for (name, schema) in schemas.filter(|(_, schema)| schema.text("type") == Some("string")) {
+    }
+    for (name, schema) in named_schemas(document).filter(|(_, schema)| schema.text("type") == Some("string")) {
         check(format!("/components/schemas/{name}"), name, schema);
     }
 }
@@ -179,13 +178,12 @@ fn check_names(document: &Value, problems: &mut Vec<String>) {
     let ids = operations(document);
     let ids = ids.iter().filter_map(|operation| Some((operation.id()?, operation.place())));
     report_collisions("operationId", ids, str::to_snake_case, problems);
-    let schemas = named_schemas(document);
-    let schemas = schemas.map(|(name, _)| (name.as_str(), "/components/schemas".to_owned()));
-    report_collisions("schema name", schemas, str::to_pascal_case, problems);
-    walk(document, "", &mut |place, value| {
-        let names = properties(place, value).map(|(name, _)| (name.as_str(), place.to_owned()));
+    let named = named_schemas(document).map(|(name, _)| (name.as_str(), "/components/schemas".to_owned()));
+    report_collisions("schema name", named, str::to_pascal_case, problems);
+    for (place, schema) in schemas(document) {
+        let names = schema.entries("properties").map(|(name, _)| (name.as_str(), place.clone()));
         report_collisions("property", names, str::to_snake_case, problems);
-    });
+    }
     for operation in operations(document) {
         let names = parameters(document, &operation).filter_map(|parameter| parameter.text("name"));
         let names = names.map(|name| (name, operation.place()));
@@ -214,10 +212,4 @@ fn report_collisions<'a>(
 
 fn named_schemas(document: &Value) -> impl Iterator<Item = (&String, &Value)> {
     document.get("components").into_iter().flat_map(|components| components.entries("schemas"))
-}
-
-/// The properties of a schema. A map of properties is not a schema, though one of them may be called `properties`.
-fn properties<'a>(place: &str, schema: &'a Value) -> impl Iterator<Item = (&'a String, &'a Value)> {
-    let maps = place.rsplit('/').take_while(|segment| *segment == "properties").count();
-    schema.get("properties").filter(|_| maps % 2 == 0).and_then(Value::as_object).into_iter().flatten()
 }

@@ -1,10 +1,10 @@
 //! Finishes the generated syntax tree, and checks that the preparation took effect.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quote::ToTokens as _;
 use rixl_openapi::{
-    Problems,
+    MEDIA_TYPE, Problems,
     document::{Node as _, Operation, operations},
     is_about_a_secret, is_key_object, is_secret_name,
 };
@@ -18,7 +18,7 @@ pub(crate) const ID_SCHEMAS: [&str; 6] =
     ["KeyId", "OrganizationId", "ProjectId", "CredentialId", "EndpointId", "PolicyId"];
 
 /// Changes the tree and returns what was changed in how many places.
-pub(crate) fn finish(file: &mut File, kind: Kind) -> Result<Vec<(&'static str, usize)>, Problems> {
+pub(crate) fn finish(file: &mut File, document: &Value, kind: Kind) -> Result<Vec<(&'static str, usize)>, Problems> {
     let mut values = AnyValues::default();
     if kind == Kind::Published {
         values.visit_file_mut(file);
@@ -39,6 +39,16 @@ pub(crate) fn finish(file: &mut File, kind: Kind) -> Result<Vec<(&'static str, u
             "responses that are lists or maps, and lose no more than what does not fit",
             visited::<Lists>(file).0,
         ));
+        let media_type = |one: &Operation<'_>| {
+            Some((rust_id(one.id()?), one.value.get("requestBody")?.text(MEDIA_TYPE)?.to_owned()))
+        };
+        let mut types =
+            MediaTypes { by_function: operations(document).iter().filter_map(media_type).collect(), count: 0 };
+        types.visit_file_mut(file);
+        counts.push(("bodies of JSON by another name", types.count));
+        if types.count != types.by_function.len() {
+            return Err(Problems::one("generated.rs: a body is not sent as the media type that its document says."));
+        }
         counts.push(("errors that name the URL, which may hold a secret", visited::<WithoutUrls>(file).0));
         counts.push(("headers, marked as not to be printed", visited::<SensitiveHeaders>(file).0));
         OwnNames.visit_file_mut(file);
@@ -203,6 +213,33 @@ impl VisitMut for Lists {
         }
         Decode(quote::format_ident!("{reader}")).visit_impl_item_fn_mut(function);
         self.0 += 1;
+    }
+}
+
+/// reqwest says that JSON is `application/json` where nothing else is said.
+struct MediaTypes {
+    by_function: BTreeMap<String, String>,
+    count: usize,
+}
+
+impl VisitMut for MediaTypes {
+    fn visit_impl_item_fn_mut(&mut self, function: &mut syn::ImplItemFn) {
+        struct Body(String, usize);
+        impl VisitMut for Body {
+            fn visit_expr_method_call_mut(&mut self, call: &mut syn::ExprMethodCall) {
+                syn::visit_mut::visit_expr_method_call_mut(self, call);
+                if call.method == "json" {
+                    let (name, receiver) = (&self.0, &call.receiver);
+                    call.receiver = parse_quote!(#receiver.header(::reqwest::header::CONTENT_TYPE, #name));
+                    self.1 += 1;
+                }
+            }
+        }
+        if let Some(name) = self.by_function.get(&function.sig.ident.to_string()) {
+            let mut body = Body(name.clone(), 0);
+            body.visit_impl_item_fn_mut(function);
+            self.count += body.1;
+        }
     }
 }
 
@@ -437,7 +474,7 @@ impl Proof {
         let mut open: Vec<_> = self.fields.iter().filter(|(_, name, _)| is_secret_name(name)).collect();
         let mut seen = BTreeSet::new();
         while let Some((owner, name, ty)) = open.pop() {
-            if PLAIN.iter().any(|plain| words(ty).any(|word| word == *plain)) {
+            if words(ty).any(|word| PLAIN.split(' ').any(|plain| word == plain)) {
                 self.problems.push(format!("generated.rs: {owner}.{name} is a {ty}, not a redacting type."));
             }
             // A newtype is named for its place, which may be about secrets.
@@ -454,12 +491,13 @@ impl Proof {
     }
 }
 
-/// Types that print their content.
-const PLAIN: [&str; 10] = ["String", "Value", "i64", "u64", "i32", "u32", "f64", "f32", "Int64", "UInt64"];
+/// What prints what it holds. A document may call types of its own by the last word of these.
+const PLAIN: &str =
+    "::std::string::String ::serde_json::Value i64 u64 i32 u32 f64 f32 crate::wire::Int64 crate::request::UInt64";
 
-/// The words of a type, except the keys of its maps.
+/// The paths of a type, but for the keys of its maps.
 fn words(ty: &str) -> impl Iterator<Item = &str> {
-    ty.split(|letter: char| !letter.is_alphanumeric() && letter != '_').filter(|word| !word.is_empty())
+    ty.split(|letter: char| !letter.is_alphanumeric() && !matches!(letter, '_' | ':')).filter(|word| !word.is_empty())
 }
 
 impl Visit<'_> for Proof {

@@ -65,7 +65,7 @@ pub(crate) fn generate(document: &Value, kind: Kind, by: &str) -> Result<Output,
     let tokens = progenitor_tokens(prepared, kind)?;
     let mut file: syn::File = syn::parse2(tokens)
         .map_err(|error| Problems::one(format!("progenitor wrote code that is not Rust: {error}.")))?;
-    counts.extend(finish::finish(&mut file, kind)?);
+    counts.extend(finish::finish(&mut file, document, kind)?);
     file.items.push(finish::operation_table(document));
     finish::prove(&file, document, kind)?;
     // The line stands outside the syntax tree: the formatter would drop a comment.

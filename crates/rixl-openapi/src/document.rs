@@ -326,10 +326,24 @@ pub(crate) fn make_map(value: &mut Value) -> Option<&mut Object> {
     value.as_object_mut()
 }
 
+/// The named parts of a kind, such as `securitySchemes`; made if there are none.
+pub(crate) fn components<'a>(document: &'a mut Value, kind: &str) -> Option<&'a mut Object> {
+    let components = document.as_object_mut()?.entry("components").or_insert(Value::Null);
+    make_map(make_map(components)?.entry(kind).or_insert(Value::Null))
+}
+
 /// The named schemas, made if there are none.
 pub(crate) fn named(document: &mut Value) -> Option<&mut Object> {
-    let components = document.as_object_mut()?.entry("components").or_insert(Value::Null);
-    make_map(make_map(components)?.entry("schemas").or_insert(Value::Null))
+    components(document, "schemas")
+}
+
+/// Every schema of the document, outer before inner, with its JSON pointer.
+pub fn schemas(document: &Value) -> Vec<(String, &Value)> {
+    let mut all = Vec::new();
+    each_part(Document, document, "", &mut |part, place, value| {
+        all.extend((part == Schema).then(|| (place.to_owned(), value)));
+    });
+    all
 }
 
 /// A reference to a named schema.

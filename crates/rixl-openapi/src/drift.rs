@@ -15,8 +15,9 @@ pub use self::change::Drift;
 use self::change::{Change, Class, code};
 use crate::{
     document::{self, Node, Operation, Part},
-    import::{ELSEWHERE, MARK},
+    import::{ELSEWHERE, MARK, TARGETS},
     problems,
+    secret::is_secret_name,
 };
 
 /// What changed from `old` to `new`, both of them [normalized](crate::normalize).
@@ -61,20 +62,43 @@ pub fn compare(old: &Value, new: &Value) -> Drift {
     drift
 }
 
+/// Before the host, a password may stand.
+fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    format!("{scheme}://{}{path}", host.rsplit('@').next().unwrap_or_default())
+}
+
+fn without_secrets(variables: &Value) -> Value {
+    let mut shown = variables.clone();
+    for (_, variable) in shown.as_object_mut().into_iter().flatten().filter(|(name, _)| is_secret_name(name)) {
+        *variable = "[redacted]".into();
+    }
+    shown
+}
+
 /// What concerns all operations at once.
 fn whole(documents: &schema::Documents<'_>) -> Vec<Change> {
     let (old, new) = (documents.0, documents.1);
     let mut changes = Vec::new();
     let mut push = |class, what| changes.push(Change { class, place: "document".into(), what });
-    let servers = |document: &Value| -> Vec<String> {
-        let shown = |server: &Value| {
-            let variables = server.get("variables").map(|variables| format!(" with {variables}")).unwrap_or_default();
-            format!("{}{variables}", server.text("url").unwrap_or_default())
-        };
-        document.list("servers").iter().map(shown).collect()
-    };
+    type Server<'a> = (&'a str, Option<&'a Value>);
+    fn servers(document: &Value) -> Vec<Server<'_>> {
+        let all = document.list("servers").iter();
+        all.map(|server| (server.text("url").unwrap_or_default(), server.get("variables"))).collect()
+    }
     let (before, after) = (servers(old), servers(new));
-    let join = |all: &[String]| if all.is_empty() { "not said".to_owned() } else { code(&all.join(", ")) };
+    let show = |(url, variables): &Server<'_>| {
+        format!(
+            "{}{}",
+            without_user(url),
+            variables.map(|all| format!(" with {}", without_secrets(all))).unwrap_or_default()
+        )
+    };
+    let join = |all: &[Server<'_>]| match all.is_empty() {
+        true => "not said".to_owned(),
+        false => code(&all.iter().map(show).collect::<Vec<_>>().join(", ")),
+    };
     let what = format!("the servers were {} and are {}", join(&before), join(&after));
     match (before.is_empty(), after.is_empty()) {
         _ if before == after => {}
@@ -133,7 +157,7 @@ fn whole(documents: &schema::Documents<'_>) -> Vec<Change> {
     }
     if let (Some(old), Some(new)) = (old.as_object(), new.as_object()) {
         const RULED: &str = "openapi paths webhooks components servers security info";
-        for (key, class) in change::rest(&documents.2, old, new, RULED) {
+        for (key, class) in change::rest(&documents.2, old, new, RULED).into_iter().filter(|(key, _)| *key != TARGETS) {
             push(class, format!("other {}", code(key)));
         }
         if let (Some(old), Some(new)) = (old.map("info"), new.map("info")) {

@@ -10,7 +10,8 @@ mod step;
 mod swagger;
 mod types;
 
-pub(crate) use self::parts::{ELSEWHERE, MARK};
+pub use self::calls::MEDIA_TYPE;
+pub(crate) use self::parts::{ELSEWHERE, MARK, TARGETS};
 
 use std::{collections::BTreeSet, fmt};
 
@@ -38,7 +39,7 @@ pub struct Imported {
 impl Imported {
     fn take(&mut self, steps: &[Step]) {
         for step in steps {
-            let count = (step.run)(&mut self.document, &mut self.left);
+            let count = step.apply(&mut self.document, &mut self.left);
             if count > 0 {
                 self.counts.push((step.name, count));
             }
@@ -96,7 +97,7 @@ impl Imported {
         if let Some(schema) = document::named(&mut self.document).and_then(|schemas| schemas.get_mut(&name)) {
             document::set(schema, MARK, problems.to_string());
         }
-        (parts::BROKEN.run)(&mut self.document, &mut self.left) > 0
+        parts::BROKEN.apply(&mut self.document, &mut self.left) > 0
     }
 }
 
@@ -183,7 +184,6 @@ pub fn import(document: Value, only: Option<&str>, accept: Accept<'_>) -> Result
     imported.take(&calls::STEPS);
     imported.take(&types::AFTER_CALLS);
     imported.take(&[types::UNUSED]);
-    parts::check_references(&imported.document)?;
     if accept(&imported.document).is_err() {
         imported.leave_out_refused(accept);
     }
@@ -214,7 +214,7 @@ fn check_version(document: &Value) -> Result<(), Problems> {
         Some(other) if other != "2.0" && !other.starts_with("3.0") && !other.starts_with("3.1") => {
             format!("The document is of version {other:?}; Swagger 2.0, OpenAPI 3.0 and 3.1 are supported.")
         }
-        Some(_) if document.map("paths").is_none() => {
+        Some(_) if document.map("paths").or(document.map("webhooks")).is_none() => {
             "The document has no \"paths\", so there is nothing to call.".to_owned()
         }
         Some(_) => return Ok(()),

@@ -18,7 +18,7 @@ mod secret;
 mod source;
 
 pub use drift::{Drift, compare};
-pub use import::{Accept, Imported, import, normalize};
+pub use import::{Accept, Imported, MEDIA_TYPE, import, normalize};
 pub use problems::Problems;
 pub use secret::{is_about_a_secret, is_key_object, is_secret_name};
 pub use source::{parse, read};

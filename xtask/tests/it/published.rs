@@ -100,7 +100,7 @@ fn hostile_names_become_a_crate_with_safe_ones() {
     let output = xtask(&["regen", "--no-check", "--spec", HOSTILE, "--out", out.to_str().unwrap()]);
     let said = stderr(&output);
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("17 operations in, 14 out."), "{said}");
+    assert!(said.contains("18 operations in, 14 out."), "{said}");
     for left in [
         "DELETE /forms: its body is multipart/form-data",
         "parameter \"session\"",
@@ -108,6 +108,7 @@ fn hostile_names_become_a_crate_with_safe_ones() {
         "properties/!",
         "/stray/",
         "OPTIONS /reserved: ",
+        "GET /quote\"/#x?y=\\n/{id}: a URL with this path is that of another one",
         "xyz",
     ] {
         assert_eq!(said.contains(left), left != "xyz", "{left}: {said}");
@@ -261,6 +262,50 @@ fn no_value_that_could_hold_a_secret_is_printed() {
     assert!(code.contains("crate::request::decode_list(") && code.contains("crate::request::map"));
 }
 
+/// A document's own types may be called as the redacting ones are, and a secret be in a text, a map, or an answer without a name.
+#[test]
+fn a_secret_has_no_name_of_its_own_to_hide_behind() {
+    let (text, out) = (json!({ "type": "string" }), folder("behind"));
+    let object = |properties: Value| json!({ "type": "object", "properties": properties });
+    let content = |media: &str, schema: Value| json!({ "required": true, "description": "", "content": { media: { "schema": schema } } });
+    let get = |schema: Value| json!({ "get": { "responses": { "200": content("application/json", schema) } } });
+    let mut document = document(&json!({
+        "/a": get(object(json!({
+            "token": reference("Value"), "made": reference("Secret"), "more": reference("Json"), "long": reference("AccessToken"),
+            "payload": { "type": "string", "contentMediaType": "application/json" },
+            "inner": { "type": ["string", "null"], "contentSchema": object(json!({ "secret": text })) },
+        }))),
+        "/map/secrets": get(json!({ "type": "object", "additionalProperties": text })),
+        "/number/token": get(json!({ "oneOf": [{ "type": "integer" }, { "type": "string" }] })),
+        "/issue/token": get(object(json!({ "plain_text": text, "id": text }))),
+        "/send": { "patch": {
+            "requestBody": content("application/merge-patch+json", object(json!({ "a": text }))), "responses": { "204": { "description": "" } },
+        } },
+    }));
+    document["components"] = json!({ "schemas": {
+        "Value": object(json!({ "v": text })), "Secret": object(json!({ "hex": text, "id": text })), "Json": object(json!({ "v": text })),
+        "AccessToken": { "oneOf": [{ "type": "integer" }, { "type": "string" }] },
+    } });
+    let spec = file("behind.json", document.to_string().as_bytes());
+    let output = xtask(&["regen", "--no-check", "--spec", &spec, "--out", out.to_str().unwrap()]);
+    assert!(output.status.success() && stderr(&output).contains("5 operations in, 5 out."), "{}", stderr(&output));
+    let code = fs::read_to_string(out.join("src/generated.rs")).unwrap().split_whitespace().collect::<String>();
+    let code = code.replace("::std::option::", "").replace("::std::string::", "").replace("::std::collections::", "");
+    for field in ["v", "hex", "payload", "inner", "plain_text"] {
+        assert!(code.contains(&format!("pub{field}:Option<crate::wire::Secret>")), "{field}");
+    }
+    for expected in [
+        "publong:Option<crate::request::Json>",
+        "ResponseValue<BTreeMap<String,crate::wire::Secret>",
+        "ResponseValue<crate::request::Json>",
+        ".header(::reqwest::header::CONTENT_TYPE,\"application/merge-patch+json\").json(&body)",
+    ] {
+        assert!(code.contains(expected), "{expected}");
+    }
+    // Not behind a secret's name.
+    assert!(code.contains("pubv:Option<String>"));
+}
+
 /// A registry of one folder, which cargo's own client reads.
 #[test]
 fn the_newest_published_crate_is_asked_for_by_cargo() {
@@ -339,6 +384,14 @@ fn strict_drift_says_by_its_exit_code_what_it_did_not_judge() {
     assert_eq!(xtask(&["drift", &old, &new]).status.code(), Some(0));
     assert_eq!(xtask(&["drift", &old, &new, "--strict"]).status.code(), Some(3));
     assert_eq!(xtask(&["drift", &old, &old, "--strict"]).status.code(), Some(0));
+    // Of two that a `$dynamicRef` may mean, one became another.
+    let nodes = |kind: &str| {
+        let tree = json!({ "$dynamicAnchor": "node", "properties": { "kid": { "$dynamicRef": "#node" } } });
+        let other = json!({ "$dynamicAnchor": "node", "type": kind });
+        file(&format!("strict-{kind}.json"), &with_schemas(json!({ "A": tree, "B": other })))
+    };
+    let drift = xtask(&["drift", &nodes("string"), &nodes("integer"), "--strict"]);
+    assert_eq!(drift.status.code(), Some(3), "{}", String::from_utf8_lossy(&drift.stdout));
     assert_eq!(xtask(&["drift", &old, "/nowhere"]).status.code(), Some(2));
 }
 

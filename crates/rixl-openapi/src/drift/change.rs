@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     document::{Node as _, Object, referenced, walk},
     import::MARK,
+    secret::is_one_of,
 };
 
 /// Whom a change concerns, the worst first.
@@ -69,9 +70,7 @@ impl Drift {
     pub fn is_breaking(&self) -> bool {
         self.changes.iter().any(|change| change.class.is_breaking())
     }
-}
 
-impl Drift {
     /// Whether there is a change that no rule judges.
     pub fn is_incomplete(&self) -> bool {
         self.changes.iter().any(|change| change.class == Class::Unjudged)
@@ -121,7 +120,6 @@ fn references(value: &Value) -> BTreeSet<&str> {
 pub(super) fn rest<'a>(changed: &Changed, old: &'a Object, new: &'a Object, ruled: &str) -> Vec<(&'a str, Class)> {
     const WORDS: &str =
         "description title summary example examples externalDocs deprecated tags operationId $comment bearerFormat";
-    let is_one_of = |list: &str, key: &str| list.split_ascii_whitespace().any(|one| one == key);
     let keys: BTreeSet<_> = old.keys().chain(new.keys()).map(String::as_str).collect();
     // A flag that is not set is not said.
     let said = |map: &'a Object, key: &str| map.get(key).filter(|value| key != "deprecated" || **value != json!(false));
@@ -130,6 +128,13 @@ pub(super) fn rest<'a>(changed: &Changed, old: &'a Object, new: &'a Object, rule
     let class =
         |key: &str| if is_one_of(WORDS, key) || key.starts_with("x-") { Class::Wording } else { Class::Unjudged };
     differing.filter(|key| *key != MARK).map(|key| (key, class(key))).collect()
+}
+
+/// What of one of two parts, or of each in its own way, can't be followed.
+pub(super) fn unreadable(old: &Object, new: &Object) -> impl Iterator<Item = String> {
+    let differ = old.get(MARK) != new.get(MARK);
+    let sides = [("old", old), ("new", new)].map(|(side, part)| (side, part.text(MARK).filter(|_| differ).map(code)));
+    sides.into_iter().filter_map(|(side, why)| Some(format!("in the {side} document {}", why?)))
 }
 
 /// The class and the sentence of each change.

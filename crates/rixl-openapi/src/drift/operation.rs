@@ -1,19 +1,16 @@
 //! What changed at one operation: its parameters, body, responses, security and words.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet};
 
 use heck::ToSnakeCase as _;
 use serde_json::{Value, json};
 
 use super::{
-    change::{Class, Found, bare, code, flipped, rest},
+    change::{Class, Found, bare, code, flipped, rest, unreadable},
     schema::{self, Direction, Documents},
     security,
 };
-use crate::{
-    document::{METHODS, Node as _, Operation, resolve},
-    import::MARK,
-};
+use crate::document::{METHODS, Node as _, Operation, resolve};
 
 pub(super) fn compare(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
     if old.path.ends_with('/') != new.path.ends_with('/') {
@@ -58,11 +55,7 @@ fn others(documents: &Documents<'_>, old: &Value, new: &Value, ruled: &str, plac
     if !words.is_empty() {
         found.push((Class::Wording, format!("new wording in {}{of}", words.join(", "))));
     }
-    for (side, one, other) in [("old", old, new), ("new", new, old)] {
-        if let Some(why) = one.text(MARK).filter(|_| one.get(MARK) != other.get(MARK)) {
-            found.push((Class::Unjudged, format!("can't be compared{of}, in the {side} document {}", code(why))));
-        }
-    }
+    found.extend(unreadable(old, new).map(|why| (Class::Unjudged, format!("can't be compared{of}, {why}"))));
 }
 
 /// Those that the operation has for itself, or its path.
@@ -77,10 +70,10 @@ fn stem(name: &str) -> String {
 
 fn parameters(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_>, found: &mut Found) {
     type Listed<'a> = (BTreeMap<(&'a str, String), &'a Value>, Vec<&'a Value>);
-    /// Those that stand twice are apart.
+    /// The first of each name, and those that stand there again.
     fn listed<'a>(operation: &Operation<'a>) -> Listed<'a> {
         let all = operation.value.list("parameters").iter();
-        let rest = all.filter(|parameter| parameter.text("in") != Some("path"));
+        let rest = all.rev().filter(|parameter| parameter.text("in") != Some("path"));
         let key = |parameter: &'a Value| {
             let (within, name) = (parameter.text("in").unwrap_or_default(), parameter.text("name").unwrap_or_default());
             // The case of a header means nothing.
@@ -89,10 +82,7 @@ fn parameters(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_
         let mut again = Vec::new();
         let mut all = BTreeMap::new();
         for parameter in rest {
-            match all.entry(key(parameter)) {
-                Entry::Vacant(place) => drop(place.insert(parameter)),
-                Entry::Occupied(_) => again.push(parameter),
-            }
+            again.extend(all.insert(key(parameter), parameter));
         }
         (all, again)
     }
@@ -104,15 +94,12 @@ fn parameters(documents: &Documents<'_>, old: &Operation<'_>, new: &Operation<'_
         ));
     }
     let place = |(within, name): &(&str, String)| format!("{within} parameter {}", code(name));
-    let renamed: Vec<_> = old
-        .keys()
-        .filter(|from| !new.contains_key(*from))
-        .filter_map(|from| {
-            let mut added = new.keys().filter(|to| !old.contains_key(*to));
-            Some((from.clone(), added.find(|to| to.0 == from.0 && stem(&to.1) == stem(&from.1))?.clone()))
-        })
-        .collect();
-    for (from, to) in renamed {
+    // Of several that are called alike, the first.
+    let added = new.keys().rev().filter(|to| !old.contains_key(*to));
+    let added: BTreeMap<_, _> = added.map(|to| ((to.0, stem(&to.1)), to.clone())).collect();
+    let gone = old.keys().filter(|from| !new.contains_key(*from)).cloned();
+    let renamed: Vec<_> = gone.filter_map(|from| Some((added.get(&(from.0, stem(&from.1)))?.clone(), from))).collect();
+    for (to, from) in renamed {
         if let Some(after) = new.remove(&to)
             && let Some(before) = old.remove(&from)
         {
@@ -266,42 +253,43 @@ fn body(documents: &Documents<'_>, old: Option<&Value>, new: Option<&Value>, fou
 }
 
 fn responses(documents: &Documents<'_>, old: &Value, new: &Value, found: &mut Found) {
-    let statuses = |operation: &Value, is_success: bool| -> BTreeSet<String> {
-        let all = operation.entries("responses").map(|(status, _)| status.to_uppercase());
-        all.filter(|status| status.starts_with('2') == is_success && !status.starts_with("X-")).collect()
-    };
-    let join = |statuses: &BTreeSet<String>, by: &str| {
-        statuses.iter().map(|status| bare(&status.replace("DEFAULT", "default"))).collect::<Vec<_>>().join(by)
-    };
-    fn at<'a>(operation: &'a Value, status: &str) -> &'a Value {
-        let mut all = operation.entries("responses");
-        all.find(|(name, _)| name.to_uppercase() == status).map_or(&Value::Null, |(_, response)| response)
+    /// The successes, and the rest.
+    fn by_status(operation: &Value) -> [BTreeMap<String, &Value>; 2] {
+        let all = operation.entries("responses").map(|(status, response)| (status.to_uppercase(), response));
+        let (successes, rest) =
+            all.filter(|(status, _)| !status.starts_with("X-")).partition(|(status, _)| status.starts_with('2'));
+        [successes, rest]
     }
-    let (old_success, new_success) = (statuses(old, true), statuses(new, true));
-    if old_success != new_success {
-        let [before, after] = [&old_success, &new_success]
-            .map(|all| if all.is_empty() { "not documented".to_owned() } else { join(all, " or ") });
+    let ([old_successes, old_errors], [new_successes, new_errors]) = (by_status(old), by_status(new));
+    let show = |status: &String| bare(&status.replace("DEFAULT", "default"));
+    let join = |statuses: Vec<String>, by: &str| Some(statuses.join(by)).filter(|joined| !joined.is_empty());
+    let not_in = |one: &BTreeMap<String, _>, other: &BTreeMap<String, _>| {
+        join(one.keys().filter(|status| !other.contains_key(*status)).map(show).collect(), ", ")
+    };
+    if old_successes.keys().ne(new_successes.keys()) {
+        let [before, after] = [&old_successes, &new_successes]
+            .map(|all| join(all.keys().map(show).collect(), " or ").unwrap_or_else(|| "not documented".to_owned()));
         found.push((Class::Decoding, format!("success was {before} and is {after}")));
     }
-    let same: Vec<_> = (&old_success & &new_success).into_iter().map(|status| (status.clone(), status)).collect();
-    let first = old_success.iter().zip(&new_success).take(1).map(|(old, new)| (old.clone(), new.clone()));
-    let pairs = if same.is_empty() { first.collect() } else { same };
+    let mut pairs: Vec<_> =
+        old_successes.iter().filter_map(|(status, old)| Some((status, old, new_successes.get(status)?))).collect();
+    if pairs.is_empty() {
+        pairs.extend(old_successes.values().zip(&new_successes).take(1).map(|(old, (status, new))| (status, old, new)));
+    }
     let is_one = pairs.len() == 1;
-    for (before, after) in pairs {
-        let place = if is_one { "response".to_owned() } else { format!("response {}", bare(&after)) };
-        one_response(documents, at(old, &before), at(new, &after), &place, found);
+    for (status, old, new) in pairs {
+        let place = if is_one { "response".to_owned() } else { format!("response {}", bare(status)) };
+        one_response(documents, old, new, &place, found);
     }
-    let (old_errors, new_errors) = (statuses(old, false), statuses(new, false));
-    let (more, less) = (&new_errors - &old_errors, &old_errors - &new_errors);
-    if !more.is_empty() {
-        found.push((Class::Additive, format!("error responses are documented now: {}", join(&more, ", "))));
-    }
-    if !less.is_empty() {
-        found.push((Class::Wording, format!("error responses are not documented any more: {}", join(&less, ", "))));
-    }
-    for status in &old_errors & &new_errors {
-        let place = format!("error {}", join(&BTreeSet::from([status.clone()]), ""));
-        one_response(documents, at(old, &status), at(new, &status), &place, found);
+    let more = not_in(&new_errors, &old_errors)
+        .map(|more| (Class::Additive, format!("error responses are documented now: {more}")));
+    let less = not_in(&old_errors, &new_errors)
+        .map(|less| (Class::Wording, format!("error responses are not documented any more: {less}")));
+    found.extend(more.into_iter().chain(less));
+    for (status, old) in old_errors {
+        if let Some(new) = new_errors.get(&status) {
+            one_response(documents, old, new, &format!("error {}", show(&status)), found);
+        }
     }
 }
 

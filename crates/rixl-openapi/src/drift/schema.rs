@@ -8,10 +8,11 @@ use std::{
 use heck::ToSnakeCase as _;
 use serde_json::{Value, json};
 
-use super::change::{Changed, Class, Found, bare, code, rest};
+use super::change::{Changed, Class, Found, bare, code, flipped, rest, unreadable};
 use crate::{
     document::{Node as _, Object, resolve},
     import::MARK,
+    secret::is_secret_name,
 };
 
 /// Who writes the value.
@@ -126,11 +127,17 @@ impl<'a> Flat<'a> {
         let mut whole = map.clone();
         let branches = whole.remove("allOf").unwrap_or_default();
         let Some(branches) = branches.as_array() else { return whole };
+        let mut takes_null = true;
         for branch in branches {
             let branch = self.schema(branch, depth + 1);
+            takes_null &= branch.is_true("nullable") || !branch.contains_key("type");
             for (key, value) in branch {
                 add(&mut whole, key, value);
             }
+        }
+        // Null must fit each of them, unless the whole says so itself.
+        if !takes_null && whole.is_true("nullable") && !map.is_true("nullable") {
+            whole.insert(NULL_IN_PART.into(), true.into());
         }
         whole
     }
@@ -155,7 +162,7 @@ fn add(whole: &mut Object, key: String, value: Value) {
             own.extend(more);
         }
         ("nullable", Some(own)) => *own = json!(*own == json!(true) || value == json!(true)),
-        ("description" | "title" | "example" | "default" | "deprecated", Some(_)) => {}
+        ("description" | "title" | "example" | "deprecated", Some(_)) => {}
         (_, Some(own)) if *own != value => {
             let also = whole.entry("also").or_insert(json!([]));
             if let Some(also) = also.as_array_mut() {
@@ -184,7 +191,10 @@ struct Comparison<'a, 'k> {
 /// What is compared below by a rule of its own.
 const RULED: &str = "type format enum properties required items additionalProperties oneOf anyOf nullable readOnly writeOnly \
     minLength minimum minItems minProperties maxLength maximum maxItems maxProperties pattern exclusiveMinimum \
-    exclusiveMaximum multipleOf uniqueItems default discriminator";
+    exclusiveMaximum multipleOf uniqueItems default discriminator null-in-part";
+
+/// Of what is composed by `allOf`: null fits some of it, and some not.
+const NULL_IN_PART: &str = "null-in-part";
 
 /// What a schema without a type may be.
 const ANY: &str = "any value";
@@ -203,6 +213,19 @@ impl Comparison<'_, '_> {
         };
         let join = if what.starts_with(':') { "" } else { " " };
         self.found.push((class, format!("{subject}{join}{what}")));
+    }
+
+    /// What stands for a value of a secret.
+    fn hidden(&self, path: &str) -> Option<String> {
+        let mut names = path.split(['.', '[', '{']).chain(self.place.rsplit(' ').take(1).filter(|_| path.is_empty()));
+        names.any(is_secret_name).then(|| "[redacted]".to_owned())
+    }
+
+    /// What is so now and was not, or was so and is not any more.
+    fn flip(&mut self, path: &str, (old, new): (bool, bool), gained: (Class, &str), lost: (Class, &str)) {
+        if let Some((class, what)) = flipped(old, new, gained, lost) {
+            self.push(class, path, &what);
+        }
     }
 
     fn visit(&mut self, old: &Value, new: &Value, path: &str, depth: usize) {
@@ -229,15 +252,10 @@ impl Comparison<'_, '_> {
             }
         }
         let (old, new) = (self.known.flat.0.schema(old, 0), self.known.flat.1.schema(new, 0));
-        let mut is_broken = false;
-        for (side, schema) in [("old", &old), ("new", &new)] {
-            if let Some(why) = schema.text(MARK).filter(|_| old.get(MARK) != new.get(MARK)) {
-                self.push(Class::Unjudged, path, &format!("can't be compared, in the {side} document {}", code(why)));
-                is_broken = true;
-            }
-        }
-        if is_broken {
-            return;
+        let unreadable: Vec<_> = unreadable(&old, &new).collect();
+        if !unreadable.is_empty() {
+            let each = unreadable.iter();
+            return each.for_each(|why| self.push(Class::Unjudged, path, &format!("can't be compared, {why}")));
         }
         let kinds = (self.kinds(&old, true), self.kinds(&new, false));
         self.nulls(&old, &new, path);
@@ -303,11 +321,11 @@ impl Comparison<'_, '_> {
     }
 
     fn nulls(&mut self, old: &Object, new: &Object, path: &str) {
-        match (old.is_true("nullable"), new.is_true("nullable")) {
-            (false, true) => self.push(self.direction.wider(), path, "may be null now"),
-            (true, false) => self.push(self.direction.narrower(), path, "may not be null any more"),
-            _ => {}
-        }
+        let [one, other] = [old, new].map(|schema| schema.is_true("nullable"));
+        let (wider, narrower) = (self.direction.wider(), self.direction.narrower());
+        let is_changed =
+            if one && other { (!old.is_true(NULL_IN_PART), !new.is_true(NULL_IN_PART)) } else { (one, other) };
+        self.flip(path, is_changed, (wider, "may be null now"), (narrower, "may not be null any more"));
     }
 
     fn format(&mut self, old: &Object, new: &Object, path: &str) {
@@ -325,7 +343,8 @@ impl Comparison<'_, '_> {
     }
 
     fn values(&mut self, old: &Object, new: &Object, path: &str) {
-        let show = |value: &Value| value.as_str().map_or_else(|| code(&value.to_string()), code);
+        let hidden = self.hidden(path);
+        let show = |value: &Value| hidden.clone().unwrap_or_else(|| code(value.as_str().unwrap_or(&value.to_string())));
         match [old, new].map(|schema| schema.get("enum").and_then(Value::as_array)).into() {
             (Some(before), Some(after)) => {
                 for value in after.iter().filter(|value| !before.contains(value)) {
@@ -376,8 +395,9 @@ impl Comparison<'_, '_> {
                 () if is_narrower => self.direction.narrower(),
                 () => self.direction.wider(),
             };
-            let show =
-                |value: Option<Value>| value.map(|value| value.as_str().map_or_else(|| bare(&value.to_string()), code));
+            let hidden = self.hidden(path).filter(|_| key == "default");
+            let shown = |value: Value| value.as_str().map_or_else(|| bare(&value.to_string()), code);
+            let show = |value: Option<Value>| value.map(|value| hidden.clone().unwrap_or_else(|| shown(value)));
             let what = match (show(before), show(after)) {
                 (None, Some(after)) => format!(": {key} is {after} now"),
                 (Some(before), None) => format!(": {key} was {before} and is gone"),
@@ -393,23 +413,24 @@ impl Comparison<'_, '_> {
                 true => (self.direction.breaking(), Class::Additive),
                 false => (Class::Wording, Class::Wording),
             };
-            match (old.is_true(key), new.is_true(key)) {
-                (false, true) => self.push(gained, path, &format!("is {key} now")),
-                (true, false) => self.push(lost, path, &format!("is not {key} any more")),
-                _ => {}
-            }
+            let (now, before) = (format!("is {key} now"), format!("is not {key} any more"));
+            self.flip(path, (old.is_true(key), new.is_true(key)), (gained, &now), (lost, &before));
         }
     }
 
     fn properties(&mut self, old: &Object, new: &Object, path: &str, depth: usize) {
         let [before, after] = [old, new].map(|schema| schema.map("properties").cloned().unwrap_or_default());
-        let required = |schema: &Object, name: &str| schema.list("required").iter().any(|one| one == name);
+        let [old_required, new_required] =
+            [old, new].map(|schema| schema.list("required").iter().filter_map(Value::as_str).collect::<BTreeSet<_>>());
+        let now = (self.direction.narrower(), "is required now");
+        let not_any_more = (self.direction.wider(), "is not required any more");
         let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        // Of several that are spelled alike, the first.
+        let added = after.iter().rev().filter(|(name, _)| !before.contains_key(*name));
+        let added: BTreeMap<_, _> = added.map(|(name, schema)| (name.to_snake_case(), (name, schema))).collect();
         let mut respelled = BTreeSet::new();
         for (name, schema) in &before {
-            let mut added = after.iter().filter(|(other, _)| !before.contains_key(*other));
-            let same = after.get_key_value(name);
-            let found = same.or_else(|| added.find(|(other, _)| other.to_snake_case() == name.to_snake_case()));
+            let found = after.get_key_value(name).or_else(|| added.get(&name.to_snake_case()).copied());
             let Some((new_name, other)) = found else {
                 self.push(self.direction.breaking(), &below(name), "is gone");
                 continue;
@@ -418,31 +439,28 @@ impl Comparison<'_, '_> {
                 respelled.insert(new_name);
                 self.push(self.direction.breaking(), &below(name), &format!("is spelled {} now", code(new_name)));
             }
-            match (required(old, name), required(new, new_name)) {
-                (false, true) => self.push(self.direction.narrower(), &below(name), "is required now"),
-                (true, false) => self.push(self.direction.wider(), &below(name), "is not required any more"),
-                _ => {}
-            }
+            self.flip(
+                &below(name),
+                (old_required.contains(name.as_str()), new_required.contains(new_name.as_str())),
+                now,
+                not_any_more,
+            );
             self.visit(schema, other, &below(new_name), depth + 1);
         }
         for name in after.keys().filter(|name| !before.contains_key(*name) && !respelled.contains(name)) {
-            if required(new, name) && self.direction == Direction::Sent {
+            if new_required.contains(name.as_str()) && self.direction == Direction::Sent {
                 self.push(Class::Callers, &below(name), "is new and required");
             } else {
                 self.push(Class::Additive, &below(name), "is new");
             }
         }
         // Some are required that have no schema.
-        for (one, other, class, what) in [
-            (old, new, self.direction.narrower(), "is required now"),
-            (new, old, self.direction.wider(), "is not required any more"),
-        ] {
-            let names = other.list("required").iter().filter_map(Value::as_str);
-            for name in names.filter(|name| !before.contains_key(*name) && !after.contains_key(*name)) {
-                if !required(one, name) {
-                    self.push(class, &below(name), what);
-                }
-            }
+        for name in old_required
+            .union(&new_required)
+            .filter(|name| [&before, &after].iter().all(|all| !all.contains_key(**name)))
+        {
+            let is_required = (old_required.contains(name), new_required.contains(name));
+            self.flip(&below(name), is_required, now, not_any_more);
         }
     }
 

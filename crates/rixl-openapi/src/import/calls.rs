@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     names,
-    step::{Left, Step},
+    step::{Left, Step, Whole},
 };
 use crate::document::{
     self, METHODS, Node as _, Object, each_operation, is_int64, json_schema, make_map, referenced, resolve,
@@ -14,25 +14,32 @@ use crate::document::{
 };
 
 pub(super) const STEPS: [Step; 8] = [
-    Step { name: "methods that can't be sent", run: methods },
-    Step { name: "bodies", run: bodies },
-    Step { name: "parameters that can't be sent as they are", run: parameters },
-    Step { name: "responses that are not one success in JSON", run: responses },
-    Step { name: "operation ids that are missing, duplicated, or no Rust names", run: ids },
-    Step { name: "path templates that are no Rust names", run: templates },
-    Step { name: "security, of which the document says nothing", run: silent_security },
-    Step { name: "versions and tags", run: info },
+    Step { name: "methods that can't be sent", run: Whole(methods) },
+    Step { name: "bodies", run: Whole(bodies) },
+    Step { name: "parameters that can't be sent as they are", run: Whole(parameters) },
+    Step { name: "responses that are not one success in JSON", run: Whole(responses) },
+    Step { name: "operation ids that are missing, duplicated, or no Rust names", run: Whole(ids) },
+    Step { name: "path templates that are no Rust names", run: Whole(templates) },
+    Step { name: "security, of which the document says nothing", run: Whole(silent_security) },
+    Step { name: "versions and tags", run: Whole(info) },
 ];
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 const BYTES: &str = "application/octet-stream";
 const TEXT: &str = "text/plain";
+/// Where a body of JSON says what it is sent as, when that is not `application/json`.
+pub const MEDIA_TYPE: &str = "x-media-type";
 
 /// `application/json; charset=utf-8` is `application/json`, and so is any type at all.
 fn media_type(name: &str) -> String {
     let name = name.split(';').next().unwrap_or_default().trim().to_lowercase();
     if matches!(name.as_str(), "*/*" | "text/json" | "application/*") { JSON.to_owned() } else { name }
+}
+
+/// `application/vnd.api+json`, as a header may have it.
+fn is_other_json(name: &str) -> bool {
+    name.ends_with("+json") && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-/".contains(&byte))
 }
 
 /// The generator calls reqwest by the method's name, and reqwest has none for these two.
@@ -50,6 +57,7 @@ fn methods(document: &mut Value, left: &mut Vec<Left>) -> usize {
 fn bodies(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let mut count = 0;
     let mut refused = BTreeSet::new();
+    let whole = document.clone();
     each_operation(document, |place, operation| {
         let Some(body) = operation.get_mut("requestBody") else { return 0 };
         let content = body.map("content").cloned().unwrap_or_default();
@@ -58,11 +66,10 @@ fn bodies(document: &mut Value, left: &mut Vec<Left>) -> usize {
             count += 1;
             return 0;
         };
-        let chosen = [JSON, FORM, BYTES, TEXT]
-            .iter()
-            .find_map(|wanted| Some((*wanted, content.iter().find(|(name, _)| media_type(name) == *wanted)?.1)));
-        let Some((name, media)) = chosen else {
-            let types = content.keys().map(|name| media_type(name)).collect::<Vec<_>>().join(", ");
+        let typed: Vec<_> = content.iter().map(|(name, media)| (media_type(name), media)).collect();
+        let chosen = [JSON, FORM, BYTES, TEXT].iter().find_map(|wanted| typed.iter().find(|(name, _)| name == wanted));
+        let Some((name, media)) = chosen.or_else(|| typed.iter().find(|(name, _)| is_other_json(name))) else {
+            let types = typed.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
             let file = if types.contains("multipart") { ", a form with files" } else { "" };
             left.push(Left::operation(
                 place,
@@ -71,21 +78,29 @@ fn bodies(document: &mut Value, left: &mut Vec<Left>) -> usize {
             refused.insert(place.to_owned());
             return 0;
         };
-        let schema = match name {
+        let schema = match name.as_str() {
             BYTES => json!({ "type": "string", "format": "binary" }),
             TEXT => json!({ "type": "string" }),
             _ => media.get("schema").cloned().unwrap_or_else(|| json!({})),
         };
         let required = body.insert("required".into(), true.into());
-        let others: Vec<_> = content.keys().map(|name| media_type(name)).filter(|other| *other != name).collect();
+        let others: Vec<_> = typed.iter().map(|(other, _)| other.as_str()).filter(|other| other != name).collect();
         if !others.is_empty() {
             let why = format!("it may be {} too; it is sent as {name}", others.join(", "));
             left.push(Left::new(format!("{place}: body"), why));
         }
+        let is_nested = |one: &Value| one.get("$ref").is_some() || matches!(one.text("type"), Some("array" | "object"));
+        let nested = resolve(&whole, &schema).entries("properties").filter(|(_, one)| name == FORM && is_nested(one));
+        let why = "a form has no place for a list or an object; a call that sets it is refused before it is sent";
+        left.extend(nested.map(|(property, _)| Left::new(format!("{place}: body property {property:?}"), why)));
         if required != Some(true.into()) {
             left.push(Left::new(format!("{place}: body"), "it may be left out; the client always sends one"));
         }
-        let fresh = json!({ name: { "schema": schema } });
+        let kind = if is_other_json(name) { JSON } else { name };
+        if kind != name {
+            body.insert(MEDIA_TYPE.into(), name.as_str().into());
+        }
+        let fresh = json!({ kind: { "schema": schema } });
         count += usize::from(required != Some(true.into()) || body.get("content") != Some(&fresh));
         body.insert("content".into(), fresh);
         0
@@ -95,11 +110,18 @@ fn bodies(document: &mut Value, left: &mut Vec<Left>) -> usize {
 
 /// Cookies, JSON inside a parameter and objects have no argument; a list joined by commas is a text.
 fn parameters(document: &mut Value, left: &mut Vec<Left>) -> usize {
+    // Each is a call in a chain of calls, which the generator walks by recursion.
+    const MAX_PARAMETERS: usize = 500;
     let mut refused = BTreeSet::new();
     let whole = document.clone();
     let count = each_operation(document, |place, operation| {
         let mut taken = BTreeSet::from_iter(operation.get("requestBody").map(|_| "body".to_owned()));
         let Some(list) = operation.list_mut("parameters") else { return 0 };
+        if list.len() > MAX_PARAMETERS {
+            left.push(Left::operation(place, format!("it has more than {MAX_PARAMETERS} parameters")));
+            refused.insert(place.to_owned());
+            return 0;
+        }
         let mut count = 0;
         list.retain_mut(|parameter| {
             let Some(parameter) = parameter.as_object_mut() else { return false };
@@ -120,7 +142,7 @@ fn parameters(document: &mut Value, left: &mut Vec<Left>) -> usize {
             if let Some(target) = referenced(&whole, &schema) {
                 schema = target.clone();
             }
-            if let Some(why) = why_no_argument(parameter, &schema, &name, &within, &mut taken) {
+            if let Some(why) = why_no_argument(parameter, &schema, style, (&name, &within), &mut taken) {
                 left.push(Left::new(format!("{place}: parameter {name:?}"), why));
                 if parameter.is_true("required") {
                     left.push(Left::operation(place, format!("its parameter {name:?} is required, and can't be sent")));
@@ -167,8 +189,8 @@ fn parameters(document: &mut Value, left: &mut Vec<Left>) -> usize {
 fn why_no_argument(
     parameter: &Object,
     schema: &Value,
-    name: &str,
-    within: &str,
+    style: &str,
+    (name, within): (&str, &str),
     taken: &mut BTreeSet<String>,
 ) -> Option<String> {
     let kind = schema.text("type").unwrap_or_default();
@@ -179,6 +201,8 @@ fn why_no_argument(
         Some(format!("a parameter in {within:?} has no argument"))
     } else if parameter.contains_key("content") {
         Some("a parameter that holds a document has no argument".to_owned())
+    } else if !style.is_empty() && !is_written_so(style, within, kind) {
+        Some(format!("in {within}, the style {style} has no argument"))
     } else if kind == "object" || (kind == "array" && !is_list) {
         Some(format!("in {within}, an {kind} has no argument"))
     } else if within == "header" && !is_header_name(name) {
@@ -188,6 +212,11 @@ fn why_no_argument(
     } else {
         None
     }
+}
+
+fn is_written_so(style: &str, within: &str, kind: &str) -> bool {
+    let is_list = matches!(style, "spaceDelimited" | "pipeDelimited" | "tabDelimited");
+    if within == "query" { style == "form" || (is_list && kind == "array") } else { style == "simple" }
 }
 
 fn is_header_name(name: &str) -> bool {
@@ -205,14 +234,19 @@ fn responses(document: &mut Value, left: &mut Vec<Left>) -> usize {
         {
             response.retain(|key, _| matches!(key.as_str(), "description" | "content"));
             response.entry("description").or_insert("".into());
-            let json = response.entries("content").find(|(name, _)| media_type(name) == JSON);
+            let of = |is: fn(&str) -> bool| response.entries("content").find(|(name, _)| is(&media_type(name)));
+            let json = of(|name| name == JSON).or_else(|| of(is_other_json));
             let Some((name, media)) = json.or_else(|| response.entries("content").next()) else {
                 response.remove("content");
                 continue;
             };
             let schema = media.get("schema").cloned().unwrap_or_else(|| json!({}));
             let name = media_type(name);
-            let fresh = json!({ name.as_str(): { "schema": schema } });
+            let kind = if json.is_some() { JSON } else { name.as_str() };
+            if kind != JSON && status.starts_with('2') && schema != json!({}) && schema.text("type") != Some("string") {
+                left.push(Left::new(format!("{place}: response {status}"), format!("it is {name}, and read as bytes")));
+            }
+            let fresh = json!({ kind: { "schema": schema } });
             let others = response.entries("content").map(|(other, _)| media_type(other));
             let others: Vec<_> = others.filter(|other| *other != name).collect();
             // Errors are read by nobody.
@@ -282,8 +316,13 @@ fn templates(document: &mut Value, left: &mut Vec<Left>) -> usize {
         }
         new_path += rest;
         let are_pairs = path.matches(['{', '}']).count() == 2 * names.len();
-        if !path.starts_with('/') || !are_pairs {
-            let why = if path.starts_with('/') { "its braces are no pairs" } else { "a path starts with /" };
+        let why = match () {
+            () if !path.starts_with('/') => Some("a path starts with /"),
+            () if !are_pairs => Some("its braces are no pairs"),
+            () if is_folded(&new_path) => Some("a URL with this path is that of another one"),
+            () => None,
+        };
+        if let Some(why) = why {
             let methods = METHODS.iter().filter(|method| item.get(**method).is_some());
             left.extend(methods.map(|method| Left::operation(document::place(method, &path), why)));
             continue;
@@ -309,6 +348,12 @@ fn templates(document: &mut Value, left: &mut Vec<Left>) -> usize {
     }
     paths.extend(fresh);
     count
+}
+
+/// Whether a URL leaves out a part of the path, as it does `#a`, or looks into it, as it does into `..`.
+fn is_folded(path: &str) -> bool {
+    let is_dots = |segment: &str| matches!(segment.to_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    path.split('/').any(is_dots) || path.contains(|letter: char| matches!(letter, '#' | '\\') || letter.is_control())
 }
 
 /// Renames them, adds those that only the template names, and reports those that it does not.
@@ -375,10 +420,6 @@ fn info(document: &mut Value, left: &mut Vec<Left>) -> usize {
         left.extend(item.remove("servers").map(|_| own_servers(path.clone())));
         item.retain(|key, _| METHODS.contains(&key.as_str()));
     }
-    each_operation(document, |place, operation| {
-        left.extend(operation.remove("servers").map(|_| own_servers(place.to_owned())));
-        0
-    });
     if let Some(components) = document.map_mut("components") {
         components.retain(|kind, part| matches!(kind.as_str(), "schemas" | "securitySchemes") && part.is_object());
         if let Some(schemes) = components.map_mut("securitySchemes") {
@@ -410,7 +451,8 @@ fn info(document: &mut Value, left: &mut Vec<Left>) -> usize {
     }
     count += usize::from(old != fresh);
     root.insert("info".into(), fresh);
-    count += each_operation(document, |_, operation| {
+    count += each_operation(document, |place, operation| {
+        left.extend(operation.remove("servers").map(|_| own_servers(place.to_owned())));
         let before = operation.len();
         operation.retain(|key, value| match key.as_str() {
             "operationId" | "parameters" | "requestBody" | "responses" | "security" => true,
@@ -429,16 +471,13 @@ fn info(document: &mut Value, left: &mut Vec<Left>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::step::{Run, testing::changed},
-        *,
-    };
+    use super::{super::step::testing::changed, *};
 
     fn with(operation: Value) -> Value {
         json!({ "paths": { "/a": { "post": operation } } })
     }
 
-    fn operation(before: Value, step: Run, count: usize) -> Value {
+    fn operation(before: Value, step: fn(&mut Value, &mut Vec<Left>) -> usize, count: usize) -> Value {
         changed(with(before), step, count)["paths"]["/a"]["post"].take()
     }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use heck::{ToPascalCase as _, ToSnakeCase as _};
 
+use crate::secret::is_one_of;
+
 /// Long enough for RIXL's, short enough for a line.
 const MAX_LENGTH: usize = 80;
 
@@ -18,10 +20,6 @@ const FUNCTIONS: &str = "new new_with_client api_version baseurl client inner pr
 const KEYWORDS: &str = "abstract as async await become box break const continue crate do dyn else enum extern false final fn \
     for gen if impl in let loop macro match mod move mut override priv pub ref return Self self static struct super trait \
     true try type typeof unsafe unsized use virtual where while yield";
-
-fn is_one_of(list: &str, name: &str) -> bool {
-    list.split_ascii_whitespace().any(|one| one == name)
-}
 
 /// What the generator makes of the name of a property, and of an argument that is no part of the path.
 pub(super) fn field_name(name: &str) -> String {

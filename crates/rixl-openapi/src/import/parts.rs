@@ -4,63 +4,71 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::step::{Left, Step};
-use crate::{
-    document::{
-        self, MAX_HOPS, METHODS, Node as _, Object, Part, SCHEMAS, each_operation, reference, referenced,
-        referenced_name,
-    },
-    problems::Problems,
+use super::step::{Left, Step, Whole};
+use crate::document::{
+    self, MAX_HOPS, METHODS, Node as _, Object, Part, SCHEMAS, each_operation, reference, referenced, referenced_name,
+    resolve,
 };
 
 /// What is meant by the words of security. May be deleted when RIXL's documents have no `Authorization` parameters.
 pub(super) const AUTHORIZATION: Step =
-    Step { name: "Authorization parameters, which are security", run: authorization };
+    Step { name: "Authorization parameters, which are security", run: Whole(authorization) };
 
 /// May be deleted when RIXL's documents have a scheme `bearer`.
-pub(super) const SECURITY: Step = Step { name: "security, said by each operation", run: security };
+pub(super) const SECURITY: Step = Step { name: "security, said by each operation", run: Whole(security) };
 
 /// So that each later step finds what is referred to, or knows that there is nothing.
 pub(super) const REFERENCES: [Step; 3] = [
-    Step { name: "references to anchors, or with escapes", run: pointers },
-    Step { name: "references to nothing", run: broken_references },
-    Step { name: "references into the middle of the document", run: deep_references },
+    Step { name: "references to anchors, or with escapes", run: Whole(pointers) },
+    Step { name: "references to nothing", run: Whole(broken_references) },
+    Step { name: "references into the middle of the document", run: Whole(deep_references) },
 ];
 
 /// What is refused is named by every operation that needs it.
-pub(super) const BROKEN: Step = Step { name: "operations that refer to nothing", run: broken_operations };
+pub(super) const BROKEN: Step = Step { name: "operations that refer to nothing", run: Whole(broken_operations) };
 
 /// The mark of a reference that can't be followed, with the reason.
 pub(crate) const MARK: &str = "x-broken-reference";
+
+/// Where the targets of each reference are that has several.
+pub(crate) const TARGETS: &str = "x-targets";
 
 /// What the reason says where this document alone does not have it.
 pub(crate) const ELSEWHERE: &str = "leads to another document";
 
 /// Every reference is a JSON pointer: `#name` is that of the anchor, an `$id` that of its schema, and a URL may have escapes.
 fn pointers(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    let mut anchors = BTreeMap::<String, Vec<String>>::new();
+    let mut anchors = BTreeMap::<String, BTreeSet<String>>::new();
     document::each_part(Part::Document, document, "", &mut |part, place, value| {
         for (key, sign) in [("$anchor", "#"), ("$dynamicAnchor", "#"), ("$id", "")] {
             if let Some(name) = value.text(key).filter(|_| part == Part::Schema) {
-                anchors.entry(format!("{sign}{name}")).or_default().push(place.to_owned());
+                anchors.entry(format!("{sign}{name}")).or_default().insert(format!("#{place}"));
             }
         }
     });
-    let mut count = 0;
+    let (mut count, mut targets) = (0, Object::new());
     document::visit_parts(Part::Document, document, "", &mut |_, _, value| {
-        // Where it can lead to one place alone, it leads there.
-        if let Some(place) = value.text("$dynamicRef").and_then(|name| anchors.get(name)).filter(|all| all.len() == 1) {
-            document::set(value, "$ref", format!("#{}", place.concat()));
-            value.as_object_mut().map(|value| value.remove("$dynamicRef"));
-            count += 1;
-        }
-        let Some(Value::String(reference)) = value.get_mut("$ref") else { return };
-        let decoded = reference.strip_prefix('#').map(|fragment| format!("#{}", percent_decoded(fragment)));
-        let known = anchors.get(decoded.as_ref().unwrap_or(reference)).and_then(|all| all.first());
-        let Some(fresh) = known.map(|place| format!("#{place}")).or(decoded) else { return };
-        count += usize::from(fresh != *reference);
-        *reference = fresh;
+        let said = ["$ref", "$dynamicRef"].into_iter().find_map(|key| Some((key, value.text(key)?.to_owned())));
+        let Some((key, said)) = said else { return };
+        let fragment = said.strip_prefix('#').map(|fragment| format!("#{}", percent_decoded(fragment)));
+        let name = fragment.unwrap_or_else(|| said.clone());
+        let places = Vec::from_iter(anchors.get(&name).into_iter().flatten());
+        let (fresh_key, fresh) = match places.as_slice() {
+            [] => ("$ref", json!(name)),
+            [only] => ("$ref", json!(only)),
+            // Which of them is meant depends on the way there: whoever compares looks at all.
+            several => {
+                targets.insert(name.clone(), several.iter().map(|place| json!({ "$ref": place })).collect());
+                ("$dynamicRef", json!({ "$ref": document::below(&format!("#/{TARGETS}"), &name) }))
+            }
+        };
+        count += usize::from((key, &json!(said)) != (fresh_key, &fresh));
+        value.as_object_mut().map(|value| value.remove(key));
+        document::set(value, fresh_key, fresh);
     });
+    if !targets.is_empty() {
+        document::set(document, TARGETS, targets);
+    }
     count
 }
 
@@ -183,15 +191,6 @@ fn broken_operations(document: &mut Value, left: &mut Vec<Left>) -> usize {
         })
 }
 
-/// Every reference that is left leads to a schema.
-pub(super) fn check_references(document: &Value) -> Result<(), Problems> {
-    let mut problems = Vec::new();
-    document::each_part(Part::Document, document, "", &mut |_, place, value| {
-        problems.extend(why_broken(document, value).map(|why| format!("{place}: {why}.")));
-    });
-    Problems(problems).into_result()
-}
-
 /// The generator takes a reference for a schema's name, and one to `#/paths/…` for none.
 fn deep_references(document: &mut Value, _: &mut Vec<Left>) -> usize {
     let mut names = BTreeMap::<String, String>::new();
@@ -221,11 +220,11 @@ fn deep_references(document: &mut Value, _: &mut Vec<Left>) -> usize {
 }
 
 /// Parameters, bodies, responses and path items that stand elsewhere. Progenitor reads most of them; the later steps do not.
-pub(super) fn put_in_place(document: &mut Value, _: &mut Vec<Left>) -> usize {
+pub(super) fn put_in_place(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let whole = document.clone();
     let mut count = 0;
     let mut place = |part: &mut Value| {
-        let target = referenced(&whole, part).is_some().then(|| document::resolve(&whole, part).clone());
+        let target = referenced(&whole, part).is_some().then(|| resolve(&whole, part).clone());
         let Some(target) = target else { return };
         count += 1;
         let own = std::mem::replace(part, target);
@@ -234,9 +233,21 @@ pub(super) fn put_in_place(document: &mut Value, _: &mut Vec<Left>) -> usize {
             part.extend(own.into_iter().filter(|(key, _)| key != "$ref"));
         }
     };
-    for (_, item) in document.entries_mut("paths") {
+    for (path, item) in document.entries_mut("paths") {
+        let there = referenced(&whole, item).map(|target| resolve(&whole, target));
+        let twice = METHODS.iter().filter(|method| {
+            [Some(&*item), there].iter().all(|item| item.and_then(|item| item.get(*method)).is_some())
+        });
+        left.extend(twice.map(|method| {
+            Left::new(document::below(path, method), "its $ref has one too; what stands beside the $ref is taken")
+        }));
         place(item);
         let Some(item) = item.as_object_mut() else { continue };
+        // Those beside the reference win.
+        if let (Some(own), Some(there)) = (item.list_mut("parameters"), there) {
+            let more: Vec<_> = there.list("parameters").iter().filter(|one| !own.contains(one)).cloned().collect();
+            own.extend(more);
+        }
         item.list_mut("parameters").into_iter().flatten().for_each(&mut place);
         for (_, operation) in item.iter_mut().filter(|(method, _)| METHODS.contains(&method.as_str())) {
             let Some(operation) = operation.as_object_mut() else { continue };
@@ -302,10 +313,9 @@ fn authorization(document: &mut Value, _: &mut Vec<Left>) -> usize {
         }
         removed
     });
-    let components = document.as_object_mut().filter(|_| count > 0).map(|root| root.entry("components"));
-    let components = components.and_then(|components| document::make_map(components.or_insert(json!({}))));
-    let schemes = components.map(|components| components.entry("securitySchemes").or_insert(json!({})));
-    if let Some(schemes) = schemes.and_then(document::make_map) {
+    if count > 0
+        && let Some(schemes) = document::components(document, "securitySchemes")
+    {
         schemes.entry(NAME).or_insert(json!({ "type": "apiKey", "in": "header", "name": NAME }));
     }
     count
@@ -313,11 +323,7 @@ fn authorization(document: &mut Value, _: &mut Vec<Left>) -> usize {
 
 /// One name for all that is sent as `Authorization: Bearer`; the document's own list holds where an operation has none.
 fn security(document: &mut Value, left: &mut Vec<Left>) -> usize {
-    let mut schemes = document
-        .get("components")
-        .and_then(|components| components.map("securitySchemes"))
-        .cloned()
-        .unwrap_or_default();
+    let mut schemes = document::components(document, "securitySchemes").map(std::mem::take).unwrap_or_default();
     let is_bearer = |name: &str| {
         let scheme = schemes.get(name);
         let says = |key: &str| scheme.and_then(|scheme| scheme.text(key)).unwrap_or_default().to_lowercase();
@@ -370,8 +376,8 @@ fn security(document: &mut Value, left: &mut Vec<Left>) -> usize {
     if is_used {
         schemes.insert("bearer".into(), json!({ "type": "http", "scheme": "bearer" }));
     }
-    if let Some(root) = document.as_object_mut() {
-        document::set(root.entry("components").or_insert(json!({})), "securitySchemes", schemes);
+    if let Some(all) = document::components(document, "securitySchemes") {
+        *all = schemes;
     }
     count
 }

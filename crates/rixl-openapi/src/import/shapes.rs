@@ -4,72 +4,110 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::step::{Left, Step};
-use crate::document::{self, Node as _, Object, each_schema, is_int64, reference, referenced};
+use super::step::{Left, Schemas, Step, Whole};
+use crate::document::{self, Node as _, Object, is_int64, reference, referenced, referenced_name};
 
 /// For every document. May be deleted when the generator makes the same of both forms.
-pub(super) const STEPS: [Step; 3] = [
-    Step { name: "types that were not said", run: types },
-    Step { name: "defaults of another type", run: defaults },
-    Step { name: "whole numbers with a fraction of 0", run: numbers },
+pub(super) const STEPS: [Step; 4] = [
+    Step { name: "kinds of a schema that its discriminator alone names", run: Whole(kinds) },
+    Step { name: "types that were not said", run: Schemas(types) },
+    Step { name: "defaults of another type", run: Schemas(defaults) },
+    Step { name: "whole numbers with a fraction of 0", run: Whole(numbers) },
 ];
 
 /// What a generator has no type for.
 pub(super) const LOSSES: [Step; 2] = [
-    Step { name: "types and keywords that are unknown", run: unknown },
-    Step { name: "alternatives and compositions, merged into one object", run: merge },
+    Step { name: "types and keywords that are unknown", run: Schemas(unknown) },
+    Step { name: "alternatives and compositions, merged into one object", run: Whole(merge) },
 ];
 
 const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
 
+/// Who refers to a schema with a discriminator gets any of those that are made of it by `allOf`, or named by its mapping.
+/// They are made of a copy then, which has no kinds.
+fn kinds(document: &mut Value, _: &mut Vec<Left>) -> usize {
+    let Some(schemas) = document.map_mut("components").and_then(|components| components.map_mut("schemas")) else {
+        return 0;
+    };
+    let mut made_of = BTreeMap::<String, Vec<String>>::new();
+    for (name, schema) in schemas.iter() {
+        for base in schema.list("allOf").iter().filter_map(referenced_name) {
+            made_of.entry(base).or_default().push(name.clone());
+        }
+    }
+    let mut bases = BTreeMap::new();
+    for (name, schema) in schemas.iter().filter(|(_, schema)| schema.get("oneOf").or(schema.get("anyOf")).is_none()) {
+        let Some(discriminator) = schema.get("discriminator") else { continue };
+        let mapped = discriminator.entries("mapping").filter_map(|(_, target)| target.as_str());
+        let mapped = mapped.map(|target| target.strip_prefix(REFERENCE).unwrap_or(target).to_owned());
+        let (mut open, mut all) = (Vec::from_iter(mapped), BTreeSet::new());
+        open.extend(made_of.get(name).into_iter().flatten().cloned());
+        while let Some(kind) = open.pop() {
+            if kind != *name && schemas.contains_key(&kind) && all.insert(kind.clone()) {
+                open.extend(made_of.get(&kind).into_iter().flatten().cloned());
+            }
+        }
+        if !all.is_empty() {
+            bases.insert(name.clone(), all);
+        }
+    }
+    for schema in schemas.values_mut() {
+        for base in schema.list_mut("allOf").into_iter().flatten() {
+            if let Some(name) = referenced_name(base).filter(|name| bases.contains_key(name)) {
+                *base = reference(&format!("{name}.base"));
+            }
+        }
+    }
+    for (name, all) in &bases {
+        let Some(schema) = schemas.get_mut(name) else { continue };
+        let copy = schema.clone();
+        document::set(schema, "anyOf", all.iter().map(|kind| reference(kind)).collect::<Vec<_>>());
+        schemas.insert(format!("{name}.base"), copy);
+    }
+    bases.len()
+}
+
 /// A schema of properties without `type: object` is any value to the generator.
-fn types(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    each_schema(document, |_, schema| {
-        let is_text = |values: &Value| values.as_array().is_some_and(|values| values.iter().all(Value::is_string));
-        let implied = if schema.contains_key("type") {
-            return 0;
-        } else if schema.map("properties").is_some() {
-            "object"
-        } else if schema.map("items").is_some() {
-            "array"
-        } else if schema.get("enum").is_some_and(is_text)
-            || ["pattern", "minLength", "maxLength"].iter().any(|key| schema.contains_key(*key))
-        {
-            "string"
-        } else {
-            return 0;
-        };
-        schema.insert("type".into(), implied.into());
-        1
-    })
+fn types(_: &str, schema: &mut Object, _: &mut Vec<Left>) -> usize {
+    let is_text = |values: &Value| {
+        values.as_array().is_some_and(|values| !values.is_empty() && values.iter().all(Value::is_string))
+    };
+    let implied = if schema.contains_key("type") {
+        return 0;
+    } else if schema.map("properties").is_some() {
+        "object"
+    } else if schema.map("items").is_some() {
+        "array"
+    } else if schema.get("enum").is_some_and(is_text)
+        || ["pattern", "minLength", "maxLength"].iter().any(|key| schema.contains_key(*key))
+    {
+        "string"
+    } else {
+        return 0;
+    };
+    schema.insert("type".into(), implied.into());
+    1
 }
 
 /// An unknown type stops the generator; `required: true` is of other drafts, and an enum is written by other means.
-fn unknown(document: &mut Value, left: &mut Vec<Left>) -> usize {
-    each_schema(document, |place, schema| {
-        let mut count = usize::from(schema.remove("discriminator").is_some());
-        if schema.get("required").is_some_and(|required| !required.is_array()) {
-            schema.remove("required");
-            count += 1;
-        }
-        let is_known = |said: &Value| said.as_str().is_some_and(|said| TYPES.contains(&said));
-        if let Some(said) = schema.get("type").filter(|said| !is_known(said)) {
-            left.push(Left::new(format!("{place}/type"), format!("{said} is no type of 3.0; it is any value")));
-            schema.remove("type");
-            count += 1;
-        }
+fn unknown(place: &str, schema: &mut Object, left: &mut Vec<Left>) -> usize {
+    let before = schema.len();
+    schema.remove("discriminator");
+    let is_known = |said: &Value| said.as_str().is_some_and(|said| TYPES.contains(&said));
+    if let Some(said) = schema.get("type").filter(|said| !is_known(said)) {
+        left.push(Left::new(format!("{place}/type"), format!("{said} is no type of 3.0; it is any value")));
+        schema.remove("type");
+    }
+    let kind = schema.text("type").map(str::to_owned);
+    schema.retain(|key, value| match (key.as_str(), kind.as_deref()) {
+        ("required", _) => value.is_array(),
         // Of another type than the schema's they say nothing, and the generator would take them for one.
-        for (key, kind) in [("properties", "object"), ("additionalProperties", "object"), ("items", "array")] {
-            if schema.text("type").is_some_and(|said| said != kind) {
-                count += usize::from(schema.remove(key).is_some());
-            }
-        }
-        if schema.get("default").is_some_and(|default| !is_of(schema.text("type"), default)) {
-            schema.remove("default");
-            count += 1;
-        }
-        count
-    })
+        ("properties" | "additionalProperties", Some(kind)) => kind == "object",
+        ("items", Some(kind)) => kind == "array",
+        ("default", kind) => is_of(kind, value),
+        _ => true,
+    });
+    before - schema.len()
 }
 
 fn is_of(kind: Option<&str>, value: &Value) -> bool {
@@ -85,13 +123,11 @@ fn is_of(kind: Option<&str>, value: &Value) -> bool {
 }
 
 /// RIXL writes the default 25 of an integer as "25", which stops the generator.
-fn defaults(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    each_schema(document, |_, schema| {
-        let kind = schema.text("type");
-        let text = schema.get("default").filter(|default| !is_of(kind, default)).and_then(Value::as_str);
-        let parsed = text.and_then(|text| serde_json::from_str::<Value>(text).ok()).filter(|value| is_of(kind, value));
-        parsed.is_some_and(|value| schema.insert("default".into(), value).is_some()).into()
-    })
+fn defaults(_: &str, schema: &mut Object, _: &mut Vec<Left>) -> usize {
+    let kind = schema.text("type");
+    let text = schema.get("default").filter(|default| !is_of(kind, default)).and_then(Value::as_str);
+    let parsed = text.and_then(|text| serde_json::from_str::<Value>(text).ok()).filter(|value| is_of(kind, value));
+    parsed.is_some_and(|value| schema.insert("default".into(), value).is_some()).into()
 }
 
 /// `1.0` is `1`, to JSON as well as to a reader.
@@ -306,22 +342,34 @@ mod tests {
 
     #[test]
     fn types_are_said() {
-        assert_eq!(schema(json!({ "properties": {} }), types, 1), json!({ "type": "object", "properties": {} }));
-        assert_eq!(schema(json!({ "enum": ["a"] }), types, 1), json!({ "type": "string", "enum": ["a"] }));
-        assert_eq!(schema(json!({ "type": "colour" }), unknown, 1), json!({}));
-        assert_eq!(schema(json!({ "type": "string", "required": true }), unknown, 1), json!({ "type": "string" }));
-        assert_eq!(schema(json!({ "type": "string", "properties": {} }), unknown, 1), json!({ "type": "string" }));
+        assert_eq!(
+            schema(json!({ "properties": {} }), Schemas(types), 1),
+            json!({ "type": "object", "properties": {} })
+        );
+        assert_eq!(schema(json!({ "enum": ["a"] }), Schemas(types), 1), json!({ "type": "string", "enum": ["a"] }));
+        assert_eq!(schema(json!({ "type": "colour" }), Schemas(unknown), 1), json!({}));
+        assert_eq!(
+            schema(json!({ "type": "string", "required": true }), Schemas(unknown), 1),
+            json!({ "type": "string" })
+        );
+        assert_eq!(
+            schema(json!({ "type": "string", "properties": {} }), Schemas(unknown), 1),
+            json!({ "type": "string" })
+        );
     }
 
     #[test]
     fn a_default_has_the_type_of_its_schema() {
         assert_eq!(
-            schema(json!({ "type": "integer", "default": "25" }), defaults, 1),
+            schema(json!({ "type": "integer", "default": "25" }), Schemas(defaults), 1),
             json!({ "type": "integer", "default": 25 })
         );
-        assert_eq!(schema(json!({ "type": "integer", "default": "x" }), unknown, 1), json!({ "type": "integer" }));
         assert_eq!(
-            schema(json!({ "type": "string", "default": "25" }), defaults, 0),
+            schema(json!({ "type": "integer", "default": "x" }), Schemas(unknown), 1),
+            json!({ "type": "integer" })
+        );
+        assert_eq!(
+            schema(json!({ "type": "string", "default": "25" }), Schemas(defaults), 0),
             json!({ "type": "string", "default": "25" })
         );
     }
@@ -334,7 +382,7 @@ mod tests {
             { "properties": { "id": { "type": "string" } }, "required": ["id"] },
             { "oneOf": [variant("image"), variant("video")] },
         ] });
-        let after = schema(before, merge, 1);
+        let after = schema(before, Whole(merge), 1);
         let expected =
             json!({ "id": { "type": "string" }, "image": { "type": "string" }, "video": { "type": "string" } });
         assert_eq!(after, json!({ "type": "object", "properties": expected, "required": ["id"] }));
@@ -352,19 +400,19 @@ mod tests {
     #[test]
     fn scalars_and_single_branches_stay_what_they_are() {
         let both = json!({ "anyOf": [{ "type": "string", "enum": ["a"] }, { "type": "string", "enum": ["b"] }] });
-        assert_eq!(schema(both, merge, 1), json!({ "type": "string", "enum": ["a", "b"] }));
+        assert_eq!(schema(both, Whole(merge), 1), json!({ "type": "string", "enum": ["a", "b"] }));
         let int64 = json!({ "oneOf": [{ "type": "integer" }, { "type": "string" }] });
-        assert_eq!(schema(int64.clone(), merge, 0), int64);
+        assert_eq!(schema(int64.clone(), Whole(merge), 0), int64);
         let one =
             json!({ "properties": { "b": { "allOf": [{ "$ref": "#/components/schemas/A" }], "description": "d" } } });
-        assert_eq!(schema(one, merge, 1)["properties"]["b"], json!({ "$ref": "#/components/schemas/A" }));
+        assert_eq!(schema(one, Whole(merge), 1)["properties"]["b"], json!({ "$ref": "#/components/schemas/A" }));
     }
 
     #[test]
     fn compositions_that_hold_themselves_come_to_an_end() {
         let a = json!({ "$ref": "#/components/schemas/A" });
         let inner = json!({ "allOf": [a, { "properties": { "y": { "type": "string" } } }] });
-        let after = schema(json!({ "allOf": [{ "properties": { "x": inner } }, a] }), merge, 4);
+        let after = schema(json!({ "allOf": [{ "properties": { "x": inner } }, a] }), Whole(merge), 4);
         assert_eq!(after["properties"], json!({ "x": { "$ref": "#/components/schemas/x.merged.1" } }));
         // Each level doubles the branches.
         let mut schemas =

@@ -2,14 +2,32 @@
 
 use serde_json::Value;
 
-/// Changes the document, says at how many places, and names what is lost.
-pub(super) type Run = fn(&mut Value, &mut Vec<Left>) -> usize;
+use crate::document::{Object, each_schema};
+
+/// How a step changes the document; it says at how many places, and names what is lost.
+#[derive(Clone, Copy)]
+pub(super) enum Run {
+    Whole(fn(&mut Value, &mut Vec<Left>) -> usize),
+    /// Each schema that is a map, outer before inner, with its JSON pointer.
+    Schemas(fn(&str, &mut Object, &mut Vec<Left>) -> usize),
+}
+
+pub(super) use self::Run::{Schemas, Whole};
 
 /// One difference between what is published and what is generated from.
 #[derive(Clone, Copy)]
 pub(super) struct Step {
     pub(super) name: &'static str,
     pub(super) run: Run,
+}
+
+impl Step {
+    pub(super) fn apply(self, document: &mut Value, left: &mut Vec<Left>) -> usize {
+        match self.run {
+            Run::Whole(run) => run(document, left),
+            Run::Schemas(run) => each_schema(document, |place, schema| run(place, schema, left)),
+        }
+    }
 }
 
 /// What was not carried over, or not as it was.
@@ -39,14 +57,22 @@ pub(super) mod testing {
     use super::*;
 
     /// What the step makes of the document; it must count its changes.
-    pub(in super::super) fn changed(mut document: Value, step: Run, count: usize) -> Value {
-        assert_eq!(step(&mut document, &mut Vec::new()), count, "{document:#}");
+    pub(in super::super) fn changed(
+        document: Value,
+        run: fn(&mut Value, &mut Vec<Left>) -> usize,
+        count: usize,
+    ) -> Value {
+        applied(document, Run::Whole(run), count)
+    }
+
+    fn applied(mut document: Value, run: Run, count: usize) -> Value {
+        assert_eq!(Step { name: "", run }.apply(&mut document, &mut Vec::new()), count, "{document:#}");
         document
     }
 
     /// What the step makes of a document with this schema.
-    pub(in super::super) fn changed_schema(before: Value, step: Run, count: usize) -> Value {
+    pub(in super::super) fn changed_schema(before: Value, run: Run, count: usize) -> Value {
         let document = json!({ "components": { "schemas": { "A": before } } });
-        changed(document, step, count)["components"]["schemas"]["A"].take()
+        applied(document, run, count)["components"]["schemas"]["A"].take()
     }
 }

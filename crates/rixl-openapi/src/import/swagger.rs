@@ -4,24 +4,24 @@ use serde_json::{Value, json};
 
 use super::{
     parts,
-    step::{Left, Step},
+    step::{Left, Step, Whole},
 };
 use crate::document::{self, Node as _, Object, Part, each_operation, each_schema};
 
 /// In order. `version` is last: the others tell by it that there is work.
 pub(super) const STEPS: [Step; 12] = [
-    Step { name: "Swagger 2.0: parts that go to components", run: components },
+    Step { name: "Swagger 2.0: parts that go to components", run: Whole(components) },
     parts::REFERENCES[0],
     parts::REFERENCES[1],
     parts::REFERENCES[2],
-    Step { name: "parts by reference, put in place", run: parts::put_in_place },
-    Step { name: "parameters of a path, given to its operations", run: parts::share_parameters },
-    Step { name: "Swagger 2.0: body parameters", run: bodies },
-    Step { name: "Swagger 2.0: form parameters", run: forms },
-    Step { name: "Swagger 2.0: types of parameters", run: parameter_schemas },
-    Step { name: "Swagger 2.0: schemas of responses", run: responses },
-    Step { name: "Swagger 2.0: x-nullable", run: nullable },
-    Step { name: "Swagger 2.0: version, server and security schemes", run: version },
+    Step { name: "parts by reference, put in place", run: Whole(parts::put_in_place) },
+    Step { name: "parameters of a path, given to its operations", run: Whole(parts::share_parameters) },
+    Step { name: "Swagger 2.0: body parameters", run: Whole(bodies) },
+    Step { name: "Swagger 2.0: form parameters", run: Whole(forms) },
+    Step { name: "Swagger 2.0: types of parameters", run: Whole(parameter_schemas) },
+    Step { name: "Swagger 2.0: schemas of responses", run: Whole(responses) },
+    Step { name: "Swagger 2.0: x-nullable", run: Whole(nullable) },
+    Step { name: "Swagger 2.0: version, server and security schemes", run: Whole(version) },
 ];
 
 const PARTS: [(&str, &str); 4] = [

@@ -6,94 +6,104 @@ use serde_json::{Value, json};
 
 use super::{
     names,
-    step::{Left, Step},
+    step::{Left, Schemas, Step, Whole},
 };
 use crate::{
-    document::{
-        self, Node, Object, SCHEMAS, each_operation, each_schema, is_int64, reference, referenced, referenced_name,
-    },
-    secret::{is_about_a_secret, is_key_object, is_secret_name},
+    document::{self, Node, Object, SCHEMAS, each_operation, is_int64, reference, referenced, referenced_name},
+    secret::{is_about_a_secret, is_key_object, is_secret_name, is_value_name},
 };
 
 /// What operations look at.
-pub(super) const BEFORE_CALLS: [Step; 5] = [
-    Step { name: "titles", run: titles },
-    Step { name: "objects closed to new properties, or open to all", run: open },
-    Step { name: "bounds that are no numbers", run: bounds },
-    Step { name: "named values that are secrets", run: named_secrets },
-    Step { name: "named values that are no objects, put in place", run: inline },
+pub(super) const BEFORE_CALLS: [Step; 6] = [
+    Step { name: "titles", run: Schemas(titles) },
+    Step { name: "objects closed to new properties, or open to all", run: Schemas(open) },
+    Step { name: "bounds that are no numbers", run: Schemas(bounds) },
+    Step { name: "required properties without a schema", run: Schemas(required) },
+    Step { name: "named values that are secrets", run: Whole(named_secrets) },
+    Step { name: "named values that are no objects, put in place", run: Whole(inline) },
 ];
 
 /// What needs the ids of operations, or their final responses.
 pub(super) const AFTER_CALLS: [Step; 7] = [
-    Step { name: "schema names that are no Rust names", run: rename },
-    Step { name: "objects without a name, named", run: hoist },
-    Step { name: "lists of lists without an end", run: nesting },
-    Step { name: "properties whose Rust names collide", run: collisions },
-    Step { name: "required properties of responses", run: not_required },
-    Step { name: "null, which is not set", run: nulls },
-    Step { name: "secrets without \"format\": \"password\"", run: secrets },
+    Step { name: "schema names that are no Rust names", run: Whole(rename) },
+    Step { name: "objects without a name, named", run: Whole(hoist) },
+    Step { name: "lists of lists without an end", run: Whole(nesting) },
+    Step { name: "properties whose Rust names collide", run: Schemas(collisions) },
+    Step { name: "required properties of responses", run: Whole(not_required) },
+    Step { name: "null, which is not set", run: Schemas(nulls) },
+    Step { name: "secrets without \"format\": \"password\"", run: Whole(secrets) },
 ];
 
 /// May be deleted when the generator leaves out what no operation uses.
-pub(super) const UNUSED: Step = Step { name: "schemas that no operation uses", run: unused };
+pub(super) const UNUSED: Step = Step { name: "schemas that no operation uses", run: Whole(unused) };
 
 /// typify names a type by its title, and takes two types of one title for one, without a word.
-fn titles(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    each_schema(document, |_, schema| usize::from(schema.remove("title").is_some()))
+fn titles(_: &str, schema: &mut Object, _: &mut Vec<Left>) -> usize {
+    usize::from(schema.remove("title").is_some())
 }
 
 /// `false` makes a new property of the server's fail the whole response; a type for all others makes it fail by its type.
-fn open(document: &mut Value, left: &mut Vec<Left>) -> usize {
-    each_schema(document, |place, schema| {
-        let has_properties = has_properties(schema);
-        let others = schema.get("additionalProperties");
-        if has_properties && others.is_some_and(Value::is_object) {
-            let why = "properties of any other name are not read beside those that are named";
-            left.push(Left::new(format!("{place}/additionalProperties"), why));
-        }
-        if others.is_some_and(|others| *others == Value::Bool(false) || has_properties) {
-            schema.remove("additionalProperties");
-            return 1;
-        }
-        0
-    })
+fn open(place: &str, schema: &mut Object, left: &mut Vec<Left>) -> usize {
+    let has_properties = has_properties(schema);
+    let others = schema.get("additionalProperties");
+    if has_properties && others.is_some_and(Value::is_object) {
+        let why = "properties of any other name are not read beside those that are named";
+        left.push(Left::new(format!("{place}/additionalProperties"), why));
+    }
+    if others.is_some_and(|others| *others == Value::Bool(false) || has_properties) {
+        schema.remove("additionalProperties");
+        return 1;
+    }
+    0
 }
 
 /// The generator reads whole numbers only; the facade's way is not to have bounds on what it reads.
-fn bounds(document: &mut Value, _: &mut Vec<Left>) -> usize {
+fn bounds(_: &str, schema: &mut Object, _: &mut Vec<Left>) -> usize {
     const COUNTS: [&str; 6] = ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"];
     const BOUNDS: [&str; 3] = ["minimum", "maximum", "multipleOf"];
-    each_schema(document, |_, schema| {
-        let before = schema.len();
-        let is_integer = schema.text("type") == Some("integer");
-        schema.retain(|key, value| match key.as_str() {
-            key if COUNTS.contains(&key) => value.is_u64(),
-            key if BOUNDS.contains(&key) => value.is_i64() || (value.is_number() && !is_integer),
-            "exclusiveMinimum" | "exclusiveMaximum" | "nullable" | "readOnly" | "writeOnly" | "deprecated" => {
-                value.is_boolean()
-            }
-            "format" | "pattern" | "description" => value.is_string(),
-            "enum" => value.is_array(),
-            _ => true,
-        });
-        before - schema.len()
-    })
+    let before = schema.len();
+    let is_integer = schema.text("type") == Some("integer");
+    schema.retain(|key, value| match key.as_str() {
+        key if COUNTS.contains(&key) => value.is_u64(),
+        key if BOUNDS.contains(&key) => value.is_i64() || (value.is_number() && !is_integer),
+        "exclusiveMinimum" | "exclusiveMaximum" | "nullable" | "readOnly" | "writeOnly" | "deprecated" => {
+            value.is_boolean()
+        }
+        "format" | "pattern" | "description" => value.is_string(),
+        "enum" => value.is_array(),
+        _ => true,
+    });
+    before - schema.len()
+}
+
+/// What must be sent can be: it is any value.
+fn required(_: &str, schema: &mut Object, _: &mut Vec<Left>) -> usize {
+    let names: Vec<_> = schema.list("required").iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let Some(properties) = schema.map_mut("properties").filter(|properties| !properties.is_empty()) else { return 0 };
+    let before = properties.len();
+    for name in names {
+        properties.entry(name).or_insert(json!({}));
+    }
+    properties.len() - before
 }
 
 fn has_properties(schema: &impl Node) -> bool {
     schema.map("properties").is_some_and(|properties| !properties.is_empty())
 }
 
+/// A text, a number, or lists and maps of such.
+fn is_value(schema: &Value) -> bool {
+    match schema.text("type") {
+        _ if has_properties(schema) => false,
+        Some("object") => schema.map("additionalProperties").is_some(),
+        kind => kind.is_some() || schema.as_object().is_some_and(is_int64),
+    }
+}
+
 /// In place it has its name no more. A list of known values is none.
 fn named_secrets(document: &mut Value, left: &mut Vec<Left>) -> usize {
     let schemas = document::named(document).into_iter().flatten().filter(|(name, _)| is_secret_name(name));
-    let values = schemas.filter(|(_, schema)| !has_properties(*schema) && schema.get("enum").is_none());
-    let is_value = |schema: &Value| match schema.text("type") {
-        Some("object") => schema.map("additionalProperties").is_some(),
-        kind => kind.is_some(),
-    };
-    let values = values.filter(|(_, schema)| is_value(schema));
+    let values = schemas.filter(|(_, schema)| schema.get("enum").is_none() && is_value(schema));
     values.map(|(name, schema)| redact(schema, &document::below(SCHEMAS, name), left, &mut Vec::new())).sum()
 }
 
@@ -224,27 +234,25 @@ impl Hoisted {
 }
 
 /// `userId` and `user_id` in one object would be one field, written twice.
-fn collisions(document: &mut Value, left: &mut Vec<Left>) -> usize {
-    each_schema(document, |place, schema| {
-        let Some(properties) = schema.map_mut("properties") else { return 0 };
-        let mut seen = BTreeMap::<String, String>::new();
-        let mut gone = Vec::new();
-        for name in properties.keys() {
-            let field = names::field_name(name);
-            if !name.contains(char::is_alphanumeric) {
-                gone.push((name.clone(), "its name has no letter or digit".to_owned()));
-            } else if let Some(other) = seen.get(&field) {
-                gone.push((name.clone(), format!("its Rust name {field} is that of {other:?}")));
-            } else {
-                seen.insert(field, name.clone());
-            }
+fn collisions(place: &str, schema: &mut Object, left: &mut Vec<Left>) -> usize {
+    let Some(properties) = schema.map_mut("properties") else { return 0 };
+    let mut seen = BTreeMap::<String, String>::new();
+    let mut gone = Vec::new();
+    for name in properties.keys() {
+        let field = names::field_name(name);
+        if !name.contains(char::is_alphanumeric) {
+            gone.push((name.clone(), "its name has no letter or digit".to_owned()));
+        } else if let Some(other) = seen.get(&field) {
+            gone.push((name.clone(), format!("its Rust name {field} is that of {other:?}")));
+        } else {
+            seen.insert(field, name.clone());
         }
-        for (name, why) in &gone {
-            properties.remove(name);
-            left.push(Left::new(document::below(&format!("{place}/properties"), name), why.as_str()));
-        }
-        gone.len()
-    })
+    }
+    for (name, why) in &gone {
+        properties.remove(name);
+        left.push(Left::new(document::below(&format!("{place}/properties"), name), why.as_str()));
+    }
+    gone.len()
 }
 
 /// Every named schema that these values reach.
@@ -284,22 +292,20 @@ fn not_required(document: &mut Value, _: &mut Vec<Left>) -> usize {
 }
 
 /// The reader of an optional field takes null for not set, and a list that is null for empty; a map needs to be told.
-fn nulls(document: &mut Value, _: &mut Vec<Left>) -> usize {
-    each_schema(document, |_, schema| {
-        let required = schema.list("required").to_vec();
-        let mut count = 0;
-        for (name, property) in schema.entries_mut("properties") {
-            let Some(property) = property.as_object_mut().filter(|_| !required.iter().any(|one| one == name)) else {
-                continue;
-            };
-            let is_map = property.text("type") == Some("object") && !has_properties(property);
-            count += usize::from(match is_map {
-                true => property.insert("nullable".into(), true.into()) != Some(Value::Bool(true)),
-                false => property.remove("nullable").is_some(),
-            });
-        }
-        count
-    })
+fn nulls(_: &str, schema: &mut Object, _: &mut Vec<Left>) -> usize {
+    let required = schema.list("required").to_vec();
+    let mut count = 0;
+    for (name, property) in schema.entries_mut("properties") {
+        let Some(property) = property.as_object_mut().filter(|_| !required.iter().any(|one| one == name)) else {
+            continue;
+        };
+        let is_map = property.text("type") == Some("object") && !has_properties(property);
+        count += usize::from(match is_map {
+            true => property.insert("nullable".into(), true.into()) != Some(Value::Bool(true)),
+            false => property.remove("nullable").is_some(),
+        });
+    }
+    count
 }
 
 /// A secret is redacted by its format; RIXL's documents give none. What is behind a secret's name is secret too.
@@ -318,6 +324,8 @@ fn secrets(document: &mut Value, left: &mut Vec<Left>) -> usize {
             objects.extend(inner.into_iter().map(|name| (name, is_key)));
         }
     });
+    // The objects that an operation with the name of a secret responds with.
+    let mut given = BTreeSet::new();
     count += each_operation(document, |place, operation| {
         let mut count = 0;
         for parameter in document::parameters(operation).filter(|one| one.text("name").is_some_and(is_secret_name)) {
@@ -338,20 +346,21 @@ fn secrets(document: &mut Value, left: &mut Vec<Left>) -> usize {
             for (_, response) in responses {
                 let schema = response.get_mut("content").and_then(|content| content.get_mut("application/json"));
                 let schema = schema.and_then(|media| media.get_mut("schema"));
-                let bare = schema.filter(|schema| schema.text("type").is_some_and(|kind| kind != "object"));
+                given.extend(schema.as_deref().and_then(referenced_name));
+                let bare = schema.filter(|schema| is_value(schema));
                 count += bare.map_or(0, |schema| redact(schema, place, left, &mut Vec::new()));
             }
         }
         count
     });
     // An object of a secret's name, in which nothing else is named like one: its value is the secret.
-    const VALUES: [&str; 7] = ["value", "raw", "data", "plaintext", "text", "content", "key"];
-    for (name, schema) in document::named(document).into_iter().flatten().filter(|(name, _)| is_secret_name(name)) {
+    let is_given = |name: &String| is_secret_name(name) || given.contains(name);
+    for (name, schema) in document::named(document).into_iter().flatten().filter(|(name, _)| is_given(name)) {
         if schema.entries("properties").any(|(name, _)| is_secret_name(name)) {
             continue;
         }
         let place = format!("{SCHEMAS}/{name}/properties");
-        for (name, property) in schema.entries_mut("properties").filter(|(name, _)| VALUES.contains(&name.as_str())) {
+        for (name, property) in schema.entries_mut("properties").filter(|(name, _)| is_value_name(name)) {
             if property.text("type") == Some("string") {
                 count += redact(property, &document::below(&place, name), left, &mut Vec::new());
             }
@@ -484,14 +493,14 @@ mod tests {
     #[test]
     fn titles_go_but_not_properties_of_that_name() {
         let before = json!({ "title": "t", "properties": { "title": { "type": "string", "title": "t" } } });
-        assert_eq!(schema(before, titles, 2), json!({ "properties": { "title": { "type": "string" } } }));
+        assert_eq!(schema(before, Schemas(titles), 2), json!({ "properties": { "title": { "type": "string" } } }));
     }
 
     #[test]
     fn objects_are_open_and_maps_stay() {
         let before = json!({ "additionalProperties": false, "properties": { "m": { "additionalProperties": { "type": "string" } } } });
         assert_eq!(
-            schema(before, open, 1),
+            schema(before, Schemas(open), 1),
             json!({ "properties": { "m": { "additionalProperties": { "type": "string" } } } })
         );
     }
@@ -499,7 +508,7 @@ mod tests {
     #[test]
     fn odd_bounds_go() {
         let before = json!({ "type": "integer", "minimum": 1, "maximum": 1e30, "minLength": "x" });
-        assert_eq!(schema(before, bounds, 2), json!({ "type": "integer", "minimum": 1 }));
+        assert_eq!(schema(before, Schemas(bounds), 2), json!({ "type": "integer", "minimum": 1 }));
     }
 
     #[test]
@@ -540,10 +549,9 @@ mod tests {
     #[test]
     fn of_two_properties_with_one_rust_name_the_second_is_named_as_left_out() {
         let mut left = Vec::new();
-        let mut document =
-            json!({ "components": { "schemas": { "A": { "properties": { "userId": {}, "user_id": {}, "!": {} } } } } });
-        assert_eq!(collisions(&mut document, &mut left), 2);
-        assert_eq!(document["components"]["schemas"]["A"]["properties"], json!({ "userId": {} }));
+        let mut schema = json!({ "properties": { "userId": {}, "user_id": {}, "!": {} } });
+        assert_eq!(collisions("", schema.as_object_mut().unwrap(), &mut left), 2);
+        assert_eq!(schema["properties"], json!({ "userId": {} }));
         assert!(left.iter().any(|left| left.place.ends_with("/properties/user_id")));
     }
 
@@ -565,7 +573,7 @@ mod tests {
         let before =
             json!({ "properties": { "m": { "type": "object" }, "s": { "type": "string", "nullable": true } } });
         let after = json!({ "properties": { "m": { "type": "object", "nullable": true }, "s": { "type": "string" } } });
-        assert_eq!(schema(before, nulls, 2), after);
+        assert_eq!(schema(before, Schemas(nulls), 2), after);
     }
 
     #[test]
@@ -578,7 +586,7 @@ mod tests {
         } });
         let password = json!({ "type": "string", "format": "password" });
         assert_eq!(
-            schema(before, secrets, 6)["properties"],
+            schema(before, Whole(secrets), 6)["properties"],
             json!({
                 "secret": password, "tokens": { "type": "array", "items": password },
                 "api_key": { "$ref": "#/components/schemas/A" }, "password": password, "max_tokens": { "type": "integer" },

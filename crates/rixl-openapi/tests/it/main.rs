@@ -103,6 +103,111 @@ fn a_bad_corner_costs_that_corner() {
     assert!(said.contains("left out: security: it is not a list"), "{said}");
 }
 
+/// A call that is not what the document says is not made without a word.
+#[test]
+fn what_is_half_taken_is_named() {
+    let text = json!({ "type": "string" });
+    let object = |name: &str| json!({ "type": "object", "properties": { name: { "type": "string" } } });
+    let content = |media: &str, schema: Value| json!({ "content": { media: { "schema": schema } } });
+    let given = |media: &str, schema: Value| json!({ "get": { "responses": { "200": content(media, schema) } } });
+    let sent = |media: &str, schema: Value| json!({ "post": { "requestBody": content(media, schema), "responses": { "204": {} } } });
+    let styled = |within: &str, style: &str, schema: &Value| {
+        let parameter = json!({ "in": within, "name": "id", "style": style, "schema": schema });
+        json!({ "get": { "parameters": [parameter], "responses": { "204": {} } } })
+    };
+    let json = "application/json";
+    for (path, item, left) in [
+        ("/a/../b", json!({ "get": {} }), "GET /a/../b: a URL with this path is that of another one"),
+        ("/a/%2E./b", json!({ "get": {} }), "GET /a/%2E./b: a URL with"),
+        ("/a#one", json!({ "get": {} }), "GET /a#one: a URL with"),
+        ("/a\\b", json!({ "get": {} }), "GET /a\\b: a URL with"),
+        ("/{id}", styled("path", "matrix", &text), "parameter \"id\": in path, the style matrix has no argument"),
+        ("/a", styled("query", "deepObject", &text), "in query, the style deepObject has no argument"),
+        ("/a", styled("header", "form", &text), "in header, the style form has no argument"),
+        ("/a", given("application/xml", object("a")), "GET /a: response 200: it is application/xml, and read as bytes"),
+        (
+            "/a",
+            sent(
+                "application/x-www-form-urlencoded",
+                json!({ "properties": { "l": { "type": "array", "items": text } } }),
+            ),
+            "POST /a: body property \"l\": a form has no place for a list",
+        ),
+        (
+            "/a",
+            given(json, json!({ "type": "object", "then": { "allOf": [object("a")] } })),
+            "/schema/then: 3.0 has no such keyword",
+        ),
+        (
+            "/a",
+            given(json, json!({ "type": "string", "contentSchema": object("a") })),
+            "/schema/contentSchema: 3.0 has no such",
+        ),
+        ("/a", given(json, json!({ "$ref": "#twice" })), "/schema/$dynamicRef: 3.0 has no such keyword"),
+        ("/a", json!({ "$ref": "#/components/pathItems/P", "get": {} }), "/a/get: its $ref has one too"),
+    ] {
+        let mut document = document(&json!({ path: item, "/good": { "get": {} } }));
+        let twice = json!({ "$anchor": "twice", "type": "string" });
+        let shared = json!({ "get": {}, "parameters": [{ "in": "query", "name": "q" }] });
+        document["components"] = json!({ "schemas": { "A": twice, "B": twice }, "pathItems": { "P": shared } });
+        let said = imported(document, None).unwrap().to_string();
+        assert!(said.lines().any(|line| line.starts_with("left out: ") && line.contains(left)), "{left}: {said}");
+    }
+    let many: Vec<_> =
+        (0..501).map(|index| json!({ "in": "query", "name": format!("q{index}"), "schema": text })).collect();
+    let paths = json!({ "/a": { "get": { "parameters": many } }, "/good": { "get": {} } });
+    let said = imported(document(&paths), None).unwrap().to_string();
+    assert!(said.contains("left out: GET /a: it has more than 500 parameters"), "{said}");
+}
+
+/// What the document says in a roundabout way is taken over.
+#[test]
+fn what_can_be_taken_is_taken() {
+    let at = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
+    let object = |name: &str| json!({ "type": "object", "properties": { name: { "type": "string" } } });
+    let body = |media: &str, schema: Value| json!({ "required": true, "content": { media: { "schema": schema } } });
+    let mut document = document(&json!({
+        "/pets": { "post": {
+            "requestBody": body("application/Vnd.api+json; charset=utf-8", at("Pet")),
+            "responses": { "200": body("application/problem+json", at("Cat")) },
+        } },
+        "/shared": { "$ref": "#/components/pathItems/P", "parameters": [{ "in": "query", "name": "own", "schema": { "type": "string" } }] },
+        "/required": { "put": {
+            "requestBody": body("application/json", json!({ "type": "object", "required": ["a", "b"], "properties": { "a": { "type": "string" } } })),
+            "responses": { "204": {} },
+        } },
+        "/patch": { "patch": { "requestBody": body("application/x\ny+json", object("a")), "responses": { "204": {} } } },
+    }));
+    document["components"] = json!({
+        "schemas": {
+            "Pet": { "type": "object", "discriminator": { "propertyName": "k" }, "properties": { "k": { "type": "string" } } },
+            "Cat": { "allOf": [at("Pet"), object("meow")] }, "Dog": { "allOf": [at("Pet"), object("bark")] },
+        },
+        "pathItems": { "P": { "parameters": [{ "in": "query", "name": "theirs", "schema": { "type": "string" } }], "get": { "responses": { "204": {} } } } },
+    });
+    let imported = imported(document, None).unwrap();
+    let (said, document) = (imported.to_string(), &imported.document);
+    let properties = |name: &str| {
+        let schema = &document["components"]["schemas"][name]["properties"];
+        schema.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
+    };
+    let pets = &document["paths"]["/pets"]["post"];
+    assert_eq!(pets["requestBody"]["x-media-type"], "application/vnd.api+json");
+    assert!(
+        pets["requestBody"]["content"]["application/json"].is_object()
+            && pets["responses"]["200"]["content"]["application/json"].is_object()
+    );
+    assert_eq!((properties("Pet").as_str(), properties("Cat").as_str()), ("bark k meow", "k meow"));
+    let shared = document["paths"]["/shared"]["get"]["parameters"].as_array().unwrap();
+    assert_eq!(shared.iter().map(|one| one["name"].as_str().unwrap()).collect::<Vec<_>>(), ["own", "theirs"]);
+    assert_eq!(properties("PutRequiredBody"), "a b");
+    // No header has such a name.
+    assert!(
+        said.contains("left out: PATCH /patch: its body is application/x y+json; the generator writes JSON"),
+        "{said}"
+    );
+}
+
 #[test]
 fn what_is_no_document_gets_one_sentence_and_never_a_panic() {
     let deep = format!("{{\"openapi\":\"3.1.0\",\"paths\":{}{}}}", "[".repeat(9999), "]".repeat(9999));

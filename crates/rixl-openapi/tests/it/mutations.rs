@@ -612,3 +612,115 @@ fn what_can_not_be_compared_is_said() {
     set(&mut split, "/components/schemas/Thing/properties/other/$ref", &json!("other.yaml#/A"));
     assert_eq!(classes(&split, &split).0, "U");
 }
+
+/// What no `$ref` leads to, and is read all the same.
+#[test]
+fn what_is_meant_without_a_reference_to_it_is_compared() {
+    let at = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
+    let object = |name: &str, kind: &str| json!({ "type": "object", "properties": { name: { "type": kind } } });
+    let pet = |mapping: Value| json!({ "discriminator": { "propertyName": "k", "mapping": mapping }, "properties": { "k": {} } });
+    let cat = |kind: &str| json!({ "allOf": [at("Pet"), object("meow", kind)] });
+    let nodes = |kind: &str| {
+        let tree =
+            json!({ "$dynamicAnchor": "node", "properties": { "kids": { "items": { "$dynamicRef": "#node" } } } });
+        let strict = json!({ "$dynamicAnchor": "node", "properties": { "v": { "type": kind } } });
+        json!({ "Tree": tree, "Strict": strict })
+    };
+    let twice =
+        |kind: &str| json!({ "A": { "$anchor": "x", "type": "string" }, "B": { "$anchor": "x", "type": kind } });
+    for (schema, old, new, expected) in [
+        // What a discriminator names, and what is made of the schema that has one, at any depth.
+        (
+            at("Pet"),
+            json!({ "Pet": pet(json!({ "c": "Cat" })), "Cat": object("meow", "string") }),
+            json!({ "Pet": pet(json!({ "c": "Cat" })), "Cat": object("meow", "integer") }),
+            "D",
+        ),
+        (
+            at("Pet"),
+            json!({ "Pet": pet(json!({})), "Cat": cat("string") }),
+            json!({ "Pet": pet(json!({})), "Cat": cat("integer") }),
+            "D",
+        ),
+        (
+            at("Pet"),
+            json!({ "Pet": pet(json!({})), "Cat": cat("string"), "Lion": { "allOf": [at("Cat"), object("roar", "string")] } }),
+            json!({ "Pet": pet(json!({})), "Cat": cat("string"), "Lion": { "allOf": [at("Cat"), object("roar", "integer")] } }),
+            "D",
+        ),
+        (at("Pet"), json!({ "Pet": pet(json!({})) }), json!({ "Pet": pet(json!({})), "Cat": cat("string") }), "D"),
+        // Of several targets, any may be meant.
+        (at("Tree"), nodes("string"), nodes("integer"), "U"),
+        (json!({ "$ref": "#x" }), twice("string"), twice("integer"), "U"),
+        (
+            json!({ "$dynamicRef": "#/components/schemas/A" }),
+            json!({ "A": { "type": "string" } }),
+            json!({ "A": { "type": "integer" } }),
+            "D",
+        ),
+        // Null must fit all.
+        (
+            json!({ "allOf": [at("A"), at("B")] }),
+            json!({ "A": { "type": ["object", "null"] }, "B": { "type": ["object", "null"] } }),
+            json!({ "A": { "type": ["object", "null"] }, "B": { "type": "object" } }),
+            "A",
+        ),
+        (
+            json!({ "type": "array", "items": [at("A")] }),
+            json!({ "A": { "type": "string" } }),
+            json!({ "A": { "type": "integer" } }),
+            "U",
+        ),
+        (json!({ "allOf": [{ "type": "string", "default": "a" }, { "default": "b" }] }), json!({}), json!({}), ""),
+    ] {
+        let document = |schemas: &Value| {
+            let responses =
+                json!({ "200": { "description": "", "content": { "application/json": { "schema": schema } } } });
+            json!({ "openapi": "3.1.0", "paths": { "/a": { "get": { "responses": responses } } }, "components": { "schemas": schemas } })
+        };
+        let (old, new) = (document(&old), document(&new));
+        assert_eq!(classes(&old, &old), (String::new(), json!([])), "{old}");
+        let (found, changes) = classes(&old, &new);
+        assert_eq!(found, expected, "{old} {new}: {changes}");
+    }
+}
+
+#[test]
+fn documents_of_webhooks_alone_are_compared() {
+    let document = |kind: &str| {
+        json!({ "openapi": "3.1.0", "webhooks": { "paid": { "post": { "requestBody": {
+        "content": { "application/json": { "schema": { "type": kind } } },
+    }, "responses": {} } } } })
+    };
+    assert_eq!(classes(&document("string"), &document("string")).0, "");
+    assert_eq!(classes(&document("string"), &document("integer")).0, "U");
+}
+
+/// A document may have a password where a value goes; the report is read by more people than the document.
+#[test]
+fn no_value_of_a_secret_is_repeated() {
+    let schema = |value: &str| {
+        json!({ "type": "object", "properties": {
+        "secret": { "type": "string", "default": value }, "tokens": { "type": "array", "items": { "const": value } },
+        "holder": { "type": "object", "properties": { "password": { "enum": [value] } } },
+    } })
+    };
+    let document = |value: &str| {
+        json!({
+            "openapi": "3.1.0",
+            "servers": [{ "url": format!("https://me:{value}@a/@b"), "variables": { "token": { "default": value }, "region": { "default": "eu" } } }],
+            "paths": { "/a": { "post": {
+                "parameters": [{ "in": "query", "name": "api_key", "schema": { "type": "string", "default": value } }],
+                "requestBody": { "content": { "application/json": { "schema": schema(value) } } }, "responses": {},
+            } } },
+        })
+    };
+    let (found, changes) = classes(&document("hunter2"), &document("hunter3"));
+    let said = changes.to_string();
+    assert!(found == "CA" && !said.contains("hunter"), "{found}: {said}");
+    for expected in
+        ["https://a/@b", "eu", "`secret`: default was [redacted] and is [redacted]", "`tokens[]` is not [redacted]"]
+    {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+}
