@@ -25,7 +25,8 @@ pub struct Audit {
     pub v: u32,
     /// When it ended.
     pub at: Timestamp,
-    /// When the secret that is stored now was asked for: its age counts from then. Absent in lines of earlier releases, and
+    /// When the secret that is stored now was asked for: its age counts from then. By the clock of the machine that asked, or by
+    /// RIXL's where those two are more than a minute apart. Absent in lines of earlier releases, and
     /// where no secret came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_at: Option<Timestamp>,

@@ -127,7 +127,8 @@ impl Selection {
     }
 
     /// Keys whose secret is from before this time, which must not lie ahead: that of [`older_than`](Self::older_than), with a
-    /// time that stays. A fleet that was interrupted goes on where it is selected with the time of its start: what it has
+    /// time that stays. It is held against the time at which each secret was asked for, by the clock of the machine that asked,
+    /// or by RIXL's where those two are more than a minute apart; so is the clock of this machine, which must not be. A fleet that was interrupted goes on where it is selected with the time of its start: what it has
     /// rotated by then is not due.
     ///
     /// ```
@@ -169,7 +170,8 @@ impl Selection {
     /// # Errors
     ///
     /// When the list or the history can't be read, when an id is not among the keys, when it is that of a key that has
-    /// expired, and when the time of [`not_rotated_since`](Self::not_rotated_since) lies ahead.
+    /// expired, and when the time of [`not_rotated_since`](Self::not_rotated_since) lies ahead, or the clock of this machine is
+    /// more than a minute off.
     pub async fn find(&self, account: &Account, journal: &dyn Journal) -> Result<Plan, Failure> {
         let now = account.client().timing().now();
         // Every run, and every one beside it, would rotate all keys anew until then.
@@ -204,6 +206,13 @@ impl Selection {
                     plan.due.push(DueKey { key, reason, times: self.times });
                 }
             }
+        }
+        if let (Some(time), Some(ahead)) = (self.times.not_rotated_since, clock_error(account)) {
+            let (seconds, side) = (ahead.abs().as_secs(), if ahead.is_positive() { "behind" } else { "ahead of" });
+            return Err(Failure::refused(format!(
+                "the clock of this machine is {seconds} s {side} that of RIXL, so that nobody can tell what was not rotated since \
+                 {time:.0}; nothing was sent; correct the clock"
+            )));
         }
         match missing.first() {
             None => Ok(plan),
@@ -352,6 +361,12 @@ fn is_longer(time: SignedDuration, than: Duration) -> bool {
     Duration::try_from(time).is_ok_and(|time| time > than)
 }
 
+/// How far RIXL's clock is ahead of this machine's, where that is more than `Date`, in whole seconds and some time ago, could be.
+pub(crate) fn clock_error(account: &Account) -> Option<SignedDuration> {
+    account.client().server_ahead().filter(|ahead| ahead.abs() > CLOCK_ERROR)
+}
+
+const CLOCK_ERROR: SignedDuration = SignedDuration::from_mins(1);
 /// How far clocks may be apart.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
 

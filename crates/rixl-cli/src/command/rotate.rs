@@ -63,6 +63,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = when::duration, help_heading = "Selection")]
     pub(crate) older_than: Option<Duration>,
     /// Keys whose secret is from before this time, such as the start of a run that was interrupted
+    ///
+    /// By the clock of the machine that asked for it, or RIXL's where the two are more than a minute apart. Refused on a machine whose
+    /// clock is that wrong.
     #[arg(long, value_name = "TIME", value_parser = when::time, help_heading = "Selection")]
     pub(crate) not_rotated_since: Option<Timestamp>,
     /// Keys that expire within this time, or at one that is not understood
