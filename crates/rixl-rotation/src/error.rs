@@ -146,6 +146,9 @@ pub enum Next {
     /// Call it for this entry with [`RecoverOptions::with_redirect`](crate::RecoverOptions::with_redirect), and name one of the
     /// two places.
     NamePlace(String),
+    /// Name this server in the settings that the store is opened with, as [`Store::server`](crate::store::Store::server) gives it,
+    /// then run the same again: they name another one, where the same text is another place.
+    NameServer(String),
     /// Call it for this entry with [`RecoverOptions::with_redirect`](crate::RecoverOptions::with_redirect), and name a third place: the
     /// one of the run is another key's by now.
     AnotherPlace(String),
@@ -227,6 +230,7 @@ impl Next {
             Self::AllowOwnKey => f.write_str("; recover it with that one, or allow this one"),
             Self::OtherCredential => f.write_str("; recover it with another credential"),
             Self::NamePlace(_) => f.write_str("; say which of the two is meant"),
+            Self::NameServer(server) => write!(f, "; name {server} in the settings of the store, and run it again"),
             Self::AnotherPlace(_) => f.write_str("; name another place for it"),
             Self::DeleteKeys(ids) => {
                 let ids: Vec<&str> = ids.iter().map(KeyId::as_str).collect();

@@ -6,10 +6,10 @@ use crate::{
     Effect, Failure, Next,
     journal::{Journal, JournalErrorKind, ListUnfinished, Look},
     protocol::progress::{At, Progress, Response},
-    recover,
+    recover::{self, Open},
 };
 
-/// A run that is not over, as its journal tells it.
+/// A run that is not over, as its journal tells it, or a rehearsal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenRun {
@@ -88,7 +88,16 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             run.next = failure.next().clone();
             run.situation = failure.message().to_owned();
         }
-        Ok(Some(progress)) => {
+        Ok(Some(Open::Rehearsal(rehearsal))) => {
+            run.store = Some(rehearsal.place.given);
+            run.since = Some(rehearsal.at);
+            run.effect = Effect::Unchanged;
+            run.situation = format!(
+                "a rehearsal failed or was killed, so that its place may have lost the secret, which is in escrow at {}",
+                entry.escrow_location
+            );
+        }
+        Ok(Some(Open::Run(progress))) => {
             let given: Vec<&str> = progress.intent.places.iter().map(|place| place.given.as_str()).collect();
             run.name = progress.intent.subject.name().map(str::to_owned);
             run.store = Some(given.join(", "));

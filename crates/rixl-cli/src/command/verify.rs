@@ -15,7 +15,7 @@ use crate::{
 /// Tell whether a stored secret is live
 ///
 /// Exchanges it for a token, which is dropped at once; it needs no other credential. Ends with 0 if it is live, 3 if RIXL
-/// refuses it, 1 if there is no telling; with `--rehearse` 7 if the store lost it, which is in escrow then.
+/// refuses it, 1 if there is no telling; with `--rehearse` 7 if the store lost it, which is in escrow then, for `rixl keys recover`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Where the secret is
@@ -42,15 +42,15 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         None => places::in_sandbox(context)?.replace("{key_name}", embedded::FIRST_NAME),
     };
     let store = places::stores_to_read(context).open(&text).map_err(|error| store_failure(&error))?;
-    let held = context.stop.or(store.read(Read::new())).await?.map_err(|error| store_failure(&error))?;
-    let Some(secret) = held.secret else {
-        return Err(Failure::refused(format!("{} holds no secret", store.location())));
-    };
     let key_id = args.key.map(|id| id.0);
     if let (true, Some(key_id)) = (args.rehearse, &key_id) {
         // To its end, once it has begun: what is half written would be the only secret.
         context.rotator(&api)?.rehearse(key_id, &*store).await?;
     }
+    let held = context.stop.or(store.read(Read::new())).await?.map_err(|error| store_failure(&error))?;
+    let Some(secret) = held.secret else {
+        return Err(Failure::refused(format!("{} holds no secret", store.location())));
+    };
     let liveness = context.stop.or(api.account.probe(key_id.as_ref(), &secret)).await?;
     let (word, form, code) = match liveness {
         Liveness::Live(form) => ("live", Some(form), Code::Done),

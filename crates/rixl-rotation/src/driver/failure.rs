@@ -134,7 +134,15 @@ impl Driver {
                 if let Some(moved) = self.places.get(place).and_then(|place| place.moved.clone()) =>
             {
                 let led = self.intent().places.get(place).map(Place::path).unwrap_or_default();
-                self.stuck(&format!("{moved}, and led to {led} when the run began")).with_next(Next::NamePlace(label))
+                let sentence = format!("{moved}, and led to {led} when the run began");
+                match (self.progress.response, self.old_server(place)) {
+                    // Its next run reads the text anew.
+                    (Response::Unsent, _) => {
+                        Failure::refused(format!("{sentence}; nothing was sent; run it again")).with_next(Next::Retry)
+                    }
+                    (_, Some(server)) => self.stuck(&sentence).with_next(Next::NameServer(server)),
+                    (_, None) => self.stuck(&sentence).with_next(Next::NamePlace(label)),
+                }
             }
             Stop::PlaceMoved(_) => self
                 .stuck("it held a secret before and holds none now, as if its file system were not mounted")
@@ -143,12 +151,25 @@ impl Driver {
             Stop::KeyElsewhere(place) => {
                 let home = self.places.get(place).and_then(|target| target.home.as_ref());
                 let old = home.map(Receipt::path).unwrap_or_default();
-                Failure::refused(format!(
-                    "{old} has the secret of {label}, and would keep a dead one; nothing was sent"
-                ))
-                .with_next(Next::AllowLeave)
+                let failure = |why: &str| {
+                    let sentence = format!("{old} has the secret of {label}, and would keep a dead one{why}");
+                    Failure::refused(format!("{sentence}; nothing was sent"))
+                };
+                let named = self.intent().places.get(place);
+                match named.and_then(|named| home?.other_server(named).zip(named.server.as_deref())) {
+                    Some((server, now)) => {
+                        failure(&format!(": the settings of this run name {now}")).with_next(Next::NameServer(server))
+                    }
+                    None => failure("").with_next(Next::AllowLeave),
+                }
             }
             Stop::Contested(_) => self.not_stored("someone else takes the new secret away again and again"),
+            Stop::KeyGone => self
+                .stuck(&format!(
+                    "no key has the id {} any more; it was deleted, or the credential is of another organization",
+                    self.key_id().map(KeyId::as_str).unwrap_or_default()
+                ))
+                .with_next(Next::Decide),
             Stop::Unclear if self.progress.response == Response::Unsent => Failure::refused(format!(
                 "{NOT_CLEAR}, and would not of the new one; nothing was changed; try later, or switch verification off"
             )),
@@ -387,6 +408,12 @@ impl Driver {
             Some(error) => failure.with_source(error),
             None => failure,
         }
+    }
+
+    /// The server that a place was on, where the settings name another one by now.
+    fn old_server(&self, place: usize) -> Option<String> {
+        let now = self.places.get(place)?.store.server()?;
+        self.intent().places.get(place)?.server.clone().filter(|server| *server != now)
     }
 
     fn place_error(&mut self, place: usize) -> Option<StoreError> {
