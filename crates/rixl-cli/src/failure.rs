@@ -224,6 +224,7 @@ pub(crate) fn command(next: &Next) -> Option<String> {
         }
         Next::NamePlace(entry) => Some(format!("{} {} --to STORE (one of the two)", recover(), quoted(entry))),
         Next::AnotherPlace(entry) => Some(format!("{} {} --to STORE (another place)", recover(), quoted(entry))),
+        Next::NameServer(server) => Some(format!("set {}, and run it again", vault_settings(server))),
         Next::AllowOwnKey => Some(format!("{} --own-key (or with another credential)", recover())),
         Next::OtherCredential => Some(format!("{} (with another credential)", recover())),
         Next::DeleteKeys(ids) => {
@@ -236,6 +237,21 @@ pub(crate) fn command(next: &Next) -> Option<String> {
         Next::AllowLeave => Some("name that place, or leave a dead secret there with --leave".to_owned()),
         Next::AllowTakeOver => Some("name another place, or overwrite it with --take-over".to_owned()),
         _ => None,
+    }
+}
+
+/// The variables that name a Vault server by its address and namespace. Those of OpenBao come first.
+fn vault_settings(server: &str) -> String {
+    let is_set = |name: &String| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let set = |name: &str| [format!("BAO_{name}"), format!("VAULT_{name}")].into_iter().find(is_set);
+    let address = set("ADDR").unwrap_or_else(|| "VAULT_ADDR".to_owned());
+    match (server.split_once(", namespace "), set("NAMESPACE")) {
+        (Some((server, namespace)), variable) => {
+            let variable = variable.unwrap_or_else(|| "VAULT_NAMESPACE".to_owned());
+            format!("{address}={server} and {variable}={}", quoted(namespace))
+        }
+        (None, Some(variable)) => format!("{address}={server} and no {variable}"),
+        (None, None) => format!("{address}={server}"),
     }
 }
 

@@ -1,8 +1,11 @@
 //! The client, from which every operation is reached.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     AccessToken, ApiKey, ApiKeyUpdate, ApiKeys, ClientCredentials, Error, KeyId, OrganizationId, Policies, ProjectId,
@@ -210,6 +213,12 @@ impl Client {
     #[doc(hidden)]
     pub fn timing(&self) -> &Arc<dyn Timing> {
         &self.sender.timing
+    }
+
+    /// How far the server's clock is ahead of this machine's, to about a second, by the `Date` of its last response.
+    #[doc(hidden)]
+    pub fn server_ahead(&self) -> Option<SignedDuration> {
+        *self.sender.server.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When the bearer token expires, where that is known and nobody renews it.

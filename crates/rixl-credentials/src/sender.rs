@@ -4,16 +4,17 @@ use std::{
     fmt,
     future::Future,
     pin::pin,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
+use jiff::SignedDuration;
 use rixl_api::{Call, ResponseValue};
 use tokio::runtime::{self, Handle};
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    Error, ErrorKind, Operation, Outcome, RetryPolicy, Secret, Timing,
+    Error, ErrorKind, Operation, Outcome, RetryPolicy, Secret, Timing, headers,
     reply::Reply,
     retry::may_repeat,
     token_cache::{Bearer, TokenCache, is_same},
@@ -37,6 +38,8 @@ pub(crate) struct Server {
     pub(crate) pool_of: OnceLock<runtime::Id>,
     /// The runtime of the first call, which has timers and I/O.
     pub(crate) usable: OnceLock<runtime::Id>,
+    /// How far its clock is ahead of this machine's, by the last response.
+    pub(crate) ahead: Mutex<Option<SignedDuration>>,
 }
 
 impl Server {
@@ -331,6 +334,10 @@ impl Sender {
         let sending = Box::pin(send(low));
         let answered = sending.instrument(span.clone()).await;
         let response = call.take_response();
+        if let Some(date) = response.as_ref().and_then(|response| headers::date(&response.headers)) {
+            *self.server.ahead.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(date.duration_since(self.timing.now()));
+        }
         let result = match answered {
             Ok(value) => {
                 Ok(Reply { value: value.into_inner(), operation, response, spans: [span.clone(), Span::none()] })

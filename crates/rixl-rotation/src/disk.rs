@@ -4,14 +4,16 @@ use std::{
     collections::{HashMap, HashSet},
     env,
     ffi::{OsStr, OsString},
-    fs::{self, File, Metadata, OpenOptions, Permissions},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions},
     hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{self, ErrorKind, Read as _, Write as _},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
             ffi::OsStrExt as _,
-            fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
+            fs::{
+                DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+            },
         },
     },
     path::{Path, PathBuf},
@@ -229,6 +231,30 @@ impl Drop for LockFile {
         }
         // A child that this process is just starting has the file too, until it runs its own program.
         let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+/// Locks this name against every other run of this user on this machine, whatever folders each of them has. `None` where no such
+/// lock can be had: what another user puts in its way keeps nobody out. `Err`: who holds it, as far as that is known.
+pub(crate) fn lock_of_user(name: &str, holder: &str) -> Result<Option<LockFile>, String> {
+    let folder = PathBuf::from(format!("/tmp/rixl-{}", geteuid().as_raw()));
+    let _ = DirBuilder::new().mode(0o700).create(&folder);
+    let is_own = fs::symlink_metadata(&folder)
+        .is_ok_and(|found| found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o077 == 0);
+    let path = folder.join(name);
+    let Some(place) = path.to_str().filter(|_| is_own).and_then(|path| Place::resolve(path).ok()) else {
+        return Ok(None);
+    };
+    match place.lock("") {
+        Ok(Some(mut lock)) => {
+            // It may hold what a killed run was.
+            let _ = lock.file.set_len(0).and_then(|()| lock.file.write_all(holder.as_bytes()));
+            Ok(Some(lock))
+        }
+        Err(trouble) if trouble.kind == StoreErrorKind::Locked => {
+            Err(fs::read_to_string(folder.join(format!(".{name}{LOCK}"))).unwrap_or_default())
+        }
+        Ok(None) | Err(_) => Ok(None),
     }
 }
 

@@ -14,12 +14,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     Ending, EventKind, Failure, Liveness, Next, RecoveryPlan, Report, Rotator, State, Warning,
     journal::{Append, Entry, JournalError, JournalErrorKind},
+    ledger::Spot,
     plan::Held,
     protocol::{
         intent::{Digest, Intent, Place, Subject},
         next::next,
         progress::{At, Progress, Record, Response, Why},
-        seen::{Act, Because, IfLive, Look, Mandate, Observation, Seen, Step, Stop, Wait},
+        seen::{Act, Because, IfLive, KeySeen, Look, Mandate, Observation, Seen, Step, Stop, Wait},
     },
     store::{self, Content, Store, StoreError, StoreLock},
 };
@@ -55,8 +56,6 @@ pub(crate) struct Driver {
     left_at: Option<Timestamp>,
     /// When the last write of this process was durable.
     durable_at: Option<Timestamp>,
-    /// When the key expires, as it was listed once it seemed to have expired.
-    listed_end: Option<Option<Timestamp>>,
     /// The place had the secret before this process wrote it.
     is_found: bool,
     /// What was there before was seen dead. It does not come back.
@@ -73,7 +72,7 @@ pub(crate) struct Driver {
     journal_error: Option<JournalError>,
     warnings: Vec<Warning>,
     /// Where the key's secret is besides the places.
-    homes: Vec<String>,
+    homes: Vec<Spot>,
     /// Why the deploy step did not end well, and what it said.
     not_deployed: Option<(String, Option<String>)>,
 }
@@ -177,7 +176,6 @@ impl Driver {
             prepared_at: now,
             left_at: None,
             durable_at: None,
-            listed_end: None,
             is_found: false,
             is_old_dead,
             stored_at,
@@ -197,7 +195,7 @@ impl Driver {
         // Whoever only prepares takes no turn.
         self.seen.has_turn = true;
         loop {
-            self.heed().await;
+            self.heed();
             match next(&self.progress, &self.seen) {
                 Step::Record(Record::Intent(begun)) => {
                     self.prepared_at = self.now();
@@ -227,7 +225,9 @@ impl Driver {
         match self.drive().await {
             // What was begun here and is undone again is a failure; what recovery finds so is an end.
             Ok(Ending::Refused) if !self.is_recovered => Err(self.refused()),
-            Ok(Ending::Abandoned) if self.seen.is_expired && self.seen.mandate.if_live != IfLive::Drop => {
+            Ok(Ending::Abandoned)
+                if self.seen.key == Some(KeySeen::Expired) && self.seen.mandate.if_live != IfLive::Drop =>
+            {
                 Err(self.expired())
             }
             Ok(ending) => Ok(self.report(ending)),
@@ -238,7 +238,7 @@ impl Driver {
     async fn drive(&mut self) -> Result<Ending, Stop> {
         let mut is_announced = !self.is_recovered;
         loop {
-            self.heed().await;
+            self.heed();
             let step = next(&self.progress, &self.seen);
             if !is_announced && let Some(plan) = self.plan(&step) {
                 is_announced = true;
@@ -257,7 +257,7 @@ impl Driver {
         self.is_dry = true;
         let mut wait = None;
         loop {
-            self.heed().await;
+            self.heed();
             let step = next(&self.progress, &self.seen);
             if let Step::Stop(stop) = step {
                 return Err(self.failure(stop));
@@ -273,31 +273,21 @@ impl Driver {
     }
 
     /// A fleet that is stopped begins nothing more, and what was sent goes on.
-    async fn heed(&mut self) {
+    fn heed(&mut self) {
         // A clock that is set back holds nothing up.
         let back = Duration::try_from(self.seen.now.duration_since(self.now())).unwrap_or_default();
         self.skipped = self.skipped.saturating_add(back);
         self.seen.now = self.now();
         let is_stopped = self.rotator.stopped.is_cancelled() && self.progress.requests.left == 0;
         self.seen.is_cancelled |= self.rotator.cancellation.is_cancelled() || is_stopped;
-        self.seen.is_expired = self.is_expired().await;
+        self.seen.is_expired = self.is_expired();
     }
 
-    /// By the response, else by the list: a request of which nothing was heard may have moved the end.
-    async fn is_expired(&mut self) -> bool {
-        let Subject::Rotate { key_id, expiring_at: known, .. } = self.subject() else { return false };
-        let key_id = key_id.clone();
-        let is_past = |end: Option<Timestamp>, now| end.is_some_and(|end| end <= now);
-        if let Some(issued) = &self.issued {
-            return is_past(issued.key.expiring_at, self.seen.now);
-        }
-        if !is_past(*known, self.seen.now) {
-            return false;
-        }
-        if self.listed_end.is_none() {
-            self.listed_end = self.rotator.account.find(&key_id).await.ok().flatten().map(|key| key.expiring_at);
-        }
-        is_past(self.listed_end.flatten(), self.seen.now)
+    /// By the response, else by what was listed before the run.
+    fn is_expired(&self) -> bool {
+        let Subject::Rotate { expiring_at: listed, .. } = self.subject() else { return false };
+        let end = self.issued.as_ref().map_or(*listed, |issued| issued.key.expiring_at);
+        end.is_some_and(|end| end <= self.seen.now)
     }
 
     async fn step(&mut self, mut step: Step) {

@@ -152,6 +152,9 @@ pub enum Next {
     /// Call it for this entry with [`RecoverOptions::with_redirect`](crate::RecoverOptions::with_redirect), and name one of the
     /// two places.
     NamePlace(String),
+    /// Set this server in the settings that the store is opened with, as [`Store::server`](crate::store::Store::server) gives
+    /// it, then run the same again: they name another one, where the same text is another place.
+    NameServer(String),
     /// Call it for this entry with [`RecoverOptions::with_redirect`](crate::RecoverOptions::with_redirect), and name a
     /// third place: the run's place now belongs to another key.
     AnotherPlace(String),
@@ -234,6 +237,7 @@ impl Next {
             Self::OtherCredential => f.write_str("; recover it with another credential"),
             Self::NameReplacedPlace(_) => f.write_str("; say which place the other one stands in for"),
             Self::NamePlace(_) => f.write_str("; say which of the two is meant"),
+            Self::NameServer(server) => write!(f, "; name {server} in the settings of the store, and run it again"),
             Self::AnotherPlace(_) => f.write_str("; name another place for it"),
             Self::DeleteKeys(ids) => {
                 let ids: Vec<&str> = ids.iter().map(KeyId::as_str).collect();

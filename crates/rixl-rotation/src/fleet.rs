@@ -49,6 +49,8 @@ pub struct Fleet {
 
 /// How many keys may be under way for each that is worked on: the others wait out their quiet time, and hold a lock.
 const WAITING: usize = 16;
+/// Each has three files open, and a process may usually have 1,024.
+const MAX_WAITING: usize = 256;
 
 /// What became of one key of a fleet.
 #[derive(Debug)]
@@ -230,7 +232,7 @@ impl Fleet {
             under_way: JoinSet::new(),
             names: HashMap::new(),
             max: 1,
-            max_after_one: self.at_once.saturating_mul(WAITING),
+            max_after_one: self.at_once.saturating_mul(WAITING).min(MAX_WAITING).max(self.at_once),
             slots,
             is_stopped: false,
             span: Span::current(),

@@ -25,8 +25,9 @@ pub struct Audit {
     pub v: u32,
     /// When it ended.
     pub at: Timestamp,
-    /// When the currently stored secret was requested: its age counts from then. Absent in lines of earlier releases,
-    /// and if no secret arrived.
+    /// When the currently stored secret was requested: its age counts from then. By the clock of the machine that requested
+    /// it, or by RIXL's if the two are more than a minute apart. Absent in lines of earlier releases, and if no secret
+    /// arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_at: Option<Timestamp>,
     /// When the key was to expire, as known before a rotation. Absent if it never expired, and in lines of earlier

@@ -59,6 +59,12 @@ impl Spot {
         at_server(&self.place, self.server.as_deref())
     }
 
+    /// The server of this place, if the other one is the same text on another server.
+    pub(crate) fn other_server(&self, other: &Place) -> Option<String> {
+        let is_same = self.place == other.given && self.server != other.server;
+        self.server.clone().filter(|_| is_same)
+    }
+
     /// A link that was given leads on with each deployment, and is the same place to its user.
     fn is(&self, place: &Place) -> bool {
         let is_asked = self.asked.is_some() && self.asked == place.asked;
@@ -205,10 +211,10 @@ impl Rotator {
         let names = self.journal.unfinished(ListUnfinished::new()).await.ok()?.names;
         for name in names {
             let Ok(entry) = self.journal.look(Look::new(&name)).await else { continue };
-            let Ok(Some(progress)) = recover::read(&name, &entry.lines) else { continue };
+            let Ok(Some(open)) = recover::read(&name, &entry.lines) else { continue };
             let is_it = |other: &Place| other.name == place.name || other.path() == place.path();
-            if progress.intent.places.iter().any(is_it) {
-                let began = progress.intent.began;
+            if open.places().iter().any(is_it) {
+                let began = open.began();
                 return Some(format!("is the place of an unfinished run on {name}, since {began}"));
             }
         }

@@ -6,10 +6,10 @@ use crate::{
     Effect, Failure, Next,
     journal::{Journal, JournalErrorKind, ListUnfinished, Look},
     protocol::progress::{At, Progress, Response},
-    recover,
+    recover::{self, Open},
 };
 
-/// An unfinished run, according to its journal.
+/// An unfinished run or rehearsal, according to its journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenRun {
@@ -88,7 +88,16 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             run.next = failure.next().clone();
             run.situation = failure.message().to_owned();
         }
-        Ok(Some(progress)) => {
+        Ok(Some(Open::Rehearsal(rehearsal))) => {
+            run.stores = vec![rehearsal.place.given];
+            run.since = Some(rehearsal.at);
+            run.effect = Effect::Unchanged;
+            run.situation = format!(
+                "a rehearsal failed or was killed, so its place may have lost the secret, which is in escrow at {}",
+                entry.escrow_location
+            );
+        }
+        Ok(Some(Open::Run(progress))) => {
             run.name = progress.intent.subject.name().map(str::to_owned);
             run.stores = progress.intent.places.iter().map(|place| place.given.clone()).collect();
             run.since = Some(progress.intent.began);

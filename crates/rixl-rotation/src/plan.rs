@@ -127,8 +127,10 @@ impl Selection {
     }
 
     /// Keys whose secret is from before this time, which must not be in the future: as
-    /// [`older_than`](Self::older_than), with a fixed time. An interrupted fleet is resumed by selecting with its start
-    /// time: what it has already rotated is not due.
+    /// [`older_than`](Self::older_than), with a fixed time. It is compared with the time at which each secret was requested,
+    /// by the clock of the machine that requested it, or by RIXL's if the two are more than a minute apart; the clock of this
+    /// machine must not be that far off. An interrupted fleet is resumed by selecting with its start time: what it has already
+    /// rotated is not due.
     ///
     /// ```
     /// use rixl_rotation::Selection;
@@ -169,7 +171,8 @@ impl Selection {
     /// # Errors
     ///
     /// When the list or the history can't be read, when an id is not among the keys, when it is that of an expired key,
-    /// and when the time of [`not_rotated_since`](Self::not_rotated_since) is in the future.
+    /// and when the time of [`not_rotated_since`](Self::not_rotated_since) is in the future, or the clock of this machine is
+    /// more than a minute off.
     pub async fn find(&self, account: &Account, journal: &dyn Journal) -> Result<Plan, Failure> {
         let now = account.client().timing().now();
         // Every run, and every one beside it, would rotate all keys anew until then.
@@ -204,6 +207,13 @@ impl Selection {
                     plan.due.push(DueKey { key, reason, times: self.times });
                 }
             }
+        }
+        if let (Some(time), Some(ahead)) = (self.times.not_rotated_since, clock_error(account)) {
+            let (seconds, side) = (ahead.abs().as_secs(), if ahead.is_positive() { "behind" } else { "ahead of" });
+            return Err(Failure::refused(format!(
+                "the clock of this machine is {seconds} s {side} that of RIXL, so that nobody can tell what was not rotated since \
+                 {time:.0}; nothing was sent; correct the clock"
+            )));
         }
         match missing.first() {
             None => Ok(plan),
@@ -352,6 +362,12 @@ fn is_longer(time: SignedDuration, than: Duration) -> bool {
     Duration::try_from(time).is_ok_and(|time| time > than)
 }
 
+/// How far RIXL's clock is ahead of this machine's, where that is more than `Date`, in whole seconds and some time ago, could be.
+pub(crate) fn clock_error(account: &Account) -> Option<SignedDuration> {
+    account.client().server_ahead().filter(|ahead| ahead.abs() > CLOCK_ERROR)
+}
+
+const CLOCK_ERROR: SignedDuration = SignedDuration::from_mins(1);
 /// How far clocks may be apart.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
 

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, future, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use rixl_credentials::KeyId;
+use rixl_credentials::{KeyId, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -15,8 +15,12 @@ use crate::{
         progress::{At, Progress, ReadError, Record},
         seen::{IfLive, Mandate},
     },
-    rotator::{asked, lock_place, millis},
-    store::{BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreLock, StoredSecret, Stores},
+    rehearse::Rehearsal,
+    rotator::{lock_place, millis},
+    store::{
+        BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreLock, StoredSecret, Stores,
+        Subject,
+    },
     trace::{self, Traced},
 };
 
@@ -80,6 +84,18 @@ impl RecoverOptions {
     pub fn with_redirect_of(mut self, location: impl Into<String>) -> Self {
         self.instead_of = Some(location.into());
         self
+    }
+
+    pub(crate) fn is_drop(&self) -> bool {
+        self.on_live == OnLiveSecret::Drop
+    }
+
+    pub(crate) fn is_dry(&self) -> bool {
+        self.is_dry
+    }
+
+    pub(crate) fn redirect(&self) -> Option<&str> {
+        self.redirect.as_deref()
     }
 
     /// Changes nothing, and returns [`Recovery::Would`].
@@ -213,8 +229,14 @@ impl Rotator {
     ) -> Recovered {
         let mut one = Recovered { entry: name, name: None, stores: Vec::new(), result: Ok(Recovery::Nothing) };
         one.result = match self.open_entry(&one.entry).await {
-            Ok((entry, None)) => self.remove(&one.entry, entry, options.is_dry).await,
-            Ok((entry, Some(progress))) => {
+            Ok((entry, None)) => {
+                self.remove(&one.entry, entry, options, "nothing was sent; the entry is removed").await
+            }
+            Ok((entry, Some(Open::Rehearsal(rehearsal)))) => {
+                one.stores = vec![rehearsal.place.given.clone()];
+                self.end_rehearsal(&one.entry, entry, &rehearsal, stores, options).await
+            }
+            Ok((entry, Some(Open::Run(progress)))) => {
                 let intent = Arc::clone(&progress.intent);
                 one.name = intent.subject.name().map(str::to_owned);
                 one.stores = intent.places.iter().map(|place| place.given.clone()).collect();
@@ -237,14 +259,14 @@ impl Rotator {
     }
 
     /// Locks the entry, and reads how far it has come; `None`: nothing was sent.
-    async fn open_entry(&self, name: &str) -> Result<(Box<dyn Entry>, Option<Progress>), Failure> {
-        let entry = self.journal.lock(Lock::new(name)).await;
+    async fn open_entry(&self, name: &str) -> Result<(Box<dyn Entry>, Option<Open>), Failure> {
+        let entry = self.journal.lock(Lock::new(name).with_server(self.account.client().base_url())).await;
         let entry = entry.map_err(|error| match error.kind() {
             JournalErrorKind::Damaged => Failure::from(error).left_open(Effect::Unknown).with_next(Next::Correct),
             _ => Failure::from(error).left_open(Effect::Unknown),
         })?;
-        let progress = read(name, entry.lines())?;
-        Ok((entry, progress))
+        let open = read(name, entry.lines())?;
+        Ok((entry, open))
     }
 
     /// The run that the entry is of, as far as it had come.
@@ -302,16 +324,10 @@ impl Rotator {
                 Err(failure) if failure.kind() != FailureKind::Locked && failure.store_error().is_some() => None,
                 lock => lock?,
             };
-            // A deployment may have led the links of that text elsewhere since.
-            let moved = match &place.asked {
-                None => match store.server().filter(|_| place.server.is_some()) {
-                    Some(server) if Some(&server) != place.server.as_ref() => {
-                        Some(format!("{} leads to {server} now", place.given))
-                    }
-                    _ => None,
-                },
-                Some(asked) => leads_to(stores, asked, place).await.map(|there| format!("{asked} {there}")),
-            };
+            let moved = moved(stores, &*store, place).await;
+            // Its links are followed again at each look.
+            let asked = place.asked.as_ref().filter(|_| moved.is_none());
+            let store = asked.and_then(|asked| stores.open(asked).ok()).unwrap_or(store);
             opened.push(Target::new(store, lock).with_moved(moved));
         }
         let label = intent.subject.key_id().map_or(name, KeyId::as_str).to_owned();
@@ -340,26 +356,51 @@ impl Rotator {
         store: &dyn Store,
         options: &RecoverOptions,
     ) -> Result<Option<StoreLock>, Failure> {
-        let (location, is_dry) = (store.location(), options.is_dry);
-        let takes_over = self.takes_over || options.on_live == OnLiveSecret::RotateUnread;
         let Some(old) = progress.intent.places.get(index).cloned() else { return Ok(None) };
-        if store.is_within(&self.journal.location()).await? {
-            return Err(Failure::refused(format!("{location} is inside the state itself; nothing was sent")));
-        }
         if progress.ended.is_some() {
             return Err(Failure::refused("the run is over, and it has no secret left to store; nothing was sent"));
         }
-        let name = store.identity().await?;
-        let mut others = progress.intent.places.iter().enumerate().filter(|(other, _)| *other != index);
-        if let Some((_, other)) = others.find(|(_, other)| other.name == name) {
-            let sentence = format!("{location} is {}, where the secret goes anyway; nothing was sent", other.given);
+        let intent = &progress.intent;
+        let (key_id, subject) = (intent.subject.key_id(), intent.store_subject());
+        let (mut to, _, lock) = self.look_at_new(label, key_id, &mut **entry, store, &subject, options).await?;
+        let mut others = intent.places.iter().enumerate().filter(|(other, _)| *other != index);
+        if let Some((_, other)) = others.find(|(_, other)| other.name == to.name) {
+            let sentence = format!("{} is {}, where the secret goes anyway; nothing was sent", to.given, other.given);
             return Err(Failure::refused(sentence));
         }
-        let lock = lock_place(&mut **entry, store, &name).await?;
-        let subject = progress.intent.store_subject();
-        let held = match is_dry {
-            true => store.read(Read::new().with_subject(&subject)).await?,
-            false => store.prepare(Prepare::new(MAX_SECRET_BYTES).with_subject(&subject)).await?,
+        // Its consumers are to have it in the form that they know.
+        to.before.live_as = old.before.live_as;
+        let record = Record::Redirected { at: self.now(), place: index, to: Box::new(to) };
+        if !options.is_dry {
+            let line = serde_json::to_string(&record).map_err(|error| {
+                Failure::refused("the journal line can't be written; nothing was sent").with_source(error)
+            })?;
+            entry.append(Append::new(&line)).await?;
+        }
+        progress.apply(&record);
+        Ok(lock)
+    }
+
+    /// Locks a place that the user names to recovery, and checks whether this key's secret may go there.
+    pub(crate) async fn look_at_new(
+        &self,
+        label: &str,
+        key_id: Option<&KeyId>,
+        entry: &mut dyn Entry,
+        store: &dyn Store,
+        subject: &Subject,
+        options: &RecoverOptions,
+    ) -> Result<(Place, StoredSecret, Option<StoreLock>), Failure> {
+        let location = store.location();
+        let takes_over = self.takes_over || options.on_live == OnLiveSecret::RotateUnread;
+        if store.is_within(&self.journal.location()).await? {
+            return Err(Failure::refused(format!("{location} is inside the state itself; nothing was sent")));
+        }
+        let mut to = Place::of(store, store.identity().await?);
+        let lock = lock_place(entry, store, &to.name).await?;
+        let held = match options.is_dry {
+            true => store.read(Read::new().with_subject(subject)).await?,
+            false => store.prepare(Prepare::new(MAX_SECRET_BYTES).with_subject(subject)).await?,
         };
         if let Content::NoSuchName { near } = &held.content
             && !self.allows_new_place
@@ -369,13 +410,11 @@ impl Rotator {
             return Err(Failure::refused(sentence).with_next(Next::AllowNewPlace));
         }
         let value = held.secret.as_ref().map(|secret| Digest::of(secret.expose_secret().as_bytes()));
-        // Its consumers are to have it in the form that they know.
-        let before = Before { version: held.version, value, live_as: old.before.live_as };
-        let to = Box::new(Place { given: location, asked: asked(store), server: store.server(), name, before });
+        to.before = Before { version: held.version.clone(), value, live_as: None };
         if !takes_over {
             let owner = match &held.secret {
                 None if store.is_readable() => Ok(None),
-                held => self.owner_of(&to, progress.intent.subject.key_id(), held.as_ref()).await,
+                held => self.owner_of(&to, key_id, held.as_ref()).await,
             };
             let taken = match owner {
                 Ok(owner) => owner.map(|owner| owner.said()),
@@ -387,21 +426,18 @@ impl Rotator {
                     .with_next(Next::AnotherPlace(label.to_owned())));
             }
         }
-        let record = Record::Redirected { at: self.now(), place: index, to };
-        if !is_dry {
-            let line = serde_json::to_string(&record).map_err(|error| {
-                Failure::refused("the journal line can't be written; nothing was sent").with_source(error)
-            })?;
-            entry.append(Append::new(&line)).await?;
-        }
-        progress.apply(&record);
-        Ok(lock)
+        Ok((to, held, lock))
     }
 
-    /// An entry in which nothing was about to be sent.
-    async fn remove(&self, name: &str, mut entry: Box<dyn Entry>, is_dry: bool) -> Result<Recovery, Failure> {
-        let reason = "nothing was sent; the entry is removed";
-        if is_dry {
+    /// An entry in which nothing is worth keeping, for this reason.
+    pub(crate) async fn remove(
+        &self,
+        name: &str,
+        mut entry: Box<dyn Entry>,
+        options: &RecoverOptions,
+        reason: &str,
+    ) -> Result<Recovery, Failure> {
+        if options.is_dry {
             let reason = reason.to_owned();
             return Ok(Recovery::Would(RecoveryPlan { action: RecoveryAction::Remove, reason, wait: None }));
         }
@@ -412,9 +448,48 @@ impl Rotator {
     }
 }
 
+/// What an entry is of.
+pub(crate) enum Open {
+    Run(Progress),
+    Rehearsal(Rehearsal),
+}
+
+impl Open {
+    pub(crate) fn places(&self) -> &[Place] {
+        match self {
+            Self::Run(progress) => &progress.intent.places,
+            Self::Rehearsal(rehearsal) => std::slice::from_ref(&rehearsal.place),
+        }
+    }
+
+    pub(crate) fn began(&self) -> Timestamp {
+        match self {
+            Self::Run(progress) => progress.intent.began,
+            Self::Rehearsal(rehearsal) => rehearsal.at,
+        }
+    }
+
+    /// Nothing else is begun before it is ended.
+    pub(crate) fn refusal(&self, truth: &str) -> Failure {
+        match self {
+            Self::Run(progress) => {
+                let sentence = format!("an earlier run on this key is unfinished; {truth}");
+                Failure::new(FailureKind::Unknown, sentence).with_situation(progress.situation(), false)
+            }
+            Self::Rehearsal(_) => {
+                Failure::refused(format!("a rehearsal on this key is unfinished; {truth}")).with_next(Next::Recover)
+            }
+        }
+    }
+}
+
 /// How far an entry has come. What can't be read may tell of a request.
-pub(crate) fn read(name: &str, lines: &[String]) -> Result<Option<Progress>, Failure> {
-    Progress::read(lines).map_err(|error| {
+pub(crate) fn read(name: &str, lines: &[String]) -> Result<Option<Open>, Failure> {
+    if let Some(rehearsal) = Rehearsal::read(lines) {
+        return Ok(Some(Open::Rehearsal(rehearsal)));
+    }
+    let progress = Progress::read(lines).map(|progress| progress.map(Open::Run));
+    progress.map_err(|error| {
         let sentence = match &error {
             ReadError::Version(0 | 1) => format!(
                 "the journal entry {name} was written by an earlier release, which alone can finish it; nothing was sent"
@@ -452,6 +527,18 @@ fn left_out(name: &str, progress: &Progress, stores: &Stores, options: &RecoverO
         [(index, _)] => Ok(*index),
         [] => Err(ask(&mut places.iter())),
         several => Err(ask(&mut several.iter().map(|(_, (_, place))| *place))),
+    }
+}
+
+/// Where the name of a place leads now, if elsewhere: a deployment may have re-pointed its links since, and the settings may
+/// name another server.
+pub(crate) async fn moved(stores: &Stores, store: &dyn Store, place: &Place) -> Option<String> {
+    let given = store.given();
+    let asked = place.asked.as_ref().or_else(|| (given != store.location()).then_some(&given));
+    match (asked, store.server(), &place.server) {
+        (Some(asked), ..) => leads_to(stores, asked, place).await.map(|there| format!("{asked} {there}")),
+        (None, Some(now), Some(then)) if now != *then => Some(format!("{} leads to {now} now", place.given)),
+        (None, ..) => None,
     }
 }
 

@@ -20,12 +20,12 @@ use crate::{
     journal::{Entry, Journal, JournalErrorKind, Lock, LockStore},
     plan::{self, Known},
     protocol::{
-        intent::{Before, Intent, Limits, Place, Subject, VERSION},
+        intent::{Intent, Limits, Place, Subject, VERSION},
         progress::Progress,
         seen::Mandate,
     },
     recover,
-    store::{FINGERPRINT, Places, Store, StoreLock, Version, hex},
+    store::{FINGERPRINT, Places, Store, StoreLock, hex},
     trace::{self, TARGET, Traced},
 };
 
@@ -619,13 +619,6 @@ impl Rotator {
             return Err(Failure::refused("no place is named where the secret is to go; nothing was sent"));
         };
         let name = key_id.map_or_else(|| format!("new-{}", hex(first.location().as_bytes(), 8)), KeyId::to_string);
-        let place = |store: &Arc<dyn Store>| Place {
-            given: store.location(),
-            asked: asked(store),
-            server: store.server(),
-            name: String::new(),
-            before: Before { version: Version::absent(), value: None, live_as: None },
-        };
         let client = self.account.client();
         let mut intent = Intent {
             v: VERSION,
@@ -635,7 +628,7 @@ impl Rotator {
             base_url: client.base_url().to_owned(),
             organization: self.account.organization().cloned(),
             subject: change,
-            places: stores.iter().map(place).collect(),
+            places: stores.iter().map(|store| Place::of(store, String::new())).collect(),
             limits: Limits {
                 // A credential that was refused is renewed, and the request sent once more.
                 window_ms: millis(client.attempt_timeout().saturating_mul(2).saturating_add(MARGIN)),
@@ -651,25 +644,14 @@ impl Rotator {
             known: Vec::new(),
         };
         let subject = intent.store_subject();
-        let mut entry =
-            self.journal.lock(Lock::new(&name).with_subject(&subject)).await.map_err(|error| match error.kind() {
-                // What can't be read may tell of a request.
-                JournalErrorKind::Damaged => Failure::from(error).left_open(Effect::Unknown).with_next(Next::Correct),
-                _ => error.into(),
-            })?;
+        let lock = Lock::new(&name).with_subject(&subject).with_server(client.base_url());
+        let mut entry = self.journal.lock(lock).await.map_err(|error| match error.kind() {
+            // What can't be read may tell of a request.
+            JournalErrorKind::Damaged => Failure::from(error).left_open(Effect::Unknown).with_next(Next::Correct),
+            _ => error.into(),
+        })?;
         if let Some(earlier) = recover::read(&name, entry.lines())? {
-            let sentence = "an earlier run on this key is unfinished; nothing was sent";
-            return Err(Failure::new(FailureKind::Unknown, sentence).with_situation(earlier.situation(), false));
-        }
-        // What a rehearsal left there, the bare secret, may be nowhere else. A response is an old run's, which has stored it.
-        let is_rehearsals = |left: &[u8]| left.first() != Some(&b'{') && left.iter().any(|byte| *byte != 0);
-        if entry.escrow().await?.is_some_and(|left| is_rehearsals(left.expose_secret())) {
-            let sentence = format!(
-                "a secret is in escrow at {}, left by a rehearsal that failed: put it into its place, and remove it there; \
-                 nothing was sent",
-                entry.escrow_location()
-            );
-            return Err(Failure::refused(sentence).with_next(Next::Correct));
+            return Err(earlier.refusal("nothing was sent"));
         }
         let mut targets = Vec::with_capacity(stores.len());
         for (index, store) in stores.into_iter().enumerate() {
@@ -708,11 +690,6 @@ impl Rotator {
         }
         Ok(())
     }
-}
-
-/// The text that a store was given, where it is not its location.
-pub(crate) fn asked(store: &dyn Store) -> Option<String> {
-    Some(store.given()).filter(|given| *given != store.location())
 }
 
 /// Keeps other rotators from a place: by its own lock where it has one, else by the journal's.

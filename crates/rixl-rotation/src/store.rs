@@ -82,6 +82,12 @@ pub trait Store: Send + Sync {
         self.location()
     }
 
+    /// Where the text that was [given](Self::given) leads by now, if not to this entry: `leads to file:/srv/2/key now`, say. A
+    /// deployment may re-point its links while a run is under way. By default nowhere else.
+    fn moved(&self) -> BoxFuture<'_, Option<String>> {
+        Box::pin(future::ready(None))
+    }
+
     /// The server that has the entry, such as its address and namespace, if the location does not include it: the same
     /// text for the same server. By default none.
     fn server(&self) -> Option<String> {
@@ -142,6 +148,10 @@ impl<T: Store + ?Sized> Store for Arc<T> {
 
     fn given(&self) -> String {
         (**self).given()
+    }
+
+    fn moved(&self) -> BoxFuture<'_, Option<String>> {
+        (**self).moved()
     }
 
     fn server(&self) -> Option<String> {

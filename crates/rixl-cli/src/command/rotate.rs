@@ -63,6 +63,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = when::duration, help_heading = "Selection")]
     pub(crate) older_than: Option<Duration>,
     /// Keys whose secret is from before this time, such as the start of an interrupted run
+    ///
+    /// By the clock of the machine that requested it, or RIXL's if the two are more than a minute apart. Refused on a machine
+    /// whose clock is that far off.
     #[arg(long, value_name = "TIME", value_parser = when::time, help_heading = "Selection")]
     pub(crate) not_rotated_since: Option<Timestamp>,
     /// Keys that expire within this time, or whose expiry can't be read

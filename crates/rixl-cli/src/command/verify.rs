@@ -15,7 +15,8 @@ use crate::{
 /// Check whether a stored secret is live
 ///
 /// Exchanges it for a token, which is discarded at once; no other credential is needed. Exits with 0 if it is live, 3 if RIXL
-/// refuses it, 1 if that is unclear; with `--rehearse`, 7 if the store lost the secret, which is then in escrow.
+/// refuses it, 1 if that is unclear; with `--rehearse`, 7 if the store lost the secret, which is then in escrow, for
+/// `rixl keys recover`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Where the secret is stored
@@ -42,15 +43,15 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         None => places::in_sandbox(context)?.replace("{key_name}", embedded::FIRST_NAME),
     };
     let store = places::stores_to_read(context).open(&text)?;
-    let held = context.stop.or(store.read(Read::new())).await??;
-    let Some(secret) = held.secret else {
-        return Err(Failure::refused(format!("{} holds no secret", store.location())));
-    };
     let key_id = args.key.map(|id| id.0);
     if let (true, Some(key_id)) = (args.rehearse, &key_id) {
         // Not to be cancelled once it has begun: a half-written secret would be the only one.
         context.rotator(&api)?.rehearse(key_id, &*store).await?;
     }
+    let held = context.stop.or(store.read(Read::new())).await??;
+    let Some(secret) = held.secret else {
+        return Err(Failure::refused(format!("{} holds no secret", store.location())));
+    };
     let liveness = context.stop.or(api.account.probe(key_id.as_ref(), &secret)).await?;
     let (word, form, code) = match liveness {
         Liveness::Live(form) => ("live", Some(form), Code::Done),

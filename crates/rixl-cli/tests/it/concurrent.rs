@@ -175,6 +175,37 @@ fn a_rotation_with_all_its_state_on_a_server() {
     assert_eq!(machines.bench.sent(), 2);
 }
 
+/// The settings name the server by another address between the crash and the recovery.
+#[test]
+fn a_server_that_the_settings_do_not_name_any_more_is_told() {
+    let Some(machines) = Machines::new() else { return };
+    let (bench, here) = (&machines.bench, machines.server.url.as_str());
+    let there = here.replace("127.0.0.1", "localhost");
+    assert_ne!(here, there);
+    let to = format!("vault:{}/app#key", machines.mount);
+    let rixl = |words: &str, address: &str| {
+        let program = bench.rixl(words).env("VAULT_ADDR", address).env("VAULT_TOKEN", &machines.server.root);
+        program.run()
+    };
+    bench.inject(Effect::Close);
+    let words = format!("keys rotate billing001 --to {to} --yes --settle 0s --timeout 1s");
+    assert_eq!(rixl(&words, here).code, 6);
+    let recover = "keys recover --settle 0s --timeout 1s";
+    let told = format!("next: set VAULT_ADDR={here}, and run it again");
+    let run = rixl(recover, &there);
+    assert_eq!((run.code, bench.sent()), (6, 1), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("leads to {there} now, and led to {to} at {here}")), "{}", run.stderr);
+    assert!(run.stderr.contains(&told), "{}", run.stderr);
+    assert_eq!(rixl(recover, here).code, 0);
+    assert!(machines.is_stored_live());
+    let run = rixl(&words, &there);
+    assert_eq!((run.code, bench.sent()), (3, 2), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("{to} at {here} has the secret of billing001")), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("name {there}; nothing was sent")), "{}", run.stderr);
+    assert!(run.stderr.contains(&told), "{}", run.stderr);
+    assert_eq!(rixl(&words, here).code, 0);
+}
+
 /// A run that waits for longer than its lease: nobody takes its lock meanwhile.
 #[test]
 fn a_short_lease_is_kept_while_a_run_waits() {

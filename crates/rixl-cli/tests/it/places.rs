@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     os::unix::fs::{PermissionsExt as _, chown, symlink},
-    path::Path,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -39,6 +39,36 @@ fn two_state_folders_share_the_lock_of_a_place() {
         assert_eq!(bench.sent(), 1);
     }
     println!("| one place, two keys, two state folders | {TRIALS} | {TRIALS} | |");
+}
+
+/// So is that of a key: two places, two state folders, and it is told who is at work.
+#[test]
+fn two_state_folders_share_the_lock_of_a_key() {
+    let bench = Bench::new();
+    write(&bench.path("second"), &bench.key.secret, 0o600);
+    let elsewhere = |words: &str| bench.rixl(words).env("RIXL_STATE_DIR", bench.path("elsewhere"));
+    let second = "keys rotate billing001 --to file:second --yes --settle 0s";
+    bench.inject(Effect::Stall);
+    let first = bench.rotate("").spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 1);
+    let holder = format!("process {}, with its state in {}", first.id(), bench.path("state").display());
+    let rehearsal = "keys verify --from file:second --key billing001 --rehearse";
+    for words in [second, &format!("{second} --dry-run"), rehearsal] {
+        let run = elsewhere(words).run();
+        assert_eq!((run.code, bench.sent()), (5, 1), "{words}: {}", run.stderr);
+        assert!(run.stderr.contains(&format!("the key billing001 is locked by {holder}")), "{}", run.stderr);
+    }
+    first.send(Signal::KILL);
+    let _ = Run::of(first);
+    // What a killed run leaves keeps nobody out, and its own recovery is kept out as well.
+    bench.inject(Effect::Stall);
+    let run = elsewhere(second).spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 2);
+    let recovered = bench.rixl("keys recover --settle 0s").run();
+    assert_eq!((recovered.code, bench.sent()), (5, 2), "{}", recovered.stderr);
+    run.send(Signal::KILL);
+    let _ = Run::of(run);
+    assert_eq!(bench.rixl("keys recover --dry-run").run().code, 0);
 }
 
 /// Whoever may read a folder may lock it, and keep it locked.
@@ -180,6 +210,96 @@ fn a_key_that_moves_leaves_no_dead_secret_unseen() {
     assert!(run.stderr.contains("/moved has the old key's secret"), "{}", run.stderr);
 }
 
+/// Two releases with the key's secret, and a link to the first. Gives what a release has.
+fn deployed(bench: &Bench) -> String {
+    let text = format!("PORT=80\nKEY={}\n", bench.key.secret);
+    for release in [1, 2] {
+        fs::create_dir_all(env(bench, release).parent().unwrap()).unwrap();
+        write(&env(bench, release), &text, 0o600);
+    }
+    lead(bench, 1);
+    text
+}
+
+fn env(bench: &Bench, release: u8) -> PathBuf {
+    bench.path(&format!("app/releases/{release}/.env"))
+}
+
+fn lead(bench: &Bench, release: u8) {
+    let current = bench.path("app/current");
+    let _ = fs::remove_file(&current);
+    symlink(format!("releases/{release}"), &current).unwrap();
+}
+
+/// Recovery says where the link leads and led, and changes nothing until it is told which is meant.
+fn choose(bench: &Bench, refused: &Run, to: &str, release: u8) {
+    for said in [
+        "/app/current/.env#KEY leads to dotenv:",
+        "/app/releases/2/.env#KEY now, and led to dotenv:",
+        "/app/releases/1/.env#KEY when the run began",
+        "recover billing001 --to STORE",
+    ] {
+        assert!(refused.stderr.contains(said), "{said}: {}", refused.stderr);
+    }
+    let run = bench.rixl(&format!("keys recover billing001 --to dotenv:{to}/.env#KEY --settle 0s")).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let text = fs::read_to_string(env(bench, release)).unwrap();
+    let secret = text.lines().find_map(|line| line.strip_prefix("KEY=")).unwrap();
+    assert!(bench.sandbox.opens("billing001", secret));
+    assert!(bench.left().is_empty());
+}
+
+/// A deployment leads the link on while the run is under way: before the write, or in the quiet time.
+#[test]
+fn a_link_that_is_led_on_during_a_run_is_the_users_to_choose() {
+    for (is_stored, to, release) in [(false, "app/current", 2), (false, "app/releases/1", 1), (true, "app/current", 2)]
+    {
+        let bench = Bench::new();
+        let first = deployed(&bench);
+        bench.inject(Effect::DelayHead(Duration::from_secs(if is_stored { 0 } else { 2 })));
+        let words = "keys rotate billing001 --to dotenv:app/current/.env#KEY --yes --settle 5s";
+        let run = bench.rixl(words).spawn();
+        match is_stored {
+            true => bench.wait_for_state("billing001", "stored"),
+            false => wait_for_calls(&bench.sandbox, ROTATE, 1),
+        }
+        lead(&bench, 2);
+        let run = Run::of(run);
+        assert_eq!(run.code, if is_stored { 6 } else { 7 }, "{}", run.stderr);
+        assert_eq!(fs::read_to_string(env(&bench, 2)).unwrap(), first);
+        assert_eq!(fs::read_to_string(env(&bench, 1)).unwrap() == first, !is_stored);
+        choose(&bench, &run, to, release);
+        assert_eq!(bench.sent(), 1);
+    }
+}
+
+/// A folder on the way becomes a link: what was recorded is another place then, too.
+#[test]
+fn a_folder_that_becomes_a_link_is_seen() {
+    let bench = Bench::new();
+    fs::create_dir_all(bench.path("app")).unwrap();
+    write(&bench.path("app/key"), &bench.key.secret, 0o600);
+    bench.inject(Effect::DelayHead(Duration::from_secs(2)));
+    let run = bench.rixl("keys rotate billing001 --to file:app/key --yes --settle 0s --store-patience 0s").spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 1);
+    fs::rename(bench.path("app"), bench.path("old")).unwrap();
+    fs::create_dir_all(bench.path("new")).unwrap();
+    write(&bench.path("new/key"), &bench.key.secret, 0o600);
+    symlink("new", bench.path("app")).unwrap();
+    let run = Run::of(run);
+    for run in [run, bench.rixl("keys recover --settle 0s").run()] {
+        assert_eq!(run.code, 7, "{}", run.stderr);
+        assert!(
+            run.stderr.contains("/app/key leads to file:") && run.stderr.contains("/new/key now"),
+            "{}",
+            run.stderr
+        );
+        assert_eq!(fs::read_to_string(bench.path("new/key")).unwrap(), bench.key.secret);
+    }
+    assert_eq!(bench.rixl("keys recover billing001 --to file:app/key --settle 0s").run().code, 0);
+    assert!(bench.sandbox.opens("billing001", &fs::read_to_string(bench.path("new/key")).unwrap()));
+}
+
 /// A deployment leads the link elsewhere, between the crash and the recovery.
 #[test]
 fn a_place_whose_link_leads_elsewhere_is_the_users_to_choose() {
@@ -187,18 +307,7 @@ fn a_place_whose_link_leads_elsewhere_is_the_users_to_choose() {
         [(true, "app/current", 2), (true, "app/releases/1", 1), (false, "app/current", 2), (false, "app/releases/1", 1)]
     {
         let bench = Bench::new();
-        let env = |release: u8| bench.path(&format!("app/releases/{release}/.env"));
-        let first = format!("PORT=80\nKEY={}\n", bench.key.secret);
-        for release in [1, 2] {
-            fs::create_dir_all(env(release).parent().unwrap()).unwrap();
-            write(&env(release), &first, 0o600);
-        }
-        let current = bench.path("app/current");
-        let lead = |to: &str| {
-            let _ = fs::remove_file(&current);
-            symlink(Path::new("releases").join(to), &current).unwrap();
-        };
-        lead("1");
+        let first = deployed(&bench);
         bench.inject(Effect::DelayHead(Duration::from_secs(1)));
         let words = "keys rotate billing001 --to dotenv:app/current/.env#KEY --yes --settle 0s --store-patience 0s --timeout 2s";
         let run = bench.rixl(words).spawn();
@@ -208,33 +317,22 @@ fn a_place_whose_link_leads_elsewhere_is_the_users_to_choose() {
             let _ = Run::of(run);
         } else {
             // What can't be read keeps the secret in escrow.
-            write(&env(1), "KEY='", 0o600);
+            write(&env(&bench, 1), "KEY='", 0o600);
             assert_eq!(Run::of(run).code, 7);
-            write(&env(1), &first, 0o600);
+            write(&env(&bench, 1), &first, 0o600);
         }
-        lead("2");
+        lead(&bench, 2);
+        let mut refused = None;
         for more in ["--dry-run", ""] {
             let run = bench.rixl(&format!("keys recover --settle 0s --store-patience 0s {more}")).run();
             assert_eq!(run.code, if is_killed { 6 } else { 7 }, "{}", run.stderr);
-            for said in [
-                "/app/current/.env#KEY leads to dotenv:",
-                "/app/releases/2/.env#KEY now, and led to dotenv:",
-                "/app/releases/1/.env#KEY when the run began",
-                "recover billing001 --to STORE",
-            ] {
-                assert!(run.stderr.contains(said), "{said}: {}", run.stderr);
-            }
+            refused = Some(run);
         }
         for release in [1, 2] {
-            assert_eq!(fs::read_to_string(env(release)).unwrap(), first);
+            assert_eq!(fs::read_to_string(env(&bench, release)).unwrap(), first);
         }
-        let run = bench.rixl(&format!("keys recover billing001 --to dotenv:{to}/.env#KEY --settle 0s")).run();
-        assert_eq!(run.code, 0, "{}", run.stderr);
-        let text = fs::read_to_string(env(release)).unwrap();
-        let secret = text.lines().find_map(|line| line.strip_prefix("KEY=")).unwrap();
-        assert!(bench.sandbox.opens("billing001", secret));
-        assert_eq!(fs::read_to_string(env(3 - release)).unwrap(), first);
-        assert!(bench.left().is_empty());
+        choose(&bench, &refused.unwrap(), to, release);
+        assert_eq!(fs::read_to_string(env(&bench, 3 - release)).unwrap(), first);
     }
 }
 
@@ -323,6 +421,33 @@ fn recovery_leaves_the_secret_of_another_unfinished_run_alone() {
     assert_eq!(bench.rixl("keys recover --settle 0s").run().code, 0);
     assert!(bench.stored() == stored && bench.left().is_empty());
     assert_eq!(bench.sent(), 2);
+}
+
+/// A key that somebody deletes while its run is unfinished: nothing is sent that RIXL can't but refuse.
+#[test]
+fn a_key_that_was_deleted_meanwhile_is_looked_for_first() {
+    let bench = not_closed();
+    assert_eq!(bench.rixl("keys delete billing001 --yes").run().code, 0);
+    let probes = bench.sandbox.calls("exchangeApiKey");
+    let run = bench.rixl("keys recover --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!((bench.sent(), bench.sandbox.calls("exchangeApiKey")), (1, probes));
+    assert!(bench.left().is_empty());
+
+    // Its secret is lost, and no request brings it back.
+    let bench = Bench::new();
+    bench.inject(Effect::Close);
+    assert_eq!(bench.rotate("--timeout 1s").run().code, 6);
+    assert_eq!(bench.rixl("keys delete billing001 --yes").run().code, 0);
+    for more in ["--dry-run", ""] {
+        let run = bench.rixl(&format!("keys recover --settle 0s --timeout 1s {more}")).run();
+        assert_eq!((run.code, bench.sent()), (8, 1), "{}", run.stderr);
+        assert!(run.stderr.contains("no key has the id billing001 any more"), "{}", run.stderr);
+        assert!(run.stderr.contains("--drop"), "{}", run.stderr);
+    }
+    let run = bench.rixl("keys recover --drop --settle 0s --timeout 1s").run();
+    assert_eq!((run.code, bench.sent()), (0, 1), "{}", run.stderr);
+    assert!(bench.left().is_empty());
 }
 
 /// What became of the place since then is seen before the escrow is wiped.

@@ -402,15 +402,70 @@ fn a_program_is_rehearsed_with_the_secret_that_it_holds() {
     assert!(run.stderr.contains("the secret is in escrow at"), "{}", run.stderr);
     assert_eq!(fs::read_to_string(bench.path("state/escrow/billing001")).unwrap(), bench.key.secret);
     assert!(!format!("{}{}", run.stdout, run.stderr).contains(&bench.key.secret));
-    // It is nowhere else, so no other run may wipe it.
-    let run = bench.rixl("keys rotate billing001 --to file:elsewhere --new-place --yes").run();
-    assert_eq!(run.code, 3, "{}", run.stderr);
-    assert!(run.stderr.contains("left by a rehearsal that failed"), "{}", run.stderr);
+    // It is nowhere else, so no other run may wipe it. What each refusal names as next leads on.
+    let next = |run: &Run| run.stderr.lines().find_map(|line| line.trim().strip_prefix("next: ")).map(str::to_owned);
+    assert_eq!(next(&run).as_deref(), Some("rixl keys recover"), "{}", run.stderr);
+    let rotated = bench.rixl("keys rotate billing001 --to file:elsewhere --new-place --yes").run();
+    for (run, code) in [(rotated, 3), (rehearse("put~<-~cat~secret", ""), 3)] {
+        assert_eq!((run.code, runs()), (code, 3), "{}", run.stderr);
+        assert!(run.stderr.contains("a rehearsal on this key is unfinished"), "{}", run.stderr);
+        assert_eq!(next(&run).as_deref(), Some("rixl keys recover"), "{}", run.stderr);
+    }
+    let status = bench.rixl("status").run();
+    assert!(status.stdout.contains("its place may have lost the secret, which is in escrow at"), "{}", status.stdout);
     assert_eq!(fs::read_to_string(bench.path("state/escrow/billing001")).unwrap(), bench.key.secret);
-    // What is put back by hand is tried and rotated as ever, and the escrow is wiped.
-    write(&bench.path("secret"), &bench.key.secret, 0o600);
-    assert_eq!(rehearse("put~<-~cat~secret", "").code, 0);
+    let run = bench.rixl("keys recover --dry-run").run();
+    assert!(run.code == 0 && run.stdout.contains("a rehearsal lost the secret"), "{}{}", run.stdout, run.stderr);
+    assert_eq!(runs(), 3);
+    // The place fails as it did: another one may take it.
+    let run = bench.rixl("keys recover").run();
+    assert_eq!((run.code, runs()), (7, 4), "{}", run.stderr);
+    let command = "rixl keys recover billing001 --to STORE (another place)";
+    assert_eq!(next(&run).as_deref(), Some(command), "{}", run.stderr);
+    let run = bench.rixl("keys recover billing001 --to file:secret").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
     bench.assert_untouched();
+    // Or it is put back by hand, or given up.
+    for (held, more) in [(bench.key.secret.as_str(), ""), ("", "--drop")] {
+        assert_eq!(rehearse("lossy~<-~cat~secret", "").code, 7);
+        write(&bench.path("secret"), held, 0o600);
+        assert_eq!(bench.rixl(&format!("keys recover {more}")).run().code, 0);
+        write(&bench.path("secret"), &bench.key.secret, 0o600);
+        bench.assert_untouched();
+    }
     assert_eq!(bench.rotate("").run().code, 0);
     bench.assert_well();
+}
+
+/// A rehearsal that is killed while its program writes is ended as one that failed.
+#[test]
+fn a_rehearsal_that_is_killed_is_recovered() {
+    let bench = Bench::new();
+    script(
+        &bench,
+        "put",
+        ": > secret; cat > given; : > began; while [ ! -e open ]; do sleep 0.05; done; cat given > secret",
+    );
+    let words = "keys verify --from command:./put~<-~cat~secret --key billing001 --rehearse";
+    let run = bench.rixl(words).spawn();
+    wait_for("the program", || fs::metadata(bench.path("began")));
+    run.send(Signal::KILL);
+    let _ = Run::of(run);
+    write(&bench.path("open"), "", 0o600);
+    let run = bench.rixl("keys recover").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    bench.assert_untouched();
+    // Elsewhere it may be the secret of another server's key.
+    fs::remove_file(bench.path("began")).unwrap();
+    fs::remove_file(bench.path("open")).unwrap();
+    let run = bench.rixl(words).spawn();
+    wait_for("the program", || fs::metadata(bench.path("began")));
+    run.send(Signal::KILL);
+    let _ = Run::of(run);
+    write(&bench.path("open"), "", 0o600);
+    let other = Bench::new();
+    let run = other.rixl("keys recover").env("RIXL_STATE_DIR", bench.path("state")).run();
+    assert_eq!((run.code, other.sandbox.calls("exchangeApiKey")), (3, 0), "{}", run.stderr);
+    assert_eq!(bench.rixl("keys recover").run().code, 0);
+    bench.assert_untouched();
 }

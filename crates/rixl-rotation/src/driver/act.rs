@@ -11,6 +11,7 @@ use crate::{
     Audit, Effect, Ending, EventKind, Next, Report, State, Warning,
     journal::{Close, PutEscrow, Reserve},
     ledger,
+    plan::clock_error,
     protocol::{
         intent::{Digest, Subject},
         progress::At,
@@ -297,7 +298,11 @@ impl Driver {
         Audit {
             v: 1,
             at: self.now(),
-            issued_at: self.progress.issued_at.filter(|_| is_ours || ending == Ending::Superseded),
+            issued_at: self
+                .progress
+                .issued_at
+                .filter(|_| is_ours || ending == Ending::Superseded)
+                .map(|at| self.corrected(at)),
             end_before: match &intent.subject {
                 Subject::Rotate { expiring_at, .. } => *expiring_at,
                 Subject::Create(_) | Subject::Replace { .. } => None,
@@ -320,6 +325,12 @@ impl Driver {
             request_id: self.progress.request_id.clone().filter(|_| is_ours),
             is_recovered: self.is_recovered,
         }
+    }
+
+    /// A time by the clock of the machine that began the run, which may be wrong.
+    fn corrected(&self, at: Timestamp) -> Timestamp {
+        let ahead = clock_error(&self.rotator.account).filter(|_| self.intent().by == self.rotator.by);
+        ahead.and_then(|ahead| at.checked_add(ahead).ok()).unwrap_or(at)
     }
 
     /// Of what the place holds now, as far as this run knows it.

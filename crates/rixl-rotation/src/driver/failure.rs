@@ -5,6 +5,7 @@ use rixl_credentials::{ErrorKind, KeyId};
 use super::Driver;
 use crate::{
     Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan,
+    ledger::Spot,
     protocol::{
         intent::Place,
         progress::{At, Record, Response, Why},
@@ -133,14 +134,23 @@ impl Driver {
                 if let Some(moved) = self.places.get(place).and_then(|place| place.moved.clone()) =>
             {
                 let led = self.intent().places.get(place).map(Place::path).unwrap_or_default();
-                self.stuck(&format!("{moved}, and led to {led} when the run began")).with_next(Next::NamePlace(label))
+                let sentence = format!("{moved}, and led to {led} when the run began");
+                match (self.progress.response, self.old_server(place)) {
+                    // Its next run reads the text anew.
+                    (Response::Unsent, _) => {
+                        Failure::refused(format!("{sentence}; nothing was sent; run it again")).with_next(Next::Retry)
+                    }
+                    (_, Some(server)) => self.stuck(&sentence).with_next(Next::NameServer(server)),
+                    (_, None) => self.stuck(&sentence).with_next(Next::NamePlace(label)),
+                }
             }
             Stop::PlaceMoved(_) => self
                 .stuck("it held a secret before and holds none now, as if its file system were not mounted")
                 .with_next(Next::Decide),
             Stop::PlaceTaken(place) => self.taken(place),
             Stop::KeyElsewhere(_) => {
-                let has = match self.homes.as_slice() {
+                let paths: Vec<String> = self.homes.iter().map(Spot::path).collect();
+                let has = match paths.as_slice() {
                     [one] => format!("{one} holds the secret of {label}, and would be left with a dead one"),
                     several => {
                         format!(
@@ -149,9 +159,24 @@ impl Driver {
                         )
                     }
                 };
-                Failure::refused(format!("{has}; nothing was sent")).with_next(Next::AllowLeave)
+                let places = &self.intent().places;
+                let renamed =
+                    |home: &Spot| places.iter().find_map(|place| home.other_server(place).zip(place.server.clone()));
+                match self.homes.iter().find_map(renamed) {
+                    Some((server, now)) => {
+                        let sentence = format!("{has}: the settings of this run name {now}; nothing was sent");
+                        Failure::refused(sentence).with_next(Next::NameServer(server))
+                    }
+                    None => Failure::refused(format!("{has}; nothing was sent")).with_next(Next::AllowLeave),
+                }
             }
             Stop::Contested(_) => self.not_stored("someone else keeps removing the new secret"),
+            Stop::KeyGone => self
+                .stuck(&format!(
+                    "no key has the id {} any more; it was deleted, or the credential belongs to another organization",
+                    self.key_id().map(KeyId::as_str).unwrap_or_default()
+                ))
+                .with_next(Next::Decide),
             Stop::Unclear if self.progress.response == Response::Unsent => Failure::refused(format!(
                 "{NOT_CLEAR}, and would be no clearer about the new one; nothing was changed; try later, or switch verification off"
             )),
@@ -412,6 +437,12 @@ impl Driver {
             Some(error) => failure.with_source(error),
             None => failure,
         }
+    }
+
+    /// The server that a place was on, where the settings name another one by now.
+    fn old_server(&self, place: usize) -> Option<String> {
+        let now = self.places.get(place)?.store.server()?;
+        self.intent().places.get(place)?.server.clone().filter(|server| *server != now)
     }
 
     fn place_error(&mut self, place: usize) -> Option<StoreError> {

@@ -14,7 +14,7 @@ use crate::{
         intent::{Digest, Place, Subject},
         progress::{At, Response},
         seen::{
-            Authorizer, Escrow, Holds, KeysFailure, KeysSeen, Look, Observation, Of, Owner, PlaceSeen, Seat,
+            Authorizer, Escrow, Holds, KeySeen, KeysFailure, KeysSeen, Look, Observation, Of, Owner, PlaceSeen, Seat,
             StoreFailure,
         },
     },
@@ -51,6 +51,7 @@ impl Driver {
                 Observation::Probed(of, liveness)
             }
             Look::Keys => Observation::Keys(self.keys().await),
+            Look::Key => Observation::Key(self.key().await),
             Look::Authorizer => Observation::Authorizer(self.authorizer().await),
             Look::Turn => {
                 let wait = self
@@ -137,7 +138,12 @@ impl Driver {
             Err(error) => Err(error),
         };
         let held = held.and_then(|held| self.not_foreign(index, held));
-        let is_same = target.moved.is_none();
+        let moved = match &target.moved {
+            // A deployment may have led its links on since the last look.
+            None => store.moved().await.map(|there| format!("{} {there}", store.given())),
+            moved => moved.clone(),
+        };
+        let is_same = moved.is_none();
         let mut seen =
             PlaceSeen { is_same, owner: Owner::ThisKey, is_elsewhere: false, holds: Err(StoreFailure::Permanent) };
         if is_state {
@@ -174,6 +180,7 @@ impl Driver {
             if is_first {
                 target.before = read.as_ref().map(|secret| Secret::from(secret.expose_secret()));
             }
+            target.moved = moved;
             target.read = read;
             target.error = error;
             target.content = content;
@@ -204,9 +211,10 @@ impl Driver {
             self.warn(format!("{error}; it is not known whether the secret is in another place"));
             Vec::new()
         });
-        self.homes = homes.iter().map(Spot::path).collect();
+        let paths: Vec<String> = homes.iter().map(Spot::path).collect();
+        self.homes = homes;
         if !self.subject().rules().ends_the_old {
-            for home in self.homes.clone() {
+            for home in paths {
                 self.warn(format!("{home} has the old key's secret, and keeps it when that key is deleted"));
             }
         }
@@ -385,6 +393,20 @@ impl Driver {
             _ => false,
         };
         Ok(KeysSeen { predecessor: predecessor.map(|key| key.last_used), is_less, orphans })
+    }
+
+    /// A list may lag, so that two must lack it.
+    async fn key(&self) -> KeySeen {
+        let Some(key_id) = self.key_id() else { return KeySeen::Unknown };
+        for _ in 0..2 {
+            match self.rotator.account.find(key_id).await {
+                Ok(Some(key)) if key.expiring_at.is_some_and(|end| end <= self.now()) => return KeySeen::Expired,
+                Ok(Some(_)) => return KeySeen::There,
+                Ok(None) => {}
+                Err(_) => return KeySeen::Unknown,
+            }
+        }
+        KeySeen::Gone
     }
 
     /// Whether a request of this run may have created it: then nobody knows its secret.

@@ -22,7 +22,7 @@ use super::{
     Looked, PutEscrow, ReadHistory, ReadReceipt, Receipt, Reserve, Unfinished,
 };
 use crate::{
-    disk::{self, Locked},
+    disk::{self, LockFile, Locked},
     store::{BoxFuture, hex},
 };
 
@@ -41,6 +41,8 @@ use crate::{
 /// `escrow/NAME` its raw response, for which zeros are written to `escrow/NAME.new` before the request, so that a full
 /// disk is detected then (not on copy-on-write file systems, such as Btrfs and ZFS); `stores/HASH` locks the entry of a
 /// store that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines.
+/// Of the runs of one user on one machine that see the same `/tmp`, only one works on a key, whatever their folders: a
+/// lock in `/tmp/rixl-UID` says which.
 /// Files are of mode 0600, folders 0700. They belong to this user, and are not links; the folders above belong to this
 /// user or root, and others may not write in them. Not for network file systems: `flock` and `fsync` must work as
 /// documented.
@@ -102,7 +104,7 @@ impl FolderJournal {
         self.root.join("stores")
     }
 
-    fn lock_now(&self, name: &str) -> Result<FolderEntry, JournalError> {
+    fn lock_now(&self, name: &str, server: Option<&str>) -> Result<FolderEntry, JournalError> {
         check_entry_name(name)?;
         let path = self.entry(name);
         let mut lock = LockedFile::take(path.clone())?.ok_or_else(|| held(name, &path))?;
@@ -113,11 +115,18 @@ impl FolderJournal {
             lock.file.set_len(length).and_then(|()| lock.file.sync_all()).map_err(|error| unusable(&path, error))?;
         }
         lock.is_kept = !lines.is_empty();
+        let holder = format!("process {}, with its state in {}", std::process::id(), self.root.display());
+        let key = server.map(|server| disk::lock_of_user(&hex(format!("{server} {name}").as_bytes(), 16), &holder));
+        let _key = key.unwrap_or(Ok(None)).map_err(|holder| {
+            let holder = if holder.is_empty() { "another rotator" } else { holder.as_str() };
+            locked(format!("the key {name} is locked by {holder}"))
+        })?;
         let escrow = self.root.join("escrow").join(name);
         let opened = Opened {
             root: self.root.clone(),
             escrow: escrow.clone(),
             lock,
+            _key,
             stores: Vec::new(),
             lines,
             has_room: false,
@@ -221,8 +230,10 @@ impl Journal for FolderJournal {
     }
 
     fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
-        let name = request.name.to_owned();
-        self.run(move |journal| journal.lock_now(&name).map(|entry| Box::new(entry) as Box<dyn Entry>))
+        let (name, server) = (request.name.to_owned(), request.server.map(str::to_owned));
+        self.run(move |journal| {
+            journal.lock_now(&name, server.as_deref()).map(|entry| Box::new(entry) as Box<dyn Entry>)
+        })
     }
 
     fn look<'a>(&'a self, request: Look<'a>) -> BoxFuture<'a, Result<Looked, JournalError>> {
@@ -281,6 +292,8 @@ struct Opened {
     root: PathBuf,
     escrow: PathBuf,
     lock: LockedFile,
+    /// Against the runs of other state folders.
+    _key: Option<LockFile>,
     stores: Vec<LockedFile>,
     lines: Vec<String>,
     /// Room for a response was reserved.

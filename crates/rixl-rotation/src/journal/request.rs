@@ -11,12 +11,20 @@ pub struct Lock<'a> {
     pub name: &'a str,
     /// For whose secret, if known.
     pub subject: Option<&'a Subject>,
+    /// Where RIXL is: there, an entry of this name is of one key, whatever journal it is in.
+    pub server: Option<&'a str>,
 }
 
 impl<'a> Lock<'a> {
     /// The entry of this name.
     pub fn new(name: &'a str) -> Self {
-        Self { name, subject: None }
+        Self { name, subject: None, server: None }
+    }
+
+    /// Where RIXL is.
+    pub fn with_server(mut self, server: &'a str) -> Self {
+        self.server = Some(server);
+        self
     }
 
     /// For whose secret.

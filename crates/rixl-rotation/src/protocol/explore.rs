@@ -17,8 +17,8 @@ use super::{
     next::next,
     progress::{At, Progress, Record, Response},
     seen::{
-        Act, Authorizer, Because, Escrow, Holds, IfLive, KeysFailure, KeysSeen, Look, Mandate, NotRetired, Observation,
-        Of, Owner, PlaceSeen, Seen, Sent, Step, Stop, StoreFailure, Wait,
+        Act, Authorizer, Because, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate, NotRetired,
+        Observation, Of, Owner, PlaceSeen, Seen, Sent, Step, Stop, StoreFailure, Wait,
     },
 };
 use crate::{
@@ -545,6 +545,11 @@ impl World {
                     add("a page is missing", true, Observation::Keys(Ok(keys(false))), &|_| {});
                 }
             }
+            Step::Look(Look::Key) => {
+                add("", false, Observation::Key(KeySeen::There), &|_| {});
+                add("unlisted", true, Observation::Key(KeySeen::Unknown), &|_| {});
+                add("lists lack it", true, Observation::Key(KeySeen::Gone), &|_| {});
+            }
             Step::Look(Look::Authorizer) => add("", false, Observation::Authorizer(Authorizer::Fine), &|_| {}),
             Step::Look(Look::Turn) => add("", false, Observation::Turn(None), &|_| {}),
             Step::Wait(wait) => {
@@ -796,7 +801,7 @@ impl World {
     /// What a user allows who reads this and does what it says next.
     fn heed(&mut self, stop: Stop) {
         match stop {
-            Stop::Parked | Stop::Unconfirmed => self.mandate.again = true,
+            Stop::Parked | Stop::Unconfirmed | Stop::KeyGone => self.mandate.again = true,
             Stop::Undecidable => self.mandate.if_live = IfLive::RotateUnread,
             // It is named by what it is to be from now on.
             Stop::PlaceMoved(_) => self.is_renamed = false,

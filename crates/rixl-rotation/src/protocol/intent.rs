@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     probe::KeyFormat,
-    store::{self, FINGERPRINT, SecretKind, Version},
+    store::{self, FINGERPRINT, SecretKind, Store, Version},
 };
 
 /// The form of the records that this release writes and can go on from.
@@ -153,6 +153,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// That of this store, which is known by this; what it holds is not known yet.
+    pub(crate) fn of(store: &dyn Store, name: String) -> Self {
+        let given = store.location();
+        let asked = Some(store.given()).filter(|asked| *asked != given);
+        let before = Before { version: Version::absent(), value: None, live_as: None };
+        Self { given, asked, server: store.server(), name, before }
+    }
+
     /// What the text that the user gave led to, and on which server.
     pub(crate) fn path(&self) -> String {
         store::at_server(&self.given, self.server.as_deref())

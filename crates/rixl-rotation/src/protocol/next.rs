@@ -8,8 +8,8 @@ use super::{
     intent::{Before, Digest, Place, Rules},
     progress::{At, Begun, Held, Progress, Record, Response, Retire, Sending, Verified, Why},
     seen::{
-        Act, Authorizer, Because, Escrow, Holds, IfLive, KeysFailure, KeysSeen, Look, Mandate, NotRetired, Of, Owner,
-        PlaceSeen, Seat, Seen, Sent, Step, Stop, StoreFailure, Wait,
+        Act, Authorizer, Because, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate, NotRetired, Of,
+        Owner, PlaceSeen, Seat, Seen, Sent, Step, Stop, StoreFailure, Wait,
     },
 };
 use crate::{
@@ -130,7 +130,7 @@ impl Case<'_> {
             return Err(Step::Stop(Stop::Cancelled));
         }
         self.turn()?;
-        if seen.is_expired {
+        if seen.is_expired && self.key()? == KeySeen::Expired {
             return Err(Step::Stop(Stop::Expired));
         }
         let mut intent = (*progress.intent).clone();
@@ -224,6 +224,10 @@ impl Case<'_> {
     fn look(&self, index: usize) -> Known<&PlaceSeen> {
         let seat = self.seen.places.get(index);
         seat.and_then(|seat| seat.seen.as_ref()).ok_or(Step::Look(Look::Place(index)))
+    }
+
+    fn key(&self) -> Known<KeySeen> {
+        self.seen.key.ok_or(Step::Look(Look::Key))
     }
 
     /// Whether it is live or dead; `Unclear` where nobody may say more than that.
@@ -745,11 +749,29 @@ impl Case<'_> {
         if seen.is_cancelled {
             return Err(Step::Stop(Stop::Cancelled));
         }
-        // What is lost of a key that has expired is nothing that another request could bring back. A secret of it that RIXL has
-        // just taken shows that this clock is ahead.
+        let unheard = match why {
+            Again::Unheard => progress.window_ends(),
+            // The last request may be one of which nothing was heard.
+            Again::Ambiguous if progress.response != Response::Received => progress.window_ends(),
+            Again::Lost | Again::Ambiguous | Again::Repeat => None,
+        };
+        let unheard = unheard.max(requests.unheard_until);
+        // What is lost of a key that has expired, or is gone, is nothing that another request could bring back. A secret of it
+        // that RIXL has just taken shows that this clock is ahead, or the list behind. Where a process has just used the key,
+        // nobody waits for a list.
         let is_live = seen.places.iter().any(|seat| matches!(seat.liveness, Some(Liveness::Live(_))));
-        if seen.is_expired && !is_live && matches!(why, Again::Lost | Again::Unheard) {
-            return Ok(self.ended(Ending::Abandoned));
+        let is_doubtful = seen.is_expired || !seen.mandate.stops_on_unknown;
+        if is_doubtful && rules.ends_the_old && !is_live && matches!(why, Again::Lost | Again::Unheard) {
+            match self.key()? {
+                // A request that is under way may move its end yet.
+                KeySeen::Expired if let Some(end) = unheard.filter(|end| seen.now < *end) => {
+                    return Err(Step::Wait(Wait::Until(self.clamped(end), Because::Window)));
+                }
+                KeySeen::Expired => return Ok(self.ended(Ending::Abandoned)),
+                KeySeen::Gone if seen.mandate.if_live == IfLive::Drop => return Ok(self.ended(Ending::Abandoned)),
+                KeySeen::Gone if !seen.mandate.again => return Err(Step::Stop(Stop::KeyGone)),
+                KeySeen::Gone | KeySeen::There | KeySeen::Unknown => {}
+            }
         }
         // Whoever goes beyond it has as many again, and no storm.
         let spent = if seen.mandate.again { u32::from(seen.tries.sent) } else { requests.left };
@@ -789,18 +811,12 @@ impl Case<'_> {
             }
         }
         self.reserved()?;
-        let unheard = match why {
-            Again::Unheard => progress.window_ends(),
-            // The last request may be one of which nothing was heard.
-            Again::Ambiguous if progress.response != Response::Received => progress.window_ends(),
-            Again::Lost | Again::Ambiguous | Again::Repeat => requests.unheard_until,
-        };
         Ok(Step::Record(Record::Sending(Sending {
             at: seen.now,
             number: requests.number.saturating_add(1),
             held,
             stale,
-            unheard_until: unheard.max(requests.unheard_until),
+            unheard_until: unheard,
             orphans,
         })))
     }
@@ -858,6 +874,8 @@ impl Case<'_> {
                 let (version, value) = (version.clone(), *value);
                 return Err(Step::Record(Record::Stored { at: self.seen.now, place: index, version, value }));
             }
+            // Somebody has deleted the key since, and no request tells more.
+            Holds::Ours { .. } if is_tried && self.key()? == KeySeen::Gone => return Ok(()),
             Holds::Ours { .. } if is_tried => {
                 return match seat.liveness.ok_or(Step::Look(Look::Probe(Of::Place(index))))? {
                     Liveness::Dead => Err(self.lost(Why::Died, true, None)),

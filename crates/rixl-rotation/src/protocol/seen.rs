@@ -30,6 +30,8 @@ pub(crate) enum Look {
     Place(usize),
     Probe(Of),
     Keys,
+    /// That a request is about.
+    Key,
     Authorizer,
     /// The rate limit.
     Turn,
@@ -102,6 +104,8 @@ pub(crate) enum Stop {
     NotRecorded,
     /// A new secret of the key would be dead from the start.
     Expired,
+    /// No key has its id any more.
+    KeyGone,
     /// The credential ends before the run may.
     TokenEnds,
     /// The credential is what is to be changed.
@@ -157,6 +161,7 @@ pub(crate) enum Observation {
     Place(usize, PlaceSeen),
     Probed(Of, Liveness),
     Keys(Result<KeysSeen, KeysFailure>),
+    Key(KeySeen),
     Authorizer(Authorizer),
     /// `None`: at once.
     Turn(Option<Timestamp>),
@@ -263,6 +268,18 @@ pub(crate) struct KeysSeen {
     pub(crate) orphans: Vec<KeyId>,
 }
 
+/// What the list says of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum KeySeen {
+    There,
+    /// Its end has passed.
+    Expired,
+    /// Two lists in a row do not have it.
+    Gone,
+    /// It could not be listed.
+    Unknown,
+}
+
 /// Why the keys could not be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum KeysFailure {
@@ -326,7 +343,7 @@ pub(crate) struct Seen {
     pub(crate) mandate: Mandate,
     pub(crate) is_cancelled: bool,
     pub(crate) is_lock_lost: bool,
-    /// The key has expired, by the last that RIXL said of its end: every secret of it is dead.
+    /// The key has expired, by what this run knows of its end. It may have been moved since.
     pub(crate) is_expired: bool,
     /// The request that was recorded last has not left this process, and still may.
     pub(crate) may_send: bool,
@@ -338,6 +355,7 @@ pub(crate) struct Seen {
     pub(crate) ours: Option<Liveness>,
     pub(crate) places: Vec<Seat>,
     pub(crate) keys: Option<Result<KeysSeen, KeysFailure>>,
+    pub(crate) key: Option<KeySeen>,
     pub(crate) authorizer: Option<Authorizer>,
     pub(crate) has_turn: bool,
     pub(crate) turn_at: Option<Timestamp>,
@@ -409,6 +427,7 @@ impl Seen {
             ours: None,
             places: vec![Seat::default(); places],
             keys: None,
+            key: None,
             authorizer: None,
             has_turn: false,
             turn_at: None,
@@ -462,6 +481,7 @@ impl Seen {
                     Err(_) => {}
                 }
             }
+            Observation::Key(key) => self.key = Some(*key),
             Observation::Authorizer(authorizer) => self.authorizer = Some(*authorizer),
             Observation::Turn(at) => {
                 self.turn_at = *at;
@@ -619,6 +639,7 @@ impl Seen {
         self.escrow = self.escrow.filter(|escrow| *escrow != Escrow::Unreadable);
         self.ours = None;
         self.keys = None;
+        self.key = None;
         self.authorizer = None;
         self.is_reserved = None;
         for seat in &mut self.places {

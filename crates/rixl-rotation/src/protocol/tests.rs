@@ -10,8 +10,8 @@ use super::{
     next::{is_cancellable, next},
     progress::{At, Begun, Held, Progress, ReadError, Record, Response, Sending, Why},
     seen::{
-        Act, Authorizer, Because, Escrow, Holds, KeysFailure, KeysSeen, Look, Mandate, Observation, Of, Owner,
-        PlaceSeen, Seen, Step, Stop, Wait,
+        Act, Authorizer, Because, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate, Observation,
+        Of, Owner, PlaceSeen, Seen, Step, Stop, Wait,
     },
 };
 use crate::{
@@ -359,6 +359,11 @@ fn what_another_process_settled_is_tried_again() {
     assert_eq!(next(&progress, &seen), Step::Look(Look::Place(0)));
     let holds = place(Holds::Ours { version: Version::new("1"), value: secret(), fits: true });
     seen.note(now(), &Step::Look(Look::Place(0)), &Observation::Place(0, holds));
+    // What RIXL refuses of a key that was deleted since says nothing.
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Key));
+    seen.key = Some(KeySeen::Gone);
+    assert_eq!(next(&progress, &seen), Step::Act(Act::Close(Ending::Rotated)));
+    seen.key = Some(KeySeen::There);
     let probe = Step::Look(Look::Probe(Of::Place(0)));
     assert_eq!(next(&progress, &seen), probe);
     for liveness in [Liveness::Live(KeyFormat::Whole), Liveness::Unclear, Liveness::Dead] {
@@ -415,12 +420,43 @@ fn an_end_by_this_clock_is_not_believed_against_a_live_secret() {
     let old = Digest::of(b"old");
     let (progress, mut seen) = after(&[begun(rotation()), Record::Unknown { at: now() }]);
     (seen.now, seen.mandate, seen.escrow, seen.is_expired) = (later(60), recovery(), Some(Escrow::Nothing), true);
+    seen.key = Some(KeySeen::Expired);
     seen.places[0].seen = Some(place(Holds::Before(Version::absent(), old)));
     seen.places[0].liveness = Some(Liveness::Dead);
     assert_eq!(next(&progress, &seen), Step::Record(Record::Ended { at: later(60), ending: Ending::Abandoned }));
     seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
     let step = next(&progress, &seen);
     assert!(!matches!(step, Step::Record(Record::Ended { .. })), "{step:?}");
+}
+
+/// It is looked for directly before another request, and a request that is under way may move its end yet.
+#[test]
+fn a_key_is_looked_for_before_another_request() {
+    let old = Digest::of(b"old");
+    let lost = Record::Lost { at: now(), why: Why::OldIsDead, is_spent: true, unheard_until: Some(later(35)) };
+    let (progress, mut seen) = after(&[begun(rotation()), Record::Unknown { at: now() }, lost]);
+    (seen.mandate, seen.escrow, seen.is_expired) = (recovery(), Some(Escrow::Nothing), true);
+    seen.places[0].seen = Some(place(Holds::Before(Version::absent(), old)));
+    seen.places[0].liveness = Some(Liveness::Dead);
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Key));
+    seen.key = Some(KeySeen::Expired);
+    let wait = Step::Wait(Wait::Until(later(35), Because::Window));
+    assert_eq!(next(&progress, &seen), wait);
+    seen.note(later(35), &wait, &Observation::Waited);
+    seen.escrow = Some(Escrow::Nothing);
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Key));
+    let abandoned = Step::Record(Record::Ended { at: later(35), ending: Ending::Abandoned });
+    seen.key = Some(KeySeen::Expired);
+    assert_eq!(next(&progress, &seen), abandoned);
+    // It is listed once where lists fail, and nobody waits for one.
+    seen.key = Some(KeySeen::Unknown);
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Turn));
+    seen.key = Some(KeySeen::Gone);
+    assert_eq!(next(&progress, &seen), Step::Stop(Stop::KeyGone));
+    seen.mandate.if_live = IfLive::Drop;
+    assert_eq!(next(&progress, &seen), abandoned);
+    seen.mandate = Mandate { again: true, ..recovery() };
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Turn));
 }
 
 /// Nobody can tell whether the old secret is live where nothing can be read back.

@@ -96,6 +96,10 @@ macro_rules! impl_store {
                 self.0.given.clone()
             }
 
+            fn moved(&self) -> BoxFuture<'_, Option<String>> {
+                self.0.moved()
+            }
+
             fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
                 self.0.identity()
             }
@@ -227,6 +231,20 @@ impl<L: Layout> FileEntry<L> {
 
     pub(super) fn identity(&self) -> BoxFuture<'_, Result<String, StoreError>> {
         self.run(|entry| Ok(format!("file:{}{}", entry.place.identity()?, entry.layout.part())))
+    }
+
+    pub(super) fn moved(&self) -> BoxFuture<'_, Option<String>> {
+        let moved = self.run(|entry| {
+            let (here, now) = (&entry.place, Place::resolve(entry.place.given())?);
+            let is_same = now.path() == here.path()
+                || here.identity().is_ok_and(|here| now.identity().is_ok_and(|now| now == here));
+            Ok((!is_same).then(|| format!("leads to {} now", entry.location.replacen(here.path(), now.path(), 1))))
+        });
+        let has_link = self.given != self.location;
+        Box::pin(async move {
+            // What has no link and is gone is no other place.
+            moved.await.unwrap_or_else(|error| has_link.then(|| format!("leads nowhere now: {}", error.reason())))
+        })
     }
 
     pub(super) fn lock(&self) -> BoxFuture<'_, Result<Option<StoreLock>, StoreError>> {

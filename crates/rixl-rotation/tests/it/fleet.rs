@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{Client, KeyId, RetryPolicy};
+use rixl_credentials::{Client, KeyId, RetryPolicy, Timestamp, Timing};
 use rixl_rotation::{
     Account, CancellationToken, Completed, DueKey, Ending, EventKind, Failure, FailureKind, Fleet, Rotations, Rotator,
     Selection, State,
@@ -172,6 +172,51 @@ async fn a_key_that_was_rotated_meanwhile_is_not_rotated_since_a_time_twice() {
     let failure = bench.rotator().prepare_due(&plan.due[0], store()).await.map(drop).unwrap_err();
     assert_eq!(failure.kind(), FailureKind::NotDue);
     assert_eq!(bench.sandbox.rotations("old"), 1);
+}
+
+/// A machine whose clock is a quarter of an hour ahead.
+struct Ahead;
+
+const WRONG: Duration = Duration::from_secs(900);
+
+impl Timing for Ahead {
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now() + WRONG
+    }
+
+    fn sleep(&self, _: Duration) -> rixl_credentials::Sleep<'_> {
+        Box::pin(tokio::task::yield_now())
+    }
+
+    fn chance(&self) -> f64 {
+        0.5
+    }
+}
+
+/// What one machine has rotated is compared with a time of another one's.
+#[tokio::test]
+async fn a_clock_that_is_wrong_says_nothing_of_what_was_rotated_since() {
+    let bench = Bench::new();
+    let old = bench.sandbox.create_key(SeedKey::new("old").with_id("old").aged(120 * DAY));
+    let store = bench.folder.path().join("old");
+    fs::write(&store, old.secret).unwrap();
+    set_private(&store);
+    let builder = Client::builder().base_url(bench.sandbox.url()).bearer_token(bench.sandbox.bearer_token());
+    let wrong = builder.retry(RetryPolicy::off()).timing(Ahead).build().unwrap();
+    let rotator = bench.rotator_of(wrong.clone()).with_quiet_time(Duration::ZERO);
+    rotator.rotate(&KeyId::new("old").unwrap(), FileStore::new(&store).unwrap()).await.unwrap();
+    // By the clock of that machine it would have been rotated since times that are yet to come.
+    let issued_at = bench.history().await[0].issued_at.unwrap();
+    assert!(issued_at <= Timestamp::now() + Duration::from_secs(60), "{issued_at}");
+    let since = Selection::new().named("old").unwrap().not_rotated_since(Timestamp::now());
+    let failure = since.find(&Account::first_generation(wrong), &bench.journal()).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Refused);
+    assert!(failure.message().contains("s ahead of that of RIXL") && failure.message().contains("nothing was sent"));
+    assert!(since.find(&Account::first_generation(bench.client()), &bench.journal()).await.is_ok());
 }
 
 fn store_in(folder: &Path, due: &DueKey) -> Result<Arc<dyn Store>, StoreError> {

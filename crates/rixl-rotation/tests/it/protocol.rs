@@ -24,7 +24,7 @@ use rixl_rotation::{
         BoxFuture, Commit, Committed, FileStore, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Stores,
     },
 };
-use rixl_sandbox::{Effect, Fault, KeyForm, Sandbox};
+use rixl_sandbox::{Effect, Fault, KeyForm, Sandbox, SeedKey};
 
 use crate::bench::Bench;
 
@@ -627,6 +627,45 @@ async fn a_successor_that_would_have_expired_is_not_created() {
     assert_eq!(bench.sandbox.calls("createApiKey"), 0);
 }
 
+/// What the program holds is another place by the time of the run: its next run reads the text anew.
+#[tokio::test]
+async fn a_link_that_was_led_on_before_the_run_is_seen() {
+    let bench = Bench::new();
+    let path = |name: &str| bench.folder.path().join(name);
+    for release in ["one", "two"] {
+        fs::create_dir(path(release)).unwrap();
+        fs::copy(bench.file(), path(release).join("secret")).unwrap();
+    }
+    std::os::unix::fs::symlink("one", path("current")).unwrap();
+    let store = FileStore::new(path("current/secret")).unwrap();
+    fs::remove_file(path("current")).unwrap();
+    std::os::unix::fs::symlink("two", path("current")).unwrap();
+    let failure = bench.rotator().rotate(&bench.key_id, store).await.unwrap_err();
+    assert_eq!((failure.kind(), failure.effect()), (FailureKind::Refused, rixl_rotation::Effect::Unchanged));
+    assert!(failure.message().contains("/two/secret now") && failure.message().ends_with("run it again"), "{failure}");
+    let store = FileStore::new(path("current/secret")).unwrap();
+    bench.rotator().rotate(&bench.key_id, store).await.unwrap();
+    assert!(bench.sandbox.opens(&bench.key.id, &fs::read_to_string(path("two/secret")).unwrap()));
+    bench.assert_clean();
+}
+
+/// Lists fail while a key seems to have expired: the recovery goes on, and does not list at each of its steps.
+#[tokio::test]
+async fn an_end_that_can_not_be_listed_is_asked_for_where_it_matters() {
+    let bench = Bench::new();
+    let key = bench.sandbox.create_key(SeedKey::new("ending").expiring_in(Duration::from_secs(8)));
+    fs::write(bench.file(), &key.secret).unwrap();
+    bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey").before_commit()).unwrap();
+    bench.rotator().rotate(&KeyId::new(&key.id).unwrap(), bench.store()).await.unwrap_err();
+    let lists = bench.sandbox.calls("listApiKeys");
+    bench.sandbox.inject(Fault::new(Effect::Close).on("listApiKeys").always()).unwrap();
+    // It is over in the window of the request.
+    let _ = bench.recover(RecoverOptions::default()).await;
+    // Once before each further request.
+    let (lists, sent) = (bench.sandbox.calls("listApiKeys") - lists, bench.sandbox.calls("rotateApiKey"));
+    assert!(sent > 1 && lists == sent, "{lists} lists, {sent} requests");
+}
+
 /// A store whose location does not say on which server it is.
 struct OnServer(Arc<dyn Store>, &'static str);
 
@@ -673,7 +712,7 @@ async fn a_place_on_another_server_is_another_place() {
         }
     };
     let failure = recover(on("two")).await.unwrap_err();
-    assert_eq!(failure.next(), &Next::NamePlace(bench.key.id.clone()));
+    assert_eq!(failure.next(), &Next::NameServer("one".to_owned()));
     assert!(failure.message().contains("kept:app#key leads to two now, and led to kept:app#key at one"), "{failure}");
     assert_eq!(fs::read_to_string(&second).unwrap(), bench.key.secret);
     recover(on("one")).await.unwrap();
@@ -681,8 +720,9 @@ async fn a_place_on_another_server_is_another_place() {
     // Its consumers read the first one.
     fs::write(&second, bench.stored()).unwrap();
     let failure = bench.rotator().rotate(&bench.key_id, on("two")).await.unwrap_err();
-    assert_eq!(failure.next(), &Next::AllowLeave);
+    assert_eq!(failure.next(), &Next::NameServer("one".to_owned()));
     assert!(failure.message().contains("kept:app#key at one holds the secret"), "{failure}");
+    assert!(failure.message().contains("the settings of this run name two; nothing was sent"), "{failure}");
     bench.rotator().rotate(&bench.key_id, on("one")).await.unwrap();
     // It is a place of one key alone.
     let other = KeyId::new(bench.sandbox.create_key("other").id).unwrap();

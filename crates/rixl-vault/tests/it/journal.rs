@@ -364,6 +364,47 @@ async fn a_removal_that_had_to_wait_is_not_repeated_on_anothers_entry() {
     assert_eq!(wire.requests().iter().filter(|request| request.method() == "DELETE").count(), 1);
 }
 
+/// The lease is over while the locks of stores are renewed, and what another rotator has made of the entry since then has the very
+/// version that check-and-set expects.
+#[tokio::test]
+async fn a_lease_that_ends_while_stores_are_written_is_seen_before_the_entry_is() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let (target, root, place) = (server.url.clone(), server.root.clone(), mount.clone());
+    let (count, mine) = (AtomicUsize::new(0), Clock::new());
+    let later = mine.clone();
+    let wire = Wire::start(move |request| {
+        let response = request.pass_on(&target);
+        let is_of_store = request.method() == "POST" && request.path().contains("/stores/");
+        if is_of_store && count.fetch_add(1, Ordering::SeqCst) == 2 {
+            later.advance(6 * 60);
+            let clock = Clock::new();
+            let journal = VaultJournal::new(config_at(&target, &root), &format!("{place}/rixl/journal")).unwrap();
+            let journal = journal.with_timing(clock.clone());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                is_locked(journal.lock(Lock::new("key")).await);
+                clock.advance(6 * 60);
+                journal.lock(Lock::new("key")).await.unwrap().close(Close::new()).await.unwrap();
+                let mut entry = journal.lock(Lock::new("key")).await.unwrap();
+                entry.append(Append::new("theirs")).await.unwrap();
+                entry.append(Append::new("and theirs")).await.unwrap();
+            });
+        }
+        Then::Send(response)
+    });
+    let slow = VaultJournal::new(config_at(&wire.url, &server.root), &format!("{mount}/rixl/journal")).unwrap();
+    let mut entry = slow.with_timing(mine).lock(Lock::new("key")).await.unwrap();
+    entry.lock_store(LockStore::new("file:key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    is_locked(entry.append(Append::new("two")).await);
+    let theirs = record(server, &mount, "key").await;
+    assert_eq!(
+        (&theirs["data"]["lines"], &theirs["metadata"]["version"]),
+        (&json!(["theirs", "and theirs"]), &json!(3))
+    );
+}
+
 /// The server is busy until the lease is nearly over: it is renewed before the removal is sent again.
 #[tokio::test]
 async fn a_removal_that_had_to_wait_is_repeated_under_a_new_lease() {
