@@ -15,6 +15,7 @@ const ENVIRONMENT: &str = "\
 Environment:
   RIXL_BEARER_TOKEN  a bearer token of the organization
   RIXL_API_KEY       without one: an API key, which is exchanged for a token
+  RIXL_API_KEY_FILE  without either: the file that holds the API key, which may be rotated meanwhile
   RIXL_BASE_URL      where the API is
   RIXL_ORG_ID        the organization's id, which an account of today needs: without it, the first
                      generation of RIXL's routes is called

@@ -21,7 +21,7 @@ const ALLOWANCE: SignedDuration = SignedDuration::from_mins(5);
 /// Asks for the key's name on a terminal, or for the number of several; elsewhere it wants --yes. To put a successor in its
 /// place first, so that nobody is locked out, use `rixl keys replace`.
 ///
-/// It refuses to delete the key that it is itself authorized with. Under RIXL_API_KEY nothing tells which key that is, so
+/// It refuses to delete the key that it is itself authorized with. Where that is an API key, nothing tells which one, so
 /// every key is refused that was used within the last five minutes; use RIXL_BEARER_TOKEN for such a key.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -42,7 +42,7 @@ pub(crate) async fn run(context: &Context, Args { key_ids }: Args) -> Result<Don
         if api.is_by_api_key && (api.account.client().is_bought_with(&id, |_| false) || was_used_lately(key, now)) {
             let sentence = "this may be the key that the run is authorized with, which would lock you out";
             return Err(Failure::refused(format!("{sentence}; RIXL was not changed"))
-                .with_next("set RIXL_BEARER_TOKEN in place of RIXL_API_KEY, and repeat it"));
+                .with_next("set RIXL_BEARER_TOKEN in place of the API key, and repeat it"));
         }
         if keys.iter().all(|known| known.id != id) {
             keys.push(key.clone());
