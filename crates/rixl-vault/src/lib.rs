@@ -20,7 +20,7 @@ mod config;
 mod journal;
 mod store;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use config::{VaultConfig, VaultConfigBuilder, VaultConfigError};
 pub use journal::VaultJournal;
@@ -28,7 +28,7 @@ use rixl_rotation::store::Stores;
 pub use store::VaultStore;
 
 /// Adds the scheme `vault:MOUNT/PATH#FIELD`, for [`VaultStore`]s with the settings of [`VaultConfig::from_env`], which are
-/// read when such a store is opened. For others there are [`Stores::with`] and [`VaultStore::new`].
+/// read when the first such store is opened, and shared by all. For others there are [`Stores::with`] and [`VaultStore::new`].
 ///
 /// ```
 /// use rixl_rotation::store::Stores;
@@ -55,5 +55,16 @@ pub fn register_with(
     stores: Stores,
     settings: impl Fn(VaultConfigBuilder) -> VaultConfigBuilder + Send + Sync + 'static,
 ) -> Stores {
-    stores.with("vault:MOUNT/PATH#FIELD", move |open| Ok(Arc::new(VaultStore::from_env(open.rest, &settings)?)))
+    // To build them reads files, the system's certificates among them, which a fleet must not do for each of its keys.
+    let built = OnceLock::new();
+    stores.with("vault:MOUNT/PATH#FIELD", move |open| {
+        let config = || match built.get() {
+            Some(config) => Ok(VaultConfig::clone(config)),
+            None => {
+                let config = settings(VaultConfigBuilder::from_env()?).build()?;
+                Ok(built.get_or_init(|| config).clone())
+            }
+        };
+        Ok(Arc::new(VaultStore::with_config(open.rest, config)?))
+    })
 }

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     client::{Failure, FailureKind, Found, Kv, MAX_BODY, segments},
-    config::{VaultConfig, VaultConfigBuilder},
+    config::{VaultConfig, VaultConfigError},
 };
 
 /// How often a write is tried beside one who writes other fields.
@@ -119,15 +119,14 @@ impl VaultStore {
         Ok(Self { kv: Kv::new(config, mount), path, field, min_token_ttl: MIN_TOKEN_TTL, seen: Mutex::default() })
     }
 
-    pub(crate) fn from_env(
+    pub(crate) fn with_config(
         text: &str,
-        settings: impl Fn(VaultConfigBuilder) -> VaultConfigBuilder,
+        config: impl FnOnce() -> Result<VaultConfig, VaultConfigError>,
     ) -> Result<Self, StoreError> {
         // The text comes first: it is wrong whatever the environment says.
         parse(text)?;
         let unusable = |error| StoreError::new(StoreErrorKind::Unusable, format!("vault:{text}"), format!("{error}"));
-        let config = VaultConfigBuilder::from_env().and_then(|builder| settings(builder).build());
-        Self::new(config.map_err(unusable)?, text)
+        Self::new(config().map_err(unusable)?, text)
     }
 
     /// How long the token must be valid at least when `prepare` checks it: longer than the worst run. Default: 5 minutes.
