@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeMap,
     fmt, future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use rixl_credentials::{ApiKeyFuture, ApiKeyRequest, ApiKeySource, Error, Secret};
+use rixl_credentials::{ApiKeyFuture, ApiKeyRequest, ApiKeySource, Secret};
 use rixl_rotation::store::{
     BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+    api_key,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -385,14 +386,6 @@ impl Store for VaultStore {
 
 impl ApiKeySource for VaultStore {
     fn api_key<'a>(&'a self, _: ApiKeyRequest<'a>) -> ApiKeyFuture<'a> {
-        Box::pin(async {
-            let held = self.read(Read::new()).await.map_err(|error| match (error.kind(), error.retry_after()) {
-                (StoreErrorKind::Busy, Some(time)) => Error::no_token(error).with_retry_after(time),
-                (StoreErrorKind::Busy, None) => Error::no_token(error).transient(),
-                _ => Error::no_token(error),
-            })?;
-            let absent = || Error::no_token(format!("{} holds no secret", self.location())).transient();
-            held.secret.filter(|key| !key.expose_secret().is_empty()).map(Arc::new).ok_or_else(absent)
-        })
+        api_key(self)
     }
 }
