@@ -7,6 +7,15 @@
 //! `config` builds the HTTP client; `client` makes the calls on it, all to the KV secrets engine, version 2, the one with
 //! check-and-set. `store` and `journal` stand on `client` side by side, and keep the contracts of `rixl_rotation`'s traits.
 //! [`register`] makes `vault:MOUNT/PATH#FIELD` one of the texts that name a store.
+//!
+//! | I want to … | see |
+//! |---|---|
+//! | rotate into Vault, with a journal that machines share | `examples/rotate_and_follow.rs` |
+//! | go on while my key is rotated there | `examples/rotate_and_follow.rs` |
+//! | name each key's place by a text | [`register`] |
+//! | say where Vault is, other than by the environment | [`VaultConfig`], [`register_with`] |
+//! | use a token that an agent renews, or one of a login | [`VaultConfigBuilder::token_file`], [`VaultConfigBuilder::token_source`] |
+//! | go through a proxy, trust a company's certificates | [`VaultConfigBuilder::proxy`], [`VaultConfigBuilder::ca_certificates`] |
 
 // A future that is not `Send` can't be spawned by whoever awaits it.
 #![warn(clippy::future_not_send)]
