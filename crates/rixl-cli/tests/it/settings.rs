@@ -78,7 +78,7 @@ fn an_api_key_from_a_file() {
     assert_eq!(gone().env("RIXL_API_KEY", key.secret.expose_secret()).run().code, 0);
     assert_eq!(gone().env("RIXL_BEARER_TOKEN", sandbox.bearer_token()).run().code, 0);
     let run = gone().run();
-    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert_eq!(run.code, 3, "{}", run.stderr);
     assert!(run.stderr.contains("the API key file /") && run.stderr.contains("can't be read"), "{}", run.stderr);
     assert_eq!(by_file().env("RIXL_API_KEY_FILE", "").run().code, 4);
     // The run is authorized with the key that the file holds.
