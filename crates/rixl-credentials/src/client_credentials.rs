@@ -200,13 +200,8 @@ impl ClientCredentials {
     /// All client credentials, without their secrets, fetched page by page as the stream is read.
     #[must_use]
     pub fn list(&self) -> Listing<ClientCredential> {
-        let credentials = self.clone();
-        let fetch = move |request: PageRequest| {
-            let credentials = credentials.clone();
-            // The largest page: fewest calls.
-            async move { credentials.list_page(request.with_limit(100)).await }
-        };
-        Listing::new(Operation::ListClientCredentials, |credential: &ClientCredential| credential.id.as_str(), fetch)
+        let fetch = |credentials: Self, request| async move { credentials.list_page(request).await };
+        Listing::new(self.clone(), Operation::ListClientCredentials, |credential| credential.id.as_str(), fetch)
     }
 
     /// One page of client credentials.
@@ -224,10 +219,8 @@ impl ClientCredentials {
             }
         };
         let reply = self.sender.call(operation, send).await?;
-        let request_id = reply.request_id();
-        reply.read_list(&["credentials", "total"], |page| {
-            let items: Option<Vec<_>> = page.credentials.into_iter().map(ClientCredential::read).collect();
-            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
+        reply.read_page(request, "credentials", |page| {
+            (page.credentials.into_iter().map(ClientCredential::read).collect(), page.total)
         })
     }
 
@@ -241,9 +234,7 @@ impl ClientCredentials {
     ///
     /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
     pub async fn create(&self, credential: NewClientCredential) -> Result<IssuedClientCredential, Error> {
-        let reply = self.created(&self.sender, credential).await?;
-        let request_id = reply.request_id();
-        reply.read(|response| IssuedClientCredential::read(response, request_id))
+        self.created(&self.sender, credential).await?.read_issued(IssuedClientCredential::read)
     }
 
     /// Creates a client credential, and returns the response unparsed, so that it can be saved first.

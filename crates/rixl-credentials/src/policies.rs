@@ -165,12 +165,8 @@ impl Policies {
     /// The names of all permissions that there are, fetched page by page as the stream is read.
     #[must_use]
     pub fn permissions(&self) -> Listing<String> {
-        let policies = self.clone();
-        let fetch = move |request: PageRequest| {
-            let policies = policies.clone();
-            async move { policies.permissions_page(request.with_limit(100)).await }
-        };
-        Listing::new(Operation::ListPermissions, |name: &String| name.as_str(), fetch)
+        let fetch = |policies: Self, request| async move { policies.permissions_page(request).await };
+        Listing::new(self.clone(), Operation::ListPermissions, |name| name.as_str(), fetch)
     }
 
     /// One page of the names of permissions.
@@ -185,10 +181,8 @@ impl Policies {
         let send =
             |low: rixl_api::Client| async move { low.list_permissions(self.organization.wire(), limit, offset).await };
         let reply = self.sender.call(operation, send).await?;
-        let request_id = reply.request_id();
-        reply.read_list(&["permissions", "total"], |page| {
-            let items: Option<Vec<_>> = page.permissions.into_iter().map(|permission| permission.name).collect();
-            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
+        reply.read_page(request, "permissions", |page| {
+            (page.permissions.into_iter().map(|permission| permission.name).collect(), page.total)
         })
     }
 }

@@ -149,13 +149,8 @@ impl Webhooks {
     /// All endpoints, without their secrets, fetched page by page as the stream is read.
     #[must_use]
     pub fn list(&self) -> Listing<WebhookEndpoint> {
-        let webhooks = self.clone();
-        let fetch = move |request: PageRequest| {
-            let webhooks = webhooks.clone();
-            // The largest page: fewest calls.
-            async move { webhooks.list_page(request.with_limit(100)).await }
-        };
-        Listing::new(Operation::ListWebhookEndpoints, |endpoint: &WebhookEndpoint| endpoint.id.as_str(), fetch)
+        let fetch = |webhooks: Self, request| async move { webhooks.list_page(request).await };
+        Listing::new(self.clone(), Operation::ListWebhookEndpoints, |endpoint| endpoint.id.as_str(), fetch)
     }
 
     /// One page of endpoints.
@@ -169,11 +164,8 @@ impl Webhooks {
         let send =
             |low: rixl_api::Client| async move { low.list_webhook_endpoints(self.project.wire(), limit, offset).await };
         let reply = self.sender.call(operation, send).await?;
-        let request_id = reply.request_id();
-        reply.read_list(&["endpoints", "total"], |page| {
-            let items: Option<Vec<_>> =
-                page.endpoints.into_iter().map(|endpoint| WebhookEndpoint::read(endpoint, None)).collect();
-            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
+        reply.read_page(request, "endpoints", |page| {
+            (page.endpoints.into_iter().map(|endpoint| WebhookEndpoint::read(endpoint, None)).collect(), page.total)
         })
     }
 
@@ -200,9 +192,7 @@ impl Webhooks {
     ///
     /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
     pub async fn create(&self, endpoint: NewWebhookEndpoint) -> Result<IssuedWebhookEndpoint, Error> {
-        let reply = self.created(&self.sender, endpoint).await?;
-        let request_id = reply.request_id();
-        reply.read(|response| IssuedWebhookEndpoint::read(response, request_id))
+        self.created(&self.sender, endpoint).await?.read_issued(IssuedWebhookEndpoint::read)
     }
 
     /// Creates an endpoint, and returns the response unparsed, so that it can be saved first.
@@ -306,9 +296,7 @@ impl Webhooks {
     ///
     /// Dropped before it ended, it may have happened all the same, and its secret is lost: see [`Client`](crate::Client#cancellation).
     pub async fn rotate_secret(&self, id: &EndpointId) -> Result<IssuedWebhookSecret, Error> {
-        let reply = self.rotated(&self.sender, id).await?;
-        let request_id = reply.request_id();
-        reply.read(|response| IssuedWebhookSecret::read(response, request_id))
+        self.rotated(&self.sender, id).await?.read_issued(IssuedWebhookSecret::read)
     }
 
     /// Gives the endpoint a new signing secret, and returns the response unparsed, so that it can be saved first.
@@ -351,12 +339,9 @@ impl Webhooks {
     /// All attempts to deliver events to the endpoint, fetched page by page as the stream is read.
     #[must_use]
     pub fn attempts(&self, id: &EndpointId) -> Listing<WebhookAttempt> {
-        let (webhooks, id) = (self.clone(), id.clone());
-        let fetch = move |request: PageRequest| {
-            let (webhooks, id) = (webhooks.clone(), id.clone());
-            async move { webhooks.attempts_page(&id, request.with_limit(100)).await }
-        };
-        Listing::new(Operation::ListWebhookAttempts, |attempt: &WebhookAttempt| attempt.id.as_str(), fetch)
+        let fetch =
+            |(webhooks, id): (Self, EndpointId), request| async move { webhooks.attempts_page(&id, request).await };
+        Listing::new((self.clone(), id.clone()), Operation::ListWebhookAttempts, |attempt| attempt.id.as_str(), fetch)
     }
 
     /// One page of attempts to deliver events to the endpoint.
@@ -371,10 +356,8 @@ impl Webhooks {
             low.list_webhook_attempts(self.project.wire(), id.wire(), limit, offset).await
         };
         let reply = self.sender.call(operation, send).await?;
-        let request_id = reply.request_id();
-        reply.read_list(&["attempts", "total"], |page| {
-            let items: Option<Vec<_>> = page.attempts.into_iter().map(WebhookAttempt::read).collect();
-            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
+        reply.read_page(request, "attempts", |page| {
+            (page.attempts.into_iter().map(WebhookAttempt::read).collect(), page.total)
         })
     }
 }
