@@ -266,7 +266,7 @@ impl ApiKeys {
                     return Err(Error::invalid(operation, "only the second generation of routes has policies"));
                 }
                 let body = &types::NewApiKey { name, project_id, expiring_at: expiring_at.map(Into::into) };
-                sender.call(operation, |low| async move { low.create_api_key(body).await }).await
+                sender.call(operation, |low: rixl_api::Client| async move { low.create_api_key(body).await }).await
             }
             Some(id) => {
                 let body = &types::NewOrganizationApiKey {

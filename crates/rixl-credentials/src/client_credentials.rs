@@ -68,32 +68,15 @@ pub enum ClientCredentialStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OtherStatus(String);
 
-impl ClientCredentialStatus {
+crate::names_as_text! { ClientCredentialStatus, OtherStatus, "CLIENT_CREDENTIAL_STATUS_",
     /// Its name, in lower case and without the prefix of the published form: `active` for
     /// `CLIENT_CREDENTIAL_STATUS_ACTIVE`.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Active => "active",
-            Self::Revoked => "revoked",
-            Self::Unspecified => "unspecified",
-            Self::Other(OtherStatus(name)) => name,
-        }
-    }
-
-    /// Reads the published form (`CLIENT_CREDENTIAL_STATUS_ACTIVE`) and the short lower-case one (`active`).
-    fn read(text: &str) -> Self {
-        let name = text.strip_prefix("CLIENT_CREDENTIAL_STATUS_").unwrap_or(text).to_ascii_lowercase();
-        match name.as_str() {
-            "active" => Self::Active,
-            "revoked" => Self::Revoked,
-            "unspecified" => Self::Unspecified,
-            _ => Self::Other(OtherStatus(name)),
-        }
+    {
+        Active => "active",
+        Revoked => "revoked",
+        Unspecified => "unspecified",
     }
 }
-
-crate::names_as_text!(ClientCredentialStatus);
 
 /// A client credential, and the secret that was issued for it: shown once, and never again.
 ///
@@ -262,12 +245,16 @@ impl ClientCredentials {
         match &self.organization {
             None => {
                 let body = &types::NewClientCredential { name, alg: None };
-                sender.call(operation, |low| async move { low.create_client_credential(body).await }).await
+                sender
+                    .call(operation, |low: rixl_api::Client| async move { low.create_client_credential(body).await })
+                    .await
             }
             Some(id) => {
                 let org_id = Some(id.wire().clone());
                 let body = &types::NewOrganizationClientCredential { name, alg: None, org_id };
-                sender.call(operation, |low| async move { low.create_client_credential_v1(body).await }).await
+                sender
+                    .call(operation, |low: rixl_api::Client| async move { low.create_client_credential_v1(body).await })
+                    .await
             }
         }
     }

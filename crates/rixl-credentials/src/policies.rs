@@ -80,34 +80,16 @@ pub enum IdentityType {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OtherIdentityType(String);
 
-impl IdentityType {
+crate::names_as_text! { IdentityType, OtherIdentityType, "POLICY_IDENTITY_TYPE_",
     /// Its name, in lower case and without the prefix of the published form: `api_key` for
     /// `POLICY_IDENTITY_TYPE_API_KEY`.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::User => "user",
-            Self::ApiKey => "api_key",
-            Self::ClientCredential => "clientauth_credential",
-            Self::Unspecified => "unspecified",
-            Self::Other(OtherIdentityType(name)) => name,
-        }
-    }
-
-    /// Reads the published form, and a short lower-case one as other enums have been seen in.
-    fn read(text: &str) -> Self {
-        let name = text.strip_prefix("POLICY_IDENTITY_TYPE_").unwrap_or(text).to_ascii_lowercase();
-        match name.as_str() {
-            "user" => Self::User,
-            "api_key" => Self::ApiKey,
-            "clientauth_credential" => Self::ClientCredential,
-            "unspecified" => Self::Unspecified,
-            _ => Self::Other(OtherIdentityType(name)),
-        }
+    {
+        User => "user",
+        ApiKey => "api_key",
+        ClientCredential => "clientauth_credential",
+        Unspecified => "unspecified",
     }
 }
-
-crate::names_as_text!(IdentityType);
 
 impl Policies {
     pub(crate) fn new(sender: Arc<Sender>, organization: OrganizationId) -> Self {

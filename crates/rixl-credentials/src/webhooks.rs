@@ -76,25 +76,25 @@ pub struct IssuedWebhookSecret {
 ///
 /// let endpoint = NewWebhookEndpoint::new("https://example.com/hooks/rixl", ["image.ready", "image.failed"]);
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct NewWebhookEndpoint {
-    url: String,
+    url: Origin<String>,
     event_types: Vec<String>,
 }
 
 impl NewWebhookEndpoint {
     /// An endpoint at this URL for these types of events, at least one. Both are checked when it is sent.
     pub fn new<T: Into<String>>(url: impl Into<String>, event_types: impl IntoIterator<Item = T>) -> Self {
-        Self { url: url.into(), event_types: event_types.into_iter().map(Into::into).collect() }
+        Self { url: Origin(url.into()), event_types: event_types.into_iter().map(Into::into).collect() }
     }
 }
 
 /// What to change of a webhook endpoint; what is not set stays. Its secret stays in any case.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct WebhookEndpointUpdate {
-    url: Option<String>,
+    url: Option<Origin<String>>,
     event_types: Vec<String>,
     enabled: Option<bool>,
 }
@@ -102,7 +102,7 @@ pub struct WebhookEndpointUpdate {
 impl WebhookEndpointUpdate {
     /// Sends events to this URL, checked when it is sent.
     pub fn with_url(mut self, url: impl Into<String>) -> Self {
-        self.url = Some(url.into());
+        self.url = Some(Origin(url.into()));
         self
     }
 
@@ -215,7 +215,7 @@ impl Webhooks {
         endpoint: NewWebhookEndpoint,
     ) -> Result<Reply<types::NewWebhookEndpointResponse>, Error> {
         let operation = Operation::CreateWebhookEndpoint;
-        let NewWebhookEndpoint { url, event_types } = endpoint;
+        let NewWebhookEndpoint { url: Origin(url), event_types } = endpoint;
         check_url(operation, &url)?;
         if event_types.is_empty() {
             return Err(Error::invalid(operation, "the endpoint would get no events: name a type of them"));
@@ -238,6 +238,7 @@ impl Webhooks {
     pub async fn update(&self, id: &EndpointId, update: WebhookEndpointUpdate) -> Result<WebhookEndpoint, Error> {
         let operation = Operation::UpdateWebhookEndpoint;
         let WebhookEndpointUpdate { url, event_types, enabled } = update;
+        let url = url.map(|Origin(url)| url);
         if let Some(url) = &url {
             check_url(operation, url)?;
         }
@@ -451,11 +452,12 @@ impl RawResponse {
 }
 
 /// Where a URL leads, for `Debug`: path, query and user of a webhook's often are its credential.
-struct Origin<'a>(&'a str);
+#[derive(Clone)]
+struct Origin<T>(T);
 
-impl fmt::Debug for Origin<'_> {
+impl<T: AsRef<str>> fmt::Debug for Origin<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match reqwest::Url::parse(self.0) {
+        match reqwest::Url::parse(self.0.as_ref()) {
             Ok(url) => write!(f, "{}://{}/[redacted]", url.scheme(), url.host_str().unwrap_or_default()),
             Err(_) => f.write_str("[redacted]"),
         }
@@ -473,23 +475,6 @@ impl fmt::Debug for WebhookEndpoint {
             .field("disabled_reason", &self.disabled_reason)
             .field("created_at", &self.created_at)
             .field("updated_at", &self.updated_at)
-            .finish()
-    }
-}
-
-impl fmt::Debug for NewWebhookEndpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = f.debug_struct("NewWebhookEndpoint");
-        text.field("url", &Origin(&self.url)).field("event_types", &self.event_types).finish()
-    }
-}
-
-impl fmt::Debug for WebhookEndpointUpdate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebhookEndpointUpdate")
-            .field("url", &self.url.as_deref().map(Origin))
-            .field("event_types", &self.event_types)
-            .field("enabled", &self.enabled)
             .finish()
     }
 }
