@@ -47,6 +47,8 @@
 //! | `"expires_in": 0` | not set: `expires_at` counts |
 //! | `Retry-After: 3600` of the endpoint, 50 calls | one exchange in that hour; each is told what is left of it |
 //! | every token is refused, 100 calls | two exchanges, then one after 1, 2, 4 seconds and so on, up to a minute |
+//! | the same, and the key is another one by then | it is looked at once a second at most, and exchanged |
+//! | the same, with a source that goes to and fro between two keys | three exchanges, then as rarely |
 //! | a token that no header can hold | a failed purchase |
 //! | an API key or a client secret with the end of a line | refused before it is sent |
 //! | 404 in passing from the second generation of routes | the next exchange asks it again |
