@@ -15,6 +15,7 @@ const ENVIRONMENT: &str = "\
 Environment:
   RIXL_BEARER_TOKEN  a bearer token of the organization
   RIXL_API_KEY       otherwise: an API key, to be exchanged for a token
+  RIXL_API_KEY_FILE  otherwise: a file with the API key, which may be rotated in the meantime
   RIXL_BASE_URL      the URL of the API
   RIXL_ORG_ID        the organization's id, which current accounts need: without it, the first
                      generation of RIXL's routes is used

@@ -73,6 +73,7 @@ impl Context {
         let (builder, is_by_api_key) = match Credential::read(&self.global)? {
             Credential::BearerToken(token) => (builder.bearer_token(token), false),
             Credential::ApiKey(key) => (builder.api_key(key), true),
+            Credential::ApiKeyFile(path) => (builder.api_key_file(path), true),
         };
         Ok(Api { account: account(builder, organization)?, is_by_api_key, sandbox: None })
     }

@@ -29,6 +29,7 @@ use crate::{
 
 const BEARER_TOKEN: &str = "RIXL_BEARER_TOKEN";
 const API_KEY: &str = "RIXL_API_KEY";
+const API_KEY_FILE: &str = "RIXL_API_KEY_FILE";
 
 /// A token is short: a longer file is the wrong one.
 const LONGEST_TOKEN: u64 = 64 * 1024;
@@ -37,10 +38,12 @@ const LONGEST_TOKEN: u64 = 64 * 1024;
 pub(crate) enum Credential {
     BearerToken(Secret),
     ApiKey(Secret),
+    /// Somebody else may rotate it meanwhile.
+    ApiKeyFile(PathBuf),
 }
 
 impl Credential {
-    /// Reads it: a file or stdin takes precedence over the environment, a token over an API key.
+    /// Reads it: a named file or stdin takes precedence over the environment, a token over an API key, and that over its file.
     pub(crate) fn read(global: &Global) -> Result<Self, Failure> {
         if let Some(path) = &global.token_file {
             return token_file(path).map(Self::BearerToken);
@@ -48,10 +51,11 @@ impl Credential {
         if global.token_stdin {
             return token_stdin().map(Self::BearerToken);
         }
-        match (variable(BEARER_TOKEN)?, variable(API_KEY)?) {
-            (Some(token), _) => Ok(Self::BearerToken(token.into())),
-            (None, Some(key)) => Ok(Self::ApiKey(key.into())),
-            (None, None) => Err(Failure::new(Code::Authentication, "there is no credential")
+        match (variable(BEARER_TOKEN)?, variable(API_KEY)?, os_variable(API_KEY_FILE)) {
+            (Some(token), ..) => Ok(Self::BearerToken(token.into())),
+            (None, Some(key), _) => Ok(Self::ApiKey(key.into())),
+            (None, None, Some(path)) => Ok(Self::ApiKeyFile(path.into())),
+            (None, None, None) => Err(Failure::new(Code::Authentication, "there is no credential")
                 .with_next("set RIXL_BEARER_TOKEN, or name a file with --token-file, or try it out with --sandbox")),
         }
     }

@@ -200,13 +200,8 @@ impl ApiKeys {
     /// ```
     #[must_use]
     pub fn list(&self) -> Listing<ApiKey> {
-        let keys = self.clone();
-        let fetch = move |request: PageRequest| {
-            let keys = keys.clone();
-            // The largest page: fewest calls.
-            async move { keys.list_page(request.with_limit(100)).await }
-        };
-        Listing::new(Operation::ListApiKeys, |key: &ApiKey| key.id.as_str(), fetch)
+        let fetch = |keys: Self, request| async move { keys.list_page(request).await };
+        Listing::new(self.clone(), Operation::ListApiKeys, |key| key.id.as_str(), fetch)
     }
 
     /// One page of keys.
@@ -224,10 +219,8 @@ impl ApiKeys {
             }
         };
         let reply = self.sender.call(operation, send).await?;
-        let request_id = reply.request_id();
-        reply.read_list(&["api_keys", "total"], |page| {
-            let items: Option<Vec<_>> = page.api_keys.into_iter().map(|key| ApiKey::read(key, None)).collect();
-            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
+        reply.read_page(request, "api_keys", |page| {
+            (page.api_keys.into_iter().map(|key| ApiKey::read(key, None)).collect(), page.total)
         })
     }
 
@@ -243,9 +236,7 @@ impl ApiKeys {
     /// If the future is dropped, the change may still have happened, and its secret is lost: see
     /// [`Client`](crate::Client#cancellation).
     pub async fn create(&self, key: NewApiKey) -> Result<Issued, Error> {
-        let reply = self.created(&self.sender, key).await?;
-        let request_id = reply.request_id();
-        reply.read(|response| Issued::read(response, None, request_id))
+        self.created(&self.sender, key).await?.read_issued(|response, id| Issued::read(response, None, id))
     }
 
     /// Creates a key, and returns the response unparsed, so that it can be saved first.
@@ -277,7 +268,7 @@ impl ApiKeys {
                     return Err(Error::invalid(operation, "only the second generation of routes has policies"));
                 }
                 let body = &types::NewApiKey { name, project_id, expiring_at: expiring_at.map(Into::into) };
-                sender.call(operation, |low| async move { low.create_api_key(body).await }).await
+                sender.call(operation, |low: rixl_api::Client| async move { low.create_api_key(body).await }).await
             }
             Some(id) => {
                 let body = &types::NewOrganizationApiKey {
@@ -327,8 +318,7 @@ impl ApiKeys {
     /// [`Client`](crate::Client#cancellation).
     pub async fn rotate(&self, id: &KeyId) -> Result<Issued, Error> {
         let reply = self.rotated(&self.sender, id).await?;
-        let request_id = reply.request_id();
-        reply.read(|response| Issued::read(response, Some(id), request_id))
+        reply.read_issued(|response, request_id| Issued::read(response, Some(id), request_id))
     }
 
     /// Gives the key a new secret, and returns the response unparsed, so that it can be saved first.

@@ -68,32 +68,15 @@ pub enum ClientCredentialStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OtherStatus(String);
 
-impl ClientCredentialStatus {
+crate::names_as_text! { ClientCredentialStatus, OtherStatus, "CLIENT_CREDENTIAL_STATUS_",
     /// Its name, in lower case and without the prefix of the published form: `active` for
     /// `CLIENT_CREDENTIAL_STATUS_ACTIVE`.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Active => "active",
-            Self::Revoked => "revoked",
-            Self::Unspecified => "unspecified",
-            Self::Other(OtherStatus(name)) => name,
-        }
-    }
-
-    /// Reads the published form (`CLIENT_CREDENTIAL_STATUS_ACTIVE`) and the short lower-case one (`active`).
-    fn read(text: &str) -> Self {
-        let name = text.strip_prefix("CLIENT_CREDENTIAL_STATUS_").unwrap_or(text).to_ascii_lowercase();
-        match name.as_str() {
-            "active" => Self::Active,
-            "revoked" => Self::Revoked,
-            "unspecified" => Self::Unspecified,
-            _ => Self::Other(OtherStatus(name)),
-        }
+    {
+        Active => "active",
+        Revoked => "revoked",
+        Unspecified => "unspecified",
     }
 }
-
-crate::names_as_text!(ClientCredentialStatus);
 
 /// A client credential, and the secret that was issued for it: shown once, and never again.
 ///
@@ -200,13 +183,8 @@ impl ClientCredentials {
     /// All client credentials, without their secrets, fetched page by page as the stream is read.
     #[must_use]
     pub fn list(&self) -> Listing<ClientCredential> {
-        let credentials = self.clone();
-        let fetch = move |request: PageRequest| {
-            let credentials = credentials.clone();
-            // The largest page: fewest calls.
-            async move { credentials.list_page(request.with_limit(100)).await }
-        };
-        Listing::new(Operation::ListClientCredentials, |credential: &ClientCredential| credential.id.as_str(), fetch)
+        let fetch = |credentials: Self, request| async move { credentials.list_page(request).await };
+        Listing::new(self.clone(), Operation::ListClientCredentials, |credential| credential.id.as_str(), fetch)
     }
 
     /// One page of client credentials.
@@ -224,10 +202,8 @@ impl ClientCredentials {
             }
         };
         let reply = self.sender.call(operation, send).await?;
-        let request_id = reply.request_id();
-        reply.read_list(&["credentials", "total"], |page| {
-            let items: Option<Vec<_>> = page.credentials.into_iter().map(ClientCredential::read).collect();
-            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
+        reply.read_page(request, "credentials", |page| {
+            (page.credentials.into_iter().map(ClientCredential::read).collect(), page.total)
         })
     }
 
@@ -242,9 +218,7 @@ impl ClientCredentials {
     /// If the future is dropped, the change may still have happened, and its secret is lost: see
     /// [`Client`](crate::Client#cancellation).
     pub async fn create(&self, credential: NewClientCredential) -> Result<IssuedClientCredential, Error> {
-        let reply = self.created(&self.sender, credential).await?;
-        let request_id = reply.request_id();
-        reply.read(|response| IssuedClientCredential::read(response, request_id))
+        self.created(&self.sender, credential).await?.read_issued(IssuedClientCredential::read)
     }
 
     /// Creates a client credential, and returns the response unparsed, so that it can be saved first.
@@ -273,12 +247,16 @@ impl ClientCredentials {
         match &self.organization {
             None => {
                 let body = &types::NewClientCredential { name, alg: None };
-                sender.call(operation, |low| async move { low.create_client_credential(body).await }).await
+                sender
+                    .call(operation, |low: rixl_api::Client| async move { low.create_client_credential(body).await })
+                    .await
             }
             Some(id) => {
                 let org_id = Some(id.wire().clone());
                 let body = &types::NewOrganizationClientCredential { name, alg: None, org_id };
-                sender.call(operation, |low| async move { low.create_client_credential_v1(body).await }).await
+                sender
+                    .call(operation, |low: rixl_api::Client| async move { low.create_client_credential_v1(body).await })
+                    .await
             }
         }
     }

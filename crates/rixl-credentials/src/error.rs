@@ -61,9 +61,21 @@ struct Parts {
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-/// Gives each variant its name, which is a contract, and a list of all variants.
+/// Gives each variant its name, which is a contract, optionally its wording, and a list of all variants, complete by
+/// construction.
 macro_rules! names {
-    ($type:ident, $(#[$doc:meta])* $function:ident { $($variant:ident => $name:literal,)* }) => {
+    ($type:ident, $(#[$doc:meta])* $function:ident { $($variant:ident => $name:literal, $words:literal;)* }) => {
+        names! { $type, $(#[$doc])* $function { $($variant => $name;)* } }
+
+        impl $type {
+            fn words(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $words,)*
+                }
+            }
+        }
+    };
+    ($type:ident, $(#[$doc:meta])* $function:ident { $($variant:ident => $name:literal;)* }) => {
         impl $type {
             #[doc(hidden)]
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
@@ -209,26 +221,26 @@ names! { ErrorKind,
     /// Its name in logs and telemetry, as in `error.type`; it is stable.
     #[must_use]
     as_str {
-        InvalidInput => "invalid_input",
-        Configuration => "configuration",
-        Token => "token",
-        Connect => "connect",
-        Timeout => "timeout",
-        Interrupted => "interrupted",
-        Redirect => "redirect",
-        Unauthorized => "unauthorized",
-        Forbidden => "forbidden",
-        NotFound => "not_found",
-        RateLimited => "rate_limited",
-        Rejected => "rejected",
-        Server => "server",
-        Cut => "cut",
-        TooLarge => "too_large",
-        Malformed => "malformed",
-        SecretMissing => "secret_missing",
-        WrongId => "wrong_id",
-        RepeatedPage => "repeated_page",
-        IncompleteList => "incomplete_list",
+        InvalidInput => "invalid_input", "a value is not valid";
+        Configuration => "configuration", "the settings are not valid";
+        Token => "token", "no bearer token could be obtained";
+        Connect => "connect", "no connection to the server could be opened";
+        Timeout => "timeout", "no complete response arrived in time";
+        Interrupted => "interrupted", "the connection broke before a response arrived";
+        Redirect => "redirect", "the server responded with a redirect, which is not followed";
+        Unauthorized => "unauthorized", "the server refused the credential";
+        Forbidden => "forbidden", "the credential does not allow this";
+        NotFound => "not_found", "the server has no such resource";
+        RateLimited => "rate_limited", "there were too many requests";
+        Rejected => "rejected", "the server refused the request";
+        Server => "server", "the server, or a gateway before it, failed";
+        Cut => "cut", "the response was cut off";
+        TooLarge => "too_large", "the response is too large";
+        Malformed => "malformed", "the response could not be read";
+        SecretMissing => "secret_missing", "the response has no secret in it";
+        WrongId => "wrong_id", "the response is about another id than the one requested";
+        RepeatedPage => "repeated_page", "the server repeats a page";
+        IncompleteList => "incomplete_list", "the server sent fewer items than it says there are";
     }
 }
 
@@ -236,9 +248,9 @@ names! { Outcome,
     /// Its name in logs and telemetry, as in `rixl.outcome`; it is stable.
     #[must_use]
     as_str {
-        NotApplied => "not_applied",
-        Unknown => "unknown",
-        Applied => "applied",
+        NotApplied => "not_applied";
+        Unknown => "unknown";
+        Applied => "applied";
     }
 }
 
@@ -253,32 +265,32 @@ names! { Operation,
     /// ```
     #[must_use]
     id {
-        CheckInput => "input.check",
-        Configure => "client.configure",
-        ObtainToken => "tokens.obtain",
-        ListApiKeys => "api_keys.list",
-        CreateApiKey => "api_keys.create",
-        UpdateApiKey => "api_keys.update",
-        DeleteApiKey => "api_keys.delete",
-        RotateApiKey => "api_keys.rotate",
-        ExchangeApiKey => "tokens.exchange",
-        RefreshToken => "tokens.refresh",
-        ListClientCredentials => "client_credentials.list",
-        CreateClientCredential => "client_credentials.create",
-        RevokeClientCredential => "client_credentials.revoke",
-        MintClientToken => "client_credentials.mint",
-        ListWebhookEndpoints => "webhooks.list",
-        GetWebhookEndpoint => "webhooks.get",
-        CreateWebhookEndpoint => "webhooks.create",
-        UpdateWebhookEndpoint => "webhooks.update",
-        DeleteWebhookEndpoint => "webhooks.delete",
-        RotateWebhookSecret => "webhooks.rotate_secret",
-        TestWebhookEndpoint => "webhooks.send_test",
-        ListWebhookAttempts => "webhooks.attempts",
-        ListPolicies => "policies.list",
-        GetPolicy => "policies.get",
-        ListPolicyAttachments => "policies.attachments",
-        ListPermissions => "policies.permissions",
+        CheckInput => "input.check", "check the input";
+        Configure => "client.configure", "configure the client";
+        ObtainToken => "tokens.obtain", "obtain a token";
+        ListApiKeys => "api_keys.list", "list API keys";
+        CreateApiKey => "api_keys.create", "create API key";
+        UpdateApiKey => "api_keys.update", "update API key";
+        DeleteApiKey => "api_keys.delete", "delete API key";
+        RotateApiKey => "api_keys.rotate", "rotate API key";
+        ExchangeApiKey => "tokens.exchange", "exchange API key";
+        RefreshToken => "tokens.refresh", "refresh token";
+        ListClientCredentials => "client_credentials.list", "list client credentials";
+        CreateClientCredential => "client_credentials.create", "create client credential";
+        RevokeClientCredential => "client_credentials.revoke", "revoke client credential";
+        MintClientToken => "client_credentials.mint", "mint client token";
+        ListWebhookEndpoints => "webhooks.list", "list webhook endpoints";
+        GetWebhookEndpoint => "webhooks.get", "get webhook endpoint";
+        CreateWebhookEndpoint => "webhooks.create", "create webhook endpoint";
+        UpdateWebhookEndpoint => "webhooks.update", "update webhook endpoint";
+        DeleteWebhookEndpoint => "webhooks.delete", "delete webhook endpoint";
+        RotateWebhookSecret => "webhooks.rotate_secret", "rotate webhook secret";
+        TestWebhookEndpoint => "webhooks.send_test", "test webhook endpoint";
+        ListWebhookAttempts => "webhooks.attempts", "list webhook attempts";
+        ListPolicies => "policies.list", "list policies";
+        GetPolicy => "policies.get", "get policy";
+        ListPolicyAttachments => "policies.attachments", "list policy attachments";
+        ListPermissions => "policies.permissions", "list permissions";
     }
 }
 
@@ -312,34 +324,7 @@ impl Operation {
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::CheckInput => "check the input",
-            Self::Configure => "configure the client",
-            Self::ObtainToken => "obtain a token",
-            Self::ListApiKeys => "list API keys",
-            Self::CreateApiKey => "create API key",
-            Self::UpdateApiKey => "update API key",
-            Self::DeleteApiKey => "delete API key",
-            Self::RotateApiKey => "rotate API key",
-            Self::ExchangeApiKey => "exchange API key",
-            Self::RefreshToken => "refresh token",
-            Self::ListClientCredentials => "list client credentials",
-            Self::CreateClientCredential => "create client credential",
-            Self::RevokeClientCredential => "revoke client credential",
-            Self::MintClientToken => "mint client token",
-            Self::ListWebhookEndpoints => "list webhook endpoints",
-            Self::GetWebhookEndpoint => "get webhook endpoint",
-            Self::CreateWebhookEndpoint => "create webhook endpoint",
-            Self::UpdateWebhookEndpoint => "update webhook endpoint",
-            Self::DeleteWebhookEndpoint => "delete webhook endpoint",
-            Self::RotateWebhookSecret => "rotate webhook secret",
-            Self::TestWebhookEndpoint => "test webhook endpoint",
-            Self::ListWebhookAttempts => "list webhook attempts",
-            Self::ListPolicies => "list policies",
-            Self::GetPolicy => "get policy",
-            Self::ListPolicyAttachments => "list policy attachments",
-            Self::ListPermissions => "list permissions",
-        })
+        f.write_str(self.words())
     }
 }
 
@@ -721,37 +706,10 @@ impl Error {
     }
 }
 
-impl ErrorKind {
-    fn as_sentence(self) -> &'static str {
-        match self {
-            Self::InvalidInput => "a value is not valid",
-            Self::Configuration => "the settings are not valid",
-            Self::Token => "no bearer token could be obtained",
-            Self::Connect => "no connection to the server could be opened",
-            Self::Timeout => "no complete response arrived in time",
-            Self::Interrupted => "the connection broke before a response arrived",
-            Self::Redirect => "the server responded with a redirect, which is not followed",
-            Self::Unauthorized => "the server refused the credential",
-            Self::Forbidden => "the credential does not allow this",
-            Self::NotFound => "the server has no such resource",
-            Self::RateLimited => "there were too many requests",
-            Self::Rejected => "the server refused the request",
-            Self::Server => "the server, or a gateway before it, failed",
-            Self::Cut => "the response was cut off",
-            Self::TooLarge => "the response is too large",
-            Self::Malformed => "the response could not be read",
-            Self::SecretMissing => "the response has no secret in it",
-            Self::WrongId => "the response is about another id than the one requested",
-            Self::RepeatedPage => "the server repeats a page",
-            Self::IncompleteList => "the server sent fewer items than it says there are",
-        }
-    }
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Parts { kind, operation, detail, status, request_id, .. } = &*self.0;
-        let what = detail.as_deref().unwrap_or(kind.as_sentence());
+        let what = detail.as_deref().unwrap_or(kind.words());
         write!(f, "{operation}: {what}")?;
         if let Some(status) = status {
             write!(f, " (HTTP {status})")?;

@@ -43,6 +43,8 @@ struct Held {
     refresh: Option<(Secret, Generation)>,
     /// What that pair was bought with.
     key: Option<Arc<Secret>>,
+    /// The key before that.
+    before: Option<Arc<Secret>>,
     refused: Option<Refused>,
 }
 
@@ -103,10 +105,16 @@ impl Grant {
         matches!(self.credential, Credential::Followed(_))
     }
 
-    /// Whether the source of the key has another one than the last token was bought with.
-    pub(crate) async fn has_new_key(&self) -> bool {
-        let key = self.api_key().await.ok().flatten();
-        key.is_some_and(|key| self.is_new(&key))
+    /// Whether the source of the key has another one than the last token was bought with, which may have been refused.
+    pub(crate) async fn has_new_key(&self, is_token_refused: bool) -> bool {
+        let key = self.api_key_after(is_token_refused).await.ok().flatten();
+        key.is_some_and(|key| self.is_new(&key) && !(is_token_refused && self.was_before(&key)))
+    }
+
+    /// Whether it is the key before the last one: a source that goes to and fro has no new one, and each of its tokens may be
+    /// refused again.
+    fn was_before(&self, key: &Arc<Secret>) -> bool {
+        self.held().before.as_ref().is_some_and(|before| is_same(before, key))
     }
 
     fn is_new(&self, key: &Arc<Secret>) -> bool {
@@ -233,6 +241,7 @@ impl TokenSource for Grant {
         Box::pin(async move {
             let key = self.api_key_after(request.refused().is_some()).await?;
             let is_of_new_key = key.as_ref().is_some_and(|key| self.is_new(key));
+            let was_before = key.as_ref().is_some_and(|key| self.was_before(key));
             // Taken out first: a refresh token must not be tried twice, even if this future is dropped half-way.
             let held = self.held().refresh.take().filter(|_| request.refused().is_none() && !is_of_new_key);
             let (bought, generation) = match self.refreshed(held).await? {
@@ -243,7 +252,11 @@ impl TokenSource for Grant {
             if let (Some(acknowledgement), Some(key)) = (&self.acknowledgement, &key) {
                 acknowledgement.write(key);
             }
-            *self.held() = Held { refresh: bought.refresh.map(|refresh| (refresh, generation)), key, refused: None };
+            let mut held = self.held();
+            let before = if is_of_new_key { held.key.take() } else { held.before.take() };
+            let is_of_new_key = is_of_new_key && !was_before;
+            *held = Held { refresh: bought.refresh.map(|refresh| (refresh, generation)), key, before, refused: None };
+            drop(held);
             // The server tells a duration, by its own clock. To this machine's clock it is added here and taken off again
             // by the cache, so that it does not matter whether that one is right.
             let lifetime = bought.lifetime.unwrap_or(UNKNOWN_LIFETIME);

@@ -107,9 +107,29 @@
 // A caller may move any call to another thread.
 #![warn(clippy::future_not_send)]
 
-/// An enum that may grow is in JSON what its `as_str` says, and one of an unknown name is `Other`.
+/// The names of an enum that may grow: as text, and in JSON. One of an unknown name is `Other`.
 macro_rules! names_as_text {
-    ($type:ident) => {
+    ($type:ident, $other:ident, $prefix:literal, $(#[$doc:meta])* { $($variant:ident => $name:literal,)* }) => {
+        impl $type {
+            $(#[$doc])*
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $name,)*
+                    Self::Other($other(name)) => name,
+                }
+            }
+
+            /// Reads the published form, with this prefix and in upper case, and the short lower-case one.
+            fn read(text: &str) -> Self {
+                let name = text.strip_prefix($prefix).unwrap_or(text).to_ascii_lowercase();
+                match name.as_str() {
+                    $($name => Self::$variant,)*
+                    _ => Self::Other($other(name)),
+                }
+            }
+        }
+
         impl ::serde::Serialize for $type {
             fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.as_str())

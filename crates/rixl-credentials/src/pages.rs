@@ -115,24 +115,30 @@ pub struct Listing<T> {
 type Pages<T> = Pin<Box<dyn Stream<Item = Result<vec::IntoIter<T>, Error>> + Send>>;
 
 impl<T: Send + 'static> Listing<T> {
-    pub(crate) fn new<F, Fut>(operation: Operation, id: fn(&T) -> &str, fetch: F) -> Self
+    /// What `fetch` gets from this owner, by the largest pages: fewest calls.
+    pub(crate) fn new<C, Fut>(
+        owner: C,
+        operation: Operation,
+        id: fn(&T) -> &str,
+        fetch: fn(C, PageRequest) -> Fut,
+    ) -> Self
     where
-        F: Fn(PageRequest) -> Fut + Send + 'static,
+        C: Clone + Send + 'static,
         Fut: Future<Output = Result<Page<T>, Error>> + Send + 'static,
     {
-        let start = (Some(PageRequest::default()), HashSet::new(), fetch);
-        let pages = stream::try_unfold(start, move |(request, mut begins, fetch)| async move {
+        let start = (Some(PageRequest::default().with_limit(100)), HashSet::new(), owner);
+        let pages = stream::try_unfold(start, move |(request, mut begins, owner)| async move {
             let Some(request) = request else { return Ok(None) };
             if begins.len() == MAX_PAGES {
                 return Err(Error::new(ErrorKind::IncompleteList, operation));
             }
-            let mut page = fetch(request.clone()).await?;
+            let mut page = fetch(owner.clone(), request.clone()).await?;
             let is_short = |page: &Page<T>| {
                 page.items.is_empty() && page.total.is_some_and(|total| total > u64::from(request.offset))
             };
             // An empty page before the end: a server that has not caught up may have it a moment later.
             if is_short(&page) {
-                page = fetch(request.clone()).await?;
+                page = fetch(owner.clone(), request.clone()).await?;
                 if is_short(&page) {
                     return Err(Error::new(ErrorKind::IncompleteList, operation));
                 }
@@ -143,7 +149,7 @@ impl<T: Send + 'static> Listing<T> {
             {
                 return Err(Error::new(ErrorKind::RepeatedPage, operation));
             }
-            Ok(Some((page.items.into_iter(), (page.next, begins, fetch))))
+            Ok(Some((page.items.into_iter(), (page.next, begins, owner))))
         });
         Self { ready: Vec::new().into_iter(), pages: Mutex::new(Box::pin(pages)) }
     }

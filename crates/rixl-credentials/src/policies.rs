@@ -80,34 +80,16 @@ pub enum IdentityType {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OtherIdentityType(String);
 
-impl IdentityType {
+crate::names_as_text! { IdentityType, OtherIdentityType, "POLICY_IDENTITY_TYPE_",
     /// Its name, in lower case and without the prefix of the published form: `api_key` for
     /// `POLICY_IDENTITY_TYPE_API_KEY`.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::User => "user",
-            Self::ApiKey => "api_key",
-            Self::ClientCredential => "clientauth_credential",
-            Self::Unspecified => "unspecified",
-            Self::Other(OtherIdentityType(name)) => name,
-        }
-    }
-
-    /// Reads the published form, and a short lower-case one as other enums have been seen in.
-    fn read(text: &str) -> Self {
-        let name = text.strip_prefix("POLICY_IDENTITY_TYPE_").unwrap_or(text).to_ascii_lowercase();
-        match name.as_str() {
-            "user" => Self::User,
-            "api_key" => Self::ApiKey,
-            "clientauth_credential" => Self::ClientCredential,
-            "unspecified" => Self::Unspecified,
-            _ => Self::Other(OtherIdentityType(name)),
-        }
+    {
+        User => "user",
+        ApiKey => "api_key",
+        ClientCredential => "clientauth_credential",
+        Unspecified => "unspecified",
     }
 }
-
-crate::names_as_text!(IdentityType);
 
 impl Policies {
     pub(crate) fn new(sender: Arc<Sender>, organization: OrganizationId) -> Self {
@@ -165,12 +147,8 @@ impl Policies {
     /// The names of all existing permissions, fetched page by page as the stream is read.
     #[must_use]
     pub fn permissions(&self) -> Listing<String> {
-        let policies = self.clone();
-        let fetch = move |request: PageRequest| {
-            let policies = policies.clone();
-            async move { policies.permissions_page(request.with_limit(100)).await }
-        };
-        Listing::new(Operation::ListPermissions, |name: &String| name.as_str(), fetch)
+        let fetch = |policies: Self, request| async move { policies.permissions_page(request).await };
+        Listing::new(self.clone(), Operation::ListPermissions, |name| name.as_str(), fetch)
     }
 
     /// One page of the names of permissions.
@@ -185,10 +163,8 @@ impl Policies {
         let send =
             |low: rixl_api::Client| async move { low.list_permissions(self.organization.wire(), limit, offset).await };
         let reply = self.sender.call(operation, send).await?;
-        let request_id = reply.request_id();
-        reply.read_list(&["permissions", "total"], |page| {
-            let items: Option<Vec<_>> = page.permissions.into_iter().map(|permission| permission.name).collect();
-            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
+        reply.read_page(request, "permissions", |page| {
+            (page.permissions.into_iter().map(|permission| permission.name).collect(), page.total)
         })
     }
 }

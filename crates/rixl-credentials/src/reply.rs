@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use rixl_api::{Body, CapturedResponse};
+use rixl_api::{Body, CapturedResponse, wire::Int64};
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use tracing::Span;
 
-use crate::{Error, ErrorKind, Operation, Outcome, RawResponse, error::unusable_body, headers, trace::record_outcome};
+use crate::{
+    Error, ErrorKind, Operation, Outcome, Page, PageRequest, RawResponse, error::unusable_body, headers,
+    trace::record_outcome,
+};
 
 /// A value and the response it was read from, which an error keeps if the value is not what was asked for.
 pub(crate) struct Reply<T> {
@@ -45,6 +48,29 @@ impl<T> Reply<T> {
             _ => false,
         });
         self.read(|page| if is_page { read(page) } else { Err(ErrorKind::Malformed) })
+    }
+
+    /// One page of a list, whose items are under this name; one of them that can't be read spoils it.
+    pub(crate) fn read_page<U>(
+        self,
+        request: PageRequest,
+        name: &str,
+        read: impl FnOnce(T) -> (Option<Vec<U>>, Option<Int64>),
+    ) -> Result<Page<U>, Error> {
+        let request_id = self.request_id();
+        self.read_list(&[name, "total"], |page| {
+            let (items, total) = read(page);
+            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, total, request_id))
+        })
+    }
+
+    /// What was issued, with the id of the request.
+    pub(crate) fn read_issued<U>(
+        self,
+        read: impl FnOnce(T, Option<String>) -> Result<U, ErrorKind>,
+    ) -> Result<U, Error> {
+        let request_id = self.request_id();
+        self.read(|response| read(response, request_id))
     }
 
     /// Whether it was done, of an operation whose response has nothing in it. A gateway's page of refusal may come with a

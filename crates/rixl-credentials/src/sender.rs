@@ -25,6 +25,21 @@ use crate::{
 /// What the generated client returns.
 type LowResult<T> = Result<ResponseValue<T>, rixl_api::Error<()>>;
 
+/// What makes the request of an operation, by the generated client.
+pub(crate) trait Request<T>: Send + Sync {
+    fn send(&self, low: rixl_api::Client) -> impl Future<Output = LowResult<T>> + Send;
+}
+
+impl<T, F, Fut> Request<T> for F
+where
+    F: Fn(rixl_api::Client) -> Fut + Send + Sync,
+    Fut: Future<Output = LowResult<T>> + Send,
+{
+    fn send(&self, low: rixl_api::Client) -> impl Future<Output = LowResult<T>> + Send {
+        self(low)
+    }
+}
+
 /// The default bound of a whole call.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -101,12 +116,7 @@ impl Sender {
     }
 
     /// Sends one call with a token.
-    pub(crate) async fn call<T, F, Fut>(&self, operation: Operation, send: F) -> Result<Reply<T>, Error>
-    where
-        F: Fn(rixl_api::Client) -> Fut + Send + Sync,
-        Fut: Future<Output = LowResult<T>> + Send,
-        T: Send,
-    {
+    pub(crate) async fn call<T: Send>(&self, operation: Operation, send: impl Request<T>) -> Result<Reply<T>, Error> {
         let Some(bearer) = &self.bearer else {
             let error = Error::new(ErrorKind::Token, operation);
             return Err(error.with_detail("the client was built without a credential"));
@@ -115,31 +125,26 @@ impl Sender {
     }
 
     /// Sends one call whose credential is in the request body.
-    pub(crate) async fn call_without_token<T, F, Fut>(&self, operation: Operation, send: F) -> Result<Reply<T>, Error>
-    where
-        F: Fn(rixl_api::Client) -> Fut + Send + Sync,
-        Fut: Future<Output = LowResult<T>> + Send,
-        T: Send,
-    {
+    pub(crate) async fn call_without_token<T: Send>(
+        &self,
+        operation: Operation,
+        send: impl Request<T>,
+    ) -> Result<Reply<T>, Error> {
         self.traced(operation, None, send).await
     }
 
     /// Sends one call whose response has nothing in it.
-    pub(crate) async fn call_for_effect<F, Fut>(&self, operation: Operation, send: F) -> Result<(), Error>
-    where
-        F: Fn(rixl_api::Client) -> Fut + Send + Sync,
-        Fut: Future<Output = LowResult<()>> + Send,
-    {
+    pub(crate) async fn call_for_effect(&self, operation: Operation, send: impl Request<()>) -> Result<(), Error> {
         self.call(operation, send).await?.done()
     }
 
     /// Sends one call, and repeats it where the policy says and no harm can come of it.
-    async fn traced<T, F, Fut>(&self, operation: Operation, bearer: Option<&Bearer>, send: F) -> Result<Reply<T>, Error>
-    where
-        F: Fn(rixl_api::Client) -> Fut + Send + Sync,
-        Fut: Future<Output = LowResult<T>> + Send,
-        T: Send,
-    {
+    async fn traced<T: Send>(
+        &self,
+        operation: Operation,
+        bearer: Option<&Bearer>,
+        send: impl Request<T>,
+    ) -> Result<Reply<T>, Error> {
         self.server.check_runtime(operation)?;
         let span = trace::call(operation);
         let started = self.timing.elapsed();
@@ -154,19 +159,14 @@ impl Sender {
         result
     }
 
-    async fn attempts<T, F, Fut>(
+    async fn attempts<T: Send>(
         &self,
         operation: Operation,
         bearer: Option<&Bearer>,
         span: &Span,
         started: Duration,
-        send: F,
-    ) -> Result<Reply<T>, Error>
-    where
-        F: Fn(rixl_api::Client) -> Fut + Send + Sync,
-        Fut: Future<Output = LowResult<T>> + Send,
-        T: Send,
-    {
+        send: impl Request<T>,
+    ) -> Result<Reply<T>, Error> {
         let mut on_drop = OnDrop::new(span);
         let mut attempt = 1;
         let mut sent = 0;
@@ -294,19 +294,14 @@ impl Sender {
     }
 
     /// Sends one attempt on a fresh low-level client, and reads what became of it.
-    async fn attempt<T, F, Fut>(
+    async fn attempt<T: Send>(
         &self,
         operation: Operation,
         token: Option<&Secret>,
         resend_count: u32,
         left: Duration,
-        send: &F,
-    ) -> Result<Reply<T>, Error>
-    where
-        F: Fn(rixl_api::Client) -> Fut + Send + Sync,
-        Fut: Future<Output = LowResult<T>> + Send,
-        T: Send,
-    {
+        send: &impl Request<T>,
+    ) -> Result<Reply<T>, Error> {
         let call = Call::new(token.map(Secret::wire), self.max_body).map_err(|_| {
             Error::new(ErrorKind::Token, operation).with_detail("the bearer token is empty, or is not visible ASCII")
         })?;
@@ -331,7 +326,7 @@ impl Sender {
         // The clock is for the span alone.
         let started = if span.is_disabled() { Duration::ZERO } else { self.timing.elapsed() };
         // Not within the future of the call: callers hold, nest and move that.
-        let sending = Box::pin(send(low));
+        let sending = Box::pin(send.send(low));
         let answered = sending.instrument(span.clone()).await;
         let response = call.take_response();
         if let Some(date) = response.as_ref().and_then(|response| headers::date(&response.headers)) {

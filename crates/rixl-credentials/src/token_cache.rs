@@ -187,15 +187,17 @@ struct Task {
     runtime: Handle,
     span: Span,
     refused: Option<Arc<Secret>>,
+    /// Whether the token that is kept does, where its key is the same.
+    is_look: bool,
     underway: Underway,
     sender: watch::Sender<Option<Result<Arc<Secret>, Error>>>,
 }
 
 impl Task {
     fn start(self) {
-        let Self { runtime, span, refused, mut underway, sender } = self;
+        let Self { runtime, span, refused, is_look, mut underway, sender } = self;
         let task = async move {
-            let result = underway.cache.ask(refused.as_ref()).await;
+            let result = underway.cache.ask(refused.as_ref(), is_look).await;
             underway.has_result = true;
             // Taken out first: whoever comes now finds what it came to.
             drop(underway);
@@ -224,6 +226,8 @@ impl Request {
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// How often a key is looked at that somebody else rotates, while it is in use.
 const LOOK: Duration = Duration::from_secs(10);
+/// How often that may be, where its token is refused.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// No server and no source shuts the client out for longer.
 const MAX_CLOSED: Duration = Duration::from_secs(3600);
 
@@ -286,11 +290,13 @@ impl TokenCache {
             }
             // Another one may be refused as well: a server that refuses all would be asked for one by each call.
             let is_early = age < pause(state.refusals);
-            let token = Arc::clone(&kept.token);
-            let result = if is_early { Some(Ok(token)) } else { state.closed(now).map(Err) };
-            if let Some(result) = result {
+            let closed = state.closed(now);
+            if is_early || closed.is_some() {
+                // But its key may be another one by now: to look at that asks nothing of the server.
+                let may_look = closed.is_none() && now < kept.fresh_until && self.may_look_again(&kept, now);
+                let result = closed.filter(|_| !is_early).map_or_else(|| Ok(Arc::clone(&kept.token)), Err);
                 state.kept = Some(kept);
-                return (Next::Done(result), None);
+                return if may_look { self.wait(state, refused, true) } else { (Next::Done(result), None) };
             }
             state.refused = Some(kept);
         }
@@ -298,13 +304,17 @@ impl TokenCache {
             let next = Next::Done(Ok(Arc::clone(&kept.token)));
             let is_due = now >= kept.fresh_until.min(kept.look_at) && may_renew;
             // Not in the span of a call that does not wait for it.
-            let renewal = is_due.then(|| self.request(state, None, Span::none()).ok());
+            let renewal = is_due.then(|| self.request(state, None, true, Span::none()).ok());
             return (next, renewal.flatten().and_then(|(_, task)| task));
         }
         if let Some(error) = state.closed(now) {
             return (Next::Done(Err(error)), None);
         }
-        match self.request(state, refused, Span::current()) {
+        self.wait(state, refused, false)
+    }
+
+    fn wait(self: &Arc<Self>, state: &mut State, refused: Option<&Arc<Secret>>, is_look: bool) -> (Next, Option<Task>) {
+        match self.request(state, refused, is_look, Span::current()) {
             Ok((request, task)) => (Next::Wait(request), task),
             Err(error) => (Next::Done(Err(error)), None),
         }
@@ -316,6 +326,7 @@ impl TokenCache {
         self: &Arc<Self>,
         state: &mut State,
         refused: Option<&Arc<Secret>>,
+        is_look: bool,
         span: Span,
     ) -> Result<(Request, Option<Task>), Error> {
         let runtime = Handle::try_current().map_err(Error::no_token)?;
@@ -333,12 +344,12 @@ impl TokenCache {
         let request = Request { number, runtime: runtime.id(), begun: now, refused: refused.clone(), result };
         let underway = Underway { cache: Arc::clone(self), number, has_result: false };
         state.requests.push(request.clone());
-        Ok((request, Some(Task { runtime, span, refused, underway, sender })))
+        Ok((request, Some(Task { runtime, span, refused, is_look, underway, sender })))
     }
 
     /// Asks the source, and keeps what it came to.
-    async fn ask(&self, refused: Option<&Arc<Secret>>) -> Result<Arc<Secret>, Error> {
-        if let Some(token) = self.unchanged(refused).await {
+    async fn ask(&self, refused: Option<&Arc<Secret>>, is_look: bool) -> Result<Arc<Secret>, Error> {
+        if is_look && let Some(token) = self.unchanged(refused.is_some()).await {
             return Ok(token);
         }
         let result = self.fetch(refused).await;
@@ -379,10 +390,15 @@ impl TokenCache {
         matches!(&self.source, Source::Grant(grant) if grant.follows()).then_some(LOOK)
     }
 
+    /// Whether the key was not looked at for a moment.
+    fn may_look_again(&self, kept: &Kept, now: Duration) -> bool {
+        self.looks_every().is_some_and(|every| now + every >= kept.look_at.saturating_add(LOOK_AGAIN))
+    }
+
     /// The token that is kept, where it is fresh and there is no other key than the one that it was bought with.
-    async fn unchanged(&self, refused: Option<&Arc<Secret>>) -> Option<Arc<Secret>> {
+    async fn unchanged(&self, is_refused: bool) -> Option<Arc<Secret>> {
         let Source::Grant(grant) = &self.source else { return None };
-        let every = self.looks_every().filter(|_| refused.is_none())?;
+        let every = self.looks_every()?;
         let now = self.timing.elapsed();
         let token = {
             let mut state = self.state();
@@ -390,7 +406,7 @@ impl TokenCache {
             kept.look_at = now.saturating_add(every);
             Arc::clone(&kept.token)
         };
-        let has_new_key = timeout(self.patience, grant.has_new_key()).await;
+        let has_new_key = timeout(self.patience, grant.has_new_key(is_refused)).await;
         (!has_new_key.unwrap_or_default()).then_some(token)
     }
 

@@ -194,16 +194,17 @@ pub fn http_client(
         .connect_timeout(connect_timeout.min(timeout / 3))
         .user_agent(user_agent);
     let builder = network.apply(server, builder)?;
+    // For `http` too: the default of a build with both would not take the identity that was read for the other.
+    #[cfg(feature = "rustls")]
+    let builder = builder.tls_backend_rustls();
+    #[cfg(all(feature = "native-tls", not(feature = "rustls")))]
+    let builder = builder.tls_backend_native();
     if server.scheme() == "http" {
         // Nothing is encrypted, so nobody is trusted; to load the system's certificates would take longer than all else.
         #[cfg(any(feature = "rustls", feature = "native-tls"))]
         let builder = builder.tls_certs_only([]);
         return Ok(builder);
     }
-    #[cfg(feature = "rustls")]
-    let builder = builder.tls_backend_rustls();
-    #[cfg(all(feature = "native-tls", not(feature = "rustls")))]
-    let builder = builder.tls_backend_native();
     Ok(builder.https_only(true))
 }
 

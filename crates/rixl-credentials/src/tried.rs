@@ -47,6 +47,8 @@
 //! | `"expires_in": 0` | not set: `expires_at` counts |
 //! | `Retry-After: 3600` of the endpoint, 50 calls | one exchange in that hour; each error has the remaining time |
 //! | every token is refused, 100 calls | two exchanges, then one after 1, 2, 4 seconds and so on, up to a minute |
+//! | the same, and the key is a different one by then | it is read at most once a second, and exchanged |
+//! | the same, with a source that alternates between two keys | three exchanges, then as rarely |
 //! | a token that can't be a header value | a failed exchange |
 //! | an API key or a client secret with a line ending | refused before it is sent |
 //! | a transient 404 from the second generation of routes | the next exchange asks it again |

@@ -76,25 +76,25 @@ pub struct IssuedWebhookSecret {
 ///
 /// let endpoint = NewWebhookEndpoint::new("https://example.com/hooks/rixl", ["image.ready", "image.failed"]);
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct NewWebhookEndpoint {
-    url: String,
+    url: Origin<String>,
     event_types: Vec<String>,
 }
 
 impl NewWebhookEndpoint {
     /// An endpoint at this URL for these types of events, at least one. Both are checked when it is sent.
     pub fn new<T: Into<String>>(url: impl Into<String>, event_types: impl IntoIterator<Item = T>) -> Self {
-        Self { url: url.into(), event_types: event_types.into_iter().map(Into::into).collect() }
+        Self { url: Origin(url.into()), event_types: event_types.into_iter().map(Into::into).collect() }
     }
 }
 
 /// Changes to a webhook endpoint; what is not set stays. Its secret stays in any case.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct WebhookEndpointUpdate {
-    url: Option<String>,
+    url: Option<Origin<String>>,
     event_types: Vec<String>,
     enabled: Option<bool>,
 }
@@ -102,7 +102,7 @@ pub struct WebhookEndpointUpdate {
 impl WebhookEndpointUpdate {
     /// Sends events to this URL, checked when it is sent.
     pub fn with_url(mut self, url: impl Into<String>) -> Self {
-        self.url = Some(url.into());
+        self.url = Some(Origin(url.into()));
         self
     }
 
@@ -149,13 +149,8 @@ impl Webhooks {
     /// All endpoints, without their secrets, fetched page by page as the stream is read.
     #[must_use]
     pub fn list(&self) -> Listing<WebhookEndpoint> {
-        let webhooks = self.clone();
-        let fetch = move |request: PageRequest| {
-            let webhooks = webhooks.clone();
-            // The largest page: fewest calls.
-            async move { webhooks.list_page(request.with_limit(100)).await }
-        };
-        Listing::new(Operation::ListWebhookEndpoints, |endpoint: &WebhookEndpoint| endpoint.id.as_str(), fetch)
+        let fetch = |webhooks: Self, request| async move { webhooks.list_page(request).await };
+        Listing::new(self.clone(), Operation::ListWebhookEndpoints, |endpoint| endpoint.id.as_str(), fetch)
     }
 
     /// One page of endpoints.
@@ -169,11 +164,8 @@ impl Webhooks {
         let send =
             |low: rixl_api::Client| async move { low.list_webhook_endpoints(self.project.wire(), limit, offset).await };
         let reply = self.sender.call(operation, send).await?;
-        let request_id = reply.request_id();
-        reply.read_list(&["endpoints", "total"], |page| {
-            let items: Option<Vec<_>> =
-                page.endpoints.into_iter().map(|endpoint| WebhookEndpoint::read(endpoint, None)).collect();
-            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
+        reply.read_page(request, "endpoints", |page| {
+            (page.endpoints.into_iter().map(|endpoint| WebhookEndpoint::read(endpoint, None)).collect(), page.total)
         })
     }
 
@@ -201,9 +193,7 @@ impl Webhooks {
     /// If the future is dropped, the change may still have happened, and its secret is lost: see
     /// [`Client`](crate::Client#cancellation).
     pub async fn create(&self, endpoint: NewWebhookEndpoint) -> Result<IssuedWebhookEndpoint, Error> {
-        let reply = self.created(&self.sender, endpoint).await?;
-        let request_id = reply.request_id();
-        reply.read(|response| IssuedWebhookEndpoint::read(response, request_id))
+        self.created(&self.sender, endpoint).await?.read_issued(IssuedWebhookEndpoint::read)
     }
 
     /// Creates an endpoint, and returns the response unparsed, so that it can be saved first.
@@ -227,7 +217,7 @@ impl Webhooks {
         endpoint: NewWebhookEndpoint,
     ) -> Result<Reply<types::NewWebhookEndpointResponse>, Error> {
         let operation = Operation::CreateWebhookEndpoint;
-        let NewWebhookEndpoint { url, event_types } = endpoint;
+        let NewWebhookEndpoint { url: Origin(url), event_types } = endpoint;
         check_url(operation, &url)?;
         if event_types.is_empty() {
             return Err(Error::invalid(
@@ -253,6 +243,7 @@ impl Webhooks {
     pub async fn update(&self, id: &EndpointId, update: WebhookEndpointUpdate) -> Result<WebhookEndpoint, Error> {
         let operation = Operation::UpdateWebhookEndpoint;
         let WebhookEndpointUpdate { url, event_types, enabled } = update;
+        let url = url.map(|Origin(url)| url);
         if let Some(url) = &url {
             check_url(operation, url)?;
         }
@@ -312,9 +303,7 @@ impl Webhooks {
     /// If the future is dropped, the change may still have happened, and its secret is lost: see
     /// [`Client`](crate::Client#cancellation).
     pub async fn rotate_secret(&self, id: &EndpointId) -> Result<IssuedWebhookSecret, Error> {
-        let reply = self.rotated(&self.sender, id).await?;
-        let request_id = reply.request_id();
-        reply.read(|response| IssuedWebhookSecret::read(response, request_id))
+        self.rotated(&self.sender, id).await?.read_issued(IssuedWebhookSecret::read)
     }
 
     /// Gives the endpoint a new signing secret, and returns the response unparsed, so that it can be saved first.
@@ -358,12 +347,9 @@ impl Webhooks {
     /// All attempts to deliver events to the endpoint, fetched page by page as the stream is read.
     #[must_use]
     pub fn attempts(&self, id: &EndpointId) -> Listing<WebhookAttempt> {
-        let (webhooks, id) = (self.clone(), id.clone());
-        let fetch = move |request: PageRequest| {
-            let (webhooks, id) = (webhooks.clone(), id.clone());
-            async move { webhooks.attempts_page(&id, request.with_limit(100)).await }
-        };
-        Listing::new(Operation::ListWebhookAttempts, |attempt: &WebhookAttempt| attempt.id.as_str(), fetch)
+        let fetch =
+            |(webhooks, id): (Self, EndpointId), request| async move { webhooks.attempts_page(&id, request).await };
+        Listing::new((self.clone(), id.clone()), Operation::ListWebhookAttempts, |attempt| attempt.id.as_str(), fetch)
     }
 
     /// One page of attempts to deliver events to the endpoint.
@@ -378,10 +364,8 @@ impl Webhooks {
             low.list_webhook_attempts(self.project.wire(), id.wire(), limit, offset).await
         };
         let reply = self.sender.call(operation, send).await?;
-        let request_id = reply.request_id();
-        reply.read_list(&["attempts", "total"], |page| {
-            let items: Option<Vec<_>> = page.attempts.into_iter().map(WebhookAttempt::read).collect();
-            Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, page.total, request_id))
+        reply.read_page(request, "attempts", |page| {
+            (page.attempts.into_iter().map(WebhookAttempt::read).collect(), page.total)
         })
     }
 }
@@ -475,11 +459,12 @@ impl RawResponse {
 }
 
 /// Where a URL leads, for `Debug`: path, query and user of a webhook's often are its credential.
-struct Origin<'a>(&'a str);
+#[derive(Clone)]
+struct Origin<T>(T);
 
-impl fmt::Debug for Origin<'_> {
+impl<T: AsRef<str>> fmt::Debug for Origin<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match reqwest::Url::parse(self.0) {
+        match reqwest::Url::parse(self.0.as_ref()) {
             Ok(url) => write!(f, "{}://{}/[redacted]", url.scheme(), url.host_str().unwrap_or_default()),
             Err(_) => f.write_str("[redacted]"),
         }
@@ -497,23 +482,6 @@ impl fmt::Debug for WebhookEndpoint {
             .field("disabled_reason", &self.disabled_reason)
             .field("created_at", &self.created_at)
             .field("updated_at", &self.updated_at)
-            .finish()
-    }
-}
-
-impl fmt::Debug for NewWebhookEndpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = f.debug_struct("NewWebhookEndpoint");
-        text.field("url", &Origin(&self.url)).field("event_types", &self.event_types).finish()
-    }
-}
-
-impl fmt::Debug for WebhookEndpointUpdate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebhookEndpointUpdate")
-            .field("url", &self.url.as_deref().map(Origin))
-            .field("event_types", &self.event_types)
-            .field("enabled", &self.enabled)
             .finish()
     }
 }

@@ -61,6 +61,7 @@
 //! | have no moment without a live secret | [`Rotator::replace`] |
 //! | store secrets in my own service | `examples/store.rs` |
 //! | keep the journal in a database | `examples/journal.rs` |
+//! | see what others need for the same | [`compared`] |
 //! | test code that uses it | `testing` in the docs of `rixl-credentials`; `DueKey::new`, with the feature `test-util` |
 //!
 //! # How it is built
@@ -85,6 +86,8 @@
 #![warn(clippy::future_not_send)]
 
 mod account;
+#[cfg(doc)]
+pub mod compared;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(unix)]

@@ -305,7 +305,7 @@ impl Rotator {
         }
         let mut redirected = None;
         if let Some(location) = &options.redirect {
-            let store = stores.open(location)?;
+            let store = stores.open_aside(location).await?;
             let index = left_out(name, &progress, stores, options)?;
             let lock = self.redirect(name, &mut entry, &mut progress, index, &*store, options).await?;
             redirected = Some((index, Target::new(store, lock)));
@@ -318,7 +318,8 @@ impl Rotator {
                 continue;
             }
             // What it does without its place is not decided here.
-            let store = stores.open(&place.given).unwrap_or_else(|error| Arc::new(Gone(place.given.clone(), error)));
+            let store = stores.open_aside(&place.given).await;
+            let store = store.unwrap_or_else(|error| Arc::new(Gone(place.given.clone(), error)));
             let identity = store.identity().await.unwrap_or_else(|_| place.given.clone());
             let lock = match lock_place(&mut *entry, &*store, &identity).await {
                 Err(failure) if failure.kind() != FailureKind::Locked && failure.store_error().is_some() => None,
@@ -544,7 +545,7 @@ pub(crate) async fn moved(stores: &Stores, store: &dyn Store, place: &Place) -> 
 
 /// Where a text leads now, if not to the place that it led to.
 async fn leads_to(stores: &Stores, asked: &str, place: &Place) -> Option<String> {
-    match stores.open(asked) {
+    match stores.open_aside(asked).await {
         Ok(store) if store.location() == place.given => None,
         Ok(store) if store.identity().await.is_ok_and(|identity| identity == place.name) => None,
         Ok(store) => Some(format!("leads to {} now", store.location())),

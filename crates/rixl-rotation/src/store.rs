@@ -44,6 +44,7 @@ use std::{
     time::Duration,
 };
 
+use rixl_credentials::{ApiKeyFuture, ApiKeyRequest, ApiKeySource, Error};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
@@ -138,6 +139,55 @@ pub trait Store: Send + Sync {
 /// A location, with the server that it is on.
 pub(crate) fn at_server(location: &str, server: Option<&str>) -> String {
     server.map_or_else(|| location.to_owned(), |server| format!("{location} at {server}"))
+}
+
+/// The key in a store, for an [`ApiKeySource`](rixl_credentials::ApiKeySource): a client follows what is rotated there.
+///
+/// [`CommandStore`] and `VaultStore` of `rixl-vault` are such sources. For others, and stores of one's own:
+///
+/// ```
+/// use rixl_credentials::{ApiKeyFuture, ApiKeyRequest, ApiKeySource, Client, Error};
+/// use rixl_rotation::store::{DotenvStore, api_key};
+///
+/// /// A dotenv file, by its path.
+/// struct Dotenv(&'static str);
+///
+/// impl ApiKeySource for Dotenv {
+///     fn api_key<'a>(&'a self, _: ApiKeyRequest<'a>) -> ApiKeyFuture<'a> {
+///         Box::pin(async {
+///             // Opened anew: the links in the path may lead elsewhere by now.
+///             let store = DotenvStore::new(self.0, "RIXL_API_KEY").map_err(Error::no_token)?;
+///             api_key(&store).await
+///         })
+///     }
+/// }
+///
+/// let client = Client::builder().api_key_source(Dotenv("/etc/billing/.env")).build()?;
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+///
+/// The store's, a [passing](Error::transient) one where it is [`Busy`](StoreErrorKind::Busy) or holds no secret at the moment.
+pub fn api_key<S: Store + ?Sized>(store: &S) -> ApiKeyFuture<'_> {
+    Box::pin(async {
+        if !store.is_readable() {
+            return Err(Error::no_token(format!("{} can't be read back", store.location())));
+        }
+        let held = store.read(Read::new()).await.map_err(|error| match (error.kind(), error.retry_after()) {
+            (StoreErrorKind::Busy, Some(time)) => Error::no_token(error).with_retry_after(time),
+            (StoreErrorKind::Busy, None) => Error::no_token(error).transient(),
+            _ => Error::no_token(error),
+        })?;
+        let absent = || Error::no_token(format!("{} holds no secret", store.location())).transient();
+        held.secret.filter(|key| !key.expose_secret().is_empty()).map(Arc::new).ok_or_else(absent)
+    })
+}
+
+impl ApiKeySource for CommandStore {
+    fn api_key<'a>(&'a self, _: ApiKeyRequest<'a>) -> ApiKeyFuture<'a> {
+        api_key(self)
+    }
 }
 
 /// A store that is shared, `Arc<dyn Store>` too.

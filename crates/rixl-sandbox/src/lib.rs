@@ -20,6 +20,16 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! | I want to … | see |
+//! |---|---|
+//! | lose, cut, delay or double a response | `examples/misbehave.rs`, [`Fault`], [`Effect`] |
+//! | let time pass | `examples/misbehave.rs`, [`Sandbox::advance`] |
+//! | have keys of some age, or that expire | `examples/misbehave.rs`, [`SeedKey`] |
+//! | see what was sent and what came of it | [`Sandbox::requests`], [`Sandbox::calls`], [`Sandbox::is_live`] |
+//! | let an old secret live on, or end its tokens with it | [`SandboxBuilder::grace`], [`SandboxBuilder::tokens_end_with_secret`] |
+//! | serve a program in another language | `examples/serve.rs`, or `rixl sandbox` |
+//! | test code that uses `rixl-credentials` | `testing` in its docs |
+//!
 //! Where RIXL publishes nothing, the sandbox decides, and a client must not rely on it:
 //!
 //! - A rotation invalidates the old secret at once, unless [`SandboxBuilder::grace`] says otherwise. Tokens obtained with it

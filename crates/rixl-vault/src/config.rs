@@ -227,6 +227,28 @@ impl VaultConfigBuilder {
     }
 
     /// A source of tokens for this server, such as a login. As with a client's source, there is a cache.
+    ///
+    /// ```
+    /// use rixl_credentials::{AccessToken, Error, TokenFuture, TokenRequest, TokenSource};
+    /// use rixl_vault::VaultConfig;
+    ///
+    /// struct Login;
+    ///
+    /// impl TokenSource for Login {
+    ///     fn token<'a>(&'a self, _: TokenRequest<'a>) -> TokenFuture<'a> {
+    ///         Box::pin(async {
+    ///             let (token, expires_at) = log_in().await.map_err(Error::no_token)?;
+    ///             Ok(AccessToken::new(token).with_expires_at(expires_at))
+    ///         })
+    ///     }
+    /// }
+    /// # async fn log_in() -> Result<(rixl_credentials::Secret, rixl_credentials::Timestamp), std::io::Error> {
+    /// #     Ok(("hvs.EXAMPLE".into(), rixl_credentials::Timestamp::MAX))
+    /// # }
+    ///
+    /// let config = VaultConfig::builder().address("https://vault.example:8200").token_source(Login).build()?;
+    /// # Ok::<(), rixl_vault::VaultConfigError>(())
+    /// ```
     pub fn token_source(mut self, source: impl TokenSource + 'static) -> Self {
         self.token = Token::Source(Arc::new(source));
         self

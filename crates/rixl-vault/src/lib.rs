@@ -10,6 +10,15 @@
 //!
 //! Writes are check-and-set, and the journal's leases are timed by the server's clock. The documentation of each type numbers
 //! its rules, and lists the policy that it needs.
+//!
+//! | I want to … | see |
+//! |---|---|
+//! | rotate into Vault, with a journal that machines share | `examples/rotate_and_follow.rs` |
+//! | go on while my key is rotated there | `examples/rotate_and_follow.rs` |
+//! | name each key's place by a text | [`register`] |
+//! | say where Vault is, other than by the environment | [`VaultConfig`], [`register_with`] |
+//! | use a token that an agent renews, or one of a login | [`VaultConfigBuilder::token_file`], [`VaultConfigBuilder::token_source`] |
+//! | go through a proxy, trust a company's certificates | [`VaultConfigBuilder::proxy`], [`VaultConfigBuilder::ca_certificates`] |
 
 // A future that is not `Send` can't be spawned by whoever awaits it.
 #![warn(clippy::future_not_send)]
@@ -23,7 +32,7 @@ mod config;
 mod journal;
 mod store;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use config::{VaultConfig, VaultConfigBuilder, VaultConfigError};
 pub use journal::VaultJournal;
@@ -31,7 +40,8 @@ use rixl_rotation::store::Stores;
 pub use store::VaultStore;
 
 /// Adds the scheme `vault:MOUNT/PATH#FIELD`, for [`VaultStore`]s with the settings of [`VaultConfig::from_env`], which
-/// are read when such a store is opened. For other settings use [`Stores::with`] and [`VaultStore::new`].
+/// are read when the first such store is opened, and shared by all. For other settings use [`Stores::with`] and
+/// [`VaultStore::new`].
 ///
 /// ```
 /// use rixl_rotation::store::Stores;
@@ -58,5 +68,16 @@ pub fn register_with(
     stores: Stores,
     settings: impl Fn(VaultConfigBuilder) -> VaultConfigBuilder + Send + Sync + 'static,
 ) -> Stores {
-    stores.with("vault:MOUNT/PATH#FIELD", move |open| Ok(Arc::new(VaultStore::from_env(open.rest, &settings)?)))
+    // To build them reads files, the system's certificates among them, which a fleet must not do for each of its keys.
+    let built = OnceLock::new();
+    stores.with("vault:MOUNT/PATH#FIELD", move |open| {
+        let config = || match built.get() {
+            Some(config) => Ok(VaultConfig::clone(config)),
+            None => {
+                let config = settings(VaultConfigBuilder::from_env()?).build()?;
+                Ok(built.get_or_init(|| config).clone())
+            }
+        };
+        Ok(Arc::new(VaultStore::with_config(open.rest, config)?))
+    })
 }

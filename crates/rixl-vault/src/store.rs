@@ -3,20 +3,21 @@
 use std::{
     collections::BTreeMap,
     fmt, future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use rixl_credentials::{ApiKeyFuture, ApiKeyRequest, ApiKeySource, Error, Secret};
+use rixl_credentials::{ApiKeyFuture, ApiKeyRequest, ApiKeySource, Secret};
 use rixl_rotation::store::{
     BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+    api_key,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
     client::{Failure, FailureKind, Found, Kv, MAX_BODY, segments},
-    config::{VaultConfig, VaultConfigBuilder},
+    config::{VaultConfig, VaultConfigError},
 };
 
 /// How often a write is attempted while someone writes other fields.
@@ -119,15 +120,14 @@ impl VaultStore {
         Ok(Self { kv: Kv::new(config, mount), path, field, min_token_ttl: MIN_TOKEN_TTL, seen: Mutex::default() })
     }
 
-    pub(crate) fn from_env(
+    pub(crate) fn with_config(
         text: &str,
-        settings: impl Fn(VaultConfigBuilder) -> VaultConfigBuilder,
+        config: impl FnOnce() -> Result<VaultConfig, VaultConfigError>,
     ) -> Result<Self, StoreError> {
         // The text comes first: it is wrong whatever the environment says.
         parse(text)?;
         let unusable = |error| StoreError::new(StoreErrorKind::Unusable, format!("vault:{text}"), format!("{error}"));
-        let config = VaultConfigBuilder::from_env().and_then(|builder| settings(builder).build());
-        Self::new(config.map_err(unusable)?, text)
+        Self::new(config().map_err(unusable)?, text)
     }
 
     /// How long the token must be valid at least when `prepare` checks it: longer than the worst run. Default: 5 minutes.
@@ -386,14 +386,6 @@ impl Store for VaultStore {
 
 impl ApiKeySource for VaultStore {
     fn api_key<'a>(&'a self, _: ApiKeyRequest<'a>) -> ApiKeyFuture<'a> {
-        Box::pin(async {
-            let held = self.read(Read::new()).await.map_err(|error| match (error.kind(), error.retry_after()) {
-                (StoreErrorKind::Busy, Some(time)) => Error::no_token(error).with_retry_after(time),
-                (StoreErrorKind::Busy, None) => Error::no_token(error).transient(),
-                _ => Error::no_token(error),
-            })?;
-            let absent = || Error::no_token(format!("{} holds no secret", self.location())).transient();
-            held.secret.filter(|key| !key.expose_secret().is_empty()).map(Arc::new).ok_or_else(absent)
-        })
+        api_key(self)
     }
 }

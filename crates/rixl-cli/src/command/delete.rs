@@ -21,7 +21,7 @@ const ALLOWANCE: SignedDuration = SignedDuration::from_mins(5);
 /// On a terminal it asks for the key's name, or for the number of keys; elsewhere --yes is required. To create a successor
 /// first, so that nobody is locked out, use `rixl keys replace`.
 ///
-/// It refuses to delete the key that authorizes it. With RIXL_API_KEY there is no telling which key that is, so any key used
+/// It refuses to delete the key that authorizes it. With an API key there is no telling which key that is, so any key used
 /// within the last five minutes is refused; to delete such a key, use RIXL_BEARER_TOKEN.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -42,7 +42,7 @@ pub(crate) async fn run(context: &Context, Args { key_ids }: Args) -> Result<Don
         if api.is_by_api_key && (api.account.client().is_bought_with(&id, |_| false) || was_used_lately(key, now)) {
             let sentence = "this may be the key that the run is authorized with, which would lock you out";
             return Err(Failure::refused(format!("{sentence}; RIXL was not changed"))
-                .with_next("set RIXL_BEARER_TOKEN in place of RIXL_API_KEY, and repeat it"));
+                .with_next("set RIXL_BEARER_TOKEN in place of the API key, and repeat it"));
         }
         if keys.iter().all(|known| known.id != id) {
             keys.push(key.clone());

@@ -60,7 +60,7 @@ fn never_the_key_that_authorizes_it() {
     assert_eq!((run.code, deletions(&sandbox)), (3, 0), "{}", run.stderr);
     insta::assert_snapshot!(run.stderr, @r"
     error: this may be the key that the run is authorized with, which would lock you out; RIXL was not changed
-      next: set RIXL_BEARER_TOKEN in place of RIXL_API_KEY, and repeat it
+      next: set RIXL_BEARER_TOKEN in place of the API key, and repeat it
     ");
     // In use, so it may be.
     block_on(client(&sandbox).tokens().exchange(&other.secret)).unwrap();

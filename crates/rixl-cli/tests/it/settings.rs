@@ -61,6 +61,34 @@ fn a_token_counts_before_an_api_key() {
     assert_eq!(by_key("wrong"), 2);
 }
 
+/// As `Client::from_env` has it.
+#[test]
+fn an_api_key_from_a_file() {
+    let sandbox = Sandbox::start().unwrap();
+    let key = create(&sandbox, "billing");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let by_file = || rixl("keys list").env("RIXL_BASE_URL", sandbox.url()).env("RIXL_API_KEY_FILE", &path);
+    // As volumes of Kubernetes have it.
+    write(&path, &format!("{}\n", key.secret.expose_secret()), 0o444);
+    assert_eq!(by_file().run().code, 0);
+    assert_eq!(sandbox.calls("exchangeApiKeyV1"), 1);
+    // It comes last, and is not looked at.
+    let gone = || by_file().env("RIXL_API_KEY_FILE", folder.path().join("gone"));
+    assert_eq!(gone().env("RIXL_API_KEY", key.secret.expose_secret()).run().code, 0);
+    assert_eq!(gone().env("RIXL_BEARER_TOKEN", sandbox.bearer_token()).run().code, 0);
+    let run = gone().run();
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("the API key file /") && run.stderr.contains("can't be read"), "{}", run.stderr);
+    assert_eq!(by_file().env("RIXL_API_KEY_FILE", "").run().code, 4);
+    // The run is authorized with the key that the file holds.
+    let id = key.key.id.as_str();
+    let delete = rixl(&format!("keys delete {id} --yes")).env("RIXL_BASE_URL", sandbox.url());
+    let run = delete.env("RIXL_API_KEY_FILE", &path).run();
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("would lock you out"), "{}", run.stderr);
+}
+
 #[test]
 fn a_token_that_ended() {
     let sandbox = Sandbox::builder().token_lifetime(std::time::Duration::from_secs(60)).start().unwrap();

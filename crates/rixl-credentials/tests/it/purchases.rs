@@ -14,7 +14,8 @@ use std::{
 
 use futures_util::future::join_all;
 use rixl_credentials::{
-    AccessToken, Client, Error, ErrorKind, PageRequest, Secret, TokenFuture, TokenRequest, TokenSource,
+    AccessToken, ApiKeyFuture, ApiKeyRequest, ApiKeySource, Client, Error, ErrorKind, PageRequest, Secret, TokenFuture,
+    TokenRequest, TokenSource,
 };
 use rixl_testing::wait_for_async;
 use serde_json::json;
@@ -438,6 +439,82 @@ async fn where_every_token_is_refused_the_endpoint_is_left_in_peace() {
     // The passing refusal of one that was good is no reason to go without.
     gateway.set(|rules| rules.is_accepted = |_| true);
     list(&client).await.unwrap();
+}
+
+/// The first of these keys, or one after the other, round and round.
+#[derive(Clone, Default)]
+struct Keys {
+    keys: Arc<Mutex<Vec<&'static str>>>,
+    is_round: bool,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Keys {
+    fn client(&self, gateway: &Gateway) -> (Client, Fake) {
+        let timing = Fake::with_chance(0.0);
+        let client = Client::builder().base_url(&gateway.raw.url).api_key_source(self.clone()).timing(timing.clone());
+        (client.build().unwrap(), timing)
+    }
+}
+
+impl ApiKeySource for Keys {
+    fn api_key<'a>(&'a self, _: ApiKeyRequest<'a>) -> ApiKeyFuture<'a> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let mut keys = self.keys.lock().unwrap();
+        let key = Arc::new(Secret::from(keys[0]));
+        if self.is_round {
+            keys.rotate_left(1);
+        }
+        Box::pin(async { Ok(key) })
+    }
+}
+
+#[tokio::test]
+async fn while_the_endpoint_is_left_in_peace_a_new_key_is_looked_for() {
+    let gateway = Gateway::start();
+    gateway.set(|rules| rules.is_accepted = |token| token == "EXCHANGE6");
+    let keys = Keys::default();
+    *keys.keys.lock().unwrap() = vec!["rxl_TESTOLD"];
+    let (client, timing) = keys.client(&gateway);
+    for pause in [0, 1, 2, 4] {
+        timing.advance(Duration::from_secs(pause));
+        list(&client).await.unwrap_err();
+    }
+    // The next exchange of the same key is eight seconds away.
+    assert_eq!((gateway.bought(), keys.asked.load(Ordering::SeqCst)), ((5, 0, 0), 5));
+    for _ in 0..10 {
+        assert!(list(&client).await.unwrap_err().is_unauthorized());
+    }
+    assert_eq!(keys.asked.load(Ordering::SeqCst), 5);
+    timing.advance(Duration::from_secs(1));
+    for _ in 0..10 {
+        assert!(list(&client).await.unwrap_err().is_unauthorized());
+    }
+    assert_eq!((gateway.bought(), keys.asked.load(Ordering::SeqCst)), ((5, 0, 0), 6));
+    *keys.keys.lock().unwrap() = vec!["rxl_TESTNEW"];
+    timing.advance(Duration::from_secs(1));
+    list(&client).await.unwrap();
+    assert_eq!(gateway.bought(), (6, 0, 0));
+}
+
+#[tokio::test]
+async fn a_source_that_goes_to_and_fro_is_no_way_around_that() {
+    let gateway = Gateway::start();
+    gateway.set(|rules| rules.is_accepted = |_| false);
+    let keys = Keys { is_round: true, ..Keys::default() };
+    *keys.keys.lock().unwrap() = vec!["rxl_TESTONE", "rxl_TESTOTHER"];
+    let (client, timing) = keys.client(&gateway);
+    for _ in 0..100 {
+        assert!(list(&client).await.unwrap_err().is_unauthorized());
+    }
+    assert_eq!(gateway.bought(), (3, 0, 0));
+    for _ in 0..600 {
+        timing.advance(Duration::from_secs(1));
+        list(&client).await.unwrap_err();
+    }
+    // A look every ten seconds finds another key each time.
+    let (exchanges, _, refreshes) = gateway.bought();
+    assert!(exchanges + refreshes <= 120, "{exchanges} {refreshes}");
 }
 
 #[tokio::test]

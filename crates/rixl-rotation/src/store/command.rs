@@ -40,6 +40,9 @@ use crate::{
 /// kept apart by the journal alone. Without a reader the store is not readable, and the program must do with being run
 /// twice.
 ///
+/// With a reader it is an [`ApiKeySource`](rixl_credentials::ApiKeySource) as well, for a client that follows the key: the
+/// reader is run before each token that is bought, after a refusal, and every ten seconds while the client is in use.
+///
 /// ```
 /// use rixl_rotation::store::{Commit, CommandStore, Prepare, Store as _};
 ///

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use tokio::task::spawn_blocking;
+
 use super::{CommandStore, DotenvStore, FileStore, Open, Store, StoreError, StoreErrorKind, StoreTemplate};
 
 /// Opens stores by their text, such as `file:/run/secrets/rixl`.
@@ -81,12 +83,26 @@ impl Stores {
 
     /// Opens the store that this text names.
     ///
+    /// It is no `async fn`, since no store is asked for anything yet: the text is read, and the settings and the folder that it
+    /// names are looked up on this machine. What asks a server belongs to the store's `prepare` and `read`; a client that takes
+    /// an `async` call to make is made before, and moved into [`with`](Self::with). Recovery opens stores on a thread that may
+    /// wait for the disk; an executor that must not wait for a folder does so by `tokio::task::spawn_blocking`.
+    ///
     /// # Errors
     ///
     /// [`StoreErrorKind::Invalid`] when the text has none of the schemes, and what the store's `new` says.
     pub fn open(&self, text: &str) -> Result<Arc<dyn Store>, StoreError> {
         let (scheme, rest) = self.find(text)?;
         (scheme.open)(Open::new(rest))
+    }
+
+    /// The same, on a thread that may wait for the disk.
+    pub(crate) async fn open_aside(&self, text: &str) -> Result<Arc<dyn Store>, StoreError> {
+        let (stores, owned) = (self.clone(), text.to_owned());
+        spawn_blocking(move || stores.open(&owned)).await.unwrap_or_else(|ended| {
+            let reason = "the thread that opens it ended early";
+            Err(StoreError::new(StoreErrorKind::Unusable, text, reason).with_source(ended))
+        })
     }
 
     /// Takes apart a text with placeholders in it, for several keys.

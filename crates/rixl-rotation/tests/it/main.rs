@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr, reason = "tests")]
 
 mod bench;
+mod compared;
 mod crashes;
 mod examples;
 mod fleet;

@@ -749,6 +749,33 @@ async fn what_is_no_keys_secret_is_neither_overwritten_nor_probed() {
     }
 }
 
+/// A mount that does not respond, or a company's certificates to be read: the executor has other things to do.
+#[tokio::test]
+async fn a_recovery_waits_for_a_store_that_is_slow_to_open_on_another_thread() {
+    let bench = Bench::new();
+    bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey")).unwrap();
+    bench.rotate().await.unwrap_err();
+    let (opening, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel();
+    let may_go_on = std::sync::Mutex::new(may_go_on);
+    let slow = Stores::default().with("file:PATH", move |open| {
+        opening.send(()).unwrap();
+        may_go_on.lock().unwrap().recv_timeout(Duration::from_secs(20)).expect("the executor is held up");
+        Ok(Arc::new(FileStore::new(open.rest)?))
+    });
+    // On the thread that recovery runs on.
+    let other = tokio::spawn(async move {
+        while begun.recv().await.is_some() {
+            go_on.send(()).unwrap();
+        }
+    });
+    let recovered = bench.rotator().recover(&slow, RecoverOptions::default()).await.unwrap();
+    recovered.into_iter().next().unwrap().result.unwrap();
+    drop(slow);
+    other.await.unwrap();
+    assert!(bench.is_stored_live());
+}
+
 /// The only live secret is in escrow then: nothing of it may sound as if all were as before.
 #[tokio::test]
 async fn a_recovery_that_can_not_open_the_store_says_that_the_key_was_changed() {

@@ -1,13 +1,17 @@
 //! `CommandStore` with real processes.
 
 use std::{
-    env, fs,
+    env,
+    error::Error as _,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
+use rixl_credentials::{Client, Error, PageRequest, RetryPolicy};
 use rixl_rotation::store::{CommandStore, Commit, Prepare, Read, Store as _, StoreErrorKind, Stores, Version};
+use rixl_sandbox::Sandbox;
 use rixl_testing::wait_for;
 use tempfile::TempDir;
 
@@ -21,6 +25,45 @@ fn shell(script: &str, args: &[&Path]) -> CommandStore {
 
 fn cat(store: CommandStore, path: &Path) -> CommandStore {
     store.with_reader("sh", ["-c", "test ! -e \"$1\" || cat \"$1\"", "sh", path.to_str().unwrap()]).unwrap()
+}
+
+/// Behind a client: the reader gives what it has, and ends in time.
+#[tokio::test]
+async fn a_client_follows_the_key_that_a_program_prints() {
+    let sandbox = Sandbox::builder().tokens_end_with_secret(true).start().unwrap();
+    let key = sandbox.create_key("billing");
+    let folder = TempDir::new().unwrap();
+    let entry = entry(&folder);
+    fs::write(&entry, format!("{}\n", key.secret)).unwrap();
+    let list = async |store: CommandStore| {
+        let client = Client::builder().base_url(sandbox.url()).api_key_source(store).retry(RetryPolicy::off());
+        let keys = client.build().unwrap().first_generation().api_keys();
+        (keys.list_page(PageRequest::default()).await.map(drop), keys)
+    };
+    let why = |result: Result<(), Error>| {
+        let error = result.unwrap_err();
+        let error = error.token_error().unwrap();
+        error.source().unwrap().to_string()
+    };
+    let (listed, keys) = list(cat(shell("false", &[]), &entry)).await;
+    listed.unwrap();
+    let owner = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build().unwrap();
+    let issued = owner.first_generation().api_keys().rotate(&key.id.parse().unwrap()).await.unwrap();
+    fs::write(&entry, issued.secret.expose_secret()).unwrap();
+    keys.list_page(PageRequest::default()).await.unwrap();
+
+    fs::write(&entry, "").unwrap();
+    let said = why(list(cat(shell("false", &[]), &entry)).await.0);
+    assert!(said.ends_with(" holds no secret"), "{said}");
+    fs::write(&entry, "x".repeat(70_000)).unwrap();
+    let said = why(list(cat(shell("false", &[]), &entry)).await.0);
+    assert!(said.contains("printed more than 65536 bytes"), "{said}");
+    let said = why(list(shell("false", &[])).await.0);
+    assert!(said.ends_with(" can't be read back"), "{said}");
+
+    let stuck = shell("false", &[]).with_reader("sleep", ["1000"]).unwrap().with_timeout(Duration::from_secs(1));
+    let said = why(list(stuck).await.0);
+    assert!(said.ends_with("`sleep` did not end within 1 s, and was killed"), "{said}");
 }
 
 fn entry(folder: &TempDir) -> PathBuf {

@@ -1,6 +1,7 @@
 //! The sandbox over real sockets.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail")]
 
+mod examples;
 mod faults;
 mod handle;
 mod http;

@@ -1,6 +1,14 @@
 //! The store on a real OpenBao server.
 
-use std::{error::Error as _, fmt::Debug, sync::Arc, time::Duration};
+use std::{
+    error::Error as _,
+    fmt::Debug,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use rixl_credentials::{Client, RetryPolicy, Secret};
@@ -13,7 +21,7 @@ use rixl_testing::{
     openbao::{self, Server, shared},
     wait_for_async,
 };
-use rixl_vault::{VaultConfig, VaultStore, register};
+use rixl_vault::{VaultConfig, VaultStore, register, register_with};
 use serde_json::{Value, json};
 
 use crate::wire::{Then, Wire};
@@ -118,6 +126,34 @@ fn a_text_opens_the_store_with_the_settings_of_the_environment() {
         Ok(store) => assert_eq!(store.location(), "vault:kv/a/b#c#f"),
         Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unusable),
     }
+}
+
+/// Runs in a process of its own, whose environment the test below sets.
+#[test]
+#[ignore = "run by the test below"]
+fn child() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let stores = register_with(Stores::default(), move |builder| match count.fetch_add(1, Ordering::SeqCst) {
+        // What can't be built is built anew.
+        0 => builder.address("nowhere"),
+        _ => builder,
+    });
+    stores.open("vault:kv/a#f").err().unwrap();
+    for path in ["a", "b", "c"] {
+        stores.clone().open(&format!("vault:kv/{path}#f")).unwrap();
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn the_stores_of_a_registry_share_their_settings() {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["store::child", "--exact", "--ignored", "--nocapture"]);
+    command.env_clear().envs([("BAO_ADDR", "http://127.0.0.1:1"), ("BAO_TOKEN", "token")]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
 }
 
 #[tokio::test]
