@@ -200,7 +200,7 @@ fn a_server_that_the_settings_do_not_name_any_more_is_told() {
     assert!(machines.is_stored_live());
     let run = rixl(&words, &there);
     assert_eq!((run.code, bench.sent()), (3, 2), "{}", run.stderr);
-    assert!(run.stderr.contains(&format!("{to} at {here} has the secret of billing001")), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("{to} at {here} holds the secret of billing001")), "{}", run.stderr);
     assert!(run.stderr.contains(&format!("name {there}; nothing was sent")), "{}", run.stderr);
     assert!(run.stderr.contains(&told), "{}", run.stderr);
     assert_eq!(rixl(&words, here).code, 0);
