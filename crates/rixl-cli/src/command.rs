@@ -21,7 +21,7 @@ use crate::{context::Context, failure::Failure, output::Done};
 pub(crate) enum Command {
     /// List, create, rotate, replace, delete and verify keys
     #[command(subcommand)]
-    Keys(Keys),
+    Keys(Box<Keys>),
     Status(status::Args),
     Sandbox(sandbox::Args),
     Completions(completions::Args),
@@ -45,14 +45,7 @@ impl Command {
     /// As it is typed, for JSON.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Keys(Keys::List(_)) => "keys list",
-            Self::Keys(Keys::Create(_)) => "keys create",
-            Self::Keys(Keys::Rotate(_)) => "keys rotate",
-            Self::Keys(Keys::Replace(_)) => "keys replace",
-            Self::Keys(Keys::Delete(_)) => "keys delete",
-            Self::Keys(Keys::Verify(_)) => "keys verify",
-            Self::Keys(Keys::Recover(_)) => "keys recover",
-            Self::Keys(Keys::History(_)) => "keys history",
+            Self::Keys(keys) => keys.name(),
             Self::Status(_) => "status",
             Self::Sandbox(_) => "sandbox",
             Self::Completions(_) => "completions",
@@ -62,18 +55,39 @@ impl Command {
     /// Runs it. `program` gives the whole command line, for completions and manual pages.
     pub(crate) async fn run(self, context: &Context, program: fn() -> clap::Command) -> Result<Done, Failure> {
         match self {
-            Self::Keys(Keys::List(args)) => list::run(context, args).await,
-            Self::Keys(Keys::Create(args)) => create::run(context, args).await,
-            Self::Keys(Keys::Rotate(args)) => rotate::run(context, args).await,
-            Self::Keys(Keys::Replace(args)) => replace::run(context, args).await,
-            Self::Keys(Keys::Delete(args)) => delete::run(context, args).await,
-            Self::Keys(Keys::Verify(args)) => verify::run(context, args).await,
-            Self::Keys(Keys::Recover(args)) => recover::run(context, args).await,
-            Self::Keys(Keys::History(args)) => history::run(context, args).await,
+            Self::Keys(keys) => keys.run(context).await,
             Self::Status(args) => status::run(context, args).await,
             Self::Sandbox(args) => sandbox::run(context, args).await,
             Self::Completions(args) => completions::run(args, program()),
             Self::Man(args) => man::run(args, program()),
+        }
+    }
+}
+
+impl Keys {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::List(_) => "keys list",
+            Self::Create(_) => "keys create",
+            Self::Rotate(_) => "keys rotate",
+            Self::Replace(_) => "keys replace",
+            Self::Delete(_) => "keys delete",
+            Self::Verify(_) => "keys verify",
+            Self::Recover(_) => "keys recover",
+            Self::History(_) => "keys history",
+        }
+    }
+
+    async fn run(self, context: &Context) -> Result<Done, Failure> {
+        match self {
+            Self::List(args) => list::run(context, args).await,
+            Self::Create(args) => create::run(context, args).await,
+            Self::Rotate(args) => rotate::run(context, args).await,
+            Self::Replace(args) => replace::run(context, args).await,
+            Self::Delete(args) => delete::run(context, args).await,
+            Self::Verify(args) => verify::run(context, args).await,
+            Self::Recover(args) => recover::run(context, args).await,
+            Self::History(args) => history::run(context, args).await,
         }
     }
 }
