@@ -141,7 +141,7 @@ pub(crate) fn at_server(location: &str, server: Option<&str>) -> String {
     server.map_or_else(|| location.to_owned(), |server| format!("{location} at {server}"))
 }
 
-/// The key in a store, for an [`ApiKeySource`](rixl_credentials::ApiKeySource): a client follows what is rotated there.
+/// The key in a store, for an [`ApiKeySource`]: a client follows what is rotated there.
 ///
 /// [`CommandStore`] and `VaultStore` of `rixl-vault` are such sources. For others, and stores of one's own:
 ///

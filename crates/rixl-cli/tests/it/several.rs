@@ -1,14 +1,14 @@
 //! One secret in several places, and what makes consumers take it.
 
-use std::fs;
+use std::{fs, time::Duration};
 
-use rixl_sandbox::Sandbox;
+use rixl_sandbox::{Effect, Sandbox};
 use rixl_testing::wait_for;
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    bench::{Bench, json},
+    bench::{Bench, ROTATE, json, wait_for_calls},
     program::{Run, write},
 };
 
@@ -91,6 +91,24 @@ fn a_place_that_fails_keeps_the_secret_from_no_other() {
         fs::remove_file(bench.path("instead")).unwrap();
         fs::remove_dir_all(bench.path("state")).unwrap();
     }
+}
+
+#[test]
+fn a_place_that_is_gone_keeps_the_secret_from_no_other() {
+    let bench = bench();
+    fs::create_dir(bench.path("gone")).unwrap();
+    bench.inject(Effect::DelayHead(Duration::from_secs(2)));
+    let run =
+        bench.rixl("keys rotate billing001 --to file:gone/key --to dotenv:.env#KEY --to file:secret --yes --settle 0s");
+    let run = run.spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 1);
+    fs::remove_dir_all(bench.path("gone")).unwrap();
+    let run = Run::of(run);
+    assert_eq!(run.code, 7, "{}", run.stderr);
+    assert!(opens(&bench, ".env") && opens(&bench, "secret"), "{}", run.stderr);
+    assert_eq!(bench.rixl("keys recover billing001 --to file:instead --settle 0s").run().code, 0);
+    assert!(opens(&bench, "instead"));
+    bench.assert_well();
 }
 
 #[test]
