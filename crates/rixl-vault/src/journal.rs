@@ -16,7 +16,7 @@ use rixl_credentials::{RawResponse, RetryPolicy, Secret, SystemTiming, Timing};
 use rixl_rotation::{
     journal::{
         Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, Look,
-        Looked, PutEscrow, ReadHistory, Unfinished,
+        Looked, PutEscrow, ReadHistory, ReadReceipt, Unfinished,
     },
     store::{BoxFuture, Version},
 };
@@ -58,7 +58,7 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 ///
 /// 1. `entries/NAME` holds the lines of an entry, its raw response and its lease. Every change writes all of it with
 ///    check-and-set, so one of two concurrent rotators is refused. `stores/HASH` locks the entry of a store in the same
-///    way, `history` has one entry for each line, `parts` holds the part of a raw response beyond 256 KiB.
+///    way, `history` has one entry for each line, `receipts` says whose secret is in which place, `parts` holds the part of a raw response beyond 256 KiB.
 /// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it, and so does a run that only waits,
 ///    every third of it or every minute. It expires when its holder is dead, and also when its holder is slow: then the
 ///    next change fails with [`JournalErrorKind::Locked`], and that holder writes nothing more. The lease must be
@@ -247,6 +247,17 @@ impl Journal for VaultJournal {
         })
     }
 
+    fn receipt<'a>(&'a self, request: ReadReceipt<'a>) -> BoxFuture<'a, Result<Option<String>, JournalError>> {
+        Box::pin(async move {
+            if !is_name(request.name) {
+                return Err(JournalError::new(JournalErrorKind::Unusable, "the name of the receipt is not valid"));
+            }
+            let path = self.shared.at(["receipts", request.name]);
+            let found = self.shared.read(&path).await?;
+            Ok(self.shared.fields::<Line>(&found, &path)?.map(|receipt| receipt.line))
+        })
+    }
+
     fn history(&self, _: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>> {
         Box::pin(async { self.history_now().await.map(History::new) })
     }
@@ -297,8 +308,9 @@ struct Part {
     bytes: Option<Arc<Secret>>,
 }
 
+/// Of the history, or a receipt.
 #[derive(Serialize, Deserialize)]
-struct HistoryLine {
+struct Line {
     line: String,
 }
 
@@ -400,7 +412,7 @@ impl Shared {
     async fn history_line(self, name: String) -> Result<(Option<Timestamp>, String, Option<String>), JournalError> {
         let path = self.at(["history", &name]);
         let found = self.read(&path).await?;
-        let line = self.fields::<HistoryLine>(&found, &path)?.map(|history| history.line);
+        let line = self.fields::<Line>(&found, &path)?.map(|history| history.line);
         Ok((found.created, name, line))
     }
 
@@ -456,6 +468,18 @@ impl Shared {
                 }
             }
             attempts.again(self, failure).await?;
+        }
+    }
+
+    /// Replaces an entry, whatever it holds.
+    async fn put_over(&self, path: &[String], record: &(impl Serialize + Sync)) -> Result<(), JournalError> {
+        let mut attempts = Attempts::default();
+        loop {
+            let version = self.read(path).await?.version;
+            match self.kv.write(path, record, version).await {
+                Ok(_) => return Ok(()),
+                Err(failure) => attempts.again(self, failure).await?,
+            }
         }
     }
 
@@ -659,12 +683,19 @@ impl Locked {
         Ok(Some(RawResponse::from(std::mem::take(&mut *response))))
     }
 
-    async fn close(&mut self, history_line: Option<&str>) -> Result<(), JournalError> {
+    async fn close(&mut self, Close { history_line, receipts, .. }: Close<'_>) -> Result<(), JournalError> {
         if let Some(line) = history_line {
             // Is the entry still ours?
             self.change(|_| {}).await?;
             let name = format!("{:.9}-{}", self.shared.now(), random());
-            self.shared.put_new(&self.shared.at(["history", &name]), &HistoryLine { line: line.to_owned() }).await?;
+            self.shared.put_new(&self.shared.at(["history", &name]), &Line { line: line.to_owned() }).await?;
+        }
+        for receipt in receipts {
+            if self.is_late() {
+                self.change(|_| {}).await?;
+            }
+            let path = self.shared.at(["receipts", &receipt.name]);
+            self.shared.put_over(&path, &Line { line: receipt.line.clone() }).await?;
         }
         let wipe = |record: &mut Record| {
             record.escrow = None;
@@ -779,7 +810,7 @@ impl Entry for VaultEntry {
 
     fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         Box::pin(async move {
-            self.locked()?.close(request.history_line).await?;
+            self.locked()?.close(request).await?;
             self.0 = None;
             Ok(())
         })

@@ -175,6 +175,27 @@ fn a_rotation_with_all_its_state_on_a_server() {
     assert_eq!(machines.bench.sent(), 2);
 }
 
+/// Whose a place is, the journal on the server knows for all machines.
+#[test]
+fn machines_that_share_a_journal_know_whose_a_place_is() {
+    let Some(machines) = Machines::new() else { return };
+    let bench = &machines.bench;
+    bench.add("other", "other001");
+    assert_eq!(machines.rotate("--settle 0s").run().code, 0);
+    let taken = machines.rixl("keys rotate other001 --to vault:MOUNT/app#key --yes --settle 0s").run();
+    assert_eq!(taken.code, 3, "{}", taken.stderr);
+    assert!(taken.stderr.contains("of another key, billing001"), "{}", taken.stderr);
+    let left = machines.rixl("keys rotate billing001 --to file:elsewhere --yes --settle 0s").run();
+    assert_eq!(left.code, 3, "{}", left.stderr);
+    assert!(left.stderr.contains("would be left with a dead one"), "{}", left.stderr);
+    assert_eq!(bench.sent(), 1);
+    let moved = machines.rixl("keys rotate billing001 --to file:elsewhere --leave --yes --settle 0s").run();
+    assert_eq!(moved.code, 0, "{}", moved.stderr);
+    // What is left there is dead, and nobody's after a rotation of the other key is told to take it.
+    let taken = machines.rixl("keys rotate other001 --to vault:MOUNT/app#key --take-over --yes --settle 0s").run();
+    assert_eq!(taken.code, 0, "{}", taken.stderr);
+}
+
 /// The settings name the server by another address between the crash and the recovery.
 #[test]
 fn a_server_that_the_settings_do_not_name_any_more_is_told() {
