@@ -408,7 +408,7 @@ impl ClientBuilder {
                 port: base_url.port_or_known_default().unwrap_or_default(),
                 pool_of: OnceLock::new(),
                 usable: OnceLock::new(),
-                ahead: Mutex::default(),
+                dated: Mutex::default(),
             }),
             reads: build(http_client()?)?,
             changes: build(transport::never_resent(http_client()?))?,

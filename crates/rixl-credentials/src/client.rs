@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     AccessToken, ApiKey, ApiKeyUpdate, ApiKeys, ClientCredentials, Error, KeyId, OrganizationId, Policies, ProjectId,
-    RetryPolicy, Secret, Timing, Tokens, Webhooks, route::Generation, sender::Sender, token_cache::Bearer,
+    RetryPolicy, Secret, Timing, Tokens, Webhooks, headers, route::Generation, sender::Sender, token_cache::Bearer,
 };
 
 /// A client of the RIXL credentials API. Cheap to clone; share one.
@@ -218,7 +218,9 @@ impl Client {
     /// How far the server's clock is ahead of this machine's, to about a second, by the `Date` of its last response.
     #[doc(hidden)]
     pub fn server_ahead(&self) -> Option<SignedDuration> {
-        *self.sender.server.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+        let dated = self.sender.server.dated.lock().unwrap_or_else(PoisonError::into_inner);
+        let (date, at) = dated.as_ref()?;
+        Some(headers::http_date(date.to_str().ok()?)?.duration_since(*at))
     }
 
     /// When the bearer token expires, where that is known and nobody renews it.

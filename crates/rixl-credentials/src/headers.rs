@@ -51,7 +51,7 @@ pub(crate) fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration>
 }
 
 /// Parses the form of dates in HTTP headers, or one of the two that it had before (RFC 9110, 5.6.7).
-fn http_date(value: &str) -> Option<Timestamp> {
+pub(crate) fn http_date(value: &str) -> Option<Timestamp> {
     let old = |format| TimeZone::UTC.to_timestamp(strtime::parse(format, value).ok()?.to_datetime().ok()?).ok();
     let date = rfc2822::DateTimeParser::new().parse_timestamp(value).ok();
     date.or_else(|| old("%A, %d-%b-%y %H:%M:%S GMT")).or_else(|| old("%a %b %e %H:%M:%S %Y"))

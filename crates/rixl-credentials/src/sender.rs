@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
-use jiff::SignedDuration;
+use jiff::Timestamp;
+use reqwest::header::{DATE, HeaderValue};
 use rixl_api::{Call, ResponseValue};
 use tokio::runtime::{self, Handle};
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    Error, ErrorKind, Operation, Outcome, RetryPolicy, Secret, Timing, headers,
+    Error, ErrorKind, Operation, Outcome, RetryPolicy, Secret, Timing,
     reply::Reply,
     retry::may_repeat,
     token_cache::{Bearer, TokenCache, is_same},
@@ -53,8 +54,8 @@ pub(crate) struct Server {
     pub(crate) pool_of: OnceLock<runtime::Id>,
     /// The runtime of the first call, which has timers and I/O.
     pub(crate) usable: OnceLock<runtime::Id>,
-    /// How far its clock is ahead of this machine's, by the last response.
-    pub(crate) ahead: Mutex<Option<SignedDuration>>,
+    /// The date of its last response, and when that arrived by this machine's clock. Read only when somebody asks.
+    pub(crate) dated: Mutex<Option<(HeaderValue, Timestamp)>>,
 }
 
 impl Server {
@@ -329,9 +330,9 @@ impl Sender {
         let sending = Box::pin(send.send(low));
         let answered = sending.instrument(span.clone()).await;
         let response = call.take_response();
-        if let Some(date) = response.as_ref().and_then(|response| headers::date(&response.headers)) {
-            *self.server.ahead.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(date.duration_since(self.timing.now()));
+        if let Some(date) = response.as_ref().and_then(|response| response.headers.get(DATE)) {
+            let dated = Some((date.clone(), self.timing.now()));
+            *self.server.dated.lock().unwrap_or_else(PoisonError::into_inner) = dated;
         }
         let result = match answered {
             Ok(value) => {
