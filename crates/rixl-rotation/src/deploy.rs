@@ -28,7 +28,8 @@ const KEY_NAME: &str = "{key_name}";
 /// environment, and nothing on its standard input; `RIXL_BEARER_TOKEN`, `RIXL_API_KEY`, `VAULT_TOKEN` and `BAO_TOKEN` are taken
 /// out. An argument that is `{key_id}` or `{key_name}` stands for the key. It runs in the folder in which the run was
 /// prepared. No shell is involved. What it prints is told, the first 2,048 bytes of each of its outputs, without what it has in
-/// common with the secrets.
+/// common with the secrets; nothing of it is told if it has parts of one in pieces, in hexadecimal or in Base64. Programs that it
+/// starts may outlive a run that is killed.
 ///
 /// ```
 /// use rixl_rotation::DeployStep;
@@ -141,7 +142,8 @@ impl Deploy {
             Err(failed) => return Err((failed.reason(program, timeout), None)),
         };
         let all = Zeroizing::new([ended.output.as_slice(), b" ", ended.said.as_slice()].concat());
-        let said = Said::new(&all, &what.secrets);
+        // Without anything to compare it with, nothing of it is told.
+        let said = Said::new(&all, &what.secrets).filter(|_| !what.secrets.is_empty());
         match problem(ended.status) {
             None => Ok(said),
             Some(problem) => Err((format!("`{program}` {problem}"), said)),

@@ -305,7 +305,9 @@ impl Driver {
         if matches!(step, Step::Record(_) | Step::Act(Act::Send | Act::Store { .. } | Act::Deploy | Act::Retire)) {
             self.retries = 0;
         }
-        self.seen.note(self.now(), &step, &observation);
+        // Not back: how far the clock was set back is seen at the next step.
+        let now = self.now().max(self.seen.now);
+        self.seen.note(now, &step, &observation);
         if let Step::Record(record) | Step::Assume(record) = &step {
             self.tell_record(record);
         }

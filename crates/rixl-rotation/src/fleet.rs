@@ -15,6 +15,8 @@ use futures_util::{
     stream::{self, FuturesUnordered},
 };
 use rixl_credentials::KeyId;
+#[cfg(unix)]
+use rustix::process::{Resource, getrlimit};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::{self, JoinSet},
@@ -51,6 +53,17 @@ pub struct Fleet {
 const WAITING: usize = 16;
 /// Each has three files open, and a process may usually have 1,024.
 const MAX_WAITING: usize = 256;
+
+/// As many as this process may hold the files of: each has locks, and those that are worked on open some more.
+fn max_waiting(at_once: usize) -> usize {
+    #[cfg(unix)]
+    if let Some(files) = getrlimit(Resource::Nofile).current {
+        let files = usize::try_from(files).unwrap_or(usize::MAX);
+        return MAX_WAITING.min(files.saturating_sub(64 + 8 * at_once) / 3);
+    }
+    let _ = at_once;
+    MAX_WAITING
+}
 
 /// What became of one key of a fleet.
 #[derive(Debug)]
@@ -232,7 +245,7 @@ impl Fleet {
             under_way: JoinSet::new(),
             names: HashMap::new(),
             max: 1,
-            max_after_one: self.at_once.saturating_mul(WAITING).min(MAX_WAITING).max(self.at_once),
+            max_after_one: self.at_once.saturating_mul(WAITING).min(max_waiting(self.at_once)).max(self.at_once),
             slots,
             is_stopped: false,
             span: Span::current(),

@@ -88,7 +88,12 @@ fn of_key(base_url: &str, key_id: &str) -> String {
 }
 
 /// What a run that ended so has to say of its places.
-pub(crate) fn receipts<'a>(audit: &Audit, places: impl IntoIterator<Item = &'a Place>) -> Vec<crate::journal::Receipt> {
+/// Those that it left have its secret too, until the next one.
+pub(crate) fn receipts<'a>(
+    audit: &Audit,
+    places: impl IntoIterator<Item = &'a Place>,
+    left: &'a [Place],
+) -> Vec<crate::journal::Receipt> {
     let Some(key_id) = audit.key_id.as_ref().and_then(|id| id.parse::<KeyId>().ok()) else { return Vec::new() };
     let (mut all, mut spots) = (Vec::new(), Vec::new());
     let receipt = |spot, others| Receipt {
@@ -103,7 +108,7 @@ pub(crate) fn receipts<'a>(audit: &Audit, places: impl IntoIterator<Item = &'a P
         others,
         fingerprint: audit.new_fingerprint.clone(),
     };
-    for place in places {
+    for place in places.into_iter().chain(left) {
         spots.push(Spot::from(place));
         let Ok(line) = serde_json::to_string(&receipt(Spot::from(place), Vec::new())) else { continue };
         all.push(crate::journal::Receipt::new(of_place(&place.name), line.clone()));
@@ -148,6 +153,14 @@ impl Rotator {
         }
         receipts.sort_by_key(|receipt| Reverse(receipt.at));
         Ok(receipts)
+    }
+
+    /// Whether this secret was put there as that of this key.
+    pub(crate) async fn is_own(&self, place: &Place, key_id: &KeyId, secret: &Secret) -> bool {
+        let print = fingerprint(secret.expose_secret());
+        let receipts = self.receipts_of(&place.name, &place.path()).await.unwrap_or_default();
+        let is_it = |receipt: &Receipt| receipt.key_id == *key_id && receipt.fingerprint.as_ref() == Some(&print);
+        receipts.iter().any(is_it)
     }
 
     /// How a run ended whose entry is there still, and may not say so: it was killed while the entry was removed.

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use futures_util::future;
 use rustix::{
     fs::Access,
@@ -184,8 +185,33 @@ impl Said {
             }
             line.push_str(if word.is_empty() { "[...]" } else { &word });
         }
+        if secrets.iter().any(|secret| is_disguised(line.as_bytes(), secret)) {
+            "[...]".clone_into(&mut line);
+        }
         (!line.is_empty()).then_some(Self(line))
     }
+}
+
+/// Whether a part of the secret is there in pieces, in hexadecimal or in Base64.
+fn is_disguised(said: &[u8], secret: &[u8]) -> bool {
+    let dense = |bytes: &[u8]| -> Zeroizing<Vec<u8>> {
+        let letters = bytes.iter().filter(|byte| byte.is_ascii_alphanumeric());
+        Zeroizing::new(letters.map(u8::to_ascii_lowercase).collect())
+    };
+    let said = dense(said);
+    let is_there = |text: &[u8], size: usize, step: usize| {
+        let text = dense(text);
+        text.windows(size).step_by(step).any(|part| said.windows(size).any(|there| there == part))
+    };
+    let hex = Zeroizing::new(secret.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let base64 = |from: usize| Zeroizing::new(STANDARD_NO_PAD.encode(secret.get(from..).unwrap_or_default()));
+    is_there(secret, SHARED, 1)
+        || is_there(hex.as_bytes(), 2 * SHARED, 2)
+        || (0..3).any(|from| {
+            let text = base64(from);
+            // The last letters are of what follows it, too.
+            is_there(text.as_bytes().get(..text.len().saturating_sub(2)).unwrap_or_default(), SHARED, 1)
+        })
 }
 
 /// The word, without what is as long and as dense as a key.

@@ -311,7 +311,7 @@ impl Rotator {
             redirected = Some((index, Target::new(store, lock)));
         }
         let intent = &progress.intent;
-        let mut opened = Vec::new();
+        let (mut opened, mut locked) = (Vec::new(), Vec::new());
         for (index, place) in intent.places.iter().enumerate() {
             if let Some((_, redirected)) = redirected.take_if(|(redirected, _)| *redirected == index) {
                 opened.push(redirected);
@@ -321,10 +321,14 @@ impl Rotator {
             let store = stores.open_aside(&place.given).await;
             let store = store.unwrap_or_else(|error| Arc::new(Gone(place.given.clone(), error)));
             let identity = store.identity().await.unwrap_or_else(|_| place.given.clone());
+            // A link may have made two places one: this run has its lock already.
+            let is_locked = locked.contains(&identity);
             let lock = match lock_place(&mut *entry, &*store, &identity).await {
+                Err(failure) if is_locked && failure.kind() == FailureKind::Locked => None,
                 Err(failure) if failure.kind() != FailureKind::Locked && failure.store_error().is_some() => None,
                 lock => lock?,
             };
+            locked.push(identity);
             let moved = moved(stores, &*store, place).await;
             // Its links are followed again at each look.
             let asked = place.asked.as_ref().filter(|_| moved.is_none());
@@ -518,9 +522,13 @@ fn left_out(name: &str, progress: &Progress, stores: &Stores, options: &RecoverO
         Failure::refused(sentence).with_next(Next::NameReplacedPlace(name.to_owned()))
     };
     if let Some(named) = &options.instead_of {
-        let location = stores.open(named).map(|store| store.location()).unwrap_or_else(|_| named.clone());
-        let is_named = |place: &Place| place.given == location || place.asked.as_ref() == Some(named);
-        return places.iter().position(is_named).ok_or_else(|| ask(&mut places.iter()));
+        // As it was given, before where its links lead by now.
+        let store = stores.open(named).ok();
+        let texts =
+            [Some(named.clone()), store.as_ref().map(|store| store.given()), store.map(|store| store.location())];
+        let position =
+            |text: &String| places.iter().position(|place| place.given == *text || place.asked.as_ref() == Some(text));
+        return texts.iter().flatten().find_map(position).ok_or_else(|| ask(&mut places.iter()));
     }
     let is_left = |(_, (at, _)): &(usize, (&At, &Place))| places.len() == 1 || matches!(at, At::Before(_));
     let left: Vec<_> = progress.places.iter().zip(places).enumerate().filter(is_left).collect();

@@ -145,9 +145,6 @@ impl Rotator {
         let Some(secret) = kept.map(Secret::from) else {
             return self.remove(name, entry, options, "a rehearsal had written nothing; its entry is removed").await;
         };
-        if options.is_drop() {
-            return self.remove(name, entry, options, "the rehearsal is given up; its entry is removed").await;
-        }
         let unclear = |whose: &str| {
             let sentence = format!("RIXL does not say clearly whether the secret {whose} is live; nothing was written");
             Err(Failure::refused(sentence).left_open(Effect::Unchanged))
@@ -157,6 +154,9 @@ impl Rotator {
             Liveness::Dead => {
                 let reason = "the secret that a rehearsal left in escrow is dead by now; its entry is removed";
                 return self.remove(name, entry, options, reason).await;
+            }
+            Liveness::Unclear if options.is_drop() => {
+                return self.remove(name, entry, options, "the rehearsal is given up; its entry is removed").await;
             }
             Liveness::Unclear => return unclear("that a rehearsal left in escrow"),
         }
@@ -179,17 +179,31 @@ impl Rotator {
         }
         let subject = rehearsal.subject();
         let looked = self.look_at_new(name, Some(key_id), &mut *entry, &*store, &subject, options).await;
-        let (_, held, _lock) = looked.map_err(|failure| elsewhere(failure.left_open(Effect::Unchanged)))?;
-        let is_served = match &held.secret {
+        let (to, held, _lock) = looked.map_err(|failure| elsewhere(failure.left_open(Effect::Unchanged)))?;
+        let is_live = match &held.secret {
             Some(held) => match probe(&self.account, key_id, held, None).await {
                 Liveness::Unclear => return unclear("that the place holds"),
                 liveness => liveness != Liveness::Dead,
             },
             None => false,
         };
-        if is_served {
+        // That a secret is live does not tell whose it is.
+        let is_own = match &held.secret {
+            Some(secret) if is_live => self.is_own(&to, key_id, secret).await,
+            _ => false,
+        };
+        if holds(&held, &secret) || is_own {
             let reason = format!("{} holds a live secret; the entry of the rehearsal is removed", store.location());
             return self.remove(name, entry, options, &reason).await;
+        }
+        if is_live || options.is_drop() {
+            let held = if is_live { "holds another live secret" } else { "does not hold it" };
+            let sentence = format!(
+                "the secret that a rehearsal left in escrow is live, and {} {held}; nothing was written, and it is kept",
+                store.location()
+            );
+            let failure = Failure::refused(sentence).left_open(Effect::Unchanged);
+            return Err(failure.with_next(Next::AnotherPlace(name.to_owned())));
         }
         let reason = format!("a rehearsal lost the secret, which is in escrow; {} gets it", store.location());
         if options.is_dry() {

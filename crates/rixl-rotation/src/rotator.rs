@@ -638,7 +638,10 @@ impl Rotator {
                 overlap: None,
             },
             #[cfg(unix)]
-            deploy: self.deploy_step.as_ref().map(DeployStep::recorded).transpose()?,
+            deploy: match self.deploy_step.as_ref().map(DeployStep::recorded).transpose() {
+                Ok(deploy) => deploy,
+                Err(error) => return Err(Failure::refused(format!("{error}; nothing was sent"))),
+            },
             #[cfg(not(unix))]
             deploy: None,
             known: Vec::new(),
@@ -656,7 +659,7 @@ impl Rotator {
         let mut targets = Vec::with_capacity(stores.len());
         for (index, store) in stores.into_iter().enumerate() {
             let identity = store.identity().await?;
-            if let Some(other) = intent.places.iter().find(|other| other.name == identity) {
+            if let Some(other) = intent.places.iter().find(|other| is_one_place(other, &store.location(), &identity)) {
                 let sentence = format!("{} and {} are one place; nothing was sent", other.given, store.location());
                 return Err(Failure::refused(sentence));
             }
@@ -690,6 +693,16 @@ impl Rotator {
         }
         Ok(())
     }
+}
+
+/// Whether a place is another one under another name, or the whole file in which that is a variable.
+fn is_one_place(other: &Place, location: &str, identity: &str) -> bool {
+    let file = |location: &str, identity: &str| match identity.rsplit_once('#') {
+        Some((file, _)) if location.starts_with("dotenv:") => file.to_owned(),
+        _ => identity.to_owned(),
+    };
+    let is_variable = other.given.starts_with("dotenv:") != location.starts_with("dotenv:");
+    other.name == identity || is_variable && file(&other.given, &other.name) == file(location, identity)
 }
 
 /// Keeps other rotators from a place: by its own lock where it has one, else by the journal's.

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    bench::{Bench, ROTATE, json, wait_for_calls},
+    bench::{Bench, ROTATE, files, json, wait_for_calls},
     program::{Run, write},
 };
 
@@ -128,6 +128,73 @@ fn of_several_places_the_user_says_which_is_redirected() {
     assert_eq!(last.code, 0, "{}", last.stderr);
     assert!(opens(&bench, "two"));
     bench.assert_well();
+}
+
+#[test]
+fn a_file_and_a_variable_in_it_are_one_place() {
+    let bench = bench();
+    for places in ["--to dotenv:.env#KEY --to file:.env", "--to file:.env --to dotenv:.env#KEY"] {
+        let run = bench.rixl(&format!("keys rotate billing001 {places} --take-over --yes --settle 0s")).run();
+        assert_eq!(run.code, 3, "{}", run.stderr);
+        assert!(run.stderr.contains("are one place"), "{}", run.stderr);
+    }
+    bench.assert_untouched();
+}
+
+/// The step has replaced the second place by a link to the first.
+#[test]
+fn the_place_that_is_named_is_the_one_that_is_redirected() {
+    let bench = bench();
+    let step = script(&bench, "deploy", "cd \"$(dirname \"$0\")\"; rm -f second; ln -s secret second; exit 1");
+    let run = bench.rotate(&format!("--to file:second --then {step}")).run();
+    assert_eq!(run.code, 6, "{}", run.stderr);
+    script(&bench, "deploy", "true");
+    let run = bench.rixl("keys recover --settle 0s").run();
+    assert_ne!(run.code, 5, "no other rotator is at work: {}", run.stderr);
+    let run = bench.rixl("keys recover billing001 --to file:third --instead-of file:second --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(opens(&bench, "secret") && opens(&bench, "third"));
+    // What was left has the secret still, and whoever rotates next is told.
+    let run = bench.rotate("--to file:third").run();
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("second holds the secret of billing001"), "{}", run.stderr);
+}
+
+#[test]
+fn places_that_are_empty_once_the_step_has_failed_can_be_given_up() {
+    let bench = Bench::new();
+    let run = bench.rotate("--then false").run();
+    assert_eq!(run.code, 10, "{}", run.stderr);
+    fs::remove_file(bench.path("secret")).unwrap();
+    let run = bench.rixl("keys recover --settle 0s").run();
+    assert_eq!(run.code, 6, "{}", run.stderr);
+    let run = bench.rixl("keys recover --drop --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(bench.left(), [""; 0].map(std::path::PathBuf::from));
+}
+
+#[test]
+fn what_a_deploy_step_says_of_the_secret_in_disguise_is_not_told() {
+    let says = ["xxd -p", "od~-An~-c", "base64~-w12", "fold~-w7", "tr~a-z~A-Z"];
+    for dump in says {
+        let bench = Bench::new();
+        let folder = bench.folder.path().display();
+        let step =
+            script(&bench, "deploy", &format!("echo told; {} < {folder}/secret; exit 1", dump.replace('~', " ")));
+        for (words, code) in [(format!("--then {step}"), 10), (String::new(), 10)] {
+            let run = match words.is_empty() {
+                true => bench.rixl("keys recover --settle 0s").run(),
+                false => bench.rotate(&words).run(),
+            };
+            assert_eq!(run.code, code, "{}", run.stderr);
+            let is_hidden = ["(it said: [...])", "(it said: told [...])"].iter().any(|said| run.stderr.contains(said));
+            assert!(is_hidden, "{dump}: {}", run.stderr);
+            // Without an escrow the place alone has what it must not tell.
+            for file in files(bench.path("state/escrow")) {
+                fs::remove_file(file).unwrap();
+            }
+        }
+    }
 }
 
 #[test]

@@ -425,14 +425,21 @@ fn a_program_is_rehearsed_with_the_secret_that_it_holds() {
     let run = bench.rixl("keys recover billing001 --to file:secret").run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     bench.assert_untouched();
-    // Or it is put back by hand, or given up.
-    for (held, more) in [(bench.key.secret.as_str(), ""), ("", "--drop")] {
-        assert_eq!(rehearse("lossy~<-~cat~secret", "").code, 7);
+    // Or it is put back by hand. A live secret that is nowhere else is not given up, nor for another key's in its place.
+    let other = bench.sandbox.create_key("other").secret;
+    assert_eq!(rehearse("lossy~<-~cat~secret", "").code, 7);
+    for (held, more) in [("", "--drop"), (other.as_str(), ""), (other.as_str(), "--drop")] {
         write(&bench.path("secret"), held, 0o600);
-        assert_eq!(bench.rixl(&format!("keys recover {more}")).run().code, 0);
-        write(&bench.path("secret"), &bench.key.secret, 0o600);
-        bench.assert_untouched();
+        let run = bench.rixl(&format!("keys recover {more}")).run();
+        assert_eq!(run.code, 3, "{}", run.stderr);
+        assert!(run.stderr.contains("left in escrow is live"), "{}", run.stderr);
+        assert_eq!(next(&run).as_deref(), Some(command), "{}", run.stderr);
+        assert_eq!(fs::read_to_string(bench.path("state/escrow/billing001")).unwrap(), bench.key.secret);
+        assert_eq!(fs::read_to_string(bench.path("secret")).unwrap(), held);
     }
+    write(&bench.path("secret"), &bench.key.secret, 0o600);
+    assert_eq!(bench.rixl("keys recover").run().code, 0);
+    bench.assert_untouched();
     assert_eq!(bench.rotate("").run().code, 0);
     bench.assert_well();
 }

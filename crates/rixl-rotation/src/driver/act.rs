@@ -160,6 +160,10 @@ impl Driver {
         };
         let fingerprint = self.fingerprint(Ending::Rotated).unwrap_or_default();
         let intent = Arc::clone(&self.progress.intent);
+        // What it must not tell may be in the places alone.
+        for index in 0..self.places.len() {
+            self.place(index, false).await;
+        }
         let held = self.places.iter().flat_map(|place| [&place.read, &place.before]).flatten();
         let ours = self.issued.as_ref().map(|issued| &issued.secret);
         let what = Deployed {
@@ -169,7 +173,6 @@ impl Driver {
             fingerprint: &fingerprint,
             secrets: held.chain(ours).map(|secret| secret.expose_secret().as_bytes()).collect(),
         };
-        // Whoever waits for the rotation may be stopped; this is not cut short.
         let (ended, said) = match step.run(&self.rotator.launcher, &what).await {
             Ok(said) => (Ok(()), said),
             Err((why, said)) => (Err(why), said),
@@ -238,7 +241,7 @@ impl Driver {
             Effect::Changed => {
                 let places = self.intent().places.iter().zip(&self.places);
                 let lasting = places.filter(|(_, target)| target.store.is_lasting());
-                ledger::receipts(&audit, lasting.map(|(place, _)| place))
+                ledger::receipts(&audit, lasting.map(|(place, _)| place), &self.progress.left)
             }
             Effect::Unknown | Effect::Unchanged => Vec::new(),
         };
@@ -327,9 +330,9 @@ impl Driver {
         }
     }
 
-    /// A time by the clock of the machine that began the run, which may be wrong.
+    /// A time by the clock of the process that sent the request, which may be wrong. Of another one nobody knows by how much.
     fn corrected(&self, at: Timestamp) -> Timestamp {
-        let ahead = clock_error(&self.rotator.account).filter(|_| self.intent().by == self.rotator.by);
+        let ahead = clock_error(&self.rotator.account).filter(|_| self.left_at.is_some());
         ahead.and_then(|ahead| at.checked_add(ahead).ok()).unwrap_or(at)
     }
 

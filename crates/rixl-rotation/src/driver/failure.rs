@@ -395,6 +395,10 @@ impl Driver {
         let mut left = self.progress.places.iter().zip(&self.seen.places).enumerate();
         let (index, seat) = left
             .find_map(|(index, (at, seat))| matches!(at, At::Before(_)).then_some((index, Some(seat))))
+            .or_else(|| {
+                let seats = self.seen.places.iter().enumerate();
+                seats.filter(|(_, seat)| seat.is_failed || seat.writes > 0).map(|(index, _)| (index, None)).next()
+            })
             .unwrap_or((0, None));
         let location = self.location(index);
         let store = match seat {

@@ -719,7 +719,15 @@ impl Case<'_> {
             Some(false) => Ok(Some(Stop::NotDeployed)),
             None => {
                 for (index, seat) in seen.places.iter().enumerate().filter(|_| has_escrow) {
-                    self.holds_ours(index, seat, false)?;
+                    match self.holds_ours(index, seat, false) {
+                        // There is nothing to deploy, and it is given up.
+                        Err(Step::Stop(Stop::PlaceMoved(_) | Stop::PlaceTaken(_) | Stop::NotSettled))
+                            if seen.mandate.if_live == IfLive::Drop =>
+                        {
+                            return Ok(None);
+                        }
+                        known => known?,
+                    }
                 }
                 Err(Step::Act(Act::Deploy))
             }

@@ -121,6 +121,8 @@ pub(crate) struct Progress {
     pub(crate) places: Vec<At>,
     /// The deploy step ended well after the places were last written.
     pub(crate) is_deployed: bool,
+    /// Places that another one stands in for, and that have had a secret of this run.
+    pub(crate) left: Vec<Place>,
     /// What places held before a request of this run, or hold of an earlier one: not another rotator's.
     pub(crate) earlier: Vec<Digest>,
     pub(crate) retire: Retire,
@@ -215,6 +217,7 @@ impl Progress {
             verified: None,
             places,
             is_deployed: false,
+            left: Vec::new(),
             earlier: Vec::new(),
             retire: Retire::NotYet,
             ended: None,
@@ -324,6 +327,9 @@ impl Progress {
             Record::Redirected { place, to, .. } => {
                 let intent = Arc::make_mut(&mut self.intent);
                 if let Some(old) = intent.places.get_mut(*place) {
+                    if let Some(At::Stored { .. } | At::Settled { .. }) = self.places.get(*place) {
+                        self.left.push(old.clone());
+                    }
                     old.clone_from(to);
                 }
                 if let Some(state) = self.places.get_mut(*place) {
