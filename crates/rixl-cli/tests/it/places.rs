@@ -614,3 +614,22 @@ fn a_receipt_wipes_no_escrow_that_a_backup_brought_back() {
         bench.assert_well();
     }
 }
+
+/// Nor on a dry run. What is in the place may be anybody's.
+#[test]
+fn what_is_another_services_is_not_shown_to_rixl() {
+    let token = format!("ghp_{}", "a1B2".repeat(9));
+    for held in [token.as_str(), "hunter2", "postgres://app:pw@host/db"] {
+        let bench = Bench::new();
+        write(&bench.path("secret"), held, 0o600);
+        for more in ["--dry-run", "", "--take-over --dry-run", "--take-over"] {
+            let run = bench.rotate(more).run();
+            let code = if more.contains("--take-over") { 0 } else { 3 };
+            assert_eq!(run.code, code, "{more}: {}", run.stderr);
+            // The new secret alone is tried, once it is there.
+            let exchanges = if more == "--take-over" { 2 } else { 0 };
+            assert_eq!(bench.sandbox.calls("exchangeApiKey"), exchanges, "{held} {more}");
+        }
+        bench.assert_well();
+    }
+}

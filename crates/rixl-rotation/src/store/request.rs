@@ -223,6 +223,39 @@ impl StoredSecret {
     }
 }
 
+/// How the secrets in RIXL's documentation begin. That all do is published nowhere.
+const OWN: &str = "rxl_";
+/// What is shorter, and does not begin so, is a password, or no secret.
+const LEAST_SECRET: usize = 16;
+/// How the tokens of other services begin that are one word, too. They are not for RIXL to see.
+const OTHERS: [&str; 25] = [
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "sk-",
+    "sk_live_",
+    "sk_test_",
+    "rk_live_",
+    "xox",
+    "AKIA",
+    "ASIA",
+    "AIza",
+    "ya29.",
+    "hvs.",
+    "hvb.",
+    "npm_",
+    "pypi-",
+    "dop_v1_",
+    "SG.",
+    "shpat_",
+    "eyJ",
+    "whsec_",
+];
+
 /// What the content of an entry looks like, as far as a store can tell without knowing any key.
 ///
 /// ```
@@ -230,6 +263,7 @@ impl StoredSecret {
 ///
 /// assert_eq!(Content::of("rxl_EXAMPLE"), Content::Word);
 /// assert_eq!(Content::of("postgres://app:pw@host/db"), Content::Foreign);
+/// assert_eq!(Content::of("hunter2"), Content::Foreign);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -246,7 +280,7 @@ pub enum Content {
     Empty,
     /// One word, like an API key's secret. It may be something else.
     Word,
-    /// Unlike any API key's secret: several words or lines, a URL, an assignment.
+    /// Unlike any API key's secret: several words or lines, a URL, an assignment, a short word, a token of another service.
     Foreign,
     /// The store can't be read.
     Unreadable,
@@ -262,7 +296,10 @@ impl Content {
         let is_word = text.len() <= MAX_WORD && text.bytes().all(|byte| byte.is_ascii_graphic());
         // `=` ends Base64; before anything else it follows a name.
         let is_plain = !text.trim_end_matches('=').contains('=') && !text.contains(['"', '\'', '`', '{', '<', '@']);
-        if is_word && is_plain && !text.contains("://") { Self::Word } else { Self::Foreign }
+        let is_short = text.len() < LEAST_SECRET && !text.starts_with(OWN);
+        let is_others = OTHERS.iter().any(|prefix| text.starts_with(prefix));
+        let is_like_one = is_word && is_plain && !text.contains("://") && !is_short && !is_others;
+        if is_like_one { Self::Word } else { Self::Foreign }
     }
 
     /// There are these names, and not this one.

@@ -135,7 +135,11 @@ fn it_tells_what_is_in_the_place() {
     );
     assert_eq!(whole(""), Content::Empty);
     assert_eq!(whole("rxl_EXAMPLE\n"), Content::Word);
-    assert_eq!(whole("QmFzZTY0==\n"), Content::Word);
+    assert_eq!(whole("QmFzZTY0IGlzIG9uZQ==\n"), Content::Word);
+    let token = format!("ghp_{}", "a1B2".repeat(9));
+    for others in [&token, "hvs.CAESIExampleExample", "hunter2", "QmFzZTY0=="] {
+        assert_eq!(whole(others), Content::Foreign, "{others}");
+    }
     for foreign in ["PORT=80\nRIXL_API_KEY=x\n", "A=1", "two words", "{\"a\": 1}", "postgres://app:pw@host/db"] {
         assert_eq!(whole(foreign), Content::Foreign, "{foreign}");
     }
