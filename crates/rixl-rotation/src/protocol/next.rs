@@ -361,11 +361,13 @@ impl Case<'_> {
             }
             let of = if seen.places.get(index).is_some_and(|seat| seat.has_before) {
                 Of::Before(index)
-            } else if let Ok(Holds::Before(..)) = &self.look(index)?.holds {
-                Of::Place(index)
             } else {
-                // What can't be read, or was rewritten meanwhile, says nothing about the request.
-                continue;
+                match &self.look(index)?.holds {
+                    Ok(Holds::Before(..)) => Of::Place(index),
+                    Err(StoreFailure::Busy) => return Err(self.retry(Because::Place(index), Stop::PlaceFailed(index))),
+                    // What can't be read, or was rewritten meanwhile, says nothing about the request.
+                    _ => continue,
+                }
             };
             if self.liveness(of)? == Liveness::Dead {
                 return Ok(true);
