@@ -301,6 +301,20 @@ fn a_refusal_is_believed_where_the_keys_may_not_be_listed() {
     assert_eq!(next(&progress, &seen), Step::Record(Record::Ended { at: now(), ending: Ending::Refused }));
 }
 
+/// Before it is believed, the old secret is tried; a place that is busy is waited for.
+#[test]
+fn a_refusal_is_not_believed_while_the_place_is_busy() {
+    let refused = Record::Refused { at: now(), status: 403, is_rixls_own: true };
+    let mut rotation = rotation();
+    rotation.places[0].before.live_as = Some(KeyFormat::Whole);
+    let (progress, mut seen) = after(&[begun(rotation), refused]);
+    let holds = Err(super::seen::StoreFailure::Busy);
+    let place = super::seen::PlaceSeen { is_same: true, owner: Default::default(), is_elsewhere: false, holds };
+    seen.places[0].seen = Some(place);
+    let wait = super::seen::Wait::Retry(super::seen::Because::Place(0));
+    assert_eq!(next(&progress, &seen), Step::Wait(wait));
+}
+
 fn later(seconds: u64) -> Timestamp {
     now().checked_add(Duration::from_secs(seconds)).unwrap()
 }
