@@ -39,10 +39,7 @@ impl Driver {
             Act::Keep => Observation::Kept(self.keep().await),
             Act::Store { place, expected } => Observation::Stored(*place, self.store(*place, expected).await),
             Act::Deploy => Observation::Deployed(self.deploy().await),
-            Act::Retire => {
-                self.retire().await;
-                Observation::Retired
-            }
+            Act::Retire => Observation::Retired(self.retire().await),
             Act::Close(ending) => Observation::Closed(self.close(*ending).await),
         }
     }
@@ -198,12 +195,14 @@ impl Driver {
         false
     }
 
-    async fn retire(&mut self) {
-        let Some(key_id) = self.key_id().cloned() else { return };
+    /// Whether RIXL said so.
+    async fn retire(&mut self) -> bool {
+        let Some(key_id) = self.key_id().cloned() else { return false };
         self.look_error = self.rotator.account.delete(&key_id).await.err();
         if self.look_error.is_none() {
             self.tell(EventKind::Note, format!("the old key {key_id} is deleted"));
         }
+        self.look_error.is_none()
     }
 
     async fn close(&mut self, ending: Ending) -> bool {

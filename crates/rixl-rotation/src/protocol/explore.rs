@@ -616,8 +616,9 @@ impl World {
                 let delete = |world: &mut Self| {
                     world.live.remove(&0);
                 };
-                add("", false, Observation::Retired, &delete);
-                add("not carried out", true, Observation::Retired, &|_| {});
+                add("", false, Observation::Retired(true), &delete);
+                add("not carried out", true, Observation::Retired(false), &|_| {});
+                add("unheard", true, Observation::Retired(false), &delete);
             }
             Step::Act(Act::Close(ending)) => {
                 let close = |world: &mut Self| {

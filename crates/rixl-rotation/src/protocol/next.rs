@@ -26,8 +26,8 @@ const MAX_RECORDS: u8 = 3;
 const MAX_WRITES: u8 = 4;
 /// A standby may lag behind what was written.
 const LAG: Duration = Duration::from_secs(10);
-/// A key that two lists in a row do not have is gone.
-const MIN_ABSENT: u8 = 2;
+/// A key that so many lists in a row do not have is gone, though RIXL did not say that it deleted it.
+const MIN_ABSENT: u8 = 3;
 
 /// Why a further request is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +98,12 @@ impl Case<'_> {
     fn next(&self) -> Step {
         let Self { progress, seen, .. } = self;
         if let Some(ending) = progress.ended {
-            // Where nothing changed, nothing is lost by removing an entry that may not say so; nor where the places have it.
-            let is_needed = matches!(ending, Ending::Superseded | Ending::Dropped | Ending::Abandoned);
+            let is_needed = match ending {
+                // Where nothing changed, nothing is lost by removing an entry that does not say so.
+                Ending::Refused => false,
+                Ending::Rotated | Ending::Created | Ending::Replaced => !self.is_told(),
+                Ending::Superseded | Ending::Dropped | Ending::Abandoned => true,
+            };
             return match seen.tries.is_unrecorded && is_needed {
                 true => Step::Stop(Stop::NotRecorded),
                 false => self.close(ending),
@@ -900,9 +904,12 @@ impl Case<'_> {
     }
 
     fn complete(&self, ending: Ending) -> Step {
-        // A close that is cut short has wiped the escrow: what is left must not say that a secret is still to be stored.
-        let is_told = !self.seen.tries.has_gap && self.seen.is_kept != Some(false);
-        if is_told { self.close(ending) } else { self.ended(ending) }
+        if self.is_told() { self.close(ending) } else { self.ended(ending) }
+    }
+
+    /// A close that is cut short has wiped the escrow: what is left must not say that a secret is still to be stored.
+    fn is_told(&self) -> bool {
+        !self.seen.tries.has_gap && self.seen.is_kept != Some(false)
     }
 
     /// Deletes the predecessor, on fresh evidence.
@@ -922,13 +929,14 @@ impl Case<'_> {
             return Err(self.retry(Because::Keys, Stop::NotRetired(NotRetired::Keys)));
         };
         let Some(last_used) = keys.predecessor else {
-            // Not being in one list proves nothing, and nothing is deleted for that.
-            return match seen.tries.absent < MIN_ABSENT {
-                true => Err(Step::Wait(Wait::Retry(Because::Keys))),
-                false => Ok(Step::Record(Record::Retired { at: seen.now })),
+            // Not being in a list proves little, and nothing is deleted for that.
+            let is_gone = seen.was_retired == Some(true) || seen.tries.absent >= MIN_ABSENT;
+            return match is_gone {
+                true => Ok(Step::Record(Record::Retired { at: seen.now })),
+                false => Err(Step::Wait(Wait::Retry(Because::Keys))),
             };
         };
-        if seen.was_retired {
+        if seen.was_retired.is_some() {
             // A list may lag behind.
             return Err(self.retry(Because::Keys, Stop::NotRetired(NotRetired::StillThere)));
         }

@@ -172,8 +172,8 @@ pub(crate) enum Observation {
     Stored(usize, Result<Version, StoreFailure>),
     /// Whether it ended well.
     Deployed(bool),
-    /// Whatever the response was: it proves nothing.
-    Retired,
+    /// Whether RIXL said that it did.
+    Retired(bool),
     Closed(bool),
     Waited,
     Cancelled,
@@ -362,7 +362,8 @@ pub(crate) struct Seen {
     pub(crate) is_reserved: Option<bool>,
     /// When the predecessor was last used, at the look before the last wait.
     pub(crate) was_used: Option<Option<Timestamp>>,
-    pub(crate) was_retired: bool,
+    /// A deletion was sent, and RIXL said that it carried it out.
+    pub(crate) was_retired: Option<bool>,
     /// How the deploy step ended in this process, until that is recorded.
     pub(crate) deployed: Option<bool>,
     pub(crate) is_closed: Option<bool>,
@@ -433,7 +434,7 @@ impl Seen {
             turn_at: None,
             is_reserved: None,
             was_used: None,
-            was_retired: false,
+            was_retired: None,
             deployed: None,
             is_closed: None,
             patience_ends: None,
@@ -513,9 +514,9 @@ impl Seen {
                 self.forget_the_world();
                 self.deployed = Some(*is_deployed);
             }
-            Observation::Retired => {
+            Observation::Retired(is_said) => {
                 self.forget_the_world();
-                self.was_retired = true;
+                self.was_retired = Some(*is_said);
                 self.tries.absent = 0;
             }
             Observation::Closed(is_closed) => self.is_closed = Some(*is_closed),

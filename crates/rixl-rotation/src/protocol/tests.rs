@@ -483,23 +483,66 @@ fn a_lost_response_for_a_place_that_can_not_be_read_back_is_for_the_user() {
     assert_eq!(next(&progress, &seen), Step::Stop(Stop::Undecidable));
 }
 
-/// The line that says that a key is about to be deleted takes time itself.
-#[test]
-fn what_was_seen_before_the_deletion_was_recorded_does_not_count() {
+/// A replacement whose old key is to be deleted next.
+fn settled_replacement() -> Vec<Record> {
     let subject = Subject::Replace {
         key_id: "XyZ9aB8cD1".parse().unwrap(),
         new: rixl_credentials::NewApiKey::new("billing"),
         grace_ms: 0,
     };
-    let stored = Record::Stored { at: now(), place: 0, version: Version::new("1"), value: secret() };
-    let records = [
+    vec![
         begun(intent(subject)),
         Record::Received { at: now(), request_id: None },
         Record::Verified { at: now(), secret: secret(), format: Some(KeyFormat::Whole) },
-        stored,
+        Record::Stored { at: now(), place: 0, version: Version::new("1"), value: secret() },
         Record::Settled { at: now(), place: 0 },
-    ];
-    let (mut progress, mut seen) = with_escrow(&records);
+    ]
+}
+
+/// A list may lack a key that is there: two in a row did in the exploration. What RIXL says that it deleted is gone as soon as
+/// one lacks it.
+#[test]
+fn a_key_that_lists_lack_is_not_taken_for_deleted_at_once() {
+    let (progress, mut seen) = with_escrow(&settled_replacement());
+    let lacking = || Observation::Keys(Ok(KeysSeen { predecessor: None, is_less: false, orphans: Vec::new() }));
+    let (look, wait) = (Step::Look(Look::Keys), Step::Wait(Wait::Retry(Because::Keys)));
+    for _ in 0..2 {
+        seen.note(now(), &look, &lacking());
+        assert_eq!(next(&progress, &seen), wait);
+        seen.note(now(), &wait, &Observation::Waited);
+        seen.escrow = Some(Escrow::Secret { raw: Digest::of(b"raw"), secret: secret() });
+    }
+    let mut said = seen.clone();
+    seen.note(now(), &look, &lacking());
+    assert_eq!(next(&progress, &seen), Step::Record(Record::Retired { at: now() }));
+    for (is_said, step) in [(true, Step::Record(Record::Retired { at: now() })), (false, wait)] {
+        said.note(now(), &Step::Act(Act::Retire), &Observation::Retired(is_said));
+        said.escrow = seen.escrow;
+        said.note(now(), &look, &lacking());
+        assert_eq!(next(&progress, &said), step, "{is_said}");
+    }
+}
+
+/// A close that is cut short wipes the escrow: the entry must say by then that no secret is to be had from it any more.
+#[test]
+fn an_entry_with_a_gap_is_not_closed_before_its_end_is_recorded() {
+    for (has_gap, is_kept) in [(false, Some(true)), (true, Some(true)), (false, Some(false)), (true, None)] {
+        let mut records = verified();
+        records.push(Record::Stored { at: now(), place: 0, version: Version::new("1"), value: secret() });
+        let (mut progress, mut seen) = with_escrow(&records);
+        progress.apply(&Record::Ended { at: now(), ending: Ending::Rotated });
+        (seen.tries.has_gap, seen.is_kept, seen.tries.keep) = (has_gap, is_kept, 2);
+        assert_eq!(next(&progress, &seen), Step::Act(Act::Close(Ending::Rotated)));
+        seen.tries.is_unrecorded = true;
+        let step = next(&progress, &seen);
+        assert_eq!(step == Step::Stop(Stop::NotRecorded), has_gap || is_kept == Some(false), "{step:?}");
+    }
+}
+
+/// The line that says that a key is about to be deleted takes time itself.
+#[test]
+fn what_was_seen_before_the_deletion_was_recorded_does_not_count() {
+    let (mut progress, mut seen) = with_escrow(&settled_replacement());
     let fresh = |seen: &mut Seen| {
         seen.keys = Some(Ok(KeysSeen { predecessor: Some(None), is_less: false, orphans: Vec::new() }));
         seen.was_used = Some(None);
