@@ -46,6 +46,11 @@ pub trait Journal: Send + Sync {
     /// Where it is, for people.
     fn location(&self) -> String;
 
+    /// The server that it is on, for people, where its location does not say that. `None` by default.
+    fn server(&self) -> Option<String> {
+        None
+    }
+
     /// Opens the entry of a name, whether it has lines or not.
     fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>>;
 
@@ -88,6 +93,10 @@ pub trait Journal: Send + Sync {
 impl<T: Journal + ?Sized> Journal for Arc<T> {
     fn location(&self) -> String {
         (**self).location()
+    }
+
+    fn server(&self) -> Option<String> {
+        (**self).server()
     }
 
     fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {

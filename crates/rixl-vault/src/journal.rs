@@ -225,6 +225,10 @@ impl Journal for VaultJournal {
         self.shared.location()
     }
 
+    fn server(&self) -> Option<String> {
+        Some(self.shared.kv.config().server())
+    }
+
     fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
         Box::pin(self.lock_now(request.name))
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rixl_rotation::{OnLiveSecret, RecoverOptions, Recovery, RecoveryAction, RecoveryPlan, journal::ListUnfinished};
 
 use crate::{
+    command::status::nothing_unfinished,
     context::Context,
     failure::Failure,
     output::Done,
@@ -95,7 +96,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         }
         left.retain(|entry| args.entries.is_empty() || args.entries.contains(entry));
     } else if recovered.is_empty() {
-        context.output.note(format!("nothing is unfinished in {}", context.journal()?.location()));
+        context.output.note(nothing_unfinished(&*context.journal()?));
     }
     let mut all = Vec::with_capacity(recovered.len());
     for one in recovered {

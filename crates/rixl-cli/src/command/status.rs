@@ -1,7 +1,7 @@
 //! `rixl status`
 
 use rixl_credentials::Timestamp;
-use rixl_rotation::{OpenRun, open_runs};
+use rixl_rotation::{OpenRun, journal::Journal, open_runs};
 use serde::Serialize;
 
 use crate::{
@@ -34,7 +34,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     let journal = context.journal()?;
     let runs = open_runs(&*journal).await?;
     if runs.is_empty() {
-        context.output.note(format!("nothing is unfinished in {}", journal.location()));
+        context.output.note(nothing_unfinished(&*journal));
     }
     let mut table = Table::new(["ID", "NAME", "SINCE", "SITUATION", "STORE"]);
     for run in &runs {
@@ -49,6 +49,12 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     let code = if runs.is_empty() { Code::Done } else { Code::Unknown };
     let open: Vec<_> = runs.iter().map(open).collect();
     Done::new(text).with_code(code).with_field("open", &open)
+}
+
+/// Names where it was looked, for there may be another.
+pub(crate) fn nothing_unfinished(journal: &dyn Journal) -> String {
+    let server = journal.server().map(|server| format!(" at {server}")).unwrap_or_default();
+    format!("nothing is unfinished in {}{server}", journal.location())
 }
 
 /// The situation, and the command for it.

@@ -238,6 +238,15 @@ fn a_short_lease_is_kept_while_a_run_waits() {
     assert_eq!(held.code, 5, "{}", held.stderr);
     let winner = Run::of(winner);
     assert_eq!((winner.code, machines.bench.sent()), (0, 1), "{}", winner.stderr);
+    // There may be another server, and something unfinished there.
+    let status = machines.rixl("status").run();
+    let told = format!(" at {}", machines.server.url);
+    assert_eq!(status.code, 0, "{}", status.stderr);
+    assert!(
+        status.stderr.contains("nothing is unfinished in vault:") && status.stderr.contains(&told),
+        "{}",
+        status.stderr
+    );
     machines.assert_well();
 }
 
