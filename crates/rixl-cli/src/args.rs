@@ -97,10 +97,16 @@ pub(crate) struct Destination {
     /// Split like a shell does, but run without one; the arguments `{key_id}` and `{key_name}` stand for the key. It never gets
     /// the secret: RIXL_KEY_ID, RIXL_KEY_NAME, RIXL_PLACES and RIXL_FINGERPRINT are in its environment. If it fails, the exit
     /// code is 10, and `rixl keys recover` runs it again, so it must tolerate running twice.
-    #[arg(long, value_name = "PROGRAM ARG...", value_parser = deploy_step)]
+    #[arg(long, value_name = "PROGRAM ARG...", value_parser = deploy_step, group = "step")]
     pub(crate) then: Option<DeployStep>,
+    /// Run this program once for all keys whose secrets are stored, such as one reload for forty keys
+    ///
+    /// As --then, with RIXL_KEY_IDS and RIXL_PLACES in its environment, a line each. The first key goes alone and has a run of
+    /// its own; a key whose secret is stored waits at most 30 s for others, and those that come later have a further run.
+    #[arg(long, value_name = "PROGRAM ARG...", value_parser = deploy_step, group = "step")]
+    pub(crate) then_once: Option<DeployStep>,
     /// How long that program may take
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = when::some_duration, requires = "then")]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = when::some_duration, requires = "step")]
     pub(crate) then_timeout: Duration,
     /// How long to retry a busy store once the new secret exists
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = when::duration)]
@@ -111,8 +117,9 @@ impl Destination {
     pub(crate) fn rotator(&self, rotator: Rotator) -> Rotator {
         let rotator =
             rotator.with_patience(self.store_patience).with_take_over(self.take_over).with_new_place(self.new_place);
-        match &self.then {
-            Some(step) => rotator.with_deploy_step(step.clone().with_timeout(self.then_timeout)),
+        let step = self.then.clone().or_else(|| Some(self.then_once.clone()?.batched()));
+        match step {
+            Some(step) => rotator.with_deploy_step(step.with_timeout(self.then_timeout)),
             None => rotator,
         }
     }

@@ -9,6 +9,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
+    batch::{Ran, Ready},
     program::{self, Run, Runner, Said, is_runnable, name, problem},
     protocol::intent::Deploy,
     store::{StoreError, StoreErrorKind},
@@ -43,6 +44,7 @@ pub struct DeployStep {
     words: Vec<String>,
     folder: PathBuf,
     timeout: Duration,
+    is_batched: bool,
 }
 
 impl DeployStep {
@@ -67,7 +69,7 @@ impl DeployStep {
         }
         let folder =
             env::current_dir().map_err(|cause| invalid("the current folder can't be found").with_source(cause))?;
-        Ok(Self { words, folder, timeout: Duration::from_secs(300) })
+        Ok(Self { words, folder, timeout: Duration::from_secs(300), is_batched: false })
     }
 
     /// The words of a text, taken apart like a shell does.
@@ -87,16 +89,41 @@ impl DeployStep {
         self
     }
 
-    /// What is recorded of it.
-    pub(crate) fn recorded(&self) -> Result<Deploy, StoreError> {
+    /// One run serves all keys of a [`Fleet`](crate::Fleet), or of a recovery, that are stored by then: one reload for forty
+    /// keys. The first key of a fleet, which goes alone, has a run of its own. A key whose secret is stored waits for 30 s at
+    /// most for others that are under way; those that come later have a further run.
+    ///
+    /// It has `RIXL_KEY_IDS` and `RIXL_PLACES` in its environment, a line each, and no other variable or argument stands for a
+    /// key.
+    pub fn batched(mut self) -> Self {
+        self.is_batched = true;
+        self
+    }
+
+    /// What is recorded of it, for a key with this name.
+    pub(crate) fn recorded(&self, key_name: Option<&str>) -> Result<Deploy, StoreError> {
         let program = name(&self.words);
+        let has = |part: &str| self.words.iter().any(|word| word == part);
+        if self.is_batched && (has(KEY_ID) || has(KEY_NAME)) {
+            return Err(invalid("one run for several keys has no argument that stands for a key"));
+        }
+        if has(KEY_NAME) {
+            match key_name {
+                None | Some("") => return Err(invalid("the key has no name: use {key_id}")),
+                Some(name) if name.starts_with('-') => {
+                    return Err(invalid("the key's name begins with `-`, as an option does: use {key_id}"));
+                }
+                Some(_) => {}
+            }
+        }
         if !is_runnable(program) {
             let kind = StoreErrorKind::Unusable;
             return Err(StoreError::new(kind, LOCATION, format!("there is no program `{program}` that may be run")));
         }
         let folder = self.folder.to_str().ok_or_else(|| invalid("the path of the current folder is not UTF-8"))?;
         let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
-        Ok(Deploy { words: self.words.clone(), folder: folder.to_owned(), timeout_ms })
+        let (words, folder) = (self.words.clone(), folder.to_owned());
+        Ok(Deploy { words, folder, timeout_ms, is_batched: self.is_batched })
     }
 }
 
@@ -106,44 +133,49 @@ fn invalid(reason: &'static str) -> StoreError {
     StoreError::new(StoreErrorKind::Invalid, LOCATION, reason)
 }
 
-/// What the program is told of the run.
-pub(crate) struct Deployed<'a> {
-    pub(crate) key_id: &'a str,
-    pub(crate) key_name: &'a str,
-    pub(crate) places: Vec<&'a str>,
-    pub(crate) fingerprint: &'a str,
-    /// What it must not have said.
-    pub(crate) secrets: Vec<&'a [u8]>,
-}
-
 impl Deploy {
-    /// Runs it, and gives what it said. `Err`: it did not end well, and this is why.
-    pub(crate) async fn run(
-        &self,
-        launcher: &[String],
-        what: &Deployed<'_>,
-    ) -> Result<Option<Said>, (String, Option<Said>)> {
+    /// Runs it for one key. `Err`: it did not end well, and this is why.
+    pub(crate) async fn run(&self, launcher: &[String], ready: &Ready) -> Ran {
         let word = |word: &String| match word.as_str() {
-            KEY_ID => what.key_id.to_owned(),
-            KEY_NAME => what.key_name.to_owned(),
+            KEY_ID => ready.key_id.clone(),
+            KEY_NAME => ready.key_name.clone(),
             word => word.to_owned(),
         };
-        let words: Vec<String> = self.words.iter().map(word).collect();
         let variables = [
-            ("RIXL_KEY_ID", what.key_id.to_owned()),
-            ("RIXL_KEY_NAME", what.key_name.to_owned()),
-            ("RIXL_PLACES", what.places.join("\n")),
-            ("RIXL_FINGERPRINT", what.fingerprint.to_owned()),
+            ("RIXL_KEY_ID", ready.key_id.clone()),
+            ("RIXL_KEY_NAME", ready.key_name.clone()),
+            ("RIXL_PLACES", ready.places.join("\n")),
+            ("RIXL_FINGERPRINT", ready.fingerprint.clone()),
         ];
-        let (program, timeout) = (name(&words), Duration::from_millis(self.timeout_ms));
-        let runner = Runner { launcher, timeout, folder: Some(Path::new(&self.folder)), variables: &variables };
-        let ended = match runner.run(&words, Run::Only).await {
+        let words: Vec<String> = self.words.iter().map(word).collect();
+        self.start(launcher, &words, &variables, std::slice::from_ref(ready)).await
+    }
+
+    /// Runs it once for several keys.
+    pub(crate) async fn run_for(&self, launcher: &[String], all: &[Ready]) -> Ran {
+        let key_ids: Vec<&str> = all.iter().map(|ready| ready.key_id.as_str()).collect();
+        let places: Vec<String> = all.iter().map(|ready| ready.places.join("\n")).collect();
+        let variables = [("RIXL_KEY_IDS", key_ids.join("\n")), ("RIXL_PLACES", places.join("\n"))];
+        self.start(launcher, &self.words, &variables, all).await
+    }
+
+    async fn start(
+        &self,
+        launcher: &[String],
+        words: &[String],
+        variables: &[(&'static str, String)],
+        all: &[Ready],
+    ) -> Ran {
+        let (program, timeout) = (name(words), Duration::from_millis(self.timeout_ms));
+        let runner = Runner { launcher, timeout, folder: Some(Path::new(&self.folder)), variables };
+        let ended = match runner.run(words, Run::Only).await {
             Ok(ended) => ended,
             Err(failed) => return Err((failed.reason(program, timeout), None)),
         };
-        let all = Zeroizing::new([ended.output.as_slice(), b" ", ended.said.as_slice()].concat());
+        let output = Zeroizing::new([ended.output.as_slice(), b" ", ended.said.as_slice()].concat());
+        let secrets: Vec<&[u8]> = all.iter().flat_map(|ready| &ready.secrets).map(|secret| secret.as_slice()).collect();
         // Without anything to compare it with, nothing of it is told.
-        let said = Said::new(&all, &what.secrets).filter(|_| !what.secrets.is_empty());
+        let said = Said::new(&output, &secrets).filter(|_| !secrets.is_empty()).map(|said| said.to_string());
         match problem(ended.status) {
             None => Ok(said),
             Some(problem) => Err((format!("`{program}` {problem}"), said)),

@@ -141,7 +141,7 @@ impl Driver {
         // What is recorded of times ahead counts as of now.
         let recorded = progress.places.iter().filter_map(|place| match place {
             At::Stored { at, .. } | At::Settled { at, .. } => Some(*at),
-            At::Before(_) => None,
+            At::Before(_) | At::GivenUp => None,
         });
         let latest = recorded.max().max(progress.requests.at);
         let ahead = latest.map(|at| Duration::try_from(at.duration_since(rotator.now())).unwrap_or_default());
@@ -505,6 +505,9 @@ impl Driver {
                         after.as_millis()
                     ),
                 );
+            }
+            Record::GivenUp { place, .. } => {
+                self.warn(format!("{} does not hold the new secret, and is given up", self.location(*place)));
             }
             Record::Deployed { .. } => self.tell(State::Deployed, "the deploy step succeeded"),
             Record::Settled { .. } if self.intent().limits.is_probed => {

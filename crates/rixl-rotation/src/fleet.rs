@@ -25,6 +25,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::{
     CancellationToken, DueKey, Effect, Ending, EventKind, Failure, FailureKind, Report, Rotator,
+    batch::Batch,
     plan::{self, Held, Known},
     store::{Places, StoreError},
 };
@@ -236,6 +237,8 @@ impl Fleet {
         let slots = Arc::new(Semaphore::new(self.at_once));
         rotator.slots = Some(Arc::clone(&slots));
         rotator.stopped = CancellationToken::new();
+        let batch = Arc::<Batch>::default();
+        rotator.batch = Some(Arc::clone(&batch));
         let known = Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner));
         let work = Work {
             rotator,
@@ -247,6 +250,7 @@ impl Fleet {
             max: 1,
             max_after_one: self.at_once.saturating_mul(WAITING).min(max_waiting(self.at_once)).max(self.at_once),
             slots,
+            batch,
             is_stopped: false,
             span: Span::current(),
         };
@@ -296,6 +300,7 @@ struct Work {
     max: usize,
     max_after_one: usize,
     slots: Arc<Semaphore>,
+    batch: Arc<Batch>,
     is_stopped: bool,
     /// Of whoever asked for it.
     span: Span,
@@ -307,6 +312,7 @@ impl Work {
             let cancellation = self.rotator.cancellation.clone();
             let is_cancelled = || cancellation.is_cancelled();
             let may_begin = !self.is_stopped && !is_cancelled() && self.under_way.len() < self.max;
+            self.batch.set_open(may_begin && self.waiting.len() > 0);
             tokio::select! {
                 biased;
                 Some(joined) = self.under_way.join_next_with_id() => {
@@ -349,6 +355,11 @@ impl Work {
     fn begin(&mut self, due: DueKey, slot: OwnedSemaphorePermit) {
         let name = (due.key.id.clone(), due.key.name.clone());
         let one = one(self.rotator.clone(), due, Arc::clone(&self.places_of), Arc::clone(&self.known), slot);
+        let member = self.batch.enter();
+        let one = async move {
+            let _member = member;
+            one.await
+        };
         let id = self.under_way.spawn(one.instrument(self.span.clone())).id();
         self.names.insert(id, name);
     }
@@ -367,6 +378,7 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
+        self.batch.set_open(false);
         // To abort them would leave each to recovery.
         self.under_way.detach_all();
     }

@@ -86,6 +86,8 @@
 #![warn(clippy::future_not_send)]
 
 mod account;
+#[cfg_attr(not(unix), allow(dead_code, reason = "no program is run there"))]
+mod batch;
 #[cfg(doc)]
 pub mod compared;
 #[cfg(feature = "conformance")]

@@ -99,7 +99,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
         }
         Ok(Some(Open::Run(progress))) => {
             run.name = progress.intent.subject.name().map(str::to_owned);
-            run.stores = progress.intent.places.iter().map(|place| place.given.clone()).collect();
+            run.stores = progress.kept().map(|(_, place)| place.given.clone()).collect();
             run.since = Some(progress.intent.began);
             run.effect = progress.effect();
             run.situation = situation(&progress, &entry.escrow_location);

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     Effect, EventKind, Failure, FailureKind, Next, Report, Rotator,
+    batch::{Batch, Member},
     driver::{Driver, MAX_SECRET_BYTES, Target},
     journal::{Append, Close, Entry, JournalErrorKind, ListUnfinished, Lock},
     protocol::{
@@ -40,7 +41,8 @@ pub enum OnLiveSecret {
     /// requests again.
     RotateUnread,
     /// Give it up, also if nothing can be determined, or if the budget is used up. If the old secret is only in its
-    /// grace period, it ends with that. A key with a dead secret is still rotated again.
+    /// grace period, it ends with that. A key with a dead secret is still rotated again. Of several places, those that can't
+    /// be written are given up once another one has the new secret.
     Drop,
 }
 
@@ -204,8 +206,12 @@ impl Rotator {
         }
         let mut rotator = self.clone();
         rotator.slots = Some(Arc::new(Semaphore::new(AT_WORK)));
+        let batch = Arc::<Batch>::default();
+        rotator.batch = Some(Arc::clone(&batch));
         let rotator = &rotator;
-        let recover = |name: String| async move {
+        let names: Vec<_> = names.into_iter().map(|name| (name, batch.enter())).collect();
+        let recover = |(name, member): (String, Member)| async move {
+            let _member = member;
             // Nobody closes it.
             let slot = rotator.slots.clone()?.acquire_owned().await.ok()?;
             match rotator.cancellation.is_cancelled() {
@@ -239,12 +245,15 @@ impl Rotator {
             Ok((entry, Some(Open::Run(progress)))) => {
                 let intent = Arc::clone(&progress.intent);
                 one.name = intent.subject.name().map(str::to_owned);
-                one.stores = intent.places.iter().map(|place| place.given.clone()).collect();
                 let (effect, situation) = (progress.effect(), progress.situation());
+                let Recovered { entry: name, stores: places, .. } = &mut one;
+                *places = given(&progress);
                 let recover = async {
-                    let driver = self.resumed(&one.entry, entry, progress, stores, options).await;
+                    let driver = self.resumed(name, entry, progress, stores, options).await;
                     let mut driver =
                         driver.map_err(|failure| failure.left_open(effect).with_situation(situation, false))?;
+                    // The user may just have named another one.
+                    *places = given(&driver.progress);
                     driver.slot = Some(slot);
                     match options.is_dry {
                         true => driver.foresee().await.map(Recovery::Would),
@@ -318,8 +327,13 @@ impl Rotator {
                 continue;
             }
             // What it does without its place is not decided here.
+            let is_given_up = progress.places.get(index) == Some(&At::GivenUp);
             let store = stores.open_aside(&place.given).await;
             let store = store.unwrap_or_else(|error| Arc::new(Gone(place.given.clone(), error)));
+            if is_given_up {
+                opened.push(Target::new(store, None));
+                continue;
+            }
             let identity = store.identity().await.unwrap_or_else(|_| place.given.clone());
             // A link may have made two places one: this run has its lock already.
             let is_locked = locked.contains(&identity);
@@ -508,6 +522,10 @@ pub(crate) fn read(name: &str, lines: &[String]) -> Result<Option<Open>, Failure
         };
         Failure::refused(sentence).with_source(error).left_open(Effect::Unknown).with_next(Next::Correct)
     })
+}
+
+fn given(progress: &Progress) -> Vec<String> {
+    progress.kept().map(|(_, place)| place.given.clone()).collect()
 }
 
 /// The place that another one stands in for: the only one, or the only one without the secret.

@@ -16,6 +16,7 @@ use tracing::Span;
 use crate::DeployStep;
 use crate::{
     Account, DueKey, Effect, Ending, Failure, FailureKind, Next, Warning,
+    batch::Batch,
     driver::{Driver, Target},
     journal::{Entry, Journal, JournalErrorKind, Lock, LockStore},
     plan::{self, Known},
@@ -109,6 +110,8 @@ pub struct Rotator {
     pub(crate) rate_limiter: Option<Arc<RateLimiter>>,
     /// How many runs may work at once, not counting those that only wait.
     pub(crate) slots: Option<Arc<Semaphore>>,
+    /// Those whose deploy steps may be one.
+    pub(crate) batch: Option<Arc<Batch>>,
     pub(crate) by: String,
     #[cfg(unix)]
     deploy_step: Option<DeployStep>,
@@ -301,6 +304,7 @@ impl Rotator {
             stopped: CancellationToken::new(),
             rate_limiter: None,
             slots: None,
+            batch: None,
             by: who(),
             #[cfg(unix)]
             deploy_step: None,
@@ -620,6 +624,11 @@ impl Rotator {
         };
         let name = key_id.map_or_else(|| format!("new-{}", hex(first.location().as_bytes(), 8)), KeyId::to_string);
         let client = self.account.client();
+        #[cfg(unix)]
+        let deploy = match self.deploy_step.as_ref().map(|step| step.recorded(change.name())).transpose() {
+            Ok(deploy) => deploy,
+            Err(error) => return Err(Failure::refused(format!("{error}; nothing was sent"))),
+        };
         let mut intent = Intent {
             v: VERSION,
             run: traced.run_id.clone(),
@@ -638,10 +647,7 @@ impl Rotator {
                 overlap: None,
             },
             #[cfg(unix)]
-            deploy: match self.deploy_step.as_ref().map(DeployStep::recorded).transpose() {
-                Ok(deploy) => deploy,
-                Err(error) => return Err(Failure::refused(format!("{error}; nothing was sent"))),
-            },
+            deploy,
             #[cfg(not(unix))]
             deploy: None,
             known: Vec::new(),

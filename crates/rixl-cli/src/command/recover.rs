@@ -45,7 +45,8 @@ pub(crate) struct Args {
     /// Show what would be done; change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Give up where the old secret is still live, the outcome can't be determined, or the requests are used up
+    /// Give up where the old secret is still live, the outcome can't be determined, or the requests are used up; of
+    /// several places, do without those that can't be written
     #[arg(long, conflicts_with = "rotate_again")]
     pub(crate) drop: bool,
     /// Rotate again regardless, overwrite what the store holds, and allow more requests

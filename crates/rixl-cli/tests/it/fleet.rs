@@ -11,10 +11,10 @@ use crate::{
     program::{Run, write},
 };
 
-const WORDS: &str = "keys rotate --name fleet-* --to file:{key_id} --yes --settle 0s --output json";
+pub(crate) const WORDS: &str = "keys rotate --name fleet-* --to file:{key_id} --yes --settle 0s --output json";
 
 /// This many keys, whose secrets are in files of their ids.
-fn fleet(count: usize) -> (Bench, Vec<String>) {
+pub(crate) fn fleet(count: usize) -> (Bench, Vec<String>) {
     let bench = Bench::of(Sandbox::builder());
     let ids = (0..count).map(|number| {
         let key = bench.sandbox.create_key(SeedKey::new(format!("fleet-{number}")));
@@ -26,7 +26,7 @@ fn fleet(count: usize) -> (Bench, Vec<String>) {
 }
 
 #[track_caller]
-fn assert_all_live(bench: &Bench, ids: &[String]) {
+pub(crate) fn assert_all_live(bench: &Bench, ids: &[String]) {
     for id in ids {
         assert!(bench.sandbox.opens(id, &fs::read_to_string(bench.path(id)).unwrap()), "{id}");
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::{
     bench::{Bench, ROTATE, files, json, wait_for_calls},
+    fleet::{WORDS, assert_all_live, fleet},
     program::{Run, write},
 };
 
@@ -90,6 +91,35 @@ fn a_place_that_fails_keeps_the_secret_from_no_other() {
         bench.assert_well();
         fs::remove_file(bench.path("instead")).unwrap();
         fs::remove_dir_all(bench.path("state")).unwrap();
+    }
+}
+
+/// Of a machine that is gone for good there is no other place to name.
+#[test]
+fn a_place_that_fails_for_good_can_be_done_without() {
+    for (change, ending) in [("rotate", "rotated"), ("replace --grace 0s", "created")] {
+        let bench = bench();
+        let words = format!("keys {change} billing001 --to command:false --to dotenv:.env#KEY --yes --settle 0s");
+        let run = bench.rixl(&format!("{words} --store-patience 0s")).run();
+        assert_eq!(run.code, 7, "{change}: {}", run.stderr);
+        let again = bench.rixl("keys recover --settle 0s --store-patience 0s").run();
+        assert_eq!(again.code, 7, "{}", again.stderr);
+        let entry = json(&bench.rixl("status --output json").run())["open"][0]["id"].as_str().unwrap().to_owned();
+        // Trying again alone has not helped.
+        let told = format!("next: rixl keys recover {entry} --to STORE (another place)");
+        assert!(again.stderr.contains(&told), "{}", again.stderr);
+        let run = bench.rixl("keys recover --drop --settle 0s --store-patience 0s --output json").run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let told = "command:false does not hold the new secret, and is given up";
+        assert!(run.stderr.contains(told), "{}", run.stderr);
+        let key = &json(&run)["keys"][0];
+        assert_eq!(key["result"], ending, "{key}");
+        assert!(key["store"].as_str().unwrap().starts_with("dotenv:"), "{key}");
+        // Whoever uses the place that was given up has the old key.
+        let is_there = bench.sandbox.opens(&bench.key.id, &bench.key.secret);
+        assert_eq!(is_there, change != "rotate", "{change}");
+        assert_eq!(run.stderr.contains("the old key billing001 is not deleted"), is_there, "{}", run.stderr);
+        assert_eq!(bench.rixl("status").run().code, 0);
     }
 }
 
@@ -329,5 +359,97 @@ fn a_deploy_step_that_cannot_run_is_refused_before_anything_is_sent() {
         let run = bench.rotate(&format!("--then {step}")).run();
         assert_eq!(run.code, code, "{step}: {}", run.stderr);
     }
+    bench.assert_untouched();
+}
+
+/// The keys that each run of a step was for, by what it wrote down.
+fn runs(bench: &Bench) -> Vec<Vec<String>> {
+    let log = fs::read_to_string(bench.path("deploy.log")).unwrap_or_default();
+    log.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+}
+
+/// Writes down whose run it is, then does this. `$#` is the number of keys.
+fn batched(bench: &Bench, then: &str) -> String {
+    script(bench, "deploy", &format!("set -- $RIXL_KEY_IDS; echo \"$*\" >> \"$0.log\"; {then}"))
+}
+
+#[test]
+fn one_deploy_step_serves_all_keys_of_a_fleet() {
+    let (bench, ids) = fleet(9);
+    let step = batched(&bench, "for id; do [ -s \"$(dirname \"$0\")/$id\" ] || exit 1; done; cat; env > \"$0.env\"");
+    let run = bench.rixl(&format!("{WORDS} --concurrency 2 --then-once {step}")).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_all_live(&bench, &ids);
+    // The first key goes alone.
+    let mut runs = runs(&bench);
+    assert_eq!(runs.iter().map(Vec::len).collect::<Vec<_>>(), [1, 8], "{runs:?}");
+    let mut served: Vec<String> = runs.drain(..).flatten().collect();
+    served.sort();
+    let mut ids = ids;
+    ids.sort();
+    assert_eq!(served, ids);
+    let env = fs::read_to_string(bench.path("deploy.env")).unwrap();
+    for id in &ids {
+        let secret = fs::read_to_string(bench.path(id)).unwrap();
+        assert!(!env.contains(&secret) && env.contains("RIXL_PLACES=file:"), "{env}");
+    }
+    assert!(bench.left().is_empty());
+}
+
+#[test]
+fn a_step_for_all_that_fails_is_run_again_for_all() {
+    let (bench, ids) = fleet(6);
+    // What the first key met stops the others.
+    let step = batched(&bench, "exit 1");
+    let run = bench.rixl(&format!("{WORDS} --then-once {step}")).run();
+    assert_eq!((run.code, bench.sent()), (10, 1), "{}", run.stderr);
+    batched(&bench, "[ $# = 1 ]");
+    assert_eq!(bench.rixl("keys recover --settle 0s").run().code, 0);
+    let run = bench.rixl(&format!("{WORDS} --then-once {step}")).run();
+    assert_eq!(run.code, 10, "{}", run.stderr);
+    let open = json(&bench.rixl("status --output json").run())["open"].as_array().map(Vec::len);
+    assert_eq!(open, Some(5), "{}", run.stderr);
+    assert_all_live(&bench, &ids);
+    let sent = bench.sent();
+    batched(&bench, "");
+    let run = bench.rixl("keys recover --settle 0s").run();
+    assert_eq!((run.code, bench.sent()), (0, sent), "{}", run.stderr);
+    assert_eq!(runs(&bench).last().map(Vec::len), Some(5), "{:?}", runs(&bench));
+    assert!(bench.left().is_empty());
+}
+
+#[test]
+fn a_fleet_killed_in_the_step_for_all_is_deployed_by_recovery() {
+    let (bench, ids) = fleet(5);
+    let step = batched(&bench, "[ $# = 1 ] || { touch \"$0.began\"; sleep 100; }");
+    let run = bench.rixl(&format!("{WORDS} --then-once {step}")).spawn();
+    wait_for("the step for all runs", || match bench.path("deploy.began").exists() {
+        true => Ok(()),
+        false => Err(()),
+    });
+    run.send(Signal::KILL);
+    let _ = Run::of(run);
+    assert_all_live(&bench, &ids);
+    batched(&bench, "");
+    let run = bench.rixl("keys recover --settle 0s").run();
+    assert_eq!((run.code, bench.sent()), (0, 5), "{}", run.stderr);
+    assert_eq!(runs(&bench).last().map(Vec::len), Some(4), "{:?}", runs(&bench));
+    assert!(bench.left().is_empty());
+}
+
+#[test]
+fn an_argument_that_can_stand_for_no_key_is_refused() {
+    let bench = bench();
+    bench.add("-rf", "dashed0001");
+    for (words, why) in [
+        ("billing001 --to file:secret --then-once true~{key_id}", "one run for several keys has no argument"),
+        ("dashed0001 --to file:dashed0001 --then echo~{key_name}", "begins with `-`"),
+    ] {
+        let run = bench.rixl(&format!("keys rotate {words} --yes --settle 0s")).run();
+        assert_eq!(run.code, 3, "{words}: {}", run.stderr);
+        assert!(run.stderr.contains(why), "{words}: {}", run.stderr);
+    }
+    let run = bench.rotate("--then true --then-once true").run();
+    assert_eq!(run.code, 2, "{}", run.stderr);
     bench.assert_untouched();
 }

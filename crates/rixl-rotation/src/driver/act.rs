@@ -6,7 +6,7 @@ use rixl_credentials::{Error, ErrorKind, KeyId, Outcome, RawResponse, Timestamp}
 
 use super::{Driver, look};
 #[cfg(unix)]
-use crate::deploy::Deployed;
+use crate::batch::Ready;
 use crate::{
     Audit, Effect, Ending, EventKind, Next, Report, State, Warning,
     journal::{Close, PutEscrow, Reserve},
@@ -150,42 +150,67 @@ impl Driver {
     #[cfg(unix)]
     async fn deploy(&mut self) -> bool {
         let Some(step) = self.intent().deploy.clone() else { return true };
-        self.tell(EventKind::Note, format!("runs `{}`", step.words.first().map_or("", |program| program)));
-        let key_id = match (&self.issued, self.key_id()) {
-            (Some(issued), _) => issued.key.id.to_string(),
-            (None, key_id) => key_id.map(KeyId::to_string).unwrap_or_default(),
-        };
-        let fingerprint = self.fingerprint(Ending::Rotated).unwrap_or_default();
-        let intent = Arc::clone(&self.progress.intent);
+        let batch = self.rotator.batch.clone().filter(|_| step.is_batched);
+        let program = step.words.first().map_or("", |program| program);
+        self.tell(
+            EventKind::Note,
+            match &batch {
+                Some(_) => format!("runs `{program}` together with others that are under way"),
+                None => format!("runs `{program}`"),
+            },
+        );
+        let ready = self.ready().await;
+        // Others need its turn to come as far.
+        let gives_way = batch.is_some() && self.slot.take().is_some();
+        let rotator = self.rotator.clone();
+        let (timing, launcher) = (Arc::clone(rotator.account.client().timing()), &rotator.launcher);
+        let ran = self
+            .while_locked(async {
+                match &batch {
+                    Some(batch) => {
+                        batch.run(&step, ready, &*timing, async |all| step.run_for(launcher, all).await).await
+                    }
+                    None if step.is_batched => step.run_for(launcher, &[ready]).await,
+                    None => step.run(launcher, &ready).await,
+                }
+            })
+            .await;
+        if let Some(slots) = self.rotator.slots.clone().filter(|_| gives_way) {
+            // Nobody closes it.
+            self.slot = self.while_locked(slots.acquire_owned()).await.ok();
+        }
+        match ran {
+            Ok(said) => {
+                if let Some(said) = said {
+                    self.tell(EventKind::Note, said);
+                }
+                true
+            }
+            Err(failed) => {
+                self.not_deployed = Some(failed);
+                false
+            }
+        }
+    }
+
+    /// What the step is to know of this key.
+    #[cfg(unix)]
+    async fn ready(&mut self) -> Ready {
         // What it must not tell may be in the places alone.
         for index in 0..self.places.len() {
             self.place(index, false).await;
         }
         let held = self.places.iter().flat_map(|place| [&place.read, &place.before]).flatten();
         let ours = self.issued.as_ref().map(|issued| &issued.secret);
-        let what = Deployed {
-            key_id: &key_id,
-            key_name: intent.subject.name().unwrap_or_default(),
-            places: intent.places.iter().map(|place| place.given.as_str()).collect(),
-            fingerprint: &fingerprint,
-            secrets: held.chain(ours).map(|secret| secret.expose_secret().as_bytes()).collect(),
-        };
-        let (ended, said) = match step.run(&self.rotator.launcher, &what).await {
-            Ok(said) => (Ok(()), said),
-            Err((why, said)) => (Err(why), said),
-        };
-        let said = said.map(|said| said.to_string());
-        match ended {
-            Ok(()) => {
-                if let Some(said) = said {
-                    self.tell(EventKind::Note, said);
-                }
-                true
-            }
-            Err(why) => {
-                self.not_deployed = Some((why, said));
-                false
-            }
+        Ready {
+            key_id: match (&self.issued, self.key_id()) {
+                (Some(issued), _) => issued.key.id.to_string(),
+                (None, key_id) => key_id.map(KeyId::to_string).unwrap_or_default(),
+            },
+            key_name: self.subject().name().unwrap_or_default().to_owned(),
+            places: self.progress.kept().map(|(_, place)| place.given.clone()).collect(),
+            fingerprint: self.fingerprint(Ending::Rotated).unwrap_or_default(),
+            secrets: held.chain(ours).map(|secret| secret.expose_secret().as_bytes().to_vec().into()).collect(),
         }
     }
 
@@ -222,13 +247,13 @@ impl Driver {
         self.warn_of_orphans(&orphans);
         if self.progress.is_to_deploy() && ending.effect() == Effect::Changed && ending != Ending::Superseded {
             self.warn("the deploy step has not succeeded, and is given up");
-            if ending == Ending::Created
-                && let Some(key_id) = self.key_id().cloned()
-            {
-                self.warn(format!(
-                    "the old key {key_id} is not deleted, for its consumers may not have the new secret; delete it once they have"
-                ));
-            }
+        }
+        if ending == Ending::Created
+            && let Some(key_id) = self.key_id().cloned()
+        {
+            self.warn(format!(
+                "the old key {key_id} is not deleted, for its consumers may not have the new secret; delete it once they have"
+            ));
         }
         // Of what was never begun there is nothing to tell.
         let audit = self.audit(ending);
@@ -238,9 +263,11 @@ impl Driver {
         };
         let receipts = match ending.effect() {
             Effect::Changed => {
-                let places = self.intent().places.iter().zip(&self.places);
-                let lasting = places.filter(|(_, target)| target.store.is_lasting());
-                ledger::receipts(&audit, lasting.map(|(place, _)| place), &self.progress.left)
+                let lasting = self
+                    .progress
+                    .kept()
+                    .filter(|(index, _)| self.places.get(*index).is_some_and(|target| target.store.is_lasting()));
+                ledger::receipts(&audit, lasting.map(|(_, place)| place), &self.progress.left)
             }
             Effect::Unknown | Effect::Unchanged => Vec::new(),
         };
@@ -274,7 +301,7 @@ impl Driver {
         Report {
             key_id: audit.key_id.and_then(|id| KeyId::new(id).ok()),
             name: audit.name,
-            stores: self.progress.intent.places.iter().map(|place| place.given.clone()).collect(),
+            stores: self.progress.kept().map(|(_, place)| place.given.clone()).collect(),
             ending,
             fingerprint: audit.new_fingerprint,
             rotations: audit.rotations,
@@ -296,7 +323,7 @@ impl Driver {
             Subject::Create(_) => (issued.filter(|_| is_ours), None),
             Subject::Replace { key_id, .. } => (issued.filter(|_| is_ours), Some(text(key_id))),
         };
-        let stores: Vec<String> = intent.places.iter().map(|place| place.given.clone()).collect();
+        let stores: Vec<String> = self.progress.kept().map(|(_, place)| place.given.clone()).collect();
         Audit {
             v: 1,
             at: self.now(),
@@ -340,10 +367,10 @@ impl Driver {
         if ending == Ending::Superseded {
             return Some(look::digest(self.places.first()?.read.as_ref()?).fingerprint());
         }
-        match self.progress.places.first()? {
+        self.progress.places.iter().find_map(|at| match at {
             At::Stored { value, .. } | At::Settled { value, .. } => Some(value.fingerprint()),
-            At::Before(_) => None,
-        }
+            At::Before(_) | At::GivenUp => None,
+        })
     }
 
     /// What a creation or a replacement stores has no other before it that died.

@@ -144,6 +144,9 @@ impl Driver {
                         Failure::refused(format!("{sentence}; nothing was sent; run it again")).with_next(Next::Retry)
                     }
                     (_, Some(server)) => self.stuck(&sentence).with_next(Next::NameServer(server)),
+                    (_, None) if self.places.len() > 1 => {
+                        self.stuck(&sentence).with_next(Next::NameReplacedPlace(label))
+                    }
                     (_, None) => self.stuck(&sentence).with_next(Next::NamePlace(label)),
                 }
             }
@@ -201,7 +204,17 @@ impl Driver {
                     Some(_) => "the store failed",
                     None => "the store does not hold what was written to it",
                 };
-                with_source(self.not_stored(why), error)
+                let failure = with_source(self.not_stored(why), error);
+                let left = self.progress.places.iter().zip(&self.seen.places);
+                let mut left = left
+                    .filter(|(at, _)| matches!(at, At::Before(_)))
+                    .map(|(_, seat)| seat.is_failed || seat.writes > 0);
+                // Whoever has tried again already is not told to do no more than that.
+                match (left.next(), left.next()) {
+                    (Some(true), None) if self.is_recovered => failure.with_next(Next::AnotherPlace(label)),
+                    (Some(_), Some(_)) if self.is_recovered => failure.with_next(Next::NameReplacedPlace(label)),
+                    _ => failure,
+                }
             }
             Stop::NotSettled => {
                 let error = (0..self.places.len()).find_map(|place| self.place_error(place));

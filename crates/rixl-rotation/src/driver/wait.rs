@@ -1,6 +1,6 @@
 //! Time that must pass: the lock is kept meanwhile, and others may work.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rixl_credentials::ErrorKind;
 
@@ -152,6 +152,22 @@ impl Driver {
             if let Some(lost) = self.renew().await {
                 return lost;
             }
+        }
+    }
+
+    /// Does something that takes time, and keeps the lock.
+    pub(super) async fn while_locked<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let timing = Arc::clone(self.rotator.account.client().timing());
+        loop {
+            let renewal = self.renewal();
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = timing.sleep(renewal) => {}
+            }
+            // It is ended all the same: what is recorded of it then fails.
+            self.seen.is_lock_lost |= self.renew().await.is_some();
         }
     }
 

@@ -134,6 +134,9 @@ pub(crate) struct Deploy {
     /// Where it runs.
     pub(crate) folder: String,
     pub(crate) timeout_ms: u64,
+    /// One run serves several keys.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_batched: bool,
 }
 
 /// Where the secret goes.

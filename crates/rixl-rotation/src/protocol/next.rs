@@ -225,6 +225,12 @@ impl Case<'_> {
         }
     }
 
+    /// The places that have the secret, or are to get it.
+    fn seats(&self) -> impl Iterator<Item = (usize, &Seat)> {
+        let places = self.progress.places.iter().zip(&self.seen.places).enumerate();
+        places.filter(|(_, (at, _))| **at != At::GivenUp).map(|(index, (_, seat))| (index, seat))
+    }
+
     fn look(&self, index: usize) -> Known<&PlaceSeen> {
         let seat = self.seen.places.get(index);
         seat.and_then(|seat| seat.seen.as_ref()).ok_or(Step::Look(Look::Place(index)))
@@ -292,7 +298,7 @@ impl Case<'_> {
                 .iter()
                 .map(|place| match place {
                     At::Before(version) | At::Stored { version, .. } => version.clone(),
-                    At::Settled { .. } => Version::untracked(),
+                    At::Settled { .. } | At::GivenUp => Version::untracked(),
                 })
                 // The values are known from the first time that it was recorded.
                 .map(|version| Held { version, value: None })
@@ -359,7 +365,7 @@ impl Case<'_> {
                 Err(KeysFailure::Denied) => Ok(false),
             };
         }
-        for (index, place) in progress.intent.places.iter().enumerate() {
+        for (index, place) in progress.kept() {
             if place.before.live_as.is_none() || !rules.ends_the_old {
                 continue;
             }
@@ -442,7 +448,7 @@ impl Case<'_> {
     fn stored(&self) -> Known<Stored> {
         let Self { progress, .. } = self;
         let mut stored = Stored::Nothing;
-        for (index, place) in progress.intent.places.iter().enumerate() {
+        for (index, place) in progress.kept() {
             let seen = self.look(index)?;
             if !seen.is_same && self.seen.mandate.if_live == IfLive::Rotate {
                 return Err(Step::Stop(Stop::PlaceMoved(index)));
@@ -482,10 +488,14 @@ impl Case<'_> {
         };
         // A place that fails, or is busy, keeps the secret from no other.
         let (mut failed, mut busy) = (None, None);
+        let mut given_up = None;
         for (index, (at, seat)) in progress.places.iter().zip(&seen.places).enumerate() {
             if let At::Before(_) = at {
                 match self.commit(index, seat, verified) {
-                    Err(Step::Stop(stop)) => failed = failed.or(Some(stop)),
+                    Err(Step::Stop(stop)) => {
+                        failed = failed.or(Some(stop));
+                        given_up = given_up.or(Some(index));
+                    }
                     Err(Step::Wait(Wait::Retry(Because::Place(place)))) => busy = busy.or(Some(place)),
                     other => return other,
                 }
@@ -502,6 +512,13 @@ impl Case<'_> {
             if let At::Stored { at, value, .. } = at {
                 return self.settle(index, seat, *at, *value, verified, has_escrow);
             }
+        }
+        // The user may do without it where another place has the secret.
+        if let Some(place) = given_up
+            && seen.mandate.if_live == IfLive::Drop
+            && progress.places.iter().any(|at| matches!(at, At::Settled { .. }))
+        {
+            return Ok(Step::Record(Record::GivenUp { at: seen.now, place }));
         }
         if let Some(stop) = failed {
             return Err(Step::Stop(stop));
@@ -530,7 +547,7 @@ impl Case<'_> {
             Liveness::Dead | Liveness::Unclear => {}
         }
         // It is stored unseen only where that can't make things worse.
-        for index in 0..seen.places.len() {
+        for (index, _) in self.seats() {
             match self.holds(index, self.look(index)?, Stop::Unconfirmed)? {
                 Holds::WriteOnly | Holds::Nothing(_) | Holds::Ours { .. } => {}
                 Holds::Before(..) if rules.creates => return Err(self.unconfirmed()),
@@ -604,7 +621,7 @@ impl Case<'_> {
             return Ok(());
         }
         // Another rotator's secret is live. It stays only if it is surely the newest, in every place.
-        for other in 0..seen.places.len() {
+        for (other, _) in self.seats() {
             match &self.look(other)?.holds {
                 Ok(Holds::Other(_, other)) if *other == value => {}
                 _ => return Err(self.again(Again::Ambiguous)?),
@@ -724,7 +741,7 @@ impl Case<'_> {
             Some(false) if seen.mandate.if_live == IfLive::Drop => Ok(None),
             Some(false) => Ok(Some(Stop::NotDeployed)),
             None => {
-                for (index, seat) in seen.places.iter().enumerate().filter(|_| has_escrow) {
+                for (index, seat) in self.seats().filter(|_| has_escrow) {
                     match self.holds_ours(index, seat, false) {
                         // There is nothing to deploy, and it is given up.
                         Err(Step::Stop(Stop::PlaceMoved(_) | Stop::PlaceTaken(_) | Stop::NotSettled))
@@ -804,6 +821,10 @@ impl Case<'_> {
         self.turn()?;
         let mut held = Vec::new();
         for (index, seat) in seen.places.iter().enumerate() {
+            if progress.places.get(index) == Some(&At::GivenUp) {
+                held.push(Held { version: Version::untracked(), value: None });
+                continue;
+            }
             let place = seat.seen.as_ref().filter(|_| seat.is_prepared).ok_or(Step::Act(Act::Prepare(index)))?;
             let holds = self.holds(index, place, Stop::PlaceFailed(index))?;
             match holds {
@@ -843,7 +864,7 @@ impl Case<'_> {
             return Ok(self.complete(if rules.creates { Ending::Created } else { Ending::Rotated }));
         };
         // Given up: who uses the old key may not have taken the new secret.
-        if progress.is_to_deploy() {
+        if progress.is_to_deploy() || progress.places.contains(&At::GivenUp) {
             self.still_there(has_escrow)?;
             return Ok(self.complete(Ending::Created));
         }
@@ -860,7 +881,7 @@ impl Case<'_> {
         // A new key that is dead by now was ended by somebody: another one is not what they want. One that has expired since
         // was rotated all the same.
         let is_tried = self.progress.intent.limits.is_probed && !self.rules.creates && !self.seen.is_expired;
-        for (index, seat) in self.seen.places.iter().enumerate().filter(|_| has_escrow) {
+        for (index, seat) in self.seats().filter(|_| has_escrow) {
             if seat.was_ours && seat.written.is_none() && (seat.was_tried || !is_tried) {
                 continue;
             }
@@ -953,7 +974,7 @@ impl Case<'_> {
         if progress.retire == Retire::NotYet {
             return Ok(Step::Record(Record::Retiring { at: seen.now }));
         }
-        for (index, seat) in seen.places.iter().enumerate() {
+        for (index, seat) in self.seats() {
             let holds = self.holds(index, self.look(index)?, Stop::NotRetired(NotRetired::Place(index)))?;
             let of = match holds {
                 Holds::WriteOnly if !has_escrow => return stop(NotRetired::Place(index)),

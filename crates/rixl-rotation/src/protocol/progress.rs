@@ -46,6 +46,8 @@ pub(crate) enum Record {
     Stored { at: Timestamp, place: usize, version: Version, value: Digest },
     /// It was live there after the quiet time.
     Settled { at: Timestamp, place: usize },
+    /// The user does without this place.
+    GivenUp { at: Timestamp, place: usize },
     /// The user sent the secret elsewhere.
     Redirected { at: Timestamp, place: usize, to: Box<Place> },
     /// The deploy step ended well.
@@ -182,8 +184,17 @@ pub(crate) struct Verified {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum At {
     Before(Version),
-    Stored { version: Version, value: Digest, at: Timestamp },
-    Settled { value: Digest, at: Timestamp },
+    Stored {
+        version: Version,
+        value: Digest,
+        at: Timestamp,
+    },
+    Settled {
+        value: Digest,
+        at: Timestamp,
+    },
+    /// It could not be written, and the user does without it.
+    GivenUp,
 }
 
 /// How far what was there before is on its way out.
@@ -253,9 +264,10 @@ impl Progress {
             Record::Sending(sending) => {
                 sending.number >= self.requests.number && sending.held.len() == self.places.len()
             }
-            Record::Stored { place, .. } | Record::Settled { place, .. } | Record::Redirected { place, .. } => {
-                *place < self.places.len()
-            }
+            Record::Stored { place, .. }
+            | Record::Settled { place, .. }
+            | Record::GivenUp { place, .. }
+            | Record::Redirected { place, .. } => *place < self.places.len(),
             _ => true,
         }
     }
@@ -324,6 +336,11 @@ impl Progress {
                     *state = At::Settled { value: *value, at: *at };
                 }
             }
+            Record::GivenUp { place, .. } => {
+                if let Some(state) = self.places.get_mut(*place) {
+                    *state = At::GivenUp;
+                }
+            }
             Record::Redirected { place, to, .. } => {
                 let intent = Arc::make_mut(&mut self.intent);
                 if let Some(old) = intent.places.get_mut(*place) {
@@ -363,7 +380,7 @@ impl Progress {
         self.forget_the_secret();
         self.response = Response::Sending;
         self.retire = Retire::NotYet;
-        for (state, held) in self.places.iter_mut().zip(&sending.held) {
+        for (state, held) in self.places.iter_mut().zip(&sending.held).filter(|(state, _)| **state != At::GivenUp) {
             *state = At::Before(held.version.clone());
             if let Some(value) = held.value
                 && !self.earlier.contains(&value)
@@ -426,6 +443,12 @@ impl Progress {
             (_, Response::Lost(_)) | (Effect::Changed, _) => Situation::Lost,
             (Effect::Unknown, _) => Situation::Unknown,
         }
+    }
+
+    /// The places that have the secret, or are to get it.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = (usize, &Place)> {
+        let places = self.places.iter().zip(&self.intent.places).enumerate();
+        places.filter(|(_, (at, _))| **at != At::GivenUp).map(|(index, (_, place))| (index, place))
     }
 
     /// Whether its deploy step is still to end well.
