@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Audit, Ending, Liveness, Rotator, fingerprint,
     journal::{JournalError, JournalErrorKind, ListUnfinished, Look, ReadReceipt},
-    protocol::intent::{Intent, Place},
+    protocol::{intent::Place, progress::Progress},
     recover,
     store::{at_server, hex},
 };
@@ -164,14 +164,18 @@ impl Rotator {
     }
 
     /// How a run ended whose entry is there still, and may not say so: it was killed while the entry was removed.
-    pub(crate) async fn ending_of(&self, intent: &Intent) -> Result<Option<Ending>, JournalError> {
-        let Some(place) = intent.places.first() else { return Ok(None) };
-        match self.receipt(&of_place(&place.name)).await {
-            Ok(receipt) => Ok(receipt.filter(|receipt| receipt.run == intent.run).map(|receipt| receipt.ending)),
-            // What can't be read is no reason to leave the run as it is.
-            Err(error) if error.kind() == JournalErrorKind::Damaged => Ok(None),
-            Err(error) => Err(error),
+    pub(crate) async fn ending_of(&self, progress: &Progress) -> Result<Option<Ending>, JournalError> {
+        // One that does not last has none.
+        for (_, place) in progress.kept() {
+            match self.receipt(&of_place(&place.name)).await {
+                Ok(Some(receipt)) if receipt.run == progress.intent.run => return Ok(Some(receipt.ending)),
+                Ok(_) => {}
+                // What can't be read is no reason to leave the run as it is.
+                Err(error) if error.kind() == JournalErrorKind::Damaged => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(None)
     }
 
     /// The other key to which a place belongs: its secret was put there, and is what the place holds. One that is gone owns

@@ -290,7 +290,7 @@ impl Rotator {
         // A receipt alone ends no run: it may be newer than an entry that a backup brought back, whose escrow has the only live
         // secret. One that can't be read says nothing.
         if progress.ended.is_none()
-            && let Ok(Some(ending)) = self.ending_of(&progress.intent).await
+            && let Ok(Some(ending)) = self.ending_of(&progress).await
             && entry
                 .escrow()
                 .await

@@ -4,7 +4,7 @@ use rixl_credentials::{ErrorKind, KeyId};
 
 use super::Driver;
 use crate::{
-    Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan, Situation,
+    Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan,
     ledger::Spot,
     protocol::{
         intent::Place,
@@ -100,10 +100,7 @@ impl Driver {
                 self.with_journal_error(Failure::new(FailureKind::Unknown, message))
             }
             Stop::NotRecorded => {
-                let message = match self.progress.situation() {
-                    Situation::Stored => format!("the new secret of {label} is stored, but the end can't be recorded"),
-                    _ => format!("how the run on {label} ended can't be recorded"),
-                };
+                let message = format!("how the run on {label} ended can't be recorded");
                 self.with_journal_error(Failure::new(FailureKind::Unknown, message))
             }
             Stop::Expired => {

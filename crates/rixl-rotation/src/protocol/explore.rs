@@ -153,8 +153,8 @@ struct World {
     ending: Option<Ending>,
     /// A place held a secret that was live, so that a refused request which was carried out can be told.
     can_tell: bool,
-    /// A close was cut short, after the escrow was wiped.
-    is_closing: bool,
+    /// A close was cut short, after the escrow was wiped: the receipts tell how the run ended.
+    closing: Option<Ending>,
     /// What the places held when the deploy step ended well last.
     deployed: Option<Vec<Content>>,
     /// The deploy step failed, and the user gave it up.
@@ -275,7 +275,7 @@ impl World {
             is_unseen: false,
             ending: None,
             can_tell: false,
-            is_closing: false,
+            closing: None,
             deployed: None,
             is_given_up: false,
             left_out: Vec::new(),
@@ -787,7 +787,14 @@ impl World {
     fn recovered(&self) -> Self {
         let mut world = self.clone();
         let now = after(world.now, -world.set_back);
-        world.process = world.disk.clone().map(|progress| {
+        world.process = world.disk.clone().map(|mut progress| {
+            // As recovery does, where the escrow is empty: the receipts were written before it was wiped.
+            if let Some(ending) = world.closing.filter(|ending| ending.effect() == Effect::Changed)
+                && world.escrow.is_none()
+                && progress.ended.is_none()
+            {
+                progress.apply(&Record::Ended { at: now, ending });
+            }
             let recorded = progress.places.iter().filter_map(|place| match place {
                 At::Stored { at, .. } | At::Settled { at, .. } => Some(*at),
                 At::Before(_) | At::GivenUp => None,
@@ -927,6 +934,7 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
                 && disk.ended.is_none()
                 && disk.places.iter().any(|place| matches!(place, At::Before(_)))
                 && world.escrow.is_none()
+                && world.closing.is_none_or(|ending| ending.effect() != Effect::Changed)
             {
                 bad.push("a response is recorded, and the escrow is empty".into());
             }
@@ -973,7 +981,7 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
                 {
                     let (mut killed, _) = world.clone().killed(&step);
                     killed.escrow = None;
-                    killed.is_closing = true;
+                    killed.closing = Some(ending);
                     found.push((format!("killed within {step:?}"), killed));
                 }
             }
@@ -1066,7 +1074,7 @@ fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
             {
                 bad.push("a further request, and a live secret is in escrow".into());
             }
-            if world.is_closing {
+            if world.closing.is_some() {
                 bad.push("a request leaves after its run was over".into());
             }
             if world.left >= BUDGET && !world.mandate.again {

@@ -98,12 +98,9 @@ impl Case<'_> {
     fn next(&self) -> Step {
         let Self { progress, seen, .. } = self;
         if let Some(ending) = progress.ended {
-            let is_needed = match ending {
-                // Where nothing changed, nothing is lost by removing an entry that does not say so.
-                Ending::Refused => false,
-                Ending::Rotated | Ending::Created | Ending::Replaced => !self.is_told(),
-                Ending::Superseded | Ending::Dropped | Ending::Abandoned => true,
-            };
+            // Where nothing changed, nothing is lost by removing an entry that does not say so; nor where the places have it:
+            // their receipts tell how it ended before the escrow is wiped.
+            let is_needed = matches!(ending, Ending::Superseded | Ending::Dropped | Ending::Abandoned);
             return match seen.tries.is_unrecorded && is_needed {
                 true => Step::Stop(Stop::NotRecorded),
                 false => self.close(ending),
@@ -925,12 +922,9 @@ impl Case<'_> {
     }
 
     fn complete(&self, ending: Ending) -> Step {
-        if self.is_told() { self.close(ending) } else { self.ended(ending) }
-    }
-
-    /// A close that is cut short has wiped the escrow: what is left must not say that a secret is still to be stored.
-    fn is_told(&self) -> bool {
-        !self.seen.tries.has_gap && self.seen.is_kept != Some(false)
+        // A close that is cut short has wiped the escrow: what is left must not say that a secret is still to be stored.
+        let is_told = !self.seen.tries.has_gap && self.seen.is_kept != Some(false);
+        if is_told { self.close(ending) } else { self.ended(ending) }
     }
 
     /// Deletes the predecessor, on fresh evidence.

@@ -523,22 +523,6 @@ fn a_key_that_lists_lack_is_not_taken_for_deleted_at_once() {
     }
 }
 
-/// A close that is cut short wipes the escrow: the entry must say by then that no secret is to be had from it any more.
-#[test]
-fn an_entry_with_a_gap_is_not_closed_before_its_end_is_recorded() {
-    for (has_gap, is_kept) in [(false, Some(true)), (true, Some(true)), (false, Some(false)), (true, None)] {
-        let mut records = verified();
-        records.push(Record::Stored { at: now(), place: 0, version: Version::new("1"), value: secret() });
-        let (mut progress, mut seen) = with_escrow(&records);
-        progress.apply(&Record::Ended { at: now(), ending: Ending::Rotated });
-        (seen.tries.has_gap, seen.is_kept, seen.tries.keep) = (has_gap, is_kept, 2);
-        assert_eq!(next(&progress, &seen), Step::Act(Act::Close(Ending::Rotated)));
-        seen.tries.is_unrecorded = true;
-        let step = next(&progress, &seen);
-        assert_eq!(step == Step::Stop(Stop::NotRecorded), has_gap || is_kept == Some(false), "{step:?}");
-    }
-}
-
 /// The line that says that a key is about to be deleted takes time itself.
 #[test]
 fn what_was_seen_before_the_deletion_was_recorded_does_not_count() {

@@ -19,17 +19,21 @@ use crate::program::{Program, Run, write};
 pub(crate) enum Work {
     Rotate,
     RotateDotenv,
+    /// Into two places, with a step after them.
+    RotateDeployed,
     Create,
     Replace,
 }
 
-pub(crate) const WORKS: [Work; 4] = [Work::Rotate, Work::RotateDotenv, Work::Create, Work::Replace];
+pub(crate) const WORKS: [Work; 5] =
+    [Work::Rotate, Work::RotateDotenv, Work::RotateDeployed, Work::Create, Work::Replace];
 
 impl Work {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Rotate => "rotate --to file:",
             Self::RotateDotenv => "rotate --to dotenv:",
+            Self::RotateDeployed => "rotate --to file: --to dotenv: --then",
             Self::Create => "create --to file:",
             Self::Replace => "replace --to file:",
         }
@@ -138,6 +142,12 @@ impl Scene {
             };
             write(&scene.store(), &text, 0o600);
         }
+        if work == Work::RotateDeployed {
+            write(&scene.path("store/.env"), &format!("RIXL_API_KEY={}\n", scene.old), 0o600);
+            // What consumers have taken.
+            let step = "#!/bin/sh\ncd \"$(dirname \"$0\")/..\" && cat store/secret store/.env > home/new && mv home/new home/taken\n";
+            write(&scene.path("home/step"), step, 0o700);
+        }
         // One certificate instead of the system's hundreds: each costs some calls, and none is used.
         static CERTIFICATE: OnceLock<String> = OnceLock::new();
         let made = || rcgen::generate_simple_self_signed(["unused".to_owned()]).unwrap().cert.pem();
@@ -179,6 +189,11 @@ impl Scene {
             Work::RotateDotenv => {
                 format!("keys rotate {key} --to dotenv:{store}#RIXL_API_KEY --yes --settle 0s --timeout {TIMEOUT}")
             }
+            Work::RotateDeployed => format!(
+                "keys rotate {key} --to file:{store} --to dotenv:{}#RIXL_API_KEY --then {} --yes --settle 0s --timeout {TIMEOUT}",
+                self.path("store/.env").display(),
+                self.path("home/step").display()
+            ),
             Work::Create => format!(
                 "keys create --name {NAME} --project {} --to file:{store} --timeout {TIMEOUT}",
                 self.sandbox.project_id()
@@ -234,7 +249,7 @@ impl Scene {
     /// The request that changes a key.
     pub(crate) fn is_send(&self, call: &Call) -> bool {
         let line = match self.work {
-            Work::Rotate | Work::RotateDotenv => "/rotate HTTP/1.1",
+            Work::Rotate | Work::RotateDotenv | Work::RotateDeployed => "/rotate HTTP/1.1",
             Work::Create | Work::Replace => "POST /platform/api-keys HTTP/1.1",
         };
         call.role == Role::Socket && call.is_done() && String::from_utf8_lossy(&call.data).contains(line)
@@ -243,7 +258,7 @@ impl Scene {
     /// How many secrets RIXL has given out since the start.
     fn changes(&self) -> u64 {
         match self.work {
-            Work::Rotate | Work::RotateDotenv => self.sandbox.rotations(&self.key_id),
+            Work::Rotate | Work::RotateDotenv | Work::RotateDeployed => self.sandbox.rotations(&self.key_id),
             Work::Create | Work::Replace => self.sandbox.calls("createApiKey"),
         }
     }
@@ -308,7 +323,7 @@ impl Scene {
         let holds = self.stored();
         let holds_key = holds.as_ref().and_then(|secret| self.sandbox.key_of(secret));
         match self.work {
-            Work::Rotate | Work::RotateDotenv => {
+            Work::Rotate | Work::RotateDotenv | Work::RotateDeployed => {
                 fault(holds_key.as_ref() != Some(&self.key_id), "the store does not hold the live secret");
             }
             Work::Create => fault(is_done && holds_key.is_none(), "the store does not hold the live secret"),
@@ -327,10 +342,20 @@ impl Scene {
         let may_be_more = is_blind && crashed.changes > 0;
         let is_expected = ended.changes == expected || may_be_more && ended.changes == crashed.changes + 1;
         fault(!is_expected, &format!("RIXL gave out {} secrets, not {expected}", ended.changes));
+        if self.work == Work::RotateDeployed && is_done {
+            let (first, second) = (self.path("store/secret"), self.path("store/.env"));
+            let both = [first, second].map(|place| fs::read(place).unwrap_or_default());
+            fault(secrets(&both[0]) != secrets(&both[1]), "the places hold different secrets");
+            let taken = fs::read(self.path("home/taken")).unwrap_or_default();
+            fault(taken != both.concat(), "what is in the places was not deployed");
+        }
         fault(self.has_unfinished(), "an entry is unfinished");
         fault(self.has_escrow(), "the escrow is not empty");
         let mut beside = read_all(&self.path("store"));
-        beside.retain(|(path, bytes)| *path != self.store() && !secrets(bytes).is_empty());
+        let is_place = |path: &PathBuf| {
+            *path == self.store() || self.work == Work::RotateDeployed && *path == self.path("store/.env")
+        };
+        beside.retain(|(path, bytes)| !is_place(path) && !secrets(bytes).is_empty());
         fault(!beside.is_empty(), "a secret is in a file beside the store");
         if let (true, Some(holds)) = (is_done, &holds) {
             let fingerprint = rixl_rotation::fingerprint(holds);
