@@ -8,7 +8,7 @@ use clap::{
     error::ErrorKind,
 };
 use rixl_credentials::{KeyId, OrganizationId, ProjectId};
-use rixl_rotation::{DeployStep, Rotator};
+use rixl_rotation::{DeployStep, Rotator, journal::chain::LineDigest};
 
 use crate::{
     output::{Format, Output},
@@ -149,7 +149,7 @@ macro_rules! checked {
     )*};
 }
 
-checked!(KeyId OrganizationId ProjectId);
+checked!(KeyId OrganizationId ProjectId LineDigest);
 
 impl<T> TypedValueParser for CheckedParser<T>
 where

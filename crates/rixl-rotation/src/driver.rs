@@ -4,6 +4,7 @@
 mod act;
 mod failure;
 mod look;
+mod old;
 mod wait;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -60,6 +61,8 @@ pub(crate) struct Driver {
     is_found: bool,
     /// What was there before was seen dead. It does not come back.
     is_old_dead: bool,
+    /// What the history is told of it.
+    old: old::Old,
     /// When the place took the secret, as far as that is recorded.
     stored_at: Option<Timestamp>,
     /// How often in a row something that passes was waited for.
@@ -178,6 +181,7 @@ impl Driver {
             durable_at: None,
             is_found: false,
             is_old_dead,
+            old: old::Old::default(),
             stored_at,
             retries: 0,
             request_id: None,

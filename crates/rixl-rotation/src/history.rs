@@ -25,6 +25,10 @@ pub struct Audit {
     pub v: u32,
     /// When it ended.
     pub at: Timestamp,
+    /// When the first request left; if `recover` finished it, when that was about to leave. Absent in lines of earlier
+    /// releases, and if none left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Timestamp>,
     /// When the currently stored secret was requested: its age counts from then. By the clock of the machine that requested
     /// it, or by RIXL's if the two are more than a minute apart. Absent in lines of earlier releases, and if no secret
     /// arrived.
@@ -72,6 +76,19 @@ pub struct Audit {
     /// it is not known when the place got it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage_ms: Option<u64>,
+    /// When RIXL was first seen to refuse the old secret, after the request. Absent if that was not seen: it may have ended all the
+    /// same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_refused_at: Option<Timestamp>,
+    /// How many exchanges of the old secret RIXL refused, from then on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub old_refused: u32,
+    /// When RIXL was last seen to accept the old secret although the new one was stored. Absent if that was not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_live_at: Option<Timestamp>,
+    /// When the old key expires, where it was left in place beside the new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_expires_at: Option<Timestamp>,
     /// The id of the run, as in its span.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
@@ -81,6 +98,15 @@ pub struct Audit {
     /// Whether `recover` finished it.
     #[serde(default)]
     pub is_recovered: bool,
+    /// The digest of the line before it, in the [chain](crate::journal::chain) of the history. The journal adds it. Absent in
+    /// lines of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prev: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// How a run ended.

@@ -1,5 +1,6 @@
 //! The record of rotations under way, so that a crash loses nothing.
 
+pub mod chain;
 #[cfg(any(not(unix), test))]
 #[cfg_attr(unix, allow(unreachable_pub, dead_code, reason = "there for its test"))]
 mod elsewhere;
@@ -14,8 +15,8 @@ pub use elsewhere::FolderJournal;
 #[cfg(unix)]
 pub use folder::FolderJournal;
 pub use request::{
-    Append, Close, History, ListUnfinished, Lock, LockStore, Look, Looked, PutEscrow, ReadHistory, ReadReceipt,
-    Receipt, Reserve, Unfinished,
+    Append, Close, Damaged, History, ListUnfinished, Lock, LockStore, Look, Looked, PutEscrow, ReadHistory,
+    ReadReceipt, Receipt, Reserve, Unfinished,
 };
 use rixl_credentials::RawResponse;
 
@@ -37,6 +38,9 @@ use crate::store::BoxFuture;
 /// 3. An entry without lines does not exist: it is not among the `unfinished`.
 /// 4. `close` adds the history line and keeps the receipts, then wipes the escrow, then removes the entry. After a
 ///    crash in between, the entry is closed again; a history line may then occur twice.
+///
+/// A journal whose history is to be a record that can be checked adds each line as [`chain::linked`] gives it, linked under
+/// the lock under which it is added. One that adds lines as they are has no chain, and all else works.
 ///
 /// Requests and responses may get more fields: a journal may ignore those it does not know.
 ///

@@ -78,6 +78,15 @@ pub(crate) async fn probe(account: &Account, key_id: &KeyId, secret: &Secret, kn
     ask(account, &forms.map(|form| (form, form.key_string(key_id, secret)))).await
 }
 
+/// Whether one exchange of the secret in this format is accepted; `None` where RIXL does not say.
+pub(crate) async fn probe_once(account: &Account, key_id: &KeyId, secret: &Secret, format: KeyFormat) -> Option<bool> {
+    match exchange(account, &format.key_string(key_id, secret)).await {
+        Verdict::Accepted => Some(true),
+        Verdict::Refused => Some(false),
+        Verdict::Unclear => None,
+    }
+}
+
 async fn ask(account: &Account, key_strings: &[(KeyFormat, Secret)]) -> Liveness {
     for round in 0..2 {
         if round > 0 {

@@ -16,12 +16,12 @@ use rixl_credentials::{RawResponse, RetryPolicy, Secret, SystemTiming, Timing};
 use rixl_rotation::{
     journal::{
         Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, Look,
-        Looked, PutEscrow, ReadHistory, ReadReceipt, Unfinished,
+        Looked, PutEscrow, ReadHistory, ReadReceipt, Unfinished, chain,
     },
     store::{BoxFuture, Version},
 };
 use serde::{Deserialize, Serialize, de::IgnoredAny};
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{runtime::Handle, sync::Mutex as AsyncMutex, task::JoinHandle};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -38,6 +38,10 @@ const BASE_DELAY: Duration = Duration::from_millis(100);
 const PART: usize = 256 * 1024;
 /// How many entries are read at a time.
 const READERS: usize = 8;
+/// How often a line of the history is linked anew because another rotator added one meanwhile. Of each round, one wins.
+const ROUNDS: u32 = 200;
+/// The longest pause between two of them.
+const PAUSE: Duration = Duration::from_millis(250);
 /// A clock that is off by less counts as right: the server's date is in whole seconds.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 
@@ -59,6 +63,9 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 /// 1. `entries/NAME` holds the lines of an entry, its raw response and its lease. Every change writes all of it with
 ///    check-and-set, so one of two concurrent rotators is refused. `stores/HASH` locks the entry of a store in the same
 ///    way, `history` has one entry for each line, `receipts` says whose secret is in which place, `parts` holds the part of a raw response beyond 256 KiB.
+///    `head` holds the last line of the history once more: it is replaced with check-and-set, and so each line is
+///    [linked](rixl_rotation::journal::chain) to exactly one before it, whichever machine adds it. A line that a crash left
+///    there alone belongs to the history, and whoever adds the next one writes its entry first.
 /// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it, and so does a run that only waits,
 ///    every third of it or every minute. It expires when its holder is dead, and also when its holder is slow: then the
 ///    next change fails with [`JournalErrorKind::Locked`], and that holder writes nothing more. The lease must be
@@ -86,8 +93,6 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 /// ```
 pub struct VaultJournal {
     shared: Shared,
-    /// The lines that were read, by the names of their entries, with when they were written.
-    history: Mutex<HashMap<String, (Option<Timestamp>, String)>>,
 }
 
 impl fmt::Debug for VaultJournal {
@@ -124,8 +129,10 @@ impl VaultJournal {
             timing: Arc::new(SystemTiming::default()),
             offset: Arc::default(),
             releases: Arc::default(),
+            history: Arc::default(),
+            added: Arc::default(),
         };
-        Ok(Self { shared, history: Mutex::default() })
+        Ok(Self { shared })
     }
 
     /// How long a lock lasts after its holder's last change. Default: 5 minutes.
@@ -198,26 +205,6 @@ impl VaultJournal {
         names.sort();
         Ok(names)
     }
-
-    async fn history_now(&self) -> Result<Vec<String>, JournalError> {
-        let mut names = self.shared.list(&self.shared.at(["history"])).await?;
-        names.retain(|name| !name.ends_with('/'));
-        // A line never changes. A fleet reads the history again for each key, and each key adds one.
-        let history = || self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        let listed: HashSet<&String> = names.iter().collect();
-        history().retain(|name, _| listed.contains(name));
-        // Another reader, whose list was an earlier one, may take out what this one relies on.
-        let mut known = history().clone();
-        known.retain(|name, _| listed.contains(name));
-        names.retain(|name| !known.contains_key(name));
-        let reads = names.into_iter().map(|name| self.shared.clone().history_line(name));
-        let read: Vec<_> = stream::iter(reads).buffered(READERS).try_collect().await?;
-        known.extend(read.into_iter().filter_map(|(at, name, line)| Some((name, (at, line?)))));
-        history().extend(known.iter().map(|(name, line)| (name.clone(), line.clone())));
-        let mut lines: Vec<_> = known.into_iter().map(|(name, (at, line))| (at, name, line)).collect();
-        lines.sort();
-        Ok(lines.into_iter().map(|(_, _, line)| line).collect())
-    }
 }
 
 impl Journal for VaultJournal {
@@ -263,7 +250,12 @@ impl Journal for VaultJournal {
     }
 
     fn history(&self, _: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>> {
-        Box::pin(async { self.history_now().await.map(History::new) })
+        Box::pin(async {
+            let (lines, changed) = self.shared.history_now().await?;
+            let history = History::new(lines.into_iter().map(|line| line.line).collect());
+            let before = history.lines.len().saturating_sub(1);
+            Ok(changed.into_iter().fold(history, |history, text| history.with_damaged(before, text)))
+        })
     }
 }
 
@@ -277,6 +269,10 @@ struct Shared {
     /// How far the server's clock is ahead of this machine's.
     offset: Arc<OnceLock<SignedDuration>>,
     releases: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    /// The lines of the history that were read, by the names of their entries.
+    history: Arc<Mutex<HashMap<String, HistoryLine>>>,
+    /// Whoever of this process adds a line to the history has it, and leaves the name of the entry that it wrote there.
+    added: Arc<AsyncMutex<Option<String>>>,
 }
 
 /// An entry on the server, and the version that this process knows.
@@ -315,6 +311,26 @@ struct Part {
 /// Of the history, or a receipt.
 #[derive(Serialize, Deserialize)]
 struct Line {
+    line: String,
+    /// Its place among the lines of the history that were added with check-and-set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    number: Option<u64>,
+}
+
+/// The last line of the history, and the name of its entry.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    name: String,
+    number: u64,
+    line: String,
+}
+
+/// A line of the history as it is on the server.
+#[derive(Clone)]
+struct HistoryLine {
+    /// When it was written, by the server's clock, which all rotators share.
+    at: Option<Timestamp>,
+    number: Option<u64>,
     line: String,
 }
 
@@ -412,12 +428,42 @@ impl Shared {
         Ok(has_lines.then_some(name))
     }
 
-    /// A line of the history, after its sort key: when it was written, by the server's clock, which all rotators share.
-    async fn history_line(self, name: String) -> Result<(Option<Timestamp>, String, Option<String>), JournalError> {
+    /// A line of the history, by the name of its entry.
+    async fn history_line(self, name: String) -> Result<(String, Option<HistoryLine>), JournalError> {
         let path = self.at(["history", &name]);
         let found = self.read(&path).await?;
-        let line = self.fields::<Line>(&found, &path)?.map(|history| history.line);
-        Ok((found.created, name, line))
+        let line = self.fields::<Line>(&found, &path)?;
+        Ok((name, line.map(|Line { line, number }| HistoryLine { at: found.created, number, line })))
+    }
+
+    /// The history, oldest first, and what stands in place of its last line if somebody changed that.
+    async fn history_now(&self) -> Result<(Vec<HistoryLine>, Option<String>), JournalError> {
+        let path = self.at(["head"]);
+        self.kv.check(&path).await.map_err(|failure| self.unusable(failure))?;
+        // Before the list, in which all lines before it are then.
+        let found = self.read(&path).await?;
+        let head = self.fields(&found, &path)?;
+        let mut names = self.list(&self.at(["history"])).await?;
+        names.retain(|name| !name.ends_with('/'));
+        // A line never changes. A fleet reads the history again for each key, and each key adds one.
+        let history = || self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed: HashSet<&String> = names.iter().collect();
+        history().retain(|name, _| listed.contains(name));
+        // Another reader, whose list was an earlier one, may take out what this one relies on.
+        let mut known = history().clone();
+        known.retain(|name, _| listed.contains(name));
+        names.retain(|name| !known.contains_key(name));
+        let reads = names.into_iter().map(|name| self.clone().history_line(name));
+        let read: Vec<_> = stream::iter(reads).buffered(READERS).try_collect().await?;
+        known.extend(read.into_iter().filter_map(|(name, line)| Some((name, line?))));
+        history().extend(known.iter().map(|(name, line)| (name.clone(), line.clone())));
+        let mut changed = None;
+        if let Some(Head { name, number, line }) = head {
+            let at = known.get(&name).map_or(found.created, |there| there.at);
+            let last = HistoryLine { at, number: Some(number), line: line.clone() };
+            changed = known.insert(name, last).map(|there| there.line).filter(|there| *there != line);
+        }
+        Ok((in_order(known), changed))
     }
 
     fn damaged(&self, path: &[String]) -> JournalError {
@@ -521,6 +567,19 @@ impl Shared {
     fn name_of(&self, path: &[String]) -> String {
         format!("vault:{}/{}", self.kv.mount(), path.join("/"))
     }
+}
+
+/// Oldest first.
+fn in_order(lines: HashMap<String, HistoryLine>) -> Vec<HistoryLine> {
+    let mut lines: Vec<_> = lines.into_iter().collect();
+    lines.sort_by(|(name, line), (other_name, other)| (line.at, name).cmp(&(other.at, other_name)));
+    let mut lines: Vec<HistoryLine> = lines.into_iter().map(|(_, line)| line).collect();
+    // Those that have a number stand in its order, whatever the clocks of the servers said.
+    let mut numbered: Vec<HistoryLine> = lines.iter().filter(|line| line.number.is_some()).cloned().collect();
+    numbered.sort_by_key(|line| line.number);
+    let slots = lines.iter_mut().filter(|line| line.number.is_some());
+    slots.zip(numbered).for_each(|(slot, line)| *slot = line);
+    lines
 }
 
 /// The attempts of one request.
@@ -689,17 +748,14 @@ impl Locked {
 
     async fn close(&mut self, Close { history_line, receipts, .. }: Close<'_>) -> Result<(), JournalError> {
         if let Some(line) = history_line {
-            // Is the entry still ours?
-            self.change(|_| {}).await?;
-            let name = format!("{:.9}-{}", self.shared.now(), random());
-            self.shared.put_new(&self.shared.at(["history", &name]), &Line { line: line.to_owned() }).await?;
+            self.add_history(line).await?;
         }
         for receipt in receipts {
             if self.is_late() {
                 self.change(|_| {}).await?;
             }
             let path = self.shared.at(["receipts", &receipt.name]);
-            self.shared.put_over(&path, &Line { line: receipt.line.clone() }).await?;
+            self.shared.put_over(&path, &Line { line: receipt.line.clone(), number: None }).await?;
         }
         let wipe = |record: &mut Record| {
             record.escrow = None;
@@ -721,6 +777,71 @@ impl Locked {
         }
         // The older versions hold the raw response: they go with it.
         self.remove().await
+    }
+
+    /// Whoever replaces the head adds the line: it is linked to the one that was there. Its entry is written next, and where this
+    /// process does not come to that, whoever comes next does it first.
+    async fn add_history(&mut self, line: &str) -> Result<(), JournalError> {
+        // Is the entry still ours?
+        self.change(|_| {}).await?;
+        let shared = self.shared.clone();
+        // The others of this process would only be in the way.
+        let mut added = shared.added.lock().await;
+        let name = format!("{:.9}-{}", shared.now(), random());
+        let (path, head_path) = (shared.at(["history", &name]), shared.at(["head"]));
+        let mut attempts = Attempts::default();
+        for round in 0..ROUNDS {
+            if self.is_late() {
+                self.change(|_| {}).await?;
+            }
+            let found = match shared.kv.read(&head_path).await {
+                Ok(found) => found,
+                Err(failure) => {
+                    attempts.again(&shared, failure).await?;
+                    continue;
+                }
+            };
+            let head: Option<Head> = shared.fields(&found, &head_path)?;
+            if let Some(head) = &head
+                && added.as_ref() != Some(&head.name)
+            {
+                let line = Line { line: head.line.clone(), number: Some(head.number) };
+                shared.put_new(&shared.at(["history", &head.name]), &line).await?;
+            }
+            let is_ours = head.as_ref().is_some_and(|head| head.name == name);
+            // By an earlier attempt, whose outcome was unknown.
+            if is_ours || round > 0 && shared.read(&path).await?.version > 0 {
+                *added = head.map(|head| head.name);
+                return Ok(());
+            }
+            let (number, last) = match head {
+                Some(head) => (head.number, Some(head.line)),
+                // Earlier releases added lines without it.
+                None => {
+                    let mut lines = shared.history_now().await?.0;
+                    let number = lines.iter().filter_map(|line| line.number).max();
+                    (number.unwrap_or_default(), lines.pop().map(|last| last.line))
+                }
+            };
+            let number = number.saturating_add(1);
+            let head = Head { name: name.clone(), number, line: chain::linked(line, last.as_deref()) };
+            match shared.kv.write(&head_path, &head, found.version).await {
+                Ok(_) => {
+                    let line = Line { line: head.line, number: Some(number) };
+                    shared.put_new(&path, &line).await?;
+                    *added = Some(name);
+                    return Ok(());
+                }
+                Err(failure) if failure.kind == FailureKind::Mismatch => {
+                    // Those who failed together do not come back together.
+                    let chance = f64::from(u32::try_from(draw() % 1024).unwrap_or_default()) / 1024.0;
+                    shared.timing.sleep(PAUSE.min(BASE_DELAY / 10 * (round + 1)).mul_f64(chance)).await;
+                }
+                Err(failure) => attempts.again(&shared, failure).await?,
+            }
+        }
+        let reason = format!("{}: other rotators keep adding to the history", shared.location());
+        Err(JournalError::new(JournalErrorKind::Unusable, reason))
     }
 
     async fn remove(&mut self) -> Result<(), JournalError> {
@@ -854,6 +975,9 @@ fn owner() -> String {
 
 /// 128 random bits, from the standard library's hash maps.
 fn random() -> String {
-    let draw = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", draw(), draw())
+}
+
+fn draw() -> u64 {
+    RandomState::new().build_hasher().finish()
 }

@@ -128,7 +128,7 @@ impl Bench {
     }
 }
 
-/// Without fingerprints, ids of runs and names of new entries, durations, process ids and host names.
+/// Without fingerprints, digests of lines, ids of runs and names of new entries, durations, process ids and host names.
 pub(crate) fn without_measures(text: &str) -> String {
     let mut scrubbed = String::new();
     let mut rest = text;
@@ -136,7 +136,9 @@ pub(crate) fn without_measures(text: &str) -> String {
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
         let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-        if word.len() == 12 && word.chars().all(is_hex) {
+        if word.len() == 64 && word.chars().all(is_hex) {
+            scrubbed.push_str("[digest]");
+        } else if word.len() == 12 && word.chars().all(is_hex) {
             scrubbed.push_str("[fingerprint]");
         } else if word.len() == 16 && word.chars().all(is_hex) {
             scrubbed.push_str(if scrubbed.ends_with("new-") { "[hash]" } else { "[run]" });

@@ -168,6 +168,8 @@ fn a_rotation_with_all_its_state_on_a_server() {
     // By the flag as well.
     let words = "keys history --state-dir vault:MOUNT/rixl/journal";
     assert_eq!(machines.rixl(words).env("RIXL_STATE_DIR", "/nowhere").run().stdout.lines().count(), 3);
+    let check = machines.rixl("keys history --check").run();
+    assert!(check.code == 0 && check.stdout.starts_with("2 lines, chain whole, head "), "{}", check.stdout);
     for (lease, code) in [("soon", 2), ("5s", 2), ("10m", 0)] {
         let run = machines.rixl("keys history --timeout 5s").env("RIXL_LEASE", lease).run();
         assert_eq!(run.code, code, "{}", run.stderr);

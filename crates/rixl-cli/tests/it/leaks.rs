@@ -46,6 +46,8 @@ fn traces_and_results_hold_no_secret() {
         "keys verify --from file:a",
         "keys recover",
         "keys history",
+        "keys history --check",
+        "keys history --receipt none",
     ];
     for words in commands {
         let by_key = |words| rixl(words).env("RIXL_BASE_URL", sandbox.url()).env("RIXL_API_KEY", secrets[1]);

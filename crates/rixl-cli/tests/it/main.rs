@@ -12,6 +12,7 @@ mod delete;
 mod due;
 mod fleet;
 mod help;
+mod history;
 mod input;
 mod leaks;
 mod list;

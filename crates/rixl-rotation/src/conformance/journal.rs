@@ -11,6 +11,7 @@ use crate::{
     journal::{
         Append, Close, Entry, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, Look,
         PutEscrow, ReadHistory,
+        chain::{Chain, LineDigest, unlinked},
     },
     store::{SecretKind, Subject},
 };
@@ -22,6 +23,7 @@ const LOCKS: &str = "point 1 (a lock excludes)";
 const LASTS: &str = "point 2 (what is written stays)";
 const EMPTY: &str = "point 3 (an entry without lines is none)";
 const CLOSES: &str = "point 4 (close)";
+const CHAINS: &str = "the chain of the history";
 
 /// Lines that a careless encoding would change.
 const LINES: [&str; 5] = [
@@ -65,6 +67,7 @@ pub async fn check_journal<J: Journal>(open: impl Fn() -> J, unlocks_within: Dur
     check.escrow().await?;
     check.store_locks().await?;
     check.closing().await?;
+    check.chain().await?;
     check.many().await
 }
 
@@ -216,7 +219,41 @@ impl<J: Journal, F: Fn() -> J> Check<F> {
             require(names.is_empty(), CLOSES, &format!("a closed entry is among the unfinished: {names:?}"))?;
         }
         let history = ok(CLOSES, (self.open)().history(ReadHistory::new()).await)?.lines;
+        let history: Vec<String> = history.iter().map(|line| unlinked(line)).collect();
         require(history == LINES, CLOSES, &format!("the history is {history:?}, and what was added is {LINES:?}"))
+    }
+
+    /// If it links lines, each is linked to the one before it, even if several are added at once.
+    async fn chain(&self) -> Result<(), String> {
+        let before = ok(CLOSES, (self.open)().history(ReadHistory::new()).await)?.lines;
+        let last = before.last().map_or(LineDigest::START, |last| LineDigest::of(last));
+        let mut entries = Vec::new();
+        let journals: Vec<J> = (0..8).map(|_| (self.open)()).collect();
+        let mut added: Vec<String> = (0..8).map(|number| format!(r#"{{"v":1,"number":{number}}}"#)).collect();
+        for (number, journal) in journals.iter().enumerate() {
+            let mut entry = ok(LOCKS, journal.lock(Lock::new(&format!("chained-{number}"))).await)?;
+            ok(LASTS, entry.append(Append::new("one")).await)?;
+            entries.push(entry);
+        }
+        let closes = entries.into_iter().zip(&added).map(|(entry, line)| close(entry, Some(line)));
+        for closed in join_all(closes).await {
+            ok(&format!("{CLOSES}: 8 at once"), closed)?;
+        }
+        let mut history = ok(CLOSES, (self.open)().history(ReadHistory::new()).await)?;
+        history.lines.drain(..before.len().min(history.lines.len()));
+        let mut found: Vec<String> = history.lines.iter().map(|line| unlinked(line)).collect();
+        found.sort();
+        added.sort();
+        require(found == added, CLOSES, &format!("8 lines were added at once, and the history got {found:?}"))?;
+        let chain = Chain::after(&history, last);
+        // A journal without a chain adds lines as they are.
+        if chain.unlinked == history.lines.len() {
+            return Ok(());
+        }
+        require(chain.unlinked == 0, CHAINS, "of 8 lines that were added at once not all are linked")?;
+        let broken =
+            chain.broken.map(|broken| format!("line {} of 8 that were added at once {}", broken.number, broken.kind));
+        broken.map_or(Ok(()), |broken| require(false, CHAINS, &broken))
     }
 
     async fn many(&self) -> Result<(), String> {

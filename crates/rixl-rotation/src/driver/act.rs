@@ -255,6 +255,7 @@ impl Driver {
                 "the old key {key_id} is not deleted, for its consumers may not have the new secret; delete it once they have"
             ));
         }
+        self.look_at_old(ending).await;
         // Of what was never begun there is nothing to tell.
         let audit = self.audit(ending);
         let line = match self.entry.lines().is_empty() {
@@ -327,6 +328,7 @@ impl Driver {
         Audit {
             v: 1,
             at: self.now(),
+            sent_at: (self.progress.requests.left > 0).then(|| self.corrected(self.sent_at())),
             issued_at: self
                 .progress
                 .issued_at
@@ -350,9 +352,17 @@ impl Driver {
             ending,
             rotations: self.progress.requests.left.saturating_sub(self.progress.requests.refused),
             outage_ms: self.outage(ending).map(|outage| u64::try_from(outage.as_millis()).unwrap_or(u64::MAX)),
+            old_refused_at: self.old.refused_at.map(|at| self.corrected(at)),
+            old_refused: self.old.refused,
+            old_live_at: self.old.live_at.map(|at| self.corrected(at)),
+            old_expires_at: self
+                .old
+                .expires_at
+                .filter(|_| ending == Ending::Created && matches!(intent.subject, Subject::Replace { .. })),
             run_id: Some(intent.run.clone()),
             request_id: self.progress.request_id.clone().filter(|_| is_ours),
             is_recovered: self.is_recovered,
+            prev: None,
         }
     }
 
@@ -379,10 +389,13 @@ impl Driver {
         Some(self.until(at))
     }
 
-    /// From the moment the request left. A recovery knows no more than when it was about to.
     pub(super) fn until(&self, at: Timestamp) -> Duration {
-        let from = self.left_at.filter(|_| !self.is_recovered).unwrap_or(self.intent().began);
-        Duration::try_from(at.duration_since(from)).unwrap_or_default()
+        Duration::try_from(at.duration_since(self.sent_at())).unwrap_or_default()
+    }
+
+    /// When the request left. A recovery knows no more than when it was about to.
+    fn sent_at(&self) -> Timestamp {
+        self.left_at.filter(|_| !self.is_recovered).unwrap_or(self.intent().began)
     }
 }
 

@@ -48,6 +48,7 @@ impl Driver {
             Look::Probe(of) => {
                 let liveness = self.probe(of).await;
                 self.is_old_dead |= liveness == Liveness::Dead && self.is_of_old(of);
+                self.note_old(of, liveness);
                 Observation::Probed(of, liveness)
             }
             Look::Keys => Observation::Keys(self.keys().await),
@@ -305,7 +306,7 @@ impl Driver {
         })
     }
 
-    fn is_of_old(&self, of: Of) -> bool {
+    pub(super) fn is_of_old(&self, of: Of) -> bool {
         let before = |place: usize| self.intent().places.get(place).and_then(|place| place.before.value);
         match of {
             Of::Ours => false,
@@ -385,6 +386,7 @@ impl Driver {
             self.look_error = None;
             return Err(KeysFailure::Passing);
         }
+        self.old.expires_at = predecessor.as_ref().and_then(|key| key.expiring_at);
         let is_less = match (&predecessor, &successor) {
             (Some(old), Some(new)) => {
                 old.policy_ids.iter().any(|id| !new.policy_ids.contains(id))

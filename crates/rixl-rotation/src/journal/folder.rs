@@ -18,8 +18,8 @@ use tokio::{sync::Mutex, task::spawn_blocking};
 use zeroize::Zeroizing;
 
 use super::{
-    Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, Look,
-    Looked, PutEscrow, ReadHistory, ReadReceipt, Receipt, Reserve, Unfinished,
+    Append, Close, Damaged, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore,
+    Look, Looked, PutEscrow, ReadHistory, ReadReceipt, Receipt, Reserve, Unfinished, chain,
 };
 use crate::{
     disk::{self, LockFile, Locked},
@@ -40,7 +40,8 @@ use crate::{
 /// `entries/NAME` has the lines of an entry, each with a checksum before it, and is the entry's lock (`flock`);
 /// `escrow/NAME` its raw response, for which zeros are written to `escrow/NAME.new` before the request, so that a full
 /// disk is detected then (not on copy-on-write file systems, such as Btrfs and ZFS); `stores/HASH` locks the entry of a
-/// store that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines.
+/// store that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines,
+/// each linked to the one before it (see [`chain`]).
 /// Of the runs of one user on one machine that see the same `/tmp`, only one works on a key, whatever their folders: a
 /// lock in `/tmp/rixl-UID` says which.
 /// Files are of mode 0600, folders 0700. They belong to this user, and are not links; the folders above belong to this
@@ -180,7 +181,14 @@ impl FolderJournal {
             Ok(bytes) => {
                 // A line that was torn within a character costs no more than itself.
                 let text = String::from_utf8_lossy(&bytes);
-                Ok(History::new(text.split('\n').filter_map(checked).map(str::to_owned).collect()))
+                let mut history = History::default();
+                for piece in text.split('\n').filter(|piece| !piece.is_empty()) {
+                    match checked(piece) {
+                        Some(line) => history.lines.push(line.to_owned()),
+                        None => history.damaged.push(Damaged { before: history.lines.len(), text: piece.to_owned() }),
+                    }
+                }
+                Ok(history)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(History::default()),
             Err(error) => Err(unusable(&path, error)),
@@ -764,10 +772,32 @@ fn add_history(root: &Path, line: &str) -> Result<(), JournalError> {
                 file.write_all(b"\n")?;
             }
         }
-        append(&mut file, line)?;
+        // Under the lock: what is last now is so until this line is.
+        let last = last_line(&mut file)?;
+        append(&mut file, &chain::linked(line, last.as_deref()))?;
         if is_new { disk::sync_folder(root) } else { Ok(()) }
     };
     add().map_err(|error| unusable(&path, error))
+}
+
+/// The last whole line. Of a history of years no more than its end is read.
+fn last_line(file: &mut File) -> io::Result<Option<String>> {
+    let length = file.metadata()?.len();
+    let mut size = 64 * 1024;
+    loop {
+        let start = length.saturating_sub(size);
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
+        // The first piece began before that.
+        let pieces = text.split('\n').skip(usize::from(start > 0));
+        let last = pieces.filter_map(checked).last();
+        if last.is_some() || start == 0 {
+            return Ok(last.map(str::to_owned));
+        }
+        size = size.saturating_mul(8);
+    }
 }
 
 /// Overwrites a file and removes it.

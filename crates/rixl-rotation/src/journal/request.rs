@@ -116,14 +116,39 @@ impl ReadHistory {
 pub struct History {
     /// The lines, oldest first.
     pub lines: Vec<String>,
+    /// What stands between them and is no whole line, oldest first.
+    pub damaged: Vec<Damaged>,
 }
 
 impl History {
     /// These lines, oldest first.
     #[must_use]
     pub fn new(lines: Vec<String>) -> Self {
-        Self { lines }
+        Self { lines, damaged: Vec::new() }
     }
+
+    /// With this text, which is no whole line, after so many of the lines.
+    #[must_use]
+    pub fn with_damaged(mut self, before: usize, text: impl Into<String>) -> Self {
+        self.damaged.push(Damaged { before, text: text.into() });
+        self
+    }
+
+    /// The number that people know the line of this index by: from 1, and what is damaged counts too, as in a file.
+    #[must_use]
+    pub fn number_of(&self, index: usize) -> usize {
+        index + 1 + self.damaged.iter().filter(|piece| piece.before <= index).count()
+    }
+}
+
+/// A part of the history that is no whole line: a crash tore it, or somebody changed it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Damaged {
+    /// How many lines stand before it.
+    pub before: usize,
+    /// Its text, as far as that is UTF-8.
+    pub text: String,
 }
 
 /// What [`Entry::lock_store`](super::Entry::lock_store) is asked. Rotations build it; `new` is for tests of a journal.

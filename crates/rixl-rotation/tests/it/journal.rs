@@ -11,6 +11,7 @@ use std::{
 use proptest::prelude::*;
 use rixl_rotation::journal::{
     Append, Close, FolderJournal, Journal, JournalErrorKind, Lock, LockStore, Look, PutEscrow, ReadHistory, Reserve,
+    chain::Chain,
 };
 use rixl_testing::{Running, wait_for};
 use tokio::runtime::Runtime;
@@ -119,6 +120,37 @@ async fn a_history_line_that_was_torn_costs_only_itself() {
         file.write_all(b"0123456789abcdef {\"torn\xc3").unwrap();
     }
     assert_eq!(journal.history(ReadHistory::new()).await.unwrap().lines, ["first", "second"]);
+}
+
+/// Wherever a line was cut, the next one is linked to the last whole one, however far that is from the end.
+#[tokio::test]
+async fn the_chain_goes_on_after_a_torn_line() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    let path = folder.path().join("state/history");
+    let add = async |line: &str| {
+        let mut entry = journal.lock(Lock::new("A")).await.unwrap();
+        entry.append(Append::new("x")).await.unwrap();
+        entry.close(Close::new().with_history_line(line)).await.unwrap();
+    };
+    add("{\"v\":1}").await;
+    let whole = fs::read(&path).unwrap();
+    for torn in 1..whole.len() - 1 {
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(&whole[..torn]).unwrap();
+        add("{\"v\":2}").await;
+    }
+    // A line that was killed between its last byte and its line feed is whole.
+    let text = fs::read(&path).unwrap();
+    fs::write(&path, &text[..text.len() - 1]).unwrap();
+    add("{\"v\":3}").await;
+    let junk = "x".repeat(300 * 1024);
+    fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(junk.as_bytes()).unwrap();
+    add("{\"v\":4}").await;
+    let history = journal.history(ReadHistory::new()).await.unwrap();
+    let chain = Chain::of(&history);
+    assert_eq!((chain.broken, chain.unlinked, chain.torn), (None, 0, whole.len() - 1));
+    assert_eq!(history.lines.len(), whole.len() + 1);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use rixl_rotation::{
     conformance::check_journal,
     journal::{
         Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, Look,
-        Looked, PutEscrow, ReadHistory, Unfinished,
+        Looked, PutEscrow, ReadHistory, Unfinished, chain::linked,
     },
     store::BoxFuture,
 };
@@ -40,6 +40,12 @@ enum Fault {
     NoHistory,
     NewestFirst,
     Unsorted,
+    /// No fault: lines may be added as they are.
+    Unlinked,
+    /// Each line is linked to the first one.
+    LinksToTheFirst,
+    /// Only every other line is linked.
+    LinksSome,
 }
 
 #[derive(Default)]
@@ -191,7 +197,18 @@ impl Entry for MemoryEntry {
     fn close<'a>(&'a mut self, Close { history_line, .. }: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         let fault = self.journal.1;
         if let (Some(line), true) = (history_line, fault != Fault::NoHistory) {
-            self.journal.0.lock().unwrap().history.push(line.into());
+            let mut state = self.journal.0.lock().unwrap();
+            let last = match fault {
+                Fault::LinksToTheFirst => state.history.first(),
+                _ => state.history.last(),
+            };
+            let is_linked = match fault {
+                Fault::Unlinked => false,
+                Fault::LinksSome => state.history.len() % 2 == 0,
+                _ => true,
+            };
+            let line = if is_linked { linked(line, last.map(String::as_str)) } else { line.to_owned() };
+            state.history.push(line);
         }
         self.change(|lines, escrow| {
             if fault != Fault::LinesOutliveClose {
@@ -223,6 +240,12 @@ async fn check(fault: Fault) -> Result<(), String> {
 #[tokio::test]
 async fn a_right_journal_passes() {
     check(Fault::None).await.unwrap();
+}
+
+/// Those of earlier releases.
+#[tokio::test]
+async fn a_journal_without_a_chain_passes() {
+    check(Fault::Unlinked).await.unwrap();
 }
 
 #[tokio::test]
@@ -258,6 +281,8 @@ async fn each_fault_is_caught_and_named() {
         (Fault::NoHistory, "point 4 (close): the history is []"),
         (Fault::NewestFirst, "point 4 (close): the history is"),
         (Fault::Unsorted, "point 2 (what is written stays): 40 names"),
+        (Fault::LinksToTheFirst, "the chain of the history: line 1 of 8 that were added at once is the first one"),
+        (Fault::LinksSome, "the chain of the history: of 8 lines that were added at once not all are linked"),
     ];
     for (fault, expected) in faults {
         let error = check(fault).await.unwrap_err();

@@ -10,6 +10,7 @@ mod fleet;
 mod journal;
 mod journal_check;
 mod model;
+mod old_secret;
 mod protocol;
 mod sendable;
 mod shared;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod examples;
+mod history;
 mod journal;
 mod store;
 mod wire;

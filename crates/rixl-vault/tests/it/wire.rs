@@ -191,13 +191,14 @@ async fn a_line_of_the_history_is_read_once() {
                 response(200, &json!({"data": {"data": {"line": name}, "metadata": metadata}}).to_string())
             }
             None if request.path().starts_with("/v1/sys/") => response(200, MOUNT),
+            None if request.path() == "/v1/kv/data/rixl/head" => response(404, r#"{"errors":[]}"#),
             None => response(200, &json!({"data": {"keys": names}}).to_string()),
         }
     });
     let journal = VaultJournal::new(config_at(&wire.url, TOKEN), "kv/rixl").unwrap();
     let mut sent = 0;
-    // The mount, the list and three lines; the list alone; the list and a new line; the list of what was left.
-    for (there, requests) in [(3, 5), (3, 1), (4, 2), (2, 1)] {
+    // The mount, the head, the list and three lines; the two alone; they and a new line; they of what was left.
+    for (there, requests) in [(3, 6), (3, 2), (4, 3), (2, 2)] {
         lines.store(there, Ordering::SeqCst);
         let history = journal.history(ReadHistory::new()).await.unwrap().lines;
         assert_eq!(history, (0..there).map(|line| format!("line{line}")).collect::<Vec<_>>());

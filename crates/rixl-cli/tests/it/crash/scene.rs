@@ -6,13 +6,14 @@ use std::{
     sync::OnceLock,
 };
 
+use rixl_rotation::journal::{FolderJournal, Journal as _, ReadHistory, chain::Chain};
 use rixl_sandbox::Sandbox;
 use rixl_testing::{folder, folder_on_disk};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::tracer::Call;
-use crate::program::{Program, Run, write};
+use crate::program::{Program, Run, block_on, write};
 
 /// What is run and killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -367,6 +368,11 @@ impl Scene {
                 line["new_fingerprint"] == *fingerprint && endings.iter().any(|ending| line["ending"] == **ending)
             };
             fault(!self.history().iter().any(is_told), "the history does not tell of it");
+        }
+        if self.state().exists() {
+            let journal = FolderJournal::open(self.state()).unwrap();
+            let history = block_on(journal.history(ReadHistory::new())).unwrap();
+            fault(Chain::of(&history).broken.is_some(), "the chain of the history is broken");
         }
         faults
     }
