@@ -7,7 +7,7 @@ use clap::{
     builder::{TypedValueParser, ValueParserFactory},
     error::ErrorKind,
 };
-use rixl_credentials::{KeyId, OrganizationId, ProjectId};
+use rixl_credentials::{EndpointId, KeyId, OrganizationId, ProjectId};
 use rixl_rotation::{DeployStep, Rotator};
 
 use crate::{
@@ -142,7 +142,7 @@ macro_rules! checked {
     )*};
 }
 
-checked!(KeyId OrganizationId ProjectId);
+checked!(KeyId OrganizationId ProjectId EndpointId);
 
 impl<T> TypedValueParser for CheckedParser<T>
 where

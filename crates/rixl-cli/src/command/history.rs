@@ -7,7 +7,7 @@ use crate::{context::Context, failure::Failure, output::Done, table::Table};
 
 /// Show past changes: the audit log
 ///
-/// Who, when, which key, the fingerprints of the secrets, how long consumers were without a live one, and how it ended. Never
+/// Who, when, which key or webhook endpoint, the fingerprints of the secrets, how long consumers were without a live one, and how it ended. Never
 /// a secret.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
@@ -37,7 +37,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
             Some(format!("{:.0}", audit.at)),
             Some(audit.by.clone()),
             Some(audit.change.clone()),
-            audit.key_id.clone(),
+            audit.key_id.clone().or_else(|| audit.endpoint_id.clone()),
             audit.name.clone(),
             Some(result),
             audit.old_fingerprint.clone(),

@@ -27,3 +27,4 @@ mod story;
 mod terminal;
 mod usage;
 mod ways_out;
+mod webhooks;

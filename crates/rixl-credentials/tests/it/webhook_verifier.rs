@@ -21,7 +21,8 @@ fn verifier(secret: &str) -> Result<WebhookVerifier, DeliveryError> {
 
 /// The example with this header changed, checked so many seconds after it was signed.
 fn verified(name: &str, value: &str, body: &[u8], seconds: i64) -> Result<(), DeliveryError> {
-    let header = |of| HEADERS.iter().find(|(known, _)| *known == of).map(|(_, text)| if of == name { value } else { text });
+    let header =
+        |of| HEADERS.iter().find(|(known, _)| *known == of).map(|(_, text)| if of == name { value } else { text });
     let delivery = WebhookDelivery::from_headers(header, body)?;
     verifier(SECRET)?.verify_at(&delivery, Timestamp::from_second(AT + seconds).unwrap())
 }
