@@ -220,7 +220,7 @@ async fn a_response_without_a_secret_leads_to_one_more_rotation() {
 #[tokio::test]
 async fn what_is_refused_changes_nothing() {
     let world = World::new().await;
-    let refusal = Effect::Respond { status: 403, headers: Vec::new(), body: br#"{"code":403,"error":"no"}"#.to_vec() };
+    let refusal = Effect::Respond { status: 400, headers: Vec::new(), body: br#"{"code":400,"error":"no"}"#.to_vec() };
     world.inject(Fault::new(refusal).before_commit());
     let failure = world.rotate().await.unwrap_err();
     assert_eq!((failure.kind(), failure.effect()), (FailureKind::Refused, Done::Unchanged));
