@@ -7,7 +7,7 @@ use clap::{
     builder::{TypedValueParser, ValueParserFactory},
     error::ErrorKind,
 };
-use rixl_credentials::{KeyId, OrganizationId, ProjectId};
+use rixl_credentials::{EndpointId, KeyId, OrganizationId, ProjectId};
 use rixl_rotation::{DeployStep, Rotator, journal::chain::LineDigest};
 
 use crate::{
@@ -149,7 +149,7 @@ macro_rules! checked {
     )*};
 }
 
-checked!(KeyId OrganizationId ProjectId LineDigest);
+checked!(KeyId OrganizationId ProjectId EndpointId LineDigest);
 
 impl<T> TypedValueParser for CheckedParser<T>
 where

@@ -12,6 +12,7 @@ pub(crate) mod rotate;
 pub(crate) mod sandbox;
 pub(crate) mod status;
 pub(crate) mod verify;
+pub(crate) mod webhooks;
 
 use clap::Subcommand;
 
@@ -22,6 +23,9 @@ pub(crate) enum Command {
     /// List, create, rotate, replace, delete and verify keys
     #[command(subcommand)]
     Keys(Box<Keys>),
+    /// Rotate the signing secrets of webhook endpoints, and test them
+    #[command(subcommand)]
+    Webhooks(Box<webhooks::Webhooks>),
     Status(status::Args),
     Sandbox(sandbox::Args),
     Completions(completions::Args),
@@ -46,6 +50,7 @@ impl Command {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Keys(keys) => keys.name(),
+            Self::Webhooks(webhooks) => webhooks.name(),
             Self::Status(_) => "status",
             Self::Sandbox(_) => "sandbox",
             Self::Completions(_) => "completions",
@@ -56,6 +61,7 @@ impl Command {
     pub(crate) async fn run(self, context: &Context, program: fn() -> clap::Command) -> Result<Done, Failure> {
         match self {
             Self::Keys(keys) => keys.run(context).await,
+            Self::Webhooks(webhooks) => webhooks.run(context).await,
             Self::Status(args) => status::run(context, args).await,
             Self::Sandbox(args) => sandbox::run(context, args).await,
             Self::Completions(args) => completions::run(args, program()),

@@ -281,6 +281,8 @@ fn code_of(error: &Error) -> Code {
         (_, Outcome::NotApplied) => Code::NotChanged,
         // A lost token harms nobody.
         _ if is_about_tokens(error.operation()) => Code::NotChanged,
+        // Nor does a test delivery that came, or did not.
+        _ if error.operation() == Operation::TestWebhookEndpoint => Code::Other,
         (_, Outcome::Unknown) => Code::Unknown,
         (_, Outcome::Applied) => match error.operation() {
             // A caller that saved the raw response has a better code.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use indicatif::ProgressBar;
+use rixl_credentials::Timestamp;
 use rixl_rotation::{Completed, Ending, Event, EventKind, FailureKind, LeftOut, Next, Report, Situation};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
@@ -130,10 +131,15 @@ impl Serialize for Locations {
     }
 }
 
+pub(crate) const WEBHOOK: &str = "webhook";
+
 /// The result for one key, as JSON shows it.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Row {
     id: Option<String>,
+    /// `webhook`, or nothing, for a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
     name: Option<String>,
     #[serde(flatten)]
     stores: Locations,
@@ -143,6 +149,9 @@ pub(crate) struct Row {
     fingerprint: Option<String>,
     rotations: Option<u32>,
     outage_ms: Option<u64>,
+    /// Until when RIXL signs deliveries with the old secret, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_with_both_until: Option<Timestamp>,
     /// Consumers are known to have no live secret.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     is_outage_running: bool,
@@ -162,7 +171,9 @@ impl Row {
     pub(crate) fn of_report(report: Report) -> Self {
         let code = if report.ending == Ending::Superseded { Code::Superseded } else { Code::Done };
         let mut row = Self {
-            id: report.key_id.map(|id| id.as_str().to_owned()),
+            id: report.key_id.map(|id| id.to_string()).or(report.endpoint_id.as_ref().map(ToString::to_string)),
+            kind: report.endpoint_id.as_ref().map(|_| WEBHOOK),
+            signed_with_both_until: report.signed_with_both_until,
             name: report.name,
             stores: Locations(report.stores),
             result: report.ending.into(),
@@ -219,6 +230,12 @@ impl Row {
         if self.stores.0.is_empty() {
             self.stores = Locations(locations);
         }
+        self
+    }
+
+    /// Of a webhook endpoint.
+    pub(crate) fn of_webhook(mut self) -> Self {
+        self.kind = Some(WEBHOOK);
         self
     }
 
@@ -313,6 +330,14 @@ pub(crate) fn say_all(output: Output, rows: &[Row]) {
             "{count} {noun} created whose secret may be one that was lost; if nobody knows it, run `rixl keys delete {}`",
             shown(&orphans.join(" "))
         ));
+    }
+    for row in rows {
+        if let (Some(until), Some(id)) = (row.signed_with_both_until, &row.id) {
+            output.note(format_args!(
+                "until {until:.0} RIXL signs deliveries to {} with the old and the new secret: consumers must have the new one by then",
+                shown(id)
+            ));
+        }
     }
     let not_begun = rows.iter().filter(|row| row.result == Outcome::NotBegun).count();
     if not_begun > 1 {

@@ -95,6 +95,7 @@
 //!
 //! `rustls` (default) and `native-tls` choose the TLS library; with both, `rustls` is used. With neither, only `http` on
 //! loopback works, and `https` is refused when the client is built. `acknowledge` adds `ClientBuilder::acknowledge`, and SHA-256.
+//! `webhook-verify` adds `WebhookVerifier`, which checks the signatures of webhook deliveries, and HMAC.
 //! `test-util` constructs values that only a server can give: see [`testing`].
 //!
 //! # Deliberately absent
@@ -180,6 +181,8 @@ mod trace;
 pub mod transport;
 #[cfg(doc)]
 pub mod tried;
+#[cfg(feature = "webhook-verify")]
+mod webhook_verifier;
 mod webhooks;
 
 pub use api_key_source::{ApiKeyFuture, ApiKeyRequest, ApiKeySource};
@@ -200,6 +203,8 @@ pub use retry::{RetryPolicy, Sleep, SystemTiming, Timing};
 pub use secret::Secret;
 pub use token_source::{AccessToken, SharedToken, TokenFuture, TokenRequest, TokenSource};
 pub use tokens::{TokenPair, Tokens};
+#[cfg(feature = "webhook-verify")]
+pub use webhook_verifier::{DeliveryError, WebhookDelivery, WebhookVerifier};
 pub use webhooks::{
     IssuedWebhookEndpoint, IssuedWebhookSecret, NewWebhookEndpoint, WebhookAttempt, WebhookEndpoint,
     WebhookEndpointUpdate, Webhooks,

@@ -1,7 +1,8 @@
 //! RIXL as a rotation uses it: one client, one organization, either generation of routes.
 
 use rixl_credentials::{
-    ApiKey, ApiKeys, Client, Error, KeyId, Listing, NewApiKey, OrganizationId, RawResponse, Secret, Tokens,
+    ApiKey, ApiKeys, Client, EndpointId, Error, KeyId, Listing, NewApiKey, OrganizationId, ProjectId, RawResponse,
+    Secret, Tokens, WebhookEndpoint, Webhooks,
 };
 
 /// The account whose keys are rotated: a client, and the organization.
@@ -50,6 +51,11 @@ impl Account {
         self.keys(&self.client).list()
     }
 
+    /// The webhook endpoints of this project. `None`: the first generation of routes has none for them.
+    pub fn webhooks(&self, project_id: &ProjectId) -> Option<Webhooks> {
+        self.webhooks_by(&self.client, project_id)
+    }
+
     /// The key of this id. There is no route for one key, so the list is read until it is found.
     ///
     /// # Errors
@@ -73,6 +79,24 @@ impl Account {
 
     pub(crate) async fn create_raw(&self, key: NewApiKey) -> Result<RawResponse, Error> {
         self.keys(&self.once()).create_raw(key).await
+    }
+
+    /// Sends one rotation of an endpoint's secret, once. `None`: without an organization there is no route for it.
+    pub(crate) async fn rotate_endpoint_raw(
+        &self,
+        project_id: &ProjectId,
+        endpoint_id: &EndpointId,
+    ) -> Option<Result<RawResponse, Error>> {
+        Some(self.webhooks_by(&self.once(), project_id)?.rotate_secret_raw(endpoint_id).await)
+    }
+
+    /// The webhook endpoint of this id. `None`: without an organization there is no route for it.
+    pub(crate) async fn endpoint(
+        &self,
+        project_id: &ProjectId,
+        endpoint_id: &EndpointId,
+    ) -> Option<Result<WebhookEndpoint, Error>> {
+        Some(self.webhooks(project_id)?.get(endpoint_id).await)
     }
 
     /// Deletes a key. This can't be undone.
@@ -99,6 +123,10 @@ impl Account {
     fn keys(&self, client: &Client) -> ApiKeys {
         let Some(id) = &self.organization else { return client.first_generation().api_keys() };
         client.organization(id).api_keys()
+    }
+
+    fn webhooks_by(&self, client: &Client, project_id: &ProjectId) -> Option<Webhooks> {
+        self.organization.as_ref().map(|id| client.organization(id).webhooks(project_id))
     }
 
     fn tokens(&self) -> Tokens {

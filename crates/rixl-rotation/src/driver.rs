@@ -9,7 +9,7 @@ mod wait;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use rixl_credentials::{Error, Issued, KeyId, RawResponse, Secret, Timestamp};
+use rixl_credentials::{ApiKey, Error, KeyId, RawResponse, Secret, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
@@ -51,7 +51,7 @@ pub(crate) struct Driver {
     /// The response, as long as this process lives: the escrow may have failed.
     response: Option<RawResponse>,
     /// What is in it.
-    issued: Option<Issued>,
+    issued: Option<New>,
     prepared_at: Timestamp,
     /// When this process let the first request go that may have been carried out.
     left_at: Option<Timestamp>,
@@ -78,6 +78,23 @@ pub(crate) struct Driver {
     homes: Vec<Spot>,
     /// Why the deploy step did not end well, and what it said.
     not_deployed: Option<(String, Option<String>)>,
+}
+
+/// What is in a response.
+struct New {
+    /// The key that it is of. An endpoint's response names nothing.
+    key: Option<ApiKey>,
+    secret: Secret,
+}
+
+impl New {
+    fn key_id(&self) -> Option<&KeyId> {
+        self.key.as_ref().map(|key| &key.id)
+    }
+
+    fn expiring_at(&self) -> Option<Timestamp> {
+        self.key.as_ref().and_then(|key| key.expiring_at)
+    }
 }
 
 /// One place of the intent.
@@ -127,6 +144,9 @@ impl fmt::Debug for Driver {
 
 /// The most bytes that a secret is expected to have: `prepare` proves that the store can take as many.
 pub(crate) const MAX_SECRET_BYTES: usize = 4096;
+/// Said before a further rotation of what lives on after one.
+const AGAIN: &str = "the endpoint is rotated again, since an earlier rotation may have been carried out whose secret nobody has: \
+                     RIXL may no longer sign with the secret that consumers have, until they take the new one";
 /// What was prepared longer ago than this is prepared again.
 const FRESH: Duration = Duration::from_secs(5);
 
@@ -198,6 +218,7 @@ impl Driver {
     pub(crate) async fn prepare(&mut self) -> Result<(), Failure> {
         // Whoever only prepares takes no turn.
         self.seen.has_turn = true;
+        self.warn_of_a_recent_rotation().await;
         loop {
             self.heed();
             match next(&self.progress, &self.seen) {
@@ -290,7 +311,7 @@ impl Driver {
     /// By the response, else by what was listed before the run.
     fn is_expired(&self) -> bool {
         let Subject::Rotate { expiring_at: listed, .. } = self.subject() else { return false };
-        let end = self.issued.as_ref().map_or(*listed, |issued| issued.key.expiring_at);
+        let end = self.issued.as_ref().map_or(*listed, New::expiring_at);
         end.is_some_and(|end| end <= self.seen.now)
     }
 
@@ -344,7 +365,13 @@ impl Driver {
             Record::Stored { place, value, .. } if !self.is_readable(*place) => {
                 *value = self.value(*place).map_or(*value, |secret| look::digest(&secret));
             }
-            Record::Sending(sending) => self.warn_of_orphans(&sending.orphans),
+            Record::Sending(sending) => {
+                self.warn_of_orphans(&sending.orphans);
+                let is_further = sending.number > self.progress.requests.number && self.rotations() > 0;
+                if is_further && self.subject().rules().outlives.is_some() {
+                    self.warn(AGAIN);
+                }
+            }
             _ => {}
         }
         // A first line that is no intent would say nothing.
@@ -392,6 +419,11 @@ impl Driver {
         self.intent().subject.key_id()
     }
 
+    /// How many requests may have been carried out.
+    fn rotations(&self) -> u32 {
+        self.progress.requests.left.saturating_sub(self.progress.requests.refused)
+    }
+
     fn is_readable(&self, place: usize) -> bool {
         self.places.get(place).is_some_and(|place| place.store.is_readable())
     }
@@ -422,6 +454,21 @@ impl Driver {
         }
         self.rotator.tell_of(&self.label, EventKind::Note, warning.clone());
         self.warnings.push(warning);
+    }
+
+    /// A second rotation may end what RIXL signs with besides the newest secret.
+    async fn warn_of_a_recent_rotation(&mut self) {
+        if self.subject().rules().outlives.is_none() {
+            return;
+        }
+        let Some(owner) = self.subject().owner() else { return };
+        let until = self.rotator.signed_with_both_until(&owner).await;
+        if let Some(until) = until.filter(|until| self.now() < *until) {
+            self.warn(format!(
+                "the last rotation is less than 24 hours old: until {until:.0} RIXL signs with the secret before it, too, which \
+                 this one may end at once"
+            ));
+        }
     }
 
     /// All of them at once: one command deletes them.
@@ -493,6 +540,9 @@ impl Driver {
                 self.tell(
                     State::Verified,
                     match format {
+                        None if !self.subject().rules().can_probe => {
+                            format!("the response holds the new secret {fingerprint}, which RIXL has no way to try")
+                        }
                         Some(_) => format!("the new secret {fingerprint} is live: it was exchanged for a token"),
                         None => format!("the new secret {fingerprint} was not confirmed to be live"),
                     },

@@ -40,7 +40,7 @@ pub struct Audit {
     pub end_before: Option<Timestamp>,
     /// Who ran it, as `user@host`.
     pub by: String,
-    /// What was asked for: `rotate`, `create` or `replace`.
+    /// What was asked for: `rotate`, `create` or `replace`, of a key; `webhook`, of the secret of a webhook endpoint.
     pub change: String,
     /// The key whose secret is stored now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,6 +48,16 @@ pub struct Audit {
     /// The key that was replaced by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced: Option<String>,
+    /// The webhook endpoint whose secret is stored now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_id: Option<String>,
+    /// The project of the webhook endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
+    /// Until when RIXL signs deliveries to the webhook endpoint with the secret before, too: 24 hours from the request, as
+    /// RIXL publishes. Absent if several requests may have been carried out, the last of which may have ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_with_both_until: Option<Timestamp>,
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,

@@ -19,7 +19,8 @@ pub(crate) struct Receipt {
     v: u32,
     run: String,
     ending: Ending,
-    pub(crate) key_id: KeyId,
+    /// The key's id, or what [`Subject::owner`](crate::protocol::intent::Subject::owner) calls it.
+    pub(crate) key_id: String,
     pub(crate) at: Timestamp,
     base_url: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,6 +32,8 @@ pub(crate) struct Receipt {
     others: Vec<Spot>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fingerprint: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed_with_both_until: Option<Timestamp>,
 }
 
 /// A place, as it was named and found.
@@ -91,22 +94,24 @@ fn of_key(base_url: &str, key_id: &str) -> String {
 /// Those that it left have its secret too, until the next one.
 pub(crate) fn receipts<'a>(
     audit: &Audit,
+    owner: Option<&str>,
     places: impl IntoIterator<Item = &'a Place>,
     left: &'a [Place],
 ) -> Vec<crate::journal::Receipt> {
-    let Some(key_id) = audit.key_id.as_ref().and_then(|id| id.parse::<KeyId>().ok()) else { return Vec::new() };
+    let Some(owner) = owner else { return Vec::new() };
     let (mut all, mut spots) = (Vec::new(), Vec::new());
     let receipt = |spot, others| Receipt {
         v: VERSION,
         run: audit.run_id.clone().unwrap_or_default(),
         ending: audit.ending,
-        key_id: key_id.clone(),
+        key_id: owner.to_owned(),
         at: audit.at,
         base_url: audit.base_url.clone(),
         organization: audit.organization.clone(),
         spot,
         others,
         fingerprint: audit.new_fingerprint.clone(),
+        signed_with_both_until: audit.signed_with_both_until,
     };
     for place in places.into_iter().chain(left) {
         spots.push(Spot::from(place));
@@ -119,7 +124,7 @@ pub(crate) fn receipts<'a>(
             all.push(crate::journal::Receipt::new(of_any_server(&place.given), line));
         }
     }
-    let of_key = of_key(&audit.base_url, key_id.as_str());
+    let of_key = of_key(&audit.base_url, owner);
     let mut spots = spots.into_iter();
     if let Some(first) = spots.next()
         && let Ok(line) = serde_json::to_string(&receipt(first, spots.collect()))
@@ -132,7 +137,8 @@ pub(crate) fn receipts<'a>(
 impl Receipt {
     /// What follows the location of the place in a sentence.
     pub(crate) fn said(&self) -> String {
-        format!("has had the secret of another key, {}, since {}", self.key_id, self.at)
+        let kind = if self.key_id.contains('-') { "a webhook endpoint" } else { "another key" };
+        format!("has had the secret of {kind}, {}, since {}", self.key_id, self.at)
     }
 }
 
@@ -159,7 +165,8 @@ impl Rotator {
     pub(crate) async fn is_own(&self, place: &Place, key_id: &KeyId, secret: &Secret) -> bool {
         let print = fingerprint(secret.expose_secret());
         let receipts = self.receipts_of(&place.name, &place.path()).await.unwrap_or_default();
-        let is_it = |receipt: &Receipt| receipt.key_id == *key_id && receipt.fingerprint.as_ref() == Some(&print);
+        let is_it =
+            |receipt: &Receipt| receipt.key_id == key_id.as_str() && receipt.fingerprint.as_ref() == Some(&print);
         receipts.iter().any(is_it)
     }
 
@@ -183,7 +190,7 @@ impl Rotator {
     pub(crate) async fn owner_of(
         &self,
         place: &Place,
-        key_id: Option<&KeyId>,
+        owner: Option<&str>,
         held: Option<&Secret>,
     ) -> Result<Option<Receipt>, JournalError> {
         let held_now = held.map(|held| fingerprint(held.expose_secret()));
@@ -201,7 +208,7 @@ impl Rotator {
         };
         let Some(receipt) = receipt else { return Ok(None) };
         let is_here = receipt.base_url == self.account.client().base_url();
-        if is_here && key_id == Some(&receipt.key_id) {
+        if is_here && owner == Some(receipt.key_id.as_str()) {
             return Ok(None);
         }
         let organization = self.account.organization().map(|id| id.as_str());
@@ -213,7 +220,10 @@ impl Rotator {
     }
 
     /// A list may lag, or be of another organization: two must lack the key, and its secret must be dead.
-    async fn is_gone(&self, key_id: &KeyId, secret: &Secret) -> bool {
+    async fn is_gone(&self, owner: &str, secret: &Secret) -> bool {
+        // Nobody can tell whether an endpoint's secret is dead.
+        let Ok(key_id) = owner.parse::<KeyId>() else { return false };
+        let key_id = &key_id;
         for _ in 0..2 {
             if !matches!(self.account.find(key_id).await, Ok(None)) {
                 return false;
@@ -238,15 +248,21 @@ impl Rotator {
         None
     }
 
+    /// Until when RIXL signs with the secret before the one that the last run has stored.
+    pub(crate) async fn signed_with_both_until(&self, owner: &str) -> Option<Timestamp> {
+        let name = of_key(self.account.client().base_url(), owner);
+        self.receipt(&name).await.ok()??.signed_with_both_until
+    }
+
     /// Where the secret of this key is besides: such a place would keep a dead one.
-    pub(crate) async fn homes_besides(&self, places: &[Place], key_id: &KeyId) -> Result<Vec<Spot>, JournalError> {
-        let name = of_key(self.account.client().base_url(), key_id.as_str());
+    pub(crate) async fn homes_besides(&self, places: &[Place], owner: &str) -> Result<Vec<Spot>, JournalError> {
+        let name = of_key(self.account.client().base_url(), owner);
         let Some(Receipt { spot, others, .. }) = self.receipt(&name).await? else { return Ok(Vec::new()) };
         let mut left = Vec::new();
         for home in iter::once(spot).chain(others).filter(|home| !places.iter().any(|place| home.is(place))) {
             // Another key may have taken it over.
             let there = self.receipts_of(&home.identity, &home.path()).await?;
-            left.extend(there.into_iter().next().filter(|there| there.key_id == *key_id).map(|there| there.spot));
+            left.extend(there.into_iter().next().filter(|there| there.key_id == owner).map(|there| there.spot));
         }
         Ok(left)
     }

@@ -59,6 +59,7 @@
 //! | rotate many keys, those that are due | [`Selection`], [`Fleet`] |
 //! | resume an interrupted fleet | [`Rotator::recover`], then [`Selection::not_rotated_since`] |
 //! | have no moment without a live secret | [`Rotator::replace`] |
+//! | rotate the signing secret of a webhook endpoint | [`Rotator::rotate_webhook`] |
 //! | store secrets in my own service | `examples/store.rs` |
 //! | keep the journal in a database | `examples/journal.rs` |
 //! | see what others need for the same | [`compared`] |

@@ -1,11 +1,14 @@
 //! Unfinished runs, from the journal alone.
 
-use rixl_credentials::Timestamp;
+use rixl_credentials::{EndpointId, Timestamp};
 
 use crate::{
     Effect, Failure, Next,
     journal::{Journal, JournalErrorKind, ListUnfinished, Look},
-    protocol::progress::{At, Progress, Response},
+    protocol::{
+        intent::Subject,
+        progress::{At, Progress, Response},
+    },
     recover::{self, Open},
 };
 
@@ -13,8 +16,10 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenRun {
-    /// The name of the entry: the key's id, or `new-…` for a creation.
+    /// The name of the entry: the key's id, `new-…` for a creation, or `webhook-…`, with the ids of project and endpoint.
     pub entry: String,
+    /// The webhook endpoint, if it is about the secret of one.
+    pub endpoint_id: Option<EndpointId>,
     /// The key's name, as far as the entry could be read.
     pub name: Option<String>,
     /// Where its secret goes; empty where the entry could not be read.
@@ -63,6 +68,7 @@ pub async fn open_runs(journal: &dyn Journal) -> Result<Vec<OpenRun>, Failure> {
 async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
     let mut run = OpenRun {
         entry: name,
+        endpoint_id: None,
         name: None,
         stores: Vec::new(),
         since: None,
@@ -98,6 +104,9 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             );
         }
         Ok(Some(Open::Run(progress))) => {
+            if let Subject::Endpoint { endpoint_id, .. } = &progress.intent.subject {
+                run.endpoint_id = Some(endpoint_id.clone());
+            }
             run.name = progress.intent.subject.name().map(str::to_owned);
             run.stores = progress.kept().map(|(_, place)| place.given.clone()).collect();
             run.since = Some(progress.intent.began);
@@ -125,6 +134,9 @@ fn situation(progress: &Progress, escrow: &str) -> String {
         }
         Response::Received if is_stored => "the new secret is stored, and was not checked again".to_owned(),
         Response::Received => format!("the new secret is in escrow at {escrow}, and not known to be stored"),
+        Response::Lost(_) if progress.intent.subject.rules().outlives.is_some() => {
+            "the new secret is lost, and the endpoint is to be rotated again".to_owned()
+        }
         Response::Lost(_) => "the new secret is lost, and the key is to be rotated again".to_owned(),
         _ if progress.effect() == Effect::Unchanged => "nothing was changed".to_owned(),
         _ => "it is not known whether the request was carried out".to_owned(),

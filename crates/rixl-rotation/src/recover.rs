@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, future, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use rixl_credentials::{KeyId, Timestamp};
+use rixl_credentials::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     driver::{Driver, MAX_SECRET_BYTES, Target},
     journal::{Append, Close, Entry, JournalErrorKind, ListUnfinished, Lock},
     protocol::{
-        intent::{Before, Digest, Place},
+        intent::{Before, Digest, Place, Subject as ProtocolSubject},
         progress::{At, Progress, ReadError, Record},
         seen::{IfLive, Mandate},
     },
@@ -111,7 +111,7 @@ impl RecoverOptions {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Recovered {
-    /// The name of the entry: the key's id, or `new-…` for a creation.
+    /// The name of the entry: the key's id, `new-…` for a creation, or `webhook-…`, with the ids of project and endpoint.
     pub entry: String,
     /// The key's name, as far as the entry could be read.
     pub name: Option<String>,
@@ -349,7 +349,7 @@ impl Rotator {
             let store = asked.and_then(|asked| stores.open(asked).ok()).unwrap_or(store);
             opened.push(Target::new(store, lock).with_moved(moved));
         }
-        let label = intent.subject.key_id().map_or(name, KeyId::as_str).to_owned();
+        let label = intent.subject.owner().unwrap_or_else(|| name.to_owned());
         let is_told = options.on_live == OnLiveSecret::RotateUnread;
         let mandate = Mandate {
             stops_on_unknown: false,
@@ -380,8 +380,9 @@ impl Rotator {
             return Err(Failure::refused("the run is over, and it has no secret left to store; nothing was sent"));
         }
         let intent = &progress.intent;
-        let (key_id, subject) = (intent.subject.key_id(), intent.store_subject());
-        let (mut to, _, lock) = self.look_at_new(label, key_id, &mut **entry, store, &subject, options).await?;
+        let (owner, subject) = (intent.subject.owner(), intent.store_subject());
+        let looked = self.look_at_new(label, owner.as_deref(), &mut **entry, store, &subject, options);
+        let (mut to, _, lock) = looked.await?;
         let mut others = intent.places.iter().enumerate().filter(|(other, _)| *other != index);
         if let Some((_, other)) = others.find(|(_, other)| other.name == to.name) {
             let sentence = format!("{} is {}, where the secret goes anyway; nothing was sent", to.given, other.given);
@@ -404,7 +405,7 @@ impl Rotator {
     pub(crate) async fn look_at_new(
         &self,
         label: &str,
-        key_id: Option<&KeyId>,
+        owner: Option<&str>,
         entry: &mut dyn Entry,
         store: &dyn Store,
         subject: &Subject,
@@ -421,6 +422,7 @@ impl Rotator {
             true => store.read(Read::new().with_subject(subject)).await?,
             false => store.prepare(Prepare::new(MAX_SECRET_BYTES).with_subject(subject)).await?,
         };
+        let held = held.sought_as(subject.kind);
         if let Content::NoSuchName { near } = &held.content
             && !self.allows_new_place
         {
@@ -433,13 +435,13 @@ impl Rotator {
         if !takes_over {
             let owner = match &held.secret {
                 None if store.is_readable() => Ok(None),
-                held => self.owner_of(&to, key_id, held.as_ref()).await,
+                held => self.owner_of(&to, owner, held.as_ref()).await,
             };
             let taken = match owner {
                 Ok(owner) => owner.map(|owner| owner.said()),
                 Err(error) => Some(format!("may be another key's: {error}")),
             };
-            let foreign = || "holds something that does not look like an API key's secret".to_owned();
+            let foreign = || format!("holds something that does not look like {} secret", subject.kind.whose());
             if let Some(taken) = taken.or_else(|| (held.content == Content::Foreign).then(foreign)) {
                 return Err(Failure::refused(format!("{}: {taken}; nothing was sent", to.given))
                     .with_next(Next::AnotherPlace(label.to_owned())));
@@ -492,7 +494,11 @@ impl Open {
     pub(crate) fn refusal(&self, truth: &str) -> Failure {
         match self {
             Self::Run(progress) => {
-                let sentence = format!("an earlier run on this key is unfinished; {truth}");
+                let what = match progress.intent.subject {
+                    ProtocolSubject::Endpoint { .. } => "webhook endpoint",
+                    _ => "key",
+                };
+                let sentence = format!("an earlier run on this {what} is unfinished; {truth}");
                 Failure::new(FailureKind::Unknown, sentence).with_situation(progress.situation(), false)
             }
             Self::Rehearsal(_) => {

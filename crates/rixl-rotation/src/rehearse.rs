@@ -178,7 +178,7 @@ impl Rotator {
             return Err(Failure::refused(sentence).with_next(next));
         }
         let subject = rehearsal.subject();
-        let looked = self.look_at_new(name, Some(key_id), &mut *entry, &*store, &subject, options).await;
+        let looked = self.look_at_new(name, Some(key_id.as_str()), &mut *entry, &*store, &subject, options).await;
         let (to, held, _lock) = looked.map_err(|failure| elsewhere(failure.left_open(Effect::Unchanged)))?;
         let is_live = match &held.secret {
             Some(held) => match probe(&self.account, key_id, held, None).await {

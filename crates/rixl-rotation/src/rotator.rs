@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use rixl_credentials::{ApiKey, KeyId, NewApiKey, Timestamp};
+use rixl_credentials::{ApiKey, EndpointId, KeyId, NewApiKey, ProjectId, Timestamp, WebhookEndpoint};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -64,8 +64,8 @@ const MARGIN: Duration = Duration::from_secs(5);
 ///
 /// Exactly one rotation over a network that loses responses; no outage where the old secret dies at once; noticing that
 /// a copy of the request, or a concurrent rotator, has invalidated a secret whose grace period is longer than the quiet
-/// time; getting a lost secret back; undoing a rotation; one commit across several stores; that consumers have read the
-/// new secret; the end of tokens obtained with the old secret.
+/// time, or that of a webhook endpoint, which can't be tried; getting a lost secret back; undoing a rotation; one commit
+/// across several stores; that consumers have read the new secret; the end of tokens obtained with the old secret.
 ///
 /// ```
 /// use rixl_credentials::Client;
@@ -135,7 +135,7 @@ impl fmt::Debug for Rotator {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
-    /// The key, by its id; for a key that is not created yet, by its name.
+    /// The key, by its id; for a key that is not created yet, by its name; for a webhook endpoint, the name of its entry.
     pub key: String,
     /// What happened.
     pub kind: EventKind,
@@ -241,8 +241,13 @@ impl fmt::Display for State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// The key whose secret is stored now; `None` when nothing was created.
+    /// The key whose secret is stored now; `None` when nothing was created, and for a webhook endpoint.
     pub key_id: Option<KeyId>,
+    /// The webhook endpoint whose secret is stored now.
+    pub endpoint_id: Option<EndpointId>,
+    /// Until when RIXL signs deliveries with the secret before, too: 24 hours from the request, as RIXL publishes. `None` for
+    /// a key, and if several requests may have been carried out, the last of which may have ended it.
+    pub signed_with_both_until: Option<Timestamp>,
     /// Its name.
     pub name: Option<String>,
     /// Where the secret is.
@@ -254,8 +259,8 @@ pub struct Report {
     /// How many rotations or creations it took.
     pub rotations: u32,
     /// From sending the request until the place had the secret durably: consumers were without a live secret for at
-    /// most this long. `None` for a creation or replacement, which invalidate no secret, if another rotator's secret
-    /// stayed, and if it is not known when the place got it.
+    /// most this long. `None` for a creation, a replacement or one rotation of a webhook endpoint, which invalidate no
+    /// secret, if another rotator's secret stayed, and if it is not known when the place got it.
     pub outage: Option<Duration>,
     /// The id of the run, as in its span and audit line.
     pub run_id: String,
@@ -451,7 +456,7 @@ impl Rotator {
         let traced = Traced::new(Some(key_id), "rotate");
         let prepare = async {
             let key = self.planned(key_id).await?;
-            self.prepare_change(self.rotation(&key)?, Some(&key.id), places.into(), &traced).await
+            self.prepare_change(self.rotation(&key)?, places.into(), &traced).await
         };
         traced.prepare(prepare).await?.rotate().await
     }
@@ -467,7 +472,7 @@ impl Rotator {
     /// As for [`rotate`](Self::rotate): dropping the future is a crash.
     pub async fn create(&self, key: NewApiKey, places: impl Into<Places> + Send) -> Result<Report, Failure> {
         let traced = Traced::new(None, "create");
-        traced.prepare(self.prepare_change(Subject::Create(key), None, places.into(), &traced)).await?.rotate().await
+        traced.prepare(self.prepare_change(Subject::Create(key), places.into(), &traced)).await?.rotate().await
     }
 
     /// Creates a key like this one, stores its secret, waits, and deletes this one: no moment without a live secret.
@@ -490,7 +495,7 @@ impl Rotator {
         let traced = Traced::new(Some(key_id), "replace");
         let prepare = async {
             let key = self.planned(key_id).await?;
-            self.prepare_change(self.replacement(&key, grace)?, Some(&key.id), places.into(), &traced).await
+            self.prepare_change(self.replacement(&key, grace)?, places.into(), &traced).await
         };
         traced.prepare(prepare).await?.rotate().await
     }
@@ -521,7 +526,7 @@ impl Rotator {
     pub async fn prepare(&self, key: &ApiKey, places: impl Into<Places> + Send) -> Result<Prepared, Failure> {
         let traced = Traced::new(Some(&key.id), "rotate");
         let places = places.into();
-        let prepare = async { self.prepare_change(self.rotation(key)?, Some(&key.id), places, &traced).await };
+        let prepare = async { self.prepare_change(self.rotation(key)?, places, &traced).await };
         traced.prepare(prepare).await
     }
 
@@ -561,8 +566,68 @@ impl Rotator {
     ) -> Result<Prepared, Failure> {
         let traced = Traced::new(Some(&key.id), "replace");
         let places = places.into();
-        let prepare =
-            async { self.prepare_change(self.replacement(key, grace)?, Some(&key.id), places, &traced).await };
+        let prepare = async { self.prepare_change(self.replacement(key, grace)?, places, &traced).await };
+        traced.prepare(prepare).await
+    }
+
+    /// Gives a webhook endpoint a new signing secret, and stores it: the same protocol. Needs an account whose organization is
+    /// named.
+    ///
+    /// For 24 hours RIXL signs deliveries with the old and the new secret, as it publishes, so there is no outage if
+    /// consumers take the new one within that time; [`Report::signed_with_both_until`] says until when. RIXL does not publish
+    /// what a second rotation within that time does to the first secret, and has no way to try a secret: the new one is stored
+    /// as it came, without a quiet time. [`Webhooks::send_test`](rixl_credentials::Webhooks::send_test) shows whether consumers
+    /// accept deliveries.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::effect`] says what became of the secret, [`Failure::next`] what to do.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`rotate`](Self::rotate): dropping the future is a crash. A response that was lost can't be told from a request
+    /// that was: [`recover`](Self::recover) rotates again once the request can no longer be under way.
+    pub async fn rotate_webhook(
+        &self,
+        project_id: &ProjectId,
+        endpoint_id: &EndpointId,
+        places: impl Into<Places> + Send,
+    ) -> Result<Report, Failure> {
+        let prepared = self.prepare_webhook(project_id, endpoint_id, places).await?;
+        prepared.rotate().await
+    }
+
+    /// Steps 1 and 2 of the rotation of a webhook endpoint's secret.
+    ///
+    /// # Errors
+    ///
+    /// As for [`prepare`](Self::prepare); [`FailureKind::Refused`] also when no endpoint has this id.
+    pub async fn prepare_webhook(
+        &self,
+        project_id: &ProjectId,
+        endpoint_id: &EndpointId,
+        places: impl Into<Places> + Send,
+    ) -> Result<Prepared, Failure> {
+        let subject = Subject::Endpoint { project_id: project_id.clone(), endpoint_id: endpoint_id.clone() };
+        let (traced, places) = (Traced::new(None, subject.kind()), places.into());
+        traced.of_endpoint(endpoint_id);
+        let prepare = async {
+            let Some(found) = self.account.endpoint(project_id, endpoint_id).await else {
+                return Err(Failure::refused(
+                    "webhook endpoints have routes only where the organization is named; nothing was sent; name it",
+                ));
+            };
+            let endpoint = found.map_err(|error| match error.is_not_found() {
+                true => Failure::refused(format!(
+                    "the project {project_id} has no webhook endpoint {endpoint_id}; nothing was sent"
+                ))
+                .with_source(error),
+                false => Failure::from_call("the webhook endpoint could not be read", error),
+            })?;
+            let label = subject.owner().unwrap_or_default();
+            self.tell(&label, State::Planned, describe_endpoint(&endpoint));
+            self.prepare_change(subject, places, &traced).await
+        };
         traced.prepare(prepare).await
     }
 
@@ -607,13 +672,7 @@ impl Rotator {
         Ok(Subject::Replace { key_id: key.id.clone(), new, grace_ms: millis(grace) })
     }
 
-    async fn prepare_change(
-        &self,
-        change: Subject,
-        key_id: Option<&KeyId>,
-        places: Places,
-        traced: &Traced,
-    ) -> Result<Prepared, Failure> {
+    async fn prepare_change(&self, change: Subject, places: Places, traced: &Traced) -> Result<Prepared, Failure> {
         if self.cancellation.is_cancelled() {
             return Err(Failure::interrupted());
         }
@@ -622,7 +681,8 @@ impl Rotator {
         let Some(first) = stores.first() else {
             return Err(Failure::refused("no place is named where the secret is to go; nothing was sent"));
         };
-        let name = key_id.map_or_else(|| format!("new-{}", hex(first.location().as_bytes(), 8)), KeyId::to_string);
+        let name = change.owner().unwrap_or_else(|| format!("new-{}", hex(first.location().as_bytes(), 8)));
+        let can_probe = change.rules().can_probe;
         let client = self.account.client();
         #[cfg(unix)]
         let deploy = match self.deploy_step.as_ref().map(|step| step.recorded(change.name())).transpose() {
@@ -643,7 +703,7 @@ impl Rotator {
                 window_ms: millis(client.attempt_timeout().saturating_mul(2).saturating_add(MARGIN)),
                 quiet_ms: millis(self.quiet_time),
                 budget: self.budget,
-                is_probed: self.is_verifying,
+                is_probed: self.is_verifying && can_probe,
                 overlap: None,
             },
             #[cfg(unix)]
@@ -675,7 +735,8 @@ impl Rotator {
             }
             targets.push(Target::new(store, lock));
         }
-        let label = intent.subject.key_id().map_or(intent.subject.name().unwrap_or_default(), KeyId::as_str).to_owned();
+        let subject = &intent.subject;
+        let label = subject.owner().or_else(|| subject.name().map(str::to_owned)).unwrap_or_default();
         let progress = Progress::new(Arc::new(intent));
         let mut driver = Driver::new(self.clone(), entry, targets, progress, self.mandate(), label);
         driver.prepare().await?;
@@ -815,6 +876,18 @@ fn describe(key: &ApiKey, now: Timestamp) -> String {
         |at| format!("used {} ago, so consumers may notice", ago(at, now)),
     );
     format!("{name:?}, {age}, {used}")
+}
+
+/// Without its URL, which may be a credential.
+fn describe_endpoint(endpoint: &WebhookEndpoint) -> String {
+    let types = match endpoint.event_types.as_slice() {
+        [] => "events".to_owned(),
+        types => types.join(", "),
+    };
+    match endpoint.enabled {
+        Some(false) => format!("gets {types}, but is disabled"),
+        _ => format!("gets {types}"),
+    }
 }
 
 /// In its largest unit.

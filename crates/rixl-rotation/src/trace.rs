@@ -5,7 +5,8 @@
 //! | `rixl.rotation` | span, level INFO, target `rixl_rotation` | one rotation, creation or replacement, recovery included |
 //! | `rixl.run_id` | field | of the run, as in its audit line |
 //! | `rixl.key_id` | field | the key; for a creation empty until it has one |
-//! | `rixl.change` | field | `rotate`, `create` or `replace` |
+//! | `rixl.endpoint_id` | field | the webhook endpoint, if it is about the secret of one |
+//! | `rixl.change` | field | `rotate`, `create`, `replace` or `webhook` |
 //! | `rixl.effect` | field, at the end | [`Effect::as_str`]; of a run that was dropped `unchanged` before it sends, else `unknown` |
 //! | `rixl.ending` | field, at the end | [`Ending::as_str`](crate::Ending::as_str) |
 //! | `rixl.rotations` | field, at the end | how many requests it took |
@@ -19,10 +20,13 @@ use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
 };
 
-use rixl_credentials::KeyId;
+use rixl_credentials::{EndpointId, KeyId};
 use tracing::{Instrument as _, Span, field::Empty};
 
-use crate::{Effect, Failure, Prepared, Report, protocol::intent::Intent};
+use crate::{
+    Effect, Failure, Prepared, Report,
+    protocol::intent::{Intent, Subject},
+};
 
 pub(crate) const TARGET: &str = "rixl_rotation";
 
@@ -44,6 +48,7 @@ impl Traced {
             "rixl.rotation",
             rixl.run_id = run_id,
             rixl.key_id = key_id.map(KeyId::as_str),
+            rixl.endpoint_id = Empty,
             rixl.change = change,
             rixl.effect = Empty,
             rixl.ending = Empty,
@@ -57,7 +62,15 @@ impl Traced {
 
     /// A run that was interrupted, and goes on.
     pub(crate) fn of(intent: &Intent) -> Self {
-        Self::again(intent.run.clone(), intent.subject.key_id(), intent.subject.kind())
+        let traced = Self::again(intent.run.clone(), intent.subject.key_id(), intent.subject.kind());
+        if let Subject::Endpoint { endpoint_id, .. } = &intent.subject {
+            traced.of_endpoint(endpoint_id);
+        }
+        traced
+    }
+
+    pub(crate) fn of_endpoint(&self, endpoint_id: &EndpointId) {
+        self.span.record("rixl.endpoint_id", endpoint_id.as_str());
     }
 
     /// What comes before anything is sent.

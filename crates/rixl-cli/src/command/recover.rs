@@ -22,9 +22,12 @@ use crate::{
 /// first request can no longer be under way, the key is rotated again, or given up with --drop. If the outcome can't be
 /// determined, it says so and changes nothing; then, and when the requests of an entry are used up, choose --rotate-again
 /// or --drop.
+///
+/// The secret of a webhook endpoint can't be tried. RIXL signs with the old one for 24 hours after a rotation, so the endpoint
+/// is rotated again once the first request can no longer be under way: this may end the old one at once.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Recover only these: key ids, or the names of creations as `rixl status` shows them [default: all]
+    /// Recover only these: key ids, or the names of creations and webhook endpoints as `rixl status` shows them [default: all]
     #[arg(value_name = "KEY_ID")]
     pub(crate) entries: Vec<String>,
     /// Store the secret here instead, if the original place is gone or was wrong; takes one KEY_ID

@@ -1,6 +1,6 @@
 //! `rixl status`
 
-use rixl_credentials::Timestamp;
+use rixl_credentials::{EndpointId, Timestamp};
 use rixl_rotation::{OpenRun, journal::Journal, open_runs};
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::{
     context::Context,
     failure::{Code, Failure, with_command},
     output::Done,
-    rows::Locations,
+    rows::{self, Locations},
     table::Table,
 };
 
@@ -22,6 +22,10 @@ pub(crate) struct Args {}
 #[derive(Serialize)]
 struct Open<'a> {
     id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint_id: Option<&'a str>,
     name: Option<&'a str>,
     #[serde(flatten)]
     stores: Locations,
@@ -65,6 +69,8 @@ pub(crate) fn said(run: &OpenRun) -> String {
 fn open(run: &OpenRun) -> Open<'_> {
     Open {
         id: &run.entry,
+        kind: run.endpoint_id.as_ref().map(|_| rows::WEBHOOK),
+        endpoint_id: run.endpoint_id.as_ref().map(EndpointId::as_str),
         name: run.name.as_deref(),
         stores: Locations(run.stores.clone()),
         since: run.since,

@@ -28,3 +28,4 @@ mod story;
 mod terminal;
 mod usage;
 mod ways_out;
+mod webhooks;

@@ -28,4 +28,5 @@ mod tls;
 mod token_source;
 mod tracing_spans;
 mod values;
+mod webhook_verifier;
 mod wire;

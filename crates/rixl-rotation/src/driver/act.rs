@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rixl_credentials::{Error, ErrorKind, KeyId, Outcome, RawResponse, Timestamp};
+use rixl_credentials::{EndpointId, Error, ErrorKind, KeyId, Outcome, RawResponse, Timestamp};
 
-use super::{Driver, look};
+use super::{Driver, New, look};
 #[cfg(unix)]
 use crate::batch::Ready;
 use crate::{
@@ -52,6 +52,12 @@ impl Driver {
         let result = match self.subject() {
             Subject::Rotate { key_id, .. } => account.rotate_raw(key_id).await,
             Subject::Create(new) | Subject::Replace { new, .. } => account.create_raw(new.clone()).await,
+            Subject::Endpoint { project_id, endpoint_id } => {
+                match account.rotate_endpoint_raw(project_id, endpoint_id).await {
+                    Some(result) => result,
+                    None => return Observation::Sent(Sent::NotSent, Escrow::Nothing),
+                }
+            }
         };
         let mut error = match result {
             Ok(response) => {
@@ -203,9 +209,10 @@ impl Driver {
         let held = self.places.iter().flat_map(|place| [&place.read, &place.before]).flatten();
         let ours = self.issued.as_ref().map(|issued| &issued.secret);
         Ready {
-            key_id: match (&self.issued, self.key_id()) {
-                (Some(issued), _) => issued.key.id.to_string(),
-                (None, key_id) => key_id.map(KeyId::to_string).unwrap_or_default(),
+            key_id: match (self.issued.as_ref().and_then(New::key_id), self.subject()) {
+                (Some(key_id), _) => key_id.to_string(),
+                (None, Subject::Endpoint { endpoint_id, .. }) => endpoint_id.to_string(),
+                (None, subject) => subject.key_id().map(KeyId::to_string).unwrap_or_default(),
             },
             key_name: self.subject().name().unwrap_or_default().to_owned(),
             places: self.progress.kept().map(|(_, place)| place.given.clone()).collect(),
@@ -239,7 +246,7 @@ impl Driver {
         if is_given_up && self.subject().rules().creates {
             let mut orphans = self.keys().await.map(|keys| keys.orphans).unwrap_or_default();
             // Its secret goes with the escrow.
-            orphans.extend(self.issued.as_ref().map(|issued| issued.key.id.clone()));
+            orphans.extend(self.issued.as_ref().and_then(New::key_id).cloned());
             self.warn_of_orphans(&orphans);
         }
         // A recovery before may have said so, and failed.
@@ -268,7 +275,12 @@ impl Driver {
                     .progress
                     .kept()
                     .filter(|(index, _)| self.places.get(*index).is_some_and(|target| target.store.is_lasting()));
-                ledger::receipts(&audit, lasting.map(|(_, place)| place), &self.progress.left)
+                // What was created is known by its own id.
+                let owner = match self.subject() {
+                    subject @ Subject::Endpoint { .. } => subject.owner(),
+                    _ => audit.key_id.clone(),
+                };
+                ledger::receipts(&audit, owner.as_deref(), lasting.map(|(_, place)| place), &self.progress.left)
             }
             Effect::Unknown | Effect::Unchanged => Vec::new(),
         };
@@ -288,6 +300,9 @@ impl Driver {
                 match ending {
                     Ending::Superseded => "another rotator stored a live secret meanwhile, which stays; unlocked",
                     Ending::Dropped if self.subject().rules().creates => "given up; unlocked",
+                    Ending::Rotated if !self.subject().rules().can_probe => {
+                        "recorded in the history; the escrow is wiped, the endpoint is unlocked"
+                    }
                     Ending::Dropped => "given up; the old secret is live; unlocked",
                     Ending::Abandoned => "given up; unlocked",
                     _ => "recorded in the history; the escrow is wiped, the key is unlocked",
@@ -301,13 +316,15 @@ impl Driver {
         let audit = self.audit(ending);
         Report {
             key_id: audit.key_id.and_then(|id| KeyId::new(id).ok()),
+            endpoint_id: audit.endpoint_id.and_then(|id| EndpointId::new(id).ok()),
+            signed_with_both_until: audit.signed_with_both_until,
             name: audit.name,
             stores: self.progress.kept().map(|(_, place)| place.given.clone()).collect(),
             ending,
             fingerprint: audit.new_fingerprint,
             rotations: audit.rotations,
             outage: self.outage(ending),
-            expiring_at: self.issued.as_ref().and_then(|issued| issued.key.expiring_at),
+            expiring_at: self.issued.as_ref().and_then(New::expiring_at),
             run_id: self.progress.intent.run.clone(),
             request_id: audit.request_id,
             warnings: self.warnings,
@@ -317,31 +334,41 @@ impl Driver {
     fn audit(&self, ending: Ending) -> Audit {
         let intent = self.intent();
         let text = |id: &KeyId| id.as_str().to_owned();
-        let issued = self.issued.as_ref().map(|issued| text(&issued.key.id));
+        let issued = self.issued.as_ref().and_then(New::key_id).map(text);
         let is_ours = matches!(ending, Ending::Rotated | Ending::Created | Ending::Replaced);
         let (key_id, replaced) = match &intent.subject {
             Subject::Rotate { key_id, .. } => (Some(text(key_id)), None),
             Subject::Create(_) => (issued.filter(|_| is_ours), None),
             Subject::Replace { key_id, .. } => (issued.filter(|_| is_ours), Some(text(key_id))),
+            Subject::Endpoint { .. } => (None, None),
+        };
+        let (project_id, endpoint_id) = match &intent.subject {
+            Subject::Endpoint { project_id, endpoint_id } => {
+                (Some(project_id.to_string()), Some(endpoint_id.to_string()))
+            }
+            _ => (None, None),
         };
         let stores: Vec<String> = self.progress.kept().map(|(_, place)| place.given.clone()).collect();
+        let issued_at = self.progress.issued_at.filter(|_| is_ours || ending == Ending::Superseded);
+        let issued_at = issued_at.map(|at| self.corrected(at));
+        let rotations = self.rotations();
+        let outlives = intent.subject.rules().outlives.filter(|_| is_ours && rotations == 1);
         Audit {
             v: 1,
             at: self.now(),
             sent_at: (self.progress.requests.left > 0).then(|| self.corrected(self.sent_at())),
-            issued_at: self
-                .progress
-                .issued_at
-                .filter(|_| is_ours || ending == Ending::Superseded)
-                .map(|at| self.corrected(at)),
+            issued_at,
             end_before: match &intent.subject {
                 Subject::Rotate { expiring_at, .. } => *expiring_at,
-                Subject::Create(_) | Subject::Replace { .. } => None,
+                Subject::Create(_) | Subject::Replace { .. } | Subject::Endpoint { .. } => None,
             },
             by: intent.by.clone(),
             change: intent.subject.kind().to_owned(),
             key_id,
             replaced,
+            endpoint_id,
+            project_id,
+            signed_with_both_until: outlives.and_then(|time| issued_at?.checked_add(time).ok()),
             name: intent.subject.name().map(str::to_owned),
             organization: intent.organization.as_ref().map(|id| id.as_str().to_owned()),
             base_url: intent.base_url.clone(),
@@ -350,7 +377,7 @@ impl Driver {
             old_fingerprint: intent.places.iter().find_map(|place| place.before.value).map(Digest::fingerprint),
             new_fingerprint: self.fingerprint(ending),
             ending,
-            rotations: self.progress.requests.left.saturating_sub(self.progress.requests.refused),
+            rotations,
             outage_ms: self.outage(ending).map(|outage| u64::try_from(outage.as_millis()).unwrap_or(u64::MAX)),
             old_refused_at: self.old.refused_at.map(|at| self.corrected(at)),
             old_refused: self.old.refused,
@@ -383,8 +410,11 @@ impl Driver {
         })
     }
 
-    /// What a creation or a replacement stores has no other before it that died.
+    /// What a creation or a replacement stores has no other before it that died, nor has what was rotated once and lives on.
     fn outage(&self, ending: Ending) -> Option<Duration> {
+        if self.subject().rules().outlives.is_some() && self.rotations() <= 1 {
+            return None;
+        }
         let at = self.stored_at.filter(|_| ending == Ending::Rotated && !self.is_found)?;
         Some(self.until(at))
     }

@@ -2,7 +2,7 @@
 
 use rixl_credentials::{ErrorKind, KeyId};
 
-use super::Driver;
+use super::{Driver, New};
 use crate::{
     Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan,
     ledger::Spot,
@@ -174,6 +174,11 @@ impl Driver {
                 }
             }
             Stop::Contested(_) => self.not_stored("someone else keeps removing the new secret"),
+            Stop::KeyGone if !self.subject().rules().can_probe => self
+                .stuck(&format!(
+                    "there is no webhook endpoint {label} any more; it was deleted, or is another project's"
+                ))
+                .with_next(Next::Decide),
             Stop::KeyGone => self
                 .stuck(&format!(
                     "no key has the id {} any more; it was deleted, or the credential belongs to another organization",
@@ -297,8 +302,8 @@ impl Driver {
             return Failure::refused(sentence).with_next(Next::AllowTakeOver);
         }
         // Neither overwritten nor shown to RIXL as a key: it may be another program's password.
-        let sentence =
-            format!("{location} holds something that does not look like an API key's secret; nothing was sent");
+        let whose = self.subject.kind.whose();
+        let sentence = format!("{location} holds something that does not look like {whose} secret; nothing was sent");
         Failure::refused(sentence).with_next(Next::AllowTakeOver)
     }
 
@@ -326,7 +331,7 @@ impl Driver {
     }
 
     fn unconfirmed(&self) -> Failure {
-        let end = self.issued.as_ref().and_then(|issued| issued.key.expiring_at);
+        let end = self.issued.as_ref().and_then(New::expiring_at);
         let new = match self.seen.ours {
             _ if end.is_some_and(|end| end <= self.now()) => "the new key has expired",
             Some(Liveness::Dead) => "RIXL refuses the new secret",
@@ -521,6 +526,10 @@ impl Driver {
         }
         if self.subject().rules().creates {
             return "a key may have been created whose secret nobody holds";
+        }
+        if self.subject().rules().outlives.is_some() {
+            return "the endpoint may have a new secret that nobody holds; RIXL signs with the stored one for 24 hours from \
+                    the first request, and a further rotation may end that at once";
         }
         let seat = self.seen.places.first();
         match seat.and_then(|seat| Some((seat.seen.as_ref()?, seat.liveness))) {

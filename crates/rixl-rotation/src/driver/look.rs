@@ -3,9 +3,9 @@
 use std::{cell::RefCell, sync::Arc};
 
 use jiff::SignedDuration;
-use rixl_credentials::{ApiKey, Error, ErrorKind, Issued, KeyId, NewApiKey, RawResponse, Secret};
+use rixl_credentials::{ApiKey, Error, ErrorKind, KeyId, NewApiKey, RawResponse, Secret};
 
-use super::{Driver, MAX_SECRET_BYTES, Target};
+use super::{Driver, MAX_SECRET_BYTES, New, Target};
 use crate::{
     Liveness,
     ledger::Spot,
@@ -105,12 +105,16 @@ impl Driver {
         }
     }
 
-    fn parsed(&self, response: &RawResponse) -> Result<Issued, Error> {
-        match self.subject() {
+    fn parsed(&self, response: &RawResponse) -> Result<New, Error> {
+        let issued = match self.subject() {
             // A key that is rotated must come back; one that is created has a new id.
-            Subject::Rotate { key_id, .. } => response.rotated_api_key(key_id),
-            Subject::Create(_) | Subject::Replace { .. } => response.created_api_key(),
-        }
+            Subject::Rotate { key_id, .. } => response.rotated_api_key(key_id)?,
+            Subject::Create(_) | Subject::Replace { .. } => response.created_api_key()?,
+            Subject::Endpoint { .. } => {
+                return Ok(New { key: None, secret: response.rotated_webhook_secret()?.secret });
+            }
+        };
+        Ok(New { key: Some(issued.key), secret: issued.secret })
     }
 
     /// Reads a place, or proves that it can take a secret as well.
@@ -138,7 +142,8 @@ impl Driver {
             Ok(false) => store.read(Read::new().with_subject(&self.subject)).await,
             Err(error) => Err(error),
         };
-        let held = held.and_then(|held| self.not_foreign(index, held));
+        let kind = self.subject.kind;
+        let held = held.and_then(|held| self.not_foreign(index, held.sought_as(kind)));
         let moved = match &target.moved {
             // A deployment may have led its links on since the last look.
             None => store.moved().await.map(|there| format!("{} {there}", store.given())),
@@ -199,7 +204,7 @@ impl Driver {
         if let Some(open) = self.rotator.open_run_into(place).await {
             return Some(open);
         }
-        match self.rotator.owner_of(place, self.key_id(), held).await {
+        match self.rotator.owner_of(place, self.subject().owner().as_deref(), held).await {
             Ok(owner) => owner.map(|owner| owner.said()),
             Err(error) => Some(format!("may be another key's: {error}")),
         }
@@ -207,8 +212,8 @@ impl Driver {
 
     /// Whether the key's secret is in a place besides these.
     async fn is_elsewhere(&mut self) -> bool {
-        let Some(key_id) = self.key_id().cloned() else { return false };
-        let homes = self.rotator.homes_besides(&self.intent().places, &key_id).await.unwrap_or_else(|error| {
+        let Some(owner) = self.subject().owner() else { return false };
+        let homes = self.rotator.homes_besides(&self.intent().places, &owner).await.unwrap_or_else(|error| {
             self.warn(format!("{error}; it is not known whether the secret is in another place"));
             Vec::new()
         });
@@ -225,7 +230,7 @@ impl Driver {
     /// A slip of the finger would leave the consumers of the right name with a dead secret. A key that is yet to be created
     /// has none.
     fn is_new_name(&self, content: &Content) -> bool {
-        let is_first = self.progress.response == Response::Unsent && self.key_id().is_some();
+        let is_first = self.progress.response == Response::Unsent && self.subject().owner().is_some();
         is_first && !self.rotator.allows_new_place && matches!(content, Content::NoSuchName { .. })
     }
 
@@ -239,7 +244,7 @@ impl Driver {
         {
             return Ok(held);
         }
-        let reason = "it holds something that does not look like an API key's secret";
+        let reason = format!("it holds something that does not look like {} secret", self.subject.kind.whose());
         Err(StoreError::new(StoreErrorKind::Foreign, self.location(index), reason))
     }
 
@@ -285,9 +290,11 @@ impl Driver {
     pub(super) fn is_ours(&self, secret: &Secret) -> bool {
         let Some(issued) = &self.issued else { return false };
         let secret = secret.expose_secret();
-        secret == issued.secret.expose_secret()
-            || secret == KeyFormat::Prefixed.key_string(&issued.key.id, &issued.secret).expose_secret()
-            || secret == bare(&issued.key.id, issued.secret.expose_secret())
+        let is_in_another_form = |key_id: &KeyId| {
+            secret == KeyFormat::Prefixed.key_string(key_id, &issued.secret).expose_secret()
+                || secret == bare(key_id, issued.secret.expose_secret())
+        };
+        secret == issued.secret.expose_secret() || issued.key_id().is_some_and(is_in_another_form)
     }
 
     /// What is to be stored: the new secret in the form in which its consumers had the old one.
@@ -295,12 +302,12 @@ impl Driver {
         let issued = self.issued.as_ref()?;
         let format = self.progress.verified.and_then(|verified| verified.format);
         let before = self.intent().places.get(index).and_then(|place| place.before.live_as);
-        Some(match (format, before) {
-            (Some(KeyFormat::Prefixed), None | Some(KeyFormat::Whole)) => {
-                KeyFormat::Prefixed.key_string(&issued.key.id, &issued.secret)
+        Some(match (format, before, issued.key_id()) {
+            (Some(KeyFormat::Prefixed), None | Some(KeyFormat::Whole), Some(key_id)) => {
+                KeyFormat::Prefixed.key_string(key_id, &issued.secret)
             }
-            (Some(KeyFormat::Whole), Some(KeyFormat::Prefixed)) => {
-                Secret::from(bare(&issued.key.id, issued.secret.expose_secret()))
+            (Some(KeyFormat::Whole), Some(KeyFormat::Prefixed), Some(key_id)) => {
+                Secret::from(bare(key_id, issued.secret.expose_secret()))
             }
             _ => Secret::from(issued.secret.expose_secret()),
         })
@@ -321,6 +328,10 @@ impl Driver {
     }
 
     async fn probe(&self, of: Of) -> Liveness {
+        // A secret that is no key's is not shown to RIXL as one.
+        if !self.subject().rules().can_probe {
+            return Liveness::Unclear;
+        }
         let account = &self.rotator.account;
         let creates = self.subject().rules().creates;
         let issued = self.issued.as_ref();
@@ -342,7 +353,7 @@ impl Driver {
         let is_old = matches!(of, Of::Before(_)) || self.progress.response == Response::Unsent;
         // The escrow may have failed; then the id of a key that was created is not known.
         let key_id: Option<&KeyId> = match creates && !is_old {
-            true => issued.map(|issued| &issued.key.id),
+            true => issued.and_then(New::key_id),
             false => self.key_id(),
         };
         let known = self.intent().places.get(place).and_then(|place| place.before.live_as);
@@ -356,7 +367,7 @@ impl Driver {
         let predecessor_id = self.key_id().cloned();
         let (mut predecessor, mut successor) = (None, None);
         let mut orphans = Vec::new();
-        let successor_id = self.issued.as_ref().map(|issued| issued.key.id.clone());
+        let successor_id = self.issued.as_ref().and_then(New::key_id).cloned();
         let mut keys = self.rotator.account.list();
         while let Some(key) = keys.next().await {
             let key = match key {
@@ -399,6 +410,16 @@ impl Driver {
 
     /// A list may lag, so that two must lack it.
     async fn key(&self) -> KeySeen {
+        if let Subject::Endpoint { project_id, endpoint_id } = self.subject() {
+            for _ in 0..2 {
+                match self.rotator.account.endpoint(project_id, endpoint_id).await {
+                    Some(Ok(_)) => return KeySeen::There,
+                    Some(Err(error)) if error.is_not_found() => {}
+                    Some(Err(_)) | None => return KeySeen::Unknown,
+                }
+            }
+            return KeySeen::Gone;
+        }
         let Some(key_id) = self.key_id() else { return KeySeen::Unknown };
         for _ in 0..2 {
             match self.rotator.account.find(key_id).await {

@@ -120,7 +120,9 @@ impl FolderJournal {
         let key = server.map(|server| disk::lock_of_user(&hex(format!("{server} {name}").as_bytes(), 16), &holder));
         let _key = key.unwrap_or(Ok(None)).map_err(|holder| {
             let holder = if holder.is_empty() { "another rotator" } else { holder.as_str() };
-            locked(format!("the key {name} is locked by {holder}"))
+            // An endpoint's entry says what it is of.
+            let what = if name.starts_with("webhook-") { "" } else { "the key " };
+            locked(format!("{what}{name} is locked by {holder}"))
         })?;
         let escrow = self.root.join("escrow").join(name);
         let opened = Opened {

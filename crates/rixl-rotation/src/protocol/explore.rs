@@ -65,6 +65,8 @@ enum Kind {
     /// Another key is created, and this one deleted.
     Replace,
     Create,
+    /// The secret of a webhook endpoint lives on for a day, unless a further rotation ends it, and can't be probed.
+    Endpoint,
 }
 
 /// What stays as it is.
@@ -210,6 +212,9 @@ fn intent(Given { kind, deploys, .. }: Given, places: usize) -> Intent {
             new: NewApiKey::new("billing"),
             grace_ms: u64::try_from(GRACE * 1000).unwrap(),
         },
+        Kind::Endpoint => {
+            Subject::Endpoint { project_id: "Bq4y3QB38S".parse().unwrap(), endpoint_id: "E1ndp0intX".parse().unwrap() }
+        }
     };
     let before = Before { version: Version::absent(), value: None, live_as: None };
     let place = |number: usize| Place {
@@ -226,15 +231,15 @@ fn intent(Given { kind, deploys, .. }: Given, places: usize) -> Intent {
         by: String::new(),
         base_url: String::new(),
         organization: None,
-        subject,
         places: (0..places).map(place).collect(),
         limits: Limits {
             window_ms: u64::try_from(WINDOW * 1000).unwrap(),
             quiet_ms: u64::try_from(QUIET * 1000).unwrap(),
             budget: BUDGET,
-            is_probed: true,
+            is_probed: subject.rules().can_probe,
             overlap: None,
         },
+        subject,
         deploy: deploys.then(|| Deploy { words: Vec::new(), folder: String::new(), timeout_ms: 0, is_batched: false }),
         known: Vec::new(),
     }
@@ -294,6 +299,11 @@ impl World {
         matches!(self.given.kind, Kind::Create | Kind::Replace)
     }
 
+    /// The old secret lives on after a rotation.
+    fn outlives(&self) -> bool {
+        matches!(self.given.kind, Kind::Grace | Kind::Endpoint)
+    }
+
     fn is_live(&self, secret: Secret) -> bool {
         self.live.contains_key(&secret)
     }
@@ -343,8 +353,11 @@ impl World {
     fn issue(&mut self) -> Secret {
         self.newest += 1;
         if !self.creates() {
-            if self.given.kind == Kind::AtOnce {
-                self.live.clear();
+            match self.given.kind {
+                Kind::AtOnce => self.live.clear(),
+                // What lived on after the one before ends now.
+                Kind::Endpoint => self.live.retain(|_, stays| *stays),
+                Kind::Grace | Kind::Replace | Kind::Create => {}
             }
             self.live.values_mut().for_each(|stays| *stays = false);
         }
@@ -361,7 +374,7 @@ impl World {
             self.issue();
             self.done += 1;
             self.is_moved = true;
-            self.is_unseen |= self.given.kind == Kind::Grace;
+            self.is_unseen |= self.outlives();
         }
         self.now = self.now.max(to);
     }
@@ -523,6 +536,7 @@ impl World {
                 add("unusable", true, seen(Err(StoreFailure::Permanent)), &|_| {});
             }
             Step::Look(Look::Probe(of)) => {
+                assert_ne!(self.given.kind, Kind::Endpoint, "a secret that can't be probed is probed");
                 let content = match of {
                     Of::Ours => secret_in_hand()
                         .map_or(Content::Nothing, |secret| self.given.content(self.given.response, secret)),
@@ -666,12 +680,15 @@ impl World {
             done(world);
             hand(world, unusable);
         });
-        add("never live", true, Observation::Sent(Sent::Bytes, escrow), &|world| {
-            leave(world);
-            world.newest += 1;
-            world.done += 1;
-            hand(world, bytes);
-        });
+        // Of what can't be probed nobody could tell.
+        if self.given.kind != Kind::Endpoint {
+            add("never live", true, Observation::Sent(Sent::Bytes, escrow), &|world| {
+                leave(world);
+                world.newest += 1;
+                world.done += 1;
+                hand(world, bytes);
+            });
+        }
         add("not connected", true, Observation::Sent(Sent::NotSent, Escrow::Nothing), &|_| {});
         add("lost", true, Observation::Sent(Sent::Unknown, Escrow::Nothing), &|world| leave(world));
         add("response lost", true, Observation::Sent(Sent::Unknown, Escrow::Nothing), &|world| done(world));
@@ -685,7 +702,7 @@ impl World {
             add("refused, and done", true, refused, &|world| {
                 done(world);
                 // A refusal in RIXL's own words that was carried out can't be seen while the old secret lives on.
-                world.is_unseen |= world.given.kind == Kind::Grace;
+                world.is_unseen |= world.outlives();
             });
         }
     }
@@ -1136,10 +1153,13 @@ fn check(kind: Kind) {
         (given, 2, moves(1, 0, 1)),
         (Given { deploys: true, ..given }, 1, moves(1, 0, 1)),
         (Given { is_write_only: true, ..given }, 1, moves(1, 0, 1)),
-        (Given { response: KeyFormat::Prefixed, ..given }, 1, moves(1, 0, 1)),
     ];
+    // The secret of an endpoint has one form.
+    if kind != Kind::Endpoint {
+        worlds.push((Given { response: KeyFormat::Prefixed, ..given }, 1, moves(1, 0, 1)));
+    }
     // What is new has no consumers yet that could be used to another form.
-    if kind != Kind::Create {
+    if !matches!(kind, Kind::Create | Kind::Endpoint) {
         worlds.push((Given { consumers: KeyFormat::Prefixed, ..given }, 1, moves(1, 0, 1)));
     }
     if is_full() {
@@ -1151,8 +1171,10 @@ fn check(kind: Kind) {
             (Given { deploys: true, ..given }, 1, moves(1, 1, 1)),
             (Given { deploys: true, ..given }, 2, moves(2, 0, 1)),
             (Given { is_write_only: true, ..given }, 1, moves(2, 0, 2)),
-            (Given { response: KeyFormat::Prefixed, ..given }, 1, moves(1, 1, 1)),
         ]);
+        if kind != Kind::Endpoint {
+            worlds.push((Given { response: KeyFormat::Prefixed, ..given }, 1, moves(1, 1, 1)));
+        }
     }
     for (given, places, moves) in worlds {
         let tally = explore(given, places, moves);
@@ -1177,6 +1199,11 @@ fn a_rotation_that_lets_the_old_secret_live_on() {
 #[test]
 fn a_replacement() {
     check(Kind::Replace);
+}
+
+#[test]
+fn a_rotation_that_can_not_be_probed() {
+    check(Kind::Endpoint);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use rixl_credentials::{KeyId, NewApiKey, OrganizationId, Timestamp};
+use rixl_credentials::{EndpointId, KeyId, NewApiKey, OrganizationId, ProjectId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -54,7 +54,16 @@ pub(crate) enum Subject {
         new: NewApiKey,
         grace_ms: u64,
     },
+    /// The signing secret of a webhook endpoint is rotated.
+    #[serde(rename = "webhook")]
+    Endpoint {
+        project_id: ProjectId,
+        endpoint_id: EndpointId,
+    },
 }
+
+/// For so long after a rotation RIXL signs deliveries with the old secret of an endpoint, too: as it publishes.
+const SIGNED_WITH_BOTH: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// All that the protocol asks about a kind of subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,16 +74,21 @@ pub(crate) struct Rules {
     pub(crate) creates: bool,
     /// What was there before is deleted in the end, this long after the new secret settled.
     pub(crate) retires_after: Option<Duration>,
+    /// RIXL tells whether a secret is live.
+    pub(crate) can_probe: bool,
+    /// The secret before lives on for this long. A further request within that time may end it.
+    pub(crate) outlives: Option<Duration>,
 }
 
 impl Subject {
     pub(crate) fn rules(&self) -> Rules {
+        let rotate = Rules { ends_the_old: true, creates: false, retires_after: None, can_probe: true, outlives: None };
+        let create = Rules { ends_the_old: false, creates: true, ..rotate };
         match self {
-            Self::Rotate { .. } => Rules { ends_the_old: true, creates: false, retires_after: None },
-            Self::Create(_) => Rules { ends_the_old: false, creates: true, retires_after: None },
-            Self::Replace { grace_ms, .. } => {
-                Rules { ends_the_old: false, creates: true, retires_after: Some(Duration::from_millis(*grace_ms)) }
-            }
+            Self::Rotate { .. } => rotate,
+            Self::Create(_) => create,
+            Self::Replace { grace_ms, .. } => Rules { retires_after: Some(Duration::from_millis(*grace_ms)), ..create },
+            Self::Endpoint { .. } => Rules { can_probe: false, outlives: Some(SIGNED_WITH_BOTH), ..rotate },
         }
     }
 
@@ -84,6 +98,7 @@ impl Subject {
             Self::Rotate { .. } => "rotate",
             Self::Create(_) => "create",
             Self::Replace { .. } => "replace",
+            Self::Endpoint { .. } => "webhook",
         }
     }
 
@@ -92,13 +107,14 @@ impl Subject {
         match self {
             Self::Rotate { name, .. } => name.as_deref(),
             Self::Create(new) | Self::Replace { new, .. } => Some(new.name()),
+            Self::Endpoint { .. } => None,
         }
     }
 
     /// The key that the request creates.
     pub(crate) fn new_key(&self) -> Option<&NewApiKey> {
         match self {
-            Self::Rotate { .. } => None,
+            Self::Rotate { .. } | Self::Endpoint { .. } => None,
             Self::Create(new) | Self::Replace { new, .. } => Some(new),
         }
     }
@@ -107,7 +123,23 @@ impl Subject {
     pub(crate) fn key_id(&self) -> Option<&KeyId> {
         match self {
             Self::Rotate { key_id, .. } | Self::Replace { key_id, .. } => Some(key_id),
+            Self::Create(_) | Self::Endpoint { .. } => None,
+        }
+    }
+
+    /// What the journal calls it: its entry, its lock, and whose a place is. No id of a key has a `-`.
+    pub(crate) fn owner(&self) -> Option<String> {
+        match self {
+            Self::Rotate { key_id, .. } | Self::Replace { key_id, .. } => Some(key_id.to_string()),
             Self::Create(_) => None,
+            Self::Endpoint { project_id, endpoint_id } => Some(format!("webhook-{project_id}-{endpoint_id}")),
+        }
+    }
+
+    pub(crate) fn secret_kind(&self) -> SecretKind {
+        match self {
+            Self::Rotate { .. } | Self::Create(_) | Self::Replace { .. } => SecretKind::ApiKey,
+            Self::Endpoint { .. } => SecretKind::WebhookEndpoint,
         }
     }
 }
@@ -115,7 +147,8 @@ impl Subject {
 impl Intent {
     /// What stores and journals are told of it.
     pub(crate) fn store_subject(&self) -> store::Subject {
-        let mut subject = store::Subject::new(SecretKind::ApiKey).with_run_id(&self.run).with_owner(&self.by);
+        let kind = self.subject.secret_kind();
+        let mut subject = store::Subject::new(kind).with_run_id(&self.run).with_owner(&self.by);
         // A replaced key is not the one whose secret is stored.
         if let Subject::Rotate { key_id, .. } = &self.subject {
             subject = subject.with_key_id(key_id.clone());

@@ -411,8 +411,8 @@ impl Case<'_> {
         let requests = &progress.requests;
         let window_ends = progress.window_ends();
         let mut is_live = false;
-        // Without a key that was changed nobody is without a live secret.
-        if !rules.creates {
+        // Without a key that was changed nobody is without a live secret, nor while the one before is known to live on.
+        if !rules.creates && rules.outlives.is_none() {
             match self.stored()? {
                 Stored::Dead { was_live } => {
                     let until = requests.at.and_then(|at| at.checked_add(progress.intent.limits.window()).ok());
@@ -611,6 +611,10 @@ impl Case<'_> {
     fn may_overwrite(&self, index: usize, value: Digest) -> Known<()> {
         let Self { progress, seen, rules } = self;
         self.not_anothers(index)?;
+        // Ours may be the older one of the two, and nothing tells.
+        if rules.outlives.is_some() && seen.mandate.take_over {
+            return Err(self.again(Again::Ambiguous)?);
+        }
         if !progress.intent.limits.is_probed || rules.creates {
             return if seen.mandate.take_over { Ok(()) } else { Err(Step::Stop(Stop::PlaceTaken(index))) };
         }

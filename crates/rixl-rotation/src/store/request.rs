@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rixl_credentials::{KeyId, Secret};
 
 use super::{Version, hex};
@@ -71,6 +72,8 @@ impl Subject {
 pub enum SecretKind {
     /// The secret of an API key.
     ApiKey,
+    /// The secret that the deliveries to a webhook endpoint are signed with.
+    WebhookEndpoint,
 }
 
 impl SecretKind {
@@ -79,6 +82,15 @@ impl SecretKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ApiKey => "api_key",
+            Self::WebhookEndpoint => "webhook_endpoint",
+        }
+    }
+
+    /// Whose secret it is, in a sentence.
+    pub(crate) fn whose(self) -> &'static str {
+        match self {
+            Self::ApiKey => "an API key's",
+            Self::WebhookEndpoint => "a webhook endpoint's",
         }
     }
 }
@@ -215,6 +227,19 @@ impl StoredSecret {
         Self { version, secret, content }
     }
 
+    /// What its content is to whoever looks for a secret of this kind: a key's secret is as foreign to an endpoint as an
+    /// endpoint's to a key.
+    pub(crate) fn sought_as(mut self, kind: SecretKind) -> Self {
+        if let (SecretKind::WebhookEndpoint, Some(secret), Content::Word | Content::Foreign) =
+            (kind, &self.secret, &self.content)
+        {
+            let encoded = secret.expose_secret().strip_prefix(WEBHOOK);
+            let is_one = encoded.is_some_and(|encoded| !encoded.is_empty() && BASE64.decode(encoded).is_ok());
+            self.content = if is_one { Content::Word } else { Content::Foreign };
+        }
+        self
+    }
+
     /// What the store knows about its content.
     #[must_use]
     pub fn with_content(mut self, content: Content) -> Self {
@@ -227,6 +252,8 @@ impl StoredSecret {
 const OWN: &str = "rxl_";
 /// What is shorter, and does not begin so, is a password, or no secret.
 const LEAST_SECRET: usize = 16;
+/// How the signing secrets of webhook endpoints begin, RIXL's and others'.
+const WEBHOOK: &str = "whsec_";
 /// How the tokens of other services begin that are one word, too. They are not for RIXL to see.
 const OTHERS: [&str; 25] = [
     "ghp_",
@@ -253,7 +280,7 @@ const OTHERS: [&str; 25] = [
     "SG.",
     "shpat_",
     "eyJ",
-    "whsec_",
+    WEBHOOK,
 ];
 
 /// What the content of an entry looks like, as far as a store can tell without knowing any key.

@@ -21,3 +21,4 @@ mod stores_dotenv;
 mod stores_file;
 mod stores_readers;
 mod stores_text;
+mod webhooks;
