@@ -144,6 +144,8 @@ struct World {
     end: Option<Timestamp>,
     has_expired: bool,
     used: Option<Timestamp>,
+    /// When a place was last recorded to have the new secret for good.
+    settled: Option<Timestamp>,
     /// When a late request to end the old key arrives, and what it asks for.
     late_end: Option<(Timestamp, Timestamp)>,
     // The disk.
@@ -274,6 +276,7 @@ impl World {
             end: None,
             has_expired: false,
             used: None,
+            settled: None,
             late_end: None,
             disk: None,
             escrow: None,
@@ -430,7 +433,7 @@ impl World {
         };
         let mut world = self.clone();
         world.copy.iter_mut().for_each(|at| relative(at, now));
-        world.end.iter_mut().for_each(|at| relative(at, now));
+        world.end.iter_mut().chain(&mut world.settled).for_each(|at| relative(at, now));
         if let Some((at, until)) = &mut world.late_end {
             relative(at, now);
             relative(until, now);
@@ -824,6 +827,9 @@ impl World {
                 process.seen.ahead = self.now.duration_since(now);
             }
         }
+        if self.given.expires && matches!(step, Step::Record(Record::Settled { .. })) {
+            self.settled = Some(self.now);
+        }
         // Whoever moved before that is to be seen.
         if matches!(step, Step::Wait(_) | Step::Record(Record::Retiring { .. } | Record::SettingEnd { .. })) {
             self.is_moved_since = false;
@@ -1097,11 +1103,7 @@ fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
             if is_earlier && !world.is_moved && !is_deployed {
                 bad.push("the old key is given an end, and the new secret was not deployed".into());
             }
-            let settled = process.progress.places.iter().filter_map(|place| match place {
-                At::Settled { at, .. } => Some(world.real(*at)),
-                _ => None,
-            });
-            if is_earlier && settled.max().is_none_or(|settled| *until < after(settled, GRACE)) {
+            if is_earlier && world.settled.is_none_or(|settled| *until < after(settled, GRACE)) {
                 bad.push("the old key is given less time than the grace".into());
             }
             let longest = after(world.now, GRACE.max(i64::try_from(respite(Duration::from_secs(3_600)).as_secs()).unwrap()) + 2);
