@@ -124,7 +124,9 @@ fn situation(progress: &Progress, escrow: &str) -> String {
         }
         Response::Received if let Some(until) = progress.waits_until() => {
             let old = progress.intent.subject.key_id().map(KeyId::as_str).unwrap_or_default();
-            format!("the new secret is stored, and RIXL ends the old key {old} at {until:.0}, after which it is to be deleted")
+            format!(
+                "the new secret is stored, and RIXL ends the old key {old} at {until:.0}, after which it is to be deleted"
+            )
         }
         Response::Received if is_settled && retires => {
             "the new secret is stored, and the old key is not deleted yet".to_owned()

@@ -208,7 +208,11 @@ fn what_became_of_an_unclear_request_is_looked_for_in_the_list() {
         ("unheard", Fault::new(Effect::Close), 1),
         ("not carried out", Fault::new(Effect::Close).before_commit(), 2),
         ("a gateway fails", Fault::new(refused(502)).before_commit(), 2),
-        ("it does not say the end", Fault::new(Effect::edit_json(|json| json["api_key"]["expiring_at"] = Value::Null)), 1),
+        (
+            "it does not say the end",
+            Fault::new(Effect::edit_json(|json| json["api_key"]["expiring_at"] = Value::Null)),
+            1,
+        ),
     ] {
         let bench = bench();
         fails(&bench, fault);
@@ -324,7 +328,8 @@ fn a_wait_that_is_given_up_leaves_the_old_key_to_rixl() {
 #[test]
 fn an_earlier_end_of_the_old_key_is_not_moved() {
     let bench = bench();
-    let key = bench.sandbox.create_key(SeedKey::new("ending").with_id("ending0001").aged(48 * HOUR).expiring_in(2 * HOUR));
+    let key =
+        bench.sandbox.create_key(SeedKey::new("ending").with_id("ending0001").aged(48 * HOUR).expiring_in(2 * HOUR));
     write(&bench.path("ending"), &key.secret, 0o600);
     let words = "keys replace ending0001 --to file:ending --yes --settle 0s --grace 24h --output json";
     let run = rixl(&bench, words).run();
@@ -367,7 +372,8 @@ fn no_end_is_set_before_all_is_as_it_must_be() {
     assert_ends(&lost);
     // The old key itself authorizes the recovery.
     let own = killed();
-    let run = rixl(&own, "keys recover --settle 0s").env("RIXL_BEARER_TOKEN", "").env("RIXL_API_KEY", &own.key.secret).run();
+    let run =
+        rixl(&own, "keys recover --settle 0s").env("RIXL_BEARER_TOKEN", "").env("RIXL_API_KEY", &own.key.secret).run();
     assert_eq!((run.code, own.sandbox.calls(UPDATE)), (6, 1), "{}", run.stderr);
     assert!(run.stderr.contains("the bearer token was obtained with it"), "{}", run.stderr);
     // The successor may do less.

@@ -32,13 +32,7 @@ impl Driver {
             }
             Act::Reserve if self.is_dry => Observation::Reserved(true),
             Act::Reserve => Observation::Reserved(self.reserve().await),
-            Act::Close(_)
-            | Act::Deploy
-            | Act::Retire
-            | Act::Send
-            | Act::Keep
-            | Act::Store { .. }
-            | Act::SetEnd(_)
+            Act::Close(_) | Act::Deploy | Act::Retire | Act::Send | Act::Keep | Act::Store { .. } | Act::SetEnd(_)
                 if self.is_dry =>
             {
                 Observation::Closed(true)
@@ -239,9 +233,13 @@ impl Driver {
                 ));
             }
         }
-        if let (Ending::Created, Some(known), Some(key_id)) = (ending, self.progress.old_end.known, self.key_id().cloned()) {
+        if let (Ending::Created, Some(known), Some(key_id)) =
+            (ending, self.progress.old_end.known, self.key_id().cloned())
+        {
             let until = known.until;
-            self.warn(format!("the old key {key_id} is not deleted; RIXL ends it at {until:.0}, whoever still uses it"));
+            self.warn(format!(
+                "the old key {key_id} is not deleted; RIXL ends it at {until:.0}, whoever still uses it"
+            ));
         }
         // Of what was never begun there is nothing to tell.
         let audit = self.audit(ending);

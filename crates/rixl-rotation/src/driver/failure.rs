@@ -348,7 +348,8 @@ impl Driver {
             NotRetired::StillThere if self.look_error.is_some() => ("the call failed", self.look_error.take()),
             NotRetired::StillThere => ("it was deleted, but is still listed", self.look_error.take()),
         };
-        let ends = self.progress.old_end.known.map(|known| format!("; RIXL ends it at {:.0} all the same", known.until));
+        let ends =
+            self.progress.old_end.known.map(|known| format!("; RIXL ends it at {:.0} all the same", known.until));
         let sentence = format!(
             "the secret of the new key is stored, but the old key {key_id} could not be deleted: {why}{}",
             ends.unwrap_or_default()

@@ -20,8 +20,8 @@ use super::{
     },
     progress::{At, Progress, Record, Response},
     seen::{
-        Act, Authorizer, Because, EndAsked, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate, NotRetired,
-        Observation, Of, Owner, PlaceSeen, Seen, Sent, Step, Stop, StoreFailure, Wait,
+        Act, Authorizer, Because, EndAsked, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate,
+        NotRetired, Observation, Of, Owner, PlaceSeen, Seen, Sent, Step, Stop, StoreFailure, Wait,
     },
 };
 use crate::{
@@ -398,6 +398,13 @@ impl World {
         }
     }
 
+    /// The grace begins.
+    fn settle(&mut self, step: &Step) {
+        if let (true, Step::Record(Record::Settled { at, .. })) = (self.given.expires, step) {
+            self.settled = Some(self.real(*at));
+        }
+    }
+
     /// RIXL carries out what it was asked for.
     fn set_end(&mut self, until: Timestamp) {
         if self.is_live(0) || self.has_expired {
@@ -513,14 +520,17 @@ impl World {
         };
         match step {
             Step::Record(record) => {
-                let write = |world: &mut Self| match &mut world.disk {
-                    Some(disk) => {
-                        disk.apply(record);
-                    }
-                    disk => {
-                        let mut progress = process.progress.clone();
-                        progress.apply(record);
-                        *disk = Some(progress);
+                let write = |world: &mut Self| {
+                    world.settle(step);
+                    match &mut world.disk {
+                        Some(disk) => {
+                            disk.apply(record);
+                        }
+                        disk => {
+                            let mut progress = process.progress.clone();
+                            progress.apply(record);
+                            *disk = Some(progress);
+                        }
                     }
                 };
                 add("", false, Observation::Recorded(Ok(Duration::ZERO)), &write);
@@ -827,9 +837,7 @@ impl World {
                 process.seen.ahead = self.now.duration_since(now);
             }
         }
-        if self.given.expires && matches!(step, Step::Record(Record::Settled { .. })) {
-            self.settled = Some(self.now);
-        }
+        self.settle(step);
         // Whoever moved before that is to be seen.
         if matches!(step, Step::Wait(_) | Step::Record(Record::Retiring { .. } | Record::SettingEnd { .. })) {
             self.is_moved_since = false;
@@ -990,10 +998,9 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
                 found.push(("recovery begins, and may drop".into(), dropped.recovered()));
             }
             if world.given.expires && world.now < after(start(), DAY) {
-                for (how, later) in [
-                    ("recovery begins late in the grace", GRACE * 3 / 4),
-                    ("recovery begins after it", GRACE + WINDOW),
-                ] {
+                for (how, later) in
+                    [("recovery begins late in the grace", GRACE * 3 / 4), ("recovery begins after it", GRACE + WINDOW)]
+                {
                     let mut world = world.clone();
                     world.pass(after(world.now, later));
                     found.push((how.into(), world.recovered()));
@@ -1106,7 +1113,8 @@ fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
             if is_earlier && world.settled.is_none_or(|settled| *until < after(settled, GRACE)) {
                 bad.push("the old key is given less time than the grace".into());
             }
-            let longest = after(world.now, GRACE.max(i64::try_from(respite(Duration::from_secs(3_600)).as_secs()).unwrap()) + 2);
+            let longest =
+                after(world.now, GRACE.max(i64::try_from(respite(Duration::from_secs(3_600)).as_secs()).unwrap()) + 2);
             if *until > longest || process.progress.old_end.moves > MAX_MOVES {
                 bad.push("the old key is given more time than the grace".into());
             }
@@ -1170,9 +1178,11 @@ fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
 
 /// Nobody comes back.
 fn check_end(world: &World) -> Option<String> {
-    let known = world.disk.as_ref()?.old_end.known?;
+    let old = world.disk.as_ref()?.old_end;
+    // Where it was about to be moved, it may have been.
+    let until = old.known?.until.max(old.asked.unwrap_or(start()));
     let mut later = world.clone();
-    later.pass(after(known.until, 1));
+    later.pass(after(until, 1));
     later.is_live(0).then(|| "RIXL was to end the old key by itself, and it lives on".to_owned())
 }
 
@@ -1225,25 +1235,6 @@ fn check(kind: Kind) {
         (Given { is_write_only: true, ..given }, 1, moves(1, 0, 1)),
         (Given { response: KeyFormat::Prefixed, ..given }, 1, moves(1, 0, 1)),
     ];
-    if kind == Kind::Replace {
-        let given = Given { expires: true, ..given };
-        worlds.extend([
-            (given, 1, moves(1, 1, 0)),
-            (given, 1, moves(0, 1, 1)),
-            (given, 1, moves(2, 0, 1)),
-            (given, 2, moves(1, 0, 1)),
-            (Given { deploys: true, ..given }, 1, moves(1, 0, 1)),
-            (Given { is_write_only: true, ..given }, 1, moves(1, 0, 1)),
-        ]);
-        if is_full() {
-            worlds.extend([
-                (given, 1, moves(2, 1, 2)),
-                (given, 1, moves(2, 2, 1)),
-                (given, 2, moves(1, 1, 1)),
-                (Given { deploys: true, ..given }, 2, moves(2, 0, 1)),
-            ]);
-        }
-    }
     // What is new has no consumers yet that could be used to another form.
     if kind != Kind::Create {
         worlds.push((Given { consumers: KeyFormat::Prefixed, ..given }, 1, moves(1, 0, 1)));
@@ -1260,6 +1251,10 @@ fn check(kind: Kind) {
             (Given { response: KeyFormat::Prefixed, ..given }, 1, moves(1, 1, 1)),
         ]);
     }
+    check_all(worlds);
+}
+
+fn check_all(worlds: Vec<(Given, usize, Moves)>) {
     for (given, places, moves) in worlds {
         let tally = explore(given, places, moves);
         eprintln!(
@@ -1283,6 +1278,28 @@ fn a_rotation_that_lets_the_old_secret_live_on() {
 #[test]
 fn a_replacement() {
     check(Kind::Replace);
+}
+
+#[test]
+fn a_replacement_whose_old_key_rixl_ends() {
+    let given = Given { expires: true, ..Given::new(Kind::Replace) };
+    let moves = |crashes, rivals, faults| Moves { crashes, rivals, faults };
+    let mut worlds = vec![
+        (given, 1, moves(1, 1, 0)),
+        (given, 1, moves(0, 1, 1)),
+        (Given { deploys: true, ..given }, 1, moves(1, 0, 1)),
+    ];
+    if is_full() {
+        worlds.extend([
+            (given, 1, moves(2, 0, 1)),
+            (given, 1, moves(2, 1, 2)),
+            (given, 1, moves(2, 2, 1)),
+            (given, 2, moves(1, 1, 1)),
+            (Given { is_write_only: true, ..given }, 1, moves(1, 0, 1)),
+            (Given { deploys: true, ..given }, 2, moves(2, 0, 1)),
+        ]);
+    }
+    check_all(worlds);
 }
 
 #[test]

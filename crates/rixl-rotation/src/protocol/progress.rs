@@ -216,7 +216,7 @@ pub(crate) struct OldEnd {
     pub(crate) is_ours: bool,
     /// When the grace is over, as far as this run asked for that.
     pub(crate) grace_ends: Option<Timestamp>,
-    /// A place had its secret after that was known.
+    /// A place had its secret after that was known, or asked for.
     pub(crate) is_stale: bool,
     /// How often it was moved to a later time.
     pub(crate) moves: u8,
@@ -359,7 +359,7 @@ impl Progress {
                 {
                     *state = At::Settled { value: *value, at: *at };
                 }
-                self.old_end.is_stale = self.old_end.known.is_some();
+                self.old_end.is_stale = self.old_end.known.is_some() || self.old_end.asked.is_some();
             }
             Record::Redirected { place, to, .. } => {
                 let intent = Arc::make_mut(&mut self.intent);
@@ -485,7 +485,8 @@ impl Progress {
     pub(crate) fn waits_until(&self) -> Option<Timestamp> {
         let is_settled = self.places.iter().all(|place| matches!(place, At::Settled { .. }));
         let is_waiting = is_settled && !self.is_to_deploy() && self.ended.is_none() && self.retire == Retire::NotYet;
-        self.old_end.known.filter(|_| is_waiting).map(|known| known.until)
+        // Where it was about to be moved, nobody knows whether it was.
+        self.old_end.known.filter(|_| is_waiting && self.old_end.asked.is_none()).map(|known| known.until)
     }
 
     /// Whether its deploy step is still to end well.

@@ -200,8 +200,12 @@ fn nothing_is_begun_with_a_place_of_another() {
 #[test]
 fn no_secret_is_left_dead_in_another_place() {
     let key_id = "XyZ9aB8cD1".parse().unwrap();
-    let replacement =
-        intent(Subject::Replace { key_id, new: rixl_credentials::NewApiKey::new("billing"), grace_ms: 0, expires: false });
+    let replacement = intent(Subject::Replace {
+        key_id,
+        new: rixl_credentials::NewApiKey::new("billing"),
+        grace_ms: 0,
+        expires: false,
+    });
     for (intent, leave, is_left) in [(rotation(), false, true), (rotation(), true, false), (replacement, false, false)]
     {
         let progress = Progress::new(Arc::new(intent));
@@ -507,7 +511,8 @@ fn settled_replacement() -> Vec<Record> {
 #[test]
 fn a_key_that_lists_lack_is_not_taken_for_deleted_at_once() {
     let (progress, mut seen) = with_escrow(&settled_replacement());
-    let lacking = || Observation::Keys(Ok(KeysSeen { predecessor: None, end: None, is_less: false, orphans: Vec::new() }));
+    let lacking =
+        || Observation::Keys(Ok(KeysSeen { predecessor: None, end: None, is_less: false, orphans: Vec::new() }));
     let (look, wait) = (Step::Look(Look::Keys), Step::Wait(Wait::Retry(Because::Keys)));
     for _ in 0..2 {
         seen.note(now(), &look, &lacking());

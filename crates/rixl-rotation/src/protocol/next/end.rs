@@ -55,16 +55,20 @@ impl Case<'_> {
             return Ok(true);
         }
         let wanted = whole(self.at_rixl(grace_ends));
-        let target = old.asked.unwrap_or(wanted);
+        // One that was asked for before a place had its secret would come too early.
+        let asked = old.asked.filter(|_| !old.is_stale);
+        let target = asked.unwrap_or(wanted);
         let may_ask = !is_refused && seen.tries.end < MAX_ASKED && is_later(target, now, LEAST_GRACE);
+        let is_ours =
+            |end| old.is_ours || old.asked.is_some_and(|asked| !is_after(asked, end) && !is_after(end, asked));
         let ends_at = |until| Err(Step::Record(Record::EndsAt { at: now, until, last_used }));
         let set_end = |until| Err(Step::Record(Record::SettingEnd { at: seen.now, until }));
         match (keys.end, old.known) {
             // One that somebody else set is not moved to a later time, whatever the grace is.
-            (Some(end), None) if !is_after(end, target) && !(old.is_ours && is_after(target, end)) => {
+            (Some(end), None) if !is_after(end, target) && !(is_ours(end) && is_after(target, end)) => {
                 return ends_at(end);
             }
-            (Some(end), Some(_)) if old.asked.is_some() => {
+            (Some(end), Some(_)) if asked.is_some() => {
                 // The end that it had stays where RIXL does not move it.
                 return match is_after(target, end) && may_ask {
                     true => Err(Step::Act(Act::SetEnd(target))),
@@ -102,7 +106,7 @@ impl Case<'_> {
             return Err(Step::Stop(Stop::NotRetired(NotRetired::Less)));
         }
         self.not_own_key()?;
-        if old.asked.is_none() {
+        if asked.is_none() {
             return set_end(target);
         }
         // The record took its time: what ends here ends on looks after it.
