@@ -22,6 +22,8 @@ pub(crate) enum Outcome {
     Rotated,
     Created,
     Replaced,
+    /// Its successor's secret is stored, and RIXL ends the old key at a set time.
+    Waiting,
     /// Another rotator's secret stays.
     Superseded,
     /// Given up; the old secret is live.
@@ -56,6 +58,7 @@ impl Outcome {
             Self::Rotated => "rotated",
             Self::Created => "created",
             Self::Replaced => "replaced",
+            Self::Waiting => "waiting",
             Self::Superseded => "superseded",
             Self::Dropped => "dropped",
             Self::Abandoned => "abandoned",
@@ -81,6 +84,7 @@ impl From<Ending> for Outcome {
             Ending::Rotated => Self::Rotated,
             Ending::Created => Self::Created,
             Ending::Replaced => Self::Replaced,
+            Ending::Waiting => Self::Waiting,
             Ending::Superseded => Self::Superseded,
             Ending::Dropped => Self::Dropped,
             Ending::Abandoned => Self::Abandoned,
@@ -152,6 +156,9 @@ pub(crate) struct Row {
     /// Until when RIXL signs deliveries with the old secret, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_with_both_until: Option<Timestamp>,
+    /// When RIXL ends the key that was replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_key_until: Option<Timestamp>,
     /// Consumers are known to have no live secret.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     is_outage_running: bool,
@@ -181,6 +188,7 @@ impl Row {
             fingerprint: report.fingerprint,
             rotations: Some(report.rotations),
             outage_ms: report.outage.map(|outage| u64::try_from(outage.as_millis()).unwrap_or(u64::MAX)),
+            old_key_until: report.old_key_until,
             ..Self::default()
         };
         for warning in report.warnings {
@@ -265,7 +273,9 @@ impl Row {
         };
         let [id, name, fingerprint] = [&self.id, &self.name, &self.fingerprint].map(Option::as_deref);
         let stores = self.stores.together();
-        let cells = [id, name, Some(self.result.as_str()), fingerprint, outage.as_deref(), stores.as_deref()];
+        let until = self.old_key_until.map(|until| format!("{} until {until:.0}", self.result.as_str()));
+        let result = until.as_deref().unwrap_or(self.result.as_str());
+        let cells = [id, name, Some(result), fingerprint, outage.as_deref(), stores.as_deref()];
         table.add(cells.map(|cell| cell.unwrap_or("-")));
     }
 

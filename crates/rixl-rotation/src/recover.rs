@@ -129,7 +129,7 @@ pub enum Recovery {
     Nothing,
     /// A dry run: this would be done.
     Would(RecoveryPlan),
-    /// The run was finished.
+    /// The run was finished, or, with [`Ending::Waiting`](crate::Ending::Waiting), there is nothing to do before a set time.
     Done(Report),
 }
 
@@ -171,6 +171,8 @@ pub enum RecoveryAction {
     Adopt,
     /// The request is given up.
     GiveUp,
+    /// RIXL ends the old key by itself at a time that has not come.
+    Wait,
 }
 
 impl Rotator {
@@ -179,6 +181,7 @@ impl Rotator {
     ///
     /// - Nothing was sent: the entry is removed.
     /// - The response is in escrow, or later: the run continues from there.
+    /// - RIXL ends a replaced key by itself: it is deleted when that time has come, and given more time if it is still used.
     /// - The response is not known: if the stored secret is dead, it is rotated again at once; if it is live, it is
     ///   probed again once the first request can no longer be under way, and then [`OnLiveSecret`] decides. If another
     ///   rotator stored a live secret in the meantime, it may not be the newest, so the key is rotated again. If the
@@ -498,7 +501,12 @@ impl Open {
                     ProtocolSubject::Endpoint { .. } => "webhook endpoint",
                     _ => "key",
                 };
-                let sentence = format!("an earlier run on this {what} is unfinished; {truth}");
+                let sentence = match progress.waits_until() {
+                    Some(until) => {
+                        format!("this key was replaced, and RIXL ends it at {until:.0}; {truth}")
+                    }
+                    None => format!("an earlier run on this {what} is unfinished; {truth}"),
+                };
                 Failure::new(FailureKind::Unknown, sentence).with_situation(progress.situation(), false)
             }
             Self::Rehearsal(_) => {

@@ -53,6 +53,9 @@ pub(crate) enum Subject {
         key_id: KeyId,
         new: NewApiKey,
         grace_ms: u64,
+        /// RIXL is to end the old key after that, so that no process has to live so long.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        expires: bool,
     },
     /// The signing secret of a webhook endpoint is rotated.
     #[serde(rename = "webhook")]
@@ -78,6 +81,8 @@ pub(crate) struct Rules {
     pub(crate) can_probe: bool,
     /// The secret before lives on for this long. A further request within that time may end it.
     pub(crate) outlives: Option<Duration>,
+    /// RIXL is asked to end it by itself at that time.
+    pub(crate) expires: bool,
 }
 
 impl Subject {
@@ -87,7 +92,9 @@ impl Subject {
         match self {
             Self::Rotate { .. } => rotate,
             Self::Create(_) => create,
-            Self::Replace { grace_ms, .. } => Rules { retires_after: Some(Duration::from_millis(*grace_ms)), ..create },
+            Self::Replace { grace_ms, expires, .. } => {
+                Rules { retires_after: Some(Duration::from_millis(*grace_ms)), expires: *expires, ..create }
+            }
             Self::Endpoint { .. } => Rules { can_probe: false, outlives: Some(SIGNED_WITH_BOTH), ..rotate },
         }
     }
