@@ -169,10 +169,17 @@ fn read_file(path: &Path) -> io::Result<(String, Option<Timestamp>)> {
 /// Whoever can write to the folder could put a link there, or a pipe that is waited for for ever.
 #[cfg(unix)]
 fn open(path: &Path) -> io::Result<File> {
-    use rustix::fs::{Mode, OFlags};
+    use rustix::{
+        fs::{Mode, OFlags},
+        io::Errno,
+    };
 
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => Ok(file.into()),
+        Err(Errno::LOOP) => Err(io::Error::other("it is a symbolic link")),
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(not(unix))]

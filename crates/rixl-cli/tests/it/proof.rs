@@ -42,7 +42,7 @@ fn a_probe_gets_the_secret_as_the_place_holds_it_and_nowhere_else() {
     for line in ["RIXL_KEY_ID=billing001", "RIXL_KEY_NAME=billing", &fingerprint, &place] {
         assert!(env.iter().any(|found| found == line), "{line}: {env:?}");
     }
-    for secret in [&stored, &bench.key.secret, bench.sandbox.bearer_token()] {
+    for secret in [stored.as_str(), &bench.key.secret, bench.sandbox.bearer_token()] {
         assert!(env.iter().all(|line| !line.contains(secret)) && !run.stderr.contains(secret), "{}", run.stderr);
     }
     assert!(run.stderr.contains("proven") && run.stderr.contains("[...]"), "{}", run.stderr);

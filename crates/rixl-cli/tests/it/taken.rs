@@ -49,9 +49,11 @@ fn a_run_goes_on_until_its_consumers_run_with_the_new_secret() {
     let run = Run::of(run);
     assert_eq!(run.code, 0, "{}", run.stderr);
     let old = fingerprint(&bench.key.secret);
-    for part in
-        [&format!("api runs with {old} since "), "worker: it has written nothing", "all consumers run with the new"]
-    {
+    for part in [
+        format!("api runs with {old} since ").as_str(),
+        "worker: it has written nothing",
+        "all consumers run with the new",
+    ] {
         assert!(run.stderr.contains(part), "{part}: {}", run.stderr);
     }
     bench.assert_well();
@@ -64,9 +66,11 @@ fn who_lags_at_the_limit_is_named_and_recovery_looks_again() {
     let run = bench.rotate(&format!("{WAITS} --until-timeout 1s")).run();
     assert_eq!(run.code, 12, "{}", run.stderr);
     let old = fingerprint(&bench.key.secret);
-    for part in
-        [&format!("not taken in time: api runs with {old} since 2"), "; worker: it has written nothing", "--drop"]
-    {
+    for part in [
+        format!("not taken in time: api runs with {old} since 2").as_str(),
+        "; worker: it has written nothing",
+        "--drop",
+    ] {
         assert!(run.stderr.contains(part), "{part}: {}", run.stderr);
     }
     assert!(bench.is_stored_live());
@@ -148,7 +152,7 @@ fn what_is_planted_is_no_acknowledgement() {
     let elsewhere = bench.path("elsewhere");
     fs::rename(&file, &elsewhere).unwrap();
     let plant: [(&str, &dyn Fn(&Path)); 6] = [
-        ("worker: its file can't be read: ", &|file| symlink(&elsewhere, file).unwrap()),
+        ("worker: its file can't be read: it is a symbolic link", &|file| symlink(&elsewhere, file).unwrap()),
         ("worker: its file can't be read: it is not a regular file", &|file| {
             assert!(Command::new("mkfifo").arg(file).status().unwrap().success());
         }),
