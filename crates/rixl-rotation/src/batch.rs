@@ -15,8 +15,18 @@ use crate::protocol::intent::Deploy;
 /// How long those that are ready wait for those that are not: their consumers may be without a live secret until then.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How a step ended, and what it said. `Err`: why it did not end well.
-pub(crate) type Ran = Result<Option<String>, (String, Option<String>)>;
+/// Why a program did not end well.
+#[derive(Clone)]
+pub(crate) struct Unsuccessful {
+    pub(crate) why: String,
+    /// What it said.
+    pub(crate) said: Option<String>,
+    /// It ended by itself, so that it meant this.
+    pub(crate) is_said: bool,
+}
+
+/// What a step said.
+pub(crate) type Ran = Result<Option<String>, Unsuccessful>;
 
 /// The keys of a fleet or of a recovery, of which some wait until their step is run.
 #[derive(Default)]
@@ -80,7 +90,8 @@ impl Batch {
         let others = self.join(step, ready, ran);
         if let Some(mut others) = others {
             let ended = others.wait_for(Option::is_some).await.ok().and_then(|ran| ran.clone());
-            return ended.unwrap_or_else(|| Err(("the run that was to deploy it as well has ended".to_owned(), None)));
+            let why = || "the run that was to deploy it as well has ended".to_owned();
+            return ended.unwrap_or_else(|| Err(Unsuccessful { why: why(), said: None, is_said: false }));
         }
         let first = First { batch: self, step, is_taken: false };
         {

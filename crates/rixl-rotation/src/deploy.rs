@@ -9,7 +9,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
-    batch::{Ran, Ready},
+    batch::{Ran, Ready, Unsuccessful},
     program::{self, Run, Runner, Said, is_runnable, name, problem},
     protocol::intent::Deploy,
     store::{StoreError, StoreErrorKind},
@@ -45,6 +45,8 @@ pub struct DeployStep {
     folder: PathBuf,
     timeout: Duration,
     is_batched: bool,
+    /// What errors call it.
+    step: &'static str,
 }
 
 impl DeployStep {
@@ -59,6 +61,16 @@ impl DeployStep {
         program: impl Into<String>,
         args: impl IntoIterator<Item = A>,
     ) -> Result<Self, StoreError> {
+        Self::of_step(LOCATION, program, args)
+    }
+
+    /// A program of this step.
+    pub(crate) fn of_step<A: Into<String>>(
+        step: &'static str,
+        program: impl Into<String>,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Self, StoreError> {
+        let invalid = |reason| invalid(step, reason);
         let words = program::words(program, args).map_err(invalid)?;
         let is_part = |word: &String| {
             let rest = word.replace(KEY_ID, "").replace(KEY_NAME, "");
@@ -69,7 +81,7 @@ impl DeployStep {
         }
         let folder =
             env::current_dir().map_err(|cause| invalid("the current folder can't be found").with_source(cause))?;
-        Ok(Self { words, folder, timeout: Duration::from_secs(300), is_batched: false })
+        Ok(Self { words, folder, timeout: Duration::from_secs(300), is_batched: false, step })
     }
 
     /// The words of a text, taken apart like a shell does.
@@ -78,9 +90,13 @@ impl DeployStep {
     ///
     /// As of [`new`](Self::new), and when a quote is not closed.
     pub fn from_text(text: &str) -> Result<Self, StoreError> {
-        let words = shlex::split(text).ok_or_else(|| invalid("a quote in it is not closed"))?;
-        let Some((program, args)) = words.split_first() else { return Err(invalid("it names no program")) };
-        Self::new(program, args)
+        Self::of_text(LOCATION, text)
+    }
+
+    pub(crate) fn of_text(step: &'static str, text: &str) -> Result<Self, StoreError> {
+        let words = shlex::split(text).ok_or_else(|| invalid(step, "a quote in it is not closed"))?;
+        let Some((program, args)) = words.split_first() else { return Err(invalid(step, "it names no program")) };
+        Self::of_step(step, program, args)
     }
 
     /// How long it may take. The default is 5 minutes.
@@ -105,22 +121,23 @@ impl DeployStep {
         let program = name(&self.words);
         let has = |part: &str| self.words.iter().any(|word| word == part);
         if self.is_batched && (has(KEY_ID) || has(KEY_NAME)) {
-            return Err(invalid("one run for several keys has no argument that stands for a key"));
+            return Err(invalid(self.step, "one run for several keys has no argument that stands for a key"));
         }
         if has(KEY_NAME) {
             match key_name {
-                None | Some("") => return Err(invalid("the key has no name: use {key_id}")),
+                None | Some("") => return Err(invalid(self.step, "the key has no name: use {key_id}")),
                 Some(name) if name.starts_with('-') => {
-                    return Err(invalid("the key's name begins with `-`, as an option does: use {key_id}"));
+                    return Err(invalid(self.step, "the key's name begins with `-`, as an option does: use {key_id}"));
                 }
                 Some(_) => {}
             }
         }
         if !is_runnable(program) {
             let kind = StoreErrorKind::Unusable;
-            return Err(StoreError::new(kind, LOCATION, format!("there is no program `{program}` that may be run")));
+            return Err(StoreError::new(kind, self.step, format!("there is no program `{program}` that may be run")));
         }
-        let folder = self.folder.to_str().ok_or_else(|| invalid("the path of the current folder is not UTF-8"))?;
+        let folder =
+            self.folder.to_str().ok_or_else(|| invalid(self.step, "the path of the current folder is not UTF-8"))?;
         let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
         let (words, folder) = (self.words.clone(), folder.to_owned());
         Ok(Deploy { words, folder, timeout_ms, is_batched: self.is_batched })
@@ -129,13 +146,13 @@ impl DeployStep {
 
 const LOCATION: &str = "the deploy step";
 
-fn invalid(reason: &'static str) -> StoreError {
-    StoreError::new(StoreErrorKind::Invalid, LOCATION, reason)
+fn invalid(step: &'static str, reason: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Invalid, step, reason)
 }
 
 impl Deploy {
-    /// Runs it for one key. `Err`: it did not end well, and this is why.
-    pub(crate) async fn run(&self, launcher: &[String], ready: &Ready) -> Ran {
+    /// Runs it for one key, with this on its standard input. `Err`: it did not end well, and this is why.
+    pub(crate) async fn run(&self, launcher: &[String], ready: &Ready, input: Option<&[u8]>) -> Ran {
         let word = |word: &String| match word.as_str() {
             KEY_ID => ready.key_id.clone(),
             KEY_NAME => ready.key_name.clone(),
@@ -148,7 +165,7 @@ impl Deploy {
             ("RIXL_FINGERPRINT", ready.fingerprint.clone()),
         ];
         let words: Vec<String> = self.words.iter().map(word).collect();
-        self.start(launcher, &words, &variables, std::slice::from_ref(ready)).await
+        self.start(launcher, &words, &variables, std::slice::from_ref(ready), input).await
     }
 
     /// Runs it once for several keys.
@@ -156,7 +173,7 @@ impl Deploy {
         let key_ids: Vec<&str> = all.iter().map(|ready| ready.key_id.as_str()).collect();
         let places: Vec<String> = all.iter().map(|ready| ready.places.join("\n")).collect();
         let variables = [("RIXL_KEY_IDS", key_ids.join("\n")), ("RIXL_PLACES", places.join("\n"))];
-        self.start(launcher, &self.words, &variables, all).await
+        self.start(launcher, &self.words, &variables, all, None).await
     }
 
     async fn start(
@@ -165,12 +182,15 @@ impl Deploy {
         words: &[String],
         variables: &[(&'static str, String)],
         all: &[Ready],
+        input: Option<&[u8]>,
     ) -> Ran {
         let (program, timeout) = (name(words), Duration::from_millis(self.timeout_ms));
         let runner = Runner { launcher, timeout, folder: Some(Path::new(&self.folder)), variables };
-        let ended = match runner.run(words, Run::Only).await {
+        let ended = match runner.run(words, input.map_or(Run::Only, Run::Try)).await {
             Ok(ended) => ended,
-            Err(failed) => return Err((failed.reason(program, timeout), None)),
+            Err(failed) => {
+                return Err(Unsuccessful { why: failed.reason(program, timeout), said: None, is_said: false });
+            }
         };
         let output = Zeroizing::new([ended.output.as_slice(), b" ", ended.said.as_slice()].concat());
         let secrets: Vec<&[u8]> = all.iter().flat_map(|ready| &ready.secrets).map(|secret| secret.as_slice()).collect();
@@ -178,7 +198,11 @@ impl Deploy {
         let said = Said::new(&output, &secrets).filter(|_| !secrets.is_empty()).map(|said| said.to_string());
         match problem(ended.status) {
             None => Ok(said),
-            Some(problem) => Err((format!("`{program}` {problem}"), said)),
+            Some(problem) => Err(Unsuccessful {
+                why: format!("`{program}` {problem}"),
+                said,
+                is_said: ended.status.code().is_some(),
+            }),
         }
     }
 }

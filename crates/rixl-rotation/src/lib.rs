@@ -60,6 +60,8 @@
 //! | resume an interrupted fleet | [`Rotator::recover`], then [`Selection::not_rotated_since`] |
 //! | have no moment without a live secret | [`Rotator::replace`] |
 //! | rotate the signing secret of a webhook endpoint | [`Rotator::rotate_webhook`] |
+//! | prove that the new secret works where it is used | [`Rotator::with_probe_step`] |
+//! | wait until consumers run with it | [`Rotator::with_consumers`], [`Rotator::with_use_within`]; [`acknowledgements`] |
 //! | store secrets in my own service | `examples/store.rs` |
 //! | keep the journal in a database | `examples/journal.rs` |
 //! | see what others need for the same | [`compared`] |
@@ -87,6 +89,7 @@
 #![warn(clippy::future_not_send)]
 
 mod account;
+mod acknowledgement;
 #[cfg_attr(not(unix), allow(dead_code, reason = "no program is run there"))]
 mod batch;
 #[cfg(doc)]
@@ -108,6 +111,7 @@ mod mounts;
 mod open_run;
 mod plan;
 mod probe;
+mod probe_step;
 #[cfg(unix)]
 mod program;
 mod protocol;
@@ -118,6 +122,7 @@ pub mod store;
 mod trace;
 
 pub use account::Account;
+pub use acknowledgement::{Acknowledgement, Consumers, acknowledgements};
 #[cfg(unix)]
 pub use deploy::DeployStep;
 pub use error::{Effect, Failure, FailureKind, Next, Situation, Warning};
@@ -126,6 +131,7 @@ pub use history::{Audit, Ending};
 pub use open_run::{OpenRun, open_runs};
 pub use plan::{DueKey, LeftOut, Plan, Selection};
 pub use probe::{KeyFormat, Liveness};
+pub use probe_step::ProbeStep;
 pub use recover::{OnLiveSecret, RecoverOptions, Recovered, Recovery, RecoveryAction, RecoveryPlan};
 pub use rotator::{Event, EventKind, Prepared, Report, Rotator, State, fingerprint};
 // The field's own, so that runs stop with the rest of a service.

@@ -24,6 +24,8 @@ pub struct OpenRun {
     pub name: Option<String>,
     /// Where its secret goes; empty where the entry could not be read.
     pub stores: Vec<String>,
+    /// The fingerprint of the secret that is stored, if it is in all places.
+    pub fingerprint: Option<String>,
     /// When its first request was about to be sent.
     pub since: Option<Timestamp>,
     /// What it has done to the key so far.
@@ -74,6 +76,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
         endpoint_id: None,
         name: None,
         stores: Vec::new(),
+        fingerprint: None,
         since: None,
         effect: Effect::Unknown,
         situation: String::new(),
@@ -116,6 +119,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             run.since = Some(progress.intent.began);
             run.effect = progress.effect();
             run.waits_until = progress.waits_until();
+            run.fingerprint = progress.stored_fingerprint();
             run.situation = situation(&progress, &entry.escrow_location);
         }
     }
@@ -124,7 +128,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
 
 fn situation(progress: &Progress, escrow: &str) -> String {
     let is_stored = progress.places.iter().all(|place| !matches!(place, At::Before(_)));
-    let is_settled = progress.places.iter().all(|place| matches!(place, At::Settled { .. }));
+    let is_settled = progress.places.iter().all(|place| matches!(place, At::Settled { .. } | At::GivenUp));
     let retires = progress.intent.subject.rules().retires_after.is_some();
     match progress.response {
         _ if progress.ended.is_some() => "it is finished, but its entry was not removed".to_owned(),
@@ -136,6 +140,15 @@ fn situation(progress: &Progress, escrow: &str) -> String {
             format!(
                 "the new secret is stored, and RIXL ends the old key {old} at {until:.0}, after which it is to be deleted"
             )
+        }
+        Response::Received if is_stored && progress.is_to_prove() => {
+            "the new secret is stored, but not proven to work where it is used".to_owned()
+        }
+        Response::Received if is_settled && progress.is_to_be_taken() => {
+            "the new secret is stored and live, but not taken by all consumers yet".to_owned()
+        }
+        Response::Received if is_settled && progress.is_to_be_used() => {
+            "the new secret is stored and live, but the key was not seen in use yet".to_owned()
         }
         Response::Received if is_settled && retires => {
             "the new secret is stored, and the old key is not deleted yet".to_owned()

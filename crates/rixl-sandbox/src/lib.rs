@@ -265,6 +265,7 @@ impl Default for SandboxBuilder {
                 token_lifetime: Duration::from_secs(3600),
                 tokens_end_with_secret: false,
                 dated: false,
+                shows_use: true,
             },
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             record_limit: 100_000,
@@ -321,6 +322,12 @@ impl SandboxBuilder {
     /// sees the time pass. By default it is the computer's.
     pub fn dated(mut self, by_its_clock: bool) -> Self {
         self.settings.dated = by_its_clock;
+        self
+    }
+
+    /// Whether an exchange moves the `last_used` of its key. By default it does.
+    pub fn shows_use(mut self, shows: bool) -> Self {
+        self.settings.shows_use = shows;
         self
     }
 

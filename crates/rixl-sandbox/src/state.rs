@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) tokens_end_with_secret: bool,
     /// Whether responses are dated by its clock.
     pub(crate) dated: bool,
+    /// Whether the list shows when a key was last used.
+    pub(crate) shows_use: bool,
 }
 
 /// An API key as the contract shows it; its secret is in [`Issued`] only.
@@ -430,7 +432,9 @@ impl Organization {
         let secret = Fingerprint::of(key_string);
         let number = self.opened(&secret)?;
         let now = self.now();
-        self.keys.get_mut(&number)?.shown.last_used = Some(now);
+        if self.settings.shows_use {
+            self.keys.get_mut(&number)?.shown.last_used = Some(now);
+        }
         self.issue_tokens(number, secret)
     }
 

@@ -4,6 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use rixl_credentials::{EndpointId, Error, ErrorKind, KeyId, Outcome, RawResponse, Timestamp};
 
+use zeroize::Zeroizing;
+
 use super::{Driver, New, look};
 #[cfg(unix)]
 use crate::batch::Ready;
@@ -32,7 +34,14 @@ impl Driver {
             }
             Act::Reserve if self.is_dry => Observation::Reserved(true),
             Act::Reserve => Observation::Reserved(self.reserve().await),
-            Act::Close(_) | Act::Deploy | Act::Retire | Act::Send | Act::Keep | Act::Store { .. } | Act::SetEnd(_)
+            Act::Close(_)
+            | Act::Deploy
+            | Act::Prove
+            | Act::Retire
+            | Act::Send
+            | Act::Keep
+            | Act::Store { .. }
+            | Act::SetEnd(_)
                 if self.is_dry =>
             {
                 Observation::Closed(true)
@@ -41,6 +50,7 @@ impl Driver {
             Act::Keep => Observation::Kept(self.keep().await),
             Act::Store { place, expected } => Observation::Stored(*place, self.store(*place, expected).await),
             Act::Deploy => Observation::Deployed(self.deploy().await),
+            Act::Prove => Observation::Proven(self.prove().await),
             Act::Retire => Observation::Retired(self.retire().await),
             Act::SetEnd(until) => Observation::EndAsked(self.set_end(*until).await),
             Act::Close(ending) => Observation::Closed(self.close(*ending).await),
@@ -180,7 +190,7 @@ impl Driver {
                         batch.run(&step, ready, &*timing, async |all| step.run_for(launcher, all).await).await
                     }
                     None if step.is_batched => step.run_for(launcher, &[ready]).await,
-                    None => step.run(launcher, &ready).await,
+                    None => step.run(launcher, &ready, None).await,
                 }
             })
             .await;
@@ -196,7 +206,7 @@ impl Driver {
                 true
             }
             Err(failed) => {
-                self.not_deployed = Some(failed);
+                self.not_deployed = Some((failed.why, failed.said));
                 false
             }
         }
@@ -209,18 +219,30 @@ impl Driver {
         for index in 0..self.places.len() {
             self.place(index, false).await;
         }
-        let held = self.places.iter().flat_map(|place| [&place.read, &place.before]).flatten();
-        let ours = self.issued.as_ref().map(|issued| &issued.secret);
         Ready {
-            key_id: match (self.issued.as_ref().and_then(New::key_id), self.subject()) {
-                (Some(key_id), _) => key_id.to_string(),
-                (None, Subject::Endpoint { endpoint_id, .. }) => endpoint_id.to_string(),
-                (None, subject) => subject.key_id().map(KeyId::to_string).unwrap_or_default(),
-            },
+            key_id: self.told_id(),
             key_name: self.subject().name().unwrap_or_default().to_owned(),
             places: self.progress.kept().map(|(_, place)| place.given.clone()).collect(),
             fingerprint: self.fingerprint(Ending::Rotated).unwrap_or_default(),
-            secrets: held.chain(ours).map(|secret| secret.expose_secret().as_bytes().to_vec().into()).collect(),
+            secrets: self.in_hand(),
+        }
+    }
+
+    /// What no program of a step may tell.
+    #[cfg(unix)]
+    pub(super) fn in_hand(&self) -> Vec<Zeroizing<Vec<u8>>> {
+        let held = self.places.iter().flat_map(|place| [&place.read, &place.before]).flatten();
+        let ours = self.issued.as_ref().map(|issued| &issued.secret);
+        held.chain(ours).map(|secret| secret.expose_secret().as_bytes().to_vec().into()).collect()
+    }
+
+    /// What a program of a step is told of whose secret it is.
+    #[cfg(unix)]
+    pub(super) fn told_id(&self) -> String {
+        match (self.stored_key_id(), self.subject()) {
+            (Some(key_id), _) => key_id.to_string(),
+            (None, Subject::Endpoint { endpoint_id, .. }) => endpoint_id.to_string(),
+            (None, subject) => subject.key_id().map(KeyId::to_string).unwrap_or_default(),
         }
     }
 
@@ -255,8 +277,20 @@ impl Driver {
         // A recovery before may have said so, and failed.
         let orphans = self.progress.requests.orphans.clone();
         self.warn_of_orphans(&orphans);
-        if self.progress.is_to_deploy() && ending.effect() == Effect::Changed && ending != Ending::Superseded {
-            self.warn("the deploy step has not succeeded, and is given up");
+        if self.progress.is_not_taken_up() && ending.effect() == Effect::Changed && ending != Ending::Superseded {
+            for (is_open, what) in [
+                (self.progress.is_to_deploy(), "the deploy step has not succeeded, and is given up"),
+                (
+                    self.progress.is_to_prove(),
+                    "the new secret is not proven to work where it is used, and that is given up",
+                ),
+                (self.progress.is_to_be_taken(), "not all consumers have taken the new secret, and that is given up"),
+                (self.progress.is_to_be_used(), "the key was not seen in use, and that is given up"),
+            ] {
+                if is_open {
+                    self.warn(what);
+                }
+            }
         }
         if ending == Ending::Created
             && let Some(key_id) = self.key_id().cloned()

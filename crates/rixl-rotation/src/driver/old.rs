@@ -56,7 +56,8 @@ impl Driver {
         let is_to_end = match self.subject() {
             Subject::Rotate { .. } => ending == Ending::Rotated,
             Subject::Replace { .. } => ending == Ending::Replaced,
-            Subject::Create(_) => false,
+            // RIXL publishes that it lives on.
+            Subject::Create(_) | Subject::Endpoint { .. } => false,
         };
         if !is_to_end || !self.intent().limits.is_probed || self.old.refused_at.is_some() {
             return;

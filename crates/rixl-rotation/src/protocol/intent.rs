@@ -32,6 +32,15 @@ pub(crate) struct Intent {
     /// What makes consumers take the new secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deploy: Option<Deploy>,
+    /// What proves that the new secret works where it is used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) probes: Vec<ProbeBy>,
+    /// Who must have said that it runs with the new secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) acks: Option<Acks>,
+    /// The key must have been used by another, within this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) used_within_ms: Option<u64>,
     /// The keys that had the name of the new one before it was asked for: nobody lost their secrets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) known: Vec<KeyId>,
@@ -87,7 +96,14 @@ pub(crate) struct Rules {
 
 impl Subject {
     pub(crate) fn rules(&self) -> Rules {
-        let rotate = Rules { ends_the_old: true, creates: false, retires_after: None, can_probe: true, outlives: None };
+        let rotate = Rules {
+            ends_the_old: true,
+            creates: false,
+            retires_after: None,
+            can_probe: true,
+            outlives: None,
+            expires: false,
+        };
         let create = Rules { ends_the_old: false, creates: true, ..rotate };
         match self {
             Self::Rotate { .. } => rotate,
@@ -177,6 +193,25 @@ pub(crate) struct Deploy {
     /// One run serves several keys.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) is_batched: bool,
+}
+
+/// What tries the new secret besides RIXL.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub(crate) enum ProbeBy {
+    /// A program gets it on its standard input.
+    Program(Deploy),
+    /// A page is asked for with it.
+    Url { url: String },
+}
+
+/// Consumers that write down what they run with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Acks {
+    /// Where their files are.
+    pub(crate) folder: String,
+    pub(crate) names: Vec<String>,
+    pub(crate) within_ms: u64,
 }
 
 /// Where the secret goes.
