@@ -123,6 +123,7 @@ pub struct Recovered {
 
 /// The result of recovery for an open entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "one for each entry, and a box would be in every caller's way")]
 #[non_exhaustive]
 pub enum Recovery {
     /// Nothing had to be done: nothing was sent, and the entry is removed.
