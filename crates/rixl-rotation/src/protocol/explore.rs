@@ -18,7 +18,7 @@ use super::{
         end::{MAX_MOVES, respite},
         next,
     },
-    progress::{At, Progress, Record, Response},
+    progress::{At, OldEnd, Progress, Record, Response},
     seen::{
         Act, Authorizer, Because, EndAsked, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate,
         NotRetired, Observation, Of, Owner, PlaceSeen, Proof, Seen, Sent, Step, Stop, StoreFailure, Wait,
@@ -1097,7 +1097,8 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
                 dropped.mandate.if_live = IfLive::Drop;
                 found.push(("recovery begins, and may drop".into(), dropped.recovered()));
             }
-            if world.given.expires && world.now < after(start(), DAY) {
+            let has_end = world.disk.as_ref().is_some_and(|disk| disk.old_end != OldEnd::default());
+            if has_end && world.now < after(start(), DAY) {
                 for (how, later) in
                     [("recovery begins late in the grace", GRACE * 3 / 4), ("recovery begins after it", GRACE + WINDOW)]
                 {
@@ -1106,7 +1107,7 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
                     found.push((how.into(), world.recovered()));
                 }
             }
-            if world.now < after(start(), DAY) {
+            if !has_end && world.now < after(start(), DAY) {
                 let mut later = world.clone();
                 later.pass(after(world.now, WINDOW + 10));
                 found.push(("recovery begins later".into(), later.recovered()));
