@@ -142,6 +142,9 @@ fn a_replaced_key_lives_until_its_consumers_have_left_it() {
     assert_eq!(seen.code, 0, "{}{}", seen.stdout, seen.stderr);
 }
 
+/// What is said of it, and how it is put there.
+type Plant<'a> = (&'a str, &'a dyn Fn(&Path));
+
 /// Whoever can write to the folder puts something else there, which must not be followed, waited for or believed.
 #[test]
 fn what_is_planted_is_no_acknowledgement() {
@@ -151,7 +154,7 @@ fn what_is_planted_is_no_acknowledgement() {
     let file = bench.path("acks/worker");
     let elsewhere = bench.path("elsewhere");
     fs::rename(&file, &elsewhere).unwrap();
-    let plant: [(&str, &dyn Fn(&Path)); 6] = [
+    let plant: [Plant<'_>; 6] = [
         ("worker: its file can't be read: it is a symbolic link", &|file| symlink(&elsewhere, file).unwrap()),
         ("worker: its file can't be read: it is not a regular file", &|file| {
             assert!(Command::new("mkfifo").arg(file).status().unwrap().success());
