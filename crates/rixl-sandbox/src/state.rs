@@ -584,6 +584,7 @@ mod tests {
             token_lifetime: SECOND,
             tokens_end_with_secret: false,
             dated: false,
+            shows_use: true,
         };
         Organization::new(settings, "token")
     }

@@ -17,7 +17,7 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Webhooks {
-    Rotate(rotate::Args),
+    Rotate(Box<rotate::Args>),
     Test(test::Args),
     Verify(verify::Args),
 }
@@ -33,7 +33,7 @@ impl Webhooks {
 
     pub(super) async fn run(self, context: &Context) -> Result<Done, Failure> {
         match self {
-            Self::Rotate(args) => rotate::run(context, args).await,
+            Self::Rotate(args) => rotate::run(context, *args).await,
             Self::Test(args) => test::run(context, args).await,
             Self::Verify(args) => verify::run(context, args).await,
         }

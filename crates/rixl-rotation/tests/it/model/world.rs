@@ -218,6 +218,7 @@ pub(crate) enum Task {
     Insist,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Outcome {
     Killed,
     Rotated(Result<Report, Failure>),
