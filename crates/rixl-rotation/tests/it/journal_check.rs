@@ -204,7 +204,7 @@ impl Entry for MemoryEntry {
             };
             let is_linked = match fault {
                 Fault::Unlinked => false,
-                Fault::LinksSome => state.history.len() % 2 == 0,
+                Fault::LinksSome => state.history.len().is_multiple_of(2),
                 _ => true,
             };
             let line = if is_linked { linked(line, last.map(String::as_str)) } else { line.to_owned() };
