@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use indicatif::ProgressBar;
+use rixl_credentials::Timestamp;
 use rixl_rotation::{Completed, Ending, Event, EventKind, FailureKind, LeftOut, Next, Report, Situation};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
@@ -21,6 +22,8 @@ pub(crate) enum Outcome {
     Rotated,
     Created,
     Replaced,
+    /// Its successor's secret is stored, and RIXL ends the old key at a set time.
+    Waiting,
     /// Another rotator's secret stays.
     Superseded,
     /// Given up; the old secret is live.
@@ -55,6 +58,7 @@ impl Outcome {
             Self::Rotated => "rotated",
             Self::Created => "created",
             Self::Replaced => "replaced",
+            Self::Waiting => "waiting",
             Self::Superseded => "superseded",
             Self::Dropped => "dropped",
             Self::Abandoned => "abandoned",
@@ -80,6 +84,7 @@ impl From<Ending> for Outcome {
             Ending::Rotated => Self::Rotated,
             Ending::Created => Self::Created,
             Ending::Replaced => Self::Replaced,
+            Ending::Waiting => Self::Waiting,
             Ending::Superseded => Self::Superseded,
             Ending::Dropped => Self::Dropped,
             Ending::Abandoned => Self::Abandoned,
@@ -143,6 +148,9 @@ pub(crate) struct Row {
     fingerprint: Option<String>,
     rotations: Option<u32>,
     outage_ms: Option<u64>,
+    /// When RIXL ends the key that was replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_key_until: Option<Timestamp>,
     /// Consumers are known to have no live secret.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     is_outage_running: bool,
@@ -170,6 +178,7 @@ impl Row {
             fingerprint: report.fingerprint,
             rotations: Some(report.rotations),
             outage_ms: report.outage.map(|outage| u64::try_from(outage.as_millis()).unwrap_or(u64::MAX)),
+            old_key_until: report.old_key_until,
             ..Self::default()
         };
         for warning in report.warnings {
@@ -248,7 +257,9 @@ impl Row {
         };
         let [id, name, fingerprint] = [&self.id, &self.name, &self.fingerprint].map(Option::as_deref);
         let stores = self.stores.together();
-        let cells = [id, name, Some(self.result.as_str()), fingerprint, outage.as_deref(), stores.as_deref()];
+        let until = self.old_key_until.map(|until| format!("{} until {until:.0}", self.result.as_str()));
+        let result = until.as_deref().unwrap_or(self.result.as_str());
+        let cells = [id, name, Some(result), fingerprint, outage.as_deref(), stores.as_deref()];
         table.add(cells.map(|cell| cell.unwrap_or("-")));
     }
 

@@ -1,7 +1,8 @@
 //! RIXL as a rotation uses it: one client, one organization, either generation of routes.
 
 use rixl_credentials::{
-    ApiKey, ApiKeys, Client, Error, KeyId, Listing, NewApiKey, OrganizationId, RawResponse, Secret, Tokens,
+    ApiKey, ApiKeyUpdate, ApiKeys, Client, Error, KeyId, Listing, NewApiKey, OrganizationId, RawResponse, Secret,
+    Timestamp, Tokens,
 };
 
 /// The account whose keys are rotated: a client, and the organization.
@@ -82,6 +83,12 @@ impl Account {
     /// As for every change: check [`Error::outcome`].
     pub async fn delete(&self, key_id: &KeyId) -> Result<(), Error> {
         self.keys(&self.client).delete(key_id).await
+    }
+
+    /// Has RIXL end a key at this time by itself. `None`: the first generation of routes can't.
+    pub(crate) async fn expire(&self, key_id: &KeyId, end: Timestamp) -> Option<Result<ApiKey, Error>> {
+        let organization = self.client.organization(self.organization.as_ref()?);
+        Some(organization.update_api_key(key_id, ApiKeyUpdate::default().with_expiring_at(end)).await)
     }
 
     /// Obtains a token and drops it: shows whether the key string is live.

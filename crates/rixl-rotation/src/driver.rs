@@ -2,12 +2,14 @@
 //! run, its recovery and a dry run are this loop.
 
 mod act;
+mod end;
 mod failure;
 mod look;
 mod wait;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use rixl_credentials::{Error, Issued, KeyId, RawResponse, Secret, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -231,6 +233,7 @@ impl Driver {
                 Err(self.expired())
             }
             Ok(ending) => Ok(self.report(ending)),
+            Err(Stop::Waiting) => Ok(self.waiting()),
             Err(stop) => Err(self.failure(stop)),
         }
     }
@@ -260,7 +263,7 @@ impl Driver {
             self.heed();
             let step = next(&self.progress, &self.seen);
             if let Step::Stop(stop) = step {
-                return Err(self.failure(stop));
+                return self.waiting_plan(stop).ok_or_else(|| self.failure(stop));
             }
             if let Some(plan) = self.plan(&step) {
                 return Ok(RecoveryPlan { wait, ..plan });
@@ -281,6 +284,18 @@ impl Driver {
         let is_stopped = self.rotator.stopped.is_cancelled() && self.progress.requests.left == 0;
         self.seen.is_cancelled |= self.rotator.cancellation.is_cancelled() || is_stopped;
         self.seen.is_expired = self.is_expired();
+        self.seen.ahead = self.ahead();
+    }
+
+    /// How far RIXL's clock is ahead of the time that this run goes by.
+    fn ahead(&self) -> SignedDuration {
+        if !self.subject().rules().expires {
+            return SignedDuration::ZERO;
+        }
+        // What a dry run passes over passes at RIXL, too.
+        let skipped = if self.is_dry { Duration::ZERO } else { self.skipped };
+        let skipped = SignedDuration::try_from(skipped).unwrap_or_default();
+        self.rotator.account.client().server_ahead().map_or(SignedDuration::ZERO, |ahead| ahead.saturating_sub(skipped))
     }
 
     /// By the response, else by what was listed before the run.
@@ -507,6 +522,8 @@ impl Driver {
                 );
             }
             Record::Deployed { .. } => self.tell(State::Deployed, "the deploy step succeeded"),
+            Record::SettingEnd { until, .. } => self.tell_moved(*until),
+            Record::EndsAt { until, .. } => self.tell_end(*until),
             Record::Settled { .. } if self.intent().limits.is_probed => {
                 self.tell(State::Settled, "the stored secret is still live");
             }

@@ -104,6 +104,9 @@ pub enum Ending {
     Abandoned,
     /// RIXL refused, or could not be reached; nothing changed.
     Refused,
+    /// The store holds the secret of a new key, and RIXL ends the old one at a set time: the run is not over, and no line
+    /// says so. See [`Report::old_key_until`](crate::Report::old_key_until).
+    Waiting,
 }
 
 impl Ending {
@@ -118,13 +121,14 @@ impl Ending {
             Self::Dropped => "dropped",
             Self::Abandoned => "abandoned",
             Self::Refused => "refused",
+            Self::Waiting => "waiting",
         }
     }
 
     /// What the run has done to the key.
     pub(crate) fn effect(self) -> Effect {
         match self {
-            Self::Rotated | Self::Created | Self::Replaced | Self::Superseded => Effect::Changed,
+            Self::Rotated | Self::Created | Self::Replaced | Self::Superseded | Self::Waiting => Effect::Changed,
             // That nothing was heard of its request does not mean that it was not carried out.
             Self::Dropped | Self::Abandoned => Effect::Unknown,
             Self::Refused => Effect::Unchanged,

@@ -1,6 +1,6 @@
 //! Unfinished runs, from the journal alone.
 
-use rixl_credentials::Timestamp;
+use rixl_credentials::{KeyId, Timestamp};
 
 use crate::{
     Effect, Failure, Next,
@@ -25,6 +25,9 @@ pub struct OpenRun {
     pub effect: Effect,
     /// What is true now: one clause, without a secret.
     pub situation: String,
+    /// When RIXL ends the old key by itself, if nothing is to be done before: see
+    /// [`Ending::Waiting`](crate::Ending::Waiting).
+    pub waits_until: Option<Timestamp>,
     /// What to do.
     pub next: Next,
 }
@@ -68,6 +71,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
         since: None,
         effect: Effect::Unknown,
         situation: String::new(),
+        waits_until: None,
         next: Next::Recover,
     };
     let entry = match journal.look(Look::new(&run.entry)).await {
@@ -102,6 +106,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             run.stores = progress.intent.places.iter().map(|place| place.given.clone()).collect();
             run.since = Some(progress.intent.began);
             run.effect = progress.effect();
+            run.waits_until = progress.waits_until();
             run.situation = situation(&progress, &entry.escrow_location);
         }
     }
@@ -116,6 +121,12 @@ fn situation(progress: &Progress, escrow: &str) -> String {
         _ if progress.ended.is_some() => "it is finished, but its entry was not removed".to_owned(),
         Response::Received if is_stored && progress.is_to_deploy() => {
             "the new secret is stored, but the deploy step has not succeeded yet".to_owned()
+        }
+        Response::Received if let Some(until) = progress.waits_until() => {
+            let old = progress.intent.subject.key_id().map(KeyId::as_str).unwrap_or_default();
+            format!(
+                "the new secret is stored, and RIXL ends the old key {old} at {until:.0}, after which it is to be deleted"
+            )
         }
         Response::Received if is_settled && retires => {
             "the new secret is stored, and the old key is not deleted yet".to_owned()

@@ -127,7 +127,7 @@ pub enum Recovery {
     Nothing,
     /// A dry run: this would be done.
     Would(RecoveryPlan),
-    /// The run was finished.
+    /// The run was finished, or, with [`Ending::Waiting`](crate::Ending::Waiting), there is nothing to do before a set time.
     Done(Report),
 }
 
@@ -169,6 +169,8 @@ pub enum RecoveryAction {
     Adopt,
     /// The request is given up.
     GiveUp,
+    /// RIXL ends the old key by itself at a time that has not come.
+    Wait,
 }
 
 impl Rotator {
@@ -177,6 +179,7 @@ impl Rotator {
     ///
     /// - Nothing was sent: the entry is removed.
     /// - The response is in escrow, or later: the run continues from there.
+    /// - RIXL ends a replaced key by itself: it is deleted when that time has come, and given more time if it is still used.
     /// - The response is not known: if the stored secret is dead, it is rotated again at once; if it is live, it is
     ///   probed again once the first request can no longer be under way, and then [`OnLiveSecret`] decides. If another
     ///   rotator stored a live secret in the meantime, it may not be the newest, so the key is rotated again. If the
@@ -478,7 +481,12 @@ impl Open {
     pub(crate) fn refusal(&self, truth: &str) -> Failure {
         match self {
             Self::Run(progress) => {
-                let sentence = format!("an earlier run on this key is unfinished; {truth}");
+                let sentence = match progress.waits_until() {
+                    Some(until) => {
+                        format!("this key was replaced, and RIXL ends it at {until:.0}; {truth}")
+                    }
+                    None => format!("an earlier run on this key is unfinished; {truth}"),
+                };
                 Failure::new(FailureKind::Unknown, sentence).with_situation(progress.situation(), false)
             }
             Self::Rehearsal(_) => {

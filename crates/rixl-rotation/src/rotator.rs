@@ -21,6 +21,7 @@ use crate::{
     plan::{self, Known},
     protocol::{
         intent::{Intent, Limits, Place, Subject, VERSION},
+        next::end::LEAST_GRACE,
         progress::Progress,
         seen::Mandate,
     },
@@ -51,7 +52,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// 7. **Stored.** Check-and-set against the version of step 2, then read back. A busy store is retried. If another
 ///    rotator wrote in the meantime, its live secret stays if ours was live and is now dead; otherwise one more
 ///    rotation makes a secret that is certainly the newest.
-/// 8. **Deployed.** If there is a [deploy step](DeployStep), it has succeeded. Only then is a replaced key deleted.
+/// 8. **Deployed.** If there is a [deploy step](DeployStep), it has succeeded. Only then is a replaced key ended or deleted.
 /// 9. **Settled.** After the quiet time the stored secret is probed again: a delayed copy of the request could have
 ///    invalidated it. If so, the key is rotated once more, within the budget.
 /// 10. **Done.** An audit line is written, the escrow wiped, the locks released.
@@ -64,7 +65,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// Exactly one rotation over a network that loses responses; no outage where the old secret dies at once; noticing that
 /// a copy of the request, or a concurrent rotator, has invalidated a secret whose grace period is longer than the quiet
 /// time; getting a lost secret back; undoing a rotation; one commit across several stores; that consumers have read the
-/// new secret; the end of tokens obtained with the old secret.
+/// new secret; that nobody uses a replaced key when RIXL ends it; the end of tokens obtained with the old secret.
 ///
 /// ```
 /// use rixl_credentials::Client;
@@ -102,6 +103,7 @@ pub struct Rotator {
     leaves: bool,
     allows_own_key: bool,
     successor_end: Option<Timestamp>,
+    is_waiting: bool,
     pub(crate) allows_new_place: bool,
     pub(crate) cancellation: CancellationToken,
     /// Its fleet was stopped: nothing new is started, and what was sent goes on.
@@ -261,6 +263,8 @@ pub struct Report {
     pub request_id: Option<String>,
     /// When the key expires, according to the response; `None`: never, or not reported.
     pub expiring_at: Option<Timestamp>,
+    /// When RIXL ends the old key, with [`Ending::Waiting`].
+    pub old_key_until: Option<Timestamp>,
     /// Problems that did not stop the run.
     pub warnings: Vec<Warning>,
 }
@@ -296,6 +300,7 @@ impl Rotator {
             leaves: false,
             allows_own_key: false,
             successor_end: None,
+            is_waiting: false,
             allows_new_place: false,
             cancellation: CancellationToken::new(),
             stopped: CancellationToken::new(),
@@ -369,6 +374,13 @@ impl Rotator {
     /// if RIXL does not say how long that is, the replacement is refused.
     pub fn with_successor_expiry(mut self, end: Timestamp) -> Self {
         self.successor_end = Some(end);
+        self
+    }
+
+    /// Whether [`replace`](Self::replace) waits for the end of the grace in this process, also where RIXL could end the old
+    /// key by itself. Off by default.
+    pub fn with_waiting(mut self, is_waiting: bool) -> Self {
+        self.is_waiting = is_waiting;
         self
     }
 
@@ -466,9 +478,18 @@ impl Rotator {
         traced.prepare(self.prepare_change(Subject::Create(key), None, places.into(), &traced)).await?.rotate().await
     }
 
-    /// Creates a key like this one, stores its secret, waits, and deletes this one: no moment without a live secret.
+    /// Creates a key like this one, stores its secret, and ends this one after the grace period: no moment without a live
+    /// secret.
     ///
-    /// It waits for the grace period, and then until the old key has not been used for a quiet time.
+    /// Once all places hold the new secret, it is live and the deploy step has succeeded, RIXL is asked to end the old key
+    /// when the grace period is over, and this returns at once with [`Ending::Waiting`] and [`Report::old_key_until`]. The
+    /// entry stays open; [`recover`](Self::recover) deletes the old key after that time, or, before it, has RIXL end it later
+    /// if it was used since the last look: half a grace period from then on, four times at most. An earlier end that the old
+    /// key has already stays.
+    ///
+    /// It waits in this process instead, and then until the old key has not been used for a quiet time, if the grace period is
+    /// shorter than five minutes, with [`with_waiting`](Self::with_waiting), with the first generation of routes, and where
+    /// RIXL refuses.
     ///
     /// # Errors
     ///
@@ -600,7 +621,8 @@ impl Rotator {
         if let Some(time) = end {
             new = new.with_expiring_at(time);
         }
-        Ok(Subject::Replace { key_id: key.id.clone(), new, grace_ms: millis(grace) })
+        let expires = !self.is_waiting && self.account.organization().is_some() && grace >= LEAST_GRACE;
+        Ok(Subject::Replace { key_id: key.id.clone(), new, grace_ms: millis(grace), expires })
     }
 
     async fn prepare_change(

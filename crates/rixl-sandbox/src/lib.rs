@@ -23,7 +23,7 @@
 //! | I want to … | see |
 //! |---|---|
 //! | lose, cut, delay or double a response | `examples/misbehave.rs`, [`Fault`], [`Effect`] |
-//! | let time pass | `examples/misbehave.rs`, [`Sandbox::advance`] |
+//! | let time pass | `examples/misbehave.rs`, [`Sandbox::advance`], [`SandboxBuilder::dated`] |
 //! | have keys of some age, or that expire | `examples/misbehave.rs`, [`SeedKey`] |
 //! | see what was sent and what came of it | [`Sandbox::requests`], [`Sandbox::calls`], [`Sandbox::is_live`] |
 //! | let an old secret live on, or end its tokens with it | [`SandboxBuilder::grace`], [`SandboxBuilder::tokens_end_with_secret`] |
@@ -264,6 +264,7 @@ impl Default for SandboxBuilder {
                 rate_limit: None,
                 token_lifetime: Duration::from_secs(3600),
                 tokens_end_with_secret: false,
+                dated: false,
             },
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             record_limit: 100_000,
@@ -313,6 +314,13 @@ impl SandboxBuilder {
     /// rotated and its grace period is over, or its key is deleted or has expired. By default they stay valid.
     pub fn tokens_end_with_secret(mut self, end: bool) -> Self {
         self.settings.tokens_end_with_secret = end;
+        self
+    }
+
+    /// Whether the `Date` of responses is that of the sandbox's clock, as [`Sandbox::advance`] has moved it, so that a client
+    /// sees the time pass. By default it is the computer's.
+    pub fn dated(mut self, by_its_clock: bool) -> Self {
+        self.settings.dated = by_its_clock;
         self
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequestParts as _, Query, RawPathParams, Request};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, DATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, Uri};
 use axum::routing::{MethodFilter, on};
@@ -726,6 +726,9 @@ impl Gateway {
         }
         if let Ok(request_id) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert(REQUEST_ID, request_id);
+        }
+        if let Some(date) = self.organization().date().and_then(|date| HeaderValue::from_str(&date).ok()) {
+            response.headers_mut().entry(DATE).or_insert(date);
         }
         response
     }

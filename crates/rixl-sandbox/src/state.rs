@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use jiff::fmt::rfc2822::DateTimePrinter;
 use jiff::{SignedDuration, Timestamp};
 use rand::distr::{Alphanumeric, SampleString as _};
 use serde::Serialize;
@@ -41,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) token_lifetime: Duration,
     /// Whether tokens end with the secret that they were bought with.
     pub(crate) tokens_end_with_secret: bool,
+    /// Whether responses are dated by its clock.
+    pub(crate) dated: bool,
 }
 
 /// An API key as the contract shows it; its secret is in [`Issued`] only.
@@ -266,6 +269,11 @@ impl Organization {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.moment.unwrap_or_else(|| after(Timestamp::now(), self.ahead))
+    }
+
+    /// For the header `Date`, if responses are dated by its clock.
+    pub(crate) fn date(&self) -> Option<String> {
+        self.settings.dated.then(|| DateTimePrinter::new().timestamp_to_rfc9110_string(&self.now()).ok()).flatten()
     }
 
     /// Does what was due at this moment.
@@ -571,6 +579,7 @@ mod tests {
             rate_limit: Some(rate_limit),
             token_lifetime: SECOND,
             tokens_end_with_secret: false,
+            dated: false,
         };
         Organization::new(settings, "token")
     }

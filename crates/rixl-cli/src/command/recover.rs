@@ -21,6 +21,9 @@ use crate::{
 /// first request can no longer be under way, the key is rotated again, or given up with --drop. If the outcome can't be
 /// determined, it says so and changes nothing; then, and when the requests of an entry are used up, choose --rotate-again
 /// or --drop.
+///
+/// A replaced key whose end RIXL has is deleted after that time; before it, this says how long is left, and moves the end if
+/// the key was used since the last look: see `rixl keys replace --help`. With --drop the key is left to RIXL.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Recover only these: key ids, or the names of creations as `rixl status` shows them [default: all]
@@ -103,7 +106,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         let row = match one.result {
             Ok(Recovery::Done(report)) => Row::of_report(report).with_entry(one.entry),
             Ok(Recovery::Would(plan)) => {
-                Row::looked_at(one.entry, one.name, Outcome::Open, said(&plan)).in_stores(one.stores)
+                let result = if plan.action == RecoveryAction::Wait { Outcome::Waiting } else { Outcome::Open };
+                Row::looked_at(one.entry, one.name, result, said(&plan)).in_stores(one.stores)
             }
             Ok(_) => {
                 let reason = "nothing was sent; the entry is removed".to_owned();

@@ -20,20 +20,35 @@ const GRACE: Duration = Duration::from_secs(24 * 3_600);
 /// Nothing there is used for a day.
 const GRACE_IN_SANDBOX: Duration = Duration::from_secs(5);
 
-/// Create a successor to a key, and delete the old key once nobody uses it
+/// Create a successor to a key, and end the old key after a grace period
 ///
-/// The successor has the same project and expiry policy, but a new id. Both keys stay live until the grace period is over
-/// and the old key is no longer used, so that no consumer is cut off. The old key is never deleted before the new secret is
-/// stored and verified, and never if it authorizes this run.
+/// The successor has the same project and expiry policy, but a new id. The old key is never ended before the new secret is
+/// stored everywhere and verified and --then has succeeded, and never if it authorizes this run.
+///
+/// RIXL itself ends the old key when the grace period is over, so the command returns at once and says until when the old key
+/// lives; nothing has to keep running for a day, and a forgotten key does not live on. `rixl status` shows what waits, and
+/// `rixl keys recover` deletes the old key after that time. Run before it, and if the old key was used since the last look,
+/// `recover` lets it live half a grace period longer from then on, four times at most; --drop leaves it to RIXL. After the
+/// end, whoever still uses the old key is cut off. An earlier expiry of the old key is not moved.
+///
+/// With --wait the command stays until the grace period is over and the old key is no longer used, then deletes it. So it
+/// does for a grace period under 5 minutes, and where RIXL can't end a key by itself: without --org, or if it refuses.
 #[derive(clap::Args, Debug)]
+#[command(after_long_help = "\
+Example:
+  rixl keys replace XyZ9aB8cD1 --to dotenv:/etc/billing/.env#RIXL_API_KEY --grace 48h
+  rixl keys recover XyZ9aB8cD1    # two days later")]
 pub(crate) struct Args {
     /// The key to replace
     pub(crate) key_id: Checked<KeyId>,
     #[command(flatten)]
     pub(crate) destination: Destination,
-    /// Min time that the old key stays live; the command waits for it [default: 24h; with --sandbox 5s]
+    /// Time that the old key stays live after the new secret is stored [default: 24h; with --sandbox 5s]
     #[arg(long, value_name = "DURATION", value_parser = when::duration)]
     pub(crate) grace: Option<Duration>,
+    /// Wait for the grace period here, and delete the old key only once nobody uses it
+    #[arg(long)]
+    pub(crate) wait: bool,
     /// When the successor expires: a duration from now such as 90d, or a timestamp such as 2027-01-31T12:00:00Z [default: the
     /// old key's lifetime]
     #[arg(long, value_name = "WHEN", value_parser = when::moment)]
@@ -46,7 +61,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let places = Destinations::read(context, &args.destination)?;
     let api = context.connect()?;
-    let rotator = args.destination.rotator(context.rotator(&api)?).with_quiet_time(args.settle);
+    let rotator = args.destination.rotator(context.rotator(&api)?).with_quiet_time(args.settle).with_waiting(args.wait);
     let rotator = match args.expires {
         Some(moment) => rotator.with_successor_expiry(moment.to_come()?),
         None => rotator,

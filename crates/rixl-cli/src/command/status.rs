@@ -15,7 +15,8 @@ use crate::{
 /// Show what is unfinished, and what to do about it
 ///
 /// Reads only the state: it needs no credential and does not call RIXL. Nothing is written: in a folder each entry is
-/// locked for a moment, in Vault it is only read. Exits with 6 if anything is unfinished.
+/// locked for a moment, in Vault it is only read. Exits with 6 if anything is unfinished that does not just wait for the end
+/// of a replaced key.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
 
@@ -28,6 +29,9 @@ struct Open<'a> {
     since: Option<Timestamp>,
     effect: &'static str,
     situation: &'a str,
+    /// Nothing is to be done before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_until: Option<Timestamp>,
 }
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
@@ -46,7 +50,9 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
         table.add(cells.map(|cell| cell.unwrap_or("-")));
     }
     let text = if runs.is_empty() { String::new() } else { table.to_string() };
-    let code = if runs.is_empty() { Code::Done } else { Code::Unknown };
+    let now = Timestamp::now();
+    let is_waiting = |run: &OpenRun| run.waits_until.is_some_and(|until| now < until);
+    let code = if runs.iter().all(is_waiting) { Code::Done } else { Code::Unknown };
     let open: Vec<_> = runs.iter().map(open).collect();
     Done::new(text).with_code(code).with_field("open", &open)
 }
@@ -64,5 +70,6 @@ fn open(run: &OpenRun) -> Open<'_> {
         since: run.since,
         effect: run.effect.as_str(),
         situation: &run.situation,
+        waits_until: run.waits_until,
     }
 }

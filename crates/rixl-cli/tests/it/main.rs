@@ -11,6 +11,7 @@ mod crash;
 mod delete;
 mod due;
 mod fleet;
+mod grace;
 mod help;
 mod input;
 mod leaks;

@@ -32,7 +32,9 @@ impl Driver {
             }
             Act::Reserve if self.is_dry => Observation::Reserved(true),
             Act::Reserve => Observation::Reserved(self.reserve().await),
-            Act::Close(_) | Act::Deploy | Act::Retire | Act::Send | Act::Keep | Act::Store { .. } if self.is_dry => {
+            Act::Close(_) | Act::Deploy | Act::Retire | Act::Send | Act::Keep | Act::Store { .. } | Act::SetEnd(_)
+                if self.is_dry =>
+            {
                 Observation::Closed(true)
             }
             Act::Send => self.send().await,
@@ -40,6 +42,7 @@ impl Driver {
             Act::Store { place, expected } => Observation::Stored(*place, self.store(*place, expected).await),
             Act::Deploy => Observation::Deployed(self.deploy().await),
             Act::Retire => Observation::Retired(self.retire().await),
+            Act::SetEnd(until) => Observation::EndAsked(self.set_end(*until).await),
             Act::Close(ending) => Observation::Closed(self.close(*ending).await),
         }
     }
@@ -230,6 +233,14 @@ impl Driver {
                 ));
             }
         }
+        if let (Ending::Created, Some(known), Some(key_id)) =
+            (ending, self.progress.old_end.known, self.key_id().cloned())
+        {
+            let until = known.until;
+            self.warn(format!(
+                "the old key {key_id} is not deleted; RIXL ends it at {until:.0}, whoever still uses it"
+            ));
+        }
         // Of what was never begun there is nothing to tell.
         let audit = self.audit(ending);
         let line = match self.entry.lines().is_empty() {
@@ -280,6 +291,7 @@ impl Driver {
             rotations: audit.rotations,
             outage: self.outage(ending),
             expiring_at: self.issued.as_ref().and_then(|issued| issued.key.expiring_at),
+            old_key_until: self.progress.old_end.known.filter(|_| ending == Ending::Waiting).map(|known| known.until),
             run_id: self.progress.intent.run.clone(),
             request_id: audit.request_id,
             warnings: self.warnings,
@@ -290,7 +302,7 @@ impl Driver {
         let intent = self.intent();
         let text = |id: &KeyId| id.as_str().to_owned();
         let issued = self.issued.as_ref().map(|issued| text(&issued.key.id));
-        let is_ours = matches!(ending, Ending::Rotated | Ending::Created | Ending::Replaced);
+        let is_ours = matches!(ending, Ending::Rotated | Ending::Created | Ending::Replaced | Ending::Waiting);
         let (key_id, replaced) = match &intent.subject {
             Subject::Rotate { key_id, .. } => (Some(text(key_id)), None),
             Subject::Create(_) => (issued.filter(|_| is_ours), None),

@@ -228,6 +228,7 @@ impl Driver {
                 .with_next(Next::Decide)
             }
             Stop::NotRetired(why) => self.not_retired(why),
+            Stop::Waiting => Failure::new(FailureKind::Unknown, self.until_when()),
         }
     }
 
@@ -347,8 +348,12 @@ impl Driver {
             NotRetired::StillThere if self.look_error.is_some() => ("the call failed", self.look_error.take()),
             NotRetired::StillThere => ("it was deleted, but is still listed", self.look_error.take()),
         };
-        let sentence =
-            format!("the secret of the new key is stored, but the old key {key_id} could not be deleted: {why}");
+        let ends =
+            self.progress.old_end.known.map(|known| format!("; RIXL ends it at {:.0} all the same", known.until));
+        let sentence = format!(
+            "the secret of the new key is stored, but the old key {key_id} could not be deleted: {why}{}",
+            ends.unwrap_or_default()
+        );
         let failure = Failure::new(FailureKind::Unknown, sentence);
         let failure = if is_own_key { failure.with_next(Next::OtherCredential) } else { failure };
         match error {
@@ -483,12 +488,17 @@ impl Driver {
             Step::Record(Record::Settled { .. }) => {
                 (RecoveryAction::Continue, "the secret is stored; it is checked once more")
             }
-            Step::Record(Record::Verified { .. } | Record::Stored { .. } | Record::Retiring { .. })
-            | Step::Act(Act::Store { .. } | Act::Deploy | Act::Retire) => (
+            Step::Record(
+                Record::Verified { .. } | Record::Stored { .. } | Record::Retiring { .. } | Record::SettingEnd { .. },
+            )
+            | Step::Act(Act::Store { .. } | Act::Deploy | Act::Retire | Act::SetEnd(_)) => (
                 RecoveryAction::Continue,
                 match () {
                     () if is_stored && matches!(step, Step::Act(Act::Store { .. })) => {
                         "the store no longer holds the new secret; it is stored again"
+                    }
+                    () if matches!(step, Step::Record(Record::SettingEnd { .. }) | Step::Act(Act::SetEnd(_))) => {
+                        "the secret is stored and live; RIXL is asked to end the old key after its grace"
                     }
                     () if matches!(step, Step::Act(Act::Deploy)) => "the secret is stored; the deploy step is run",
                     () if is_settled => "the secret is stored and live; the rest is done",

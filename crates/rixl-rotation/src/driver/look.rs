@@ -392,7 +392,8 @@ impl Driver {
             }
             _ => false,
         };
-        Ok(KeysSeen { predecessor: predecessor.map(|key| key.last_used), is_less, orphans })
+        let end = predecessor.as_ref().and_then(|key| key.expiring_at);
+        Ok(KeysSeen { predecessor: predecessor.map(|key| key.last_used), end, is_less, orphans })
     }
 
     /// A list may lag, so that two must lack it.

@@ -9,7 +9,7 @@ use crate::{
     EventKind,
     journal::JournalErrorKind,
     protocol::{
-        next::may_stop,
+        next::{end::LEAST_GRACE, may_stop},
         seen::{Because, Observation, Wait},
     },
 };
@@ -180,7 +180,12 @@ impl Driver {
                 (EventKind::Waiting(time), format!("{} s for the first request to be over", time.as_secs()))
             }
             Because::Grace => {
-                (EventKind::Waiting(time), format!("{seconds} s before the old key {predecessor} is deleted"))
+                let is_long = self.intent().subject.rules().retires_after >= Some(LEAST_GRACE);
+                let instead = match is_long && self.intent().organization.is_none() {
+                    true => "; with the organization named, RIXL would end it, and nothing had to wait",
+                    false => "",
+                };
+                (EventKind::Waiting(time), format!("{seconds} s before the old key {predecessor} is deleted{instead}"))
             }
             Because::Still => {
                 if self.seen.was_used.is_some() {

@@ -14,11 +14,14 @@ use rixl_credentials::{NewApiKey, Timestamp};
 
 use super::{
     intent::{Before, Deploy, Digest, Intent, Limits, Place, Subject, VERSION},
-    next::next,
-    progress::{At, Progress, Record, Response},
+    next::{
+        end::{MAX_MOVES, respite},
+        next,
+    },
+    progress::{At, OldEnd, Progress, Record, Response},
     seen::{
-        Act, Authorizer, Because, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate, NotRetired,
-        Observation, Of, Owner, PlaceSeen, Seen, Sent, Step, Stop, StoreFailure, Wait,
+        Act, Authorizer, Because, EndAsked, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate,
+        NotRetired, Observation, Of, Owner, PlaceSeen, Seen, Sent, Step, Stop, StoreFailure, Wait,
     },
 };
 use crate::{
@@ -79,11 +82,20 @@ struct Given {
     is_write_only: bool,
     /// There is a deploy step.
     deploys: bool,
+    /// RIXL ends the old key by itself.
+    expires: bool,
 }
 
 impl Given {
     fn new(kind: Kind) -> Self {
-        Self { kind, response: KeyFormat::Whole, consumers: KeyFormat::Whole, is_write_only: false, deploys: false }
+        Self {
+            kind,
+            response: KeyFormat::Whole,
+            consumers: KeyFormat::Whole,
+            is_write_only: false,
+            deploys: false,
+            expires: false,
+        }
     }
 
     /// A text of this form, as consumers find it.
@@ -128,6 +140,14 @@ struct World {
     live: BTreeMap<Secret, bool>,
     /// When a late copy of a request arrives.
     copy: Option<Timestamp>,
+    /// When the old key ends by itself, whether it has, and when it was used last.
+    end: Option<Timestamp>,
+    has_expired: bool,
+    used: Option<Timestamp>,
+    /// When a place was last recorded to have the new secret for good.
+    settled: Option<Timestamp>,
+    /// When a late request to end the old key arrives, and what it asks for.
+    late_end: Option<(Timestamp, Timestamp)>,
     // The disk.
     disk: Option<Progress>,
     escrow: Option<Bytes>,
@@ -198,7 +218,7 @@ fn version(content: Content) -> Version {
     }
 }
 
-fn intent(Given { kind, deploys, .. }: Given, places: usize) -> Intent {
+fn intent(Given { kind, deploys, expires, .. }: Given, places: usize) -> Intent {
     let key_id = || "XyZ9aB8cD1".parse().unwrap();
     let subject = match kind {
         Kind::AtOnce | Kind::Grace => Subject::Rotate { key_id: key_id(), name: None, expiring_at: None },
@@ -207,6 +227,7 @@ fn intent(Given { kind, deploys, .. }: Given, places: usize) -> Intent {
             key_id: key_id(),
             new: NewApiKey::new("billing"),
             grace_ms: u64::try_from(GRACE * 1000).unwrap(),
+            expires,
         },
     };
     let before = Before { version: Version::absent(), value: None, live_as: None };
@@ -252,6 +273,11 @@ impl World {
             newest: 0,
             live: BTreeMap::from([(0, true)]),
             copy: None,
+            end: None,
+            has_expired: false,
+            used: None,
+            settled: None,
+            late_end: None,
             disk: None,
             escrow: None,
             places: vec![content; places],
@@ -360,7 +386,30 @@ impl World {
             self.is_moved = true;
             self.is_unseen |= self.given.kind == Kind::Grace;
         }
+        if let Some((at, until)) = self.late_end
+            && at <= to
+        {
+            self.late_end = None;
+            self.set_end(until);
+        }
         self.now = self.now.max(to);
+        if self.end.is_some_and(|end| end <= self.now) && self.live.remove(&0).is_some() {
+            self.has_expired = true;
+        }
+    }
+
+    /// The grace begins.
+    fn settle(&mut self, step: &Step) {
+        if let (true, Step::Record(Record::Settled { at, .. })) = (self.given.expires, step) {
+            self.settled = Some(self.real(*at));
+        }
+    }
+
+    /// RIXL carries out what it was asked for.
+    fn set_end(&mut self, until: Timestamp) {
+        if self.is_live(0) || self.has_expired {
+            self.end = Some(until);
+        }
     }
 
     /// The same world with its time at the start, so that states which differ in nothing else are one.
@@ -371,9 +420,17 @@ impl World {
         };
         let clock = self.clock();
         let move_back = |at: &mut Timestamp| relative(at, clock);
+        let now = self.now;
         let progress = |progress: &mut Progress| {
             progress.requests.at.iter_mut().for_each(move_back);
             progress.requests.unheard_until.iter_mut().for_each(move_back);
+            let old = &mut progress.old_end;
+            old.asked.iter_mut().for_each(|at| relative(at, now));
+            if let Some(known) = &mut old.known {
+                relative(&mut known.until, now);
+                relative(&mut known.at, now);
+            }
+            old.grace_ends.iter_mut().for_each(|at| relative(at, now));
             for place in &mut progress.places {
                 match place {
                     At::Before(_) => {}
@@ -382,7 +439,12 @@ impl World {
             }
         };
         let mut world = self.clone();
-        world.copy.iter_mut().for_each(|at| relative(at, self.now));
+        world.copy.iter_mut().for_each(|at| relative(at, now));
+        world.end.iter_mut().chain(&mut world.settled).for_each(|at| relative(at, now));
+        if let Some((at, until)) = &mut world.late_end {
+            relative(at, now);
+            relative(until, now);
+        }
         for (content, until) in &mut world.lagging {
             relative(until, self.now);
             if *until <= start() {
@@ -396,6 +458,12 @@ impl World {
             process.skipped = 0;
             process.seen.turn_at.iter_mut().for_each(move_back);
             process.seen.patience_ends.iter_mut().for_each(move_back);
+            if let Some(Ok(keys)) = &mut process.seen.keys {
+                keys.end.iter_mut().for_each(|at| relative(at, now));
+            }
+            if let Some(EndAsked::At(at)) = &mut process.seen.end_asked {
+                relative(at, now);
+            }
             for seat in &mut process.seen.places {
                 if let Some((at, _)) = &mut seat.written {
                     move_back(at);
@@ -452,14 +520,17 @@ impl World {
         };
         match step {
             Step::Record(record) => {
-                let write = |world: &mut Self| match &mut world.disk {
-                    Some(disk) => {
-                        disk.apply(record);
-                    }
-                    disk => {
-                        let mut progress = process.progress.clone();
-                        progress.apply(record);
-                        *disk = Some(progress);
+                let write = |world: &mut Self| {
+                    world.settle(step);
+                    match &mut world.disk {
+                        Some(disk) => {
+                            disk.apply(record);
+                        }
+                        disk => {
+                            let mut progress = process.progress.clone();
+                            progress.apply(record);
+                            *disk = Some(progress);
+                        }
                     }
                 };
                 add("", false, Observation::Recorded(Ok(Duration::ZERO)), &write);
@@ -530,9 +601,10 @@ impl World {
                 add("unclear", true, Observation::Probed(*of, Liveness::Unclear), &|_| {});
             }
             Step::Look(Look::Keys) => {
-                let is_there = self.is_live(0);
+                let is_there = self.is_live(0) || self.has_expired;
                 let keys = |is_there: bool| KeysSeen {
-                    predecessor: is_there.then_some(None),
+                    predecessor: is_there.then_some(self.used),
+                    end: self.end.filter(|_| is_there),
                     is_less: false,
                     orphans: (1..=self.newest)
                         .filter(|secret| self.creates() && self.is_live(*secret))
@@ -615,10 +687,21 @@ impl World {
             Step::Act(Act::Retire) => {
                 let delete = |world: &mut Self| {
                     world.live.remove(&0);
+                    world.has_expired = false;
                 };
                 add("", false, Observation::Retired(true), &delete);
                 add("not carried out", true, Observation::Retired(false), &|_| {});
                 add("unheard", true, Observation::Retired(false), &delete);
+            }
+            Step::Act(Act::SetEnd(until)) => {
+                let set = |world: &mut Self| world.set_end(*until);
+                add("", false, Observation::EndAsked(EndAsked::At(*until)), &set);
+                add("refused", true, Observation::EndAsked(EndAsked::Refused), &|_| {});
+                add("not carried out", true, Observation::EndAsked(EndAsked::Unclear), &|_| {});
+                add("unheard", true, Observation::EndAsked(EndAsked::Unclear), &set);
+                add("late", true, Observation::EndAsked(EndAsked::Unclear), &|world| {
+                    world.late_end = Some((after(world.now, WINDOW - 5), *until));
+                });
             }
             Step::Act(Act::Close(ending)) => {
                 let close = |world: &mut Self| {
@@ -723,6 +806,9 @@ impl World {
         }
         add("the place is emptied", &|world| world.write(0, Content::Nothing));
         add("junk is written", &|world| world.write(0, Content::Junk));
+        if self.given.expires && self.used.is_none() {
+            add("a consumer uses the old key", &|world| world.used = Some(start()));
+        }
         if self.disk.is_some() && !self.is_renamed {
             add("the name leads elsewhere", &|world| world.is_renamed = true);
         }
@@ -747,9 +833,13 @@ impl World {
                 }
             }
             process.seen.note(now, step, observation);
+            if self.given.expires {
+                process.seen.ahead = self.now.duration_since(now);
+            }
         }
+        self.settle(step);
         // Whoever moved before that is to be seen.
-        if matches!(step, Step::Wait(_) | Step::Record(Record::Retiring { .. })) {
+        if matches!(step, Step::Wait(_) | Step::Record(Record::Retiring { .. } | Record::SettingEnd { .. })) {
             self.is_moved_since = false;
         }
         self
@@ -889,6 +979,7 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
             *tally.endings.entry(format!("{ending:?}")).or_default() += 1;
             bad.extend(check_ending(world, ending));
         } else if world.disk.is_some() {
+            bad.extend(check_end(world));
             if let Err(where_it_stays) = quiet_end(world) {
                 bad.push(format!("left alone, it comes to no end: {where_it_stays}"));
             }
@@ -906,7 +997,17 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
                 dropped.mandate.if_live = IfLive::Drop;
                 found.push(("recovery begins, and may drop".into(), dropped.recovered()));
             }
-            if world.now < after(start(), DAY) {
+            let has_end = world.disk.as_ref().is_some_and(|disk| disk.old_end != OldEnd::default());
+            if has_end && world.now < after(start(), DAY) {
+                for (how, later) in
+                    [("recovery begins late in the grace", GRACE * 3 / 4), ("recovery begins after it", GRACE + WINDOW)]
+                {
+                    let mut world = world.clone();
+                    world.pass(after(world.now, later));
+                    found.push((how.into(), world.recovered()));
+                }
+            }
+            if !has_end && world.now < after(start(), DAY) {
                 let mut later = world.clone();
                 later.pass(after(world.now, WINDOW + 10));
                 found.push(("recovery begins later".into(), later.recovered()));
@@ -973,6 +1074,9 @@ fn quiet_end(world: &World) -> Result<(), String> {
                 Step::Done(_) => return Ok(()),
                 Step::Stop(stop) => {
                     said = format!("{said} {stop:?}");
+                    if stop == Stop::Waiting {
+                        world.pass(after(world.now, GRACE));
+                    }
                     world.heed(stop);
                     world.process = None;
                 }
@@ -994,7 +1098,31 @@ fn quiet_end(world: &World) -> Result<(), String> {
 fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
     let mut bad = Vec::new();
     let may_come = world.done > 0 || world.copy.is_some();
+    let is_new = |place: &Content| matches!(place, Content::Secret(1..)) && world.opens(*place);
+    let are_new = world.places.iter().all(is_new) && !world.is_renamed;
+    let is_deployed = !world.given.deploys || world.deployed.as_ref() == Some(&world.places);
     match step {
+        // What was set when the places had it may be moved on any evidence: the old key lives longer by that.
+        Step::Act(Act::SetEnd(until)) => {
+            let is_earlier = world.end.is_none_or(|end| *until < end);
+            if is_earlier && !world.is_moved_since && !are_new {
+                bad.push("the old key is given an end, and a place does not open the new one".into());
+            }
+            if is_earlier && !world.is_moved && !is_deployed {
+                bad.push("the old key is given an end, and the new secret was not deployed".into());
+            }
+            if is_earlier && world.settled.is_none_or(|settled| *until < after(settled, GRACE)) {
+                bad.push("the old key is given less time than the grace".into());
+            }
+            let longest =
+                after(world.now, GRACE.max(i64::try_from(respite(Duration::from_secs(3_600)).as_secs()).unwrap()) + 2);
+            if *until > longest || process.progress.old_end.moves > MAX_MOVES {
+                bad.push("the old key is given more time than the grace".into());
+            }
+        }
+        Step::Stop(Stop::Waiting) if world.end.is_none() && !world.has_expired && world.late_end.is_none() => {
+            bad.push("it waits for RIXL to end the old key, and nothing does".into());
+        }
         Step::Stop(stop) => {
             let effect = process.progress.effect();
             if effect == Effect::Unchanged && may_come && world.can_tell && !world.is_moved {
@@ -1008,10 +1136,8 @@ fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
             }
         }
         Step::Act(Act::Retire) if !world.is_moved_since => {
-            let is_new = |place: &Content| matches!(place, Content::Secret(1..)) && world.opens(*place);
-            let are_new = world.places.iter().all(is_new) && !world.is_renamed;
             bad.extend((!are_new).then(|| "the old key is deleted, and a place does not open the new one".into()));
-            if world.given.deploys && world.deployed.as_ref() != Some(&world.places) {
+            if !is_deployed {
                 bad.push("the old key is deleted, and the new secret was not deployed".into());
             }
         }
@@ -1049,6 +1175,16 @@ fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
         _ => {}
     }
     bad
+}
+
+/// Nobody comes back.
+fn check_end(world: &World) -> Option<String> {
+    let old = world.disk.as_ref()?.old_end;
+    // Where it was about to be moved, it may have been.
+    let until = old.known?.until.max(old.asked.unwrap_or(start()));
+    let mut later = world.clone();
+    later.pass(after(until, 1));
+    later.is_live(0).then(|| "RIXL was to end the old key by itself, and it lives on".to_owned())
 }
 
 fn check_ending(world: &World, ending: Ending) -> Vec<String> {
@@ -1116,6 +1252,10 @@ fn check(kind: Kind) {
             (Given { response: KeyFormat::Prefixed, ..given }, 1, moves(1, 1, 1)),
         ]);
     }
+    check_all(worlds);
+}
+
+fn check_all(worlds: Vec<(Given, usize, Moves)>) {
     for (given, places, moves) in worlds {
         let tally = explore(given, places, moves);
         eprintln!(
@@ -1139,6 +1279,28 @@ fn a_rotation_that_lets_the_old_secret_live_on() {
 #[test]
 fn a_replacement() {
     check(Kind::Replace);
+}
+
+#[test]
+fn a_replacement_whose_old_key_rixl_ends() {
+    let given = Given { expires: true, ..Given::new(Kind::Replace) };
+    let moves = |crashes, rivals, faults| Moves { crashes, rivals, faults };
+    let mut worlds = vec![
+        (given, 1, moves(1, 1, 0)),
+        (given, 1, moves(0, 1, 1)),
+        (Given { deploys: true, ..given }, 1, moves(1, 0, 1)),
+    ];
+    if is_full() {
+        worlds.extend([
+            (given, 1, moves(2, 0, 1)),
+            (given, 1, moves(2, 1, 2)),
+            (given, 1, moves(2, 2, 1)),
+            (given, 2, moves(1, 1, 1)),
+            (Given { is_write_only: true, ..given }, 1, moves(1, 0, 1)),
+            (Given { deploys: true, ..given }, 2, moves(2, 0, 1)),
+        ]);
+    }
+    check_all(worlds);
 }
 
 #[test]

@@ -53,6 +53,9 @@ pub(crate) enum Subject {
         key_id: KeyId,
         new: NewApiKey,
         grace_ms: u64,
+        /// RIXL is to end the old key after that, so that no process has to live so long.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        expires: bool,
     },
 }
 
@@ -65,16 +68,21 @@ pub(crate) struct Rules {
     pub(crate) creates: bool,
     /// What was there before is deleted in the end, this long after the new secret settled.
     pub(crate) retires_after: Option<Duration>,
+    /// RIXL is asked to end it by itself at that time.
+    pub(crate) expires: bool,
 }
 
 impl Subject {
     pub(crate) fn rules(&self) -> Rules {
         match self {
-            Self::Rotate { .. } => Rules { ends_the_old: true, creates: false, retires_after: None },
-            Self::Create(_) => Rules { ends_the_old: false, creates: true, retires_after: None },
-            Self::Replace { grace_ms, .. } => {
-                Rules { ends_the_old: false, creates: true, retires_after: Some(Duration::from_millis(*grace_ms)) }
-            }
+            Self::Rotate { .. } => Rules { ends_the_old: true, creates: false, retires_after: None, expires: false },
+            Self::Create(_) => Rules { ends_the_old: false, creates: true, retires_after: None, expires: false },
+            Self::Replace { grace_ms, expires, .. } => Rules {
+                ends_the_old: false,
+                creates: true,
+                retires_after: Some(Duration::from_millis(*grace_ms)),
+                expires: *expires,
+            },
         }
     }
 

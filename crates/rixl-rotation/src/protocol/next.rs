@@ -1,5 +1,7 @@
 //! What is to be done next: the rules, each question answered in one place.
 
+pub(crate) mod end;
+
 use std::time::Duration;
 
 use rixl_credentials::Timestamp;
@@ -101,7 +103,7 @@ impl Case<'_> {
             let is_needed = match ending {
                 // Where nothing changed, nothing is lost by removing an entry that does not say so.
                 Ending::Refused => false,
-                Ending::Rotated | Ending::Created | Ending::Replaced => !self.is_told(),
+                Ending::Rotated | Ending::Created | Ending::Replaced | Ending::Waiting => !self.is_told(),
                 Ending::Superseded | Ending::Dropped | Ending::Abandoned => true,
             };
             return match seen.tries.is_unrecorded && is_needed {
@@ -848,7 +850,8 @@ impl Case<'_> {
             return Ok(self.complete(Ending::Created));
         }
         if progress.retire != Retire::Retired {
-            return self.retire(grace, has_escrow);
+            let is_over = rules.expires && self.ended_by_rixl(grace, has_escrow)?;
+            return self.retire(grace, has_escrow, is_over);
         }
         self.still_there(has_escrow)?;
         Ok(self.complete(Ending::Replaced))
@@ -912,18 +915,23 @@ impl Case<'_> {
         !self.seen.tries.has_gap && self.seen.is_kept != Some(false)
     }
 
-    /// Deletes the predecessor, on fresh evidence.
-    fn retire(&self, grace: Duration, has_escrow: bool) -> Known<Step> {
-        let Self { progress, seen, .. } = self;
-        let stop = |why| Err(Step::Stop(Stop::NotRetired(why)));
-        let settled = progress.places.iter().filter_map(|place| match place {
+    /// When the grace of what was there before is over: so long after the last place had the new secret.
+    fn grace_ends(&self, grace: Duration) -> Option<Timestamp> {
+        let settled = self.progress.places.iter().filter_map(|place| match place {
             At::Settled { at, .. } => Some(*at),
             _ => None,
         });
-        if let Some(end) = settled.max().and_then(|at| at.checked_add(grace).ok())
+        settled.max().and_then(|at| at.checked_add(grace).ok()).map(|end| self.clamped(end))
+    }
+
+    /// Deletes the predecessor, on fresh evidence. Where its time is over, nothing is waited for.
+    fn retire(&self, grace: Duration, has_escrow: bool, is_over: bool) -> Known<Step> {
+        let Self { progress, seen, .. } = self;
+        let stop = |why| Err(Step::Stop(Stop::NotRetired(why)));
+        if let Some(end) = self.grace_ends(grace).filter(|_| !is_over)
             && seen.now < end
         {
-            return Err(Step::Wait(Wait::Until(self.clamped(end), Because::Grace)));
+            return Err(Step::Wait(Wait::Until(end, Because::Grace)));
         }
         let Ok(keys) = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))? else {
             return Err(self.retry(Because::Keys, Stop::NotRetired(NotRetired::Keys)));
@@ -943,37 +951,50 @@ impl Case<'_> {
         if keys.is_less {
             return stop(NotRetired::Less);
         }
-        if seen.was_used != Some(last_used) {
+        if !is_over && seen.was_used != Some(last_used) {
             return Err(Step::Wait(Wait::Retry(Because::Still)));
         }
-        match seen.authorizer.ok_or(Step::Look(Look::Authorizer))? {
-            Authorizer::Fine | Authorizer::Ends => {}
-            Authorizer::OwnKey | Authorizer::MayBeOwnKey => return stop(NotRetired::OwnKey),
-        }
+        self.not_own_key()?;
         if progress.retire == Retire::NotYet {
             return Ok(Step::Record(Record::Retiring { at: seen.now }));
         }
+        self.has_moved_on(has_escrow)?;
+        Ok(Step::Act(Act::Retire))
+    }
+
+    /// What this run is authorized with is not ended by it.
+    fn not_own_key(&self) -> Known<()> {
+        match self.seen.authorizer.ok_or(Step::Look(Look::Authorizer))? {
+            Authorizer::Fine | Authorizer::Ends => Ok(()),
+            Authorizer::OwnKey | Authorizer::MayBeOwnKey => Err(Step::Stop(Stop::NotRetired(NotRetired::OwnKey))),
+        }
+    }
+
+    /// Every place holds the new secret, live: what was there before may end.
+    fn has_moved_on(&self, has_escrow: bool) -> Known<()> {
+        let Self { progress, seen, .. } = self;
+        let stop = |index| Err(Step::Stop(Stop::NotRetired(NotRetired::Place(index))));
         for (index, seat) in seen.places.iter().enumerate() {
             let holds = self.holds(index, self.look(index)?, Stop::NotRetired(NotRetired::Place(index)))?;
             let of = match holds {
-                Holds::WriteOnly if !has_escrow => return stop(NotRetired::Place(index)),
+                Holds::WriteOnly if !has_escrow => return stop(index),
                 Holds::WriteOnly => Of::Ours,
                 Holds::Ours { version, value, .. } if seat.written.is_some() => {
                     let (version, value) = (version.clone(), *value);
-                    return Ok(Step::Record(Record::Stored { at: seen.now, place: index, version, value }));
+                    return Err(Step::Record(Record::Stored { at: seen.now, place: index, version, value }));
                 }
                 Holds::Ours { .. } => Of::Place(index),
                 // Who put something else there may do so again: it takes a user to decide.
                 Holds::Nothing(_) | Holds::Before(..) | Holds::Other(..) if seen.mandate.take_over => {
-                    return self.restore(index, seat, holds, has_escrow);
+                    return Err(self.restore(index, seat, holds, has_escrow)?);
                 }
-                Holds::Nothing(_) | Holds::Before(..) | Holds::Other(..) => return stop(NotRetired::Place(index)),
+                Holds::Nothing(_) | Holds::Before(..) | Holds::Other(..) => return stop(index),
             };
             if progress.intent.limits.is_probed && self.liveness(of)? == Liveness::Dead {
-                return Ok(self.lost(Why::Died, true, None));
+                return Err(self.lost(Why::Died, true, None));
             }
         }
-        Ok(Step::Act(Act::Retire))
+        Ok(())
     }
 
     fn lost(&self, why: Why, is_spent: bool, unheard_until: Option<Timestamp>) -> Step {

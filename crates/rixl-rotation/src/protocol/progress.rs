@@ -54,6 +54,16 @@ pub(crate) enum Record {
     Retiring { at: Timestamp },
     /// It is gone.
     Retired { at: Timestamp },
+    /// RIXL is about to be asked to end it at this time of RIXL's.
+    SettingEnd { at: Timestamp, until: Timestamp },
+    /// RIXL ends it then; all times are RIXL's.
+    EndsAt {
+        at: Timestamp,
+        until: Timestamp,
+        /// As the list had it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_used: Option<Timestamp>,
+    },
     /// It is over: what is left is to wipe the escrow and to remove the entry.
     Ended { at: Timestamp, ending: Ending },
 }
@@ -126,6 +136,7 @@ pub(crate) struct Progress {
     /// What places held before a request of this run, or hold of an earlier one: not another rotator's.
     pub(crate) earlier: Vec<Digest>,
     pub(crate) retire: Retire,
+    pub(crate) old_end: OldEnd,
     pub(crate) ended: Option<Ending>,
     /// RIXL's id of the request whose response was received.
     pub(crate) request_id: Option<String>,
@@ -195,6 +206,30 @@ pub(crate) enum Retire {
     Retired,
 }
 
+/// When RIXL ends what was there before by itself. All times are RIXL's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct OldEnd {
+    /// Asked for, and not known to be set.
+    pub(crate) asked: Option<Timestamp>,
+    pub(crate) known: Option<KnownEnd>,
+    /// This run set it.
+    pub(crate) is_ours: bool,
+    /// When the grace is over, as far as this run asked for that.
+    pub(crate) grace_ends: Option<Timestamp>,
+    /// A place had its secret after that was known, or asked for.
+    pub(crate) is_stale: bool,
+    /// How often it was moved to a later time.
+    pub(crate) moves: u8,
+}
+
+/// An end that RIXL has, and what was known of the use of the key when it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct KnownEnd {
+    pub(crate) until: Timestamp,
+    pub(crate) at: Timestamp,
+    pub(crate) last_used: Option<Timestamp>,
+}
+
 /// Why an entry can't be gone on from. Nobody may say of it that nothing was sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
@@ -220,6 +255,7 @@ impl Progress {
             left: Vec::new(),
             earlier: Vec::new(),
             retire: Retire::NotYet,
+            old_end: OldEnd::default(),
             ended: None,
             request_id: None,
             issued_at: None,
@@ -323,6 +359,7 @@ impl Progress {
                 {
                     *state = At::Settled { value: *value, at: *at };
                 }
+                self.old_end.is_stale = self.old_end.known.is_some() || self.old_end.asked.is_some();
             }
             Record::Redirected { place, to, .. } => {
                 let intent = Arc::make_mut(&mut self.intent);
@@ -339,6 +376,20 @@ impl Progress {
             Record::Deployed { .. } => self.is_deployed = true,
             Record::Retiring { .. } => self.retire = Retire::Retiring,
             Record::Retired { .. } => self.retire = Retire::Retired,
+            Record::SettingEnd { until, .. } => {
+                let old = &mut self.old_end;
+                match old.known {
+                    Some(_) if !old.is_stale => old.moves = old.moves.saturating_add(1),
+                    _ => old.grace_ends = Some(*until),
+                }
+                (old.asked, old.is_stale) = (Some(*until), false);
+            }
+            Record::EndsAt { at, until, last_used } => {
+                let old = &mut self.old_end;
+                old.is_ours |= old.asked.take().is_some();
+                old.is_stale = false;
+                old.known = Some(KnownEnd { until: *until, at: *at, last_used: *last_used });
+            }
             Record::Ended { ending, .. } => self.ended = Some(*ending),
         }
     }
@@ -363,6 +414,8 @@ impl Progress {
         self.forget_the_secret();
         self.response = Response::Sending;
         self.retire = Retire::NotYet;
+        // Where this run set one, it is moved once the next secret is in its places.
+        (self.old_end.asked, self.old_end.known, self.old_end.grace_ends) = (None, None, None);
         for (state, held) in self.places.iter_mut().zip(&sending.held) {
             *state = At::Before(held.version.clone());
             if let Some(value) = held.value
@@ -426,6 +479,14 @@ impl Progress {
             (_, Response::Lost(_)) | (Effect::Changed, _) => Situation::Lost,
             (Effect::Unknown, _) => Situation::Unknown,
         }
+    }
+
+    /// When RIXL ends what was there before, where nothing else is left to do.
+    pub(crate) fn waits_until(&self) -> Option<Timestamp> {
+        let is_settled = self.places.iter().all(|place| matches!(place, At::Settled { .. }));
+        let is_waiting = is_settled && !self.is_to_deploy() && self.ended.is_none() && self.retire == Retire::NotYet;
+        // Where it was about to be moved, nobody knows whether it was.
+        self.old_end.known.filter(|_| is_waiting && self.old_end.asked.is_none()).map(|known| known.until)
     }
 
     /// Whether its deploy step is still to end well.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use rixl_credentials::{KeyId, Timestamp};
 
 use super::{intent::Digest, progress::Record};
@@ -65,6 +66,8 @@ pub(crate) enum Act {
     Deploy,
     /// Deletes what was there before.
     Retire,
+    /// Asks RIXL to end what was there before at this time of RIXL's.
+    SetEnd(Timestamp),
     /// Writes the history, wipes the escrow, removes the entry.
     Close(Ending),
 }
@@ -137,6 +140,8 @@ pub(crate) enum Stop {
     /// The budget is used up.
     Parked,
     NotRetired(NotRetired),
+    /// RIXL ends what was there before by itself. Nothing is to be done until then.
+    Waiting,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -174,6 +179,7 @@ pub(crate) enum Observation {
     Deployed(bool),
     /// Whether RIXL said that it did.
     Retired(bool),
+    EndAsked(EndAsked),
     Closed(bool),
     Waited,
     Cancelled,
@@ -191,6 +197,15 @@ pub(crate) enum Sent {
     },
     NotSent,
     Unknown,
+}
+
+/// What RIXL said to the end that it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum EndAsked {
+    At(Timestamp),
+    /// It certainly did not do it.
+    Refused,
+    Unclear,
 }
 
 /// What the escrow, or the memory of this process, has of the response.
@@ -262,6 +277,8 @@ pub(crate) struct PlaceSeen {
 pub(crate) struct KeysSeen {
     /// When the predecessor was last used; `None`: it was not in the list, which proves nothing by itself.
     pub(crate) predecessor: Option<Option<Timestamp>>,
+    /// When the predecessor expires, by RIXL's clock.
+    pub(crate) end: Option<Timestamp>,
     /// The successor may do less than its predecessor.
     pub(crate) is_less: bool,
     /// Keys that the lost requests of this run may have made.
@@ -345,6 +362,8 @@ pub(crate) struct Seen {
     pub(crate) is_lock_lost: bool,
     /// The key has expired, by what this run knows of its end. It may have been moved since.
     pub(crate) is_expired: bool,
+    /// How far RIXL's clock is ahead of `now`, as far as that is known.
+    pub(crate) ahead: SignedDuration,
     /// The request that was recorded last has not left this process, and still may.
     pub(crate) may_send: bool,
     /// What came of it, until that is recorded.
@@ -364,6 +383,10 @@ pub(crate) struct Seen {
     pub(crate) was_used: Option<Option<Timestamp>>,
     /// A deletion was sent, and RIXL said that it carried it out.
     pub(crate) was_retired: Option<bool>,
+    /// What RIXL said when it was last asked to end the predecessor by itself.
+    pub(crate) end_asked: Option<EndAsked>,
+    /// This process has recorded when RIXL ends it.
+    pub(crate) is_end_known: bool,
     /// How the deploy step ended in this process, until that is recorded.
     pub(crate) deployed: Option<bool>,
     pub(crate) is_closed: Option<bool>,
@@ -404,6 +427,8 @@ pub(crate) struct Tries {
     pub(crate) is_repeat_due: bool,
     pub(crate) sent: u8,
     pub(crate) absent: u8,
+    /// To have RIXL end the predecessor.
+    pub(crate) end: u8,
     /// The last record is not known to be there.
     pub(crate) is_unrecorded: bool,
     /// Nor is one of those since the request.
@@ -420,6 +445,7 @@ impl Seen {
             mandate,
             is_cancelled: false,
             is_expired: false,
+            ahead: SignedDuration::ZERO,
             is_lock_lost: false,
             may_send: false,
             sent: None,
@@ -435,6 +461,8 @@ impl Seen {
             is_reserved: None,
             was_used: None,
             was_retired: None,
+            end_asked: None,
+            is_end_known: false,
             deployed: None,
             is_closed: None,
             patience_ends: None,
@@ -519,6 +547,14 @@ impl Seen {
                 self.was_retired = Some(*is_said);
                 self.tries.absent = 0;
             }
+            Observation::EndAsked(asked) => {
+                self.end_asked = Some(*asked);
+                self.tries.end = self.tries.end.saturating_add(1);
+                match (asked, &mut self.keys) {
+                    (EndAsked::At(end), Some(Ok(keys))) => keys.end = Some(*end),
+                    _ => self.forget_the_world(),
+                }
+            }
             Observation::Closed(is_closed) => self.is_closed = Some(*is_closed),
             Observation::Waited => self.waited(step),
         }
@@ -580,6 +616,11 @@ impl Seen {
             }
             // Its own writing took time: what is deleted next is deleted on looks after it.
             Record::Retiring { .. } => self.forget_the_world(),
+            Record::SettingEnd { .. } => {
+                self.forget_the_world();
+                self.tries.end = 0;
+            }
+            Record::EndsAt { .. } => self.is_end_known = true,
             _ => {}
         }
     }

@@ -106,6 +106,8 @@ fn records_read_back() {
         Record::Verified { at: now(), secret: secret(), format: Some(KeyFormat::Whole) },
         Record::Stored { at: now(), place: 0, version, value: secret() },
         Record::Settled { at: now(), place: 0 },
+        Record::SettingEnd { at: now(), until: now() },
+        Record::EndsAt { at: now(), until: now(), last_used: Some(now()) },
         Record::Retiring { at: now() },
         Record::Retired { at: now() },
         Record::Ended { at: now(), ending: Ending::Replaced },
@@ -198,8 +200,12 @@ fn nothing_is_begun_with_a_place_of_another() {
 #[test]
 fn no_secret_is_left_dead_in_another_place() {
     let key_id = "XyZ9aB8cD1".parse().unwrap();
-    let replacement =
-        intent(Subject::Replace { key_id, new: rixl_credentials::NewApiKey::new("billing"), grace_ms: 0 });
+    let replacement = intent(Subject::Replace {
+        key_id,
+        new: rixl_credentials::NewApiKey::new("billing"),
+        grace_ms: 0,
+        expires: false,
+    });
     for (intent, leave, is_left) in [(rotation(), false, true), (rotation(), true, false), (replacement, false, false)]
     {
         let progress = Progress::new(Arc::new(intent));
@@ -489,6 +495,7 @@ fn settled_replacement() -> Vec<Record> {
         key_id: "XyZ9aB8cD1".parse().unwrap(),
         new: rixl_credentials::NewApiKey::new("billing"),
         grace_ms: 0,
+        expires: false,
     };
     vec![
         begun(intent(subject)),
@@ -504,7 +511,8 @@ fn settled_replacement() -> Vec<Record> {
 #[test]
 fn a_key_that_lists_lack_is_not_taken_for_deleted_at_once() {
     let (progress, mut seen) = with_escrow(&settled_replacement());
-    let lacking = || Observation::Keys(Ok(KeysSeen { predecessor: None, is_less: false, orphans: Vec::new() }));
+    let lacking =
+        || Observation::Keys(Ok(KeysSeen { predecessor: None, end: None, is_less: false, orphans: Vec::new() }));
     let (look, wait) = (Step::Look(Look::Keys), Step::Wait(Wait::Retry(Because::Keys)));
     for _ in 0..2 {
         seen.note(now(), &look, &lacking());
@@ -544,7 +552,7 @@ fn an_entry_with_a_gap_is_not_closed_before_its_end_is_recorded() {
 fn what_was_seen_before_the_deletion_was_recorded_does_not_count() {
     let (mut progress, mut seen) = with_escrow(&settled_replacement());
     let fresh = |seen: &mut Seen| {
-        seen.keys = Some(Ok(KeysSeen { predecessor: Some(None), is_less: false, orphans: Vec::new() }));
+        seen.keys = Some(Ok(KeysSeen { predecessor: Some(None), end: None, is_less: false, orphans: Vec::new() }));
         seen.was_used = Some(None);
         seen.authorizer = Some(Authorizer::Fine);
         seen.places[0].seen = Some(place(Holds::Ours { version: Version::new("1"), value: secret(), fits: true }));

@@ -51,6 +51,19 @@ async fn an_old_secret_lives_as_long_as_its_grace() {
 }
 
 #[tokio::test]
+async fn responses_are_dated_by_the_clock_where_they_are_set_to() {
+    for by_its_clock in [false, true] {
+        let sandbox = Sandbox::builder().dated(by_its_clock).start().unwrap();
+        sandbox.advance(24 * HOUR);
+        let response = reqwest::get(sandbox.url()).await.unwrap();
+        let date = response.headers()["date"].to_str().unwrap();
+        let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).unwrap();
+        let ahead = date.duration_since(Timestamp::now());
+        assert_eq!(ahead > jiff::SignedDuration::from_hours(23), by_its_clock, "{ahead:?}");
+    }
+}
+
+#[tokio::test]
 async fn tokens_end_with_their_secret_where_they_are_set_to() {
     for ends in [false, true] {
         let sandbox = Sandbox::builder().tokens_end_with_secret(ends).grace(HOUR / 4).start().unwrap();

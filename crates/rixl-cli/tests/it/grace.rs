@@ -1,0 +1,426 @@
+//! A replaced key that RIXL ends by itself: on time though nobody comes back, never before its successor is in its places.
+
+use std::{fs, time::Duration};
+
+use jiff::Timestamp;
+use rixl_credentials::{ApiKeyUpdate, Secret};
+use rixl_sandbox::{Effect, Fault, Sandbox, SeedKey};
+use rixl_testing::wait_for;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{
+    bench::{Bench, json, wait_for_calls},
+    program::{Program, Run, block_on, client, write},
+};
+
+const UPDATE: &str = "updateOrganizationApiKey";
+const DELETE: &str = "deleteOrganizationApiKey";
+const HOUR: Duration = Duration::from_secs(3_600);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Whose clock its clients see.
+fn bench() -> Bench {
+    Bench::of(Sandbox::builder().dated(true))
+}
+
+/// With the second generation of routes.
+fn rixl(bench: &Bench, words: &str) -> Program {
+    bench.rixl(words).env("RIXL_ORG_ID", bench.sandbox.organization_id())
+}
+
+fn replace(bench: &Bench, more: &str) -> Program {
+    rixl(bench, &format!("keys replace billing001 --to file:secret --yes --settle 0s {more}"))
+}
+
+fn recover(bench: &Bench, more: &str) -> Run {
+    rixl(bench, &format!("keys recover --settle 0s --output json {more}")).run()
+}
+
+/// Ends the program by Ctrl-C once it has said this, and gives all that it said.
+fn interrupted(mut program: Program, bench: &Bench, text: &str) -> String {
+    let path = bench.path("stderr");
+    program.command.stderr(fs::File::create(&path).unwrap());
+    let run = program.spawn();
+    wait_for(text, || match fs::read_to_string(&path) {
+        Ok(said) if said.contains(text) => Ok(()),
+        said => Err(said),
+    });
+    run.send(Signal::INT);
+    let run = Run::of(run);
+    let said = fs::read_to_string(&path).unwrap();
+    assert_eq!(run.code, 130, "{said}");
+    said
+}
+
+const WAITS: &str = "s before the old key billing001 is deleted";
+
+fn fails(bench: &Bench, fault: Fault) {
+    bench.sandbox.inject(fault.on(UPDATE)).unwrap();
+}
+
+fn refused(status: u16) -> Effect {
+    Effect::Respond { status, headers: vec![], body: r#"{"code":12,"message":"not here","details":[]}"#.into() }
+}
+
+/// A consumer uses the old key.
+fn use_old(bench: &Bench) {
+    let secret = Secret::from(&*bench.key.secret);
+    block_on(async { client(&bench.sandbox).tokens().exchange(&secret).await.map(drop) }).unwrap();
+}
+
+fn is_old_live(bench: &Bench) -> bool {
+    bench.sandbox.is_live(&bench.key.secret)
+}
+
+/// The place has a live secret that is not the old one.
+fn is_new_stored(bench: &Bench) -> bool {
+    let stored = bench.stored();
+    stored != bench.key.secret && bench.sandbox.is_live(&stored)
+}
+
+/// How long the old key has left by what was said.
+#[track_caller]
+fn left(run: &Run) -> Duration {
+    let key = &json(run)["keys"][0];
+    assert_eq!((run.code, &key["result"]), (0, &Value::from("waiting")), "{}{}", run.stderr, run.stdout);
+    let until: Timestamp = key["old_key_until"].as_str().unwrap().parse().unwrap();
+    until.duration_since(Timestamp::now()).try_into().unwrap()
+}
+
+/// The clocks of a busy machine go on while it works.
+#[track_caller]
+fn assert_about(time: Duration, expected: Duration) {
+    assert!(time <= expected + MINUTE && time + 5 * MINUTE >= expected, "{time:?}, not {expected:?}");
+}
+
+/// After its end it is deleted, and nothing is left.
+#[track_caller]
+fn assert_ends(bench: &Bench) {
+    assert!(is_old_live(bench) && is_new_stored(bench));
+    bench.sandbox.advance(24 * HOUR + 2 * MINUTE);
+    assert!(!is_old_live(bench), "nobody came back, and the old key lives on");
+    assert!(is_new_stored(bench));
+    let run = recover(bench, "");
+    assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &Value::from("replaced")), "{}", run.stderr);
+    assert_eq!(bench.sandbox.calls(DELETE), 1);
+    assert!(is_new_stored(bench) && bench.left().is_empty());
+    let history = json(&bench.rixl("keys history --output json").run());
+    assert_eq!(history["history"][0]["replaced"], "billing001", "{history}");
+}
+
+#[test]
+fn the_old_key_ends_on_time_though_nobody_comes_back() {
+    let bench = bench();
+    let run = replace(&bench, "--grace 24h --output json").run();
+    assert_about(left(&run), 24 * HOUR);
+    assert!(run.stderr.contains("when RIXL ends the old key billing001"), "{}", run.stderr);
+    assert_eq!((bench.sandbox.calls(UPDATE), bench.sandbox.calls(DELETE)), (1, 0));
+    // What waits is no trouble, and is named.
+    let status = bench.rixl("status --output json").run();
+    assert_eq!(status.code, 0, "{}", status.stdout);
+    let open = &json(&status)["open"][0];
+    assert_eq!((&open["id"], &open["waits_until"]), (&"billing001".into(), &json(&run)["keys"][0]["old_key_until"]));
+    let status = bench.rixl("status").run();
+    assert!(status.stdout.contains("RIXL ends the old key billing001 at 20"), "{}", status.stdout);
+    assert!(status.stdout.contains("run `rixl keys recover`"), "{}", status.stdout);
+    // Before the end there is nothing to do.
+    let run = recover(&bench, "");
+    assert_about(left(&run), 24 * HOUR);
+    assert!(run.stderr.contains(" h"), "{}", run.stderr);
+    let run = recover(&bench, "--dry-run");
+    assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &Value::from("waiting")), "{}", run.stdout);
+    assert_eq!(bench.sandbox.calls(UPDATE), 1);
+    assert_ends(&bench);
+}
+
+#[test]
+fn rixls_clock_decides() {
+    let bench = bench();
+    bench.sandbox.advance(2 * HOUR);
+    let run = replace(&bench, "--grace 24h").run();
+    assert!(run.code == 0 && run.stdout.contains("waiting until 20"), "{}{}", run.stdout, run.stderr);
+    // In its journal, and on this machine, it is two hours earlier.
+    assert_about(left(&recover(&bench, "")), 26 * HOUR);
+    bench.sandbox.advance(23 * HOUR);
+    assert!(is_old_live(&bench));
+    assert_about(left(&recover(&bench, "")), 26 * HOUR);
+    assert_eq!(bench.sandbox.calls(UPDATE), 1);
+    bench.sandbox.advance(HOUR + 2 * MINUTE);
+    assert!(!is_old_live(&bench) && is_new_stored(&bench));
+}
+
+#[test]
+fn other_commands_say_what_the_key_waits_for() {
+    let bench = bench();
+    let run = replace(&bench, "--output json").run();
+    assert_about(left(&run), 24 * HOUR);
+    let new = json(&run)["keys"][0]["id"].as_str().unwrap().to_owned();
+    for words in ["keys rotate billing001 --to file:other --yes", "keys replace billing001 --to file:other --yes"] {
+        let run = rixl(&bench, words).run();
+        assert_eq!(run.code, 6, "{}", run.stderr);
+        assert!(run.stderr.contains("this key was replaced, and RIXL ends it at 20"), "{}", run.stderr);
+        assert!(run.stderr.contains("next: rixl keys recover"), "{}", run.stderr);
+    }
+    let run = rixl(&bench, &format!("keys rotate {new} --to file:secret --yes --settle 0s")).run();
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("unfinished run on billing001"), "{}", run.stderr);
+    assert_ends(&bench);
+}
+
+/// Whatever becomes of the request and of the process that sent it.
+#[test]
+fn killed_while_the_end_is_set_the_old_key_ends_all_the_same() {
+    let late = || Effect::DelayHead(Duration::from_secs(30));
+    let way = |effect: Effect| Fault::new(effect);
+    for (name, fault) in [
+        ("carried out", way(late())),
+        ("not carried out", way(late()).before_commit()),
+        ("carried out late", way(late()).before_commit().repeated_after(Duration::from_secs(1))),
+    ] {
+        let bench = bench();
+        fails(&bench, fault);
+        let run = replace(&bench, "--grace 24h").spawn();
+        wait_for_calls(&bench.sandbox, UPDATE, 1);
+        run.send(Signal::KILL);
+        Run::of(run);
+        assert!(is_old_live(&bench) && is_new_stored(&bench), "{name}");
+        assert_eq!(bench.rixl("status").run().code, 6, "{name}");
+        bench.sandbox.clear_faults();
+        assert_about(left(&recover(&bench, "")), 24 * HOUR);
+        assert_ends(&bench);
+    }
+    // Around the lines of the journal.
+    for state in ["settled", "setting_end", "ends_at"] {
+        let bench = bench();
+        let run = replace(&bench, "--grace 24h").spawn();
+        bench.wait_for_state("billing001", state);
+        run.send(Signal::KILL);
+        Run::of(run);
+        assert_about(left(&recover(&bench, "")), 24 * HOUR);
+        assert_ends(&bench);
+    }
+}
+
+#[test]
+fn what_became_of_an_unclear_request_is_looked_for_in_the_list() {
+    for (name, fault, calls) in [
+        ("unheard", Fault::new(Effect::Close), 1),
+        ("not carried out", Fault::new(Effect::Close).before_commit(), 2),
+        ("a gateway fails", Fault::new(refused(502)).before_commit(), 2),
+        (
+            "it does not say the end",
+            Fault::new(Effect::edit_json(|json| json["api_key"]["expiring_at"] = Value::Null)),
+            1,
+        ),
+    ] {
+        let bench = bench();
+        fails(&bench, fault);
+        let run = replace(&bench, "--grace 24h --output json").run();
+        assert_about(left(&run), 24 * HOUR);
+        assert_eq!(bench.sandbox.calls(UPDATE), calls, "{name}: {}", run.stderr);
+        assert_ends(&bench);
+    }
+}
+
+/// Nobody else ends it, so this process waits, and says so.
+#[test]
+fn where_rixl_does_not_end_the_key_the_process_waits() {
+    for (name, fault) in [
+        ("refused", Fault::new(refused(403)).before_commit().always()),
+        ("not known", Fault::new(refused(404)).before_commit().always()),
+        ("never clear", Fault::new(Effect::Close).before_commit().always()),
+    ] {
+        let bench = bench();
+        fails(&bench, fault);
+        let said = interrupted(replace(&bench, "--grace 24h"), &bench, WAITS);
+        assert!(said.contains("RIXL was asked to set the end of the old key billing001"), "{name}: {said}");
+        assert_eq!(bench.sandbox.calls(UPDATE), if name == "never clear" { 2 } else { 1 });
+        assert!(is_old_live(&bench) && is_new_stored(&bench));
+        assert_eq!(bench.rixl("status").run().code, 6, "{name}");
+        // Where it does, a recovery has it end then.
+        bench.sandbox.clear_faults();
+        assert_about(left(&recover(&bench, "")), 24 * HOUR);
+        assert_ends(&bench);
+    }
+}
+
+/// Asked to wait, with a short grace, or with routes that can't end a key.
+#[test]
+fn a_grace_that_is_waited_for_sets_no_end() {
+    for (more, has_organization) in [("--grace 24h --wait", true), ("--grace 4m", true), ("--grace 24h", false)] {
+        let bench = bench();
+        let program = replace(&bench, more);
+        let program = if has_organization { program } else { program.env("RIXL_ORG_ID", "") };
+        let said = interrupted(program, &bench, WAITS);
+        assert_eq!(said.contains("with the organization named, RIXL would end it"), !has_organization, "{said}");
+        assert_eq!(bench.sandbox.calls(UPDATE), 0, "{more}");
+        assert!(is_old_live(&bench) && is_new_stored(&bench));
+    }
+}
+
+#[test]
+fn a_key_that_is_still_used_lives_longer_and_no_longer_than_is_said() {
+    let bench = bench();
+    assert_about(left(&replace(&bench, "--grace 24h --output json").run()), 24 * HOUR);
+    // Early in the grace nothing needs to be moved.
+    use_old(&bench);
+    assert_about(left(&recover(&bench, "")), 24 * HOUR);
+    assert_eq!(bench.sandbox.calls(UPDATE), 1);
+    // By how much it is ahead of this machine.
+    let mut ahead = 20 * HOUR;
+    bench.sandbox.advance(ahead);
+    // Not used since that look.
+    assert_about(left(&recover(&bench, "")), 24 * HOUR);
+    for times in 1..=4 {
+        use_old(&bench);
+        let run = recover(&bench, "");
+        assert_about(left(&run), ahead + 12 * HOUR);
+        assert!(run.stderr.contains(&format!("{times} of 4 times")), "{}", run.stderr);
+        assert_eq!(bench.sandbox.calls(UPDATE), 1 + times);
+        bench.sandbox.advance(11 * HOUR);
+        ahead += 11 * HOUR;
+        assert!(is_old_live(&bench));
+    }
+    use_old(&bench);
+    assert_about(left(&recover(&bench, "")), ahead + HOUR);
+    assert_eq!(bench.sandbox.calls(UPDATE), 5);
+    bench.sandbox.advance(2 * HOUR);
+    assert!(!is_old_live(&bench));
+    let run = recover(&bench, "");
+    assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &Value::from("replaced")), "{}", run.stderr);
+    assert!(is_new_stored(&bench) && bench.left().is_empty());
+}
+
+/// Its end was moved, and it is not needed for so long.
+#[test]
+fn a_key_that_stands_still_after_its_grace_is_deleted_before_its_end() {
+    let bench = bench();
+    assert_about(left(&replace(&bench, "--grace 2h --output json").run()), 2 * HOUR);
+    bench.sandbox.advance(HOUR + 50 * MINUTE);
+    use_old(&bench);
+    assert_about(left(&recover(&bench, "")), HOUR + 50 * MINUTE + HOUR);
+    let run = recover(&bench, "");
+    assert_eq!((run.code, bench.sandbox.calls(DELETE)), (0, 0), "{}", run.stderr);
+    // The grace is over, and it stood still for less than a quarter of it.
+    bench.sandbox.advance(15 * MINUTE);
+    let run = recover(&bench, "");
+    assert_eq!((run.code, bench.sandbox.calls(DELETE)), (0, 0), "{}", run.stderr);
+    bench.sandbox.advance(20 * MINUTE);
+    assert!(is_old_live(&bench));
+    let run = recover(&bench, "");
+    assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &Value::from("replaced")), "{}", run.stderr);
+    assert!(!is_old_live(&bench) && is_new_stored(&bench) && bench.left().is_empty());
+}
+
+#[test]
+fn a_wait_that_is_given_up_leaves_the_old_key_to_rixl() {
+    let bench = bench();
+    assert_about(left(&replace(&bench, "--grace 2h --output json").run()), 2 * HOUR);
+    let run = recover(&bench, "billing001 --drop");
+    assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &Value::from("created")), "{}", run.stderr);
+    assert!(run.stderr.contains("the old key billing001 is not deleted; RIXL ends it at 20"), "{}", run.stderr);
+    assert!(bench.left().is_empty() && is_old_live(&bench));
+    bench.sandbox.advance(2 * HOUR);
+    assert!(!is_old_live(&bench) && is_new_stored(&bench));
+}
+
+#[test]
+fn an_earlier_end_of_the_old_key_is_not_moved() {
+    let bench = bench();
+    let key =
+        bench.sandbox.create_key(SeedKey::new("ending").with_id("ending0001").aged(48 * HOUR).expiring_in(2 * HOUR));
+    write(&bench.path("ending"), &key.secret, 0o600);
+    let words = "keys replace ending0001 --to file:ending --yes --settle 0s --grace 24h --output json";
+    let run = rixl(&bench, words).run();
+    assert_about(left(&run), 2 * HOUR);
+    assert!(run.stderr.contains("the old key ending0001 has an end already, 20"), "{}", run.stderr);
+    assert_eq!(bench.sandbox.calls(UPDATE), 0);
+    bench.sandbox.advance(2 * HOUR + MINUTE);
+    assert!(!bench.sandbox.is_live(&key.secret));
+    let run = recover(&bench, "");
+    assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &Value::from("replaced")), "{}", run.stderr);
+    assert!(bench.sandbox.is_live(&fs::read_to_string(bench.path("ending")).unwrap()));
+}
+
+/// Nor for a place that lost the secret, a successor that may do less, or the key that authorizes the run.
+#[test]
+fn no_end_is_set_before_all_is_as_it_must_be() {
+    // The deploy step fails.
+    let failing = bench();
+    let run = replace(&failing, "--grace 24h --then false").run();
+    assert_eq!((run.code, failing.sandbox.calls(UPDATE)), (10, 0), "{}", run.stderr);
+    // Killed before it, and somebody takes the secret away.
+    let killed = || {
+        let bench = bench();
+        fails(&bench, Fault::new(Effect::DelayHead(Duration::from_secs(30))).before_commit());
+        let run = replace(&bench, "--grace 24h").spawn();
+        wait_for_calls(&bench.sandbox, UPDATE, 1);
+        run.send(Signal::KILL);
+        Run::of(run);
+        bench.sandbox.clear_faults();
+        bench
+    };
+    let lost = killed();
+    let new = lost.stored();
+    write(&lost.path("secret"), &lost.key.secret, 0o600);
+    let run = recover(&lost, "");
+    assert_eq!((run.code, lost.sandbox.calls(UPDATE)), (6, 1), "{}", run.stderr);
+    assert!(run.stderr.contains("the store no longer holds the live new secret"), "{}", run.stderr);
+    write(&lost.path("secret"), &new, 0o600);
+    assert_about(left(&recover(&lost, "")), 24 * HOUR);
+    assert_ends(&lost);
+    // The old key itself authorizes the recovery.
+    let own = killed();
+    let run =
+        rixl(&own, "keys recover --settle 0s").env("RIXL_BEARER_TOKEN", "").env("RIXL_API_KEY", &own.key.secret).run();
+    assert_eq!((run.code, own.sandbox.calls(UPDATE)), (6, 1), "{}", run.stderr);
+    assert!(run.stderr.contains("the bearer token was obtained with it"), "{}", run.stderr);
+    // The successor may do less.
+    let less = killed();
+    let policy = less.sandbox.create_policy("Uploader", ["videos:write"]);
+    let organization = client(&less.sandbox).organization(&less.sandbox.organization_id().parse().unwrap());
+    let attach = ApiKeyUpdate::default().with_added_policies([policy]);
+    let old = less.key.id.parse().unwrap();
+    block_on(async { organization.update_api_key(&old, attach).await }).unwrap();
+    let run = recover(&less, "");
+    assert_eq!((run.code, less.sandbox.calls(UPDATE)), (6, 2), "{}", run.stderr);
+    assert!(run.stderr.contains("lacks a policy or a permission"), "{}", run.stderr);
+}
+
+/// Whose place loses the new secret while the old key still lives: that is told before it ends.
+#[test]
+fn a_place_that_loses_the_secret_is_told_before_the_old_key_ends() {
+    let bench = bench();
+    assert_about(left(&replace(&bench, "--grace 24h --output json").run()), 24 * HOUR);
+    let new = bench.stored();
+    write(&bench.path("secret"), &bench.key.secret, 0o600);
+    let run = recover(&bench, "");
+    assert_eq!(run.code, 6, "{}", run.stderr);
+    assert!(run.stderr.contains("RIXL ends it at 20"), "{}", run.stderr);
+    let run = recover(&bench, "--rotate-again");
+    assert_about(left(&run), 24 * HOUR);
+    assert_eq!(bench.stored(), new);
+    assert_ends(&bench);
+}
+
+/// Somebody gives the old key another end, or deletes it.
+#[test]
+fn what_others_do_to_the_old_key_is_followed() {
+    let moved = bench();
+    assert_about(left(&replace(&moved, "--grace 24h --output json").run()), 24 * HOUR);
+    let organization = client(&moved.sandbox).organization(&moved.sandbox.organization_id().parse().unwrap());
+    let later = Timestamp::now() + 48 * HOUR;
+    let update = ApiKeyUpdate::default().with_expiring_at(later);
+    let old = moved.key.id.parse().unwrap();
+    block_on(async { organization.update_api_key(&old, update).await }).unwrap();
+    assert_about(left(&recover(&moved, "")), 48 * HOUR);
+    moved.sandbox.advance(24 * HOUR);
+    assert_ends(&moved);
+    let deleted = bench();
+    assert_about(left(&replace(&deleted, "--grace 24h --output json").run()), 24 * HOUR);
+    assert_eq!(rixl(&deleted, "keys delete billing001 --yes").run().code, 0);
+    let run = recover(&deleted, "");
+    assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &Value::from("replaced")), "{}", run.stderr);
+    wait_for("an empty state", || if deleted.left().is_empty() { Ok(()) } else { Err(deleted.left()) });
+}

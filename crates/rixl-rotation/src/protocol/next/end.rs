@@ -1,0 +1,134 @@
+//! A grace that needs no living process: RIXL ends the old key by itself.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use rixl_credentials::Timestamp;
+
+use super::{Case, Known};
+use crate::{
+    Ending,
+    protocol::{
+        progress::{KnownEnd, Record},
+        seen::{Act, Because, EndAsked, IfLive, Look, NotRetired, Step, Stop},
+    },
+};
+
+/// A shorter grace is waited for: a key that has its end is not looked at once more before it.
+pub(crate) const LEAST_GRACE: Duration = Duration::from_secs(5 * 60);
+/// How often the end of a key that is still used is moved.
+pub(crate) const MAX_MOVES: u8 = 4;
+/// RIXL may round what it is asked for, and how far its clock is ahead is known to about a minute.
+const SLACK: SignedDuration = SignedDuration::from_mins(2);
+/// How often a process asks for one end, where it is unclear what came of it.
+const MAX_ASKED: u8 = 2;
+
+/// By how much a key may live longer that was used since the last look: from that look on.
+pub(crate) fn respite(grace: Duration) -> Duration {
+    (grace / 2).max(LEAST_GRACE)
+}
+
+impl Case<'_> {
+    /// Has RIXL end the predecessor when its grace is over. `true`: its time is over, and nothing is waited for before it is
+    /// deleted; `false`: it is waited for, as where RIXL does not do it.
+    pub(super) fn ended_by_rixl(&self, grace: Duration, has_escrow: bool) -> Known<bool> {
+        let Self { progress, seen, .. } = self;
+        let old = progress.old_end;
+        let is_refused = seen.end_asked == Some(EndAsked::Refused);
+        match old.known {
+            // Nobody watches it any more, and it ends all the same.
+            Some(_) if seen.mandate.if_live == IfLive::Drop => {
+                self.still_there(has_escrow)?;
+                return Err(self.complete(Ending::Created));
+            }
+            Some(_) if seen.is_end_known => return Err(Step::Stop(Stop::Waiting)),
+            None if is_refused => return Ok(false),
+            _ => {}
+        }
+        // RIXL's clock is known by its responses, so that this comes first.
+        let Ok(keys) = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))? else {
+            return Err(self.retry(Because::Keys, Stop::NotRetired(NotRetired::Keys)));
+        };
+        let (Some(last_used), Some(grace_ends)) = (keys.predecessor, self.grace_ends(grace)) else { return Ok(true) };
+        let now = self.at_rixl(seen.now);
+        if keys.end.is_some_and(|end| end <= now) {
+            return Ok(true);
+        }
+        let wanted = whole(self.at_rixl(grace_ends));
+        // One that was asked for before a place had its secret would come too early.
+        let asked = old.asked.filter(|_| !old.is_stale);
+        let target = asked.unwrap_or(wanted);
+        let may_ask = !is_refused && seen.tries.end < MAX_ASKED && is_later(target, now, LEAST_GRACE);
+        let is_ours =
+            |end| old.is_ours || old.asked.is_some_and(|asked| !is_after(asked, end) && !is_after(end, asked));
+        let ends_at = |until| Err(Step::Record(Record::EndsAt { at: now, until, last_used }));
+        let set_end = |until| Err(Step::Record(Record::SettingEnd { at: seen.now, until }));
+        match (keys.end, old.known) {
+            // One that somebody else set is not moved to a later time, whatever the grace is.
+            (Some(end), None) if !is_after(end, target) && !(is_ours(end) && is_after(target, end)) => {
+                return ends_at(end);
+            }
+            (Some(end), Some(_)) if asked.is_some() => {
+                // The end that it had stays where RIXL does not move it.
+                return match is_after(target, end) && may_ask {
+                    true => Err(Step::Act(Act::SetEnd(target))),
+                    false => ends_at(end),
+                };
+            }
+            (Some(end), Some(KnownEnd { until, .. })) if end != until => return ends_at(end),
+            // The secret was stored in another place since, or another secret was.
+            (Some(end), Some(_)) if old.is_stale => {
+                return match old.is_ours && is_after(wanted, end) && may_ask {
+                    true => set_end(wanted),
+                    false => ends_at(end),
+                };
+            }
+            (Some(end), Some(known)) if last_used != known.last_used => {
+                let later = whole(now.saturating_add(respite(grace)).unwrap_or(now));
+                return match is_after(later, end) && old.moves < MAX_MOVES && !is_refused {
+                    true => set_end(later),
+                    false => ends_at(end),
+                };
+            }
+            (Some(_), Some(known)) => {
+                if old.grace_ends.is_some_and(|over| over <= now) && is_later(now, known.at, grace / 4) {
+                    return Ok(true);
+                }
+                self.has_moved_on(has_escrow)?;
+                return Err(Step::Stop(Stop::Waiting));
+            }
+            (Some(_), None) | (None, _) => {}
+        }
+        if !may_ask {
+            return Ok(false);
+        }
+        if keys.is_less {
+            return Err(Step::Stop(Stop::NotRetired(NotRetired::Less)));
+        }
+        self.not_own_key()?;
+        if asked.is_none() {
+            return set_end(target);
+        }
+        // The record took its time: what ends here ends on looks after it.
+        self.has_moved_on(has_escrow)?;
+        Err(Step::Act(Act::SetEnd(target)))
+    }
+
+    /// By RIXL's clock.
+    fn at_rixl(&self, at: Timestamp) -> Timestamp {
+        at.checked_add(self.seen.ahead).unwrap_or(at)
+    }
+}
+
+fn is_later(one: Timestamp, than: Timestamp, by: Duration) -> bool {
+    Duration::try_from(one.duration_since(than)).is_ok_and(|time| time >= by)
+}
+
+fn is_after(one: Timestamp, other: Timestamp) -> bool {
+    one.duration_since(other) > SLACK
+}
+
+/// In whole seconds, so that what RIXL has is what it was asked for.
+fn whole(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second().saturating_add(1)).unwrap_or(at)
+}
