@@ -65,7 +65,7 @@ impl Case<'_> {
         let set_end = |until| Err(Step::Record(Record::SettingEnd { at: seen.now, until }));
         match (keys.end, old.known) {
             // One that somebody else set is not moved to a later time, whatever the grace is.
-            (Some(end), None) if !is_after(end, target) && !(is_ours(end) && is_after(target, end)) => {
+            (Some(end), None) if !(is_after(end, target) || is_ours(end) && is_after(target, end)) => {
                 return ends_at(end);
             }
             (Some(end), Some(_)) if asked.is_some() => {
