@@ -8,9 +8,10 @@ use clap::{
     error::ErrorKind,
 };
 use rixl_credentials::{KeyId, OrganizationId, ProjectId};
-use rixl_rotation::{DeployStep, Rotator};
+use rixl_rotation::{Consumers, DeployStep, ProbeStep, Rotator};
 
 use crate::{
+    failure::Failure,
     output::{Format, Output},
     text::quoted,
     when,
@@ -102,20 +103,77 @@ pub(crate) struct Destination {
     /// How long that program may take
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = when::some_duration, requires = "then")]
     pub(crate) then_timeout: Duration,
+    /// Have this program try the new secret once every store holds it, and the --then program has succeeded
+    ///
+    /// Split like a shell does, but run without one. It gets the secret on stdin, as the store holds it, and otherwise what the
+    /// --then program gets. Until it exits with 0 the run is not finished, and `keys replace` deletes no key: it is tried up to
+    /// three times, then the exit code is 11, and `rixl keys recover` tries again (with --drop it gives up).
+    #[arg(long, value_name = "PROGRAM ARG...", value_parser = probe_step)]
+    pub(crate) probe: Option<ProbeStep>,
+    /// How long that program may take
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = when::some_duration, requires = "probe")]
+    pub(crate) probe_timeout: Duration,
+    /// Get this page with the new key in the header X-API-Key, in the same way: a status of 200 to 299 is proof
+    ///
+    /// https, or http on loopback. No redirect is followed; 401 and 403 are a refusal, all else is tried for --store-patience.
+    /// The URL is recorded, so it must hold no secret.
+    #[arg(long, value_name = "URL", value_parser = probe_url)]
+    pub(crate) probe_url: Option<ProbeStep>,
+    /// Wait until these consumers run with the new secret: each has written its fingerprint to its file in --acks
+    ///
+    /// `ClientBuilder::acknowledge` of the Rust crate rixl-credentials writes that. Until all have, the run is not finished, and
+    /// `keys replace` deletes no key. When --until-timeout is over, the exit code is 12, and `rixl keys recover` looks again.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "acks")]
+    pub(crate) until_acknowledged: Vec<String>,
+    /// The folder with a file of each consumer
+    #[arg(long, value_name = "DIR", requires = "until_acknowledged")]
+    pub(crate) acks: Option<PathBuf>,
+    /// Wait until another than this run has used the key, by `last_used` in RIXL's list, and for so long [default:
+    /// --until-timeout]
+    ///
+    /// What an exchange or a probe of this run does is no such use. Where the old secret lives on after a rotation, a use of
+    /// that can't be told apart. When the time is over, as for --until-acknowledged.
+    #[arg(long, value_name = "DURATION", require_equals = true, value_parser = when::some_duration)]
+    pub(crate) until_used: Option<Option<Duration>>,
+    /// How long to wait for --until-acknowledged and --until-used, once the new secret has settled
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = when::duration)]
+    pub(crate) until_timeout: Duration,
     /// How long to retry a busy store once the new secret exists
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = when::duration)]
     pub(crate) store_patience: Duration,
 }
 
 impl Destination {
-    pub(crate) fn rotator(&self, rotator: Rotator) -> Rotator {
-        let rotator =
+    pub(crate) fn rotator(&self, rotator: Rotator) -> Result<Rotator, Failure> {
+        let mut rotator =
             rotator.with_patience(self.store_patience).with_take_over(self.take_over).with_new_place(self.new_place);
-        match &self.then {
-            Some(step) => rotator.with_deploy_step(step.clone().with_timeout(self.then_timeout)),
-            None => rotator,
+        if let Some(step) = &self.then {
+            rotator = rotator.with_deploy_step(step.clone().with_timeout(self.then_timeout));
         }
+        if let Some(step) = &self.probe {
+            rotator = rotator.with_probe_step(step.clone().with_timeout(self.probe_timeout));
+        }
+        if let Some(step) = &self.probe_url {
+            rotator = rotator.with_probe_step(step.clone());
+        }
+        if let Some(folder) = &self.acks {
+            let consumers = Consumers::new(folder, &self.until_acknowledged);
+            let consumers = consumers.map_err(|error| Failure::usage(error.message()))?;
+            rotator = rotator.with_consumers(consumers.with_limit(self.until_timeout));
+        }
+        if let Some(limit) = self.until_used {
+            rotator = rotator.with_use_within(limit.unwrap_or(self.until_timeout));
+        }
+        Ok(rotator)
     }
+}
+
+fn probe_step(text: &str) -> Result<ProbeStep, String> {
+    ProbeStep::program_from_text(text).map_err(|error| error.to_string())
+}
+
+fn probe_url(text: &str) -> Result<ProbeStep, String> {
+    ProbeStep::url(text).map_err(|error| error.to_string())
 }
 
 fn deploy_step(text: &str) -> Result<DeployStep, String> {

@@ -39,6 +39,8 @@ Exit codes:
     8  rotated, and the secret is lost: rotate again
     9  another rotator was faster
    10  rotated and stored, but the --then program failed: run `rixl keys recover`
+   11  rotated and stored, but --probe or --probe-url does not take the secret: the same
+   12  rotated and stored, but not taken in time (--until-acknowledged, --until-used): the same
   130  interrupted
 With several keys, the most serious code counts.
 

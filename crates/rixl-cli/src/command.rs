@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod completions;
+pub(crate) mod consumers;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod history;
@@ -39,6 +40,7 @@ pub(crate) enum Keys {
     Verify(verify::Args),
     Recover(recover::Args),
     History(history::Args),
+    Consumers(consumers::Args),
 }
 
 impl Command {
@@ -75,6 +77,7 @@ impl Keys {
             Self::Verify(_) => "keys verify",
             Self::Recover(_) => "keys recover",
             Self::History(_) => "keys history",
+            Self::Consumers(_) => "keys consumers",
         }
     }
 
@@ -88,6 +91,7 @@ impl Keys {
             Self::Verify(args) => verify::run(context, args).await,
             Self::Recover(args) => recover::run(context, args).await,
             Self::History(args) => history::run(context, args).await,
+            Self::Consumers(args) => consumers::run(context, args).await,
         }
     }
 }

@@ -38,6 +38,10 @@ pub(crate) enum Code {
     Superseded = 9,
     /// Rotated and stored, and the deploy step failed.
     NotDeployed = 10,
+    /// Rotated and stored, and a probe does not take the secret.
+    NotProven = 11,
+    /// Rotated and stored, and not taken by consumers in time.
+    NotTaken = 12,
     /// A signal ended it.
     Interrupted = 130,
 }
@@ -45,7 +49,7 @@ pub(crate) enum Code {
 impl Code {
     /// From harmless to serious. A certain outage is worse than a possible one; an unknown outcome is worse than a
     /// known one.
-    const BY_GRAVITY: [Self; 12] = [
+    const BY_GRAVITY: [Self; 14] = [
         Self::Done,
         Self::Superseded,
         Self::Locked,
@@ -55,7 +59,9 @@ impl Code {
         Self::Interrupted,
         Self::Other,
         Self::Unknown,
+        Self::NotTaken,
         Self::NotDeployed,
+        Self::NotProven,
         Self::NotStored,
         Self::Lost,
     ];
@@ -192,6 +198,8 @@ impl From<rixl_rotation::Failure> for Failure {
             (FailureKind::Locked, _) => Code::Locked,
             (FailureKind::Authentication, Effect::Unchanged) => Code::Authentication,
             (FailureKind::NotDeployed, _) => Code::NotDeployed,
+            (FailureKind::NotProven, _) => Code::NotProven,
+            (FailureKind::NotTaken, _) => Code::NotTaken,
             (FailureKind::NotStored, _) => Code::NotStored,
             (FailureKind::Lost, _) => Code::Lost,
             (FailureKind::Refused, Effect::Unchanged) => Code::NotChanged,
@@ -218,6 +226,7 @@ impl From<rixl_rotation::Failure> for Failure {
 pub(crate) fn command(next: &Next) -> Option<String> {
     match next {
         Next::Recover => Some(recover()),
+        Next::RecoverOrDrop => Some(format!("{} (or with --drop, to give up what did not succeed)", recover())),
         Next::Decide => Some(format!("{} --rotate-again (or --drop, to give it up)", recover())),
         Next::NameReplacedPlace(entry) => {
             Some(format!("{} {} --to STORE --instead-of STORE", recover(), quoted(entry)))
@@ -328,7 +337,7 @@ mod tests {
 
     #[test]
     fn every_code_has_a_gravity() {
-        for code in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130] {
+        for code in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 130] {
             assert!(Code::BY_GRAVITY.iter().any(|known| known.number() == code), "{code}");
         }
     }

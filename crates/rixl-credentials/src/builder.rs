@@ -16,6 +16,7 @@ use crate::{
     ApiKeySource, Client, ClientTokenRequest, Error, ErrorKind, Operation, RetryPolicy, Secret, SharedToken,
     SystemTiming, Timing, TokenSource,
     api_key_source::ApiKeyFile,
+    elsewhere::Elsewhere,
     grant::{self, Grant},
     sender::{self, Sender, Server, Traceparent},
     token_cache::{Bearer, Source, TokenCache},
@@ -401,7 +402,13 @@ impl ClientBuilder {
                 configuration(detail).with_source(Opaque::from(error))
             })
         };
+        let elsewhere = Elsewhere {
+            user_agent: user_agent.clone(),
+            connect_timeout: self.connect_timeout,
+            network: self.network.clone(),
+        };
         Ok(Sender {
+            elsewhere: Arc::new(elsewhere),
             server: Arc::new(Server {
                 url: base_url.as_str().trim_end_matches('/').to_owned(),
                 address: base_url.host_str().unwrap_or_default().to_owned(),

@@ -86,7 +86,7 @@ use crate::{
 /// makes the server's spans part of the application's trace.
 #[derive(Clone, Debug)]
 pub struct Client {
-    sender: Arc<Sender>,
+    pub(crate) sender: Arc<Sender>,
 }
 
 impl Client {

@@ -152,6 +152,7 @@ mod api_keys;
 mod builder;
 mod client;
 mod client_credentials;
+mod elsewhere;
 mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]

@@ -16,6 +16,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::{
     Error, ErrorKind, Operation, Outcome, RetryPolicy, Secret, Timing,
+    elsewhere::Elsewhere,
     reply::Reply,
     retry::may_repeat,
     token_cache::{Bearer, TokenCache, is_same},
@@ -90,6 +91,8 @@ pub(crate) type Traceparent = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct Sender {
     pub(crate) server: Arc<Server>,
+    /// The way to another server.
+    pub(crate) elsewhere: Arc<Elsewhere>,
     pub(crate) reads: reqwest::Client,
     pub(crate) changes: reqwest::Client,
     pub(crate) attempt_timeout: Duration,

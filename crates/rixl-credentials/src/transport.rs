@@ -15,6 +15,7 @@ use url::{Host, Url};
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
 pub use crate::network::certificates;
 pub use crate::{
+    elsewhere::KeyError,
     network::{InvalidNetwork, Network, Proxy},
     token_cache::{TokenCache, is_same},
 };
@@ -95,6 +96,9 @@ pub enum InvalidUrl {
     /// It holds more than a place.
     #[error("must not hold a user name, password, query or fragment")]
     Decorated,
+    /// It holds more than a page.
+    #[error("must not hold a user name, password or fragment")]
+    Personal,
     /// There is no TLS in this build.
     #[error("is https, but this build has no TLS: turn on the feature rustls or native-tls")]
     NoTls,
@@ -120,9 +124,35 @@ pub enum InvalidUrl {
 /// [`InvalidUrl`] for any other URL, and for one with a user name, password, query or fragment.
 pub fn server_url(text: &str) -> Result<Url, InvalidUrl> {
     let url = Url::parse(text)?;
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+    if is_personal(&url) || url.query().is_some() {
         return Err(InvalidUrl::Decorated);
     }
+    safe(url)
+}
+
+/// Parses the URL of a page, which may hold a query: `https`, or `http` on loopback.
+///
+/// ```
+/// use rixl_credentials::transport::page_url;
+///
+/// assert!(page_url("https://api.rixl.com/images?limit=1").is_ok());
+/// assert!(page_url("http://api.rixl.com/images").is_err());
+/// ```
+///
+/// # Errors
+///
+/// [`InvalidUrl`] for any other URL, and for one with a user name, password or fragment.
+pub fn page_url(text: &str) -> Result<Url, InvalidUrl> {
+    let url = Url::parse(text)?;
+    if is_personal(&url) { Err(InvalidUrl::Personal) } else { safe(url) }
+}
+
+fn is_personal(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some() || url.fragment().is_some()
+}
+
+/// Where nobody on the way sees what is sent.
+fn safe(url: Url) -> Result<Url, InvalidUrl> {
     match url.scheme() {
         "https" if cfg!(any(feature = "rustls", feature = "native-tls")) => Ok(url),
         "https" => Err(InvalidUrl::NoTls),

@@ -43,6 +43,8 @@ pub struct DeployStep {
     words: Vec<String>,
     folder: PathBuf,
     timeout: Duration,
+    /// What errors call it.
+    step: &'static str,
 }
 
 impl DeployStep {
@@ -57,6 +59,16 @@ impl DeployStep {
         program: impl Into<String>,
         args: impl IntoIterator<Item = A>,
     ) -> Result<Self, StoreError> {
+        Self::of_step(LOCATION, program, args)
+    }
+
+    /// A program of this step.
+    pub(crate) fn of_step<A: Into<String>>(
+        step: &'static str,
+        program: impl Into<String>,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Self, StoreError> {
+        let invalid = |reason| invalid(step, reason);
         let words = program::words(program, args).map_err(invalid)?;
         let is_part = |word: &String| {
             let rest = word.replace(KEY_ID, "").replace(KEY_NAME, "");
@@ -67,7 +79,7 @@ impl DeployStep {
         }
         let folder =
             env::current_dir().map_err(|cause| invalid("the current folder can't be found").with_source(cause))?;
-        Ok(Self { words, folder, timeout: Duration::from_secs(300) })
+        Ok(Self { words, folder, timeout: Duration::from_secs(300), step })
     }
 
     /// The words of a text, taken apart like a shell does.
@@ -76,9 +88,13 @@ impl DeployStep {
     ///
     /// As of [`new`](Self::new), and when a quote is not closed.
     pub fn from_text(text: &str) -> Result<Self, StoreError> {
-        let words = shlex::split(text).ok_or_else(|| invalid("a quote in it is not closed"))?;
-        let Some((program, args)) = words.split_first() else { return Err(invalid("it names no program")) };
-        Self::new(program, args)
+        Self::of_text(LOCATION, text)
+    }
+
+    pub(crate) fn of_text(step: &'static str, text: &str) -> Result<Self, StoreError> {
+        let words = shlex::split(text).ok_or_else(|| invalid(step, "a quote in it is not closed"))?;
+        let Some((program, args)) = words.split_first() else { return Err(invalid(step, "it names no program")) };
+        Self::of_step(step, program, args)
     }
 
     /// How long it may take. The default is 5 minutes.
@@ -92,9 +108,10 @@ impl DeployStep {
         let program = name(&self.words);
         if !is_runnable(program) {
             let kind = StoreErrorKind::Unusable;
-            return Err(StoreError::new(kind, LOCATION, format!("there is no program `{program}` that may be run")));
+            return Err(StoreError::new(kind, self.step, format!("there is no program `{program}` that may be run")));
         }
-        let folder = self.folder.to_str().ok_or_else(|| invalid("the path of the current folder is not UTF-8"))?;
+        let folder =
+            self.folder.to_str().ok_or_else(|| invalid(self.step, "the path of the current folder is not UTF-8"))?;
         let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
         Ok(Deploy { words: self.words.clone(), folder: folder.to_owned(), timeout_ms })
     }
@@ -102,11 +119,11 @@ impl DeployStep {
 
 const LOCATION: &str = "the deploy step";
 
-fn invalid(reason: &'static str) -> StoreError {
-    StoreError::new(StoreErrorKind::Invalid, LOCATION, reason)
+fn invalid(step: &'static str, reason: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Invalid, step, reason)
 }
 
-/// What the program is told of the run.
+/// What a program of a step is told of the run.
 pub(crate) struct Deployed<'a> {
     pub(crate) key_id: &'a str,
     pub(crate) key_name: &'a str,
@@ -116,13 +133,23 @@ pub(crate) struct Deployed<'a> {
     pub(crate) secrets: Vec<&'a [u8]>,
 }
 
+/// Why a program did not end well.
+pub(crate) struct Unsuccessful {
+    pub(crate) why: String,
+    /// What it said.
+    pub(crate) said: Option<String>,
+    /// It ended by itself, so that it meant this.
+    pub(crate) is_said: bool,
+}
+
 impl Deploy {
-    /// Runs it, and gives what it said. `Err`: it did not end well, and this is why.
+    /// Runs it, with this on its standard input, and gives what it said. `Err`: it did not end well, and this is why.
     pub(crate) async fn run(
         &self,
         launcher: &[String],
         what: &Deployed<'_>,
-    ) -> Result<Option<Said>, (String, Option<Said>)> {
+        input: Option<&[u8]>,
+    ) -> Result<Option<Said>, Unsuccessful> {
         let word = |word: &String| match word.as_str() {
             KEY_ID => what.key_id.to_owned(),
             KEY_NAME => what.key_name.to_owned(),
@@ -137,16 +164,22 @@ impl Deploy {
         ];
         let (program, timeout) = (name(&words), Duration::from_millis(self.timeout_ms));
         let runner = Runner { launcher, timeout, folder: Some(Path::new(&self.folder)), variables: &variables };
-        let ended = match runner.run(&words, Run::Only).await {
+        let ended = match runner.run(&words, input.map_or(Run::Only, Run::Try)).await {
             Ok(ended) => ended,
-            Err(failed) => return Err((failed.reason(program, timeout), None)),
+            Err(failed) => {
+                return Err(Unsuccessful { why: failed.reason(program, timeout), said: None, is_said: false });
+            }
         };
         let all = Zeroizing::new([ended.output.as_slice(), b" ", ended.said.as_slice()].concat());
         // Without anything to compare it with, nothing of it is told.
         let said = Said::new(&all, &what.secrets).filter(|_| !what.secrets.is_empty());
         match problem(ended.status) {
             None => Ok(said),
-            Some(problem) => Err((format!("`{program}` {problem}"), said)),
+            Some(problem) => Err(Unsuccessful {
+                why: format!("`{program}` {problem}"),
+                said: said.map(|said| said.to_string()),
+                is_said: ended.status.code().is_some(),
+            }),
         }
     }
 }

@@ -4,6 +4,8 @@
 mod act;
 mod failure;
 mod look;
+mod prove;
+mod take;
 mod wait;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -12,7 +14,7 @@ use rixl_credentials::{Error, Issued, KeyId, RawResponse, Secret, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    Ending, EventKind, Failure, Liveness, Next, RecoveryPlan, Report, Rotator, State, Warning,
+    Acknowledgement, Ending, EventKind, Failure, Liveness, Next, RecoveryPlan, Report, Rotator, State, Warning,
     journal::{Append, Entry, JournalError, JournalErrorKind},
     ledger::Spot,
     plan::Held,
@@ -75,6 +77,13 @@ pub(crate) struct Driver {
     homes: Vec<Spot>,
     /// Why the deploy step did not end well, and what it said.
     not_deployed: Option<(String, Option<String>)>,
+    /// Why a probe step did not take the new secret, likewise.
+    not_proven: Option<(String, Option<String>)>,
+    /// Consumers that do not run with it, at the last look.
+    lagging: Vec<Acknowledgement>,
+    /// What was last said of whom it is waited for.
+    told_of: String,
+    use_of_key: take::UseOfKey,
 }
 
 /// One place of the intent.
@@ -143,7 +152,7 @@ impl Driver {
             At::Stored { at, .. } | At::Settled { at, .. } => Some(*at),
             At::Before(_) => None,
         });
-        let latest = recorded.max().max(progress.requests.at);
+        let latest = recorded.max().max(progress.requests.at).max(progress.handed_at);
         let ahead = latest.map(|at| Duration::try_from(at.duration_since(rotator.now())).unwrap_or_default());
         let skipped = ahead.unwrap_or_default();
         let now = rotator.now().checked_add(skipped).unwrap_or_else(|_| rotator.now());
@@ -157,6 +166,7 @@ impl Driver {
             _ => false,
         };
         let is_old_dead = entry.lines().iter().any(is_of_dead);
+        let use_of_key = take::UseOfKey::new(&progress, rotator.now());
         Box::new(Self {
             seen: Seen::new(now, mandate, places.len()),
             subject: progress.intent.store_subject(),
@@ -187,6 +197,10 @@ impl Driver {
             warnings: Vec::new(),
             homes: Vec::new(),
             not_deployed: None,
+            not_proven: None,
+            lagging: Vec::new(),
+            told_of: String::new(),
+            use_of_key,
         })
     }
 
@@ -388,6 +402,15 @@ impl Driver {
         self.intent().subject.key_id()
     }
 
+    /// The key whose secret is stored, as far as its id is known.
+    fn stored_key_id(&self) -> Option<&KeyId> {
+        match (&self.issued, self.subject()) {
+            (Some(issued), _) => Some(&issued.key.id),
+            (None, Subject::Rotate { key_id, .. }) => Some(key_id),
+            (None, Subject::Create(_) | Subject::Replace { .. }) => None,
+        }
+    }
+
     fn is_readable(&self, place: usize) -> bool {
         self.places.get(place).is_some_and(|place| place.store.is_readable())
     }
@@ -507,6 +530,12 @@ impl Driver {
                 );
             }
             Record::Deployed { .. } => self.tell(State::Deployed, "the deploy step succeeded"),
+            Record::Proven { .. } => self.tell(State::Proven, "the new secret works where it is used"),
+            Record::Taken { .. } => self.tell(State::Taken, "all consumers run with the new secret"),
+            Record::Used { .. } => {
+                let sentence = format!("the key was {} by another than this run", self.use_of_key.said());
+                self.tell(State::Used, sentence);
+            }
             Record::Settled { .. } if self.intent().limits.is_probed => {
                 self.tell(State::Settled, "the stored secret is still live");
             }

@@ -42,6 +42,11 @@ pub enum FailureKind {
     Unknown,
     /// The new secret is stored, and the [deploy step](crate::Rotator::with_deploy_step) has not ended well.
     NotDeployed,
+    /// The new secret is stored, and a [probe step](crate::Rotator::with_probe_step) does not take it.
+    NotProven,
+    /// The new secret is stored, and not all [consumers](crate::Rotator::with_consumers) have taken it in time, or the key was
+    /// not seen [in use](crate::Rotator::with_use_within).
+    NotTaken,
     /// The store did not take the new secret, which is in escrow.
     NotStored,
     /// The new secret is lost.
@@ -61,6 +66,8 @@ impl FailureKind {
             Self::Locked => "locked",
             Self::Unknown => "unknown",
             Self::NotDeployed => "not_deployed",
+            Self::NotProven => "not_proven",
+            Self::NotTaken => "not_taken",
             Self::NotStored => "not_stored",
             Self::Lost => "lost",
             Self::NotDue => "not_due",
@@ -143,6 +150,8 @@ pub enum Next {
     Authenticate,
     /// Call [`Rotator::recover`](crate::Rotator::recover): an entry is open.
     Recover,
+    /// The same, or with [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop), to give up what is still to succeed.
+    RecoverOrDrop,
     /// Call it with [`OnLiveSecret::RotateUnread`](crate::OnLiveSecret::RotateUnread) or
     /// [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop): only a person can decide.
     Decide,
@@ -232,6 +241,7 @@ impl Next {
             | Self::NameExpiry(_)
             | Self::Nothing => Ok(()),
             Self::Recover => f.write_str("; recover it"),
+            Self::RecoverOrDrop => f.write_str("; recover it, which tries again, or drop it"),
             Self::Decide => f.write_str("; decide whether to rotate it again or to drop it"),
             Self::AllowOwnKey => f.write_str("; recover it with that one, or allow this one"),
             Self::OtherCredential => f.write_str("; recover it with another credential"),
@@ -255,6 +265,7 @@ impl Failure {
             FailureKind::Refused => (Effect::Unchanged, Next::Correct),
             FailureKind::Authentication => (Effect::Unchanged, Next::Authenticate),
             FailureKind::Unknown => (Effect::Unknown, Next::Recover),
+            FailureKind::NotProven | FailureKind::NotTaken => (Effect::Changed, Next::RecoverOrDrop),
             FailureKind::NotDeployed | FailureKind::NotStored | FailureKind::Lost => (Effect::Changed, Next::Recover),
             FailureKind::NotDue => (Effect::Unchanged, Next::Nothing),
         };
@@ -324,7 +335,7 @@ impl Failure {
     pub fn situation(&self) -> Situation {
         match (self.kind, self.effect, self.situation) {
             (FailureKind::NotStored, ..) => Situation::InEscrow,
-            (FailureKind::NotDeployed, ..) => Situation::Stored,
+            (FailureKind::NotDeployed | FailureKind::NotProven | FailureKind::NotTaken, ..) => Situation::Stored,
             (FailureKind::Lost, ..) => Situation::Lost,
             (_, Effect::Unchanged, _) => Situation::Unchanged,
             (.., Some(situation)) => situation,

@@ -59,6 +59,8 @@
 //! | rotate many keys, those that are due | [`Selection`], [`Fleet`] |
 //! | resume an interrupted fleet | [`Rotator::recover`], then [`Selection::not_rotated_since`] |
 //! | have no moment without a live secret | [`Rotator::replace`] |
+//! | prove that the new secret works where it is used | [`Rotator::with_probe_step`] |
+//! | wait until consumers run with it | [`Rotator::with_consumers`], [`Rotator::with_use_within`]; [`acknowledgements`] |
 //! | store secrets in my own service | `examples/store.rs` |
 //! | keep the journal in a database | `examples/journal.rs` |
 //! | see what others need for the same | [`compared`] |
@@ -86,6 +88,7 @@
 #![warn(clippy::future_not_send)]
 
 mod account;
+mod acknowledgement;
 #[cfg(doc)]
 pub mod compared;
 #[cfg(feature = "conformance")]
@@ -105,6 +108,7 @@ mod mounts;
 mod open_run;
 mod plan;
 mod probe;
+mod probe_step;
 #[cfg(unix)]
 mod program;
 mod protocol;
@@ -115,6 +119,7 @@ pub mod store;
 mod trace;
 
 pub use account::Account;
+pub use acknowledgement::{Acknowledgement, Consumers, acknowledgements};
 #[cfg(unix)]
 pub use deploy::DeployStep;
 pub use error::{Effect, Failure, FailureKind, Next, Situation, Warning};
@@ -123,6 +128,7 @@ pub use history::{Audit, Ending};
 pub use open_run::{OpenRun, open_runs};
 pub use plan::{DueKey, LeftOut, Plan, Selection};
 pub use probe::{KeyFormat, Liveness};
+pub use probe_step::ProbeStep;
 pub use recover::{OnLiveSecret, RecoverOptions, Recovered, Recovery, RecoveryAction, RecoveryPlan};
 pub use rotator::{Event, EventKind, Prepared, Report, Rotator, State, fingerprint};
 // The field's own, so that runs stop with the rest of a service.

@@ -19,6 +19,8 @@ pub struct OpenRun {
     pub name: Option<String>,
     /// Where its secret goes; empty where the entry could not be read.
     pub stores: Vec<String>,
+    /// The fingerprint of the secret that is stored, if it is in all places.
+    pub fingerprint: Option<String>,
     /// When its first request was about to be sent.
     pub since: Option<Timestamp>,
     /// What it has done to the key so far.
@@ -65,6 +67,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
         entry: name,
         name: None,
         stores: Vec::new(),
+        fingerprint: None,
         since: None,
         effect: Effect::Unknown,
         situation: String::new(),
@@ -102,6 +105,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             run.stores = progress.intent.places.iter().map(|place| place.given.clone()).collect();
             run.since = Some(progress.intent.began);
             run.effect = progress.effect();
+            run.fingerprint = progress.stored_fingerprint();
             run.situation = situation(&progress, &entry.escrow_location);
         }
     }
@@ -116,6 +120,15 @@ fn situation(progress: &Progress, escrow: &str) -> String {
         _ if progress.ended.is_some() => "it is finished, but its entry was not removed".to_owned(),
         Response::Received if is_stored && progress.is_to_deploy() => {
             "the new secret is stored, but the deploy step has not succeeded yet".to_owned()
+        }
+        Response::Received if is_stored && progress.is_to_prove() => {
+            "the new secret is stored, but not proven to work where it is used".to_owned()
+        }
+        Response::Received if is_settled && progress.is_to_be_taken() => {
+            "the new secret is stored and live, but not taken by all consumers yet".to_owned()
+        }
+        Response::Received if is_settled && progress.is_to_be_used() => {
+            "the new secret is stored and live, but the key was not seen in use yet".to_owned()
         }
         Response::Received if is_settled && retires => {
             "the new secret is stored, and the old key is not deleted yet".to_owned()

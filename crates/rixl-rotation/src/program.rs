@@ -1,4 +1,4 @@
-//! Programs that are run: one that takes a secret, one that prints it, one that deploys it.
+//! Programs that are run: one that takes a secret, one that prints it, one that deploys it, one that tries it.
 
 use std::{
     env, io,
@@ -54,16 +54,31 @@ pub(crate) enum Run<'a> {
     Read,
     /// What it says is told.
     Only,
+    /// It takes this on its standard input, and what it says is told.
+    Try(&'a [u8]),
+}
+
+impl<'a> Run<'a> {
+    fn input(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Write(secret) | Self::Try(secret) => Some(secret),
+            Self::Read | Self::Only => None,
+        }
+    }
+
+    fn is_told(self) -> bool {
+        matches!(self, Self::Only | Self::Try(_))
+    }
 }
 
 impl Runner<'_> {
     pub(crate) async fn run(&self, words: &[String], what: Run<'_>) -> Result<Completed, Failed> {
-        let input = if let Run::Write(secret) = what { Some(secret) } else { None };
+        let input = what.input();
         let all: Vec<_> = self.launcher.iter().chain(words).collect();
         let mut command = Command::new(all.first().map_or("", |program| program));
         command.args(all.iter().skip(1)).kill_on_drop(true);
         let piped = |is_piped| if is_piped { Stdio::piped() } else { Stdio::null() };
-        command.stdout(piped(input.is_none()));
+        command.stdout(piped(!matches!(what, Run::Write(_))));
         command.stderr(Stdio::piped());
         if self.launcher.is_empty() {
             // A group of its own: Ctrl-C at the terminal does not end it half-way, and a time-out ends all of it.
@@ -97,7 +112,7 @@ impl Runner<'_> {
         let room = MAX_SECRET + 3;
         let mut output = Zeroizing::new(Vec::with_capacity(room));
         let mut said = Zeroizing::new(Vec::with_capacity(MAX_SAID + 1));
-        let max_output = if matches!(what, Run::Only) { MAX_SAID } else { room };
+        let max_output = if what.is_told() { MAX_SAID } else { room };
         let mut is_input_taken = None;
         let work = async {
             let mut feed = pin!(feed);
@@ -139,7 +154,7 @@ impl Runner<'_> {
 async fn read(from: Option<impl AsyncRead + Unpin>, to: &mut Vec<u8>, max: usize, what: Run<'_>) -> io::Result<()> {
     let Some(mut from) = from else { return Ok(()) };
     (&mut from).take(max as u64).read_to_end(to).await?;
-    if let Run::Only = what {
+    if what.is_told() {
         tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
     }
     Ok(())

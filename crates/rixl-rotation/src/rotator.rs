@@ -15,7 +15,7 @@ use tracing::Span;
 #[cfg(unix)]
 use crate::DeployStep;
 use crate::{
-    Account, DueKey, Effect, Ending, Failure, FailureKind, Next, Warning,
+    Account, Consumers, DueKey, Effect, Ending, Failure, FailureKind, Next, ProbeStep, Warning,
     driver::{Driver, Target},
     journal::{Entry, Journal, JournalErrorKind, Lock, LockStore},
     plan::{self, Known},
@@ -52,9 +52,12 @@ const MARGIN: Duration = Duration::from_secs(5);
 ///    rotator wrote in the meantime, its live secret stays if ours was live and is now dead; otherwise one more
 ///    rotation makes a secret that is certainly the newest.
 /// 8. **Deployed.** If there is a [deploy step](DeployStep), it has succeeded. Only then is a replaced key deleted.
-/// 9. **Settled.** After the quiet time the stored secret is probed again: a delayed copy of the request could have
-///    invalidated it. If so, the key is rotated once more, within the budget.
-/// 10. **Done.** An audit line is written, the escrow wiped, the locks released.
+/// 9. **Proven.** If there are [probe steps](ProbeStep), the new secret works there. No replaced key is deleted before.
+/// 10. **Settled.** After the quiet time the stored secret is probed again: a delayed copy of the request could have
+///     invalidated it. If so, the key is rotated once more, within the budget.
+/// 11. **Taken, used.** If [consumers](Consumers) are named, they run with it; if a [use](Self::with_use_within) is waited
+///     for, there was one. No replaced key is deleted before.
+/// 12. **Done.** An audit line is written, the escrow wiped, the locks released.
 ///
 /// A failure in a live process is treated like a crash: the entry stays open, and [`recover`](Self::recover) finishes
 /// it. Dropping the future of a run is a crash.
@@ -64,7 +67,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// Exactly one rotation over a network that loses responses; no outage where the old secret dies at once; noticing that
 /// a copy of the request, or a concurrent rotator, has invalidated a secret whose grace period is longer than the quiet
 /// time; getting a lost secret back; undoing a rotation; one commit across several stores; that consumers have read the
-/// new secret; the end of tokens obtained with the old secret.
+/// new secret, unless they acknowledge it; the end of tokens obtained with the old secret.
 ///
 /// ```
 /// use rixl_credentials::Client;
@@ -112,6 +115,9 @@ pub struct Rotator {
     pub(crate) by: String,
     #[cfg(unix)]
     deploy_step: Option<DeployStep>,
+    probe_steps: Vec<ProbeStep>,
+    consumers: Option<Consumers>,
+    used_within: Option<Duration>,
     pub(crate) launcher: Vec<String>,
     observer: Arc<dyn Fn(&Event) + Send + Sync>,
 }
@@ -204,8 +210,14 @@ pub enum State {
     Stored,
     /// The deploy step ended well.
     Deployed,
+    /// The probes took the new secret.
+    Proven,
     /// It is still live after the quiet time.
     Settled,
+    /// All consumers that are named run with it.
+    Taken,
+    /// The key was used by another than this run.
+    Used,
     /// It is over.
     Done,
 }
@@ -222,7 +234,10 @@ impl State {
             Self::Verified => "verified",
             Self::Stored => "stored",
             Self::Deployed => "deployed",
+            Self::Proven => "proven",
             Self::Settled => "settled",
+            Self::Taken => "taken",
+            Self::Used => "used",
             Self::Done => "done",
         }
     }
@@ -304,6 +319,9 @@ impl Rotator {
             by: who(),
             #[cfg(unix)]
             deploy_step: None,
+            probe_steps: Vec::new(),
+            consumers: None,
+            used_within: None,
             launcher: Vec::new(),
             observer: Arc::new(|_| {}),
         }
@@ -376,6 +394,26 @@ impl Rotator {
     #[cfg(unix)]
     pub fn with_deploy_step(mut self, step: DeployStep) -> Self {
         self.deploy_step = Some(step);
+        self
+    }
+
+    /// What must take the new secret before a run is over, besides RIXL. Of several, all must.
+    pub fn with_probe_step(mut self, step: ProbeStep) -> Self {
+        self.probe_steps.push(step);
+        self
+    }
+
+    /// Who must have said that it runs with the new secret before a run is over.
+    pub fn with_consumers(mut self, consumers: Consumers) -> Self {
+        self.consumers = Some(consumers);
+        self
+    }
+
+    /// The key must have been used by another than this run before a run is over, within this long after the new secret has
+    /// settled: its `last_used` in RIXL's list must move. Of a rotation whose old secret lives on that may be a use of
+    /// the old one. A key that authorizes the run is refused.
+    pub fn with_use_within(mut self, limit: Duration) -> Self {
+        self.used_within = Some(limit);
         self
     }
 
@@ -644,6 +682,12 @@ impl Rotator {
             },
             #[cfg(not(unix))]
             deploy: None,
+            probes: match self.probe_steps.iter().map(ProbeStep::recorded).collect() {
+                Ok(probes) => probes,
+                Err(error) => return Err(Failure::refused(format!("{error}; nothing was sent"))),
+            },
+            acks: self.consumers.as_ref().map(Consumers::recorded).transpose()?,
+            used_within_ms: self.used_within.map(millis),
             known: Vec::new(),
         };
         let subject = intent.store_subject();

@@ -264,6 +264,7 @@ impl Default for SandboxBuilder {
                 rate_limit: None,
                 token_lifetime: Duration::from_secs(3600),
                 tokens_end_with_secret: false,
+                shows_use: true,
             },
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             record_limit: 100_000,
@@ -313,6 +314,12 @@ impl SandboxBuilder {
     /// rotated and its grace period is over, or its key is deleted or has expired. By default they stay valid.
     pub fn tokens_end_with_secret(mut self, end: bool) -> Self {
         self.settings.tokens_end_with_secret = end;
+        self
+    }
+
+    /// Whether an exchange moves the `last_used` of its key. By default it does.
+    pub fn shows_use(mut self, shows: bool) -> Self {
+        self.settings.shows_use = shows;
         self
     }
 

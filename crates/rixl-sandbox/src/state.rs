@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) token_lifetime: Duration,
     /// Whether tokens end with the secret that they were bought with.
     pub(crate) tokens_end_with_secret: bool,
+    /// Whether the list shows when a key was last used.
+    pub(crate) shows_use: bool,
 }
 
 /// An API key as the contract shows it; its secret is in [`Issued`] only.
@@ -422,7 +424,9 @@ impl Organization {
         let secret = Fingerprint::of(key_string);
         let number = self.opened(&secret)?;
         let now = self.now();
-        self.keys.get_mut(&number)?.shown.last_used = Some(now);
+        if self.settings.shows_use {
+            self.keys.get_mut(&number)?.shown.last_used = Some(now);
+        }
         self.issue_tokens(number, secret)
     }
 
@@ -571,6 +575,7 @@ mod tests {
             rate_limit: Some(rate_limit),
             token_lifetime: SECOND,
             tokens_end_with_secret: false,
+            shows_use: true,
         };
         Organization::new(settings, "token")
     }

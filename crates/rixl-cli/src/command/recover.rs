@@ -20,7 +20,8 @@ use crate::{
 /// outage. If it is live, the rotation has not happened so far, or the old secret stays valid for a grace period: once the
 /// first request can no longer be under way, the key is rotated again, or given up with --drop. If the outcome can't be
 /// determined, it says so and changes nothing; then, and when the requests of an entry are used up, choose --rotate-again
-/// or --drop.
+/// or --drop. What a run was to do once its secret is stored is done again, or waited for further: --then, --probe,
+/// --until-acknowledged, --until-used; with --drop it is tried once more, and then given up.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Recover only these: key ids, or the names of creations as `rixl status` shows them [default: all]

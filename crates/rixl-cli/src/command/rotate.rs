@@ -29,7 +29,7 @@ What is not promised:
   No outage, where the old secret dies at once: `rixl keys replace` overlaps two keys instead.
   Getting a lost secret back, or undo. The remedy is to rotate again.
   One commit across several stores: each is written on its own. That consumers have read the new
-  value. The end of tokens that were obtained with the old secret.";
+  value, without --until-acknowledged. The end of tokens that were obtained with the old secret.";
 
 const NEXT_IN_SANDBOX: &str = "\
 That was the whole protocol, on a gateway in memory. Next:
@@ -151,13 +151,18 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         let sentence = format!("{} keys would go into one place, {shared}; RIXL was not changed", due.len());
         return Err(Failure::usage(sentence).with_next("put {key_id} or {key_name} into --to STORE"));
     }
+    if due.len() > 1 && !args.destination.until_acknowledged.is_empty() {
+        let sentence =
+            format!("{} keys can't be in use by the same consumers at once; RIXL was not changed", due.len());
+        return Err(Failure::usage(sentence).with_next("with --until-acknowledged, rotate one key at a time"));
+    }
     for due in &due {
         // Before asking for confirmation.
         let _ = places.of_due(due)?;
     }
     let mut rotator = args
         .destination
-        .rotator(context.rotator(&api)?)
+        .rotator(context.rotator(&api)?)?
         .with_quiet_time(args.settle)
         .with_budget(args.budget.into())
         .with_leave(args.leave)

@@ -4,7 +4,7 @@
 #![allow(clippy::print_stdout, reason = "the figures are for whoever runs it")]
 
 use std::{
-    fs,
+    fs, io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -112,12 +112,11 @@ fn bench() -> Bench {
     bench
 }
 
-fn wait_for_acknowledgement(bench: &Bench) {
-    let fingerprint = rixl_rotation::fingerprint(&bench.stored());
-    wait_for("acknowledgement", || match fs::read_to_string(bench.path("consumer")) {
-        Ok(text) if text == fingerprint => Ok(()),
+fn is_acknowledged(bench: &Bench) -> Result<(), io::Result<String>> {
+    match fs::read_to_string(bench.path("consumer")) {
+        Ok(text) if text == rixl_rotation::fingerprint(&bench.stored()) => Ok(()),
         seen => Err(seen),
-    });
+    }
 }
 
 /// Between the end of the old secret and the new one's arrival in the file nobody can be served: who tries again is.
@@ -128,10 +127,10 @@ fn a_rotation_fails_no_request_that_is_tried_again() {
     for _ in 0..ROTATIONS {
         // The old secret is dead, and the new one on its way.
         bench.inject(Effect::DelayHead(Duration::from_millis(200)));
-        let run = bench.rotate("").run();
+        let run = bench.rotate("--until-acknowledged consumer --acks FOLDER").run();
         assert_eq!(run.code, 0, "{}", run.stderr);
+        assert!(is_acknowledged(&bench).is_ok(), "{}", run.stderr);
         consumers.go_on();
-        wait_for_acknowledgement(&bench);
     }
     let failures = consumers.end("3 × `keys rotate`, each 200 ms under way");
     assert_eq!(failures[2], 0);
@@ -150,7 +149,7 @@ fn a_replacement_fails_no_request() {
         let run = bench.rixl(&words).run();
         assert_eq!(run.code, 0, "{}", run.stderr);
         consumers.go_on();
-        wait_for_acknowledgement(&bench);
+        wait_for("acknowledgement", || is_acknowledged(&bench));
     }
     assert_eq!(consumers.end("3 × `keys replace`"), [0, 0, 0]);
     assert_eq!(bench.sandbox.calls("deleteOrganizationApiKey") + bench.sandbox.calls("deleteApiKey"), ROTATIONS as u64);

@@ -25,7 +25,7 @@ fn bench() -> Bench {
 }
 
 /// A program of the test, and the words that run it.
-fn script(bench: &Bench, name: &str, text: &str) -> String {
+pub(crate) fn script(bench: &Bench, name: &str, text: &str) -> String {
     write(&bench.path(name), &format!("#!/bin/sh\n{text}\n"), 0o700);
     format!("FOLDER/{name}")
 }

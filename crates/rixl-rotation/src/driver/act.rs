@@ -32,13 +32,16 @@ impl Driver {
             }
             Act::Reserve if self.is_dry => Observation::Reserved(true),
             Act::Reserve => Observation::Reserved(self.reserve().await),
-            Act::Close(_) | Act::Deploy | Act::Retire | Act::Send | Act::Keep | Act::Store { .. } if self.is_dry => {
+            Act::Close(_) | Act::Deploy | Act::Prove | Act::Retire | Act::Send | Act::Keep | Act::Store { .. }
+                if self.is_dry =>
+            {
                 Observation::Closed(true)
             }
             Act::Send => self.send().await,
             Act::Keep => Observation::Kept(self.keep().await),
             Act::Store { place, expected } => Observation::Stored(*place, self.store(*place, expected).await),
             Act::Deploy => Observation::Deployed(self.deploy().await),
+            Act::Prove => Observation::Proven(self.prove().await),
             Act::Retire => Observation::Retired(self.retire().await),
             Act::Close(ending) => Observation::Closed(self.close(*ending).await),
         }
@@ -151,42 +154,40 @@ impl Driver {
     async fn deploy(&mut self) -> bool {
         let Some(step) = self.intent().deploy.clone() else { return true };
         self.tell(EventKind::Note, format!("runs `{}`", step.words.first().map_or("", |program| program)));
-        let key_id = match (&self.issued, self.key_id()) {
-            (Some(issued), _) => issued.key.id.to_string(),
-            (None, key_id) => key_id.map(KeyId::to_string).unwrap_or_default(),
-        };
         let fingerprint = self.fingerprint(Ending::Rotated).unwrap_or_default();
         let intent = Arc::clone(&self.progress.intent);
         // What it must not tell may be in the places alone.
         for index in 0..self.places.len() {
             self.place(index, false).await;
         }
-        let held = self.places.iter().flat_map(|place| [&place.read, &place.before]).flatten();
-        let ours = self.issued.as_ref().map(|issued| &issued.secret);
+        let key_id = self.stored_key_id().map(KeyId::to_string).unwrap_or_default();
         let what = Deployed {
             key_id: &key_id,
             key_name: intent.subject.name().unwrap_or_default(),
             places: intent.places.iter().map(|place| place.given.as_str()).collect(),
             fingerprint: &fingerprint,
-            secrets: held.chain(ours).map(|secret| secret.expose_secret().as_bytes()).collect(),
+            secrets: self.in_hand(),
         };
-        let (ended, said) = match step.run(&self.rotator.launcher, &what).await {
-            Ok(said) => (Ok(()), said),
-            Err((why, said)) => (Err(why), said),
-        };
-        let said = said.map(|said| said.to_string());
-        match ended {
-            Ok(()) => {
+        match step.run(&self.rotator.launcher, &what, None).await {
+            Ok(said) => {
                 if let Some(said) = said {
-                    self.tell(EventKind::Note, said);
+                    self.tell(EventKind::Note, said.to_string());
                 }
                 true
             }
-            Err(why) => {
-                self.not_deployed = Some((why, said));
+            Err(failed) => {
+                self.not_deployed = Some((failed.why, failed.said));
                 false
             }
         }
+    }
+
+    /// What no program of a step may tell.
+    #[cfg(unix)]
+    pub(super) fn in_hand(&self) -> Vec<&[u8]> {
+        let held = self.places.iter().flat_map(|place| [&place.read, &place.before]).flatten();
+        let ours = self.issued.as_ref().map(|issued| &issued.secret);
+        held.chain(ours).map(|secret| secret.expose_secret().as_bytes()).collect()
     }
 
     #[cfg(not(unix))]
@@ -220,8 +221,20 @@ impl Driver {
         // A recovery before may have said so, and failed.
         let orphans = self.progress.requests.orphans.clone();
         self.warn_of_orphans(&orphans);
-        if self.progress.is_to_deploy() && ending.effect() == Effect::Changed && ending != Ending::Superseded {
-            self.warn("the deploy step has not succeeded, and is given up");
+        if self.progress.is_not_taken_up() && ending.effect() == Effect::Changed && ending != Ending::Superseded {
+            for (is_open, what) in [
+                (self.progress.is_to_deploy(), "the deploy step has not succeeded, and is given up"),
+                (
+                    self.progress.is_to_prove(),
+                    "the new secret is not proven to work where it is used, and that is given up",
+                ),
+                (self.progress.is_to_be_taken(), "not all consumers have taken the new secret, and that is given up"),
+                (self.progress.is_to_be_used(), "the key was not seen in use, and that is given up"),
+            ] {
+                if is_open {
+                    self.warn(what);
+                }
+            }
             if ending == Ending::Created
                 && let Some(key_id) = self.key_id().cloned()
             {

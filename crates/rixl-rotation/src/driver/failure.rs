@@ -9,7 +9,7 @@ use crate::{
     protocol::{
         intent::Place,
         progress::{At, Record, Response, Why},
-        seen::{Act, Authorizer, Holds, NotRetired, Owner, Step, Stop, StoreFailure},
+        seen::{Act, Authorizer, Because, Holds, NotRetired, Owner, Step, Stop, StoreFailure, Wait},
     },
     store::{Content, StoreError},
 };
@@ -219,6 +219,23 @@ impl Driver {
                 let sentence = format!("the new secret of {label} is stored, but the deploy step failed: {why}{said}");
                 Failure::new(FailureKind::NotDeployed, sentence)
             }
+            Stop::NotProven => {
+                let (why, said) = self.not_proven.take().unwrap_or_default();
+                let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
+                let sentence = format!(
+                    "the new secret of {label} is stored, but not proven to work where it is used: {why}{said}"
+                );
+                Failure::new(FailureKind::NotProven, sentence)
+            }
+            Stop::NotTaken => {
+                let sentence =
+                    format!("the new secret of {label} is stored, but was not taken in time: {}", self.who_lags());
+                let failure = Failure::new(FailureKind::NotTaken, sentence);
+                match self.look_error.take() {
+                    Some(error) => failure.with_source(error),
+                    None => failure,
+                }
+            }
             Stop::Parked => {
                 let used_up = format!("the budget of requests ({}) is used up", self.intent().limits.budget);
                 match self.progress.requests.is_spent {
@@ -235,6 +252,12 @@ impl Driver {
         let Self { label, progress, .. } = self;
         let is_stored = progress.places.iter().all(|place| !matches!(place, At::Before(_)));
         let sentence = match progress.response {
+            Response::Received if is_stored && progress.take_ends().is_some() => {
+                format!(
+                    "interrupted; the new secret of {label} is stored and live, but not known to be taken yet: {}",
+                    self.who_lags()
+                )
+            }
             Response::Received if is_stored && progress.intent.subject.rules().retires_after.is_some() => {
                 let key_id = self.key_id().map(KeyId::as_str).unwrap_or_default();
                 format!("interrupted; the secret of the new key is stored, and the old key {key_id} is not deleted yet")
@@ -479,6 +502,10 @@ impl Driver {
                     false => RecoveryAction::RotateAgain,
                 };
                 (action, self.situation())
+            }
+            Step::Act(Act::Prove) => (RecoveryAction::Continue, "the secret is stored; it is tried where it is used"),
+            Step::Wait(Wait::Retry(Because::Taken)) => {
+                (RecoveryAction::Continue, "the secret is stored and live; its consumers are waited for")
             }
             Step::Record(Record::Settled { .. }) => {
                 (RecoveryAction::Continue, "the secret is stored; it is checked once more")

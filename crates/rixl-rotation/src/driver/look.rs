@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The clocks of this machine and of RIXL's may be so far apart, and `last_used` may be so coarse.
-const JUST_NOW: SignedDuration = SignedDuration::from_mins(5);
+pub(super) const JUST_NOW: SignedDuration = SignedDuration::from_mins(5);
 
 /// What the run is authorized with.
 enum Credential {
@@ -47,12 +47,15 @@ impl Driver {
             }
             Look::Probe(of) => {
                 let liveness = self.probe(of).await;
+                self.use_of_key.is_ours(self.rotator.now());
                 self.is_old_dead |= liveness == Liveness::Dead && self.is_of_old(of);
                 Observation::Probed(of, liveness)
             }
             Look::Keys => Observation::Keys(self.keys().await),
             Look::Key => Observation::Key(self.key().await),
             Look::Authorizer => Observation::Authorizer(self.authorizer().await),
+            Look::Acks => Observation::Acks(self.acks().await),
+            Look::Use => Observation::Used(self.is_used().await),
             Look::Turn => {
                 let wait = self
                     .rotator
@@ -275,7 +278,7 @@ impl Driver {
         Holds::Other(version, value)
     }
 
-    fn is_recorded(&self, index: usize, value: Digest) -> bool {
+    pub(super) fn is_recorded(&self, index: usize, value: Digest) -> bool {
         matches!(self.progress.places.get(index),
             Some(At::Stored { value: stored, .. } | At::Settled { value: stored, .. }) if *stored == value)
     }

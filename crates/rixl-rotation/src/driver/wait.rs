@@ -21,6 +21,8 @@ const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(8);
 /// A list may be of a replica that lags.
 const KEYS: Duration = Duration::from_secs(2);
+/// How often at least it is listed when a key was used.
+const LIST: Duration = Duration::from_secs(30);
 /// How often a lock is renewed at least, and at most, while a run only waits.
 const RENEWALS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
 
@@ -65,6 +67,16 @@ impl Driver {
             Because::Still => {
                 let grace = self.intent().subject.rules().retires_after.unwrap_or_default();
                 Some(self.intent().limits.quiet().max(grace / 4))
+            }
+            Because::Taken => {
+                // A folder is looked at more often than RIXL is asked.
+                let (first, longest) = match self.progress.is_to_be_used() {
+                    true => (KEYS, LIST),
+                    false => (FIRST, KEYS),
+                };
+                let delay = first.saturating_mul(1 << self.retries.min(6)).min(longest);
+                self.retries = self.retries.saturating_add(1);
+                Some(delay.min(self.time_to_take()))
             }
             Because::Request => {
                 let error = self.send_error.as_ref()?;
@@ -168,9 +180,15 @@ impl Driver {
         Some(Observation::LockLost)
     }
 
-    fn tell_wait(&self, time: Duration, because: Because) {
+    /// How long it is still waited for consumers.
+    fn time_to_take(&self) -> Duration {
+        let end = self.progress.take_ends().unwrap_or(self.seen.now);
+        Duration::try_from(end.duration_since(self.seen.now)).unwrap_or_default()
+    }
+
+    fn tell_wait(&mut self, time: Duration, because: Because) {
         let seconds = time.as_secs_f32().ceil();
-        let predecessor = self.key_id().map(rixl_credentials::KeyId::as_str).unwrap_or_default();
+        let predecessor = self.key_id().map(rixl_credentials::KeyId::to_string).unwrap_or_default();
         let (kind, sentence) = match because {
             Because::Quiet => (
                 EventKind::Waiting(time),
@@ -208,6 +226,24 @@ impl Driver {
                 EventKind::Note,
                 format!("it is unclear whether RIXL accepts a secret; it is asked again in {seconds} s"),
             ),
+            Because::Proof => {
+                let (why, said) = self.not_proven.clone().unwrap_or_default();
+                let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
+                (
+                    EventKind::Note,
+                    format!("the new secret is not proven: {why}{said}; it is tried again in {seconds} s"),
+                )
+            }
+            Because::Taken => {
+                let who = self.who_lags();
+                // Once, until another is waited for.
+                if who == self.told_of {
+                    return;
+                }
+                self.told_of.clone_from(&who);
+                let left = self.time_to_take();
+                (EventKind::Waiting(left), format!("up to {} s for consumers: {who}", left.as_secs_f32().ceil()))
+            }
             Because::Verify => return,
         };
         self.tell(kind, sentence);

@@ -13,12 +13,12 @@ use std::{
 use rixl_credentials::{NewApiKey, Timestamp};
 
 use super::{
-    intent::{Before, Deploy, Digest, Intent, Limits, Place, Subject, VERSION},
+    intent::{Acks, Before, Deploy, Digest, Intent, Limits, Place, ProbeBy, Subject, VERSION},
     next::next,
     progress::{At, Progress, Record, Response},
     seen::{
         Act, Authorizer, Because, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate, NotRetired,
-        Observation, Of, Owner, PlaceSeen, Seen, Sent, Step, Stop, StoreFailure, Wait,
+        Observation, Of, Owner, PlaceSeen, Proof, Seen, Sent, Step, Stop, StoreFailure, Wait,
     },
 };
 use crate::{
@@ -34,6 +34,8 @@ const DAY: i64 = 86_400;
 /// How far a standby lags behind.
 const LAG: i64 = 8;
 const BUDGET: u32 = 3;
+/// How long consumers have to take the new secret.
+const WITHIN: i64 = 60;
 
 /// A secret by its number; 0 is the one that was there before.
 type Secret = u8;
@@ -79,11 +81,14 @@ struct Given {
     is_write_only: bool,
     /// There is a deploy step.
     deploys: bool,
+    /// A probe is to take the new secret, then consumers are, and then the key is to be used.
+    proves: bool,
 }
 
 impl Given {
     fn new(kind: Kind) -> Self {
-        Self { kind, response: KeyFormat::Whole, consumers: KeyFormat::Whole, is_write_only: false, deploys: false }
+        let (response, consumers) = (KeyFormat::Whole, KeyFormat::Whole);
+        Self { kind, response, consumers, is_write_only: false, deploys: false, proves: false }
     }
 
     /// A text of this form, as consumers find it.
@@ -157,6 +162,8 @@ struct World {
     is_closing: bool,
     /// What the places held when the deploy step ended well last.
     deployed: Option<Vec<Content>>,
+    /// What they held when the probe took it, consumers ran with it, and the key was used.
+    handed: [Option<Vec<Content>>; 3],
     /// The deploy step failed, and the user gave it up.
     is_given_up: bool,
 }
@@ -198,7 +205,7 @@ fn version(content: Content) -> Version {
     }
 }
 
-fn intent(Given { kind, deploys, .. }: Given, places: usize) -> Intent {
+fn intent(Given { kind, deploys, proves, .. }: Given, places: usize) -> Intent {
     let key_id = || "XyZ9aB8cD1".parse().unwrap();
     let subject = match kind {
         Kind::AtOnce | Kind::Grace => Subject::Rotate { key_id: key_id(), name: None, expiring_at: None },
@@ -234,6 +241,13 @@ fn intent(Given { kind, deploys, .. }: Given, places: usize) -> Intent {
             overlap: None,
         },
         deploy: deploys.then(|| Deploy { words: Vec::new(), folder: String::new(), timeout_ms: 0 }),
+        probes: proves.then(|| ProbeBy::Url { url: String::new() }).into_iter().collect(),
+        acks: proves.then(|| Acks {
+            folder: String::new(),
+            names: Vec::new(),
+            within_ms: u64::try_from(WITHIN * 1000).unwrap(),
+        }),
+        used_within_ms: proves.then(|| u64::try_from(WITHIN * 1000).unwrap()),
         known: Vec::new(),
     }
 }
@@ -275,6 +289,7 @@ impl World {
             can_tell: false,
             is_closing: false,
             deployed: None,
+            handed: [None, None, None],
             is_given_up: false,
         }
     }
@@ -374,6 +389,7 @@ impl World {
         let progress = |progress: &mut Progress| {
             progress.requests.at.iter_mut().for_each(move_back);
             progress.requests.unheard_until.iter_mut().for_each(move_back);
+            progress.handed_at.iter_mut().for_each(move_back);
             for place in &mut progress.places {
                 match place {
                     At::Before(_) => {}
@@ -604,13 +620,28 @@ impl World {
             Step::Act(Act::Deploy) => {
                 let deploy = |world: &mut Self| world.deployed = Some(world.places.clone());
                 add("", false, Observation::Deployed(true), &deploy);
-                add("fails", true, Observation::Deployed(false), &|world| {
-                    world.is_given_up |= process.seen.mandate.if_live == IfLive::Drop;
-                });
+                add("fails", true, Observation::Deployed(false), &Self::may_give_up);
                 add("takes long", true, Observation::Deployed(true), &|world| {
                     deploy(world);
                     world.pass(after(world.now, 2 * WINDOW));
                 });
+            }
+            Step::Act(Act::Prove) => {
+                add("", false, Observation::Proven(Proof::Taken), &|world| world.hand(0));
+                add("refuses", true, Observation::Proven(Proof::Refused), &Self::may_give_up);
+                add("is unclear", true, Observation::Proven(Proof::Unclear), &Self::may_give_up);
+            }
+            Step::Look(Look::Acks) => {
+                add("", false, Observation::Acks(true), &|world| world.hand(1));
+                add("lag", true, Observation::Acks(false), &Self::may_give_up);
+                add("lag for long", true, Observation::Acks(false), &|world| {
+                    world.may_give_up();
+                    world.pass(after(world.now, WITHIN));
+                });
+            }
+            Step::Look(Look::Use) => {
+                add("", false, Observation::Used(true), &|world| world.hand(2));
+                add("is not seen", true, Observation::Used(false), &Self::may_give_up);
             }
             Step::Act(Act::Retire) => {
                 let delete = |world: &mut Self| {
@@ -632,6 +663,20 @@ impl World {
             Step::Stop(_) | Step::Done(_) => {}
         }
         all
+    }
+
+    /// What the places hold has come so far.
+    fn hand(&mut self, step: usize) {
+        self.handed[step] = Some(self.places.clone());
+    }
+
+    fn is_handed(&self) -> bool {
+        !self.given.proves || self.handed.iter().all(|handed| handed.as_ref() == Some(&self.places))
+    }
+
+    fn may_give_up(&mut self) {
+        let process = self.process.as_ref();
+        self.is_given_up |= process.is_some_and(|process| process.seen.mandate.if_live == IfLive::Drop);
     }
 
     fn send(&self, add: &mut Add<'_>) {
@@ -785,7 +830,7 @@ impl World {
                 At::Before(_) => None,
             });
             // As the driver does: what is recorded of times ahead counts as of now.
-            let latest = recorded.max().max(progress.requests.at).unwrap_or(now);
+            let latest = recorded.max().max(progress.requests.at).max(progress.handed_at).unwrap_or(now);
             let skipped = latest.duration_since(now).as_secs().max(0);
             Process {
                 seen: Seen::new(after(now, skipped), world.mandate, world.places.len()),
@@ -1014,6 +1059,9 @@ fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
             if world.given.deploys && world.deployed.as_ref() != Some(&world.places) {
                 bad.push("the old key is deleted, and the new secret was not deployed".into());
             }
+            if !world.is_handed() {
+                bad.push("the old key is deleted, and the new secret was not proven, taken and used".into());
+            }
         }
         Step::Act(Act::Store { place, .. }) if !world.is_moved && world.copy.is_none() => {
             let ours = match process.in_hand.or(world.escrow) {
@@ -1068,6 +1116,9 @@ fn check_ending(world: &World, ending: Ending) -> Vec<String> {
     if world.given.deploys && is_ours && !world.is_moved && !is_deployed && !world.is_given_up {
         bad.push(format!("{ending:?}, and what is in the places was not deployed"));
     }
+    if is_ours && !world.is_moved && !world.is_handed() && !world.is_given_up {
+        bad.push(format!("{ending:?}, and what is in the places was not proven, taken and used"));
+    }
     // A day later every place opens.
     let mut later = world.clone();
     later.pass(after(world.now, DAY));
@@ -1097,6 +1148,7 @@ fn check(kind: Kind) {
         (given, 1, moves(2, 0, 1)),
         (given, 2, moves(1, 0, 1)),
         (Given { deploys: true, ..given }, 1, moves(1, 0, 1)),
+        (Given { proves: true, ..given }, 1, moves(1, 0, 1)),
         (Given { is_write_only: true, ..given }, 1, moves(1, 0, 1)),
         (Given { response: KeyFormat::Prefixed, ..given }, 1, moves(1, 0, 1)),
     ];
@@ -1112,6 +1164,8 @@ fn check(kind: Kind) {
             (given, 2, moves(1, 1, 1)),
             (Given { deploys: true, ..given }, 1, moves(1, 1, 1)),
             (Given { deploys: true, ..given }, 2, moves(2, 0, 1)),
+            (Given { deploys: true, proves: true, ..given }, 1, moves(1, 1, 1)),
+            (Given { proves: true, ..given }, 2, moves(1, 0, 2)),
             (Given { is_write_only: true, ..given }, 1, moves(2, 0, 2)),
             (Given { response: KeyFormat::Prefixed, ..given }, 1, moves(1, 1, 1)),
         ]);

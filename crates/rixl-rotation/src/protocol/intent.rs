@@ -32,6 +32,15 @@ pub(crate) struct Intent {
     /// What makes consumers take the new secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deploy: Option<Deploy>,
+    /// What proves that the new secret works where it is used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) probes: Vec<ProbeBy>,
+    /// Who must have said that it runs with the new secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) acks: Option<Acks>,
+    /// The key must have been used by another, within this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) used_within_ms: Option<u64>,
     /// The keys that had the name of the new one before it was asked for: nobody lost their secrets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) known: Vec<KeyId>,
@@ -134,6 +143,25 @@ pub(crate) struct Deploy {
     /// Where it runs.
     pub(crate) folder: String,
     pub(crate) timeout_ms: u64,
+}
+
+/// What tries the new secret besides RIXL.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub(crate) enum ProbeBy {
+    /// A program gets it on its standard input.
+    Program(Deploy),
+    /// A page is asked for with it.
+    Url { url: String },
+}
+
+/// Consumers that write down what they run with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Acks {
+    /// Where their files are.
+    pub(crate) folder: String,
+    pub(crate) names: Vec<String>,
+    pub(crate) within_ms: u64,
 }
 
 /// Where the secret goes.

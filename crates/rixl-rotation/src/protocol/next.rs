@@ -9,7 +9,7 @@ use super::{
     progress::{At, Begun, Held, Progress, Record, Response, Retire, Sending, Verified, Why},
     seen::{
         Act, Authorizer, Because, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate, NotRetired, Of,
-        Owner, PlaceSeen, Seat, Seen, Sent, Step, Stop, StoreFailure, Wait,
+        Owner, PlaceSeen, Proof, Seat, Seen, Sent, Step, Stop, StoreFailure, Wait,
     },
 };
 use crate::{
@@ -24,6 +24,8 @@ const MAX_VERIFICATIONS: u8 = 3;
 const MAX_RECORDS: u8 = 3;
 /// How often one place is written for one response, and put back where someone takes it away.
 const MAX_WRITES: u8 = 4;
+/// How often a probe may refuse the new secret before that counts.
+const MAX_PROOFS: u8 = 3;
 /// A standby may lag behind what was written.
 const LAG: Duration = Duration::from_secs(10);
 /// A key that so many lists in a row do not have is gone, though RIXL did not say that it deleted it.
@@ -184,12 +186,20 @@ impl Case<'_> {
     fn authorized(&self, is_first: bool) -> Known<()> {
         match self.seen.authorizer.ok_or(Step::Look(Look::Authorizer))? {
             Authorizer::Fine => Ok(()),
+            // Its own tokens would be uses of the key that tell nothing.
+            Authorizer::OwnKey | Authorizer::MayBeOwnKey if is_first && self.is_use_of_own() => {
+                Err(Step::Stop(Stop::OwnKey))
+            }
             Authorizer::OwnKey if self.seen.mandate.own_key => Ok(()),
             // What was begun is not given up for that.
             Authorizer::MayBeOwnKey if self.seen.mandate.own_key || !is_first => Ok(()),
             Authorizer::OwnKey | Authorizer::MayBeOwnKey => Err(Step::Stop(Stop::OwnKey)),
             Authorizer::Ends => Err(Step::Stop(Stop::TokenEnds)),
         }
+    }
+
+    fn is_use_of_own(&self) -> bool {
+        self.progress.intent.used_within_ms.is_some() && !self.rules.creates
     }
 
     fn reserved(&self) -> Known<()> {
@@ -498,6 +508,12 @@ impl Case<'_> {
             // Before the quiet time: consumers may be without a live secret until then.
             failed = self.deploy(has_escrow)?;
         }
+        if failed.is_none() {
+            failed = self.prove(has_escrow)?;
+        }
+        if failed.is_none() {
+            self.watch()?;
+        }
         for (index, (at, seat)) in progress.places.iter().zip(&seen.places).enumerate() {
             if let At::Stored { at, value, .. } = at {
                 return self.settle(index, seat, *at, *value, verified, has_escrow);
@@ -723,20 +739,67 @@ impl Case<'_> {
             Some(true) => Err(Step::Record(Record::Deployed { at: seen.now })),
             Some(false) if seen.mandate.if_live == IfLive::Drop => Ok(None),
             Some(false) => Ok(Some(Stop::NotDeployed)),
-            None => {
-                for (index, seat) in seen.places.iter().enumerate().filter(|_| has_escrow) {
-                    match self.holds_ours(index, seat, false) {
-                        // There is nothing to deploy, and it is given up.
-                        Err(Step::Stop(Stop::PlaceMoved(_) | Stop::PlaceTaken(_) | Stop::NotSettled))
-                            if seen.mandate.if_live == IfLive::Drop =>
-                        {
-                            return Ok(None);
-                        }
-                        known => known?,
-                    }
+            None if self.is_in_place(has_escrow)? => Err(Step::Act(Act::Deploy)),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether there is something to deploy or to prove. If not, it is given up.
+    fn is_in_place(&self, has_escrow: bool) -> Known<bool> {
+        for (index, seat) in self.seen.places.iter().enumerate().filter(|_| has_escrow) {
+            match self.holds_ours(index, seat, false) {
+                Err(Step::Stop(Stop::PlaceMoved(_) | Stop::PlaceTaken(_) | Stop::NotSettled))
+                    if self.seen.mandate.if_live == IfLive::Drop =>
+                {
+                    return Ok(false);
                 }
-                Err(Step::Act(Act::Deploy))
+                known => known?,
             }
+        }
+        Ok(true)
+    }
+
+    /// Consumers were made to take it: now it is tried where they use it. `Some`: it does not work there.
+    fn prove(&self, has_escrow: bool) -> Known<Option<Stop>> {
+        let Self { progress, seen, .. } = self;
+        if !progress.is_to_prove() {
+            return Ok(None);
+        }
+        match seen.proof {
+            Some(Proof::Taken) => Err(Step::Record(Record::Proven { at: seen.now })),
+            Some(_) if seen.mandate.if_live == IfLive::Drop => Ok(None),
+            // What was issued just now may not be known there yet.
+            Some(proof) if seen.has_patience() && (proof == Proof::Unclear || seen.tries.proof < MAX_PROOFS) => {
+                Err(Step::Wait(Wait::Retry(Because::Proof)))
+            }
+            Some(Proof::Refused | Proof::Unclear) => Ok(Some(Stop::NotProven)),
+            None if self.is_in_place(has_escrow)? => Err(Step::Act(Act::Prove)),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether another has used the key: the next probe of this run's own would hide that.
+    fn watch(&self) -> Known<()> {
+        if !self.progress.is_to_be_used() {
+            return Ok(());
+        }
+        match self.seen.used.ok_or(Step::Look(Look::Use))? {
+            true => Err(Step::Record(Record::Used { at: self.seen.now })),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until its consumers run with it, as far as that was asked for.
+    fn taken(&self) -> Known<()> {
+        let Self { progress, seen, .. } = self;
+        if progress.is_to_be_taken() && seen.acks.ok_or(Step::Look(Look::Acks))? {
+            return Err(Step::Record(Record::Taken { at: seen.now }));
+        }
+        match progress.take_ends() {
+            None => Ok(()),
+            Some(_) if seen.mandate.if_live == IfLive::Drop => Ok(()),
+            Some(end) if seen.now < end => Err(Step::Wait(Wait::Retry(Because::Taken))),
+            Some(_) => Err(Step::Stop(Stop::NotTaken)),
         }
     }
 
@@ -838,12 +901,13 @@ impl Case<'_> {
     /// Every place has it.
     fn finish(&self, has_escrow: bool) -> Known<Step> {
         let Self { progress, rules, .. } = self;
+        self.taken()?;
         let Some(grace) = rules.retires_after else {
             self.still_there(has_escrow)?;
             return Ok(self.complete(if rules.creates { Ending::Created } else { Ending::Rotated }));
         };
         // Given up: who uses the old key may not have taken the new secret.
-        if progress.is_to_deploy() {
+        if progress.is_not_taken_up() {
             self.still_there(has_escrow)?;
             return Ok(self.complete(Ending::Created));
         }

@@ -1,6 +1,6 @@
 //! How far a run has come: a fold of its records. A crash does not change it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rixl_credentials::{KeyId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,12 @@ pub(crate) enum Record {
     Redirected { at: Timestamp, place: usize, to: Box<Place> },
     /// The deploy step ended well.
     Deployed { at: Timestamp },
+    /// Every probe took the new secret.
+    Proven { at: Timestamp },
+    /// All consumers that are named run with it.
+    Taken { at: Timestamp },
+    /// The key was used by another than this run.
+    Used { at: Timestamp },
     /// What was there before is about to be deleted.
     Retiring { at: Timestamp },
     /// It is gone.
@@ -121,6 +127,13 @@ pub(crate) struct Progress {
     pub(crate) places: Vec<At>,
     /// The deploy step ended well after the places were last written.
     pub(crate) is_deployed: bool,
+    /// The probes took what the places hold since then.
+    pub(crate) is_proven: bool,
+    /// Its consumers run with that.
+    pub(crate) is_taken: bool,
+    pub(crate) is_used: bool,
+    /// When consumers were made to take it, or the probes took it, where their time is counted from then.
+    pub(crate) handed_at: Option<Timestamp>,
     /// Places that another one stands in for, and that have had a secret of this run.
     pub(crate) left: Vec<Place>,
     /// What places held before a request of this run, or hold of an earlier one: not another rotator's.
@@ -217,6 +230,10 @@ impl Progress {
             verified: None,
             places,
             is_deployed: false,
+            is_proven: false,
+            is_taken: false,
+            is_used: false,
+            handed_at: None,
             left: Vec::new(),
             earlier: Vec::new(),
             retire: Retire::NotYet,
@@ -315,7 +332,7 @@ impl Progress {
                 if let Some(state) = self.places.get_mut(*place) {
                     *state = At::Stored { version: version.clone(), value: *value, at: *at };
                 }
-                self.is_deployed = false;
+                self.not_handed();
             }
             Record::Settled { place, at } => {
                 if let Some(state) = self.places.get_mut(*place)
@@ -336,7 +353,16 @@ impl Progress {
                     *state = At::Before(to.before.version.clone());
                 }
             }
-            Record::Deployed { .. } => self.is_deployed = true,
+            Record::Deployed { at } => {
+                self.is_deployed = true;
+                self.handed(*at);
+            }
+            Record::Proven { at } => {
+                self.is_proven = true;
+                self.handed(*at);
+            }
+            Record::Taken { .. } => self.is_taken = true,
+            Record::Used { .. } => self.is_used = true,
             Record::Retiring { .. } => self.retire = Retire::Retiring,
             Record::Retired { .. } => self.retire = Retire::Retired,
             Record::Ended { ending, .. } => self.ended = Some(*ending),
@@ -383,9 +409,24 @@ impl Progress {
         }
     }
 
+    fn handed(&mut self, at: Timestamp) {
+        if self.intent.acks.is_some() || self.intent.used_within_ms.is_some() {
+            self.handed_at = self.handed_at.max(Some(at));
+        }
+    }
+
+    /// What consumers have is older than what the places are to hold.
+    fn not_handed(&mut self) {
+        self.is_deployed = false;
+        self.is_proven = false;
+        self.is_taken = false;
+        self.is_used = false;
+        self.handed_at = None;
+    }
+
     /// Every place has yet to be written. What it holds of ours is no stranger's.
     fn places_before(&mut self) {
-        self.is_deployed = false;
+        self.not_handed();
         for state in &mut self.places {
             let (At::Stored { value, .. } | At::Settled { value, .. }) = state else { continue };
             if !self.earlier.contains(value) {
@@ -431,6 +472,54 @@ impl Progress {
     /// Whether its deploy step is still to end well.
     pub(crate) fn is_to_deploy(&self) -> bool {
         self.intent.deploy.is_some() && !self.is_deployed
+    }
+
+    /// Whether a probe is still to take the new secret.
+    pub(crate) fn is_to_prove(&self) -> bool {
+        !self.intent.probes.is_empty() && !self.is_proven
+    }
+
+    /// Whether a consumer is still to take it.
+    pub(crate) fn is_to_be_taken(&self) -> bool {
+        self.intent.acks.is_some() && !self.is_taken
+    }
+
+    /// Whether the key is still to be used by another.
+    pub(crate) fn is_to_be_used(&self) -> bool {
+        self.intent.used_within_ms.is_some() && !self.is_used
+    }
+
+    /// Whether who uses the old secret may not have taken the new one, for all that was asked for.
+    pub(crate) fn is_not_taken_up(&self) -> bool {
+        self.is_to_deploy() || self.is_to_prove() || self.is_to_be_taken() || self.is_to_be_used()
+    }
+
+    /// The fingerprint of what the first place holds, once all hold the secret.
+    pub(crate) fn stored_fingerprint(&self) -> Option<String> {
+        let stored = self.places.iter().map(|place| match place {
+            At::Stored { value, .. } | At::Settled { value, .. } => Some(*value),
+            At::Before(_) => None,
+        });
+        let stored: Option<Vec<Digest>> = stored.collect();
+        Some(stored?.first()?.fingerprint())
+    }
+
+    /// From when on consumers could have taken it: this run has not used the key since.
+    pub(crate) fn ready_at(&self) -> Option<Timestamp> {
+        let settled = self.places.iter().map(|place| match place {
+            At::Settled { at, .. } => Some(*at),
+            At::Before(_) | At::Stored { .. } => None,
+        });
+        let settled: Option<Vec<_>> = settled.collect();
+        settled?.into_iter().max().max(self.handed_at)
+    }
+
+    /// Until when it is waited for them.
+    pub(crate) fn take_ends(&self) -> Option<Timestamp> {
+        let acks = self.intent.acks.as_ref().filter(|_| self.is_to_be_taken()).map(|acks| acks.within_ms);
+        let used = self.intent.used_within_ms.filter(|_| self.is_to_be_used());
+        let within = acks.into_iter().chain(used).min()?;
+        Some(self.ready_at()?.checked_add(Duration::from_millis(within)).unwrap_or(Timestamp::MAX))
     }
 
     /// When the last request, and those before it of which nothing was heard, can't be carried out any more.

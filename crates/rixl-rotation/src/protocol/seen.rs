@@ -35,6 +35,10 @@ pub(crate) enum Look {
     Authorizer,
     /// The rate limit.
     Turn,
+    /// What consumers say that they run with.
+    Acks,
+    /// When the key was used last.
+    Use,
 }
 
 /// Whose secret is probed.
@@ -63,6 +67,8 @@ pub(crate) enum Act {
     },
     /// Runs the deploy step to its end.
     Deploy,
+    /// Has the probes try the new secret.
+    Prove,
     /// Deletes what was there before.
     Retire,
     /// Writes the history, wipes the escrow, removes the entry.
@@ -94,6 +100,10 @@ pub(crate) enum Because {
     /// RIXL is not clear about a secret.
     Unclear,
     Keys,
+    /// A probe did not take the new secret.
+    Proof,
+    /// Consumers have yet to take it.
+    Taken,
 }
 
 /// Why a run ends with its entry open. The effect is [`Progress::effect`](super::progress::Progress::effect).
@@ -134,6 +144,10 @@ pub(crate) enum Stop {
     NotSettled,
     /// Stored everywhere, and the deploy step failed.
     NotDeployed,
+    /// Stored everywhere, and a probe does not take it.
+    NotProven,
+    /// Stored everywhere, and not taken by all consumers in time.
+    NotTaken,
     /// The budget is used up.
     Parked,
     NotRetired(NotRetired),
@@ -172,12 +186,26 @@ pub(crate) enum Observation {
     Stored(usize, Result<Version, StoreFailure>),
     /// Whether it ended well.
     Deployed(bool),
+    Proven(Proof),
+    /// Whether all of them run with it.
+    Acks(bool),
+    /// Whether another than this run has used the key.
+    Used(bool),
     /// Whether RIXL said that it did.
     Retired(bool),
     Closed(bool),
     Waited,
     Cancelled,
     LockLost,
+}
+
+/// What the probes made of the new secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Proof {
+    Taken,
+    Refused,
+    /// It was not tried, for all that is known.
+    Unclear,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -366,6 +394,11 @@ pub(crate) struct Seen {
     pub(crate) was_retired: Option<bool>,
     /// How the deploy step ended in this process, until that is recorded.
     pub(crate) deployed: Option<bool>,
+    /// What came of the probes, likewise.
+    pub(crate) proof: Option<Proof>,
+    /// Whether consumers run with it, and whether another used the key.
+    pub(crate) acks: Option<bool>,
+    pub(crate) used: Option<bool>,
     pub(crate) is_closed: Option<bool>,
     /// Until when this process tries again what passes.
     pub(crate) patience_ends: Option<Timestamp>,
@@ -399,6 +432,7 @@ pub(crate) struct Seat {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Tries {
     pub(crate) verify: u8,
+    pub(crate) proof: u8,
     pub(crate) keep: u8,
     pub(crate) record: u8,
     pub(crate) is_repeat_due: bool,
@@ -436,6 +470,9 @@ impl Seen {
             was_used: None,
             was_retired: None,
             deployed: None,
+            proof: None,
+            acks: None,
+            used: None,
             is_closed: None,
             patience_ends: None,
             tries: Tries::default(),
@@ -463,8 +500,10 @@ impl Seen {
                     seat.is_prepared = true;
                 }
             }
-            Observation::Probed(Of::Ours, liveness) => self.ours = Some(*liveness),
+            Observation::Probed(Of::Ours, liveness) => (self.ours, self.used) = (Some(*liveness), None),
             Observation::Probed(Of::Place(place), liveness) => {
+                // It was used by this run.
+                self.used = None;
                 if let Some(seat) = self.places.get_mut(*place) {
                     (seat.liveness, seat.was_tried) = (Some(*liveness), *liveness != Liveness::Dead);
                 }
@@ -514,6 +553,13 @@ impl Seen {
                 self.forget_the_world();
                 self.deployed = Some(*is_deployed);
             }
+            Observation::Proven(proof) => {
+                self.forget_the_world();
+                self.proof = Some(*proof);
+                self.tries.proof = self.tries.proof.saturating_add(1);
+            }
+            Observation::Acks(is_taken) => self.acks = Some(*is_taken),
+            Observation::Used(is_used) => self.used = Some(*is_used),
             Observation::Retired(is_said) => {
                 self.forget_the_world();
                 self.was_retired = Some(*is_said);
@@ -587,8 +633,10 @@ impl Seen {
     fn stored(&mut self, place: usize, result: Result<Version, StoreFailure>) {
         let now = self.now;
         let Some(seat) = self.places.get_mut(place) else { return };
-        // What was deployed then is older.
+        // What was deployed and proven then is older.
         self.deployed = None;
+        self.proof = None;
+        self.tries.proof = 0;
         seat.seen = None;
         seat.liveness = None;
         (seat.was_ours, seat.was_tried) = (false, false);
@@ -612,6 +660,7 @@ impl Seen {
             Because::Verify => self.tries.verify = self.tries.verify.saturating_add(1),
             Because::Request => self.tries.is_repeat_due = true,
             Because::Turn => self.turn_at = None,
+            Because::Proof => self.proof = None,
             Because::Place(place) => {
                 if let Some(seat) = self.places.get_mut(*place) {
                     seat.failure = None;
@@ -625,8 +674,10 @@ impl Seen {
             }
             _ => {}
         }
-        if matches!(wait, Wait::Retry(Because::Place(_) | Because::Unclear | Because::Keys | Because::Request))
-            && self.patience_ends.is_none()
+        if matches!(
+            wait,
+            Wait::Retry(Because::Place(_) | Because::Unclear | Because::Keys | Because::Request | Because::Proof)
+        ) && self.patience_ends.is_none()
         {
             self.patience_ends = self.now.checked_add(self.mandate.patience).ok();
         }
@@ -643,6 +694,8 @@ impl Seen {
         self.key = None;
         self.authorizer = None;
         self.is_reserved = None;
+        self.acks = None;
+        self.used = None;
         for seat in &mut self.places {
             seat.seen = None;
             seat.liveness = None;

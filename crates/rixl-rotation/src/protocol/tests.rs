@@ -43,6 +43,9 @@ fn intent(subject: Subject) -> Intent {
         }],
         limits: Limits { window_ms: 35_000, quiet_ms: 5_000, budget: 3, is_probed: true, overlap: None },
         deploy: None,
+        probes: Vec::new(),
+        acks: None,
+        used_within_ms: None,
         known: Vec::new(),
     }
 }

@@ -142,7 +142,11 @@ fn the_names_are_a_contract() {
         State::Received,
         State::Verified,
         State::Stored,
+        State::Deployed,
+        State::Proven,
         State::Settled,
+        State::Taken,
+        State::Used,
         State::Done,
     ];
     let kinds = [EventKind::Waiting(std::time::Duration::ZERO), EventKind::Note];
@@ -152,6 +156,9 @@ fn the_names_are_a_contract() {
         FailureKind::Authentication,
         FailureKind::Locked,
         FailureKind::Unknown,
+        FailureKind::NotDeployed,
+        FailureKind::NotProven,
+        FailureKind::NotTaken,
         FailureKind::NotStored,
         FailureKind::Lost,
     ];
@@ -175,10 +182,10 @@ fn the_names_are_a_contract() {
     insta::assert_snapshot!(names.join("\n"), @r"
     span: rixl_rotation rixl.rotation
     fields: rixl.run_id rixl.key_id rixl.change rixl.effect rixl.ending rixl.rotations rixl.request_id error.type otel.status_code
-    rixl.state: planned prepared intent received verified stored settled done waits note
+    rixl.state: planned prepared intent received verified stored deployed proven settled taken used done waits note
     rixl.effect: unchanged unknown changed
     rixl.ending: rotated created replaced superseded dropped refused
-    error.type: interrupted refused authentication locked unknown not_stored lost
+    error.type: interrupted refused authentication locked unknown not_deployed not_proven not_taken not_stored lost
     ");
 }
 
