@@ -387,8 +387,8 @@ impl Rotator {
         let (owner, subject) = (intent.subject.owner(), intent.store_subject());
         let looked = self.look_at_new(label, owner.as_deref(), &mut **entry, store, &subject, options);
         let (mut to, _, lock) = looked.await?;
-        let mut others = intent.places.iter().enumerate().filter(|(other, _)| *other != index);
-        if let Some((_, other)) = others.find(|(_, other)| other.name == to.name) {
+        let there = progress.kept().find(|(other, place)| *other != index && place.name == to.name);
+        if let Some((_, other)) = there {
             let sentence = format!("{} is {}, where the secret goes anyway; nothing was sent", to.given, other.given);
             return Err(Failure::refused(sentence));
         }

@@ -455,12 +455,10 @@ impl Driver {
             _ => format!("and the store {location} was not: {why}"),
         };
         let others = |is_left: bool| {
-            let others = self
-                .progress
-                .places
-                .iter()
-                .enumerate()
-                .filter(|(other, at)| *other != index && matches!(at, At::Before(_)) == is_left);
+            let others =
+                self.progress.places.iter().enumerate().filter(|(other, at)| {
+                    *other != index && **at != At::GivenUp && matches!(at, At::Before(_)) == is_left
+                });
             others.map(|(other, _)| self.location(other)).collect::<Vec<_>>().join(" and ")
         };
         let besides = match (others(true), others(false)) {
@@ -502,7 +500,7 @@ impl Driver {
     /// What recovery is about to do, where this step decides it.
     pub(super) fn plan(&self, step: &Step) -> Option<RecoveryPlan> {
         let is_stored = self.progress.places.iter().all(|place| !matches!(place, At::Before(_)));
-        let is_settled = self.progress.places.iter().all(|place| matches!(place, At::Settled { .. }));
+        let is_settled = self.progress.places.iter().all(|place| matches!(place, At::Settled { .. } | At::GivenUp));
         let (action, reason) = match step {
             Step::Record(Record::Ended { ending, .. }) | Step::Act(Act::Close(ending)) | Step::Done(ending) => {
                 match ending {

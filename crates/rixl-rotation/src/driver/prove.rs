@@ -47,7 +47,8 @@ impl Driver {
     /// What the places hold, each once: what consumers read.
     fn stored_secrets(&self) -> Vec<Held> {
         let mut all: Vec<Held> = Vec::new();
-        for (index, (target, place)) in self.places.iter().zip(&self.intent().places).enumerate() {
+        for (index, place) in self.progress.kept() {
+            let Some(target) = self.places.get(index) else { continue };
             // Without an escrow, what a place holds is what was stored there.
             let read = target.read.as_ref().filter(|read| self.is_recorded(index, look::digest(read)));
             let read = read.map(|read| Secret::from(read.expose_secret()));

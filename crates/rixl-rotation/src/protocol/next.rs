@@ -954,9 +954,9 @@ impl Case<'_> {
                 continue;
             }
             match self.holds_ours(index, seat, is_tried) {
-                // The secret is in no place that can be seen.
+                // The secret is in no place that can be seen. It is not wiped where RIXL is going to end the old one.
                 Err(Step::Stop(Stop::PlaceMoved(_) | Stop::PlaceTaken(_) | Stop::NotSettled))
-                    if self.seen.mandate.if_live == IfLive::Drop =>
+                    if self.seen.mandate.if_live == IfLive::Drop && self.progress.old_end.known.is_none() =>
                 {
                     return Err(self.ended(if self.rules.creates { Ending::Dropped } else { Ending::Abandoned }));
                 }

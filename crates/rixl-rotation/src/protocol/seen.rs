@@ -579,6 +579,8 @@ impl Seen {
             Observation::Deployed(is_deployed) => {
                 // It took time, and consumers acted.
                 self.forget_the_world();
+                // What took time was no trying in vain.
+                self.patience_ends = None;
                 self.deployed = Some(*is_deployed);
             }
             Observation::Proven(proof) => {
@@ -648,6 +650,7 @@ impl Seen {
                 self.sent = None;
             }
             Record::Stored { place, .. } => {
+                self.patience_ends = None;
                 if let Some(seat) = self.places.get_mut(*place) {
                     seat.written = None;
                 }
