@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    bench::{Bench, json, wait_for_calls},
+    bench::{Bench, files, json, wait_for_calls},
     program::{Program, Run, block_on, client, write},
 };
 
@@ -423,4 +423,27 @@ fn what_others_do_to_the_old_key_is_followed() {
     let run = recover(&deleted, "");
     assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &Value::from("replaced")), "{}", run.stderr);
     wait_for("an empty state", || if deleted.left().is_empty() { Ok(()) } else { Err(deleted.left()) });
+}
+
+/// Its file system is not mounted, for all that can be seen: the escrow may have the only secret that outlives the old key.
+#[test]
+fn a_wait_that_is_given_up_keeps_a_secret_whose_place_can_not_be_seen() {
+    let bench = bench();
+    fs::create_dir(bench.path("mounted")).unwrap();
+    write(&bench.path("mounted/secret"), &bench.key.secret, 0o600);
+    let words = "keys replace billing001 --to file:mounted/secret --yes --settle 0s --grace 24h";
+    let run = rixl(&bench, words).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let stored = fs::read_to_string(bench.path("mounted/secret")).unwrap();
+    fs::rename(bench.path("mounted"), bench.path("away")).unwrap();
+    fs::create_dir(bench.path("mounted")).unwrap();
+    let run = recover(&bench, "--drop");
+    assert_ne!(run.code, 0, "{}{}", run.stderr, run.stdout);
+    assert!(bench.sandbox.is_live(&stored) && !run.stderr.contains("rixl keys delete"), "{}", run.stderr);
+    let kept: Vec<_> =
+        files(bench.path("state/escrow")).iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
+    assert!(kept.iter().any(|kept| kept.contains(&stored)), "the escrow was wiped");
+    fs::remove_dir(bench.path("mounted")).unwrap();
+    fs::rename(bench.path("away"), bench.path("mounted")).unwrap();
+    assert_eq!(recover(&bench, "--drop").code, 0);
 }
