@@ -227,6 +227,11 @@ pub(crate) fn command(next: &Next) -> Option<String> {
     match next {
         Next::Recover => Some(recover()),
         Next::RecoverOrDrop => Some(format!("{} (or with --drop, to give up what did not succeed)", recover())),
+        Next::EndFirst(entry) => {
+            let entry = quoted(entry);
+            Some(format!("{} {entry} (or with --drop, to give up what is left of it)", recover()))
+        }
+        Next::Drop(entry) => Some(format!("{} {} --drop", recover(), quoted(entry))),
         Next::Decide => Some(format!("{} --rotate-again (or --drop, to give it up)", recover())),
         Next::NameReplacedPlace(entry) => {
             Some(format!("{} {} --to STORE --instead-of STORE", recover(), quoted(entry)))

@@ -75,5 +75,7 @@ fn run(cli: Cli, output: Output) -> Result<Done, Failure> {
     let context = Context::new(cli.global, output, stop)?;
     let result = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(cli.command.run(&context, Cli::command))));
     runtime.block_on(context.released());
+    // A look at a folder of another machine that does not respond ends with the process.
+    runtime.shutdown_background();
     result.unwrap_or_else(|_| Err(bug()))
 }

@@ -14,12 +14,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use rixl_credentials::{ApiKey, Error, KeyId, RawResponse, Secret, Timestamp};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
 
 use crate::{
     Acknowledgement, Ending, EventKind, Failure, Liveness, Next, RecoveryPlan, Report, Rotator, State, Warning,
     journal::{Append, Entry, JournalError, JournalErrorKind},
-    ledger::Spot,
+    ledger::{self, Spot},
     plan::Held,
     protocol::{
         intent::{Digest, Intent, Place, Subject},
@@ -34,6 +34,7 @@ use crate::{
 pub(crate) struct Driver {
     rotator: Rotator,
     entry: Box<dyn Entry>,
+    entry_name: String,
     places: Vec<Target>,
     pub(crate) progress: Progress,
     seen: Seen,
@@ -84,8 +85,9 @@ pub(crate) struct Driver {
     not_deployed: Option<(String, Option<String>)>,
     /// Why a probe step did not take the new secret, likewise.
     not_proven: Option<(String, Option<String>)>,
-    /// Consumers that do not run with it, at the last look.
+    /// Consumers that do not run with it, at the last look, and that look if it is still under way.
     lagging: Vec<Acknowledgement>,
+    look_at_acks: Option<JoinHandle<Vec<Acknowledgement>>>,
     /// What was last said of whom it is waited for.
     told_of: String,
     use_of_key: take::UseOfKey,
@@ -162,10 +164,10 @@ const AGAIN: &str = "the endpoint is rotated again, since an earlier rotation ma
 const FRESH: Duration = Duration::from_secs(5);
 
 impl Driver {
-    /// Of an entry that is locked, as its places are.
+    /// Of an entry that is locked, with its name, as its places are.
     pub(crate) fn new(
         rotator: Rotator,
-        entry: Box<dyn Entry>,
+        (entry_name, entry): (String, Box<dyn Entry>),
         places: Vec<Target>,
         progress: Progress,
         mandate: Mandate,
@@ -197,6 +199,7 @@ impl Driver {
             subject: progress.intent.store_subject(),
             places,
             entry,
+            entry_name,
             progress,
             label,
             is_recovered,
@@ -225,6 +228,7 @@ impl Driver {
             not_deployed: None,
             not_proven: None,
             lagging: Vec::new(),
+            look_at_acks: None,
             told_of: String::new(),
             use_of_key,
         })
@@ -407,6 +411,9 @@ impl Driver {
         if self.is_dry || matches!(record, Record::Ended { .. }) && self.entry.lines().is_empty() {
             return Observation::Recorded(Ok(Duration::ZERO));
         }
+        if let Record::Verified { at, .. } = record {
+            self.claim_new(*at).await;
+        }
         let timing = Arc::clone(self.rotator.account.client().timing());
         let began = timing.elapsed();
         match self.append(record).await {
@@ -420,6 +427,19 @@ impl Driver {
                 self.journal_error = Some(error);
                 Observation::Recorded(Err(()))
             }
+        }
+    }
+
+    /// Before the secret of a key that was created is anywhere: nobody else is to change that key as long as this run may be
+    /// gone on with.
+    async fn claim_new(&mut self, at: Timestamp) {
+        let Some(key_id) = self.issued.as_ref().and_then(New::key_id).filter(|_| self.subject().rules().creates) else {
+            return;
+        };
+        let Some(receipt) = ledger::receipt_of_new(self.intent(), &self.entry_name, key_id, at) else { return };
+        if let Err(error) = self.entry.keep_receipts(&[receipt]).await {
+            self.seen.is_lock_lost |= error.kind() == JournalErrorKind::Locked;
+            self.warn(format!("{error}; until this run is over, another one may rotate the new key unawares"));
         }
     }
 

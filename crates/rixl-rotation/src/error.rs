@@ -152,6 +152,11 @@ pub enum Next {
     Recover,
     /// The same, or with [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop), to give up what is still to succeed.
     RecoverOrDrop,
+    /// Call it for this entry, or with [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop) to give up what is left of it: only
+    /// then may this key be changed.
+    EndFirst(String),
+    /// Call it with [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop) for this entry: nothing else leads on.
+    Drop(String),
     /// Call it with [`OnLiveSecret::RotateUnread`](crate::OnLiveSecret::RotateUnread) or
     /// [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop): only a person can decide.
     Decide,
@@ -242,6 +247,8 @@ impl Next {
             | Self::Nothing => Ok(()),
             Self::Recover => f.write_str("; recover it"),
             Self::RecoverOrDrop => f.write_str("; recover it, which tries again, or drop it"),
+            Self::EndFirst(entry) => write!(f, "; recover {entry}, or drop it"),
+            Self::Drop(_) => f.write_str("; drop it"),
             Self::Decide => f.write_str("; decide whether to rotate it again or to drop it"),
             Self::AllowOwnKey => f.write_str("; recover it with that one, or allow this one"),
             Self::OtherCredential => f.write_str("; recover it with another credential"),
@@ -312,6 +319,13 @@ impl Failure {
     #[must_use]
     pub(crate) fn instead_of_not_sent(mut self, truth: &str) -> Self {
         self.message = self.message.replacen("nothing was sent", truth, 1);
+        self
+    }
+
+    /// What is true besides.
+    #[must_use]
+    pub(crate) fn and(mut self, truth: &str) -> Self {
+        self.message = format!("{}; {truth}", self.message);
         self
     }
 

@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Audit, Ending, Liveness, Rotator, fingerprint,
     journal::{JournalError, JournalErrorKind, ListUnfinished, Look, ReadReceipt},
-    protocol::{intent::Place, progress::Progress},
-    recover,
+    protocol::{
+        intent::{Intent, Place},
+        progress::Progress,
+    },
+    recover::{self, Open},
     store::{at_server, hex},
 };
 
@@ -34,6 +37,9 @@ pub(crate) struct Receipt {
     fingerprint: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     signed_with_both_until: Option<Timestamp>,
+    /// The entry of the run, as long as it may be open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    entry: Option<String>,
 }
 
 /// A place, as it was named and found.
@@ -112,6 +118,7 @@ pub(crate) fn receipts<'a>(
         others,
         fingerprint: audit.new_fingerprint.clone(),
         signed_with_both_until: audit.signed_with_both_until,
+        entry: None,
     };
     for place in places.into_iter().chain(left) {
         spots.push(Spot::from(place));
@@ -132,6 +139,32 @@ pub(crate) fn receipts<'a>(
         all.push(crate::journal::Receipt::new(of_key, line));
     }
     all
+}
+
+/// That this run, which goes on, has created this key.
+pub(crate) fn receipt_of_new(
+    intent: &Intent,
+    entry: &str,
+    key_id: &KeyId,
+    at: Timestamp,
+) -> Option<crate::journal::Receipt> {
+    let mut spots = intent.places.iter().map(Spot::from);
+    let receipt = Receipt {
+        v: VERSION,
+        run: intent.run.clone(),
+        ending: Ending::Waiting,
+        key_id: key_id.as_str().to_owned(),
+        at,
+        base_url: intent.base_url.clone(),
+        organization: intent.organization.as_ref().map(|id| id.as_str().to_owned()),
+        spot: spots.next()?,
+        others: spots.collect(),
+        fingerprint: None,
+        signed_with_both_until: None,
+        entry: Some(entry.to_owned()),
+    };
+    let line = serde_json::to_string(&receipt).ok()?;
+    Some(crate::journal::Receipt::new(of_key(&intent.base_url, key_id.as_str()), line))
 }
 
 impl Receipt {
@@ -246,6 +279,18 @@ impl Rotator {
             }
         }
         None
+    }
+
+    /// The unfinished run that has created this key, and the name of its entry: it goes on from the secret that it stored.
+    pub(crate) async fn open_run_that_made(&self, key_id: &KeyId) -> Option<(String, Open)> {
+        let receipt = self.receipt(&of_key(self.account.client().base_url(), key_id.as_str())).await.ok()??;
+        let entry = receipt.entry?;
+        let looked = self.journal.look(Look::new(&entry)).await.ok()?;
+        match recover::read(&entry, &looked.lines) {
+            Ok(Some(Open::Run(progress))) if progress.intent.run != receipt.run => None,
+            Ok(Some(open)) => Some((entry, open)),
+            _ => None,
+        }
     }
 
     /// Until when RIXL signs with the secret before the one that the last run has stored.

@@ -121,6 +121,12 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             run.waits_until = progress.waits_until();
             run.fingerprint = progress.stored_fingerprint();
             run.situation = situation(&progress, &entry.escrow_location);
+            if let (Some(until), Some(old)) = (progress.old_end.last, progress.intent.subject.key_id())
+                && run.waits_until.is_none()
+                && progress.ended.is_none()
+            {
+                run.situation.push_str(&format!("; RIXL ends the old key {old} at {until:.0}"));
+            }
         }
     }
     Some(run)

@@ -236,8 +236,7 @@ fn without_keys(word: &str) -> String {
         let end = rest.find(|letter| !is_dense(letter)).unwrap_or(rest.len());
         let (run, after) = rest.split_at(end);
         // Words of people and paths have letters alone between their signs.
-        let is_key =
-            run.contains('\0') || run.len() >= LEAST_KEY && run.chars().any(|letter| letter.is_ascii_digit());
+        let is_key = run.contains('\0') || run.len() >= LEAST_KEY && run.chars().any(|letter| letter.is_ascii_digit());
         shown.push_str(if is_key { "[...]" } else { run });
         let next = after.chars().next().map_or(0, char::len_utf8);
         let (sign, after) = after.split_at(next);

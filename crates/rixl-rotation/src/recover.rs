@@ -366,7 +366,7 @@ impl Rotator {
             again: is_told,
             ..self.mandate()
         };
-        Ok(Driver::new(self.clone(), entry, opened, progress, mandate, label))
+        Ok(Driver::new(self.clone(), (name.to_owned(), entry), opened, progress, mandate, label))
     }
 
     /// From now on the secret goes here.

@@ -795,6 +795,13 @@ impl Rotator {
         if let Some(earlier) = recover::read(&name, entry.lines())? {
             return Err(earlier.refusal("nothing was sent"));
         }
+        if let Some(key_id) = intent.subject.key_id()
+            && let Some((maker, _)) = self.open_run_that_made(key_id).await
+        {
+            let sentence =
+                format!("the key {key_id} was created by a run on {maker} that is unfinished; nothing was sent");
+            return Err(Failure::refused(sentence).with_next(Next::EndFirst(maker)));
+        }
         let mut targets = Vec::with_capacity(stores.len());
         for (index, store) in stores.into_iter().enumerate() {
             let identity = store.identity().await?;
@@ -811,7 +818,7 @@ impl Rotator {
         let subject = &intent.subject;
         let label = subject.owner().or_else(|| subject.name().map(str::to_owned)).unwrap_or_default();
         let progress = Progress::new(Arc::new(intent));
-        let mut driver = Driver::new(self.clone(), entry, targets, progress, self.mandate(), label);
+        let mut driver = Driver::new(self.clone(), (name, entry), targets, progress, self.mandate(), label);
         driver.prepare().await?;
         Ok(Prepared { driver, span: traced.span.clone(), end_before: None })
     }

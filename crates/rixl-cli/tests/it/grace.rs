@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use jiff::Timestamp;
-use rixl_credentials::{ApiKeyUpdate, Secret};
+use rixl_credentials::{ApiKeyUpdate, KeyId, Secret};
 use rixl_sandbox::{Effect, Fault, Sandbox, SeedKey};
 use rixl_testing::wait_for;
 use rustix::process::Signal;
@@ -16,6 +16,7 @@ use crate::{
 
 const UPDATE: &str = "updateOrganizationApiKey";
 const DELETE: &str = "deleteOrganizationApiKey";
+const CREATE: &str = "createOrganizationApiKey";
 const HOUR: Duration = Duration::from_secs(3_600);
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -77,6 +78,13 @@ fn is_old_live(bench: &Bench) -> bool {
 fn is_new_stored(bench: &Bench) -> bool {
     let stored = bench.stored();
     stored != bench.key.secret && bench.sandbox.is_live(&stored)
+}
+
+/// The new key of the same name.
+fn successor(bench: &Bench) -> String {
+    let all = json(&rixl(bench, "keys list --output json").run());
+    let is_it = |key: &&Value| key["name"] == "billing" && key["id"] != "billing001";
+    all["keys"].as_array().unwrap().iter().find(is_it).unwrap()["id"].as_str().unwrap().to_owned()
 }
 
 /// How long the old key has left by what was said.
@@ -366,7 +374,7 @@ fn no_end_is_set_before_all_is_as_it_must_be() {
     write(&lost.path("secret"), &lost.key.secret, 0o600);
     let run = recover(&lost, "");
     assert_eq!((run.code, lost.sandbox.calls(UPDATE)), (6, 1), "{}", run.stderr);
-    assert!(run.stderr.contains("the store no longer holds the live new secret"), "{}", run.stderr);
+    assert!(run.stderr.contains("the store no longer holds the new secret"), "{}", run.stderr);
     write(&lost.path("secret"), &new, 0o600);
     assert_about(left(&recover(&lost, "")), 24 * HOUR);
     assert_ends(&lost);
@@ -397,7 +405,8 @@ fn a_place_that_loses_the_secret_is_told_before_the_old_key_ends() {
     write(&bench.path("secret"), &bench.key.secret, 0o600);
     let run = recover(&bench, "");
     assert_eq!(run.code, 6, "{}", run.stderr);
-    assert!(run.stderr.contains("RIXL ends it at 20"), "{}", run.stderr);
+    assert!(run.stderr.contains("; RIXL ends the old key billing001 at 20"), "{}", run.stderr);
+    assert!(run.stderr.contains("next: rixl keys recover --rotate-again"), "{}", run.stderr);
     let run = recover(&bench, "--rotate-again");
     assert_about(left(&run), 24 * HOUR);
     assert_eq!(bench.stored(), new);
@@ -446,4 +455,108 @@ fn a_wait_that_is_given_up_keeps_a_secret_whose_place_can_not_be_seen() {
     fs::remove_dir(bench.path("mounted")).unwrap();
     fs::rename(bench.path("away"), bench.path("mounted")).unwrap();
     assert_eq!(recover(&bench, "--drop").code, 0);
+}
+
+/// Its secret is what the unfinished run goes on from, wherever a further one would store another.
+#[test]
+fn the_successor_is_not_changed_before_its_run_is_over() {
+    let waiting = bench();
+    assert_about(left(&replace(&waiting, "--grace 24h --output json").run()), 24 * HOUR);
+    let failed = bench();
+    let run = replace(&failed, "--grace 24h --then false").run();
+    assert_eq!(run.code, 10, "{}", run.stderr);
+    for bench in [waiting, failed] {
+        let stored = bench.stored();
+        let new = successor(&bench);
+        for words in ["rotate", "replace"] {
+            let run = rixl(&bench, &format!("keys {words} {new} --to file:other --yes --settle 0s --new-place")).run();
+            assert_eq!(run.code, 3, "{}", run.stderr);
+            let said = format!("the key {new} was created by a run on billing001 that is unfinished; nothing was sent");
+            assert!(run.stderr.contains(&said), "{}", run.stderr);
+            assert!(run.stderr.contains("next: rixl keys recover billing001 (or with --drop"), "{}", run.stderr);
+        }
+        assert!(bench.sandbox.is_live(&stored) && bench.stored() == stored);
+        assert_eq!(recover(&bench, "billing001 --drop").code, 0);
+        let run = rixl(&bench, &format!("keys rotate {new} --to file:secret --yes --settle 0s")).run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert!(bench.sandbox.is_live(&bench.stored()) && bench.stored() != stored);
+    }
+}
+
+/// Somebody rotates it where this journal knows nothing of it: no third key is made, and nothing that is live is overwritten.
+#[test]
+fn a_successor_that_was_rotated_elsewhere_is_left_alone() {
+    for is_stored in [false, true] {
+        let bench = bench();
+        assert_about(left(&replace(&bench, "--grace 24h --output json").run()), 24 * HOUR);
+        let new = successor(&bench);
+        let organization = client(&bench.sandbox).organization(&bench.sandbox.organization_id().parse().unwrap());
+        let issued = block_on(async { organization.api_keys().rotate(&new.parse::<KeyId>().unwrap()).await }).unwrap();
+        if is_stored {
+            write(&bench.path("secret"), issued.secret.expose_secret(), 0o600);
+        }
+        let (says, next) = match is_stored {
+            true => ("the store holds another live secret", "next: rixl keys recover billing001 --drop"),
+            false => ("RIXL refuses the new secret", "next: rixl keys recover --rotate-again (or --drop"),
+        };
+        let more: &[&str] = if is_stored { &["", "--rotate-again"] } else { &[""] };
+        for more in more {
+            let run = recover(&bench, more);
+            assert_eq!(run.code, 6, "{}", run.stderr);
+            for part in [says, next, "; RIXL ends the old key billing001 at 20"] {
+                assert!(run.stderr.contains(part), "{part}: {}", run.stderr);
+            }
+        }
+        let run = recover(&bench, "--drop");
+        assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &Value::from("created")), "{}", run.stderr);
+        assert!(run.stderr.contains("the old key billing001 is not deleted; RIXL ends it at 20"), "{}", run.stderr);
+        assert!(!run.stderr.contains("keys delete") && bench.left().is_empty(), "{}", run.stderr);
+        assert_eq!(bench.sandbox.calls(CREATE), 1);
+        assert_eq!(bench.sandbox.is_live(&bench.stored()), is_stored);
+        assert!(bench.sandbox.is_live(issued.secret.expose_secret()));
+    }
+}
+
+/// The end that RIXL has is not forgotten with the secret that was lost.
+#[test]
+fn another_successor_moves_the_end_of_the_old_key_or_tells_it() {
+    let bench = bench();
+    assert_about(left(&replace(&bench, "--grace 24h --output json").run()), 24 * HOUR);
+    let organization = client(&bench.sandbox).organization(&bench.sandbox.organization_id().parse().unwrap());
+    let new: KeyId = successor(&bench).parse().unwrap();
+    drop(block_on(async { organization.api_keys().rotate(&new).await }).unwrap());
+    bench.sandbox.advance(20 * HOUR);
+    fails(&bench, Fault::new(refused(403)).before_commit().always());
+    let said = interrupted(rixl(&bench, "keys recover --settle 0s --rotate-again"), &bench, WAITS);
+    assert!(said.contains("; RIXL ends the old key billing001 at 20"), "{said}");
+    assert_eq!(bench.sandbox.calls(CREATE), 2);
+    let status = bench.rixl("status").run();
+    assert!(status.stdout.contains("RIXL ends the old key billing001 at 20"), "{}", status.stdout);
+    bench.sandbox.clear_faults();
+    assert_about(left(&recover(&bench, "")), 44 * HOUR);
+    assert!(is_new_stored(&bench) && is_old_live(&bench));
+}
+
+/// What is to be done once more after the end was set moves it, and a failure tells it.
+#[test]
+fn steps_that_are_done_once_more_move_the_end_of_the_old_key() {
+    let bench = bench();
+    write(&bench.path("ready"), "", 0o600);
+    let run = replace(&bench, "--grace 24h --output json --then test~-e~FOLDER/ready").run();
+    assert_about(left(&run), 24 * HOUR);
+    // Its place is another one from now on, and consumers are not made to take it from there.
+    fs::remove_file(bench.path("ready")).unwrap();
+    let run = recover(&bench, "billing001 --to file:moved");
+    assert_eq!(run.code, 10, "{}", run.stderr);
+    assert!(run.stderr.contains("; RIXL ends the old key billing001 at 20"), "{}", run.stderr);
+    assert_eq!(bench.sandbox.calls(UPDATE), 1, "it is far away");
+    bench.sandbox.advance(20 * HOUR);
+    let run = recover(&bench, "");
+    assert_eq!((run.code, bench.sandbox.calls(UPDATE)), (10, 2), "{}", run.stderr);
+    bench.sandbox.advance(5 * HOUR);
+    assert!(is_old_live(&bench), "consumers may need it");
+    write(&bench.path("ready"), "", 0o600);
+    assert_eq!(recover(&bench, "").code, 0);
+    bench.sandbox.advance(25 * HOUR);
+    assert!(!is_old_live(&bench));
 }

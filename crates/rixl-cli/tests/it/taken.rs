@@ -1,11 +1,18 @@
 //! Consumers that must have taken a new secret before a run is over: by what they write, and by the use of the key.
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use rixl_credentials::Secret;
 use rixl_rotation::fingerprint;
 use rixl_sandbox::Sandbox;
-use rixl_testing::wait_for;
+use rixl_testing::{Running, wait_for};
 use rustix::process::Signal;
 
 use crate::{
@@ -60,6 +67,41 @@ fn a_run_goes_on_until_its_consumers_run_with_the_new_secret() {
     }
     bench.assert_well();
     assert_eq!(bench.sent(), 1);
+}
+
+/// As a server's folder that is mounted here, and is gone.
+#[test]
+fn a_folder_that_does_not_respond_is_told_and_holds_up_no_interrupt() {
+    let bench = bench();
+    let mut program = bench.rotate(WAITS);
+    let said = bench.path("stderr");
+    program.command.stderr(fs::File::create(&said).unwrap());
+    let run = program.spawn();
+    let says = |text: &str| {
+        wait_for(text, || match fs::read_to_string(&said).unwrap() {
+            said if said.contains(text) => Ok(()),
+            said => Err(said),
+        });
+    };
+    says("worker: it has written nothing");
+    // A file system that nobody serves.
+    let mount = "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 rixl-test \"$0\" && \
+                 echo mounted && exec sleep 1000";
+    let mut command = Command::new("sh");
+    command.args(["-c", mount]).arg(bench.path("acks")).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut server = Running::start(&mut command).unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    if line != "mounted\n" {
+        rixl_testing::skip("nothing can be mounted here");
+        return;
+    }
+    says("the folder of their acknowledgements does not respond");
+    run.send(Signal::INT);
+    let code = Run::of(run).code;
+    drop(server);
+    let _ = Command::new("umount").arg("-l").arg(bench.path("acks")).status();
+    assert_eq!(code, 130, "{}", fs::read_to_string(&said).unwrap());
 }
 
 #[test]

@@ -292,17 +292,16 @@ impl Driver {
                 }
             }
         }
-        if ending == Ending::Created
-            && let Some(key_id) = self.key_id().cloned()
-        {
-            self.warn(match self.progress.old_end.known.map(|known| known.until) {
-                Some(until) => {
-                    format!("the old key {key_id} is not deleted; RIXL ends it at {until:.0}, whoever still uses it")
-                }
-                None => format!(
+        if let Some(key_id) = self.key_id().cloned() {
+            match (ending, self.progress.old_end.last) {
+                (Ending::Created | Ending::Dropped, Some(until)) => self.warn(format!(
+                    "the old key {key_id} is not deleted; RIXL ends it at {until:.0}, whoever still uses it"
+                )),
+                (Ending::Created, None) => self.warn(format!(
                     "the old key {key_id} is not deleted, for its consumers may not have the new secret; delete it once they have"
-                ),
-            });
+                )),
+                _ => {}
+            }
         }
         self.look_at_old(ending).await;
         // Of what was never begun there is nothing to tell.

@@ -77,7 +77,10 @@ impl Driver {
         let is_refused = matches!(failure.kind(), FailureKind::Refused | FailureKind::Authentication);
         let is_lost = self.progress.requests.is_spent && is_refused;
         let failure = if is_lost { self.lost_for_good(failure) } else { failure };
-        self.left_open(failure)
+        self.left_open(match self.old_key_ends() {
+            Some(ends) => failure.and(&ends),
+            None => failure,
+        })
     }
 
     fn left_open(&self, failure: Failure) -> Failure {
@@ -371,13 +374,24 @@ impl Driver {
 
     fn not_retired(&mut self, why: NotRetired) -> Failure {
         let key_id = self.key_id().map(|id| id.as_str().to_owned()).unwrap_or_default();
-        let is_own_key = why == NotRetired::OwnKey;
+        let next = match why {
+            NotRetired::OwnKey => Some(Next::OtherCredential),
+            NotRetired::Place(_) | NotRetired::Dead => Some(Next::Decide),
+            NotRetired::Another => Some(Next::Drop(self.entry_name.clone())),
+            NotRetired::Less | NotRetired::Keys | NotRetired::StillThere => None,
+        };
         let (why, error) = match why {
             NotRetired::OwnKey if self.seen.authorizer == Some(Authorizer::MayBeOwnKey) => {
                 ("the bearer token may have been obtained with it", None)
             }
             NotRetired::OwnKey => ("the bearer token was obtained with it", None),
-            NotRetired::Place(_) => ("the store no longer holds the live new secret", None),
+            NotRetired::Place(_) => ("the store no longer holds the new secret", None),
+            NotRetired::Another => {
+                ("the store holds another live secret, as if somebody had rotated the new key", None)
+            }
+            NotRetired::Dead => {
+                ("RIXL refuses the new secret, as if somebody had rotated or deleted the new key", None)
+            }
             NotRetired::Less => ("the new key lacks a policy or a permission that the old one has", None),
             NotRetired::Keys if self.look_error.is_none() => {
                 ("the list has neither it nor the new key, or does not tell when it was last used", None)
@@ -386,14 +400,10 @@ impl Driver {
             NotRetired::StillThere if self.look_error.is_some() => ("the call failed", self.look_error.take()),
             NotRetired::StillThere => ("it was deleted, but is still listed", self.look_error.take()),
         };
-        let ends =
-            self.progress.old_end.known.map(|known| format!("; RIXL ends it at {:.0} all the same", known.until));
-        let sentence = format!(
-            "the secret of the new key is stored, but the old key {key_id} could not be deleted: {why}{}",
-            ends.unwrap_or_default()
-        );
+        let sentence =
+            format!("the secret of the new key is stored, but the old key {key_id} could not be deleted: {why}");
         let failure = Failure::new(FailureKind::Unknown, sentence);
-        let failure = if is_own_key { failure.with_next(Next::OtherCredential) } else { failure };
+        let failure = next.into_iter().fold(failure, Failure::with_next);
         match error {
             Some(error) => failure.with_source(error),
             None => failure,

@@ -103,7 +103,8 @@ impl Driver {
         let page = url.split('?').next().unwrap_or_default();
         self.tell(EventKind::Note, format!("gets {page} with the new secret"));
         let Some(key) = self.key_string(held) else { return self.unclear("it is no longer in hand") };
-        match self.rotator.account.client().try_key(url, &key).await {
+        let client = self.rotator.account.client().clone();
+        match self.while_locked(client.try_key(url, &key)).await {
             Ok(200..=299) => Proof::Taken,
             Ok(status) => {
                 self.not_proven = Some((format!("{page} responded with status {status}"), None));

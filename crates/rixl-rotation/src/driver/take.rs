@@ -1,6 +1,6 @@
 //! Whether consumers have taken the new secret: by what they say, and by the use of the key.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use rixl_credentials::{Secret, Timestamp};
@@ -11,13 +11,16 @@ use super::{
     look::{self, JUST_NOW},
 };
 use crate::{
-    acknowledgement,
+    acknowledgement::{self, Acknowledgement},
     probe::KeyFormat,
     protocol::progress::{At, Progress},
 };
 
 /// `Date` is of whole seconds, and is read a moment after it was written.
 const COARSE: SignedDuration = SignedDuration::from_secs(2);
+
+/// How long one look at what consumers say may take.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// When the key was used last, and when by this run.
 pub(super) struct UseOfKey {
@@ -83,10 +86,30 @@ impl Driver {
         let Some(acks) = self.intent().acks.clone() else { return true };
         let ours = self.fingerprints();
         let (folder, names) = (PathBuf::from(acks.folder), acks.names);
-        // The folder may be another machine's.
-        let read = move || -> Vec<_> { names.into_iter().map(|name| acknowledgement::read(&folder, name)).collect() };
-        let Ok(all) = spawn_blocking(read).await else { return false };
+        // The folder may be another machine's, which does not respond: one look is under way at a time.
+        let mut look = self.look_at_acks.take().unwrap_or_else(|| {
+            spawn_blocking(move || names.into_iter().map(|name| acknowledgement::read(&folder, name)).collect())
+        });
+        let timing = Arc::clone(self.rotator.account.client().timing());
+        let cancellation = self.rotator.cancellation.clone();
+        let looked = self
+            .while_locked(async {
+                tokio::select! {
+                    biased;
+                    looked = &mut look => Some(looked),
+                    () = cancellation.cancelled() => None,
+                    () = timing.sleep(LOOK) => None,
+                }
+            })
+            .await;
+        let Some(looked) = looked else {
+            self.look_at_acks = Some(look);
+            self.lagging = Vec::new();
+            return false;
+        };
+        let Ok(all) = looked else { return false };
         let is_current = |fingerprint: &String| ours.contains(fingerprint);
+        let all: Vec<Acknowledgement> = all;
         self.lagging = all.into_iter().filter(|one| !one.fingerprint.as_ref().is_some_and(is_current)).collect();
         self.lagging.is_empty()
     }
@@ -131,8 +154,11 @@ impl Driver {
     /// For whom it is waited, or was.
     pub(super) fn who_lags(&self) -> String {
         let mut who: Vec<String> = Vec::new();
+        if self.look_at_acks.is_some() {
+            who.push("the folder of their acknowledgements does not respond".to_owned());
+        }
         if self.progress.is_to_be_taken() {
-            who.extend(self.lagging.iter().map(acknowledgement::Acknowledgement::said));
+            who.extend(self.lagging.iter().map(Acknowledgement::said));
         }
         if self.progress.is_to_be_used() {
             let id = self.stored_key_id().map_or("the key", |id| id.as_str());

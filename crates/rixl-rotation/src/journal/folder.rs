@@ -486,16 +486,21 @@ impl Opened {
         Ok(kept.map(|bytes| RawResponse::from(bytes.to_vec())))
     }
 
+    fn keep_receipts_now(&self, receipts: &[Receipt]) -> Result<(), JournalError> {
+        let folder = self.root.join(RECEIPTS);
+        receipts.iter().try_for_each(|receipt| keep_receipt(&folder, receipt))?;
+        match receipts {
+            [] => Ok(()),
+            _ => disk::sync_folder(&folder).map_err(|error| unusable(&folder, error)),
+        }
+    }
+
     fn close_now(&mut self, history_line: Option<&str>, receipts: &[Receipt]) -> Result<(), JournalError> {
         self.check_ours().map_err(|error| unusable(&self.lock.path, error))?;
         if let Some(line) = history_line {
             add_history(&self.root, line)?;
         }
-        let folder = self.root.join(RECEIPTS);
-        receipts.iter().try_for_each(|receipt| keep_receipt(&folder, receipt))?;
-        if !receipts.is_empty() {
-            disk::sync_folder(&folder).map_err(|error| unusable(&folder, error))?;
-        }
+        self.keep_receipts_now(receipts)?;
         let escrow = self.escrow.clone();
         wipe(&escrow)
             .and_then(|()| wipe(&escrow.with_extension("new")))
@@ -541,6 +546,14 @@ impl Entry for FolderEntry {
 
     fn escrow_location(&self) -> String {
         self.escrow.display().to_string()
+    }
+
+    fn keep_receipts<'a>(&'a mut self, receipts: &'a [Receipt]) -> BoxFuture<'a, Result<(), JournalError>> {
+        let receipts = receipts.to_vec();
+        Box::pin(self.change(move |opened| {
+            opened.check_ours().map_err(|error| unusable(&opened.lock.path, error))?;
+            opened.keep_receipts_now(&receipts)
+        }))
     }
 
     fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {

@@ -969,8 +969,11 @@ impl World {
     /// What a user allows who reads this and does what it says next.
     fn heed(&mut self, stop: Stop) {
         match stop {
-            Stop::Parked | Stop::Unconfirmed | Stop::KeyGone => self.mandate.again = true,
+            Stop::Parked | Stop::Unconfirmed | Stop::KeyGone | Stop::NotRetired(NotRetired::Dead) => {
+                self.mandate.again = true
+            }
             Stop::Undecidable => self.mandate.if_live = IfLive::RotateUnread,
+            Stop::NotRetired(NotRetired::Another) => self.mandate.if_live = IfLive::Drop,
             // It is named by what it is to be from now on.
             Stop::PlaceMoved(_) => self.is_renamed = false,
             Stop::PlaceTaken(_) | Stop::NotRetired(NotRetired::Place(_)) => self.mandate.take_over = true,

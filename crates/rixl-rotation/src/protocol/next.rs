@@ -536,6 +536,7 @@ impl Case<'_> {
             return Ok(Step::Record(Record::GivenUp { at: seen.now, place }));
         }
         if let Some(stop) = failed {
+            self.postponed()?;
             return Err(Step::Stop(stop));
         }
         self.finish(has_escrow)
@@ -925,6 +926,9 @@ impl Case<'_> {
     /// Every place has it.
     fn finish(&self, has_escrow: bool) -> Known<Step> {
         let Self { progress, rules, .. } = self;
+        if progress.take_ends().is_some() {
+            self.postponed()?;
+        }
         self.taken()?;
         let Some(grace) = rules.retires_after else {
             self.still_there(has_escrow)?;
@@ -936,11 +940,28 @@ impl Case<'_> {
             return Ok(self.complete(Ending::Created));
         }
         if progress.retire != Retire::Retired {
+            self.may_retire(has_escrow)?;
             let is_over = rules.expires && self.ended_by_rixl(grace, has_escrow)?;
             return self.retire(grace, has_escrow, is_over);
         }
         self.still_there(has_escrow)?;
         Ok(self.complete(Ending::Replaced))
+    }
+
+    /// What can't be deleted for what the places hold, and is given up, is not waited for.
+    fn may_retire(&self, has_escrow: bool) -> Known<()> {
+        if self.seen.mandate.if_live != IfLive::Drop {
+            return Ok(());
+        }
+        match self.has_moved_on(has_escrow) {
+            Err(Step::Stop(Stop::NotRetired(_))) => {
+                self.still_there(has_escrow)?;
+                Err(self.complete(Ending::Created))
+            }
+            // It is for what comes next to say so.
+            Ok(()) | Err(Step::Stop(_)) => Ok(()),
+            first => first,
+        }
     }
 
     /// A process that goes on where another one ended has seen nothing of it, and the close wipes the escrow. Where that is
@@ -954,12 +975,20 @@ impl Case<'_> {
                 continue;
             }
             match self.holds_ours(index, seat, is_tried) {
-                // The secret is in no place that can be seen. It is not wiped where RIXL is going to end the old one.
-                Err(Step::Stop(Stop::PlaceMoved(_) | Stop::PlaceTaken(_) | Stop::NotSettled))
-                    if self.seen.mandate.if_live == IfLive::Drop && self.progress.old_end.known.is_none() =>
-                {
-                    return Err(self.ended(if self.rules.creates { Ending::Dropped } else { Ending::Abandoned }));
-                }
+                Err(Step::Stop(stop)) if self.seen.mandate.if_live == IfLive::Drop => match stop {
+                    // Whoever has rotated the new key since stored its secret there, and the one in escrow is dead.
+                    Stop::PlaceTaken(_)
+                        if self.rules.creates
+                            && self.is_live_at(index)?
+                            && self.liveness(Of::Ours)? == Liveness::Dead => {}
+                    // The secret is in no place that can be seen. It is not wiped where RIXL is going to end the old one.
+                    Stop::PlaceMoved(_) | Stop::PlaceTaken(_) | Stop::NotSettled
+                        if self.progress.old_end.last.is_none() =>
+                    {
+                        return Err(self.ended(if self.rules.creates { Ending::Dropped } else { Ending::Abandoned }));
+                    }
+                    _ => return Err(Step::Stop(stop)),
+                },
                 known => known?,
             }
         }
@@ -1067,17 +1096,30 @@ impl Case<'_> {
                     return Err(Step::Record(Record::Stored { at: seen.now, place: index, version, value }));
                 }
                 Holds::Ours { .. } => Of::Place(index),
+                // Whoever has rotated the new key since stored its secret there. Nothing better is in hand.
+                Holds::Other(..) if self.is_live_at(index)? => {
+                    return Err(Step::Stop(Stop::NotRetired(NotRetired::Another)));
+                }
                 // Who put something else there may do so again: it takes a user to decide.
                 Holds::Nothing(_) | Holds::Before(..) | Holds::Other(..) if seen.mandate.take_over => {
                     return Err(self.restore(index, seat, holds, has_escrow)?);
                 }
                 Holds::Nothing(_) | Holds::Before(..) | Holds::Other(..) => return stop(index),
             };
+            // It was live: somebody has ended it, or has rotated the new key. Another key is made only for who asks for it.
             if progress.intent.limits.is_probed && self.liveness(of)? == Liveness::Dead {
-                return Err(self.lost(Why::Died, true, None));
+                return Err(match seen.mandate.again {
+                    true => self.lost(Why::Died, true, None),
+                    false => Step::Stop(Stop::NotRetired(NotRetired::Dead)),
+                });
             }
         }
         Ok(())
+    }
+
+    fn is_live_at(&self, index: usize) -> Known<bool> {
+        let is_probed = self.progress.intent.limits.is_probed;
+        Ok(is_probed && matches!(self.liveness(Of::Place(index))?, Liveness::Live(_)))
     }
 
     fn lost(&self, why: Why, is_spent: bool, unheard_until: Option<Timestamp>) -> Step {

@@ -236,6 +236,8 @@ pub(crate) struct OldEnd {
     /// Asked for, and not known to be set.
     pub(crate) asked: Option<Timestamp>,
     pub(crate) known: Option<KnownEnd>,
+    /// What was known of it last. RIXL keeps that, whatever becomes of this run.
+    pub(crate) last: Option<Timestamp>,
     /// This run set it.
     pub(crate) is_ours: bool,
     /// When the grace is over, as far as this run asked for that.
@@ -429,9 +431,11 @@ impl Progress {
             }
             Record::EndsAt { at, until, last_used } => {
                 let old = &mut self.old_end;
-                old.is_ours |= old.asked.take().is_some();
+                // What somebody else has set since is theirs.
+                old.is_ours = old.asked.take().is_some() || old.is_ours && old.last == Some(*until);
                 old.is_stale = false;
                 old.known = Some(KnownEnd { until: *until, at: *at, last_used: *last_used });
+                old.last = Some(*until);
             }
             Record::Ended { ending, .. } => self.ended = Some(*ending),
         }

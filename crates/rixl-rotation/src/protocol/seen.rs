@@ -161,8 +161,12 @@ pub(crate) enum Stop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum NotRetired {
     OwnKey,
-    /// It does not hold the live new secret any more.
+    /// It does not hold the new secret any more.
     Place(usize),
+    /// A place holds another secret, which is live.
+    Another,
+    /// What a place holds is the new secret, and dead.
+    Dead,
     /// The successor may do less.
     Less,
     Keys,

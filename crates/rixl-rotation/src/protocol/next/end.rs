@@ -114,6 +114,50 @@ impl Case<'_> {
         Err(Step::Act(Act::SetEnd(target)))
     }
 
+    /// An end that this run set is moved where places, the deploy step or a proof are to be done once more: consumers may still
+    /// need the old key.
+    pub(super) fn postponed(&self) -> Known<()> {
+        let Self { progress, seen, rules } = self;
+        let old = progress.old_end;
+        let (Some(grace), Some(last)) = (rules.retires_after.filter(|_| rules.expires), old.last) else {
+            return Ok(());
+        };
+        if !old.is_ours || seen.mandate.if_live == IfLive::Drop {
+            return Ok(());
+        }
+        let now = self.at_rixl(seen.now);
+        let is_near = !is_later(last, now, grace / 4 * 3);
+        let is_refused = seen.end_asked == Some(EndAsked::Refused);
+        if old.asked.is_none() && (!is_near || is_refused || old.moves >= MAX_MOVES) {
+            return Ok(());
+        }
+        // What can't be listed now is no reason to say nothing else.
+        let Ok(keys) = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))? else { return Ok(()) };
+        let (Some(last_used), Some(end)) = (keys.predecessor, keys.end) else { return Ok(()) };
+        if end <= now {
+            return Ok(());
+        }
+        match old.asked {
+            Some(asked)
+                if is_after(asked, end)
+                    && !is_refused
+                    && seen.tries.end < MAX_ASKED
+                    && is_later(asked, now, LEAST_GRACE) =>
+            {
+                Err(Step::Act(Act::SetEnd(asked)))
+            }
+            Some(_) => Err(Step::Record(Record::EndsAt { at: now, until: end, last_used })),
+            None if end != last => Err(Step::Record(Record::EndsAt { at: now, until: end, last_used })),
+            None => {
+                let until = whole(now.saturating_add(grace).unwrap_or(now));
+                match is_after(until, end) {
+                    true => Err(Step::Record(Record::SettingEnd { at: seen.now, until })),
+                    false => Ok(()),
+                }
+            }
+        }
+    }
+
     /// By RIXL's clock.
     fn at_rixl(&self, at: Timestamp) -> Timestamp {
         at.checked_add(self.seen.ahead).unwrap_or(at)
