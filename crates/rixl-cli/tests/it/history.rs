@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// As the folder's journal writes it.
-fn with_sum(line: &str) -> String {
+pub(crate) fn with_sum(line: &str) -> String {
     format!("{} {line}", &LineDigest::of(line).to_string()[..16])
 }
 

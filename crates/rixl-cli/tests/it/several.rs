@@ -1,8 +1,9 @@
 //! One secret in several places, and what makes consumers take it.
 
-use std::{fs, time::Duration};
+use std::{fs, io::Write as _, time::Duration};
 
-use rixl_sandbox::{Effect, Sandbox};
+use rixl_rotation::fingerprint;
+use rixl_sandbox::{Effect, KeyForm, Sandbox};
 use rixl_testing::wait_for;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -10,7 +11,8 @@ use serde_json::Value;
 use crate::{
     bench::{Bench, ROTATE, files, json, wait_for_calls},
     fleet::{WORDS, assert_all_live, fleet},
-    program::{Run, write},
+    history::with_sum,
+    program::{Run, block_on, client, write},
 };
 
 fn opens(bench: &Bench, name: &str) -> bool {
@@ -58,6 +60,44 @@ fn every_place_gets_the_secret_and_is_remembered() {
     let run = bench.rotate("--to dotenv:.env#KEY --to file:third").run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(opens(&bench, ".env") && opens(&bench, "third"));
+}
+
+/// One place holds the secret alone, another the key string that its consumers use.
+#[test]
+fn each_place_is_remembered_by_what_it_holds() {
+    let bench = Bench::of(Sandbox::builder().key_form(KeyForm::Prefixed));
+    write(&bench.path("whole"), &format!("billing001_{}", bench.key.secret), 0o600);
+    let run = bench.rotate("--to file:whole").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let whole = fs::read_to_string(bench.path("whole")).unwrap();
+    assert_eq!(whole, format!("billing001_{}", bench.stored()));
+    bench.add("other", "other00001");
+    for place in ["whole", "secret"] {
+        let words = format!("keys rotate other00001 --to file:other00001 --to file:{place} --yes --settle 0s");
+        let run = bench.rixl(&words).run();
+        assert_eq!(run.code, 3, "{place}: {}", run.stderr);
+        assert!(run.stderr.contains("has had the secret of another key, billing001"), "{place}: {}", run.stderr);
+    }
+    assert_eq!((bench.sent(), fs::read_to_string(bench.path("whole")).unwrap()), (1, whole));
+}
+
+/// The run was killed when it had just given up its first place, and another rotator wrote the second one.
+#[test]
+fn what_stays_is_told_of_a_place_that_was_not_given_up() {
+    let bench = Bench::new();
+    let words = "keys rotate billing001 --to command:false --to file:secret --yes --settle 0s --store-patience 0s";
+    let run = bench.rixl(words).run();
+    assert_eq!(run.code, 7, "{}", run.stderr);
+    let given_up = format!(r#"{{"state":"given_up","at":"{:.0}","place":0}}"#, jiff::Timestamp::now());
+    let mut entry = fs::OpenOptions::new().append(true).open(bench.path("state/entries/billing001")).unwrap();
+    writeln!(entry, "{}", with_sum(&given_up)).unwrap();
+    let id = bench.key.id.parse().unwrap();
+    let by_hand = block_on(client(&bench.sandbox).first_generation().api_keys().rotate(&id)).unwrap();
+    write(&bench.path("secret"), by_hand.secret.expose_secret(), 0o600);
+    let run = bench.rixl("keys recover --settle 0s --output json").run();
+    assert_eq!(run.code, 9, "{}", run.stderr);
+    assert_eq!(json(&run)["keys"][0]["fingerprint"], fingerprint(&bench.stored()), "{}", run.stdout);
+    bench.assert_well();
 }
 
 #[test]
