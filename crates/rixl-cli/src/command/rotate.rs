@@ -7,7 +7,7 @@ use rixl_credentials::{KeyId, ProjectId, Timestamp};
 use rixl_rotation::{DueKey, Fleet, Plan, Rotator, Selection};
 
 use crate::{
-    args::{Checked, Destination},
+    args::{Checked, Destination, KeyProof},
     confirm::{confirm, described, word},
     context::{Api, Context},
     embedded,
@@ -79,6 +79,8 @@ pub(crate) struct Args {
     pub(crate) project: Option<Checked<ProjectId>>,
     #[command(flatten)]
     pub(crate) destination: Destination,
+    #[command(flatten)]
+    pub(crate) proof: KeyProof,
     /// Prepare everything and show which keys would be rotated, and why; send no rotation
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -161,8 +163,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         let _ = places.of_due(due)?;
     }
     let mut rotator = args
-        .destination
-        .rotator(context.rotator(&api)?)?
+        .proof
+        .rotator(&args.destination, context.rotator(&api)?)?
         .with_quiet_time(args.settle)
         .with_budget(args.budget.into())
         .with_leave(args.leave)
