@@ -116,6 +116,8 @@ fn a_probe_can_be_given_up() {
     let bench = Bench::new();
     let run = bench.rotate("--probe false --store-patience 0s").run();
     assert_eq!(run.code, 11, "{}", run.stderr);
+    let dry = bench.rixl("keys recover --drop --dry-run").run();
+    assert!(dry.stdout.contains("it is tried where it is used; if that fails, it is given up"), "{}", dry.stdout);
     let run = bench.rixl("keys recover --drop --settle 0s").run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("not proven to work where it is used, and that is given up"), "{}", run.stderr);

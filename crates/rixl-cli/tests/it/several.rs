@@ -176,6 +176,8 @@ fn a_place_that_is_gone_keeps_the_secret_from_no_other() {
     let run = Run::of(run);
     assert_eq!(run.code, 7, "{}", run.stderr);
     assert!(opens(&bench, ".env") && opens(&bench, "secret"), "{}", run.stderr);
+    let dry = bench.rixl("keys recover --drop --dry-run --store-patience 0s").run();
+    assert!(dry.stdout.contains("gone/key is given up"), "{}", dry.stdout);
     assert_eq!(bench.rixl("keys recover billing001 --to file:instead --settle 0s").run().code, 0);
     assert!(opens(&bench, "instead"));
     bench.assert_well();
@@ -341,6 +343,8 @@ fn a_deploy_step_can_be_given_up() {
     let bench = bench();
     let run = bench.rotate("--then false").run();
     assert_eq!(run.code, 10, "{}", run.stderr);
+    let dry = bench.rixl("keys recover --drop --dry-run").run();
+    assert!(dry.stdout.contains("the deploy step is run; if that fails, it is given up"), "{}", dry.stdout);
     let run = bench.rixl("keys recover --drop --settle 0s").run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("deploy step has not succeeded"), "{}", run.stderr);
