@@ -793,7 +793,7 @@ impl Rotator {
             _ => error.into(),
         })?;
         if let Some(earlier) = recover::read(&name, entry.lines())? {
-            return Err(earlier.refusal("nothing was sent"));
+            return Err(earlier.repeated(&intent).unwrap_or_else(|| earlier.refusal("nothing was sent")));
         }
         let mut targets = Vec::with_capacity(stores.len());
         for (index, store) in stores.into_iter().enumerate() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rixl_credentials::{ApiKey, KeyId};
-use rixl_rotation::{Report, Rotator, store::Places};
+use rixl_rotation::{FailureKind, Report, Rotator, store::Places};
 
 use crate::{
     args::{Checked, Destination, KeyProof},
@@ -81,7 +81,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let grace = args.grace.unwrap_or(if context.global.sandbox { GRACE_IN_SANDBOX } else { GRACE });
     let row = match replaced(&rotator, &key, places, grace).await {
         Ok(report) => Row::of_report(report),
-        Err(failure) => Row::of_failure(Some(id.to_string()), key.name.clone(), failure),
+        Err(failure) => {
+            if failure.kind() == FailureKind::Waiting {
+                context.output.note(failure.message());
+            }
+            Row::of_failure(Some(id.to_string()), key.name.clone(), failure)
+        }
     };
     let row = row.in_stores(locations);
     let rows = [row];

@@ -46,8 +46,9 @@ That was the whole protocol, on a gateway in memory. Next:
 /// run is interrupted, `rixl keys recover` finishes it.
 ///
 /// Name the keys, or select them; of several conditions all must hold. A selected key that has expired, or that the last
-/// rotation did not extend, is left out and reported: use `rixl keys replace` for it. --dry-run prepares everything, shows
-/// what would be rotated and why, and sends no rotation. With --sandbox and no key named, one of its keys is rotated.
+/// rotation did not extend, is left out and reported: use `rixl keys replace` for it. Of several keys, one that was replaced and
+/// that RIXL ends is reported as waiting. --dry-run prepares everything, shows what would be rotated and why, and sends no
+/// rotation. With --sandbox and no key named, one of its keys is rotated.
 #[derive(clap::Args, Debug)]
 #[command(
     after_long_help = PROMISES,
