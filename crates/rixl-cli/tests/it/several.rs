@@ -81,6 +81,38 @@ fn each_place_is_remembered_by_what_it_holds() {
     assert_eq!((bench.sent(), fs::read_to_string(bench.path("whole")).unwrap()), (1, whole));
 }
 
+/// As a recovery that gives up does, and is killed then.
+fn give_up_the_first(bench: &Bench) {
+    let given_up = format!(r#"{{"state":"given_up","at":"{:.0}","place":0}}"#, jiff::Timestamp::now());
+    let mut entry = fs::OpenOptions::new().append(true).open(bench.path("state/entries/billing001")).unwrap();
+    writeln!(entry, "{}", with_sum(&given_up)).unwrap();
+}
+
+/// Neither told as one that has the secret, nor as one that lacks it.
+#[test]
+fn a_place_that_was_given_up_counts_nowhere() {
+    let bench = Bench::new();
+    let probe = script(&bench, "probe", "cat > /dev/null; echo \"$RIXL_PLACES\" >> \"$0.places\"");
+    let put = script(&bench, "put", "[ -e \"$0.open\" ] && cat > \"$0.has\"");
+    let words = format!("--to command:{put} --to command:false --to file:secret --probe {probe}");
+    let more = "--settle 0s --store-patience 0s";
+    let run = bench.rixl(&format!("keys rotate billing001 {words} --yes {more}")).run();
+    assert_eq!(run.code, 7, "{}", run.stderr);
+    give_up_the_first(&bench);
+    let run = bench.rixl(&format!("keys recover {more}")).run();
+    assert_eq!(run.code, 7, "{}", run.stderr);
+    assert!(run.stderr.contains("command:false was not"), "{}", run.stderr);
+    assert!(run.stderr.contains("; stored in file:") && !run.stderr.contains("/put"), "{}", run.stderr);
+    // It may be named again, instead of another one.
+    write(&bench.path("put.open"), "", 0o600);
+    let run = bench.rixl(&format!("keys recover billing001 --to command:{put} {more}")).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(opens(&bench, "put.has"));
+    let proven = fs::read_to_string(bench.path("probe.places")).unwrap();
+    assert_eq!(proven.matches("/put").count(), 1, "{proven}");
+    bench.assert_well();
+}
+
 /// The run was killed when it had just given up its first place, and another rotator wrote the second one.
 #[test]
 fn what_stays_is_told_of_a_place_that_was_not_given_up() {
@@ -88,9 +120,7 @@ fn what_stays_is_told_of_a_place_that_was_not_given_up() {
     let words = "keys rotate billing001 --to command:false --to file:secret --yes --settle 0s --store-patience 0s";
     let run = bench.rixl(words).run();
     assert_eq!(run.code, 7, "{}", run.stderr);
-    let given_up = format!(r#"{{"state":"given_up","at":"{:.0}","place":0}}"#, jiff::Timestamp::now());
-    let mut entry = fs::OpenOptions::new().append(true).open(bench.path("state/entries/billing001")).unwrap();
-    writeln!(entry, "{}", with_sum(&given_up)).unwrap();
+    give_up_the_first(&bench);
     let id = bench.key.id.parse().unwrap();
     let by_hand = block_on(client(&bench.sandbox).first_generation().api_keys().rotate(&id)).unwrap();
     write(&bench.path("secret"), by_hand.secret.expose_secret(), 0o600);

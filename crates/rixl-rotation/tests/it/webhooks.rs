@@ -12,8 +12,8 @@ use std::{
 
 use rixl_credentials::{EndpointId, NewWebhookEndpoint, OrganizationId, ProjectId, Timestamp};
 use rixl_rotation::{
-    Account, Effect as Done, Ending, Failure, FailureKind, OnLiveSecret, RecoverOptions, Recovery, RecoveryAction,
-    Report, Rotator, fingerprint, open_runs,
+    Account, Effect as Done, Ending, Failure, FailureKind, OnLiveSecret, ProbeStep, RecoverOptions, Recovery,
+    RecoveryAction, Report, Rotator, fingerprint, open_runs,
     store::{
         BoxFuture, Commit, Committed, DotenvStore, FileStore, Places, Prepare, Read, Store, StoreError, StoredSecret,
         Stores,
@@ -232,6 +232,12 @@ async fn what_is_refused_changes_nothing() {
     let rotator = Rotator::new(Account::first_generation(world.bench.client()), world.bench.journal());
     let failure = rotator.rotate_webhook(&world.project, &world.id, world.store()).await.unwrap_err();
     assert!(failure.to_string().contains("nothing was sent; name it"), "{failure}");
+    // No page takes a signing secret as a key, and no list tells of its use.
+    let probe = ProbeStep::url("https://example.com/").unwrap();
+    for rotator in [world.rotator().with_probe_step(probe), world.rotator().with_use_within(Duration::from_secs(1))] {
+        let failure = rotator.rotate_webhook(&world.project, &world.id, world.store()).await.unwrap_err();
+        assert!(failure.to_string().contains("can't be tried at a URL"), "{failure}");
+    }
     assert_eq!(world.sent(), 1);
     assert_eq!(world.stored(), world.first);
 }
