@@ -97,7 +97,8 @@ pub(crate) struct Destination {
     ///
     /// Split like a shell does, but run without one; the arguments `{key_id}` and `{key_name}` stand for the key. It never gets
     /// the secret: RIXL_KEY_ID, RIXL_KEY_NAME, RIXL_PLACES and RIXL_FINGERPRINT are in its environment. If it fails, the exit
-    /// code is 10, and `rixl keys recover` runs it again, so it must tolerate running twice.
+    /// code is 10, and `rixl keys recover` runs it again, so it must tolerate running twice; at once, too, for what it has started
+    /// outlives a `rixl` that is killed.
     #[arg(long, value_name = "PROGRAM ARG...", value_parser = deploy_step, group = "step")]
     pub(crate) then: Option<DeployStep>,
     /// Run this program once for all keys whose secrets are stored, such as one reload for forty keys
@@ -119,12 +120,6 @@ pub(crate) struct Destination {
     /// How long that program may take
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = when::some_duration, requires = "probe")]
     pub(crate) probe_timeout: Duration,
-    /// Get this page with the new key in the header X-API-Key, in the same way: a status of 200 to 299 is proof
-    ///
-    /// https, or http on loopback. No redirect is followed; 401 and 403 are a refusal, all else is tried for --store-patience.
-    /// The URL is recorded, so it must hold no secret.
-    #[arg(long, value_name = "URL", value_parser = probe_url)]
-    pub(crate) probe_url: Option<ProbeStep>,
     /// Wait until these consumers run with the new secret: each has written its fingerprint to its file in --acks
     ///
     /// `ClientBuilder::acknowledge` of the Rust crate rixl-credentials writes that. Until all have, the run is not finished, and
@@ -134,14 +129,7 @@ pub(crate) struct Destination {
     /// The folder with a file of each consumer
     #[arg(long, value_name = "DIR", requires = "until_acknowledged")]
     pub(crate) acks: Option<PathBuf>,
-    /// Wait until another than this run has used the key, by `last_used` in RIXL's list, and for so long [default:
-    /// --until-timeout]
-    ///
-    /// What an exchange or a probe of this run does is no such use. Where the old secret lives on after a rotation, a use of
-    /// that can't be told apart. When the time is over, as for --until-acknowledged.
-    #[arg(long, value_name = "DURATION", require_equals = true, value_parser = when::some_duration)]
-    pub(crate) until_used: Option<Option<Duration>>,
-    /// How long to wait for --until-acknowledged and --until-used, once the new secret has settled
+    /// How long to wait for consumers, once the new secret has settled
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = when::duration)]
     pub(crate) until_timeout: Duration,
     /// How long to retry a busy store once the new secret exists
@@ -159,16 +147,41 @@ impl Destination {
         if let Some(step) = &self.probe {
             rotator = rotator.with_probe_step(step.clone().with_timeout(self.probe_timeout));
         }
-        if let Some(step) = &self.probe_url {
-            rotator = rotator.with_probe_step(step.clone());
-        }
         if let Some(folder) = &self.acks {
             let consumers = Consumers::new(folder, &self.until_acknowledged);
             let consumers = consumers.map_err(|error| Failure::usage(error.message()))?;
             rotator = rotator.with_consumers(consumers.with_limit(self.until_timeout));
         }
+        Ok(rotator)
+    }
+}
+
+/// How a secret is known to be in use that is a key's.
+#[derive(Args, Debug)]
+pub(crate) struct KeyProof {
+    /// Get this page with the new key in the header X-API-Key, when --probe would run: a status of 200 to 299 is proof
+    ///
+    /// https, or http on loopback. No redirect is followed; 401 and 403 are a refusal, all else is tried for --store-patience.
+    /// The URL is recorded, so it must hold no secret.
+    #[arg(long, value_name = "URL", value_parser = probe_url)]
+    pub(crate) probe_url: Option<ProbeStep>,
+    /// Wait until another than this run has used the key, by `last_used` in RIXL's list, and for so long [default:
+    /// --until-timeout]
+    ///
+    /// What an exchange or a probe of this run does is no such use. Where the old secret lives on after a rotation, a use of
+    /// that can't be told apart. When the time is over, as for --until-acknowledged.
+    #[arg(long, value_name = "DURATION", require_equals = true, value_parser = when::some_duration)]
+    pub(crate) until_used: Option<Option<Duration>>,
+}
+
+impl KeyProof {
+    pub(crate) fn rotator(&self, destination: &Destination, rotator: Rotator) -> Result<Rotator, Failure> {
+        let mut rotator = destination.rotator(rotator)?;
+        if let Some(step) = &self.probe_url {
+            rotator = rotator.with_probe_step(step.clone());
+        }
         if let Some(limit) = self.until_used {
-            rotator = rotator.with_use_within(limit.unwrap_or(self.until_timeout));
+            rotator = rotator.with_use_within(limit.unwrap_or(destination.until_timeout));
         }
         Ok(rotator)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rixl_credentials::{ApiKey, KeyId};
 use rixl_rotation::{
     DueKey,
-    store::{CommandStore, Open, Places, Store, StoreError, StoreErrorKind, StoreTemplate, Stores},
+    store::{CommandStore, Open, Places, Store, StoreError, StoreTemplate, Stores},
 };
 
 use crate::{args::Destination, context::Context, embedded, failure::Failure, process, stdout::Stdout};
@@ -93,16 +93,12 @@ pub(crate) fn stores(context: &Context, reveal: bool) -> Stores {
     known(context).with(Stdout::LOCATION, move |_| Ok(Arc::new(Stdout::new(output, reveal)?)))
 }
 
-/// The same, for runs that nobody may be watching: a secret for stdout could end up in the log of a cron job.
+/// The same, for recovery, which prints a secret only when it is asked to.
 pub(crate) fn stores_to_recover(context: &Context, reveal: bool) -> Stores {
-    if reveal {
-        return stores(context, true);
+    match reveal {
+        true => stores(context, true),
+        false => known(context).with(Stdout::LOCATION, |_| Ok(Arc::new(Stdout::unseen()))),
     }
-    let refuse = |_: Open<'_>| {
-        let reason = "the new secret was to be printed; --reveal prints it here, --to STORE stores it instead";
-        Err(StoreError::new(StoreErrorKind::Unusable, Stdout::LOCATION, reason))
-    };
-    known(context).with(Stdout::LOCATION, refuse)
 }
 
 /// The same, for reading only: there a command prints the secret, and stdout can't be read.

@@ -98,6 +98,7 @@ impl From<&rixl_rotation::Failure> for Outcome {
     fn from(failure: &rixl_rotation::Failure) -> Self {
         match (failure.kind(), failure.situation()) {
             (FailureKind::NotDue, _) => Self::NotDue,
+            (FailureKind::Waiting, _) => Self::Waiting,
             (FailureKind::Locked, Situation::Unchanged) => Self::Locked,
             (_, Situation::Unchanged) => Self::Unchanged,
             (_, Situation::InEscrow) => Self::InEscrow,
@@ -202,7 +203,7 @@ impl Row {
 
     pub(crate) fn of_failure(id: Option<String>, name: Option<String>, failure: rixl_rotation::Failure) -> Self {
         let (result, is_outage_running) = (Outcome::from(&failure), failure.is_outage_running());
-        if result == Outcome::NotDue {
+        if matches!(result, Outcome::NotDue | Outcome::Waiting) {
             return Self { id, name, result, reason: Some(failure.message().to_owned()), ..Self::default() };
         }
         let Failure { code, words } = failure.into();
@@ -222,8 +223,13 @@ impl Row {
 
     /// A key that was selected, but that a rotation would not help.
     pub(crate) fn left_out(left_out: &LeftOut) -> Self {
-        let LeftOut { key, reason, next, .. } = left_out;
-        let row = Self::looked_at(key.id.to_string(), key.name.clone(), Outcome::LeftOut, reason.clone());
+        let LeftOut { key, reason, next, until, .. } = left_out;
+        let is_waiting = until.is_some_and(|until| Timestamp::now() < until);
+        let result = if is_waiting { Outcome::Waiting } else { Outcome::LeftOut };
+        let row = Self::looked_at(key.id.to_string(), key.name.clone(), result, reason.clone());
+        if is_waiting {
+            return Self { old_key_until: *until, ..row };
+        }
         let said = command(next).map(|next| format!("left out: {reason}; {next}"));
         Self { warnings: said.into_iter().collect(), ..row }
     }

@@ -23,14 +23,14 @@ const KEY_NAME: &str = "{key_name}";
 ///
 /// It is recorded with the run: where it fails, or the process dies, the run stays open, and
 /// [`recover`](crate::Rotator::recover) runs it again until it ends with exit status 0. So it runs at least once, and must do
-/// with running twice. A replaced key is not deleted before.
+/// with running twice, even at once. A replaced key is not deleted before.
 ///
 /// It never gets the secret: it has `RIXL_KEY_ID`, `RIXL_KEY_NAME`, `RIXL_PLACES` (a line each) and `RIXL_FINGERPRINT` in its
 /// environment, and nothing on its standard input; `RIXL_BEARER_TOKEN`, `RIXL_API_KEY`, `VAULT_TOKEN` and `BAO_TOKEN` are taken
 /// out. An argument that is `{key_id}` or `{key_name}` stands for the key. It runs in the folder in which the run was
 /// prepared. No shell is involved. What it prints is told, the first 2,048 bytes of each of its outputs, without what it has in
 /// common with the secrets; nothing of it is told if it has parts of one in pieces, in hexadecimal or in Base64. Programs that it
-/// starts may outlive a run that is killed.
+/// starts may outlive a run that is killed, and go on beside the next one.
 ///
 /// ```
 /// use rixl_rotation::DeployStep;

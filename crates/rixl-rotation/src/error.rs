@@ -53,6 +53,8 @@ pub enum FailureKind {
     Lost,
     /// The key was rotated since it was found to be due. Nothing needs to be done.
     NotDue,
+    /// The key was replaced before, into the same places, and RIXL ends it at a set time. Nothing needs to be done until then.
+    Waiting,
 }
 
 impl FailureKind {
@@ -71,6 +73,7 @@ impl FailureKind {
             Self::NotStored => "not_stored",
             Self::Lost => "lost",
             Self::NotDue => "not_due",
+            Self::Waiting => "waiting",
         }
     }
 }
@@ -274,7 +277,7 @@ impl Failure {
             FailureKind::Unknown => (Effect::Unknown, Next::Recover),
             FailureKind::NotProven | FailureKind::NotTaken => (Effect::Changed, Next::RecoverOrDrop),
             FailureKind::NotDeployed | FailureKind::NotStored | FailureKind::Lost => (Effect::Changed, Next::Recover),
-            FailureKind::NotDue => (Effect::Unchanged, Next::Nothing),
+            FailureKind::NotDue | FailureKind::Waiting => (Effect::Unchanged, Next::Nothing),
         };
         Self { kind, effect, next, situation: None, is_old_dead: false, message: message.into(), source: None }
     }

@@ -148,6 +148,11 @@ pub trait Entry: Send + Sync {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    /// What a run is to warn of: sentences about its lock, without a secret. By default none.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
+
     /// How long the lock needs no [`renew`](Self::renew): a third of a lease. At most a minute, which is the default.
     fn renewal(&self) -> Duration {
         Duration::from_secs(60)

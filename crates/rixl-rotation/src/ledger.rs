@@ -9,7 +9,7 @@ use crate::{
     Audit, Ending, Liveness, Rotator, fingerprint,
     journal::{JournalError, JournalErrorKind, ListUnfinished, Look, ReadReceipt},
     protocol::{
-        intent::{Intent, Place},
+        intent::{Digest, Intent, Place},
         progress::Progress,
     },
     recover::{self, Open},
@@ -96,17 +96,17 @@ fn of_key(base_url: &str, key_id: &str) -> String {
     format!("key-{}", hex(format!("{base_url} {key_id}").as_bytes(), 16))
 }
 
-/// What a run that ended so has to say of its places.
+/// What a run that ended so has to say of its places, each with the fingerprint of what it holds.
 /// Those that it left have its secret too, until the next one.
 pub(crate) fn receipts<'a>(
     audit: &Audit,
     owner: Option<&str>,
-    places: impl IntoIterator<Item = &'a Place>,
-    left: &'a [Place],
+    places: impl IntoIterator<Item = (&'a Place, Option<String>)>,
+    left: &'a [(Place, Digest)],
 ) -> Vec<crate::journal::Receipt> {
     let Some(owner) = owner else { return Vec::new() };
     let (mut all, mut spots) = (Vec::new(), Vec::new());
-    let receipt = |spot, others| Receipt {
+    let receipt = |spot, others, fingerprint| Receipt {
         v: VERSION,
         run: audit.run_id.clone().unwrap_or_default(),
         ending: audit.ending,
@@ -116,13 +116,14 @@ pub(crate) fn receipts<'a>(
         organization: audit.organization.clone(),
         spot,
         others,
-        fingerprint: audit.new_fingerprint.clone(),
+        fingerprint,
         signed_with_both_until: audit.signed_with_both_until,
         entry: None,
     };
-    for place in places.into_iter().chain(left) {
+    let left = left.iter().map(|(place, value)| (place, Some(value.fingerprint())));
+    for (place, fingerprint) in places.into_iter().chain(left) {
         spots.push(Spot::from(place));
-        let Ok(line) = serde_json::to_string(&receipt(Spot::from(place), Vec::new())) else { continue };
+        let Ok(line) = serde_json::to_string(&receipt(Spot::from(place), Vec::new(), fingerprint)) else { continue };
         all.push(crate::journal::Receipt::new(of_place(&place.name), line.clone()));
         if place.path() != place.name {
             all.push(crate::journal::Receipt::new(of_place(&place.path()), line.clone()));
@@ -134,7 +135,7 @@ pub(crate) fn receipts<'a>(
     let of_key = of_key(&audit.base_url, owner);
     let mut spots = spots.into_iter();
     if let Some(first) = spots.next()
-        && let Ok(line) = serde_json::to_string(&receipt(first, spots.collect()))
+        && let Ok(line) = serde_json::to_string(&receipt(first, spots.collect(), audit.new_fingerprint.clone()))
     {
         all.push(crate::journal::Receipt::new(of_key, line));
     }

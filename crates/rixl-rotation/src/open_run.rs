@@ -69,6 +69,11 @@ pub async fn open_runs(journal: &dyn Journal) -> Result<Vec<OpenRun>, Failure> {
     Ok(runs)
 }
 
+/// When RIXL ends this key by itself, where the run that replaced it has nothing else to do.
+pub(crate) async fn waits_until(journal: &dyn Journal, key_id: &KeyId) -> Option<Timestamp> {
+    open_run(journal, key_id.to_string()).await?.waits_until
+}
+
 /// `None`: it ended meanwhile.
 async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
     let mut run = OpenRun {

@@ -1,6 +1,6 @@
 //! Which keys are due, and why.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, mem, time::Duration};
 
 use globset::{Glob, GlobMatcher};
 use jiff::SignedDuration;
@@ -8,7 +8,8 @@ use rixl_credentials::{ApiKey, KeyId, ProjectId, Timestamp};
 
 use crate::{
     Account, Audit, Ending, Failure, FailureKind, Next,
-    journal::{Journal, ReadHistory},
+    journal::{Journal, ListUnfinished, ReadHistory},
+    open_run,
     protocol::intent::Digest,
     rotator::refuse_expired,
 };
@@ -38,7 +39,7 @@ pub struct Selection {
 pub struct Plan {
     /// The keys that are due.
     pub due: Vec<DueKey>,
-    /// The keys that meet the conditions, but that a rotation would not help.
+    /// The keys that meet the conditions, but that a rotation would not help, or that were replaced.
     pub left_out: Vec<LeftOut>,
 }
 
@@ -81,6 +82,8 @@ pub struct LeftOut {
     pub reason: String,
     /// What to do instead.
     pub next: Next,
+    /// When RIXL ends the key by itself, if it was replaced: see [`Ending::Waiting`].
+    pub until: Option<Timestamp>,
 }
 
 /// The conditions that time, and other runs, change.
@@ -199,7 +202,7 @@ impl Selection {
                         refuse_expired(&key, now)?;
                     }
                     let next = Next::Replace(key.id.clone());
-                    plan.left_out.push(LeftOut { key, reason: reason.to_owned(), next });
+                    plan.left_out.push(LeftOut { key, reason: reason.to_owned(), next, until: None });
                 }
                 Verdict::Due(more) => {
                     reasons.extend(more);
@@ -215,10 +218,14 @@ impl Selection {
                  {time:.0}; nothing was sent; correct the clock"
             )));
         }
-        match missing.first() {
-            None => Ok(plan),
-            Some(id) => Err(Failure::refused(format!("no key has the id {id}; nothing was sent"))),
+        if let Some(id) = missing.first() {
+            return Err(Failure::refused(format!("no key has the id {id}; nothing was sent")));
         }
+        // Whoever names one key alone is told why not.
+        if self.ids.len() != 1 {
+            plan.leave_out_replaced(journal).await;
+        }
+        Ok(plan)
     }
 
     /// Why it fits what does not change with time; `None`: it does not.
@@ -234,6 +241,37 @@ impl Selection {
             name.is_match(key.name.as_deref()?).then(|| reasons.push(format!("its name matches {}", name.text)))?;
         }
         Some(reasons)
+    }
+}
+
+impl Plan {
+    /// A key that RIXL is going to end needs no new secret, and keeps no other key from having one.
+    async fn leave_out_replaced(&mut self, journal: &dyn Journal) {
+        // What can't be listed is told when the keys are prepared.
+        let open =
+            journal.unfinished(ListUnfinished::new()).await.map(|unfinished| unfinished.names).unwrap_or_default();
+        let until = async |key: &ApiKey| match open.iter().any(|name| *name == key.id.as_str()) {
+            true => open_run::waits_until(journal, &key.id).await,
+            false => None,
+        };
+        let left_out = |key, until| LeftOut {
+            key,
+            reason: format!("replaced, and RIXL ends it at {until:.0}"),
+            next: Next::Recover,
+            until: Some(until),
+        };
+        for due in mem::take(&mut self.due) {
+            match until(&due.key).await {
+                Some(until) => self.left_out.push(left_out(due.key, until)),
+                None => self.due.push(due),
+            }
+        }
+        for one in &mut self.left_out {
+            if let (None, Some(until)) = (one.until, until(&one.key).await) {
+                *one = left_out(one.key.clone(), until);
+            }
+        }
+        journal.released().await;
     }
 }
 

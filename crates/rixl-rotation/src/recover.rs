@@ -12,7 +12,7 @@ use crate::{
     driver::{Driver, MAX_SECRET_BYTES, Target},
     journal::{Append, Close, Entry, JournalErrorKind, ListUnfinished, Lock},
     protocol::{
-        intent::{Before, Digest, Place, Subject as ProtocolSubject},
+        intent::{Before, Digest, Intent, Place, Subject as ProtocolSubject},
         progress::{At, Progress, ReadError, Record},
         seen::{IfLive, Mandate},
     },
@@ -492,6 +492,19 @@ impl Open {
             Self::Run(progress) => progress.intent.began,
             Self::Rehearsal(rehearsal) => rehearsal.at,
         }
+    }
+
+    /// That the same replacement is asked for again, of which no more is left than that RIXL ends the old key.
+    pub(crate) fn repeated(&self, again: &Intent) -> Option<Failure> {
+        let Self::Run(progress) = self else { return None };
+        let until = progress.waits_until().filter(|until| again.began < *until)?;
+        let mut places: Vec<&String> = progress.kept().map(|(_, place)| &place.given).collect();
+        let mut asked: Vec<&String> = again.places.iter().map(|place| &place.given).collect();
+        places.sort();
+        asked.sort();
+        let is_same = matches!(again.subject, ProtocolSubject::Replace { .. }) && places == asked;
+        let sentence = format!("this key was replaced, and RIXL ends it at {until:.0}; nothing was sent");
+        is_same.then(|| Failure::new(FailureKind::Waiting, sentence))
     }
 
     /// Nothing else is begun before it is ended.

@@ -793,7 +793,7 @@ impl Rotator {
             _ => error.into(),
         })?;
         if let Some(earlier) = recover::read(&name, entry.lines())? {
-            return Err(earlier.refusal("nothing was sent"));
+            return Err(earlier.repeated(&intent).unwrap_or_else(|| earlier.refusal("nothing was sent")));
         }
         if let Some(key_id) = intent.subject.key_id()
             && let Some((maker, _)) = self.open_run_that_made(key_id).await

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rixl_credentials::{NewApiKey, ProjectId};
 
 use crate::{
-    args::{Checked, Destination},
+    args::{Checked, Destination, KeyProof},
     context::Context,
     failure::Failure,
     output::Done,
@@ -32,6 +32,8 @@ pub(crate) struct Args {
     pub(crate) expires: Option<Moment>,
     #[command(flatten)]
     pub(crate) destination: Destination,
+    #[command(flatten)]
+    pub(crate) proof: KeyProof,
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
@@ -51,7 +53,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     if let Some(moment) = args.expires {
         key = key.with_expiring_at(moment.to_come()?);
     }
-    let rotator = args.destination.rotator(context.rotator(&api)?)?.with_quiet_time(Duration::ZERO);
+    let rotator = args.proof.rotator(&args.destination, context.rotator(&api)?)?.with_quiet_time(Duration::ZERO);
     let row = match rotator.create(key, places).await {
         Ok(report) => Row::of_report(report),
         Err(failure) => Row::of_failure(None, Some(args.name), failure),

@@ -24,7 +24,8 @@ use crate::{args::Checked, context::Context, failure::Failure, output::Done, tab
 pub(crate) struct Args {
     /// Check that each line is linked to the one before it; exits with 3 where the chain breaks, and says at which line
     ///
-    /// Lines from releases without a chain may stand at the start. What a crash tore is passed over.
+    /// Lines from releases without a chain may stand at the start. What a crash tore is passed over. An earlier release that
+    /// adds a line later breaks the chain there: replace that release, and check what follows with --after.
     #[arg(long, conflicts_with = "receipt")]
     check: bool,
     /// Print one run in full, with its place in the chain, which is checked as well
@@ -35,7 +36,7 @@ pub(crate) struct Args {
     /// Check that the history still has the line with this digest, the head of an earlier check
     #[arg(long, value_name = "DIGEST")]
     head: Option<Checked<LineDigest>>,
-    /// Check a history whose older lines were moved elsewhere; the last of them has this digest
+    /// Check only what follows the line with this digest, or a history whose lines up to it were moved elsewhere
     #[arg(long, value_name = "DIGEST")]
     after: Option<Checked<LineDigest>>,
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use rixl_credentials::{ApiKey, KeyId};
-use rixl_rotation::{Report, Rotator, store::Places};
+use rixl_rotation::{FailureKind, Report, Rotator, store::Places};
 
 use crate::{
-    args::{Checked, Destination},
+    args::{Checked, Destination, KeyProof},
     confirm::{confirm, described, word},
     context::Context,
     failure::Failure,
@@ -43,6 +43,8 @@ pub(crate) struct Args {
     pub(crate) key_id: Checked<KeyId>,
     #[command(flatten)]
     pub(crate) destination: Destination,
+    #[command(flatten)]
+    pub(crate) proof: KeyProof,
     /// Time that the old key stays live after the new secret is stored [default: 24h; with --sandbox 5s]
     #[arg(long, value_name = "DURATION", value_parser = when::duration)]
     pub(crate) grace: Option<Duration>,
@@ -61,8 +63,11 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let places = Destinations::read(context, &args.destination)?;
     let api = context.connect()?;
-    let rotator =
-        args.destination.rotator(context.rotator(&api)?)?.with_quiet_time(args.settle).with_waiting(args.wait);
+    let rotator = args
+        .proof
+        .rotator(&args.destination, context.rotator(&api)?)?
+        .with_quiet_time(args.settle)
+        .with_waiting(args.wait);
     let rotator = match args.expires {
         Some(moment) => rotator.with_successor_expiry(moment.to_come()?),
         None => rotator,
@@ -76,7 +81,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let grace = args.grace.unwrap_or(if context.global.sandbox { GRACE_IN_SANDBOX } else { GRACE });
     let row = match replaced(&rotator, &key, places, grace).await {
         Ok(report) => Row::of_report(report),
-        Err(failure) => Row::of_failure(Some(id.to_string()), key.name.clone(), failure),
+        Err(failure) => {
+            if failure.kind() == FailureKind::Waiting {
+                context.output.note(failure.message());
+            }
+            Row::of_failure(Some(id.to_string()), key.name.clone(), failure)
+        }
     };
     let row = row.in_stores(locations);
     let rows = [row];

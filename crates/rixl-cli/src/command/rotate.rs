@@ -7,7 +7,7 @@ use rixl_credentials::{KeyId, ProjectId, Timestamp};
 use rixl_rotation::{DueKey, Fleet, Plan, Rotator, Selection};
 
 use crate::{
-    args::{Checked, Destination},
+    args::{Checked, Destination, KeyProof},
     confirm::{confirm, described, word},
     context::{Api, Context},
     embedded,
@@ -46,8 +46,9 @@ That was the whole protocol, on a gateway in memory. Next:
 /// run is interrupted, `rixl keys recover` finishes it.
 ///
 /// Name the keys, or select them; of several conditions all must hold. A selected key that has expired, or that the last
-/// rotation did not extend, is left out and reported: use `rixl keys replace` for it. --dry-run prepares everything, shows
-/// what would be rotated and why, and sends no rotation. With --sandbox and no key named, one of its keys is rotated.
+/// rotation did not extend, is left out and reported: use `rixl keys replace` for it. Of several keys, one that was replaced and
+/// that RIXL ends is reported as waiting. --dry-run prepares everything, shows what would be rotated and why, and sends no
+/// rotation. With --sandbox and no key named, one of its keys is rotated.
 #[derive(clap::Args, Debug)]
 #[command(
     after_long_help = PROMISES,
@@ -79,6 +80,8 @@ pub(crate) struct Args {
     pub(crate) project: Option<Checked<ProjectId>>,
     #[command(flatten)]
     pub(crate) destination: Destination,
+    #[command(flatten)]
+    pub(crate) proof: KeyProof,
     /// Prepare everything and show which keys would be rotated, and why; send no rotation
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -161,8 +164,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         let _ = places.of_due(due)?;
     }
     let mut rotator = args
-        .destination
-        .rotator(context.rotator(&api)?)?
+        .proof
+        .rotator(&args.destination, context.rotator(&api)?)?
         .with_quiet_time(args.settle)
         .with_budget(args.budget.into())
         .with_leave(args.leave)

@@ -176,6 +176,34 @@ fn other_commands_say_what_the_key_waits_for() {
     assert_ends(&bench);
 }
 
+/// Every night the same is asked for.
+#[test]
+fn what_waits_is_no_failure_of_a_fleet_nor_of_the_same_replacement() {
+    let bench = bench();
+    bench.add("billing-2", "second0001");
+    assert_about(left(&replace(&bench, "--output json").run()), 24 * HOUR);
+    let new = bench.stored();
+    let run = replace(&bench, "--output json").run();
+    let key = json(&run)["keys"][0].clone();
+    assert_eq!((run.code, &key["result"]), (0, &"waiting".into()), "{}{}", run.stderr, run.stdout);
+    assert!(run.stderr.contains("this key was replaced, and RIXL ends it at 20"), "{}", run.stderr);
+    let every = "--older-than 1d --settle 0s --to file:{key_id} --yes --output json";
+    let named = "billing001 second0001 --settle 0s --to file:{key_id} --yes --output json";
+    for words in [every, named] {
+        let dry = rixl(&bench, &format!("keys rotate {words} --dry-run")).run();
+        assert_eq!(dry.code, 0, "{}", dry.stderr);
+        let run = rixl(&bench, &format!("keys rotate {words}")).run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        for (run, other) in [(dry, "would rotate"), (run, "rotated")] {
+            let keys = json(&run)["keys"].as_array().unwrap().clone();
+            let result = |id: &str| keys.iter().find(|key| key["id"] == id).map(|key| key["result"].clone());
+            assert_eq!((result("billing001"), result("second0001")), (Some("waiting".into()), Some(other.into())));
+        }
+    }
+    assert!(bench.stored() == new && is_old_live(&bench));
+    assert_ends(&bench);
+}
+
 /// Whatever becomes of the request and of the process that sent it.
 #[test]
 fn killed_while_the_end_is_set_the_old_key_ends_all_the_same() {

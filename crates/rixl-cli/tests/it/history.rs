@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// As the folder's journal writes it.
-fn with_sum(line: &str) -> String {
+pub(crate) fn with_sum(line: &str) -> String {
     format!("{} {line}", &LineDigest::of(line).to_string()[..16])
 }
 
@@ -191,6 +191,29 @@ fn a_history_of_an_earlier_release_goes_on_with_a_chain() {
     assert_eq!(broken(&bench, &lines, "").unwrap().0, Some(3));
     // It is read as before.
     assert_eq!(bench.rixl("keys history").run().stdout.lines().count(), 4);
+}
+
+/// A machine was forgotten when the others were updated.
+#[test]
+fn what_follows_the_line_of_an_earlier_release_can_be_checked() {
+    let (bench, mut lines) = with_lines(2);
+    lines.push(with_sum(&unlinked(without_sum(&lines[1])).replace("ops@", "eve@")));
+    let (line, _, how) = broken(&bench, &lines, "").unwrap();
+    assert!(line == Some(3) && how.contains("or an earlier release wrote it"), "{how}");
+    for _ in 0..2 {
+        assert_eq!(bench.rotate("").run().code, 0);
+    }
+    let check = bench.rixl("keys history --check").run();
+    assert_eq!(check.code, 3, "{}", check.stdout);
+    let remedy = format!("keys history --after {}", head_of(&lines[2]));
+    assert!(check.stderr.contains(&format!("`rixl {remedy}`")), "{}", check.stderr);
+    let after = bench.rixl(&remedy).run();
+    let told = "5 lines, the first 3 of them not checked, chain whole, head ";
+    assert!(after.code == 0 && after.stdout.starts_with(told), "{}", after.stdout);
+    let text = fs::read_to_string(bench.path("state/history")).unwrap();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines[3] = with_sum(&without_sum(&lines[3]).replace("ops@", "eve@"));
+    assert_eq!(broken(&bench, &lines, &remedy["keys history ".len()..]).unwrap().0, Some(5));
 }
 
 /// One is killed within the last line, again and again: the chain goes on from the last whole one.

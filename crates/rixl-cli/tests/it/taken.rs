@@ -137,6 +137,8 @@ fn who_lags_at_the_limit_is_named_and_recovery_looks_again() {
 fn consumers_can_be_given_up() {
     let bench = bench();
     assert_eq!(bench.rotate(&format!("{WAITS} --until-timeout 0s")).run().code, 12);
+    let dry = bench.rixl("keys recover --drop --dry-run").run();
+    assert!(dry.stdout.contains("what has not taken it up is given up"), "{}", dry.stdout);
     let run = bench.rixl("keys recover --drop --settle 0s").run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("not all consumers have taken the new secret, and that is given up"), "{}", run.stderr);

@@ -321,7 +321,8 @@ impl Driver {
                     subject @ Subject::Endpoint { .. } => subject.owner(),
                     _ => audit.key_id.clone(),
                 };
-                ledger::receipts(&audit, owner.as_deref(), lasting.map(|(_, place)| place), &self.progress.left)
+                let lasting = lasting.map(|(index, place)| (place, self.fingerprint_at(index, ending)));
+                ledger::receipts(&audit, owner.as_deref(), lasting, &self.progress.left)
             }
             Effect::Unknown | Effect::Unchanged => Vec::new(),
         };
@@ -441,15 +442,20 @@ impl Driver {
         ahead.and_then(|ahead| at.checked_add(ahead).ok()).unwrap_or(at)
     }
 
-    /// Of what the place holds now, as far as this run knows it.
+    /// Of what the first place that has one holds now, as far as this run knows it.
     fn fingerprint(&self, ending: Ending) -> Option<String> {
+        self.progress.kept().find_map(|(index, _)| self.fingerprint_at(index, ending))
+    }
+
+    /// One place may hold it in another format than another.
+    fn fingerprint_at(&self, index: usize, ending: Ending) -> Option<String> {
         if ending == Ending::Superseded {
-            return Some(look::digest(self.places.first()?.read.as_ref()?).fingerprint());
+            return Some(look::digest(self.places.get(index)?.read.as_ref()?).fingerprint());
         }
-        self.progress.places.iter().find_map(|at| match at {
+        match self.progress.places.get(index)? {
             At::Stored { value, .. } | At::Settled { value, .. } => Some(value.fingerprint()),
             At::Before(_) | At::GivenUp => None,
-        })
+        }
     }
 
     /// What a creation or a replacement stores has no other before it that died, nor has what was rotated once and lives on.

@@ -4,12 +4,12 @@ use rixl_credentials::{ErrorKind, KeyId};
 
 use super::{Driver, New};
 use crate::{
-    Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan,
+    Effect, Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan,
     ledger::Spot,
     protocol::{
         intent::Place,
         progress::{At, Record, Response, Why},
-        seen::{Act, Authorizer, Because, Holds, NotRetired, Owner, Step, Stop, StoreFailure, Wait},
+        seen::{Act, Authorizer, Because, Holds, IfLive, NotRetired, Owner, Step, Stop, StoreFailure, Wait},
     },
     store::{Content, StoreError},
 };
@@ -531,6 +531,10 @@ impl Driver {
                 };
                 (action, self.situation())
             }
+            Step::Record(Record::GivenUp { place, .. }) => {
+                let reason = format!("another place has the secret; {} is given up", self.location(*place));
+                return Some(RecoveryPlan { action: RecoveryAction::Continue, reason, wait: None });
+            }
             Step::Act(Act::Prove) => (RecoveryAction::Continue, "the secret is stored; it is tried where it is used"),
             Step::Wait(Wait::Retry(Because::Taken)) => {
                 (RecoveryAction::Continue, "the secret is stored and live; its consumers are waited for")
@@ -558,7 +562,19 @@ impl Driver {
             ),
             _ => return None,
         };
-        Some(RecoveryPlan { action, reason: reason.to_owned(), wait: None })
+        Some(RecoveryPlan { action, reason: format!("{reason}{}", self.given_up(step)), wait: None })
+    }
+
+    /// What a recovery that gives up makes of a step that fails.
+    fn given_up(&self, step: &Step) -> &'static str {
+        match step {
+            _ if self.seen.mandate.if_live != IfLive::Drop => "",
+            Step::Act(Act::Deploy | Act::Prove) => "; if that fails, it is given up",
+            Step::Act(Act::Close(ending)) if ending.effect() == Effect::Changed && self.progress.is_not_taken_up() => {
+                "; what has not taken it up is given up"
+            }
+            _ => "",
+        }
     }
 
     /// Why another request is sent, or the last one given up.

@@ -142,6 +142,8 @@ impl Driver {
             Ok(false) if is_preparing => {
                 store.prepare(Prepare::new(MAX_SECRET_BYTES).with_subject(&self.subject)).await
             }
+            // Nothing of what an earlier process gave out can be seen, nor has to be.
+            Ok(false) if self.is_given_out(index) => Ok(StoredSecret::new(Version::untracked(), None)),
             Ok(false) => store.read(Read::new().with_subject(&self.subject)).await,
             Err(error) => Err(error),
         };
@@ -282,6 +284,12 @@ impl Driver {
             return Holds::Before(version, value);
         }
         Holds::Other(version, value)
+    }
+
+    /// Whether the place has taken the secret, and neither shows nor keeps it.
+    fn is_given_out(&self, index: usize) -> bool {
+        matches!(self.progress.places.get(index), Some(At::Stored { .. } | At::Settled { .. }))
+            && self.places.get(index).is_some_and(|place| !place.store.is_readable() && !place.store.is_lasting())
     }
 
     pub(super) fn is_recorded(&self, index: usize, value: Digest) -> bool {

@@ -146,8 +146,8 @@ pub(crate) struct Progress {
     pub(crate) is_used: bool,
     /// When consumers were made to take it, or the probes took it, where their time is counted from then.
     pub(crate) handed_at: Option<Timestamp>,
-    /// Places that another one stands in for, and that have had a secret of this run.
-    pub(crate) left: Vec<Place>,
+    /// Places that another one stands in for, and the secret of this run that they have had.
+    pub(crate) left: Vec<(Place, Digest)>,
     /// What places held before a request of this run, or hold of an earlier one: not another rotator's.
     pub(crate) earlier: Vec<Digest>,
     pub(crate) retire: Retire,
@@ -400,8 +400,8 @@ impl Progress {
             Record::Redirected { place, to, .. } => {
                 let intent = Arc::make_mut(&mut self.intent);
                 if let Some(old) = intent.places.get_mut(*place) {
-                    if let Some(At::Stored { .. } | At::Settled { .. }) = self.places.get(*place) {
-                        self.left.push(old.clone());
+                    if let Some(At::Stored { value, .. } | At::Settled { value, .. }) = self.places.get(*place) {
+                        self.left.push((old.clone(), *value));
                     }
                     old.clone_from(to);
                 }

@@ -4,6 +4,7 @@ use std::{
     fmt, fs,
     path::{Path, PathBuf},
     sync::OnceLock,
+    time::Duration,
 };
 
 use rixl_rotation::journal::{FolderJournal, Journal as _, ReadHistory, chain::Chain};
@@ -24,10 +25,12 @@ pub(crate) enum Work {
     RotateDeployed,
     Create,
     Replace,
+    /// RIXL ends the old key: the run is over before that, and a later recovery deletes the key.
+    ReplaceEnded,
 }
 
-pub(crate) const WORKS: [Work; 5] =
-    [Work::Rotate, Work::RotateDotenv, Work::RotateDeployed, Work::Create, Work::Replace];
+pub(crate) const WORKS: [Work; 6] =
+    [Work::Rotate, Work::RotateDotenv, Work::RotateDeployed, Work::Create, Work::Replace, Work::ReplaceEnded];
 
 impl Work {
     pub(crate) fn name(self) -> &'static str {
@@ -37,6 +40,7 @@ impl Work {
             Self::RotateDeployed => "rotate --to file: --to dotenv: --then",
             Self::Create => "create --to file:",
             Self::Replace => "replace --to file:",
+            Self::ReplaceEnded => "replace --to file: --grace 1h",
         }
     }
 }
@@ -103,6 +107,8 @@ impl fmt::Display for Role {
 
 /// Short, since recovery waits for it, and long enough for a machine with other things to do.
 const TIMEOUT: &str = "3s";
+/// Longer than the grace of the key that RIXL ends, by its clock.
+const PAST_GRACE: Duration = Duration::from_secs(2 * 3_600);
 const NAME: &str = "billing";
 
 pub(crate) struct Scene {
@@ -127,7 +133,7 @@ pub(crate) struct Standing {
 
 impl Scene {
     pub(crate) fn new(work: Work) -> Self {
-        let sandbox = Sandbox::start().unwrap();
+        let sandbox = Sandbox::builder().dated(work == Work::ReplaceEnded).start().unwrap();
         // Each sweep runs one of its kinds of work on the real disk; a process that is killed leaves the page cache alone.
         let folder = if work == Work::Rotate { folder_on_disk() } else { folder() };
         for name in ["home", "out", "store"] {
@@ -174,11 +180,15 @@ impl Scene {
     }
 
     pub(crate) fn command(&self, words: String) -> Program {
-        Program::new(words.split_whitespace())
+        let program = Program::new(words.split_whitespace())
             .at(&self.sandbox)
             .env("RIXL_STATE_DIR", self.state())
             .env("SSL_CERT_FILE", self.path("home/roots.pem"))
-            .env("SSL_CERT_DIR", self.path("home"))
+            .env("SSL_CERT_DIR", self.path("home"));
+        match self.work {
+            Work::ReplaceEnded => program.env("RIXL_ORG_ID", self.sandbox.organization_id()),
+            _ => program,
+        }
     }
 
     /// What is done to the key.
@@ -202,6 +212,9 @@ impl Scene {
             Work::Replace => {
                 format!("keys replace {key} --to file:{store} --yes --grace 0s --settle 0s --timeout {TIMEOUT}")
             }
+            Work::ReplaceEnded => {
+                format!("keys replace {key} --to file:{store} --yes --grace 1h --settle 0s --timeout {TIMEOUT}")
+            }
         })
     }
 
@@ -212,7 +225,22 @@ impl Scene {
 
     /// The last one: nothing may keep it from its end, not even a machine with much to do.
     pub(crate) fn recover(&self, how: &str) -> Run {
-        self.command(format!("keys recover --settle 0s --timeout 30s {how}")).run()
+        let recover = || self.command(format!("keys recover --settle 0s --timeout 30s {how}")).run();
+        let run = recover();
+        if run.code != 0 || !self.is_waiting() {
+            return run;
+        }
+        // Nobody comes before the old key's end.
+        self.sandbox.advance(PAST_GRACE);
+        let ended = recover();
+        Run { stderr: run.stderr + &ended.stderr, ..ended }
+    }
+
+    /// Whether nothing is left to do before RIXL ends the old key.
+    pub(crate) fn is_waiting(&self) -> bool {
+        let entries = read_all(&self.state().join("entries"));
+        let is_told = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("\"state\":\"ends_at\"");
+        self.work == Work::ReplaceEnded && entries.iter().any(|(_, bytes)| is_told(bytes))
     }
 
     /// `None`: no file of ours.
@@ -252,7 +280,17 @@ impl Scene {
         let line = match self.work {
             Work::Rotate | Work::RotateDotenv | Work::RotateDeployed => "/rotate HTTP/1.1",
             Work::Create | Work::Replace => "POST /platform/api-keys HTTP/1.1",
+            Work::ReplaceEnded => "/api-keys/v1 HTTP/1.1",
         };
+        self.has_line(call, line) && String::from_utf8_lossy(&call.data).contains("POST ")
+    }
+
+    /// The request that gives the old key its end.
+    pub(crate) fn is_end(&self, call: &Call) -> bool {
+        self.has_line(call, "PATCH ")
+    }
+
+    fn has_line(&self, call: &Call, line: &str) -> bool {
         call.role == Role::Socket && call.is_done() && String::from_utf8_lossy(&call.data).contains(line)
     }
 
@@ -261,6 +299,7 @@ impl Scene {
         match self.work {
             Work::Rotate | Work::RotateDotenv | Work::RotateDeployed => self.sandbox.rotations(&self.key_id),
             Work::Create | Work::Replace => self.sandbox.calls("createApiKey"),
+            Work::ReplaceEnded => self.sandbox.calls("createOrganizationApiKey"),
         }
     }
 
@@ -328,7 +367,7 @@ impl Scene {
                 fault(holds_key.as_ref() != Some(&self.key_id), "the store does not hold the live secret");
             }
             Work::Create => fault(is_done && holds_key.is_none(), "the store does not hold the live secret"),
-            Work::Replace => {
+            Work::Replace | Work::ReplaceEnded => {
                 let is_new = holds_key.is_some() && holds_key.as_ref() != Some(&self.key_id);
                 fault(is_done && !is_new, "the store does not hold the new key's secret");
                 fault(!is_done && holds_key.is_none(), "the store does not hold a live secret");
