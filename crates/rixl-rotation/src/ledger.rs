@@ -6,7 +6,7 @@ use rixl_credentials::{KeyId, Secret, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Audit, Ending, Liveness, Rotator, fingerprint,
+    Audit, Ending, Failure, FailureKind, Liveness, Next, Rotator, fingerprint,
     journal::{JournalError, JournalErrorKind, ListUnfinished, Look, ReadReceipt},
     protocol::{
         intent::{Digest, Intent, Place},
@@ -282,16 +282,25 @@ impl Rotator {
         None
     }
 
-    /// The unfinished run that has created this key, and the name of its entry: it goes on from the secret that it stored.
-    pub(crate) async fn open_run_that_made(&self, key_id: &KeyId) -> Option<(String, Open)> {
+    /// Why this key is not to be changed: a run that is not over has created it, and goes on from the secret that it stored.
+    pub(crate) async fn is_of_open_run(&self, key_id: &KeyId) -> Option<Failure> {
         let receipt = self.receipt(&of_key(self.account.client().base_url(), key_id.as_str())).await.ok()??;
         let entry = receipt.entry?;
-        let looked = self.journal.look(Look::new(&entry)).await.ok()?;
-        match recover::read(&entry, &looked.lines) {
-            Ok(Some(Open::Run(progress))) if progress.intent.run != receipt.run => None,
-            Ok(Some(open)) => Some((entry, open)),
-            _ => None,
+        let looked = self.journal.look(Look::new(&entry)).await;
+        if let Err(error) = &looked
+            && error.kind() == JournalErrorKind::Locked
+        {
+            let sentence = format!("the run on {entry} that has created the key {key_id} is under way; nothing was sent");
+            return Some(Failure::new(FailureKind::Locked, sentence));
         }
+        match looked.map(|looked| recover::read(&entry, &looked.lines)) {
+            Ok(Ok(None)) => return None,
+            Ok(Ok(Some(Open::Run(progress)))) if progress.intent.run != receipt.run => return None,
+            // What can't be read may be it.
+            _ => {}
+        }
+        let sentence = format!("the key {key_id} was created by a run on {entry} that is unfinished; nothing was sent");
+        Some(Failure::refused(sentence).with_next(Next::EndFirst(entry)))
     }
 
     /// Until when RIXL signs with the secret before the one that the last run has stored.

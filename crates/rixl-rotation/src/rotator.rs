@@ -796,11 +796,9 @@ impl Rotator {
             return Err(earlier.repeated(&intent).unwrap_or_else(|| earlier.refusal("nothing was sent")));
         }
         if let Some(key_id) = intent.subject.key_id()
-            && let Some((maker, _)) = self.open_run_that_made(key_id).await
+            && let Some(failure) = self.is_of_open_run(key_id).await
         {
-            let sentence =
-                format!("the key {key_id} was created by a run on {maker} that is unfinished; nothing was sent");
-            return Err(Failure::refused(sentence).with_next(Next::EndFirst(maker)));
+            return Err(failure);
         }
         let mut targets = Vec::with_capacity(stores.len());
         for (index, store) in stores.into_iter().enumerate() {

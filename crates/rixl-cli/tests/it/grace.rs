@@ -493,6 +493,15 @@ fn the_successor_is_not_changed_before_its_run_is_over() {
     let failed = bench();
     let run = replace(&failed, "--grace 24h --then false").run();
     assert_eq!(run.code, 10, "{}", run.stderr);
+    let under_way = bench();
+    let run = replace(&under_way, "--grace 24h --wait").spawn();
+    under_way.wait_for_state("billing001", "settled");
+    let rotation = format!("keys rotate {} --to file:other --yes --new-place", successor(&under_way));
+    let other = rixl(&under_way, &rotation).run();
+    assert_eq!(other.code, 5, "{}", other.stderr);
+    assert!(other.stderr.contains("the run on billing001 that has created the key"), "{}", other.stderr);
+    run.send(Signal::INT);
+    assert_eq!(Run::of(run).code, 130);
     for bench in [waiting, failed] {
         let stored = bench.stored();
         let new = successor(&bench);
