@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Audit, Ending, Liveness, Rotator, fingerprint,
     journal::{JournalError, JournalErrorKind, ListUnfinished, Look, ReadReceipt},
-    protocol::{intent::Place, progress::Progress},
+    protocol::{
+        intent::{OF_CREDENTIAL, Place},
+        progress::Progress,
+    },
     recover,
     store::{at_server, hex},
 };
@@ -137,7 +140,11 @@ pub(crate) fn receipts<'a>(
 impl Receipt {
     /// What follows the location of the place in a sentence.
     pub(crate) fn said(&self) -> String {
-        let kind = if self.key_id.contains('-') { "a webhook endpoint" } else { "another key" };
+        let kind = match &self.key_id {
+            owner if owner.starts_with(OF_CREDENTIAL) => "a client credential",
+            owner if owner.contains('-') => "a webhook endpoint",
+            _ => "another key",
+        };
         format!("has had the secret of {kind}, {}, since {}", self.key_id, self.at)
     }
 }
@@ -221,7 +228,7 @@ impl Rotator {
 
     /// A list may lag, or be of another organization: two must lack the key, and its secret must be dead.
     async fn is_gone(&self, owner: &str, secret: &Secret) -> bool {
-        // Nobody can tell whether an endpoint's secret is dead.
+        // Nobody can tell whether an endpoint's secret is dead, and a revoked credential is still in the list.
         let Ok(key_id) = owner.parse::<KeyId>() else { return false };
         let key_id = &key_id;
         for _ in 0..2 {

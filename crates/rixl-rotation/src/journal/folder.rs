@@ -120,8 +120,9 @@ impl FolderJournal {
         let key = server.map(|server| disk::lock_of_user(&hex(format!("{server} {name}").as_bytes(), 16), &holder));
         let _key = key.unwrap_or(Ok(None)).map_err(|holder| {
             let holder = if holder.is_empty() { "another rotator" } else { holder.as_str() };
-            // An endpoint's entry says what it is of.
-            let what = if name.starts_with("webhook-") { "" } else { "the key " };
+            // An entry that is no key's says what it is of.
+            let is_key = !["webhook-", "credential-"].iter().any(|start| name.starts_with(start));
+            let what = if is_key { "the key " } else { "" };
             locked(format!("{what}{name} is locked by {holder}"))
         })?;
         let escrow = self.root.join("escrow").join(name);
