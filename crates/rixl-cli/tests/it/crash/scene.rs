@@ -24,10 +24,12 @@ pub(crate) enum Work {
     RotateDeployed,
     Create,
     Replace,
+    /// Of a client credential, whose place has both its parts.
+    ReplaceClient,
 }
 
-pub(crate) const WORKS: [Work; 5] =
-    [Work::Rotate, Work::RotateDotenv, Work::RotateDeployed, Work::Create, Work::Replace];
+pub(crate) const WORKS: [Work; 6] =
+    [Work::Rotate, Work::RotateDotenv, Work::RotateDeployed, Work::Create, Work::Replace, Work::ReplaceClient];
 
 impl Work {
     pub(crate) fn name(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Work {
             Self::RotateDeployed => "rotate --to file: --to dotenv: --then",
             Self::Create => "create --to file:",
             Self::Replace => "replace --to file:",
+            Self::ReplaceClient => "clients replace --to file:",
         }
     }
 }
@@ -134,7 +137,12 @@ impl Scene {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         let mut scene = Self { work, sandbox, folder, key_id: String::new(), old: String::new() };
-        if work != Work::Create {
+        if work == Work::ReplaceClient {
+            let client = scene.sandbox.create_client_credential("web0000001", NAME);
+            let pair = serde_json::json!({ "client_id": client.client_id, "client_secret": client.client_secret });
+            write(&scene.store(), &pair.to_string(), 0o600);
+            (scene.key_id, scene.old) = (client.id, client.client_secret);
+        } else if work != Work::Create {
             let key = scene.sandbox.create_key(NAME);
             (scene.key_id, scene.old) = (key.id, key.secret);
             let text = match work {
@@ -202,6 +210,9 @@ impl Scene {
             Work::Replace => {
                 format!("keys replace {key} --to file:{store} --yes --grace 0s --settle 0s --timeout {TIMEOUT}")
             }
+            Work::ReplaceClient => {
+                format!("clients replace {key} --to file:{store} --yes --grace 0s --settle 0s --timeout {TIMEOUT}")
+            }
         })
     }
 
@@ -252,6 +263,7 @@ impl Scene {
         let line = match self.work {
             Work::Rotate | Work::RotateDotenv | Work::RotateDeployed => "/rotate HTTP/1.1",
             Work::Create | Work::Replace => "POST /platform/api-keys HTTP/1.1",
+            Work::ReplaceClient => "POST /platform/clientauth/credentials HTTP/1.1",
         };
         call.role == Role::Socket && call.is_done() && String::from_utf8_lossy(&call.data).contains(line)
     }
@@ -261,7 +273,21 @@ impl Scene {
         match self.work {
             Work::Rotate | Work::RotateDotenv | Work::RotateDeployed => self.sandbox.rotations(&self.key_id),
             Work::Create | Work::Replace => self.sandbox.calls("createApiKey"),
+            Work::ReplaceClient => self.sandbox.calls("createClientCredential"),
         }
+    }
+
+    /// Whose live secret it is.
+    fn owner_of(&self, secret: &str) -> Option<String> {
+        match self.work {
+            Work::ReplaceClient => self.sandbox.client_of(secret),
+            _ => self.sandbox.key_of(secret),
+        }
+    }
+
+    /// The command that ends what nobody has the secret of.
+    pub(crate) fn ends(&self) -> &'static str {
+        if self.work == Work::ReplaceClient { "rixl clients revoke " } else { "rixl keys delete " }
     }
 
     fn stored(&self) -> Option<String> {
@@ -269,7 +295,7 @@ impl Scene {
     }
 
     pub(crate) fn standing(&self) -> Standing {
-        let is_new = |secret: &String| *secret != self.old && self.sandbox.is_live(secret);
+        let is_new = |secret: &String| *secret != self.old && self.owner_of(secret).is_some();
         let is_held = self.stored().is_some_and(|stored| is_new(&stored)) || self.is_in_escrow();
         let entries = read_all(&self.state().join("entries"));
         let has_intent = entries.iter().any(|(_, bytes)| {
@@ -299,7 +325,7 @@ impl Scene {
     /// Whether the live secret is where the program says that it is, or under the name that it had there first.
     pub(crate) fn is_in_escrow(&self) -> bool {
         let files = read_all(&self.state().join("escrow"));
-        files.iter().flat_map(|(_, bytes)| secrets(bytes)).any(|secret| self.sandbox.is_live(&secret))
+        files.iter().flat_map(|(_, bytes)| secrets(bytes)).any(|secret| self.owner_of(&secret).is_some())
     }
 
     /// The secrets where none may ever be.
@@ -322,17 +348,17 @@ impl Scene {
         let ended = self.standing();
         let is_done = ended.changes > 0;
         let holds = self.stored();
-        let holds_key = holds.as_ref().and_then(|secret| self.sandbox.key_of(secret));
+        let holds_key = holds.as_ref().and_then(|secret| self.owner_of(secret));
         match self.work {
             Work::Rotate | Work::RotateDotenv | Work::RotateDeployed => {
                 fault(holds_key.as_ref() != Some(&self.key_id), "the store does not hold the live secret");
             }
             Work::Create => fault(is_done && holds_key.is_none(), "the store does not hold the live secret"),
-            Work::Replace => {
+            Work::Replace | Work::ReplaceClient => {
                 let is_new = holds_key.is_some() && holds_key.as_ref() != Some(&self.key_id);
                 fault(is_done && !is_new, "the store does not hold the new key's secret");
                 fault(!is_done && holds_key.is_none(), "the store does not hold a live secret");
-                fault(is_done && !is_blind && self.sandbox.is_live(&self.old), "the old key was not deleted");
+                fault(is_done && !is_blind && self.owner_of(&self.old).is_some(), "the old one was not ended");
             }
         }
         let expected = match crashed {
@@ -359,7 +385,9 @@ impl Scene {
         beside.retain(|(path, bytes)| !is_place(path) && !secrets(bytes).is_empty());
         fault(!beside.is_empty(), "a secret is in a file beside the store");
         if let (true, Some(holds)) = (is_done, &holds) {
-            let fingerprint = rixl_rotation::fingerprint(holds);
+            // Of a pair, that of the whole.
+            let whole = fs::read_to_string(self.store()).unwrap_or_default();
+            let fingerprint = rixl_rotation::fingerprint(if self.work == Work::ReplaceClient { &whole } else { holds });
             let is_told = |line: &Value| {
                 let mut endings = vec!["rotated", "created", "replaced"];
                 if is_blind {
