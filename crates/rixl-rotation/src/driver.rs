@@ -516,7 +516,7 @@ impl Driver {
         self.intent().places.get(place).map(|place| place.given.clone()).unwrap_or_default()
     }
 
-    fn warn(&mut self, warning: impl Into<Warning>) {
+    pub(crate) fn warn(&mut self, warning: impl Into<Warning>) {
         let warning = warning.into();
         if self.is_dry || self.warnings.contains(&warning) {
             return;

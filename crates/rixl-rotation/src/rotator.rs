@@ -772,13 +772,20 @@ impl Rotator {
         let (traced, places) = (Traced::new(None, "credential"), places.into());
         traced.of_credential(&credential.id);
         let prepare = async {
-            let subject = self.client_replacement(credential, grace).await?;
-            self.prepare_change(subject, places, &traced).await
+            let (subject, warning) = self.client_replacement(credential, grace).await?;
+            let mut prepared = self.prepare_change(subject, places, &traced).await?;
+            warning.into_iter().for_each(|warning| prepared.driver.warn(warning));
+            Ok(prepared)
         };
         traced.prepare(prepare).await
     }
 
-    async fn client_replacement(&self, credential: &ClientCredential, grace: Duration) -> Result<Subject, Failure> {
+    /// With what is to be said of it.
+    async fn client_replacement(
+        &self,
+        credential: &ClientCredential,
+        grace: Duration,
+    ) -> Result<(Subject, Option<String>), Failure> {
         let id = &credential.id;
         let Some(name) = credential.name.clone() else {
             return Err(Failure::refused(format!(
@@ -792,7 +799,7 @@ impl Rotator {
             )));
         }
         // Its list does not tell of them, as that of keys does.
-        match self.account.policies_of(id).await {
+        let warning = match self.account.policies_of(id).await {
             Some(Ok(names)) if !names.is_empty() => {
                 return Err(Failure::refused(format!(
                     "the client credential {id} has policies ({}), which its successor would lack; nothing was sent; create \
@@ -801,19 +808,18 @@ impl Rotator {
                 )));
             }
             Some(Err(error)) => {
-                let sentence =
-                    format!("{error}; it is not known whether policies are attached to it, which its successor lacks");
-                self.tell(&owner_of_credential(id.as_str()), EventKind::Note, sentence);
+                Some(format!("{error}; it is not known whether {id} has policies, which its successor would lack"))
             }
-            Some(Ok(_)) | None => {}
-        }
-        Ok(Subject::Credential {
+            Some(Ok(_)) | None => None,
+        };
+        let subject = Subject::Credential {
             credential_id: id.clone(),
             client_id: credential.client_id.clone(),
             name,
             format: self.client_format,
             grace_ms: millis(grace),
-        })
+        };
+        Ok((subject, warning))
     }
 
     fn rotation(&self, key: &ApiKey) -> Result<Subject, Failure> {

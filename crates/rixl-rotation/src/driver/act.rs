@@ -322,7 +322,7 @@ impl Driver {
                 }
                 None => format!(
                     "the {old} is not {retired}, for its consumers may not have the new secret; {} it once they have",
-                    if retired == "revoked" { "revoke" } else { "delete" }
+                    self.subject().retire()
                 ),
             });
         }

@@ -78,7 +78,7 @@ impl Driver {
         let Subject::Credential { credential_id, name, .. } = self.subject().clone() else {
             return Err(KeysFailure::Passing);
         };
-        let (mut predecessor, mut has_successor, mut orphans) = (None, false, Vec::new());
+        let (mut predecessor, mut successor, mut orphans) = (None, None, Vec::new());
         let successor_id = self.stored_credential().map(|new| new.id.clone());
         let mut all = self.rotator.account.client_credentials().list();
         while let Some(credential) = all.next().await {
@@ -94,7 +94,7 @@ impl Driver {
             if credential.id == credential_id {
                 predecessor = Some(credential);
             } else if Some(&credential.id) == successor_id.as_ref() {
-                has_successor = true;
+                successor = Some(credential);
             } else if credential.name.as_deref() == Some(&name)
                 && credential.status != Some(ClientCredentialStatus::Revoked)
                 && !self.intent().known.contains(&id)
@@ -105,13 +105,16 @@ impl Driver {
         // A list that lacks both is of another replica, or of another account. What can't be told revokes nothing.
         let is_received = self.progress.response == Response::Received;
         let is_unknown = |old: &ClientCredential| old.is_last_used_unknown;
-        if is_received && predecessor.is_none() && !has_successor || predecessor.as_ref().is_some_and(is_unknown) {
+        if is_received && predecessor.is_none() && successor.is_none() || predecessor.as_ref().is_some_and(is_unknown) {
             self.look_error = None;
             return Err(KeysFailure::Passing);
         }
         // A credential stays in the list when it is revoked.
         let predecessor = predecessor.filter(|old| self.is_active(old)).map(|old| old.last_used_at);
-        Ok(KeysSeen { predecessor, end: None, is_less: false, orphans })
+        // Where its secret is tried, that tells more.
+        let is_revoked = successor.is_some_and(|new| new.status == Some(ClientCredentialStatus::Revoked));
+        let is_less = is_revoked && !self.intent().limits.is_probed;
+        Ok(KeysSeen { predecessor, end: None, is_less, orphans })
     }
 
     /// Where RIXL does not say, until it has said that it revoked it.

@@ -371,6 +371,7 @@ impl Driver {
 
     fn not_retired(&mut self, why: NotRetired) -> Failure {
         let (old, noun, retired) = (self.old(), self.subject().noun(), self.subject().retired());
+        let is_credential = matches!(self.subject(), Subject::Credential { .. });
         let is_own_key = why == NotRetired::OwnKey;
         let (why, error) = match why {
             NotRetired::OwnKey if self.seen.authorizer == Some(Authorizer::MayBeOwnKey) => {
@@ -378,13 +379,14 @@ impl Driver {
             }
             NotRetired::OwnKey => ("the bearer token was obtained with it", None),
             NotRetired::Place(_) => ("the store no longer holds the live new secret", None),
+            NotRetired::Less if is_credential => ("the new one is revoked", None),
             NotRetired::Less => ("the new key lacks a policy or a permission that the old one has", None),
             NotRetired::Keys if self.look_error.is_none() => {
                 ("the list has neither it nor the new one, or does not tell when it was last used", None)
             }
             NotRetired::Keys => ("the list could not be read", self.look_error.take()),
             NotRetired::StillThere if self.look_error.is_some() => ("the call failed", self.look_error.take()),
-            NotRetired::StillThere if retired == "revoked" => ("it was revoked, but is still listed as active", None),
+            NotRetired::StillThere if is_credential => ("it was revoked, but is still listed as active", None),
             NotRetired::StillThere => ("it was deleted, but is still listed", None),
         };
         let ends =

@@ -175,7 +175,14 @@ impl Subject {
         }
     }
 
-    /// How what was there before ends.
+    /// How what was there before is ended.
+    pub(crate) fn retire(&self) -> &'static str {
+        match self {
+            Self::Credential { .. } => "revoke",
+            _ => "delete",
+        }
+    }
+
     pub(crate) fn retired(&self) -> &'static str {
         match self {
             Self::Credential { .. } => "revoked",

@@ -310,7 +310,7 @@ pub(crate) struct KeysSeen {
     pub(crate) predecessor: Option<Option<Timestamp>>,
     /// When the predecessor expires, by RIXL's clock.
     pub(crate) end: Option<Timestamp>,
-    /// The successor may do less than its predecessor.
+    /// The successor may do less than its predecessor, or nothing.
     pub(crate) is_less: bool,
     /// What the lost requests of this run may have made.
     pub(crate) orphans: Vec<MadeId>,

@@ -495,6 +495,36 @@ async fn nothing_is_revoked_for_a_new_credential_that_is_dead() {
     world.assert_replaced();
 }
 
+/// Whoever may replace credentials may not be allowed to read policies.
+#[tokio::test]
+async fn policies_that_can_not_be_read_are_warned_of() {
+    let world = World::new();
+    let body = r#"{"code":7,"message":"not you","details":[]}"#;
+    world.inject("listPolicies", Fault::new(Effect::Respond { status: 403, headers: json_type(), body: body.into() }));
+    let report = world.replace().await.unwrap();
+    let [warning] = &report.warnings[..] else { panic!("{:?}", report.warnings) };
+    assert!(warning.message.contains("not known whether web0000001 has policies"), "{warning}");
+    world.assert_replaced();
+}
+
+/// RIXL's list tells of it where nothing is tried.
+#[tokio::test]
+async fn nothing_is_revoked_for_a_new_credential_that_is_revoked() {
+    let world = World::new();
+    let edit = |page: &mut Value| {
+        for credential in page["credentials"].as_array_mut().unwrap() {
+            if credential["id"] != "web0000001" {
+                credential["status"] = "CLIENT_CREDENTIAL_STATUS_REVOKED".into();
+            }
+        }
+    };
+    world.inject(LIST, Fault::new(Effect::edit_json(edit)).always());
+    let rotator = world.rotator().with_verification(false);
+    let failure = rotator.replace_client_credential(&world.id, world.store(), Duration::ZERO).await.unwrap_err();
+    assert!(failure.message().contains("could not be revoked: the new one is revoked"), "{failure}");
+    assert!(world.is_old_live() && world.calls(REVOKE) == 0);
+}
+
 #[tokio::test]
 async fn without_verification_no_token_is_minted() {
     let world = World::new();
