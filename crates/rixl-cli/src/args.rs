@@ -7,7 +7,7 @@ use clap::{
     builder::{TypedValueParser, ValueParserFactory},
     error::ErrorKind,
 };
-use rixl_credentials::{EndpointId, KeyId, OrganizationId, ProjectId};
+use rixl_credentials::{CredentialId, EndpointId, KeyId, OrganizationId, ProjectId};
 use rixl_rotation::{Consumers, DeployStep, ProbeStep, Rotator, journal::chain::LineDigest};
 
 use crate::{
@@ -219,7 +219,7 @@ macro_rules! checked {
     )*};
 }
 
-checked!(KeyId OrganizationId ProjectId EndpointId LineDigest);
+checked!(KeyId OrganizationId ProjectId EndpointId CredentialId LineDigest);
 
 impl<T> TypedValueParser for CheckedParser<T>
 where

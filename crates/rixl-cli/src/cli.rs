@@ -50,7 +50,7 @@ everything else to stderr. To try all this without an account, add --sandbox to 
 /// Rotate RIXL API keys without losing a secret
 ///
 /// Rotates, creates, replaces, verifies and deletes the API keys of RIXL, the video and image platform, rotates the secrets
-/// of its webhook endpoints, and finishes what was interrupted. Unofficial.
+/// of its webhook endpoints, replaces its client credentials, and finishes what was interrupted. Unofficial.
 #[derive(Debug, Parser)]
 #[command(name = "rixl", version, after_long_help = ENVIRONMENT, max_term_width = 100)]
 pub(crate) struct Cli {

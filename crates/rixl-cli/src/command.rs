@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod clients;
 pub(crate) mod completions;
 pub(crate) mod consumers;
 pub(crate) mod create;
@@ -27,6 +28,9 @@ pub(crate) enum Command {
     /// Rotate the signing secrets of webhook endpoints, and test them
     #[command(subcommand)]
     Webhooks(Box<webhooks::Webhooks>),
+    /// List, replace and revoke client credentials
+    #[command(subcommand)]
+    Clients(Box<clients::Clients>),
     Status(status::Args),
     Sandbox(sandbox::Args),
     Completions(completions::Args),
@@ -53,6 +57,7 @@ impl Command {
         match self {
             Self::Keys(keys) => keys.name(),
             Self::Webhooks(webhooks) => webhooks.name(),
+            Self::Clients(clients) => clients.name(),
             Self::Status(_) => "status",
             Self::Sandbox(_) => "sandbox",
             Self::Completions(_) => "completions",
@@ -64,6 +69,7 @@ impl Command {
         match self {
             Self::Keys(keys) => keys.run(context).await,
             Self::Webhooks(webhooks) => webhooks.run(context).await,
+            Self::Clients(clients) => clients.run(context).await,
             Self::Status(args) => status::run(context, args).await,
             Self::Sandbox(args) => sandbox::run(context, args).await,
             Self::Completions(args) => completions::run(args, program()),

@@ -245,6 +245,10 @@ pub(crate) fn command(next: &Next) -> Option<String> {
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
             Some(format!("rixl keys delete {}", ids.join(" ")))
         }
+        Next::RevokeCredentials(ids) => {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            Some(format!("rixl clients revoke {}", ids.join(" ")))
+        }
         Next::Replace(id) => Some(format!("rixl keys replace {id} --to STORE (or, for another key, rixl keys create)")),
         Next::NameExpiry(id) => Some(format!("rixl keys replace {id} --to STORE --expires WHEN")),
         Next::AllowNewPlace => Some("correct the name, or allow a new one with --new-place".to_owned()),
@@ -273,7 +277,9 @@ fn vault_settings(server: &str) -> String {
 pub(crate) fn with_command(message: &str, next: Option<&Next>) -> String {
     match next.and_then(|next| Some((next, command(next)?))) {
         None => message.to_owned(),
-        Some((Next::DeleteKeys(_), command)) => format!("{message}; if nobody knows it, run `{command}`"),
+        Some((Next::DeleteKeys(_) | Next::RevokeCredentials(_), command)) => {
+            format!("{message}; if nobody knows it, run `{command}`")
+        }
         Some((Next::Decide, _)) => format!("{message}; `--rotate-again` or `--drop` decides"),
         Some((_, command)) => format!("{message}; run `{command}`"),
     }

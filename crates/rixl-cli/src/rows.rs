@@ -137,12 +137,13 @@ impl Serialize for Locations {
 }
 
 pub(crate) const WEBHOOK: &str = "webhook";
+pub(crate) const CLIENT: &str = "client_credential";
 
 /// The result for one key, as JSON shows it.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Row {
     id: Option<String>,
-    /// `webhook`, or nothing, for a key.
+    /// `webhook`, `client_credential`, or nothing, for a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
     name: Option<String>,
@@ -154,6 +155,12 @@ pub(crate) struct Row {
     fingerprint: Option<String>,
     rotations: Option<u32>,
     outage_ms: Option<u64>,
+    /// What mints tokens with the new secret of a client credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    /// Until when tokens may live that were minted with the old client credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_tokens_until: Option<Timestamp>,
     /// Until when RIXL signs deliveries with the old secret, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_with_both_until: Option<Timestamp>,
@@ -168,9 +175,11 @@ pub(crate) struct Row {
     reason: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
-    /// Keys that were created, but whose secrets may be lost.
+    /// Keys or client credentials that were created, but whose secrets may be lost.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     orphans: Vec<String>,
+    #[serde(skip)]
+    are_clients: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Words>,
 }
@@ -179,8 +188,12 @@ impl Row {
     pub(crate) fn of_report(report: Report) -> Self {
         let code = if report.ending == Ending::Superseded { Code::Superseded } else { Code::Done };
         let mut row = Self {
-            id: report.key_id.map(|id| id.to_string()).or(report.endpoint_id.as_ref().map(ToString::to_string)),
-            kind: report.endpoint_id.as_ref().map(|_| WEBHOOK),
+            id: (report.key_id.map(|id| id.to_string()))
+                .or(report.endpoint_id.as_ref().map(ToString::to_string))
+                .or(report.credential_id.as_ref().map(ToString::to_string)),
+            kind: (report.endpoint_id.as_ref().map(|_| WEBHOOK)).or(report.credential_id.as_ref().map(|_| CLIENT)),
+            client_id: report.client_id,
+            old_tokens_until: report.old_tokens_until,
             signed_with_both_until: report.signed_with_both_until,
             name: report.name,
             stores: Locations(report.stores),
@@ -194,8 +207,13 @@ impl Row {
         };
         for warning in report.warnings {
             row.warnings.push(with_command(&warning.message, warning.next.as_ref()));
-            if let Some(Next::DeleteKeys(ids)) = warning.next {
-                row.orphans.extend(ids.iter().map(ToString::to_string));
+            match warning.next {
+                Some(Next::DeleteKeys(ids)) => row.orphans.extend(ids.iter().map(ToString::to_string)),
+                Some(Next::RevokeCredentials(ids)) => {
+                    row.orphans.extend(ids.iter().map(ToString::to_string));
+                    row.are_clients = true;
+                }
+                _ => {}
             }
         }
         row
@@ -250,6 +268,12 @@ impl Row {
     /// Of a webhook endpoint.
     pub(crate) fn of_webhook(mut self) -> Self {
         self.kind = Some(WEBHOOK);
+        self
+    }
+
+    /// Of a client credential.
+    pub(crate) fn of_client(mut self) -> Self {
+        self.kind = Some(CLIENT);
         self
     }
 
@@ -339,15 +363,26 @@ pub(crate) fn say_all(output: Output, rows: &[Row]) {
             }),
         }
     }
-    let orphans: Vec<&str> = rows.iter().flat_map(|row| &row.orphans).map(String::as_str).collect();
-    if !orphans.is_empty() {
-        let (count, noun) = (orphans.len(), if orphans.len() == 1 { "key was" } else { "keys were" });
-        output.warn(format_args!(
-            "{count} {noun} created whose secret may be one that was lost; if nobody knows it, run `rixl keys delete {}`",
-            shown(&orphans.join(" "))
-        ));
+    for (are_clients, what, command) in [(false, "key", "keys delete"), (true, "client credential", "clients revoke")] {
+        let of_kind = rows.iter().filter(|row| row.are_clients == are_clients);
+        let orphans: Vec<&str> = of_kind.flat_map(|row| &row.orphans).map(String::as_str).collect();
+        if !orphans.is_empty() {
+            let (count, were) = (orphans.len(), if orphans.len() == 1 { " was" } else { "s were" });
+            output.warn(format_args!(
+                "{count} {what}{were} created whose secret may be one that was lost; if nobody knows it, run `rixl {command} {}`",
+                shown(&orphans.join(" "))
+            ));
+        }
     }
     for row in rows {
+        if let (Some(client_id), Some(id)) = (&row.client_id, &row.id) {
+            output.note(format_args!("the client id of {} is {}", shown(id), shown(client_id)));
+        }
+        if let Some(until) = row.old_tokens_until {
+            output.note(format_args!(
+                "tokens that were minted with the old client credential live until {until:.0} at most"
+            ));
+        }
         if let (Some(until), Some(id)) = (row.signed_with_both_until, &row.id) {
             output.note(format_args!(
                 "until {until:.0} RIXL signs deliveries to {} with the old and the new secret: consumers must have the new one by then",

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt};
 
-use rixl_credentials::{Error, ErrorKind, KeyId};
+use rixl_credentials::{CredentialId, Error, ErrorKind, KeyId};
 
 use crate::{
     journal::{JournalError, JournalErrorKind},
@@ -182,6 +182,8 @@ pub enum Next {
     OtherCredential,
     /// Delete these keys, if nobody knows their secrets.
     DeleteKeys(Vec<KeyId>),
+    /// Revoke these client credentials, if nobody knows their secrets.
+    RevokeCredentials(Vec<CredentialId>),
     /// Replace this key, or create another: a rotation does not help it.
     Replace(KeyId),
     /// Replace this key, and set its successor's expiry with
@@ -262,6 +264,10 @@ impl Next {
             Self::DeleteKeys(ids) => {
                 let ids: Vec<&str> = ids.iter().map(KeyId::as_str).collect();
                 write!(f, "; if nobody knows their secrets, delete {}", ids.join(", "))
+            }
+            Self::RevokeCredentials(ids) => {
+                let ids: Vec<&str> = ids.iter().map(CredentialId::as_str).collect();
+                write!(f, "; if nobody knows their secrets, revoke {}", ids.join(", "))
             }
             Self::Replace(id) => write!(f, "; replace the key {id}, or create another"),
         }

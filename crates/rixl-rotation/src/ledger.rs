@@ -9,7 +9,7 @@ use crate::{
     Audit, Ending, Failure, FailureKind, Liveness, Next, Rotator, fingerprint,
     journal::{JournalError, JournalErrorKind, ListUnfinished, Look, ReadReceipt},
     protocol::{
-        intent::{Digest, Intent, Place},
+        intent::{Digest, Intent, MadeId, OF_CREDENTIAL, Place, Subject, owner_of_credential},
         progress::Progress,
     },
     recover::{self, Open},
@@ -142,19 +142,23 @@ pub(crate) fn receipts<'a>(
     all
 }
 
-/// That this run, which goes on, has created this key.
+/// That this run, which goes on, has created this key or client credential.
 pub(crate) fn receipt_of_new(
     intent: &Intent,
     entry: &str,
-    key_id: &KeyId,
+    id: &MadeId,
     at: Timestamp,
 ) -> Option<crate::journal::Receipt> {
+    let owner = match &intent.subject {
+        Subject::Credential { .. } => owner_of_credential(id.as_str()),
+        _ => id.as_str().to_owned(),
+    };
     let mut spots = intent.places.iter().map(Spot::from);
     let receipt = Receipt {
         v: VERSION,
         run: intent.run.clone(),
         ending: Ending::Waiting,
-        key_id: key_id.as_str().to_owned(),
+        key_id: owner.clone(),
         at,
         base_url: intent.base_url.clone(),
         organization: intent.organization.as_ref().map(|id| id.as_str().to_owned()),
@@ -165,13 +169,17 @@ pub(crate) fn receipt_of_new(
         entry: Some(entry.to_owned()),
     };
     let line = serde_json::to_string(&receipt).ok()?;
-    Some(crate::journal::Receipt::new(of_key(&intent.base_url, key_id.as_str()), line))
+    Some(crate::journal::Receipt::new(of_key(&intent.base_url, &owner), line))
 }
 
 impl Receipt {
     /// What follows the location of the place in a sentence.
     pub(crate) fn said(&self) -> String {
-        let kind = if self.key_id.contains('-') { "a webhook endpoint" } else { "another key" };
+        let kind = match &self.key_id {
+            owner if owner.starts_with(OF_CREDENTIAL) => "a client credential",
+            owner if owner.contains('-') => "a webhook endpoint",
+            _ => "another key",
+        };
         format!("has had the secret of {kind}, {}, since {}", self.key_id, self.at)
     }
 }
@@ -255,7 +263,7 @@ impl Rotator {
 
     /// A list may lag, or be of another organization: two must lack the key, and its secret must be dead.
     async fn is_gone(&self, owner: &str, secret: &Secret) -> bool {
-        // Nobody can tell whether an endpoint's secret is dead.
+        // Nobody can tell whether an endpoint's secret is dead, and a revoked credential is still in the list.
         let Ok(key_id) = owner.parse::<KeyId>() else { return false };
         let key_id = &key_id;
         for _ in 0..2 {
@@ -282,15 +290,16 @@ impl Rotator {
         None
     }
 
-    /// Why this key is not to be changed: a run that is not over has created it, and goes on from the secret that it stored.
-    pub(crate) async fn is_of_open_run(&self, key_id: &KeyId) -> Option<Failure> {
-        let receipt = self.receipt(&of_key(self.account.client().base_url(), key_id.as_str())).await.ok()??;
+    /// Why this is not to be changed: a run that is not over has created it, and goes on from the secret that it stored.
+    pub(crate) async fn is_of_open_run(&self, subject: &Subject) -> Option<Failure> {
+        let receipt = self.receipt(&of_key(self.account.client().base_url(), &subject.owner()?)).await.ok()??;
         let entry = receipt.entry?;
+        let made = format!("{} {}", subject.noun(), subject.old_id().unwrap_or_default());
         let looked = self.journal.look(Look::new(&entry)).await;
         if let Err(error) = &looked
             && error.kind() == JournalErrorKind::Locked
         {
-            let sentence = format!("the run on {entry} that has created the key {key_id} is under way; nothing was sent");
+            let sentence = format!("the run on {entry} that has created the {made} is under way; nothing was sent");
             return Some(Failure::new(FailureKind::Locked, sentence));
         }
         match looked.map(|looked| recover::read(&entry, &looked.lines)) {
@@ -299,7 +308,7 @@ impl Rotator {
             // What can't be read may be it.
             _ => {}
         }
-        let sentence = format!("the key {key_id} was created by a run on {entry} that is unfinished; nothing was sent");
+        let sentence = format!("the {made} was created by a run on {entry} that is unfinished; nothing was sent");
         Some(Failure::refused(sentence).with_next(Next::EndFirst(entry)))
     }
 

@@ -1,6 +1,6 @@
 //! Unfinished runs, from the journal alone.
 
-use rixl_credentials::{EndpointId, KeyId, Timestamp};
+use rixl_credentials::{CredentialId, EndpointId, KeyId, Timestamp};
 
 use crate::{
     Effect, Failure, Next,
@@ -16,10 +16,13 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenRun {
-    /// The name of the entry: the key's id, `new-…` for a creation, or `webhook-…`, with the ids of project and endpoint.
+    /// The name of the entry: the key's id, `new-…` for a creation, `webhook-…`, with the ids of project and
+    /// endpoint, or `credential-…`, with the id of a client credential.
     pub entry: String,
     /// The webhook endpoint, if it is about the secret of one.
     pub endpoint_id: Option<EndpointId>,
+    /// The client credential that is replaced, if it is about one.
+    pub credential_id: Option<CredentialId>,
     /// The key's name, as far as the entry could be read.
     pub name: Option<String>,
     /// Where its secret goes; empty where the entry could not be read.
@@ -79,6 +82,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
     let mut run = OpenRun {
         entry: name,
         endpoint_id: None,
+        credential_id: None,
         name: None,
         stores: Vec::new(),
         fingerprint: None,
@@ -119,6 +123,9 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             if let Subject::Endpoint { endpoint_id, .. } = &progress.intent.subject {
                 run.endpoint_id = Some(endpoint_id.clone());
             }
+            if let Subject::Credential { credential_id, .. } = &progress.intent.subject {
+                run.credential_id = Some(credential_id.clone());
+            }
             run.name = progress.intent.subject.name().map(str::to_owned);
             run.stores = progress.kept().map(|(_, place)| place.given.clone()).collect();
             run.since = Some(progress.intent.began);
@@ -140,6 +147,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
 fn situation(progress: &Progress, escrow: &str) -> String {
     let is_stored = progress.places.iter().all(|place| !matches!(place, At::Before(_)));
     let is_settled = progress.places.iter().all(|place| matches!(place, At::Settled { .. } | At::GivenUp));
+    let noun = progress.intent.subject.noun();
     let retires = progress.intent.subject.rules().retires_after.is_some();
     match progress.response {
         _ if progress.ended.is_some() => "it is finished, but its entry was not removed".to_owned(),
@@ -159,16 +167,19 @@ fn situation(progress: &Progress, escrow: &str) -> String {
             "the new secret is stored and live, but not taken by all consumers yet".to_owned()
         }
         Response::Received if is_settled && progress.is_to_be_used() => {
-            "the new secret is stored and live, but the key was not seen in use yet".to_owned()
+            format!("the new secret is stored and live, but the {noun} was not seen in use yet")
         }
         Response::Received if is_settled && retires => {
-            "the new secret is stored, and the old key is not deleted yet".to_owned()
+            format!("the new secret is stored, and the old {noun} is not {} yet", progress.intent.subject.retired())
         }
         Response::Received if is_settled => {
             "the new secret is stored and live, but the entry was not closed".to_owned()
         }
         Response::Received if is_stored => "the new secret is stored, and was not checked again".to_owned(),
         Response::Received => format!("the new secret is in escrow at {escrow}, and not known to be stored"),
+        Response::Lost(_) if progress.intent.subject.rules().creates => {
+            format!("the new secret is lost, and the {noun} is to be created again")
+        }
         Response::Lost(_) if progress.intent.subject.rules().outlives.is_some() => {
             "the new secret is lost, and the endpoint is to be rotated again".to_owned()
         }

@@ -111,7 +111,8 @@ impl RecoverOptions {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Recovered {
-    /// The name of the entry: the key's id, `new-…` for a creation, or `webhook-…`, with the ids of project and endpoint.
+    /// The name of the entry: the key's id, `new-…` for a creation, `webhook-…`, with the ids of project and
+    /// endpoint, or `credential-…`, with the id of a client credential.
     pub entry: String,
     /// The key's name, as far as the entry could be read.
     pub name: Option<String>,
@@ -511,10 +512,7 @@ impl Open {
     pub(crate) fn refusal(&self, truth: &str) -> Failure {
         match self {
             Self::Run(progress) => {
-                let what = match progress.intent.subject {
-                    ProtocolSubject::Endpoint { .. } => "webhook endpoint",
-                    _ => "key",
-                };
+                let what = progress.intent.subject.noun();
                 let sentence = match progress.waits_until() {
                     Some(until) => {
                         format!("this key was replaced, and RIXL ends it at {until:.0}; {truth}")

@@ -14,7 +14,7 @@ use crate::{args::Checked, context::Context, failure::Failure, output::Done, tab
 
 /// Show past changes: the audit log
 ///
-/// Who, when, which key or webhook endpoint, the fingerprints of the secrets, how long consumers were without a live one, and how it ended. Never
+/// Who, when, which key, webhook endpoint or client credential, the fingerprints of the secrets, how long consumers were without a live one, and how it ended. Never
 /// a secret.
 ///
 /// Each line holds the SHA-256 of the line before it (`prev`), so `--check` finds a line that was changed, removed, inserted,
@@ -74,7 +74,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
             Some(format!("{:.0}", audit.at)),
             Some(audit.by.clone()),
             Some(audit.change.clone()),
-            audit.key_id.clone().or_else(|| audit.endpoint_id.clone()),
+            audit.key_id.clone().or_else(|| audit.endpoint_id.clone()).or_else(|| audit.credential_id.clone()),
             audit.name.clone(),
             Some(result_of(audit)),
             audit.old_fingerprint.clone(),

@@ -29,9 +29,13 @@ use crate::{
 ///
 /// A replaced key whose end RIXL has is deleted after that time; before it, this says how long is left, and moves the end if
 /// the key was used since the last look: see `rixl keys replace --help`. With --drop the key is left to RIXL.
+///
+/// A client credential that was replaced is revoked once its grace period is over and nobody uses it: see `rixl clients replace
+/// --help`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Recover only these: key ids, or the names of creations and webhook endpoints as `rixl status` shows them [default: all]
+    /// Recover only these: key ids, or the names of creations, webhook endpoints and client credentials as `rixl status` shows them
+    /// [default: all]
     #[arg(value_name = "KEY_ID")]
     pub(crate) entries: Vec<String>,
     /// Store the secret here instead, if the original place is gone or was wrong; takes one KEY_ID

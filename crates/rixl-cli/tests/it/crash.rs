@@ -192,7 +192,7 @@ fn recovered_from(
     }
     faults.extend(scene.faults_at_end(crashed, is_blind));
     // Whoever follows the advice must not lose the key that is still needed, nor keep the one that nobody can use.
-    let is_told = |id: &str| recovery.stderr.contains(&format!("rixl keys delete {id}"));
+    let is_told = |id: &str| recovery.stderr.contains(&format!("{}{id}", scene.ends()));
     let has_orphan = crashed.has_intent && scene.standing().changes > 1;
     if work_leaves_orphans(scene.work) && has_orphan != is_told("")
         || !scene.key_id.is_empty() && is_told(&scene.key_id)
@@ -205,7 +205,7 @@ fn recovered_from(
 }
 
 fn work_leaves_orphans(work: Work) -> bool {
-    matches!(work, Work::Create | Work::Replace | Work::ReplaceEnded)
+    matches!(work, Work::Create | Work::Replace | Work::ReplaceEnded | Work::ReplaceClient)
 }
 
 fn report(sweep: &str, work: Work, tallies: Vec<Tally>) -> Vec<String> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod bench;
+mod clients;
 mod codes;
 mod concurrent;
 mod consumers;

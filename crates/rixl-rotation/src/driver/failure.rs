@@ -7,7 +7,7 @@ use crate::{
     Effect, Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan,
     ledger::Spot,
     protocol::{
-        intent::Place,
+        intent::{Place, Subject},
         progress::{At, Record, Response, Why},
         seen::{Act, Authorizer, Because, Holds, IfLive, NotRetired, Owner, Step, Stop, StoreFailure, Wait},
     },
@@ -116,12 +116,12 @@ impl Driver {
                 Failure::new(FailureKind::Authentication, "the bearer token expires too soon; nothing was sent")
             }),
             Stop::OwnKey => {
-                let key_id = self.key_id().map(KeyId::as_str).unwrap_or_default();
+                let (noun, id) = (self.subject().noun(), self.subject().old_id().unwrap_or_default());
                 let bought = match self.seen.authorizer {
-                    Some(Authorizer::MayBeOwnKey) => "may have been obtained with the key {} itself,",
-                    _ => "was obtained with the key {} itself,",
+                    Some(Authorizer::MayBeOwnKey) => "may have been obtained",
+                    _ => "was obtained",
                 };
-                let bought = bought.replace("{}", key_id);
+                let bought = format!("{bought} with the {noun} {id} itself,");
                 Failure::refused(format!(
                     "the bearer token {bought} and may stop working with its secret; nothing was sent; use another credential"
                 ))
@@ -278,8 +278,8 @@ impl Driver {
                 )
             }
             Response::Received if is_stored && progress.intent.subject.rules().retires_after.is_some() => {
-                let key_id = self.key_id().map(KeyId::as_str).unwrap_or_default();
-                format!("interrupted; the secret of the new key is stored, and the old key {key_id} is not deleted yet")
+                let (old, noun, retired) = (self.old(), self.subject().noun(), self.subject().retired());
+                format!("interrupted; the secret of the new {noun} is stored, and the {old} is not {retired} yet")
             }
             Response::Received if !is_stored => return self.not_stored("interrupted"),
             Response::Received => {
@@ -373,7 +373,8 @@ impl Driver {
     }
 
     fn not_retired(&mut self, why: NotRetired) -> Failure {
-        let key_id = self.key_id().map(|id| id.as_str().to_owned()).unwrap_or_default();
+        let (old, noun, retired) = (self.old(), self.subject().noun(), self.subject().retired());
+        let is_credential = matches!(self.subject(), Subject::Credential { .. });
         let next = match why {
             NotRetired::OwnKey => Some(Next::OtherCredential),
             NotRetired::Place(_) | NotRetired::Dead => Some(Next::Decide),
@@ -386,22 +387,27 @@ impl Driver {
             }
             NotRetired::OwnKey => ("the bearer token was obtained with it", None),
             NotRetired::Place(_) => ("the store no longer holds the new secret", None),
+            NotRetired::Another if is_credential => ("the store holds another live secret", None),
             NotRetired::Another => {
                 ("the store holds another live secret, as if somebody had rotated the new key", None)
+            }
+            NotRetired::Dead if is_credential => {
+                ("RIXL refuses the new secret, as if somebody had revoked the new client credential", None)
             }
             NotRetired::Dead => {
                 ("RIXL refuses the new secret, as if somebody had rotated or deleted the new key", None)
             }
+            NotRetired::Less if is_credential => ("the new one is revoked", None),
             NotRetired::Less => ("the new key lacks a policy or a permission that the old one has", None),
             NotRetired::Keys if self.look_error.is_none() => {
-                ("the list has neither it nor the new key, or does not tell when it was last used", None)
+                ("the list has neither it nor the new one, or does not tell when it was last used", None)
             }
-            NotRetired::Keys => ("the keys could not be listed", self.look_error.take()),
+            NotRetired::Keys => ("the list could not be read", self.look_error.take()),
             NotRetired::StillThere if self.look_error.is_some() => ("the call failed", self.look_error.take()),
-            NotRetired::StillThere => ("it was deleted, but is still listed", self.look_error.take()),
+            NotRetired::StillThere if is_credential => ("it was revoked, but is still listed as active", None),
+            NotRetired::StillThere => ("it was deleted, but is still listed", None),
         };
-        let sentence =
-            format!("the secret of the new key is stored, but the old key {key_id} could not be deleted: {why}");
+        let sentence = format!("the secret of the new {noun} is stored, but the {old} could not be {retired}: {why}");
         let failure = Failure::new(FailureKind::Unknown, sentence);
         let failure = next.into_iter().fold(failure, Failure::with_next);
         match error {
@@ -437,9 +443,9 @@ impl Driver {
     }
 
     fn unknown_change(&self) -> String {
-        let change = match self.subject().new_key() {
+        let change = match self.subject().name().filter(|_| self.subject().rules().creates) {
             None => format!("{} was changed", self.label),
-            Some(new) => format!("a key {:?} was created", new.name()),
+            Some(name) => format!("a {} {name:?} was created", self.subject().noun()),
         };
         format!("it is not known whether {change}")
     }
@@ -584,6 +590,9 @@ impl Driver {
                 Why::OldIsDead | Why::RefusedButDone => "the stored secret is dead, so it is rotated again at once",
                 _ => "its secret is lost, so it is rotated again",
             };
+        }
+        if let Subject::Credential { .. } = self.subject() {
+            return "a client credential may have been created whose secret nobody holds";
         }
         if self.subject().rules().creates {
             return "a key may have been created whose secret nobody holds";

@@ -11,7 +11,7 @@ use crate::{
     ledger::Spot,
     probe::{KeyFormat, probe},
     protocol::{
-        intent::{Digest, Place, Subject},
+        intent::{Digest, MadeId, Place, Subject},
         progress::{At, Response},
         seen::{
             Authorizer, Escrow, Holds, KeySeen, KeysFailure, KeysSeen, Look, Observation, Of, Owner, PlaceSeen, Seat,
@@ -102,22 +102,24 @@ impl Driver {
             }
             Err(error) => {
                 self.issued = None;
-                self.look_error = Some(error);
+                self.look_error = error;
                 Escrow::Unusable(raw)
             }
         }
     }
 
-    fn parsed(&self, response: &RawResponse) -> Result<New, Error> {
+    fn parsed(&self, response: &RawResponse) -> Result<New, Option<Error>> {
         let issued = match self.subject() {
             // A key that is rotated must come back; one that is created has a new id.
             Subject::Rotate { key_id, .. } => response.rotated_api_key(key_id)?,
             Subject::Create(_) | Subject::Replace { .. } => response.created_api_key()?,
             Subject::Endpoint { .. } => {
-                return Ok(New { key: None, secret: response.rotated_webhook_secret()?.secret });
+                let secret = response.rotated_webhook_secret()?.secret;
+                return Ok(New { key: None, credential: None, secret });
             }
+            Subject::Credential { format, .. } => return Self::parsed_credential(response, *format),
         };
-        Ok(New { key: Some(issued.key), secret: issued.secret })
+        Ok(New { key: Some(issued.key), credential: None, secret: issued.secret })
     }
 
     /// Reads a place, or proves that it can take a secret as well.
@@ -175,7 +177,10 @@ impl Driver {
         seen.holds = holds;
         let is_first = self.progress.response == Response::Unsent;
         if seen.owner == Owner::ThisKey && (is_preparing && is_first || matches!(seen.holds, Ok(Holds::Other(..)))) {
-            let taken = self.taken_by(index, read.as_ref()).await;
+            let taken = match self.is_of_another(read.as_ref()) {
+                None => self.taken_by(index, read.as_ref()).await,
+                another => another,
+            };
             if taken.is_some() {
                 seen.owner = Owner::Another;
             }
@@ -226,7 +231,8 @@ impl Driver {
         self.homes = homes;
         if !self.subject().rules().ends_the_old {
             for home in paths {
-                self.warn(format!("{home} has the old key's secret, and keeps it when that key is deleted"));
+                let (noun, retired) = (self.subject().noun(), self.subject().retired());
+                self.warn(format!("{home} has the old {noun}'s secret, and keeps it when that {noun} is {retired}"));
             }
         }
         !self.homes.is_empty()
@@ -361,6 +367,9 @@ impl Driver {
         }
         // What is no more in hand is nobody's.
         let Some(secret) = secret else { return Liveness::Unclear };
+        if let Subject::Credential { .. } = self.subject() {
+            return self.probe_credential(secret).await;
+        }
         let is_old = matches!(of, Of::Before(_)) || self.progress.response == Response::Unsent;
         // The escrow may have failed; then the id of a key that was created is not known.
         let key_id: Option<&KeyId> = match creates && !is_old {
@@ -375,6 +384,9 @@ impl Driver {
     }
 
     pub(super) async fn keys(&mut self) -> Result<KeysSeen, KeysFailure> {
+        if let Subject::Credential { .. } = self.subject() {
+            return self.credentials().await;
+        }
         let predecessor_id = self.key_id().cloned();
         let (mut predecessor, mut successor) = (None, None);
         let mut orphans = Vec::new();
@@ -394,7 +406,7 @@ impl Driver {
             } else if Some(&key.id) == successor_id.as_ref() {
                 successor = Some(key);
             } else if self.is_orphan(&key) {
-                orphans.push(key.id);
+                orphans.push(MadeId::from(&key.id));
             }
         }
         // A list that lacks both is of another replica, or of another credential.
@@ -447,10 +459,15 @@ impl Driver {
     /// Whether a request of this run may have created it: then nobody knows its secret.
     fn is_orphan(&self, key: &ApiKey) -> bool {
         let name = self.subject().new_key().map(NewApiKey::name);
-        name.is_some() && key.name.as_deref() == name && !self.intent().known.contains(&key.id)
+        name.is_some() && key.name.as_deref() == name && !self.intent().known.contains(&MadeId::from(&key.id))
     }
 
     async fn authorizer(&mut self) -> Authorizer {
+        if let Subject::Credential { client_id: Some(client_id), .. } = self.subject()
+            && self.rotator.account.client().is_minted_with(client_id)
+        {
+            return Authorizer::OwnKey;
+        }
         if let Some(key_id) = self.key_id().cloned() {
             match self.credential(&key_id) {
                 Credential::ThisKey => return Authorizer::OwnKey,

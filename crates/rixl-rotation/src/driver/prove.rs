@@ -73,6 +73,7 @@ impl Driver {
             let ready = Ready {
                 key_id: self.told_id(),
                 key_name: key_name.clone(),
+                client_id: self.told_client_id(),
                 places: places.clone(),
                 fingerprint: Digest::of(secret).fingerprint(),
                 secrets,

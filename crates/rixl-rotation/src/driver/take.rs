@@ -131,24 +131,34 @@ impl Driver {
 
     /// Whether another than this run has used the key since this run did.
     pub(super) async fn is_used(&mut self) -> bool {
-        let Some(key_id) = self.stored_key_id().cloned() else {
-            self.use_of_key.problem = Some("its id is no longer known");
-            return false;
+        let credential_id = self.stored_credential().map(|credential| credential.id.clone());
+        let account = &self.rotator.account;
+        let found = match (self.stored_key_id().cloned(), credential_id) {
+            (Some(key_id), _) => {
+                account.find(&key_id).await.map(|key| key.map(|key| (key.last_used, key.is_last_used_unknown)))
+            }
+            (None, Some(id)) => {
+                let found = account.find_credential(&id).await;
+                found.map(|one| one.map(|one| (one.last_used_at, one.is_last_used_unknown)))
+            }
+            (None, None) => {
+                self.use_of_key.problem = Some("its id is no longer known");
+                return false;
+            }
         };
-        let found = self.rotator.account.find(&key_id).await;
         let ahead = self.rotator.account.client().server_ahead();
         self.look_error = None;
-        let (key, problem) = match found {
-            Ok(Some(key)) if key.is_last_used_unknown => (None, Some("the list does not tell when it was last used")),
-            Ok(Some(key)) => (Some(key), None),
+        let (last_used, problem) = match found {
+            Ok(Some((_, true))) => (None, Some("the list does not tell when it was last used")),
+            Ok(Some((last_used, false))) => (Some(last_used), None),
             Ok(None) => (None, Some("the list lacks it")),
             Err(error) => {
                 self.look_error = Some(error);
-                (None, Some("the keys could not be listed"))
+                (None, Some("the list could not be read"))
             }
         };
         self.use_of_key.problem = problem;
-        key.is_some_and(|key| self.use_of_key.is_by_another(key.last_used, ahead))
+        last_used.is_some_and(|last_used| self.use_of_key.is_by_another(last_used, ahead))
     }
 
     /// For whom it is waited, or was.
@@ -161,7 +171,8 @@ impl Driver {
             who.extend(self.lagging.iter().map(Acknowledgement::said));
         }
         if self.progress.is_to_be_used() {
-            let id = self.stored_key_id().map_or("the key", |id| id.as_str());
+            let credential = self.stored_credential().map(|credential| credential.id.as_str());
+            let id = self.stored_key_id().map(|id| id.as_str()).or(credential).unwrap_or("it");
             who.push(match self.use_of_key.problem() {
                 Some(problem) => format!("{id} was not seen in use: {problem}"),
                 None => format!("{id} was not seen in use by another than this run ({})", self.use_of_key.said()),

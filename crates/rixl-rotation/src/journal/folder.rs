@@ -881,8 +881,9 @@ fn unusable(path: &Path, error: io::Error) -> JournalError {
 
 fn held_by(name: &str, holder: &str) -> JournalError {
     let holder = if holder.is_empty() { "another rotator" } else { holder };
-    // An endpoint's entry says what it is of.
-    let what = if name.starts_with("webhook-") { "" } else { "the key " };
+    // An entry that is no key's says what it is of.
+    let is_key = !["webhook-", "credential-"].iter().any(|start| name.starts_with(start));
+    let what = if is_key { "the key " } else { "" };
     locked(format!("{what}{name} is locked by {holder}"))
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{NewApiKey, Timestamp};
+use rixl_credentials::{KeyId, NewApiKey, Timestamp};
 
 use super::{
     intent::{Acks, Before, Deploy, Digest, Intent, Limits, Place, ProbeBy, Subject, VERSION},
@@ -641,7 +641,7 @@ impl World {
                     is_less: false,
                     orphans: (1..=self.newest)
                         .filter(|secret| self.creates() && self.is_live(*secret))
-                        .map(|secret| format!("orphan{secret}000").parse().unwrap())
+                        .map(|secret| (&format!("orphan{secret}000").parse::<KeyId>().unwrap()).into())
                         .collect(),
                 };
                 add("", false, Observation::Keys(Ok(keys(is_there))), &|_| {});

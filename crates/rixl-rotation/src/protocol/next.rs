@@ -144,7 +144,7 @@ impl Case<'_> {
             let holds = self.prepared(index, seat)?;
             let (version, value) = parts(holds);
             let mut before = Before { version, value, live_as: None };
-            if value.is_some() && intent.limits.is_probed && intent.subject.key_id().is_some() {
+            if value.is_some() && intent.limits.is_probed && intent.subject.old_id().is_some() {
                 before.live_as = match self.liveness(Of::Place(index))? {
                     Liveness::Live(format) => Some(format),
                     Liveness::Dead | Liveness::Unclear => None,

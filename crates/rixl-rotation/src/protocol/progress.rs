@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rixl_credentials::{KeyId, Timestamp};
+use rixl_credentials::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::intent::{Digest, Intent, Place, VERSION};
+use super::intent::{Digest, Intent, MadeId, Place, VERSION};
 use crate::{Effect, Ending, Situation, probe::KeyFormat, store::Version};
 
 /// One line of an entry. Never a secret.
@@ -98,9 +98,9 @@ pub(crate) struct Sending {
     /// Until when an earlier request, of which nothing was heard, may still be carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unheard_until: Option<Timestamp>,
-    /// Keys of the same name that came into being meanwhile: their secret may be one that was lost.
+    /// What of the same name came into being meanwhile: their secret may be one that was lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) orphans: Vec<KeyId>,
+    pub(crate) orphans: Vec<MadeId>,
 }
 
 /// What a place held directly before a request.
@@ -174,7 +174,7 @@ pub(crate) struct Requests {
     pub(crate) stale: Option<Digest>,
     /// The response that is in escrow was not lost when this request was sent.
     pub(crate) may_go_back: bool,
-    pub(crate) orphans: Vec<KeyId>,
+    pub(crate) orphans: Vec<MadeId>,
     /// What places held directly before the requests since the response that is in escrow, and had not held before.
     pub(crate) held: Vec<Digest>,
     /// One of those requests may have been carried out.

@@ -4,9 +4,12 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use rixl_credentials::{KeyId, Timestamp};
+use rixl_credentials::Timestamp;
 
-use super::{intent::Digest, progress::Record};
+use super::{
+    intent::{Digest, MadeId},
+    progress::Record,
+};
 use crate::{Ending, probe::Liveness, store::Version};
 
 /// What is to be done next.
@@ -311,10 +314,10 @@ pub(crate) struct KeysSeen {
     pub(crate) predecessor: Option<Option<Timestamp>>,
     /// When the predecessor expires, by RIXL's clock.
     pub(crate) end: Option<Timestamp>,
-    /// The successor may do less than its predecessor.
+    /// The successor may do less than its predecessor, or nothing.
     pub(crate) is_less: bool,
-    /// Keys that the lost requests of this run may have made.
-    pub(crate) orphans: Vec<KeyId>,
+    /// What the lost requests of this run may have made.
+    pub(crate) orphans: Vec<MadeId>,
 }
 
 /// What the list says of a key.

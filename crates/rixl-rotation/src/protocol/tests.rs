@@ -15,7 +15,7 @@ use super::{
     },
 };
 use crate::{
-    Effect, Ending,
+    ClientFormat, Effect, Ending,
     probe::{KeyFormat, Liveness},
     store::Version,
 };
@@ -123,6 +123,48 @@ fn records_read_back() {
     }
     assert_eq!(progress.effect(), Effect::Changed);
     assert_eq!(progress.intent.places[0].given, "file:new");
+}
+
+fn credential(grace_ms: u64) -> Subject {
+    Subject::Credential {
+        credential_id: "Z9Y8X7W6V5".parse().unwrap(),
+        client_id: Some("XyZ9aB8cD1".into()),
+        name: "web".into(),
+        format: ClientFormat::Pair,
+        grace_ms,
+    }
+}
+
+/// So that what is explored of the one holds of the other.
+#[test]
+fn a_client_credential_is_replaced_by_the_rules_of_a_key() {
+    let new = rixl_credentials::NewApiKey::new("web");
+    let key = Subject::Replace { key_id: "XyZ9aB8cD1".parse().unwrap(), new, grace_ms: 7, expires: false };
+    assert_eq!(credential(7).rules(), key.rules());
+    assert_eq!((credential(7).key_id(), credential(7).old_id()), (None, Some("Z9Y8X7W6V5")));
+    assert_eq!(credential(7).owner().as_deref(), Some("credential-Z9Y8X7W6V5"));
+}
+
+/// Its line is read by the next release too.
+#[test]
+fn the_intent_of_a_client_credential_reads_back() {
+    let line = &lines(&[begun(intent(credential(7)))])[0];
+    let subject = r#""subject":{"kind":"credential","credential_id":"Z9Y8X7W6V5","client_id":"XyZ9aB8cD1","name":"web","format":"pair","grace_ms":7}"#;
+    assert!(line.contains(subject), "{line}");
+    let progress = Progress::read(std::slice::from_ref(line)).unwrap().unwrap();
+    assert_eq!(progress.intent.subject, credential(7));
+}
+
+/// As that of a key: what the place held live is what the last look at the old one is made with.
+#[test]
+fn what_a_place_holds_of_a_client_credential_is_tried_first() {
+    let progress = Progress::new(Arc::new(intent(credential(0))));
+    let mut seen = Seen::new(now(), Mandate::LIVE, 1);
+    seen.has_turn = true;
+    assert_eq!(next(&progress, &seen), Step::Act(Act::Prepare(0)));
+    let held = Holds::Before(Version::new("1"), Digest::of(b"old"));
+    seen.note(now(), &Step::Act(Act::Prepare(0)), &Observation::Prepared(0, place(held)));
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Probe(Of::Place(0))));
 }
 
 #[test]

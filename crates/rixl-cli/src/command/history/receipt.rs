@@ -60,6 +60,10 @@ fn table(receipt: &Receipt<'_>) -> Table {
     row("KEY", audit.key_id.clone());
     row("NAME", audit.name.clone());
     row("REPLACED KEY", audit.replaced.clone());
+    row("CLIENT CREDENTIAL", audit.credential_id.clone());
+    row("CLIENT ID", audit.client_id.clone());
+    row("REPLACED CREDENTIAL", audit.replaced_credential_id.clone());
+    row("OLD TOKENS LIVE UNTIL", audit.old_tokens_until.map(|at| format!("{} at most", time(at))));
     row("SERVER", Some(audit.base_url.clone()));
     row("ORGANIZATION", audit.organization.clone());
     row("REQUESTS", Some(audit.rotations.to_string()));

@@ -27,10 +27,19 @@ pub(crate) enum Work {
     Replace,
     /// RIXL ends the old key: the run is over before that, and a later recovery deletes the key.
     ReplaceEnded,
+    /// Of a client credential, whose place has both its parts.
+    ReplaceClient,
 }
 
-pub(crate) const WORKS: [Work; 6] =
-    [Work::Rotate, Work::RotateDotenv, Work::RotateDeployed, Work::Create, Work::Replace, Work::ReplaceEnded];
+pub(crate) const WORKS: [Work; 7] = [
+    Work::Rotate,
+    Work::RotateDotenv,
+    Work::RotateDeployed,
+    Work::Create,
+    Work::Replace,
+    Work::ReplaceEnded,
+    Work::ReplaceClient,
+];
 
 impl Work {
     pub(crate) fn name(self) -> &'static str {
@@ -41,6 +50,7 @@ impl Work {
             Self::Create => "create --to file:",
             Self::Replace => "replace --to file:",
             Self::ReplaceEnded => "replace --to file: --grace 1h",
+            Self::ReplaceClient => "clients replace --to file:",
         }
     }
 }
@@ -140,7 +150,12 @@ impl Scene {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         let mut scene = Self { work, sandbox, folder, key_id: String::new(), old: String::new() };
-        if work != Work::Create {
+        if work == Work::ReplaceClient {
+            let client = scene.sandbox.create_client_credential("web0000001", NAME);
+            let pair = serde_json::json!({ "client_id": client.client_id, "client_secret": client.client_secret });
+            write(&scene.store(), &pair.to_string(), 0o600);
+            (scene.key_id, scene.old) = (client.id, client.client_secret);
+        } else if work != Work::Create {
             let key = scene.sandbox.create_key(NAME);
             (scene.key_id, scene.old) = (key.id, key.secret);
             let text = match work {
@@ -215,6 +230,9 @@ impl Scene {
             Work::ReplaceEnded => {
                 format!("keys replace {key} --to file:{store} --yes --grace 1h --settle 0s --timeout {TIMEOUT}")
             }
+            Work::ReplaceClient => {
+                format!("clients replace {key} --to file:{store} --yes --grace 0s --settle 0s --timeout {TIMEOUT}")
+            }
         })
     }
 
@@ -281,6 +299,7 @@ impl Scene {
             Work::Rotate | Work::RotateDotenv | Work::RotateDeployed => "/rotate HTTP/1.1",
             Work::Create | Work::Replace => "POST /platform/api-keys HTTP/1.1",
             Work::ReplaceEnded => "/api-keys/v1 HTTP/1.1",
+            Work::ReplaceClient => "POST /platform/clientauth/credentials HTTP/1.1",
         };
         self.has_line(call, line) && String::from_utf8_lossy(&call.data).contains("POST ")
     }
@@ -300,7 +319,21 @@ impl Scene {
             Work::Rotate | Work::RotateDotenv | Work::RotateDeployed => self.sandbox.rotations(&self.key_id),
             Work::Create | Work::Replace => self.sandbox.calls("createApiKey"),
             Work::ReplaceEnded => self.sandbox.calls("createOrganizationApiKey"),
+            Work::ReplaceClient => self.sandbox.calls("createClientCredential"),
         }
+    }
+
+    /// Whose live secret it is.
+    fn owner_of(&self, secret: &str) -> Option<String> {
+        match self.work {
+            Work::ReplaceClient => self.sandbox.client_of(secret),
+            _ => self.sandbox.key_of(secret),
+        }
+    }
+
+    /// The command that ends what nobody has the secret of.
+    pub(crate) fn ends(&self) -> &'static str {
+        if self.work == Work::ReplaceClient { "rixl clients revoke " } else { "rixl keys delete " }
     }
 
     fn stored(&self) -> Option<String> {
@@ -308,7 +341,7 @@ impl Scene {
     }
 
     pub(crate) fn standing(&self) -> Standing {
-        let is_new = |secret: &String| *secret != self.old && self.sandbox.is_live(secret);
+        let is_new = |secret: &String| *secret != self.old && self.owner_of(secret).is_some();
         let is_held = self.stored().is_some_and(|stored| is_new(&stored)) || self.is_in_escrow();
         let entries = read_all(&self.state().join("entries"));
         let has_intent = entries.iter().any(|(_, bytes)| {
@@ -338,7 +371,7 @@ impl Scene {
     /// Whether the live secret is where the program says that it is, or under the name that it had there first.
     pub(crate) fn is_in_escrow(&self) -> bool {
         let files = read_all(&self.state().join("escrow"));
-        files.iter().flat_map(|(_, bytes)| secrets(bytes)).any(|secret| self.sandbox.is_live(&secret))
+        files.iter().flat_map(|(_, bytes)| secrets(bytes)).any(|secret| self.owner_of(&secret).is_some())
     }
 
     /// The secrets where none may ever be.
@@ -361,17 +394,17 @@ impl Scene {
         let ended = self.standing();
         let is_done = ended.changes > 0;
         let holds = self.stored();
-        let holds_key = holds.as_ref().and_then(|secret| self.sandbox.key_of(secret));
+        let holds_key = holds.as_ref().and_then(|secret| self.owner_of(secret));
         match self.work {
             Work::Rotate | Work::RotateDotenv | Work::RotateDeployed => {
                 fault(holds_key.as_ref() != Some(&self.key_id), "the store does not hold the live secret");
             }
             Work::Create => fault(is_done && holds_key.is_none(), "the store does not hold the live secret"),
-            Work::Replace | Work::ReplaceEnded => {
+            Work::Replace | Work::ReplaceEnded | Work::ReplaceClient => {
                 let is_new = holds_key.is_some() && holds_key.as_ref() != Some(&self.key_id);
                 fault(is_done && !is_new, "the store does not hold the new key's secret");
                 fault(!is_done && holds_key.is_none(), "the store does not hold a live secret");
-                fault(is_done && !is_blind && self.sandbox.is_live(&self.old), "the old key was not deleted");
+                fault(is_done && !is_blind && self.owner_of(&self.old).is_some(), "the old one was not ended");
             }
         }
         let expected = match crashed {
@@ -398,7 +431,9 @@ impl Scene {
         beside.retain(|(path, bytes)| !is_place(path) && !secrets(bytes).is_empty());
         fault(!beside.is_empty(), "a secret is in a file beside the store");
         if let (true, Some(holds)) = (is_done, &holds) {
-            let fingerprint = rixl_rotation::fingerprint(holds);
+            // Of a pair, that of the whole.
+            let whole = fs::read_to_string(self.store()).unwrap_or_default();
+            let fingerprint = rixl_rotation::fingerprint(if self.work == Work::ReplaceClient { &whole } else { holds });
             let is_told = |line: &Value| {
                 let mut endings = vec!["rotated", "created", "replaced"];
                 if is_blind {
