@@ -97,7 +97,7 @@ pub(crate) struct Destination {
     ///
     /// Split like a shell does, but run without one; the arguments `{key_id}` and `{key_name}` stand for the key. It never gets
     /// the secret: RIXL_KEY_ID, RIXL_KEY_NAME, RIXL_PLACES and RIXL_FINGERPRINT are in its environment. If it fails, the exit
-    /// code is 10, and `rixl keys recover` runs it again, so it must tolerate running twice.
+    /// code is 10, and `rixl recover` runs it again, so it must tolerate running twice.
     #[arg(long, value_name = "PROGRAM ARG...", value_parser = deploy_step, group = "step")]
     pub(crate) then: Option<DeployStep>,
     /// Run this program once for all keys whose secrets are stored, such as one reload for forty keys
@@ -113,7 +113,7 @@ pub(crate) struct Destination {
     ///
     /// Split like a shell does, but run without one. It gets the secret on stdin, as the store holds it, and otherwise what the
     /// --then program gets. Until it exits with 0 the run is not finished, and `keys replace` deletes no key: it is tried up to
-    /// three times, then the exit code is 11, and `rixl keys recover` tries again (with --drop it gives up).
+    /// three times, then the exit code is 11, and `rixl recover` tries again (with --drop it gives up).
     #[arg(long, value_name = "PROGRAM ARG...", value_parser = probe_step)]
     pub(crate) probe: Option<ProbeStep>,
     /// How long that program may take
@@ -128,7 +128,7 @@ pub(crate) struct Destination {
     /// Wait until these consumers run with the new secret: each has written its fingerprint to its file in --acks
     ///
     /// `ClientBuilder::acknowledge` of the Rust crate rixl-credentials writes that. Until all have, the run is not finished, and
-    /// `keys replace` deletes no key. When --until-timeout is over, the exit code is 12, and `rixl keys recover` looks again.
+    /// `keys replace` deletes no key. When --until-timeout is over, the exit code is 12, and `rixl recover` looks again.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "acks")]
     pub(crate) until_acknowledged: Vec<String>,
     /// The folder with a file of each consumer

@@ -34,11 +34,11 @@ Exit codes:
     3  refused, or failed before RIXL was changed
     4  no credential, or one that RIXL refused
     5  the key is locked by another rotator
-    6  the outcome is unknown: run `rixl keys recover`
-    7  rotated, not stored everywhere: the secret is in escrow, run `rixl keys recover`
+    6  the outcome is unknown: run `rixl recover`
+    7  rotated, not stored everywhere: the secret is in escrow, run `rixl recover`
     8  rotated, and the secret is lost: rotate again
     9  another rotator was faster
-   10  rotated and stored, but the --then program failed: run `rixl keys recover`
+   10  rotated and stored, but the --then program failed: run `rixl recover`
    11  rotated and stored, but --probe or --probe-url does not take the secret: the same
    12  rotated and stored, but not taken in time (--until-acknowledged, --until-used): the same
   130  interrupted

@@ -104,7 +104,7 @@ pub(crate) fn remember_routes(are_first: bool) {
 
 /// The command that finishes what this one left.
 pub(crate) fn recover() -> String {
-    format!("rixl keys recover{}", FLAGS.get().map(String::as_str).unwrap_or_default())
+    format!("rixl recover{}", FLAGS.get().map(String::as_str).unwrap_or_default())
 }
 
 /// A failed command.

@@ -1,4 +1,4 @@
-//! `rixl keys recover`
+//! `rixl recover`
 
 use std::time::Duration;
 

@@ -27,7 +27,7 @@ const GRACE_IN_SANDBOX: Duration = Duration::from_secs(5);
 ///
 /// RIXL itself ends the old key when the grace period is over, so the command returns at once and says until when the old key
 /// lives; nothing has to keep running for a day, and a forgotten key does not live on. `rixl status` shows what waits, and
-/// `rixl keys recover` deletes the old key after that time. Run before it, and if the old key was used since the last look,
+/// `rixl recover` deletes the old key after that time. Run before it, and if the old key was used since the last look,
 /// `recover` lets it live half a grace period longer from then on, four times at most; --drop leaves it to RIXL. After the
 /// end, whoever still uses the old key is cut off. An earlier expiry of the old key is not moved.
 ///
@@ -37,7 +37,7 @@ const GRACE_IN_SANDBOX: Duration = Duration::from_secs(5);
 #[command(after_long_help = "\
 Example:
   rixl keys replace XyZ9aB8cD1 --to dotenv:/etc/billing/.env#RIXL_API_KEY --grace 48h
-  rixl keys recover XyZ9aB8cD1    # two days later")]
+  rixl recover XyZ9aB8cD1    # two days later")]
 pub(crate) struct Args {
     /// The key to replace
     pub(crate) key_id: Checked<KeyId>,

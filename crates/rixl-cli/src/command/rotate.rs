@@ -43,7 +43,7 @@ That was the whole protocol, on a gateway in memory. Next:
 /// For each key: lock it, prove that the store can take a secret, record the intent, rotate once, put the response in
 /// escrow, verify the new secret, store it, and check it again after a quiet time. All keys are prepared before any is
 /// rotated, they go one at a time until one has been rotated, and the first unknown or lost outcome stops new work. If the
-/// run is interrupted, `rixl keys recover` finishes it.
+/// run is interrupted, `rixl recover` finishes it.
 ///
 /// Name the keys, or select them; of several conditions all must hold. A selected key that has expired, or that the last
 /// rotation did not extend, is left out and reported: use `rixl keys replace` for it. --dry-run prepares everything, shows

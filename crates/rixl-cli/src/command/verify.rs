@@ -16,7 +16,7 @@ use crate::{
 ///
 /// Exchanges it for a token, which is discarded at once; no other credential is needed. Exits with 0 if it is live, 3 if RIXL
 /// refuses it, 1 if that is unclear; with `--rehearse`, 7 if the store lost the secret, which is then in escrow, for
-/// `rixl keys recover`.
+/// `rixl recover`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Where the secret is stored

@@ -123,7 +123,7 @@ fn the_old_key_ends_on_time_though_nobody_comes_back() {
     assert_eq!((&open["id"], &open["waits_until"]), (&"billing001".into(), &json(&run)["keys"][0]["old_key_until"]));
     let status = bench.rixl("status").run();
     assert!(status.stdout.contains("RIXL ends the old key billing001 at 20"), "{}", status.stdout);
-    assert!(status.stdout.contains("run `rixl keys recover`"), "{}", status.stdout);
+    assert!(status.stdout.contains("run `rixl recover`"), "{}", status.stdout);
     // Before the end there is nothing to do.
     let run = recover(&bench, "");
     assert_about(left(&run), 24 * HOUR);
@@ -160,7 +160,7 @@ fn other_commands_say_what_the_key_waits_for() {
         let run = rixl(&bench, words).run();
         assert_eq!(run.code, 6, "{}", run.stderr);
         assert!(run.stderr.contains("this key was replaced, and RIXL ends it at 20"), "{}", run.stderr);
-        assert!(run.stderr.contains("next: rixl keys recover"), "{}", run.stderr);
+        assert!(run.stderr.contains("next: rixl recover"), "{}", run.stderr);
     }
     let run = rixl(&bench, &format!("keys rotate {new} --to file:secret --yes --settle 0s")).run();
     assert_eq!(run.code, 3, "{}", run.stderr);

@@ -186,7 +186,7 @@ fn a_run_that_was_begun_with_its_own_key_can_be_ended() {
     let run = with_own("keys recover --settle 0s").run();
     assert_eq!(run.code, 6, "{}", run.stderr);
     let next = run.stderr.lines().find_map(|line| line.trim().strip_prefix("next: rixl ")).unwrap();
-    assert_eq!(next, "keys recover --own-key (or with another credential)");
+    assert_eq!(next, "recover --own-key (or with another credential)");
     let run = with_own(&format!("{} --settle 0s", next.split(" (").next().unwrap())).run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     bench.assert_well();
@@ -203,7 +203,7 @@ fn a_replaced_key_that_authorizes_the_run_is_deleted_with_another_credential() {
     program.command.env_remove("RIXL_BEARER_TOKEN");
     let run = program.run();
     assert_eq!((run.code, bench.sandbox.calls("deleteApiKey")), (6, 0), "{}", run.stderr);
-    assert!(run.stderr.contains("next: rixl keys recover (with another credential)"), "{}", run.stderr);
+    assert!(run.stderr.contains("next: rixl recover (with another credential)"), "{}", run.stderr);
     assert_eq!(bench.next(&run, "--settle 0s").code, 0);
     assert_eq!(bench.sandbox.calls("deleteApiKey"), 1);
 }

@@ -100,5 +100,5 @@ fn the_second_signal_ends_it() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     line.clear();
     stderr.read_to_string(&mut line).unwrap();
-    assert_eq!(line, "stopped at once; `rixl keys recover` finishes what was interrupted\n");
+    assert_eq!(line, "stopped at once; `rixl recover` finishes what was interrupted\n");
 }

@@ -252,7 +252,7 @@ fn an_interrupt_waits_until_the_secret_is_stored() {
     terminal.read_until(Some("stopping where it is safe; a second signal stops at once"));
     let (code, shown) = terminal.end();
     assert_eq!(code, 130, "{shown}");
-    assert!(shown.contains("holds the new secret") && shown.contains("next: rixl keys recover"), "{shown}");
+    assert!(shown.contains("holds the new secret") && shown.contains("next: rixl recover"), "{shown}");
     assert!(bench.is_stored_live());
     assert_eq!(bench.rixl("keys recover --settle 0s").run().code, 0);
     assert_eq!(bench.sent(), 1);

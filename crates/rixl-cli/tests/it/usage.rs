@@ -82,3 +82,16 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
         assert!(!run.stderr.contains(secret), "{}", run.stderr);
     }
 }
+
+/// Scripts from before they had their own place keep working, and read in JSON what they typed.
+#[test]
+fn runs_are_recovered_and_listed_by_their_old_names_too() {
+    for (name, field) in [("recover", "keys"), ("history", "history")] {
+        for words in [name.to_owned(), format!("keys {name}")] {
+            let run = rixl(&format!("{words} --sandbox --output json")).run();
+            let document: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+            assert_eq!((run.code, &document["command"]), (0, &words.as_str().into()), "{}", run.stderr);
+            assert!(document[field].as_array().unwrap().is_empty(), "{document}");
+        }
+    }
+}

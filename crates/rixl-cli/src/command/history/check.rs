@@ -1,4 +1,4 @@
-//! `rixl keys history --check`
+//! `rixl history --check`
 
 use rixl_credentials::Timestamp;
 use rixl_rotation::{

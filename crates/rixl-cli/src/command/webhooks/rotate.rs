@@ -19,14 +19,14 @@ What is not promised:
   RIXL does not publish what happens then: expect the first secret to become invalid at once. This
   command warns of it.
   Telling whether a request was carried out whose response was lost: RIXL has no way to try a
-  secret. `rixl keys recover` says so, and rotates once more.
+  secret. `rixl recover` says so, and rotates once more.
   That consumers have read the new value: `rixl webhooks test` shows whether they accept a delivery.";
 
 /// Give a webhook endpoint a new signing secret, stored before the command ends
 ///
 /// Lock the endpoint, prove that the store can take a secret, record the intent, rotate once, put the response in escrow,
 /// and store the new secret. For 24 hours RIXL signs deliveries with the old and the new secret, so no delivery is lost if
-/// the consumers take the new one within that time. If the run is interrupted, `rixl keys recover` finishes it.
+/// the consumers take the new one within that time. If the run is interrupted, `rixl recover` finishes it.
 ///
 /// For --then, the endpoint's id stands for that of a key: in `{key_id}` and RIXL_KEY_ID.
 #[derive(clap::Args, Debug)]
