@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData, path::PathBuf, str::FromStr, time::Duration}
 
 use clap::{
     Arg, ArgAction, Args, Command,
-    builder::{TypedValueParser, ValueParserFactory},
+    builder::{PossibleValue, StringValueParser, TypedValueParser, ValueParserFactory},
     error::ErrorKind,
 };
 use rixl_credentials::{CredentialId, EndpointId, KeyId, OrganizationId, ProjectId};
@@ -29,7 +29,7 @@ pub(crate) struct Global {
     /// The organization's id, which current accounts need; without it, the first generation of routes is used [env: RIXL_ORG_ID]
     #[arg(long, global = true, value_name = "ORG_ID")]
     pub(crate) org: Option<Checked<OrganizationId>>,
-    /// Read the bearer token from this file, which others must not be able to read
+    /// Read the bearer token from this file, which others must not be able to read; a group of this user may, with mode 0440
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "token_stdin")]
     pub(crate) token_file: Option<PathBuf>,
     /// Read the bearer token from stdin
@@ -43,7 +43,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = when::some_duration)]
     pub(crate) timeout: Duration,
     /// Output format
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
     /// Use an in-memory RIXL gateway with a few keys, gone when the command ends
     #[arg(long, global = true, conflicts_with_all = ["base_url", "org", "token_file", "token_stdin", "state_dir"])]
@@ -54,7 +54,7 @@ pub(crate) struct Global {
     /// Print only results, warnings and errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Show each request and the server's own error messages, which may quote a secret; -vv shows more
+    /// Show a line for each request, and the server's own error messages, which may quote a secret; -vv shows more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 }
@@ -82,7 +82,8 @@ pub(crate) struct Destination {
     /// stdin, READER prints it back), `vault:MOUNT/PATH#FIELD` (Vault KV v2 or OpenBao), or `stdout`. Repeat it to store the
     /// secret in several places. For several keys each must contain `{key_id}` or `{key_name}`. Optional with --sandbox, where
     /// each key then gets its own file.
-    #[arg(long, value_name = "STORE", required_unless_present = "sandbox")]
+    #[arg(long, value_name = "STORE", required_unless_present = "sandbox", value_parser = PlaceParser::written())]
+    #[arg(hide_possible_values = true)]
     pub(crate) to: Vec<String>,
     /// Let `--to stdout` print the secret on a terminal
     #[arg(long)]
@@ -97,7 +98,7 @@ pub(crate) struct Destination {
     ///
     /// Split like a shell does, but run without one; the arguments `{key_id}` and `{key_name}` stand for the key. It never gets
     /// the secret: RIXL_KEY_ID, RIXL_KEY_NAME, RIXL_PLACES and RIXL_FINGERPRINT are in its environment. If it fails, the exit
-    /// code is 10, and `rixl keys recover` runs it again, so it must tolerate running twice; at once, too, for what it has started
+    /// code is 10, and `rixl recover` runs it again, so it must tolerate running twice; at once, too, for what it has started
     /// outlives a `rixl` that is killed.
     #[arg(long, value_name = "PROGRAM ARG...", value_parser = deploy_step, group = "step")]
     pub(crate) then: Option<DeployStep>,
@@ -114,7 +115,7 @@ pub(crate) struct Destination {
     ///
     /// Split like a shell does, but run without one. It gets the secret on stdin, as the store holds it, and otherwise what the
     /// --then program gets. Until it exits with 0 the run is not finished, and `keys replace` deletes no key: it is tried up to
-    /// three times, then the exit code is 11, and `rixl keys recover` tries again (with --drop it gives up).
+    /// three times, then the exit code is 11, and `rixl recover` tries again (with --drop it gives up).
     #[arg(long, value_name = "PROGRAM ARG...", value_parser = probe_step)]
     pub(crate) probe: Option<ProbeStep>,
     /// How long that program may take
@@ -123,7 +124,7 @@ pub(crate) struct Destination {
     /// Wait until these consumers run with the new secret: each has written its fingerprint to its file in --acks
     ///
     /// `ClientBuilder::acknowledge` of the Rust crate rixl-credentials writes that. Until all have, the run is not finished, and
-    /// `keys replace` deletes no key. When --until-timeout is over, the exit code is 12, and `rixl keys recover` looks again.
+    /// `keys replace` deletes no key. When --until-timeout is over, the exit code is 12, and `rixl recover` looks again.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "acks")]
     pub(crate) until_acknowledged: Vec<String>,
     /// The folder with a file of each consumer
@@ -197,6 +198,32 @@ fn probe_url(text: &str) -> Result<ProbeStep, String> {
 
 fn deploy_step(text: &str) -> Result<DeployStep, String> {
     DeployStep::from_text(text).map_err(|error| error.to_string())
+}
+
+/// Any text where a place belongs. Completions know how one begins.
+#[derive(Clone)]
+pub(crate) struct PlaceParser(&'static [&'static str]);
+
+impl PlaceParser {
+    pub(crate) fn written() -> Self {
+        Self(&["file:", "dotenv:", "command:", "vault:", "stdout"])
+    }
+
+    pub(crate) fn read() -> Self {
+        Self(&["file:", "dotenv:", "command:", "vault:"])
+    }
+}
+
+impl TypedValueParser for PlaceParser {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &std::ffi::OsStr) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(PossibleValue::new)))
+    }
 }
 
 /// An id from the command line. Errors do not repeat the text: whoever pastes a secret here by mistake does not want it in

@@ -32,9 +32,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Clients(Box<clients::Clients>),
     Status(status::Args),
+    Recover(recover::Args),
+    History(history::Args),
     Sandbox(sandbox::Args),
     Completions(completions::Args),
-    #[command(hide = true)]
     Man(man::Args),
 }
 
@@ -46,9 +47,12 @@ pub(crate) enum Keys {
     Replace(replace::Args),
     Delete(delete::Args),
     Verify(verify::Args),
-    Recover(recover::Args),
-    History(history::Args),
     Consumers(consumers::Args),
+    // Their earlier names, for scripts.
+    #[command(hide = true)]
+    Recover(recover::Args),
+    #[command(hide = true)]
+    History(history::Args),
 }
 
 impl Command {
@@ -59,11 +63,14 @@ impl Command {
             Self::Webhooks(webhooks) => webhooks.name(),
             Self::Clients(clients) => clients.name(),
             Self::Status(_) => "status",
+            Self::Recover(_) => "recover",
+            Self::History(_) => "history",
             Self::Sandbox(_) => "sandbox",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
         }
     }
+
     /// Runs it. `program` gives the whole command line, for completions and manual pages.
     pub(crate) async fn run(self, context: &Context, program: fn() -> clap::Command) -> Result<Done, Failure> {
         match self {
@@ -71,6 +78,8 @@ impl Command {
             Self::Webhooks(webhooks) => webhooks.run(context).await,
             Self::Clients(clients) => clients.run(context).await,
             Self::Status(args) => status::run(context, args).await,
+            Self::Recover(args) => recover::run(context, args).await,
+            Self::History(args) => history::run(context, args).await,
             Self::Sandbox(args) => sandbox::run(context, args).await,
             Self::Completions(args) => completions::run(args, program()),
             Self::Man(args) => man::run(args, program()),

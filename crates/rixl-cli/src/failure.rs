@@ -1,6 +1,12 @@
 //! Why a command failed: an exit code, one sentence, and what to run next.
 
-use std::{error::Error as StdError, sync::OnceLock};
+use std::{
+    error::Error as StdError,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU8, Ordering},
+    },
+};
 
 use rixl_credentials::{Error, ErrorKind, Operation, Outcome};
 use rixl_rotation::{
@@ -42,7 +48,7 @@ pub(crate) enum Code {
     NotProven = 11,
     /// Rotated and stored, and not taken by consumers in time.
     NotTaken = 12,
-    /// A signal ended it.
+    /// A signal ended it: 128 and its number, as shells have it; SIGINT unless [`remember_signal`] has another.
     Interrupted = 130,
 }
 
@@ -67,7 +73,10 @@ impl Code {
     ];
 
     pub(crate) fn number(self) -> u8 {
-        self as u8
+        match (self, SIGNAL.load(Ordering::Relaxed)) {
+            (Self::Interrupted, signal @ 1..) => 128 + signal,
+            _ => self as u8,
+        }
     }
 
     /// The code of a run over several keys.
@@ -84,6 +93,15 @@ impl Serialize for Code {
     }
 }
 
+/// The number of the signal that the run ends by.
+static SIGNAL: AtomicU8 = AtomicU8::new(0);
+
+/// Remembers it, for the exit code.
+pub(crate) fn remember_signal(signal: u8) {
+    // Not more than fits.
+    SIGNAL.store(signal.min(127), Ordering::Relaxed);
+}
+
 /// The flags that a command must repeat to find the same journal and the same keys.
 static FLAGS: OnceLock<String> = OnceLock::new();
 
@@ -91,6 +109,15 @@ static FLAGS: OnceLock<String> = OnceLock::new();
 pub(crate) fn remember_flags(flags: String) {
     // Set once, when the program starts.
     let _ = FLAGS.set(flags);
+}
+
+/// What this run is authorized with, and where that is from.
+static SOURCE: OnceLock<(&str, String)> = OnceLock::new();
+
+/// Remembers it, to explain a refusal. `what` would be accepted.
+pub(crate) fn remember_source(what: &'static str, place: &str) {
+    // Set once, as above.
+    let _ = SOURCE.set((what, place.to_owned()));
 }
 
 /// Whether no organization is named, so that the first generation of routes is called.
@@ -104,7 +131,7 @@ pub(crate) fn remember_routes(are_first: bool) {
 
 /// The command that finishes what this one left.
 pub(crate) fn recover() -> String {
-    format!("rixl keys recover{}", FLAGS.get().map(String::as_str).unwrap_or_default())
+    format!("rixl recover{}", FLAGS.get().map(String::as_str).unwrap_or_default())
 }
 
 /// A failed command.
@@ -318,9 +345,13 @@ fn is_about_tokens(operation: Operation) -> bool {
 
 fn next_after(code: Code, operation: Operation) -> Option<String> {
     let next = match (code, operation) {
-        (Code::Authentication, _) => {
-            "set RIXL_BEARER_TOKEN to a live token of the organization, or name its file with --token-file"
-        }
+        (Code::Authentication, _) => match SOURCE.get() {
+            Some((what, place)) => {
+                let where_from = "where this run's is from, or name another with --token-file";
+                return Some(format!("put {what} of the organization into {place}, {where_from}"));
+            }
+            None => "set RIXL_BEARER_TOKEN to a live token of the organization, or name its file with --token-file",
+        },
         (Code::Unknown | Code::Lost, Operation::RotateApiKey) => return Some(recover()),
         (Code::Unknown | Code::Lost, _) => "rixl keys list",
         _ => return None,

@@ -17,7 +17,7 @@ use crate::{
 /// Create a key and store its secret
 ///
 /// Before the key is created, the store has proven that it can take a secret. If storing fails anyway, the secret stays in
-/// escrow in the state folder, and `rixl keys recover` continues from there. The secret itself is never printed, except
+/// escrow in the state folder, and `rixl recover` continues from there. The secret itself is never printed, except
 /// with `--to stdout`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {

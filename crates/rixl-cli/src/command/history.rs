@@ -1,4 +1,4 @@
-//! `rixl keys history`
+//! `rixl history`
 
 mod check;
 mod receipt;
@@ -56,7 +56,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         return check::run(context, &args, &history);
     }
     if !history.damaged.is_empty() {
-        let next = "`rixl keys history --check` tells whether a crash tore it";
+        let next = "`rixl history --check` tells whether a crash tore it";
         context.output.warn(format!("the history has what is no whole line, which is passed over; {next}"));
     }
     let mut table = Table::new(["AT", "BY", "CHANGE", "ID", "NAME", "RESULT", "OLD", "NEW", "OUTAGE", "STORE"]);

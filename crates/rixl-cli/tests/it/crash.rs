@@ -1,4 +1,4 @@
-//! Crashes: the program is killed at each call that matters, and `rixl keys recover` must repair what is left. The server's
+//! Crashes: the program is killed at each call that matters, and `rixl recover` must repair what is left. The server's
 //! own record says whether it did.
 //!
 //! By default every seventh site is hit. All of them, which takes some minutes:
@@ -439,7 +439,7 @@ fn failed(scene: &Scene, command: &Command, failing: &Failing) -> Option<Vec<Str
     let standing = scene.standing();
     let is_lost = standing.changes > 0 && !standing.is_held;
     let said = &traced.stderr;
-    let names_recovery = said.contains("rixl keys recover") || failing.site.role == Role::Stderr;
+    let names_recovery = said.contains("rixl recover") || failing.site.role == Role::Stderr;
     let is_true = match traced.code {
         Some(0) => {
             let is_told_to_wait = said.contains("when RIXL ends the old key");

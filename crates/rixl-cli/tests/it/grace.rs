@@ -131,7 +131,7 @@ fn the_old_key_ends_on_time_though_nobody_comes_back() {
     assert_eq!((&open["id"], &open["waits_until"]), (&"billing001".into(), &json(&run)["keys"][0]["old_key_until"]));
     let status = bench.rixl("status").run();
     assert!(status.stdout.contains("RIXL ends the old key billing001 at 20"), "{}", status.stdout);
-    assert!(status.stdout.contains("run `rixl keys recover`"), "{}", status.stdout);
+    assert!(status.stdout.contains("run `rixl recover`"), "{}", status.stdout);
     // Before the end there is nothing to do.
     let run = recover(&bench, "");
     assert_about(left(&run), 24 * HOUR);
@@ -168,7 +168,7 @@ fn other_commands_say_what_the_key_waits_for() {
         let run = rixl(&bench, words).run();
         assert_eq!(run.code, 6, "{}", run.stderr);
         assert!(run.stderr.contains("this key was replaced, and RIXL ends it at 20"), "{}", run.stderr);
-        assert!(run.stderr.contains("next: rixl keys recover"), "{}", run.stderr);
+        assert!(run.stderr.contains("next: rixl recover"), "{}", run.stderr);
     }
     let run = rixl(&bench, &format!("keys rotate {new} --to file:secret --yes --settle 0s")).run();
     assert_eq!(run.code, 3, "{}", run.stderr);
@@ -434,7 +434,7 @@ fn a_place_that_loses_the_secret_is_told_before_the_old_key_ends() {
     let run = recover(&bench, "");
     assert_eq!(run.code, 6, "{}", run.stderr);
     assert!(run.stderr.contains("; RIXL ends the old key billing001 at 20"), "{}", run.stderr);
-    assert!(run.stderr.contains("next: rixl keys recover --rotate-again"), "{}", run.stderr);
+    assert!(run.stderr.contains("next: rixl recover --rotate-again"), "{}", run.stderr);
     let run = recover(&bench, "--rotate-again");
     assert_about(left(&run), 24 * HOUR);
     assert_eq!(bench.stored(), new);
@@ -510,7 +510,7 @@ fn the_successor_is_not_changed_before_its_run_is_over() {
             assert_eq!(run.code, 3, "{}", run.stderr);
             let said = format!("the key {new} was created by a run on billing001 that is unfinished; nothing was sent");
             assert!(run.stderr.contains(&said), "{}", run.stderr);
-            assert!(run.stderr.contains("next: rixl keys recover billing001 (or with --drop"), "{}", run.stderr);
+            assert!(run.stderr.contains("next: rixl recover billing001 (or with --drop"), "{}", run.stderr);
         }
         assert!(bench.sandbox.is_live(&stored) && bench.stored() == stored);
         assert_eq!(recover(&bench, "billing001 --drop").code, 0);
@@ -533,8 +533,8 @@ fn a_successor_that_was_rotated_elsewhere_is_left_alone() {
             write(&bench.path("secret"), issued.secret.expose_secret(), 0o600);
         }
         let (says, next) = match is_stored {
-            true => ("the store holds another live secret", "next: rixl keys recover billing001 --drop"),
-            false => ("RIXL refuses the new secret", "next: rixl keys recover --rotate-again (or --drop"),
+            true => ("the store holds another live secret", "next: rixl recover billing001 --drop"),
+            false => ("RIXL refuses the new secret", "next: rixl recover --rotate-again (or --drop"),
         };
         let more: &[&str] = if is_stored { &["", "--rotate-again"] } else { &[""] };
         for more in more {

@@ -176,7 +176,7 @@ fn a_place_that_fails_for_good_can_be_done_without() {
         assert_eq!(again.code, 7, "{}", again.stderr);
         let entry = json(&bench.rixl("status --output json").run())["open"][0]["id"].as_str().unwrap().to_owned();
         // Trying again alone has not helped.
-        let told = format!("next: rixl keys recover {entry} --to STORE (another place)");
+        let told = format!("next: rixl recover {entry} --to STORE (another place)");
         assert!(again.stderr.contains(&told), "{}", again.stderr);
         let run = bench.rixl("keys recover --drop --settle 0s --store-patience 0s --output json").run();
         assert_eq!(run.code, 0, "{}", run.stderr);
@@ -220,7 +220,7 @@ fn of_several_places_the_user_says_which_is_redirected() {
     assert_eq!(run.code, 7, "{}", run.stderr);
     let run = bench.rixl("keys recover billing001 --to file:one --settle 0s --store-patience 0s").run();
     assert_eq!(run.code, 6, "{}", run.stderr);
-    assert!(run.stderr.contains("next: rixl keys recover billing001 --to STORE --instead-of STORE"), "{}", run.stderr);
+    assert!(run.stderr.contains("next: rixl recover billing001 --to STORE --instead-of STORE"), "{}", run.stderr);
     let one = bench
         .rixl("keys recover billing001 --to file:one --instead-of command:false~x --settle 0s --store-patience 0s")
         .run();

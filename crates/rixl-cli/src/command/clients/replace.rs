@@ -52,7 +52,7 @@ impl From<Form> for ClientFormat {
 /// from then until --then has given them the new client id, which is in RIXL_CLIENT_ID, and in the result.
 ///
 /// RIXL ends no client credential at a set time, so the command stays until the grace period is over, and then until the old one
-/// has not been used for a quarter of it. It may be ended by Ctrl-C: `rixl keys recover` does the rest later. Tokens that were
+/// has not been used for a quarter of it. It may be ended by Ctrl-C: `rixl recover` does the rest later. Tokens that were
 /// minted with the old one live up to 15 minutes longer; the result says until when.
 ///
 /// A credential is tried by minting a token of one minute for the subject `rixl-rotation-probe`: RIXL has no other way. This

@@ -1,4 +1,4 @@
-//! `rixl keys history --check`
+//! `rixl history --check`
 
 use rixl_credentials::Timestamp;
 use rixl_rotation::{
@@ -121,7 +121,7 @@ impl Broken {
         let (at, run_id) = audit.map_or((None, None), |audit| (Some(audit.at), audit.run_id));
         let next = (broken.kind == BreakKind::NoLink).then(|| {
             format!(
-                "if an earlier release wrote it, replace that release wherever it runs; `rixl keys history --after {}` then checks \
+                "if an earlier release wrote it, replace that release wherever it runs; `rixl history --after {}` then checks \
                  what follows (in Vault, move that line's entry out of history/, and the chain is whole)",
                 LineDigest::of(&broken.line)
             )

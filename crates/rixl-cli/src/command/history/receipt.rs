@@ -1,4 +1,4 @@
-//! `rixl keys history --receipt`
+//! `rixl history --receipt`
 
 use rixl_credentials::Timestamp;
 use rixl_rotation::{
@@ -33,7 +33,7 @@ pub(super) fn run(context: &Context, args: &Args, run: &str, history: &History) 
     let Some((at, audit)) = audits.pop() else {
         // What was typed is not repeated: it may be a secret.
         let failure = Failure::refused("the history has no line of a run with this id; an unfinished run has none yet");
-        return Err(failure.with_next("rixl keys history --output json (run_id), or rixl status"));
+        return Err(failure.with_next("rixl history --output json (run_id), or rixl status"));
     };
     let (check, chain) = Checked::of(context, args, history);
     let Some(digest) = chain.digests.get(at).copied() else {
