@@ -25,7 +25,8 @@ fn all_but_one(mut rotators: Vec<Running>) -> (Running, Vec<Run>) {
         }
         if rotators.len() <= 1 { Ok(()) } else { Err(rotators.len()) }
     });
-    (rotators.pop().unwrap(), ends)
+    let last = rotators.pop();
+    (last.unwrap_or_else(|| panic!("none is left: {ends:?}")), ends)
 }
 
 fn codes(ends: &[Run]) -> BTreeMap<i32, usize> {
