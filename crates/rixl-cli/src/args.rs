@@ -166,6 +166,13 @@ pub(crate) struct KeyProof {
     /// The URL is recorded, so it must hold no secret.
     #[arg(long, value_name = "URL", value_parser = probe_url)]
     pub(crate) probe_url: Option<ProbeStep>,
+    #[command(flatten)]
+    pub(crate) used: UseProof,
+}
+
+/// How a secret is known to be in use whose use RIXL tells of.
+#[derive(Args, Debug)]
+pub(crate) struct UseProof {
     /// Wait until another than this run has used the key, by `last_used` in RIXL's list, and for so long [default:
     /// --until-timeout]
     ///
@@ -181,10 +188,16 @@ impl KeyProof {
         if let Some(step) = &self.probe_url {
             rotator = rotator.with_probe_step(step.clone());
         }
-        if let Some(limit) = self.until_used {
-            rotator = rotator.with_use_within(limit.unwrap_or(destination.until_timeout));
+        Ok(self.used.rotator(destination, rotator))
+    }
+}
+
+impl UseProof {
+    pub(crate) fn rotator(&self, destination: &Destination, rotator: Rotator) -> Rotator {
+        match self.until_used {
+            Some(limit) => rotator.with_use_within(limit.unwrap_or(destination.until_timeout)),
+            None => rotator,
         }
-        Ok(rotator)
     }
 }
 

@@ -172,7 +172,7 @@ fn other_commands_say_what_the_key_waits_for() {
     }
     let run = rixl(&bench, &format!("keys rotate {new} --to file:secret --yes --settle 0s")).run();
     assert_eq!(run.code, 3, "{}", run.stderr);
-    assert!(run.stderr.contains("unfinished run on billing001"), "{}", run.stderr);
+    assert!(run.stderr.contains("was created by a run on billing001 that is unfinished"), "{}", run.stderr);
     assert_ends(&bench);
 }
 

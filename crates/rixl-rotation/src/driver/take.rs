@@ -97,7 +97,7 @@ impl Driver {
                 tokio::select! {
                     biased;
                     looked = &mut look => Some(looked),
-                    () = cancellation.cancelled() => None,
+                    () = async { cancellation.cancelled().await; timing.sleep(LOOK / 10).await } => None,
                     () = timing.sleep(LOOK) => None,
                 }
             })

@@ -464,7 +464,7 @@ async fn nothing_is_revoked_while_a_place_lacks_the_new_secret() {
     });
     let hour = Duration::from_secs(3_600);
     let failure = rotator.replace_client_credential(&world.id, world.store(), hour).await.unwrap_err();
-    assert!(failure.message().contains("the store no longer holds the live new secret"), "{failure}");
+    assert!(failure.message().contains("the store no longer holds the new secret"), "{failure}");
     assert!(world.is_old_live() && world.calls(REVOKE) == 0);
     let report = world.recover(RecoverOptions::default().with_on_live(OnLiveSecret::RotateUnread)).await.unwrap();
     assert_eq!(report.report().unwrap().ending, Ending::Replaced);

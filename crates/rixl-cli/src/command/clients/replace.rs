@@ -8,7 +8,7 @@ use rixl_rotation::ClientFormat;
 
 use super::described;
 use crate::{
-    args::{Checked, Destination},
+    args::{Checked, Destination, UseProof},
     confirm::confirm,
     context::Context,
     failure::Failure,
@@ -69,6 +69,8 @@ pub(crate) struct Args {
     pub(crate) credential_id: Checked<CredentialId>,
     #[command(flatten)]
     pub(crate) destination: Destination,
+    #[command(flatten)]
+    pub(crate) used: UseProof,
     /// What a store gets
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Form::Pair)]
     pub(crate) secret_format: Form,
@@ -87,7 +89,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let places = Destinations::read(context, &args.destination)?;
     let api = context.connect()?;
     let rotator = args.destination.rotator(context.rotator(&api)?)?;
-    let rotator = rotator
+    let rotator = args
+        .used
+        .rotator(&args.destination, rotator)
         .with_quiet_time(args.settle)
         .with_verification(!args.no_verify)
         .with_client_format(args.secret_format.into());

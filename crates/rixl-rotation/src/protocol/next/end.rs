@@ -125,14 +125,14 @@ impl Case<'_> {
         if !old.is_ours || seen.mandate.if_live == IfLive::Drop {
             return Ok(());
         }
+        // RIXL's clock is known by its responses. What can't be listed now is no reason to say nothing else.
+        let Ok(keys) = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))? else { return Ok(()) };
         let now = self.at_rixl(seen.now);
         let is_near = !is_later(last, now, grace / 4 * 3);
         let is_refused = seen.end_asked == Some(EndAsked::Refused);
         if old.asked.is_none() && (!is_near || is_refused || old.moves >= MAX_MOVES) {
             return Ok(());
         }
-        // What can't be listed now is no reason to say nothing else.
-        let Ok(keys) = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))? else { return Ok(()) };
         let (Some(last_used), Some(end)) = (keys.predecessor, keys.end) else { return Ok(()) };
         if end <= now {
             return Ok(());
