@@ -15,6 +15,7 @@ use crate::{
     output::Done,
     places::Destinations,
     rows::{self, Row},
+    text::shown,
     when,
 };
 
@@ -100,11 +101,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let name = credential.name.clone();
     let places = places.of(None, name.as_deref())?;
     let locations = places.locations();
-    let warning = format!(
-        "This replaces the client credential {} with a new one, and revokes it in the end.",
-        described(&id, name.as_deref())
-    );
-    confirm(context, &warning, id.as_str()).await?;
+    let warning = "This replaces the client credential with a new one, which goes there, and revokes it in the end:";
+    let about = format!("{}  {}", described(&id, name.as_deref()), shown(&locations.join(", ")));
+    confirm(context, warning, &[about], id.as_str()).await?;
     let grace = args.grace.unwrap_or(if context.global.sandbox { GRACE_IN_SANDBOX } else { GRACE });
     let replaced =
         async { rotator.prepare_replace_client_credential(&credential, places, grace).await?.rotate().await };

@@ -43,8 +43,7 @@ pub(crate) async fn run(context: &Context, Args { ids }: Args) -> Result<Done, F
         [credential] => credential.id.to_string(),
         several => format!("{} client credentials", several.len()),
     };
-    let warning = format!("This revokes for good: {}. Their consumers get no more tokens at once.", named.join("; "));
-    confirm(context, &warning, &word).await?;
+    confirm(context, "This revokes for good, and consumers get no more tokens at once:", &named, &word).await?;
     let mut text = String::new();
     for (done, credential) in credentials.iter().enumerate() {
         let told = |mut failure: Failure| {
