@@ -226,7 +226,7 @@ impl Selection {
             return Err(Failure::refused(format!("no key has the id {id}; nothing was sent")));
         }
         // Whoever names one key alone is told why not.
-        if self.ids.len() != 1 {
+        if self.ids.len() != 1 && (!plan.due.is_empty() || !plan.left_out.is_empty()) {
             plan.leave_out_replaced(journal).await;
         }
         Ok(plan)

@@ -180,28 +180,31 @@ fn other_commands_say_what_the_key_waits_for() {
 #[test]
 fn what_waits_is_no_failure_of_a_fleet_nor_of_the_same_replacement() {
     let bench = bench();
-    bench.add("billing-2", "second0001");
-    assert_about(left(&replace(&bench, "--output json").run()), 24 * HOUR);
-    let new = bench.stored();
-    let run = replace(&bench, "--output json").run();
-    let key = json(&run)["keys"][0].clone();
-    assert_eq!((run.code, &key["result"]), (0, &"waiting".into()), "{}{}", run.stderr, run.stdout);
+    for id in ["first00001", "second0001"] {
+        let key = bench.sandbox.create_key(SeedKey::new(id).with_id(id).aged(48 * HOUR));
+        write(&bench.path(id), &key.secret, 0o600);
+    }
+    let replace = "keys replace first00001 --to file:first00001 --yes --settle 0s --output json";
+    assert_about(left(&rixl(&bench, replace).run()), 24 * HOUR);
+    let new = fs::read_to_string(bench.path("first00001")).unwrap();
+    let run = rixl(&bench, replace).run();
+    assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &"waiting".into()), "{}", run.stderr);
     assert!(run.stderr.contains("this key was replaced, and RIXL ends it at 20"), "{}", run.stderr);
-    let every = "--older-than 1d --settle 0s --to file:{key_id} --yes --output json";
-    let named = "billing001 second0001 --settle 0s --to file:{key_id} --yes --output json";
-    for words in [every, named] {
-        let dry = rixl(&bench, &format!("keys rotate {words} --dry-run")).run();
-        assert_eq!(dry.code, 0, "{}", dry.stderr);
-        let run = rixl(&bench, &format!("keys rotate {words}")).run();
-        assert_eq!(run.code, 0, "{}", run.stderr);
-        for (run, other) in [(dry, "would rotate"), (run, "rotated")] {
+    for which in ["--older-than 1d", "first00001 second0001"] {
+        let words = format!("keys rotate {which} --to file:{{key_id}} --yes --settle 0s --output json");
+        for (words, other) in [(format!("{words} --dry-run"), "would rotate"), (words, "rotated")] {
+            let run = rixl(&bench, &words).run();
+            assert_eq!(run.code, 0, "{words}: {}", run.stderr);
             let keys = json(&run)["keys"].as_array().unwrap().clone();
             let result = |id: &str| keys.iter().find(|key| key["id"] == id).map(|key| key["result"].clone());
-            assert_eq!((result("billing001"), result("second0001")), (Some("waiting".into()), Some(other.into())));
+            let results = (result("first00001"), result("second0001"));
+            assert_eq!(results, (Some("waiting".into()), Some(other.into())), "{words}: {}", run.stdout);
         }
     }
-    assert!(bench.stored() == new && is_old_live(&bench));
-    assert_ends(&bench);
+    assert_eq!(fs::read_to_string(bench.path("first00001")).unwrap(), new);
+    bench.sandbox.advance(24 * HOUR + 2 * MINUTE);
+    let run = recover(&bench, "");
+    assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &Value::from("replaced")), "{}", run.stderr);
 }
 
 /// Whatever becomes of the request and of the process that sent it.
