@@ -1,6 +1,6 @@
 //! Unfinished runs, from the journal alone.
 
-use rixl_credentials::{EndpointId, KeyId, Timestamp};
+use rixl_credentials::{EndpointId, KeyId, OrganizationId, Timestamp};
 
 use crate::{
     Effect, Failure, Next,
@@ -18,6 +18,10 @@ use crate::{
 pub struct OpenRun {
     /// The name of the entry: the key's id, `new-…` for a creation, or `webhook-…`, with the ids of project and endpoint.
     pub entry: String,
+    /// The URL of the API that it is of, as far as the entry could be read.
+    pub base_url: Option<String>,
+    /// The organization that it is of, if one was named.
+    pub organization: Option<OrganizationId>,
     /// The webhook endpoint, if it is about the secret of one.
     pub endpoint_id: Option<EndpointId>,
     /// The key's name, as far as the entry could be read.
@@ -73,6 +77,8 @@ pub async fn open_runs(journal: &dyn Journal) -> Result<Vec<OpenRun>, Failure> {
 async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
     let mut run = OpenRun {
         entry: name,
+        base_url: None,
+        organization: None,
         endpoint_id: None,
         name: None,
         stores: Vec::new(),
@@ -114,6 +120,8 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             if let Subject::Endpoint { endpoint_id, .. } = &progress.intent.subject {
                 run.endpoint_id = Some(endpoint_id.clone());
             }
+            run.base_url = Some(progress.intent.base_url.clone());
+            run.organization = progress.intent.organization.clone();
             run.name = progress.intent.subject.name().map(str::to_owned);
             run.stores = progress.kept().map(|(_, place)| place.given.clone()).collect();
             run.since = Some(progress.intent.began);
