@@ -71,14 +71,17 @@ pub(crate) fn parse() -> Result<Cli, Code> {
         }
         let text = if output::has_colour() { error.render().ansi().to_string() } else { error.render().to_string() };
         output::say(without_secrets(text, &arguments).trim_end());
+        let command = arguments.iter().skip(1).find(|word| !word.to_string_lossy().starts_with('-'));
+        let command = command.and_then(|word| word.to_str()).unwrap_or_default();
         if wants_json(&arguments) {
             let plain = without_secrets(error.render().to_string(), &arguments);
             // Up to the empty line that precedes the usage.
             let lines = plain.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>();
             let message = lines.join(" ");
-            return output::print_failure(None, &Failure::usage(message.trim_start_matches("error: ")));
+            let failure = Failure::usage(message.trim_start_matches("error: "));
+            return output::print_failure(None, &failure.of_command(command));
         }
-        Code::Usage
+        Code::Usage.of_command(command)
     })
 }
 

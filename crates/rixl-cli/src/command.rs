@@ -1,12 +1,16 @@
 //! The commands, one file each.
 
+pub(crate) mod apply;
+pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod consumers;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod man;
+pub(crate) mod plan;
 pub(crate) mod recover;
 pub(crate) mod replace;
 pub(crate) mod rotate;
@@ -27,6 +31,12 @@ pub(crate) enum Command {
     /// Rotate the signing secrets of webhook endpoints, and test them
     #[command(subcommand)]
     Webhooks(Box<webhooks::Webhooks>),
+    Plan(plan::Args),
+    Apply(apply::Args),
+    Check(check::Args),
+    /// Check `rixl.toml`, the declared fleet, and print its schema
+    #[command(subcommand)]
+    Config(config::Config),
     Status(status::Args),
     Sandbox(sandbox::Args),
     Completions(completions::Args),
@@ -53,6 +63,10 @@ impl Command {
         match self {
             Self::Keys(keys) => keys.name(),
             Self::Webhooks(webhooks) => webhooks.name(),
+            Self::Plan(_) => "plan",
+            Self::Apply(_) => "apply",
+            Self::Check(_) => "check",
+            Self::Config(config) => config.name(),
             Self::Status(_) => "status",
             Self::Sandbox(_) => "sandbox",
             Self::Completions(_) => "completions",
@@ -64,6 +78,10 @@ impl Command {
         match self {
             Self::Keys(keys) => keys.run(context).await,
             Self::Webhooks(webhooks) => webhooks.run(context).await,
+            Self::Plan(args) => plan::run(context, args).await,
+            Self::Apply(args) => apply::run(context, args).await,
+            Self::Check(args) => check::run(context, args).await,
+            Self::Config(config) => config.run(context),
             Self::Status(args) => status::run(context, args).await,
             Self::Sandbox(args) => sandbox::run(context, args).await,
             Self::Completions(args) => completions::run(args, program()),

@@ -49,6 +49,11 @@ impl Destinations {
 
     /// The places of one key; without an id, of a key that is not created yet.
     pub(crate) fn of(&self, id: Option<&KeyId>, name: Option<&str>) -> Result<Places, StoreError> {
+        Ok(self.stores_of(id, name)?.into_iter().collect())
+    }
+
+    /// Each of them.
+    pub(crate) fn stores_of(&self, id: Option<&KeyId>, name: Option<&str>) -> Result<Vec<Arc<dyn Store>>, StoreError> {
         let open = |one: &One| match one {
             One::Shared(store) => Ok(Arc::clone(store)),
             One::PerKey(stores, template) => stores.open(&template.expand(id, name)?),
@@ -63,6 +68,12 @@ impl Destinations {
     pub(crate) fn of_due(&self, due: &DueKey) -> Result<Places, StoreError> {
         self.of_key(&due.key)
     }
+}
+
+/// Whether each text names a store, without opening one.
+pub(crate) fn check(context: &Context, destination: &Destination) -> Result<(), Failure> {
+    let stores = stores(context, false);
+    destination.to.iter().try_for_each(|text| stores.template(text).map(drop)).map_err(Failure::from)
 }
 
 /// The store that `--sandbox` uses when none is named.

@@ -22,6 +22,7 @@ use rixl_credentials::{Client, ClientBuilder, OrganizationId, Secret};
 
 use crate::{
     args::Global,
+    config::Source,
     failure::{Code, Failure},
     text::shown,
     when,
@@ -50,6 +51,15 @@ impl Credential {
         }
         if global.token_stdin {
             return token_stdin().map(Self::BearerToken);
+        }
+        match &global.source {
+            None => {}
+            Some(Source::ApiKeyFile(path)) => return Ok(Self::ApiKeyFile(path.clone())),
+            Some(Source::Credential(path)) => return credential(path).map(Self::BearerToken),
+            Some(Source::Variable(name)) => {
+                let absent = || Failure::new(Code::Authentication, format!("{} is not set", shown(name)));
+                return variable(name)?.map(|token| Self::BearerToken(token.into())).ok_or_else(absent);
+            }
         }
         match (variable(BEARER_TOKEN)?, variable(API_KEY)?, os_variable(API_KEY_FILE)) {
             (Some(token), ..) => Ok(Self::BearerToken(token.into())),
@@ -154,6 +164,14 @@ fn token_file(path: &Path) -> Result<Secret, Failure> {
             false => format!("pass it with --token-stdin < {place}: its mode can't be changed here"),
         }));
     }
+    read_token(file, &place)
+}
+
+/// Its folder is this service's alone, whatever the mode of the file.
+fn credential(path: &Path) -> Result<Secret, Failure> {
+    let place = shown(&path.to_string_lossy()).into_owned();
+    let file = File::open(path);
+    let file = file.map_err(|error: io::Error| Failure::usage(format!("{place} can't be read")).with_cause(&error))?;
     read_token(file, &place)
 }
 
