@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     env, fs, io,
     ops::Range,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -16,6 +17,7 @@ use std::{
 
 use rixl_credentials::{ApiKey, KeyId, OrganizationId, ProjectId, Timestamp};
 use rixl_rotation::{Consumers, DeployStep, Judgement, ProbeStep, Rotator, Selection, Surveyed};
+use rustix::process::geteuid;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use toml::{
     Spanned,
@@ -27,7 +29,7 @@ use crate::{
     command::replace,
     failure::Failure,
     stdout::Stdout,
-    text::shown,
+    text::{quoted, shown},
     when::{self, Rate},
 };
 use due::{Ahead, Due};
@@ -117,7 +119,7 @@ pub(crate) struct Secret {
     #[serde(default)]
     leave: bool,
     #[serde(default)]
-    own_key: bool,
+    pub(crate) own_key: bool,
     #[serde(default)]
     no_verify: bool,
 
@@ -284,6 +286,7 @@ impl Config {
                 let Some(path) = here.ancestors().map(|folder| folder.join(FILE)).find(|path| path.is_file()) else {
                     return Ok(None);
                 };
+                refuse_foreign(&path)?;
                 path
             }
         };
@@ -397,6 +400,23 @@ impl Config {
     pub(crate) fn shown(&self) -> String {
         shown(&self.path.to_string_lossy()).into_owned()
     }
+}
+
+/// A file that was found and not named may be another user's, in a folder such as `/tmp`: its programs would run as this user,
+/// and its base URL would get this user's token (CVE-2022-24765, of git, was the same).
+fn refuse_foreign(path: &Path) -> Result<(), Failure> {
+    let Ok(found) = fs::metadata(path) else { return Ok(()) };
+    let is_own = found.uid() == geteuid().as_raw() || found.uid() == 0;
+    let problem = if !is_own {
+        "belongs to another user"
+    } else if found.mode() & 0o002 != 0 {
+        "can be written by other users"
+    } else {
+        return Ok(());
+    };
+    let place = shown(&path.to_string_lossy()).into_owned();
+    let sentence = format!("{place} {problem}, who could have this user run programs; RIXL was not changed");
+    Err(Failure::usage(sentence).with_next(format!("name it with --config {} if you trust it", quoted(&place))))
 }
 
 /// The settings of the account that `--account` names, as if they were flags.
@@ -625,7 +645,7 @@ impl Problem {
             (message.strip_prefix("invalid type: "), message.rsplit_once(", expected "))
         {
             let kind = rest.split([' ', ',']).next().unwrap_or_default();
-            return Self::new(at, format!("this is {kind}, and should be {expected}"));
+            return Self::new(at, format!("expected {expected}, found {kind}"));
         }
         Self::new(at, message)
     }

@@ -418,8 +418,8 @@ fn several(rows: &[&Row]) -> String {
     format!("{} keys ({}{more})", rows.len(), named.join(", "))
 }
 
-/// Rotates what is prepared, a row for each key; and whether that stopped before the last of them, so that nothing else should
-/// be begun.
+/// Rotates what is prepared, a row for each key; and whether an outcome that may have changed one stopped that, so that nothing
+/// else should be begun.
 pub(crate) async fn carry_out(
     context: &Context,
     fleet: &Fleet,
@@ -431,13 +431,19 @@ pub(crate) async fn carry_out(
     let known = places.clone();
     let mut rotations = fleet.rotate(due, move |due| known.of_due(due));
     while let Some(ended) = rotations.next().await {
-        is_stopped |= match &ended.result {
-            None => true,
-            Some(result) => result.as_ref().is_err_and(|failure| failure.effect() != Effect::Unchanged),
-        };
+        let may_have_changed = |failure: &rixl_rotation::Failure| failure.effect() != Effect::Unchanged;
+        is_stopped |= matches!(&ended.result, Some(Err(failure)) if may_have_changed(failure));
         let of = places.of(Some(&ended.key_id), ended.name.as_deref());
         let of = of.map(|places| places.locations()).unwrap_or_default();
-        let row = Row::of_ended(context, ended).in_stores(of);
+        let row = match ended.result {
+            // Only its end stops a fleet otherwise.
+            None if !is_stopped && !context.stop.is_set() => {
+                let reason = "its window has closed; the next run goes on".to_owned();
+                Row::looked_at(ended.key_id.to_string(), ended.name, Outcome::OutsideWindow, reason)
+            }
+            _ => Row::of_ended(context, ended),
+        };
+        let row = row.in_stores(of);
         progress.ended(&row);
         all.push(row);
     }

@@ -15,7 +15,7 @@ use futures_util::{
     StreamExt as _,
     stream::{self, FuturesUnordered},
 };
-use rixl_credentials::KeyId;
+use rixl_credentials::{KeyId, Timestamp};
 #[cfg(unix)]
 use rustix::process::{Resource, getrlimit};
 use tokio::{
@@ -49,6 +49,8 @@ pub struct Fleet {
     at_once: usize,
     /// Replaced with this grace, not rotated.
     grace: Option<Duration>,
+    /// Nothing is begun from then on.
+    end: Option<Timestamp>,
     /// What was known when all were prepared.
     known: Arc<Mutex<Arc<Known>>>,
 }
@@ -77,7 +79,8 @@ pub struct Completed {
     pub key_id: KeyId,
     /// Its name.
     pub name: Option<String>,
-    /// How it ended; `None`: it was not started, because another one stopped the fleet or it was cancelled.
+    /// How it ended; `None`: it was not started, because another one stopped the fleet, it was cancelled, or its
+    /// [end](Fleet::with_end) had come.
     pub result: Option<Result<Report, Failure>>,
 }
 
@@ -115,7 +118,7 @@ impl PrepareError {
 impl Fleet {
     /// A fleet that rotates four keys at once.
     pub fn new(rotator: Rotator) -> Self {
-        Self { rotator, at_once: 4, grace: None, known: Arc::default() }
+        Self { rotator, at_once: 4, grace: None, end: None, known: Arc::default() }
     }
 
     /// How many keys are rotated at once.
@@ -127,6 +130,13 @@ impl Fleet {
     /// Has each key [replaced](Rotator::replace) with this grace period, not rotated.
     pub fn with_replacement(mut self, grace: Duration) -> Self {
         self.grace = Some(grace);
+        self
+    }
+
+    /// Begins no key from this time on, such as the end of a maintenance window. Those under way continue; the others are
+    /// [not started](Completed::result).
+    pub fn with_end(mut self, end: Timestamp) -> Self {
+        self.end = Some(end);
         self
     }
 
@@ -297,6 +307,7 @@ impl Fleet {
             rotator,
             known,
             grace: self.grace,
+            end: self.end,
             places_of: Arc::new(move |due: &DueKey| places_of(due).map(Into::into)),
             waiting: keys.into_iter(),
             under_way: JoinSet::new(),
@@ -348,6 +359,7 @@ struct Work {
     places_of: Arc<PlacesFactory<'static>>,
     known: Arc<Known>,
     grace: Option<Duration>,
+    end: Option<Timestamp>,
     waiting: vec::IntoIter<DueKey>,
     under_way: JoinSet<Result<Report, Failure>>,
     names: HashMap<task::Id, (KeyId, Option<String>)>,
@@ -366,7 +378,7 @@ impl Work {
         loop {
             let cancellation = self.rotator.cancellation.clone();
             let is_cancelled = || cancellation.is_cancelled();
-            let may_begin = !self.is_stopped && !is_cancelled() && self.under_way.len() < self.max;
+            let may_begin = !self.is_stopped && !is_cancelled() && !self.is_over() && self.under_way.len() < self.max;
             self.batch.set_open(may_begin && self.waiting.len() > 0);
             tokio::select! {
                 biased;
@@ -395,7 +407,7 @@ impl Work {
                 }
                 // Those that come back from their quiet time are before it in the queue.
                 Ok(slot) = Arc::clone(&self.slots).acquire_owned(), if may_begin && self.waiting.len() > 0 => {
-                    if !is_cancelled() && let Some(due) = self.waiting.next() {
+                    if !is_cancelled() && !self.is_over() && let Some(due) = self.waiting.next() {
                         self.begin(due, slot);
                     }
                 }
@@ -405,6 +417,10 @@ impl Work {
                 }
             }
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| self.rotator.now() >= end)
     }
 
     fn begin(&mut self, due: DueKey, slot: OwnedSemaphorePermit) {

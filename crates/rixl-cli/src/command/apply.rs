@@ -1,5 +1,6 @@
 //! `rixl apply`
 
+use rixl_credentials::Timestamp;
 use rixl_rotation::{DueKey, Rotator};
 
 use crate::{
@@ -33,29 +34,13 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     let config = Config::required(&context.global)?;
     let (mut rows, mut is_stopped) = (Vec::new(), false);
     for part in declared::parts(context, &config)? {
-        let api = part.connect(context)?;
-        let rotator = context.rotator(&api)?;
-        let mut seen = part.seen(context, &api).await?;
-        if !is_stopped {
-            ask(context, &part, &seen).await?;
-            let ended = unfinished(context, &part, &rotator, &seen, false).await?;
-            if !ended.is_empty() && !context.stop.is_set() {
-                seen = part.seen(context, &api).await?;
+        if let Err(failure) = apply(context, &part, &mut rows, &mut is_stopped).await {
+            // What was done before is still reported.
+            if rows.is_empty() {
+                return Err(failure);
             }
-            rows.extend(ended);
-        }
-        for group in &seen.groups {
-            rows.extend(group.told().into_iter().chain(group.refused.clone()).map(|row| row.of_account(part.account)));
-            let due = group.due();
-            let of_group = match is_stopped || context.stop.is_set() {
-                true => due.iter().map(|due| not_begun(context, group, due)).collect(),
-                false => {
-                    let (of_group, stops) = done(context, &rotator, group, due).await?;
-                    is_stopped |= stops;
-                    of_group
-                }
-            };
-            rows.extend(of_group.into_iter().map(|row| row.of_account(part.account)));
+            let subject = part.account.unwrap_or("the account").to_owned();
+            rows.push(Row::refused(subject, failure).of_account(part.account));
         }
     }
     rows::say_all(context.output, &rows);
@@ -63,6 +48,35 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
         context.output.note("nothing is due");
     }
     rows::done(context, &rows)
+}
+
+async fn apply(context: &Context, part: &Part<'_>, rows: &mut Vec<Row>, is_stopped: &mut bool) -> Result<(), Failure> {
+    let api = part.connect(context)?;
+    let rotator = context.rotator(&api)?;
+    let mut seen = part.seen(context, &api).await?;
+    if !*is_stopped {
+        ask(context, part, &seen).await?;
+        let ended = unfinished(context, part, &rotator, &seen, false).await?;
+        let is_any = !ended.is_empty();
+        rows.extend(ended);
+        if is_any && !context.stop.is_set() {
+            seen = part.seen(context, &api).await?;
+        }
+    }
+    for group in &seen.groups {
+        rows.extend(group.told().into_iter().chain(group.refused.clone()).map(|row| row.of_account(part.account)));
+        let due = group.due();
+        let of_group = match *is_stopped || context.stop.is_set() {
+            true => due.iter().map(|due| not_begun(context, group, due)).collect(),
+            false => {
+                let (of_group, stops) = done(context, &rotator, group, due, seen.now).await?;
+                *is_stopped |= stops;
+                of_group
+            }
+        };
+        rows.extend(of_group.into_iter().map(|row| row.of_account(part.account)));
+    }
+    Ok(())
 }
 
 /// Before anything is changed for an account.
@@ -89,12 +103,13 @@ async fn done(
     rotator: &Rotator,
     group: &Group<'_>,
     mut due: Vec<DueKey>,
+    now: Timestamp,
 ) -> Result<(Vec<Row>, bool), Failure> {
     if due.is_empty() {
         return Ok((Vec::new(), false));
     }
     let progress = Progress::of(context.output, due.len());
-    let fleet = fleet(context, rotator, group, &progress)?;
+    let fleet = fleet(context, rotator, group, &progress, now)?;
     let places = group.places.clone();
     let mut rows = Vec::with_capacity(due.len());
     for error in fleet.prepare_each(&due, |due| places.of_due(due)).await {

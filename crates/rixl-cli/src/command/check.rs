@@ -5,7 +5,7 @@ mod metrics;
 use std::{path::PathBuf, time::Duration};
 
 use rixl_credentials::Timestamp;
-use rixl_rotation::{Liveness, OpenRun, store::Read};
+use rixl_rotation::{Liveness, Next, OpenRun, store::Read};
 use serde::Serialize;
 
 use crate::{
@@ -66,6 +66,8 @@ enum State {
     Unfinished,
     /// It was replaced, and RIXL ends it at a set time.
     Waiting,
+    /// A run works on it at this moment.
+    UnderWay,
     /// RIXL refuses what a place holds.
     Dead,
     /// It is not known whether what a place holds is live.
@@ -75,7 +77,7 @@ enum State {
 }
 
 impl State {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Fresh,
         Self::DueSoon,
         Self::Due,
@@ -84,6 +86,7 @@ impl State {
         Self::LeftOut,
         Self::Unfinished,
         Self::Waiting,
+        Self::UnderWay,
         Self::Dead,
         Self::Unclear,
         Self::Missing,
@@ -99,6 +102,7 @@ impl State {
             Self::LeftOut => "left_out",
             Self::Unfinished => "unfinished",
             Self::Waiting => "waiting",
+            Self::UnderWay => "under_way",
             Self::Dead => "dead",
             Self::Unclear => "unclear",
             Self::Missing => "missing",
@@ -107,7 +111,7 @@ impl State {
 
     fn code(self) -> Code {
         match self {
-            Self::Fresh | Self::DueSoon | Self::Due | Self::Waiting => Code::Done,
+            Self::Fresh | Self::DueSoon | Self::Due | Self::Waiting | Self::UnderWay => Code::Done,
             Self::Late => Code::WARNING,
             Self::Overdue | Self::LeftOut | Self::Unfinished | Self::Dead => Code::CRITICAL,
             Self::Unclear | Self::Missing => Code::NOT_KNOWN,
@@ -323,5 +327,10 @@ fn state_of(run: &OpenRun, now: Timestamp) -> State {
     // What is to be done then may wait for the next `rixl apply`.
     const DAY: Duration = Duration::from_secs(86_400);
     let is_waiting = |until: Timestamp| until.checked_add(DAY).is_ok_and(|end| now < end);
-    if run.waits_until.is_some_and(is_waiting) { State::Waiting } else { State::Unfinished }
+    match run.next {
+        // It is locked.
+        Next::Retry => State::UnderWay,
+        _ if run.waits_until.is_some_and(is_waiting) => State::Waiting,
+        _ => State::Unfinished,
+    }
 }

@@ -1,5 +1,6 @@
 //! `rixl plan`
 
+use rixl_credentials::Timestamp;
 use rixl_rotation::{Fleet, RecoverOptions, Rotator};
 
 use crate::{
@@ -41,7 +42,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
             let keys = group.keys.iter().filter(|key| matches!(key.standing, Standing::Fresh));
             fresh += keys.clone().count();
             next = keys.filter_map(|key| Some(key.due?.from)).chain(next).min();
-            let of_group = prepared(context, &rotator, group).await?;
+            let of_group = prepared(context, &rotator, group, seen.now).await?;
             rows.extend(of_group.into_iter().map(|row| row.of_account(part.account)));
         }
         if context.stop.is_set() {
@@ -69,6 +70,7 @@ pub(super) async fn unfinished(
     }
     let options = RecoverOptions::default().with_entries(seen.open.iter().map(|run| run.entry.clone()));
     let options = if is_dry { options.with_dry_run() } else { options };
+    let rotator = rotator.clone().with_own_key(seen.groups.iter().any(|group| group.secret.own_key));
     let recovered = rotator.recover(&places::stores_to_recover(context, false), options).await?;
     Ok(recovered.into_iter().map(|one| recover::row(one).of_account(part.account)).collect())
 }
@@ -79,19 +81,28 @@ pub(super) fn fleet(
     rotator: &Rotator,
     group: &Group<'_>,
     progress: &Progress,
+    now: Timestamp,
 ) -> Result<Fleet, Failure> {
     let secret = group.secret;
     let voice = progress.clone();
     let rotator = secret.destination(context.global.sandbox).rotator(rotator.clone())?;
     let rotator = secret.rotator(rotator).with_observer(move |event| voice.hear(event));
-    let fleet = Fleet::new(rotator).with_concurrency(secret.concurrency.into());
+    let mut fleet = Fleet::new(rotator).with_concurrency(secret.concurrency.into());
+    if let Some(opening) = secret.window.as_ref().and_then(|window| window.open_at(now)) {
+        fleet = fleet.with_end(opening.until);
+    }
     Ok(match secret.how {
         How::Rotate => fleet,
         How::Replace => fleet.with_replacement(secret.grace(context.global.sandbox)),
     })
 }
 
-async fn prepared(context: &Context, rotator: &Rotator, group: &Group<'_>) -> Result<Vec<Row>, Failure> {
+async fn prepared(
+    context: &Context,
+    rotator: &Rotator,
+    group: &Group<'_>,
+    now: Timestamp,
+) -> Result<Vec<Row>, Failure> {
     let due = group.due();
     let mut rows: Vec<Row> = group.told();
     if let Some(row) = &group.refused {
@@ -101,7 +112,7 @@ async fn prepared(context: &Context, rotator: &Rotator, group: &Group<'_>) -> Re
         return Ok(rows);
     }
     let progress = Progress::of(context.output, due.len());
-    let fleet = fleet(context, rotator, group, &progress)?;
+    let fleet = fleet(context, rotator, group, &progress, now)?;
     let places = group.places.clone();
     let mut failed = fleet.prepare_each(&due, |due| places.of_due(due)).await;
     progress.over();

@@ -122,7 +122,7 @@ fn mistakes_are_told_with_line_and_column() {
     for (text, told) in [
         (with("max-agee = \"1d\""), "line 5, column 1: max-agee is not known here; is it max-age?"),
         (with("zone = \"UTC\""), "line 5, column 1: zone is not known here; known are account, ids, name, "),
-        (with("jitter = 7"), "line 5, column 10: this is integer, and should be a string"),
+        (with("jitter = 7"), "line 5, column 10: expected a string, found integer"),
         (with("jitter = \"a week\""), "line 5, column 10: write a duration such as 500ms, 30s, 24h or 90d"),
         (with("rate = \"5 a day\""), "line 5, column 8: write a rate such as 5/s, 30/m or 100/h"),
         (with("how = \"rotat\""), "line 5, column 7: no such word is known here, expected `rotate` or `replace`"),

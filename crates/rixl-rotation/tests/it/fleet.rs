@@ -457,6 +457,30 @@ async fn what_can_not_be_prepared_can_be_left_out() {
     many.bench.assert_clean();
 }
 
+/// As of a maintenance window: what is under way goes on, and no other key is begun.
+#[tokio::test]
+async fn a_fleet_begins_nothing_after_its_end() {
+    let many = Many::new(3).await;
+    let run = async |end: Timestamp| {
+        let fleet = Fleet::new(many.bench.rotator()).with_end(end);
+        fleet.prepare(&many.due, |due| many.store(due)).await.unwrap();
+        let mut rotations = many.rotations(&fleet);
+        let mut all = Vec::new();
+        while let Some(ended) = rotations.next().await {
+            all.push(ended);
+        }
+        endings(&all)
+    };
+    let now = many.bench.client().timing().now();
+    assert_eq!(run(now).await, HashMap::from([(None, 3)]));
+    assert_eq!(many.bench.sandbox.calls("rotateApiKey"), 0);
+    // The first waits out its quiet time, which lies beyond.
+    let soon = now + jiff::SignedDuration::from_secs(1);
+    assert_eq!(run(soon).await, HashMap::from([(Some(Ok("Rotated".to_owned())), 1), (None, 2)]));
+    assert_eq!(many.live(), 3);
+    many.bench.assert_clean();
+}
+
 /// The rules of a fleet are those of a rotation: all are prepared, one goes alone, then several at once.
 #[tokio::test]
 async fn a_fleet_replaces_every_key_and_the_first_alone() {
