@@ -1,8 +1,12 @@
-use clap::{Args as _, Command, FromArgMatches as _};
+use clap::Parser as _;
 use jiff::{SignedDuration, civil::date};
 use serde_json::Value;
 
 use super::*;
+use crate::{
+    cli::Cli,
+    command::{self, Command},
+};
 
 const FULL: &str = r##"
 # A comment.
@@ -99,21 +103,13 @@ fn the_sandbox_has_its_own_places() {
 /// What is not said in the file is as with a flag that is not given.
 #[test]
 fn the_defaults_are_those_of_the_flags() {
-    let text = LEAST.replace("file:", "command:true ");
-    let declared = parse(&text).unwrap();
-    let matches =
-        Destination::augment_args(Command::new("rixl")).get_matches_from(["rixl", "--to", "command:true {key_id}"]);
-    let flags = Destination::from_arg_matches(&matches).unwrap();
-    assert_eq!(format!("{:?}", declared.secrets[0].destination(false)), format!("{flags:?}"));
-    let rotate = crate::command::rotate::Args::augment_args(Command::new("rixl")).get_matches_from([
-        "rixl",
-        "--to",
-        "stdout",
-        "XyZ9aB8cD1",
-    ]);
-    let rotate = crate::command::rotate::Args::from_arg_matches(&rotate).unwrap();
+    let declared = parse(&LEAST.replace("file:", "command:true ")).unwrap();
+    let words = ["rixl", "keys", "rotate", "XyZ9aB8cD1", "--to", "command:true {key_id}"];
+    let Ok(Cli { command: Command::Keys(keys), .. }) = Cli::try_parse_from(words) else { panic!() };
+    let command::Keys::Rotate(flags) = *keys else { panic!() };
     let secret = &declared.secrets[0];
-    assert_eq!((secret.settle, secret.budget, secret.concurrency), (rotate.settle, rotate.budget, rotate.concurrency));
+    assert_eq!(format!("{:?}", secret.destination(false)), format!("{:?}", flags.destination));
+    assert_eq!((secret.settle, secret.budget, secret.concurrency), (flags.settle, flags.budget, flags.concurrency));
 }
 
 #[test]
