@@ -11,6 +11,7 @@ use rixl_credentials::{CredentialId, EndpointId, KeyId, OrganizationId, ProjectI
 use rixl_rotation::{Consumers, DeployStep, ProbeStep, Rotator, journal::chain::LineDigest};
 
 use crate::{
+    config::Source,
     failure::Failure,
     output::{Format, Output},
     text::quoted,
@@ -21,7 +22,7 @@ const BASE_URL: &str =
     "URL of the API: https, or http on loopback [env: RIXL_BASE_URL] [default: https://api.rixl.com]";
 
 /// What applies to every command. A flag takes precedence over the environment, and that over the default.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Global {
     // Not a doc comment: rustdoc wants URLs in angle brackets, which help would show.
     #[arg(long, global = true, value_name = "URL", help = BASE_URL)]
@@ -35,6 +36,15 @@ pub(crate) struct Global {
     /// Read the bearer token from stdin
     #[arg(long, global = true)]
     pub(crate) token_stdin: bool,
+    /// The declared fleet, for plan, apply, check and --account [default: rixl.toml here or in a folder above]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Use this account of the declared fleet; for plan, apply and check: only this one
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) account: Option<String>,
+    /// Where the credential is, as the account says.
+    #[arg(skip)]
+    pub(crate) source: Option<Source>,
     /// Where unfinished rotations and the history are kept: a folder, or vault:MOUNT/PATH [env:
     /// RIXL_STATE_DIR] [default: $XDG_STATE_HOME/rixl, or ~/.local/state/rixl]
     #[arg(long, global = true, value_name = "DIR")]
@@ -64,11 +74,16 @@ impl Global {
         Output { format: self.output, quiet: self.quiet, verbose: self.verbose > 0 }
     }
 
-    /// The flags that a command must repeat to find the same journal and the same keys.
+    /// The flags that a command must repeat to find the same journal and the same keys. Before those of an account are filled in.
     pub(crate) fn repeated(&self) -> String {
-        let organization = self.org.as_ref().map(|id| id.0.to_string());
-        let state = self.state_dir.as_ref().map(|path| path.to_string_lossy().into_owned());
-        let flags = [("--state-dir", state), ("--base-url", self.base_url.clone()), ("--org", organization)];
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let flags = [
+            ("--config", path(&self.config).filter(|_| self.account.is_some())),
+            ("--account", self.account.clone()),
+            ("--state-dir", path(&self.state_dir)),
+            ("--base-url", self.base_url.clone()),
+            ("--org", self.org.as_ref().map(|id| id.0.to_string())),
+        ];
         flags.into_iter().filter_map(|(flag, value)| Some(format!(" {flag} {}", quoted(&value?)))).collect()
     }
 }
@@ -201,15 +216,15 @@ impl UseProof {
     }
 }
 
-fn probe_step(text: &str) -> Result<ProbeStep, String> {
+pub(crate) fn probe_step(text: &str) -> Result<ProbeStep, String> {
     ProbeStep::program_from_text(text).map_err(|error| error.to_string())
 }
 
-fn probe_url(text: &str) -> Result<ProbeStep, String> {
+pub(crate) fn probe_url(text: &str) -> Result<ProbeStep, String> {
     ProbeStep::url(text).map_err(|error| error.to_string())
 }
 
-fn deploy_step(text: &str) -> Result<DeployStep, String> {
+pub(crate) fn deploy_step(text: &str) -> Result<DeployStep, String> {
     DeployStep::from_text(text).map_err(|error| error.to_string())
 }
 

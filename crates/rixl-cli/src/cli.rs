@@ -46,6 +46,7 @@ pub(crate) fn parse() -> Result<Cli, Code> {
                 let _ = error.print();
                 return Code::Done;
             }
+            let command = words.iter().find(|word| !word.starts_with('-')).copied().unwrap_or_default();
             let tip = tips::of_mistake(&error, &program(), &words);
             let told = |text: String| {
                 let text = without_secrets(text, &arguments);
@@ -62,9 +63,10 @@ pub(crate) fn parse() -> Result<Cli, Code> {
                 let lines = plain.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>();
                 let message = lines.join(" ");
                 let failure = Failure::usage(message.trim_start_matches("error: "));
-                return output::print_failure(None, &tip.into_iter().fold(failure, Failure::with_next));
+                let failure = tip.into_iter().fold(failure, Failure::with_next);
+                return output::print_failure(None, &failure.of_command(command));
             }
-            Code::Usage
+            Code::Usage.of_command(command)
         })
 }
 

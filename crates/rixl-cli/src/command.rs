@@ -1,13 +1,17 @@
 //! The commands, one file each.
 
+pub(crate) mod apply;
+pub(crate) mod check;
 pub(crate) mod clients;
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod consumers;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod man;
+pub(crate) mod plan;
 pub(crate) mod recover;
 pub(crate) mod replace;
 pub(crate) mod rotate;
@@ -28,6 +32,12 @@ pub(crate) enum Command {
     /// Rotate the signing secrets of webhook endpoints, and test them
     #[command(subcommand)]
     Webhooks(Box<webhooks::Webhooks>),
+    Plan(plan::Args),
+    Apply(apply::Args),
+    Check(check::Args),
+    /// Check `rixl.toml`, the declared fleet, and print its schema
+    #[command(subcommand)]
+    Config(config::Config),
     /// List, replace and revoke client credentials
     #[command(subcommand)]
     Clients(Box<clients::Clients>),
@@ -61,6 +71,10 @@ impl Command {
         match self {
             Self::Keys(keys) => keys.name(),
             Self::Webhooks(webhooks) => webhooks.name(),
+            Self::Plan(_) => "plan",
+            Self::Apply(_) => "apply",
+            Self::Check(_) => "check",
+            Self::Config(config) => config.name(),
             Self::Clients(clients) => clients.name(),
             Self::Status(_) => "status",
             Self::Recover(_) => "recover",
@@ -76,6 +90,10 @@ impl Command {
         match self {
             Self::Keys(keys) => keys.run(context).await,
             Self::Webhooks(webhooks) => webhooks.run(context).await,
+            Self::Plan(args) => plan::run(context, args).await,
+            Self::Apply(args) => apply::run(context, args).await,
+            Self::Check(args) => check::run(context, args).await,
+            Self::Config(config) => config.run(context),
             Self::Clients(clients) => clients.run(context).await,
             Self::Status(args) => status::run(context, args).await,
             Self::Recover(args) => recover::run(context, args).await,

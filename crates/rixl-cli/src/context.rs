@@ -64,13 +64,18 @@ impl Context {
 
     /// Builds the client. The credential is read only here, so that commands that need none do not ask for it.
     pub(crate) fn connect(&self) -> Result<Api, Failure> {
+        self.connect_as(&self.global)
+    }
+
+    /// The same, with the settings of an account.
+    pub(crate) fn connect_as(&self, global: &Global) -> Result<Api, Failure> {
         if let Some(api) = self.embedded()? {
             return Ok(api);
         }
         // The other settings come first: a token on stdin can be read only once.
-        let organization = settings::organization(&self.global)?;
-        let builder = settings::client(&self.global)?;
-        let (builder, is_by_api_key) = match Credential::read(&self.global)? {
+        let organization = settings::organization(global)?;
+        let builder = settings::client(global)?;
+        let (builder, is_by_api_key) = match Credential::read(global)? {
             Credential::BearerToken(token) => (builder.bearer_token(token), false),
             Credential::ApiKey(key) => (builder.api_key(key), true),
             Credential::ApiKeyFile(path) => (builder.api_key_file(path), true),

@@ -3,7 +3,7 @@
 use std::{
     error::Error as StdError,
     sync::{
-        OnceLock,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
 };
@@ -53,6 +53,13 @@ pub(crate) enum Code {
 }
 
 impl Code {
+    /// Of `rixl plan`: something is to be done, as Terraform has it.
+    pub(crate) const IS_DUE: Self = Self::Usage;
+    /// Of `rixl check`, as plug-ins of monitoring have them.
+    pub(crate) const WARNING: Self = Self::Other;
+    pub(crate) const CRITICAL: Self = Self::Usage;
+    pub(crate) const NOT_KNOWN: Self = Self::NotChanged;
+
     /// From harmless to serious. A certain outage is worse than a possible one; an unknown outcome is worse than a
     /// known one.
     const BY_GRAVITY: [Self; 14] = [
@@ -71,6 +78,15 @@ impl Code {
         Self::NotStored,
         Self::Lost,
     ];
+
+    /// See [`Failure::of_command`].
+    pub(crate) fn of_command(self, name: &str) -> Self {
+        match (name, self) {
+            ("plan", Self::Usage) => Self::Other,
+            ("check", _) => Self::NOT_KNOWN,
+            (_, code) => code,
+        }
+    }
 
     pub(crate) fn number(self) -> u8 {
         match (self, SIGNAL.load(Ordering::Relaxed)) {
@@ -103,12 +119,12 @@ pub(crate) fn remember_signal(signal: u8) {
 }
 
 /// The flags that a command must repeat to find the same journal and the same keys.
-static FLAGS: OnceLock<String> = OnceLock::new();
+static FLAGS: Mutex<String> = Mutex::new(String::new());
 
 /// Remembers them for [`recover`].
 pub(crate) fn remember_flags(flags: String) {
-    // Set once, when the program starts.
-    let _ = FLAGS.set(flags);
+    // When the program starts, and for each account of a declared fleet.
+    *FLAGS.lock().unwrap_or_else(PoisonError::into_inner) = flags;
 }
 
 /// What this run is authorized with, and where that is from.
@@ -125,13 +141,13 @@ static FIRST_ROUTES: OnceLock<bool> = OnceLock::new();
 
 /// Remembers it, to explain a 404.
 pub(crate) fn remember_routes(are_first: bool) {
-    // Set once, as above.
+    // Set once, when the program starts.
     let _ = FIRST_ROUTES.set(are_first);
 }
 
 /// The command that finishes what this one left.
 pub(crate) fn recover() -> String {
-    format!("rixl recover{}", FLAGS.get().map(String::as_str).unwrap_or_default())
+    format!("rixl recover{}", FLAGS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A failed command.
@@ -142,7 +158,7 @@ pub(crate) struct Failure {
 }
 
 /// The text of a failure, the same on a terminal and in JSON. It contains no secret.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Words {
     /// One sentence.
     pub(crate) message: String,
@@ -176,6 +192,12 @@ impl Failure {
 
     pub(crate) fn interrupted() -> Self {
         Self::new(Code::Interrupted, "interrupted; RIXL was not changed")
+    }
+
+    /// With the code that this command has for it: 2 means something else to those who run `rixl plan` and `rixl check`.
+    pub(crate) fn of_command(mut self, name: &str) -> Self {
+        self.code = self.code.of_command(name);
+        self
     }
 
     pub(crate) fn with_next(mut self, next: impl Into<String>) -> Self {

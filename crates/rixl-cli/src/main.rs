@@ -6,6 +6,7 @@
 //!   [`help`] ends each help page, and [`tips`] tells what a mistake was meant to be;
 //! - each command is a file in `command/`, and ends in [`output::Done`] or [`failure::Failure`];
 //! - [`rows`], [`places`] and [`confirm`] are shared by commands: they report on keys, open stores, ask for confirmation;
+//! - [`config`] reads `rixl.toml`, and [`declared`] looks at what it declares, for the commands plan, apply and check;
 //! - [`context`] is what a command gets: [`settings`], the client, or the sandbox of `--sandbox` ([`embedded`]), the
 //!   journal, and the signal to [`stop`];
 //! - [`output`] does all printing, with [`stdout`] for a secret that goes there; [`failure`] has the exit codes and the
@@ -18,8 +19,10 @@ compile_error!("file modes and signals are part of how secrets are kept, so rixl
 mod args;
 mod cli;
 mod command;
+mod config;
 mod confirm;
 mod context;
+mod declared;
 mod embedded;
 mod failure;
 mod help;
@@ -43,9 +46,10 @@ use std::{
 
 use clap::CommandFactory as _;
 use cli::Cli;
+use command::Command;
 use context::Context;
 use failure::Failure;
-use output::{Done, Output};
+use output::{Done, Format, Output};
 use stop::Stop;
 
 fn main() -> ExitCode {
@@ -57,9 +61,7 @@ fn main() -> ExitCode {
         Err(code) => code,
         Ok(cli) => {
             let (name, output) = (cli.command.name(), cli.global.output());
-            failure::remember_flags(cli.global.repeated());
-            failure::remember_routes(!cli.global.sandbox && matches!(settings::organization(&cli.global), Ok(None)));
-            output.finish(name, run(cli, output))
+            output.finish(name, run(cli, output).map_err(|failure| failure.of_command(name)))
         }
     };
     code.number().into()
@@ -70,7 +72,13 @@ fn bug() -> Failure {
     Failure::other("a bug in rixl ended the command").with_next(failure::recover())
 }
 
-fn run(cli: Cli, output: Output) -> Result<Done, Failure> {
+fn run(mut cli: Cli, output: Output) -> Result<Done, Failure> {
+    if output.format == Format::Prometheus && !matches!(cli.command, Command::Check(_)) {
+        return Err(Failure::usage("--output prometheus is for `rixl check` alone; RIXL was not changed"));
+    }
+    failure::remember_flags(cli.global.repeated());
+    cli.global = config::with_account(cli.global)?;
+    failure::remember_routes(!cli.global.sandbox && matches!(settings::organization(&cli.global), Ok(None)));
     trace::start(cli.global.verbose)?;
     let start = |error| Failure::other("the program could not be started").with_cause(&error);
     let stop = Stop::on_signals().map_err(start)?;

@@ -50,6 +50,11 @@ impl Destinations {
 
     /// The places of one key; without an id, of a key that is not created yet.
     pub(crate) fn of(&self, id: Option<&KeyId>, name: Option<&str>) -> Result<Places, StoreError> {
+        Ok(self.stores_of(id, name)?.into_iter().collect())
+    }
+
+    /// Each of them.
+    pub(crate) fn stores_of(&self, id: Option<&KeyId>, name: Option<&str>) -> Result<Vec<Arc<dyn Store>>, StoreError> {
         let open = |one: &One| match one {
             One::Shared(store) => Ok(Arc::clone(store)),
             One::PerKey(stores, template) => stores.open(&template.expand(id, name)?),
@@ -81,6 +86,15 @@ pub(crate) fn check(text: &str) -> Result<(), Failure> {
     }
     let sentence = "a file is named with what is to be done with it; RIXL was not changed";
     Err(Failure::usage(sentence).with_next(format!("file:{}", quoted(&path.to_string_lossy()))))
+}
+
+/// Whether each text names a store, without opening one.
+pub(crate) fn check_stores(context: &Context, destination: &Destination) -> Result<(), Failure> {
+    let stores = stores(context, false);
+    destination.to.iter().try_for_each(|text| {
+        check(text)?;
+        Ok(stores.template(text).map(drop)?)
+    })
 }
 
 /// The store that `--sandbox` uses when none is named.

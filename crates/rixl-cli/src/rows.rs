@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use rixl_credentials::Timestamp;
-use rixl_rotation::{Completed, Ending, Event, EventKind, FailureKind, LeftOut, Next, Report, Situation};
+use rixl_rotation::{
+    Completed, DueKey, Effect, Ending, Event, EventKind, FailureKind, Fleet, LeftOut, Next, Report, Situation,
+};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use crate::{
     context::{Context, step},
     failure::{Code, Failure, Words, command, with_command},
     output::{Done, Output},
+    places::Destinations,
     stdout::Stdout,
     table::Table,
     text::shown,
@@ -46,6 +49,9 @@ pub(crate) enum Outcome {
     LeftOut,
     NotBegun,
     WouldRotate,
+    WouldReplace,
+    /// It is due, and its window is closed.
+    OutsideWindow,
     /// Of an unfinished run.
     Open,
     #[default]
@@ -72,6 +78,8 @@ impl Outcome {
             Self::LeftOut => "left out",
             Self::NotBegun => "not begun",
             Self::WouldRotate => "would rotate",
+            Self::WouldReplace => "would replace",
+            Self::OutsideWindow => "outside its window",
             Self::Open => "open",
             Self::Ended => "ended",
         }
@@ -140,13 +148,16 @@ pub(crate) const WEBHOOK: &str = "webhook";
 pub(crate) const CLIENT: &str = "client_credential";
 
 /// The result for one key, as JSON shows it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Row {
     id: Option<String>,
     /// `webhook`, `client_credential`, or nothing, for a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
     name: Option<String>,
+    /// Of a declared fleet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<String>,
     #[serde(flatten)]
     stores: Locations,
     result: Outcome,
@@ -252,6 +263,22 @@ impl Row {
         Self { warnings: said.into_iter().collect(), ..row }
     }
 
+    pub(crate) fn of_account(mut self, account: Option<&str>) -> Self {
+        self.account = account.map(str::to_owned);
+        self
+    }
+
+    /// The command itself could not do what it should for these keys.
+    pub(crate) fn refused(subject: String, failure: Failure) -> Self {
+        let Failure { code, words } = failure;
+        Self { id: Some(subject), result: Outcome::Unchanged, code, error: Some(words), ..Self::default() }
+    }
+
+    /// Why nothing was done.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.error.as_ref().map(|words| words.message.clone()).or_else(|| self.reason.clone())
+    }
+
     pub(crate) fn named(mut self, name: Option<String>) -> Self {
         self.name = self.name.or(name);
         self
@@ -275,6 +302,11 @@ impl Row {
     pub(crate) fn of_client(mut self) -> Self {
         self.kind = Some(CLIENT);
         self
+    }
+
+    /// Of a plan: something would be done.
+    pub(crate) fn is_to_do(&self) -> bool {
+        matches!(self.result, Outcome::WouldRotate | Outcome::WouldReplace | Outcome::Open)
     }
 
     pub(crate) fn is_rotated(&self) -> bool {
@@ -427,6 +459,38 @@ fn several(rows: &[&Row]) -> String {
     format!("{} keys ({}{more})", rows.len(), named.join(", "))
 }
 
+/// Rotates what is prepared, a row for each key; and whether an outcome that may have changed one stopped that, so that nothing
+/// else should be begun.
+pub(crate) async fn carry_out(
+    context: &Context,
+    fleet: &Fleet,
+    due: Vec<DueKey>,
+    places: &Destinations,
+    progress: &Progress,
+) -> (Vec<Row>, bool) {
+    let (mut all, mut is_stopped) = (Vec::with_capacity(due.len()), false);
+    let known = places.clone();
+    let mut rotations = fleet.rotate(due, move |due| known.of_due(due));
+    while let Some(ended) = rotations.next().await {
+        let may_have_changed = |failure: &rixl_rotation::Failure| failure.effect() != Effect::Unchanged;
+        is_stopped |= matches!(&ended.result, Some(Err(failure)) if may_have_changed(failure));
+        let of = places.of(Some(&ended.key_id), ended.name.as_deref());
+        let of = of.map(|places| places.locations()).unwrap_or_default();
+        let row = match ended.result {
+            // Only its end stops a fleet otherwise.
+            None if !is_stopped && !context.stop.is_set() => {
+                let reason = "its window has closed; the next run goes on".to_owned();
+                Row::looked_at(ended.key_id.to_string(), ended.name, Outcome::OutsideWindow, reason)
+            }
+            _ => Row::of_ended(context, ended),
+        };
+        let row = row.in_stores(of);
+        progress.ended(&row);
+        all.push(row);
+    }
+    (all, is_stopped)
+}
+
 /// The result of a command over keys: the gravest code wins.
 pub(crate) fn done(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
     let mut table = Table::new(["ID", "NAME", "RESULT", "FINGERPRINT", "OUTAGE", "STORE"]);
@@ -457,8 +521,12 @@ pub(crate) fn looked(rows: &[Row]) -> Result<Done, Failure> {
 }
 
 fn finish(rows: &[Row], text: String) -> Result<Done, Failure> {
-    let codes = rows.iter().map(|row| row.code);
-    Done::new(text).with_code(Code::gravest(codes)).with_field("keys", &rows)
+    Done::new(text).with_code(code(rows)).with_field("keys", &rows)
+}
+
+/// The gravest of them.
+pub(crate) fn code(rows: &[Row]) -> Code {
+    Code::gravest(rows.iter().map(|row| row.code))
 }
 
 /// The progress of a fleet: a bar on a terminal, a line for each key elsewhere.

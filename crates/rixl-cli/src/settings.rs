@@ -22,6 +22,7 @@ use rixl_credentials::{Client, ClientBuilder, OrganizationId, Secret};
 
 use crate::{
     args::Global,
+    config::Source,
     failure::{Code, Failure, remember_source},
     text::shown,
     when,
@@ -52,6 +53,19 @@ impl Credential {
         if global.token_stdin {
             remember_source("a live token", "stdin");
             return token_stdin().map(Self::BearerToken);
+        }
+        match &global.source {
+            None => {}
+            Some(Source::ApiKeyFile(path)) => {
+                remember_source("a live API key", &place_of(path.as_ref()));
+                return Ok(Self::ApiKeyFile(path.clone()));
+            }
+            Some(Source::Credential(path)) => return credential(path).map(Self::BearerToken),
+            Some(Source::Variable(name)) => {
+                let absent = || Failure::new(Code::Authentication, format!("{} is not set", shown(name)));
+                remember_source("a live token", name);
+                return variable(name)?.map(|token| Self::BearerToken(trimmed(token).into())).ok_or_else(absent);
+            }
         }
         let secret = |name| variable(name).map(|text| text.map(trimmed).filter(|text| !text.is_empty()));
         match (secret(BEARER_TOKEN)?, secret(API_KEY)?, os_variable(API_KEY_FILE)) {
@@ -222,6 +236,14 @@ fn token_file(path: &Path) -> Result<Secret, Failure> {
             false => format!("pass it with --token-stdin < {place}: its mode can't be changed here"),
         }));
     }
+    read_token(file, &place)
+}
+
+/// Its folder is this service's alone, whatever the mode of the file.
+fn credential(path: &Path) -> Result<Secret, Failure> {
+    let place = shown(&path.to_string_lossy()).into_owned();
+    let file = File::open(path);
+    let file = file.map_err(|error: io::Error| Failure::usage(format!("{place} can't be read")).with_cause(&error))?;
     read_token(file, &place)
 }
 

@@ -132,7 +132,7 @@ pub use fleet::{Completed, Fleet, PrepareError, Rotations};
 pub use history::{Audit, Ending};
 pub use open_run::{OpenRun, open_runs};
 pub use pair::ClientFormat;
-pub use plan::{DueKey, LeftOut, Plan, Selection};
+pub use plan::{DueKey, Judgement, LeftOut, Plan, Selection, Surveyed};
 pub use probe::{KeyFormat, Liveness};
 pub use probe_step::ProbeStep;
 pub use recover::{OnLiveSecret, RecoverOptions, Recovered, Recovery, RecoveryAction, RecoveryPlan};

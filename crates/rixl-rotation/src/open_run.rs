@@ -1,6 +1,6 @@
 //! Unfinished runs, from the journal alone.
 
-use rixl_credentials::{CredentialId, EndpointId, KeyId, Timestamp};
+use rixl_credentials::{CredentialId, EndpointId, KeyId, OrganizationId, Timestamp};
 
 use crate::{
     Effect, Failure, Next,
@@ -19,6 +19,10 @@ pub struct OpenRun {
     /// The name of the entry: the key's id, `new-…` for a creation, `webhook-…`, with the ids of project and
     /// endpoint, or `credential-…`, with the id of a client credential.
     pub entry: String,
+    /// The URL of the API that it is of, as far as the entry could be read.
+    pub base_url: Option<String>,
+    /// The organization that it is of, if one was named.
+    pub organization: Option<OrganizationId>,
     /// The webhook endpoint, if it is about the secret of one.
     pub endpoint_id: Option<EndpointId>,
     /// The client credential that is replaced, if it is about one.
@@ -81,6 +85,8 @@ pub(crate) async fn waits_until(journal: &dyn Journal, key_id: &KeyId) -> Option
 async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
     let mut run = OpenRun {
         entry: name,
+        base_url: None,
+        organization: None,
         endpoint_id: None,
         credential_id: None,
         name: None,
@@ -126,6 +132,8 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             if let Subject::Credential { credential_id, .. } = &progress.intent.subject {
                 run.credential_id = Some(credential_id.clone());
             }
+            run.base_url = Some(progress.intent.base_url.clone());
+            run.organization = progress.intent.organization.clone();
             run.name = progress.intent.subject.name().map(str::to_owned);
             run.stores = progress.kept().map(|(_, place)| place.given.clone()).collect();
             run.since = Some(progress.intent.began);

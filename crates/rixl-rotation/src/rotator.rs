@@ -615,7 +615,7 @@ impl Rotator {
     ///
     /// As for [`prepare`](Self::prepare), and [`FailureKind::NotDue`] if it was rotated in the meantime.
     pub async fn prepare_due(&self, due: &DueKey, places: impl Into<Places> + Send) -> Result<Prepared, Failure> {
-        self.prepare_known(due, places.into(), None).await
+        self.prepare_known(due, places.into(), None, None).await
     }
 
     pub(crate) async fn prepare_known(
@@ -623,13 +623,27 @@ impl Rotator {
         due: &DueKey,
         places: Places,
         known: Option<&Known>,
+        grace: Option<Duration>,
     ) -> Result<Prepared, Failure> {
-        let mut prepared = self.prepare(&due.key, places).await?;
+        let mut prepared = self.prepare_as(due, places, grace).await?;
         if due.times.is_asked_again() {
             plan::ask_again(due, prepared.driver.held(), known, &self.account, &*self.journal).await?;
         }
         prepared.end_before = due.key.expiring_at.filter(|_| due.times.is_about_the_end());
         Ok(prepared)
+    }
+
+    /// Step 2 of a rotation, or, with a grace period, of a replacement.
+    pub(crate) async fn prepare_as(
+        &self,
+        due: &DueKey,
+        places: Places,
+        grace: Option<Duration>,
+    ) -> Result<Prepared, Failure> {
+        match grace {
+            None => self.prepare(&due.key, places).await,
+            Some(grace) => self.prepare_replace(&due.key, places, grace).await,
+        }
     }
 
     /// Step 2 of a replacement.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use rixl_rotation::{OnLiveSecret, RecoverOptions, Recovery, RecoveryAction, RecoveryPlan, journal::ListUnfinished};
+use rixl_rotation::{
+    OnLiveSecret, RecoverOptions, Recovered, Recovery, RecoveryAction, RecoveryPlan, journal::ListUnfinished,
+};
 
 use crate::{
     args::PlaceParser,
@@ -115,23 +117,27 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let mut all = Vec::with_capacity(recovered.len());
     for one in recovered {
         left.retain(|entry| *entry != one.entry);
-        let row = match one.result {
-            Ok(Recovery::Done(report)) => Row::of_report(report).with_entry(one.entry),
-            Ok(Recovery::Would(plan)) => {
-                let result = if plan.action == RecoveryAction::Wait { Outcome::Waiting } else { Outcome::Open };
-                Row::looked_at(one.entry, one.name, result, said(&plan)).in_stores(one.stores)
-            }
-            Ok(_) => {
-                let reason = "nothing was sent; the entry is removed".to_owned();
-                Row::looked_at(one.entry, one.name, Outcome::Unchanged, reason).in_stores(one.stores)
-            }
-            Err(failure) => Row::of_failure(Some(one.entry), one.name, failure).in_stores(one.stores),
-        };
-        all.push(row);
+        all.push(row(one));
     }
     all.extend(left.into_iter().map(|entry| Row::not_begun(context, Some(entry), None)));
     rows::say_all(context.output, &all);
     if args.dry_run { rows::looked(&all) } else { rows::done(context, &all) }
+}
+
+/// What was done with one entry, or would be.
+pub(crate) fn row(one: Recovered) -> Row {
+    match one.result {
+        Ok(Recovery::Done(report)) => Row::of_report(report).with_entry(one.entry),
+        Ok(Recovery::Would(plan)) => {
+            let result = if plan.action == RecoveryAction::Wait { Outcome::Waiting } else { Outcome::Open };
+            Row::looked_at(one.entry, one.name, result, said(&plan)).in_stores(one.stores)
+        }
+        Ok(_) => {
+            let reason = "nothing was sent; the entry is removed".to_owned();
+            Row::looked_at(one.entry, one.name, Outcome::Unchanged, reason).in_stores(one.stores)
+        }
+        Err(failure) => Row::of_failure(Some(one.entry), one.name, failure).in_stores(one.stores),
+    }
 }
 
 /// A plan as a sentence.

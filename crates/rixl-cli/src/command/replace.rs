@@ -17,9 +17,9 @@ use crate::{
     when::{self, Moment},
 };
 
-const GRACE: Duration = Duration::from_secs(24 * 3_600);
+pub(crate) const GRACE: Duration = Duration::from_secs(24 * 3_600);
 /// Nothing there is used for a day.
-const GRACE_IN_SANDBOX: Duration = Duration::from_secs(5);
+pub(crate) const GRACE_IN_SANDBOX: Duration = Duration::from_secs(5);
 
 /// Create a successor to a key, and end the old key after a grace period
 ///

@@ -294,15 +294,7 @@ async fn rotate_many(
         }
         return Ok(all);
     }
-    let known = places.clone();
-    let mut rotations = fleet.rotate(due.to_vec(), move |due| known.of_due(due));
-    while let Some(ended) = rotations.next().await {
-        let of = places.of(Some(&ended.key_id), ended.name.as_deref());
-        let of = of.map(|places| places.locations()).unwrap_or_default();
-        let row = Row::of_ended(context, ended).in_stores(of);
-        progress.ended(&row);
-        all.push(row);
-    }
+    all.extend(rows::carry_out(context, &fleet, due.to_vec(), places, &progress).await.0);
     progress.over();
     rows::say_all(context.output, &all);
     Ok(all)

@@ -9,6 +9,7 @@ mod concurrent;
 mod consumers;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod crash;
+mod declared;
 mod delete;
 mod due;
 mod fleet;
