@@ -25,7 +25,7 @@ use toml::{
 };
 
 use crate::{
-    args::{Checked, Destination, Global},
+    args::{Checked, Destination, Global, KeyProof, UseProof},
     command::replace,
     failure::Failure,
     stdout::Stdout,
@@ -552,12 +552,19 @@ impl Secret {
             then_timeout: self.then_timeout,
             probe: self.probe.clone().filter(|_| real),
             probe_timeout: self.probe_timeout,
-            probe_url: self.probe_url.clone().filter(|_| real),
             until_acknowledged: self.until_acknowledged.0.iter().filter(|_| real).cloned().collect(),
             acks: self.acks.clone().filter(|_| real),
-            until_used: self.until_used.filter(|_| real).map(Some),
             until_timeout: self.until_timeout,
             store_patience: self.store_patience,
+        }
+    }
+
+    /// What must hold of a key besides.
+    pub(crate) fn proof(&self, is_sandbox: bool) -> KeyProof {
+        let real = !is_sandbox;
+        KeyProof {
+            probe_url: self.probe_url.clone().filter(|_| real),
+            used: UseProof { until_used: self.until_used.filter(|_| real).map(Some) },
         }
     }
 

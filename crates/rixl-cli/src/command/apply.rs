@@ -6,7 +6,7 @@ use rixl_rotation::{DueKey, Rotator};
 use crate::{
     command::plan::{fleet, unfinished},
     config::{Config, How},
-    confirm::confirm,
+    confirm::{confirm, with_places},
     context::Context,
     declared::{self, Group, Part, Seen},
     failure::Failure,
@@ -16,7 +16,7 @@ use crate::{
 
 /// Do what is due in the declared fleet
 ///
-/// Reads `rixl.toml`, here or in a folder above, or --config FILE. First what is unfinished is finished, as `rixl keys recover`
+/// Reads `rixl.toml`, here or in a folder above, or --config FILE. First what is unfinished is finished, as `rixl recover`
 /// does it. Then the keys that are due, and whose window is open, are rotated or replaced, one [[secret]] after another: all of
 /// its keys are prepared, and those that can't be are left out and reported; one goes alone; the first unknown or lost outcome
 /// stops new work. Run it from a timer, more often than the shortest window lasts: what is not due is left alone, and of two
@@ -92,9 +92,15 @@ async fn ask(context: &Context, part: &Part<'_>, seen: &Seen<'_>) -> Result<(), 
     }
     let warning = format!(
         "This ends {open} unfinished runs, gives {rotated} keys new secrets, and replaces {replaced} keys{of}; the old secrets \
-         may die at once."
+         may die at once:"
     );
-    confirm(context, &warning, &format!("{} keys", rotated + replaced + open)).await
+    let of_due = |group: &Group<'_>, due: &DueKey| {
+        let places = group.places.of_due(due).map(|places| places.locations()).unwrap_or_default();
+        with_places(&due.key, &places)
+    };
+    let about = seen.groups.iter().flat_map(|group| group.due().into_iter().map(|due| of_due(group, &due)));
+    let about: Vec<String> = about.collect();
+    confirm(context, &warning, &about, &format!("{} keys", rotated + replaced + open)).await
 }
 
 /// Prepares all of a group that are due, and changes those that can be.

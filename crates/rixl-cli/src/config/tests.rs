@@ -89,8 +89,8 @@ fn all_that_can_be_declared() {
 fn the_sandbox_has_its_own_places() {
     let config = parse(FULL).unwrap();
     let words = |secret: &Secret, is_sandbox| {
-        let Destination { to, then, then_once, probe, probe_url, acks, until_used, until_acknowledged, .. } =
-            secret.destination(is_sandbox);
+        let Destination { to, then, then_once, probe, acks, until_acknowledged, .. } = secret.destination(is_sandbox);
+        let KeyProof { probe_url, used: UseProof { until_used } } = secret.proof(is_sandbox);
         let steps = [then.is_some(), then_once.is_some(), probe.is_some(), probe_url.is_some(), acks.is_some()];
         (to.len() + until_acknowledged.len(), steps.contains(&true) || until_used.is_some())
     };
@@ -109,6 +109,7 @@ fn the_defaults_are_those_of_the_flags() {
     let command::Keys::Rotate(flags) = *keys else { panic!() };
     let secret = &declared.secrets[0];
     assert_eq!(format!("{:?}", secret.destination(false)), format!("{:?}", flags.destination));
+    assert_eq!(format!("{:?}", secret.proof(false)), format!("{:?}", flags.proof));
     assert_eq!((secret.settle, secret.budget, secret.concurrency), (flags.settle, flags.budget, flags.concurrency));
 }
 
