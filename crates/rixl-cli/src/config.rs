@@ -490,6 +490,8 @@ impl Secret {
             "a key that is replaced has another id from then on; name it by name or project"
         } else if self.to.0.is_empty() {
             "where do the secrets go? say it by to"
+        } else if self.how == How::Replace && self.to.0.iter().any(|to| to.contains("{key_id}")) {
+            "a key that is replaced has another id from then on, so its place would move; write {key_name} into to"
         } else if self.to.0.iter().any(|to| to == Stdout::LOCATION) {
             "to = \"stdout\" is for runs that someone watches, not for declared ones"
         } else if self.then.is_some() && self.then_once.is_some() {

@@ -173,13 +173,14 @@ impl Group<'_> {
             let sentence = format!("no key matches the [[secret]] of {said}; RIXL was not changed");
             return Some(Failure::refused(sentence).with_next("rixl keys list (it shows their names)"));
         }
-        if let (2.., Some(shared)) = (self.keys.len(), self.places.shared()) {
-            let count = self.keys.len();
+        // One that is being replaced has the place of its successor.
+        let count = self.keys.iter().filter(|key| !matches!(key.standing, Standing::Unfinished)).count();
+        if let (2.., Some(shared)) = (count, self.places.shared()) {
             let sentence =
                 format!("the {count} keys of {said} would go into one place, {shared}; RIXL was not changed");
             return Some(Failure::refused(sentence).with_next("put {key_id} or {key_name} into to"));
         }
-        if let (2.., true) = (self.keys.len(), self.secret.is_acknowledged()) {
+        if let (2.., true) = (count, self.secret.is_acknowledged()) {
             let sentence =
                 format!("the keys of {said} can't be in use by the same consumers at once; RIXL was not changed");
             return Some(

@@ -596,10 +596,11 @@ pub(crate) async fn last_rotations(account: &Account, journal: &dyn Journal) -> 
         let mut tell = |id: String, is_rotation, is_replaced| {
             rotated.insert(id, LastRotation { issued_at, is_rotation, is_replaced, end_before: audit.end_before });
         };
-        if let Some(id) = audit.replaced.filter(|_| audit.ending == Ending::Replaced) {
+        let is_new = matches!(audit.ending, Ending::Rotated | Ending::Created | Ending::Replaced | Ending::Superseded);
+        // Given up after its successor was stored, too: RIXL ends it.
+        if let Some(id) = audit.replaced.filter(|_| is_new) {
             tell(id, false, true);
         }
-        let is_new = matches!(audit.ending, Ending::Rotated | Ending::Created | Ending::Replaced | Ending::Superseded);
         if let Some(id) = audit.key_id.filter(|_| is_new) {
             tell(id, audit.change == "rotate", false);
         }

@@ -51,7 +51,8 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     }
     rows::say_all(context.output, &rows);
     let coming = next.map(|at| format!("; the next one comes to be due at {at:.0}")).unwrap_or_default();
-    context.output.note(format_args!("{fresh} declared keys are not due{coming}"));
+    let keys = if fresh == 1 { "key is" } else { "keys are" };
+    context.output.note(format_args!("{fresh} declared {keys} not due{coming}"));
     let code = rows::code(&rows);
     let code = if code == Code::Done && rows.iter().any(Row::is_to_do) { Code::IS_DUE } else { code };
     rows::looked(&rows)?.with_code(code).with_field("not_due", &fresh)?.with_field("next_due", &next)

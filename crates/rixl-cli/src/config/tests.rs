@@ -145,6 +145,7 @@ fn mistakes_are_told_with_line_and_column() {
         (LEAST.replace("file:{key_id}", "stdout"), "is for runs that someone watches"),
         (LEAST.replace("name = \"*\"", "ids = \"a/b\""), "line 2, column 7: "),
         (LEAST.replace("name = \"*\"", "ids = \"XyZ9aB8cD1\"\nhow = \"replace\""), "has another id from then on"),
+        (with("how = \"replace\""), "so its place would move; write {key_name} into to"),
         ("secrets = 1\n".into(), "line 1, column 1: secrets is not known here; is it secret?"),
         ("secret = 1\n".into(), "write secrets as [[secret]]"),
         ("account = 1\n".into(), "write accounts as [account.NAME]"),

@@ -126,7 +126,7 @@ fn a_plan_says_what_is_due_and_changes_nothing() {
     let line = |id: &str| plan.stdout.lines().find(|line| line.starts_with(id)).unwrap_or_default().to_owned();
     assert!(line("fleeta0001").contains("would rotate") && line("fleeta0001").contains("120 d old"), "{}", plan.stdout);
     assert!(line("fleetb0001").ends_with("/fleetb0001") && line("fleetc0001").is_empty(), "{}", plan.stdout);
-    assert!(plan.stderr.contains("1 declared keys are not due; the next one comes to be due at 20"), "{}", plan.stderr);
+    assert!(plan.stderr.contains("1 declared key is not due; the next one comes to be due at 20"), "{}", plan.stderr);
     let plan = run(bench.rixl("plan --output json"), 2);
     assert_eq!(json(&plan)["exit_code"], 2);
     assert_eq!(json(&plan)["not_due"], 1);
@@ -276,7 +276,11 @@ fn jiff_day(ahead: i64) -> String {
 #[test]
 fn keys_are_replaced_with_a_grace() {
     let bench = bench();
-    declare(&bench, &format!("{FLEET}how = \"replace\"\ngrace = \"1h\"\n"));
+    for (id, name) in [("fleeta0001", "fleet-a"), ("fleetb0001", "fleet-b"), ("fleetc0001", "fleet-c")] {
+        fs::rename(bench.path(id), bench.path(name)).unwrap();
+    }
+    let fleet = format!("{FLEET}how = \"replace\"\ngrace = \"1h\"\n").replace("{key_id}", "{key_name}");
+    declare(&bench, &fleet);
     let org = bench.sandbox.organization_id().to_owned();
     let with = |words: &str| bench.rixl(words).env("RIXL_ORG_ID", &org);
     let created = || bench.sandbox.calls("createOrganizationApiKey");
@@ -296,6 +300,10 @@ fn keys_are_replaced_with_a_grace() {
     let check = run(with("check"), 0);
     assert!(check.stdout.contains("3 fresh, 2 waiting"), "{}", check.stdout);
     assert_eq!(created(), 2);
+    // A key and its successor have one place.
+    declare(&bench, &fleet.replace("fleet-*", "fleet-a").replace("{key_name}", "fleet-a"));
+    run(with("plan"), 0);
+    declare(&bench, &fleet);
     // Given up, RIXL has them still.
     run(with("keys recover --drop --yes --settle 0s"), 0);
     run(with("plan"), 0);
