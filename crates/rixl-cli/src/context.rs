@@ -116,7 +116,7 @@ impl Context {
         let journal: Arc<dyn Journal> = match state {
             State::Folder(folder) => {
                 let journal = FolderJournal::open(&folder).map_err(rixl_rotation::Failure::from)?;
-                if let Some(warning) = settings::is_lost_with_the_pod(&folder).filter(|_| !self.global.sandbox) {
+                if let Some(warning) = settings::lost_with_the_pod(&folder).filter(|_| !self.global.sandbox) {
                     self.output.warn(warning);
                 }
                 Arc::new(journal)

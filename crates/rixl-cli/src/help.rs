@@ -119,7 +119,7 @@ Unattended:
         examples: "\
 Examples:
   rixl keys verify --from file:/etc/billing/rixl.key
-  rixl keys verify --from 'command:store-secret billing <- read-secret billing' --key XyZ9aB8cD1 --rehearse
+  rixl keys verify --from 'command:put-secret <- get-secret' --key XyZ9aB8cD1 --rehearse
 
 Unattended:
   rixl keys verify --from file:/etc/billing/rixl.key --output json",
@@ -181,7 +181,7 @@ Examples:
 
 Unattended:
   rixl webhooks verify --from file:/etc/billing/hook --header \"webhook-id: $ID\" \\
-    --header \"webhook-timestamp: $TIME\" --header \"webhook-signature: $SIGNATURES\" --output json < body",
+    --header \"webhook-timestamp: $TIME\" --header \"webhook-signature: $SIGNATURES\" -o json < body",
         environment: &[VAULT],
         changes_secrets: false,
     },
@@ -259,7 +259,7 @@ Examples:
   rixl status --state-dir vault:secret/rixl/state
 
 Unattended:
-  rixl keys rotate --older-than 90d --to 'file:/etc/rixl/{key_name}' --yes --quiet --token-stdin < token",
+  rixl keys rotate --older-than 90d --to 'file:/etc/rixl/{key_name}' --yes -q --token-stdin < token",
         environment: &[],
         changes_secrets: false,
     },
@@ -385,13 +385,14 @@ fn listed(entries: &[(&str, &str)]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The sections of a manual page after its options, as roff.
-pub(crate) fn sections(command: &str) -> String {
+/// The sections of a manual page after its options, as roff. Its promises are what the help page says beside this.
+pub(crate) fn sections(command: &str, promises: Option<&str>) -> String {
     let mut roff = String::new();
     let mut add = |text: &str| roff.push_str(text);
-    if let Some(page) = page(command) {
-        add(".SH EXAMPLES\n.nf\n");
-        for line in page.examples.lines().filter(|line| *line != "Examples:") {
+    let examples = page(command).map(|page| ("EXAMPLES", page.examples));
+    for (section, text) in examples.into_iter().chain(promises.map(|promises| ("NOTES", promises))) {
+        add(&format!(".SH {section}\n.nf\n"));
+        for line in text.lines().filter(|line| *line != "Examples:") {
             add(&format!("{}\n", escaped(line)));
         }
         add(".fi\n");
@@ -454,6 +455,8 @@ mod tests {
     fn every_example_is_understood() {
         let mut seen = 0;
         for page in PAGES {
+            // Wider lines would be broken where a shell ends the command.
+            assert!(page.examples.lines().all(|line| line.len() <= 100), "{}", page.command);
             for line in page.examples.replace("\\\n", " ").lines().filter(|line| line.starts_with("  rixl ")) {
                 let line = line.split(" | ").next().unwrap().split(['>', '<']).next().unwrap_or(line);
                 let line = if line.contains("command:") { continue } else { line };

@@ -139,7 +139,7 @@ pub(crate) fn state(global: &Global) -> Result<State, Failure> {
 
 /// A warning, if the state ends with the pod that this runs in: what is unfinished, and secrets in escrow.
 #[cfg(target_os = "linux")]
-pub(crate) fn is_lost_with_the_pod(folder: &Path) -> Option<String> {
+pub(crate) fn lost_with_the_pod(folder: &Path) -> Option<String> {
     const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
     const OVERLAY: u64 = 0x794c_7630;
     // Set for each container of a pod; many other runtimes set the second.
@@ -158,7 +158,7 @@ pub(crate) fn is_lost_with_the_pod(folder: &Path) -> Option<String> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn is_lost_with_the_pod(_: &Path) -> Option<String> {
+pub(crate) fn lost_with_the_pod(_: &Path) -> Option<String> {
     None
 }
 

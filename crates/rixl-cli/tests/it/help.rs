@@ -79,5 +79,6 @@ fn a_manual_page_for_every_command() {
         let global = "Read the bearer token from stdin";
         assert!(run.stdout.contains(global) && run.stdout.contains("RIXL_LEASE"), "{}", run.stdout);
     }
+    assert!(rixl("man keys rotate").run().stdout.contains(".SH NOTES\n.nf\nWhat is not promised:"));
     assert_eq!(rixl("man keys nothing").run().code, 2);
 }

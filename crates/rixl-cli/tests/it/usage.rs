@@ -102,7 +102,8 @@ fn what_a_mistake_was_meant_to_be() {
     let place = folder.path().join("secret").display().to_string();
     let by_name = "--name NAME, to select by a name; `rixl keys list` shows the ids";
     for (words, next) in [
-        ("rotate XyZ9aB8cD1 --to file:a", "rixl keys rotate"),
+        ("rotate XyZ9aB8cD1 --to file:a", "rixl keys rotate, or rixl webhooks rotate"),
+        ("replace XyZ9aB8cD1 --to file:a", "rixl keys replace"),
         ("keys status", "rixl status"),
         ("verify --from file:a", "rixl keys verify, or rixl webhooks verify"),
         ("keys list --json", "--output json"),
