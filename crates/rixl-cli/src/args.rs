@@ -54,7 +54,7 @@ pub(crate) struct Global {
     /// Print only results, warnings and errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Show each request and the server's own error messages, which may quote a secret; -vv shows more
+    /// Show a line for each request, and the server's own error messages, which may quote a secret; -vv shows more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 }

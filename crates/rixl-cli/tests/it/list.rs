@@ -117,6 +117,24 @@ fn the_servers_words_are_for_those_who_ask() {
     assert_eq!((quiet.code, verbose.code), (3, 3));
 }
 
+/// With `-v`: in one short line each, in the order of their ends.
+#[test]
+fn each_request_is_a_line_for_those_who_ask() {
+    let sandbox = Sandbox::start().unwrap();
+    drop(create(&sandbox, "billing"));
+    let busy = Effect::Respond { status: 503, headers: vec![], body: vec![] };
+    sandbox.inject(Fault::new(busy).on("listApiKeys")).unwrap();
+    let run = rixl("keys list -v").at(&sandbox).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let lines: Vec<_> = run.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", run.stderr);
+    for (line, status) in lines.iter().zip(["503", "200"]) {
+        assert!(line.starts_with("GET /") && line.contains(&format!("  {status}  ")), "{line}");
+        assert!(line.contains(" ms") && line.len() < 120, "{line}");
+    }
+    assert_eq!(rixl("keys list").at(&sandbox).run().stderr, "");
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let sandbox = Sandbox::start().unwrap();
