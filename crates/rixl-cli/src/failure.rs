@@ -1,6 +1,12 @@
 //! Why a command failed: an exit code, one sentence, and what to run next.
 
-use std::{error::Error as StdError, sync::OnceLock};
+use std::{
+    error::Error as StdError,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU8, Ordering},
+    },
+};
 
 use rixl_credentials::{Error, ErrorKind, Operation, Outcome};
 use rixl_rotation::{
@@ -42,7 +48,7 @@ pub(crate) enum Code {
     NotProven = 11,
     /// Rotated and stored, and not taken by consumers in time.
     NotTaken = 12,
-    /// A signal ended it.
+    /// A signal ended it: 128 and its number, as shells have it; SIGINT unless [`remember_signal`] has another.
     Interrupted = 130,
 }
 
@@ -67,7 +73,10 @@ impl Code {
     ];
 
     pub(crate) fn number(self) -> u8 {
-        self as u8
+        match (self, SIGNAL.load(Ordering::Relaxed)) {
+            (Self::Interrupted, signal @ 1..) => 128 + signal,
+            _ => self as u8,
+        }
     }
 
     /// The code of a run over several keys.
@@ -82,6 +91,15 @@ impl Serialize for Code {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u8(self.number())
     }
+}
+
+/// The number of the signal that the run ends by.
+static SIGNAL: AtomicU8 = AtomicU8::new(0);
+
+/// Remembers it, for the exit code.
+pub(crate) fn remember_signal(signal: u8) {
+    // Not more than fits.
+    SIGNAL.store(signal.min(127), Ordering::Relaxed);
 }
 
 /// The flags that a command must repeat to find the same journal and the same keys.

@@ -309,7 +309,7 @@ fn a_signal_is_130() {
         bench.wait_for_state("billing001", "stored");
         // It says that it waits after it has written that line.
         std::thread::sleep(Duration::from_millis(500));
-        child.send(Signal::TERM);
+        child.send(Signal::INT);
         let run = Run::of(child);
         (bench, run)
     });
