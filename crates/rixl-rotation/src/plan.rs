@@ -40,6 +40,9 @@ pub struct Plan {
     pub due: Vec<DueKey>,
     /// The keys that meet the conditions, but that a rotation would not help.
     pub left_out: Vec<LeftOut>,
+    /// How many keys meet the conditions that time does not change: the ids, the name and the project. If it is 0, one of
+    /// those is probably mistyped.
+    pub matched: usize,
 }
 
 /// A key that is due.
@@ -192,6 +195,7 @@ impl Selection {
             let key = key.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
             missing.retain(|id| *id != key.id);
             let Some(mut reasons) = self.fits(&key) else { continue };
+            plan.matched += 1;
             match self.times.ask(&key, &rotated, now) {
                 Verdict::NotDue => {}
                 Verdict::LeftOut(reason) => {

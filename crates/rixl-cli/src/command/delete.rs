@@ -37,7 +37,8 @@ pub(crate) async fn run(context: &Context, Args { key_ids }: Args) -> Result<Don
     let mut keys: Vec<ApiKey> = Vec::with_capacity(key_ids.len());
     for Checked(id) in key_ids {
         let key = all.iter().find(|key| key.id == id).ok_or_else(|| {
-            Failure::refused(format!("there is no key {id}; RIXL was not changed")).with_next("rixl keys list")
+            Failure::refused(format!("there is no key {id}; RIXL was not changed"))
+                .with_next(list::of_name(&all, &id).map_or_else(|| "rixl keys list".to_owned(), list::by_id))
         })?;
         if api.is_by_api_key && (api.account.client().is_bought_with(&id, |_| false) || was_used_lately(key, now)) {
             let sentence = "this may be the key that the run is authorized with, which would lock you out";

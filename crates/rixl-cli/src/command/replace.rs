@@ -7,6 +7,7 @@ use rixl_rotation::{Report, Rotator, store::Places};
 
 use crate::{
     args::{Checked, Destination},
+    command::list,
     confirm::{confirm, described, word},
     context::Context,
     failure::Failure,
@@ -68,7 +69,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         None => rotator,
     };
     let id = args.key_id.0;
-    let key = context.stop.or(rotator.planned(&id)).await??;
+    let key = match context.stop.or(rotator.planned(&id)).await? {
+        Ok(key) => key,
+        Err(failure) => return Err(list::meant_by_name(context, &api, &[id], failure).await),
+    };
     let places = places.of_key(&key)?;
     let locations = places.locations();
     let warning = format!("This replaces the key {} with a new one, and deletes it in the end.", described(&key));

@@ -8,6 +8,7 @@ use rixl_rotation::{DueKey, Fleet, Plan, Rotator, Selection};
 
 use crate::{
     args::{Checked, Destination},
+    command::list,
     confirm::{confirm, described, word},
     context::{Api, Context},
     embedded,
@@ -15,6 +16,7 @@ use crate::{
     output::Done,
     places::Destinations,
     rows::{self, Outcome, Progress, Row},
+    text::quoted,
     when::{self, Rate},
 };
 
@@ -106,8 +108,20 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    fn ids(&self) -> Vec<KeyId> {
+        self.key_ids.iter().map(|id| id.0.clone()).collect()
+    }
+
+    fn no_match(&self) -> Failure {
+        let name = self.name.as_ref().map(|name| format!("--name {}", quoted(name)));
+        let project = self.project.as_ref().map(|Checked(id)| format!("--project {id}"));
+        let conditions: Vec<String> = [name, project].into_iter().flatten().collect();
+        let sentence = format!("no key matches {}; RIXL was not changed", conditions.join(" and "));
+        Failure::refused(sentence).with_next("rixl keys list")
+    }
+
     fn selection(&self, context: &Context) -> Result<Selection, Failure> {
-        let mut selection = Selection::new().ids(self.key_ids.iter().map(|id| id.0.clone()));
+        let mut selection = Selection::new().ids(self.ids());
         if let Some(age) = self.older_than {
             selection = selection.older_than(age);
         }
@@ -138,11 +152,20 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let places = Destinations::read(context, &args.destination)?;
     let api = context.connect()?;
     let journal = context.journal()?;
-    let Plan { due, left_out, .. } = context.stop.or(selection.find(&api.account, &*journal)).await??;
+    let Plan { due, left_out, matched, .. } = match context.stop.or(selection.find(&api.account, &*journal)).await? {
+        Ok(plan) => plan,
+        Err(failure) => return Err(list::meant_by_name(context, &api, &args.ids(), failure).await),
+    };
     let left_out: Vec<Row> = left_out.iter().map(Row::left_out).collect();
     rows::say_all(context.output, &left_out);
     if due.is_empty() {
-        context.output.note("no key is due");
+        match matched {
+            // A name that was mistyped must not look like nothing to do, night after night.
+            0 if args.name.is_some() || args.project.is_some() => return Err(args.no_match()),
+            0 => context.output.note("no key is due: there are no keys"),
+            1 => context.output.note("no key is due, of 1 that matches"),
+            _ => context.output.note(format_args!("no key is due, of {matched} that match")),
+        }
         return if args.dry_run { rows::looked(&left_out) } else { rows::done(context, &left_out) };
     }
     if due.len() > 1
