@@ -50,13 +50,12 @@ pub(crate) async fn run(context: &Context, Args { key_ids }: Args) -> Result<Don
         }
     }
     match keys.as_slice() {
-        [key] => confirm(context, &warning(key, now), word(key)).await?,
+        [key] => confirm(context, &warning(key, now), &[], word(key)).await?,
         keys => {
             let named: Vec<String> = keys.iter().map(described).collect();
             let count = format!("{} keys", keys.len());
-            let warning =
-                format!("This deletes {count} for good: {}. Their consumers lose access at once.", named.join(", "));
-            confirm(context, &warning, &count).await?;
+            let warning = format!("This deletes {count} for good, and their consumers lose access at once:");
+            confirm(context, &warning, &named, &count).await?;
         }
     }
     let mut text = String::new();

@@ -8,7 +8,7 @@ use rixl_rotation::{Report, Rotator, store::Places};
 use crate::{
     args::{Checked, Destination},
     command::list,
-    confirm::{confirm, described, word},
+    confirm::{confirm, with_places, word},
     context::Context,
     failure::Failure,
     output::Done,
@@ -75,8 +75,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     };
     let places = places.of_key(&key)?;
     let locations = places.locations();
-    let warning = format!("This replaces the key {} with a new one, and deletes it in the end.", described(&key));
-    confirm(context, &warning, word(&key)).await?;
+    let warning = "This replaces the key with a new one, whose secret goes there, and deletes it in the end:";
+    confirm(context, warning, &[with_places(&key, &locations)], word(&key)).await?;
     let grace = args.grace.unwrap_or(if context.global.sandbox { GRACE_IN_SANDBOX } else { GRACE });
     let row = match replaced(&rotator, &key, places, grace).await {
         Ok(report) => Row::of_report(report),

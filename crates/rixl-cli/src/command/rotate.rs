@@ -9,7 +9,7 @@ use rixl_rotation::{DueKey, Fleet, Plan, Rotator, Selection};
 use crate::{
     args::{Checked, Destination},
     command::list,
-    confirm::{confirm, described, word},
+    confirm::{confirm, with_places, word},
     context::{Api, Context},
     embedded,
     failure::Failure,
@@ -216,8 +216,8 @@ async fn rotate_one(
     let locations = places.locations();
     rotator.plan(key);
     if !args.dry_run {
-        let warning = format!("This gives the key {} a new secret; the old one may die at once.", described(key));
-        confirm(context, &warning, word(key)).await?;
+        let warning = "This gives the key a new secret, which goes there; the old one may die at once:";
+        confirm(context, warning, &[with_places(key, &locations)], word(key)).await?;
     }
     // A failure from here on concerns this key.
     let row = match rotator.prepare_due(due, places).await {
@@ -254,9 +254,12 @@ async fn rotate_many(
     due: &[DueKey],
     places: &Destinations,
 ) -> Result<Vec<Row>, Failure> {
+    let of = |due: &DueKey| places.of_due(due).map(|places| places.locations()).unwrap_or_default();
     if !args.dry_run {
-        let warning = format!("This gives {} keys new secrets; the old ones may die at once.", due.len());
-        confirm(context, &warning, &format!("{} keys", due.len())).await?;
+        let warning =
+            format!("This gives {} keys new secrets, which go there; the old ones may die at once:", due.len());
+        let about: Vec<String> = due.iter().map(|due| with_places(&due.key, &of(due))).collect();
+        confirm(context, &warning, &about, &format!("{} keys", due.len())).await?;
     }
     // Everything is prepared before anything is rotated.
     let progress = Progress::of(context.output, due.len());
@@ -264,7 +267,6 @@ async fn rotate_many(
     let rotator = rotator.with_observer(move |event| voice.hear(event));
     let fleet = Fleet::new(rotator).with_concurrency(args.concurrency.into());
     let prepared = fleet.prepare(due, |due| places.of_due(due)).await;
-    let of = |due: &DueKey| places.of_due(due).map(|places| places.locations()).unwrap_or_default();
     let mut all = Vec::with_capacity(due.len());
     if let Err(error) = prepared {
         let id = error.key_id().clone();

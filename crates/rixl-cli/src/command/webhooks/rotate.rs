@@ -11,6 +11,7 @@ use crate::{
     output::Done,
     places::Destinations,
     rows::{self, Outcome, Row},
+    text::shown,
 };
 
 const PROMISES: &str = "\
@@ -62,9 +63,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     if !args.dry_run {
         let warning = format!(
             "This gives the webhook endpoint {id} a new signing secret. RIXL signs with the old one for 24 hours, too; if the \
-             endpoint was rotated less than 24 hours ago, the secret before that may become invalid at once."
+             endpoint was rotated less than 24 hours ago, the secret before that may become invalid at once. The new one goes to:"
         );
-        confirm(context, &warning, id.as_str()).await?;
+        let about: Vec<String> = locations.iter().map(|location| shown(location).into_owned()).collect();
+        confirm(context, &warning, &about, id.as_str()).await?;
     }
     let row = match rotator.prepare_webhook(&project, &id, places).await {
         Err(failure) => Row::of_failure(Some(id.to_string()), None, failure),
