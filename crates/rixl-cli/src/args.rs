@@ -29,7 +29,7 @@ pub(crate) struct Global {
     /// The organization's id, which current accounts need; without it, the first generation of routes is used [env: RIXL_ORG_ID]
     #[arg(long, global = true, value_name = "ORG_ID")]
     pub(crate) org: Option<Checked<OrganizationId>>,
-    /// Read the bearer token from this file, which others must not be able to read
+    /// Read the bearer token from this file, which others must not be able to read; a group of this user may, with mode 0440
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "token_stdin")]
     pub(crate) token_file: Option<PathBuf>,
     /// Read the bearer token from stdin

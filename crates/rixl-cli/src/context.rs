@@ -109,7 +109,13 @@ impl Context {
             None => settings::state(&self.global)?,
         };
         let journal: Arc<dyn Journal> = match state {
-            State::Folder(folder) => Arc::new(FolderJournal::open(folder).map_err(rixl_rotation::Failure::from)?),
+            State::Folder(folder) => {
+                let journal = FolderJournal::open(&folder).map_err(rixl_rotation::Failure::from)?;
+                if let Some(warning) = settings::lost_with_the_pod(&folder).filter(|_| !self.global.sandbox) {
+                    self.output.warn(warning);
+                }
+                Arc::new(journal)
+            }
             State::Vault { path, lease } => {
                 let invalid = |error: &dyn std::error::Error| {
                     Failure::usage("the state can't be kept in Vault; RIXL was not changed").with_cause(error)

@@ -111,6 +111,15 @@ pub(crate) fn remember_flags(flags: String) {
     let _ = FLAGS.set(flags);
 }
 
+/// What this run is authorized with, and where that is from.
+static SOURCE: OnceLock<(&str, String)> = OnceLock::new();
+
+/// Remembers it, to explain a refusal. `what` would be accepted.
+pub(crate) fn remember_source(what: &'static str, place: &str) {
+    // Set once, as above.
+    let _ = SOURCE.set((what, place.to_owned()));
+}
+
 /// Whether no organization is named, so that the first generation of routes is called.
 static FIRST_ROUTES: OnceLock<bool> = OnceLock::new();
 
@@ -325,9 +334,13 @@ fn is_about_tokens(operation: Operation) -> bool {
 
 fn next_after(code: Code, operation: Operation) -> Option<String> {
     let next = match (code, operation) {
-        (Code::Authentication, _) => {
-            "set RIXL_BEARER_TOKEN to a live token of the organization, or name its file with --token-file"
-        }
+        (Code::Authentication, _) => match SOURCE.get() {
+            Some((what, place)) => {
+                let where_from = "where this run's is from, or name another with --token-file";
+                return Some(format!("put {what} of the organization into {place}, {where_from}"));
+            }
+            None => "set RIXL_BEARER_TOKEN to a live token of the organization, or name its file with --token-file",
+        },
         (Code::Unknown | Code::Lost, Operation::RotateApiKey) => return Some(recover()),
         (Code::Unknown | Code::Lost, _) => "rixl keys list",
         _ => return None,

@@ -978,9 +978,15 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// `user@host`, as far as the environment tells.
+/// `user@host`, as far as the environment tells; without a user, `uid-1000@host`.
 fn who() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
+    let named = |name| std::env::var(name).ok().filter(|user| !user.is_empty());
+    // Neither cron in a container nor a unit sets them.
+    #[cfg(unix)]
+    let nobody = || format!("uid-{}", rustix::process::geteuid().as_raw());
+    #[cfg(not(unix))]
+    let nobody = || "unknown".to_owned();
+    let user = named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(nobody);
     #[cfg(unix)]
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     #[cfg(not(unix))]

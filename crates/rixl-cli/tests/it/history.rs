@@ -57,6 +57,19 @@ fn broken(bench: &Bench, lines: &[String], more: &str) -> Option<(Option<u64>, O
     Some((broken["line"].as_u64(), broken["run_id"].as_str().map(str::to_owned), how))
 }
 
+/// Neither a unit nor cron in a container sets `USER`.
+#[test]
+fn who_did_it_is_a_uid_where_the_environment_names_nobody() {
+    let uid = format!("uid-{}@", rustix::process::geteuid().as_raw());
+    for (logname, by) in [("", &*uid), ("batch", "batch@")] {
+        let bench = Bench::new();
+        let run = bench.rotate("").env("USER", "").env("LOGNAME", logname).run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let history = json(&bench.rixl("history --output json").run());
+        assert!(history["history"][0]["by"].as_str().unwrap().starts_with(by), "{history}");
+    }
+}
+
 #[test]
 fn whatever_is_done_to_a_line_is_found_and_named() {
     let (bench, lines) = with_lines(5);

@@ -87,10 +87,10 @@ fn errors_have_a_code_and_a_next_step() {
     let wrong = rixl("keys list --output json").at(&sandbox).env("RIXL_BEARER_TOKEN", "wrong").run();
     assert_eq!(wrong.code, 4);
     let id = sandbox.requests().pop().unwrap().request_id;
-    insta::assert_snapshot!(scrubbed(&wrong.stdout, &[(&id, "[id]")]), @r#"{"version":1,"command":"keys list","exit_code":4,"error":{"message":"list API keys: the server refused the credential (HTTP 401); nothing was done; get a new credential (request id [id])","next":"set RIXL_BEARER_TOKEN to a live token of the organization, or name its file with --token-file"}}"#);
+    insta::assert_snapshot!(scrubbed(&wrong.stdout, &[(&id, "[id]")]), @r#"{"version":1,"command":"keys list","exit_code":4,"error":{"message":"list API keys: the server refused the credential (HTTP 401); nothing was done; get a new credential (request id [id])","next":"put a live token of the organization into RIXL_BEARER_TOKEN, where this run's is from, or name another with --token-file"}}"#);
     insta::assert_snapshot!(scrubbed(&wrong.stderr, &[(&id, "[id]")]), @r"
     error: list API keys: the server refused the credential (HTTP 401); nothing was done; get a new credential (request id [id])
-      next: set RIXL_BEARER_TOKEN to a live token of the organization, or name its file with --token-file
+      next: put a live token of the organization into RIXL_BEARER_TOKEN, where this run's is from, or name another with --token-file
     ");
 
     let unheard = rixl("keys list --base-url http://127.0.0.1:1 --timeout 1s").at(&sandbox).run();
