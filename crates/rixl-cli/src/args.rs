@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData, path::PathBuf, str::FromStr, time::Duration}
 
 use clap::{
     Arg, ArgAction, Args, Command,
-    builder::{TypedValueParser, ValueParserFactory},
+    builder::{PossibleValue, StringValueParser, TypedValueParser, ValueParserFactory},
     error::ErrorKind,
 };
 use rixl_credentials::{EndpointId, KeyId, OrganizationId, ProjectId};
@@ -43,7 +43,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = when::some_duration)]
     pub(crate) timeout: Duration,
     /// Output format
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
     /// Use an in-memory RIXL gateway with a few keys, gone when the command ends
     #[arg(long, global = true, conflicts_with_all = ["base_url", "org", "token_file", "token_stdin", "state_dir"])]
@@ -82,7 +82,8 @@ pub(crate) struct Destination {
     /// stdin, READER prints it back), `vault:MOUNT/PATH#FIELD` (Vault KV v2 or OpenBao), or `stdout`. Repeat it to store the
     /// secret in several places. For several keys each must contain `{key_id}` or `{key_name}`. Optional with --sandbox, where
     /// each key then gets its own file.
-    #[arg(long, value_name = "STORE", required_unless_present = "sandbox")]
+    #[arg(long, value_name = "STORE", required_unless_present = "sandbox", value_parser = PlaceParser::written())]
+    #[arg(hide_possible_values = true)]
     pub(crate) to: Vec<String>,
     /// Let `--to stdout` print the secret on a terminal
     #[arg(long)]
@@ -184,6 +185,32 @@ fn probe_url(text: &str) -> Result<ProbeStep, String> {
 
 fn deploy_step(text: &str) -> Result<DeployStep, String> {
     DeployStep::from_text(text).map_err(|error| error.to_string())
+}
+
+/// Any text where a place belongs. Completions know how one begins.
+#[derive(Clone)]
+pub(crate) struct PlaceParser(&'static [&'static str]);
+
+impl PlaceParser {
+    pub(crate) fn written() -> Self {
+        Self(&["file:", "dotenv:", "command:", "vault:", "stdout"])
+    }
+
+    pub(crate) fn read() -> Self {
+        Self(&["file:", "dotenv:", "command:", "vault:"])
+    }
+}
+
+impl TypedValueParser for PlaceParser {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &std::ffi::OsStr) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(PossibleValue::new)))
+    }
 }
 
 /// An id from the command line. Errors do not repeat the text: whoever pastes a secret here by mistake does not want it in

@@ -3,6 +3,7 @@
 //! Modules depend on each other without cycles:
 //!
 //! - [`cli`] reads the command line into a [`command::Command`], a value, and the flags that all commands share ([`args`]);
+//!   [`help`] ends each help page, and [`tips`] tells what a mistake was meant to be;
 //! - each command is a file in `command/`, and ends in [`output::Done`] or [`failure::Failure`];
 //! - [`rows`], [`places`] and [`confirm`] are shared by commands: they report on keys, open stores, ask for confirmation;
 //! - [`context`] is what a command gets: [`settings`], the client, or the sandbox of `--sandbox` ([`embedded`]), the
@@ -21,6 +22,7 @@ mod confirm;
 mod context;
 mod embedded;
 mod failure;
+mod help;
 mod output;
 mod places;
 mod process;
@@ -30,6 +32,7 @@ mod stdout;
 mod stop;
 mod table;
 mod text;
+mod tips;
 mod trace;
 mod when;
 

@@ -8,7 +8,7 @@ use rixl_rotation::{
     store::{CommandStore, Open, Places, Store, StoreError, StoreErrorKind, StoreTemplate, Stores},
 };
 
-use crate::{args::Destination, context::Context, embedded, failure::Failure, process, stdout::Stdout};
+use crate::{args::Destination, context::Context, embedded, failure::Failure, process, stdout::Stdout, text::quoted};
 
 /// Where secrets go: the texts, read once.
 #[derive(Clone)]
@@ -30,6 +30,7 @@ impl Destinations {
         if texts.iter().any(|text| text == Stdout::LOCATION) {
             Stdout::check(context.output, destination.reveal)?;
         }
+        texts.iter().try_for_each(|text| check(text))?;
         let stores = stores(context, destination.reveal);
         let one = |text: &String| match stores.template(text) {
             Ok(template) if template.is_per_key() => Ok(One::PerKey(stores.clone(), template)),
@@ -63,6 +64,23 @@ impl Destinations {
     pub(crate) fn of_due(&self, due: &DueKey) -> Result<Places, StoreError> {
         self.of_key(&due.key)
     }
+}
+
+/// Refuses what is meant to be a file. Another text without a scheme is not repeated: it may be a secret.
+pub(crate) fn check(text: &str) -> Result<(), Failure> {
+    if ["/", "./", "../", "~/"].iter().all(|start| !text.starts_with(start)) {
+        return Ok(());
+    }
+    // As the shell does where nothing stands before it.
+    let path = match (text.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(path), Some(home)) => home.join(path),
+        _ => text.into(),
+    };
+    if !path.parent().is_some_and(std::path::Path::is_dir) {
+        return Ok(());
+    }
+    let sentence = "a file is named with what is to be done with it; RIXL was not changed";
+    Err(Failure::usage(sentence).with_next(format!("file:{}", quoted(&path.to_string_lossy()))))
 }
 
 /// The store that `--sandbox` uses when none is named.

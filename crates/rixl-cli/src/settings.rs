@@ -76,10 +76,19 @@ impl Credential {
 /// The client's settings, without the credential.
 pub(crate) fn client(global: &Global) -> Result<ClientBuilder, Failure> {
     let builder = bare_client(global);
-    Ok(match global.base_url.clone().map_or_else(|| variable("RIXL_BASE_URL"), |url| Ok(Some(url)))? {
-        Some(url) => builder.base_url(url),
-        None => builder,
-    })
+    let Some(url) = global.base_url.clone().map_or_else(|| variable("RIXL_BASE_URL"), |url| Ok(Some(url)))? else {
+        return Ok(builder);
+    };
+    if !url.contains("://") {
+        let failure = Failure::usage("the base URL has no scheme; nothing was sent");
+        // Repeated only if it can be no secret.
+        let is_host = |part: char| part.is_ascii_lowercase() || part.is_ascii_digit() || ".-:/[]".contains(part);
+        let is_near = ["localhost", "127.", "[::1]"].iter().any(|near| url.starts_with(near));
+        let scheme = if is_near { "http" } else { "https" };
+        let shown = if url.chars().all(is_host) { &*url } else { "api.rixl.com" };
+        return Err(failure.with_next(format!("{scheme}://{shown}")));
+    }
+    Ok(builder.base_url(url))
 }
 
 /// The same, for a server that the user did not choose.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rixl_rotation::{OnLiveSecret, RecoverOptions, Recovery, RecoveryAction, RecoveryPlan, journal::ListUnfinished};
 
 use crate::{
+    args::PlaceParser,
     command::status::nothing_unfinished,
     context::Context,
     failure::Failure,
@@ -35,7 +36,7 @@ pub(crate) struct Args {
     #[arg(value_name = "KEY_ID")]
     pub(crate) entries: Vec<String>,
     /// Store the secret here instead, if the original place is gone or was wrong; takes one KEY_ID
-    #[arg(long, value_name = "STORE")]
+    #[arg(long, value_name = "STORE", value_parser = PlaceParser::written(), hide_possible_values = true)]
     pub(crate) to: Option<String>,
     /// With --to, the original place to replace, if several do not have the secret yet
     #[arg(long, value_name = "STORE", requires = "to")]
@@ -71,6 +72,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    args.to.iter().chain(&args.instead_of).try_for_each(|text| places::check(text))?;
     let api = context.connect()?;
     let rotator = context
         .rotator(&api)?

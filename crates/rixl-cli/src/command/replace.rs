@@ -35,10 +35,6 @@ const GRACE_IN_SANDBOX: Duration = Duration::from_secs(5);
 /// With --wait the command stays until the grace period is over and the old key is no longer used, then deletes it. So it
 /// does for a grace period under 5 minutes, and where RIXL can't end a key by itself: without --org, or if it refuses.
 #[derive(clap::Args, Debug)]
-#[command(after_long_help = "\
-Example:
-  rixl keys replace XyZ9aB8cD1 --to dotenv:/etc/billing/.env#RIXL_API_KEY --grace 48h
-  rixl recover XyZ9aB8cD1    # two days later")]
 pub(crate) struct Args {
     /// The key to replace
     pub(crate) key_id: Checked<KeyId>,

@@ -4,7 +4,7 @@ use rixl_credentials::KeyId;
 use rixl_rotation::{Liveness, store::Read};
 
 use crate::{
-    args::Checked,
+    args::{Checked, PlaceParser},
     context::Context,
     embedded,
     failure::{Code, Failure},
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     ///
     /// `file:PATH`, `dotenv:PATH#VARIABLE`, `command:PROGRAM ARG...` (prints the secret) or
     /// `vault:MOUNT/PATH#FIELD`.
-    #[arg(long, value_name = "STORE", required_unless_present = "sandbox")]
+    #[arg(long, value_name = "STORE", required_unless_present = "sandbox", value_parser = PlaceParser::read(), hide_possible_values = true)]
     pub(crate) from: Option<String>,
     /// The key that it belongs to: `<key id>_<secret>` is then tried too
     #[arg(long, value_name = "KEY_ID")]
