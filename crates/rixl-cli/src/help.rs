@@ -252,6 +252,114 @@ Examples:
         changes_secrets: false,
     },
     Page {
+        command: "clients",
+        examples: "\
+Examples:
+  rixl clients list
+  rixl clients replace Z9Y8X7W6V5 --to file:/run/web/client.json
+
+Unattended:
+  rixl clients replace Z9Y8X7W6V5 --to file:/run/web/client.json --yes --quiet",
+        environment: &[CREDENTIAL, SERVER],
+        changes_secrets: false,
+    },
+    Page {
+        command: "clients list",
+        examples: "\
+Examples:
+  rixl clients list
+
+Unattended:
+  rixl clients list --output json",
+        environment: &[CREDENTIAL, SERVER],
+        changes_secrets: false,
+    },
+    Page {
+        command: "clients replace",
+        examples: "\
+Examples:
+  rixl clients replace Z9Y8X7W6V5 --to file:/run/web/client.json --then 'systemctl reload web'
+
+Unattended:
+  rixl clients replace Z9Y8X7W6V5 --to file:/run/web/client.json --yes --quiet",
+        environment: &[CREDENTIAL, SERVER, STATE, VAULT],
+        changes_secrets: true,
+    },
+    Page {
+        command: "clients revoke",
+        examples: "\
+Examples:
+  rixl clients revoke Z9Y8X7W6V5
+
+Unattended:
+  rixl clients revoke Z9Y8X7W6V5 --yes --output json",
+        environment: &[CREDENTIAL, SERVER],
+        changes_secrets: false,
+    },
+    Page {
+        command: "plan",
+        examples: "\
+Examples:
+  rixl plan                    # what is due in the fleet that ./rixl.toml declares
+  rixl plan --account main
+
+Unattended:
+  rixl plan --account main --output json",
+        environment: &[CREDENTIAL, SERVER, STATE, VAULT],
+        changes_secrets: true,
+    },
+    Page {
+        command: "apply",
+        examples: "\
+Examples:
+  rixl apply                   # after `rixl plan`
+
+Unattended, from a timer; `rixl check` tells monitoring whether it does what it should:
+  rixl apply --yes --quiet",
+        environment: &[CREDENTIAL, SERVER, STATE, VAULT],
+        changes_secrets: true,
+    },
+    Page {
+        command: "check",
+        examples: "\
+Examples:
+  rixl check
+  rixl check --verify --output json
+
+Unattended:
+  rixl check --quiet --metrics /var/lib/node_exporter/rixl.prom    # for its textfile collector",
+        environment: &[CREDENTIAL, SERVER, STATE, VAULT],
+        changes_secrets: false,
+    },
+    Page {
+        command: "config",
+        examples: "\
+Examples:
+  rixl config check
+  rixl config schema > rixl.schema.json",
+        environment: &[],
+        changes_secrets: false,
+    },
+    Page {
+        command: "config check",
+        examples: "\
+Examples:
+  rixl config check                        # the nearest rixl.toml, here or in a folder above
+
+Unattended:
+  rixl config check --config fleet.toml --output json",
+        environment: &[],
+        changes_secrets: false,
+    },
+    Page {
+        command: "config schema",
+        examples: "\
+Examples:
+  rixl config schema > rixl.schema.json    # for `#:schema ./rixl.schema.json` in rixl.toml",
+        environment: &[],
+        changes_secrets: false,
+    },
+    Page {
         command: OPTIONS,
         examples: "\
 Examples:
@@ -271,7 +379,7 @@ pub(crate) const OPTIONS: &str = "options";
 const FOOTER: &str = "\
 Global options, explained by `rixl help options`:
   --base-url, --org, --token-file, --token-stdin, --state-dir, --timeout, -o/--output, --sandbox,
-  -y/--yes, -q/--quiet, -v/--verbose";
+  -y/--yes, -q/--quiet, -v/--verbose, --config, --account";
 
 const SECRETS: &str = "\
 Secrets are never arguments, which show up in `ps` and in the shell's history. Results go to stdout,

@@ -24,10 +24,6 @@ use crate::{
 ///
 /// On a terminal it asks; elsewhere --yes is required. Exits with the most serious code of all keys, 0 if nothing was due.
 #[derive(clap::Args, Debug)]
-#[command(after_long_help = "\
-Example:
-  rixl apply                   # after `rixl plan`
-  rixl apply --yes --quiet     # from a timer; `rixl check` tells monitoring whether it does what it should")]
 pub(crate) struct Args {}
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {

@@ -26,11 +26,6 @@ use crate::{
 /// --critical after its deadline, or a run is unfinished, a key is left out, or (with --verify) its secret is dead in a place;
 /// 3 it is not known: RIXL, the state or `rixl.toml` can't be read, or nothing matches what is declared.
 #[derive(clap::Args, Debug)]
-#[command(after_long_help = "\
-Example:
-  rixl check
-  rixl check --verify --output json
-  rixl check --quiet --metrics /var/lib/node_exporter/rixl.prom    # for its textfile collector")]
 pub(crate) struct Args {
     /// How long a key may be due before that is a warning
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = when::duration)]

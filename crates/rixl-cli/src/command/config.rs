@@ -15,15 +15,8 @@ pub(crate) enum Config {
     /// Check whether `rixl.toml` is well-formed
     ///
     /// Reads that file alone, and reports all of its mistakes with line and column. Calls nobody.
-    #[command(after_long_help = "\
-Example:
-  rixl config check                        # the nearest rixl.toml, here or in a folder above
-  rixl config check --config fleet.toml")]
     Check,
     /// Print the JSON Schema of `rixl.toml`, for editors
-    #[command(after_long_help = "\
-Example:
-  rixl config schema > rixl.schema.json    # then `#:schema ./rixl.schema.json` is the first line of rixl.toml")]
     Schema,
 }
 

@@ -24,10 +24,6 @@ use crate::{
 /// commands; a mistake in `rixl.toml` or on the command line is 1 here. A key that is due outside its window is reported, and
 /// is nothing to do.
 #[derive(clap::Args, Debug)]
-#[command(after_long_help = "\
-Example:
-  rixl plan                    # what is due in the fleet that ./rixl.toml declares
-  rixl plan --account main --output json")]
 pub(crate) struct Args {}
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {

@@ -61,9 +61,6 @@ impl From<Form> for ClientFormat {
 ///
 /// For --then and --probe, the credential's id stands for that of a key: in `{key_id}` and RIXL_KEY_ID.
 #[derive(clap::Args, Debug)]
-#[command(after_long_help = "\
-Example:
-  rixl clients replace Z9Y8X7W6V5 --to file:/run/web/client.json --then 'systemctl reload web'")]
 pub(crate) struct Args {
     /// The client credential to replace, by its id; not its client id
     #[arg(value_name = "CREDENTIAL_ID")]
