@@ -285,7 +285,8 @@ impl Driver {
 
     /// From wherever it is to the end.
     pub(crate) async fn finish(mut self: Box<Self>) -> Result<Report, Failure> {
-        self.entry.notes().to_vec().into_iter().for_each(|note| self.warn(note));
+        let notes = self.entry.notes().to_vec();
+        notes.into_iter().for_each(|note| self.warn(note));
         match self.drive().await {
             // What was begun here and is undone again is a failure; what recovery finds so is an end.
             Ok(Ending::Refused) if !self.is_recovered => Err(self.refused()),
