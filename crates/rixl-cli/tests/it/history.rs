@@ -218,7 +218,7 @@ fn what_follows_the_line_of_an_earlier_release_can_be_checked() {
     }
     let check = bench.rixl("keys history --check").run();
     assert_eq!(check.code, 3, "{}", check.stdout);
-    let remedy = format!("keys history --after {}", head_of(&lines[2]));
+    let remedy = format!("history --after {}", head_of(&lines[2]));
     assert!(check.stderr.contains(&format!("`rixl {remedy}`")), "{}", check.stderr);
     let after = bench.rixl(&remedy).run();
     let told = "5 lines, the first 3 of them not checked, chain whole, head ";

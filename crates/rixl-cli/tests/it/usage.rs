@@ -103,7 +103,7 @@ fn what_a_mistake_was_meant_to_be() {
     let by_name = "--name NAME, to select by a name; `rixl keys list` shows the ids";
     for (words, next) in [
         ("rotate XyZ9aB8cD1 --to file:a", "rixl keys rotate, or rixl webhooks rotate"),
-        ("replace XyZ9aB8cD1 --to file:a", "rixl keys replace"),
+        ("replace XyZ9aB8cD1 --to file:a", "rixl keys replace, or rixl clients replace"),
         ("keys status", "rixl status"),
         ("verify --from file:a", "rixl keys verify, or rixl webhooks verify"),
         ("keys list --json", "--output json"),
