@@ -226,7 +226,7 @@ fn what_follows_the_line_of_an_earlier_release_can_be_checked() {
     let text = fs::read_to_string(bench.path("state/history")).unwrap();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     lines[3] = with_sum(&without_sum(&lines[3]).replace("ops@", "eve@"));
-    assert_eq!(broken(&bench, &lines, &remedy["keys history ".len()..]).unwrap().0, Some(5));
+    assert_eq!(broken(&bench, &lines, &remedy["history ".len()..]).unwrap().0, Some(5));
 }
 
 /// One is killed within the last line, again and again: the chain goes on from the last whole one.
