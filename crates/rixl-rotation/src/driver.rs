@@ -91,6 +91,8 @@ pub(crate) struct Driver {
     /// Consumers that do not run with it, at the last look, and that look if it is still under way.
     lagging: Vec<Acknowledgement>,
     look_at_acks: Option<JoinHandle<Vec<Acknowledgement>>>,
+    /// It does not end.
+    is_silent: bool,
     /// What was last said of whom it is waited for.
     told_of: String,
     use_of_key: take::UseOfKey,
@@ -247,6 +249,7 @@ impl Driver {
             not_proven: None,
             lagging: Vec::new(),
             look_at_acks: None,
+            is_silent: false,
             told_of: String::new(),
             use_of_key,
         })
@@ -454,7 +457,7 @@ impl Driver {
     /// gone on with.
     async fn claim_new(&mut self, at: Timestamp) {
         let made = self.issued.as_ref().and_then(New::made_id).filter(|_| self.subject().rules().creates);
-        let receipt = made.and_then(|id| ledger::receipt_of_new(self.intent(), &self.entry_name, &id, at));
+        let receipt = made.and_then(|id| ledger::receipt_of_new(self.intent(), Some(&self.entry_name), &id, at));
         let Some(receipt) = receipt else { return };
         if let Err(error) = self.entry.keep_receipts(&[receipt]).await {
             self.seen.is_lock_lost |= error.kind() == JournalErrorKind::Locked;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Audit, Ending, Failure, FailureKind, Liveness, Next, Rotator, fingerprint,
-    journal::{JournalError, JournalErrorKind, ListUnfinished, Look, ReadReceipt},
+    journal::{Journal, JournalError, JournalErrorKind, ListUnfinished, Look, ReadReceipt},
     protocol::{
         intent::{Digest, Intent, MadeId, OF_CREDENTIAL, Place, Subject, owner_of_credential},
         progress::Progress,
@@ -142,10 +142,10 @@ pub(crate) fn receipts<'a>(
     all
 }
 
-/// That this run, which goes on, has created this key or client credential.
+/// That this run has created this key or client credential, and goes on in this entry; `None`: it is over.
 pub(crate) fn receipt_of_new(
     intent: &Intent,
-    entry: &str,
+    entry: Option<&str>,
     id: &MadeId,
     at: Timestamp,
 ) -> Option<crate::journal::Receipt> {
@@ -166,7 +166,7 @@ pub(crate) fn receipt_of_new(
         others: spots.collect(),
         fingerprint: None,
         signed_with_both_until: None,
-        entry: Some(entry.to_owned()),
+        entry: entry.map(str::to_owned),
     };
     let line = serde_json::to_string(&receipt).ok()?;
     Some(crate::journal::Receipt::new(of_key(&intent.base_url, &owner), line))
@@ -184,12 +184,21 @@ impl Receipt {
     }
 }
 
+async fn receipt(journal: &dyn Journal, name: &str) -> Result<Option<Receipt>, JournalError> {
+    let Some(line) = journal.receipt(ReadReceipt::new(name)).await? else { return Ok(None) };
+    let receipt = serde_json::from_str::<Receipt>(&line).ok().filter(|receipt| receipt.v == VERSION);
+    let unreadable = || JournalError::new(JournalErrorKind::Damaged, format!("the receipt {name} can't be read"));
+    receipt.ok_or_else(unreadable).map(Some)
+}
+
+/// The entry of the run that has created this key, as long as that may be open.
+pub(crate) async fn entry_that_made(journal: &dyn Journal, base_url: &str, key_id: &KeyId) -> Option<String> {
+    receipt(journal, &of_key(base_url, key_id.as_str())).await.ok()??.entry
+}
+
 impl Rotator {
     async fn receipt(&self, name: &str) -> Result<Option<Receipt>, JournalError> {
-        let Some(line) = self.journal.receipt(ReadReceipt::new(name)).await? else { return Ok(None) };
-        let receipt = serde_json::from_str::<Receipt>(&line).ok().filter(|receipt| receipt.v == VERSION);
-        let unreadable = || JournalError::new(JournalErrorKind::Damaged, format!("the receipt {name} can't be read"));
-        receipt.ok_or_else(unreadable).map(Some)
+        receipt(&*self.journal, name).await
     }
 
     /// What was last put there, by the place and by the path to it: after a remount, or where a folder was made anew, one of
@@ -292,7 +301,11 @@ impl Rotator {
 
     /// Why this is not to be changed: a run that is not over has created it, and goes on from the secret that it stored.
     pub(crate) async fn is_of_open_run(&self, subject: &Subject) -> Option<Failure> {
-        let receipt = self.receipt(&of_key(self.account.client().base_url(), &subject.owner()?)).await.ok()??;
+        let receipt = match self.receipt(&of_key(self.account.client().base_url(), &subject.owner()?)).await {
+            Ok(receipt) => receipt?,
+            // It may be what tells of that run.
+            Err(error) => return Some(error.into()),
+        };
         let entry = receipt.entry?;
         let made = format!("{} {}", subject.noun(), subject.old_id().unwrap_or_default());
         let looked = self.journal.look(Look::new(&entry)).await;

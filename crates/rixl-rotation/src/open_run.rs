@@ -77,8 +77,8 @@ pub async fn open_runs(journal: &dyn Journal) -> Result<Vec<OpenRun>, Failure> {
 }
 
 /// When RIXL ends this key by itself, where the run that replaced it has nothing else to do.
-pub(crate) async fn waits_until(journal: &dyn Journal, key_id: &KeyId) -> Option<Timestamp> {
-    open_run(journal, key_id.to_string()).await?.waits_until
+pub(crate) async fn waits_until(journal: &dyn Journal, entry: &str) -> Option<Timestamp> {
+    open_run(journal, entry.to_owned()).await?.waits_until
 }
 
 /// `None`: it ended meanwhile.

@@ -9,7 +9,7 @@ use rixl_credentials::{ApiKey, KeyId, ProjectId, Timestamp};
 use crate::{
     Account, Audit, Ending, Failure, FailureKind, Next,
     journal::{Journal, ListUnfinished, ReadHistory},
-    open_run,
+    ledger, open_run,
     protocol::intent::Digest,
     rotator::refuse_expired,
 };
@@ -323,7 +323,7 @@ impl Selection {
         }
         // Whoever names one key alone is told why not.
         if self.ids.len() != 1 && (!plan.due.is_empty() || !plan.left_out.is_empty()) {
-            plan.leave_out_replaced(journal).await;
+            plan.leave_out_replaced(journal, account.client().base_url()).await;
         }
         Ok(plan)
     }
@@ -346,20 +346,25 @@ impl Selection {
 
 impl Plan {
     /// A key that RIXL is going to end needs no new secret, and keeps no other key from having one.
-    async fn leave_out_replaced(&mut self, journal: &dyn Journal) {
+    async fn leave_out_replaced(&mut self, journal: &dyn Journal, base_url: &str) {
         // What can't be listed is told when the keys are prepared.
         let open =
             journal.unfinished(ListUnfinished::new()).await.map(|unfinished| unfinished.names).unwrap_or_default();
-        let until = async |key: &ApiKey| match open.iter().any(|name| *name == key.id.as_str()) {
-            true => open_run::waits_until(journal, &key.id).await,
-            false => None,
+        // The key that took its place is not rotated before that is over.
+        let until = async |key: &ApiKey| -> Option<(Timestamp, String)> {
+            if open.is_empty() {
+                return None;
+            }
+            let is_open = |entry: &str| open.iter().any(|name| name == entry);
+            if is_open(key.id.as_str()) {
+                let until = open_run::waits_until(journal, key.id.as_str()).await?;
+                return Some((until, format!("replaced, and RIXL ends it at {until:.0}")));
+            }
+            let entry = ledger::entry_that_made(journal, base_url, &key.id).await.filter(|entry| is_open(entry))?;
+            let until = open_run::waits_until(journal, &entry).await?;
+            Some((until, format!("created in place of {entry}, which RIXL ends at {until:.0}")))
         };
-        let left_out = |key, until| LeftOut {
-            key,
-            reason: format!("replaced, and RIXL ends it at {until:.0}"),
-            next: Next::Recover,
-            until: Some(until),
-        };
+        let left_out = |key, (until, reason)| LeftOut { key, reason, next: Next::Recover, until: Some(until) };
         for due in mem::take(&mut self.due) {
             match until(&due.key).await {
                 Some(until) => self.left_out.push(left_out(due.key, until)),

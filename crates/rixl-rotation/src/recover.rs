@@ -475,6 +475,7 @@ impl Rotator {
 }
 
 /// What an entry is of.
+#[allow(clippy::large_enum_variant, reason = "one at a time, and a box would be in every reader's way")]
 pub(crate) enum Open {
     Run(Progress),
     Rehearsal(Rehearsal),
@@ -499,8 +500,8 @@ impl Open {
     pub(crate) fn repeated(&self, again: &Intent) -> Option<Failure> {
         let Self::Run(progress) = self else { return None };
         let until = progress.waits_until().filter(|until| again.began < *until)?;
-        let mut places: Vec<&String> = progress.kept().map(|(_, place)| &place.given).collect();
-        let mut asked: Vec<&String> = again.places.iter().map(|place| &place.given).collect();
+        let mut places: Vec<String> = progress.kept().map(|(_, place)| place.path()).collect();
+        let mut asked: Vec<String> = again.places.iter().map(Place::path).collect();
         places.sort();
         asked.sort();
         let is_same = matches!(again.subject, ProtocolSubject::Replace { .. }) && places == asked;

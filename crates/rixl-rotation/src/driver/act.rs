@@ -318,7 +318,11 @@ impl Driver {
             let (old, retired) = (self.old(), self.subject().retired());
             match (ending, self.progress.old_end.last) {
                 (Ending::Created | Ending::Dropped, Some(until)) => {
-                    self.warn(format!("the {old} is not {retired}; RIXL ends it at {until:.0}, whoever still uses it"))
+                    let ends = match until <= self.now() {
+                        true => format!("has ended it at {until:.0}"),
+                        false => format!("ends it at {until:.0}, whoever still uses it"),
+                    };
+                    self.warn(format!("the {old} is not {retired}; RIXL {ends}"));
                 }
                 (Ending::Created, None) => self.warn(format!(
                     "the {old} is not {retired}, for its consumers may not have the new secret; {} it once they have",
@@ -349,7 +353,11 @@ impl Driver {
                 let lasting = lasting.map(|(index, place)| (place, self.fingerprint_at(index, ending)));
                 ledger::receipts(&audit, owner.as_deref(), lasting, &self.progress.left)
             }
-            Effect::Unknown | Effect::Unchanged => Vec::new(),
+            // What was created is nobody's any more.
+            Effect::Unknown | Effect::Unchanged => {
+                let made = self.issued.as_ref().and_then(New::made_id).filter(|_| self.subject().rules().creates);
+                made.and_then(|id| ledger::receipt_of_new(self.intent(), None, &id, audit.at)).into_iter().collect()
+            }
         };
         let request = line.as_deref().map_or_else(Close::new, |line| Close::new().with_history_line(line));
         let request = request.with_receipts(&receipts);

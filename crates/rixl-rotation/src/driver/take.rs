@@ -103,10 +103,11 @@ impl Driver {
             })
             .await;
         let Some(looked) = looked else {
+            self.is_silent = !self.rotator.cancellation.is_cancelled();
             self.look_at_acks = Some(look);
-            self.lagging = Vec::new();
             return false;
         };
+        self.is_silent = false;
         let Ok(all) = looked else { return false };
         let is_current = |fingerprint: &String| ours.contains(fingerprint);
         let all: Vec<Acknowledgement> = all;
@@ -164,7 +165,7 @@ impl Driver {
     /// For whom it is waited, or was.
     pub(super) fn who_lags(&self) -> String {
         let mut who: Vec<String> = Vec::new();
-        if self.look_at_acks.is_some() {
+        if self.is_silent {
             who.push("the folder of their acknowledgements does not respond".to_owned());
         }
         if self.progress.is_to_be_taken() {

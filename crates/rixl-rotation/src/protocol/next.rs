@@ -974,21 +974,21 @@ impl Case<'_> {
             if seat.was_ours && seat.written.is_none() && (seat.was_tried || !is_tried) {
                 continue;
             }
+            let (is_drop, creates) = (self.seen.mandate.if_live == IfLive::Drop, self.rules.creates);
+            let given_up = if creates { Ending::Dropped } else { Ending::Abandoned };
             match self.holds_ours(index, seat, is_tried) {
-                Err(Step::Stop(stop)) if self.seen.mandate.if_live == IfLive::Drop => match stop {
-                    // Whoever has rotated the new key since stored its secret there, and the one in escrow is dead.
-                    Stop::PlaceTaken(_)
-                        if self.rules.creates
-                            && self.is_live_at(index)?
-                            && self.liveness(Of::Ours)? == Liveness::Dead => {}
-                    // The secret is in no place that can be seen. It is not wiped where RIXL is going to end the old one.
-                    Stop::PlaceMoved(_) | Stop::PlaceTaken(_) | Stop::NotSettled
-                        if self.progress.old_end.last.is_none() =>
-                    {
-                        return Err(self.ended(if self.rules.creates { Ending::Dropped } else { Ending::Abandoned }));
+                Err(Step::Stop(Stop::PlaceTaken(_))) if creates && self.is_newer_at(index)? => {}
+                // Who gives it up wants no other key.
+                Err(Step::Record(Record::Lost { .. })) if is_drop && creates => return Err(self.ended(given_up)),
+                Err(Step::Stop(stop @ (Stop::PlaceMoved(_) | Stop::PlaceTaken(_) | Stop::NotSettled))) if is_drop => {
+                    if self.is_in_another(index)? {
+                        return Err(Step::Record(Record::GivenUp { at: self.seen.now, place: index }));
                     }
-                    _ => return Err(Step::Stop(stop)),
-                },
+                    // The secret is in no place that can be seen. It is not wiped where it may be the only one that is live.
+                    let is_only = self.progress.old_end.last.is_some() || self.progress.retire != Retire::NotYet;
+                    let is_served = matches!(stop, Stop::PlaceTaken(_)) && creates && self.is_live_at(index)?;
+                    return Err(if is_only && !is_served { Step::Stop(stop) } else { self.ended(given_up) });
+                }
                 known => known?,
             }
         }
@@ -1096,8 +1096,7 @@ impl Case<'_> {
                     return Err(Step::Record(Record::Stored { at: seen.now, place: index, version, value }));
                 }
                 Holds::Ours { .. } => Of::Place(index),
-                // Whoever has rotated the new key since stored its secret there. Nothing better is in hand.
-                Holds::Other(..) if self.is_live_at(index)? => {
+                Holds::Other(..) if has_escrow && self.is_newer_at(index)? => {
                     return Err(Step::Stop(Stop::NotRetired(NotRetired::Another)));
                 }
                 // Who put something else there may do so again: it takes a user to decide.
@@ -1115,6 +1114,20 @@ impl Case<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether it has what whoever rotated the new key since stored there: it is live, and ours is dead.
+    fn is_newer_at(&self, index: usize) -> Known<bool> {
+        Ok(self.is_live_at(index)? && self.liveness(Of::Ours)? == Liveness::Dead)
+    }
+
+    fn is_in_another(&self, index: usize) -> Known<bool> {
+        for (other, _) in self.seats().filter(|(other, _)| *other != index) {
+            if matches!(self.look(other)?.holds, Ok(Holds::Ours { .. } | Holds::WriteOnly)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn is_live_at(&self, index: usize) -> Known<bool> {

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use rixl_credentials::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::intent::{Digest, Intent, MadeId, Place, VERSION};
+use super::{
+    intent::{Digest, Intent, MadeId, Place, VERSION},
+    next::end::SLACK,
+};
 use crate::{Effect, Ending, Situation, probe::KeyFormat, store::Version};
 
 /// One line of an entry. Never a secret.
@@ -432,7 +435,8 @@ impl Progress {
             Record::EndsAt { at, until, last_used } => {
                 let old = &mut self.old_end;
                 // What somebody else has set since is theirs.
-                old.is_ours = old.asked.take().is_some() || old.is_ours && old.last == Some(*until);
+                let is_same = |last: Timestamp| last.duration_since(*until).abs() <= SLACK;
+                old.is_ours = old.asked.take().is_some() || old.is_ours && old.last.is_some_and(is_same);
                 old.is_stale = false;
                 old.known = Some(KnownEnd { until: *until, at: *at, last_used: *last_used });
                 old.last = Some(*until);

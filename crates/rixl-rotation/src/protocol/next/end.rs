@@ -19,7 +19,7 @@ pub(crate) const LEAST_GRACE: Duration = Duration::from_secs(5 * 60);
 /// How often the end of a key that is still used is moved.
 pub(crate) const MAX_MOVES: u8 = 4;
 /// RIXL may round what it is asked for, and how far its clock is ahead is known to about a minute.
-const SLACK: SignedDuration = SignedDuration::from_mins(2);
+pub(crate) const SLACK: SignedDuration = SignedDuration::from_mins(2);
 /// How often a process asks for one end, where it is unclear what came of it.
 const MAX_ASKED: u8 = 2;
 
@@ -41,7 +41,11 @@ impl Case<'_> {
                 self.still_there(has_escrow)?;
                 return Err(self.complete(Ending::Created));
             }
-            Some(_) if seen.is_end_known => return Err(Step::Stop(Stop::Waiting)),
+            // Whatever was found out about its end: a place that has lost the new secret is told before that.
+            Some(_) if seen.is_end_known => {
+                self.has_moved_on(has_escrow)?;
+                return Err(Step::Stop(Stop::Waiting));
+            }
             None if is_refused => return Ok(false),
             _ => {}
         }
