@@ -159,14 +159,17 @@ async fn a_survey_has_the_age_of_each_key() {
 #[tokio::test]
 async fn a_key_that_was_replaced_is_not_due() {
     let bench = Bench::new();
-    let old = bench.sandbox.create_key(SeedKey::new("old").aged(120 * DAY));
+    let seed = || SeedKey::new("old").aged(120 * DAY).expiring_in(5 * DAY);
+    let old = bench.sandbox.create_key(seed());
     let id: KeyId = old.id.parse().unwrap();
-    let due = || find(&bench, Selection::new().named("old").unwrap().older_than(90 * DAY));
+    let named = Selection::new().named("old").unwrap();
     let store = Stores::default().open(&format!("file:{}", bench.folder.path().join("old").display())).unwrap();
     bench.rotator().replace(&id, store, Duration::ZERO).await.unwrap();
     // RIXL deleted it. As it would be if that were undone, or had not come to that.
-    bench.sandbox.create_key(SeedKey::new("old").with_id(old.id).aged(120 * DAY));
-    assert_eq!(due().await.unwrap(), [""; 0]);
+    bench.sandbox.create_key(seed().with_id(old.id));
+    for selection in [named.clone().older_than(90 * DAY), named.expiring_within(14 * DAY)] {
+        assert_eq!(find(&bench, selection).await.unwrap(), [""; 0]);
+    }
     let account = Account::first_generation(bench.client());
     let all = Selection::new().ids([id.clone()]).survey(&account, &bench.journal()).await.unwrap();
     assert!(all[0].is_replaced);
