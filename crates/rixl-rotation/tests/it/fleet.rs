@@ -71,6 +71,9 @@ async fn name_patterns_count_characters() {
         ("kunde-[!ä]-1", &["kunde-ö-1", "kunde-a-1"]),
         ("kunde-?-1", &["kunde-ä-1", "kunde-ö-1", "kunde-a-1"]),
         ("kunde-{é,x}", &["kunde-é"]),
+        ("kunde-{é,[äa]-?}", &["kunde-ä-1", "kunde-a-1", "kunde-é"]),
+        ("{kunde-{ä,ö},x}-1", &["kunde-ä-1", "kunde-ö-1"]),
+        ("kunde-[ä-ü]-1", &["kunde-ä-1", "kunde-ö-1"]),
         ("??", &["日本"]),
         ("日*", &["日本"]),
         ("*ü*", &[]),
@@ -79,7 +82,9 @@ async fn name_patterns_count_characters() {
         let found: Vec<_> = found.iter().map(|line| line.split(": ").next().unwrap()).collect();
         assert_eq!(found, names, "{pattern}");
     }
-    assert!(Selection::new().named("[ä-ü]").is_err());
+    for invalid in ["{a", "a}", "{a,{b}", "[", "{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}"] {
+        assert!(Selection::new().named(invalid).is_err(), "{invalid}");
+    }
     assert!(Selection::new().named("a\tb").is_err());
 }
 
