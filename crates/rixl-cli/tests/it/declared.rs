@@ -489,9 +489,7 @@ fn metrics_for_prometheus() {
 /// What README shows.
 #[test]
 fn the_example_runs_against_the_sandbox() {
-    let readme = include_str!("../../../../README.md");
-    let mut examples = readme.split("```toml\n").filter_map(|rest| rest.split("```").next());
-    let example = examples.find(|text| text.starts_with("[account")).unwrap();
+    let example = include_str!("../../src/config/example.toml");
     let place = folder();
     fs::write(place.path().join("rixl.toml"), example).unwrap();
     let rixl = |words: &str| {
