@@ -5,10 +5,15 @@ use std::{cmp::Reverse, iter};
 use rixl_credentials::{KeyId, Secret, Timestamp};
 use serde::{Deserialize, Serialize};
 
+#[cfg(unix)]
+use crate::DeployStep;
 use crate::{
-    Audit, Ending, Liveness, Rotator, fingerprint,
+    Audit, Ending, Failure, Liveness, Rotator, fingerprint,
     journal::{JournalError, JournalErrorKind, ListUnfinished, Look, ReadReceipt},
-    protocol::{intent::Place, progress::Progress},
+    protocol::{
+        intent::{Deploy, Place},
+        progress::Progress,
+    },
     recover,
     store::{at_server, hex},
 };
@@ -34,6 +39,23 @@ pub(crate) struct Receipt {
     fingerprint: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     signed_with_both_until: Option<Timestamp>,
+    /// What made consumers take it: in what is kept for the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deploy: Option<Deploy>,
+}
+
+/// What the last run on a key left, as far as its journal knows: see [`Rotator::last_run`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LastRun {
+    /// Where the key's secret is, as [`Stores::open`](crate::store::Stores::open) takes it. Places that another key has taken
+    /// over are left out.
+    pub stores: Vec<String>,
+    /// The fingerprint of the secret that was stored.
+    pub fingerprint: Option<String>,
+    /// What made consumers take it.
+    #[cfg(unix)]
+    pub deploy_step: Option<DeployStep>,
 }
 
 /// A place, as it was named and found.
@@ -97,6 +119,7 @@ pub(crate) fn receipts<'a>(
     owner: Option<&str>,
     places: impl IntoIterator<Item = &'a Place>,
     left: &'a [Place],
+    deploy: Option<&Deploy>,
 ) -> Vec<crate::journal::Receipt> {
     let Some(owner) = owner else { return Vec::new() };
     let (mut all, mut spots) = (Vec::new(), Vec::new());
@@ -112,6 +135,7 @@ pub(crate) fn receipts<'a>(
         others,
         fingerprint: audit.new_fingerprint.clone(),
         signed_with_both_until: audit.signed_with_both_until,
+        deploy: None,
     };
     for place in places.into_iter().chain(left) {
         spots.push(Spot::from(place));
@@ -127,7 +151,7 @@ pub(crate) fn receipts<'a>(
     let of_key = of_key(&audit.base_url, owner);
     let mut spots = spots.into_iter();
     if let Some(first) = spots.next()
-        && let Ok(line) = serde_json::to_string(&receipt(first, spots.collect()))
+        && let Ok(line) = serde_json::to_string(&Receipt { deploy: deploy.cloned(), ..receipt(first, spots.collect()) })
     {
         all.push(crate::journal::Receipt::new(of_key, line));
     }
@@ -252,6 +276,24 @@ impl Rotator {
     pub(crate) async fn signed_with_both_until(&self, owner: &str) -> Option<Timestamp> {
         let name = of_key(self.account.client().base_url(), owner);
         self.receipt(&name).await.ok()??.signed_with_both_until
+    }
+
+    /// Where the last run on this key has put its secret, and what made consumers take it. Only a
+    /// [`FolderJournal`](crate::journal::FolderJournal) knows. `None`: no run on it is known.
+    ///
+    /// # Errors
+    ///
+    /// When the journal can't be read.
+    pub async fn last_run(&self, key_id: &KeyId) -> Result<Option<LastRun>, Failure> {
+        let name = of_key(self.account.client().base_url(), key_id.as_str());
+        let Some(receipt) = self.receipt(&name).await? else { return Ok(None) };
+        let homes = self.homes_besides(&[], key_id.as_str()).await?;
+        Ok(Some(LastRun {
+            stores: homes.into_iter().map(|home| home.asked.unwrap_or(home.place)).collect(),
+            fingerprint: receipt.fingerprint,
+            #[cfg(unix)]
+            deploy_step: receipt.deploy.map(DeployStep::from),
+        }))
     }
 
     /// Where the secret of this key is besides: such a place would keep a dead one.

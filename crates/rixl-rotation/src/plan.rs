@@ -1,6 +1,9 @@
 //! Which keys are due, and why.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use globset::{Glob, GlobMatcher};
 use jiff::SignedDuration;
@@ -313,6 +316,8 @@ pub(crate) struct Known {
     pub(crate) history: Option<String>,
     /// What its place held, before the history was read.
     pub(crate) held: HashMap<KeyId, Held>,
+    /// Those that authorize the run, or may.
+    pub(crate) own: HashSet<KeyId>,
 }
 
 /// What the place of a key held when it was prepared.

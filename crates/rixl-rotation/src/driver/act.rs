@@ -322,7 +322,8 @@ impl Driver {
                     subject @ Subject::Endpoint { .. } => subject.owner(),
                     _ => audit.key_id.clone(),
                 };
-                ledger::receipts(&audit, owner.as_deref(), lasting.map(|(_, place)| place), &self.progress.left)
+                let lasting = lasting.map(|(_, place)| place);
+                ledger::receipts(&audit, owner.as_deref(), lasting, &self.progress.left, self.intent().deploy.as_ref())
             }
             Effect::Unknown | Effect::Unchanged => Vec::new(),
         };
@@ -370,6 +371,7 @@ impl Driver {
             old_key_until: self.progress.old_end.known.filter(|_| ending == Ending::Waiting).map(|known| known.until),
             run_id: self.progress.intent.run.clone(),
             request_id: audit.request_id,
+            old_secret: self.old.end,
             warnings: self.warnings,
         }
     }
