@@ -41,6 +41,7 @@ Exit codes:
    10  rotated and stored, but the --then program failed: run `rixl keys recover`
    11  rotated and stored, but --probe or --probe-url does not take the secret: the same
    12  rotated and stored, but not taken in time (--until-acknowledged, --until-used): the same
+   13  done, but the old secret was not seen to be refused (`rixl keys revoke`)
   130  interrupted
 With several keys, the most serious code counts.
 

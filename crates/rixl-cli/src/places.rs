@@ -27,10 +27,15 @@ impl Destinations {
             [] => vec![in_sandbox(context)?],
             texts => texts.to_vec(),
         };
+        Self::of_texts(context, &texts, destination.handling.reveal)
+    }
+
+    /// The same, of these texts.
+    pub(crate) fn of_texts(context: &Context, texts: &[String], reveal: bool) -> Result<Self, Failure> {
         if texts.iter().any(|text| text == Stdout::LOCATION) {
-            Stdout::check(context.output, destination.reveal)?;
+            Stdout::check(context.output, reveal)?;
         }
-        let stores = stores(context, destination.reveal);
+        let stores = stores(context, reveal);
         let one = |text: &String| match stores.template(text) {
             Ok(template) if template.is_per_key() => Ok(One::PerKey(stores.clone(), template)),
             Ok(_) => stores.open(text).map(One::Shared),
@@ -49,11 +54,19 @@ impl Destinations {
 
     /// The places of one key; without an id, of a key that is not created yet.
     pub(crate) fn of(&self, id: Option<&KeyId>, name: Option<&str>) -> Result<Places, StoreError> {
-        let open = |one: &One| match one {
+        self.stores(id, name).collect()
+    }
+
+    /// Each of them.
+    pub(crate) fn stores(
+        &self,
+        id: Option<&KeyId>,
+        name: Option<&str>,
+    ) -> impl Iterator<Item = Result<Arc<dyn Store>, StoreError>> {
+        self.0.iter().map(move |one| match one {
             One::Shared(store) => Ok(Arc::clone(store)),
             One::PerKey(stores, template) => stores.open(&template.expand(id, name)?),
-        };
-        self.0.iter().map(open).collect()
+        })
     }
 
     pub(crate) fn of_key(&self, key: &ApiKey) -> Result<Places, StoreError> {

@@ -62,7 +62,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let places = Destinations::read(context, &args.destination)?;
     let api = context.connect()?;
     let rotator =
-        args.destination.rotator(context.rotator(&api)?)?.with_quiet_time(args.settle).with_waiting(args.wait);
+        args.destination.handling.rotator(context.rotator(&api)?)?.with_quiet_time(args.settle).with_waiting(args.wait);
     let rotator = match args.expires {
         Some(moment) => rotator.with_successor_expiry(moment.to_come()?),
         None => rotator,

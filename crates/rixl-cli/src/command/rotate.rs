@@ -7,7 +7,7 @@ use rixl_credentials::{KeyId, ProjectId, Timestamp};
 use rixl_rotation::{DueKey, Fleet, Plan, Rotator, Selection};
 
 use crate::{
-    args::{Checked, Destination},
+    args::{Checked, Destination, OwnKey},
     confirm::{confirm, described, word},
     context::{Api, Context},
     embedded,
@@ -97,11 +97,10 @@ pub(crate) struct Args {
     /// Allow a dead secret to stay in another place that holds the key's secret
     #[arg(long)]
     pub(crate) leave: bool,
-    /// Allow rotating the key that authorizes this run, or may authorize it
-    #[arg(long)]
-    pub(crate) own_key: bool,
+    #[command(flatten)]
+    pub(crate) own_key: OwnKey,
     /// Skip the exchange that checks whether a secret is live
-    #[arg(long)]
+    #[arg(long, conflicts_with = "is_self")]
     pub(crate) no_verify: bool,
 }
 
@@ -151,7 +150,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         let sentence = format!("{} keys would go into one place, {shared}; RIXL was not changed", due.len());
         return Err(Failure::usage(sentence).with_next("put {key_id} or {key_name} into --to STORE"));
     }
-    if due.len() > 1 && !args.destination.until_acknowledged.is_empty() {
+    if due.len() > 1 && !args.destination.handling.until_acknowledged.is_empty() {
         let sentence =
             format!("{} keys can't be in use by the same consumers at once; RIXL was not changed", due.len());
         return Err(Failure::usage(sentence).with_next("with --until-acknowledged, rotate one key at a time"));
@@ -162,11 +161,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     }
     let mut rotator = args
         .destination
-        .rotator(context.rotator(&api)?)?
+        .handling
+        .rotator(args.own_key.rotator(&api, context.rotator(&api)?)?)?
         .with_quiet_time(args.settle)
         .with_budget(args.budget.into())
         .with_leave(args.leave)
-        .with_own_key(args.own_key)
         .with_verification(!args.no_verify);
     if let Some(Rate { count, per }) = args.rate {
         rotator = rotator.with_rate(f64::from(count) / per.as_secs_f64());
