@@ -4,10 +4,10 @@ use std::{fmt, marker::PhantomData, path::PathBuf, str::FromStr, sync::Arc, time
 
 use clap::{
     Arg, ArgAction, Args, Command,
-    builder::{TypedValueParser, ValueParserFactory},
+    builder::{PossibleValue, StringValueParser, TypedValueParser, ValueParserFactory},
     error::ErrorKind,
 };
-use rixl_credentials::{EndpointId, KeyId, OrganizationId, ProjectId};
+use rixl_credentials::{CredentialId, EndpointId, KeyId, OrganizationId, ProjectId};
 use rixl_rotation::{
     Consumers, DeployStep, ProbeStep, Rotator,
     journal::chain::LineDigest,
@@ -15,6 +15,7 @@ use rixl_rotation::{
 };
 
 use crate::{
+    config::Source,
     context::Api,
     failure::Failure,
     output::{Format, Output},
@@ -26,7 +27,7 @@ const BASE_URL: &str =
     "URL of the API: https, or http on loopback [env: RIXL_BASE_URL] [default: https://api.rixl.com]";
 
 /// What applies to every command. A flag takes precedence over the environment, and that over the default.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Global {
     // Not a doc comment: rustdoc wants URLs in angle brackets, which help would show.
     #[arg(long, global = true, value_name = "URL", help = BASE_URL)]
@@ -34,12 +35,21 @@ pub(crate) struct Global {
     /// The organization's id, which current accounts need; without it, the first generation of routes is used [env: RIXL_ORG_ID]
     #[arg(long, global = true, value_name = "ORG_ID")]
     pub(crate) org: Option<Checked<OrganizationId>>,
-    /// Read the bearer token from this file, which others must not be able to read
+    /// Read the bearer token from this file, which others must not be able to read; a group of this user may, with mode 0440
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "token_stdin")]
     pub(crate) token_file: Option<PathBuf>,
     /// Read the bearer token from stdin
     #[arg(long, global = true)]
     pub(crate) token_stdin: bool,
+    /// The declared fleet, for plan, apply, check and --account [default: rixl.toml here or in a folder above]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Use this account of the declared fleet; for plan, apply and check: only this one
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) account: Option<String>,
+    /// Where the credential is, as the account says.
+    #[arg(skip)]
+    pub(crate) source: Option<Source>,
     /// Where unfinished rotations and the history are kept: a folder, or vault:MOUNT/PATH [env:
     /// RIXL_STATE_DIR] [default: $XDG_STATE_HOME/rixl, or ~/.local/state/rixl]
     #[arg(long, global = true, value_name = "DIR")]
@@ -48,7 +58,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = when::some_duration)]
     pub(crate) timeout: Duration,
     /// Output format
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
     /// Use an in-memory RIXL gateway with a few keys, gone when the command ends
     #[arg(long, global = true, conflicts_with_all = ["base_url", "org", "token_file", "token_stdin", "state_dir"])]
@@ -59,7 +69,7 @@ pub(crate) struct Global {
     /// Print only results, warnings and errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Show each request and the server's own error messages, which may quote a secret; -vv shows more
+    /// Show a line for each request, and the server's own error messages, which may quote a secret; -vv shows more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 }
@@ -69,11 +79,16 @@ impl Global {
         Output { format: self.output, quiet: self.quiet, verbose: self.verbose > 0 }
     }
 
-    /// The flags that a command must repeat to find the same journal and the same keys.
+    /// The flags that a command must repeat to find the same journal and the same keys. Before those of an account are filled in.
     pub(crate) fn repeated(&self) -> String {
-        let organization = self.org.as_ref().map(|id| id.0.to_string());
-        let state = self.state_dir.as_ref().map(|path| path.to_string_lossy().into_owned());
-        let flags = [("--state-dir", state), ("--base-url", self.base_url.clone()), ("--org", organization)];
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let flags = [
+            ("--config", path(&self.config).filter(|_| self.account.is_some())),
+            ("--account", self.account.clone()),
+            ("--state-dir", path(&self.state_dir)),
+            ("--base-url", self.base_url.clone()),
+            ("--org", self.org.as_ref().map(|id| id.0.to_string())),
+        ];
         flags.into_iter().filter_map(|(flag, value)| Some(format!(" {flag} {}", quoted(&value?)))).collect()
     }
 }
@@ -87,7 +102,8 @@ pub(crate) struct Destination {
     /// stdin, READER prints it back), `vault:MOUNT/PATH#FIELD` (Vault KV v2 or OpenBao), or `stdout`. Repeat it to store the
     /// secret in several places. For several keys each must contain `{key_id}` or `{key_name}`. Optional with --sandbox, where
     /// each key then gets its own file.
-    #[arg(long, value_name = "STORE", required_unless_present = "sandbox")]
+    #[arg(long, value_name = "STORE", required_unless_present = "sandbox", value_parser = PlaceParser::written())]
+    #[arg(hide_possible_values = true)]
     pub(crate) to: Vec<String>,
     #[command(flatten)]
     pub(crate) handling: Handling,
@@ -109,7 +125,8 @@ pub(crate) struct Handling {
     ///
     /// Split like a shell does, but run without one; the arguments `{key_id}` and `{key_name}` stand for the key. It never gets
     /// the secret: RIXL_KEY_ID, RIXL_KEY_NAME, RIXL_PLACES and RIXL_FINGERPRINT are in its environment. If it fails, the exit
-    /// code is 10, and `rixl keys recover` runs it again, so it must tolerate running twice.
+    /// code is 10, and `rixl recover` runs it again, so it must tolerate running twice; at once, too, for what it has started
+    /// outlives a `rixl` that is killed.
     #[arg(long, value_name = "PROGRAM ARG...", value_parser = deploy_step, group = "step")]
     pub(crate) then: Option<DeployStep>,
     /// Run this program once for all keys whose secrets are stored, such as one reload for forty keys
@@ -125,35 +142,22 @@ pub(crate) struct Handling {
     ///
     /// Split like a shell does, but run without one. It gets the secret on stdin, as the store holds it, and otherwise what the
     /// --then program gets. Until it exits with 0 the run is not finished, and `keys replace` deletes no key: it is tried up to
-    /// three times, then the exit code is 11, and `rixl keys recover` tries again (with --drop it gives up).
+    /// three times, then the exit code is 11, and `rixl recover` tries again (with --drop it gives up).
     #[arg(long, value_name = "PROGRAM ARG...", value_parser = probe_step)]
     pub(crate) probe: Option<ProbeStep>,
     /// How long that program may take
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = when::some_duration, requires = "probe")]
     pub(crate) probe_timeout: Duration,
-    /// Get this page with the new key in the header X-API-Key, in the same way: a status of 200 to 299 is proof
-    ///
-    /// https, or http on loopback. No redirect is followed; 401 and 403 are a refusal, all else is tried for --store-patience.
-    /// The URL is recorded, so it must hold no secret.
-    #[arg(long, value_name = "URL", value_parser = probe_url)]
-    pub(crate) probe_url: Option<ProbeStep>,
     /// Wait until these consumers run with the new secret: each has written its fingerprint to its file in --acks
     ///
     /// `ClientBuilder::acknowledge` of the Rust crate rixl-credentials writes that. Until all have, the run is not finished, and
-    /// `keys replace` deletes no key. When --until-timeout is over, the exit code is 12, and `rixl keys recover` looks again.
+    /// `keys replace` deletes no key. When --until-timeout is over, the exit code is 12, and `rixl recover` looks again.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "acks")]
     pub(crate) until_acknowledged: Vec<String>,
     /// The folder with a file of each consumer
     #[arg(long, value_name = "DIR", requires = "until_acknowledged")]
     pub(crate) acks: Option<PathBuf>,
-    /// Wait until another than this run has used the key, by `last_used` in RIXL's list, and for so long [default:
-    /// --until-timeout]
-    ///
-    /// What an exchange or a probe of this run does is no such use. Where the old secret lives on after a rotation, a use of
-    /// that can't be told apart. When the time is over, as for --until-acknowledged.
-    #[arg(long, value_name = "DURATION", require_equals = true, value_parser = when::some_duration)]
-    pub(crate) until_used: Option<Option<Duration>>,
-    /// How long to wait for --until-acknowledged and --until-used, once the new secret has settled
+    /// How long to wait for consumers, once the new secret has settled
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = when::duration)]
     pub(crate) until_timeout: Duration,
     /// How long to retry a busy store once the new secret exists
@@ -200,31 +204,95 @@ impl Handling {
         if let Some(step) = &self.probe {
             rotator = rotator.with_probe_step(step.clone().with_timeout(self.probe_timeout));
         }
-        if let Some(step) = &self.probe_url {
-            rotator = rotator.with_probe_step(step.clone());
-        }
         if let Some(folder) = &self.acks {
             let consumers = Consumers::new(folder, &self.until_acknowledged);
             let consumers = consumers.map_err(|error| Failure::usage(error.message()))?;
             rotator = rotator.with_consumers(consumers.with_limit(self.until_timeout));
         }
-        if let Some(limit) = self.until_used {
-            rotator = rotator.with_use_within(limit.unwrap_or(self.until_timeout));
-        }
         Ok(rotator)
     }
 }
 
-fn probe_step(text: &str) -> Result<ProbeStep, String> {
+/// How a secret is known to be in use that is a key's.
+#[derive(Args, Debug)]
+pub(crate) struct KeyProof {
+    /// Get this page with the new key in the header X-API-Key, when --probe would run: a status of 200 to 299 is proof
+    ///
+    /// https, or http on loopback. No redirect is followed; 401 and 403 are a refusal, all else is tried for --store-patience.
+    /// The URL is recorded, so it must hold no secret.
+    #[arg(long, value_name = "URL", value_parser = probe_url)]
+    pub(crate) probe_url: Option<ProbeStep>,
+    #[command(flatten)]
+    pub(crate) used: UseProof,
+}
+
+/// How a secret is known to be in use whose use RIXL tells of.
+#[derive(Args, Debug)]
+pub(crate) struct UseProof {
+    /// Wait until another than this run has used the key, by `last_used` in RIXL's list, and for so long [default:
+    /// --until-timeout]
+    ///
+    /// What an exchange or a probe of this run does is no such use. Where the old secret lives on after a rotation, a use of
+    /// that can't be told apart. When the time is over, as for --until-acknowledged.
+    #[arg(long, value_name = "DURATION", require_equals = true, value_parser = when::some_duration)]
+    pub(crate) until_used: Option<Option<Duration>>,
+}
+
+impl KeyProof {
+    pub(crate) fn rotator(&self, handling: &Handling, rotator: Rotator) -> Result<Rotator, Failure> {
+        let mut rotator = handling.rotator(rotator)?;
+        if let Some(step) = &self.probe_url {
+            rotator = rotator.with_probe_step(step.clone());
+        }
+        Ok(self.used.rotator(handling, rotator))
+    }
+}
+
+impl UseProof {
+    pub(crate) fn rotator(&self, handling: &Handling, rotator: Rotator) -> Rotator {
+        match self.until_used {
+            Some(limit) => rotator.with_use_within(limit.unwrap_or(handling.until_timeout)),
+            None => rotator,
+        }
+    }
+}
+
+pub(crate) fn probe_step(text: &str) -> Result<ProbeStep, String> {
     ProbeStep::program_from_text(text).map_err(|error| error.to_string())
 }
 
-fn probe_url(text: &str) -> Result<ProbeStep, String> {
+pub(crate) fn probe_url(text: &str) -> Result<ProbeStep, String> {
     ProbeStep::url(text).map_err(|error| error.to_string())
 }
 
-fn deploy_step(text: &str) -> Result<DeployStep, String> {
+pub(crate) fn deploy_step(text: &str) -> Result<DeployStep, String> {
     DeployStep::from_text(text).map_err(|error| error.to_string())
+}
+
+/// Any text where a place belongs. Completions know how one begins.
+#[derive(Clone)]
+pub(crate) struct PlaceParser(&'static [&'static str]);
+
+impl PlaceParser {
+    pub(crate) fn written() -> Self {
+        Self(&["file:", "dotenv:", "command:", "vault:", "stdout"])
+    }
+
+    pub(crate) fn read() -> Self {
+        Self(&["file:", "dotenv:", "command:", "vault:"])
+    }
+}
+
+impl TypedValueParser for PlaceParser {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &std::ffi::OsStr) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(PossibleValue::new)))
+    }
 }
 
 /// An id from the command line. Errors do not repeat the text: whoever pastes a secret here by mistake does not want it in
@@ -247,7 +315,7 @@ macro_rules! checked {
     )*};
 }
 
-checked!(KeyId OrganizationId ProjectId EndpointId LineDigest);
+checked!(KeyId OrganizationId ProjectId EndpointId CredentialId LineDigest);
 
 impl<T> TypedValueParser for CheckedParser<T>
 where

@@ -2,58 +2,21 @@
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::{
     args::Global,
     command::Command,
     failure::{Code, Failure},
-    output,
+    help, output, tips,
 };
-
-const ENVIRONMENT: &str = "\
-Environment:
-  RIXL_BEARER_TOKEN  a bearer token of the organization
-  RIXL_API_KEY       otherwise: an API key, to be exchanged for a token
-  RIXL_API_KEY_FILE  otherwise: a file with the API key, which may be rotated in the meantime
-  RIXL_BASE_URL      the URL of the API
-  RIXL_ORG_ID        the organization's id, which current accounts need: without it, the first
-                     generation of RIXL's routes is used
-  RIXL_STATE_DIR     where unfinished rotations and the history are kept: a folder, or, for
-                     rotators on several machines, vault:MOUNT/PATH
-  RIXL_LEASE         how long a lock in Vault outlives a rotator that was killed (default 5m)
-  BAO_ADDR, BAO_TOKEN or BAO_TOKEN_PATH, BAO_NAMESPACE, BAO_CACERT, or the same with VAULT_
-                     the Vault or OpenBao server, for vault: in --to and in RIXL_STATE_DIR
-  RUST_LOG           what to trace on stderr
-  NO_COLOR           no colours
-
-Exit codes:
-    0  done
-    1  any other error
-    2  the command line or a setting is not valid
-    3  refused, or failed before RIXL was changed
-    4  no credential, or one that RIXL refused
-    5  the key is locked by another rotator
-    6  the outcome is unknown: run `rixl keys recover`
-    7  rotated, not stored everywhere: the secret is in escrow, run `rixl keys recover`
-    8  rotated, and the secret is lost: rotate again
-    9  another rotator was faster
-   10  rotated and stored, but the --then program failed: run `rixl keys recover`
-   11  rotated and stored, but --probe or --probe-url does not take the secret: the same
-   12  rotated and stored, but not taken in time (--until-acknowledged, --until-used): the same
-   13  done, but the old secret was not seen to be refused (`rixl keys revoke`)
-  130  interrupted
-With several keys, the most serious code counts.
-
-Secrets are never arguments, which show up in `ps` and in the shell's history. Results go to stdout,
-everything else to stderr. To try all this without an account, add --sandbox to any command.";
 
 /// Rotate RIXL API keys without losing a secret
 ///
 /// Rotates, creates, replaces, verifies and deletes the API keys of RIXL, the video and image platform, rotates the secrets
-/// of its webhook endpoints, and finishes what was interrupted. Unofficial.
+/// of its webhook endpoints, replaces its client credentials, and finishes what was interrupted. Unofficial.
 #[derive(Debug, Parser)]
-#[command(name = "rixl", version, after_long_help = ENVIRONMENT, max_term_width = 100)]
+#[command(name = "rixl", version, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -61,34 +24,56 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
 }
 
+/// The whole command line.
+pub(crate) fn program() -> clap::Command {
+    help::dressed(Cli::command())
+}
+
 /// Reads the command line. When that ends the program (help, version, mistakes), the code to end with.
 pub(crate) fn parse() -> Result<Cli, Code> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    Cli::try_parse_from(&arguments).map_err(|error| {
-        if !error.use_stderr() {
-            // A broken pipe is not a failure here either.
-            let _ = error.print();
-            return Code::Done;
-        }
-        let text = if output::has_colour() { error.render().ansi().to_string() } else { error.render().to_string() };
-        output::say(without_secrets(text, &arguments).trim_end());
-        if wants_json(&arguments) {
-            let plain = without_secrets(error.render().to_string(), &arguments);
-            // Up to the empty line that precedes the usage.
-            let lines = plain.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>();
-            let message = lines.join(" ");
-            return output::print_failure(None, &Failure::usage(message.trim_start_matches("error: ")));
-        }
-        Code::Usage
-    })
+    let words: Vec<&str> = arguments.iter().skip(1).filter_map(|argument| argument.to_str()).collect();
+    let parsed = program().try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed
+        .inspect(|cli| {
+            if let Some(warning) = tips::of_secrets(&words) {
+                cli.global.output().warn(warning);
+            }
+        })
+        .map_err(|error| {
+            if !error.use_stderr() {
+                // A broken pipe is not a failure here either.
+                let _ = error.print();
+                return Code::Done;
+            }
+            let command = words.iter().find(|word| !word.starts_with('-')).copied().unwrap_or_default();
+            let tip = tips::of_mistake(&error, &program(), &words);
+            let told = |text: String| {
+                let text = without_secrets(text, &arguments);
+                // After the sentence, before what clap says of the usage.
+                let (sentence, rest) = text.split_once("\n\n").unwrap_or((text.trim_end(), ""));
+                let next = tip.as_ref().map(|tip| format!("\n  next: {tip}")).unwrap_or_default();
+                format!("{sentence}{next}\n\n{rest}")
+            };
+            let text = error.render();
+            output::say(told(if output::has_colour() { text.ansi().to_string() } else { text.to_string() }).trim_end());
+            if wants_json(&words) {
+                let plain = without_secrets(error.render().to_string(), &arguments);
+                // Up to the empty line that precedes the usage.
+                let lines = plain.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>();
+                let message = lines.join(" ");
+                let failure = Failure::usage(message.trim_start_matches("error: "));
+                let failure = tip.into_iter().fold(failure, Failure::with_next);
+                return output::print_failure(None, &failure.of_command(command));
+            }
+            Code::Usage.of_command(command)
+        })
 }
 
 /// Recognizes this much of an invalid command line.
-fn wants_json(arguments: &[OsString]) -> bool {
-    let is = |argument: &OsString, text: &str| argument == text;
-    let apart =
-        arguments.windows(2).any(|pair| matches!(pair, [flag, value] if is(flag, "--output") && is(value, "json")));
-    apart || arguments.iter().any(|argument| is(argument, "--output=json"))
+fn wants_json(words: &[&str]) -> bool {
+    let apart = words.windows(2).any(|pair| matches!(pair, ["--output" | "-o", "json"]));
+    apart || words.iter().any(|word| ["--output=json", "-ojson", "-o=json", "--json"].contains(word))
 }
 
 /// Removes from a message whatever part of the command line is long enough to be a key or a token.
@@ -109,13 +94,11 @@ fn without_secrets(mut text: String, arguments: &[OsString]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn clap_finds_no_mistake() {
-        Cli::command().debug_assert();
+        program().debug_assert();
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! The commands, one file each.
 
+pub(crate) mod apply;
+pub(crate) mod check;
+pub(crate) mod clients;
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod consumers;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod man;
+pub(crate) mod plan;
 pub(crate) mod recover;
 pub(crate) mod replace;
 pub(crate) mod revoke;
@@ -28,10 +33,20 @@ pub(crate) enum Command {
     /// Rotate the signing secrets of webhook endpoints, and test them
     #[command(subcommand)]
     Webhooks(Box<webhooks::Webhooks>),
+    Plan(plan::Args),
+    Apply(apply::Args),
+    Check(check::Args),
+    /// Check `rixl.toml`, the declared fleet, and print its schema
+    #[command(subcommand)]
+    Config(config::Config),
+    /// List, replace and revoke client credentials
+    #[command(subcommand)]
+    Clients(Box<clients::Clients>),
     Status(status::Args),
+    Recover(recover::Args),
+    History(history::Args),
     Sandbox(sandbox::Args),
     Completions(completions::Args),
-    #[command(hide = true)]
     Man(man::Args),
 }
 
@@ -44,9 +59,12 @@ pub(crate) enum Keys {
     Revoke(revoke::Args),
     Delete(delete::Args),
     Verify(verify::Args),
-    Recover(recover::Args),
-    History(history::Args),
     Consumers(consumers::Args),
+    // Their earlier names, for scripts.
+    #[command(hide = true)]
+    Recover(recover::Args),
+    #[command(hide = true)]
+    History(history::Args),
 }
 
 impl Command {
@@ -55,18 +73,33 @@ impl Command {
         match self {
             Self::Keys(keys) => keys.name(),
             Self::Webhooks(webhooks) => webhooks.name(),
+            Self::Plan(_) => "plan",
+            Self::Apply(_) => "apply",
+            Self::Check(_) => "check",
+            Self::Config(config) => config.name(),
+            Self::Clients(clients) => clients.name(),
             Self::Status(_) => "status",
+            Self::Recover(_) => "recover",
+            Self::History(_) => "history",
             Self::Sandbox(_) => "sandbox",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
         }
     }
+
     /// Runs it. `program` gives the whole command line, for completions and manual pages.
     pub(crate) async fn run(self, context: &Context, program: fn() -> clap::Command) -> Result<Done, Failure> {
         match self {
             Self::Keys(keys) => keys.run(context).await,
             Self::Webhooks(webhooks) => webhooks.run(context).await,
+            Self::Plan(args) => plan::run(context, args).await,
+            Self::Apply(args) => apply::run(context, args).await,
+            Self::Check(args) => check::run(context, args).await,
+            Self::Config(config) => config.run(context),
+            Self::Clients(clients) => clients.run(context).await,
             Self::Status(args) => status::run(context, args).await,
+            Self::Recover(args) => recover::run(context, args).await,
+            Self::History(args) => history::run(context, args).await,
             Self::Sandbox(args) => sandbox::run(context, args).await,
             Self::Completions(args) => completions::run(args, program()),
             Self::Man(args) => man::run(args, program()),

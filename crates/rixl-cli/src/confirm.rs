@@ -10,8 +10,12 @@ use tokio::sync::oneshot;
 
 use crate::{context::Context, failure::Failure, output::ask, text::shown};
 
-/// Continues if `--yes` was given, or the user types the word. Without a terminal, `--yes` is required.
-pub(crate) async fn confirm(context: &Context, warning: &str, word: &str) -> Result<(), Failure> {
+/// How many lines are shown of what it is about.
+const SHOWN: usize = 10;
+
+/// Continues if `--yes` was given, or the user types the word. Without a terminal, `--yes` is required. Of what it is about,
+/// a line each is shown, safe for a terminal.
+pub(crate) async fn confirm(context: &Context, warning: &str, about: &[String], word: &str) -> Result<(), Failure> {
     // Nothing in the sandbox needs confirmation.
     if context.global.yes || context.global.sandbox {
         return Ok(());
@@ -20,7 +24,12 @@ pub(crate) async fn confirm(context: &Context, warning: &str, word: &str) -> Res
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(refused().with_next("run it on a terminal, or add --yes"));
     }
-    ask(&format!("{warning}\nType {word} to go on: "));
+    let mut question = format!("{warning}\n");
+    about.iter().take(SHOWN).for_each(|line| question.push_str(&format!("  {line}\n")));
+    if let more @ 1.. = about.len().saturating_sub(SHOWN) {
+        question.push_str(&format!("  and {more} more\n"));
+    }
+    ask(&format!("{question}Type {word} to go on: "));
     let (sender, response) = oneshot::channel();
     // A detached thread: a signal must not have to wait for the line.
     let reader = thread::Builder::new().name("confirm".into()).spawn(move || {
@@ -44,10 +53,15 @@ pub(crate) fn described(key: &ApiKey) -> String {
     }
 }
 
-/// What to type: the name, unless it can't be typed as it is shown.
+/// The key and where its secret goes.
+pub(crate) fn with_places(key: &ApiKey, locations: &[String]) -> String {
+    format!("{}  {}", described(key), shown(&locations.join(", ")))
+}
+
+/// What to type: the name, unless it has what not every keyboard has, or could be typed in more than one way.
 pub(crate) fn word(key: &ApiKey) -> &str {
-    match &key.name {
-        Some(name) if shown(name) == name.as_str() && name.trim() == name && !name.is_empty() => name,
-        _ => key.id.as_str(),
-    }
+    let can_be_typed = |name: &&str| {
+        name.chars().all(|character| matches!(character, ' '..='~')) && name.split(' ').all(|part| !part.is_empty())
+    };
+    key.name.as_deref().filter(can_be_typed).unwrap_or(key.id.as_str())
 }

@@ -70,13 +70,18 @@ impl Context {
 
     /// Builds the client. The credential is read only here, so that commands that need none do not ask for it.
     pub(crate) fn connect(&self) -> Result<Api, Failure> {
+        self.connect_as(&self.global)
+    }
+
+    /// The same, with the settings of an account.
+    pub(crate) fn connect_as(&self, global: &Global) -> Result<Api, Failure> {
         if let Some(api) = self.embedded()? {
             return Ok(api);
         }
         // The other settings come first: a token on stdin can be read only once.
-        let organization = settings::organization(&self.global)?;
-        let builder = settings::client(&self.global)?;
-        let (builder, is_by_api_key, key_file) = match Credential::read(&self.global)? {
+        let organization = settings::organization(global)?;
+        let builder = settings::client(global)?;
+        let (builder, is_by_api_key, key_file) = match Credential::read(global)? {
             Credential::BearerToken(token) => (builder.bearer_token(token), false, None),
             Credential::ApiKey(key) => (builder.api_key(key), true, None),
             Credential::ApiKeyFile(path) => (builder.api_key_file(&path), true, Some(path)),
@@ -115,7 +120,13 @@ impl Context {
             None => settings::state(&self.global)?,
         };
         let journal: Arc<dyn Journal> = match state {
-            State::Folder(folder) => Arc::new(FolderJournal::open(folder).map_err(rixl_rotation::Failure::from)?),
+            State::Folder(folder) => {
+                let journal = FolderJournal::open(&folder).map_err(rixl_rotation::Failure::from)?;
+                if let Some(warning) = settings::lost_with_the_pod(&folder).filter(|_| !self.global.sandbox) {
+                    self.output.warn(warning);
+                }
+                Arc::new(journal)
+            }
             State::Vault { path, lease } => {
                 let invalid = |error: &dyn std::error::Error| {
                     Failure::usage("the state can't be kept in Vault; RIXL was not changed").with_cause(error)

@@ -1,4 +1,5 @@
-//! The sandbox of `--sandbox`: a gateway in this process, with a few varied keys, and their secrets in files.
+//! The sandbox of `--sandbox`: a gateway in this process, with a few varied keys and a client credential, and their secrets in
+//! files.
 
 use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
@@ -10,6 +11,8 @@ use crate::{failure::Failure, output::Output};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// The client credential of `--sandbox`.
+const CLIENT: (&str, &str) = ("webclient1", "web");
 /// The key that `--sandbox` uses when none is named.
 pub(crate) const FIRST_NAME: &str = "billing";
 /// Where `--sandbox` keeps the secrets when no store is named.
@@ -25,13 +28,17 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// Starts it, and puts the secret of each key into the folder, where a consumer would have it.
+    /// Starts it, and puts the secret of each key and of a client credential into the folder, where a consumer would have it.
     pub(crate) fn start(builder: ClientBuilder, folder: &Path, output: Output) -> Result<Self, Failure> {
         let sandbox = start(Sandbox::builder())?;
         let client = builder.base_url(sandbox.url()).bearer_token(sandbox.bearer_token()).build()?;
         let account = Account::new(client, sandbox.organization_id().parse()?);
         let secrets = seed(&sandbox);
-        for (name, secret) in &secrets {
+        let (id, name) = CLIENT;
+        let client = sandbox.create_client_credential(id, name);
+        // No letter of these needs an escape.
+        let pair = format!(r#"{{"client_id":"{}","client_secret":"{}"}}"#, client.client_id, client.client_secret);
+        for (name, secret) in secrets.iter().chain([&(name, pair)]) {
             let mut options = fs::OpenOptions::new();
             let file = options.write(true).create_new(true).mode(0o600).open(folder.join(format!("{name}.key")));
             file.and_then(|mut file| file.write_all(secret.as_bytes()))

@@ -1,6 +1,12 @@
 //! Why a command failed: an exit code, one sentence, and what to run next.
 
-use std::{error::Error as StdError, sync::OnceLock};
+use std::{
+    error::Error as StdError,
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+};
 
 use rixl_credentials::{Error, ErrorKind, Operation, Outcome};
 use rixl_rotation::{
@@ -44,11 +50,18 @@ pub(crate) enum Code {
     NotTaken = 12,
     /// Done, and the old secret was not seen to be refused.
     NotRefused = 13,
-    /// A signal ended it.
+    /// A signal ended it: 128 and its number, as shells have it; SIGINT unless [`remember_signal`] has another.
     Interrupted = 130,
 }
 
 impl Code {
+    /// Of `rixl plan`: something is to be done, as Terraform has it.
+    pub(crate) const IS_DUE: Self = Self::Usage;
+    /// Of `rixl check`, as plug-ins of monitoring have them.
+    pub(crate) const WARNING: Self = Self::Other;
+    pub(crate) const CRITICAL: Self = Self::Usage;
+    pub(crate) const NOT_KNOWN: Self = Self::NotChanged;
+
     /// From harmless to serious. A certain outage is worse than a possible one; an unknown outcome is worse than a
     /// known one.
     const BY_GRAVITY: [Self; 15] = [
@@ -69,8 +82,20 @@ impl Code {
         Self::Lost,
     ];
 
+    /// See [`Failure::of_command`].
+    pub(crate) fn of_command(self, name: &str) -> Self {
+        match (name, self) {
+            ("plan", Self::Usage) => Self::Other,
+            ("check", _) => Self::NOT_KNOWN,
+            (_, code) => code,
+        }
+    }
+
     pub(crate) fn number(self) -> u8 {
-        self as u8
+        match (self, SIGNAL.load(Ordering::Relaxed)) {
+            (Self::Interrupted, signal @ 1..) => 128 + signal,
+            _ => self as u8,
+        }
     }
 
     /// The code of a run over several keys.
@@ -87,13 +112,31 @@ impl Serialize for Code {
     }
 }
 
+/// The number of the signal that the run ends by.
+static SIGNAL: AtomicU8 = AtomicU8::new(0);
+
+/// Remembers it, for the exit code.
+pub(crate) fn remember_signal(signal: u8) {
+    // Not more than fits.
+    SIGNAL.store(signal.min(127), Ordering::Relaxed);
+}
+
 /// The flags that a command must repeat to find the same journal and the same keys.
-static FLAGS: OnceLock<String> = OnceLock::new();
+static FLAGS: Mutex<String> = Mutex::new(String::new());
 
 /// Remembers them for [`recover`].
 pub(crate) fn remember_flags(flags: String) {
-    // Set once, when the program starts.
-    let _ = FLAGS.set(flags);
+    // When the program starts, and for each account of a declared fleet.
+    *FLAGS.lock().unwrap_or_else(PoisonError::into_inner) = flags;
+}
+
+/// What this run is authorized with, and where that is from.
+static SOURCE: OnceLock<(&str, String)> = OnceLock::new();
+
+/// Remembers it, to explain a refusal. `what` would be accepted.
+pub(crate) fn remember_source(what: &'static str, place: &str) {
+    // Set once, as above.
+    let _ = SOURCE.set((what, place.to_owned()));
 }
 
 /// Whether no organization is named, so that the first generation of routes is called.
@@ -101,13 +144,13 @@ static FIRST_ROUTES: OnceLock<bool> = OnceLock::new();
 
 /// Remembers it, to explain a 404.
 pub(crate) fn remember_routes(are_first: bool) {
-    // Set once, as above.
+    // Set once, when the program starts.
     let _ = FIRST_ROUTES.set(are_first);
 }
 
 /// The command that finishes what this one left.
 pub(crate) fn recover() -> String {
-    format!("rixl keys recover{}", FLAGS.get().map(String::as_str).unwrap_or_default())
+    format!("rixl recover{}", FLAGS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A failed command.
@@ -118,7 +161,7 @@ pub(crate) struct Failure {
 }
 
 /// The text of a failure, the same on a terminal and in JSON. It contains no secret.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Words {
     /// One sentence.
     pub(crate) message: String,
@@ -152,6 +195,12 @@ impl Failure {
 
     pub(crate) fn interrupted() -> Self {
         Self::new(Code::Interrupted, "interrupted; RIXL was not changed")
+    }
+
+    /// With the code that this command has for it: 2 means something else to those who run `rixl plan` and `rixl check`.
+    pub(crate) fn of_command(mut self, name: &str) -> Self {
+        self.code = self.code.of_command(name);
+        self
     }
 
     pub(crate) fn with_next(mut self, next: impl Into<String>) -> Self {
@@ -230,6 +279,11 @@ pub(crate) fn command(next: &Next) -> Option<String> {
     match next {
         Next::Recover => Some(recover()),
         Next::RecoverOrDrop => Some(format!("{} (or with --drop, to give up what did not succeed)", recover())),
+        Next::EndFirst(entry) => {
+            let entry = quoted(entry);
+            Some(format!("{} {entry} (or with --drop, to give up what is left of it)", recover()))
+        }
+        Next::Drop(entry) => Some(format!("{} {} --drop", recover(), quoted(entry))),
         Next::Decide => Some(format!("{} --rotate-again (or --drop, to give it up)", recover())),
         Next::NameReplacedPlace(entry) => {
             Some(format!("{} {} --to STORE --instead-of STORE", recover(), quoted(entry)))
@@ -242,6 +296,10 @@ pub(crate) fn command(next: &Next) -> Option<String> {
         Next::DeleteKeys(ids) => {
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
             Some(format!("rixl keys delete {}", ids.join(" ")))
+        }
+        Next::RevokeCredentials(ids) => {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            Some(format!("rixl clients revoke {}", ids.join(" ")))
         }
         Next::Replace(id) => Some(format!("rixl keys replace {id} --to STORE (or, for another key, rixl keys create)")),
         Next::NameExpiry(id) => Some(format!("rixl keys replace {id} --to STORE --expires WHEN")),
@@ -272,7 +330,9 @@ fn vault_settings(server: &str) -> String {
 pub(crate) fn with_command(message: &str, next: Option<&Next>) -> String {
     match next.and_then(|next| Some((next, command(next)?))) {
         None => message.to_owned(),
-        Some((Next::DeleteKeys(_), command)) => format!("{message}; if nobody knows it, run `{command}`"),
+        Some((Next::DeleteKeys(_) | Next::RevokeCredentials(_), command)) => {
+            format!("{message}; if nobody knows it, run `{command}`")
+        }
         Some((Next::Decide, _)) => format!("{message}; `--rotate-again` or `--drop` decides"),
         Some((_, command)) => format!("{message}; run `{command}`"),
     }
@@ -311,9 +371,13 @@ fn is_about_tokens(operation: Operation) -> bool {
 
 fn next_after(code: Code, operation: Operation) -> Option<String> {
     let next = match (code, operation) {
-        (Code::Authentication, _) => {
-            "set RIXL_BEARER_TOKEN to a live token of the organization, or name its file with --token-file"
-        }
+        (Code::Authentication, _) => match SOURCE.get() {
+            Some((what, place)) => {
+                let where_from = "where this run's is from, or name another with --token-file";
+                return Some(format!("put {what} of the organization into {place}, {where_from}"));
+            }
+            None => "set RIXL_BEARER_TOKEN to a live token of the organization, or name its file with --token-file",
+        },
         (Code::Unknown | Code::Lost, Operation::RotateApiKey) => return Some(recover()),
         (Code::Unknown | Code::Lost, _) => "rixl keys list",
         _ => return None,

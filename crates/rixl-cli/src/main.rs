@@ -3,8 +3,10 @@
 //! Modules depend on each other without cycles:
 //!
 //! - [`cli`] reads the command line into a [`command::Command`], a value, and the flags that all commands share ([`args`]);
+//!   [`help`] ends each help page, and [`tips`] tells what a mistake was meant to be;
 //! - each command is a file in `command/`, and ends in [`output::Done`] or [`failure::Failure`];
 //! - [`rows`], [`places`] and [`confirm`] are shared by commands: they report on keys, open stores, ask for confirmation;
+//! - [`config`] reads `rixl.toml`, and [`declared`] looks at what it declares, for the commands plan, apply and check;
 //! - [`context`] is what a command gets: [`settings`], the client, or the sandbox of `--sandbox` ([`embedded`]), the
 //!   journal, and the signal to [`stop`];
 //! - [`output`] does all printing, with [`stdout`] for a secret that goes there; [`failure`] has the exit codes and the
@@ -17,10 +19,13 @@ compile_error!("file modes and signals are part of how secrets are kept, so rixl
 mod args;
 mod cli;
 mod command;
+mod config;
 mod confirm;
 mod context;
+mod declared;
 mod embedded;
 mod failure;
+mod help;
 mod output;
 mod places;
 mod process;
@@ -30,6 +35,7 @@ mod stdout;
 mod stop;
 mod table;
 mod text;
+mod tips;
 mod trace;
 mod when;
 
@@ -40,9 +46,10 @@ use std::{
 
 use clap::CommandFactory as _;
 use cli::Cli;
+use command::Command;
 use context::Context;
 use failure::Failure;
-use output::{Done, Output};
+use output::{Done, Format, Output};
 use stop::Stop;
 
 fn main() -> ExitCode {
@@ -54,9 +61,7 @@ fn main() -> ExitCode {
         Err(code) => code,
         Ok(cli) => {
             let (name, output) = (cli.command.name(), cli.global.output());
-            failure::remember_flags(cli.global.repeated());
-            failure::remember_routes(!cli.global.sandbox && matches!(settings::organization(&cli.global), Ok(None)));
-            output.finish(name, run(cli, output))
+            output.finish(name, run(cli, output).map_err(|failure| failure.of_command(name)))
         }
     };
     code.number().into()
@@ -67,7 +72,13 @@ fn bug() -> Failure {
     Failure::other("a bug in rixl ended the command").with_next(failure::recover())
 }
 
-fn run(cli: Cli, output: Output) -> Result<Done, Failure> {
+fn run(mut cli: Cli, output: Output) -> Result<Done, Failure> {
+    if output.format == Format::Prometheus && !matches!(cli.command, Command::Check(_)) {
+        return Err(Failure::usage("--output prometheus is for `rixl check` alone; RIXL was not changed"));
+    }
+    failure::remember_flags(cli.global.repeated());
+    cli.global = config::with_account(cli.global)?;
+    failure::remember_routes(!cli.global.sandbox && matches!(settings::organization(&cli.global), Ok(None)));
     trace::start(cli.global.verbose)?;
     let start = |error| Failure::other("the program could not be started").with_cause(&error);
     let stop = Stop::on_signals().map_err(start)?;
@@ -75,5 +86,7 @@ fn run(cli: Cli, output: Output) -> Result<Done, Failure> {
     let context = Context::new(cli.global, output, stop)?;
     let result = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(cli.command.run(&context, Cli::command))));
     runtime.block_on(context.released());
+    // A look at a folder of another machine that does not respond ends with the process.
+    runtime.shutdown_background();
     result.unwrap_or_else(|_| Err(bug()))
 }

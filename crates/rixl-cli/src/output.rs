@@ -23,6 +23,9 @@ pub(crate) enum Format {
     Table,
     /// One JSON document with a stable structure
     Json,
+    /// Of `rixl check`: metrics
+    #[value(hide = true)]
+    Prometheus,
 }
 
 /// A command's output settings.

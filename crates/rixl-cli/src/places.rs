@@ -5,10 +5,10 @@ use std::sync::Arc;
 use rixl_credentials::{ApiKey, KeyId};
 use rixl_rotation::{
     DueKey,
-    store::{CommandStore, Open, Places, Store, StoreError, StoreErrorKind, StoreTemplate, Stores},
+    store::{CommandStore, Open, Places, Store, StoreError, StoreTemplate, Stores},
 };
 
-use crate::{args::Destination, context::Context, embedded, failure::Failure, process, stdout::Stdout};
+use crate::{args::Destination, context::Context, embedded, failure::Failure, process, stdout::Stdout, text::quoted};
 
 /// Where secrets go: the texts, read once.
 #[derive(Clone)]
@@ -35,6 +35,7 @@ impl Destinations {
         if texts.iter().any(|text| text == Stdout::LOCATION) {
             Stdout::check(context.output, reveal)?;
         }
+        texts.iter().try_for_each(|text| check(text))?;
         let stores = stores(context, reveal);
         let one = |text: &String| match stores.template(text) {
             Ok(template) if template.is_per_key() => Ok(One::PerKey(stores.clone(), template)),
@@ -54,19 +55,16 @@ impl Destinations {
 
     /// The places of one key; without an id, of a key that is not created yet.
     pub(crate) fn of(&self, id: Option<&KeyId>, name: Option<&str>) -> Result<Places, StoreError> {
-        self.stores(id, name).collect()
+        Ok(self.stores_of(id, name)?.into_iter().collect())
     }
 
     /// Each of them.
-    pub(crate) fn stores(
-        &self,
-        id: Option<&KeyId>,
-        name: Option<&str>,
-    ) -> impl Iterator<Item = Result<Arc<dyn Store>, StoreError>> {
-        self.0.iter().map(move |one| match one {
+    pub(crate) fn stores_of(&self, id: Option<&KeyId>, name: Option<&str>) -> Result<Vec<Arc<dyn Store>>, StoreError> {
+        let open = |one: &One| match one {
             One::Shared(store) => Ok(Arc::clone(store)),
             One::PerKey(stores, template) => stores.open(&template.expand(id, name)?),
-        })
+        };
+        self.0.iter().map(open).collect()
     }
 
     pub(crate) fn of_key(&self, key: &ApiKey) -> Result<Places, StoreError> {
@@ -76,6 +74,32 @@ impl Destinations {
     pub(crate) fn of_due(&self, due: &DueKey) -> Result<Places, StoreError> {
         self.of_key(&due.key)
     }
+}
+
+/// Refuses what is meant to be a file. Another text without a scheme is not repeated: it may be a secret.
+pub(crate) fn check(text: &str) -> Result<(), Failure> {
+    if ["/", "./", "../", "~/"].iter().all(|start| !text.starts_with(start)) {
+        return Ok(());
+    }
+    // As the shell does where nothing stands before it.
+    let path = match (text.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(path), Some(home)) => home.join(path),
+        _ => text.into(),
+    };
+    if !path.parent().is_some_and(std::path::Path::is_dir) {
+        return Ok(());
+    }
+    let sentence = "a file is named with what is to be done with it; RIXL was not changed";
+    Err(Failure::usage(sentence).with_next(format!("file:{}", quoted(&path.to_string_lossy()))))
+}
+
+/// Whether each text names a store, without opening one.
+pub(crate) fn check_stores(context: &Context, destination: &Destination) -> Result<(), Failure> {
+    let stores = stores(context, false);
+    destination.to.iter().try_for_each(|text| {
+        check(text)?;
+        Ok(stores.template(text).map(drop)?)
+    })
 }
 
 /// The store that `--sandbox` uses when none is named.
@@ -106,16 +130,12 @@ pub(crate) fn stores(context: &Context, reveal: bool) -> Stores {
     known(context).with(Stdout::LOCATION, move |_| Ok(Arc::new(Stdout::new(output, reveal)?)))
 }
 
-/// The same, for runs that nobody may be watching: a secret for stdout could end up in the log of a cron job.
+/// The same, for recovery, which prints a secret only when it is asked to.
 pub(crate) fn stores_to_recover(context: &Context, reveal: bool) -> Stores {
-    if reveal {
-        return stores(context, true);
+    match reveal {
+        true => stores(context, true),
+        false => known(context).with(Stdout::LOCATION, |_| Ok(Arc::new(Stdout::unseen()))),
     }
-    let refuse = |_: Open<'_>| {
-        let reason = "the new secret was to be printed; --reveal prints it here, --to STORE stores it instead";
-        Err(StoreError::new(StoreErrorKind::Unusable, Stdout::LOCATION, reason))
-    };
-    known(context).with(Stdout::LOCATION, refuse)
 }
 
 /// The same, for reading only: there a command prints the secret, and stdout can't be read.

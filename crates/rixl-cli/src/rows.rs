@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use rixl_credentials::{ApiKey, Timestamp};
-use rixl_rotation::{Completed, Ending, Event, EventKind, FailureKind, LeftOut, Next, Report, Situation};
+use rixl_rotation::{
+    Completed, DueKey, Effect, Ending, Event, EventKind, FailureKind, Fleet, LeftOut, Next, Report, Situation,
+};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use crate::{
     context::{Context, step},
     failure::{Code, Failure, Words, command, with_command},
     output::{Done, Output},
+    places::Destinations,
     stdout::Stdout,
     table::Table,
     text::shown,
@@ -48,6 +51,9 @@ pub(crate) enum Outcome {
     LeftOut,
     NotBegun,
     WouldRotate,
+    WouldReplace,
+    /// It is due, and its window is closed.
+    OutsideWindow,
     /// Of an unfinished run.
     Open,
     #[default]
@@ -75,6 +81,8 @@ impl Outcome {
             Self::LeftOut => "left out",
             Self::NotBegun => "not begun",
             Self::WouldRotate => "would rotate",
+            Self::WouldReplace => "would replace",
+            Self::OutsideWindow => "outside its window",
             Self::Open => "open",
             Self::Ended => "ended",
         }
@@ -101,6 +109,7 @@ impl From<&rixl_rotation::Failure> for Outcome {
     fn from(failure: &rixl_rotation::Failure) -> Self {
         match (failure.kind(), failure.situation()) {
             (FailureKind::NotDue, _) => Self::NotDue,
+            (FailureKind::Waiting, _) => Self::Waiting,
             (FailureKind::Locked, Situation::Unchanged) => Self::Locked,
             (_, Situation::Unchanged) => Self::Unchanged,
             (_, Situation::InEscrow) => Self::InEscrow,
@@ -139,15 +148,19 @@ impl Serialize for Locations {
 }
 
 pub(crate) const WEBHOOK: &str = "webhook";
+pub(crate) const CLIENT: &str = "client_credential";
 
 /// The result for one key, as JSON shows it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Row {
     id: Option<String>,
-    /// `webhook`, or nothing, for a key.
+    /// `webhook`, `client_credential`, or nothing, for a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
     name: Option<String>,
+    /// Of a declared fleet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<String>,
     #[serde(flatten)]
     stores: Locations,
     result: Outcome,
@@ -156,6 +169,12 @@ pub(crate) struct Row {
     fingerprint: Option<String>,
     rotations: Option<u32>,
     outage_ms: Option<u64>,
+    /// What mints tokens with the new secret of a client credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    /// Until when tokens may live that were minted with the old client credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_tokens_until: Option<Timestamp>,
     /// Until when RIXL signs deliveries with the old secret, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_with_both_until: Option<Timestamp>,
@@ -173,9 +192,11 @@ pub(crate) struct Row {
     reason: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
-    /// Keys that were created, but whose secrets may be lost.
+    /// Keys or client credentials that were created, but whose secrets may be lost.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     orphans: Vec<String>,
+    #[serde(skip)]
+    are_clients: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Words>,
 }
@@ -184,8 +205,12 @@ impl Row {
     pub(crate) fn of_report(report: Report) -> Self {
         let code = if report.ending == Ending::Superseded { Code::Superseded } else { Code::Done };
         let mut row = Self {
-            id: report.key_id.map(|id| id.to_string()).or(report.endpoint_id.as_ref().map(ToString::to_string)),
-            kind: report.endpoint_id.as_ref().map(|_| WEBHOOK),
+            id: (report.key_id.map(|id| id.to_string()))
+                .or(report.endpoint_id.as_ref().map(ToString::to_string))
+                .or(report.credential_id.as_ref().map(ToString::to_string)),
+            kind: (report.endpoint_id.as_ref().map(|_| WEBHOOK)).or(report.credential_id.as_ref().map(|_| CLIENT)),
+            client_id: report.client_id,
+            old_tokens_until: report.old_tokens_until,
             signed_with_both_until: report.signed_with_both_until,
             name: report.name,
             stores: Locations(report.stores),
@@ -199,8 +224,13 @@ impl Row {
         };
         for warning in report.warnings {
             row.warnings.push(with_command(&warning.message, warning.next.as_ref()));
-            if let Some(Next::DeleteKeys(ids)) = warning.next {
-                row.orphans.extend(ids.iter().map(ToString::to_string));
+            match warning.next {
+                Some(Next::DeleteKeys(ids)) => row.orphans.extend(ids.iter().map(ToString::to_string)),
+                Some(Next::RevokeCredentials(ids)) => {
+                    row.orphans.extend(ids.iter().map(ToString::to_string));
+                    row.are_clients = true;
+                }
+                _ => {}
             }
         }
         row
@@ -208,7 +238,7 @@ impl Row {
 
     pub(crate) fn of_failure(id: Option<String>, name: Option<String>, failure: rixl_rotation::Failure) -> Self {
         let (result, is_outage_running) = (Outcome::from(&failure), failure.is_outage_running());
-        if result == Outcome::NotDue {
+        if matches!(result, Outcome::NotDue | Outcome::Waiting) {
             return Self { id, name, result, reason: Some(failure.message().to_owned()), ..Self::default() };
         }
         let Failure { code, words } = failure.into();
@@ -233,10 +263,31 @@ impl Row {
 
     /// A key that was selected, but that a rotation would not help.
     pub(crate) fn left_out(left_out: &LeftOut) -> Self {
-        let LeftOut { key, reason, next, .. } = left_out;
-        let row = Self::looked_at(key.id.to_string(), key.name.clone(), Outcome::LeftOut, reason.clone());
+        let LeftOut { key, reason, next, until, .. } = left_out;
+        let is_waiting = until.is_some_and(|until| Timestamp::now() < until);
+        let result = if is_waiting { Outcome::Waiting } else { Outcome::LeftOut };
+        let row = Self::looked_at(key.id.to_string(), key.name.clone(), result, reason.clone());
+        if is_waiting {
+            return Self { old_key_until: *until, ..row };
+        }
         let said = command(next).map(|next| format!("left out: {reason}; {next}"));
         Self { warnings: said.into_iter().collect(), ..row }
+    }
+
+    pub(crate) fn of_account(mut self, account: Option<&str>) -> Self {
+        self.account = account.map(str::to_owned);
+        self
+    }
+
+    /// The command itself could not do what it should for these keys.
+    pub(crate) fn refused(subject: String, failure: Failure) -> Self {
+        let Failure { code, words } = failure;
+        Self { id: Some(subject), result: Outcome::Unchanged, code, error: Some(words), ..Self::default() }
+    }
+
+    /// Why nothing was done.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.error.as_ref().map(|words| words.message.clone()).or_else(|| self.reason.clone())
     }
 
     pub(crate) fn named(mut self, name: Option<String>) -> Self {
@@ -265,6 +316,17 @@ impl Row {
     pub(crate) fn of_webhook(mut self) -> Self {
         self.kind = Some(WEBHOOK);
         self
+    }
+
+    /// Of a client credential.
+    pub(crate) fn of_client(mut self) -> Self {
+        self.kind = Some(CLIENT);
+        self
+    }
+
+    /// Of a plan: something would be done.
+    pub(crate) fn is_to_do(&self) -> bool {
+        matches!(self.result, Outcome::WouldRotate | Outcome::WouldReplace | Outcome::Open)
     }
 
     pub(crate) fn is_rotated(&self) -> bool {
@@ -355,15 +417,26 @@ pub(crate) fn say_all(output: Output, rows: &[Row]) {
             }),
         }
     }
-    let orphans: Vec<&str> = rows.iter().flat_map(|row| &row.orphans).map(String::as_str).collect();
-    if !orphans.is_empty() {
-        let (count, noun) = (orphans.len(), if orphans.len() == 1 { "key was" } else { "keys were" });
-        output.warn(format_args!(
-            "{count} {noun} created whose secret may be one that was lost; if nobody knows it, run `rixl keys delete {}`",
-            shown(&orphans.join(" "))
-        ));
+    for (are_clients, what, command) in [(false, "key", "keys delete"), (true, "client credential", "clients revoke")] {
+        let of_kind = rows.iter().filter(|row| row.are_clients == are_clients);
+        let orphans: Vec<&str> = of_kind.flat_map(|row| &row.orphans).map(String::as_str).collect();
+        if !orphans.is_empty() {
+            let (count, were) = (orphans.len(), if orphans.len() == 1 { " was" } else { "s were" });
+            output.warn(format_args!(
+                "{count} {what}{were} created whose secret may be one that was lost; if nobody knows it, run `rixl {command} {}`",
+                shown(&orphans.join(" "))
+            ));
+        }
     }
     for row in rows {
+        if let (Some(client_id), Some(id)) = (&row.client_id, &row.id) {
+            output.note(format_args!("the client id of {} is {}", shown(id), shown(client_id)));
+        }
+        if let Some(until) = row.old_tokens_until {
+            output.note(format_args!(
+                "tokens that were minted with the old client credential live until {until:.0} at most"
+            ));
+        }
         if let (Some(until), Some(id)) = (row.signed_with_both_until, &row.id) {
             output.note(format_args!(
                 "until {until:.0} RIXL signs deliveries to {} with the old and the new secret: consumers must have the new one by then",
@@ -408,6 +481,38 @@ fn several(rows: &[&Row]) -> String {
     format!("{} keys ({}{more})", rows.len(), named.join(", "))
 }
 
+/// Rotates what is prepared, a row for each key; and whether an outcome that may have changed one stopped that, so that nothing
+/// else should be begun.
+pub(crate) async fn carry_out(
+    context: &Context,
+    fleet: &Fleet,
+    due: Vec<DueKey>,
+    places: &Destinations,
+    progress: &Progress,
+) -> (Vec<Row>, bool) {
+    let (mut all, mut is_stopped) = (Vec::with_capacity(due.len()), false);
+    let known = places.clone();
+    let mut rotations = fleet.rotate(due, move |due| known.of_due(due));
+    while let Some(ended) = rotations.next().await {
+        let may_have_changed = |failure: &rixl_rotation::Failure| failure.effect() != Effect::Unchanged;
+        is_stopped |= matches!(&ended.result, Some(Err(failure)) if may_have_changed(failure));
+        let of = places.of(Some(&ended.key_id), ended.name.as_deref());
+        let of = of.map(|places| places.locations()).unwrap_or_default();
+        let row = match ended.result {
+            // Only its end stops a fleet otherwise.
+            None if !is_stopped && !context.stop.is_set() => {
+                let reason = "its window has closed; the next run goes on".to_owned();
+                Row::looked_at(ended.key_id.to_string(), ended.name, Outcome::OutsideWindow, reason)
+            }
+            _ => Row::of_ended(context, ended),
+        };
+        let row = row.in_stores(of);
+        progress.ended(&row);
+        all.push(row);
+    }
+    (all, is_stopped)
+}
+
 /// The result of a command over keys: the gravest code wins.
 pub(crate) fn done(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
     let mut table = Table::new(["ID", "NAME", "RESULT", "FINGERPRINT", "OUTAGE", "STORE"]);
@@ -438,8 +543,12 @@ pub(crate) fn looked(rows: &[Row]) -> Result<Done, Failure> {
 }
 
 fn finish(rows: &[Row], text: String) -> Result<Done, Failure> {
-    let codes = rows.iter().map(|row| row.code);
-    Done::new(text).with_code(Code::gravest(codes)).with_field("keys", &rows)
+    Done::new(text).with_code(code(rows)).with_field("keys", &rows)
+}
+
+/// The gravest of them.
+pub(crate) fn code(rows: &[Row]) -> Code {
+    Code::gravest(rows.iter().map(|row| row.code))
 }
 
 /// The progress of a fleet: a bar on a terminal, a line for each key elsewhere.

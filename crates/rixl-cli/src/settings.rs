@@ -6,7 +6,7 @@
 use std::{
     env,
     ffi::OsString,
-    fs::File,
+    fs::{File, Metadata},
     io::{self, IsTerminal as _, Read},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -14,15 +14,16 @@ use std::{
 };
 
 use rustix::{
-    fs::{StatVfsMountFlags, fstatvfs},
-    process::geteuid,
+    fs::{StatVfsMountFlags, fstatvfs, statfs},
+    process::{Gid, getegid, geteuid, getgroups},
 };
 
 use rixl_credentials::{Client, ClientBuilder, OrganizationId, Secret};
 
 use crate::{
     args::Global,
-    failure::{Code, Failure},
+    config::Source,
+    failure::{Code, Failure, remember_source},
     text::shown,
     when,
 };
@@ -46,15 +47,40 @@ impl Credential {
     /// Reads it: a named file or stdin takes precedence over the environment, a token over an API key, and that over its file.
     pub(crate) fn read(global: &Global) -> Result<Self, Failure> {
         if let Some(path) = &global.token_file {
+            remember_source("a live token", &place_of(path));
             return token_file(path).map(Self::BearerToken);
         }
         if global.token_stdin {
+            remember_source("a live token", "stdin");
             return token_stdin().map(Self::BearerToken);
         }
-        match (variable(BEARER_TOKEN)?, variable(API_KEY)?, os_variable(API_KEY_FILE)) {
-            (Some(token), ..) => Ok(Self::BearerToken(token.into())),
-            (None, Some(key), _) => Ok(Self::ApiKey(key.into())),
-            (None, None, Some(path)) => Ok(Self::ApiKeyFile(path.into())),
+        match &global.source {
+            None => {}
+            Some(Source::ApiKeyFile(path)) => {
+                remember_source("a live API key", &place_of(path.as_ref()));
+                return Ok(Self::ApiKeyFile(path.clone()));
+            }
+            Some(Source::Credential(path)) => return credential(path).map(Self::BearerToken),
+            Some(Source::Variable(name)) => {
+                let absent = || Failure::new(Code::Authentication, format!("{} is not set", shown(name)));
+                remember_source("a live token", name);
+                return variable(name)?.map(|token| Self::BearerToken(trimmed(token).into())).ok_or_else(absent);
+            }
+        }
+        let secret = |name| variable(name).map(|text| text.map(trimmed).filter(|text| !text.is_empty()));
+        match (secret(BEARER_TOKEN)?, secret(API_KEY)?, os_variable(API_KEY_FILE)) {
+            (Some(token), ..) => {
+                remember_source("a live token", BEARER_TOKEN);
+                Ok(Self::BearerToken(token.into()))
+            }
+            (None, Some(key), _) => {
+                remember_source("a live API key", API_KEY);
+                Ok(Self::ApiKey(key.into()))
+            }
+            (None, None, Some(path)) => {
+                remember_source("a live API key", &format!("{}, which {API_KEY_FILE} names", place_of(path.as_ref())));
+                Ok(Self::ApiKeyFile(path.into()))
+            }
             (None, None, None) => Err(Failure::new(Code::Authentication, "there is no credential")
                 .with_next("set RIXL_BEARER_TOKEN, or name a file with --token-file, or try it out with --sandbox")),
         }
@@ -64,10 +90,19 @@ impl Credential {
 /// The client's settings, without the credential.
 pub(crate) fn client(global: &Global) -> Result<ClientBuilder, Failure> {
     let builder = bare_client(global);
-    Ok(match global.base_url.clone().map_or_else(|| variable("RIXL_BASE_URL"), |url| Ok(Some(url)))? {
-        Some(url) => builder.base_url(url),
-        None => builder,
-    })
+    let Some(url) = global.base_url.clone().map_or_else(|| variable("RIXL_BASE_URL"), |url| Ok(Some(url)))? else {
+        return Ok(builder);
+    };
+    if !url.contains("://") {
+        let failure = Failure::usage("the base URL has no scheme; nothing was sent");
+        // Repeated only if it can be no secret.
+        let is_host = |part: char| part.is_ascii_lowercase() || part.is_ascii_digit() || ".-:/[]".contains(part);
+        let is_near = ["localhost", "127.", "[::1]"].iter().any(|near| url.starts_with(near));
+        let scheme = if is_near { "http" } else { "https" };
+        let shown = if url.chars().all(is_host) { &*url } else { "api.rixl.com" };
+        return Err(failure.with_next(format!("{scheme}://{shown}")));
+    }
+    Ok(builder.base_url(url))
 }
 
 /// The same, for a server that the user did not choose.
@@ -100,6 +135,31 @@ pub(crate) fn state(global: &Global) -> Result<State, Failure> {
         Some(path) => Ok(State::Vault { path: path.to_owned(), lease: lease(global)? }),
         None => Ok(State::Folder(path)),
     }
+}
+
+/// A warning, if the state ends with the pod that this runs in: what is unfinished, and secrets in escrow.
+#[cfg(target_os = "linux")]
+pub(crate) fn lost_with_the_pod(folder: &Path) -> Option<String> {
+    const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+    const OVERLAY: u64 = 0x794c_7630;
+    // Set for each container of a pod; many other runtimes set the second.
+    ["KUBERNETES_SERVICE_HOST", "container"].into_iter().find_map(os_variable)?;
+    // The type of the number depends on the architecture.
+    let kind = match u64::try_from(statfs(folder).ok()?.f_type).ok()? & 0xffff_ffff {
+        kind if IN_MEMORY.contains(&kind) => "in memory",
+        OVERLAY => "on the container's own disk",
+        _ => return None,
+    };
+    Some(format!(
+        "the state in {} is {kind}: if the pod ends during a rotation, its new secret is lost; set RIXL_STATE_DIR to a volume \
+         that stays, or to vault:MOUNT/PATH",
+        place_of(folder)
+    ))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn lost_with_the_pod(_: &Path) -> Option<String> {
+    None
 }
 
 fn lease(global: &Global) -> Result<Option<Duration>, Failure> {
@@ -136,14 +196,36 @@ fn variable(name: &str) -> Result<Option<String>, Failure> {
         .transpose()
 }
 
+fn place_of(path: &Path) -> String {
+    shown(&path.to_string_lossy()).into_owned()
+}
+
+/// Without the line end that `$(cat)` would have removed, but an environment file keeps.
+fn trimmed(mut text: String) -> String {
+    let length = text.trim_end_matches(['\r', '\n']).len();
+    text.truncate(length);
+    text
+}
+
+/// Whether nobody has it who should not: nobody but its owner, or, read-only, a group that this process is in. The latter is
+/// how Kubernetes (`fsGroup`) hands out secrets, and systemd credentials, whose access list shows as the group root's.
+fn is_private(found: &Metadata) -> bool {
+    let mode = found.mode() & 0o777;
+    let is_own_group = || {
+        let group = Gid::from_raw(found.gid());
+        group.is_root() || group == getegid() || getgroups().is_ok_and(|groups| groups.contains(&group))
+    };
+    mode & 0o077 == 0 || (mode & !0o440 == 0 && is_own_group())
+}
+
 fn token_file(path: &Path) -> Result<Secret, Failure> {
-    let place = shown(&path.to_string_lossy()).into_owned();
+    let place = place_of(path);
     let unreadable = |error: io::Error| Failure::usage(format!("{place} can't be read")).with_cause(&error);
     let file = File::open(path).map_err(unreadable)?;
     // Metadata of the open file: the path may lead to another one by now.
     let found = file.metadata().map_err(unreadable)?;
-    let mode = found.mode();
-    if mode & 0o077 != 0 {
+    if !is_private(&found) {
+        let mode = found.mode();
         // Anyone who can read it has the organization's token, and a backup or another user may have read it already.
         let failure = Failure::usage(format!("{place} can be read or written by others (mode {:03o})", mode & 0o777));
         // Secrets that are mounted read-only can't have another mode.
@@ -154,6 +236,14 @@ fn token_file(path: &Path) -> Result<Secret, Failure> {
             false => format!("pass it with --token-stdin < {place}: its mode can't be changed here"),
         }));
     }
+    read_token(file, &place)
+}
+
+/// Its folder is this service's alone, whatever the mode of the file.
+fn credential(path: &Path) -> Result<Secret, Failure> {
+    let place = shown(&path.to_string_lossy()).into_owned();
+    let file = File::open(path);
+    let file = file.map_err(|error: io::Error| Failure::usage(format!("{place} can't be read")).with_cause(&error))?;
     read_token(file, &place)
 }
 
@@ -170,9 +260,7 @@ fn read_token(source: impl Read, place: &str) -> Result<Secret, Failure> {
     // Allocated at its maximum size: a growing string leaves copies behind.
     let mut text = String::with_capacity(LONGEST_TOKEN as usize + 1);
     let read = source.take(LONGEST_TOKEN + 1).read_to_string(&mut text);
-    let length = text.trim_end_matches(['\r', '\n']).len();
-    text.truncate(length);
-    let secret = Secret::from(text);
+    let secret = Secret::from(trimmed(text));
     match read {
         Err(error) => Err(Failure::usage(format!("{place} can't be read")).with_cause(&error)),
         Ok(0) => Err(Failure::usage(format!("{place} is empty"))),

@@ -22,7 +22,9 @@ use crate::{
 
 /// Standard output as a store. What was written can't be read back.
 #[derive(Debug)]
-pub(crate) struct Stdout(());
+pub(crate) struct Stdout {
+    is_shown: bool,
+}
 
 /// What to do instead of writing a secret there.
 #[derive(Debug, thiserror::Error)]
@@ -35,12 +37,24 @@ impl Stdout {
     /// Refuses if the secret would stay on a screen, or get into a document.
     pub(crate) fn new(output: Output, reveal: bool) -> Result<Self, StoreError> {
         match refusal(output, reveal) {
-            None => Ok(Self(())),
+            None => Ok(Self { is_shown: true }),
             Some((reason, instead)) => Err(refused(reason).with_source(Instead(instead))),
         }
     }
 
-    /// The same, before anything is opened, as a failure of the command line.
+    /// For runs that nobody may be watching: a secret could end up in the log of a cron job. What an earlier process has printed
+    /// needs no more than that.
+    pub(crate) fn unseen() -> Self {
+        Self { is_shown: false }
+    }
+
+    fn check_shown(&self) -> Result<(), StoreError> {
+        let reason = "the new secret was to be printed; --reveal prints it here, --to STORE stores it instead";
+        let hidden = || StoreError::new(StoreErrorKind::Unusable, Self::LOCATION, reason);
+        if self.is_shown { Ok(()) } else { Err(hidden()) }
+    }
+
+    /// The same as [`new`](Self::new), before anything is opened, as a failure of the command line.
     pub(crate) fn check(output: Output, reveal: bool) -> Result<(), Failure> {
         match refusal(output, reveal) {
             None => Ok(()),
@@ -146,6 +160,7 @@ impl Store for Stdout {
         // Writing to a pipe without a reader fails only at the first byte, which would be part of the secret.
         let is_broken = is_broken();
         Box::pin(async move {
+            self.check_shown()?;
             if is_broken {
                 return Err(StoreError::new(StoreErrorKind::Unusable, Self::LOCATION, "nobody reads it"));
             }
@@ -154,11 +169,12 @@ impl Store for Stdout {
     }
 
     fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
-        Box::pin(async { Ok(StoredSecret::new(Version::untracked(), None)) })
+        Box::pin(async { self.check_shown().map(|()| StoredSecret::new(Version::untracked(), None)) })
     }
 
     fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
         Box::pin(async move {
+            self.check_shown()?;
             let unknown = |reason| StoreError::new(StoreErrorKind::Unknown, Self::LOCATION, reason);
             // In one write, so that a pipe gets all of it or nothing.
             let line = zeroize::Zeroizing::new(format!("{}\n", request.secret.expose_secret()));

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    failure::{Code, Failure, recover},
+    failure::{Failure, recover, remember_signal},
     output::say,
 };
 
@@ -43,7 +43,7 @@ impl Stop {
                 (FROM_PEOPLE.iter().filter(is_heard), FROM_MACHINES.iter().filter(is_heard));
             let all = from_people.map(|signal| (signal, true)).chain(from_machines.map(|signal| (signal, false)));
             let listen = |(which, is_person): (&Signal, bool)| {
-                signal(SignalKind::from_raw(which.as_raw())).map(|stream| (stream, is_person))
+                signal(SignalKind::from_raw(which.as_raw())).map(|stream| (stream, which.as_raw(), is_person))
             };
             Signals(all.map(listen).collect::<io::Result<_>>()?)
         };
@@ -51,15 +51,22 @@ impl Stop {
         let heard = token.clone();
         thread::Builder::new().name("signals".into()).spawn(move || {
             runtime.block_on(async {
-                signals.next().await;
+                let (number, _) = signals.next().await;
+                remember_signal(number);
                 heard.cancel();
-                let mut person = pin!(async { while !signals.next().await {} });
-                tokio::select! {
-                    () = &mut person => {}
+                let mut person = pin!(async {
+                    loop {
+                        if let (number, true) = signals.next().await {
+                            return number;
+                        }
+                    }
+                });
+                let number = tokio::select! {
+                    number = &mut person => number,
                     () = say_after_a_while() => person.await,
-                }
+                };
                 say(&format!("stopped at once; `{}` finishes what was interrupted", recover()));
-                process::exit(Code::Interrupted.number().into());
+                process::exit(128 + i32::from(number));
             });
         })?;
         Ok(Self(token))
@@ -93,16 +100,16 @@ async fn say_after_a_while() {
 const FROM_PEOPLE: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::QUIT];
 const FROM_MACHINES: [Signal; 5] = [Signal::HUP, Signal::USR1, Signal::USR2, Signal::ALARM, Signal::XCPU];
 
-/// The signals that are handled, and whether a second one means that a person does not want to wait.
-struct Signals(Vec<(unix::Signal, bool)>);
+/// The signals that are handled, their numbers, and whether a second one means that a person does not want to wait.
+struct Signals(Vec<(unix::Signal, i32, bool)>);
 
 impl Signals {
-    /// Waits for one, and returns whether a person sent it.
-    async fn next(&mut self) -> bool {
+    /// Waits for one, and returns its number, and whether a person sent it.
+    async fn next(&mut self) -> (u8, bool) {
         future::poll_fn(|context| {
-            for (signal, is_person) in &mut self.0 {
+            for (signal, number, is_person) in &mut self.0 {
                 if signal.poll_recv(context).is_ready() {
-                    return Poll::Ready(*is_person);
+                    return Poll::Ready((u8::try_from(*number).unwrap_or_default(), *is_person));
                 }
             }
             Poll::Pending

@@ -1,17 +1,36 @@
 //! Traces on stderr, for `RUST_LOG` and `-v`.
 
-use std::{env, io};
+use std::{
+    env,
+    fmt::{self, Debug},
+    io,
+};
 
-use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
+use tracing_core::{
+    Field, LevelFilter, Subscriber,
+    field::Visit,
+    span::{Attributes, Id, Record},
+};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    fmt::format::FmtSpan,
+    layer::{Context, SubscriberExt as _},
+    registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, output::say, text::shown};
 
-/// Starts writing. `RUST_LOG` says what; without it `-v` shows each call, `-vv` each event of this project's crates.
+/// Starts writing. `RUST_LOG` says what; without it `-v` shows a line for each request, `-vv` each event of this project's
+/// crates.
 pub(crate) fn start(verbosity: u8) -> Result<(), Failure> {
     let wanted = match (env::var("RUST_LOG"), verbosity) {
         (Ok(filter), _) if !filter.is_empty() => filter,
         (_, 0) => return Ok(()),
-        (_, 1) => "rixl_credentials=info,rixl_rotation=info".into(),
+        (_, 1) => {
+            tracing_subscriber::registry().with(LevelFilter::INFO).with(Requests).init();
+            return Ok(());
+        }
         _ => "rixl_credentials=trace,rixl_rotation=trace".into(),
     };
     let filter = EnvFilter::builder().parse(wanted);
@@ -25,4 +44,76 @@ pub(crate) fn start(verbosity: u8) -> Result<(), Failure> {
         .log_internal_errors(false)
         .init();
     Ok(())
+}
+
+/// Shows each request in a line, when it has ended.
+struct Requests;
+
+/// What its span says of it.
+#[derive(Default)]
+struct Request {
+    method: String,
+    path: String,
+    status: String,
+    error: String,
+    millis: String,
+    id: String,
+}
+
+impl Visit for Request {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let place = match field.name() {
+            "http.request.method" => &mut self.method,
+            "url.template" => &mut self.path,
+            "http.response.status_code" => &mut self.status,
+            "error.type" => &mut self.error,
+            "rixl.duration_ms" => &mut self.millis,
+            "rixl.request_id" => &mut self.id,
+            _ => return,
+        };
+        *place = format!("{value:?}");
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.path)?;
+        for (value, unit) in [(&self.status, ""), (&self.error, ""), (&self.millis, " ms"), (&self.id, "")] {
+            if !value.is_empty() {
+                write!(f, "  {value}{unit}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Requests {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if let Some(span) = context.span(id).filter(|span| span.name() == "rixl.attempt") {
+            let mut request = Request::default();
+            attributes.record(&mut request);
+            span.extensions_mut().insert(request);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(request) = span.extensions_mut().get_mut::<Request>()
+        {
+            values.record(request);
+        }
+    }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        // Nobody is told of what was not sent.
+        if let Some(span) = context.span(&id)
+            && let Some(request) = span.extensions().get::<Request>().filter(|request| !request.method.is_empty())
+        {
+            say(&shown(&request.to_string()));
+        }
+    }
 }

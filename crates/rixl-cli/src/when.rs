@@ -8,9 +8,10 @@ use crate::failure::Failure;
 
 /// Reads `500ms`, `30s`, `24h`, `90d` or `1h30m`. A day has 24 hours.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    signed(text)
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .ok_or_else(|| "write a duration such as 500ms, 30s, 24h or 90d".into())
+    signed(text).and_then(|duration| Duration::try_from(duration).ok()).ok_or_else(|| match text.parse::<u64>() {
+        Ok(_) => format!("write its unit too: {text}s, {text}m, {text}h or {text}d"),
+        Err(_) => "write a duration such as 500ms, 30s, 24h or 90d".to_owned(),
+    })
 }
 
 /// The same, but not zero.
@@ -116,6 +117,7 @@ mod tests {
             assert!(duration(bad).is_err(), "{bad}");
         }
         assert!(some_duration("0s").is_err());
+        assert_eq!(duration("90"), Err("write its unit too: 90s, 90m, 90h or 90d".to_owned()));
     }
 
     #[test]

@@ -395,7 +395,7 @@ impl ApiKeys {
 }
 
 /// Set, in an unknown format.
-fn is_unknown(time: Option<Time>) -> bool {
+pub(crate) fn is_unknown(time: Option<Time>) -> bool {
     time.is_some_and(|time| time.timestamp().is_none())
 }
 

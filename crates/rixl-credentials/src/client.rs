@@ -235,6 +235,12 @@ impl Client {
     pub fn is_bought_with(&self, key_id: &KeyId, is_its_secret: impl Fn(&Secret) -> bool) -> bool {
         self.sender.bearer.as_ref().is_some_and(|bearer| bearer.is_bought_with(key_id, &is_its_secret))
     }
+
+    /// Whether the bearer tokens are minted with this client id, so that they end with its credential.
+    #[doc(hidden)]
+    pub fn is_minted_with(&self, client_id: &str) -> bool {
+        self.sender.bearer.as_ref().is_some_and(|bearer| bearer.is_minted_with(client_id))
+    }
 }
 
 /// One organization: the second generation of routes, the only one in RIXL's specifications since July 2026.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     CredentialId, Error, ErrorKind, Listing, Operation, OrganizationId, Page, PageRequest, ProjectId, RawResponse,
     Secret,
-    api_keys::check_name,
+    api_keys::{check_name, is_unknown},
     reply::Reply,
     route::Generation,
     sender::Sender,
@@ -46,6 +46,9 @@ pub struct ClientCredential {
     pub created_at: Option<Timestamp>,
     /// When it last minted a token; `None`: never, or not reported.
     pub last_used_at: Option<Timestamp>,
+    /// It last minted a token at a time in an unknown format, and `last_used_at` is `None`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_last_used_unknown: bool,
 }
 
 /// The state of a client credential.
@@ -146,6 +149,10 @@ impl ClientTokenRequest {
             project_id: None,
             ttl: None,
         }
+    }
+
+    pub(crate) fn is_of(&self, client_id: &str) -> bool {
+        self.client_id == client_id
     }
 
     /// Binds the token to this project.
@@ -358,6 +365,7 @@ impl ClientCredential {
             status: credential.status.as_deref().map(ClientCredentialStatus::read),
             created_at: credential.created_at.and_then(Time::timestamp),
             last_used_at: credential.last_used_at.and_then(Time::timestamp),
+            is_last_used_unknown: is_unknown(credential.last_used_at),
         })
     }
 }

@@ -159,6 +159,11 @@ impl Grant {
         is_its_secret(&api_key) || rest.is_some()
     }
 
+    /// Whether this is the client credential of this client id.
+    pub(crate) fn is_client(&self, client_id: &str) -> bool {
+        matches!(&self.credential, Credential::Client(request) if request.is_of(client_id))
+    }
+
     async fn buy(&self, generation: Generation, key: Option<&Secret>) -> Result<Bought, Error> {
         match (&self.credential, key) {
             (Credential::Client(request), _) => {

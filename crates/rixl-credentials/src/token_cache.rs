@@ -71,6 +71,17 @@ impl Bearer {
             Self::Shared(_) => false,
         }
     }
+
+    /// Whether they are minted with this client id.
+    pub(crate) fn is_minted_with(&self, client_id: &str) -> bool {
+        match self {
+            Self::Cached(cache) => match &cache.source {
+                Source::Grant(grant) => grant.is_client(client_id),
+                Source::Foreign(_) => false,
+            },
+            Self::Shared(_) => false,
+        }
+    }
 }
 
 pub(crate) enum Source {

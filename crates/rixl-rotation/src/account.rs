@@ -1,9 +1,16 @@
 //! RIXL as a rotation uses it: one client, one organization, either generation of routes.
 
+use std::time::Duration;
+
 use rixl_credentials::{
-    ApiKey, ApiKeyUpdate, ApiKeys, Client, EndpointId, Error, KeyId, Listing, NewApiKey, OrganizationId, ProjectId,
+    ApiKey, ApiKeyUpdate, ApiKeys, Client, ClientCredential, ClientCredentials, ClientTokenRequest, CredentialId,
+    EndpointId, Error, IdentityType, KeyId, Listing, NewApiKey, NewClientCredential, OrganizationId, ProjectId,
     RawResponse, Secret, Timestamp, Tokens, WebhookEndpoint, Webhooks,
 };
+
+/// For whom a token is minted that shows whether a client credential is live, and for how long: the shortest life there is.
+const PROBE_SUBJECT: &str = "rixl-rotation-probe";
+const PROBE_LIFE: Duration = Duration::from_secs(60);
 
 /// The account whose keys are rotated: a client, and the organization.
 ///
@@ -56,6 +63,11 @@ impl Account {
         self.webhooks_by(&self.client, project_id)
     }
 
+    /// The client credentials.
+    pub fn client_credentials(&self) -> ClientCredentials {
+        self.credentials(&self.client)
+    }
+
     /// The key of this id. There is no route for one key, so the list is read until it is found.
     ///
     /// # Errors
@@ -79,6 +91,49 @@ impl Account {
 
     pub(crate) async fn create_raw(&self, key: NewApiKey) -> Result<RawResponse, Error> {
         self.keys(&self.once()).create_raw(key).await
+    }
+
+    /// The client credential of this id, by the list.
+    pub(crate) async fn find_credential(&self, id: &CredentialId) -> Result<Option<ClientCredential>, Error> {
+        let mut credentials = self.client_credentials().list();
+        while let Some(credential) = credentials.next().await {
+            let credential = credential?;
+            if credential.id == *id {
+                return Ok(Some(credential));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sends one creation of a client credential, once.
+    pub(crate) async fn create_credential_raw(&self, name: &str) -> Result<RawResponse, Error> {
+        self.credentials(&self.once()).create_raw(NewClientCredential::new(name)).await
+    }
+
+    /// Mints a token and drops it: shows whether the client id and the secret are live together.
+    pub(crate) async fn mint(&self, client_id: &str, client_secret: &Secret) -> Result<(), Error> {
+        let secret = Secret::from(client_secret.expose_secret());
+        let request = ClientTokenRequest::new(client_id, secret, PROBE_SUBJECT).with_ttl(PROBE_LIFE);
+        self.client_credentials().mint(&request).await.map(drop)
+    }
+
+    /// The names of the policies that are attached to a client credential. `None`: the first generation of routes has none.
+    pub(crate) async fn policies_of(&self, id: &CredentialId) -> Option<Result<Vec<String>, Error>> {
+        let policies = self.client.organization(self.organization.as_ref()?).policies();
+        let attached = async {
+            let mut names = Vec::new();
+            for policy in policies.list().await? {
+                let is_its = |attachment: &rixl_credentials::PolicyAttachment| {
+                    let is_key = attachment.identity_type == Some(IdentityType::ApiKey);
+                    attachment.identity_id.as_deref() == Some(id.as_str()) && !is_key
+                };
+                if policies.attachments(&policy.id).await?.iter().any(is_its) {
+                    names.push(policy.name.unwrap_or_else(|| policy.id.to_string()));
+                }
+            }
+            Ok(names)
+        };
+        Some(attached.await)
     }
 
     /// Sends one rotation of an endpoint's secret, once. `None`: without an organization there is no route for it.
@@ -129,6 +184,11 @@ impl Account {
     fn keys(&self, client: &Client) -> ApiKeys {
         let Some(id) = &self.organization else { return client.first_generation().api_keys() };
         client.organization(id).api_keys()
+    }
+
+    fn credentials(&self, client: &Client) -> ClientCredentials {
+        let Some(id) = &self.organization else { return client.first_generation().client_credentials() };
+        client.organization(id).client_credentials()
     }
 
     fn webhooks_by(&self, client: &Client, project_id: &ProjectId) -> Option<Webhooks> {

@@ -55,6 +55,8 @@ struct Group {
 pub(crate) struct Ready {
     pub(crate) key_id: String,
     pub(crate) key_name: String,
+    /// Of a client credential.
+    pub(crate) client_id: Option<String>,
     pub(crate) places: Vec<String>,
     pub(crate) fingerprint: String,
     /// What the step must not have said.

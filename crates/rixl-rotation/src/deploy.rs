@@ -23,15 +23,15 @@ const KEY_NAME: &str = "{key_name}";
 ///
 /// It is recorded with the run: where it fails, or the process dies, the run stays open, and
 /// [`recover`](crate::Rotator::recover) runs it again until it ends with exit status 0. So it runs at least once, and must do
-/// with running twice. A replaced key is not deleted before. A [`FolderJournal`](crate::journal::FolderJournal) keeps it with
-/// the places of the key: see [`Rotator::last_run`](crate::Rotator::last_run). So its arguments must hold no secret.
+/// with running twice, even at once. A replaced key is not deleted before. A [`FolderJournal`](crate::journal::FolderJournal)
+/// keeps it with the places of the key: see [`Rotator::last_run`](crate::Rotator::last_run). So its arguments must hold no secret.
 ///
 /// It never gets the secret: it has `RIXL_KEY_ID`, `RIXL_KEY_NAME`, `RIXL_PLACES` (a line each) and `RIXL_FINGERPRINT` in its
-/// environment, and nothing on its standard input; `RIXL_BEARER_TOKEN`, `RIXL_API_KEY`, `VAULT_TOKEN` and `BAO_TOKEN` are taken
+/// environment, for a client credential `RIXL_CLIENT_ID` as well, and nothing on its standard input; `RIXL_BEARER_TOKEN`, `RIXL_API_KEY`, `VAULT_TOKEN` and `BAO_TOKEN` are taken
 /// out. An argument that is `{key_id}` or `{key_name}` stands for the key. It runs in the folder in which the run was
 /// prepared. No shell is involved. What it prints is told, the first 2,048 bytes of each of its outputs, without what it has in
 /// common with the secrets; nothing of it is told if it has parts of one in pieces, in hexadecimal or in Base64. Programs that it
-/// starts may outlive a run that is killed.
+/// starts may outlive a run that is killed, and go on beside the next one.
 ///
 /// ```
 /// use rixl_rotation::DeployStep;
@@ -110,7 +110,7 @@ impl DeployStep {
     /// keys. The first key of a fleet, which goes alone, has a run of its own. A key whose secret is stored waits for 30 s at
     /// most for others that are under way; those that come later have a further run.
     ///
-    /// It has `RIXL_KEY_IDS` and `RIXL_PLACES` in its environment, a line each, and no other variable or argument stands for a
+    /// It has `RIXL_KEY_IDS` and `RIXL_PLACES` in its environment, a line each, for client credentials `RIXL_CLIENT_IDS` as well, and no other variable or argument stands for a
     /// key.
     pub fn batched(mut self) -> Self {
         self.is_batched = true;
@@ -175,12 +175,13 @@ impl Deploy {
             KEY_NAME => ready.key_name.clone(),
             word => word.to_owned(),
         };
-        let variables = [
+        let mut variables = vec![
             ("RIXL_KEY_ID", ready.key_id.clone()),
             ("RIXL_KEY_NAME", ready.key_name.clone()),
             ("RIXL_PLACES", ready.places.join("\n")),
             ("RIXL_FINGERPRINT", ready.fingerprint.clone()),
         ];
+        variables.extend(ready.client_id.clone().map(|id| ("RIXL_CLIENT_ID", id)));
         let words: Vec<String> = self.words.iter().map(word).collect();
         self.start(launcher, &words, &variables, std::slice::from_ref(ready), input).await
     }
@@ -189,7 +190,11 @@ impl Deploy {
     pub(crate) async fn run_for(&self, launcher: &[String], all: &[Ready]) -> Ran {
         let key_ids: Vec<&str> = all.iter().map(|ready| ready.key_id.as_str()).collect();
         let places: Vec<String> = all.iter().map(|ready| ready.places.join("\n")).collect();
-        let variables = [("RIXL_KEY_IDS", key_ids.join("\n")), ("RIXL_PLACES", places.join("\n"))];
+        let client_ids: Vec<&str> = all.iter().filter_map(|ready| ready.client_id.as_deref()).collect();
+        let mut variables = vec![("RIXL_KEY_IDS", key_ids.join("\n")), ("RIXL_PLACES", places.join("\n"))];
+        if client_ids.len() == all.len() {
+            variables.push(("RIXL_CLIENT_IDS", client_ids.join("\n")));
+        }
         self.start(launcher, &self.words, &variables, all, None).await
     }
 

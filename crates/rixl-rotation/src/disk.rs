@@ -234,27 +234,66 @@ impl Drop for LockFile {
     }
 }
 
-/// Locks this name against every other run of this user on this machine, whatever folders each of them has. `None` where no such
-/// lock can be had: what another user puts in its way keeps nobody out. `Err`: who holds it, as far as that is known.
-pub(crate) fn lock_of_user(name: &str, holder: &str) -> Result<Option<LockFile>, String> {
-    let folder = PathBuf::from(format!("/tmp/rixl-{}", geteuid().as_raw()));
-    let _ = DirBuilder::new().mode(0o700).create(&folder);
-    let is_own = fs::symlink_metadata(&folder)
-        .is_ok_and(|found| found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o077 == 0);
-    let path = folder.join(name);
-    let Some(place) = path.to_str().filter(|_| is_own).and_then(|path| Place::resolve(path).ok()) else {
-        return Ok(None);
-    };
-    match place.lock("") {
-        Ok(Some(mut lock)) => {
-            // It may hold what a killed run was.
-            let _ = lock.file.set_len(0).and_then(|()| lock.file.write_all(holder.as_bytes()));
-            Ok(Some(lock))
+/// Where the locks of this user are, for every run on this machine.
+pub(crate) fn locks_of_user() -> PathBuf {
+    PathBuf::from(format!("/tmp/rixl-{}", geteuid().as_raw()))
+}
+
+/// The lock of a name against every other run of this user on this machine, whatever folders each of them has. Where no such
+/// lock can be had, there is none: what another user puts in its way keeps nobody out.
+pub(crate) struct UserLock {
+    folder: PathBuf,
+    name: String,
+    holder: String,
+    file: Option<LockFile>,
+}
+
+impl UserLock {
+    /// In this folder, by this holder. `Err`: who holds it, as far as that is known.
+    pub(crate) fn take(folder: PathBuf, name: String, holder: String) -> Result<Self, String> {
+        let _ = DirBuilder::new().mode(0o700).create(&folder);
+        let mut lock = Self { folder, name, holder, file: None };
+        lock.file = lock.locked()?;
+        Ok(lock)
+    }
+
+    fn locked(&self) -> Result<Option<LockFile>, String> {
+        let Self { folder, name, .. } = self;
+        let path = folder.join(name);
+        let Some(place) = path.to_str().filter(|_| self.is_own()).and_then(|path| Place::resolve(path).ok()) else {
+            return Ok(None);
+        };
+        match place.lock("") {
+            Ok(Some(mut lock)) => {
+                // It may hold what a killed run was.
+                let _ = lock.file.set_len(0).and_then(|()| lock.file.write_all(self.holder.as_bytes()));
+                Ok(Some(lock))
+            }
+            Err(trouble) if trouble.kind == StoreErrorKind::Locked => {
+                Err(fs::read_to_string(folder.join(format!(".{name}{LOCK}"))).unwrap_or_default())
+            }
+            Ok(None) | Err(_) => Ok(None),
         }
-        Err(trouble) if trouble.kind == StoreErrorKind::Locked => {
-            Err(fs::read_to_string(folder.join(format!(".{name}{LOCK}"))).unwrap_or_default())
+    }
+
+    fn is_own(&self) -> bool {
+        fs::symlink_metadata(&self.folder)
+            .is_ok_and(|found| found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o077 == 0)
+    }
+
+    /// What stands in its way, if somebody put it there.
+    pub(crate) fn obstacle(&self) -> Option<&Path> {
+        let is_planted = self.file.is_none() && !self.is_own() && fs::symlink_metadata(&self.folder).is_ok();
+        is_planted.then_some(&self.folder)
+    }
+
+    /// Takes it once more if it was removed meanwhile, as by whoever cleans up there. `Err`: who was faster.
+    pub(crate) fn keep(&mut self) -> Result<(), String> {
+        let is_lost = |lock: &LockFile| is_named(&lock.file, &lock.path).is_ok_and(|is_ours| !is_ours);
+        if self.file.as_ref().is_some_and(is_lost) {
+            *self = Self::take(self.folder.clone(), self.name.clone(), self.holder.clone())?;
         }
-        Ok(None) | Err(_) => Ok(None),
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 //! run, its recovery and a dry run are this loop.
 
 mod act;
+mod credentials;
 mod end;
 mod failure;
 mod look;
@@ -13,16 +14,16 @@ mod wait;
 use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
-use rixl_credentials::{ApiKey, Error, KeyId, RawResponse, Secret, Timestamp};
-use tokio::sync::OwnedSemaphorePermit;
+use rixl_credentials::{ApiKey, ClientCredential, CredentialId, Error, KeyId, RawResponse, Secret, Timestamp};
+use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
 
 use crate::{
     Acknowledgement, Ending, EventKind, Failure, Liveness, Next, RecoveryPlan, Report, Rotator, State, Warning,
     journal::{Append, Entry, JournalError, JournalErrorKind},
-    ledger::Spot,
+    ledger::{self, Spot},
     plan::Held,
     protocol::{
-        intent::{Digest, Intent, Place, Subject},
+        intent::{Digest, Intent, MadeId, Place, Subject},
         next::next,
         progress::{At, Progress, Record, Response, Why},
         seen::{Act, Because, IfLive, KeySeen, Look, Mandate, Observation, Seen, Step, Stop, Wait},
@@ -34,6 +35,7 @@ use crate::{
 pub(crate) struct Driver {
     rotator: Rotator,
     entry: Box<dyn Entry>,
+    entry_name: String,
     places: Vec<Target>,
     pub(crate) progress: Progress,
     seen: Seen,
@@ -69,6 +71,8 @@ pub(crate) struct Driver {
     old: old::Old,
     /// When the place took the secret, as far as that is recorded.
     stored_at: Option<Timestamp>,
+    /// When what was there before was gone, as far as that is recorded.
+    retired_at: Option<Timestamp>,
     /// How often in a row something that passes was waited for.
     retries: u32,
     /// RIXL's id of the request whose response is in hand.
@@ -84,8 +88,11 @@ pub(crate) struct Driver {
     not_deployed: Option<(String, Option<String>)>,
     /// Why a probe step did not take the new secret, likewise.
     not_proven: Option<(String, Option<String>)>,
-    /// Consumers that do not run with it, at the last look.
+    /// Consumers that do not run with it, at the last look, and that look if it is still under way.
     lagging: Vec<Acknowledgement>,
+    look_at_acks: Option<JoinHandle<Vec<Acknowledgement>>>,
+    /// It does not end.
+    is_silent: bool,
     /// What was last said of whom it is waited for.
     told_of: String,
     use_of_key: take::UseOfKey,
@@ -95,12 +102,21 @@ pub(crate) struct Driver {
 struct New {
     /// The key that it is of. An endpoint's response names nothing.
     key: Option<ApiKey>,
+    /// The client credential that it is of.
+    credential: Option<ClientCredential>,
+    /// What is stored, but for the form of a key string.
     secret: Secret,
 }
 
 impl New {
     fn key_id(&self) -> Option<&KeyId> {
         self.key.as_ref().map(|key| &key.id)
+    }
+
+    /// What the request has made, or the key that it was about.
+    fn made_id(&self) -> Option<MadeId> {
+        let credential = self.credential.as_ref().map(|credential| MadeId::from(&credential.id));
+        self.key_id().map(MadeId::from).or(credential)
     }
 
     fn expiring_at(&self) -> Option<Timestamp> {
@@ -162,10 +178,10 @@ const AGAIN: &str = "the endpoint is rotated again, since an earlier rotation ma
 const FRESH: Duration = Duration::from_secs(5);
 
 impl Driver {
-    /// Of an entry that is locked, as its places are.
+    /// Of an entry that is locked, with its name, as its places are.
     pub(crate) fn new(
         rotator: Rotator,
-        entry: Box<dyn Entry>,
+        (entry_name, entry): (String, Box<dyn Entry>),
         places: Vec<Target>,
         progress: Progress,
         mandate: Mandate,
@@ -186,6 +202,11 @@ impl Driver {
             _ => None,
         };
         let stored_at = entry.lines().iter().rev().find_map(stored);
+        let retired = |line: &String| match serde_json::from_str(line) {
+            Ok(Record::Retired { at }) => Some(at),
+            _ => None,
+        };
+        let retired_at = entry.lines().iter().rev().find_map(retired);
         let is_of_dead = |line: &String| match serde_json::from_str(line) {
             Ok(Record::Lost { why, .. }) => matches!(why, Why::OldIsDead | Why::RefusedButDone),
             _ => false,
@@ -197,6 +218,7 @@ impl Driver {
             subject: progress.intent.store_subject(),
             places,
             entry,
+            entry_name,
             progress,
             label,
             is_recovered,
@@ -215,6 +237,7 @@ impl Driver {
             is_old_dead,
             old: old::Old::default(),
             stored_at,
+            retired_at,
             retries: 0,
             request_id: None,
             send_error: None,
@@ -225,6 +248,8 @@ impl Driver {
             not_deployed: None,
             not_proven: None,
             lagging: Vec::new(),
+            look_at_acks: None,
+            is_silent: false,
             told_of: String::new(),
             use_of_key,
         })
@@ -263,6 +288,8 @@ impl Driver {
 
     /// From wherever it is to the end.
     pub(crate) async fn finish(mut self: Box<Self>) -> Result<Report, Failure> {
+        let notes = self.entry.notes().to_vec();
+        notes.into_iter().for_each(|note| self.warn(note));
         match self.drive().await {
             // What was begun here and is undone again is a failure; what recovery finds so is an end.
             Ok(Ending::Refused) if !self.is_recovered => Err(self.refused()),
@@ -411,6 +438,9 @@ impl Driver {
         if self.is_dry || matches!(record, Record::Ended { .. }) && self.entry.lines().is_empty() {
             return Observation::Recorded(Ok(Duration::ZERO));
         }
+        if let Record::Verified { at, .. } = record {
+            self.claim_new(*at).await;
+        }
         let timing = Arc::clone(self.rotator.account.client().timing());
         let began = timing.elapsed();
         match self.append(record).await {
@@ -424,6 +454,18 @@ impl Driver {
                 self.journal_error = Some(error);
                 Observation::Recorded(Err(()))
             }
+        }
+    }
+
+    /// Before the secret of a key that was created is anywhere: nobody else is to change that key as long as this run may be
+    /// gone on with.
+    async fn claim_new(&mut self, at: Timestamp) {
+        let made = self.issued.as_ref().and_then(New::made_id).filter(|_| self.subject().rules().creates);
+        let receipt = made.and_then(|id| ledger::receipt_of_new(self.intent(), Some(&self.entry_name), &id, at));
+        let Some(receipt) = receipt else { return };
+        if let Err(error) = self.entry.keep_receipts(&[receipt]).await {
+            self.seen.is_lock_lost |= error.kind() == JournalErrorKind::Locked;
+            self.warn(format!("{error}; until this run is over, another one may rotate the new key unawares"));
         }
     }
 
@@ -462,8 +504,21 @@ impl Driver {
         match (self.issued.as_ref().and_then(New::key_id), self.subject()) {
             (Some(key_id), _) => Some(key_id),
             (None, Subject::Rotate { key_id, .. }) => Some(key_id),
-            (None, Subject::Create(_) | Subject::Replace { .. } | Subject::Endpoint { .. }) => None,
+            (
+                None,
+                Subject::Create(_) | Subject::Replace { .. } | Subject::Endpoint { .. } | Subject::Credential { .. },
+            ) => None,
         }
+    }
+
+    /// The client credential whose secret is stored, as far as it is known.
+    fn stored_credential(&self) -> Option<&ClientCredential> {
+        self.issued.as_ref().and_then(|new| new.credential.as_ref())
+    }
+
+    /// What was there before, in a sentence: `old key XyZ9aB8cD1`.
+    fn old(&self) -> String {
+        format!("old {} {}", self.subject().noun(), self.subject().old_id().unwrap_or_default())
     }
 
     fn is_readable(&self, place: usize) -> bool {
@@ -489,7 +544,7 @@ impl Driver {
         self.intent().places.get(place).map(|place| place.given.clone()).unwrap_or_default()
     }
 
-    fn warn(&mut self, warning: impl Into<Warning>) {
+    pub(crate) fn warn(&mut self, warning: impl Into<Warning>) {
         let warning = warning.into();
         if self.is_dry || self.warnings.contains(&warning) {
             return;
@@ -514,31 +569,38 @@ impl Driver {
     }
 
     /// All of them at once: one command deletes them.
-    fn warn_of_orphans(&mut self, ids: &[KeyId]) {
-        let is_told = |warning: &Warning| matches!(&warning.next, Some(Next::DeleteKeys(_)));
-        let mut all: Vec<KeyId> = Vec::new();
-        for warning in self.warnings.iter().filter(|warning| is_told(warning)) {
-            if let Some(Next::DeleteKeys(told)) = &warning.next {
-                all.extend_from_slice(told);
-            }
-        }
-        let is_new = |id: &&KeyId| !all.contains(id);
-        let more: Vec<KeyId> = ids.iter().filter(is_new).cloned().collect();
+    fn warn_of_orphans(&mut self, ids: &[MadeId]) {
+        let told = |warning: &Warning| match &warning.next {
+            Some(Next::DeleteKeys(ids)) => ids.iter().map(MadeId::from).collect(),
+            Some(Next::RevokeCredentials(ids)) => ids.iter().map(MadeId::from).collect(),
+            _ => Vec::new(),
+        };
+        let mut all: Vec<MadeId> = self.warnings.iter().flat_map(told).collect();
+        let is_new = |id: &&MadeId| !all.contains(id);
+        let more: Vec<MadeId> = ids.iter().filter(is_new).cloned().collect();
         if more.is_empty() {
             return;
         }
         all.extend(more);
-        self.warnings.retain(|warning| !is_told(warning));
+        self.warnings.retain(|warning| told(warning).is_empty());
+        let noun = self.subject().noun();
         let message = match all.as_slice() {
             [id] => format!(
-                "the key {id} of the same name was created since then, and its secret may be the one that was lost"
+                "the {noun} {} of the same name was created since then, and its secret may be the one that was lost",
+                id.as_str()
             ),
             _ => format!(
-                "{} keys of the same name were created since then, and their secrets may be those that were lost",
+                "{} {noun}s of the same name were created since then, and their secrets may be those that were lost",
                 all.len()
             ),
         };
-        self.warn(Warning::from(message).with_next(Next::DeleteKeys(all)));
+        let next = match self.subject() {
+            Subject::Credential { .. } => {
+                Next::RevokeCredentials(all.iter().filter_map(|id| CredentialId::new(id.as_str()).ok()).collect())
+            }
+            _ => Next::DeleteKeys(all.iter().filter_map(|id| KeyId::new(id.as_str()).ok()).collect()),
+        };
+        self.warn(Warning::from(message).with_next(next));
     }
 
     fn tell(&self, kind: impl Into<EventKind>, sentence: impl Into<String>) {
@@ -553,7 +615,7 @@ impl Driver {
             let held = match (before.value, before.live_as) {
                 (None, _) => " and holds none yet",
                 (Some(_), Some(_)) => "; the stored one is live",
-                (Some(_), None) if intent.limits.is_probed && intent.subject.key_id().is_some() => {
+                (Some(_), None) if intent.limits.is_probed && intent.subject.old_id().is_some() => {
                     "; the stored one is dead already"
                 }
                 (Some(_), None) => "; the stored one was not probed",
@@ -585,6 +647,9 @@ impl Driver {
                         None if !self.subject().rules().can_probe => {
                             format!("the response holds the new secret {fingerprint}, which RIXL has no way to try")
                         }
+                        Some(_) if matches!(self.subject(), Subject::Credential { .. }) => {
+                            format!("the new secret {fingerprint} is live: a token was minted with it")
+                        }
                         Some(_) => format!("the new secret {fingerprint} is live: it was exchanged for a token"),
                         None => format!("the new secret {fingerprint} was not confirmed to be live"),
                     },
@@ -605,13 +670,15 @@ impl Driver {
             Record::GivenUp { place, .. } => {
                 self.warn(format!("{} does not hold the new secret, and is given up", self.location(*place)));
             }
+            Record::Retired { at } => self.retired_at = Some(*at),
             Record::Deployed { .. } => self.tell(State::Deployed, "the deploy step succeeded"),
             Record::SettingEnd { until, .. } => self.tell_moved(*until),
             Record::EndsAt { until, .. } => self.tell_end(*until),
             Record::Proven { .. } => self.tell(State::Proven, "the new secret works where it is used"),
             Record::Taken { .. } => self.tell(State::Taken, "all consumers run with the new secret"),
             Record::Used { .. } => {
-                let sentence = format!("the key was {} by another than this run", self.use_of_key.said());
+                let sentence =
+                    format!("the {} was {} by another than this run", self.subject().noun(), self.use_of_key.said());
                 self.tell(State::Used, sentence);
             }
             Record::Settled { .. } if self.intent().limits.is_probed => {

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt};
 
-use rixl_credentials::{Error, ErrorKind, KeyId};
+use rixl_credentials::{CredentialId, Error, ErrorKind, KeyId};
 
 use crate::{
     journal::{JournalError, JournalErrorKind},
@@ -53,6 +53,8 @@ pub enum FailureKind {
     Lost,
     /// The key was rotated since it was found to be due. Nothing needs to be done.
     NotDue,
+    /// The key was replaced before, into the same places, and RIXL ends it at a set time. Nothing needs to be done until then.
+    Waiting,
 }
 
 impl FailureKind {
@@ -71,6 +73,7 @@ impl FailureKind {
             Self::NotStored => "not_stored",
             Self::Lost => "lost",
             Self::NotDue => "not_due",
+            Self::Waiting => "waiting",
         }
     }
 }
@@ -152,6 +155,11 @@ pub enum Next {
     Recover,
     /// The same, or with [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop), to give up what is still to succeed.
     RecoverOrDrop,
+    /// Call it for this entry, or with [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop) to give up what is left of it: only
+    /// then may this key be changed.
+    EndFirst(String),
+    /// Call it with [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop) for this entry: nothing else leads on.
+    Drop(String),
     /// Call it with [`OnLiveSecret::RotateUnread`](crate::OnLiveSecret::RotateUnread) or
     /// [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop): only a person can decide.
     Decide,
@@ -177,6 +185,8 @@ pub enum Next {
     OtherCredential,
     /// Delete these keys, if nobody knows their secrets.
     DeleteKeys(Vec<KeyId>),
+    /// Revoke these client credentials, if nobody knows their secrets.
+    RevokeCredentials(Vec<CredentialId>),
     /// Replace this key, or create another: a rotation does not help it.
     Replace(KeyId),
     /// Replace this key, and set its successor's expiry with
@@ -246,6 +256,8 @@ impl Next {
             | Self::Nothing => Ok(()),
             Self::Recover => f.write_str("; recover it"),
             Self::RecoverOrDrop => f.write_str("; recover it, which tries again, or drop it"),
+            Self::EndFirst(entry) => write!(f, "; recover {entry}, or drop it"),
+            Self::Drop(_) => f.write_str("; drop it"),
             Self::Decide => f.write_str("; decide whether to rotate it again or to drop it"),
             Self::AllowOwnKey => f.write_str("; recover it with that one, or allow this one"),
             Self::OtherCredential => f.write_str("; recover it with another credential"),
@@ -256,6 +268,10 @@ impl Next {
             Self::DeleteKeys(ids) => {
                 let ids: Vec<&str> = ids.iter().map(KeyId::as_str).collect();
                 write!(f, "; if nobody knows their secrets, delete {}", ids.join(", "))
+            }
+            Self::RevokeCredentials(ids) => {
+                let ids: Vec<&str> = ids.iter().map(CredentialId::as_str).collect();
+                write!(f, "; if nobody knows their secrets, revoke {}", ids.join(", "))
             }
             Self::Replace(id) => write!(f, "; replace the key {id}, or create another"),
         }
@@ -271,7 +287,7 @@ impl Failure {
             FailureKind::Unknown => (Effect::Unknown, Next::Recover),
             FailureKind::NotProven | FailureKind::NotTaken => (Effect::Changed, Next::RecoverOrDrop),
             FailureKind::NotDeployed | FailureKind::NotStored | FailureKind::Lost => (Effect::Changed, Next::Recover),
-            FailureKind::NotDue => (Effect::Unchanged, Next::Nothing),
+            FailureKind::NotDue | FailureKind::Waiting => (Effect::Unchanged, Next::Nothing),
         };
         Self { kind, effect, next, situation: None, is_old_dead: false, message: message.into(), source: None }
     }
@@ -316,6 +332,13 @@ impl Failure {
     #[must_use]
     pub(crate) fn instead_of_not_sent(mut self, truth: &str) -> Self {
         self.message = self.message.replacen("nothing was sent", truth, 1);
+        self
+    }
+
+    /// What is true besides.
+    #[must_use]
+    pub(crate) fn and(mut self, truth: &str) -> Self {
+        self.message = format!("{}; {truth}", self.message);
         self
     }
 

@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Duration,
     vec,
 };
 
@@ -14,7 +15,7 @@ use futures_util::{
     StreamExt as _,
     stream::{self, FuturesUnordered},
 };
-use rixl_credentials::KeyId;
+use rixl_credentials::{KeyId, Timestamp};
 #[cfg(unix)]
 use rustix::process::{Resource, getrlimit};
 use tokio::{
@@ -32,7 +33,7 @@ use crate::{
 
 type PlacesFactory<'a> = dyn Fn(&DueKey) -> Result<Places, StoreError> + Send + Sync + 'a;
 
-/// Rotates many keys.
+/// Rotates many keys, or [replaces](Self::with_replacement) them.
 ///
 /// 1. Every key is prepared, and released again: if one can't be, none is rotated.
 /// 2. One key goes first, alone; if it was not rotated, another one does.
@@ -47,6 +48,10 @@ type PlacesFactory<'a> = dyn Fn(&DueKey) -> Result<Places, StoreError> + Send + 
 pub struct Fleet {
     rotator: Rotator,
     at_once: usize,
+    /// Replaced with this grace, not rotated.
+    grace: Option<Duration>,
+    /// Nothing is begun from then on.
+    end: Option<Timestamp>,
     /// What was known when all were prepared.
     known: Arc<Mutex<Arc<Known>>>,
 }
@@ -75,7 +80,8 @@ pub struct Completed {
     pub key_id: KeyId,
     /// Its name.
     pub name: Option<String>,
-    /// How it ended; `None`: it was not started, because another one stopped the fleet or it was cancelled.
+    /// How it ended; `None`: it was not started, because another one stopped the fleet, it was cancelled, or its
+    /// [end](Fleet::with_end) had come.
     pub result: Option<Result<Report, Failure>>,
 }
 
@@ -113,12 +119,25 @@ impl PrepareError {
 impl Fleet {
     /// A fleet that rotates four keys at once.
     pub fn new(rotator: Rotator) -> Self {
-        Self { rotator, at_once: 4, known: Arc::default() }
+        Self { rotator, at_once: 4, grace: None, end: None, known: Arc::default() }
     }
 
     /// How many keys are rotated at once.
     pub fn with_concurrency(mut self, at_once: usize) -> Self {
         self.at_once = at_once.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Has each key [replaced](Rotator::replace) with this grace period, not rotated.
+    pub fn with_replacement(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
+    /// Begins no key from this time on, such as the end of a maintenance window. Those under way continue; the others are
+    /// [not started](Completed::result).
+    pub fn with_end(mut self, end: Timestamp) -> Self {
+        self.end = Some(end);
         self
     }
 
@@ -136,21 +155,48 @@ impl Fleet {
         keys: &[DueKey],
         places_of: impl Fn(&DueKey) -> Result<P, StoreError> + Send + Sync,
     ) -> Result<(), PrepareError> {
-        let mut known = Known::default();
         let places_of = move |due: &DueKey| places_of(due).map(Into::into);
-        let mut prepared = self.prepare_all(keys, &places_of, &mut known).await;
-        if prepared.is_ok()
+        self.prepare_known(keys, &places_of, true).await.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// The same, for those who leave out what can't be prepared and rotate the others: the failure of each key that can't.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future releases all keys. Nothing changed.
+    pub async fn prepare_each<P: Into<Places>>(
+        &self,
+        keys: &[DueKey],
+        places_of: impl Fn(&DueKey) -> Result<P, StoreError> + Send + Sync,
+    ) -> Vec<PrepareError> {
+        let places_of = move |due: &DueKey| places_of(due).map(Into::into);
+        self.prepare_known(keys, &places_of, false).await
+    }
+
+    async fn prepare_known(
+        &self,
+        keys: &[DueKey],
+        places_of: &PlacesFactory<'_>,
+        is_stopping: bool,
+    ) -> Vec<PrepareError> {
+        let mut known = Known::default();
+        let mut failed = self.prepare_all(keys, places_of, &mut known, is_stopping).await;
+        if (failed.is_empty() || !is_stopping)
             && let Some(due) = keys.iter().find(|due| due.times.is_asked_again())
         {
             // Before the history: what is added meanwhile is read again.
             known.history = self.rotator.journal.history_mark().await;
-            let read = plan::last_rotations(&self.rotator.account, &*self.rotator.journal).await;
-            prepared = read.map(|rotated| known.rotated = rotated).map_err(|failure| PrepareError::new(due, failure));
+            match plan::last_rotations(&self.rotator.account, &*self.rotator.journal).await {
+                Ok(rotated) => known.rotated = rotated,
+                // Each of them reads it again, and fails alone.
+                Err(_) if !is_stopping => known.history = None,
+                Err(failure) => failed.push(PrepareError::new(due, failure)),
+            }
         }
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
         // What is being unlocked still would seem to be another rotator's.
         self.rotator.journal.released().await;
-        prepared
+        failed
     }
 
     async fn prepare_all(
@@ -158,28 +204,23 @@ impl Fleet {
         keys: &[DueKey],
         places_of: &PlacesFactory<'_>,
         known: &mut Known,
-    ) -> Result<(), PrepareError> {
-        let mut places: HashMap<String, &KeyId> = HashMap::new();
+        is_stopping: bool,
+    ) -> Vec<PrepareError> {
+        let (mut failed, mut ready) = (Vec::new(), Vec::with_capacity(keys.len()));
+        let mut places = HashMap::new();
         for due in keys {
-            let stores = places_of(due).map_err(|error| PrepareError::new(due, error))?.into_inner();
-            for store in stores {
-                let identity = store.identity().await.map_err(|error| PrepareError::new(due, error))?;
-                if let Some(other) = places.insert(identity, &due.key.id).filter(|other| **other != due.key.id) {
-                    let sentence = format!(
-                        "the keys {other} and {} would go into one place, {}; nothing was sent; name a place for each, \
-                         with {{key_id}} or {{key_name}}",
-                        due.key.id,
-                        store.location()
-                    );
-                    return Err(PrepareError::new(due, Failure::refused(sentence)));
-                }
+            match self.places_alone(due, places_of, &mut places).await {
+                Ok(()) => ready.push(due),
+                Err(error) => failed.push(error),
+            }
+            if is_stopping && !failed.is_empty() {
+                return failed;
             }
         }
-        let mut waiting = keys.iter();
+        let mut waiting = ready.into_iter();
         let mut under_way = FuturesUnordered::new();
-        let mut failed = None;
         loop {
-            while failed.is_none()
+            while (failed.is_empty() || !is_stopping)
                 && under_way.len() < self.at_once
                 && let Some(due) = waiting.next()
             {
@@ -187,14 +228,36 @@ impl Fleet {
             }
             match under_way.next().await {
                 // The others come to their end: one that is dropped while it locks may leave a file for a moment.
-                Some(Err(error)) => failed = failed.or(Some(error)),
+                Some(Err(error)) => failed.push(error),
                 Some(Ok((key_id, held, is_own))) => {
                     known.own.extend(is_own.then(|| key_id.clone()));
                     known.held.extend(held.map(|held| (key_id, held)));
                 }
-                None => return failed.map_or(Ok(()), Err),
+                None => return failed,
             }
         }
+    }
+
+    /// Whether no other key has a place of this one.
+    async fn places_alone<'a>(
+        &self,
+        due: &'a DueKey,
+        places_of: &PlacesFactory<'_>,
+        places: &mut HashMap<String, &'a KeyId>,
+    ) -> Result<(), PrepareError> {
+        for store in places_of(due).map_err(|error| PrepareError::new(due, error))?.into_inner() {
+            let identity = store.identity().await.map_err(|error| PrepareError::new(due, error))?;
+            if let Some(other) = places.insert(identity, &due.key.id).filter(|other| **other != due.key.id) {
+                let sentence = format!(
+                    "the keys {other} and {} would go into one place, {}; nothing was sent; name a place for each, \
+                     with {{key_id}} or {{key_name}}",
+                    due.key.id,
+                    store.location()
+                );
+                return Err(PrepareError::new(due, Failure::refused(sentence)));
+            }
+        }
+        Ok(())
     }
 
     async fn prepare_one(
@@ -203,7 +266,7 @@ impl Fleet {
         places_of: &PlacesFactory<'_>,
     ) -> Result<(KeyId, Option<Held>, bool), PrepareError> {
         let places = places_of(due).map_err(|error| PrepareError::new(due, error))?;
-        let prepared = self.rotator.prepare(&due.key, places).await;
+        let prepared = self.rotator.prepare_as(due, places, self.grace).await;
         let prepared = prepared.map_err(|failure| PrepareError::new(due, failure))?;
         Ok((due.key.id.clone(), prepared.driver.held(), prepared.driver.may_be_own_key()))
     }
@@ -249,6 +312,8 @@ impl Fleet {
         let work = Work {
             rotator,
             known,
+            grace: self.grace,
+            end: self.end,
             places_of: Arc::new(move |due: &DueKey| places_of(due).map(Into::into)),
             waiting: keys.into_iter(),
             under_way: JoinSet::new(),
@@ -299,6 +364,8 @@ struct Work {
     rotator: Rotator,
     places_of: Arc<PlacesFactory<'static>>,
     known: Arc<Known>,
+    grace: Option<Duration>,
+    end: Option<Timestamp>,
     waiting: vec::IntoIter<DueKey>,
     under_way: JoinSet<Result<Report, Failure>>,
     names: HashMap<task::Id, (KeyId, Option<String>)>,
@@ -319,7 +386,7 @@ impl Work {
             let is_cancelled = || cancellation.is_cancelled();
             let is_own = self.waiting.as_slice().first().is_some_and(|due| self.known.own.contains(&due.key.id));
             let max = if is_own { 1 } else { self.max };
-            let may_begin = !self.is_stopped && !is_cancelled() && self.under_way.len() < max;
+            let may_begin = !self.is_stopped && !is_cancelled() && !self.is_over() && self.under_way.len() < max;
             self.batch.set_open(may_begin && self.waiting.len() > 0);
             tokio::select! {
                 biased;
@@ -337,7 +404,7 @@ impl Work {
                         }
                     };
                     // What the others would meet may be what this one met.
-                    if result.as_ref().is_ok_and(|report| report.ending == Ending::Rotated) {
+                    if result.as_ref().is_ok_and(|report| is_new(report.ending)) {
                         self.max = self.max_after_one;
                     }
                     let Some((key_id, name)) = self.names.remove(&id) else { continue };
@@ -348,7 +415,7 @@ impl Work {
                 }
                 // Those that come back from their quiet time are before it in the queue.
                 Ok(slot) = Arc::clone(&self.slots).acquire_owned(), if may_begin && self.waiting.len() > 0 => {
-                    if !is_cancelled() && let Some(due) = self.waiting.next() {
+                    if !is_cancelled() && !self.is_over() && let Some(due) = self.waiting.next() {
                         self.begin(due, slot);
                     }
                 }
@@ -360,9 +427,14 @@ impl Work {
         }
     }
 
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| self.rotator.now() >= end)
+    }
+
     fn begin(&mut self, due: DueKey, slot: OwnedSemaphorePermit) {
         let name = (due.key.id.clone(), due.key.name.clone());
-        let one = one(self.rotator.clone(), due, Arc::clone(&self.places_of), Arc::clone(&self.known), slot);
+        let places_of = Arc::clone(&self.places_of);
+        let one = one(self.rotator.clone(), due, places_of, Arc::clone(&self.known), self.grace, slot);
         let member = self.batch.enter();
         let one = async move {
             let _member = member;
@@ -397,11 +469,17 @@ async fn one(
     due: DueKey,
     places_of: Arc<PlacesFactory<'static>>,
     known: Arc<Known>,
+    grace: Option<Duration>,
     slot: OwnedSemaphorePermit,
 ) -> Result<Report, Failure> {
-    let mut prepared = rotator.prepare_known(&due, places_of(&due)?, Some(&known)).await?;
+    let mut prepared = rotator.prepare_known(&due, places_of(&due)?, Some(&known), grace).await?;
     prepared.driver.slot = Some(slot);
     prepared.rotate().await
+}
+
+/// Whether the new secret is where it is to be.
+fn is_new(ending: Ending) -> bool {
+    matches!(ending, Ending::Rotated | Ending::Replaced | Ending::Waiting)
 }
 
 fn is_interrupted(result: &Result<Report, Failure>) -> bool {

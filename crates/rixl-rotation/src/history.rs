@@ -40,7 +40,8 @@ pub struct Audit {
     pub end_before: Option<Timestamp>,
     /// Who ran it, as `user@host`.
     pub by: String,
-    /// What was asked for: `rotate`, `create` or `replace`, of a key; `webhook`, of the secret of a webhook endpoint.
+    /// What was asked for: `rotate`, `create` or `replace`, of a key; `webhook`, of the secret of a webhook endpoint; `credential`, the
+    /// replacement of a client credential.
     pub change: String,
     /// The key whose secret is stored now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,6 +59,19 @@ pub struct Audit {
     /// RIXL publishes. Absent if several requests may have been carried out, the last of which may have ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_with_both_until: Option<Timestamp>,
+    /// The client credential whose secret is stored now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_id: Option<String>,
+    /// What mints tokens with that secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The client credential that was replaced by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_credential_id: Option<String>,
+    /// Until when tokens may live that were minted with the one before: 15 minutes, the longest life that RIXL publishes, after
+    /// it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_tokens_until: Option<Timestamp>,
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,

@@ -148,6 +148,11 @@ pub trait Entry: Send + Sync {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    /// What a run is to warn of: sentences about its lock, without a secret. By default none.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
+
     /// How long the lock needs no [`renew`](Self::renew): a third of a lease. At most a minute, which is the default.
     fn renewal(&self) -> Duration {
         Duration::from_secs(60)
@@ -169,6 +174,13 @@ pub trait Entry: Send + Sync {
 
     /// Where the raw response is kept, for people.
     fn escrow_location(&self) -> String;
+
+    /// Keeps these receipts, each replacing the previous one of that name, while the entry stays open. By default none is
+    /// kept, and a run may be begun on a key that an unfinished one has created.
+    fn keep_receipts<'a>(&'a mut self, receipts: &'a [Receipt]) -> BoxFuture<'a, Result<(), JournalError>> {
+        let _ = receipts;
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Closes the entry: adds the line to the history, if there is one, keeps the receipts, each replacing the previous
     /// one of that name, wipes the escrow and removes the entry. It is unlocked when this is dropped, at the latest.

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 #[cfg(unix)]
 use crate::DeployStep;
 use crate::{
-    Audit, Ending, Failure, Liveness, Rotator, fingerprint,
-    journal::{JournalError, JournalErrorKind, ListUnfinished, Look, ReadReceipt},
+    Audit, Ending, Failure, FailureKind, Liveness, Next, Rotator, fingerprint,
+    journal::{Journal, JournalError, JournalErrorKind, ListUnfinished, Look, ReadReceipt},
     protocol::{
-        intent::{Deploy, Place},
+        intent::{Deploy, Digest, Intent, MadeId, OF_CREDENTIAL, Place, Subject, owner_of_credential},
         progress::Progress,
     },
-    recover,
+    recover::{self, Open},
     store::{at_server, hex},
 };
 
@@ -39,6 +39,9 @@ pub(crate) struct Receipt {
     fingerprint: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     signed_with_both_until: Option<Timestamp>,
+    /// The entry of the run, as long as it may be open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    entry: Option<String>,
     /// What made consumers take it: in what is kept for the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deploy: Option<Deploy>,
@@ -112,18 +115,18 @@ fn of_key(base_url: &str, key_id: &str) -> String {
     format!("key-{}", hex(format!("{base_url} {key_id}").as_bytes(), 16))
 }
 
-/// What a run that ended so has to say of its places.
+/// What a run that ended so has to say of its places, each with the fingerprint of what it holds.
 /// Those that it left have its secret too, until the next one.
 pub(crate) fn receipts<'a>(
     audit: &Audit,
     owner: Option<&str>,
-    places: impl IntoIterator<Item = &'a Place>,
-    left: &'a [Place],
+    places: impl IntoIterator<Item = (&'a Place, Option<String>)>,
+    left: &'a [(Place, Digest)],
     deploy: Option<&Deploy>,
 ) -> Vec<crate::journal::Receipt> {
     let Some(owner) = owner else { return Vec::new() };
     let (mut all, mut spots) = (Vec::new(), Vec::new());
-    let receipt = |spot, others| Receipt {
+    let receipt = |spot, others, fingerprint| Receipt {
         v: VERSION,
         run: audit.run_id.clone().unwrap_or_default(),
         ending: audit.ending,
@@ -133,13 +136,15 @@ pub(crate) fn receipts<'a>(
         organization: audit.organization.clone(),
         spot,
         others,
-        fingerprint: audit.new_fingerprint.clone(),
+        fingerprint,
         signed_with_both_until: audit.signed_with_both_until,
+        entry: None,
         deploy: None,
     };
-    for place in places.into_iter().chain(left) {
+    let left = left.iter().map(|(place, value)| (place, Some(value.fingerprint())));
+    for (place, fingerprint) in places.into_iter().chain(left) {
         spots.push(Spot::from(place));
-        let Ok(line) = serde_json::to_string(&receipt(Spot::from(place), Vec::new())) else { continue };
+        let Ok(line) = serde_json::to_string(&receipt(Spot::from(place), Vec::new(), fingerprint)) else { continue };
         all.push(crate::journal::Receipt::new(of_place(&place.name), line.clone()));
         if place.path() != place.name {
             all.push(crate::journal::Receipt::new(of_place(&place.path()), line.clone()));
@@ -151,27 +156,74 @@ pub(crate) fn receipts<'a>(
     let of_key = of_key(&audit.base_url, owner);
     let mut spots = spots.into_iter();
     if let Some(first) = spots.next()
-        && let Ok(line) = serde_json::to_string(&Receipt { deploy: deploy.cloned(), ..receipt(first, spots.collect()) })
+        && let Ok(line) = serde_json::to_string(&Receipt {
+            deploy: deploy.cloned(),
+            ..receipt(first, spots.collect(), audit.new_fingerprint.clone())
+        })
     {
         all.push(crate::journal::Receipt::new(of_key, line));
     }
     all
 }
 
+/// That this run has created this key or client credential, and goes on in this entry; `None`: it is over.
+pub(crate) fn receipt_of_new(
+    intent: &Intent,
+    entry: Option<&str>,
+    id: &MadeId,
+    at: Timestamp,
+) -> Option<crate::journal::Receipt> {
+    let owner = match &intent.subject {
+        Subject::Credential { .. } => owner_of_credential(id.as_str()),
+        _ => id.as_str().to_owned(),
+    };
+    let mut spots = intent.places.iter().map(Spot::from);
+    let receipt = Receipt {
+        v: VERSION,
+        run: intent.run.clone(),
+        ending: Ending::Waiting,
+        key_id: owner.clone(),
+        at,
+        base_url: intent.base_url.clone(),
+        organization: intent.organization.as_ref().map(|id| id.as_str().to_owned()),
+        spot: spots.next()?,
+        others: spots.collect(),
+        fingerprint: None,
+        signed_with_both_until: None,
+        entry: entry.map(str::to_owned),
+        deploy: None,
+    };
+    let line = serde_json::to_string(&receipt).ok()?;
+    Some(crate::journal::Receipt::new(of_key(&intent.base_url, &owner), line))
+}
+
 impl Receipt {
     /// What follows the location of the place in a sentence.
     pub(crate) fn said(&self) -> String {
-        let kind = if self.key_id.contains('-') { "a webhook endpoint" } else { "another key" };
+        let kind = match &self.key_id {
+            owner if owner.starts_with(OF_CREDENTIAL) => "a client credential",
+            owner if owner.contains('-') => "a webhook endpoint",
+            _ => "another key",
+        };
         format!("has had the secret of {kind}, {}, since {}", self.key_id, self.at)
     }
 }
 
+async fn receipt(journal: &dyn Journal, name: &str) -> Result<Option<Receipt>, JournalError> {
+    let Some(line) = journal.receipt(ReadReceipt::new(name)).await? else { return Ok(None) };
+    let receipt = serde_json::from_str::<Receipt>(&line).ok().filter(|receipt| receipt.v == VERSION);
+    let unreadable = || JournalError::new(JournalErrorKind::Damaged, format!("the receipt {name} can't be read"));
+    receipt.ok_or_else(unreadable).map(Some)
+}
+
+/// The entry of the run that has created this key, as long as that may be open.
+pub(crate) async fn entry_that_made(journal: &dyn Journal, base_url: &str, key_id: &KeyId) -> Option<String> {
+    receipt(journal, &of_key(base_url, key_id.as_str())).await.ok()??.entry
+}
+
 impl Rotator {
     async fn receipt(&self, name: &str) -> Result<Option<Receipt>, JournalError> {
-        let Some(line) = self.journal.receipt(ReadReceipt::new(name)).await? else { return Ok(None) };
-        let receipt = serde_json::from_str::<Receipt>(&line).ok().filter(|receipt| receipt.v == VERSION);
-        let unreadable = || JournalError::new(JournalErrorKind::Damaged, format!("the receipt {name} can't be read"));
-        receipt.ok_or_else(unreadable).map(Some)
+        receipt(&*self.journal, name).await
     }
 
     /// What was last put there, by the place and by the path to it: after a remount, or where a folder was made anew, one of
@@ -245,7 +297,7 @@ impl Rotator {
 
     /// A list may lag, or be of another organization: two must lack the key, and its secret must be dead.
     async fn is_gone(&self, owner: &str, secret: &Secret) -> bool {
-        // Nobody can tell whether an endpoint's secret is dead.
+        // Nobody can tell whether an endpoint's secret is dead, and a revoked credential is still in the list.
         let Ok(key_id) = owner.parse::<KeyId>() else { return false };
         let key_id = &key_id;
         for _ in 0..2 {
@@ -270,6 +322,32 @@ impl Rotator {
             }
         }
         None
+    }
+
+    /// Why this is not to be changed: a run that is not over has created it, and goes on from the secret that it stored.
+    pub(crate) async fn is_of_open_run(&self, subject: &Subject) -> Option<Failure> {
+        let receipt = match self.receipt(&of_key(self.account.client().base_url(), &subject.owner()?)).await {
+            Ok(receipt) => receipt?,
+            // It may be what tells of that run.
+            Err(error) => return Some(error.into()),
+        };
+        let entry = receipt.entry?;
+        let made = format!("{} {}", subject.noun(), subject.old_id().unwrap_or_default());
+        let looked = self.journal.look(Look::new(&entry)).await;
+        if let Err(error) = &looked
+            && error.kind() == JournalErrorKind::Locked
+        {
+            let sentence = format!("the run on {entry} that has created the {made} is under way; nothing was sent");
+            return Some(Failure::new(FailureKind::Locked, sentence));
+        }
+        match looked.map(|looked| recover::read(&entry, &looked.lines)) {
+            Ok(Ok(None)) => return None,
+            Ok(Ok(Some(Open::Run(progress)))) if progress.intent.run != receipt.run => return None,
+            // What can't be read may be it.
+            _ => {}
+        }
+        let sentence = format!("the {made} was created by a run on {entry} that is unfinished; nothing was sent");
+        Some(Failure::refused(sentence).with_next(Next::EndFirst(entry)))
     }
 
     /// Until when RIXL signs with the secret before the one that the last run has stored.

@@ -60,6 +60,7 @@
 //! | resume an interrupted fleet | [`Rotator::recover`], then [`Selection::not_rotated_since`] |
 //! | have no moment without a live secret | [`Rotator::replace`] |
 //! | rotate the signing secret of a webhook endpoint | [`Rotator::rotate_webhook`] |
+//! | replace a client credential | [`Rotator::replace_client_credential`] |
 //! | prove that the new secret works where it is used | [`Rotator::with_probe_step`] |
 //! | end a secret that leaked, and see it refused | [`Rotator::with_refusal_within`], [`Rotator::last_run`] |
 //! | wait until consumers run with it | [`Rotator::with_consumers`], [`Rotator::with_use_within`]; [`acknowledgements`] |
@@ -110,6 +111,7 @@ mod ledger;
 #[cfg(target_os = "linux")]
 mod mounts;
 mod open_run;
+mod pair;
 mod plan;
 mod probe;
 mod probe_step;
@@ -131,7 +133,8 @@ pub use fleet::{Completed, Fleet, PrepareError, Rotations};
 pub use history::{Audit, Ending};
 pub use ledger::LastRun;
 pub use open_run::{OpenRun, open_runs};
-pub use plan::{DueKey, LeftOut, Plan, Selection};
+pub use pair::ClientFormat;
+pub use plan::{DueKey, Judgement, LeftOut, Plan, Selection, Surveyed};
 pub use probe::{KeyFormat, Liveness};
 pub use probe_step::ProbeStep;
 pub use recover::{OnLiveSecret, RecoverOptions, Recovered, Recovery, RecoveryAction, RecoveryPlan};

@@ -1,6 +1,6 @@
 //! Unfinished runs, from the journal alone.
 
-use rixl_credentials::{EndpointId, KeyId, Timestamp};
+use rixl_credentials::{CredentialId, EndpointId, KeyId, OrganizationId, Timestamp};
 
 use crate::{
     Effect, Failure, Next,
@@ -16,10 +16,17 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenRun {
-    /// The name of the entry: the key's id, `new-…` for a creation, or `webhook-…`, with the ids of project and endpoint.
+    /// The name of the entry: the key's id, `new-…` for a creation, `webhook-…`, with the ids of project and
+    /// endpoint, or `credential-…`, with the id of a client credential.
     pub entry: String,
+    /// The URL of the API that it is of, as far as the entry could be read.
+    pub base_url: Option<String>,
+    /// The organization that it is of, if one was named.
+    pub organization: Option<OrganizationId>,
     /// The webhook endpoint, if it is about the secret of one.
     pub endpoint_id: Option<EndpointId>,
+    /// The client credential that is replaced, if it is about one.
+    pub credential_id: Option<CredentialId>,
     /// The key's name, as far as the entry could be read.
     pub name: Option<String>,
     /// Where its secret goes; empty where the entry could not be read.
@@ -69,11 +76,19 @@ pub async fn open_runs(journal: &dyn Journal) -> Result<Vec<OpenRun>, Failure> {
     Ok(runs)
 }
 
+/// When RIXL ends this key by itself, where the run that replaced it has nothing else to do.
+pub(crate) async fn waits_until(journal: &dyn Journal, entry: &str) -> Option<Timestamp> {
+    open_run(journal, entry.to_owned()).await?.waits_until
+}
+
 /// `None`: it ended meanwhile.
 async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
     let mut run = OpenRun {
         entry: name,
+        base_url: None,
+        organization: None,
         endpoint_id: None,
+        credential_id: None,
         name: None,
         stores: Vec::new(),
         fingerprint: None,
@@ -114,6 +129,11 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             if let Subject::Endpoint { endpoint_id, .. } = &progress.intent.subject {
                 run.endpoint_id = Some(endpoint_id.clone());
             }
+            if let Subject::Credential { credential_id, .. } = &progress.intent.subject {
+                run.credential_id = Some(credential_id.clone());
+            }
+            run.base_url = Some(progress.intent.base_url.clone());
+            run.organization = progress.intent.organization.clone();
             run.name = progress.intent.subject.name().map(str::to_owned);
             run.stores = progress.kept().map(|(_, place)| place.given.clone()).collect();
             run.since = Some(progress.intent.began);
@@ -121,6 +141,12 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             run.waits_until = progress.waits_until();
             run.fingerprint = progress.stored_fingerprint();
             run.situation = situation(&progress, &entry.escrow_location);
+            if let (Some(until), Some(old)) = (progress.old_end.last, progress.intent.subject.key_id())
+                && run.waits_until.is_none()
+                && progress.ended.is_none()
+            {
+                run.situation.push_str(&format!("; RIXL ends the old key {old} at {until:.0}"));
+            }
         }
     }
     Some(run)
@@ -129,6 +155,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
 fn situation(progress: &Progress, escrow: &str) -> String {
     let is_stored = progress.places.iter().all(|place| !matches!(place, At::Before(_)));
     let is_settled = progress.places.iter().all(|place| matches!(place, At::Settled { .. } | At::GivenUp));
+    let noun = progress.intent.subject.noun();
     let retires = progress.intent.subject.rules().retires_after.is_some();
     match progress.response {
         _ if progress.ended.is_some() => "it is finished, but its entry was not removed".to_owned(),
@@ -148,16 +175,19 @@ fn situation(progress: &Progress, escrow: &str) -> String {
             "the new secret is stored and live, but not taken by all consumers yet".to_owned()
         }
         Response::Received if is_settled && progress.is_to_be_used() => {
-            "the new secret is stored and live, but the key was not seen in use yet".to_owned()
+            format!("the new secret is stored and live, but the {noun} was not seen in use yet")
         }
         Response::Received if is_settled && retires => {
-            "the new secret is stored, and the old key is not deleted yet".to_owned()
+            format!("the new secret is stored, and the old {noun} is not {} yet", progress.intent.subject.retired())
         }
         Response::Received if is_settled => {
             "the new secret is stored and live, but the entry was not closed".to_owned()
         }
         Response::Received if is_stored => "the new secret is stored, and was not checked again".to_owned(),
         Response::Received => format!("the new secret is in escrow at {escrow}, and not known to be stored"),
+        Response::Lost(_) if progress.intent.subject.rules().creates => {
+            format!("the new secret is lost, and the {noun} is to be created again")
+        }
         Response::Lost(_) if progress.intent.subject.rules().outlives.is_some() => {
             "the new secret is lost, and the endpoint is to be rotated again".to_owned()
         }

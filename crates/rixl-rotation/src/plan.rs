@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    mem,
     time::Duration,
 };
 
@@ -11,7 +12,8 @@ use rixl_credentials::{ApiKey, KeyId, ProjectId, Timestamp};
 
 use crate::{
     Account, Audit, Ending, Failure, FailureKind, Next,
-    journal::{Journal, ReadHistory},
+    journal::{Journal, ListUnfinished, ReadHistory},
+    ledger, open_run,
     protocol::intent::Digest,
     rotator::refuse_expired,
 };
@@ -41,8 +43,11 @@ pub struct Selection {
 pub struct Plan {
     /// The keys that are due.
     pub due: Vec<DueKey>,
-    /// The keys that meet the conditions, but that a rotation would not help.
+    /// The keys that meet the conditions, but that a rotation would not help, or that were replaced.
     pub left_out: Vec<LeftOut>,
+    /// How many keys meet the conditions that time does not change: the ids, the name and the project. If it is 0, one of
+    /// those is probably mistyped.
+    pub matched: usize,
 }
 
 /// A key that is due.
@@ -84,6 +89,35 @@ pub struct LeftOut {
     pub reason: String,
     /// What to do instead.
     pub next: Next,
+    /// When RIXL ends the key by itself, if it was replaced: see [`Ending::Waiting`].
+    pub until: Option<Timestamp>,
+}
+
+/// A key that meets the conditions that time does not change: see [`Selection::survey`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Surveyed {
+    /// The key.
+    pub key: ApiKey,
+    /// Since when its secret is in use: since its request, by the journal's history, or else since the key's creation.
+    /// `None`: of unknown age.
+    pub since: Option<Timestamp>,
+    /// Whether another key has taken its place.
+    pub is_replaced: bool,
+    last: Option<LastRotation>,
+}
+
+/// What the conditions that time changes say of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "one for each key, and a box would be in every caller's way")]
+#[non_exhaustive]
+pub enum Judgement {
+    /// It is due.
+    Due(DueKey),
+    /// It is not due.
+    NotDue,
+    /// A rotation would not help it.
+    LeftOut(LeftOut),
 }
 
 /// The conditions that time, and other runs, change.
@@ -169,6 +203,79 @@ impl Selection {
         self
     }
 
+    /// Whether a key meets the conditions that time does not change: ids, name and project.
+    #[must_use]
+    pub fn is_of(&self, key: &ApiKey) -> bool {
+        self.fits(key).is_some()
+    }
+
+    /// The keys that meet the conditions that time does not change, due or not, with what is known of their age: for those who
+    /// decide for each key when it is due. [`judge`](Self::judge) then makes a [`DueKey`] of it.
+    ///
+    /// # Errors
+    ///
+    /// When the list or the history can't be read.
+    pub async fn survey(&self, account: &Account, journal: &dyn Journal) -> Result<Vec<Surveyed>, Failure> {
+        let rotated = last_rotations(account, journal).await?;
+        let now = account.client().timing().now();
+        let mut all = Vec::new();
+        let mut keys = account.list();
+        while let Some(key) = keys.next().await {
+            let key = key.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
+            if self.is_of(&key) {
+                let last = rotated.get(key.id.as_str()).copied();
+                let is_replaced = last.is_some_and(|last| last.is_replaced);
+                all.push(Surveyed { since: since(&key, last.as_ref(), now), key, is_replaced, last });
+            }
+        }
+        Ok(all)
+    }
+
+    /// What the conditions that time changes say of a surveyed key now. They are asked once more under its lock.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use rixl_rotation::{Account, Judgement, Selection, journal::Journal};
+    ///
+    /// # async fn example(account: &Account, journal: &dyn Journal) -> Result<(), rixl_rotation::Failure> {
+    /// let now = account.client().timing().now();
+    /// for key in Selection::new().survey(account, journal).await? {
+    ///     let days = if key.key.name.as_deref() == Some("billing") { 30 } else { 90 };
+    ///     let selection = Selection::new().older_than(Duration::from_secs(days * 86_400));
+    ///     if let Judgement::Due(due) = selection.judge(&key, now) {
+    ///         println!("{}: {}", due.key.id, due.reason);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn judge(&self, surveyed: &Surveyed, now: Timestamp) -> Judgement {
+        self.judged(surveyed.key.clone(), Vec::new(), surveyed.last.as_ref(), now)
+    }
+
+    fn judged(
+        &self,
+        key: ApiKey,
+        mut reasons: Vec<String>,
+        rotated: Option<&LastRotation>,
+        now: Timestamp,
+    ) -> Judgement {
+        match self.times.ask(&key, rotated, now) {
+            Verdict::NotDue => Judgement::NotDue,
+            Verdict::LeftOut(reason) => {
+                let next = Next::Replace(key.id.clone());
+                Judgement::LeftOut(LeftOut { key, reason: reason.to_owned(), next, until: None })
+            }
+            Verdict::Due(more) => {
+                reasons.extend(more);
+                let reason = if reasons.is_empty() { "chosen".to_owned() } else { reasons.join(", ") };
+                Judgement::Due(DueKey { key, reason, times: self.times })
+            }
+        }
+    }
+
     /// The keys that are due, and those that are left out because a rotation would not help them.
     ///
     /// # Errors
@@ -194,21 +301,18 @@ impl Selection {
         while let Some(key) = keys.next().await {
             let key = key.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
             missing.retain(|id| *id != key.id);
-            let Some(mut reasons) = self.fits(&key) else { continue };
-            match self.times.ask(&key, &rotated, now) {
-                Verdict::NotDue => {}
-                Verdict::LeftOut(reason) => {
+            let Some(reasons) = self.fits(&key) else { continue };
+            plan.matched += 1;
+            let last = rotated.get(key.id.as_str());
+            match self.judged(key, reasons, last, now) {
+                Judgement::NotDue => {}
+                Judgement::LeftOut(left_out) => {
                     if !self.ids.is_empty() {
-                        refuse_expired(&key, now)?;
+                        refuse_expired(&left_out.key, now)?;
                     }
-                    let next = Next::Replace(key.id.clone());
-                    plan.left_out.push(LeftOut { key, reason: reason.to_owned(), next });
+                    plan.left_out.push(left_out);
                 }
-                Verdict::Due(more) => {
-                    reasons.extend(more);
-                    let reason = if reasons.is_empty() { "chosen".to_owned() } else { reasons.join(", ") };
-                    plan.due.push(DueKey { key, reason, times: self.times });
-                }
+                Judgement::Due(due) => plan.due.push(due),
             }
         }
         if let (Some(time), Some(ahead)) = (self.times.not_rotated_since, clock_error(account)) {
@@ -218,10 +322,14 @@ impl Selection {
                  {time:.0}; nothing was sent; correct the clock"
             )));
         }
-        match missing.first() {
-            None => Ok(plan),
-            Some(id) => Err(Failure::refused(format!("no key has the id {id}; nothing was sent"))),
+        if let Some(id) = missing.first() {
+            return Err(Failure::refused(format!("no key has the id {id}; nothing was sent")));
         }
+        // Whoever names one key alone is told why not.
+        if self.ids.len() != 1 && (!plan.due.is_empty() || !plan.left_out.is_empty()) {
+            plan.leave_out_replaced(journal, account.client().base_url()).await;
+        }
+        Ok(plan)
     }
 
     /// Why it fits what does not change with time; `None`: it does not.
@@ -240,6 +348,42 @@ impl Selection {
     }
 }
 
+impl Plan {
+    /// A key that RIXL is going to end needs no new secret, and keeps no other key from having one.
+    async fn leave_out_replaced(&mut self, journal: &dyn Journal, base_url: &str) {
+        // What can't be listed is told when the keys are prepared.
+        let open =
+            journal.unfinished(ListUnfinished::new()).await.map(|unfinished| unfinished.names).unwrap_or_default();
+        // The key that took its place is not rotated before that is over.
+        let until = async |key: &ApiKey| -> Option<(Timestamp, String)> {
+            if open.is_empty() {
+                return None;
+            }
+            let is_open = |entry: &str| open.iter().any(|name| name == entry);
+            if is_open(key.id.as_str()) {
+                let until = open_run::waits_until(journal, key.id.as_str()).await?;
+                return Some((until, format!("replaced, and RIXL ends it at {until:.0}")));
+            }
+            let entry = ledger::entry_that_made(journal, base_url, &key.id).await.filter(|entry| is_open(entry))?;
+            let until = open_run::waits_until(journal, &entry).await?;
+            Some((until, format!("created in place of {entry}, which RIXL ends at {until:.0}")))
+        };
+        let left_out = |key, (until, reason)| LeftOut { key, reason, next: Next::Recover, until: Some(until) };
+        for due in mem::take(&mut self.due) {
+            match until(&due.key).await {
+                Some(until) => self.left_out.push(left_out(due.key, until)),
+                None => self.due.push(due),
+            }
+        }
+        for one in &mut self.left_out {
+            if let (None, Some(until)) = (one.until, until(&one.key).await) {
+                *one = left_out(one.key.clone(), until);
+            }
+        }
+        journal.released().await;
+    }
+}
+
 impl Times {
     /// Whether another run may have changed what they say.
     pub(crate) fn is_asked_again(self) -> bool {
@@ -254,15 +398,14 @@ impl Times {
         self.expiring_within.is_some()
     }
 
-    fn ask(self, key: &ApiKey, rotated: &LastRotations, now: Timestamp) -> Verdict {
-        let rotated = rotated.get(key.id.as_str());
+    fn ask(self, key: &ApiKey, rotated: Option<&LastRotation>, now: Timestamp) -> Verdict {
         let mut reasons = Vec::new();
+        // Its successor has its places. Until it is gone, it would seem to be due.
+        if self.is_asked_again() && rotated.is_some_and(|rotated| rotated.is_replaced) {
+            return Verdict::NotDue;
+        }
         if self.is_about_age() {
-            // A clock that was wrong must not hide a key until its time has come.
-            let is_past = |at: &Timestamp| *at <= now.saturating_add(SKEW).unwrap_or(now);
-            let issued_at = rotated.map(|rotated| rotated.issued_at).filter(is_past);
-            let since = issued_at.max(key.created_at.filter(is_past));
-            let Some(since) = since else {
+            let Some(since) = since(key, rotated, now) else {
                 reasons.push("of unknown age".to_owned());
                 return self.ask_of_end(key, rotated, now, reasons);
             };
@@ -308,6 +451,14 @@ impl Times {
     }
 }
 
+/// Since when the secret of a key is in use, as far as that is known.
+fn since(key: &ApiKey, rotated: Option<&LastRotation>, now: Timestamp) -> Option<Timestamp> {
+    // A clock that was wrong must not hide a key until its time has come.
+    let is_past = |at: &Timestamp| *at <= now.saturating_add(SKEW).unwrap_or(now);
+    let issued_at = rotated.map(|rotated| rotated.issued_at).filter(is_past);
+    issued_at.max(key.created_at.filter(is_past))
+}
+
 /// What was known of a key when it was prepared for the first time, so that the history need not be read for each key.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
@@ -347,7 +498,7 @@ pub(crate) async fn ask_again(
             &fresh
         }
     };
-    match due.times.ask(&due.key, rotated, account.client().timing().now()) {
+    match due.times.ask(&due.key, rotated.get(due.key.id.as_str()), account.client().timing().now()) {
         // Whoever rotated it without a line in this history left another live secret of it. One that RIXL refuses, or was not
         // asked about, is a slip of the hand, and a form of the one before is that one.
         Verdict::Due(_)
@@ -436,6 +587,8 @@ pub(crate) type LastRotations = HashMap<String, LastRotation>;
 pub(crate) struct LastRotation {
     issued_at: Timestamp,
     is_rotation: bool,
+    /// Another key was made in its place.
+    is_replaced: bool,
     /// When the key was to expire, as it was known before.
     end_before: Option<Timestamp>,
 }
@@ -450,11 +603,17 @@ pub(crate) async fn last_rotations(account: &Account, journal: &dyn Journal) -> 
         if audit.base_url != base_url || audit.organization.as_deref() != organization {
             continue;
         }
+        let issued_at = audit.issued_at.unwrap_or(audit.at);
+        let mut tell = |id: String, is_rotation, is_replaced| {
+            rotated.insert(id, LastRotation { issued_at, is_rotation, is_replaced, end_before: audit.end_before });
+        };
         let is_new = matches!(audit.ending, Ending::Rotated | Ending::Created | Ending::Replaced | Ending::Superseded);
+        // Given up after its successor was stored, too: RIXL ends it.
+        if let Some(id) = audit.replaced.filter(|_| is_new) {
+            tell(id, false, true);
+        }
         if let Some(id) = audit.key_id.filter(|_| is_new) {
-            let issued_at = audit.issued_at.unwrap_or(audit.at);
-            let is_rotation = audit.change == "rotate";
-            rotated.insert(id, LastRotation { issued_at, is_rotation, end_before: audit.end_before });
+            tell(id, audit.change == "rotate", false);
         }
     }
     Ok(rotated)

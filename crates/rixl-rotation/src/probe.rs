@@ -1,4 +1,4 @@
-//! Whether a secret is live, checked by an exchange with RIXL.
+//! Whether a secret is live, checked by an exchange with RIXL, or, for a client credential, by minting a token.
 
 use std::time::Duration;
 
@@ -60,6 +60,17 @@ enum Verdict {
     Unclear,
 }
 
+impl Verdict {
+    /// `None` where RIXL does not say.
+    fn is_accepted(&self) -> Option<bool> {
+        match self {
+            Self::Accepted => Some(true),
+            Self::Refused => Some(false),
+            Self::Unclear => None,
+        }
+    }
+}
+
 impl Account {
     /// Checks whether a secret is live: as the key string that it may be, and, if the key is given, after the key's id.
     /// This obtains a token, and so counts as a use of the key.
@@ -115,11 +126,27 @@ pub(crate) async fn probe(account: &Account, key_id: &KeyId, secret: &Secret, kn
 
 /// Whether one exchange of the secret in this format is accepted; `None` where RIXL does not say.
 pub(crate) async fn probe_once(account: &Account, key_id: &KeyId, secret: &Secret, format: KeyFormat) -> Option<bool> {
-    match exchange(account, &format.key_string(key_id, secret)).await {
-        Verdict::Accepted => Some(true),
-        Verdict::Refused => Some(false),
-        Verdict::Unclear => None,
+    exchange(account, &format.key_string(key_id, secret)).await.is_accepted()
+}
+
+/// Whether this client id and secret mint a token. Refused twice is dead, as for keys.
+pub(crate) async fn probe_client(account: &Account, client_id: &str, secret: &Secret) -> Liveness {
+    for round in 0..2 {
+        if round > 0 {
+            account.client().timing().sleep(PAUSE).await;
+        }
+        match probe_client_once(account, client_id, secret).await {
+            Some(true) => return Liveness::Live(KeyFormat::Whole),
+            Some(false) => {}
+            None => return Liveness::Unclear,
+        }
     }
+    Liveness::Dead
+}
+
+/// Whether one token is minted; `None` where RIXL does not say.
+pub(crate) async fn probe_client_once(account: &Account, client_id: &str, secret: &Secret) -> Option<bool> {
+    verdict(account.mint(client_id, secret).await).is_accepted()
 }
 
 async fn ask(account: &Account, key_strings: &[(KeyFormat, Secret)]) -> Liveness {
@@ -139,9 +166,13 @@ async fn ask(account: &Account, key_strings: &[(KeyFormat, Secret)]) -> Liveness
 }
 
 async fn exchange(account: &Account, key_string: &Secret) -> Verdict {
-    match account.exchange(key_string).await {
+    verdict(account.exchange(key_string).await)
+}
+
+fn verdict(tried: Result<(), Error>) -> Verdict {
+    match tried {
         Ok(()) => Verdict::Accepted,
-        // Not the form of a key string, so no key has it.
+        // Not the form of a key string or of a client secret, so nothing has it.
         Err(error) if error.kind() == ErrorKind::InvalidInput => Verdict::Refused,
         Err(error) if is_rixls_own(&error) => Verdict::Refused,
         Err(_) => Verdict::Unclear,

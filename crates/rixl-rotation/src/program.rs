@@ -192,13 +192,11 @@ impl Said {
         let text = String::from_utf8_lossy(&shown);
         let mut line = String::new();
         for word in text.split_whitespace() {
-            let word = word.split('\0').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("[...]");
-            // In Base64, quoted or escaped, a secret has nothing in common with itself.
-            let word = without_keys(&word);
             if !line.is_empty() {
                 line.push(' ');
             }
-            line.push_str(if word.is_empty() { "[...]" } else { &word });
+            // In Base64, quoted or escaped, a secret has nothing in common with itself.
+            line.push_str(&without_keys(word));
         }
         if secrets.iter().any(|secret| is_disguised(line.as_bytes(), secret)) {
             "[...]".clone_into(&mut line);
@@ -229,16 +227,16 @@ fn is_disguised(said: &[u8], secret: &[u8]) -> bool {
         })
 }
 
-/// The word, without what is as long and as dense as a key.
+/// The word, without what is as long and as dense as a key, and without what stands next to a NUL, which is left of a secret.
 fn without_keys(word: &str) -> String {
-    let is_dense = |letter: char| letter.is_ascii_alphanumeric() || "+/=_-%".contains(letter);
+    let is_dense = |letter: char| letter.is_ascii_alphanumeric() || "+/=_-%\0".contains(letter);
     let mut shown = String::new();
     let mut rest = word;
     while !rest.is_empty() {
         let end = rest.find(|letter| !is_dense(letter)).unwrap_or(rest.len());
         let (run, after) = rest.split_at(end);
         // Words of people and paths have letters alone between their signs.
-        let is_key = run.len() >= LEAST_KEY && run.chars().any(|letter| letter.is_ascii_digit());
+        let is_key = run.contains('\0') || run.len() >= LEAST_KEY && run.chars().any(|letter| letter.is_ascii_digit());
         shown.push_str(if is_key { "[...]" } else { run });
         let next = after.chars().next().map_or(0, char::len_utf8);
         let (sign, after) = after.split_at(next);
@@ -351,4 +349,19 @@ pub(crate) fn is_runnable(program: &str) -> bool {
     }
     let path = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
     env::split_paths(&path).any(|folder| may_run(&folder.join(program)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_of_a_word_that_has_much_in_common_with_a_secret() {
+        let secret = "rxl_aBCDEFGH12345678xyzwv";
+        let upper = secret.to_uppercase();
+        for word in [secret, upper.as_str(), &secret[4..14], &format!("{upper}FJ")] {
+            let said = Said::new(format!("told {word} at once").as_bytes(), &[secret.as_bytes()]).unwrap();
+            assert_eq!(said.0, "told [...] at once", "{word}");
+        }
+    }
 }

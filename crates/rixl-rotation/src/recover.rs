@@ -12,7 +12,7 @@ use crate::{
     driver::{Driver, MAX_SECRET_BYTES, Target},
     journal::{Append, Close, Entry, JournalErrorKind, ListUnfinished, Lock},
     protocol::{
-        intent::{Before, Digest, Place, Subject as ProtocolSubject},
+        intent::{Before, Digest, Intent, Place, Subject as ProtocolSubject},
         progress::{At, Progress, ReadError, Record},
         seen::{IfLive, Mandate},
     },
@@ -111,7 +111,8 @@ impl RecoverOptions {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Recovered {
-    /// The name of the entry: the key's id, `new-…` for a creation, or `webhook-…`, with the ids of project and endpoint.
+    /// The name of the entry: the key's id, `new-…` for a creation, `webhook-…`, with the ids of project and
+    /// endpoint, or `credential-…`, with the id of a client credential.
     pub entry: String,
     /// The key's name, as far as the entry could be read.
     pub name: Option<String>,
@@ -366,7 +367,7 @@ impl Rotator {
             again: is_told,
             ..self.mandate()
         };
-        Ok(Driver::new(self.clone(), entry, opened, progress, mandate, label))
+        Ok(Driver::new(self.clone(), (name.to_owned(), entry), opened, progress, mandate, label))
     }
 
     /// From now on the secret goes here.
@@ -474,6 +475,7 @@ impl Rotator {
 }
 
 /// What an entry is of.
+#[allow(clippy::large_enum_variant, reason = "one at a time, and a box would be in every reader's way")]
 pub(crate) enum Open {
     Run(Progress),
     Rehearsal(Rehearsal),
@@ -494,14 +496,24 @@ impl Open {
         }
     }
 
+    /// That the same replacement is asked for again, of which no more is left than that RIXL ends the old key.
+    pub(crate) fn repeated(&self, again: &Intent) -> Option<Failure> {
+        let Self::Run(progress) = self else { return None };
+        let until = progress.waits_until().filter(|until| again.began < *until)?;
+        let mut places: Vec<String> = progress.kept().map(|(_, place)| place.path()).collect();
+        let mut asked: Vec<String> = again.places.iter().map(Place::path).collect();
+        places.sort();
+        asked.sort();
+        let is_same = matches!(again.subject, ProtocolSubject::Replace { .. }) && places == asked;
+        let sentence = format!("this key was replaced, and RIXL ends it at {until:.0}; nothing was sent");
+        is_same.then(|| Failure::new(FailureKind::Waiting, sentence))
+    }
+
     /// Nothing else is begun before it is ended.
     pub(crate) fn refusal(&self, truth: &str) -> Failure {
         match self {
             Self::Run(progress) => {
-                let what = match progress.intent.subject {
-                    ProtocolSubject::Endpoint { .. } => "webhook endpoint",
-                    _ => "key",
-                };
+                let what = progress.intent.subject.noun();
                 let sentence = match progress.waits_until() {
                     Some(until) => {
                         format!("this key was replaced, and RIXL ends it at {until:.0}; {truth}")

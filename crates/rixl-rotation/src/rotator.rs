@@ -7,7 +7,10 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use rixl_credentials::{ApiKey, EndpointId, KeyId, NewApiKey, ProjectId, Timestamp, WebhookEndpoint};
+use rixl_credentials::{
+    ApiKey, ClientCredential, ClientCredentialStatus, CredentialId, EndpointId, KeyId, NewApiKey, ProjectId, Timestamp,
+    WebhookEndpoint,
+};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -15,13 +18,13 @@ use tracing::Span;
 #[cfg(unix)]
 use crate::DeployStep;
 use crate::{
-    Account, Consumers, DueKey, Effect, Ending, Failure, FailureKind, Liveness, Next, ProbeStep, Warning,
+    Account, ClientFormat, Consumers, DueKey, Effect, Ending, Failure, FailureKind, Liveness, Next, ProbeStep, Warning,
     batch::Batch,
     driver::{Driver, Target},
     journal::{Entry, Journal, JournalErrorKind, Lock, LockStore},
     plan::{self, Known},
     protocol::{
-        intent::{Intent, Limits, Place, ProbeBy, Subject, VERSION},
+        intent::{Intent, Limits, Place, ProbeBy, Subject, VERSION, owner_of_credential},
         next::end::LEAST_GRACE,
         progress::Progress,
         seen::Mandate,
@@ -108,6 +111,7 @@ pub struct Rotator {
     leaves: bool,
     pub(crate) own_key: OwnKey,
     successor_end: Option<Timestamp>,
+    client_format: ClientFormat,
     is_waiting: bool,
     pub(crate) allows_new_place: bool,
     pub(crate) cancellation: CancellationToken,
@@ -145,7 +149,8 @@ impl fmt::Debug for Rotator {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
-    /// The key, by its id; for a key that is not created yet, by its name; for a webhook endpoint, the name of its entry.
+    /// The key, by its id; for a key that is not created yet, by its name; for a webhook endpoint or a client
+    /// credential, the name of its entry.
     pub key: String,
     /// What happened.
     pub kind: EventKind,
@@ -263,10 +268,17 @@ impl fmt::Display for State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// The key whose secret is stored now; `None` when nothing was created, and for a webhook endpoint.
+    /// The key whose secret is stored now; `None` when nothing was created, and for a webhook endpoint or a client credential.
     pub key_id: Option<KeyId>,
     /// The webhook endpoint whose secret is stored now.
     pub endpoint_id: Option<EndpointId>,
+    /// The client credential whose secret is stored now.
+    pub credential_id: Option<CredentialId>,
+    /// What mints tokens with that secret.
+    pub client_id: Option<String>,
+    /// Until when tokens may live that were minted with the client credential before: 15 minutes, the longest life that RIXL
+    /// publishes, after it was revoked. `None` if it was not.
+    pub old_tokens_until: Option<Timestamp>,
     /// Until when RIXL signs deliveries with the secret before, too: 24 hours from the request, as RIXL publishes. `None` for
     /// a key, and if several requests may have been carried out, the last of which may have ended it.
     pub signed_with_both_until: Option<Timestamp>,
@@ -340,6 +352,7 @@ impl Rotator {
             leaves: false,
             own_key: OwnKey::Refused,
             successor_end: None,
+            client_format: ClientFormat::Pair,
             is_waiting: false,
             allows_new_place: false,
             cancellation: CancellationToken::new(),
@@ -429,6 +442,12 @@ impl Rotator {
     /// if RIXL does not say how long that is, the replacement is refused.
     pub fn with_successor_expiry(mut self, end: Timestamp) -> Self {
         self.successor_end = Some(end);
+        self
+    }
+
+    /// What a place gets of a client credential. By default both its client id and its secret, as one value.
+    pub fn with_client_format(mut self, format: ClientFormat) -> Self {
+        self.client_format = format;
         self
     }
 
@@ -631,7 +650,7 @@ impl Rotator {
     ///
     /// As for [`prepare`](Self::prepare), and [`FailureKind::NotDue`] if it was rotated in the meantime.
     pub async fn prepare_due(&self, due: &DueKey, places: impl Into<Places> + Send) -> Result<Prepared, Failure> {
-        self.prepare_known(due, places.into(), None).await
+        self.prepare_known(due, places.into(), None, None).await
     }
 
     pub(crate) async fn prepare_known(
@@ -639,13 +658,27 @@ impl Rotator {
         due: &DueKey,
         places: Places,
         known: Option<&Known>,
+        grace: Option<Duration>,
     ) -> Result<Prepared, Failure> {
-        let mut prepared = self.prepare(&due.key, places).await?;
+        let mut prepared = self.prepare_as(due, places, grace).await?;
         if due.times.is_asked_again() {
             plan::ask_again(due, prepared.driver.held(), known, &self.account, &*self.journal).await?;
         }
         prepared.end_before = due.key.expiring_at.filter(|_| due.times.is_about_the_end());
         Ok(prepared)
+    }
+
+    /// Step 2 of a rotation, or, with a grace period, of a replacement.
+    pub(crate) async fn prepare_as(
+        &self,
+        due: &DueKey,
+        places: Places,
+        grace: Option<Duration>,
+    ) -> Result<Prepared, Failure> {
+        match grace {
+            None => self.prepare(&due.key, places).await,
+            Some(grace) => self.prepare_replace(&due.key, places, grace).await,
+        }
     }
 
     /// Step 2 of a replacement.
@@ -726,6 +759,118 @@ impl Rotator {
         traced.prepare(prepare).await
     }
 
+    /// Creates a client credential of the same name, stores it, and revokes this one after the grace period: the same protocol
+    /// as [`replace`](Self::replace), since RIXL has no rotation of a client credential.
+    ///
+    /// Its client id and its secret belong together, and both are new, so a place gets them as one value unless
+    /// [`with_client_format`](Self::with_client_format) says otherwise. To try a credential, a token of one minute is minted for the
+    /// subject `rixl-rotation-probe` and dropped: RIXL has no other way, and counts it as a use of the credential.
+    ///
+    /// RIXL ends no client credential at a set time, so this waits for the grace period in this process, and then until the old
+    /// one has not been used for a quarter of it; a run that is interrupted meanwhile is finished by [`recover`](Self::recover).
+    /// Tokens minted with the old one live on until they expire: [`Report::old_tokens_until`].
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::effect`] says what became of the credential, [`Failure::next`] what to do.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`rotate`](Self::rotate): dropping the future is a crash.
+    pub async fn replace_client_credential(
+        &self,
+        id: &CredentialId,
+        places: impl Into<Places> + Send,
+        grace: Duration,
+    ) -> Result<Report, Failure> {
+        let credential = self.planned_client_credential(id).await?;
+        self.prepare_replace_client_credential(&credential, places, grace).await?.rotate().await
+    }
+
+    /// Step 1, for one client credential.
+    ///
+    /// # Errors
+    ///
+    /// [`FailureKind::Refused`] when there is none with this id, or it is revoked; otherwise as for every read.
+    pub async fn planned_client_credential(&self, id: &CredentialId) -> Result<ClientCredential, Failure> {
+        let found = self.account.find_credential(id).await;
+        let found = found.map_err(|error| Failure::from_call("the client credentials could not be listed", error))?;
+        let missing = || Failure::refused(format!("no client credential has the id {id}; nothing was sent"));
+        let credential = found.ok_or_else(missing)?;
+        if credential.status == Some(ClientCredentialStatus::Revoked) {
+            return Err(Failure::refused(format!(
+                "the client credential {id} is revoked, so there is nothing to replace; nothing was sent; create another one"
+            )));
+        }
+        self.tell(&owner_of_credential(id.as_str()), State::Planned, describe_credential(&credential, self.now()));
+        Ok(credential)
+    }
+
+    /// Step 2 of the replacement of a client credential.
+    ///
+    /// # Errors
+    ///
+    /// As for [`prepare`](Self::prepare); [`FailureKind::Refused`] also when policies are attached to it, which its successor
+    /// would lack.
+    pub async fn prepare_replace_client_credential(
+        &self,
+        credential: &ClientCredential,
+        places: impl Into<Places> + Send,
+        grace: Duration,
+    ) -> Result<Prepared, Failure> {
+        let (traced, places) = (Traced::new(None, "credential"), places.into());
+        traced.of_credential(&credential.id);
+        let prepare = async {
+            let (subject, warning) = self.client_replacement(credential, grace).await?;
+            let mut prepared = self.prepare_change(subject, places, &traced).await?;
+            warning.into_iter().for_each(|warning| prepared.driver.warn(warning));
+            Ok(prepared)
+        };
+        traced.prepare(prepare).await
+    }
+
+    /// With what is to be said of it.
+    async fn client_replacement(
+        &self,
+        credential: &ClientCredential,
+        grace: Duration,
+    ) -> Result<(Subject, Option<String>), Failure> {
+        let id = &credential.id;
+        let Some(name) = credential.name.clone() else {
+            return Err(Failure::refused(format!(
+                "the client credential {id} has no name to give to its successor; nothing was sent"
+            )));
+        };
+        if credential.is_last_used_unknown {
+            return Err(Failure::refused(format!(
+                "the last use of the client credential {id} can't be read, so it is not known when it may be revoked; nothing was \
+                 sent; create another one, and revoke this one once nobody uses it"
+            )));
+        }
+        // Its list does not tell of them, as that of keys does.
+        let warning = match self.account.policies_of(id).await {
+            Some(Ok(names)) if !names.is_empty() => {
+                return Err(Failure::refused(format!(
+                    "the client credential {id} has policies ({}), which its successor would lack; nothing was sent; create \
+                     another one, attach them to it, and revoke this one once nobody uses it",
+                    names.join(", ")
+                )));
+            }
+            Some(Err(error)) => {
+                Some(format!("{error}; it is not known whether {id} has policies, which its successor would lack"))
+            }
+            Some(Ok(_)) | None => None,
+        };
+        let subject = Subject::Credential {
+            credential_id: id.clone(),
+            client_id: credential.client_id.clone(),
+            name,
+            format: self.client_format,
+            grace_ms: millis(grace),
+        };
+        Ok((subject, warning))
+    }
+
     fn rotation(&self, key: &ApiKey) -> Result<Subject, Failure> {
         refuse_expired(key, self.now())?;
         Ok(Subject::Rotate { key_id: key.id.clone(), name: key.name.clone(), expiring_at: key.expiring_at })
@@ -788,11 +933,14 @@ impl Rotator {
         let probes: Result<Vec<_>, _> = self.probe_steps.iter().map(|step| step.recorded(change.name())).collect();
         let probes = probes.map_err(|error| Failure::refused(format!("{error}; nothing was sent")))?;
         // No page takes a signing secret as a key, and no list tells of its use.
-        let is_of_key = self.used_within.is_some() || probes.iter().any(|probe| matches!(probe, ProbeBy::Url { .. }));
-        if is_of_key && !can_probe {
+        let has_page = probes.iter().any(|probe| matches!(probe, ProbeBy::Url { .. }));
+        if (has_page || self.used_within.is_some()) && !can_probe {
             let sentence =
                 "the secret of a webhook endpoint can't be tried at a URL, and RIXL does not tell of its use";
             return Err(Failure::refused(format!("{sentence}; nothing was sent")));
+        }
+        if has_page && matches!(change, Subject::Credential { .. }) {
+            return Err(Failure::refused("a client credential can't be tried at a URL; nothing was sent"));
         }
         let mut intent = Intent {
             v: VERSION,
@@ -828,7 +976,10 @@ impl Rotator {
             _ => error.into(),
         })?;
         if let Some(earlier) = recover::read(&name, entry.lines())? {
-            return Err(earlier.refusal("nothing was sent"));
+            return Err(earlier.repeated(&intent).unwrap_or_else(|| earlier.refusal("nothing was sent")));
+        }
+        if let Some(failure) = self.is_of_open_run(&intent.subject).await {
+            return Err(failure);
         }
         let mut targets = Vec::with_capacity(stores.len());
         for (index, store) in stores.into_iter().enumerate() {
@@ -846,7 +997,7 @@ impl Rotator {
         let subject = &intent.subject;
         let label = subject.owner().or_else(|| subject.name().map(str::to_owned)).unwrap_or_default();
         let progress = Progress::new(Arc::new(intent));
-        let mut driver = Driver::new(self.clone(), entry, targets, progress, self.mandate(), label);
+        let mut driver = Driver::new(self.clone(), (name, entry), targets, progress, self.mandate(), label);
         driver.prepare().await?;
         Ok(Prepared { driver, span: traced.span.clone(), end_before: None })
     }
@@ -998,6 +1149,17 @@ fn describe_endpoint(endpoint: &WebhookEndpoint) -> String {
     }
 }
 
+fn describe_credential(credential: &ClientCredential, now: Timestamp) -> String {
+    let name = credential.name.as_deref().unwrap_or("no name");
+    let age = credential.created_at.map_or_else(|| "of unknown age".to_owned(), |at| format!("{} old", ago(at, now)));
+    let used = match credential.last_used_at {
+        Some(at) => format!("used {} ago", ago(at, now)),
+        None if credential.is_last_used_unknown => "last used at a time that can't be read".to_owned(),
+        None => "no last use reported".to_owned(),
+    };
+    format!("{name:?}, {age}, {used}")
+}
+
 /// In its largest unit.
 fn ago(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(then).as_secs().max(0);
@@ -1013,9 +1175,15 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// `user@host`, as far as the environment tells.
+/// `user@host`, as far as the environment tells; without a user, `uid-1000@host`.
 fn who() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
+    let named = |name| std::env::var(name).ok().filter(|user| !user.is_empty());
+    // Neither cron in a container nor a unit sets them.
+    #[cfg(unix)]
+    let nobody = || format!("uid-{}", rustix::process::geteuid().as_raw());
+    #[cfg(not(unix))]
+    let nobody = || "unknown".to_owned();
+    let user = named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(nobody);
     #[cfg(unix)]
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     #[cfg(not(unix))]

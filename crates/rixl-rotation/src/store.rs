@@ -377,7 +377,7 @@ pub struct StoreError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// The text that names the store is not valid. Nothing was written: correct it.
+    /// The text that names the store is not valid, or a setting that it needs. Nothing was written: correct it.
     Invalid,
     /// The entry can't be read or can't take a secret as things are. Nothing was written: fix what the error says.
     Unusable,

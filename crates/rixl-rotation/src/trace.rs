@@ -6,7 +6,8 @@
 //! | `rixl.run_id` | field | of the run, as in its audit line |
 //! | `rixl.key_id` | field | the key; for a creation empty until it has one |
 //! | `rixl.endpoint_id` | field | the webhook endpoint, if it is about the secret of one |
-//! | `rixl.change` | field | `rotate`, `create`, `replace` or `webhook` |
+//! | `rixl.credential_id` | field | the client credential, if it is about the secret of one |
+//! | `rixl.change` | field | `rotate`, `create`, `replace`, `webhook` or `credential` |
 //! | `rixl.effect` | field, at the end | [`Effect::as_str`]; of a run that was dropped `unchanged` before it sends, else `unknown` |
 //! | `rixl.ending` | field, at the end | [`Ending::as_str`](crate::Ending::as_str) |
 //! | `rixl.rotations` | field, at the end | how many requests it took |
@@ -20,7 +21,7 @@ use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
 };
 
-use rixl_credentials::{EndpointId, KeyId};
+use rixl_credentials::{CredentialId, EndpointId, KeyId};
 use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::{
@@ -49,6 +50,7 @@ impl Traced {
             rixl.run_id = run_id,
             rixl.key_id = key_id.map(KeyId::as_str),
             rixl.endpoint_id = Empty,
+            rixl.credential_id = Empty,
             rixl.change = change,
             rixl.effect = Empty,
             rixl.ending = Empty,
@@ -66,7 +68,14 @@ impl Traced {
         if let Subject::Endpoint { endpoint_id, .. } = &intent.subject {
             traced.of_endpoint(endpoint_id);
         }
+        if let Subject::Credential { credential_id, .. } = &intent.subject {
+            traced.of_credential(credential_id);
+        }
         traced
+    }
+
+    pub(crate) fn of_credential(&self, credential_id: &CredentialId) {
+        self.span.record("rixl.credential_id", credential_id.as_str());
     }
 
     pub(crate) fn of_endpoint(&self, endpoint_id: &EndpointId) {
@@ -137,6 +146,9 @@ impl Guard {
         self.span.record("rixl.rotations", report.rotations);
         if let Some(id) = &report.key_id {
             self.span.record("rixl.key_id", id.as_str());
+        }
+        if let Some(id) = &report.credential_id {
+            self.span.record("rixl.credential_id", id.as_str());
         }
         if let Some(id) = &report.request_id {
             self.span.record("rixl.request_id", id.as_str());

@@ -105,6 +105,28 @@ pub struct CreatedKey {
     pub secret: String,
 }
 
+/// A client credential that was put into the sandbox.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct CreatedClient {
+    /// Its id.
+    pub id: String,
+    /// What mints tokens with the secret.
+    pub client_id: String,
+    /// Its secret, as a response would show it. It is valid only in this sandbox.
+    pub client_secret: String,
+}
+
+impl fmt::Debug for CreatedClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreatedClient")
+            .field("id", &self.id)
+            .field("client_id", &self.client_id)
+            .field("client_secret", &format_args!("[redacted]"))
+            .finish()
+    }
+}
+
 impl fmt::Debug for CreatedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreatedKey").field("id", &self.id).field("secret", &format_args!("[redacted]")).finish()

@@ -61,7 +61,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use fault::{Effect, Fault, InvalidFault, JsonEdit};
-pub use key::{CreatedKey, KeyForm, SeedKey};
+pub use key::{CreatedClient, CreatedKey, KeyForm, SeedKey};
 pub use record::RecordedRequest;
 
 use record::Log;
@@ -133,6 +133,21 @@ impl Sandbox {
     /// Creates a key in [`Sandbox::project_id`] without a request, from a name or a [`SeedKey`].
     pub fn create_key(&self, key: impl Into<SeedKey>) -> CreatedKey {
         self.gateway.organization().seed_key(key.into())
+    }
+
+    /// Creates a client credential without a request, with this id and name. It replaces any other one with this id.
+    pub fn create_client_credential(&self, id: impl Into<String>, name: impl Into<String>) -> CreatedClient {
+        self.gateway.organization().seed_credential(id.into(), name.into())
+    }
+
+    /// Whether a token would be minted with this client id and secret now.
+    pub fn mints(&self, client_id: &str, client_secret: &str) -> bool {
+        self.gateway.organization().mints(client_id, client_secret)
+    }
+
+    /// The id of the client credential that has this secret and is not revoked.
+    pub fn client_of(&self, client_secret: &str) -> Option<String> {
+        self.gateway.organization().client_of(client_secret).map(str::to_owned)
     }
 
     /// Creates a policy with this name and these permissions, and returns its id.

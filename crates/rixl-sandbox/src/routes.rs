@@ -693,20 +693,22 @@ impl Gateway {
         let operation_id = target.as_ref().ok().map(|operation| operation.id);
         let request_id = random(20);
         let received_at = self.organization().now();
-        let number = self.log().add(RecordedRequest {
+        let record = RecordedRequest {
             method: request.method().to_string(),
             path: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
             operation_id,
             status: None,
             request_id: request_id.clone(),
             received_at,
-        });
+        };
         let call = Call::read(request).await;
         let fault = fault::take(&mut self.faults(), operation_id, || call.key_id(&self.organization()));
         let outcome = match &fault {
             Some(fault) if fault.happens_before_commit() => Err(UNAVAILABLE),
             _ => target.and_then(|operation| call.run(operation, &mut self.organization())),
         };
+        // Whoever waits for the call and then changes the faults, or kills the caller, changes nothing about it any more.
+        let number = self.log().add(record);
         let deliveries = self.organization().endpoints.take_waiting();
         self.deliver(deliveries);
         let response = match outcome {

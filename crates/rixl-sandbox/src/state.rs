@@ -9,7 +9,7 @@ use rand::distr::{Alphanumeric, SampleString as _};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::key::{CreatedKey, KeyForm, SeedKey};
+use crate::key::{CreatedClient, CreatedKey, KeyForm, SeedKey};
 use crate::policies::{Attachment, PERMISSIONS, Policy};
 use crate::webhooks::Endpoints;
 
@@ -156,6 +156,12 @@ pub(crate) struct ClientCredential {
     last_used_at: Option<Timestamp>,
     #[serde(skip)]
     secret: Fingerprint,
+}
+
+impl ClientCredential {
+    fn is_opened_by(&self, client_id: &str, secret: Fingerprint) -> bool {
+        self.client_id == client_id && self.secret == secret && self.status == CredentialStatus::Active
+    }
 }
 
 /// One organization with everything it owns, and its clock.
@@ -470,6 +476,27 @@ impl Organization {
         (credential, secret)
     }
 
+    pub(crate) fn seed_credential(&mut self, id: String, name: String) -> CreatedClient {
+        let (mut credential, secret) = self.create_credential(name);
+        credential.id.clone_from(&id);
+        self.credentials.retain(|other| other.id != id && other.client_id != credential.client_id);
+        self.credentials.push(credential.clone());
+        CreatedClient { id, client_id: credential.client_id, client_secret: secret }
+    }
+
+    /// Whether a token is minted with these now.
+    pub(crate) fn mints(&self, client_id: &str, client_secret: &str) -> bool {
+        let secret = Fingerprint::of(client_secret);
+        self.credentials.iter().any(|credential| credential.is_opened_by(client_id, secret))
+    }
+
+    /// The client credential that has this secret, unless it is revoked.
+    pub(crate) fn client_of(&self, client_secret: &str) -> Option<&str> {
+        let secret = Fingerprint::of(client_secret);
+        let is_it = |credential: &&ClientCredential| credential.is_opened_by(&credential.client_id, secret);
+        Some(&self.credentials.iter().find(is_it)?.id)
+    }
+
     pub(crate) fn revoke_credential(&mut self, credential_id: &str) -> Option<()> {
         let credential = self.credentials.iter_mut().find(|credential| credential.id == credential_id)?;
         credential.status = CredentialStatus::Revoked;
@@ -480,11 +507,8 @@ impl Organization {
     pub(crate) fn mint(&mut self, client_id: &str, client_secret: &str, lifetime: Duration) -> Option<Tokens> {
         let now = self.now();
         let secret = Fingerprint::of(client_secret);
-        let credential = self.credentials.iter_mut().find(|credential| {
-            credential.client_id == client_id
-                && credential.secret == secret
-                && credential.status == CredentialStatus::Active
-        })?;
+        let mut credentials = self.credentials.iter_mut();
+        let credential = credentials.find(|credential| credential.is_opened_by(client_id, secret))?;
         credential.last_used_at = Some(now);
         Some(Tokens::new(now, lifetime))
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tempfile::TempDir;
 
 use crate::LIMIT;
 
@@ -21,6 +22,7 @@ pub struct Running {
     child: Option<Child>,
     over: Option<Sender<()>>,
     watchdog: Option<JoinHandle<()>>,
+    _folder: Option<TempDir>,
 }
 
 impl Running {
@@ -34,7 +36,14 @@ impl Running {
                 let _ = kill_process_group(pid, Signal::KILL);
             }
         });
-        Ok(Self { child: Some(child), over: Some(over), watchdog: Some(watchdog) })
+        Ok(Self { child: Some(child), over: Some(over), watchdog: Some(watchdog), _folder: None })
+    }
+
+    /// With a folder that is there as long as this is.
+    #[must_use]
+    pub fn with_folder(mut self, folder: TempDir) -> Self {
+        self._folder = Some(folder);
+        self
     }
 
     /// Sends it a signal.

@@ -16,7 +16,7 @@ use rixl_credentials::{RawResponse, RetryPolicy, Secret, SystemTiming, Timing};
 use rixl_rotation::{
     journal::{
         Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, Look,
-        Looked, PutEscrow, ReadHistory, ReadReceipt, Unfinished, chain,
+        Looked, PutEscrow, ReadHistory, ReadReceipt, Receipt, Unfinished, chain,
     },
     store::{BoxFuture, Version},
 };
@@ -746,10 +746,7 @@ impl Locked {
         Ok(Some(RawResponse::from(std::mem::take(&mut *response))))
     }
 
-    async fn close(&mut self, Close { history_line, receipts, .. }: Close<'_>) -> Result<(), JournalError> {
-        if let Some(line) = history_line {
-            self.add_history(line).await?;
-        }
+    async fn keep_receipts(&mut self, receipts: &[Receipt]) -> Result<(), JournalError> {
         for receipt in receipts {
             if self.is_late() {
                 self.change(|_| {}).await?;
@@ -757,6 +754,14 @@ impl Locked {
             let path = self.shared.at(["receipts", &receipt.name]);
             self.shared.put_over(&path, &Line { line: receipt.line.clone(), number: None }).await?;
         }
+        Ok(())
+    }
+
+    async fn close(&mut self, Close { history_line, receipts, .. }: Close<'_>) -> Result<(), JournalError> {
+        if let Some(line) = history_line {
+            self.add_history(line).await?;
+        }
+        self.keep_receipts(receipts).await?;
         let wipe = |record: &mut Record| {
             record.escrow = None;
             record.parts.clear();
@@ -931,6 +936,10 @@ impl Entry for VaultEntry {
 
     fn escrow_location(&self) -> String {
         self.0.as_ref().map(|locked| locked.shared.escrow_location(&locked.slot.path)).unwrap_or_default()
+    }
+
+    fn keep_receipts<'a>(&'a mut self, receipts: &'a [Receipt]) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(async move { self.locked()?.keep_receipts(receipts).await })
     }
 
     fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {

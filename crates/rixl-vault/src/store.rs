@@ -126,8 +126,8 @@ impl VaultStore {
     ) -> Result<Self, StoreError> {
         // The text comes first: it is wrong whatever the environment says.
         parse(text)?;
-        let unusable = |error| StoreError::new(StoreErrorKind::Unusable, format!("vault:{text}"), format!("{error}"));
-        Self::new(config().map_err(unusable)?, text)
+        let invalid = |error| StoreError::new(StoreErrorKind::Invalid, format!("vault:{text}"), format!("{error}"));
+        Self::new(config().map_err(invalid)?, text)
     }
 
     /// How long the token must be valid at least when `prepare` checks it: longer than the worst run. Default: 5 minutes.

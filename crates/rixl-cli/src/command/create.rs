@@ -5,7 +5,7 @@ use std::time::Duration;
 use rixl_credentials::{NewApiKey, ProjectId};
 
 use crate::{
-    args::{Checked, Destination},
+    args::{Checked, Destination, KeyProof},
     context::Context,
     failure::Failure,
     output::Done,
@@ -17,7 +17,7 @@ use crate::{
 /// Create a key and store its secret
 ///
 /// Before the key is created, the store has proven that it can take a secret. If storing fails anyway, the secret stays in
-/// escrow in the state folder, and `rixl keys recover` continues from there. The secret itself is never printed, except
+/// escrow in the state folder, and `rixl recover` continues from there. The secret itself is never printed, except
 /// with `--to stdout`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -32,6 +32,8 @@ pub(crate) struct Args {
     pub(crate) expires: Option<Moment>,
     #[command(flatten)]
     pub(crate) destination: Destination,
+    #[command(flatten)]
+    pub(crate) proof: KeyProof,
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
@@ -51,7 +53,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     if let Some(moment) = args.expires {
         key = key.with_expiring_at(moment.to_come()?);
     }
-    let rotator = args.destination.handling.rotator(context.rotator(&api)?)?.with_quiet_time(Duration::ZERO);
+    let rotator =
+        args.proof.rotator(&args.destination.handling, context.rotator(&api)?)?.with_quiet_time(Duration::ZERO);
     let row = match rotator.create(key, places).await {
         Ok(report) => Row::of_report(report),
         Err(failure) => Row::of_failure(None, Some(args.name), failure),

@@ -37,7 +37,8 @@ pub(crate) async fn run(context: &Context, Args { key_ids }: Args) -> Result<Don
     let mut keys: Vec<ApiKey> = Vec::with_capacity(key_ids.len());
     for Checked(id) in key_ids {
         let key = all.iter().find(|key| key.id == id).ok_or_else(|| {
-            Failure::refused(format!("there is no key {id}; RIXL was not changed")).with_next("rixl keys list")
+            Failure::refused(format!("there is no key {id}; RIXL was not changed"))
+                .with_next(list::of_name(&all, &id).map_or_else(|| "rixl keys list".to_owned(), list::by_id))
         })?;
         refuse_own(&api, key, now)?;
         if keys.iter().all(|known| known.id != id) {
@@ -45,13 +46,12 @@ pub(crate) async fn run(context: &Context, Args { key_ids }: Args) -> Result<Don
         }
     }
     match keys.as_slice() {
-        [key] => confirm(context, &warning(key, now), word(key)).await?,
+        [key] => confirm(context, &warning(key, now), &[], word(key)).await?,
         keys => {
             let named: Vec<String> = keys.iter().map(described).collect();
             let count = format!("{} keys", keys.len());
-            let warning =
-                format!("This deletes {count} for good: {}. Their consumers lose access at once.", named.join(", "));
-            confirm(context, &warning, &count).await?;
+            let warning = format!("This deletes {count} for good, and their consumers lose access at once:");
+            confirm(context, &warning, &named, &count).await?;
         }
     }
     let mut text = String::new();

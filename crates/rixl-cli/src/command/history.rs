@@ -1,4 +1,4 @@
-//! `rixl keys history`
+//! `rixl history`
 
 mod check;
 mod receipt;
@@ -14,7 +14,7 @@ use crate::{args::Checked, context::Context, failure::Failure, output::Done, tab
 
 /// Show past changes: the audit log
 ///
-/// Who, when, which key or webhook endpoint, the fingerprints of the secrets, how long consumers were without a live one, and how it ended. Never
+/// Who, when, which key, webhook endpoint or client credential, the fingerprints of the secrets, how long consumers were without a live one, and how it ended. Never
 /// a secret.
 ///
 /// Each line holds the SHA-256 of the line before it (`prev`), so `--check` finds a line that was changed, removed, inserted,
@@ -24,7 +24,8 @@ use crate::{args::Checked, context::Context, failure::Failure, output::Done, tab
 pub(crate) struct Args {
     /// Check that each line is linked to the one before it; exits with 3 where the chain breaks, and says at which line
     ///
-    /// Lines from releases without a chain may stand at the start. What a crash tore is passed over.
+    /// Lines from releases without a chain may stand at the start. What a crash tore is passed over. An earlier release that
+    /// adds a line later breaks the chain there: replace that release, and check what follows with --after.
     #[arg(long, conflicts_with = "receipt")]
     check: bool,
     /// Print one run in full, with its place in the chain, which is checked as well
@@ -35,7 +36,7 @@ pub(crate) struct Args {
     /// Check that the history still has the line with this digest, the head of an earlier check
     #[arg(long, value_name = "DIGEST")]
     head: Option<Checked<LineDigest>>,
-    /// Check a history whose older lines were moved elsewhere; the last of them has this digest
+    /// Check only what follows the line with this digest, or a history whose lines up to it were moved elsewhere
     #[arg(long, value_name = "DIGEST")]
     after: Option<Checked<LineDigest>>,
 }
@@ -55,7 +56,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         return check::run(context, &args, &history);
     }
     if !history.damaged.is_empty() {
-        let next = "`rixl keys history --check` tells whether a crash tore it";
+        let next = "`rixl history --check` tells whether a crash tore it";
         context.output.warn(format!("the history has what is no whole line, which is passed over; {next}"));
     }
     let mut table = Table::new(["AT", "BY", "CHANGE", "ID", "NAME", "RESULT", "OLD", "NEW", "OUTAGE", "STORE"]);
@@ -73,7 +74,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
             Some(format!("{:.0}", audit.at)),
             Some(audit.by.clone()),
             Some(audit.change.clone()),
-            audit.key_id.clone().or_else(|| audit.endpoint_id.clone()),
+            audit.key_id.clone().or_else(|| audit.endpoint_id.clone()).or_else(|| audit.credential_id.clone()),
             audit.name.clone(),
             Some(result_of(audit)),
             audit.old_fingerprint.clone(),

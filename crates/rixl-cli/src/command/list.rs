@@ -1,7 +1,8 @@
 //! `rixl keys list`
 
 use jiff::Timestamp;
-use rixl_credentials::ApiKey;
+use rixl_credentials::{ApiKey, KeyId};
+use rixl_rotation::FailureKind;
 
 use crate::{
     context::{Api, Context},
@@ -31,6 +32,34 @@ pub(crate) async fn all(context: &Context, api: &Api) -> Result<Vec<ApiKey>, Fai
         keys.push(key?);
     }
     Ok(keys)
+}
+
+/// The failure, with what to write if a key's name stands where an id belongs.
+pub(crate) async fn meant_by_name(
+    context: &Context,
+    api: &Api,
+    ids: &[KeyId],
+    failure: rixl_rotation::Failure,
+) -> Failure {
+    let is_refused = failure.kind() == FailureKind::Refused && failure.api_error().is_none();
+    let failure = Failure::from(failure);
+    let keys = if is_refused && !ids.is_empty() { all(context, api).await.unwrap_or_default() } else { Vec::new() };
+    match ids.iter().find_map(|id| of_name(&keys, id)) {
+        Some(key) => failure.with_next(by_id(key)),
+        None => failure,
+    }
+}
+
+/// The key whose name was given as an id, which is no key's.
+pub(crate) fn of_name<'a>(keys: &'a [ApiKey], id: &KeyId) -> Option<&'a ApiKey> {
+    let is_id = keys.iter().any(|key| key.id == *id);
+    keys.iter().find(|key| !is_id && key.name.as_deref() == Some(id.as_str()))
+}
+
+/// What to write instead of its name.
+pub(crate) fn by_id(key: &ApiKey) -> String {
+    let name = key.name.as_deref().unwrap_or_default();
+    format!("{name} is a name: write the id, {} (`rixl keys rotate` also takes --name {name})", key.id)
 }
 
 /// What RIXL does not report is shown as `-`.

@@ -1,10 +1,13 @@
-//! `rixl keys recover`
+//! `rixl recover`
 
 use std::time::Duration;
 
-use rixl_rotation::{OnLiveSecret, RecoverOptions, Recovery, RecoveryAction, RecoveryPlan, journal::ListUnfinished};
+use rixl_rotation::{
+    OnLiveSecret, RecoverOptions, Recovered, Recovery, RecoveryAction, RecoveryPlan, journal::ListUnfinished,
+};
 
 use crate::{
+    args::PlaceParser,
     command::status::nothing_unfinished,
     context::Context,
     failure::Failure,
@@ -29,13 +32,17 @@ use crate::{
 ///
 /// A replaced key whose end RIXL has is deleted after that time; before it, this says how long is left, and moves the end if
 /// the key was used since the last look: see `rixl keys replace --help`. With --drop the key is left to RIXL.
+///
+/// A client credential that was replaced is revoked once its grace period is over and nobody uses it: see `rixl clients replace
+/// --help`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Recover only these: key ids, or the names of creations and webhook endpoints as `rixl status` shows them [default: all]
+    /// Recover only these: key ids, or the names of creations, webhook endpoints and client credentials as `rixl status` shows them
+    /// [default: all]
     #[arg(value_name = "KEY_ID")]
     pub(crate) entries: Vec<String>,
     /// Store the secret here instead, if the original place is gone or was wrong; takes one KEY_ID
-    #[arg(long, value_name = "STORE")]
+    #[arg(long, value_name = "STORE", value_parser = PlaceParser::written(), hide_possible_values = true)]
     pub(crate) to: Option<String>,
     /// With --to, the original place to replace, if several do not have the secret yet
     #[arg(long, value_name = "STORE", requires = "to")]
@@ -71,6 +78,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    args.to.iter().chain(&args.instead_of).try_for_each(|text| places::check(text))?;
     let api = context.connect()?;
     let rotator = context
         .rotator(&api)?
@@ -109,23 +117,27 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let mut all = Vec::with_capacity(recovered.len());
     for one in recovered {
         left.retain(|entry| *entry != one.entry);
-        let row = match one.result {
-            Ok(Recovery::Done(report)) => Row::of_report(report).with_entry(one.entry),
-            Ok(Recovery::Would(plan)) => {
-                let result = if plan.action == RecoveryAction::Wait { Outcome::Waiting } else { Outcome::Open };
-                Row::looked_at(one.entry, one.name, result, said(&plan)).in_stores(one.stores)
-            }
-            Ok(_) => {
-                let reason = "nothing was sent; the entry is removed".to_owned();
-                Row::looked_at(one.entry, one.name, Outcome::Unchanged, reason).in_stores(one.stores)
-            }
-            Err(failure) => Row::of_failure(Some(one.entry), one.name, failure).in_stores(one.stores),
-        };
-        all.push(row);
+        all.push(row(one));
     }
     all.extend(left.into_iter().map(|entry| Row::not_begun(context, Some(entry), None)));
     rows::say_all(context.output, &all);
     if args.dry_run { rows::looked(&all) } else { rows::done(context, &all) }
+}
+
+/// What was done with one entry, or would be.
+pub(crate) fn row(one: Recovered) -> Row {
+    match one.result {
+        Ok(Recovery::Done(report)) => Row::of_report(report).with_entry(one.entry),
+        Ok(Recovery::Would(plan)) => {
+            let result = if plan.action == RecoveryAction::Wait { Outcome::Waiting } else { Outcome::Open };
+            Row::looked_at(one.entry, one.name, result, said(&plan)).in_stores(one.stores)
+        }
+        Ok(_) => {
+            let reason = "nothing was sent; the entry is removed".to_owned();
+            Row::looked_at(one.entry, one.name, Outcome::Unchanged, reason).in_stores(one.stores)
+        }
+        Err(failure) => Row::of_failure(Some(one.entry), one.name, failure).in_stores(one.stores),
+    }
 }
 
 /// A plan as a sentence.

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use rixl_credentials::{ApiKey, KeyId};
-use rixl_rotation::{Report, Rotator, store::Places};
+use rixl_rotation::{FailureKind, Report, Rotator, store::Places};
 
 use crate::{
-    args::{Checked, Destination},
-    confirm::{confirm, described, word},
+    args::{Checked, Destination, KeyProof},
+    command::list,
+    confirm::{confirm, with_places, word},
     context::Context,
     failure::Failure,
     output::Done,
@@ -16,9 +17,9 @@ use crate::{
     when::{self, Moment},
 };
 
-const GRACE: Duration = Duration::from_secs(24 * 3_600);
+pub(crate) const GRACE: Duration = Duration::from_secs(24 * 3_600);
 /// Nothing there is used for a day.
-const GRACE_IN_SANDBOX: Duration = Duration::from_secs(5);
+pub(crate) const GRACE_IN_SANDBOX: Duration = Duration::from_secs(5);
 
 /// Create a successor to a key, and end the old key after a grace period
 ///
@@ -27,22 +28,20 @@ const GRACE_IN_SANDBOX: Duration = Duration::from_secs(5);
 ///
 /// RIXL itself ends the old key when the grace period is over, so the command returns at once and says until when the old key
 /// lives; nothing has to keep running for a day, and a forgotten key does not live on. `rixl status` shows what waits, and
-/// `rixl keys recover` deletes the old key after that time. Run before it, and if the old key was used since the last look,
+/// `rixl recover` deletes the old key after that time. Run before it, and if the old key was used since the last look,
 /// `recover` lets it live half a grace period longer from then on, four times at most; --drop leaves it to RIXL. After the
 /// end, whoever still uses the old key is cut off. An earlier expiry of the old key is not moved.
 ///
 /// With --wait the command stays until the grace period is over and the old key is no longer used, then deletes it. So it
 /// does for a grace period under 5 minutes, and where RIXL can't end a key by itself: without --org, or if it refuses.
 #[derive(clap::Args, Debug)]
-#[command(after_long_help = "\
-Example:
-  rixl keys replace XyZ9aB8cD1 --to dotenv:/etc/billing/.env#RIXL_API_KEY --grace 48h
-  rixl keys recover XyZ9aB8cD1    # two days later")]
 pub(crate) struct Args {
     /// The key to replace
     pub(crate) key_id: Checked<KeyId>,
     #[command(flatten)]
     pub(crate) destination: Destination,
+    #[command(flatten)]
+    pub(crate) proof: KeyProof,
     /// Time that the old key stays live after the new secret is stored [default: 24h; with --sandbox 5s]
     #[arg(long, value_name = "DURATION", value_parser = when::duration)]
     pub(crate) grace: Option<Duration>,
@@ -61,22 +60,33 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let places = Destinations::read(context, &args.destination)?;
     let api = context.connect()?;
-    let rotator =
-        args.destination.handling.rotator(context.rotator(&api)?)?.with_quiet_time(args.settle).with_waiting(args.wait);
+    let rotator = args
+        .proof
+        .rotator(&args.destination.handling, context.rotator(&api)?)?
+        .with_quiet_time(args.settle)
+        .with_waiting(args.wait);
     let rotator = match args.expires {
         Some(moment) => rotator.with_successor_expiry(moment.to_come()?),
         None => rotator,
     };
     let id = args.key_id.0;
-    let key = context.stop.or(rotator.planned(&id)).await??;
+    let key = match context.stop.or(rotator.planned(&id)).await? {
+        Ok(key) => key,
+        Err(failure) => return Err(list::meant_by_name(context, &api, &[id], failure).await),
+    };
     let places = places.of_key(&key)?;
     let locations = places.locations();
-    let warning = format!("This replaces the key {} with a new one, and deletes it in the end.", described(&key));
-    confirm(context, &warning, word(&key)).await?;
+    let warning = "This replaces the key with a new one, whose secret goes there, and deletes it in the end:";
+    confirm(context, warning, &[with_places(&key, &locations)], word(&key)).await?;
     let grace = args.grace.unwrap_or(if context.global.sandbox { GRACE_IN_SANDBOX } else { GRACE });
     let row = match replaced(&rotator, &key, places, grace).await {
         Ok(report) => Row::of_report(report),
-        Err(failure) => Row::of_failure(Some(id.to_string()), key.name.clone(), failure),
+        Err(failure) => {
+            if failure.kind() == FailureKind::Waiting {
+                context.output.note(failure.message());
+            }
+            Row::of_failure(Some(id.to_string()), key.name.clone(), failure)
+        }
     };
     let row = row.in_stores(locations);
     let rows = [row];

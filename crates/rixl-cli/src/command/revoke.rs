@@ -12,9 +12,9 @@ use rixl_rotation::{
     store::{Places, Read, Store},
 };
 
-use super::delete;
+use super::{delete, list};
 use crate::{
-    args::{Checked, Handling, OwnKey},
+    args::{Checked, Handling, KeyProof, OwnKey, PlaceParser},
     confirm::{confirm, described, word},
     context::{Api, Context, step},
     failure::{Code, Failure, Words, recover},
@@ -40,12 +40,7 @@ use crate::{
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = "\
 What is not promised:
-  The end of tokens that were obtained with the leaked secret: RIXL does not publish it.
-
-Examples:
-  rixl keys revoke XyZ9aB8cD1 --leaked
-  rixl keys revoke XyZ9aB8cD1 --leaked --to dotenv:/etc/billing/.env#RIXL_API_KEY --then 'systemctl reload billing'
-  rixl keys revoke XyZ9aB8cD1 --leaked --delete")]
+  The end of tokens that were obtained with the leaked secret: RIXL does not publish it.")]
 pub(crate) struct Args {
     /// The key whose secret has leaked
     key_id: Checked<KeyId>,
@@ -56,13 +51,15 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["to", "leave", "step", "is_self", "own_key", "dry_run"])]
     delete: bool,
     /// Store the new secret here, too, as for `rixl keys rotate`
-    #[arg(long, value_name = "STORE")]
+    #[arg(long, value_name = "STORE", value_parser = PlaceParser::written(), hide_possible_values = true)]
     to: Vec<String>,
     /// Store it only in --to, and allow a dead secret to stay in the places that are known
     #[arg(long, requires = "to")]
     leave: bool,
     #[command(flatten)]
     handling: Handling,
+    #[command(flatten)]
+    proof: KeyProof,
     /// How long to try the old secret, until RIXL refuses it
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = when::duration)]
     refused_within: Duration,
@@ -83,8 +80,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let revoked = Arc::new(OnceLock::new());
     let (output, heard) = (context.output, Arc::clone(&revoked));
     let rotator = args
-        .handling
-        .rotator(args.own_key.rotator(&api, context.rotator(&api)?)?)?
+        .proof
+        .rotator(&args.handling, args.own_key.rotator(&api, context.rotator(&api)?)?)?
         .with_quiet_time(args.settle)
         .with_leave(args.leave)
         .with_refusal_within(args.refused_within)
@@ -94,7 +91,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
             }
             output.note(step(event));
         });
-    let key = context.stop.or(rotator.planned(&args.key_id.0)).await??;
+    let id = &args.key_id.0;
+    let key = match context.stop.or(rotator.planned(id)).await? {
+        Ok(key) => key,
+        Err(failure) => return Err(list::meant_by_name(context, &api, std::slice::from_ref(id), failure).await),
+    };
     let last = rotator.last_run(&key.id).await?;
     let row = match args.delete {
         true => delete_key(context, &api, &args, &key, last, began).await?,
@@ -131,7 +132,7 @@ async fn rotate(
         context.output.note(format_args!("gives the key {} a new secret, {plan}", described(key)));
         let warning =
             format!("The secret of the key {} changes at once; the old one is to be refused.", described(key));
-        confirm(context, &warning, word(key)).await?;
+        confirm(context, &warning, &[], word(key)).await?;
     }
     let (id, name) = (key.id.to_string(), key.name.clone());
     let row = match rotator.prepare(key, places).await {
@@ -163,7 +164,7 @@ async fn all_places(
     let stores = places::stores(context, args.handling.reveal);
     let known = known.iter().map(|text| stores.open(text));
     let mut all: Vec<(String, Arc<dyn Store>)> = Vec::new();
-    for store in named.stores(Some(&key.id), key.name.as_deref()).chain(known) {
+    for store in named.stores_of(Some(&key.id), key.name.as_deref())?.into_iter().map(Ok).chain(known) {
         let store = store?;
         let identity = store.identity().await?;
         if all.iter().all(|(other, _)| *other != identity) {
@@ -209,7 +210,7 @@ async fn delete_key(
     let now = Timestamp::now();
     delete::refuse_own(api, key, now)?;
     let (secrets, stores) = known_secrets(context, last).await;
-    confirm(context, &delete::warning(key, now), word(key)).await?;
+    confirm(context, &delete::warning(key, now), &[], word(key)).await?;
     if context.stop.is_set() {
         return Err(Failure::interrupted());
     }

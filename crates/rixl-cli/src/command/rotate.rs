@@ -7,14 +7,16 @@ use rixl_credentials::{KeyId, ProjectId, Timestamp};
 use rixl_rotation::{DueKey, Fleet, Plan, Rotator, Selection};
 
 use crate::{
-    args::{Checked, Destination, OwnKey},
-    confirm::{confirm, described, word},
+    args::{Checked, Destination, KeyProof, OwnKey},
+    command::list,
+    confirm::{confirm, with_places, word},
     context::{Api, Context},
     embedded,
     failure::Failure,
     output::Done,
     places::Destinations,
     rows::{self, Outcome, Progress, Row},
+    text::quoted,
     when::{self, Rate},
 };
 
@@ -43,11 +45,12 @@ That was the whole protocol, on a gateway in memory. Next:
 /// For each key: lock it, prove that the store can take a secret, record the intent, rotate once, put the response in
 /// escrow, verify the new secret, store it, and check it again after a quiet time. All keys are prepared before any is
 /// rotated, they go one at a time until one has been rotated, and the first unknown or lost outcome stops new work. If the
-/// run is interrupted, `rixl keys recover` finishes it.
+/// run is interrupted, `rixl recover` finishes it.
 ///
 /// Name the keys, or select them; of several conditions all must hold. A selected key that has expired, or that the last
-/// rotation did not extend, is left out and reported: use `rixl keys replace` for it. --dry-run prepares everything, shows
-/// what would be rotated and why, and sends no rotation. With --sandbox and no key named, one of its keys is rotated.
+/// rotation did not extend, is left out and reported: use `rixl keys replace` for it. Of several keys, one that was replaced and
+/// that RIXL ends is reported as waiting. --dry-run prepares everything, shows what would be rotated and why, and sends no
+/// rotation. With --sandbox and no key named, one of its keys is rotated.
 #[derive(clap::Args, Debug)]
 #[command(
     after_long_help = PROMISES,
@@ -79,6 +82,8 @@ pub(crate) struct Args {
     pub(crate) project: Option<Checked<ProjectId>>,
     #[command(flatten)]
     pub(crate) destination: Destination,
+    #[command(flatten)]
+    pub(crate) proof: KeyProof,
     /// Prepare everything and show which keys would be rotated, and why; send no rotation
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -105,8 +110,20 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    fn ids(&self) -> Vec<KeyId> {
+        self.key_ids.iter().map(|id| id.0.clone()).collect()
+    }
+
+    fn no_match(&self) -> Failure {
+        let name = self.name.as_ref().map(|name| format!("--name {}", quoted(name)));
+        let project = self.project.as_ref().map(|Checked(id)| format!("--project {id}"));
+        let conditions: Vec<String> = [name, project].into_iter().flatten().collect();
+        let sentence = format!("no key matches {}; RIXL was not changed", conditions.join(" and "));
+        Failure::refused(sentence).with_next("rixl keys list")
+    }
+
     fn selection(&self, context: &Context) -> Result<Selection, Failure> {
-        let mut selection = Selection::new().ids(self.key_ids.iter().map(|id| id.0.clone()));
+        let mut selection = Selection::new().ids(self.ids());
         if let Some(age) = self.older_than {
             selection = selection.older_than(age);
         }
@@ -137,11 +154,20 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let places = Destinations::read(context, &args.destination)?;
     let api = context.connect()?;
     let journal = context.journal()?;
-    let Plan { due, left_out, .. } = context.stop.or(selection.find(&api.account, &*journal)).await??;
+    let Plan { due, left_out, matched, .. } = match context.stop.or(selection.find(&api.account, &*journal)).await? {
+        Ok(plan) => plan,
+        Err(failure) => return Err(list::meant_by_name(context, &api, &args.ids(), failure).await),
+    };
     let left_out: Vec<Row> = left_out.iter().map(Row::left_out).collect();
     rows::say_all(context.output, &left_out);
     if due.is_empty() {
-        context.output.note("no key is due");
+        match matched {
+            // A name that was mistyped must not look like nothing to do, night after night.
+            0 if args.name.is_some() || args.project.is_some() => return Err(args.no_match()),
+            0 => context.output.note("no key is due: there are no keys"),
+            1 => context.output.note("no key is due, of 1 that matches"),
+            _ => context.output.note(format_args!("no key is due, of {matched} that match")),
+        }
         return if args.dry_run { rows::looked(&left_out) } else { rows::done(context, &left_out) };
     }
     if due.len() > 1
@@ -160,9 +186,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         let _ = places.of_due(due)?;
     }
     let mut rotator = args
-        .destination
-        .handling
-        .rotator(args.own_key.rotator(&api, context.rotator(&api)?)?)?
+        .proof
+        .rotator(&args.destination.handling, args.own_key.rotator(&api, context.rotator(&api)?)?)?
         .with_quiet_time(args.settle)
         .with_budget(args.budget.into())
         .with_leave(args.leave)
@@ -192,8 +217,8 @@ async fn rotate_one(
     let locations = places.locations();
     rotator.plan(key);
     if !args.dry_run {
-        let warning = format!("This gives the key {} a new secret; the old one may die at once.", described(key));
-        confirm(context, &warning, word(key)).await?;
+        let warning = "This gives the key a new secret, which goes there; the old one may die at once:";
+        confirm(context, warning, &[with_places(key, &locations)], word(key)).await?;
     }
     // A failure from here on concerns this key.
     let row = match rotator.prepare_due(due, places).await {
@@ -230,9 +255,12 @@ async fn rotate_many(
     due: &[DueKey],
     places: &Destinations,
 ) -> Result<Vec<Row>, Failure> {
+    let of = |due: &DueKey| places.of_due(due).map(|places| places.locations()).unwrap_or_default();
     if !args.dry_run {
-        let warning = format!("This gives {} keys new secrets; the old ones may die at once.", due.len());
-        confirm(context, &warning, &format!("{} keys", due.len())).await?;
+        let warning =
+            format!("This gives {} keys new secrets, which go there; the old ones may die at once:", due.len());
+        let about: Vec<String> = due.iter().map(|due| with_places(&due.key, &of(due))).collect();
+        confirm(context, &warning, &about, &format!("{} keys", due.len())).await?;
     }
     // Everything is prepared before anything is rotated.
     let progress = Progress::of(context.output, due.len());
@@ -240,7 +268,6 @@ async fn rotate_many(
     let rotator = rotator.with_observer(move |event| voice.hear(event));
     let fleet = Fleet::new(rotator).with_concurrency(args.concurrency.into());
     let prepared = fleet.prepare(due, |due| places.of_due(due)).await;
-    let of = |due: &DueKey| places.of_due(due).map(|places| places.locations()).unwrap_or_default();
     let mut all = Vec::with_capacity(due.len());
     if let Err(error) = prepared {
         let id = error.key_id().clone();
@@ -265,15 +292,7 @@ async fn rotate_many(
         }
         return Ok(all);
     }
-    let known = places.clone();
-    let mut rotations = fleet.rotate(due.to_vec(), move |due| known.of_due(due));
-    while let Some(ended) = rotations.next().await {
-        let of = places.of(Some(&ended.key_id), ended.name.as_deref());
-        let of = of.map(|places| places.locations()).unwrap_or_default();
-        let row = Row::of_ended(context, ended).in_stores(of);
-        progress.ended(&row);
-        all.push(row);
-    }
+    all.extend(rows::carry_out(context, &fleet, due.to_vec(), places, &progress).await.0);
     progress.over();
     rows::say_all(context.output, &all);
     Ok(all)

@@ -1,6 +1,6 @@
 //! `rixl status`
 
-use rixl_credentials::{EndpointId, Timestamp};
+use rixl_credentials::{CredentialId, EndpointId, Timestamp};
 use rixl_rotation::{OpenRun, journal::Journal, open_runs};
 use serde::Serialize;
 
@@ -27,6 +27,8 @@ struct Open<'a> {
     kind: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential_id: Option<&'a str>,
     name: Option<&'a str>,
     #[serde(flatten)]
     stores: Locations,
@@ -75,8 +77,9 @@ pub(crate) fn said(run: &OpenRun) -> String {
 fn open(run: &OpenRun) -> Open<'_> {
     Open {
         id: &run.entry,
-        kind: run.endpoint_id.as_ref().map(|_| rows::WEBHOOK),
+        kind: (run.endpoint_id.as_ref().map(|_| rows::WEBHOOK)).or(run.credential_id.as_ref().map(|_| rows::CLIENT)),
         endpoint_id: run.endpoint_id.as_ref().map(EndpointId::as_str),
+        credential_id: run.credential_id.as_ref().map(CredentialId::as_str),
         name: run.name.as_deref(),
         stores: Locations(run.stores.clone()),
         since: run.since,

@@ -49,6 +49,7 @@ struct Stored {
 
 impl Stored {
     async fn read(context: &Context, text: &str) -> Result<Self, Failure> {
+        places::check(text)?;
         let store = places::stores_to_read(context).open(text)?;
         let location = store.location();
         let held = context.stop.or(store.read(Read::new())).await??;

@@ -1,4 +1,4 @@
-//! Crashes: the program is killed at each call that matters, and `rixl keys recover` must repair what is left. The server's
+//! Crashes: the program is killed at each call that matters, and `rixl recover` must repair what is left. The server's
 //! own record says whether it did.
 //!
 //! By default every seventh site is hit. All of them, which takes some minutes:
@@ -59,8 +59,9 @@ fn step() -> usize {
     }
 }
 
-/// Of the sweeps with many cases a smaller part.
-fn sampled<T>(all: Vec<T>, part: usize) -> Vec<T> {
+/// Of the sweeps with many cases a smaller part, and of the work whose cases take two recoveries.
+fn sampled<T>(work: Work, all: Vec<T>, part: usize) -> Vec<T> {
+    let part = if work == Work::ReplaceEnded { part * 3 } else { part };
     let step = if step() == 1 { 1 } else { step() * part };
     all.into_iter().step_by(step).collect()
 }
@@ -131,6 +132,9 @@ fn whole(work: Work) -> Vec<Call> {
     assert_eq!(traced.code, Some(0), "{}", traced.stderr);
     disk.apply(&traced.calls);
     disk.assert_true();
+    if scene.is_waiting() {
+        assert_eq!(scene.recover("").code, 0);
+    }
     let start = Standing { changes: 0, is_held: false, has_intent: true };
     assert_eq!(scene.faults_at_end(start, false), Vec::<String>::new());
     traced.calls
@@ -188,7 +192,7 @@ fn recovered_from(
     }
     faults.extend(scene.faults_at_end(crashed, is_blind));
     // Whoever follows the advice must not lose the key that is still needed, nor keep the one that nobody can use.
-    let is_told = |id: &str| recovery.stderr.contains(&format!("rixl keys delete {id}"));
+    let is_told = |id: &str| recovery.stderr.contains(&format!("{}{id}", scene.ends()));
     let has_orphan = crashed.has_intent && scene.standing().changes > 1;
     if work_leaves_orphans(scene.work) && has_orphan != is_told("")
         || !scene.key_id.is_empty() && is_told(&scene.key_id)
@@ -201,7 +205,7 @@ fn recovered_from(
 }
 
 fn work_leaves_orphans(work: Work) -> bool {
-    matches!(work, Work::Create | Work::Replace)
+    matches!(work, Work::Create | Work::Replace | Work::ReplaceEnded | Work::ReplaceClient)
 }
 
 fn report(sweep: &str, work: Work, tallies: Vec<Tally>) -> Vec<String> {
@@ -242,7 +246,7 @@ fn killed_anywhere() {
         return;
     }
     of_each_work(|work| {
-        let sites = sampled(sites(&whole(work)), 1);
+        let sites = sampled(work, sites(&whole(work)), 1);
         let tallies = each_site(&sites, |site| {
             let scene = Scene::new(work);
             let Some(killed) = killed(&scene, *site) else { return Tally::missed() };
@@ -274,8 +278,11 @@ fn first_crashes(scene: &Scene, calls: &[Call]) -> Vec<Site> {
         after(&|call| call.name == "rename" && call.role == Role::NewResponse),
         // It is in the store.
         after(&|call| ["renameat", "exchange"].contains(&call.name) && call.target_role == Some(Role::Store)),
-        // All is done but the end of the entry.
-        after(&|call| call.name == "unlink" && call.role == Role::Response),
+        // All is done but the end of the entry, or what RIXL says of the end of the old key is lost.
+        match scene.work {
+            Work::ReplaceEnded => after(&|call| scene.is_end(call)),
+            _ => after(&|call| call.name == "unlink" && call.role == Role::Response),
+        },
     ]
 }
 
@@ -293,7 +300,7 @@ fn killed_and_killed_again_while_it_recovers() {
             assert_eq!(recovery.code, Some(0), "{}", recovery.stderr);
             sites(&recovery.calls).into_iter().map(|second| Pair(*first, second)).collect::<Vec<_>>()
         });
-        let pairs = sampled(pairs.into_iter().flatten().collect(), 8);
+        let pairs = sampled(work, pairs.into_iter().flatten().collect(), 8);
         let tallies = each_site(&pairs, |pair| {
             let scene = Scene::new(work);
             let Some(first) = killed(&scene, pair.0) else { return Tally::missed() };
@@ -356,7 +363,7 @@ fn killed_after_the_escrow_or_the_journal_failed() {
             let sent = run.calls.iter().position(|call| scene.is_send(call)).unwrap();
             sites(&run.calls[sent + 1..]).into_iter().map(|site| Without(role, site)).collect::<Vec<_>>()
         });
-        let cases = sampled(cases.into_iter().flatten().collect(), 4);
+        let cases = sampled(work, cases.into_iter().flatten().collect(), 4);
         let tallies = each_site(&cases, |case| {
             let scene = Scene::new(work);
             let traced = tracer::run(&scene, &scene.program().command, |call| {
@@ -432,9 +439,12 @@ fn failed(scene: &Scene, command: &Command, failing: &Failing) -> Option<Vec<Str
     let standing = scene.standing();
     let is_lost = standing.changes > 0 && !standing.is_held;
     let said = &traced.stderr;
-    let names_recovery = said.contains("rixl keys recover") || failing.site.role == Role::Stderr;
+    let names_recovery = said.contains("rixl recover") || failing.site.role == Role::Stderr;
     let is_true = match traced.code {
-        Some(0) => !is_lost && (names_recovery || scene.is_clean()),
+        Some(0) => {
+            let is_told_to_wait = said.contains("when RIXL ends the old key");
+            !is_lost && (names_recovery || scene.is_clean() || scene.work == Work::ReplaceEnded && is_told_to_wait)
+        }
         // Nobody can be told the result.
         Some(1) => failing.site.role == Role::Stdout && !is_lost && scene.is_clean(),
         Some(3) => standing.changes == before.changes && (standing == before || names_recovery),
@@ -459,7 +469,7 @@ fn every_call_fails() {
         return;
     }
     of_each_work(|work| {
-        let failings = sampled(failings(&whole(work)), 2);
+        let failings = sampled(work, failings(&whole(work)), 2);
         let tallies = each_site(&failings, |failing| {
             let scene = Scene::new(work);
             let Some(untruths) = failed(&scene, &scene.program().command, failing) else { return Tally::missed() };
@@ -485,7 +495,7 @@ fn every_call_of_recovery_fails() {
             assert_eq!(recovery.code, Some(0), "{}", recovery.stderr);
             failings(&recovery.calls).into_iter().map(|failing| After(*first, failing)).collect::<Vec<_>>()
         });
-        let cases = sampled(cases.into_iter().flatten().collect(), 6);
+        let cases = sampled(work, cases.into_iter().flatten().collect(), 6);
         let tallies = each_site(&cases, |case| {
             let scene = Scene::new(work);
             let Some(_) = killed(&scene, case.0) else { return Tally::missed() };
@@ -527,7 +537,7 @@ fn the_power_goes_anywhere() {
         return;
     }
     of_each_work(|work| {
-        let cuts = sampled(cuts(&whole(work)), 2);
+        let cuts = sampled(work, cuts(&whole(work)), 2);
         let tallies = each_site(&cuts, |cut| {
             let scene = Scene::new(work);
             let mut disk = Disk::of(&scene);

@@ -78,7 +78,7 @@ fn what_failed_in_many_keys_is_told_once_for_each_cause() {
     assert!(run.stdout.lines().count() < 121 - 20, "those that were not begun have no lines: {}", run.stdout);
     assert!(run.stderr.contains(" keys were not started"), "{}", run.stderr);
     assert_eq!(run.stderr.matches("next: ").count(), 1, "{}", run.stderr);
-    assert!(run.stderr.contains("next: rixl keys recover\n"), "{}", run.stderr);
+    assert!(run.stderr.contains("next: rixl recover\n"), "{}", run.stderr);
     let said = run.stderr.lines().filter(|line| !line.contains("  rotated")).count();
     assert!(said < 12, "{said}: {}", run.stderr);
     let line = run.stderr.lines().find(|line| line.ends_with("was not checked after the quiet time")).unwrap();

@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use jiff::Timestamp;
-use rixl_credentials::{ApiKeyUpdate, Secret};
+use rixl_credentials::{ApiKeyUpdate, KeyId, Secret};
 use rixl_sandbox::{Effect, Fault, Sandbox, SeedKey};
 use rixl_testing::wait_for;
 use rustix::process::Signal;
@@ -16,6 +16,7 @@ use crate::{
 
 const UPDATE: &str = "updateOrganizationApiKey";
 const DELETE: &str = "deleteOrganizationApiKey";
+const CREATE: &str = "createOrganizationApiKey";
 const HOUR: Duration = Duration::from_secs(3_600);
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -79,6 +80,13 @@ fn is_new_stored(bench: &Bench) -> bool {
     stored != bench.key.secret && bench.sandbox.is_live(&stored)
 }
 
+/// The new key of the same name.
+fn successor(bench: &Bench) -> String {
+    let all = json(&rixl(bench, "keys list --output json").run());
+    let is_it = |key: &&Value| key["name"] == "billing" && key["id"] != "billing001";
+    all["keys"].as_array().unwrap().iter().find(is_it).unwrap()["id"].as_str().unwrap().to_owned()
+}
+
 /// How long the old key has left by what was said.
 #[track_caller]
 fn left(run: &Run) -> Duration {
@@ -123,7 +131,7 @@ fn the_old_key_ends_on_time_though_nobody_comes_back() {
     assert_eq!((&open["id"], &open["waits_until"]), (&"billing001".into(), &json(&run)["keys"][0]["old_key_until"]));
     let status = bench.rixl("status").run();
     assert!(status.stdout.contains("RIXL ends the old key billing001 at 20"), "{}", status.stdout);
-    assert!(status.stdout.contains("run `rixl keys recover`"), "{}", status.stdout);
+    assert!(status.stdout.contains("run `rixl recover`"), "{}", status.stdout);
     // Before the end there is nothing to do.
     let run = recover(&bench, "");
     assert_about(left(&run), 24 * HOUR);
@@ -160,12 +168,43 @@ fn other_commands_say_what_the_key_waits_for() {
         let run = rixl(&bench, words).run();
         assert_eq!(run.code, 6, "{}", run.stderr);
         assert!(run.stderr.contains("this key was replaced, and RIXL ends it at 20"), "{}", run.stderr);
-        assert!(run.stderr.contains("next: rixl keys recover"), "{}", run.stderr);
+        assert!(run.stderr.contains("next: rixl recover"), "{}", run.stderr);
     }
     let run = rixl(&bench, &format!("keys rotate {new} --to file:secret --yes --settle 0s")).run();
     assert_eq!(run.code, 3, "{}", run.stderr);
-    assert!(run.stderr.contains("unfinished run on billing001"), "{}", run.stderr);
+    assert!(run.stderr.contains("was created by a run on billing001 that is unfinished"), "{}", run.stderr);
     assert_ends(&bench);
+}
+
+/// Every night the same is asked for.
+#[test]
+fn what_waits_is_no_failure_of_a_fleet_nor_of_the_same_replacement() {
+    let bench = bench();
+    for id in ["first00001", "second0001"] {
+        let key = bench.sandbox.create_key(SeedKey::new(id).with_id(id).aged(48 * HOUR));
+        write(&bench.path(id), &key.secret, 0o600);
+    }
+    let replace = "keys replace first00001 --to file:first00001 --yes --settle 0s --output json";
+    assert_about(left(&rixl(&bench, replace).run()), 24 * HOUR);
+    let new = fs::read_to_string(bench.path("first00001")).unwrap();
+    let run = rixl(&bench, replace).run();
+    assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &"waiting".into()), "{}", run.stderr);
+    assert!(run.stderr.contains("this key was replaced, and RIXL ends it at 20"), "{}", run.stderr);
+    for which in ["--older-than 1d", "first00001 second0001"] {
+        let words = format!("keys rotate {which} --to file:{{key_id}} --yes --settle 0s --output json");
+        for (words, other) in [(format!("{words} --dry-run"), "would rotate"), (words, "rotated")] {
+            let run = rixl(&bench, &words).run();
+            assert_eq!(run.code, 0, "{words}: {}", run.stderr);
+            let keys = json(&run)["keys"].as_array().unwrap().clone();
+            let result = |id: &str| keys.iter().find(|key| key["id"] == id).map(|key| key["result"].clone());
+            let results = (result("first00001"), result("second0001"));
+            assert_eq!(results, (Some("waiting".into()), Some(other.into())), "{words}: {}", run.stdout);
+        }
+    }
+    assert_eq!(fs::read_to_string(bench.path("first00001")).unwrap(), new);
+    bench.sandbox.advance(24 * HOUR + 2 * MINUTE);
+    let run = recover(&bench, "");
+    assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &Value::from("replaced")), "{}", run.stderr);
 }
 
 /// Whatever becomes of the request and of the process that sent it.
@@ -366,7 +405,7 @@ fn no_end_is_set_before_all_is_as_it_must_be() {
     write(&lost.path("secret"), &lost.key.secret, 0o600);
     let run = recover(&lost, "");
     assert_eq!((run.code, lost.sandbox.calls(UPDATE)), (6, 1), "{}", run.stderr);
-    assert!(run.stderr.contains("the store no longer holds the live new secret"), "{}", run.stderr);
+    assert!(run.stderr.contains("the store no longer holds the new secret"), "{}", run.stderr);
     write(&lost.path("secret"), &new, 0o600);
     assert_about(left(&recover(&lost, "")), 24 * HOUR);
     assert_ends(&lost);
@@ -397,7 +436,8 @@ fn a_place_that_loses_the_secret_is_told_before_the_old_key_ends() {
     write(&bench.path("secret"), &bench.key.secret, 0o600);
     let run = recover(&bench, "");
     assert_eq!(run.code, 6, "{}", run.stderr);
-    assert!(run.stderr.contains("RIXL ends it at 20"), "{}", run.stderr);
+    assert!(run.stderr.contains("; RIXL ends the old key billing001 at 20"), "{}", run.stderr);
+    assert!(run.stderr.contains("next: rixl recover --rotate-again"), "{}", run.stderr);
     let run = recover(&bench, "--rotate-again");
     assert_about(left(&run), 24 * HOUR);
     assert_eq!(bench.stored(), new);
@@ -446,4 +486,117 @@ fn a_wait_that_is_given_up_keeps_a_secret_whose_place_can_not_be_seen() {
     fs::remove_dir(bench.path("mounted")).unwrap();
     fs::rename(bench.path("away"), bench.path("mounted")).unwrap();
     assert_eq!(recover(&bench, "--drop").code, 0);
+}
+
+/// Its secret is what the unfinished run goes on from, wherever a further one would store another.
+#[test]
+fn the_successor_is_not_changed_before_its_run_is_over() {
+    let waiting = bench();
+    assert_about(left(&replace(&waiting, "--grace 24h --output json").run()), 24 * HOUR);
+    let failed = bench();
+    let run = replace(&failed, "--grace 24h --then false").run();
+    assert_eq!(run.code, 10, "{}", run.stderr);
+    let under_way = bench();
+    let run = replace(&under_way, "--grace 24h --wait").spawn();
+    under_way.wait_for_state("billing001", "settled");
+    let rotation = format!("keys rotate {} --to file:other --yes --new-place", successor(&under_way));
+    let other = rixl(&under_way, &rotation).run();
+    assert_eq!(other.code, 5, "{}", other.stderr);
+    assert!(other.stderr.contains("the run on billing001 that has created the key"), "{}", other.stderr);
+    run.send(Signal::INT);
+    assert_eq!(Run::of(run).code, 130);
+    for bench in [waiting, failed] {
+        let stored = bench.stored();
+        let new = successor(&bench);
+        for words in ["rotate", "replace"] {
+            let run = rixl(&bench, &format!("keys {words} {new} --to file:other --yes --settle 0s --new-place")).run();
+            assert_eq!(run.code, 3, "{}", run.stderr);
+            let said = format!("the key {new} was created by a run on billing001 that is unfinished; nothing was sent");
+            assert!(run.stderr.contains(&said), "{}", run.stderr);
+            assert!(run.stderr.contains("next: rixl recover billing001 (or with --drop"), "{}", run.stderr);
+        }
+        assert!(bench.sandbox.is_live(&stored) && bench.stored() == stored);
+        assert_eq!(recover(&bench, "billing001 --drop").code, 0);
+        let run = rixl(&bench, &format!("keys rotate {new} --to file:secret --yes --settle 0s")).run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert!(bench.sandbox.is_live(&bench.stored()) && bench.stored() != stored);
+    }
+}
+
+/// Somebody rotates it where this journal knows nothing of it: no third key is made, and nothing that is live is overwritten.
+#[test]
+fn a_successor_that_was_rotated_elsewhere_is_left_alone() {
+    for is_stored in [false, true] {
+        let bench = bench();
+        assert_about(left(&replace(&bench, "--grace 24h --output json").run()), 24 * HOUR);
+        let new = successor(&bench);
+        let organization = client(&bench.sandbox).organization(&bench.sandbox.organization_id().parse().unwrap());
+        let issued = block_on(async { organization.api_keys().rotate(&new.parse::<KeyId>().unwrap()).await }).unwrap();
+        if is_stored {
+            write(&bench.path("secret"), issued.secret.expose_secret(), 0o600);
+        }
+        let (says, next) = match is_stored {
+            true => ("the store holds another live secret", "next: rixl recover billing001 --drop"),
+            false => ("RIXL refuses the new secret", "next: rixl recover --rotate-again (or --drop"),
+        };
+        let more: &[&str] = if is_stored { &["", "--rotate-again"] } else { &[""] };
+        for more in more {
+            let run = recover(&bench, more);
+            assert_eq!(run.code, 6, "{}", run.stderr);
+            for part in [says, next, "; RIXL ends the old key billing001 at 20"] {
+                assert!(run.stderr.contains(part), "{part}: {}", run.stderr);
+            }
+        }
+        let run = recover(&bench, "--drop");
+        assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &Value::from("created")), "{}", run.stderr);
+        assert!(run.stderr.contains("the old key billing001 is not deleted; RIXL ends it at 20"), "{}", run.stderr);
+        assert!(!run.stderr.contains("keys delete") && bench.left().is_empty(), "{}", run.stderr);
+        assert_eq!(bench.sandbox.calls(CREATE), 1);
+        assert_eq!(bench.sandbox.is_live(&bench.stored()), is_stored);
+        assert!(bench.sandbox.is_live(issued.secret.expose_secret()));
+    }
+}
+
+/// The end that RIXL has is not forgotten with the secret that was lost.
+#[test]
+fn another_successor_moves_the_end_of_the_old_key_or_tells_it() {
+    let bench = bench();
+    assert_about(left(&replace(&bench, "--grace 24h --output json").run()), 24 * HOUR);
+    let organization = client(&bench.sandbox).organization(&bench.sandbox.organization_id().parse().unwrap());
+    let new: KeyId = successor(&bench).parse().unwrap();
+    drop(block_on(async { organization.api_keys().rotate(&new).await }).unwrap());
+    bench.sandbox.advance(20 * HOUR);
+    fails(&bench, Fault::new(refused(403)).before_commit().always());
+    let said = interrupted(rixl(&bench, "keys recover --settle 0s --rotate-again"), &bench, WAITS);
+    assert!(said.contains("; RIXL ends the old key billing001 at 20"), "{said}");
+    assert_eq!(bench.sandbox.calls(CREATE), 2);
+    let status = bench.rixl("status").run();
+    assert!(status.stdout.contains("RIXL ends the old key billing001 at 20"), "{}", status.stdout);
+    bench.sandbox.clear_faults();
+    assert_about(left(&recover(&bench, "")), 44 * HOUR);
+    assert!(is_new_stored(&bench) && is_old_live(&bench));
+}
+
+/// What is to be done once more after the end was set moves it, and a failure tells it.
+#[test]
+fn steps_that_are_done_once_more_move_the_end_of_the_old_key() {
+    let bench = bench();
+    write(&bench.path("ready"), "", 0o600);
+    let run = replace(&bench, "--grace 24h --output json --then test~-e~FOLDER/ready").run();
+    assert_about(left(&run), 24 * HOUR);
+    // Its place is another one from now on, and consumers are not made to take it from there.
+    fs::remove_file(bench.path("ready")).unwrap();
+    let run = recover(&bench, "billing001 --to file:moved");
+    assert_eq!(run.code, 10, "{}", run.stderr);
+    assert!(run.stderr.contains("; RIXL ends the old key billing001 at 20"), "{}", run.stderr);
+    assert_eq!(bench.sandbox.calls(UPDATE), 1, "it is far away");
+    bench.sandbox.advance(20 * HOUR);
+    let run = recover(&bench, "");
+    assert_eq!((run.code, bench.sandbox.calls(UPDATE)), (10, 2), "{}", run.stderr);
+    bench.sandbox.advance(5 * HOUR);
+    assert!(is_old_live(&bench), "consumers may need it");
+    write(&bench.path("ready"), "", 0o600);
+    assert_eq!(recover(&bench, "").code, 0);
+    bench.sandbox.advance(25 * HOUR);
+    assert!(!is_old_live(&bench));
 }

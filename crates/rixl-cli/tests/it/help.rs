@@ -14,7 +14,7 @@ fn every_help() {
         insta::assert_snapshot!(name.clone(), run.stdout);
         seen.push(name);
     }
-    assert_eq!(seen.len(), 19, "{seen:?}");
+    assert_eq!(seen.len(), 30, "{seen:?}");
 }
 
 /// The commands that a help text lists, but for `help`.
@@ -28,6 +28,33 @@ fn the_short_help_and_the_version() {
     let short = rixl("keys rotate -h").run();
     assert!(short.stdout.len() < rixl("keys rotate --help").run().stdout.len());
     assert_eq!(rixl("--version").run().stdout, format!("rixl {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+/// Elsewhere they are named, and that is all.
+#[test]
+fn the_global_options_have_a_page_of_their_own() {
+    let page = rixl("help options").run();
+    assert_eq!(page.code, 0, "{}", page.stderr);
+    insta::assert_snapshot!("rixl_options", page.stdout);
+    for words in ["keys list -h", "keys rotate --help", "--help", "-h", "help webhooks test"] {
+        let help = rixl(words).run().stdout;
+        assert!(!help.contains("--token-file <PATH>"), "{words}: {help}");
+        assert!(help.contains("explained by `rixl help options`"), "{words}: {help}");
+    }
+    assert!(rixl("keys list -h").run().stdout.lines().count() < 20);
+    // It is no command.
+    assert_eq!(rixl("options").run().code, 2);
+    assert_eq!(rixl("options --yes").run().code, 2);
+}
+
+#[test]
+fn completions_know_how_a_place_begins() {
+    let bash = rixl("completions bash").run().stdout;
+    assert!(bash.contains(r#"compgen -W "file: dotenv: command: vault: stdout""#));
+    // There nothing is printed.
+    assert!(bash.contains(r#"compgen -W "file: dotenv: command: vault:""#));
+    let zsh = rixl("completions zsh").run().stdout;
+    assert!(zsh.contains(r"(file\: dotenv\: command\: vault\: stdout)"));
 }
 
 #[test]
@@ -46,6 +73,12 @@ fn a_manual_page_for_every_command() {
         assert_eq!(run.code, 0);
         let title = format!("rixl {command}").trim().replace(' ', "-");
         assert!(run.stdout.contains(&format!("\n.TH {title} 1 ")), "{}", run.stdout);
+        for section in ["EXAMPLES", "\"EXIT STATUS\"", "ENVIRONMENT", "OPTIONS"] {
+            assert!(run.stdout.contains(&format!("\n.SH {section}\n")), "{section}: {}", run.stdout);
+        }
+        let global = "Read the bearer token from stdin";
+        assert!(run.stdout.contains(global) && run.stdout.contains("RIXL_LEASE"), "{}", run.stdout);
     }
+    assert!(rixl("man keys rotate").run().stdout.contains(".SH NOTES\n.nf\nWhat is not promised:"));
     assert_eq!(rixl("man keys nothing").run().code, 2);
 }

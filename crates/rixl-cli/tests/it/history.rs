@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// As the folder's journal writes it.
-fn with_sum(line: &str) -> String {
+pub(crate) fn with_sum(line: &str) -> String {
     format!("{} {line}", &LineDigest::of(line).to_string()[..16])
 }
 
@@ -55,6 +55,19 @@ fn broken(bench: &Bench, lines: &[String], more: &str) -> Option<(Option<u64>, O
     );
     let how = broken["how"].as_str()?.to_owned();
     Some((broken["line"].as_u64(), broken["run_id"].as_str().map(str::to_owned), how))
+}
+
+/// Neither a unit nor cron in a container sets `USER`.
+#[test]
+fn who_did_it_is_a_uid_where_the_environment_names_nobody() {
+    let uid = format!("uid-{}@", rustix::process::geteuid().as_raw());
+    for (logname, by) in [("", &*uid), ("batch", "batch@")] {
+        let bench = Bench::new();
+        let run = bench.rotate("").env("USER", "").env("LOGNAME", logname).run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let history = json(&bench.rixl("history --output json").run());
+        assert!(history["history"][0]["by"].as_str().unwrap().starts_with(by), "{history}");
+    }
 }
 
 #[test]
@@ -165,7 +178,7 @@ fn a_head_is_remembered_while_the_history_grows() {
     let rest: String = text.lines().skip(1).map(|line| format!("{line}\n")).collect();
     fs::write(bench.path("state/history"), rest).unwrap();
     assert_eq!(check("").code, 3);
-    assert_eq!(check(&format!("--after {}", head_of(&lines[1]))).code, 3);
+    assert_eq!(check(&format!("--after {}", LineDigest::of("no line"))).code, 3);
     let after = check(&format!("--after {}", head_of(&lines[0])));
     assert_eq!((after.code, after.stdout), (0, format!("2 lines, chain whole, head {newest}\n")));
 
@@ -191,6 +204,29 @@ fn a_history_of_an_earlier_release_goes_on_with_a_chain() {
     assert_eq!(broken(&bench, &lines, "").unwrap().0, Some(3));
     // It is read as before.
     assert_eq!(bench.rixl("keys history").run().stdout.lines().count(), 4);
+}
+
+/// A machine was forgotten when the others were updated.
+#[test]
+fn what_follows_the_line_of_an_earlier_release_can_be_checked() {
+    let (bench, mut lines) = with_lines(2);
+    lines.push(with_sum(&unlinked(without_sum(&lines[1])).replace("ops@", "eve@")));
+    let (line, _, how) = broken(&bench, &lines, "").unwrap();
+    assert!(line == Some(3) && how.contains("or an earlier release wrote it"), "{how}");
+    for _ in 0..2 {
+        assert_eq!(bench.rotate("").run().code, 0);
+    }
+    let check = bench.rixl("keys history --check").run();
+    assert_eq!(check.code, 3, "{}", check.stdout);
+    let remedy = format!("history --after {}", head_of(&lines[2]));
+    assert!(check.stderr.contains(&format!("`rixl {remedy}`")), "{}", check.stderr);
+    let after = bench.rixl(&remedy).run();
+    let told = "5 lines, the first 3 of them not checked, chain whole, head ";
+    assert!(after.code == 0 && after.stdout.starts_with(told), "{}", after.stdout);
+    let text = fs::read_to_string(bench.path("state/history")).unwrap();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines[3] = with_sum(&without_sum(&lines[3]).replace("ops@", "eve@"));
+    assert_eq!(broken(&bench, &lines, &remedy["history ".len()..]).unwrap().0, Some(5));
 }
 
 /// One is killed within the last line, again and again: the chain goes on from the last whole one.

@@ -55,7 +55,7 @@ fn each_mistake_has_its_sentence() {
         (2, "keys rotate billing001 --to command:tee~' --yes"),
         (3, "keys rotate billing001 --to command:no-such-program --yes"),
         (2, "keys rotate billing001 --to vault:kv --yes"),
-        (3, "keys rotate billing001 --to vault:kv/rixl#key --yes"),
+        (2, "keys rotate billing001 --to vault:kv/rixl#key --yes"),
         (2, "keys rotate billing001 --to file:{id} --yes"),
         (2, "keys rotate bill.ing --to file:secret --yes"),
         (2, "keys rotate bill/ing --to file:secret --yes"),
@@ -79,7 +79,15 @@ fn each_mistake_has_its_sentence() {
         (3, "keys create --name new --to file:missing/secret"),
         (3, "keys replace Nothing --to file:secret --yes"),
         (3, "keys replace billing001 --to file:missing/secret --yes"),
-        (3, "keys verify --from file:missing"),
+        (2, "keys verify --from file:missing"),
+        (1, "keys verify --from file:missing/secret"),
+        (1, "keys verify --from file:folder"),
+        (2, "keys verify --from vault:kv/rixl#key"),
+        (3, "keys rotate --name billng-* --to file:{key_id} --yes"),
+        (3, "keys rotate --name billing --project Nothing --older-than 0s --to file:secret --dry-run"),
+        (3, "keys rotate billing --to file:secret --yes"),
+        (3, "keys replace billing --to file:secret --yes"),
+        (3, "keys delete billing --yes"),
         (2, "keys verify --from gpg:secret"),
         (2, "keys verify --from stdout"),
     ];
@@ -186,7 +194,7 @@ fn a_run_that_was_begun_with_its_own_key_can_be_ended() {
     let run = with_own("keys recover --settle 0s").run();
     assert_eq!(run.code, 6, "{}", run.stderr);
     let next = run.stderr.lines().find_map(|line| line.trim().strip_prefix("next: rixl ")).unwrap();
-    assert_eq!(next, "keys recover --own-key (or with another credential)");
+    assert_eq!(next, "recover --own-key (or with another credential)");
     let run = with_own(&format!("{} --settle 0s", next.split(" (").next().unwrap())).run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     bench.assert_well();
@@ -203,7 +211,7 @@ fn a_replaced_key_that_authorizes_the_run_is_deleted_with_another_credential() {
     program.command.env_remove("RIXL_BEARER_TOKEN");
     let run = program.run();
     assert_eq!((run.code, bench.sandbox.calls("deleteApiKey")), (6, 0), "{}", run.stderr);
-    assert!(run.stderr.contains("next: rixl keys recover (with another credential)"), "{}", run.stderr);
+    assert!(run.stderr.contains("next: rixl recover (with another credential)"), "{}", run.stderr);
     assert_eq!(bench.next(&run, "--settle 0s").code, 0);
     assert_eq!(bench.sandbox.calls("deleteApiKey"), 1);
 }

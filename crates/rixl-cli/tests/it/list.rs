@@ -87,10 +87,10 @@ fn errors_have_a_code_and_a_next_step() {
     let wrong = rixl("keys list --output json").at(&sandbox).env("RIXL_BEARER_TOKEN", "wrong").run();
     assert_eq!(wrong.code, 4);
     let id = sandbox.requests().pop().unwrap().request_id;
-    insta::assert_snapshot!(scrubbed(&wrong.stdout, &[(&id, "[id]")]), @r#"{"version":1,"command":"keys list","exit_code":4,"error":{"message":"list API keys: the server refused the credential (HTTP 401); nothing was done; get a new credential (request id [id])","next":"set RIXL_BEARER_TOKEN to a live token of the organization, or name its file with --token-file"}}"#);
+    insta::assert_snapshot!(scrubbed(&wrong.stdout, &[(&id, "[id]")]), @r#"{"version":1,"command":"keys list","exit_code":4,"error":{"message":"list API keys: the server refused the credential (HTTP 401); nothing was done; get a new credential (request id [id])","next":"put a live token of the organization into RIXL_BEARER_TOKEN, where this run's is from, or name another with --token-file"}}"#);
     insta::assert_snapshot!(scrubbed(&wrong.stderr, &[(&id, "[id]")]), @r"
     error: list API keys: the server refused the credential (HTTP 401); nothing was done; get a new credential (request id [id])
-      next: set RIXL_BEARER_TOKEN to a live token of the organization, or name its file with --token-file
+      next: put a live token of the organization into RIXL_BEARER_TOKEN, where this run's is from, or name another with --token-file
     ");
 
     let unheard = rixl("keys list --base-url http://127.0.0.1:1 --timeout 1s").at(&sandbox).run();
@@ -115,6 +115,24 @@ fn the_servers_words_are_for_those_who_ask() {
     assert!(verbose.stderr.contains("the server said: teapot: short and [31mstout"), "{}", verbose.stderr);
     assert!(!verbose.stdout.contains("stout"));
     assert_eq!((quiet.code, verbose.code), (3, 3));
+}
+
+/// With `-v`: in one short line each, in the order of their ends.
+#[test]
+fn each_request_is_a_line_for_those_who_ask() {
+    let sandbox = Sandbox::start().unwrap();
+    drop(create(&sandbox, "billing"));
+    let busy = Effect::Respond { status: 503, headers: vec![], body: vec![] };
+    sandbox.inject(Fault::new(busy).on("listApiKeys")).unwrap();
+    let run = rixl("keys list -v").at(&sandbox).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let lines: Vec<_> = run.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", run.stderr);
+    for (line, status) in lines.iter().zip(["503", "200"]) {
+        assert!(line.starts_with("GET /") && line.contains(&format!("  {status}  ")), "{line}");
+        assert!(line.contains(" ms") && line.len() < 120, "{line}");
+    }
+    assert_eq!(rixl("keys list").at(&sandbox).run().stderr, "");
 }
 
 #[test]

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod bench;
+mod clients;
 mod codes;
 mod concurrent;
 mod consumers;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod crash;
+mod declared;
 mod delete;
 mod due;
 mod fleet;

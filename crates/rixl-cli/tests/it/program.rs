@@ -24,7 +24,7 @@ pub(crate) struct Run {
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) command: Command,
-    _home: TempDir,
+    home: TempDir,
 }
 
 impl Program {
@@ -33,7 +33,7 @@ impl Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rixl"));
         command.args(arguments).env_clear().env("HOME", home.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { command, _home: home }
+        Self { command, home }
     }
 
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
@@ -52,7 +52,7 @@ impl Program {
 
     /// Starts it. Its output is kept for later, unless it was sent elsewhere.
     pub(crate) fn spawn(mut self) -> Running {
-        Running::start(&mut self.command).unwrap()
+        Running::start(&mut self.command).unwrap().with_folder(self.home)
     }
 }
 

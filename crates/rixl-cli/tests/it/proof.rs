@@ -66,6 +66,17 @@ fn a_probe_gets_each_format_that_a_place_holds() {
     assert_eq!(names, ["secret", "alike", "whole"]);
 }
 
+/// By a recovery, without another request, once the probe takes the secret.
+#[track_caller]
+fn assert_is_proven(bench: &Bench) {
+    script(bench, "probe", "cat > \"$0.in\"");
+    let run = bench.rixl("keys recover --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(fs::read_to_string(bench.path("probe.in")).unwrap(), bench.stored());
+    bench.assert_well();
+    assert_eq!(bench.sent(), 1);
+}
+
 #[test]
 fn a_probe_that_fails_keeps_the_run_open_until_it_succeeds() {
     let bench = Bench::new();
@@ -84,12 +95,7 @@ fn a_probe_that_fails_keeps_the_run_open_until_it_succeeds() {
     assert_eq!(runs(), 5);
     let dry = bench.rixl("keys recover --dry-run").run();
     assert_eq!((dry.code, runs()), (0, 5), "a dry run tries nothing: {}", dry.stderr);
-    script(&bench, "probe", "cat > \"$0.in\"");
-    let run = bench.rixl("keys recover --settle 0s").run();
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    assert_eq!(fs::read_to_string(bench.path("probe.in")).unwrap(), bench.stored());
-    bench.assert_well();
-    assert_eq!(bench.sent(), 1);
+    assert_is_proven(&bench);
 }
 
 #[test]
@@ -116,6 +122,8 @@ fn a_probe_can_be_given_up() {
     let bench = Bench::new();
     let run = bench.rotate("--probe false --store-patience 0s").run();
     assert_eq!(run.code, 11, "{}", run.stderr);
+    let dry = bench.rixl("keys recover --drop --dry-run").run();
+    assert!(dry.stdout.contains("it is tried where it is used; if that fails, it is given up"), "{}", dry.stdout);
     let run = bench.rixl("keys recover --drop --settle 0s").run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("not proven to work where it is used, and that is given up"), "{}", run.stderr);
@@ -161,12 +169,7 @@ fn a_run_killed_between_stored_and_proven_is_proven_by_its_recovery() {
     run.send(Signal::KILL);
     let _ = Run::of(run);
     assert!(bench.is_stored_live());
-    script(&bench, "probe", "cat > \"$0.in\"");
-    let run = bench.rixl("keys recover --settle 0s").run();
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    assert_eq!(fs::read_to_string(bench.path("probe.in")).unwrap(), bench.stored());
-    bench.assert_well();
-    assert_eq!(bench.sent(), 1);
+    assert_is_proven(&bench);
 }
 
 #[test]

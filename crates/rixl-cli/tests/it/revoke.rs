@@ -61,7 +61,7 @@ fn all_places_of_the_last_run_get_the_new_secret_and_its_step_runs_again() {
     let fingerprint = key["fingerprint"].as_str().unwrap();
     let log = read(&bench, "deploy.log");
     assert_eq!(log.lines().nth(1), Some(format!("billing001 {fingerprint}").as_str()), "{log}");
-    let history = json(&bench.rixl("keys history --output json").run());
+    let history = json(&bench.rixl("history --output json").run());
     assert!(history["history"][1]["old_refused_at"].is_string(), "{history}");
     bench.assert_well();
 
@@ -225,7 +225,7 @@ fn a_replaced_key_that_lives_on_is_deleted_at_once() {
     let run = with_org(&format!("{} --yes", next.split(" (").next().unwrap())).run();
     // Only the successor's secret is stored by now.
     assert_eq!((run.code, bench.sandbox.is_live(&leaked)), (13, false), "{}", run.stderr);
-    let run = with_org("keys recover --settle 0s").run();
+    let run = with_org("recover --settle 0s").run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(bench.sandbox.is_live(&bench.stored()) && bench.left().is_empty());
 }

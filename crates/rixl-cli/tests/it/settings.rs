@@ -1,6 +1,7 @@
 //! Where settings come from.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use rixl_sandbox::{Effect, Fault, Sandbox};
@@ -125,6 +126,89 @@ fn a_token_from_a_file() {
         write(&path, bad, 0o600);
         assert_eq!(run().code, code, "{:.20}", bad);
     }
+}
+
+/// As Kubernetes (`fsGroup`) and systemd hand them out: whoever may read it is in a group with this process.
+#[test]
+fn a_token_file_of_an_own_group() {
+    let sandbox = Sandbox::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let run = || rixl(&format!("keys list --token-file {}", path.display())).at(&sandbox).run();
+    write(&path, sandbox.bearer_token(), 0o440);
+    std::os::unix::fs::chown(&path, None, Some(rustix::process::getegid().as_raw())).unwrap();
+    let own = run();
+    assert_eq!(own.code, 0, "{}", own.stderr);
+    for mode in [0o444, 0o460, 0o450] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(run().code, 2, "{mode:o}");
+    }
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o440)).unwrap();
+    // Only root can give a file to a group that it is not in.
+    match std::os::unix::fs::chown(&path, None, Some(54_321)) {
+        Ok(()) => assert_eq!(run().code, 2),
+        Err(error) => rixl_testing::skip(&format!("a file can't be given to another group: {error}")),
+    }
+}
+
+/// An environment file keeps the line end that `$(cat)` removes.
+#[test]
+fn a_line_end_is_no_part_of_a_token() {
+    let sandbox = Sandbox::start().unwrap();
+    let key = create(&sandbox, "billing");
+    for end in ["\n", "\r\n"] {
+        let token = format!("{}{end}", sandbox.bearer_token());
+        assert_eq!(rixl("keys list").at(&sandbox).env("RIXL_BEARER_TOKEN", token).run().code, 0, "{end:?}");
+        let key = format!("{}{end}", key.secret.expose_secret());
+        let run = rixl("keys list").env("RIXL_BASE_URL", sandbox.url()).env("RIXL_API_KEY", key).run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        // Nothing else stands in it.
+        assert_eq!(rixl("keys list").env("RIXL_BEARER_TOKEN", end).run().code, 4);
+    }
+}
+
+#[test]
+fn where_a_refused_credential_is_from_is_told() {
+    let sandbox = Sandbox::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    write(&path, "rxl_0000000000000000000000", 0o600);
+    let path = path.display().to_string();
+    let next = |words: &str, name: &str, value: &str| {
+        let run = rixl(words).env("RIXL_BASE_URL", sandbox.url()).env(name, value).run();
+        assert_eq!(run.code, 4, "{}", run.stderr);
+        run.stderr.lines().find_map(|line| line.trim().strip_prefix("next: ")).unwrap().to_owned()
+    };
+    let with_file = format!("keys list --token-file {path}");
+    for (next, place) in [
+        (next("keys list", "RIXL_BEARER_TOKEN", "wrong"), "a live token of the organization into RIXL_BEARER_TOKEN,"),
+        (
+            next("keys list", "RIXL_API_KEY", "rxl_0000000000000000000000"),
+            "a live API key of the organization into RIXL_API_KEY,",
+        ),
+        (next("keys list", "RIXL_API_KEY_FILE", &path), &format!("into {path}, which RIXL_API_KEY_FILE names,")),
+        (next(&with_file, "RIXL_BEARER_TOKEN", "wrong"), &format!("a live token of the organization into {path},")),
+    ] {
+        assert!(next.contains(place), "{next}");
+    }
+}
+
+/// In a pod, what is in memory or on the container's own disk is gone with it, and with it a secret in escrow.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_state_that_ends_with_its_pod_is_warned_of() {
+    if !std::path::Path::new("/dev/shm").is_dir() {
+        return rixl_testing::skip("there is no /dev/shm");
+    }
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let status = |variable: &str, state: &std::path::Path| {
+        let run = rixl("status").env(variable, "10.0.0.1").env("RIXL_STATE_DIR", state).run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        run.stderr.contains("is in memory: if the pod ends during a rotation")
+    };
+    let state = folder.path().join("state");
+    assert!(status("KUBERNETES_SERVICE_HOST", &state) && status("container", &state));
+    assert!(!status("ANOTHER", &state));
 }
 
 #[test]

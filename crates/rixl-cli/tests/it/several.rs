@@ -1,8 +1,9 @@
 //! One secret in several places, and what makes consumers take it.
 
-use std::{fs, time::Duration};
+use std::{fs, io::Write as _, time::Duration};
 
-use rixl_sandbox::{Effect, Sandbox};
+use rixl_rotation::fingerprint;
+use rixl_sandbox::{Effect, KeyForm, Sandbox};
 use rixl_testing::wait_for;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -10,7 +11,8 @@ use serde_json::Value;
 use crate::{
     bench::{Bench, ROTATE, files, json, wait_for_calls},
     fleet::{WORDS, assert_all_live, fleet},
-    program::{Run, write},
+    history::with_sum,
+    program::{Run, block_on, client, write},
 };
 
 fn opens(bench: &Bench, name: &str) -> bool {
@@ -60,6 +62,74 @@ fn every_place_gets_the_secret_and_is_remembered() {
     assert!(opens(&bench, ".env") && opens(&bench, "third"));
 }
 
+/// One place holds the secret alone, another the key string that its consumers use.
+#[test]
+fn each_place_is_remembered_by_what_it_holds() {
+    let bench = Bench::of(Sandbox::builder().key_form(KeyForm::Prefixed));
+    write(&bench.path("whole"), &format!("billing001_{}", bench.key.secret), 0o600);
+    let run = bench.rotate("--to file:whole").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let whole = fs::read_to_string(bench.path("whole")).unwrap();
+    assert_eq!(whole, format!("billing001_{}", bench.stored()));
+    bench.add("other", "other00001");
+    for place in ["whole", "secret"] {
+        let words = format!("keys rotate other00001 --to file:other00001 --to file:{place} --yes --settle 0s");
+        let run = bench.rixl(&words).run();
+        assert_eq!(run.code, 3, "{place}: {}", run.stderr);
+        assert!(run.stderr.contains("has had the secret of another key, billing001"), "{place}: {}", run.stderr);
+    }
+    assert_eq!((bench.sent(), fs::read_to_string(bench.path("whole")).unwrap()), (1, whole));
+}
+
+/// As a recovery that gives up does, and is killed then.
+fn give_up_the_first(bench: &Bench) {
+    let given_up = format!(r#"{{"state":"given_up","at":"{:.0}","place":0}}"#, jiff::Timestamp::now());
+    let mut entry = fs::OpenOptions::new().append(true).open(bench.path("state/entries/billing001")).unwrap();
+    writeln!(entry, "{}", with_sum(&given_up)).unwrap();
+}
+
+/// Neither told as one that has the secret, nor as one that lacks it.
+#[test]
+fn a_place_that_was_given_up_counts_nowhere() {
+    let bench = Bench::new();
+    let probe = script(&bench, "probe", "cat > /dev/null; echo \"$RIXL_PLACES\" >> \"$0.places\"");
+    let put = script(&bench, "put", "[ -e \"$0.open\" ] && cat > \"$0.has\"");
+    let words = format!("--to command:{put} --to command:false --to file:secret --probe {probe}");
+    let more = "--settle 0s --store-patience 0s";
+    let run = bench.rixl(&format!("keys rotate billing001 {words} --yes {more}")).run();
+    assert_eq!(run.code, 7, "{}", run.stderr);
+    give_up_the_first(&bench);
+    let run = bench.rixl(&format!("keys recover {more}")).run();
+    assert_eq!(run.code, 7, "{}", run.stderr);
+    assert!(run.stderr.contains("command:false was"), "{}", run.stderr);
+    assert!(run.stderr.contains("; stored in file:") && !run.stderr.contains("/put"), "{}", run.stderr);
+    // It may be named again, instead of another one.
+    write(&bench.path("put.open"), "", 0o600);
+    let run = bench.rixl(&format!("keys recover billing001 --to command:{put} {more}")).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(opens(&bench, "put.has"));
+    let proven = fs::read_to_string(bench.path("probe.places")).unwrap();
+    assert_eq!(proven.matches("/put").count(), 1, "{proven}");
+    bench.assert_well();
+}
+
+/// The run was killed when it had just given up its first place, and another rotator wrote the second one.
+#[test]
+fn what_stays_is_told_of_a_place_that_was_not_given_up() {
+    let bench = Bench::new();
+    let words = "keys rotate billing001 --to command:false --to file:secret --yes --settle 0s --store-patience 0s";
+    let run = bench.rixl(words).run();
+    assert_eq!(run.code, 7, "{}", run.stderr);
+    give_up_the_first(&bench);
+    let id = bench.key.id.parse().unwrap();
+    let by_hand = block_on(client(&bench.sandbox).first_generation().api_keys().rotate(&id)).unwrap();
+    write(&bench.path("secret"), by_hand.secret.expose_secret(), 0o600);
+    let run = bench.rixl("keys recover --settle 0s --output json").run();
+    assert_eq!(run.code, 9, "{}", run.stderr);
+    assert_eq!(json(&run)["keys"][0]["fingerprint"], fingerprint(&bench.stored()), "{}", run.stdout);
+    bench.assert_well();
+}
+
 #[test]
 fn one_place_under_two_names_is_refused() {
     let bench = bench();
@@ -106,7 +176,7 @@ fn a_place_that_fails_for_good_can_be_done_without() {
         assert_eq!(again.code, 7, "{}", again.stderr);
         let entry = json(&bench.rixl("status --output json").run())["open"][0]["id"].as_str().unwrap().to_owned();
         // Trying again alone has not helped.
-        let told = format!("next: rixl keys recover {entry} --to STORE (another place)");
+        let told = format!("next: rixl recover {entry} --to STORE (another place)");
         assert!(again.stderr.contains(&told), "{}", again.stderr);
         let run = bench.rixl("keys recover --drop --settle 0s --store-patience 0s --output json").run();
         assert_eq!(run.code, 0, "{}", run.stderr);
@@ -136,6 +206,8 @@ fn a_place_that_is_gone_keeps_the_secret_from_no_other() {
     let run = Run::of(run);
     assert_eq!(run.code, 7, "{}", run.stderr);
     assert!(opens(&bench, ".env") && opens(&bench, "secret"), "{}", run.stderr);
+    let dry = bench.rixl("keys recover --drop --dry-run --store-patience 0s").run();
+    assert!(dry.stdout.contains("gone/key is given up"), "{}", dry.stdout);
     assert_eq!(bench.rixl("keys recover billing001 --to file:instead --settle 0s").run().code, 0);
     assert!(opens(&bench, "instead"));
     bench.assert_well();
@@ -148,7 +220,7 @@ fn of_several_places_the_user_says_which_is_redirected() {
     assert_eq!(run.code, 7, "{}", run.stderr);
     let run = bench.rixl("keys recover billing001 --to file:one --settle 0s --store-patience 0s").run();
     assert_eq!(run.code, 6, "{}", run.stderr);
-    assert!(run.stderr.contains("next: rixl keys recover billing001 --to STORE --instead-of STORE"), "{}", run.stderr);
+    assert!(run.stderr.contains("next: rixl recover billing001 --to STORE --instead-of STORE"), "{}", run.stderr);
     let one = bench
         .rixl("keys recover billing001 --to file:one --instead-of command:false~x --settle 0s --store-patience 0s")
         .run();
@@ -301,6 +373,8 @@ fn a_deploy_step_can_be_given_up() {
     let bench = bench();
     let run = bench.rotate("--then false").run();
     assert_eq!(run.code, 10, "{}", run.stderr);
+    let dry = bench.rixl("keys recover --drop --dry-run").run();
+    assert!(dry.stdout.contains("the deploy step is run; if that fails, it is given up"), "{}", dry.stdout);
     let run = bench.rixl("keys recover --drop --settle 0s").run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("deploy step has not succeeded"), "{}", run.stderr);

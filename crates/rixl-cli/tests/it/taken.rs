@@ -1,11 +1,18 @@
 //! Consumers that must have taken a new secret before a run is over: by what they write, and by the use of the key.
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use rixl_credentials::Secret;
 use rixl_rotation::fingerprint;
 use rixl_sandbox::Sandbox;
-use rixl_testing::wait_for;
+use rixl_testing::{Running, wait_for};
 use rustix::process::Signal;
 
 use crate::{
@@ -39,25 +46,62 @@ fn all_take_it(bench: &Bench) {
 #[test]
 fn a_run_goes_on_until_its_consumers_run_with_the_new_secret() {
     let bench = bench();
-    let run = bench.rotate(WAITS).spawn();
-    bench.wait_for_state("billing001", "settled");
+    let mut program = bench.rotate(WAITS);
+    let said = bench.path("stderr");
+    program.command.stderr(fs::File::create(&said).unwrap());
+    let run = program.spawn();
+    let said = || fs::read_to_string(&said).unwrap();
+    let lags = "worker: it has written nothing";
+    wait_for(lags, || if said().contains(lags) { Ok(()) } else { Err(said()) });
     acknowledge(&bench, "worker", &bench.stored());
     // Another run sees who lags.
     let seen = bench.rixl("keys consumers billing001 --acks acks").run();
     assert_eq!(seen.code, 3, "the history knows nothing yet: {}", seen.stderr);
     acknowledge(&bench, "api", &bench.stored());
     let run = Run::of(run);
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    let said = said();
+    assert_eq!(run.code, 0, "{said}");
     let old = fingerprint(&bench.key.secret);
-    for part in [
-        format!("api runs with {old} since ").as_str(),
-        "worker: it has written nothing",
-        "all consumers run with the new",
-    ] {
-        assert!(run.stderr.contains(part), "{part}: {}", run.stderr);
+    for part in [&*format!("api runs with {old} since "), "all consumers run with the new"] {
+        assert!(said.contains(part), "{part}: {said}");
     }
     bench.assert_well();
     assert_eq!(bench.sent(), 1);
+}
+
+/// As a server's folder that is mounted here, and is gone.
+#[test]
+fn a_folder_that_does_not_respond_is_told_and_holds_up_no_interrupt() {
+    let bench = bench();
+    let mut program = bench.rotate(WAITS);
+    let said = bench.path("stderr");
+    program.command.stderr(fs::File::create(&said).unwrap());
+    let run = program.spawn();
+    let says = |text: &str| {
+        wait_for(text, || match fs::read_to_string(&said).unwrap() {
+            said if said.contains(text) => Ok(()),
+            said => Err(said),
+        });
+    };
+    says("worker: it has written nothing");
+    // A file system that nobody serves.
+    let mount = "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 rixl-test \"$0\" && \
+                 echo mounted && exec sleep 1000";
+    let mut command = Command::new("sh");
+    command.args(["-c", mount]).arg(bench.path("acks")).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut server = Running::start(&mut command).unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    if line != "mounted\n" {
+        rixl_testing::skip("nothing can be mounted here");
+        return;
+    }
+    says("the folder of their acknowledgements does not respond");
+    run.send(Signal::INT);
+    let code = Run::of(run).code;
+    drop(server);
+    let _ = Command::new("umount").arg("-l").arg(bench.path("acks")).status();
+    assert_eq!(code, 130, "{}", fs::read_to_string(&said).unwrap());
 }
 
 #[test]
@@ -93,6 +137,8 @@ fn who_lags_at_the_limit_is_named_and_recovery_looks_again() {
 fn consumers_can_be_given_up() {
     let bench = bench();
     assert_eq!(bench.rotate(&format!("{WAITS} --until-timeout 0s")).run().code, 12);
+    let dry = bench.rixl("keys recover --drop --dry-run").run();
+    assert!(dry.stdout.contains("what has not taken it up is given up"), "{}", dry.stdout);
     let run = bench.rixl("keys recover --drop --settle 0s").run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("not all consumers have taken the new secret, and that is given up"), "{}", run.stderr);

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use crate::{
     bench::{Bench, ROTATE, json},
     program::{Run, write},
+    several::script,
 };
 
 /// Interrupted with the new secret in escrow alone.
@@ -101,6 +102,29 @@ fn what_was_to_go_to_stdout_is_printed_by_recovery_only_when_asked_for() {
     let moved = bench.rixl("keys recover billing001 --to file:secret --settle 0s --timeout 1s").run();
     assert_eq!(moved.code, 0, "{}", moved.stderr);
     bench.assert_well();
+}
+
+/// What an earlier process has printed is printed no more, and nobody has to ask for that.
+#[test]
+fn a_run_whose_secret_was_printed_is_finished_without_printing_it() {
+    for change in ["rotate", "replace --grace 0s"] {
+        let bench = Bench::new();
+        let step = script(&bench, "deploy", "exit 1");
+        let words = format!("keys {change} billing001 --to stdout --yes --settle 0s --then {step}");
+        let run = bench.rixl(&words).run();
+        assert_eq!(run.code, 10, "{}", run.stderr);
+        let secret = run.stdout.trim_end().to_owned();
+        assert!(bench.sandbox.is_live(&secret), "{}", run.stdout);
+        assert_eq!(bench.next(&run, "--settle 0s").code, 10);
+        let dry = bench.rixl("keys recover --dry-run").run();
+        assert!(dry.code == 0 && dry.stdout.contains("the deploy step is run"), "{}{}", dry.stdout, dry.stderr);
+        script(&bench, "deploy", "true");
+        let run = bench.rixl("keys recover --settle 0s").run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert!(!run.stdout.contains(&secret) && !run.stderr.contains("--reveal"), "{}{}", run.stdout, run.stderr);
+        assert!(bench.sandbox.is_live(&secret) && !bench.sandbox.is_live(&bench.key.secret));
+        assert_eq!(bench.left(), [""; 0].map(std::path::PathBuf::from));
+    }
 }
 
 #[test]

@@ -656,6 +656,16 @@ fn a_client_knows_the_key_that_its_tokens_are_bought_with() {
     assert!(!bearer.is_bought_with(&key_id, |secret| secret.expose_secret() == same.expose_secret()));
 }
 
+#[test]
+fn a_client_knows_the_client_credential_that_its_tokens_are_minted_with() {
+    let request = ClientTokenRequest::new("XyZ9aB8cD1", Secret::from("rxl_sk_TESTSECRET"), "user-17");
+    let minted = offline().client_credential(request).build().unwrap();
+    assert!(minted.is_minted_with("XyZ9aB8cD1") && !minted.is_minted_with("XyZ9aB8cD2"));
+    let bought = offline().api_key("XyZ9aB8cD1_TESTSECRET").build().unwrap();
+    let bearer = offline().bearer_token("XyZ9aB8cD1").build().unwrap();
+    assert!(!bought.is_minted_with("XyZ9aB8cD1") && !bearer.is_minted_with("XyZ9aB8cD1"));
+}
+
 /// Built without TLS too.
 fn offline() -> rixl_credentials::ClientBuilder {
     Client::builder().base_url("http://127.0.0.1:1")

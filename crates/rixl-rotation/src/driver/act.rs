@@ -1,8 +1,8 @@
 //! What changes something: one effect each.
 
-use std::{sync::Arc, time::Duration};
+use std::{iter, sync::Arc, time::Duration};
 
-use rixl_credentials::{EndpointId, Error, ErrorKind, KeyId, Outcome, RawResponse, Timestamp};
+use rixl_credentials::{CredentialId, EndpointId, Error, ErrorKind, KeyId, Outcome, RawResponse, Secret, Timestamp};
 
 use zeroize::Zeroizing;
 
@@ -13,9 +13,10 @@ use crate::{
     Audit, Effect, Ending, EventKind, Next, Report, State, Warning,
     journal::{Close, PutEscrow, Reserve},
     ledger,
+    pair::Pair,
     plan::clock_error,
     protocol::{
-        intent::{Digest, Subject},
+        intent::{Digest, Subject, owner_of_credential},
         progress::At,
         seen::{Act, Escrow, Observation, Sent, StoreFailure},
     },
@@ -64,6 +65,7 @@ impl Driver {
         let account = &self.rotator.account;
         let result = match self.subject() {
             Subject::Rotate { key_id, .. } => account.rotate_raw(key_id).await,
+            Subject::Credential { name, .. } => account.create_credential_raw(name).await,
             Subject::Create(new) | Subject::Replace { new, .. } => account.create_raw(new.clone()).await,
             Subject::Endpoint { project_id, endpoint_id } => {
                 match account.rotate_endpoint_raw(project_id, endpoint_id).await {
@@ -223,6 +225,7 @@ impl Driver {
             key_id: self.told_id(),
             key_name: self.subject().name().unwrap_or_default().to_owned(),
             places: self.progress.kept().map(|(_, place)| place.given.clone()).collect(),
+            client_id: self.told_client_id(),
             fingerprint: self.fingerprint(Ending::Rotated).unwrap_or_default(),
             secrets: self.in_hand(),
         }
@@ -233,7 +236,13 @@ impl Driver {
     pub(super) fn in_hand(&self) -> Vec<Zeroizing<Vec<u8>>> {
         let held = self.places.iter().flat_map(|place| [&place.read, &place.before]).flatten();
         let ours = self.issued.as_ref().map(|issued| &issued.secret);
-        held.chain(ours).map(|secret| secret.expose_secret().as_bytes().to_vec().into()).collect()
+        let bytes = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
+        // Of a pair, the secret alone as well.
+        let all = |secret: &Secret| {
+            let alone = Pair::read(secret).map(|pair| bytes(&pair.client_secret));
+            iter::once(bytes(secret.expose_secret())).chain(alone).collect::<Vec<_>>()
+        };
+        held.chain(ours).flat_map(all).collect()
     }
 
     /// What a program of a step is told of whose secret it is.
@@ -242,8 +251,17 @@ impl Driver {
         match (self.stored_key_id(), self.subject()) {
             (Some(key_id), _) => key_id.to_string(),
             (None, Subject::Endpoint { endpoint_id, .. }) => endpoint_id.to_string(),
+            (None, Subject::Credential { .. }) => {
+                self.stored_credential().map(|credential| credential.id.to_string()).unwrap_or_default()
+            }
             (None, subject) => subject.key_id().map(KeyId::to_string).unwrap_or_default(),
         }
+    }
+
+    /// What mints tokens with the new secret.
+    #[cfg(unix)]
+    pub(super) fn told_client_id(&self) -> Option<String> {
+        self.stored_credential().and_then(|credential| credential.client_id.clone())
     }
 
     #[cfg(not(unix))]
@@ -254,6 +272,9 @@ impl Driver {
 
     /// Whether RIXL said so.
     async fn retire(&mut self) -> bool {
+        if let Subject::Credential { .. } = self.subject() {
+            return self.revoke().await;
+        }
         let Some(key_id) = self.key_id().cloned() else { return false };
         self.look_error = self.rotator.account.delete(&key_id).await.err();
         if self.look_error.is_none() {
@@ -271,13 +292,14 @@ impl Driver {
         if is_given_up && self.subject().rules().creates {
             let mut orphans = self.keys().await.map(|keys| keys.orphans).unwrap_or_default();
             // Its secret goes with the escrow.
-            orphans.extend(self.issued.as_ref().and_then(New::key_id).cloned());
+            orphans.extend(self.issued.as_ref().and_then(New::made_id));
             self.warn_of_orphans(&orphans);
         }
         // A recovery before may have said so, and failed.
         let orphans = self.progress.requests.orphans.clone();
         self.warn_of_orphans(&orphans);
         if self.progress.is_not_taken_up() && ending.effect() == Effect::Changed && ending != Ending::Superseded {
+            let unused = format!("the {} was not seen in use, and that is given up", self.subject().noun());
             for (is_open, what) in [
                 (self.progress.is_to_deploy(), "the deploy step has not succeeded, and is given up"),
                 (
@@ -285,24 +307,29 @@ impl Driver {
                     "the new secret is not proven to work where it is used, and that is given up",
                 ),
                 (self.progress.is_to_be_taken(), "not all consumers have taken the new secret, and that is given up"),
-                (self.progress.is_to_be_used(), "the key was not seen in use, and that is given up"),
+                (self.progress.is_to_be_used(), &*unused),
             ] {
                 if is_open {
                     self.warn(what);
                 }
             }
         }
-        if ending == Ending::Created
-            && let Some(key_id) = self.key_id().cloned()
-        {
-            self.warn(match self.progress.old_end.known.map(|known| known.until) {
-                Some(until) => {
-                    format!("the old key {key_id} is not deleted; RIXL ends it at {until:.0}, whoever still uses it")
+        if self.subject().old_id().is_some() {
+            let (old, retired) = (self.old(), self.subject().retired());
+            match (ending, self.progress.old_end.last) {
+                (Ending::Created | Ending::Dropped, Some(until)) => {
+                    let ends = match until <= self.now() {
+                        true => format!("has ended it at {until:.0}"),
+                        false => format!("ends it at {until:.0}, whoever still uses it"),
+                    };
+                    self.warn(format!("the {old} is not {retired}; RIXL {ends}"));
                 }
-                None => format!(
-                    "the old key {key_id} is not deleted, for its consumers may not have the new secret; delete it once they have"
-                ),
-            });
+                (Ending::Created, None) => self.warn(format!(
+                    "the {old} is not {retired}, for its consumers may not have the new secret; {} it once they have",
+                    self.subject().retire()
+                )),
+                _ => {}
+            }
         }
         self.look_at_old(ending).await;
         // Of what was never begun there is nothing to tell.
@@ -320,12 +347,18 @@ impl Driver {
                 // What was created is known by its own id.
                 let owner = match self.subject() {
                     subject @ Subject::Endpoint { .. } => subject.owner(),
+                    Subject::Credential { .. } => audit.credential_id.as_deref().map(owner_of_credential),
                     _ => audit.key_id.clone(),
                 };
-                let lasting = lasting.map(|(_, place)| place);
-                ledger::receipts(&audit, owner.as_deref(), lasting, &self.progress.left, self.intent().deploy.as_ref())
+                let lasting = lasting.map(|(index, place)| (place, self.fingerprint_at(index, ending)));
+                let deploy = self.intent().deploy.as_ref();
+                ledger::receipts(&audit, owner.as_deref(), lasting, &self.progress.left, deploy)
             }
-            Effect::Unknown | Effect::Unchanged => Vec::new(),
+            // What was created is nobody's any more.
+            Effect::Unknown | Effect::Unchanged => {
+                let made = self.issued.as_ref().and_then(New::made_id).filter(|_| self.subject().rules().creates);
+                made.and_then(|id| ledger::receipt_of_new(self.intent(), None, &id, audit.at)).into_iter().collect()
+            }
         };
         let request = line.as_deref().map_or_else(Close::new, |line| Close::new().with_history_line(line));
         let request = request.with_receipts(&receipts);
@@ -346,6 +379,9 @@ impl Driver {
                     Ending::Rotated if !self.subject().rules().can_probe => {
                         "recorded in the history; the escrow is wiped, the endpoint is unlocked"
                     }
+                    Ending::Created | Ending::Replaced if matches!(self.subject(), Subject::Credential { .. }) => {
+                        "recorded in the history; the escrow is wiped, the client credential is unlocked"
+                    }
                     Ending::Dropped => "given up; the old secret is live; unlocked",
                     Ending::Abandoned => "given up; unlocked",
                     _ => "recorded in the history; the escrow is wiped, the key is unlocked",
@@ -360,6 +396,9 @@ impl Driver {
         Report {
             key_id: audit.key_id.and_then(|id| KeyId::new(id).ok()),
             endpoint_id: audit.endpoint_id.and_then(|id| EndpointId::new(id).ok()),
+            credential_id: audit.credential_id.and_then(|id| CredentialId::new(id).ok()),
+            client_id: audit.client_id,
+            old_tokens_until: audit.old_tokens_until,
             signed_with_both_until: audit.signed_with_both_until,
             name: audit.name,
             stores: self.progress.kept().map(|(_, place)| place.given.clone()).collect(),
@@ -385,7 +424,7 @@ impl Driver {
             Subject::Rotate { key_id, .. } => (Some(text(key_id)), None),
             Subject::Create(_) => (issued.filter(|_| is_ours), None),
             Subject::Replace { key_id, .. } => (issued.filter(|_| is_ours), Some(text(key_id))),
-            Subject::Endpoint { .. } => (None, None),
+            Subject::Endpoint { .. } | Subject::Credential { .. } => (None, None),
         };
         let (project_id, endpoint_id) = match &intent.subject {
             Subject::Endpoint { project_id, endpoint_id } => {
@@ -393,6 +432,7 @@ impl Driver {
             }
             _ => (None, None),
         };
+        let credential = self.stored_credential().filter(|_| is_ours);
         let stores: Vec<String> = self.progress.kept().map(|(_, place)| place.given.clone()).collect();
         let issued_at = self.progress.issued_at.filter(|_| is_ours || ending == Ending::Superseded);
         let issued_at = issued_at.map(|at| self.corrected(at));
@@ -405,7 +445,10 @@ impl Driver {
             issued_at,
             end_before: match &intent.subject {
                 Subject::Rotate { expiring_at, .. } => *expiring_at,
-                Subject::Create(_) | Subject::Replace { .. } | Subject::Endpoint { .. } => None,
+                Subject::Create(_)
+                | Subject::Replace { .. }
+                | Subject::Endpoint { .. }
+                | Subject::Credential { .. } => None,
             },
             by: intent.by.clone(),
             change: intent.subject.kind().to_owned(),
@@ -413,6 +456,13 @@ impl Driver {
             replaced,
             endpoint_id,
             project_id,
+            credential_id: credential.map(|credential| credential.id.to_string()),
+            client_id: credential.and_then(|credential| credential.client_id.clone()),
+            replaced_credential_id: match &intent.subject {
+                Subject::Credential { credential_id, .. } => Some(credential_id.to_string()),
+                _ => None,
+            },
+            old_tokens_until: self.old_tokens_until().filter(|_| ending == Ending::Replaced),
             signed_with_both_until: outlives.and_then(|time| issued_at?.checked_add(time).ok()),
             name: intent.subject.name().map(str::to_owned),
             organization: intent.organization.as_ref().map(|id| id.as_str().to_owned()),
@@ -439,20 +489,25 @@ impl Driver {
     }
 
     /// A time by the clock of the process that sent the request, which may be wrong. Of another one nobody knows by how much.
-    fn corrected(&self, at: Timestamp) -> Timestamp {
+    pub(super) fn corrected(&self, at: Timestamp) -> Timestamp {
         let ahead = clock_error(&self.rotator.account).filter(|_| self.left_at.is_some());
         ahead.and_then(|ahead| at.checked_add(ahead).ok()).unwrap_or(at)
     }
 
-    /// Of what the place holds now, as far as this run knows it.
+    /// Of what the first place that has one holds now, as far as this run knows it.
     fn fingerprint(&self, ending: Ending) -> Option<String> {
+        self.progress.kept().find_map(|(index, _)| self.fingerprint_at(index, ending))
+    }
+
+    /// One place may hold it in another format than another.
+    fn fingerprint_at(&self, index: usize, ending: Ending) -> Option<String> {
         if ending == Ending::Superseded {
-            return Some(look::digest(self.places.first()?.read.as_ref()?).fingerprint());
+            return Some(look::digest(self.places.get(index)?.read.as_ref()?).fingerprint());
         }
-        self.progress.places.iter().find_map(|at| match at {
+        match self.progress.places.get(index)? {
             At::Stored { value, .. } | At::Settled { value, .. } => Some(value.fingerprint()),
             At::Before(_) | At::GivenUp => None,
-        })
+        }
     }
 
     /// What a creation or a replacement stores has no other before it that died, nor has what was rotated once and lives on.

@@ -9,6 +9,7 @@ use crate::{
     Ending, EventKind, RecoveryAction, RecoveryPlan, Report,
     protocol::{
         next::end::MAX_MOVES,
+        progress::Retire,
         seen::{EndAsked, Stop},
     },
 };
@@ -71,6 +72,14 @@ impl Driver {
             rough(self.left()),
             self.old_key()
         )
+    }
+
+    /// What is true of it besides why a run failed.
+    pub(super) fn old_key_ends(&self) -> Option<String> {
+        let until = self.progress.old_end.last.filter(|_| self.progress.retire != Retire::Retired)?;
+        let now = self.seen.now.checked_add(self.seen.ahead).unwrap_or(self.seen.now);
+        let ends = if until <= now { "has ended" } else { "ends" };
+        Some(format!("RIXL {ends} the old key {} at {until:.0}", self.old_key()))
     }
 
     /// By RIXL's clock.

@@ -4,12 +4,12 @@ use rixl_credentials::{ErrorKind, KeyId};
 
 use super::{Driver, New};
 use crate::{
-    Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan,
+    Effect, Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan,
     ledger::Spot,
     protocol::{
-        intent::Place,
+        intent::{Place, Subject},
         progress::{At, Record, Response, Why},
-        seen::{Act, Authorizer, Because, Holds, NotRetired, Owner, Step, Stop, StoreFailure, Wait},
+        seen::{Act, Authorizer, Because, Holds, IfLive, NotRetired, Owner, Step, Stop, StoreFailure, Wait},
     },
     rotator::OwnKey,
     store::{Content, StoreError},
@@ -78,7 +78,10 @@ impl Driver {
         let is_refused = matches!(failure.kind(), FailureKind::Refused | FailureKind::Authentication);
         let is_lost = self.progress.requests.is_spent && is_refused;
         let failure = if is_lost { self.lost_for_good(failure) } else { failure };
-        self.left_open(failure)
+        self.left_open(match self.old_key_ends() {
+            Some(ends) => failure.and(&ends),
+            None => failure,
+        })
     }
 
     fn left_open(&self, failure: Failure) -> Failure {
@@ -114,12 +117,12 @@ impl Driver {
                 Failure::new(FailureKind::Authentication, "the bearer token expires too soon; nothing was sent")
             }),
             Stop::OwnKey => {
-                let key_id = self.key_id().map(KeyId::as_str).unwrap_or_default();
+                let (noun, id) = (self.subject().noun(), self.subject().old_id().unwrap_or_default());
                 let bought = match self.seen.authorizer {
-                    Some(Authorizer::MayBeOwnKey) => "may have been obtained with the key {} itself,",
-                    _ => "was obtained with the key {} itself,",
+                    Some(Authorizer::MayBeOwnKey) => "may have been obtained",
+                    _ => "was obtained",
                 };
-                let bought = bought.replace("{}", key_id);
+                let bought = format!("{bought} with the {noun} {id} itself,");
                 Failure::refused(format!(
                     "the bearer token {bought} and may stop working with its secret; nothing was sent; use another credential"
                 ))
@@ -277,8 +280,8 @@ impl Driver {
                 )
             }
             Response::Received if is_stored && progress.intent.subject.rules().retires_after.is_some() => {
-                let key_id = self.key_id().map(KeyId::as_str).unwrap_or_default();
-                format!("interrupted; the secret of the new key is stored, and the old key {key_id} is not deleted yet")
+                let (old, noun, retired) = (self.old(), self.subject().noun(), self.subject().retired());
+                format!("interrupted; the secret of the new {noun} is stored, and the {old} is not {retired} yet")
             }
             Response::Received if !is_stored => return self.not_stored("interrupted"),
             Response::Received => {
@@ -385,30 +388,43 @@ impl Driver {
     }
 
     fn not_retired(&mut self, why: NotRetired) -> Failure {
-        let key_id = self.key_id().map(|id| id.as_str().to_owned()).unwrap_or_default();
-        let is_own_key = why == NotRetired::OwnKey;
+        let (old, noun, retired) = (self.old(), self.subject().noun(), self.subject().retired());
+        let is_credential = matches!(self.subject(), Subject::Credential { .. });
+        let next = match why {
+            NotRetired::OwnKey => Some(Next::OtherCredential),
+            NotRetired::Place(_) | NotRetired::Dead => Some(Next::Decide),
+            NotRetired::Another => Some(Next::Drop(self.entry_name.clone())),
+            NotRetired::Less | NotRetired::Keys | NotRetired::StillThere => None,
+        };
         let (why, error) = match why {
             NotRetired::OwnKey if self.seen.authorizer == Some(Authorizer::MayBeOwnKey) => {
                 ("the bearer token may have been obtained with it", None)
             }
             NotRetired::OwnKey => ("the bearer token was obtained with it", None),
-            NotRetired::Place(_) => ("the store no longer holds the live new secret", None),
+            NotRetired::Place(_) => ("the store no longer holds the new secret", None),
+            NotRetired::Another if is_credential => ("the store holds another live secret", None),
+            NotRetired::Another => {
+                ("the store holds another live secret, as if somebody had rotated the new key", None)
+            }
+            NotRetired::Dead if is_credential => {
+                ("RIXL refuses the new secret, as if somebody had revoked the new client credential", None)
+            }
+            NotRetired::Dead => {
+                ("RIXL refuses the new secret, as if somebody had rotated or deleted the new key", None)
+            }
+            NotRetired::Less if is_credential => ("the new one is revoked", None),
             NotRetired::Less => ("the new key lacks a policy or a permission that the old one has", None),
             NotRetired::Keys if self.look_error.is_none() => {
-                ("the list has neither it nor the new key, or does not tell when it was last used", None)
+                ("the list has neither it nor the new one, or does not tell when it was last used", None)
             }
-            NotRetired::Keys => ("the keys could not be listed", self.look_error.take()),
+            NotRetired::Keys => ("the list could not be read", self.look_error.take()),
             NotRetired::StillThere if self.look_error.is_some() => ("the call failed", self.look_error.take()),
-            NotRetired::StillThere => ("it was deleted, but is still listed", self.look_error.take()),
+            NotRetired::StillThere if is_credential => ("it was revoked, but is still listed as active", None),
+            NotRetired::StillThere => ("it was deleted, but is still listed", None),
         };
-        let ends =
-            self.progress.old_end.known.map(|known| format!("; RIXL ends it at {:.0} all the same", known.until));
-        let sentence = format!(
-            "the secret of the new key is stored, but the old key {key_id} could not be deleted: {why}{}",
-            ends.unwrap_or_default()
-        );
+        let sentence = format!("the secret of the new {noun} is stored, but the {old} could not be {retired}: {why}");
         let failure = Failure::new(FailureKind::Unknown, sentence);
-        let failure = if is_own_key { failure.with_next(Next::OtherCredential) } else { failure };
+        let failure = next.into_iter().fold(failure, Failure::with_next);
         match error {
             Some(error) => failure.with_source(error),
             None => failure,
@@ -442,9 +458,9 @@ impl Driver {
     }
 
     fn unknown_change(&self) -> String {
-        let change = match self.subject().new_key() {
+        let change = match self.subject().name().filter(|_| self.subject().rules().creates) {
             None => format!("{} was changed", self.label),
-            Some(new) => format!("a key {:?} was created", new.name()),
+            Some(name) => format!("a {} {name:?} was created", self.subject().noun()),
         };
         format!("it is not known whether {change}")
     }
@@ -536,6 +552,10 @@ impl Driver {
                 };
                 (action, self.situation())
             }
+            Step::Record(Record::GivenUp { place, .. }) => {
+                let reason = format!("another place has the secret; {} is given up", self.location(*place));
+                return Some(RecoveryPlan { action: RecoveryAction::Continue, reason, wait: None });
+            }
             Step::Act(Act::Prove) => (RecoveryAction::Continue, "the secret is stored; it is tried where it is used"),
             Step::Wait(Wait::Retry(Because::Taken)) => {
                 (RecoveryAction::Continue, "the secret is stored and live; its consumers are waited for")
@@ -563,7 +583,19 @@ impl Driver {
             ),
             _ => return None,
         };
-        Some(RecoveryPlan { action, reason: reason.to_owned(), wait: None })
+        Some(RecoveryPlan { action, reason: format!("{reason}{}", self.given_up(step)), wait: None })
+    }
+
+    /// What a recovery that gives up makes of a step that fails.
+    fn given_up(&self, step: &Step) -> &'static str {
+        match step {
+            _ if self.seen.mandate.if_live != IfLive::Drop => "",
+            Step::Act(Act::Deploy | Act::Prove) => "; if that fails, it is given up",
+            Step::Act(Act::Close(ending)) if ending.effect() == Effect::Changed && self.progress.is_not_taken_up() => {
+                "; what has not taken it up is given up"
+            }
+            _ => "",
+        }
     }
 
     /// Why another request is sent, or the last one given up.
@@ -573,6 +605,9 @@ impl Driver {
                 Why::OldIsDead | Why::RefusedButDone => "the stored secret is dead, so it is rotated again at once",
                 _ => "its secret is lost, so it is rotated again",
             };
+        }
+        if let Subject::Credential { .. } = self.subject() {
+            return "a client credential may have been created whose secret nobody holds";
         }
         if self.subject().rules().creates {
             return "a key may have been created whose secret nobody holds";

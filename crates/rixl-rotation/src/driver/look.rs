@@ -14,7 +14,7 @@ use crate::{
     ledger::Spot,
     probe::{KeyFormat, probe},
     protocol::{
-        intent::{Digest, Place, Subject},
+        intent::{Digest, MadeId, Place, Subject},
         progress::{At, Response},
         seen::{
             Authorizer, Escrow, Holds, KeySeen, KeysFailure, KeysSeen, Look, Observation, Of, Owner, PlaceSeen, Seat,
@@ -106,22 +106,24 @@ impl Driver {
             }
             Err(error) => {
                 self.issued = None;
-                self.look_error = Some(error);
+                self.look_error = error;
                 Escrow::Unusable(raw)
             }
         }
     }
 
-    fn parsed(&self, response: &RawResponse) -> Result<New, Error> {
+    fn parsed(&self, response: &RawResponse) -> Result<New, Option<Error>> {
         let issued = match self.subject() {
             // A key that is rotated must come back; one that is created has a new id.
             Subject::Rotate { key_id, .. } => response.rotated_api_key(key_id)?,
             Subject::Create(_) | Subject::Replace { .. } => response.created_api_key()?,
             Subject::Endpoint { .. } => {
-                return Ok(New { key: None, secret: response.rotated_webhook_secret()?.secret });
+                let secret = response.rotated_webhook_secret()?.secret;
+                return Ok(New { key: None, credential: None, secret });
             }
+            Subject::Credential { format, .. } => return Self::parsed_credential(response, *format),
         };
-        Ok(New { key: Some(issued.key), secret: issued.secret })
+        Ok(New { key: Some(issued.key), credential: None, secret: issued.secret })
     }
 
     /// Reads a place, or proves that it can take a secret as well.
@@ -146,6 +148,8 @@ impl Driver {
             Ok(false) if is_preparing => {
                 store.prepare(Prepare::new(MAX_SECRET_BYTES).with_subject(&self.subject)).await
             }
+            // Nothing of what an earlier process gave out can be seen, nor has to be.
+            Ok(false) if self.is_given_out(index) => Ok(StoredSecret::new(Version::untracked(), None)),
             Ok(false) => store.read(Read::new().with_subject(&self.subject)).await,
             Err(error) => Err(error),
         };
@@ -177,7 +181,10 @@ impl Driver {
         seen.holds = holds;
         let is_first = self.progress.response == Response::Unsent;
         if seen.owner == Owner::ThisKey && (is_preparing && is_first || matches!(seen.holds, Ok(Holds::Other(..)))) {
-            let taken = self.taken_by(index, read.as_ref()).await;
+            let taken = match self.is_of_another(read.as_ref()) {
+                None => self.taken_by(index, read.as_ref()).await,
+                another => another,
+            };
             if taken.is_some() {
                 seen.owner = Owner::Another;
             }
@@ -228,7 +235,8 @@ impl Driver {
         self.homes = homes;
         if !self.subject().rules().ends_the_old {
             for home in paths {
-                self.warn(format!("{home} has the old key's secret, and keeps it when that key is deleted"));
+                let (noun, retired) = (self.subject().noun(), self.subject().retired());
+                self.warn(format!("{home} has the old {noun}'s secret, and keeps it when that {noun} is {retired}"));
             }
         }
         !self.homes.is_empty()
@@ -286,6 +294,12 @@ impl Driver {
             return Holds::Before(version, value);
         }
         Holds::Other(version, value)
+    }
+
+    /// Whether the place has taken the secret, and neither shows nor keeps it.
+    fn is_given_out(&self, index: usize) -> bool {
+        matches!(self.progress.places.get(index), Some(At::Stored { .. } | At::Settled { .. }))
+            && self.places.get(index).is_some_and(|place| !place.store.is_readable() && !place.store.is_lasting())
     }
 
     pub(super) fn is_recorded(&self, index: usize, value: Digest) -> bool {
@@ -357,6 +371,9 @@ impl Driver {
         }
         // What is no more in hand is nobody's.
         let Some(secret) = secret else { return Liveness::Unclear };
+        if let Subject::Credential { .. } = self.subject() {
+            return self.probe_credential(secret).await;
+        }
         let is_old = matches!(of, Of::Before(_)) || self.progress.response == Response::Unsent;
         // The escrow may have failed; then the id of a key that was created is not known.
         let key_id: Option<&KeyId> = match creates && !is_old {
@@ -371,6 +388,9 @@ impl Driver {
     }
 
     pub(super) async fn keys(&mut self) -> Result<KeysSeen, KeysFailure> {
+        if let Subject::Credential { .. } = self.subject() {
+            return self.credentials().await;
+        }
         let predecessor_id = self.key_id().cloned();
         let (mut predecessor, mut successor) = (None, None);
         let mut orphans = Vec::new();
@@ -390,7 +410,7 @@ impl Driver {
             } else if Some(&key.id) == successor_id.as_ref() {
                 successor = Some(key);
             } else if self.is_orphan(&key) {
-                orphans.push(key.id);
+                orphans.push(MadeId::from(&key.id));
             }
         }
         // A list that lacks both is of another replica, or of another credential.
@@ -443,10 +463,15 @@ impl Driver {
     /// Whether a request of this run may have created it: then nobody knows its secret.
     fn is_orphan(&self, key: &ApiKey) -> bool {
         let name = self.subject().new_key().map(NewApiKey::name);
-        name.is_some() && key.name.as_deref() == name && !self.intent().known.contains(&key.id)
+        name.is_some() && key.name.as_deref() == name && !self.intent().known.contains(&MadeId::from(&key.id))
     }
 
     async fn authorizer(&mut self) -> Authorizer {
+        if let Subject::Credential { client_id: Some(client_id), .. } = self.subject()
+            && self.rotator.account.client().is_minted_with(client_id)
+        {
+            return Authorizer::OwnKey;
+        }
         if let Some(key_id) = self.key_id().cloned() {
             match self.credential(&key_id) {
                 Credential::ThisKey => return self.handed_over(&key_id, Authorizer::OwnKey).await,

@@ -57,7 +57,7 @@ impl Driver {
     pub(super) async fn look_at_old(&mut self, ending: Ending) {
         let is_to_end = match self.subject() {
             Subject::Rotate { .. } => ending == Ending::Rotated,
-            Subject::Replace { .. } => ending == Ending::Replaced,
+            Subject::Replace { .. } | Subject::Credential { .. } => ending == Ending::Replaced,
             // RIXL publishes that it lives on.
             Subject::Create(_) | Subject::Endpoint { .. } => false,
         };
@@ -67,12 +67,17 @@ impl Driver {
         if !is_to_end || !self.intent().limits.is_probed || self.old.refused_at.is_some() {
             return;
         }
-        let Some(key_id) = self.key_id() else { return };
         let mut places = self.intent().places.iter().zip(&self.places);
         let held = places.find_map(|(place, target)| Some((place.before.live_as?, target.before.as_ref()?)));
         let Some((format, secret)) = held else { return };
         let rotator = &self.rotator;
-        let look = tokio::time::timeout(LOOK, probe_once(&rotator.account, key_id, secret, format));
+        let look = async {
+            match self.key_id() {
+                Some(key_id) => probe_once(&rotator.account, key_id, secret, format).await,
+                None => self.mints_once(secret).await,
+            }
+        };
+        let look = tokio::time::timeout(LOOK, look);
         let seen = tokio::select! {
             biased;
             () = rotator.cancellation.cancelled() => None,

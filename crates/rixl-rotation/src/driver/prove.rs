@@ -73,6 +73,7 @@ impl Driver {
             let ready = Ready {
                 key_id: self.told_id(),
                 key_name: key_name.clone(),
+                client_id: self.told_client_id(),
                 places: places.clone(),
                 fingerprint: Digest::of(secret).fingerprint(),
                 secrets,
@@ -103,7 +104,8 @@ impl Driver {
         let page = url.split('?').next().unwrap_or_default();
         self.tell(EventKind::Note, format!("gets {page} with the new secret"));
         let Some(key) = self.key_string(held) else { return self.unclear("it is no longer in hand") };
-        match self.rotator.account.client().try_key(url, &key).await {
+        let client = self.rotator.account.client().clone();
+        match self.while_locked(client.try_key(url, &key)).await {
             Ok(200..=299) => Proof::Taken,
             Ok(status) => {
                 self.not_proven = Some((format!("{page} responded with status {status}"), None));

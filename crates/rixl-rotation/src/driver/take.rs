@@ -1,6 +1,6 @@
 //! Whether consumers have taken the new secret: by what they say, and by the use of the key.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use rixl_credentials::{Secret, Timestamp};
@@ -11,13 +11,16 @@ use super::{
     look::{self, JUST_NOW},
 };
 use crate::{
-    acknowledgement,
+    acknowledgement::{self, Acknowledgement},
     probe::KeyFormat,
     protocol::progress::{At, Progress},
 };
 
 /// `Date` is of whole seconds, and is read a moment after it was written.
 const COARSE: SignedDuration = SignedDuration::from_secs(2);
+
+/// How long one look at what consumers say may take.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// When the key was used last, and when by this run.
 pub(super) struct UseOfKey {
@@ -83,10 +86,31 @@ impl Driver {
         let Some(acks) = self.intent().acks.clone() else { return true };
         let ours = self.fingerprints();
         let (folder, names) = (PathBuf::from(acks.folder), acks.names);
-        // The folder may be another machine's.
-        let read = move || -> Vec<_> { names.into_iter().map(|name| acknowledgement::read(&folder, name)).collect() };
-        let Ok(all) = spawn_blocking(read).await else { return false };
+        // The folder may be another machine's, which does not respond: one look is under way at a time.
+        let mut look = self.look_at_acks.take().unwrap_or_else(|| {
+            spawn_blocking(move || names.into_iter().map(|name| acknowledgement::read(&folder, name)).collect())
+        });
+        let timing = Arc::clone(self.rotator.account.client().timing());
+        let cancellation = self.rotator.cancellation.clone();
+        let looked = self
+            .while_locked(async {
+                tokio::select! {
+                    biased;
+                    looked = &mut look => Some(looked),
+                    () = async { cancellation.cancelled().await; timing.sleep(LOOK / 10).await } => None,
+                    () = timing.sleep(LOOK) => None,
+                }
+            })
+            .await;
+        let Some(looked) = looked else {
+            self.is_silent = !self.rotator.cancellation.is_cancelled();
+            self.look_at_acks = Some(look);
+            return false;
+        };
+        self.is_silent = false;
+        let Ok(all) = looked else { return false };
         let is_current = |fingerprint: &String| ours.contains(fingerprint);
+        let all: Vec<Acknowledgement> = all;
         self.lagging = all.into_iter().filter(|one| !one.fingerprint.as_ref().is_some_and(is_current)).collect();
         self.lagging.is_empty()
     }
@@ -108,34 +132,48 @@ impl Driver {
 
     /// Whether another than this run has used the key since this run did.
     pub(super) async fn is_used(&mut self) -> bool {
-        let Some(key_id) = self.stored_key_id().cloned() else {
-            self.use_of_key.problem = Some("its id is no longer known");
-            return false;
+        let credential_id = self.stored_credential().map(|credential| credential.id.clone());
+        let account = &self.rotator.account;
+        let found = match (self.stored_key_id().cloned(), credential_id) {
+            (Some(key_id), _) => {
+                account.find(&key_id).await.map(|key| key.map(|key| (key.last_used, key.is_last_used_unknown)))
+            }
+            (None, Some(id)) => {
+                let found = account.find_credential(&id).await;
+                found.map(|one| one.map(|one| (one.last_used_at, one.is_last_used_unknown)))
+            }
+            (None, None) => {
+                self.use_of_key.problem = Some("its id is no longer known");
+                return false;
+            }
         };
-        let found = self.rotator.account.find(&key_id).await;
         let ahead = self.rotator.account.client().server_ahead();
         self.look_error = None;
-        let (key, problem) = match found {
-            Ok(Some(key)) if key.is_last_used_unknown => (None, Some("the list does not tell when it was last used")),
-            Ok(Some(key)) => (Some(key), None),
+        let (last_used, problem) = match found {
+            Ok(Some((_, true))) => (None, Some("the list does not tell when it was last used")),
+            Ok(Some((last_used, false))) => (Some(last_used), None),
             Ok(None) => (None, Some("the list lacks it")),
             Err(error) => {
                 self.look_error = Some(error);
-                (None, Some("the keys could not be listed"))
+                (None, Some("the list could not be read"))
             }
         };
         self.use_of_key.problem = problem;
-        key.is_some_and(|key| self.use_of_key.is_by_another(key.last_used, ahead))
+        last_used.is_some_and(|last_used| self.use_of_key.is_by_another(last_used, ahead))
     }
 
     /// For whom it is waited, or was.
     pub(super) fn who_lags(&self) -> String {
         let mut who: Vec<String> = Vec::new();
+        if self.is_silent {
+            who.push("the folder of their acknowledgements does not respond".to_owned());
+        }
         if self.progress.is_to_be_taken() {
-            who.extend(self.lagging.iter().map(acknowledgement::Acknowledgement::said));
+            who.extend(self.lagging.iter().map(Acknowledgement::said));
         }
         if self.progress.is_to_be_used() {
-            let id = self.stored_key_id().map_or("the key", |id| id.as_str());
+            let credential = self.stored_credential().map(|credential| credential.id.as_str());
+            let id = self.stored_key_id().map(|id| id.as_str()).or(credential).unwrap_or("it");
             who.push(match self.use_of_key.problem() {
                 Some(problem) => format!("{id} was not seen in use: {problem}"),
                 None => format!("{id} was not seen in use by another than this run ({})", self.use_of_key.said()),

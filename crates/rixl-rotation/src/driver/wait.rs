@@ -208,7 +208,7 @@ impl Driver {
 
     fn tell_wait(&mut self, time: Duration, because: Because) {
         let seconds = time.as_secs_f32().ceil();
-        let predecessor = self.key_id().map(rixl_credentials::KeyId::to_string).unwrap_or_default();
+        let (old, retired) = (self.old(), self.subject().retired());
         let (kind, sentence) = match because {
             Because::Quiet => (
                 EventKind::Waiting(time),
@@ -219,18 +219,19 @@ impl Driver {
             }
             Because::Grace => {
                 let is_long = self.intent().subject.rules().retires_after >= Some(LEAST_GRACE);
-                let instead = match is_long && self.intent().organization.is_none() {
+                let is_key = self.key_id().is_some();
+                let instead = match is_key && is_long && self.intent().organization.is_none() {
                     true => "; with the organization named, RIXL would end it, and nothing had to wait",
                     false => "",
                 };
-                (EventKind::Waiting(time), format!("{seconds} s before the old key {predecessor} is deleted{instead}"))
+                (EventKind::Waiting(time), format!("{seconds} s before the {old} is {retired}{instead}"))
             }
             Because::Still => {
                 if self.seen.was_used.is_some() {
-                    let sentence = format!("the old key {predecessor} is still used; it is not deleted yet");
+                    let sentence = format!("the {old} is still used; it is not {retired} yet");
                     self.tell(EventKind::Note, sentence);
                 }
-                (EventKind::Note, format!("watches the old key {predecessor} for {seconds} s"))
+                (EventKind::Note, format!("watches the {old} for {seconds} s"))
             }
             Because::Turn => (EventKind::Waiting(time), format!("{seconds} s for its turn under the rate limit")),
             Because::Request => {
@@ -246,7 +247,9 @@ impl Driver {
                 (EventKind::Note, format!("{error}; retrying in {seconds} s"))
             }
             Because::Keys if self.look_error.is_none() => return,
-            Because::Keys => (EventKind::Note, format!("the keys are listed again in {seconds} s")),
+            Because::Keys => {
+                (EventKind::Note, format!("the {}s are listed again in {seconds} s", self.subject().noun()))
+            }
             Because::Unclear => (
                 EventKind::Note,
                 format!("it is unclear whether RIXL accepts a secret; it is asked again in {seconds} s"),

@@ -10,6 +10,9 @@
 //! the link of the first line after it, the others by nothing. Every later line has a link. What a crash tore is no line:
 //! the next line is linked to the last whole one.
 //!
+//! An earlier release that adds a line to a chain breaks it there, for good. Once nobody uses that release any more, what follows
+//! can be checked [after](Chain::after) its last line. In Vault the line is no part of the chain, which is whole without its entry.
+//!
 //! # What it proves
 //!
 //! A line that others follow and that was changed, removed, inserted, repeated or moved is found. There is no key in the
@@ -152,7 +155,9 @@ fn is_object(line: &str) -> bool {
 pub struct Chain {
     /// The digests of its lines, oldest first.
     pub digests: Vec<LineDigest>,
-    /// How many lines at its start have no link: they are of earlier releases.
+    /// How many lines at its start were not checked: they stand up to the one that was named.
+    pub passed: usize,
+    /// How many lines after that have no link: they are of earlier releases.
     pub unlinked: usize,
     /// How many pieces of lines it has that a crash tore.
     pub torn: usize,
@@ -223,20 +228,24 @@ impl Chain {
         Self::after(history, LineDigest::START)
     }
 
-    /// The chain of a history whose older lines were moved elsewhere: the last of them has this digest.
+    /// The chain of a history whose older lines were moved elsewhere, or are not to be checked: the last of them has this digest.
     #[must_use]
     pub fn after(history: &History, last_moved: LineDigest) -> Self {
-        let mut chain = Self {
-            digests: history.lines.iter().map(|line| LineDigest::of(line)).collect(),
-            unlinked: 0,
-            torn: 0,
-            broken: None,
-        };
+        let digests: Vec<_> = history.lines.iter().map(|line| LineDigest::of(line)).collect();
+        // The first such line: whoever repeats it later does not hide what stands between the two.
+        let passed = digests.iter().position(|digest| *digest == last_moved).map_or(0, |at| at + 1);
+        let mut chain = Self { digests, passed, unlinked: 0, torn: 0, broken: None };
         let mut has_begun = false;
         let mut pieces = history.damaged.iter().peekable();
         for (index, line) in history.lines.iter().enumerate() {
             while let Some(piece) = pieces.next_if(|piece| piece.before <= index) {
-                chain.pass_over(&piece.text, index);
+                match index < passed {
+                    true => chain.torn += 1,
+                    false => chain.pass_over(&piece.text, index),
+                }
+            }
+            if index < passed {
+                continue;
             }
             let kind = match link(line) {
                 None if has_begun => Some(BreakKind::NoLink),
@@ -417,6 +426,33 @@ mod tests {
         let rest = History::new(lines[2..].to_vec());
         assert_eq!(Chain::after(&rest, LineDigest::of(&lines[1])).broken, None);
         assert_eq!(Chain::after(&rest, LineDigest::of(&lines[0])).broken.unwrap().kind, BreakKind::NoStart);
+    }
+
+    /// An earlier release added a line, and this one went on from it.
+    #[test]
+    fn what_follows_a_line_can_be_checked_alone() {
+        let mut lines = history(3);
+        lines.push("{\"old\":1}".to_owned());
+        for at in 4..6 {
+            lines.push(linked(&format!("{{\"v\":1,\"at\":{at}}}"), lines.last().map(String::as_str)));
+        }
+        assert_eq!(broken(lines.clone()), Some((4, BreakKind::NoLink)));
+        let old = LineDigest::of(&lines[3]);
+        let after = |lines: &[String], last| {
+            let chain = Chain::after(&History::new(lines.to_vec()).with_damaged(1, "torn"), last);
+            (chain.passed, chain.unlinked, chain.broken.map(|broken| (broken.number, broken.kind)))
+        };
+        assert_eq!(after(&lines, old), (4, 0, None));
+        // Of a line before it, what was added is at the start of what is checked.
+        assert_eq!(after(&lines, LineDigest::of(&lines[2])), (3, 1, None));
+        let mut changed = lines.clone();
+        changed[4] += " ";
+        assert_eq!(after(&changed, old), (4, 0, Some((7, BreakKind::NotThePrevious { number_before: 6 }))));
+        // To repeat the line hides nothing.
+        changed.push(lines[3].clone());
+        assert_eq!(after(&changed, old).0, 4);
+        lines.remove(4);
+        assert_eq!(after(&lines, old), (4, 0, Some((6, BreakKind::NotThePrevious { number_before: 5 }))));
     }
 
     /// What a crash tore is no whole object, wherever it was cut; a whole object with a wrong checksum was changed.

@@ -22,7 +22,7 @@ use super::{
     Look, Looked, PutEscrow, ReadHistory, ReadReceipt, Receipt, Reserve, Unfinished, chain,
 };
 use crate::{
-    disk::{self, LockFile, Locked},
+    disk::{self, Locked, UserLock},
     store::{BoxFuture, hex},
 };
 
@@ -43,7 +43,8 @@ use crate::{
 /// store that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines,
 /// each linked to the one before it (see [`chain`]).
 /// Of the runs of one user on one machine that see the same `/tmp`, only one works on a key, whatever their folders: a
-/// lock in `/tmp/rixl-UID` says which.
+/// lock in `/tmp/rixl-UID` says which. If somebody else put that there, there is no such lock, which a run warns of; if it is
+/// removed, a run that has it takes it again before it begins, and once a minute while it waits.
 /// Files are of mode 0600, folders 0700. They belong to this user, and are not links; the folders above belong to this
 /// user or root, and others may not write in them. Not for network file systems: `flock` and `fsync` must work as
 /// documented.
@@ -54,6 +55,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct FolderJournal {
     root: PathBuf,
+    /// Where the runs of all state folders lock keys.
+    locks: PathBuf,
 }
 
 const RECEIPTS: &str = "receipts";
@@ -67,7 +70,7 @@ impl FolderJournal {
     ///
     /// [`JournalErrorKind::Unusable`] when it can't be created, or when others may write to it.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, JournalError> {
-        let journal = Self { root: root.into() };
+        let journal = Self { root: root.into(), locks: disk::locks_of_user() };
         let root = &journal.root;
         if root.to_str().is_none() {
             // It would be shown as another path, and so would every path in it that a person is to look at.
@@ -117,25 +120,32 @@ impl FolderJournal {
         }
         lock.is_kept = !lines.is_empty();
         let holder = format!("process {}, with its state in {}", std::process::id(), self.root.display());
-        let key = server.map(|server| disk::lock_of_user(&hex(format!("{server} {name}").as_bytes(), 16), &holder));
-        let _key = key.unwrap_or(Ok(None)).map_err(|holder| {
-            let holder = if holder.is_empty() { "another rotator" } else { holder.as_str() };
-            // An endpoint's entry says what it is of.
-            let what = if name.starts_with("webhook-") { "" } else { "the key " };
-            locked(format!("{what}{name} is locked by {holder}"))
-        })?;
+        let key = server.map(|server| {
+            let lock = hex(format!("{server} {name}").as_bytes(), 16);
+            UserLock::take(self.locks.clone(), lock, holder).map_err(|holder| held_by(name, &holder))
+        });
+        let key = key.transpose()?;
         let escrow = self.root.join("escrow").join(name);
         let opened = Opened {
             root: self.root.clone(),
             escrow: escrow.clone(),
+            name: name.to_owned(),
             lock,
-            _key,
+            key,
             stores: Vec::new(),
             lines,
             has_room: false,
         };
         let lines = opened.lines.clone();
-        Ok(FolderEntry { opened: Arc::new(Mutex::new(Some(opened))), escrow, lines })
+        let obstacle = opened.key.as_ref().and_then(UserLock::obstacle);
+        let notes = obstacle.map(|folder| {
+            format!(
+                "{} is not a folder of this user's alone, so a run with another state folder is not kept off {name}",
+                folder.display()
+            )
+        });
+        let notes = notes.into_iter().collect();
+        Ok(FolderEntry { opened: Arc::new(Mutex::new(Some(opened))), escrow, lines, notes })
     }
 
     /// As `lock_now`, and nothing is written.
@@ -295,15 +305,17 @@ struct FolderEntry {
     escrow: PathBuf,
     /// As they were after the last change that was waited for.
     lines: Vec<String>,
+    notes: Vec<String>,
 }
 
 /// The files of an entry. They are unlocked with it.
 struct Opened {
     root: PathBuf,
     escrow: PathBuf,
+    name: String,
     lock: LockedFile,
     /// Against the runs of other state folders.
-    _key: Option<LockFile>,
+    key: Option<UserLock>,
     stores: Vec<LockedFile>,
     lines: Vec<String>,
     /// Room for a response was reserved.
@@ -377,6 +389,9 @@ impl Opened {
     fn append_now(&mut self, line: &str) -> Result<(), JournalError> {
         let path = self.lock.path.clone();
         let is_first = self.lines.is_empty();
+        if is_first {
+            self.keep_key()?;
+        }
         // Before the write: a line that may be there must not go with the lock.
         self.lock.is_kept = true;
         let written = append(&mut self.lock.file, line).and_then(|()| match is_first {
@@ -386,6 +401,12 @@ impl Opened {
         written.map_err(|error| unusable(&path, error))?;
         self.lines.push(line.to_owned());
         Ok(())
+    }
+
+    /// Nobody else works on the key while this run does.
+    fn keep_key(&mut self) -> Result<(), JournalError> {
+        let kept = self.key.as_mut().map_or(Ok(()), UserLock::keep);
+        kept.map_err(|holder| held_by(&self.name, &holder))
     }
 
     /// A line is of no use in a file that recovery will not find.
@@ -486,16 +507,21 @@ impl Opened {
         Ok(kept.map(|bytes| RawResponse::from(bytes.to_vec())))
     }
 
+    fn keep_receipts_now(&self, receipts: &[Receipt]) -> Result<(), JournalError> {
+        let folder = self.root.join(RECEIPTS);
+        receipts.iter().try_for_each(|receipt| keep_receipt(&folder, receipt))?;
+        match receipts {
+            [] => Ok(()),
+            _ => disk::sync_folder(&folder).map_err(|error| unusable(&folder, error)),
+        }
+    }
+
     fn close_now(&mut self, history_line: Option<&str>, receipts: &[Receipt]) -> Result<(), JournalError> {
         self.check_ours().map_err(|error| unusable(&self.lock.path, error))?;
         if let Some(line) = history_line {
             add_history(&self.root, line)?;
         }
-        let folder = self.root.join(RECEIPTS);
-        receipts.iter().try_for_each(|receipt| keep_receipt(&folder, receipt))?;
-        if !receipts.is_empty() {
-            disk::sync_folder(&folder).map_err(|error| unusable(&folder, error))?;
-        }
+        self.keep_receipts_now(receipts)?;
         let escrow = self.escrow.clone();
         wipe(&escrow)
             .and_then(|()| wipe(&escrow.with_extension("new")))
@@ -526,6 +552,14 @@ impl Entry for FolderEntry {
         Box::pin(self.change(move |opened| opened.append_now(&line)))
     }
 
+    fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(self.run(Opened::keep_key))
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     fn put_escrow<'a>(&'a mut self, request: PutEscrow<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         let response = Zeroizing::new(request.response.to_vec());
         Box::pin(self.run(move |opened| opened.put_escrow_now(&response)))
@@ -541,6 +575,14 @@ impl Entry for FolderEntry {
 
     fn escrow_location(&self) -> String {
         self.escrow.display().to_string()
+    }
+
+    fn keep_receipts<'a>(&'a mut self, receipts: &'a [Receipt]) -> BoxFuture<'a, Result<(), JournalError>> {
+        let receipts = receipts.to_vec();
+        Box::pin(self.change(move |opened| {
+            opened.check_ours().map_err(|error| unusable(&opened.lock.path, error))?;
+            opened.keep_receipts_now(&receipts)
+        }))
     }
 
     fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
@@ -837,10 +879,120 @@ fn unusable(path: &Path, error: io::Error) -> JournalError {
         .with_source(error)
 }
 
+fn held_by(name: &str, holder: &str) -> JournalError {
+    let holder = if holder.is_empty() { "another rotator" } else { holder };
+    // An entry that is no key's says what it is of.
+    let is_key = !["webhook-", "credential-"].iter().any(|start| name.starts_with(start));
+    let what = if is_key { "the key " } else { "" };
+    locked(format!("{what}{name} is locked by {holder}"))
+}
+
 fn held(name: &str, path: &Path) -> JournalError {
     locked(format!("another rotator has locked the entry {name} ({})", path.display()))
 }
 
 fn locked(reason: String) -> JournalError {
     JournalError::new(JournalErrorKind::Locked, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
+
+    use super::*;
+
+    /// The journals of two state folders of one user, whose locks are in one folder.
+    struct Two {
+        _folder: tempfile::TempDir,
+        locks: PathBuf,
+        journals: [FolderJournal; 2],
+    }
+
+    fn two() -> Two {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = folder.path().join("locks");
+        let journals = ["one", "other"].map(|name| {
+            let journal = FolderJournal::open(folder.path().join(name)).unwrap();
+            FolderJournal { locks: locks.clone(), ..journal }
+        });
+        Two { locks, journals, _folder: folder }
+    }
+
+    impl Two {
+        async fn lock(&self, journal: usize) -> Result<Box<dyn Entry>, JournalError> {
+            self.journals[journal].lock(Lock::new("key").with_server("https://api.rixl.com")).await
+        }
+    }
+
+    fn is_locked<T>(result: &Result<T, JournalError>) -> bool {
+        result.as_ref().is_err_and(|error| error.kind() == JournalErrorKind::Locked)
+    }
+
+    #[tokio::test]
+    async fn a_key_is_locked_for_all_state_folders() {
+        let two = two();
+        let entry = two.lock(0).await.unwrap();
+        assert!(entry.notes().is_empty());
+        assert!(is_locked(&two.lock(1).await));
+        drop(entry);
+        drop(two.lock(1).await.unwrap());
+    }
+
+    /// Any user of the machine can be there first. It holds nobody up, and is told.
+    #[tokio::test]
+    async fn what_is_planted_where_the_locks_are_is_told_and_holds_nothing_up() {
+        let file = |path: &Path| fs::write(path, "").unwrap();
+        let link = |path: &Path| symlink(path.parent().unwrap(), path).unwrap();
+        let nowhere = |path: &Path| symlink("nowhere", path).unwrap();
+        let open = |path: &Path| {
+            fs::DirBuilder::new().mode(0o700).create(path).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+        };
+        let plant: [&dyn Fn(&Path); 4] = [&file, &link, &nowhere, &open];
+        for plant in plant {
+            let two = two();
+            plant(&two.locks);
+            for journal in [0, 1] {
+                let mut entry = two.lock(journal).await.unwrap();
+                let [note] = entry.notes() else { panic!("{:?}", entry.notes()) };
+                assert!(note.contains("locks is not a folder of this user's alone"), "{note}");
+                entry.append(Append::new("one")).await.unwrap();
+                entry.renew().await.unwrap();
+            }
+        }
+        // Where there can't be a folder at all, nobody has put anything.
+        let two = two();
+        let journal = FolderJournal { locks: two.locks.join("deep"), ..two.journals[0].clone() };
+        let entry = journal.lock(Lock::new("key").with_server("https://api.rixl.com")).await.unwrap();
+        assert!(entry.notes().is_empty());
+    }
+
+    /// As by whoever cleans up there: it is taken again, unless another run was faster.
+    #[tokio::test]
+    async fn a_lock_that_is_removed_while_it_is_held_is_taken_again() {
+        for is_waiting in [false, true] {
+            let two = two();
+            let mut entry = two.lock(0).await.unwrap();
+            if is_waiting {
+                entry.append(Append::new("one")).await.unwrap();
+            }
+            fs::remove_dir_all(&two.locks).unwrap();
+            let other = two.lock(1).await.unwrap();
+            let goes_on = async |entry: &mut Box<dyn Entry>| match is_waiting {
+                true => entry.renew().await,
+                false => entry.append(Append::new("one")).await,
+            };
+            let kept = goes_on(&mut entry).await;
+            assert!(is_locked(&kept), "{kept:?}");
+            assert!(kept.unwrap_err().to_string().contains("the key key is locked by process"));
+            assert_eq!(entry.lines().len(), usize::from(is_waiting));
+            drop(other);
+            goes_on(&mut entry).await.unwrap();
+            assert!(is_locked(&two.lock(1).await));
+            // Nothing of the lock that was removed takes the new one away.
+            fs::remove_dir_all(&two.locks).unwrap();
+            entry.renew().await.unwrap();
+            assert!(is_locked(&two.lock(1).await));
+        }
+    }
 }

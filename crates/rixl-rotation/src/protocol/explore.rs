@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{NewApiKey, Timestamp};
+use rixl_credentials::{KeyId, NewApiKey, Timestamp};
 
 use super::{
     intent::{Acks, Before, Deploy, Digest, Intent, Limits, Place, ProbeBy, Subject, VERSION},
@@ -641,7 +641,7 @@ impl World {
                     is_less: false,
                     orphans: (1..=self.newest)
                         .filter(|secret| self.creates() && self.is_live(*secret))
-                        .map(|secret| format!("orphan{secret}000").parse().unwrap())
+                        .map(|secret| (&format!("orphan{secret}000").parse::<KeyId>().unwrap()).into())
                         .collect(),
                 };
                 add("", false, Observation::Keys(Ok(keys(is_there))), &|_| {});
@@ -969,8 +969,11 @@ impl World {
     /// What a user allows who reads this and does what it says next.
     fn heed(&mut self, stop: Stop) {
         match stop {
-            Stop::Parked | Stop::Unconfirmed | Stop::KeyGone => self.mandate.again = true,
+            Stop::Parked | Stop::Unconfirmed | Stop::KeyGone | Stop::NotRetired(NotRetired::Dead) => {
+                self.mandate.again = true
+            }
             Stop::Undecidable => self.mandate.if_live = IfLive::RotateUnread,
+            Stop::NotRetired(NotRetired::Another) => self.mandate.if_live = IfLive::Drop,
             // It is named by what it is to be from now on.
             Stop::PlaceMoved(_) => self.is_renamed = false,
             Stop::PlaceTaken(_) | Stop::NotRetired(NotRetired::Place(_)) => self.mandate.take_over = true,

@@ -2,11 +2,12 @@
 
 use std::{fmt, time::Duration};
 
-use rixl_credentials::{EndpointId, KeyId, NewApiKey, OrganizationId, ProjectId, Timestamp};
+use rixl_credentials::{CredentialId, EndpointId, KeyId, NewApiKey, OrganizationId, ProjectId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    pair::ClientFormat,
     probe::KeyFormat,
     store::{self, FINGERPRINT, SecretKind, Store, Version},
 };
@@ -41,9 +42,9 @@ pub(crate) struct Intent {
     /// The key must have been used by another, within this long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) used_within_ms: Option<u64>,
-    /// The keys that had the name of the new one before it was asked for: nobody lost their secrets.
+    /// Those that had the name of the new one before it was asked for: nobody lost their secrets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) known: Vec<KeyId>,
+    pub(crate) known: Vec<MadeId>,
 }
 
 /// What is asked of RIXL.
@@ -72,7 +73,43 @@ pub(crate) enum Subject {
         project_id: ProjectId,
         endpoint_id: EndpointId,
     },
+    /// Another client credential is created, and this one revoked.
+    Credential {
+        credential_id: CredentialId,
+        /// What mints with the old secret, where RIXL says it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client_id: Option<String>,
+        name: String,
+        format: ClientFormat,
+        grace_ms: u64,
+    },
 }
+
+/// The id of a key or of a client credential that a request may have made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct MadeId(String);
+
+impl MadeId {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&KeyId> for MadeId {
+    fn from(id: &KeyId) -> Self {
+        Self(id.as_str().to_owned())
+    }
+}
+
+impl From<&CredentialId> for MadeId {
+    fn from(id: &CredentialId) -> Self {
+        Self(id.as_str().to_owned())
+    }
+}
+
+/// RIXL publishes that no token of a client credential lives longer.
+pub(crate) const CLIENT_TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
 
 /// For so long after a rotation RIXL signs deliveries with the old secret of an endpoint, too: as it publishes.
 const SIGNED_WITH_BOTH: Duration = Duration::from_secs(24 * 60 * 60);
@@ -112,6 +149,9 @@ impl Subject {
                 Rules { retires_after: Some(Duration::from_millis(*grace_ms)), expires: *expires, ..create }
             }
             Self::Endpoint { .. } => Rules { can_probe: false, outlives: Some(SIGNED_WITH_BOTH), ..rotate },
+            Self::Credential { grace_ms, .. } => {
+                Rules { retires_after: Some(Duration::from_millis(*grace_ms)), ..create }
+            }
         }
     }
 
@@ -122,22 +162,48 @@ impl Subject {
             Self::Create(_) => "create",
             Self::Replace { .. } => "replace",
             Self::Endpoint { .. } => "webhook",
+            Self::Credential { .. } => "credential",
         }
     }
 
-    /// The name that the key has or will have.
+    /// What it is about, in sentences.
+    pub(crate) fn noun(&self) -> &'static str {
+        match self {
+            Self::Rotate { .. } | Self::Create(_) | Self::Replace { .. } => "key",
+            Self::Endpoint { .. } => "webhook endpoint",
+            Self::Credential { .. } => "client credential",
+        }
+    }
+
+    /// How what was there before is ended.
+    pub(crate) fn retire(&self) -> &'static str {
+        match self {
+            Self::Credential { .. } => "revoke",
+            _ => "delete",
+        }
+    }
+
+    pub(crate) fn retired(&self) -> &'static str {
+        match self {
+            Self::Credential { .. } => "revoked",
+            _ => "deleted",
+        }
+    }
+
+    /// The name that it has or will have.
     pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Self::Rotate { name, .. } => name.as_deref(),
             Self::Create(new) | Self::Replace { new, .. } => Some(new.name()),
             Self::Endpoint { .. } => None,
+            Self::Credential { name, .. } => Some(name),
         }
     }
 
     /// The key that the request creates.
     pub(crate) fn new_key(&self) -> Option<&NewApiKey> {
         match self {
-            Self::Rotate { .. } | Self::Endpoint { .. } => None,
+            Self::Rotate { .. } | Self::Endpoint { .. } | Self::Credential { .. } => None,
             Self::Create(new) | Self::Replace { new, .. } => Some(new),
         }
     }
@@ -146,7 +212,15 @@ impl Subject {
     pub(crate) fn key_id(&self) -> Option<&KeyId> {
         match self {
             Self::Rotate { key_id, .. } | Self::Replace { key_id, .. } => Some(key_id),
-            Self::Create(_) | Self::Endpoint { .. } => None,
+            Self::Create(_) | Self::Endpoint { .. } | Self::Credential { .. } => None,
+        }
+    }
+
+    /// The id of the key or the client credential whose secret the places may hold before.
+    pub(crate) fn old_id(&self) -> Option<&str> {
+        match self {
+            Self::Credential { credential_id, .. } => Some(credential_id.as_str()),
+            _ => self.key_id().map(KeyId::as_str),
         }
     }
 
@@ -156,6 +230,7 @@ impl Subject {
             Self::Rotate { key_id, .. } | Self::Replace { key_id, .. } => Some(key_id.to_string()),
             Self::Create(_) => None,
             Self::Endpoint { project_id, endpoint_id } => Some(format!("webhook-{project_id}-{endpoint_id}")),
+            Self::Credential { credential_id, .. } => Some(owner_of_credential(credential_id.as_str())),
         }
     }
 
@@ -163,9 +238,19 @@ impl Subject {
         match self {
             Self::Rotate { .. } | Self::Create(_) | Self::Replace { .. } => SecretKind::ApiKey,
             Self::Endpoint { .. } => SecretKind::WebhookEndpoint,
+            Self::Credential { format: ClientFormat::Pair, .. } => SecretKind::ClientPair,
+            Self::Credential { format: ClientFormat::Secret, .. } => SecretKind::ClientSecret,
         }
     }
 }
+
+/// What the journal calls the client credential of this id.
+pub(crate) fn owner_of_credential(id: &str) -> String {
+    format!("{OF_CREDENTIAL}{id}")
+}
+
+/// How the name of its entry begins.
+pub(crate) const OF_CREDENTIAL: &str = "credential-";
 
 impl Intent {
     /// What stores and journals are told of it.

@@ -144,7 +144,7 @@ impl Case<'_> {
             let holds = self.prepared(index, seat)?;
             let (version, value) = parts(holds);
             let mut before = Before { version, value, live_as: None };
-            if value.is_some() && intent.limits.is_probed && intent.subject.key_id().is_some() {
+            if value.is_some() && intent.limits.is_probed && intent.subject.old_id().is_some() {
                 before.live_as = match self.liveness(Of::Place(index))? {
                     Liveness::Live(format) => Some(format),
                     Liveness::Dead | Liveness::Unclear => None,
@@ -539,6 +539,7 @@ impl Case<'_> {
             return Ok(Step::Record(Record::GivenUp { at: seen.now, place }));
         }
         if let Some(stop) = failed {
+            self.postponed()?;
             return Err(Step::Stop(stop));
         }
         self.finish(has_escrow)
@@ -928,6 +929,9 @@ impl Case<'_> {
     /// Every place has it.
     fn finish(&self, has_escrow: bool) -> Known<Step> {
         let Self { progress, rules, .. } = self;
+        if progress.take_ends().is_some() {
+            self.postponed()?;
+        }
         self.taken()?;
         let Some(grace) = rules.retires_after else {
             self.still_there(has_escrow)?;
@@ -939,11 +943,28 @@ impl Case<'_> {
             return Ok(self.complete(Ending::Created));
         }
         if progress.retire != Retire::Retired {
+            self.may_retire(has_escrow)?;
             let is_over = rules.expires && self.ended_by_rixl(grace, has_escrow)?;
             return self.retire(grace, has_escrow, is_over);
         }
         self.still_there(has_escrow)?;
         Ok(self.complete(Ending::Replaced))
+    }
+
+    /// What can't be deleted for what the places hold, and is given up, is not waited for.
+    fn may_retire(&self, has_escrow: bool) -> Known<()> {
+        if self.seen.mandate.if_live != IfLive::Drop {
+            return Ok(());
+        }
+        match self.has_moved_on(has_escrow) {
+            Err(Step::Stop(Stop::NotRetired(_))) => {
+                self.still_there(has_escrow)?;
+                Err(self.complete(Ending::Created))
+            }
+            // It is for what comes next to say so.
+            Ok(()) | Err(Step::Stop(_)) => Ok(()),
+            first => first,
+        }
     }
 
     /// A process that goes on where another one ended has seen nothing of it, and the close wipes the escrow. Where that is
@@ -956,12 +977,20 @@ impl Case<'_> {
             if seat.was_ours && seat.written.is_none() && (seat.was_tried || !is_tried) {
                 continue;
             }
+            let (is_drop, creates) = (self.seen.mandate.if_live == IfLive::Drop, self.rules.creates);
+            let given_up = if creates { Ending::Dropped } else { Ending::Abandoned };
             match self.holds_ours(index, seat, is_tried) {
-                // The secret is in no place that can be seen. It is not wiped where RIXL is going to end the old one.
-                Err(Step::Stop(Stop::PlaceMoved(_) | Stop::PlaceTaken(_) | Stop::NotSettled))
-                    if self.seen.mandate.if_live == IfLive::Drop && self.progress.old_end.known.is_none() =>
-                {
-                    return Err(self.ended(if self.rules.creates { Ending::Dropped } else { Ending::Abandoned }));
+                Err(Step::Stop(Stop::PlaceTaken(_))) if creates && self.is_newer_at(index)? => {}
+                // Who gives it up wants no other key.
+                Err(Step::Record(Record::Lost { .. })) if is_drop && creates => return Err(self.ended(given_up)),
+                Err(Step::Stop(stop @ (Stop::PlaceMoved(_) | Stop::PlaceTaken(_) | Stop::NotSettled))) if is_drop => {
+                    if self.is_in_another(index)? {
+                        return Err(Step::Record(Record::GivenUp { at: self.seen.now, place: index }));
+                    }
+                    // The secret is in no place that can be seen. It is not wiped where it may be the only one that is live.
+                    let is_only = self.progress.old_end.last.is_some() || self.progress.retire != Retire::NotYet;
+                    let is_served = matches!(stop, Stop::PlaceTaken(_)) && creates && self.is_live_at(index)?;
+                    return Err(if is_only && !is_served { Step::Stop(stop) } else { self.ended(given_up) });
                 }
                 known => known?,
             }
@@ -1072,17 +1101,43 @@ impl Case<'_> {
                     return Err(Step::Record(Record::Stored { at: seen.now, place: index, version, value }));
                 }
                 Holds::Ours { .. } => Of::Place(index),
+                Holds::Other(..) if has_escrow && self.is_newer_at(index)? => {
+                    return Err(Step::Stop(Stop::NotRetired(NotRetired::Another)));
+                }
                 // Who put something else there may do so again: it takes a user to decide.
                 Holds::Nothing(_) | Holds::Before(..) | Holds::Other(..) if seen.mandate.take_over => {
                     return Err(self.restore(index, seat, holds, has_escrow)?);
                 }
                 Holds::Nothing(_) | Holds::Before(..) | Holds::Other(..) => return stop(index),
             };
+            // It was live: somebody has ended it, or has rotated the new key. Another key is made only for who asks for it.
             if progress.intent.limits.is_probed && self.liveness(of)? == Liveness::Dead {
-                return Err(self.lost(Why::Died, true, None));
+                return Err(match seen.mandate.again {
+                    true => self.lost(Why::Died, true, None),
+                    false => Step::Stop(Stop::NotRetired(NotRetired::Dead)),
+                });
             }
         }
         Ok(())
+    }
+
+    /// Whether it has what whoever rotated the new key since stored there: it is live, and ours is dead.
+    fn is_newer_at(&self, index: usize) -> Known<bool> {
+        Ok(self.is_live_at(index)? && self.liveness(Of::Ours)? == Liveness::Dead)
+    }
+
+    fn is_in_another(&self, index: usize) -> Known<bool> {
+        for (other, _) in self.seats().filter(|(other, _)| *other != index) {
+            if matches!(self.look(other)?.holds, Ok(Holds::Ours { .. } | Holds::WriteOnly)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_live_at(&self, index: usize) -> Known<bool> {
+        let is_probed = self.progress.intent.limits.is_probed;
+        Ok(is_probed && matches!(self.liveness(Of::Place(index))?, Liveness::Live(_)))
     }
 
     fn lost(&self, why: Why, is_spent: bool, unheard_until: Option<Timestamp>) -> Step {

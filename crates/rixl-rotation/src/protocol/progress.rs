@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rixl_credentials::{KeyId, Timestamp};
+use rixl_credentials::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::intent::{Digest, Intent, Place, VERSION};
+use super::{
+    intent::{Digest, Intent, MadeId, Place, VERSION},
+    next::end::SLACK,
+};
 use crate::{Effect, Ending, Situation, probe::KeyFormat, store::Version};
 
 /// One line of an entry. Never a secret.
@@ -98,9 +101,9 @@ pub(crate) struct Sending {
     /// Until when an earlier request, of which nothing was heard, may still be carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unheard_until: Option<Timestamp>,
-    /// Keys of the same name that came into being meanwhile: their secret may be one that was lost.
+    /// What of the same name came into being meanwhile: their secret may be one that was lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) orphans: Vec<KeyId>,
+    pub(crate) orphans: Vec<MadeId>,
 }
 
 /// What a place held directly before a request.
@@ -146,8 +149,8 @@ pub(crate) struct Progress {
     pub(crate) is_used: bool,
     /// When consumers were made to take it, or the probes took it, where their time is counted from then.
     pub(crate) handed_at: Option<Timestamp>,
-    /// Places that another one stands in for, and that have had a secret of this run.
-    pub(crate) left: Vec<Place>,
+    /// Places that another one stands in for, and the secret of this run that they have had.
+    pub(crate) left: Vec<(Place, Digest)>,
     /// What places held before a request of this run, or hold of an earlier one: not another rotator's.
     pub(crate) earlier: Vec<Digest>,
     pub(crate) retire: Retire,
@@ -174,7 +177,7 @@ pub(crate) struct Requests {
     pub(crate) stale: Option<Digest>,
     /// The response that is in escrow was not lost when this request was sent.
     pub(crate) may_go_back: bool,
-    pub(crate) orphans: Vec<KeyId>,
+    pub(crate) orphans: Vec<MadeId>,
     /// What places held directly before the requests since the response that is in escrow, and had not held before.
     pub(crate) held: Vec<Digest>,
     /// One of those requests may have been carried out.
@@ -236,6 +239,8 @@ pub(crate) struct OldEnd {
     /// Asked for, and not known to be set.
     pub(crate) asked: Option<Timestamp>,
     pub(crate) known: Option<KnownEnd>,
+    /// What was known of it last. RIXL keeps that, whatever becomes of this run.
+    pub(crate) last: Option<Timestamp>,
     /// This run set it.
     pub(crate) is_ours: bool,
     /// When the grace is over, as far as this run asked for that.
@@ -398,8 +403,8 @@ impl Progress {
             Record::Redirected { place, to, .. } => {
                 let intent = Arc::make_mut(&mut self.intent);
                 if let Some(old) = intent.places.get_mut(*place) {
-                    if let Some(At::Stored { .. } | At::Settled { .. }) = self.places.get(*place) {
-                        self.left.push(old.clone());
+                    if let Some(At::Stored { value, .. } | At::Settled { value, .. }) = self.places.get(*place) {
+                        self.left.push((old.clone(), *value));
                     }
                     old.clone_from(to);
                 }
@@ -429,9 +434,12 @@ impl Progress {
             }
             Record::EndsAt { at, until, last_used } => {
                 let old = &mut self.old_end;
-                old.is_ours |= old.asked.take().is_some();
+                // What somebody else has set since is theirs.
+                let is_same = |last: Timestamp| last.duration_since(*until).abs() <= SLACK;
+                old.is_ours = old.asked.take().is_some() || old.is_ours && old.last.is_some_and(is_same);
                 old.is_stale = false;
                 old.known = Some(KnownEnd { until: *until, at: *at, last_used: *last_used });
+                old.last = Some(*until);
             }
             Record::Ended { ending, .. } => self.ended = Some(*ending),
         }

@@ -4,9 +4,12 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use rixl_credentials::{KeyId, Timestamp};
+use rixl_credentials::Timestamp;
 
-use super::{intent::Digest, progress::Record};
+use super::{
+    intent::{Digest, MadeId},
+    progress::Record,
+};
 use crate::{Ending, probe::Liveness, store::Version};
 
 /// What is to be done next.
@@ -163,8 +166,12 @@ pub(crate) enum Stop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum NotRetired {
     OwnKey,
-    /// It does not hold the live new secret any more.
+    /// It does not hold the new secret any more.
     Place(usize),
+    /// A place holds another secret, which is live.
+    Another,
+    /// What a place holds is the new secret, and dead.
+    Dead,
     /// The successor may do less.
     Less,
     Keys,
@@ -309,10 +316,10 @@ pub(crate) struct KeysSeen {
     pub(crate) predecessor: Option<Option<Timestamp>>,
     /// When the predecessor expires, by RIXL's clock.
     pub(crate) end: Option<Timestamp>,
-    /// The successor may do less than its predecessor.
+    /// The successor may do less than its predecessor, or nothing.
     pub(crate) is_less: bool,
-    /// Keys that the lost requests of this run may have made.
-    pub(crate) orphans: Vec<KeyId>,
+    /// What the lost requests of this run may have made.
+    pub(crate) orphans: Vec<MadeId>,
 }
 
 /// What the list says of a key.

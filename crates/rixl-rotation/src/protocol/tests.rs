@@ -6,16 +6,16 @@ use std::{sync::Arc, time::Duration};
 use rixl_credentials::Timestamp;
 
 use super::{
-    intent::{Before, Digest, Intent, Limits, Place, Subject, VERSION},
+    intent::{Acks, Before, Deploy, Digest, Intent, Limits, Place, ProbeBy, Subject, VERSION},
     next::{is_cancellable, next},
     progress::{At, Begun, Held, Progress, ReadError, Record, Response, Sending, Why},
     seen::{
         Act, Authorizer, Because, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate, Observation,
-        Of, Owner, PlaceSeen, Seen, Step, Stop, Wait,
+        Of, Owner, PlaceSeen, Proof, Seen, Step, Stop, Wait,
     },
 };
 use crate::{
-    Effect, Ending,
+    ClientFormat, Effect, Ending,
     probe::{KeyFormat, Liveness},
     store::Version,
 };
@@ -123,6 +123,48 @@ fn records_read_back() {
     }
     assert_eq!(progress.effect(), Effect::Changed);
     assert_eq!(progress.intent.places[0].given, "file:new");
+}
+
+fn credential(grace_ms: u64) -> Subject {
+    Subject::Credential {
+        credential_id: "Z9Y8X7W6V5".parse().unwrap(),
+        client_id: Some("XyZ9aB8cD1".into()),
+        name: "web".into(),
+        format: ClientFormat::Pair,
+        grace_ms,
+    }
+}
+
+/// So that what is explored of the one holds of the other.
+#[test]
+fn a_client_credential_is_replaced_by_the_rules_of_a_key() {
+    let new = rixl_credentials::NewApiKey::new("web");
+    let key = Subject::Replace { key_id: "XyZ9aB8cD1".parse().unwrap(), new, grace_ms: 7, expires: false };
+    assert_eq!(credential(7).rules(), key.rules());
+    assert_eq!((credential(7).key_id(), credential(7).old_id()), (None, Some("Z9Y8X7W6V5")));
+    assert_eq!(credential(7).owner().as_deref(), Some("credential-Z9Y8X7W6V5"));
+}
+
+/// Its line is read by the next release too.
+#[test]
+fn the_intent_of_a_client_credential_reads_back() {
+    let line = &lines(&[begun(intent(credential(7)))])[0];
+    let subject = r#""subject":{"kind":"credential","credential_id":"Z9Y8X7W6V5","client_id":"XyZ9aB8cD1","name":"web","format":"pair","grace_ms":7}"#;
+    assert!(line.contains(subject), "{line}");
+    let progress = Progress::read(std::slice::from_ref(line)).unwrap().unwrap();
+    assert_eq!(progress.intent.subject, credential(7));
+}
+
+/// As that of a key: what the place held live is what the last look at the old one is made with.
+#[test]
+fn what_a_place_holds_of_a_client_credential_is_tried_first() {
+    let progress = Progress::new(Arc::new(intent(credential(0))));
+    let mut seen = Seen::new(now(), Mandate::LIVE, 1);
+    seen.has_turn = true;
+    assert_eq!(next(&progress, &seen), Step::Act(Act::Prepare(0)));
+    let held = Holds::Before(Version::new("1"), Digest::of(b"old"));
+    seen.note(now(), &Step::Act(Act::Prepare(0)), &Observation::Prepared(0, place(held)));
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Probe(Of::Place(0))));
 }
 
 #[test]
@@ -602,5 +644,156 @@ fn an_unconfirmed_secret_does_not_replace_one_that_may_be_live() {
         let step = next(&progress, &seen);
         assert_eq!(matches!(step, Step::Record(Record::Verified { .. })), is_stored, "{liveness:?}: {step:?}");
         assert!(is_stored || step == Step::Stop(Stop::Unconfirmed));
+    }
+}
+
+/// A rotation that is over only once its step has run, a probe takes the secret, and its consumers do.
+fn demanding() -> Intent {
+    let step = Deploy { words: vec!["true".into()], folder: "/".into(), timeout_ms: 1, is_batched: false };
+    Intent {
+        deploy: Some(step),
+        probes: vec![ProbeBy::Url { url: "https://example.com/".into() }],
+        acks: Some(Acks { folder: "/acks".into(), names: vec!["api".into()], within_ms: 60_000 }),
+        used_within_ms: Some(60_000),
+        ..rotation()
+    }
+}
+
+/// It is stored, and nothing else is done. The process has seen nothing.
+fn stored(intent: Intent) -> (Progress, Seen) {
+    let stored = Record::Stored { at: now(), place: 0, version: Version::new("1"), value: secret() };
+    with_escrow(&[vec![begun(intent)], verified().split_off(1), vec![stored]].concat())
+}
+
+fn see_ours(seen: &mut Seen) {
+    let holds = place(Holds::Ours { version: Version::new("1"), value: secret(), fits: true });
+    seen.note(seen.now, &Step::Look(Look::Place(0)), &Observation::Place(0, holds));
+}
+
+/// Whoever died before may have left the place to somebody else.
+#[test]
+fn a_place_is_looked_at_before_it_is_deployed_and_before_it_is_proven() {
+    let deployed = Record::Deployed { at: now() };
+    for (records, act) in [(vec![], Act::Deploy), (vec![deployed], Act::Prove)] {
+        let (mut progress, mut seen) = stored(demanding());
+        records.iter().for_each(|record| progress.apply(record));
+        assert_eq!(next(&progress, &seen), Step::Look(Look::Place(0)), "{act:?}");
+        see_ours(&mut seen);
+        assert_eq!(next(&progress, &seen), Step::Act(act.clone()));
+        let nothing = place(Holds::Nothing(Version::absent()));
+        seen.note(now(), &Step::Look(Look::Place(0)), &Observation::Place(0, nothing));
+        seen.ours = Some(Liveness::Live(KeyFormat::Whole));
+        assert!(matches!(next(&progress, &seen), Step::Act(Act::Store { .. })), "{act:?}");
+        // What was given up is.
+        seen.mandate.if_live = IfLive::Drop;
+        seen.places[0].seen.as_mut().unwrap().is_same = false;
+        assert!(!matches!(next(&progress, &seen), Step::Act(_) | Step::Stop(_)), "{act:?}");
+    }
+}
+
+/// The service that is asked may run with the old secret until it is deployed.
+#[test]
+fn what_was_not_deployed_is_not_proven() {
+    let (progress, mut seen) = stored(demanding());
+    seen.note(now(), &Step::Act(Act::Deploy), &Observation::Deployed(false));
+    see_ours(&mut seen);
+    seen.used = Some(false);
+    let step = next(&progress, &seen);
+    assert!(!matches!(step, Step::Act(Act::Prove)), "{step:?}");
+}
+
+#[test]
+fn a_probe_that_refuses_is_run_a_few_times_and_one_that_says_nothing_as_long_as_there_is_patience() {
+    for proof in [Proof::Refused, Proof::Unclear] {
+        let (mut progress, mut seen) = stored(demanding());
+        progress.apply(&Record::Deployed { at: now() });
+        let mut runs = 0;
+        loop {
+            see_ours(&mut seen);
+            assert_eq!(next(&progress, &seen), Step::Act(Act::Prove));
+            seen.note(seen.now, &Step::Act(Act::Prove), &Observation::Proven(proof));
+            runs += 1;
+            let step = next(&progress, &seen);
+            if !matches!(step, Step::Wait(Wait::Retry(Because::Proof))) {
+                break;
+            }
+            let after = seen.now.checked_add(Duration::from_millis(500)).unwrap();
+            seen.note(after, &step, &Observation::Waited);
+        }
+        let has_patience = seen.now < later(60);
+        assert_eq!((runs == 3, has_patience), (proof == Proof::Refused, proof == Proof::Refused), "{proof:?}: {runs}");
+        // A user may give it up.
+        seen.mandate.if_live = IfLive::Drop;
+        seen.used = Some(false);
+        let step = next(&progress, &seen);
+        assert!(!matches!(step, Step::Wait(Wait::Retry(Because::Proof)) | Step::Act(Act::Prove)), "{step:?}");
+    }
+}
+
+/// The next probe of this run's own would hide it.
+#[test]
+fn another_use_is_looked_for_before_the_quiet_time_is_over() {
+    let (mut progress, mut seen) = stored(demanding());
+    [Record::Deployed { at: now() }, Record::Proven { at: now() }].iter().for_each(|record| progress.apply(record));
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Use));
+    seen.used = Some(true);
+    assert_eq!(next(&progress, &seen), Step::Record(Record::Used { at: now() }));
+    seen.used = Some(false);
+    assert_eq!(next(&progress, &seen), Step::Wait(Wait::Until(later(5), Because::Quiet)));
+}
+
+#[test]
+fn consumers_are_waited_for_until_their_time_is_over() {
+    let (mut progress, mut seen) = stored(demanding());
+    let settled = Record::Settled { at: now(), place: 0 };
+    [Record::Deployed { at: now() }, Record::Proven { at: now() }, settled]
+        .iter()
+        .for_each(|record| progress.apply(record));
+    (seen.used, seen.acks) = (Some(false), None);
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Acks));
+    seen.acks = Some(true);
+    assert_eq!(next(&progress, &seen), Step::Record(Record::Taken { at: now() }));
+    seen.acks = Some(false);
+    assert_eq!(next(&progress, &seen), Step::Wait(Wait::Retry(Because::Taken)));
+    seen.now = later(60);
+    assert_eq!(next(&progress, &seen), Step::Stop(Stop::NotTaken));
+    seen.mandate.if_live = IfLive::Drop;
+    assert!(!matches!(next(&progress, &seen), Step::Wait(_) | Step::Stop(_)));
+}
+
+/// It was deployed and proven, and the next secret is not.
+#[test]
+fn what_is_stored_anew_is_deployed_and_proven_anew() {
+    let (mut progress, mut seen) = stored(demanding());
+    seen.note(now(), &Step::Act(Act::Deploy), &Observation::Deployed(true));
+    seen.note(now(), &Step::Act(Act::Prove), &Observation::Proven(Proof::Taken));
+    [Record::Deployed { at: now() }, Record::Proven { at: now() }].iter().for_each(|record| progress.apply(record));
+    let store = Step::Act(Act::Store { place: 0, expected: Version::absent() });
+    seen.note(now(), &store, &Observation::Stored(0, Ok(Version::new("2"))));
+    let stored = Record::Stored { at: now(), place: 0, version: Version::new("2"), value: secret() };
+    progress.apply(&stored);
+    seen.note(now(), &Step::Record(stored), &Observation::Recorded(Ok(Duration::ZERO)));
+    see_ours(&mut seen);
+    assert_eq!(next(&progress, &seen), Step::Act(Act::Deploy));
+}
+
+/// Patience is for what is tried in vain. A place that was busy and then took the secret, or a step that took its time, leaves
+/// the probes as much as there was.
+#[test]
+fn patience_begins_anew_once_something_is_done() {
+    let stored_now = Record::Stored { at: later(50), place: 0, version: Version::new("1"), value: secret() };
+    let done = [
+        (Step::Record(stored_now), Observation::Recorded(Ok(Duration::ZERO))),
+        (Step::Act(Act::Deploy), Observation::Deployed(true)),
+    ];
+    for (step, observation) in done {
+        let (mut progress, mut seen) = stored(demanding());
+        seen.note(now(), &Step::Wait(Wait::Retry(Because::Place(0))), &Observation::Waited);
+        assert!(!Seen { now: later(60), ..seen.clone() }.has_patience());
+        seen.note(later(50), &step, &observation);
+        progress.apply(&Record::Deployed { at: later(50) });
+        see_ours(&mut seen);
+        seen.note(later(70), &Step::Act(Act::Prove), &Observation::Proven(Proof::Unclear));
+        assert_eq!(next(&progress, &seen), Step::Wait(Wait::Retry(Because::Proof)), "{step:?}");
     }
 }

@@ -6,6 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rixl_credentials::{KeyId, Secret};
 
 use super::{Version, hex};
+use crate::pair::Pair;
 
 /// Whose secret it is, and which run stores it: for a store that keeps both with the secret, or uses them to see
 /// whether an entry is this key's.
@@ -74,6 +75,10 @@ pub enum SecretKind {
     ApiKey,
     /// The secret that the deliveries to a webhook endpoint are signed with.
     WebhookEndpoint,
+    /// The client id and the secret of a client credential, as `{"client_id":"…","client_secret":"…"}`.
+    ClientPair,
+    /// The secret of a client credential, alone.
+    ClientSecret,
 }
 
 impl SecretKind {
@@ -83,6 +88,8 @@ impl SecretKind {
         match self {
             Self::ApiKey => "api_key",
             Self::WebhookEndpoint => "webhook_endpoint",
+            Self::ClientPair => "client_pair",
+            Self::ClientSecret => "client_secret",
         }
     }
 
@@ -91,6 +98,8 @@ impl SecretKind {
         match self {
             Self::ApiKey => "an API key's",
             Self::WebhookEndpoint => "a webhook endpoint's",
+            Self::ClientPair => "a client credential's id and",
+            Self::ClientSecret => "a client credential's",
         }
     }
 }
@@ -230,11 +239,15 @@ impl StoredSecret {
     /// What its content is to whoever looks for a secret of this kind: a key's secret is as foreign to an endpoint as an
     /// endpoint's to a key.
     pub(crate) fn sought_as(mut self, kind: SecretKind) -> Self {
-        if let (SecretKind::WebhookEndpoint, Some(secret), Content::Word | Content::Foreign) =
-            (kind, &self.secret, &self.content)
-        {
-            let encoded = secret.expose_secret().strip_prefix(WEBHOOK);
-            let is_one = encoded.is_some_and(|encoded| !encoded.is_empty() && BASE64.decode(encoded).is_ok());
+        if let (Some(secret), Content::Word | Content::Foreign) = (&self.secret, &self.content) {
+            let is_one = match kind {
+                SecretKind::WebhookEndpoint => {
+                    let encoded = secret.expose_secret().strip_prefix(WEBHOOK);
+                    encoded.is_some_and(|encoded| !encoded.is_empty() && BASE64.decode(encoded).is_ok())
+                }
+                SecretKind::ClientPair => Pair::read(secret).is_some(),
+                SecretKind::ApiKey | SecretKind::ClientSecret => return self,
+            };
             self.content = if is_one { Content::Word } else { Content::Foreign };
         }
         self

@@ -11,10 +11,48 @@ use rixl_credentials::{Client, KeyId, RetryPolicy, Sleep, Timestamp, Timing};
 use rixl_rotation::{
     Account, Audit, Event, Failure, RecoverOptions, Recovered, Report, Rotator,
     journal::{FolderJournal, Journal as _, ListUnfinished, ReadHistory},
-    store::{FileStore, Store, Stores},
+    store::{BoxFuture, Commit, Committed, FileStore, Prepare, Read, Store, StoreError, StoredSecret, Stores},
 };
 use rixl_sandbox::{CreatedKey, Sandbox, SandboxBuilder};
 use tempfile::TempDir;
+
+type OnCommit = dyn for<'a> Fn(&'a dyn Store, Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> + Send + Sync;
+
+/// A store that does what a test says where it is to be written.
+pub(crate) struct Spoiled {
+    inner: Arc<dyn Store>,
+    on_commit: Box<OnCommit>,
+}
+
+impl Spoiled {
+    pub(crate) fn new(
+        inner: Arc<dyn Store>,
+        on_commit: impl for<'a> Fn(&'a dyn Store, Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self { inner, on_commit: Box::new(on_commit) })
+    }
+}
+
+impl Store for Spoiled {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.inner.prepare(request)
+    }
+
+    fn read<'a>(&'a self, request: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        self.inner.read(request)
+    }
+
+    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
+        (self.on_commit)(&*self.inner, request)
+    }
+}
 
 pub(crate) struct Bench {
     pub(crate) sandbox: Arc<Sandbox>,

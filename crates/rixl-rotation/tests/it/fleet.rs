@@ -10,8 +10,8 @@ use std::{
 
 use rixl_credentials::{Client, KeyId, RetryPolicy, Timestamp, Timing};
 use rixl_rotation::{
-    Account, CancellationToken, Completed, DueKey, Ending, EventKind, Failure, FailureKind, Fleet, Rotations, Rotator,
-    Selection, State,
+    Account, CancellationToken, Completed, DueKey, Ending, EventKind, Failure, FailureKind, Fleet, Judgement,
+    Rotations, Rotator, Selection, State,
     journal::{Close, Journal as _, ListUnfinished, Lock, ReadHistory},
     store::{BoxFuture, Commit, Committed, FileStore, Prepare, Read, Store, StoreError, StoredSecret, Stores},
 };
@@ -125,6 +125,53 @@ async fn a_key_that_was_rotated_is_not_old() {
     let store = Stores::default().open(&format!("file:{}", bench.folder.path().join("old").display())).unwrap();
     bench.rotator().rotate(&KeyId::new(old.id).unwrap(), store).await.unwrap();
     assert_eq!(due().await.unwrap(), [""; 0]);
+}
+
+/// Who decides for each key when it is due has its age, and what is decided is asked again under the lock.
+#[tokio::test]
+async fn a_survey_has_the_age_of_each_key() {
+    let bench = Bench::new();
+    for (name, age) in [("old", 120), ("new", 1)] {
+        bench.sandbox.create_key(SeedKey::new(name).with_id(name).aged(age * DAY));
+    }
+    let account = Account::first_generation(bench.client());
+    let named = Selection::new().named("*w").unwrap().older_than(90 * DAY);
+    let survey = async |selection: &Selection| selection.survey(&account, &bench.journal()).await.unwrap();
+    let names = |all: &[rixl_rotation::Surveyed]| all.iter().map(|one| one.key.id.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(&survey(&named).await), ["new"], "due or not");
+    let all = survey(&Selection::new().ids(["old", "new"].map(|id| id.parse().unwrap()))).await;
+    let now = account.client().timing().now();
+    let age = |one: &rixl_rotation::Surveyed| now.duration_since(one.since.unwrap()).as_hours() / 24;
+    assert_eq!(all.iter().map(age).collect::<Vec<_>>(), [120, 1]);
+    let judge = |at: usize, days: u32| Selection::new().older_than(days * DAY).judge(&all[at], now);
+    assert_eq!([judge(0, 130), judge(1, 90)], [Judgement::NotDue, Judgement::NotDue]);
+    let Judgement::Due(due) = judge(0, 90) else { panic!("{:?}", judge(0, 90)) };
+    assert_eq!(due.reason, "120 d old");
+    let store = || Stores::default().open(&format!("file:{}", bench.folder.path().join("old").display())).unwrap();
+    bench.rotator().rotate(&due.key.id, store()).await.unwrap();
+    let failure = bench.rotator().prepare_due(&due, store()).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::NotDue);
+    let again = survey(&Selection::new().named("old").unwrap()).await;
+    assert!(again[0].since > all[0].since && !again[0].is_replaced);
+}
+
+/// Its successor has its places: to change it would take them away.
+#[tokio::test]
+async fn a_key_that_was_replaced_is_not_due() {
+    let bench = Bench::new();
+    let old = bench.sandbox.create_key(SeedKey::new("old").aged(120 * DAY));
+    let id: KeyId = old.id.parse().unwrap();
+    let due = || find(&bench, Selection::new().named("old").unwrap().older_than(90 * DAY));
+    let store = Stores::default().open(&format!("file:{}", bench.folder.path().join("old").display())).unwrap();
+    bench.rotator().replace(&id, store, Duration::ZERO).await.unwrap();
+    // RIXL deleted it. As it would be if that were undone, or had not come to that.
+    bench.sandbox.create_key(SeedKey::new("old").with_id(old.id).aged(120 * DAY));
+    assert_eq!(due().await.unwrap(), [""; 0]);
+    let account = Account::first_generation(bench.client());
+    let all = Selection::new().ids([id.clone()]).survey(&account, &bench.journal()).await.unwrap();
+    assert!(all[0].is_replaced);
+    // By its id anybody may have it.
+    assert_eq!(find(&bench, Selection::new().ids([id])).await.unwrap().len(), 1);
 }
 
 /// What an interrupted fleet has left is what was not rotated since its start.
@@ -377,6 +424,82 @@ async fn a_key_that_can_not_be_prepared_holds_all_back() {
     assert_eq!(error.to_string(), format!("the key {} can't be prepared", many.due[2].key.id));
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), error.failure().to_string());
     assert_eq!(many.bench.sandbox.calls("rotateApiKey"), 0);
+    many.bench.assert_clean();
+}
+
+#[tokio::test]
+async fn what_can_not_be_prepared_can_be_left_out() {
+    let many = Many::new(5).await;
+    let path = many.bench.folder.path().join(many.due[2].key.id.as_str());
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    // The fourth would go where the first goes.
+    let folder = many.bench.folder.path().to_owned();
+    let ids: Vec<KeyId> = many.due.iter().map(|due| due.key.id.clone()).collect();
+    let (first, fourth) = (ids[0].clone(), ids[3].clone());
+    let places = move |due: &DueKey| {
+        let id = if due.key.id == fourth { &first } else { &due.key.id };
+        Stores::default().open(&format!("file:{}", folder.join(id.as_str()).display()))
+    };
+    let fleet = Fleet::new(many.bench.rotator());
+    let mut failed: Vec<KeyId> =
+        fleet.prepare_each(&many.due, &places).await.iter().map(|error| error.key_id().clone()).collect();
+    failed.sort_by_key(|id| ids.iter().position(|other| other == id));
+    assert_eq!(failed, [ids[2].clone(), ids[3].clone()]);
+    assert_eq!(many.bench.sandbox.calls("rotateApiKey"), 0);
+    let ready = many.due.iter().filter(|due| !failed.contains(&due.key.id)).cloned().collect();
+    let mut rotations = fleet.rotate(ready, places);
+    let mut count = 0;
+    while let Some(ended) = rotations.next().await {
+        assert_eq!(ended.result.unwrap().unwrap().ending, Ending::Rotated);
+        count += 1;
+    }
+    assert_eq!((count, many.live()), (3, 5));
+    many.bench.assert_clean();
+}
+
+/// As of a maintenance window: what is under way goes on, and no other key is begun.
+#[tokio::test]
+async fn a_fleet_begins_nothing_after_its_end() {
+    let many = Many::new(3).await;
+    let run = async |end: Timestamp| {
+        let fleet = Fleet::new(many.bench.rotator()).with_end(end);
+        fleet.prepare(&many.due, |due| many.store(due)).await.unwrap();
+        let mut rotations = many.rotations(&fleet);
+        let mut all = Vec::new();
+        while let Some(ended) = rotations.next().await {
+            all.push(ended);
+        }
+        endings(&all)
+    };
+    let now = many.bench.client().timing().now();
+    assert_eq!(run(now).await, HashMap::from([(None, 3)]));
+    assert_eq!(many.bench.sandbox.calls("rotateApiKey"), 0);
+    // The first waits out its quiet time, which lies beyond.
+    let soon = now + jiff::SignedDuration::from_secs(1);
+    assert_eq!(run(soon).await, HashMap::from([(Some(Ok("Rotated".to_owned())), 1), (None, 2)]));
+    assert_eq!(many.live(), 3);
+    many.bench.assert_clean();
+}
+
+/// The rules of a fleet are those of a rotation: all are prepared, one goes alone, then several at once.
+#[tokio::test]
+async fn a_fleet_replaces_every_key_and_the_first_alone() {
+    let many = Many::new(7).await;
+    let fleet = Fleet::new(many.bench.rotator()).with_concurrency(3).with_replacement(Duration::ZERO);
+    assert!(fleet.prepare(&many.due, |due| many.store(due)).await.is_ok());
+    assert_eq!(many.bench.sandbox.calls("createApiKey"), 0);
+    let (folder, writing) = (many.bench.folder.path().to_owned(), watch::Sender::new((0, false)));
+    let mut rotations = fleet.rotate(many.due.clone(), move |due| {
+        Ok(Arc::new(Together { store: store_in(&folder, due)?, writing: writing.clone() }) as Arc<dyn Store>)
+    });
+    while let Some(ended) = rotations.next().await {
+        let report = ended.result.unwrap().unwrap();
+        assert_eq!(report.ending, Ending::Replaced);
+        let stored = fs::read_to_string(many.bench.folder.path().join(ended.key_id.as_str())).unwrap();
+        assert!(many.bench.sandbox.opens(report.key_id.unwrap().as_str(), &stored));
+    }
+    let calls = |operation: &str| many.bench.sandbox.calls(operation);
+    assert_eq!((calls("createApiKey"), calls("deleteApiKey"), calls("rotateApiKey")), (7, 7, 0));
     many.bench.assert_clean();
 }
 

@@ -5,6 +5,7 @@
 mod bench;
 mod compared;
 mod crashes;
+mod credentials;
 mod examples;
 mod fleet;
 mod journal;

@@ -26,7 +26,7 @@ use rixl_rotation::{
 };
 use rixl_sandbox::{Effect, Fault, KeyForm, Sandbox, SeedKey};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Spoiled};
 
 #[tokio::test]
 async fn a_rotation_runs_through_all_states() {
@@ -160,7 +160,7 @@ async fn a_key_that_is_listed_is_not_deleted_whatever_the_deletion_says() {
 #[tokio::test]
 async fn what_an_earlier_run_left_in_escrow_is_no_response() {
     let bench = Bench::new();
-    let store = Spoiled::once(&bench, |_| Some(StoreErrorKind::Unusable));
+    let store = spoiled(&bench, |_| Some(StoreErrorKind::Unusable));
     bench.rotator().rotate(&bench.key_id, store).await.unwrap_err();
     fs::remove_file(bench.folder.path().join("state/entries").join(&bench.key.id)).unwrap();
     bench.sandbox.inject(Fault::new(Effect::Close).on("rotateApiKey").before_commit()).unwrap();
@@ -249,7 +249,7 @@ async fn a_failure_can_be_asked_for_its_cause() {
     assert_eq!(failure.api_error().and_then(rixl_credentials::Error::status), Some(409));
 
     let bench = Bench::new();
-    let store = Spoiled::once(&bench, |_| Some(StoreErrorKind::Unusable));
+    let store = spoiled(&bench, |_| Some(StoreErrorKind::Unusable));
     let failure = bench.rotator().rotate(&bench.key_id, store).await.unwrap_err();
     assert_eq!(failure.store_error().map(StoreError::kind), Some(StoreErrorKind::Unusable));
     assert!(failure.api_error().is_none());
@@ -505,48 +505,23 @@ async fn stop_is_heard_before_the_request_and_while_waiting_but_not_between() {
     bench.assert_clean();
 }
 
-type Spoil = dyn Fn(&Path) -> Option<StoreErrorKind> + Send + Sync;
-
-/// A store that does what a test says before it writes.
-struct Spoiled {
-    inner: Arc<dyn Store>,
-    before_commit: Box<Spoil>,
-    path: std::path::PathBuf,
-    is_spoiled: AtomicBool,
-}
-
-impl Spoiled {
-    fn once(bench: &Bench, spoil: impl Fn(&Path) -> Option<StoreErrorKind> + Send + Sync + 'static) -> Arc<Self> {
-        let (inner, path) = (bench.store(), bench.file());
-        Arc::new(Self { inner, before_commit: Box::new(spoil), path, is_spoiled: AtomicBool::new(false) })
-    }
-}
-
-impl Store for Spoiled {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
-        self.inner.prepare(request)
-    }
-    fn read<'a>(&'a self, request: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
-        self.inner.read(request)
-    }
-    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
-        if !self.is_spoiled.swap(true, Ordering::SeqCst)
-            && let Some(kind) = (self.before_commit)(&self.path)
-        {
-            return Box::pin(async move { Err(StoreError::new(kind, self.location(), "a test says so")) });
+/// Once, before the file is written: fails as is said, or goes on.
+fn spoiled(bench: &Bench, spoil: impl Fn(&Path) -> Option<StoreErrorKind> + Send + Sync + 'static) -> Arc<Spoiled> {
+    let (path, is_spoiled) = (bench.file(), AtomicBool::new(false));
+    Spoiled::new(bench.store(), move |store, request| {
+        let kind = if is_spoiled.swap(true, Ordering::SeqCst) { None } else { spoil(&path) };
+        match kind {
+            Some(kind) => Box::pin(async move { Err(StoreError::new(kind, store.location(), "a test says so")) }),
+            None => store.commit(request),
         }
-        self.inner.commit(request)
-    }
+    })
 }
 
 #[tokio::test]
 async fn a_store_that_fails_leaves_the_secret_in_escrow() {
     for kind in [StoreErrorKind::Unusable, StoreErrorKind::Invalid] {
         let bench = Bench::new();
-        let store = Spoiled::once(&bench, move |_| Some(kind));
+        let store = spoiled(&bench, move |_| Some(kind));
         let failure = bench.rotator().rotate(&bench.key_id, store).await.unwrap_err();
         assert_eq!(failure.kind(), FailureKind::NotStored);
         assert!(failure.to_string().contains("in escrow at"), "{failure}");
@@ -557,7 +532,7 @@ async fn a_store_that_fails_leaves_the_secret_in_escrow() {
     }
     // A write that may be there is looked for, and tried again.
     let bench = Bench::new();
-    let store = Spoiled::once(&bench, |_| Some(StoreErrorKind::Unknown));
+    let store = spoiled(&bench, |_| Some(StoreErrorKind::Unknown));
     bench.rotator().rotate(&bench.key_id, store).await.unwrap();
     assert!(bench.is_stored_live());
 }
@@ -569,7 +544,7 @@ async fn a_live_secret_of_another_rotator_stays_and_a_dead_one_does_not() {
         // Someone who knows nothing of our locks, and rotates by hand.
         let sandbox = Arc::clone(&bench.sandbox);
         let key = bench.key.id.clone();
-        let store = Spoiled::once(&bench, move |path| {
+        let store = spoiled(&bench, move |path| {
             let secret = if is_live { rotate_by_hand(&sandbox, &key) } else { "rxl_stale".to_owned() };
             fs::write(path, secret).unwrap();
             None
@@ -1049,7 +1024,7 @@ async fn a_copy_of_our_request_that_kills_a_rivals_secret_is_noticed() {
     let fault = Fault::new(Effect::Intact).on("rotateApiKey").repeated_after(Duration::from_secs(3));
     bench.sandbox.inject(fault).unwrap();
     let (sandbox, key) = (Arc::clone(&bench.sandbox), bench.key.id.clone());
-    let store = Spoiled::once(&bench, move |path| {
+    let store = spoiled(&bench, move |path| {
         fs::write(path, rotate_by_hand(&sandbox, &key)).unwrap();
         None
     });
@@ -1103,7 +1078,7 @@ async fn the_secret_is_said_to_be_in_escrow_only_if_it_is() {
             fs::remove_dir_all(&folder).unwrap();
         }
     });
-    let store = Spoiled::once(&bench, |_| Some(StoreErrorKind::Unusable));
+    let store = spoiled(&bench, |_| Some(StoreErrorKind::Unusable));
     let failure = rotator.rotate(&bench.key_id, store).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Lost, "{failure}");
     fs::create_dir(&escrow).unwrap();
@@ -1126,7 +1101,7 @@ async fn the_secret_is_said_to_be_in_escrow_only_if_it_is() {
 #[tokio::test]
 async fn an_entry_whose_escrow_is_gone_is_rotated_again() {
     let bench = Bench::new();
-    let store = Spoiled::once(&bench, |_| Some(StoreErrorKind::Unusable));
+    let store = spoiled(&bench, |_| Some(StoreErrorKind::Unusable));
     bench.rotator().rotate(&bench.key_id, store).await.unwrap_err();
     fs::remove_file(bench.folder.path().join("state/escrow").join(&bench.key.id)).unwrap();
     assert_eq!(bench.recover_one().await.unwrap().unwrap().rotations, 2);

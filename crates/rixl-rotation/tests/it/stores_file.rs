@@ -731,22 +731,29 @@ fn what_another_program_changes_in_the_file_is_kept() {
         let writer = scope.spawn(|| {
             let (mut number, mut undone) = (0_u32, 0);
             let has = |number: u32| fs::read_to_string(&path).unwrap().contains(&format!("DB_PASSWORD={number}\n"));
+            // It is back where another file was in its place for a moment, as soon as the machine lets the store go on.
+            let has_again = |number: u32| {
+                (0..500).any(|_| {
+                    has(number) || {
+                        std::thread::sleep(std::time::Duration::from_millis(20));
+                        false
+                    }
+                })
+            };
             while !is_over.load(Ordering::Relaxed) {
-                let text = fs::read_to_string(&path).unwrap();
+                let mut text = fs::read_to_string(&path).unwrap();
+                // Between two renames of the store another file is in its place. Whoever reads it then, and writes that, undoes
+                // its own change: nothing that the store does can hinder it.
+                while !text.contains(&format!("DB_PASSWORD={number}\n")) && has_again(number) {
+                    text = fs::read_to_string(&path).unwrap();
+                }
                 let new = folder.path().join("new");
                 number += 1;
                 fs::write(&new, text.replace(&format!("={}\n", number - 1), &format!("={number}\n"))).unwrap();
                 fs::set_permissions(&new, Permissions::from_mode(0o600)).unwrap();
                 fs::rename(&new, &path).unwrap();
-                // It is back where another file was in its place for a moment, as soon as the machine lets the store go on.
                 std::thread::sleep(std::time::Duration::from_micros(u64::from(number % 7) * 300));
-                let is_back = |_| {
-                    has(number) || {
-                        std::thread::sleep(std::time::Duration::from_millis(20));
-                        false
-                    }
-                };
-                if !(0..500).any(is_back) {
+                if !has_again(number) {
                     undone += 1;
                     fs::write(&path, format!("DB_PASSWORD={number}\nRIXL_API_KEY={OLD}\n")).unwrap();
                 }

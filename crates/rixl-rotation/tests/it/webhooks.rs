@@ -12,17 +12,14 @@ use std::{
 
 use rixl_credentials::{EndpointId, NewWebhookEndpoint, OrganizationId, ProjectId, Timestamp};
 use rixl_rotation::{
-    Account, Effect as Done, Ending, Failure, FailureKind, OnLiveSecret, RecoverOptions, Recovery, RecoveryAction,
-    Report, Rotator, fingerprint, open_runs,
-    store::{
-        BoxFuture, Commit, Committed, DotenvStore, FileStore, Places, Prepare, Read, Store, StoreError, StoredSecret,
-        Stores,
-    },
+    Account, Effect as Done, Ending, Failure, FailureKind, OnLiveSecret, ProbeStep, RecoverOptions, Recovery,
+    RecoveryAction, Report, Rotator, fingerprint, open_runs,
+    store::{DotenvStore, FileStore, Places, Store, Stores},
 };
 use rixl_sandbox::{Effect, Fault};
 use serde_json::Value;
 
-use crate::bench::{Bench, set_private};
+use crate::bench::{Bench, Spoiled, set_private};
 
 const ROTATE: &str = "rotateWebhookSecret";
 
@@ -232,6 +229,12 @@ async fn what_is_refused_changes_nothing() {
     let rotator = Rotator::new(Account::first_generation(world.bench.client()), world.bench.journal());
     let failure = rotator.rotate_webhook(&world.project, &world.id, world.store()).await.unwrap_err();
     assert!(failure.to_string().contains("nothing was sent; name it"), "{failure}");
+    // No page takes a signing secret as a key, and no list tells of its use.
+    let probe = ProbeStep::url("https://example.com/").unwrap();
+    for rotator in [world.rotator().with_probe_step(probe), world.rotator().with_use_within(Duration::from_secs(1))] {
+        let failure = rotator.rotate_webhook(&world.project, &world.id, world.store()).await.unwrap_err();
+        assert!(failure.to_string().contains("can't be tried at a URL"), "{failure}");
+    }
     assert_eq!(world.sent(), 1);
     assert_eq!(world.stored(), world.first);
 }
@@ -292,47 +295,27 @@ async fn every_place_gets_the_secret() {
     assert!(world.signs_with(&world.stored()));
 }
 
-/// A store in whose first commit the process dies: before it is written, or after.
-struct Deadly {
-    inner: FileStore,
-    is_written: bool,
-    is_armed: AtomicBool,
-}
-
-impl Store for Deadly {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
-        self.inner.prepare(request)
-    }
-
-    fn read<'a>(&'a self, request: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
-        self.inner.read(request)
-    }
-
-    fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
+/// A run whose process dies in the first commit: before it is written, or after.
+async fn die_in_commit(world: &World, is_written: bool) {
+    let is_there = Arc::new(AtomicBool::new(false));
+    let dies = Arc::clone(&is_there);
+    let store = Spoiled::new(Arc::new(world.store()), move |store, request| {
+        let dies = Arc::clone(&dies);
         Box::pin(async move {
-            if self.is_written {
-                self.inner.commit(request).await?;
+            if is_written {
+                store.commit(request).await?;
             }
-            self.is_armed.store(true, Ordering::SeqCst);
+            dies.store(true, Ordering::SeqCst);
             std::future::pending().await
         })
-    }
-}
-
-/// A run whose process dies in the first commit.
-async fn die_in_commit(world: &World, is_written: bool) {
-    let store = Arc::new(Deadly { inner: world.store(), is_written, is_armed: AtomicBool::new(false) });
+    });
     let rotator = world.rotator();
-    let died = rixl_testing::wait_for_async("the commit", async || match store.is_armed.load(Ordering::SeqCst) {
+    let died = rixl_testing::wait_for_async("the commit", async || match is_there.load(Ordering::SeqCst) {
         true => Ok(()),
         false => Err("not yet"),
     });
     tokio::select! {
-        _ = rotator.rotate_webhook(&world.project, &world.id, Arc::clone(&store)) => panic!("the run ended"),
+        _ = rotator.rotate_webhook(&world.project, &world.id, store) => panic!("the run ended"),
         () = died => {}
     }
 }

@@ -183,3 +183,21 @@ fn faults_that_could_never_happen_are_refused() {
     let drip = Effect::Drip { chunk: 0, pause: Duration::ZERO };
     assert_eq!(refused(Fault::new(drip)), InvalidFault::EmptyChunk);
 }
+
+#[tokio::test]
+async fn client_credentials_are_seeded_and_looked_up() {
+    let sandbox = Sandbox::start().unwrap();
+    let client = sandbox.create_client_credential("web0000001", "web");
+    assert_eq!(client.id, "web0000001");
+    assert!(
+        sandbox.mints(&client.client_id, &client.client_secret) && !sandbox.mints("web0000001", &client.client_secret)
+    );
+    assert_eq!(sandbox.client_of(&client.client_secret).as_deref(), Some("web0000001"));
+    assert!(!format!("{client:?}").contains(&client.client_secret));
+    let again = sandbox.create_client_credential("web0000001", "web");
+    assert!(!sandbox.mints(&client.client_id, &client.client_secret));
+    post(&sandbox, "/platform/clientauth/credentials/web0000001/revoke", json!({})).await.ok();
+    assert!(
+        !sandbox.mints(&again.client_id, &again.client_secret) && sandbox.client_of(&again.client_secret).is_none()
+    );
+}

@@ -18,7 +18,7 @@ use rixl_rotation::{
     },
 };
 use rixl_testing::openbao::{Server, shared};
-use rixl_vault::VaultJournal;
+use rixl_vault::{VaultConfig, VaultJournal};
 use serde_json::{Value, json};
 
 use crate::{
@@ -79,6 +79,22 @@ fn is_locked<T>(result: Result<T, JournalError>) {
     let Err(error) = result else { panic!("it was granted") };
     let text = text_of(&error, &["NEWSECRET", ENCODED]);
     assert_eq!(error.kind(), JournalErrorKind::Locked, "{text}");
+}
+
+/// Another rotator, whose clock is past the end of the lease, removes the entry and makes it anew, with these lines.
+fn make_anew(config: VaultConfig, mount: &str, lines: &[&str]) {
+    let clock = Clock::new();
+    let journal = VaultJournal::new(config, &format!("{mount}/rixl/journal")).unwrap().with_timing(clock.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        is_locked(journal.lock(Lock::new("key")).await);
+        clock.advance(6 * 60);
+        journal.lock(Lock::new("key")).await.unwrap().close(Close::new()).await.unwrap();
+        let mut entry = journal.lock(Lock::new("key")).await.unwrap();
+        for line in lines {
+            entry.append(Append::new(line)).await.unwrap();
+        }
+    });
 }
 
 async fn record(server: &Server, mount: &str, name: &str) -> Value {
@@ -342,18 +358,7 @@ async fn a_removal_that_had_to_wait_is_not_repeated_on_anothers_entry() {
         if request.method() != "DELETE" {
             return Then::Send(request.pass_on(&target));
         }
-        let clock = Clock::new();
-        let journal = VaultJournal::new(config_at(&target, &root), &format!("{place}/rixl/journal")).unwrap();
-        let journal = journal.with_timing(clock.clone());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            is_locked(journal.lock(Lock::new("key")).await);
-            clock.advance(6 * 60);
-            journal.lock(Lock::new("key")).await.unwrap().close(Close::new()).await.unwrap();
-            let mut entry = journal.lock(Lock::new("key")).await.unwrap();
-            entry.append(Append::new("theirs")).await.unwrap();
-            drop(entry);
-        });
+        make_anew(config_at(&target, &root), &place, &["theirs"]);
         Then::Send(b"HTTP/1.1 429 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".into())
     });
     let bad = VaultJournal::new(config_at(&wire.url, &server.root), &format!("{mount}/rixl/journal")).unwrap();
@@ -378,18 +383,7 @@ async fn a_lease_that_ends_while_stores_are_written_is_seen_before_the_entry_is(
         let is_of_store = request.method() == "POST" && request.path().contains("/stores/");
         if is_of_store && count.fetch_add(1, Ordering::SeqCst) == 2 {
             later.advance(6 * 60);
-            let clock = Clock::new();
-            let journal = VaultJournal::new(config_at(&target, &root), &format!("{place}/rixl/journal")).unwrap();
-            let journal = journal.with_timing(clock.clone());
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                is_locked(journal.lock(Lock::new("key")).await);
-                clock.advance(6 * 60);
-                journal.lock(Lock::new("key")).await.unwrap().close(Close::new()).await.unwrap();
-                let mut entry = journal.lock(Lock::new("key")).await.unwrap();
-                entry.append(Append::new("theirs")).await.unwrap();
-                entry.append(Append::new("and theirs")).await.unwrap();
-            });
+            make_anew(config_at(&target, &root), &place, &["theirs", "and theirs"]);
         }
         Then::Send(response)
     });

@@ -124,7 +124,7 @@ fn a_text_opens_the_store_with_the_settings_of_the_environment() {
     // What the environment of the tests says does not matter here.
     match stores.open("vault:kv/a/b#c#f") {
         Ok(store) => assert_eq!(store.location(), "vault:kv/a/b#c#f"),
-        Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unusable),
+        Err(error) => assert_eq!(error.kind(), StoreErrorKind::Invalid),
     }
 }
 

@@ -1,11 +1,11 @@
-//! `rixl keys history --check`
+//! `rixl history --check`
 
 use rixl_credentials::Timestamp;
 use rixl_rotation::{
     Audit,
     journal::{
         History,
-        chain::{Break, Chain, LineDigest},
+        chain::{Break, BreakKind, Chain, LineDigest},
     },
 };
 use serde::Serialize;
@@ -22,7 +22,10 @@ use crate::{
 #[derive(Serialize)]
 pub(super) struct Checked {
     lines: usize,
-    /// How many of them, the oldest, are of releases without a chain.
+    /// How many of them, the oldest, were not to be checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passed: Option<usize>,
+    /// How many of the others, the oldest, are of releases without a chain.
     unlinked: usize,
     torn: usize,
     is_whole: bool,
@@ -42,6 +45,9 @@ struct Broken {
     at: Option<Timestamp>,
     run_id: Option<String>,
     how: String,
+    /// What to do, where it may be nobody's fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 impl Checked {
@@ -64,6 +70,7 @@ impl Checked {
         let broken = broken.or_else(|| (added == Some(None)).then(Broken::of_head));
         let checked = Self {
             lines: history.lines.len(),
+            passed: Some(chain.passed).filter(|passed| *passed > 0),
             unlinked: chain.unlinked,
             torn: chain.torn,
             is_whole: broken.is_none(),
@@ -82,10 +89,14 @@ impl Checked {
     pub(super) fn sentence(&self) -> String {
         let Self { lines, unlinked, .. } = self;
         let lines = if *lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") };
+        let (lines, first) = match self.passed {
+            None => (lines, "first"),
+            Some(passed) => (format!("{lines}, the first {passed} of them not checked"), "next"),
+        };
         let unlinked = match unlinked {
             0 => String::new(),
-            1 => " (the first one without a link, from an earlier release)".to_owned(),
-            _ => format!(" (the first {unlinked} without links, from an earlier release)"),
+            1 => format!(" (the {first} one without a link, from an earlier release)"),
+            _ => format!(" (the {first} {unlinked} without links, from an earlier release)"),
         };
         let Some(broken) = &self.broken else {
             let head = self.head.map_or_else(|| "no head".to_owned(), |head| format!("head {head}"));
@@ -108,16 +119,26 @@ impl Broken {
     fn at(broken: &Break) -> Self {
         let audit: Option<Audit> = serde_json::from_str(&broken.line).ok();
         let (at, run_id) = audit.map_or((None, None), |audit| (Some(audit.at), audit.run_id));
-        Self { line: Some(broken.number), at, run_id, how: broken.kind.to_string() }
+        let next = (broken.kind == BreakKind::NoLink).then(|| {
+            format!(
+                "if an earlier release wrote it, replace that release wherever it runs; `rixl history --after {}` then checks \
+                 what follows (in Vault, move that line's entry out of history/, and the chain is whole)",
+                LineDigest::of(&broken.line)
+            )
+        });
+        Self { line: Some(broken.number), at, run_id, how: broken.kind.to_string(), next }
     }
 
     fn of_head() -> Self {
         let how = "no line has the head that was named: the end was cut off, or the history was rewritten".to_owned();
-        Self { line: None, at: None, run_id: None, how }
+        Self { line: None, at: None, run_id: None, how, next: None }
     }
 }
 
 pub(super) fn run(context: &Context, args: &Args, history: &History) -> Result<Done, Failure> {
     let (checked, _) = Checked::of(context, args, history);
+    if let Some(next) = checked.broken.as_ref().and_then(|broken| broken.next.as_ref()) {
+        context.output.warn(next);
+    }
     Done::new(format!("{}\n", checked.sentence())).with_code(checked.code()).with_field("check", &checked)
 }

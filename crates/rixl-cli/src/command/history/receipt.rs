@@ -1,4 +1,4 @@
-//! `rixl keys history --receipt`
+//! `rixl history --receipt`
 
 use rixl_credentials::Timestamp;
 use rixl_rotation::{
@@ -33,7 +33,7 @@ pub(super) fn run(context: &Context, args: &Args, run: &str, history: &History) 
     let Some((at, audit)) = audits.pop() else {
         // What was typed is not repeated: it may be a secret.
         let failure = Failure::refused("the history has no line of a run with this id; an unfinished run has none yet");
-        return Err(failure.with_next("rixl keys history --output json (run_id), or rixl status"));
+        return Err(failure.with_next("rixl history --output json (run_id), or rixl status"));
     };
     let (check, chain) = Checked::of(context, args, history);
     let Some(digest) = chain.digests.get(at).copied() else {
@@ -60,6 +60,10 @@ fn table(receipt: &Receipt<'_>) -> Table {
     row("KEY", audit.key_id.clone());
     row("NAME", audit.name.clone());
     row("REPLACED KEY", audit.replaced.clone());
+    row("CLIENT CREDENTIAL", audit.credential_id.clone());
+    row("CLIENT ID", audit.client_id.clone());
+    row("REPLACED CREDENTIAL", audit.replaced_credential_id.clone());
+    row("OLD TOKENS LIVE UNTIL", audit.old_tokens_until.map(|at| format!("{} at most", time(at))));
     row("SERVER", Some(audit.base_url.clone()));
     row("ORGANIZATION", audit.organization.clone());
     row("REQUESTS", Some(audit.rotations.to_string()));

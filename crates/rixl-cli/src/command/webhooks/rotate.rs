@@ -11,6 +11,7 @@ use crate::{
     output::Done,
     places::Destinations,
     rows::{self, Outcome, Row},
+    text::shown,
 };
 
 const PROMISES: &str = "\
@@ -19,14 +20,14 @@ What is not promised:
   RIXL does not publish what happens then: expect the first secret to become invalid at once. This
   command warns of it.
   Telling whether a request was carried out whose response was lost: RIXL has no way to try a
-  secret. `rixl keys recover` says so, and rotates once more.
+  secret. `rixl recover` says so, and rotates once more.
   That consumers have read the new value: `rixl webhooks test` shows whether they accept a delivery.";
 
 /// Give a webhook endpoint a new signing secret, stored before the command ends
 ///
 /// Lock the endpoint, prove that the store can take a secret, record the intent, rotate once, put the response in escrow,
 /// and store the new secret. For 24 hours RIXL signs deliveries with the old and the new secret, so no delivery is lost if
-/// the consumers take the new one within that time. If the run is interrupted, `rixl keys recover` finishes it.
+/// the consumers take the new one within that time. If the run is interrupted, `rixl recover` finishes it.
 ///
 /// For --then, the endpoint's id stands for that of a key: in `{key_id}` and RIXL_KEY_ID.
 #[derive(clap::Args, Debug)]
@@ -62,9 +63,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     if !args.dry_run {
         let warning = format!(
             "This gives the webhook endpoint {id} a new signing secret. RIXL signs with the old one for 24 hours, too; if the \
-             endpoint was rotated less than 24 hours ago, the secret before that may become invalid at once."
+             endpoint was rotated less than 24 hours ago, the secret before that may become invalid at once. The new one goes to:"
         );
-        confirm(context, &warning, id.as_str()).await?;
+        let about: Vec<String> = locations.iter().map(|location| shown(location).into_owned()).collect();
+        confirm(context, &warning, &about, id.as_str()).await?;
     }
     let row = match rotator.prepare_webhook(&project, &id, places).await {
         Err(failure) => Row::of_failure(Some(id.to_string()), None, failure),

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Stored, calls};
 use crate::{
-    args::Checked,
+    args::{Checked, PlaceParser},
     context::Context,
     failure::{Code, Failure},
     output::Done,
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     ///
     /// `file:PATH`, `dotenv:PATH#VARIABLE`, `command:PROGRAM ARG...` (prints the secret) or
     /// `vault:MOUNT/PATH#FIELD`.
-    #[arg(long, value_name = "STORE")]
+    #[arg(long, value_name = "STORE", value_parser = PlaceParser::read(), hide_possible_values = true)]
     pub(crate) from: String,
     /// How long to wait for the endpoint's response
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = when::duration)]

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::Stored;
 use crate::{
+    args::PlaceParser,
     context::Context,
     failure::{Code, Failure},
     output::Done,
@@ -33,7 +34,7 @@ pub(crate) struct Args {
     ///
     /// `file:PATH`, `dotenv:PATH#VARIABLE`, `command:PROGRAM ARG...` (prints the secret) or
     /// `vault:MOUNT/PATH#FIELD`.
-    #[arg(long, value_name = "STORE")]
+    #[arg(long, value_name = "STORE", value_parser = PlaceParser::read(), hide_possible_values = true)]
     pub(crate) from: String,
     /// A header of the delivery, such as 'webhook-id: msg_1'; webhook-id, webhook-timestamp and webhook-signature are needed
     #[arg(long, value_name = "NAME: VALUE", required = true, value_parser = header)]

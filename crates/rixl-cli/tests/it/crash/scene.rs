@@ -4,6 +4,7 @@ use std::{
     fmt, fs,
     path::{Path, PathBuf},
     sync::OnceLock,
+    time::Duration,
 };
 
 use rixl_rotation::journal::{FolderJournal, Journal as _, ReadHistory, chain::Chain};
@@ -24,10 +25,21 @@ pub(crate) enum Work {
     RotateDeployed,
     Create,
     Replace,
+    /// RIXL ends the old key: the run is over before that, and a later recovery deletes the key.
+    ReplaceEnded,
+    /// Of a client credential, whose place has both its parts.
+    ReplaceClient,
 }
 
-pub(crate) const WORKS: [Work; 5] =
-    [Work::Rotate, Work::RotateDotenv, Work::RotateDeployed, Work::Create, Work::Replace];
+pub(crate) const WORKS: [Work; 7] = [
+    Work::Rotate,
+    Work::RotateDotenv,
+    Work::RotateDeployed,
+    Work::Create,
+    Work::Replace,
+    Work::ReplaceEnded,
+    Work::ReplaceClient,
+];
 
 impl Work {
     pub(crate) fn name(self) -> &'static str {
@@ -37,6 +49,8 @@ impl Work {
             Self::RotateDeployed => "rotate --to file: --to dotenv: --then",
             Self::Create => "create --to file:",
             Self::Replace => "replace --to file:",
+            Self::ReplaceEnded => "replace --to file: --grace 1h",
+            Self::ReplaceClient => "clients replace --to file:",
         }
     }
 }
@@ -103,6 +117,8 @@ impl fmt::Display for Role {
 
 /// Short, since recovery waits for it, and long enough for a machine with other things to do.
 const TIMEOUT: &str = "3s";
+/// Longer than the grace of the key that RIXL ends, by its clock.
+const PAST_GRACE: Duration = Duration::from_secs(2 * 3_600);
 const NAME: &str = "billing";
 
 pub(crate) struct Scene {
@@ -127,14 +143,19 @@ pub(crate) struct Standing {
 
 impl Scene {
     pub(crate) fn new(work: Work) -> Self {
-        let sandbox = Sandbox::start().unwrap();
+        let sandbox = Sandbox::builder().dated(work == Work::ReplaceEnded).start().unwrap();
         // Each sweep runs one of its kinds of work on the real disk; a process that is killed leaves the page cache alone.
         let folder = if work == Work::Rotate { folder_on_disk() } else { folder() };
         for name in ["home", "out", "store"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         let mut scene = Self { work, sandbox, folder, key_id: String::new(), old: String::new() };
-        if work != Work::Create {
+        if work == Work::ReplaceClient {
+            let client = scene.sandbox.create_client_credential("web0000001", NAME);
+            let pair = serde_json::json!({ "client_id": client.client_id, "client_secret": client.client_secret });
+            write(&scene.store(), &pair.to_string(), 0o600);
+            (scene.key_id, scene.old) = (client.id, client.client_secret);
+        } else if work != Work::Create {
             let key = scene.sandbox.create_key(NAME);
             (scene.key_id, scene.old) = (key.id, key.secret);
             let text = match work {
@@ -174,11 +195,15 @@ impl Scene {
     }
 
     pub(crate) fn command(&self, words: String) -> Program {
-        Program::new(words.split_whitespace())
+        let program = Program::new(words.split_whitespace())
             .at(&self.sandbox)
             .env("RIXL_STATE_DIR", self.state())
             .env("SSL_CERT_FILE", self.path("home/roots.pem"))
-            .env("SSL_CERT_DIR", self.path("home"))
+            .env("SSL_CERT_DIR", self.path("home"));
+        match self.work {
+            Work::ReplaceEnded => program.env("RIXL_ORG_ID", self.sandbox.organization_id()),
+            _ => program,
+        }
     }
 
     /// What is done to the key.
@@ -202,6 +227,12 @@ impl Scene {
             Work::Replace => {
                 format!("keys replace {key} --to file:{store} --yes --grace 0s --settle 0s --timeout {TIMEOUT}")
             }
+            Work::ReplaceEnded => {
+                format!("keys replace {key} --to file:{store} --yes --grace 1h --settle 0s --timeout {TIMEOUT}")
+            }
+            Work::ReplaceClient => {
+                format!("clients replace {key} --to file:{store} --yes --grace 0s --settle 0s --timeout {TIMEOUT}")
+            }
         })
     }
 
@@ -212,7 +243,22 @@ impl Scene {
 
     /// The last one: nothing may keep it from its end, not even a machine with much to do.
     pub(crate) fn recover(&self, how: &str) -> Run {
-        self.command(format!("keys recover --settle 0s --timeout 30s {how}")).run()
+        let recover = || self.command(format!("keys recover --settle 0s --timeout 30s {how}")).run();
+        let run = recover();
+        if run.code != 0 || !self.is_waiting() {
+            return run;
+        }
+        // Nobody comes before the old key's end.
+        self.sandbox.advance(PAST_GRACE);
+        let ended = recover();
+        Run { stderr: run.stderr + &ended.stderr, ..ended }
+    }
+
+    /// Whether nothing is left to do before RIXL ends the old key.
+    pub(crate) fn is_waiting(&self) -> bool {
+        let entries = read_all(&self.state().join("entries"));
+        let is_told = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("\"state\":\"ends_at\"");
+        self.work == Work::ReplaceEnded && entries.iter().any(|(_, bytes)| is_told(bytes))
     }
 
     /// `None`: no file of ours.
@@ -252,7 +298,18 @@ impl Scene {
         let line = match self.work {
             Work::Rotate | Work::RotateDotenv | Work::RotateDeployed => "/rotate HTTP/1.1",
             Work::Create | Work::Replace => "POST /platform/api-keys HTTP/1.1",
+            Work::ReplaceEnded => "/api-keys/v1 HTTP/1.1",
+            Work::ReplaceClient => "POST /platform/clientauth/credentials HTTP/1.1",
         };
+        self.has_line(call, line) && String::from_utf8_lossy(&call.data).contains("POST ")
+    }
+
+    /// The request that gives the old key its end.
+    pub(crate) fn is_end(&self, call: &Call) -> bool {
+        self.has_line(call, "PATCH ")
+    }
+
+    fn has_line(&self, call: &Call, line: &str) -> bool {
         call.role == Role::Socket && call.is_done() && String::from_utf8_lossy(&call.data).contains(line)
     }
 
@@ -261,7 +318,22 @@ impl Scene {
         match self.work {
             Work::Rotate | Work::RotateDotenv | Work::RotateDeployed => self.sandbox.rotations(&self.key_id),
             Work::Create | Work::Replace => self.sandbox.calls("createApiKey"),
+            Work::ReplaceEnded => self.sandbox.calls("createOrganizationApiKey"),
+            Work::ReplaceClient => self.sandbox.calls("createClientCredential"),
         }
+    }
+
+    /// Whose live secret it is.
+    fn owner_of(&self, secret: &str) -> Option<String> {
+        match self.work {
+            Work::ReplaceClient => self.sandbox.client_of(secret),
+            _ => self.sandbox.key_of(secret),
+        }
+    }
+
+    /// The command that ends what nobody has the secret of.
+    pub(crate) fn ends(&self) -> &'static str {
+        if self.work == Work::ReplaceClient { "rixl clients revoke " } else { "rixl keys delete " }
     }
 
     fn stored(&self) -> Option<String> {
@@ -269,7 +341,7 @@ impl Scene {
     }
 
     pub(crate) fn standing(&self) -> Standing {
-        let is_new = |secret: &String| *secret != self.old && self.sandbox.is_live(secret);
+        let is_new = |secret: &String| *secret != self.old && self.owner_of(secret).is_some();
         let is_held = self.stored().is_some_and(|stored| is_new(&stored)) || self.is_in_escrow();
         let entries = read_all(&self.state().join("entries"));
         let has_intent = entries.iter().any(|(_, bytes)| {
@@ -299,7 +371,7 @@ impl Scene {
     /// Whether the live secret is where the program says that it is, or under the name that it had there first.
     pub(crate) fn is_in_escrow(&self) -> bool {
         let files = read_all(&self.state().join("escrow"));
-        files.iter().flat_map(|(_, bytes)| secrets(bytes)).any(|secret| self.sandbox.is_live(&secret))
+        files.iter().flat_map(|(_, bytes)| secrets(bytes)).any(|secret| self.owner_of(&secret).is_some())
     }
 
     /// The secrets where none may ever be.
@@ -322,17 +394,17 @@ impl Scene {
         let ended = self.standing();
         let is_done = ended.changes > 0;
         let holds = self.stored();
-        let holds_key = holds.as_ref().and_then(|secret| self.sandbox.key_of(secret));
+        let holds_key = holds.as_ref().and_then(|secret| self.owner_of(secret));
         match self.work {
             Work::Rotate | Work::RotateDotenv | Work::RotateDeployed => {
                 fault(holds_key.as_ref() != Some(&self.key_id), "the store does not hold the live secret");
             }
             Work::Create => fault(is_done && holds_key.is_none(), "the store does not hold the live secret"),
-            Work::Replace => {
+            Work::Replace | Work::ReplaceEnded | Work::ReplaceClient => {
                 let is_new = holds_key.is_some() && holds_key.as_ref() != Some(&self.key_id);
                 fault(is_done && !is_new, "the store does not hold the new key's secret");
                 fault(!is_done && holds_key.is_none(), "the store does not hold a live secret");
-                fault(is_done && !is_blind && self.sandbox.is_live(&self.old), "the old key was not deleted");
+                fault(is_done && !is_blind && self.owner_of(&self.old).is_some(), "the old one was not ended");
             }
         }
         let expected = match crashed {
@@ -359,7 +431,9 @@ impl Scene {
         beside.retain(|(path, bytes)| !is_place(path) && !secrets(bytes).is_empty());
         fault(!beside.is_empty(), "a secret is in a file beside the store");
         if let (true, Some(holds)) = (is_done, &holds) {
-            let fingerprint = rixl_rotation::fingerprint(holds);
+            // Of a pair, that of the whole.
+            let whole = fs::read_to_string(self.store()).unwrap_or_default();
+            let fingerprint = rixl_rotation::fingerprint(if self.work == Work::ReplaceClient { &whole } else { holds });
             let is_told = |line: &Value| {
                 let mut endings = vec!["rotated", "created", "replaced"];
                 if is_blind {

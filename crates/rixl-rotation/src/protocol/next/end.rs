@@ -19,7 +19,7 @@ pub(crate) const LEAST_GRACE: Duration = Duration::from_secs(5 * 60);
 /// How often the end of a key that is still used is moved.
 pub(crate) const MAX_MOVES: u8 = 4;
 /// RIXL may round what it is asked for, and how far its clock is ahead is known to about a minute.
-const SLACK: SignedDuration = SignedDuration::from_mins(2);
+pub(crate) const SLACK: SignedDuration = SignedDuration::from_mins(2);
 /// How often a process asks for one end, where it is unclear what came of it.
 const MAX_ASKED: u8 = 2;
 
@@ -41,7 +41,11 @@ impl Case<'_> {
                 self.still_there(has_escrow)?;
                 return Err(self.complete(Ending::Created));
             }
-            Some(_) if seen.is_end_known => return Err(Step::Stop(Stop::Waiting)),
+            // Whatever was found out about its end: a place that has lost the new secret is told before that.
+            Some(_) if seen.is_end_known => {
+                self.has_moved_on(has_escrow)?;
+                return Err(Step::Stop(Stop::Waiting));
+            }
             None if is_refused => return Ok(false),
             _ => {}
         }
@@ -112,6 +116,50 @@ impl Case<'_> {
         // The record took its time: what ends here ends on looks after it.
         self.has_moved_on(has_escrow)?;
         Err(Step::Act(Act::SetEnd(target)))
+    }
+
+    /// An end that this run set is moved where places, the deploy step or a proof are to be done once more: consumers may still
+    /// need the old key.
+    pub(super) fn postponed(&self) -> Known<()> {
+        let Self { progress, seen, rules } = self;
+        let old = progress.old_end;
+        let (Some(grace), Some(last)) = (rules.retires_after.filter(|_| rules.expires), old.last) else {
+            return Ok(());
+        };
+        if !old.is_ours || seen.mandate.if_live == IfLive::Drop {
+            return Ok(());
+        }
+        // RIXL's clock is known by its responses. What can't be listed now is no reason to say nothing else.
+        let Ok(keys) = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))? else { return Ok(()) };
+        let now = self.at_rixl(seen.now);
+        let is_near = !is_later(last, now, grace / 4 * 3);
+        let is_refused = seen.end_asked == Some(EndAsked::Refused);
+        if old.asked.is_none() && (!is_near || is_refused || old.moves >= MAX_MOVES) {
+            return Ok(());
+        }
+        let (Some(last_used), Some(end)) = (keys.predecessor, keys.end) else { return Ok(()) };
+        if end <= now {
+            return Ok(());
+        }
+        match old.asked {
+            Some(asked)
+                if is_after(asked, end)
+                    && !is_refused
+                    && seen.tries.end < MAX_ASKED
+                    && is_later(asked, now, LEAST_GRACE) =>
+            {
+                Err(Step::Act(Act::SetEnd(asked)))
+            }
+            Some(_) => Err(Step::Record(Record::EndsAt { at: now, until: end, last_used })),
+            None if end != last => Err(Step::Record(Record::EndsAt { at: now, until: end, last_used })),
+            None => {
+                let until = whole(now.saturating_add(grace).unwrap_or(now));
+                match is_after(until, end) {
+                    true => Err(Step::Record(Record::SettingEnd { at: seen.now, until })),
+                    false => Ok(()),
+                }
+            }
+        }
     }
 
     /// By RIXL's clock.

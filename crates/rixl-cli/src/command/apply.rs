@@ -1,0 +1,135 @@
+//! `rixl apply`
+
+use rixl_credentials::Timestamp;
+use rixl_rotation::{DueKey, Rotator};
+
+use crate::{
+    command::plan::{fleet, unfinished},
+    config::{Config, How},
+    confirm::{confirm, with_places},
+    context::Context,
+    declared::{self, Group, Part, Seen},
+    failure::Failure,
+    output::Done,
+    rows::{self, Progress, Row},
+};
+
+/// Do what is due in the declared fleet
+///
+/// Reads `rixl.toml`, here or in a folder above, or --config FILE. First what is unfinished is finished, as `rixl recover`
+/// does it. Then the keys that are due, and whose window is open, are rotated or replaced, one [[secret]] after another: all of
+/// its keys are prepared, and those that can't be are left out and reported; one goes alone; the first unknown or lost outcome
+/// stops new work. Run it from a timer, more often than the shortest window lasts: what is not due is left alone, and of two
+/// machines with one state in Vault each key is locked by one.
+///
+/// On a terminal it asks; elsewhere --yes is required. Exits with the most serious code of all keys, 0 if nothing was due.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {}
+
+pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
+    let config = Config::required(&context.global)?;
+    let (mut rows, mut is_stopped) = (Vec::new(), false);
+    for part in declared::parts(context, &config)? {
+        if let Err(failure) = apply(context, &part, &mut rows, &mut is_stopped).await {
+            // What was done before is still reported.
+            if rows.is_empty() {
+                return Err(failure);
+            }
+            let subject = part.account.unwrap_or("the account").to_owned();
+            rows.push(Row::refused(subject, failure).of_account(part.account));
+        }
+    }
+    rows::say_all(context.output, &rows);
+    if rows.is_empty() {
+        context.output.note("nothing is due");
+    }
+    rows::done(context, &rows)
+}
+
+async fn apply(context: &Context, part: &Part<'_>, rows: &mut Vec<Row>, is_stopped: &mut bool) -> Result<(), Failure> {
+    let api = part.connect(context)?;
+    let rotator = context.rotator(&api)?;
+    let mut seen = part.seen(context, &api).await?;
+    if !*is_stopped {
+        ask(context, part, &seen).await?;
+        let ended = unfinished(context, part, &rotator, &seen, false).await?;
+        let is_any = !ended.is_empty();
+        rows.extend(ended);
+        if is_any && !context.stop.is_set() {
+            seen = part.seen(context, &api).await?;
+        }
+    }
+    for group in &seen.groups {
+        rows.extend(group.told().into_iter().chain(group.refused.clone()).map(|row| row.of_account(part.account)));
+        let due = group.due();
+        let of_group = match *is_stopped || context.stop.is_set() {
+            true => due.iter().map(|due| not_begun(context, group, due)).collect(),
+            false => {
+                let (of_group, stops) = done(context, &rotator, group, due, seen.now).await?;
+                *is_stopped |= stops;
+                of_group
+            }
+        };
+        rows.extend(of_group.into_iter().map(|row| row.of_account(part.account)));
+    }
+    Ok(())
+}
+
+/// Before anything is changed for an account.
+async fn ask(context: &Context, part: &Part<'_>, seen: &Seen<'_>) -> Result<(), Failure> {
+    let count = |how: How| -> usize {
+        let groups = seen.groups.iter().filter(|group| group.secret.how == how);
+        groups.map(|group| group.due().len()).sum()
+    };
+    let (rotated, replaced, open) = (count(How::Rotate), count(How::Replace), seen.open.len());
+    let of = part.account.map(|name| format!(" of the account {name}")).unwrap_or_default();
+    if rotated + replaced + open == 0 {
+        return Ok(());
+    }
+    let warning = format!(
+        "This ends {open} unfinished runs, gives {rotated} keys new secrets, and replaces {replaced} keys{of}; the old secrets \
+         may die at once:"
+    );
+    let of_due = |group: &Group<'_>, due: &DueKey| {
+        let places = group.places.of_due(due).map(|places| places.locations()).unwrap_or_default();
+        with_places(&due.key, &places)
+    };
+    let about = seen.groups.iter().flat_map(|group| group.due().into_iter().map(|due| of_due(group, &due)));
+    let about: Vec<String> = about.collect();
+    confirm(context, &warning, &about, &format!("{} keys", rotated + replaced + open)).await
+}
+
+/// Prepares all of a group that are due, and changes those that can be.
+async fn done(
+    context: &Context,
+    rotator: &Rotator,
+    group: &Group<'_>,
+    mut due: Vec<DueKey>,
+    now: Timestamp,
+) -> Result<(Vec<Row>, bool), Failure> {
+    if due.is_empty() {
+        return Ok((Vec::new(), false));
+    }
+    let progress = Progress::of(context.output, due.len());
+    let fleet = fleet(context, rotator, group, &progress, now)?;
+    let places = group.places.clone();
+    let mut rows = Vec::with_capacity(due.len());
+    for error in fleet.prepare_each(&due, |due| places.of_due(due)).await {
+        let Some(at) = due.iter().position(|due| due.key.id == *error.key_id()) else { continue };
+        let failed = due.remove(at);
+        let of = places.of_due(&failed).map(|places| places.locations()).unwrap_or_default();
+        let row = Row::of_failure(Some(failed.key.id.to_string()), failed.key.name, error.into_failure());
+        let row = row.in_stores(of);
+        progress.ended(&row);
+        rows.push(row);
+    }
+    let (carried, is_stopped) = rows::carry_out(context, &fleet, due, &group.places, &progress).await;
+    progress.over();
+    rows.extend(carried);
+    Ok((rows, is_stopped))
+}
+
+fn not_begun(context: &Context, group: &Group<'_>, due: &DueKey) -> Row {
+    let of = group.places.of_due(due).map(|places| places.locations()).unwrap_or_default();
+    Row::not_begun(context, Some(due.key.id.to_string()), due.key.name.clone()).in_stores(of)
+}

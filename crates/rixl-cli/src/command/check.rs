@@ -1,0 +1,331 @@
+//! `rixl check`
+
+mod metrics;
+
+use std::{path::PathBuf, time::Duration};
+
+use rixl_credentials::Timestamp;
+use rixl_rotation::{Liveness, Next, OpenRun, store::Read};
+use serde::Serialize;
+
+use crate::{
+    command::status,
+    config::Config,
+    context::{Api, Context},
+    declared::{self, Group, Key, Standing},
+    failure::{Code, Failure},
+    output::{Done, Format},
+    table::Table,
+    when,
+};
+
+/// Tell monitoring how the declared fleet is
+///
+/// Reads `rixl.toml`, RIXL's list, the history and the journal, and changes nothing. The exit codes are those of monitoring
+/// plug-ins: 0 all is well; 1 a warning: a key has been due for --warning, and nobody has done it; 2 critical: that is so
+/// --critical after its deadline, or a run is unfinished, a key is left out, or (with --verify) its secret is dead in a place;
+/// 3 it is not known: RIXL, the state or `rixl.toml` can't be read, or nothing matches what is declared.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// How long a key may be due before that is a warning
+    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = when::duration)]
+    warning: Duration,
+    /// How long after its deadline a key may be due before that is critical
+    #[arg(long, value_name = "DURATION", default_value = "3d", value_parser = when::duration)]
+    critical: Duration,
+    /// What counts as due soon, which is well
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = when::duration)]
+    soon: Duration,
+    /// Read each place that can be read, and exchange what it holds for a token, which is discarded at once
+    #[arg(long)]
+    verify: bool,
+    /// Write the metrics of `--output prometheus` to this file, at once or not at all
+    #[arg(long, value_name = "FILE")]
+    metrics: Option<PathBuf>,
+}
+
+/// How a declared key, or an unfinished run, is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Fresh,
+    DueSoon,
+    Due,
+    /// Due for longer than it should be.
+    Late,
+    /// Late, and past its deadline.
+    Overdue,
+    /// A rotation would not help it.
+    LeftOut,
+    /// A run on it is not finished.
+    Unfinished,
+    /// It was replaced, and RIXL ends it at a set time.
+    Waiting,
+    /// A run works on it at this moment.
+    UnderWay,
+    /// RIXL refuses what a place holds.
+    Dead,
+    /// It is not known whether what a place holds is live.
+    Unclear,
+    /// What is declared is not there.
+    Missing,
+}
+
+impl State {
+    const ALL: [Self; 12] = [
+        Self::Fresh,
+        Self::DueSoon,
+        Self::Due,
+        Self::Late,
+        Self::Overdue,
+        Self::LeftOut,
+        Self::Unfinished,
+        Self::Waiting,
+        Self::UnderWay,
+        Self::Dead,
+        Self::Unclear,
+        Self::Missing,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::DueSoon => "due_soon",
+            Self::Due => "due",
+            Self::Late => "late",
+            Self::Overdue => "overdue",
+            Self::LeftOut => "left_out",
+            Self::Unfinished => "unfinished",
+            Self::Waiting => "waiting",
+            Self::UnderWay => "under_way",
+            Self::Dead => "dead",
+            Self::Unclear => "unclear",
+            Self::Missing => "missing",
+        }
+    }
+
+    fn code(self) -> Code {
+        match self {
+            Self::Fresh | Self::DueSoon | Self::Due | Self::Waiting | Self::UnderWay => Code::Done,
+            Self::Late => Code::WARNING,
+            Self::Overdue | Self::LeftOut | Self::Unfinished | Self::Dead => Code::CRITICAL,
+            Self::Unclear | Self::Missing => Code::NOT_KNOWN,
+        }
+    }
+}
+
+/// Critical is graver than what is not known: somebody has to act.
+fn gravest(codes: impl Iterator<Item = Code>) -> Code {
+    let by_gravity = [Code::Done, Code::WARNING, Code::NOT_KNOWN, Code::CRITICAL];
+    codes.max_by_key(|code| by_gravity.iter().position(|other| other == code)).unwrap_or_default()
+}
+
+fn word(code: Code) -> &'static str {
+    match code {
+        Code::Done => "OK",
+        Code::WARNING => "WARNING",
+        Code::CRITICAL => "CRITICAL",
+        _ => "UNKNOWN",
+    }
+}
+
+/// A line of the result.
+#[derive(Debug, Serialize)]
+struct Found {
+    id: String,
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<String>,
+    state: State,
+    /// Since when its secret is in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
+    /// When it comes or came to be due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due: Option<Timestamp>,
+    /// When it should have been changed, as declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    let found = look(context, &args).await;
+    let text = match &found {
+        Ok(found) => metrics::of(found, code(found), Timestamp::now()),
+        // So that an old file does not say that all is well.
+        Err(_) => metrics::of(&[], Code::NOT_KNOWN, Timestamp::now()),
+    };
+    if let Some(path) = &args.metrics {
+        metrics::write(path, &text)?;
+    }
+    let found = found?;
+    let code = code(&found);
+    if context.output.format == Format::Prometheus {
+        return Ok(Done::raw(text).with_code(code));
+    }
+    Done::new(said(&found, code)).with_code(code).with_field("status", &word(code))?.with_field("keys", &found)
+}
+
+fn code(found: &[Found]) -> Code {
+    gravest(found.iter().map(|found| found.state.code()))
+}
+
+/// One line as plug-ins print it, with the counts after `|`, and one for each key that is not well.
+fn said(found: &[Found], code: Code) -> String {
+    let count = |state: State| found.iter().filter(|found| found.state == state).count();
+    let counts = State::ALL.map(|state| (state, count(state)));
+    let words = counts.iter().filter(|(_, count)| *count > 0);
+    let words: Vec<String> =
+        words.map(|(state, count)| format!("{count} {}", state.as_str().replace('_', " "))).collect();
+    let measures: Vec<String> = counts.iter().map(|(state, count)| format!("{}={count}", state.as_str())).collect();
+    let words = if words.is_empty() { "no key is declared".to_owned() } else { words.join(", ") };
+    let mut text = format!("RIXL {}: {words} | {}\n", word(code), measures.join(" "));
+    let mut table = Table::new(["ID", "NAME", "STATE", "WHY"]);
+    let worth_telling: Vec<&Found> = found.iter().filter(|found| !matches!(found.state, State::Fresh)).collect();
+    for found in &worth_telling {
+        let cells = [Some(&*found.id), found.name.as_deref(), Some(found.state.as_str()), found.why.as_deref()];
+        table.add(cells.map(|cell| cell.unwrap_or("-")));
+    }
+    if !worth_telling.is_empty() {
+        text.push_str(&table.to_string());
+    }
+    text
+}
+
+async fn look(context: &Context, args: &Args) -> Result<Vec<Found>, Failure> {
+    let config = Config::required(&context.global)?;
+    let mut all = Vec::new();
+    for part in declared::parts(context, &config)? {
+        let api = part.connect(context)?;
+        let seen = part.seen(context, &api).await?;
+        let start = all.len();
+        for group in &seen.groups {
+            if let Some(row) = &group.refused {
+                all.push(Found::missing(group.secret.said(), row.reason()));
+            }
+            for key in &group.keys {
+                let run = seen.open.iter().find(|run| run.entry == key.surveyed.key.id.as_str());
+                let mut found = Found::of(key, run, args, seen.now);
+                if args.verify && run.is_none() {
+                    found.verify(context, &api, group, key).await?;
+                }
+                all.push(found);
+            }
+        }
+        for run in &seen.open {
+            if all.iter().skip(start).all(|found: &Found| found.id != run.entry) {
+                all.push(Found::open(run, seen.now));
+            }
+        }
+        all.iter_mut().skip(start).for_each(|found| found.account = part.account.map(str::to_owned));
+    }
+    Ok(all)
+}
+
+impl Found {
+    fn of(key: &Key, run: Option<&OpenRun>, args: &Args, now: Timestamp) -> Self {
+        let (surveyed, due) = (&key.surveyed, key.due);
+        let after = |from: Timestamp, span: Duration| from.checked_add(span).is_ok_and(|then| now > then);
+        let before = |then: Timestamp, span: Duration| then.checked_sub(span).is_ok_and(|then| now > then);
+        let (state, why) = match (&key.standing, due) {
+            (Standing::Unfinished, _) => match run {
+                Some(run) => (state_of(run, now), Some(status::said(run))),
+                None => (State::Unfinished, None),
+            },
+            (Standing::LeftOut(left_out), _) => (State::LeftOut, Some(left_out.reason.clone())),
+            (Standing::Fresh, Some(due)) if before(due.from, args.soon) => {
+                (State::DueSoon, Some(format!("due at {:.0}", due.from)))
+            }
+            (Standing::Fresh, _) => (State::Fresh, None),
+            (Standing::Due(reason) | Standing::OutsideWindow(reason, _), due) => {
+                let state = match due {
+                    Some(due) if after(due.deadline, args.critical) => State::Overdue,
+                    Some(due) if after(due.from, args.warning) => State::Late,
+                    Some(_) => State::Due,
+                    // Of unknown age: nobody knows for how long.
+                    None => State::Late,
+                };
+                let since = due.map(|due| format!(", due since {:.0}", due.from)).unwrap_or_default();
+                (state, Some(format!("{}{since}", reason.reason)))
+            }
+        };
+        Self {
+            id: surveyed.key.id.to_string(),
+            name: surveyed.key.name.clone(),
+            account: None,
+            state,
+            since: surveyed.since,
+            due: due.map(|due| due.from),
+            deadline: due.map(|due| due.deadline),
+            expires: surveyed.key.expiring_at,
+            why,
+        }
+    }
+
+    /// What is declared, and can't be found as it is.
+    fn missing(said: String, why: Option<String>) -> Self {
+        Self { id: said, why, ..Self::bare(State::Missing) }
+    }
+
+    /// A run on what is no declared key.
+    fn open(run: &OpenRun, now: Timestamp) -> Self {
+        let why = Some(status::said(run));
+        Self { id: run.entry.clone(), name: run.name.clone(), why, ..Self::bare(state_of(run, now)) }
+    }
+
+    fn bare(state: State) -> Self {
+        Self {
+            id: String::new(),
+            name: None,
+            account: None,
+            state,
+            since: None,
+            due: None,
+            deadline: None,
+            expires: None,
+            why: None,
+        }
+    }
+
+    /// Tries what each of its places holds.
+    async fn verify(&mut self, context: &Context, api: &Api, group: &Group<'_>, key: &Key) -> Result<(), Failure> {
+        let key = &key.surveyed.key;
+        let stores = group.places.stores_of(Some(&key.id), key.name.as_deref())?;
+        for store in stores.iter().filter(|store| store.is_readable()) {
+            let location = store.location();
+            let held = context.stop.or(store.read(Read::new())).await?;
+            let liveness = match held.map(|held| held.secret) {
+                Ok(Some(secret)) => context.stop.or(api.account.probe(Some(&key.id), &secret)).await?,
+                Ok(None) => Liveness::Dead,
+                Err(_) => Liveness::Unclear,
+            };
+            let (state, why) = match liveness {
+                Liveness::Live(_) => continue,
+                Liveness::Dead => (State::Dead, format!("{location} holds no live secret of it")),
+                _ => (State::Unclear, format!("it is not known whether {location} holds a live secret of it")),
+            };
+            // One dead place says more than another that is not clear, or a date.
+            let code = self.state.code();
+            if gravest([code, state.code()].into_iter()) != code || state == State::Dead {
+                (self.state, self.why) = (state, Some(why));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn state_of(run: &OpenRun, now: Timestamp) -> State {
+    // What is to be done then may wait for the next `rixl apply`.
+    const DAY: Duration = Duration::from_secs(86_400);
+    let is_waiting = |until: Timestamp| until.checked_add(DAY).is_ok_and(|end| now < end);
+    match run.next {
+        // It is locked.
+        Next::Retry => State::UnderWay,
+        _ if run.waits_until.is_some_and(is_waiting) => State::Waiting,
+        _ => State::Unfinished,
+    }
+}

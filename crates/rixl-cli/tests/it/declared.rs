@@ -1,0 +1,511 @@
+//! `rixl.toml`, and the commands plan, apply and check.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
+
+use rixl_sandbox::{Effect, Fault, Sandbox, SeedKey};
+use rixl_testing::folder;
+
+use crate::{
+    bench::{Bench, ROTATE, files, json, wait_for_calls},
+    program::{Program, Run, rixl, write},
+};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Three keys with files of their ids: two of 120 days, one of 10.
+fn bench() -> Bench {
+    let bench = Bench::of(Sandbox::builder());
+    for (name, id, days) in
+        [("fleet-a", "fleeta0001", 120), ("fleet-b", "fleetb0001", 120), ("fleet-c", "fleetc0001", 10)]
+    {
+        add(&bench, name, id, days);
+    }
+    bench
+}
+
+fn add(bench: &Bench, name: &str, id: &str, days: u32) {
+    let key = bench.sandbox.create_key(SeedKey::new(name).with_id(id).aged(DAY * days));
+    write(&bench.path(id), &key.secret, 0o600);
+}
+
+const FLEET: &str = "[[secret]]\nname = \"fleet-*\"\nmax-age = \"90d\"\nsettle = \"0s\"\nto = \"file:{key_id}\"\n";
+
+fn declare(bench: &Bench, text: &str) {
+    write(&bench.path("rixl.toml"), text, 0o644);
+}
+
+#[track_caller]
+fn run(program: Program, code: i32) -> Run {
+    let run = program.run();
+    assert_eq!(run.code, code, "{}{}", run.stdout, run.stderr);
+    run
+}
+
+fn rotations(bench: &Bench, ids: &[&str]) -> Vec<u64> {
+    ids.iter().map(|id| bench.sandbox.rotations(id).into()).collect()
+}
+
+#[track_caller]
+fn assert_live(bench: &Bench, ids: &[&str]) {
+    for id in ids {
+        assert!(bench.sandbox.opens(id, &fs::read_to_string(bench.path(id)).unwrap()), "{id}");
+    }
+}
+
+fn results(run: &Run) -> Vec<String> {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
+    let rows = json(run)["keys"].as_array().unwrap().clone();
+    let mut results: Vec<String> =
+        rows.iter().map(|row| format!("{} {}", text(&row["id"]), text(&row["result"]))).collect();
+    results.sort();
+    results
+}
+
+#[test]
+fn the_file_is_found_upwards_and_named() {
+    let place = folder();
+    let below = place.path().join("a/b");
+    fs::create_dir_all(&below).unwrap();
+    let check = |words: &str| {
+        let mut program = rixl(&format!("config check {words}"));
+        program.command.current_dir(&below);
+        program
+    };
+    let none = run(check(""), 2);
+    assert!(none.stderr.contains("there is no rixl.toml here or in a folder above"), "{}", none.stderr);
+    fs::write(place.path().join("rixl.toml"), FLEET).unwrap();
+    let found = run(check(""), 0);
+    assert!(found.stdout.ends_with("/rixl.toml: 0 accounts, 1 secret\n"), "{}", found.stdout);
+    // The nearest one.
+    fs::write(below.join("rixl.toml"), "[[secret]]\nnam = \"x\"\n").unwrap();
+    let wrong = run(check("--output json"), 2);
+    let error = &json(&wrong)["error"];
+    assert!(error["message"].as_str().unwrap().ends_with("rixl.toml is not valid; RIXL was not changed"), "{error}");
+    assert_eq!(error["because"][0], "line 2, column 1: nam is not known here; is it name?");
+    run(check("--config ../../rixl.toml"), 0);
+    let gone = run(check("--config gone.toml"), 2);
+    assert!(gone.stderr.contains("gone.toml can't be read"), "{}", gone.stderr);
+    // The places, too.
+    fs::write(below.join("rixl.toml"), FLEET.replace("file:{key_id}", "fil:{key_id}")).unwrap();
+    let place = run(check(""), 2);
+    assert!(place.stderr.contains("the [[secret]] of name fleet-*: "), "{}", place.stderr);
+}
+
+/// Of another user in a folder such as /tmp, it would have this one run programs and give away a token.
+#[test]
+fn a_file_that_others_can_write_is_not_found() {
+    let bench = bench();
+    write(&bench.path("rixl.toml"), FLEET, 0o646);
+    for words in ["plan", "config check", "keys list --account main"] {
+        let refused = bench.rixl(words).run();
+        assert!(refused.code != 0 && refused.stderr.contains("can be written by other users"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("next: name it with --config /"), "{}", refused.stderr);
+    }
+    run(bench.rixl("plan --config rixl.toml"), 2);
+    write(&bench.path("rixl.toml"), FLEET, 0o644);
+    if std::os::unix::fs::chown(bench.path("rixl.toml"), Some(12_345), None).is_ok() {
+        let refused = run(bench.rixl("plan"), 1);
+        assert!(refused.stderr.contains("belongs to another user"), "{}", refused.stderr);
+    } else {
+        rixl_testing::skip("this user can't give files away");
+    }
+}
+
+#[test]
+fn the_schema_is_printed() {
+    let run = run(rixl("config schema"), 0);
+    let schema: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(schema["title"], "rixl.toml");
+}
+
+#[test]
+fn a_plan_says_what_is_due_and_changes_nothing() {
+    let bench = bench();
+    declare(&bench, FLEET);
+    let plan = run(bench.rixl("plan"), 2);
+    let line = |id: &str| plan.stdout.lines().find(|line| line.starts_with(id)).unwrap_or_default().to_owned();
+    assert!(line("fleeta0001").contains("would rotate") && line("fleeta0001").contains("120 d old"), "{}", plan.stdout);
+    assert!(line("fleetb0001").ends_with("/fleetb0001") && line("fleetc0001").is_empty(), "{}", plan.stdout);
+    assert!(plan.stderr.contains("1 declared key is not due; the next one comes to be due at 20"), "{}", plan.stderr);
+    let plan = run(bench.rixl("plan --output json"), 2);
+    assert_eq!(json(&plan)["exit_code"], 2);
+    assert_eq!(json(&plan)["not_due"], 1);
+    assert_eq!(results(&plan), ["fleeta0001 would rotate", "fleetb0001 would rotate"]);
+    bench.assert_untouched();
+    // Nothing is due.
+    declare(&bench, &FLEET.replace("90d", "200d"));
+    let plan = run(bench.rixl("plan"), 0);
+    assert_eq!(plan.stdout, "");
+}
+
+#[test]
+fn a_plan_says_what_stands_in_the_way() {
+    let bench = bench();
+    fs::remove_file(bench.path("fleetb0001")).unwrap();
+    fs::create_dir(bench.path("fleetb0001")).unwrap();
+    declare(&bench, FLEET);
+    let plan = run(bench.rixl("plan --output json"), 3);
+    assert_eq!(results(&plan), ["fleeta0001 would rotate", "fleetb0001 unchanged"]);
+    bench.assert_untouched();
+    // The others are done all the same.
+    let apply = run(bench.rixl("apply --yes --output json"), 3);
+    assert_eq!(results(&apply), ["fleeta0001 rotated", "fleetb0001 unchanged"]);
+    assert_eq!(rotations(&bench, &["fleeta0001", "fleetb0001"]), [1, 0]);
+}
+
+#[test]
+fn mistakes_have_codes_of_their_own() {
+    let bench = bench();
+    declare(&bench, "x = 1\n");
+    // 2 is what a plan with work exits with.
+    run(bench.rixl("plan"), 1);
+    run(bench.rixl("plan --nonsense"), 1);
+    run(bench.rixl("apply --yes"), 2);
+    // 3 is what monitoring takes as unknown.
+    let check = run(bench.rixl("check --output json"), 3);
+    assert_eq!(json(&check)["exit_code"], 3);
+    run(bench.rixl("check --nonsense"), 3);
+    let other = run(bench.rixl("keys list --output prometheus"), 2);
+    assert!(other.stderr.contains("is for `rixl check` alone"), "{}", other.stderr);
+}
+
+#[test]
+fn applied_twice_the_second_does_nothing() {
+    let bench = bench();
+    declare(&bench, FLEET);
+    let apply = run(bench.rixl("apply --yes --output json"), 0);
+    assert_eq!(results(&apply), ["fleeta0001 rotated", "fleetb0001 rotated"]);
+    let again = run(bench.rixl("apply --yes"), 0);
+    assert!(again.stderr.contains("nothing is due"), "{}", again.stderr);
+    run(bench.rixl("plan"), 0);
+    assert_eq!(rotations(&bench, &["fleeta0001", "fleetb0001", "fleetc0001"]), [1, 1, 0]);
+    assert_live(&bench, &["fleeta0001", "fleetb0001", "fleetc0001"]);
+    assert!(bench.left().is_empty());
+}
+
+#[test]
+fn it_asks_before_it_changes_something() {
+    let bench = bench();
+    declare(&bench, FLEET);
+    let apply = run(bench.rixl("apply"), 3);
+    assert!(apply.stderr.contains("not confirmed; RIXL was not changed"), "{}", apply.stderr);
+    bench.assert_untouched();
+    // There is nothing to ask about.
+    declare(&bench, &FLEET.replace("90d", "200d"));
+    run(bench.rixl("apply"), 0);
+}
+
+#[test]
+fn what_is_unfinished_is_finished_first() {
+    let bench = bench();
+    declare(&bench, FLEET);
+    bench.inject(Effect::Close);
+    let apply = run(bench.rixl("apply --yes --timeout 2s --output json"), 6);
+    // The first key goes alone.
+    assert_eq!(results(&apply), ["fleeta0001 unknown", "fleetb0001 not begun"]);
+    let plan = run(bench.rixl("plan --timeout 2s --output json"), 2);
+    assert_eq!(results(&plan), ["fleeta0001 open", "fleetb0001 would rotate"]);
+    let check = run(bench.rixl("check"), 2);
+    assert!(check.stdout.starts_with("RIXL CRITICAL: "), "{}", check.stdout);
+    let apply = run(bench.rixl("apply --yes --timeout 2s --output json"), 0);
+    assert_eq!(results(&apply), ["fleeta0001 rotated", "fleetb0001 rotated"]);
+    assert_live(&bench, &["fleeta0001", "fleetb0001"]);
+    assert!(bench.left().is_empty());
+    assert_eq!(rotations(&bench, &["fleetb0001"]), [1]);
+}
+
+/// What one key met, the others may meet, those of the next `[[secret]]` too.
+#[test]
+fn a_lost_outcome_stops_all_that_follows() {
+    let bench = bench();
+    add(&bench, "other", "other00001", 120);
+    declare(&bench, &format!("{FLEET}budget = 1\n\n{}", FLEET.replace("fleet-*", "other")));
+    let empty = Effect::edit_json(|response| response["api_key"]["secret"] = "".into());
+    bench.sandbox.inject(Fault::new(empty).on(ROTATE).always()).unwrap();
+    let apply = run(bench.rixl("apply --yes --output json"), 8);
+    assert_eq!(results(&apply), ["fleeta0001 lost", "fleetb0001 not begun", "other00001 not begun"]);
+    assert_eq!(bench.sent(), 1);
+}
+
+#[test]
+fn of_two_that_run_at_once_each_key_is_rotated_by_one() {
+    let bench = bench();
+    declare(&bench, FLEET);
+    bench.sandbox.inject(Fault::new(Effect::DelayHead(Duration::from_secs(4))).on(ROTATE).always()).unwrap();
+    let first = bench.rixl("apply --yes --output json").spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 1);
+    // What is worked on is no alarm.
+    let check = run(bench.rixl("check --critical 60d --warning 60d"), 0);
+    assert!(check.stdout.contains("1 due, 1 under way"), "{}", check.stdout);
+    let second = bench.rixl("apply --yes --output json").run();
+    let first = Run::of(first);
+    // Who finds a key locked says so.
+    for run in [&first, &second] {
+        assert!([0, 5].contains(&run.code), "{}", run.stderr);
+    }
+    assert_eq!(rotations(&bench, &["fleeta0001", "fleetb0001", "fleetc0001"]), [1, 1, 0]);
+    assert_live(&bench, &["fleeta0001", "fleetb0001"]);
+    assert!(bench.left().is_empty());
+}
+
+#[test]
+fn a_window_that_is_closed_is_waited_for() {
+    let bench = bench();
+    // Today is neither the day before nor the day after tomorrow.
+    let days: Vec<String> = [3, 4].map(|ahead| jiff_day(ahead)).into();
+    declare(&bench, &format!("{FLEET}window = {{ days = [{}] }}\n", days.join(", ")));
+    let plan = run(bench.rixl("plan --output json"), 0);
+    assert_eq!(results(&plan), ["fleeta0001 outside its window", "fleetb0001 outside its window"]);
+    let reason = json(&plan)["keys"][0]["reason"].as_str().unwrap().to_owned();
+    assert!(reason.starts_with("120 d old; its window opens at 20"), "{reason}");
+    run(bench.rixl("apply --yes"), 0);
+    bench.assert_untouched();
+    // It is late, whatever the window says.
+    run(bench.rixl("check"), 2);
+    declare(&bench, &format!("{FLEET}window = {{ days = [{}] }}\n", [-1, 0, 1].map(jiff_day).join(", ")));
+    run(bench.rixl("plan"), 2);
+}
+
+/// The day of the week so many days from today, in quotes.
+fn jiff_day(ahead: i64) -> String {
+    let then = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * ahead);
+    let names = ["thu", "fri", "sat", "sun", "mon", "tue", "wed"];
+    format!("{:?}", names[(then.as_second().div_euclid(86_400) % 7) as usize])
+}
+
+#[test]
+fn keys_are_replaced_with_a_grace() {
+    let bench = bench();
+    for (id, name) in [("fleeta0001", "fleet-a"), ("fleetb0001", "fleet-b"), ("fleetc0001", "fleet-c")] {
+        fs::rename(bench.path(id), bench.path(name)).unwrap();
+    }
+    let fleet = format!("{FLEET}how = \"replace\"\ngrace = \"1h\"\n").replace("{key_id}", "{key_name}");
+    declare(&bench, &fleet);
+    let org = bench.sandbox.organization_id().to_owned();
+    let with = |words: &str| bench.rixl(words).env("RIXL_ORG_ID", &org);
+    let created = || bench.sandbox.calls("createOrganizationApiKey");
+    let plan = run(with("plan --output json"), 2);
+    assert_eq!(results(&plan), ["fleeta0001 would replace", "fleetb0001 would replace"]);
+    let apply = run(with("apply --yes --output json"), 0);
+    assert_eq!(json(&apply)["keys"][0]["result"], "waiting", "{}", apply.stdout);
+    assert_eq!((created(), bench.sandbox.calls("rotateOrganizationApiKey")), (2, 0));
+    // The old ones live on, and are not replaced again; nor are their successors.
+    let again = run(with("apply --yes --output json"), 0);
+    assert!(
+        results(&again).iter().all(|row| row.ends_with(" waiting")) && results(&again).len() == 2,
+        "{}",
+        again.stdout
+    );
+    run(with("plan"), 0);
+    let check = run(with("check"), 0);
+    assert!(check.stdout.contains("3 fresh, 2 waiting"), "{}", check.stdout);
+    assert_eq!(created(), 2);
+    // A key and its successor have one place.
+    declare(&bench, &fleet.replace("fleet-*", "fleet-a").replace("{key_name}", "fleet-a"));
+    run(with("plan"), 0);
+    declare(&bench, &fleet);
+    // Given up, RIXL has them still.
+    run(with("keys recover --drop --yes --settle 0s"), 0);
+    run(with("plan"), 0);
+}
+
+#[test]
+fn what_matches_nothing_is_no_rest() {
+    let bench = bench();
+    declare(&bench, &format!("{FLEET}\n{}", FLEET.replace("fleet-*", "flet-*")));
+    for (words, code) in [("plan", 3), ("apply --yes", 3), ("check", 3)] {
+        let run = run(bench.rixl(words), code);
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(said.contains("no key matches the [[secret]] of name flet-*"), "{said}");
+    }
+    // The others are done.
+    assert_eq!(rotations(&bench, &["fleeta0001", "fleetb0001"]), [1, 1]);
+    declare(&bench, &FLEET.replace("name = \"fleet-*\"", "ids = [\"fleeta0001\", \"gone000001\"]"));
+    let plan = run(bench.rixl("plan"), 3);
+    assert!(plan.stderr.contains("no key has the id gone000001"), "{}", plan.stderr);
+    // In one place there is room for one.
+    declare(&bench, &FLEET.replace("file:{key_id}", "file:one"));
+    let plan = run(bench.rixl("plan"), 3);
+    assert!(plan.stderr.contains("the 3 keys of name fleet-* would go into one place"), "{}", plan.stderr);
+    // The first one counts.
+    declare(
+        &bench,
+        &format!("{}\n{}", FLEET.replace("90d", "1000d"), FLEET.replace("90d", "1s").replace("fleet-*", "*")),
+    );
+    let plan = bench.rixl("plan --output json").run();
+    assert!(results(&plan).iter().all(|row| !row.starts_with("fleet")), "{}", plan.stdout);
+}
+
+/// Accounts by name, each with its own server and credential.
+#[test]
+fn several_accounts() {
+    let bench = bench();
+    let other = Sandbox::start().unwrap();
+    let key = other.create_key(SeedKey::new("fleet-a").with_id("theirs0001").aged(DAY * 120));
+    write(&bench.path("theirs0001"), &key.secret, 0o600);
+    write(&bench.path("token"), other.bearer_token(), 0o600);
+    let account = |name: &str, sandbox: &Sandbox, token: &str| {
+        let (url, org) = (sandbox.url(), sandbox.organization_id());
+        format!("[account.{name}]\nbase-url = \"{url}\"\norganization = \"{org}\"\ntoken.{token}\n\n")
+    };
+    let accounts = account("ours", &bench.sandbox, "env = \"OURS\"") + &account("theirs", &other, "file = \"token\"");
+    let of = |name: &str| format!("{FLEET}account = \"{name}\"\n\n");
+    declare(&bench, &format!("{accounts}{}{}", of("ours"), of("theirs")));
+    let rixl = |words: &str| {
+        let mut program = bench.rixl(words).env("OURS", bench.sandbox.bearer_token());
+        program.command.env_remove("RIXL_BASE_URL").env_remove("RIXL_BEARER_TOKEN");
+        program
+    };
+    let plan = run(rixl("plan --output json"), 2);
+    assert_eq!(results(&plan), ["fleeta0001 would rotate", "fleetb0001 would rotate", "theirs0001 would rotate"]);
+    let accounts: Vec<_> = json(&plan)["keys"].as_array().unwrap().iter().map(|row| row["account"].clone()).collect();
+    assert_eq!(accounts, ["ours", "ours", "theirs"]);
+    assert_eq!(results(&run(rixl("plan --account theirs --output json"), 2)), ["theirs0001 would rotate"]);
+    let list = run(rixl("keys list --account theirs"), 0);
+    assert!(list.stdout.contains("theirs0001") && !list.stdout.contains("fleeta0001"), "{}", list.stdout);
+    let near = run(rixl("keys list --account their"), 2);
+    assert!(near.stderr.contains("declares no account their; is it theirs?"), "{}", near.stderr);
+    // What is to be run next is for the same account.
+    other.inject(Fault::new(Effect::Close).on("rotateOrganizationApiKey")).unwrap();
+    let apply = run(rixl("apply --account theirs --yes --timeout 2s"), 6);
+    assert!(apply.stderr.contains("recover --account theirs\n"), "{}", apply.stderr);
+    let apply = run(rixl("apply --yes --timeout 2s --output json"), 0);
+    assert_eq!(results(&apply), ["fleeta0001 rotated", "fleetb0001 rotated", "theirs0001 rotated"]);
+    assert!(other.opens("theirs0001", &fs::read_to_string(bench.path("theirs0001")).unwrap()));
+    assert!(bench.left().is_empty());
+    // A variable that is not set is no credential of another account.
+    let mut unset = rixl("plan --account ours");
+    unset.command.env_remove("OURS").env("RIXL_BEARER_TOKEN", bench.sandbox.bearer_token());
+    let unset = run(unset, 4);
+    assert!(unset.stderr.contains("OURS is not set"), "{}", unset.stderr);
+}
+
+#[test]
+fn a_credential_of_systemd_and_an_api_key_file() {
+    let bench = bench();
+    let account = |token: &str| {
+        declare(
+            &bench,
+            &format!(
+                "[account.main]\nbase-url = \"{}\"\ntoken.{token}\n\n{FLEET}own-key = true\n",
+                bench.sandbox.url()
+            ),
+        );
+    };
+    let rixl = |words: &str| {
+        let mut program = bench.rixl(words);
+        program.command.env_remove("RIXL_BASE_URL").env_remove("RIXL_BEARER_TOKEN");
+        program
+    };
+    account("credential = \"rixl-token\"");
+    let without = run(rixl("plan"), 1);
+    assert!(
+        without.stderr.contains("next: run it in a unit with LoadCredential=rixl-token:PATH"),
+        "{}",
+        without.stderr
+    );
+    fs::create_dir(bench.path("credentials")).unwrap();
+    // As systemd shows it where an access list lets the service in.
+    write(&bench.path("credentials/rixl-token"), bench.sandbox.bearer_token(), 0o440);
+    run(rixl("plan").env("CREDENTIALS_DIRECTORY", bench.path("credentials")), 2);
+    account("api-key-file = \"secret\"");
+    run(rixl("plan"), 2);
+}
+
+#[test]
+fn a_check_for_monitoring() {
+    let bench = bench();
+    declare(&bench, FLEET);
+    let check = |words: &str, code| run(bench.rixl(&format!("check {words}")), code);
+    // 30 days over their age.
+    let overdue = check("", 2);
+    let first = overdue.stdout.lines().next().unwrap();
+    assert!(
+        first.starts_with("RIXL CRITICAL: 1 fresh, 2 overdue | fresh=1 due_soon=0 due=0 late=0 overdue=2 "),
+        "{first}"
+    );
+    assert!(overdue.stdout.contains("overdue  120 d old, due since 20"), "{}", overdue.stdout);
+    check("--critical 60d", 1);
+    check("--critical 60d --warning 60d", 0);
+    let soon = check("--critical 60d --warning 60d --soon 81d --output json", 0);
+    assert_eq!(json(&soon)["status"], "OK");
+    let keys = json(&soon)["keys"].as_array().unwrap().clone();
+    let mut states: Vec<_> = keys.iter().map(|key| key["state"].as_str().unwrap()).collect();
+    states.sort_unstable();
+    assert_eq!(states, ["due", "due", "due_soon"]);
+    // Nobody is asked whether a secret is live, until it is wanted.
+    assert_eq!(bench.sandbox.calls("exchangeApiKeyV1"), 0);
+    run(bench.rixl("apply --yes"), 0);
+    check("", 0);
+    check("--verify", 0);
+    write(&bench.path("fleetb0001"), "rxl_dead", 0o600);
+    check("", 0);
+    let dead = check("--verify", 2);
+    assert!(
+        dead.stdout.contains("dead") && dead.stdout.contains("/fleetb0001 holds no live secret of it"),
+        "{}",
+        dead.stdout
+    );
+    let sent = bench.sent();
+    bench.sandbox.inject(Fault::new(Effect::Respond { status: 503, headers: vec![], body: vec![] }).always()).unwrap();
+    check("--timeout 1s", 3);
+    assert_eq!(bench.sent(), sent);
+}
+
+#[test]
+fn metrics_for_prometheus() {
+    let bench = bench();
+    declare(&bench, FLEET);
+    let run_check = run(bench.rixl("check --output prometheus --metrics FOLDER/rixl.prom"), 2);
+    let text = fs::read_to_string(bench.path("rixl.prom")).unwrap();
+    assert_eq!(text, run_check.stdout);
+    assert_eq!(fs::metadata(bench.path("rixl.prom")).unwrap().permissions().mode() & 0o777, 0o644);
+    let left: Vec<_> =
+        files(&bench.folder).into_iter().filter(|path| path.to_string_lossy().contains(".rixl-check-")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    let mut seen = Vec::new();
+    for line in text.lines() {
+        match line.strip_prefix("# ") {
+            Some(comment) => seen.push(comment.split(' ').take(2).collect::<Vec<_>>().join(" ")),
+            None => {
+                let (name, value) = line.rsplit_once(' ').unwrap();
+                let name = name.split('{').next().unwrap();
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+                assert_eq!(seen.last().unwrap(), &format!("TYPE {name}"), "{line}");
+                assert!(!name.contains("timestamp") || name.ends_with("_timestamp_seconds"), "{line}");
+            }
+        }
+    }
+    assert!(text.contains("rixl_check_status 2\n"), "{text}");
+    assert!(text.contains("rixl_keys{account=\"\",state=\"overdue\"} 2\n"), "{text}");
+    let label = "{account=\"\",key_id=\"fleetc0001\",key_name=\"fleet-c\"} ";
+    assert!(text.contains(&format!("rixl_key_deadline_timestamp_seconds{label}")), "{text}");
+    // What can't be looked at does not leave an old file that says all is well.
+    declare(&bench, "x = 1\n");
+    run(bench.rixl("check --metrics FOLDER/rixl.prom"), 3);
+    assert!(fs::read_to_string(bench.path("rixl.prom")).unwrap().contains("rixl_check_status 3\n"));
+}
+
+/// What README shows.
+#[test]
+fn the_example_runs_against_the_sandbox() {
+    let readme = include_str!("../../../../README.md");
+    let examples = readme.split("```toml\n").filter_map(|rest| rest.split("```").next());
+    let example = examples.filter(|text| text.starts_with("[account")).next().unwrap();
+    let place = folder();
+    fs::write(place.path().join("rixl.toml"), example).unwrap();
+    let rixl = |words: &str| {
+        let mut program = rixl(&format!("{words} --sandbox"));
+        program.command.current_dir(&place);
+        program
+    };
+    // Whether its window is open depends on the hour.
+    let plan = run(rixl("plan --output json"), 2);
+    assert_eq!(results(&plan)[0], "analytics1 would replace");
+    assert!(results(&plan)[1].starts_with("billing001 "), "{}", plan.stdout);
+    let apply = run(rixl("apply --output json"), 0);
+    assert!(results(&apply).iter().any(|row| row.ends_with(" replaced")), "{}", apply.stdout);
+    run(rixl("check"), 2);
+    run(rixl("config check"), 0);
+    assert_eq!(files(&place).len(), 1, "nothing is written beside it");
+}
