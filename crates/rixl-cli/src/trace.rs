@@ -12,7 +12,8 @@ use tracing_core::{
     span::{Attributes, Id, Record},
 };
 use tracing_subscriber::{
-    EnvFilter, Layer,
+    Layer,
+    filter::Targets,
     fmt::format::FmtSpan,
     layer::{Context, SubscriberExt as _},
     registry::LookupSpan,
@@ -33,16 +34,15 @@ pub(crate) fn start(verbosity: u8) -> Result<(), Failure> {
         }
         _ => "rixl_credentials=trace,rixl_rotation=trace".into(),
     };
-    let filter = EnvFilter::builder().parse(wanted);
+    let filter: Result<Targets, _> = wanted.parse();
     let filter = filter.map_err(|error| Failure::usage("RUST_LOG is not a valid filter").with_cause(&error))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let written = tracing_subscriber::fmt::layer()
         .with_span_events(FmtSpan::CLOSE)
         .with_writer(io::stderr)
         .with_ansi(false)
         // It reports a closed stderr with a panic, which must not end a rotation halfway.
-        .log_internal_errors(false)
-        .init();
+        .log_internal_errors(false);
+    tracing_subscriber::registry().with(filter).with(written).init();
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use globset::{Glob, GlobMatcher};
+use glob::Pattern;
 use jiff::SignedDuration;
 use rixl_credentials::{ApiKey, KeyId, ProjectId, Timestamp};
 
@@ -527,56 +527,82 @@ const CLOCK_ERROR: SignedDuration = SignedDuration::from_mins(1);
 /// How far clocks may be apart.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// A pattern that counts characters, where that of globset counts bytes: in the pattern and in each name that it is held
-/// against, every character beyond ASCII stands as one byte that is in neither.
+/// A pattern of names: see [`Selection::named`].
 #[derive(Clone, Debug)]
 struct NamePattern {
     text: String,
-    matcher: GlobMatcher,
-    /// The characters beyond ASCII, each by its place.
-    beyond: Vec<char>,
+    /// A name must match one of them.
+    patterns: Vec<Pattern>,
 }
+
+/// What braces may stand for at most.
+const MAX_ALTERNATIVES: usize = 256;
 
 impl NamePattern {
     fn new(text: &str) -> Result<Self, Failure> {
         let invalid =
             |why: &str| Failure::refused(format!("the name pattern {text:?} is not valid{why}; nothing was sent"));
-        let mut beyond = Vec::new();
-        for letter in text.chars().filter(|letter| !letter.is_ascii()) {
-            if !beyond.contains(&letter) {
-                beyond.push(letter);
-            }
+        if text.contains(char::is_control) {
+            return Err(invalid(": it has control characters"));
         }
-        if text.contains(|letter: char| letter.is_ascii_control()) || beyond.len() > MAX_BEYOND.into() {
-            return Err(invalid(": it has control characters, or too many beyond ASCII"));
-        }
-        // Those that stand for others are not in their order.
-        let letters: Vec<char> = text.chars().collect();
-        let is_range = |at: &[char]| matches!(at, [from, '-', to] if !from.is_ascii() || !to.is_ascii());
-        if text.contains('[') && letters.windows(3).any(is_range) {
-            return Err(invalid(": a range has ends within ASCII"));
-        }
-        let plain = plain(text, &beyond);
-        let glob = Glob::new(&plain).map_err(|error| invalid("").with_source(error))?;
-        Ok(Self { text: text.to_owned(), matcher: glob.compile_matcher(), beyond })
+        let Some(alternatives) = alternatives(text) else {
+            return Err(invalid(": its braces do not match, or stand for too much"));
+        };
+        let patterns: Result<Vec<_>, _> = alternatives.iter().map(|alternative| Pattern::new(alternative)).collect();
+        let patterns = patterns.map_err(|error| invalid("").with_source(error))?;
+        Ok(Self { text: text.to_owned(), patterns })
     }
 
     fn is_match(&self, name: &str) -> bool {
-        self.matcher.is_match(plain(name, &self.beyond))
+        self.patterns.iter().any(|pattern| pattern.matches(name))
     }
 }
 
-/// Control characters stand for those beyond ASCII, by their place in the pattern, and DEL for all that are not in it.
-const MAX_BEYOND: u8 = 0x1f;
-const OTHER: char = '\u{7f}';
+/// What `{a,b}` stands for, in patterns without braces; `None`: they do not match, or stand for too much.
+fn alternatives(text: &str) -> Option<Vec<String>> {
+    let mut all = Vec::new();
+    let mut rest = vec![text.to_owned()];
+    while let Some(text) = rest.pop() {
+        let Some((open, commas, close)) = first_braces(&text)? else {
+            all.push(text);
+            continue;
+        };
+        let (before, after) = (text.get(..open)?, text.get(close + 1..)?);
+        let mut from = open + 1;
+        for to in commas.into_iter().chain([close]) {
+            rest.push(format!("{before}{}{after}", text.get(from..to)?));
+            from = to + 1;
+        }
+        if all.len() + rest.len() > MAX_ALTERNATIVES {
+            return None;
+        }
+    }
+    Some(all)
+}
 
-fn plain(text: &str, beyond: &[char]) -> String {
-    let stand = |letter: char| match beyond.iter().position(|known| *known == letter) {
-        Some(place) => u8::try_from(place + 1).map_or(OTHER, char::from),
-        None if letter.is_ascii() && !letter.is_ascii_control() => letter,
-        None => OTHER,
-    };
-    text.chars().map(stand).collect()
+/// Where the first braces begin, have commas of their own, and end; in brackets a brace is a character like others.
+fn first_braces(text: &str) -> Option<Option<(usize, Vec<usize>, usize)>> {
+    let (mut is_class, mut open, mut depth, mut commas) = (false, None, 0_u32, Vec::new());
+    for (at, letter) in text.char_indices() {
+        match letter {
+            ']' if is_class => is_class = false,
+            _ if is_class => {}
+            '[' => is_class = true,
+            '{' => {
+                open = open.or(Some(at));
+                depth += 1;
+            }
+            ',' if depth == 1 => commas.push(at),
+            '}' => {
+                depth = depth.checked_sub(1)?;
+                if let (0, Some(open)) = (depth, open) {
+                    return Some(Some((open, commas, at)));
+                }
+            }
+            _ => {}
+        }
+    }
+    (depth == 0).then_some(None)
 }
 
 /// The last rotation of each key, by its id.

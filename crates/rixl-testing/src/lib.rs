@@ -42,3 +42,13 @@ pub use wait::{LIMIT, accept, bounded, wait_for, wait_for_async};
 #[doc = include_str!("../../../README.md")]
 #[cfg(doctest)]
 struct Readme;
+
+#[cfg(test)]
+mod tests {
+    /// A package reads no file outside itself: the program's tests run this one.
+    #[test]
+    fn the_readme_shows_the_fleet_that_is_tested() {
+        let example = include_str!("../../rixl-cli/src/config/example.toml");
+        assert!(include_str!("../../../README.md").contains(&format!("```toml\n{example}```")));
+    }
+}

@@ -17,7 +17,7 @@ use crate::{
 /// Do what is due in the declared fleet
 ///
 /// Reads `rixl.toml`, here or in a folder above, or --config FILE. First what is unfinished is finished, as `rixl recover`
-/// does it. Then the keys that are due, and whose window is open, are rotated or replaced, one [[secret]] after another: all of
+/// does it. Then the keys that are due, and whose window is open, are rotated or replaced, one `[[secret]]` after another: all of
 /// its keys are prepared, and those that can't be are left out and reported; one goes alone; the first unknown or lost outcome
 /// stops new work. Run it from a timer, more often than the shortest window lasts: what is not due is left alone, and of two
 /// machines with one state in Vault each key is locked by one.

@@ -42,7 +42,7 @@ fn run(program: Program, code: i32) -> Run {
 }
 
 fn rotations(bench: &Bench, ids: &[&str]) -> Vec<u64> {
-    ids.iter().map(|id| bench.sandbox.rotations(id).into()).collect()
+    ids.iter().map(|id| bench.sandbox.rotations(id)).collect()
 }
 
 #[track_caller]
@@ -252,7 +252,7 @@ fn of_two_that_run_at_once_each_key_is_rotated_by_one() {
 fn a_window_that_is_closed_is_waited_for() {
     let bench = bench();
     // Today is neither the day before nor the day after tomorrow.
-    let days: Vec<String> = [3, 4].map(|ahead| jiff_day(ahead)).into();
+    let days: Vec<String> = [3, 4].map(jiff_day).into();
     declare(&bench, &format!("{FLEET}window = {{ days = [{}] }}\n", days.join(", ")));
     let plan = run(bench.rixl("plan --output json"), 0);
     assert_eq!(results(&plan), ["fleeta0001 outside its window", "fleetb0001 outside its window"]);
@@ -489,9 +489,7 @@ fn metrics_for_prometheus() {
 /// What README shows.
 #[test]
 fn the_example_runs_against_the_sandbox() {
-    let readme = include_str!("../../../../README.md");
-    let examples = readme.split("```toml\n").filter_map(|rest| rest.split("```").next());
-    let example = examples.filter(|text| text.starts_with("[account")).next().unwrap();
+    let example = include_str!("../../src/config/example.toml");
     let place = folder();
     fs::write(place.path().join("rixl.toml"), example).unwrap();
     let rixl = |words: &str| {

@@ -190,7 +190,8 @@ fn what_waits_is_no_failure_of_a_fleet_nor_of_the_same_replacement() {
     let run = rixl(&bench, replace).run();
     assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &"waiting".into()), "{}", run.stderr);
     assert!(run.stderr.contains("this key was replaced, and RIXL ends it at 20"), "{}", run.stderr);
-    for which in ["--older-than 1d", "first00001 second0001"] {
+    // Its successor has its name.
+    for which in ["--older-than 1d", "first00001 second0001", "--name *0001"] {
         let words = format!("keys rotate {which} --to file:{{key_id}} --yes --settle 0s --output json");
         for (words, other) in [(format!("{words} --dry-run"), "would rotate"), (words, "rotated")] {
             let run = rixl(&bench, &words).run();
@@ -442,6 +443,47 @@ fn a_place_that_loses_the_secret_is_told_before_the_old_key_ends() {
     assert_about(left(&run), 24 * HOUR);
     assert_eq!(bench.stored(), new);
     assert_ends(&bench);
+}
+
+/// As where configuration management puts the old secret back, and consumers go on with it.
+#[test]
+fn a_place_that_loses_the_secret_is_told_though_the_old_key_is_used() {
+    let bench = bench();
+    assert_about(left(&replace(&bench, "--grace 24h --output json").run()), 24 * HOUR);
+    for _ in 0..2 {
+        write(&bench.path("secret"), &bench.key.secret, 0o600);
+        use_old(&bench);
+        let run = recover(&bench, "");
+        assert_eq!(run.code, 6, "{}", run.stderr);
+        assert!(run.stderr.contains("the store no longer holds the new secret"), "{}", run.stderr);
+        bench.sandbox.advance(11 * HOUR);
+        assert!(is_old_live(&bench));
+    }
+}
+
+/// Given up, it is created no more, and what another place has is nobody's to delete.
+#[test]
+fn giving_up_creates_nothing_and_wipes_no_only_secret() {
+    let rotated = bench();
+    assert_about(left(&replace(&rotated, "--grace 24h --output json").run()), 24 * HOUR);
+    let new: KeyId = successor(&rotated).parse().unwrap();
+    let organization = client(&rotated.sandbox).organization(&rotated.sandbox.organization_id().parse().unwrap());
+    drop(block_on(async { organization.api_keys().rotate(&new).await }).unwrap());
+    write(&rotated.path("secret"), &rotated.key.secret, 0o600);
+    let run = recover(&rotated, "--drop");
+    assert_eq!((run.code, rotated.sandbox.calls(CREATE)), (0, 1), "{}", run.stderr);
+    assert!(rotated.left().is_empty());
+    // Of two places one is gone.
+    let two = bench();
+    fs::create_dir(two.path("mounted")).unwrap();
+    write(&two.path("mounted/secret"), &two.key.secret, 0o600);
+    let run = replace(&two, "--to file:mounted/secret --grace 24h --output json").run();
+    assert_about(left(&run), 24 * HOUR);
+    fs::remove_file(two.path("mounted/secret")).unwrap();
+    let run = recover(&two, "--drop");
+    assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &Value::from("created")), "{}", run.stderr);
+    assert!(run.stderr.contains("mounted/secret does not hold the new secret, and is given up"), "{}", run.stderr);
+    assert!(!run.stderr.contains("keys delete") && is_new_stored(&two), "{}", run.stderr);
 }
 
 /// Somebody gives the old key another end, or deletes it.

@@ -147,7 +147,7 @@ fn a_token_file_of_an_own_group() {
     // Only root can give a file to a group that it is not in.
     match std::os::unix::fs::chown(&path, None, Some(54_321)) {
         Ok(()) => assert_eq!(run().code, 2),
-        Err(error) => rixl_testing::skip(&format!("a file can't be given to another group: {error}")),
+        Err(error) => rixl_testing::skip(format!("a file can't be given to another group: {error}")),
     }
 }
 

@@ -71,6 +71,9 @@ async fn name_patterns_count_characters() {
         ("kunde-[!ä]-1", &["kunde-ö-1", "kunde-a-1"]),
         ("kunde-?-1", &["kunde-ä-1", "kunde-ö-1", "kunde-a-1"]),
         ("kunde-{é,x}", &["kunde-é"]),
+        ("kunde-{é,[äa]-?}", &["kunde-ä-1", "kunde-a-1", "kunde-é"]),
+        ("{kunde-{ä,ö},x}-1", &["kunde-ä-1", "kunde-ö-1"]),
+        ("kunde-[ä-ü]-1", &["kunde-ä-1", "kunde-ö-1"]),
         ("??", &["日本"]),
         ("日*", &["日本"]),
         ("*ü*", &[]),
@@ -79,7 +82,9 @@ async fn name_patterns_count_characters() {
         let found: Vec<_> = found.iter().map(|line| line.split(": ").next().unwrap()).collect();
         assert_eq!(found, names, "{pattern}");
     }
-    assert!(Selection::new().named("[ä-ü]").is_err());
+    for invalid in ["{a", "a}", "{a,{b}", "[", "{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}"] {
+        assert!(Selection::new().named(invalid).is_err(), "{invalid}");
+    }
     assert!(Selection::new().named("a\tb").is_err());
 }
 
@@ -159,14 +164,17 @@ async fn a_survey_has_the_age_of_each_key() {
 #[tokio::test]
 async fn a_key_that_was_replaced_is_not_due() {
     let bench = Bench::new();
-    let old = bench.sandbox.create_key(SeedKey::new("old").aged(120 * DAY));
+    let seed = || SeedKey::new("old").aged(120 * DAY).expiring_in(5 * DAY);
+    let old = bench.sandbox.create_key(seed());
     let id: KeyId = old.id.parse().unwrap();
-    let due = || find(&bench, Selection::new().named("old").unwrap().older_than(90 * DAY));
+    let named = Selection::new().named("old").unwrap();
     let store = Stores::default().open(&format!("file:{}", bench.folder.path().join("old").display())).unwrap();
     bench.rotator().replace(&id, store, Duration::ZERO).await.unwrap();
     // RIXL deleted it. As it would be if that were undone, or had not come to that.
-    bench.sandbox.create_key(SeedKey::new("old").with_id(old.id).aged(120 * DAY));
-    assert_eq!(due().await.unwrap(), [""; 0]);
+    bench.sandbox.create_key(seed().with_id(old.id));
+    for selection in [named.clone().older_than(90 * DAY), named.expiring_within(14 * DAY)] {
+        assert_eq!(find(&bench, selection).await.unwrap(), [""; 0]);
+    }
     let account = Account::first_generation(bench.client());
     let all = Selection::new().ids([id.clone()]).survey(&account, &bench.journal()).await.unwrap();
     assert!(all[0].is_replaced);

@@ -10,6 +10,9 @@ use crate::{
     text::shown,
 };
 
+/// One of the times of a key.
+type Time = fn(&Found) -> Option<Timestamp>;
+
 /// In the text format, version 0.0.4. Times are seconds since 1970, as the names say.
 pub(super) fn of(found: &[Found], code: Code, now: Timestamp) -> String {
     let mut text = String::new();
@@ -27,7 +30,7 @@ pub(super) fn of(found: &[Found], code: Code, now: Timestamp) -> String {
             line(&mut text, "rixl_keys", &[("account", name), ("state", state.as_str())], count);
         }
     }
-    let times: [(&str, &str, fn(&Found) -> Option<Timestamp>); 4] = [
+    let times: [(&str, &str, Time); 4] = [
         ("rixl_key_issued_timestamp_seconds", "Since when the secret of the key is in use.", |found| found.since),
         ("rixl_key_due_timestamp_seconds", "When the key comes or came to be due.", |found| found.due),
         ("rixl_key_deadline_timestamp_seconds", "When the key must have been changed, as declared.", |found| {
