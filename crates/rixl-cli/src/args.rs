@@ -1,6 +1,6 @@
 //! The arguments that several commands share.
 
-use std::{fmt, marker::PhantomData, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, marker::PhantomData, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use clap::{
     Arg, ArgAction, Args, Command,
@@ -8,10 +8,15 @@ use clap::{
     error::ErrorKind,
 };
 use rixl_credentials::{CredentialId, EndpointId, KeyId, OrganizationId, ProjectId};
-use rixl_rotation::{Consumers, DeployStep, ProbeStep, Rotator, journal::chain::LineDigest};
+use rixl_rotation::{
+    Consumers, DeployStep, ProbeStep, Rotator,
+    journal::chain::LineDigest,
+    store::{FileStore, Store},
+};
 
 use crate::{
     config::Source,
+    context::Api,
     failure::Failure,
     output::{Format, Output},
     text::quoted,
@@ -100,6 +105,13 @@ pub(crate) struct Destination {
     #[arg(long, value_name = "STORE", required_unless_present = "sandbox", value_parser = PlaceParser::written())]
     #[arg(hide_possible_values = true)]
     pub(crate) to: Vec<String>,
+    #[command(flatten)]
+    pub(crate) handling: Handling,
+}
+
+/// What goes with it, wherever that is.
+#[derive(Args, Debug)]
+pub(crate) struct Handling {
     /// Let `--to stdout` print the secret on a terminal
     #[arg(long)]
     pub(crate) reveal: bool,
@@ -153,11 +165,40 @@ pub(crate) struct Destination {
     pub(crate) store_patience: Duration,
 }
 
-impl Destination {
+/// The key that authorizes the run.
+#[derive(Args, Debug)]
+pub(crate) struct OwnKey {
+    /// Allow rotating the key that authorizes this run, or may authorize it; it goes last, and to where the next run reads it
+    ///
+    /// The file in RIXL_API_KEY_FILE must be one of the places, or, with RIXL_API_KEY, one of them must hold that key. If the
+    /// response is lost, only another credential can recover it.
+    #[arg(long = "self", conflicts_with = "own_key")]
+    is_self: bool,
+    /// The same, wherever its secret goes
+    #[arg(long)]
+    own_key: bool,
+}
+
+impl OwnKey {
+    pub(crate) fn rotator(&self, api: &Api, rotator: Rotator) -> Result<Rotator, Failure> {
+        if !self.is_self {
+            return Ok(rotator.with_own_key(self.own_key));
+        }
+        let file = api.key_file.as_ref().map(FileStore::new).transpose()?;
+        Ok(rotator.with_own_key_handed_over(file.map(|file| Arc::new(file) as Arc<dyn Store>)))
+    }
+}
+
+impl Handling {
+    /// What makes consumers take the secret.
+    pub(crate) fn step(&self) -> Option<DeployStep> {
+        self.then.clone().or_else(|| Some(self.then_once.clone()?.batched()))
+    }
+
     pub(crate) fn rotator(&self, rotator: Rotator) -> Result<Rotator, Failure> {
         let mut rotator =
             rotator.with_patience(self.store_patience).with_take_over(self.take_over).with_new_place(self.new_place);
-        if let Some(step) = self.then.clone().or_else(|| Some(self.then_once.clone()?.batched())) {
+        if let Some(step) = self.step() {
             rotator = rotator.with_deploy_step(step.with_timeout(self.then_timeout));
         }
         if let Some(step) = &self.probe {
@@ -198,19 +239,19 @@ pub(crate) struct UseProof {
 }
 
 impl KeyProof {
-    pub(crate) fn rotator(&self, destination: &Destination, rotator: Rotator) -> Result<Rotator, Failure> {
-        let mut rotator = destination.rotator(rotator)?;
+    pub(crate) fn rotator(&self, handling: &Handling, rotator: Rotator) -> Result<Rotator, Failure> {
+        let mut rotator = handling.rotator(rotator)?;
         if let Some(step) = &self.probe_url {
             rotator = rotator.with_probe_step(step.clone());
         }
-        Ok(self.used.rotator(destination, rotator))
+        Ok(self.used.rotator(handling, rotator))
     }
 }
 
 impl UseProof {
-    pub(crate) fn rotator(&self, destination: &Destination, rotator: Rotator) -> Rotator {
+    pub(crate) fn rotator(&self, handling: &Handling, rotator: Rotator) -> Rotator {
         match self.until_used {
-            Some(limit) => rotator.with_use_within(limit.unwrap_or(destination.until_timeout)),
+            Some(limit) => rotator.with_use_within(limit.unwrap_or(handling.until_timeout)),
             None => rotator,
         }
     }

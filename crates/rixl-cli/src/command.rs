@@ -14,6 +14,7 @@ pub(crate) mod man;
 pub(crate) mod plan;
 pub(crate) mod recover;
 pub(crate) mod replace;
+pub(crate) mod revoke;
 pub(crate) mod rotate;
 pub(crate) mod sandbox;
 pub(crate) mod status;
@@ -26,7 +27,7 @@ use crate::{context::Context, failure::Failure, output::Done};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List, create, rotate, replace, delete and verify keys
+    /// List, create, rotate, replace, revoke, delete and verify keys
     #[command(subcommand)]
     Keys(Box<Keys>),
     /// Rotate the signing secrets of webhook endpoints, and test them
@@ -55,6 +56,7 @@ pub(crate) enum Keys {
     Create(create::Args),
     Rotate(rotate::Args),
     Replace(replace::Args),
+    Revoke(revoke::Args),
     Delete(delete::Args),
     Verify(verify::Args),
     Consumers(consumers::Args),
@@ -112,6 +114,7 @@ impl Keys {
             Self::Create(_) => "keys create",
             Self::Rotate(_) => "keys rotate",
             Self::Replace(_) => "keys replace",
+            Self::Revoke(_) => "keys revoke",
             Self::Delete(_) => "keys delete",
             Self::Verify(_) => "keys verify",
             Self::Recover(_) => "keys recover",
@@ -126,6 +129,7 @@ impl Keys {
             Self::Create(args) => create::run(context, args).await,
             Self::Rotate(args) => rotate::run(context, args).await,
             Self::Replace(args) => replace::run(context, args).await,
+            Self::Revoke(args) => revoke::run(context, args).await,
             Self::Delete(args) => delete::run(context, args).await,
             Self::Verify(args) => verify::run(context, args).await,
             Self::Recover(args) => recover::run(context, args).await,

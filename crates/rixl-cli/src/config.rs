@@ -25,7 +25,7 @@ use toml::{
 };
 
 use crate::{
-    args::{Checked, Destination, Global, KeyProof, UseProof},
+    args::{Checked, Destination, Global, Handling, KeyProof, UseProof},
     command::replace,
     failure::Failure,
     stdout::Stdout,
@@ -546,18 +546,20 @@ impl Secret {
         let real = !is_sandbox;
         Destination {
             to: self.to.0.iter().filter(|_| real).cloned().collect(),
-            reveal: false,
-            take_over: self.take_over,
-            new_place: self.new_place,
-            then: self.then.clone().filter(|_| real),
-            then_once: self.then_once.clone().filter(|_| real),
-            then_timeout: self.then_timeout,
-            probe: self.probe.clone().filter(|_| real),
-            probe_timeout: self.probe_timeout,
-            until_acknowledged: self.until_acknowledged.0.iter().filter(|_| real).cloned().collect(),
-            acks: self.acks.clone().filter(|_| real),
-            until_timeout: self.until_timeout,
-            store_patience: self.store_patience,
+            handling: Handling {
+                reveal: false,
+                take_over: self.take_over,
+                new_place: self.new_place,
+                then: self.then.clone().filter(|_| real),
+                then_once: self.then_once.clone().filter(|_| real),
+                then_timeout: self.then_timeout,
+                probe: self.probe.clone().filter(|_| real),
+                probe_timeout: self.probe_timeout,
+                until_acknowledged: self.until_acknowledged.0.iter().filter(|_| real).cloned().collect(),
+                acks: self.acks.clone().filter(|_| real),
+                until_timeout: self.until_timeout,
+                store_patience: self.store_patience,
+            },
         }
     }
 

@@ -1,6 +1,10 @@
 //! What every command gets.
 
-use std::{cell::OnceCell, path::Path, sync::Arc};
+use std::{
+    cell::OnceCell,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rixl_credentials::{ClientBuilder, OrganizationId, ProjectId};
 use rixl_rotation::{
@@ -38,6 +42,8 @@ pub(crate) struct Api {
     pub(crate) account: Account,
     /// Whether an API key authorizes the run, which it must not destroy.
     pub(crate) is_by_api_key: bool,
+    /// The file that it is read from.
+    pub(crate) key_file: Option<PathBuf>,
     sandbox: Option<Embedded>,
 }
 
@@ -75,12 +81,12 @@ impl Context {
         // The other settings come first: a token on stdin can be read only once.
         let organization = settings::organization(global)?;
         let builder = settings::client(global)?;
-        let (builder, is_by_api_key) = match Credential::read(global)? {
-            Credential::BearerToken(token) => (builder.bearer_token(token), false),
-            Credential::ApiKey(key) => (builder.api_key(key), true),
-            Credential::ApiKeyFile(path) => (builder.api_key_file(path), true),
+        let (builder, is_by_api_key, key_file) = match Credential::read(global)? {
+            Credential::BearerToken(token) => (builder.bearer_token(token), false, None),
+            Credential::ApiKey(key) => (builder.api_key(key), true, None),
+            Credential::ApiKeyFile(path) => (builder.api_key_file(&path), true, Some(path)),
         };
-        Ok(Api { account: account(builder, organization)?, is_by_api_key, sandbox: None })
+        Ok(Api { account: account(builder, organization)?, is_by_api_key, key_file, sandbox: None })
     }
 
     /// Access to RIXL for what needs no credential.
@@ -89,14 +95,14 @@ impl Context {
             return Ok(api);
         }
         let account = account(settings::client(&self.global)?, settings::organization(&self.global)?)?;
-        Ok(Api { account, is_by_api_key: false, sandbox: None })
+        Ok(Api { account, is_by_api_key: false, key_file: None, sandbox: None })
     }
 
     fn embedded(&self) -> Result<Option<Api>, Failure> {
         let Some(folder) = &self.sandbox_folder else { return Ok(None) };
         let sandbox = Embedded::start(settings::bare_client(&self.global), folder.path(), self.output)?;
         let account = sandbox.account.clone();
-        Ok(Some(Api { account, is_by_api_key: false, sandbox: Some(sandbox) }))
+        Ok(Some(Api { account, is_by_api_key: false, key_file: None, sandbox: Some(sandbox) }))
     }
 
     /// Where `--sandbox` keeps all that it writes.

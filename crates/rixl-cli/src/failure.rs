@@ -48,6 +48,8 @@ pub(crate) enum Code {
     NotProven = 11,
     /// Rotated and stored, and not taken by consumers in time.
     NotTaken = 12,
+    /// Done, and the old secret was not seen to be refused.
+    NotRefused = 13,
     /// A signal ended it: 128 and its number, as shells have it; SIGINT unless [`remember_signal`] has another.
     Interrupted = 130,
 }
@@ -62,7 +64,7 @@ impl Code {
 
     /// From harmless to serious. A certain outage is worse than a possible one; an unknown outcome is worse than a
     /// known one.
-    const BY_GRAVITY: [Self; 14] = [
+    const BY_GRAVITY: [Self; 15] = [
         Self::Done,
         Self::Superseded,
         Self::Locked,
@@ -73,6 +75,7 @@ impl Code {
         Self::Other,
         Self::Unknown,
         Self::NotTaken,
+        Self::NotRefused,
         Self::NotDeployed,
         Self::NotProven,
         Self::NotStored,
@@ -301,6 +304,7 @@ pub(crate) fn command(next: &Next) -> Option<String> {
         Next::Replace(id) => Some(format!("rixl keys replace {id} --to STORE (or, for another key, rixl keys create)")),
         Next::NameExpiry(id) => Some(format!("rixl keys replace {id} --to STORE --expires WHEN")),
         Next::AllowNewPlace => Some("correct the name, or allow a new one with --new-place".to_owned()),
+        Next::HandOver => Some("name it with --to, or go on without it with --own-key".to_owned()),
         Next::AllowLeave => Some("name that place, or leave a dead secret there with --leave".to_owned()),
         Next::AllowTakeOver => Some("name another place, or overwrite it with --take-over".to_owned()),
         _ => None,
@@ -403,7 +407,7 @@ mod tests {
 
     #[test]
     fn every_code_has_a_gravity() {
-        for code in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 130] {
+        for code in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 130] {
             assert!(Code::BY_GRAVITY.iter().any(|known| known.number() == code), "{code}");
         }
     }

@@ -104,6 +104,19 @@ Unattended:
         changes_secrets: true,
     },
     Page {
+        command: "keys revoke",
+        examples: "\
+Examples:
+  rixl keys revoke XyZ9aB8cD1 --leaked
+  rixl keys revoke XyZ9aB8cD1 --leaked --to dotenv:/etc/billing/.env#RIXL_API_KEY
+  rixl keys revoke XyZ9aB8cD1 --leaked --delete
+
+Unattended:
+  rixl keys revoke XyZ9aB8cD1 --leaked --yes --output json",
+        environment: &[CREDENTIAL, SERVER, STATE, VAULT],
+        changes_secrets: true,
+    },
+    Page {
         command: "keys delete",
         examples: "\
 Examples:
@@ -424,6 +437,7 @@ const CODES: &[(Code, &str)] = &[
     (Code::NotDeployed, "rotated and stored, but the --then program failed: run `rixl recover`"),
     (Code::NotProven, "rotated and stored, but --probe or --probe-url does not take the secret: the same"),
     (Code::NotTaken, "rotated and stored, but not taken in time (--until-acknowledged, --until-used): the same"),
+    (Code::NotRefused, "done, but the old secret was not seen to be refused (`rixl keys revoke`)"),
     (Code::Interrupted, "interrupted (SIGINT); other signals likewise, such as 143 for SIGTERM and 129 for SIGHUP"),
 ];
 

@@ -27,11 +27,16 @@ impl Destinations {
             [] => vec![in_sandbox(context)?],
             texts => texts.to_vec(),
         };
+        Self::of_texts(context, &texts, destination.handling.reveal)
+    }
+
+    /// The same, of these texts.
+    pub(crate) fn of_texts(context: &Context, texts: &[String], reveal: bool) -> Result<Self, Failure> {
         if texts.iter().any(|text| text == Stdout::LOCATION) {
-            Stdout::check(context.output, destination.reveal)?;
+            Stdout::check(context.output, reveal)?;
         }
         texts.iter().try_for_each(|text| check(text))?;
-        let stores = stores(context, destination.reveal);
+        let stores = stores(context, reveal);
         let one = |text: &String| match stores.template(text) {
             Ok(template) if template.is_per_key() => Ok(One::PerKey(stores.clone(), template)),
             Ok(_) => stores.open(text).map(One::Shared),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use rixl_credentials::Timestamp;
+use rixl_credentials::{ApiKey, Timestamp};
 use rixl_rotation::{
     Completed, DueKey, Effect, Ending, Event, EventKind, FailureKind, Fleet, LeftOut, Next, Report, Situation,
 };
@@ -29,6 +29,8 @@ pub(crate) enum Outcome {
     Waiting,
     /// Another rotator's secret stays.
     Superseded,
+    /// The key is gone.
+    Deleted,
     /// Given up; the old secret is live.
     Dropped,
     /// Given up; nothing more is known.
@@ -66,6 +68,7 @@ impl Outcome {
             Self::Replaced => "replaced",
             Self::Waiting => "waiting",
             Self::Superseded => "superseded",
+            Self::Deleted => "deleted",
             Self::Dropped => "dropped",
             Self::Abandoned => "abandoned",
             Self::Unchanged => "unchanged",
@@ -178,6 +181,9 @@ pub(crate) struct Row {
     /// When RIXL ends the key that was replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     old_key_until: Option<Timestamp>,
+    /// How long after the start of the command RIXL was seen to refuse the old secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused_after_s: Option<f64>,
     /// Consumers are known to have no live secret.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     is_outage_running: bool,
@@ -250,6 +256,11 @@ impl Row {
         Self { id: Some(id), name, result, reason: Some(reason), ..Self::default() }
     }
 
+    /// A key that nothing more is to be said of.
+    pub(crate) fn ended(key: &ApiKey, result: Outcome) -> Self {
+        Self { id: Some(key.id.to_string()), name: key.name.clone(), result, ..Self::default() }
+    }
+
     /// A key that was selected, but that a rotation would not help.
     pub(crate) fn left_out(left_out: &LeftOut) -> Self {
         let LeftOut { key, reason, next, until, .. } = left_out;
@@ -288,6 +299,15 @@ impl Row {
     pub(crate) fn in_stores(mut self, locations: Vec<String>) -> Self {
         if self.stores.0.is_empty() {
             self.stores = Locations(locations);
+        }
+        self
+    }
+
+    /// When RIXL was seen to refuse the old secret. If it was not, and all else is done, that is what is said.
+    pub(crate) fn with_refusal(mut self, after: Option<Duration>, otherwise: Option<Words>) -> Self {
+        self.refused_after_s = after.map(|after| (after.as_secs_f64() * 1000.0).round() / 1000.0);
+        if after.is_none() && otherwise.is_some() {
+            (self.code, self.error) = (Code::NotRefused, otherwise);
         }
         self
     }
@@ -335,8 +355,10 @@ impl Row {
         };
         let [id, name, fingerprint] = [&self.id, &self.name, &self.fingerprint].map(Option::as_deref);
         let stores = self.stores.together();
-        let until = self.old_key_until.map(|until| format!("{} until {until:.0}", self.result.as_str()));
-        let result = until.as_deref().unwrap_or(self.result.as_str());
+        let word = self.result.as_str();
+        let until = self.old_key_until.map(|until| format!("{word} until {until:.0}"));
+        let until = self.refused_after_s.map(|after| format!("{word}, old refused after {after:.3} s")).or(until);
+        let result = until.as_deref().unwrap_or(word);
         let cells = [id, name, Some(result), fingerprint, outage.as_deref(), stores.as_deref()];
         table.add(cells.map(|cell| cell.unwrap_or("-")));
     }

@@ -156,7 +156,7 @@ impl Grant {
         let Some(api_key) = api_key else { return false };
         // Whether a key string begins with the id of its key is not published; where it does, it tells.
         let rest = api_key.expose_secret().strip_prefix(key_id.as_str()).and_then(|rest| rest.strip_prefix('_'));
-        rest.is_some() || is_its_secret(&api_key)
+        is_its_secret(&api_key) || rest.is_some()
     }
 
     /// Whether this is the client credential of this client id.

@@ -1,7 +1,7 @@
 //! A program that makes consumers take the new secret, as a step of the protocol.
 
 use std::{
-    env,
+    env, fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,7 +23,8 @@ const KEY_NAME: &str = "{key_name}";
 ///
 /// It is recorded with the run: where it fails, or the process dies, the run stays open, and
 /// [`recover`](crate::Rotator::recover) runs it again until it ends with exit status 0. So it runs at least once, and must do
-/// with running twice, even at once. A replaced key is not deleted before.
+/// with running twice, even at once. A replaced key is not deleted before. A [`FolderJournal`](crate::journal::FolderJournal)
+/// keeps it with the places of the key: see [`Rotator::last_run`](crate::Rotator::last_run). So its arguments must hold no secret.
 ///
 /// It never gets the secret: it has `RIXL_KEY_ID`, `RIXL_KEY_NAME`, `RIXL_PLACES` (a line each) and `RIXL_FINGERPRINT` in its
 /// environment, for a client credential `RIXL_CLIENT_ID` as well, and nothing on its standard input; `RIXL_BEARER_TOKEN`, `RIXL_API_KEY`, `VAULT_TOKEN` and `BAO_TOKEN` are taken
@@ -141,6 +142,22 @@ impl DeployStep {
         let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
         let (words, folder) = (self.words.clone(), folder.to_owned());
         Ok(Deploy { words, folder, timeout_ms, is_batched: self.is_batched })
+    }
+}
+
+/// As it was recorded.
+impl From<Deploy> for DeployStep {
+    fn from(Deploy { words, folder, timeout_ms, is_batched }: Deploy) -> Self {
+        let (folder, timeout) = (folder.into(), Duration::from_millis(timeout_ms));
+        Self { words, folder, timeout, is_batched, step: LOCATION }
+    }
+}
+
+/// Its words, as [`from_text`](DeployStep::from_text) takes them.
+impl fmt::Display for DeployStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No word has a NUL in it.
+        f.write_str(&shlex::try_join(self.words.iter().map(String::as_str)).unwrap_or_default())
     }
 }
 

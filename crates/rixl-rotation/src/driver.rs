@@ -300,7 +300,11 @@ impl Driver {
             }
             Ok(ending) => Ok(self.report(ending)),
             Err(Stop::Waiting) => Ok(self.waiting()),
-            Err(stop) => Err(self.failure(stop)),
+            Err(stop) => {
+                // Whatever else is left to do: where it leaked, that counts.
+                self.see_refused(Duration::ZERO).await;
+                Err(self.failure(stop))
+            }
         }
     }
 

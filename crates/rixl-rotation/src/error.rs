@@ -177,6 +177,9 @@ pub enum Next {
     AnotherPlace(String),
     /// Call it with another credential, or allow this one with [`Rotator::with_own_key`](crate::Rotator::with_own_key).
     AllowOwnKey,
+    /// Name the place from which the next run reads its API key, or allow another with
+    /// [`Rotator::with_own_key`](crate::Rotator::with_own_key).
+    HandOver,
     /// Call [`Rotator::recover`](crate::Rotator::recover) with another credential: this one may have been obtained with
     /// the key that is to be deleted, and would become invalid with it.
     OtherCredential,
@@ -248,6 +251,7 @@ impl Next {
             | Self::AllowNewPlace
             | Self::AllowTakeOver
             | Self::AllowLeave
+            | Self::HandOver
             | Self::NameExpiry(_)
             | Self::Nothing => Ok(()),
             Self::Recover => f.write_str("; recover it"),

@@ -39,7 +39,8 @@ type PlacesFactory<'a> = dyn Fn(&DueKey) -> Result<Places, StoreError> + Send + 
 /// 2. One key goes first, alone; if it was not rotated, another one does.
 /// 3. The others follow, several at once, not counting those in their quiet time. Whether a key selected by age or
 ///    expiry is due is checked again under its lock. The first failure that may have changed a key
-///    ([`Failure::effect`]) stops new work; those under way continue. Other failures concern only their key.
+///    ([`Failure::effect`]) stops new work; those under way continue. Other failures concern only their key. A key that
+///    authorizes the run, or may, goes last and alone, if it is allowed at all.
 ///
 /// Memory does not grow with the number of keys, except for the list of keys and of their results.
 #[derive(Clone, Debug)]
@@ -228,7 +229,10 @@ impl Fleet {
             match under_way.next().await {
                 // The others come to their end: one that is dropped while it locks may leave a file for a moment.
                 Some(Err(error)) => failed.push(error),
-                Some(Ok((key_id, held))) => known.held.extend(held.map(|held| (key_id, held))),
+                Some(Ok((key_id, held, is_own))) => {
+                    known.own.extend(is_own.then(|| key_id.clone()));
+                    known.held.extend(held.map(|held| (key_id, held)));
+                }
                 None => return failed,
             }
         }
@@ -260,11 +264,11 @@ impl Fleet {
         &self,
         due: &DueKey,
         places_of: &PlacesFactory<'_>,
-    ) -> Result<(KeyId, Option<Held>), PrepareError> {
+    ) -> Result<(KeyId, Option<Held>, bool), PrepareError> {
         let places = places_of(due).map_err(|error| PrepareError::new(due, error))?;
         let prepared = self.rotator.prepare_as(due, places, self.grace).await;
         let prepared = prepared.map_err(|failure| PrepareError::new(due, failure))?;
-        Ok((due.key.id.clone(), prepared.driver.held()))
+        Ok((due.key.id.clone(), prepared.driver.held(), prepared.driver.may_be_own_key()))
     }
 
     /// Rotates the keys: a stream of results, in order of completion. [`prepare`](Self::prepare) them first.
@@ -293,7 +297,7 @@ impl Fleet {
     /// [`Rotator::with_cancellation`].
     pub fn rotate<P: Into<Places>>(
         &self,
-        keys: Vec<DueKey>,
+        mut keys: Vec<DueKey>,
         places_of: impl Fn(&DueKey) -> Result<P, StoreError> + Send + Sync + 'static,
     ) -> Rotations {
         let mut rotator = self.rotator.clone();
@@ -303,6 +307,8 @@ impl Fleet {
         let batch = Arc::<Batch>::default();
         rotator.batch = Some(Arc::clone(&batch));
         let known = Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner));
+        // The tokens of this run may end with it.
+        keys.sort_by_key(|due| known.own.contains(&due.key.id));
         let work = Work {
             rotator,
             known,
@@ -378,7 +384,9 @@ impl Work {
         loop {
             let cancellation = self.rotator.cancellation.clone();
             let is_cancelled = || cancellation.is_cancelled();
-            let may_begin = !self.is_stopped && !is_cancelled() && !self.is_over() && self.under_way.len() < self.max;
+            let is_own = self.waiting.as_slice().first().is_some_and(|due| self.known.own.contains(&due.key.id));
+            let max = if is_own { 1 } else { self.max };
+            let may_begin = !self.is_stopped && !is_cancelled() && !self.is_over() && self.under_way.len() < max;
             self.batch.set_open(may_begin && self.waiting.len() > 0);
             tokio::select! {
                 biased;

@@ -5,11 +5,13 @@ use std::{cmp::Reverse, iter};
 use rixl_credentials::{KeyId, Secret, Timestamp};
 use serde::{Deserialize, Serialize};
 
+#[cfg(unix)]
+use crate::DeployStep;
 use crate::{
     Audit, Ending, Failure, FailureKind, Liveness, Next, Rotator, fingerprint,
     journal::{Journal, JournalError, JournalErrorKind, ListUnfinished, Look, ReadReceipt},
     protocol::{
-        intent::{Digest, Intent, MadeId, OF_CREDENTIAL, Place, Subject, owner_of_credential},
+        intent::{Deploy, Digest, Intent, MadeId, OF_CREDENTIAL, Place, Subject, owner_of_credential},
         progress::Progress,
     },
     recover::{self, Open},
@@ -40,6 +42,23 @@ pub(crate) struct Receipt {
     /// The entry of the run, as long as it may be open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     entry: Option<String>,
+    /// What made consumers take it: in what is kept for the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deploy: Option<Deploy>,
+}
+
+/// What the last run on a key left, as far as its journal knows: see [`Rotator::last_run`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LastRun {
+    /// Where the key's secret is, as [`Stores::open`](crate::store::Stores::open) takes it. Places that another key has taken
+    /// over are left out.
+    pub stores: Vec<String>,
+    /// The fingerprint of the secret that was stored.
+    pub fingerprint: Option<String>,
+    /// What made consumers take it.
+    #[cfg(unix)]
+    pub deploy_step: Option<DeployStep>,
 }
 
 /// A place, as it was named and found.
@@ -103,6 +122,7 @@ pub(crate) fn receipts<'a>(
     owner: Option<&str>,
     places: impl IntoIterator<Item = (&'a Place, Option<String>)>,
     left: &'a [(Place, Digest)],
+    deploy: Option<&Deploy>,
 ) -> Vec<crate::journal::Receipt> {
     let Some(owner) = owner else { return Vec::new() };
     let (mut all, mut spots) = (Vec::new(), Vec::new());
@@ -119,6 +139,7 @@ pub(crate) fn receipts<'a>(
         fingerprint,
         signed_with_both_until: audit.signed_with_both_until,
         entry: None,
+        deploy: None,
     };
     let left = left.iter().map(|(place, value)| (place, Some(value.fingerprint())));
     for (place, fingerprint) in places.into_iter().chain(left) {
@@ -135,7 +156,10 @@ pub(crate) fn receipts<'a>(
     let of_key = of_key(&audit.base_url, owner);
     let mut spots = spots.into_iter();
     if let Some(first) = spots.next()
-        && let Ok(line) = serde_json::to_string(&receipt(first, spots.collect(), audit.new_fingerprint.clone()))
+        && let Ok(line) = serde_json::to_string(&Receipt {
+            deploy: deploy.cloned(),
+            ..receipt(first, spots.collect(), audit.new_fingerprint.clone())
+        })
     {
         all.push(crate::journal::Receipt::new(of_key, line));
     }
@@ -167,6 +191,7 @@ pub(crate) fn receipt_of_new(
         fingerprint: None,
         signed_with_both_until: None,
         entry: entry.map(str::to_owned),
+        deploy: None,
     };
     let line = serde_json::to_string(&receipt).ok()?;
     Some(crate::journal::Receipt::new(of_key(&intent.base_url, &owner), line))
@@ -329,6 +354,24 @@ impl Rotator {
     pub(crate) async fn signed_with_both_until(&self, owner: &str) -> Option<Timestamp> {
         let name = of_key(self.account.client().base_url(), owner);
         self.receipt(&name).await.ok()??.signed_with_both_until
+    }
+
+    /// Where the last run on this key has put its secret, and what made consumers take it. Only a
+    /// [`FolderJournal`](crate::journal::FolderJournal) knows. `None`: no run on it is known.
+    ///
+    /// # Errors
+    ///
+    /// When the journal can't be read.
+    pub async fn last_run(&self, key_id: &KeyId) -> Result<Option<LastRun>, Failure> {
+        let name = of_key(self.account.client().base_url(), key_id.as_str());
+        let Some(receipt) = self.receipt(&name).await? else { return Ok(None) };
+        let homes = self.homes_besides(&[], key_id.as_str()).await?;
+        Ok(Some(LastRun {
+            stores: homes.into_iter().map(|home| home.asked.unwrap_or(home.place)).collect(),
+            fingerprint: receipt.fingerprint,
+            #[cfg(unix)]
+            deploy_step: receipt.deploy.map(DeployStep::from),
+        }))
     }
 
     /// Where the secret of this key is besides: such a place would keep a dead one.

@@ -62,6 +62,7 @@
 //! | rotate the signing secret of a webhook endpoint | [`Rotator::rotate_webhook`] |
 //! | replace a client credential | [`Rotator::replace_client_credential`] |
 //! | prove that the new secret works where it is used | [`Rotator::with_probe_step`] |
+//! | end a secret that leaked, and see it refused | [`Rotator::with_refusal_within`], [`Rotator::last_run`] |
 //! | wait until consumers run with it | [`Rotator::with_consumers`], [`Rotator::with_use_within`]; [`acknowledgements`] |
 //! | store secrets in my own service | `examples/store.rs` |
 //! | keep the journal in a database | `examples/journal.rs` |
@@ -130,6 +131,7 @@ pub use deploy::DeployStep;
 pub use error::{Effect, Failure, FailureKind, Next, Situation, Warning};
 pub use fleet::{Completed, Fleet, PrepareError, Rotations};
 pub use history::{Audit, Ending};
+pub use ledger::LastRun;
 pub use open_run::{OpenRun, open_runs};
 pub use pair::ClientFormat;
 pub use plan::{DueKey, Judgement, LeftOut, Plan, Selection, Surveyed};

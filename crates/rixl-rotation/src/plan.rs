@@ -1,6 +1,10 @@
 //! Which keys are due, and why.
 
-use std::{collections::HashMap, mem, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+    time::Duration,
+};
 
 use glob::Pattern;
 use jiff::SignedDuration;
@@ -463,6 +467,8 @@ pub(crate) struct Known {
     pub(crate) history: Option<String>,
     /// What its place held, before the history was read.
     pub(crate) held: HashMap<KeyId, Held>,
+    /// Those that authorize the run, or may.
+    pub(crate) own: HashSet<KeyId>,
 }
 
 /// What the place of a key held when it was prepared.

@@ -9,6 +9,8 @@ use crate::Account;
 
 /// How long to wait before a refusal is confirmed by a second exchange.
 const PAUSE: Duration = Duration::from_millis(500);
+/// The longest wait before a secret is tried again whose end is waited for.
+const LONGEST: Duration = Duration::from_secs(8);
 
 /// What RIXL says about a secret.
 ///
@@ -77,6 +79,39 @@ impl Account {
             Some(key_id) => probe(self, key_id, secret, None).await,
             None => ask(self, &[(KeyFormat::Whole, Secret::from(secret.expose_secret()))]).await,
         }
+    }
+
+    /// Tries old secrets of a key until RIXL refuses all of them, or this time is over, but at least once: what became of the
+    /// last one. One that was refused does not come back. `None`: there are none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use rixl_credentials::{Client, KeyId, Secret};
+    /// use rixl_rotation::{Account, Liveness};
+    ///
+    /// async fn is_over(account: &Account, key_id: &KeyId, leaked: Secret) -> bool {
+    ///     account.until_refused(key_id, vec![leaked], Duration::from_secs(60)).await == Some(Liveness::Dead)
+    /// }
+    /// ```
+    pub async fn until_refused(&self, key_id: &KeyId, mut secrets: Vec<Secret>, limit: Duration) -> Option<Liveness> {
+        let timing = self.client().timing();
+        let end = timing.elapsed().saturating_add(limit);
+        let (mut known, mut delay) = (None, PAUSE);
+        while let Some(secret) = secrets.last() {
+            let liveness = probe(self, key_id, secret, None).await;
+            known = Some(liveness);
+            let left = end.saturating_sub(timing.elapsed());
+            match liveness {
+                Liveness::Dead => drop(secrets.pop()),
+                _ if left.is_zero() => break,
+                _ => {
+                    timing.sleep(delay.min(left)).await;
+                    delay = delay.saturating_mul(2).min(LONGEST);
+                }
+            }
+        }
+        known
     }
 }
 

@@ -18,7 +18,7 @@ use tracing::Span;
 #[cfg(unix)]
 use crate::DeployStep;
 use crate::{
-    Account, ClientFormat, Consumers, DueKey, Effect, Ending, Failure, FailureKind, Next, ProbeStep, Warning,
+    Account, ClientFormat, Consumers, DueKey, Effect, Ending, Failure, FailureKind, Liveness, Next, ProbeStep, Warning,
     batch::Batch,
     driver::{Driver, Target},
     journal::{Entry, Journal, JournalErrorKind, Lock, LockStore},
@@ -109,7 +109,7 @@ pub struct Rotator {
     patience: Duration,
     pub(crate) takes_over: bool,
     leaves: bool,
-    allows_own_key: bool,
+    pub(crate) own_key: OwnKey,
     successor_end: Option<Timestamp>,
     client_format: ClientFormat,
     is_waiting: bool,
@@ -128,6 +128,7 @@ pub struct Rotator {
     probe_steps: Vec<ProbeStep>,
     consumers: Option<Consumers>,
     used_within: Option<Duration>,
+    pub(crate) refusal_within: Option<Duration>,
     pub(crate) launcher: Vec<String>,
     observer: Arc<dyn Fn(&Event) + Send + Sync>,
 }
@@ -229,6 +230,8 @@ pub enum State {
     Taken,
     /// The key was used by another than this run.
     Used,
+    /// RIXL refuses the old secret, where [that is waited for](Rotator::with_refusal_within).
+    Revoked,
     /// It is over.
     Done,
 }
@@ -249,6 +252,7 @@ impl State {
             Self::Settled => "settled",
             Self::Taken => "taken",
             Self::Used => "used",
+            Self::Revoked => "revoked",
             Self::Done => "done",
         }
     }
@@ -301,8 +305,20 @@ pub struct Report {
     pub expiring_at: Option<Timestamp>,
     /// When RIXL ends the old key, with [`Ending::Waiting`].
     pub old_key_until: Option<Timestamp>,
+    /// What became of the secret before, where its [refusal is waited for](Rotator::with_refusal_within). `None`: it is not, or
+    /// no place held a live one that could be tried.
+    pub old_secret: Option<Liveness>,
     /// Problems that did not stop the run.
     pub warnings: Vec<Warning>,
+}
+
+/// What becomes of the key that authorizes the run.
+#[derive(Clone)]
+pub(crate) enum OwnKey {
+    Refused,
+    Allowed,
+    /// Where the next run finds its secret: there, or where this run's is.
+    HandedOver(Option<Arc<dyn Store>>),
 }
 
 /// Spaces requests evenly.
@@ -334,7 +350,7 @@ impl Rotator {
             patience: Mandate::LIVE.patience,
             takes_over: false,
             leaves: false,
-            allows_own_key: false,
+            own_key: OwnKey::Refused,
             successor_end: None,
             client_format: ClientFormat::Pair,
             is_waiting: false,
@@ -350,6 +366,7 @@ impl Rotator {
             probe_steps: Vec::new(),
             consumers: None,
             used_within: None,
+            refusal_within: None,
             launcher: Vec::new(),
             observer: Arc::new(|_| {}),
         }
@@ -400,7 +417,17 @@ impl Rotator {
     /// tokens may become invalid with its secret, and a run that repairs something needs them.
     /// [`recover`](Self::recover) needs it again.
     pub fn with_own_key(mut self, is_allowed: bool) -> Self {
-        self.allows_own_key = is_allowed;
+        self.own_key = if is_allowed { OwnKey::Allowed } else { OwnKey::Refused };
+        self
+    }
+
+    /// Allows rotating the key that authorizes this run if its new secret is handed over to the next one: it must go to this
+    /// store, from which the next run reads its API key. Without one, it must go to a place that holds the secret which this
+    /// run uses. In a [`Fleet`](crate::Fleet) that was prepared, such a key goes last.
+    ///
+    /// The new secret is tried by an exchange before it is stored, and again from there, so verification must be on.
+    pub fn with_own_key_handed_over(mut self, to: Option<Arc<dyn Store>>) -> Self {
+        self.own_key = OwnKey::HandedOver(to);
         self
     }
 
@@ -458,6 +485,14 @@ impl Rotator {
         self
     }
 
+    /// After a rotation RIXL must refuse what the places held live before: until it does, it is asked for so long, though the
+    /// run is over by then in any case. [`State::Revoked`] is told when it is first seen, and [`Report::old_secret`] is what
+    /// became of it.
+    pub fn with_refusal_within(mut self, limit: Duration) -> Self {
+        self.refusal_within = Some(limit);
+        self
+    }
+
     /// A program that runs deploy steps, those of a recovery too: see
     /// [`CommandStore::with_launcher`](crate::store::CommandStore::with_launcher).
     pub fn with_launcher(mut self, words: impl IntoIterator<Item = String>) -> Self {
@@ -470,7 +505,7 @@ impl Rotator {
             patience: self.patience,
             take_over: self.takes_over,
             leave: self.leaves,
-            own_key: self.allows_own_key,
+            own_key: !matches!(self.own_key, OwnKey::Refused),
             ..Mandate::LIVE
         }
     }

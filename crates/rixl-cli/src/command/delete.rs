@@ -7,7 +7,7 @@ use crate::{
     args::Checked,
     command::list,
     confirm::{confirm, described, word},
-    context::Context,
+    context::{Api, Context},
     failure::{Code, Failure},
     output::Done,
     when::rough,
@@ -40,11 +40,7 @@ pub(crate) async fn run(context: &Context, Args { key_ids }: Args) -> Result<Don
             Failure::refused(format!("there is no key {id}; RIXL was not changed"))
                 .with_next(list::of_name(&all, &id).map_or_else(|| "rixl keys list".to_owned(), list::by_id))
         })?;
-        if api.is_by_api_key && (api.account.client().is_bought_with(&id, |_| false) || was_used_lately(key, now)) {
-            let sentence = "this may be the key that the run is authorized with, which would lock you out";
-            return Err(Failure::refused(format!("{sentence}; RIXL was not changed"))
-                .with_next("set RIXL_BEARER_TOKEN in place of the API key, and repeat it"));
-        }
+        refuse_own(&api, key, now)?;
         if keys.iter().all(|known| known.id != id) {
             keys.push(key.clone());
         }
@@ -74,24 +70,38 @@ pub(crate) async fn run(context: &Context, Args { key_ids }: Args) -> Result<Don
         if context.stop.is_set() {
             return Err(told(Failure::interrupted()));
         }
-        // From here to the response, signals have to wait: a sent request can't be cancelled.
-        api.account.delete(&key.id).await.map_err(|error| {
-            let failure = Failure::from(error);
-            told(match failure.code {
-                Code::Unknown => failure.with_next("rixl keys list (it shows whether the key is still there)"),
-                _ => failure,
-            })
-        })?;
+        delete(&api, key).await.map_err(told)?;
         text.push_str(&format!("deleted {}\n", described(key)));
     }
     Done::new(text).with_field("keys", &keys)
+}
+
+/// The key that authorizes this run, or may.
+pub(crate) fn refuse_own(api: &Api, key: &ApiKey, now: Timestamp) -> Result<(), Failure> {
+    if api.is_by_api_key && (api.account.client().is_bought_with(&key.id, |_| false) || was_used_lately(key, now)) {
+        let sentence = "this may be the key that the run is authorized with, which would lock you out";
+        return Err(Failure::refused(format!("{sentence}; RIXL was not changed"))
+            .with_next("set RIXL_BEARER_TOKEN in place of the API key, and repeat it"));
+    }
+    Ok(())
+}
+
+/// From here to the response, signals have to wait: a sent request can't be cancelled.
+pub(crate) async fn delete(api: &Api, key: &ApiKey) -> Result<(), Failure> {
+    api.account.delete(&key.id).await.map_err(|error| {
+        let failure = Failure::from(error);
+        match failure.code {
+            Code::Unknown => failure.with_next("rixl keys list (it shows whether the key is still there)"),
+            _ => failure,
+        }
+    })
 }
 
 fn was_used_lately(key: &ApiKey, now: Timestamp) -> bool {
     key.is_last_used_unknown || key.last_used.is_some_and(|used| now.duration_since(used) <= ALLOWANCE)
 }
 
-fn warning(key: &ApiKey, now: Timestamp) -> String {
+pub(crate) fn warning(key: &ApiKey, now: Timestamp) -> String {
     let used = match key.last_used {
         Some(used) => format!("It was last used {} ago.", rough(used, now)),
         None if key.is_last_used_unknown => "Its last use can't be read, so it may be in use.".into(),

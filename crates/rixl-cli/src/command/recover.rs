@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) new_place: bool,
     /// Allow rotating the key that authorizes this run, or may authorize it
-    #[arg(long)]
+    #[arg(long, visible_alias = "self")]
     pub(crate) own_key: bool,
     /// Print a secret whose store is stdout
     #[arg(long)]

@@ -7,7 +7,7 @@ use rixl_credentials::{KeyId, ProjectId, Timestamp};
 use rixl_rotation::{DueKey, Fleet, Plan, Rotator, Selection};
 
 use crate::{
-    args::{Checked, Destination, KeyProof},
+    args::{Checked, Destination, KeyProof, OwnKey},
     command::list,
     confirm::{confirm, with_places, word},
     context::{Api, Context},
@@ -102,11 +102,10 @@ pub(crate) struct Args {
     /// Allow a dead secret to stay in another place that holds the key's secret
     #[arg(long)]
     pub(crate) leave: bool,
-    /// Allow rotating the key that authorizes this run, or may authorize it
-    #[arg(long)]
-    pub(crate) own_key: bool,
+    #[command(flatten)]
+    pub(crate) own_key: OwnKey,
     /// Skip the exchange that checks whether a secret is live
-    #[arg(long)]
+    #[arg(long, conflicts_with = "is_self")]
     pub(crate) no_verify: bool,
 }
 
@@ -177,7 +176,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         let sentence = format!("{} keys would go into one place, {shared}; RIXL was not changed", due.len());
         return Err(Failure::usage(sentence).with_next("put {key_id} or {key_name} into --to STORE"));
     }
-    if due.len() > 1 && !args.destination.until_acknowledged.is_empty() {
+    if due.len() > 1 && !args.destination.handling.until_acknowledged.is_empty() {
         let sentence =
             format!("{} keys can't be in use by the same consumers at once; RIXL was not changed", due.len());
         return Err(Failure::usage(sentence).with_next("with --until-acknowledged, rotate one key at a time"));
@@ -188,11 +187,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     }
     let mut rotator = args
         .proof
-        .rotator(&args.destination, context.rotator(&api)?)?
+        .rotator(&args.destination.handling, args.own_key.rotator(&api, context.rotator(&api)?)?)?
         .with_quiet_time(args.settle)
         .with_budget(args.budget.into())
         .with_leave(args.leave)
-        .with_own_key(args.own_key)
         .with_verification(!args.no_verify);
     if let Some(Rate { count, per }) = args.rate {
         rotator = rotator.with_rate(f64::from(count) / per.as_secs_f64());

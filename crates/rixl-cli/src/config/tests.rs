@@ -76,7 +76,7 @@ fn all_that_can_be_declared() {
         destination.to,
         ["dotenv:/srv/fleet/env/{key_name}#RIXL_API_KEY", "vault:secret/rixl/{key_name}#api_key"]
     );
-    assert_eq!(destination.acks.as_deref(), Some(Path::new("/srv/fleet/acks")));
+    assert_eq!(destination.handling.acks.as_deref(), Some(Path::new("/srv/fleet/acks")));
     assert_eq!((first.how, first.grace(false)), (How::Replace, Duration::from_secs(48 * 3_600)));
     assert_eq!((first.said(), second.said()), ("name billing-*, project Bq4y3QB38S".into(), "XyZ9aB8cD1".into()));
     assert_eq!(second.destination(false).to, ["file:/etc/uploads/key"]);
@@ -89,7 +89,8 @@ fn all_that_can_be_declared() {
 fn the_sandbox_has_its_own_places() {
     let config = parse(FULL).unwrap();
     let words = |secret: &Secret, is_sandbox| {
-        let Destination { to, then, then_once, probe, acks, until_acknowledged, .. } = secret.destination(is_sandbox);
+        let Destination { to, handling } = secret.destination(is_sandbox);
+        let Handling { then, then_once, probe, acks, until_acknowledged, .. } = handling;
         let KeyProof { probe_url, used: UseProof { until_used } } = secret.proof(is_sandbox);
         let steps = [then.is_some(), then_once.is_some(), probe.is_some(), probe_url.is_some(), acks.is_some()];
         (to.len() + until_acknowledged.len(), steps.contains(&true) || until_used.is_some())

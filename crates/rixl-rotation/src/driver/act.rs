@@ -351,7 +351,8 @@ impl Driver {
                     _ => audit.key_id.clone(),
                 };
                 let lasting = lasting.map(|(index, place)| (place, self.fingerprint_at(index, ending)));
-                ledger::receipts(&audit, owner.as_deref(), lasting, &self.progress.left)
+                let deploy = self.intent().deploy.as_ref();
+                ledger::receipts(&audit, owner.as_deref(), lasting, &self.progress.left, deploy)
             }
             // What was created is nobody's any more.
             Effect::Unknown | Effect::Unchanged => {
@@ -409,6 +410,7 @@ impl Driver {
             old_key_until: self.progress.old_end.known.filter(|_| ending == Ending::Waiting).map(|known| known.until),
             run_id: self.progress.intent.run.clone(),
             request_id: audit.request_id,
+            old_secret: self.old.end,
             warnings: self.warnings,
         }
     }

@@ -11,6 +11,7 @@ use crate::{
         progress::{At, Record, Response, Why},
         seen::{Act, Authorizer, Because, Holds, IfLive, NotRetired, Owner, Step, Stop, StoreFailure, Wait},
     },
+    rotator::OwnKey,
     store::{Content, StoreError},
 };
 
@@ -126,6 +127,7 @@ impl Driver {
                     "the bearer token {bought} and may stop working with its secret; nothing was sent; use another credential"
                 ))
             }
+            Stop::NotHandedOver => self.not_handed_over(),
             Stop::NoRoom => {
                 self.with_journal_error(Failure::refused("the journal has no room for a response; nothing was sent"))
             }
@@ -355,6 +357,19 @@ impl Driver {
         let next = why.next().clone();
         let failure = Failure::new(FailureKind::Lost, sentence).with_source(why);
         if next == Next::AllowOwnKey { failure.with_next(next) } else { failure }
+    }
+
+    fn not_handed_over(&self) -> Failure {
+        let key_id = self.key_id().map(KeyId::as_str).unwrap_or_default();
+        let reads = match &self.rotator.own_key {
+            OwnKey::HandedOver(Some(store)) => {
+                format!("the next run would read its API key from {}, which is none of the places", store.location())
+            }
+            _ => "none of the places holds the API key of this run, so the next run would have a dead one".to_owned(),
+        };
+        let sentence =
+            format!("this run is or may be authorized by the key {key_id} itself, and {reads}; nothing was sent");
+        Failure::refused(sentence).with_next(Next::HandOver)
     }
 
     fn unconfirmed(&self) -> Failure {

@@ -1,6 +1,9 @@
 //! What changes nothing: the escrow, the places, RIXL.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 use jiff::SignedDuration;
 use rixl_credentials::{ApiKey, Error, ErrorKind, KeyId, NewApiKey, RawResponse, Secret};
@@ -18,6 +21,7 @@ use crate::{
             StoreFailure,
         },
     },
+    rotator::OwnKey,
     store::{Content, Prepare, Read, StoreError, StoreErrorKind, StoredSecret, Version},
 };
 
@@ -470,17 +474,45 @@ impl Driver {
         }
         if let Some(key_id) = self.key_id().cloned() {
             match self.credential(&key_id) {
-                Credential::ThisKey => return Authorizer::OwnKey,
+                Credential::ThisKey => return self.handed_over(&key_id, Authorizer::OwnKey).await,
                 Credential::SomeKey(start) if !self.is_other_key => {
                     self.is_other_key = self.is_used_by_another(&key_id, &start).await;
                     if !self.is_other_key {
-                        return Authorizer::MayBeOwnKey;
+                        return self.handed_over(&key_id, Authorizer::MayBeOwnKey).await;
                     }
                 }
                 Credential::SomeKey(_) | Credential::Other => {}
             }
         }
         if self.rotator.check_token().is_err() { Authorizer::Ends } else { Authorizer::Fine }
+    }
+
+    /// Whether the next run finds the new secret where this one has found its own. After the request it is too late to ask.
+    async fn handed_over(&self, key_id: &KeyId, authorizer: Authorizer) -> Authorizer {
+        let OwnKey::HandedOver(to) = &self.rotator.own_key else { return authorizer };
+        let is_handed_over = match to {
+            _ if self.progress.response != Response::Unsent => true,
+            Some(store) => match store.identity().await {
+                Ok(identity) => self.intent().places.iter().any(|place| place.name == identity),
+                Err(_) => false,
+            },
+            None => {
+                let held: Vec<Digest> =
+                    self.places.iter().filter_map(|place| place.read.as_ref()).map(digest).collect();
+                let is_held = Cell::new(false);
+                self.rotator.account.client().is_bought_with(key_id, |secret| {
+                    is_held.set(held.contains(&digest(secret)));
+                    is_held.get()
+                });
+                is_held.get()
+            }
+        };
+        if is_handed_over { authorizer } else { Authorizer::NotHandedOver }
+    }
+
+    /// Whether the key authorizes the run, as far as that was looked at, or may.
+    pub(crate) fn may_be_own_key(&self) -> bool {
+        matches!(self.seen.authorizer, Some(Authorizer::OwnKey | Authorizer::MayBeOwnKey))
     }
 
     /// What can be told of the credential without asking RIXL.

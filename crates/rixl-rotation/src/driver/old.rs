@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use rixl_credentials::Timestamp;
+use rixl_credentials::{Secret, Timestamp};
 
 use super::Driver;
 use crate::{
-    Ending, Liveness,
+    Effect, Ending, Liveness, State,
     probe::probe_once,
     protocol::{intent::Subject, seen::Of},
 };
@@ -24,6 +24,8 @@ pub(super) struct Old {
     pub(super) live_at: Option<Timestamp>,
     /// When its key expires.
     pub(super) expires_at: Option<Timestamp>,
+    /// What became of it, where its refusal is waited for.
+    pub(super) end: Option<Liveness>,
 }
 
 impl Old {
@@ -59,6 +61,9 @@ impl Driver {
             // RIXL publishes that it lives on.
             Subject::Create(_) | Subject::Endpoint { .. } => false,
         };
+        if let Some(limit) = self.rotator.refusal_within.filter(|_| is_to_end || ending == Ending::Superseded) {
+            return self.see_refused(limit).await;
+        }
         if !is_to_end || !self.intent().limits.is_probed || self.old.refused_at.is_some() {
             return;
         }
@@ -81,6 +86,47 @@ impl Driver {
         if let Some(is_live) = seen {
             let now = self.now();
             self.old.note(!is_live, 1, now);
+        }
+    }
+
+    /// Asks for the refusal of all that places held live before, where that is waited for: for so long, but at least once. It
+    /// is told as soon as it is seen, whatever becomes of the run.
+    pub(super) async fn see_refused(&mut self, limit: Duration) {
+        let is_asked = self.rotator.refusal_within.is_some() && self.intent().limits.is_probed && !self.is_dry;
+        if !is_asked || self.progress.effect() != Effect::Changed || self.old.end == Some(Liveness::Dead) {
+            return;
+        }
+        let Some(key_id) = self.key_id().cloned() else { return };
+        let mut secrets: Vec<Secret> = Vec::new();
+        for (place, target) in self.intent().places.iter().zip(&self.places) {
+            // What was another key's lives on.
+            let held = target.before.as_ref().filter(|_| place.before.live_as.is_some() && target.taken.is_none());
+            let is_new = |held: &&Secret| secrets.iter().all(|known| known.expose_secret() != held.expose_secret());
+            if let Some(held) = held.filter(is_new) {
+                secrets.push(Secret::from(held.expose_secret()));
+            }
+        }
+        let is_there = !secrets.is_empty();
+        let rotator = self.rotator.clone();
+        let asked = rotator.account.until_refused(&key_id, secrets, limit);
+        let asked = tokio::time::timeout(limit.saturating_add(LOOK), asked);
+        let end = self.while_locked(async {
+            tokio::select! {
+                biased;
+                () = rotator.cancellation.cancelled() => is_there.then_some(Liveness::Unclear),
+                end = asked => end.unwrap_or(Some(Liveness::Unclear)),
+            }
+        });
+        let end = end.await;
+        self.old.end = end.or(self.old.end);
+        let now = self.now();
+        match end {
+            Some(Liveness::Dead) => {
+                self.old.note(true, 2, now);
+                self.tell(State::Revoked, "RIXL refuses the old secret");
+            }
+            Some(Liveness::Live(_)) => self.old.note(false, 1, now),
+            Some(Liveness::Unclear) | None => {}
         }
     }
 }

@@ -48,6 +48,10 @@ impl Driver {
         if time.is_zero() {
             return Observation::Waited;
         }
+        if because == Because::Quiet {
+            // Before the time that nobody has to wait for.
+            self.see_refused(Duration::ZERO).await;
+        }
         self.tell_wait(time, because);
         // Others may work meanwhile, but where an outage may be running.
         let gives_way = !matches!(because, Because::Verify | Because::Request) && self.slot.take().is_some();

@@ -186,9 +186,12 @@ impl Case<'_> {
         match self.seen.authorizer.ok_or(Step::Look(Look::Authorizer))? {
             Authorizer::Fine => Ok(()),
             // Its own tokens would be uses of the key that tell nothing.
-            Authorizer::OwnKey | Authorizer::MayBeOwnKey if is_first && self.is_use_of_own() => {
+            Authorizer::OwnKey | Authorizer::MayBeOwnKey | Authorizer::NotHandedOver
+                if is_first && self.is_use_of_own() =>
+            {
                 Err(Step::Stop(Stop::OwnKey))
             }
+            Authorizer::NotHandedOver => Err(Step::Stop(Stop::NotHandedOver)),
             Authorizer::OwnKey if self.seen.mandate.own_key => Ok(()),
             // What was begun is not given up for that.
             Authorizer::MayBeOwnKey if self.seen.mandate.own_key || !is_first => Ok(()),
@@ -1078,7 +1081,9 @@ impl Case<'_> {
     fn not_own_key(&self) -> Known<()> {
         match self.seen.authorizer.ok_or(Step::Look(Look::Authorizer))? {
             Authorizer::Fine | Authorizer::Ends => Ok(()),
-            Authorizer::OwnKey | Authorizer::MayBeOwnKey => Err(Step::Stop(Stop::NotRetired(NotRetired::OwnKey))),
+            Authorizer::OwnKey | Authorizer::MayBeOwnKey | Authorizer::NotHandedOver => {
+                Err(Step::Stop(Stop::NotRetired(NotRetired::OwnKey)))
+            }
         }
     }
 

@@ -126,6 +126,8 @@ pub(crate) enum Stop {
     TokenEnds,
     /// The credential is what is to be changed.
     OwnKey,
+    /// The same, and the next run would be left with a dead one.
+    NotHandedOver,
     NoRoom,
     PlaceFailed(usize),
     /// It does not name any more what it named.
@@ -350,6 +352,8 @@ pub(crate) enum Authorizer {
     OwnKey,
     /// It is an API key, and nobody can tell which.
     MayBeOwnKey,
+    /// It is or may be that key, and the next run would not find the new secret.
+    NotHandedOver,
 }
 
 /// What the user allowed.

@@ -206,6 +206,7 @@ fn nothing_is_begun_with_a_credential_that_may_end() {
         (Authorizer::OwnKey, true, Step::Act(Act::Reserve)),
         (Authorizer::MayBeOwnKey, false, Step::Stop(Stop::OwnKey)),
         (Authorizer::MayBeOwnKey, true, Step::Act(Act::Reserve)),
+        (Authorizer::NotHandedOver, true, Step::Stop(Stop::NotHandedOver)),
     ] {
         let mut seen = Seen::new(now(), Mandate { own_key, ..Mandate::LIVE }, 1);
         seen.has_turn = true;

@@ -147,6 +147,7 @@ fn the_names_are_a_contract() {
         State::Settled,
         State::Taken,
         State::Used,
+        State::Revoked,
         State::Done,
     ];
     let kinds = [EventKind::Waiting(std::time::Duration::ZERO), EventKind::Note];
@@ -182,7 +183,7 @@ fn the_names_are_a_contract() {
     insta::assert_snapshot!(names.join("\n"), @r"
     span: rixl_rotation rixl.rotation
     fields: rixl.run_id rixl.key_id rixl.endpoint_id rixl.credential_id rixl.change rixl.effect rixl.ending rixl.rotations rixl.request_id error.type otel.status_code
-    rixl.state: planned prepared intent received verified stored deployed proven settled taken used done waits note
+    rixl.state: planned prepared intent received verified stored deployed proven settled taken used revoked done waits note
     rixl.effect: unchanged unknown changed
     rixl.ending: rotated created replaced superseded dropped refused
     error.type: interrupted refused authentication locked unknown not_deployed not_proven not_taken not_stored lost

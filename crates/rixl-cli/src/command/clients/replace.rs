@@ -86,10 +86,10 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let places = Destinations::read(context, &args.destination)?;
     let api = context.connect()?;
-    let rotator = args.destination.rotator(context.rotator(&api)?)?;
+    let rotator = args.destination.handling.rotator(context.rotator(&api)?)?;
     let rotator = args
         .used
-        .rotator(&args.destination, rotator)
+        .rotator(&args.destination.handling, rotator)
         .with_quiet_time(args.settle)
         .with_verification(!args.no_verify)
         .with_client_format(args.secret_format.into());
