@@ -23,8 +23,8 @@ const KEY_NAME: &str = "{key_name}";
 ///
 /// It is recorded with the run: where it fails, or the process dies, the run stays open, and
 /// [`recover`](crate::Rotator::recover) runs it again until it ends with exit status 0. So it runs at least once, and must do
-/// with running twice, even at once. A replaced key is not deleted before. A [`FolderJournal`](crate::journal::FolderJournal)
-/// keeps it with the places of the key: see [`Rotator::last_run`](crate::Rotator::last_run). So its arguments must hold no secret.
+/// with running twice, even at once. A replaced key is not deleted before. The journal keeps it
+/// with the places of the key: see [`Rotator::last_run`](crate::Rotator::last_run). So its arguments must hold no secret.
 ///
 /// It never gets the secret: it has `RIXL_KEY_ID`, `RIXL_KEY_NAME`, `RIXL_PLACES` (a line each) and `RIXL_FINGERPRINT` in its
 /// environment, for a client credential `RIXL_CLIENT_ID` as well, and nothing on its standard input; `RIXL_BEARER_TOKEN`, `RIXL_API_KEY`, `VAULT_TOKEN` and `BAO_TOKEN` are taken

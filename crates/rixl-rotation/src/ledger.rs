@@ -356,8 +356,8 @@ impl Rotator {
         self.receipt(&name).await.ok()??.signed_with_both_until
     }
 
-    /// Where the last run on this key has put its secret, and what made consumers take it. Only a
-    /// [`FolderJournal`](crate::journal::FolderJournal) knows. `None`: no run on it is known.
+    /// Where the last run on this key has put its secret, and what made consumers take it, by the receipts of the
+    /// journal, if it keeps any: those in a folder and in Vault do. `None`: no run on it is known.
     ///
     /// # Errors
     ///
