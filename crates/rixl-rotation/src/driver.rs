@@ -34,9 +34,10 @@ use crate::{
 /// One entry of the journal, locked, how far it has come, and what this process holds of it.
 pub(crate) struct Driver {
     rotator: Rotator,
+    /// Before the entry, so that they are unlocked before it is: whoever has that locks them next.
+    places: Vec<Target>,
     entry: Box<dyn Entry>,
     entry_name: String,
-    places: Vec<Target>,
     pub(crate) progress: Progress,
     seen: Seen,
     /// What stores and journals are told of it.
