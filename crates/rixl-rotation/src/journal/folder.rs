@@ -929,26 +929,35 @@ mod tests {
         result.as_ref().is_err_and(|error| error.kind() == JournalErrorKind::Locked)
     }
 
-    /// Of rotators that take and drop the locks of a key again and again.
+    /// Of rotators that take and drop the locks of a key again and again. With many places it takes a while to drop them.
     #[test]
     fn whoever_has_the_entry_finds_nothing_locked_behind_it() {
         let two = two();
-        let blocked = std::sync::Mutex::new(Vec::new());
+        let (locked, blocked) = (std::sync::Mutex::new(0), std::sync::Mutex::new(Vec::new()));
+        let once = || match two.journals[0].lock_now("key", Some("https://api.rixl.com")) {
+            Ok(entry) => {
+                let mut opened = entry.opened.blocking_lock();
+                for place in 0..50 {
+                    let place = place.to_string();
+                    if let Err(error) = opened.as_mut().unwrap().lock_store_now(&place, &place) {
+                        blocked.lock().unwrap().push(error.to_string());
+                    }
+                }
+                drop(opened);
+                *locked.lock().unwrap() += 1;
+            }
+            Err(error) if error.to_string().contains("the key key is locked by") => {
+                blocked.lock().unwrap().push(error.to_string());
+            }
+            Err(_) => {}
+        };
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..500 {
-                        match two.journals[0].lock_now("key", Some("https://api.rixl.com")) {
-                            Err(error) if error.to_string().contains("the key key is locked by") => {
-                                blocked.lock().unwrap().push(error.to_string());
-                            }
-                            _ => {}
-                        }
-                    }
-                });
+                scope.spawn(|| (0..500).for_each(|_| once()));
             }
         });
         assert_eq!(*blocked.lock().unwrap(), [""; 0]);
+        assert!(*locked.lock().unwrap() > 0);
     }
 
     #[tokio::test]
