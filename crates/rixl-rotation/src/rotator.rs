@@ -586,7 +586,7 @@ impl Rotator {
     /// Once all places hold the new secret, it is live and the deploy step has succeeded, RIXL is asked to end the old key
     /// when the grace period is over, and this returns at once with [`Ending::Waiting`] and [`Report::old_key_until`]. The
     /// entry stays open; [`recover`](Self::recover) deletes the old key after that time, or, before it, has RIXL end it later
-    /// if it was used since the last look: half a grace period from then on, four times at most. An earlier end that the old
+    /// if it was used since the last look: half a grace period from then on, two grace periods more in all. An earlier end that the old
     /// key has already stays.
     ///
     /// It waits in this process instead, and then until the old key has not been used for a quiet time, if the grace period is

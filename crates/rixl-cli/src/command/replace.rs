@@ -29,7 +29,7 @@ pub(crate) const GRACE_IN_SANDBOX: Duration = Duration::from_secs(5);
 /// RIXL itself ends the old key when the grace period is over, so the command returns at once and says until when the old key
 /// lives; nothing has to keep running for a day, and a forgotten key does not live on. `rixl status` shows what waits, and
 /// `rixl recover` deletes the old key after that time. Run before it, and if the old key was used since the last look,
-/// `recover` lets it live half a grace period longer from then on, four times at most; --drop leaves it to RIXL. After the
+/// `recover` lets it live half a grace period longer from then on, two grace periods longer in all; --drop leaves it to RIXL. After the
 /// end, whoever still uses the old key is cut off. An earlier expiry of the old key is not moved.
 ///
 /// With --wait the command stays until the grace period is over and the old key is no longer used, then deletes it. So it

@@ -301,35 +301,39 @@ fn a_grace_that_is_waited_for_sets_no_end() {
 
 #[test]
 fn a_key_that_is_still_used_lives_longer_and_no_longer_than_is_said() {
-    let bench = bench();
-    assert_about(left(&replace(&bench, "--grace 24h --output json").run()), 24 * HOUR);
-    // Early in the grace nothing needs to be moved.
-    use_old(&bench);
-    assert_about(left(&recover(&bench, "")), 24 * HOUR);
-    assert_eq!(bench.sandbox.calls(UPDATE), 1);
-    // By how much it is ahead of this machine.
-    let mut ahead = 20 * HOUR;
-    bench.sandbox.advance(ahead);
-    // Not used since that look.
-    assert_about(left(&recover(&bench, "")), 24 * HOUR);
-    for times in 1..=4 {
+    // However often it is looked at.
+    for (every, asked) in [(10 * HOUR, 6), (5 * HOUR, 11)] {
+        let bench = bench();
+        assert_about(left(&replace(&bench, "--grace 24h --output json").run()), 24 * HOUR);
+        // Early in the grace nothing needs to be moved.
         use_old(&bench);
+        assert_about(left(&recover(&bench, "")), 24 * HOUR);
+        assert_eq!(bench.sandbox.calls(UPDATE), 1);
+        // By how much it is ahead of this machine.
+        let mut ahead = 20 * HOUR;
+        bench.sandbox.advance(ahead);
+        // Not used since that look.
+        assert_about(left(&recover(&bench, "")), 24 * HOUR);
+        let mut end = 24 * HOUR;
+        while end < 72 * HOUR {
+            use_old(&bench);
+            let run = recover(&bench, "");
+            end = (ahead + 12 * HOUR).min(72 * HOUR);
+            assert_about(left(&run), end);
+            assert!(run.stderr.contains(" at the latest"), "{}", run.stderr);
+            bench.sandbox.advance(every);
+            ahead += every;
+            assert!(is_old_live(&bench));
+        }
+        use_old(&bench);
+        assert_about(left(&recover(&bench, "")), end);
+        assert_eq!(bench.sandbox.calls(UPDATE), asked, "every {every:?}");
+        bench.sandbox.advance(end.saturating_sub(ahead) + HOUR);
+        assert!(!is_old_live(&bench));
         let run = recover(&bench, "");
-        assert_about(left(&run), ahead + 12 * HOUR);
-        assert!(run.stderr.contains(&format!("{times} of 4 times")), "{}", run.stderr);
-        assert_eq!(bench.sandbox.calls(UPDATE), 1 + times);
-        bench.sandbox.advance(11 * HOUR);
-        ahead += 11 * HOUR;
-        assert!(is_old_live(&bench));
+        assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &Value::from("replaced")), "{}", run.stderr);
+        assert!(is_new_stored(&bench) && bench.left().is_empty());
     }
-    use_old(&bench);
-    assert_about(left(&recover(&bench, "")), ahead + HOUR);
-    assert_eq!(bench.sandbox.calls(UPDATE), 5);
-    bench.sandbox.advance(2 * HOUR);
-    assert!(!is_old_live(&bench));
-    let run = recover(&bench, "");
-    assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &Value::from("replaced")), "{}", run.stderr);
-    assert!(is_new_stored(&bench) && bench.left().is_empty());
 }
 
 /// Its end was moved, and it is not needed for so long.
@@ -375,8 +379,13 @@ fn an_earlier_end_of_the_old_key_is_not_moved() {
     let run = rixl(&bench, words).run();
     assert_about(left(&run), 2 * HOUR);
     assert!(run.stderr.contains("the old key ending0001 has an end already, 20"), "{}", run.stderr);
+    bench.sandbox.advance(HOUR);
+    // However much it is used.
+    let secret = Secret::from(&*key.secret);
+    block_on(async { client(&bench.sandbox).tokens().exchange(&secret).await.map(drop) }).unwrap();
+    assert_about(left(&recover(&bench, "")), 2 * HOUR);
     assert_eq!(bench.sandbox.calls(UPDATE), 0);
-    bench.sandbox.advance(2 * HOUR + MINUTE);
+    bench.sandbox.advance(HOUR + MINUTE);
     assert!(!bench.sandbox.is_live(&key.secret));
     let run = recover(&bench, "");
     assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &Value::from("replaced")), "{}", run.stderr);
@@ -519,8 +528,12 @@ fn a_wait_that_is_given_up_keeps_a_secret_whose_place_can_not_be_seen() {
     let stored = fs::read_to_string(bench.path("mounted/secret")).unwrap();
     fs::rename(bench.path("mounted"), bench.path("away")).unwrap();
     fs::create_dir(bench.path("mounted")).unwrap();
+    for more in ["", "--rotate-again", "--drop"] {
+        let run = recover(&bench, more);
+        assert_eq!(run.code, 6, "{more}: {}{}", run.stderr, run.stdout);
+        assert!(run.stderr.contains("next: rixl recover billing001 --to STORE (another place)"), "{more}: {}", run.stderr);
+    }
     let run = recover(&bench, "--drop");
-    assert_ne!(run.code, 0, "{}{}", run.stderr, run.stdout);
     assert!(bench.sandbox.is_live(&stored) && !run.stderr.contains("rixl keys delete"), "{}", run.stderr);
     let kept: Vec<_> =
         files(bench.path("state/escrow")).iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
@@ -528,6 +541,22 @@ fn a_wait_that_is_given_up_keeps_a_secret_whose_place_can_not_be_seen() {
     fs::remove_dir(bench.path("mounted")).unwrap();
     fs::rename(bench.path("away"), bench.path("mounted")).unwrap();
     assert_eq!(recover(&bench, "--drop").code, 0);
+}
+
+/// What is there may be another program's, and the new secret is in no other place: `--drop` wipes it nowhere, and names what
+/// leads on.
+#[test]
+fn a_wait_that_is_given_up_keeps_a_secret_whose_place_holds_something_else() {
+    let bench = bench();
+    assert_about(left(&replace(&bench, "--grace 24h --output json").run()), 24 * HOUR);
+    write(&bench.path("secret"), "postgres://app:pw@db/app", 0o600);
+    let run = recover(&bench, "--drop");
+    assert_eq!(run.code, 6, "{}{}", run.stderr, run.stdout);
+    let next = "next: rixl recover billing001 --to STORE (another place)";
+    assert!(run.stderr.contains(next) && !run.stderr.contains("--drop"), "{}", run.stderr);
+    assert_about(left(&recover(&bench, "billing001 --to file:other --new-place")), 24 * HOUR);
+    assert!(bench.sandbox.is_live(&fs::read_to_string(bench.path("other")).unwrap()));
+    assert_eq!(bench.stored(), "postgres://app:pw@db/app");
 }
 
 /// Its secret is what the unfinished run goes on from, wherever a further one would store another.

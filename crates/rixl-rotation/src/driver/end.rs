@@ -8,7 +8,7 @@ use super::Driver;
 use crate::{
     Ending, EventKind, RecoveryAction, RecoveryPlan, Report,
     protocol::{
-        next::end::MAX_MOVES,
+        next::end::latest,
         progress::Retire,
         seen::{EndAsked, Stop},
     },
@@ -38,11 +38,12 @@ impl Driver {
     pub(super) fn tell_moved(&self, until: Timestamp) {
         let old = self.progress.old_end;
         if old.known.is_some_and(|known| known.until < until) {
-            let times = format!("{} of {MAX_MOVES} times", old.moves);
-            self.tell(
-                EventKind::Note,
-                format!("the old key {} may still be needed; its end is moved to {until:.0}, {times}", self.old_key()),
-            );
+            let grace = self.subject().rules().retires_after.unwrap_or_default();
+            let latest = old.grace_ends.map(|over| format!(", of {:.0} at the latest", latest(over, grace)));
+            let latest = latest.unwrap_or_default();
+            let sentence =
+                format!("the old key {} may still be needed; its end is moved to {until:.0}{latest}", self.old_key());
+            self.tell(EventKind::Note, sentence);
         }
     }
 

@@ -146,15 +146,16 @@ impl Driver {
                         Failure::refused(format!("{sentence}; nothing was sent; run it again")).with_next(Next::Retry)
                     }
                     (_, Some(server)) => self.stuck(&sentence).with_next(Next::NameServer(server)),
-                    (_, None) if self.places.len() > 1 => {
-                        self.stuck(&sentence).with_next(Next::NameReplacedPlace(label))
-                    }
+                    (_, None) if self.places.len() > 1 => self.stuck(&sentence).with_next(self.elsewhere()),
                     (_, None) => self.stuck(&sentence).with_next(Next::NamePlace(label)),
                 }
             }
             Stop::PlaceMoved(_) => self
                 .stuck("it held a secret before and holds none now, as if its file system were not mounted")
-                .with_next(Next::Decide),
+                .with_next(match self.progress.response {
+                    Response::Received => self.elsewhere(),
+                    _ => Next::Decide,
+                }),
             Stop::PlaceTaken(place) => self.taken(place),
             Stop::KeyElsewhere(_) => {
                 let paths: Vec<String> = self.homes.iter().map(Spot::path).collect();
@@ -313,7 +314,10 @@ impl Driver {
             return failure.with_next(Next::AnotherPlace(self.label.clone()));
         }
         if self.progress.response != Response::Unsent {
-            return self.stuck("the store holds what someone else put there meanwhile").with_next(Next::Decide);
+            // It was not given up, for the secret may be the only one that is live.
+            let is_kept = self.progress.response == Response::Received && self.seen.mandate.if_live == IfLive::Drop;
+            let next = if is_kept { self.elsewhere() } else { Next::Decide };
+            return self.stuck("the store holds what someone else put there meanwhile").with_next(next);
         }
         if owner == Some(Owner::State) {
             return Failure::refused(format!(
@@ -428,6 +432,14 @@ impl Driver {
         match error {
             Some(error) => failure.with_source(error),
             None => failure,
+        }
+    }
+
+    /// The secret that is in hand goes to another place.
+    fn elsewhere(&self) -> Next {
+        match self.places.len() {
+            0 | 1 => Next::AnotherPlace(self.label.clone()),
+            _ => Next::NameReplacedPlace(self.label.clone()),
         }
     }
 

@@ -247,8 +247,6 @@ pub(crate) struct OldEnd {
     pub(crate) grace_ends: Option<Timestamp>,
     /// A place had its secret after that was known, or asked for.
     pub(crate) is_stale: bool,
-    /// How often it was moved to a later time.
-    pub(crate) moves: u8,
 }
 
 /// An end that RIXL has, and what was known of the use of the key when it was looked at.
@@ -426,9 +424,8 @@ impl Progress {
             Record::Retired { .. } => self.retire = Retire::Retired,
             Record::SettingEnd { until, .. } => {
                 let old = &mut self.old_end;
-                match old.known {
-                    Some(_) if !old.is_stale => old.moves = old.moves.saturating_add(1),
-                    _ => old.grace_ends = Some(*until),
+                if old.known.is_none() || old.is_stale {
+                    old.grace_ends = Some(*until);
                 }
                 (old.asked, old.is_stale) = (Some(*until), false);
             }

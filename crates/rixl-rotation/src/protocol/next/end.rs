@@ -16,8 +16,8 @@ use crate::{
 
 /// A shorter grace is waited for: a key that has its end is not looked at once more before it.
 pub(crate) const LEAST_GRACE: Duration = Duration::from_secs(5 * 60);
-/// How often the end of a key that is still used is moved.
-pub(crate) const MAX_MOVES: u8 = 4;
+/// How many respites a key that is still used has after its grace, whether they are given by a few recoveries or by many.
+const MAX_RESPITES: u32 = 4;
 /// RIXL may round what it is asked for, and how far its clock is ahead is known to about a minute.
 pub(crate) const SLACK: SignedDuration = SignedDuration::from_mins(2);
 /// How often a process asks for one end, where it is unclear what came of it.
@@ -26,6 +26,11 @@ const MAX_ASKED: u8 = 2;
 /// By how much a key may live longer that was used since the last look: from that look on.
 pub(crate) fn respite(grace: Duration) -> Duration {
     (grace / 2).max(LEAST_GRACE)
+}
+
+/// When the old key ends, however much it is used, or needed: its grace was over first at the time that is given.
+pub(crate) fn latest(grace_ends: Timestamp, grace: Duration) -> Timestamp {
+    grace_ends.saturating_add(respite(grace) * MAX_RESPITES).unwrap_or(grace_ends)
 }
 
 impl Case<'_> {
@@ -88,8 +93,10 @@ impl Case<'_> {
                 };
             }
             (Some(end), Some(known)) if last_used != known.last_used => {
-                let later = whole(now.saturating_add(respite(grace)).unwrap_or(now));
-                return match is_after(later, end) && old.moves < MAX_MOVES && !is_refused {
+                let later = self.limited(whole(now.saturating_add(respite(grace)).unwrap_or(now)), grace);
+                // Frequent recoveries need not ask each time.
+                let is_worth_it = is_after(later, end) && is_later(later, end, respite(grace) / 8);
+                return match is_worth_it && old.is_ours && !is_refused {
                     true => set_end(later),
                     false => ends_at(end),
                 };
@@ -134,7 +141,7 @@ impl Case<'_> {
         let now = self.at_rixl(seen.now);
         let is_near = !is_later(last, now, grace / 4 * 3);
         let is_refused = seen.end_asked == Some(EndAsked::Refused);
-        if old.asked.is_none() && (!is_near || is_refused || old.moves >= MAX_MOVES) {
+        if old.asked.is_none() && (!is_near || is_refused) {
             return Ok(());
         }
         let (Some(last_used), Some(end)) = (keys.predecessor, keys.end) else { return Ok(()) };
@@ -153,13 +160,17 @@ impl Case<'_> {
             Some(_) => Err(Step::Record(Record::EndsAt { at: now, until: end, last_used })),
             None if end != last => Err(Step::Record(Record::EndsAt { at: now, until: end, last_used })),
             None => {
-                let until = whole(now.saturating_add(grace).unwrap_or(now));
+                let until = self.limited(whole(now.saturating_add(grace).unwrap_or(now)), grace);
                 match is_after(until, end) {
                     true => Err(Step::Record(Record::SettingEnd { at: seen.now, until })),
                     false => Ok(()),
                 }
             }
         }
+    }
+
+    fn limited(&self, until: Timestamp, grace: Duration) -> Timestamp {
+        self.progress.old_end.grace_ends.map_or(until, |over| until.min(latest(over, grace)))
     }
 
     /// By RIXL's clock.
