@@ -36,3 +36,4 @@ mod terminal;
 mod usage;
 mod ways_out;
 mod webhooks;
+mod year;

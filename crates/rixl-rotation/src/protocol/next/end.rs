@@ -16,8 +16,8 @@ use crate::{
 
 /// A shorter grace is waited for: a key that has its end is not looked at once more before it.
 pub(crate) const LEAST_GRACE: Duration = Duration::from_secs(5 * 60);
-/// How many respites a key that is still used has after its grace, whether they are given by a few recoveries or by many.
-const MAX_RESPITES: u32 = 4;
+/// How many grace periods longer a key that is still used lives at most, whether a few recoveries look at it or many.
+const MAX_LONGER: u32 = 2;
 /// RIXL may round what it is asked for, and how far its clock is ahead is known to about a minute.
 pub(crate) const SLACK: SignedDuration = SignedDuration::from_mins(2);
 /// How often a process asks for one end, where it is unclear what came of it.
@@ -30,7 +30,7 @@ pub(crate) fn respite(grace: Duration) -> Duration {
 
 /// When the old key ends, however much it is used, or needed: its grace was over first at the time that is given.
 pub(crate) fn latest(grace_ends: Timestamp, grace: Duration) -> Timestamp {
-    grace_ends.saturating_add(respite(grace) * MAX_RESPITES).unwrap_or(grace_ends)
+    grace_ends.saturating_add(grace * MAX_LONGER).unwrap_or(grace_ends)
 }
 
 impl Case<'_> {
