@@ -531,7 +531,11 @@ fn a_wait_that_is_given_up_keeps_a_secret_whose_place_can_not_be_seen() {
     for more in ["", "--rotate-again", "--drop"] {
         let run = recover(&bench, more);
         assert_eq!(run.code, 6, "{more}: {}{}", run.stderr, run.stdout);
-        assert!(run.stderr.contains("next: rixl recover billing001 --to STORE (another place)"), "{more}: {}", run.stderr);
+        assert!(
+            run.stderr.contains("next: rixl recover billing001 --to STORE (another place)"),
+            "{more}: {}",
+            run.stderr
+        );
     }
     let run = recover(&bench, "--drop");
     assert!(bench.sandbox.is_live(&stored) && !run.stderr.contains("rixl keys delete"), "{}", run.stderr);

@@ -192,7 +192,8 @@ impl World {
     /// Both machines at once. One may be killed while it changes a key.
     fn apply(&mut self) -> bool {
         let before = self.sandbox.calls(ROTATE) + self.sandbox.calls("createApiKey");
-        let mut machines: Vec<Running> = (0..2).map(|_| self.rixl("apply --yes --output json --timeout 4s").spawn()).collect();
+        let mut machines: Vec<Running> =
+            (0..2).map(|_| self.rixl("apply --yes --output json --timeout 4s").spawn()).collect();
         self.runs += 2;
         let mut is_killed = [false; 2];
         let mut delay = (self.random.below(4) == 0).then(|| Duration::from_micros(self.random.below(40_000)));

@@ -128,8 +128,10 @@ impl Driver {
 
     /// Reads a place, or proves that it can take a secret as well.
     pub(super) async fn place(&mut self, index: usize, is_preparing: bool) -> PlaceSeen {
+        let at = self.now();
         let Some(target) = self.places.get(index) else {
             return PlaceSeen {
+                at,
                 is_same: true,
                 owner: Owner::State,
                 is_elsewhere: false,
@@ -162,7 +164,7 @@ impl Driver {
         };
         let is_same = moved.is_none();
         let mut seen =
-            PlaceSeen { is_same, owner: Owner::ThisKey, is_elsewhere: false, holds: Err(StoreFailure::Permanent) };
+            PlaceSeen { at, is_same, owner: Owner::ThisKey, is_elsewhere: false, holds: Err(StoreFailure::Permanent) };
         if is_state {
             seen.owner = Owner::State;
         }

@@ -14,10 +14,7 @@ use rixl_credentials::{KeyId, NewApiKey, Timestamp};
 
 use super::{
     intent::{Acks, Before, Deploy, Digest, Intent, Limits, Place, ProbeBy, Subject, VERSION},
-    next::{
-        end::latest,
-        next,
-    },
+    next::{end::latest, next},
     progress::{At, OldEnd, Progress, Record, Response},
     seen::{
         Act, Authorizer, Because, EndAsked, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate,
@@ -591,7 +588,8 @@ impl World {
                 let ours = secret_in_hand().filter(|_| process.progress.response == Response::Received);
                 let is_same = !self.is_renamed || *index > 0;
                 let seen = |holds| {
-                    let place = PlaceSeen { is_same, owner: Owner::ThisKey, is_elsewhere: false, holds };
+                    let place =
+                        PlaceSeen { at: self.clock(), is_same, owner: Owner::ThisKey, is_elsewhere: false, holds };
                     match step {
                         Step::Act(_) => Observation::Prepared(*index, place),
                         _ => Observation::Place(*index, place),
@@ -939,6 +937,8 @@ impl World {
     fn recovered(&self) -> Self {
         let mut world = self.clone();
         let now = after(world.now, -world.set_back);
+        let given_up = world.disk.iter().flat_map(|progress| progress.places.iter().enumerate());
+        world.left_out = given_up.filter(|(_, at)| **at == At::GivenUp).map(|(index, _)| index).collect();
         world.process = world.disk.clone().map(|mut progress| {
             // As recovery does, where the escrow is empty: the receipts were written before it was wiped.
             if let Some(ending) = world.closing.filter(|ending| ending.effect() == Effect::Changed)

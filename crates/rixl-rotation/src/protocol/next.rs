@@ -706,8 +706,10 @@ impl Case<'_> {
             return settled;
         }
         let end = stored_at.checked_add(limits.quiet()).ok().max(progress.requests.unheard_until);
+        // What was seen before the time was over, for something took long, is no look after it.
+        let is_early = |end| end > stored_at && seat.seen.as_ref().is_some_and(|seen| seen.at < end);
         if let Some(end) = end
-            && seen.now < end
+            && (seen.now < end || is_early(end))
             && seat.written.is_none()
         {
             return Err(Step::Wait(Wait::Until(self.clamped(end), Because::Quiet)));

@@ -302,6 +302,8 @@ pub(crate) enum Owner {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PlaceSeen {
+    /// When this look began.
+    pub(crate) at: Timestamp,
     /// Whether the given text still names what was recorded.
     pub(crate) is_same: bool,
     pub(crate) owner: Owner,

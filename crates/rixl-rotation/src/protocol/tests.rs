@@ -77,7 +77,7 @@ fn after(records: &[Record]) -> (Progress, Seen) {
 }
 
 fn place(holds: Holds) -> PlaceSeen {
-    PlaceSeen { is_same: true, owner: Owner::ThisKey, is_elsewhere: false, holds: Ok(holds) }
+    PlaceSeen { at: now(), is_same: true, owner: Owner::ThisKey, is_elsewhere: false, holds: Ok(holds) }
 }
 
 fn received() -> Vec<Record> {
@@ -211,6 +211,7 @@ fn nothing_is_begun_with_a_credential_that_may_end() {
         let mut seen = Seen::new(now(), Mandate { own_key, ..Mandate::LIVE }, 1);
         seen.has_turn = true;
         let place = PlaceSeen {
+            at: now(),
             is_same: true,
             owner: Owner::ThisKey,
             is_elsewhere: false,
@@ -298,7 +299,7 @@ fn a_place_that_can_not_be_read_back() {
     let (progress, mut seen) = after(&records);
     seen.now = now().checked_add(Duration::from_secs(6)).unwrap();
     seen.escrow = Some(Escrow::Secret { raw: Digest::of(b"raw"), secret: secret() });
-    seen.places[0].seen = Some(place(Holds::WriteOnly));
+    seen.places[0].seen = Some(PlaceSeen { at: seen.now, ..place(Holds::WriteOnly) });
     assert_eq!(next(&progress, &seen), Step::Look(Look::Probe(Of::Ours)));
     seen.ours = Some(Liveness::Live(KeyFormat::Whole));
     assert_eq!(next(&progress, &seen), Step::Record(Record::Settled { at: seen.now, place: 0 }));
@@ -314,7 +315,7 @@ fn a_secret_that_is_live_in_another_form_is_stored_again() {
     seen.now = now().checked_add(Duration::from_secs(6)).unwrap();
     seen.escrow = Some(Escrow::Secret { raw: Digest::of(b"raw"), secret: secret() });
     let ours = |fits| place(Holds::Ours { version: Version::new("1"), value: secret(), fits });
-    seen.places[0].seen = Some(ours(true));
+    seen.places[0].seen = Some(PlaceSeen { at: seen.now, ..ours(true) });
     seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Prefixed));
     let verified = Record::Verified { at: seen.now, secret: secret(), format: Some(KeyFormat::Prefixed) };
     let step = Step::Record(verified.clone());
@@ -361,7 +362,8 @@ fn a_refusal_is_not_believed_while_the_place_is_busy() {
     rotation.places[0].before.live_as = Some(KeyFormat::Whole);
     let (progress, mut seen) = after(&[begun(rotation), refused]);
     let holds = Err(super::seen::StoreFailure::Busy);
-    let place = super::seen::PlaceSeen { is_same: true, owner: Default::default(), is_elsewhere: false, holds };
+    let place =
+        super::seen::PlaceSeen { at: now(), is_same: true, owner: Default::default(), is_elsewhere: false, holds };
     seen.places[0].seen = Some(place);
     let wait = super::seen::Wait::Retry(super::seen::Because::Place(0));
     assert_eq!(next(&progress, &seen), Step::Wait(wait));
@@ -740,6 +742,24 @@ fn another_use_is_looked_for_before_the_quiet_time_is_over() {
     assert_eq!(next(&progress, &seen), Step::Record(Record::Used { at: now() }));
     seen.used = Some(false);
     assert_eq!(next(&progress, &seen), Step::Wait(Wait::Until(later(5), Because::Quiet)));
+}
+
+/// A slow disk, or a slow store of another place: the quiet time is over without having been waited for.
+#[test]
+fn what_was_seen_before_the_quiet_time_was_over_does_not_settle() {
+    let (progress, mut seen) = stored(rotation());
+    see_ours(&mut seen);
+    seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
+    seen.now = later(9);
+    let wait = Step::Wait(Wait::Until(later(5), Because::Quiet));
+    assert_eq!(next(&progress, &seen), wait);
+    seen.note(later(9), &wait, &Observation::Waited);
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Place(0)));
+    see_ours(&mut seen);
+    let place = seen.places[0].seen.as_mut().unwrap();
+    place.at = later(9);
+    seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
+    assert_eq!(next(&progress, &seen), Step::Record(Record::Settled { at: later(9), place: 0 }));
 }
 
 #[test]
