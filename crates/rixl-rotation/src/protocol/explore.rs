@@ -606,7 +606,8 @@ impl World {
                 let (content, (earlier, until)) = (self.places[*index], self.lagging[*index]);
                 let holds = |content| Ok(self.holds(&process.progress, ours, *index, content));
                 add("", false, seen(holds(content)), &|world| {
-                    world.is_moved = false;
+                    // Others act on the first one.
+                    world.is_moved &= *index > 0;
                     read(world, content);
                 });
                 if self.now < until && matches!(step, Step::Look(_)) {

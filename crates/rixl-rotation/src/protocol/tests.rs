@@ -579,6 +579,46 @@ fn a_key_that_lists_lack_is_not_taken_for_deleted_at_once() {
     }
 }
 
+/// Nobody who reads the journal would know of it.
+#[test]
+fn no_end_is_asked_for_that_is_not_recorded() {
+    const HOUR: u64 = 3_600;
+    let subject = Subject::Replace {
+        key_id: "XyZ9aB8cD1".parse().unwrap(),
+        new: rixl_credentials::NewApiKey::new("billing"),
+        grace_ms: HOUR * 1_000,
+        expires: true,
+    };
+    let mut records = settled_replacement();
+    records[0] = begun(intent(subject));
+    let end = later(HOUR);
+    let ends =
+        [Record::SettingEnd { at: now(), until: end }, Record::EndsAt { at: now(), until: end, last_used: None }];
+    // The first one, and one that is later since the key was used.
+    for (known, has_end, used) in [(&ends[..0], None, None), (&ends[..], Some(end), Some(later(HOUR / 2)))] {
+        for is_written in [true, false] {
+            let (mut progress, mut seen) = with_escrow(&[records.clone(), known.to_vec()].concat());
+            seen.now = later(HOUR * 3 / 4);
+            let keys = KeysSeen { predecessor: Some(used), end: has_end, is_less: false, orphans: Vec::new() };
+            let fresh = |seen: &mut Seen| {
+                seen.keys = Some(Ok(keys.clone()));
+                seen.authorizer = Some(Authorizer::Fine);
+                see_ours(seen);
+                seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
+            };
+            fresh(&mut seen);
+            let step = next(&progress, &seen);
+            let Step::Record(record @ Record::SettingEnd { .. }) = &step else { panic!("{step:?}") };
+            progress.apply(record);
+            let result = if is_written { Ok(Duration::ZERO) } else { Err(()) };
+            seen.note(seen.now, &step, &Observation::Recorded(result));
+            fresh(&mut seen);
+            let is_asked = matches!(next(&progress, &seen), Step::Act(Act::SetEnd(_)));
+            assert_eq!(is_asked, is_written, "{has_end:?}");
+        }
+    }
+}
+
 /// The line that says that a key is about to be deleted takes time itself.
 #[test]
 fn what_was_seen_before_the_deletion_was_recorded_does_not_count() {

@@ -67,7 +67,7 @@ impl Case<'_> {
         // One that was asked for before a place had its secret would come too early.
         let asked = old.asked.filter(|_| !old.is_stale);
         let target = asked.unwrap_or(wanted);
-        let may_ask = !is_refused && seen.tries.end < MAX_ASKED && is_later(target, now, LEAST_GRACE);
+        let may_ask = self.may_ask() && is_later(target, now, LEAST_GRACE);
         let is_ours =
             |end| old.is_ours || old.asked.is_some_and(|asked| !is_after(asked, end) && !is_after(end, asked));
         let ends_at = |until| Err(Step::Record(Record::EndsAt { at: now, until, last_used }));
@@ -149,12 +149,7 @@ impl Case<'_> {
             return Ok(());
         }
         match old.asked {
-            Some(asked)
-                if is_after(asked, end)
-                    && !is_refused
-                    && seen.tries.end < MAX_ASKED
-                    && is_later(asked, now, LEAST_GRACE) =>
-            {
+            Some(asked) if is_after(asked, end) && self.may_ask() && is_later(asked, now, LEAST_GRACE) => {
                 Err(Step::Act(Act::SetEnd(asked)))
             }
             Some(_) => Err(Step::Record(Record::EndsAt { at: now, until: end, last_used })),
@@ -167,6 +162,13 @@ impl Case<'_> {
                 }
             }
         }
+    }
+
+    /// Whether RIXL is asked for an end: not for one that is not recorded, or nobody would know of it.
+    fn may_ask(&self) -> bool {
+        let Self { seen, .. } = self;
+        let is_refused = seen.end_asked == Some(EndAsked::Refused);
+        !is_refused && seen.tries.end < MAX_ASKED && !seen.tries.is_unrecorded
     }
 
     fn limited(&self, until: Timestamp, grace: Duration) -> Timestamp {
