@@ -668,6 +668,10 @@ impl Driver {
                     ),
                 );
             }
+            Record::Missing { place, .. } => {
+                let sentence = format!("{} no longer holds the new secret; it is stored again", self.location(*place));
+                self.tell(EventKind::Note, sentence);
+            }
             Record::GivenUp { place, .. } => {
                 self.warn(format!("{} does not hold the new secret, and is given up", self.location(*place)));
             }

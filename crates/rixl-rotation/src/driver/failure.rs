@@ -572,6 +572,9 @@ impl Driver {
             Step::Wait(Wait::Retry(Because::Taken)) => {
                 (RecoveryAction::Continue, "the secret is stored and live; its consumers are waited for")
             }
+            Step::Record(Record::Missing { .. }) => {
+                (RecoveryAction::Continue, "the store no longer holds the new secret; it is stored again")
+            }
             Step::Record(Record::Settled { .. }) => {
                 (RecoveryAction::Continue, "the secret is stored; it is checked once more")
             }
@@ -581,9 +584,6 @@ impl Driver {
             | Step::Act(Act::Store { .. } | Act::Deploy | Act::Retire | Act::SetEnd(_)) => (
                 RecoveryAction::Continue,
                 match () {
-                    () if is_stored && matches!(step, Step::Act(Act::Store { .. })) => {
-                        "the store no longer holds the new secret; it is stored again"
-                    }
                     () if matches!(step, Step::Record(Record::SettingEnd { .. }) | Step::Act(Act::SetEnd(_))) => {
                         "the secret is stored and live; RIXL is asked to end the old key after its grace"
                     }

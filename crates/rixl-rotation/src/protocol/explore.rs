@@ -752,6 +752,7 @@ impl World {
             }
             Step::Act(Act::Close(ending)) => {
                 let close = |world: &mut Self| {
+                    world.may_give_up();
                     world.disk = None;
                     world.escrow = None;
                     world.ending = Some(*ending);

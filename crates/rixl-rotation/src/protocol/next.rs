@@ -829,7 +829,9 @@ impl Case<'_> {
         }
     }
 
-    /// Someone took the stored secret away, or put back what was there before.
+    /// Someone took the stored secret away, or put back what was there before: the place gets it as it did at first. What is
+    /// recorded of it is taken back before that, or a kill in between would leave a place that looks as if consumers had been
+    /// made to take its secret, or as if a write of unknown end were durable.
     fn restore(&self, index: usize, seat: &Seat, holds: &Holds, has_escrow: bool) -> Known<Step> {
         if !has_escrow {
             return Ok(self.lost(Why::NoEscrow, true, None));
@@ -841,7 +843,7 @@ impl Case<'_> {
         match &seat.written {
             Some((at, _)) if self.since(*at) < LAG => Err(Step::Wait(Wait::Retry(Because::Place(index)))),
             _ if seat.is_failed || seat.writes >= MAX_WRITES => Err(Step::Stop(Stop::Contested(index))),
-            _ => Ok(Step::Act(Act::Store { place: index, expected: parts(holds).0 })),
+            _ => Ok(Step::Record(Record::Missing { at: self.seen.now, place: index, version: parts(holds).0 })),
         }
     }
 

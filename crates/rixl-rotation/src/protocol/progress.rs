@@ -49,6 +49,8 @@ pub(crate) enum Record {
     Stored { at: Timestamp, place: usize, version: Version, value: Digest },
     /// It was live there after the quiet time.
     Settled { at: Timestamp, place: usize },
+    /// It was taken away from there, and is stored again.
+    Missing { at: Timestamp, place: usize, version: Version },
     /// The user does without this place.
     GivenUp { at: Timestamp, place: usize },
     /// The user sent the secret elsewhere.
@@ -322,6 +324,7 @@ impl Progress {
             }
             Record::Stored { place, .. }
             | Record::Settled { place, .. }
+            | Record::Missing { place, .. }
             | Record::GivenUp { place, .. }
             | Record::Redirected { place, .. } => *place < self.places.len(),
             _ => true,
@@ -392,6 +395,12 @@ impl Progress {
                     *state = At::Settled { value: *value, at: *at };
                 }
                 self.old_end.is_stale = self.old_end.known.is_some() || self.old_end.asked.is_some();
+            }
+            Record::Missing { place, version, .. } => {
+                if let Some(state) = self.places.get_mut(*place) {
+                    *state = At::Before(version.clone());
+                }
+                self.not_handed();
             }
             Record::GivenUp { place, .. } => {
                 if let Some(state) = self.places.get_mut(*place) {

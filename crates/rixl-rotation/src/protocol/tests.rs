@@ -109,6 +109,9 @@ fn records_read_back() {
         Record::Verified { at: now(), secret: secret(), format: Some(KeyFormat::Whole) },
         Record::Stored { at: now(), place: 0, version, value: secret() },
         Record::Settled { at: now(), place: 0 },
+        Record::Missing { at: now(), place: 0, version: Version::absent() },
+        Record::Stored { at: now(), place: 0, version: Version::new("5"), value: secret() },
+        Record::Settled { at: now(), place: 0 },
         Record::SettingEnd { at: now(), until: now() },
         Record::EndsAt { at: now(), until: now(), last_used: Some(now()) },
         Record::Retiring { at: now() },
@@ -725,7 +728,11 @@ fn a_place_is_looked_at_before_it_is_deployed_and_before_it_is_proven() {
         let nothing = place(Holds::Nothing(Version::absent()));
         seen.note(now(), &Step::Look(Look::Place(0)), &Observation::Place(0, nothing));
         seen.ours = Some(Liveness::Live(KeyFormat::Whole));
-        assert!(matches!(next(&progress, &seen), Step::Act(Act::Store { .. })), "{act:?}");
+        let Step::Record(missing @ Record::Missing { .. }) = next(&progress, &seen) else { panic!("{act:?}") };
+        let mut again = progress.clone();
+        again.apply(&missing);
+        assert!(matches!(next(&again, &seen), Step::Act(Act::Store { .. })), "{act:?}");
+        assert!(again.is_to_deploy() && again.is_to_prove(), "{act:?}");
         // What was given up is.
         seen.mandate.if_live = IfLive::Drop;
         seen.places[0].seen.as_mut().unwrap().is_same = false;
