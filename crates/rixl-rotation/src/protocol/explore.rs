@@ -567,7 +567,10 @@ impl World {
                     write(world);
                     world.pass(after(world.now, 9));
                 });
-                add("unwritten", true, Observation::Recorded(Err(())), &|_| {});
+                add("unwritten", true, Observation::Recorded(Err(())), &|world| {
+                    // The place gets its secret all the same, and a kill after that takes away who knew of it.
+                    world.is_given_up |= matches!(step, Step::Record(Record::Missing { .. }));
+                });
                 add("written, and said not to be", true, Observation::Recorded(Err(())), &write);
             }
             Step::Assume(_) => add("", false, Observation::Assumed, &|_| {}),
