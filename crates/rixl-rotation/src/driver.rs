@@ -668,7 +668,8 @@ impl Driver {
                     ),
                 );
             }
-            Record::Missing { place, .. } => {
+            // A recovery has told it as what it is about to do.
+            Record::Missing { place, .. } if !self.is_recovered => {
                 let sentence = format!("{} no longer holds the new secret; it is stored again", self.location(*place));
                 self.tell(EventKind::Note, sentence);
             }

@@ -12,7 +12,7 @@ use crate::{
         seen::{Act, Authorizer, Because, Holds, IfLive, NotRetired, Owner, Step, Stop, StoreFailure, Wait},
     },
     rotator::OwnKey,
-    store::{Content, StoreError},
+    store::{Content, StoreError, StoreErrorKind},
 };
 
 const NOT_CLEAR: &str = "RIXL does not say clearly whether the stored secret is live";
@@ -152,10 +152,7 @@ impl Driver {
             }
             Stop::PlaceMoved(_) => self
                 .stuck("it held a secret before and holds none now, as if its file system were not mounted")
-                .with_next(match self.progress.response {
-                    Response::Received => self.elsewhere(),
-                    _ => Next::Decide,
-                }),
+                .with_next(self.decision()),
             Stop::PlaceTaken(place) => self.taken(place),
             Stop::KeyElsewhere(_) => {
                 let paths: Vec<String> = self.homes.iter().map(Spot::path).collect();
@@ -227,6 +224,10 @@ impl Driver {
             Stop::NotSettled => {
                 let error = (0..self.places.len()).find_map(|place| self.place_error(place));
                 match error {
+                    // To read it once more tells no more.
+                    Some(error) if error.kind() == StoreErrorKind::Foreign => {
+                        with_source(self.stuck("the store can't be read"), Some(error)).with_next(self.decision())
+                    }
                     Some(_) => with_source(self.stuck("the store can't be read"), error),
                     None => Failure::new(
                         FailureKind::Unknown,
@@ -314,10 +315,8 @@ impl Driver {
             return failure.with_next(Next::AnotherPlace(self.label.clone()));
         }
         if self.progress.response != Response::Unsent {
-            // It was not given up, for the secret may be the only one that is live.
-            let is_kept = self.progress.response == Response::Received && self.seen.mandate.if_live == IfLive::Drop;
-            let next = if is_kept { self.elsewhere() } else { Next::Decide };
-            return self.stuck("the store holds what someone else put there meanwhile").with_next(next);
+            let failure = self.stuck("the store holds what someone else put there meanwhile");
+            return failure.with_next(self.decision());
         }
         if owner == Some(Owner::State) {
             return Failure::refused(format!(
@@ -433,6 +432,13 @@ impl Driver {
             Some(error) => failure.with_source(error),
             None => failure,
         }
+    }
+
+    /// What only a person can decide. One who gives it up is not told to do so again: the secret may be the only one that is
+    /// live.
+    fn decision(&self) -> Next {
+        let is_kept = self.progress.response == Response::Received && self.seen.mandate.if_live == IfLive::Drop;
+        if is_kept { self.elsewhere() } else { Next::Decide }
     }
 
     /// The secret that is in hand goes to another place.
