@@ -1208,7 +1208,7 @@ fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
     let may_come = world.done > 0 || world.copy.is_some();
     let is_new = |place: &Content| matches!(place, Content::Secret(1..)) && world.opens(*place);
     let are_new = world.places.iter().all(is_new) && !world.is_renamed;
-    let is_deployed = !world.given.deploys || world.deployed.as_ref() == Some(&world.places);
+    let is_deployed = !world.given.deploys || world.deployed.as_ref() == Some(&world.places) || world.is_given_up;
     match step {
         // What was set when the places had it may be moved on any evidence: the old key lives longer by that.
         Step::Act(Act::SetEnd(until)) => {
@@ -1248,7 +1248,7 @@ fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
             if !is_deployed {
                 bad.push("the old key is deleted, and the new secret was not deployed".into());
             }
-            if !world.is_handed() {
+            if !world.is_handed() && !world.is_given_up {
                 bad.push("the old key is deleted, and the new secret was not proven, taken and used".into());
             }
         }
