@@ -165,6 +165,12 @@ fn mistakes_have_codes_of_their_own() {
     let check = run(bench.rixl("check --output json"), 3);
     assert_eq!(json(&check)["exit_code"], 3);
     run(bench.rixl("check --nonsense"), 3);
+    // Whatever stands before the command.
+    for options in ["--config rixl.toml", "--config=rixl.toml", "--account plan", "-q -o json", "-qo json"] {
+        run(bench.rixl(&format!("{options} plan --nonsense")), 1);
+        run(bench.rixl(&format!("{options} check --nonsense")), 3);
+        run(bench.rixl(&format!("{options} apply --nonsense")), 2);
+    }
     let other = run(bench.rixl("keys list --output prometheus"), 2);
     assert!(other.stderr.contains("is for `rixl check` alone"), "{}", other.stderr);
 }
