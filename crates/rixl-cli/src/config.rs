@@ -73,6 +73,7 @@ pub(crate) struct Token {
     file: Option<PathBuf>,
     credential: Option<String>,
     api_key_file: Option<PathBuf>,
+    command: Option<Vec<String>>,
 }
 
 /// Where the credential of a run is, as far as a file says it.
@@ -83,6 +84,8 @@ pub(crate) enum Source {
     /// A bearer token, among the credentials that systemd gives to a service.
     Credential(PathBuf),
     ApiKeyFile(PathBuf),
+    /// A bearer token, which this program with these arguments prints.
+    Command(Vec<String>),
 }
 
 /// `[[secret]]`: some API keys, when they are due, and what is then done.
@@ -430,11 +433,21 @@ pub(crate) fn with_account(global: Global) -> Result<Global, Failure> {
 impl Account {
     fn checked(mut self, config: &Path, at: &Range<usize>) -> Result<Self, Problem> {
         if let Some(token) = &mut self.token {
-            let Token { env, file, credential, api_key_file } = token;
-            let named = [env.is_some(), file.is_some(), credential.is_some(), api_key_file.is_some()];
+            let Token { env, file, credential, api_key_file, command } = token;
+            let named =
+                [env.is_some(), file.is_some(), credential.is_some(), api_key_file.is_some(), command.is_some()];
             if named.iter().filter(|is_named| **is_named).count() != 1 {
                 let message = "token says one of env, file, credential and api-key-file: where the token is";
                 return Err(Problem::new(at.clone(), message));
+            }
+            if let Some(words) = command {
+                let Some(program) = words.first_mut().filter(|program| !program.is_empty()) else {
+                    return Err(Problem::new(at.clone(), "token.command is a program and its arguments"));
+                };
+                // Another one is looked up on PATH.
+                if program.contains('/') {
+                    *program = beside(config, Path::new(program)).to_string_lossy().into_owned();
+                }
             }
             if credential.as_ref().is_some_and(|name| name.is_empty() || name.starts_with('.') || name.contains('/')) {
                 return Err(Problem::new(at.clone(), "token.credential is a name, as in LoadCredential=NAME:PATH"));
@@ -451,12 +464,13 @@ impl Account {
         let mut global = global.clone();
         global.base_url = global.base_url.or_else(|| self.base_url.clone());
         global.org = global.org.or_else(|| self.organization.clone().map(Checked));
-        if let Some(Token { env, file, credential, api_key_file }) = &self.token
+        if let Some(Token { env, file, credential, api_key_file, command }) = &self.token
             && global.token_file.is_none()
             && !global.token_stdin
         {
             global.token_file = file.clone();
             global.source = match (env, credential, api_key_file) {
+                _ if let Some(words) = command => Some(Source::Command(words.clone())),
                 (Some(name), ..) => Some(Source::Variable(name.clone())),
                 (_, Some(name), _) => {
                     let folder = env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {

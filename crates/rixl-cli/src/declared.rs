@@ -96,11 +96,11 @@ pub(crate) fn parts<'a>(context: &Context, config: &'a Config) -> Result<Vec<Par
 
 impl<'a> Part<'a> {
     /// Connects. From now on, what is to be run next is for this account.
-    pub(crate) fn connect(&self, context: &Context) -> Result<Api, Failure> {
+    pub(crate) async fn connect(&self, context: &Context) -> Result<Api, Failure> {
         if let Some(flags) = &self.flags {
             failure::remember_flags(flags.clone());
         }
-        context.connect_as(&self.global)
+        context.connect_as(&self.global).await
     }
 
     /// Looks at all of it. Nothing is changed.

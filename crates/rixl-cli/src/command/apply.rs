@@ -47,7 +47,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
 }
 
 async fn apply(context: &Context, part: &Part<'_>, rows: &mut Vec<Row>, is_stopped: &mut bool) -> Result<(), Failure> {
-    let api = part.connect(context)?;
+    let api = part.connect(context).await?;
     let rotator = context.rotator(&api)?;
     let mut seen = part.seen(context, &api).await?;
     if !*is_stopped {

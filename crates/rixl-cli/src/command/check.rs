@@ -200,7 +200,7 @@ async fn look(context: &Context, args: &Args) -> Result<Vec<Found>, Failure> {
     let config = Config::required(&context.global)?;
     let mut all = Vec::new();
     for part in declared::parts(context, &config)? {
-        let api = part.connect(context)?;
+        let api = part.connect(context).await?;
         let seen = part.seen(context, &api).await?;
         let start = all.len();
         for group in &seen.groups {

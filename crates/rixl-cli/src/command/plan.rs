@@ -30,7 +30,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     let config = Config::required(&context.global)?;
     let (mut rows, mut fresh, mut next) = (Vec::new(), 0_usize, None);
     for part in declared::parts(context, &config)? {
-        let api = part.connect(context)?;
+        let api = part.connect(context).await?;
         let rotator = context.rotator(&api)?;
         let seen = part.seen(context, &api).await?;
         rows.extend(unfinished(context, &part, &rotator, &seen, true).await?);

@@ -152,7 +152,7 @@ impl Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let selection = args.selection(context)?;
     let places = Destinations::read(context, &args.destination)?;
-    let api = context.connect()?;
+    let api = context.connect().await?;
     let journal = context.journal()?;
     let Plan { due, left_out, matched, .. } = match context.stop.or(selection.find(&api.account, &*journal)).await? {
         Ok(plan) => plan,

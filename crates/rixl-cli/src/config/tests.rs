@@ -18,6 +18,9 @@ token.env = "RIXL_BEARER_TOKEN"
 [account.other]
 token = { api-key-file = "keys/other" }
 
+[account.third]
+token.command = ["bin/get-token", "--short", "a b"]
+
 [[secret]]
 account = "main"
 name = "billing-*"
@@ -68,7 +71,7 @@ fn parse(text: &str) -> Result<Config, String> {
 #[test]
 fn all_that_can_be_declared() {
     let config = parse(FULL).unwrap();
-    assert_eq!(config.accounts.keys().collect::<Vec<_>>(), ["main", "other"]);
+    assert_eq!(config.accounts.keys().collect::<Vec<_>>(), ["main", "other", "third"]);
     let [first, second] = config.secrets.as_slice() else { panic!() };
     let destination = first.destination(false);
     // Relative paths count from the folder of the file.
@@ -80,6 +83,8 @@ fn all_that_can_be_declared() {
     assert_eq!((first.how, first.grace(false)), (How::Replace, Duration::from_secs(48 * 3_600)));
     assert_eq!((first.said(), second.said()), ("name billing-*, project Bq4y3QB38S".into(), "XyZ9aB8cD1".into()));
     assert_eq!(second.destination(false).to, ["file:/etc/uploads/key"]);
+    let command = config.accounts["third"].token.as_ref().unwrap().command.as_ref().unwrap();
+    assert_eq!(command, &["/srv/fleet/bin/get-token", "--short", "a b"]);
     let token = config.accounts["other"].token.as_ref().unwrap();
     assert_eq!(token.api_key_file.as_deref(), Some(Path::new("/srv/fleet/keys/other")));
 }
@@ -151,7 +156,9 @@ fn mistakes_are_told_with_line_and_column() {
         ("secret = 1\n".into(), "write secrets as [[secret]]"),
         ("account = 1\n".into(), "write accounts as [account.NAME]"),
         ("[account.a]\ntoken = { env = \"A\", file = \"b\" }\n".into(), "line 1, column 10: token says one of "),
-        ("[account.a]\ntoken = {}\n".into(), "token says one of env, file, credential and api-key-file"),
+        ("[account.a]\ntoken = {}\n".into(), "token says one of env, file, credential, api-key-file and command"),
+        ("[account.a]\ntoken.command = []\n".into(), "token.command is a program and its arguments"),
+        ("[account.a]\ntoken.command = \"get-token\"\n".into(), "line 2, column 17: expected a sequence, found string"),
         ("[account.a]\ntoken.credential = \"../a\"\n".into(), "token.credential is a name"),
         (
             "[account.a]\norganisation = \"a\"\n".into(),
@@ -261,6 +268,7 @@ fn fits(schema: &Value, part: &Value, value: &Value) -> bool {
         "pattern" => {
             value.as_str().is_none_or(|text| regex::Regex::new(rule.as_str().unwrap()).unwrap().is_match(text))
         }
+        "minItems" => value.as_array().is_none_or(|of| of.len() as u64 >= rule.as_u64().unwrap()),
         "minProperties" => value.as_object().is_none_or(|of| of.len() as u64 >= rule.as_u64().unwrap()),
         "maxProperties" => value.as_object().is_none_or(|of| of.len() as u64 <= rule.as_u64().unwrap()),
         "minimum" => value.as_i64().is_none_or(|number| number >= rule.as_i64().unwrap()),
@@ -285,6 +293,8 @@ fn the_schema_says_what_the_program_says() {
         with("jitter = 7"),
         with("jitter = \"soon\""),
         with("how = \"rotat\""),
+        "[account.a]\ntoken.command = []\n".into(),
+        "[account.a]\ntoken.command = \"get-token\"\n".into(),
         with("rate = \"5/d\""),
         with("concurrency = 65"),
         with("budget = 0"),

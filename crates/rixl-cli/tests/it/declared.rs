@@ -418,6 +418,65 @@ fn a_credential_of_systemd_and_an_api_key_file() {
     run(rixl("plan"), 2);
 }
 
+/// It is run once, in a session of its own, and what it prints is the token.
+#[test]
+fn a_token_that_a_program_prints() {
+    let bench = bench();
+    write(&bench.path("token"), bench.sandbox.bearer_token(), 0o600);
+    let program = |text: &str| write(&bench.path("get-token"), &format!("#!/bin/sh\n{text}\n"), 0o700);
+    let account = format!(
+        "[account.main]\nbase-url = \"{}\"\ntoken.command = [\"./get-token\", \"a b\", \"$HOME\"]\n\n{FLEET}",
+        bench.sandbox.url()
+    );
+    declare(&bench, &account);
+    fs::create_dir(bench.path("below")).unwrap();
+    let rixl = |words: &str| {
+        let mut program = bench.rixl(&format!("{words} --config ../rixl.toml"));
+        program.command.env_remove("RIXL_BASE_URL").current_dir(bench.path("below"));
+        // A token of the environment counts for less than what is declared.
+        program.env("RIXL_BEARER_TOKEN", "nobodys-token")
+    };
+    let folder = bench.folder.path().to_str().unwrap();
+    program(&format!(
+        "test \"$1.$2.$#\" = 'a b.$HOME.2' || exit 7\ntest \"$(cut -d' ' -f6 /proc/$$/stat)\" = $$ || exit 8\n\
+         test -z \"$RIXL_BEARER_TOKEN\" || exit 9\necho run >> {folder}/runs\ncat {folder}/token; echo"
+    ));
+    let runs = || fs::read_to_string(bench.path("runs")).unwrap_or_default().lines().count();
+    run(rixl("plan"), 2);
+    assert_eq!(runs(), 1);
+    run(rixl("apply --yes"), 0);
+    assert_eq!(runs(), 2);
+    run(rixl("keys list --account main"), 0);
+    assert_eq!(runs(), 3);
+    // A flag counts for more.
+    run(rixl("plan --token-file ../token"), 0);
+    assert_eq!(runs(), 3);
+    // What it says when it fails is told, without what looks like a secret.
+    program(&format!("echo \"no ticket for $(cat {folder}/token)\" >&2; cat {folder}/token; exit 3"));
+    let failed = run(rixl("plan"), 4);
+    assert!(failed.stderr.contains("token.command (`"), "{}", failed.stderr);
+    assert!(
+        failed.stderr.contains("exited with status 3") && failed.stderr.contains("it said: no ticket for [...]"),
+        "{}",
+        failed.stderr
+    );
+    assert!(
+        !failed.stderr.contains(bench.sandbox.bearer_token()) && !failed.stderr.contains("a b"),
+        "{}",
+        failed.stderr
+    );
+    program("true");
+    assert!(run(rixl("plan"), 4).stderr.contains("printed nothing; nothing was sent"));
+    program("head -c 70000 /dev/zero | tr '\\0' x");
+    assert!(run(rixl("plan"), 4).stderr.contains("printed more than 65536 bytes"));
+    fs::remove_file(bench.path("get-token")).unwrap();
+    assert!(run(rixl("plan"), 4).stderr.contains("gave no token; nothing was sent"));
+    // As of any other token that RIXL refuses, it is told where it is from.
+    program("echo nobodys-token");
+    let refused = run(rixl("plan"), 4);
+    assert!(refused.stderr.contains("into token.command (`"), "{}", refused.stderr);
+}
+
 #[test]
 fn a_check_for_monitoring() {
     let bench = bench();
