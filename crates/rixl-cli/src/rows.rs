@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use rixl_credentials::{ApiKey, Timestamp};
 use rixl_rotation::{
-    Completed, DueKey, Effect, Ending, Event, EventKind, FailureKind, Fleet, LeftOut, Next, Report, Situation,
+    Completed, Due, Effect, Ending, Event, EventKind, FailureKind, Fleet, LeftOut, Next, Report, Situation,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
@@ -313,14 +313,18 @@ impl Row {
     }
 
     /// Of a webhook endpoint.
-    pub(crate) fn of_webhook(mut self) -> Self {
-        self.kind = Some(WEBHOOK);
-        self
+    pub(crate) fn of_webhook(self) -> Self {
+        self.of_kind(Some(WEBHOOK))
     }
 
     /// Of a client credential.
-    pub(crate) fn of_client(mut self) -> Self {
-        self.kind = Some(CLIENT);
+    pub(crate) fn of_client(self) -> Self {
+        self.of_kind(Some(CLIENT))
+    }
+
+    /// Of such a one, if it is no key.
+    pub(crate) fn of_kind(mut self, kind: Option<&'static str>) -> Self {
+        self.kind = kind.or(self.kind);
         self
     }
 
@@ -340,11 +344,11 @@ impl Row {
     }
 
     pub(crate) fn of_ended(context: &Context, ended: Completed) -> Self {
-        let id = ended.key_id.as_str().to_owned();
+        let (id, name) = (Some(ended.due.id().to_owned()), ended.due.name().map(str::to_owned));
         match ended.result {
-            None => Self::not_begun(context, Some(id), ended.name),
-            Some(Ok(report)) => Self { id: Some(id), name: ended.name, ..Self::of_report(report) },
-            Some(Err(failure)) => Self::of_failure(Some(id), ended.name, failure),
+            None => Self::not_begun(context, id, name),
+            Some(Ok(report)) => Self { id, name, ..Self::of_report(report) },
+            Some(Err(failure)) => Self::of_failure(id, name, failure),
         }
     }
 
@@ -486,7 +490,7 @@ fn several(rows: &[&Row]) -> String {
 pub(crate) async fn carry_out(
     context: &Context,
     fleet: &Fleet,
-    due: Vec<DueKey>,
+    due: Vec<Due>,
     places: &Destinations,
     progress: &Progress,
 ) -> (Vec<Row>, bool) {
@@ -496,13 +500,13 @@ pub(crate) async fn carry_out(
     while let Some(ended) = rotations.next().await {
         let may_have_changed = |failure: &rixl_rotation::Failure| failure.effect() != Effect::Unchanged;
         is_stopped |= matches!(&ended.result, Some(Err(failure)) if may_have_changed(failure));
-        let of = places.of(Some(&ended.key_id), ended.name.as_deref());
-        let of = of.map(|places| places.locations()).unwrap_or_default();
+        let of = places.locations_of(&ended.due);
         let row = match ended.result {
             // Only its end stops a fleet otherwise.
             None if !is_stopped && !context.stop.is_set() => {
                 let reason = "its window has closed; the next run goes on".to_owned();
-                Row::looked_at(ended.key_id.to_string(), ended.name, Outcome::OutsideWindow, reason)
+                let (id, name) = (ended.due.id().to_owned(), ended.due.name().map(str::to_owned));
+                Row::looked_at(id, name, Outcome::OutsideWindow, reason)
             }
             _ => Row::of_ended(context, ended),
         };
@@ -533,9 +537,10 @@ pub(crate) fn done(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
 pub(crate) fn looked(rows: &[Row]) -> Result<Done, Failure> {
     let mut table = Table::new(["ID", "NAME", "RESULT", "WHY", "STORE"]);
     for row in rows {
-        let why = row.reason.as_deref().or(row.error.as_ref().map(|words| words.message.as_str()));
+        let why = row.reason();
         let stores = row.stores.together();
-        let cells = [row.id.as_deref(), row.name.as_deref(), Some(row.result.as_str()), why, stores.as_deref()];
+        let cells =
+            [row.id.as_deref(), row.name.as_deref(), Some(row.result.as_str()), why.as_deref(), stores.as_deref()];
         table.add(cells.map(|cell| cell.unwrap_or("-")));
     }
     let text = if rows.is_empty() { String::new() } else { table.to_string() };

@@ -1,17 +1,18 @@
 //! `rixl apply`
 
 use rixl_credentials::Timestamp;
-use rixl_rotation::{DueKey, Rotator};
+use rixl_rotation::{Due, Rotator};
 
 use crate::{
     command::plan::{fleet, unfinished},
     config::{Config, How},
-    confirm::{confirm, with_places},
+    confirm::confirm,
     context::Context,
     declared::{self, Group, Part, Seen},
     failure::Failure,
     output::Done,
     rows::{self, Progress, Row},
+    text::shown,
 };
 
 /// Do what is due in the declared fleet
@@ -19,8 +20,9 @@ use crate::{
 /// Reads `rixl.toml`, here or in a folder above, or --config FILE. First what is unfinished is finished, as `rixl recover`
 /// does it. Then the keys that are due, and whose window is open, are rotated or replaced, one `[[secret]]` after another: all of
 /// its keys are prepared, and those that can't be are left out and reported; one goes alone; the first unknown or lost outcome
-/// stops new work. Run it from a timer, more often than the shortest window lasts: what is not due is left alone, and of two
-/// machines with one state in Vault each key is locked by one.
+/// stops new work. Webhook endpoints are rotated and client credentials replaced in the same way; for these the command stays until
+/// their grace period is over. Run it from a timer, more often than the shortest window lasts: what is not due is left alone, and of
+/// two machines with one state in Vault each key is locked by one.
 ///
 /// On a terminal it asks; elsewhere --yes is required. Exits with the most serious code of all keys, 0 if nothing was due.
 #[derive(clap::Args, Debug)]
@@ -70,7 +72,7 @@ async fn apply(context: &Context, part: &Part<'_>, rows: &mut Vec<Row>, is_stopp
                 of_group
             }
         };
-        rows.extend(of_group.into_iter().map(|row| row.of_account(part.account)));
+        rows.extend(of_group.into_iter().map(|row| group.row(row).of_account(part.account)));
     }
     Ok(())
 }
@@ -90,9 +92,9 @@ async fn ask(context: &Context, part: &Part<'_>, seen: &Seen<'_>) -> Result<(), 
         "This ends {open} unfinished runs, gives {rotated} keys new secrets, and replaces {replaced} keys{of}; the old secrets \
          may die at once:"
     );
-    let of_due = |group: &Group<'_>, due: &DueKey| {
-        let places = group.places.of_due(due).map(|places| places.locations()).unwrap_or_default();
-        with_places(&due.key, &places)
+    let of_due = |group: &Group<'_>, due: &Due| {
+        let name = due.name().map(|name| format!(" ({name})")).unwrap_or_default();
+        shown(&format!("{}{name}  {}", due.id(), group.places.locations_of(due).join(", "))).into_owned()
     };
     let about = seen.groups.iter().flat_map(|group| group.due().into_iter().map(|due| of_due(group, &due)));
     let about: Vec<String> = about.collect();
@@ -104,7 +106,7 @@ async fn done(
     context: &Context,
     rotator: &Rotator,
     group: &Group<'_>,
-    mut due: Vec<DueKey>,
+    mut due: Vec<Due>,
     now: Timestamp,
 ) -> Result<(Vec<Row>, bool), Failure> {
     if due.is_empty() {
@@ -115,11 +117,11 @@ async fn done(
     let places = group.places.clone();
     let mut rows = Vec::with_capacity(due.len());
     for error in fleet.prepare_each(&due, |due| places.of_due(due)).await {
-        let Some(at) = due.iter().position(|due| due.key.id == *error.key_id()) else { continue };
+        let Some(at) = due.iter().position(|due| due == error.due()) else { continue };
         let failed = due.remove(at);
-        let of = places.of_due(&failed).map(|places| places.locations()).unwrap_or_default();
-        let row = Row::of_failure(Some(failed.key.id.to_string()), failed.key.name, error.into_failure());
-        let row = row.in_stores(of);
+        let name = failed.name().map(str::to_owned);
+        let row = Row::of_failure(Some(failed.id().to_owned()), name, error.into_failure());
+        let row = row.in_stores(places.locations_of(&failed));
         progress.ended(&row);
         rows.push(row);
     }
@@ -129,7 +131,7 @@ async fn done(
     Ok((rows, is_stopped))
 }
 
-fn not_begun(context: &Context, group: &Group<'_>, due: &DueKey) -> Row {
-    let of = group.places.of_due(due).map(|places| places.locations()).unwrap_or_default();
-    Row::not_begun(context, Some(due.key.id.to_string()), due.key.name.clone()).in_stores(of)
+fn not_begun(context: &Context, group: &Group<'_>, due: &Due) -> Row {
+    let name = due.name().map(str::to_owned);
+    Row::not_begun(context, Some(due.id().to_owned()), name).in_stores(group.places.locations_of(due))
 }

@@ -16,9 +16,9 @@ use crate::{
 
 /// Show what `rixl apply` would do with the declared fleet
 ///
-/// Reads `rixl.toml`, here or in a folder above, or --config FILE. For each declared key that is due: why, where its secret
-/// would go, and what stands in the way. Everything is prepared, as --dry-run of other commands does it, and nothing is sent
-/// that changes a key.
+/// Reads `rixl.toml`, here or in a folder above, or --config FILE. For each declared key, webhook endpoint and client credential
+/// that is due: why, where its secret would go, and what stands in the way. Everything is prepared, as --dry-run of other commands
+/// does it, and nothing is sent that changes a key; to try a client credential, a token is minted, which counts as a use of it.
 ///
 /// Exits with 0 if there is nothing to do, 2 if there is, and another code if something stands in the way, as of other
 /// commands; a mistake in `rixl.toml` or on the command line is 1 here. A key that is due outside its window is reported, and
@@ -47,8 +47,11 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     }
     rows::say_all(context.output, &rows);
     let coming = next.map(|at| format!("; the next one comes to be due at {at:.0}")).unwrap_or_default();
-    let keys = if fresh == 1 { "key is" } else { "keys are" };
-    context.output.note(format_args!("{fresh} declared {keys} not due{coming}"));
+    match fresh {
+        0 => {}
+        1 => context.output.note(format_args!("1 declared secret is not due{coming}")),
+        _ => context.output.note(format_args!("{fresh} declared secrets are not due{coming}")),
+    }
     let code = rows::code(&rows);
     let code = if code == Code::Done && rows.iter().any(Row::is_to_do) { Code::IS_DUE } else { code };
     rows::looked(&rows)?.with_code(code).with_field("not_due", &fresh)?.with_field("next_due", &next)
@@ -115,14 +118,14 @@ async fn prepared(
     let mut failed = fleet.prepare_each(&due, |due| places.of_due(due)).await;
     progress.over();
     for due in &due {
-        let (id, name) = (due.key.id.to_string(), due.key.name.clone());
-        let of = group.places.of_due(due).map(|places| places.locations()).unwrap_or_default();
-        let at = failed.iter().position(|error| *error.key_id() == due.key.id);
-        let row = match at.map(|at| failed.swap_remove(at).into_failure()) {
-            Some(failure) => Row::of_failure(Some(id), name, failure),
-            None => Row::looked_at(id, name, group.would(), due.reason.clone()),
-        };
-        rows.push(row.in_stores(of));
+        let at = failed.iter().position(|error| error.due() == due);
+        rows.push(match at.map(|at| failed.swap_remove(at).into_failure()) {
+            Some(failure) => {
+                let row = Row::of_failure(Some(due.id().to_owned()), due.name().map(str::to_owned), failure);
+                group.row(row).in_stores(group.places.locations_of(due))
+            }
+            None => group.row_of(due, group.would(), String::new()),
+        });
     }
     Ok(rows)
 }

@@ -13,7 +13,7 @@ use crate::{
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Three keys with files of their ids: two of 120 days, one of 10.
-fn bench() -> Bench {
+pub(crate) fn bench() -> Bench {
     let bench = Bench::of(Sandbox::builder());
     for (name, id, days) in
         [("fleet-a", "fleeta0001", 120), ("fleet-b", "fleetb0001", 120), ("fleet-c", "fleetc0001", 10)]
@@ -23,36 +23,37 @@ fn bench() -> Bench {
     bench
 }
 
-fn add(bench: &Bench, name: &str, id: &str, days: u32) {
+pub(crate) fn add(bench: &Bench, name: &str, id: &str, days: u32) {
     let key = bench.sandbox.create_key(SeedKey::new(name).with_id(id).aged(DAY * days));
     write(&bench.path(id), &key.secret, 0o600);
 }
 
-const FLEET: &str = "[[secret]]\nname = \"fleet-*\"\nmax-age = \"90d\"\nsettle = \"0s\"\nto = \"file:{key_id}\"\n";
+pub(crate) const FLEET: &str =
+    "[[secret]]\nname = \"fleet-*\"\nmax-age = \"90d\"\nsettle = \"0s\"\nto = \"file:{key_id}\"\n";
 
-fn declare(bench: &Bench, text: &str) {
+pub(crate) fn declare(bench: &Bench, text: &str) {
     write(&bench.path("rixl.toml"), text, 0o644);
 }
 
 #[track_caller]
-fn run(program: Program, code: i32) -> Run {
+pub(crate) fn run(program: Program, code: i32) -> Run {
     let run = program.run();
     assert_eq!(run.code, code, "{}{}", run.stdout, run.stderr);
     run
 }
 
-fn rotations(bench: &Bench, ids: &[&str]) -> Vec<u64> {
+pub(crate) fn rotations(bench: &Bench, ids: &[&str]) -> Vec<u64> {
     ids.iter().map(|id| bench.sandbox.rotations(id)).collect()
 }
 
 #[track_caller]
-fn assert_live(bench: &Bench, ids: &[&str]) {
+pub(crate) fn assert_live(bench: &Bench, ids: &[&str]) {
     for id in ids {
         assert!(bench.sandbox.opens(id, &fs::read_to_string(bench.path(id)).unwrap()), "{id}");
     }
 }
 
-fn results(run: &Run) -> Vec<String> {
+pub(crate) fn results(run: &Run) -> Vec<String> {
     let text = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
     let rows = json(run)["keys"].as_array().unwrap().clone();
     let mut results: Vec<String> =
@@ -126,7 +127,11 @@ fn a_plan_says_what_is_due_and_changes_nothing() {
     let line = |id: &str| plan.stdout.lines().find(|line| line.starts_with(id)).unwrap_or_default().to_owned();
     assert!(line("fleeta0001").contains("would rotate") && line("fleeta0001").contains("120 d old"), "{}", plan.stdout);
     assert!(line("fleetb0001").ends_with("/fleetb0001") && line("fleetc0001").is_empty(), "{}", plan.stdout);
-    assert!(plan.stderr.contains("1 declared key is not due; the next one comes to be due at 20"), "{}", plan.stderr);
+    assert!(
+        plan.stderr.contains("1 declared secret is not due; the next one comes to be due at 20"),
+        "{}",
+        plan.stderr
+    );
     let plan = run(bench.rixl("plan --output json"), 2);
     assert_eq!(json(&plan)["exit_code"], 2);
     assert_eq!(json(&plan)["not_due"], 1);
@@ -136,6 +141,11 @@ fn a_plan_says_what_is_due_and_changes_nothing() {
     declare(&bench, &FLEET.replace("90d", "200d"));
     let plan = run(bench.rixl("plan"), 0);
     assert_eq!(plan.stdout, "");
+    assert!(plan.stderr.contains("3 declared secrets are not due; "), "{}", plan.stderr);
+    // Where all is due, there is nothing to say of the others.
+    declare(&bench, &FLEET.replace("90d", "1d"));
+    let plan = run(bench.rixl("plan"), 2);
+    assert!(!plan.stderr.contains("not due"), "{}", plan.stderr);
 }
 
 #[test]
@@ -566,6 +576,8 @@ fn the_example_runs_against_the_sandbox() {
     let plan = run(rixl("plan --output json"), 2);
     assert_eq!(results(&plan)[0], "analytics1 would replace");
     assert!(results(&plan)[1].starts_with("billing001 "), "{}", plan.stdout);
+    assert!(plan.stderr.contains("the sandbox has no webhook endpoints"), "{}", plan.stderr);
+    assert_eq!(json(&plan)["not_due"], 1, "the client credential is new");
     let apply = run(rixl("apply --output json"), 0);
     assert!(results(&apply).iter().any(|row| row.ends_with(" replaced")), "{}", apply.stdout);
     run(rixl("check"), 2);

@@ -17,6 +17,7 @@ mod grace;
 mod help;
 mod history;
 mod input;
+mod kinds;
 mod leaks;
 mod list;
 mod own_key;
