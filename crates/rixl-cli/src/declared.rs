@@ -1,7 +1,12 @@
 //! A declared fleet as it is now: its keys, which of them are due, and what is unfinished.
 
-use rixl_credentials::{KeyId, ProjectId, Timestamp};
-use rixl_rotation::{Due, Judgement, LeftOut, OpenRun, Selection, Surveyed, SurveyedOther, open_runs, survey_others};
+use std::collections::HashSet;
+
+use rixl_credentials::{CredentialId, EndpointId, KeyId, ProjectId, Timestamp};
+use rixl_rotation::{
+    Account, Due, Failed, Judgement, LeftOut, OpenRun, Selection, Surveyed, SurveyedOther, failed, journal::Journal,
+    open_runs, survey_others,
+};
 
 use crate::{
     args::Global,
@@ -11,6 +16,7 @@ use crate::{
     places::Destinations,
     rows::{Outcome, Row},
     settings,
+    text::quoted,
 };
 
 /// What is declared of one account.
@@ -36,6 +42,8 @@ pub(crate) struct Group<'a> {
     pub(crate) secret: &'a Secret,
     pub(crate) places: Destinations,
     pub(crate) keys: Vec<Key>,
+    /// What a command must repeat that is to find it.
+    flags: String,
     /// Why nothing can be done with it.
     pub(crate) refused: Option<Row>,
 }
@@ -60,9 +68,38 @@ pub(crate) enum Standing {
     Due(Due),
     /// It is due, and its window is closed until then.
     OutsideWindow(Due, Option<Timestamp>),
+    /// It is due, and has failed so often that it is left alone for now, or until someone has looked.
+    Failed(Due, Failed),
     LeftOut(LeftOut),
     /// An earlier run on it comes first.
     Unfinished,
+}
+
+/// What someone has looked at, by its id, its name, or its entry: it is tried again whatever failed before.
+#[derive(Debug, Default)]
+pub(crate) struct Again {
+    asked: Vec<String>,
+    found: HashSet<String>,
+}
+
+impl Again {
+    pub(crate) fn new(asked: Vec<String>) -> Self {
+        Self { asked, found: HashSet::new() }
+    }
+
+    /// Whether one of these is asked for.
+    pub(crate) fn has(&mut self, names: &[Option<&str>]) -> bool {
+        let asked = self.asked.iter().filter(|asked| names.contains(&Some(asked)));
+        let found: Vec<String> = asked.cloned().collect();
+        let is_any = !found.is_empty();
+        self.found.extend(found);
+        is_any
+    }
+
+    /// What nothing was found for.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = &String> {
+        self.asked.iter().filter(|asked| !self.found.contains(*asked))
+    }
 }
 
 /// The declared accounts that the command is about, in the order of the file.
@@ -111,7 +148,7 @@ impl<'a> Part<'a> {
     }
 
     /// Looks at all of it. Nothing is changed.
-    pub(crate) async fn seen(&self, context: &Context, api: &Api) -> Result<Seen<'a>, Failure> {
+    pub(crate) async fn seen(&self, context: &Context, api: &Api, again: &mut Again) -> Result<Seen<'a>, Failure> {
         let (journal, account) = (context.journal()?, &api.account);
         // Before the list: what is begun meanwhile is not taken for what nobody works on.
         let mut open = open_runs(&*journal).await?;
@@ -123,6 +160,9 @@ impl<'a> Part<'a> {
                 run.base_url.as_ref().is_none_or(same)
             };
             open.retain(is_own);
+        }
+        for run in &open {
+            again.has(&names(run));
         }
         // It has no endpoints, and another project.
         let secrets = self.secrets.iter().filter(|secret| !context.global.sandbox || secret.kind != Kind::Webhook);
@@ -142,13 +182,16 @@ impl<'a> Part<'a> {
         };
         let (keys, others) = context.stop.or(looked).await??;
         let now = account.client().timing().now();
+        let config = context.global.config.as_ref().filter(|_| self.global.account.is_none());
+        let config = config.map(|path| format!(" --config {}", quoted(&path.to_string_lossy()))).unwrap_or_default();
+        let flags = format!("{config}{}", failure::flags());
         let mut groups = Vec::with_capacity(secrets.len());
         for secret in secrets {
             let places = Destinations::read(context, &secret.destination(context.global.sandbox))?;
-            let group = Group { secret, places, keys: Vec::new(), refused: None };
+            let group = Group { secret, places, keys: Vec::new(), flags: flags.clone(), refused: None };
             groups.push((secret.selection()?, group));
         }
-        let looker = Looker { open: &open, now };
+        let looker = Looker { open: &open, account, journal: &*journal, now };
         for surveyed in keys {
             // Its successor has its places.
             if surveyed.is_replaced {
@@ -159,12 +202,12 @@ impl<'a> Part<'a> {
                 group.1.secret.kind == Kind::ApiKey && group.0.is_of(&surveyed.key)
             };
             let Some((_, group)) = groups.iter_mut().find(is_of) else { continue };
-            group.keys.push(looker.key(group.secret, &surveyed));
+            group.keys.push(looker.key(group.secret, &surveyed, again).await?);
         }
         for surveyed in others.into_iter().filter(|surveyed| !surveyed.is_replaced) {
             let is_of = |group: &&mut (Selection, Group<'a>)| group.1.secret.is_of(&surveyed.other, &group.0);
             let Some((_, group)) = groups.iter_mut().find(is_of) else { continue };
-            group.keys.push(looker.other(group.secret, &surveyed));
+            group.keys.push(looker.other(group.secret, &surveyed, again).await?);
         }
         let mut groups: Vec<Group<'a>> = groups.into_iter().map(|(_, group)| group).collect();
         for group in &mut groups {
@@ -180,11 +223,13 @@ impl<'a> Part<'a> {
 /// What each of them is looked at by.
 struct Looker<'a> {
     open: &'a [OpenRun],
+    account: &'a Account,
+    journal: &'a dyn Journal,
     now: Timestamp,
 }
 
 impl Looker<'_> {
-    fn key(&self, secret: &Secret, surveyed: &Surveyed) -> Key {
+    async fn key(&self, secret: &Secret, surveyed: &Surveyed, again: &mut Again) -> Result<Key, Failure> {
         let key = &surveyed.key;
         let due = secret.due(key.id.as_str(), surveyed.since, key.expiring_at).into_iter().flatten();
         let mut found = Key {
@@ -197,14 +242,14 @@ impl Looker<'_> {
             standing: Standing::Fresh,
         };
         found.standing = match secret.judge(surveyed, self.now) {
-            Judgement::Due(due) => self.standing(secret, due.into()),
+            Judgement::Due(due) => self.standing(secret, due.into(), again).await?,
             Judgement::LeftOut(left_out) => Standing::LeftOut(left_out),
             _ => Standing::Fresh,
         };
-        self.unless_unfinished(found)
+        Ok(self.unless_unfinished(found, again))
     }
 
-    fn other(&self, secret: &Secret, surveyed: &SurveyedOther) -> Key {
+    async fn other(&self, secret: &Secret, surveyed: &SurveyedOther, again: &mut Again) -> Result<Key, Failure> {
         let other = &surveyed.other;
         let mut found = Key {
             id: other.id().to_owned(),
@@ -216,12 +261,13 @@ impl Looker<'_> {
             standing: Standing::Fresh,
         };
         if let Some(due) = secret.judge_other(surveyed, self.now) {
-            found.standing = self.standing(secret, due.into());
+            found.standing = self.standing(secret, due.into(), again).await?;
         }
-        self.unless_unfinished(found)
+        Ok(self.unless_unfinished(found, again))
     }
 
-    fn unless_unfinished(&self, key: Key) -> Key {
+    fn unless_unfinished(&self, key: Key, again: &mut Again) -> Key {
+        again.has(&[Some(&key.id), key.name.as_deref()]);
         match self.open.iter().any(|run| run.entry == key.entry) {
             true => Key { standing: Standing::Unfinished, ..key },
             false => key,
@@ -229,13 +275,19 @@ impl Looker<'_> {
     }
 
     /// Of what is due.
-    fn standing(&self, secret: &Secret, due: Due) -> Standing {
-        match &secret.window {
-            Some(window) if window.open_at(self.now).is_none() => {
+    async fn standing(&self, secret: &Secret, due: Due, again: &mut Again) -> Result<Standing, Failure> {
+        let failed = match again.has(&[Some(due.id()), due.name()]) {
+            true => None,
+            false => failed(self.account, self.journal, &due).await?,
+        };
+        let failed = failed.filter(|failed| failed.again_at().is_none_or(|again| self.now < again));
+        Ok(match (failed, &secret.window) {
+            (Some(failed), _) => Standing::Failed(due, failed),
+            (None, Some(window)) if window.open_at(self.now).is_none() => {
                 Standing::OutsideWindow(due, window.next(self.now).map(|opening| opening.from))
             }
-            _ => Standing::Due(due),
-        }
+            (None, _) => Standing::Due(due),
+        })
     }
 }
 
@@ -300,10 +352,21 @@ impl Group<'_> {
                 let opens = opens.map(|opens| format!("{opens:.0}")).unwrap_or_else(|| "no time to come".to_owned());
                 Some(self.row_of(due, Outcome::OutsideWindow, format!("; its window opens at {opens}")))
             }
+            Standing::Failed(due, failed) => Some(match failed.again_at() {
+                Some(at) => {
+                    self.row_of(due, Outcome::Postponed, format!("; {}, so it waits until {at:.0}", said(failed)))
+                }
+                None => self.row_of(due, Outcome::Parked, String::new()).with_failure(self.parked(due, failed)),
+            }),
             Standing::LeftOut(left_out) => Some(Row::left_out(left_out)),
             _ => None,
         };
         self.keys.iter().filter_map(row).collect()
+    }
+
+    fn parked(&self, due: &Due, failed: &Failed) -> Failure {
+        let again = format!("correct that, then rixl apply{} --again {}", self.flags, quoted(due.id()));
+        Failure::refused(format!("{due} is parked: {}", said(failed))).with_next(again)
     }
 
     /// A row about one of them, with what is said after why it is due.
@@ -325,4 +388,17 @@ impl Group<'_> {
             How::Replace => Outcome::WouldReplace,
         }
     }
+}
+
+/// What an unfinished run may be called.
+pub(crate) fn names(run: &OpenRun) -> [Option<&str>; 3] {
+    let (endpoint, credential) = (run.endpoint_id.as_ref(), run.credential_id.as_ref());
+    let id = endpoint.map(EndpointId::as_str).or(credential.map(CredentialId::as_str));
+    [Some(&run.entry), run.name.as_deref(), id]
+}
+
+/// How often it has failed, and why.
+pub(crate) fn said(failed: &Failed) -> String {
+    let times = if failed.times == 1 { "once".to_owned() } else { format!("{} times in a row", failed.times) };
+    format!("it failed {times}, last at {:.0}: {}", failed.at, failed.why)
 }

@@ -54,6 +54,10 @@ pub(crate) enum Outcome {
     WouldReplace,
     /// It is due, and its window is closed.
     OutsideWindow,
+    /// It is due, and has failed before: it is tried again later.
+    Postponed,
+    /// It has failed so often that it is not tried again before someone has looked.
+    Parked,
     /// Of an unfinished run.
     Open,
     #[default]
@@ -83,6 +87,8 @@ impl Outcome {
             Self::WouldRotate => "would rotate",
             Self::WouldReplace => "would replace",
             Self::OutsideWindow => "outside its window",
+            Self::Postponed => "postponed",
+            Self::Parked => "parked",
             Self::Open => "open",
             Self::Ended => "ended",
         }
@@ -285,6 +291,12 @@ impl Row {
         Self { id: Some(subject), result: Outcome::Unchanged, code, error: Some(words), ..Self::default() }
     }
 
+    /// With its code and its words.
+    pub(crate) fn with_failure(mut self, failure: Failure) -> Self {
+        (self.code, self.error) = (failure.code, Some(failure.words));
+        self
+    }
+
     /// Why nothing was done.
     pub(crate) fn reason(&self) -> Option<String> {
         self.error.as_ref().map(|words| words.message.clone()).or_else(|| self.reason.clone())
@@ -447,6 +459,10 @@ pub(crate) fn say_all(output: Output, rows: &[Row]) {
                 shown(id)
             ));
         }
+    }
+    for row in rows.iter().filter(|row| row.result == Outcome::Postponed) {
+        let (id, reason) = (row.id.as_deref().unwrap_or_default(), row.reason.as_deref().unwrap_or_default());
+        output.note(format_args!("{}: {}", shown(id), shown(reason)));
     }
     let not_begun = rows.iter().filter(|row| row.result == Outcome::NotBegun).count();
     if not_begun > 1 {

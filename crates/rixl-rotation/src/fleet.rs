@@ -27,6 +27,7 @@ use tracing::{Instrument as _, Span};
 use crate::{
     CancellationToken, Due, Effect, Ending, EventKind, Failure, FailureKind, Report, Rotator,
     batch::Batch,
+    failed,
     plan::{self, Held, Known},
     store::{Places, StoreError},
 };
@@ -53,6 +54,7 @@ pub struct Fleet {
     grace: Option<Duration>,
     /// Nothing is begun from then on.
     end: Option<Timestamp>,
+    keeps_failures: bool,
     /// What was known when all were prepared.
     known: Arc<Mutex<Arc<Known>>>,
 }
@@ -118,7 +120,7 @@ impl PrepareError {
 impl Fleet {
     /// A fleet that rotates four keys at once.
     pub fn new(rotator: Rotator) -> Self {
-        Self { rotator, at_once: 4, grace: None, end: None, known: Arc::default() }
+        Self { rotator, at_once: 4, grace: None, end: None, keeps_failures: false, known: Arc::default() }
     }
 
     /// How many keys are rotated at once.
@@ -137,6 +139,13 @@ impl Fleet {
     /// [not started](Completed::result).
     pub fn with_end(mut self, end: Timestamp) -> Self {
         self.end = Some(end);
+        self
+    }
+
+    /// Records in the journal what can't be prepared, and what is refused, so that those who decide what is due can leave it alone
+    /// for a while: see [`failed`](crate::failed()).
+    pub fn with_failures_kept(mut self) -> Self {
+        self.keeps_failures = true;
         self
     }
 
@@ -190,6 +199,9 @@ impl Fleet {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
         // What is being unlocked still would seem to be another rotator's.
         self.rotator.journal.released().await;
+        for error in failed.iter().filter(|_| self.keeps_failures) {
+            failed::note(&self.rotator, &error.due, &error.source).await;
+        }
         failed
     }
 
@@ -307,6 +319,7 @@ impl Fleet {
             known,
             grace: self.grace,
             end: self.end,
+            keeps_failures: self.keeps_failures,
             places_of: Arc::new(move |due: &Due| places_of(due).map(Into::into)),
             waiting: keys.into_iter(),
             under_way: JoinSet::new(),
@@ -359,6 +372,7 @@ struct Work {
     known: Arc<Known>,
     grace: Option<Duration>,
     end: Option<Timestamp>,
+    keeps_failures: bool,
     waiting: vec::IntoIter<Due>,
     under_way: JoinSet<Result<Report, Failure>>,
     names: HashMap<task::Id, Due>,
@@ -427,11 +441,15 @@ impl Work {
     fn begin(&mut self, due: Due, slot: OwnedSemaphorePermit) {
         let places_of = Arc::clone(&self.places_of);
         let (rotator, known) = (self.rotator.clone(), Arc::clone(&self.known));
-        let (grace, member) = (self.grace, self.batch.enter());
+        let (grace, keeps_failures, member) = (self.grace, self.keeps_failures, self.batch.enter());
         let begun = due.clone();
         let one = async move {
             let _member = member;
-            one(&rotator, &begun, places_of, &known, grace, slot).await
+            let result = one(&rotator, &begun, places_of, &known, grace, slot).await;
+            if let (Err(failure), true) = (&result, keeps_failures) {
+                failed::note(&rotator, &begun, failure).await;
+            }
+            result
         };
         let id = self.under_way.spawn(one.instrument(self.span.clone())).id();
         self.names.insert(id, due);

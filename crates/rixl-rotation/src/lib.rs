@@ -62,6 +62,7 @@
 //! | rotate the signing secret of a webhook endpoint | [`Rotator::rotate_webhook`] |
 //! | replace a client credential | [`Rotator::replace_client_credential`] |
 //! | change those of them that are old | [`survey_others`], [`Fleet`] |
+//! | leave alone for a while what goes on failing | [`Fleet::with_failures_kept`], [`failed`](failed()) |
 //! | prove that the new secret works where it is used | [`Rotator::with_probe_step`] |
 //! | end a secret that leaked, and see it refused | [`Rotator::with_refusal_within`], [`Rotator::last_run`] |
 //! | wait until consumers run with it | [`Rotator::with_consumers`], [`Rotator::with_use_within`]; [`acknowledgements`] |
@@ -105,6 +106,7 @@ mod deploy;
 mod disk;
 mod driver;
 mod error;
+mod failed;
 mod fleet;
 mod history;
 pub mod journal;
@@ -131,6 +133,7 @@ pub use acknowledgement::{Acknowledgement, Consumers, acknowledgements};
 #[cfg(unix)]
 pub use deploy::DeployStep;
 pub use error::{Effect, Failure, FailureKind, Next, Situation, Warning};
+pub use failed::{Failed, failed};
 pub use fleet::{Completed, Fleet, PrepareError, Rotations};
 pub use history::{Audit, Ending};
 pub use ledger::LastRun;

@@ -55,6 +55,14 @@ impl Due {
         }
     }
 
+    /// Since when its secret is in use.
+    pub(crate) fn since(&self) -> Option<Timestamp> {
+        match self {
+            Self::Key(due) => due.since,
+            Self::Other(due) => due.since,
+        }
+    }
+
     /// Whether another run may have changed that it is due.
     pub(crate) fn is_asked_again(&self) -> bool {
         match self {

@@ -60,6 +60,8 @@ pub struct DueKey {
     pub reason: String,
     /// What is asked once more under the lock.
     pub(crate) times: Times,
+    /// Since when its secret is in use, if that was asked.
+    pub(crate) since: Option<Timestamp>,
 }
 
 #[cfg(feature = "test-util")]
@@ -75,7 +77,7 @@ impl DueKey {
     /// ```
     #[must_use]
     pub fn new(key: ApiKey, reason: impl Into<String>) -> Self {
-        Self { key, reason: reason.into(), times: Times::default() }
+        Self { key, reason: reason.into(), times: Times::default(), since: None }
     }
 }
 
@@ -277,7 +279,8 @@ impl Selection {
             Verdict::Due(more) => {
                 reasons.extend(more);
                 let reason = if reasons.is_empty() { "chosen".to_owned() } else { reasons.join(", ") };
-                Judgement::Due(DueKey { key, reason, times: self.times })
+                let since = since(key.created_at, rotated, now);
+                Judgement::Due(DueKey { key, reason, times: self.times, since })
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     config::{Config, How},
     confirm::confirm,
     context::Context,
-    declared::{self, Group, Part, Seen},
+    declared::{self, Again, Group, Part, Seen},
     failure::Failure,
     output::Done,
     rows::{self, Progress, Row},
@@ -24,15 +24,27 @@ use crate::{
 /// their grace period is over. Run it from a timer, more often than the shortest window lasts: what is not due is left alone, and of
 /// two machines with one state in Vault each key is locked by one.
 ///
+/// A key that can't be prepared, or that RIXL refuses, is tried again after 5 minutes, by the next run then, and after each further
+/// failure it waits twice as long; after the tenth in a row it is parked, and named by each run, by `rixl plan` and by `rixl check`,
+/// until someone has looked: --again KEY. What concerns all keys alike, such as a token that RIXL refuses, does not count. What is
+/// unfinished never waits; it is parked once its requests are used up.
+///
 /// On a terminal it asks; elsewhere --yes is required. Exits with the most serious code of all keys, 0 if nothing was due.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Try this one now, whatever failed before: a key, an endpoint, a client credential or an unfinished run, by its id or name
+    ///
+    /// What is parked stays so until this. Repeat it for several. A parked run may send as many requests again, as `rixl recover
+    /// --rotate-again` does it.
+    #[arg(long, value_name = "KEY")]
+    again: Vec<String>,
+}
 
-pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
+pub(crate) async fn run(context: &Context, Args { again }: Args) -> Result<Done, Failure> {
     let config = Config::required(&context.global)?;
-    let (mut rows, mut is_stopped) = (Vec::new(), false);
+    let (mut rows, mut is_stopped, mut again) = (Vec::new(), false, Again::new(again));
     for part in declared::parts(context, &config)? {
-        if let Err(failure) = apply(context, &part, &mut rows, &mut is_stopped).await {
+        if let Err(failure) = apply(context, &part, &mut rows, &mut is_stopped, &mut again).await {
             // What was done before is still reported.
             if rows.is_empty() {
                 return Err(failure);
@@ -41,6 +53,10 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
             rows.push(Row::refused(subject, failure).of_account(part.account));
         }
     }
+    for name in again.missing() {
+        let sentence = "nothing that is declared or unfinished has this id or name, so nothing was tried again";
+        rows.push(Row::refused(name.clone(), Failure::refused(sentence).with_next("rixl plan")));
+    }
     rows::say_all(context.output, &rows);
     if rows.is_empty() {
         context.output.note("nothing is due");
@@ -48,17 +64,23 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     rows::done(context, &rows)
 }
 
-async fn apply(context: &Context, part: &Part<'_>, rows: &mut Vec<Row>, is_stopped: &mut bool) -> Result<(), Failure> {
+async fn apply(
+    context: &Context,
+    part: &Part<'_>,
+    rows: &mut Vec<Row>,
+    is_stopped: &mut bool,
+    again: &mut Again,
+) -> Result<(), Failure> {
     let api = part.connect(context).await?;
     let rotator = context.rotator(&api)?;
-    let mut seen = part.seen(context, &api).await?;
+    let mut seen = part.seen(context, &api, again).await?;
     if !*is_stopped {
         ask(context, part, &seen).await?;
-        let ended = unfinished(context, part, &rotator, &seen, false).await?;
+        let ended = unfinished(context, part, &rotator, &seen, Some(again)).await?;
         let is_any = !ended.is_empty();
         rows.extend(ended);
         if is_any && !context.stop.is_set() {
-            seen = part.seen(context, &api).await?;
+            seen = part.seen(context, &api, again).await?;
         }
     }
     for group in &seen.groups {
@@ -113,7 +135,7 @@ async fn done(
         return Ok((Vec::new(), false));
     }
     let progress = Progress::of(context.output, due.len());
-    let fleet = fleet(context, rotator, group, &progress, now)?;
+    let fleet = fleet(context, rotator, group, &progress, now)?.with_failures_kept();
     let places = group.places.clone();
     let mut rows = Vec::with_capacity(due.len());
     for error in fleet.prepare_each(&due, |due| places.of_due(due)).await {

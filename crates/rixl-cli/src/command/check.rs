@@ -12,7 +12,7 @@ use crate::{
     command::status,
     config::{Config, Kind},
     context::{Api, Context},
-    declared::{self, Group, Key, Standing},
+    declared::{self, Again, Group, Key, Standing},
     failure::{Code, Failure},
     output::{Done, Format},
     table::Table,
@@ -23,7 +23,7 @@ use crate::{
 ///
 /// Reads `rixl.toml`, RIXL's list, the history and the journal, and changes nothing. The exit codes are those of monitoring
 /// plug-ins: 0 all is well; 1 a warning: a key has been due for --warning, and nobody has done it; 2 critical: that is so
-/// --critical after its deadline, or a run is unfinished, a key is left out, or (with --verify) its secret is dead in a
+/// --critical after its deadline, or a run is unfinished, a key is left out or parked, or (with --verify) its secret is dead in a
 /// place; 3 it is not known: RIXL, the state or `rixl.toml` can't be read, or nothing matches what is declared.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -57,6 +57,8 @@ enum State {
     Overdue,
     /// A rotation would not help it.
     LeftOut,
+    /// It failed so often that it is left alone until someone has looked.
+    Parked,
     /// A run on it is not finished.
     Unfinished,
     /// It was replaced, and RIXL ends it at a set time.
@@ -72,13 +74,14 @@ enum State {
 }
 
 impl State {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Fresh,
         Self::DueSoon,
         Self::Due,
         Self::Late,
         Self::Overdue,
         Self::LeftOut,
+        Self::Parked,
         Self::Unfinished,
         Self::Waiting,
         Self::UnderWay,
@@ -95,6 +98,7 @@ impl State {
             Self::Late => "late",
             Self::Overdue => "overdue",
             Self::LeftOut => "left_out",
+            Self::Parked => "parked",
             Self::Unfinished => "unfinished",
             Self::Waiting => "waiting",
             Self::UnderWay => "under_way",
@@ -108,7 +112,7 @@ impl State {
         match self {
             Self::Fresh | Self::DueSoon | Self::Due | Self::Waiting | Self::UnderWay => Code::Done,
             Self::Late => Code::WARNING,
-            Self::Overdue | Self::LeftOut | Self::Unfinished | Self::Dead => Code::CRITICAL,
+            Self::Overdue | Self::LeftOut | Self::Parked | Self::Unfinished | Self::Dead => Code::CRITICAL,
             Self::Unclear | Self::Missing => Code::NOT_KNOWN,
         }
     }
@@ -204,7 +208,7 @@ async fn look(context: &Context, args: &Args) -> Result<Vec<Found>, Failure> {
     let mut all = Vec::new();
     for part in declared::parts(context, &config)? {
         let api = part.connect(context).await?;
-        let seen = part.seen(context, &api).await?;
+        let seen = part.seen(context, &api, &mut Again::default()).await?;
         let (start, mut known) = (all.len(), HashSet::new());
         for group in &seen.groups {
             if let Some(row) = &group.refused {
@@ -246,7 +250,10 @@ impl Found {
                 (State::DueSoon, Some(format!("due at {:.0}", due.from)))
             }
             (Standing::Fresh, _) => (State::Fresh, None),
-            (Standing::Due(reason) | Standing::OutsideWindow(reason, _), due) => {
+            (Standing::Failed(_, failed), _) if failed.again_at().is_none() => {
+                (State::Parked, Some(declared::said(failed)))
+            }
+            (Standing::Due(reason) | Standing::OutsideWindow(reason, _) | Standing::Failed(reason, _), due) => {
                 let state = match due {
                     Some(due) if after(due.deadline, args.critical) => State::Overdue,
                     Some(due) if after(due.from, args.warning) => State::Late,
@@ -255,7 +262,11 @@ impl Found {
                     None => State::Late,
                 };
                 let since = due.map(|due| format!(", due since {:.0}", due.from)).unwrap_or_default();
-                (state, Some(format!("{}{since}", reason.reason())))
+                let failed = match &key.standing {
+                    Standing::Failed(_, failed) => format!("; {}", declared::said(failed)),
+                    _ => String::new(),
+                };
+                (state, Some(format!("{}{since}{failed}", reason.reason())))
             }
         };
         Self {
@@ -332,6 +343,7 @@ fn state_of(run: &OpenRun, now: Timestamp) -> State {
     match run.next {
         // It is locked.
         Next::Retry => State::UnderWay,
+        _ if run.is_parked => State::Parked,
         _ if run.waits_until.is_some_and(is_waiting) => State::Waiting,
         _ => State::Unfinished,
     }

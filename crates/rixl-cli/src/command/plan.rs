@@ -1,13 +1,13 @@
 //! `rixl plan`
 
 use rixl_credentials::Timestamp;
-use rixl_rotation::{Fleet, RecoverOptions, Rotator};
+use rixl_rotation::{Fleet, OnLiveSecret, RecoverOptions, Rotator};
 
 use crate::{
     command::recover,
     config::{Config, How},
     context::Context,
-    declared::{self, Group, Part, Seen, Standing},
+    declared::{self, Again, Group, Part, Seen, Standing},
     failure::{Code, Failure},
     output::Done,
     places,
@@ -21,8 +21,8 @@ use crate::{
 /// does it, and nothing is sent that changes a key; to try a client credential, a token is minted, which counts as a use of it.
 ///
 /// Exits with 0 if there is nothing to do, 2 if there is, and another code if something stands in the way, as of other
-/// commands; a mistake in `rixl.toml` or on the command line is 1 here. A key that is due outside its window is reported, and
-/// is nothing to do.
+/// commands; a mistake in `rixl.toml` or on the command line is 1 here. A key that is due outside its window, or that
+/// `rixl apply` tries again later, is reported, and is nothing to do; one that is parked stands in the way.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
 
@@ -32,8 +32,8 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     for part in declared::parts(context, &config)? {
         let api = part.connect(context).await?;
         let rotator = context.rotator(&api)?;
-        let seen = part.seen(context, &api).await?;
-        rows.extend(unfinished(context, &part, &rotator, &seen, true).await?);
+        let seen = part.seen(context, &api, &mut Again::default()).await?;
+        rows.extend(unfinished(context, &part, &rotator, &seen, None).await?);
         for group in &seen.groups {
             let keys = group.keys.iter().filter(|key| matches!(key.standing, Standing::Fresh));
             fresh += keys.clone().count();
@@ -57,22 +57,34 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     rows::looked(&rows)?.with_code(code).with_field("not_due", &fresh)?.with_field("next_due", &next)
 }
 
-/// What is unfinished of an account, ended, or how it would be.
+/// What is unfinished of an account, ended, or how it would be. What is parked is tried again if that is asked for.
 pub(super) async fn unfinished(
     context: &Context,
     part: &Part<'_>,
     rotator: &Rotator,
     seen: &Seen<'_>,
-    is_dry: bool,
+    again: Option<&mut Again>,
 ) -> Result<Vec<Row>, Failure> {
-    if seen.open.is_empty() {
-        return Ok(Vec::new());
+    let is_dry = again.is_none();
+    let (mut plain, mut parked, mut none) = (Vec::new(), Vec::new(), Again::default());
+    let again = again.unwrap_or(&mut none);
+    for run in &seen.open {
+        let entries = if run.is_parked && again.has(&declared::names(run)) { &mut parked } else { &mut plain };
+        entries.push(run.entry.clone());
     }
-    let options = RecoverOptions::default().with_entries(seen.open.iter().map(|run| run.entry.clone()));
-    let options = if is_dry { options.with_dry_run() } else { options };
     let rotator = rotator.clone().with_own_key(seen.groups.iter().any(|group| group.secret.own_key));
-    let recovered = rotator.recover(&places::stores_to_recover(context, false), options).await?;
-    Ok(recovered.into_iter().map(|one| recover::row(one).of_account(part.account)).collect())
+    let mut rows = Vec::new();
+    for (entries, on_live) in [(plain, OnLiveSecret::Rotate), (parked, OnLiveSecret::RotateUnread)] {
+        // None would be all of them.
+        if entries.is_empty() {
+            continue;
+        }
+        let options = RecoverOptions::default().with_entries(entries).with_on_live(on_live);
+        let options = if is_dry { options.with_dry_run() } else { options };
+        let recovered = rotator.recover(&places::stores_to_recover(context, false), options).await?;
+        rows.extend(recovered.into_iter().map(|one| recover::row(one).of_account(part.account)));
+    }
+    Ok(rows)
 }
 
 /// The fleet of those of a group that are due.

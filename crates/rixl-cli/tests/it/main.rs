@@ -21,6 +21,7 @@ mod kinds;
 mod leaks;
 mod list;
 mod own_key;
+mod parked;
 mod places;
 mod program;
 mod proof;

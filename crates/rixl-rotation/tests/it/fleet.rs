@@ -11,7 +11,7 @@ use std::{
 use rixl_credentials::{Client, KeyId, RetryPolicy, Timestamp, Timing};
 use rixl_rotation::{
     Account, CancellationToken, Completed, Due, Ending, EventKind, Failure, FailureKind, Fleet, Judgement, Rotations,
-    Rotator, Selection, State,
+    Rotator, Selection, State, failed,
     journal::{Close, Journal as _, ListUnfinished, Lock, ReadHistory},
     store::{BoxFuture, Commit, Committed, FileStore, Prepare, Read, Store, StoreError, StoredSecret, Stores},
 };
@@ -462,6 +462,57 @@ async fn what_can_not_be_prepared_can_be_left_out() {
         count += 1;
     }
     assert_eq!((count, many.live()), (3, 5));
+    many.bench.assert_clean();
+}
+
+/// So that whoever decides what is due can leave it alone for a while.
+#[tokio::test]
+async fn failures_in_a_row_are_kept_until_a_success() {
+    let many = Many::new(2).await;
+    let path = many.bench.folder.path().join(many.due[1].id());
+    let mode = |mode| fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    let account = Account::first_generation(many.bench.client());
+    let times = async |due: &Due| {
+        let found = failed(&account, &many.bench.journal(), due).await.unwrap();
+        found.map(|failed| (failed.times, failed.why))
+    };
+    let keeping = Fleet::new(many.bench.rotator()).with_failures_kept();
+    mode(0o644);
+    // A plan keeps nothing.
+    assert_eq!(Fleet::new(many.bench.rotator()).prepare_each(&many.due, |due| many.store(due)).await.len(), 1);
+    assert_eq!(times(&many.due[1]).await, None);
+    for count in 1..=2 {
+        assert_eq!(keeping.prepare_each(&many.due, |due| many.store(due)).await.len(), 1);
+        let (times, why) = times(&many.due[1]).await.unwrap();
+        assert_eq!(times, count);
+        assert!(
+            why.starts_with("the store can't take a secret")
+                && why.contains("every user of this machine has access to it"),
+            "{why}"
+        );
+    }
+    assert_eq!(times(&many.due[0]).await, None);
+    // Another rotator is no failure.
+    mode(0o600);
+    let held = many.bench.journal().lock(Lock::new(many.due[0].id())).await.unwrap();
+    assert_eq!(keeping.prepare_each(&many.due, |due| many.store(due)).await.len(), 1);
+    drop(held);
+    assert_eq!(times(&many.due[0]).await, None);
+    // A rotation that RIXL refuses is one.
+    let refuse = Effect::Respond { status: 422, headers: vec![], body: vec![] };
+    many.bench.sandbox.inject(Fault::new(refuse).on("rotateApiKey").on_key(many.due[1].id()).before_commit()).unwrap();
+    let mut rotations = many.rotations(&keeping);
+    while rotations.next().await.is_some() {}
+    assert_eq!(times(&many.due[1]).await.unwrap().0, 3);
+    let mut rotations = many.rotations(&keeping);
+    while rotations.next().await.is_some() {}
+    // Found again, it is known since when its secret is in use.
+    let all = Selection::new().survey(&account, &many.bench.journal()).await.unwrap();
+    let found = all.iter().find(|found| found.key.id.as_str() == many.due[1].id()).unwrap();
+    let tomorrow = Timestamp::now() + DAY;
+    let Judgement::Due(due) = Selection::new().older_than(Duration::ZERO).judge(found, tomorrow) else { panic!() };
+    let due = Due::from(due);
+    assert_eq!(times(&due).await, None);
     many.bench.assert_clean();
 }
 
