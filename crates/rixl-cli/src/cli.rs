@@ -46,8 +46,9 @@ pub(crate) fn parse() -> Result<Cli, Code> {
                 let _ = error.print();
                 return Code::Done;
             }
-            let command = words.iter().find(|word| !word.starts_with('-')).copied().unwrap_or_default();
-            let tip = tips::of_mistake(&error, &program(), &words);
+            let program = program();
+            let command = command_of(&program, &arguments);
+            let tip = tips::of_mistake(&error, &program, &words);
             let told = |text: String| {
                 let text = without_secrets(text, &arguments);
                 // After the sentence, before what clap says of the usage.
@@ -64,10 +65,36 @@ pub(crate) fn parse() -> Result<Cli, Code> {
                 let message = lines.join(" ");
                 let failure = Failure::usage(message.trim_start_matches("error: "));
                 let failure = tip.into_iter().fold(failure, Failure::with_next);
-                return output::print_failure(None, &failure.of_command(command));
+                return output::print_failure(None, &failure.of_command(&command));
             }
-            Code::Usage.of_command(command)
+            Code::Usage.of_command(&command)
         })
+}
+
+/// The command that a command line with a mistake names: its first word that is neither an option nor the value of one.
+fn command_of(program: &clap::Command, arguments: &[OsString]) -> String {
+    let has_value = |is_it: &dyn Fn(&clap::Arg) -> bool| {
+        program.get_arguments().any(|option| is_it(option) && option.get_action().takes_values())
+    };
+    let takes_next = |word: &str| match word.strip_prefix("--") {
+        Some(long) => has_value(&|option| option.get_long() == Some(long)),
+        // What follows a letter in the same word is its value.
+        None => word
+            .char_indices()
+            .skip(1)
+            .find(|(_, letter)| has_value(&|option| option.get_short() == Some(*letter)))
+            .is_some_and(|(at, letter)| at + letter.len_utf8() == word.len()),
+    };
+    let mut words = arguments.iter().skip(1).map(|word| word.to_string_lossy());
+    while let Some(word) = words.next() {
+        if !word.starts_with('-') {
+            return word.into_owned();
+        }
+        if takes_next(&word) {
+            words.next();
+        }
+    }
+    String::new()
 }
 
 /// Recognizes this much of an invalid command line.
@@ -99,6 +126,27 @@ mod tests {
     #[test]
     fn clap_finds_no_mistake() {
         program().debug_assert();
+    }
+
+    /// What a mistake exits with depends on it.
+    #[test]
+    fn the_command_of_a_mistaken_line() {
+        for (line, command) in [
+            ("plan --bad", "plan"),
+            ("--config fleet.toml check --bad", "check"),
+            ("--config=fleet.toml check --bad", "check"),
+            ("--account plan check", "check"),
+            ("-q -o json plan --bad", "plan"),
+            ("-qo json plan --bad", "plan"),
+            ("-ojson plan", "plan"),
+            ("-oo plan", "plan"),
+            ("--sandbox --bad plan", "plan"),
+            ("--timeout 1s", ""),
+            ("--timeout", ""),
+        ] {
+            let arguments: Vec<OsString> = ["rixl"].into_iter().chain(line.split(' ')).map(OsString::from).collect();
+            assert_eq!(command_of(&program(), &arguments), command, "{line}");
+        }
     }
 
     #[test]

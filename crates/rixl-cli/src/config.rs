@@ -15,8 +15,10 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{ApiKey, KeyId, OrganizationId, ProjectId, Timestamp};
-use rixl_rotation::{Consumers, DeployStep, Judgement, ProbeStep, Rotator, Selection, Surveyed};
+use rixl_credentials::{KeyId, OrganizationId, ProjectId, Timestamp};
+use rixl_rotation::{
+    Consumers, DeployStep, DueOther, Judgement, Other, ProbeStep, Rotator, Selection, Surveyed, SurveyedOther,
+};
 use rustix::process::geteuid;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use toml::{
@@ -26,8 +28,12 @@ use toml::{
 
 use crate::{
     args::{Checked, Destination, Global, Handling, KeyProof, UseProof},
-    command::replace,
+    command::{
+        clients::replace::{self as clients, Form},
+        replace,
+    },
     failure::Failure,
+    rows,
     stdout::Stdout,
     text::{quoted, shown},
     when::{self, Rate},
@@ -73,6 +79,7 @@ pub(crate) struct Token {
     file: Option<PathBuf>,
     credential: Option<String>,
     api_key_file: Option<PathBuf>,
+    command: Option<Vec<String>>,
 }
 
 /// Where the credential of a run is, as far as a file says it.
@@ -83,13 +90,99 @@ pub(crate) enum Source {
     /// A bearer token, among the credentials that systemd gives to a service.
     Credential(PathBuf),
     ApiKeyFile(PathBuf),
+    /// A bearer token, which this program with these arguments prints.
+    Command(Vec<String>),
 }
 
-/// `[[secret]]`: some API keys, when they are due, and what is then done.
+/// What a `[[secret]]` is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    #[default]
+    ApiKey,
+    /// The signing secrets of webhook endpoints, which are rotated.
+    Webhook,
+    /// Client credentials, which are replaced.
+    Client,
+}
+
+impl Kind {
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::ApiKey => "key",
+            Self::Webhook => "webhook endpoint",
+            Self::Client => "client credential",
+        }
+    }
+
+    /// As results have it: nothing, for a key.
+    pub(crate) fn word(self) -> Option<&'static str> {
+        match self {
+            Self::ApiKey => None,
+            Self::Webhook => Some(rows::WEBHOOK),
+            Self::Client => Some(rows::CLIENT),
+        }
+    }
+
+    /// What else can be declared, and is not for it: each with the reason.
+    fn refuses(self) -> &'static [(&'static str, &'static str)] {
+        const ONE_TEXT: &str = "only a client credential has two parts";
+        const UNTRIED: &str = "RIXL has no way to try the secret of a webhook endpoint, and does not tell of its use";
+        match self {
+            Self::ApiKey => &[("secret-format", ONE_TEXT)],
+            Self::Webhook => &[
+                ("name", "a webhook endpoint has no name; say which by project, and by ids"),
+                ("before-expiry", "a webhook endpoint does not expire; say when by max-age"),
+                ("grace", "RIXL signs with the old secret, too, for 24 hours"),
+                ("own-key", "the secret of a webhook endpoint authorizes no run"),
+                ("no-verify", UNTRIED),
+                ("settle", UNTRIED),
+                ("probe-url", UNTRIED),
+                ("until-used", UNTRIED),
+                ("secret-format", ONE_TEXT),
+            ],
+            Self::Client => &[
+                ("ids", "a client credential that is replaced has another id from then on; say which by name"),
+                ("project", "a client credential is the organization's; say which by name"),
+                ("before-expiry", "a client credential does not expire; say when by max-age"),
+                ("own-key", "a client credential that authorizes the run is never revoked"),
+                ("probe-url", "a client credential can't be tried at a URL; probe runs a program with it"),
+            ],
+        }
+    }
+
+    /// What is said of a secret that is not for its kind.
+    fn problems(secret: &DeValue<'_>) -> Vec<Problem> {
+        let Some(table) = secret.as_table() else { return Vec::new() };
+        let word = |name: &str| table.get(name).and_then(|value| value.get_ref().as_str());
+        let kind = match word("kind") {
+            Some("webhook") => Self::Webhook,
+            Some("client") => Self::Client,
+            // What is none is told where it is read.
+            _ => Self::ApiKey,
+        };
+        let how = match (kind, word("how")) {
+            (Self::Webhook, Some("replace")) => Some(("how", "the secret of a webhook endpoint is rotated")),
+            (Self::Client, Some("rotate")) => {
+                Some(("how", "RIXL has no rotation of a client credential, which is replaced"))
+            }
+            _ => None,
+        };
+        let refused = |(name, why): (&str, &str)| {
+            let (key, _) = table.get_key_value(name)?;
+            Some(Problem::new(key.span(), format!("{name} is not for a {}: {why}", kind.noun())))
+        };
+        kind.refuses().iter().copied().chain(how).filter_map(refused).collect()
+    }
+}
+
+/// `[[secret]]`: some secrets, when they are due, and what is then done.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Secret {
     pub(crate) account: Option<String>,
+    #[serde(default)]
+    pub(crate) kind: Kind,
     #[serde(default, deserialize_with = "all_parsed")]
     pub(crate) ids: Vec<KeyId>,
     pub(crate) name: Option<String>,
@@ -108,6 +201,7 @@ pub(crate) struct Secret {
     pub(crate) how: How,
     #[serde(default, deserialize_with = "some_time_or_none")]
     pub(crate) grace: Option<Duration>,
+    secret_format: Option<Form>,
     #[serde(default, deserialize_with = "rate")]
     pub(crate) rate: Option<Rate>,
     #[serde(default = "four")]
@@ -347,6 +441,11 @@ impl Config {
                 ("secret", DeValue::Array(all)) => {
                     for secret in all {
                         let at = secret.span();
+                        let unfit = Kind::problems(secret.get_ref());
+                        if !unfit.is_empty() {
+                            problems.extend(unfit);
+                            continue;
+                        }
                         match read::<Secret>(secret).and_then(|secret| secret.checked(&config.path, &at)) {
                             Ok(secret) => config.secrets.push(secret),
                             Err(problem) => problems.push(problem),
@@ -430,11 +529,21 @@ pub(crate) fn with_account(global: Global) -> Result<Global, Failure> {
 impl Account {
     fn checked(mut self, config: &Path, at: &Range<usize>) -> Result<Self, Problem> {
         if let Some(token) = &mut self.token {
-            let Token { env, file, credential, api_key_file } = token;
-            let named = [env.is_some(), file.is_some(), credential.is_some(), api_key_file.is_some()];
+            let Token { env, file, credential, api_key_file, command } = token;
+            let named =
+                [env.is_some(), file.is_some(), credential.is_some(), api_key_file.is_some(), command.is_some()];
             if named.iter().filter(|is_named| **is_named).count() != 1 {
-                let message = "token says one of env, file, credential and api-key-file: where the token is";
+                let message = "token says one of env, file, credential, api-key-file and command: where the token is";
                 return Err(Problem::new(at.clone(), message));
+            }
+            if let Some(words) = command {
+                let Some(program) = words.first_mut().filter(|program| !program.is_empty()) else {
+                    return Err(Problem::new(at.clone(), "token.command is a program and its arguments"));
+                };
+                // Another one is looked up on PATH.
+                if program.contains('/') {
+                    *program = beside(config, Path::new(program)).to_string_lossy().into_owned();
+                }
             }
             if credential.as_ref().is_some_and(|name| name.is_empty() || name.starts_with('.') || name.contains('/')) {
                 return Err(Problem::new(at.clone(), "token.credential is a name, as in LoadCredential=NAME:PATH"));
@@ -451,12 +560,13 @@ impl Account {
         let mut global = global.clone();
         global.base_url = global.base_url.or_else(|| self.base_url.clone());
         global.org = global.org.or_else(|| self.organization.clone().map(Checked));
-        if let Some(Token { env, file, credential, api_key_file }) = &self.token
+        if let Some(Token { env, file, credential, api_key_file, command }) = &self.token
             && global.token_file.is_none()
             && !global.token_stdin
         {
             global.token_file = file.clone();
             global.source = match (env, credential, api_key_file) {
+                _ if let Some(words) = command => Some(Source::Command(words.clone())),
                 (Some(name), ..) => Some(Source::Variable(name.clone())),
                 (_, Some(name), _) => {
                     let folder = env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
@@ -476,10 +586,17 @@ impl Secret {
     /// What the parts say together.
     fn checked(mut self, config: &Path, at: &Range<usize>) -> Result<Self, Problem> {
         let is_listed = !self.ids.is_empty();
-        let problem = if !is_listed && self.name.is_none() && self.project.is_none() {
+        if self.kind == Kind::Client {
+            self.how = How::Replace;
+        }
+        let problem = if self.kind == Kind::Webhook && self.project.is_none() {
+            "a webhook endpoint is of a project; say which by project"
+        } else if !is_listed && self.name.is_none() && self.project.is_none() {
             "which keys? say it by ids, name or project"
         } else if self.name.as_deref().is_some_and(|name| Selection::new().named(name).is_err()) {
             "name is no valid pattern"
+        } else if self.max_age.is_none() && self.kind != Kind::ApiKey {
+            "when are they due? say it by max-age"
         } else if self.max_age.is_none() && self.before_expiry.is_none() {
             "when are they due? say it by max-age or before-expiry"
         } else if self.max_age.is_some_and(|age| self.jitter >= age) {
@@ -492,6 +609,8 @@ impl Secret {
             "where do the secrets go? say it by to"
         } else if self.how == How::Replace && self.to.0.iter().any(|to| to.contains("{key_id}")) {
             "a key that is replaced has another id from then on, so its place would move; write {key_name} into to"
+        } else if self.kind == Kind::Webhook && self.to.0.iter().any(|to| to.contains("{key_name}")) {
+            "a webhook endpoint has no name; write {key_id} into to, which stands for its id"
         } else if self.to.0.iter().any(|to| to == Stdout::LOCATION) {
             "to = \"stdout\" is for runs that someone watches, not for declared ones"
         } else if self.then.is_some() && self.then_once.is_some() {
@@ -531,12 +650,24 @@ impl Secret {
         Ok(selection)
     }
 
+    /// Whether it is about this one, which is no key. The name is as its selection has it.
+    pub(crate) fn is_of(&self, other: &Other, selection: &Selection) -> bool {
+        match other {
+            Other::Webhook { project_id, .. } => {
+                let is_listed = self.ids.is_empty() || self.ids.iter().any(|id| id.as_str() == other.id());
+                self.kind == Kind::Webhook && self.project.as_ref() == Some(project_id) && is_listed
+            }
+            _ => self.kind == Kind::Client && other.name().is_some_and(|name| selection.is_named(name)),
+        }
+    }
+
     /// What it is about, for people.
     pub(crate) fn said(&self) -> String {
+        let kind = (self.kind != Kind::ApiKey).then(|| format!("{}s", self.kind.noun()));
         let ids = Some(self.ids.iter().map(KeyId::as_str).collect::<Vec<_>>().join(", ")).filter(|ids| !ids.is_empty());
         let name = self.name.as_ref().map(|name| format!("name {name}"));
         let project = self.project.as_ref().map(|id| format!("project {id}"));
-        shown(&[ids, name, project].into_iter().flatten().collect::<Vec<_>>().join(", ")).into_owned()
+        shown(&[kind, ids, name, project].into_iter().flatten().collect::<Vec<_>>().join(", ")).into_owned()
     }
 
     /// Where its secrets go, and what must hold then: as the flags say it.
@@ -572,9 +703,13 @@ impl Secret {
         }
     }
 
-    /// How long a replaced key lives on.
+    /// How long what was replaced lives on.
     pub(crate) fn grace(&self, is_sandbox: bool) -> Duration {
-        let usual = if is_sandbox { replace::GRACE_IN_SANDBOX } else { replace::GRACE };
+        let usual = match (is_sandbox, self.kind) {
+            (true, _) => replace::GRACE_IN_SANDBOX,
+            (false, Kind::Client) => clients::GRACE,
+            (false, _) => replace::GRACE,
+        };
         self.grace.filter(|_| !is_sandbox).unwrap_or(usual)
     }
 
@@ -590,6 +725,7 @@ impl Secret {
             .with_budget(self.budget.into())
             .with_leave(self.leave)
             .with_own_key(self.own_key)
+            .with_client_format(self.secret_format.unwrap_or(Form::Pair).into())
             .with_verification(!self.no_verify);
         match self.rate {
             Some(Rate { count, per }) => rotator.with_rate(f64::from(count) / per.as_secs_f64()),
@@ -597,21 +733,28 @@ impl Secret {
         }
     }
 
-    /// When a key is due by its age, and by its end.
-    pub(crate) fn due(&self, key: &ApiKey, since: Option<Timestamp>) -> [Option<Due>; 2] {
-        let ahead = Ahead { key_id: key.id.as_str(), since, jitter: self.jitter, window: self.window.as_ref() };
+    /// When what has this id is due by its age, and by its end.
+    pub(crate) fn due(&self, id: &str, since: Option<Timestamp>, end: Option<Timestamp>) -> [Option<Due>; 2] {
+        let ahead = Ahead { key_id: id, since, jitter: self.jitter, window: self.window.as_ref() };
         let by_age =
             since.zip(self.max_age).and_then(|(since, age)| Some(Due::new(since.checked_add(age).ok()?, since, ahead)));
-        let by_end = key
-            .expiring_at
+        let by_end = end
             .zip(self.before_expiry)
             .and_then(|(end, before)| Some(Due::new(end.checked_sub(before).ok()?, end, ahead)));
         [by_age, by_end]
     }
 
+    /// What is to be done now with what is no key, if it is due.
+    pub(crate) fn judge_other(&self, other: &SurveyedOther, now: Timestamp) -> Option<DueOther> {
+        let [by_age, _] = self.due(other.other.id(), other.since, None);
+        let ahead = other.since.zip(by_age).map(|(since, due)| due.from.duration_since(since));
+        let than = ahead.map_or(self.max_age, |ahead| Duration::try_from(ahead).ok());
+        other.older_than(than.unwrap_or_default(), now)
+    }
+
     /// Whether a key is due now, by its age or by its end.
     pub(crate) fn judge(&self, key: &Surveyed, now: Timestamp) -> Judgement {
-        let [by_age, by_end] = self.due(&key.key, key.since);
+        let [by_age, by_end] = self.due(key.key.id.as_str(), key.since, key.key.expiring_at);
         let span = |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
         let older = self.max_age.map(|age| {
             // A key of unknown age is due.

@@ -69,19 +69,19 @@ impl Context {
     }
 
     /// Builds the client. The credential is read only here, so that commands that need none do not ask for it.
-    pub(crate) fn connect(&self) -> Result<Api, Failure> {
-        self.connect_as(&self.global)
+    pub(crate) async fn connect(&self) -> Result<Api, Failure> {
+        self.connect_as(&self.global).await
     }
 
     /// The same, with the settings of an account.
-    pub(crate) fn connect_as(&self, global: &Global) -> Result<Api, Failure> {
+    pub(crate) async fn connect_as(&self, global: &Global) -> Result<Api, Failure> {
         if let Some(api) = self.embedded()? {
             return Ok(api);
         }
         // The other settings come first: a token on stdin can be read only once.
         let organization = settings::organization(global)?;
         let builder = settings::client(global)?;
-        let (builder, is_by_api_key, key_file) = match Credential::read(global)? {
+        let (builder, is_by_api_key, key_file) = match Credential::read(self, global).await? {
             Credential::BearerToken(token) => (builder.bearer_token(token), false, None),
             Credential::ApiKey(key) => (builder.api_key(key), true, None),
             Credential::ApiKeyFile(path) => (builder.api_key_file(&path), true, Some(path)),

@@ -148,9 +148,14 @@ pub(crate) fn remember_routes(are_first: bool) {
     let _ = FIRST_ROUTES.set(are_first);
 }
 
+/// Those flags, each after a blank.
+pub(crate) fn flags() -> String {
+    FLAGS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 /// The command that finishes what this one left.
 pub(crate) fn recover() -> String {
-    format!("rixl recover{}", FLAGS.lock().unwrap_or_else(PoisonError::into_inner))
+    format!("rixl recover{}", flags())
 }
 
 /// A failed command.

@@ -326,6 +326,7 @@ Unattended:
         examples: "\
 Examples:
   rixl apply                   # after `rixl plan`
+  rixl apply --again XyZ9aB8cD1    # it was parked, and what was wrong is corrected
 
 Unattended, from a timer; `rixl check` tells monitoring whether it does what it should:
   rixl apply --yes --quiet",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rixl_credentials::{ApiKey, KeyId};
 use rixl_rotation::{
-    DueKey,
+    Due,
     store::{CommandStore, Open, Places, Store, StoreError, StoreTemplate, Stores},
 };
 
@@ -71,8 +71,14 @@ impl Destinations {
         self.of(Some(&key.id), key.name.as_deref())
     }
 
-    pub(crate) fn of_due(&self, due: &DueKey) -> Result<Places, StoreError> {
-        self.of_key(&due.key)
+    /// Those of what is due. The id of an endpoint stands for that of a key.
+    pub(crate) fn of_due(&self, due: &Due) -> Result<Places, StoreError> {
+        self.of(KeyId::new(due.id()).ok().as_ref(), due.name())
+    }
+
+    /// The same, for people.
+    pub(crate) fn locations_of(&self, due: &Due) -> Vec<String> {
+        self.of_due(due).map(|places| places.locations()).unwrap_or_default()
     }
 }
 

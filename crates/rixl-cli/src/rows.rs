@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use rixl_credentials::{ApiKey, Timestamp};
 use rixl_rotation::{
-    Completed, DueKey, Effect, Ending, Event, EventKind, FailureKind, Fleet, LeftOut, Next, Report, Situation,
+    Completed, Due, Effect, Ending, Event, EventKind, FailureKind, Fleet, LeftOut, Next, Report, Situation,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
@@ -54,6 +54,10 @@ pub(crate) enum Outcome {
     WouldReplace,
     /// It is due, and its window is closed.
     OutsideWindow,
+    /// It is due, and has failed before: it is tried again later.
+    Postponed,
+    /// It has failed so often that it is not tried again before someone has looked.
+    Parked,
     /// Of an unfinished run.
     Open,
     #[default]
@@ -83,6 +87,8 @@ impl Outcome {
             Self::WouldRotate => "would rotate",
             Self::WouldReplace => "would replace",
             Self::OutsideWindow => "outside its window",
+            Self::Postponed => "postponed",
+            Self::Parked => "parked",
             Self::Open => "open",
             Self::Ended => "ended",
         }
@@ -285,6 +291,12 @@ impl Row {
         Self { id: Some(subject), result: Outcome::Unchanged, code, error: Some(words), ..Self::default() }
     }
 
+    /// With its code and its words.
+    pub(crate) fn with_failure(mut self, failure: Failure) -> Self {
+        (self.code, self.error) = (failure.code, Some(failure.words));
+        self
+    }
+
     /// Why nothing was done.
     pub(crate) fn reason(&self) -> Option<String> {
         self.error.as_ref().map(|words| words.message.clone()).or_else(|| self.reason.clone())
@@ -313,14 +325,18 @@ impl Row {
     }
 
     /// Of a webhook endpoint.
-    pub(crate) fn of_webhook(mut self) -> Self {
-        self.kind = Some(WEBHOOK);
-        self
+    pub(crate) fn of_webhook(self) -> Self {
+        self.of_kind(Some(WEBHOOK))
     }
 
     /// Of a client credential.
-    pub(crate) fn of_client(mut self) -> Self {
-        self.kind = Some(CLIENT);
+    pub(crate) fn of_client(self) -> Self {
+        self.of_kind(Some(CLIENT))
+    }
+
+    /// Of such a one, if it is no key.
+    pub(crate) fn of_kind(mut self, kind: Option<&'static str>) -> Self {
+        self.kind = kind.or(self.kind);
         self
     }
 
@@ -340,11 +356,11 @@ impl Row {
     }
 
     pub(crate) fn of_ended(context: &Context, ended: Completed) -> Self {
-        let id = ended.key_id.as_str().to_owned();
+        let (id, name) = (Some(ended.due.id().to_owned()), ended.due.name().map(str::to_owned));
         match ended.result {
-            None => Self::not_begun(context, Some(id), ended.name),
-            Some(Ok(report)) => Self { id: Some(id), name: ended.name, ..Self::of_report(report) },
-            Some(Err(failure)) => Self::of_failure(Some(id), ended.name, failure),
+            None => Self::not_begun(context, id, name),
+            Some(Ok(report)) => Self { id, name, ..Self::of_report(report) },
+            Some(Err(failure)) => Self::of_failure(id, name, failure),
         }
     }
 
@@ -444,6 +460,10 @@ pub(crate) fn say_all(output: Output, rows: &[Row]) {
             ));
         }
     }
+    for row in rows.iter().filter(|row| row.result == Outcome::Postponed) {
+        let (id, reason) = (row.id.as_deref().unwrap_or_default(), row.reason.as_deref().unwrap_or_default());
+        output.note(format_args!("{}: {}", shown(id), shown(reason)));
+    }
     let not_begun = rows.iter().filter(|row| row.result == Outcome::NotBegun).count();
     if not_begun > 1 {
         output.note(format_args!("{not_begun} keys were not started"));
@@ -486,7 +506,7 @@ fn several(rows: &[&Row]) -> String {
 pub(crate) async fn carry_out(
     context: &Context,
     fleet: &Fleet,
-    due: Vec<DueKey>,
+    due: Vec<Due>,
     places: &Destinations,
     progress: &Progress,
 ) -> (Vec<Row>, bool) {
@@ -496,13 +516,13 @@ pub(crate) async fn carry_out(
     while let Some(ended) = rotations.next().await {
         let may_have_changed = |failure: &rixl_rotation::Failure| failure.effect() != Effect::Unchanged;
         is_stopped |= matches!(&ended.result, Some(Err(failure)) if may_have_changed(failure));
-        let of = places.of(Some(&ended.key_id), ended.name.as_deref());
-        let of = of.map(|places| places.locations()).unwrap_or_default();
+        let of = places.locations_of(&ended.due);
         let row = match ended.result {
             // Only its end stops a fleet otherwise.
             None if !is_stopped && !context.stop.is_set() => {
                 let reason = "its window has closed; the next run goes on".to_owned();
-                Row::looked_at(ended.key_id.to_string(), ended.name, Outcome::OutsideWindow, reason)
+                let (id, name) = (ended.due.id().to_owned(), ended.due.name().map(str::to_owned));
+                Row::looked_at(id, name, Outcome::OutsideWindow, reason)
             }
             _ => Row::of_ended(context, ended),
         };
@@ -533,9 +553,10 @@ pub(crate) fn done(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
 pub(crate) fn looked(rows: &[Row]) -> Result<Done, Failure> {
     let mut table = Table::new(["ID", "NAME", "RESULT", "WHY", "STORE"]);
     for row in rows {
-        let why = row.reason.as_deref().or(row.error.as_ref().map(|words| words.message.as_str()));
+        let why = row.reason();
         let stores = row.stores.together();
-        let cells = [row.id.as_deref(), row.name.as_deref(), Some(row.result.as_str()), why, stores.as_deref()];
+        let cells =
+            [row.id.as_deref(), row.name.as_deref(), Some(row.result.as_str()), why.as_deref(), stores.as_deref()];
         table.add(cells.map(|cell| cell.unwrap_or("-")));
     }
     let text = if rows.is_empty() { String::new() } else { table.to_string() };

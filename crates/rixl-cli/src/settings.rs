@@ -7,7 +7,7 @@ use std::{
     env,
     ffi::OsString,
     fs::{File, Metadata},
-    io::{self, IsTerminal as _, Read},
+    io::{self, IsTerminal as _, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
@@ -19,11 +19,14 @@ use rustix::{
 };
 
 use rixl_credentials::{Client, ClientBuilder, OrganizationId, Secret};
+use rixl_rotation::store::{CommandStore, Read, Store as _};
 
 use crate::{
     args::Global,
     config::Source,
+    context::Context,
     failure::{Code, Failure, remember_source},
+    process,
     text::shown,
     when,
 };
@@ -45,7 +48,7 @@ pub(crate) enum Credential {
 
 impl Credential {
     /// Reads it: a named file or stdin takes precedence over the environment, a token over an API key, and that over its file.
-    pub(crate) fn read(global: &Global) -> Result<Self, Failure> {
+    pub(crate) async fn read(context: &Context, global: &Global) -> Result<Self, Failure> {
         if let Some(path) = &global.token_file {
             remember_source("a live token", &place_of(path));
             return token_file(path).map(Self::BearerToken);
@@ -61,6 +64,7 @@ impl Credential {
                 return Ok(Self::ApiKeyFile(path.clone()));
             }
             Some(Source::Credential(path)) => return credential(path).map(Self::BearerToken),
+            Some(Source::Command(words)) => return printed(context, words).await.map(Self::BearerToken),
             Some(Source::Variable(name)) => {
                 let absent = || Failure::new(Code::Authentication, format!("{} is not set", shown(name)));
                 remember_source("a live token", name);
@@ -247,6 +251,25 @@ fn credential(path: &Path) -> Result<Secret, Failure> {
     read_token(file, &place)
 }
 
+/// What a program prints, which is run as one that reads a store is: in a session of its own, for so long, so much of its output.
+async fn printed(context: &Context, words: &[String]) -> Result<Secret, Failure> {
+    let program = words.first().map_or("", |program| program);
+    let place = format!("token.command (`{}`)", shown(program));
+    remember_source("a live token", &place);
+    let none = |what: &str| Failure::new(Code::Authentication, format!("{place} {what}; nothing was sent"));
+    let store = CommandStore::new("true", [""; 0]).and_then(|store| store.with_reader(program, words.iter().skip(1)));
+    let store = store.map_err(|error| none("can't be run").with_cause(&error))?;
+    let store = store.with_launcher(process::launcher().unwrap_or_default());
+    let held = context.stop.or(store.read(Read::new())).await?.map_err(|error| {
+        let mut failure = none("gave no token").with_cause(&error);
+        // It is no store, which the sentence would name with all words of the program.
+        let location = format!("{}: ", store.location());
+        failure.words.because.iter_mut().for_each(|text| *text = text.replace(&location, ""));
+        failure
+    })?;
+    held.secret.ok_or_else(|| none("printed nothing"))
+}
+
 fn token_stdin() -> Result<Secret, Failure> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
@@ -256,7 +279,7 @@ fn token_stdin() -> Result<Secret, Failure> {
     read_token(stdin.lock(), "stdin")
 }
 
-fn read_token(source: impl Read, place: &str) -> Result<Secret, Failure> {
+fn read_token(source: impl io::Read, place: &str) -> Result<Secret, Failure> {
     // Allocated at its maximum size: a growing string leaves copies behind.
     let mut text = String::with_capacity(LONGEST_TOKEN as usize + 1);
     let read = source.take(LONGEST_TOKEN + 1).read_to_string(&mut text);

@@ -15,7 +15,7 @@ use futures_util::{
     StreamExt as _,
     stream::{self, FuturesUnordered},
 };
-use rixl_credentials::{KeyId, Timestamp};
+use rixl_credentials::Timestamp;
 #[cfg(unix)]
 use rustix::process::{Resource, getrlimit};
 use tokio::{
@@ -25,15 +25,17 @@ use tokio::{
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    CancellationToken, DueKey, Effect, Ending, EventKind, Failure, FailureKind, Report, Rotator,
+    CancellationToken, Due, Effect, Ending, EventKind, Failure, FailureKind, Report, Rotator,
     batch::Batch,
+    failed,
     plan::{self, Held, Known},
     store::{Places, StoreError},
 };
 
-type PlacesFactory<'a> = dyn Fn(&DueKey) -> Result<Places, StoreError> + Send + Sync + 'a;
+type PlacesFactory<'a> = dyn Fn(&Due) -> Result<Places, StoreError> + Send + Sync + 'a;
 
-/// Rotates many keys, or [replaces](Self::with_replacement) them.
+/// Rotates many keys, or [replaces](Self::with_replacement) them; likewise the secrets of webhook endpoints, and client
+/// credentials, which are always replaced.
 ///
 /// 1. Every key is prepared, and released again: if one can't be, none is rotated.
 /// 2. One key goes first, alone; if it was not rotated, another one does.
@@ -52,6 +54,7 @@ pub struct Fleet {
     grace: Option<Duration>,
     /// Nothing is begun from then on.
     end: Option<Timestamp>,
+    keeps_failures: bool,
     /// What was known when all were prepared.
     known: Arc<Mutex<Arc<Known>>>,
 }
@@ -76,10 +79,8 @@ fn max_waiting(at_once: usize) -> usize {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Completed {
-    /// The key.
-    pub key_id: KeyId,
-    /// Its name.
-    pub name: Option<String>,
+    /// What was due.
+    pub due: Due,
     /// How it ended; `None`: it was not started, because another one stopped the fleet, it was cancelled, or its
     /// [end](Fleet::with_end) had come.
     pub result: Option<Result<Report, Failure>>,
@@ -89,20 +90,20 @@ pub struct Completed {
 ///
 /// `Display` is one sentence; `source` is the [`Failure`].
 #[derive(Debug, thiserror::Error)]
-#[error("the key {key_id} can't be prepared")]
+#[error("{due} can't be prepared")]
 pub struct PrepareError {
-    key_id: KeyId,
+    due: Box<Due>,
     source: Box<Failure>,
 }
 
 impl PrepareError {
-    fn new(due: &DueKey, failure: impl Into<Failure>) -> Self {
-        Self { key_id: due.key.id.clone(), source: Box::new(failure.into()) }
+    fn new(due: &Due, failure: impl Into<Failure>) -> Self {
+        Self { due: Box::new(due.clone()), source: Box::new(failure.into()) }
     }
 
-    /// The key.
-    pub fn key_id(&self) -> &KeyId {
-        &self.key_id
+    /// What was due.
+    pub fn due(&self) -> &Due {
+        &self.due
     }
 
     /// Why.
@@ -119,7 +120,7 @@ impl PrepareError {
 impl Fleet {
     /// A fleet that rotates four keys at once.
     pub fn new(rotator: Rotator) -> Self {
-        Self { rotator, at_once: 4, grace: None, end: None, known: Arc::default() }
+        Self { rotator, at_once: 4, grace: None, end: None, keeps_failures: false, known: Arc::default() }
     }
 
     /// How many keys are rotated at once.
@@ -128,7 +129,7 @@ impl Fleet {
         self
     }
 
-    /// Has each key [replaced](Rotator::replace) with this grace period, not rotated.
+    /// Has each key [replaced](Rotator::replace) with this grace period, not rotated. A client credential has an hour without it.
     pub fn with_replacement(mut self, grace: Duration) -> Self {
         self.grace = Some(grace);
         self
@@ -138,6 +139,13 @@ impl Fleet {
     /// [not started](Completed::result).
     pub fn with_end(mut self, end: Timestamp) -> Self {
         self.end = Some(end);
+        self
+    }
+
+    /// Records in the journal what can't be prepared, and what is refused, so that those who decide what is due can leave it alone
+    /// for a while: see [`failed`](crate::failed()).
+    pub fn with_failures_kept(mut self) -> Self {
+        self.keeps_failures = true;
         self
     }
 
@@ -152,10 +160,10 @@ impl Fleet {
     /// Dropping the future releases all keys. Nothing changed.
     pub async fn prepare<P: Into<Places>>(
         &self,
-        keys: &[DueKey],
-        places_of: impl Fn(&DueKey) -> Result<P, StoreError> + Send + Sync,
+        keys: &[Due],
+        places_of: impl Fn(&Due) -> Result<P, StoreError> + Send + Sync,
     ) -> Result<(), PrepareError> {
-        let places_of = move |due: &DueKey| places_of(due).map(Into::into);
+        let places_of = move |due: &Due| places_of(due).map(Into::into);
         self.prepare_known(keys, &places_of, true).await.into_iter().next().map_or(Ok(()), Err)
     }
 
@@ -166,23 +174,18 @@ impl Fleet {
     /// Dropping the future releases all keys. Nothing changed.
     pub async fn prepare_each<P: Into<Places>>(
         &self,
-        keys: &[DueKey],
-        places_of: impl Fn(&DueKey) -> Result<P, StoreError> + Send + Sync,
+        keys: &[Due],
+        places_of: impl Fn(&Due) -> Result<P, StoreError> + Send + Sync,
     ) -> Vec<PrepareError> {
-        let places_of = move |due: &DueKey| places_of(due).map(Into::into);
+        let places_of = move |due: &Due| places_of(due).map(Into::into);
         self.prepare_known(keys, &places_of, false).await
     }
 
-    async fn prepare_known(
-        &self,
-        keys: &[DueKey],
-        places_of: &PlacesFactory<'_>,
-        is_stopping: bool,
-    ) -> Vec<PrepareError> {
+    async fn prepare_known(&self, keys: &[Due], places_of: &PlacesFactory<'_>, is_stopping: bool) -> Vec<PrepareError> {
         let mut known = Known::default();
         let mut failed = self.prepare_all(keys, places_of, &mut known, is_stopping).await;
         if (failed.is_empty() || !is_stopping)
-            && let Some(due) = keys.iter().find(|due| due.times.is_asked_again())
+            && let Some(due) = keys.iter().find(|due| due.is_asked_again())
         {
             // Before the history: what is added meanwhile is read again.
             known.history = self.rotator.journal.history_mark().await;
@@ -196,12 +199,15 @@ impl Fleet {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
         // What is being unlocked still would seem to be another rotator's.
         self.rotator.journal.released().await;
+        for error in failed.iter().filter(|_| self.keeps_failures) {
+            failed::note(&self.rotator, &error.due, &error.source).await;
+        }
         failed
     }
 
     async fn prepare_all(
         &self,
-        keys: &[DueKey],
+        keys: &[Due],
         places_of: &PlacesFactory<'_>,
         known: &mut Known,
         is_stopping: bool,
@@ -229,9 +235,9 @@ impl Fleet {
             match under_way.next().await {
                 // The others come to their end: one that is dropped while it locks may leave a file for a moment.
                 Some(Err(error)) => failed.push(error),
-                Some(Ok((key_id, held, is_own))) => {
-                    known.own.extend(is_own.then(|| key_id.clone()));
-                    known.held.extend(held.map(|held| (key_id, held)));
+                Some(Ok((entry, held, is_own))) => {
+                    known.own.extend(is_own.then(|| entry.clone()));
+                    known.held.extend(held.map(|held| (entry, held)));
                 }
                 None => return failed,
             }
@@ -241,17 +247,16 @@ impl Fleet {
     /// Whether no other key has a place of this one.
     async fn places_alone<'a>(
         &self,
-        due: &'a DueKey,
+        due: &'a Due,
         places_of: &PlacesFactory<'_>,
-        places: &mut HashMap<String, &'a KeyId>,
+        places: &mut HashMap<String, &'a Due>,
     ) -> Result<(), PrepareError> {
         for store in places_of(due).map_err(|error| PrepareError::new(due, error))?.into_inner() {
             let identity = store.identity().await.map_err(|error| PrepareError::new(due, error))?;
-            if let Some(other) = places.insert(identity, &due.key.id).filter(|other| **other != due.key.id) {
+            if let Some(other) = places.insert(identity, due).filter(|other| other.entry() != due.entry()) {
                 let sentence = format!(
-                    "the keys {other} and {} would go into one place, {}; nothing was sent; name a place for each, \
-                     with {{key_id}} or {{key_name}}",
-                    due.key.id,
+                    "{other} and {due} would go into one place, {}; nothing was sent; name a place for each, with {{key_id}} or \
+                     {{key_name}}",
                     store.location()
                 );
                 return Err(PrepareError::new(due, Failure::refused(sentence)));
@@ -262,27 +267,27 @@ impl Fleet {
 
     async fn prepare_one(
         &self,
-        due: &DueKey,
+        due: &Due,
         places_of: &PlacesFactory<'_>,
-    ) -> Result<(KeyId, Option<Held>, bool), PrepareError> {
+    ) -> Result<(String, Option<Held>, bool), PrepareError> {
         let places = places_of(due).map_err(|error| PrepareError::new(due, error))?;
         let prepared = self.rotator.prepare_as(due, places, self.grace).await;
         let prepared = prepared.map_err(|failure| PrepareError::new(due, failure))?;
-        Ok((due.key.id.clone(), prepared.driver.held(), prepared.driver.may_be_own_key()))
+        Ok((due.entry(), prepared.driver.held(), prepared.driver.may_be_own_key()))
     }
 
     /// Rotates the keys: a stream of results, in order of completion. [`prepare`](Self::prepare) them first.
     ///
     /// ```no_run
-    /// use rixl_rotation::{DueKey, Fleet, Rotator, store::Stores};
+    /// use rixl_rotation::{Due, Fleet, Rotator, store::Stores};
     ///
-    /// # async fn example(rotator: Rotator, keys: Vec<DueKey>) -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn example(rotator: Rotator, keys: Vec<Due>) -> Result<(), Box<dyn std::error::Error>> {
     /// let fleet = Fleet::new(rotator);
-    /// let store_of = |due: &DueKey| Stores::default().open(&format!("file:/run/secrets/{}", due.key.id));
+    /// let store_of = |due: &Due| Stores::default().open(&format!("file:/run/secrets/{}", due.id()));
     /// fleet.prepare(&keys, store_of).await?;
     /// let mut rotations = fleet.rotate(keys, store_of);
     /// while let Some(completed) = rotations.next().await {
-    ///     println!("{}: {:?}", completed.key_id, completed.result);
+    ///     println!("{}: {:?}", completed.due, completed.result);
     /// }
     /// # Ok(())
     /// # }
@@ -297,8 +302,8 @@ impl Fleet {
     /// [`Rotator::with_cancellation`].
     pub fn rotate<P: Into<Places>>(
         &self,
-        mut keys: Vec<DueKey>,
-        places_of: impl Fn(&DueKey) -> Result<P, StoreError> + Send + Sync + 'static,
+        mut keys: Vec<Due>,
+        places_of: impl Fn(&Due) -> Result<P, StoreError> + Send + Sync + 'static,
     ) -> Rotations {
         let mut rotator = self.rotator.clone();
         let slots = Arc::new(Semaphore::new(self.at_once));
@@ -308,13 +313,14 @@ impl Fleet {
         rotator.batch = Some(Arc::clone(&batch));
         let known = Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner));
         // The tokens of this run may end with it.
-        keys.sort_by_key(|due| known.own.contains(&due.key.id));
+        keys.sort_by_key(|due| known.own.contains(&due.entry()));
         let work = Work {
             rotator,
             known,
             grace: self.grace,
             end: self.end,
-            places_of: Arc::new(move |due: &DueKey| places_of(due).map(Into::into)),
+            keeps_failures: self.keeps_failures,
+            places_of: Arc::new(move |due: &Due| places_of(due).map(Into::into)),
             waiting: keys.into_iter(),
             under_way: JoinSet::new(),
             names: HashMap::new(),
@@ -366,9 +372,10 @@ struct Work {
     known: Arc<Known>,
     grace: Option<Duration>,
     end: Option<Timestamp>,
-    waiting: vec::IntoIter<DueKey>,
+    keeps_failures: bool,
+    waiting: vec::IntoIter<Due>,
     under_way: JoinSet<Result<Report, Failure>>,
-    names: HashMap<task::Id, (KeyId, Option<String>)>,
+    names: HashMap<task::Id, Due>,
     /// How many keys may be under way: one alone, until one was rotated.
     max: usize,
     max_after_one: usize,
@@ -384,7 +391,7 @@ impl Work {
         loop {
             let cancellation = self.rotator.cancellation.clone();
             let is_cancelled = || cancellation.is_cancelled();
-            let is_own = self.waiting.as_slice().first().is_some_and(|due| self.known.own.contains(&due.key.id));
+            let is_own = self.waiting.as_slice().first().is_some_and(|due| self.known.own.contains(&due.entry()));
             let max = if is_own { 1 } else { self.max };
             let may_begin = !self.is_stopped && !is_cancelled() && !self.is_over() && self.under_way.len() < max;
             self.batch.set_open(may_begin && self.waiting.len() > 0);
@@ -407,11 +414,11 @@ impl Work {
                     if result.as_ref().is_ok_and(|report| is_new(report.ending)) {
                         self.max = self.max_after_one;
                     }
-                    let Some((key_id, name)) = self.names.remove(&id) else { continue };
-                    self.stop_after(&key_id, &result);
+                    let Some(due) = self.names.remove(&id) else { continue };
+                    self.stop_after(&due, &result);
                     // It had not sent anything when another one stopped the fleet.
                     let is_begun = !self.is_stopped || is_cancelled() || !is_interrupted(&result);
-                    return Some(Completed { key_id, name, result: is_begun.then_some(result) });
+                    return Some(Completed { due, result: is_begun.then_some(result) });
                 }
                 // Those that come back from their quiet time are before it in the queue.
                 Ok(slot) = Arc::clone(&self.slots).acquire_owned(), if may_begin && self.waiting.len() > 0 => {
@@ -421,7 +428,7 @@ impl Work {
                 }
                 else => {
                     let due = self.waiting.next()?;
-                    return Some(Completed { key_id: due.key.id, name: due.key.name, result: None });
+                    return Some(Completed { due, result: None });
                 }
             }
         }
@@ -431,26 +438,30 @@ impl Work {
         self.end.is_some_and(|end| self.rotator.now() >= end)
     }
 
-    fn begin(&mut self, due: DueKey, slot: OwnedSemaphorePermit) {
-        let name = (due.key.id.clone(), due.key.name.clone());
+    fn begin(&mut self, due: Due, slot: OwnedSemaphorePermit) {
         let places_of = Arc::clone(&self.places_of);
-        let one = one(self.rotator.clone(), due, places_of, Arc::clone(&self.known), self.grace, slot);
-        let member = self.batch.enter();
+        let (rotator, known) = (self.rotator.clone(), Arc::clone(&self.known));
+        let (grace, keeps_failures, member) = (self.grace, self.keeps_failures, self.batch.enter());
+        let begun = due.clone();
         let one = async move {
             let _member = member;
-            one.await
+            let result = one(&rotator, &begun, places_of, &known, grace, slot).await;
+            if let (Err(failure), true) = (&result, keeps_failures) {
+                failed::note(&rotator, &begun, failure).await;
+            }
+            result
         };
         let id = self.under_way.spawn(one.instrument(self.span.clone())).id();
-        self.names.insert(id, name);
+        self.names.insert(id, due);
     }
 
-    fn stop_after(&mut self, key_id: &KeyId, result: &Result<Report, Failure>) {
+    fn stop_after(&mut self, due: &Due, result: &Result<Report, Failure>) {
         let may_have_changed = result.as_ref().is_err_and(|failure| failure.effect() != Effect::Unchanged);
         if may_have_changed && !self.is_stopped {
             self.is_stopped = true;
             self.rotator.stopped.cancel();
             if !self.rotator.cancellation.is_cancelled() {
-                self.rotator.tell(key_id.as_str(), EventKind::Note, "no more keys are started after this failure");
+                self.rotator.tell(&due.entry(), EventKind::Note, "no more keys are started after this failure");
             }
         }
     }
@@ -465,14 +476,14 @@ impl Drop for Work {
 }
 
 async fn one(
-    rotator: Rotator,
-    due: DueKey,
+    rotator: &Rotator,
+    due: &Due,
     places_of: Arc<PlacesFactory<'static>>,
-    known: Arc<Known>,
+    known: &Known,
     grace: Option<Duration>,
     slot: OwnedSemaphorePermit,
 ) -> Result<Report, Failure> {
-    let mut prepared = rotator.prepare_known(&due, places_of(&due)?, Some(&known), grace).await?;
+    let mut prepared = rotator.prepare_known(due, places_of(due)?, Some(known), grace).await?;
     prepared.driver.slot = Some(slot);
     prepared.rotate().await
 }

@@ -61,6 +61,8 @@
 //! | have no moment without a live secret | [`Rotator::replace`] |
 //! | rotate the signing secret of a webhook endpoint | [`Rotator::rotate_webhook`] |
 //! | replace a client credential | [`Rotator::replace_client_credential`] |
+//! | change those of them that are old | [`survey_others`], [`Fleet`] |
+//! | leave alone for a while what goes on failing | [`Fleet::with_failures_kept`], [`failed`](failed()) |
 //! | prove that the new secret works where it is used | [`Rotator::with_probe_step`] |
 //! | end a secret that leaked, and see it refused | [`Rotator::with_refusal_within`], [`Rotator::last_run`] |
 //! | wait until consumers run with it | [`Rotator::with_consumers`], [`Rotator::with_use_within`]; [`acknowledgements`] |
@@ -104,6 +106,7 @@ mod deploy;
 mod disk;
 mod driver;
 mod error;
+mod failed;
 mod fleet;
 mod history;
 pub mod journal;
@@ -111,6 +114,7 @@ mod ledger;
 #[cfg(target_os = "linux")]
 mod mounts;
 mod open_run;
+mod others;
 mod pair;
 mod plan;
 mod probe;
@@ -129,10 +133,12 @@ pub use acknowledgement::{Acknowledgement, Consumers, acknowledgements};
 #[cfg(unix)]
 pub use deploy::DeployStep;
 pub use error::{Effect, Failure, FailureKind, Next, Situation, Warning};
+pub use failed::{Failed, failed};
 pub use fleet::{Completed, Fleet, PrepareError, Rotations};
 pub use history::{Audit, Ending};
 pub use ledger::LastRun;
 pub use open_run::{OpenRun, open_runs};
+pub use others::{Due, DueOther, Other, SurveyedOther, survey_others};
 pub use pair::ClientFormat;
 pub use plan::{DueKey, Judgement, LeftOut, Plan, Selection, Surveyed};
 pub use probe::{KeyFormat, Liveness};

@@ -42,6 +42,8 @@ pub struct OpenRun {
     /// When RIXL ends the old key by itself, if nothing is to be done before: see
     /// [`Ending::Waiting`](crate::Ending::Waiting).
     pub waits_until: Option<Timestamp>,
+    /// Whether its requests are used up and have brought no secret: it is parked until someone decides.
+    pub is_parked: bool,
     /// What to do.
     pub next: Next,
 }
@@ -96,6 +98,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
         effect: Effect::Unknown,
         situation: String::new(),
         waits_until: None,
+        is_parked: false,
         next: Next::Recover,
     };
     let entry = match journal.look(Look::new(&run.entry)).await {
@@ -139,6 +142,10 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             run.since = Some(progress.intent.began);
             run.effect = progress.effect();
             run.waits_until = progress.waits_until();
+            run.is_parked = progress.is_parked();
+            if run.is_parked {
+                run.next = Next::Decide;
+            }
             run.fingerprint = progress.stored_fingerprint();
             run.situation = situation(&progress, &entry.escrow_location);
             if let (Some(until), Some(old)) = (progress.old_end.last, progress.intent.subject.key_id())

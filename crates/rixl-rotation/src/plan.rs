@@ -11,10 +11,10 @@ use jiff::SignedDuration;
 use rixl_credentials::{ApiKey, KeyId, ProjectId, Timestamp};
 
 use crate::{
-    Account, Audit, Ending, Failure, FailureKind, Next,
+    Account, Audit, Due, Ending, Failure, FailureKind, Next,
     journal::{Journal, ListUnfinished, ReadHistory},
     ledger, open_run,
-    protocol::intent::Digest,
+    protocol::intent::{Digest, owner_of_credential, owner_of_endpoint},
     rotator::refuse_expired,
 };
 
@@ -60,6 +60,8 @@ pub struct DueKey {
     pub reason: String,
     /// What is asked once more under the lock.
     pub(crate) times: Times,
+    /// Since when its secret is in use, if that was asked.
+    pub(crate) since: Option<Timestamp>,
 }
 
 #[cfg(feature = "test-util")]
@@ -75,7 +77,7 @@ impl DueKey {
     /// ```
     #[must_use]
     pub fn new(key: ApiKey, reason: impl Into<String>) -> Self {
-        Self { key, reason: reason.into(), times: Times::default() }
+        Self { key, reason: reason.into(), times: Times::default(), since: None }
     }
 }
 
@@ -209,6 +211,12 @@ impl Selection {
         self.fits(key).is_some()
     }
 
+    /// Whether a name is as [`named`](Self::named) says.
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
+        self.name.as_ref().is_none_or(|pattern| pattern.is_match(name))
+    }
+
     /// The keys that meet the conditions that time does not change, due or not, with what is known of their age: for those who
     /// decide for each key when it is due. [`judge`](Self::judge) then makes a [`DueKey`] of it.
     ///
@@ -225,7 +233,7 @@ impl Selection {
             if self.is_of(&key) {
                 let last = rotated.get(key.id.as_str()).copied();
                 let is_replaced = last.is_some_and(|last| last.is_replaced);
-                all.push(Surveyed { since: since(&key, last.as_ref(), now), key, is_replaced, last });
+                all.push(Surveyed { since: since(key.created_at, last.as_ref(), now), key, is_replaced, last });
             }
         }
         Ok(all)
@@ -271,7 +279,8 @@ impl Selection {
             Verdict::Due(more) => {
                 reasons.extend(more);
                 let reason = if reasons.is_empty() { "chosen".to_owned() } else { reasons.join(", ") };
-                Judgement::Due(DueKey { key, reason, times: self.times })
+                let since = since(key.created_at, rotated, now);
+                Judgement::Due(DueKey { key, reason, times: self.times, since })
             }
         }
     }
@@ -405,7 +414,7 @@ impl Times {
             return Verdict::NotDue;
         }
         if self.is_about_age() {
-            let Some(since) = since(key, rotated, now) else {
+            let Some(since) = since(key.created_at, rotated, now) else {
                 reasons.push("of unknown age".to_owned());
                 return self.ask_of_end(key, rotated, now, reasons);
             };
@@ -451,24 +460,28 @@ impl Times {
     }
 }
 
-/// Since when the secret of a key is in use, as far as that is known.
-fn since(key: &ApiKey, rotated: Option<&LastRotation>, now: Timestamp) -> Option<Timestamp> {
+/// Since when the secret of what was created then is in use, as far as that is known.
+pub(crate) fn since(
+    created_at: Option<Timestamp>,
+    rotated: Option<&LastRotation>,
+    now: Timestamp,
+) -> Option<Timestamp> {
     // A clock that was wrong must not hide a key until its time has come.
     let is_past = |at: &Timestamp| *at <= now.saturating_add(SKEW).unwrap_or(now);
     let issued_at = rotated.map(|rotated| rotated.issued_at).filter(is_past);
-    issued_at.max(key.created_at.filter(is_past))
+    issued_at.max(created_at.filter(is_past))
 }
 
-/// What was known of a key when it was prepared for the first time, so that the history need not be read for each key.
+/// What was known of each entry when it was prepared for the first time, so that the history need not be read for each.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     pub(crate) rotated: LastRotations,
     /// The mark of the history that this is from.
     pub(crate) history: Option<String>,
     /// What its place held, before the history was read.
-    pub(crate) held: HashMap<KeyId, Held>,
+    pub(crate) held: HashMap<String, Held>,
     /// Those that authorize the run, or may.
-    pub(crate) own: HashSet<KeyId>,
+    pub(crate) own: HashSet<String>,
 }
 
 /// What the place of a key held when it was prepared.
@@ -479,16 +492,17 @@ pub(crate) struct Held {
     pub(crate) is_live: bool,
 }
 
-/// Whether nobody has rotated the key since it was found to be due. Under its lock, so that nobody does from now on.
+/// Whether nobody has rotated it since it was found to be due. Under its lock, so that nobody does from now on.
 pub(crate) async fn ask_again(
-    due: &DueKey,
+    due: &Due,
     held: Option<Held>,
     known: Option<&Known>,
     account: &Account,
     journal: &dyn Journal,
 ) -> Result<(), Failure> {
     let not_due = |why: &str| Failure::new(FailureKind::NotDue, format!("no longer due: {why}; nothing was sent"));
-    let before = known.and_then(|known| known.held.get(&due.key.id).copied());
+    let entry = due.entry();
+    let before = known.and_then(|known| known.held.get(&entry).copied());
     let fresh;
     let rotated = match known {
         // That its place is as it was proves nothing: another run may have rotated the key into another.
@@ -498,7 +512,17 @@ pub(crate) async fn ask_again(
             &fresh
         }
     };
-    match due.times.ask(&due.key, rotated.get(due.key.id.as_str()), account.client().timing().now()) {
+    let last = rotated.get(&entry);
+    let now = account.client().timing().now();
+    let due = match due {
+        Due::Key(due) => due,
+        Due::Other(due) => {
+            let is_replaced = last.is_some_and(|last| last.is_replaced);
+            let is_due = !is_replaced && since(due.other.created_at(), last, now) <= due.since;
+            return if is_due { Ok(()) } else { Err(not_due("it was rotated meanwhile")) };
+        }
+    };
+    match due.times.ask(&due.key, last, now) {
         // Whoever rotated it without a line in this history left another live secret of it. One that RIXL refuses, or was not
         // asked about, is a slip of the hand, and a form of the one before is that one.
         Verdict::Due(_)
@@ -514,7 +538,7 @@ pub(crate) async fn ask_again(
     }
 }
 
-fn is_longer(time: SignedDuration, than: Duration) -> bool {
+pub(crate) fn is_longer(time: SignedDuration, than: Duration) -> bool {
     Duration::try_from(time).is_ok_and(|time| time > than)
 }
 
@@ -605,16 +629,16 @@ fn first_braces(text: &str) -> Option<Option<(usize, Vec<usize>, usize)>> {
     (depth == 0).then_some(None)
 }
 
-/// The last rotation of each key, by its id.
+/// The last rotation of each, by the name of its entry: that of a key is its id.
 pub(crate) type LastRotations = HashMap<String, LastRotation>;
 
-/// What the history tells of the secret that a key has.
+/// What the history tells of a secret.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LastRotation {
     issued_at: Timestamp,
     is_rotation: bool,
-    /// Another key was made in its place.
-    is_replaced: bool,
+    /// Another one was made in its place.
+    pub(crate) is_replaced: bool,
     /// When the key was to expire, as it was known before.
     end_before: Option<Timestamp>,
 }
@@ -634,12 +658,24 @@ pub(crate) async fn last_rotations(account: &Account, journal: &dyn Journal) -> 
             rotated.insert(id, LastRotation { issued_at, is_rotation, is_replaced, end_before: audit.end_before });
         };
         let is_new = matches!(audit.ending, Ending::Rotated | Ending::Created | Ending::Replaced | Ending::Superseded);
+        if !is_new {
+            continue;
+        }
         // Given up after its successor was stored, too: RIXL ends it.
-        if let Some(id) = audit.replaced.filter(|_| is_new) {
+        if let Some(id) = audit.replaced {
             tell(id, false, true);
         }
-        if let Some(id) = audit.key_id.filter(|_| is_new) {
+        if let Some(id) = audit.key_id {
             tell(id, audit.change == "rotate", false);
+        }
+        if let (Some(project_id), Some(id)) = (audit.project_id, audit.endpoint_id) {
+            tell(owner_of_endpoint(&project_id, &id), true, false);
+        }
+        if let Some(id) = audit.replaced_credential_id {
+            tell(owner_of_credential(&id), false, true);
+        }
+        if let Some(id) = audit.credential_id {
+            tell(owner_of_credential(&id), false, false);
         }
     }
     Ok(rotated)

@@ -18,7 +18,8 @@ use tracing::Span;
 #[cfg(unix)]
 use crate::DeployStep;
 use crate::{
-    Account, ClientFormat, Consumers, DueKey, Effect, Ending, Failure, FailureKind, Liveness, Next, ProbeStep, Warning,
+    Account, ClientFormat, Consumers, Due, DueKey, Effect, Ending, Failure, FailureKind, Liveness, Next, Other,
+    ProbeStep, Warning,
     batch::Batch,
     driver::{Driver, Target},
     journal::{Entry, Journal, JournalErrorKind, Lock, LockStore},
@@ -36,6 +37,8 @@ use crate::{
 
 /// Clocks differ, and a request that timed out here may still be on its way for a moment.
 const MARGIN: Duration = Duration::from_secs(5);
+/// A consumer mints at least every 15 minutes, for so long a token lives: a quarter of this shows whether one still does.
+const CLIENT_GRACE: Duration = Duration::from_secs(3_600);
 
 /// Rotates keys without losing a secret.
 ///
@@ -650,34 +653,43 @@ impl Rotator {
     ///
     /// As for [`prepare`](Self::prepare), and [`FailureKind::NotDue`] if it was rotated in the meantime.
     pub async fn prepare_due(&self, due: &DueKey, places: impl Into<Places> + Send) -> Result<Prepared, Failure> {
-        self.prepare_known(due, places.into(), None, None).await
+        self.prepare_known(&Due::Key(due.clone()), places.into(), None, None).await
     }
 
     pub(crate) async fn prepare_known(
         &self,
-        due: &DueKey,
+        due: &Due,
         places: Places,
         known: Option<&Known>,
         grace: Option<Duration>,
     ) -> Result<Prepared, Failure> {
         let mut prepared = self.prepare_as(due, places, grace).await?;
-        if due.times.is_asked_again() {
+        if due.is_asked_again() {
             plan::ask_again(due, prepared.driver.held(), known, &self.account, &*self.journal).await?;
         }
-        prepared.end_before = due.key.expiring_at.filter(|_| due.times.is_about_the_end());
+        if let Due::Key(due) = due {
+            prepared.end_before = due.key.expiring_at.filter(|_| due.times.is_about_the_end());
+        }
         Ok(prepared)
     }
 
     /// Step 2 of a rotation, or, with a grace period, of a replacement.
     pub(crate) async fn prepare_as(
         &self,
-        due: &DueKey,
+        due: &Due,
         places: Places,
         grace: Option<Duration>,
     ) -> Result<Prepared, Failure> {
-        match grace {
-            None => self.prepare(&due.key, places).await,
-            Some(grace) => self.prepare_replace(&due.key, places, grace).await,
+        match (due, grace) {
+            (Due::Key(due), None) => self.prepare(&due.key, places).await,
+            (Due::Key(due), Some(grace)) => self.prepare_replace(&due.key, places, grace).await,
+            (Due::Other(due), grace) => match &due.other {
+                Other::Webhook { project_id, endpoint } => self.prepare_webhook(project_id, &endpoint.id, places).await,
+                Other::Client(credential) => {
+                    let grace = grace.unwrap_or(CLIENT_GRACE);
+                    self.prepare_replace_client_credential(credential, places, grace).await
+                }
+            },
         }
     }
 

@@ -1,17 +1,18 @@
 //! `rixl apply`
 
 use rixl_credentials::Timestamp;
-use rixl_rotation::{DueKey, Rotator};
+use rixl_rotation::{Due, Rotator};
 
 use crate::{
     command::plan::{fleet, unfinished},
     config::{Config, How},
-    confirm::{confirm, with_places},
+    confirm::confirm,
     context::Context,
-    declared::{self, Group, Part, Seen},
+    declared::{self, Again, Group, Part, Seen},
     failure::Failure,
     output::Done,
     rows::{self, Progress, Row},
+    text::shown,
 };
 
 /// Do what is due in the declared fleet
@@ -19,18 +20,31 @@ use crate::{
 /// Reads `rixl.toml`, here or in a folder above, or --config FILE. First what is unfinished is finished, as `rixl recover`
 /// does it. Then the keys that are due, and whose window is open, are rotated or replaced, one `[[secret]]` after another: all of
 /// its keys are prepared, and those that can't be are left out and reported; one goes alone; the first unknown or lost outcome
-/// stops new work. Run it from a timer, more often than the shortest window lasts: what is not due is left alone, and of two
-/// machines with one state in Vault each key is locked by one.
+/// stops new work. Webhook endpoints are rotated and client credentials replaced in the same way; for these the command stays until
+/// their grace period is over. Run it from a timer, more often than the shortest window lasts: what is not due is left alone, and of
+/// two machines with one state in Vault each key is locked by one.
+///
+/// A key that can't be prepared, or that RIXL refuses, is tried again after 5 minutes, by the next run then, and after each further
+/// failure it waits twice as long; after the tenth in a row it is parked, and named by each run, by `rixl plan` and by `rixl check`,
+/// until someone has looked: --again KEY. What concerns all keys alike, such as a token that RIXL refuses, does not count. What is
+/// unfinished never waits; it is parked once its requests are used up.
 ///
 /// On a terminal it asks; elsewhere --yes is required. Exits with the most serious code of all keys, 0 if nothing was due.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Try this one now, whatever failed before: a key, an endpoint, a client credential or an unfinished run, by its id or name
+    ///
+    /// What is parked stays so until this. Repeat it for several. A parked run may send as many requests again, as `rixl recover
+    /// --rotate-again` does it.
+    #[arg(long, value_name = "KEY")]
+    again: Vec<String>,
+}
 
-pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
+pub(crate) async fn run(context: &Context, Args { again }: Args) -> Result<Done, Failure> {
     let config = Config::required(&context.global)?;
-    let (mut rows, mut is_stopped) = (Vec::new(), false);
+    let (mut rows, mut is_stopped, mut again) = (Vec::new(), false, Again::new(again));
     for part in declared::parts(context, &config)? {
-        if let Err(failure) = apply(context, &part, &mut rows, &mut is_stopped).await {
+        if let Err(failure) = apply(context, &part, &mut rows, &mut is_stopped, &mut again).await {
             // What was done before is still reported.
             if rows.is_empty() {
                 return Err(failure);
@@ -39,6 +53,10 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
             rows.push(Row::refused(subject, failure).of_account(part.account));
         }
     }
+    for name in again.missing() {
+        let sentence = "nothing that is declared or unfinished has this id or name, so nothing was tried again";
+        rows.push(Row::refused(name.clone(), Failure::refused(sentence).with_next("rixl plan")));
+    }
     rows::say_all(context.output, &rows);
     if rows.is_empty() {
         context.output.note("nothing is due");
@@ -46,17 +64,23 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     rows::done(context, &rows)
 }
 
-async fn apply(context: &Context, part: &Part<'_>, rows: &mut Vec<Row>, is_stopped: &mut bool) -> Result<(), Failure> {
-    let api = part.connect(context)?;
+async fn apply(
+    context: &Context,
+    part: &Part<'_>,
+    rows: &mut Vec<Row>,
+    is_stopped: &mut bool,
+    again: &mut Again,
+) -> Result<(), Failure> {
+    let api = part.connect(context).await?;
     let rotator = context.rotator(&api)?;
-    let mut seen = part.seen(context, &api).await?;
+    let mut seen = part.seen(context, &api, again).await?;
     if !*is_stopped {
         ask(context, part, &seen).await?;
-        let ended = unfinished(context, part, &rotator, &seen, false).await?;
+        let ended = unfinished(context, part, &rotator, &seen, Some(again)).await?;
         let is_any = !ended.is_empty();
         rows.extend(ended);
         if is_any && !context.stop.is_set() {
-            seen = part.seen(context, &api).await?;
+            seen = part.seen(context, &api, again).await?;
         }
     }
     for group in &seen.groups {
@@ -70,7 +94,7 @@ async fn apply(context: &Context, part: &Part<'_>, rows: &mut Vec<Row>, is_stopp
                 of_group
             }
         };
-        rows.extend(of_group.into_iter().map(|row| row.of_account(part.account)));
+        rows.extend(of_group.into_iter().map(|row| group.row(row).of_account(part.account)));
     }
     Ok(())
 }
@@ -90,9 +114,9 @@ async fn ask(context: &Context, part: &Part<'_>, seen: &Seen<'_>) -> Result<(), 
         "This ends {open} unfinished runs, gives {rotated} keys new secrets, and replaces {replaced} keys{of}; the old secrets \
          may die at once:"
     );
-    let of_due = |group: &Group<'_>, due: &DueKey| {
-        let places = group.places.of_due(due).map(|places| places.locations()).unwrap_or_default();
-        with_places(&due.key, &places)
+    let of_due = |group: &Group<'_>, due: &Due| {
+        let name = due.name().map(|name| format!(" ({name})")).unwrap_or_default();
+        shown(&format!("{}{name}  {}", due.id(), group.places.locations_of(due).join(", "))).into_owned()
     };
     let about = seen.groups.iter().flat_map(|group| group.due().into_iter().map(|due| of_due(group, &due)));
     let about: Vec<String> = about.collect();
@@ -104,22 +128,22 @@ async fn done(
     context: &Context,
     rotator: &Rotator,
     group: &Group<'_>,
-    mut due: Vec<DueKey>,
+    mut due: Vec<Due>,
     now: Timestamp,
 ) -> Result<(Vec<Row>, bool), Failure> {
     if due.is_empty() {
         return Ok((Vec::new(), false));
     }
     let progress = Progress::of(context.output, due.len());
-    let fleet = fleet(context, rotator, group, &progress, now)?;
+    let fleet = fleet(context, rotator, group, &progress, now)?.with_failures_kept();
     let places = group.places.clone();
     let mut rows = Vec::with_capacity(due.len());
     for error in fleet.prepare_each(&due, |due| places.of_due(due)).await {
-        let Some(at) = due.iter().position(|due| due.key.id == *error.key_id()) else { continue };
+        let Some(at) = due.iter().position(|due| due == error.due()) else { continue };
         let failed = due.remove(at);
-        let of = places.of_due(&failed).map(|places| places.locations()).unwrap_or_default();
-        let row = Row::of_failure(Some(failed.key.id.to_string()), failed.key.name, error.into_failure());
-        let row = row.in_stores(of);
+        let name = failed.name().map(str::to_owned);
+        let row = Row::of_failure(Some(failed.id().to_owned()), name, error.into_failure());
+        let row = row.in_stores(places.locations_of(&failed));
         progress.ended(&row);
         rows.push(row);
     }
@@ -129,7 +153,7 @@ async fn done(
     Ok((rows, is_stopped))
 }
 
-fn not_begun(context: &Context, group: &Group<'_>, due: &DueKey) -> Row {
-    let of = group.places.of_due(due).map(|places| places.locations()).unwrap_or_default();
-    Row::not_begun(context, Some(due.key.id.to_string()), due.key.name.clone()).in_stores(of)
+fn not_begun(context: &Context, group: &Group<'_>, due: &Due) -> Row {
+    let name = due.name().map(str::to_owned);
+    Row::not_begun(context, Some(due.id().to_owned()), name).in_stores(group.places.locations_of(due))
 }

@@ -2,17 +2,17 @@
 
 mod metrics;
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::HashSet, path::PathBuf, time::Duration};
 
-use rixl_credentials::Timestamp;
+use rixl_credentials::{KeyId, Timestamp};
 use rixl_rotation::{Liveness, Next, OpenRun, store::Read};
 use serde::Serialize;
 
 use crate::{
     command::status,
-    config::Config,
+    config::{Config, Kind},
     context::{Api, Context},
-    declared::{self, Group, Key, Standing},
+    declared::{self, Again, Group, Key, Standing},
     failure::{Code, Failure},
     output::{Done, Format},
     table::Table,
@@ -23,8 +23,8 @@ use crate::{
 ///
 /// Reads `rixl.toml`, RIXL's list, the history and the journal, and changes nothing. The exit codes are those of monitoring
 /// plug-ins: 0 all is well; 1 a warning: a key has been due for --warning, and nobody has done it; 2 critical: that is so
-/// --critical after its deadline, or a run is unfinished, a key is left out, or (with --verify) its secret is dead in a place;
-/// 3 it is not known: RIXL, the state or `rixl.toml` can't be read, or nothing matches what is declared.
+/// --critical after its deadline, or a run is unfinished, a key is left out or parked, or (with --verify) its secret is dead in a
+/// place; 3 it is not known: RIXL, the state or `rixl.toml` can't be read, or nothing matches what is declared.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// How long a key may be due before that is a warning
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// What counts as due soon, which is well
     #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = when::duration)]
     soon: Duration,
-    /// Read each place that can be read, and exchange what it holds for a token, which is discarded at once
+    /// Read each place of a key that can be read, and exchange what it holds for a token, which is discarded at once
     #[arg(long)]
     verify: bool,
     /// Write the metrics of `--output prometheus` to this file, at once or not at all
@@ -57,6 +57,8 @@ enum State {
     Overdue,
     /// A rotation would not help it.
     LeftOut,
+    /// It failed so often that it is left alone until someone has looked.
+    Parked,
     /// A run on it is not finished.
     Unfinished,
     /// It was replaced, and RIXL ends it at a set time.
@@ -72,13 +74,14 @@ enum State {
 }
 
 impl State {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Fresh,
         Self::DueSoon,
         Self::Due,
         Self::Late,
         Self::Overdue,
         Self::LeftOut,
+        Self::Parked,
         Self::Unfinished,
         Self::Waiting,
         Self::UnderWay,
@@ -95,6 +98,7 @@ impl State {
             Self::Late => "late",
             Self::Overdue => "overdue",
             Self::LeftOut => "left_out",
+            Self::Parked => "parked",
             Self::Unfinished => "unfinished",
             Self::Waiting => "waiting",
             Self::UnderWay => "under_way",
@@ -108,7 +112,7 @@ impl State {
         match self {
             Self::Fresh | Self::DueSoon | Self::Due | Self::Waiting | Self::UnderWay => Code::Done,
             Self::Late => Code::WARNING,
-            Self::Overdue | Self::LeftOut | Self::Unfinished | Self::Dead => Code::CRITICAL,
+            Self::Overdue | Self::LeftOut | Self::Parked | Self::Unfinished | Self::Dead => Code::CRITICAL,
             Self::Unclear | Self::Missing => Code::NOT_KNOWN,
         }
     }
@@ -133,6 +137,9 @@ fn word(code: Code) -> &'static str {
 #[derive(Debug, Serialize)]
 struct Found {
     id: String,
+    /// As in the results of other commands: nothing, for a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<String>,
@@ -200,24 +207,26 @@ async fn look(context: &Context, args: &Args) -> Result<Vec<Found>, Failure> {
     let config = Config::required(&context.global)?;
     let mut all = Vec::new();
     for part in declared::parts(context, &config)? {
-        let api = part.connect(context)?;
-        let seen = part.seen(context, &api).await?;
-        let start = all.len();
+        let api = part.connect(context).await?;
+        let seen = part.seen(context, &api, &mut Again::default()).await?;
+        let (start, mut known) = (all.len(), HashSet::new());
         for group in &seen.groups {
             if let Some(row) = &group.refused {
                 all.push(Found::missing(group.secret.said(), row.reason()));
             }
             for key in &group.keys {
-                let run = seen.open.iter().find(|run| run.entry == key.surveyed.key.id.as_str());
+                let run = seen.open.iter().find(|run| run.entry == key.entry);
                 let mut found = Found::of(key, run, args, seen.now);
-                if args.verify && run.is_none() {
+                found.kind = group.secret.kind.word();
+                known.insert(key.entry.clone());
+                if args.verify && run.is_none() && group.secret.kind == Kind::ApiKey {
                     found.verify(context, &api, group, key).await?;
                 }
                 all.push(found);
             }
         }
         for run in &seen.open {
-            if all.iter().skip(start).all(|found: &Found| found.id != run.entry) {
+            if !known.contains(&run.entry) {
                 all.push(Found::open(run, seen.now));
             }
         }
@@ -228,7 +237,7 @@ async fn look(context: &Context, args: &Args) -> Result<Vec<Found>, Failure> {
 
 impl Found {
     fn of(key: &Key, run: Option<&OpenRun>, args: &Args, now: Timestamp) -> Self {
-        let (surveyed, due) = (&key.surveyed, key.due);
+        let due = key.due;
         let after = |from: Timestamp, span: Duration| from.checked_add(span).is_ok_and(|then| now > then);
         let before = |then: Timestamp, span: Duration| then.checked_sub(span).is_ok_and(|then| now > then);
         let (state, why) = match (&key.standing, due) {
@@ -241,7 +250,10 @@ impl Found {
                 (State::DueSoon, Some(format!("due at {:.0}", due.from)))
             }
             (Standing::Fresh, _) => (State::Fresh, None),
-            (Standing::Due(reason) | Standing::OutsideWindow(reason, _), due) => {
+            (Standing::Failed(_, failed), _) if failed.again_at().is_none() => {
+                (State::Parked, Some(declared::said(failed)))
+            }
+            (Standing::Due(reason) | Standing::OutsideWindow(reason, _) | Standing::Failed(reason, _), due) => {
                 let state = match due {
                     Some(due) if after(due.deadline, args.critical) => State::Overdue,
                     Some(due) if after(due.from, args.warning) => State::Late,
@@ -250,18 +262,23 @@ impl Found {
                     None => State::Late,
                 };
                 let since = due.map(|due| format!(", due since {:.0}", due.from)).unwrap_or_default();
-                (state, Some(format!("{}{since}", reason.reason)))
+                let failed = match &key.standing {
+                    Standing::Failed(_, failed) => format!("; {}", declared::said(failed)),
+                    _ => String::new(),
+                };
+                (state, Some(format!("{}{since}{failed}", reason.reason())))
             }
         };
         Self {
-            id: surveyed.key.id.to_string(),
-            name: surveyed.key.name.clone(),
+            id: key.id.clone(),
+            kind: None,
+            name: key.name.clone(),
             account: None,
             state,
-            since: surveyed.since,
+            since: key.since,
             due: due.map(|due| due.from),
             deadline: due.map(|due| due.deadline),
-            expires: surveyed.key.expiring_at,
+            expires: key.expires,
             why,
         }
     }
@@ -280,6 +297,7 @@ impl Found {
     fn bare(state: State) -> Self {
         Self {
             id: String::new(),
+            kind: None,
             name: None,
             account: None,
             state,
@@ -293,13 +311,13 @@ impl Found {
 
     /// Tries what each of its places holds.
     async fn verify(&mut self, context: &Context, api: &Api, group: &Group<'_>, key: &Key) -> Result<(), Failure> {
-        let key = &key.surveyed.key;
-        let stores = group.places.stores_of(Some(&key.id), key.name.as_deref())?;
+        let id = KeyId::new(&*key.id)?;
+        let stores = group.places.stores_of(Some(&id), key.name.as_deref())?;
         for store in stores.iter().filter(|store| store.is_readable()) {
             let location = store.location();
             let held = context.stop.or(store.read(Read::new())).await?;
             let liveness = match held.map(|held| held.secret) {
-                Ok(Some(secret)) => context.stop.or(api.account.probe(Some(&key.id), &secret)).await?,
+                Ok(Some(secret)) => context.stop.or(api.account.probe(Some(&id), &secret)).await?,
                 Ok(None) => Liveness::Dead,
                 Err(_) => Liveness::Unclear,
             };
@@ -325,6 +343,7 @@ fn state_of(run: &OpenRun, now: Timestamp) -> State {
     match run.next {
         // It is locked.
         Next::Retry => State::UnderWay,
+        _ if run.is_parked => State::Parked,
         _ if run.waits_until.is_some_and(is_waiting) => State::Waiting,
         _ => State::Unfinished,
     }

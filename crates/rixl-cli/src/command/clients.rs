@@ -1,7 +1,7 @@
 //! `rixl clients`
 
 mod list;
-mod replace;
+pub(crate) mod replace;
 mod revoke;
 
 use clap::Subcommand;

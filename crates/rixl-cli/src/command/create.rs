@@ -41,7 +41,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let places = places.of(None, Some(&args.name))?;
     let locations = places.locations();
     let mut key = NewApiKey::new(&args.name);
-    let api = context.connect()?;
+    let api = context.connect().await?;
     match &args.project {
         Some(Checked(id)) => key = key.with_project_id(id.clone()),
         None => {

@@ -31,7 +31,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, Args { key_ids }: Args) -> Result<Done, Failure> {
-    let api = context.connect()?;
+    let api = context.connect().await?;
     let all = list::all(context, &api).await?;
     let now = Timestamp::now();
     let mut keys: Vec<ApiKey> = Vec::with_capacity(key_ids.len());

@@ -17,7 +17,7 @@ use crate::{
 pub(crate) struct Args {}
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
-    let keys = all(context, &context.connect()?).await?;
+    let keys = all(context, &context.connect().await?).await?;
     if keys.is_empty() {
         context.output.note("there are no keys");
     }

@@ -1,13 +1,13 @@
 //! `rixl plan`
 
 use rixl_credentials::Timestamp;
-use rixl_rotation::{Fleet, RecoverOptions, Rotator};
+use rixl_rotation::{Fleet, OnLiveSecret, RecoverOptions, Rotator};
 
 use crate::{
     command::recover,
     config::{Config, How},
     context::Context,
-    declared::{self, Group, Part, Seen, Standing},
+    declared::{self, Again, Group, Part, Seen, Standing},
     failure::{Code, Failure},
     output::Done,
     places,
@@ -16,13 +16,13 @@ use crate::{
 
 /// Show what `rixl apply` would do with the declared fleet
 ///
-/// Reads `rixl.toml`, here or in a folder above, or --config FILE. For each declared key that is due: why, where its secret
-/// would go, and what stands in the way. Everything is prepared, as --dry-run of other commands does it, and nothing is sent
-/// that changes a key.
+/// Reads `rixl.toml`, here or in a folder above, or --config FILE. For each declared key, webhook endpoint and client credential
+/// that is due: why, where its secret would go, and what stands in the way. Everything is prepared, as --dry-run of other commands
+/// does it, and nothing is sent that changes a key; to try a client credential, a token is minted, which counts as a use of it.
 ///
 /// Exits with 0 if there is nothing to do, 2 if there is, and another code if something stands in the way, as of other
-/// commands; a mistake in `rixl.toml` or on the command line is 1 here. A key that is due outside its window is reported, and
-/// is nothing to do.
+/// commands; a mistake in `rixl.toml` or on the command line is 1 here. A key that is due outside its window, or that
+/// `rixl apply` tries again later, is reported, and is nothing to do; one that is parked stands in the way.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
 
@@ -30,10 +30,10 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     let config = Config::required(&context.global)?;
     let (mut rows, mut fresh, mut next) = (Vec::new(), 0_usize, None);
     for part in declared::parts(context, &config)? {
-        let api = part.connect(context)?;
+        let api = part.connect(context).await?;
         let rotator = context.rotator(&api)?;
-        let seen = part.seen(context, &api).await?;
-        rows.extend(unfinished(context, &part, &rotator, &seen, true).await?);
+        let seen = part.seen(context, &api, &mut Again::default()).await?;
+        rows.extend(unfinished(context, &part, &rotator, &seen, None).await?);
         for group in &seen.groups {
             let keys = group.keys.iter().filter(|key| matches!(key.standing, Standing::Fresh));
             fresh += keys.clone().count();
@@ -47,29 +47,44 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     }
     rows::say_all(context.output, &rows);
     let coming = next.map(|at| format!("; the next one comes to be due at {at:.0}")).unwrap_or_default();
-    let keys = if fresh == 1 { "key is" } else { "keys are" };
-    context.output.note(format_args!("{fresh} declared {keys} not due{coming}"));
+    match fresh {
+        0 => {}
+        1 => context.output.note(format_args!("1 declared secret is not due{coming}")),
+        _ => context.output.note(format_args!("{fresh} declared secrets are not due{coming}")),
+    }
     let code = rows::code(&rows);
     let code = if code == Code::Done && rows.iter().any(Row::is_to_do) { Code::IS_DUE } else { code };
     rows::looked(&rows)?.with_code(code).with_field("not_due", &fresh)?.with_field("next_due", &next)
 }
 
-/// What is unfinished of an account, ended, or how it would be.
+/// What is unfinished of an account, ended, or how it would be. What is parked is tried again if that is asked for.
 pub(super) async fn unfinished(
     context: &Context,
     part: &Part<'_>,
     rotator: &Rotator,
     seen: &Seen<'_>,
-    is_dry: bool,
+    again: Option<&mut Again>,
 ) -> Result<Vec<Row>, Failure> {
-    if seen.open.is_empty() {
-        return Ok(Vec::new());
+    let is_dry = again.is_none();
+    let (mut plain, mut parked, mut none) = (Vec::new(), Vec::new(), Again::default());
+    let again = again.unwrap_or(&mut none);
+    for run in &seen.open {
+        let entries = if run.is_parked && again.has(&declared::names(run)) { &mut parked } else { &mut plain };
+        entries.push(run.entry.clone());
     }
-    let options = RecoverOptions::default().with_entries(seen.open.iter().map(|run| run.entry.clone()));
-    let options = if is_dry { options.with_dry_run() } else { options };
     let rotator = rotator.clone().with_own_key(seen.groups.iter().any(|group| group.secret.own_key));
-    let recovered = rotator.recover(&places::stores_to_recover(context, false), options).await?;
-    Ok(recovered.into_iter().map(|one| recover::row(one).of_account(part.account)).collect())
+    let mut rows = Vec::new();
+    for (entries, on_live) in [(plain, OnLiveSecret::Rotate), (parked, OnLiveSecret::RotateUnread)] {
+        // None would be all of them.
+        if entries.is_empty() {
+            continue;
+        }
+        let options = RecoverOptions::default().with_entries(entries).with_on_live(on_live);
+        let options = if is_dry { options.with_dry_run() } else { options };
+        let recovered = rotator.recover(&places::stores_to_recover(context, false), options).await?;
+        rows.extend(recovered.into_iter().map(|one| recover::row(one).of_account(part.account)));
+    }
+    Ok(rows)
 }
 
 /// The fleet of those of a group that are due.
@@ -115,14 +130,14 @@ async fn prepared(
     let mut failed = fleet.prepare_each(&due, |due| places.of_due(due)).await;
     progress.over();
     for due in &due {
-        let (id, name) = (due.key.id.to_string(), due.key.name.clone());
-        let of = group.places.of_due(due).map(|places| places.locations()).unwrap_or_default();
-        let at = failed.iter().position(|error| *error.key_id() == due.key.id);
-        let row = match at.map(|at| failed.swap_remove(at).into_failure()) {
-            Some(failure) => Row::of_failure(Some(id), name, failure),
-            None => Row::looked_at(id, name, group.would(), due.reason.clone()),
-        };
-        rows.push(row.in_stores(of));
+        let at = failed.iter().position(|error| error.due() == due);
+        rows.push(match at.map(|at| failed.swap_remove(at).into_failure()) {
+            Some(failure) => {
+                let row = Row::of_failure(Some(due.id().to_owned()), due.name().map(str::to_owned), failure);
+                group.row(row).in_stores(group.places.locations_of(due))
+            }
+            None => group.row_of(due, group.would(), String::new()),
+        });
     }
     Ok(rows)
 }

@@ -79,7 +79,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     args.to.iter().chain(&args.instead_of).try_for_each(|text| places::check(text))?;
-    let api = context.connect()?;
+    let api = context.connect().await?;
     let rotator = context
         .rotator(&api)?
         .with_budget(args.budget.into())

@@ -59,7 +59,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let places = Destinations::read(context, &args.destination)?;
-    let api = context.connect()?;
+    let api = context.connect().await?;
     let rotator = args
         .proof
         .rotator(&args.destination.handling, context.rotator(&api)?)?

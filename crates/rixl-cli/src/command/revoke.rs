@@ -76,7 +76,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let began = Instant::now();
     let named = Destinations::of_texts(context, &args.to, args.handling.reveal)?;
-    let api = context.connect()?;
+    let api = context.connect().await?;
     let revoked = Arc::new(OnceLock::new());
     let (output, heard) = (context.output, Arc::clone(&revoked));
     let rotator = args

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::ArgGroup;
 use rixl_credentials::{KeyId, ProjectId, Timestamp};
-use rixl_rotation::{DueKey, Fleet, Plan, Rotator, Selection};
+use rixl_rotation::{Due, DueKey, Fleet, Plan, Rotator, Selection};
 
 use crate::{
     args::{Checked, Destination, KeyProof, OwnKey},
@@ -152,7 +152,7 @@ impl Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let selection = args.selection(context)?;
     let places = Destinations::read(context, &args.destination)?;
-    let api = context.connect()?;
+    let api = context.connect().await?;
     let journal = context.journal()?;
     let Plan { due, left_out, matched, .. } = match context.stop.or(selection.find(&api.account, &*journal)).await? {
         Ok(plan) => plan,
@@ -183,7 +183,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     }
     for due in &due {
         // Before asking for confirmation.
-        let _ = places.of_due(due)?;
+        let _ = places.of_key(&due.key)?;
     }
     let mut rotator = args
         .proof
@@ -255,7 +255,7 @@ async fn rotate_many(
     due: &[DueKey],
     places: &Destinations,
 ) -> Result<Vec<Row>, Failure> {
-    let of = |due: &DueKey| places.of_due(due).map(|places| places.locations()).unwrap_or_default();
+    let of = |due: &DueKey| places.of_key(&due.key).map(|places| places.locations()).unwrap_or_default();
     if !args.dry_run {
         let warning =
             format!("This gives {} keys new secrets, which go there; the old ones may die at once:", due.len());
@@ -267,16 +267,17 @@ async fn rotate_many(
     let voice = progress.clone();
     let rotator = rotator.with_observer(move |event| voice.hear(event));
     let fleet = Fleet::new(rotator).with_concurrency(args.concurrency.into());
-    let prepared = fleet.prepare(due, |due| places.of_due(due)).await;
+    let keys: Vec<Due> = due.iter().cloned().map(Due::from).collect();
+    let prepared = fleet.prepare(&keys, |due| places.of_due(due)).await;
     let mut all = Vec::with_capacity(due.len());
     if let Err(error) = prepared {
-        let id = error.key_id().clone();
+        let id = error.due().id().to_owned();
         progress.over();
         context.output.note("no key was rotated: one of them can't be prepared");
-        let mut failed = Some(Row::of_failure(Some(id.to_string()), None, error.into_failure()));
+        let mut failed = Some(Row::of_failure(Some(id.clone()), None, error.into_failure()));
         for due in due {
             let (key, name) = (&due.key, due.key.name.clone());
-            let row = if key.id == id { failed.take().map(|row| row.named(name.clone())) } else { None };
+            let row = if key.id.as_str() == id { failed.take().map(|row| row.named(name.clone())) } else { None };
             let row = row.unwrap_or_else(|| Row::not_begun(context, Some(key.id.to_string()), name));
             all.push(row.in_stores(of(due)));
         }
@@ -292,7 +293,7 @@ async fn rotate_many(
         }
         return Ok(all);
     }
-    all.extend(rows::carry_out(context, &fleet, due.to_vec(), places, &progress).await.0);
+    all.extend(rows::carry_out(context, &fleet, keys, places, &progress).await.0);
     progress.over();
     rows::say_all(context.output, &all);
     Ok(all)

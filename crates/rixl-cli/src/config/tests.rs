@@ -18,6 +18,9 @@ token.env = "RIXL_BEARER_TOKEN"
 [account.other]
 token = { api-key-file = "keys/other" }
 
+[account.third]
+token.command = ["bin/get-token", "--short", "a b"]
+
 [[secret]]
 account = "main"
 name = "billing-*"
@@ -55,6 +58,29 @@ ids = ["XyZ9aB8cD1"]
 max-age = "30d"
 then-once = "reload"
 to = "file:/etc/uploads/key"
+
+[[secret]]
+account = "other"
+kind = "webhook"
+project = "Bq4y3QB38S"
+ids = ["YyZ9aB8cD2"]
+max-age = "30d"
+how = "rotate"
+to = "file:hooks/{key_id}"
+then-once = "reload"
+
+[[secret]]
+account = "other"
+kind = "client"
+name = "web-*"
+max-age = "30d"
+how = "replace"
+grace = "2h"
+secret-format = "secret"
+settle = "1s"
+until-used = "2h"
+to = "file:clients/{key_name}"
+then = "reload"
 "##;
 
 const LEAST: &str = "[[secret]]\nname = \"*\"\nmax-age = \"90d\"\nto = \"file:{key_id}\"\n";
@@ -68,8 +94,8 @@ fn parse(text: &str) -> Result<Config, String> {
 #[test]
 fn all_that_can_be_declared() {
     let config = parse(FULL).unwrap();
-    assert_eq!(config.accounts.keys().collect::<Vec<_>>(), ["main", "other"]);
-    let [first, second] = config.secrets.as_slice() else { panic!() };
+    assert_eq!(config.accounts.keys().collect::<Vec<_>>(), ["main", "other", "third"]);
+    let [first, second, third, fourth] = config.secrets.as_slice() else { panic!() };
     let destination = first.destination(false);
     // Relative paths count from the folder of the file.
     assert_eq!(
@@ -80,6 +106,15 @@ fn all_that_can_be_declared() {
     assert_eq!((first.how, first.grace(false)), (How::Replace, Duration::from_secs(48 * 3_600)));
     assert_eq!((first.said(), second.said()), ("name billing-*, project Bq4y3QB38S".into(), "XyZ9aB8cD1".into()));
     assert_eq!(second.destination(false).to, ["file:/etc/uploads/key"]);
+    assert_eq!((third.kind, third.how), (Kind::Webhook, How::Rotate));
+    assert_eq!(third.said(), "webhook endpoints, YyZ9aB8cD2, project Bq4y3QB38S");
+    assert_eq!(
+        (fourth.kind, fourth.how, fourth.grace(false)),
+        (Kind::Client, How::Replace, Duration::from_secs(7_200))
+    );
+    assert_eq!(fourth.said(), "client credentials, name web-*");
+    let command = config.accounts["third"].token.as_ref().unwrap().command.as_ref().unwrap();
+    assert_eq!(command, &["/srv/fleet/bin/get-token", "--short", "a b"]);
     let token = config.accounts["other"].token.as_ref().unwrap();
     assert_eq!(token.api_key_file.as_deref(), Some(Path::new("/srv/fleet/keys/other")));
 }
@@ -114,12 +149,22 @@ fn the_defaults_are_those_of_the_flags() {
     assert_eq!((secret.settle, secret.budget, secret.concurrency), (flags.settle, flags.budget, flags.concurrency));
 }
 
+fn webhook(line: &str) -> String {
+    let least = LEAST.replace("name = \"*\"", "kind = \"webhook\"\nproject = \"Bq4y3QB38S\"");
+    format!("{least}{line}\n")
+}
+
+fn client(line: &str) -> String {
+    let least = LEAST.replace("name = \"*\"", "kind = \"client\"\nname = \"*\"").replace("key_id", "key_name");
+    format!("{least}{line}\n")
+}
+
 #[test]
 fn mistakes_are_told_with_line_and_column() {
     let with = |line: &str| format!("{LEAST}{line}\n");
     for (text, told) in [
         (with("max-agee = \"1d\""), "line 5, column 1: max-agee is not known here; is it max-age?"),
-        (with("zone = \"UTC\""), "line 5, column 1: zone is not known here; known are account, ids, name, "),
+        (with("zone = \"UTC\""), "line 5, column 1: zone is not known here; known are account, kind, ids, name, "),
         (with("jitter = 7"), "line 5, column 10: expected a string, found integer"),
         (with("jitter = \"a week\""), "line 5, column 10: write a duration such as 500ms, 30s, 24h or 90d"),
         (with("rate = \"5 a day\""), "line 5, column 8: write a rate such as 5/s, 30/m or 100/h"),
@@ -147,11 +192,39 @@ fn mistakes_are_told_with_line_and_column() {
         (LEAST.replace("name = \"*\"", "ids = \"a/b\""), "line 2, column 7: "),
         (LEAST.replace("name = \"*\"", "ids = \"XyZ9aB8cD1\"\nhow = \"replace\""), "has another id from then on"),
         (with("how = \"replace\""), "so its place would move; write {key_name} into to"),
+        (
+            with("kind = \"hook\""),
+            "line 5, column 8: no such word is known here, expected one of `api-key`, `webhook`, `client`",
+        ),
+        (
+            with("secret-format = \"pair\""),
+            "line 5, column 1: secret-format is not for a key: only a client credential",
+        ),
+        (
+            with("kind = \"webhook\""),
+            "line 2, column 1: name is not for a webhook endpoint: a webhook endpoint has no name",
+        ),
+        (webhook("how = \"replace\""), "line 6, column 1: how is not for a webhook endpoint: the secret of a webhook"),
+        (webhook("before-expiry = \"1d\""), "line 6, column 1: before-expiry is not for a webhook endpoint: "),
+        (webhook("until-used = \"1d\""), "line 6, column 1: until-used is not for a webhook endpoint: RIXL has no way"),
+        (webhook("").replace("project = \"Bq4y3QB38S\"", "ids = \"a\""), "a webhook endpoint is of a project"),
+        (webhook("").replace("key_id", "key_name"), "a webhook endpoint has no name; write {key_id} into to"),
+        (webhook("").replace("max-age = \"90d\"", ""), "when are they due? say it by max-age"),
+        (client("how = \"rotate\""), "line 6, column 1: how is not for a client credential: RIXL has no rotation of a"),
+        (client("ids = \"a\""), "line 6, column 1: ids is not for a client credential: "),
+        (client("project = \"a\""), "line 6, column 1: project is not for a client credential: "),
+        (
+            client("before-expiry = \"1d\"\nown-key = true"),
+            "line 7, column 1: own-key is not for a client credential: ",
+        ),
+        (client("").replace("key_name", "key_id"), "so its place would move; write {key_name} into to"),
         ("secrets = 1\n".into(), "line 1, column 1: secrets is not known here; is it secret?"),
         ("secret = 1\n".into(), "write secrets as [[secret]]"),
         ("account = 1\n".into(), "write accounts as [account.NAME]"),
         ("[account.a]\ntoken = { env = \"A\", file = \"b\" }\n".into(), "line 1, column 10: token says one of "),
-        ("[account.a]\ntoken = {}\n".into(), "token says one of env, file, credential and api-key-file"),
+        ("[account.a]\ntoken = {}\n".into(), "token says one of env, file, credential, api-key-file and command"),
+        ("[account.a]\ntoken.command = []\n".into(), "token.command is a program and its arguments"),
+        ("[account.a]\ntoken.command = \"get-token\"\n".into(), "line 2, column 17: expected a sequence, found string"),
         ("[account.a]\ntoken.credential = \"../a\"\n".into(), "token.credential is a name"),
         (
             "[account.a]\norganisation = \"a\"\n".into(),
@@ -261,6 +334,7 @@ fn fits(schema: &Value, part: &Value, value: &Value) -> bool {
         "pattern" => {
             value.as_str().is_none_or(|text| regex::Regex::new(rule.as_str().unwrap()).unwrap().is_match(text))
         }
+        "minItems" => value.as_array().is_none_or(|of| of.len() as u64 >= rule.as_u64().unwrap()),
         "minProperties" => value.as_object().is_none_or(|of| of.len() as u64 >= rule.as_u64().unwrap()),
         "maxProperties" => value.as_object().is_none_or(|of| of.len() as u64 <= rule.as_u64().unwrap()),
         "minimum" => value.as_i64().is_none_or(|number| number >= rule.as_i64().unwrap()),
@@ -276,8 +350,25 @@ fn is_by_schema(text: &str) -> bool {
 
 #[test]
 fn the_schema_says_what_the_program_says() {
-    for good in [FULL, LEAST, "", include_str!("example.toml")] {
+    for good in [FULL, LEAST, "", include_str!("example.toml"), &webhook(""), &client("")] {
         assert!(parse(good).is_ok() && is_by_schema(good), "{good}");
+    }
+    for (least, kind) in [(LEAST.to_owned(), Kind::ApiKey), (webhook(""), Kind::Webhook), (client(""), Kind::Client)] {
+        for (name, _) in kind.refuses() {
+            // Whatever its value would be.
+            let value = match *name {
+                "own-key" | "no-verify" => "true",
+                "secret-format" => "\"pair\"",
+                "probe-url" => "\"https://example.com\"",
+                _ => "\"1d\"",
+            };
+            let bad = format!("{least}{name} = {value}\n");
+            let said = parse(&bad).unwrap_err();
+            assert!(
+                said.contains(&format!("{name} is not for a {}: ", kind.noun())) && !is_by_schema(&bad),
+                "{bad}{said}"
+            );
+        }
     }
     let with = |line: &str| format!("{LEAST}{line}\n");
     for bad in [
@@ -285,6 +376,15 @@ fn the_schema_says_what_the_program_says() {
         with("jitter = 7"),
         with("jitter = \"soon\""),
         with("how = \"rotat\""),
+        with("kind = \"hook\""),
+        with("kind = \"webhook\""),
+        webhook("how = \"replace\""),
+        client("how = \"rotate\""),
+        webhook("").replace("project = \"Bq4y3QB38S\"", "ids = \"a\""),
+        webhook("").replace("max-age = \"90d\"", ""),
+        client("").replace("max-age = \"90d\"", ""),
+        "[account.a]\ntoken.command = []\n".into(),
+        "[account.a]\ntoken.command = \"get-token\"\n".into(),
         with("rate = \"5/d\""),
         with("concurrency = 65"),
         with("budget = 0"),
@@ -544,12 +644,9 @@ fn a_window_that_is_too_rare() {
 fn due_by_age_or_by_end() {
     let config = parse(&LEAST.replace("max-age = \"90d\"", "max-age = \"90d\"\nbefore-expiry = \"14d\"")).unwrap();
     let secret = &config.secrets[0];
-    let key = |end: &str| -> ApiKey {
-        serde_json::from_str(&format!(r#"{{"id":"XyZ9aB8cD1","name":"billing","expiring_at":{end}}}"#)).unwrap()
-    };
     let since = Some(at("2026-01-01T00:00:00Z"));
-    let [by_age, by_end] = secret.due(&key("\"2026-02-01T00:00:00Z\""), since);
+    let [by_age, by_end] = secret.due("XyZ9aB8cD1", since, Some(at("2026-02-01T00:00:00Z")));
     assert_eq!(by_age.unwrap().deadline, at("2026-04-01T00:00:00Z"));
     assert_eq!(by_end.unwrap().deadline, at("2026-01-18T00:00:00Z"));
-    assert_eq!(secret.due(&key("null"), None), [None, None]);
+    assert_eq!(secret.due("XyZ9aB8cD1", None, None), [None, None]);
 }

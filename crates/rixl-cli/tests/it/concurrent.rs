@@ -199,6 +199,26 @@ fn machines_that_share_a_journal_know_whose_a_place_is() {
     assert_eq!(taken.code, 0, "{}", taken.stderr);
 }
 
+/// What one has failed at, the others leave alone for as long.
+#[test]
+fn machines_that_share_a_journal_know_what_failed() {
+    let Some(machines) = Machines::new() else { return };
+    let declare = |field: &str| {
+        let to = format!("vault:{}/app#{field}", machines.mount);
+        let fleet = format!("[[secret]]\nids = \"billing001\"\nmax-age = \"1ms\"\nsettle = \"0s\"\nto = \"{to}\"\n");
+        write(&machines.bench.path("rixl.toml"), &fleet, 0o644);
+    };
+    declare("kye");
+    assert_eq!(machines.rixl("apply --yes").run().code, 3);
+    declare("key");
+    let other = machines.rixl("apply --yes --output json").run();
+    assert_eq!(other.code, 0, "{}", other.stderr);
+    assert_eq!(crate::bench::json(&other)["keys"][0]["result"], "postponed");
+    let again = machines.rixl("apply --yes --again billing001").run();
+    assert_eq!((again.code, machines.bench.sent()), (0, 1), "{}", again.stderr);
+    machines.assert_well();
+}
+
 /// The settings name the server by another address between the crash and the recovery.
 #[test]
 fn a_server_that_the_settings_do_not_name_any_more_is_told() {

@@ -13,7 +13,7 @@ use crate::{
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Three keys with files of their ids: two of 120 days, one of 10.
-fn bench() -> Bench {
+pub(crate) fn bench() -> Bench {
     let bench = Bench::of(Sandbox::builder());
     for (name, id, days) in
         [("fleet-a", "fleeta0001", 120), ("fleet-b", "fleetb0001", 120), ("fleet-c", "fleetc0001", 10)]
@@ -23,36 +23,37 @@ fn bench() -> Bench {
     bench
 }
 
-fn add(bench: &Bench, name: &str, id: &str, days: u32) {
+pub(crate) fn add(bench: &Bench, name: &str, id: &str, days: u32) {
     let key = bench.sandbox.create_key(SeedKey::new(name).with_id(id).aged(DAY * days));
     write(&bench.path(id), &key.secret, 0o600);
 }
 
-const FLEET: &str = "[[secret]]\nname = \"fleet-*\"\nmax-age = \"90d\"\nsettle = \"0s\"\nto = \"file:{key_id}\"\n";
+pub(crate) const FLEET: &str =
+    "[[secret]]\nname = \"fleet-*\"\nmax-age = \"90d\"\nsettle = \"0s\"\nto = \"file:{key_id}\"\n";
 
-fn declare(bench: &Bench, text: &str) {
+pub(crate) fn declare(bench: &Bench, text: &str) {
     write(&bench.path("rixl.toml"), text, 0o644);
 }
 
 #[track_caller]
-fn run(program: Program, code: i32) -> Run {
+pub(crate) fn run(program: Program, code: i32) -> Run {
     let run = program.run();
     assert_eq!(run.code, code, "{}{}", run.stdout, run.stderr);
     run
 }
 
-fn rotations(bench: &Bench, ids: &[&str]) -> Vec<u64> {
+pub(crate) fn rotations(bench: &Bench, ids: &[&str]) -> Vec<u64> {
     ids.iter().map(|id| bench.sandbox.rotations(id)).collect()
 }
 
 #[track_caller]
-fn assert_live(bench: &Bench, ids: &[&str]) {
+pub(crate) fn assert_live(bench: &Bench, ids: &[&str]) {
     for id in ids {
         assert!(bench.sandbox.opens(id, &fs::read_to_string(bench.path(id)).unwrap()), "{id}");
     }
 }
 
-fn results(run: &Run) -> Vec<String> {
+pub(crate) fn results(run: &Run) -> Vec<String> {
     let text = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
     let rows = json(run)["keys"].as_array().unwrap().clone();
     let mut results: Vec<String> =
@@ -126,7 +127,11 @@ fn a_plan_says_what_is_due_and_changes_nothing() {
     let line = |id: &str| plan.stdout.lines().find(|line| line.starts_with(id)).unwrap_or_default().to_owned();
     assert!(line("fleeta0001").contains("would rotate") && line("fleeta0001").contains("120 d old"), "{}", plan.stdout);
     assert!(line("fleetb0001").ends_with("/fleetb0001") && line("fleetc0001").is_empty(), "{}", plan.stdout);
-    assert!(plan.stderr.contains("1 declared key is not due; the next one comes to be due at 20"), "{}", plan.stderr);
+    assert!(
+        plan.stderr.contains("1 declared secret is not due; the next one comes to be due at 20"),
+        "{}",
+        plan.stderr
+    );
     let plan = run(bench.rixl("plan --output json"), 2);
     assert_eq!(json(&plan)["exit_code"], 2);
     assert_eq!(json(&plan)["not_due"], 1);
@@ -136,6 +141,11 @@ fn a_plan_says_what_is_due_and_changes_nothing() {
     declare(&bench, &FLEET.replace("90d", "200d"));
     let plan = run(bench.rixl("plan"), 0);
     assert_eq!(plan.stdout, "");
+    assert!(plan.stderr.contains("3 declared secrets are not due; "), "{}", plan.stderr);
+    // Where all is due, there is nothing to say of the others.
+    declare(&bench, &FLEET.replace("90d", "1d"));
+    let plan = run(bench.rixl("plan"), 2);
+    assert!(!plan.stderr.contains("not due"), "{}", plan.stderr);
 }
 
 #[test]
@@ -165,6 +175,12 @@ fn mistakes_have_codes_of_their_own() {
     let check = run(bench.rixl("check --output json"), 3);
     assert_eq!(json(&check)["exit_code"], 3);
     run(bench.rixl("check --nonsense"), 3);
+    // Whatever stands before the command.
+    for options in ["--config rixl.toml", "--config=rixl.toml", "--account plan", "-q -o json", "-qo json"] {
+        run(bench.rixl(&format!("{options} plan --nonsense")), 1);
+        run(bench.rixl(&format!("{options} check --nonsense")), 3);
+        run(bench.rixl(&format!("{options} apply --nonsense")), 2);
+    }
     let other = run(bench.rixl("keys list --output prometheus"), 2);
     assert!(other.stderr.contains("is for `rixl check` alone"), "{}", other.stderr);
 }
@@ -412,6 +428,65 @@ fn a_credential_of_systemd_and_an_api_key_file() {
     run(rixl("plan"), 2);
 }
 
+/// It is run once, in a session of its own, and what it prints is the token.
+#[test]
+fn a_token_that_a_program_prints() {
+    let bench = bench();
+    write(&bench.path("token"), bench.sandbox.bearer_token(), 0o600);
+    let program = |text: &str| write(&bench.path("get-token"), &format!("#!/bin/sh\n{text}\n"), 0o700);
+    let account = format!(
+        "[account.main]\nbase-url = \"{}\"\ntoken.command = [\"./get-token\", \"a b\", \"$HOME\"]\n\n{FLEET}",
+        bench.sandbox.url()
+    );
+    declare(&bench, &account);
+    fs::create_dir(bench.path("below")).unwrap();
+    let rixl = |words: &str| {
+        let mut program = bench.rixl(&format!("{words} --config ../rixl.toml"));
+        program.command.env_remove("RIXL_BASE_URL").current_dir(bench.path("below"));
+        // A token of the environment counts for less than what is declared.
+        program.env("RIXL_BEARER_TOKEN", "nobodys-token")
+    };
+    let folder = bench.folder.path().to_str().unwrap();
+    program(&format!(
+        "test \"$1.$2.$#\" = 'a b.$HOME.2' || exit 7\ntest \"$(cut -d' ' -f6 /proc/$$/stat)\" = $$ || exit 8\n\
+         test -z \"$RIXL_BEARER_TOKEN\" || exit 9\necho run >> {folder}/runs\ncat {folder}/token; echo"
+    ));
+    let runs = || fs::read_to_string(bench.path("runs")).unwrap_or_default().lines().count();
+    run(rixl("plan"), 2);
+    assert_eq!(runs(), 1);
+    run(rixl("apply --yes"), 0);
+    assert_eq!(runs(), 2);
+    run(rixl("keys list --account main"), 0);
+    assert_eq!(runs(), 3);
+    // A flag counts for more.
+    run(rixl("plan --token-file ../token"), 0);
+    assert_eq!(runs(), 3);
+    // What it says when it fails is told, without what looks like a secret.
+    program(&format!("echo \"no ticket for $(cat {folder}/token)\" >&2; cat {folder}/token; exit 3"));
+    let failed = run(rixl("plan"), 4);
+    assert!(failed.stderr.contains("token.command (`"), "{}", failed.stderr);
+    assert!(
+        failed.stderr.contains("exited with status 3") && failed.stderr.contains("it said: no ticket for [...]"),
+        "{}",
+        failed.stderr
+    );
+    assert!(
+        !failed.stderr.contains(bench.sandbox.bearer_token()) && !failed.stderr.contains("a b"),
+        "{}",
+        failed.stderr
+    );
+    program("true");
+    assert!(run(rixl("plan"), 4).stderr.contains("printed nothing; nothing was sent"));
+    program("head -c 70000 /dev/zero | tr '\\0' x");
+    assert!(run(rixl("plan"), 4).stderr.contains("printed more than 65536 bytes"));
+    fs::remove_file(bench.path("get-token")).unwrap();
+    assert!(run(rixl("plan"), 4).stderr.contains("gave no token; nothing was sent"));
+    // As of any other token that RIXL refuses, it is told where it is from.
+    program("echo nobodys-token");
+    let refused = run(rixl("plan"), 4);
+    assert!(refused.stderr.contains("into token.command (`"), "{}", refused.stderr);
+}
+
 #[test]
 fn a_check_for_monitoring() {
     let bench = bench();
@@ -501,6 +576,8 @@ fn the_example_runs_against_the_sandbox() {
     let plan = run(rixl("plan --output json"), 2);
     assert_eq!(results(&plan)[0], "analytics1 would replace");
     assert!(results(&plan)[1].starts_with("billing001 "), "{}", plan.stdout);
+    assert!(plan.stderr.contains("the sandbox has no webhook endpoints"), "{}", plan.stderr);
+    assert_eq!(json(&plan)["not_due"], 1, "the client credential is new");
     let apply = run(rixl("apply --output json"), 0);
     assert!(results(&apply).iter().any(|row| row.ends_with(" replaced")), "{}", apply.stdout);
     run(rixl("check"), 2);

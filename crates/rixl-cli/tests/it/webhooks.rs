@@ -91,7 +91,7 @@ impl World {
     }
 }
 
-fn webhooks(bench: &Bench) -> Webhooks {
+pub(crate) fn webhooks(bench: &Bench) -> Webhooks {
     let organization = client(&bench.sandbox).organization(&bench.sandbox.organization_id().parse().unwrap());
     organization.webhooks(&bench.sandbox.project_id().parse().unwrap())
 }

@@ -229,7 +229,9 @@ impl Subject {
         match self {
             Self::Rotate { key_id, .. } | Self::Replace { key_id, .. } => Some(key_id.to_string()),
             Self::Create(_) => None,
-            Self::Endpoint { project_id, endpoint_id } => Some(format!("webhook-{project_id}-{endpoint_id}")),
+            Self::Endpoint { project_id, endpoint_id } => {
+                Some(owner_of_endpoint(project_id.as_str(), endpoint_id.as_str()))
+            }
             Self::Credential { credential_id, .. } => Some(owner_of_credential(credential_id.as_str())),
         }
     }
@@ -242,6 +244,11 @@ impl Subject {
             Self::Credential { format: ClientFormat::Secret, .. } => SecretKind::ClientSecret,
         }
     }
+}
+
+/// What the journal calls the webhook endpoint of this id.
+pub(crate) fn owner_of_endpoint(project_id: &str, endpoint_id: &str) -> String {
+    format!("webhook-{project_id}-{endpoint_id}")
 }
 
 /// What the journal calls the client credential of this id.

@@ -524,6 +524,12 @@ impl Progress {
         }
     }
 
+    /// Whether it needs a request beyond its budget, for all that is recorded.
+    pub(crate) fn is_parked(&self) -> bool {
+        let is_to_be_repeated = matches!(self.response, Response::Unknown | Response::Lost(_));
+        is_to_be_repeated && self.ended.is_none() && self.requests.left >= self.intent.limits.budget
+    }
+
     /// What is true of the key, wherever a failure arises.
     pub(crate) fn effect(&self) -> Effect {
         if self.requests.is_spent {

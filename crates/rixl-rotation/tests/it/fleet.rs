@@ -10,8 +10,8 @@ use std::{
 
 use rixl_credentials::{Client, KeyId, RetryPolicy, Timestamp, Timing};
 use rixl_rotation::{
-    Account, CancellationToken, Completed, DueKey, Ending, EventKind, Failure, FailureKind, Fleet, Judgement,
-    Rotations, Rotator, Selection, State,
+    Account, CancellationToken, Completed, Due, Ending, EventKind, Failure, FailureKind, Fleet, Judgement, Rotations,
+    Rotator, Selection, State, failed,
     journal::{Close, Journal as _, ListUnfinished, Lock, ReadHistory},
     store::{BoxFuture, Commit, Committed, FileStore, Prepare, Read, Store, StoreError, StoredSecret, Stores},
 };
@@ -274,14 +274,14 @@ async fn a_clock_that_is_wrong_says_nothing_of_what_was_rotated_since() {
     assert!(since.find(&Account::first_generation(bench.client()), &bench.journal()).await.is_ok());
 }
 
-fn store_in(folder: &Path, due: &DueKey) -> Result<Arc<dyn Store>, StoreError> {
-    Stores::default().open(&format!("file:{}", folder.join(due.key.id.as_str()).display()))
+fn store_in(folder: &Path, due: &Due) -> Result<Arc<dyn Store>, StoreError> {
+    Stores::default().open(&format!("file:{}", folder.join(due.id()).display()))
 }
 
 /// Keys with a file each, whose old secret is in it.
 struct Many {
     bench: Bench,
-    due: Vec<DueKey>,
+    due: Vec<Due>,
 }
 
 impl Many {
@@ -296,10 +296,10 @@ impl Many {
         let selection = Selection::new().named("fleet-*").unwrap();
         let due = selection.find(&Account::first_generation(bench.client()), &bench.journal()).await.unwrap().due;
         assert_eq!(due.len(), count);
-        Self { bench, due }
+        Self { bench, due: due.into_iter().map(Due::from).collect() }
     }
 
-    fn store(&self, due: &DueKey) -> Result<Arc<dyn Store>, StoreError> {
+    fn store(&self, due: &Due) -> Result<Arc<dyn Store>, StoreError> {
         store_in(self.bench.folder.path(), due)
     }
 
@@ -321,8 +321,8 @@ impl Many {
     }
 
     fn live(&self) -> usize {
-        let is_live = |due: &&DueKey| {
-            let id = due.key.id.as_str();
+        let is_live = |due: &&Due| {
+            let id = due.id();
             self.bench.sandbox.opens(id, &fs::read_to_string(self.bench.folder.path().join(id)).unwrap())
         };
         self.due.iter().filter(is_live).count()
@@ -424,12 +424,12 @@ async fn a_fleet_rotates_every_key_and_the_first_alone() {
 #[tokio::test]
 async fn a_key_that_can_not_be_prepared_holds_all_back() {
     let many = Many::new(3).await;
-    let path = many.bench.folder.path().join(many.due[2].key.id.as_str());
+    let path = many.bench.folder.path().join(many.due[2].id());
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let fleet = Fleet::new(many.bench.rotator());
     let error = fleet.prepare(&many.due, |due| many.store(due)).await.unwrap_err();
-    assert_eq!((error.key_id(), error.failure().kind()), (&many.due[2].key.id, FailureKind::Refused));
-    assert_eq!(error.to_string(), format!("the key {} can't be prepared", many.due[2].key.id));
+    assert_eq!((error.due(), error.failure().kind()), (&many.due[2], FailureKind::Refused));
+    assert_eq!(error.to_string(), format!("the key {} can't be prepared", many.due[2].id()));
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), error.failure().to_string());
     assert_eq!(many.bench.sandbox.calls("rotateApiKey"), 0);
     many.bench.assert_clean();
@@ -438,23 +438,23 @@ async fn a_key_that_can_not_be_prepared_holds_all_back() {
 #[tokio::test]
 async fn what_can_not_be_prepared_can_be_left_out() {
     let many = Many::new(5).await;
-    let path = many.bench.folder.path().join(many.due[2].key.id.as_str());
+    let path = many.bench.folder.path().join(many.due[2].id());
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     // The fourth would go where the first goes.
     let folder = many.bench.folder.path().to_owned();
-    let ids: Vec<KeyId> = many.due.iter().map(|due| due.key.id.clone()).collect();
+    let ids: Vec<String> = many.due.iter().map(|due| due.id().to_owned()).collect();
     let (first, fourth) = (ids[0].clone(), ids[3].clone());
-    let places = move |due: &DueKey| {
-        let id = if due.key.id == fourth { &first } else { &due.key.id };
-        Stores::default().open(&format!("file:{}", folder.join(id.as_str()).display()))
+    let places = move |due: &Due| {
+        let id = if due.id() == fourth { first.as_str() } else { due.id() };
+        Stores::default().open(&format!("file:{}", folder.join(id).display()))
     };
     let fleet = Fleet::new(many.bench.rotator());
-    let mut failed: Vec<KeyId> =
-        fleet.prepare_each(&many.due, &places).await.iter().map(|error| error.key_id().clone()).collect();
+    let mut failed: Vec<String> =
+        fleet.prepare_each(&many.due, &places).await.iter().map(|error| error.due().id().to_owned()).collect();
     failed.sort_by_key(|id| ids.iter().position(|other| other == id));
     assert_eq!(failed, [ids[2].clone(), ids[3].clone()]);
     assert_eq!(many.bench.sandbox.calls("rotateApiKey"), 0);
-    let ready = many.due.iter().filter(|due| !failed.contains(&due.key.id)).cloned().collect();
+    let ready = many.due.iter().filter(|due| !failed.iter().any(|id| id == due.id())).cloned().collect();
     let mut rotations = fleet.rotate(ready, places);
     let mut count = 0;
     while let Some(ended) = rotations.next().await {
@@ -462,6 +462,57 @@ async fn what_can_not_be_prepared_can_be_left_out() {
         count += 1;
     }
     assert_eq!((count, many.live()), (3, 5));
+    many.bench.assert_clean();
+}
+
+/// So that whoever decides what is due can leave it alone for a while.
+#[tokio::test]
+async fn failures_in_a_row_are_kept_until_a_success() {
+    let many = Many::new(2).await;
+    let path = many.bench.folder.path().join(many.due[1].id());
+    let mode = |mode| fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    let account = Account::first_generation(many.bench.client());
+    let times = async |due: &Due| {
+        let found = failed(&account, &many.bench.journal(), due).await.unwrap();
+        found.map(|failed| (failed.times, failed.why))
+    };
+    let keeping = Fleet::new(many.bench.rotator()).with_failures_kept();
+    mode(0o644);
+    // A plan keeps nothing.
+    assert_eq!(Fleet::new(many.bench.rotator()).prepare_each(&many.due, |due| many.store(due)).await.len(), 1);
+    assert_eq!(times(&many.due[1]).await, None);
+    for count in 1..=2 {
+        assert_eq!(keeping.prepare_each(&many.due, |due| many.store(due)).await.len(), 1);
+        let (times, why) = times(&many.due[1]).await.unwrap();
+        assert_eq!(times, count);
+        assert!(
+            why.starts_with("the store can't take a secret")
+                && why.contains("every user of this machine has access to it"),
+            "{why}"
+        );
+    }
+    assert_eq!(times(&many.due[0]).await, None);
+    // Another rotator is no failure.
+    mode(0o600);
+    let held = many.bench.journal().lock(Lock::new(many.due[0].id())).await.unwrap();
+    assert_eq!(keeping.prepare_each(&many.due, |due| many.store(due)).await.len(), 1);
+    drop(held);
+    assert_eq!(times(&many.due[0]).await, None);
+    // A rotation that RIXL refuses is one.
+    let refuse = Effect::Respond { status: 422, headers: vec![], body: vec![] };
+    many.bench.sandbox.inject(Fault::new(refuse).on("rotateApiKey").on_key(many.due[1].id()).before_commit()).unwrap();
+    let mut rotations = many.rotations(&keeping);
+    while rotations.next().await.is_some() {}
+    assert_eq!(times(&many.due[1]).await.unwrap().0, 3);
+    let mut rotations = many.rotations(&keeping);
+    while rotations.next().await.is_some() {}
+    // Found again, it is known since when its secret is in use.
+    let all = Selection::new().survey(&account, &many.bench.journal()).await.unwrap();
+    let found = all.iter().find(|found| found.key.id.as_str() == many.due[1].id()).unwrap();
+    let tomorrow = Timestamp::now() + DAY;
+    let Judgement::Due(due) = Selection::new().older_than(Duration::ZERO).judge(found, tomorrow) else { panic!() };
+    let due = Due::from(due);
+    assert_eq!(times(&due).await, None);
     many.bench.assert_clean();
 }
 
@@ -503,7 +554,7 @@ async fn a_fleet_replaces_every_key_and_the_first_alone() {
     while let Some(ended) = rotations.next().await {
         let report = ended.result.unwrap().unwrap();
         assert_eq!(report.ending, Ending::Replaced);
-        let stored = fs::read_to_string(many.bench.folder.path().join(ended.key_id.as_str())).unwrap();
+        let stored = fs::read_to_string(many.bench.folder.path().join(ended.due.id())).unwrap();
         assert!(many.bench.sandbox.opens(report.key_id.unwrap().as_str(), &stored));
     }
     let calls = |operation: &str| many.bench.sandbox.calls(operation);
@@ -524,7 +575,7 @@ async fn two_keys_into_one_place_are_refused() {
 #[tokio::test]
 async fn the_first_lost_response_stops_new_work() {
     let many = Many::new(12).await;
-    let fault = Fault::new(Effect::Close).on("rotateApiKey").on_key(many.due[4].key.id.as_str());
+    let fault = Fault::new(Effect::Close).on("rotateApiKey").on_key(many.due[4].id());
     many.bench.sandbox.inject(fault).unwrap();
     let all = many.run(many.bench.rotator()).await;
     let endings = endings(&all);
@@ -543,7 +594,7 @@ async fn a_stop_reaches_those_that_wait_for_their_turn() {
     let many = Many::new(4).await;
     // Whichever comes second.
     for due in &many.due[1..] {
-        let fault = Fault::new(Effect::Close).on("rotateApiKey").on_key(due.key.id.as_str());
+        let fault = Fault::new(Effect::Close).on("rotateApiKey").on_key(due.id());
         many.bench.sandbox.inject(fault).unwrap();
     }
     // By the real clock, so that the response is there long before the next turn.
@@ -565,7 +616,7 @@ async fn a_stop_reaches_those_that_wait_for_their_turn() {
 async fn a_refusal_of_one_key_stops_no_other() {
     let many = Many::new(6).await;
     let refuse = Effect::Respond { status: 404, headers: vec![], body: vec![] };
-    let fault = Fault::new(refuse).on("rotateApiKey").on_key(many.due[1].key.id.as_str()).before_commit();
+    let fault = Fault::new(refuse).on("rotateApiKey").on_key(many.due[1].id()).before_commit();
     many.bench.sandbox.inject(fault).unwrap();
     let endings = endings(&many.run(many.bench.rotator()).await);
     assert_eq!(endings[&Some(Err(FailureKind::Refused))], 1);

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use rixl_credentials::{ApiKey, KeyId, NewApiKey, Secret};
 use rixl_rotation::{
-    Account, Completed, DueKey, Event, Failure, Fleet, PrepareError, Prepared, RecoverOptions, Recovered, Report,
+    Account, Completed, Due, DueKey, Event, Failure, Fleet, PrepareError, Prepared, RecoverOptions, Recovered, Report,
     Rotations, Rotator, Selection, Warning,
     journal::{
         Append, Close, Entry, FolderJournal, Journal, JournalError, ListUnfinished, Lock, LockStore, PutEscrow,
@@ -41,10 +41,10 @@ fn futures_can_be_spawned() {
     spawnable(|| any::<Prepared>().rotate());
     spawnable(|| async { rotator().recover(&any::<Stores>(), any::<RecoverOptions>()).await });
     spawnable(|| async {
-        let store_of = |_: &DueKey| -> Result<Arc<dyn Store>, StoreError> { any() };
-        any::<Fleet>().prepare(&any::<Vec<DueKey>>(), store_of).await
+        let store_of = |_: &Due| -> Result<Arc<dyn Store>, StoreError> { any() };
+        any::<Fleet>().prepare(&any::<Vec<Due>>(), store_of).await
     });
-    spawnable(|| any::<Fleet>().rotate(any::<Vec<DueKey>>(), |_: &DueKey| any::<Result<Places, StoreError>>()));
+    spawnable(|| any::<Fleet>().rotate(any::<Vec<Due>>(), |_: &Due| any::<Result<Places, StoreError>>()));
     spawnable(|| async { any::<Rotations>().next().await });
     spawnable(|| async { any::<Selection>().find(&any::<Account>(), &*any::<Arc<dyn Journal>>()).await });
     spawnable(|| async { any::<Account>().find(&any::<KeyId>()).await });
@@ -72,6 +72,7 @@ fn values_can_be_shared_between_threads() {
     value::<Fleet>();
     value::<Account>();
     value::<Selection>();
+    value::<Due>();
     value::<DueKey>();
     value::<Event>();
     value::<Report>();

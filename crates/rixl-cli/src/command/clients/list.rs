@@ -11,7 +11,7 @@ use crate::{context::Context, failure::Failure, output::Done, table::Table, when
 pub(crate) struct Args {}
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
-    let credentials = all(context, &context.connect()?).await?;
+    let credentials = all(context, &context.connect().await?).await?;
     if credentials.is_empty() {
         context.output.note("there are no client credentials");
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use rixl_credentials::CredentialId;
 use rixl_rotation::ClientFormat;
+use serde::Deserialize;
 
 use super::described;
 use crate::{
@@ -20,11 +21,12 @@ use crate::{
 };
 
 /// A consumer mints at least every 15 minutes, for so long a token lives: a quarter of this shows whether one still does.
-const GRACE: Duration = Duration::from_secs(3_600);
+pub(crate) const GRACE: Duration = Duration::from_secs(3_600);
 /// Nothing there is used for an hour.
 const GRACE_IN_SANDBOX: Duration = Duration::from_secs(5);
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Form {
     /// {"client_id":"...","client_secret":"..."}: replaced at once, so no consumer reads half of it
     Pair,
@@ -85,7 +87,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let places = Destinations::read(context, &args.destination)?;
-    let api = context.connect()?;
+    let api = context.connect().await?;
     let rotator = args.destination.handling.rotator(context.rotator(&api)?)?;
     let rotator = args
         .used

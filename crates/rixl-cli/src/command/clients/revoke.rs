@@ -25,7 +25,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, Args { ids }: Args) -> Result<Done, Failure> {
-    let api = context.connect()?;
+    let api = context.connect().await?;
     let all = all(context, &api).await?;
     let mut credentials: Vec<&ClientCredential> = Vec::with_capacity(ids.len());
     for Checked(id) in &ids {

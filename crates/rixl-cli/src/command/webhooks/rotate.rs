@@ -56,7 +56,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let (Checked(id), Checked(project)) = (args.endpoint_id, args.project);
     let places = Destinations::read(context, &args.destination)?.of(None, None)?;
     let locations = places.locations();
-    let api = context.connect()?;
+    let api = context.connect().await?;
     calls(&api, &project)?;
     let rotator = args.destination.handling.rotator(context.rotator(&api)?)?;
     let rotator = rotator.with_budget(args.budget.into()).with_leave(args.leave);

@@ -44,7 +44,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let (Checked(id), Checked(project)) = (args.endpoint_id, args.project);
     let Stored { location, fingerprint, .. } = Stored::read(context, &args.from).await?;
-    let api = context.connect()?;
+    let api = context.connect().await?;
     let webhooks = calls(&api, &project)?;
     let event = context.stop.or(webhooks.send_test(&id)).await??;
     let attempt = context.stop.or(attempt(&webhooks, &id, &event, args.wait)).await??;
