@@ -345,6 +345,18 @@ Unattended:
         changes_secrets: false,
     },
     Page {
+    Page {
+        command: "doctor",
+        examples: "\
+Examples:
+  rixl doctor                  # every place that is known: live, dead, another key's, not ours
+  rixl doctor --scan ~/src --probe
+
+Unattended, in CI, without a credential:
+  rixl doctor --scan-only --scan . --output json",
+        environment: &[CREDENTIAL, SERVER, STATE, VAULT],
+        changes_secrets: false,
+    },
         command: "config",
         examples: "\
 Examples:
