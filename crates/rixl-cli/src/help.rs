@@ -315,6 +315,7 @@ Unattended:
 Examples:
   rixl plan                    # what is due in the fleet that ./rixl.toml declares
   rixl plan --account main
+  rixl plan --output html > plan.html
 
 Unattended:
   rixl plan --account main --output json",

@@ -73,8 +73,14 @@ fn bug() -> Failure {
 }
 
 fn run(mut cli: Cli, output: Output) -> Result<Done, Failure> {
-    if output.format == Format::Prometheus && !matches!(cli.command, Command::Check(_)) {
-        return Err(Failure::usage("--output prometheus is for `rixl check` alone; RIXL was not changed"));
+    let of_another = match output.format {
+        Format::Prometheus if !matches!(cli.command, Command::Check(_)) => Some(("prometheus", "check")),
+        Format::Html if !matches!(cli.command, Command::Plan(_)) => Some(("html", "plan")),
+        _ => None,
+    };
+    if let Some((format, command)) = of_another {
+        let sentence = format!("--output {format} is for `rixl {command}` alone; RIXL was not changed");
+        return Err(Failure::usage(sentence));
     }
     failure::remember_flags(cli.global.repeated());
     cli.global = config::with_account(cli.global)?;

@@ -325,6 +325,23 @@ impl Row {
     }
 
     /// Of a plan: something would be done.
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    pub(crate) fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+
+    /// What is told of at the end.
+    pub(crate) fn is_failed(&self) -> bool {
+        self.error.is_some()
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.result
+    }
+
     pub(crate) fn is_to_do(&self) -> bool {
         matches!(self.result, Outcome::WouldRotate | Outcome::WouldReplace | Outcome::Open)
     }

@@ -1,5 +1,7 @@
 //! `rixl plan`
 
+mod page;
+
 use rixl_credentials::Timestamp;
 use rixl_rotation::{Fleet, RecoverOptions, Rotator};
 
@@ -9,7 +11,7 @@ use crate::{
     context::Context,
     declared::{self, Group, Part, Seen, Standing},
     failure::{Code, Failure},
-    output::Done,
+    output::{Done, Format},
     places,
     rows::{self, Progress, Row},
 };
@@ -24,12 +26,15 @@ use crate::{
 /// commands; a mistake in `rixl.toml` or on the command line is 1 here. A key that is due outside its window is reported, and
 /// is nothing to do.
 #[derive(clap::Args, Debug)]
+///
+/// With --output html it is one page to look at or to mail: ages, due dates and places as a picture. It loads and runs nothing.
 pub(crate) struct Args {}
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
     let config = Config::required(&context.global)?;
     let (mut rows, mut fresh, mut next) = (Vec::new(), 0_usize, None);
     for part in declared::parts(context, &config)? {
+    let mut lines = Vec::new();
         let api = part.connect(context)?;
         let rotator = context.rotator(&api)?;
         let seen = part.seen(context, &api).await?;
@@ -39,6 +44,12 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
             fresh += keys.clone().count();
             next = keys.filter_map(|key| Some(key.due?.from)).chain(next).min();
             let of_group = prepared(context, &rotator, group, seen.now).await?;
+            if context.output.format == Format::Html {
+                lines.extend(group.keys.iter().map(|key| {
+                    let stores = group.places.of_key(&key.surveyed.key).map(|places| places.locations());
+                    page::Line::of_key(part.account, key, stores.unwrap_or_default())
+                }));
+            }
             rows.extend(of_group.into_iter().map(|row| row.of_account(part.account)));
         }
         if context.stop.is_set() {
@@ -52,6 +63,10 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     let code = rows::code(&rows);
     let code = if code == Code::Done && rows.iter().any(Row::is_to_do) { Code::IS_DUE } else { code };
     rows::looked(&rows)?.with_code(code).with_field("not_due", &fresh)?.with_field("next_due", &next)
+    if context.output.format == Format::Html {
+        let page = page::of(&page::lines(lines, &rows), &config.shown(), Timestamp::now());
+        return Ok(Done::raw(page).with_code(code));
+    }
 }
 
 /// What is unfinished of an account, ended, or how it would be.
