@@ -5,7 +5,8 @@
 //! - [`cli`] reads the command line into a [`command::Command`], a value, and the flags that all commands share ([`args`]);
 //!   [`help`] ends each help page, and [`tips`] tells what a mistake was meant to be;
 //! - each command is a file in `command/`, and ends in [`output::Done`] or [`failure::Failure`];
-//! - [`rows`], [`places`] and [`confirm`] are shared by commands: they report on keys, open stores, ask for confirmation;
+//! - [`rows`], [`progress`], [`places`] and [`confirm`] are shared by commands: they report on keys, open stores, ask for
+//!   confirmation;
 //! - [`config`] reads `rixl.toml`, and [`declared`] looks at what it declares, for the commands plan, apply and check;
 //! - [`context`] is what a command gets: [`settings`], the client, or the sandbox of `--sandbox` ([`embedded`]), the
 //!   journal, and the signal to [`stop`];
@@ -29,6 +30,7 @@ mod help;
 mod output;
 mod places;
 mod process;
+mod progress;
 mod rows;
 mod settings;
 mod stdout;

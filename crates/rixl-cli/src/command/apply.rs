@@ -11,7 +11,8 @@ use crate::{
     declared::{self, Group, Part, Seen},
     failure::Failure,
     output::Done,
-    rows::{self, Progress, Row},
+    progress::Progress,
+    rows::{self, Row},
 };
 
 /// Do what is due in the declared fleet
