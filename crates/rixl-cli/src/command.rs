@@ -105,7 +105,7 @@ impl Command {
             Self::Recover(args) => recover::run(context, args).await,
             Self::History(args) => history::run(context, args).await,
             Self::Sandbox(args) => sandbox::run(context, args).await,
-            Self::Completions(args) => completions::run(args, program()),
+            Self::Completions(args) => completions::run(context, args, program()).await,
             Self::Man(args) => man::run(args, program()),
         }
     }

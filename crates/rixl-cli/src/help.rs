@@ -346,7 +346,6 @@ Unattended:
         changes_secrets: false,
     },
     Page {
-    Page {
         command: "doctor",
         examples: "\
 Examples:
@@ -358,6 +357,7 @@ Unattended, in CI, without a credential:
         environment: &[CREDENTIAL, SERVER, STATE, VAULT],
         changes_secrets: false,
     },
+    Page {
         command: "config",
         examples: "\
 Examples:
