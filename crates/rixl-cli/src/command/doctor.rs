@@ -19,7 +19,7 @@ use crate::{
     text::shown,
     when::{self, Rate},
 };
-use places::{Inventory, Ledger, Place, State};
+use places::{Account, Inventory, Ledger, Place, State};
 use trees::{Hit, Scan};
 use words::{Kind, Known, Owned};
 
@@ -131,7 +131,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let mut known = Known::default();
     let mut pace = Pace { every: args.rate.per / args.rate.count, is_begun: false };
     let ledger = Ledger::read(context, &mut known).await?;
-    let Inventory { places, files, mut problems, api } = match args.scan_only {
+    let Inventory { places, files, mut problems, mut accounts } = match args.scan_only {
         true => Inventory::default(),
         false => Inventory::of(context, &ledger, &mut known, &mut pace).await?,
     };
@@ -139,12 +139,13 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let scan = scanned(context, &args.scan, &known, &files)?;
     problems.extend(scan.problems);
     let mut found = Vec::with_capacity(scan.hits.len());
-    let api = match api {
-        None if args.probe => Some(context.connect_without_credential()?),
-        api => api.filter(|_| args.probe),
-    };
+    match args.probe {
+        true if accounts.is_empty() => accounts.push(Account::unlisted(context)?),
+        true => {}
+        false => accounts.clear(),
+    }
     for (fingerprint, hit) in scan.hits {
-        found.push(tried(context, api.as_ref(), &known, &places, &mut pace, fingerprint, hit).await?);
+        found.push(tried(context, &accounts, &known, &places, &mut pace, fingerprint, hit).await?);
     }
     for problem in &problems {
         context.output.warn(shown(problem));
@@ -205,7 +206,7 @@ fn scanned(
 
 async fn tried(
     context: &Context,
-    api: Option<&Api>,
+    accounts: &[Account],
     known: &Known,
     places: &[Place],
     pace: &mut Pace,
@@ -218,10 +219,13 @@ async fn tried(
     let key_id = id.as_deref().and_then(|id| id.parse().ok());
     // RIXL has no way to try it alone.
     let can_be_tried = hit.kind != Kind::ClientSecret && !hit.secret.expose_secret().starts_with("whsec_");
-    let state = match (place.map(|place| place.state), api) {
+    // What is known is shown to its own server alone, and what is not to the first.
+    let is_its = |account: &&Account| owned.is_none_or(|owned| owned.base_url == account.base_url());
+    let account = accounts.iter().find(is_its);
+    let state = match (place.map(|place| place.state), account) {
         (Some(State::Live), _) => Life::Live,
         (Some(State::Dead | State::Left), _) => Life::Dead,
-        (_, Some(api)) if can_be_tried => {
+        (_, Some(Account { api, .. })) if can_be_tried => {
             pace.wait(context, api).await?;
             match context.stop.or(api.account.probe(key_id.as_ref(), &hit.secret)).await? {
                 Liveness::Live(_) => Life::Live,

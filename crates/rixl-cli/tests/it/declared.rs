@@ -147,7 +147,9 @@ fn a_plan_is_a_page_that_loads_and_runs_nothing() {
     declare(&bench, FLEET);
     let page = run(bench.rixl("plan --output html"), 2).stdout;
     assert!(page.starts_with("<!DOCTYPE html>\n") && page.ends_with("</html>\n"), "{page}");
-    for part in ["fleeta0001", "fleetc0001", "<b>would rotate</b>", "<b>fresh</b>", "120 d old", "file:/", "<b>3</b> past"] {
+    for part in
+        ["fleeta0001", "fleetc0001", "<b>would rotate</b>", "<b>fresh</b>", "120 d old", "file:/", "<b>3</b> past"]
+    {
         assert!(page.contains(part), "{part}: {page}");
     }
     // The one that is due first.

@@ -133,6 +133,42 @@ fn declared_places_are_tried_too() {
     run(bench.rixl("doctor"), 3);
 }
 
+/// Each secret is tried at its own server, and shown to no other.
+#[test]
+fn accounts_on_several_servers() {
+    let (bench, far) = (bench(), Bench::new());
+    let place = far.path("secret");
+    let account = |name: &str, bench: &Bench| {
+        let url = bench.sandbox.url();
+        format!("[account.{name}]\nbase-url = \"{url}\"\ntoken.env = \"{}\"\n", name.to_uppercase())
+    };
+    let secret = |account: &str, to: &str| {
+        format!("[[secret]]\naccount = \"{account}\"\nname = \"billing\"\nmax-age = \"1d\"\nto = \"{to}\"\n")
+    };
+    let text = [
+        account("near", &bench),
+        account("far", &far),
+        secret("near", "file:secret"),
+        secret("far", &format!("file:{}", place.display())),
+    ];
+    write(&bench.path("rixl.toml"), &text.concat(), 0o644);
+    write(&bench.path("copy"), &far.key.secret, 0o600);
+    let doctor = |words: &str| {
+        let program = bench.rixl(&format!("doctor --output json {words}"));
+        let program = program.env("NEAR", bench.sandbox.bearer_token()).env("FAR", far.sandbox.bearer_token());
+        program.env("RIXL_BASE_URL", "")
+    };
+    let exchanges = || (bench.sandbox.calls(EXCHANGE), far.sandbox.calls(EXCHANGE));
+    let before = exchanges();
+    let well = run(doctor(""), 0);
+    assert_eq!(states(&well, "places"), ["billing001 live", "billing001 live"]);
+    assert_eq!(exchanges(), (before.0 + 1, before.1 + 1));
+    // What is found is known from its place.
+    let found = run(doctor("--scan copy --probe"), 2);
+    assert!(states(&found, "found")[0].ends_with("/copy:1 live"), "{}", found.stdout);
+    assert_eq!(exchanges(), (before.0 + 2, before.1 + 2));
+}
+
 #[test]
 fn a_live_secret_in_a_tree_is_found_and_never_shown() {
     let bench = bench();
@@ -141,6 +177,7 @@ fn a_live_secret_in_a_tree_is_found_and_never_shown() {
     fs::create_dir_all(tree.join("deep/er")).unwrap();
     write(&tree.join("deep/er/app.env"), &format!("A=1\nRIXL_API_KEY=\"{secret}\"\n"), 0o600);
     write(&tree.join("core"), &format!("\0\0\u{1}{secret}\0\0"), 0o600);
+    write(&tree.join(format!("{secret}.txt")), "", 0o600);
     fs::create_dir(bench.path("outside")).unwrap();
     write(&bench.path("outside/x"), &secret, 0o600);
     symlink(bench.path("outside"), tree.join("link")).unwrap();
@@ -152,12 +189,16 @@ fn a_live_secret_in_a_tree_is_found_and_never_shown() {
     let at = json(&found)["found"][0]["at"].clone();
     let mut at: Vec<&str> = at.as_array().unwrap().iter().map(|at| at.as_str().unwrap()).collect();
     at.sort_unstable();
-    assert_eq!(at.len(), 2, "{at:?}");
+    assert_eq!(at.len(), 3, "{at:?}");
     assert!(at[0].ends_with("/tree/core:1") && at[1].ends_with("/tree/deep/er/app.env:2"), "{at:?}");
+    assert!(
+        at[2].starts_with("the name of ") && at[2].ends_with(&format!("/tree/[{}].txt", fingerprint(&secret))),
+        "{at:?}"
+    );
     let one = &json(&found)["found"][0];
     assert_eq!((&one["state"], &one["id"]), (&"live".into(), &"billing001".into()));
     assert_eq!(one["fingerprint"], fingerprint(&secret));
-    assert_eq!((&json(&found)["searched"]["files"], &json(&found)["searched"]["special"]), (&2.into(), &4.into()));
+    assert_eq!((&json(&found)["searched"]["files"], &json(&found)["searched"]["special"]), (&3.into(), &4.into()));
     let said = run(bench.rixl("doctor --scan tree"), 2);
     assert!(said.stdout.contains("run `rixl keys revoke billing001 --leaked`"), "{}", said.stdout);
 }

@@ -11,7 +11,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::trees::{LARGEST, Scan};
+use super::{
+    trees::{LARGEST, Scan},
+    words::{Word, masked},
+};
 
 /// So many objects are looked up in the history, each of which takes a walk through it.
 const LOOKED_UP: usize = 20;
@@ -25,7 +28,7 @@ pub(super) fn is_repository(folder: &Path) -> bool {
 
 /// Looks through all objects of the repository of this folder, once.
 pub(super) fn history(scan: &mut Scan<'_>, folder: &Path) {
-    let said = said(folder);
+    let said = masked(&said(folder), scan.known);
     let result = common(folder).and_then(|repository| match scan.repositories.insert(repository) {
         true => objects(scan, folder),
         false => Ok(()),
@@ -128,7 +131,7 @@ fn each(
         scan.counts.objects += 1;
         let mut content = output.by_ref().take(size);
         if kind != "tree" && size <= LARGEST {
-            let at = |_: &super::words::Word<'_>| {
+            let at = |_: &Word<'_>| {
                 found.borrow_mut().insert(id.to_owned());
                 of_object(folder, id)
             };
@@ -150,7 +153,7 @@ fn named(scan: &mut Scan<'_>, folder: &Path, found: &BTreeSet<String>) {
         }
         let object = of_object(folder, id);
         if let Some(name) = first(folder, id) {
-            let at = format!("{} {name}", said(folder));
+            let at = format!("{} {}", said(folder), masked(&name, scan.known));
             let spots = scan.hits.values_mut().flat_map(|hit| &mut hit.at);
             spots.filter(|spot| **spot == object).for_each(|spot| spot.clone_from(&at));
         }

@@ -1,7 +1,7 @@
 //! Every place that the ledger or `rixl.toml` knows of, and what it holds.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
 };
@@ -25,6 +25,7 @@ use crate::{
     declared,
     failure::{Code, Failure},
     places,
+    stdout::Stdout,
 };
 
 /// What a place holds.
@@ -132,8 +133,7 @@ impl Ledger {
                 let Some(print) = print else { continue };
                 // The old key's, where it was replaced.
                 let owner = audit.replaced.as_ref().filter(|_| !is_current).unwrap_or(&owner).clone();
-                let owned =
-                    known.secrets.entry(print.clone()).or_insert(Owned { owner, is_current, is_refused: false });
+                let owned = known.secrets.entry(print.clone()).or_insert(Owned::of(&owner, &audit.base_url));
                 owned.is_current = is_current;
                 owned.is_refused |= is_refused && !is_current;
             }
@@ -162,8 +162,25 @@ pub(super) struct Inventory {
     pub(super) files: HashSet<(PathBuf, String)>,
     /// What could not be looked at, a sentence each.
     pub(super) problems: Vec<String>,
-    /// The first account, to try what else is found.
-    pub(super) api: Option<Api>,
+    pub(super) accounts: Vec<Account>,
+}
+
+/// An account that was looked at.
+pub(super) struct Account {
+    pub(super) api: Api,
+    /// The keys that RIXL lists; `None`: there is no credential.
+    listed: Option<HashSet<KeyId>>,
+}
+
+impl Account {
+    /// Without a credential: none is needed to try a secret.
+    pub(super) fn unlisted(context: &Context) -> Result<Self, Failure> {
+        Ok(Self { api: context.connect_without_credential()?, listed: None })
+    }
+
+    pub(super) fn base_url(&self) -> &str {
+        self.api.account.client().base_url()
+    }
 }
 
 /// A place that is to be tried.
@@ -174,14 +191,13 @@ struct Candidate {
     key_id: Option<KeyId>,
     name: Option<String>,
     account: Option<String>,
+    /// Which account it is tried at: no server is shown another one's secret.
+    at: usize,
     store: Arc<dyn Store>,
     /// By the ledger, the fingerprint of what was stored there.
     stored: Option<String>,
     is_in_ledger: bool,
 }
-
-/// The keys that RIXL lists at one base URL; `None`: not all that are there.
-type Listed = Option<HashSet<KeyId>>;
 
 impl Inventory {
     /// Tries each place once.
@@ -192,27 +208,11 @@ impl Inventory {
         pace: &mut Pace,
     ) -> Result<Self, Failure> {
         let mut inventory = Self::default();
-        let mut apis: Vec<(Api, Listed)> = Vec::new();
-        let mut declared = Vec::new();
+        let mut candidates = Vec::new();
         if let Some(config) = Config::find(&context.global)? {
             for part in declared::parts(context, &config)? {
-                let seen = async {
-                    let api = part.connect(context)?;
-                    let keys = part.seen(context, &api).await?;
-                    for group in &keys.groups {
-                        for key in &group.keys {
-                            let key = &key.surveyed.key;
-                            for store in group.places.stores_of(Some(&key.id), key.name.as_deref())? {
-                                let account = part.account.map(str::to_owned);
-                                declared.push((key.id.clone(), key.name.clone(), account, store));
-                            }
-                        }
-                    }
-                    let listed = listed(context, &api).await?;
-                    Ok::<_, Failure>((api, Some(listed)))
-                };
-                match seen.await {
-                    Ok(seen) => apis.push(seen),
+                match inventory.of_part(context, &part, &mut candidates).await {
+                    Ok(()) => {}
                     Err(failure) if failure.code == Code::Interrupted => return Err(failure),
                     Err(failure) => {
                         let of = part.account.map(|name| format!(" {name}")).unwrap_or_default();
@@ -222,40 +222,61 @@ impl Inventory {
                 }
             }
         }
-        if apis.is_empty() {
-            apis.push(match context.connect() {
-                Ok(api) => {
-                    let listed = listed(context, &api).await?;
-                    (api, Some(listed))
-                }
-                // None is needed to try a secret.
-                Err(failure) if failure.code == Code::Authentication => (context.connect_without_credential()?, None),
+        if inventory.accounts.is_empty() {
+            inventory.accounts.push(match context.connect() {
+                Ok(api) => match listed(context, &api).await {
+                    Ok(listed) => Account { api, listed: Some(listed) },
+                    Err(failure) if failure.code == Code::Interrupted => return Err(failure),
+                    Err(failure) => {
+                        inventory.problems.push(failure.words.message);
+                        Account { api, listed: None }
+                    }
+                },
+                Err(failure) if failure.code == Code::Authentication => Account::unlisted(context)?,
                 Err(failure) => return Err(failure),
             });
         }
-        let mut candidates = Vec::new();
-        for (id, name, account, store) in declared {
-            let key_id = Some(id.clone());
-            let identity = identity(&*store).await;
-            let owner = id.to_string();
-            let (stored, is_in_ledger) = (None, false);
-            add(&mut candidates, Candidate { identity, owner, key_id, name, account, store, stored, is_in_ledger });
+        inventory.of_ledger(context, ledger, known, &mut candidates).await?;
+        for account in &inventory.accounts {
+            known.ids.extend(account.listed.iter().flatten().map(ToString::to_string));
         }
-        inventory.of_ledger(context, ledger, &apis, known, &mut candidates).await?;
-        let mut ids: HashSet<&KeyId> = HashSet::new();
-        apis.iter().filter_map(|(_, listed)| listed.as_ref()).for_each(|listed| ids.extend(listed));
-        known.ids.extend(ids.iter().map(ToString::to_string));
-        let is_all_listed = apis.iter().all(|(_, listed)| listed.is_some());
-        // Each is tried at the first account of its server: an exchange needs none.
-        if let Some((api, _)) = apis.first() {
-            for candidate in candidates {
-                let is_gone = candidate.key_id.as_ref().is_some_and(|id| is_all_listed && !ids.contains(id));
-                inventory.try_one(context, api, known, pace, candidate, is_gone).await?;
-            }
+        for candidate in candidates {
+            inventory.try_one(context, known, pace, candidate).await?;
         }
         inventory.places.sort_by(|one, other| (&one.store, &one.id).cmp(&(&other.store, &other.id)));
-        inventory.api = apis.into_iter().next().map(|(api, _)| api);
         Ok(inventory)
+    }
+
+    /// What is declared of one account.
+    async fn of_part(
+        &mut self,
+        context: &Context,
+        part: &declared::Part<'_>,
+        candidates: &mut Vec<Candidate>,
+    ) -> Result<(), Failure> {
+        let api = part.connect(context)?;
+        let seen = part.seen(context, &api).await?;
+        let listed = Some(listed(context, &api).await?);
+        for group in &seen.groups {
+            for key in group.keys.iter().map(|key| &key.surveyed.key) {
+                for store in group.places.stores_of(Some(&key.id), key.name.as_deref())? {
+                    let new = Candidate {
+                        identity: identity(&*store).await,
+                        owner: key.id.to_string(),
+                        key_id: Some(key.id.clone()),
+                        name: key.name.clone(),
+                        account: part.account.map(str::to_owned),
+                        at: self.accounts.len(),
+                        store,
+                        stored: None,
+                        is_in_ledger: false,
+                    };
+                    add(candidates, new);
+                }
+            }
+        }
+        self.accounts.push(Account { api, listed });
+        Ok(())
     }
 
     /// Where runs have put secrets, at the servers of these accounts.
@@ -263,127 +284,128 @@ impl Inventory {
         &mut self,
         context: &Context,
         ledger: &Ledger,
-        apis: &[(Api, Listed)],
         known: &mut Known,
         candidates: &mut Vec<Candidate>,
     ) -> Result<(), Failure> {
         let stores = places::stores_to_read(context);
-        let Some((api, _)) = apis.first() else { return Ok(()) };
-        let base_url = api.account.client().base_url();
-        let rotator = context.rotator(api)?;
         // A run that is not over may have put one there.
         let open = open_runs(&*context.journal()?).await?;
-        let open = open.iter().filter(|run| run.base_url.as_deref() == Some(base_url)).map(|run| run.entry.as_str());
-        let here = ledger.owners.iter().filter(|audit| audit.base_url == base_url);
-        let ids: Vec<&str> = here.clone().filter_map(|audit| audit.key_id.as_deref()).chain(open).collect();
-        let listed = apis.iter().filter_map(|(_, listed)| listed.as_ref()).flatten().map(KeyId::as_str);
-        let mut ids: Vec<&str> = ids.into_iter().chain(listed).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let mut texts = Vec::new();
-        for id in ids.into_iter().filter_map(|id| id.parse::<KeyId>().ok()) {
-            let Some(last) = rotator.last_run(&id).await? else { continue };
-            if let Some(print) = &last.fingerprint {
-                let owned = Owned { owner: id.to_string(), is_current: true, is_refused: false };
-                known.secrets.insert(print.clone(), owned);
+        for (at, account) in self.accounts.iter().enumerate() {
+            let base_url = account.base_url();
+            if self.accounts.iter().take(at).any(|before| before.base_url() == base_url) {
+                continue;
             }
-            let name = ledger.owners.iter().rev().find(|audit| audit.key_id.as_deref() == Some(id.as_str()));
-            let name = name.and_then(|audit| audit.name.clone());
-            for text in last.stores {
-                texts.push((id.to_string(), Some(id.clone()), name.clone(), text, last.fingerprint.clone()));
-            }
-        }
-        for audit in here.filter(|audit| audit.key_id.is_none()) {
-            let all = if audit.stores.is_empty() { vec![audit.store.clone()] } else { audit.stores.clone() };
-            for text in all {
-                let owner = owner(audit).unwrap_or_default().to_owned();
-                texts.push((owner, None, audit.name.clone(), text, audit.new_fingerprint.clone()));
-            }
-        }
-        for (owner, key_id, name, text, stored) in texts {
-            match stores.open(&text) {
-                Ok(store) => {
-                    let identity = identity(&*store).await;
-                    let (account, is_in_ledger) = (None, true);
-                    add(candidates, Candidate { identity, owner, key_id, name, account, store, stored, is_in_ledger });
+            let here = ledger.owners.iter().filter(|audit| audit.base_url == base_url);
+            let open =
+                open.iter().filter(|run| run.base_url.as_deref() == Some(base_url)).map(|run| run.entry.as_str());
+            let listed = self.accounts.iter().filter(|account| account.base_url() == base_url);
+            let listed = listed.filter_map(|account| account.listed.as_ref()).flatten().map(KeyId::as_str);
+            let of_keys = here.clone().filter_map(|audit| audit.key_id.as_deref());
+            let ids: BTreeSet<&str> = of_keys.chain(open).chain(listed).collect();
+            let rotator = context.rotator(&account.api)?;
+            let mut texts = Vec::new();
+            for id in ids.into_iter().filter_map(|id| id.parse::<KeyId>().ok()) {
+                let Some(last) = rotator.last_run(&id).await? else { continue };
+                let owner = id.to_string();
+                if let Some(print) = &last.fingerprint {
+                    known.secrets.insert(print.clone(), Owned::of(&owner, base_url));
                 }
-                // It went there.
-                Err(_) if text == crate::stdout::Stdout::LOCATION => {}
-                Err(error) => self.problems.push(error.to_string()),
+                let name = here.clone().find(|audit| audit.key_id.as_ref() == Some(&owner));
+                let name = name.and_then(|audit| audit.name.clone());
+                for text in last.stores {
+                    texts.push((owner.clone(), Some(id.clone()), name.clone(), text, last.fingerprint.clone()));
+                }
+            }
+            for audit in here.filter(|audit| audit.key_id.is_none()) {
+                let all = if audit.stores.is_empty() { vec![audit.store.clone()] } else { audit.stores.clone() };
+                for text in all {
+                    let owner = owner(audit).unwrap_or_default().to_owned();
+                    texts.push((owner, None, audit.name.clone(), text, audit.new_fingerprint.clone()));
+                }
+            }
+            for (owner, key_id, name, text, stored) in texts {
+                match stores.open(&text) {
+                    Ok(store) => {
+                        let identity = identity(&*store).await;
+                        let (account, is_in_ledger) = (None, true);
+                        let new = Candidate { identity, owner, key_id, name, account, at, store, stored, is_in_ledger };
+                        add(candidates, new);
+                    }
+                    // It went there.
+                    Err(_) if text == Stdout::LOCATION => {}
+                    Err(error) => self.problems.push(error.to_string()),
+                }
             }
         }
-        let others = ledger.owners.iter().filter(|audit| audit.base_url != base_url).count();
+        let is_other = |audit: &&Audit| self.accounts.iter().all(|account| account.base_url() != audit.base_url);
+        let others = ledger.owners.iter().filter(is_other).count();
         if others > 0 {
-            let count = if others == 1 { "1 key is".to_owned() } else { format!("{others} keys are") };
-            context.output.note(format_args!("{count} known of other servers; --base-url looks at those"));
+            let secrets = if others == 1 { "secret is" } else { "secrets are" };
+            let next = "--base-url looks at those";
+            context.output.note(format_args!("{others} {secrets} known of other servers, and not tried; {next}"));
         }
         Ok(())
+    }
+
+    /// Whether RIXL, asked for all keys that may be meant, lacks this one.
+    fn is_gone(&self, at: usize, key_id: Option<&KeyId>) -> bool {
+        let (Some(key_id), Some(server)) = (key_id, self.accounts.get(at).map(Account::base_url)) else { return false };
+        let mut here = self.accounts.iter().filter(|account| account.base_url() == server);
+        here.all(|account| account.listed.as_ref().is_some_and(|listed| !listed.contains(key_id)))
     }
 
     async fn try_one(
         &mut self,
         context: &Context,
-        api: &Api,
         known: &mut Known,
         pace: &mut Pace,
         candidate: Candidate,
-        is_gone: bool,
     ) -> Result<(), Failure> {
-        let Candidate { owner, key_id, name, account, store, stored, is_in_ledger, .. } = candidate;
+        let Candidate { owner, key_id, name, account, at, store, stored, is_in_ledger, .. } = candidate;
+        let is_gone = self.is_gone(at, key_id.as_ref());
         let location = store.location();
         let held = match store.is_readable() {
             true => context.stop.or(store.read(Read::new())).await?.map(Some),
             false => Ok(None),
         };
         let mut print = None;
-        let (state, why) = match held {
+        let (state, why) = match held.map(|held| held.map(|held| held.secret)) {
             Err(error) => (State::Unreadable, Some(error.to_string())),
             Ok(None) => (State::WriteOnly, None),
-            Ok(Some(held)) => match held.secret {
-                // All is as it should be.
-                None if is_gone => return Ok(()),
-                None => (State::Empty, None),
-                Some(secret) => {
-                    let found = fingerprint(secret.expose_secret());
-                    let judged = judge(&found, secret.expose_secret(), &owner, key_id.as_ref(), stored.as_ref(), known);
-                    print = Some(found.clone());
-                    let judged = match (judged, &key_id) {
-                        (Judged::Known(state, why), _) => (state, why),
-                        (Judged::ToTry, key_id) => {
-                            pace.wait(context, api).await?;
-                            match context.stop.or(api.account.probe(key_id.as_ref(), &secret)).await? {
-                                Liveness::Live(_) => {
-                                    let is_expected = stored.is_none() || stored.as_ref() == Some(&found);
-                                    let why = "RIXL accepts it; it is not what was stored last".to_owned();
-                                    (State::Live, Some(why).filter(|_| !is_expected))
-                                }
-                                Liveness::Dead if is_gone => {
-                                    (State::Left, Some("RIXL has no such key any more".to_owned()))
-                                }
-                                Liveness::Dead => (State::Dead, Some("RIXL refuses it".to_owned())),
-                                Liveness::Unclear => (State::Unclear, Some("RIXL does not say".to_owned())),
+            // All is as it should be.
+            Ok(Some(None)) if is_gone => return Ok(()),
+            Ok(Some(None)) => (State::Empty, None),
+            Ok(Some(Some(secret))) => {
+                let found = fingerprint(secret.expose_secret());
+                let judged = judge(&found, secret.expose_secret(), &owner, key_id.as_ref(), stored.as_ref(), known);
+                let judged = match (judged, self.accounts.get(at)) {
+                    (Judged::Known(state, why), _) => (state, why),
+                    (Judged::ToTry, None) => (State::Unclear, None),
+                    (Judged::ToTry, Some(Account { api, .. })) => {
+                        pace.wait(context, api).await?;
+                        match context.stop.or(api.account.probe(key_id.as_ref(), &secret)).await? {
+                            Liveness::Live(_) => {
+                                let base_url = api.account.client().base_url();
+                                known.secrets.insert(found.clone(), Owned::of(&owner, base_url));
+                                let is_expected = stored.is_none() || stored.as_ref() == Some(&found);
+                                let why = "it is not what was stored last".to_owned();
+                                (State::Live, Some(why).filter(|_| !is_expected))
                             }
+                            Liveness::Dead if is_gone => {
+                                (State::Left, Some("RIXL has no such key any more".to_owned()))
+                            }
+                            Liveness::Dead => (State::Dead, Some("RIXL refuses it".to_owned())),
+                            Liveness::Unclear => (State::Unclear, Some("RIXL does not say".to_owned())),
                         }
-                    };
-                    if judged.0 == State::Live {
-                        let owned = Owned { owner: owner.clone(), is_current: true, is_refused: false };
-                        known.secrets.insert(found.clone(), owned);
                     }
-                    self.files.extend(file(&location).map(|path| (path, found)));
-                    judged
-                }
-            },
+                };
+                self.files.extend(file(&location).map(|path| (path, found.clone())));
+                print = Some(found);
+                judged
+            }
         };
-        self.places.push(Place {
-            id: owner,
-            name,
-            account,
-            store: location,
-            state,
-            is_in_ledger,
-            fingerprint: print,
-            why,
-        });
+        let fingerprint = print;
+        self.places.push(Place { id: owner, name, account, store: location, state, is_in_ledger, fingerprint, why });
         Ok(())
     }
 }
@@ -472,7 +494,7 @@ mod tests {
     #[test]
     fn nothing_is_tried_that_is_not_known_to_be_rixls() {
         let mut known = Known::default();
-        let owned = |owner: &str| Owned { owner: owner.to_owned(), is_current: true, is_refused: false };
+        let owned = |owner: &str| Owned::of(owner, "https://api.rixl.com");
         known.secrets.insert(fingerprint("another0000000000000"), owned("another001"));
         known.secrets.insert(fingerprint("earlier0000000000000"), owned("billing001"));
         for text in ["ghp_q7GkZ2mWc9Tb4XsNe1Vdq7GkZ2", "correct-horse-battery-staple", "q7GkZ2mWc9Tb4XsNe1Vd", "x"] {

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{
     git,
-    words::{Kind, Known, Reader, Word},
+    words::{Kind, Known, Reader, Word, masked},
 };
 use crate::stop::Stop;
 
@@ -167,7 +167,11 @@ impl<'a> Scan<'a> {
             self.counts.too_large += 1;
             return Ok(false);
         }
-        let shown = path.to_string_lossy();
+        let shown = masked(&path.to_string_lossy(), self.known);
+        if let Some(name) = path.file_name() {
+            let name = name.to_string_lossy();
+            self.stream(name.as_bytes(), |_| format!("the name of {shown}"), None)?;
+        }
         // A file that is written to meanwhile may have grown.
         self.stream(file.take(LARGEST), |word| format!("{shown}:{}", word.line), Some(path))?;
         Ok(true)
@@ -207,7 +211,8 @@ impl<'a> Scan<'a> {
         }
         self.counts.unreadable += 1;
         if self.counts.unreadable <= 3 {
-            self.problems.push(format!("{} can't be read: {error}", path.to_string_lossy()));
+            let path = masked(&path.to_string_lossy(), self.known);
+            self.problems.push(format!("{path} can't be read: {error}"));
         }
     }
 

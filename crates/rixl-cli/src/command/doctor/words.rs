@@ -32,10 +32,19 @@ pub(super) struct Known {
 #[derive(Clone, Debug)]
 pub(super) struct Owned {
     pub(super) owner: String,
+    /// The server that knows it.
+    pub(super) base_url: String,
     /// It is what was stored last.
     pub(super) is_current: bool,
     /// RIXL was seen to refuse it.
     pub(super) is_refused: bool,
+}
+
+impl Owned {
+    /// What was stored last of this owner.
+    pub(super) fn of(owner: &str, base_url: &str) -> Self {
+        Self { owner: owner.to_owned(), base_url: base_url.to_owned(), is_current: true, is_refused: false }
+    }
 }
 
 /// What kind of secret a word looks like.
@@ -112,6 +121,15 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The text with a mark in place of each secret in it: a path may have one.
+pub(super) fn masked(text: &str, known: &Known) -> String {
+    let (mut safe, mut reader) = (text.to_owned(), Reader::new(known));
+    let mut mask = |word: &Word<'_>| safe = safe.replace(word.text, &format!("[{}]", word.fingerprint));
+    reader.feed(text.as_bytes(), &mut mask);
+    reader.end(&mut mask);
+    safe
+}
+
 fn found<'w>(word: &'w [u8], known: &Known, line: u64) -> Option<Word<'w>> {
     let whole = std::str::from_utf8(word).ok()?;
     // After an escaped line end or an encoded character, it may begin within a word.
@@ -119,7 +137,8 @@ fn found<'w>(word: &'w [u8], known: &Known, line: u64) -> Option<Word<'w>> {
     let own = at.and_then(|at| whole.get(at..));
     let is_webhook = word.starts_with(WEBHOOK);
     let named = whole.split_once('_').filter(|(id, _)| known.ids.contains(*id));
-    if own.is_some() || is_webhook || named.is_some() || is_random(word) {
+    let is_any_known = !known.secrets.is_empty();
+    if is_any_known && (own.is_some() || is_webhook || named.is_some() || is_random(word)) {
         // RIXL's only by their fingerprints: other services have secrets of these forms, too.
         for text in [Some(whole), own, named.map(|(_, secret)| secret)].into_iter().flatten() {
             let fingerprint = fingerprint(text);
@@ -160,7 +179,7 @@ fn is_random(text: &[u8]) -> bool {
         (count(u8::is_ascii_uppercase), count(u8::is_ascii_lowercase), count(u8::is_ascii_digit));
     // A name in camel case has few capitals.
     let is_mixed = if digits > 0 { upper > 0 && lower > 0 } else { upper * 4 >= text.len() && lower * 4 >= text.len() };
-    let distinct = text.iter().collect::<HashSet<_>>().len();
+    let distinct = text.iter().fold(0_u128, |seen, byte| seen | 1 << (byte & 127)).count_ones();
     // `abcdef`, `0123`, `xxxx`.
     let runs = text.windows(2).filter(|pair| matches!(pair, [one, next] if next.wrapping_sub(*one) <= 1)).count();
     let is_example = text.to_ascii_lowercase().windows(7).any(|part| part == b"example");
@@ -197,8 +216,7 @@ mod tests {
 
     fn knowing(secret: &str) -> Known {
         let mut known = Known::default();
-        let owned = Owned { owner: "billing001".into(), is_current: true, is_refused: false };
-        known.secrets.insert(fingerprint(secret), owned);
+        known.secrets.insert(fingerprint(secret), Owned::of("billing001", "https://api.rixl.com"));
         known
     }
 
@@ -241,6 +259,14 @@ mod tests {
         }
         let long = format!("{KEY}{}", "a".repeat(LONGEST_WORD));
         assert_eq!(texts(long.as_bytes(), &Known::default()), [""; 0]);
+    }
+
+    #[test]
+    fn a_path_does_not_show_a_secret() {
+        let path = format!("/srv/{KEY}/XyZ9aB8cD1_{KEY}.txt");
+        let mark = fingerprint(KEY);
+        assert_eq!(masked(&path, &Known::default()), format!("/srv/[{mark}]/XyZ9aB8cD1_[{mark}].txt"));
+        assert_eq!(masked("/srv/a b", &Known::default()), "/srv/a b");
     }
 
     #[test]
