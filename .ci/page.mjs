@@ -30,7 +30,7 @@ const look = () => {
       const box = svg.getBoundingClientRect()
       const parts = [...svg.querySelectorAll('rect, path')].map((part) => part.getBoundingClientRect())
       return {
-        name: svg.getAttribute('aria-label'),
+        name: svg.parentElement.querySelector('small').textContent,
         width: box.width,
         isInside: parts.every((part) => inside(part, box)),
         age: svg.querySelector('.age')?.getBoundingClientRect().width ?? 0,

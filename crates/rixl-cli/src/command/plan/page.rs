@@ -9,6 +9,7 @@ use crate::{
     declared::{Key, Standing},
     rows::{Outcome, Row},
     text::shown,
+    when,
 };
 
 /// What is further away from now is drawn at the edge.
@@ -144,19 +145,10 @@ fn row(page: &mut String, line: &Line, scale: &Scale, has_accounts: bool, now: T
     let _ = write!(page, "<th scope=\"row\">{name}<code>{}</code></th>", escaped(&line.id));
     let why = line.why.as_ref().map(|why| format!("<br><small>{}</small>", escaped(why))).unwrap_or_default();
     let _ = write!(page, "<td class=\"{class}\"><b>{word}</b>{why}</td>");
-    let times = [
-        ("in use since", line.since),
-        ("due from", line.due.map(|due| due.from)),
-        ("deadline", line.due.map(|due| due.deadline)),
-        ("expires", line.expires),
-    ];
-    let times = times.iter().filter_map(|(what, at)| Some(format!("{what} {:.0}", (*at)?)));
-    let times = times.collect::<Vec<_>>().join(", ");
-    let times = if times.is_empty() { "no time is known".to_owned() } else { times };
     let _ = write!(
         page,
-        "<td><svg role=\"img\" aria-label=\"{times}\" viewBox=\"0 0 {WIDTH} 24\" preserveAspectRatio=\"none\" \
-         class=\"{class}\"><title>{times}</title><rect class=\"track\" width=\"{WIDTH}\" height=\"10\" y=\"7\"/>"
+        "<td><svg aria-hidden=\"true\" viewBox=\"0 0 {WIDTH} 24\" preserveAspectRatio=\"none\" class=\"{class}\">\
+         <rect class=\"track\" width=\"{WIDTH}\" height=\"10\" y=\"7\"/>"
     );
     if let Some(since) = line.since {
         let (from, to) = (scale.at(since), scale.at(now));
@@ -176,7 +168,44 @@ fn row(page: &mut String, line: &Line, scale: &Scale, has_accounts: bool, now: T
         let x = scale.at(at).clamp(2.0, WIDTH - 2.0);
         let _ = write!(page, "<path class=\"{class}\" d=\"M{x:.1} 1V23\"/>");
     }
-    let _ = writeln!(page, "</svg><small>{times}</small></td><td><code>{}</code></td></tr>", escaped(&line.stores));
+    let _ = writeln!(
+        page,
+        "</svg><small title=\"{}\">{}</small></td><td><code>{}</code></td></tr>",
+        exact(line),
+        rough(line, now),
+        escaped(&line.stores)
+    );
+}
+
+/// What the picture shows, in words: `120d old, due for 30d, ends in 10d`.
+fn rough(line: &Line, now: Timestamp) -> String {
+    let ago = |at: Timestamp| when::rough(at, now);
+    let ahead = |at: Timestamp| when::rough(now, at);
+    let parts = [
+        line.since.map(|since| format!("{} old", ago(since))),
+        line.due.map(|due| match due.from > now {
+            true => format!("due in {}", ahead(due.from)),
+            false => format!("due for {}", ago(due.from)),
+        }),
+        line.due.filter(|due| due.deadline < now).map(|due| format!("overdue for {}", ago(due.deadline))),
+        line.expires.map(|end| match end > now {
+            true => format!("ends in {}", ahead(end)),
+            false => format!("ended {} ago", ago(end)),
+        }),
+    ];
+    let text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "its age is not known".to_owned() } else { text }
+}
+
+fn exact(line: &Line) -> String {
+    let times = [
+        ("in use since", line.since),
+        ("due from", line.due.map(|due| due.from)),
+        ("deadline", line.due.map(|due| due.deadline)),
+        ("ends", line.expires),
+    ];
+    let times = times.iter().filter_map(|(what, at)| Some(format!("{what} {:.0}", (*at)?)));
+    times.collect::<Vec<_>>().join(", ")
 }
 
 /// Where a moment is on the picture.
@@ -244,6 +273,24 @@ mod tests {
         let page = of(&[line], hostile, now);
         assert!(!page.contains("<script") && !page.contains("onload='") && !page.contains('\u{202e}'), "{page}");
         assert_eq!(page.matches("&quot;&gt;&lt;script&gt;").count(), 6, "{page}");
+    }
+
+    #[test]
+    fn times_are_told_as_people_say_them() {
+        let now = at("2026-06-01T00:00:00Z");
+        let due = Due { from: at("2026-05-20T00:00:00Z"), deadline: at("2026-05-31T00:00:00Z") };
+        let line = Line {
+            since: Some(at("2026-03-01T00:00:00Z")),
+            due: Some(due),
+            expires: Some(at("2026-06-11T00:00:00Z")),
+            ..Line::default()
+        };
+        assert_eq!(rough(&line, now), "92d old, due for 12d, overdue for 1d, ends in 10d");
+        assert_eq!(
+            exact(&line),
+            "in use since 2026-03-01T00:00:00Z, due from 2026-05-20T00:00:00Z, deadline 2026-05-31T00:00:00Z, ends 2026-06-11T00:00:00Z"
+        );
+        assert_eq!(rough(&Line::default(), now), "its age is not known");
     }
 
     #[test]
