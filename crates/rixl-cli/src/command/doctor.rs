@@ -186,6 +186,7 @@ fn scanned(
     let journal = context.journal()?.location();
     let mut scan = Scan::new(&context.stop, known, files, &journal);
     for root in roots {
+        context.output.note(format_args!("searching {}", shown(&root.to_string_lossy())));
         if let Err(error) = scan.tree(root) {
             scan.problems.push(format!("{} can't be searched: {error}", root.to_string_lossy()));
         }

@@ -23,7 +23,7 @@ const LONGEST_LINE: u64 = 4096;
 
 /// Whether this folder is what git keeps a repository in: a `.git`, or a bare one.
 pub(super) fn is_repository(folder: &Path) -> bool {
-    ["objects", "refs"].iter().all(|name| folder.join(name).is_dir()) && folder.join("HEAD").exists()
+    ["objects", "refs"].iter().all(|name| folder.join(name).is_dir()) && folder.join("HEAD").symlink_metadata().is_ok()
 }
 
 /// Looks through all objects of the repository of this folder, once.

@@ -129,7 +129,14 @@ impl<'a> Scan<'a> {
                     continue;
                 }
             };
-            for entry in entries.flatten() {
+            for entry in entries {
+                let entry = match entry {
+                    Ok(entry) => entry,
+                    Err(error) => {
+                        self.unreadable(&folder, &error);
+                        break;
+                    }
+                };
                 let path = entry.path();
                 match entry.file_type() {
                     // Compressed; the history is read from git itself.
