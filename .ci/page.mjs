@@ -41,7 +41,8 @@ const look = () => {
   }
 }
 
-const browser = await chromium.launch({ executablePath: await binary.executablePath(), args: binary.args })
+// Its own arguments are for one page in one process. Its sandbox needs what containers and root lack; the page is ours.
+const browser = await chromium.launch({ executablePath: await binary.executablePath(), args: ['--no-sandbox'] })
 for (const colorScheme of ['light', 'dark']) {
   for (const width of [1280, 420]) {
     const page = await browser.newPage({ colorScheme, viewport: { width, height: 900 } })

@@ -36,8 +36,9 @@ use words::{Kind, Known, Owned};
 /// other file systems are not entered, archives are not unpacked, and files of more than 64 MiB are not read.
 ///
 /// Exit codes, as `rixl check` has them: 0 all is well, and nothing was found; 1 a warning: a string was found of which it is not
-/// known whether it is live, a key's last secret was left behind, or a tree can't be read in full; 2 critical: a live secret was
-/// found in a tree, or a place holds a dead secret or another key's; 3 it is not known: RIXL, a place or the state can't be read.
+/// known whether it is live, a declared place has no secret yet, the secret of a key that is gone was left behind, or a tree can't
+/// be read in full; 2 critical: a live secret was found in a tree, or a place that a run has put a secret into has no live one of its
+/// key; 3 it is not known: RIXL, a place or the state can't be read.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Search this folder or file too, and the history of each git repository in it; repeatable

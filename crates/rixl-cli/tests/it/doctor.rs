@@ -119,7 +119,9 @@ fn declared_places_are_tried_too() {
     fs::remove_file(bench.path("fleetb0001")).unwrap();
     assert_eq!(states(&run(bench.rixl("doctor --output json"), 1), "places")[2], "fleetb0001 empty");
     // An account that can't be looked at hides nothing else.
-    let more = "[account.far]\ntoken = { env = \"FAR_TOKEN\" }\n[[secret]]\naccount = \"far\"\nname = \"x\"\nmax-age = \"1d\"\nto = \"file:x\"\n";
+    let fleet = fleet.replace("[[secret]]\n", "[[secret]]\naccount = \"near\"\n");
+    let more = "[account.near]\ntoken.env = \"RIXL_BEARER_TOKEN\"\n[account.far]\ntoken.env = \"FAR_TOKEN\"\n\
+                [[secret]]\naccount = \"far\"\nname = \"x\"\nmax-age = \"1d\"\nto = \"file:x\"\n";
     write(&bench.path("rixl.toml"), &format!("{fleet}{more}"), 0o644);
     let far = run(bench.rixl("doctor --output json"), 3);
     assert_eq!(states(&far, "places").len(), 3);
