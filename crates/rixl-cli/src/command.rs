@@ -8,6 +8,7 @@ pub(crate) mod config;
 pub(crate) mod consumers;
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod doctor;
 pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod man;
@@ -36,6 +37,7 @@ pub(crate) enum Command {
     Plan(plan::Args),
     Apply(apply::Args),
     Check(check::Args),
+    Doctor(doctor::Args),
     /// Check `rixl.toml`, the declared fleet, and print its schema
     #[command(subcommand)]
     Config(config::Config),
@@ -76,6 +78,7 @@ impl Command {
             Self::Plan(_) => "plan",
             Self::Apply(_) => "apply",
             Self::Check(_) => "check",
+            Self::Doctor(_) => "doctor",
             Self::Config(config) => config.name(),
             Self::Clients(clients) => clients.name(),
             Self::Status(_) => "status",
@@ -95,13 +98,14 @@ impl Command {
             Self::Plan(args) => plan::run(context, args).await,
             Self::Apply(args) => apply::run(context, args).await,
             Self::Check(args) => check::run(context, args).await,
+            Self::Doctor(args) => doctor::run(context, args).await,
             Self::Config(config) => config.run(context),
             Self::Clients(clients) => clients.run(context).await,
             Self::Status(args) => status::run(context, args).await,
             Self::Recover(args) => recover::run(context, args).await,
             Self::History(args) => history::run(context, args).await,
             Self::Sandbox(args) => sandbox::run(context, args).await,
-            Self::Completions(args) => completions::run(args, program()),
+            Self::Completions(args) => completions::run(context, args, program()).await,
             Self::Man(args) => man::run(args, program()),
         }
     }

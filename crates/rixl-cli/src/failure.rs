@@ -57,7 +57,7 @@ pub(crate) enum Code {
 impl Code {
     /// Of `rixl plan`: something is to be done, as Terraform has it.
     pub(crate) const IS_DUE: Self = Self::Usage;
-    /// Of `rixl check`, as plug-ins of monitoring have them.
+    /// Of `rixl check` and `rixl doctor`, as plug-ins of monitoring have them.
     pub(crate) const WARNING: Self = Self::Other;
     pub(crate) const CRITICAL: Self = Self::Usage;
     pub(crate) const NOT_KNOWN: Self = Self::NotChanged;
@@ -86,7 +86,7 @@ impl Code {
     pub(crate) fn of_command(self, name: &str) -> Self {
         match (name, self) {
             ("plan", Self::Usage) => Self::Other,
-            ("check", _) => Self::NOT_KNOWN,
+            ("check" | "doctor", _) => Self::NOT_KNOWN,
             (_, code) => code,
         }
     }
@@ -202,7 +202,7 @@ impl Failure {
         Self::new(Code::Interrupted, "interrupted; RIXL was not changed")
     }
 
-    /// With the code that this command has for it: 2 means something else to those who run `rixl plan` and `rixl check`.
+    /// With the code that this command has for it: 2 means something else to those who run `rixl plan`, `rixl check` and `rixl doctor`.
     pub(crate) fn of_command(mut self, name: &str) -> Self {
         self.code = self.code.of_command(name);
         self

@@ -315,6 +315,7 @@ Unattended:
 Examples:
   rixl plan                    # what is due in the fleet that ./rixl.toml declares
   rixl plan --account main
+  rixl plan --output html > plan.html
 
 Unattended:
   rixl plan --account main --output json",
@@ -342,6 +343,18 @@ Examples:
 
 Unattended:
   rixl check --quiet --metrics /var/lib/node_exporter/rixl.prom    # for its textfile collector",
+        environment: &[CREDENTIAL, SERVER, STATE, VAULT],
+        changes_secrets: false,
+    },
+    Page {
+        command: "doctor",
+        examples: "\
+Examples:
+  rixl doctor                  # every place that is known: live, dead, another key's, not ours
+  rixl doctor --scan ~/src --probe
+
+Unattended, in CI, without a credential:
+  rixl doctor --scan-only --scan . --output json",
         environment: &[CREDENTIAL, SERVER, STATE, VAULT],
         changes_secrets: false,
     },

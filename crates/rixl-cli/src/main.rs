@@ -5,7 +5,8 @@
 //! - [`cli`] reads the command line into a [`command::Command`], a value, and the flags that all commands share ([`args`]);
 //!   [`help`] ends each help page, and [`tips`] tells what a mistake was meant to be;
 //! - each command is a file in `command/`, and ends in [`output::Done`] or [`failure::Failure`];
-//! - [`rows`], [`places`] and [`confirm`] are shared by commands: they report on keys, open stores, ask for confirmation;
+//! - [`rows`], [`progress`], [`places`] and [`confirm`] are shared by commands: they report on keys, open stores, ask for
+//!   confirmation;
 //! - [`config`] reads `rixl.toml`, and [`declared`] looks at what it declares, for the commands plan, apply and check;
 //! - [`context`] is what a command gets: [`settings`], the client, or the sandbox of `--sandbox` ([`embedded`]), the
 //!   journal, and the signal to [`stop`];
@@ -29,6 +30,7 @@ mod help;
 mod output;
 mod places;
 mod process;
+mod progress;
 mod rows;
 mod settings;
 mod stdout;
@@ -73,8 +75,14 @@ fn bug() -> Failure {
 }
 
 fn run(mut cli: Cli, output: Output) -> Result<Done, Failure> {
-    if output.format == Format::Prometheus && !matches!(cli.command, Command::Check(_)) {
-        return Err(Failure::usage("--output prometheus is for `rixl check` alone; RIXL was not changed"));
+    let of_another = match output.format {
+        Format::Prometheus if !matches!(cli.command, Command::Check(_)) => Some(("prometheus", "check")),
+        Format::Html if !matches!(cli.command, Command::Plan(_)) => Some(("html", "plan")),
+        _ => None,
+    };
+    if let Some((format, command)) = of_another {
+        let sentence = format!("--output {format} is for `rixl {command}` alone; RIXL was not changed");
+        return Err(Failure::usage(sentence));
     }
     failure::remember_flags(cli.global.repeated());
     cli.global = config::with_account(cli.global)?;

@@ -26,6 +26,9 @@ pub(crate) enum Format {
     /// Of `rixl check`: metrics
     #[value(hide = true)]
     Prometheus,
+    /// Of `rixl plan`: a page with a picture
+    #[value(hide = true)]
+    Html,
 }
 
 /// A command's output settings.

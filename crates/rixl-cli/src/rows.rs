@@ -1,19 +1,20 @@
-//! Results: a row for each key, in a table and in JSON, and the progress of many.
+//! Results: a row for each key, in a table and in JSON.
 
-use std::time::Duration;
-
-use indicatif::ProgressBar;
-use rixl_credentials::{ApiKey, Timestamp};
-use rixl_rotation::{
-    Completed, Due, Effect, Ending, Event, EventKind, FailureKind, Fleet, LeftOut, Next, Report, Situation,
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
 };
+
+use rixl_credentials::{ApiKey, Timestamp};
+use rixl_rotation::{Completed, Due, Effect, Ending, FailureKind, Fleet, LeftOut, Next, Report, Situation};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use crate::{
-    context::{Context, step},
+    context::Context,
     failure::{Code, Failure, Words, command, with_command},
     output::{Done, Output},
     places::Destinations,
+    progress::Progress,
     stdout::Stdout,
     table::Table,
     text::shown,
@@ -340,6 +341,23 @@ impl Row {
         self
     }
 
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    pub(crate) fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+
+    /// What is told of at the end.
+    pub(crate) fn is_failed(&self) -> bool {
+        self.error.is_some()
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.result
+    }
+
     /// Of a plan: something would be done.
     pub(crate) fn is_to_do(&self) -> bool {
         matches!(self.result, Outcome::WouldRotate | Outcome::WouldReplace | Outcome::Open)
@@ -539,14 +557,36 @@ pub(crate) fn done(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
     // Of many keys that were not started, only their number is reported.
     let not_begun = rows.iter().filter(|row| row.result == Outcome::NotBegun).count();
     let is_told = |row: &&Row| not_begun <= 1 || row.result != Outcome::NotBegun;
-    rows.iter().filter(is_told).for_each(|row| row.add_to(&mut table));
-    let mut text = if rows.iter().any(|row| is_told(&row)) { table.to_string() } else { String::new() };
+    // What goes by on a screen is not read: of many, those that somebody has to look at, and how many of each there are.
+    let is_folded = rows.len() > SCREEN && io::stdout().is_terminal();
+    let is_shown = |row: &&Row| is_told(row) && !(is_folded && row.code == Code::Done);
+    let shown: Vec<&Row> = rows.iter().filter(is_shown).take(if is_folded { SCREEN } else { usize::MAX }).collect();
+    shown.iter().for_each(|row| row.add_to(&mut table));
+    let mut text = if shown.is_empty() { String::new() } else { table.to_string() };
+    if is_folded {
+        text.push_str(&counted(rows));
+    }
     // If the secret went to stdout, nothing else goes there.
     if rows.iter().any(|row| row.stores.0.iter().any(|store| store == Stdout::LOCATION)) {
         context.output.note(text.trim_end());
         text.clear();
     }
     finish(rows, text)
+}
+
+/// So many rows are shown on a terminal, and for more their numbers.
+const SCREEN: usize = 20;
+
+fn counted(rows: &[Row]) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for row in rows {
+        match counts.iter_mut().find(|(word, _)| *word == row.result.as_str()) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((row.result.as_str(), 1)),
+        }
+    }
+    let counts: Vec<String> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+    format!("{} keys: {} (`rixl history` lists them)\n", rows.len(), counts.join(", "))
 }
 
 /// The result of a dry run: for each key, what would be done and why.
@@ -570,45 +610,4 @@ fn finish(rows: &[Row], text: String) -> Result<Done, Failure> {
 /// The gravest of them.
 pub(crate) fn code(rows: &[Row]) -> Code {
     Code::gravest(rows.iter().map(|row| row.code))
-}
-
-/// The progress of a fleet: a bar on a terminal, a line for each key elsewhere.
-#[derive(Clone, Debug)]
-pub(crate) struct Progress {
-    bar: ProgressBar,
-    output: Output,
-}
-
-impl Progress {
-    pub(crate) fn of(output: Output, count: usize) -> Self {
-        let bar = if output.has_bar() {
-            let bar = ProgressBar::new(count as u64);
-            bar.enable_steady_tick(Duration::from_millis(200));
-            bar
-        } else {
-            ProgressBar::hidden()
-        };
-        Self { bar, output }
-    }
-
-    /// Shows notes even while there is a progress bar.
-    pub(crate) fn hear(&self, event: &Event) {
-        if event.kind == EventKind::Note {
-            self.bar.suspend(|| self.output.note(step(event)));
-        }
-    }
-
-    pub(crate) fn ended(&self, row: &Row) {
-        self.bar.inc(1);
-        // Failures are reported at the end, once per cause.
-        if self.bar.is_hidden() && row.error.is_none() && row.result != Outcome::NotBegun {
-            let id = row.id.as_deref().unwrap_or_default();
-            let reason = row.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-            self.output.note(format_args!("{}  {}{}", shown(id), row.result.as_str(), shown(&reason)));
-        }
-    }
-
-    pub(crate) fn over(&self) {
-        self.bar.finish_and_clear();
-    }
 }

@@ -11,7 +11,8 @@ use crate::{
     declared::{self, Again, Group, Part, Seen},
     failure::Failure,
     output::Done,
-    rows::{self, Progress, Row},
+    progress::Progress,
+    rows::{self, Row},
     text::shown,
 };
 

@@ -119,12 +119,12 @@ impl State {
 }
 
 /// Critical is graver than what is not known: somebody has to act.
-fn gravest(codes: impl Iterator<Item = Code>) -> Code {
+pub(super) fn gravest(codes: impl Iterator<Item = Code>) -> Code {
     let by_gravity = [Code::Done, Code::WARNING, Code::NOT_KNOWN, Code::CRITICAL];
     codes.max_by_key(|code| by_gravity.iter().position(|other| other == code)).unwrap_or_default()
 }
 
-fn word(code: Code) -> &'static str {
+pub(super) fn word(code: Code) -> &'static str {
     match code {
         Code::Done => "OK",
         Code::WARNING => "WARNING",

@@ -1,5 +1,7 @@
 //! `rixl plan`
 
+mod page;
+
 use rixl_credentials::Timestamp;
 use rixl_rotation::{Fleet, OnLiveSecret, RecoverOptions, Rotator};
 
@@ -9,9 +11,10 @@ use crate::{
     context::Context,
     declared::{self, Again, Group, Part, Seen, Standing},
     failure::{Code, Failure},
-    output::Done,
+    output::{Done, Format},
     places,
-    rows::{self, Progress, Row},
+    progress::Progress,
+    rows::{self, Row},
 };
 
 /// Show what `rixl apply` would do with the declared fleet
@@ -23,12 +26,15 @@ use crate::{
 /// Exits with 0 if there is nothing to do, 2 if there is, and another code if something stands in the way, as of other
 /// commands; a mistake in `rixl.toml` or on the command line is 1 here. A key that is due outside its window, or that
 /// `rixl apply` tries again later, is reported, and is nothing to do; one that is parked stands in the way.
+///
+/// With --output html it is one page to look at or to mail: ages, due dates and places as a picture. It loads and runs nothing.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
     let config = Config::required(&context.global)?;
     let (mut rows, mut fresh, mut next) = (Vec::new(), 0_usize, None);
+    let mut lines = Vec::new();
     for part in declared::parts(context, &config)? {
         let api = part.connect(context).await?;
         let rotator = context.rotator(&api)?;
@@ -38,6 +44,12 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
             let keys = group.keys.iter().filter(|key| matches!(key.standing, Standing::Fresh));
             fresh += keys.clone().count();
             next = keys.filter_map(|key| Some(key.due?.from)).chain(next).min();
+            if context.output.format == Format::Html {
+                lines.extend(group.keys.iter().map(|key| {
+                    let stores = group.places.of_key(&key.surveyed.key).map(|places| places.locations());
+                    page::Line::of_key(part.account, key, stores.unwrap_or_default())
+                }));
+            }
             let of_group = prepared(context, &rotator, group, seen.now).await?;
             rows.extend(of_group.into_iter().map(|row| row.of_account(part.account)));
         }
@@ -54,6 +66,10 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     }
     let code = rows::code(&rows);
     let code = if code == Code::Done && rows.iter().any(Row::is_to_do) { Code::IS_DUE } else { code };
+    if context.output.format == Format::Html {
+        let page = page::of(&page::lines(lines, &rows), &config.shown(), Timestamp::now());
+        return Ok(Done::raw(page).with_code(code));
+    }
     rows::looked(&rows)?.with_code(code).with_field("not_due", &fresh)?.with_field("next_due", &next)
 }
 

@@ -15,7 +15,8 @@ use crate::{
     failure::Failure,
     output::Done,
     places::Destinations,
-    rows::{self, Outcome, Progress, Row},
+    progress::Progress,
+    rows::{self, Outcome, Row},
     text::quoted,
     when::{self, Rate},
 };

@@ -148,6 +148,47 @@ fn a_plan_says_what_is_due_and_changes_nothing() {
     assert!(!plan.stderr.contains("not due"), "{}", plan.stderr);
 }
 
+/// What it looks like is for a browser: see `.ci/page.mjs`.
+#[test]
+fn a_plan_is_a_page_that_loads_and_runs_nothing() {
+    let bench = bench();
+    let hostile = "fleet-\"'><script>alert(1)</script><b>";
+    add(&bench, hostile, "fleetd0001", 200);
+    declare(&bench, FLEET);
+    let page = run(bench.rixl("plan --output html"), 2).stdout;
+    assert!(page.starts_with("<!DOCTYPE html>\n") && page.ends_with("</html>\n"), "{page}");
+    for part in
+        ["fleeta0001", "fleetc0001", "<b>would rotate</b>", "<b>fresh</b>", "120 d old", "file:/", "<b>3</b> past"]
+    {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    // The one that is due first.
+    assert!(page.find("fleetd0001") < page.find("fleeta0001"), "{page}");
+    for part in ["<script", "alert(1)</", "http", "url(", "src=", "href=", "@import", "rxl_"] {
+        assert!(!page.contains(part) || part == "http" && page.matches("http").count() == 1, "{part}: {page}");
+    }
+    assert!(page.contains("fleet-&quot;&#39;&gt;&lt;script&gt;alert(1)&lt;/script&gt;&lt;b&gt;"), "{page}");
+    assert_balanced(&page);
+    bench.assert_untouched();
+    let other = run(bench.rixl("keys list --output html"), 2);
+    assert!(other.stderr.contains("is for `rixl plan` alone"), "{}", other.stderr);
+}
+
+/// Each tag is closed by its own.
+#[track_caller]
+fn assert_balanced(page: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    for tag in page.split('<').skip(2).map(|rest| rest.split('>').next().unwrap()) {
+        let name = tag.split([' ', '\n', '/']).find(|word| !word.is_empty()).unwrap();
+        match tag.strip_prefix('/') {
+            Some(closed) => assert_eq!(open.pop(), Some(closed), "{page}"),
+            None if tag.ends_with('/') || ["meta", "br"].contains(&name) => {}
+            None => open.push(name),
+        }
+    }
+    assert_eq!(open, [""; 0]);
+}
+
 #[test]
 fn a_plan_says_what_stands_in_the_way() {
     let bench = bench();

@@ -1,6 +1,11 @@
 //! What `--help` says, of every command.
 
-use crate::program::rixl;
+use std::{path::Path, process::Command};
+
+use crate::{
+    bench::Bench,
+    program::{rixl, write},
+};
 
 #[test]
 fn every_help() {
@@ -14,7 +19,7 @@ fn every_help() {
         insta::assert_snapshot!(name.clone(), run.stdout);
         seen.push(name);
     }
-    assert_eq!(seen.len(), 30, "{seen:?}");
+    assert_eq!(seen.len(), 31, "{seen:?}");
 }
 
 /// The commands that a help text lists, but for `help`.
@@ -55,6 +60,59 @@ fn completions_know_how_a_place_begins() {
     assert!(bash.contains(r#"compgen -W "file: dotenv: command: vault:""#));
     let zsh = rixl("completions zsh").run().stdout;
     assert!(zsh.contains(r"(file\: dotenv\: command\: vault\: stdout)"));
+}
+
+/// In a real bash: those that the state knows, without a request.
+#[test]
+fn completions_know_the_ids_of_keys() {
+    let bench = Bench::new();
+    bench.add("other", "other00001");
+    for words in ["billing001 --to file:secret", "other00001 --to file:other00001"] {
+        let run = bench.rixl(&format!("keys rotate {words} --yes --settle 0s")).run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+    }
+    let before = bench.sandbox.requests().len();
+    let ids = bench.rixl("completions --ids").env("RIXL_BEARER_TOKEN", "").run();
+    assert_eq!((ids.code, ids.stdout.as_str()), (0, "billing001\nother00001\n"), "{}", ids.stderr);
+    let script = bench.path("rixl.bash");
+    write(&script, &rixl("completions bash").run().stdout, 0o600);
+    let offered = |words: &str| {
+        let program = Path::new(env!("CARGO_BIN_EXE_rixl")).parent().unwrap();
+        let count = words.split(' ').count() - 1;
+        let typed = words.split(' ').map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+        let line = format!(
+            "source rixl.bash; COMP_WORDS=({typed}); COMP_CWORD={count}; _rixl_with_ids rixl \"${{COMP_WORDS[-1]}}\" \
+             \"${{COMP_WORDS[-2]}}\"; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        );
+        let output = Command::new("bash")
+            .args(["--norc", "-c", &line])
+            .current_dir(&bench.folder)
+            .env("PATH", format!("{}:/usr/bin:/bin", program.display()))
+            .env("RIXL_STATE_DIR", bench.path("state"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().filter(|line| line.ends_with("001")).map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(offered("rixl keys rotate "), ["billing001", "other00001"]);
+    assert_eq!(offered("rixl keys delete bil"), ["billing001"]);
+    assert_eq!(offered("rixl recover oth"), ["other00001"]);
+    for words in ["rixl keys rotate --", "rixl keys rotate --to ", "rixl keys list ", "rixl webhooks rotate "] {
+        assert_eq!(offered(words), [""; 0], "{words}");
+    }
+    assert_eq!(bench.sandbox.requests().len(), before);
+    // Of the other shells the script is looked at alone.
+    let zsh = rixl("completions zsh").run().stdout;
+    assert!(zsh.contains("compadd -a ids") && zsh.matches(":_rixl_ids'").count() >= 5, "{zsh}");
+    assert!(rixl("completions fish").run().stdout.contains("(rixl completions --ids 2>/dev/null)"));
+}
+
+#[test]
+fn without_a_state_no_id_is_known() {
+    let ids = rixl("completions --ids").run();
+    assert_eq!((ids.code, ids.stdout.as_str()), (0, ""), "{}", ids.stderr);
+    assert_eq!(rixl("completions --ids").env("RIXL_STATE_DIR", "vault:secret/rixl").run().stdout, "");
+    assert_eq!(rixl("completions").run().code, 2);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod consumers;
 mod crash;
 mod declared;
 mod delete;
+mod doctor;
 mod due;
 mod fleet;
 mod grace;

@@ -245,6 +245,31 @@ fn a_fleet_asks_for_the_number_and_shows_a_bar() {
     assert!(!shown.contains("  rotated"), "{shown:?}");
 }
 
+/// What waits, and for how long; what has failed; and at the end what fits a screen.
+#[test]
+fn a_bar_tells_steps_waits_and_failures() {
+    let bench = Bench::new();
+    let old = |name: String| SeedKey::new(name).aged(Duration::from_secs(100 * 86_400));
+    for number in 0..24 {
+        let key = bench.sandbox.create_key(old(format!("fleet-{number}")));
+        write(&bench.path(&key.id), &key.secret, 0o600);
+    }
+    let broken = bench.sandbox.create_key(old("fleet-broken".to_owned()).with_id("broken0001"));
+    std::fs::create_dir(bench.path(&broken.id)).unwrap();
+    let text = "[[secret]]\nname = \"fleet-*\"\nmax-age = \"90d\"\nsettle = \"2s\"\nto = \"file:{key_id}\"\n";
+    write(&bench.path("rixl.toml"), text, 0o644);
+    let terminal = Terminal::with_stdout(bench.rixl("apply --yes").env("TERM", "xterm"));
+    let (code, shown) = terminal.end();
+    assert_eq!((code, bench.sent()), (3, 24), "{shown}");
+    for part in ["/25  ", " prepared", " waiting (up to ", "1 failed", "s left"] {
+        assert!(shown.contains(part), "{part}: {shown:?}");
+    }
+    assert!(shown.contains("\nbroken0001  "), "{shown}");
+    assert!(shown.contains("25 keys: 1 unchanged, 24 rotated (`rixl history` lists them)\n"), "{shown}");
+    // Not a line for each.
+    assert!(shown.lines().filter(|line| line.contains("  rotated  ")).count() == 0, "{shown}");
+}
+
 #[test]
 fn no_bar_where_the_cursor_cannot_move() {
     let words = "keys rotate --name fleet-* --to file:{key_id} --settle 0s --yes";

@@ -1,0 +1,186 @@
+//! Secrets in the histories of git repositories: in every object that is there, those that no branch has any more too.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    env,
+    ffi::OsStr,
+    fs,
+    io::{self, BufRead, BufReader, Read as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use super::{
+    trees::{LARGEST, Scan},
+    words::{Word, masked},
+};
+
+/// So many objects are looked up in the history, each of which takes a walk through it.
+const LOOKED_UP: usize = 20;
+/// The longest line of git that is read.
+const LONGEST_LINE: u64 = 4096;
+
+/// Whether this folder is what git keeps a repository in: a `.git`, or a bare one.
+pub(super) fn is_repository(folder: &Path) -> bool {
+    ["objects", "refs"].iter().all(|name| folder.join(name).is_dir()) && folder.join("HEAD").symlink_metadata().is_ok()
+}
+
+/// Looks through all objects of the repository of this folder, once.
+pub(super) fn history(scan: &mut Scan<'_>, folder: &Path) {
+    let said = masked(&said(folder), scan.known);
+    let result = common(folder).and_then(|repository| match scan.repositories.insert(repository) {
+        true => objects(scan, folder),
+        false => Ok(()),
+    });
+    if let Err(error) = result {
+        let why = match error.kind() {
+            io::ErrorKind::NotFound => "git is not installed".to_owned(),
+            _ => error.to_string(),
+        };
+        scan.problems.push(format!("the history of {said} can't be read: {why}"));
+    }
+}
+
+/// Git, as it is: with no program that this repository's settings name, for somebody else may have written them, and without
+/// what this process has in its environment, which are credentials, and, in a hook, another repository.
+fn git(folder: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(folder).arg("--no-pager").env_clear();
+    for setting in [
+        "core.fsmonitor=false",
+        "core.hooksPath=/dev/null",
+        // What a partial clone lacks would be fetched, by a program of its choice.
+        "protocol.allow=never",
+        "log.showSignature=false",
+    ] {
+        command.args(["-c", setting]);
+    }
+    let kept = ["PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR"];
+    command.envs(kept.into_iter().filter_map(|name| Some((name, env::var_os(name)?))));
+    command.envs([
+        ("LC_ALL", "C"),
+        ("GIT_NO_LAZY_FETCH", "1"),
+        ("GIT_NO_REPLACE_OBJECTS", "1"),
+        ("GIT_OPTIONAL_LOCKS", "0"),
+        ("GIT_TERMINAL_PROMPT", "0"),
+    ]);
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+}
+
+/// What the work trees of a repository share.
+fn common(folder: &Path) -> io::Result<PathBuf> {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let output = git(folder, &["rev-parse", "--git-common-dir"]).output()?;
+    if !output.status.success() {
+        return Err(io::Error::other("git refuses it (see `git -C FOLDER status`)"));
+    }
+    let path = output.stdout.strip_suffix(b"\n").unwrap_or(&output.stdout);
+    fs::canonicalize(folder.join(OsStr::from_bytes(path))).map_err(|error| io::Error::other(error.to_string()))
+}
+
+fn objects(scan: &mut Scan<'_>, folder: &Path) -> io::Result<()> {
+    let mut child = git(folder, &["cat-file", "--batch-all-objects", "--unordered", "--buffer", "--batch"]).spawn()?;
+    let found = RefCell::new(BTreeSet::new());
+    let result = match child.stdout.take() {
+        Some(stdout) => each(scan, folder, BufReader::with_capacity(64 * 1024, stdout), &found),
+        None => Ok(()),
+    };
+    if result.is_err() || scan.is_stopped() {
+        // It ends by itself as well, once its output has no reader.
+        let _ = child.kill();
+    }
+    let status = child.wait()?;
+    result?;
+    if !status.success() && !scan.is_stopped() {
+        return Err(io::Error::other("git could not read all of it"));
+    }
+    named(scan, folder, &found.into_inner());
+    Ok(())
+}
+
+/// The repository, for people.
+fn said(folder: &Path) -> String {
+    let folder = folder.to_string_lossy();
+    folder.strip_suffix("/.git").unwrap_or(&folder).to_owned()
+}
+
+/// Where something was found in an object, until its commit is known.
+fn of_object(folder: &Path, id: &str) -> String {
+    format!("{} object {id}", said(folder))
+}
+
+fn each(
+    scan: &mut Scan<'_>,
+    folder: &Path,
+    mut output: impl BufRead,
+    found: &RefCell<BTreeSet<String>>,
+) -> io::Result<()> {
+    let mut header = String::new();
+    while !scan.is_stopped() {
+        header.clear();
+        if output.by_ref().take(LONGEST_LINE).read_line(&mut header)? == 0 {
+            return Ok(());
+        }
+        // `ID KIND SIZE`, and then so many bytes and a line feed. What is missing has no size.
+        let mut words = header.split_whitespace();
+        let (Some(id), Some(kind), Some(size)) = (words.next(), words.next(), words.next()) else { continue };
+        let size: u64 = size.parse().map_err(|_| io::Error::other("git said what is not understood"))?;
+        scan.counts.objects += 1;
+        let mut content = output.by_ref().take(size);
+        if kind != "tree" && size <= LARGEST {
+            let at = |_: &Word<'_>| {
+                found.borrow_mut().insert(id.to_owned());
+                of_object(folder, id)
+            };
+            scan.stream(&mut content, at, None)?;
+        } else if kind != "tree" {
+            scan.counts.too_large += 1;
+        }
+        io::copy(&mut content, &mut io::sink())?;
+        io::copy(&mut output.by_ref().take(1), &mut io::sink())?;
+    }
+    Ok(())
+}
+
+/// Says the commit and the path instead of the object.
+fn named(scan: &mut Scan<'_>, folder: &Path, found: &BTreeSet<String>) {
+    for id in found.iter().take(LOOKED_UP) {
+        if scan.is_stopped() {
+            return;
+        }
+        let object = of_object(folder, id);
+        if let Some(name) = first(folder, id) {
+            let at = format!("{} {}", said(folder), masked(&name, scan.known));
+            let spots = scan.hits.values_mut().flat_map(|hit| &mut hit.at);
+            spots.filter(|spot| **spot == object).for_each(|spot| spot.clone_from(&at));
+        }
+    }
+}
+
+/// The commit that had this object first, and its path there, as `commit:path`; `None`: no branch, tag or log of HEAD leads to it,
+/// or it is no file.
+fn first(folder: &Path, id: &str) -> Option<String> {
+    let find = format!("--find-object={id}");
+    let words =
+        ["log", "--all", "--reflog", "-m", "--raw", "--no-abbrev", "--no-renames", "--no-color", "--no-ext-diff"];
+    let words: Vec<&str> = words.into_iter().chain(["--no-textconv", "--no-notes", "--format=%H", &find]).collect();
+    let mut child = git(folder, &words).spawn().ok()?;
+    let (mut commit, mut last) = (String::new(), None);
+    for line in BufReader::new(child.stdout.take()?).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        // `:MODE MODE BEFORE AFTER KIND<tab>PATH`, newest commit first.
+        match line.strip_prefix(':').and_then(|line| line.split_once('\t')) {
+            Some((change, path)) if change.split(' ').nth(3) == Some(id) => {
+                last = Some(format!("{}:{path}", commit.get(..12).unwrap_or(&commit)));
+            }
+            Some(_) => {}
+            None if line.is_empty() => {}
+            None => commit = line.into_owned(),
+        }
+    }
+    let _ = child.wait();
+    last
+}
