@@ -10,8 +10,9 @@ use rixl_rotation::{
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use crate::{
-    context::{Context, step},
+    context::{Context, tell},
     failure::{Code, Failure, Words, command, with_command},
+    log::{self, Fields},
     output::{Done, Output},
     places::Destinations,
     stdout::Stdout,
@@ -285,6 +286,11 @@ impl Row {
         Self { id: Some(subject), result: Outcome::Unchanged, code, error: Some(words), ..Self::default() }
     }
 
+    /// What it is about, if it did not end well.
+    pub(crate) fn failed(&self) -> Option<&str> {
+        self.id.as_deref().filter(|_| self.code != Code::Done)
+    }
+
     /// Why nothing was done.
     pub(crate) fn reason(&self) -> Option<String> {
         self.error.as_ref().map(|words| words.message.clone()).or_else(|| self.reason.clone())
@@ -346,6 +352,13 @@ impl Row {
             Some(Ok(report)) => Self { id: Some(id), name: ended.name, ..Self::of_report(report) },
             Some(Err(failure)) => Self::of_failure(Some(id), ended.name, failure),
         }
+    }
+
+    fn log(&self) {
+        let fields = Fields::default().with("key_id", self.id.clone()).with("result", self.result.as_str());
+        let fields = fields.with("exit_code", self.code.number()).with("message", self.reason());
+        let level = if self.code == Code::Done { "info" } else { "error" };
+        log::write(level, log::PROGRAM, "result", &fields);
     }
 
     fn add_to(&self, table: &mut Table) {
@@ -572,13 +585,19 @@ impl Progress {
 
     /// Shows notes even while there is a progress bar.
     pub(crate) fn hear(&self, event: &Event) {
-        if event.kind == EventKind::Note {
-            self.bar.suspend(|| self.output.note(step(event)));
+        if event.kind == EventKind::Note || log::is_json() {
+            self.bar.suspend(|| tell(self.output, event));
         }
     }
 
     pub(crate) fn ended(&self, row: &Row) {
         self.bar.inc(1);
+        if log::is_json() {
+            if !self.output.quiet {
+                row.log();
+            }
+            return;
+        }
         // Failures are reported at the end, once per cause.
         if self.bar.is_hidden() && row.error.is_none() && row.result != Outcome::NotBegun {
             let id = row.id.as_deref().unwrap_or_default();

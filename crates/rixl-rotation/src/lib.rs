@@ -127,7 +127,7 @@ mod trace;
 pub use account::Account;
 pub use acknowledgement::{Acknowledgement, Consumers, acknowledgements};
 #[cfg(unix)]
-pub use deploy::DeployStep;
+pub use deploy::{Alarm, DeployStep};
 pub use error::{Effect, Failure, FailureKind, Next, Situation, Warning};
 pub use fleet::{Completed, Fleet, PrepareError, Rotations};
 pub use history::{Audit, Ending};

@@ -1,5 +1,7 @@
 //! `rixl apply`
 
+mod ended;
+
 use rixl_credentials::Timestamp;
 use rixl_rotation::{DueKey, Rotator};
 
@@ -23,14 +25,25 @@ use crate::{
 /// machines with one state in Vault each key is locked by one.
 ///
 /// On a terminal it asks; elsewhere --yes is required. Exits with the most serious code of all keys, 0 if nothing was due.
+///
+/// With `heartbeat` in `rixl.toml`, that file is written anew whenever a run over all that is declared has ended with 0, so
+/// that monitoring can look at its age. With `on-failure`, that program is run when a run has failed: not after 5 and 9, which
+/// say that another rotator is at work, not after a signal, and not where someone on a terminal was asked. It has RIXL_EXIT_CODE, RIXL_REASON and RIXL_KEY_IDS (a line
+/// each) and RIXL_CONFIG in its environment, and never a secret or a token. With --sandbox there is neither.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
     let config = Config::required(&context.global)?;
-    let (mut rows, mut is_stopped) = (Vec::new(), false);
-    for part in declared::parts(context, &config)? {
-        if let Err(failure) = apply(context, &part, &mut rows, &mut is_stopped).await {
+    let mut rows = Vec::new();
+    let result = all(context, &config, &mut rows).await;
+    ended::tell(context, &config, &rows, result).await
+}
+
+async fn all(context: &Context, config: &Config, rows: &mut Vec<Row>) -> Result<Done, Failure> {
+    let mut is_stopped = false;
+    for part in declared::parts(context, config)? {
+        if let Err(failure) = apply(context, &part, rows, &mut is_stopped).await {
             // What was done before is still reported.
             if rows.is_empty() {
                 return Err(failure);
@@ -39,11 +52,11 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
             rows.push(Row::refused(subject, failure).of_account(part.account));
         }
     }
-    rows::say_all(context.output, &rows);
+    rows::say_all(context.output, rows);
     if rows.is_empty() {
         context.output.note("nothing is due");
     }
-    rows::done(context, &rows)
+    rows::done(context, rows)
 }
 
 async fn apply(context: &Context, part: &Part<'_>, rows: &mut Vec<Row>, is_stopped: &mut bool) -> Result<(), Failure> {

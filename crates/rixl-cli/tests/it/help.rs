@@ -14,7 +14,7 @@ fn every_help() {
         insta::assert_snapshot!(name.clone(), run.stdout);
         seen.push(name);
     }
-    assert_eq!(seen.len(), 30, "{seen:?}");
+    assert_eq!(seen.len(), 32, "{seen:?}");
 }
 
 /// The commands that a help text lists, but for `help`.
