@@ -136,7 +136,8 @@ fn words(line: &str) -> Vec<String> {
             '\\' => word.push(letters.next().unwrap()),
             '%' => match letters.next().unwrap() {
                 '%' => word.push('%'),
-                other => word.extend(['%', other]),
+                known @ ('S' | 'd') => word.extend(['%', known]),
+                other => panic!("%{other} stands for something else: {line}"),
             },
             letter => {
                 word.push(letter);
