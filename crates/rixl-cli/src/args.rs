@@ -69,9 +69,21 @@ pub(crate) struct Global {
     /// Print only results, warnings and errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+    /// How what goes to stderr is written: for people, or as a JSON object a line
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
     /// Show a line for each request, and the server's own error messages, which may quote a secret; -vv shows more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// How stderr is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Plain text for people
+    Text,
+    /// An object a line: the events of all runs, what failed, and how the command ended
+    Json,
 }
 
 impl Global {

@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::{
-    args::Global,
+    args::{Global, LogFormat},
     command::Command,
     failure::{Code, Failure},
-    help, output, tips,
+    help, log, output, tips,
 };
 
 /// Rotate RIXL API keys without losing a secret
@@ -34,6 +34,13 @@ pub(crate) fn parse() -> Result<Cli, Code> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let words: Vec<&str> = arguments.iter().skip(1).filter_map(|argument| argument.to_str()).collect();
     let parsed = program().try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    // Where the command line can't be read, as much of it as can be.
+    if parsed
+        .as_ref()
+        .map_or_else(|_| wants(&words, &["--log-format"], "json"), |cli| cli.global.log_format == LogFormat::Json)
+    {
+        log::use_json();
+    }
     parsed
         .inspect(|cli| {
             if let Some(warning) = tips::of_secrets(&words) {
@@ -57,15 +64,23 @@ pub(crate) fn parse() -> Result<Cli, Code> {
                 format!("{sentence}{next}\n\n{rest}")
             };
             let text = error.render();
-            output::say(told(if output::has_colour() { text.ansi().to_string() } else { text.to_string() }).trim_end());
-            if wants_json(&words) {
+            if !log::is_json() {
+                let text = if output::has_colour() { text.ansi().to_string() } else { text.to_string() };
+                output::say(told(text).trim_end());
+            }
+            if log::is_json() || wants_json(&words) {
                 let plain = without_secrets(error.render().to_string(), &arguments);
                 // Up to the empty line that precedes the usage.
                 let lines = plain.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>();
                 let message = lines.join(" ");
                 let failure = Failure::usage(message.trim_start_matches("error: "));
-                let failure = tip.into_iter().fold(failure, Failure::with_next);
-                return output::print_failure(None, &failure.of_command(&command));
+                let failure = tip.into_iter().fold(failure, Failure::with_next).of_command(&command);
+                if log::is_json() {
+                    output::log_failure(&failure.words);
+                }
+                if wants_json(&words) {
+                    return output::print_failure(None, &failure);
+                }
             }
             Code::Usage.of_command(&command)
         })
@@ -99,8 +114,14 @@ fn command_of(program: &clap::Command, arguments: &[OsString]) -> String {
 
 /// Recognizes this much of an invalid command line.
 fn wants_json(words: &[&str]) -> bool {
-    let apart = words.windows(2).any(|pair| matches!(pair, ["--output" | "-o", "json"]));
-    apart || words.iter().any(|word| ["--output=json", "-ojson", "-o=json", "--json"].contains(word))
+    wants(words, &["--output", "-o"], "json") || words.iter().any(|word| ["-ojson", "--json"].contains(word))
+}
+
+fn wants(words: &[&str], flags: &[&str], value: &str) -> bool {
+    let apart = words.windows(2).any(|pair| matches!(pair, [flag, with] if flags.contains(flag) && *with == value));
+    let is_joined =
+        |word: &&str| word.split_once('=').is_some_and(|(flag, with)| flags.contains(&flag) && with == value);
+    apart || words.iter().any(is_joined)
 }
 
 /// Removes from a message whatever part of the command line is long enough to be a key or a token.

@@ -10,9 +10,11 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod doctor;
 pub(crate) mod history;
+pub(crate) mod init;
 pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod plan;
+pub(crate) mod recipe;
 pub(crate) mod recover;
 pub(crate) mod replace;
 pub(crate) mod revoke;
@@ -38,6 +40,8 @@ pub(crate) enum Command {
     Apply(apply::Args),
     Check(check::Args),
     Doctor(doctor::Args),
+    Init(init::Args),
+    Recipe(recipe::Args),
     /// Check `rixl.toml`, the declared fleet, and print its schema
     #[command(subcommand)]
     Config(config::Config),
@@ -79,6 +83,8 @@ impl Command {
             Self::Apply(_) => "apply",
             Self::Check(_) => "check",
             Self::Doctor(_) => "doctor",
+            Self::Init(_) => "init",
+            Self::Recipe(_) => "recipe",
             Self::Config(config) => config.name(),
             Self::Clients(clients) => clients.name(),
             Self::Status(_) => "status",
@@ -99,6 +105,8 @@ impl Command {
             Self::Apply(args) => apply::run(context, args).await,
             Self::Check(args) => check::run(context, args).await,
             Self::Doctor(args) => doctor::run(context, args).await,
+            Self::Init(args) => init::run(context, args).await,
+            Self::Recipe(args) => recipe::run(context, args),
             Self::Config(config) => config.run(context),
             Self::Clients(clients) => clients.run(context).await,
             Self::Status(args) => status::run(context, args).await,

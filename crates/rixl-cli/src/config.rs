@@ -17,7 +17,7 @@ use std::{
 
 use rixl_credentials::{KeyId, OrganizationId, ProjectId, Timestamp};
 use rixl_rotation::{
-    Consumers, DeployStep, DueOther, Judgement, Other, ProbeStep, Rotator, Selection, Surveyed, SurveyedOther,
+    Alarm, Consumers, DeployStep, DueOther, Judgement, Other, ProbeStep, Rotator, Selection, Surveyed, SurveyedOther,
 };
 use rustix::process::geteuid;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -33,7 +33,7 @@ use crate::{
         replace,
     },
     failure::Failure,
-    rows,
+    process, rows,
     stdout::Stdout,
     text::{quoted, shown},
     when::{self, Rate},
@@ -47,7 +47,10 @@ pub(crate) const FILE: &str = "rixl.toml";
 pub(crate) const SCHEMA: &str = include_str!("config/schema.json");
 
 /// A longer file is another one.
-const LONGEST: u64 = 1024 * 1024;
+pub(crate) const LONGEST: u64 = 1024 * 1024;
+
+/// What may stand before all tables, and the tables.
+const TOP: &[&str] = &["account", "secret", "on-failure", "on-failure-timeout", "heartbeat"];
 
 /// A fleet as it is declared.
 #[derive(Debug)]
@@ -55,6 +58,10 @@ pub(crate) struct Config {
     pub(crate) path: PathBuf,
     pub(crate) accounts: BTreeMap<String, Account>,
     pub(crate) secrets: Vec<Secret>,
+    /// What is run when `rixl apply` has failed.
+    pub(crate) on_failure: Option<Alarm>,
+    /// The file that says when it last did not.
+    pub(crate) heartbeat: Option<PathBuf>,
 }
 
 /// `[account.NAME]`: what flags and the environment say otherwise.
@@ -64,7 +71,7 @@ pub(crate) struct Account {
     base_url: Option<String>,
     #[serde(default, deserialize_with = "some_parsed")]
     organization: Option<OrganizationId>,
-    token: Option<Token>,
+    pub(crate) token: Option<Token>,
 }
 
 /// Where the credential is. Never the credential.
@@ -75,11 +82,11 @@ pub(crate) struct Account {
     expecting = "a table that says where the token is, such as { env = \"RIXL_BEARER_TOKEN\" }"
 )]
 pub(crate) struct Token {
-    env: Option<String>,
-    file: Option<PathBuf>,
-    credential: Option<String>,
-    api_key_file: Option<PathBuf>,
-    command: Option<Vec<String>>,
+    pub(crate) env: Option<String>,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) credential: Option<String>,
+    pub(crate) api_key_file: Option<PathBuf>,
+    pub(crate) command: Option<Vec<String>>,
 }
 
 /// Where the credential of a run is, as far as a file says it.
@@ -218,7 +225,7 @@ pub(crate) struct Secret {
     no_verify: bool,
 
     #[serde(default)]
-    to: OneOrMany,
+    pub(crate) to: OneOrMany,
     #[serde(default)]
     take_over: bool,
     #[serde(default)]
@@ -406,10 +413,19 @@ impl Config {
         let text = fs::read_to_string(&path).map_err(|error| unreadable(&error))?;
         // Its own folder, in which it may have been found from another.
         let path = path.canonicalize().map_err(|error: io::Error| unreadable(&error))?;
-        Self::parse(path, &text).map_err(|mut problems| {
+        let config = Self::of_text(path, &text)?;
+        let tokens = config.accounts.values().filter_map(|account| account.token.as_ref()?.env.as_deref());
+        tokens.for_each(process::withhold);
+        Ok(config)
+    }
+
+    /// What a file with this text declares.
+    pub(crate) fn of_text(path: PathBuf, text: &str) -> Result<Self, Failure> {
+        let place = shown(&path.to_string_lossy()).into_owned();
+        Self::parse(path, text).map_err(|mut problems| {
             problems.sort_by_key(|problem| problem.at.start);
             let mut failure = Failure::usage(format!("{place} is not valid; RIXL was not changed"));
-            failure.words.because = problems.iter().map(|problem| problem.said(&text)).collect();
+            failure.words.because = problems.iter().map(|problem| problem.said(text)).collect();
             failure
         })
     }
@@ -425,10 +441,26 @@ impl Config {
         if !errors.is_empty() {
             return Err(errors.into_iter().map(|error| Problem::of(error, 0..0)).collect());
         }
-        let mut config = Self { path, accounts: BTreeMap::new(), secrets: Vec::new() };
-        let mut problems = Vec::new();
+        let (accounts, secrets) = (BTreeMap::new(), Vec::new());
+        let mut config = Self { path, accounts, secrets, on_failure: None, heartbeat: None };
+        let (mut problems, mut alarm_timeout) = (Vec::new(), None);
         for (key, value) in table.into_inner() {
+            let at = value.span();
             match (key.get_ref().as_ref(), value.into_inner()) {
+                ("on-failure", DeValue::String(text)) => match Alarm::from_text(&text) {
+                    Ok(alarm) => config.on_failure = Some(alarm),
+                    Err(error) => problems.push(Problem::new(at, error.to_string())),
+                },
+                ("on-failure-timeout", DeValue::String(text)) => match when::some_duration(&text) {
+                    Ok(timeout) => alarm_timeout = Some(timeout),
+                    Err(message) => problems.push(Problem::new(at, message)),
+                },
+                ("heartbeat", DeValue::String(file)) => {
+                    config.heartbeat = Some(beside(&config.path, Path::new(&*file)));
+                }
+                ("on-failure" | "on-failure-timeout" | "heartbeat", _) => {
+                    problems.push(Problem::new(at, "expected a string"));
+                }
                 ("account", DeValue::Table(accounts)) => {
                     for (name, account) in accounts {
                         let at = name.span();
@@ -454,8 +486,11 @@ impl Config {
                 }
                 ("account", _) => problems.push(Problem::new(key.span(), "write accounts as [account.NAME]")),
                 ("secret", _) => problems.push(Problem::new(key.span(), "write secrets as [[secret]]")),
-                (name, _) => problems.push(Problem::new(key.span(), unknown(name, &["account", "secret"]))),
+                (name, _) => problems.push(Problem::new(key.span(), unknown(name, TOP))),
             }
+        }
+        if let (Some(alarm), Some(timeout)) = (&mut config.on_failure, alarm_timeout) {
+            *alarm = alarm.clone().with_timeout(timeout);
         }
         if problems.is_empty() { config.with_accounts(text) } else { Err(problems) }
     }
@@ -701,6 +736,12 @@ impl Secret {
             probe_url: self.probe_url.clone().filter(|_| real),
             used: UseProof { until_used: self.until_used.filter(|_| real).map(Some) },
         }
+    }
+
+    /// Whether programs are run for it.
+    pub(crate) fn has_programs(&self) -> bool {
+        let is_command = self.to.0.iter().any(|to| to.starts_with("command:"));
+        is_command || self.then.is_some() || self.then_once.is_some() || self.probe.is_some()
     }
 
     /// How long what was replaced lives on.

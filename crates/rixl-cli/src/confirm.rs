@@ -21,7 +21,7 @@ pub(crate) async fn confirm(context: &Context, warning: &str, about: &[String], 
         return Ok(());
     }
     let refused = || Failure::refused("not confirmed; RIXL was not changed");
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if !has_person() {
         return Err(refused().with_next("run it on a terminal, or add --yes"));
     }
     let mut question = format!("{warning}\n");
@@ -43,6 +43,11 @@ pub(crate) async fn confirm(context: &Context, warning: &str, about: &[String], 
         Ok(Ok(line)) if line.trim() == word => Ok(()),
         _ => Err(refused()),
     }
+}
+
+/// Whether there is a terminal to ask someone on.
+pub(crate) fn has_person() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 /// The key as shown in questions and results.

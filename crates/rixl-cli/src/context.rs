@@ -18,6 +18,7 @@ use crate::{
     args::Global,
     embedded::Embedded,
     failure::{Failure, with_command},
+    log,
     output::Output,
     process,
     settings::{self, Credential, State},
@@ -158,14 +159,18 @@ impl Context {
         Ok(Rotator::new(api.account.clone(), self.journal()?)
             .with_launcher(launcher)
             .with_cancellation(self.stop.0.clone())
-            .with_observer(move |event| output.note(step(event))))
+            .with_observer(move |event| tell(output, event)))
     }
 }
 
-/// One step of a rotation as a line.
-pub(crate) fn step(event: &Event) -> String {
-    let sentence = with_command(&event.sentence, event.next.as_ref());
-    format!("{}  {:8}  {}", shown(&event.key), event.kind, shown(&sentence))
+/// Reports one step of a rotation.
+pub(crate) fn tell(output: Output, event: &Event) {
+    if !log::is_json() {
+        let sentence = with_command(&event.sentence, event.next.as_ref());
+        output.note(format_args!("{}  {:8}  {}", shown(&event.key), event.kind, shown(&sentence)));
+    } else if !output.quiet {
+        log::step(event);
+    }
 }
 
 fn account(builder: ClientBuilder, organization: Option<OrganizationId>) -> Result<Account, Failure> {

@@ -329,8 +329,8 @@ Examples:
   rixl apply                   # after `rixl plan`
   rixl apply --again XyZ9aB8cD1    # it was parked, and what was wrong is corrected
 
-Unattended, from a timer; `rixl check` tells monitoring whether it does what it should:
-  rixl apply --yes --quiet",
+Unattended, from a timer (see `rixl recipe`); `rixl check` tells monitoring how the fleet is:
+  rixl apply --yes --log-format json",
         environment: &[CREDENTIAL, SERVER, STATE, VAULT],
         changes_secrets: true,
     },
@@ -356,6 +356,29 @@ Examples:
 Unattended, in CI, without a credential:
   rixl doctor --scan-only --scan . --output json",
         environment: &[CREDENTIAL, SERVER, STATE, VAULT],
+        changes_secrets: false,
+    },
+    Page {
+        command: "init",
+        examples: "\
+Examples:
+  rixl init                    # then `rixl plan`
+  rixl init --to 'dotenv:/etc/{key_name}/.env#RIXL_API_KEY'
+
+Unattended:
+  rixl init --config fleet.toml --output json",
+        environment: &[CREDENTIAL, SERVER, STATE],
+        changes_secrets: false,
+    },
+    Page {
+        command: "recipe",
+        examples: "\
+Examples:
+  rixl recipe systemd
+  rixl recipe cron --state-dir /var/lib/rixl
+  rixl recipe kubernetes --state-dir vault:secret/rixl/state > cronjob.yaml
+  rixl recipe github-actions > .github/workflows/rixl.yml",
+        environment: &[SERVER, STATE],
         changes_secrets: false,
     },
     Page {
@@ -406,7 +429,7 @@ pub(crate) const OPTIONS: &str = "options";
 const FOOTER: &str = "\
 Global options, explained by `rixl help options`:
   --base-url, --org, --token-file, --token-stdin, --state-dir, --timeout, -o/--output, --sandbox,
-  -y/--yes, -q/--quiet, -v/--verbose, --config, --account";
+  -y/--yes, -q/--quiet, -v/--verbose, --config, --account, --log-format";
 
 const SECRETS: &str = "\
 Secrets are never arguments, which show up in `ps` and in the shell's history. Results go to stdout,

@@ -10,7 +10,7 @@
 //! - [`config`] reads `rixl.toml`, and [`declared`] looks at what it declares, for the commands plan, apply and check;
 //! - [`context`] is what a command gets: [`settings`], the client, or the sandbox of `--sandbox` ([`embedded`]), the
 //!   journal, and the signal to [`stop`];
-//! - [`output`] does all printing, with [`stdout`] for a secret that goes there; [`failure`] has the exit codes and the
+//! - [`output`] does all printing, with [`stdout`] for a secret that goes there and [`log`] for lines of JSON; [`failure`] has the exit codes and the
 //!   messages;
 //! - [`table`], [`text`], [`when`], [`process`] and [`trace`] know nothing of RIXL.
 
@@ -27,6 +27,7 @@ mod declared;
 mod embedded;
 mod failure;
 mod help;
+mod log;
 mod output;
 mod places;
 mod process;
@@ -85,7 +86,10 @@ fn run(mut cli: Cli, output: Output) -> Result<Done, Failure> {
         return Err(Failure::usage(sentence));
     }
     failure::remember_flags(cli.global.repeated());
-    cli.global = config::with_account(cli.global)?;
+    // What a recipe prints says itself what the account says.
+    if !matches!(cli.command, Command::Recipe(_)) {
+        cli.global = config::with_account(cli.global)?;
+    }
     failure::remember_routes(!cli.global.sandbox && matches!(settings::organization(&cli.global), Ok(None)));
     trace::start(cli.global.verbose)?;
     let start = |error| Failure::other("the program could not be started").with_cause(&error);

@@ -3,7 +3,10 @@
 use std::{
     env,
     fmt::Display,
+    fs::Permissions,
     io::{self, ErrorKind, IsTerminal as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
 };
 
 use clap::ValueEnum;
@@ -12,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     failure::{Code, Failure, Words},
+    log::{self, Fields},
     text::{shown, shown_in_json},
 };
 
@@ -69,6 +73,10 @@ impl Done {
         Ok(self)
     }
 
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
     /// Ends with another code than 0, as when some keys of several failed.
     pub(crate) fn with_code(mut self, code: Code) -> Self {
         self.code = code;
@@ -103,7 +111,10 @@ impl Serialize for Document<'_> {
 impl Output {
     /// Whether a progress bar may be drawn: on a terminal that can move its cursor.
     pub(crate) fn has_bar(self) -> bool {
-        !self.quiet && io::stderr().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb")
+        !self.quiet
+            && !log::is_json()
+            && io::stderr().is_terminal()
+            && env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
     /// Something worth knowing that is not a result. `--quiet` suppresses it.
@@ -115,6 +126,9 @@ impl Output {
 
     /// Something that must be known.
     pub(crate) fn warn(self, text: impl Display) {
+        if log::is_json() {
+            return log::write("warn", log::PROGRAM, "warning", &Fields::message(&text.to_string()));
+        }
         say(&format!("{} {text}", paint("warning:", "1;33")));
     }
 
@@ -131,15 +145,24 @@ impl Output {
 
     /// Prints the result of a command, and returns the exit code.
     pub(crate) fn finish(self, command: &str, result: Result<Done, Failure>) -> Code {
-        let failure = match result {
-            Ok(done) => return self.print(command, &done),
-            Err(failure) => failure,
+        let code = match result {
+            Ok(done) => self.print(command, &done),
+            Err(failure) => {
+                self.say_failure(&failure.words);
+                if self.format == Format::Json { print_failure(Some(command), &failure) } else { failure.code }
+            }
         };
-        self.say_failure(&failure.words);
-        if self.format == Format::Json { print_failure(Some(command), &failure) } else { failure.code }
+        if log::is_json() && !self.quiet {
+            let fields = Fields::default().with("command", command).with("exit_code", code.number());
+            log::write("info", log::PROGRAM, "end", &fields);
+        }
+        code
     }
 
     pub(crate) fn say_failure(self, words: &Words) {
+        if log::is_json() {
+            return log_failure(words);
+        }
         say(&format!("{} {}", paint("error:", "1;31"), shown(&words.message)));
         for cause in &words.because {
             say(&format!("  because: {}", shown(cause)));
@@ -153,6 +176,12 @@ impl Output {
     }
 }
 
+/// The server's own words are not for what is kept.
+pub(crate) fn log_failure(words: &Words) {
+    let fields = Fields::message(&words.message).with("because", words.because.clone());
+    log::write("error", log::PROGRAM, "error", &fields.with("next", words.next.clone()));
+}
+
 /// Prints the JSON document of a failure. `command` is `None` when none could be read.
 pub(crate) fn print_failure(command: Option<&str>, failure: &Failure) -> Code {
     let Failure { code, words } = failure;
@@ -161,6 +190,9 @@ pub(crate) fn print_failure(command: Option<&str>, failure: &Failure) -> Code {
 
 /// Writes a line to stderr. If that fails, nobody can be told.
 pub(crate) fn say(line: &str) {
+    if log::is_json() {
+        return log::write("info", log::PROGRAM, "message", &Fields::message(line));
+    }
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
@@ -173,11 +205,26 @@ pub(crate) fn ask(question: &str) {
 /// Whether stderr may be coloured: a terminal that was not set to plain text.
 pub(crate) fn has_colour() -> bool {
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-    io::stderr().is_terminal() && !is_set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb")
+    io::stderr().is_terminal()
+        && !log::is_json()
+        && !is_set("NO_COLOR")
+        && env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 fn paint(word: &str, style: &str) -> String {
     if has_colour() { format!("\x1b[{style}m{word}\x1b[0m") } else { word.to_owned() }
+}
+
+/// Writes a file for other users to read, with nothing secret in it. Whoever does has the old text or the new one. With
+/// `is_new`, none that is there already is written over.
+pub(crate) fn publish(path: &Path, text: &str, is_new: bool) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mode = Permissions::from_mode(0o644);
+    let mut file = tempfile::Builder::new().prefix(".rixl-").permissions(mode).tempfile_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    let persisted = if is_new { file.persist_noclobber(path) } else { file.persist(path) };
+    persisted.map(drop).map_err(|error| error.error)
 }
 
 fn write_json(document: &Document<'_>) -> io::Result<()> {

@@ -73,7 +73,11 @@ impl Destinations {
 
     /// Those of what is due. The id of an endpoint stands for that of a key.
     pub(crate) fn of_due(&self, due: &Due) -> Result<Places, StoreError> {
-        self.of(KeyId::new(due.id()).ok().as_ref(), due.name())
+        self.of_id(due.id(), due.name())
+    }
+
+    pub(crate) fn of_id(&self, id: &str, name: Option<&str>) -> Result<Places, StoreError> {
+        self.of(KeyId::new(id).ok().as_ref(), name)
     }
 
     /// The same, for people.

@@ -2,10 +2,11 @@
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io,
-    os::unix::process::CommandExt as _,
+    os::unix::{ffi::OsStrExt as _, process::CommandExt as _},
     process::{Command, ExitCode, id},
+    sync::{Mutex, PoisonError},
 };
 
 use rustix::process::{getppid, setsid};
@@ -13,12 +14,23 @@ use rustix::process::{getppid, setsid};
 /// The first argument of a run that becomes another program. No command of the program has this name.
 const LAUNCH: &str = "__launch";
 
+/// The variables of the environment in which `rixl.toml` says that tokens are, each with a `=` after it, as no name has one.
+static WITHHELD: Mutex<String> = Mutex::new(String::new());
+
+/// No program that is run from now on gets this variable.
+pub(crate) fn withhold(name: &str) {
+    let mut withheld = WITHHELD.lock().unwrap_or_else(PoisonError::into_inner);
+    withheld.push_str(name);
+    withheld.push('=');
+}
+
 /// The prefix of a store's command line, with which this program runs it: see [`launched`].
 pub(crate) fn launcher() -> io::Result<Vec<String>> {
     // The running program itself, whatever its path names by then.
     let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { env::current_exe()? };
     let program = program.into_os_string().into_string().map_err(|_| io::Error::other("its path is not UTF-8"))?;
-    Ok(vec![program, LAUNCH.to_owned(), id().to_string()])
+    let withheld = WITHHELD.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok(vec![program, LAUNCH.to_owned(), id().to_string(), withheld])
 }
 
 /// Becomes a store's program, if this is such a run. In its own session there is no terminal: a prompt fails at once,
@@ -30,6 +42,7 @@ pub(crate) fn launched() -> Option<ExitCode> {
         return None;
     }
     let parent: Option<i32> = words.next().and_then(|word| word.into_string().ok()?.parse().ok());
+    let withheld = words.next()?;
     let words: Vec<OsString> = words.collect();
     let (program, arguments) = words.split_first()?;
     // It fails only for a process that already leads a group.
@@ -40,7 +53,11 @@ pub(crate) fn launched() -> Option<ExitCode> {
     if getppid().map(|id| id.as_raw_nonzero().get()) != parent {
         return Some(ExitCode::FAILURE);
     }
-    let error = Command::new(program).args(arguments).exec();
+    let mut command = Command::new(program);
+    for name in withheld.as_bytes().split(|byte| *byte == b'=').filter(|name| !name.is_empty()) {
+        command.env_remove(OsStr::from_bytes(name));
+    }
+    let error = command.args(arguments).exec();
     crate::output::say(&format!("can't be started: {error}"));
     Some(ExitCode::from(127))
 }

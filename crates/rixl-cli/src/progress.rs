@@ -11,7 +11,8 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use rixl_rotation::{Event, EventKind, State};
 
 use crate::{
-    context::step,
+    context::tell,
+    log,
     output::Output,
     rows::{Outcome, Row},
     text::shown,
@@ -115,8 +116,8 @@ impl Progress {
     /// Shows notes even while there is a progress bar.
     pub(crate) fn hear(&self, event: &Event) {
         self.steps.lock().unwrap_or_else(PoisonError::into_inner).hear(event, Instant::now());
-        if event.kind == EventKind::Note {
-            self.bar.suspend(|| self.output.note(step(event)));
+        if event.kind == EventKind::Note || log::is_json() {
+            self.bar.suspend(|| tell(self.output, event));
         }
     }
 
@@ -128,6 +129,12 @@ impl Progress {
             steps.failed += usize::from(row.is_failed());
         }
         self.bar.inc(1);
+        if log::is_json() {
+            if !self.output.quiet {
+                row.log();
+            }
+            return;
+        }
         // Failures are reported at the end, once per cause.
         if self.bar.is_hidden() && !row.is_failed() && row.outcome() != Outcome::NotBegun {
             let reason = row.reason().map(|reason| format!(": {reason}")).unwrap_or_default();

@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use crate::{
     context::Context,
     failure::{Code, Failure, Words, command, with_command},
+    log::{self, Fields},
     output::{Done, Output},
     places::Destinations,
     progress::Progress,
@@ -298,6 +299,11 @@ impl Row {
         self
     }
 
+    /// What it is about, if it did not end well.
+    pub(crate) fn failed(&self) -> Option<&str> {
+        self.id.as_deref().filter(|_| self.code != Code::Done)
+    }
+
     /// Why nothing was done.
     pub(crate) fn reason(&self) -> Option<String> {
         self.error.as_ref().map(|words| words.message.clone()).or_else(|| self.reason.clone())
@@ -380,6 +386,13 @@ impl Row {
             Some(Ok(report)) => Self { id, name, ..Self::of_report(report) },
             Some(Err(failure)) => Self::of_failure(id, name, failure),
         }
+    }
+
+    pub(crate) fn log(&self) {
+        let fields = Fields::default().with("key_id", self.id.clone()).with("result", self.result.as_str());
+        let fields = fields.with("exit_code", self.code.number()).with("message", self.reason());
+        let level = if self.code == Code::Done { "info" } else { "error" };
+        log::write(level, log::PROGRAM, "result", &fields);
     }
 
     fn add_to(&self, table: &mut Table) {

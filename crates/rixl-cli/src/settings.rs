@@ -177,7 +177,7 @@ fn lease(global: &Global) -> Result<Option<Duration>, Failure> {
     Ok(Some(lease))
 }
 
-fn default_state_dir() -> Result<PathBuf, Failure> {
+pub(crate) fn default_state_dir() -> Result<PathBuf, Failure> {
     // By the XDG specification, a relative path is not valid and is ignored.
     let xdg = os_variable("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || os_variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));

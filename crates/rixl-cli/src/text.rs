@@ -19,6 +19,23 @@ pub(crate) fn shown_in_json(document: &str) -> Cow<'_, str> {
     })
 }
 
+/// The text as a string of TOML, in one line.
+pub(crate) fn quoted_in_toml(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            character if is_unsafe(character) => {
+                // Writing to a string does not fail.
+                let _ = write!(quoted, "\\U{:08X}", u32::from(character));
+            }
+            character => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 /// The text as one word of a shell.
 pub(crate) fn quoted(text: &str) -> Cow<'_, str> {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_./:@%+=,".contains(character);
@@ -66,6 +83,15 @@ mod tests {
     #[test]
     fn one_word_for_a_shell() {
         assert_eq!(["/var/lib/rixl", "a b", "", "it's"].map(quoted), ["/var/lib/rixl", "'a b'", "''", r"'it'\''s'"]);
+    }
+
+    #[test]
+    fn toml_reads_as_before() {
+        for text in ["plain", "a \"b\" \\ c", "a\n\u{202e}\u{7f}\u{e0001}b", ""] {
+            let document = format!("text = {}", quoted_in_toml(text));
+            assert!(!document.contains(is_unsafe), "{document}");
+            assert_eq!(toml::from_str::<toml::Table>(&document).unwrap()["text"].as_str(), Some(text));
+        }
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::{
     io,
 };
 
+use serde_json::Value;
 use tracing_core::{
-    Field, LevelFilter, Subscriber,
+    Event, Field, LevelFilter, Metadata, Subscriber,
     field::Visit,
     span::{Attributes, Id, Record},
 };
@@ -20,13 +21,24 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::{failure::Failure, output::say, text::shown};
+use crate::{
+    failure::Failure,
+    log::{self, Fields},
+    output::say,
+    text::shown,
+};
 
 /// Starts writing. `RUST_LOG` says what; without it `-v` shows a line for each request, `-vv` each event of this project's
 /// crates.
 pub(crate) fn start(verbosity: u8) -> Result<(), Failure> {
+    let json = log::is_json();
     let wanted = match (env::var("RUST_LOG"), verbosity) {
         (Ok(filter), _) if !filter.is_empty() => filter,
+        (_, verbosity @ ..=1) if json => {
+            let written = Lines { is_all: false, has_requests: verbosity == 1 };
+            tracing_subscriber::registry().with(LevelFilter::INFO).with(written).init();
+            return Ok(());
+        }
         (_, 0) => return Ok(()),
         (_, 1) => {
             tracing_subscriber::registry().with(LevelFilter::INFO).with(Requests).init();
@@ -36,6 +48,11 @@ pub(crate) fn start(verbosity: u8) -> Result<(), Failure> {
     };
     let filter: Result<Targets, _> = wanted.parse();
     let filter = filter.map_err(|error| Failure::usage("RUST_LOG is not a valid filter").with_cause(&error))?;
+    if json {
+        let written = Lines { is_all: true, has_requests: true };
+        tracing_subscriber::registry().with(filter).with(written).init();
+        return Ok(());
+    }
     let written = tracing_subscriber::fmt::layer()
         .with_span_events(FmtSpan::CLOSE)
         .with_writer(io::stderr)
@@ -44,6 +61,53 @@ pub(crate) fn start(verbosity: u8) -> Result<(), Failure> {
         .log_internal_errors(false);
     tracing_subscriber::registry().with(filter).with(written).init();
     Ok(())
+}
+
+/// Writes lines of JSON, and remembers what each span says.
+struct Lines {
+    is_all: bool,
+    has_requests: bool,
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if let Some(span) = context.span(id) {
+            let mut fields = Fields::default();
+            attributes.record(&mut fields);
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
+        {
+            values.record(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if self.is_all {
+            let mut fields = Fields::default();
+            event.record(&mut fields);
+            let message = fields.take("message");
+            line(event.metadata(), "trace", message, Fields::of_run(context.event_span(event)), &fields);
+        }
+    }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        let Some(span) = context.span(&id) else { return };
+        if self.is_all || self.has_requests && span.name() == "rixl.attempt" {
+            let fields = span.extensions().get::<Fields>().cloned().unwrap_or_default();
+            line(span.metadata(), "span", None, Fields::of_run(context.span(&id)), &fields);
+        }
+    }
+}
+
+fn line(metadata: &Metadata<'_>, event: &str, message: Option<Value>, of_run: Fields, fields: &Fields) {
+    let name = (event == "span").then(|| metadata.name());
+    let all = of_run.with("name", name).with("message", message).with("fields", fields.to_value());
+    log::write(&metadata.level().as_str().to_ascii_lowercase(), metadata.target(), event, &all);
 }
 
 /// Shows each request in a line, when it has ended.

@@ -161,7 +161,55 @@ impl fmt::Display for DeployStep {
     }
 }
 
+/// A program that is told how something ended that nobody watches: a mail, a page, a ticket. For Unix.
+///
+/// It is run as a [`DeployStep`] is, with what its variables say, and without a secret: nothing on its standard input, and
+/// without the variables that a run is authorized with. Nothing is told of what it prints. It has a minute.
+///
+/// ```
+/// use rixl_rotation::Alarm;
+///
+/// let alarm = Alarm::from_text("logger -p user.err 'keys are not rotated'")?;
+/// # Ok::<(), rixl_rotation::store::StoreError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Alarm(DeployStep);
+
+impl Alarm {
+    /// The words of a text, taken apart like a shell does.
+    ///
+    /// # Errors
+    ///
+    /// As of [`DeployStep::from_text`].
+    pub fn from_text(text: &str) -> Result<Self, StoreError> {
+        DeployStep::of_text(ALARM, text).map(|step| Self(step.with_timeout(Duration::from_secs(60))))
+    }
+
+    /// How long it may take. The default is a minute.
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self(self.0.with_timeout(timeout))
+    }
+
+    /// Runs it, with these variables, after these words, if there are any: see
+    /// [`with_launcher`](crate::Rotator::with_launcher).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Unusable`] when it did not exit with status 0.
+    pub async fn run(&self, launcher: &[String], variables: &[(&'static str, String)]) -> Result<(), StoreError> {
+        let DeployStep { words, folder, timeout, step, .. } = &self.0;
+        let runner = Runner { launcher, timeout: *timeout, folder: Some(folder), variables };
+        let why = match runner.run(words, Run::Only).await {
+            Ok(ended) => problem(ended.status).map(|problem| format!("`{}` {problem}", name(words))),
+            Err(failed) => Some(failed.reason(name(words), *timeout)),
+        };
+        why.map_or(Ok(()), |why| Err(StoreError::new(StoreErrorKind::Unusable, *step, why)))
+    }
+}
+
 const LOCATION: &str = "the deploy step";
+const ALARM: &str = "the alarm";
 
 fn invalid(step: &'static str, reason: &'static str) -> StoreError {
     StoreError::new(StoreErrorKind::Invalid, step, reason)

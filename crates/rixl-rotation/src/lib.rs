@@ -131,7 +131,7 @@ mod trace;
 pub use account::Account;
 pub use acknowledgement::{Acknowledgement, Consumers, acknowledgements};
 #[cfg(unix)]
-pub use deploy::DeployStep;
+pub use deploy::{Alarm, DeployStep};
 pub use error::{Effect, Failure, FailureKind, Next, Situation, Warning};
 pub use failed::{Failed, failed};
 pub use fleet::{Completed, Fleet, PrepareError, Rotations};

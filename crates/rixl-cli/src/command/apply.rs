@@ -1,5 +1,7 @@
 //! `rixl apply`
 
+mod ended;
+
 use rixl_credentials::Timestamp;
 use rixl_rotation::{Due, Rotator};
 
@@ -31,6 +33,11 @@ use crate::{
 /// unfinished never waits; it is parked once its requests are used up.
 ///
 /// On a terminal it asks; elsewhere --yes is required. Exits with the most serious code of all keys, 0 if nothing was due.
+///
+/// With `heartbeat` in `rixl.toml`, that file is written anew whenever a run over all that is declared has ended with 0, so
+/// that monitoring can look at its age. With `on-failure`, that program is run when a run has failed: not after 5 and 9, which
+/// say that another rotator is at work, not after a signal, and not where someone on a terminal was asked. It has RIXL_EXIT_CODE, RIXL_REASON and RIXL_KEY_IDS (a line
+/// each) and RIXL_CONFIG in its environment, and never a secret or a token. With --sandbox there is neither.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Try this one now, whatever failed before: a key, an endpoint, a client credential or an unfinished run, by its id or name
@@ -43,9 +50,15 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, Args { again }: Args) -> Result<Done, Failure> {
     let config = Config::required(&context.global)?;
-    let (mut rows, mut is_stopped, mut again) = (Vec::new(), false, Again::new(again));
-    for part in declared::parts(context, &config)? {
-        if let Err(failure) = apply(context, &part, &mut rows, &mut is_stopped, &mut again).await {
+    let mut rows = Vec::new();
+    let result = all(context, &config, &mut rows, Again::new(again)).await;
+    ended::tell(context, &config, &rows, result).await
+}
+
+async fn all(context: &Context, config: &Config, rows: &mut Vec<Row>, mut again: Again) -> Result<Done, Failure> {
+    let mut is_stopped = false;
+    for part in declared::parts(context, config)? {
+        if let Err(failure) = apply(context, &part, rows, &mut is_stopped, &mut again).await {
             // What was done before is still reported.
             if rows.is_empty() {
                 return Err(failure);
@@ -58,11 +71,11 @@ pub(crate) async fn run(context: &Context, Args { again }: Args) -> Result<Done,
         let sentence = "nothing that is declared or unfinished has this id or name, so nothing was tried again";
         rows.push(Row::refused(name.clone(), Failure::refused(sentence).with_next("rixl plan")));
     }
-    rows::say_all(context.output, &rows);
+    rows::say_all(context.output, rows);
     if rows.is_empty() {
         context.output.note("nothing is due");
     }
-    rows::done(context, &rows)
+    rows::done(context, rows)
 }
 
 async fn apply(

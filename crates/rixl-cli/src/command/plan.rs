@@ -46,7 +46,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
             next = keys.filter_map(|key| Some(key.due?.from)).chain(next).min();
             if context.output.format == Format::Html {
                 lines.extend(group.keys.iter().map(|key| {
-                    let stores = group.places.of_key(&key.surveyed.key).map(|places| places.locations());
+                    let stores = group.places.of_id(&key.id, key.name.as_deref()).map(|places| places.locations());
                     page::Line::of_key(part.account, key, stores.unwrap_or_default())
                 }));
             }

@@ -16,7 +16,7 @@ use super::{delete, list};
 use crate::{
     args::{Checked, Handling, KeyProof, OwnKey, PlaceParser},
     confirm::{confirm, described, word},
-    context::{Api, Context, step},
+    context::{Api, Context, tell},
     failure::{Code, Failure, Words, recover},
     output::Done,
     places::{self, Destinations},
@@ -89,7 +89,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
             if event.kind == EventKind::Reached(State::Revoked) {
                 heard.get_or_init(|| began.elapsed());
             }
-            output.note(step(event));
+            tell(output, event);
         });
     let id = &args.key_id.0;
     let key = match context.stop.or(rotator.planned(id)).await? {

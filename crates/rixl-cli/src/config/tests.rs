@@ -10,6 +10,10 @@ use crate::{
 
 const FULL: &str = r##"
 # A comment.
+on-failure = "page --urgent 'the keys'"
+on-failure-timeout = "30s"
+heartbeat = "state/beat"
+
 [account.main]
 base-url = "https://api.rixl.com"
 organization = "OR98234j23"
@@ -97,7 +101,9 @@ fn all_that_can_be_declared() {
     assert_eq!(config.accounts.keys().collect::<Vec<_>>(), ["main", "other", "third"]);
     let [first, second, third, fourth] = config.secrets.as_slice() else { panic!() };
     let destination = first.destination(false);
+    assert!(config.on_failure.is_some());
     // Relative paths count from the folder of the file.
+    assert_eq!(config.heartbeat.as_deref(), Some(Path::new("/srv/fleet/state/beat")));
     assert_eq!(
         destination.to,
         ["dotenv:/srv/fleet/env/{key_name}#RIXL_API_KEY", "vault:secret/rixl/{key_name}#api_key"]
@@ -218,6 +224,12 @@ fn mistakes_are_told_with_line_and_column() {
             "line 7, column 1: own-key is not for a client credential: ",
         ),
         (client("").replace("key_name", "key_id"), "so its place would move; write {key_name} into to"),
+        (format!("on-failure = [\"a\"]\n{LEAST}"), "line 1, column 14: expected a string"),
+        (format!("on-failure = \"a 'b\"\n{LEAST}"), "line 1, column 14: the alarm: a quote in it is not closed"),
+        (format!("on-failure-timeout = \"soon\"\n{LEAST}"), "line 1, column 22: write a duration such as 500ms"),
+        (format!("heartbeat = 1\n{LEAST}"), "line 1, column 13: expected a string"),
+        (format!("heart-beat = \"a\"\n{LEAST}"), "line 1, column 1: heart-beat is not known here; is it heartbeat?"),
+        (with("heartbeat = \"a\""), "line 5, column 1: heartbeat is not known here"),
         ("secrets = 1\n".into(), "line 1, column 1: secrets is not known here; is it secret?"),
         ("secret = 1\n".into(), "write secrets as [[secret]]"),
         ("account = 1\n".into(), "write accounts as [account.NAME]"),
@@ -401,6 +413,9 @@ fn the_schema_says_what_the_program_says() {
         "secret = 1\n".into(),
         "account = 1\n".into(),
         "other = 1\n".into(),
+        "heartbeat = 1\n".into(),
+        "on-failure = [\"a\"]\n".into(),
+        "on-failure-timeout = \"soon\"\n".into(),
         "[account.a]\ntoken = \"t\"\n".into(),
         "[account.a]\ntoken = {}\n".into(),
         "[account.a]\ntoken = { env = \"A\", file = \"b\" }\n".into(),
@@ -426,6 +441,9 @@ fn the_schema_has_the_names_of_the_types() {
         names.sort();
         names
     };
+    let mut top = TOP.to_vec();
+    top.sort_unstable();
+    assert_eq!(top, properties("/properties"));
     assert_eq!(names::<Secret>(), properties("/$defs/secret/properties"));
     assert_eq!(names::<Account>(), properties("/$defs/account/properties"));
     assert_eq!(names::<Token>(), properties("/$defs/account/properties/token/properties"));

@@ -1,7 +1,7 @@
 //! When a key may be changed: days of the week and hours of the day, as the clocks of a zone show them.
 
 use jiff::{
-    Timestamp,
+    SignedDuration, Timestamp,
     civil::{Date, Time, Weekday},
     tz::TimeZone,
 };
@@ -51,6 +51,13 @@ impl Window {
         let first = self.date(then).yesterday().ok();
         let mut days = std::iter::successors(first, |date| date.tomorrow().ok()).take(DAYS + 1);
         days.find_map(|date| self.on(date).filter(|opening| opening.from > then))
+    }
+
+    /// How long the shortest opening of the year to come is: changes of summer time make some shorter.
+    pub(crate) fn shortest(&self, now: Timestamp) -> Option<SignedDuration> {
+        const YEAR: usize = 366;
+        let openings = std::iter::successors(self.next(now), |opening| self.next(opening.from)).take(YEAR);
+        openings.map(|opening| opening.until.duration_since(opening.from)).min()
     }
 
     fn date(&self, at: Timestamp) -> Date {

@@ -577,7 +577,7 @@ fn metrics_for_prometheus() {
     assert_eq!(text, run_check.stdout);
     assert_eq!(fs::metadata(bench.path("rixl.prom")).unwrap().permissions().mode() & 0o777, 0o644);
     let left: Vec<_> =
-        files(&bench.folder).into_iter().filter(|path| path.to_string_lossy().contains(".rixl-check-")).collect();
+        files(&bench.folder).into_iter().filter(|path| path.to_string_lossy().contains("/.rixl-")).collect();
     assert!(left.is_empty(), "{left:?}");
     let mut seen = Vec::new();
     for line in text.lines() {
@@ -606,6 +606,10 @@ fn metrics_for_prometheus() {
 #[test]
 fn the_example_runs_against_the_sandbox() {
     let example = include_str!("../../src/config/example.toml");
+    assert!(
+        include_str!("../../../../README.md").contains(&format!("```toml\n{example}```\n")),
+        "README has another one"
+    );
     let place = folder();
     fs::write(place.path().join("rixl.toml"), example).unwrap();
     let rixl = |words: &str| {

@@ -19,7 +19,7 @@ fn every_help() {
         insta::assert_snapshot!(name.clone(), run.stdout);
         seen.push(name);
     }
-    assert_eq!(seen.len(), 31, "{seen:?}");
+    assert_eq!(seen.len(), 33, "{seen:?}");
 }
 
 /// The commands that a help text lists, but for `help`.

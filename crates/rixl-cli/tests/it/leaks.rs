@@ -38,6 +38,8 @@ fn traces_and_results_hold_no_secret() {
     let commands = [
         "keys list",
         "keys list --output json -vv",
+        "keys list -v --log-format json",
+        "keys rotate --name * --to file:{key_id} --yes --settle 0s --log-format json",
         &format!("keys delete {} --yes", other.key.id),
         "keys delete unknown --yes",
         "keys create --name new --to file:new --project a",
@@ -203,7 +205,7 @@ fn rotations_leave_no_secret_behind() {
         ("in the name", |response, secret| response["api_key"]["name"] = secret.into()),
     ];
     for (name, edit) in responses {
-        for more in ["", "--output json", "--budget 1"] {
+        for more in ["", "--output json", "--budget 1", "--log-format json"] {
             let hunt = Hunt::new();
             hunt.response(1, edit);
             hunt.response(0, |_, _| {});

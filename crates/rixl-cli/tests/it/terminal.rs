@@ -105,6 +105,25 @@ fn the_name_confirms() {
     ");
 }
 
+/// Who is asked needs no alarm of what they see.
+#[test]
+fn a_refusal_sounds_no_alarm() {
+    let bench = Bench::new();
+    let key = SeedKey::new("fleet-a").with_id("fleeta0001").aged(Duration::from_secs(120 * 86_400));
+    write(&bench.path("fleeta0001"), &bench.sandbox.create_key(key).secret, 0o600);
+    let secret = "[[secret]]\nname = \"fleet-a\"\nmax-age = \"90d\"\nto = \"file:{key_id}\"\n";
+    write(&bench.path("rixl.toml"), &format!("on-failure = \"touch alarm\"\n{secret}"), 0o644);
+    let mut terminal = Terminal::start(bench.rixl("apply"));
+    terminal.read_until(Some("to go on: "));
+    terminal.type_in("no\n");
+    assert_eq!(terminal.end().0, 3);
+    assert!(!bench.path("alarm").exists());
+    // With --yes nobody is.
+    bench.sandbox.inject(rixl_sandbox::Fault::new(Effect::Close).on(ROTATE).always()).unwrap();
+    assert_eq!(Terminal::start(bench.rixl("apply --yes --timeout 2s")).end().0, 6);
+    assert!(bench.path("alarm").exists());
+}
+
 #[test]
 fn anything_else_does_not() {
     let sandbox = Sandbox::start().unwrap();

@@ -1,12 +1,13 @@
 //! What `rixl check` found, as Prometheus reads it.
 
-use std::{fmt::Write as _, fs::Permissions, io::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fmt::Write as _, path::Path};
 
 use rixl_credentials::Timestamp;
 
 use super::{Found, State};
 use crate::{
     failure::{Code, Failure},
+    output::publish,
     text::shown,
 };
 
@@ -69,18 +70,9 @@ fn line(text: &mut String, name: &str, labels: &[(&str, &str)], value: impl std:
     let _ = writeln!(text, "{name}{labels} {value}");
 }
 
-/// Whoever reads the file has the old text or the new one.
+/// Where a collector of another user reads it. It passes over names that do not end in `.prom`.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let written = || {
-        // A collector of another user reads it, and nothing in it is secret. It passes over names that do not end in `.prom`.
-        let mode = Permissions::from_mode(0o644);
-        let mut file = tempfile::Builder::new().prefix(".rixl-check-").permissions(mode).tempfile_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path).map(drop).map_err(|error| error.error)
-    };
-    written().map_err(|error: std::io::Error| {
+    publish(path, text, false).map_err(|error: std::io::Error| {
         let place = shown(&path.to_string_lossy()).into_owned();
         Failure::other(format!("the metrics could not be written to {place}")).with_cause(&error)
     })

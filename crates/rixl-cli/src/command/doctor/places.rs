@@ -20,7 +20,7 @@ use super::{
     words::{Known, Owned},
 };
 use crate::{
-    config::Config,
+    config::{self, Config},
     context::{Api, Context},
     declared,
     failure::{Code, Failure},
@@ -223,7 +223,7 @@ impl Inventory {
             }
         }
         if inventory.accounts.is_empty() {
-            inventory.accounts.push(match context.connect() {
+            inventory.accounts.push(match context.connect().await {
                 Ok(api) => match listed(context, &api).await {
                     Ok(listed) => Account { api, listed: Some(listed) },
                     Err(failure) if failure.code == Code::Interrupted => return Err(failure),
@@ -254,16 +254,17 @@ impl Inventory {
         part: &declared::Part<'_>,
         candidates: &mut Vec<Candidate>,
     ) -> Result<(), Failure> {
-        let api = part.connect(context)?;
-        let seen = part.seen(context, &api).await?;
+        let api = part.connect(context).await?;
+        let seen = part.seen(context, &api, &mut declared::Again::default()).await?;
         let listed = Some(listed(context, &api).await?);
         for group in &seen.groups {
-            for key in group.keys.iter().map(|key| &key.surveyed.key) {
-                for store in group.places.stores_of(Some(&key.id), key.name.as_deref())? {
+            for key in &group.keys {
+                let id = KeyId::new(&key.id).ok();
+                for store in group.places.stores_of(id.as_ref(), key.name.as_deref())? {
                     let new = Candidate {
                         identity: identity(&*store).await,
-                        owner: key.id.to_string(),
-                        key_id: Some(key.id.clone()),
+                        owner: key.entry.clone(),
+                        key_id: id.clone().filter(|_| group.secret.kind == config::Kind::ApiKey),
                         name: key.name.clone(),
                         account: part.account.map(str::to_owned),
                         at: self.accounts.len(),

@@ -42,11 +42,11 @@ impl Line {
         };
         Self {
             account: account.map(str::to_owned),
-            id: key.surveyed.key.id.to_string(),
-            name: key.surveyed.key.name.clone(),
-            since: key.surveyed.since,
+            id: key.id.clone(),
+            name: key.name.clone(),
+            since: key.since,
             due: key.due,
-            expires: key.surveyed.key.expiring_at,
+            expires: key.expires,
             stores: stores.join(", "),
             result,
             why: None,

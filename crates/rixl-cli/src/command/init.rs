@@ -1,0 +1,156 @@
+//! `rixl init`
+
+use std::{io::ErrorKind, path::Path};
+
+use rixl_credentials::{ApiKey, Timestamp};
+
+use crate::{
+    command::list,
+    config::{Config, FILE, LONGEST, Source},
+    context::Context,
+    embedded,
+    failure::Failure,
+    output::{Done, publish},
+    places, settings,
+    stdout::Stdout,
+    text::{quoted_in_toml, shown},
+    when::rough,
+};
+
+/// Write a first `rixl.toml`, with the keys of the account
+///
+/// Reads RIXL's list, and the state, for where the secrets are. It writes the file here, or to --config FILE, and never over one
+/// that is there; it is readable by all, since no secret stands in it. A key whose places are known, or for which --to says them, is
+/// declared, to be rotated before it is 90 days old; any other one stands there as a comment, for you to say where its secret
+/// is read: a secret that is put elsewhere is an outage. RIXL is not changed.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Where the secrets are, as `to` has it; {key_id} and {key_name} stand for the key
+    #[arg(long, value_name = "STORE")]
+    to: Vec<String>,
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    let path = context.global.config.as_deref().unwrap_or(Path::new(FILE));
+    let path = std::path::absolute(path)
+        .map_err(|error| Failure::usage("the current folder can't be found").with_cause(&error))?;
+    let place = shown(&path.to_string_lossy()).into_owned();
+    let taken = || {
+        Failure::refused(format!("{place} is there already; nothing was written"))
+            .with_next("rixl plan, or another --config FILE")
+    };
+    // Before anybody is asked.
+    if path.symlink_metadata().is_ok() {
+        return Err(taken());
+    }
+    args.to.iter().try_for_each(|to| places::check(to))?;
+    let api = context.connect().await?;
+    let rotator = context.rotator(&api)?;
+    let mut keys = list::all(context, &api).await?;
+    keys.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
+    let (mut text, mut declared) = (head(context)?, 0_usize);
+    let now = Timestamp::now();
+    for key in &keys {
+        let known = match (args.to.is_empty(), context.global.sandbox) {
+            (false, _) => args.to.clone(),
+            (true, true) => vec![embedded::STORE.replace("{folder}/", "")],
+            (true, false) => {
+                let last = context.stop.or(rotator.last_run(&key.id)).await??;
+                let stores = last.map(|last| last.stores).unwrap_or_default();
+                // Nobody can say where that went.
+                if stores.iter().any(|store| store == Stdout::LOCATION) { Vec::new() } else { stores }
+            }
+        };
+        declared += usize::from(!known.is_empty());
+        text.push_str(&block(key, &known, now));
+    }
+    // What can't be read is not left for others to find.
+    let config = Config::of_text(path.clone(), &text)?;
+    if text.len() as u64 > LONGEST {
+        let sentence = format!("there are too many keys to declare each: {}; nothing was written", keys.len());
+        return Err(Failure::refused(sentence).with_next("declare them by patterns of their names"));
+    }
+    config.secrets.iter().try_for_each(|secret| places::check_stores(context, &secret.destination(false)))?;
+    publish(&path, &text, true).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => taken(),
+        _ => Failure::other(format!("{place} could not be written")).with_cause(&error),
+    })?;
+    let left = keys.len() - declared;
+    if left > 0 {
+        let (keys, stand) = if left == 1 { ("key", "stands") } else { ("keys", "stand") };
+        context.output.note(format_args!(
+            "{left} {keys}, whose places are not known, {stand} there as comments: say in to where the secret is read, and remove the #"
+        ));
+    }
+    Done::new(format!("{place}: {declared} of {} keys declared\n", keys.len()))
+        .with_field("config", &path.to_string_lossy())?
+        .with_field("declared", &declared)?
+        .with_field("left", &left)
+}
+
+/// The account, as this run has it.
+fn head(context: &Context) -> Result<String, Failure> {
+    let global = &context.global;
+    let mut text =
+        "# What `rixl plan` and `rixl apply` do. `rixl config schema` says what else may stand here; no secret may.\n"
+            .to_owned();
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let mut account = String::new();
+    let mut add = |name: &str, value: Option<String>| {
+        account.extend(value.map(|value| format!("{name} = {}\n", quoted_in_toml(&value))));
+    };
+    if !global.sandbox {
+        add("base-url", global.base_url.clone().or_else(|| variable("RIXL_BASE_URL")));
+        add("organization", settings::organization(global)?.map(|id| id.to_string()));
+        let absolute = |path: &Path| std::path::absolute(path).ok().map(|path| path.to_string_lossy().into_owned());
+        match (&global.token_file, &global.source) {
+            (Some(path), _) => add("token.file", absolute(path)),
+            (None, Some(Source::Variable(name))) => add("token.env", Some(name.clone())),
+            (None, Some(Source::ApiKeyFile(path))) => add("token.api-key-file", absolute(path)),
+            (None, Some(Source::Credential(path))) => {
+                add("token.credential", path.file_name().map(|name| name.to_string_lossy().into_owned()));
+            }
+            (None, Some(Source::Command(words))) => {
+                let words: Vec<String> = words.iter().map(|word| quoted_in_toml(word)).collect();
+                account.push_str(&format!("token.command = [{}]\n", words.join(", ")));
+            }
+            (None, None) if variable("RIXL_BEARER_TOKEN").is_some() => {
+                add("token.env", Some("RIXL_BEARER_TOKEN".into()))
+            }
+            (None, None) if variable("RIXL_API_KEY").is_none() => {
+                add("token.api-key-file", variable("RIXL_API_KEY_FILE").and_then(|path| absolute(Path::new(&path))));
+            }
+            (None, None) => {}
+        }
+    }
+    if !account.is_empty() {
+        text.push_str(&format!("\n[account.main]\n{account}"));
+    }
+    Ok(text)
+}
+
+fn block(key: &ApiKey, places: &[String], now: Timestamp) -> String {
+    let name = key.name.as_deref().unwrap_or("a key without a name");
+    let age = key.created_at.map(|then| format!(", {} old", rough(then, now))).unwrap_or_default();
+    let end = key.expiring_at.map(|end| end.to_string());
+    // The day.
+    let end = end.as_deref().and_then(|end| end.get(..10));
+    let end = end.map(|day| format!(", expires on {day}: how = \"replace\" (by name) gives it a successor"));
+    // One that is unknown stands for what the user must say.
+    let to = match places {
+        [] => "\"…\"".to_owned(),
+        [one] => quoted_in_toml(one),
+        all => format!("[{}]", all.iter().map(|one| quoted_in_toml(one)).collect::<Vec<_>>().join(", ")),
+    };
+    let mark = if places.is_empty() { "# " } else { "" };
+    let mut text = format!("\n# {}{age}{}\n", shown(name), end.unwrap_or_default());
+    for line in [
+        "[[secret]]",
+        &format!("ids = [{}]", quoted_in_toml(key.id.as_str())),
+        "max-age = \"90d\"",
+        &format!("to = {to}"),
+    ] {
+        text.push_str(&format!("{mark}{line}\n"));
+    }
+    text
+}
