@@ -1,10 +1,10 @@
 //! The arguments that several commands share.
 
-use std::{fmt, marker::PhantomData, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{ffi::OsString, fmt, marker::PhantomData, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use clap::{
-    Arg, ArgAction, Args, Command,
-    builder::{PossibleValue, StringValueParser, TypedValueParser, ValueParserFactory},
+    Arg, ArgAction, Args, Command, ValueHint,
+    builder::{OsStringValueParser, PossibleValue, StringValueParser, TypedValueParser, ValueParserFactory},
     error::ErrorKind,
 };
 use rixl_credentials::{CredentialId, EndpointId, KeyId, OrganizationId, ProjectId};
@@ -16,9 +16,10 @@ use rixl_rotation::{
 
 use crate::{
     config::Source,
-    context::Api,
+    context::{Api, Context},
     failure::Failure,
     output::{Format, Output},
+    places,
     text::quoted,
     when,
 };
@@ -160,15 +161,15 @@ pub(crate) struct Handling {
     /// How long that program may take
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = when::some_duration, requires = "probe")]
     pub(crate) probe_timeout: Duration,
-    /// Wait until these consumers run with the new secret: each has written its fingerprint to its file in --acks
+    /// Wait until these consumers run with the new secret: each has written its fingerprint to its place in --acks
     ///
     /// `ClientBuilder::acknowledge` of the Rust crate rixl-credentials writes that. Until all have, the run is not finished, and
     /// `keys replace` deletes no key. When --until-timeout is over, the exit code is 12, and `rixl recover` looks again.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "acks")]
     pub(crate) until_acknowledged: Vec<String>,
-    /// The folder with a file of each consumer
-    #[arg(long, value_name = "DIR", requires = "until_acknowledged")]
-    pub(crate) acks: Option<PathBuf>,
+    /// Where: a folder with a file of each consumer, or `vault:MOUNT/PATH`, an entry with a field of each
+    #[arg(long, value_name = "DIR", requires = "until_acknowledged", value_parser = acks(), value_hint = ValueHint::DirPath)]
+    pub(crate) acks: Option<Acks>,
     /// How long to wait for consumers, once the new secret has settled
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = when::duration)]
     pub(crate) until_timeout: Duration,
@@ -207,7 +208,7 @@ impl Handling {
         self.then.clone().or_else(|| Some(self.then_once.clone()?.batched()))
     }
 
-    pub(crate) fn rotator(&self, rotator: Rotator) -> Result<Rotator, Failure> {
+    pub(crate) fn rotator(&self, context: &Context, rotator: Rotator) -> Result<Rotator, Failure> {
         let mut rotator =
             rotator.with_patience(self.store_patience).with_take_over(self.take_over).with_new_place(self.new_place);
         if let Some(step) = self.step() {
@@ -216,8 +217,8 @@ impl Handling {
         if let Some(step) = &self.probe {
             rotator = rotator.with_probe_step(step.clone().with_timeout(self.probe_timeout));
         }
-        if let Some(folder) = &self.acks {
-            let consumers = Consumers::new(folder, &self.until_acknowledged);
+        if let Some(acks) = &self.acks {
+            let consumers = acks.consumers(context, &self.until_acknowledged);
             let consumers = consumers.map_err(|error| Failure::usage(error.message()))?;
             rotator = rotator.with_consumers(consumers.with_limit(self.until_timeout));
         }
@@ -251,8 +252,8 @@ pub(crate) struct UseProof {
 }
 
 impl KeyProof {
-    pub(crate) fn rotator(&self, handling: &Handling, rotator: Rotator) -> Result<Rotator, Failure> {
-        let mut rotator = handling.rotator(rotator)?;
+    pub(crate) fn rotator(&self, context: &Context, handling: &Handling, rotator: Rotator) -> Result<Rotator, Failure> {
+        let mut rotator = handling.rotator(context, rotator)?;
         if let Some(step) = &self.probe_url {
             rotator = rotator.with_probe_step(step.clone());
         }
@@ -265,6 +266,46 @@ impl UseProof {
         match self.until_used {
             Some(limit) => rotator.with_use_within(limit.unwrap_or(handling.until_timeout)),
             None => rotator,
+        }
+    }
+}
+
+/// Where consumers acknowledge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Acks {
+    Folder(PathBuf),
+    /// As a place in Vault, without its field.
+    Entry(String),
+}
+
+pub(crate) fn acks() -> impl TypedValueParser<Value = Acks> {
+    OsStringValueParser::new().map(Acks::from)
+}
+
+impl From<OsString> for Acks {
+    fn from(text: OsString) -> Self {
+        match text.into_string() {
+            Ok(text) if text.starts_with("vault:") => Self::Entry(text),
+            Ok(text) => Self::Folder(text.into()),
+            Err(text) => Self::Folder(text.into()),
+        }
+    }
+}
+
+impl Acks {
+    fn consumers(&self, context: &Context, names: &[String]) -> Result<Consumers, rixl_rotation::Failure> {
+        match self {
+            Self::Folder(folder) => Consumers::new(folder, names),
+            Self::Entry(entry) => Consumers::in_entry(&places::stores(context, false), entry, names),
+        }
+    }
+}
+
+impl fmt::Display for Acks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => f.write_str(&folder.to_string_lossy()),
+            Self::Entry(entry) => f.write_str(entry),
         }
     }
 }

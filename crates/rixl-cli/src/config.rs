@@ -7,7 +7,9 @@ pub(crate) mod window;
 
 use std::{
     collections::BTreeMap,
-    env, fs, io,
+    env,
+    ffi::OsString,
+    fs, io,
     ops::Range,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -27,7 +29,7 @@ use toml::{
 };
 
 use crate::{
-    args::{Checked, Destination, Global, Handling, KeyProof, UseProof},
+    args::{Acks, Checked, Destination, Global, Handling, KeyProof, UseProof},
     command::{
         clients::replace::{self as clients, Form},
         replace,
@@ -244,7 +246,8 @@ pub(crate) struct Secret {
     probe_url: Option<ProbeStep>,
     #[serde(default)]
     until_acknowledged: OneOrMany,
-    acks: Option<PathBuf>,
+    #[serde(default, deserialize_with = "acks")]
+    acks: Option<Acks>,
     #[serde(default, deserialize_with = "some_time")]
     until_used: Option<Duration>,
     #[serde(default = "until_timeout", deserialize_with = "time")]
@@ -338,6 +341,10 @@ fn probe_step<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Probe
 
 fn probe_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ProbeStep>, D::Error> {
     parsed(deserializer, crate::args::probe_url).map(Some)
+}
+
+fn acks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Acks>, D::Error> {
+    Ok(Some(Acks::from(OsString::from(String::deserialize(deserializer)?))))
 }
 
 fn four() -> u16 {
@@ -664,9 +671,13 @@ impl Secret {
                     }
                 }
             }
-            self.acks = self.acks.map(|folder| beside(config, &folder));
-            if let (Some(folder), names) = (&self.acks, &self.until_acknowledged.0) {
-                let _ = Consumers::new(folder, names).map_err(|error| Problem::new(at.clone(), error.message()))?;
+            if let Some(Acks::Folder(folder)) = &mut self.acks {
+                *folder = beside(config, folder);
+            }
+            if self.acks.is_some() {
+                // Their names, wherever they have them.
+                let _ = Consumers::new(".", &self.until_acknowledged.0)
+                    .map_err(|error| Problem::new(at.clone(), error.message()))?;
             }
             return Ok(self);
         };

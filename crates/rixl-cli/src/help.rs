@@ -144,10 +144,11 @@ Unattended:
         examples: "\
 Examples:
   rixl keys consumers XyZ9aB8cD1 --acks /var/lib/billing/acks
+  rixl keys consumers XyZ9aB8cD1 --acks vault:secret/acks/billing
 
 Unattended:
   rixl keys consumers XyZ9aB8cD1 --acks /var/lib/billing/acks --output json",
-        environment: &[STATE],
+        environment: &[STATE, VAULT],
         changes_secrets: false,
     },
     Page {

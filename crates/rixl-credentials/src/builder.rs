@@ -195,12 +195,18 @@ impl ClientBuilder {
     /// can see which one this client uses: the first 12 hexadecimal digits of its SHA-256, as in `rixl-rotation`.
     ///
     /// The file is replaced by a rename after each token exchange. If it can't be written, that is a warning in the
-    /// trace, and fails no call. Each process needs its own name: letters, digits and the like, without a leading dot.
+    /// trace, and fails no call; it is tried again for about a minute. Each process needs its own name: letters, digits and the like, without a leading dot.
     #[cfg(feature = "acknowledge")]
     pub fn acknowledge(mut self, folder: impl Into<PathBuf>, name: impl Into<String>) -> Self {
-        let (folder, name) = (folder.into(), name.into());
-        let acknowledgement = crate::acknowledgement::Acknowledgement { folder, name, state: Arc::default() };
-        self.acknowledgement = Some(acknowledgement);
+        self.acknowledgement = Some(crate::acknowledgement::Acknowledgement::in_folder(folder.into(), name.into()));
+        self
+    }
+
+    /// Writes it there instead of to a file: to a field of an entry in Vault, say, by `VaultStore` of `rixl-vault`. The last
+    /// place set counts.
+    #[cfg(feature = "acknowledge")]
+    pub fn acknowledge_to(mut self, sink: impl crate::AcknowledgementSink + 'static) -> Self {
+        self.acknowledgement = Some(crate::acknowledgement::Acknowledgement::new(Arc::new(sink)));
         self
     }
 

@@ -255,7 +255,7 @@ impl TokenSource for Grant {
             };
             #[cfg(feature = "acknowledge")]
             if let (Some(acknowledgement), Some(key)) = (&self.acknowledgement, &key) {
-                acknowledgement.write(key);
+                acknowledgement.write(key, &self.sender.timing);
             }
             let mut held = self.held();
             let before = if is_of_new_key { held.key.take() } else { held.before.take() };

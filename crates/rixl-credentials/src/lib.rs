@@ -94,7 +94,8 @@
 //! # Features
 //!
 //! `rustls` (default) and `native-tls` choose the TLS library; with both, `rustls` is used. With neither, only `http` on
-//! loopback works, and `https` is refused when the client is built. `acknowledge` adds `ClientBuilder::acknowledge`, and SHA-256.
+//! loopback works, and `https` is refused when the client is built. `acknowledge` adds `ClientBuilder::acknowledge`
+//! and `acknowledge_to`, and SHA-256.
 //! `webhook-verify` adds `WebhookVerifier`, which checks the signatures of webhook deliveries, and HMAC.
 //! `test-util` constructs values that only a server can give: see [`testing`].
 //!
@@ -186,6 +187,8 @@ pub mod tried;
 mod webhook_verifier;
 mod webhooks;
 
+#[cfg(feature = "acknowledge")]
+pub use acknowledgement::{AcknowledgementFuture, AcknowledgementSink};
 pub use api_key_source::{ApiKeyFuture, ApiKeyRequest, ApiKeySource};
 pub use api_keys::{ApiKey, ApiKeyUpdate, ApiKeys, Issued, NewApiKey};
 pub use builder::ClientBuilder;

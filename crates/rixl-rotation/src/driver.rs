@@ -19,6 +19,7 @@ use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
 
 use crate::{
     Acknowledgement, Ending, EventKind, Failure, Liveness, Next, RecoveryPlan, Report, Rotator, State, Warning,
+    acknowledgement::Place as AcksPlace,
     journal::{Append, Entry, JournalError, JournalErrorKind},
     ledger::{self, Spot},
     plan::Held,
@@ -91,9 +92,10 @@ pub(crate) struct Driver {
     not_proven: Option<(String, Option<String>)>,
     /// Consumers that do not run with it, at the last look, and that look if it is still under way.
     lagging: Vec<Acknowledgement>,
-    look_at_acks: Option<JoinHandle<Vec<Acknowledgement>>>,
-    /// It does not end.
-    is_silent: bool,
+    look_at_acks: Option<JoinHandle<Result<Vec<Acknowledgement>, String>>>,
+    /// Where they are looked for, and why nothing can be read there.
+    pub(crate) acks_place: Option<AcksPlace>,
+    acks_problem: Option<String>,
     /// What was last said of whom it is waited for.
     told_of: String,
     use_of_key: take::UseOfKey,
@@ -250,7 +252,8 @@ impl Driver {
             not_proven: None,
             lagging: Vec::new(),
             look_at_acks: None,
-            is_silent: false,
+            acks_place: None,
+            acks_problem: None,
             told_of: String::new(),
             use_of_key,
         })

@@ -65,7 +65,7 @@
 //! | leave alone for a while what goes on failing | [`Fleet::with_failures_kept`], [`failed`](failed()) |
 //! | prove that the new secret works where it is used | [`Rotator::with_probe_step`] |
 //! | end a secret that leaked, and see it refused | [`Rotator::with_refusal_within`], [`Rotator::last_run`] |
-//! | wait until consumers run with it | [`Rotator::with_consumers`], [`Rotator::with_use_within`]; [`acknowledgements`] |
+//! | wait until consumers run with it | [`Rotator::with_consumers`], [`Rotator::with_use_within`]; [`acknowledgements`], [`acknowledgements_in`] |
 //! | store secrets in my own service | `examples/store.rs` |
 //! | keep the journal in a database | `examples/journal.rs` |
 //! | see what others need for the same | [`compared`] |
@@ -129,7 +129,7 @@ pub mod store;
 mod trace;
 
 pub use account::Account;
-pub use acknowledgement::{Acknowledgement, Consumers, acknowledgements};
+pub use acknowledgement::{Acknowledgement, Consumers, acknowledge, acknowledgements, acknowledgements_in};
 #[cfg(unix)]
 pub use deploy::{Alarm, DeployStep};
 pub use error::{Effect, Failure, FailureKind, Next, Situation, Warning};

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     Effect, EventKind, Failure, FailureKind, Next, Report, Rotator,
+    acknowledgement::Place as AcksPlace,
     batch::{Batch, Member},
     driver::{Driver, MAX_SECRET_BYTES, Target},
     journal::{Append, Close, Entry, JournalErrorKind, ListUnfinished, Lock},
@@ -367,7 +368,13 @@ impl Rotator {
             again: is_told,
             ..self.mandate()
         };
-        Ok(Driver::new(self.clone(), (name.to_owned(), entry), opened, progress, mandate, label))
+        let acks_place = match &intent.acks {
+            Some(acks) => Some(AcksPlace::of(&acks.at, stores).await),
+            None => None,
+        };
+        let mut driver = Driver::new(self.clone(), (name.to_owned(), entry), opened, progress, mandate, label);
+        driver.acks_place = acks_place;
+        Ok(driver)
     }
 
     /// From now on the secret goes here.

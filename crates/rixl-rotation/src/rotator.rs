@@ -954,6 +954,15 @@ impl Rotator {
         if has_page && matches!(change, Subject::Credential { .. }) {
             return Err(Failure::refused("a client credential can't be tried at a URL; nothing was sent"));
         }
+        let (acks, acks_place) = match &self.consumers {
+            None => (None, None),
+            // A server that does not respond holds no interrupt up.
+            Some(consumers) => tokio::select! {
+                biased;
+                () = self.cancellation.cancelled() => return Err(Failure::interrupted()),
+                recorded = consumers.recorded() => recorded.map(|(acks, place)| (Some(acks), Some(place)))?,
+            },
+        };
         let mut intent = Intent {
             v: VERSION,
             run: traced.run_id.clone(),
@@ -976,7 +985,7 @@ impl Rotator {
             #[cfg(not(unix))]
             deploy: None,
             probes,
-            acks: self.consumers.as_ref().map(Consumers::recorded).transpose()?,
+            acks,
             used_within_ms: self.used_within.map(millis),
             known: Vec::new(),
         };
@@ -1010,6 +1019,7 @@ impl Rotator {
         let label = subject.owner().or_else(|| subject.name().map(str::to_owned)).unwrap_or_default();
         let progress = Progress::new(Arc::new(intent));
         let mut driver = Driver::new(self.clone(), (name, entry), targets, progress, self.mandate(), label);
+        driver.acks_place = acks_place;
         driver.prepare().await?;
         Ok(Prepared { driver, span: traced.span.clone(), end_before: None })
     }

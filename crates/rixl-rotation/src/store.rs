@@ -44,7 +44,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{ApiKeyFuture, ApiKeyRequest, ApiKeySource, Error};
+use rixl_credentials::{ApiKeyFuture, ApiKeyRequest, ApiKeySource, Error, Secret};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
@@ -134,6 +134,14 @@ pub trait Store: Send + Sync {
 
     /// Replaces the secret if the version is still the expected one, and returns the new version.
     fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>>;
+
+    /// All fields of the entry, by name and in order, where it has several: [consumers](crate::Consumers::in_entry) may
+    /// acknowledge in them. By default that is [`StoreErrorKind::Invalid`].
+    fn fields(&self) -> BoxFuture<'_, Result<Vec<(String, Secret)>, StoreError>> {
+        let reason = "it has no fields that can be listed";
+        let error = StoreError::new(StoreErrorKind::Invalid, self.location(), reason);
+        Box::pin(future::ready(Err(error)))
+    }
 }
 
 /// A location, with the server that it is on.
@@ -238,6 +246,10 @@ impl<T: Store + ?Sized> Store for Arc<T> {
 
     fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
         (**self).commit(request)
+    }
+
+    fn fields(&self) -> BoxFuture<'_, Result<Vec<(String, Secret)>, StoreError>> {
+        (**self).fields()
     }
 }
 

@@ -5,7 +5,7 @@
 //! - [`Running`]: a child process under the same bound;
 //! - [`listen`]: what this thread traces, whatever other tests do at the same time;
 //! - [`folder`]: a temporary folder in memory, for tests that need no disk; [`Mount`]: a mount, where that is permitted;
-//! - [`openbao`]: a real OpenBao server;
+//! - [`openbao`]: a real OpenBao server; [`vault`]: one in memory, which can misbehave;
 //! - [`skip`]: how a test says that it can't run here.
 //!
 //! Child processes, mounts and OpenBao need Unix; the rest is what the client's tests need on other systems too.
@@ -27,6 +27,7 @@ pub mod openbao;
 #[cfg(unix)]
 mod running;
 mod skip;
+pub mod vault;
 mod wait;
 
 pub use folder::{folder, folder_on_disk};

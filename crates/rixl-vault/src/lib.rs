@@ -15,6 +15,7 @@
 //! |---|---|
 //! | rotate into Vault, with a journal that machines share | `examples/rotate_and_follow.rs` |
 //! | go on while my key is rotated there | `examples/rotate_and_follow.rs` |
+//! | tell whoever rotates a key that my client uses the new one | [`VaultStore`], by `ClientBuilder::acknowledge_to` |
 //! | name each key's place by a text | [`register`] |
 //! | say where Vault is, other than by the environment | [`VaultConfig`], [`register_with`] |
 //! | use a token that an agent renews, or one of a login | [`VaultConfigBuilder::token_file`], [`VaultConfigBuilder::token_source`] |

@@ -7,10 +7,13 @@ use std::{
     time::Duration,
 };
 
-use rixl_credentials::{ApiKeyFuture, ApiKeyRequest, ApiKeySource, Secret};
-use rixl_rotation::store::{
-    BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
-    api_key,
+use rixl_credentials::{AcknowledgementFuture, AcknowledgementSink, ApiKeyFuture, ApiKeyRequest, ApiKeySource, Secret};
+use rixl_rotation::{
+    acknowledge,
+    store::{
+        BoxFuture, Commit, Committed, Content, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Version,
+        api_key,
+    },
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -66,6 +69,22 @@ const IMPOSSIBLE_VERSION: u64 = i32::MAX as u64;
 ///
 /// It is an [`ApiKeySource`] as well, for a client that follows a key which is rotated there. For that the policy needs
 /// only `read` on the first path.
+///
+/// And it is an [`AcknowledgementSink`]: a consumer tells in a field which key it uses, beside the fields of others, so that a run
+/// can wait for it ([`Consumers::in_entry`](rixl_rotation::Consumers::in_entry)). Of that entry the consumer needs `create`,
+/// `read` and `update`, and the rotator `read`.
+///
+/// ```no_run
+/// use rixl_credentials::Client;
+/// use rixl_vault::{VaultConfig, VaultStore};
+///
+/// let config = VaultConfig::from_env()?;
+/// let client = Client::builder()
+///     .api_key_source(VaultStore::new(config.clone(), "kv/apps/billing#rixl_api_key")?)
+///     .acknowledge_to(VaultStore::new(config, "kv/acks/billing#web-7f3a")?)
+///     .build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// The server keeps older versions, including old secrets: `max_versions` of the entry or the mount says how many.
 pub struct VaultStore {
@@ -205,7 +224,7 @@ impl VaultStore {
         self.error(kind, format!("{words} {reason}"))
     }
 
-    fn fields<'a>(&self, found: &'a Found) -> Result<BTreeMap<String, &'a RawValue>, StoreError> {
+    fn fields_of<'a>(&self, found: &'a Found) -> Result<BTreeMap<String, &'a RawValue>, StoreError> {
         found.fields().map(Option::unwrap_or_default).map_err(|failure| self.unusable(failure))
     }
 
@@ -218,7 +237,7 @@ impl VaultStore {
     }
 
     fn held(&self, found: &Found) -> Result<StoredSecret, StoreError> {
-        let fields = self.fields(found)?;
+        let fields = self.fields_of(found)?;
         let secret = self.secret(&fields)?;
         let is_there = !fields.is_empty() && secret.is_none();
         let held = StoredSecret::new(Version::new(found.version.to_string()), secret);
@@ -239,7 +258,7 @@ impl VaultStore {
         }
 
         let others: usize = self
-            .fields(&found)?
+            .fields_of(&found)?
             .into_iter()
             .filter(|(name, _)| *name != self.field)
             .map(|(name, value)| name.len() + value.get().len() + 4)
@@ -284,7 +303,7 @@ impl VaultStore {
             .ok_or_else(|| self.error(StoreErrorKind::Unusable, "the expected version is not a version of KV v2"))?;
         for _ in 0..MAX_TRIES {
             let found = self.find().await?;
-            let fields = self.fields(&found)?;
+            let fields = self.fields_of(&found)?;
             if self.is(secret, &fields) {
                 return self.stored(found.version, found.is_to_be_deleted);
             }
@@ -322,7 +341,7 @@ impl VaultStore {
         let Ok(found) = self.find().await else {
             return Err(self.error(StoreErrorKind::Conflict, "someone else wrote the entry meanwhile"));
         };
-        let is_ours = self.fields(&found).is_ok_and(|fields| self.is(secret, &fields));
+        let is_ours = self.fields_of(&found).is_ok_and(|fields| self.is(secret, &fields));
         match found.version {
             // An earlier attempt of this very commit arrived late.
             version if is_ours => self.stored(version, found.is_to_be_deleted).map(Some),
@@ -381,6 +400,26 @@ impl Store for VaultStore {
 
     fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
         Box::pin(async move { self.commit_now(request.secret, request.expected).await.map(Committed::new) })
+    }
+
+    fn fields(&self) -> BoxFuture<'_, Result<Vec<(String, Secret)>, StoreError>> {
+        Box::pin(async {
+            let found = self.find().await?;
+            let text = |value: &RawValue| serde_json::from_str(value.get()).unwrap_or_else(|_| value.get().to_owned());
+            let fields = self.fields_of(&found)?.into_iter();
+            Ok(fields.map(|(name, value)| (name, Secret::from(text(value)))).collect())
+        })
+    }
+}
+
+/// For the consumers of a key that is rotated: each has a field of its own.
+impl AcknowledgementSink for VaultStore {
+    fn place(&self) -> String {
+        self.location()
+    }
+
+    fn write<'a>(&'a self, fingerprint: &'a str) -> AcknowledgementFuture<'a> {
+        Box::pin(async { Ok(acknowledge(self, fingerprint).await?) })
     }
 }
 

@@ -1,33 +1,35 @@
 //! `rixl keys consumers`
 
-use std::path::PathBuf;
-
+use clap::ValueHint;
 use rixl_credentials::{KeyId, Timestamp};
-use rixl_rotation::{Acknowledgement, Audit, Ending, acknowledgements, journal::ReadHistory, open_runs};
+use rixl_rotation::{
+    Acknowledgement, Audit, Ending, acknowledgements, acknowledgements_in, journal::ReadHistory, open_runs,
+};
 use serde::Serialize;
 
 use super::status;
 use crate::{
-    args::Checked,
+    args::{Acks, Checked, acks},
     context::Context,
     failure::{Code, Failure},
     output::Done,
+    places,
     table::Table,
     text::shown,
 };
 
 /// Show which consumers run with the newest secret of a key
 ///
-/// Compares what each consumer has written to its file with the newest fingerprint of the key, or of the key that replaced it,
-/// in the history and in what is unfinished. `ClientBuilder::acknowledge` of the Rust crate rixl-credentials writes these
-/// files. Needs no credential and does not call RIXL. Exits with 12 if one lags.
+/// Compares what each consumer has written to its file or field with the newest fingerprint of the key, or of the key that
+/// replaced it, in the history and in what is unfinished. `ClientBuilder::acknowledge` of the Rust crate rixl-credentials writes
+/// that. Needs no credential and does not call RIXL. Exits with 12 if one lags.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The key
     pub(crate) key_id: Checked<KeyId>,
-    /// The folder with a file of each consumer
-    #[arg(long, value_name = "DIR")]
-    pub(crate) acks: PathBuf,
+    /// A folder with a file of each consumer, or `vault:MOUNT/PATH`, an entry with a field of each
+    #[arg(long, value_name = "DIR", value_parser = acks(), value_hint = ValueHint::DirPath)]
+    pub(crate) acks: Acks,
 }
 
 /// One consumer, as JSON shows it.
@@ -75,9 +77,13 @@ pub(crate) async fn run(context: &Context, Args { key_id: Checked(id), acks }: A
         };
         Consumer { name: one.name, state, fingerprint: one.fingerprint, since: one.since, reason: one.problem }
     };
-    let consumers: Vec<Consumer> = acknowledgements(&acks)?.into_iter().map(consumer).collect();
+    let all = match &acks {
+        Acks::Folder(folder) => acknowledgements(folder),
+        Acks::Entry(entry) => context.stop.or(acknowledgements_in(&places::stores_to_read(context), entry)).await?,
+    };
+    let consumers: Vec<Consumer> = all?.into_iter().map(consumer).collect();
     if consumers.is_empty() {
-        context.output.note(format!("no consumer has written anything to {}", shown(&acks.to_string_lossy())));
+        context.output.note(format!("no consumer has written anything to {}", shown(&acks.to_string())));
     }
     let mut table = Table::new(["CONSUMER", "STATE", "FINGERPRINT", "SINCE"]);
     for Consumer { name, state, fingerprint, since, reason } in &consumers {

@@ -53,8 +53,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     if let Some(moment) = args.expires {
         key = key.with_expiring_at(moment.to_come()?);
     }
-    let rotator =
-        args.proof.rotator(&args.destination.handling, context.rotator(&api)?)?.with_quiet_time(Duration::ZERO);
+    let rotator = args
+        .proof
+        .rotator(context, &args.destination.handling, context.rotator(&api)?)?
+        .with_quiet_time(Duration::ZERO);
     let row = match rotator.create(key, places).await {
         Ok(report) => Row::of_report(report),
         Err(failure) => Row::of_failure(None, Some(args.name), failure),

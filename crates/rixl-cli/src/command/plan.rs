@@ -114,7 +114,8 @@ pub(super) fn fleet(
     let secret = group.secret;
     let voice = progress.clone();
     let is_sandbox = context.global.sandbox;
-    let rotator = secret.proof(is_sandbox).rotator(&secret.destination(is_sandbox).handling, rotator.clone())?;
+    let handling = secret.destination(is_sandbox).handling;
+    let rotator = secret.proof(is_sandbox).rotator(context, &handling, rotator.clone())?;
     let rotator = secret.rotator(rotator).with_observer(move |event| voice.hear(event));
     let mut fleet = Fleet::new(rotator).with_concurrency(secret.concurrency.into());
     if let Some(opening) = secret.window.as_ref().and_then(|window| window.open_at(now)) {

@@ -62,7 +62,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let api = context.connect().await?;
     let rotator = args
         .proof
-        .rotator(&args.destination.handling, context.rotator(&api)?)?
+        .rotator(context, &args.destination.handling, context.rotator(&api)?)?
         .with_quiet_time(args.settle)
         .with_waiting(args.wait);
     let rotator = match args.expires {

@@ -81,7 +81,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let (output, heard) = (context.output, Arc::clone(&revoked));
     let rotator = args
         .proof
-        .rotator(&args.handling, args.own_key.rotator(&api, context.rotator(&api)?)?)?
+        .rotator(context, &args.handling, args.own_key.rotator(&api, context.rotator(&api)?)?)?
         .with_quiet_time(args.settle)
         .with_leave(args.leave)
         .with_refusal_within(args.refused_within)

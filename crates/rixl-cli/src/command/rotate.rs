@@ -188,7 +188,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     }
     let mut rotator = args
         .proof
-        .rotator(&args.destination.handling, args.own_key.rotator(&api, context.rotator(&api)?)?)?
+        .rotator(context, &args.destination.handling, args.own_key.rotator(&api, context.rotator(&api)?)?)?
         .with_quiet_time(args.settle)
         .with_budget(args.budget.into())
         .with_leave(args.leave)

@@ -108,7 +108,10 @@ fn all_that_can_be_declared() {
         destination.to,
         ["dotenv:/srv/fleet/env/{key_name}#RIXL_API_KEY", "vault:secret/rixl/{key_name}#api_key"]
     );
-    assert_eq!(destination.handling.acks.as_deref(), Some(Path::new("/srv/fleet/acks")));
+    assert_eq!(destination.handling.acks, Some(Acks::Folder("/srv/fleet/acks".into())));
+    let text = FULL.replace("acks = \"acks\"", "acks = \"vault:secret/acks\"");
+    let in_vault = parse(&text).unwrap().secrets[0].destination(false).handling.acks;
+    assert_eq!(in_vault, Some(Acks::Entry("vault:secret/acks".into())));
     assert_eq!((first.how, first.grace(false)), (How::Replace, Duration::from_secs(48 * 3_600)));
     assert_eq!((first.said(), second.said()), ("name billing-*, project Bq4y3QB38S".into(), "XyZ9aB8cD1".into()));
     assert_eq!(second.destination(false).to, ["file:/etc/uploads/key"]);

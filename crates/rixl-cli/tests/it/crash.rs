@@ -269,21 +269,30 @@ impl Display for Pair {
 /// A site for each kind of thing that recovery has to do.
 fn first_crashes(scene: &Scene, calls: &[Call]) -> Vec<Site> {
     let after = |is: &dyn Fn(&Call) -> bool| calls[calls.iter().position(is).unwrap() + 1].site();
-    vec![
+    let is_stored =
+        |call: &Call| ["renameat", "exchange"].contains(&call.name) && call.target_role == Some(Role::Store);
+    let mut firsts = vec![
         // The intent is written, nothing sent: it waits, and sends.
         calls[calls.iter().position(|call| scene.is_send(call)).unwrap()].site(),
         // The response is lost.
         after(&|call| scene.is_send(call)),
         // It is in escrow.
         after(&|call| call.name == "rename" && call.role == Role::NewResponse),
-        // It is in the store.
-        after(&|call| ["renameat", "exchange"].contains(&call.name) && call.target_role == Some(Role::Store)),
+        // It is in the store, or in the first of them.
+        after(&is_stored),
         // All is done but the end of the entry, or what RIXL says of the end of the old key is lost.
         match scene.work {
             Work::ReplaceEnded => after(&|call| scene.is_end(call)),
             _ => after(&|call| call.name == "unlink" && call.role == Role::Response),
         },
-    ]
+    ];
+    if scene.work == Work::RotateDeployed {
+        let says = |call: &Call| String::from_utf8_lossy(&call.data).contains("\"state\":\"deployed\"");
+        // It is in the last store, and the step has yet to run; that has run, and nobody knows.
+        firsts.push(calls[calls.iter().rposition(is_stored).unwrap() + 1].site());
+        firsts.push(calls[calls.iter().position(|call| call.role == Role::Entry && says(call)).unwrap()].site());
+    }
+    firsts
 }
 
 #[test]

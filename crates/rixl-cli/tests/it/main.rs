@@ -39,6 +39,7 @@ mod signals;
 mod stores;
 mod story;
 mod taken;
+mod taken_in_vault;
 mod terminal;
 mod usage;
 mod ways_out;

@@ -414,19 +414,108 @@ fn a_client_knows_the_key_that_it_follows() {
     assert!(!client.is_bought_with(&"XyZ9aB8cD1".parse().unwrap(), |_| false));
 }
 
-#[cfg(feature = "acknowledge")]
 mod acknowledging {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use rixl_credentials::{AcknowledgementFuture, AcknowledgementSink};
     use sha2::{Digest as _, Sha256};
+    use tokio::sync::Notify;
 
     use super::*;
 
+    fn fingerprint(secret: &str) -> String {
+        Sha256::digest(secret).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     async fn until(path: &Path, secret: &str) {
-        let digest: String = Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect();
         wait_for_async("acknowledgement", async || match fs::read_to_string(path) {
-            Ok(text) if text == digest[..12] => Ok(()),
+            Ok(text) if text == fingerprint(secret) => Ok(()),
             other => Err(other),
         })
         .await;
+    }
+
+    /// A server that is down for the first so many calls, and whose first one takes until it is let go.
+    #[derive(Default)]
+    struct Sink {
+        down: AtomicUsize,
+        tried: Mutex<Vec<String>>,
+        written: Mutex<Vec<String>>,
+        door: Notify,
+    }
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Sink>);
+
+    impl AcknowledgementSink for Shared {
+        fn place(&self) -> String {
+            "sink#billing".to_owned()
+        }
+
+        fn write<'a>(&'a self, fingerprint: &'a str) -> AcknowledgementFuture<'a> {
+            Box::pin(async move {
+                let is_first = {
+                    let mut tried = self.0.tried.lock().unwrap();
+                    tried.push(fingerprint.to_owned());
+                    tried.len() == 1
+                };
+                if is_first {
+                    self.0.door.notified().await;
+                }
+                let one_less = |down: usize| down.checked_sub(1);
+                if self.0.down.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+                    return Err("it is down".into());
+                }
+                self.0.written.lock().unwrap().push(fingerprint.to_owned());
+                Ok(())
+            })
+        }
+    }
+
+    /// What is written late must not hide what was written before it, and a server that restarts is no reason to wait an hour.
+    #[tokio::test]
+    async fn what_can_not_be_written_is_tried_again_and_the_newest_key_comes_last() {
+        let bench = Bench::new();
+        let (sink, timing) = (Shared::default(), Fake::with_chance(1.0));
+        sink.0.down.store(2, Ordering::SeqCst);
+        let client = bench.builder().timing(timing.clone()).acknowledge_to(sink.clone()).build().unwrap();
+        list(&client).await.unwrap();
+        wait_for_async("try", async || if sink.0.tried.lock().unwrap().is_empty() { Err(()) } else { Ok(()) }).await;
+        let new = bench.rotate().await;
+        fs::write(bench.path(), &new).unwrap();
+        // Nobody waits for it.
+        list(&client).await.unwrap();
+        assert!(sink.0.written.lock().unwrap().is_empty());
+        sink.0.door.notify_one();
+        let (old, new) = (fingerprint(&bench.key.secret), fingerprint(&new));
+        wait_for_async("both", async || match sink.0.written.lock().unwrap().as_slice() {
+            [first, second] if *first == new && *second == new => Ok(()),
+            other => Err(other.to_vec()),
+        })
+        .await;
+        assert_eq!(*sink.0.tried.lock().unwrap(), [old, new.clone(), new.clone(), new]);
+        assert_eq!(timing.waits(), [1, 2].map(Duration::from_secs));
+    }
+
+    /// The next exchange tries it again.
+    #[tokio::test]
+    async fn what_stays_down_is_given_up_for_now() {
+        let bench = Bench::new();
+        let (sink, timing) = (Shared::default(), Fake::with_chance(1.0));
+        sink.0.down.store(usize::MAX, Ordering::SeqCst);
+        sink.0.door.notify_one();
+        let client = bench.builder().timing(timing.clone()).acknowledge_to(sink.clone()).build().unwrap();
+        list(&client).await.unwrap();
+        wait_for_async("tries", async || match sink.0.tried.lock().unwrap().len() {
+            7 => Ok(()),
+            other => Err(other),
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!((sink.0.tried.lock().unwrap().len(), timing.elapsed()), (7, Duration::from_secs(63)));
     }
 
     #[tokio::test]
@@ -483,6 +572,8 @@ mod acknowledging {
             assert_eq!(error.unwrap_err().kind(), ErrorKind::Configuration, "{name:?}");
         }
         let without_key = Client::builder().base_url("http://127.0.0.1:1").bearer_token("x").acknowledge("/tmp", "x");
+        assert_eq!(without_key.build().unwrap_err().kind(), ErrorKind::Configuration);
+        let without_key = Client::builder().base_url("http://127.0.0.1:1").acknowledge_to(Shared::default());
         assert_eq!(without_key.build().unwrap_err().kind(), ErrorKind::Configuration);
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     protocol::{
         intent::{Place, Subject},
         progress::{At, Record, Response, Why},
-        seen::{Act, Authorizer, Because, Holds, IfLive, NotRetired, Owner, Step, Stop, StoreFailure, Wait},
+        seen::{Acked, Act, Authorizer, Because, Holds, IfLive, NotRetired, Owner, Step, Stop, StoreFailure, Wait},
     },
     rotator::OwnKey,
     store::{Content, StoreError, StoreErrorKind},
@@ -250,9 +250,17 @@ impl Driver {
                 Failure::new(FailureKind::NotProven, sentence)
             }
             Stop::NotTaken => {
-                let sentence =
-                    format!("the new secret of {label} is stored, but was not taken in time: {}", self.who_lags());
-                let failure = Failure::new(FailureKind::NotTaken, sentence);
+                let out_of_reach = self.acks_server();
+                let known = if self.seen.acks == Some(Acked::OutOfReach) {
+                    "nobody can tell here whether it was taken"
+                } else {
+                    "was not taken in time"
+                };
+                let sentence = format!("the new secret of {label} is stored, but {known}: {}", self.who_lags());
+                let mut failure = Failure::new(FailureKind::NotTaken, sentence);
+                if let Some(server) = out_of_reach {
+                    failure = failure.with_next(Next::NameServer(server));
+                }
                 match self.look_error.take() {
                     Some(error) => failure.with_source(error),
                     None => failure,

@@ -1,19 +1,21 @@
 //! Whether consumers have taken the new secret: by what they say, and by the use of the key.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use rixl_credentials::{Secret, Timestamp};
-use tokio::task::spawn_blocking;
 
 use super::{
     Driver,
     look::{self, JUST_NOW},
 };
 use crate::{
-    acknowledgement::{self, Acknowledgement},
+    acknowledgement::{Acknowledgement, Place},
     probe::KeyFormat,
-    protocol::progress::{At, Progress},
+    protocol::{
+        progress::{At, Progress},
+        seen::Acked,
+    },
 };
 
 /// `Date` is of whole seconds, and is read a moment after it was written.
@@ -82,14 +84,17 @@ impl UseOfKey {
 
 impl Driver {
     /// Whether all that are named run with what the places hold.
-    pub(super) async fn acks(&mut self) -> bool {
-        let Some(acks) = self.intent().acks.clone() else { return true };
-        let ours = self.fingerprints();
-        let (folder, names) = (PathBuf::from(acks.folder), acks.names);
-        // The folder may be another machine's, which does not respond: one look is under way at a time.
-        let mut look = self.look_at_acks.take().unwrap_or_else(|| {
-            spawn_blocking(move || names.into_iter().map(|name| acknowledgement::read(&folder, name)).collect())
-        });
+    pub(super) async fn acks(&mut self) -> Acked {
+        let (Some(acks), Some(place)) = (self.intent().acks.clone(), self.acks_place.clone()) else {
+            return Acked::OutOfReach;
+        };
+        if let Place::OutOfReach(reason, _) = &place {
+            self.acks_problem = Some(reason.clone());
+            return Acked::OutOfReach;
+        }
+        let (ours, noun) = (self.fingerprints(), place.noun());
+        // It may be on another machine, which does not respond: one look is under way at a time.
+        let mut look = self.look_at_acks.take().unwrap_or_else(|| tokio::spawn(place.look(acks.names)));
         let timing = Arc::clone(self.rotator.account.client().timing());
         let cancellation = self.rotator.cancellation.clone();
         let looked = self
@@ -103,16 +108,30 @@ impl Driver {
             })
             .await;
         let Some(looked) = looked else {
-            self.is_silent = !self.rotator.cancellation.is_cancelled();
+            let is_silent = !self.rotator.cancellation.is_cancelled();
+            self.acks_problem = is_silent.then(|| format!("the {noun} of their acknowledgements does not respond"));
             self.look_at_acks = Some(look);
-            return false;
+            return Acked::NotByAll;
         };
-        self.is_silent = false;
-        let Ok(all) = looked else { return false };
+        let all = match looked.map_err(|ended| ended.to_string()).and_then(|all| all) {
+            Ok(all) => all,
+            Err(reason) => {
+                self.acks_problem = Some(reason);
+                return Acked::NotByAll;
+            }
+        };
+        self.acks_problem = None;
         let is_current = |fingerprint: &String| ours.contains(fingerprint);
-        let all: Vec<Acknowledgement> = all;
         self.lagging = all.into_iter().filter(|one| !one.fingerprint.as_ref().is_some_and(is_current)).collect();
-        self.lagging.is_empty()
+        if self.lagging.is_empty() { Acked::ByAll } else { Acked::NotByAll }
+    }
+
+    /// The server that consumers acknowledge on, where the settings name another one by now.
+    pub(super) fn acks_server(&self) -> Option<String> {
+        match &self.acks_place {
+            Some(Place::OutOfReach(_, server)) if self.progress.is_to_be_taken() => server.clone(),
+            _ => None,
+        }
     }
 
     /// Of the new secret as the places hold it, and in the formats that a consumer may make of that.
@@ -165,10 +184,8 @@ impl Driver {
     /// For whom it is waited, or was.
     pub(super) fn who_lags(&self) -> String {
         let mut who: Vec<String> = Vec::new();
-        if self.is_silent {
-            who.push("the folder of their acknowledgements does not respond".to_owned());
-        }
         if self.progress.is_to_be_taken() {
+            who.extend(self.acks_problem.clone());
             who.extend(self.lagging.iter().map(Acknowledgement::said));
         }
         if self.progress.is_to_be_used() {

@@ -13,12 +13,12 @@ use std::{
 use rixl_credentials::{KeyId, NewApiKey, Timestamp};
 
 use super::{
-    intent::{Acks, Before, Deploy, Digest, Intent, Limits, Place, ProbeBy, Subject, VERSION},
+    intent::{Acks, AcksAt, Before, Deploy, Digest, Intent, Limits, Place, ProbeBy, Subject, VERSION},
     next::{end::latest, next},
     progress::{At, OldEnd, Progress, Record, Response},
     seen::{
-        Act, Authorizer, Because, EndAsked, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate,
-        NotRetired, Observation, Of, Owner, PlaceSeen, Proof, Seen, Sent, Step, Stop, StoreFailure, Wait,
+        Acked, Act, Authorizer, Because, EndAsked, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look,
+        Mandate, NotRetired, Observation, Of, Owner, PlaceSeen, Proof, Seen, Sent, Step, Stop, StoreFailure, Wait,
     },
 };
 use crate::{
@@ -268,7 +268,7 @@ fn intent(Given { kind, deploys, expires, proves, .. }: Given, places: usize) ->
         deploy: deploys.then(|| Deploy { words: Vec::new(), folder: String::new(), timeout_ms: 0, is_batched: false }),
         probes: proves.then(|| ProbeBy::Url { url: String::new() }).into_iter().collect(),
         acks: proves.then(|| Acks {
-            folder: String::new(),
+            at: AcksAt::Folder(String::new()),
             names: Vec::new(),
             within_ms: u64::try_from(WITHIN * 1000).unwrap(),
         }),
@@ -723,9 +723,10 @@ impl World {
                 add("is unclear", true, Observation::Proven(Proof::Unclear), &Self::may_give_up);
             }
             Step::Look(Look::Acks) => {
-                add("", false, Observation::Acks(true), &|world| world.hand(1));
-                add("lag", true, Observation::Acks(false), &Self::may_give_up);
-                add("lag for long", true, Observation::Acks(false), &|world| {
+                add("", false, Observation::Acks(Acked::ByAll), &|world| world.hand(1));
+                add("lag", true, Observation::Acks(Acked::NotByAll), &Self::may_give_up);
+                add("are out of reach", true, Observation::Acks(Acked::OutOfReach), &Self::may_give_up);
+                add("lag for long", true, Observation::Acks(Acked::NotByAll), &|world| {
                     world.may_give_up();
                     world.pass(after(world.now, WITHIN));
                 });

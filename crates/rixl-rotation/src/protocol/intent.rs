@@ -300,10 +300,35 @@ pub(crate) enum ProbeBy {
 /// Consumers that write down what they run with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Acks {
-    /// Where their files are.
-    pub(crate) folder: String,
+    #[serde(flatten)]
+    pub(crate) at: AcksAt,
     pub(crate) names: Vec<String>,
     pub(crate) within_ms: u64,
+}
+
+/// Where they do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AcksAt {
+    /// In a folder with a file of each.
+    Folder(String),
+    /// In an entry with a field of each.
+    Entry {
+        /// As a store's text has it before the `#`.
+        path: String,
+        /// The server that it is on.
+        server: Option<String>,
+    },
+}
+
+impl AcksAt {
+    /// What names it, and on which server.
+    pub(crate) fn path(&self) -> String {
+        match self {
+            Self::Folder(folder) => folder.clone(),
+            Self::Entry { path, server } => store::at_server(path, server.as_deref()),
+        }
+    }
 }
 
 /// Where the secret goes.

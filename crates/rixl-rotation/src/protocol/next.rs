@@ -10,8 +10,8 @@ use super::{
     intent::{Before, Digest, Place, Rules},
     progress::{At, Begun, Held, Progress, Record, Response, Retire, Sending, Verified, Why},
     seen::{
-        Act, Authorizer, Because, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate, NotRetired, Of,
-        Owner, PlaceSeen, Proof, Seat, Seen, Sent, Step, Stop, StoreFailure, Wait,
+        Acked, Act, Authorizer, Because, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate,
+        NotRetired, Of, Owner, PlaceSeen, Proof, Seat, Seen, Sent, Step, Stop, StoreFailure, Wait,
     },
 };
 use crate::{
@@ -818,13 +818,19 @@ impl Case<'_> {
     /// Waits until its consumers run with it, as far as that was asked for.
     fn taken(&self) -> Known<()> {
         let Self { progress, seen, .. } = self;
-        if progress.is_to_be_taken() && seen.acks.ok_or(Step::Look(Look::Acks))? {
+        let acked = match progress.is_to_be_taken() {
+            true => Some(seen.acks.ok_or(Step::Look(Look::Acks))?),
+            false => None,
+        };
+        if acked == Some(Acked::ByAll) {
             return Err(Step::Record(Record::Taken { at: seen.now }));
         }
         match progress.take_ends() {
             None => Ok(()),
             Some(_) if seen.mandate.if_live == IfLive::Drop => Ok(()),
-            Some(end) if seen.now < end => Err(Step::Wait(Wait::Retry(Because::Taken))),
+            Some(end) if seen.now < end && acked != Some(Acked::OutOfReach) => {
+                Err(Step::Wait(Wait::Retry(Because::Taken)))
+            }
             Some(_) => Err(Step::Stop(Stop::NotTaken)),
         }
     }

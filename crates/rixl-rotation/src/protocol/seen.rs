@@ -45,6 +45,15 @@ pub(crate) enum Look {
     Use,
 }
 
+/// Whether consumers say that they run with the new secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Acked {
+    ByAll,
+    NotByAll,
+    /// This process can't look where they say it, however long it waits.
+    OutOfReach,
+}
+
 /// Whose secret is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Of {
@@ -201,8 +210,7 @@ pub(crate) enum Observation {
     /// Whether it ended well.
     Deployed(bool),
     Proven(Proof),
-    /// Whether all of them run with it.
-    Acks(bool),
+    Acks(Acked),
     /// Whether another than this run has used the key.
     Used(bool),
     /// Whether RIXL said that it did.
@@ -432,8 +440,8 @@ pub(crate) struct Seen {
     pub(crate) deployed: Option<bool>,
     /// What came of the probes, likewise.
     pub(crate) proof: Option<Proof>,
-    /// Whether consumers run with it, and whether another used the key.
-    pub(crate) acks: Option<bool>,
+    pub(crate) acks: Option<Acked>,
+    /// Whether another used the key.
     pub(crate) used: Option<bool>,
     pub(crate) is_closed: Option<bool>,
     /// Until when this process tries again what passes.
@@ -601,7 +609,7 @@ impl Seen {
                 self.proof = Some(*proof);
                 self.tries.proof = self.tries.proof.saturating_add(1);
             }
-            Observation::Acks(is_taken) => self.acks = Some(*is_taken),
+            Observation::Acks(acked) => self.acks = Some(*acked),
             Observation::Used(is_used) => self.used = Some(*is_used),
             Observation::Retired(is_said) => {
                 self.forget_the_world();

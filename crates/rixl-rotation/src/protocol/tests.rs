@@ -6,12 +6,12 @@ use std::{sync::Arc, time::Duration};
 use rixl_credentials::Timestamp;
 
 use super::{
-    intent::{Acks, Before, Deploy, Digest, Intent, Limits, Place, ProbeBy, Subject, VERSION},
+    intent::{Acks, AcksAt, Before, Deploy, Digest, Intent, Limits, Place, ProbeBy, Subject, VERSION},
     next::{is_cancellable, next},
     progress::{At, Begun, Held, Progress, ReadError, Record, Response, Sending, Why},
     seen::{
-        Act, Authorizer, Because, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate, Observation,
-        Of, Owner, PlaceSeen, Proof, Seen, Step, Stop, Wait,
+        Acked, Act, Authorizer, Because, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate,
+        Observation, Of, Owner, PlaceSeen, Proof, Seen, Step, Stop, Wait,
     },
 };
 use crate::{
@@ -698,7 +698,7 @@ fn demanding() -> Intent {
     Intent {
         deploy: Some(step),
         probes: vec![ProbeBy::Url { url: "https://example.com/".into() }],
-        acks: Some(Acks { folder: "/acks".into(), names: vec!["api".into()], within_ms: 60_000 }),
+        acks: Some(Acks { at: AcksAt::Folder("/acks".into()), names: vec!["api".into()], within_ms: 60_000 }),
         used_within_ms: Some(60_000),
         ..rotation()
     }
@@ -818,10 +818,14 @@ fn consumers_are_waited_for_until_their_time_is_over() {
         .for_each(|record| progress.apply(record));
     (seen.used, seen.acks) = (Some(false), None);
     assert_eq!(next(&progress, &seen), Step::Look(Look::Acks));
-    seen.acks = Some(true);
+    seen.acks = Some(Acked::ByAll);
     assert_eq!(next(&progress, &seen), Step::Record(Record::Taken { at: now() }));
-    seen.acks = Some(false);
+    seen.acks = Some(Acked::NotByAll);
     assert_eq!(next(&progress, &seen), Step::Wait(Wait::Retry(Because::Taken)));
+    // To wait would not bring this process there.
+    seen.acks = Some(Acked::OutOfReach);
+    assert_eq!(next(&progress, &seen), Step::Stop(Stop::NotTaken));
+    seen.acks = Some(Acked::NotByAll);
     seen.now = later(60);
     assert_eq!(next(&progress, &seen), Step::Stop(Stop::NotTaken));
     seen.mandate.if_live = IfLive::Drop;
@@ -863,4 +867,18 @@ fn patience_begins_anew_once_something_is_done() {
         seen.note(later(70), &Step::Act(Act::Prove), &Observation::Proven(Proof::Unclear));
         assert_eq!(next(&progress, &seen), Step::Wait(Wait::Retry(Because::Proof)), "{step:?}");
     }
+}
+
+/// An entry that was begun before consumers could have a field.
+#[test]
+fn where_consumers_acknowledge_is_recorded_whole() {
+    let folder = Acks { at: AcksAt::Folder("/acks".into()), names: vec!["api".into()], within_ms: 1 };
+    let text = r#"{"folder":"/acks","names":["api"],"within_ms":1}"#;
+    assert_eq!(serde_json::to_string(&folder).unwrap(), text);
+    assert_eq!(serde_json::from_str::<Acks>(text).unwrap(), folder);
+    let (path, server) = ("vault:kv/acks".to_owned(), Some("https://vault.example (namespace team)".to_owned()));
+    let entry = Acks { at: AcksAt::Entry { path, server }, ..folder };
+    let text = serde_json::to_string(&entry).unwrap();
+    assert!(text.contains("https://vault.example (namespace team)"), "{text}");
+    assert_eq!(serde_json::from_str::<Acks>(&text).unwrap(), entry);
 }

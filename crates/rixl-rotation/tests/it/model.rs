@@ -16,7 +16,7 @@ use rixl_sandbox::KeyForm;
 use self::{
     explore::{Reach, Seen, Tally, explore},
     process::Blow,
-    world::{Case, NETS, Net, Rival, Rules, Server, Task},
+    world::{Case, Layout, NETS, Net, Rival, Rules, Server, Task},
 };
 
 const AT_ONCE: Duration = Duration::ZERO;
@@ -72,16 +72,73 @@ async fn one_rotator_where_old_secrets_live_on() {
 #[tokio::test]
 async fn one_rotator_with_the_journal_of_earnest() {
     let max_processes = if is_full() { 9 } else { 1 };
-    let reach = Reach { fails: is_full(), in_folder: true, max_processes, ..Reach::WHOLE };
+    let layout = Layout { in_folder: true, ..Layout::ONE };
+    let reach = Reach { fails: is_full(), layout, max_processes, ..Reach::WHOLE };
     let tally = explore(&server(AT_ONCE), Rules::WHOLE, &[], reach, &mut Seen::default()).await;
     eprintln!("folder and file: {tally}");
+    tally.assert_none();
+}
+
+/// One rotator of a key with two places: killed and failed between any two of them, and before and after the step that follows
+/// once both have the secret; where that is asked for, so is its recovery.
+async fn two_places(name: &str, grace: Duration, deploys: bool, max_processes: usize) {
+    let (server, mut tally, mut seen) = (server(grace), Tally::default(), Seen::default());
+    let (sample, max_processes) = if is_full() { (1, 9) } else { (6, max_processes) };
+    let layout = Layout { deploys, ..Layout::TWO };
+    // What comes late depends on how fast the machine is.
+    for net in [Net::Intact, Net::Lost] {
+        let reach = Reach { fails: net == Net::Intact, layout, max_processes, sample };
+        tally.add(explore(&server, Rules::WHOLE, &[net], reach, &mut seen).await);
+    }
+    eprintln!("two places, grace {grace:?}, deployed: {deploys}: {tally}");
+    // Some that need several strikes are come to by the long form alone.
+    if !is_full() {
+        insta::assert_snapshot!(name, seen.kinds().join("\n"));
+    }
+    tally.assert_none();
+}
+
+#[tokio::test]
+async fn one_rotator_with_two_places_where_old_secrets_die_at_once() {
+    two_places("kinds_two_places", AT_ONCE, false, 2).await;
+}
+
+#[tokio::test]
+async fn one_rotator_with_two_places_where_old_secrets_live_on() {
+    two_places("kinds_two_places_grace", GRACE, false, 1).await;
+}
+
+#[tokio::test]
+async fn one_rotator_with_two_places_and_a_deploy_step() {
+    two_places("kinds_two_places_deployed", AT_ONCE, true, 1).await;
+}
+
+#[tokio::test]
+async fn one_rotator_with_two_places_and_a_bad_network() {
+    let (server, mut tally) = (server(AT_ONCE), Tally::default());
+    let (sample, max_processes) = if is_full() { (1, 9) } else { (6, 1) };
+    let reach = Reach { fails: is_full(), layout: Layout::TWO, max_processes, sample };
+    for net in NETS {
+        tally.add(explore(&server, Rules::WHOLE, &[net], reach, &mut Seen::default()).await);
+    }
+    eprintln!("two places, one fault of the network: {tally}");
+    tally.assert_none();
+}
+
+/// As they are in earnest: with the locks and the torn lines of a folder.
+#[tokio::test]
+async fn one_rotator_with_two_places_in_a_folder() {
+    let layout = Layout { in_folder: true, deploys: true, ..Layout::TWO };
+    let reach = Reach { fails: is_full(), layout, max_processes: 1, ..Reach::WHOLE };
+    let tally = explore(&server(AT_ONCE), Rules::WHOLE, &[], reach, &mut Seen::default()).await;
+    eprintln!("folder and two files: {tally}");
     tally.assert_none();
 }
 
 const RIVALS: [Rival; 5] = [Rival::Rotator, Rival::Recovery, Rival::Stranger, Rival::Human, Rival::SilentHuman];
 
 /// A rival who acts between any two operations of a run, or of the recovery after a lost response.
-async fn rivals(rules: Rules, graces: &[Duration], rivals: &[Rival], nets: &[Net]) -> Tally {
+async fn rivals(rules: Rules, layout: Layout, graces: &[Duration], rivals: &[Rival], nets: &[Net]) -> Tally {
     let mut tally = Tally::default();
     for grace in graces {
         let server = server(*grace);
@@ -90,7 +147,7 @@ async fn rivals(rules: Rules, graces: &[Duration], rivals: &[Rival], nets: &[Net
                 // Until it comes after the end.
                 for in_recovery in [false, true] {
                     for at in 0.. {
-                        let case = Case::new(&server, rules, &[*net], false);
+                        let case = Case::new(&server, rules, &[*net], layout);
                         case.begin().await;
                         let blow = [(at, Blow::Rival(*rival))];
                         let process = if in_recovery {
@@ -116,8 +173,16 @@ async fn rivals(rules: Rules, graces: &[Duration], rivals: &[Rival], nets: &[Net
 #[tokio::test]
 async fn rivals_between_any_two_operations() {
     let nets: &[Net] = if is_full() { &NETS } else { &[Net::Intact, Net::Lost, Net::Late] };
-    let tally = rivals(Rules::WHOLE, &[AT_ONCE, GRACE], &RIVALS, nets).await;
+    let tally = rivals(Rules::WHOLE, Layout::ONE, &[AT_ONCE, GRACE], &RIVALS, nets).await;
     eprintln!("rivals: {tally}");
+    tally.assert_none();
+}
+
+#[tokio::test]
+async fn rivals_between_any_two_operations_on_two_places() {
+    let nets: &[Net] = if is_full() { &NETS } else { &[Net::Intact, Net::Lost] };
+    let tally = rivals(Rules::WHOLE, Layout::TWO, &[AT_ONCE], &RIVALS, nets).await;
+    eprintln!("rivals at two places: {tally}");
     tally.assert_none();
 }
 
@@ -134,14 +199,14 @@ async fn without_settling_a_copy_of_the_request_kills_the_stored_secret() {
 #[tokio::test]
 async fn without_check_and_set_a_dead_secret_replaces_a_live_one() {
     let rules = Rules { is_checked: false, ..Rules::WHOLE };
-    let tally = rivals(rules, &[AT_ONCE], &[Rival::Human], &[Net::Intact]).await;
+    let tally = rivals(rules, Layout::ONE, &[AT_ONCE], &[Rival::Human], &[Net::Intact]).await;
     tally.assert_some("a live secret is replaced by a dead one");
 }
 
 #[tokio::test]
 async fn without_the_lock_two_send_at_the_same_time() {
     let rules = Rules { is_locking: false, ..Rules::WHOLE };
-    let tally = rivals(rules, &[AT_ONCE], &[Rival::Recovery], &[Net::Intact]).await;
+    let tally = rivals(rules, Layout::ONE, &[AT_ONCE], &[Rival::Recovery], &[Net::Intact]).await;
     tally.assert_some("two rotators of one journal send at the same time");
 }
 

@@ -68,6 +68,10 @@ impl Store for Odd {
     fn commit<'a>(&'a self, _: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
         store_error("commit")
     }
+
+    fn fields(&self) -> BoxFuture<'_, Result<Vec<(String, Secret)>, StoreError>> {
+        store_error("fields")
+    }
 }
 
 impl Journal for Odd {
@@ -120,6 +124,7 @@ async fn what_is_in_an_arc_says_the_same() {
             (said(store.prepare(Prepare::new(1)).await), "prepare"),
             (said(store.read(Read::new()).await), "read"),
             (said(store.commit(Commit::new(&Secret::from("s"), &Version::absent())).await), "commit"),
+            (said(store.fields().await), "fields"),
         ] {
             assert!(said.contains(method), "{said}");
         }

@@ -88,7 +88,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let places = Destinations::read(context, &args.destination)?;
     let api = context.connect().await?;
-    let rotator = args.destination.handling.rotator(context.rotator(&api)?)?;
+    let rotator = args.destination.handling.rotator(context, context.rotator(&api)?)?;
     let rotator = args
         .used
         .rotator(&args.destination.handling, rotator)

@@ -58,7 +58,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let locations = places.locations();
     let api = context.connect().await?;
     calls(&api, &project)?;
-    let rotator = args.destination.handling.rotator(context.rotator(&api)?)?;
+    let rotator = args.destination.handling.rotator(context, context.rotator(&api)?)?;
     let rotator = rotator.with_budget(args.budget.into()).with_leave(args.leave);
     if !args.dry_run {
         let warning = format!(

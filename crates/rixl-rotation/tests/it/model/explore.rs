@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     process::{Blow, Op, Process},
-    world::{Case, Net, Rules, Server, Task},
+    world::{Case, Layout, Net, Rules, Server, Task},
 };
 
 /// What was found.
@@ -123,7 +123,7 @@ pub(crate) fn blows(process: &Process, fails: bool, in_folder: bool) -> Vec<Vec<
         }
         if fails {
             blows.push((at, Blow::Fail));
-            if matches!(op, Op::Append(_) | Op::PutEscrow | Op::Commit | Op::Close) {
+            if matches!(op, Op::Append(_) | Op::PutEscrow | Op::Commit(_) | Op::Close) {
                 blows.push((at, Blow::FailAfter));
             }
         }
@@ -133,9 +133,10 @@ pub(crate) fn blows(process: &Process, fails: bool, in_folder: bool) -> Vec<Vec<
         // The secret is in memory alone then.
         let later = (escrow + 1..trace.len()).filter(|at| !same.contains(at));
         blows.extend(later.map(|at| vec![(escrow, Blow::Fail), (at, Blow::Die)]));
-        if let Some(commit) = trace.iter().position(|op| *op == Op::Commit).filter(|_| fails) {
-            blows.push(vec![(escrow, Blow::Fail), (commit, Blow::Fail)]);
-        }
+        // The first write of each place.
+        let first = |(at, op): &(usize, &Op)| matches!(op, Op::Commit(_)) && !trace[..*at].contains(op);
+        let commits = trace.iter().enumerate().filter(first).filter(|_| fails);
+        blows.extend(commits.map(|(at, _)| vec![(escrow, Blow::Fail), (at, Blow::Fail)]));
     }
     blows
 }
@@ -145,8 +146,7 @@ pub(crate) fn blows(process: &Process, fails: bool, in_folder: bool) -> Vec<Vec<
 pub(crate) struct Reach {
     /// Operations fail, too.
     pub(crate) fails: bool,
-    /// In a folder, as in earnest.
-    pub(crate) in_folder: bool,
+    pub(crate) layout: Layout,
     /// So many processes are struck, one after the other.
     pub(crate) max_processes: usize,
     /// A state of a kind that was seen before is struck in one of so many places.
@@ -154,17 +154,17 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
-    pub(crate) const WHOLE: Self = Self { fails: true, in_folder: false, max_processes: 9, sample: 1 };
+    pub(crate) const WHOLE: Self = Self { fails: true, layout: Layout::ONE, max_processes: 9, sample: 1 };
 }
 
 /// From each state that a struck process leaves, the next one is struck wherever it can be, until no new state comes.
 /// The key has its first secret again for each way, which is then gone from the start: a sandbox can't be copied.
 pub(crate) async fn explore(server: &Arc<Server>, rules: Rules, nets: &[Net], reach: Reach, seen: &mut Seen) -> Tally {
-    let Reach { fails, in_folder, max_processes, sample } = reach;
+    let Reach { fails, layout, max_processes, sample } = reach;
     let mut tally = Tally::default();
     let mut ways: VecDeque<Vec<Vec<(usize, Blow)>>> = VecDeque::from([Vec::new()]);
     while let Some(way) = ways.pop_front() {
-        let case = Case::new(server, rules, nets, in_folder);
+        let case = Case::new(server, rules, nets, layout);
         case.begin().await;
         for (number, blows) in way.iter().enumerate() {
             let task = if number == 0 { Task::Rotate } else { Task::Recover };
@@ -186,7 +186,7 @@ pub(crate) async fn explore(server: &Arc<Server>, rules: Rules, nets: &[Net], re
                 None
             };
             if let Some(next) = next.filter(|_| way.len() < max_processes) {
-                let blows = blows(&next, fails, in_folder).into_iter();
+                let blows = blows(&next, fails, layout.in_folder).into_iter();
                 let is_whole = way.is_empty() || is_new_kind || sample == 1;
                 let blows = blows.enumerate().filter(|(number, blows)| {
                     let alike = blows.iter().map(|(at, blow)| format!("{:?} {blow:?}", next.trace()[*at]));

@@ -240,12 +240,18 @@ impl Ground for Folder {
 }
 
 /// A store in memory. Its version is a hash of what it holds, as that of a file.
-#[derive(Clone, Default)]
-pub(crate) struct MemoryStore(Arc<Mutex<Option<String>>>);
+pub(crate) struct MemoryStore {
+    location: String,
+    text: Mutex<Option<String>>,
+}
 
 impl MemoryStore {
+    pub(crate) fn new(location: String) -> Self {
+        Self { location, text: Mutex::default() }
+    }
+
     fn held(&self) -> StoredSecret {
-        let text = self.0.lock().unwrap().clone();
+        let text = self.text.lock().unwrap().clone();
         let version = text.as_ref().map_or_else(Version::absent, |text| Version::of(text.as_bytes()));
         StoredSecret::new(version, text.map(Secret::from))
     }
@@ -253,7 +259,7 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn location(&self) -> String {
-        "model".into()
+        self.location.clone()
     }
 
     fn prepare<'a>(&'a self, _: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
@@ -273,7 +279,7 @@ impl Store for MemoryStore {
             if held.version != *expected {
                 return Err(StoreError::new(StoreErrorKind::Conflict, "model", "someone else wrote it"));
             }
-            *self.0.lock().unwrap() = Some(secret.expose_secret().to_owned());
+            *self.text.lock().unwrap() = Some(secret.expose_secret().to_owned());
             Ok(Committed::new(self.held().version))
         })
     }

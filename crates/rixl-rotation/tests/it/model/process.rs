@@ -2,7 +2,7 @@
 //! there.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     future::pending,
     sync::{
         Arc, Mutex,
@@ -34,14 +34,15 @@ pub(crate) enum Op {
     PutEscrow,
     Escrow,
     Close,
-    Prepare,
-    Read,
-    Commit,
+    /// Of which place.
+    Prepare(usize),
+    Read(usize),
+    Commit(usize),
 }
 
 impl Op {
     fn has_effect(&self) -> bool {
-        matches!(self, Self::Append(_) | Self::PutEscrow | Self::Close | Self::Commit)
+        matches!(self, Self::Append(_) | Self::PutEscrow | Self::Close | Self::Commit(_))
     }
 }
 
@@ -83,10 +84,10 @@ pub(crate) struct Process {
     carried_out: Mutex<u64>,
     /// Whether RIXL may have a secret that is nowhere else, and the design says so.
     in_window: AtomicBool,
-    /// Whether this process has written the store.
+    /// Whether this process has written a place.
     pub(crate) has_written: AtomicBool,
-    /// How many secrets the key had when the store was last read, and what it held.
-    last_look: Mutex<Option<(u64, String)>>,
+    /// How many secrets the key had when each place was last read, and what it held.
+    last_looks: Mutex<BTreeMap<usize, (u64, String)>>,
 }
 
 impl Process {
@@ -111,7 +112,7 @@ impl Process {
             carried_out: Mutex::default(),
             in_window: AtomicBool::new(false),
             has_written: AtomicBool::new(false),
-            last_look: Mutex::default(),
+            last_looks: Mutex::default(),
         })
     }
 
@@ -131,8 +132,9 @@ impl Process {
         self.trace().iter().filter(|op| **op == Op::Append("intent".into())).count()
     }
 
-    pub(crate) fn last_look(&self) -> Option<(u64, String)> {
-        self.last_look.lock().unwrap().clone()
+    /// In the order of the places.
+    pub(crate) fn last_looks(&self) -> Vec<(u64, String)> {
+        self.last_looks.lock().unwrap().values().cloned().collect()
     }
 
     pub(crate) fn is_beside_another(&self) -> bool {
@@ -238,7 +240,7 @@ impl Process {
         match op {
             Op::Append(state) if state == "intent" => self.note_sending(),
             Op::PutEscrow => self.in_window.store(false, Ordering::SeqCst),
-            Op::Commit => {
+            Op::Commit(_) => {
                 self.in_window.store(false, Ordering::SeqCst);
                 self.has_written.store(true, Ordering::SeqCst);
             }
@@ -426,9 +428,10 @@ pub(crate) fn state_of(line: &str) -> String {
     }
 }
 
-/// A store as one process uses it.
+/// A place as one process uses it.
 pub(crate) struct WatchedStore {
     pub(crate) inner: Arc<dyn Store>,
+    pub(crate) number: usize,
     pub(crate) process: Arc<Process>,
 }
 
@@ -438,14 +441,16 @@ impl Store for WatchedStore {
     }
 
     fn prepare<'a>(&'a self, request: Prepare<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
-        Box::pin(self.process.step(Op::Prepare, store_error, async move |_| self.inner.prepare(request).await))
+        Box::pin(
+            self.process.step(Op::Prepare(self.number), store_error, async move |_| self.inner.prepare(request).await),
+        )
     }
 
     fn read<'a>(&'a self, request: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
-        Box::pin(self.process.step(Op::Read, store_error, async move |_| {
+        Box::pin(self.process.step(Op::Read(self.number), store_error, async move |_| {
             let held = self.inner.read(request).await?;
             let text = held.secret.as_ref().map(|secret| secret.expose_secret().to_owned()).unwrap_or_default();
-            *self.process.last_look.lock().unwrap() = Some((self.process.case.issued(), text));
+            self.process.last_looks.lock().unwrap().insert(self.number, (self.process.case.issued(), text));
             Ok(held)
         }))
     }
@@ -455,7 +460,7 @@ impl Store for WatchedStore {
         Commit { secret, expected, .. }: Commit<'a>,
     ) -> BoxFuture<'a, Result<Committed, StoreError>> {
         let (case, inner) = (&self.process.case, &self.inner);
-        Box::pin(self.process.step(Op::Commit, store_error, async move |_| {
+        Box::pin(self.process.step(Op::Commit(self.number), store_error, async move |_| {
             let now = inner.read(Read::new()).await?;
             let expected = if case.rules.is_checked { expected } else { &now.version };
             let committed = inner.commit(Commit::new(secret, expected)).await?;

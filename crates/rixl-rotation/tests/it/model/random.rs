@@ -12,7 +12,7 @@ use rixl_sandbox::KeyForm;
 use super::{
     explore::Tally,
     process::{Blow, Turns},
-    world::{Case, NETS, Net, Rival, Rules, Server, Task},
+    world::{Case, Layout, NETS, Net, Rival, Rules, Server, Task},
 };
 
 const CASES: u32 = 400;
@@ -32,7 +32,7 @@ struct Walk {
     server: usize,
     nets: Vec<Net>,
     runs: Vec<Run>,
-    in_folder: bool,
+    layout: Layout,
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ fn blow() -> impl Strategy<Value = (usize, Blow)> {
         1 => Just(Blow::FailAfter),
         3 => prop::sample::select(&RIVALS[..]).prop_map(Blow::Rival),
     ];
-    (0_usize..26, blow)
+    (0_usize..32, blow)
 }
 
 fn blows() -> impl Strategy<Value = Vec<(usize, Blow)>> {
@@ -74,13 +74,19 @@ fn walk(servers: usize) -> impl Strategy<Value = Walk> {
     let run = (blows(), prop::option::weighted(0.3, beside), prop::sample::select(&[0, 0, 2, 10, 30, 4000][..]))
         .prop_map(|(blows, beside, downtime)| Run { blows, beside, downtime });
     let nets = prop::collection::vec(prop::sample::select(&NETS[..]), 0..4);
-    (0..servers, nets, prop::collection::vec(run, 1..4), prop::bool::weighted(0.2))
-        .prop_map(|(server, nets, runs, in_folder)| Walk { server, nets, runs, in_folder })
+    let layout = (prop::bool::weighted(0.2), prop::sample::select(&[1, 1, 2][..]), prop::bool::weighted(0.2))
+        .prop_map(|(in_folder, places, deploys)| Layout { in_folder, places, deploys });
+    (0..servers, nets, prop::collection::vec(run, 1..4), layout).prop_map(|(server, nets, runs, layout)| Walk {
+        server,
+        nets,
+        runs,
+        layout,
+    })
 }
 
 async fn go(servers: &[Arc<Server>], walk: &Walk) -> Tally {
     let mut tally = Tally::default();
-    let case = Case::new(&servers[walk.server], Rules::WHOLE, &walk.nets, walk.in_folder);
+    let case = Case::new(&servers[walk.server], Rules::WHOLE, &walk.nets, walk.layout);
     case.begin().await;
     for (number, run) in walk.runs.iter().enumerate() {
         if number > 0 && !case.is_open(0) {

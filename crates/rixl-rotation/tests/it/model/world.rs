@@ -12,10 +12,10 @@ use std::{
 
 use rixl_credentials::{Client, KeyId, OrganizationId, Secret, Sleep, Timestamp, Timing};
 use rixl_rotation::{
-    Account, Audit, Ending, Failure, FailureKind, OnLiveSecret, RecoverOptions, Recovered, Recovery, Report, Rotator,
-    fingerprint,
+    Account, Audit, DeployStep, Ending, Failure, FailureKind, OnLiveSecret, RecoverOptions, Recovered, Recovery,
+    Report, Rotator, fingerprint,
     journal::{FolderJournal, ReadHistory},
-    store::{BoxFuture, Commit, FileStore, Read, Store, Stores},
+    store::{BoxFuture, Commit, FileStore, Open, Places, Read, Store, Stores},
 };
 use rixl_sandbox::{CreatedKey, Effect, Fault, KeyForm, Sandbox};
 use tempfile::TempDir;
@@ -36,6 +36,9 @@ const LATE: Duration = Duration::from_millis(9_300);
 /// A second copy of an answered request comes this late: within the quiet time.
 const COPY: Duration = Duration::from_millis(3_200);
 const DAY: Duration = Duration::from_secs(86_400);
+/// How often a lock is renewed while a program runs, and how long one may really take.
+const RENEWAL: Duration = Duration::from_secs(60);
+const PROGRAM: Duration = Duration::from_secs(2);
 
 /// What the network does to a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,6 +106,21 @@ impl Rules {
     pub(crate) const WHOLE: Self = Self { has_settling: true, is_checked: true, is_locking: true, has_escrow: true };
 }
 
+/// Where the secret goes, and what follows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    /// Journal and places in a folder, as in earnest.
+    pub(crate) in_folder: bool,
+    pub(crate) places: usize,
+    /// A program notes the fingerprint of what consumers are to take.
+    pub(crate) deploys: bool,
+}
+
+impl Layout {
+    pub(crate) const ONE: Self = Self { in_folder: false, places: 1, deploys: false };
+    pub(crate) const TWO: Self = Self { places: 2, ..Self::ONE };
+}
+
 /// A sandbox with its clock, for many keys.
 pub(crate) struct Server {
     pub(crate) sandbox: Arc<Sandbox>,
@@ -148,6 +166,11 @@ impl Timing for Leaping {
 
     fn sleep(&self, duration: Duration) -> Sleep<'_> {
         Box::pin(async move {
+            // Beside a program, which takes the time that it takes, time would run away.
+            let has_program = || self.0.case.lock().unwrap().upgrade().is_some_and(|case| case.layout.deploys);
+            if duration == RENEWAL && has_program() {
+                tokio::time::sleep(PROGRAM).await;
+            }
             self.0.advance(duration);
             tokio::task::yield_now().await;
         })
@@ -191,8 +214,9 @@ pub(crate) struct Case {
     key_id: KeyId,
     /// Of the processes that share one, and of strangers.
     journals: [Arc<dyn Ground>; 2],
-    store: Arc<dyn Store>,
-    _folder: Option<TempDir>,
+    stores: Vec<Arc<dyn Store>>,
+    layout: Layout,
+    folder: Option<TempDir>,
     ledger: Mutex<Ledger>,
     sending: [Mutex<BTreeSet<usize>>; 2],
     processes: AtomicUsize,
@@ -226,17 +250,17 @@ enum Outcome {
 }
 
 impl Case {
-    pub(crate) fn new(server: &Arc<Server>, rules: Rules, nets: &[Net], in_folder: bool) -> Arc<Self> {
+    pub(crate) fn new(server: &Arc<Server>, rules: Rules, nets: &[Net], layout: Layout) -> Arc<Self> {
         let sandbox = &server.sandbox;
         sandbox.clear_faults();
         let key = sandbox.create_key("model");
-        let folder = in_folder.then(|| {
+        let folder = (layout.in_folder || layout.deploys).then(|| {
             // Its syncs cost nothing in memory.
             let memory = std::path::Path::new("/dev/shm");
             if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
         });
         let journal = |name: &str| -> Arc<dyn Ground> {
-            match &folder {
+            match folder.as_ref().filter(|_| layout.in_folder) {
                 None => Arc::new(MemoryJournal::new(rules.is_locking)),
                 Some(folder) => {
                     let root = folder.path().join(name);
@@ -244,13 +268,15 @@ impl Case {
                 }
             }
         };
-        let store: Arc<dyn Store> = match &folder {
-            None => Arc::new(MemoryStore::default()),
-            Some(folder) => {
-                let path = folder.path().join("secret");
-                fs::write(&path, "").unwrap();
-                crate::bench::set_private(&path);
-                Arc::new(FileStore::new(path).unwrap())
+        let store = |number: usize| -> Arc<dyn Store> {
+            match folder.as_ref().filter(|_| layout.in_folder) {
+                None => Arc::new(MemoryStore::new(format!("model:{number}"))),
+                Some(folder) => {
+                    let path = folder.path().join(format!("secret{number}"));
+                    fs::write(&path, "").unwrap();
+                    crate::bench::set_private(&path);
+                    Arc::new(FileStore::new(path).unwrap())
+                }
             }
         };
         let case = Arc::new(Self {
@@ -258,8 +284,9 @@ impl Case {
             rules,
             key_id: KeyId::new(&key.id).unwrap(),
             journals: [journal("state"), journal("strange")],
-            store,
-            _folder: folder,
+            stores: (0..layout.places).map(store).collect(),
+            layout,
+            folder,
             ledger: Mutex::default(),
             sending: Default::default(),
             processes: AtomicUsize::new(0),
@@ -361,17 +388,35 @@ impl Case {
         sandbox.opens(id, text) || sandbox.opens(id, &format!("{id}_{text}"))
     }
 
-    async fn stored(&self) -> Option<String> {
-        let held = self.store.read(Read::new()).await.unwrap();
-        held.secret.map(|secret| secret.expose_secret().to_owned())
+    /// What each place holds.
+    async fn stored(&self) -> Vec<Option<String>> {
+        let mut stored = Vec::new();
+        for store in &self.stores {
+            let held = store.read(Read::new()).await.unwrap();
+            stored.push(held.secret.map(|secret| secret.expose_secret().to_owned()));
+        }
+        stored
     }
 
     async fn write(&self, secret: &str) {
-        let version = self.store.read(Read::new()).await.unwrap().version;
-        self.store.commit(Commit::new(&Secret::from(secret), &version)).await.unwrap();
+        for store in &self.stores {
+            let version = store.read(Read::new()).await.unwrap().version;
+            store.commit(Commit::new(&Secret::from(secret), &version)).await.unwrap();
+        }
     }
 
-    /// Puts the first secret into the store.
+    /// Where the deploy step notes what consumers are to take.
+    fn taken_file(&self) -> Option<std::path::PathBuf> {
+        self.folder.as_ref().filter(|_| self.layout.deploys).map(|folder| folder.path().join("taken"))
+    }
+
+    /// Whether that is this secret; `None`: there is no such step.
+    fn is_taken(&self, secret: &str) -> Option<bool> {
+        let taken = fs::read_to_string(self.taken_file()?).unwrap_or_default();
+        Some(taken == fingerprint(secret))
+    }
+
+    /// Puts the first secret into the places.
     pub(crate) async fn begin(&self) {
         self.write(&self.key.secret).await;
     }
@@ -400,8 +445,10 @@ impl Case {
         let number = self.processes.fetch_add(1, Ordering::SeqCst);
         self.alive.fetch_add(1, Ordering::SeqCst);
         let process = Process::new(self, number, journal, blows, turns);
-        let store: Arc<dyn Store> =
-            Arc::new(WatchedStore { inner: Arc::clone(&self.store), process: Arc::clone(&process) });
+        let watched = |(number, store): (usize, &Arc<dyn Store>)| -> Arc<dyn Store> {
+            Arc::new(WatchedStore { inner: Arc::clone(store), number, process: Arc::clone(&process) })
+        };
+        let places: Vec<Arc<dyn Store>> = self.stores.iter().enumerate().map(watched).collect();
         let watched = Watched { inner: Arc::clone(&self.journals[journal]), process: Arc::clone(&process) };
         let quiet = if self.rules.has_settling { QUIET } else { Duration::ZERO };
         let case = Arc::downgrade(self);
@@ -412,14 +459,30 @@ impl Case {
                     case.check_for_secrets(&event.sentence);
                 }
             });
+        let rotator = match self.taken_file() {
+            Some(file) => {
+                let script = "printf %s \"$RIXL_FINGERPRINT\" > \"$0.new\" && mv \"$0.new\" \"$0\"";
+                let words = ["-c", script, file.to_str().unwrap()];
+                rotator.with_deploy_step(DeployStep::new("/bin/sh", words).unwrap())
+            }
+            None => rotator,
+        };
         let outcome = match task {
-            Task::Rotate => process.live(rotator.rotate(&self.key_id, store)).await.map(Outcome::Rotated),
+            Task::Rotate => {
+                let places = places.into_iter().collect::<Places>();
+                process.live(rotator.rotate(&self.key_id, places)).await.map(Outcome::Rotated)
+            }
             Task::Recover | Task::Insist => {
                 let options = match task {
                     Task::Insist => RecoverOptions::default().with_on_live(OnLiveSecret::RotateUnread),
                     _ => RecoverOptions::default(),
                 };
-                let stores = Stores::default().with(store.location(), move |_| Ok(Arc::clone(&store)));
+                let form = places[0].location();
+                let scheme = form.split(':').next().unwrap().to_owned();
+                let stores = Stores::default().with(form, move |Open { rest, .. }| {
+                    let location = format!("{scheme}:{rest}");
+                    Ok(places.iter().find(|place| place.location() == location).cloned().unwrap())
+                });
                 let recovery = async { rotator.recover(&stores, options).await };
                 process.live(recovery).await.map(Outcome::Recovered)
             }
@@ -502,7 +565,8 @@ impl Case {
         };
         let Some(secret) = secret else { return };
         let escrows = self.journals.iter().filter_map(|journal| journal.left_of(&self.key.id).1);
-        let mut places = escrows.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).chain(self.stored().await);
+        let stored = self.stored().await.into_iter().flatten();
+        let mut places = escrows.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).chain(stored);
         if places.any(|place| place.contains(&secret)) {
             return;
         }
@@ -543,15 +607,22 @@ impl Case {
         let Some(report) = report else { return };
         self.check_for_secrets(&format!("{report:?}"));
         *self.has_given_way.lock().unwrap() |= report.ending == Ending::Superseded;
-        let Some(stored) = self.stored().await else { return self.violation("a success leaves the store empty") };
+        let stored: Option<Vec<String>> = self.stored().await.into_iter().collect();
+        let Some(stored) = stored else { return self.violation("a success leaves the store empty") };
         // What others did since the last look could not be seen.
-        let is_seen = process.last_look() == Some((self.issued(), stored.clone()));
+        let issued = self.issued();
+        let is_seen = process.last_looks() == stored.iter().map(|text| (issued, text.clone())).collect::<Vec<_>>();
         let is_ours = matches!(report.ending, Ending::Rotated | Ending::Superseded) && is_seen;
-        if is_ours && !self.opens(&stored) {
-            self.violation(format!("{:?} is said, and the store holds a secret that is dead", report.ending));
-        }
-        if is_ours && report.fingerprint.as_deref() != Some(&*fingerprint(&stored)) {
-            self.violation(format!("{:?} is said of another secret than the store holds", report.ending));
+        for stored in stored.iter().filter(|_| is_ours) {
+            if !self.opens(stored) {
+                self.violation(format!("{:?} is said, and the store holds a secret that is dead", report.ending));
+            }
+            if report.fingerprint.as_deref() != Some(&*fingerprint(stored)) {
+                self.violation(format!("{:?} is said of another secret than the store holds", report.ending));
+            }
+            if report.ending == Ending::Rotated && self.is_taken(stored) == Some(false) {
+                self.violation("Rotated is said, and what the store holds was not deployed");
+            }
         }
         let history = self.journals[process.journal].history(ReadHistory::new()).await.unwrap().lines;
         let last: Option<Audit> = history.last().map(|line| serde_json::from_str(line).unwrap());
@@ -621,7 +692,8 @@ impl Case {
             self.violation("recovery comes to no end");
         }
         self.advance(DAY);
-        if !self.opens(&self.stored().await.unwrap_or_default()) {
+        let stored = self.stored().await;
+        if !stored.iter().all(|stored| self.opens(stored.as_deref().unwrap_or_default())) {
             if self.is_excused() {
                 self.excuses.fetch_add(1, Ordering::SeqCst);
             } else {
@@ -655,7 +727,7 @@ impl Case {
             let traces = self.traces.lock().unwrap();
             let is_seen = |(process, at, ended): &(usize, usize, usize)| {
                 traces.iter().skip(*ended).any(|(number, trace)| {
-                    let last = trace.iter().rposition(|op| *op == Op::Read);
+                    let last = trace.iter().rposition(|op| matches!(op, Op::Read(_)));
                     last.is_some_and(|last| number != process || last >= *at)
                 })
             };
@@ -692,7 +764,15 @@ impl Case {
                 (false, false) => "dead",
             }
         };
-        let version = rixl_rotation::store::Version::of(stored.clone().unwrap_or_default().as_bytes());
+        let version = |place: usize| {
+            let stored = stored.get(place).cloned().flatten().unwrap_or_default();
+            rixl_rotation::store::Version::of(stored.as_bytes()).to_string()
+        };
+        // Of one alone nobody has to say which.
+        let at = |line: &serde_json::Value| {
+            let place = usize::try_from(line["place"].as_u64().unwrap()).unwrap();
+            (place, if self.layout.places > 1 { ["at the first ", "at the second "][place] } else { "" })
+        };
         let now = self.server.clock.now();
         let age = |line: &serde_json::Value| {
             let at = line["sending"]["at"].as_str().or_else(|| line["at"].as_str());
@@ -715,8 +795,10 @@ impl Case {
             if state == "intent" || state == "sending" {
                 let limit = (TIMEOUT * 2 + MARGIN).as_secs();
                 let sending = if state == "intent" { &line["sending"] } else { &line };
-                let is_current = sending["held"][0]["version"] == version.to_string();
-                text += &format!(" {} {is_current}", sending["number"].as_u64().unwrap().min(4));
+                text += &format!(" {}", sending["number"].as_u64().unwrap().min(4));
+                for place in 0..self.layout.places {
+                    text += &format!(" {}", sending["held"][place]["version"] == version(place));
+                }
                 // Where something is still to come, the second counts.
                 text += &format!(
                     " {}",
@@ -724,16 +806,25 @@ impl Case {
                 );
                 text += &format!(" {}", sending["unheard_until"].is_string());
             } else if state == "stored" {
-                text += &format!(" {} {}", line["version"] == version.to_string(), age(&line) >= QUIET.as_secs());
+                let (place, at) = at(&line);
+                text += &format!(" {at}{} {}", line["version"] == version(place), age(&line) >= QUIET.as_secs());
+            } else if state == "settled" && self.layout.places > 1 {
+                text += &format!(" {}", at(&line).1.trim_end());
             }
             text += "; ";
         }
         let escrow = escrow.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         format!(
-            "{text}escrow {:?}, store {:?}, newest seen {}, {pending}",
+            "{text}escrow {:?}, store {}, newest seen {}, {pending}{}",
             escrow.as_deref().map(class),
-            stored.as_deref().map(class),
+            stored.iter().map(|stored| format!("{:?}", stored.as_deref().map(class))).collect::<Vec<_>>().join(" and "),
             self.ledger().sent.contains_key(&issued),
+            stored
+                .first()
+                .cloned()
+                .flatten()
+                .and_then(|stored| self.is_taken(&stored))
+                .map_or_else(String::new, |is| { format!(", taken {is}") }),
         )
     }
 }
