@@ -103,6 +103,13 @@ impl Driver {
                 let message = format!("the lock of {label} is lost, so the run ends here");
                 self.with_journal_error(Failure::new(FailureKind::Unknown, message))
             }
+            Stop::NotRecorded if self.progress.old_end.asked.is_some() => {
+                let message = format!(
+                    "the new secret of {label} is stored, but the end of the old key can't be recorded, so RIXL was not \
+                     asked for it"
+                );
+                self.with_journal_error(Failure::new(FailureKind::Unknown, message))
+            }
             Stop::NotRecorded => {
                 let message = format!("how the run on {label} ended can't be recorded");
                 self.with_journal_error(Failure::new(FailureKind::Unknown, message))

@@ -944,7 +944,10 @@ impl World {
         let mut world = self.clone();
         let now = after(world.now, -world.set_back);
         let given_up = world.disk.iter().flat_map(|progress| progress.places.iter().enumerate());
-        world.left_out = given_up.filter(|(_, at)| **at == At::GivenUp).map(|(index, _)| index).collect();
+        let given_up: Vec<usize> = given_up.filter(|(_, at)| **at == At::GivenUp).map(|(index, _)| index).collect();
+        world.left_out.extend(given_up);
+        world.left_out.sort_unstable();
+        world.left_out.dedup();
         world.process = world.disk.clone().map(|mut progress| {
             // As recovery does, where the escrow is empty: the receipts were written before it was wiped.
             if let Some(ending) = world.closing.filter(|ending| ending.effect() == Effect::Changed)
@@ -1326,7 +1329,9 @@ fn check_ending(world: &World, ending: Ending) -> Vec<String> {
     let is_given_up = ending == Ending::Abandoned
         // The old secret was live, and may be so for a grace time only.
         || ending == Ending::Dropped && world.given.kind != Kind::AtOnce
-        || world.given.kind == Kind::Create && ending != Ending::Created;
+        || world.given.kind == Kind::Create && ending != Ending::Created
+        // Nothing tells which of two is newer, and who gives up the place that has another's decides it.
+        || world.given.kind == Kind::Endpoint && !world.left_out.is_empty();
     for (index, place) in later.places.iter().enumerate().filter(|(index, _)| !world.left_out.contains(index)) {
         if !later.opens(*place) && !world.is_moved && !world.is_unseen && !later.is_unseen && !is_given_up {
             bad.push(format!("{ending:?}, and a day later place {index} does not open"));

@@ -110,6 +110,9 @@ impl Case<'_> {
             }
             (Some(_), None) | (None, _) => {}
         }
+        if self.is_asked_unrecorded() {
+            return Err(Step::Stop(Stop::NotRecorded));
+        }
         if !may_ask {
             return Ok(false);
         }
@@ -166,9 +169,12 @@ impl Case<'_> {
 
     /// Whether RIXL is asked for an end: not for one that is not recorded, or nobody would know of it.
     fn may_ask(&self) -> bool {
-        let Self { seen, .. } = self;
-        let is_refused = seen.end_asked == Some(EndAsked::Refused);
-        !is_refused && seen.tries.end < MAX_ASKED && !seen.tries.is_unrecorded
+        let is_refused = self.seen.end_asked == Some(EndAsked::Refused);
+        !is_refused && self.seen.tries.end < MAX_ASKED && !self.is_asked_unrecorded()
+    }
+
+    fn is_asked_unrecorded(&self) -> bool {
+        self.progress.old_end.asked.is_some() && self.seen.tries.is_unrecorded
     }
 
     fn limited(&self, until: Timestamp, grace: Duration) -> Timestamp {
