@@ -368,7 +368,9 @@ fn killed_after_the_escrow_or_the_journal_failed() {
             let role = *role;
             let scene = Scene::new(work);
             let run = tracer::run(&scene, &scene.program().command, fails(role));
-            assert_eq!(run.code, Some(0), "{}", run.stderr);
+            // RIXL is asked for no end of an old key that the journal can't know.
+            let is_unrecorded = role == Role::Entry && work == Work::ReplaceEnded;
+            assert_eq!(run.code, Some(if is_unrecorded { 6 } else { 0 }), "{}", run.stderr);
             let sent = run.calls.iter().position(|call| scene.is_send(call)).unwrap();
             sites(&run.calls[sent + 1..]).into_iter().map(|site| Without(role, site)).collect::<Vec<_>>()
         });

@@ -174,7 +174,10 @@ impl World {
 
     fn rixl(&self, words: &str) -> Program {
         let config = self.config.to_str().unwrap();
-        let words = words.split_whitespace().map(str::to_owned).chain(["--config".to_owned(), config.to_owned()]);
+        let words = words
+            .split_whitespace()
+            .map(str::to_owned)
+            .chain(["--timeout", "4s", "--config", config].map(str::to_owned));
         Program::new(words)
             .at(&self.sandbox)
             .env("RIXL_ORG_ID", self.sandbox.organization_id())
@@ -195,8 +198,7 @@ impl World {
     /// Both machines at once. One may be killed while it changes a key.
     fn apply(&mut self) -> (bool, String) {
         let before = self.sandbox.calls(ROTATE) + self.sandbox.calls(CREATE);
-        let mut machines: Vec<Running> =
-            (0..2).map(|_| self.rixl("apply --yes --output json --timeout 4s").spawn()).collect();
+        let mut machines: Vec<Running> = (0..2).map(|_| self.rixl("apply --yes --output json").spawn()).collect();
         self.runs += 2;
         let mut is_killed = [false; 2];
         let mut delay = (self.random.below(4) == 0).then(|| Duration::from_micros(self.random.below(20_000)));
@@ -314,7 +316,7 @@ fn months_go_by_and_every_key_is_changed_in_its_window_and_once() {
         }
     }
 
-    let history = world.rixl("history --output json --timeout 4s").run();
+    let history = world.rixl("history --output json").run();
     assert_eq!(history.code, 0, "{}", history.stderr);
     let lines = json(&history)["history"].as_array().unwrap().clone();
     let time = |line: &Value, name: &str| line[name].as_str().map(|text| text.parse::<Timestamp>().unwrap());
@@ -351,7 +353,7 @@ fn months_go_by_and_every_key_is_changed_in_its_window_and_once() {
     let created = world.sandbox.calls(CREATE);
     let status = world.rixl("status --output json").run();
     // What waits for the end of an old key has no line in the history yet.
-    let open = json(&status)["open"].as_array().unwrap().len() as u64;
+    let open = json(&status)["open"].as_array().map(Vec::len).unwrap_or_else(|| panic!("{status:?}")) as u64;
     let (sent, least) = (rotations + created, changes as u64 + open);
     let killed = u64::from(world.kills);
     assert!((least..=least + killed).contains(&sent), "{sent} requests for {least} changes, {killed} killed");
