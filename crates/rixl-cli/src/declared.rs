@@ -181,7 +181,7 @@ impl<'a> Part<'a> {
             Ok::<_, rixl_rotation::Failure>((keys, others))
         };
         let (keys, others) = context.stop.or(looked).await??;
-        let now = account.client().timing().now();
+        let now = account.now();
         let config = context.global.config.as_ref().filter(|_| self.global.account.is_none());
         let config = config.map(|path| format!(" --config {}", quoted(&path.to_string_lossy()))).unwrap_or_default();
         let flags = format!("{config}{}", failure::flags());

@@ -8,6 +8,8 @@ use rixl_credentials::{
     RawResponse, Secret, Timestamp, Tokens, WebhookEndpoint, Webhooks,
 };
 
+use crate::plan::clock_error;
+
 /// For whom a token is minted that shows whether a client credential is live, and for how long: the shortest life there is.
 const PROBE_SUBJECT: &str = "rixl-rotation-probe";
 const PROBE_LIFE: Duration = Duration::from_secs(60);
@@ -46,6 +48,14 @@ impl Account {
     /// The client.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The time by which ages and windows are judged: this machine's, or RIXL's if the two are more than a minute apart. What
+    /// RIXL's is becomes known by its responses.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let now = self.client.timing().now();
+        clock_error(self).and_then(|ahead| now.checked_add(ahead).ok()).unwrap_or(now)
     }
 
     pub(crate) fn organization(&self) -> Option<&OrganizationId> {

@@ -81,7 +81,8 @@ async fn read(account: &Account, journal: &dyn Journal, due: &Due) -> Result<Opt
 
 /// Whether it says something of this key alone: another rotator, a signal, or a credential that RIXL refuses, does not.
 fn counts(failure: &Failure) -> bool {
-    let is_open = matches!(failure.next(), Next::Recover | Next::EndFirst(_));
+    // Nor does what passes by itself: a store or a server that is busy or out of reach.
+    let is_open = matches!(failure.next(), Next::Recover | Next::EndFirst(_) | Next::Retry);
     failure.kind() == FailureKind::Refused && failure.effect() == Effect::Unchanged && !is_open
 }
 

@@ -199,7 +199,6 @@ pub async fn survey_others(
         return Ok(Vec::new());
     }
     let rotated = plan::last_rotations(account, journal).await?;
-    let now = account.client().timing().now();
     let mut all = Vec::new();
     for project_id in projects {
         let calls = account.webhooks(project_id).ok_or_else(|| {
@@ -212,7 +211,7 @@ pub async fn survey_others(
             let endpoint =
                 endpoint.map_err(|error| Failure::from_call("the webhook endpoints could not be listed", error))?;
             let other = Other::Webhook { project_id: project_id.clone(), endpoint };
-            all.push(surveyed(other, &rotated, now));
+            all.push(surveyed(other, &rotated, account.now()));
         }
     }
     if has_clients {
@@ -221,7 +220,7 @@ pub async fn survey_others(
             let credential =
                 credential.map_err(|error| Failure::from_call("the client credentials could not be listed", error))?;
             if credential.status != Some(ClientCredentialStatus::Revoked) {
-                all.push(surveyed(Other::Client(credential), &rotated, now));
+                all.push(surveyed(Other::Client(credential), &rotated, account.now()));
             }
         }
     }

@@ -225,7 +225,6 @@ impl Selection {
     /// When the list or the history can't be read.
     pub async fn survey(&self, account: &Account, journal: &dyn Journal) -> Result<Vec<Surveyed>, Failure> {
         let rotated = last_rotations(account, journal).await?;
-        let now = account.client().timing().now();
         let mut all = Vec::new();
         let mut keys = account.list();
         while let Some(key) = keys.next().await {
@@ -233,7 +232,12 @@ impl Selection {
             if self.is_of(&key) {
                 let last = rotated.get(key.id.as_str()).copied();
                 let is_replaced = last.is_some_and(|last| last.is_replaced);
-                all.push(Surveyed { since: since(key.created_at, last.as_ref(), now), key, is_replaced, last });
+                all.push(Surveyed {
+                    since: since(key.created_at, last.as_ref(), account.now()),
+                    key,
+                    is_replaced,
+                    last,
+                });
             }
         }
         Ok(all)
@@ -247,11 +251,10 @@ impl Selection {
     /// use rixl_rotation::{Account, Judgement, Selection, journal::Journal};
     ///
     /// # async fn example(account: &Account, journal: &dyn Journal) -> Result<(), rixl_rotation::Failure> {
-    /// let now = account.client().timing().now();
     /// for key in Selection::new().survey(account, journal).await? {
     ///     let days = if key.key.name.as_deref() == Some("billing") { 30 } else { 90 };
     ///     let selection = Selection::new().older_than(Duration::from_secs(days * 86_400));
-    ///     if let Judgement::Due(due) = selection.judge(&key, now) {
+    ///     if let Judgement::Due(due) = selection.judge(&key, account.now()) {
     ///         println!("{}: {}", due.key.id, due.reason);
     ///     }
     /// }
@@ -312,6 +315,7 @@ impl Selection {
             missing.retain(|id| *id != key.id);
             let Some(reasons) = self.fits(&key) else { continue };
             plan.matched += 1;
+            let now = account.now();
             let last = rotated.get(key.id.as_str());
             match self.judged(key, reasons, last, now) {
                 Judgement::NotDue => {}
@@ -513,7 +517,7 @@ pub(crate) async fn ask_again(
         }
     };
     let last = rotated.get(&entry);
-    let now = account.client().timing().now();
+    let now = account.now();
     let due = match due {
         Due::Key(due) => due,
         Due::Other(due) => {

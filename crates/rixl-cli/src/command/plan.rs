@@ -3,7 +3,7 @@
 mod page;
 
 use rixl_credentials::Timestamp;
-use rixl_rotation::{Fleet, OnLiveSecret, RecoverOptions, Rotator};
+use rixl_rotation::{Fleet, OnLiveSecret, RecoverOptions, Rotator, journal::ListUnfinished};
 
 use crate::{
     command::recover,
@@ -90,15 +90,25 @@ pub(super) async fn unfinished(
     }
     let rotator = rotator.clone().with_own_key(seen.groups.iter().any(|group| group.secret.own_key));
     let mut rows = Vec::new();
-    for (entries, on_live) in [(plain, OnLiveSecret::Rotate), (parked, OnLiveSecret::RotateUnread)] {
+    for (mut entries, on_live) in [(plain, OnLiveSecret::Rotate), (parked, OnLiveSecret::RotateUnread)] {
+        // Another machine may have ended one meanwhile.
+        let left = context.journal()?.unfinished(ListUnfinished::new()).await.map_err(rixl_rotation::Failure::from)?;
+        entries.retain(|entry| left.names.contains(entry));
         // None would be all of them.
         if entries.is_empty() {
             continue;
         }
         let options = RecoverOptions::default().with_entries(entries).with_on_live(on_live);
         let options = if is_dry { options.with_dry_run() } else { options };
-        let recovered = rotator.recover(&places::stores_to_recover(context, false), options).await?;
-        rows.extend(recovered.into_iter().map(|one| recover::row(one).of_account(part.account)));
+        match rotator.recover(&places::stores_to_recover(context, false), options).await {
+            Ok(recovered) => rows.extend(recovered.into_iter().map(|one| recover::row(one).of_account(part.account))),
+            Err(failure) if rows.is_empty() => return Err(failure.into()),
+            // What was done before is still reported.
+            Err(failure) => {
+                let subject = part.account.unwrap_or("the account").to_owned();
+                rows.push(Row::refused(subject, failure.into()).of_account(part.account));
+            }
+        }
     }
     Ok(rows)
 }

@@ -112,6 +112,20 @@ fn a_file_that_others_can_write_is_not_found() {
     }
 }
 
+/// Ages count by RIXL's clock, as the times in the history do.
+#[test]
+fn a_machine_whose_clock_is_behind_changes_a_key_once() {
+    let bench = Bench::of(Sandbox::builder().dated(true));
+    add(&bench, "fleet-a", "fleeta0001", 120);
+    declare(&bench, FLEET);
+    bench.sandbox.advance(DAY);
+    for _ in 0..2 {
+        run(bench.rixl("apply --yes"), 0);
+        assert_eq!(rotations(&bench, &["fleeta0001"]), [1]);
+    }
+    assert_live(&bench, &["fleeta0001"]);
+}
+
 #[test]
 fn the_schema_is_printed() {
     let run = run(rixl("config schema"), 0);

@@ -69,6 +69,27 @@ fn a_run_goes_on_until_its_consumers_run_with_the_new_secret() {
     assert_eq!(bench.sent(), 1);
 }
 
+/// Consumers have the secret, and what deploys the place next would take it from them.
+#[test]
+fn a_place_that_is_put_back_while_consumers_are_waited_for_gets_its_secret_again() {
+    let bench = bench();
+    let mut program = bench.rotate(WAITS);
+    let said = bench.path("stderr");
+    program.command.stderr(fs::File::create(&said).unwrap());
+    let run = program.spawn();
+    let said = || fs::read_to_string(&said).unwrap();
+    let lags = "worker: it has written nothing";
+    wait_for(lags, || if said().contains(lags) { Ok(()) } else { Err(said()) });
+    let new = bench.stored();
+    fs::write(bench.path("secret"), &bench.key.secret).unwrap();
+    for name in ["api", "worker"] {
+        acknowledge(&bench, name, &new);
+    }
+    assert_eq!(Run::of(run).code, 0, "{}", said());
+    assert_eq!(bench.stored(), new);
+    bench.assert_well();
+}
+
 /// As a server's folder that is mounted here, and is gone.
 #[test]
 fn a_folder_that_does_not_respond_is_told_and_holds_up_no_interrupt() {

@@ -684,6 +684,10 @@ impl Seen {
                     self.escrow = None;
                 }
             }
+            // That took as long as consumers like: a place may have been changed since the secret was settled there.
+            Record::Taken { .. } | Record::Used { .. } => {
+                self.places.iter_mut().for_each(|seat| (seat.was_ours, seat.was_tried) = (false, false));
+            }
             // Its own writing took time: what is deleted next is deleted on looks after it.
             Record::Retiring { .. } => self.forget_the_world(),
             Record::SettingEnd { .. } => {
