@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rixl_sandbox::Sandbox;
+use rixl_sandbox::{Sandbox, SeedKey};
 use rixl_testing::folder;
 use serde_json::Value;
 
@@ -169,6 +169,34 @@ fn accounts_on_several_servers() {
     let found = run(doctor("--scan copy --probe"), 2);
     assert!(states(&found, "found")[0].ends_with("/copy:1 live"), "{}", found.stdout);
     assert_eq!(exchanges(), (before.0 + 2, before.1 + 2));
+}
+
+/// Nor if the place of one of its keys can't be named.
+#[test]
+fn a_place_without_a_name_changes_no_server() {
+    let (bench, far) = (Bench::new(), Bench::new());
+    for (name, id) in [("a/b", "slash00001"), ("zeta", "zeta000001")] {
+        let key = bench.sandbox.create_key(SeedKey::new(name).with_id(id));
+        write(&bench.path(if name == "zeta" { name } else { "unused" }), &key.secret, 0o600);
+    }
+    fs::copy(bench.path("secret"), bench.path("billing")).unwrap();
+    let (near_url, far_url, place) = (bench.sandbox.url(), far.sandbox.url(), far.path("secret"));
+    let text = format!(
+        "[account.near]\nbase-url = \"{near_url}\"\ntoken.env = \"NEAR\"\n\
+         [account.far]\nbase-url = \"{far_url}\"\ntoken.env = \"FAR\"\n\
+         [[secret]]\naccount = \"near\"\nname = \"*\"\nmax-age = \"1d\"\nto = \"file:{{key_name}}\"\n\
+         [[secret]]\naccount = \"far\"\nname = \"billing\"\nmax-age = \"1d\"\nto = \"file:{}\"\n",
+        place.display()
+    );
+    write(&bench.path("rixl.toml"), &text, 0o644);
+    let doctor = bench.rixl("doctor --output json").env("RIXL_BASE_URL", "");
+    let doctor = doctor.env("NEAR", bench.sandbox.bearer_token()).env("FAR", far.sandbox.bearer_token());
+    let run = run(doctor, 3);
+    assert_eq!((bench.sandbox.calls(EXCHANGE), far.sandbox.calls(EXCHANGE)), (2, 1), "{}", run.stdout);
+    assert_eq!(states(&run, "places"), ["billing001 live", "billing001 live", "zeta000001 live"]);
+    let problems = json(&run)["problems"].clone();
+    assert_eq!(problems.as_array().unwrap().len(), 1, "{problems}");
+    assert!(problems[0].as_str().unwrap().starts_with("the place of slash00001 can't be named: "), "{problems}");
 }
 
 #[test]

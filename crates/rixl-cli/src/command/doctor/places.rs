@@ -257,17 +257,23 @@ impl Inventory {
         let api = part.connect(context).await?;
         let seen = part.seen(context, &api, &mut declared::Again::default()).await?;
         let listed = Some(listed(context, &api).await?);
+        let at = self.accounts.len();
+        self.accounts.push(Account { api, listed });
         for group in &seen.groups {
             for key in &group.keys {
                 let id = KeyId::new(&key.id).ok();
-                for store in group.places.stores_of(id.as_ref(), key.name.as_deref())? {
+                let stores = group.places.stores_of(id.as_ref(), key.name.as_deref()).unwrap_or_else(|error| {
+                    self.problems.push(format!("the place of {} can't be named: {error}", key.id));
+                    Vec::new()
+                });
+                for store in stores {
                     let new = Candidate {
                         identity: identity(&*store).await,
                         owner: key.entry.clone(),
                         key_id: id.clone().filter(|_| group.secret.kind == config::Kind::ApiKey),
                         name: key.name.clone(),
                         account: part.account.map(str::to_owned),
-                        at: self.accounts.len(),
+                        at,
                         store,
                         stored: None,
                         is_in_ledger: false,
@@ -276,7 +282,6 @@ impl Inventory {
                 }
             }
         }
-        self.accounts.push(Account { api, listed });
         Ok(())
     }
 
