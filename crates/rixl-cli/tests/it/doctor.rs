@@ -7,6 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use rixl_credentials::NewWebhookEndpoint;
 use rixl_sandbox::{Sandbox, SeedKey};
 use rixl_testing::folder;
 use serde_json::Value;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use crate::{
     bench::{Bench, json},
     program::{Program, Run, block_on, client, rixl, write},
+    webhooks::webhooks,
 };
 
 const EXCHANGE: &str = "exchangeApiKey";
@@ -197,6 +199,31 @@ fn a_place_without_a_name_changes_no_server() {
     let problems = json(&run)["problems"].clone();
     assert_eq!(problems.as_array().unwrap().len(), 1, "{problems}");
     assert!(problems[0].as_str().unwrap().starts_with("the place of slash00001 can't be named: "), "{problems}");
+}
+
+/// What the history calls an endpoint or a credential is what `rixl.toml` has it by, too.
+#[test]
+fn declared_endpoints_and_credentials_are_told_of_once() {
+    let bench = Bench::new();
+    let client = bench.sandbox.create_client_credential("web0000001", "web");
+    let pair = serde_json::json!({ "client_id": client.client_id, "client_secret": client.client_secret });
+    write(&bench.path("web"), &pair.to_string(), 0o600);
+    let hook = block_on(webhooks(&bench).create(NewWebhookEndpoint::new("http://127.0.0.1:9/hook", ["image.ready"])));
+    let hook = hook.unwrap();
+    write(&bench.path("hook"), hook.secret.expose_secret(), 0o600);
+    let rixl = |words: &str| bench.rixl(words).env("RIXL_ORG_ID", bench.sandbox.organization_id());
+    let (project, hook) = (bench.sandbox.project_id(), hook.endpoint.id);
+    run(rixl("clients replace web0000001 --to file:web --yes --settle 0s --grace 0s"), 0);
+    run(rixl(&format!("webhooks rotate {hook} --project {project} --to file:hook --yes")), 0);
+    let text = format!(
+        "[[secret]]\nkind = \"client\"\nname = \"web\"\nmax-age = \"1d\"\nto = \"file:web\"\n\
+         [[secret]]\nkind = \"webhook\"\nproject = \"{project}\"\nmax-age = \"1d\"\nto = \"file:hook\"\n"
+    );
+    write(&bench.path("rixl.toml"), &text, 0o644);
+    let well = run(rixl("doctor --output json"), 0);
+    let mut all = states(&well, "places");
+    all.retain(|place| place.ends_with(" stored"));
+    assert_eq!((all.len(), states(&well, "places").len()), (2, 2), "{}", well.stdout);
 }
 
 #[test]

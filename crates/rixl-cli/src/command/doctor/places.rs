@@ -269,7 +269,7 @@ impl Inventory {
                 for store in stores {
                     let new = Candidate {
                         identity: identity(&*store).await,
-                        owner: key.entry.clone(),
+                        owner: key.id.clone(),
                         key_id: id.clone().filter(|_| group.secret.kind == config::Kind::ApiKey),
                         name: key.name.clone(),
                         account: part.account.map(str::to_owned),
