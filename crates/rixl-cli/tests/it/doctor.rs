@@ -9,7 +9,12 @@ use std::{
 
 use rixl_credentials::NewWebhookEndpoint;
 use rixl_sandbox::{Sandbox, SeedKey};
-use rixl_testing::folder;
+use rixl_testing::{folder, wait_for};
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+    process::Signal,
+};
 use serde_json::Value;
 
 use crate::{
@@ -431,6 +436,48 @@ fn a_history_that_cannot_be_read_is_told_of() {
     fs::create_dir(place.path().join("tree/.git/HEAD")).unwrap();
     let damaged = program().env("PATH", PATH).run();
     assert_eq!(damaged.code, 1, "{}{}", damaged.stdout, damaged.stderr);
+}
+
+/// Git waits for what its pipe has to say, and ends with the run.
+#[test]
+fn a_pipe_in_a_repository_holds_nothing_up() {
+    if !has_git() {
+        return;
+    }
+    for (signal, code) in [(Signal::TERM, 3), (Signal::KILL, -1)] {
+        let bench = Bench::new();
+        git(bench.folder.path(), &["init", "tree"]);
+        let pipe = bench.path("tree/.git/HEAD");
+        fs::remove_file(&pipe).unwrap();
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let running = bench.rixl("doctor --scan tree --scan-only").spawn();
+        let open = || rustix::fs::open(&pipe, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+        let writer = wait_for("git that reads", open);
+        running.send(signal);
+        let run = Run::of(running);
+        assert_eq!(run.code, code);
+        assert!(code < 0 || run.stderr.contains("interrupted"), "{}", run.stderr);
+        wait_for("end of git", || match rustix::io::write(&writer, b" ") {
+            Err(Errno::PIPE) => Ok(()),
+            seen => Err(seen),
+        });
+    }
+}
+
+/// Whatever the settings of a repository allow.
+#[test]
+fn git_may_use_no_protocol() {
+    let bench = Bench::new();
+    let tree = bench.path("tree/.git");
+    for name in ["objects", "refs", "HEAD"] {
+        fs::create_dir_all(tree.join(name)).unwrap();
+    }
+    let script = format!("#!/bin/sh\necho \"$GIT_ALLOW_PROTOCOL\" >{}\nexit 1\n", bench.path("seen").display());
+    write(&bench.path("git"), &script, 0o700);
+    let path = format!("{}:{PATH}", bench.folder.path().display());
+    let run = bench.rixl("doctor --scan tree --scan-only").env("PATH", path).run();
+    assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+    assert_eq!(fs::read_to_string(bench.path("seen")).unwrap(), "none\n");
 }
 
 #[test]
