@@ -438,6 +438,26 @@ fn a_history_that_cannot_be_read_is_told_of() {
     assert_eq!(damaged.code, 1, "{}{}", damaged.stdout, damaged.stderr);
 }
 
+/// The repository around a damaged one is not taken for it.
+#[test]
+fn a_damaged_repository_within_another_is_told_of() {
+    if !has_git() {
+        return;
+    }
+    let bench = Bench::new();
+    git(bench.folder.path(), &["init", "outer"]);
+    let inner = bench.path("outer/inner");
+    fs::create_dir(&inner).unwrap();
+    git(&inner, &["init"]);
+    write(&inner.join("a"), STRANGER, 0o600);
+    git(&inner, &["add", "."]);
+    git(&inner, &["commit", "-m", "one"]);
+    fs::remove_file(inner.join("a")).unwrap();
+    write(&inner.join(".git/HEAD"), "", 0o600);
+    let damaged = run(bench.rixl("doctor --scan outer/inner --scan-only --output json"), 1);
+    assert!(json(&damaged)["problems"][0].as_str().unwrap().contains("/inner can't be read: "), "{}", damaged.stdout);
+}
+
 /// Git waits for what its pipe has to say, and ends with the run.
 #[test]
 fn a_pipe_in_a_repository_holds_nothing_up() {

@@ -79,6 +79,8 @@ fn git(folder: &Path, words: &[&str]) -> Command {
         ("GIT_OPTIONAL_LOCKS", "0"),
         ("GIT_TERMINAL_PROMPT", "0"),
     ]);
+    // A folder that is no valid repository is not passed over for one around it.
+    command.env("GIT_CEILING_DIRECTORIES", folder.parent().unwrap_or(folder));
     command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     command
 }
