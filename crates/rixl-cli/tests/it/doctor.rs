@@ -231,6 +231,52 @@ fn declared_endpoints_and_credentials_are_told_of_once() {
     assert_eq!((all.len(), states(&well, "places").len()), (2, 2), "{}", well.stdout);
 }
 
+/// What the history knows as the secret of a client credential is not shown to RIXL as a key.
+#[test]
+fn a_client_secret_is_not_tried_as_a_key() {
+    let bench = Bench::new();
+    let client = bench.sandbox.create_client_credential("web0000001", "web");
+    write(&bench.path("web"), &client.client_secret, 0o600);
+    let rixl = |words: &str| bench.rixl(words).env("RIXL_ORG_ID", bench.sandbox.organization_id());
+    let to = "--to file:web --secret-format secret";
+    run(rixl(&format!("clients replace web0000001 {to} --yes --settle 0s --grace 0s")), 0);
+    fs::create_dir(bench.path("tree")).unwrap();
+    fs::copy(bench.path("web"), bench.path("tree/a")).unwrap();
+    let before = bench.sandbox.calls(EXCHANGE);
+    let found = run(rixl("doctor --scan tree --probe --output json"), 1);
+    assert!(states(&found, "found")[0].ends_with("/tree/a:1 not_tried"), "{}", found.stdout);
+    assert_eq!(bench.sandbox.calls(EXCHANGE), before);
+}
+
+/// Refused by one of several servers is not dead.
+#[test]
+fn what_another_server_may_know_is_unclear() {
+    let (bench, far) = (bench(), Bench::new());
+    write(&bench.path("copy"), &far.key.secret, 0o600);
+    // The server of what the state knows is another one.
+    let program = bench.rixl("doctor --scan copy --scan-only --probe --output json");
+    let token = far.sandbox.bearer_token();
+    let empty = Bench::new();
+    let unclear = run(program.env("RIXL_BASE_URL", empty.sandbox.url()).env("RIXL_BEARER_TOKEN", token), 1);
+    assert!(states(&unclear, "found")[0].ends_with("/copy:1 unclear"), "{}", unclear.stdout);
+    let text = format!(
+        "[account.near]\ntoken.env = \"NEAR\"\n[account.far]\nbase-url = \"{}\"\ntoken.env = \"FAR\"\n\
+         [[secret]]\naccount = \"near\"\nname = \"billing\"\nmax-age = \"1d\"\nto = \"file:secret\"\n\
+         [[secret]]\naccount = \"far\"\nname = \"other\"\nmax-age = \"1d\"\nto = \"file:other00001\"\n",
+        far.sandbox.url()
+    );
+    write(&bench.path("rixl.toml"), &text, 0o644);
+    let other = far.add("other", "other00001");
+    write(&bench.path("other00001"), &other.secret, 0o600);
+    let doctor = bench.rixl("doctor --scan copy --probe --output json");
+    let program = doctor.env("NEAR", bench.sandbox.bearer_token()).env("FAR", token);
+    let before = far.sandbox.calls(EXCHANGE);
+    let found = run(program, 1);
+    assert!(states(&found, "found")[0].ends_with("/copy:1 unclear"), "{}", found.stdout);
+    // It went to the first one alone; the other has tried its place.
+    assert_eq!(far.sandbox.calls(EXCHANGE), before + 1);
+}
+
 #[test]
 fn a_live_secret_in_a_tree_is_found_and_never_shown() {
     let bench = bench();

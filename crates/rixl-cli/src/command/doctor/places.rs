@@ -134,6 +134,7 @@ impl Ledger {
                 // The old key's, where it was replaced.
                 let owner = audit.replaced.as_ref().filter(|_| !is_current).unwrap_or(&owner).clone();
                 let owned = known.secrets.entry(print.clone()).or_insert(Owned::of(&owner, &audit.base_url));
+                owned.is_key = audit.key_id.is_some();
                 owned.is_current = is_current;
                 owned.is_refused |= is_refused && !is_current;
             }
