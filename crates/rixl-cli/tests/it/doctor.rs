@@ -248,6 +248,18 @@ fn a_client_secret_is_not_tried_as_a_key() {
     assert_eq!(bench.sandbox.calls(EXCHANGE), before);
 }
 
+/// One organization's list says nothing of another one's keys.
+#[test]
+fn another_organization_does_not_tell_that_a_key_is_gone() {
+    let bench = Bench::new();
+    let rixl = |words: &str| bench.rixl(words).env("RIXL_ORG_ID", bench.sandbox.organization_id());
+    run(rixl("keys rotate billing001 --to file:secret --yes --settle 0s"), 0);
+    run(rixl("keys delete billing001 --yes"), 0);
+    assert_eq!(states(&run(rixl("doctor --output json"), 1), "places"), ["billing001 left"]);
+    let other = run(bench.rixl("doctor --output json"), 2);
+    assert_eq!(states(&other, "places"), ["billing001 dead"]);
+}
+
 /// Refused by one of several servers is not dead.
 #[test]
 fn what_another_server_may_know_is_unclear() {
