@@ -559,6 +559,26 @@ fn git_may_use_no_protocol() {
 }
 
 #[test]
+fn the_name_of_a_repository_is_not_shown_if_it_is_a_secret() {
+    if !has_git() {
+        return;
+    }
+    let bench = Bench::new();
+    let tree = bench.path("tree").join(STRANGER);
+    git(bench.folder.path(), &["init", &format!("tree/{STRANGER}")]);
+    write(&tree.join("a"), "rxl_Zt5RmQ8sLc2XvB7nHd4K", 0o600);
+    git(&tree, &["add", "."]);
+    git(&tree, &["commit", "-m", "one, not rxl_w8KdP3yGf6JtNa1VbQe5"]);
+    // In a commit, and in an object that has no path.
+    let found = run(bench.rixl("doctor --scan tree --scan-only --output json"), 1);
+    let states = states(&found, "found");
+    let mark = format!("/[{}]", fingerprint(STRANGER));
+    assert!(states.iter().any(|state| state.contains(&format!("{mark} object "))), "{states:?}");
+    let at = found.stdout.matches(&mark).count();
+    assert!(at >= 3, "{at}: {}", found.stdout);
+}
+
+#[test]
 fn with_nothing_known_nothing_is_told() {
     let run = run(rixl("doctor --sandbox"), 0);
     assert_eq!(run.stdout, "RIXL OK: places: none is known\n");

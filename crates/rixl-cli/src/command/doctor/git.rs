@@ -39,7 +39,7 @@ pub(super) fn is_repository(folder: &Path) -> bool {
 pub(super) fn history(scan: &mut Scan<'_>, folder: &Path) {
     let said = masked(&said(folder), scan.known);
     let result = common(folder, scan.stop).and_then(|repository| match scan.repositories.insert(repository) {
-        true => objects(scan, folder),
+        true => objects(scan, folder, &said),
         false => Ok(()),
     });
     if let Err(error) = result {
@@ -158,14 +158,14 @@ fn common(folder: &Path, stop: &Stop) -> io::Result<PathBuf> {
     fs::canonicalize(folder.join(OsStr::from_bytes(path))).map_err(|error| io::Error::other(error.to_string()))
 }
 
-fn objects(scan: &mut Scan<'_>, folder: &Path) -> io::Result<()> {
+fn objects(scan: &mut Scan<'_>, folder: &Path, said: &str) -> io::Result<()> {
     let cat_file = git(folder, &["cat-file", "--batch-all-objects", "--unordered", "--buffer", "--batch"]);
     let found = RefCell::new(BTreeSet::new());
-    let (_, status) = read(cat_file, scan.stop, SILENCE, |output| each(scan, folder, output, &found))?;
+    let (_, status) = read(cat_file, scan.stop, SILENCE, |output| each(scan, said, output, &found))?;
     if !status.success() && !scan.is_stopped() {
         return Err(io::Error::other("git could not read all of it"));
     }
-    named(scan, folder, &found.into_inner());
+    named(scan, folder, said, &found.into_inner());
     Ok(())
 }
 
@@ -176,13 +176,13 @@ fn said(folder: &Path) -> String {
 }
 
 /// Where something was found in an object, until its commit is known.
-fn of_object(folder: &Path, id: &str) -> String {
-    format!("{} object {id}", said(folder))
+fn of_object(said: &str, id: &str) -> String {
+    format!("{said} object {id}")
 }
 
 fn each(
     scan: &mut Scan<'_>,
-    folder: &Path,
+    said: &str,
     mut output: impl BufRead,
     found: &RefCell<BTreeSet<String>>,
 ) -> io::Result<()> {
@@ -201,7 +201,7 @@ fn each(
         if kind != "tree" && size <= LARGEST {
             let at = |_: &Word<'_>| {
                 found.borrow_mut().insert(id.to_owned());
-                of_object(folder, id)
+                of_object(said, id)
             };
             scan.stream(&mut content, at, None)?;
         } else if kind != "tree" {
@@ -214,14 +214,14 @@ fn each(
 }
 
 /// Says the commit and the path instead of the object.
-fn named(scan: &mut Scan<'_>, folder: &Path, found: &BTreeSet<String>) {
+fn named(scan: &mut Scan<'_>, folder: &Path, said: &str, found: &BTreeSet<String>) {
     for id in found.iter().take(LOOKED_UP) {
         if scan.is_stopped() {
             return;
         }
-        let object = of_object(folder, id);
+        let object = of_object(said, id);
         if let Some(name) = first(folder, id, scan.stop) {
-            let at = format!("{} {}", said(folder), masked(&name, scan.known));
+            let at = format!("{said} {}", masked(&name, scan.known));
             let spots = scan.hits.values_mut().flat_map(|hit| &mut hit.at);
             spots.filter(|spot| **spot == object).for_each(|spot| spot.clone_from(&at));
         }
