@@ -220,10 +220,15 @@ async fn tried(
     let id = owned.map(|owned| owned.owner.clone()).or_else(|| hit.key_id.as_ref().map(ToString::to_string));
     let key_id = id.as_deref().and_then(|id| id.parse().ok());
     // RIXL has no way to try it alone.
-    let can_be_tried = hit.kind != Kind::ClientSecret && !hit.secret.expose_secret().starts_with("whsec_");
+    let is_other = ["rxl_sk_", "whsec_"].iter().any(|start| hit.secret.expose_secret().starts_with(start));
+    let can_be_tried = !is_other && owned.is_none_or(|owned| owned.is_key);
     // What is known is shown to its own server alone, and what is not to the first.
     let is_its = |account: &&Account| owned.is_none_or(|owned| owned.base_url == account.base_url());
     let account = accounts.iter().find(is_its);
+    let is_one_of_several = |server: &str| {
+        let urls = accounts.iter().map(Account::base_url);
+        urls.chain(known.secrets.values().map(|owned| owned.base_url.as_str())).any(|url| url != server)
+    };
     let state = match (place.map(|place| place.state), account) {
         (Some(State::Live), _) => Life::Live,
         (Some(State::Dead | State::Left), _) => Life::Dead,
@@ -231,6 +236,10 @@ async fn tried(
             pace.wait(context, api).await?;
             match context.stop.or(api.account.probe(key_id.as_ref(), &hit.secret)).await? {
                 Liveness::Live(_) => Life::Live,
+                // Nobody knows whose it is, and another server may accept it.
+                Liveness::Dead if owned.is_none() && is_one_of_several(api.account.client().base_url()) => {
+                    Life::Unclear
+                }
                 Liveness::Dead => Life::Dead,
                 Liveness::Unclear => Life::Unclear,
             }

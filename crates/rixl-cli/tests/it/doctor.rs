@@ -7,13 +7,20 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rixl_sandbox::Sandbox;
-use rixl_testing::folder;
+use rixl_credentials::NewWebhookEndpoint;
+use rixl_sandbox::{Sandbox, SeedKey};
+use rixl_testing::{folder, wait_for};
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+    process::Signal,
+};
 use serde_json::Value;
 
 use crate::{
     bench::{Bench, json},
     program::{Program, Run, block_on, client, rixl, write},
+    webhooks::webhooks,
 };
 
 const EXCHANGE: &str = "exchangeApiKey";
@@ -169,6 +176,117 @@ fn accounts_on_several_servers() {
     let found = run(doctor("--scan copy --probe"), 2);
     assert!(states(&found, "found")[0].ends_with("/copy:1 live"), "{}", found.stdout);
     assert_eq!(exchanges(), (before.0 + 2, before.1 + 2));
+}
+
+/// Nor if the place of one of its keys can't be named.
+#[test]
+fn a_place_without_a_name_changes_no_server() {
+    let (bench, far) = (Bench::new(), Bench::new());
+    for (name, id) in [("a/b", "slash00001"), ("zeta", "zeta000001")] {
+        let key = bench.sandbox.create_key(SeedKey::new(name).with_id(id));
+        write(&bench.path(if name == "zeta" { name } else { "unused" }), &key.secret, 0o600);
+    }
+    fs::copy(bench.path("secret"), bench.path("billing")).unwrap();
+    let (near_url, far_url, place) = (bench.sandbox.url(), far.sandbox.url(), far.path("secret"));
+    let text = format!(
+        "[account.near]\nbase-url = \"{near_url}\"\ntoken.env = \"NEAR\"\n\
+         [account.far]\nbase-url = \"{far_url}\"\ntoken.env = \"FAR\"\n\
+         [[secret]]\naccount = \"near\"\nname = \"*\"\nmax-age = \"1d\"\nto = \"file:{{key_name}}\"\n\
+         [[secret]]\naccount = \"far\"\nname = \"billing\"\nmax-age = \"1d\"\nto = \"file:{}\"\n",
+        place.display()
+    );
+    write(&bench.path("rixl.toml"), &text, 0o644);
+    let doctor = bench.rixl("doctor --output json").env("RIXL_BASE_URL", "");
+    let doctor = doctor.env("NEAR", bench.sandbox.bearer_token()).env("FAR", far.sandbox.bearer_token());
+    let run = run(doctor, 3);
+    assert_eq!((bench.sandbox.calls(EXCHANGE), far.sandbox.calls(EXCHANGE)), (2, 1), "{}", run.stdout);
+    assert_eq!(states(&run, "places"), ["billing001 live", "billing001 live", "zeta000001 live"]);
+    let problems = json(&run)["problems"].clone();
+    assert_eq!(problems.as_array().unwrap().len(), 1, "{problems}");
+    assert!(problems[0].as_str().unwrap().starts_with("the place of slash00001 can't be named: "), "{problems}");
+}
+
+/// What the history calls an endpoint or a credential is what `rixl.toml` has it by, too.
+#[test]
+fn declared_endpoints_and_credentials_are_told_of_once() {
+    let bench = Bench::new();
+    let client = bench.sandbox.create_client_credential("web0000001", "web");
+    let pair = serde_json::json!({ "client_id": client.client_id, "client_secret": client.client_secret });
+    write(&bench.path("web"), &pair.to_string(), 0o600);
+    let hook = block_on(webhooks(&bench).create(NewWebhookEndpoint::new("http://127.0.0.1:9/hook", ["image.ready"])));
+    let hook = hook.unwrap();
+    write(&bench.path("hook"), hook.secret.expose_secret(), 0o600);
+    let rixl = |words: &str| bench.rixl(words).env("RIXL_ORG_ID", bench.sandbox.organization_id());
+    let (project, hook) = (bench.sandbox.project_id(), hook.endpoint.id);
+    run(rixl("clients replace web0000001 --to file:web --yes --settle 0s --grace 0s"), 0);
+    run(rixl(&format!("webhooks rotate {hook} --project {project} --to file:hook --yes")), 0);
+    let text = format!(
+        "[[secret]]\nkind = \"client\"\nname = \"web\"\nmax-age = \"1d\"\nto = \"file:web\"\n\
+         [[secret]]\nkind = \"webhook\"\nproject = \"{project}\"\nmax-age = \"1d\"\nto = \"file:hook\"\n"
+    );
+    write(&bench.path("rixl.toml"), &text, 0o644);
+    let well = run(rixl("doctor --output json"), 0);
+    let mut all = states(&well, "places");
+    all.retain(|place| place.ends_with(" stored"));
+    assert_eq!((all.len(), states(&well, "places").len()), (2, 2), "{}", well.stdout);
+}
+
+/// What the history knows as the secret of a client credential is not shown to RIXL as a key.
+#[test]
+fn a_client_secret_is_not_tried_as_a_key() {
+    let bench = Bench::new();
+    let client = bench.sandbox.create_client_credential("web0000001", "web");
+    write(&bench.path("web"), &client.client_secret, 0o600);
+    let rixl = |words: &str| bench.rixl(words).env("RIXL_ORG_ID", bench.sandbox.organization_id());
+    let to = "--to file:web --secret-format secret";
+    run(rixl(&format!("clients replace web0000001 {to} --yes --settle 0s --grace 0s")), 0);
+    fs::create_dir(bench.path("tree")).unwrap();
+    fs::copy(bench.path("web"), bench.path("tree/a")).unwrap();
+    let before = bench.sandbox.calls(EXCHANGE);
+    let found = run(rixl("doctor --scan tree --probe --output json"), 1);
+    assert!(states(&found, "found")[0].ends_with("/tree/a:1 not_tried"), "{}", found.stdout);
+    assert_eq!(bench.sandbox.calls(EXCHANGE), before);
+}
+
+/// One organization's list says nothing of another one's keys.
+#[test]
+fn another_organization_does_not_tell_that_a_key_is_gone() {
+    let bench = Bench::new();
+    let rixl = |words: &str| bench.rixl(words).env("RIXL_ORG_ID", bench.sandbox.organization_id());
+    run(rixl("keys rotate billing001 --to file:secret --yes --settle 0s"), 0);
+    run(rixl("keys delete billing001 --yes"), 0);
+    assert_eq!(states(&run(rixl("doctor --output json"), 1), "places"), ["billing001 left"]);
+    let other = run(bench.rixl("doctor --output json"), 2);
+    assert_eq!(states(&other, "places"), ["billing001 dead"]);
+}
+
+/// Refused by one of several servers is not dead.
+#[test]
+fn what_another_server_may_know_is_unclear() {
+    let (bench, far) = (bench(), Bench::new());
+    write(&bench.path("copy"), &far.key.secret, 0o600);
+    // The server of what the state knows is another one.
+    let program = bench.rixl("doctor --scan copy --scan-only --probe --output json");
+    let token = far.sandbox.bearer_token();
+    let empty = Bench::new();
+    let unclear = run(program.env("RIXL_BASE_URL", empty.sandbox.url()).env("RIXL_BEARER_TOKEN", token), 1);
+    assert!(states(&unclear, "found")[0].ends_with("/copy:1 unclear"), "{}", unclear.stdout);
+    let text = format!(
+        "[account.near]\ntoken.env = \"NEAR\"\n[account.far]\nbase-url = \"{}\"\ntoken.env = \"FAR\"\n\
+         [[secret]]\naccount = \"near\"\nname = \"billing\"\nmax-age = \"1d\"\nto = \"file:secret\"\n\
+         [[secret]]\naccount = \"far\"\nname = \"other\"\nmax-age = \"1d\"\nto = \"file:other00001\"\n",
+        far.sandbox.url()
+    );
+    write(&bench.path("rixl.toml"), &text, 0o644);
+    let other = far.add("other", "other00001");
+    write(&bench.path("other00001"), &other.secret, 0o600);
+    let doctor = bench.rixl("doctor --scan copy --probe --output json");
+    let program = doctor.env("NEAR", bench.sandbox.bearer_token()).env("FAR", token);
+    let before = far.sandbox.calls(EXCHANGE);
+    let found = run(program, 1);
+    assert!(states(&found, "found")[0].ends_with("/copy:1 unclear"), "{}", found.stdout);
+    // It went to the first one alone; the other has tried its place.
+    assert_eq!(far.sandbox.calls(EXCHANGE), before + 1);
 }
 
 #[test]
@@ -376,6 +494,88 @@ fn a_history_that_cannot_be_read_is_told_of() {
     fs::create_dir(place.path().join("tree/.git/HEAD")).unwrap();
     let damaged = program().env("PATH", PATH).run();
     assert_eq!(damaged.code, 1, "{}{}", damaged.stdout, damaged.stderr);
+}
+
+/// The repository around a damaged one is not taken for it.
+#[test]
+fn a_damaged_repository_within_another_is_told_of() {
+    if !has_git() {
+        return;
+    }
+    let bench = Bench::new();
+    git(bench.folder.path(), &["init", "outer"]);
+    let inner = bench.path("outer/inner");
+    fs::create_dir(&inner).unwrap();
+    git(&inner, &["init"]);
+    write(&inner.join("a"), STRANGER, 0o600);
+    git(&inner, &["add", "."]);
+    git(&inner, &["commit", "-m", "one"]);
+    fs::remove_file(inner.join("a")).unwrap();
+    write(&inner.join(".git/HEAD"), "", 0o600);
+    let damaged = run(bench.rixl("doctor --scan outer/inner --scan-only --output json"), 1);
+    assert!(json(&damaged)["problems"][0].as_str().unwrap().contains("/inner can't be read: "), "{}", damaged.stdout);
+}
+
+/// Git waits for what its pipe has to say, and ends with the run.
+#[test]
+fn a_pipe_in_a_repository_holds_nothing_up() {
+    if !has_git() {
+        return;
+    }
+    for (signal, code) in [(Signal::TERM, 3), (Signal::KILL, -1)] {
+        let bench = Bench::new();
+        git(bench.folder.path(), &["init", "tree"]);
+        let pipe = bench.path("tree/.git/HEAD");
+        fs::remove_file(&pipe).unwrap();
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let running = bench.rixl("doctor --scan tree --scan-only").spawn();
+        let open = || rustix::fs::open(&pipe, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+        let writer = wait_for("git that reads", open);
+        running.send(signal);
+        let run = Run::of(running);
+        assert_eq!(run.code, code);
+        assert!(code < 0 || run.stderr.contains("interrupted"), "{}", run.stderr);
+        wait_for("end of git", || match rustix::io::write(&writer, b" ") {
+            Err(Errno::PIPE) => Ok(()),
+            seen => Err(seen),
+        });
+    }
+}
+
+/// Whatever the settings of a repository allow.
+#[test]
+fn git_may_use_no_protocol() {
+    let bench = Bench::new();
+    let tree = bench.path("tree/.git");
+    for name in ["objects", "refs", "HEAD"] {
+        fs::create_dir_all(tree.join(name)).unwrap();
+    }
+    let script = format!("#!/bin/sh\necho \"$GIT_ALLOW_PROTOCOL\" >{}\nexit 1\n", bench.path("seen").display());
+    write(&bench.path("git"), &script, 0o700);
+    let path = format!("{}:{PATH}", bench.folder.path().display());
+    let run = bench.rixl("doctor --scan tree --scan-only").env("PATH", path).run();
+    assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+    assert_eq!(fs::read_to_string(bench.path("seen")).unwrap(), "none\n");
+}
+
+#[test]
+fn the_name_of_a_repository_is_not_shown_if_it_is_a_secret() {
+    if !has_git() {
+        return;
+    }
+    let bench = Bench::new();
+    let tree = bench.path("tree").join(STRANGER);
+    git(bench.folder.path(), &["init", &format!("tree/{STRANGER}")]);
+    write(&tree.join("a"), "rxl_Zt5RmQ8sLc2XvB7nHd4K", 0o600);
+    git(&tree, &["add", "."]);
+    git(&tree, &["commit", "-m", "one, not rxl_w8KdP3yGf6JtNa1VbQe5"]);
+    // In a commit, and in an object that has no path.
+    let found = run(bench.rixl("doctor --scan tree --scan-only --output json"), 1);
+    let states = states(&found, "found");
+    let mark = format!("/[{}]", fingerprint(STRANGER));
+    assert!(states.iter().any(|state| state.contains(&format!("{mark} object "))), "{states:?}");
+    let at = found.stdout.matches(&mark).count();
+    assert!(at >= 3, "{at}: {}", found.stdout);
 }
 
 #[test]

@@ -20,11 +20,12 @@ use super::{
     words::{Known, Owned},
 };
 use crate::{
+    args::Global,
     config::{self, Config},
     context::{Api, Context},
     declared,
     failure::{Code, Failure},
-    places,
+    places, settings,
     stdout::Stdout,
 };
 
@@ -134,6 +135,7 @@ impl Ledger {
                 // The old key's, where it was replaced.
                 let owner = audit.replaced.as_ref().filter(|_| !is_current).unwrap_or(&owner).clone();
                 let owned = known.secrets.entry(print.clone()).or_insert(Owned::of(&owner, &audit.base_url));
+                owned.is_key = audit.key_id.is_some();
                 owned.is_current = is_current;
                 owned.is_refused |= is_refused && !is_current;
             }
@@ -170,12 +172,14 @@ pub(super) struct Account {
     pub(super) api: Api,
     /// The keys that RIXL lists; `None`: there is no credential.
     listed: Option<HashSet<KeyId>>,
+    /// Whose keys those are, if it is named.
+    organization: Option<String>,
 }
 
 impl Account {
     /// Without a credential: none is needed to try a secret.
     pub(super) fn unlisted(context: &Context) -> Result<Self, Failure> {
-        Ok(Self { api: context.connect_without_credential()?, listed: None })
+        Ok(Self { api: context.connect_without_credential()?, listed: None, organization: None })
     }
 
     pub(super) fn base_url(&self) -> &str {
@@ -191,6 +195,8 @@ struct Candidate {
     key_id: Option<KeyId>,
     name: Option<String>,
     account: Option<String>,
+    /// As the history has it.
+    organization: Option<String>,
     /// Which account it is tried at: no server is shown another one's secret.
     at: usize,
     store: Arc<dyn Store>,
@@ -211,7 +217,7 @@ impl Inventory {
         let mut candidates = Vec::new();
         if let Some(config) = Config::find(&context.global)? {
             for part in declared::parts(context, &config)? {
-                match inventory.of_part(context, &part, &mut candidates).await {
+                match inventory.of_part(context, &config, &part, &mut candidates).await {
                     Ok(()) => {}
                     Err(failure) if failure.code == Code::Interrupted => return Err(failure),
                     Err(failure) => {
@@ -223,13 +229,14 @@ impl Inventory {
             }
         }
         if inventory.accounts.is_empty() {
+            let organization = organization(&context.global)?;
             inventory.accounts.push(match context.connect().await {
                 Ok(api) => match listed(context, &api).await {
-                    Ok(listed) => Account { api, listed: Some(listed) },
+                    Ok(listed) => Account { api, listed: Some(listed), organization },
                     Err(failure) if failure.code == Code::Interrupted => return Err(failure),
                     Err(failure) => {
                         inventory.problems.push(failure.words.message);
-                        Account { api, listed: None }
+                        Account { api, listed: None, organization }
                     }
                 },
                 Err(failure) if failure.code == Code::Authentication => Account::unlisted(context)?,
@@ -251,23 +258,35 @@ impl Inventory {
     async fn of_part(
         &mut self,
         context: &Context,
+        config: &Config,
         part: &declared::Part<'_>,
         candidates: &mut Vec<Candidate>,
     ) -> Result<(), Failure> {
+        let organization = organization(&match part.account.filter(|_| context.global.account.is_none()) {
+            Some(name) => config.account(name)?.over(&context.global)?,
+            None => context.global.clone(),
+        })?;
         let api = part.connect(context).await?;
         let seen = part.seen(context, &api, &mut declared::Again::default()).await?;
         let listed = Some(listed(context, &api).await?);
+        let at = self.accounts.len();
+        self.accounts.push(Account { api, listed, organization: organization.clone() });
         for group in &seen.groups {
             for key in &group.keys {
                 let id = KeyId::new(&key.id).ok();
-                for store in group.places.stores_of(id.as_ref(), key.name.as_deref())? {
+                let stores = group.places.stores_of(id.as_ref(), key.name.as_deref()).unwrap_or_else(|error| {
+                    self.problems.push(format!("the place of {} can't be named: {error}", key.id));
+                    Vec::new()
+                });
+                for store in stores {
                     let new = Candidate {
                         identity: identity(&*store).await,
-                        owner: key.entry.clone(),
+                        owner: key.id.clone(),
                         key_id: id.clone().filter(|_| group.secret.kind == config::Kind::ApiKey),
                         name: key.name.clone(),
                         account: part.account.map(str::to_owned),
-                        at: self.accounts.len(),
+                        organization: organization.clone(),
+                        at,
                         store,
                         stored: None,
                         is_in_ledger: false,
@@ -276,7 +295,6 @@ impl Inventory {
                 }
             }
         }
-        self.accounts.push(Account { api, listed });
         Ok(())
     }
 
@@ -297,12 +315,11 @@ impl Inventory {
                 continue;
             }
             let here = ledger.owners.iter().filter(|audit| audit.base_url == base_url);
-            let open =
-                open.iter().filter(|run| run.base_url.as_deref() == Some(base_url)).map(|run| run.entry.as_str());
+            let open = open.iter().filter(|run| run.base_url.as_deref() == Some(base_url));
             let listed = self.accounts.iter().filter(|account| account.base_url() == base_url);
             let listed = listed.filter_map(|account| account.listed.as_ref()).flatten().map(KeyId::as_str);
             let of_keys = here.clone().filter_map(|audit| audit.key_id.as_deref());
-            let ids: BTreeSet<&str> = of_keys.chain(open).chain(listed).collect();
+            let ids: BTreeSet<&str> = of_keys.chain(open.clone().map(|run| run.entry.as_str())).chain(listed).collect();
             let rotator = context.rotator(&account.api)?;
             let mut texts = Vec::new();
             for id in ids.into_iter().filter_map(|id| id.parse::<KeyId>().ok()) {
@@ -311,25 +328,44 @@ impl Inventory {
                 if let Some(print) = &last.fingerprint {
                     known.secrets.insert(print.clone(), Owned::of(&owner, base_url));
                 }
-                let name = here.clone().find(|audit| audit.key_id.as_ref() == Some(&owner));
-                let name = name.and_then(|audit| audit.name.clone());
+                let audit = here.clone().find(|audit| audit.key_id.as_ref() == Some(&owner));
+                let name = audit.and_then(|audit| audit.name.clone());
+                let organization = match audit {
+                    Some(audit) => audit.organization.clone(),
+                    None => open
+                        .clone()
+                        .find_map(|run| run.organization.as_ref().filter(|_| run.entry == owner))
+                        .map(ToString::to_string),
+                };
                 for text in last.stores {
-                    texts.push((owner.clone(), Some(id.clone()), name.clone(), text, last.fingerprint.clone()));
+                    let (name, organization, stored) = (name.clone(), organization.clone(), last.fingerprint.clone());
+                    texts.push((owner.clone(), Some(id.clone()), name, organization, text, stored));
                 }
             }
             for audit in here.filter(|audit| audit.key_id.is_none()) {
                 let all = if audit.stores.is_empty() { vec![audit.store.clone()] } else { audit.stores.clone() };
                 for text in all {
                     let owner = owner(audit).unwrap_or_default().to_owned();
-                    texts.push((owner, None, audit.name.clone(), text, audit.new_fingerprint.clone()));
+                    texts.push((owner, None, audit.name.clone(), None, text, audit.new_fingerprint.clone()));
                 }
             }
-            for (owner, key_id, name, text, stored) in texts {
+            for (owner, key_id, name, organization, text, stored) in texts {
                 match stores.open(&text) {
                     Ok(store) => {
                         let identity = identity(&*store).await;
                         let (account, is_in_ledger) = (None, true);
-                        let new = Candidate { identity, owner, key_id, name, account, at, store, stored, is_in_ledger };
+                        let new = Candidate {
+                            identity,
+                            owner,
+                            key_id,
+                            name,
+                            account,
+                            organization,
+                            at,
+                            store,
+                            stored,
+                            is_in_ledger,
+                        };
                         add(candidates, new);
                     }
                     // It went there.
@@ -349,10 +385,15 @@ impl Inventory {
     }
 
     /// Whether RIXL, asked for all keys that may be meant, lacks this one.
-    fn is_gone(&self, at: usize, key_id: Option<&KeyId>) -> bool {
-        let (Some(key_id), Some(server)) = (key_id, self.accounts.get(at).map(Account::base_url)) else { return false };
-        let mut here = self.accounts.iter().filter(|account| account.base_url() == server);
-        here.all(|account| account.listed.as_ref().is_some_and(|listed| !listed.contains(key_id)))
+    fn is_gone(&self, Candidate { key_id, organization, at, .. }: &Candidate) -> bool {
+        let (Some(key_id), Some(server)) = (key_id, self.accounts.get(*at).map(Account::base_url)) else {
+            return false;
+        };
+        // Another organization's list says nothing of it.
+        let is_its = |account: &&Account| account.base_url() == server && account.organization == *organization;
+        let mut its = self.accounts.iter().filter(is_its).peekable();
+        let lacks = |account: &Account| account.listed.as_ref().is_some_and(|listed| !listed.contains(key_id));
+        its.peek().is_some() && its.all(lacks)
     }
 
     async fn try_one(
@@ -362,8 +403,8 @@ impl Inventory {
         pace: &mut Pace,
         candidate: Candidate,
     ) -> Result<(), Failure> {
+        let is_gone = self.is_gone(&candidate);
         let Candidate { owner, key_id, name, account, at, store, stored, is_in_ledger, .. } = candidate;
-        let is_gone = self.is_gone(at, key_id.as_ref());
         let location = store.location();
         let held = match store.is_readable() {
             true => context.stop.or(store.read(Read::new())).await?.map(Some),
@@ -442,6 +483,10 @@ fn judge(
     }
     let why = "it is not known to be RIXL's, so it was not sent there; `rixl keys verify` would";
     Judged::Known(State::NotOurs, Some(why.to_owned()))
+}
+
+fn organization(global: &Global) -> Result<Option<String>, Failure> {
+    Ok(settings::organization(global)?.map(|id| id.to_string()))
 }
 
 async fn listed(context: &Context, api: &Api) -> Result<HashSet<KeyId>, Failure> {

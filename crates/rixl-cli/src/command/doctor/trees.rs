@@ -27,7 +27,7 @@ const KEPT: usize = 10_000;
 
 /// What was found, and what was looked at.
 pub(super) struct Scan<'a> {
-    stop: &'a Stop,
+    pub(super) stop: &'a Stop,
     pub(super) known: &'a Known,
     /// Files that are places of secrets, with the fingerprint of what they hold: it belongs there.
     places: &'a HashSet<(PathBuf, String)>,

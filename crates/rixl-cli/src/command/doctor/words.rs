@@ -34,6 +34,8 @@ pub(super) struct Owned {
     pub(super) owner: String,
     /// The server that knows it.
     pub(super) base_url: String,
+    /// It is a key's, which RIXL can try alone.
+    pub(super) is_key: bool,
     /// It is what was stored last.
     pub(super) is_current: bool,
     /// RIXL was seen to refuse it.
@@ -41,9 +43,15 @@ pub(super) struct Owned {
 }
 
 impl Owned {
-    /// What was stored last of this owner.
+    /// What was stored last of this key.
     pub(super) fn of(owner: &str, base_url: &str) -> Self {
-        Self { owner: owner.to_owned(), base_url: base_url.to_owned(), is_current: true, is_refused: false }
+        Self {
+            owner: owner.to_owned(),
+            base_url: base_url.to_owned(),
+            is_key: true,
+            is_current: true,
+            is_refused: false,
+        }
     }
 }
 
