@@ -450,7 +450,7 @@ impl Config {
         }
         let (accounts, secrets) = (BTreeMap::new(), Vec::new());
         let mut config = Self { path, accounts, secrets, on_failure: None, heartbeat: None };
-        let (mut problems, mut alarm_timeout) = (Vec::new(), None);
+        let (mut problems, mut alarm_timeout, mut heartbeat_at) = (Vec::new(), None, 0..0);
         for (key, value) in table.into_inner() {
             let at = value.span();
             match (key.get_ref().as_ref(), value.into_inner()) {
@@ -464,6 +464,7 @@ impl Config {
                 },
                 ("heartbeat", DeValue::String(file)) => {
                     config.heartbeat = Some(beside(&config.path, Path::new(&*file)));
+                    heartbeat_at = at;
                 }
                 ("on-failure" | "on-failure-timeout" | "heartbeat", _) => {
                     problems.push(Problem::new(at, "expected a string"));
@@ -499,7 +500,24 @@ impl Config {
         if let (Some(alarm), Some(timeout)) = (&mut config.on_failure, alarm_timeout) {
             *alarm = alarm.clone().with_timeout(timeout);
         }
+        if config.heartbeat.as_ref().is_some_and(|path| config.has(path)) {
+            let message = "heartbeat is the path of something else that is named here, which it would be written over";
+            problems.push(Problem::new(heartbeat_at, message));
+        }
         if problems.is_empty() { config.with_accounts(text) } else { Err(problems) }
+    }
+
+    /// Whether a file is named for something else: a place of secrets, a token, or the file itself.
+    fn has(&self, file: &Path) -> bool {
+        let is_place = |to: &String| match (to.strip_prefix("file:"), to.strip_prefix("dotenv:")) {
+            (Some(path), _) => Path::new(path) == file,
+            (_, Some(place)) => Path::new(place.rsplit_once('#').map_or(place, |(path, _)| path)) == file,
+            _ => false,
+        };
+        let mut tokens = self.accounts.values().filter_map(|account| account.token.as_ref());
+        self.path == file
+            || self.secrets.iter().flat_map(|secret| &secret.to.0).any(is_place)
+            || tokens.any(|token| [&token.file, &token.api_key_file].into_iter().flatten().any(|path| path == file))
     }
 
     /// Whether each secret is of an account that is declared.

@@ -231,6 +231,20 @@ fn mistakes_are_told_with_line_and_column() {
         (format!("on-failure = \"a 'b\"\n{LEAST}"), "line 1, column 14: the alarm: a quote in it is not closed"),
         (format!("on-failure-timeout = \"soon\"\n{LEAST}"), "line 1, column 22: write a duration such as 500ms"),
         (format!("heartbeat = 1\n{LEAST}"), "line 1, column 13: expected a string"),
+        (format!("heartbeat = \"./rixl.toml\"\n{LEAST}"), "line 1, column 13: heartbeat is the path of something else"),
+        (format!("heartbeat = \"x\"\n{}", LEAST.replace("{key_id}", "./x")), "heartbeat is the path of something else"),
+        (
+            format!("heartbeat = \"./x\"\n{}", LEAST.replace("file:{key_id}", "dotenv:x#A")),
+            "heartbeat is the path of something else",
+        ),
+        (
+            format!("heartbeat = \"./x\"\n[account.a]\ntoken.file = \"x\"\n{LEAST}"),
+            "heartbeat is the path of something else",
+        ),
+        (
+            format!("heartbeat = \"/x\"\n[account.a]\ntoken.api-key-file = \"/x\"\n{LEAST}"),
+            "heartbeat is the path of something else",
+        ),
         (format!("heart-beat = \"a\"\n{LEAST}"), "line 1, column 1: heart-beat is not known here; is it heartbeat?"),
         (with("heartbeat = \"a\""), "line 5, column 1: heartbeat is not known here"),
         ("secrets = 1\n".into(), "line 1, column 1: secrets is not known here; is it secret?"),
