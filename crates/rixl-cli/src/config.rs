@@ -454,7 +454,7 @@ impl Config {
         for (key, value) in table.into_inner() {
             let at = value.span();
             match (key.get_ref().as_ref(), value.into_inner()) {
-                ("on-failure", DeValue::String(text)) => match Alarm::from_text(&text) {
+                ("on-failure", DeValue::String(text)) => match Alarm::from_text(&program_beside(&config.path, &text)) {
                     Ok(alarm) => config.on_failure = Some(alarm),
                     Err(error) => problems.push(Problem::new(at, error.to_string())),
                 },
@@ -479,8 +479,15 @@ impl Config {
                     }
                 }
                 ("secret", DeValue::Array(all)) => {
-                    for secret in all {
+                    for mut secret in all {
                         let at = secret.span();
+                        for name in ["then", "then-once", "probe"] {
+                            if let DeValue::Table(table) = secret.get_mut()
+                                && let Some(DeValue::String(text)) = table.get_mut(name).map(Spanned::get_mut)
+                            {
+                                *text = program_beside(&config.path, text).into();
+                            }
+                        }
                         let unfit = Kind::problems(secret.get_ref());
                         if !unfit.is_empty() {
                             problems.extend(unfit);
@@ -555,6 +562,14 @@ impl Config {
         })
     }
 
+    /// Whether the program of `on-failure` is there, which would otherwise be missing when it is needed.
+    pub(crate) fn check_alarm(&self) -> Result<(), Failure> {
+        self.on_failure.as_ref().map_or(Ok(()), Alarm::check).map_err(|error| {
+            Failure::usage(format!("{}: on-failure can't be run; RIXL was not changed", self.shown()))
+                .with_cause(&error)
+        })
+    }
+
     /// The path of the file.
     pub(crate) fn shown(&self) -> String {
         shown(&self.path.to_string_lossy()).into_owned()
@@ -600,10 +615,7 @@ impl Account {
                 let Some(program) = words.first_mut().filter(|program| !program.is_empty()) else {
                     return Err(Problem::new(at.clone(), "token.command is a program and its arguments"));
                 };
-                // Another one is looked up on PATH.
-                if program.contains('/') {
-                    *program = beside(config, Path::new(program)).to_string_lossy().into_owned();
-                }
+                beside_if_path(config, program);
             }
             if credential.as_ref().is_some_and(|name| name.is_empty() || name.starts_with('.') || name.contains('/')) {
                 return Err(Problem::new(at.clone(), "token.credential is a name, as in LoadCredential=NAME:PATH"));
@@ -923,6 +935,23 @@ fn near(name: &str, known: &[&str]) -> String {
 /// A path that is relative counts from the folder of the file, wherever that was found from.
 fn beside(config: &Path, path: &Path) -> PathBuf {
     config.parent().map_or_else(|| path.to_owned(), |folder| folder.join(path))
+}
+
+/// The same for a program that has a slash. Another one is looked up on PATH.
+fn beside_if_path(config: &Path, program: &mut String) {
+    if program.contains('/') {
+        *program = beside(config, Path::new(program)).to_string_lossy().into_owned();
+    }
+}
+
+/// The same for the words of a command line. One that can't be read is told where it is used.
+fn program_beside(config: &Path, text: &str) -> String {
+    let mut words = shlex::split(text).unwrap_or_default();
+    words.first_mut().into_iter().for_each(|program| beside_if_path(config, program));
+    shlex::try_join(words.iter().map(String::as_str))
+        .ok()
+        .filter(|_| !words.is_empty())
+        .unwrap_or_else(|| text.to_owned())
 }
 
 /// What looks like a secret, in comments too: a file that is committed is no place for it.

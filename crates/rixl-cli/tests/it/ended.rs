@@ -166,12 +166,44 @@ fn a_heartbeat_is_written_over_nothing_else() {
     assert!(fs::read_to_string(bench.path("beat")).unwrap().starts_with("20"));
 }
 
+/// It would be missing when it is needed.
+#[test]
+fn a_program_that_cannot_be_run_is_told_first() {
+    for program in ["no-such-program", "./fleeta0001", "./tel"] {
+        let bench = bench();
+        declare(&bench, &format!("on-failure = \"{program} a\"\n{KEY}"));
+        for words in ["config check", "apply --yes"] {
+            let failed = run(bench.rixl(words), 2);
+            assert!(failed.stderr.contains("on-failure can't be run; RIXL was not changed"), "{}", failed.stderr);
+            assert!(failed.stderr.contains("there is no program `"), "{}", failed.stderr);
+        }
+        assert_eq!(bench.sandbox.rotations("fleeta0001"), 0);
+    }
+}
+
+/// As that of a timer, which is another one.
+#[test]
+fn the_folder_of_a_run_chooses_no_program() {
+    let bench = bench();
+    fs::create_dir(bench.path("elsewhere")).unwrap();
+    let rixl = |words: &str| {
+        let mut program = bench.rixl(words);
+        program.command.current_dir(bench.path("elsewhere"));
+        program
+    };
+    declare(&bench, &format!("on-failure = \"./tell\"\n{KEY}then = \"./tell\"\n"));
+    run(rixl("config check"), 0);
+    run(rixl("apply --yes").env("RIXL_BEARER_TOKEN", "wrong"), 4);
+    assert_eq!(told(&bench, "RIXL_EXIT_CODE").unwrap(), "4");
+    run(rixl("apply --yes"), 0);
+    assert_eq!(told(&bench, "RIXL_KEY_ID").unwrap(), "fleeta0001");
+}
+
 #[test]
 fn a_program_that_fails_or_hangs_changes_nothing() {
     for (program, said) in [
         ("false", "the alarm: `false` exited with status 1"),
         ("sleep 100", "the alarm: `sleep` did not end within 0.5 s, and was killed"),
-        ("no-such-program", "the alarm: `no-such-program` "),
     ] {
         let bench = bench();
         let top = format!("on-failure = \"{program}\"\non-failure-timeout = \"500ms\"\n");
