@@ -971,6 +971,11 @@ fn secrets(text: &str) -> Vec<Problem> {
     problems
 }
 
+/// Whether a file with this text would be refused for it.
+pub(crate) fn holds_secret(text: &str) -> bool {
+    !secrets(text).is_empty()
+}
+
 /// RIXL's keys and signing secrets, and bearer tokens, which are JSON Web Tokens.
 fn secret(word: &str) -> Option<&'static str> {
     const SHORTEST: usize = 12;
