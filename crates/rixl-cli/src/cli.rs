@@ -127,14 +127,22 @@ fn wants(words: &[&str], flags: &[&str], value: &str) -> bool {
 /// Removes from a message whatever part of the command line is long enough to be a key or a token.
 fn without_secrets(mut text: String, arguments: &[OsString]) -> String {
     const SHORTEST: usize = 20;
+    let mut remove = |part: &str| {
+        if part.len() >= SHORTEST {
+            text = text.replace(part, "[not repeated]");
+        }
+    };
     for argument in arguments.iter().skip(1).filter_map(|argument| argument.to_str()) {
-        let value = match argument.split_once('=') {
-            Some((flag, value)) if flag.starts_with('-') => value,
-            _ if argument.starts_with('-') => continue,
-            _ => argument,
+        let Some(option) = argument.strip_prefix('-') else {
+            remove(argument);
+            continue;
         };
-        if value.len() >= SHORTEST {
-            text = text.replace(value, "[not repeated]");
+        let (flag, value) = option.split_once('=').unwrap_or((option, ""));
+        remove(value);
+        match flag.strip_prefix('-') {
+            Some(name) => remove(name),
+            // The value begins after any of the letters.
+            None => flag.char_indices().for_each(|(at, _)| remove(flag.get(at..).unwrap_or_default())),
         }
     }
     text
@@ -176,5 +184,18 @@ mod tests {
         let arguments = arguments.map(OsString::from);
         let message = "unexpected argument 'rxl_0123456789abcdefghij' found, list".to_owned();
         assert_eq!(without_secrets(message, &arguments), "unexpected argument '[not repeated]' found, list");
+        for line in [
+            "-orxl_0123456789abcdefghij keys list",
+            "-qorxl_0123456789abcdefghij keys list",
+            "-orxl_0123456789abcdefghij= keys list",
+            "keys list --rxl_0123456789abcdefghij",
+            "keys list --rxl_0123456789abcdefghij=a",
+        ] {
+            let arguments: Vec<OsString> = ["rixl"].into_iter().chain(line.split(' ')).map(OsString::from).collect();
+            let message = program().try_get_matches_from(&arguments).unwrap_err().to_string();
+            assert!(message.contains("rxl_0123456789abcdefghij"), "{message}");
+            let message = without_secrets(message, &arguments);
+            assert!(message.contains("[not repeated]") && !message.contains("0123456789"), "{message}");
+        }
     }
 }

@@ -450,11 +450,11 @@ impl Config {
         }
         let (accounts, secrets) = (BTreeMap::new(), Vec::new());
         let mut config = Self { path, accounts, secrets, on_failure: None, heartbeat: None };
-        let (mut problems, mut alarm_timeout) = (Vec::new(), None);
+        let (mut problems, mut alarm_timeout, mut heartbeat_at) = (Vec::new(), None, 0..0);
         for (key, value) in table.into_inner() {
             let at = value.span();
             match (key.get_ref().as_ref(), value.into_inner()) {
-                ("on-failure", DeValue::String(text)) => match Alarm::from_text(&text) {
+                ("on-failure", DeValue::String(text)) => match Alarm::from_text(&program_beside(&config.path, &text)) {
                     Ok(alarm) => config.on_failure = Some(alarm),
                     Err(error) => problems.push(Problem::new(at, error.to_string())),
                 },
@@ -464,6 +464,7 @@ impl Config {
                 },
                 ("heartbeat", DeValue::String(file)) => {
                     config.heartbeat = Some(beside(&config.path, Path::new(&*file)));
+                    heartbeat_at = at;
                 }
                 ("on-failure" | "on-failure-timeout" | "heartbeat", _) => {
                     problems.push(Problem::new(at, "expected a string"));
@@ -478,8 +479,15 @@ impl Config {
                     }
                 }
                 ("secret", DeValue::Array(all)) => {
-                    for secret in all {
+                    for mut secret in all {
                         let at = secret.span();
+                        for name in ["then", "then-once", "probe"] {
+                            if let DeValue::Table(table) = secret.get_mut()
+                                && let Some(DeValue::String(text)) = table.get_mut(name).map(Spanned::get_mut)
+                            {
+                                *text = program_beside(&config.path, text).into();
+                            }
+                        }
                         let unfit = Kind::problems(secret.get_ref());
                         if !unfit.is_empty() {
                             problems.extend(unfit);
@@ -499,7 +507,24 @@ impl Config {
         if let (Some(alarm), Some(timeout)) = (&mut config.on_failure, alarm_timeout) {
             *alarm = alarm.clone().with_timeout(timeout);
         }
+        if config.heartbeat.as_ref().is_some_and(|path| config.has(path)) {
+            let message = "heartbeat is the path of something else that is named here, which it would be written over";
+            problems.push(Problem::new(heartbeat_at, message));
+        }
         if problems.is_empty() { config.with_accounts(text) } else { Err(problems) }
+    }
+
+    /// Whether a file is named for something else: a place of secrets, a token, or the file itself.
+    fn has(&self, file: &Path) -> bool {
+        let is_place = |to: &String| match (to.strip_prefix("file:"), to.strip_prefix("dotenv:")) {
+            (Some(path), _) => Path::new(path) == file,
+            (_, Some(place)) => Path::new(place.rsplit_once('#').map_or(place, |(path, _)| path)) == file,
+            _ => false,
+        };
+        let mut tokens = self.accounts.values().filter_map(|account| account.token.as_ref());
+        self.path == file
+            || self.secrets.iter().flat_map(|secret| &secret.to.0).any(is_place)
+            || tokens.any(|token| [&token.file, &token.api_key_file].into_iter().flatten().any(|path| path == file))
     }
 
     /// Whether each secret is of an account that is declared.
@@ -534,6 +559,14 @@ impl Config {
             let known: Vec<&str> = self.accounts.keys().map(String::as_str).collect();
             let message = format!("{} declares no account {}{}", self.shown(), shown(name), near(name, &known));
             Failure::usage(format!("{message}; RIXL was not changed"))
+        })
+    }
+
+    /// Whether the program of `on-failure` is there, which would otherwise be missing when it is needed.
+    pub(crate) fn check_alarm(&self) -> Result<(), Failure> {
+        self.on_failure.as_ref().map_or(Ok(()), Alarm::check).map_err(|error| {
+            Failure::usage(format!("{}: on-failure can't be run; RIXL was not changed", self.shown()))
+                .with_cause(&error)
         })
     }
 
@@ -582,10 +615,7 @@ impl Account {
                 let Some(program) = words.first_mut().filter(|program| !program.is_empty()) else {
                     return Err(Problem::new(at.clone(), "token.command is a program and its arguments"));
                 };
-                // Another one is looked up on PATH.
-                if program.contains('/') {
-                    *program = beside(config, Path::new(program)).to_string_lossy().into_owned();
-                }
+                beside_if_path(config, program);
             }
             if credential.as_ref().is_some_and(|name| name.is_empty() || name.starts_with('.') || name.contains('/')) {
                 return Err(Problem::new(at.clone(), "token.credential is a name, as in LoadCredential=NAME:PATH"));
@@ -907,6 +937,23 @@ fn beside(config: &Path, path: &Path) -> PathBuf {
     config.parent().map_or_else(|| path.to_owned(), |folder| folder.join(path))
 }
 
+/// The same for a program that has a slash. Another one is looked up on PATH.
+fn beside_if_path(config: &Path, program: &mut String) {
+    if program.contains('/') {
+        *program = beside(config, Path::new(program)).to_string_lossy().into_owned();
+    }
+}
+
+/// The same for the words of a command line. One that can't be read is told where it is used.
+fn program_beside(config: &Path, text: &str) -> String {
+    let mut words = shlex::split(text).unwrap_or_default();
+    words.first_mut().into_iter().for_each(|program| beside_if_path(config, program));
+    shlex::try_join(words.iter().map(String::as_str))
+        .ok()
+        .filter(|_| !words.is_empty())
+        .unwrap_or_else(|| text.to_owned())
+}
+
 /// What looks like a secret, in comments too: a file that is committed is no place for it.
 fn secrets(text: &str) -> Vec<Problem> {
     let is_part = |character: char| character.is_ascii_alphanumeric() || "_-.".contains(character);
@@ -922,6 +969,11 @@ fn secrets(text: &str) -> Vec<Problem> {
         at += word.len();
     }
     problems
+}
+
+/// Whether a file with this text would be refused for it.
+pub(crate) fn holds_secret(text: &str) -> bool {
+    !secrets(text).is_empty()
 }
 
 /// RIXL's keys and signing secrets, and bearer tokens, which are JSON Web Tokens.

@@ -117,9 +117,17 @@ impl DeployStep {
         self
     }
 
+    fn runnable(&self) -> Result<(), StoreError> {
+        let program = name(&self.words);
+        if is_runnable(program) {
+            return Ok(());
+        }
+        let why = format!("there is no program `{program}` that may be run");
+        Err(StoreError::new(StoreErrorKind::Unusable, self.step, why))
+    }
+
     /// What is recorded of it, for a key with this name.
     pub(crate) fn recorded(&self, key_name: Option<&str>) -> Result<Deploy, StoreError> {
-        let program = name(&self.words);
         let has = |part: &str| self.words.iter().any(|word| word == part);
         if self.is_batched && (has(KEY_ID) || has(KEY_NAME)) {
             return Err(invalid(self.step, "one run for several keys has no argument that stands for a key"));
@@ -133,10 +141,7 @@ impl DeployStep {
                 Some(_) => {}
             }
         }
-        if !is_runnable(program) {
-            let kind = StoreErrorKind::Unusable;
-            return Err(StoreError::new(kind, self.step, format!("there is no program `{program}` that may be run")));
-        }
+        self.runnable()?;
         let folder =
             self.folder.to_str().ok_or_else(|| invalid(self.step, "the path of the current folder is not UTF-8"))?;
         let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
@@ -189,6 +194,15 @@ impl Alarm {
     /// How long it may take. The default is a minute.
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self(self.0.with_timeout(timeout))
+    }
+
+    /// Whether there is its program, before it is needed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Unusable`] when there is none that may be run.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.0.runnable()
     }
 
     /// Runs it, with these variables, after these words, if there are any: see

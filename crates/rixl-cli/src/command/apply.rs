@@ -50,6 +50,9 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, Args { again }: Args) -> Result<Done, Failure> {
     let config = Config::required(&context.global)?;
+    if !context.global.sandbox {
+        config.check_alarm()?;
+    }
     let mut rows = Vec::new();
     let result = all(context, &config, &mut rows, Again::new(again)).await;
     ended::tell(context, &config, &rows, result).await

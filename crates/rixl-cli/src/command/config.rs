@@ -41,6 +41,7 @@ fn check(context: &Context) -> Result<Done, Failure> {
     if let Some(name) = &context.global.account {
         let _ = file.account(name)?;
     }
+    file.check_alarm()?;
     for secret in &file.secrets {
         places::check_stores(context, &secret.destination(false)).map_err(|mut failure| {
             failure.words.message =

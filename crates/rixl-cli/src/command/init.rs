@@ -6,7 +6,7 @@ use rixl_credentials::{ApiKey, Timestamp};
 
 use crate::{
     command::list,
-    config::{Config, FILE, LONGEST, Source},
+    config::{Config, FILE, LONGEST, Source, holds_secret},
     context::Context,
     embedded,
     failure::Failure,
@@ -61,8 +61,14 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
                 if stores.iter().any(|store| store == Stdout::LOCATION) { Vec::new() } else { stores }
             }
         };
-        declared += usize::from(!known.is_empty());
-        text.push_str(&block(key, &known, now));
+        let mut block_of_key = block(key, key.name.as_deref().unwrap_or("a key without a name"), &known, now);
+        // A file with that would be refused.
+        let is_secret = holds_secret(&block_of_key);
+        if is_secret {
+            block_of_key = block(key, "a key whose name or place looks like a secret", &[], now);
+        }
+        declared += usize::from(!known.is_empty() && !is_secret);
+        text.push_str(&block_of_key);
     }
     // What can't be read is not left for others to find.
     let config = Config::of_text(path.clone(), &text)?;
@@ -129,8 +135,7 @@ fn head(context: &Context) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn block(key: &ApiKey, places: &[String], now: Timestamp) -> String {
-    let name = key.name.as_deref().unwrap_or("a key without a name");
+fn block(key: &ApiKey, name: &str, places: &[String], now: Timestamp) -> String {
     let age = key.created_at.map(|then| format!(", {} old", rough(then, now))).unwrap_or_default();
     let end = key.expiring_at.map(|end| end.to_string());
     // The day.

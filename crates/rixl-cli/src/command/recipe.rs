@@ -13,6 +13,7 @@ use std::{
 
 use clap::ValueEnum;
 use rixl_credentials::Timestamp;
+use rixl_vault::VaultConfig;
 
 use crate::{
     config::{Config, Secret},
@@ -109,6 +110,8 @@ impl<'a> Facts<'a> {
     fn of(context: &Context, config: &'a Config) -> Result<Self, Failure> {
         let global = &context.global;
         let path = utf8(&config.path)?;
+        // A credential in an address is refused, and so is not printed.
+        settings::client(global)?.build()?;
         let mut words = vec!["apply".into(), "--yes".into(), "--config".into(), path.to_owned()];
         let mut add = |flag: &str, value: Option<String>| {
             words.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
@@ -116,7 +119,7 @@ impl<'a> Facts<'a> {
         add("--account", global.account.clone());
         if global.account.is_none() {
             add("--base-url", global.base_url.clone().or_else(|| variable("RIXL_BASE_URL")));
-            add("--org", global.org.as_ref().map(|id| id.0.to_string()).or_else(|| variable("RIXL_ORG_ID")));
+            add("--org", settings::organization(global)?.map(|id| id.to_string()));
         }
         let only = global.account.as_deref();
         let is_about = |secret: &&Secret| only.is_none() || secret.account.as_deref() == only;
@@ -219,8 +222,13 @@ impl<'a> Facts<'a> {
     }
 
     /// The address of Vault, as far as it is known here.
-    fn vault_address() -> String {
-        ["BAO_ADDR", "VAULT_ADDR"].into_iter().find_map(variable).unwrap_or_else(|| "https://vault.example:8200".into())
+    fn vault_address() -> Result<String, Failure> {
+        let address = ["BAO_ADDR", "VAULT_ADDR"].into_iter().find_map(variable);
+        let address = address.unwrap_or_else(|| "https://vault.example:8200".into());
+        VaultConfig::builder().address(&address).token("none").build().map_err(|error| {
+            Failure::usage("the address of Vault can't be taken over; nothing was printed").with_cause(&error)
+        })?;
+        Ok(address)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
 
 const FULL: &str = r##"
 # A comment.
-on-failure = "page --urgent 'the keys'"
+on-failure = "bin/page --urgent 'the keys'"
 on-failure-timeout = "30s"
 heartbeat = "state/beat"
 
@@ -45,9 +45,9 @@ no-verify = true
 to = ["dotenv:env/{key_name}#RIXL_API_KEY", "vault:secret/rixl/{key_name}#api_key"]
 take-over = true
 new-place = true
-then = "systemctl reload {key_name}"
+then = "bin/reload {key_name}"
 then-timeout = "1m"
-probe = "probe {key_id}"
+probe = "./probe {key_id}"
 probe-timeout = "10s"
 probe-url = "https://billing.example/health"
 until-acknowledged = ["api", "worker"]
@@ -101,8 +101,13 @@ fn all_that_can_be_declared() {
     assert_eq!(config.accounts.keys().collect::<Vec<_>>(), ["main", "other", "third"]);
     let [first, second, third, fourth] = config.secrets.as_slice() else { panic!() };
     let destination = first.destination(false);
-    assert!(config.on_failure.is_some());
-    // Relative paths count from the folder of the file.
+    // Relative paths count from the folder of the file, those of programs too; another program is looked up on PATH.
+    let alarm = format!("{:?}", config.on_failure);
+    assert!(alarm.contains(r#"["/srv/fleet/bin/page", "--urgent", "the keys"]"#), "{alarm}");
+    let programs = format!("{:?}", destination.handling);
+    assert!(programs.contains(r#"["/srv/fleet/bin/reload", "{key_name}"]"#), "{programs}");
+    assert!(programs.contains(r#"["/srv/fleet/probe", "{key_id}"]"#), "{programs}");
+    assert!(format!("{:?}", second.destination(false).handling).contains(r#"["reload"]"#));
     assert_eq!(config.heartbeat.as_deref(), Some(Path::new("/srv/fleet/state/beat")));
     assert_eq!(
         destination.to,
@@ -231,6 +236,20 @@ fn mistakes_are_told_with_line_and_column() {
         (format!("on-failure = \"a 'b\"\n{LEAST}"), "line 1, column 14: the alarm: a quote in it is not closed"),
         (format!("on-failure-timeout = \"soon\"\n{LEAST}"), "line 1, column 22: write a duration such as 500ms"),
         (format!("heartbeat = 1\n{LEAST}"), "line 1, column 13: expected a string"),
+        (format!("heartbeat = \"./rixl.toml\"\n{LEAST}"), "line 1, column 13: heartbeat is the path of something else"),
+        (format!("heartbeat = \"x\"\n{}", LEAST.replace("{key_id}", "./x")), "heartbeat is the path of something else"),
+        (
+            format!("heartbeat = \"./x\"\n{}", LEAST.replace("file:{key_id}", "dotenv:x#A")),
+            "heartbeat is the path of something else",
+        ),
+        (
+            format!("heartbeat = \"./x\"\n[account.a]\ntoken.file = \"x\"\n{LEAST}"),
+            "heartbeat is the path of something else",
+        ),
+        (
+            format!("heartbeat = \"/x\"\n[account.a]\ntoken.api-key-file = \"/x\"\n{LEAST}"),
+            "heartbeat is the path of something else",
+        ),
         (format!("heart-beat = \"a\"\n{LEAST}"), "line 1, column 1: heart-beat is not known here; is it heartbeat?"),
         (with("heartbeat = \"a\""), "line 5, column 1: heartbeat is not known here"),
         ("secrets = 1\n".into(), "line 1, column 1: secrets is not known here; is it secret?"),

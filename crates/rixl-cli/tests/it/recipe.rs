@@ -356,3 +356,20 @@ fn quoting_for_kubernetes_and_workflows() {
     let manifest = run(place.rixl("recipe kubernetes"), 0).stdout;
     assert!(manifest.contains("mountPath: \"/run/secrets/rixl/main\""), "{manifest}");
 }
+
+/// What is taken over is read as a run reads it: a recipe is committed, and must have no credential.
+#[test]
+fn an_address_with_a_credential_is_in_no_recipe() {
+    let place = Place::named("fleet", &FLEET.replace("file:{key_id}", "vault:secret/{key_id}#a"));
+    for system in ["systemd", "cron", "kubernetes", "github-actions"] {
+        for (name, value, code) in [
+            ("VAULT_ADDR", "", 0),
+            ("VAULT_ADDR", "https://me:hunter2@vault.example", 2),
+            ("RIXL_BASE_URL", "https://me:hunter2@rixl.example", 2),
+            ("RIXL_ORG_ID", "hunter2/me", 2),
+        ] {
+            let run = run(place.rixl(&format!("recipe {system} --state-dir vault:secret/rixl")).env(name, value), code);
+            assert!(!run.stdout.contains("hunter2") && !run.stderr.contains("hunter2"), "{}{}", run.stdout, run.stderr);
+        }
+    }
+}

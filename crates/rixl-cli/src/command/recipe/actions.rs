@@ -40,7 +40,7 @@ pub(super) fn of(facts: &Facts<'_>, context: &Context) -> Result<String, Failure
         Token::Variable(_) | Token::Declared(_) => {}
     }
     if facts.has_vault() {
-        add("VAULT_ADDR", &yaml(&escaped(&Facts::vault_address()))?)?;
+        add("VAULT_ADDR", &yaml(&escaped(&Facts::vault_address()?))?)?;
         add("VAULT_TOKEN", &secret("VAULT_TOKEN")?)?;
     }
     let env = if env.is_empty() { env } else { format!("\n        env:{env}") };

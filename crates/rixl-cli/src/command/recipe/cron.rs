@@ -27,7 +27,7 @@ pub(super) fn of(facts: &Facts<'_>) -> Result<String, Failure> {
         Token::Variable(_) | Token::Declared(_) => {}
     }
     if facts.has_vault() {
-        variable("VAULT_ADDR", &Facts::vault_address())?;
+        variable("VAULT_ADDR", &Facts::vault_address()?)?;
         variable("VAULT_TOKEN_PATH", "/etc/rixl/vault-token")?;
     }
     if facts.only_variable()?.is_some() {

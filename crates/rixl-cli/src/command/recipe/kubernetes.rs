@@ -107,7 +107,7 @@ pub(super) fn of(facts: &Facts<'_>) -> Result<String, Failure> {
         pod.variable("CREDENTIALS_DIRECTORY", CREDENTIALS)?;
     }
     if facts.has_vault() {
-        pod.variable("VAULT_ADDR", &Facts::vault_address())?;
+        pod.variable("VAULT_ADDR", &Facts::vault_address()?)?;
         pod.secret_variable("VAULT_TOKEN")?;
     }
     let mut claim = String::new();

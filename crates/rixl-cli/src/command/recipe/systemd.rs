@@ -36,7 +36,7 @@ pub(super) fn of(facts: &Facts<'_>) -> Result<String, Failure> {
         Token::Variable(_) | Token::Declared(_) => {}
     }
     if facts.has_vault() {
-        settings.push(format!("Environment={}", word(&format!("VAULT_ADDR={}", Facts::vault_address()))));
+        settings.push(format!("Environment={}", word(&format!("VAULT_ADDR={}", Facts::vault_address()?))));
         settings.push("Environment=VAULT_TOKEN_PATH=%d/vault-token".into());
     }
     if let Place::Usual = facts.state {
