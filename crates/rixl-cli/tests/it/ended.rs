@@ -153,8 +153,9 @@ fn a_heartbeat_is_written_over_nothing_else() {
     assert!(failed.stderr.contains("something else is there"), "{}", failed.stderr);
     assert!(failed.stdout.contains("rotated"), "{}", failed.stdout);
     assert!(fs::read_to_string(bench.path("fleeta0001")).unwrap().contains("rxl_"));
-    // Nor over a link, which may lead to one.
-    symlink("fleeta0001", bench.path("beat")).unwrap();
+    // Nor over a link, which may lead to a place that is still empty.
+    write(&bench.path("empty"), "", 0o600);
+    symlink("empty", bench.path("beat")).unwrap();
     declare(&bench, &format!("{TOP}{key}"));
     let failed = run(bench.rixl("apply --yes"), 1);
     assert!(failed.stderr.contains("something else is there"), "{}", failed.stderr);
