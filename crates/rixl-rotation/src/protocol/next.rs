@@ -387,7 +387,15 @@ impl Case<'_> {
                 match &self.look(index)?.holds {
                     Ok(Holds::Before(..)) => Of::Place(index),
                     Err(StoreFailure::Busy) => return Err(self.retry(Because::Place(index), Stop::PlaceFailed(index))),
-                    // What can't be read, or was rewritten meanwhile, says nothing about the request.
+                    // The secret that would tell is in a place that can't be read: a person decides.
+                    Err(StoreFailure::Permanent) => {
+                        return match seen.mandate.if_live {
+                            IfLive::Rotate => Err(Step::Stop(Stop::Undecidable)),
+                            IfLive::RotateUnread => Ok(true),
+                            IfLive::Drop => Err(self.ended(Ending::Abandoned)),
+                        };
+                    }
+                    // What was rewritten meanwhile says nothing about the request.
                     _ => continue,
                 }
             };
@@ -506,7 +514,8 @@ impl Case<'_> {
                 match self.commit(index, seat, verified) {
                     Err(Step::Stop(stop)) => {
                         failed = failed.or(Some(stop));
-                        given_up = given_up.or(Some(index));
+                        // That it was interrupted is no reason to do without the place.
+                        given_up = given_up.or(Some(index).filter(|_| stop != Stop::Cancelled));
                     }
                     Err(Step::Wait(Wait::Retry(Because::Place(place)))) => busy = busy.or(Some(place)),
                     other => return other,
