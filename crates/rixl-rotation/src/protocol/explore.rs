@@ -1331,7 +1331,7 @@ fn check_ending(world: &World, ending: Ending) -> Vec<String> {
         || ending == Ending::Dropped && world.given.kind != Kind::AtOnce
         || world.given.kind == Kind::Create && ending != Ending::Created
         // Nothing tells which of two is newer, and who gives up the place that has another's decides it.
-        || world.given.kind == Kind::Endpoint && !world.left_out.is_empty();
+        || matches!(world.given.kind, Kind::Endpoint | Kind::Grace) && !world.left_out.is_empty() && world.has_rival();
     for (index, place) in later.places.iter().enumerate().filter(|(index, _)| !world.left_out.contains(index)) {
         if !later.opens(*place) && !world.is_moved && !world.is_unseen && !later.is_unseen && !is_given_up {
             bad.push(format!("{ending:?}, and a day later place {index} does not open"));

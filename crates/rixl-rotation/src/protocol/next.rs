@@ -583,6 +583,10 @@ impl Case<'_> {
                     let known = seen.places.get(index).and_then(|seat| seat.liveness);
                     match known.ok_or(Step::Look(Look::Probe(Of::Place(index))))? {
                         Liveness::Dead => {}
+                        // Nobody may give up the only secret there is for one that nobody knows to be live.
+                        Liveness::Unclear if seen.mandate.if_live == IfLive::Drop => {
+                            return Err(Step::Stop(Stop::Unconfirmed));
+                        }
                         Liveness::Live(_) | Liveness::Unclear => return Err(self.unconfirmed()),
                     }
                 }
