@@ -1330,6 +1330,8 @@ fn check_ending(world: &World, ending: Ending) -> Vec<String> {
         // The old secret was live, and may be so for a grace time only.
         || ending == Ending::Dropped && world.given.kind != Kind::AtOnce
         || world.given.kind == Kind::Create && ending != Ending::Created
+        // Nobody can fix what somebody left half done.
+        || ending == Ending::Dropped && world.has_rival() && later.places.iter().any(|place| later.opens(*place))
         // Nothing tells which of two is newer, and who gives up the place that has another's decides it.
         || matches!(world.given.kind, Kind::Endpoint | Kind::Grace) && !world.left_out.is_empty() && world.has_rival();
     for (index, place) in later.places.iter().enumerate().filter(|(index, _)| !world.left_out.contains(index)) {
