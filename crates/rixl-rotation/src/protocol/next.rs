@@ -1008,7 +1008,13 @@ impl Case<'_> {
                 Err(Step::Record(Record::Lost { .. })) if is_drop && creates => return Err(self.ended(given_up)),
                 Err(Step::Stop(stop @ (Stop::PlaceMoved(_) | Stop::PlaceTaken(_) | Stop::NotSettled))) if is_drop => {
                     if self.is_in_another(index)? {
-                        return Err(Step::Record(Record::GivenUp { at: self.seen.now, place: index }));
+                        // Of a secret that is dead by now, no place is given up: what the other ones hold helps nobody.
+                        let is_probed = self.progress.intent.limits.is_probed && !creates;
+                        return Err(match self.seen.ours {
+                            None if is_probed => Step::Look(Look::Probe(Of::Ours)),
+                            Some(Liveness::Dead) if is_probed => self.lost(Why::Died, true, None),
+                            _ => Step::Record(Record::GivenUp { at: self.seen.now, place: index }),
+                        });
                     }
                     // The secret is in no place that can be seen. It is not wiped where it may be the only one that is live.
                     let is_only = self.progress.old_end.last.is_some() || self.progress.retire != Retire::NotYet;

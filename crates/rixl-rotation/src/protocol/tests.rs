@@ -11,7 +11,7 @@ use super::{
     progress::{At, Begun, Held, Progress, ReadError, Record, Response, Sending, Why},
     seen::{
         Acked, Act, Authorizer, Because, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate,
-        Observation, Of, Owner, PlaceSeen, Proof, Seen, Step, Stop, Wait,
+        Observation, Of, Owner, PlaceSeen, Proof, Seen, Step, Stop, StoreFailure, Wait,
     },
 };
 use crate::{
@@ -689,6 +689,28 @@ fn an_unconfirmed_secret_does_not_replace_one_that_may_be_live() {
         let step = next(&progress, &seen);
         assert_eq!(matches!(step, Step::Record(Record::Verified { .. })), is_stored, "{liveness:?}: {step:?}");
         assert!(is_stored || step == Step::Stop(Stop::Unconfirmed));
+    }
+}
+
+/// The other place holds a secret that somebody has ended since: with the one that can't be read, none would be left.
+#[test]
+fn a_place_is_given_up_only_while_the_secret_is_live() {
+    let places = [0, 1].map(|place| {
+        let stored = Record::Stored { at: now(), place, version: Version::new("1"), value: secret() };
+        vec![stored, Record::Settled { at: later(5), place }]
+    });
+    let intent = Intent { places: [rotation().places, rotation().places].concat(), ..rotation() };
+    let (progress, one) = with_escrow(&[vec![begun(intent)], verified().split_off(1), places.concat()].concat());
+    let mut seen = Seen { escrow: one.escrow, ..Seen::new(now(), Mandate::LIVE, 2) };
+    seen.mandate.if_live = IfLive::Drop;
+    seen.places[0].seen = Some(PlaceSeen { holds: Err(StoreFailure::Permanent), ..place(Holds::WriteOnly) });
+    seen.places[1].seen = Some(place(Holds::Ours { version: Version::new("1"), value: secret(), fits: true }));
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Probe(Of::Ours)));
+    for (liveness, is_given_up) in [(Liveness::Dead, false), (Liveness::Live(KeyFormat::Whole), true)] {
+        seen.ours = Some(liveness);
+        let step = next(&progress, &seen);
+        assert_eq!(matches!(step, Step::Record(Record::GivenUp { place: 0, .. })), is_given_up, "{step:?}");
+        assert_eq!(matches!(step, Step::Record(Record::Lost { .. })), !is_given_up, "{step:?}");
     }
 }
 
