@@ -578,7 +578,7 @@ impl Case<'_> {
         for (index, _) in self.seats() {
             match self.holds(index, self.look(index)?, Stop::Unconfirmed)? {
                 Holds::WriteOnly | Holds::Nothing(_) | Holds::Ours { .. } => {}
-                Holds::Before(..) if rules.creates => return Err(self.unconfirmed()),
+                Holds::Before(..) if rules.creates => return Err(self.unconfirmed()?),
                 Holds::Before(..) => {
                     let known = seen.places.get(index).and_then(|seat| seat.liveness);
                     match known.ok_or(Step::Look(Look::Probe(Of::Place(index))))? {
@@ -587,7 +587,7 @@ impl Case<'_> {
                         Liveness::Unclear if seen.mandate.if_live == IfLive::Drop => {
                             return Err(Step::Stop(Stop::Unconfirmed));
                         }
-                        Liveness::Live(_) | Liveness::Unclear => return Err(self.unconfirmed()),
+                        Liveness::Live(_) | Liveness::Unclear => return Err(self.unconfirmed()?),
                     }
                 }
                 Holds::Other(_, value) => self.may_overwrite(index, *value)?,
@@ -597,11 +597,29 @@ impl Case<'_> {
     }
 
     /// What is stored is needed. A user may give the new secret up, or ask for another one.
-    fn unconfirmed(&self) -> Step {
+    fn unconfirmed(&self) -> Known<Step> {
         match self.seen.mandate {
-            Mandate { if_live: IfLive::Drop, .. } => self.ended(Ending::Dropped),
-            Mandate { again: true, .. } => self.lost(Why::NeverLive, true, None),
-            _ => Step::Stop(Stop::Unconfirmed),
+            Mandate { if_live: IfLive::Drop, .. } if self.rules.creates => Ok(self.ended(Ending::Dropped)),
+            // What one place holds says nothing of the others.
+            Mandate { if_live: IfLive::Drop, .. } => {
+                for (index, _) in self.seats() {
+                    let is_dead = match &self.look(index)?.holds {
+                        Ok(Holds::Before(..)) => {
+                            let known = self.seen.places.get(index).and_then(|seat| seat.liveness);
+                            let liveness = known.ok_or(Step::Look(Look::Probe(Of::Place(index))))?;
+                            !matches!(liveness, Liveness::Live(_))
+                        }
+                        Ok(_) => false,
+                        Err(_) => true,
+                    };
+                    if is_dead {
+                        return Ok(self.ended(Ending::Abandoned));
+                    }
+                }
+                Ok(self.ended(Ending::Dropped))
+            }
+            Mandate { again: true, .. } => Ok(self.lost(Why::NeverLive, true, None)),
+            _ => Ok(Step::Stop(Stop::Unconfirmed)),
         }
     }
 

@@ -692,6 +692,27 @@ fn an_unconfirmed_secret_does_not_replace_one_that_may_be_live() {
     }
 }
 
+/// That one place holds a live secret does not mean that the other does.
+#[test]
+fn an_unconfirmed_secret_is_dropped_as_live_only_where_every_place_is() {
+    let intent = Intent { places: [rotation().places, rotation().places].concat(), ..rotation() };
+    let (progress, one) = with_escrow(&[vec![begun(intent)], received().split_off(1)].concat());
+    let mut seen = Seen { escrow: one.escrow, ..Seen::new(now(), Mandate::LIVE, 2) };
+    seen.mandate.if_live = IfLive::Drop;
+    seen.ours = Some(Liveness::Dead);
+    seen.tries.verify = 3;
+    for seat in &mut seen.places {
+        seat.seen = Some(place(Holds::Before(Version::new("1"), Digest::of(b"old"))));
+    }
+    seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Probe(Of::Place(1))));
+    for (liveness, ending) in [(Liveness::Dead, Ending::Abandoned), (Liveness::Live(KeyFormat::Whole), Ending::Dropped)]
+    {
+        seen.places[1].liveness = Some(liveness);
+        assert_eq!(next(&progress, &seen), Step::Record(Record::Ended { at: now(), ending }));
+    }
+}
+
 /// The other place holds a secret that somebody has ended since: with the one that can't be read, none would be left.
 #[test]
 fn a_place_is_given_up_only_while_the_secret_is_live() {
