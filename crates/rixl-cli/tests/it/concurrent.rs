@@ -254,9 +254,9 @@ fn a_server_that_the_settings_do_not_name_any_more_is_told() {
 #[test]
 fn a_short_lease_is_kept_while_a_run_waits() {
     let Some(machines) = Machines::new() else { return };
-    let winner = machines.rotate("--settle 12s --timeout 4s").env("RIXL_LEASE", "6s").spawn();
+    let winner = machines.rotate("--settle 20s --timeout 4s").env("RIXL_LEASE", "14s").spawn();
     wait_for_calls(&machines.bench.sandbox, ROTATE, 1);
-    std::thread::sleep(Duration::from_secs(9));
+    std::thread::sleep(Duration::from_secs(16));
     let held = machines.rixl("keys recover --settle 0s --timeout 4s").run();
     assert_eq!(held.code, 5, "{}", held.stderr);
     let winner = Run::of(winner);
@@ -279,7 +279,7 @@ fn a_machine_that_dies_in_the_middle() {
     let Some(machines) = Machines::new() else { return };
     let bench = &machines.bench;
     bench.inject(Effect::DelayHead(Duration::from_secs(20)));
-    let child = machines.rotate("--settle 0s --timeout 4s").env("RIXL_LEASE", "6s").spawn();
+    let child = machines.rotate("--settle 0s --timeout 4s").env("RIXL_LEASE", "14s").spawn();
     wait_for_calls(&bench.sandbox, ROTATE, 1);
     child.send(Signal::KILL);
     drop(Run::of(child));
