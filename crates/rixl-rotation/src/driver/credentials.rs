@@ -102,14 +102,16 @@ impl Driver {
                 orphans.push(id);
             }
         }
-        // A list that lacks both is of another replica, or of another account. What can't be told revokes nothing.
-        let is_received = self.progress.response == Response::Received;
+        // A credential stays in the list when it is revoked, so that a list without it is of another replica, or of another
+        // account. What can't be told revokes nothing.
+        let is_missing = self.progress.response == Response::Received
+            && predecessor.is_none()
+            && self.seen.was_retired != Some(true);
         let is_unknown = |old: &ClientCredential| old.is_last_used_unknown;
-        if is_received && predecessor.is_none() && successor.is_none() || predecessor.as_ref().is_some_and(is_unknown) {
+        if is_missing || predecessor.as_ref().is_some_and(is_unknown) {
             self.look_error = None;
             return Err(KeysFailure::Passing);
         }
-        // A credential stays in the list when it is revoked.
         let predecessor = predecessor.filter(|old| self.is_active(old)).map(|old| old.last_used_at);
         // Where its secret is tried, that tells more.
         let is_revoked = successor.is_some_and(|new| new.status == Some(ClientCredentialStatus::Revoked));

@@ -9,7 +9,10 @@ use crate::{
     protocol::{
         intent::{Place, Subject},
         progress::{At, Record, Response, Why},
-        seen::{Acked, Act, Authorizer, Because, Holds, IfLive, NotRetired, Owner, Step, Stop, StoreFailure, Wait},
+        seen::{
+            Acked, Act, Authorizer, Because, Holds, IfLive, KeysFailure, NotRetired, Owner, Step, Stop, StoreFailure,
+            Wait,
+        },
     },
     rotator::OwnKey,
     store::{Content, StoreError, StoreErrorKind},
@@ -200,7 +203,7 @@ impl Driver {
             )),
             Stop::Unclear => self.stuck("it is unclear whether RIXL accepts a secret that the store holds"),
             Stop::EscrowUnreadable => {
-                let failure = self.stuck("the escrow can't be read");
+                let failure = self.stuck("the escrow can't be read").with_next(Next::Correct);
                 self.with_journal_error(failure)
             }
             Stop::Refused => self.not_again(),
@@ -412,6 +415,11 @@ impl Driver {
             NotRetired::OwnKey => Some(Next::OtherCredential),
             NotRetired::Place(_) | NotRetired::Dead => Some(Next::Decide),
             NotRetired::Another => Some(Next::Drop(self.entry_name.clone())),
+            // Who is denied it now is so the next time.
+            NotRetired::Keys if self.seen.keys == Some(Err(KeysFailure::Denied)) => {
+                Some(Next::Drop(self.entry_name.clone()))
+            }
+            NotRetired::StillThere if self.look_error.is_some() => Some(Next::Drop(self.entry_name.clone())),
             NotRetired::Less | NotRetired::Keys | NotRetired::StillThere => None,
         };
         let (why, error) = match why {
@@ -433,7 +441,7 @@ impl Driver {
             NotRetired::Less if is_credential => ("the new one is revoked", None),
             NotRetired::Less => ("the new key lacks a policy or a permission that the old one has", None),
             NotRetired::Keys if self.look_error.is_none() => {
-                ("the list has neither it nor the new one, or does not tell when it was last used", None)
+                ("the list lacks it or the new one, or does not tell when it was last used", None)
             }
             NotRetired::Keys => ("the list could not be read", self.look_error.take()),
             NotRetired::StillThere if self.look_error.is_some() => ("the call failed", self.look_error.take()),

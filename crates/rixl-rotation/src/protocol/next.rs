@@ -351,6 +351,12 @@ impl Case<'_> {
         }
         let is_ours = seen.tries.sent > 0 || seen.tries.record > 0;
         match (requests.is_spent, requests.unheard_until) {
+            // Not what RIXL says, and nothing tells.
+            (false, None)
+                if matches!(progress.response, Response::Refused { is_rixls_own: false, .. }) && !self.tells() =>
+            {
+                self.unknown()
+            }
             (false, None) => Ok(self.ended(Ending::Refused)),
             _ if is_ours && seen.tries.is_unrecorded => Err(Step::Stop(Stop::NotRecorded)),
             _ if is_ours && seen.is_cancelled => Err(Step::Stop(Stop::Cancelled)),
@@ -358,6 +364,13 @@ impl Case<'_> {
             (true, _) => self.again(Again::Lost),
             (false, Some(_)) => self.unknown(),
         }
+    }
+
+    /// Whether there is something that shows whether a request was carried out.
+    fn tells(&self) -> bool {
+        let Self { progress, rules, .. } = self;
+        let is_live_before = || progress.kept().any(|(_, place)| place.before.live_as.is_some());
+        progress.intent.limits.is_probed && (rules.creates || rules.ends_the_old && is_live_before())
     }
 
     /// Whether the request was carried out although it was refused.
@@ -618,7 +631,10 @@ impl Case<'_> {
                 }
                 Ok(self.ended(Ending::Dropped))
             }
-            Mandate { again: true, .. } => Ok(self.lost(Why::NeverLive, true, None)),
+            // Where RIXL says nothing of it, it may well be live.
+            Mandate { again: true, .. } if self.seen.ours == Some(Liveness::Dead) => {
+                Ok(self.lost(Why::NeverLive, true, None))
+            }
             _ => Ok(Step::Stop(Stop::Unconfirmed)),
         }
     }
@@ -919,6 +935,8 @@ impl Case<'_> {
         let spent = if seen.mandate.again { u32::from(seen.tries.sent) } else { requests.left };
         if spent >= progress.intent.limits.budget {
             return match seen.mandate.if_live {
+                // What the escrow has was taken for lost, and may have come alive since: it is wiped only if it has not.
+                IfLive::Drop if self.may_be_live()? => Err(Step::Stop(Stop::Unconfirmed)),
                 // Nobody may say that a secret is live which was not looked at.
                 IfLive::Drop => Ok(self.ended(if rules.creates { Ending::Dropped } else { Ending::Abandoned })),
                 IfLive::Rotate | IfLive::RotateUnread => Err(Step::Stop(Stop::Parked)),
@@ -965,6 +983,14 @@ impl Case<'_> {
             unheard_until: unheard,
             orphans,
         })))
+    }
+
+    /// Whether the escrow has a secret that RIXL may accept.
+    fn may_be_live(&self) -> Known<bool> {
+        if !self.progress.intent.limits.is_probed || !matches!(self.escrow()?, Escrow::Secret { .. }) {
+            return Ok(false);
+        }
+        Ok(self.seen.ours.ok_or(Step::Look(Look::Probe(Of::Ours)))? != Liveness::Dead)
     }
 
     /// Every place has it.
@@ -1096,7 +1122,7 @@ impl Case<'_> {
             return Err(Step::Wait(Wait::Until(end, Because::Grace)));
         }
         let Ok(keys) = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))? else {
-            return Err(self.retry(Because::Keys, Stop::NotRetired(NotRetired::Keys)));
+            return Err(self.not_retired(NotRetired::Keys, has_escrow)?);
         };
         let Some(last_used) = keys.predecessor else {
             // Not being in a list proves little, and nothing is deleted for that.
@@ -1108,7 +1134,7 @@ impl Case<'_> {
         };
         if seen.was_retired.is_some() {
             // A list may lag behind.
-            return Err(self.retry(Because::Keys, Stop::NotRetired(NotRetired::StillThere)));
+            return Err(self.not_retired(NotRetired::StillThere, has_escrow)?);
         }
         if keys.is_less {
             return stop(NotRetired::Less);
@@ -1122,6 +1148,16 @@ impl Case<'_> {
         }
         self.has_moved_on(has_escrow)?;
         Ok(Step::Act(Act::Retire))
+    }
+
+    /// What RIXL does not do may pass. Who gives it up keeps the old key.
+    pub(super) fn not_retired(&self, why: NotRetired, has_escrow: bool) -> Known<Step> {
+        let is_retired = self.seen.was_retired == Some(true);
+        if self.seen.mandate.if_live == IfLive::Drop && !self.seen.has_patience() && !is_retired {
+            self.still_there(has_escrow)?;
+            return Ok(self.complete(Ending::Created));
+        }
+        Ok(self.retry(Because::Keys, Stop::NotRetired(why)))
     }
 
     /// What this run is authorized with is not ended by it.

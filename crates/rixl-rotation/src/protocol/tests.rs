@@ -644,6 +644,72 @@ fn what_was_seen_before_the_deletion_was_recorded_does_not_count() {
     assert_eq!(next(&progress, &seen), Step::Act(Act::Retire));
 }
 
+/// Who may neither list keys nor delete one is not held up for ever: the old key stays.
+#[test]
+fn a_key_that_can_not_be_deleted_is_kept_by_who_gives_it_up() {
+    for (keys, was_retired) in [
+        (Err(KeysFailure::Denied), None),
+        (Ok(KeysSeen { predecessor: Some(None), end: None, is_less: false, orphans: Vec::new() }), Some(false)),
+    ] {
+        for (if_live, expected) in [(IfLive::Rotate, None), (IfLive::Drop, Some(Ending::Created))] {
+            let (progress, mut seen) = with_escrow(&settled_replacement());
+            seen.mandate.if_live = if_live;
+            seen.patience_ends = Some(now());
+            (seen.keys, seen.was_retired) = (Some(keys.clone()), was_retired);
+            see_ours(&mut seen);
+            seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
+            match (next(&progress, &seen), expected) {
+                (Step::Act(Act::Close(ending)), Some(expected)) => assert_eq!(ending, expected),
+                (Step::Stop(Stop::NotRetired(_)), None) => {}
+                (step, _) => panic!("{keys:?}, {if_live:?}: {step:?}"),
+            }
+        }
+    }
+}
+
+/// A gateway that repeats requests may refuse the second, and no place tells.
+#[test]
+fn a_gateways_refusal_is_not_believed_where_nothing_tells() {
+    for (is_rixls_own, mandate, expected) in [
+        (true, Mandate::LIVE, Step::Record(Record::Ended { at: now(), ending: Ending::Refused })),
+        (false, Mandate::LIVE, Step::Stop(Stop::Unknown)),
+        (false, recovery(), Step::Look(Look::Place(0))),
+    ] {
+        let (progress, mut seen) =
+            after(&[begun(rotation()), Record::Refused { at: now(), status: 403, is_rixls_own }]);
+        seen.mandate = mandate;
+        seen.escrow = Some(Escrow::Nothing);
+        assert_eq!(next(&progress, &seen), expected);
+    }
+}
+
+/// RIXL may accept a secret of which it says nothing now.
+#[test]
+fn a_secret_that_may_be_live_is_neither_taken_for_lost_nor_wiped() {
+    let (progress, mut seen) = with_escrow(&received());
+    seen.mandate.again = true;
+    seen.tries.verify = 3;
+    seen.places[0].seen = Some(place(Holds::Before(Version::new("1"), Digest::of(b"old"))));
+    seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
+    for (liveness, is_lost) in [(Liveness::Unclear, false), (Liveness::Dead, true)] {
+        seen.ours = Some(liveness);
+        let step = next(&progress, &seen);
+        assert_eq!(matches!(step, Step::Record(Record::Lost { .. })), is_lost, "{liveness:?}: {step:?}");
+    }
+    let lost = |why| Record::Lost { at: now(), why, is_spent: true, unheard_until: None };
+    let records = [2, 3].map(|number| vec![lost(Why::NeverLive), Record::Sending(sending(number))]).concat();
+    let (progress, mut seen) = with_escrow(&[received(), records, vec![lost(Why::NeverLive)]].concat());
+    seen.mandate.if_live = IfLive::Drop;
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Probe(Of::Ours)));
+    for (liveness, is_wiped) in
+        [(Liveness::Unclear, false), (Liveness::Live(KeyFormat::Whole), false), (Liveness::Dead, true)]
+    {
+        seen.ours = Some(liveness);
+        let step = next(&progress, &seen);
+        assert_eq!(matches!(step, Step::Record(Record::Ended { .. })), is_wiped, "{liveness:?}: {step:?}");
+    }
+}
+
 /// Someone else's secret in the place says that ours, seen live before, may be dead by now.
 #[test]
 fn another_secret_makes_what_was_seen_of_ours_old() {

@@ -10,7 +10,7 @@ use crate::{
     Ending,
     protocol::{
         progress::{KnownEnd, Record},
-        seen::{Act, Because, EndAsked, IfLive, Look, NotRetired, Step, Stop},
+        seen::{Act, EndAsked, IfLive, Look, NotRetired, Step, Stop},
     },
 };
 
@@ -56,7 +56,7 @@ impl Case<'_> {
         }
         // RIXL's clock is known by its responses, so that this comes first.
         let Ok(keys) = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))? else {
-            return Err(self.retry(Because::Keys, Stop::NotRetired(NotRetired::Keys)));
+            return Err(self.not_retired(NotRetired::Keys, has_escrow)?);
         };
         let (Some(last_used), Some(grace_ends)) = (keys.predecessor, self.grace_ends(grace)) else { return Ok(true) };
         let now = self.at_rixl(seen.now);
