@@ -311,14 +311,17 @@ impl Group<'_> {
             return Some(Failure::refused(sentence).with_next(format!("{list}{shows}")));
         }
         // One that is being replaced has the place of its successor.
-        let count = self.keys.iter().filter(|key| !matches!(key.standing, Standing::Unfinished)).count();
+        let keys = self.keys.iter().filter(|key| !matches!(key.standing, Standing::Unfinished));
+        let count = keys.clone().count();
         if let (2.., Some(shared)) = (count, self.places.shared()) {
             let sentence =
                 format!("the {count} {noun}s of {said} would go into one place, {shared}; RIXL was not changed");
-            let next = match self.secret.kind {
-                Kind::ApiKey => "put {key_id} or {key_name} into to",
-                Kind::Webhook => "put {key_id} into to",
-                Kind::Client => "put {key_name} into to",
+            let names: HashSet<Option<&str>> = keys.map(|key| key.name.as_deref()).collect();
+            let next = match (self.secret.kind, self.secret.how, names.len() == count) {
+                (Kind::Webhook, ..) | (_, How::Rotate, false) => "put {key_id} into to",
+                (_, How::Rotate, true) => "put {key_id} or {key_name} into to",
+                (_, How::Replace, true) => "put {key_name} into to",
+                (_, How::Replace, false) => "give each a name of its own, and put {key_name} into to",
             };
             return Some(Failure::refused(sentence).with_next(next));
         }

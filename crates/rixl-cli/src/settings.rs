@@ -267,7 +267,12 @@ async fn printed(context: &Context, words: &[String]) -> Result<Secret, Failure>
         failure.words.because.iter_mut().for_each(|text| *text = text.replace(&location, ""));
         failure
     })?;
-    held.secret.ok_or_else(|| none("printed nothing"))
+    const NEXT: &str = "have it print the token alone, in one line";
+    let token = held.secret.ok_or_else(|| none("printed nothing").with_next(NEXT))?;
+    match token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(token),
+        false => Err(none("printed something else than a token: several lines or words, or no ASCII").with_next(NEXT)),
+    }
 }
 
 fn token_stdin() -> Result<Secret, Failure> {

@@ -398,6 +398,30 @@ fn what_matches_nothing_is_no_rest() {
     declare(&bench, &FLEET.replace("file:{key_id}", "file:one"));
     let plan = run(bench.rixl("plan"), 3);
     assert!(plan.stderr.contains("the 3 keys of name fleet-* would go into one place"), "{}", plan.stderr);
+    // With a name that both have, they still would.
+    add(&bench, "fleet-c", "fleetd0001", 120);
+    let next = |fleet: &str| {
+        declare(&bench, fleet);
+        let plan = run(bench.rixl("plan"), 3);
+        plan.stderr.lines().filter(|line| line.contains("into")).collect::<Vec<_>>().join("\n")
+    };
+    let (named, shared) = (FLEET.replace("{key_id}", "{key_name}"), FLEET.replace("file:{key_id}", "file:one"));
+    let said = next(&named.replace("90d", "1d").replace("fleet-*", "fleet-c"));
+    assert!(
+        said.ends_with(
+            "would go into one place, file:FOLDER/fleet-c; nothing was sent; name a place for each, with {key_id}"
+                .replace("FOLDER", bench.folder.path().canonicalize().unwrap().to_str().unwrap())
+                .as_str()
+        ),
+        "{said}"
+    );
+    assert!(next(&shared.replace("fleet-*", "fleet-c")).contains("next: put {key_id} into to"));
+    let replaced = format!("{shared}how = \"replace\"\n");
+    assert!(
+        next(&replaced.replace("fleet-*", "fleet-c"))
+            .contains("give each a name of its own, and put {key_name} into to")
+    );
+    assert!(next(&replaced.replace("fleet-*", "fleet-[ab]")).contains("next: put {key_name} into to"));
     // The first one counts.
     declare(
         &bench,
@@ -530,8 +554,20 @@ fn a_token_that_a_program_prints() {
         "{}",
         failed.stderr
     );
-    program("true");
-    assert!(run(rixl("plan"), 4).stderr.contains("printed nothing; nothing was sent"));
+    for (text, said) in [
+        ("true", "printed nothing; nothing was sent"),
+        (
+            "echo one; echo two",
+            "printed something else than a token: several lines or words, or no ASCII; nothing was sent",
+        ),
+        ("echo token: abc", "printed something else than a token"),
+        ("printf 't\\303\\266ken'", "printed something else than a token"),
+    ] {
+        program(text);
+        let failed = run(rixl("plan"), 4).stderr;
+        assert!(failed.contains("token.command (`") && failed.contains(said), "{failed}");
+        assert!(failed.contains("next: have it print the token alone, in one line"), "{failed}");
+    }
     program("head -c 70000 /dev/zero | tr '\\0' x");
     assert!(run(rixl("plan"), 4).stderr.contains("printed more than 65536 bytes"));
     fs::remove_file(bench.path("get-token")).unwrap();
