@@ -204,14 +204,22 @@ impl<'a> Part<'a> {
             let Some((_, group)) = groups.iter_mut().find(is_of) else { continue };
             group.keys.push(looker.key(group.secret, &surveyed, again).await?);
         }
-        for surveyed in others.into_iter().filter(|surveyed| !surveyed.is_replaced) {
+        let failed: Vec<(Option<ProjectId>, Failure)> =
+            others.failed.into_iter().map(|(project, failure)| (project, failure.into())).collect();
+        for surveyed in others.found.into_iter().filter(|surveyed| !surveyed.is_replaced) {
             let is_of = |group: &&mut (Selection, Group<'a>)| group.1.secret.is_of(&surveyed.other, &group.0);
             let Some((_, group)) = groups.iter_mut().find(is_of) else { continue };
             group.keys.push(looker.other(group.secret, &surveyed, again).await?);
         }
         let mut groups: Vec<Group<'a>> = groups.into_iter().map(|(_, group)| group).collect();
         for group in &mut groups {
-            group.refused = group.problem().map(|failure| {
+            let is_of = |(project, _): &&(Option<ProjectId>, Failure)| match project {
+                Some(_) => group.secret.kind == Kind::Webhook && group.secret.project == *project,
+                None => group.secret.kind == Kind::Client,
+            };
+            let unread = failed.iter().find(is_of);
+            let unread = unread.map(|(_, Failure { code, words })| Failure { code: *code, words: words.clone() });
+            group.refused = unread.or_else(|| group.problem()).map(|failure| {
                 let row = Row::refused(group.secret.said(), failure);
                 group.row(row).of_account(self.account)
             });
