@@ -2,8 +2,10 @@
 
 use std::{fs, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rixl_credentials::{EndpointId, NewWebhookEndpoint};
 use rixl_sandbox::{CreatedClient, Effect, Fault, Sandbox};
+use rixl_testing::wait_for;
 use serde_json::{Value, json};
 
 use crate::{
@@ -231,4 +233,39 @@ fn what_can_not_be_listed_holds_up_nothing_else() {
     let rows = results(&apply);
     assert!(rows.contains(&format!("{} rotated", world.endpoint)), "{rows:?}");
     assert!(rows.contains(&"client credentials, name w* unchanged".to_owned()), "{rows:?}");
+}
+
+/// Its end comes before that of the grace, after which the old client credential is revoked.
+#[test]
+fn a_token_of_a_program_is_renewed_while_a_grace_lasts() {
+    const LIFE: Duration = Duration::from_secs(10);
+    let world = World::new();
+    let (bench, sandbox) = (&world.bench, &world.bench.sandbox);
+    let print = || {
+        let end = jiff::Timestamp::now().as_second() + LIFE.as_secs() as i64;
+        let token = format!("eyJhbGciOiJub25lIn0.{}.c2ln", URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{end}}}")));
+        sandbox.admit(&token, LIFE);
+        write(&bench.path("token.new"), &token, 0o600);
+        fs::rename(bench.path("token.new"), bench.path("token")).unwrap();
+    };
+    print();
+    write(&bench.path("get-token"), "#!/bin/sh\ncd \"$(dirname \"$0\")\" && echo run >> runs && cat token\n", 0o700);
+    let account = format!("[account.main]\nbase-url = \"{}\"\ntoken.command = [\"./get-token\"]\n\n", sandbox.url());
+    let client = "[[secret]]\nkind = \"client\"\nname = \"w*\"\nmax-age = \"1ms\"\ngrace = \"11s\"\n";
+    declare(bench, &format!("{account}{client}settle = \"0s\"\nto = \"file:{{key_name}}\"\n"));
+    let mut program = world.rixl("apply --yes --timeout 1s");
+    program.command.env_remove("RIXL_BEARER_TOKEN");
+    let running = program.spawn();
+    wait_for("the old client credential is revoked", || {
+        print();
+        match sandbox.mints(&world.client.client_id, &world.client.client_secret) {
+            false => Ok(()),
+            true => Err(fs::read_to_string(bench.path("runs"))),
+        }
+    });
+    let apply = Run::of(running);
+    assert_eq!(apply.code, 0, "{}", apply.stderr);
+    let runs = fs::read_to_string(bench.path("runs")).unwrap().lines().count();
+    assert!((2..20).contains(&runs), "{runs}");
+    assert!(bench.left().is_empty());
 }
