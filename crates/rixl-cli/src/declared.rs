@@ -62,6 +62,13 @@ pub(crate) struct Key {
     pub(crate) standing: Standing,
 }
 
+impl Key {
+    /// Whether it should have been changed by now, as declared. One of unknown age counts as older than any.
+    fn is_late(&self, now: Timestamp) -> bool {
+        self.due.is_none_or(|due| due.deadline <= now)
+    }
+}
+
 /// How a declared key is.
 pub(crate) enum Standing {
     Fresh,
@@ -250,7 +257,7 @@ impl Looker<'_> {
             standing: Standing::Fresh,
         };
         found.standing = match secret.judge(surveyed, self.now) {
-            Judgement::Due(due) => self.standing(secret, due.into(), again).await?,
+            Judgement::Due(due) => self.standing(secret, due.into(), key.expiring_at, again).await?,
             Judgement::LeftOut(left_out) => Standing::LeftOut(left_out),
             _ => Standing::Fresh,
         };
@@ -269,7 +276,7 @@ impl Looker<'_> {
             standing: Standing::Fresh,
         };
         if let Some(due) = secret.judge_other(surveyed, self.now) {
-            found.standing = self.standing(secret, due.into(), again).await?;
+            found.standing = self.standing(secret, due.into(), None, again).await?;
         }
         Ok(self.unless_unfinished(found, again))
     }
@@ -283,12 +290,18 @@ impl Looker<'_> {
     }
 
     /// Of what is due.
-    async fn standing(&self, secret: &Secret, due: Due, again: &mut Again) -> Result<Standing, Failure> {
+    async fn standing(
+        &self,
+        secret: &Secret,
+        due: Due,
+        expires: Option<Timestamp>,
+        again: &mut Again,
+    ) -> Result<Standing, Failure> {
         let failed = match again.has(&[Some(due.id()), due.name()]) {
             true => None,
             false => failed(self.account, self.journal, &due).await?,
         };
-        let failed = failed.filter(|failed| failed.again_at().is_none_or(|again| self.now < again));
+        let failed = failed.filter(|failed| failed.again_at(expires).is_none_or(|again| self.now < again));
         Ok(match (failed, &secret.window) {
             (Some(failed), _) => Standing::Failed(due, failed),
             (None, Some(window)) if window.open_at(self.now).is_none() => {
@@ -357,17 +370,25 @@ impl Group<'_> {
     }
 
     /// What is said of those with which nothing can be done now.
-    pub(crate) fn told(&self) -> Vec<Row> {
+    pub(crate) fn told(&self, now: Timestamp) -> Vec<Row> {
         let row = |key: &Key| match &key.standing {
             Standing::OutsideWindow(due, opens) => {
                 let opens = opens.map(|opens| format!("{opens:.0}")).unwrap_or_else(|| "no time to come".to_owned());
                 Some(self.row_of(due, Outcome::OutsideWindow, format!("; its window opens at {opens}")))
             }
-            Standing::Failed(due, failed) => Some(match failed.again_at() {
+            Standing::Failed(due, failed) => Some(match failed.again_at(key.expires) {
                 Some(at) => {
-                    self.row_of(due, Outcome::Postponed, format!("; {}, so it waits until {at:.0}", said(failed)))
+                    let waits = format!("{}, so it waits until {at:.0}", said(failed));
+                    let row = self.row_of(due, Outcome::Postponed, format!("; {waits}"));
+                    match key.is_late(now) {
+                        true => row.with_failure(self.left(due, &format!("is late: {}; {waits}", due.reason()))),
+                        false => row,
+                    }
                 }
-                None => self.row_of(due, Outcome::Parked, String::new()).with_failure(self.parked(due, failed)),
+                None => {
+                    let failure = self.left(due, &format!("is parked: {}", said(failed)));
+                    self.row_of(due, Outcome::Parked, String::new()).with_failure(failure)
+                }
             }),
             Standing::LeftOut(left_out) => Some(Row::left_out(left_out)),
             _ => None,
@@ -375,9 +396,10 @@ impl Group<'_> {
         self.keys.iter().filter_map(row).collect()
     }
 
-    fn parked(&self, due: &Due, failed: &Failed) -> Failure {
+    /// Nothing is done with it now, though it should be.
+    fn left(&self, due: &Due, why: &str) -> Failure {
         let again = format!("correct that, then rixl apply{} --again {}", self.flags, quoted(due.id()));
-        Failure::refused(format!("{due} is parked: {}", said(failed))).with_next(again)
+        Failure::refused(format!("{due} {why}")).with_next(again)
     }
 
     /// A row about one of them, with what is said after why it is due.

@@ -323,7 +323,7 @@ fn of_two_that_run_at_once_each_key_is_rotated_by_one() {
 fn a_window_that_is_closed_is_waited_for() {
     let bench = bench();
     // Today is neither the day before nor the day after tomorrow.
-    let days: Vec<String> = [3, 4].map(jiff_day).into();
+    let days: Vec<String> = [3, 4].map(day).into();
     declare(&bench, &format!("{FLEET}window = {{ days = [{}] }}\n", days.join(", ")));
     let plan = run(bench.rixl("plan --output json"), 0);
     assert_eq!(results(&plan), ["fleeta0001 outside its window", "fleetb0001 outside its window"]);
@@ -333,12 +333,12 @@ fn a_window_that_is_closed_is_waited_for() {
     bench.assert_untouched();
     // It is late, whatever the window says.
     run(bench.rixl("check"), 2);
-    declare(&bench, &format!("{FLEET}window = {{ days = [{}] }}\n", [-1, 0, 1].map(jiff_day).join(", ")));
+    declare(&bench, &format!("{FLEET}window = {{ days = [{}] }}\n", [-1, 0, 1].map(day).join(", ")));
     run(bench.rixl("plan"), 2);
 }
 
 /// The day of the week so many days from today, in quotes.
-fn jiff_day(ahead: i64) -> String {
+pub(crate) fn day(ahead: i64) -> String {
     let then = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * ahead);
     let names = ["thu", "fri", "sat", "sun", "mon", "tue", "wed"];
     format!("{:?}", names[(then.as_second().div_euclid(86_400) % 7) as usize])
