@@ -700,6 +700,9 @@ impl Secret {
                         *to = format!("{scheme}{}", beside(config, Path::new(path)).display());
                     }
                 }
+                if let Some(words) = to.strip_prefix("command:") {
+                    *to = format!("command:{}", programs_beside(config, words));
+                }
             }
             if let Some(Acks::Folder(folder)) = &mut self.acks {
                 *folder = beside(config, folder);
@@ -952,6 +955,24 @@ fn program_beside(config: &Path, text: &str) -> String {
         .ok()
         .filter(|_| !words.is_empty())
         .unwrap_or_else(|| text.to_owned())
+}
+
+/// The same for both programs of a place, of which the second one stands after `<-`.
+fn programs_beside(config: &Path, text: &str) -> String {
+    const ARROW: &str = "<-";
+    let given = shlex::split(text).unwrap_or_default();
+    let (mut words, mut is_program) = (given.clone(), true);
+    for word in &mut words {
+        let is_arrow = word == ARROW;
+        if is_program {
+            beside_if_path(config, word);
+        }
+        is_program = is_arrow;
+    }
+    let quote = |word: &String| if word == ARROW { Ok(ARROW.into()) } else { shlex::try_quote(word).map(String::from) };
+    let quoted: Result<Vec<String>, _> =
+        if words == given { Ok(vec![text.to_owned()]) } else { words.iter().map(quote).collect() };
+    quoted.map_or_else(|_| text.to_owned(), |words| words.join(" "))
 }
 
 /// What looks like a secret, in comments too: a file that is committed is no place for it.

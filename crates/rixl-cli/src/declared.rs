@@ -62,6 +62,13 @@ pub(crate) struct Key {
     pub(crate) standing: Standing,
 }
 
+impl Key {
+    /// Whether it should have been changed by now, as declared. One of unknown age counts as older than any.
+    fn is_late(&self, now: Timestamp) -> bool {
+        self.due.is_none_or(|due| due.deadline <= now)
+    }
+}
+
 /// How a declared key is.
 pub(crate) enum Standing {
     Fresh,
@@ -204,14 +211,22 @@ impl<'a> Part<'a> {
             let Some((_, group)) = groups.iter_mut().find(is_of) else { continue };
             group.keys.push(looker.key(group.secret, &surveyed, again).await?);
         }
-        for surveyed in others.into_iter().filter(|surveyed| !surveyed.is_replaced) {
+        let failed: Vec<(Option<ProjectId>, Failure)> =
+            others.failed.into_iter().map(|(project, failure)| (project, failure.into())).collect();
+        for surveyed in others.found.into_iter().filter(|surveyed| !surveyed.is_replaced) {
             let is_of = |group: &&mut (Selection, Group<'a>)| group.1.secret.is_of(&surveyed.other, &group.0);
             let Some((_, group)) = groups.iter_mut().find(is_of) else { continue };
             group.keys.push(looker.other(group.secret, &surveyed, again).await?);
         }
         let mut groups: Vec<Group<'a>> = groups.into_iter().map(|(_, group)| group).collect();
         for group in &mut groups {
-            group.refused = group.problem().map(|failure| {
+            let is_of = |(project, _): &&(Option<ProjectId>, Failure)| match project {
+                Some(_) => group.secret.kind == Kind::Webhook && group.secret.project == *project,
+                None => group.secret.kind == Kind::Client,
+            };
+            let unread = failed.iter().find(is_of);
+            let unread = unread.map(|(_, Failure { code, words })| Failure { code: *code, words: words.clone() });
+            group.refused = unread.or_else(|| group.problem()).map(|failure| {
                 let row = Row::refused(group.secret.said(), failure);
                 group.row(row).of_account(self.account)
             });
@@ -242,7 +257,7 @@ impl Looker<'_> {
             standing: Standing::Fresh,
         };
         found.standing = match secret.judge(surveyed, self.now) {
-            Judgement::Due(due) => self.standing(secret, due.into(), again).await?,
+            Judgement::Due(due) => self.standing(secret, due.into(), key.expiring_at, again).await?,
             Judgement::LeftOut(left_out) => Standing::LeftOut(left_out),
             _ => Standing::Fresh,
         };
@@ -261,7 +276,7 @@ impl Looker<'_> {
             standing: Standing::Fresh,
         };
         if let Some(due) = secret.judge_other(surveyed, self.now) {
-            found.standing = self.standing(secret, due.into(), again).await?;
+            found.standing = self.standing(secret, due.into(), None, again).await?;
         }
         Ok(self.unless_unfinished(found, again))
     }
@@ -275,12 +290,18 @@ impl Looker<'_> {
     }
 
     /// Of what is due.
-    async fn standing(&self, secret: &Secret, due: Due, again: &mut Again) -> Result<Standing, Failure> {
+    async fn standing(
+        &self,
+        secret: &Secret,
+        due: Due,
+        expires: Option<Timestamp>,
+        again: &mut Again,
+    ) -> Result<Standing, Failure> {
         let failed = match again.has(&[Some(due.id()), due.name()]) {
             true => None,
             false => failed(self.account, self.journal, &due).await?,
         };
-        let failed = failed.filter(|failed| failed.again_at().is_none_or(|again| self.now < again));
+        let failed = failed.filter(|failed| failed.again_at(expires).is_none_or(|again| self.now < again));
         Ok(match (failed, &secret.window) {
             (Some(failed), _) => Standing::Failed(due, failed),
             (None, Some(window)) if window.open_at(self.now).is_none() => {
@@ -311,14 +332,17 @@ impl Group<'_> {
             return Some(Failure::refused(sentence).with_next(format!("{list}{shows}")));
         }
         // One that is being replaced has the place of its successor.
-        let count = self.keys.iter().filter(|key| !matches!(key.standing, Standing::Unfinished)).count();
+        let keys = self.keys.iter().filter(|key| !matches!(key.standing, Standing::Unfinished));
+        let count = keys.clone().count();
         if let (2.., Some(shared)) = (count, self.places.shared()) {
             let sentence =
                 format!("the {count} {noun}s of {said} would go into one place, {shared}; RIXL was not changed");
-            let next = match self.secret.kind {
-                Kind::ApiKey => "put {key_id} or {key_name} into to",
-                Kind::Webhook => "put {key_id} into to",
-                Kind::Client => "put {key_name} into to",
+            let names: HashSet<Option<&str>> = keys.map(|key| key.name.as_deref()).collect();
+            let next = match (self.secret.kind, self.secret.how, names.len() == count) {
+                (Kind::Webhook, ..) | (_, How::Rotate, false) => "put {key_id} into to",
+                (_, How::Rotate, true) => "put {key_id} or {key_name} into to",
+                (_, How::Replace, true) => "put {key_name} into to",
+                (_, How::Replace, false) => "give each a name of its own, and put {key_name} into to",
             };
             return Some(Failure::refused(sentence).with_next(next));
         }
@@ -346,17 +370,25 @@ impl Group<'_> {
     }
 
     /// What is said of those with which nothing can be done now.
-    pub(crate) fn told(&self) -> Vec<Row> {
+    pub(crate) fn told(&self, now: Timestamp) -> Vec<Row> {
         let row = |key: &Key| match &key.standing {
             Standing::OutsideWindow(due, opens) => {
                 let opens = opens.map(|opens| format!("{opens:.0}")).unwrap_or_else(|| "no time to come".to_owned());
                 Some(self.row_of(due, Outcome::OutsideWindow, format!("; its window opens at {opens}")))
             }
-            Standing::Failed(due, failed) => Some(match failed.again_at() {
+            Standing::Failed(due, failed) => Some(match failed.again_at(key.expires) {
                 Some(at) => {
-                    self.row_of(due, Outcome::Postponed, format!("; {}, so it waits until {at:.0}", said(failed)))
+                    let waits = format!("{}, so it waits until {at:.0}", said(failed));
+                    let row = self.row_of(due, Outcome::Postponed, format!("; {waits}"));
+                    match key.is_late(now) {
+                        true => row.with_failure(self.left(due, &format!("is late: {}; {waits}", due.reason()))),
+                        false => row,
+                    }
                 }
-                None => self.row_of(due, Outcome::Parked, String::new()).with_failure(self.parked(due, failed)),
+                None => {
+                    let failure = self.left(due, &format!("is parked: {}", said(failed)));
+                    self.row_of(due, Outcome::Parked, String::new()).with_failure(failure)
+                }
             }),
             Standing::LeftOut(left_out) => Some(Row::left_out(left_out)),
             _ => None,
@@ -364,9 +396,10 @@ impl Group<'_> {
         self.keys.iter().filter_map(row).collect()
     }
 
-    fn parked(&self, due: &Due, failed: &Failed) -> Failure {
+    /// Nothing is done with it now, though it should be.
+    fn left(&self, due: &Due, why: &str) -> Failure {
         let again = format!("correct that, then rixl apply{} --again {}", self.flags, quoted(due.id()));
-        Failure::refused(format!("{due} is parked: {}", said(failed))).with_next(again)
+        Failure::refused(format!("{due} {why}")).with_next(again)
     }
 
     /// A row about one of them, with what is said after why it is due.

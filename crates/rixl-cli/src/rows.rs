@@ -491,7 +491,7 @@ pub(crate) fn say_all(output: Output, rows: &[Row]) {
             ));
         }
     }
-    for row in rows.iter().filter(|row| row.result == Outcome::Postponed) {
+    for row in rows.iter().filter(|row| row.result == Outcome::Postponed && row.error.is_none()) {
         let (id, reason) = (row.id.as_deref().unwrap_or_default(), row.reason.as_deref().unwrap_or_default());
         output.note(format_args!("{}: {}", shown(id), shown(reason)));
     }

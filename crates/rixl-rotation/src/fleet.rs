@@ -254,9 +254,14 @@ impl Fleet {
         for store in places_of(due).map_err(|error| PrepareError::new(due, error))?.into_inner() {
             let identity = store.identity().await.map_err(|error| PrepareError::new(due, error))?;
             if let Some(other) = places.insert(identity, due).filter(|other| other.entry() != due.entry()) {
+                // With one name both have one place still, and with its id a place moves when its secret is replaced.
+                let next = match (other.name() == due.name(), self.grace.is_some()) {
+                    (false, _) => "name a place for each, with {key_id} or {key_name}",
+                    (true, false) => "name a place for each, with {key_id}",
+                    (true, true) => "give each a name of its own, or a place with {key_id}",
+                };
                 let sentence = format!(
-                    "{other} and {due} would go into one place, {}; nothing was sent; name a place for each, with {{key_id}} or \
-                     {{key_name}}",
+                    "{other} and {due} would go into one place, {}; nothing was sent; {next}",
                     store.location()
                 );
                 return Err(PrepareError::new(due, Failure::refused(sentence)));

@@ -138,7 +138,7 @@ pub use fleet::{Completed, Fleet, PrepareError, Rotations};
 pub use history::{Audit, Ending};
 pub use ledger::LastRun;
 pub use open_run::{OpenRun, open_runs};
-pub use others::{Due, DueOther, Other, SurveyedOther, survey_others};
+pub use others::{Due, DueOther, Other, SurveyedOther, SurveyedOthers, survey_others};
 pub use pair::ClientFormat;
 pub use plan::{DueKey, Judgement, LeftOut, Plan, Selection, Surveyed};
 pub use probe::{KeyFormat, Liveness};

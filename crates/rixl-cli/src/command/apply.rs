@@ -28,8 +28,9 @@ use crate::{
 /// two machines with one state in Vault each key is locked by one.
 ///
 /// A key that can't be prepared, or that RIXL refuses, is tried again after 5 minutes, by the next run then, and after each further
-/// failure it waits twice as long; after the tenth in a row it is parked, and named by each run, by `rixl plan` and by `rixl check`,
-/// until someone has looked: --again KEY. What concerns all keys alike, such as a token that RIXL refuses, does not count. What is
+/// failure it waits twice as long, but not longer than half the time until the key expires; after the tenth in a row it is parked,
+/// and named by each run, by `rixl plan` and by `rixl check`, until someone has looked: --again KEY. A run in which a key waits
+/// that is past its max-age, or within its before-expiry, does not end with 0. What concerns all keys alike, such as a token that RIXL refuses, does not count. What is
 /// unfinished never waits; it is parked once its requests are used up.
 ///
 /// On a terminal it asks; elsewhere --yes is required. Exits with the most serious code of all keys, 0 if nothing was due.
@@ -101,7 +102,9 @@ async fn apply(
         }
     }
     for group in &seen.groups {
-        rows.extend(group.told().into_iter().chain(group.refused.clone()).map(|row| row.of_account(part.account)));
+        rows.extend(
+            group.told(seen.now).into_iter().chain(group.refused.clone()).map(|row| row.of_account(part.account)),
+        );
         let due = group.due();
         let of_group = match *is_stopped || context.stop.is_set() {
             true => due.iter().map(|due| not_begun(context, group, due)).collect(),

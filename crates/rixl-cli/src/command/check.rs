@@ -250,7 +250,7 @@ impl Found {
                 (State::DueSoon, Some(format!("due at {:.0}", due.from)))
             }
             (Standing::Fresh, _) => (State::Fresh, None),
-            (Standing::Failed(_, failed), _) if failed.again_at().is_none() => {
+            (Standing::Failed(_, failed), _) if failed.again_at(None).is_none() => {
                 (State::Parked, Some(declared::said(failed)))
             }
             (Standing::Due(reason) | Standing::OutsideWindow(reason, _) | Standing::Failed(reason, _), due) => {

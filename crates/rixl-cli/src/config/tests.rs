@@ -133,6 +133,27 @@ fn all_that_can_be_declared() {
     assert_eq!(token.api_key_file.as_deref(), Some(Path::new("/srv/fleet/keys/other")));
 }
 
+/// As the path of a file, that of a program counts from the folder of `rixl.toml`; what it is given is its own business.
+#[test]
+fn the_programs_of_a_place_are_beside_the_file() {
+    for (to, place) in [
+        (
+            "command:bin/put ./a <- ../get 'b c' {key_id}",
+            "command:/srv/fleet/bin/put ./a <- /srv/fleet/../get 'b c' {key_id}",
+        ),
+        ("command:./put '{key_id} <- x'", "command:./put '{key_id} <- x'"),
+        ("command:/usr/bin/put a/b <- get", "command:/usr/bin/put a/b <- get"),
+        ("command:put <- './g et'", "command:put <- '/srv/fleet/./g et'"),
+    ] {
+        let config = parse(&LEAST.replace("file:{key_id}", to)).unwrap();
+        let split = |text: &str| shlex::split(text).unwrap();
+        let found = &config.secrets[0].to.0[0];
+        let place = place.replace("command:./put", "command:/srv/fleet/./put");
+        assert_eq!(split(found), split(&place));
+        assert_eq!(found.matches(" <- ").count(), to.matches(" <- ").count(), "{found}");
+    }
+}
+
 /// What is declared is for the real keys: in the sandbox nothing outside it is written or run.
 #[test]
 fn the_sandbox_has_its_own_places() {

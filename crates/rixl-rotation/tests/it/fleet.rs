@@ -569,6 +569,20 @@ async fn two_keys_into_one_place_are_refused() {
     let error = fleet.prepare(&many.due, |_| Ok(many.bench.store())).await.unwrap_err();
     let failure = error.into_failure();
     assert!(failure.to_string().contains("would go into one place"), "{failure}");
+    // What is advised helps them: with one name they would have one place still.
+    let mut alike = many.due.clone();
+    for due in &mut alike {
+        let Due::Key(due) = due else { panic!() };
+        due.key.name = Some("alike".into());
+    }
+    for (due, fleet, next) in [
+        (&many.due, fleet.clone(), "; name a place for each, with {key_id} or {key_name}"),
+        (&alike, fleet.clone(), "; name a place for each, with {key_id}"),
+        (&alike, fleet.with_replacement(Duration::ZERO), "; give each a name of its own, or a place with {key_id}"),
+    ] {
+        let failure = fleet.prepare(due, |_| Ok(many.bench.store())).await.unwrap_err().into_failure();
+        assert!(failure.to_string().ends_with(next), "{failure}");
+    }
     assert_eq!(many.bench.sandbox.calls("rotateApiKey"), 0);
 }
 
