@@ -130,8 +130,8 @@ impl World {
         // On a terminal it asks, and here there is none; what the quiet time is for is tested elsewhere.
         let wrapper = format!(
             "#!/bin/sh\ncase \"$1 $2\" in *-h*) ;; clients\\ replace) set -- \"$@\" --grace 0s --settle 0s ;;\n\
-             keys\\ rotate|keys\\ replace|keys\\ create|keys\\ revoke|recover*|webhooks\\ rotate) set -- \"$@\" --settle 0s ;; esac\n\
-             exec {} \"$@\" --yes --timeout 5s\n",
+             keys\\ rotate|keys\\ replace|keys\\ create|keys\\ revoke|recover*) set -- \"$@\" --settle 0s ;; esac\n\
+             case \" $* \" in *' --yes '*) ;; *) set -- \"$@\" --yes ;; esac\nexec {} \"$@\" --timeout 5s\n",
             env!("CARGO_BIN_EXE_rixl")
         );
         world.program("rixl", &wrapper);
