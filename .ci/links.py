@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks what the documents refer to, offline: `links.py [FOLDER]`.
 
-Relative links and anchors of README, SECURITY, CONTRIBUTING, the other pages of this repository and the book; the tests, scripts and sentences of the program that
-they name. With the folder of a built book, also the links of its pages.
+Relative links and anchors of all documents of the repository, the book among them; the tests, scripts and steps, and the
+sentences of the program, that README, SECURITY, CONTRIBUTING and the book name. With the folder of a built book, also its links.
 """
 
 import re
@@ -18,13 +18,14 @@ BOOK = ROOT / "crates/rixl-cli/book/src"
 LINK = re.compile(r"!?\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 INCLUDE = re.compile(r"\{\{#include ([^}:]+)(?::(\w+))?\}\}")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+TEST = re.compile(r"#\[(?:tokio::)?test[^\]]*\]\s*(?:#\[[^\]]*\]\s*)*(?:async )?fn (\w+)")
 CODE = re.compile(r"`[^`\n]+(?:\n[^`\n]+)?`")
 
 
 def documents():
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.md"], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE
-    )
+    # Those that are not committed yet, too.
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.md"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)
     return sorted(ROOT / name for name in set(listed.stdout.split("\0")) if name and (ROOT / name).exists())
 
 
@@ -75,25 +76,24 @@ def tests():
     for folder in [*ROOT.glob("crates/*/tests/it"), *ROOT.glob("crates/*/src"), ROOT / "xtask"]:
         for path in folder.rglob("*.rs"):
             parts = [part for part in path.relative_to(folder).with_suffix("").parts if part not in ("main", "mod")]
-            for name in re.findall(r"#\[(?:tokio::)?test[^\]]*\]\s*(?:#\[[^\]]*\]\s*)*(?:async )?fn (\w+)", path.read_text()):
-                names.add("::".join([*parts, name]))
+            names.update("::".join([*parts, name]) for name in TEST.findall(path.read_text()))
     modules = {"::".join(name.split("::")[:at]) for name in names for at in range(1, name.count("::") + 1)}
     return names | modules
 
 
 def is_test(name):
-    """Whether a test or a module of this name is there; as for `cargo test`, the start of the last part is enough where it is alone."""
+    """Whether a test or a module of this name is there."""
     return name in tests() or any(known.endswith("::" + name) for known in tests())
 
 
 def named(page):
-    """What code in this page names: `module::test`, `bash .ci/…`, and, in the columns "test" and "shown by", all that is no command."""
+    """All code of this page, and whether it stands where tests are named: in a column "test" or "shown by"."""
     columns = []
     for line in prose(page).splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] if line.startswith("|") else []
         columns = columns if cells and columns else cells
         for at, cell in enumerate(cells):
-            of_tests = at < len(columns) and columns[at] in ("test", "tests", "shown by")
+            of_tests = at < len(columns) and columns[at] in ("test", "shown by")
             for code in re.findall(r"`([^`]+)`", cell):
                 yield code, of_tests
         if not cells:
@@ -156,12 +156,14 @@ class Page(HTMLParser):
 
 
 def built(folder):
-    pages = {path.resolve(): Page(path) for path in folder.rglob("*.html") if path.name not in ("print.html", "404.html", "toc.html")}
+    # Two are made of the others, and a server shows the third at any path.
+    others = ("print.html", "toc.html", "404.html")
+    pages = {path.resolve(): Page(path) for path in folder.rglob("*.html") if path.name not in others}
     for path, page in pages.items():
         for target in page.targets:
             name, _, anchor = target.partition("#")
             to = (path.parent / unquote(name)).resolve() if name else path
-            if re.match(r"[a-z]+:", target) or to.name in ("print.html", "toc.html"):
+            if re.match(r"[a-z]+:", target) or to.name in others:
                 continue
             if not to.exists() or (anchor and to in pages and unquote(anchor) not in pages[to].ids):
                 yield f"{path.name}: {target} leads nowhere in the built book"

@@ -42,7 +42,7 @@ def run(program):
     done = subprocess.run([program, *COMMAND], check=True, text=True, capture_output=True)
     said = done.stderr.split("That was the whole protocol")[0] + done.stdout
     # A folder that is as long on every machine.
-    return re.sub(*MEASURES[0][:1], "/tmp/rixl-sandbox-4Kq9aB/", said).splitlines()
+    return re.sub(MEASURES[0][0], "/tmp/rixl-sandbox-4Kq9aB/", said).splitlines()
 
 
 def without_measures(lines):
@@ -67,11 +67,14 @@ def drawn(lines):
     height = len(lines) * HEIGHT + 2 * MARGIN
     rows = []
     for at, line in enumerate(lines):
-        parts = "".join(f'<tspan class="{kind}">{escape(text)}</tspan>' if kind else escape(text) for kind, text in styled(line))
+        parts = "".join(
+            f'<tspan class="{kind}">{escape(text)}</tspan>' if kind else escape(text) for kind, text in styled(line)
+        )
         rows.append(f'<text x="{MARGIN}" y="{MARGIN + HEIGHT * at + 14}" xml:space="preserve">{parts}</text>')
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
             "<title>rixl keys rotate --sandbox</title>",
             f"<style>\n{STYLE}\n</style>",
             f'<rect class="ground" x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="8"/>',
