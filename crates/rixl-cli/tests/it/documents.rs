@@ -18,10 +18,7 @@ use rixl_testing::{Running, folder, vault::Vault};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{
-    bench::ROTATE,
-    program::{Run, block_on, client, rixl, write},
-};
+use crate::program::{Run, block_on, client, rixl, write};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -204,7 +201,7 @@ impl World {
     /// What has happened before a block.
     fn bring_about(&self, name: &str) {
         const ROTATION: &str = "rixl keys rotate XyZ9aB8cD1 --to file:/etc/billing/rixl.key";
-        let fail = |effect: Effect| self.sandbox.inject(Fault::new(effect).on(ROTATE)).unwrap();
+        let fail = |effect: Effect| self.sandbox.inject(Fault::new(effect).on("rotateOrganizationApiKey")).unwrap();
         let rotate = |more: &str, code: i32| {
             let run = self.run(&self.here(&format!("{ROTATION} {more}")));
             assert_eq!(run.code, code, "{name}: {}", run.stderr);
