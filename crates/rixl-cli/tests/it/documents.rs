@@ -2,6 +2,7 @@
 //! each `rixl.toml` is one.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
@@ -14,7 +15,11 @@ use std::{
 use regex::{Captures, Regex};
 use rixl_credentials::NewWebhookEndpoint;
 use rixl_sandbox::{Effect, Fault, Sandbox, SeedKey};
-use rixl_testing::{Running, folder, vault::Vault};
+use rixl_testing::{
+    Running, folder,
+    openbao::{self, Server},
+    skip,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -78,16 +83,23 @@ fn blocks() -> Vec<Block> {
 /// An account like that of the examples, and a machine with the places that they name, below a folder of its own.
 pub(crate) struct World {
     sandbox: Sandbox,
-    vault: Vault,
+    vault: Option<Vault>,
     root: TempDir,
     endpoint: String,
+}
+
+/// A mount of a real server.
+struct Vault {
+    server: &'static Server,
+    mount: String,
+    token: RefCell<String>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
         let sandbox = Sandbox::builder().start().unwrap();
         let root = folder();
-        let world = Self { vault: Vault::start(), endpoint: String::new(), sandbox, root };
+        let world = Self { vault: None, endpoint: String::new(), sandbox, root };
         for folder in [
             "bin",
             "home",
@@ -108,10 +120,8 @@ impl World {
         write(&world.path("etc/billing/rixl.key"), &billing, 0o600);
         let analytics = world.key("analytics", "AnAlyt1cs1", 40);
         write(&world.path("run/secrets/analytics"), &analytics, 0o600);
-        world.vault.put("rixl/analytics", "api_key", analytics);
         for (name, id) in [("billing-eu", "b1LLingEU1"), ("billing-us", "b1LLingUS1")] {
             let secret = world.key(name, id, 100);
-            world.vault.put(&format!("rixl/{name}"), "api_key", secret.clone());
             write(&world.path(&format!("etc/rixl/{name}")), &secret, 0o600);
         }
         let web = world.sandbox.create_client_credential("Z9Y8X7W6V5", "web");
@@ -146,6 +156,24 @@ impl World {
         Self { endpoint: hook.endpoint.id.to_string(), ..world }
     }
 
+    /// With OpenBao, whose entries hold the secrets that files hold. `None` where it is not installed.
+    fn with_vault() -> Option<Self> {
+        let (server, mount) = block_on(async {
+            let server = openbao::shared().await?;
+            Some((server, server.mount("2").await))
+        })?;
+        let world = Self::new();
+        for (name, file) in [
+            ("analytics", "run/secrets/analytics"),
+            ("billing-eu", "etc/rixl/billing-eu"),
+            ("billing-us", "etc/rixl/billing-us"),
+        ] {
+            let fields = json!({ "data": { "api_key": fs::read_to_string(world.path(file)).unwrap() } });
+            block_on(server.must("POST", &format!("{mount}/data/rixl/{name}"), Some(fields)));
+        }
+        Some(Self { vault: Some(Vault { server, mount, token: RefCell::new(server.root.clone()) }), ..world })
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
@@ -165,12 +193,14 @@ impl World {
         let root = self.root.path().display();
         let text = places.replace_all(text, |found: &Captures<'_>| format!("{}{root}{}/", &found[1], &found[2]));
         let token = format!("RIXL_BEARER_TOKEN={}", self.sandbox.bearer_token());
+        let mount = self.vault.as_ref().map_or("none", |vault| vault.mount.as_str());
+        let place = format!("vault:{mount}/");
         let ids = [
             ("RIXL_BEARER_TOKEN=…", token.as_str()),
             ("OR98234j23", self.sandbox.organization_id()),
             ("Bq4y3QB38S", self.sandbox.project_id()),
             ("E1ndp0intX", self.endpoint.as_str()),
-            ("vault:secret/", "vault:kv/"),
+            ("vault:secret/", place.as_str()),
         ];
         ids.iter().fold(text.into_owned(), |text, (name, own)| text.replace(name, own))
     }
@@ -190,10 +220,11 @@ impl World {
             ("RIXL_BASE_URL", self.sandbox.url().to_owned()),
             ("RIXL_BEARER_TOKEN", self.sandbox.bearer_token().to_owned()),
             ("RIXL_ORG_ID", self.sandbox.organization_id().to_owned()),
-            ("VAULT_ADDR", self.vault.url.clone()),
-            ("VAULT_TOKEN", "s.TEST".to_owned()),
         ] {
             command.env(name, value);
+        }
+        if let Some(vault) = &self.vault {
+            command.env("VAULT_ADDR", &vault.server.url).env("VAULT_TOKEN", &*vault.token.borrow());
         }
         Run::of(Running::start(&mut command).unwrap())
     }
@@ -241,6 +272,13 @@ impl World {
                 let acks = self.path("acks");
                 rotate(&format!("--until-acknowledged api --acks {} --until-timeout 1s", acks.display()), 12);
             }
+            "the token has this policy" => {
+                let page = include_str!("../../book/src/cookbook.md");
+                let policy = page.split("```hcl\n").nth(1).unwrap().split("```").next().unwrap();
+                let vault = self.vault.as_ref().unwrap();
+                let policy = policy.replace("\"secret/", &format!("\"{}/", vault.mount));
+                *vault.token.borrow_mut() = block_on(vault.server.token(&policy, json!({})));
+            }
             other => panic!("nobody knows how to bring about {other:?}"),
         }
     }
@@ -278,7 +316,13 @@ fn every_block_of_commands_runs() {
         let work = || {
             let mut failed = Vec::new();
             while let Some(block) = run.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let world = World::new();
+                // What a recipe names is not looked at.
+                let needs_vault = block.text.contains("vault:") && !block.text.contains("rixl recipe");
+                let world = if needs_vault { World::with_vault() } else { Some(World::new()) };
+                let Some(world) = world else {
+                    skip(format_args!("{}: OpenBao is not installed", block.at));
+                    continue;
+                };
                 block.before.iter().for_each(|name| world.bring_about(name));
                 let ended = world.run(&script(&world.here(&block.text)));
                 if ended.code != 0 {

@@ -46,7 +46,7 @@ fn outputs() -> Vec<(String, Value)> {
         "apply",
         "plan",
         "check",
-        "keys rotate --older-than 90d --name 'billing-*' --to 'vault:secret/rixl/{key_name}#api_key'",
+        "keys rotate --older-than 90d --name 'billing-*' --to 'file:/etc/rixl/{key_name}'",
         "keys verify --from file:/etc/billing/rixl.key",
         "keys consumers XyZ9aB8cD1 --acks ACKS",
         "keys revoke XyZ9aB8cD1 --leaked --refused-within 1s",
