@@ -310,7 +310,7 @@ fn every_block_of_commands_runs() {
     let run: Vec<_> = commands.iter().filter(|block| block.not_run.is_none()).collect();
     assert!(run.len() > 25, "{}", run.len());
     // Few of them are left to readers.
-    assert!(commands.len() - run.len() < 12, "{} of {} are not run", commands.len() - run.len(), commands.len());
+    assert!(commands.len() - run.len() < 5, "{} of {} are not run", commands.len() - run.len(), commands.len());
     let next = AtomicUsize::new(0);
     let failed: Vec<String> = thread::scope(|scope| {
         let work = || {
