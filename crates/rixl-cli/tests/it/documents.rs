@@ -273,7 +273,8 @@ impl World {
                 rotate(&format!("--until-acknowledged api --acks {} --until-timeout 1s", acks.display()), 12);
             }
             "the token has this policy" => {
-                let page = include_str!("../../book/src/cookbook.md");
+                let pages = pages();
+                let (_, page) = pages.iter().find(|(name, _)| name.ends_with("/cookbook.md")).unwrap();
                 let policy = page.split("```hcl\n").nth(1).unwrap().split("```").next().unwrap();
                 let vault = self.vault.as_ref().unwrap();
                 let policy = policy.replace("\"secret/", &format!("\"{}/", vault.mount));
