@@ -652,13 +652,13 @@ fn metrics_for_prometheus() {
     assert!(fs::read_to_string(bench.path("rixl.prom")).unwrap().contains("rixl_check_status 3\n"));
 }
 
-/// What README shows.
+/// What the book shows.
 #[test]
 fn the_example_runs_against_the_sandbox() {
     let example = include_str!("../../src/config/example.toml");
     assert!(
-        include_str!("../../../../README.md").contains(&format!("```toml\n{example}```\n")),
-        "README has another one"
+        include_str!("../../book/src/fleet.md").contains(&format!("```toml\n{example}```\n")),
+        "the book has another one"
     );
     let place = folder();
     fs::write(place.path().join("rixl.toml"), example).unwrap();
