@@ -27,8 +27,8 @@ use tracing::{Instrument as _, Span};
 use crate::{
     CancellationToken, Due, Effect, Ending, EventKind, Failure, FailureKind, Report, Rotator,
     batch::Batch,
-    failed,
-    plan::{self, Held, Known},
+    failed, last,
+    plan::{Held, Known},
     store::{Places, StoreError},
 };
 
@@ -183,18 +183,10 @@ impl Fleet {
 
     async fn prepare_known(&self, keys: &[Due], places_of: &PlacesFactory<'_>, is_stopping: bool) -> Vec<PrepareError> {
         let mut known = Known::default();
-        let mut failed = self.prepare_all(keys, places_of, &mut known, is_stopping).await;
-        if (failed.is_empty() || !is_stopping)
-            && let Some(due) = keys.iter().find(|due| due.is_asked_again())
-        {
-            // Before the history: what is added meanwhile is read again.
-            known.history = self.rotator.journal.history_mark().await;
-            match plan::last_rotations(&self.rotator.account, &*self.rotator.journal).await {
-                Ok(rotated) => known.rotated = rotated,
-                // Each of them reads it again, and fails alone.
-                Err(_) if !is_stopping => known.history = None,
-                Err(failure) => failed.push(PrepareError::new(due, failure)),
-            }
+        let failed = self.prepare_all(keys, places_of, &mut known, is_stopping).await;
+        if (failed.is_empty() || !is_stopping) && keys.iter().any(Due::is_asked_again) {
+            // Or each of them reads it.
+            last::index(&*self.rotator.journal).await;
         }
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
         // What is being unlocked still would seem to be another rotator's.

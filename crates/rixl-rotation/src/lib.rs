@@ -110,6 +110,7 @@ mod failed;
 mod fleet;
 mod history;
 pub mod journal;
+mod last;
 mod ledger;
 #[cfg(target_os = "linux")]
 mod mounts;

@@ -7,7 +7,8 @@ use rixl_credentials::{ClientCredential, ClientCredentialStatus, ProjectId, Time
 use crate::{
     Account, DueKey, Failure,
     journal::Journal,
-    plan::{self, LastRotations, is_longer},
+    last::LastRotations,
+    plan::{self, is_longer},
     protocol::intent::{owner_of_credential, owner_of_endpoint},
 };
 
@@ -198,7 +199,7 @@ pub async fn survey_others(
     if projects.is_empty() && !has_clients {
         return Ok(Vec::new());
     }
-    let rotated = plan::last_rotations(account, journal).await?;
+    let rotated = LastRotations::read(account, journal).await?;
     let mut all = Vec::new();
     for project_id in projects {
         let calls = account.webhooks(project_id).ok_or_else(|| {
@@ -211,7 +212,7 @@ pub async fn survey_others(
             let endpoint =
                 endpoint.map_err(|error| Failure::from_call("the webhook endpoints could not be listed", error))?;
             let other = Other::Webhook { project_id: project_id.clone(), endpoint };
-            all.push(surveyed(other, &rotated, account.now()));
+            all.push(surveyed(other, &rotated, account).await?);
         }
     }
     if has_clients {
@@ -220,15 +221,15 @@ pub async fn survey_others(
             let credential =
                 credential.map_err(|error| Failure::from_call("the client credentials could not be listed", error))?;
             if credential.status != Some(ClientCredentialStatus::Revoked) {
-                all.push(surveyed(Other::Client(credential), &rotated, account.now()));
+                all.push(surveyed(Other::Client(credential), &rotated, account).await?);
             }
         }
     }
     Ok(all)
 }
 
-fn surveyed(other: Other, rotated: &LastRotations, now: Timestamp) -> SurveyedOther {
-    let last = rotated.get(&other.entry());
-    let since = plan::since(other.created_at(), last, now);
-    SurveyedOther { since, is_replaced: last.is_some_and(|last| last.is_replaced), other }
+async fn surveyed(other: Other, rotated: &LastRotations<'_>, account: &Account) -> Result<SurveyedOther, Failure> {
+    let last = rotated.of(&other.entry()).await?;
+    let since = plan::since(other.created_at(), last.as_ref(), account.now());
+    Ok(SurveyedOther { since, is_replaced: last.is_some_and(|last| last.is_replaced), other })
 }

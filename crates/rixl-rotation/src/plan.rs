@@ -3,18 +3,21 @@
 use std::{
     collections::{HashMap, HashSet},
     mem,
+    pin::pin,
     time::Duration,
 };
 
+use futures_util::StreamExt as _;
 use glob::Pattern;
 use jiff::SignedDuration;
 use rixl_credentials::{ApiKey, KeyId, ProjectId, Timestamp};
 
 use crate::{
-    Account, Audit, Due, Ending, Failure, FailureKind, Next,
-    journal::{Journal, ListUnfinished, ReadHistory},
+    Account, Due, Failure, FailureKind, Next,
+    journal::{Journal, ListUnfinished},
+    last::{LastRotation, LastRotations},
     ledger, open_run,
-    protocol::intent::{Digest, owner_of_credential, owner_of_endpoint},
+    protocol::intent::Digest,
     rotator::refuse_expired,
 };
 
@@ -224,21 +227,24 @@ impl Selection {
     ///
     /// When the list or the history can't be read.
     pub async fn survey(&self, account: &Account, journal: &dyn Journal) -> Result<Vec<Surveyed>, Failure> {
-        let rotated = last_rotations(account, journal).await?;
-        let mut all = Vec::new();
-        let mut keys = account.list();
-        while let Some(key) = keys.next().await {
-            let key = key.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
-            if self.is_of(&key) {
-                let last = rotated.get(key.id.as_str()).copied();
+        let rotated = LastRotations::read(account, journal).await?;
+        let surveyed = account.list().map(|key| {
+            let rotated = &rotated;
+            async move {
+                let key = key.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
+                if !self.is_of(&key) {
+                    return Ok::<_, Failure>(None);
+                }
+                let last = rotated.of(key.id.as_str()).await?;
                 let is_replaced = last.is_some_and(|last| last.is_replaced);
-                all.push(Surveyed {
-                    since: since(key.created_at, last.as_ref(), account.now()),
-                    key,
-                    is_replaced,
-                    last,
-                });
+                let since = since(key.created_at, last.as_ref(), account.now());
+                Ok(Some(Surveyed { since, key, is_replaced, last }))
             }
+        });
+        let mut surveyed = pin!(surveyed.buffered(READERS));
+        let mut all = Vec::new();
+        while let Some(surveyed) = surveyed.next().await {
+            all.extend(surveyed?);
         }
         Ok(all)
     }
@@ -304,20 +310,33 @@ impl Selection {
             )));
         }
         let rotated = match self.times.is_asked_again() {
-            true => last_rotations(account, journal).await?,
-            false => LastRotations::new(),
+            true => Some(LastRotations::read(account, journal).await?),
+            false => None,
         };
         let mut missing = self.ids.clone();
         let mut plan = Plan::default();
-        let mut keys = account.list();
-        while let Some(key) = keys.next().await {
-            let key = key.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
+        let keys = account.list().map(|key| {
+            let rotated = rotated.as_ref();
+            async move {
+                let key = key.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
+                let reasons = self.fits(&key);
+                // What is not due without its last rotation is not due with it.
+                let may_be_due = || !matches!(self.times.ask(&key, None, account.now()), Verdict::NotDue);
+                let last = match rotated.filter(|_| reasons.is_some() && may_be_due()) {
+                    Some(rotated) => rotated.of(key.id.as_str()).await?,
+                    None => None,
+                };
+                Ok::<_, Failure>((key, reasons, last))
+            }
+        });
+        let mut keys = pin!(keys.buffered(READERS));
+        while let Some(looked) = keys.next().await {
+            let (key, reasons, last) = looked?;
             missing.retain(|id| *id != key.id);
-            let Some(reasons) = self.fits(&key) else { continue };
+            let Some(reasons) = reasons else { continue };
             plan.matched += 1;
             let now = account.now();
-            let last = rotated.get(key.id.as_str());
-            match self.judged(key, reasons, last, now) {
+            match self.judged(key, reasons, last.as_ref(), now) {
                 Judgement::NotDue => {}
                 Judgement::LeftOut(left_out) => {
                     if !self.ids.is_empty() {
@@ -476,13 +495,10 @@ pub(crate) fn since(
     issued_at.max(created_at.filter(is_past))
 }
 
-/// What was known of each entry when it was prepared for the first time, so that the history need not be read for each.
+/// What was known of each entry when it was prepared for the first time.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    pub(crate) rotated: LastRotations,
-    /// The mark of the history that this is from.
-    pub(crate) history: Option<String>,
-    /// What its place held, before the history was read.
+    /// What its place held.
     pub(crate) held: HashMap<String, Held>,
     /// Those that authorize the run, or may.
     pub(crate) own: HashSet<String>,
@@ -507,16 +523,9 @@ pub(crate) async fn ask_again(
     let not_due = |why: &str| Failure::new(FailureKind::NotDue, format!("no longer due: {why}; nothing was sent"));
     let entry = due.entry();
     let before = known.and_then(|known| known.held.get(&entry).copied());
-    let fresh;
-    let rotated = match known {
-        // That its place is as it was proves nothing: another run may have rotated the key into another.
-        Some(known) if known.history.is_some() && known.history == journal.history_mark().await => &known.rotated,
-        _ => {
-            fresh = last_rotations(account, journal).await?;
-            &fresh
-        }
-    };
-    let last = rotated.get(&entry);
+    // That its place is as it was proves nothing: another run may have rotated the key into another.
+    let last = LastRotations::read(account, journal).await?.of(&entry).await?;
+    let last = last.as_ref();
     let now = account.now();
     let due = match due {
         Due::Key(due) => due,
@@ -552,6 +561,8 @@ pub(crate) fn clock_error(account: &Account) -> Option<SignedDuration> {
 }
 
 const CLOCK_ERROR: SignedDuration = SignedDuration::from_mins(1);
+/// How many last rotations are looked up at once.
+const READERS: usize = 8;
 /// How far clocks may be apart.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
 
@@ -631,56 +642,4 @@ fn first_braces(text: &str) -> Option<Option<(usize, Vec<usize>, usize)>> {
         }
     }
     (depth == 0).then_some(None)
-}
-
-/// The last rotation of each, by the name of its entry: that of a key is its id.
-pub(crate) type LastRotations = HashMap<String, LastRotation>;
-
-/// What the history tells of a secret.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LastRotation {
-    issued_at: Timestamp,
-    is_rotation: bool,
-    /// Another one was made in its place.
-    pub(crate) is_replaced: bool,
-    /// When the key was to expire, as it was known before.
-    end_before: Option<Timestamp>,
-}
-
-/// RIXL does not tell when a key was rotated last. Keys of the same id elsewhere are others.
-pub(crate) async fn last_rotations(account: &Account, journal: &dyn Journal) -> Result<LastRotations, Failure> {
-    let (base_url, organization) = (account.client().base_url(), account.organization().map(|id| id.as_str()));
-    let mut rotated = LastRotations::new();
-    for line in journal.history(ReadHistory::new()).await?.lines {
-        // A line of another version of this program may be anything.
-        let Ok(audit) = serde_json::from_str::<Audit>(&line) else { continue };
-        if audit.base_url != base_url || audit.organization.as_deref() != organization {
-            continue;
-        }
-        let issued_at = audit.issued_at.unwrap_or(audit.at);
-        let mut tell = |id: String, is_rotation, is_replaced| {
-            rotated.insert(id, LastRotation { issued_at, is_rotation, is_replaced, end_before: audit.end_before });
-        };
-        let is_new = matches!(audit.ending, Ending::Rotated | Ending::Created | Ending::Replaced | Ending::Superseded);
-        if !is_new {
-            continue;
-        }
-        // Given up after its successor was stored, too: RIXL ends it.
-        if let Some(id) = audit.replaced {
-            tell(id, false, true);
-        }
-        if let Some(id) = audit.key_id {
-            tell(id, audit.change == "rotate", false);
-        }
-        if let (Some(project_id), Some(id)) = (audit.project_id, audit.endpoint_id) {
-            tell(owner_of_endpoint(&project_id, &id), true, false);
-        }
-        if let Some(id) = audit.replaced_credential_id {
-            tell(owner_of_credential(&id), false, true);
-        }
-        if let Some(id) = audit.credential_id {
-            tell(owner_of_credential(&id), false, false);
-        }
-    }
-    Ok(rotated)
 }
