@@ -29,6 +29,7 @@ use crate::{
     batch::Batch,
     failed, last,
     plan::{Held, Known},
+    protocol::intent::Digest,
     store::{Places, StoreError},
 };
 
@@ -44,7 +45,7 @@ type PlacesFactory<'a> = dyn Fn(&Due) -> Result<Places, StoreError> + Send + Syn
 ///    ([`Failure::effect`]) stops new work; those under way continue. Other failures concern only their key. A key that
 ///    authorizes the run, or may, goes last and alone, if it is allowed at all.
 ///
-/// Memory does not grow with the number of keys, except for the list of keys and of their results.
+/// Memory does not grow with the number of keys, except for the list of keys, and for a digest of what each place holds.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Fleet {
@@ -215,6 +216,7 @@ impl Fleet {
                 return failed;
             }
         }
+        drop(places);
         let mut waiting = ready.into_iter();
         let mut under_way = FuturesUnordered::new();
         loop {
@@ -229,7 +231,7 @@ impl Fleet {
                 Some(Err(error)) => failed.push(error),
                 Some(Ok((entry, held, is_own))) => {
                     known.own.extend(is_own.then(|| entry.clone()));
-                    known.held.extend(held.map(|held| (entry, held)));
+                    known.held.extend(held.map(|held| (Digest::of(entry.as_bytes()), held)));
                 }
                 None => return failed,
             }
@@ -241,11 +243,13 @@ impl Fleet {
         &self,
         due: &'a Due,
         places_of: &PlacesFactory<'_>,
-        places: &mut HashMap<String, &'a Due>,
+        places: &mut HashMap<Digest, &'a Due>,
     ) -> Result<(), PrepareError> {
         for store in places_of(due).map_err(|error| PrepareError::new(due, error))?.into_inner() {
             let identity = store.identity().await.map_err(|error| PrepareError::new(due, error))?;
-            if let Some(other) = places.insert(identity, due).filter(|other| other.entry() != due.entry()) {
+            if let Some(other) =
+                places.insert(Digest::of(identity.as_bytes()), due).filter(|other| other.entry() != due.entry())
+            {
                 let sentence = format!(
                     "{other} and {due} would go into one place, {}; nothing was sent; name a place for each, with {{key_id}} or \
                      {{key_name}}",

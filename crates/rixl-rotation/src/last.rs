@@ -158,7 +158,8 @@ pub(crate) fn receipts(audit: &Audit) -> Vec<Receipt> {
 /// time.
 pub(crate) async fn index(journal: &dyn Journal) {
     let indexed = async {
-        if journal.unindexed(ReadUnindexed::new()).await?.lines.is_empty() {
+        let Unindexed { lines, mark, .. } = journal.unindexed(ReadUnindexed::new()).await?;
+        if lines.is_empty() || mark.is_none() {
             return Ok(());
         }
         // One process at a time: an older one would put older receipts over those of a newer one.

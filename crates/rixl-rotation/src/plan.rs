@@ -2,12 +2,15 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    mem,
-    pin::pin,
+    fmt, future, mem,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use futures_util::StreamExt as _;
+use futures_core::Stream;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use glob::Pattern;
 use jiff::SignedDuration;
 use rixl_credentials::{ApiKey, KeyId, ProjectId, Timestamp};
@@ -110,6 +113,36 @@ pub struct Surveyed {
     /// Whether another key has taken its place.
     pub is_replaced: bool,
     last: Option<LastRotation>,
+}
+
+/// Keys with what is known of their age, in the order of RIXL's list: a [`Stream`], whose [`next`](Self::next) works without a
+/// stream library. See [`Selection::survey`]. Only a few of them are in memory at once.
+#[must_use = "nothing is listed until it is polled"]
+pub struct Survey<'a>(Pin<Box<dyn Stream<Item = Result<Surveyed, Failure>> + Send + 'a>>);
+
+impl Survey<'_> {
+    /// The next key; `None` after the last one.
+    ///
+    /// # Errors
+    ///
+    /// When the list or the history can't be read. It may end there.
+    pub async fn next(&mut self) -> Option<Result<Surveyed, Failure>> {
+        self.0.next().await
+    }
+}
+
+impl Stream for Survey<'_> {
+    type Item = Result<Surveyed, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll_next(context)
+    }
+}
+
+impl fmt::Debug for Survey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Survey")
+    }
 }
 
 /// What the conditions that time changes say of a key.
@@ -222,31 +255,33 @@ impl Selection {
 
     /// The keys that meet the conditions that time does not change, due or not, with what is known of their age: for those who
     /// decide for each key when it is due. [`judge`](Self::judge) then makes a [`DueKey`] of it.
-    ///
-    /// # Errors
-    ///
-    /// When the list or the history can't be read.
-    pub async fn survey(&self, account: &Account, journal: &dyn Journal) -> Result<Vec<Surveyed>, Failure> {
-        let rotated = LastRotations::read(account, journal).await?;
-        let surveyed = account.list().map(|key| {
-            let rotated = &rotated;
-            async move {
-                let key = key.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
-                if !self.is_of(&key) {
-                    return Ok::<_, Failure>(None);
-                }
-                let last = rotated.of(key.id.as_str()).await?;
-                let is_replaced = last.is_some_and(|last| last.is_replaced);
-                let since = since(key.created_at, last.as_ref(), account.now());
-                Ok(Some(Surveyed { since, key, is_replaced, last }))
-            }
-        });
-        let mut surveyed = pin!(surveyed.buffered(READERS));
-        let mut all = Vec::new();
-        while let Some(surveyed) = surveyed.next().await {
-            all.extend(surveyed?);
+    pub fn survey<'a>(&'a self, account: &'a Account, journal: &'a dyn Journal) -> Survey<'a> {
+        let surveyed = async move {
+            let rotated = Arc::new(LastRotations::read(account, journal).await?);
+            let one = move |key| {
+                let rotated = Arc::clone(&rotated);
+                async move { self.surveyed(key, &rotated, account).await }
+            };
+            Ok::<_, Failure>(account.list().map(one).buffered(READERS))
+        };
+        let all = stream::once(surveyed).try_flatten();
+        Survey(Box::pin(all.filter_map(|surveyed| future::ready(surveyed.transpose()))))
+    }
+
+    async fn surveyed(
+        &self,
+        key: Result<ApiKey, rixl_credentials::Error>,
+        rotated: &LastRotations<'_>,
+        account: &Account,
+    ) -> Result<Option<Surveyed>, Failure> {
+        let key = key.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
+        if !self.is_of(&key) {
+            return Ok(None);
         }
-        Ok(all)
+        let last = rotated.of(key.id.as_str()).await?;
+        let is_replaced = last.is_some_and(|last| last.is_replaced);
+        let since = since(key.created_at, last.as_ref(), account.now());
+        Ok(Some(Surveyed { since, key, is_replaced, last }))
     }
 
     /// What the conditions that time changes say of a surveyed key now. They are asked once more under its lock.
@@ -257,7 +292,10 @@ impl Selection {
     /// use rixl_rotation::{Account, Judgement, Selection, journal::Journal};
     ///
     /// # async fn example(account: &Account, journal: &dyn Journal) -> Result<(), rixl_rotation::Failure> {
-    /// for key in Selection::new().survey(account, journal).await? {
+    /// let all = Selection::new();
+    /// let mut survey = all.survey(account, journal);
+    /// while let Some(key) = survey.next().await {
+    ///     let key = key?;
     ///     let days = if key.key.name.as_deref() == Some("billing") { 30 } else { 90 };
     ///     let selection = Selection::new().older_than(Duration::from_secs(days * 86_400));
     ///     if let Judgement::Due(due) = selection.judge(&key, account.now()) {
@@ -495,11 +533,11 @@ pub(crate) fn since(
     issued_at.max(created_at.filter(is_past))
 }
 
-/// What was known of each entry when it was prepared for the first time.
+/// What was known of each entry when it was prepared for the first time, by the digest of its name.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     /// What its place held.
-    pub(crate) held: HashMap<String, Held>,
+    pub(crate) held: HashMap<Digest, Held>,
     /// Those that authorize the run, or may.
     pub(crate) own: HashSet<String>,
 }
@@ -522,7 +560,7 @@ pub(crate) async fn ask_again(
 ) -> Result<(), Failure> {
     let not_due = |why: &str| Failure::new(FailureKind::NotDue, format!("no longer due: {why}; nothing was sent"));
     let entry = due.entry();
-    let before = known.and_then(|known| known.held.get(&entry).copied());
+    let before = known.and_then(|known| known.held.get(&Digest::of(entry.as_bytes())).copied());
     // That its place is as it was proves nothing: another run may have rotated the key into another.
     let last = LastRotations::read(account, journal).await?.of(&entry).await?;
     let last = last.as_ref();

@@ -2,6 +2,7 @@
 
 use std::{fs, io::Write as _, path::PathBuf, time::Duration};
 
+use futures_util::TryStreamExt as _;
 use rixl_credentials::KeyId;
 use rixl_rotation::{
     Account, Due, Fleet, Selection,
@@ -91,7 +92,7 @@ async fn it_is_known_when_the_history_was_moved_away() {
     old.move_history_away();
     assert_eq!(old.due().await, ["other"]);
     // What is surveyed has the same age.
-    let surveyed = Selection::new().survey(&old.account, &old.journal).await.unwrap();
+    let surveyed = Selection::new().survey(&old.account, &old.journal).try_collect::<Vec<_>>().await.unwrap();
     let since = |id: &str| surveyed.iter().find(|surveyed| surveyed.key.id.as_str() == id).unwrap().since.unwrap();
     assert!(old.account.now().duration_since(since("one")) < jiff::SignedDuration::from_hours(1));
     // The next line is in a history of its own, and is told of.
