@@ -611,6 +611,8 @@ pub(crate) struct Results<'a> {
     code: Code,
     is_to_do: bool,
     table: Table,
+    /// Part of it is printed, with its header.
+    is_begun: bool,
     /// Those that somebody has to look at.
     grave: Table,
     /// Where the one that was not started is in the table, if it is the only one.
@@ -645,6 +647,7 @@ impl<'a> Results<'a> {
             code: Code::Done,
             is_to_do: false,
             table: columns.table(),
+            is_begun: false,
             grave: columns.table(),
             not_begun: None,
             is_in_stdout: false,
@@ -702,7 +705,7 @@ impl<'a> Results<'a> {
             row.add_to(&mut self.grave, self.columns);
         }
         if self.table.len() > BLOCK && self.written.is_ok() && !self.is_in_stdout {
-            self.not_begun = None;
+            (self.not_begun, self.is_begun) = (None, true);
             self.written = write_result(&self.table.take());
         }
     }
@@ -737,10 +740,9 @@ impl<'a> Results<'a> {
     /// What is left to be printed.
     pub(crate) fn end(&mut self, code: Code) -> Result<Done, Failure> {
         let is_folded = self.columns == Columns::Done && self.count > SCREEN && io::stdout().is_terminal();
-        let is_begun = self.count > BLOCK && self.table.len() < self.count;
         let mut text = match is_folded {
             true => self.grave.take_rows(),
-            false if is_begun => self.table.take(),
+            false if self.is_begun => self.table.take(),
             false => self.table.take_rows(),
         };
         if is_folded {
