@@ -684,7 +684,8 @@ impl<'a> Results<'a> {
 
     fn show(&mut self, row: &Row) {
         // If the secret went to stdout, nothing else goes there.
-        self.is_in_stdout |= row.stores.0.iter().any(|store| store == Stdout::LOCATION);
+        self.is_in_stdout |=
+            self.columns == Columns::Done && row.stores.0.iter().any(|store| store == Stdout::LOCATION);
         let is_folded = self.columns == Columns::Done && io::stdout().is_terminal();
         if is_folded && self.count > SCREEN {
             // What goes by on a screen is not read.

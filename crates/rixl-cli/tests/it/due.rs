@@ -154,9 +154,13 @@ fn of_two_runs_that_overlap_one_rotates() {
     for state in ["state", "another"] {
         let bench = Bench::of(Sandbox::builder());
         add(&bench, "old0000001", SeedKey::new("old").aged(120 * DAY));
-        bench.sandbox.inject(Fault::new(Effect::DelayHead(Duration::from_secs(3))).on("listApiKeys")).unwrap();
+        // On the first page; the second one takes its time.
+        (0..120).for_each(|number| drop(bench.sandbox.create_key(SeedKey::new(format!("new-{number}")))));
+        for effect in [Effect::Intact, Effect::DelayHead(Duration::from_secs(3))] {
+            bench.sandbox.inject(Fault::new(effect).on("listApiKeys")).unwrap();
+        }
         let second = rotate(&bench, "--older-than 90d --output json").spawn();
-        wait_for_calls(&bench.sandbox, "listApiKeys", 1);
+        wait_for_calls(&bench.sandbox, "listApiKeys", 2);
         let first = rotate(&bench, &format!("old0000001 --state-dir FOLDER/{state}")).run();
         assert_eq!(first.code, 0, "{}", first.stderr);
         let second = Run::of(second);
