@@ -205,7 +205,7 @@ impl FolderJournal {
             let indexed = Indexed::read(&self.root);
             let mut file = open_own(&path, OpenOptions::new().read(true))?;
             let found = file.metadata()?;
-            let start = indexed.bytes_of(&found);
+            let start = indexed.bytes_of(&found, found.len());
             let mut bytes = Vec::new();
             if start < found.len() {
                 file.seek(SeekFrom::Start(start))?;
@@ -531,7 +531,8 @@ impl Opened {
                 return Ok(());
             };
             let found = file.metadata()?;
-            let is_further = end.bytes_of(&found) > Indexed::read(&self.root).bytes_of(&found);
+            let bytes_of = |indexed: &Indexed| indexed.bytes_of(&found, found.len());
+            let is_further = bytes_of(&end) > bytes_of(&Indexed::read(&self.root));
             if is_further { end.write(&self.root) } else { Ok(()) }
         };
         note().map_err(|error| unusable(&path, error))
@@ -863,9 +864,9 @@ impl Indexed {
         Some(Self { inode: inode.parse().ok()?, bytes: bytes.parse().ok()? })
     }
 
-    /// Of this history; 0: of none of it.
-    fn bytes_of(&self, history: &fs::Metadata) -> u64 {
-        if self.inode == history.ino() && self.bytes <= history.len() { self.bytes } else { 0 }
+    /// Of this history, when it was so long; 0: of none of it.
+    fn bytes_of(&self, history: &fs::Metadata, length: u64) -> u64 {
+        if self.inode == history.ino() && self.bytes <= length { self.bytes } else { 0 }
     }
 
     /// Under the lock of the history. It need not last: what it said before is true, too.
@@ -905,9 +906,14 @@ fn add_history(root: &Path, line: &str, is_indexed: bool) -> Result<(), JournalE
         let last = last_line(&mut file)?;
         append(&mut file, &chain::linked(line, last.as_deref()))?;
         let found = file.metadata()?;
+        let indexed = Indexed::read(root);
+        let bytes = indexed.bytes_of(&found, length);
         // Once its receipts are kept that is so; until then its entry is not closed. If it can't be noted, the line is read.
-        if is_indexed && Indexed::read(root).bytes_of(&found) == length {
+        if is_indexed && bytes == length {
             let _ = Indexed { inode: found.ino(), bytes: found.len() }.write(root);
+        } else if bytes < indexed.bytes {
+            // What was cut off since must not become true of what is added in its place.
+            Indexed { inode: found.ino(), bytes }.write(root)?;
         }
         if is_new { disk::sync_folder(root) } else { Ok(()) }
     };

@@ -208,4 +208,8 @@ async fn an_index_of_another_history_says_nothing() {
     // What is shorter than the index says is not what it was made of.
     fs::write(&history, &bytes[..bytes.len() / 2]).unwrap();
     assert!(!left().await.lines.is_empty());
+    // Nor does it become that when it has grown again.
+    let long = "h".repeat(bytes.len());
+    add(&long, false).await;
+    assert!(left().await.lines.contains(&long));
 }
