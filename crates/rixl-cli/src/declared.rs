@@ -1,6 +1,6 @@
 //! A declared fleet as it is now: its keys, which of them are due, and what is unfinished.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, mem};
 
 use rixl_credentials::{CredentialId, EndpointId, KeyId, ProjectId, Timestamp};
 use rixl_rotation::{
@@ -41,7 +41,17 @@ pub(crate) struct Seen<'a> {
 pub(crate) struct Group<'a> {
     pub(crate) secret: &'a Secret,
     pub(crate) places: Destinations,
+    /// Those that are fresh are only counted, unless they are asked for.
     pub(crate) keys: Vec<Key>,
+    /// How many are fresh, and when the first of these comes to be due.
+    pub(crate) fresh: usize,
+    pub(crate) next_due: Option<Timestamp>,
+    /// How many may get a new secret.
+    count: usize,
+    /// Their names, if they have one place, which is refused of more than one.
+    names: HashSet<Option<String>>,
+    /// Those of the declared ids that are there.
+    ids: HashSet<String>,
     /// What a command must repeat that is to find it.
     flags: String,
     /// Why nothing can be done with it.
@@ -67,6 +77,13 @@ impl Key {
     fn is_late(&self, now: Timestamp) -> bool {
         self.due.is_none_or(|due| due.deadline <= now)
     }
+}
+
+/// What becomes of those that are fresh: of a large fleet, nearly all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fresh {
+    Kept,
+    Counted,
 }
 
 /// How a declared key is.
@@ -155,7 +172,13 @@ impl<'a> Part<'a> {
     }
 
     /// Looks at all of it. Nothing is changed.
-    pub(crate) async fn seen(&self, context: &Context, api: &Api, again: &mut Again) -> Result<Seen<'a>, Failure> {
+    pub(crate) async fn seen(
+        &self,
+        context: &Context,
+        api: &Api,
+        again: &mut Again,
+        fresh: Fresh,
+    ) -> Result<Seen<'a>, Failure> {
         let (journal, account) = (context.journal()?, &api.account);
         // Before the list: what is begun meanwhile is not taken for what nobody works on.
         let mut open = open_runs(&*journal).await?;
@@ -179,27 +202,26 @@ impl<'a> Part<'a> {
         for secret in secrets.iter().filter(|secret| secret.kind == Kind::Webhook) {
             projects.extend(secret.project.iter().filter(|id| !projects.contains(id)).cloned().collect::<Vec<_>>());
         }
-        let looked = async {
-            let keys = match has(Kind::ApiKey) {
-                true => Selection::new().survey(account, &*journal).await?,
-                false => Vec::new(),
-            };
-            let others = survey_others(account, &*journal, &projects, has(Kind::Client)).await?;
-            Ok::<_, rixl_rotation::Failure>((keys, others))
-        };
-        let (keys, others) = context.stop.or(looked).await??;
-        let now = account.now();
         let config = context.global.config.as_ref().filter(|_| self.global.account.is_none());
         let config = config.map(|path| format!(" --config {}", quoted(&path.to_string_lossy()))).unwrap_or_default();
         let flags = format!("{config}{}", failure::flags());
         let mut groups = Vec::with_capacity(secrets.len());
-        for secret in secrets {
+        for &secret in &secrets {
             let places = Destinations::read(context, &secret.destination(context.global.sandbox))?;
-            let group = Group { secret, places, keys: Vec::new(), flags: flags.clone(), refused: None };
-            groups.push((secret.selection()?, group));
+            groups.push((secret.selection()?, Group::new(secret, places, flags.clone())));
         }
-        let looker = Looker { open: &open, account, journal: &*journal, now };
-        for surveyed in keys {
+        let mut looker = Looker { open: &open, account, journal: &*journal, now: account.now() };
+        let all = Selection::new();
+        let mut survey = has(Kind::ApiKey).then(|| all.survey(account, &*journal));
+        let mut is_first = true;
+        while let Some(survey) = &mut survey
+            && let Some(surveyed) = context.stop.or(survey.next()).await?
+        {
+            let surveyed = surveyed?;
+            // By RIXL's clock, which is known by now.
+            if mem::take(&mut is_first) {
+                looker.now = account.now();
+            }
             // Its successor has its places.
             if surveyed.is_replaced {
                 continue;
@@ -209,14 +231,18 @@ impl<'a> Part<'a> {
                 group.1.secret.kind == Kind::ApiKey && group.0.is_of(&surveyed.key)
             };
             let Some((_, group)) = groups.iter_mut().find(is_of) else { continue };
-            group.keys.push(looker.key(group.secret, &surveyed, again).await?);
+            group.add(looker.key(group.secret, &surveyed, again).await?, fresh);
         }
+        drop(survey);
+        let others = context.stop.or(survey_others(account, &*journal, &projects, has(Kind::Client))).await??;
+        let now = if is_first { account.now() } else { looker.now };
+        looker.now = now;
         let failed: Vec<(Option<ProjectId>, Failure)> =
             others.failed.into_iter().map(|(project, failure)| (project, failure.into())).collect();
         for surveyed in others.found.into_iter().filter(|surveyed| !surveyed.is_replaced) {
             let is_of = |group: &&mut (Selection, Group<'a>)| group.1.secret.is_of(&surveyed.other, &group.0);
             let Some((_, group)) = groups.iter_mut().find(is_of) else { continue };
-            group.keys.push(looker.other(group.secret, &surveyed, again).await?);
+            group.add(looker.other(group.secret, &surveyed, again).await?, fresh);
         }
         let mut groups: Vec<Group<'a>> = groups.into_iter().map(|(_, group)| group).collect();
         for group in &mut groups {
@@ -312,9 +338,45 @@ impl Looker<'_> {
     }
 }
 
-impl Group<'_> {
+impl<'a> Group<'a> {
+    fn new(secret: &'a Secret, places: Destinations, flags: String) -> Self {
+        Self {
+            secret,
+            places,
+            flags,
+            keys: Vec::new(),
+            fresh: 0,
+            next_due: None,
+            count: 0,
+            names: HashSet::new(),
+            ids: HashSet::new(),
+            refused: None,
+        }
+    }
+
+    fn add(&mut self, key: Key, fresh: Fresh) {
+        if self.secret.ids.iter().any(|id| id.as_str() == key.id) {
+            self.ids.insert(key.id.clone());
+        }
+        // One that is being replaced has the place of its successor.
+        if !matches!(key.standing, Standing::Unfinished) {
+            self.count += 1;
+            if self.places.shared().is_some() {
+                self.names.insert(key.name.clone());
+            }
+        }
+        if matches!(key.standing, Standing::Fresh) {
+            self.fresh += 1;
+            self.next_due = key.due.map(|due| due.from).into_iter().chain(self.next_due).min();
+            if fresh == Fresh::Counted {
+                return;
+            }
+        }
+        self.keys.push(key);
+    }
+
     fn problem(&self) -> Option<Failure> {
-        let has = |id: &&KeyId| self.keys.iter().any(|key| key.id == id.as_str());
+        let has = |id: &&KeyId| self.ids.contains(id.as_str());
         let (said, noun) = (self.secret.said(), self.secret.kind.noun());
         let list = match self.secret.kind {
             Kind::ApiKey => "rixl keys list",
@@ -326,19 +388,16 @@ impl Group<'_> {
                 format!("no {noun} has the id {id}, or another [[secret]] before has it; RIXL was not changed");
             return Some(Failure::refused(sentence).with_next(list));
         }
-        if self.keys.is_empty() {
+        if self.keys.is_empty() && self.fresh == 0 {
             let sentence = format!("no {noun} matches the [[secret]] of {said}; RIXL was not changed");
             let shows = if self.secret.kind == Kind::Webhook { "" } else { " (it shows their names)" };
             return Some(Failure::refused(sentence).with_next(format!("{list}{shows}")));
         }
-        // One that is being replaced has the place of its successor.
-        let keys = self.keys.iter().filter(|key| !matches!(key.standing, Standing::Unfinished));
-        let count = keys.clone().count();
+        let count = self.count;
         if let (2.., Some(shared)) = (count, self.places.shared()) {
             let sentence =
                 format!("the {count} {noun}s of {said} would go into one place, {shared}; RIXL was not changed");
-            let names: HashSet<Option<&str>> = keys.map(|key| key.name.as_deref()).collect();
-            let next = match (self.secret.kind, self.secret.how, names.len() == count) {
+            let next = match (self.secret.kind, self.secret.how, self.names.len() == count) {
                 (Kind::Webhook, ..) | (_, How::Rotate, false) => "put {key_id} into to",
                 (_, How::Rotate, true) => "put {key_id} or {key_name} into to",
                 (_, How::Replace, true) => "put {key_name} into to",
@@ -367,6 +426,23 @@ impl Group<'_> {
             _ => None,
         };
         self.keys.iter().filter_map(due).collect()
+    }
+
+    pub(crate) fn count_due(&self) -> usize {
+        let is_due = |key: &&Key| matches!(key.standing, Standing::Due(_));
+        if self.refused.is_some() { 0 } else { self.keys.iter().filter(is_due).count() }
+    }
+
+    /// The same, and forgets them: they may be most of the fleet.
+    pub(crate) fn take_due(&mut self) -> Vec<Due> {
+        if self.refused.is_some() {
+            return Vec::new();
+        }
+        let due = |key: Key| match key.standing {
+            Standing::Due(due) => Some(due),
+            _ => None,
+        };
+        mem::take(&mut self.keys).into_iter().filter_map(due).collect()
     }
 
     /// What is said of those with which nothing can be done now.

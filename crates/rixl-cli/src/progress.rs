@@ -115,7 +115,10 @@ impl Progress {
 
     /// Shows notes even while there is a progress bar.
     pub(crate) fn hear(&self, event: &Event) {
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).hear(event, Instant::now());
+        // Of each key that is prepared it holds something.
+        if !self.bar.is_hidden() {
+            self.steps.lock().unwrap_or_else(PoisonError::into_inner).hear(event, Instant::now());
+        }
         if event.kind == EventKind::Note || log::is_json() {
             self.bar.suspend(|| tell(self.output, event));
         }

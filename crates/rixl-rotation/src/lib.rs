@@ -110,6 +110,7 @@ mod failed;
 mod fleet;
 mod history;
 pub mod journal;
+mod last;
 mod ledger;
 #[cfg(target_os = "linux")]
 mod mounts;
@@ -140,7 +141,7 @@ pub use ledger::LastRun;
 pub use open_run::{OpenRun, open_runs};
 pub use others::{Due, DueOther, Other, SurveyedOther, SurveyedOthers, survey_others};
 pub use pair::ClientFormat;
-pub use plan::{DueKey, Judgement, LeftOut, Plan, Selection, Surveyed};
+pub use plan::{DueKey, Judgement, LeftOut, Plan, Selection, Survey, Surveyed};
 pub use probe::{KeyFormat, Liveness};
 pub use probe_step::ProbeStep;
 pub use recover::{OnLiveSecret, RecoverOptions, Recovered, Recovery, RecoveryAction, RecoveryPlan};

@@ -7,7 +7,8 @@ use rixl_credentials::{ClientCredential, ClientCredentialStatus, ProjectId, Time
 use crate::{
     Account, DueKey, Failure,
     journal::Journal,
-    plan::{self, LastRotations, is_longer},
+    last::LastRotations,
+    plan::{self, is_longer},
     protocol::intent::{owner_of_credential, owner_of_endpoint},
 };
 
@@ -211,7 +212,7 @@ pub async fn survey_others(
     if projects.is_empty() && !has_clients {
         return Ok(all);
     }
-    let rotated = plan::last_rotations(account, journal).await?;
+    let rotated = LastRotations::read(account, journal).await?;
     let lists = projects.iter().map(Some).chain(has_clients.then_some(None));
     for project_id in lists {
         let listed = match project_id {
@@ -219,7 +220,11 @@ pub async fn survey_others(
             None => credentials(account).await,
         };
         match listed {
-            Ok(others) => all.found.extend(others.into_iter().map(|other| surveyed(other, &rotated, account.now()))),
+            Ok(others) => {
+                for other in others {
+                    all.found.push(surveyed(other, &rotated, account).await?);
+                }
+            }
             Err(failure) => all.failed.push((project_id.cloned(), failure)),
         }
     }
@@ -253,8 +258,8 @@ async fn credentials(account: &Account) -> Result<Vec<Other>, Failure> {
     Ok(all)
 }
 
-fn surveyed(other: Other, rotated: &LastRotations, now: Timestamp) -> SurveyedOther {
-    let last = rotated.get(&other.entry());
-    let since = plan::since(other.created_at(), last, now);
-    SurveyedOther { since, is_replaced: last.is_some_and(|last| last.is_replaced), other }
+async fn surveyed(other: Other, rotated: &LastRotations<'_>, account: &Account) -> Result<SurveyedOther, Failure> {
+    let last = rotated.of(&other.entry()).await?;
+    let since = plan::since(other.created_at(), last.as_ref(), account.now());
+    Ok(SurveyedOther { since, is_replaced: last.is_some_and(|last| last.is_replaced), other })
 }

@@ -12,7 +12,7 @@ use crate::{
     command::status,
     config::{Config, Kind},
     context::{Api, Context},
-    declared::{self, Again, Group, Key, Standing},
+    declared::{self, Again, Fresh, Group, Key, Standing},
     failure::{Code, Failure},
     output::{Done, Format},
     table::Table,
@@ -208,7 +208,7 @@ async fn look(context: &Context, args: &Args) -> Result<Vec<Found>, Failure> {
     let mut all = Vec::new();
     for part in declared::parts(context, &config)? {
         let api = part.connect(context).await?;
-        let seen = part.seen(context, &api, &mut Again::default()).await?;
+        let seen = part.seen(context, &api, &mut Again::default(), Fresh::Kept).await?;
         let (start, mut known) = (all.len(), HashSet::new());
         for group in &seen.groups {
             if let Some(row) = &group.refused {

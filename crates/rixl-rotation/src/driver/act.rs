@@ -12,7 +12,7 @@ use crate::batch::Ready;
 use crate::{
     Audit, Effect, Ending, EventKind, Next, Report, State, Warning,
     journal::{Close, PutEscrow, Reserve},
-    ledger,
+    last, ledger,
     pair::Pair,
     plan::clock_error,
     protocol::{
@@ -351,7 +351,7 @@ impl Driver {
             true => None,
             false => serde_json::to_string(&audit).ok(),
         };
-        let receipts = match ending.effect() {
+        let mut receipts = match ending.effect() {
             Effect::Changed => {
                 let lasting = self
                     .progress
@@ -373,7 +373,13 @@ impl Driver {
                 made.and_then(|id| ledger::receipt_of_new(self.intent(), None, &id, audit.at)).into_iter().collect()
             }
         };
-        let request = line.as_deref().map_or_else(Close::new, |line| Close::new().with_history_line(line));
+        let request = match &line {
+            Some(line) => {
+                receipts.extend(last::receipts(&audit));
+                Close::new().with_history_line(line).indexed()
+            }
+            None => Close::new(),
+        };
         let request = request.with_receipts(&receipts);
         let closed = self.entry.close(request).await;
         if let Err(error) = &closed {
