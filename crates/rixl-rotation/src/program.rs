@@ -37,7 +37,7 @@ const STOPPED_PAUSE: Duration = Duration::from_millis(100);
 
 /// How programs are run.
 pub(crate) struct Runner<'a> {
-    /// Words before those of the program, which it must become.
+    /// Words before those of the program, which it must become, or run in its own process group.
     pub(crate) launcher: &'a [String],
     pub(crate) timeout: Duration,
     /// Where, if not here.
