@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use crate::{
     failure::{Code, Failure, Words},
     log::{self, Fields},
+    stderr,
     text::{shown, shown_in_json},
 };
 
@@ -213,13 +214,12 @@ pub(crate) fn say(line: &str) {
     if log::is_json() {
         return log::write("info", log::PROGRAM, "message", &Fields::message(line));
     }
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    stderr::write(format!("{line}\n").into_bytes());
 }
 
 /// Writes to stderr without a line feed: a question.
 pub(crate) fn ask(question: &str) {
-    let mut stderr = io::stderr().lock();
-    let _ = stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush());
+    stderr::write(question.as_bytes().to_vec());
 }
 
 /// Whether stderr may be coloured: a terminal that was not set to plain text.

@@ -43,6 +43,7 @@ mod story;
 mod taken;
 mod taken_in_vault;
 mod terminal;
+mod unread;
 mod usage;
 mod ways_out;
 mod webhooks;
