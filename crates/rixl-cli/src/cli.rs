@@ -114,7 +114,8 @@ fn command_of(program: &clap::Command, arguments: &[OsString]) -> String {
 
 /// Recognizes this much of an invalid command line.
 fn wants_json(words: &[&str]) -> bool {
-    wants(words, &["--output", "-o"], "json") || words.iter().any(|word| ["-ojson", "--json"].contains(word))
+    let is_json = |format| wants(words, &["--output", "-o"], format);
+    is_json("json") || is_json("jsonl") || words.iter().any(|word| ["-ojson", "-ojsonl", "--json"].contains(word))
 }
 
 fn wants(words: &[&str], flags: &[&str], value: &str) -> bool {

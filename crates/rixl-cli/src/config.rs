@@ -64,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) on_failure: Option<Alarm>,
     /// The file that says when it last did not.
     pub(crate) heartbeat: Option<PathBuf>,
+    /// The command lines of all programs that are run, but for those that store or print a secret.
+    pub(crate) programs: Vec<String>,
 }
 
 /// `[account.NAME]`: what flags and the environment say otherwise.
@@ -449,15 +451,19 @@ impl Config {
             return Err(errors.into_iter().map(|error| Problem::of(error, 0..0)).collect());
         }
         let (accounts, secrets) = (BTreeMap::new(), Vec::new());
-        let mut config = Self { path, accounts, secrets, on_failure: None, heartbeat: None };
+        let mut config = Self { path, accounts, secrets, on_failure: None, heartbeat: None, programs: Vec::new() };
         let (mut problems, mut alarm_timeout, mut heartbeat_at) = (Vec::new(), None, 0..0);
         for (key, value) in table.into_inner() {
             let at = value.span();
             match (key.get_ref().as_ref(), value.into_inner()) {
-                ("on-failure", DeValue::String(text)) => match Alarm::from_text(&program_beside(&config.path, &text)) {
-                    Ok(alarm) => config.on_failure = Some(alarm),
-                    Err(error) => problems.push(Problem::new(at, error.to_string())),
-                },
+                ("on-failure", DeValue::String(text)) => {
+                    let text = program_beside(&config.path, &text);
+                    match Alarm::from_text(&text) {
+                        Ok(alarm) => config.on_failure = Some(alarm),
+                        Err(error) => problems.push(Problem::new(at, error.to_string())),
+                    }
+                    config.programs.push(text);
+                }
                 ("on-failure-timeout", DeValue::String(text)) => match when::some_duration(&text) {
                     Ok(timeout) => alarm_timeout = Some(timeout),
                     Err(message) => problems.push(Problem::new(at, message)),
@@ -486,6 +492,7 @@ impl Config {
                                 && let Some(DeValue::String(text)) = table.get_mut(name).map(Spanned::get_mut)
                             {
                                 *text = program_beside(&config.path, text).into();
+                                config.programs.push(text.clone().into_owned());
                             }
                         }
                         let unfit = Kind::problems(secret.get_ref());
@@ -700,6 +707,9 @@ impl Secret {
                         *to = format!("{scheme}{}", beside(config, Path::new(path)).display());
                     }
                 }
+                if let Some(words) = to.strip_prefix("command:") {
+                    *to = format!("command:{}", programs_beside(config, words));
+                }
             }
             if let Some(Acks::Folder(folder)) = &mut self.acks {
                 *folder = beside(config, folder);
@@ -776,6 +786,14 @@ impl Secret {
         KeyProof {
             probe_url: self.probe_url.clone().filter(|_| real),
             used: UseProof { until_used: self.until_used.filter(|_| real).map(Some) },
+        }
+    }
+
+    /// The folder in which consumers acknowledge.
+    pub(crate) fn acks_folder(&self) -> Option<&Path> {
+        match &self.acks {
+            Some(Acks::Folder(folder)) => Some(folder),
+            _ => None,
         }
     }
 
@@ -952,6 +970,24 @@ fn program_beside(config: &Path, text: &str) -> String {
         .ok()
         .filter(|_| !words.is_empty())
         .unwrap_or_else(|| text.to_owned())
+}
+
+/// The same for both programs of a place, of which the second one stands after `<-`.
+fn programs_beside(config: &Path, text: &str) -> String {
+    const ARROW: &str = "<-";
+    let given = shlex::split(text).unwrap_or_default();
+    let (mut words, mut is_program) = (given.clone(), true);
+    for word in &mut words {
+        let is_arrow = word == ARROW;
+        if is_program {
+            beside_if_path(config, word);
+        }
+        is_program = is_arrow;
+    }
+    let quote = |word: &String| if word == ARROW { Ok(ARROW.into()) } else { shlex::try_quote(word).map(String::from) };
+    let quoted: Result<Vec<String>, _> =
+        if words == given { Ok(vec![text.to_owned()]) } else { words.iter().map(quote).collect() };
+    quoted.map_or_else(|_| text.to_owned(), |words| words.join(" "))
 }
 
 /// What looks like a secret, in comments too: a file that is committed is no place for it.

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use rixl_credentials::{ClientBuilder, OrganizationId, ProjectId};
+use rixl_credentials::{ClientBuilder, OrganizationId, ProjectId, SharedToken};
 use rixl_rotation::{
     Account, Event, Rotator,
     journal::{FolderJournal, Journal},
@@ -84,6 +84,13 @@ impl Context {
         let builder = settings::client(global)?;
         let (builder, is_by_api_key, key_file) = match Credential::read(self, global).await? {
             Credential::BearerToken(token) => (builder.bearer_token(token), false, None),
+            Credential::Printed(token, printer) => {
+                let token = SharedToken::from(token);
+                let account = account(builder.bearer_token(token.clone()), organization)?;
+                // It ends with the process.
+                tokio::spawn(printer.renew(account.client().clone(), token, self.output));
+                return Ok(Api { account, is_by_api_key: false, key_file: None, sandbox: None });
+            }
             Credential::ApiKey(key) => (builder.api_key(key), true, None),
             Credential::ApiKeyFile(path) => (builder.api_key_file(&path), true, Some(path)),
         };

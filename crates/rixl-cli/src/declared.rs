@@ -1,6 +1,6 @@
 //! A declared fleet as it is now: its keys, which of them are due, and what is unfinished.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, mem};
 
 use rixl_credentials::{CredentialId, EndpointId, KeyId, ProjectId, Timestamp};
 use rixl_rotation::{
@@ -41,7 +41,17 @@ pub(crate) struct Seen<'a> {
 pub(crate) struct Group<'a> {
     pub(crate) secret: &'a Secret,
     pub(crate) places: Destinations,
+    /// Those that are fresh are only counted, unless they are asked for.
     pub(crate) keys: Vec<Key>,
+    /// How many are fresh, and when the first of these comes to be due.
+    pub(crate) fresh: usize,
+    pub(crate) next_due: Option<Timestamp>,
+    /// How many may get a new secret.
+    count: usize,
+    /// Their names, if they have one place, which is refused of more than one.
+    names: HashSet<Option<String>>,
+    /// Those of the declared ids that are there.
+    ids: HashSet<String>,
     /// What a command must repeat that is to find it.
     flags: String,
     /// Why nothing can be done with it.
@@ -60,6 +70,20 @@ pub(crate) struct Key {
     /// When it comes or came to be due; `None`: its age and its end are not known.
     pub(crate) due: Option<DueTimes>,
     pub(crate) standing: Standing,
+}
+
+impl Key {
+    /// Whether it should have been changed by now, as declared. One of unknown age counts as older than any.
+    fn is_late(&self, now: Timestamp) -> bool {
+        self.due.is_none_or(|due| due.deadline <= now)
+    }
+}
+
+/// What becomes of those that are fresh: of a large fleet, nearly all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fresh {
+    Kept,
+    Counted,
 }
 
 /// How a declared key is.
@@ -148,7 +172,13 @@ impl<'a> Part<'a> {
     }
 
     /// Looks at all of it. Nothing is changed.
-    pub(crate) async fn seen(&self, context: &Context, api: &Api, again: &mut Again) -> Result<Seen<'a>, Failure> {
+    pub(crate) async fn seen(
+        &self,
+        context: &Context,
+        api: &Api,
+        again: &mut Again,
+        fresh: Fresh,
+    ) -> Result<Seen<'a>, Failure> {
         let (journal, account) = (context.journal()?, &api.account);
         // Before the list: what is begun meanwhile is not taken for what nobody works on.
         let mut open = open_runs(&*journal).await?;
@@ -172,27 +202,26 @@ impl<'a> Part<'a> {
         for secret in secrets.iter().filter(|secret| secret.kind == Kind::Webhook) {
             projects.extend(secret.project.iter().filter(|id| !projects.contains(id)).cloned().collect::<Vec<_>>());
         }
-        let looked = async {
-            let keys = match has(Kind::ApiKey) {
-                true => Selection::new().survey(account, &*journal).await?,
-                false => Vec::new(),
-            };
-            let others = survey_others(account, &*journal, &projects, has(Kind::Client)).await?;
-            Ok::<_, rixl_rotation::Failure>((keys, others))
-        };
-        let (keys, others) = context.stop.or(looked).await??;
-        let now = account.now();
         let config = context.global.config.as_ref().filter(|_| self.global.account.is_none());
         let config = config.map(|path| format!(" --config {}", quoted(&path.to_string_lossy()))).unwrap_or_default();
         let flags = format!("{config}{}", failure::flags());
         let mut groups = Vec::with_capacity(secrets.len());
-        for secret in secrets {
+        for &secret in &secrets {
             let places = Destinations::read(context, &secret.destination(context.global.sandbox))?;
-            let group = Group { secret, places, keys: Vec::new(), flags: flags.clone(), refused: None };
-            groups.push((secret.selection()?, group));
+            groups.push((secret.selection()?, Group::new(secret, places, flags.clone())));
         }
-        let looker = Looker { open: &open, account, journal: &*journal, now };
-        for surveyed in keys {
+        let mut looker = Looker { open: &open, account, journal: &*journal, now: account.now() };
+        let all = Selection::new();
+        let mut survey = has(Kind::ApiKey).then(|| all.survey(account, &*journal));
+        let mut is_first = true;
+        while let Some(survey) = &mut survey
+            && let Some(surveyed) = context.stop.or(survey.next()).await?
+        {
+            let surveyed = surveyed?;
+            // By RIXL's clock, which is known by now.
+            if mem::take(&mut is_first) {
+                looker.now = account.now();
+            }
             // Its successor has its places.
             if surveyed.is_replaced {
                 continue;
@@ -202,16 +231,28 @@ impl<'a> Part<'a> {
                 group.1.secret.kind == Kind::ApiKey && group.0.is_of(&surveyed.key)
             };
             let Some((_, group)) = groups.iter_mut().find(is_of) else { continue };
-            group.keys.push(looker.key(group.secret, &surveyed, again).await?);
+            group.add(looker.key(group.secret, &surveyed, again).await?, fresh);
         }
-        for surveyed in others.into_iter().filter(|surveyed| !surveyed.is_replaced) {
+        drop(survey);
+        let others = context.stop.or(survey_others(account, &*journal, &projects, has(Kind::Client))).await??;
+        let now = if is_first { account.now() } else { looker.now };
+        looker.now = now;
+        let failed: Vec<(Option<ProjectId>, Failure)> =
+            others.failed.into_iter().map(|(project, failure)| (project, failure.into())).collect();
+        for surveyed in others.found.into_iter().filter(|surveyed| !surveyed.is_replaced) {
             let is_of = |group: &&mut (Selection, Group<'a>)| group.1.secret.is_of(&surveyed.other, &group.0);
             let Some((_, group)) = groups.iter_mut().find(is_of) else { continue };
-            group.keys.push(looker.other(group.secret, &surveyed, again).await?);
+            group.add(looker.other(group.secret, &surveyed, again).await?, fresh);
         }
         let mut groups: Vec<Group<'a>> = groups.into_iter().map(|(_, group)| group).collect();
         for group in &mut groups {
-            group.refused = group.problem().map(|failure| {
+            let is_of = |(project, _): &&(Option<ProjectId>, Failure)| match project {
+                Some(_) => group.secret.kind == Kind::Webhook && group.secret.project == *project,
+                None => group.secret.kind == Kind::Client,
+            };
+            let unread = failed.iter().find(is_of);
+            let unread = unread.map(|(_, Failure { code, words })| Failure { code: *code, words: words.clone() });
+            group.refused = unread.or_else(|| group.problem()).map(|failure| {
                 let row = Row::refused(group.secret.said(), failure);
                 group.row(row).of_account(self.account)
             });
@@ -242,7 +283,7 @@ impl Looker<'_> {
             standing: Standing::Fresh,
         };
         found.standing = match secret.judge(surveyed, self.now) {
-            Judgement::Due(due) => self.standing(secret, due.into(), again).await?,
+            Judgement::Due(due) => self.standing(secret, due.into(), key.expiring_at, again).await?,
             Judgement::LeftOut(left_out) => Standing::LeftOut(left_out),
             _ => Standing::Fresh,
         };
@@ -261,7 +302,7 @@ impl Looker<'_> {
             standing: Standing::Fresh,
         };
         if let Some(due) = secret.judge_other(surveyed, self.now) {
-            found.standing = self.standing(secret, due.into(), again).await?;
+            found.standing = self.standing(secret, due.into(), None, again).await?;
         }
         Ok(self.unless_unfinished(found, again))
     }
@@ -275,12 +316,18 @@ impl Looker<'_> {
     }
 
     /// Of what is due.
-    async fn standing(&self, secret: &Secret, due: Due, again: &mut Again) -> Result<Standing, Failure> {
+    async fn standing(
+        &self,
+        secret: &Secret,
+        due: Due,
+        expires: Option<Timestamp>,
+        again: &mut Again,
+    ) -> Result<Standing, Failure> {
         let failed = match again.has(&[Some(due.id()), due.name()]) {
             true => None,
             false => failed(self.account, self.journal, &due).await?,
         };
-        let failed = failed.filter(|failed| failed.again_at().is_none_or(|again| self.now < again));
+        let failed = failed.filter(|failed| failed.again_at(expires).is_none_or(|again| self.now < again));
         Ok(match (failed, &secret.window) {
             (Some(failed), _) => Standing::Failed(due, failed),
             (None, Some(window)) if window.open_at(self.now).is_none() => {
@@ -291,9 +338,45 @@ impl Looker<'_> {
     }
 }
 
-impl Group<'_> {
+impl<'a> Group<'a> {
+    fn new(secret: &'a Secret, places: Destinations, flags: String) -> Self {
+        Self {
+            secret,
+            places,
+            flags,
+            keys: Vec::new(),
+            fresh: 0,
+            next_due: None,
+            count: 0,
+            names: HashSet::new(),
+            ids: HashSet::new(),
+            refused: None,
+        }
+    }
+
+    fn add(&mut self, key: Key, fresh: Fresh) {
+        if self.secret.ids.iter().any(|id| id.as_str() == key.id) {
+            self.ids.insert(key.id.clone());
+        }
+        // One that is being replaced has the place of its successor.
+        if !matches!(key.standing, Standing::Unfinished) {
+            self.count += 1;
+            if self.places.shared().is_some() {
+                self.names.insert(key.name.clone());
+            }
+        }
+        if matches!(key.standing, Standing::Fresh) {
+            self.fresh += 1;
+            self.next_due = key.due.map(|due| due.from).into_iter().chain(self.next_due).min();
+            if fresh == Fresh::Counted {
+                return;
+            }
+        }
+        self.keys.push(key);
+    }
+
     fn problem(&self) -> Option<Failure> {
-        let has = |id: &&KeyId| self.keys.iter().any(|key| key.id == id.as_str());
+        let has = |id: &&KeyId| self.ids.contains(id.as_str());
         let (said, noun) = (self.secret.said(), self.secret.kind.noun());
         let list = match self.secret.kind {
             Kind::ApiKey => "rixl keys list",
@@ -305,20 +388,20 @@ impl Group<'_> {
                 format!("no {noun} has the id {id}, or another [[secret]] before has it; RIXL was not changed");
             return Some(Failure::refused(sentence).with_next(list));
         }
-        if self.keys.is_empty() {
+        if self.keys.is_empty() && self.fresh == 0 {
             let sentence = format!("no {noun} matches the [[secret]] of {said}; RIXL was not changed");
             let shows = if self.secret.kind == Kind::Webhook { "" } else { " (it shows their names)" };
             return Some(Failure::refused(sentence).with_next(format!("{list}{shows}")));
         }
-        // One that is being replaced has the place of its successor.
-        let count = self.keys.iter().filter(|key| !matches!(key.standing, Standing::Unfinished)).count();
+        let count = self.count;
         if let (2.., Some(shared)) = (count, self.places.shared()) {
             let sentence =
                 format!("the {count} {noun}s of {said} would go into one place, {shared}; RIXL was not changed");
-            let next = match self.secret.kind {
-                Kind::ApiKey => "put {key_id} or {key_name} into to",
-                Kind::Webhook => "put {key_id} into to",
-                Kind::Client => "put {key_name} into to",
+            let next = match (self.secret.kind, self.secret.how, self.names.len() == count) {
+                (Kind::Webhook, ..) | (_, How::Rotate, false) => "put {key_id} into to",
+                (_, How::Rotate, true) => "put {key_id} or {key_name} into to",
+                (_, How::Replace, true) => "put {key_name} into to",
+                (_, How::Replace, false) => "give each a name of its own, and put {key_name} into to",
             };
             return Some(Failure::refused(sentence).with_next(next));
         }
@@ -345,18 +428,43 @@ impl Group<'_> {
         self.keys.iter().filter_map(due).collect()
     }
 
+    pub(crate) fn count_due(&self) -> usize {
+        let is_due = |key: &&Key| matches!(key.standing, Standing::Due(_));
+        if self.refused.is_some() { 0 } else { self.keys.iter().filter(is_due).count() }
+    }
+
+    /// The same, and forgets them: they may be most of the fleet.
+    pub(crate) fn take_due(&mut self) -> Vec<Due> {
+        if self.refused.is_some() {
+            return Vec::new();
+        }
+        let due = |key: Key| match key.standing {
+            Standing::Due(due) => Some(due),
+            _ => None,
+        };
+        mem::take(&mut self.keys).into_iter().filter_map(due).collect()
+    }
+
     /// What is said of those with which nothing can be done now.
-    pub(crate) fn told(&self) -> Vec<Row> {
+    pub(crate) fn told(&self, now: Timestamp) -> Vec<Row> {
         let row = |key: &Key| match &key.standing {
             Standing::OutsideWindow(due, opens) => {
                 let opens = opens.map(|opens| format!("{opens:.0}")).unwrap_or_else(|| "no time to come".to_owned());
                 Some(self.row_of(due, Outcome::OutsideWindow, format!("; its window opens at {opens}")))
             }
-            Standing::Failed(due, failed) => Some(match failed.again_at() {
+            Standing::Failed(due, failed) => Some(match failed.again_at(key.expires) {
                 Some(at) => {
-                    self.row_of(due, Outcome::Postponed, format!("; {}, so it waits until {at:.0}", said(failed)))
+                    let waits = format!("{}, so it waits until {at:.0}", said(failed));
+                    let row = self.row_of(due, Outcome::Postponed, format!("; {waits}"));
+                    match key.is_late(now) {
+                        true => row.with_failure(self.left(due, &format!("is late: {}; {waits}", due.reason()))),
+                        false => row,
+                    }
                 }
-                None => self.row_of(due, Outcome::Parked, String::new()).with_failure(self.parked(due, failed)),
+                None => {
+                    let failure = self.left(due, &format!("is parked: {}", said(failed)));
+                    self.row_of(due, Outcome::Parked, String::new()).with_failure(failure)
+                }
             }),
             Standing::LeftOut(left_out) => Some(Row::left_out(left_out)),
             _ => None,
@@ -364,9 +472,10 @@ impl Group<'_> {
         self.keys.iter().filter_map(row).collect()
     }
 
-    fn parked(&self, due: &Due, failed: &Failed) -> Failure {
+    /// Nothing is done with it now, though it should be.
+    fn left(&self, due: &Due, why: &str) -> Failure {
         let again = format!("correct that, then rixl apply{} --again {}", self.flags, quoted(due.id()));
-        Failure::refused(format!("{due} is parked: {}", said(failed))).with_next(again)
+        Failure::refused(format!("{due} {why}")).with_next(again)
     }
 
     /// A row about one of them, with what is said after why it is due.

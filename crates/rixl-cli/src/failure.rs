@@ -121,6 +121,11 @@ pub(crate) fn remember_signal(signal: u8) {
     SIGNAL.store(signal.min(127), Ordering::Relaxed);
 }
 
+/// Whether there was one.
+pub(crate) fn was_signalled() -> bool {
+    SIGNAL.load(Ordering::Relaxed) != 0
+}
+
 /// The flags that a command must repeat to find the same journal and the same keys.
 static FLAGS: Mutex<String> = Mutex::new(String::new());
 

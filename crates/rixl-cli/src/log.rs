@@ -13,7 +13,6 @@
 
 use std::{
     fmt::Debug,
-    io::{self, Write as _},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -27,7 +26,7 @@ use tracing_subscriber::{
     registry::{LookupSpan, SpanRef},
 };
 
-use crate::{failure::command, text::shown_in_json};
+use crate::{failure::command, stderr, text::shown_in_json};
 
 /// The target of what the program says itself.
 pub(crate) const PROGRAM: &str = "rixl";
@@ -144,11 +143,16 @@ impl Serialize for Line<'_> {
     }
 }
 
-/// Writes a line, at once, so that those of several processes do not mix. If that fails, nobody can be told.
+/// Writes a line.
 pub(crate) fn write(level: &str, target: &str, event: &str, fields: &Fields) {
-    if let Ok(text) = serde_json::to_string(&Line { level, target, event, fields }) {
-        let _ = io::stderr().lock().write_all(format!("{}\n", shown_in_json(&text)).as_bytes());
+    if let Some(line) = line(level, target, event, fields) {
+        stderr::write(line.into_bytes());
     }
+}
+
+pub(crate) fn line(level: &str, target: &str, event: &str, fields: &Fields) -> Option<String> {
+    let text = serde_json::to_string(&Line { level, target, event, fields }).ok()?;
+    Some(format!("{}\n", shown_in_json(&text)))
 }
 
 /// One step of a rotation, with what the span around it knows of the run.

@@ -10,7 +10,7 @@
 //! - [`config`] reads `rixl.toml`, and [`declared`] looks at what it declares, for the commands plan, apply and check;
 //! - [`context`] is what a command gets: [`settings`], the client, or the sandbox of `--sandbox` ([`embedded`]), the
 //!   journal, and the signal to [`stop`];
-//! - [`output`] does all printing, with [`stdout`] for a secret that goes there and [`log`] for lines of JSON; [`failure`] has the exit codes and the
+//! - [`output`] does all printing, with [`stdout`] for a secret that goes there, [`stderr`] for the rest and [`log`] for lines of JSON; [`failure`] has the exit codes and the
 //!   messages;
 //! - [`table`], [`text`], [`when`], [`process`] and [`trace`] know nothing of RIXL.
 
@@ -34,6 +34,7 @@ mod process;
 mod progress;
 mod rows;
 mod settings;
+mod stderr;
 mod stdout;
 mod stop;
 mod table;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
             output.finish(name, run(cli, output).map_err(|failure| failure.of_command(name)))
         }
     };
+    stderr::finish(code != failure::Code::Done && !failure::was_signalled());
     code.number().into()
 }
 

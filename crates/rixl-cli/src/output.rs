@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use crate::{
     failure::{Code, Failure, Words},
     log::{self, Fields},
+    stderr,
     text::{shown, shown_in_json},
 };
 
@@ -27,6 +28,8 @@ pub(crate) enum Format {
     Table,
     /// One JSON document with a stable structure
     Json,
+    /// The same in lines: each element of its list, as soon as it is known, and then the rest of the document
+    Jsonl,
     /// Of `rixl check`: metrics
     #[value(hide = true)]
     Prometheus,
@@ -48,7 +51,7 @@ pub(crate) struct Output {
 pub(crate) struct Done {
     code: Code,
     text: String,
-    fields: Vec<(&'static str, Box<RawValue>)>,
+    fields: Vec<Field>,
     raw: bool,
 }
 
@@ -84,11 +87,20 @@ impl Done {
     }
 }
 
+type Field = (&'static str, Box<RawValue>);
+
+/// The elements of the list at this place, and the other fields.
+fn split(fields: &[Field], list: Option<usize>) -> (Vec<Box<RawValue>>, Vec<Field>) {
+    let text = list.and_then(|at| fields.get(at)).map_or("[]", |(_, value)| value.get());
+    let others = fields.iter().enumerate().filter(|(at, _)| Some(*at) != list);
+    (serde_json::from_str(text).unwrap_or_default(), others.map(|(_, field)| field.clone()).collect())
+}
+
 /// The JSON document: `version`, `command`, `exit_code`, the command's own fields, `error`.
 struct Document<'a> {
     command: Option<&'a str>,
     code: Code,
-    fields: &'a [(&'static str, Box<RawValue>)],
+    fields: &'a [Field],
     error: Option<&'a Words>,
 }
 
@@ -109,6 +121,11 @@ impl Serialize for Document<'_> {
 }
 
 impl Output {
+    /// Whether programs read what goes to stdout.
+    pub(crate) fn is_json(self) -> bool {
+        matches!(self.format, Format::Json | Format::Jsonl)
+    }
+
     /// Whether a progress bar may be drawn: on a terminal that can move its cursor.
     pub(crate) fn has_bar(self) -> bool {
         !self.quiet
@@ -134,11 +151,15 @@ impl Output {
 
     /// Prints the result before the command ends.
     pub(crate) fn print(self, command: &str, done: &Done) -> Code {
-        let json = self.format == Format::Json && !done.raw;
-        let written = if json {
-            write_json(&Document { command: Some(command), code: done.code, fields: &done.fields, error: None })
-        } else {
-            write_result(&done.text)
+        let document = |fields| Document { command: Some(command), code: done.code, fields, error: None };
+        let written = match self.format {
+            Format::Json if !done.raw => write_line(&document(&done.fields)),
+            Format::Jsonl if !done.raw => {
+                let list = done.fields.iter().position(|(_, value)| value.get().starts_with('['));
+                let (elements, fields) = split(&done.fields, list);
+                elements.iter().try_for_each(write_line).and_then(|()| write_line(&document(&fields)))
+            }
+            _ => write_result(&done.text),
         };
         written_or(done.code, written)
     }
@@ -149,7 +170,7 @@ impl Output {
             Ok(done) => self.print(command, &done),
             Err(failure) => {
                 self.say_failure(&failure.words);
-                if self.format == Format::Json { print_failure(Some(command), &failure) } else { failure.code }
+                if self.is_json() { print_failure(Some(command), &failure) } else { failure.code }
             }
         };
         if log::is_json() && !self.quiet {
@@ -185,7 +206,7 @@ pub(crate) fn log_failure(words: &Words) {
 /// Prints the JSON document of a failure. `command` is `None` when none could be read.
 pub(crate) fn print_failure(command: Option<&str>, failure: &Failure) -> Code {
     let Failure { code, words } = failure;
-    written_or(*code, write_json(&Document { command, code: *code, fields: &[], error: Some(words) }))
+    written_or(*code, write_line(&Document { command, code: *code, fields: &[], error: Some(words) }))
 }
 
 /// Writes a line to stderr. If that fails, nobody can be told.
@@ -193,13 +214,12 @@ pub(crate) fn say(line: &str) {
     if log::is_json() {
         return log::write("info", log::PROGRAM, "message", &Fields::message(line));
     }
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    stderr::write(format!("{line}\n").into_bytes());
 }
 
 /// Writes to stderr without a line feed: a question.
 pub(crate) fn ask(question: &str) {
-    let mut stderr = io::stderr().lock();
-    let _ = stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush());
+    stderr::write(question.as_bytes().to_vec());
 }
 
 /// Whether stderr may be coloured: a terminal that was not set to plain text.
@@ -227,18 +247,19 @@ pub(crate) fn publish(path: &Path, text: &str, is_new: bool) -> io::Result<()> {
     persisted.map(drop).map_err(|error| error.error)
 }
 
-fn write_json(document: &Document<'_>) -> io::Result<()> {
-    let text = serde_json::to_string(document)?;
+/// A line of JSON.
+pub(crate) fn write_line(value: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_string(value)?;
     write_result(&format!("{}\n", shown_in_json(&text)))
 }
 
-fn write_result(text: &str) -> io::Result<()> {
+pub(crate) fn write_result(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
 }
 
-fn written_or(code: Code, written: io::Result<()>) -> Code {
+pub(crate) fn written_or(code: Code, written: io::Result<()>) -> Code {
     match written {
         // `rixl keys list | head -1`: the reader has what it wanted.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use rixl_rotation::{Event, EventKind, State};
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     log,
     output::Output,
     rows::{Outcome, Row},
+    stderr::Screen,
     text::shown,
 };
 
@@ -104,7 +105,8 @@ impl Progress {
                         let _ = write!(line, ", about {}s left", state.eta().as_secs());
                     }
                 });
-                let bar = ProgressBar::new(count as u64).with_style(style);
+                let screen = ProgressDrawTarget::term_like_with_hz(Box::new(Screen::default()), 20);
+                let bar = ProgressBar::with_draw_target(Some(count as u64), screen).with_style(style);
                 bar.enable_steady_tick(Duration::from_millis(200));
                 bar
             }
@@ -115,7 +117,10 @@ impl Progress {
 
     /// Shows notes even while there is a progress bar.
     pub(crate) fn hear(&self, event: &Event) {
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).hear(event, Instant::now());
+        // Of each key that is prepared it holds something.
+        if !self.bar.is_hidden() {
+            self.steps.lock().unwrap_or_else(PoisonError::into_inner).hear(event, Instant::now());
+        }
         if event.kind == EventKind::Note || log::is_json() {
             self.bar.suspend(|| tell(self.output, event));
         }

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal as _},
+    mem,
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use crate::{
     context::Context,
     failure::{Code, Failure, Words, command, with_command},
     log::{self, Fields},
-    output::{Done, Output},
+    output::{Done, Format, Output, write_line, write_result, written_or},
     places::Destinations,
     progress::Progress,
     stdout::Stdout,
@@ -395,19 +396,34 @@ impl Row {
         log::write(level, log::PROGRAM, "result", &fields);
     }
 
-    fn add_to(&self, table: &mut Table) {
+    fn add_to(&self, table: &mut Table, columns: Columns) {
+        let [id, name, fingerprint] = [&self.id, &self.name, &self.fingerprint].map(Option::as_deref);
+        let stores = self.stores.together();
+        let word = self.result.as_str();
+        if columns == Columns::Looked {
+            let why = self.reason();
+            let cells = [id, name, Some(word), why.as_deref(), stores.as_deref()];
+            return table.add(cells.map(|cell| cell.unwrap_or("-")));
+        }
         let outage = match self.outage_ms {
             None if self.is_outage_running => Some("running".to_owned()),
             outage => outage.map(|outage| format!("{outage} ms")),
         };
-        let [id, name, fingerprint] = [&self.id, &self.name, &self.fingerprint].map(Option::as_deref);
-        let stores = self.stores.together();
-        let word = self.result.as_str();
         let until = self.old_key_until.map(|until| format!("{word} until {until:.0}"));
         let until = self.refused_after_s.map(|after| format!("{word}, old refused after {after:.3} s")).or(until);
         let result = until.as_deref().unwrap_or(word);
         let cells = [id, name, Some(result), fingerprint, outage.as_deref(), stores.as_deref()];
         table.add(cells.map(|cell| cell.unwrap_or("-")));
+    }
+
+    /// Whether something is to be said of it at the end.
+    fn is_told(&self) -> bool {
+        self.code != Code::Done
+            || self.result == Outcome::Postponed
+            || self.client_id.is_some()
+            || self.old_tokens_until.is_some()
+            || self.signed_with_both_until.is_some()
+            || !(self.warnings.is_empty() && self.orphans.is_empty())
     }
 
     /// The text without what is specific to this key, so that equal failures of several keys have equal texts.
@@ -491,7 +507,7 @@ pub(crate) fn say_all(output: Output, rows: &[Row]) {
             ));
         }
     }
-    for row in rows.iter().filter(|row| row.result == Outcome::Postponed) {
+    for row in rows.iter().filter(|row| row.result == Outcome::Postponed && row.error.is_none()) {
         let (id, reason) = (row.id.as_deref().unwrap_or_default(), row.reason.as_deref().unwrap_or_default());
         output.note(format_args!("{}: {}", shown(id), shown(reason)));
     }
@@ -532,16 +548,17 @@ fn several(rows: &[&Row]) -> String {
     format!("{} keys ({}{more})", rows.len(), named.join(", "))
 }
 
-/// Rotates what is prepared, a row for each key; and whether an outcome that may have changed one stopped that, so that nothing
-/// else should be begun.
+/// Rotates what is prepared, a result for each key, as it is told; and whether an outcome that may have changed one stopped that,
+/// so that nothing else should be begun.
 pub(crate) async fn carry_out(
-    context: &Context,
+    results: &mut Results<'_>,
     fleet: &Fleet,
     due: Vec<Due>,
     places: &Destinations,
     progress: &Progress,
-) -> (Vec<Row>, bool) {
-    let (mut all, mut is_stopped) = (Vec::with_capacity(due.len()), false);
+    told: impl Fn(Row) -> Row,
+) -> bool {
+    let (context, mut is_stopped) = (results.context, false);
     let known = places.clone();
     let mut rotations = fleet.rotate(due, move |due| known.of_due(due));
     while let Some(ended) = rotations.next().await {
@@ -559,68 +576,204 @@ pub(crate) async fn carry_out(
         };
         let row = row.in_stores(of);
         progress.ended(&row);
-        all.push(row);
+        results.add(told(row));
     }
-    (all, is_stopped)
+    is_stopped
 }
 
-/// The result of a command over keys: the gravest code wins.
-pub(crate) fn done(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
-    let mut table = Table::new(["ID", "NAME", "RESULT", "FINGERPRINT", "OUTAGE", "STORE"]);
-    // Of many keys that were not started, only their number is reported.
-    let not_begun = rows.iter().filter(|row| row.result == Outcome::NotBegun).count();
-    let is_told = |row: &&Row| not_begun <= 1 || row.result != Outcome::NotBegun;
-    // What goes by on a screen is not read: of many, those that somebody has to look at, and how many of each there are.
-    let is_folded = rows.len() > SCREEN && io::stdout().is_terminal();
-    let is_shown = |row: &&Row| is_told(row) && !(is_folded && row.code == Code::Done);
-    let shown: Vec<&Row> = rows.iter().filter(is_shown).take(if is_folded { SCREEN } else { usize::MAX }).collect();
-    shown.iter().for_each(|row| row.add_to(&mut table));
-    let mut text = if shown.is_empty() { String::new() } else { table.to_string() };
-    if is_folded {
-        text.push_str(&counted(rows));
+/// Which columns a table of results has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Columns {
+    /// What was done.
+    Done,
+    /// What would be done, and why.
+    Looked,
+}
+
+impl Columns {
+    fn table(self) -> Table {
+        match self {
+            Self::Done => Table::new(["ID", "NAME", "RESULT", "FINGERPRINT", "OUTAGE", "STORE"]),
+            Self::Looked => Table::new(["ID", "NAME", "RESULT", "WHY", "STORE"]),
+        }
     }
-    // If the secret went to stdout, nothing else goes there.
-    if rows.iter().any(|row| row.stores.0.iter().any(|store| store == Stdout::LOCATION)) {
-        context.output.note(text.trim_end());
-        text.clear();
-    }
-    finish(rows, text)
+}
+
+/// The results of a command over keys, as they come: each goes to its line or into the table at once, and what is kept in memory
+/// is what something is to be said of at the end. The gravest code wins.
+pub(crate) struct Results<'a> {
+    context: &'a Context,
+    columns: Columns,
+    /// Of the JSON document all.
+    kept: Vec<Row>,
+    count: usize,
+    counts: Vec<(&'static str, usize)>,
+    code: Code,
+    is_to_do: bool,
+    table: Table,
+    /// Part of it is printed, with its header.
+    is_begun: bool,
+    /// Those that somebody has to look at.
+    grave: Table,
+    /// Where the one that was not started is in the table, if it is the only one.
+    not_begun: Option<usize>,
+    is_in_stdout: bool,
+    written: io::Result<()>,
 }
 
 /// So many rows are shown on a terminal, and for more their numbers.
 const SCREEN: usize = 20;
+/// So many rows are aligned with each other.
+const BLOCK: usize = 1000;
 
-fn counted(rows: &[Row]) -> String {
-    let mut counts: Vec<(&str, usize)> = Vec::new();
-    for row in rows {
-        match counts.iter_mut().find(|(word, _)| *word == row.result.as_str()) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((row.result.as_str(), 1)),
+impl<'a> Results<'a> {
+    /// Of what was done.
+    pub(crate) fn done(context: &'a Context) -> Self {
+        Self::new(context, Columns::Done)
+    }
+
+    /// Of a dry run: for each key, what would be done and why.
+    pub(crate) fn looked(context: &'a Context) -> Self {
+        Self::new(context, Columns::Looked)
+    }
+
+    fn new(context: &'a Context, columns: Columns) -> Self {
+        Self {
+            context,
+            columns,
+            kept: Vec::new(),
+            count: 0,
+            counts: Vec::new(),
+            code: Code::Done,
+            is_to_do: false,
+            table: columns.table(),
+            is_begun: false,
+            grave: columns.table(),
+            not_begun: None,
+            is_in_stdout: false,
+            written: Ok(()),
         }
     }
-    let counts: Vec<String> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
-    format!("{} keys: {} (`rixl history` lists them)\n", rows.len(), counts.join(", "))
-}
 
-/// The result of a dry run: for each key, what would be done and why.
-pub(crate) fn looked(rows: &[Row]) -> Result<Done, Failure> {
-    let mut table = Table::new(["ID", "NAME", "RESULT", "WHY", "STORE"]);
-    for row in rows {
-        let why = row.reason();
-        let stores = row.stores.together();
-        let cells =
-            [row.id.as_deref(), row.name.as_deref(), Some(row.result.as_str()), why.as_deref(), stores.as_deref()];
-        table.add(cells.map(|cell| cell.unwrap_or("-")));
+    pub(crate) fn add(&mut self, row: Row) {
+        self.count += 1;
+        self.code = Code::gravest([self.code, row.code]);
+        self.is_to_do |= row.is_to_do();
+        let word = row.result.as_str();
+        match self.counts.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, count)) => *count += 1,
+            None => self.counts.push((word, 1)),
+        }
+        let is_kept = match self.context.output.format {
+            Format::Table => {
+                self.show(&row);
+                false
+            }
+            Format::Jsonl => {
+                if self.written.is_ok() {
+                    self.written = write_line(&row);
+                }
+                false
+            }
+            _ => true,
+        };
+        if is_kept || row.is_told() {
+            self.kept.push(row);
+        }
     }
-    let text = if rows.is_empty() { String::new() } else { table.to_string() };
-    finish(rows, text)
+
+    fn show(&mut self, row: &Row) {
+        // If the secret went to stdout, nothing else goes there.
+        self.is_in_stdout |=
+            self.columns == Columns::Done && row.stores.0.iter().any(|store| store == Stdout::LOCATION);
+        let is_folded = self.columns == Columns::Done && io::stdout().is_terminal();
+        if is_folded && self.count > SCREEN {
+            // What goes by on a screen is not read.
+        } else if row.result == Outcome::NotBegun && self.columns == Columns::Done {
+            // Of many keys that were not started, only their number is reported.
+            match (self.counted(Outcome::NotBegun), self.not_begun.take()) {
+                (1, _) => {
+                    self.not_begun = Some(self.table.len());
+                    row.add_to(&mut self.table, self.columns);
+                }
+                (_, Some(first)) => self.table.remove(first),
+                _ => {}
+            }
+        } else {
+            row.add_to(&mut self.table, self.columns);
+        }
+        if is_folded && row.code != Code::Done && row.result != Outcome::NotBegun && self.grave.len() <= SCREEN {
+            row.add_to(&mut self.grave, self.columns);
+        }
+        if self.table.len() > BLOCK && self.written.is_ok() && !self.is_in_stdout {
+            (self.not_begun, self.is_begun) = (None, true);
+            self.written = write_result(&self.table.take());
+        }
+    }
+
+    fn counted(&self, outcome: Outcome) -> usize {
+        self.counts.iter().find(|(word, _)| *word == outcome.as_str()).map_or(0, |(_, count)| *count)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Of a plan: whether something would be done.
+    pub(crate) fn is_to_do(&self) -> bool {
+        self.is_to_do
+    }
+
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Those of which something is to be said, and for a document all.
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.kept
+    }
+
+    /// Reports what failed and what to do.
+    pub(crate) fn say(&self) {
+        say_all(self.context.output, &self.kept);
+    }
+
+    /// What is left to be printed.
+    pub(crate) fn end(&mut self, code: Code) -> Result<Done, Failure> {
+        let is_folded = self.columns == Columns::Done && self.count > SCREEN && io::stdout().is_terminal();
+        let mut text = match is_folded {
+            true => self.grave.take_rows(),
+            false if self.is_begun => self.table.take(),
+            false => self.table.take_rows(),
+        };
+        if is_folded {
+            let counts: Vec<String> = self.counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+            text.push_str(&format!("{} keys: {} (`rixl history` lists them)\n", self.count, counts.join(", ")));
+        }
+        if self.is_in_stdout {
+            self.context.output.note(text.trim_end());
+            text.clear();
+        }
+        let code = written_or(code, mem::replace(&mut self.written, Ok(())));
+        let done = Done::new(text).with_code(code);
+        // Of lines, each is there already.
+        let is_in_lines = self.context.output.format == Format::Jsonl;
+        let rows: &[Row] = if is_in_lines { &[] } else { &self.kept };
+        done.with_field("keys", &rows)
+    }
 }
 
-fn finish(rows: &[Row], text: String) -> Result<Done, Failure> {
-    Done::new(text).with_code(code(rows)).with_field("keys", &rows)
+/// The result of a command over keys.
+pub(crate) fn done(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
+    of_all(Results::done(context), rows)
 }
 
-/// The gravest of them.
-pub(crate) fn code(rows: &[Row]) -> Code {
-    Code::gravest(rows.iter().map(|row| row.code))
+/// The result of a dry run.
+pub(crate) fn looked(context: &Context, rows: &[Row]) -> Result<Done, Failure> {
+    of_all(Results::looked(context), rows)
+}
+
+fn of_all(mut results: Results<'_>, rows: &[Row]) -> Result<Done, Failure> {
+    rows.iter().cloned().for_each(|row| results.add(row));
+    results.end(results.code)
 }

@@ -18,7 +18,7 @@ use rustix::{
     process::{Gid, getegid, geteuid, getgroups},
 };
 
-use rixl_credentials::{Client, ClientBuilder, OrganizationId, Secret};
+use rixl_credentials::{Client, ClientBuilder, OrganizationId, Secret, SharedToken, Timestamp};
 use rixl_rotation::store::{CommandStore, Read, Store as _};
 
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
     config::Source,
     context::Context,
     failure::{Code, Failure, remember_source},
+    output::Output,
     process,
     text::shown,
     when,
@@ -41,6 +42,8 @@ const LONGEST_TOKEN: u64 = 64 * 1024;
 /// The credential of this run's calls.
 pub(crate) enum Credential {
     BearerToken(Secret),
+    /// A program has printed it, which prints another one later.
+    Printed(Secret, Printer),
     ApiKey(Secret),
     /// Somebody else may rotate it meanwhile.
     ApiKeyFile(PathBuf),
@@ -64,7 +67,11 @@ impl Credential {
                 return Ok(Self::ApiKeyFile(path.clone()));
             }
             Some(Source::Credential(path)) => return credential(path).map(Self::BearerToken),
-            Some(Source::Command(words)) => return printed(context, words).await.map(Self::BearerToken),
+            Some(Source::Command(words)) => {
+                let printer = Printer(words.clone());
+                let token = context.stop.or(printer.token()).await??;
+                return Ok(Self::Printed(token, printer));
+            }
             Some(Source::Variable(name)) => {
                 let absent = || Failure::new(Code::Authentication, format!("{} is not set", shown(name)));
                 remember_source("a live token", name);
@@ -251,23 +258,54 @@ fn credential(path: &Path) -> Result<Secret, Failure> {
     read_token(file, &place)
 }
 
-/// What a program prints, which is run as one that reads a store is: in a session of its own, for so long, so much of its output.
-async fn printed(context: &Context, words: &[String]) -> Result<Secret, Failure> {
-    let program = words.first().map_or("", |program| program);
-    let place = format!("token.command (`{}`)", shown(program));
-    remember_source("a live token", &place);
-    let none = |what: &str| Failure::new(Code::Authentication, format!("{place} {what}; nothing was sent"));
-    let store = CommandStore::new("true", [""; 0]).and_then(|store| store.with_reader(program, words.iter().skip(1)));
-    let store = store.map_err(|error| none("can't be run").with_cause(&error))?;
-    let store = store.with_launcher(process::launcher().unwrap_or_default());
-    let held = context.stop.or(store.read(Read::new())).await?.map_err(|error| {
-        let mut failure = none("gave no token").with_cause(&error);
-        // It is no store, which the sentence would name with all words of the program.
-        let location = format!("{}: ", store.location());
-        failure.words.because.iter_mut().for_each(|text| *text = text.replace(&location, ""));
-        failure
-    })?;
-    held.secret.ok_or_else(|| none("printed nothing"))
+/// A program that prints a token, which is run as one that reads a store is: in a session of its own, for so long, so much of its
+/// output.
+pub(crate) struct Printer(Vec<String>);
+
+impl Printer {
+    async fn token(&self) -> Result<Secret, Failure> {
+        let program = self.0.first().map_or("", |program| program);
+        let place = format!("token.command (`{}`)", shown(program));
+        remember_source("a live token", &place);
+        let none = |what: &str| Failure::new(Code::Authentication, format!("{place} {what}; nothing was sent"));
+        let store =
+            CommandStore::new("true", [""; 0]).and_then(|store| store.with_reader(program, self.0.iter().skip(1)));
+        let store = store.map_err(|error| none("can't be run").with_cause(&error))?;
+        let store = store.with_launcher(process::launcher().unwrap_or_default());
+        let held = store.read(Read::new()).await.map_err(|error| {
+            let mut failure = none("gave no token").with_cause(&error);
+            // It is no store, which the sentence would name with all words of the program.
+            let location = format!("{}: ", store.location());
+            failure.words.because.iter_mut().for_each(|text| *text = text.replace(&location, ""));
+            failure
+        })?;
+        const NEXT: &str = "have it print the token alone, in one line";
+        let token = held.secret.ok_or_else(|| none("printed nothing").with_next(NEXT))?;
+        match token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
+            true => Ok(token),
+            false => {
+                Err(none("printed something else than a token: several lines or words, or no ASCII").with_next(NEXT))
+            }
+        }
+    }
+
+    /// Has another token in place of each that tells its end, after half of the time that it has left: waits may be longer than
+    /// any token lives. Where there is none, the old one is used on.
+    pub(crate) async fn renew(self, client: Client, token: SharedToken, output: Output) {
+        const SHORTEST: Duration = Duration::from_secs(1);
+        const AFTER_THE_END: Duration = Duration::from_secs(60);
+        while let Some(end) = client.token_expires_at() {
+            let left = Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default();
+            let wait = if left.is_zero() { AFTER_THE_END } else { (left / 2).max(SHORTEST) };
+            tokio::time::sleep(wait).await;
+            match self.token().await {
+                Ok(new) => token.replace(new),
+                Err(failure) => {
+                    output.warn(shown(&failure.words.message.replace("nothing was sent", "the old one is used")))
+                }
+            }
+        }
+    }
 }
 
 fn token_stdin() -> Result<Secret, Failure> {

@@ -15,10 +15,7 @@ use rustix::{
     io::ioctl_fionread,
 };
 
-use crate::{
-    failure::Failure,
-    output::{Format, Output},
-};
+use crate::{failure::Failure, output::Output};
 
 /// Standard output as a store. What was written can't be read back.
 #[derive(Debug)]
@@ -69,7 +66,7 @@ fn refused(reason: &str) -> StoreError {
 
 /// The reason for a refusal, and what to do instead.
 fn refusal(output: Output, reveal: bool) -> Option<(&'static str, &'static str)> {
-    if output.format == Format::Json {
+    if output.is_json() {
         let instead = "name another store, or do without --output json";
         return Some(("the secret and `--output json` both want stdout", instead));
     }

@@ -38,7 +38,7 @@ impl Stop {
             let _context = runtime.enter();
             // Exceeding the file size limit must be a write error, not the end of the process.
             let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
-            let is_heard = |signal: &&Signal| ignored & (1 << (signal.as_raw() - 1)) == 0;
+            let is_heard = |signal: &&Signal| !is_in(ignored, signal);
             let (from_people, from_machines) =
                 (FROM_PEOPLE.iter().filter(is_heard), FROM_MACHINES.iter().filter(is_heard));
             let all = from_people.map(|signal| (signal, true)).chain(from_machines.map(|signal| (signal, false)));
@@ -91,6 +91,19 @@ impl Stop {
     }
 }
 
+/// From now on none of these signals ends this process.
+pub(crate) fn outlive() -> io::Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let _context = runtime.enter();
+    let ignored = ignored();
+    // Once handled, they are so for good.
+    FROM_PEOPLE
+        .iter()
+        .chain(&FROM_MACHINES)
+        .filter(|signal| !is_in(ignored, signal))
+        .try_for_each(|which| signal(SignalKind::from_raw(which.as_raw())).map(drop))
+}
+
 /// Most commands have finished by then.
 async fn say_after_a_while() {
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -116,6 +129,10 @@ impl Signals {
         })
         .await
     }
+}
+
+fn is_in(mask: u64, signal: &Signal) -> bool {
+    mask & (1 << (signal.as_raw() - 1)) != 0
 }
 
 /// The signals that the parent process set to be ignored, as `nohup` does, the first in the lowest bit.

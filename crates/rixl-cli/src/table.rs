@@ -27,6 +27,29 @@ impl Table {
         }
         self.rows.push(cells);
     }
+
+    /// How many rows it has, with the header.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn remove(&mut self, row: usize) {
+        if row < self.rows.len() {
+            self.rows.remove(row);
+        }
+    }
+
+    /// Its text, or none if there is only the header.
+    pub(crate) fn take_rows(&mut self) -> String {
+        if self.rows.len() > 1 { self.take() } else { String::new() }
+    }
+
+    /// Its text so far. What is added from now on has no header, and columns that are at least as wide.
+    pub(crate) fn take(&mut self) -> String {
+        let text = self.to_string();
+        self.rows.clear();
+        text
+    }
 }
 
 impl fmt::Display for Table {
@@ -54,5 +77,9 @@ mod tests {
         table.add(["課金", "1 d"]);
         table.add(["billing", "20 d"]);
         assert_eq!(table.to_string(), "name     age\n課金     1 d\nbilling  20 d\n");
+        // What follows what was taken stands below it.
+        assert_eq!((table.take().lines().count(), table.len()), (3, 0));
+        table.add(["new", "3 d"]);
+        assert_eq!(table.take(), "new      3 d\n");
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     env,
     fmt::{self, Debug},
-    io,
 };
 
 use serde_json::Value;
@@ -25,6 +24,7 @@ use crate::{
     failure::Failure,
     log::{self, Fields},
     output::say,
+    stderr,
     text::shown,
 };
 
@@ -55,7 +55,7 @@ pub(crate) fn start(verbosity: u8) -> Result<(), Failure> {
     }
     let written = tracing_subscriber::fmt::layer()
         .with_span_events(FmtSpan::CLOSE)
-        .with_writer(io::stderr)
+        .with_writer(|| stderr::Lines)
         .with_ansi(false)
         // It reports a closed stderr with a panic, which must not end a rotation halfway.
         .log_internal_errors(false);

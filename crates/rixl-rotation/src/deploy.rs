@@ -30,8 +30,9 @@ const KEY_NAME: &str = "{key_name}";
 /// environment, for a client credential `RIXL_CLIENT_ID` as well, and nothing on its standard input; `RIXL_BEARER_TOKEN`, `RIXL_API_KEY`, `VAULT_TOKEN` and `BAO_TOKEN` are taken
 /// out. An argument that is `{key_id}` or `{key_name}` stands for the key. It runs in the folder in which the run was
 /// prepared. No shell is involved. What it prints is told, the first 2,048 bytes of each of its outputs, without what it has in
-/// common with the secrets; nothing of it is told if it has parts of one in pieces, in hexadecimal or in Base64. Programs that it
-/// starts may outlive a run that is killed, and go on beside the next one.
+/// common with the secrets; nothing of it is told if it has parts of one in pieces, in hexadecimal, in Base64 or as numbers. Programs that it
+/// starts may outlive a run that is killed, and go on beside the next one, unless a
+/// [launcher](crate::Rotator::with_launcher) ends them.
 ///
 /// ```
 /// use rixl_rotation::DeployStep;

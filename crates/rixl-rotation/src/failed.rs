@@ -35,22 +35,27 @@ const MAX_TIMES: u32 = 10;
 const MAX_REASON: usize = 1000;
 
 impl Failed {
-    /// From when on it is to be tried again: 5 minutes after the first failure, and twice as long after each further one. `None`: it
-    /// is parked, which is so from the tenth on; someone has to look.
+    /// From when on it is to be tried again: 5 minutes after the first failure, and twice as long after each further one, but not
+    /// longer than half the time that was left until the key expires, if it does. `None`: it is parked, which is so from the tenth
+    /// on; someone has to look.
     ///
     /// ```
     /// use rixl_rotation::Failed;
     ///
     /// let failed: Failed = serde_json::from_str(r#"{"v":1,"times":2,"at":"2026-01-02T03:00:00Z","why":"it is full"}"#)?;
-    /// assert_eq!(failed.again_at(), Some("2026-01-02T03:10:00Z".parse()?));
+    /// assert_eq!(failed.again_at(None), Some("2026-01-02T03:10:00Z".parse()?));
+    /// assert_eq!(failed.again_at(Some("2026-01-02T03:12:00Z".parse()?)), Some("2026-01-02T03:06:00Z".parse()?));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn again_at(&self) -> Option<Timestamp> {
+    pub fn again_at(&self, expiring_at: Option<Timestamp>) -> Option<Timestamp> {
         if self.times >= MAX_TIMES {
             return None;
         }
-        self.at.checked_add(FIRST_WAIT * 2_u32.pow(self.times.saturating_sub(1))).ok()
+        let wait = FIRST_WAIT * 2_u32.pow(self.times.saturating_sub(1));
+        // One that has expired is in no hurry.
+        let left = expiring_at.and_then(|end| Duration::try_from(end.duration_since(self.at)).ok());
+        self.at.checked_add(left.map_or(wait, |left| wait.min(left / 2))).ok()
     }
 }
 
@@ -127,9 +132,19 @@ mod tests {
     #[test]
     fn waits_grow_until_it_is_parked() {
         let at: Timestamp = "2026-01-02T03:00:00Z".parse().unwrap();
-        let wait = |times| Failed { v: VERSION, times, at, why: String::new() }.again_at();
+        let failed = |times| Failed { v: VERSION, times, at, why: String::new() };
+        let wait = |times| failed(times).again_at(None);
         let minutes: Vec<i64> = (1..MAX_TIMES).map(|times| wait(times).unwrap().duration_since(at).as_mins()).collect();
         assert_eq!(minutes, [5, 10, 20, 40, 80, 160, 320, 640, 1280]);
         assert_eq!((wait(MAX_TIMES), wait(u32::MAX)), (None, None));
+        // It is tried once more before it expires, however often it has failed.
+        let end = at.checked_add(Duration::from_secs(3_600)).unwrap();
+        let before = |times| failed(times).again_at(Some(end));
+        let minutes: Vec<i64> =
+            (1..MAX_TIMES).map(|times| before(times).unwrap().duration_since(at).as_mins()).collect();
+        assert_eq!(minutes, [5, 10, 20, 30, 30, 30, 30, 30, 30]);
+        assert_eq!((before(MAX_TIMES), failed(3).again_at(Some(at))), (None, Some(at)));
+        let expired = at.checked_sub(Duration::from_secs(1)).unwrap();
+        assert_eq!(failed(3).again_at(Some(expired)), wait(3));
     }
 }

@@ -27,8 +27,9 @@ use tracing::{Instrument as _, Span};
 use crate::{
     CancellationToken, Due, Effect, Ending, EventKind, Failure, FailureKind, Report, Rotator,
     batch::Batch,
-    failed,
-    plan::{self, Held, Known},
+    failed, last,
+    plan::{Held, Known},
+    protocol::intent::Digest,
     store::{Places, StoreError},
 };
 
@@ -44,7 +45,7 @@ type PlacesFactory<'a> = dyn Fn(&Due) -> Result<Places, StoreError> + Send + Syn
 ///    ([`Failure::effect`]) stops new work; those under way continue. Other failures concern only their key. A key that
 ///    authorizes the run, or may, goes last and alone, if it is allowed at all.
 ///
-/// Memory does not grow with the number of keys, except for the list of keys and of their results.
+/// Memory does not grow with the number of keys, except for the list of keys, and for a digest of what each place holds.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Fleet {
@@ -183,18 +184,10 @@ impl Fleet {
 
     async fn prepare_known(&self, keys: &[Due], places_of: &PlacesFactory<'_>, is_stopping: bool) -> Vec<PrepareError> {
         let mut known = Known::default();
-        let mut failed = self.prepare_all(keys, places_of, &mut known, is_stopping).await;
-        if (failed.is_empty() || !is_stopping)
-            && let Some(due) = keys.iter().find(|due| due.is_asked_again())
-        {
-            // Before the history: what is added meanwhile is read again.
-            known.history = self.rotator.journal.history_mark().await;
-            match plan::last_rotations(&self.rotator.account, &*self.rotator.journal).await {
-                Ok(rotated) => known.rotated = rotated,
-                // Each of them reads it again, and fails alone.
-                Err(_) if !is_stopping => known.history = None,
-                Err(failure) => failed.push(PrepareError::new(due, failure)),
-            }
+        let failed = self.prepare_all(keys, places_of, &mut known, is_stopping).await;
+        if (failed.is_empty() || !is_stopping) && keys.iter().any(Due::is_asked_again) {
+            // Or each of them reads it.
+            last::index(&*self.rotator.journal).await;
         }
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
         // What is being unlocked still would seem to be another rotator's.
@@ -223,6 +216,7 @@ impl Fleet {
                 return failed;
             }
         }
+        drop(places);
         let mut waiting = ready.into_iter();
         let mut under_way = FuturesUnordered::new();
         loop {
@@ -237,7 +231,7 @@ impl Fleet {
                 Some(Err(error)) => failed.push(error),
                 Some(Ok((entry, held, is_own))) => {
                     known.own.extend(is_own.then(|| entry.clone()));
-                    known.held.extend(held.map(|held| (entry, held)));
+                    known.held.extend(held.map(|held| (Digest::of(entry.as_bytes()), held)));
                 }
                 None => return failed,
             }
@@ -249,14 +243,21 @@ impl Fleet {
         &self,
         due: &'a Due,
         places_of: &PlacesFactory<'_>,
-        places: &mut HashMap<String, &'a Due>,
+        places: &mut HashMap<Digest, &'a Due>,
     ) -> Result<(), PrepareError> {
         for store in places_of(due).map_err(|error| PrepareError::new(due, error))?.into_inner() {
             let identity = store.identity().await.map_err(|error| PrepareError::new(due, error))?;
-            if let Some(other) = places.insert(identity, due).filter(|other| other.entry() != due.entry()) {
+            if let Some(other) =
+                places.insert(Digest::of(identity.as_bytes()), due).filter(|other| other.entry() != due.entry())
+            {
+                // With one name both have one place still, and with its id a place moves when its secret is replaced.
+                let next = match (other.name() == due.name(), self.grace.is_some()) {
+                    (false, _) => "name a place for each, with {key_id} or {key_name}",
+                    (true, false) => "name a place for each, with {key_id}",
+                    (true, true) => "give each a name of its own, or a place with {key_id}",
+                };
                 let sentence = format!(
-                    "{other} and {due} would go into one place, {}; nothing was sent; name a place for each, with {{key_id}} or \
-                     {{key_name}}",
+                    "{other} and {due} would go into one place, {}; nothing was sent; {next}",
                     store.location()
                 );
                 return Err(PrepareError::new(due, Failure::refused(sentence)));

@@ -15,8 +15,8 @@ pub use elsewhere::FolderJournal;
 #[cfg(unix)]
 pub use folder::FolderJournal;
 pub use request::{
-    Append, Close, Damaged, History, ListUnfinished, Lock, LockStore, Look, Looked, PutEscrow, ReadHistory,
-    ReadReceipt, Receipt, Reserve, Unfinished,
+    Append, Close, Damaged, History, Index, ListUnfinished, Lock, LockStore, Look, Looked, PutEscrow, ReadHistory,
+    ReadReceipt, ReadUnindexed, Receipt, Reserve, Unfinished, Unindexed,
 };
 use rixl_credentials::RawResponse;
 
@@ -73,10 +73,14 @@ pub trait Journal: Send + Sync {
     /// The history.
     fn history(&self, request: ReadHistory) -> BoxFuture<'_, Result<History, JournalError>>;
 
-    /// A text that changes with the history, if that is cheaper to get than the history itself, which then need not be
-    /// read again for each key of a fleet. By default there is none.
-    fn history_mark(&self) -> BoxFuture<'_, Option<String>> {
-        Box::pin(std::future::ready(None))
+    /// The lines of the history that receipts do not tell of, so that to know when a key was rotated last does not take reading all
+    /// of it. By default all of them.
+    ///
+    /// A line is one of them until it was closed as [`indexed`](Close::indexed), or its mark was [told](Entry::index). While one that
+    /// is not indexed stands before them, later ones may be among them that are.
+    fn unindexed(&self, request: ReadUnindexed) -> BoxFuture<'_, Result<Unindexed, JournalError>> {
+        let _ = request;
+        Box::pin(async { Ok(Unindexed::new(self.history(ReadHistory::new()).await?.lines)) })
     }
 
     /// The line of the latest receipt with this name. By default none is kept, and it is not noticed that a place is
@@ -119,8 +123,8 @@ impl<T: Journal + ?Sized> Journal for Arc<T> {
         (**self).history(request)
     }
 
-    fn history_mark(&self) -> BoxFuture<'_, Option<String>> {
-        (**self).history_mark()
+    fn unindexed(&self, request: ReadUnindexed) -> BoxFuture<'_, Result<Unindexed, JournalError>> {
+        (**self).unindexed(request)
     }
 
     fn receipt<'a>(&'a self, request: ReadReceipt<'a>) -> BoxFuture<'a, Result<Option<String>, JournalError>> {
@@ -179,6 +183,12 @@ pub trait Entry: Send + Sync {
     /// kept, and a run may be begun on a key that an unfinished one has created.
     fn keep_receipts<'a>(&'a mut self, receipts: &'a [Receipt]) -> BoxFuture<'a, Result<(), JournalError>> {
         let _ = receipts;
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Notes that receipts tell of all lines of the history up to this mark of [`Journal::unindexed`]. By default nothing.
+    fn index<'a>(&'a mut self, request: Index<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        let _ = request;
         Box::pin(std::future::ready(Ok(())))
     }
 

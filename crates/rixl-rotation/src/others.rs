@@ -7,7 +7,8 @@ use rixl_credentials::{ClientCredential, ClientCredentialStatus, ProjectId, Time
 use crate::{
     Account, DueKey, Failure,
     journal::Journal,
-    plan::{self, LastRotations, is_longer},
+    last::LastRotations,
+    plan::{self, is_longer},
     protocol::intent::{owner_of_credential, owner_of_endpoint},
 };
 
@@ -183,52 +184,82 @@ pub struct DueOther {
     pub(crate) since: Option<Timestamp>,
 }
 
+/// What [`survey_others`] found.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct SurveyedOthers {
+    /// Due or not.
+    pub found: Vec<SurveyedOther>,
+    /// What could not be listed, and why: the endpoints of this project, or else (`None`) the client credentials. Nothing of it is
+    /// in `found`.
+    pub failed: Vec<(Option<ProjectId>, Failure)>,
+}
+
 /// The webhook endpoints of these projects, and the client credentials that are not revoked, if they are wanted: due or not, with
-/// what is known of their age, as [`Selection::survey`](crate::Selection::survey) does it for keys.
+/// what is known of their age, as [`Selection::survey`](crate::Selection::survey) does it for keys. A list that can't be read, as
+/// that of a project that is gone, or of any where no organization is named, keeps none of the others from being read.
 ///
 /// # Errors
 ///
-/// When a list or the history can't be read, and for endpoints where no organization is named.
+/// When the history can't be read.
 pub async fn survey_others(
     account: &Account,
     journal: &dyn Journal,
     projects: &[ProjectId],
     has_clients: bool,
-) -> Result<Vec<SurveyedOther>, Failure> {
+) -> Result<SurveyedOthers, Failure> {
+    let mut all = SurveyedOthers::default();
     if projects.is_empty() && !has_clients {
-        return Ok(Vec::new());
+        return Ok(all);
     }
-    let rotated = plan::last_rotations(account, journal).await?;
-    let mut all = Vec::new();
-    for project_id in projects {
-        let calls = account.webhooks(project_id).ok_or_else(|| {
-            Failure::refused(
-                "webhook endpoints have routes only where the organization is named; nothing was sent; name it",
-            )
-        })?;
-        let mut listing = calls.list();
-        while let Some(endpoint) = listing.next().await {
-            let endpoint =
-                endpoint.map_err(|error| Failure::from_call("the webhook endpoints could not be listed", error))?;
-            let other = Other::Webhook { project_id: project_id.clone(), endpoint };
-            all.push(surveyed(other, &rotated, account.now()));
-        }
-    }
-    if has_clients {
-        let mut listing = account.client_credentials().list();
-        while let Some(credential) = listing.next().await {
-            let credential =
-                credential.map_err(|error| Failure::from_call("the client credentials could not be listed", error))?;
-            if credential.status != Some(ClientCredentialStatus::Revoked) {
-                all.push(surveyed(Other::Client(credential), &rotated, account.now()));
+    let rotated = LastRotations::read(account, journal).await?;
+    let lists = projects.iter().map(Some).chain(has_clients.then_some(None));
+    for project_id in lists {
+        let listed = match project_id {
+            Some(project_id) => endpoints(account, project_id).await,
+            None => credentials(account).await,
+        };
+        match listed {
+            Ok(others) => {
+                for other in others {
+                    all.found.push(surveyed(other, &rotated, account).await?);
+                }
             }
+            Err(failure) => all.failed.push((project_id.cloned(), failure)),
         }
     }
     Ok(all)
 }
 
-fn surveyed(other: Other, rotated: &LastRotations, now: Timestamp) -> SurveyedOther {
-    let last = rotated.get(&other.entry());
-    let since = plan::since(other.created_at(), last, now);
-    SurveyedOther { since, is_replaced: last.is_some_and(|last| last.is_replaced), other }
+async fn endpoints(account: &Account, project_id: &ProjectId) -> Result<Vec<Other>, Failure> {
+    let calls = account.webhooks(project_id).ok_or_else(|| {
+        Failure::refused(
+            "webhook endpoints have routes only where the organization is named; nothing was sent; name it",
+        )
+    })?;
+    let (mut listing, mut all) = (calls.list(), Vec::new());
+    while let Some(endpoint) = listing.next().await {
+        let endpoint =
+            endpoint.map_err(|error| Failure::from_call("the webhook endpoints could not be listed", error))?;
+        all.push(Other::Webhook { project_id: project_id.clone(), endpoint });
+    }
+    Ok(all)
+}
+
+async fn credentials(account: &Account) -> Result<Vec<Other>, Failure> {
+    let (mut listing, mut all) = (account.client_credentials().list(), Vec::new());
+    while let Some(credential) = listing.next().await {
+        let credential =
+            credential.map_err(|error| Failure::from_call("the client credentials could not be listed", error))?;
+        if credential.status != Some(ClientCredentialStatus::Revoked) {
+            all.push(Other::Client(credential));
+        }
+    }
+    Ok(all)
+}
+
+async fn surveyed(other: Other, rotated: &LastRotations<'_>, account: &Account) -> Result<SurveyedOther, Failure> {
+    let last = rotated.of(&other.entry()).await?;
+    let since = plan::since(other.created_at(), last.as_ref(), account.now());
+    Ok(SurveyedOther { since, is_replaced: last.is_some_and(|last| last.is_replaced), other })
 }

@@ -2,19 +2,25 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    mem,
+    fmt, future, mem,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
+use futures_core::Stream;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use glob::Pattern;
 use jiff::SignedDuration;
 use rixl_credentials::{ApiKey, KeyId, ProjectId, Timestamp};
 
 use crate::{
-    Account, Audit, Due, Ending, Failure, FailureKind, Next,
-    journal::{Journal, ListUnfinished, ReadHistory},
+    Account, Due, Failure, FailureKind, Next,
+    journal::{Journal, ListUnfinished},
+    last::{LastRotation, LastRotations},
     ledger, open_run,
-    protocol::intent::{Digest, owner_of_credential, owner_of_endpoint},
+    protocol::intent::Digest,
     rotator::refuse_expired,
 };
 
@@ -107,6 +113,36 @@ pub struct Surveyed {
     /// Whether another key has taken its place.
     pub is_replaced: bool,
     last: Option<LastRotation>,
+}
+
+/// Keys with what is known of their age, in the order of RIXL's list: a [`Stream`], whose [`next`](Self::next) works without a
+/// stream library. See [`Selection::survey`]. Only a few of them are in memory at once.
+#[must_use = "nothing is listed until it is polled"]
+pub struct Survey<'a>(Pin<Box<dyn Stream<Item = Result<Surveyed, Failure>> + Send + 'a>>);
+
+impl Survey<'_> {
+    /// The next key; `None` after the last one.
+    ///
+    /// # Errors
+    ///
+    /// When the list or the history can't be read. It may end there.
+    pub async fn next(&mut self) -> Option<Result<Surveyed, Failure>> {
+        self.0.next().await
+    }
+}
+
+impl Stream for Survey<'_> {
+    type Item = Result<Surveyed, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll_next(context)
+    }
+}
+
+impl fmt::Debug for Survey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Survey")
+    }
 }
 
 /// What the conditions that time changes say of a key.
@@ -219,28 +255,33 @@ impl Selection {
 
     /// The keys that meet the conditions that time does not change, due or not, with what is known of their age: for those who
     /// decide for each key when it is due. [`judge`](Self::judge) then makes a [`DueKey`] of it.
-    ///
-    /// # Errors
-    ///
-    /// When the list or the history can't be read.
-    pub async fn survey(&self, account: &Account, journal: &dyn Journal) -> Result<Vec<Surveyed>, Failure> {
-        let rotated = last_rotations(account, journal).await?;
-        let mut all = Vec::new();
-        let mut keys = account.list();
-        while let Some(key) = keys.next().await {
-            let key = key.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
-            if self.is_of(&key) {
-                let last = rotated.get(key.id.as_str()).copied();
-                let is_replaced = last.is_some_and(|last| last.is_replaced);
-                all.push(Surveyed {
-                    since: since(key.created_at, last.as_ref(), account.now()),
-                    key,
-                    is_replaced,
-                    last,
-                });
-            }
+    pub fn survey<'a>(&'a self, account: &'a Account, journal: &'a dyn Journal) -> Survey<'a> {
+        let surveyed = async move {
+            let rotated = Arc::new(LastRotations::read(account, journal).await?);
+            let one = move |key| {
+                let rotated = Arc::clone(&rotated);
+                async move { self.surveyed(key, &rotated, account).await }
+            };
+            Ok::<_, Failure>(account.list().map(one).buffered(READERS))
+        };
+        let all = stream::once(surveyed).try_flatten();
+        Survey(Box::pin(all.filter_map(|surveyed| future::ready(surveyed.transpose()))))
+    }
+
+    async fn surveyed(
+        &self,
+        key: Result<ApiKey, rixl_credentials::Error>,
+        rotated: &LastRotations<'_>,
+        account: &Account,
+    ) -> Result<Option<Surveyed>, Failure> {
+        let key = key.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
+        if !self.is_of(&key) {
+            return Ok(None);
         }
-        Ok(all)
+        let last = rotated.of(key.id.as_str()).await?;
+        let is_replaced = last.is_some_and(|last| last.is_replaced);
+        let since = since(key.created_at, last.as_ref(), account.now());
+        Ok(Some(Surveyed { since, key, is_replaced, last }))
     }
 
     /// What the conditions that time changes say of a surveyed key now. They are asked once more under its lock.
@@ -251,7 +292,10 @@ impl Selection {
     /// use rixl_rotation::{Account, Judgement, Selection, journal::Journal};
     ///
     /// # async fn example(account: &Account, journal: &dyn Journal) -> Result<(), rixl_rotation::Failure> {
-    /// for key in Selection::new().survey(account, journal).await? {
+    /// let all = Selection::new();
+    /// let mut survey = all.survey(account, journal);
+    /// while let Some(key) = survey.next().await {
+    ///     let key = key?;
     ///     let days = if key.key.name.as_deref() == Some("billing") { 30 } else { 90 };
     ///     let selection = Selection::new().older_than(Duration::from_secs(days * 86_400));
     ///     if let Judgement::Due(due) = selection.judge(&key, account.now()) {
@@ -304,20 +348,33 @@ impl Selection {
             )));
         }
         let rotated = match self.times.is_asked_again() {
-            true => last_rotations(account, journal).await?,
-            false => LastRotations::new(),
+            true => Some(LastRotations::read(account, journal).await?),
+            false => None,
         };
         let mut missing = self.ids.clone();
         let mut plan = Plan::default();
-        let mut keys = account.list();
-        while let Some(key) = keys.next().await {
-            let key = key.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
+        let keys = account.list().map(|key| {
+            let rotated = rotated.as_ref();
+            async move {
+                let key = key.map_err(|error| Failure::from_call("the keys could not be listed", error))?;
+                let reasons = self.fits(&key);
+                // What is not due without its last rotation is not due with it.
+                let may_be_due = || !matches!(self.times.ask(&key, None, account.now()), Verdict::NotDue);
+                let last = match rotated.filter(|_| reasons.is_some() && may_be_due()) {
+                    Some(rotated) => rotated.of(key.id.as_str()).await?,
+                    None => None,
+                };
+                Ok::<_, Failure>((key, reasons, last))
+            }
+        });
+        let mut keys = pin!(keys.buffered(READERS));
+        while let Some(looked) = keys.next().await {
+            let (key, reasons, last) = looked?;
             missing.retain(|id| *id != key.id);
-            let Some(reasons) = self.fits(&key) else { continue };
+            let Some(reasons) = reasons else { continue };
             plan.matched += 1;
             let now = account.now();
-            let last = rotated.get(key.id.as_str());
-            match self.judged(key, reasons, last, now) {
+            match self.judged(key, reasons, last.as_ref(), now) {
                 Judgement::NotDue => {}
                 Judgement::LeftOut(left_out) => {
                     if !self.ids.is_empty() {
@@ -476,14 +533,11 @@ pub(crate) fn since(
     issued_at.max(created_at.filter(is_past))
 }
 
-/// What was known of each entry when it was prepared for the first time, so that the history need not be read for each.
+/// What was known of each entry when it was prepared for the first time, by the digest of its name.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    pub(crate) rotated: LastRotations,
-    /// The mark of the history that this is from.
-    pub(crate) history: Option<String>,
-    /// What its place held, before the history was read.
-    pub(crate) held: HashMap<String, Held>,
+    /// What its place held.
+    pub(crate) held: HashMap<Digest, Held>,
     /// Those that authorize the run, or may.
     pub(crate) own: HashSet<String>,
 }
@@ -506,17 +560,10 @@ pub(crate) async fn ask_again(
 ) -> Result<(), Failure> {
     let not_due = |why: &str| Failure::new(FailureKind::NotDue, format!("no longer due: {why}; nothing was sent"));
     let entry = due.entry();
-    let before = known.and_then(|known| known.held.get(&entry).copied());
-    let fresh;
-    let rotated = match known {
-        // That its place is as it was proves nothing: another run may have rotated the key into another.
-        Some(known) if known.history.is_some() && known.history == journal.history_mark().await => &known.rotated,
-        _ => {
-            fresh = last_rotations(account, journal).await?;
-            &fresh
-        }
-    };
-    let last = rotated.get(&entry);
+    let before = known.and_then(|known| known.held.get(&Digest::of(entry.as_bytes())).copied());
+    // That its place is as it was proves nothing: another run may have rotated the key into another.
+    let last = LastRotations::read(account, journal).await?.of(&entry).await?;
+    let last = last.as_ref();
     let now = account.now();
     let due = match due {
         Due::Key(due) => due,
@@ -552,6 +599,8 @@ pub(crate) fn clock_error(account: &Account) -> Option<SignedDuration> {
 }
 
 const CLOCK_ERROR: SignedDuration = SignedDuration::from_mins(1);
+/// How many last rotations are looked up at once.
+const READERS: usize = 8;
 /// How far clocks may be apart.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
 
@@ -631,56 +680,4 @@ fn first_braces(text: &str) -> Option<Option<(usize, Vec<usize>, usize)>> {
         }
     }
     (depth == 0).then_some(None)
-}
-
-/// The last rotation of each, by the name of its entry: that of a key is its id.
-pub(crate) type LastRotations = HashMap<String, LastRotation>;
-
-/// What the history tells of a secret.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LastRotation {
-    issued_at: Timestamp,
-    is_rotation: bool,
-    /// Another one was made in its place.
-    pub(crate) is_replaced: bool,
-    /// When the key was to expire, as it was known before.
-    end_before: Option<Timestamp>,
-}
-
-/// RIXL does not tell when a key was rotated last. Keys of the same id elsewhere are others.
-pub(crate) async fn last_rotations(account: &Account, journal: &dyn Journal) -> Result<LastRotations, Failure> {
-    let (base_url, organization) = (account.client().base_url(), account.organization().map(|id| id.as_str()));
-    let mut rotated = LastRotations::new();
-    for line in journal.history(ReadHistory::new()).await?.lines {
-        // A line of another version of this program may be anything.
-        let Ok(audit) = serde_json::from_str::<Audit>(&line) else { continue };
-        if audit.base_url != base_url || audit.organization.as_deref() != organization {
-            continue;
-        }
-        let issued_at = audit.issued_at.unwrap_or(audit.at);
-        let mut tell = |id: String, is_rotation, is_replaced| {
-            rotated.insert(id, LastRotation { issued_at, is_rotation, is_replaced, end_before: audit.end_before });
-        };
-        let is_new = matches!(audit.ending, Ending::Rotated | Ending::Created | Ending::Replaced | Ending::Superseded);
-        if !is_new {
-            continue;
-        }
-        // Given up after its successor was stored, too: RIXL ends it.
-        if let Some(id) = audit.replaced {
-            tell(id, false, true);
-        }
-        if let Some(id) = audit.key_id {
-            tell(id, audit.change == "rotate", false);
-        }
-        if let (Some(project_id), Some(id)) = (audit.project_id, audit.endpoint_id) {
-            tell(owner_of_endpoint(&project_id, &id), true, false);
-        }
-        if let Some(id) = audit.replaced_credential_id {
-            tell(owner_of_credential(&id), false, true);
-        }
-        if let Some(id) = audit.credential_id {
-            tell(owner_of_credential(&id), false, false);
-        }
-    }
-    Ok(rotated)
 }

@@ -37,7 +37,7 @@ const STOPPED_PAUSE: Duration = Duration::from_millis(100);
 
 /// How programs are run.
 pub(crate) struct Runner<'a> {
-    /// Words before those of the program, which it must become.
+    /// Words before those of the program, which it must become, or run in its own process group.
     pub(crate) launcher: &'a [String],
     pub(crate) timeout: Duration,
     /// Where, if not here.
@@ -205,13 +205,13 @@ impl Said {
     }
 }
 
-/// Whether a part of the secret is there in pieces, in hexadecimal or in Base64.
-fn is_disguised(said: &[u8], secret: &[u8]) -> bool {
+/// Whether a part of the secret is there in pieces, in hexadecimal, in Base64 or as numbers.
+fn is_disguised(whole: &[u8], secret: &[u8]) -> bool {
     let dense = |bytes: &[u8]| -> Zeroizing<Vec<u8>> {
         let letters = bytes.iter().filter(|byte| byte.is_ascii_alphanumeric());
         Zeroizing::new(letters.map(u8::to_ascii_lowercase).collect())
     };
-    let said = dense(said);
+    let said = dense(whole);
     let is_there = |text: &[u8], size: usize, step: usize| {
         let text = dense(text);
         text.windows(size).step_by(step).any(|part| said.windows(size).any(|there| there == part))
@@ -225,6 +225,30 @@ fn is_disguised(said: &[u8], secret: &[u8]) -> bool {
             // The last letters are of what follows it, too.
             is_there(text.as_bytes().get(..text.len().saturating_sub(2)).unwrap_or_default(), SHARED, 1)
         })
+        || BASES.iter().any(|(base, signs)| {
+            let numbers = numbers(whole, *base, signs);
+            let has = |part: &[u8]| numbers.windows(SHARED).any(|there| there.eq_ignore_ascii_case(part));
+            secret.windows(SHARED).any(has)
+        })
+}
+
+/// How the numbers of characters are written, and what may stand before one: `114`, `\x72`, `\u{72}`, `0o162`.
+const BASES: [(u32, &[u8]); 4] = [(10, b""), (16, b"xXuU"), (8, b"oO"), (2, b"bB")];
+
+/// The words as such numbers, one that is none as 0: a list of bytes, or the escapes of a string.
+fn numbers(said: &[u8], base: u32, signs: &[u8]) -> Zeroizing<Vec<u8>> {
+    let after_sign = |word: &[u8]| -> Option<usize> { signs.contains(word.first()?).then_some(1) };
+    let words = said.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let digits = words.map(|word| {
+        let is_prefixed = word.strip_prefix(b"0").and_then(after_sign).is_some();
+        let start = if is_prefixed { 2 } else { after_sign(word).unwrap_or_default() };
+        word.get(start..).unwrap_or_default()
+    });
+    let number = |digits| std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, base).ok());
+    // After a sign alone the digits stand in a bracket.
+    let mut all = Zeroizing::new(Vec::with_capacity(said.len()));
+    all.extend(digits.filter(|digits| !digits.is_empty()).map(|digits| number(digits).unwrap_or_default()));
+    all
 }
 
 /// The word, without what is as long and as dense as a key, and without what stands next to a NUL, which is left of a secret.
@@ -353,6 +377,8 @@ pub(crate) fn is_runnable(program: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -363,5 +389,48 @@ mod tests {
             let said = Said::new(format!("told {word} at once").as_bytes(), &[secret.as_bytes()]).unwrap();
             assert_eq!(said.0, "told [...] at once", "{word}");
         }
+    }
+
+    /// How languages and tools print bytes and escape strings.
+    const FORMS: [fn(u8) -> String; 14] = [
+        |byte| byte.to_string(),
+        |byte| format!("{byte:02x}"),
+        |byte| format!("{byte:#04X}"),
+        |byte| format!("\\x{byte:02x}"),
+        |byte| format!("\\x{{{byte:x}}}"),
+        |byte| format!("\\u{byte:04x}"),
+        |byte| format!("\\U{byte:08x}"),
+        |byte| format!("\\u{{{byte:x}}}"),
+        |byte| format!("U+{byte:04X}"),
+        |byte| format!("\\{byte:03o}"),
+        |byte| format!("{byte:#o}"),
+        |byte| format!("{byte:#010b}"),
+        |byte| format!("&#{byte};"),
+        |byte| format!("&#x{byte:x};"),
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_form_of_a_secret_is_told(
+            secret in "rxl_[0-9A-Za-z]{20,40}",
+            form in 0..FORMS.len(),
+            between in prop::sample::select(vec![" ", ", ", ",\n", "; ", " : "]),
+            (before, after) in ("[a-z]{0,8} ?[(\\[\"]", "[)\\]\"] [a-z]{0,8}"),
+        ) {
+            let units: Vec<_> = secret.bytes().map(FORMS[form]).collect();
+            // Escapes need nothing between them.
+            let between = if units[0].starts_with(['\\', '&']) && between == " " { "" } else { between };
+            let text = format!("{before}{}{after}", units.join(between));
+            let said = Said::new(text.as_bytes(), &[secret.as_bytes()]).unwrap();
+            prop_assert_eq!(said.0, "[...]", "{}", text);
+        }
+    }
+
+    #[test]
+    fn numbers_of_something_else_are_told() {
+        let text = "exited with 1 after 120 s: 10 20 30 40 50 60 70 80 90 100 110, 0x72";
+        assert_eq!(Said::new(text.as_bytes(), &[b"rxl_aBCDEFGH12345678xyzwv"]).unwrap().0, text);
     }
 }

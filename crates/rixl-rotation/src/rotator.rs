@@ -23,6 +23,7 @@ use crate::{
     batch::Batch,
     driver::{Driver, Target},
     journal::{Entry, Journal, JournalErrorKind, Lock, LockStore},
+    last,
     plan::{self, Known},
     protocol::{
         intent::{Intent, Limits, Place, ProbeBy, Subject, VERSION, owner_of_credential},
@@ -653,6 +654,9 @@ impl Rotator {
     ///
     /// As for [`prepare`](Self::prepare), and [`FailureKind::NotDue`] if it was rotated in the meantime.
     pub async fn prepare_due(&self, due: &DueKey, places: impl Into<Places> + Send) -> Result<Prepared, Failure> {
+        if due.times.is_asked_again() {
+            last::index(&*self.journal).await;
+        }
         self.prepare_known(&Due::Key(due.clone()), places.into(), None, None).await
     }
 

@@ -303,6 +303,11 @@ impl Organization {
         token == self.bearer || access.is_some_and(|(end, secret)| self.now() < *end && !self.ended_with(secret))
     }
 
+    pub(crate) fn admit(&mut self, bearer_token: &str, lifetime: Duration) {
+        let token = Fingerprint::of(bearer_token);
+        self.access_tokens.insert(token, (after(self.now(), lifetime), token));
+    }
+
     pub(crate) fn create_key(&mut self, new: KeyChange) -> Issued {
         let mut key = ApiKey {
             id: random(ID_LENGTH),

@@ -6,6 +6,7 @@
 //! - [`listen`]: what this thread traces, whatever other tests do at the same time;
 //! - [`folder`]: a temporary folder in memory, for tests that need no disk; [`Mount`]: a mount, where that is permitted;
 //! - [`openbao`]: a real OpenBao server; [`vault`]: one in memory, which can misbehave;
+//! - [`fits`]: whether a value is as a JSON Schema says;
 //! - [`skip`]: how a test says that it can't run here.
 //!
 //! Child processes, mounts and OpenBao need Unix; the rest is what the client's tests need on other systems too.
@@ -26,6 +27,7 @@ mod mount;
 pub mod openbao;
 #[cfg(unix)]
 mod running;
+mod schema;
 mod skip;
 pub mod vault;
 mod wait;
@@ -36,20 +38,12 @@ pub use listen::listen;
 pub use mount::Mount;
 #[cfg(unix)]
 pub use running::Running;
+pub use schema::fits;
 pub use skip::skip;
 pub use wait::{LIMIT, accept, bounded, wait_for, wait_for_async};
 
-// The repository's README, whose examples are compiled and run here: no published package reads a file outside itself.
+// README and the page on the library, whose examples are compiled and run here: no published package reads a file outside itself.
 #[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../../rixl-cli/book/src/library.md")]
 #[cfg(doctest)]
 struct Readme;
-
-#[cfg(test)]
-mod tests {
-    /// A package reads no file outside itself: the program's tests run this one.
-    #[test]
-    fn the_readme_shows_the_fleet_that_is_tested() {
-        let example = include_str!("../../rixl-cli/src/config/example.toml");
-        assert!(include_str!("../../../README.md").contains(&format!("```toml\n{example}```")));
-    }
-}

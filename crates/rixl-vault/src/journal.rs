@@ -15,8 +15,8 @@ use jiff::{SignedDuration, Timestamp};
 use rixl_credentials::{RawResponse, RetryPolicy, Secret, SystemTiming, Timing};
 use rixl_rotation::{
     journal::{
-        Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, Look,
-        Looked, PutEscrow, ReadHistory, ReadReceipt, Receipt, Unfinished, chain,
+        Append, Close, Entry, History, Index, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore,
+        Look, Looked, PutEscrow, ReadHistory, ReadReceipt, ReadUnindexed, Receipt, Unfinished, Unindexed, chain,
     },
     store::{BoxFuture, Version},
 };
@@ -65,7 +65,8 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 ///    way, `history` has one entry for each line, `receipts` says whose secret is in which place, `parts` holds the part of a raw response beyond 256 KiB.
 ///    `head` holds the last line of the history once more: it is replaced with check-and-set, and so each line is
 ///    [linked](rixl_rotation::journal::chain) to exactly one before it, whichever machine adds it. A line that a crash left
-///    there alone belongs to the history, and whoever adds the next one writes its entry first.
+///    there alone belongs to the history, and whoever adds the next one writes its entry first. It also says up to which line
+///    receipts tell of the history, so that it is not read as a whole.
 /// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it, and so does a run that only waits,
 ///    every third of it or every minute. It expires when its holder is dead, and also when its holder is slow: then the
 ///    next change fails with [`JournalErrorKind::Locked`], and that holder writes nothing more. The lease must be
@@ -257,6 +258,30 @@ impl Journal for VaultJournal {
             Ok(changed.into_iter().fold(history, |history, text| history.with_damaged(before, text)))
         })
     }
+
+    fn unindexed(&self, _: ReadUnindexed) -> BoxFuture<'_, Result<Unindexed, JournalError>> {
+        Box::pin(async {
+            let shared = &self.shared;
+            let path = shared.at(["head"]);
+            shared.kv.check(&path).await.map_err(|failure| shared.unusable(failure))?;
+            // Before the lines, so that all up to it are among them.
+            let found = shared.read(&path).await?;
+            let head = shared.fields::<Head>(&found, &path)?;
+            if let Some(head) = &head
+                && head.indexed == Some(head.number)
+            {
+                return Ok(Unindexed::default().with_mark(head.number.to_string()));
+            }
+            let (mut lines, _) = shared.history_now().await?;
+            if let Some(indexed) = head.as_ref().and_then(|head| head.indexed) {
+                // Those without a number are older.
+                lines.retain(|line| line.number.is_some_and(|number| number > indexed));
+            }
+            let lines = Unindexed::new(lines.into_iter().map(|line| line.line).collect());
+            // Without a head there is nothing that could say so.
+            Ok(head.into_iter().fold(lines, |lines, head| lines.with_mark(head.number.to_string())))
+        })
+    }
 }
 
 /// What a journal and its entries have in common.
@@ -323,6 +348,9 @@ struct Head {
     name: String,
     number: u64,
     line: String,
+    /// Up to which line receipts tell of the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    indexed: Option<u64>,
 }
 
 /// A line of the history as it is on the server.
@@ -458,7 +486,7 @@ impl Shared {
         known.extend(read.into_iter().filter_map(|(name, line)| Some((name, line?))));
         history().extend(known.iter().map(|(name, line)| (name.clone(), line.clone())));
         let mut changed = None;
-        if let Some(Head { name, number, line }) = head {
+        if let Some(Head { name, number, line, .. }) = head {
             let at = known.get(&name).map_or(found.created, |there| there.at);
             let last = HistoryLine { at, number: Some(number), line: line.clone() };
             changed = known.insert(name, last).map(|there| there.line).filter(|there| *there != line);
@@ -544,6 +572,12 @@ impl Shared {
                 Err(failure) => attempts.again(self, failure).await?,
             }
         }
+    }
+
+    /// Those who failed together do not come back together.
+    async fn pause(&self, round: u32) {
+        let chance = f64::from(u32::try_from(draw() % 1024).unwrap_or_default()) / 1024.0;
+        self.timing.sleep(PAUSE.min(BASE_DELAY / 10 * (round + 1)).mul_f64(chance)).await;
     }
 
     async fn destroy(&self, path: &[String]) -> Result<(), JournalError> {
@@ -757,9 +791,10 @@ impl Locked {
         Ok(())
     }
 
-    async fn close(&mut self, Close { history_line, receipts, .. }: Close<'_>) -> Result<(), JournalError> {
+    async fn close(&mut self, request: Close<'_>) -> Result<(), JournalError> {
+        let Close { history_line, receipts, is_indexed, .. } = request;
         if let Some(line) = history_line {
-            self.add_history(line).await?;
+            self.add_history(line, is_indexed).await?;
         }
         self.keep_receipts(receipts).await?;
         let wipe = |record: &mut Record| {
@@ -786,7 +821,7 @@ impl Locked {
 
     /// Whoever replaces the head adds the line: it is linked to the one that was there. Its entry is written next, and where this
     /// process does not come to that, whoever comes next does it first.
-    async fn add_history(&mut self, line: &str) -> Result<(), JournalError> {
+    async fn add_history(&mut self, line: &str, is_indexed: bool) -> Result<(), JournalError> {
         // Is the entry still ours?
         self.change(|_| {}).await?;
         let shared = self.shared.clone();
@@ -819,17 +854,20 @@ impl Locked {
                 *added = head.map(|head| head.name);
                 return Ok(());
             }
-            let (number, last) = match head {
-                Some(head) => (head.number, Some(head.line)),
+            let (before, last, indexed) = match head {
+                Some(head) => (head.number, Some(head.line), head.indexed),
                 // Earlier releases added lines without it.
                 None => {
                     let mut lines = shared.history_now().await?.0;
-                    let number = lines.iter().filter_map(|line| line.number).max();
-                    (number.unwrap_or_default(), lines.pop().map(|last| last.line))
+                    let number = lines.iter().filter_map(|line| line.number).max().unwrap_or_default();
+                    let indexed = lines.is_empty().then_some(number);
+                    (number, lines.pop().map(|last| last.line), indexed)
                 }
             };
-            let number = number.saturating_add(1);
-            let head = Head { name: name.clone(), number, line: chain::linked(line, last.as_deref()) };
+            let number = before.saturating_add(1);
+            // Once its receipts are kept that is so; until then its entry is not closed.
+            let indexed = if is_indexed && indexed == Some(before) { Some(number) } else { indexed };
+            let head = Head { name: name.clone(), number, line: chain::linked(line, last.as_deref()), indexed };
             match shared.kv.write(&head_path, &head, found.version).await {
                 Ok(_) => {
                     let line = Line { line: head.line, number: Some(number) };
@@ -837,16 +875,38 @@ impl Locked {
                     *added = Some(name);
                     return Ok(());
                 }
-                Err(failure) if failure.kind == FailureKind::Mismatch => {
-                    // Those who failed together do not come back together.
-                    let chance = f64::from(u32::try_from(draw() % 1024).unwrap_or_default()) / 1024.0;
-                    shared.timing.sleep(PAUSE.min(BASE_DELAY / 10 * (round + 1)).mul_f64(chance)).await;
-                }
+                Err(failure) if failure.kind == FailureKind::Mismatch => shared.pause(round).await,
                 Err(failure) => attempts.again(&shared, failure).await?,
             }
         }
         let reason = format!("{}: other rotators keep adding to the history", shared.location());
         Err(JournalError::new(JournalErrorKind::Unusable, reason))
+    }
+
+    /// Whatever was added since: that is read until it is indexed, too.
+    async fn index(&mut self, mark: &str) -> Result<(), JournalError> {
+        let Ok(number) = mark.parse::<u64>() else { return Ok(()) };
+        let shared = self.shared.clone();
+        let path = shared.at(["head"]);
+        let mut attempts = Attempts::default();
+        for round in 0..ROUNDS {
+            // Is the entry still ours? Another one that indexes may be behind.
+            if round == 0 || self.is_late() {
+                self.change(|_| {}).await?;
+            }
+            let found = shared.read(&path).await?;
+            let Some(head) = shared.fields::<Head>(&found, &path)? else { return Ok(()) };
+            if number > head.number || head.indexed.is_some_and(|indexed| indexed >= number) {
+                return Ok(());
+            }
+            match shared.kv.write(&path, &Head { indexed: Some(number), ..head }, found.version).await {
+                Ok(_) => return Ok(()),
+                Err(failure) if failure.kind == FailureKind::Mismatch => shared.pause(round).await,
+                Err(failure) => attempts.again(&shared, failure).await?,
+            }
+        }
+        // Until then it is read.
+        Ok(())
     }
 
     async fn remove(&mut self) -> Result<(), JournalError> {
@@ -940,6 +1000,10 @@ impl Entry for VaultEntry {
 
     fn keep_receipts<'a>(&'a mut self, receipts: &'a [Receipt]) -> BoxFuture<'a, Result<(), JournalError>> {
         Box::pin(async move { self.locked()?.keep_receipts(receipts).await })
+    }
+
+    fn index<'a>(&'a mut self, request: Index<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        Box::pin(async move { self.locked()?.index(request.mark).await })
     }
 
     fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {

@@ -10,11 +10,11 @@ use crate::{
     config::{Config, How},
     confirm::confirm,
     context::Context,
-    declared::{self, Again, Group, Part, Seen},
+    declared::{self, Again, Fresh, Group, Part, Seen},
     failure::Failure,
     output::Done,
     progress::Progress,
-    rows::{self, Row},
+    rows::{self, Results, Row},
     text::shown,
 };
 
@@ -28,8 +28,9 @@ use crate::{
 /// two machines with one state in Vault each key is locked by one.
 ///
 /// A key that can't be prepared, or that RIXL refuses, is tried again after 5 minutes, by the next run then, and after each further
-/// failure it waits twice as long; after the tenth in a row it is parked, and named by each run, by `rixl plan` and by `rixl check`,
-/// until someone has looked: --again KEY. What concerns all keys alike, such as a token that RIXL refuses, does not count. What is
+/// failure it waits twice as long, but not longer than half the time until the key expires; after the tenth in a row it is parked,
+/// and named by each run, by `rixl plan` and by `rixl check`, until someone has looked: --again KEY. A run in which a key waits
+/// that is past its max-age, or within its before-expiry, does not end with 0. What concerns all keys alike, such as a token that RIXL refuses, does not count. What is
 /// unfinished never waits; it is parked once its requests are used up.
 ///
 /// On a terminal it asks; elsewhere --yes is required. Exits with the most serious code of all keys, 0 if nothing was due.
@@ -53,65 +54,63 @@ pub(crate) async fn run(context: &Context, Args { again }: Args) -> Result<Done,
     if !context.global.sandbox {
         config.check_alarm()?;
     }
-    let mut rows = Vec::new();
-    let result = all(context, &config, &mut rows, Again::new(again)).await;
-    ended::tell(context, &config, &rows, result).await
+    let mut results = Results::done(context);
+    let result = all(context, &config, &mut results, Again::new(again)).await;
+    ended::tell(context, &config, results.rows(), result).await
 }
 
-async fn all(context: &Context, config: &Config, rows: &mut Vec<Row>, mut again: Again) -> Result<Done, Failure> {
+async fn all(context: &Context, config: &Config, results: &mut Results<'_>, mut again: Again) -> Result<Done, Failure> {
     let mut is_stopped = false;
     for part in declared::parts(context, config)? {
-        if let Err(failure) = apply(context, &part, rows, &mut is_stopped, &mut again).await {
+        if let Err(failure) = apply(context, &part, results, &mut is_stopped, &mut again).await {
             // What was done before is still reported.
-            if rows.is_empty() {
+            if results.is_empty() {
                 return Err(failure);
             }
             let subject = part.account.unwrap_or("the account").to_owned();
-            rows.push(Row::refused(subject, failure).of_account(part.account));
+            results.add(Row::refused(subject, failure).of_account(part.account));
         }
     }
     for name in again.missing() {
         let sentence = "nothing that is declared or unfinished has this id or name, so nothing was tried again";
-        rows.push(Row::refused(name.clone(), Failure::refused(sentence).with_next("rixl plan")));
+        results.add(Row::refused(name.clone(), Failure::refused(sentence).with_next("rixl plan")));
     }
-    rows::say_all(context.output, rows);
-    if rows.is_empty() {
+    results.say();
+    if results.is_empty() {
         context.output.note("nothing is due");
     }
-    rows::done(context, rows)
+    results.end(results.code())
 }
 
 async fn apply(
     context: &Context,
     part: &Part<'_>,
-    rows: &mut Vec<Row>,
+    results: &mut Results<'_>,
     is_stopped: &mut bool,
     again: &mut Again,
 ) -> Result<(), Failure> {
     let api = part.connect(context).await?;
     let rotator = context.rotator(&api)?;
-    let mut seen = part.seen(context, &api, again).await?;
+    let mut seen = part.seen(context, &api, again, Fresh::Counted).await?;
     if !*is_stopped {
         ask(context, part, &seen).await?;
         let ended = unfinished(context, part, &rotator, &seen, Some(again)).await?;
         let is_any = !ended.is_empty();
-        rows.extend(ended);
+        ended.into_iter().for_each(|row| results.add(row));
         if is_any && !context.stop.is_set() {
-            seen = part.seen(context, &api, again).await?;
+            seen = part.seen(context, &api, again, Fresh::Counted).await?;
         }
     }
-    for group in &seen.groups {
-        rows.extend(group.told().into_iter().chain(group.refused.clone()).map(|row| row.of_account(part.account)));
-        let due = group.due();
-        let of_group = match *is_stopped || context.stop.is_set() {
-            true => due.iter().map(|due| not_begun(context, group, due)).collect(),
-            false => {
-                let (of_group, stops) = done(context, &rotator, group, due, seen.now).await?;
-                *is_stopped |= stops;
-                of_group
-            }
-        };
-        rows.extend(of_group.into_iter().map(|row| group.row(row).of_account(part.account)));
+    for group in &mut seen.groups {
+        let told = group.told(seen.now).into_iter().chain(group.refused.clone());
+        told.for_each(|row| results.add(row.of_account(part.account)));
+        let due = group.take_due();
+        match *is_stopped || context.stop.is_set() {
+            true => due.iter().for_each(|due| {
+                results.add(group.row(not_begun(context, group, due)).of_account(part.account));
+            }),
+            false => *is_stopped |= done(results, context, &rotator, group, due, seen.now, part.account).await?,
+        }
     }
     Ok(())
 }
@@ -120,7 +119,7 @@ async fn apply(
 async fn ask(context: &Context, part: &Part<'_>, seen: &Seen<'_>) -> Result<(), Failure> {
     let count = |how: How| -> usize {
         let groups = seen.groups.iter().filter(|group| group.secret.how == how);
-        groups.map(|group| group.due().len()).sum()
+        groups.map(Group::count_due).sum()
     };
     let (rotated, replaced, open) = (count(How::Rotate), count(How::Replace), seen.open.len());
     let of = part.account.map(|name| format!(" of the account {name}")).unwrap_or_default();
@@ -140,21 +139,23 @@ async fn ask(context: &Context, part: &Part<'_>, seen: &Seen<'_>) -> Result<(), 
     confirm(context, &warning, &about, &format!("{} keys", rotated + replaced + open)).await
 }
 
-/// Prepares all of a group that are due, and changes those that can be.
+/// Prepares all of a group that are due, and changes those that can be; and whether nothing else should be begun.
 async fn done(
+    results: &mut Results<'_>,
     context: &Context,
     rotator: &Rotator,
     group: &Group<'_>,
     mut due: Vec<Due>,
     now: Timestamp,
-) -> Result<(Vec<Row>, bool), Failure> {
+    account: Option<&str>,
+) -> Result<bool, Failure> {
     if due.is_empty() {
-        return Ok((Vec::new(), false));
+        return Ok(false);
     }
     let progress = Progress::of(context.output, due.len());
     let fleet = fleet(context, rotator, group, &progress, now)?.with_failures_kept();
     let places = group.places.clone();
-    let mut rows = Vec::with_capacity(due.len());
+    let told = |row: Row| group.row(row).of_account(account);
     for error in fleet.prepare_each(&due, |due| places.of_due(due)).await {
         let Some(at) = due.iter().position(|due| due == error.due()) else { continue };
         let failed = due.remove(at);
@@ -162,12 +163,11 @@ async fn done(
         let row = Row::of_failure(Some(failed.id().to_owned()), name, error.into_failure());
         let row = row.in_stores(places.locations_of(&failed));
         progress.ended(&row);
-        rows.push(row);
+        results.add(told(row));
     }
-    let (carried, is_stopped) = rows::carry_out(context, &fleet, due, &group.places, &progress).await;
+    let is_stopped = rows::carry_out(results, &fleet, due, &group.places, &progress, told).await;
     progress.over();
-    rows.extend(carried);
-    Ok((rows, is_stopped))
+    Ok(is_stopped)
 }
 
 fn not_begun(context: &Context, group: &Group<'_>, due: &Due) -> Row {

@@ -12,7 +12,7 @@ use crate::{
     command::status,
     config::{Config, Kind},
     context::{Api, Context},
-    declared::{self, Again, Group, Key, Standing},
+    declared::{self, Again, Fresh, Group, Key, Standing},
     failure::{Code, Failure},
     output::{Done, Format},
     table::Table,
@@ -208,7 +208,7 @@ async fn look(context: &Context, args: &Args) -> Result<Vec<Found>, Failure> {
     let mut all = Vec::new();
     for part in declared::parts(context, &config)? {
         let api = part.connect(context).await?;
-        let seen = part.seen(context, &api, &mut Again::default()).await?;
+        let seen = part.seen(context, &api, &mut Again::default(), Fresh::Kept).await?;
         let (start, mut known) = (all.len(), HashSet::new());
         for group in &seen.groups {
             if let Some(row) = &group.refused {
@@ -250,7 +250,7 @@ impl Found {
                 (State::DueSoon, Some(format!("due at {:.0}", due.from)))
             }
             (Standing::Fresh, _) => (State::Fresh, None),
-            (Standing::Failed(_, failed), _) if failed.again_at().is_none() => {
+            (Standing::Failed(_, failed), _) if failed.again_at(None).is_none() => {
                 (State::Parked, Some(declared::said(failed)))
             }
             (Standing::Due(reason) | Standing::OutsideWindow(reason, _) | Standing::Failed(reason, _), due) => {

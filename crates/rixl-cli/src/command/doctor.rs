@@ -5,7 +5,11 @@ mod places;
 mod trees;
 mod words;
 
-use std::{collections::HashSet, path::PathBuf, time::Duration};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rixl_rotation::Liveness;
 use serde::Serialize;
@@ -21,7 +25,7 @@ use crate::{
 };
 use places::{Account, Inventory, Ledger, Place, State};
 use trees::{Hit, Scan};
-use words::{Kind, Known, Owned};
+use words::{Kind, Known, Owned, masked};
 
 /// Try every place that is known, and find secrets where they should not be
 ///
@@ -124,10 +128,12 @@ impl Pace {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     for path in &args.scan {
-        let unreadable = |error: std::io::Error| {
-            Failure::usage(format!("{} can't be searched", shown(&path.to_string_lossy()))).with_cause(&error)
-        };
-        path.metadata().map_err(unreadable)?;
+        path.metadata().map_err(|error| {
+            // What is no path may be a secret.
+            let is_path = path.parent().is_some_and(Path::is_dir);
+            let said = if is_path { named(path, &Known::default()) } else { "what --scan names".to_owned() };
+            Failure::usage(format!("{} can't be searched", shown(&said))).with_cause(&error)
+        })?;
     }
     let mut known = Known::default();
     let mut pace = Pace { every: args.rate.per / args.rate.count, is_begun: false };
@@ -167,6 +173,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         .with_field("problems", &problems)
 }
 
+/// The path, for people.
+fn named(path: &Path, known: &Known) -> String {
+    masked(&path.to_string_lossy(), known)
+}
+
 /// What the search leaves.
 #[derive(Default)]
 struct Scanned {
@@ -187,9 +198,10 @@ fn scanned(
     let journal = context.journal()?.location();
     let mut scan = Scan::new(&context.stop, known, files, &journal);
     for root in roots {
-        context.output.note(format_args!("searching {}", shown(&root.to_string_lossy())));
+        let said = named(root, known);
+        context.output.note(format_args!("searching {}", shown(&said)));
         if let Err(error) = scan.tree(root) {
-            scan.problems.push(format!("{} can't be searched: {error}", root.to_string_lossy()));
+            scan.problems.push(format!("{said} can't be searched: {error}"));
         }
     }
     if context.stop.is_set() {

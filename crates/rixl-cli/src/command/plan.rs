@@ -9,12 +9,12 @@ use crate::{
     command::recover,
     config::{Config, How},
     context::Context,
-    declared::{self, Again, Group, Part, Seen, Standing},
+    declared::{self, Again, Fresh, Group, Part, Seen},
     failure::{Code, Failure},
     output::{Done, Format},
     places,
     progress::Progress,
-    rows::{self, Row},
+    rows::{Results, Row},
 };
 
 /// Show what `rixl apply` would do with the declared fleet
@@ -25,7 +25,8 @@ use crate::{
 ///
 /// Exits with 0 if there is nothing to do, 2 if there is, and another code if something stands in the way, as of other
 /// commands; a mistake in `rixl.toml` or on the command line is 1 here. A key that is due outside its window, or that
-/// `rixl apply` tries again later, is reported, and is nothing to do; one that is parked stands in the way.
+/// `rixl apply` tries again later, is reported, and is nothing to do; one that is parked, or waits though it is late, stands in
+/// the way.
 ///
 /// With --output html it is one page to look at or to mail: ages, due dates and places as a picture. It loads and runs nothing.
 #[derive(clap::Args, Debug)]
@@ -33,44 +34,45 @@ pub(crate) struct Args {}
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
     let config = Config::required(&context.global)?;
-    let (mut rows, mut fresh, mut next) = (Vec::new(), 0_usize, None);
+    let (mut results, mut fresh, mut next) = (Results::looked(context), 0_usize, None);
     let mut lines = Vec::new();
+    let is_page = context.output.format == Format::Html;
     for part in declared::parts(context, &config)? {
         let api = part.connect(context).await?;
         let rotator = context.rotator(&api)?;
-        let seen = part.seen(context, &api, &mut Again::default()).await?;
-        rows.extend(unfinished(context, &part, &rotator, &seen, None).await?);
+        let wanted = if is_page { Fresh::Kept } else { Fresh::Counted };
+        let seen = part.seen(context, &api, &mut Again::default(), wanted).await?;
+        let open = unfinished(context, &part, &rotator, &seen, None).await?;
+        open.into_iter().for_each(|row| results.add(row));
         for group in &seen.groups {
-            let keys = group.keys.iter().filter(|key| matches!(key.standing, Standing::Fresh));
-            fresh += keys.clone().count();
-            next = keys.filter_map(|key| Some(key.due?.from)).chain(next).min();
-            if context.output.format == Format::Html {
+            fresh += group.fresh;
+            next = group.next_due.into_iter().chain(next).min();
+            if is_page {
                 lines.extend(group.keys.iter().map(|key| {
                     let stores = group.places.of_id(&key.id, key.name.as_deref()).map(|places| places.locations());
                     page::Line::of_key(part.account, key, stores.unwrap_or_default())
                 }));
             }
-            let of_group = prepared(context, &rotator, group, seen.now).await?;
-            rows.extend(of_group.into_iter().map(|row| row.of_account(part.account)));
+            prepared(&mut results, context, &rotator, group, seen.now, part.account).await?;
         }
         if context.stop.is_set() {
             return Err(Failure::interrupted());
         }
     }
-    rows::say_all(context.output, &rows);
+    results.say();
     let coming = next.map(|at| format!("; the next one comes to be due at {at:.0}")).unwrap_or_default();
     match fresh {
         0 => {}
         1 => context.output.note(format_args!("1 declared secret is not due{coming}")),
         _ => context.output.note(format_args!("{fresh} declared secrets are not due{coming}")),
     }
-    let code = rows::code(&rows);
-    let code = if code == Code::Done && rows.iter().any(Row::is_to_do) { Code::IS_DUE } else { code };
-    if context.output.format == Format::Html {
-        let page = page::of(&page::lines(lines, &rows), &config.shown(), Timestamp::now());
+    let code = results.code();
+    let code = if code == Code::Done && results.is_to_do() { Code::IS_DUE } else { code };
+    if is_page {
+        let page = page::of(&page::lines(lines, results.rows()), &config.shown(), Timestamp::now());
         return Ok(Done::raw(page).with_code(code));
     }
-    rows::looked(&rows)?.with_code(code).with_field("not_due", &fresh)?.with_field("next_due", &next)
+    results.end(code)?.with_field("not_due", &fresh)?.with_field("next_due", &next)
 }
 
 /// What is unfinished of an account, ended, or how it would be. What is parked is tried again if that is asked for.
@@ -138,18 +140,18 @@ pub(super) fn fleet(
 }
 
 async fn prepared(
+    results: &mut Results<'_>,
     context: &Context,
     rotator: &Rotator,
     group: &Group<'_>,
     now: Timestamp,
-) -> Result<Vec<Row>, Failure> {
+    account: Option<&str>,
+) -> Result<(), Failure> {
     let due = group.due();
-    let mut rows: Vec<Row> = group.told();
-    if let Some(row) = &group.refused {
-        rows.push(row.clone());
-    }
+    let mut add = |row: Row| results.add(row.of_account(account));
+    group.told(now).into_iter().chain(group.refused.clone()).for_each(&mut add);
     if due.is_empty() {
-        return Ok(rows);
+        return Ok(());
     }
     let progress = Progress::of(context.output, due.len());
     let fleet = fleet(context, rotator, group, &progress, now)?;
@@ -158,7 +160,7 @@ async fn prepared(
     progress.over();
     for due in &due {
         let at = failed.iter().position(|error| error.due() == due);
-        rows.push(match at.map(|at| failed.swap_remove(at).into_failure()) {
+        add(match at.map(|at| failed.swap_remove(at).into_failure()) {
             Some(failure) => {
                 let row = Row::of_failure(Some(due.id().to_owned()), due.name().map(str::to_owned), failure);
                 group.row(row).in_stores(group.places.locations_of(due))
@@ -166,5 +168,5 @@ async fn prepared(
             None => group.row_of(due, group.would(), String::new()),
         });
     }
-    Ok(rows)
+    Ok(())
 }

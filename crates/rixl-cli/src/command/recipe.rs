@@ -29,7 +29,7 @@ use crate::{
 /// A unit and a timer of systemd, lines for a crontab, a CronJob of Kubernetes, or a workflow of GitHub Actions, made from
 /// `rixl.toml`: its path, where the token is, the state, and a timer that comes at least twice within the shortest window, and
 /// at least once an hour. Run it as the run itself will be: --state-dir, --account, --org and --base-url, or their variables, are taken
-/// over. No secret is read or printed. Comments say what else must be there.
+/// over, and what variables say of Vault, but for its token. No secret is read or printed. Comments say what else must be there.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// What runs it
@@ -221,14 +221,48 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The address of Vault, as far as it is known here.
-    fn vault_address() -> Result<String, Failure> {
-        let address = ["BAO_ADDR", "VAULT_ADDR"].into_iter().find_map(variable);
-        let address = address.unwrap_or_else(|| "https://vault.example:8200".into());
-        VaultConfig::builder().address(&address).token("none").build().map_err(|error| {
-            Failure::usage("the address of Vault can't be taken over; nothing was printed").with_cause(&error)
+    /// The folders in which consumers acknowledge.
+    fn acks(&self) -> impl Iterator<Item = &Path> {
+        self.secrets.iter().filter_map(|secret| secret.acks_folder())
+    }
+
+    /// All files and folders of this machine that a run needs, beside the config, the state and what is said of Vault.
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        let token = if let Token::File(path, _) = &self.token { Some(path.as_path()) } else { None };
+        let all = self.files().map(Path::new).chain(self.config.heartbeat.as_deref()).chain(self.acks());
+        all.chain(self.token_files()).chain(token)
+    }
+
+    /// What is said here of Vault: variables, their values, and whether those are files.
+    fn vault(&self) -> Result<Vec<(&'static str, String, bool)>, Failure> {
+        if !self.has_vault() {
+            return Ok(Vec::new());
+        }
+        let first = |names: [&str; 2]| names.into_iter().find_map(variable);
+        let address = first(["BAO_ADDR", "VAULT_ADDR"]).unwrap_or_else(|| "https://vault.example:8200".into());
+        let mut config = VaultConfig::builder().address(&address).token("none");
+        let mut all = vec![("VAULT_ADDR", address, false)];
+        if let Some(namespace) = first(["BAO_NAMESPACE", "VAULT_NAMESPACE"]) {
+            config = config.namespace(&namespace);
+            all.push(("VAULT_NAMESPACE", namespace, false));
+        }
+        config.build().map_err(|error| {
+            let sentence = "the address or the namespace of Vault can't be taken over; nothing was printed";
+            Failure::usage(sentence).with_cause(&error)
         })?;
-        Ok(address)
+        for (other, name) in [
+            ("BAO_CACERT", "VAULT_CACERT"),
+            ("BAO_CLIENT_CERT", "VAULT_CLIENT_CERT"),
+            ("BAO_CLIENT_KEY", "VAULT_CLIENT_KEY"),
+        ] {
+            if let Some(path) = first([other, name]) {
+                all.push((name, utf8(&absolute(Path::new(&path))?)?.to_owned(), true));
+            }
+        }
+        if let Place::Vault(_) = self.state {
+            all.extend(variable("RIXL_LEASE").map(|lease| ("RIXL_LEASE", lease, false)));
+        }
+        Ok(all)
     }
 }
 

@@ -121,7 +121,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     }
     all.extend(left.into_iter().map(|entry| Row::not_begun(context, Some(entry), None)));
     rows::say_all(context.output, &all);
-    if args.dry_run { rows::looked(&all) } else { rows::done(context, &all) }
+    if args.dry_run { rows::looked(context, &all) } else { rows::done(context, &all) }
 }
 
 /// What was done with one entry, or would be.

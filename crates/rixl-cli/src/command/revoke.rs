@@ -103,7 +103,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     };
     let rows = [row];
     rows::say_all(context.output, &rows);
-    if args.dry_run { rows::looked(&rows) } else { rows::done(context, &rows) }
+    if args.dry_run { rows::looked(context, &rows) } else { rows::done(context, &rows) }
 }
 
 async fn rotate(

@@ -16,7 +16,7 @@ use crate::{
     output::Done,
     places::Destinations,
     progress::Progress,
-    rows::{self, Outcome, Row},
+    rows::{self, Outcome, Results, Row},
     text::quoted,
     when::{self, Rate},
 };
@@ -169,7 +169,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
             1 => context.output.note("no key is due, of 1 that matches"),
             _ => context.output.note(format_args!("no key is due, of {matched} that match")),
         }
-        return if args.dry_run { rows::looked(&left_out) } else { rows::done(context, &left_out) };
+        return if args.dry_run { rows::looked(context, &left_out) } else { rows::done(context, &left_out) };
     }
     if due.len() > 1
         && let Some(shared) = places.shared()
@@ -196,12 +196,13 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     if let Some(Rate { count, per }) = args.rate {
         rotator = rotator.with_rate(f64::from(count) / per.as_secs_f64());
     }
-    let mut rows = match due.as_slice() {
-        [one] => vec![rotate_one(context, &api, &args, rotator, one, &places).await?],
-        many => rotate_many(context, &args, rotator, many, &places).await?,
-    };
-    rows.extend(left_out);
-    if args.dry_run { rows::looked(&rows) } else { rows::done(context, &rows) }
+    let mut results = if args.dry_run { Results::looked(context) } else { Results::done(context) };
+    match due.as_slice() {
+        [one] => results.add(rotate_one(context, &api, &args, rotator, one, &places).await?),
+        _ => rotate_many(&mut results, context, &args, rotator, due, &places).await?,
+    }
+    left_out.into_iter().for_each(|row| results.add(row));
+    results.end(results.code())
 }
 
 async fn rotate_one(
@@ -250,52 +251,53 @@ fn tell_newcomers(context: &Context, api: &Api, name: &str) {
 }
 
 async fn rotate_many(
+    results: &mut Results<'_>,
     context: &Context,
     args: &Args,
     rotator: Rotator,
-    due: &[DueKey],
+    due: Vec<DueKey>,
     places: &Destinations,
-) -> Result<Vec<Row>, Failure> {
-    let of = |due: &DueKey| places.of_key(&due.key).map(|places| places.locations()).unwrap_or_default();
+) -> Result<(), Failure> {
+    let count = due.len();
     if !args.dry_run {
-        let warning =
-            format!("This gives {} keys new secrets, which go there; the old ones may die at once:", due.len());
-        let about: Vec<String> = due.iter().map(|due| with_places(&due.key, &of(due))).collect();
-        confirm(context, &warning, &about, &format!("{} keys", due.len())).await?;
+        let warning = format!("This gives {count} keys new secrets, which go there; the old ones may die at once:");
+        let of = |due: &DueKey| places.of_key(&due.key).map(|places| places.locations()).unwrap_or_default();
+        let asked = if context.global.yes { 0 } else { count };
+        let about: Vec<String> = due.iter().take(asked).map(|due| with_places(&due.key, &of(due))).collect();
+        confirm(context, &warning, &about, &format!("{count} keys")).await?;
     }
     // Everything is prepared before anything is rotated.
-    let progress = Progress::of(context.output, due.len());
+    let progress = Progress::of(context.output, count);
     let voice = progress.clone();
     let rotator = rotator.with_observer(move |event| voice.hear(event));
     let fleet = Fleet::new(rotator).with_concurrency(args.concurrency.into());
-    let keys: Vec<Due> = due.iter().cloned().map(Due::from).collect();
-    let prepared = fleet.prepare(&keys, |due| places.of_due(due)).await;
-    let mut all = Vec::with_capacity(due.len());
-    if let Err(error) = prepared {
+    let due: Vec<Due> = due.into_iter().map(Due::from).collect();
+    let name = |due: &Due| due.name().map(str::to_owned);
+    if let Err(error) = fleet.prepare(&due, |due| places.of_due(due)).await {
         let id = error.due().id().to_owned();
         progress.over();
         context.output.note("no key was rotated: one of them can't be prepared");
         let mut failed = Some(Row::of_failure(Some(id.clone()), None, error.into_failure()));
-        for due in due {
-            let (key, name) = (&due.key, due.key.name.clone());
-            let row = if key.id.as_str() == id { failed.take().map(|row| row.named(name.clone())) } else { None };
-            let row = row.unwrap_or_else(|| Row::not_begun(context, Some(key.id.to_string()), name));
-            all.push(row.in_stores(of(due)));
+        for due in &due {
+            let row = if due.id() == id { failed.take().map(|row| row.named(name(due))) } else { None };
+            let row = row.unwrap_or_else(|| Row::not_begun(context, Some(due.id().to_owned()), name(due)));
+            results.add(row.in_stores(places.locations_of(due)));
         }
-        rows::say_all(context.output, &all);
-        return Ok(all);
+        results.say();
+        return Ok(());
     }
-    context.output.note(format_args!("{} keys are prepared", due.len()));
+    context.output.note(format_args!("{count} keys are prepared"));
     if args.dry_run {
         progress.over();
-        for due in due {
-            let (id, name) = (due.key.id.to_string(), due.key.name.clone());
-            all.push(Row::looked_at(id, name, Outcome::WouldRotate, due.reason.clone()).in_stores(of(due)));
+        for due in &due {
+            let reason = due.reason().to_owned();
+            let row = Row::looked_at(due.id().to_owned(), name(due), Outcome::WouldRotate, reason);
+            results.add(row.in_stores(places.locations_of(due)));
         }
-        return Ok(all);
+        return Ok(());
     }
-    all.extend(rows::carry_out(context, &fleet, keys, places, &progress).await.0);
+    rows::carry_out(results, &fleet, due, places, &progress, |row| row).await;
     progress.over();
-    rows::say_all(context.output, &all);
-    Ok(all)
+    results.say();
+    Ok(())
 }

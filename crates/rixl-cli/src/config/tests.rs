@@ -133,6 +133,27 @@ fn all_that_can_be_declared() {
     assert_eq!(token.api_key_file.as_deref(), Some(Path::new("/srv/fleet/keys/other")));
 }
 
+/// As the path of a file, that of a program counts from the folder of `rixl.toml`; what it is given is its own business.
+#[test]
+fn the_programs_of_a_place_are_beside_the_file() {
+    for (to, place) in [
+        (
+            "command:bin/put ./a <- ../get 'b c' {key_id}",
+            "command:/srv/fleet/bin/put ./a <- /srv/fleet/../get 'b c' {key_id}",
+        ),
+        ("command:./put '{key_id} <- x'", "command:./put '{key_id} <- x'"),
+        ("command:/usr/bin/put a/b <- get", "command:/usr/bin/put a/b <- get"),
+        ("command:put <- './g et'", "command:put <- '/srv/fleet/./g et'"),
+    ] {
+        let config = parse(&LEAST.replace("file:{key_id}", to)).unwrap();
+        let split = |text: &str| shlex::split(text).unwrap();
+        let found = &config.secrets[0].to.0[0];
+        let place = place.replace("command:./put", "command:/srv/fleet/./put");
+        assert_eq!(split(found), split(&place));
+        assert_eq!(found.matches(" <- ").count(), to.matches(" <- ").count(), "{found}");
+    }
+}
+
 /// What is declared is for the real keys: in the sandbox nothing outside it is written or run.
 #[test]
 fn the_sandbox_has_its_own_places() {
@@ -331,55 +352,9 @@ fn schema() -> Value {
     serde_json::from_str(SCHEMA).unwrap()
 }
 
-/// Whether a value is as this part of the schema says. Only the words that are used there are known here.
-fn fits(schema: &Value, part: &Value, value: &Value) -> bool {
-    let words = part.as_object().unwrap();
-    words.iter().all(|(word, rule)| match word.as_str() {
-        "$schema" | "$defs" | "title" | "description" | "default" => true,
-        "$ref" => fits(schema, schema.pointer(rule.as_str().unwrap().strip_prefix('#').unwrap()).unwrap(), value),
-        "type" => match rule.as_str().unwrap() {
-            "object" => value.is_object(),
-            "array" => value.is_array(),
-            "string" => value.is_string(),
-            "boolean" => value.is_boolean(),
-            "integer" => value.is_i64(),
-            other => panic!("{other}"),
-        },
-        "properties" => {
-            rule.as_object().unwrap().iter().all(|(name, rule)| value.get(name).is_none_or(|of| fits(schema, rule, of)))
-        }
-        "additionalProperties" => value.as_object().is_none_or(|object| {
-            let known = |name: &String| part.get("properties").is_some_and(|known| known.get(name).is_some());
-            object.iter().filter(|(name, _)| !known(name)).all(|(_, of)| match rule {
-                Value::Bool(is_allowed) => *is_allowed,
-                rule => fits(schema, rule, of),
-            })
-        }),
-        "required" => rule.as_array().unwrap().iter().all(|name| value.get(name.as_str().unwrap()).is_some()),
-        "dependentRequired" => rule.as_object().unwrap().iter().all(|(name, others)| {
-            let has = |name: &Value| value.get(name.as_str().unwrap()).is_some();
-            value.get(name).is_none() || others.as_array().unwrap().iter().all(has)
-        }),
-        "items" => value.as_array().is_none_or(|all| all.iter().all(|of| fits(schema, rule, of))),
-        "anyOf" => rule.as_array().unwrap().iter().any(|rule| fits(schema, rule, value)),
-        "allOf" => rule.as_array().unwrap().iter().all(|rule| fits(schema, rule, value)),
-        "not" => !fits(schema, rule, value),
-        "enum" => rule.as_array().unwrap().contains(value),
-        "pattern" => {
-            value.as_str().is_none_or(|text| regex::Regex::new(rule.as_str().unwrap()).unwrap().is_match(text))
-        }
-        "minItems" => value.as_array().is_none_or(|of| of.len() as u64 >= rule.as_u64().unwrap()),
-        "minProperties" => value.as_object().is_none_or(|of| of.len() as u64 >= rule.as_u64().unwrap()),
-        "maxProperties" => value.as_object().is_none_or(|of| of.len() as u64 <= rule.as_u64().unwrap()),
-        "minimum" => value.as_i64().is_none_or(|number| number >= rule.as_i64().unwrap()),
-        "maximum" => value.as_i64().is_none_or(|number| number <= rule.as_i64().unwrap()),
-        other => panic!("the schema uses {other}, which this test does not know"),
-    })
-}
-
 fn is_by_schema(text: &str) -> bool {
     let schema = schema();
-    fits(&schema, &schema, &toml::from_str(text).unwrap())
+    rixl_testing::fits(&schema, &schema, &toml::from_str(text).unwrap())
 }
 
 #[test]

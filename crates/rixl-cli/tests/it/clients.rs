@@ -412,6 +412,42 @@ fn the_sandbox_of_the_program_has_one_to_try() {
     assert!(run.stderr.contains("the stored one is live"), "{}", run.stderr);
 }
 
+/// As configuration management does it: consumers would have a revoked one.
+#[test]
+fn what_is_put_back_during_a_grace_is_stored_again_before_the_old_one_is_revoked() {
+    let world = World::new();
+    let old = world.stored();
+    let more = "--yes --settle 0s --grace 3s --to file:client";
+    let running = world.rixl(&format!("clients replace {ID} {more}")).spawn();
+    world.bench.wait_for_state(ENTRY, "settled");
+    let new = world.stored();
+    write(&world.bench.path("client"), &old, 0o600);
+    let run = Run::of(running);
+    assert_eq!((run.code, world.calls(CREATE)), (0, 1), "{}", run.stderr);
+    assert!(run.stderr.contains("/client no longer holds the new secret; it is stored again"), "{}", run.stderr);
+    assert_eq!(world.stored(), new);
+    world.assert_replaced(&[&run]);
+}
+
+/// Who revokes the new one as well has decided so.
+#[test]
+fn what_is_put_back_by_who_revokes_the_new_one_stays() {
+    let world = World::new();
+    let old = world.stored();
+    let running = world.rixl(&format!("clients replace {ID} --yes --settle 0s --grace 3s --to file:client")).spawn();
+    world.bench.wait_for_state(ENTRY, "settled");
+    let [_, secret] = world.parts();
+    let new = world.bench.sandbox.client_of(&secret).unwrap();
+    let credentials = client(&world.bench.sandbox).first_generation().client_credentials();
+    block_on(credentials.revoke(&new.parse().unwrap())).unwrap();
+    write(&world.bench.path("client"), &old, 0o600);
+    let run = Run::of(running);
+    assert_eq!((run.code, world.calls(CREATE), world.calls(REVOKE)), (6, 1, 0), "{}", run.stderr);
+    assert!(world.is_old_live() && world.stored() == old);
+    let said = format!("the store no longer holds the new secret, so the old client credential {ID} was not revoked");
+    assert!(run.stderr.contains(&said) && run.stderr.contains("it is in escrow at /"), "{}", run.stderr);
+}
+
 /// What a consumer still has of the old one ends with the longest life of a token.
 #[test]
 fn a_grace_keeps_the_old_one_for_so_long() {

@@ -323,7 +323,7 @@ fn of_two_that_run_at_once_each_key_is_rotated_by_one() {
 fn a_window_that_is_closed_is_waited_for() {
     let bench = bench();
     // Today is neither the day before nor the day after tomorrow.
-    let days: Vec<String> = [3, 4].map(jiff_day).into();
+    let days: Vec<String> = [3, 4].map(day).into();
     declare(&bench, &format!("{FLEET}window = {{ days = [{}] }}\n", days.join(", ")));
     let plan = run(bench.rixl("plan --output json"), 0);
     assert_eq!(results(&plan), ["fleeta0001 outside its window", "fleetb0001 outside its window"]);
@@ -333,12 +333,12 @@ fn a_window_that_is_closed_is_waited_for() {
     bench.assert_untouched();
     // It is late, whatever the window says.
     run(bench.rixl("check"), 2);
-    declare(&bench, &format!("{FLEET}window = {{ days = [{}] }}\n", [-1, 0, 1].map(jiff_day).join(", ")));
+    declare(&bench, &format!("{FLEET}window = {{ days = [{}] }}\n", [-1, 0, 1].map(day).join(", ")));
     run(bench.rixl("plan"), 2);
 }
 
 /// The day of the week so many days from today, in quotes.
-fn jiff_day(ahead: i64) -> String {
+pub(crate) fn day(ahead: i64) -> String {
     let then = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * ahead);
     let names = ["thu", "fri", "sat", "sun", "mon", "tue", "wed"];
     format!("{:?}", names[(then.as_second().div_euclid(86_400) % 7) as usize])
@@ -398,6 +398,30 @@ fn what_matches_nothing_is_no_rest() {
     declare(&bench, &FLEET.replace("file:{key_id}", "file:one"));
     let plan = run(bench.rixl("plan"), 3);
     assert!(plan.stderr.contains("the 3 keys of name fleet-* would go into one place"), "{}", plan.stderr);
+    // With a name that both have, they still would.
+    add(&bench, "fleet-c", "fleetd0001", 120);
+    let next = |fleet: &str| {
+        declare(&bench, fleet);
+        let plan = run(bench.rixl("plan"), 3);
+        plan.stderr.lines().filter(|line| line.contains("into")).collect::<Vec<_>>().join("\n")
+    };
+    let (named, shared) = (FLEET.replace("{key_id}", "{key_name}"), FLEET.replace("file:{key_id}", "file:one"));
+    let said = next(&named.replace("90d", "1d").replace("fleet-*", "fleet-c"));
+    assert!(
+        said.ends_with(
+            "would go into one place, file:FOLDER/fleet-c; nothing was sent; name a place for each, with {key_id}"
+                .replace("FOLDER", bench.folder.path().canonicalize().unwrap().to_str().unwrap())
+                .as_str()
+        ),
+        "{said}"
+    );
+    assert!(next(&shared.replace("fleet-*", "fleet-c")).contains("next: put {key_id} into to"));
+    let replaced = format!("{shared}how = \"replace\"\n");
+    assert!(
+        next(&replaced.replace("fleet-*", "fleet-c"))
+            .contains("give each a name of its own, and put {key_name} into to")
+    );
+    assert!(next(&replaced.replace("fleet-*", "fleet-[ab]")).contains("next: put {key_name} into to"));
     // The first one counts.
     declare(
         &bench,
@@ -530,8 +554,20 @@ fn a_token_that_a_program_prints() {
         "{}",
         failed.stderr
     );
-    program("true");
-    assert!(run(rixl("plan"), 4).stderr.contains("printed nothing; nothing was sent"));
+    for (text, said) in [
+        ("true", "printed nothing; nothing was sent"),
+        (
+            "echo one; echo two",
+            "printed something else than a token: several lines or words, or no ASCII; nothing was sent",
+        ),
+        ("echo token: abc", "printed something else than a token"),
+        ("printf 't\\303\\266ken'", "printed something else than a token"),
+    ] {
+        program(text);
+        let failed = run(rixl("plan"), 4).stderr;
+        assert!(failed.contains("token.command (`") && failed.contains(said), "{failed}");
+        assert!(failed.contains("next: have it print the token alone, in one line"), "{failed}");
+    }
     program("head -c 70000 /dev/zero | tr '\\0' x");
     assert!(run(rixl("plan"), 4).stderr.contains("printed more than 65536 bytes"));
     fs::remove_file(bench.path("get-token")).unwrap();
@@ -616,13 +652,13 @@ fn metrics_for_prometheus() {
     assert!(fs::read_to_string(bench.path("rixl.prom")).unwrap().contains("rixl_check_status 3\n"));
 }
 
-/// What README shows.
+/// What the book shows.
 #[test]
 fn the_example_runs_against_the_sandbox() {
     let example = include_str!("../../src/config/example.toml");
     assert!(
-        include_str!("../../../../README.md").contains(&format!("```toml\n{example}```\n")),
-        "README has another one"
+        include_str!("../../book/src/fleet.md").contains(&format!("```toml\n{example}```\n")),
+        "the book has another one"
     );
     let place = folder();
     fs::write(place.path().join("rixl.toml"), example).unwrap();

@@ -590,6 +590,28 @@ fn the_name_of_a_repository_is_not_shown_if_it_is_a_secret() {
     assert!(at >= 3, "{at}: {}", found.stdout);
 }
 
+/// It stands in the shell's history, which is enough.
+#[test]
+fn an_argument_that_is_a_secret_is_not_repeated() {
+    let bench = Bench::new();
+    // No form that is known, such as a token of Vault's.
+    for secret in [STRANGER, "hvs.CAESIJ1", "eyJhbGciOiJub25lIn0.e30.c2ln/x"] {
+        let none = run(bench.rixl(&format!("doctor --scan-only --scan {secret}")), 3);
+        assert!(none.stderr.contains("what --scan names can't be searched"), "{}", none.stderr);
+        assert!(!none.stderr.contains(secret), "{}", none.stderr);
+    }
+    let folder = bench.folder.path().canonicalize().unwrap();
+    let gone = run(bench.rixl(&format!("doctor --scan-only --scan {}/gone", folder.display())), 3);
+    assert!(gone.stderr.contains(&format!("{}/gone can't be searched", folder.display())), "{}", gone.stderr);
+    // What is there, and can't be searched: a pipe has no path.
+    symlink("/proc/self/fd/0", bench.path(STRANGER)).unwrap();
+    let mut program = bench.rixl(&format!("doctor --scan-only --scan FOLDER/{STRANGER} --output json"));
+    program.command.stdin(Stdio::piped());
+    let found = run(program, 1);
+    let mark = format!("/[{}] can't be searched", fingerprint(STRANGER));
+    assert!(found.stdout.contains(&mark) && found.stderr.contains(&mark), "{}{}", found.stdout, found.stderr);
+}
+
 #[test]
 fn with_nothing_known_nothing_is_told() {
     let run = run(rixl("doctor --sandbox"), 0);

@@ -154,9 +154,13 @@ fn of_two_runs_that_overlap_one_rotates() {
     for state in ["state", "another"] {
         let bench = Bench::of(Sandbox::builder());
         add(&bench, "old0000001", SeedKey::new("old").aged(120 * DAY));
-        bench.sandbox.inject(Fault::new(Effect::DelayHead(Duration::from_secs(3))).on("listApiKeys")).unwrap();
+        // On the first page; the second one takes its time.
+        (0..120).for_each(|number| drop(bench.sandbox.create_key(SeedKey::new(format!("new-{number}")))));
+        for effect in [Effect::Intact, Effect::DelayHead(Duration::from_secs(3))] {
+            bench.sandbox.inject(Fault::new(effect).on("listApiKeys")).unwrap();
+        }
         let second = rotate(&bench, "--older-than 90d --output json").spawn();
-        wait_for_calls(&bench.sandbox, "listApiKeys", 1);
+        wait_for_calls(&bench.sandbox, "listApiKeys", 2);
         let first = rotate(&bench, &format!("old0000001 --state-dir FOLDER/{state}")).run();
         assert_eq!(first.code, 0, "{}", first.stderr);
         let second = Run::of(second);
@@ -373,4 +377,49 @@ fn a_last_use_that_is_not_understood_is_said() {
     bench.sandbox.clear_faults();
     assert_eq!(bench.next(&run, "--settle 0s").code, 0);
     assert_eq!(bench.sandbox.calls("deleteApiKey"), 1);
+}
+
+/// How much a run reads, of files and of sockets.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_plan_reads_as_much_of_a_short_history_as_of_a_long_one() {
+    use std::{io::Write as _, process::Stdio};
+
+    use rixl_rotation::journal::chain::LineDigest;
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+    let bench = Bench::of(Sandbox::builder());
+    for id in ["done000001", "old0000001"] {
+        add(&bench, id, SeedKey::new(id).aged(120 * DAY));
+    }
+    let words = "--older-than 90d --dry-run";
+    let look = || {
+        let mut program = rotate(&bench, words);
+        let mut running = program.command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // What it has read is told until somebody has heard that it ended.
+        let pid = Pid::from_child(&running);
+        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        let told = fs::read_to_string(format!("/proc/{}/io", running.id())).unwrap();
+        assert!(running.wait().unwrap().success());
+        told.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse::<usize>().unwrap()
+    };
+    assert_eq!(rotate(&bench, "done000001").run().code, 0);
+    let short = look();
+    // As an earlier release adds lines.
+    let path = bench.path("state/history");
+    let line = fs::read_to_string(&path).unwrap();
+    let (_, line) = line.trim_end().split_once(' ').unwrap();
+    let mut history = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    for number in 0..10_000 {
+        let line = line.replace("done000001", &format!("another{number:05}"));
+        let sum = &LineDigest::of(&line).to_string()[..16];
+        history.write_all(format!("{sum} {line}\n").as_bytes()).unwrap();
+    }
+    // The first one indexes them.
+    let (first, long) = (look(), look());
+    assert!(first > short + 1_000_000, "{first} after {short}");
+    assert!(long.abs_diff(short) < 65_536, "{long} after {short}");
+    let due = rotate(&bench, &format!("{words} --output json")).run();
+    assert_eq!(json(&due)["keys"].as_array().unwrap().len(), 1, "{}", due.stdout);
+    assert_eq!(result(&due, "old0000001")["result"], "would rotate");
 }

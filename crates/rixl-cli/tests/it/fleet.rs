@@ -1,10 +1,15 @@
 //! Many keys.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use rixl_sandbox::{Effect, Fault, Sandbox, SeedKey};
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::{
     bench::{Bench, ROTATE, json, wait_for_calls},
@@ -61,6 +66,72 @@ fn a_fleet_that_is_interrupted_is_recovered() {
     assert_all_live(&bench, &ids);
     // The others were told to stop before they were sent.
     assert_eq!(bench.sent(), count("rotated") as u64);
+}
+
+/// Whoever reads them need not wait for the end, which a key without a response holds up here.
+#[test]
+fn lines_of_json_come_as_soon_as_keys_are_done() {
+    let (bench, ids) = fleet(3);
+    bench.sandbox.inject(Fault::new(Effect::Stall).on(ROTATE).on_key(&*ids[2])).unwrap();
+    let words = WORDS.replace("json", "jsonl");
+    let mut program = bench.rixl(&format!("{words} --concurrency 1 --timeout 10m"));
+    let mut child = program.command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for id in &ids[..2] {
+        let row: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert_eq!((row["id"].as_str(), row["result"].as_str()), (Some(&**id), Some("rotated")));
+        assert!(bench.sandbox.opens(id, &fs::read_to_string(bench.path(id)).unwrap()));
+    }
+    assert!(child.try_wait().unwrap().is_none(), "it waits for the third");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn lines_of_json_are_the_document_in_parts() {
+    let (bench, ids) = fleet(2);
+    let words = WORDS.replace("json", "jsonl");
+    let run = bench.rixl(&format!("{words} --concurrency 1")).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_all_live(&bench, &ids);
+    let mut text = bench.scrubbed(&run.stdout);
+    for (number, id) in ids.iter().enumerate() {
+        text = text.replace(id, &format!("[id {number}]"));
+    }
+    insta::assert_snapshot!("lines", text);
+    // Of a dry run, of a command with another list, and of one that fails.
+    let look = bench.rixl(&format!("{words} --dry-run")).run();
+    let list = bench.rixl("keys list --output jsonl").run();
+    for (run, count) in [(look, 2), (list, 3)] {
+        let lines: Vec<Value> = run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let (last, keys) = lines.split_last().unwrap();
+        assert_eq!((keys.len(), run.code), (count, 0), "{}", run.stdout);
+        assert!(keys.iter().all(|key| key["id"].is_string() && key.get("version").is_none()));
+        assert!(last["version"] == 1 && last["exit_code"] == 0 && last.get("keys").is_none(), "{last}");
+    }
+    for words in ["keys rotate Nothing000 --to file:x --yes --output jsonl", "keys rotate --output jsonl --nonsense"] {
+        let run = bench.rixl(words).run();
+        let line: Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!(line["exit_code"], run.code, "{line}");
+        assert!(line["error"]["message"].is_string(), "{line}");
+    }
+    // A secret would stand between them.
+    let run = bench.rixl("keys rotate billing001 --to stdout --yes --output jsonl").run();
+    assert_eq!((run.code, bench.sandbox.rotations("billing001")), (2, 0), "{}", run.stdout);
+}
+
+/// A table of many keys is printed in blocks; all of it is one table to whoever reads it.
+#[test]
+fn a_table_of_many_keys_has_one_header() {
+    let (bench, ids) = fleet(1_100);
+    let run = bench.rixl(&WORDS.replace("json", "table").replace("--yes", "--dry-run")).run();
+    let (header, rows) = run.stdout.split_once('\n').unwrap();
+    assert!(header.starts_with("ID "), "{header}");
+    let mut found: Vec<&str> = rows.lines().map(|row| row.split(' ').next().unwrap()).collect();
+    let mut ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
+    found.sort_unstable();
+    ids.sort_unstable();
+    assert_eq!(found, ids);
 }
 
 /// What happened to many keys is told once.

@@ -2,8 +2,10 @@
 
 use std::{fs, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rixl_credentials::{EndpointId, NewWebhookEndpoint};
 use rixl_sandbox::{CreatedClient, Effect, Fault, Sandbox};
+use rixl_testing::wait_for;
 use serde_json::{Value, json};
 
 use crate::{
@@ -45,11 +47,15 @@ impl World {
 
     /// With this greatest age of both.
     fn declare(&self, age: &str) {
+        declare(&self.bench, &self.fleet(age));
+    }
+
+    fn fleet(&self, age: &str) -> String {
         let project = self.bench.sandbox.project_id();
         let hooks = format!("[[secret]]\nkind = \"webhook\"\nproject = \"{project}\"\nmax-age = \"{age}\"\n");
         let clients = format!("[[secret]]\nkind = \"client\"\nname = \"w*\"\nmax-age = \"{age}\"\n");
         let clients = format!("{clients}grace = \"0s\"\nsettle = \"0s\"\nto = \"file:{{key_name}}\"\n");
-        declare(&self.bench, &format!("{hooks}to = \"file:{{key_id}}\"\n\n{clients}"));
+        format!("{hooks}to = \"file:{{key_id}}\"\n\n{clients}")
     }
 
     fn stored(&self) -> String {
@@ -112,7 +118,8 @@ fn an_endpoint_of_unknown_age_is_due_once() {
     let refused = Effect::Respond { status: 422, headers: vec![], body: vec![] };
     world.bench.sandbox.inject(Fault::new(refused).on(CREATE).before_commit()).unwrap();
     run(world.rixl("apply --yes --timeout 1s"), 3);
-    let plan = run(world.rixl("plan --output json"), 0);
+    // Nor for how long it is late.
+    let plan = run(world.rixl("plan --output json"), 3);
     assert_eq!(results(&plan), ["web0000001 postponed"]);
     assert_eq!(world.bench.sandbox.calls(ROTATE), 1);
 }
@@ -186,4 +193,80 @@ fn what_matches_no_endpoint_or_client_is_no_rest() {
     world.declare("1d");
     let plan = run(world.bench.rixl("plan"), 3);
     assert!(plan.stderr.contains("only where the organization is named"), "{}", plan.stderr);
+}
+
+/// As where a project is gone, or no organization is named: the others get their turn.
+#[test]
+fn what_can_not_be_listed_holds_up_nothing_else() {
+    let world = World::new();
+    let gone = "[[secret]]\nkind = \"webhook\"\nproject = \"gone000001\"\nmax-age = \"1d\"\nto = \"file:{key_id}\"\n\n";
+    let fleet = format!("heartbeat = \"beat\"\n{gone}{}", world.fleet("1ms"));
+    declare(&world.bench, &fleet);
+    let (endpoint, refused) = (&world.endpoint, "webhook endpoints, project gone000001 unchanged");
+    let sorted = |rows: [&str; 3]| {
+        let mut rows = rows.map(str::to_owned);
+        rows.sort();
+        rows
+    };
+    let plan = run(world.rixl("plan --output json"), 3);
+    let due = [&*format!("{endpoint} would rotate"), "web0000001 would replace", refused];
+    assert_eq!(results(&plan), sorted(due));
+    let check = run(world.rixl("check --critical 1d --warning 1d"), 3);
+    assert!(check.stdout.contains("2 due, 1 missing"), "{}", check.stdout);
+    let apply = run(world.rixl("apply --yes --timeout 1s --output json"), 3);
+    assert_eq!(results(&apply), sorted([&format!("{endpoint} rotated"), "web0000001 replaced", refused]));
+    assert!(apply.stderr.contains("the webhook endpoints could not be listed"), "{}", apply.stderr);
+    assert!(!world.bench.path("beat").exists());
+
+    let world = World::new();
+    declare(&world.bench, &world.fleet("1ms"));
+    let apply = run(world.bench.rixl("apply --yes --timeout 1s --output json"), 3);
+    let refused = format!("webhook endpoints, project {} unchanged", world.bench.sandbox.project_id());
+    assert_eq!(results(&apply), ["web0000001 replaced", &refused]);
+    assert!(apply.stderr.contains("only where the organization is named"), "{}", apply.stderr);
+
+    // Nor do client credentials hold up endpoints.
+    let world = World::new();
+    declare(&world.bench, &world.fleet("1ms"));
+    let denied = Effect::Respond { status: 403, headers: vec![], body: vec![] };
+    world.bench.sandbox.inject(Fault::new(denied).on("listClientCredentialsV1").always()).unwrap();
+    let apply = run(world.rixl("apply --yes --timeout 1s --output json"), 4);
+    let rows = results(&apply);
+    assert!(rows.contains(&format!("{} rotated", world.endpoint)), "{rows:?}");
+    assert!(rows.contains(&"client credentials, name w* unchanged".to_owned()), "{rows:?}");
+}
+
+/// Its end comes before that of the grace, after which the old client credential is revoked.
+#[test]
+fn a_token_of_a_program_is_renewed_while_a_grace_lasts() {
+    const LIFE: Duration = Duration::from_secs(10);
+    let world = World::new();
+    let (bench, sandbox) = (&world.bench, &world.bench.sandbox);
+    let print = || {
+        let end = jiff::Timestamp::now().as_second() + LIFE.as_secs() as i64;
+        let token = format!("eyJhbGciOiJub25lIn0.{}.c2ln", URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{end}}}")));
+        sandbox.admit(&token, LIFE);
+        write(&bench.path("token.new"), &token, 0o600);
+        fs::rename(bench.path("token.new"), bench.path("token")).unwrap();
+    };
+    print();
+    write(&bench.path("get-token"), "#!/bin/sh\ncd \"$(dirname \"$0\")\" && echo run >> runs && cat token\n", 0o700);
+    let account = format!("[account.main]\nbase-url = \"{}\"\ntoken.command = [\"./get-token\"]\n\n", sandbox.url());
+    let client = "[[secret]]\nkind = \"client\"\nname = \"w*\"\nmax-age = \"1ms\"\ngrace = \"11s\"\n";
+    declare(bench, &format!("{account}{client}settle = \"0s\"\nto = \"file:{{key_name}}\"\n"));
+    let mut program = world.rixl("apply --yes --timeout 1s");
+    program.command.env_remove("RIXL_BEARER_TOKEN");
+    let running = program.spawn();
+    wait_for("the old client credential is revoked", || {
+        print();
+        match sandbox.mints(&world.client.client_id, &world.client.client_secret) {
+            false => Ok(()),
+            true => Err(fs::read_to_string(bench.path("runs"))),
+        }
+    });
+    let apply = Run::of(running);
+    assert_eq!(apply.code, 0, "{}", apply.stderr);
+    let runs = fs::read_to_string(bench.path("runs")).unwrap().lines().count();
+    assert!((2..20).contains(&runs), "{runs}");
+    assert!(bench.left().is_empty());
 }

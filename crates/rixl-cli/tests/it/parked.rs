@@ -3,12 +3,12 @@
 use std::{fs, time::Duration};
 
 use rixl_rotation::journal::{FolderJournal, Journal as _, Lock, ReadReceipt, Receipt};
-use rixl_sandbox::{Effect, Fault};
+use rixl_sandbox::{Effect, Fault, SeedKey};
 use serde_json::Value;
 
 use crate::{
     bench::{Bench, ROTATE, files, json},
-    declared::{FLEET, assert_live, bench, declare, results, rotations, run},
+    declared::{FLEET, assert_live, bench, day, declare, results, rotations, run},
     program::block_on,
 };
 
@@ -35,24 +35,26 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[test]
 fn what_fails_waits_and_is_parked() {
     let bench = bench();
-    declare(&bench, &FLEET.replace("fleet-*", "fleet-a"));
+    declare(&bench, &format!("heartbeat = \"beat\"\n{}", FLEET.replace("fleet-*", "fleet-a")));
     let old = fs::read_to_string(bench.path("fleeta0001")).unwrap();
     fs::remove_file(bench.path("fleeta0001")).unwrap();
     fs::create_dir(bench.path("fleeta0001")).unwrap();
     let apply = |more: &str, code| run(bench.rixl(&format!("apply --yes --output json {more}")), code);
     assert_eq!(results(&apply("", 3)), ["fleeta0001 unchanged"]);
-    // Not at once, and by the next run after its wait, which grows.
+    // Not at once, and by the next run after its wait, which grows. It is late, which no run may pass over.
     for minutes in [5, 10, 20] {
-        let waits = apply("", 0);
+        let waits = apply("", 3);
         assert_eq!(results(&waits), ["fleeta0001 postponed"]);
-        assert!(waits.stderr.contains("fleeta0001: 120 d old; it failed "), "{}", waits.stderr);
-        let plan = run(bench.rixl("plan --output json"), 0);
+        assert!(waits.stderr.contains("the key fleeta0001 is late: 120 d old; it failed "), "{}", waits.stderr);
+        assert!(waits.stderr.contains("next: correct that, then rixl apply --again fleeta0001"), "{}", waits.stderr);
+        let plan = run(bench.rixl("plan --output json"), 3);
         assert_eq!(results(&plan), ["fleeta0001 postponed"]);
         pass(&bench, MINUTE * (minutes - 1));
-        assert_eq!(results(&apply("", 0)), ["fleeta0001 postponed"], "{minutes}");
+        assert_eq!(results(&apply("", 3)), ["fleeta0001 postponed"], "{minutes}");
         pass(&bench, MINUTE);
         assert_eq!(results(&apply("", 3)), ["fleeta0001 unchanged"], "{minutes}");
     }
+    assert!(!bench.path("beat").exists());
     // A check tells of it as of what is due.
     let check = run(bench.rixl("check"), 2);
     assert!(
@@ -97,6 +99,39 @@ fn what_fails_waits_and_is_parked() {
     assert!(bench.left().is_empty());
 }
 
+/// A window has it come to be due days before it must be changed, and until then nothing is wrong.
+#[test]
+fn what_fails_in_time_is_no_alarm_and_is_tried_before_it_expires() {
+    let bench = bench();
+    let seed = SeedKey::new("ending").with_id("ending0001").aged(MINUTE * 60 * 24 * 120).expiring_in(MINUTE * 12);
+    bench.sandbox.create_key(seed);
+    for id in ["fleeta0001", "ending0001"] {
+        let _ = fs::remove_file(bench.path(id));
+        fs::create_dir(bench.path(id)).unwrap();
+    }
+    let days = format!("[{}, {}]", day(-1), day(0));
+    let window = format!("window = {{ days = {days} }}\n");
+    let fleet = FLEET.replace("fleet-*", "fleet-a").replace("90d", "124d");
+    declare(&bench, &format!("heartbeat = \"beat\"\n{fleet}{window}"));
+    let apply = |more: &str, code| run(bench.rixl(&format!("apply --yes --output json {more}")), code);
+    assert_eq!(results(&apply("", 3)), ["fleeta0001 unchanged"]);
+    assert!(!bench.path("beat").exists());
+    let waits = apply("", 0);
+    assert_eq!(results(&waits), ["fleeta0001 postponed"]);
+    assert!(waits.stderr.contains("fleeta0001: 120 d old; it failed once"), "{}", waits.stderr);
+    assert!(bench.path("beat").exists());
+
+    // The third wait would be of 20 minutes.
+    let ending = FLEET.replace("fleet-*", "ending").replace("max-age = \"90d\"", "before-expiry = \"1d\"");
+    declare(&bench, &ending);
+    for more in ["", "--again ending0001", "--again ending0001"] {
+        assert_eq!(results(&apply(more, 3)), ["ending0001 unchanged"]);
+    }
+    assert_eq!(results(&apply("", 3)), ["ending0001 postponed"]);
+    pass(&bench, MINUTE * 13);
+    assert_eq!(results(&apply("", 3)), ["ending0001 unchanged"]);
+}
+
 /// One that RIXL refuses does not hold up the others.
 #[test]
 fn a_key_that_is_refused_waits_alone() {
@@ -107,7 +142,7 @@ fn a_key_that_is_refused_waits_alone() {
     let apply = |code| results(&run(bench.rixl("apply --yes --timeout 2s --output json"), code));
     let first = apply(3);
     assert!(first[0] == "fleeta0001 rotated" && first[1] == "fleetb0001 unchanged", "{first:?}");
-    assert_eq!(apply(0), ["fleetb0001 postponed"]);
+    assert_eq!(apply(3), ["fleetb0001 postponed"]);
     assert_eq!(rotations(&bench, &["fleeta0001", "fleetb0001"]), [1, 0]);
     // Who rotates it by hand is not kept from it.
     bench.sandbox.clear_faults();

@@ -357,6 +357,107 @@ fn quoting_for_kubernetes_and_workflows() {
     assert!(manifest.contains("mountPath: \"/run/secrets/rixl/main\""), "{manifest}");
 }
 
+/// What a run needs of the machine is not on a hosted one.
+#[test]
+fn a_hosted_machine_has_no_files() {
+    let vault = FLEET.replace("file:{key_id}", "vault:secret/{key_name}#key");
+    let acks = "until-acknowledged = \"a\"\nacks = \"acks\"\n";
+    for (text, words, variable, runner) in [
+        (vault.clone(), "", ("X", "x"), "ubuntu-latest"),
+        (vault.clone(), "--token-file token", ("X", "x"), "self-hosted"),
+        (vault.clone(), "", ("RIXL_API_KEY_FILE", "key"), "self-hosted"),
+        (vault.clone(), "", ("VAULT_CACERT", "ca.pem"), "self-hosted"),
+        (format!("heartbeat = \"beat\"\n{vault}"), "", ("X", "x"), "self-hosted"),
+        (format!("{vault}{acks}"), "", ("X", "x"), "self-hosted"),
+        (format!("[account.a]\ntoken.file = \"t\"\n{vault}account = \"a\"\n"), "", ("X", "x"), "self-hosted"),
+        (format!("[account.a]\ntoken.api-key-file = \"t\"\n{vault}account = \"a\"\n"), "", ("X", "x"), "self-hosted"),
+    ] {
+        let program = Place::with(&text);
+        let program = program.rixl(&format!("recipe github-actions --state-dir vault:secret/rixl {words}"));
+        let workflow = run(program.env(variable.0, variable.1), 0).stdout;
+        assert!(workflow.contains(&format!("runs-on: {runner}\n")), "{text}{words}{variable:?}: {workflow}");
+    }
+}
+
+/// Or it would be another Vault, another lock, or none at all.
+#[test]
+fn what_is_said_of_vault_is_taken_over() {
+    let place = Place::named("fleet", &FLEET.replace("file:{key_id}", "vault:secret/{key_id}#a"));
+    let path = place.path.to_str().unwrap();
+    for system in ["systemd", "cron", "kubernetes", "github-actions"] {
+        let program = place.rixl(&format!("recipe {system} --state-dir vault:secret/rixl"));
+        let program = program.env("BAO_NAMESPACE", "team/a").env("VAULT_NAMESPACE", "other").env("RIXL_LEASE", "7m");
+        let program = program.env("VAULT_CACERT", "ca.pem").env("VAULT_CLIENT_CERT", "c").env("VAULT_CLIENT_KEY", "k");
+        let recipe = run(program, 0).stdout;
+        let plain = recipe
+            .replace(['"', '\''], "")
+            .replace("- name: ", "")
+            .replace("\n              value: ", "=")
+            .replace(": ", "=");
+        for said in [
+            "VAULT_NAMESPACE=team/a".to_owned(),
+            "RIXL_LEASE=7m".to_owned(),
+            format!("VAULT_CACERT={path}/ca.pem"),
+            format!("VAULT_CLIENT_CERT={path}/c"),
+            format!("VAULT_CLIENT_KEY={path}/k"),
+        ] {
+            assert!(plain.contains(&format!("{said}\n")), "{said}: {recipe}");
+        }
+        let refused = place.rixl(&format!("recipe {system} --state-dir vault:secret/rixl"));
+        run(refused.env("VAULT_NAMESPACE", "a b"), 2);
+        // There is no lock in Vault to hold.
+        let elsewhere =
+            run(place.rixl(&format!("recipe {system} --state-dir /var/lib/rixl/state")).env("RIXL_LEASE", "7m"), 0);
+        assert!(!elsewhere.stdout.contains("RIXL_LEASE"), "{}", elsewhere.stdout);
+    }
+    let manifest = run(place.rixl("recipe kubernetes").env("VAULT_CACERT", "/etc/ca.pem"), 0).stdout;
+    assert!(manifest.contains("mountPath: \"/etc/ca.pem\"\n              subPath: \"vault-cacert\""), "{manifest}");
+}
+
+/// `ProtectHome=yes` would hide it. The folder of the config is none of them, or all would be seen anyway.
+#[test]
+fn what_is_in_a_home_is_seen_by_the_unit() {
+    let is_at_home = |path: &Path| ["/home", "/root"].iter().any(|home| path.starts_with(home));
+    if is_at_home(folder().path()) || is_at_home(Path::new(env!("CARGO_BIN_EXE_rixl"))) {
+        rixl_testing::skip("all of this is in a home");
+        return;
+    }
+    let (fleet, acks) = (FLEET.replace("file:{key_id}", "file:/etc/{key_id}"), "until-acknowledged = \"a\"\n");
+    for (text, seen) in [
+        (fleet.clone(), "yes"),
+        (format!("{fleet}{acks}acks = \"/srv/acks\"\nthen = \"/usr/bin/true /homes/x\"\n"), "yes"),
+        (format!("{fleet}{acks}acks = \"/home/x/acks\"\n"), "read-only"),
+        (format!("{fleet}then = \"/home/x/deploy\"\n"), "read-only"),
+        (format!("{fleet}then-once = \"sh '/root/a b'\"\n"), "read-only"),
+        (format!("{fleet}probe = \"/home/x/probe\"\n"), "read-only"),
+        (format!("on-failure = \"/home/x/tell\"\n{fleet}"), "read-only"),
+        (fleet.replace("file:/etc/{key_id}", "command:/home/x/put {key_id}"), "read-only"),
+        (format!("[account.a]\ntoken.command = [\"/home/x/token\"]\n{fleet}account = \"a\"\n"), "read-only"),
+    ] {
+        let unit = run(Place::with(&text).rixl("recipe systemd"), 0).stdout;
+        assert!(unit.contains(&format!("\nProtectHome={seen}\n")), "{text}: {unit}");
+    }
+}
+
+/// The files that must be there before the first run.
+#[test]
+fn a_crontab_says_which_tokens_it_needs() {
+    let vault = FLEET.replace("file:{key_id}", "vault:secret/{key_id}#a");
+    let declared = accounts(&["file = \"token\"", "api-key-file = \"key\""]);
+    for (text, words, files) in [
+        (FLEET, "--token-file mine", &["mine"][..]),
+        (&vault, "", &["/etc/rixl/token", "/etc/rixl/vault-token"]),
+        (&declared, "", &["token", "key"]),
+    ] {
+        let place = Place::named("fleet", text);
+        let crontab = run(place.rixl(&format!("recipe cron {words}")), 0).stdout;
+        for file in files {
+            let path = place.path.join(file);
+            assert!(crontab.contains(&format!("# {} has ", path.display())), "{file}: {crontab}");
+        }
+    }
+}
+
 /// What is taken over is read as a run reads it: a recipe is committed, and must have no credential.
 #[test]
 fn an_address_with_a_credential_is_in_no_recipe() {

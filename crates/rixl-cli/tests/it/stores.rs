@@ -167,6 +167,52 @@ fn a_writer_ends_with_the_run_that_started_it() {
     println!("| a run that is killed while its `command:` writes | {TRIALS} | {TRIALS} | |");
 }
 
+/// A script that starts another program, without becoming it, ends with it: a look from time to time, or for good.
+#[test]
+fn what_a_program_has_started_ends_with_the_run() {
+    for words in [
+        "--to command:FOLDER/slow",
+        "--to command:tee~new~<-~FOLDER/slow",
+        "--to file:secret --then FOLDER/slow",
+        "--to file:secret --probe FOLDER/slow",
+    ] {
+        let bench = Bench::new();
+        assert!(Command::new("mkfifo").arg(bench.path("held")).status().unwrap().success());
+        script(&bench, "slow", "(echo started; sleep 20; echo late) > held\nexit 0");
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK;
+        let held = rustix::fs::open(bench.path("held"), flags, rustix::fs::Mode::empty()).unwrap();
+        let mut held = fs::File::from(held);
+        let child = bench.rixl(&format!("keys rotate billing001 {words} --yes --settle 0s")).spawn();
+        let mut said = [0; 64];
+        let length = wait_for("start", || {
+            held.read(&mut said).map_err(|_| 0).and_then(|length| (length > 0).then_some(length).ok_or(0))
+        });
+        assert_eq!(&said[..length], b"started\n", "{words}");
+        child.send(Signal::KILL);
+        let _ = Run::of(child);
+        let ended = wait_for("end of all that hold it", || held.read(&mut said));
+        assert_eq!(&said[..ended], b"", "{words}");
+    }
+}
+
+/// The launcher ends as the program does, and what a script sends to its group is not for it.
+#[test]
+fn a_launcher_ends_as_its_program_does() {
+    for (text, code, said) in [
+        ("trap '' TERM\ncat > new\nkill 0", 0, ""),
+        ("cat > /dev/null\nexit 9", 7, "exited with status 9"),
+        ("cat > /dev/null\nkill -TERM $$", 7, "was killed by signal 15"),
+        ("cat > /dev/null\nkill -PIPE $$", 7, "was killed by signal 13"),
+        ("cat > /dev/null\nkill -STOP $$", 7, "was stopped by signal 19, and was killed"),
+    ] {
+        let bench = Bench::new();
+        script(&bench, "put", text);
+        let run = bench.rixl("keys rotate billing001 --to command:FOLDER/put --yes --settle 0s").run();
+        assert_eq!(run.code, code, "{text}: {}", run.stderr);
+        assert!(run.stderr.contains(said), "{text}: {}", run.stderr);
+    }
+}
+
 #[test]
 fn a_place_in_the_state_is_refused() {
     let bench = Bench::new();

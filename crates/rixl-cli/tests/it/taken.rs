@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -43,16 +43,28 @@ fn all_take_it(bench: &Bench) {
     }
 }
 
+/// A rotation that waits for its consumers, and the file with what it says.
+fn waiting(bench: &Bench) -> (Running, PathBuf) {
+    let mut program = bench.rotate(WAITS);
+    let stderr = bench.path("stderr");
+    program.command.stderr(fs::File::create(&stderr).unwrap());
+    let run = program.spawn();
+    wait_for_words(&stderr, "worker: it has written nothing");
+    (run, stderr)
+}
+
+fn wait_for_words(file: &Path, words: &str) {
+    wait_for(words, || match fs::read_to_string(file).unwrap() {
+        text if text.contains(words) => Ok(()),
+        text => Err(text),
+    });
+}
+
 #[test]
 fn a_run_goes_on_until_its_consumers_run_with_the_new_secret() {
     let bench = bench();
-    let mut program = bench.rotate(WAITS);
-    let said = bench.path("stderr");
-    program.command.stderr(fs::File::create(&said).unwrap());
-    let run = program.spawn();
-    let said = || fs::read_to_string(&said).unwrap();
-    let lags = "worker: it has written nothing";
-    wait_for(lags, || if said().contains(lags) { Ok(()) } else { Err(said()) });
+    let (run, stderr) = waiting(&bench);
+    let said = || fs::read_to_string(&stderr).unwrap();
     acknowledge(&bench, "worker", &bench.stored());
     // Another run sees who lags.
     let seen = bench.rixl("keys consumers billing001 --acks acks").run();
@@ -73,13 +85,8 @@ fn a_run_goes_on_until_its_consumers_run_with_the_new_secret() {
 #[test]
 fn a_place_that_is_put_back_while_consumers_are_waited_for_gets_its_secret_again() {
     let bench = bench();
-    let mut program = bench.rotate(WAITS);
-    let said = bench.path("stderr");
-    program.command.stderr(fs::File::create(&said).unwrap());
-    let run = program.spawn();
-    let said = || fs::read_to_string(&said).unwrap();
-    let lags = "worker: it has written nothing";
-    wait_for(lags, || if said().contains(lags) { Ok(()) } else { Err(said()) });
+    let (run, stderr) = waiting(&bench);
+    let said = || fs::read_to_string(&stderr).unwrap();
     let new = bench.stored();
     fs::write(bench.path("secret"), &bench.key.secret).unwrap();
     for name in ["api", "worker"] {
@@ -94,17 +101,7 @@ fn a_place_that_is_put_back_while_consumers_are_waited_for_gets_its_secret_again
 #[test]
 fn a_folder_that_does_not_respond_is_told_and_holds_up_no_interrupt() {
     let bench = bench();
-    let mut program = bench.rotate(WAITS);
-    let said = bench.path("stderr");
-    program.command.stderr(fs::File::create(&said).unwrap());
-    let run = program.spawn();
-    let says = |text: &str| {
-        wait_for(text, || match fs::read_to_string(&said).unwrap() {
-            said if said.contains(text) => Ok(()),
-            said => Err(said),
-        });
-    };
-    says("worker: it has written nothing");
+    let (run, stderr) = waiting(&bench);
     // A file system that nobody serves.
     let mount = "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 rixl-test \"$0\" && \
                  echo mounted && exec sleep 1000";
@@ -117,12 +114,12 @@ fn a_folder_that_does_not_respond_is_told_and_holds_up_no_interrupt() {
         rixl_testing::skip("nothing can be mounted here");
         return;
     }
-    says("the folder of their acknowledgements does not respond");
+    wait_for_words(&stderr, "the folder of their acknowledgements does not respond");
     run.send(Signal::INT);
     let code = Run::of(run).code;
     drop(server);
     let _ = Command::new("umount").arg("-l").arg(bench.path("acks")).status();
-    assert_eq!(code, 130, "{}", fs::read_to_string(&said).unwrap());
+    assert_eq!(code, 130, "{}", fs::read_to_string(&stderr).unwrap());
 }
 
 #[test]

@@ -12,13 +12,13 @@ use crate::batch::Ready;
 use crate::{
     Audit, Effect, Ending, EventKind, Next, Report, State, Warning,
     journal::{Close, PutEscrow, Reserve},
-    ledger,
+    last, ledger,
     pair::Pair,
     plan::clock_error,
     protocol::{
         intent::{Digest, Subject, owner_of_credential},
         progress::At,
-        seen::{Act, Escrow, Observation, Sent, StoreFailure},
+        seen::{Act, Escrow, Holds, Observation, PlaceSeen, Sent, StoreFailure},
     },
     store::{Commit, Version},
 };
@@ -50,7 +50,10 @@ impl Driver {
             Act::Send => self.send().await,
             Act::Keep => Observation::Kept(self.keep().await),
             Act::Store { place, expected } => Observation::Stored(*place, self.store(*place, expected).await),
-            Act::Deploy => Observation::Deployed(self.deploy().await),
+            Act::Deploy => match self.ready().await {
+                Ok(ready) => Observation::Deployed(self.deploy(ready).await),
+                Err((place, seen)) => Observation::Place(place, seen),
+            },
             Act::Prove => Observation::Proven(self.prove().await),
             Act::Retire => Observation::Retired(self.retire().await),
             Act::SetEnd(until) => Observation::EndAsked(self.set_end(*until).await),
@@ -169,7 +172,7 @@ impl Driver {
 
     /// Whether the deploy step ended well.
     #[cfg(unix)]
-    async fn deploy(&mut self) -> bool {
+    async fn deploy(&mut self, ready: Ready) -> bool {
         let Some(step) = self.intent().deploy.clone() else { return true };
         let batch = self.rotator.batch.clone().filter(|_| step.is_batched);
         let program = step.words.first().map_or("", |program| program);
@@ -180,7 +183,6 @@ impl Driver {
                 None => format!("runs `{program}`"),
             },
         );
-        let ready = self.ready().await;
         // Others need its turn to come as far.
         let gives_way = batch.is_some() && self.slot.take().is_some();
         let rotator = self.rotator.clone();
@@ -214,21 +216,27 @@ impl Driver {
         }
     }
 
-    /// What the step is to know of this key.
+    /// What the step is to know of this key; or a place that has lost the secret since it was looked at, and gets it again first.
     #[cfg(unix)]
-    async fn ready(&mut self) -> Ready {
+    async fn ready(&mut self) -> Result<Ready, (usize, PlaceSeen)> {
+        let has_escrow = matches!(self.seen.escrow, Some(Escrow::Secret { .. }));
         // What it must not tell may be in the places alone.
         for index in 0..self.places.len() {
-            self.place(index, false).await;
+            let seen = self.place(index, false).await;
+            let is_given_up = self.progress.places.get(index) == Some(&At::GivenUp);
+            let is_lost = matches!(seen.holds, Ok(Holds::Nothing(_) | Holds::Before(..) | Holds::Other(..)));
+            if has_escrow && is_lost && !is_given_up {
+                return Err((index, seen));
+            }
         }
-        Ready {
+        Ok(Ready {
             key_id: self.told_id(),
             key_name: self.subject().name().unwrap_or_default().to_owned(),
             places: self.progress.kept().map(|(_, place)| place.given.clone()).collect(),
             client_id: self.told_client_id(),
             fingerprint: self.fingerprint(Ending::Rotated).unwrap_or_default(),
             secrets: self.in_hand(),
-        }
+        })
     }
 
     /// What no program of a step may tell.
@@ -265,7 +273,12 @@ impl Driver {
     }
 
     #[cfg(not(unix))]
-    async fn deploy(&mut self) -> bool {
+    async fn ready(&mut self) -> Result<(), (usize, PlaceSeen)> {
+        Ok(())
+    }
+
+    #[cfg(not(unix))]
+    async fn deploy(&mut self, (): ()) -> bool {
         self.not_deployed = Some(("no program is run on this system".to_owned(), None));
         false
     }
@@ -338,7 +351,7 @@ impl Driver {
             true => None,
             false => serde_json::to_string(&audit).ok(),
         };
-        let receipts = match ending.effect() {
+        let mut receipts = match ending.effect() {
             Effect::Changed => {
                 let lasting = self
                     .progress
@@ -360,7 +373,13 @@ impl Driver {
                 made.and_then(|id| ledger::receipt_of_new(self.intent(), None, &id, audit.at)).into_iter().collect()
             }
         };
-        let request = line.as_deref().map_or_else(Close::new, |line| Close::new().with_history_line(line));
+        let request = match &line {
+            Some(line) => {
+                receipts.extend(last::receipts(&audit));
+                Close::new().with_history_line(line).indexed()
+            }
+            None => Close::new(),
+        };
         let request = request.with_receipts(&receipts);
         let closed = self.entry.close(request).await;
         if let Err(error) = &closed {

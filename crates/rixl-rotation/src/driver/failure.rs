@@ -10,8 +10,8 @@ use crate::{
         intent::{Place, Subject},
         progress::{At, Record, Response, Why},
         seen::{
-            Acked, Act, Authorizer, Because, Holds, IfLive, KeysFailure, NotRetired, Owner, Step, Stop, StoreFailure,
-            Wait,
+            Acked, Act, Authorizer, Because, Escrow, Holds, IfLive, KeysFailure, NotRetired, Owner, Step, Stop,
+            StoreFailure, Wait,
         },
     },
     rotator::OwnKey,
@@ -413,21 +413,30 @@ impl Driver {
         let is_credential = matches!(self.subject(), Subject::Credential { .. });
         let next = match why {
             NotRetired::OwnKey => Some(Next::OtherCredential),
-            NotRetired::Place(_) | NotRetired::Dead => Some(Next::Decide),
+            NotRetired::Dead => Some(Next::Decide),
             NotRetired::Another => Some(Next::Drop(self.entry_name.clone())),
             // Who is denied it now is so the next time.
             NotRetired::Keys if self.seen.keys == Some(Err(KeysFailure::Denied)) => {
                 Some(Next::Drop(self.entry_name.clone()))
             }
             NotRetired::StillThere if self.look_error.is_some() => Some(Next::Drop(self.entry_name.clone())),
-            NotRetired::Less | NotRetired::Keys | NotRetired::StillThere => None,
+            NotRetired::Place(_) | NotRetired::Less | NotRetired::Keys | NotRetired::StillThere => None,
         };
         let (why, error) = match why {
             NotRetired::OwnKey if self.seen.authorizer == Some(Authorizer::MayBeOwnKey) => {
                 ("the bearer token may have been obtained with it", None)
             }
             NotRetired::OwnKey => ("the bearer token was obtained with it", None),
-            NotRetired::Place(_) => ("the store no longer holds the new secret", None),
+            NotRetired::Place(place) => {
+                let (is_kept, escrow) = (self.seen.is_kept != Some(false), self.entry.escrow_location());
+                let has_escrow = is_kept && matches!(self.seen.escrow, Some(Escrow::Secret { .. }));
+                let escrow = if has_escrow { format!("; it is in escrow at {escrow}") } else { String::new() };
+                let sentence = format!(
+                    "the store no longer holds the new secret, so the {old} was not {retired}: {}{escrow}",
+                    self.location(place)
+                );
+                return Failure::new(FailureKind::Unknown, sentence).with_next(Next::Decide);
+            }
             NotRetired::Another if is_credential => ("the store holds another live secret", None),
             NotRetired::Another => {
                 ("the store holds another live secret, as if somebody had rotated the new key", None)
@@ -448,7 +457,7 @@ impl Driver {
             NotRetired::StillThere if is_credential => ("it was revoked, but is still listed as active", None),
             NotRetired::StillThere => ("it was deleted, but is still listed", None),
         };
-        let sentence = format!("the secret of the new {noun} is stored, but the {old} could not be {retired}: {why}");
+        let sentence = format!("the secret of the new {noun} was stored, but the {old} could not be {retired}: {why}");
         let failure = Failure::new(FailureKind::Unknown, sentence);
         let failure = next.into_iter().fold(failure, Failure::with_next);
         match error {

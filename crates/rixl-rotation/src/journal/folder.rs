@@ -1,6 +1,7 @@
 //! A journal in a folder of one machine.
 
 use std::{
+    fmt,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
@@ -18,8 +19,9 @@ use tokio::{sync::Mutex, task::spawn_blocking};
 use zeroize::Zeroizing;
 
 use super::{
-    Append, Close, Damaged, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore,
-    Look, Looked, PutEscrow, ReadHistory, ReadReceipt, Receipt, Reserve, Unfinished, chain,
+    Append, Close, Damaged, Entry, History, Index, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock,
+    LockStore, Look, Looked, PutEscrow, ReadHistory, ReadReceipt, ReadUnindexed, Receipt, Reserve, Unfinished,
+    Unindexed, chain,
 };
 use crate::{
     disk::{self, Locked, UserLock},
@@ -41,7 +43,7 @@ use crate::{
 /// `escrow/NAME` its raw response, for which zeros are written to `escrow/NAME.new` before the request, so that a full
 /// disk is detected then (not on copy-on-write file systems, such as Btrfs and ZFS); `stores/HASH` locks the entry of a
 /// store that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines,
-/// each linked to the one before it (see [`chain`]).
+/// each linked to the one before it (see [`chain`]), and `indexed` says up to which byte of it receipts tell of them.
 /// Of the runs of one user on one machine that see the same `/tmp`, only one works on a key, whatever their folders: a
 /// lock in `/tmp/rixl-UID` says which. If somebody else put that there, there is no such lock, which a run warns of; if it is
 /// removed, a run that has it takes it again before it begins, and once a minute while it waits.
@@ -190,20 +192,35 @@ impl FolderJournal {
             file.read_to_end(&mut bytes).map(|_| bytes)
         });
         match read {
-            Ok(bytes) => {
-                // A line that was torn within a character costs no more than itself.
-                let text = String::from_utf8_lossy(&bytes);
-                let mut history = History::default();
-                for piece in text.split('\n').filter(|piece| !piece.is_empty()) {
-                    match checked(piece) {
-                        Some(line) => history.lines.push(line.to_owned()),
-                        None => history.damaged.push(Damaged { before: history.lines.len(), text: piece.to_owned() }),
-                    }
-                }
-                Ok(history)
-            }
+            Ok(bytes) => Ok(lines_of(&bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(History::default()),
             Err(error) => Err(unusable(&path, error)),
+        }
+    }
+
+    fn unindexed_now(&self) -> Result<Unindexed, JournalError> {
+        let path = self.root.join("history");
+        let read = || -> io::Result<Unindexed> {
+            // Before the history: what is added meanwhile is read, and nothing is passed over.
+            let indexed = Indexed::read(&self.root);
+            let mut file = open_own(&path, OpenOptions::new().read(true))?;
+            let found = file.metadata()?;
+            let start = indexed.bytes_of(&found, found.len());
+            let mut bytes = Vec::new();
+            if start < found.len() {
+                file.seek(SeekFrom::Start(start))?;
+                file.read_to_end(&mut bytes)?;
+            }
+            // Of a line that is being added there is no end yet.
+            bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1));
+            let end = Indexed { inode: found.ino(), bytes: start + bytes.len() as u64 };
+            Ok(Unindexed::new(lines_of(&bytes).lines).with_mark(end.to_string()))
+        };
+        match read() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Unindexed::default().with_mark(Indexed::default().to_string()))
+            }
+            read => read.map_err(|error| unusable(&path, error)),
         }
     }
 
@@ -269,19 +286,8 @@ impl Journal for FolderJournal {
         self.run(Self::history_now)
     }
 
-    fn history_mark(&self) -> BoxFuture<'_, Option<String>> {
-        let mark = self.run(|journal| {
-            let path = journal.root.join("history");
-            match fs::symlink_metadata(&path) {
-                Ok(found) => {
-                    let written = (found.mtime(), found.mtime_nsec());
-                    Ok(format!("{} bytes of {}, {written:?}", found.len(), found.ino()))
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok("none".to_owned()),
-                Err(error) => Err(unusable(&path, error)),
-            }
-        });
-        Box::pin(async { mark.await.ok() })
+    fn unindexed(&self, _: ReadUnindexed) -> BoxFuture<'_, Result<Unindexed, JournalError>> {
+        self.run(Self::unindexed_now)
     }
 
     fn receipt<'a>(&'a self, request: ReadReceipt<'a>) -> BoxFuture<'a, Result<Option<String>, JournalError>> {
@@ -517,10 +523,30 @@ impl Opened {
         }
     }
 
-    fn close_now(&mut self, history_line: Option<&str>, receipts: &[Receipt]) -> Result<(), JournalError> {
+    /// Up to there, whatever was added since: that is read until it is indexed, too.
+    fn index_now(&self, mark: &str) -> Result<(), JournalError> {
+        let path = self.root.join("history");
+        let note = || -> io::Result<()> {
+            let (Some(end), Some(file)) = (Indexed::parse(mark), lock_file(&path, disk::LOCK_PATIENCE)?) else {
+                return Ok(());
+            };
+            let found = file.metadata()?;
+            let bytes_of = |indexed: &Indexed| indexed.bytes_of(&found, found.len());
+            let is_further = bytes_of(&end) > bytes_of(&Indexed::read(&self.root));
+            if is_further { end.write(&self.root) } else { Ok(()) }
+        };
+        note().map_err(|error| unusable(&path, error))
+    }
+
+    fn close_now(
+        &mut self,
+        history_line: Option<&str>,
+        receipts: &[Receipt],
+        is_indexed: bool,
+    ) -> Result<(), JournalError> {
         self.check_ours().map_err(|error| unusable(&self.lock.path, error))?;
         if let Some(line) = history_line {
-            add_history(&self.root, line)?;
+            add_history(&self.root, line, is_indexed)?;
         }
         self.keep_receipts_now(receipts)?;
         let escrow = self.escrow.clone();
@@ -586,9 +612,14 @@ impl Entry for FolderEntry {
         }))
     }
 
+    fn index<'a>(&'a mut self, request: Index<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        let mark = request.mark.to_owned();
+        Box::pin(self.run(move |opened| opened.index_now(&mark)))
+    }
+
     fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         let (line, receipts) = (request.history_line.map(str::to_owned), request.receipts.to_vec());
-        Box::pin(self.change(move |opened| opened.close_now(line.as_deref(), &receipts)))
+        Box::pin(self.change(move |opened| opened.close_now(line.as_deref(), &receipts, request.is_indexed)))
     }
 }
 
@@ -801,7 +832,61 @@ fn keep_receipt(folder: &Path, receipt: &Receipt) -> Result<(), JournalError> {
     write().map_err(|error| unusable(&path, error))
 }
 
-fn add_history(root: &Path, line: &str) -> Result<(), JournalError> {
+fn lines_of(bytes: &[u8]) -> History {
+    // A line that was torn within a character costs no more than itself.
+    let text = String::from_utf8_lossy(bytes);
+    let mut history = History::default();
+    for piece in text.split('\n').filter(|piece| !piece.is_empty()) {
+        match checked(piece) {
+            Some(line) => history.lines.push(line.to_owned()),
+            None => history.damaged.push(Damaged { before: history.lines.len(), text: piece.to_owned() }),
+        }
+    }
+    history
+}
+
+/// Up to which byte of which history receipts tell of it. Another history, such as one of a backup, has another inode.
+#[derive(Default)]
+struct Indexed {
+    inode: u64,
+    bytes: u64,
+}
+
+impl Indexed {
+    /// What can't be read says nothing: the history is read instead.
+    fn read(root: &Path) -> Self {
+        let text = open_own(&root.join("indexed"), OpenOptions::new().read(true)).and_then(io::read_to_string);
+        text.ok().and_then(|text| Self::parse(checked(text.strip_suffix('\n')?)?)).unwrap_or_default()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (inode, bytes) = text.split_once(' ')?;
+        Some(Self { inode: inode.parse().ok()?, bytes: bytes.parse().ok()? })
+    }
+
+    /// Of this history, when it was so long; 0: of none of it.
+    fn bytes_of(&self, history: &fs::Metadata, length: u64) -> u64 {
+        if self.inode == history.ino() && self.bytes <= length { self.bytes } else { 0 }
+    }
+
+    /// Under the lock of the history. It need not last: what it said before is true, too.
+    fn write(&self, root: &Path) -> io::Result<()> {
+        let text = self.to_string();
+        let text = format!("{} {text}\n", hex(text.as_bytes(), CHECKSUM));
+        // In its place: each is as long as the one before, and half of one is none.
+        let mut options = OpenOptions::new();
+        open_own(&root.join("indexed"), options.write(true).create(true).truncate(false).mode(0o600))?
+            .write_all(text.as_bytes())
+    }
+}
+
+impl fmt::Display for Indexed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:020} {:020}", self.inode, self.bytes)
+    }
+}
+
+fn add_history(root: &Path, line: &str, is_indexed: bool) -> Result<(), JournalError> {
     let path = root.join("history");
     let add = || -> io::Result<()> {
         let held = || io::Error::other("another process holds its lock");
@@ -820,6 +905,16 @@ fn add_history(root: &Path, line: &str) -> Result<(), JournalError> {
         // Under the lock: what is last now is so until this line is.
         let last = last_line(&mut file)?;
         append(&mut file, &chain::linked(line, last.as_deref()))?;
+        let found = file.metadata()?;
+        let indexed = Indexed::read(root);
+        let bytes = indexed.bytes_of(&found, length);
+        // Once its receipts are kept that is so; until then its entry is not closed. If it can't be noted, the line is read.
+        if is_indexed && bytes == length {
+            let _ = Indexed { inode: found.ino(), bytes: found.len() }.write(root);
+        } else if bytes < indexed.bytes {
+            // What was cut off since must not become true of what is added in its place.
+            Indexed { inode: found.ino(), bytes }.write(root)?;
+        }
         if is_new { disk::sync_folder(root) } else { Ok(()) }
     };
     add().map_err(|error| unusable(&path, error))

@@ -110,6 +110,61 @@ impl ReadHistory {
     }
 }
 
+/// What [`Journal::unindexed`](super::Journal::unindexed) is asked: nothing yet. `new` is for tests of a journal.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+#[must_use]
+pub struct ReadUnindexed {}
+
+impl ReadUnindexed {
+    /// All of it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// The lines of the history that receipts do not tell of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unindexed {
+    /// The lines, oldest first.
+    pub lines: Vec<String>,
+    /// What says up to where these lines go: see [`Entry::index`](super::Entry::index). `None`: the journal does not know what
+    /// receipts tell of, and these are all lines.
+    pub mark: Option<String>,
+}
+
+impl Unindexed {
+    /// All lines of the history.
+    #[must_use]
+    pub fn new(lines: Vec<String>) -> Self {
+        Self { lines, mark: None }
+    }
+
+    /// Only those that receipts do not tell of, up to this mark.
+    #[must_use]
+    pub fn with_mark(mut self, mark: impl Into<String>) -> Self {
+        self.mark = Some(mark.into());
+        self
+    }
+}
+
+/// What [`Entry::index`](super::Entry::index) is asked. Rotations build it; `new` is for tests of a journal.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[must_use]
+pub struct Index<'a> {
+    /// The mark that came with the lines.
+    pub mark: &'a str,
+}
+
+impl<'a> Index<'a> {
+    /// Receipts tell of the lines up to this mark.
+    pub fn new(mark: &'a str) -> Self {
+        Self { mark }
+    }
+}
+
 /// The lines of the history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -273,6 +328,9 @@ pub struct Close<'a> {
     pub history_line: Option<&'a str>,
     /// What must be known about the places after the entry is gone.
     pub receipts: &'a [Receipt],
+    /// Whether the receipts tell all of the line that is asked of the history later, so that it is not among the
+    /// [unindexed](super::Journal::unindexed) ones.
+    pub is_indexed: bool,
 }
 
 impl<'a> Close<'a> {
@@ -290,6 +348,12 @@ impl<'a> Close<'a> {
     /// With these receipts.
     pub fn with_receipts(mut self, receipts: &'a [Receipt]) -> Self {
         self.receipts = receipts;
+        self
+    }
+
+    /// The receipts tell all of the line that is asked later.
+    pub fn indexed(mut self) -> Self {
+        self.is_indexed = true;
         self
     }
 }

@@ -1173,6 +1173,7 @@ impl Case<'_> {
     /// Every place holds the new secret, live: what was there before may end.
     fn has_moved_on(&self, has_escrow: bool) -> Known<()> {
         let Self { progress, seen, .. } = self;
+        let limits = &progress.intent.limits;
         let stop = |index| Err(Step::Stop(Stop::NotRetired(NotRetired::Place(index))));
         for (index, seat) in self.seats() {
             let holds = self.holds(index, self.look(index)?, Stop::NotRetired(NotRetired::Place(index)))?;
@@ -1191,10 +1192,17 @@ impl Case<'_> {
                 Holds::Nothing(_) | Holds::Before(..) | Holds::Other(..) if seen.mandate.take_over => {
                     return Err(self.restore(index, seat, holds, has_escrow)?);
                 }
+                // What configures the machine put it back, say: the new one is stored again, and its grace begins anew. Where RIXL
+                // ends the old one meanwhile, or somebody has ended the new one, a user is told first.
+                Holds::Nothing(_) | Holds::Before(..)
+                    if has_escrow && !self.rules.expires && !(limits.is_probed && self.is_ours_dead()?) =>
+                {
+                    return Err(self.restore(index, seat, holds, has_escrow)?);
+                }
                 Holds::Nothing(_) | Holds::Before(..) | Holds::Other(..) => return stop(index),
             };
             // It was live: somebody has ended it, or has rotated the new key. Another key is made only for who asks for it.
-            if progress.intent.limits.is_probed && self.liveness(of)? == Liveness::Dead {
+            if limits.is_probed && self.liveness(of)? == Liveness::Dead {
                 return Err(match seen.mandate.again {
                     true => self.lost(Why::Died, true, None),
                     false => Step::Stop(Stop::NotRetired(NotRetired::Dead)),
@@ -1206,7 +1214,11 @@ impl Case<'_> {
 
     /// Whether it has what whoever rotated the new key since stored there: it is live, and ours is dead.
     fn is_newer_at(&self, index: usize) -> Known<bool> {
-        Ok(self.is_live_at(index)? && self.liveness(Of::Ours)? == Liveness::Dead)
+        Ok(self.is_live_at(index)? && self.is_ours_dead()?)
+    }
+
+    fn is_ours_dead(&self) -> Known<bool> {
+        Ok(self.liveness(Of::Ours)? == Liveness::Dead)
     }
 
     fn is_in_another(&self, index: usize) -> Known<bool> {

@@ -11,7 +11,7 @@ use super::{
     progress::{At, Begun, Held, Progress, ReadError, Record, Response, Sending, Why},
     seen::{
         Acked, Act, Authorizer, Because, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate,
-        Observation, Of, Owner, PlaceSeen, Proof, Seen, Step, Stop, StoreFailure, Wait,
+        NotRetired, Observation, Of, Owner, PlaceSeen, Proof, Seen, Step, Stop, StoreFailure, Wait,
     },
 };
 use crate::{
@@ -707,6 +707,44 @@ fn a_secret_that_may_be_live_is_neither_taken_for_lost_nor_wiped() {
         seen.ours = Some(liveness);
         let step = next(&progress, &seen);
         assert_eq!(matches!(step, Step::Record(Record::Ended { .. })), is_wiped, "{liveness:?}: {step:?}");
+    }
+}
+
+/// What configures the machine puts the old one back, and both are live: the new one is stored again, and its grace begins anew.
+/// Where RIXL ends the old one by itself, where somebody has ended the new one, and of what is another's, a user is told.
+#[test]
+fn what_is_put_back_during_a_grace_is_stored_again() {
+    let before = || Holds::Before(Version::new("2"), Digest::of(b"old"));
+    let other = || Holds::Other(Version::new("2"), Digest::of(b"other"));
+    let (live, dead) = (Liveness::Live(KeyFormat::Whole), Liveness::Dead);
+    let key = |expires| {
+        let new = rixl_credentials::NewApiKey::new("billing");
+        Subject::Replace { key_id: "XyZ9aB8cD1".parse().unwrap(), new, grace_ms: 0, expires }
+    };
+    for (subject, holds, ours, is_stored) in [
+        (credential(0), before(), live, true),
+        (credential(0), Holds::Nothing(Version::new("2")), live, true),
+        (credential(0), before(), dead, false),
+        (credential(0), other(), live, false),
+        (key(false), before(), live, true),
+        (key(true), before(), live, false),
+    ] {
+        let mut records = settled_replacement();
+        records[0] = begun(intent(subject));
+        records.push(Record::Retiring { at: now() });
+        let (progress, mut seen) = with_escrow(&records);
+        seen.keys =
+            Some(Ok(KeysSeen { predecessor: Some(None), end: Some(now()), is_less: false, orphans: Vec::new() }));
+        seen.was_used = Some(None);
+        seen.authorizer = Some(Authorizer::Fine);
+        seen.places[0].seen = Some(place(holds.clone()));
+        seen.places[0].liveness = Some(live);
+        seen.ours = Some(ours);
+        let step = match is_stored {
+            true => Step::Record(Record::Missing { at: now(), place: 0, version: Version::new("2") }),
+            false => Step::Stop(Stop::NotRetired(NotRetired::Place(0))),
+        };
+        assert_eq!(next(&progress, &seen), step, "{:?}: {holds:?}, {ours:?}", progress.intent.subject);
     }
 }
 

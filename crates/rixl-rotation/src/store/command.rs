@@ -107,9 +107,10 @@ impl CommandStore {
         }
     }
 
-    /// A program that runs the others: its words, with theirs behind them. It must become the other program (`exec`), and
-    /// can give it first what this process can't: a session of its own, in which there is no terminal to ask at, and an end
-    /// together with this process. It is no part of the location.
+    /// A program that runs the others: its words, with theirs behind them. It must become the other program (`exec`), or stay
+    /// in front of it and end as it ends, with the other program in its process group. It can give it what this process
+    /// can't: a session of its own, in which there is no terminal to ask at, and an end together with this process. It is no
+    /// part of the location.
     pub fn with_launcher(mut self, words: impl IntoIterator<Item = String>) -> Self {
         self.launcher = words.into_iter().collect();
         self

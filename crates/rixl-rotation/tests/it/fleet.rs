@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::TryStreamExt as _;
 use rixl_credentials::{Client, KeyId, RetryPolicy, Timestamp, Timing};
 use rixl_rotation::{
     Account, CancellationToken, Completed, Due, Ending, EventKind, Failure, FailureKind, Fleet, Judgement, Rotations,
@@ -141,7 +142,9 @@ async fn a_survey_has_the_age_of_each_key() {
     }
     let account = Account::first_generation(bench.client());
     let named = Selection::new().named("*w").unwrap().older_than(90 * DAY);
-    let survey = async |selection: &Selection| selection.survey(&account, &bench.journal()).await.unwrap();
+    let survey = async |selection: &Selection| {
+        selection.survey(&account, &bench.journal()).try_collect::<Vec<_>>().await.unwrap()
+    };
     let names = |all: &[rixl_rotation::Surveyed]| all.iter().map(|one| one.key.id.to_string()).collect::<Vec<_>>();
     assert_eq!(names(&survey(&named).await), ["new"], "due or not");
     let all = survey(&Selection::new().ids(["old", "new"].map(|id| id.parse().unwrap()))).await;
@@ -176,7 +179,8 @@ async fn a_key_that_was_replaced_is_not_due() {
         assert_eq!(find(&bench, selection).await.unwrap(), [""; 0]);
     }
     let account = Account::first_generation(bench.client());
-    let all = Selection::new().ids([id.clone()]).survey(&account, &bench.journal()).await.unwrap();
+    let all =
+        Selection::new().ids([id.clone()]).survey(&account, &bench.journal()).try_collect::<Vec<_>>().await.unwrap();
     assert!(all[0].is_replaced);
     // By its id anybody may have it.
     assert_eq!(find(&bench, Selection::new().ids([id])).await.unwrap().len(), 1);
@@ -507,7 +511,7 @@ async fn failures_in_a_row_are_kept_until_a_success() {
     let mut rotations = many.rotations(&keeping);
     while rotations.next().await.is_some() {}
     // Found again, it is known since when its secret is in use.
-    let all = Selection::new().survey(&account, &many.bench.journal()).await.unwrap();
+    let all = Selection::new().survey(&account, &many.bench.journal()).try_collect::<Vec<_>>().await.unwrap();
     let found = all.iter().find(|found| found.key.id.as_str() == many.due[1].id()).unwrap();
     let tomorrow = Timestamp::now() + DAY;
     let Judgement::Due(due) = Selection::new().older_than(Duration::ZERO).judge(found, tomorrow) else { panic!() };
@@ -569,6 +573,20 @@ async fn two_keys_into_one_place_are_refused() {
     let error = fleet.prepare(&many.due, |_| Ok(many.bench.store())).await.unwrap_err();
     let failure = error.into_failure();
     assert!(failure.to_string().contains("would go into one place"), "{failure}");
+    // What is advised helps them: with one name they would have one place still.
+    let mut alike = many.due.clone();
+    for due in &mut alike {
+        let Due::Key(due) = due else { panic!() };
+        due.key.name = Some("alike".into());
+    }
+    for (due, fleet, next) in [
+        (&many.due, fleet.clone(), "; name a place for each, with {key_id} or {key_name}"),
+        (&alike, fleet.clone(), "; name a place for each, with {key_id}"),
+        (&alike, fleet.with_replacement(Duration::ZERO), "; give each a name of its own, or a place with {key_id}"),
+    ] {
+        let failure = fleet.prepare(due, |_| Ok(many.bench.store())).await.unwrap_err().into_failure();
+        assert!(failure.to_string().ends_with(next), "{failure}");
+    }
     assert_eq!(many.bench.sandbox.calls("rotateApiKey"), 0);
 }
 

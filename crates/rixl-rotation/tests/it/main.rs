@@ -10,6 +10,7 @@ mod examples;
 mod fleet;
 mod journal;
 mod journal_check;
+mod last;
 mod model;
 mod old_secret;
 mod protocol;

@@ -186,6 +186,17 @@ async fn rivals_between_any_two_operations_on_two_places() {
     tally.assert_none();
 }
 
+const DEPLOYED: Layout = Layout { deploys: true, ..Layout::TWO };
+
+/// It puts the old secret back before the step that has consumers take the new one, and after it.
+#[tokio::test]
+async fn a_place_is_put_back_between_any_two_operations() {
+    let nets: &[Net] = if is_full() { &NETS } else { &[Net::Intact, Net::Lost] };
+    let tally = rivals(Rules::WHOLE, DEPLOYED, &[AT_ONCE], &[Rival::Configuration], nets).await;
+    eprintln!("a place is put back: {tally}");
+    tally.assert_none();
+}
+
 // What follows takes a part of the protocol away, and the same judge must notice.
 
 #[tokio::test]

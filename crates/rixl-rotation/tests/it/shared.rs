@@ -6,7 +6,7 @@ use rixl_credentials::Secret;
 use rixl_rotation::{
     journal::{
         Entry, FolderJournal, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, Look, Looked,
-        ReadHistory, ReadReceipt, Unfinished,
+        ReadHistory, ReadReceipt, ReadUnindexed, Unfinished, Unindexed,
     },
     store::{
         BoxFuture, Commit, Committed, FileStore, Prepare, Read, Store, StoreError, StoreErrorKind, StoreLock,
@@ -95,8 +95,8 @@ impl Journal for Odd {
         journal_error("history")
     }
 
-    fn history_mark(&self) -> BoxFuture<'_, Option<String>> {
-        Box::pin(future::ready(Some("mark".to_owned())))
+    fn unindexed(&self, _: ReadUnindexed) -> BoxFuture<'_, Result<Unindexed, JournalError>> {
+        journal_error("unindexed")
     }
 
     fn receipt<'a>(&'a self, _: ReadReceipt<'a>) -> BoxFuture<'a, Result<Option<String>, JournalError>> {
@@ -131,12 +131,12 @@ async fn what_is_in_an_arc_says_the_same() {
     }
     async fn every(journal: impl Journal) {
         assert_eq!(journal.location(), "odd");
-        assert_eq!(journal.history_mark().await.as_deref(), Some("mark"));
         for (said, method) in [
             (said(journal.lock(Lock::new("")).await), "lock"),
             (said(journal.look(Look::new("")).await), "look"),
             (said(journal.unfinished(ListUnfinished::new()).await), "unfinished"),
             (said(journal.history(ReadHistory::new()).await), "history"),
+            (said(journal.unindexed(ReadUnindexed::new()).await), "unindexed"),
             (said(journal.receipt(ReadReceipt::new("")).await), "receipt"),
         ] {
             assert!(said.contains(method), "{said}");

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use rixl_rotation::journal::{
-    Append, Close, History, Journal as _, JournalError, Lock, ReadHistory,
+    Append, Close, History, Index, Journal as _, JournalError, Lock, ReadHistory, ReadUnindexed,
     chain::{BreakKind, Chain, unlinked},
 };
 use rixl_testing::openbao::{Server, shared};
@@ -189,4 +189,82 @@ async fn a_history_of_an_earlier_release_goes_on_with_a_chain() {
     let history = history(server, &mount).await;
     let chain = Chain::of(&history);
     assert_eq!((numbers(&history), chain.unlinked, chain.broken), (vec![0, 1, 2, 3], 2, None));
+}
+
+/// Ends an entry of this name with this line, of which receipts tell.
+async fn add_indexed(journal: &VaultJournal, name: &str, line: &str) -> Result<(), JournalError> {
+    let mut entry = journal.lock(Lock::new(name)).await?;
+    entry.append(Append::new("one")).await?;
+    entry.close(Close::new().with_history_line(line).indexed()).await
+}
+
+#[tokio::test]
+async fn to_know_what_is_not_indexed_takes_as_many_requests_after_many_lines_as_after_few() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let target = server.url.clone();
+    let wire = Wire::start(move |request| Then::Send(request.pass_on(&target)));
+    let looked = async || {
+        let before = wire.requests().len();
+        let journal = VaultJournal::new(config_at(&wire.url, &server.root), &format!("{mount}/rixl/journal")).unwrap();
+        let lines = journal.unindexed(ReadUnindexed::new()).await.unwrap().lines;
+        (numbers(&History::new(lines)), wire.requests().len() - before)
+    };
+    let one = journal(server, &mount);
+    for number in 0..3 {
+        add_indexed(&one, &format!("key-{number}"), &line(number)).await.unwrap();
+    }
+    // The mount, and the head.
+    assert_eq!(looked().await, (vec![], 2));
+    let machines: Vec<VaultJournal> = (0..4).map(|_| journal(server, &mount)).collect();
+    let adds = (3..40).map(|number| {
+        let machine = &machines[number % machines.len()];
+        async move { add_indexed(machine, &format!("key-{number}"), &line(number)).await }
+    });
+    join_all(adds).await.into_iter().for_each(|added| added.unwrap());
+    assert_eq!(looked().await, (vec![], 2));
+    assert_eq!((history(server, &mount).await.lines.len(), broken(server, &mount).await), (40, None));
+}
+
+/// Lines without receipts, and those after them, are read until they are indexed; those of a release that knows of no index
+/// hide nothing either.
+#[tokio::test]
+async fn what_was_added_without_receipts_is_read_until_it_is_indexed() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let path = format!("{mount}/data/{HISTORY}/2026-01-01-a");
+    server.must("POST", &path, Some(json!({"data": {"line": line(0)}}))).await;
+    let one = journal(server, &mount);
+    let unindexed = async || {
+        let unindexed = one.unindexed(ReadUnindexed::new()).await.unwrap();
+        (numbers(&History::new(unindexed.lines)), unindexed.mark)
+    };
+    let index = async |mark: Option<String>| {
+        let mut entry = one.lock(Lock::new("history-index")).await.unwrap();
+        entry.index(Index::new(&mark.unwrap())).await.unwrap();
+        drop(entry);
+        one.released().await;
+    };
+    // Before there is a head, nothing could say so.
+    assert_eq!(unindexed().await, (vec![0], None));
+    add_indexed(&one, "key", &line(1)).await.unwrap();
+    let (lines, mark) = unindexed().await;
+    assert_eq!(lines, [0, 1]);
+    // Up to there, and no further.
+    add(&one, "key", &line(2)).await.unwrap();
+    index(mark.clone()).await;
+    assert_eq!(unindexed().await.0, [2]);
+    index(unindexed().await.1).await;
+    index(mark).await;
+    add_indexed(&one, "key", &line(3)).await.unwrap();
+    assert_eq!(unindexed().await.0, Vec::<u64>::new());
+    // A release without an index writes a head without one.
+    let head = format!("{mount}/data/rixl/journal/head");
+    let mut fields = server.must("GET", &head, None).await["data"]["data"].clone();
+    assert_eq!(fields.as_object_mut().unwrap().remove("indexed"), Some(json!(3)));
+    server.must("POST", &head, Some(json!({"data": fields}))).await;
+    assert_eq!(unindexed().await.0, [0, 1, 2, 3]);
+    add_indexed(&one, "key", &line(4)).await.unwrap();
+    assert_eq!(unindexed().await.0, [0, 1, 2, 3, 4]);
+    assert_eq!(broken(server, &mount).await, None);
 }

@@ -17,6 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process_group};
+
 use super::{
     trees::{LARGEST, Scan},
     words::{Word, masked},
@@ -126,6 +128,8 @@ fn read<T>(
                 }
             };
             if is_enough {
+                // The launcher and git, as soon as they are a group.
+                let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
                 let _ = child.kill();
             }
             child.wait().map(|status| (status, is_silent))

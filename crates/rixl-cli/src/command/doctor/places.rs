@@ -267,7 +267,7 @@ impl Inventory {
             None => context.global.clone(),
         })?;
         let api = part.connect(context).await?;
-        let seen = part.seen(context, &api, &mut declared::Again::default()).await?;
+        let seen = part.seen(context, &api, &mut declared::Again::default(), declared::Fresh::Kept).await?;
         let listed = Some(listed(context, &api).await?);
         let at = self.accounts.len();
         self.accounts.push(Account { api, listed, organization: organization.clone() });

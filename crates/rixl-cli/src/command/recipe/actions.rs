@@ -11,7 +11,9 @@ pub(super) fn of(facts: &Facts<'_>, context: &Context) -> Result<String, Failure
         return Err(Failure::usage(sentence).with_next("declare token.env, whose variable the workflow sets"));
     }
     // What a hosted machine has ends with the run.
-    let is_hosted = matches!(facts.state, Place::Vault(_)) && facts.files().next().is_none();
+    let vault = facts.vault()?;
+    let has_files = facts.paths().next().is_some() || vault.iter().any(|(.., is_file)| *is_file);
+    let is_hosted = matches!(facts.state, Place::Vault(_)) && !has_files;
     if facts.minutes < 60 {
         let minutes = facts.minutes;
         context.output.warn(format_args!(
@@ -39,8 +41,10 @@ pub(super) fn of(facts: &Facts<'_>, context: &Context) -> Result<String, Failure
         Token::File(path, false) => words.extend(["--token-file".into(), utf8(path)?.to_owned()]),
         Token::Variable(_) | Token::Declared(_) => {}
     }
+    for (name, value, _) in &vault {
+        add(name, &yaml(&escaped(value))?)?;
+    }
     if facts.has_vault() {
-        add("VAULT_ADDR", &yaml(&escaped(&Facts::vault_address()?))?)?;
         add("VAULT_TOKEN", &secret("VAULT_TOKEN")?)?;
     }
     let env = if env.is_empty() { env } else { format!("\n        env:{env}") };
@@ -53,7 +57,7 @@ pub(super) fn of(facts: &Facts<'_>, context: &Context) -> Result<String, Failure
     let why = match is_hosted {
         true => "",
         false => {
-            "    # A machine of your own: its files are the places, or the state, and stay when the run is over.\n"
+            "    # A machine of your own: its files are the places, the state or the tokens, and stay when the run is over.\n"
         }
     };
     Ok(format!(

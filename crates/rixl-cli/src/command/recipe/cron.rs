@@ -3,6 +3,8 @@
 use super::{CREDENTIALS, Facts, Place, TOKEN, Token, command_line, program, unfit, utf8};
 use crate::{failure::Failure, settings};
 
+const VAULT_TOKEN: &str = "/etc/rixl/vault-token";
+
 pub(super) fn of(facts: &Facts<'_>) -> Result<String, Failure> {
     let mut words = vec![program()?];
     words.extend(facts.words.iter().cloned());
@@ -26,9 +28,12 @@ pub(super) fn of(facts: &Facts<'_>) -> Result<String, Failure> {
         Token::File(path, false) => words.extend(["--token-file".into(), utf8(path)?.to_owned()]),
         Token::Variable(_) | Token::Declared(_) => {}
     }
+    for (name, value, _) in facts.vault()? {
+        variable(name, &value)?;
+    }
     if facts.has_vault() {
-        variable("VAULT_ADDR", &Facts::vault_address()?)?;
-        variable("VAULT_TOKEN_PATH", "/etc/rixl/vault-token")?;
+        variable("VAULT_TOKEN_PATH", VAULT_TOKEN)?;
+        text.push_str(&format!("# {VAULT_TOKEN} has a token of Vault, with mode 0600.\n"));
     }
     if facts.only_variable()?.is_some() {
         words.extend(["--token-file".into(), TOKEN.into()]);
@@ -36,6 +41,10 @@ pub(super) fn of(facts: &Facts<'_>) -> Result<String, Failure> {
     }
     for name in facts.credentials() {
         text.push_str(&format!("# {CREDENTIALS}/{} has the token, with mode 0600.\n", crate::text::shown(name)));
+    }
+    let token = if let Token::File(path, _) = &facts.token { Some(path.as_path()) } else { None };
+    for path in facts.token_files().into_iter().chain(token) {
+        text.push_str(&format!("# {} has the token, with mode 0600.\n", crate::text::shown(utf8(path)?)));
     }
     if let Place::Usual = facts.state {
         // Cron's environment has no XDG_STATE_HOME.

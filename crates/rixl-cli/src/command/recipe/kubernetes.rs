@@ -106,8 +106,13 @@ pub(super) fn of(facts: &Facts<'_>) -> Result<String, Failure> {
     if !facts.credentials().is_empty() {
         pod.variable("CREDENTIALS_DIRECTORY", CREDENTIALS)?;
     }
+    for (name, value, is_file) in facts.vault()? {
+        if is_file {
+            pod.file(&name.to_ascii_lowercase().replace('_', "-"), &value)?;
+        }
+        pod.variable(name, &value)?;
+    }
     if facts.has_vault() {
-        pod.variable("VAULT_ADDR", &Facts::vault_address()?)?;
         pod.secret_variable("VAULT_TOKEN")?;
     }
     let mut claim = String::new();
@@ -181,9 +186,8 @@ spec:
             one_line(&command_line(keys.iter().map(String::as_str)))
         );
     }
-    let heartbeat = facts.config.heartbeat.as_deref().map(utf8).transpose()?;
-    for path in facts.files().chain(heartbeat) {
-        let _ = writeln!(notes, "# {} is on no volume yet", one_line(path));
+    for path in facts.files().map(Path::new).chain(facts.config.heartbeat.as_deref()).chain(facts.acks()) {
+        let _ = writeln!(notes, "# {} is on no volume yet", one_line(utf8(path)?));
     }
     let env = if pod.env.is_empty() {
         String::new()

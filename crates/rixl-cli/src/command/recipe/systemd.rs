@@ -35,8 +35,11 @@ pub(super) fn of(facts: &Facts<'_>) -> Result<String, Failure> {
         Token::File(path, false) => words.extend(["--token-file".into(), utf8(path)?.to_owned()]),
         Token::Variable(_) | Token::Declared(_) => {}
     }
+    let vault = facts.vault()?;
+    for (name, value, _) in &vault {
+        settings.push(format!("Environment={}", word(&format!("{name}={value}"))));
+    }
     if facts.has_vault() {
-        settings.push(format!("Environment={}", word(&format!("VAULT_ADDR={}", Facts::vault_address()?))));
         settings.push("Environment=VAULT_TOKEN_PATH=%d/vault-token".into());
     }
     if let Place::Usual = facts.state {
@@ -48,12 +51,16 @@ pub(super) fn of(facts: &Facts<'_>) -> Result<String, Failure> {
         words.iter().map(|part| if own.contains(&&**part) { part.clone() } else { word(part) }).collect();
     settings.push(format!("ExecStart={}", words.join(" ")));
     let (mut folders, mut all) = (Vec::new(), vec![program()?, facts.path.to_owned()]);
-    let token = if let Token::File(path, _) = &facts.token { Some(path.as_path()) } else { None };
-    for path in facts.token_files().into_iter().chain(token) {
+    for path in facts.paths() {
         all.push(utf8(path)?.to_owned());
     }
+    all.extend(vault.into_iter().filter(|(.., is_file)| *is_file).map(|(_, path, _)| path));
+    let stores = facts.places("command:").map(str::to_owned);
+    all.extend(
+        facts.config.programs.iter().cloned().chain(stores).flat_map(|text| shlex::split(&text).unwrap_or_default()),
+    );
+    all.extend(facts.token.declared(|token| token.command.as_ref()).into_iter().flatten().cloned());
     for path in facts.files().map(Path::new).chain(facts.config.heartbeat.as_deref()) {
-        all.push(utf8(path)?.to_owned());
         folders.push(utf8(&folder(path))?.to_owned());
     }
     if let Place::Folder(path) = &facts.state {

@@ -81,5 +81,5 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     };
     let rows = [row.of_webhook().in_stores(locations)];
     rows::say_all(context.output, &rows);
-    if args.dry_run { rows::looked(&rows) } else { rows::done(context, &rows) }
+    if args.dry_run { rows::looked(context, &rows) } else { rows::done(context, &rows) }
 }

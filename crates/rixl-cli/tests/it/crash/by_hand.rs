@@ -1,4 +1,4 @@
-//! What the README promises: kill it by hand in the middle, and run the command that it names.
+//! What the book promises: kill it by hand in the middle, and run the command that it names.
 
 use std::time::Duration;
 

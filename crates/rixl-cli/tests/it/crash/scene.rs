@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rixl_rotation::journal::{FolderJournal, Journal as _, ReadHistory, chain::Chain};
+use rixl_rotation::journal::{FolderJournal, Journal as _, ReadHistory, ReadUnindexed, chain::Chain};
 use rixl_sandbox::Sandbox;
 use rixl_testing::{folder, folder_on_disk};
 use serde_json::Value;
@@ -447,6 +447,18 @@ impl Scene {
             let journal = FolderJournal::open(self.state()).unwrap();
             let history = block_on(journal.history(ReadHistory::new())).unwrap();
             fault(Chain::of(&history).broken.is_some(), "the chain of the history is broken");
+            // Whoever looks for the age of a key reads no history for it.
+            let unindexed = block_on(journal.unindexed(ReadUnindexed::new())).unwrap();
+            let receipts = read_all(&self.state().join("receipts"));
+            let is_told = |line: &String| {
+                let line: Value = serde_json::from_str(line).unwrap();
+                let issued = format!("\"issued_at\":{}", line["issued_at"]);
+                let mut texts = receipts.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes));
+                line["issued_at"].is_null()
+                    || unindexed.lines.iter().any(|unindexed| unindexed.contains(&issued))
+                    || texts.any(|text| text.contains("\"entry\":") && text.contains(&issued))
+            };
+            fault(!history.lines.last().is_none_or(is_told), "no receipt tells of the last line of the history");
         }
         faults
     }

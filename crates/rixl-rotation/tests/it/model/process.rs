@@ -374,16 +374,23 @@ impl Entry for WatchedEntry {
     }
 
     fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
-        let (inner, ground, name) = (&mut self.inner, &self.ground, &self.name);
-        self.process.case.check_for_secrets(request.line);
+        let (inner, ground, name, process) = (&mut self.inner, &self.ground, &self.name, &self.process);
+        process.case.check_for_secrets(request.line);
         let op = Op::Append(state_of(request.line));
-        Box::pin(self.process.step(op, journal_error, async move |part| match part {
-            None => inner.append(request).await,
-            Some(_) => {
-                ground.tear(name, request.line);
-                Ok(())
+        Box::pin(async move {
+            // Before anything else may happen.
+            if op == Op::Append("deployed".into()) {
+                process.case.judge_deployed(process);
             }
-        }))
+            let append = async move |part| match part {
+                None => inner.append(request).await,
+                Some(_) => {
+                    ground.tear(name, request.line);
+                    Ok(())
+                }
+            };
+            process.step(op, journal_error, append).await
+        })
     }
 
     fn put_escrow<'a>(&'a mut self, request: PutEscrow<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
@@ -464,6 +471,7 @@ impl Store for WatchedStore {
             let now = inner.read(Read::new()).await?;
             let expected = if case.rules.is_checked { expected } else { &now.version };
             let committed = inner.commit(Commit::new(secret, expected)).await?;
+            case.note_written();
             let was_live = now.secret.is_some_and(|secret| case.opens(secret.expose_secret()));
             if was_live && !case.opens(secret.expose_secret()) {
                 case.violation("a live secret is replaced by a dead one");

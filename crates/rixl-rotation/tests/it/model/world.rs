@@ -5,7 +5,7 @@ use std::{
     fs,
     sync::{
         Arc, Mutex, MutexGuard, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -91,6 +91,8 @@ pub(crate) enum Rival {
     Human,
     /// Someone who rotates by hand and tells nobody.
     SilentHuman,
+    /// What configures the machine, which puts the first secret back into the first place.
+    Configuration,
 }
 
 /// What may be taken away, to see that the judge would notice.
@@ -225,12 +227,16 @@ pub(crate) struct Case {
     nets: Vec<Net>,
     /// The process and the operation at which a human rotated, and how many processes had ended then.
     humans: Mutex<Vec<(usize, usize, usize)>>,
+    /// The same, of a secret that was put back.
+    put_back: Mutex<Vec<(usize, usize, usize)>>,
     /// What each process that ended did, in order.
     traces: Mutex<Vec<(usize, Vec<Op>)>>,
     violations: Mutex<Vec<String>>,
     pub(crate) losses: AtomicUsize,
     pub(crate) excuses: AtomicUsize,
     has_given_way: Mutex<bool>,
+    /// Whether a deploy step ended well since a process last wrote a place.
+    is_deployed: AtomicBool,
 }
 
 /// What a process does.
@@ -294,11 +300,13 @@ impl Case {
             requests_before: sandbox.calls("rotateApiKey"),
             nets: nets.to_vec(),
             humans: Mutex::default(),
+            put_back: Mutex::default(),
             traces: Mutex::default(),
             violations: Mutex::default(),
             losses: AtomicUsize::new(0),
             excuses: AtomicUsize::new(0),
             has_given_way: Mutex::default(),
+            is_deployed: AtomicBool::new(false),
             key,
         });
         case.ledger().sent.insert(1, case.key.secret.clone());
@@ -398,10 +406,15 @@ impl Case {
         stored
     }
 
+    async fn put(&self, place: usize, secret: &str) {
+        let store = &self.stores[place];
+        let version = store.read(Read::new()).await.unwrap().version;
+        store.commit(Commit::new(&Secret::from(secret), &version)).await.unwrap();
+    }
+
     async fn write(&self, secret: &str) {
-        for store in &self.stores {
-            let version = store.read(Read::new()).await.unwrap().version;
-            store.commit(Commit::new(&Secret::from(secret), &version)).await.unwrap();
+        for place in 0..self.stores.len() {
+            self.put(place, secret).await;
         }
     }
 
@@ -414,6 +427,22 @@ impl Case {
     fn is_taken(&self, secret: &str) -> Option<bool> {
         let taken = fs::read_to_string(self.taken_file()?).unwrap_or_default();
         Some(taken == fingerprint(secret))
+    }
+
+    pub(crate) fn note_written(&self) {
+        self.is_deployed.store(false, Ordering::SeqCst);
+    }
+
+    /// When the deploy step of a process has just ended well.
+    pub(crate) fn judge_deployed(&self, process: &Process) {
+        self.is_deployed.store(true, Ordering::SeqCst);
+        let looks = process.last_looks();
+        let is_in_all = looks.len() == self.layout.places;
+        let is_seen = is_in_all && looks.iter().all(|(_, text)| self.is_taken(text) == Some(true));
+        // What a concurrent one deploys meanwhile can't be told apart.
+        if !is_seen && !process.is_beside_another() {
+            self.violation("a secret is deployed that was not seen in every place");
+        }
     }
 
     /// Puts the first secret into the places.
@@ -506,6 +535,11 @@ impl Case {
                 Rival::Recovery => drop(self.run(Task::Recover, 0, &[]).await),
                 Rival::Stranger => {
                     drop(self.run(Task::Rotate, 1, &[]).await);
+                }
+                Rival::Configuration => {
+                    self.put(0, &self.key.secret).await;
+                    let ended = self.traces.lock().unwrap().len();
+                    self.put_back.lock().unwrap().push((process, at, ended));
                 }
                 Rival::Human | Rival::SilentHuman => {
                     let organization = OrganizationId::new(self.server.sandbox.organization_id()).unwrap();
@@ -620,7 +654,10 @@ impl Case {
             if report.fingerprint.as_deref() != Some(&*fingerprint(stored)) {
                 self.violation(format!("{:?} is said of another secret than the store holds", report.ending));
             }
-            if report.ending == Ending::Rotated && self.is_taken(stored) == Some(false) {
+            let is_deployed = self.is_deployed.load(Ordering::SeqCst) || process.is_beside_another();
+            if report.ending == Ending::Rotated
+                && self.is_taken(stored).is_some_and(|is_taken| !is_taken || !is_deployed)
+            {
                 self.violation("Rotated is said, and what the store holds was not deployed");
             }
         }
@@ -722,16 +759,22 @@ impl Case {
         if has_grace && is_copy {
             return true;
         }
+        let traces = self.traces.lock().unwrap();
+        let is_seen = |(process, at, ended): &(usize, usize, usize), looks: fn(&Op) -> bool| {
+            traces.iter().skip(*ended).any(|(number, trace)| {
+                let last = trace.iter().rposition(looks);
+                last.is_some_and(|last| number != process || last >= *at)
+            })
+        };
         if ledger.human.contains(&newest) {
             // Someone rotated, told nobody, and did so after the last look, or unseen because of a grace time.
-            let traces = self.traces.lock().unwrap();
-            let is_seen = |(process, at, ended): &(usize, usize, usize)| {
-                traces.iter().skip(*ended).any(|(number, trace)| {
-                    let last = trace.iter().rposition(|op| matches!(op, Op::Read(_)));
-                    last.is_some_and(|last| number != process || last >= *at)
-                })
-            };
+            let is_seen = |act: &_| is_seen(act, |op| matches!(op, Op::Read(_)));
             return has_grace || !self.humans.lock().unwrap().iter().any(is_seen);
+        }
+        // It was put back after the last look.
+        let put_back = self.put_back.lock().unwrap();
+        if !put_back.is_empty() && !put_back.iter().any(|act| is_seen(act, |op| *op == Op::Read(0))) {
+            return true;
         }
         // Two secrets live, one of ours that nobody saw and one of a rival's: which one is newer can't be told.
         let is_unseen = !ledger.sent.contains_key(&newest) || ledger.lost.contains(&newest);
