@@ -42,6 +42,7 @@ mod taken;
 mod taken_in_vault;
 mod terminal;
 mod usage;
+mod vault_requests;
 mod ways_out;
 mod webhooks;
 mod year;
