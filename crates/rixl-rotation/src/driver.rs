@@ -84,8 +84,8 @@ pub(crate) struct Driver {
     look_error: Option<Error>,
     journal_error: Option<JournalError>,
     warnings: Vec<Warning>,
-    /// What was read under the lock of the entry, without which nobody writes it: the receipt of the key.
-    pub(crate) of_key: Option<ledger::Receipt>,
+    /// What was read under the lock of the entry, without which nobody writes it: the receipt of the key, if there is one.
+    pub(crate) of_key: Option<Option<ledger::Receipt>>,
     /// Where the key's secret is besides the places.
     homes: Vec<Spot>,
     /// Why the deploy step did not end well, and what it said.

@@ -1001,10 +1001,10 @@ impl Rotator {
         }
         let of_key = match intent.subject.owner() {
             // What can't be read may tell of an unfinished run.
-            Some(owner) => self.receipt_of_key(&owner).await?,
+            Some(owner) => Some(self.receipt_of_key(&owner).await?),
             None => None,
         };
-        if let Some(receipt) = &of_key
+        if let Some(Some(receipt)) = &of_key
             && let Some(failure) = self.is_of_open_run(&intent.subject, receipt).await
         {
             return Err(failure);

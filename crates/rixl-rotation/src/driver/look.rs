@@ -234,7 +234,7 @@ impl Driver {
     async fn is_elsewhere(&mut self) -> bool {
         let Some(owner) = self.subject().owner() else { return false };
         let receipt = match &self.of_key {
-            Some(receipt) => Ok(Some(receipt.clone())),
+            Some(receipt) => Ok(receipt.clone()),
             None => self.rotator.receipt_of_key(&owner).await,
         };
         let homes = match receipt {

@@ -1397,9 +1397,6 @@ fn check(kind: Kind) {
         (Given { deploys: true, ..given }, 1, moves(1, 0, 1)),
         (Given { proves: true, ..given }, 1, moves(1, 0, 1)),
         (Given { is_write_only: true, ..given }, 1, moves(1, 0, 1)),
-        (Given { waits: true, ..given }, 1, moves(1, 1, 0)),
-        (Given { waits: true, ..given }, 1, moves(2, 0, 1)),
-        (Given { waits: true, deploys: true, ..given }, 1, moves(1, 0, 1)),
     ];
     // The secret of an endpoint has one form.
     if kind != Kind::Endpoint {
@@ -1412,10 +1409,6 @@ fn check(kind: Kind) {
     if is_full() {
         worlds.extend([
             (given, 1, moves(1, 1, 1)),
-            (Given { waits: true, ..given }, 1, moves(1, 1, 1)),
-            (Given { waits: true, ..given }, 2, moves(2, 0, 1)),
-            (Given { waits: true, deploys: true, proves: true, ..given }, 1, moves(1, 1, 1)),
-            (Given { waits: true, is_write_only: true, ..given }, 1, moves(2, 0, 2)),
             (given, 1, moves(1, 0, 2)),
             (given, 2, moves(1, 1, 1)),
             (Given { deploys: true, ..given }, 1, moves(1, 1, 1)),
@@ -1473,12 +1466,10 @@ fn a_replacement_whose_old_key_rixl_ends() {
         (given, 1, moves(1, 1, 0)),
         (given, 1, moves(0, 1, 1)),
         (Given { deploys: true, ..given }, 1, moves(1, 0, 1)),
-        (Given { waits: true, deploys: true, ..given }, 1, moves(1, 0, 1)),
     ];
     if is_full() {
         worlds.extend([
             (given, 1, moves(2, 0, 1)),
-            (Given { waits: true, ..given }, 1, moves(1, 1, 1)),
             (given, 1, moves(1, 1, 1)),
             (given, 2, moves(1, 1, 1)),
             (Given { is_write_only: true, ..given }, 1, moves(1, 0, 1)),
@@ -1494,4 +1485,31 @@ fn a_replacement_whose_old_key_rixl_ends() {
 #[test]
 fn a_creation() {
     check(Kind::Create);
+}
+
+/// A journal to which each change is a request writes what may wait with what comes next, and a kill takes it away.
+#[test]
+fn what_may_wait_is_lost_by_a_kill() {
+    let moves = |crashes, rivals, faults| Moves { crashes, rivals, faults };
+    for kind in [Kind::AtOnce, Kind::Grace, Kind::Replace, Kind::Endpoint, Kind::Create] {
+        let given = Given { waits: true, ..Given::new(kind) };
+        let mut worlds = vec![
+            (given, 1, moves(1, 1, 0)),
+            (given, 1, moves(1, 0, 1)),
+            (Given { deploys: true, ..given }, 1, moves(1, 0, 1)),
+        ];
+        if kind == Kind::Replace {
+            worlds.push((Given { expires: true, ..given }, 1, moves(1, 0, 1)));
+        }
+        if is_full() {
+            worlds.extend([
+                (given, 1, moves(2, 0, 1)),
+                (given, 1, moves(1, 1, 1)),
+                (given, 2, moves(1, 0, 1)),
+                (Given { proves: true, ..given }, 1, moves(1, 0, 1)),
+                (Given { is_write_only: true, ..given }, 1, moves(2, 0, 1)),
+            ]);
+        }
+        check_all(worlds);
+    }
 }
