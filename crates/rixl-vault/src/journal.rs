@@ -69,7 +69,7 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 ///    [linked](rixl_rotation::journal::chain) to exactly one before it, whichever machine adds it. A line that a crash left
 ///    there alone belongs to the history, and whoever adds the next one writes its entry first.
 /// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it (that of a store once a third of it
-///    is over), and so does a run that only waits, every third of it or every minute. A line that [may wait](Append::may_wait)
+///    is over), and so does a run that only waits, every third of it or every minute. A line that [may wait](Append::may_wait())
 ///    is written with the next change. A lease expires when its holder is dead, and also when its holder is slow: then the
 ///    next change fails with [`JournalErrorKind::Locked`], and that holder writes nothing more. The lease must be
 ///    half as long again as the longest pause between two changes.
