@@ -29,7 +29,7 @@ use crate::{
         progress::{At, Progress, Record, Response, Why},
         seen::{Act, Because, IfLive, KeySeen, Look, Mandate, Observation, Seen, Step, Stop, Wait},
     },
-    store::{self, Content, Store, StoreError, StoreLock},
+    store::{self, Content, Store, StoreError, StoreLock, Version},
 };
 
 /// One entry of the journal, locked, how far it has come, and what this process holds of it.
@@ -84,6 +84,8 @@ pub(crate) struct Driver {
     look_error: Option<Error>,
     journal_error: Option<JournalError>,
     warnings: Vec<Warning>,
+    /// What was read under the lock of the entry, without which nobody writes it: the receipt of the key, if there is one.
+    pub(crate) of_key: Option<Option<ledger::Receipt>>,
     /// Where the key's secret is besides the places.
     homes: Vec<Spot>,
     /// Why the deploy step did not end well, and what it said.
@@ -142,6 +144,8 @@ pub(crate) struct Target {
     content: Content,
     /// Whose it is, if not this key's: what follows its location in a sentence.
     taken: Option<String>,
+    /// What was written there just now, where a read could tell no more.
+    written: Option<(Version, Secret)>,
 }
 
 impl Target {
@@ -155,6 +159,7 @@ impl Target {
             error: None,
             content: Content::Absent,
             taken: None,
+            written: None,
         }
     }
 
@@ -247,6 +252,7 @@ impl Driver {
             look_error: None,
             journal_error: None,
             warnings: Vec::new(),
+            of_key: None,
             homes: Vec::new(),
             not_deployed: None,
             not_proven: None,
@@ -380,6 +386,9 @@ impl Driver {
     }
 
     async fn step(&mut self, mut step: Step) {
+        if !matches!(step, Step::Look(Look::Place(_))) {
+            self.places.iter_mut().for_each(|place| place.written = None);
+        }
         // A fleet holds many of these, and the calls of a client are large.
         let observation = Box::pin(self.perform(&mut step)).await;
         if let Step::Record(record) | Step::Assume(record) = &step {
@@ -477,7 +486,9 @@ impl Driver {
         let line = serde_json::to_string(record).map_err(|error| {
             JournalError::new(JournalErrorKind::Unusable, "the journal line can't be written").with_source(error)
         })?;
-        self.entry.append(Append::new(&line)).await
+        let append = Append::new(&line);
+        let may_wait = record.may_wait(self.intent(), |place| self.is_readable(place));
+        self.entry.append(if may_wait { append.may_wait() } else { append }).await
     }
 
     fn now(&self) -> Timestamp {

@@ -33,8 +33,9 @@ use crate::store::BoxFuture;
 ///    in any process that shares the journal, fails at once with [`JournalErrorKind::Locked`]. A lock ends with its
 ///    holder, even if that is killed (at once, or after a lease). `look` reads the lines of an entry that nobody holds,
 ///    and otherwise fails in the same way.
-/// 2. The effects of `append`, `put_escrow` and `close` are durable when they return `Ok`. After a crash in the middle
-///    of them, a line is complete or absent.
+/// 2. The effects of `append`, `put_escrow` and `close` are durable when they return `Ok`, but for a line that
+///    [may wait](Append::may_wait()): that is durable with what comes next, at the latest when the entry is dropped. After a
+///    crash in the middle of them, a line is complete or absent.
 /// 3. An entry without lines does not exist: it is not among the `unfinished`.
 /// 4. `close` adds the history line and keeps the receipts, then wipes the escrow, then removes the entry. After a
 ///    crash in between, the entry is closed again; a history line may then occur twice.

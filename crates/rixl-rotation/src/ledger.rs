@@ -11,7 +11,7 @@ use crate::{
     Audit, Ending, Failure, FailureKind, Liveness, Next, Rotator, fingerprint,
     journal::{Journal, JournalError, JournalErrorKind, ListUnfinished, Look, ReadReceipt},
     protocol::{
-        intent::{Deploy, Digest, Intent, MadeId, OF_CREDENTIAL, Place, Subject, owner_of_credential},
+        intent::{Deploy, Intent, MadeId, OF_CREDENTIAL, Place, Subject, owner_of_credential},
         progress::Progress,
     },
     recover::{self, Open},
@@ -45,6 +45,9 @@ pub(crate) struct Receipt {
     /// What made consumers take it: in what is kept for the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deploy: Option<Deploy>,
+    /// The latest of the same location on other servers, or under other addresses of this one: one record has them all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    elsewhere: Vec<Receipt>,
 }
 
 /// What the last run on a key left, as far as its journal knows: see [`Rotator::last_run`].
@@ -93,6 +96,12 @@ impl Spot {
         self.server.clone().filter(|_| is_same)
     }
 
+    /// Whether one is the other, by the place or by the path to it.
+    fn is_at(&self, other: &Self) -> bool {
+        let (path, other_path) = (self.path(), other.path());
+        self.identity == other.identity || path == other_path || self.identity == other_path || path == other.identity
+    }
+
     /// A link that was given leads on with each deployment, and is the same place to its user.
     fn is(&self, place: &Place) -> bool {
         let is_asked = self.asked.is_some() && self.asked == place.asked;
@@ -115,17 +124,17 @@ fn of_key(base_url: &str, key_id: &str) -> String {
     format!("key-{}", hex(format!("{base_url} {key_id}").as_bytes(), 16))
 }
 
-/// What a run that ended so has to say of its places, each with the fingerprint of what it holds.
-/// Those that it left have its secret too, until the next one.
+/// What a run that ended so has to say of its places, and of those that it left: they have its secret too, until the next
+/// one. Each comes with the fingerprint of what it holds, and what is known of it on [other servers](Rotator::elsewhere).
 pub(crate) fn receipts<'a>(
     audit: &Audit,
     owner: Option<&str>,
-    places: impl IntoIterator<Item = (&'a Place, Option<String>)>,
-    left: &'a [(Place, Digest)],
+    places: impl IntoIterator<Item = (&'a Place, Option<String>, Vec<Receipt>)>,
     deploy: Option<&Deploy>,
 ) -> Vec<crate::journal::Receipt> {
     let Some(owner) = owner else { return Vec::new() };
     let (mut all, mut spots) = (Vec::new(), Vec::new());
+    let mut of_servers: Vec<Receipt> = Vec::new();
     let receipt = |spot, others, fingerprint| Receipt {
         v: VERSION,
         run: audit.run_id.clone().unwrap_or_default(),
@@ -140,18 +149,30 @@ pub(crate) fn receipts<'a>(
         signed_with_both_until: audit.signed_with_both_until,
         entry: None,
         deploy: None,
+        elsewhere: Vec::new(),
     };
-    let left = left.iter().map(|(place, value)| (place, Some(value.fingerprint())));
-    for (place, fingerprint) in places.into_iter().chain(left) {
+    for (place, fingerprint, elsewhere) in places {
         spots.push(Spot::from(place));
-        let Ok(line) = serde_json::to_string(&receipt(Spot::from(place), Vec::new(), fingerprint)) else { continue };
+        let receipt = receipt(Spot::from(place), Vec::new(), fingerprint);
+        if place.server.is_some() {
+            match of_servers.iter_mut().find(|first| first.spot.place == place.given) {
+                Some(first) => {
+                    first.elsewhere.retain(|other| !other.spot.is_at(&receipt.spot));
+                    first.elsewhere.push(receipt);
+                }
+                None => of_servers.push(Receipt { elsewhere, ..receipt }),
+            }
+            continue;
+        }
+        let Ok(line) = serde_json::to_string(&receipt) else { continue };
         all.push(crate::journal::Receipt::new(of_place(&place.name), line.clone()));
         if place.path() != place.name {
-            all.push(crate::journal::Receipt::new(of_place(&place.path()), line.clone()));
+            all.push(crate::journal::Receipt::new(of_place(&place.path()), line));
         }
-        if place.server.is_some() {
-            all.push(crate::journal::Receipt::new(of_any_server(&place.given), line));
-        }
+    }
+    for receipt in of_servers {
+        let Ok(line) = serde_json::to_string(&receipt) else { continue };
+        all.push(crate::journal::Receipt::new(of_any_server(&receipt.spot.place), line));
     }
     let of_key = of_key(&audit.base_url, owner);
     let mut spots = spots.into_iter();
@@ -192,6 +213,7 @@ pub(crate) fn receipt_of_new(
         signed_with_both_until: None,
         entry: entry.map(str::to_owned),
         deploy: None,
+        elsewhere: Vec::new(),
     };
     let line = serde_json::to_string(&receipt).ok()?;
     Some(crate::journal::Receipt::new(of_key(&intent.base_url, &owner), line))
@@ -228,19 +250,44 @@ impl Rotator {
 
     /// What was last put there, by the place and by the path to it: after a remount, or where a folder was made anew, one of
     /// the two may be another's.
-    async fn receipts_of(&self, identity: &str, path: &str) -> Result<Vec<Receipt>, JournalError> {
-        let mut receipts: Vec<Receipt> = self.receipt(&of_place(identity)).await?.into_iter().collect();
-        if path != identity {
-            receipts.extend(self.receipt(&of_place(path)).await?);
+    async fn receipts_of(&self, spot: &Spot) -> Result<Vec<Receipt>, JournalError> {
+        let mut receipts = match spot.server {
+            Some(_) => {
+                let mut receipts = self.at_any_server(&spot.place).await?;
+                receipts.retain(|receipt| receipt.spot.is_at(spot));
+                receipts
+            }
+            None => self.receipt(&of_place(&spot.identity)).await?.into_iter().collect(),
+        };
+        if spot.server.is_none() && spot.path() != spot.identity {
+            receipts.extend(self.receipt(&of_place(&spot.path())).await?);
         }
         receipts.sort_by_key(|receipt| Reverse(receipt.at));
         Ok(receipts)
     }
 
+    /// What was last put at this location, by whatever address of whatever server.
+    async fn at_any_server(&self, location: &str) -> Result<Vec<Receipt>, JournalError> {
+        let Some(mut last) = self.receipt(&of_any_server(location)).await? else { return Ok(Vec::new()) };
+        let others = std::mem::take(&mut last.elsewhere);
+        Ok(iter::once(last).chain(others).collect())
+    }
+
+    /// What is known of the same location on other servers: what a run says of its place takes the place of that.
+    pub(crate) async fn elsewhere(&self, place: &Place) -> Vec<Receipt> {
+        if place.server.is_none() {
+            return Vec::new();
+        }
+        // What can't be read is replaced.
+        let mut others = self.at_any_server(&place.given).await.unwrap_or_default();
+        others.retain(|other| !other.spot.is_at(&Spot::from(place)));
+        others
+    }
+
     /// Whether this secret was put there as that of this key.
     pub(crate) async fn is_own(&self, place: &Place, key_id: &KeyId, secret: &Secret) -> bool {
         let print = fingerprint(secret.expose_secret());
-        let receipts = self.receipts_of(&place.name, &place.path()).await.unwrap_or_default();
+        let receipts = self.receipts_of(&Spot::from(place)).await.unwrap_or_default();
         let is_it =
             |receipt: &Receipt| receipt.key_id == key_id.as_str() && receipt.fingerprint.as_ref() == Some(&print);
         receipts.iter().any(is_it)
@@ -250,9 +297,13 @@ impl Rotator {
     pub(crate) async fn ending_of(&self, progress: &Progress) -> Result<Option<Ending>, JournalError> {
         // One that does not last has none.
         for (_, place) in progress.kept() {
-            match self.receipt(&of_place(&place.name)).await {
-                Ok(Some(receipt)) if receipt.run == progress.intent.run => return Ok(Some(receipt.ending)),
-                Ok(_) => {}
+            match self.receipts_of(&Spot::from(place)).await {
+                Ok(receipts) => {
+                    let mut receipts = receipts.into_iter();
+                    if let Some(receipt) = receipts.find(|receipt| receipt.run == progress.intent.run) {
+                        return Ok(Some(receipt.ending));
+                    }
+                }
                 // What can't be read is no reason to leave the run as it is.
                 Err(error) if error.kind() == JournalErrorKind::Damaged => {}
                 Err(error) => return Err(error),
@@ -274,11 +325,12 @@ impl Rotator {
             (Some(held), Some(put)) => held == put,
             _ => true,
         };
-        let receipts = self.receipts_of(&place.name, &place.path()).await?;
+        let receipts = self.receipts_of(&Spot::from(place)).await?;
         let receipt = match receipts.into_iter().find(is_held) {
             // What holds the very secret is the same place under another address, or a copy of it.
             None if place.server.is_some() && held.is_some() => {
-                self.receipt(&of_any_server(&place.given)).await?.filter(|put| put.fingerprint == held_now)
+                let mut others = self.at_any_server(&place.given).await?.into_iter();
+                others.find(|put| put.fingerprint == held_now)
             }
             receipt => receipt,
         };
@@ -310,9 +362,9 @@ impl Rotator {
 
     /// That an unfinished run on another key has its secret go there: what the place holds may be that, and no receipt says so
     /// yet. What follows the location in a sentence. A run that is under way locks its place.
-    pub(crate) async fn open_run_into(&self, place: &Place) -> Option<String> {
-        let names = self.journal.unfinished(ListUnfinished::new()).await.ok()?.names;
-        for name in names {
+    pub(crate) async fn open_run_into(&self, place: &Place, own: &str) -> Option<String> {
+        let names = self.journal.unfinished(ListUnfinished::new().or_empty()).await.ok()?.names;
+        for name in names.into_iter().filter(|name| name != own) {
             let Ok(entry) = self.journal.look(Look::new(&name)).await else { continue };
             let Ok(Some(open)) = recover::read(&name, &entry.lines) else { continue };
             let is_it = |other: &Place| other.name == place.name || other.path() == place.path();
@@ -325,13 +377,8 @@ impl Rotator {
     }
 
     /// Why this is not to be changed: a run that is not over has created it, and goes on from the secret that it stored.
-    pub(crate) async fn is_of_open_run(&self, subject: &Subject) -> Option<Failure> {
-        let receipt = match self.receipt(&of_key(self.account.client().base_url(), &subject.owner()?)).await {
-            Ok(receipt) => receipt?,
-            // It may be what tells of that run.
-            Err(error) => return Some(error.into()),
-        };
-        let entry = receipt.entry?;
+    pub(crate) async fn is_of_open_run(&self, subject: &Subject, receipt: &Receipt) -> Option<Failure> {
+        let entry = receipt.entry.clone()?;
         let made = format!("{} {}", subject.noun(), subject.old_id().unwrap_or_default());
         let looked = self.journal.look(Look::new(&entry)).await;
         if let Err(error) = &looked
@@ -365,7 +412,7 @@ impl Rotator {
     pub async fn last_run(&self, key_id: &KeyId) -> Result<Option<LastRun>, Failure> {
         let name = of_key(self.account.client().base_url(), key_id.as_str());
         let Some(receipt) = self.receipt(&name).await? else { return Ok(None) };
-        let homes = self.homes_besides(&[], key_id.as_str()).await?;
+        let homes = self.homes_besides(Some(receipt.clone()), &[], key_id.as_str()).await?;
         Ok(Some(LastRun {
             stores: homes.into_iter().map(|home| home.asked.unwrap_or(home.place)).collect(),
             fingerprint: receipt.fingerprint,
@@ -374,14 +421,23 @@ impl Rotator {
         }))
     }
 
-    /// Where the secret of this key is besides: such a place would keep a dead one.
-    pub(crate) async fn homes_besides(&self, places: &[Place], owner: &str) -> Result<Vec<Spot>, JournalError> {
-        let name = of_key(self.account.client().base_url(), owner);
-        let Some(Receipt { spot, others, .. }) = self.receipt(&name).await? else { return Ok(Vec::new()) };
+    /// What the last run on this key left.
+    pub(crate) async fn receipt_of_key(&self, owner: &str) -> Result<Option<Receipt>, JournalError> {
+        self.receipt(&of_key(self.account.client().base_url(), owner)).await
+    }
+
+    /// Where the secret of this key is besides, by its receipt: such a place would keep a dead one.
+    pub(crate) async fn homes_besides(
+        &self,
+        receipt: Option<Receipt>,
+        places: &[Place],
+        owner: &str,
+    ) -> Result<Vec<Spot>, JournalError> {
+        let Some(Receipt { spot, others, .. }) = receipt else { return Ok(Vec::new()) };
         let mut left = Vec::new();
         for home in iter::once(spot).chain(others).filter(|home| !places.iter().any(|place| home.is(place))) {
             // Another key may have taken it over.
-            let there = self.receipts_of(&home.identity, &home.path()).await?;
+            let there = self.receipts_of(&home).await?;
             left.extend(there.into_iter().next().filter(|there| there.key_id == owner).map(|there| there.spot));
         }
         Ok(left)

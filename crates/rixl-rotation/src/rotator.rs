@@ -1003,7 +1003,14 @@ impl Rotator {
         if let Some(earlier) = recover::read(&name, entry.lines())? {
             return Err(earlier.repeated(&intent).unwrap_or_else(|| earlier.refusal("nothing was sent")));
         }
-        if let Some(failure) = self.is_of_open_run(&intent.subject).await {
+        let of_key = match intent.subject.owner() {
+            // What can't be read may tell of an unfinished run.
+            Some(owner) => Some(self.receipt_of_key(&owner).await?),
+            None => None,
+        };
+        if let Some(Some(receipt)) = &of_key
+            && let Some(failure) = self.is_of_open_run(&intent.subject, receipt).await
+        {
             return Err(failure);
         }
         let mut targets = Vec::with_capacity(stores.len());
@@ -1024,6 +1031,7 @@ impl Rotator {
         let progress = Progress::new(Arc::new(intent));
         let mut driver = Driver::new(self.clone(), (name, entry), targets, progress, self.mandate(), label);
         driver.acks_place = acks_place;
+        driver.of_key = of_key;
         driver.prepare().await?;
         Ok(Prepared { driver, span: traced.span.clone(), end_before: None })
     }

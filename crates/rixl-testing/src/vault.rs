@@ -2,7 +2,7 @@
 //! takes any token.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex, MutexGuard},
@@ -39,6 +39,7 @@ struct State {
     entries: BTreeMap<String, (u64, Map<String, Value>)>,
     manner: Manner,
     requests: Vec<String>,
+    refused: Vec<String>,
     held: Vec<TcpStream>,
 }
 
@@ -74,6 +75,12 @@ impl Vault {
         self.state().requests.clone()
     }
 
+    /// Those that were not carried out: check-and-set refused them, or there was nothing.
+    #[must_use]
+    pub fn refused(&self) -> Vec<String> {
+        self.state().refused.clone()
+    }
+
     /// Writes a field, as another would.
     pub fn put(&self, entry: &str, field: &str, value: impl Into<Value>) {
         let mut state = self.state();
@@ -100,8 +107,11 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
         Manner::Refuses(status) => (status, json!({ "errors": ["the test says so"] })),
         Manner::Responds => respond(&mut state, method, path, &body),
     };
+    if status >= 400 {
+        state.refused.push(format!("{method} {path}"));
+    }
     drop(state);
-    let body = body.to_string();
+    let body = if status == 204 { String::new() } else { body.to_string() };
     let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
     let _ = stream.write_all((head + &body).as_bytes());
 }
@@ -109,6 +119,15 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
 fn respond(state: &mut State, method: &str, path: &str, body: &str) -> (u16, Value) {
     if path.starts_with("/v1/sys/internal/ui/mounts/kv/") {
         return (200, json!({ "data": { "path": "kv/", "type": "kv", "options": { "version": "2" } } }));
+    }
+    if path == "/v1/auth/token/lookup-self" {
+        return (200, json!({ "data": { "ttl": 0, "expire_time": null, "num_uses": 0 } }));
+    }
+    if path == "/v1/kv/config" {
+        return (200, json!({ "data": { "delete_version_after": "0s" } }));
+    }
+    if let Some(name) = path.strip_prefix("/v1/kv/metadata/") {
+        return metadata(state, method, name);
     }
     let Some(name) = path.strip_prefix("/v1/kv/data/") else { return (404, json!({ "errors": [] })) };
     if method == "GET" {
@@ -120,13 +139,31 @@ fn respond(state: &mut State, method: &str, path: &str, body: &str) -> (u16, Val
         };
     }
     let body: Value = serde_json::from_str(body).unwrap();
-    let (version, fields) = state.entries.entry(name.to_owned()).or_default();
-    if body["options"]["cas"] != *version {
+    let current = state.entries.get(name).map_or(0, |(version, _)| *version);
+    if body["options"]["cas"] != current {
         return (400, json!({ "errors": ["check-and-set parameter did not match the current version"] }));
     }
-    *version += 1;
-    *fields = body["data"].as_object().unwrap().clone();
-    (200, json!({ "data": { "version": version, "deletion_time": "" } }))
+    state.entries.insert(name.to_owned(), (current + 1, body["data"].as_object().unwrap().clone()));
+    (200, json!({ "data": { "version": current + 1, "deletion_time": "" } }))
+}
+
+fn metadata(state: &mut State, method: &str, name: &str) -> (u16, Value) {
+    if method == "DELETE" {
+        state.entries.remove(name);
+        return (204, Value::Null);
+    }
+    if let Some(folder) = name.strip_suffix("?list=true") {
+        let names = state.entries.keys().filter_map(|name| name.strip_prefix(folder)?.strip_prefix('/'));
+        let names: BTreeSet<&str> = names.map(|name| name.split_inclusive('/').next().unwrap_or(name)).collect();
+        return match names.is_empty() {
+            true => (404, json!({ "errors": [] })),
+            false => (200, json!({ "data": { "keys": names } })),
+        };
+    }
+    match state.entries.contains_key(name) {
+        true => (200, json!({ "data": { "delete_version_after": "0s" } })),
+        false => (404, json!({ "errors": [] })),
+    }
 }
 
 /// The head and the body of a request.

@@ -1,15 +1,6 @@
 //! The parts of the HTTP API that the store and the journal need: KV version 2.
 
-use std::{
-    error::Error as StdError,
-    io,
-    iter::successors,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{error::Error as StdError, io, iter::successors, time::Duration};
 
 use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::{Method, RequestBuilder};
@@ -242,7 +233,6 @@ impl From<Error> for Failure {
 pub(crate) struct Kv {
     config: VaultConfig,
     mount: String,
-    is_checked: Arc<AtomicBool>,
 }
 
 /// The current version of an entry.
@@ -324,7 +314,7 @@ impl Found {
 
 impl Kv {
     pub(crate) fn new(config: VaultConfig, mount: String) -> Self {
-        Self { config, mount, is_checked: Arc::default() }
+        Self { config, mount }
     }
 
     pub(crate) fn config(&self) -> &VaultConfig {
@@ -383,7 +373,7 @@ impl Kv {
         struct Options {
             version: Option<String>,
         }
-        if self.is_checked.load(Ordering::Relaxed) {
+        if self.config.checked_mounts().contains(&self.mount) {
             return Ok(());
         }
         let url = self.url(&["sys", "internal", "ui", "mounts", &self.mount], path);
@@ -397,7 +387,7 @@ impl Kv {
         } else if mount.path.trim_end_matches('/') != self.mount {
             "the mount there has a slash in its name, which is not supported"
         } else {
-            self.is_checked.store(true, Ordering::Relaxed);
+            self.config.checked_mounts().insert(self.mount.clone());
             return Ok(());
         };
         Err(Failure::new(FailureKind::Refused, reason))

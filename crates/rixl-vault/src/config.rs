@@ -3,13 +3,14 @@
 #[cfg(unix)]
 use std::os::unix::fs::MetadataExt;
 use std::{
+    collections::HashSet,
     env,
     ffi::OsString,
     fmt, fs,
     io::Read as _,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -55,6 +56,8 @@ pub struct VaultConfig {
     http: reqwest::Client,
     token: Arc<TokenCache>,
     timeout: Duration,
+    /// The mounts that were found to be of KV version 2.
+    checked: Arc<Mutex<HashSet<String>>>,
 }
 
 /// Why a [`VaultConfig`] can't be used. Nothing was sent.
@@ -360,11 +363,15 @@ impl VaultConfigBuilder {
             VaultConfigError(format!("the HTTP client could not be built: {}", Opaque::from(error)))
         })?;
         let token = Arc::new(TokenCache::of(source, self.timeout));
-        Ok(VaultConfig { address, headers, http, token, timeout: self.timeout })
+        Ok(VaultConfig { address, headers, http, token, timeout: self.timeout, checked: Arc::default() })
     }
 }
 
 impl VaultConfig {
+    /// What is known of mounts, shared by all stores with these settings: a fleet has one for each key.
+    pub(crate) fn checked_mounts(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
     /// The address and the namespace, for people, and the same text for the same ones.
     pub(crate) fn server(&self) -> String {
         let address = self.address.as_str().trim_end_matches('/');

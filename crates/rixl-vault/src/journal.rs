@@ -42,6 +42,8 @@ const READERS: usize = 8;
 const ROUNDS: u32 = 200;
 /// The longest pause between two of them.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How many receipts are remembered.
+const MAX_RECEIPTS: usize = 256;
 /// A clock that is off by less counts as right: the server's date is in whole seconds.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 
@@ -62,15 +64,16 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 ///
 /// 1. `entries/NAME` holds the lines of an entry, its raw response and its lease. Every change writes all of it with
 ///    check-and-set, so one of two concurrent rotators is refused. `stores/HASH` locks the entry of a store in the same
-///    way, `history` has one entry for each line, `receipts` says whose secret is in which place, `parts` holds the part of a raw response beyond 256 KiB.
+///    way, for as long as whoever locked it has its entry, `history` has one entry for each line, `receipts` says whose secret is in which place, `parts` holds the part of a raw response beyond 256 KiB.
 ///    `head` holds the last line of the history once more: it is replaced with check-and-set, and so each line is
 ///    [linked](rixl_rotation::journal::chain) to exactly one before it, whichever machine adds it. A line that a crash left
 ///    there alone belongs to the history, and whoever adds the next one writes its entry first. It also says up to which line
 ///    receipts tell of the history, so that it is not read as a whole.
-/// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it, and so does a run that only waits,
-///    every third of it or every minute. It expires when its holder is dead, and also when its holder is slow: then the
+/// 2. A lock is a lease, 5 minutes unless set otherwise, and every change renews it (that of a store once a third of it
+///    is over), and so does a run that only waits, every third of it or every minute. A line that [may wait](Append::may_wait())
+///    is written with the next change. A lease expires when its holder is dead, and also when its holder is slow: then the
 ///    next change fails with [`JournalErrorKind::Locked`], and that holder writes nothing more. The lease must be
-///    longer than the longest pause between two changes.
+///    half as long again as the longest pause between two changes.
 /// 3. Leases are timed by the server's clock, not by this machine's.
 /// 4. Dropping an entry releases it in a task, if there is a Tokio runtime; [`released`](Journal::released) waits for
 ///    that. Otherwise the lease expires.
@@ -82,9 +85,10 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 /// snapshot, in snapshots and in backups. Its audit log has hashes (HMAC) of values, unless it is told to log them raw.
 /// `close` can't reach these; rotating the key once more makes them worthless.
 ///
-/// A removal can't be check-and-set, and the next entry of the same name counts from 1 again. So with less than a quarter of
-/// its lease left, a holder checks that it still has the lock before it changes or removes anything. Only a process that is
-/// suspended for longer than that, between checking and sending, could touch the entry of another.
+/// A removal can't be check-and-set, and the next entry of the same name counts from 1 again. So a holder checks that it still
+/// has the lock directly before it removes its entry, and with less than a quarter of its lease left before it changes
+/// anything. Only a process that is suspended for longer than that, between checking and sending, could touch the entry of
+/// another.
 ///
 /// The policy that it needs:
 ///
@@ -131,6 +135,7 @@ impl VaultJournal {
             offset: Arc::default(),
             releases: Arc::default(),
             history: Arc::default(),
+            receipts: Arc::default(),
             added: Arc::default(),
         };
         Ok(Self { shared })
@@ -175,6 +180,8 @@ impl VaultJournal {
         let shared = &self.shared;
         let (slot, record) = self.find(name).await?;
         let lease = Lease { owner: owner(), change: 0, until: shared.now() };
+        // Those of a raw response may be left of whoever had it before.
+        let has_parts = slot.version > 0;
         let mut entry = Locked {
             shared: shared.clone(),
             name: name.into(),
@@ -182,7 +189,8 @@ impl VaultJournal {
             record,
             stores: Vec::new(),
             lease,
-            renewed: shared.timing.elapsed(),
+            renewed: shared.moment(),
+            has_parts,
             is_lost: false,
         };
         let is_to_be_deleted = entry.change(|_| {}).await?;
@@ -197,9 +205,13 @@ impl VaultJournal {
         Ok(Box::new(VaultEntry(Some(entry))))
     }
 
-    async fn unfinished_now(&self) -> Result<Vec<String>, JournalError> {
+    async fn unfinished_now(&self, may_be_empty: bool) -> Result<Vec<String>, JournalError> {
         let mut names = self.shared.list(&self.shared.at(["entries"])).await?;
         names.retain(|name| is_name(name));
+        if may_be_empty {
+            names.sort();
+            return Ok(names);
+        }
         let reads = names.into_iter().map(|name| self.shared.clone().if_unfinished(name));
         let names: Vec<Option<String>> = stream::iter(reads).buffered(READERS).try_collect().await?;
         let mut names: Vec<String> = names.into_iter().flatten().collect();
@@ -228,8 +240,8 @@ impl Journal for VaultJournal {
         })
     }
 
-    fn unfinished(&self, _: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>> {
-        Box::pin(async { self.unfinished_now().await.map(Unfinished::new) })
+    fn unfinished(&self, request: ListUnfinished) -> BoxFuture<'_, Result<Unfinished, JournalError>> {
+        Box::pin(async move { self.unfinished_now(request.may_be_empty).await.map(Unfinished::new) })
     }
 
     fn released(&self) -> BoxFuture<'_, ()> {
@@ -246,6 +258,7 @@ impl Journal for VaultJournal {
             }
             let path = self.shared.at(["receipts", request.name]);
             let found = self.shared.read(&path).await?;
+            self.shared.saw_receipt(request.name, found.version);
             Ok(self.shared.fields::<Line>(&found, &path)?.map(|receipt| receipt.line))
         })
     }
@@ -296,6 +309,8 @@ struct Shared {
     releases: Arc<Mutex<Vec<JoinHandle<()>>>>,
     /// The lines of the history that were read, by the names of their entries.
     history: Arc<Mutex<HashMap<String, HistoryLine>>>,
+    /// The versions of receipts that were read, by their names.
+    receipts: Arc<Mutex<HashMap<String, u64>>>,
     /// Whoever of this process adds a line to the history has it, and leaves the name of the entry that it wrote there.
     added: Arc<AsyncMutex<Option<String>>>,
 }
@@ -304,6 +319,19 @@ struct Shared {
 struct Slot {
     path: Vec<String>,
     version: u64,
+}
+
+/// The lock of a store, and when its lease was renewed last.
+struct StoreSlot {
+    slot: Slot,
+    renewed: Moment,
+}
+
+/// A time by the monotonic clock, which nobody can set, and by the wall clock, which counts while the machine is suspended.
+#[derive(Clone, Copy)]
+struct Moment {
+    elapsed: Duration,
+    at: Timestamp,
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -419,6 +447,21 @@ impl Shared {
         now.checked_add(offset).unwrap_or(now)
     }
 
+    /// How long a lease needs no renewal: two thirds of it are left for the longest pause between two changes.
+    fn renewal(&self) -> Duration {
+        self.lease / 3
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { elapsed: self.timing.elapsed(), at: self.timing.now() }
+    }
+
+    /// How long ago that was at most: of the two clocks, the one by which it is longer counts.
+    fn age(&self, Moment { elapsed, at }: Moment) -> Duration {
+        let by_wall = Duration::try_from(self.timing.now().duration_since(at)).unwrap_or_default();
+        self.timing.elapsed().saturating_sub(elapsed).max(by_wall)
+    }
+
     /// The lease, if it has not expired.
     fn live<'a>(&self, lease: Option<&'a Lease>) -> Option<&'a Lease> {
         lease.filter(|lease| lease.until > self.now())
@@ -442,6 +485,14 @@ impl Shared {
 
     fn record<'a, T: Deserialize<'a> + Default>(&self, found: &'a Found, path: &[String]) -> Result<T, JournalError> {
         self.fields(found, path).map(Option::unwrap_or_default)
+    }
+
+    /// Whether this holder still has the entry: whoever closes or releases it frees the stores that it has locked.
+    async fn has_entry(&self, name: &str, owner: &str) -> Result<bool, JournalError> {
+        let path = self.at(["entries", name]);
+        let found = self.read(&path).await?;
+        let leased = self.fields::<Leased>(&found, &path)?;
+        Ok(leased.and_then(|leased| leased.lease).is_some_and(|lease| lease.owner == owner))
     }
 
     /// The name, if its entry has lines.
@@ -549,12 +600,28 @@ impl Shared {
         }
     }
 
-    /// Replaces an entry, whatever it holds.
-    async fn put_over(&self, path: &[String], record: &(impl Serialize + Sync)) -> Result<(), JournalError> {
+    fn saw_receipt(&self, name: &str, version: u64) {
+        let mut receipts = self.receipts.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of most nothing is written.
+        if receipts.len() >= MAX_RECEIPTS {
+            receipts.clear();
+        }
+        receipts.insert(name.to_owned(), version);
+    }
+
+    /// Replaces a receipt, whatever it holds. Check-and-set refuses a copy of the request that arrives late.
+    async fn put_receipt(&self, Receipt { name, line, .. }: &Receipt) -> Result<(), JournalError> {
+        let path = self.at(["receipts", name]);
+        let record = Line { line: line.clone(), number: None };
+        // Who has read it knows its version, unless somebody else has written it since.
+        let mut seen = self.receipts.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         let mut attempts = Attempts::default();
         loop {
-            let version = self.read(path).await?.version;
-            match self.kv.write(path, record, version).await {
+            let version = match seen.take() {
+                Some(version) => version,
+                None => self.read(&path).await?.version,
+            };
+            match self.kv.write(&path, &record, version).await {
                 Ok(_) => return Ok(()),
                 Err(failure) => attempts.again(self, failure).await?,
             }
@@ -643,37 +710,60 @@ struct Locked {
     name: String,
     slot: Slot,
     record: Record,
-    stores: Vec<Slot>,
+    stores: Vec<StoreSlot>,
     lease: Lease,
-    /// When the last change began, by the monotonic clock.
-    renewed: Duration,
+    /// When the last change began.
+    renewed: Moment,
+    /// There may be entries with parts of a raw response.
+    has_parts: bool,
     is_lost: bool,
 }
 
 impl Locked {
-    /// Changes the entry, and renews its lease and those of its stores.
+    /// Changes the entry, and renews its lease, and those of its stores that are due.
     async fn change(&mut self, change: impl FnOnce(&mut Record)) -> Result<bool, JournalError> {
-        if self.is_lost {
-            return Err(self.shared.taken_over(&self.slot.path));
-        }
-        let result = self.try_change(change).await;
+        self.change_and_renew(change, self.shared.renewal()).await
+    }
+
+    /// Changes the entry, and renews its lease, and those of its stores that were renewed longer ago than this.
+    async fn change_and_renew(
+        &mut self,
+        change: impl FnOnce(&mut Record),
+        max_age: Duration,
+    ) -> Result<bool, JournalError> {
+        self.check_not_lost()?;
+        let result = self.try_change(change, max_age).await;
+        self.noted(result)
+    }
+
+    fn check_not_lost(&self) -> Result<(), JournalError> {
+        if self.is_lost { Err(self.shared.taken_over(&self.slot.path)) } else { Ok(()) }
+    }
+
+    /// Who has lost the lock once does not come back to it.
+    fn noted<T>(&mut self, result: Result<T, JournalError>) -> Result<T, JournalError> {
         self.is_lost = matches!(&result, Err(error) if error.kind() == JournalErrorKind::Locked);
         result
     }
 
-    async fn try_change(&mut self, change: impl FnOnce(&mut Record)) -> Result<bool, JournalError> {
+    async fn try_change(&mut self, change: impl FnOnce(&mut Record), max_age: Duration) -> Result<bool, JournalError> {
         self.check_if_late().await?;
-        let began = self.shared.timing.elapsed();
+        let began = self.shared.moment();
         let until = self.shared.now().checked_add(self.shared.lease).unwrap_or(Timestamp::MAX);
         self.lease = Lease { owner: self.lease.owner.clone(), change: self.lease.change + 1, until };
         let mut record = self.record.clone();
         change(&mut record);
         record.lease = Some(self.lease.clone());
-        for store in &mut self.stores {
+        let mut has_renewed = false;
+        for StoreSlot { slot, renewed } in &mut self.stores {
+            if self.shared.age(*renewed) <= max_age {
+                continue;
+            }
             let record = StoreRecord { entry: self.name.clone(), lease: record.lease.clone() };
-            self.shared.put(store, &record, &self.lease).await?;
+            self.shared.put(slot, &record, &self.lease).await?;
+            (*renewed, has_renewed) = (began, true);
         }
-        if !self.stores.is_empty() {
+        if has_renewed {
             // Those may have had to be tried again and again.
             self.check_if_late().await?;
         }
@@ -684,7 +774,13 @@ impl Locked {
     }
 
     fn is_late(&self) -> bool {
-        self.shared.timing.elapsed().saturating_sub(self.renewed) > self.shared.lease / 4 * 3
+        self.shared.age(self.renewed) > self.shared.lease / 4 * 3
+    }
+
+    /// Whether a lease is to be renewed.
+    fn is_due(&self) -> bool {
+        let mut renewed = self.stores.iter().map(|store| store.renewed).chain([self.renewed]);
+        renewed.any(|renewed| self.shared.age(renewed) > self.shared.renewal())
     }
 
     /// Once the lease may have expired, check-and-set is not enough: another rotator may have locked the entry, removed it
@@ -697,33 +793,60 @@ impl Locked {
         if self.is_mine(&found)? { Ok(()) } else { Err(self.shared.taken_over(&self.slot.path)) }
     }
 
+    /// Whether the entry is still ours, directly before what check-and-set can't refuse. A lease that is due is renewed, which
+    /// tells as much.
+    async fn confirm(&mut self) -> Result<(), JournalError> {
+        if self.is_due() {
+            return self.change(|_| {}).await.map(drop);
+        }
+        self.check_not_lost()?;
+        let mut attempts = Attempts::default();
+        let found = loop {
+            match self.shared.kv.read(&self.slot.path).await {
+                Ok(found) => break found,
+                Err(failure) => attempts.again(&self.shared, failure).await?,
+            }
+        };
+        let is_mine = self.is_mine(&found)?;
+        self.noted(if is_mine { Ok(()) } else { Err(self.shared.taken_over(&self.slot.path)) })
+    }
+
     async fn lock_store(&mut self, LockStore { location, identity, .. }: LockStore<'_>) -> Result<(), JournalError> {
         let shared = self.shared.clone();
         // A version is a hash, and fits in a path.
         let path = shared.at(["stores", &Version::of(identity.as_bytes()).to_string()]);
-        if self.stores.iter().any(|store| store.path == path) {
+        if self.stores.iter().any(|store| store.slot.path == path) {
             return Ok(());
         }
-        self.change(|_| {}).await?;
+        self.check_not_lost()?;
+        // It gets the lease of the entry.
+        if self.is_due() {
+            self.change(|_| {}).await?;
+        }
         let found = shared.read(&path).await?;
         let record: StoreRecord = shared.record(&found, &path)?;
-        let is_locked = |lease: &Lease| locked(format!("another rotator is about to write {location}: {lease}"));
         if let Some(lease) = shared.live(record.lease.as_ref())
             // What an earlier holder of this entry locked is ours with it.
             && record.entry != self.name
+            && shared.has_entry(&record.entry, &lease.owner).await?
         {
-            return Err(is_locked(lease));
+            return Err(locked(format!("another rotator is about to write {location}: {lease}")));
         }
         let mut slot = Slot { path, version: found.version };
         let record = StoreRecord { entry: self.name.clone(), lease: Some(self.lease.clone()) };
         shared.put(&mut slot, &record, &self.lease).await?;
-        self.stores.push(slot);
+        self.stores.push(StoreSlot { slot, renewed: self.renewed });
         Ok(())
     }
 
-    async fn append(&mut self, line: &str) -> Result<(), JournalError> {
+    async fn append(&mut self, Append { line, may_wait, .. }: Append<'_>) -> Result<(), JournalError> {
         if line.contains('\n') {
             return Err(JournalError::new(JournalErrorKind::Unusable, "a line of the journal has a line feed in it"));
+        }
+        // It is written with the next change.
+        if may_wait && !self.is_lost && !self.is_due() {
+            self.record.lines.push(line.to_owned());
+            return Ok(());
         }
         self.change(|record| record.lines.push(line.to_owned())).await.map(drop)
     }
@@ -735,6 +858,7 @@ impl Locked {
         if !rest.is_empty() {
             // Before any of it is written: is the entry still ours?
             self.change(|_| {}).await?;
+            self.has_parts = true;
             for (index, part) in rest.chunks(PART).enumerate() {
                 let name = format!("{}-{}-{index}", self.lease.owner, self.lease.change);
                 let part = Part { bytes: Some(encode(part)) };
@@ -742,6 +866,7 @@ impl Locked {
                 parts.push(name);
             }
         }
+        let written = parts.clone();
         let former = std::mem::take(&mut self.record.parts);
         let result = self
             .change(|record| {
@@ -751,6 +876,12 @@ impl Locked {
             .await;
         if result.is_err() {
             self.record.parts = former;
+            if self.is_lost {
+                // Nobody refers to them.
+                for name in written {
+                    let _ = self.shared.kv.destroy(&self.shared.at(["parts", &self.name, &name])).await;
+                }
+            }
             return result.map(drop);
         }
         for name in former {
@@ -782,21 +913,33 @@ impl Locked {
 
     async fn keep_receipts(&mut self, receipts: &[Receipt]) -> Result<(), JournalError> {
         for receipt in receipts {
+            self.check_not_lost()?;
             if self.is_late() {
                 self.change(|_| {}).await?;
             }
-            let path = self.shared.at(["receipts", &receipt.name]);
-            self.shared.put_over(&path, &Line { line: receipt.line.clone(), number: None }).await?;
+            self.shared.put_receipt(receipt).await?;
         }
         Ok(())
     }
 
     async fn close(&mut self, request: Close<'_>) -> Result<(), JournalError> {
         let Close { history_line, receipts, is_indexed, .. } = request;
+        // What follows is of whoever has the entry.
+        self.confirm().await?;
         if let Some(line) = history_line {
             self.add_history(line, is_indexed).await?;
         }
         self.keep_receipts(receipts).await?;
+        if self.has_parts {
+            self.remove_parts().await?;
+        }
+        self.confirm().await?;
+        // The older versions hold the raw response: they go with it. So do the locks of the stores.
+        self.remove().await
+    }
+
+    async fn remove_parts(&mut self) -> Result<(), JournalError> {
+        // No entry is left that refers to what is gone.
         let wipe = |record: &mut Record| {
             record.escrow = None;
             record.parts.clear();
@@ -811,19 +954,12 @@ impl Locked {
             }
             self.shared.destroy(&self.shared.at(["parts", &self.name, &name])).await?;
         }
-        self.free_stores().await;
-        if self.is_late() {
-            self.change(wipe).await?;
-        }
-        // The older versions hold the raw response: they go with it.
-        self.remove().await
+        Ok(())
     }
 
     /// Whoever replaces the head adds the line: it is linked to the one that was there. Its entry is written next, and where this
     /// process does not come to that, whoever comes next does it first.
     async fn add_history(&mut self, line: &str, is_indexed: bool) -> Result<(), JournalError> {
-        // Is the entry still ours?
-        self.change(|_| {}).await?;
         let shared = self.shared.clone();
         // The others of this process would only be in the way.
         let mut added = shared.added.lock().await;
@@ -934,19 +1070,11 @@ impl Locked {
         Ok(leased.and_then(|leased| leased.lease).is_some_and(|lease| lease.owner == self.lease.owner))
     }
 
-    /// Best effort: the leases expire.
-    async fn free_stores(&mut self) {
-        for store in std::mem::take(&mut self.stores) {
-            let _ = self.shared.kv.write(&store.path, &StoreRecord::default(), store.version).await;
-        }
-    }
-
-    /// Releases the lock, and leaves the entry's content. Best effort: the leases expire.
+    /// Releases the lock, and leaves the entry's content. Best effort: the leases expire. The locks of stores go with it.
     async fn release(mut self) {
         if self.is_lost {
             return;
         }
-        self.free_stores().await;
         let Record { lines, escrow, .. } = &self.record;
         if lines.is_empty() && escrow.is_none() {
             if !self.is_late() {
@@ -975,11 +1103,12 @@ impl Entry for VaultEntry {
     }
 
     fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(async move { self.locked()?.append(request.line).await })
+        Box::pin(async move { self.locked()?.append(request).await })
     }
 
     fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
-        Box::pin(async { self.locked()?.change(|_| {}).await.map(drop) })
+        // Nobody knows how long the wait goes on: all are renewed.
+        Box::pin(async { self.locked()?.change_and_renew(|_| {}, Duration::ZERO).await.map(drop) })
     }
 
     fn renewal(&self) -> Duration {

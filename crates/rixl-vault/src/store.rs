@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt, future,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -94,6 +94,8 @@ pub struct VaultStore {
     min_token_ttl: Duration,
     /// What the field held at the versions that were read last: an entry may change without it.
     seen: Mutex<Vec<(u64, Option<Version>)>>,
+    /// What a run has read last, until it writes: check-and-set tells whether it is still there.
+    last: Mutex<Option<Arc<Found>>>,
 }
 
 impl fmt::Debug for VaultStore {
@@ -136,7 +138,14 @@ impl VaultStore {
     /// character in it.
     pub fn new(config: VaultConfig, text: &str) -> Result<Self, StoreError> {
         let (mount, path, field) = parse(text)?;
-        Ok(Self { kv: Kv::new(config, mount), path, field, min_token_ttl: MIN_TOKEN_TTL, seen: Mutex::default() })
+        Ok(Self {
+            kv: Kv::new(config, mount),
+            path,
+            field,
+            min_token_ttl: MIN_TOKEN_TTL,
+            seen: Mutex::default(),
+            last: Mutex::default(),
+        })
     }
 
     pub(crate) fn with_config(
@@ -301,8 +310,16 @@ impl VaultStore {
         let expected = number
             .and_then(|number| number.parse().ok())
             .ok_or_else(|| self.error(StoreErrorKind::Unusable, "the expected version is not a version of KV v2"))?;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // What holds the secret already may not do so any more, and is not written.
+        last = last.filter(|last| {
+            last.version == expected && self.fields_of(last).is_ok_and(|fields| !self.is(secret, &fields))
+        });
         for _ in 0..MAX_TRIES {
-            let found = self.find().await?;
+            let found = match last.take() {
+                Some(found) => found,
+                None => Arc::new(self.find().await?),
+            };
             let fields = self.fields_of(&found)?;
             if self.is(secret, &fields) {
                 return self.stored(found.version, found.is_to_be_deleted);
@@ -394,12 +411,21 @@ impl Store for VaultStore {
         Box::pin(self.prepare_now(request.max_bytes))
     }
 
-    fn read<'a>(&'a self, _: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
-        Box::pin(async { self.held(&self.find().await?) })
+    fn read<'a>(&'a self, request: Read<'a>) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
+        Box::pin(async move {
+            let found = Arc::new(self.find().await?);
+            // A client that follows a key writes nothing.
+            let last = request.subject.map(|_| Arc::clone(&found));
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last;
+            self.held(&found)
+        })
     }
 
     fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
-        Box::pin(async move { self.commit_now(request.secret, request.expected).await.map(Committed::new) })
+        Box::pin(async move {
+            let version = self.commit_now(request.secret, request.expected).await?;
+            Ok(Committed::new(version).certain())
+        })
     }
 
     fn fields(&self) -> BoxFuture<'_, Result<Vec<(String, Secret)>, StoreError>> {

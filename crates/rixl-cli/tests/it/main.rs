@@ -45,6 +45,7 @@ mod taken_in_vault;
 mod terminal;
 mod unread;
 mod usage;
+mod vault_requests;
 mod ways_out;
 mod webhooks;
 mod year;

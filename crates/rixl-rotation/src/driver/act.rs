@@ -154,6 +154,9 @@ impl Driver {
             Ok(committed) => {
                 self.durable_at = Some(self.now());
                 committed.notes.into_iter().for_each(|note| self.warn(note));
+                if let Some(target) = self.places.get_mut(index).filter(|_| committed.is_certain) {
+                    target.written = Some((committed.version.clone(), value));
+                }
                 return Ok(committed.version);
             }
             Err(error) => error,
@@ -364,8 +367,13 @@ impl Driver {
                     _ => audit.key_id.clone(),
                 };
                 let lasting = lasting.map(|(index, place)| (place, self.fingerprint_at(index, ending)));
-                let deploy = self.intent().deploy.as_ref();
-                ledger::receipts(&audit, owner.as_deref(), lasting, &self.progress.left, deploy)
+                let left = self.progress.left.iter().map(|(place, value)| (place, Some(value.fingerprint())));
+                let all: Vec<_> = lasting.chain(left).collect();
+                let mut places = Vec::with_capacity(all.len());
+                for (place, fingerprint) in all {
+                    places.push((place, fingerprint, self.rotator.elsewhere(place).await));
+                }
+                ledger::receipts(&audit, owner.as_deref(), places, self.intent().deploy.as_ref())
             }
             // What was created is nobody's any more.
             Effect::Unknown | Effect::Unchanged => {

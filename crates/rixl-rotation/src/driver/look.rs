@@ -139,6 +139,7 @@ impl Driver {
             };
         };
         let store = Arc::clone(&target.store);
+        let written = self.places.get_mut(index).and_then(|target| target.written.take());
         let is_within = match is_preparing {
             true => store.is_within(&self.rotator.journal.location()).await,
             false => Ok(false),
@@ -152,15 +153,18 @@ impl Driver {
             }
             // Nothing of what an earlier process gave out can be seen, nor has to be.
             Ok(false) if self.is_given_out(index) => Ok(StoredSecret::new(Version::untracked(), None)),
-            Ok(false) => store.read(Read::new().with_subject(&self.subject)).await,
+            Ok(false) => match written {
+                Some((version, secret)) => Ok(StoredSecret::new(version, Some(secret))),
+                None => store.read(Read::new().with_subject(&self.subject)).await,
+            },
             Err(error) => Err(error),
         };
         let kind = self.subject.kind;
         let held = held.and_then(|held| self.not_foreign(index, held.sought_as(kind)));
-        let moved = match &target.moved {
+        let moved = match self.places.get(index).and_then(|target| target.moved.clone()) {
             // A deployment may have led its links on since the last look.
             None => store.moved().await.map(|there| format!("{} {there}", store.given())),
-            moved => moved.clone(),
+            moved => moved,
         };
         let is_same = moved.is_none();
         let mut seen =
@@ -217,7 +221,7 @@ impl Driver {
             return None;
         }
         // After the request too: what another run took over, and has not recorded as its own yet, is not overwritten.
-        if let Some(open) = self.rotator.open_run_into(place).await {
+        if let Some(open) = self.rotator.open_run_into(place, &self.entry_name).await {
             return Some(open);
         }
         match self.rotator.owner_of(place, self.subject().owner().as_deref(), held).await {
@@ -229,7 +233,15 @@ impl Driver {
     /// Whether the key's secret is in a place besides these.
     async fn is_elsewhere(&mut self) -> bool {
         let Some(owner) = self.subject().owner() else { return false };
-        let homes = self.rotator.homes_besides(&self.intent().places, &owner).await.unwrap_or_else(|error| {
+        let receipt = match &self.of_key {
+            Some(receipt) => Ok(receipt.clone()),
+            None => self.rotator.receipt_of_key(&owner).await,
+        };
+        let homes = match receipt {
+            Ok(receipt) => self.rotator.homes_besides(receipt, &self.intent().places, &owner).await,
+            Err(error) => Err(error),
+        };
+        let homes = homes.unwrap_or_else(|error| {
             self.warn(format!("{error}; it is not known whether the secret is in another place"));
             Vec::new()
         });

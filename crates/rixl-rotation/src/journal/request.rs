@@ -68,16 +68,25 @@ impl Looked {
     }
 }
 
-/// What [`Journal::unfinished`](super::Journal::unfinished) is asked: nothing yet. `new` is for tests of a journal.
+/// What [`Journal::unfinished`](super::Journal::unfinished) is asked. `new` is for tests of a journal.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 #[must_use]
-pub struct ListUnfinished {}
+pub struct ListUnfinished {
+    /// Entries without lines may be among them, where it takes a request each to leave them out.
+    pub may_be_empty: bool,
+}
 
 impl ListUnfinished {
     /// All of them.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// And perhaps some without lines: whoever looks at each sees that.
+    pub fn or_empty(mut self) -> Self {
+        self.may_be_empty = true;
+        self
     }
 }
 
@@ -237,12 +246,21 @@ impl<'a> LockStore<'a> {
 pub struct Append<'a> {
     /// The line, which has no line feed and no secret in it.
     pub line: &'a str,
+    /// It only spares a recovery a look, and need not be durable before the next line that may not wait, the next raw response
+    /// or the close.
+    pub may_wait: bool,
 }
 
 impl<'a> Append<'a> {
     /// This line.
     pub fn new(line: &'a str) -> Self {
-        Self { line }
+        Self { line, may_wait: false }
+    }
+
+    /// It need not be durable at once: a journal to which each change is a request may write it with the next one.
+    pub fn may_wait(mut self) -> Self {
+        self.may_wait = true;
+        self
     }
 }
 

@@ -87,6 +87,8 @@ struct Given {
     expires: bool,
     /// A probe is to take the new secret, then consumers are, and then the key is to be used.
     proves: bool,
+    /// The journal writes what may wait with what comes next.
+    waits: bool,
 }
 
 impl Given {
@@ -99,6 +101,7 @@ impl Given {
             deploys: false,
             expires: false,
             proves: false,
+            waits: false,
         }
     }
 
@@ -154,6 +157,8 @@ struct World {
     late_end: Option<(Timestamp, Timestamp)>,
     // The disk.
     disk: Option<Progress>,
+    /// What is to be there with the next write, where something waits for that.
+    soon: Option<Progress>,
     escrow: Option<Bytes>,
     places: Vec<Content>,
     /// What they held before they were written last, and until when a reader that lags has it.
@@ -297,6 +302,7 @@ impl World {
             settled: None,
             late_end: None,
             disk: None,
+            soon: None,
             escrow: None,
             places: vec![content; places],
             lagging: vec![(content, start()); places],
@@ -385,6 +391,13 @@ impl World {
     fn write(&mut self, index: usize, content: Content) {
         self.lagging[index] = (self.places[index], after(self.now, LAG));
         self.places[index] = content;
+    }
+
+    /// What waits is written.
+    fn flush(&mut self) {
+        if let Some(soon) = self.soon.take() {
+            self.disk = Some(soon);
+        }
     }
 
     /// RIXL carries out a request, of whomever.
@@ -480,7 +493,7 @@ impl World {
                 (*content, *until) = (Content::Nothing, start());
             }
         }
-        world.disk.iter_mut().for_each(progress);
+        world.disk.iter_mut().chain(&mut world.soon).for_each(progress);
         if let Some(process) = &mut world.process {
             progress(&mut process.progress);
             move_back(&mut process.seen.now);
@@ -549,8 +562,19 @@ impl World {
         };
         match step {
             Step::Record(record) => {
+                let intent = &process.progress.intent;
+                if self.given.waits && record.may_wait(intent, |_| !self.given.is_write_only) {
+                    add("", false, Observation::Recorded(Ok(Duration::ZERO)), &|world| {
+                        world.settle(step);
+                        let mut soon = world.soon.take().or_else(|| world.disk.clone());
+                        soon.iter_mut().for_each(|soon| soon.apply(record));
+                        world.soon = soon;
+                    });
+                    return all;
+                }
                 let write = |world: &mut Self| {
                     world.settle(step);
+                    world.flush();
                     match &mut world.disk {
                         Some(disk) => {
                             disk.apply(record);
@@ -682,7 +706,10 @@ impl World {
                 }
             }
             Step::Act(Act::Keep) => {
-                let keep = |world: &mut Self| world.escrow = process.in_hand;
+                let keep = |world: &mut Self| {
+                    world.flush();
+                    world.escrow = process.in_hand;
+                };
                 add("", false, Observation::Kept(true), &keep);
                 add("fails", true, Observation::Kept(false), &|_| {});
             }
@@ -757,7 +784,7 @@ impl World {
             Step::Act(Act::Close(ending)) => {
                 let close = |world: &mut Self| {
                     world.may_give_up();
-                    world.disk = None;
+                    (world.disk, world.soon) = (None, None);
                     world.escrow = None;
                     world.ending = Some(*ending);
                 };
@@ -936,6 +963,7 @@ impl World {
         }
         self.moves.crashes -= 1;
         self.process = None;
+        self.soon = None;
         (self, bad)
     }
 
@@ -1133,6 +1161,7 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
         Step::Stop(stop) => {
             *tally.endings.entry(format!("{stop:?}")).or_default() += 1;
             let mut ended = world.clone();
+            ended.flush();
             ended.process = None;
             ended.heed(stop);
             if ended.disk.is_some() {
@@ -1141,6 +1170,7 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
         }
         Step::Done(ending) => {
             let mut ended = world.clone();
+            ended.flush();
             ended.process = None;
             ended.ending = ended.disk.is_none().then_some(ending);
             found.push((format!("done: {ending:?}"), ended));
@@ -1154,7 +1184,9 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
                 if let Step::Act(Act::Close(ending)) = step
                     && ending != Ending::Refused
                 {
-                    let (mut killed, _) = world.clone().killed(&step);
+                    let mut closing = world.clone();
+                    closing.flush();
+                    let (mut killed, _) = closing.killed(&step);
                     killed.escrow = None;
                     killed.closing = Some(ending);
                     found.push((format!("killed within {step:?}"), killed));
@@ -1453,4 +1485,31 @@ fn a_replacement_whose_old_key_rixl_ends() {
 #[test]
 fn a_creation() {
     check(Kind::Create);
+}
+
+/// A journal to which each change is a request writes what may wait with what comes next, and a kill takes it away.
+#[test]
+fn what_may_wait_is_lost_by_a_kill() {
+    let moves = |crashes, rivals, faults| Moves { crashes, rivals, faults };
+    for kind in [Kind::AtOnce, Kind::Grace, Kind::Replace, Kind::Endpoint, Kind::Create] {
+        let given = Given { waits: true, ..Given::new(kind) };
+        let mut worlds = vec![
+            (given, 1, moves(1, 1, 0)),
+            (given, 1, moves(1, 0, 1)),
+            (Given { deploys: true, ..given }, 1, moves(1, 0, 1)),
+        ];
+        if kind == Kind::Replace {
+            worlds.push((Given { expires: true, ..given }, 1, moves(1, 0, 1)));
+        }
+        if is_full() {
+            worlds.extend([
+                (given, 1, moves(2, 0, 1)),
+                (given, 1, moves(1, 1, 1)),
+                (given, 2, moves(1, 0, 1)),
+                (Given { proves: true, ..given }, 1, moves(1, 0, 1)),
+                (Given { is_write_only: true, ..given }, 1, moves(2, 0, 1)),
+            ]);
+        }
+        check_all(worlds);
+    }
 }

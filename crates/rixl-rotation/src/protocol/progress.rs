@@ -81,6 +81,20 @@ pub(crate) enum Record {
     Ended { at: Timestamp, ending: Ending },
 }
 
+impl Record {
+    /// Whether it only spares a recovery a look, so that it need not be durable before what comes next. A place that can't be
+    /// looked at, or that held nothing before, does not tell as much.
+    pub(crate) fn may_wait(&self, intent: &Intent, is_readable: impl Fn(usize) -> bool) -> bool {
+        match self {
+            Self::Received { .. } | Self::Verified { .. } | Self::Settled { .. } => true,
+            Self::Stored { place, .. } => {
+                is_readable(*place) && intent.places.get(*place).is_some_and(|place| place.before.value.is_some())
+            }
+            _ => false,
+        }
+    }
+}
+
 /// The first record: the intent and the first request stand in one line, so that they take one sync.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Begun {

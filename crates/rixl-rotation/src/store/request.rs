@@ -365,13 +365,22 @@ pub struct Committed {
     pub version: Version,
     /// What the user should know, in sentences without a secret.
     pub notes: Vec<String>,
+    /// A server has said that the entry holds exactly this secret at this version: to read it at once would tell no more.
+    pub is_certain: bool,
 }
 
 impl Committed {
     /// The entry is at this version now.
     #[must_use]
     pub fn new(version: Version) -> Self {
-        Self { version, notes: Vec::new() }
+        Self { version, notes: Vec::new(), is_certain: false }
+    }
+
+    /// It need not be read back.
+    #[must_use]
+    pub fn certain(mut self) -> Self {
+        self.is_certain = true;
+        self
     }
 
     /// Adds what the user should know, though the secret was stored.

@@ -66,6 +66,28 @@ impl Timing for Clock {
     }
 }
 
+/// Of a machine that was suspended for so long: only its wall clock has gone on.
+#[derive(Clone, Default)]
+struct Suspended(Arc<Mutex<Duration>>);
+
+impl Timing for Suspended {
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now() + *self.0.lock().unwrap()
+    }
+
+    fn sleep(&self, _: Duration) -> Sleep<'_> {
+        Box::pin(tokio::time::sleep(Duration::from_millis(1)))
+    }
+
+    fn chance(&self) -> f64 {
+        0.5
+    }
+}
+
 fn journal(server: &Server, mount: &str) -> VaultJournal {
     VaultJournal::new(config(server), &format!("{mount}/rixl/journal")).unwrap()
 }
@@ -265,6 +287,94 @@ async fn a_new_entry_at_the_same_version_is_not_taken_for_the_old() {
     assert_eq!(record(server, &mount, "key").await, before);
 }
 
+/// The monotonic clock stands still while a machine is suspended, and others take over meanwhile.
+#[tokio::test]
+async fn the_time_of_a_suspended_machine_counts() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let clock = Suspended::default();
+    let journal = journal(server, &mount).with_timing(clock.clone());
+    let mut slow = journal.lock(Lock::new("key")).await.unwrap();
+    slow.append(Append::new("one")).await.unwrap();
+    // It is at the version that check-and-set expects.
+    let (target, root, place) = (server.url.clone(), server.root.clone(), mount.clone());
+    tokio::task::spawn_blocking(move || make_anew(config_at(&target, &root), &place, &["theirs"])).await.unwrap();
+    let before = record(server, &mount, "key").await;
+    assert_eq!(before["metadata"]["version"], json!(2));
+    *clock.0.lock().unwrap() = Duration::from_secs(6 * 60);
+    is_locked(slow.append(Append::new("two")).await);
+    assert_eq!(record(server, &mount, "key").await, before);
+}
+
+/// Its clock says that there is time enough, and another rotator's says that there is none.
+#[tokio::test]
+async fn an_entry_that_was_taken_over_unseen_is_not_closed() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let (first, _) = with_clock(server, &mount);
+    let (second, later) = with_clock(server, &mount);
+    let mut slow = first.lock(Lock::new("key")).await.unwrap();
+    slow.append(Append::new("one")).await.unwrap();
+    is_locked(second.lock(Lock::new("key")).await);
+    later.advance(6 * 60);
+    let mut entry = second.lock(Lock::new("key")).await.unwrap();
+    entry.put_escrow(PutEscrow::new(RESPONSE)).await.unwrap();
+    let before = record(server, &mount, "key").await;
+    is_locked(
+        slow.append(Append::new("it may wait").may_wait())
+            .await
+            .and(slow.close(Close::new().with_history_line("done")).await),
+    );
+    assert_eq!(record(server, &mount, "key").await, before);
+    assert!(second.history(ReadHistory::new()).await.unwrap().lines.is_empty());
+}
+
+/// It happens while the history is written, directly before the entry would be removed.
+#[tokio::test]
+async fn an_entry_that_is_taken_over_while_it_is_closed_is_not_removed() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let (target, root, place) = (server.url.clone(), server.root.clone(), mount.clone());
+    let wire = Wire::start(move |request| {
+        let response = request.pass_on(&target);
+        if request.method() == "POST" && request.path().contains("/journal/history/") {
+            make_anew(config_at(&target, &root), &place, &["theirs"]);
+        }
+        Then::Send(response)
+    });
+    let slow = VaultJournal::new(config_at(&wire.url, &server.root), &format!("{mount}/rixl/journal")).unwrap();
+    let mut entry = slow.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    is_locked(entry.close(Close::new().with_history_line("done")).await);
+    assert_eq!(record(server, &mount, "key").await["data"]["lines"], json!(["theirs"]));
+    assert!(wire.requests().iter().all(|request| request.method() != "DELETE"));
+}
+
+#[tokio::test]
+async fn a_line_that_may_wait_is_written_with_what_comes_next() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let (journal, clock) = with_clock(server, &mount);
+    let lines = async || record(server, &mount, "key").await["data"]["lines"].clone();
+    let mut entry = journal.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    entry.append(Append::new("two").may_wait()).await.unwrap();
+    assert_eq!((entry.lines(), lines().await), (&["one".to_owned(), "two".to_owned()][..], json!(["one"])));
+    entry.put_escrow(PutEscrow::new(RESPONSE)).await.unwrap();
+    assert_eq!(lines().await, json!(["one", "two"]));
+    entry.append(Append::new("three").may_wait()).await.unwrap();
+    entry.renew().await.unwrap();
+    assert_eq!(lines().await, json!(["one", "two", "three"]));
+    // The lease is to be renewed anyway.
+    clock.advance(2 * 60);
+    entry.append(Append::new("four").may_wait()).await.unwrap();
+    assert_eq!(lines().await, json!(["one", "two", "three", "four"]));
+    entry.append(Append::new("five").may_wait()).await.unwrap();
+    drop(entry);
+    journal.released().await;
+    assert_eq!(lines().await, json!(["one", "two", "three", "four", "five"]));
+}
+
 #[tokio::test]
 async fn a_clock_that_is_wrong_takes_nothing_over() {
     let Some(server) = shared().await else { return };
@@ -381,22 +491,21 @@ async fn a_lease_that_ends_while_stores_are_written_is_seen_before_the_entry_is(
     let wire = Wire::start(move |request| {
         let response = request.pass_on(&target);
         let is_of_store = request.method() == "POST" && request.path().contains("/stores/");
-        if is_of_store && count.fetch_add(1, Ordering::SeqCst) == 2 {
+        if is_of_store && count.fetch_add(1, Ordering::SeqCst) == 1 {
             later.advance(6 * 60);
-            make_anew(config_at(&target, &root), &place, &["theirs", "and theirs"]);
+            make_anew(config_at(&target, &root), &place, &["theirs"]);
         }
         Then::Send(response)
     });
     let slow = VaultJournal::new(config_at(&wire.url, &server.root), &format!("{mount}/rixl/journal")).unwrap();
-    let mut entry = slow.with_timing(mine).lock(Lock::new("key")).await.unwrap();
+    let mut entry = slow.with_timing(mine.clone()).lock(Lock::new("key")).await.unwrap();
     entry.lock_store(LockStore::new("file:key")).await.unwrap();
     entry.append(Append::new("one")).await.unwrap();
+    // The lock of the store is in its second half.
+    mine.advance(3 * 60);
     is_locked(entry.append(Append::new("two")).await);
     let theirs = record(server, &mount, "key").await;
-    assert_eq!(
-        (&theirs["data"]["lines"], &theirs["metadata"]["version"]),
-        (&json!(["theirs", "and theirs"]), &json!(3))
-    );
+    assert_eq!((&theirs["data"]["lines"], &theirs["metadata"]["version"]), (&json!(["theirs"]), &json!(2)));
 }
 
 /// The server is busy until the lease is nearly over: it is renewed before the removal is sent again.

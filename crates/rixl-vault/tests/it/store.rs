@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use rixl_credentials::{Client, RetryPolicy, Secret};
 use rixl_rotation::{
     conformance::check_store,
-    store::{Commit, Prepare, Read, Store, StoreError, StoreErrorKind, Stores, Version},
+    store::{Commit, Prepare, Read, SecretKind, Store, StoreError, StoreErrorKind, Stores, Subject, Version},
 };
 use rixl_testing::{
     folder,
@@ -262,6 +262,34 @@ async fn names_are_taken_literally() {
 }
 
 /// Others patch their own fields of the entry between a run's steps, and between its reading and its writing.
+/// What a run has read is not read again before it is written: check-and-set tells.
+#[tokio::test]
+async fn what_changes_between_the_look_of_a_run_and_its_write_is_seen() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let put = async |fields: Value| {
+        server.must("POST", &format!("{mount}/data/a"), Some(json!({"data": fields}))).await;
+    };
+    let store = store(server, &format!("{mount}/a#key"));
+    let subject = Subject::new(SecretKind::ApiKey);
+    let look = async || store.read(Read::new().with_subject(&subject)).await.unwrap().version;
+    put(json!({"key": OLD, "other": 1})).await;
+    let version = look().await;
+    put(json!({"key": OLD, "other": 2})).await;
+    store.commit(Commit::new(&Secret::from(NEW), &version)).await.unwrap();
+    let found = server.must("GET", &format!("{mount}/data/a"), None).await;
+    assert_eq!(found["data"]["data"], json!({"key": NEW, "other": 2}));
+    let version = look().await;
+    put(json!({"key": "rxl_THEIRS", "other": 2})).await;
+    let error = store.commit(Commit::new(&Secret::from(OLD), &version)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Conflict, "{}", text_of(&error, &["rxl_THEIRS"]));
+    // It had the secret when it was looked at, and has it no more.
+    let version = look().await;
+    put(json!({"key": NEW, "other": 2})).await;
+    let error = store.commit(Commit::new(&Secret::from("rxl_THEIRS"), &version)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Conflict, "{}", text_of(&error, &["rxl_THEIRS"]));
+}
+
 #[tokio::test]
 async fn other_fields_that_change_are_no_conflict() {
     let Some(server) = shared().await else { return };

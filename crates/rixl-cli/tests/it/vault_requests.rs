@@ -1,0 +1,50 @@
+//! What a rotation costs a Vault that has both its journal and its place: raft has one writer, so that writes are what bounds a
+//! fleet.
+
+use rixl_testing::vault::Vault;
+
+use crate::bench::Bench;
+
+/// The requests of one rotation of a process of its own, the writes that were carried out, and those that check-and-set refused.
+fn counted(bench: &Bench, vault: &Vault) -> (Vec<String>, usize, usize) {
+    let before = (vault.requests().len(), vault.refused().len());
+    let run = bench
+        .rixl("keys rotate billing001 --to vault:kv/app#key --yes --settle 0s")
+        .env("RIXL_STATE_DIR", "vault:kv/rixl/journal")
+        .env("BAO_ADDR", &vault.url)
+        .env("BAO_TOKEN", "s.TESTTOKEN")
+        .run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let is_write = |request: &&String| !request.starts_with("GET ");
+    let requests = vault.requests().split_off(before.0);
+    let refused = vault.refused().split_off(before.1).iter().filter(is_write).count();
+    let writes = requests.iter().filter(is_write).count();
+    (requests, writes - refused, refused)
+}
+
+/// As many as crates/rixl-bench/BENCHMARKS.md says, with what each is for.
+#[test]
+fn a_rotation_makes_no_more_requests_than_are_accounted_for() {
+    let (bench, vault) = (Bench::new(), Vault::start());
+    vault.put("app", "key", bench.key.secret.as_str());
+    vault.put("app", "other", "stays");
+    counted(&bench, &vault);
+    // From then on there are receipts, and a history.
+    for _ in 0..2 {
+        let (requests, writes, refused) = counted(&bench, &vault);
+        let all = requests.join("\n");
+        assert!(requests.len() <= REQUESTS, "{} requests:\n{all}", requests.len());
+        assert!(writes <= WRITES, "{writes} writes:\n{all}");
+        assert!(refused <= REFUSED, "{refused} writes that were refused:\n{all}");
+    }
+    assert_eq!(bench.sent(), 3);
+    let (_, fields) = vault.entry("app");
+    assert!(bench.sandbox.opens("billing001", fields["key"].as_str().unwrap()));
+    assert_eq!(fields["other"], "stays");
+}
+
+/// One less than there: without a quiet time there is no look after it.
+const REQUESTS: usize = 28;
+const WRITES: usize = 10;
+/// One proves that the place can be written, and one that the last line of the history has its entry.
+const REFUSED: usize = 2;
