@@ -477,7 +477,8 @@ impl Driver {
         let line = serde_json::to_string(record).map_err(|error| {
             JournalError::new(JournalErrorKind::Unusable, "the journal line can't be written").with_source(error)
         })?;
-        self.entry.append(Append::new(&line)).await
+        let request = Append::new(&line);
+        self.entry.append(if record.is_deferrable() { request.deferred() } else { request }).await
     }
 
     fn now(&self) -> Timestamp {

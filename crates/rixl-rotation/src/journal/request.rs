@@ -182,12 +182,20 @@ impl<'a> LockStore<'a> {
 pub struct Append<'a> {
     /// The line, which has no line feed and no secret in it.
     pub line: &'a str,
+    /// It need not be durable before the next line is that is not deferred: a crash of the machine may take it.
+    pub is_deferred: bool,
 }
 
 impl<'a> Append<'a> {
     /// This line.
     pub fn new(line: &'a str) -> Self {
-        Self { line }
+        Self { line, is_deferred: false }
+    }
+
+    /// It only saves a recovery time: without it, the same is found out again.
+    pub fn deferred(mut self) -> Self {
+        self.is_deferred = true;
+        self
     }
 }
 

@@ -154,6 +154,8 @@ struct World {
     late_end: Option<(Timestamp, Timestamp)>,
     // The disk.
     disk: Option<Progress>,
+    /// What a power failure leaves of that.
+    synced: Option<Progress>,
     escrow: Option<Bytes>,
     places: Vec<Content>,
     /// What they held before they were written last, and until when a reader that lags has it.
@@ -297,6 +299,7 @@ impl World {
             settled: None,
             late_end: None,
             disk: None,
+            synced: None,
             escrow: None,
             places: vec![content; places],
             lagging: vec![(content, start()); places],
@@ -480,7 +483,7 @@ impl World {
                 (*content, *until) = (Content::Nothing, start());
             }
         }
-        world.disk.iter_mut().for_each(progress);
+        world.disk.iter_mut().chain(&mut world.synced).for_each(progress);
         if let Some(process) = &mut world.process {
             progress(&mut process.progress);
             move_back(&mut process.seen.now);
@@ -560,6 +563,9 @@ impl World {
                             progress.apply(record);
                             *disk = Some(progress);
                         }
+                    }
+                    if !record.is_deferrable() {
+                        world.synced.clone_from(&world.disk);
                     }
                 };
                 add("", false, Observation::Recorded(Ok(Duration::ZERO)), &write);
@@ -757,7 +763,7 @@ impl World {
             Step::Act(Act::Close(ending)) => {
                 let close = |world: &mut Self| {
                     world.may_give_up();
-                    world.disk = None;
+                    (world.disk, world.synced) = (None, None);
                     world.escrow = None;
                     world.ending = Some(*ending);
                 };
@@ -937,6 +943,12 @@ impl World {
         self.moves.crashes -= 1;
         self.process = None;
         (self, bad)
+    }
+
+    /// The power fails, and takes the lines along that were not synced; `None`: there are none.
+    fn cut(&self) -> Option<Self> {
+        let is_less = self.process.is_none() && self.synced != self.disk;
+        is_less.then(|| Self { disk: self.synced.clone(), ..self.clone() })
     }
 
     /// A process begins recovery, or, where nothing was recorded, the run anew.
@@ -1149,6 +1161,7 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
             if world.moves.crashes > 0 {
                 let (killed, what) = world.clone().killed(&step);
                 bad.extend(what);
+                found.extend(killed.cut().map(|cut| (format!("a power failure before {step:?}"), cut)));
                 found.push((format!("killed before {step:?}"), killed));
                 // Where nothing was sent, what is left is an intent like any other.
                 if let Step::Act(Act::Close(ending)) = step
@@ -1157,6 +1170,7 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
                     let (mut killed, _) = world.clone().killed(&step);
                     killed.escrow = None;
                     killed.closing = Some(ending);
+                    found.extend(killed.cut().map(|cut| (format!("a power failure within {step:?}"), cut)));
                     found.push((format!("killed within {step:?}"), killed));
                 }
             }
@@ -1164,6 +1178,7 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
                 if world.moves.crashes > 0 {
                     let (killed, what) = next.clone().killed(&step);
                     bad.extend(what);
+                    found.extend(killed.cut().map(|cut| (format!("a power failure after {step:?} {name}"), cut)));
                     found.push((format!("killed after {step:?} {name}"), killed));
                 }
                 found.push((format!("{step:?} {name}"), next.noted(&step, &observation)));

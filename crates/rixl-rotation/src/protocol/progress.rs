@@ -81,6 +81,14 @@ pub(crate) enum Record {
     Ended { at: Timestamp, ending: Ending },
 }
 
+impl Record {
+    /// Whether it only saves a recovery time, which finds the same without it: by the response in escrow, which is durable
+    /// before the first of these, and by what the places hold. Whatever follows from them for others is recorded durably.
+    pub(crate) fn is_deferrable(&self) -> bool {
+        matches!(self, Self::Received { .. } | Self::Verified { .. } | Self::Stored { .. } | Self::Settled { .. })
+    }
+}
+
 /// The first record: the intent and the first request stand in one line, so that they take one sync.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Begun {
