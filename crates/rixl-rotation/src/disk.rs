@@ -1,7 +1,7 @@
 //! Files that survive a power failure, and that only their owner can read.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     env,
     ffi::{OsStr, OsString},
     fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions},
@@ -17,7 +17,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    sync::{Condvar, LazyLock, Mutex, PoisonError},
+    sync::{Arc, Condvar, LazyLock, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -42,7 +42,112 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
 /// Makes the names in a folder durable: what was created in it, renamed or removed.
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    File::open(path)?.sync_all()
+    sync_together(&File::open(path)?)
+}
+
+/// The syncs of one file or folder.
+#[derive(Default)]
+struct Syncs {
+    state: Mutex<Numbers>,
+    over: Condvar,
+}
+
+#[derive(Default)]
+struct Numbers {
+    /// How many have begun, and whether the last of them is under way.
+    begun: u64,
+    is_running: bool,
+    failed: BTreeMap<u64, (io::ErrorKind, Option<i32>)>,
+}
+
+static SYNCS: Mutex<BTreeMap<(u64, u64), Arc<Syncs>>> = Mutex::new(BTreeMap::new());
+
+/// Makes what was written before this call durable. All who wait for the same file or folder share a sync: the next one that
+/// begins, since one that is under way may have begun too early.
+pub(crate) fn sync_together(file: &File) -> io::Result<()> {
+    let found = file.metadata()?;
+    let key = (found.dev(), found.ino());
+    let syncs = Arc::clone(SYNCS.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default());
+    let synced = syncs.wait_or(|| file.sync_all());
+    let mut all = SYNCS.lock().unwrap_or_else(PoisonError::into_inner);
+    // Nobody else has it: only who holds this lock can take it.
+    if Arc::strong_count(&syncs) == 2 {
+        all.remove(&key);
+    }
+    synced
+}
+
+impl Syncs {
+    fn wait_or(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = state.begun + 1;
+        let is_over = |state: &Numbers| state.begun > next || state.begun == next && !state.is_running;
+        while state.is_running && !is_over(&state) {
+            state = self.over.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if !is_over(&state) {
+            (state.begun, state.is_running) = (next, true);
+            drop(state);
+            let synced = sync();
+            state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.is_running = false;
+            if let Err(error) = synced {
+                // A later one that succeeds says nothing of what this one was to write.
+                state.failed.insert(next, (error.kind(), error.raw_os_error()));
+            }
+            self.over.notify_all();
+        }
+        match state.failed.get(&next) {
+            None => Ok(()),
+            Some((kind, raw)) => Err(raw.map_or_else(|| (*kind).into(), io::Error::from_raw_os_error)),
+        }
+    }
+}
+
+/// Takes room for so many bytes, as zeros, so that writing them later does not fail for lack of it. On a disk that copies what
+/// is written (Btrfs, ZFS) that is no promise.
+pub(crate) fn reserve(file: &mut File, bytes: usize) -> io::Result<()> {
+    if allocate(file, bytes)? {
+        return Ok(());
+    }
+    // Some file systems find only at the sync that there is no room.
+    file.write_all(&vec![0; bytes])?;
+    file.sync_all()
+}
+
+/// Whether the file system could be asked for this room.
+#[cfg(target_os = "linux")]
+fn allocate(file: &File, bytes: usize) -> io::Result<bool> {
+    use rustix::{
+        fs::{FallocateFlags, fallocate},
+        io::retry_on_intr,
+    };
+
+    match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, bytes as u64)) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+        taken => Ok(taken.map(|()| true)?),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn allocate(_: &File, _: usize) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// The file systems that this process has a journal on.
+static JOURNALS: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+
+/// From now on an intent is synced before each request on the file system of this folder, which shows whether its disk takes
+/// what is written.
+pub(crate) fn has_journal(folder: &Path) -> io::Result<()> {
+    let device = fs::metadata(folder)?.dev();
+    JOURNALS.lock().unwrap_or_else(PoisonError::into_inner).insert(device);
+    Ok(())
+}
+
+fn is_journals(file: &File) -> bool {
+    let journals = JOURNALS.lock().unwrap_or_else(PoisonError::into_inner);
+    file.metadata().is_ok_and(|found| journals.contains(&found.dev()))
 }
 
 /// How long to wait for a lock that others hold for some milliseconds.
@@ -514,8 +619,9 @@ impl Place {
     /// Proves that the file could be replaced now, and gives its text.
     ///
     /// `room` tells how many bytes the new file may have. They are really written: some file systems find only then, or
-    /// at the fsync, that there is no room. What only the rename onto the file itself would show can't be proven without
-    /// doing it; what is known to stop it is looked for ([`check_target`]).
+    /// at the fsync, that there is no room. On that of a journal its intent will show as much, and the room is asked for. What
+    /// only the rename onto the file itself would show can't be proven without doing it; what is known to stop it is looked for
+    /// ([`check_target`]).
     pub(crate) fn prove(
         &self,
         max: usize,
@@ -539,16 +645,18 @@ impl Place {
         }
         let room = room(current.as_ref().map(|current| current.text.as_str()))?;
         let mut probe = self.temporary(&folder.file, current.as_ref())?;
-        // Not zeros, which some file systems do not store.
-        let filler = vec![b'x'; room.max(LEAST_PROBE)];
         let no_room = |error| Trouble::io(&format!("{room} bytes can't be written beside it"), error);
-        probe.file.write_all(&filler).map_err(no_room)?;
-        probe.file.sync_all().map_err(no_room)?;
+        let bytes = room.max(LEAST_PROBE);
+        if !is_journals(&probe.file) || !allocate(&probe.file, bytes).map_err(no_room)? {
+            // Not zeros, which some file systems do not store.
+            probe.file.write_all(&vec![b'x'; bytes]).map_err(no_room)?;
+            // Without it, a disk that can't take the secret is noticed by the commit alone, when the old secret is dead.
+            probe.file.sync_all().map_err(no_room)?;
+        }
         let onto = self.temporary(&folder.file, current.as_ref())?;
         renameat(&folder.file, &probe.name, &folder.file, &onto.name)
             .map_err(|error| Trouble::io("a file beside it can't be renamed", error.into()))?;
         onto.remove().map_err(|error| Trouble::io("a file beside it can't be removed", error))?;
-        folder.sync().map_err(|error| Trouble::io("its folder can't be written to the disk", error))?;
         Ok(current.map(|current| current.text))
     }
 
@@ -575,7 +683,7 @@ impl Place {
         for tries in 0.. {
             let current = self.open(&folder.file, max)?;
             let Some(new) = edit(current.as_ref().map(|current| current.text.as_str()))? else {
-                // Another run may have been killed between its rename and its fsync.
+                // Another run may have been killed between its rename and its sync: the escrow is wiped after this.
                 if let Some(current) = current {
                     current.file.sync_all().map_err(unsure)?;
                 }
@@ -591,6 +699,7 @@ impl Place {
             // A sync takes so long that beside one who writes all the time none would be in time.
             let is_synced = tries < CALM_TRIES;
             if is_synced {
+                // Without it, the name may come to the disk before the content: both secrets would be gone.
                 temporary.file.sync_all().map_err(no_room)?;
             }
             let file = temporary.file.try_clone().map_err(no_room)?;
@@ -598,6 +707,7 @@ impl Place {
                 if !is_synced {
                     file.sync_all().map_err(unsure)?;
                 }
+                // Without it, the place may have the old secret again, and the escrow, which is wiped next, has the new one.
                 folder.sync().map_err(unsure)?;
                 return Ok(notes);
             }
@@ -1113,7 +1223,7 @@ fn is_temporary(name: &str) -> bool {
 
 impl Folder {
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_all()
+        sync_together(&self.file)
     }
 }
 
@@ -1195,4 +1305,40 @@ fn attributes(file: &File) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
             Ok((name.to_vec(), value.iter().copied().take(length).collect()))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// What was written before it may not be in one that has begun.
+    #[test]
+    fn whoever_waits_for_a_sync_has_one_that_begins_after_that() {
+        let (syncs, begun) = (Syncs::default(), AtomicUsize::new(0));
+        let once = || {
+            let before = begun.load(Ordering::SeqCst);
+            let sync = || {
+                begun.fetch_add(1, Ordering::SeqCst);
+                thread::sleep(Duration::from_millis(1));
+                Ok(())
+            };
+            syncs.wait_or(sync).unwrap();
+            assert!(begun.load(Ordering::SeqCst) > before);
+        };
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..20).for_each(|_| once()));
+            }
+        });
+    }
+
+    #[test]
+    fn a_sync_that_fails_is_told_and_the_next_one_is_tried() {
+        let syncs = Syncs::default();
+        let failed = syncs.wait_or(|| Err(io::Error::from_raw_os_error(5))).unwrap_err();
+        assert_eq!(failed.raw_os_error(), Some(5));
+        syncs.wait_or(|| Ok(())).unwrap();
+    }
 }

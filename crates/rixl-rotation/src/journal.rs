@@ -34,11 +34,12 @@ use crate::store::BoxFuture;
 ///    holder, even if that is killed (at once, or after a lease). `look` reads the lines of an entry that nobody holds,
 ///    and otherwise fails in the same way.
 /// 2. The effects of `append`, `put_escrow` and `close` are durable when they return `Ok`, but for a line that
-///    [may wait](Append::may_wait()): that is durable with what comes next, at the latest when the entry is dropped. After a
-///    crash in the middle of them, a line is complete or absent.
+///    [may wait](Append::may_wait()): that is durable with what comes next, at the latest when the entry is dropped, or in a folder
+///    with the next line that may not; until then a crash of the machine may take it, and those after it. After a crash in the middle
+///    of them, a line is complete or absent.
 /// 3. An entry without lines does not exist: it is not among the `unfinished`.
 /// 4. `close` adds the history line and keeps the receipts, then wipes the escrow, then removes the entry. After a
-///    crash in between, the entry is closed again; a history line may then occur twice.
+///    crash in between, or a power failure after it, the entry is closed again; a history line may then occur twice.
 ///
 /// A journal whose history is to be a record that can be checked adds each line as [`chain::linked`] gives it, linked under
 /// the lock under which it is added. One that adds lines as they are has no chain, and all else works.

@@ -135,6 +135,7 @@ fn whole(work: Work) -> Vec<Call> {
     if scene.is_waiting() {
         assert_eq!(scene.recover("").code, 0);
     }
+    assert!(scene.has_no_response());
     let start = Standing { changes: 0, is_held: false, has_intent: true };
     assert_eq!(scene.faults_at_end(start, false), Vec::<String>::new());
     traced.calls
@@ -151,14 +152,15 @@ fn sites(calls: &[Call]) -> Vec<Site> {
 }
 
 /// Whether a secret that nobody has stored may have been given out: between the request and the escrow. The escrow
-/// holds after the rename when the process dies, and after the fsync of its folder when the machine does.
+/// holds after the rename when the process dies, and after the fsync before that when the machine does: its first name is
+/// durable before the request.
 fn is_in_window(scene: &Scene, calls: &[Call], is_power_cut: bool) -> bool {
     let Some(sent) = calls.iter().rposition(|call| scene.is_send(call)) else { return false };
     let mut after = calls[sent..].iter().filter(|call| call.is_done());
+    let keeps = if is_power_cut { "fsync" } else { "rename" };
     let is_kept = after
         .any(|call| call.role == Role::NewResponse && call.data.windows(4).any(|bytes| bytes == b"rxl_"))
-        && after.any(|call| call.role == Role::NewResponse && call.name == "rename")
-        && (!is_power_cut || after.any(|call| call.role == Role::Escrow && call.name == "fsync"));
+        && after.any(|call| call.role == Role::NewResponse && call.name == keeps);
     !is_kept
 }
 
@@ -255,6 +257,29 @@ fn killed_anywhere() {
         });
         report("killed", work, tallies)
     });
+}
+
+/// What a rotation costs, once there is a state. The code says of each sync what is lost without it.
+#[test]
+fn a_rotation_syncs_what_it_has_to() {
+    if !is_possible() {
+        return;
+    }
+    let scene = Scene::new(Work::Rotate);
+    assert_eq!(scene.program().run().code, 0);
+    let calls = tracer::run(&scene, &scene.program().command, |_| None).calls;
+    let syncs = |calls: &[Call]| -> Vec<Role> {
+        calls.iter().filter(|call| call.name == "fsync").map(|call| call.role).collect()
+    };
+    let sent = calls.iter().position(|call| scene.is_send(call)).unwrap();
+    let stored = calls.iter().position(|call| call.name == "exchange").unwrap();
+    let stored =
+        stored + calls[stored..].iter().position(|call| call.role == Role::Folder && call.name == "fsync").unwrap();
+    let before = [Role::Escrow, Role::Entry, Role::Entries];
+    assert_eq!(syncs(&calls[..sent]), before);
+    assert_eq!(syncs(&calls[sent..=stored]), [Role::NewResponse, Role::Temporary, Role::Folder]);
+    let after = [Role::History, Role::Receipt, Role::Response];
+    assert_eq!(syncs(&calls[stored + 1..]), after);
 }
 
 /// Two sites: of the work, and of the recovery after it.
@@ -359,8 +384,9 @@ fn killed_after_the_escrow_or_the_journal_failed() {
     of_each_work(|work| {
         let fails = |role: Role| {
             move |call: &Call| {
-                // The first one is that of the intent, or of the room for the response.
-                (call.role == role && call.name == "write" && call.nth > 1).then_some(Hit::Fail(libc::ENOSPC))
+                // The first line is that of the intent.
+                let is_later = role == Role::NewResponse || call.nth > 1;
+                (call.role == role && call.name == "write" && is_later).then_some(Hit::Fail(libc::ENOSPC))
             }
         };
         let roles = [Role::NewResponse, Role::Entry];
@@ -404,7 +430,9 @@ fn is_on_disk(call: &Call) -> bool {
 
 fn is_change(call: &Call) -> bool {
     let creates = call.name == "openat" && call.number as i32 & libc::O_CREAT != 0;
-    creates || ["write", "fsync", "rename", "renameat", "exchange", "unlink", "mkdir", "ftruncate"].contains(&call.name)
+    let changes =
+        ["write", "fsync", "rename", "renameat", "exchange", "link", "unlink", "mkdir", "ftruncate", "fallocate"];
+    creates || changes.contains(&call.name)
 }
 
 fn failings(calls: &[Call]) -> Vec<Failing> {
@@ -413,6 +441,9 @@ fn failings(calls: &[Call]) -> Vec<Failing> {
             ("write", Role::Stdout | Role::Stderr) => &[libc::EIO],
             ("write" | "rename" | "renameat" | "exchange", _) => &[libc::ENOSPC, libc::EIO],
             ("fsync" | "unlink" | "ftruncate", _) => &[libc::EIO],
+            // What not every file system can do.
+            ("fallocate", _) => &[libc::ENOSPC, libc::EIO, libc::EOPNOTSUPP],
+            ("link", _) => &[libc::EPERM],
             ("mkdir", _) => &[libc::ENOSPC, libc::EACCES],
             ("openat", _) if is_change(call) => &[libc::ENOSPC, libc::EMFILE, libc::EACCES],
             ("openat", _) => &[libc::EMFILE],

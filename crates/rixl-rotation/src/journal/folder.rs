@@ -1,6 +1,7 @@
 //! A journal in a folder of one machine.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
@@ -40,10 +41,11 @@ use crate::{
 /// ```
 ///
 /// `entries/NAME` has the lines of an entry, each with a checksum before it, and is the entry's lock (`flock`);
-/// `escrow/NAME` its raw response, for which zeros are written to `escrow/NAME.new` before the request, so that a full
+/// `escrow/NAME` its raw response, for which room is taken in `escrow/NAME.new` before the request, so that a full
 /// disk is detected then (not on copy-on-write file systems, such as Btrfs and ZFS); `stores/HASH` locks the entry of a
 /// store that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines,
 /// each linked to the one before it (see [`chain`]), and `indexed` says up to which byte of it receipts tell of them.
+/// After a power failure an entry that was closed shortly before may be back: a recovery removes it.
 /// Of the runs of one user on one machine that see the same `/tmp`, only one works on a key, whatever their folders: a
 /// lock in `/tmp/rixl-UID` says which. If somebody else put that there, there is no such lock, which a run warns of; if it is
 /// removed, a run that has it takes it again before it begins, and once a minute while it waits.
@@ -62,6 +64,9 @@ pub struct FolderJournal {
 }
 
 const RECEIPTS: &str = "receipts";
+const HISTORY: &str = "history";
+/// Receipts of so many bytes are written anew.
+const LONG_RECEIPTS: u64 = 16 * 1024;
 /// How many bytes of the SHA-256 of a line stand before it.
 const CHECKSUM: usize = 8;
 
@@ -98,7 +103,13 @@ impl FolderJournal {
                 return Err(JournalError::new(JournalErrorKind::Unusable, reason));
             }
         }
-        disk::sync_folder(root).map_err(|error| unusable(root, error))?;
+        disk::has_journal(root).map_err(|error| unusable(root, error))?;
+        // Before the first line of the history, all of it was synced once.
+        let is_synced = !is_new && fs::symlink_metadata(root.join(HISTORY)).is_ok_and(|found| found.len() > 0);
+        if !is_synced {
+            // Without it, the folders are gone with the power, and the first intent with them.
+            disk::sync_folder(root).map_err(|error| unusable(root, error))?;
+        }
         Ok(journal)
     }
 
@@ -135,6 +146,9 @@ impl FolderJournal {
             lock,
             key,
             stores: Vec::new(),
+            is_resumed: !lines.is_empty(),
+            // Of a run that was killed nobody knows.
+            has_waiting: !lines.is_empty(),
             lines,
             has_room: false,
         };
@@ -186,7 +200,7 @@ impl FolderJournal {
     }
 
     fn history_now(&self) -> Result<History, JournalError> {
-        let path = self.root.join("history");
+        let path = self.root.join(HISTORY);
         let read = open_own(&path, OpenOptions::new().read(true)).and_then(|mut file| {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).map(|_| bytes)
@@ -229,7 +243,7 @@ impl FolderJournal {
         let path = self.root.join(RECEIPTS).join(name);
         let read = open_own(&path, OpenOptions::new().read(true)).and_then(io::read_to_string);
         match read {
-            Ok(text) => match checked(text.trim_end_matches('\n')) {
+            Ok(text) => match last_receipt(&text) {
                 Some(line) => Ok(Some(line.to_owned())),
                 None => {
                     let reason = format!("the receipt {} can't be read", path.display());
@@ -325,7 +339,11 @@ struct Opened {
     key: Option<UserLock>,
     lock: LockedFile,
     lines: Vec<String>,
-    /// Room for a response was reserved.
+    /// They were there when it was opened.
+    is_resumed: bool,
+    /// Some of them may not be on the disk yet.
+    has_waiting: bool,
+    /// Room for a response was reserved, under a name that is durable.
     has_room: bool,
 }
 
@@ -393,7 +411,7 @@ impl Opened {
         Ok(())
     }
 
-    fn append_now(&mut self, line: &str) -> Result<(), JournalError> {
+    fn append_now(&mut self, line: &str, may_wait: bool) -> Result<(), JournalError> {
         let path = self.lock.path.clone();
         let is_first = self.lines.is_empty();
         if is_first {
@@ -401,11 +419,16 @@ impl Opened {
         }
         // Before the write: a line that may be there must not go with the lock.
         self.lock.is_kept = true;
-        let written = append(&mut self.lock.file, line).and_then(|()| match is_first {
+        // Without the sync, a request leaves of which nobody knows after a power failure, or another step that can't be taken
+        // back. It takes the lines before it along.
+        let is_synced = is_first || !may_wait;
+        let written = append(&mut self.lock.file, line, is_synced).and_then(|()| match is_first {
+            // Without it, they are in a file that has no name.
             true => disk::sync_folder(&self.root.join("entries")).and_then(|()| self.check_name()),
             false => Ok(()),
         });
         written.map_err(|error| unusable(&path, error))?;
+        self.has_waiting = !is_synced;
         self.lines.push(line.to_owned());
         Ok(())
     }
@@ -449,8 +472,16 @@ impl Opened {
         // The one before stays until this one is in its place.
         let before = open_to_wipe(path)?;
         fs::rename(path.with_extension("new"), path)?;
-        disk::sync_folder(&self.root.join("escrow"))?;
+        if !self.has_room {
+            // Without it, the response has no name after a power failure. Where room was reserved, the first one is durable,
+            // and is looked for.
+            self.sync_escrows()?;
+        }
         before.map_or(Ok(()), overwrite)
+    }
+
+    fn sync_escrows(&self) -> io::Result<()> {
+        disk::sync_folder(&self.root.join("escrow"))
     }
 
     /// Zeros, where the response will be written first.
@@ -458,6 +489,10 @@ impl Opened {
         let (path, new) = (self.escrow.clone(), self.escrow.with_extension("new"));
         let reserve = || -> io::Result<()> {
             self.check_ours()?;
+            // Of a response that was wiped the name may have come back with the power.
+            if self.lines.is_empty() && read_if_there(&path)?.is_some_and(|kept| without_room(&kept).is_empty()) {
+                remove(&path)?;
+            }
             if let Some(response) = self.unfinished_put()? {
                 let file = open_own(&new, OpenOptions::new().write(true))?;
                 file.set_len(response.len() as u64)?;
@@ -466,15 +501,16 @@ impl Opened {
             } else if read_if_there(&new)?
                 .is_some_and(|bytes| bytes.len() >= max_bytes && without_room(&bytes).is_empty())
             {
-                return Ok(());
+                return if self.has_room { Ok(()) } else { self.sync_escrows() };
             }
             wipe(&new)?;
             let mut file = disk::create_private(&new)?;
-            let written = file.write_all(&vec![0; max_bytes]).and_then(|()| file.sync_all());
-            if written.is_err() {
+            // Without the sync of its name, the response that is written there would need it, while the key is in nobody's hands.
+            let reserved = disk::reserve(&mut file, max_bytes).and_then(|()| self.sync_escrows());
+            if reserved.is_err() {
                 remove(&new)?;
             }
-            written
+            reserved
         };
         reserve().map_err(|error| {
             let reason = format!("{} bytes for a response can't be reserved at {}", max_bytes, path.display());
@@ -484,7 +520,7 @@ impl Opened {
         Ok(())
     }
 
-    fn put_escrow_now(&self, response: &[u8]) -> Result<(), JournalError> {
+    fn put_escrow_now(&mut self, response: &[u8]) -> Result<(), JournalError> {
         let path = self.escrow.clone();
         let write = || -> io::Result<()> {
             self.check_ours()?;
@@ -499,10 +535,14 @@ impl Opened {
             let rest = length.saturating_sub(response.len() as u64);
             io::copy(&mut io::repeat(0).take(rest), &mut file)?;
             file.set_len(response.len() as u64)?;
+            // Without it, a power failure takes the only copy of the secret.
             file.sync_all()?;
             self.rename_new()
         };
-        write().map_err(|error| unusable(&path, error))
+        let written = write().map_err(|error| unusable(&path, error));
+        // It has another name now.
+        self.has_room &= written.is_err();
+        written
     }
 
     fn escrow_now(&self) -> Result<Option<RawResponse>, JournalError> {
@@ -516,11 +556,8 @@ impl Opened {
 
     fn keep_receipts_now(&self, receipts: &[Receipt]) -> Result<(), JournalError> {
         let folder = self.root.join(RECEIPTS);
-        receipts.iter().try_for_each(|receipt| keep_receipt(&folder, receipt))?;
-        match receipts {
-            [] => Ok(()),
-            _ => disk::sync_folder(&folder).map_err(|error| unusable(&folder, error)),
-        }
+        // What a run before this one left of them under these names may not be durable.
+        keep_receipts(&folder, receipts, !self.is_resumed).map_err(|error| unusable(&folder, error))
     }
 
     /// Up to there, whatever was added since: that is read until it is indexed, too.
@@ -549,15 +586,17 @@ impl Opened {
             add_history(&self.root, line, is_indexed)?;
         }
         self.keep_receipts_now(receipts)?;
+        if receipts.is_empty() && self.has_waiting {
+            // Without it, and without a receipt, recovery would take the escrow that is wiped next for one that was lost.
+            self.lock.file.sync_all().map_err(|error| unusable(&self.lock.path, error))?;
+        }
         let escrow = self.escrow.clone();
-        wipe(&escrow)
-            .and_then(|()| wipe(&escrow.with_extension("new")))
-            .and_then(|()| disk::sync_folder(&self.root.join("escrow")))
-            .map_err(|error| unusable(&escrow, error))?;
-        remove(&self.lock.path)
-            .and_then(|()| disk::sync_folder(&self.root.join("entries")))
-            .map_err(|error| unusable(&self.lock.path, error))?;
+        wipe(&escrow).and_then(|()| wipe(&escrow.with_extension("new"))).map_err(|error| unusable(&escrow, error))?;
+        // No folder is synced for that, but with the next run's intent: what comes back until then are names of files that are
+        // wiped, and an entry that recovery removes once more.
+        remove(&self.lock.path).map_err(|error| unusable(&self.lock.path, error))?;
         self.lines.clear();
+        self.has_waiting = false;
         // What has its names from now on is the next run's.
         self.has_room = false;
         Ok(())
@@ -575,8 +614,8 @@ impl Entry for FolderEntry {
     }
 
     fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
-        let line = request.line.to_owned();
-        Box::pin(self.change(move |opened| opened.append_now(&line)))
+        let (line, may_wait) = (request.line.to_owned(), request.may_wait);
+        Box::pin(self.change(move |opened| opened.append_now(&line, may_wait)))
     }
 
     fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
@@ -782,9 +821,10 @@ fn read_entry(file: &mut File, path: &Path) -> Result<Whole, JournalError> {
     if rest.is_empty() {
         return Ok(Whole { lines, torn_at: None });
     }
-    // An append that was cut leaves the start of one line. Anything else is not a crash's doing: to cut off a whole line would
-    // forget a request.
-    if rest.contains(&b'\n') {
+    // An append that was cut leaves the start of one line, and several that were not synced may leave zeros where they did not
+    // come to the disk. Anything else is not a crash's doing: to cut off a whole line would forget a request.
+    let first = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if first.len() < rest.len() && !first.contains(&0) {
         let reason = format!("{} is damaged; inspect it before you remove it", path.display());
         return Err(JournalError::new(JournalErrorKind::Damaged, reason));
     }
@@ -797,14 +837,14 @@ fn checked(line: &str) -> Option<&str> {
     (sum == hex(line.as_bytes(), CHECKSUM)).then_some(line)
 }
 
-fn append(file: &mut File, line: &str) -> io::Result<()> {
+fn append(file: &mut File, line: &str, is_synced: bool) -> io::Result<()> {
     if line.contains('\n') {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a line of the journal has a line feed in it"));
     }
     // In one write: what comes of it is whole, or torn at its end.
     let length = file.metadata()?.len();
     let text = format!("{} {line}\n", hex(line.as_bytes(), CHECKSUM));
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let written = file.write_all(text.as_bytes()).and_then(|()| if is_synced { file.sync_all() } else { Ok(()) });
     if written.is_err() {
         // Half a line in the middle would be damage; half a line at the end is not.
         let _ = file.set_len(length);
@@ -819,17 +859,77 @@ fn check_entry_name(name: &str) -> Result<(), JournalError> {
     Ok(())
 }
 
-/// In place of the one before. The lock of the place and that of the key keep others from both of its names.
-fn keep_receipt(folder: &Path, receipt: &Receipt) -> Result<(), JournalError> {
-    check_entry_name(&receipt.name)?;
-    let path = folder.join(&receipt.name);
-    let new = path.with_extension("new");
-    let write = || -> io::Result<()> {
-        remove(&new)?;
-        append(&mut disk::create_private(&new)?, &receipt.line)?;
-        fs::rename(&new, &path)
+/// The last line. A crash may have left the start of another one after it, of a run that is not over.
+fn last_receipt(text: &str) -> Option<&str> {
+    let whole = text.rfind('\n').map_or(text, |end| text.get(..end).unwrap_or_default());
+    checked(whole.rsplit('\n').next()?)
+}
+
+/// In place of those before. The locks of the places and that of the key keep others from all of their names. What several say
+/// is one file, which is synced once; if it has their names since an earlier run, it gets another line, and they need no sync.
+fn keep_receipts(folder: &Path, receipts: &[Receipt], may_add: bool) -> io::Result<()> {
+    let mut written = Vec::new();
+    // Of several of one name the last one counts.
+    let all: BTreeMap<&str, &str> = receipts.iter().map(|Receipt { name, line }| (&**name, &**line)).collect();
+    let mut files: BTreeMap<&str, Vec<PathBuf>> = BTreeMap::new();
+    for (name, line) in all {
+        check_entry_name(name).map_err(io::Error::other)?;
+        files.entry(line).or_default().push(folder.join(name));
+    }
+    for (line, names) in files {
+        // Without the sync, neither another run learns that a place is taken, nor recovery that this one was over.
+        if may_add && let Some(mut file) = file_of(&names)? {
+            end_torn_line(&mut file)?;
+            append(&mut file, line, true)?;
+            continue;
+        }
+        let mut first: Option<PathBuf> = None;
+        for name in names {
+            let new = name.with_extension("new");
+            remove(&new)?;
+            // Not every file system has second names.
+            if first.as_ref().is_none_or(|first| fs::hard_link(first, &new).is_err()) {
+                append(&mut disk::create_private(&new)?, line, true)?;
+            }
+            first.get_or_insert(new.clone());
+            written.push((new, name));
+        }
+    }
+    if written.is_empty() {
+        return Ok(());
+    }
+    written.into_iter().try_for_each(|(new, name)| fs::rename(new, name))?;
+    // Without it, the names lead to what they led to before.
+    disk::sync_folder(folder)
+}
+
+/// The file that has these names, and no others.
+fn file_of(names: &[PathBuf]) -> io::Result<Option<File>> {
+    let Some(first) = names.first() else { return Ok(None) };
+    let file = match open_own(first, OpenOptions::new().read(true).append(true)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
     };
-    write().map_err(|error| unusable(&path, error))
+    let found = file.metadata()?;
+    let is_it = |name: &PathBuf| {
+        fs::symlink_metadata(name).is_ok_and(|named| (named.dev(), named.ino()) == (found.dev(), found.ino()))
+    };
+    let is_short = found.len() < LONG_RECEIPTS;
+    Ok(Some(file).filter(|_| is_short && found.nlink() == names.len() as u64 && names.iter().all(is_it)))
+}
+
+/// What a crash tore stays as it is, and the next line begins anew.
+fn end_torn_line(file: &mut File) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    if length > 0 {
+        let mut last = [0];
+        file.seek(SeekFrom::Start(length - 1))?;
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+        }
+    }
+    Ok(())
 }
 
 fn lines_of(bytes: &[u8]) -> History {
@@ -887,24 +987,19 @@ impl fmt::Display for Indexed {
 }
 
 fn add_history(root: &Path, line: &str, is_indexed: bool) -> Result<(), JournalError> {
-    let path = root.join("history");
+    let path = root.join(HISTORY);
     let add = || -> io::Result<()> {
         let held = || io::Error::other("another process holds its lock");
         let mut file = lock_file(&path, disk::LOCK_PATIENCE)?.ok_or_else(held)?;
         let length = file.metadata()?.len();
-        let is_new = length == 0;
-        if !is_new {
-            let mut last = [0];
-            file.seek(SeekFrom::Start(length - 1))?;
-            file.read_exact(&mut last)?;
-            if last != *b"\n" {
-                // A crash tore the last line: it stays as it is, and this one begins anew.
-                file.write_all(b"\n")?;
-            }
+        end_torn_line(&mut file)?;
+        if file.metadata()?.len() == 0 {
+            // Without it, the first lines have no file; and where there are some, the folders beside it are durable, too.
+            disk::sync_folder(root)?;
         }
         // Under the lock: what is last now is so until this line is.
         let last = last_line(&mut file)?;
-        append(&mut file, &chain::linked(line, last.as_deref()))?;
+        append(&mut file, &chain::linked(line, last.as_deref()), false)?;
         let found = file.metadata()?;
         let indexed = Indexed::read(root);
         let bytes = indexed.bytes_of(&found, length);
@@ -915,7 +1010,10 @@ fn add_history(root: &Path, line: &str, is_indexed: bool) -> Result<(), JournalE
             // What was cut off since must not become true of what is added in its place.
             Indexed { inode: found.ino(), bytes }.write(root)?;
         }
-        if is_new { disk::sync_folder(root) } else { Ok(()) }
+        // Others may add theirs meanwhile, and are synced with it.
+        rustix::fs::flock(&file, FlockOperation::Unlock)?;
+        // Without the sync, a secret was issued of which no record tells once the entry is gone.
+        disk::sync_together(&file)
     };
     add().map_err(|error| unusable(&path, error))
 }
@@ -967,6 +1065,7 @@ fn open_to_wipe(path: &Path) -> io::Result<Option<File>> {
 fn overwrite(mut file: File) -> io::Result<()> {
     let length = file.metadata()?.len();
     io::copy(&mut io::repeat(0).take(length), &mut file)?;
+    // Without it, the zeros never come to the disk, and the secret stays where no file is.
     file.sync_all()
 }
 

@@ -159,6 +159,8 @@ struct World {
     disk: Option<Progress>,
     /// What is to be there with the next write, where something waits for that.
     soon: Option<Progress>,
+    /// What a power failure leaves of what is there.
+    synced: Option<Progress>,
     escrow: Option<Bytes>,
     places: Vec<Content>,
     /// What they held before they were written last, and until when a reader that lags has it.
@@ -303,6 +305,7 @@ impl World {
             late_end: None,
             disk: None,
             soon: None,
+            synced: None,
             escrow: None,
             places: vec![content; places],
             lagging: vec![(content, start()); places],
@@ -397,6 +400,7 @@ impl World {
     fn flush(&mut self) {
         if let Some(soon) = self.soon.take() {
             self.disk = Some(soon);
+            self.synced.clone_from(&self.disk);
         }
     }
 
@@ -493,7 +497,7 @@ impl World {
                 (*content, *until) = (Content::Nothing, start());
             }
         }
-        world.disk.iter_mut().chain(&mut world.soon).for_each(progress);
+        world.disk.iter_mut().chain(&mut world.soon).chain(&mut world.synced).for_each(progress);
         if let Some(process) = &mut world.process {
             progress(&mut process.progress);
             move_back(&mut process.seen.now);
@@ -563,7 +567,8 @@ impl World {
         match step {
             Step::Record(record) => {
                 let intent = &process.progress.intent;
-                if self.given.waits && record.may_wait(intent, |_| !self.given.is_write_only) {
+                let may_wait = record.may_wait(intent, |_| !self.given.is_write_only);
+                if self.given.waits && may_wait {
                     add("", false, Observation::Recorded(Ok(Duration::ZERO)), &|world| {
                         world.settle(step);
                         let mut soon = world.soon.take().or_else(|| world.disk.clone());
@@ -584,6 +589,9 @@ impl World {
                             progress.apply(record);
                             *disk = Some(progress);
                         }
+                    }
+                    if !may_wait {
+                        world.synced.clone_from(&world.disk);
                     }
                 };
                 add("", false, Observation::Recorded(Ok(Duration::ZERO)), &write);
@@ -784,7 +792,7 @@ impl World {
             Step::Act(Act::Close(ending)) => {
                 let close = |world: &mut Self| {
                     world.may_give_up();
-                    (world.disk, world.soon) = (None, None);
+                    (world.disk, world.soon, world.synced) = (None, None, None);
                     world.escrow = None;
                     world.ending = Some(*ending);
                 };
@@ -965,6 +973,12 @@ impl World {
         self.process = None;
         self.soon = None;
         (self, bad)
+    }
+
+    /// The power fails, and takes the lines along that were not synced; `None`: there are none.
+    fn cut(&self) -> Option<Self> {
+        let is_less = self.process.is_none() && self.synced != self.disk;
+        is_less.then(|| Self { disk: self.synced.clone(), ..self.clone() })
     }
 
     /// A process begins recovery, or, where nothing was recorded, the run anew.
@@ -1179,6 +1193,7 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
             if world.moves.crashes > 0 {
                 let (killed, what) = world.clone().killed(&step);
                 bad.extend(what);
+                found.extend(killed.cut().map(|cut| (format!("a power failure before {step:?}"), cut)));
                 found.push((format!("killed before {step:?}"), killed));
                 // Where nothing was sent, what is left is an intent like any other.
                 if let Step::Act(Act::Close(ending)) = step
@@ -1189,6 +1204,7 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
                     let (mut killed, _) = closing.killed(&step);
                     killed.escrow = None;
                     killed.closing = Some(ending);
+                    found.extend(killed.cut().map(|cut| (format!("a power failure within {step:?}"), cut)));
                     found.push((format!("killed within {step:?}"), killed));
                 }
             }
@@ -1196,6 +1212,7 @@ fn after_each(world: &World, found: &mut Vec<(String, World)>, bad: &mut Vec<Str
                 if world.moves.crashes > 0 {
                     let (killed, what) = next.clone().killed(&step);
                     bad.extend(what);
+                    found.extend(killed.cut().map(|cut| (format!("a power failure after {step:?} {name}"), cut)));
                     found.push((format!("killed after {step:?} {name}"), killed));
                 }
                 found.push((format!("{step:?} {name}"), next.noted(&step, &observation)));

@@ -45,7 +45,8 @@ pub(crate) const MAX_SECRET: usize = 64 * 1024;
 /// succeeds, whatever version was expected.
 ///
 /// `prepare` writes, flushes and renames files of the needed size beside the file, with its owner and mode, and removes
-/// them and what a killed run left, as a commit does. It can't prove what only the rename onto the file itself would
+/// them and what a killed run left, as a commit does. On the file system of a [`FolderJournal`](crate::journal::FolderJournal)
+/// of this process it takes the room without writing, since the journal flushes its intent there before a request. It can't prove what only the rename onto the file itself would
 /// show (a security module's rule for this one name), nor that the space available now will remain.
 ///
 /// ```

@@ -3,15 +3,15 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
     process::{Command, Stdio},
 };
 
 use proptest::prelude::*;
 use rixl_rotation::journal::{
-    Append, Close, FolderJournal, Journal, JournalErrorKind, Lock, LockStore, Look, PutEscrow, ReadHistory, Reserve,
-    chain::Chain,
+    Append, Close, FolderJournal, Journal, JournalErrorKind, Lock, LockStore, Look, PutEscrow, ReadHistory,
+    ReadReceipt, Receipt, Reserve, chain::Chain,
 };
 use rixl_testing::{Running, wait_for};
 use tokio::runtime::Runtime;
@@ -76,6 +76,79 @@ async fn damage_before_the_end_is_not_passed_over() {
     let error = journal.lock(Lock::new("KEY")).await.map(drop).unwrap_err();
     assert_eq!(error.kind(), JournalErrorKind::Damaged);
     assert_eq!(fs::read_to_string(&path).unwrap(), whole.replace("two", "twx"), "it is left for people to look at");
+}
+
+/// Of several lines that were not synced the later ones may come to the disk first, and leave zeros before them.
+#[tokio::test]
+async fn deferred_lines_of_which_a_power_failure_left_a_hole_are_cut_off() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    let path = folder.path().join("state/entries/KEY");
+    let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    let synced = fs::read(&path).unwrap().len();
+    for line in ["two", "three"] {
+        entry.append(Append::new(line).may_wait()).await.unwrap();
+    }
+    assert_eq!(entry.lines(), ["one", "two", "three"]);
+    drop(entry);
+    assert_eq!(lines(&journal, "KEY").await, ["one", "two", "three"]);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[synced..synced + 10].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(lines(&journal, "KEY").await, ["one"]);
+    let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
+    entry.append(Append::new("four")).await.unwrap();
+    drop(entry);
+    assert_eq!(lines(&journal, "KEY").await, ["one", "four"]);
+}
+
+/// A name that the next run has not keeps what it had.
+#[tokio::test]
+async fn receipts_that_say_the_same_are_one_file() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    let close = async |receipts: &[(&str, &str)]| {
+        let receipts: Vec<_> = receipts.iter().map(|(name, line)| Receipt::new(*name, *line)).collect();
+        let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
+        entry.append(Append::new("line")).await.unwrap();
+        entry.close(Close::new().with_receipts(&receipts)).await.unwrap();
+    };
+    close(&[("A", "one"), ("B", "one"), ("C", "two")]).await;
+    let file = |name: &str| fs::metadata(folder.path().join("state/receipts").join(name)).unwrap();
+    assert_eq!((file("A").ino(), file("A").nlink(), file("C").nlink()), (file("B").ino(), 2, 1));
+    close(&[("B", "over"), ("B", "three")]).await;
+    let receipt = async |name: &str| journal.receipt(ReadReceipt::new(name)).await.unwrap().unwrap();
+    assert_eq!([receipt("A").await, receipt("B").await, receipt("C").await], ["one", "three", "two"]);
+    assert_eq!(fs::read_dir(folder.path().join("state/receipts")).unwrap().count(), 3);
+    // The same names get one line more, which counts when it is whole.
+    let before = file("B").ino();
+    close(&[("B", "four")]).await;
+    assert_eq!((file("B").ino(), receipt("B").await), (before, "four".into()));
+    let path = folder.path().join("state/receipts/B");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 3]).unwrap();
+    assert_eq!(receipt("B").await, "three");
+    close(&[("B", "five")]).await;
+    assert_eq!((file("B").ino(), receipt("B").await), (before, "five".into()));
+    for number in 0..1_000 {
+        close(&[("B", &format!("line {number}"))]).await;
+    }
+    assert!(file("B").len() <= 16 * 1024 + 64 && receipt("B").await == "line 999");
+}
+
+/// Its name may come back with the power.
+#[tokio::test]
+async fn a_response_that_was_wiped_is_none_of_the_next_run() {
+    let folder = rixl_testing::folder();
+    let journal = open(folder.path());
+    let path = folder.path().join("state/escrow/KEY");
+    for (left, is_there) in [(b"rxl_TEST", true), (&[0; 8], false)] {
+        fs::write(&path, left).unwrap();
+        let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
+        entry.reserve(Reserve::new(4096)).await.unwrap();
+        assert_eq!(entry.escrow().await.unwrap().is_some(), is_there);
+    }
 }
 
 #[tokio::test]

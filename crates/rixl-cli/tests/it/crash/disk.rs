@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -25,9 +25,13 @@ pub(crate) enum Luck {
     Bytes,
     /// All names, and half of the bytes.
     Torn,
+    /// All of every second file and folder, in the order in which they were made, and nothing of the others.
+    Odd,
+    /// The other way round.
+    Even,
 }
 
-pub(crate) const LUCKS: [Luck; 4] = [Luck::None, Luck::Names, Luck::Bytes, Luck::Torn];
+pub(crate) const LUCKS: [Luck; 6] = [Luck::None, Luck::Names, Luck::Bytes, Luck::Torn, Luck::Odd, Luck::Even];
 
 #[derive(Clone, Debug, Default)]
 struct Node {
@@ -48,6 +52,8 @@ struct Open {
 pub(crate) struct Disk {
     root: PathBuf,
     nodes: Vec<Node>,
+    /// Those that were there at the start, by their numbers: a file may have several names.
+    known: HashMap<u64, usize>,
     open: HashMap<i32, Open>,
 }
 
@@ -59,7 +65,7 @@ impl Disk {
     pub(crate) fn of(scene: &Scene) -> Self {
         let root = scene.folder.path().to_owned();
         let folder = Node { is_folder: true, ..Node::default() };
-        let mut disk = Self { root: root.clone(), nodes: vec![folder], open: HashMap::new() };
+        let mut disk = Self { root: root.clone(), nodes: vec![folder], known: HashMap::new(), open: HashMap::new() };
         for name in KEPT {
             disk.read(0, name, &root.join(name));
         }
@@ -78,8 +84,14 @@ impl Disk {
                 self.read(node, entry.file_name().to_str().unwrap(), &entry.path());
             }
         } else if path.exists() {
+            let number = fs::metadata(path).unwrap().ino();
+            if let Some(node) = self.known.get(&number) {
+                self.nodes[parent].names.insert(name.to_owned(), *node);
+                return;
+            }
             let node = self.add(parent, name, false);
             self.nodes[node].bytes = fs::read(path).unwrap();
+            self.known.insert(number, node);
         }
     }
 
@@ -142,6 +154,15 @@ impl Disk {
                 bytes[open.at..end].copy_from_slice(&call.data);
                 open.at = end;
             }
+            "fallocate" => {
+                let bytes = &mut self.nodes[self.open[&call.fd].node].bytes;
+                bytes.resize(bytes.len().max(call.number as usize), 0);
+            }
+            "link" => {
+                let ((from, old), (to, new)) = (self.place(&call.path), self.place(&call.target));
+                let node = self.nodes[from].names[&old];
+                self.nodes[to].names.insert(new, node);
+            }
             "ftruncate" => {
                 let node = self.open[&call.fd].node;
                 self.nodes[node].bytes.resize(call.number as usize, 0);
@@ -180,9 +201,14 @@ impl Disk {
         for name in KEPT {
             let _ = fs::remove_dir_all(self.root.join(name));
         }
-        for node in &mut self.nodes {
+        for (index, node) in self.nodes.iter_mut().enumerate() {
             match luck {
                 Luck::None => {}
+                Luck::Odd | Luck::Even if (luck == Luck::Even) != index.is_multiple_of(2) => {}
+                Luck::Odd | Luck::Even => {
+                    node.synced_names.clone_from(&node.names);
+                    node.synced_bytes.clone_from(&node.bytes);
+                }
                 Luck::Names => node.synced_names.clone_from(&node.names),
                 Luck::Bytes => node.synced_bytes.clone_from(&node.bytes),
                 Luck::Torn => {
@@ -213,7 +239,8 @@ impl Disk {
 
     /// Whether it is what is really there, so that the model can be trusted.
     pub(crate) fn assert_true(&self) {
-        let mut real = Self { root: self.root.clone(), nodes: vec![Node::default()], open: HashMap::new() };
+        let nodes = vec![Node::default()];
+        let mut real = Self { root: self.root.clone(), nodes, known: HashMap::new(), open: HashMap::new() };
         for name in KEPT {
             real.read(0, name, &self.root.join(name));
         }

@@ -20,6 +20,7 @@ use crate::program::{Program, Run, block_on, write};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
     Rotate,
+    /// Of a key that was rotated before, so that there is a state.
     RotateDotenv,
     /// Into two places, with a step after them.
     RotateDeployed,
@@ -128,6 +129,8 @@ pub(crate) struct Scene {
     /// The key and its first secret, of all but a creation.
     pub(crate) key_id: String,
     pub(crate) old: String,
+    /// How often it was rotated before.
+    rotated: u64,
 }
 
 /// How things stand.
@@ -149,7 +152,7 @@ impl Scene {
         for name in ["home", "out", "store"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
-        let mut scene = Self { work, sandbox, folder, key_id: String::new(), old: String::new() };
+        let mut scene = Self { work, sandbox, folder, key_id: String::new(), old: String::new(), rotated: 0 };
         if work == Work::ReplaceClient {
             let client = scene.sandbox.create_client_credential("web0000001", NAME);
             let pair = serde_json::json!({ "client_id": client.client_id, "client_secret": client.client_secret });
@@ -174,6 +177,11 @@ impl Scene {
         static CERTIFICATE: OnceLock<String> = OnceLock::new();
         let made = || rcgen::generate_simple_self_signed(["unused".to_owned()]).unwrap().cert.pem();
         fs::write(scene.path("home/roots.pem"), CERTIFICATE.get_or_init(made)).unwrap();
+        if work == Work::RotateDotenv {
+            assert_eq!(scene.program().run().code, 0);
+            scene.rotated = scene.changes();
+            scene.old = scene.stored().unwrap();
+        }
         scene
     }
 
@@ -316,7 +324,9 @@ impl Scene {
     /// How many secrets RIXL has given out since the start.
     fn changes(&self) -> u64 {
         match self.work {
-            Work::Rotate | Work::RotateDotenv | Work::RotateDeployed => self.sandbox.rotations(&self.key_id),
+            Work::Rotate | Work::RotateDotenv | Work::RotateDeployed => {
+                self.sandbox.rotations(&self.key_id) - self.rotated
+            }
             Work::Create | Work::Replace => self.sandbox.calls("createApiKey"),
             Work::ReplaceEnded => self.sandbox.calls("createOrganizationApiKey"),
             Work::ReplaceClient => self.sandbox.calls("createClientCredential"),
@@ -360,12 +370,14 @@ impl Scene {
         !self.has_unfinished() && !self.has_escrow()
     }
 
-    /// But for room that was reserved for a response, which the next run uses.
+    /// But for room that was reserved for a response, which the next run uses, and what was wiped before the power went.
     fn has_escrow(&self) -> bool {
-        let is_room = |path: &Path, bytes: &[u8]| {
-            path.extension().is_some_and(|end| end == "new") && bytes.iter().all(|byte| *byte == 0)
-        };
-        read_all(&self.state().join("escrow")).iter().any(|(path, bytes)| !is_room(path, bytes))
+        read_all(&self.state().join("escrow")).iter().any(|(_, bytes)| bytes.iter().any(|byte| *byte != 0))
+    }
+
+    /// Whether no file of a response is left.
+    pub(crate) fn has_no_response(&self) -> bool {
+        read_all(&self.state().join("escrow")).is_empty()
     }
 
     /// Whether the live secret is where the program says that it is, or under the name that it had there first.

@@ -38,7 +38,7 @@ pub(crate) struct Call {
     /// Where a rename leads to.
     pub(crate) target: String,
     pub(crate) target_role: Option<Role>,
-    /// The flags of an open, or the length of a truncation.
+    /// The flags of an open, or the length of a truncation or a reservation.
     pub(crate) number: u64,
     pub(crate) data: Vec<u8>,
     /// `None`: the process was killed before the kernel did it.
@@ -90,8 +90,8 @@ pub(crate) struct Traced {
     pub(crate) stderr: String,
 }
 
-/// A run that takes longer than this hangs.
-const LONGEST: Duration = Duration::from_secs(60);
+/// A run that takes longer than this hangs. For a minute it looks in the list for the end of a key that RIXL did not confirm.
+const LONGEST: Duration = Duration::from_secs(100);
 
 /// Whether this process may trace another.
 pub(crate) fn is_possible() -> bool {
@@ -276,6 +276,7 @@ impl Tracing<'_> {
             libc::SYS_mkdir => ("mkdir", self.text(first)),
             libc::SYS_unlink => ("unlink", self.text(first)),
             libc::SYS_unlinkat => ("unlink", at(first, second)),
+            libc::SYS_linkat => ("link", at(first, second)),
             libc::SYS_rename => ("rename", self.text(first)),
             libc::SYS_renameat => ("renameat", at(first, second)),
             libc::SYS_renameat2 if registers.r8 == u64::from(libc::RENAME_EXCHANGE) => ("exchange", at(first, second)),
@@ -283,6 +284,7 @@ impl Tracing<'_> {
             libc::SYS_write => ("write", of_fd()),
             libc::SYS_fsync => ("fsync", of_fd()),
             libc::SYS_ftruncate => ("ftruncate", of_fd()),
+            libc::SYS_fallocate => ("fallocate", of_fd()),
             libc::SYS_fchmod => ("fchmod", of_fd()),
             libc::SYS_fchown => ("fchown", of_fd()),
             libc::SYS_flock => ("flock", of_fd()),
@@ -292,10 +294,9 @@ impl Tracing<'_> {
             libc::SYS_writev => ("writev", of_fd()),
             libc::SYS_recvfrom => ("recvfrom", of_fd()),
             // What the model of the disk does not know must not be overlooked.
-            libc::SYS_fdatasync | libc::SYS_pwrite64 | libc::SYS_pwritev | libc::SYS_fallocate => ("unknown", of_fd()),
+            libc::SYS_fdatasync | libc::SYS_pwrite64 | libc::SYS_pwritev => ("unknown", of_fd()),
             libc::SYS_open | libc::SYS_creat | libc::SYS_link | libc::SYS_rmdir => ("unknown", self.text(first)),
             libc::SYS_mkdirat => ("unknown", at(first, second)),
-            libc::SYS_linkat => ("unknown", at(first, second)),
             libc::SYS_copy_file_range | libc::SYS_sendfile | libc::SYS_splice => ("unknown", of_fd()),
             _ => return None,
         };
@@ -305,8 +306,9 @@ impl Tracing<'_> {
             "openat" if registers.orig_rax.cast_signed() == libc::SYS_openat2 => call.number = self.word(third),
             "openat" => call.number = third,
             "ftruncate" => call.number = second,
+            "fallocate" => call.number = third + fourth,
             "rename" => call.target = self.text(second),
-            "renameat" | "exchange" => call.target = at(third, fourth),
+            "renameat" | "exchange" | "link" => call.target = at(third, fourth),
             // The first piece has the request line.
             "writev" => call.data = self.bytes(self.word(second), self.word(second + 8).min(200) as usize),
             "sendto" => call.data = self.bytes(second, third.min(200) as usize),
