@@ -157,6 +157,16 @@ impl Driver {
                     (_, None) => self.stuck(&sentence).with_next(Next::NamePlace(label)),
                 }
             }
+            Stop::PlaceMoved(place) if !self.is_recovered => {
+                let why = "its folder is another one than when the run began, as if its file system were not mounted";
+                match self.progress.response {
+                    Response::Unsent => {
+                        let sentence = format!("{}: {why}; nothing was sent; run it again", self.location(place));
+                        Failure::refused(sentence).with_next(Next::Retry)
+                    }
+                    _ => self.stuck(why),
+                }
+            }
             Stop::PlaceMoved(_) => self
                 .stuck("it held a secret before and holds none now, as if its file system were not mounted")
                 .with_next(self.decision()),
