@@ -302,6 +302,7 @@ impl Driver {
             {
                 Err(self.expired())
             }
+            Ok(_) if self.seen.is_closed == Some(false) => Err(self.not_closed()),
             Ok(ending) => Ok(self.report(ending)),
             Err(Stop::Waiting) => Ok(self.waiting()),
             Err(stop) => {

@@ -354,8 +354,12 @@ fn not_closed() -> Bench {
     fs::create_dir_all(bench.path("state/history")).unwrap();
     fs::set_permissions(bench.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
     let run = bench.rotate("").run();
-    assert!(run.code == 0 && run.stderr.contains("escrow"), "{}", run.stderr);
+    // The secret is in its place, and nobody is told that all is well.
+    assert!(run.code == 6 && run.stderr.contains("could not be closed, so the escrow at"), "{}", run.stderr);
+    assert!(run.stderr.contains("next: rixl recover") && !run.stderr.contains("the escrow is wiped"), "{}", run.stderr);
     assert!(!bench.left().is_empty());
+    let run = bench.rixl("keys recover --settle 0s").run();
+    assert!(run.code == 6 && !run.stderr.contains("the escrow is wiped"), "{}", run.stderr);
     fs::remove_dir(bench.path("state/history")).unwrap();
     bench
 }

@@ -363,12 +363,14 @@ impl Driver {
         let request = line.as_deref().map_or_else(Close::new, |line| Close::new().with_history_line(line));
         let request = request.with_receipts(&receipts);
         let closed = self.entry.close(request).await;
-        if let Err(error) = &closed {
-            let warning = match ending {
-                Ending::Refused => format!("{error}; an unfinished entry may be left"),
-                _ => format!("{error}; the escrow at {} may still hold the secret", self.entry.escrow_location()),
-            };
-            self.warn(Warning::from(warning).with_next(Next::Recover));
+        if let Err(error) = closed {
+            if ending == Ending::Refused && !self.is_recovered {
+                let warning = format!("{error}; an unfinished entry may be left");
+                self.warn(Warning::from(warning).with_next(Next::Recover));
+            } else {
+                self.journal_error = Some(error);
+            }
+            return false;
         }
         if ending != Ending::Refused || self.is_recovered {
             self.tell(
@@ -388,7 +390,7 @@ impl Driver {
                 },
             );
         }
-        closed.is_ok()
+        true
     }
 
     pub(super) fn report(self: Box<Self>, ending: Ending) -> Report {

@@ -4,7 +4,7 @@ use rixl_credentials::{ErrorKind, KeyId};
 
 use super::{Driver, New};
 use crate::{
-    Effect, Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan,
+    Effect, Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan, Situation,
     ledger::Spot,
     protocol::{
         intent::{Place, Subject},
@@ -51,6 +51,18 @@ impl Driver {
             Some(false) => self.left_open(failure),
             _ => failure,
         }
+    }
+
+    /// It is over, and its entry is left.
+    pub(super) fn not_closed(&mut self) -> Failure {
+        let sentence = match self.progress.situation() {
+            Situation::Stored => format!("the new secret of {} is stored, but its run could not be closed", self.label),
+            _ => format!("the run on {} is over, but could not be closed", self.label),
+        };
+        let escrow = self.entry.escrow_location();
+        let sentence = format!("{sentence}, so the escrow at {escrow} may still hold the secret");
+        let failure = self.with_journal_error(Failure::new(FailureKind::Unknown, sentence));
+        self.left_open(failure)
     }
 
     /// Its secret is lost with it, and the entry is over.
