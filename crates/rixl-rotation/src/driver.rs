@@ -25,7 +25,7 @@ use crate::{
     plan::Held,
     protocol::{
         intent::{Digest, Intent, MadeId, Place, Subject},
-        next::next,
+        next::{end::SLACK, next},
         progress::{At, Progress, Record, Response, Why},
         seen::{Act, Because, IfLive, KeySeen, Look, Mandate, Observation, Seen, Step, Stop, Wait},
     },
@@ -360,13 +360,13 @@ impl Driver {
         self.seen.is_cancelled |= self.rotator.cancellation.is_cancelled() || is_stopped;
         self.seen.is_expired = self.is_expired();
         self.seen.ahead = self.ahead();
+        // What is recorded of times ahead counts as of now: that is no clock that is behind.
+        let ahead = self.rotator.account.client().server_ahead().filter(|ahead| ahead.abs() > SLACK);
+        self.seen.behind = ahead.and_then(|ahead| Duration::try_from(-ahead).ok()).unwrap_or_default();
     }
 
     /// How far RIXL's clock is ahead of the time that this run goes by.
     fn ahead(&self) -> SignedDuration {
-        if !self.subject().rules().expires {
-            return SignedDuration::ZERO;
-        }
         // What a dry run passes over passes at RIXL, too.
         let skipped = if self.is_dry { Duration::ZERO } else { self.skipped };
         let skipped = SignedDuration::try_from(skipped).unwrap_or_default();

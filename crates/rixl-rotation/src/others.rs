@@ -188,7 +188,8 @@ pub struct DueOther {
 ///
 /// # Errors
 ///
-/// When a list or the history can't be read, and for endpoints where no organization is named.
+/// When a list or the history can't be read, for endpoints where no organization is named, and when the clocks of this machine and of
+/// RIXL are more than an hour apart.
 pub async fn survey_others(
     account: &Account,
     journal: &dyn Journal,
@@ -224,6 +225,7 @@ pub async fn survey_others(
             }
         }
     }
+    plan::clocks_agree(account)?;
     Ok(all)
 }
 

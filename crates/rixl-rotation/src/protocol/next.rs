@@ -1083,7 +1083,7 @@ impl Case<'_> {
             At::Settled { at, .. } => Some(*at),
             _ => None,
         });
-        settled.max().and_then(|at| at.checked_add(grace).ok()).map(|end| self.clamped(end))
+        settled.max().and_then(|at| at.checked_add(grace).ok()).map(|end| self.clamped(self.by_both(end)))
     }
 
     /// Deletes the predecessor, on fresh evidence. Where its time is over, nothing is waited for.
@@ -1197,6 +1197,18 @@ impl Case<'_> {
 
     fn since(&self, at: Timestamp) -> Duration {
         Duration::try_from(self.seen.now.duration_since(at)).unwrap_or_default()
+    }
+
+    /// When the last request can't be carried out any more. By what clock another process has recorded it is not known: that of
+    /// this machine may have been set ahead since.
+    fn window_ends(&self) -> Option<Timestamp> {
+        let ends = self.progress.window_ends();
+        if self.seen.tries.sent > 0 { ends } else { ends.map(|end| self.by_both(end)) }
+    }
+
+    /// When this time has passed by RIXL's clock, too: later, by this machine's, where RIXL's is behind.
+    fn by_both(&self, end: Timestamp) -> Timestamp {
+        end.checked_add(self.seen.behind).unwrap_or(Timestamp::MAX)
     }
 
     /// A clock that was set back holds nothing up for longer than was meant.
