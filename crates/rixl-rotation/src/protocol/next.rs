@@ -432,7 +432,7 @@ impl Case<'_> {
     fn unheard(&self) -> Known<Step> {
         let Self { progress, seen, rules } = self;
         let requests = &progress.requests;
-        let window_ends = progress.window_ends();
+        let window_ends = self.window_ends();
         let mut is_live = false;
         // Without a key that was changed nobody is without a live secret, nor while the one before is known to live on.
         if !rules.creates && rules.outlives.is_none() {
@@ -691,7 +691,7 @@ impl Case<'_> {
         };
         if !is_ours_dead && seen.mandate.if_live == IfLive::Drop {
             // Every place opens. What is under way may end that yet.
-            return match progress.window_ends() {
+            return match self.window_ends() {
                 Some(end) if seen.now < end => Err(Step::Wait(Wait::Until(self.clamped(end), Because::Window))),
                 _ => Err(self.ended(Ending::Dropped)),
             };
@@ -702,7 +702,7 @@ impl Case<'_> {
         let quiet_ends = progress.requests.at.and_then(|at| at.checked_add(progress.intent.limits.quiet()).ok());
         let end = match progress.response {
             Response::Received => quiet_ends.max(progress.requests.unheard_until),
-            _ => progress.window_ends(),
+            _ => self.window_ends(),
         };
         if let Some(end) = end
             && seen.now < end
@@ -892,9 +892,9 @@ impl Case<'_> {
             return Err(Step::Stop(Stop::Cancelled));
         }
         let unheard = match why {
-            Again::Unheard => progress.window_ends(),
+            Again::Unheard => self.window_ends(),
             // The last request may be one of which nothing was heard.
-            Again::Ambiguous if progress.response != Response::Received => progress.window_ends(),
+            Again::Ambiguous if progress.response != Response::Received => self.window_ends(),
             Again::Lost | Again::Ambiguous | Again::Repeat => None,
         };
         let unheard = unheard.max(requests.unheard_until);
