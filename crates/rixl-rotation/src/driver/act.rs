@@ -318,7 +318,7 @@ impl Driver {
             let (old, retired) = (self.old(), self.subject().retired());
             match (ending, self.progress.old_end.last) {
                 (Ending::Created | Ending::Dropped, Some(until)) => {
-                    let ends = match until <= self.now() {
+                    let ends = match self.is_past(until) {
                         true => format!("has ended it at {until:.0}"),
                         false => format!("ends it at {until:.0}, whoever still uses it"),
                     };

@@ -415,7 +415,7 @@ impl Driver {
     fn unconfirmed(&self) -> Failure {
         let end = self.issued.as_ref().and_then(New::expiring_at);
         let new = match self.seen.ours {
-            _ if end.is_some_and(|end| end <= self.now()) => "the new key has expired",
+            _ if end.is_some_and(|end| self.is_past(end)) => "the new key has expired",
             Some(Liveness::Dead) => "RIXL refuses the new secret",
             _ => "RIXL does not confirm the new secret",
         };

@@ -460,7 +460,7 @@ impl Driver {
         let Some(key_id) = self.key_id() else { return KeySeen::Unknown };
         for _ in 0..2 {
             match self.rotator.account.find(key_id).await {
-                Ok(Some(key)) if key.expiring_at.is_some_and(|end| end <= self.now()) => return KeySeen::Expired,
+                Ok(Some(key)) if key.expiring_at.is_some_and(|end| self.is_past(end)) => return KeySeen::Expired,
                 Ok(Some(_)) => return KeySeen::There,
                 Ok(None) => {}
                 Err(_) => return KeySeen::Unknown,
