@@ -25,7 +25,7 @@ use crate::{
     plan::Held,
     protocol::{
         intent::{Digest, Intent, MadeId, Place, Subject},
-        next::next,
+        next::{end::SLACK, next},
         progress::{At, Progress, Record, Response, Why},
         seen::{Act, Because, IfLive, KeySeen, Look, Mandate, Observation, Seen, Step, Stop, Wait},
     },
@@ -308,6 +308,7 @@ impl Driver {
             {
                 Err(self.expired())
             }
+            Ok(_) if self.seen.is_closed == Some(false) => Err(self.not_closed()),
             Ok(ending) => Ok(self.report(ending)),
             Err(Stop::Waiting) => Ok(self.waiting()),
             Err(stop) => {
@@ -365,13 +366,13 @@ impl Driver {
         self.seen.is_cancelled |= self.rotator.cancellation.is_cancelled() || is_stopped;
         self.seen.is_expired = self.is_expired();
         self.seen.ahead = self.ahead();
+        // What is recorded of times ahead counts as of now: that is no clock that is behind.
+        let ahead = self.rotator.account.client().server_ahead().filter(|ahead| ahead.abs() > SLACK);
+        self.seen.behind = ahead.and_then(|ahead| Duration::try_from(-ahead).ok()).unwrap_or_default();
     }
 
     /// How far RIXL's clock is ahead of the time that this run goes by.
     fn ahead(&self) -> SignedDuration {
-        if !self.subject().rules().expires {
-            return SignedDuration::ZERO;
-        }
         // What a dry run passes over passes at RIXL, too.
         let skipped = if self.is_dry { Duration::ZERO } else { self.skipped };
         let skipped = SignedDuration::try_from(skipped).unwrap_or_default();
@@ -382,7 +383,13 @@ impl Driver {
     fn is_expired(&self) -> bool {
         let Subject::Rotate { expiring_at: listed, .. } = self.subject() else { return false };
         let end = self.issued.as_ref().map_or(*listed, New::expiring_at);
-        end.is_some_and(|end| end <= self.seen.now)
+        end.is_some_and(|end| self.is_past(end))
+    }
+
+    /// By this machine's clock and by RIXL's: nothing ends because one of them is wrong.
+    fn is_past(&self, end: Timestamp) -> bool {
+        let now = self.now();
+        end <= now && now.checked_add(self.ahead()).is_ok_and(|rixls| end <= rixls)
     }
 
     async fn step(&mut self, mut step: Step) {

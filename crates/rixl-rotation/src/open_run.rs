@@ -68,10 +68,18 @@ pub struct OpenRun {
 ///
 /// When the journal can't be read. A problem with one entry is its situation.
 pub async fn open_runs(journal: &dyn Journal) -> Result<Vec<OpenRun>, Failure> {
-    let names = journal.unfinished(ListUnfinished::new()).await?.names;
-    let mut runs = Vec::with_capacity(names.len());
-    for name in names {
+    let unfinished = journal.unfinished(ListUnfinished::new()).await?;
+    let mut runs = Vec::with_capacity(unfinished.names.len());
+    for name in unfinished.names {
         runs.extend(open_run(journal, name).await);
+    }
+    for name in unfinished.escrows {
+        let situation = format!(
+            "something else has emptied or removed its entry, and escrow/{name} in {} may be the only live secret; keep it, and \
+             restore the entry, or store the secret by hand",
+            journal.location()
+        );
+        runs.push(OpenRun { situation, next: Next::Correct, ..unread(name) });
     }
     // Where it had to be locked: what is being unlocked still would seem to be another rotator's.
     journal.released().await;
@@ -83,10 +91,10 @@ pub(crate) async fn waits_until(journal: &dyn Journal, entry: &str) -> Option<Ti
     open_run(journal, entry.to_owned()).await?.waits_until
 }
 
-/// `None`: it ended meanwhile.
-async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
-    let mut run = OpenRun {
-        entry: name,
+/// Of which nothing else is known.
+fn unread(entry: String) -> OpenRun {
+    OpenRun {
+        entry,
         base_url: None,
         organization: None,
         endpoint_id: None,
@@ -100,7 +108,12 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
         waits_until: None,
         is_parked: false,
         next: Next::Recover,
-    };
+    }
+}
+
+/// `None`: it ended meanwhile.
+async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
+    let mut run = unread(name);
     let entry = match journal.look(Look::new(&run.entry)).await {
         Ok(entry) => entry,
         Err(error) => {

@@ -201,7 +201,7 @@ pub struct SurveyedOthers {
 ///
 /// # Errors
 ///
-/// When the history can't be read.
+/// When the history can't be read, and when the clocks of this machine and of RIXL are more than an hour apart.
 pub async fn survey_others(
     account: &Account,
     journal: &dyn Journal,
@@ -228,6 +228,7 @@ pub async fn survey_others(
             Err(failure) => all.failed.push((project_id.cloned(), failure)),
         }
     }
+    plan::clocks_agree(account)?;
     Ok(all)
 }
 

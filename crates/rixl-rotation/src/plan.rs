@@ -255,6 +255,8 @@ impl Selection {
 
     /// The keys that meet the conditions that time does not change, due or not, with what is known of their age: for those who
     /// decide for each key when it is due. [`judge`](Self::judge) then makes a [`DueKey`] of it.
+    /// Each fails when the list or the history can't be read, and when the clocks of this machine and of RIXL are more than an hour
+    /// apart.
     pub fn survey<'a>(&'a self, account: &'a Account, journal: &'a dyn Journal) -> Survey<'a> {
         let surveyed = async move {
             let rotated = Arc::new(LastRotations::read(account, journal).await?);
@@ -278,6 +280,7 @@ impl Selection {
         if !self.is_of(&key) {
             return Ok(None);
         }
+        clocks_agree(account)?;
         let last = rotated.of(key.id.as_str()).await?;
         let is_replaced = last.is_some_and(|last| last.is_replaced);
         let since = since(key.created_at, last.as_ref(), account.now());
@@ -337,7 +340,8 @@ impl Selection {
     /// # Errors
     ///
     /// When the list or the history can't be read, when an id is not among the keys, when it is that of an expired key,
-    /// and when the time of [`not_rotated_since`](Self::not_rotated_since) is in the future, or the clock of this machine is
+    /// when the keys are chosen by age or expiry and the clocks of this machine and of RIXL are more than an hour apart, and when
+    /// the time of [`not_rotated_since`](Self::not_rotated_since) is in the future, or the clock of this machine is
     /// more than a minute off.
     pub async fn find(&self, account: &Account, journal: &dyn Journal) -> Result<Plan, Failure> {
         let now = account.client().timing().now();
@@ -391,6 +395,9 @@ impl Selection {
                 "the clock of this machine is {seconds} s {side} that of RIXL, so that nobody can tell what was not rotated since \
                  {time:.0}; nothing was sent; correct the clock"
             )));
+        }
+        if self.times.is_asked_again() {
+            clocks_agree(account)?;
         }
         if let Some(id) = missing.first() {
             return Err(Failure::refused(format!("no key has the id {id}; nothing was sent")));
@@ -598,6 +605,21 @@ pub(crate) fn clock_error(account: &Account) -> Option<SignedDuration> {
     account.client().server_ahead().filter(|ahead| ahead.abs() > CLOCK_ERROR)
 }
 
+/// Whether what is due can be told: one wrong clock would have all keys rotated, or none. The keys were listed, so that RIXL's is
+/// known.
+pub(crate) fn clocks_agree(account: &Account) -> Result<(), Failure> {
+    let own = account.client().timing().now();
+    match account.client().server_ahead().filter(|ahead| ahead.abs() > MAX_APART) {
+        Some(ahead) => Err(Failure::refused(format!(
+            "it is {own:.0} by the clock of this machine and {:.0} by that of RIXL, so that nobody can tell what is due; nothing \
+             was sent; correct the one that is wrong",
+            own.checked_add(ahead).unwrap_or(own)
+        ))),
+        None => Ok(()),
+    }
+}
+
+const MAX_APART: SignedDuration = SignedDuration::from_hours(1);
 const CLOCK_ERROR: SignedDuration = SignedDuration::from_mins(1);
 /// How many last rotations are looked up at once.
 const READERS: usize = 8;

@@ -149,15 +149,15 @@ impl Rotator {
             let sentence = format!("RIXL does not say clearly whether the secret {whose} is live; nothing was written");
             Err(Failure::refused(sentence).left_open(Effect::Unchanged))
         };
-        match probe(&self.account, key_id, &secret, place.before.live_as).await {
+        let liveness = probe(&self.account, key_id, &secret, place.before.live_as).await;
+        match liveness {
             Liveness::Live(_) => {}
             Liveness::Dead => {
                 let reason = "the secret that a rehearsal left in escrow is dead by now; its entry is removed";
                 return self.remove(name, entry, options, reason).await;
             }
-            Liveness::Unclear if options.is_drop() => {
-                return self.remove(name, entry, options, "the rehearsal is given up; its entry is removed").await;
-            }
+            // It may be the only live one there is: what the place holds tells whether it can be given up.
+            Liveness::Unclear if options.is_drop() => {}
             Liveness::Unclear => return unclear("that a rehearsal left in escrow"),
         }
         // The place may be the very thing that is broken.
@@ -180,6 +180,19 @@ impl Rotator {
         let subject = rehearsal.subject();
         let looked = self.look_at_new(name, Some(key_id.as_str()), &mut *entry, &*store, &subject, options).await;
         let (to, held, _lock) = looked.map_err(|failure| elsewhere(failure.left_open(Effect::Unchanged)))?;
+        if liveness == Liveness::Unclear && !holds(&held, &secret) {
+            let sentence = format!(
+                "RIXL does not say clearly whether the secret that a rehearsal left in escrow is live, and {} does not hold \
+                 it; nothing was written, and it is kept",
+                store.location()
+            );
+            let failure = Failure::refused(sentence).left_open(Effect::Unchanged);
+            return Err(failure.with_next(Next::AnotherPlace(name.to_owned())));
+        }
+        if liveness == Liveness::Unclear {
+            let reason = format!("{} holds the secret, too; the rehearsal is given up", store.location());
+            return self.remove(name, entry, options, &reason).await;
+        }
         let is_live = match &held.secret {
             Some(held) => match probe(&self.account, key_id, held, None).await {
                 Liveness::Unclear => return unclear("that the place holds"),

@@ -3,6 +3,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
 };
 
 use rixl_sandbox::{CreatedKey, Effect, Fault, Sandbox, SandboxBuilder, SeedKey};
@@ -10,7 +12,10 @@ use rixl_testing::{folder, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::program::{Program, Run, write};
+use crate::{
+    clock::clock,
+    program::{Program, Run, write},
+};
 
 pub(crate) const ROTATE: &str = "rotateApiKey";
 
@@ -18,6 +23,8 @@ pub(crate) struct Bench {
     pub(crate) sandbox: Sandbox,
     pub(crate) folder: TempDir,
     pub(crate) key: CreatedKey,
+    /// By how many seconds the program's clock is ahead.
+    ahead: AtomicI64,
 }
 
 impl Bench {
@@ -30,7 +37,7 @@ impl Bench {
         let folder = folder();
         let key = sandbox.create_key(SeedKey::new("billing").with_id("billing001"));
         write(&folder.path().join("secret"), &key.secret, 0o600);
-        Self { sandbox, folder, key }
+        Self { sandbox, folder, key, ahead: AtomicI64::new(0) }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -51,7 +58,24 @@ impl Bench {
         let words = words.split_whitespace().map(|word| word.replace('~', " ").replace("FOLDER", folder));
         let mut program = Program::new(words).at(&self.sandbox).env("RIXL_STATE_DIR", self.path("state"));
         program.command.current_dir(&self.folder).env("USER", "ops").env("PATH", "/usr/bin:/bin");
-        program
+        match self.ahead.load(Ordering::Relaxed) {
+            0 => program,
+            ahead => {
+                let clock = clock(self.folder.path()).unwrap();
+                program.env("LD_PRELOAD", clock).env("RIXL_TEST_AHEAD", ahead.to_string())
+            }
+        }
+    }
+
+    /// For the programs that are started from now on, and for RIXL.
+    pub(crate) fn passes(&self, time: Duration) {
+        self.sandbox.advance(time);
+        self.step_clock(i64::try_from(time.as_secs()).unwrap());
+    }
+
+    /// The clock of this machine alone.
+    pub(crate) fn step_clock(&self, seconds: i64) {
+        self.ahead.fetch_add(seconds, Ordering::Relaxed);
     }
 
     /// A rotation of the key into its file, without a quiet time.

@@ -118,12 +118,39 @@ fn a_machine_whose_clock_is_behind_changes_a_key_once() {
     let bench = Bench::of(Sandbox::builder().dated(true));
     add(&bench, "fleet-a", "fleeta0001", 120);
     declare(&bench, FLEET);
-    bench.sandbox.advance(DAY);
+    bench.sandbox.advance(Duration::from_secs(50 * 60));
     for _ in 0..2 {
         run(bench.rixl("apply --yes"), 0);
         assert_eq!(rotations(&bench, &["fleeta0001"]), [1]);
     }
     assert_live(&bench, &["fleeta0001"]);
+}
+
+/// One `Date` that is wrong would have all keys rotated, and then none.
+#[test]
+fn clocks_that_are_far_apart_change_no_key() {
+    for is_rixls in [true, false] {
+        let bench = Bench::of(Sandbox::builder().dated(true));
+        add(&bench, "fleet-a", "fleeta0001", 1);
+        declare(&bench, FLEET);
+        match is_rixls {
+            true => bench.sandbox.advance(100 * DAY),
+            false => bench.step_clock(100 * 86_400),
+        }
+        let words = "keys rotate --name fleet-* --to file:{key_id} --yes --settle 0s";
+        for words in [
+            "apply --yes",
+            &format!("{words} --older-than 90d"),
+            &format!("{words} --not-rotated-since 2026-01-01T00:00:00Z"),
+            &format!("{words} --expiring-within 1d"),
+        ] {
+            let refused = run(bench.rixl(words), 3);
+            assert!(refused.stderr.contains("nothing was sent; correct the"), "{words}: {}", refused.stderr);
+        }
+        let refused = run(bench.rixl("apply --yes"), 3);
+        assert!(refused.stderr.contains("by the clock of this machine and 20"), "{}", refused.stderr);
+        assert_eq!(rotations(&bench, &["fleeta0001"]), [0]);
+    }
 }
 
 #[test]

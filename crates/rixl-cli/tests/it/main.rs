@@ -4,6 +4,7 @@
 
 mod bench;
 mod clients;
+mod clock;
 mod codes;
 mod concurrent;
 mod consumers;

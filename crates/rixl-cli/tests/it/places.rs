@@ -354,10 +354,40 @@ fn not_closed() -> Bench {
     fs::create_dir_all(bench.path("state/history")).unwrap();
     fs::set_permissions(bench.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
     let run = bench.rotate("").run();
-    assert!(run.code == 0 && run.stderr.contains("escrow"), "{}", run.stderr);
+    // The secret is in its place, and nobody is told that all is well.
+    assert!(run.code == 6 && run.stderr.contains("could not be closed, so the escrow at"), "{}", run.stderr);
+    assert!(run.stderr.contains("next: rixl recover") && !run.stderr.contains("the escrow is wiped"), "{}", run.stderr);
     assert!(!bench.left().is_empty());
+    let run = bench.rixl("keys recover --settle 0s").run();
+    assert!(run.code == 6 && !run.stderr.contains("the escrow is wiped"), "{}", run.stderr);
     fs::remove_dir(bench.path("state/history")).unwrap();
     bench
+}
+
+/// As where its file system is unmounted while the request is under way: what is written under it is hidden by the next mount.
+#[test]
+fn a_folder_that_becomes_another_one_during_the_run_gets_nothing() {
+    for has_old in [true, false] {
+        let bench = Bench::new();
+        fs::create_dir(bench.path("mounted")).unwrap();
+        if has_old {
+            write(&bench.path("mounted/secret"), &bench.key.secret, 0o600);
+        }
+        bench.inject(Effect::DelayHead(Duration::from_secs(2)));
+        let run = bench.rixl("keys rotate billing001 --to file:mounted/secret --new-place --yes --settle 0s").spawn();
+        wait_for_calls(&bench.sandbox, ROTATE, 1);
+        fs::rename(bench.path("mounted"), bench.path("unmounted")).unwrap();
+        fs::create_dir(bench.path("mounted")).unwrap();
+        let run = Run::of(run);
+        assert_eq!(run.code, 7, "{}", run.stderr);
+        assert!(run.stderr.contains("its folder is another one than when the run began"), "{}", run.stderr);
+        assert_eq!(files(bench.path("mounted")), [] as [PathBuf; 0]);
+        assert_eq!(files(bench.path("state/escrow")).len(), 1);
+        fs::remove_dir(bench.path("mounted")).unwrap();
+        fs::rename(bench.path("unmounted"), bench.path("mounted")).unwrap();
+        assert_eq!(bench.rixl("keys recover --settle 0s").run().code, 0);
+        assert!(bench.sandbox.is_live(&fs::read_to_string(bench.path("mounted/secret")).unwrap()));
+    }
 }
 
 /// Two live keys and one place, and the run of the first is unfinished.

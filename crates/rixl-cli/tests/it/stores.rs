@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rixl_sandbox::Effect;
+use rixl_sandbox::{Effect, Fault};
 use rixl_testing::{Mount, wait_for};
 use rustix::process::Signal;
 
@@ -409,7 +409,7 @@ fn a_disk_that_is_nearly_full_is_found_before_the_request() {
         fs::remove_file(&filler).unwrap();
         // The secret is stored, and there was no room to write down that the run is over.
         if !bench.left().is_empty() {
-            assert!(run.code == 0 && run.stderr.contains("rixl recover"), "{free} blocks: {}", run.stderr);
+            assert!(run.code == 6 && run.stderr.contains("rixl recover"), "{free} blocks: {}", run.stderr);
             assert_eq!(bench.rixl("keys recover --settle 0s").run().code, 0);
         }
         assert!(bench.left().is_empty() && bench.is_stored_live(), "{:?}", bench.left());
@@ -486,6 +486,21 @@ fn a_program_is_rehearsed_with_the_secret_that_it_holds() {
         assert_eq!(fs::read_to_string(bench.path("state/escrow/billing001")).unwrap(), bench.key.secret);
         assert_eq!(fs::read_to_string(bench.path("secret")).unwrap(), held);
     }
+    // Nor while RIXL says nothing of it: it may be live.
+    let silent = Fault::new(Effect::Respond { status: 503, headers: vec![], body: vec![] });
+    bench.sandbox.inject(silent.on("exchangeApiKey").always()).unwrap();
+    let run = bench.rixl("keys recover --drop --timeout 1s").run();
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("does not hold it; nothing was written, and it is kept"), "{}", run.stderr);
+    assert_eq!(next(&run).as_deref(), Some(command), "{}", run.stderr);
+    assert_eq!(fs::read_to_string(bench.path("state/escrow/billing001")).unwrap(), bench.key.secret);
+    // Where it is in its place, it can be given up without that.
+    write(&bench.path("secret"), &bench.key.secret, 0o600);
+    let run = bench.rixl("keys recover --drop --timeout 1s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    bench.sandbox.clear_faults();
+    bench.assert_untouched();
+    assert_eq!(rehearse("lossy~<-~cat~secret", "").code, 7);
     write(&bench.path("secret"), &bench.key.secret, 0o600);
     assert_eq!(bench.rixl("keys recover").run().code, 0);
     bench.assert_untouched();

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use rixl_sandbox::{Effect, Fault};
+use rixl_sandbox::{Effect, Fault, Sandbox, SeedKey};
 use rustix::process::Signal;
 
 use crate::{
@@ -53,6 +53,45 @@ fn a_place_that_is_gone_keeps_no_secret_in_escrow() {
     assert_eq!((moved.code, bench.sent()), (0, 1), "{}", moved.stderr);
     assert!(bench.sandbox.opens("billing001", &fs::read_to_string(bench.path("elsewhere")).unwrap()));
     assert!(bench.left().is_empty());
+}
+
+/// The only live secret is in escrow, and its entry says nothing any more.
+#[test]
+fn an_entry_that_something_else_emptied_is_told() {
+    let bench = Bench::new();
+    script(&bench, "full", "exit 1");
+    in_escrow(&bench, "command:./full --leave");
+    let entry = bench.path("state/entries/billing001");
+    let lines = fs::read(&entry).unwrap();
+    for is_removed in [false, true] {
+        fs::write(&entry, "").unwrap();
+        if is_removed {
+            fs::remove_file(&entry).unwrap();
+        }
+        let status = bench.rixl("status").run();
+        assert_eq!(status.code, 6, "{}", status.stderr);
+        assert!(status.stdout.contains("escrow/billing001 in "), "{}", status.stdout);
+        assert!(status.stdout.contains("may be the only live secret"), "{}", status.stdout);
+    }
+    fs::write(&entry, lines).unwrap();
+    let status = bench.rixl("status").run();
+    assert!(status.stdout.contains("the new secret is in escrow at"), "{}", status.stdout);
+}
+
+/// The response was lost, and the key ends only by this machine's clock.
+#[test]
+fn a_clock_that_is_ahead_ends_no_key() {
+    let day = Duration::from_secs(86_400);
+    let bench = Bench::of(Sandbox::builder().dated(true));
+    let key = bench.sandbox.create_key(SeedKey::new("ending").with_id("ending0001").expiring_in(10 * day));
+    write(&bench.path("ending"), &key.secret, 0o600);
+    bench.inject(Effect::Close);
+    let run = bench.rixl("keys rotate ending0001 --to file:ending --yes --settle 0s").run();
+    assert_eq!(run.code, 6, "{}", run.stderr);
+    bench.step_clock(11 * 86_400);
+    let run = bench.rixl("keys recover --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(bench.sandbox.is_live(&fs::read_to_string(bench.path("ending")).unwrap()));
 }
 
 #[test]

@@ -2,16 +2,7 @@
 //! `rixl apply` at each opening of its windows, over both changes of summer time, and some of their runs are killed. The machines
 //! share nothing but an OpenBao server. `RIXL_YEAR=1` makes it a year of 500 keys, with printed figures.
 
-use std::{
-    collections::BTreeMap,
-    env,
-    fmt::Write as _,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, env, fmt::Write as _, path::PathBuf, thread, time::Duration};
 
 use jiff::{Span, Timestamp, ToSpan as _, civil::date, tz::TimeZone};
 use rixl_sandbox::{Sandbox, SeedKey};
@@ -21,24 +12,9 @@ use serde_json::{Value, json};
 
 use crate::{
     bench::json,
+    clock::clock,
     program::{Program, Run, block_on, write},
 };
-
-/// What `cc` makes a library of that sets the clock of a program ahead, by seconds in its environment.
-const CLOCK: &str = r#"
-#define _GNU_SOURCE
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
-int clock_gettime(clockid_t clock, struct timespec *at) {
-  int done = syscall(SYS_clock_gettime, clock, at);
-  const char *ahead = getenv("RIXL_TEST_AHEAD");
-  if (done == 0 && clock == CLOCK_REALTIME && ahead) at->tv_sec += atoll(ahead);
-  return done;
-}
-"#;
 
 const ROTATE: &str = "rotateOrganizationApiKey";
 const CREATE: &str = "createOrganizationApiKey";
@@ -232,14 +208,6 @@ impl World {
         }
         (is_killed, said)
     }
-}
-
-/// A library that sets the clock ahead, if there is a C compiler and the program heeds it.
-fn clock(folder: &Path) -> Option<PathBuf> {
-    let (source, library) = (folder.join("clock.c"), folder.join("clock.so"));
-    fs::write(&source, CLOCK).unwrap();
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).status();
-    built.is_ok_and(|status| status.success()).then_some(library)
 }
 
 fn declared(mount: &str, scale: i64) -> String {

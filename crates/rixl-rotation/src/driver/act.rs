@@ -334,7 +334,7 @@ impl Driver {
             let (old, retired) = (self.old(), self.subject().retired());
             match (ending, self.progress.old_end.last) {
                 (Ending::Created | Ending::Dropped, Some(until)) => {
-                    let ends = match until <= self.now() {
+                    let ends = match self.is_past(until) {
                         true => format!("has ended it at {until:.0}"),
                         false => format!("ends it at {until:.0}, whoever still uses it"),
                     };
@@ -390,12 +390,14 @@ impl Driver {
         };
         let request = request.with_receipts(&receipts);
         let closed = self.entry.close(request).await;
-        if let Err(error) = &closed {
-            let warning = match ending {
-                Ending::Refused => format!("{error}; an unfinished entry may be left"),
-                _ => format!("{error}; the escrow at {} may still hold the secret", self.entry.escrow_location()),
-            };
-            self.warn(Warning::from(warning).with_next(Next::Recover));
+        if let Err(error) = closed {
+            if ending == Ending::Refused && !self.is_recovered {
+                let warning = format!("{error}; an unfinished entry may be left");
+                self.warn(Warning::from(warning).with_next(Next::Recover));
+            } else {
+                self.journal_error = Some(error);
+            }
+            return false;
         }
         if ending != Ending::Refused || self.is_recovered {
             self.tell(
@@ -415,7 +417,7 @@ impl Driver {
                 },
             );
         }
-        closed.is_ok()
+        true
     }
 
     pub(super) fn report(self: Box<Self>, ending: Ending) -> Report {

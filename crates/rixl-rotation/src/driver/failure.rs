@@ -4,7 +4,7 @@ use rixl_credentials::{ErrorKind, KeyId};
 
 use super::{Driver, New};
 use crate::{
-    Effect, Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan,
+    Effect, Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan, Situation,
     ledger::Spot,
     protocol::{
         intent::{Place, Subject},
@@ -54,6 +54,18 @@ impl Driver {
             Some(false) => self.left_open(failure),
             _ => failure,
         }
+    }
+
+    /// It is over, and its entry is left.
+    pub(super) fn not_closed(&mut self) -> Failure {
+        let sentence = match self.progress.situation() {
+            Situation::Stored => format!("the new secret of {} is stored, but its run could not be closed", self.label),
+            _ => format!("the run on {} is over, but could not be closed", self.label),
+        };
+        let escrow = self.entry.escrow_location();
+        let sentence = format!("{sentence}, so the escrow at {escrow} may still hold the secret");
+        let failure = self.with_journal_error(Failure::new(FailureKind::Unknown, sentence));
+        self.left_open(failure)
     }
 
     /// Its secret is lost with it, and the entry is over.
@@ -158,6 +170,16 @@ impl Driver {
                     (_, Some(server)) => self.stuck(&sentence).with_next(Next::NameServer(server)),
                     (_, None) if self.places.len() > 1 => self.stuck(&sentence).with_next(self.elsewhere()),
                     (_, None) => self.stuck(&sentence).with_next(Next::NamePlace(label)),
+                }
+            }
+            Stop::PlaceMoved(place) if !self.is_recovered => {
+                let why = "its folder is another one than when the run began, as if its file system were not mounted";
+                match self.progress.response {
+                    Response::Unsent => {
+                        let sentence = format!("{}: {why}; nothing was sent; run it again", self.location(place));
+                        Failure::refused(sentence).with_next(Next::Retry)
+                    }
+                    _ => self.stuck(why),
                 }
             }
             Stop::PlaceMoved(_) => self
@@ -396,7 +418,7 @@ impl Driver {
     fn unconfirmed(&self) -> Failure {
         let end = self.issued.as_ref().and_then(New::expiring_at);
         let new = match self.seen.ours {
-            _ if end.is_some_and(|end| end <= self.now()) => "the new key has expired",
+            _ if end.is_some_and(|end| self.is_past(end)) => "the new key has expired",
             Some(Liveness::Dead) => "RIXL refuses the new secret",
             _ => "RIXL does not confirm the new secret",
         };

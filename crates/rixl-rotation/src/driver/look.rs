@@ -175,7 +175,7 @@ impl Driver {
         let mut content = Content::Absent;
         let (holds, read, error) = match held {
             Ok(held) => {
-                seen.is_same &= !self.may_be_elsewhere(index, &held);
+                seen.is_same &= !self.may_be_elsewhere(index, &held).await;
                 if held.content == Content::Foreign || self.is_new_name(&held.content) {
                     seen.owner = Owner::Another;
                 }
@@ -283,13 +283,20 @@ impl Driver {
         before == Some(value) || self.progress.earlier.contains(&value) || self.is_recorded(index, value)
     }
 
-    /// A recovery that finds nothing where a secret was may look at the empty folder under a mount: what it wrote there would
-    /// be hidden by the next mount, and the escrow gone.
-    fn may_be_elsewhere(&self, index: usize, held: &StoredSecret) -> bool {
-        let held_one = self.intent().places.get(index).is_some_and(|place| place.before.value.is_some())
-            || matches!(self.progress.places.get(index), Some(At::Stored { .. } | At::Settled { .. }));
-        let is_empty = held.secret.is_none() && self.is_readable(index);
-        self.is_recovered && held_one && is_empty && !self.seen.mandate.take_over
+    /// Nothing is where a secret was: this may be the empty folder under a mount. What is written there is hidden by the next
+    /// mount, and the escrow gone. A live run knows its folder; that of a recovery may be another one since a reboot.
+    async fn may_be_elsewhere(&self, index: usize, held: &StoredSecret) -> bool {
+        let Some((place, target)) = self.intent().places.get(index).zip(self.places.get(index)) else { return false };
+        if held.secret.is_some() || !self.is_readable(index) || self.seen.mandate.take_over {
+            return false;
+        }
+        match self.is_recovered {
+            true => {
+                place.before.value.is_some()
+                    || matches!(self.progress.places.get(index), Some(At::Stored { .. } | At::Settled { .. }))
+            }
+            false => target.store.identity().await.is_ok_and(|identity| identity != place.name),
+        }
     }
 
     fn classified(&self, index: usize, held: &StoredSecret) -> Holds {
@@ -465,7 +472,7 @@ impl Driver {
         let Some(key_id) = self.key_id() else { return KeySeen::Unknown };
         for _ in 0..2 {
             match self.rotator.account.find(key_id).await {
-                Ok(Some(key)) if key.expiring_at.is_some_and(|end| end <= self.now()) => return KeySeen::Expired,
+                Ok(Some(key)) if key.expiring_at.is_some_and(|end| self.is_past(end)) => return KeySeen::Expired,
                 Ok(Some(_)) => return KeySeen::There,
                 Ok(None) => {}
                 Err(_) => return KeySeen::Unknown,

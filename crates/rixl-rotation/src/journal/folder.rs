@@ -184,19 +184,29 @@ impl FolderJournal {
     }
 
     fn unfinished_now(&self) -> Result<Unfinished, JournalError> {
-        let folder = self.root.join("entries");
-        let read = || -> io::Result<Unfinished> {
-            let mut names = Vec::new();
-            for entry in fs::read_dir(&folder)? {
-                let entry = entry?;
-                if let (true, Ok(name)) = (has_bytes(&entry)?, entry.file_name().into_string()) {
-                    names.push(name);
+        let names = |folder: &str| -> Result<Vec<String>, JournalError> {
+            let folder = self.root.join(folder);
+            let read = || -> io::Result<Vec<String>> {
+                let mut names = Vec::new();
+                for entry in fs::read_dir(&folder)? {
+                    let entry = entry?;
+                    if let (true, Ok(name)) = (has_bytes(&entry)?, entry.file_name().into_string()) {
+                        names.push(name);
+                    }
                 }
-            }
-            names.sort();
-            Ok(Unfinished::new(names))
+                names.sort();
+                Ok(names)
+            };
+            read().map_err(|error| unusable(&folder, error))
         };
-        read().map_err(|error| unusable(&folder, error))
+        // An entry is begun before its escrow, and removed after it.
+        let (mut escrows, entries) = (names("escrow")?, names("entries")?);
+        escrows.retain(|name| !name.ends_with(".new") && !entries.contains(name));
+        if !escrows.is_empty() {
+            let after = names("escrow")?;
+            escrows.retain(|name| after.contains(name));
+        }
+        Ok(Unfinished::new(entries).with_escrows(escrows))
     }
 
     fn history_now(&self) -> Result<History, JournalError> {

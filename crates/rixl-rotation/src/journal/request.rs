@@ -96,13 +96,22 @@ impl ListUnfinished {
 pub struct Unfinished {
     /// Their names, in order.
     pub names: Vec<String>,
+    /// What has a response in escrow, and no lines: another program has emptied or removed its entry.
+    pub escrows: Vec<String>,
 }
 
 impl Unfinished {
     /// The entries of these names, which are in order.
     #[must_use]
     pub fn new(names: Vec<String>) -> Self {
-        Self { names }
+        Self { names, escrows: Vec::new() }
+    }
+
+    /// With what has a response in escrow, and no lines.
+    #[must_use]
+    pub fn with_escrows(mut self, escrows: Vec<String>) -> Self {
+        self.escrows = escrows;
+        self
     }
 }
 

@@ -445,7 +445,7 @@ impl Case<'_> {
     fn unheard(&self) -> Known<Step> {
         let Self { progress, seen, rules } = self;
         let requests = &progress.requests;
-        let window_ends = progress.window_ends();
+        let window_ends = self.window_ends();
         let mut is_live = false;
         // Without a key that was changed nobody is without a live secret, nor while the one before is known to live on.
         if !rules.creates && rules.outlives.is_none() {
@@ -707,7 +707,7 @@ impl Case<'_> {
         };
         if !is_ours_dead && seen.mandate.if_live == IfLive::Drop {
             // Every place opens. What is under way may end that yet.
-            return match progress.window_ends() {
+            return match self.window_ends() {
                 Some(end) if seen.now < end => Err(Step::Wait(Wait::Until(self.clamped(end), Because::Window))),
                 _ => Err(self.ended(Ending::Dropped)),
             };
@@ -718,7 +718,7 @@ impl Case<'_> {
         let quiet_ends = progress.requests.at.and_then(|at| at.checked_add(progress.intent.limits.quiet()).ok());
         let end = match progress.response {
             Response::Received => quiet_ends.max(progress.requests.unheard_until),
-            _ => progress.window_ends(),
+            _ => self.window_ends(),
         };
         if let Some(end) = end
             && seen.now < end
@@ -908,9 +908,9 @@ impl Case<'_> {
             return Err(Step::Stop(Stop::Cancelled));
         }
         let unheard = match why {
-            Again::Unheard => progress.window_ends(),
+            Again::Unheard => self.window_ends(),
             // The last request may be one of which nothing was heard.
-            Again::Ambiguous if progress.response != Response::Received => progress.window_ends(),
+            Again::Ambiguous if progress.response != Response::Received => self.window_ends(),
             Again::Lost | Again::Ambiguous | Again::Repeat => None,
         };
         let unheard = unheard.max(requests.unheard_until);
@@ -1109,7 +1109,7 @@ impl Case<'_> {
             At::Settled { at, .. } => Some(*at),
             _ => None,
         });
-        settled.max().and_then(|at| at.checked_add(grace).ok()).map(|end| self.clamped(end))
+        settled.max().and_then(|at| at.checked_add(grace).ok()).map(|end| self.clamped(self.by_both(end)))
     }
 
     /// Deletes the predecessor, on fresh evidence. Where its time is over, nothing is waited for.
@@ -1245,6 +1245,18 @@ impl Case<'_> {
 
     fn since(&self, at: Timestamp) -> Duration {
         Duration::try_from(self.seen.now.duration_since(at)).unwrap_or_default()
+    }
+
+    /// When the last request can't be carried out any more. By what clock another process has recorded it is not known: that of
+    /// this machine may have been set ahead since.
+    fn window_ends(&self) -> Option<Timestamp> {
+        let ends = self.progress.window_ends();
+        if self.seen.tries.sent > 0 { ends } else { ends.map(|end| self.by_both(end)) }
+    }
+
+    /// When this time has passed by RIXL's clock, too: later, by this machine's, where RIXL's is behind.
+    fn by_both(&self, end: Timestamp) -> Timestamp {
+        end.checked_add(self.seen.behind).unwrap_or(Timestamp::MAX)
     }
 
     /// A clock that was set back holds nothing up for longer than was meant.

@@ -476,6 +476,27 @@ fn a_clock_that_was_set_back_holds_nothing_up() {
     assert_eq!(next(&progress, &seen), Step::Wait(Wait::Until(later(35), Because::Window)));
 }
 
+/// Nor is what another process sent over because this machine's clock was set ahead since.
+#[test]
+fn a_clock_that_was_set_ahead_ends_no_window() {
+    let hour = Duration::from_secs(3600);
+    let (progress, mut seen) = after(&[begun(rotation()), Record::Unknown { at: now() }]);
+    (seen.now, seen.mandate, seen.escrow) = (later(3600), recovery(), Some(Escrow::Nothing));
+    seen.places[0].seen = Some(place(Holds::Before(Version::absent(), Digest::of(b"old"))));
+    seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
+    let is_waited_for = |seen: &Seen| matches!(next(&progress, seen), Step::Wait(Wait::Until(_, Because::Window)));
+    assert!(!is_waited_for(&seen));
+    seen.behind = hour;
+    assert_eq!(next(&progress, &seen), Step::Wait(Wait::Until(later(3635), Because::Window)));
+    seen.mandate.if_live = IfLive::Drop;
+    assert!(is_waited_for(&seen));
+    seen.now = later(3635);
+    assert!(!is_waited_for(&seen));
+    // Its own clock has told this process when it sent it.
+    (seen.now, seen.mandate.if_live, seen.tries.sent) = (later(3600), IfLive::Rotate, 1);
+    assert!(!is_waited_for(&seen));
+}
+
 #[test]
 fn what_was_recorded_and_then_cancelled_is_not_sent() {
     let (progress, mut seen) = after(&[begun(rotation())]);

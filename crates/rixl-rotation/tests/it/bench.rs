@@ -96,7 +96,7 @@ impl Bench {
     }
 
     pub(crate) fn with(sandbox: SandboxBuilder) -> Self {
-        let sandbox = sandbox.start().unwrap();
+        let sandbox = sandbox.dated(true).start().unwrap();
         let key = sandbox.create_key("billing");
         let key_id = KeyId::new(&key.id).unwrap();
         let folder = rixl_testing::folder();

@@ -14,7 +14,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::tracer::Call;
-use crate::program::{Program, Run, block_on, write};
+use crate::{
+    clock::clock,
+    program::{Program, Run, block_on, write},
+};
 
 /// What is run and killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,7 +261,10 @@ impl Scene {
         }
         // Nobody comes before the old key's end.
         self.sandbox.advance(PAST_GRACE);
-        let ended = recover();
+        let clock = clock(&self.path("home")).unwrap();
+        let program = self.command(format!("keys recover --settle 0s --timeout 30s {how}"));
+        let ahead = PAST_GRACE.as_secs().to_string();
+        let ended = program.env("LD_PRELOAD", clock).env("RIXL_TEST_AHEAD", ahead).run();
         Run { stderr: run.stderr + &ended.stderr, ..ended }
     }
 

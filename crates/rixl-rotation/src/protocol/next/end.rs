@@ -59,18 +59,19 @@ impl Case<'_> {
             return Err(self.not_retired(NotRetired::Keys, has_escrow)?);
         };
         let (Some(last_used), Some(grace_ends)) = (keys.predecessor, self.grace_ends(grace)) else { return Ok(true) };
-        let now = self.at_rixl(seen.now);
-        if keys.end.is_some_and(|end| end <= now) {
+        let Clocks { rixls, first, last } = self.clocks();
+        if keys.end.is_some_and(|end| end <= first) {
             return Ok(true);
         }
-        let wanted = whole(self.at_rixl(grace_ends));
+        // It has passed by this clock and by RIXL's.
+        let wanted = whole(self.at_rixl(grace_ends).max(grace_ends));
         // One that was asked for before a place had its secret would come too early.
         let asked = old.asked.filter(|_| !old.is_stale);
         let target = asked.unwrap_or(wanted);
-        let may_ask = self.may_ask() && is_later(target, now, LEAST_GRACE);
+        let may_ask = self.may_ask() && is_later(target, last, LEAST_GRACE);
         let is_ours =
             |end| old.is_ours || old.asked.is_some_and(|asked| !is_after(asked, end) && !is_after(end, asked));
-        let ends_at = |until| Err(Step::Record(Record::EndsAt { at: now, until, last_used }));
+        let ends_at = |until| Err(Step::Record(Record::EndsAt { at: rixls, until, last_used }));
         let set_end = |until| Err(Step::Record(Record::SettingEnd { at: seen.now, until }));
         match (keys.end, old.known) {
             // One that somebody else set is not moved to a later time, whatever the grace is.
@@ -93,7 +94,7 @@ impl Case<'_> {
                 };
             }
             (Some(end), Some(known)) if last_used != known.last_used => {
-                let later = self.limited(whole(now.saturating_add(respite(grace)).unwrap_or(now)), grace);
+                let later = self.limited(whole(last.saturating_add(respite(grace)).unwrap_or(last)), grace);
                 // Frequent recoveries need not ask each time.
                 let is_worth_it = is_after(later, end) && is_later(later, end, respite(grace) / 8);
                 return match is_worth_it && old.is_ours && !is_refused {
@@ -102,7 +103,7 @@ impl Case<'_> {
                 };
             }
             (Some(_), Some(known)) => {
-                if old.grace_ends.is_some_and(|over| over <= now) && is_later(now, known.at, grace / 4) {
+                if old.grace_ends.is_some_and(|over| over <= first) && is_later(first, known.at, grace / 4) {
                     return Ok(true);
                 }
                 self.has_moved_on(has_escrow)?;
@@ -141,22 +142,23 @@ impl Case<'_> {
         }
         // RIXL's clock is known by its responses. What can't be listed now is no reason to say nothing else.
         let Ok(keys) = seen.keys.as_ref().ok_or(Step::Look(Look::Keys))? else { return Ok(()) };
-        let now = self.at_rixl(seen.now);
+        let clocks = self.clocks();
+        let now = clocks.last;
         let is_near = !is_later(last, now, grace / 4 * 3);
         let is_refused = seen.end_asked == Some(EndAsked::Refused);
         if old.asked.is_none() && (!is_near || is_refused) {
             return Ok(());
         }
         let (Some(last_used), Some(end)) = (keys.predecessor, keys.end) else { return Ok(()) };
-        if end <= now {
+        if end <= clocks.first {
             return Ok(());
         }
         match old.asked {
             Some(asked) if is_after(asked, end) && self.may_ask() && is_later(asked, now, LEAST_GRACE) => {
                 Err(Step::Act(Act::SetEnd(asked)))
             }
-            Some(_) => Err(Step::Record(Record::EndsAt { at: now, until: end, last_used })),
-            None if end != last => Err(Step::Record(Record::EndsAt { at: now, until: end, last_used })),
+            Some(_) => Err(Step::Record(Record::EndsAt { at: clocks.rixls, until: end, last_used })),
+            None if end != last => Err(Step::Record(Record::EndsAt { at: clocks.rixls, until: end, last_used })),
             None => {
                 let until = self.limited(whole(now.saturating_add(grace).unwrap_or(now)), grace);
                 match is_after(until, end) {
@@ -181,10 +183,29 @@ impl Case<'_> {
         self.progress.old_end.grace_ends.map_or(until, |over| until.min(latest(over, grace)))
     }
 
+    /// Nothing is over before both clocks say so, and nothing is asked for that is too early by one of them: either may be wrong,
+    /// or what a gateway makes of RIXL's.
+    fn clocks(&self) -> Clocks {
+        let (own, rixls) = (self.seen.now, self.at_rixl(self.seen.now));
+        match self.seen.ahead.abs() > SLACK {
+            true => Clocks { rixls, first: rixls.min(own), last: rixls.max(own) },
+            false => Clocks { rixls, first: rixls, last: rixls },
+        }
+    }
+
     /// By RIXL's clock.
     fn at_rixl(&self, at: Timestamp) -> Timestamp {
         at.checked_add(self.seen.ahead).unwrap_or(at)
     }
+}
+
+/// What time it is.
+struct Clocks {
+    rixls: Timestamp,
+    /// By the clock that is behind.
+    first: Timestamp,
+    /// By the one that is ahead.
+    last: Timestamp,
 }
 
 fn is_later(one: Timestamp, than: Timestamp, by: Duration) -> bool {

@@ -185,7 +185,8 @@ impl Timing for Leaping {
 
 impl Server {
     pub(crate) fn start(grace: Duration, activation: Duration, form: KeyForm) -> Arc<Self> {
-        let sandbox = Sandbox::builder().grace(grace).activation(activation).key_form(form).record_limit(1).start();
+        let sandbox = Sandbox::builder().grace(grace).activation(activation).key_form(form).record_limit(1);
+        let sandbox = sandbox.dated(true).start();
         let sandbox = Arc::new(sandbox.unwrap());
         let clock = Arc::new(Clock { sandbox: Arc::clone(&sandbox), ahead: Mutex::default(), case: Mutex::default() });
         let builder = Client::builder().base_url(sandbox.url()).bearer_token(sandbox.bearer_token());
