@@ -245,8 +245,9 @@ pub(crate) struct UseProof {
     /// Wait until another than this run has used the key, by `last_used` in RIXL's list, and for so long [default:
     /// --until-timeout]
     ///
-    /// What an exchange or a probe of this run does is no such use. Where the old secret lives on after a rotation, a use of
-    /// that can't be told apart. When the time is over, as for --until-acknowledged.
+    /// What an exchange or a probe of this run does is no such use. What another `rixl keys verify` or `rixl doctor` does
+    /// meanwhile is one: run none. Where the old secret lives on after a rotation, a use of that can't be told apart. When the
+    /// time is over, as for --until-acknowledged.
     #[arg(long, value_name = "DURATION", require_equals = true, value_parser = when::some_duration)]
     pub(crate) until_used: Option<Option<Duration>>,
 }
