@@ -20,7 +20,7 @@ const MOMENT: Duration = Duration::from_millis(500);
 /// How long the end of the process waits for the last lines, if they are of an error.
 const AT_THE_END: Duration = Duration::from_secs(5);
 /// So many lines are kept that are not written yet: the last ones, among which the error is.
-const KEPT: usize = 64;
+const KEPT: usize = 32;
 
 #[derive(Debug)]
 struct Queue {

@@ -554,7 +554,7 @@ fn a_token_that_a_program_prints() {
     };
     let folder = bench.folder.path().to_str().unwrap();
     program(&format!(
-        "test \"$1.$2.$#\" = 'a b.$HOME.2' || exit 7\ntest \"$(cut -d' ' -f6 /proc/$$/stat)\" = $$ || exit 8\n\
+        "test \"$1.$2.$#\" = 'a b.$HOME.2' || exit 7\ntest \"$(cut -d' ' -f6 /proc/$$/stat)\" = $PPID || exit 8\n\
          test -z \"$RIXL_BEARER_TOKEN\" || exit 9\necho run >> {folder}/runs\ncat {folder}/token; echo"
     ));
     let runs = || fs::read_to_string(bench.path("runs")).unwrap_or_default().lines().count();

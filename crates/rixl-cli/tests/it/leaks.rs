@@ -263,7 +263,8 @@ fn children_see_no_secret_but_on_their_input() {
         let hunt = Hunt::new();
         hunt.response(0, |_, _| {});
         let script = format!(
-            "#!/bin/sh\ncat /proc/$$/cmdline /proc/$$/environ /proc/$PPID/cmdline >> seen\nulimit -c >> limit\n\
+            "#!/bin/sh\ncat /proc/$$/cmdline /proc/$$/environ /proc/$PPID/cmdline >> seen\n\
+             cat /proc/$(ps -o ppid= -p $PPID | tr -d ' ')/cmdline >> seen\nulimit -c >> limit\n\
              cat > new\n{ending}\n"
         );
         write(&hunt.bench.path("put"), &script, 0o700);

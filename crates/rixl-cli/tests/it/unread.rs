@@ -11,7 +11,7 @@ use rustix::{
 
 use crate::{
     bench::{Bench, wait_for_calls},
-    program::{Program, Run, rixl},
+    program::{Program, Run, create, rixl},
 };
 
 /// A pipe without room, and how much is in it.
@@ -65,7 +65,10 @@ fn a_signal_ends_it_though_nobody_reads_stderr() {
 fn the_error_gets_out_when_stderr_is_read_again() {
     let bench = Bench::new();
     let (mut reader, writer, length) = full();
-    let program = bench.rixl("keys rotate nothing001 --to file:secret --yes --output json").env("RUST_LOG", "trace");
+    let other = create(&bench.sandbox, "other").key.id;
+    let words =
+        format!("keys rotate billing001 {other} --to file:{{key_id}} --then false --yes --settle 0s --output json");
+    let program = bench.rixl(&words).env("RUST_LOG", "trace");
     let mut child = spawn(program, writer);
     // It is written after the error.
     let mut document = String::new();
