@@ -312,6 +312,7 @@ impl Driver {
             Ok(ending) => Ok(self.report(ending)),
             Err(Stop::Waiting) => Ok(self.waiting()),
             Err(stop) => {
+                self.keep_again().await;
                 // Whatever else is left to do: where it leaked, that counts.
                 self.see_refused(Duration::ZERO).await;
                 Err(self.failure(stop))

@@ -251,6 +251,20 @@ fn an_outage_ends_when_the_place_has_the_secret() {
     bench.assert_well();
 }
 
+/// The program that fails has emptied the escrow, too.
+#[test]
+fn what_is_gone_from_the_escrow_is_kept_again() {
+    let bench = Bench::new();
+    let wipe = format!("#!/bin/sh\ncat > /dev/null\nrm -f '{}'/escrow/*\nexit 1\n", bench.path("state").display());
+    write(&bench.path("put"), &wipe, 0o700);
+    let run = bench.rixl(&format!("{TO_COMMAND} --store-patience 0s")).run();
+    assert_eq!(run.code, 7, "{}", run.stderr);
+    write(&bench.path("put"), "#!/bin/sh\ncat > new && mv new secret\n", 0o700);
+    let recovered = bench.rixl("keys recover --settle 0s").run();
+    assert_eq!((recovered.code, bench.sent()), (0, 1), "{}", recovered.stderr);
+    bench.assert_well();
+}
+
 /// The place has the secret, and nobody knows since when: the run that wrote it was killed.
 #[test]
 fn how_long_an_outage_was_is_not_made_up() {

@@ -278,7 +278,8 @@ fn a_rotation_syncs_what_it_has_to() {
     let before = [Role::Escrow, Role::Entry, Role::Entries];
     assert_eq!(syncs(&calls[..sent]), before);
     assert_eq!(syncs(&calls[sent..=stored]), [Role::NewResponse, Role::Temporary, Role::Folder]);
-    let after = [Role::History, Role::Receipt, Role::Response];
+    // What is known of the place and of the key, and when that was rotated last.
+    let after = [Role::History, Role::Receipt, Role::Receipt, Role::Response];
     assert_eq!(syncs(&calls[stored + 1..]), after);
 }
 

@@ -17,7 +17,7 @@ use crate::{
     plan::clock_error,
     protocol::{
         intent::{Digest, Subject, owner_of_credential},
-        progress::At,
+        progress::{At, Response},
         seen::{Act, Escrow, Holds, Observation, PlaceSeen, Sent, StoreFailure},
     },
     store::{Commit, Version},
@@ -139,6 +139,19 @@ impl Driver {
             false => format!("{error}; the run goes on with the response in memory alone"),
         });
         is_there
+    }
+
+    /// What was kept may be gone, by a program that stores it or by whatever cleans up, and ends with this process.
+    pub(super) async fn keep_again(&mut self) {
+        let is_stored = self.progress.places.iter().all(|place| !matches!(place, At::Before(_)));
+        let is_in_memory = self.progress.response == Response::Received && self.response.is_some();
+        if is_in_memory
+            && !is_stored
+            && self.seen.is_kept == Some(true)
+            && self.entry.escrow().await.is_ok_and(|there| there.is_none())
+        {
+            self.seen.is_kept = Some(self.keep().await);
+        }
     }
 
     async fn store(&mut self, index: usize, expected: &Version) -> Result<Version, StoreFailure> {
