@@ -299,6 +299,14 @@ impl Row {
         self
     }
 
+    /// With this as what to do next, if it failed.
+    pub(crate) fn with_advice(mut self, next: String) -> Self {
+        if let Some(words) = &mut self.error {
+            words.next = Some(next);
+        }
+        self
+    }
+
     /// What it is about, if it did not end well.
     pub(crate) fn failed(&self) -> Option<&str> {
         self.id.as_deref().filter(|_| self.code != Code::Done)

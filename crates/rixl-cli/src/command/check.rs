@@ -230,7 +230,8 @@ async fn look(context: &Context, args: &Args) -> Result<Vec<Found>, Failure> {
                 all.push(Found::open(run, seen.now));
             }
         }
-        all.iter_mut().skip(start).for_each(|found| found.account = part.account.map(str::to_owned));
+        let own = all.iter_mut().skip(start).filter(|found| !seen.foreign.contains(&found.id));
+        own.for_each(|found| found.account = part.account.map(str::to_owned));
     }
     Ok(all)
 }

@@ -3,7 +3,7 @@
 mod page;
 
 use rixl_credentials::Timestamp;
-use rixl_rotation::{Fleet, OnLiveSecret, RecoverOptions, Rotator, journal::ListUnfinished};
+use rixl_rotation::{Fleet, OnLiveSecret, OpenRun, RecoverOptions, Rotator, journal::ListUnfinished};
 
 use crate::{
     command::recover,
@@ -102,7 +102,14 @@ pub(super) async fn unfinished(
         let options = RecoverOptions::default().with_entries(entries).with_on_live(on_live);
         let options = if is_dry { options.with_dry_run() } else { options };
         match rotator.recover(&places::stores_to_recover(context, false), options).await {
-            Ok(recovered) => rows.extend(recovered.into_iter().map(|one| recover::row(one).of_account(part.account))),
+            Ok(recovered) => rows.extend(recovered.into_iter().map(|one| {
+                let row = recover::row(one).of_account(part.account);
+                let is_it = |run: &&OpenRun| row.id() == Some(&*run.entry) && seen.foreign.contains(&run.entry);
+                match seen.open.iter().find(is_it) {
+                    Some(run) => row.with_advice(declared::of_other_account(run)),
+                    None => row,
+                }
+            })),
             Err(failure) if rows.is_empty() => return Err(failure.into()),
             // What was done before is still reported.
             Err(failure) => {

@@ -319,6 +319,49 @@ fn of_two_that_run_at_once_each_key_is_rotated_by_one() {
     assert!(bench.left().is_empty());
 }
 
+/// The organization was named since, or the URL is another one.
+#[test]
+fn a_run_whose_account_is_spelled_otherwise_is_told() {
+    let bench = bench();
+    declare(&bench, &format!("heartbeat = \"beat\"\n{FLEET}"));
+    bench.inject(Effect::Close);
+    run(bench.rixl("apply --yes --timeout 2s"), 6);
+    let other = |words: &str| bench.rixl(words).env("RIXL_ORG_ID", bench.sandbox.organization_id());
+    // Where the key is declared, and where only another one is.
+    for (name, rest) in [("fleet-a", None), ("fleet-c", Some("1 fresh, "))] {
+        declare(&bench, &format!("heartbeat = \"beat\"\n{}", FLEET.replace("fleet-*", name)));
+        let check = run(other("check"), 2);
+        let said = format!("RIXL CRITICAL: {}1 unfinished | ", rest.unwrap_or_default());
+        assert!(check.stdout.starts_with(&said), "{}", check.stdout);
+        for words in ["plan", "apply --yes"] {
+            let told = run(other(&format!("{words} --output json")), 6);
+            assert_eq!(results(&told), ["fleeta0001 unknown"], "{words}");
+            let row = &json(&told)["keys"][0]["error"];
+            let message = row["message"].as_str().unwrap();
+            assert!(message.contains("(named organization: none), and this run is not"), "{row}");
+            assert!(
+                row["next"].as_str().unwrap().contains("or finish it with rixl recover fleeta0001 --base-url "),
+                "{row}"
+            );
+        }
+    }
+    assert!(!bench.path("beat").exists());
+    // What is of another declared account is that one's, unless it stands in the way of a key.
+    let accounts = format!(
+        "[account.ours]\n[account.theirs]\norganization = \"{}\"\n{}account = \"ours\"\n",
+        bench.sandbox.organization_id(),
+        FLEET.replace("fleet-*", "fleet-c"),
+    );
+    for (name, code) in [("fleet-a", 2), ("fleet-c", 0)] {
+        let theirs = FLEET.replace("fleet-*", name);
+        declare(&bench, &format!("{accounts}{theirs}account = \"theirs\"\n"));
+        run(bench.rixl("check --account theirs"), code);
+    }
+    assert_eq!(bench.sent(), 1);
+    run(bench.rixl(&format!("recover fleeta0001 --settle 0s --base-url {}", bench.sandbox.url())), 0);
+    assert_live(&bench, &["fleeta0001"]);
+}
+
 #[test]
 fn a_window_that_is_closed_is_waited_for() {
     let bench = bench();
@@ -649,7 +692,8 @@ fn metrics_for_prometheus() {
     // What can't be looked at does not leave an old file that says all is well.
     declare(&bench, "x = 1\n");
     run(bench.rixl("check --metrics FOLDER/rixl.prom"), 3);
-    assert!(fs::read_to_string(bench.path("rixl.prom")).unwrap().contains("rixl_check_status 3\n"));
+    assert!(fs::read_to_string(bench.path("rixl.prom")).unwrap().contains("rixl_check_status 3
+"));
 }
 
 /// What README shows.
