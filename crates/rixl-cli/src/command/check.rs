@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     command::status,
-    config::{Config, Kind},
+    config::{Config, Kind, due::Due},
     context::{Api, Context},
     declared::{self, Again, Group, Key, Standing},
     failure::{Code, Failure},
@@ -22,9 +22,10 @@ use crate::{
 /// Tell monitoring how the declared fleet is
 ///
 /// Reads `rixl.toml`, RIXL's list, the history and the journal, and changes nothing. The exit codes are those of monitoring
-/// plug-ins: 0 all is well; 1 a warning: a key has been due for --warning, and nobody has done it; 2 critical: that is so
-/// --critical after its deadline, or a run is unfinished, a key is left out or parked, or (with --verify) its secret is dead in a
-/// place; 3 it is not known: RIXL, the state or `rixl.toml` can't be read, or nothing matches what is declared.
+/// plug-ins: 0 all is well; 1 a warning: a key has been due for --warning, or for half the time until it expires, and nobody has
+/// done it; 2 critical: that is so --critical after its deadline, or a run is unfinished, a key is left out or parked, or (with
+/// --verify) its secret is dead in a place; 3 it is not known: RIXL, the state or `rixl.toml` can't be read, or nothing matches
+/// what is declared.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// How long a key may be due before that is a warning
@@ -241,6 +242,16 @@ impl Found {
         let due = key.due;
         let after = |from: Timestamp, span: Duration| from.checked_add(span).is_ok_and(|then| now > then);
         let before = |then: Timestamp, span: Duration| then.checked_sub(span).is_ok_and(|then| now > then);
+        // Of a key that expires, more than half of the time that there was to change it.
+        let is_half_gone = |from: Timestamp| {
+            let whole = key.expires.and_then(|end| Duration::try_from(end.duration_since(from)).ok());
+            whole.is_some_and(|whole| after(from, whole / 2))
+        };
+        let due_state = |due: Due| match due {
+            due if after(due.deadline, args.critical) => State::Overdue,
+            due if after(due.from, args.warning) || is_half_gone(due.from) => State::Late,
+            _ => State::Due,
+        };
         let (state, why) = match (&key.standing, due) {
             (Standing::Unfinished, _) => match run {
                 Some(run) => (state_of(run, now), Some(status::said(run))),
@@ -256,9 +267,7 @@ impl Found {
             }
             (Standing::Due(reason) | Standing::OutsideWindow(reason, _) | Standing::Failed(reason, _), due) => {
                 let state = match due {
-                    Some(due) if after(due.deadline, args.critical) => State::Overdue,
-                    Some(due) if after(due.from, args.warning) => State::Late,
-                    Some(_) => State::Due,
+                    Some(due) => due_state(due),
                     // Of unknown age: nobody knows for how long.
                     None => State::Late,
                 };
