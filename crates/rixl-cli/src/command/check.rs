@@ -2,7 +2,11 @@
 
 mod metrics;
 
-use std::{collections::HashSet, path::PathBuf, time::Duration};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rixl_credentials::{KeyId, Timestamp};
 use rixl_rotation::{Liveness, Next, OpenRun, store::Read};
@@ -14,8 +18,9 @@ use crate::{
     context::{Api, Context},
     declared::{self, Again, Group, Key, Standing},
     failure::{Code, Failure},
-    output::{Done, Format},
+    output::{Done, Format, Output},
     table::Table,
+    text::shown,
     when,
 };
 
@@ -160,22 +165,30 @@ struct Found {
     why: Option<String>,
 }
 
+impl Args {
+    pub(crate) fn metrics(&self) -> Option<&Path> {
+        self.metrics.as_deref()
+    }
+}
+
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
-    let found = look(context, &args).await;
-    let text = match &found {
-        Ok(found) => metrics::of(found, code(found), Timestamp::now()),
-        // So that an old file does not say that all is well.
-        Err(_) => metrics::of(&[], Code::NOT_KNOWN, Timestamp::now()),
-    };
+    let found = look(context, &args).await?;
+    let code = code(&found);
+    let text = metrics::of(&found, code, Timestamp::now());
     if let Some(path) = &args.metrics {
         metrics::write(path, &text)?;
     }
-    let found = found?;
-    let code = code(&found);
     if context.output.format == Format::Prometheus {
         return Ok(Done::raw(text).with_code(code));
     }
     Done::new(said(&found, code)).with_code(code).with_field("status", &word(code))?.with_field("keys", &found)
+}
+
+/// However early a check has failed, so that an old file does not say that all is well.
+pub(crate) fn tell_unknown(path: &Path, output: Output) {
+    if let Err(failure) = metrics::write(path, &metrics::of(&[], Code::NOT_KNOWN, Timestamp::now())) {
+        output.warn(shown(&failure.words.message));
+    }
 }
 
 fn code(found: &[Found]) -> Code {

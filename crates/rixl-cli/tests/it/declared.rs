@@ -691,9 +691,17 @@ fn metrics_for_prometheus() {
     assert!(text.contains(&format!("rixl_key_deadline_timestamp_seconds{label}")), "{text}");
     // What can't be looked at does not leave an old file that says all is well.
     declare(&bench, "x = 1\n");
+    let is_unknown = || fs::read_to_string(bench.path("rixl.prom")).unwrap().contains("rixl_check_status 3\n");
     run(bench.rixl("check --metrics FOLDER/rixl.prom"), 3);
-    assert!(fs::read_to_string(bench.path("rixl.prom")).unwrap().contains("rixl_check_status 3
-"));
+    assert!(is_unknown());
+    // However early it fails.
+    for (more, variable) in
+        [("--account main", ("A", "")), ("", ("RUST_LOG", "rixl=nonsense")), ("--output html", ("A", ""))]
+    {
+        fs::write(bench.path("rixl.prom"), "rixl_check_status 0\n").unwrap();
+        run(bench.rixl(&format!("check --metrics FOLDER/rixl.prom {more}")).env(variable.0, variable.1), 3);
+        assert!(is_unknown(), "{more} {variable:?}");
+    }
 }
 
 /// What README shows.
