@@ -219,6 +219,7 @@ fn said(found: &[Found], code: Code) -> String {
 
 async fn look(context: &Context, args: &Args) -> Result<Vec<Found>, Failure> {
     let config = Config::required(&context.global)?;
+    context.existing_journal()?;
     let mut all = Vec::new();
     for part in declared::parts(context, &config)? {
         let api = part.connect(context).await?;

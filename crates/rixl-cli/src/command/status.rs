@@ -16,7 +16,7 @@ use crate::{
 ///
 /// Reads only the state: it needs no credential and does not call RIXL. Nothing is written: in a folder each entry is
 /// locked for a moment, in Vault it is only read. Exits with 6 if anything is unfinished that does not just wait for the end
-/// of a replaced key.
+/// of a replaced key, and with 3 if the folder of the state is not there.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
 
@@ -41,7 +41,7 @@ struct Open<'a> {
 }
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
-    let journal = context.journal()?;
+    let journal = context.existing_journal()?;
     let runs = open_runs(&*journal).await?;
     if runs.is_empty() {
         context.output.note(nothing_unfinished(&*journal));

@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
+use rixl_rotation::journal::FolderJournal;
 use rixl_sandbox::{Effect, Fault, Sandbox, SeedKey};
 use rixl_testing::folder;
 
@@ -20,7 +21,13 @@ pub(crate) fn bench() -> Bench {
     {
         add(&bench, name, id, days);
     }
+    begin(&bench);
     bench
+}
+
+/// There is a state, as after an earlier run.
+pub(crate) fn begin(bench: &Bench) {
+    FolderJournal::open(bench.path("state")).unwrap();
 }
 
 pub(crate) fn add(bench: &Bench, name: &str, id: &str, days: u32) {
@@ -360,6 +367,19 @@ fn a_run_whose_account_is_spelled_otherwise_is_told() {
     assert_eq!(bench.sent(), 1);
     run(bench.rixl(&format!("recover fleeta0001 --settle 0s --base-url {}", bench.sandbox.url())), 0);
     assert_live(&bench, &["fleeta0001"]);
+}
+
+/// Whoever has the path of the state wrong would be told that all is well.
+#[test]
+fn a_state_that_is_not_there_is_no_good_news() {
+    let bench = bench();
+    declare(&bench, &FLEET.replace("90d", "200d"));
+    for words in ["check", "status"] {
+        run(bench.rixl(words), 0);
+        let missing = run(bench.rixl(&format!("{words} --state-dir stt")), 3);
+        assert!(missing.stderr.contains("there is no state in stt"), "{}", missing.stderr);
+        assert!(!bench.path("stt").exists());
+    }
 }
 
 #[test]
