@@ -131,12 +131,12 @@ pub(crate) fn remember_flags(flags: String) {
 }
 
 /// What this run is authorized with, and where that is from.
-static SOURCE: OnceLock<(&str, String)> = OnceLock::new();
+static SOURCE: Mutex<Option<(&str, String)>> = Mutex::new(None);
 
 /// Remembers it, to explain a refusal. `what` would be accepted.
 pub(crate) fn remember_source(what: &'static str, place: &str) {
-    // Set once, as above.
-    let _ = SOURCE.set((what, place.to_owned()));
+    // As above.
+    *SOURCE.lock().unwrap_or_else(PoisonError::into_inner) = Some((what, place.to_owned()));
 }
 
 /// Whether no organization is named, so that the first generation of routes is called.
@@ -376,7 +376,7 @@ fn is_about_tokens(operation: Operation) -> bool {
 
 fn next_after(code: Code, operation: Operation) -> Option<String> {
     let next = match (code, operation) {
-        (Code::Authentication, _) => match SOURCE.get() {
+        (Code::Authentication, _) => match &*SOURCE.lock().unwrap_or_else(PoisonError::into_inner) {
             Some((what, place)) => {
                 let where_from = "where this run's is from, or name another with --token-file";
                 return Some(format!("put {what} of the organization into {place}, {where_from}"));

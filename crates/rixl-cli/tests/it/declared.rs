@@ -535,7 +535,8 @@ fn several_accounts() {
     let mut unset = rixl("plan --account ours");
     unset.command.env_remove("OURS").env("RIXL_BEARER_TOKEN", bench.sandbox.bearer_token());
     let unset = run(unset, 4);
-    assert!(unset.stderr.contains("OURS is not set"), "{}", unset.stderr);
+    assert!(unset.stderr.contains("OURS, for the token of the account ours, is not set"), "{}", unset.stderr);
+    assert!(unset.stderr.contains("next: set OURS to a live token, or correct token.env"), "{}", unset.stderr);
 }
 
 #[test]

@@ -92,7 +92,7 @@ async fn alarm(context: &Context, config: &Config, rows: &[Row], code: Code, rea
     // Whoever could be asked sees it.
     let is_seen = !context.global.yes && has_person();
     let Some(alarm) = config.on_failure.as_ref().filter(|_| !is_seen) else { return };
-    let ids: Vec<&str> = rows.iter().filter_map(Row::failed).collect();
+    let ids: Vec<&str> = rows.iter().filter_map(Row::failed_one).collect();
     let variables = [
         ("RIXL_EXIT_CODE", code.number().to_string()),
         ("RIXL_REASON", cut(reasons.join("\n"))),
