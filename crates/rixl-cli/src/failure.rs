@@ -153,6 +153,9 @@ pub(crate) fn flags() -> String {
     FLAGS.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
+/// What helps where another rotator has locked something.
+pub(crate) const LOCKED: &str = "try again when the other one has finished";
+
 /// The command that finishes what this one left.
 pub(crate) fn recover() -> String {
     format!("rixl recover{}", flags())
@@ -265,7 +268,7 @@ impl From<rixl_rotation::Failure> for Failure {
         };
         let mut failure = Self::new(code, error.message());
         failure.words.next = match error.next() {
-            Next::Retry if code == Code::Locked => Some("try again when the other one has finished".to_owned()),
+            Next::Retry if code == Code::Locked => Some(LOCKED.to_owned()),
             Next::Authenticate => next_after(Code::Authentication, Operation::Configure),
             next => command(next),
         };

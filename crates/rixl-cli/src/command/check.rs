@@ -267,8 +267,15 @@ impl Found {
             _ => State::Due,
         };
         let (state, why) = match (&key.standing, due) {
-            (Standing::Unfinished, _) => match run {
-                Some(run) => (state_of(run, now), Some(status::said(run))),
+            (Standing::Unfinished, due) => match run {
+                Some(run) => {
+                    let state = match (state_of(run, now), due.map(due_state)) {
+                        // What hangs has it locked for ever.
+                        (State::UnderWay, Some(late @ (State::Late | State::Overdue))) => late,
+                        (state, _) => state,
+                    };
+                    (state, Some(status::said(run)))
+                }
                 None => (State::Unfinished, None),
             },
             (Standing::LeftOut(left_out), _) => (State::LeftOut, Some(left_out.reason.clone())),

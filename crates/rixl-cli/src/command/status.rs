@@ -1,12 +1,12 @@
 //! `rixl status`
 
 use rixl_credentials::{CredentialId, EndpointId, Timestamp};
-use rixl_rotation::{OpenRun, journal::Journal, open_runs};
+use rixl_rotation::{Next, OpenRun, journal::Journal, open_runs};
 use serde::Serialize;
 
 use crate::{
     context::Context,
-    failure::{Code, Failure, with_command},
+    failure::{Code, Failure, LOCKED, with_command},
     output::Done,
     rows::{self, Locations},
     table::Table,
@@ -71,6 +71,9 @@ pub(crate) fn nothing_unfinished(journal: &dyn Journal) -> String {
 
 /// The situation, and the command for it.
 pub(crate) fn said(run: &OpenRun) -> String {
+    if run.next == Next::Retry {
+        return format!("{}; {LOCKED}", run.situation);
+    }
     with_command(&run.situation, Some(&run.next))
 }
 

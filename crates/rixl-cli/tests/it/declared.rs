@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 use rixl_rotation::journal::FolderJournal;
 use rixl_sandbox::{Effect, Fault, Sandbox, SeedKey};
 use rixl_testing::folder;
+use rustix::process::Signal;
 
 use crate::{
     bench::{Bench, ROTATE, files, json, wait_for_calls},
@@ -324,6 +325,29 @@ fn of_two_that_run_at_once_each_key_is_rotated_by_one() {
     assert_eq!(rotations(&bench, &["fleeta0001", "fleetb0001", "fleetc0001"]), [1, 1, 0]);
     assert_live(&bench, &["fleeta0001", "fleetb0001"]);
     assert!(bench.left().is_empty());
+}
+
+/// A run that hangs has its key locked for ever.
+#[test]
+fn what_is_late_is_told_while_it_is_locked() {
+    let bench = bench();
+    declare(&bench, &FLEET.replace("fleet-*", "fleet-a"));
+    bench.inject(Effect::DelayHead(Duration::from_secs(100)));
+    let hung = bench.rixl("apply --yes").spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 1);
+    hung.send(Signal::STOP);
+    for (words, code, said) in [
+        ("check", 2, "RIXL CRITICAL: 1 overdue | "),
+        ("check --critical 60d", 1, "RIXL WARNING: 1 late | "),
+        ("check --critical 60d --warning 60d", 0, "RIXL OK: 1 under way | "),
+        ("status", 6, "ID "),
+    ] {
+        let told = run(bench.rixl(words), code);
+        assert!(told.stdout.starts_with(said), "{}", told.stdout);
+        assert!(told.stdout.contains("; try again when the other one has finished"), "{}", told.stdout);
+    }
+    hung.send(Signal::KILL);
+    let _ = Run::of(hung);
 }
 
 /// The organization was named since, or the URL is another one.
