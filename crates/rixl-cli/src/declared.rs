@@ -356,7 +356,10 @@ impl Group<'_> {
             return Some(Failure::refused(sentence).with_next(list));
         }
         if self.keys.is_empty() {
-            let sentence = format!("no {noun} matches the [[secret]] of {said}; RIXL was not changed");
+            let sentence = format!(
+                "no {noun} matches the [[secret]] of {said}, or another [[secret]] before has what matches; RIXL was not \
+                 changed"
+            );
             let shows = if self.secret.kind == Kind::Webhook { "" } else { " (it shows their names)" };
             return Some(Failure::refused(sentence).with_next(format!("{list}{shows}")));
         }

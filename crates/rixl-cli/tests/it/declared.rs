@@ -406,6 +406,16 @@ fn a_state_that_is_not_there_is_no_good_news() {
     }
 }
 
+/// What an earlier `[[secret]]` has is not there for a later one.
+#[test]
+fn a_secret_whose_keys_an_earlier_one_has_is_told_so() {
+    let bench = bench();
+    declare(&bench, &format!("{FLEET}\n{}", FLEET.replace("fleet-*", "fleet-a")));
+    let plan = run(bench.rixl("plan"), 3);
+    let said = "no key matches the [[secret]] of name fleet-a, or another [[secret]] before has what matches";
+    assert!(plan.stderr.contains(said), "{}", plan.stderr);
+}
+
 #[test]
 fn a_window_that_is_closed_is_waited_for() {
     let bench = bench();
