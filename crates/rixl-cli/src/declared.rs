@@ -48,6 +48,8 @@ pub(crate) struct Seen<'a> {
     /// The entries of those among them that only are told of here: they are of no declared account, or of another one than their
     /// key.
     pub(crate) foreign: HashSet<String>,
+    /// How many keys are declared by no more than `name = "*"`, and have no name.
+    pub(crate) nameless: usize,
     pub(crate) now: Timestamp,
 }
 
@@ -215,6 +217,7 @@ impl<'a> Part<'a> {
             groups.push((secret.selection()?, group));
         }
         let looker = Looker { open: &open, account, journal: &*journal, now };
+        let mut nameless = 0;
         for surveyed in keys {
             // Its successor has its places.
             if surveyed.is_replaced {
@@ -224,7 +227,16 @@ impl<'a> Part<'a> {
             let is_of = |group: &&mut (Selection, Group<'a>)| {
                 group.1.secret.kind == Kind::ApiKey && group.0.is_of(&surveyed.key)
             };
-            let Some((_, group)) = groups.iter_mut().find(is_of) else { continue };
+            let Some((_, group)) = groups.iter_mut().find(is_of) else {
+                let is_meant = |secret: &Secret| {
+                    secret.kind == Kind::ApiKey
+                        && secret.name.as_deref() == Some("*")
+                        && secret.project.as_ref().is_none_or(|id| surveyed.key.project_id.as_ref() == Some(id))
+                };
+                nameless +=
+                    usize::from(surveyed.key.name.is_none() && groups.iter().any(|(_, group)| is_meant(group.secret)));
+                continue;
+            };
             group.keys.push(looker.key(group.secret, &surveyed, again).await?);
         }
         let failed: Vec<(Option<ProjectId>, Failure)> =
@@ -260,7 +272,7 @@ impl<'a> Part<'a> {
         for run in &open {
             again.has(&names(run));
         }
-        Ok(Seen { groups, open, foreign, now })
+        Ok(Seen { groups, open, foreign, nameless, now })
     }
 }
 

@@ -35,15 +35,18 @@ pub(crate) struct Args {}
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
     let config = Config::required(&context.global)?;
     let (mut rows, mut fresh, mut next) = (Vec::new(), 0_usize, None);
+    let (mut endless, mut nameless) = (0_usize, 0_usize);
     let mut lines = Vec::new();
     for part in declared::parts(context, &config)? {
         let api = part.connect(context).await?;
         let rotator = context.rotator(&api)?;
         let seen = part.seen(context, &api, &mut Again::default()).await?;
         rows.extend(unfinished(context, &part, &rotator, &seen, None).await?);
+        nameless += seen.nameless;
         for group in &seen.groups {
             let keys = group.keys.iter().filter(|key| matches!(key.standing, Standing::Fresh));
             fresh += keys.clone().count();
+            endless += keys.clone().filter(|key| group.secret.max_age.is_none() && key.expires.is_none()).count();
             next = keys.filter_map(|key| Some(key.due?.from)).chain(next).min();
             if context.output.format == Format::Html {
                 lines.extend(group.keys.iter().map(|key| {
@@ -64,6 +67,16 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
         0 => {}
         1 => context.output.note(format_args!("1 declared secret is not due{coming}")),
         _ => context.output.note(format_args!("{fresh} declared secrets are not due{coming}")),
+    }
+    if endless > 0 {
+        context.output.note(format_args!(
+            "{endless} of the declared keys have no end, so that before-expiry alone never has them changed; add max-age"
+        ));
+    }
+    if nameless > 0 {
+        context
+            .output
+            .note(format_args!("{nameless} keys have no name, which name = \"*\" passes over; say them by ids"));
     }
     let code = rows::code(&rows);
     let code = if code == Code::Done && rows.iter().any(Row::is_to_do) { Code::IS_DUE } else { code };

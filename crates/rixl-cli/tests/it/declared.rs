@@ -406,6 +406,39 @@ fn a_state_that_is_not_there_is_no_good_news() {
     }
 }
 
+/// In a folder that has a file of its own, if only a broken one, no other one counts.
+#[test]
+fn a_link_to_no_file_is_not_passed_over() {
+    let bench = bench();
+    declare(&bench, FLEET);
+    let below = bench.path("below");
+    fs::create_dir(&below).unwrap();
+    std::os::unix::fs::symlink("gone.toml", below.join("rixl.toml")).unwrap();
+    let mut plan = bench.rixl("plan");
+    plan.command.current_dir(&below);
+    let plan = run(plan, 1);
+    assert!(plan.stderr.contains("/below/rixl.toml can't be read"), "{}", plan.stderr);
+}
+
+#[test]
+fn a_plan_tells_of_keys_that_are_never_due() {
+    let bench = bench();
+    declare(&bench, &FLEET.replace("max-age = \"90d\"", "before-expiry = \"1d\""));
+    let plan = run(bench.rixl("plan"), 0);
+    assert!(plan.stderr.contains("3 of the declared keys have no end, so that before-expiry alone"), "{}", plan.stderr);
+    declare(&bench, &FLEET.replace("fleet-*", "*"));
+    let plan = run(bench.rixl("plan"), 2);
+    assert!(!plan.stderr.contains("have no "), "{}", plan.stderr);
+    let nameless = Effect::edit_json(|response| {
+        for key in response["api_keys"].as_array_mut().unwrap() {
+            key["name"] = serde_json::Value::Null;
+        }
+    });
+    bench.sandbox.inject(Fault::new(nameless).on("listApiKeys").always()).unwrap();
+    let plan = run(bench.rixl("plan"), 3);
+    assert!(plan.stderr.contains("4 keys have no name, which name = \"*\" passes over"), "{}", plan.stderr);
+}
+
 /// What an earlier `[[secret]]` has is not there for a later one.
 #[test]
 fn a_secret_whose_keys_an_earlier_one_has_is_told_so() {
