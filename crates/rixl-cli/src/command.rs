@@ -24,6 +24,8 @@ pub(crate) mod status;
 pub(crate) mod verify;
 pub(crate) mod webhooks;
 
+use std::path::Path;
+
 use clap::Subcommand;
 
 use crate::{context::Context, failure::Failure, output::Done};
@@ -93,6 +95,14 @@ impl Command {
             Self::Sandbox(_) => "sandbox",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
+        }
+    }
+
+    /// The file of metrics that it is to write.
+    pub(crate) fn metrics(&self) -> Option<&Path> {
+        match self {
+            Self::Check(args) => args.metrics(),
+            _ => None,
         }
     }
 

@@ -393,7 +393,9 @@ impl Config {
             None => {
                 let here = env::current_dir()
                     .map_err(|error| Failure::usage("the current folder can't be found").with_cause(&error))?;
-                let Some(path) = here.ancestors().map(|folder| folder.join(FILE)).find(|path| path.is_file()) else {
+                // A link to nothing is no reason to take the file of another fleet.
+                let is_there = |path: &PathBuf| path.is_file() || path.is_symlink();
+                let Some(path) = here.ancestors().map(|folder| folder.join(FILE)).find(is_there) else {
                     return Ok(None);
                 };
                 refuse_foreign(&path)?;
@@ -465,9 +467,10 @@ impl Config {
                     config.programs.push(text);
                 }
                 ("on-failure-timeout", DeValue::String(text)) => match when::some_duration(&text) {
-                    Ok(timeout) => alarm_timeout = Some(timeout),
+                    Ok(timeout) => alarm_timeout = Some((timeout, at)),
                     Err(message) => problems.push(Problem::new(at, message)),
                 },
+                ("heartbeat", DeValue::String(file)) if is_of_home(&file) => problems.push(Problem::new(at, HOME)),
                 ("heartbeat", DeValue::String(file)) => {
                     config.heartbeat = Some(beside(&config.path, Path::new(&*file)));
                     heartbeat_at = at;
@@ -511,8 +514,12 @@ impl Config {
                 (name, _) => problems.push(Problem::new(key.span(), unknown(name, TOP))),
             }
         }
-        if let (Some(alarm), Some(timeout)) = (&mut config.on_failure, alarm_timeout) {
-            *alarm = alarm.clone().with_timeout(timeout);
+        match (&mut config.on_failure, alarm_timeout) {
+            (Some(alarm), Some((timeout, _))) => *alarm = alarm.clone().with_timeout(timeout),
+            (None, Some((_, at))) if problems.is_empty() => {
+                problems.push(Problem::new(at, "on-failure-timeout is for on-failure, which is not declared"));
+            }
+            _ => {}
         }
         if config.heartbeat.as_ref().is_some_and(|path| config.has(path)) {
             let message = "heartbeat is the path of something else that is named here, which it would be written over";
@@ -628,6 +635,9 @@ impl Account {
                 return Err(Problem::new(at.clone(), "token.credential is a name, as in LoadCredential=NAME:PATH"));
             }
             for path in [file, api_key_file].into_iter().flatten() {
+                if path.starts_with("~") {
+                    return Err(Problem::new(at.clone(), HOME));
+                }
                 *path = beside(config, path);
             }
         }
@@ -690,6 +700,8 @@ impl Secret {
             "a key that is replaced has another id from then on, so its place would move; write {key_name} into to"
         } else if self.kind == Kind::Webhook && self.to.0.iter().any(|to| to.contains("{key_name}")) {
             "a webhook endpoint has no name; write {key_id} into to, which stands for its id"
+        } else if self.to.0.iter().any(|to| is_of_home(to.split_once(':').map_or("", |(_, path)| path))) {
+            HOME
         } else if self.to.0.iter().any(|to| to == Stdout::LOCATION) {
             "to = \"stdout\" is for runs that someone watches, not for declared ones"
         } else if self.then.is_some() && self.then_once.is_some() {
@@ -948,6 +960,13 @@ fn near(name: &str, known: &[&str]) -> String {
     let likeness = |other: &&str| strsim::jaro_winkler(name, other);
     let nearest = known.iter().copied().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
     nearest.filter(|other| likeness(other) > NEAR).map(|other| format!("; is it {other}?")).unwrap_or_default()
+}
+
+const HOME: &str = "a path that begins with ~ would be one of a folder of that name; write it in full";
+
+/// Only a shell takes it for the home.
+fn is_of_home(path: &str) -> bool {
+    path == "~" || path.starts_with("~/")
 }
 
 /// A path that is relative counts from the folder of the file, wherever that was found from.

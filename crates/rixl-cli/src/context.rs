@@ -152,6 +152,23 @@ impl Context {
         Ok(Arc::clone(self.journal.get_or_init(|| journal)))
     }
 
+    /// The same for what only looks: a state that is not there, whose path may be mistyped, is not made, and says nothing of what is
+    /// unfinished.
+    pub(crate) fn existing_journal(&self) -> Result<Arc<dyn Journal>, Failure> {
+        if self.sandbox_folder.is_none()
+            && let State::Folder(folder) = settings::state(&self.global)?
+            && folder.try_exists().is_ok_and(|is_there| !is_there)
+        {
+            let sentence = format!(
+                "there is no state in {}, so it is not known what is unfinished",
+                shown(&folder.to_string_lossy())
+            );
+            let next = "name the state of `rixl apply` with --state-dir, which its first run makes";
+            return Err(Failure::refused(sentence).with_next(next));
+        }
+        self.journal()
+    }
+
     /// Waits until everything is unlocked before the program ends, or others would have to wait for a lease to expire.
     pub(crate) async fn released(&self) {
         if let Some(journal) = self.journal.get() {

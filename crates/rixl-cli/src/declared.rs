@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, mem};
 
-use rixl_credentials::{CredentialId, EndpointId, KeyId, ProjectId, Timestamp};
+use rixl_credentials::{CredentialId, EndpointId, KeyId, OrganizationId, ProjectId, Timestamp};
 use rixl_rotation::{
     Account, Due, Failed, Judgement, LeftOut, OpenRun, Selection, Surveyed, SurveyedOther, failed, journal::Journal,
     open_runs, survey_others,
@@ -27,6 +27,17 @@ pub(crate) struct Part<'a> {
     global: Global,
     /// See [`Global::repeated`]; `None`: those that were given.
     flags: Option<String>,
+    /// All accounts that are declared, for the part that tells of runs which are of none.
+    all: Option<Vec<Identity>>,
+}
+
+/// What an entry says of its account: the URL of the API, and the organization that was named.
+type Identity = (String, Option<OrganizationId>);
+
+/// `None`: its settings are not valid, which is said when it connects.
+fn identity(global: &Global) -> Option<Identity> {
+    let client = settings::client(global).ok()?.build().ok()?;
+    Some((client.base_url().to_owned(), settings::organization(global).ok()?))
 }
 
 /// What one account has of it.
@@ -34,6 +45,11 @@ pub(crate) struct Seen<'a> {
     pub(crate) groups: Vec<Group<'a>>,
     /// The unfinished runs of this account, and those whose account can't be told.
     pub(crate) open: Vec<OpenRun>,
+    /// The entries of those among them that only are told of here: they are of no declared account, or of another one than their
+    /// key.
+    pub(crate) foreign: HashSet<String>,
+    /// How many keys are declared by no more than `name = "*"`, and have no name.
+    pub(crate) nameless: usize,
     pub(crate) now: Timestamp,
 }
 
@@ -46,6 +62,8 @@ pub(crate) struct Group<'a> {
     /// How many are fresh, and when the first of these comes to be due.
     pub(crate) fresh: usize,
     pub(crate) next_due: Option<Timestamp>,
+    /// How many of these have no end, and are to be changed before it alone.
+    pub(crate) endless: usize,
     /// How many may get a new secret.
     count: usize,
     /// Their names, if they have one place, which is refused of more than one.
@@ -134,7 +152,7 @@ pub(crate) fn parts<'a>(context: &Context, config: &'a Config) -> Result<Vec<Par
             context.output.note("the sandbox has no webhook endpoints: those that are declared are left out");
         }
         let secrets = config.secrets.iter().collect();
-        return Ok(vec![Part { account: None, secrets, global: context.global.clone(), flags: None }]);
+        return Ok(vec![Part { account: None, secrets, global: context.global.clone(), flags: None, all: None }]);
     }
     let mut parts: Vec<Part<'a>> = Vec::new();
     for secret in &config.secrets {
@@ -153,7 +171,14 @@ pub(crate) fn parts<'a>(context: &Context, config: &'a Config) -> Result<Vec<Par
             // It has the settings already.
             _ => global,
         };
-        parts.push(Part { account, secrets: vec![secret], global, flags });
+        parts.push(Part { account, secrets: vec![secret], global, flags, all: None });
+    }
+    // A run whose account is spelled otherwise by now would be seen by none.
+    if context.global.account.is_none() || config.accounts.len() == 1 {
+        let all = parts.iter().map(|part| identity(&part.global)).collect();
+        if let Some(first) = parts.first_mut() {
+            first.all = all;
+        }
     }
     if parts.is_empty() {
         let of = context.global.account.as_ref().map(|name| format!(" of the account {name}")).unwrap_or_default();
@@ -182,18 +207,13 @@ impl<'a> Part<'a> {
         let (journal, account) = (context.journal()?, &api.account);
         // Before the list: what is begun meanwhile is not taken for what nobody works on.
         let mut open = open_runs(&*journal).await?;
-        if !context.global.sandbox {
-            let organization = settings::organization(&self.global)?;
-            let base_url = account.client().base_url();
-            let is_own = |run: &OpenRun| {
-                let same = |url: &String| url == base_url && run.organization == organization;
-                run.base_url.as_ref().is_none_or(same)
-            };
-            open.retain(is_own);
-        }
-        for run in &open {
-            again.has(&names(run));
-        }
+        let own = match context.global.sandbox {
+            true => None,
+            false => Some((account.client().base_url().to_owned(), settings::organization(&self.global)?)),
+        };
+        let is_of = |run: &OpenRun, (url, organization): &Identity| {
+            run.base_url.as_ref().is_none_or(|of| of == url && run.organization == *organization)
+        };
         // It has no endpoints, and another project.
         let secrets = self.secrets.iter().filter(|secret| !context.global.sandbox || secret.kind != Kind::Webhook);
         let secrets: Vec<&Secret> = secrets.copied().collect();
@@ -213,7 +233,7 @@ impl<'a> Part<'a> {
         let mut looker = Looker { open: &open, account, journal: &*journal, now: account.now() };
         let all = Selection::new();
         let mut survey = has(Kind::ApiKey).then(|| all.survey(account, &*journal));
-        let mut is_first = true;
+        let (mut is_first, mut nameless) = (true, 0);
         while let Some(survey) = &mut survey
             && let Some(surveyed) = context.stop.or(survey.next()).await?
         {
@@ -230,7 +250,16 @@ impl<'a> Part<'a> {
             let is_of = |group: &&mut (Selection, Group<'a>)| {
                 group.1.secret.kind == Kind::ApiKey && group.0.is_of(&surveyed.key)
             };
-            let Some((_, group)) = groups.iter_mut().find(is_of) else { continue };
+            let Some((_, group)) = groups.iter_mut().find(is_of) else {
+                let is_meant = |secret: &Secret| {
+                    secret.kind == Kind::ApiKey
+                        && secret.name.as_deref() == Some("*")
+                        && secret.project.as_ref().is_none_or(|id| surveyed.key.project_id.as_ref() == Some(id))
+                };
+                nameless +=
+                    usize::from(surveyed.key.name.is_none() && groups.iter().any(|(_, group)| is_meant(group.secret)));
+                continue;
+            };
             group.add(looker.key(group.secret, &surveyed, again).await?, fresh);
         }
         drop(survey);
@@ -257,7 +286,20 @@ impl<'a> Part<'a> {
                 group.row(row).of_account(self.account)
             });
         }
-        Ok(Seen { groups, open, now })
+        // What stands in the way of a key, whoever's it is, and what nobody else would tell.
+        let is_told = |run: &OpenRun| {
+            let is_of_none = self.all.as_ref().is_some_and(|all| !all.iter().any(|account| is_of(run, account)));
+            is_of_none || groups.iter().any(|group| group.keys.iter().any(|key| key.entry == run.entry))
+        };
+        let mut foreign = HashSet::new();
+        open.retain(|run| {
+            let is_own = own.as_ref().is_none_or(|own| is_of(run, own));
+            is_own || (is_told(run) && foreign.insert(run.entry.clone()))
+        });
+        for run in &open {
+            again.has(&names(run));
+        }
+        Ok(Seen { groups, open, foreign, nameless, now })
     }
 }
 
@@ -347,6 +389,7 @@ impl<'a> Group<'a> {
             keys: Vec::new(),
             fresh: 0,
             next_due: None,
+            endless: 0,
             count: 0,
             names: HashSet::new(),
             ids: HashSet::new(),
@@ -367,6 +410,7 @@ impl<'a> Group<'a> {
         }
         if matches!(key.standing, Standing::Fresh) {
             self.fresh += 1;
+            self.endless += usize::from(self.secret.max_age.is_none() && key.expires.is_none());
             self.next_due = key.due.map(|due| due.from).into_iter().chain(self.next_due).min();
             if fresh == Fresh::Counted {
                 return;
@@ -389,7 +433,10 @@ impl<'a> Group<'a> {
             return Some(Failure::refused(sentence).with_next(list));
         }
         if self.keys.is_empty() && self.fresh == 0 {
-            let sentence = format!("no {noun} matches the [[secret]] of {said}; RIXL was not changed");
+            let sentence = format!(
+                "no {noun} matches the [[secret]] of {said}, or another [[secret]] before has what matches; RIXL was not \
+                 changed"
+            );
             let shows = if self.secret.kind == Kind::Webhook { "" } else { " (it shows their names)" };
             return Some(Failure::refused(sentence).with_next(format!("{list}{shows}")));
         }
@@ -504,6 +551,14 @@ pub(crate) fn names(run: &OpenRun) -> [Option<&str>; 3] {
     let (endpoint, credential) = (run.endpoint_id.as_ref(), run.credential_id.as_ref());
     let id = endpoint.map(EndpointId::as_str).or(credential.map(CredentialId::as_str));
     [Some(&run.entry), run.name.as_deref(), id]
+}
+
+/// What helps a run whose account is not the one that looked.
+pub(crate) fn of_other_account(run: &OpenRun) -> String {
+    let organization = run.organization.as_ref().map(|id| format!(" --org {id}")).unwrap_or_default();
+    let url = quoted(run.base_url.as_deref().unwrap_or_default()).into_owned();
+    let command = format!("{} {} --base-url {url}{organization}", failure::recover(), quoted(&run.entry));
+    format!("correct base-url and organization in rixl.toml, or finish it with {command}")
 }
 
 /// How often it has failed, and why.

@@ -136,12 +136,12 @@ pub(crate) fn remember_flags(flags: String) {
 }
 
 /// What this run is authorized with, and where that is from.
-static SOURCE: OnceLock<(&str, String)> = OnceLock::new();
+static SOURCE: Mutex<Option<(&str, String)>> = Mutex::new(None);
 
 /// Remembers it, to explain a refusal. `what` would be accepted.
 pub(crate) fn remember_source(what: &'static str, place: &str) {
-    // Set once, as above.
-    let _ = SOURCE.set((what, place.to_owned()));
+    // As above.
+    *SOURCE.lock().unwrap_or_else(PoisonError::into_inner) = Some((what, place.to_owned()));
 }
 
 /// Whether no organization is named, so that the first generation of routes is called.
@@ -157,6 +157,9 @@ pub(crate) fn remember_routes(are_first: bool) {
 pub(crate) fn flags() -> String {
     FLAGS.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
+
+/// What helps where another rotator has locked something.
+pub(crate) const LOCKED: &str = "try again when the other one has finished";
 
 /// The command that finishes what this one left.
 pub(crate) fn recover() -> String {
@@ -270,7 +273,7 @@ impl From<rixl_rotation::Failure> for Failure {
         };
         let mut failure = Self::new(code, error.message());
         failure.words.next = match error.next() {
-            Next::Retry if code == Code::Locked => Some("try again when the other one has finished".to_owned()),
+            Next::Retry if code == Code::Locked => Some(LOCKED.to_owned()),
             Next::Authenticate => next_after(Code::Authentication, Operation::Configure),
             next => command(next),
         };
@@ -381,7 +384,7 @@ fn is_about_tokens(operation: Operation) -> bool {
 
 fn next_after(code: Code, operation: Operation) -> Option<String> {
     let next = match (code, operation) {
-        (Code::Authentication, _) => match SOURCE.get() {
+        (Code::Authentication, _) => match &*SOURCE.lock().unwrap_or_else(PoisonError::into_inner) {
             Some((what, place)) => {
                 let where_from = "where this run's is from, or name another with --token-file";
                 return Some(format!("put {what} of the organization into {place}, {where_from}"));

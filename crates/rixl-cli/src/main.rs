@@ -45,6 +45,7 @@ mod when;
 
 use std::{
     panic::{self, AssertUnwindSafe},
+    path::Path,
     process::ExitCode,
 };
 
@@ -65,7 +66,12 @@ fn main() -> ExitCode {
         Err(code) => code,
         Ok(cli) => {
             let (name, output) = (cli.command.name(), cli.global.output());
-            output.finish(name, run(cli, output).map_err(|failure| failure.of_command(name)))
+            let metrics = cli.command.metrics().map(Path::to_owned);
+            let result = run(cli, output);
+            if let (Err(_), Some(path)) = (&result, metrics) {
+                command::check::tell_unknown(&path, output);
+            }
+            output.finish(name, result.map_err(|failure| failure.of_command(name)))
         }
     };
     stderr::finish(code != failure::Code::Done && !failure::was_signalled());

@@ -163,6 +163,9 @@ pub(crate) const CLIENT: &str = "client_credential";
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Row {
     id: Option<String>,
+    /// The id stands for an account, or for what a `[[secret]]` is about.
+    #[serde(skip)]
+    is_of_several: bool,
     /// `webhook`, `client_credential`, or nothing, for a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
@@ -291,7 +294,8 @@ impl Row {
     /// The command itself could not do what it should for these keys.
     pub(crate) fn refused(subject: String, failure: Failure) -> Self {
         let Failure { code, words } = failure;
-        Self { id: Some(subject), result: Outcome::Unchanged, code, error: Some(words), ..Self::default() }
+        let (id, is_of_several) = (Some(subject), true);
+        Self { id, is_of_several, result: Outcome::Unchanged, code, error: Some(words), ..Self::default() }
     }
 
     /// With its code and its words.
@@ -300,9 +304,22 @@ impl Row {
         self
     }
 
+    /// With this as what to do next, if it failed.
+    pub(crate) fn with_advice(mut self, next: String) -> Self {
+        if let Some(words) = &mut self.error {
+            words.next = Some(next);
+        }
+        self
+    }
+
     /// What it is about, if it did not end well.
     pub(crate) fn failed(&self) -> Option<&str> {
         self.id.as_deref().filter(|_| self.code != Code::Done)
+    }
+
+    /// The same, if it is one key, endpoint, client credential or entry.
+    pub(crate) fn failed_one(&self) -> Option<&str> {
+        self.failed().filter(|_| !self.is_of_several)
     }
 
     /// Why nothing was done.

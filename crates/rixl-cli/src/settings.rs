@@ -66,14 +66,23 @@ impl Credential {
                 remember_source("a live API key", &place_of(path.as_ref()));
                 return Ok(Self::ApiKeyFile(path.clone()));
             }
-            Some(Source::Credential(path)) => return credential(path).map(Self::BearerToken),
+            Some(Source::Credential(path)) => {
+                remember_source("a live token", &place_of(path));
+                return credential(path).map(Self::BearerToken);
+            }
             Some(Source::Command(words)) => {
                 let printer = Printer(words.clone());
+                remember_source("a live token", &printer.place());
                 let token = context.stop.or(printer.token()).await??;
                 return Ok(Self::Printed(token, printer));
             }
             Some(Source::Variable(name)) => {
-                let absent = || Failure::new(Code::Authentication, format!("{} is not set", shown(name)));
+                let absent = || {
+                    let of = global.account.as_ref().map(|account| format!(" of the account {}", shown(account)));
+                    let sentence = format!("{}, for the token{}, is not set", shown(name), of.unwrap_or_default());
+                    let next = format!("set {} to a live token, or correct token.env in rixl.toml", shown(name));
+                    Failure::new(Code::Authentication, sentence).with_next(next)
+                };
                 remember_source("a live token", name);
                 return variable(name)?.map(|token| Self::BearerToken(trimmed(token).into())).ok_or_else(absent);
             }
@@ -263,10 +272,13 @@ fn credential(path: &Path) -> Result<Secret, Failure> {
 pub(crate) struct Printer(Vec<String>);
 
 impl Printer {
+    fn place(&self) -> String {
+        format!("token.command (`{}`)", shown(self.0.first().map_or("", |program| program)))
+    }
+
     async fn token(&self) -> Result<Secret, Failure> {
         let program = self.0.first().map_or("", |program| program);
-        let place = format!("token.command (`{}`)", shown(program));
-        remember_source("a live token", &place);
+        let place = self.place();
         let none = |what: &str| Failure::new(Code::Authentication, format!("{place} {what}; nothing was sent"));
         let store =
             CommandStore::new("true", [""; 0]).and_then(|store| store.with_reader(program, self.0.iter().skip(1)));

@@ -35,10 +35,10 @@ use crate::{
 ///
 /// On a terminal it asks; elsewhere --yes is required. Exits with the most serious code of all keys, 0 if nothing was due.
 ///
-/// With `heartbeat` in `rixl.toml`, that file is written anew whenever a run over all that is declared has ended with 0, so
-/// that monitoring can look at its age. With `on-failure`, that program is run when a run has failed: not after 5 and 9, which
-/// say that another rotator is at work, not after a signal, and not where someone on a terminal was asked. It has RIXL_EXIT_CODE, RIXL_REASON and RIXL_KEY_IDS (a line
-/// each) and RIXL_CONFIG in its environment, and never a secret or a token. With --sandbox there is neither.
+/// With `heartbeat` in `rixl.toml`, that file is written anew whenever a run over all that is declared has ended with 0, and no
+/// key waits because it has failed, so that monitoring can look at its age. With `on-failure`, that program is run when a run has
+/// failed: not after 5 and 9, which say that another rotator is at work, not after a signal, and not where someone on a terminal
+/// was asked. It has RIXL_EXIT_CODE, RIXL_REASON and RIXL_KEY_IDS (a line each) and RIXL_CONFIG in its environment, and never a secret or a token. With --sandbox there is neither.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Try this one now, whatever failed before: a key, an endpoint, a client credential or an unfinished run, by its id or name

@@ -2,7 +2,11 @@
 
 mod metrics;
 
-use std::{collections::HashSet, path::PathBuf, time::Duration};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rixl_credentials::{KeyId, Timestamp};
 use rixl_rotation::{Liveness, Next, OpenRun, store::Read};
@@ -10,21 +14,23 @@ use serde::Serialize;
 
 use crate::{
     command::status,
-    config::{Config, Kind},
+    config::{Config, Kind, due::Due},
     context::{Api, Context},
     declared::{self, Again, Fresh, Group, Key, Standing},
     failure::{Code, Failure},
-    output::{Done, Format},
+    output::{Done, Format, Output},
     table::Table,
+    text::shown,
     when,
 };
 
 /// Tell monitoring how the declared fleet is
 ///
 /// Reads `rixl.toml`, RIXL's list, the history and the journal, and changes nothing. The exit codes are those of monitoring
-/// plug-ins: 0 all is well; 1 a warning: a key has been due for --warning, and nobody has done it; 2 critical: that is so
-/// --critical after its deadline, or a run is unfinished, a key is left out or parked, or (with --verify) its secret is dead in a
-/// place; 3 it is not known: RIXL, the state or `rixl.toml` can't be read, or nothing matches what is declared.
+/// plug-ins: 0 all is well; 1 a warning: a key has been due for --warning, or for half the time until it expires, and nobody has
+/// done it; 2 critical: that is so --critical after its deadline, or a run is unfinished, a key is left out or parked, or (with
+/// --verify) its secret is dead in a place; 3 it is not known: RIXL, the state or `rixl.toml` can't be read, or nothing matches
+/// what is declared.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// How long a key may be due before that is a warning
@@ -159,22 +165,30 @@ struct Found {
     why: Option<String>,
 }
 
+impl Args {
+    pub(crate) fn metrics(&self) -> Option<&Path> {
+        self.metrics.as_deref()
+    }
+}
+
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
-    let found = look(context, &args).await;
-    let text = match &found {
-        Ok(found) => metrics::of(found, code(found), Timestamp::now()),
-        // So that an old file does not say that all is well.
-        Err(_) => metrics::of(&[], Code::NOT_KNOWN, Timestamp::now()),
-    };
+    let found = look(context, &args).await?;
+    let code = code(&found);
+    let text = metrics::of(&found, code, Timestamp::now());
     if let Some(path) = &args.metrics {
         metrics::write(path, &text)?;
     }
-    let found = found?;
-    let code = code(&found);
     if context.output.format == Format::Prometheus {
         return Ok(Done::raw(text).with_code(code));
     }
     Done::new(said(&found, code)).with_code(code).with_field("status", &word(code))?.with_field("keys", &found)
+}
+
+/// However early a check has failed, so that an old file does not say that all is well.
+pub(crate) fn tell_unknown(path: &Path, output: Output) {
+    if let Err(failure) = metrics::write(path, &metrics::of(&[], Code::NOT_KNOWN, Timestamp::now())) {
+        output.warn(shown(&failure.words.message));
+    }
 }
 
 fn code(found: &[Found]) -> Code {
@@ -205,6 +219,7 @@ fn said(found: &[Found], code: Code) -> String {
 
 async fn look(context: &Context, args: &Args) -> Result<Vec<Found>, Failure> {
     let config = Config::required(&context.global)?;
+    context.existing_journal()?;
     let mut all = Vec::new();
     for part in declared::parts(context, &config)? {
         let api = part.connect(context).await?;
@@ -230,7 +245,8 @@ async fn look(context: &Context, args: &Args) -> Result<Vec<Found>, Failure> {
                 all.push(Found::open(run, seen.now));
             }
         }
-        all.iter_mut().skip(start).for_each(|found| found.account = part.account.map(str::to_owned));
+        let own = all.iter_mut().skip(start).filter(|found| !seen.foreign.contains(&found.id));
+        own.for_each(|found| found.account = part.account.map(str::to_owned));
     }
     Ok(all)
 }
@@ -240,9 +256,26 @@ impl Found {
         let due = key.due;
         let after = |from: Timestamp, span: Duration| from.checked_add(span).is_ok_and(|then| now > then);
         let before = |then: Timestamp, span: Duration| then.checked_sub(span).is_ok_and(|then| now > then);
+        // Of a key that expires, more than half of the time that there was to change it.
+        let is_half_gone = |from: Timestamp| {
+            let whole = key.expires.and_then(|end| Duration::try_from(end.duration_since(from)).ok());
+            whole.is_some_and(|whole| after(from, whole / 2))
+        };
+        let due_state = |due: Due| match due {
+            due if after(due.deadline, args.critical) => State::Overdue,
+            due if after(due.from, args.warning) || is_half_gone(due.from) => State::Late,
+            _ => State::Due,
+        };
         let (state, why) = match (&key.standing, due) {
-            (Standing::Unfinished, _) => match run {
-                Some(run) => (state_of(run, now), Some(status::said(run))),
+            (Standing::Unfinished, due) => match run {
+                Some(run) => {
+                    let state = match (state_of(run, now), due.map(due_state)) {
+                        // What hangs has it locked for ever.
+                        (State::UnderWay, Some(late @ (State::Late | State::Overdue))) => late,
+                        (state, _) => state,
+                    };
+                    (state, Some(status::said(run)))
+                }
                 None => (State::Unfinished, None),
             },
             (Standing::LeftOut(left_out), _) => (State::LeftOut, Some(left_out.reason.clone())),
@@ -255,9 +288,7 @@ impl Found {
             }
             (Standing::Due(reason) | Standing::OutsideWindow(reason, _) | Standing::Failed(reason, _), due) => {
                 let state = match due {
-                    Some(due) if after(due.deadline, args.critical) => State::Overdue,
-                    Some(due) if after(due.from, args.warning) => State::Late,
-                    Some(_) => State::Due,
+                    Some(due) => due_state(due),
                     // Of unknown age: nobody knows for how long.
                     None => State::Late,
                 };

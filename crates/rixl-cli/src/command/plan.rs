@@ -3,7 +3,7 @@
 mod page;
 
 use rixl_credentials::Timestamp;
-use rixl_rotation::{Fleet, OnLiveSecret, RecoverOptions, Rotator, journal::ListUnfinished};
+use rixl_rotation::{Fleet, OnLiveSecret, OpenRun, RecoverOptions, Rotator, journal::ListUnfinished};
 
 use crate::{
     command::recover,
@@ -35,6 +35,7 @@ pub(crate) struct Args {}
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
     let config = Config::required(&context.global)?;
     let (mut results, mut fresh, mut next) = (Results::looked(context), 0_usize, None);
+    let (mut endless, mut nameless) = (0_usize, 0_usize);
     let mut lines = Vec::new();
     let is_page = context.output.format == Format::Html;
     for part in declared::parts(context, &config)? {
@@ -44,8 +45,10 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
         let seen = part.seen(context, &api, &mut Again::default(), wanted).await?;
         let open = unfinished(context, &part, &rotator, &seen, None).await?;
         open.into_iter().for_each(|row| results.add(row));
+        nameless += seen.nameless;
         for group in &seen.groups {
             fresh += group.fresh;
+            endless += group.endless;
             next = group.next_due.into_iter().chain(next).min();
             if is_page {
                 lines.extend(group.keys.iter().map(|key| {
@@ -65,6 +68,16 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
         0 => {}
         1 => context.output.note(format_args!("1 declared secret is not due{coming}")),
         _ => context.output.note(format_args!("{fresh} declared secrets are not due{coming}")),
+    }
+    if endless > 0 {
+        context.output.note(format_args!(
+            "{endless} of the declared keys have no end, so that before-expiry alone never has them changed; add max-age"
+        ));
+    }
+    if nameless > 0 {
+        context
+            .output
+            .note(format_args!("{nameless} keys have no name, which name = \"*\" passes over; say them by ids"));
     }
     let code = results.code();
     let code = if code == Code::Done && results.is_to_do() { Code::IS_DUE } else { code };
@@ -103,7 +116,14 @@ pub(super) async fn unfinished(
         let options = RecoverOptions::default().with_entries(entries).with_on_live(on_live);
         let options = if is_dry { options.with_dry_run() } else { options };
         match rotator.recover(&places::stores_to_recover(context, false), options).await {
-            Ok(recovered) => rows.extend(recovered.into_iter().map(|one| recover::row(one).of_account(part.account))),
+            Ok(recovered) => rows.extend(recovered.into_iter().map(|one| {
+                let row = recover::row(one).of_account(part.account);
+                let is_it = |run: &&OpenRun| row.id() == Some(&*run.entry) && seen.foreign.contains(&run.entry);
+                match seen.open.iter().find(is_it) {
+                    Some(run) => row.with_advice(declared::of_other_account(run)),
+                    None => row,
+                }
+            })),
             Err(failure) if rows.is_empty() => return Err(failure.into()),
             // What was done before is still reported.
             Err(failure) => {

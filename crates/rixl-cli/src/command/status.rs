@@ -1,12 +1,12 @@
 //! `rixl status`
 
 use rixl_credentials::{CredentialId, EndpointId, Timestamp};
-use rixl_rotation::{OpenRun, journal::Journal, open_runs};
+use rixl_rotation::{Next, OpenRun, journal::Journal, open_runs};
 use serde::Serialize;
 
 use crate::{
     context::Context,
-    failure::{Code, Failure, with_command},
+    failure::{Code, Failure, LOCKED, with_command},
     output::Done,
     rows::{self, Locations},
     table::Table,
@@ -16,7 +16,7 @@ use crate::{
 ///
 /// Reads only the state: it needs no credential and does not call RIXL. Nothing is written: in a folder each entry is
 /// locked for a moment, in Vault it is only read. Exits with 6 if anything is unfinished that does not just wait for the end
-/// of a replaced key.
+/// of a replaced key, and with 3 if the folder of the state is not there.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
 
@@ -41,7 +41,7 @@ struct Open<'a> {
 }
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
-    let journal = context.journal()?;
+    let journal = context.existing_journal()?;
     let runs = open_runs(&*journal).await?;
     if runs.is_empty() {
         context.output.note(nothing_unfinished(&*journal));
@@ -71,6 +71,9 @@ pub(crate) fn nothing_unfinished(journal: &dyn Journal) -> String {
 
 /// The situation, and the command for it.
 pub(crate) fn said(run: &OpenRun) -> String {
+    if run.next == Next::Retry {
+        return format!("{}; {LOCKED}", run.situation);
+    }
     with_command(&run.situation, Some(&run.next))
 }
 

@@ -83,8 +83,7 @@ impl Window {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Text {
-    #[serde(default)]
-    days: OneOrMany,
+    days: Option<OneOrMany>,
     hours: Option<String>,
     zone: Option<String>,
 }
@@ -93,8 +92,11 @@ impl TryFrom<Text> for Window {
     type Error = String;
 
     fn try_from(text: Text) -> Result<Self, String> {
-        let mut days = [text.days.0.is_empty(); 7];
-        for words in &text.days.0 {
+        if text.days.as_ref().is_some_and(|days| days.0.is_empty()) {
+            return Err("no day is named; leave days out for every day".into());
+        }
+        let mut days = [text.days.is_none(); 7];
+        for words in text.days.iter().flat_map(|days| &days.0) {
             let (first, last) = words.split_once('-').unwrap_or((words, words));
             let (Some(first), Some(last)) = (day(first), day(last)) else {
                 return Err("write days as \"mon\", or \"mon-fri\"".into());

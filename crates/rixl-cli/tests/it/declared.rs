@@ -2,8 +2,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
+use rixl_rotation::journal::FolderJournal;
 use rixl_sandbox::{Effect, Fault, Sandbox, SeedKey};
 use rixl_testing::folder;
+use rustix::process::Signal;
 
 use crate::{
     bench::{Bench, ROTATE, files, json, wait_for_calls},
@@ -20,7 +22,13 @@ pub(crate) fn bench() -> Bench {
     {
         add(&bench, name, id, days);
     }
+    begin(&bench);
     bench
+}
+
+/// There is a state, as after an earlier run.
+pub(crate) fn begin(bench: &Bench) {
+    FolderJournal::open(bench.path("state")).unwrap();
 }
 
 pub(crate) fn add(bench: &Bench, name: &str, id: &str, days: u32) {
@@ -346,6 +354,128 @@ fn of_two_that_run_at_once_each_key_is_rotated_by_one() {
     assert!(bench.left().is_empty());
 }
 
+/// A run that hangs has its key locked for ever.
+#[test]
+fn what_is_late_is_told_while_it_is_locked() {
+    let bench = bench();
+    declare(&bench, &FLEET.replace("fleet-*", "fleet-a"));
+    bench.inject(Effect::DelayHead(Duration::from_secs(100)));
+    let hung = bench.rixl("apply --yes").spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 1);
+    hung.send(Signal::STOP);
+    for (words, code, said) in [
+        ("check", 2, "RIXL CRITICAL: 1 overdue | "),
+        ("check --critical 60d", 1, "RIXL WARNING: 1 late | "),
+        ("check --critical 60d --warning 60d", 0, "RIXL OK: 1 under way | "),
+        ("status", 6, "ID "),
+    ] {
+        let told = run(bench.rixl(words), code);
+        assert!(told.stdout.starts_with(said), "{}", told.stdout);
+        assert!(told.stdout.contains("; try again when the other one has finished"), "{}", told.stdout);
+    }
+    hung.send(Signal::KILL);
+    let _ = Run::of(hung);
+}
+
+/// The organization was named since, or the URL is another one.
+#[test]
+fn a_run_whose_account_is_spelled_otherwise_is_told() {
+    let bench = bench();
+    declare(&bench, &format!("heartbeat = \"beat\"\n{FLEET}"));
+    bench.inject(Effect::Close);
+    run(bench.rixl("apply --yes --timeout 2s"), 6);
+    let other = |words: &str| bench.rixl(words).env("RIXL_ORG_ID", bench.sandbox.organization_id());
+    // Where the key is declared, and where only another one is.
+    for (name, rest) in [("fleet-a", None), ("fleet-c", Some("1 fresh, "))] {
+        declare(&bench, &format!("heartbeat = \"beat\"\n{}", FLEET.replace("fleet-*", name)));
+        let check = run(other("check"), 2);
+        let said = format!("RIXL CRITICAL: {}1 unfinished | ", rest.unwrap_or_default());
+        assert!(check.stdout.starts_with(&said), "{}", check.stdout);
+        for words in ["plan", "apply --yes"] {
+            let told = run(other(&format!("{words} --output json")), 6);
+            assert_eq!(results(&told), ["fleeta0001 unknown"], "{words}");
+            let row = &json(&told)["keys"][0]["error"];
+            let message = row["message"].as_str().unwrap();
+            assert!(message.contains("(named organization: none), and this run is not"), "{row}");
+            assert!(
+                row["next"].as_str().unwrap().contains("or finish it with rixl recover fleeta0001 --base-url "),
+                "{row}"
+            );
+        }
+    }
+    assert!(!bench.path("beat").exists());
+    // What is of another declared account is that one's, unless it stands in the way of a key.
+    let accounts = format!(
+        "[account.ours]\n[account.theirs]\norganization = \"{}\"\n{}account = \"ours\"\n",
+        bench.sandbox.organization_id(),
+        FLEET.replace("fleet-*", "fleet-c"),
+    );
+    for (name, code) in [("fleet-a", 2), ("fleet-c", 0)] {
+        let theirs = FLEET.replace("fleet-*", name);
+        declare(&bench, &format!("{accounts}{theirs}account = \"theirs\"\n"));
+        run(bench.rixl("check --account theirs"), code);
+    }
+    assert_eq!(bench.sent(), 1);
+    run(bench.rixl(&format!("recover fleeta0001 --settle 0s --base-url {}", bench.sandbox.url())), 0);
+    assert_live(&bench, &["fleeta0001"]);
+}
+
+/// Whoever has the path of the state wrong would be told that all is well.
+#[test]
+fn a_state_that_is_not_there_is_no_good_news() {
+    let bench = bench();
+    declare(&bench, &FLEET.replace("90d", "200d"));
+    for words in ["check", "status"] {
+        run(bench.rixl(words), 0);
+        let missing = run(bench.rixl(&format!("{words} --state-dir stt")), 3);
+        assert!(missing.stderr.contains("there is no state in stt"), "{}", missing.stderr);
+        assert!(!bench.path("stt").exists());
+    }
+}
+
+/// In a folder that has a file of its own, if only a broken one, no other one counts.
+#[test]
+fn a_link_to_no_file_is_not_passed_over() {
+    let bench = bench();
+    declare(&bench, FLEET);
+    let below = bench.path("below");
+    fs::create_dir(&below).unwrap();
+    std::os::unix::fs::symlink("gone.toml", below.join("rixl.toml")).unwrap();
+    let mut plan = bench.rixl("plan");
+    plan.command.current_dir(&below);
+    let plan = run(plan, 1);
+    assert!(plan.stderr.contains("/below/rixl.toml can't be read"), "{}", plan.stderr);
+}
+
+#[test]
+fn a_plan_tells_of_keys_that_are_never_due() {
+    let bench = bench();
+    declare(&bench, &FLEET.replace("max-age = \"90d\"", "before-expiry = \"1d\""));
+    let plan = run(bench.rixl("plan"), 0);
+    assert!(plan.stderr.contains("3 of the declared keys have no end, so that before-expiry alone"), "{}", plan.stderr);
+    declare(&bench, &FLEET.replace("fleet-*", "*"));
+    let plan = run(bench.rixl("plan"), 2);
+    assert!(!plan.stderr.contains("have no "), "{}", plan.stderr);
+    let nameless = Effect::edit_json(|response| {
+        for key in response["api_keys"].as_array_mut().unwrap() {
+            key["name"] = serde_json::Value::Null;
+        }
+    });
+    bench.sandbox.inject(Fault::new(nameless).on("listApiKeys").always()).unwrap();
+    let plan = run(bench.rixl("plan"), 3);
+    assert!(plan.stderr.contains("4 keys have no name, which name = \"*\" passes over"), "{}", plan.stderr);
+}
+
+/// What an earlier `[[secret]]` has is not there for a later one.
+#[test]
+fn a_secret_whose_keys_an_earlier_one_has_is_told_so() {
+    let bench = bench();
+    declare(&bench, &format!("{FLEET}\n{}", FLEET.replace("fleet-*", "fleet-a")));
+    let plan = run(bench.rixl("plan"), 3);
+    let said = "no key matches the [[secret]] of name fleet-a, or another [[secret]] before has what matches";
+    assert!(plan.stderr.contains(said), "{}", plan.stderr);
+}
+
 #[test]
 fn a_window_that_is_closed_is_waited_for() {
     let bench = bench();
@@ -499,7 +629,8 @@ fn several_accounts() {
     let mut unset = rixl("plan --account ours");
     unset.command.env_remove("OURS").env("RIXL_BEARER_TOKEN", bench.sandbox.bearer_token());
     let unset = run(unset, 4);
-    assert!(unset.stderr.contains("OURS is not set"), "{}", unset.stderr);
+    assert!(unset.stderr.contains("OURS, for the token of the account ours, is not set"), "{}", unset.stderr);
+    assert!(unset.stderr.contains("next: set OURS to a live token, or correct token.env"), "{}", unset.stderr);
 }
 
 #[test]
@@ -675,8 +806,17 @@ fn metrics_for_prometheus() {
     assert!(text.contains(&format!("rixl_key_deadline_timestamp_seconds{label}")), "{text}");
     // What can't be looked at does not leave an old file that says all is well.
     declare(&bench, "x = 1\n");
+    let is_unknown = || fs::read_to_string(bench.path("rixl.prom")).unwrap().contains("rixl_check_status 3\n");
     run(bench.rixl("check --metrics FOLDER/rixl.prom"), 3);
-    assert!(fs::read_to_string(bench.path("rixl.prom")).unwrap().contains("rixl_check_status 3\n"));
+    assert!(is_unknown());
+    // However early it fails.
+    for (more, variable) in
+        [("--account main", ("A", "")), ("", ("RUST_LOG", "rixl=nonsense")), ("--output html", ("A", ""))]
+    {
+        fs::write(bench.path("rixl.prom"), "rixl_check_status 0\n").unwrap();
+        run(bench.rixl(&format!("check --metrics FOLDER/rixl.prom {more}")).env(variable.0, variable.1), 3);
+        assert!(is_unknown(), "{more} {variable:?}");
+    }
 }
 
 /// What the book shows.

@@ -259,6 +259,15 @@ fn a_part_of_the_fleet_is_no_heartbeat() {
     assert!(!has_beat(&bench));
     run(rixl("apply --yes"), 0);
     assert!(has_beat(&bench));
+    // The advice is for the account that has failed, which is no key.
+    declare(
+        &bench,
+        &format!("{TOP}{ours}{}account = \"ours\"\n{theirs}account = \"theirs\"\n", KEY.replace("90d", "1ms")),
+    );
+    let refused = run(rixl("apply --yes").env("THEIRS", "wrong"), 4);
+    assert!(refused.stderr.contains("of the organization into THEIRS, where this run's is from"), "{}", refused.stderr);
+    assert_eq!(told(&bench, "RIXL_KEY_IDS").unwrap(), "");
+    assert!(told(&bench, "RIXL_REASON").unwrap().starts_with("theirs: "), "{:?}", told(&bench, "RIXL_REASON"));
 }
 
 #[test]

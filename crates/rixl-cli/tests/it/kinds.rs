@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     bench::{Bench, json, wait_for_calls},
-    declared::{declare, results, run},
+    declared::{begin, declare, results, run},
     program::{Program, Run, block_on, write},
     webhooks::webhooks,
 };
@@ -32,6 +32,7 @@ impl World {
     }
 
     fn of(bench: Bench) -> Self {
+        begin(&bench);
         let new = NewWebhookEndpoint::new("http://127.0.0.1:9/hook", ["image.ready"]);
         let issued = block_on(webhooks(&bench).create(new)).unwrap();
         write(&bench.path(issued.endpoint.id.as_str()), issued.secret.expose_secret(), 0o600);

@@ -119,7 +119,8 @@ fn what_fails_in_time_is_no_alarm_and_is_tried_before_it_expires() {
     let waits = apply("", 0);
     assert_eq!(results(&waits), ["fleeta0001 postponed"]);
     assert!(waits.stderr.contains("fleeta0001: 120 d old; it failed once"), "{}", waits.stderr);
-    assert!(bench.path("beat").exists());
+    // Nor is all well, which the heartbeat would say.
+    assert!(!bench.path("beat").exists());
 
     // The third wait would be of 20 minutes.
     let ending = FLEET.replace("fleet-*", "ending").replace("max-age = \"90d\"", "before-expiry = \"1d\"");
@@ -128,6 +129,13 @@ fn what_fails_in_time_is_no_alarm_and_is_tried_before_it_expires() {
         assert_eq!(results(&apply(more, 3)), ["ending0001 unchanged"]);
     }
     assert_eq!(results(&apply("", 3)), ["ending0001 postponed"]);
+    // The day after which `check` warns would outlast it; most of its time is gone.
+    let check = run(bench.rixl("check --warning 2d"), 1);
+    assert!(check.stdout.starts_with("RIXL WARNING: 1 late | "), "{}", check.stdout);
+    declare(&bench, &ending.replace("1d", "13m"));
+    let check = run(bench.rixl("check --warning 2d"), 0);
+    assert!(check.stdout.starts_with("RIXL OK: 1 due | "), "{}", check.stdout);
+    declare(&bench, &ending);
     pass(&bench, MINUTE * 13);
     assert_eq!(results(&apply("", 3)), ["ending0001 unchanged"]);
 }

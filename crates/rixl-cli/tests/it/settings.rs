@@ -202,6 +202,7 @@ fn a_state_that_ends_with_its_pod_is_warned_of() {
     }
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();
     let status = |variable: &str, state: &std::path::Path| {
+        rixl_rotation::journal::FolderJournal::open(state).unwrap();
         let run = rixl("status").env(variable, "10.0.0.1").env("RIXL_STATE_DIR", state).run();
         assert_eq!(run.code, 0, "{}", run.stderr);
         run.stderr.contains("is in memory: if the pod ends during a rotation")

@@ -11,7 +11,7 @@ use crate::{
     failure::{Code, Failure},
     output::{Done, publish},
     process,
-    rows::Row,
+    rows::{Outcome, Row},
     text::shown,
 };
 
@@ -42,7 +42,7 @@ pub(super) async fn tell(
         }
     };
     let code = match code {
-        Code::Done => match beat(context, config) {
+        Code::Done => match beat(context, config, rows) {
             Ok(()) => return result,
             Err(sentence) => {
                 context.output.warn(&sentence);
@@ -59,10 +59,12 @@ pub(super) async fn tell(
     result
 }
 
-/// Writes the heartbeat, if this run was about all that is declared: what one account's run does is no sign of the others.
-fn beat(context: &Context, config: &Config) -> Result<(), String> {
+/// Writes the heartbeat, if this run was about all that is declared, and left nothing that is due to a later one because it has
+/// failed: what one account's run does is no sign of the others.
+fn beat(context: &Context, config: &Config, rows: &[Row]) -> Result<(), String> {
     let only = context.global.account.as_deref();
     let is_all = only.is_none() || config.secrets.iter().all(|secret| secret.account.as_deref() == only);
+    let is_all = is_all && rows.iter().all(|row| row.outcome() != Outcome::Postponed);
     let Some(path) = config.heartbeat.as_ref().filter(|_| is_all) else { return Ok(()) };
     let written = match is_free(path) {
         true => publish(path, &format!("{:.0}\n", Timestamp::now()), false),
@@ -90,7 +92,7 @@ async fn alarm(context: &Context, config: &Config, rows: &[Row], code: Code, rea
     // Whoever could be asked sees it.
     let is_seen = !context.global.yes && has_person();
     let Some(alarm) = config.on_failure.as_ref().filter(|_| !is_seen) else { return };
-    let ids: Vec<&str> = rows.iter().filter_map(Row::failed).collect();
+    let ids: Vec<&str> = rows.iter().filter_map(Row::failed_one).collect();
     let variables = [
         ("RIXL_EXIT_CODE", code.number().to_string()),
         ("RIXL_REASON", cut(reasons.join("\n"))),

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, path::Path};
 
 use super::{CREDENTIALS, Facts, Place, TOKEN, Token, program, unfit, utf8};
-use crate::failure::Failure;
+use crate::{failure::Failure, text::quoted};
 
 /// What `ProtectHome=` hides.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
@@ -84,6 +84,11 @@ pub(super) fn of(facts: &Facts<'_>) -> Result<String, Failure> {
     let look = if facts.files().next().is_some() { " CAP_SYS_PTRACE" } else { "" };
     // What a program brings may make code as it runs.
     let code = if has_programs { "no" } else { "yes" };
+    let look_at = match &facts.state {
+        Place::Usual => " --state-dir /var/lib/rixl".to_owned(),
+        Place::Folder(path) => format!(" --state-dir {}", quoted(utf8(path)?)),
+        Place::Vault(path) => format!(" --state-dir {}", quoted(&format!("vault:{path}"))),
+    };
     let mut text = String::new();
     for note in notes {
         let _ = writeln!(text, "# {note}");
@@ -143,10 +148,13 @@ Persistent=yes
 WantedBy=timers.target
 
 # Then: systemctl daemon-reload && systemctl enable --now rixl-apply.timer
+# What it has left unfinished, and how its keys are: rixl status{look_at}
+#   rixl check{look_at} --config {}
 ",
         settings.join("\n"),
         if facts.minutes < 60 { format!("00/{}", facts.minutes) } else { "00".into() },
         facts.minutes * 30,
+        quoted(facts.path),
     );
     Ok(text)
 }
