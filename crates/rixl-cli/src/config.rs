@@ -70,7 +70,7 @@ pub(crate) struct Config {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Account {
-    base_url: Option<String>,
+    pub(crate) base_url: Option<String>,
     #[serde(default, deserialize_with = "some_parsed")]
     organization: Option<OrganizationId>,
     pub(crate) token: Option<Token>,

@@ -16,7 +16,7 @@ use crate::{
     places::Destinations,
     rows::{Outcome, Row},
     settings,
-    text::quoted,
+    text::{quoted, shown},
 };
 
 /// What is declared of one account.
@@ -148,9 +148,34 @@ pub(crate) fn parts<'a>(context: &Context, config: &'a Config) -> Result<Vec<Par
 impl<'a> Part<'a> {
     /// Connects. From now on, what is to be run next is for this account.
     pub(crate) async fn connect(&self, context: &Context) -> Result<Api, Failure> {
+    keep_credential(context, config, &parts)?;
         if let Some(flags) = &self.flags {
             failure::remember_flags(flags.clone());
         }
+/// Whoever runs one server could use what it is sent at another one: of accounts on several, each has a credential of its own.
+fn keep_credential(context: &Context, config: &Config, parts: &[Part<'_>]) -> Result<(), Failure> {
+    let (mut servers, mut without) = (HashSet::new(), None);
+    for name in parts.iter().filter_map(|part| part.account) {
+        let account = config.account(name)?;
+        let server = settings::base_url(context.global.base_url.clone().or_else(|| account.base_url.clone()))?;
+        servers.insert(server.map(|url| url.trim_end_matches('/').to_owned()));
+        if account.token.is_none() {
+            without = without.or(Some(name));
+        }
+    }
+    if servers.len() < 2 {
+        return Ok(());
+    }
+    let said = match (&context.global, without) {
+        (global, _) if global.token_file.is_some() => "--token-file is one token for all".to_owned(),
+        (global, _) if global.token_stdin => "--token-stdin is one token for all".to_owned(),
+        (_, Some(name)) => format!("{} says no token of its own", shown(name)),
+        _ => return Ok(()),
+    };
+    let sentence = format!("the accounts are on several servers, and {said}; nothing was sent");
+    Err(Failure::usage(sentence).with_next("name one with --account, or say token in each [account.NAME]"))
+}
+
         context.connect_as(&self.global).await
     }
 
