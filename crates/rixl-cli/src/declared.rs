@@ -223,7 +223,9 @@ fn keep_credential(context: &Context, config: &Config, parts: &[Part<'_>]) -> Re
             let group = Group { secret, places, keys: Vec::new(), flags: flags.clone(), refused: None };
             groups.push((secret.selection()?, group));
         }
-        let looker = Looker { open: &open, account, journal: &*journal, now };
+        let names: Vec<Option<String>> =
+            keys.iter().filter(|surveyed| !surveyed.is_replaced).map(|surveyed| surveyed.key.name.clone()).collect();
+        let looker = Looker { open: &open, names: &names, account, journal: &*journal, now };
         for surveyed in keys {
             // Its successor has its places.
             if surveyed.is_replaced {
@@ -277,11 +279,14 @@ impl Looker<'_> {
             name: key.name.clone(),
             entry: key.id.to_string(),
             since: surveyed.since,
+    /// Of each key that was not replaced.
+    names: &'a [Option<String>],
             expires: key.expiring_at,
             due: due.min_by_key(|due| due.from),
             standing: Standing::Fresh,
         };
-        found.standing = match secret.judge(surveyed, self.now) {
+        let is_only_one = self.names.iter().filter(|name| **name == key.name).count() == 1;
+        found.standing = match secret.judge(surveyed, is_only_one, self.now) {
             Judgement::Due(due) => self.standing(secret, due.into(), key.expiring_at, again).await?,
             Judgement::LeftOut(left_out) => Standing::LeftOut(left_out),
             _ => Standing::Fresh,

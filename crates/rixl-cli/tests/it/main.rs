@@ -15,6 +15,7 @@ mod delete;
 mod doctor;
 mod due;
 mod ended;
+mod expiry;
 mod fleet;
 mod grace;
 mod help;

@@ -1,0 +1,59 @@
+//! Declared keys that expire, which another secret does not help.
+
+use std::{fs, time::Duration};
+
+use rixl_sandbox::{Sandbox, SeedKey};
+
+use crate::{
+    bench::{Bench, json},
+    declared::{declare, results, run},
+    program::write,
+};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A key that expires, with a file of its name.
+fn bench(id: &str, name: &str, age: u32, left: Duration) -> Bench {
+    let bench = Bench::of(Sandbox::builder());
+    let key = bench.sandbox.create_key(SeedKey::new(name).with_id(id).aged(DAY * age).expiring_in(left));
+    write(&bench.path(name), &key.secret, 0o600);
+    bench
+}
+
+fn secret(name: &str, when: &str) -> String {
+    format!(
+        "heartbeat = \"beat\"\n[[secret]]\nname = \"{name}\"\n{when}\nsettle = \"0s\"\nto = \"file:{{key_name}}\"\n"
+    )
+}
+
+/// Its last rotation did not extend it, or it has expired: only a successor helps.
+#[test]
+fn what_is_declared_to_be_replaced_is_replaced_when_nothing_else_helps() {
+    for (id, left, when) in [
+        ("ending0001", DAY * 5, "before-expiry = \"7d\""),
+        ("expired001", Duration::ZERO, "max-age = \"90d\""),
+        ("expired001", Duration::ZERO, "before-expiry = \"7d\""),
+    ] {
+        let bench = bench(id, "ending", 120, left);
+        if !left.is_zero() {
+            let rotate = "keys rotate --name ending --expiring-within 7d --to file:ending --yes --settle 0s";
+            let rotated = run(bench.rixl(rotate), 0);
+            assert!(rotated.stderr.contains("did not extend the key"), "{}", rotated.stderr);
+        }
+        declare(&bench, &format!("{}how = \"replace\"\ngrace = \"0s\"\n", secret("ending", when)));
+        let plan = run(bench.rixl("plan --output json"), 2);
+        assert_eq!(results(&plan), [format!("{id} would replace")]);
+        let apply = run(bench.rixl("apply --yes --output json"), 0);
+        assert_eq!(bench.sandbox.calls("createApiKey"), 1, "{}", apply.stdout);
+        assert!(bench.path("beat").exists(), "{}", apply.stderr);
+        let list = json(&run(bench.rixl("keys list --output json"), 0));
+        let keys = list["keys"].as_array().unwrap();
+        let new = keys.iter().find(|key| key["name"] == "ending" && key["id"] != id).unwrap()["id"].as_str().unwrap();
+        assert!(bench.sandbox.opens(new, &fs::read_to_string(bench.path("ending")).unwrap()));
+        assert!(bench.left().is_empty());
+        // Once.
+        run(bench.rixl("plan"), 0);
+        run(bench.rixl("apply --yes"), 0);
+        assert_eq!(bench.sandbox.calls("createApiKey"), 1);
+    }
+}
