@@ -420,7 +420,7 @@ impl Group<'_> {
                     self.row_of(due, Outcome::Parked, String::new()).with_failure(failure)
                 }
             }),
-            Standing::LeftOut(left_out) => Some(Row::left_out(left_out)),
+            Standing::LeftOut(left_out) => Some(Row::left_out_for_good(left_out)),
             _ => None,
         };
         self.keys.iter().filter_map(row).collect()

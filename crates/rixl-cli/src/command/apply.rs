@@ -30,7 +30,8 @@ use crate::{
 /// A key that can't be prepared, or that RIXL refuses, is tried again after 5 minutes, by the next run then, and after each further
 /// failure it waits twice as long, but not longer than half the time until the key expires; after the tenth in a row it is parked,
 /// and named by each run, by `rixl plan` and by `rixl check`, until someone has looked: --again KEY. A run in which a key waits
-/// that is past its max-age, or within its before-expiry, does not end with 0. What concerns all keys alike, such as a token that RIXL refuses, does not count. What is
+/// that is past its max-age, or within its before-expiry, does not end with 0, and nor does one in which a key is left out, since
+/// only a replacement would help it. What concerns all keys alike, such as a token that RIXL refuses, does not count. What is
 /// unfinished never waits; it is parked once its requests are used up.
 ///
 /// On a terminal it asks; elsewhere --yes is required. Exits with the most serious code of all keys, 0 if nothing was due.

@@ -25,8 +25,8 @@ use crate::{
 ///
 /// Exits with 0 if there is nothing to do, 2 if there is, and another code if something stands in the way, as of other
 /// commands; a mistake in `rixl.toml` or on the command line is 1 here. A key that is due outside its window, or that
-/// `rixl apply` tries again later, is reported, and is nothing to do; one that is parked, or waits though it is late, stands in
-/// the way.
+/// `rixl apply` tries again later, is reported, and is nothing to do; one that is parked, waits though it is late, or is left out,
+/// since only a replacement would help it, stands in the way.
 ///
 /// With --output html it is one page to look at or to mail: ages, due dates and places as a picture. It loads and runs nothing.
 #[derive(clap::Args, Debug)]

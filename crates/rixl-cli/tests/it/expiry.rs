@@ -57,3 +57,38 @@ fn what_is_declared_to_be_replaced_is_replaced_when_nothing_else_helps() {
         assert_eq!(bench.sandbox.calls("createApiKey"), 1);
     }
 }
+
+/// Someone has created it by hand, and its secret is where that of the expired one was.
+#[test]
+fn what_has_expired_is_not_replaced_beside_another_of_its_name() {
+    let bench = bench("expired001", "ending", 120, Duration::ZERO);
+    let successor = bench.sandbox.create_key(SeedKey::new("ending").with_id("byhand0001").aged(DAY * 10));
+    write(&bench.path("ending"), &successor.secret, 0o600);
+    declare(&bench, &format!("{}how = \"replace\"\ngrace = \"0s\"\n", secret("ending", "max-age = \"90d\"")));
+    let plan = run(bench.rixl("plan --output json"), 3);
+    assert_eq!(results(&plan), ["expired001 left out"]);
+    let apply = run(bench.rixl("apply --yes --output json"), 3);
+    assert_eq!(results(&apply), ["expired001 left out"]);
+    assert_eq!(bench.sandbox.calls("createApiKey"), 0);
+    assert!(bench.sandbox.opens("byhand0001", &fs::read_to_string(bench.path("ending")).unwrap()));
+}
+
+/// Nobody would look at a key that is left out by runs that end well.
+#[test]
+fn what_is_left_out_is_no_success() {
+    let bench = bench("ending0001", "ending", 120, DAY * 5);
+    declare(&bench, &secret("ending", "before-expiry = \"7d\""));
+    run(bench.rixl("apply --yes"), 0);
+    fs::remove_file(bench.path("beat")).unwrap();
+    for words in ["plan", "apply --yes"] {
+        let left_out = run(bench.rixl(&format!("{words} --output json")), 3);
+        assert_eq!(results(&left_out), ["ending0001 left out"]);
+        let error = &json(&left_out)["keys"][0]["error"];
+        let message = "the key ending0001 is left out: its last rotation did not extend it; RIXL was not changed";
+        assert_eq!(error["message"], message);
+        assert!(error["next"].as_str().unwrap().starts_with("rixl keys replace ending0001 --to STORE"), "{error}");
+    }
+    assert!(!bench.path("beat").exists());
+    assert_eq!(bench.sandbox.rotations("ending0001"), 1);
+    run(bench.rixl("check"), 2);
+}
