@@ -22,9 +22,9 @@ use crate::{
 /// Tell monitoring how the declared fleet is
 ///
 /// Reads `rixl.toml`, RIXL's list, the history and the journal, and changes nothing. The exit codes are those of monitoring
-/// plug-ins: 0 all is well; 1 a warning: a key has been due for --warning, and nobody has done it; 2 critical: that is so
-/// --critical after its deadline, or a run is unfinished, a key is left out or parked, or (with --verify) its secret is dead in a
-/// place; 3 it is not known: RIXL, the state or `rixl.toml` can't be read, or nothing matches what is declared.
+/// plug-ins: 0 all is well; 1 a warning: a key has been due for --warning, and nobody has done it, or it expires before it comes to
+/// be due; 2 critical: that is so --critical after its deadline, or a run is unfinished, a key is left out or parked, or has expired,
+/// or (with --verify) its secret is dead in a place; 3 it is not known: RIXL, the state or `rixl.toml` can't be read, or nothing matches what is declared.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// How long a key may be due before that is a warning
@@ -55,6 +55,8 @@ enum State {
     Late,
     /// Late, and past its deadline.
     Overdue,
+    /// It expires before it comes to be due.
+    ExpiresFirst,
     /// A rotation would not help it.
     LeftOut,
     /// It failed so often that it is left alone until someone has looked.
@@ -65,7 +67,7 @@ enum State {
     Waiting,
     /// A run works on it at this moment.
     UnderWay,
-    /// RIXL refuses what a place holds.
+    /// It has expired, or RIXL refuses what a place holds.
     Dead,
     /// It is not known whether what a place holds is live.
     Unclear,
@@ -74,12 +76,13 @@ enum State {
 }
 
 impl State {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Fresh,
         Self::DueSoon,
         Self::Due,
         Self::Late,
         Self::Overdue,
+        Self::ExpiresFirst,
         Self::LeftOut,
         Self::Parked,
         Self::Unfinished,
@@ -97,6 +100,7 @@ impl State {
             Self::Due => "due",
             Self::Late => "late",
             Self::Overdue => "overdue",
+            Self::ExpiresFirst => "expires_first",
             Self::LeftOut => "left_out",
             Self::Parked => "parked",
             Self::Unfinished => "unfinished",
@@ -111,7 +115,7 @@ impl State {
     fn code(self) -> Code {
         match self {
             Self::Fresh | Self::DueSoon | Self::Due | Self::Waiting | Self::UnderWay => Code::Done,
-            Self::Late => Code::WARNING,
+            Self::Late | Self::ExpiresFirst => Code::WARNING,
             Self::Overdue | Self::LeftOut | Self::Parked | Self::Unfinished | Self::Dead => Code::CRITICAL,
             Self::Unclear | Self::Missing => Code::NOT_KNOWN,
         }
@@ -261,6 +265,13 @@ impl Found {
                     // Of unknown age: nobody knows for how long.
                     None => State::Late,
                 };
+            _ if let Some(end) = key.expires.filter(|end| *end <= now) => {
+                (State::Dead, Some(format!("expired at {end:.0}")))
+            }
+            (Standing::Fresh, Some(due)) if let Some(end) = key.expires.filter(|end| *end <= due.from) => {
+                let why = format!("expires at {end:.0}, before it comes to be due at {:.0}", due.from);
+                (State::ExpiresFirst, Some(why))
+            }
                 let since = due.map(|due| format!(", due since {:.0}", due.from)).unwrap_or_default();
                 let failed = match &key.standing {
                     Standing::Failed(_, failed) => format!("; {}", declared::said(failed)),

@@ -92,3 +92,24 @@ fn what_is_left_out_is_no_success() {
     assert_eq!(bench.sandbox.rotations("ending0001"), 1);
     run(bench.rixl("check"), 2);
 }
+
+/// Whatever its age is.
+#[test]
+fn a_check_looks_at_the_end_of_a_key() {
+    let expired = bench("expired001", "ending", 10, Duration::ZERO);
+    declare(&expired, &secret("ending", "max-age = \"90d\""));
+    let check = run(expired.rixl("check"), 2);
+    assert!(check.stdout.starts_with("RIXL CRITICAL: 1 dead | "), "{}", check.stdout);
+    assert!(check.stdout.contains("dead   expired at 20"), "{}", check.stdout);
+
+    let ending = bench("ending0001", "ending", 10, DAY * 30);
+    declare(&ending, &secret("ending", "max-age = \"90d\""));
+    let check = run(ending.rixl("check"), 1);
+    assert!(check.stdout.starts_with("RIXL WARNING: 1 expires first | "), "{}", check.stdout);
+    assert!(check.stdout.contains(", before it comes to be due at 20"), "{}", check.stdout);
+    for well in ["max-age = \"90d\"\nbefore-expiry = \"7d\"", "max-age = \"30d\""] {
+        declare(&ending, &secret("ending", well));
+        let check = run(ending.rixl("check"), 0);
+        assert!(check.stdout.starts_with("RIXL OK: 1 fresh | "), "{}", check.stdout);
+    }
+}
