@@ -27,6 +27,8 @@ pub(crate) struct Part<'a> {
     global: Global,
     /// See [`Global::repeated`]; `None`: those that were given.
     flags: Option<String>,
+    /// Why its settings can't be used.
+    unusable: Option<Failure>,
 }
 
 /// What one account has of it.
@@ -117,7 +119,7 @@ pub(crate) fn parts<'a>(context: &Context, config: &'a Config) -> Result<Vec<Par
             context.output.note("the sandbox has no webhook endpoints: those that are declared are left out");
         }
         let secrets = config.secrets.iter().collect();
-        return Ok(vec![Part { account: None, secrets, global: context.global.clone(), flags: None }]);
+        return Ok(vec![Part { account: None, secrets, global: context.global.clone(), flags: None, unusable: None }]);
     }
     let mut parts: Vec<Part<'a>> = Vec::new();
     for secret in &config.secrets {
@@ -131,27 +133,25 @@ pub(crate) fn parts<'a>(context: &Context, config: &'a Config) -> Result<Vec<Par
         }
         let global = Global { account: account.map(str::to_owned), ..context.global.clone() };
         let flags = context.global.account.is_none().then(|| global.repeated());
-        let global = match account {
-            Some(name) if context.global.account.is_none() => config.account(name)?.over(&global)?,
+        let (global, unusable) = match account {
+            Some(name) if context.global.account.is_none() => match config.account(name)?.over(&global) {
+                Ok(global) => (global, None),
+                // The other accounts get their turn.
+                Err(failure) => (global, Some(failure)),
+            },
             // It has the settings already.
-            _ => global,
+            _ => (global, None),
         };
-        parts.push(Part { account, secrets: vec![secret], global, flags });
+        parts.push(Part { account, secrets: vec![secret], global, flags, unusable });
     }
     if parts.is_empty() {
         let of = context.global.account.as_ref().map(|name| format!(" of the account {name}")).unwrap_or_default();
         return Err(Failure::usage(format!("{} declares no [[secret]]{of}; RIXL was not changed", config.shown())));
     }
+    keep_credential(context, config, &parts)?;
     Ok(parts)
 }
 
-impl<'a> Part<'a> {
-    /// Connects. From now on, what is to be run next is for this account.
-    pub(crate) async fn connect(&self, context: &Context) -> Result<Api, Failure> {
-    keep_credential(context, config, &parts)?;
-        if let Some(flags) = &self.flags {
-            failure::remember_flags(flags.clone());
-        }
 /// Whoever runs one server could use what it is sent at another one: of accounts on several, each has a credential of its own.
 fn keep_credential(context: &Context, config: &Config, parts: &[Part<'_>]) -> Result<(), Failure> {
     let (mut servers, mut without) = (HashSet::new(), None);
@@ -176,6 +176,15 @@ fn keep_credential(context: &Context, config: &Config, parts: &[Part<'_>]) -> Re
     Err(Failure::usage(sentence).with_next("name one with --account, or say token in each [account.NAME]"))
 }
 
+impl<'a> Part<'a> {
+    /// Connects. From now on, what is to be run next is for this account.
+    pub(crate) async fn connect(&self, context: &Context) -> Result<Api, Failure> {
+        if let Some(flags) = &self.flags {
+            failure::remember_flags(flags.clone());
+        }
+        if let Some(Failure { code, words }) = &self.unusable {
+            return Err(Failure { code: *code, words: words.clone() });
+        }
         context.connect_as(&self.global).await
     }
 
@@ -270,6 +279,8 @@ struct Looker<'a> {
     now: Timestamp,
 }
 
+    /// Of each key that was not replaced.
+    names: &'a [Option<String>],
 impl Looker<'_> {
     async fn key(&self, secret: &Secret, surveyed: &Surveyed, again: &mut Again) -> Result<Key, Failure> {
         let key = &surveyed.key;
@@ -279,8 +290,6 @@ impl Looker<'_> {
             name: key.name.clone(),
             entry: key.id.to_string(),
             since: surveyed.since,
-    /// Of each key that was not replaced.
-    names: &'a [Option<String>],
             expires: key.expiring_at,
             due: due.min_by_key(|due| due.from),
             standing: Standing::Fresh,

@@ -11,7 +11,7 @@ use crate::{
     confirm::confirm,
     context::Context,
     declared::{self, Again, Group, Part, Seen},
-    failure::Failure,
+    failure::{Code, Failure},
     output::Done,
     progress::Progress,
     rows::{self, Row},
@@ -62,10 +62,11 @@ pub(crate) async fn run(context: &Context, Args { again }: Args) -> Result<Done,
 
 async fn all(context: &Context, config: &Config, rows: &mut Vec<Row>, mut again: Again) -> Result<Done, Failure> {
     let mut is_stopped = false;
-    for part in declared::parts(context, config)? {
-        if let Err(failure) = apply(context, &part, rows, &mut is_stopped, &mut again).await {
-            // What was done before is still reported.
-            if rows.is_empty() {
+    let parts = declared::parts(context, config)?;
+    for part in &parts {
+        if let Err(failure) = apply(context, part, rows, &mut is_stopped, &mut again).await {
+            // What was done before is still reported, and the other accounts get their turn.
+            if rows.is_empty() && (parts.len() == 1 || failure.code == Code::Interrupted) {
                 return Err(failure);
             }
             let subject = part.account.unwrap_or("the account").to_owned();

@@ -12,7 +12,7 @@ use crate::{
     command::status,
     config::{Config, Kind},
     context::{Api, Context},
-    declared::{self, Again, Group, Key, Standing},
+    declared::{self, Again, Group, Key, Part, Standing},
     failure::{Code, Failure},
     output::{Done, Format},
     table::Table,
@@ -69,7 +69,7 @@ enum State {
     UnderWay,
     /// It has expired, or RIXL refuses what a place holds.
     Dead,
-    /// It is not known whether what a place holds is live.
+    /// It is not known whether what a place holds is live, or how the keys of an account are.
     Unclear,
     /// What is declared is not there.
     Missing,
@@ -210,33 +210,48 @@ fn said(found: &[Found], code: Code) -> String {
 async fn look(context: &Context, args: &Args) -> Result<Vec<Found>, Failure> {
     let config = Config::required(&context.global)?;
     let mut all = Vec::new();
-    for part in declared::parts(context, &config)? {
-        let api = part.connect(context).await?;
-        let seen = part.seen(context, &api, &mut Again::default()).await?;
-        let (start, mut known) = (all.len(), HashSet::new());
-        for group in &seen.groups {
-            if let Some(row) = &group.refused {
-                all.push(Found::missing(group.secret.said(), row.reason()));
+    let parts = declared::parts(context, &config)?;
+    for part in &parts {
+        let start = all.len();
+        match look_at(context, args, part, &mut all).await {
+            Err(failure) if parts.len() == 1 || failure.code == Code::Interrupted => return Err(failure),
+            // The other accounts get their turn.
+            Err(failure) => {
+                let id = part.account.unwrap_or("the account").to_owned();
+                all.push(Found { id, why: Some(failure.words.message), ..Found::bare(State::Unclear) });
             }
-            for key in &group.keys {
-                let run = seen.open.iter().find(|run| run.entry == key.entry);
-                let mut found = Found::of(key, run, args, seen.now);
-                found.kind = group.secret.kind.word();
-                known.insert(key.entry.clone());
-                if args.verify && run.is_none() && group.secret.kind == Kind::ApiKey {
-                    found.verify(context, &api, group, key).await?;
-                }
-                all.push(found);
-            }
-        }
-        for run in &seen.open {
-            if !known.contains(&run.entry) {
-                all.push(Found::open(run, seen.now));
-            }
+            Ok(()) => {}
         }
         all.iter_mut().skip(start).for_each(|found| found.account = part.account.map(str::to_owned));
     }
     Ok(all)
+}
+
+async fn look_at(context: &Context, args: &Args, part: &Part<'_>, all: &mut Vec<Found>) -> Result<(), Failure> {
+    let api = part.connect(context).await?;
+    let seen = part.seen(context, &api, &mut Again::default()).await?;
+    let mut known = HashSet::new();
+    for group in &seen.groups {
+        if let Some(row) = &group.refused {
+            all.push(Found::missing(group.secret.said(), row.reason()));
+        }
+        for key in &group.keys {
+            let run = seen.open.iter().find(|run| run.entry == key.entry);
+            let mut found = Found::of(key, run, args, seen.now);
+            found.kind = group.secret.kind.word();
+            known.insert(key.entry.clone());
+            if args.verify && run.is_none() && group.secret.kind == Kind::ApiKey {
+                found.verify(context, &api, group, key).await?;
+            }
+            all.push(found);
+        }
+    }
+    for run in &seen.open {
+        if !known.contains(&run.entry) {
+            all.push(Found::open(run, seen.now));
+        }
+    }
+    Ok(())
 }
 
 impl Found {
@@ -250,6 +265,13 @@ impl Found {
                 None => (State::Unfinished, None),
             },
             (Standing::LeftOut(left_out), _) => (State::LeftOut, Some(left_out.reason.clone())),
+            _ if let Some(end) = key.expires.filter(|end| *end <= now) => {
+                (State::Dead, Some(format!("expired at {end:.0}")))
+            }
+            (Standing::Fresh, Some(due)) if let Some(end) = key.expires.filter(|end| *end <= due.from) => {
+                let why = format!("expires at {end:.0}, before it comes to be due at {:.0}", due.from);
+                (State::ExpiresFirst, Some(why))
+            }
             (Standing::Fresh, Some(due)) if before(due.from, args.soon) => {
                 (State::DueSoon, Some(format!("due at {:.0}", due.from)))
             }
@@ -265,13 +287,6 @@ impl Found {
                     // Of unknown age: nobody knows for how long.
                     None => State::Late,
                 };
-            _ if let Some(end) = key.expires.filter(|end| *end <= now) => {
-                (State::Dead, Some(format!("expired at {end:.0}")))
-            }
-            (Standing::Fresh, Some(due)) if let Some(end) = key.expires.filter(|end| *end <= due.from) => {
-                let why = format!("expires at {end:.0}, before it comes to be due at {:.0}", due.from);
-                (State::ExpiresFirst, Some(why))
-            }
                 let since = due.map(|due| format!(", due since {:.0}", due.from)).unwrap_or_default();
                 let failed = match &key.standing {
                     Standing::Failed(_, failed) => format!("; {}", declared::said(failed)),

@@ -36,26 +36,38 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     let config = Config::required(&context.global)?;
     let (mut rows, mut fresh, mut next) = (Vec::new(), 0_usize, None);
     let mut lines = Vec::new();
-    for part in declared::parts(context, &config)? {
-        let api = part.connect(context).await?;
-        let rotator = context.rotator(&api)?;
-        let seen = part.seen(context, &api, &mut Again::default()).await?;
-        rows.extend(unfinished(context, &part, &rotator, &seen, None).await?);
-        for group in &seen.groups {
-            let keys = group.keys.iter().filter(|key| matches!(key.standing, Standing::Fresh));
-            fresh += keys.clone().count();
-            next = keys.filter_map(|key| Some(key.due?.from)).chain(next).min();
-            if context.output.format == Format::Html {
-                lines.extend(group.keys.iter().map(|key| {
-                    let stores = group.places.of_id(&key.id, key.name.as_deref()).map(|places| places.locations());
-                    page::Line::of_key(part.account, key, stores.unwrap_or_default())
-                }));
+    let parts = declared::parts(context, &config)?;
+    for part in &parts {
+        let looked = async {
+            let api = part.connect(context).await?;
+            let rotator = context.rotator(&api)?;
+            let seen = part.seen(context, &api, &mut Again::default()).await?;
+            rows.extend(unfinished(context, part, &rotator, &seen, None).await?);
+            for group in &seen.groups {
+                let keys = group.keys.iter().filter(|key| matches!(key.standing, Standing::Fresh));
+                fresh += keys.clone().count();
+                next = keys.filter_map(|key| Some(key.due?.from)).chain(next).min();
+                if context.output.format == Format::Html {
+                    lines.extend(group.keys.iter().map(|key| {
+                        let stores = group.places.of_id(&key.id, key.name.as_deref()).map(|places| places.locations());
+                        page::Line::of_key(part.account, key, stores.unwrap_or_default())
+                    }));
+                }
+                let of_group = prepared(context, &rotator, group, seen.now).await?;
+                rows.extend(of_group.into_iter().map(|row| row.of_account(part.account)));
             }
-            let of_group = prepared(context, &rotator, group, seen.now).await?;
-            rows.extend(of_group.into_iter().map(|row| row.of_account(part.account)));
-        }
-        if context.stop.is_set() {
-            return Err(Failure::interrupted());
+            Ok::<_, Failure>(())
+        };
+        let looked = looked.await;
+        match looked {
+            _ if context.stop.is_set() => return Err(Failure::interrupted()),
+            Err(failure) if parts.len() == 1 => return Err(failure),
+            // The other accounts get their turn.
+            Err(failure) => {
+                let subject = part.account.unwrap_or("the account").to_owned();
+                rows.push(Row::refused(subject, failure).of_account(part.account));
+            }
+            Ok(()) => {}
         }
     }
     rows::say_all(context.output, &rows);
@@ -65,7 +77,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
         1 => context.output.note(format_args!("1 declared secret is not due{coming}")),
         _ => context.output.note(format_args!("{fresh} declared secrets are not due{coming}")),
     }
-    let code = rows::code(&rows);
+    let code = rows::code(&rows).of_command("plan");
     let code = if code == Code::Done && rows.iter().any(Row::is_to_do) { Code::IS_DUE } else { code };
     if context.output.format == Format::Html {
         let page = page::of(&page::lines(lines, &rows), &config.shown(), Timestamp::now());

@@ -74,3 +74,39 @@ fn one_token_does_not_go_to_several_servers() {
     let both = rixl(&bench, "plan --output json", token).run();
     assert!(results(&both).contains(&"fleeta0001 would rotate".to_owned()), "{}", both.stderr);
 }
+
+/// In the order of the file, it is the first one.
+#[test]
+fn an_account_that_fails_keeps_no_other_waiting() {
+    // Another code for each, and what `rixl plan` makes of it.
+    for (token, plan_code, apply_code) in [("env = \"NO_SUCH_TOKEN\"", 4, 4), ("credential = \"none\"", 1, 2)] {
+        let bench = bench();
+        let other = other(&bench);
+        let accounts = account("ours", &bench.sandbox, &format!("token.{token}"))
+            + &account("theirs", &other, "token.env = \"RIXL_BEARER_TOKEN\"");
+        declare(&bench, &format!("heartbeat = \"beat\"\n{accounts}{}{}", of("ours"), of("theirs")));
+        let rixl = |words: &str| rixl(&bench, words, other.bearer_token());
+        let plan = run(rixl("plan --output json"), plan_code);
+        assert_eq!(results(&plan), ["ours unchanged", "theirs0001 would rotate"]);
+        // What is known counts for more.
+        let check = run(rixl("check"), 2);
+        assert!(check.stdout.starts_with("RIXL CRITICAL: 1 overdue, 1 unclear | "), "{}", check.stdout);
+        let apply = run(rixl("apply --yes --output json"), apply_code);
+        assert_eq!(results(&apply), ["ours unchanged", "theirs0001 rotated"]);
+        assert!(other.opens("theirs0001", &fs::read_to_string(bench.path("theirs0001")).unwrap()));
+        assert!(!bench.path("beat").exists());
+        let check = run(rixl("check --output json --metrics FOLDER/rixl.prom"), 3);
+        let ours = &json(&check)["keys"][0];
+        assert_eq!(
+            (&ours["id"], &ours["state"], &ours["account"]),
+            (&"ours".into(), &"unclear".into(), &"ours".into())
+        );
+        let metrics = fs::read_to_string(bench.path("rixl.prom")).unwrap();
+        assert!(metrics.contains("rixl_check_status 3\n"), "{metrics}");
+        assert!(metrics.contains("rixl_keys{account=\"ours\",state=\"unclear\"} 1\n"), "{metrics}");
+        assert_eq!((bench.sent(), bench.left().len()), (0, 0));
+        // Alone, it is what the command fails with.
+        let alone = run(rixl("plan --account ours --output json"), plan_code);
+        assert!(json(&alone)["error"]["message"].is_string(), "{}", alone.stdout);
+    }
+}
