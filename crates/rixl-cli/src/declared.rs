@@ -228,8 +228,13 @@ impl<'a> Part<'a> {
         let flags = format!("{config}{}", failure::flags());
         let mut groups = Vec::with_capacity(secrets.len());
         for secret in secrets {
-            let places = Destinations::read(context, &secret.destination(context.global.sandbox))?;
-            let group = Group { secret, places, keys: Vec::new(), flags: flags.clone(), refused: None };
+            let read = Destinations::read(context, &secret.destination(context.global.sandbox));
+            // The other secrets get their turn.
+            let (places, misplaced) = match read {
+                Ok(places) => (places, None),
+                Err(failure) => (Destinations::none(), Some(Row::refused(secret.said(), failure))),
+            };
+            let group = Group { secret, places, keys: Vec::new(), flags: flags.clone(), refused: misplaced };
             groups.push((secret.selection()?, group));
         }
         let names: Vec<Option<String>> =
@@ -262,10 +267,10 @@ impl<'a> Part<'a> {
             };
             let unread = failed.iter().find(is_of);
             let unread = unread.map(|(_, Failure { code, words })| Failure { code: *code, words: words.clone() });
-            group.refused = unread.or_else(|| group.problem()).map(|failure| {
-                let row = Row::refused(group.secret.said(), failure);
-                group.row(row).of_account(self.account)
-            });
+            let refused =
+                || unread.or_else(|| group.problem()).map(|failure| Row::refused(group.secret.said(), failure));
+            let refused = group.refused.clone().or_else(refused);
+            group.refused = refused.map(|row| group.row(row).of_account(self.account));
         }
         Ok(Seen { groups, open, now })
     }
@@ -274,13 +279,13 @@ impl<'a> Part<'a> {
 /// What each of them is looked at by.
 struct Looker<'a> {
     open: &'a [OpenRun],
+    /// Of each key that was not replaced.
+    names: &'a [Option<String>],
     account: &'a Account,
     journal: &'a dyn Journal,
     now: Timestamp,
 }
 
-    /// Of each key that was not replaced.
-    names: &'a [Option<String>],
 impl Looker<'_> {
     async fn key(&self, secret: &Secret, surveyed: &Surveyed, again: &mut Again) -> Result<Key, Failure> {
         let key = &surveyed.key;

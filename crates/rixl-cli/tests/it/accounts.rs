@@ -110,3 +110,22 @@ fn an_account_that_fails_keeps_no_other_waiting() {
         assert!(json(&alone)["error"]["message"].is_string(), "{}", alone.stdout);
     }
 }
+
+#[test]
+fn a_place_that_can_not_be_read_keeps_no_other_secret_waiting() {
+    let bench = bench();
+    let misplaced = "[[secret]]\nname = \"billing\"\nmax-age = \"90d\"\nto = \"fil:secret\"\n\n";
+    declare(&bench, &format!("{misplaced}{FLEET}"));
+    let plan = run(bench.rixl("plan --output json"), 1);
+    assert_eq!(results(&plan), ["fleeta0001 would rotate", "fleetb0001 would rotate", "name billing unchanged"]);
+    let check = run(bench.rixl("check"), 2);
+    assert!(check.stdout.contains("name billing") && check.stdout.contains("2 overdue"), "{}", check.stdout);
+    let doctor = run(bench.rixl("doctor --output json"), 3);
+    let problem = json(&doctor)["problems"][0].as_str().unwrap().to_owned();
+    assert!(problem.starts_with("the places of the [[secret]] of name billing can't be read: "), "{problem}");
+    let apply = run(bench.rixl("apply --yes --output json"), 2);
+    assert_eq!(results(&apply), ["fleeta0001 rotated", "fleetb0001 rotated", "name billing unchanged"]);
+    assert_eq!(rotations(&bench, &["billing001"]), [0]);
+    assert_live(&bench, &["fleeta0001", "fleetb0001"]);
+    run(bench.rixl("check"), 3);
+}
