@@ -72,7 +72,7 @@ pub(crate) struct Config {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Account {
-    base_url: Option<String>,
+    pub(crate) base_url: Option<String>,
     #[serde(default, deserialize_with = "some_parsed")]
     organization: Option<OrganizationId>,
     pub(crate) token: Option<Token>,
@@ -864,8 +864,8 @@ impl Secret {
         other.older_than(than.unwrap_or_default(), now)
     }
 
-    /// Whether a key is due now, by its age or by its end.
-    pub(crate) fn judge(&self, key: &Surveyed, now: Timestamp) -> Judgement {
+    /// Whether a key is due now, by its age or by its end. One of several of its name may have its successor already.
+    pub(crate) fn judge(&self, key: &Surveyed, is_only_one: bool, now: Timestamp) -> Judgement {
         let [by_age, by_end] = self.due(key.key.id.as_str(), key.since, key.key.expiring_at);
         let span = |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
         let older = self.max_age.map(|age| {
@@ -880,6 +880,10 @@ impl Secret {
         });
         let mut left_out = Judgement::NotDue;
         for selection in [older, ending].into_iter().flatten() {
+            let selection = match self.how == How::Replace && is_only_one {
+                true => selection.for_replacement(),
+                false => selection,
+            };
             match selection.judge(key, now) {
                 Judgement::NotDue => {}
                 due @ Judgement::Due(_) => return due,

@@ -1,6 +1,9 @@
 //! A declared fleet as it is now: its keys, which of them are due, and what is unfinished.
 
-use std::{collections::HashSet, mem};
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+};
 
 use rixl_credentials::{CredentialId, EndpointId, KeyId, OrganizationId, ProjectId, Timestamp};
 use rixl_rotation::{
@@ -16,7 +19,7 @@ use crate::{
     places::Destinations,
     rows::{Outcome, Row},
     settings,
-    text::quoted,
+    text::{quoted, shown},
 };
 
 /// What is declared of one account.
@@ -27,6 +30,8 @@ pub(crate) struct Part<'a> {
     global: Global,
     /// See [`Global::repeated`]; `None`: those that were given.
     flags: Option<String>,
+    /// Why its settings can't be used.
+    unusable: Option<Failure>,
     /// All accounts that are declared, for the part that tells of runs which are of none.
     all: Option<Vec<Identity>>,
 }
@@ -152,7 +157,14 @@ pub(crate) fn parts<'a>(context: &Context, config: &'a Config) -> Result<Vec<Par
             context.output.note("the sandbox has no webhook endpoints: those that are declared are left out");
         }
         let secrets = config.secrets.iter().collect();
-        return Ok(vec![Part { account: None, secrets, global: context.global.clone(), flags: None, all: None }]);
+        return Ok(vec![Part {
+            account: None,
+            secrets,
+            global: context.global.clone(),
+            flags: None,
+            unusable: None,
+            all: None,
+        }]);
     }
     let mut parts: Vec<Part<'a>> = Vec::new();
     for secret in &config.secrets {
@@ -166,12 +178,16 @@ pub(crate) fn parts<'a>(context: &Context, config: &'a Config) -> Result<Vec<Par
         }
         let global = Global { account: account.map(str::to_owned), ..context.global.clone() };
         let flags = context.global.account.is_none().then(|| global.repeated());
-        let global = match account {
-            Some(name) if context.global.account.is_none() => config.account(name)?.over(&global)?,
+        let (global, unusable) = match account {
+            Some(name) if context.global.account.is_none() => match config.account(name)?.over(&global) {
+                Ok(global) => (global, None),
+                // The other accounts get their turn.
+                Err(failure) => (global, Some(failure)),
+            },
             // It has the settings already.
-            _ => global,
+            _ => (global, None),
         };
-        parts.push(Part { account, secrets: vec![secret], global, flags, all: None });
+        parts.push(Part { account, secrets: vec![secret], global, flags, unusable, all: None });
     }
     // A run whose account is spelled otherwise by now would be seen by none.
     if context.global.account.is_none() || config.accounts.len() == 1 {
@@ -184,7 +200,32 @@ pub(crate) fn parts<'a>(context: &Context, config: &'a Config) -> Result<Vec<Par
         let of = context.global.account.as_ref().map(|name| format!(" of the account {name}")).unwrap_or_default();
         return Err(Failure::usage(format!("{} declares no [[secret]]{of}; RIXL was not changed", config.shown())));
     }
+    keep_credential(context, config, &parts)?;
     Ok(parts)
+}
+
+/// Whoever runs one server could use what it is sent at another one: of accounts on several, each has a credential of its own.
+fn keep_credential(context: &Context, config: &Config, parts: &[Part<'_>]) -> Result<(), Failure> {
+    let (mut servers, mut without) = (HashSet::new(), None);
+    for name in parts.iter().filter_map(|part| part.account) {
+        let account = config.account(name)?;
+        let server = settings::base_url(context.global.base_url.clone().or_else(|| account.base_url.clone()))?;
+        servers.insert(server.map(|url| url.trim_end_matches('/').to_owned()));
+        if account.token.is_none() {
+            without = without.or(Some(name));
+        }
+    }
+    if servers.len() < 2 {
+        return Ok(());
+    }
+    let said = match (&context.global, without) {
+        (global, _) if global.token_file.is_some() => "--token-file is one token for all".to_owned(),
+        (global, _) if global.token_stdin => "--token-stdin is one token for all".to_owned(),
+        (_, Some(name)) => format!("{} says no token of its own", shown(name)),
+        _ => return Ok(()),
+    };
+    let sentence = format!("the accounts are on several servers, and {said}; nothing was sent");
+    Err(Failure::usage(sentence).with_next("name one with --account, or say token in each [account.NAME]"))
 }
 
 impl<'a> Part<'a> {
@@ -192,6 +233,9 @@ impl<'a> Part<'a> {
     pub(crate) async fn connect(&self, context: &Context) -> Result<Api, Failure> {
         if let Some(flags) = &self.flags {
             failure::remember_flags(flags.clone());
+        }
+        if let Some(Failure { code, words }) = &self.unusable {
+            return Err(Failure { code: *code, words: words.clone() });
         }
         context.connect_as(&self.global).await
     }
@@ -227,13 +271,21 @@ impl<'a> Part<'a> {
         let flags = format!("{config}{}", failure::flags());
         let mut groups = Vec::with_capacity(secrets.len());
         for &secret in &secrets {
-            let places = Destinations::read(context, &secret.destination(context.global.sandbox))?;
-            groups.push((secret.selection()?, Group::new(secret, places, flags.clone())));
+            // The other secrets get their turn.
+            let (places, misplaced) = match Destinations::read(context, &secret.destination(context.global.sandbox)) {
+                Ok(places) => (places, None),
+                Err(failure) => (Destinations::none(), Some(Row::refused(secret.said(), failure))),
+            };
+            let group = Group { refused: misplaced, ..Group::new(secret, places, flags.clone()) };
+            groups.push((secret.selection()?, group));
         }
         let mut looker = Looker { open: &open, account, journal: &*journal, now: account.now() };
         let all = Selection::new();
         let mut survey = has(Kind::ApiKey).then(|| all.survey(account, &*journal));
         let (mut is_first, mut nameless) = (true, 0);
+        // An expired key is replaced if no other one has its name, which is known when all have been seen.
+        let has_replaced = secrets.iter().any(|secret| secret.kind == Kind::ApiKey && secret.how == How::Replace);
+        let (mut names, mut expired): (HashMap<Option<String>, usize>, Vec<Surveyed>) = Default::default();
         while let Some(survey) = &mut survey
             && let Some(surveyed) = context.stop.or(survey.next()).await?
         {
@@ -245,6 +297,9 @@ impl<'a> Part<'a> {
             // Its successor has its places.
             if surveyed.is_replaced {
                 continue;
+            }
+            if has_replaced {
+                *names.entry(surveyed.key.name.clone()).or_default() += 1;
             }
             // Of several that match, the first one counts.
             let is_of = |group: &&mut (Selection, Group<'a>)| {
@@ -260,9 +315,21 @@ impl<'a> Part<'a> {
                     usize::from(surveyed.key.name.is_none() && groups.iter().any(|(_, group)| is_meant(group.secret)));
                 continue;
             };
-            group.add(looker.key(group.secret, &surveyed, again).await?, fresh);
+            if group.secret.how == How::Replace && surveyed.key.expiring_at.is_some_and(|end| end <= looker.now) {
+                expired.push(surveyed);
+                continue;
+            }
+            group.add(looker.key(group.secret, &surveyed, true, again).await?, fresh);
         }
         drop(survey);
+        for surveyed in expired {
+            let is_of = |group: &&mut (Selection, Group<'a>)| {
+                group.1.secret.kind == Kind::ApiKey && group.0.is_of(&surveyed.key)
+            };
+            let Some((_, group)) = groups.iter_mut().find(is_of) else { continue };
+            let is_only_one = names.get(&surveyed.key.name) == Some(&1);
+            group.add(looker.key(group.secret, &surveyed, is_only_one, again).await?, fresh);
+        }
         let others = context.stop.or(survey_others(account, &*journal, &projects, has(Kind::Client))).await??;
         let now = if is_first { account.now() } else { looker.now };
         looker.now = now;
@@ -281,10 +348,10 @@ impl<'a> Part<'a> {
             };
             let unread = failed.iter().find(is_of);
             let unread = unread.map(|(_, Failure { code, words })| Failure { code: *code, words: words.clone() });
-            group.refused = unread.or_else(|| group.problem()).map(|failure| {
-                let row = Row::refused(group.secret.said(), failure);
-                group.row(row).of_account(self.account)
-            });
+            let refused =
+                || unread.or_else(|| group.problem()).map(|failure| Row::refused(group.secret.said(), failure));
+            let refused = group.refused.clone().or_else(refused);
+            group.refused = refused.map(|row| group.row(row).of_account(self.account));
         }
         // What stands in the way of a key, whoever's it is, and what nobody else would tell.
         let is_told = |run: &OpenRun| {
@@ -306,13 +373,21 @@ impl<'a> Part<'a> {
 /// What each of them is looked at by.
 struct Looker<'a> {
     open: &'a [OpenRun],
+    /// Of each key that was not replaced.
+    names: &'a [Option<String>],
     account: &'a Account,
     journal: &'a dyn Journal,
     now: Timestamp,
 }
 
 impl Looker<'_> {
-    async fn key(&self, secret: &Secret, surveyed: &Surveyed, again: &mut Again) -> Result<Key, Failure> {
+    async fn key(
+        &self,
+        secret: &Secret,
+        surveyed: &Surveyed,
+        is_only_one: bool,
+        again: &mut Again,
+    ) -> Result<Key, Failure> {
         let key = &surveyed.key;
         let due = secret.due(key.id.as_str(), surveyed.since, key.expiring_at).into_iter().flatten();
         let mut found = Key {
@@ -324,7 +399,7 @@ impl Looker<'_> {
             due: due.min_by_key(|due| due.from),
             standing: Standing::Fresh,
         };
-        found.standing = match secret.judge(surveyed, self.now) {
+        found.standing = match secret.judge(surveyed, is_only_one, self.now) {
             Judgement::Due(due) => self.standing(secret, due.into(), key.expiring_at, again).await?,
             Judgement::LeftOut(left_out) => Standing::LeftOut(left_out),
             _ => Standing::Fresh,
@@ -513,7 +588,7 @@ impl<'a> Group<'a> {
                     self.row_of(due, Outcome::Parked, String::new()).with_failure(failure)
                 }
             }),
-            Standing::LeftOut(left_out) => Some(Row::left_out(left_out)),
+            Standing::LeftOut(left_out) => Some(Row::left_out_for_good(left_out)),
             _ => None,
         };
         self.keys.iter().filter_map(row).collect()

@@ -45,6 +45,15 @@ impl Destinations {
         Ok(Self(texts.iter().map(one).collect::<Result<_, _>>()?))
     }
 
+    /// Of texts that can't be read.
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The first one that is the same for every key.
     pub(crate) fn shared(&self) -> Option<String> {
         self.0.iter().find_map(|one| match one {

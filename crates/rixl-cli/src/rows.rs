@@ -286,6 +286,19 @@ impl Row {
         Self { warnings: said.into_iter().collect(), ..row }
     }
 
+    /// The same of a declared key, which is then not as it was declared until someone has acted.
+    pub(crate) fn left_out_for_good(left_out: &LeftOut) -> Self {
+        let row = Self::left_out(left_out);
+        if row.result != Outcome::LeftOut {
+            return row;
+        }
+        let LeftOut { key, reason, next, .. } = left_out;
+        let sentence = format!("the key {} is left out: {reason}; RIXL was not changed", key.id);
+        let mut failure = Failure::refused(sentence);
+        failure.words.next = command(next);
+        Self { warnings: Vec::new(), ..row }.with_failure(failure)
+    }
+
     pub(crate) fn of_account(mut self, account: Option<&str>) -> Self {
         self.account = account.map(str::to_owned);
         self

@@ -110,9 +110,7 @@ impl Credential {
 /// The client's settings, without the credential.
 pub(crate) fn client(global: &Global) -> Result<ClientBuilder, Failure> {
     let builder = bare_client(global);
-    let Some(url) = global.base_url.clone().map_or_else(|| variable("RIXL_BASE_URL"), |url| Ok(Some(url)))? else {
-        return Ok(builder);
-    };
+    let Some(url) = base_url(global.base_url.clone())? else { return Ok(builder) };
     if !url.contains("://") {
         let failure = Failure::usage("the base URL has no scheme; nothing was sent");
         // Repeated only if it can be no secret.
@@ -128,6 +126,11 @@ pub(crate) fn client(global: &Global) -> Result<ClientBuilder, Failure> {
 /// The same, for a server that the user did not choose.
 pub(crate) fn bare_client(global: &Global) -> ClientBuilder {
     Client::builder().attempt_timeout(global.timeout).user_agent(concat!("rixl-cli/", env!("CARGO_PKG_VERSION")))
+}
+
+/// The one that is declared or given, or that of the environment; `None`: RIXL's.
+pub(crate) fn base_url(said: Option<String>) -> Result<Option<String>, Failure> {
+    said.map_or_else(|| variable("RIXL_BASE_URL"), |url| Ok(Some(url)))
 }
 
 pub(crate) fn organization(global: &Global) -> Result<Option<OrganizationId>, Failure> {

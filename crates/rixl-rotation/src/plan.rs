@@ -164,6 +164,8 @@ pub(crate) struct Times {
     older_than: Option<Duration>,
     not_rotated_since: Option<Timestamp>,
     expiring_within: Option<Duration>,
+    /// It is to have a successor, which helps where another secret would not.
+    is_for_replacement: bool,
 }
 
 /// What the conditions say of a key.
@@ -185,7 +187,7 @@ impl Selection {
     #[must_use]
     pub fn is_everything(&self) -> bool {
         let Self { ids, times, name, project } = self;
-        ids.is_empty() && *times == Times::default() && name.is_none() && project.is_none()
+        ids.is_empty() && !times.is_asked_again() && name.is_none() && project.is_none()
     }
 
     /// These keys.
@@ -222,6 +224,13 @@ impl Selection {
     /// left out.
     pub fn expiring_within(mut self, time: Duration) -> Self {
         self.times.expiring_within = Some(time);
+        self
+    }
+
+    /// No condition, but what is to be done with those that are due: each is replaced. One that has expired, or that its last
+    /// rotation did not extend, is then due and not left out.
+    pub fn for_replacement(mut self) -> Self {
+        self.times.is_for_replacement = true;
         self
     }
 
@@ -464,7 +473,7 @@ impl Plan {
 impl Times {
     /// Whether another run may have changed what they say.
     pub(crate) fn is_asked_again(self) -> bool {
-        self != Self::default()
+        self.is_about_age() || self.is_about_the_end()
     }
 
     fn is_about_age(self) -> bool {
@@ -515,13 +524,16 @@ impl Times {
         }
         // What RIXL gives for such a key ends with it.
         if left.is_some_and(|left| !left.is_positive()) {
-            return Verdict::LeftOut("expired");
+            return match self.is_for_replacement {
+                true => Verdict::Due(vec!["expired".to_owned()]),
+                false => Verdict::LeftOut("expired"),
+            };
         }
         // Two ends that are not understood may be two.
         let is_unmoved = rotated.is_some_and(|rotated| {
             rotated.is_rotation && rotated.end_before.is_some() && rotated.end_before == key.expiring_at
         });
-        if !self.is_about_age() && self.expiring_within.is_some() && is_unmoved {
+        if !self.is_about_age() && self.expiring_within.is_some() && is_unmoved && !self.is_for_replacement {
             return Verdict::LeftOut("its last rotation did not extend it");
         }
         Verdict::Due(reasons)

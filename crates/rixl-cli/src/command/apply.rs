@@ -11,7 +11,7 @@ use crate::{
     confirm::confirm,
     context::Context,
     declared::{self, Again, Fresh, Group, Part, Seen},
-    failure::Failure,
+    failure::{Code, Failure},
     output::Done,
     progress::Progress,
     rows::{self, Results, Row},
@@ -30,7 +30,8 @@ use crate::{
 /// A key that can't be prepared, or that RIXL refuses, is tried again after 5 minutes, by the next run then, and after each further
 /// failure it waits twice as long, but not longer than half the time until the key expires; after the tenth in a row it is parked,
 /// and named by each run, by `rixl plan` and by `rixl check`, until someone has looked: --again KEY. A run in which a key waits
-/// that is past its max-age, or within its before-expiry, does not end with 0. What concerns all keys alike, such as a token that RIXL refuses, does not count. What is
+/// that is past its max-age, or within its before-expiry, does not end with 0, and nor does one in which a key is left out, since
+/// only a replacement would help it. What concerns all keys alike, such as a token that RIXL refuses, does not count. What is
 /// unfinished never waits; it is parked once its requests are used up.
 ///
 /// On a terminal it asks; elsewhere --yes is required. Exits with the most serious code of all keys, 0 if nothing was due.
@@ -61,10 +62,11 @@ pub(crate) async fn run(context: &Context, Args { again }: Args) -> Result<Done,
 
 async fn all(context: &Context, config: &Config, results: &mut Results<'_>, mut again: Again) -> Result<Done, Failure> {
     let mut is_stopped = false;
-    for part in declared::parts(context, config)? {
-        if let Err(failure) = apply(context, &part, results, &mut is_stopped, &mut again).await {
-            // What was done before is still reported.
-            if results.is_empty() {
+    let parts = declared::parts(context, config)?;
+    for part in &parts {
+        if let Err(failure) = apply(context, part, results, &mut is_stopped, &mut again).await {
+            // What was done before is still reported, and the other accounts get their turn.
+            if results.is_empty() && (parts.len() == 1 || failure.code == Code::Interrupted) {
                 return Err(failure);
             }
             let subject = part.account.unwrap_or("the account").to_owned();

@@ -16,7 +16,7 @@ use crate::{
     command::status,
     config::{Config, Kind, due::Due},
     context::{Api, Context},
-    declared::{self, Again, Fresh, Group, Key, Standing},
+    declared::{self, Again, Fresh, Group, Key, Part, Standing},
     failure::{Code, Failure},
     output::{Done, Format, Output},
     table::Table,
@@ -28,9 +28,9 @@ use crate::{
 ///
 /// Reads `rixl.toml`, RIXL's list, the history and the journal, and changes nothing. The exit codes are those of monitoring
 /// plug-ins: 0 all is well; 1 a warning: a key has been due for --warning, or for half the time until it expires, and nobody has
-/// done it; 2 critical: that is so --critical after its deadline, or a run is unfinished, a key is left out or parked, or (with
-/// --verify) its secret is dead in a place; 3 it is not known: RIXL, the state or `rixl.toml` can't be read, or nothing matches
-/// what is declared.
+/// done it, or it expires before it comes to be due; 2 critical: that is so --critical after its deadline, or a run is unfinished, a
+/// key is left out or parked, or has expired, or (with --verify) its secret is dead in a place; 3 it is not known: RIXL, the state
+/// or `rixl.toml` can't be read, or nothing matches what is declared.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// How long a key may be due before that is a warning
@@ -61,6 +61,8 @@ enum State {
     Late,
     /// Late, and past its deadline.
     Overdue,
+    /// It expires before it comes to be due.
+    ExpiresFirst,
     /// A rotation would not help it.
     LeftOut,
     /// It failed so often that it is left alone until someone has looked.
@@ -71,21 +73,22 @@ enum State {
     Waiting,
     /// A run works on it at this moment.
     UnderWay,
-    /// RIXL refuses what a place holds.
+    /// It has expired, or RIXL refuses what a place holds.
     Dead,
-    /// It is not known whether what a place holds is live.
+    /// It is not known whether what a place holds is live, or how the keys of an account are.
     Unclear,
     /// What is declared is not there.
     Missing,
 }
 
 impl State {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Fresh,
         Self::DueSoon,
         Self::Due,
         Self::Late,
         Self::Overdue,
+        Self::ExpiresFirst,
         Self::LeftOut,
         Self::Parked,
         Self::Unfinished,
@@ -103,6 +106,7 @@ impl State {
             Self::Due => "due",
             Self::Late => "late",
             Self::Overdue => "overdue",
+            Self::ExpiresFirst => "expires_first",
             Self::LeftOut => "left_out",
             Self::Parked => "parked",
             Self::Unfinished => "unfinished",
@@ -117,7 +121,7 @@ impl State {
     fn code(self) -> Code {
         match self {
             Self::Fresh | Self::DueSoon | Self::Due | Self::Waiting | Self::UnderWay => Code::Done,
-            Self::Late => Code::WARNING,
+            Self::Late | Self::ExpiresFirst => Code::WARNING,
             Self::Overdue | Self::LeftOut | Self::Parked | Self::Unfinished | Self::Dead => Code::CRITICAL,
             Self::Unclear | Self::Missing => Code::NOT_KNOWN,
         }
@@ -221,34 +225,49 @@ async fn look(context: &Context, args: &Args) -> Result<Vec<Found>, Failure> {
     let config = Config::required(&context.global)?;
     context.existing_journal()?;
     let mut all = Vec::new();
-    for part in declared::parts(context, &config)? {
-        let api = part.connect(context).await?;
-        let seen = part.seen(context, &api, &mut Again::default(), Fresh::Kept).await?;
-        let (start, mut known) = (all.len(), HashSet::new());
-        for group in &seen.groups {
-            if let Some(row) = &group.refused {
-                all.push(Found::missing(group.secret.said(), row.reason()));
+    let parts = declared::parts(context, &config)?;
+    for part in &parts {
+        let (start, mut foreign) = (all.len(), HashSet::new());
+        match look_at(context, args, part, &mut all).await {
+            Err(failure) if parts.len() == 1 || failure.code == Code::Interrupted => return Err(failure),
+            // The other accounts get their turn.
+            Err(failure) => {
+                let id = part.account.unwrap_or("the account").to_owned();
+                all.push(Found { id, why: Some(failure.words.message), ..Found::bare(State::Unclear) });
             }
-            for key in &group.keys {
-                let run = seen.open.iter().find(|run| run.entry == key.entry);
-                let mut found = Found::of(key, run, args, seen.now);
-                found.kind = group.secret.kind.word();
-                known.insert(key.entry.clone());
-                if args.verify && run.is_none() && group.secret.kind == Kind::ApiKey {
-                    found.verify(context, &api, group, key).await?;
-                }
-                all.push(found);
-            }
+            Ok(of_others) => foreign = of_others,
         }
-        for run in &seen.open {
-            if !known.contains(&run.entry) {
-                all.push(Found::open(run, seen.now));
-            }
-        }
-        let own = all.iter_mut().skip(start).filter(|found| !seen.foreign.contains(&found.id));
+        let own = all.iter_mut().skip(start).filter(|found| !foreign.contains(&found.id));
         own.for_each(|found| found.account = part.account.map(str::to_owned));
     }
     Ok(all)
+}
+
+async fn look_at(context: &Context, args: &Args, part: &Part<'_>, all: &mut Vec<Found>) -> Result<(), Failure> {
+    let api = part.connect(context).await?;
+    let seen = part.seen(context, &api, &mut Again::default()).await?;
+    let mut known = HashSet::new();
+    for group in &seen.groups {
+        if let Some(row) = &group.refused {
+            all.push(Found::missing(group.secret.said(), row.reason()));
+        }
+        for key in &group.keys {
+            let run = seen.open.iter().find(|run| run.entry == key.entry);
+            let mut found = Found::of(key, run, args, seen.now);
+            found.kind = group.secret.kind.word();
+            known.insert(key.entry.clone());
+            if args.verify && run.is_none() && group.secret.kind == Kind::ApiKey {
+                found.verify(context, &api, group, key).await?;
+            }
+            all.push(found);
+        }
+    }
+    for run in &seen.open {
+        if !known.contains(&run.entry) {
+            all.push(Found::open(run, seen.now));
+        }
+    }
+    Ok(())
 }
 
 impl Found {
@@ -279,6 +298,13 @@ impl Found {
                 None => (State::Unfinished, None),
             },
             (Standing::LeftOut(left_out), _) => (State::LeftOut, Some(left_out.reason.clone())),
+            _ if let Some(end) = key.expires.filter(|end| *end <= now) => {
+                (State::Dead, Some(format!("expired at {end:.0}")))
+            }
+            (Standing::Fresh, Some(due)) if let Some(end) = key.expires.filter(|end| *end <= due.from) => {
+                let why = format!("expires at {end:.0}, before it comes to be due at {:.0}", due.from);
+                (State::ExpiresFirst, Some(why))
+            }
             (Standing::Fresh, Some(due)) if before(due.from, args.soon) => {
                 (State::DueSoon, Some(format!("due at {:.0}", due.from)))
             }

@@ -21,7 +21,7 @@ use crate::{
 ///
 /// Reads RIXL's list, and the state, for where the secrets are. It writes the file here, or to --config FILE, and never over one
 /// that is there; it is readable by all, since no secret stands in it. A key whose places are known, or for which --to says them, is
-/// declared, to be rotated before it is 90 days old; any other one stands there as a comment, for you to say where its secret
+/// declared, to be rotated before it is 90 days old, and 14 days before it expires; any other one stands there as a comment, for you to say where its secret
 /// is read: a secret that is put elsewhere is an outage. RIXL is not changed.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -149,12 +149,17 @@ fn block(key: &ApiKey, name: &str, places: &[String], now: Timestamp) -> String 
     };
     let mark = if places.is_empty() { "# " } else { "" };
     let mut text = format!("\n# {}{age}{}\n", shown(name), end.unwrap_or_default());
+    let before_expiry = if key.expiring_at.is_some() { "before-expiry = \"14d\"" } else { "" };
     for line in [
         "[[secret]]",
         &format!("ids = [{}]", quoted_in_toml(key.id.as_str())),
         "max-age = \"90d\"",
+        before_expiry,
         &format!("to = {to}"),
     ] {
+        if line.is_empty() {
+            continue;
+        }
         text.push_str(&format!("{mark}{line}\n"));
     }
     text

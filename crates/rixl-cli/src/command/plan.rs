@@ -25,8 +25,8 @@ use crate::{
 ///
 /// Exits with 0 if there is nothing to do, 2 if there is, and another code if something stands in the way, as of other
 /// commands; a mistake in `rixl.toml` or on the command line is 1 here. A key that is due outside its window, or that
-/// `rixl apply` tries again later, is reported, and is nothing to do; one that is parked, or waits though it is late, stands in
-/// the way.
+/// `rixl apply` tries again later, is reported, and is nothing to do; one that is parked, waits though it is late, or is left out,
+/// since only a replacement would help it, stands in the way.
 ///
 /// With --output html it is one page to look at or to mail: ages, due dates and places as a picture. It loads and runs nothing.
 #[derive(clap::Args, Debug)]
@@ -38,28 +38,40 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     let (mut endless, mut nameless) = (0_usize, 0_usize);
     let mut lines = Vec::new();
     let is_page = context.output.format == Format::Html;
-    for part in declared::parts(context, &config)? {
-        let api = part.connect(context).await?;
-        let rotator = context.rotator(&api)?;
-        let wanted = if is_page { Fresh::Kept } else { Fresh::Counted };
-        let seen = part.seen(context, &api, &mut Again::default(), wanted).await?;
-        let open = unfinished(context, &part, &rotator, &seen, None).await?;
-        open.into_iter().for_each(|row| results.add(row));
-        nameless += seen.nameless;
-        for group in &seen.groups {
-            fresh += group.fresh;
-            endless += group.endless;
-            next = group.next_due.into_iter().chain(next).min();
-            if is_page {
-                lines.extend(group.keys.iter().map(|key| {
-                    let stores = group.places.of_id(&key.id, key.name.as_deref()).map(|places| places.locations());
-                    page::Line::of_key(part.account, key, stores.unwrap_or_default())
-                }));
+    let parts = declared::parts(context, &config)?;
+    for part in &parts {
+        let looked = async {
+            let api = part.connect(context).await?;
+            let rotator = context.rotator(&api)?;
+            let wanted = if is_page { Fresh::Kept } else { Fresh::Counted };
+            let seen = part.seen(context, &api, &mut Again::default(), wanted).await?;
+            let open = unfinished(context, part, &rotator, &seen, None).await?;
+            open.into_iter().for_each(|row| results.add(row));
+            nameless += seen.nameless;
+            for group in &seen.groups {
+                fresh += group.fresh;
+                endless += group.endless;
+                next = group.next_due.into_iter().chain(next).min();
+                if is_page {
+                    lines.extend(group.keys.iter().map(|key| {
+                        let stores = group.places.of_id(&key.id, key.name.as_deref()).map(|places| places.locations());
+                        page::Line::of_key(part.account, key, stores.unwrap_or_default())
+                    }));
+                }
+                prepared(&mut results, context, &rotator, group, seen.now, part.account).await?;
             }
-            prepared(&mut results, context, &rotator, group, seen.now, part.account).await?;
-        }
-        if context.stop.is_set() {
-            return Err(Failure::interrupted());
+            Ok::<_, Failure>(())
+        };
+        let looked = looked.await;
+        match looked {
+            _ if context.stop.is_set() => return Err(Failure::interrupted()),
+            Err(failure) if parts.len() == 1 => return Err(failure),
+            // The other accounts get their turn.
+            Err(failure) => {
+                let subject = part.account.unwrap_or("the account").to_owned();
+                results.add(Row::refused(subject, failure).of_account(part.account));
+            }
+            Ok(()) => {}
         }
     }
     results.say();
@@ -79,7 +91,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
             .output
             .note(format_args!("{nameless} keys have no name, which name = \"*\" passes over; say them by ids"));
     }
-    let code = results.code();
+    let code = results.code().of_command("plan");
     let code = if code == Code::Done && results.is_to_do() { Code::IS_DUE } else { code };
     if is_page {
         let page = page::of(&page::lines(lines, results.rows()), &config.shown(), Timestamp::now());

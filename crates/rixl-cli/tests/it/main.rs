@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod accounts;
 mod bench;
 mod clients;
 mod clock;
@@ -16,6 +17,7 @@ mod doctor;
 mod documents;
 mod due;
 mod ended;
+mod expiry;
 mod fleet;
 mod grace;
 mod help;

@@ -272,6 +272,11 @@ impl Inventory {
         let at = self.accounts.len();
         self.accounts.push(Account { api, listed, organization: organization.clone() });
         for group in &seen.groups {
+            if let Some(row) = group.refused.as_ref().filter(|_| group.places.is_none()) {
+                let why = row.reason().unwrap_or_default();
+                self.problems
+                    .push(format!("the places of the [[secret]] of {} can't be read: {why}", group.secret.said()));
+            }
             for key in &group.keys {
                 let id = KeyId::new(&key.id).ok();
                 let stores = group.places.stores_of(id.as_ref(), key.name.as_deref()).unwrap_or_else(|error| {
