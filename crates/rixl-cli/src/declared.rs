@@ -285,7 +285,7 @@ impl<'a> Part<'a> {
         let (mut is_first, mut nameless) = (true, 0);
         // An expired key is replaced if no other one has its name, which is known when all have been seen.
         let has_replaced = secrets.iter().any(|secret| secret.kind == Kind::ApiKey && secret.how == How::Replace);
-        let (mut names, mut expired): (HashMap<Option<String>, usize>, Vec<Surveyed>) = Default::default();
+        let (mut of_name, mut expired): (HashMap<Option<String>, usize>, Vec<Surveyed>) = Default::default();
         while let Some(survey) = &mut survey
             && let Some(surveyed) = context.stop.or(survey.next()).await?
         {
@@ -299,7 +299,7 @@ impl<'a> Part<'a> {
                 continue;
             }
             if has_replaced {
-                *names.entry(surveyed.key.name.clone()).or_default() += 1;
+                *of_name.entry(surveyed.key.name.clone()).or_default() += 1;
             }
             // Of several that match, the first one counts.
             let is_of = |group: &&mut (Selection, Group<'a>)| {
@@ -327,7 +327,7 @@ impl<'a> Part<'a> {
                 group.1.secret.kind == Kind::ApiKey && group.0.is_of(&surveyed.key)
             };
             let Some((_, group)) = groups.iter_mut().find(is_of) else { continue };
-            let is_only_one = names.get(&surveyed.key.name) == Some(&1);
+            let is_only_one = of_name.get(&surveyed.key.name) == Some(&1);
             group.add(looker.key(group.secret, &surveyed, is_only_one, again).await?, fresh);
         }
         let others = context.stop.or(survey_others(account, &*journal, &projects, has(Kind::Client))).await??;
@@ -374,7 +374,6 @@ impl<'a> Part<'a> {
 struct Looker<'a> {
     open: &'a [OpenRun],
     /// Of each key that was not replaced.
-    names: &'a [Option<String>],
     account: &'a Account,
     journal: &'a dyn Journal,
     now: Timestamp,

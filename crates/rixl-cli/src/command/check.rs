@@ -243,9 +243,15 @@ async fn look(context: &Context, args: &Args) -> Result<Vec<Found>, Failure> {
     Ok(all)
 }
 
-async fn look_at(context: &Context, args: &Args, part: &Part<'_>, all: &mut Vec<Found>) -> Result<(), Failure> {
+/// And which runs are of no declared account.
+async fn look_at(
+    context: &Context,
+    args: &Args,
+    part: &Part<'_>,
+    all: &mut Vec<Found>,
+) -> Result<HashSet<String>, Failure> {
     let api = part.connect(context).await?;
-    let seen = part.seen(context, &api, &mut Again::default()).await?;
+    let seen = part.seen(context, &api, &mut Again::default(), Fresh::Kept).await?;
     let mut known = HashSet::new();
     for group in &seen.groups {
         if let Some(row) = &group.refused {
@@ -267,7 +273,7 @@ async fn look_at(context: &Context, args: &Args, part: &Part<'_>, all: &mut Vec<
             all.push(Found::open(run, seen.now));
         }
     }
-    Ok(())
+    Ok(seen.foreign)
 }
 
 impl Found {
