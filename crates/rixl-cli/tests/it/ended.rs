@@ -202,12 +202,12 @@ fn the_folder_of_a_run_chooses_no_program() {
 
 #[test]
 fn a_program_that_fails_or_hangs_changes_nothing() {
-    for (program, said) in [
-        ("false", "the alarm: `false` exited with status 1"),
-        ("sleep 100", "the alarm: `sleep` did not end within 0.5 s, and was killed"),
+    for (program, timeout, said) in [
+        ("false", "60s", "the alarm: `false` exited with status 1"),
+        ("sleep 100", "500ms", "the alarm: `sleep` did not end within 0.5 s, and was killed"),
     ] {
         let bench = bench();
-        let top = format!("on-failure = \"{program}\"\non-failure-timeout = \"500ms\"\n");
+        let top = format!("on-failure = \"{program}\"\non-failure-timeout = \"{timeout}\"\n");
         declare(&bench, &format!("{top}{}", KEY.replace("file:", "file:gone/")));
         let failed = run(bench.rixl("apply --yes"), 3);
         assert!(failed.stderr.contains(&format!("nobody may have been told of this: {said}")), "{}", failed.stderr);
