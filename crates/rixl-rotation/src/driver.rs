@@ -495,7 +495,8 @@ impl Driver {
             JournalError::new(JournalErrorKind::Unusable, "the journal line can't be written").with_source(error)
         })?;
         let append = Append::new(&line);
-        let may_wait = record.may_wait(self.intent(), |place| self.is_readable(place));
+        // What could not be written is not told by what comes after it, if that is lost as well.
+        let may_wait = !self.seen.tries.has_gap && record.may_wait(self.intent(), |place| self.is_readable(place));
         self.entry.append(if may_wait { append.may_wait() } else { append }).await
     }
 

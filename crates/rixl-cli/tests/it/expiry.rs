@@ -6,7 +6,7 @@ use rixl_sandbox::{Sandbox, SeedKey};
 
 use crate::{
     bench::{Bench, json},
-    declared::{declare, results, run},
+    declared::{begin, declare, results, run},
     program::write,
 };
 
@@ -17,6 +17,7 @@ fn bench(id: &str, name: &str, age: u32, left: Duration) -> Bench {
     let bench = Bench::of(Sandbox::builder());
     let key = bench.sandbox.create_key(SeedKey::new(name).with_id(id).aged(DAY * age).expiring_in(left));
     write(&bench.path(name), &key.secret, 0o600);
+    begin(&bench);
     bench
 }
 

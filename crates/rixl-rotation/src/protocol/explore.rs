@@ -567,7 +567,8 @@ impl World {
         match step {
             Step::Record(record) => {
                 let intent = &process.progress.intent;
-                let may_wait = record.may_wait(intent, |_| !self.given.is_write_only);
+                let has_gap = process.seen.tries.has_gap;
+                let may_wait = !has_gap && record.may_wait(intent, |_| !self.given.is_write_only);
                 if self.given.waits && may_wait {
                     add("", false, Observation::Recorded(Ok(Duration::ZERO)), &|world| {
                         world.settle(step);
