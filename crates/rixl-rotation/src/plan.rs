@@ -97,7 +97,7 @@ pub struct LeftOut {
     pub reason: String,
     /// What to do instead.
     pub next: Next,
-    /// When RIXL ends the key by itself, if it was replaced: see [`Ending::Waiting`].
+    /// When RIXL ends the key by itself, if it was replaced: see [`Ending::Waiting`](crate::Ending::Waiting).
     pub until: Option<Timestamp>,
 }
 
