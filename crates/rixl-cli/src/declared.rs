@@ -5,7 +5,7 @@ use std::{
     mem,
 };
 
-use rixl_credentials::{CredentialId, EndpointId, KeyId, OrganizationId, ProjectId, Timestamp};
+use rixl_credentials::{ApiKey, CredentialId, EndpointId, KeyId, OrganizationId, ProjectId, Timestamp};
 use rixl_rotation::{
     Account, Due, Failed, Judgement, LeftOut, OpenRun, Selection, Surveyed, SurveyedOther, failed, journal::Journal,
     open_runs, survey_others,
@@ -301,11 +301,7 @@ impl<'a> Part<'a> {
             if has_replaced {
                 *of_name.entry(surveyed.key.name.clone()).or_default() += 1;
             }
-            // Of several that match, the first one counts.
-            let is_of = |group: &&mut (Selection, Group<'a>)| {
-                group.1.secret.kind == Kind::ApiKey && group.0.is_of(&surveyed.key)
-            };
-            let Some((_, group)) = groups.iter_mut().find(is_of) else {
+            let Some(group) = group_of(&mut groups, &surveyed.key) else {
                 let is_meant = |secret: &Secret| {
                     secret.kind == Kind::ApiKey
                         && secret.name.as_deref() == Some("*")
@@ -323,10 +319,7 @@ impl<'a> Part<'a> {
         }
         drop(survey);
         for surveyed in expired {
-            let is_of = |group: &&mut (Selection, Group<'a>)| {
-                group.1.secret.kind == Kind::ApiKey && group.0.is_of(&surveyed.key)
-            };
-            let Some((_, group)) = groups.iter_mut().find(is_of) else { continue };
+            let Some(group) = group_of(&mut groups, &surveyed.key) else { continue };
             let is_only_one = of_name.get(&surveyed.key.name) == Some(&1);
             group.add(looker.key(group.secret, &surveyed, is_only_one, again).await?, fresh);
         }
@@ -368,6 +361,13 @@ impl<'a> Part<'a> {
         }
         Ok(Seen { groups, open, foreign, nameless, now })
     }
+}
+
+/// Of several that match a key, the first one counts.
+fn group_of<'g, 'a>(groups: &'g mut [(Selection, Group<'a>)], key: &ApiKey) -> Option<&'g mut Group<'a>> {
+    let is_of =
+        |(selection, group): &&mut (Selection, Group<'a>)| group.secret.kind == Kind::ApiKey && selection.is_of(key);
+    groups.iter_mut().find(is_of).map(|(_, group)| group)
 }
 
 /// What each of them is looked at by.

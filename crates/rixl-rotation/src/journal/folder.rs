@@ -223,7 +223,7 @@ impl FolderJournal {
     }
 
     fn unindexed_now(&self) -> Result<Unindexed, JournalError> {
-        let path = self.root.join("history");
+        let path = self.root.join(HISTORY);
         let read = || -> io::Result<Unindexed> {
             // Before the history: what is added meanwhile is read, and nothing is passed over.
             let indexed = Indexed::read(&self.root);
@@ -572,7 +572,7 @@ impl Opened {
 
     /// Up to there, whatever was added since: that is read until it is indexed, too.
     fn index_now(&self, mark: &str) -> Result<(), JournalError> {
-        let path = self.root.join("history");
+        let path = self.root.join(HISTORY);
         let note = || -> io::Result<()> {
             let (Some(end), Some(file)) = (Indexed::parse(mark), lock_file(&path, disk::LOCK_PATIENCE)?) else {
                 return Ok(());
