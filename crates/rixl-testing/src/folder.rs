@@ -7,13 +7,19 @@ use tempfile::TempDir;
 const MEMORY: &str = "/dev/shm";
 
 /// A temporary folder: in memory if the system has such a place, since a sync to a slow disk costs milliseconds, and
-/// killing a process does not lose the page cache. `RIXL_TEST_FOLDERS=disk` puts all of them on the disk.
+/// killing a process does not lose the page cache. `RIXL_TEST_FOLDERS=disk` puts them on the disk.
 #[must_use]
 pub fn folder() -> TempDir {
     let is_disk = env::var_os("RIXL_TEST_FOLDERS").is_some_and(|value| value == "disk");
+    if is_disk { folder_on_disk() } else { folder_in_memory() }
+}
+
+/// The same wherever the others are: for a server that is not what is tested, and syncs what it stores.
+#[must_use]
+pub fn folder_in_memory() -> TempDir {
     // Where it is missing, or not ours to write.
     let in_memory = || tempfile::tempdir_in(MEMORY).ok();
-    (!is_disk && is_usable()).then(in_memory).flatten().unwrap_or_else(folder_on_disk)
+    is_usable().then(in_memory).flatten().unwrap_or_else(folder_on_disk)
 }
 
 #[cfg(not(unix))]

@@ -32,7 +32,7 @@ mod skip;
 pub mod vault;
 mod wait;
 
-pub use folder::{folder, folder_on_disk};
+pub use folder::{folder, folder_in_memory, folder_on_disk};
 pub use listen::listen;
 #[cfg(unix)]
 pub use mount::Mount;

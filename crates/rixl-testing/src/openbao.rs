@@ -13,14 +13,13 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::{folder, wait_for_async};
+use crate::{LIMIT, folder_in_memory, wait_for_async};
 
 /// Ends the server when its standard input is closed, which happens when the test process ends, in whatever way. Its
 /// folder is removed too, unless that input says otherwise.
@@ -98,7 +97,7 @@ pub async fn call(
     path: &str,
     body: Option<Value>,
 ) -> Option<(u16, Value)> {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
+    let http = reqwest::Client::builder().no_proxy().timeout(LIMIT).build().unwrap();
     let mut request = http.request(method.parse().unwrap(), format!("{url}/v1/{path}")).header("x-vault-token", token);
     if let Some(namespace) = namespace {
         request = request.header("x-vault-namespace", namespace);
@@ -117,7 +116,7 @@ impl Server {
         let program = program()?;
         for _ in 0..5 {
             let [port, cluster] = free_ports();
-            let folder = folder();
+            let folder = folder_in_memory();
             let data = folder.path().join("data");
             fs::create_dir(&data).unwrap();
             let config = format!(
@@ -250,7 +249,7 @@ impl Server {
 /// A server in memory that speaks TLS. Its folder has the certificate that signed its own.
 pub async fn with_tls() -> Option<(String, Vec<u8>, impl Sized)> {
     let program = program()?;
-    let folder = folder();
+    let folder = folder_in_memory();
     let [port, _] = free_ports();
     let listen = format!("-dev-listen-address=127.0.0.1:{port}");
     let certificates = format!("-dev-tls-cert-dir={}", folder.path().display());

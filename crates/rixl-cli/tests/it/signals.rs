@@ -75,7 +75,8 @@ fn what_is_to_be_ignored_is_ignored() {
 fn an_interrupted_change_says_what_it_does() {
     let sandbox = Sandbox::start().unwrap();
     let id = create(&sandbox, "billing").key.id;
-    sandbox.inject(Fault::new(Effect::DelayHead(Duration::from_secs(1))).on("deleteApiKey")).unwrap();
+    // Longer than it waits before it says so, on a busy machine too.
+    sandbox.inject(Fault::new(Effect::DelayHead(Duration::from_secs(3))).on("deleteApiKey")).unwrap();
     let child = rixl(&format!("keys delete {id} --yes")).at(&sandbox).spawn();
     wait_for_calls(&sandbox, "deleteApiKey", 1);
     child.send(Signal::INT);
