@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     generated::{ByteStream, Client, Error, ResponseValue, route},
-    wire::Secret,
+    wire::{self, Secret},
 };
 
 /// One call: its token, its bound, and after it the response. Make a new [`Client`] for every call; it costs nothing.
@@ -422,7 +422,7 @@ struct ReadBody(Bytes);
 /// Reads a success. Progenitor's own error for one that it can't read prints the body, secret and all.
 pub(crate) async fn decode<T: DeserializeOwned, E>(mut response: Response) -> Result<ResponseValue<T>, Error<E>> {
     let ReadBody(body) = response.extensions_mut().remove().unwrap_or_default();
-    match serde_json::from_slice(&body) {
+    match wire::read(&body) {
         Ok(value) => Ok(ResponseValue::new(value, response.status(), HeaderMap::new())),
         // Not serde's words either: they quote the value.
         Err(error) => Err(Error::Custom(format!(

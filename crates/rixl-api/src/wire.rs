@@ -1,11 +1,14 @@
 //! What values on the wire become: secrets that cannot be printed, ids that cannot leave their path, lenient readers.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, str::FromStr};
+use std::{borrow::Cow, cell::Cell, fmt, marker::PhantomData, str::FromStr};
 
 use jiff::Timestamp;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, IgnoredAny, SeqAccess, Unexpected, Visitor, value::BorrowedStrDeserializer},
+    de::{
+        self, DeserializeOwned, IgnoredAny, IntoDeserializer as _, MapAccess, SeqAccess, Unexpected, Visitor,
+        value::{BorrowedStrDeserializer, MapAccessDeserializer, SeqAccessDeserializer},
+    },
 };
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -212,21 +215,108 @@ impl<'de> Deserialize<'de> for Time {
 impl Time {
     /// `None`: it is not set. What a JSON parser refuses, such as `1e999`, is set all the same.
     fn read(json: &str) -> Option<Self> {
-        let text = match bare(json) {
-            Some(text) => Cow::Borrowed(text),
-            None => match serde_json::from_str(json) {
-                Ok(text) => Cow::Owned(text),
-                Err(_) => return Some(Self(None)),
-            },
-        };
+        match bare(json).map_or_else(|| serde_json::from_str(json).map(Cow::Owned), |text| Ok(Cow::Borrowed(text))) {
+            Ok(text) => Self::read_text(&text),
+            Err(_) => Some(Self(None)),
+        }
+    }
+
+    fn read_text(text: &str) -> Option<Self> {
         let time: Option<Timestamp> = text.parse().ok();
         let is_zero = text.starts_with("0001-") || time.is_some_and(|time| time.as_second() < YEAR_2);
         (!is_zero).then_some(Self(time))
     }
 }
 
+thread_local! {
+    static IS_FIRST_LOOK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Reads a response: in one pass, as a server writes it that follows the contract, and only where that fails as
+/// [`Deserialize`] does it, which looks at each value twice so that an odd one costs no other.
+///
+/// # Errors
+///
+/// That of [`Deserialize`], when it is not JSON, or a list has something else than its objects.
+pub fn read<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
+    struct FirstLook;
+
+    impl Drop for FirstLook {
+        fn drop(&mut self) {
+            IS_FIRST_LOOK.set(false);
+        }
+    }
+
+    let first = {
+        let _first_look = FirstLook;
+        IS_FIRST_LOOK.set(true);
+        serde_json::from_slice(json)
+    };
+    first.or_else(|_| serde_json::from_slice(json))
+}
+
+/// What the first look reads: `null` and `""` as not set, the rest as the type itself does, whose refusal ends the look.
+struct Set<T>(PhantomData<T>);
+
+/// Hands a value on to `T`.
+macro_rules! hand_on {
+    ($($visit:ident: $type:ty),*) => {
+        $(fn $visit<E: de::Error>(self, value: $type) -> Result<Option<T>, E> {
+            T::deserialize(value.into_deserializer()).map(Some)
+        })*
+    };
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Set<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value of the contract")
+    }
+
+    hand_on! { visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64 }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Option<T>, E> {
+        if text.is_empty() { Ok(None) } else { T::deserialize(text.into_deserializer()).map(Some) }
+    }
+
+    fn visit_unit<E>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Option<T>, A::Error> {
+        T::deserialize(SeqAccessDeserializer::new(list)).map(Some)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Some)
+    }
+}
+
 /// Reads an optional time, as [`not_set`] does other fields.
 pub(crate) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
+    /// A text at the first look.
+    struct Text;
+
+    impl Visitor<'_> for Text {
+        type Value = Option<Time>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a time")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Option<Time>, E> {
+            Ok(if text.is_empty() { None } else { Time::read_text(text) })
+        }
+
+        fn visit_unit<E>(self) -> Result<Option<Time>, E> {
+            Ok(None)
+        }
+    }
+
+    if IS_FIRST_LOOK.get() {
+        return deserializer.deserialize_any(Text);
+    }
     Ok(present(deserializer)?.and_then(Time::read))
 }
 
@@ -247,6 +337,9 @@ where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
+    if IS_FIRST_LOOK.get() {
+        return deserializer.deserialize_any(Set(PhantomData));
+    }
     Ok(present(deserializer)?.and_then(|json| plain(json).or_else(|| serde_json::from_str(json).ok())))
 }
 
@@ -257,6 +350,11 @@ fn plain<'de, T: Deserialize<'de>>(json: &'de str) -> Option<T> {
 
 /// Reads a list of texts: `null`, `""` and what is no list are empty, like an absent one; other items are left out.
 pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    if IS_FIRST_LOOK.get() {
+        let mut texts: Vec<String> = deserializer.deserialize_any(Set(PhantomData))?.unwrap_or_default();
+        texts.retain(|text| !text.is_empty());
+        return Ok(texts);
+    }
     let items: Option<Vec<&RawValue>> = not_set(deserializer)?;
     let text = |item: &RawValue| serde_json::from_str(item.get()).ok().filter(|text: &String| !text.is_empty());
     Ok(items.unwrap_or_default().into_iter().filter_map(text).collect())

@@ -104,9 +104,10 @@ impl Policies {
     pub async fn list(&self) -> Result<Vec<Policy>, Error> {
         let send = |low: rixl_api::Client| async move { low.list_policies(self.organization.wire()).await };
         let reply = self.sender.call(Operation::ListPolicies, send).await?;
-        reply.read_list(&["policies"], |list| {
+        let read = |list: types::PolicyList| {
             list.policies.into_iter().map(Policy::read).collect::<Option<_>>().ok_or(ErrorKind::Malformed)
-        })
+        };
+        reply.read_list(&["policies"], read, Vec::is_empty)
     }
 
     /// One policy, with the permissions that it gives.
@@ -141,7 +142,9 @@ impl Policies {
             low.list_policy_attachments(self.organization.wire(), id.wire()).await
         };
         let reply = self.sender.call(Operation::ListPolicyAttachments, send).await?;
-        reply.read_list(&["attachments"], |list| Ok(list.attachments.into_iter().map(PolicyAttachment::read).collect()))
+        let read =
+            |list: types::PolicyAttachmentList| Ok(list.attachments.into_iter().map(PolicyAttachment::read).collect());
+        reply.read_list(&["attachments"], read, Vec::is_empty)
     }
 
     /// The names of all existing permissions, fetched page by page as the stream is read.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use rixl_api::{Body, CapturedResponse, wire::Int64};
 use serde::de::IgnoredAny;
@@ -34,20 +35,28 @@ impl<T> Reply<T> {
         result
     }
 
-    /// Converts a list or a page of one, whose properties these are. A server may leave all of them out of one without items, and then sends
-    /// nothing else: an error that comes with a 2xx, or a gateway's page, must not be read as a list without keys.
+    /// Converts a list or a page of one, whose properties these are. A server may leave all of them out of one without items, and
+    /// then sends nothing else: an error that comes with a 2xx, or a gateway's page, must not be read as a list without keys.
+    /// That is looked for in a list that seems to have none.
     pub(crate) fn read_list<U>(
         self,
         properties: &[&str],
         read: impl FnOnce(T) -> Result<U, ErrorKind>,
+        seems_empty: impl FnOnce(&U) -> bool,
     ) -> Result<U, Error> {
-        let is_page = self.response.as_ref().is_some_and(|response| match &response.body {
-            Body::Whole(body) => serde_json::from_slice(body).is_ok_and(|map: HashMap<String, IgnoredAny>| {
+        let body = match self.response.as_ref().map(|response| &response.body) {
+            Some(Body::Whole(body)) => body.clone(),
+            _ => Bytes::new(),
+        };
+        let is_list = || {
+            serde_json::from_slice(&body).is_ok_and(|map: HashMap<String, IgnoredAny>| {
                 map.is_empty() || properties.iter().any(|name| map.contains_key(*name))
-            }),
-            _ => false,
-        });
-        self.read(|page| if is_page { read(page) } else { Err(ErrorKind::Malformed) })
+            })
+        };
+        self.read(|list| {
+            let list = read(list)?;
+            if !seems_empty(&list) || is_list() { Ok(list) } else { Err(ErrorKind::Malformed) }
+        })
     }
 
     /// One page of a list, whose items are under this name; one of them that can't be read spoils it.
@@ -58,10 +67,11 @@ impl<T> Reply<T> {
         read: impl FnOnce(T) -> (Option<Vec<U>>, Option<Int64>),
     ) -> Result<Page<U>, Error> {
         let request_id = self.request_id();
-        self.read_list(&[name, "total"], |page| {
+        let read = |page| {
             let (items, total) = read(page);
             Ok(Page::new(request, items.ok_or(ErrorKind::Malformed)?, total, request_id))
-        })
+        };
+        self.read_list(&[name, "total"], read, |page| page.items.is_empty() && page.total.is_none())
     }
 
     /// What was issued, with the id of the request.

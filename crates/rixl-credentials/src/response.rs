@@ -41,7 +41,7 @@ impl RawResponse {
         read: impl FnOnce(T, Option<String>) -> Result<U, ErrorKind>,
     ) -> Result<U, Error> {
         // Not serde's words: they quote the value.
-        let response = serde_json::from_slice(self.expose_secret()).map_err(|_| ErrorKind::Malformed);
+        let response = rixl_api::wire::read(self.expose_secret()).map_err(|_| ErrorKind::Malformed);
         let result = response.and_then(|response| read(response, self.request_id.clone()));
         result.map_err(|kind| Error::unusable(kind, operation))
     }

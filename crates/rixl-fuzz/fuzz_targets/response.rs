@@ -6,6 +6,7 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 use rixl_api::{types, wire};
 use rixl_credentials::fuzzing;
 use rixl_fuzz::{CANARY, debug, printed};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 /// Every field of the contract that holds a secret in a response.
@@ -37,6 +38,14 @@ fn plant(value: &mut Value) {
     }
 }
 
+/// Reads the bytes both ways: in one pass, and so that an odd value costs no other.
+fn read<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Option<T> {
+    let written = |read: &serde_json::Result<T>| read.as_ref().ok().and_then(|value| serde_json::to_string(value).ok());
+    let read = wire::read(bytes);
+    assert_eq!(written(&read), written(&serde_json::from_slice(bytes)), "the first look reads something else");
+    read.ok()
+}
+
 /// Decodes the bytes as every response. Of what was planted, all must have come through: else nothing was looked for.
 fn decode(bytes: &[u8], planted: &Value) {
     let check = |text: String, secrets: &[(&Option<wire::Secret>, Option<&Value>)]| {
@@ -48,26 +57,26 @@ fn decode(bytes: &[u8], planted: &Value) {
             assert!(!is_planted || arrived == Some(CANARY), "a secret was lost in {text}");
         }
     };
-    if let Ok(response) = serde_json::from_slice::<types::ApiKeyResponse>(bytes) {
+    if let Some(response) = read::<types::ApiKeyResponse>(bytes) {
         let secrets: Vec<_> = response.api_key.iter().map(|key| (&key.secret, planted.get("api_key"))).collect();
         check(debug(&response), &secrets);
     }
-    if let Ok(page) = serde_json::from_slice::<types::ApiKeyPage>(bytes) {
+    if let Some(page) = read::<types::ApiKeyPage>(bytes) {
         let object = |place| planted.get("api_keys")?.get(place);
         let secrets: Vec<_> =
             page.api_keys.iter().enumerate().map(|(place, key)| (&key.secret, object(place))).collect();
         check(debug(&page), &secrets);
     }
-    if let Ok(pair) = serde_json::from_slice::<types::TokenPair>(bytes) {
+    if let Some(pair) = read::<types::TokenPair>(bytes) {
         check(debug(&pair), &[(&pair.access_token, Some(planted)), (&pair.refresh_token, Some(planted))]);
     }
-    if let Ok(token) = serde_json::from_slice::<types::ClientToken>(bytes) {
+    if let Some(token) = read::<types::ClientToken>(bytes) {
         check(debug(&token), &[(&token.access_token, Some(planted))]);
     }
-    if let Ok(response) = serde_json::from_slice::<types::ClientCredentialResponse>(bytes) {
+    if let Some(response) = read::<types::ClientCredentialResponse>(bytes) {
         check(debug(&response), &[(&response.client_secret, Some(planted))]);
     }
-    if let Ok(page) = serde_json::from_slice::<types::ClientCredentialPage>(bytes) {
+    if let Some(page) = read::<types::ClientCredentialPage>(bytes) {
         check(debug(&page), &[]);
     }
     let mut unusable = fuzzing::error(200, bytes);

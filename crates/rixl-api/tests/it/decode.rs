@@ -1,9 +1,9 @@
 //! Responses in every form that RIXL is known to send decode, and their secrets do not print.
 
 use rixl_api::types::{ApiKeyPage, ApiKeyResponse, ClientCredential, Error, TokenPair};
-use rixl_api::wire::{Id, Int64, InvalidId, Secret};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, from_str, json};
+use rixl_api::wire::{self, Id, Int64, InvalidId, Secret};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
 
 const SNAPSHOTS: [&str; 1] = ["decoded"];
 
@@ -11,8 +11,15 @@ pub(crate) fn snapshot_names() -> impl Iterator<Item = String> {
     SNAPSHOTS.into_iter().map(str::to_owned)
 }
 
-/// Reads it as it would come over the wire.
-fn from_value<T: DeserializeOwned>(value: Value) -> serde_json::Result<T> {
+/// Reads it as it would come over the wire. The first look must give what the second one would, or leave it to that.
+fn from_str<T: DeserializeOwned + Serialize>(text: &str) -> serde_json::Result<T> {
+    let written = |read: &serde_json::Result<T>| read.as_ref().ok().map(|value| serde_json::to_string(value).unwrap());
+    let read = wire::read(text.as_bytes());
+    assert_eq!(written(&read), written(&serde_json::from_str(text)), "{text}");
+    read
+}
+
+fn from_value<T: DeserializeOwned + Serialize>(value: Value) -> serde_json::Result<T> {
     from_str(&value.to_string())
 }
 
