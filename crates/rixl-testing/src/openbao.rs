@@ -8,7 +8,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{self, Child, Command, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -68,9 +68,16 @@ fn program() -> Option<PathBuf> {
     found
 }
 
+/// Two ports that no other test gets: a call that is meant for one of these servers could reach another test's. Those that the
+/// system chooses, for whoever binds port 0, begin at 32,768, and process ids differ.
 fn free_ports() -> [u16; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let mut ports = (0..).filter_map(|_| {
+        let count = process::id() as usize * 16 + COUNT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(10_000 + count % 22_000).unwrap();
+        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+    });
+    [(); 2].map(|()| ports.next().unwrap())
 }
 
 fn spawn(folder: &Path, program: &Path, arguments: &[&str]) -> (Child, Pid) {
