@@ -72,12 +72,12 @@ fn program() -> Option<PathBuf> {
 /// system chooses, for whoever binds port 0, begin at 32,768, and process ids differ.
 fn free_ports() -> [u16; 2] {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let mut ports = (0..).filter_map(|_| {
+    let mut ports = (0..1000).filter_map(|_| {
         let count = process::id() as usize * 16 + COUNT.fetch_add(1, Ordering::Relaxed);
         let port = u16::try_from(10_000 + count % 22_000).unwrap();
         TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
     });
-    [(); 2].map(|()| ports.next().unwrap())
+    [(); 2].map(|()| ports.next().expect("1,000 ports in a row are taken"))
 }
 
 fn spawn(folder: &Path, program: &Path, arguments: &[&str]) -> (Child, Pid) {
