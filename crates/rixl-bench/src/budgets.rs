@@ -16,7 +16,7 @@ pub fn check(target_dir: &Path) -> Result<bool, Failure> {
     let without_tls = packages(&root, &["-p", "rixl-credentials", "--no-default-features"])?;
     // One set of features for both: like is compared with like, and what they depend on is built once.
     let builder = Builder { target_dir, tls: false, also: "facade,reqwest" };
-    let server = Server::start(2)?;
+    let server = Server::start(100)?;
     let costs = |peer| -> Result<_, Failure> {
         let binary = builder.build(peer)?.ok_or("it can't be built")?;
         let cost = |work, calls| callgrind::per_call(peer, &binary, &server, work, calls);
