@@ -247,12 +247,13 @@ pub fn read<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
         }
     }
 
-    let first = {
+    // All of it at once: a reader of bytes looks at each text whether it is UTF-8.
+    let first = str::from_utf8(json).ok().and_then(|text| {
         let _first_look = FirstLook;
         IS_FIRST_LOOK.set(true);
-        serde_json::from_slice(json)
-    };
-    first.or_else(|_| serde_json::from_slice(json))
+        serde_json::from_str(text).ok()
+    });
+    first.map_or_else(|| serde_json::from_slice(json), Ok)
 }
 
 /// What the first look reads: `null` and `""` as not set, the rest as the type itself does, whose refusal ends the look.
