@@ -23,6 +23,7 @@ use crate::{
     journal::{Append, Entry, JournalError, JournalErrorKind},
     ledger::{self, Spot},
     plan::Held,
+    probe::KeyFormat,
     protocol::{
         intent::{Digest, Intent, MadeId, Place, Subject},
         next::{end::SLACK, next},
@@ -126,6 +127,15 @@ impl New {
 
     fn expiring_at(&self) -> Option<Timestamp> {
         self.key.as_ref().and_then(|key| key.expiring_at)
+    }
+
+    /// Its digests, as it came and in the formats that a consumer may make of that.
+    fn digests(&self) -> Vec<Digest> {
+        let forms = self.key_id().map(|id| {
+            let bare = Secret::from(look::bare(id, self.secret.expose_secret()));
+            [look::digest(&KeyFormat::Prefixed.key_string(id, &bare)), look::digest(&bare)]
+        });
+        forms.into_iter().flatten().chain([look::digest(&self.secret)]).collect()
     }
 }
 
@@ -367,9 +377,9 @@ impl Driver {
         self.seen.is_cancelled |= self.rotator.cancellation.is_cancelled() || is_stopped;
         self.seen.is_expired = self.is_expired();
         self.seen.ahead = self.ahead();
-        // What is recorded of times ahead counts as of now: that is no clock that is behind.
+        // What is recorded of times ahead counts as of now: that sets no clock apart.
         let ahead = self.rotator.account.client().server_ahead().filter(|ahead| ahead.abs() > SLACK);
-        self.seen.behind = ahead.and_then(|ahead| Duration::try_from(-ahead).ok()).unwrap_or_default();
+        self.seen.apart = ahead.unwrap_or_default();
     }
 
     /// How far RIXL's clock is ahead of the time that this run goes by.
@@ -654,7 +664,7 @@ impl Driver {
             Record::Intent(_) | Record::Sending(_) if self.seen.may_send => {
                 self.tell(State::Intent, "recorded durably; the request is sent now, once");
             }
-            Record::Received { .. } if self.seen.is_kept == Some(true) => {
+            Record::Received { .. } | Record::Unknown { .. } if self.seen.is_kept == Some(true) => {
                 let escrow = self.entry.escrow_location();
                 self.tell(State::Received, format!("the response is in escrow at {escrow}, unread"));
             }

@@ -374,6 +374,10 @@ impl Rotator {
         };
         let mut driver = Driver::new(self.clone(), (name.to_owned(), entry), opened, progress, mandate, label);
         driver.acks_place = acks_place;
+        if let Some(owner) = driver.progress.intent.subject.owner() {
+            // What can't be read tells nothing.
+            driver.of_key = self.receipt_of_key(&owner).await.ok();
+        }
         Ok(driver)
     }
 

@@ -94,6 +94,23 @@ fn a_clock_that_is_ahead_ends_no_key() {
     assert!(bench.sandbox.is_live(&fs::read_to_string(bench.path("ending")).unwrap()));
 }
 
+/// A machine whose clock is always wrong waits no longer than another.
+#[test]
+fn clocks_that_stay_apart_hold_nothing_up() {
+    let bench = Bench::of(Sandbox::builder().dated(true));
+    bench.step_clock(3600);
+    bench.sandbox.inject(Fault::new(Effect::Close).on(ROTATE).before_commit()).unwrap();
+    let run = bench.rotate("--timeout 1s").run();
+    assert_eq!(run.code, 6, "{}", run.stderr);
+    let run = bench.rixl("recover --settle 0s").run();
+    assert_eq!((run.code, bench.sent()), (0, 2), "{}", run.stderr);
+    assert_eq!(run.stderr.matches("for the first request to be over").count(), 1, "{}", run.stderr);
+    bench.assert_well();
+    let run = bench.rixl("keys replace billing001 --to file:secret --yes --settle 0s --grace 1s").run();
+    assert_eq!((run.code, bench.sandbox.calls("deleteApiKey")), (0, 1), "{}", run.stderr);
+    assert!(bench.sandbox.is_live(&bench.stored()) && bench.left().is_empty());
+}
+
 #[test]
 fn recovery_can_be_of_one_key() {
     let bench = Bench::new();

@@ -87,7 +87,6 @@ impl Driver {
         match error.outcome() {
             Outcome::Applied => {
                 let response = error.take_raw_response().unwrap_or_else(|| RawResponse::from(Vec::new()));
-                self.warn(error.to_string());
                 self.received(response, error.request_id().map(str::to_owned))
             }
             Outcome::Unknown => {

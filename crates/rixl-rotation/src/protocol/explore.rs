@@ -612,7 +612,8 @@ impl World {
                 let escrow = match process.in_hand.or(self.escrow) {
                     None => Escrow::Nothing,
                     Some(bytes) if stale == Some(raw(bytes)) => Escrow::Stale,
-                    Some(bytes @ Bytes::Unusable(_)) => Escrow::Unusable(raw(bytes)),
+                    // The secret that was there before is no new one.
+                    Some(bytes @ (Bytes::Unusable(_) | Bytes::Secret(0))) => Escrow::Unusable(raw(bytes)),
                     Some(bytes @ Bytes::Secret(secret)) => Escrow::Secret { raw: raw(bytes), secret: digest(secret) },
                 };
                 add("", false, Observation::Escrow(escrow), &|_| {});
@@ -848,6 +849,14 @@ impl World {
             done(world);
             hand(world, unusable);
         });
+        // A login page, or what a gateway has kept of an earlier one.
+        for bytes in [unusable, Bytes::Secret(0)] {
+            let page = Observation::Sent(Sent::Bytes, Escrow::Unusable(raw(bytes)));
+            add("unusable, and not carried out", true, page, &|world| {
+                leave(world);
+                hand(world, bytes);
+            });
+        }
         // Of what can't be probed nobody could tell.
         if self.given.kind != Kind::Endpoint {
             add("never live", true, Observation::Sent(Sent::Bytes, escrow), &|world| {
@@ -1319,7 +1328,7 @@ fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
             }
         }
         Step::Act(Act::Send) => {
-            if let Some(Bytes::Secret(secret)) = world.escrow
+            if let Some(Bytes::Secret(secret @ 1..)) = world.escrow
                 && world.live.get(&secret) == Some(&true)
                 && !world.has_rival()
                 && world.copy.is_none()
