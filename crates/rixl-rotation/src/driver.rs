@@ -378,8 +378,8 @@ impl Driver {
         self.seen.is_expired = self.is_expired();
         self.seen.ahead = self.ahead();
         // What is recorded of times ahead counts as of now: that sets no clock apart.
-        let ahead = self.rotator.account.client().server_ahead().filter(|ahead| ahead.abs() > SLACK);
-        self.seen.apart = ahead.unwrap_or_default();
+        let apart = self.rotator.account.client().server_ahead();
+        self.seen.apart = apart.map(|apart| if apart.abs() > SLACK { apart } else { SignedDuration::ZERO });
     }
 
     /// How far RIXL's clock is ahead of the time that this run goes by.

@@ -111,6 +111,25 @@ fn clocks_that_stay_apart_hold_nothing_up() {
     assert!(bench.sandbox.is_live(&bench.stored()) && bench.left().is_empty());
 }
 
+/// What a machine recorded by a clock that was ahead is no history of the future.
+#[test]
+fn a_clock_that_was_ahead_makes_no_later_history() {
+    let bench = Bench::of(Sandbox::builder().dated(true));
+    bench.step_clock(400 * 86_400);
+    bench.inject(Effect::Close);
+    assert_eq!(bench.rotate("--timeout 1s").run().code, 6);
+    bench.step_clock(-400 * 86_400);
+    let run = bench.rixl("recover --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let history = bench.rixl("history --output json").run();
+    let now = jiff::Timestamp::now();
+    let rotation = &json(&history)["history"][0];
+    for time in ["at", "sent_at", "issued_at", "old_refused_at"] {
+        let at: jiff::Timestamp = rotation[time].as_str().unwrap_or_else(|| panic!("{rotation}")).parse().unwrap();
+        assert!(at <= now, "{time}: {rotation}");
+    }
+}
+
 #[test]
 fn recovery_can_be_of_one_key() {
     let bench = Bench::new();

@@ -177,7 +177,7 @@ impl Case<'_> {
             held,
             stale,
             is_void: false,
-            ahead: seen.apart,
+            ahead: seen.apart.unwrap_or_default(),
             unheard_until: None,
             orphans: Vec::new(),
         };
@@ -329,7 +329,7 @@ impl Case<'_> {
                 .collect(),
             stale: requests.stale,
             is_void: requests.is_void,
-            ahead: self.seen.apart,
+            ahead: self.seen.apart.unwrap_or_default(),
             unheard_until: requests.unheard_until,
             orphans: requests.orphans.clone(),
         })
@@ -1000,7 +1000,7 @@ impl Case<'_> {
             held,
             stale,
             is_void,
-            ahead: seen.apart,
+            ahead: seen.apart.unwrap_or_default(),
             unheard_until: unheard,
             orphans,
         })))
@@ -1276,8 +1276,8 @@ impl Case<'_> {
     /// When this time has passed by RIXL's clock, too: the one by which the request was recorded may have been set ahead since,
     /// or be another machine's. That both are as far apart as they were holds nothing up.
     fn by_both(&self, end: Timestamp) -> Timestamp {
-        let more = self.progress.requests.ahead.saturating_sub(self.seen.apart).max(SignedDuration::ZERO);
-        end.checked_add(more).unwrap_or(Timestamp::MAX)
+        let moved = self.seen.apart.map(|apart| self.progress.requests.ahead.saturating_sub(apart));
+        end.checked_add(moved.unwrap_or_default().max(SignedDuration::ZERO)).unwrap_or(Timestamp::MAX)
     }
 
     /// A clock that was set back holds nothing up for longer than was meant.

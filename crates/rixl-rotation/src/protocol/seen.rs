@@ -413,8 +413,8 @@ pub(crate) struct Seen {
     pub(crate) is_expired: bool,
     /// How far RIXL's clock is ahead of `now`, as far as that is known.
     pub(crate) ahead: SignedDuration,
-    /// How far RIXL's clock is ahead of this machine's, where that is more than it could seem to be.
-    pub(crate) apart: SignedDuration,
+    /// How far RIXL's clock is ahead of this machine's, as far as that is more than it could seem to be. `None`: not known yet.
+    pub(crate) apart: Option<SignedDuration>,
     /// The request that was recorded last has not left this process, and still may.
     pub(crate) may_send: bool,
     /// What came of it, until that is recorded.
@@ -503,7 +503,7 @@ impl Seen {
             is_cancelled: false,
             is_expired: false,
             ahead: SignedDuration::ZERO,
-            apart: SignedDuration::ZERO,
+            apart: None,
             is_lock_lost: false,
             may_send: false,
             sent: None,
