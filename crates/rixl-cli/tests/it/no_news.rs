@@ -28,7 +28,8 @@ fn a_login_page_changes_no_key() {
         answers(&bench, ROTATE, body);
         let run = bench.rotate("--timeout 1s --budget 1").run();
         assert_eq!((run.code, bench.sent()), (6, 1), "{}", run.stderr);
-        let said = "it is not known whether billing001 was changed: the response holds no secret, and the old one is live";
+        let said =
+            "it is not known whether billing001 was changed: the response holds no secret, and the old one is live";
         assert!(run.stderr.contains(said) && !run.stderr.contains("it took effect"), "{}", run.stderr);
         // What it is may be seen by who looks at it.
         assert_eq!(fs::read_to_string(bench.path("state/escrow/billing001")).unwrap(), body);

@@ -504,7 +504,11 @@ fn a_program_is_rehearsed_with_the_secret_that_it_holds() {
     bench.sandbox.inject(Fault::new(refusal).on("exchangeApiKey").always()).unwrap();
     let run = bench.rixl("keys recover").run();
     assert_eq!((run.code, next(&run).as_deref()), (3, Some("rixl recover billing001 --drop")), "{}", run.stderr);
-    assert!(run.stderr.contains("holds no live one of this key; nothing was written, and it is kept"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("holds no live one of this key; nothing was written, and it is kept"),
+        "{}",
+        run.stderr
+    );
     assert_eq!(fs::read_to_string(bench.path("state/escrow/billing001")).unwrap(), bench.key.secret);
     let run = bench.rixl("keys recover --drop --dry-run").run();
     assert!(run.code == 0 && run.stdout.contains("it is given up"), "{}{}", run.stdout, run.stderr);

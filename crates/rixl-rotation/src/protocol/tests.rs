@@ -526,7 +526,11 @@ fn clocks_that_stay_apart_hold_nothing_up() {
         seen.places[0].seen = Some(place(Holds::Before(Version::absent(), Digest::of(b"old"))));
         seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
         let step = next(&progress, &seen);
-        assert_eq!(matches!(step, Step::Wait(Wait::Until(_, Because::Window))), waits, "{then:?} {now_apart:?} {step:?}");
+        assert_eq!(
+            matches!(step, Step::Wait(Wait::Until(_, Because::Window))),
+            waits,
+            "{then:?} {now_apart:?} {step:?}"
+        );
     }
 }
 
