@@ -111,6 +111,25 @@ fn clocks_that_stay_apart_hold_nothing_up() {
     assert!(bench.sandbox.is_live(&bench.stored()) && bench.left().is_empty());
 }
 
+/// It is RIXL that ends a key.
+#[test]
+fn a_clock_that_is_wrong_refuses_no_key_and_makes_none_that_is_dead() {
+    let day = Duration::from_secs(86_400);
+    let bench = Bench::of(Sandbox::builder().dated(true));
+    let key = bench.sandbox.create_key(SeedKey::new("ending").with_id("ending0001").aged(day).expiring_in(10 * day));
+    write(&bench.path("ending"), &key.secret, 0o600);
+    bench.step_clock(11 * 86_400);
+    let run = bench.rixl("keys rotate ending0001 --to file:ending --yes --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    for ahead in [-200, 400] {
+        bench.step_clock(ahead * 86_400);
+        let run = bench.rixl("keys replace ending0001 --to file:ending --yes --settle 0s").run();
+        assert_eq!((run.code, bench.sandbox.calls("createApiKey")), (3, 0), "{}", run.stderr);
+        assert!(run.stderr.contains("by the clock of this machine"), "{}", run.stderr);
+    }
+    assert!(bench.sandbox.is_live(&fs::read_to_string(bench.path("ending")).unwrap()));
+}
+
 /// What a machine recorded by a clock that was ahead is no history of the future.
 #[test]
 fn a_clock_that_was_ahead_makes_no_later_history() {
