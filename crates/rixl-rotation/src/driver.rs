@@ -51,6 +51,8 @@ pub(crate) struct Driver {
     is_dry: bool,
     /// How much time a dry run passed over, and how far the clock was set back.
     skipped: Duration,
+    /// How far RIXL's clock was ahead by the last response that was heeded.
+    apart: Option<SignedDuration>,
     /// When the lock was renewed last, by [`Timing::elapsed`](rixl_credentials::Timing::elapsed).
     renewed_at: Duration,
     /// The credential is surely another key's.
@@ -242,6 +244,7 @@ impl Driver {
             is_recovered,
             is_dry: false,
             skipped,
+            apart: None,
             renewed_at: rotator.account.client().timing().elapsed(),
             rotator,
             is_other_key: false,
@@ -379,7 +382,11 @@ impl Driver {
         self.seen.ahead = self.ahead();
         // What is recorded of times ahead counts as of now: that sets no clock apart.
         let apart = self.rotator.account.client().server_ahead();
-        self.seen.apart = apart.map(|apart| if apart.abs() > SLACK { apart } else { SignedDuration::ZERO });
+        if let Some(apart) = apart.filter(|_| apart != self.apart) {
+            self.seen.apart = if apart.abs() > SLACK { apart } else { SignedDuration::ZERO };
+            self.seen.has_date = true;
+        }
+        self.apart = apart;
     }
 
     /// How far RIXL's clock is ahead of the time that this run goes by.

@@ -595,7 +595,7 @@ impl Driver {
         let mut keys = self.rotator.account.list();
         while let Some(key) = keys.next().await {
             let Ok(key) = key else { return false };
-            let is_used = key.last_used.is_some_and(|used| self.rotator.now().duration_since(used) <= JUST_NOW);
+            let is_used = key.last_used.is_some_and(|used| self.rotator.account.now().duration_since(used) <= JUST_NOW);
             match key.id == *key_id {
                 true => is_own_used = is_used || key.is_last_used_unknown,
                 false if key.id.as_str() == start => return true,

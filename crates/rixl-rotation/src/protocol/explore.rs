@@ -137,7 +137,7 @@ struct Moves {
 struct World {
     given: Given,
     now: Timestamp,
-    /// By how much the machine's clock was set back.
+    /// By how much the machine's clock was set back, or, below zero, ahead.
     set_back: i64,
     start: Moves,
     moves: Moves,
@@ -460,7 +460,7 @@ impl World {
     /// The same world with its time at the start, so that states which differ in nothing else are one.
     fn rebased(&self) -> Self {
         let relative = |at: &mut Timestamp, now: Timestamp| {
-            let away = at.duration_since(now).as_secs().clamp(-GRACE - 1, GRACE + 1);
+            let away = at.duration_since(now).as_secs().clamp(-2 * GRACE - 1, 2 * GRACE + 1);
             *at = after(start(), away);
         };
         let clock = self.clock();
@@ -517,7 +517,6 @@ impl World {
             }
         }
         world.now = start();
-        world.set_back = 0;
         world
     }
 
@@ -933,6 +932,10 @@ impl World {
                 world.process.iter_mut().for_each(|process| process.skipped += GRACE);
             });
         }
+        // No end that RIXL is asked for is too early by either clock, and so it is later by one.
+        if self.set_back == 0 && !self.given.expires {
+            add("the clock is set ahead", &|world| world.set_back = -GRACE);
+        }
         all
     }
 
@@ -947,6 +950,12 @@ impl World {
                 }
             }
             process.seen.note(now, step, observation);
+            process.seen.apart = jiff::SignedDuration::from_secs(self.set_back);
+            process.seen.has_date |= matches!(
+                step,
+                Step::Look(Look::Probe(_) | Look::Keys | Look::Key)
+                    | Step::Act(Act::Send | Act::Retire | Act::SetEnd(_))
+            );
             if self.given.expires {
                 process.seen.ahead = self.now.duration_since(now);
             }

@@ -177,7 +177,7 @@ impl Case<'_> {
             held,
             stale,
             is_void: false,
-            ahead: seen.apart.unwrap_or_default(),
+            ahead: seen.apart,
             unheard_until: None,
             orphans: Vec::new(),
         };
@@ -329,7 +329,7 @@ impl Case<'_> {
                 .collect(),
             stale: requests.stale,
             is_void: requests.is_void,
-            ahead: self.seen.apart.unwrap_or_default(),
+            ahead: self.seen.apart,
             unheard_until: requests.unheard_until,
             orphans: requests.orphans.clone(),
         })
@@ -735,7 +735,7 @@ impl Case<'_> {
         }
         let quiet_ends = progress.requests.at.and_then(|at| at.checked_add(progress.intent.limits.quiet()).ok());
         let end = match progress.response {
-            Response::Received => quiet_ends.max(progress.requests.unheard_until),
+            Response::Received => quiet_ends.max(progress.requests.unheard_until).map(|end| self.by_both(end)),
             _ => self.window_ends(),
         };
         if let Some(end) = end
@@ -771,6 +771,7 @@ impl Case<'_> {
             return settled;
         }
         let end = stored_at.checked_add(limits.quiet()).ok().max(progress.requests.unheard_until);
+        let end = end.map(|end| self.by_both(end));
         // What was seen before the time was over, for something took long, is no look after it.
         let is_early = |end| end > stored_at && seat.seen.as_ref().is_some_and(|seen| seen.at < end);
         if let Some(end) = end
@@ -931,7 +932,7 @@ impl Case<'_> {
             Again::Ambiguous if progress.response != Response::Received => self.window_ends(),
             Again::Lost | Again::Ambiguous | Again::Repeat => None,
         };
-        let unheard = unheard.max(requests.unheard_until);
+        let unheard = unheard.max(requests.unheard_until.map(|end| self.by_both(end)));
         // What is lost of a key that has expired, or is gone, is nothing that another request could bring back. A secret of it
         // that RIXL has just taken shows that this clock is ahead, or the list behind. Where a process has just used the key,
         // nobody waits for a list.
@@ -1000,7 +1001,7 @@ impl Case<'_> {
             held,
             stale,
             is_void,
-            ahead: seen.apart.unwrap_or_default(),
+            ahead: seen.apart,
             unheard_until: unheard,
             orphans,
         })))
@@ -1274,10 +1275,11 @@ impl Case<'_> {
     }
 
     /// When this time has passed by RIXL's clock, too: the one by which the request was recorded may have been set ahead since,
-    /// or be another machine's. That both are as far apart as they were holds nothing up.
+    /// or be another machine's. That both are as far apart as they were holds nothing up, nor does what RIXL's was before a wait:
+    /// it is seen again before anything comes of that.
     fn by_both(&self, end: Timestamp) -> Timestamp {
-        let moved = self.seen.apart.map(|apart| self.progress.requests.ahead.saturating_sub(apart));
-        end.checked_add(moved.unwrap_or_default().max(SignedDuration::ZERO)).unwrap_or(Timestamp::MAX)
+        let moved = self.progress.requests.ahead.saturating_sub(self.seen.apart).max(SignedDuration::ZERO);
+        if self.seen.has_date { end.checked_add(moved).unwrap_or(Timestamp::MAX) } else { end }
     }
 
     /// A clock that was set back holds nothing up for longer than was meant.

@@ -495,7 +495,9 @@ fn a_clock_that_was_set_ahead_ends_no_window() {
     seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
     let is_waited_for = |seen: &Seen| matches!(next(&progress, seen), Step::Wait(Wait::Until(_, Because::Window)));
     assert!(!is_waited_for(&seen));
-    seen.apart = Some(SignedDuration::from_hours(-1));
+    seen.apart = SignedDuration::from_hours(-1);
+    assert!(!is_waited_for(&seen), "RIXL is asked again first");
+    seen.has_date = true;
     assert_eq!(next(&progress, &seen), Step::Wait(Wait::Until(later(3635), Because::Window)));
     seen.mandate.if_live = IfLive::Drop;
     assert!(is_waited_for(&seen));
@@ -508,21 +510,19 @@ fn a_clock_that_was_set_ahead_ends_no_window() {
 fn clocks_that_stay_apart_hold_nothing_up() {
     let hour = SignedDuration::from_hours(1);
     for (then, now_apart, waits) in [
-        (SignedDuration::ZERO, Some(SignedDuration::ZERO), false),
-        (-hour, Some(-hour), false),
-        (hour, Some(hour), false),
-        (-hour, Some(SignedDuration::ZERO), false),
-        // Nothing was heard of RIXL yet, and nothing has to be before a window is over.
-        (hour, None, false),
+        (SignedDuration::ZERO, SignedDuration::ZERO, false),
+        (-hour, -hour, false),
+        (hour, hour, false),
+        (-hour, SignedDuration::ZERO, false),
         // Recorded by one that was set back, or read by one that was set ahead, or by another machine's.
-        (hour, Some(SignedDuration::ZERO), true),
-        (SignedDuration::ZERO, Some(-hour), true),
+        (hour, SignedDuration::ZERO, true),
+        (SignedDuration::ZERO, -hour, true),
     ] {
         let sending = Sending { ahead: then, ..sending(1) };
         let begun = Record::Intent(Box::new(Begun { intent: rotation(), sending }));
         let (progress, mut seen) = after(&[begun, Record::Unknown { at: now() }]);
         (seen.now, seen.mandate, seen.escrow) = (later(36), recovery(), Some(Escrow::Nothing));
-        seen.apart = now_apart;
+        (seen.apart, seen.has_date) = (now_apart, true);
         seen.places[0].seen = Some(place(Holds::Before(Version::absent(), Digest::of(b"old"))));
         seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
         let step = next(&progress, &seen);
