@@ -1042,6 +1042,14 @@ impl Rotator {
         driver.acks_place = acks_place;
         driver.of_key = of_key;
         driver.prepare().await?;
+        // The keys were listed, so that RIXL's clock is known. Its secret would be dead from the start.
+        let (end, now) = (driver.progress.intent.subject.new_key().and_then(NewApiKey::expiring_at), self.account.now());
+        if let Some(end) = end.filter(|end| *end <= now) {
+            return Err(Failure::refused(format!(
+                "the new key would have expired at {end:.0}, and it is {now:.0} by RIXL's clock; nothing was sent; correct the \
+                 clock of this machine, or say when it is to expire"
+            )));
+        }
         Ok(Prepared { driver, span: traced.span.clone(), end_before: None })
     }
 

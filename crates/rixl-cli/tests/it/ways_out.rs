@@ -127,6 +127,12 @@ fn a_clock_that_is_wrong_refuses_no_key_and_makes_none_that_is_dead() {
         assert_eq!((run.code, bench.sandbox.calls("createApiKey")), (3, 0), "{}", run.stderr);
         assert!(run.stderr.contains("by the clock of this machine"), "{}", run.stderr);
     }
+    bench.step_clock(-213 * 86_400);
+    let project = bench.sandbox.project_id();
+    let run = bench.rixl(&format!("keys create --name new --project {project} --to file:new --expires 1d --yes")).run();
+    assert_eq!((run.code, bench.sandbox.calls("createApiKey")), (3, 0), "{}", run.stderr);
+    assert!(run.stderr.contains("the new key would have expired at"), "{}", run.stderr);
+    assert!(bench.left().is_empty());
     assert!(bench.sandbox.is_live(&fs::read_to_string(bench.path("ending")).unwrap()));
 }
 
