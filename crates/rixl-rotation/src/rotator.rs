@@ -1043,7 +1043,8 @@ impl Rotator {
         driver.of_key = of_key;
         driver.prepare().await?;
         // The keys were listed, so that RIXL's clock is known. Its secret would be dead from the start.
-        let (end, now) = (driver.progress.intent.subject.new_key().and_then(NewApiKey::expiring_at), self.account.now());
+        let (end, now) =
+            (driver.progress.intent.subject.new_key().and_then(NewApiKey::expiring_at), self.account.now());
         if let Some(end) = end.filter(|end| *end <= now) {
             return Err(Failure::refused(format!(
                 "the new key would have expired at {end:.0}, and it is {now:.0} by RIXL's clock; nothing was sent; correct the \
