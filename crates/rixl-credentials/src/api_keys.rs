@@ -136,6 +136,12 @@ impl NewApiKey {
         self
     }
 
+    /// When it is to expire.
+    #[doc(hidden)]
+    pub fn expiring_at(&self) -> Option<Timestamp> {
+        self.expiring_at
+    }
+
     /// Attaches these policies. Only the second generation of routes has them.
     pub fn with_policy_ids(mut self, ids: impl IntoIterator<Item = String>) -> Self {
         self.policy_ids = ids.into_iter().collect();

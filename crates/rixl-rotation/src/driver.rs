@@ -23,6 +23,7 @@ use crate::{
     journal::{Append, Entry, JournalError, JournalErrorKind},
     ledger::{self, Spot},
     plan::Held,
+    probe::KeyFormat,
     protocol::{
         intent::{Digest, Intent, MadeId, Place, Subject},
         next::{end::SLACK, next},
@@ -50,6 +51,8 @@ pub(crate) struct Driver {
     is_dry: bool,
     /// How much time a dry run passed over, and how far the clock was set back.
     skipped: Duration,
+    /// How far RIXL's clock was ahead by the last response that was heeded.
+    apart: Option<SignedDuration>,
     /// When the lock was renewed last, by [`Timing::elapsed`](rixl_credentials::Timing::elapsed).
     renewed_at: Duration,
     /// The credential is surely another key's.
@@ -126,6 +129,15 @@ impl New {
 
     fn expiring_at(&self) -> Option<Timestamp> {
         self.key.as_ref().and_then(|key| key.expiring_at)
+    }
+
+    /// Its digests, as it came and in the formats that a consumer may make of that.
+    fn digests(&self) -> Vec<Digest> {
+        let forms = self.key_id().map(|id| {
+            let bare = Secret::from(look::bare(id, self.secret.expose_secret()));
+            [look::digest(&KeyFormat::Prefixed.key_string(id, &bare)), look::digest(&bare)]
+        });
+        forms.into_iter().flatten().chain([look::digest(&self.secret)]).collect()
     }
 }
 
@@ -232,6 +244,7 @@ impl Driver {
             is_recovered,
             is_dry: false,
             skipped,
+            apart: None,
             renewed_at: rotator.account.client().timing().elapsed(),
             rotator,
             is_other_key: false,
@@ -367,9 +380,13 @@ impl Driver {
         self.seen.is_cancelled |= self.rotator.cancellation.is_cancelled() || is_stopped;
         self.seen.is_expired = self.is_expired();
         self.seen.ahead = self.ahead();
-        // What is recorded of times ahead counts as of now: that is no clock that is behind.
-        let ahead = self.rotator.account.client().server_ahead().filter(|ahead| ahead.abs() > SLACK);
-        self.seen.behind = ahead.and_then(|ahead| Duration::try_from(-ahead).ok()).unwrap_or_default();
+        // What is recorded of times ahead counts as of now: that sets no clock apart.
+        let apart = self.rotator.account.client().server_ahead();
+        if let Some(apart) = apart.filter(|_| apart != self.apart) {
+            self.seen.apart = if apart.abs() > SLACK { apart } else { SignedDuration::ZERO };
+            self.seen.has_date = true;
+        }
+        self.apart = apart;
     }
 
     /// How far RIXL's clock is ahead of the time that this run goes by.
@@ -654,7 +671,7 @@ impl Driver {
             Record::Intent(_) | Record::Sending(_) if self.seen.may_send => {
                 self.tell(State::Intent, "recorded durably; the request is sent now, once");
             }
-            Record::Received { .. } if self.seen.is_kept == Some(true) => {
+            Record::Received { .. } | Record::Unknown { .. } if self.seen.is_kept == Some(true) => {
                 let escrow = self.entry.escrow_location();
                 self.tell(State::Received, format!("the response is in escrow at {escrow}, unread"));
             }

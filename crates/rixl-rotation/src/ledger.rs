@@ -220,6 +220,11 @@ pub(crate) fn receipt_of_new(
 }
 
 impl Receipt {
+    /// Of what an earlier run than this one has stored.
+    pub(crate) fn fingerprint_before(&self, run: &str) -> Option<&str> {
+        self.fingerprint.as_deref().filter(|_| self.run != run)
+    }
+
     /// What follows the location of the place in a sentence.
     pub(crate) fn said(&self) -> String {
         let kind = match &self.key_id {

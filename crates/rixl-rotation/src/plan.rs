@@ -617,14 +617,14 @@ pub(crate) fn clock_error(account: &Account) -> Option<SignedDuration> {
     account.client().server_ahead().filter(|ahead| ahead.abs() > CLOCK_ERROR)
 }
 
-/// Whether what is due can be told: one wrong clock would have all keys rotated, or none. The keys were listed, so that RIXL's is
-/// known.
+/// Whether what is due can be told, and when it is to end: one wrong clock would have all keys rotated, or none. The keys were
+/// listed, so that RIXL's is known.
 pub(crate) fn clocks_agree(account: &Account) -> Result<(), Failure> {
     let own = account.client().timing().now();
     match account.client().server_ahead().filter(|ahead| ahead.abs() > MAX_APART) {
         Some(ahead) => Err(Failure::refused(format!(
-            "it is {own:.0} by the clock of this machine and {:.0} by that of RIXL, so that nobody can tell what is due; nothing \
-             was sent; correct the one that is wrong",
+            "it is {own:.0} by the clock of this machine and {:.0} by that of RIXL, so that nobody can tell what is due, or when \
+             it is to end; nothing was sent; correct the one that is wrong",
             own.checked_add(ahead).unwrap_or(own)
         ))),
         None => Ok(()),

@@ -374,6 +374,13 @@ impl Rotator {
         };
         let mut driver = Driver::new(self.clone(), (name.to_owned(), entry), opened, progress, mandate, label);
         driver.acks_place = acks_place;
+        let intent = &driver.progress.intent;
+        // What a place held that can't be read is known by that alone.
+        if intent.places.iter().any(|place| place.before.value.is_none())
+            && let Some(owner) = intent.subject.owner()
+        {
+            driver.of_key = self.receipt_of_key(&owner).await.ok();
+        }
         Ok(driver)
     }
 

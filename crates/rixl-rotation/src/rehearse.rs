@@ -151,12 +151,12 @@ impl Rotator {
         };
         let liveness = probe(&self.account, key_id, &secret, place.before.live_as).await;
         match liveness {
-            Liveness::Live(_) => {}
-            Liveness::Dead => {
-                let reason = "the secret that a rehearsal left in escrow is dead by now; its entry is removed";
+            Liveness::Dead if options.is_drop() => {
+                let reason = "RIXL refuses the secret that a rehearsal left in escrow; it is given up";
                 return self.remove(name, entry, options, reason).await;
             }
-            // It may be the only live one there is: what the place holds tells whether it can be given up.
+            // It may be the only live one there is, whatever a gateway says: what the place holds tells whether it is needed.
+            Liveness::Live(_) | Liveness::Dead => {}
             Liveness::Unclear if options.is_drop() => {}
             Liveness::Unclear => return unclear("that a rehearsal left in escrow"),
         }
@@ -180,7 +180,11 @@ impl Rotator {
         let subject = rehearsal.subject();
         let looked = self.look_at_new(name, Some(key_id.as_str()), &mut *entry, &*store, &subject, options).await;
         let (to, held, _lock) = looked.map_err(|failure| elsewhere(failure.left_open(Effect::Unchanged)))?;
-        if liveness == Liveness::Unclear && !holds(&held, &secret) {
+        if !matches!(liveness, Liveness::Live(_)) && holds(&held, &secret) {
+            let reason = format!("{} holds the secret, too; the rehearsal is given up", store.location());
+            return self.remove(name, entry, options, &reason).await;
+        }
+        if liveness == Liveness::Unclear {
             let sentence = format!(
                 "RIXL does not say clearly whether the secret that a rehearsal left in escrow is live, and {} does not hold \
                  it; nothing was written, and it is kept",
@@ -188,10 +192,6 @@ impl Rotator {
             );
             let failure = Failure::refused(sentence).left_open(Effect::Unchanged);
             return Err(failure.with_next(Next::AnotherPlace(name.to_owned())));
-        }
-        if liveness == Liveness::Unclear {
-            let reason = format!("{} holds the secret, too; the rehearsal is given up", store.location());
-            return self.remove(name, entry, options, &reason).await;
         }
         let is_live = match &held.secret {
             Some(held) => match probe(&self.account, key_id, held, None).await {
@@ -208,6 +208,15 @@ impl Rotator {
         if holds(&held, &secret) || is_own {
             let reason = format!("{} holds a live secret; the entry of the rehearsal is removed", store.location());
             return self.remove(name, entry, options, &reason).await;
+        }
+        if liveness == Liveness::Dead {
+            let sentence = format!(
+                "RIXL refuses the secret that a rehearsal left in escrow, and {} holds no live one of this key; nothing was \
+                 written, and it is kept",
+                store.location()
+            );
+            let failure = Failure::refused(sentence).left_open(Effect::Unchanged);
+            return Err(failure.with_next(Next::Drop(name.to_owned())));
         }
         if is_live || options.is_drop() {
             let held = if is_live { "holds another live secret" } else { "does not hold it" };

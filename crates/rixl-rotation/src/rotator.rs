@@ -633,7 +633,7 @@ impl Rotator {
 
     /// Reports step 1, for a key that is already known.
     pub fn plan(&self, key: &ApiKey) {
-        self.tell(key.id.as_str(), State::Planned, describe(key, self.now()));
+        self.tell(key.id.as_str(), State::Planned, describe(key, self.account.now()));
     }
 
     /// Step 2. Nothing is sent that changes a key; dropping the result leaves everything unchanged.
@@ -818,7 +818,11 @@ impl Rotator {
                 "the client credential {id} is revoked, so there is nothing to replace; nothing was sent; create another one"
             )));
         }
-        self.tell(&owner_of_credential(id.as_str()), State::Planned, describe_credential(&credential, self.now()));
+        self.tell(
+            &owner_of_credential(id.as_str()),
+            State::Planned,
+            describe_credential(&credential, self.account.now()),
+        );
         Ok(credential)
     }
 
@@ -888,7 +892,8 @@ impl Rotator {
     }
 
     fn rotation(&self, key: &ApiKey) -> Result<Subject, Failure> {
-        refuse_expired(key, self.now())?;
+        // By this machine's clock and by RIXL's.
+        refuse_expired(key, self.now().min(self.account.now()))?;
         Ok(Subject::Rotate { key_id: key.id.clone(), name: key.name.clone(), expiring_at: key.expiring_at })
     }
 
@@ -916,11 +921,15 @@ impl Rotator {
             new = new.with_project_id(id.clone());
         }
         let end = match self.successor_end {
-            Some(end) if end <= self.now() => {
+            Some(end) if end <= self.account.now() => {
                 return Err(Failure::refused("the successor's expiry is in the past; nothing was sent"));
             }
             Some(end) => Some(end),
-            None => successor_expiry(key, self.now())?,
+            None => {
+                // It may be dead from the start, or outlive what was meant by years.
+                key.expiring_at.map_or(Ok(()), |_| plan::clocks_agree(&self.account))?;
+                successor_expiry(key, self.account.now())?
+            }
         };
         if let Some(time) = end {
             new = new.with_expiring_at(time);
@@ -1033,6 +1042,15 @@ impl Rotator {
         driver.acks_place = acks_place;
         driver.of_key = of_key;
         driver.prepare().await?;
+        // The keys were listed, so that RIXL's clock is known. Its secret would be dead from the start.
+        let (end, now) =
+            (driver.progress.intent.subject.new_key().and_then(NewApiKey::expiring_at), self.account.now());
+        if let Some(end) = end.filter(|end| *end <= now) {
+            return Err(Failure::refused(format!(
+                "the new key would have expired at {end:.0}, and it is {now:.0} by RIXL's clock; nothing was sent; correct the \
+                 clock of this machine, or say when it is to expire"
+            )));
+        }
         Ok(Prepared { driver, span: traced.span.clone(), end_before: None })
     }
 

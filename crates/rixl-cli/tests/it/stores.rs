@@ -490,15 +490,37 @@ fn a_program_is_rehearsed_with_the_secret_that_it_holds() {
         assert_eq!(fs::read_to_string(bench.path("secret")).unwrap(), held);
     }
     // Nor while RIXL says nothing of it: it may be live.
-    let silent = Fault::new(Effect::Respond { status: 503, headers: vec![], body: vec![] });
-    bench.sandbox.inject(silent.on("exchangeApiKey").always()).unwrap();
+    let silent = || Fault::new(Effect::Respond { status: 503, headers: vec![], body: vec![] });
+    bench.sandbox.inject(silent().on("exchangeApiKey").always()).unwrap();
     let run = bench.rixl("keys recover --drop --timeout 1s").run();
     assert_eq!(run.code, 3, "{}", run.stderr);
     assert!(run.stderr.contains("does not hold it; nothing was written, and it is kept"), "{}", run.stderr);
     assert_eq!(next(&run).as_deref(), Some(command), "{}", run.stderr);
     assert_eq!(fs::read_to_string(bench.path("state/escrow/billing001")).unwrap(), bench.key.secret);
+    bench.sandbox.clear_faults();
+    // What refuses it may be a gateway: only who says so gives it up where its place has no live one.
+    let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+    let refusal = Effect::Respond { status: 401, headers, body: br#"{"message":"Unauthorized"}"#.into() };
+    bench.sandbox.inject(Fault::new(refusal).on("exchangeApiKey").always()).unwrap();
+    let run = bench.rixl("keys recover").run();
+    assert_eq!((run.code, next(&run).as_deref()), (3, Some("rixl recover billing001 --drop")), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("holds no live one of this key; nothing was written, and it is kept"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(fs::read_to_string(bench.path("state/escrow/billing001")).unwrap(), bench.key.secret);
+    let run = bench.rixl("keys recover --drop --dry-run").run();
+    assert!(run.code == 0 && run.stdout.contains("it is given up"), "{}{}", run.stdout, run.stderr);
     // Where it is in its place, it can be given up without that.
     write(&bench.path("secret"), &bench.key.secret, 0o600);
+    let run = bench.rixl("keys recover").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    bench.sandbox.clear_faults();
+    bench.assert_untouched();
+    assert_eq!(rehearse("lossy~<-~cat~secret", "").code, 7);
+    write(&bench.path("secret"), &bench.key.secret, 0o600);
+    bench.sandbox.inject(silent().on("exchangeApiKey").always()).unwrap();
     let run = bench.rixl("keys recover --drop --timeout 1s").run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     bench.sandbox.clear_faults();

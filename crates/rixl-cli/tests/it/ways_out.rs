@@ -94,6 +94,67 @@ fn a_clock_that_is_ahead_ends_no_key() {
     assert!(bench.sandbox.is_live(&fs::read_to_string(bench.path("ending")).unwrap()));
 }
 
+/// A machine whose clock is always wrong waits no longer than another.
+#[test]
+fn clocks_that_stay_apart_hold_nothing_up() {
+    let bench = Bench::of(Sandbox::builder().dated(true));
+    bench.step_clock(3600);
+    bench.sandbox.inject(Fault::new(Effect::Close).on(ROTATE).before_commit()).unwrap();
+    let run = bench.rotate("--timeout 1s").run();
+    assert_eq!(run.code, 6, "{}", run.stderr);
+    let run = bench.rixl("recover --settle 0s").run();
+    assert_eq!((run.code, bench.sent()), (0, 2), "{}", run.stderr);
+    assert_eq!(run.stderr.matches("for the first request to be over").count(), 1, "{}", run.stderr);
+    bench.assert_well();
+    let run = bench.rixl("keys replace billing001 --to file:secret --yes --settle 0s --grace 1s").run();
+    assert_eq!((run.code, bench.sandbox.calls("deleteApiKey")), (0, 1), "{}", run.stderr);
+    assert!(bench.sandbox.is_live(&bench.stored()) && bench.left().is_empty());
+}
+
+/// It is RIXL that ends a key.
+#[test]
+fn a_clock_that_is_wrong_refuses_no_key_and_makes_none_that_is_dead() {
+    let day = Duration::from_secs(86_400);
+    let bench = Bench::of(Sandbox::builder().dated(true));
+    let key = bench.sandbox.create_key(SeedKey::new("ending").with_id("ending0001").aged(day).expiring_in(10 * day));
+    write(&bench.path("ending"), &key.secret, 0o600);
+    bench.step_clock(11 * 86_400);
+    let run = bench.rixl("keys rotate ending0001 --to file:ending --yes --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    for ahead in [-200, 400] {
+        bench.step_clock(ahead * 86_400);
+        let run = bench.rixl("keys replace ending0001 --to file:ending --yes --settle 0s").run();
+        assert_eq!((run.code, bench.sandbox.calls("createApiKey")), (3, 0), "{}", run.stderr);
+        assert!(run.stderr.contains("by the clock of this machine"), "{}", run.stderr);
+    }
+    bench.step_clock(-213 * 86_400);
+    let project = bench.sandbox.project_id();
+    let run = bench.rixl(&format!("keys create --name new --project {project} --to file:new --expires 1d --yes")).run();
+    assert_eq!((run.code, bench.sandbox.calls("createApiKey")), (3, 0), "{}", run.stderr);
+    assert!(run.stderr.contains("the new key would have expired at"), "{}", run.stderr);
+    assert!(bench.left().is_empty());
+    assert!(bench.sandbox.is_live(&fs::read_to_string(bench.path("ending")).unwrap()));
+}
+
+/// What a machine recorded by a clock that was ahead is no history of the future.
+#[test]
+fn a_clock_that_was_ahead_makes_no_later_history() {
+    let bench = Bench::of(Sandbox::builder().dated(true));
+    bench.step_clock(400 * 86_400);
+    bench.inject(Effect::Close);
+    assert_eq!(bench.rotate("--timeout 1s").run().code, 6);
+    bench.step_clock(-400 * 86_400);
+    let run = bench.rixl("recover --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let history = bench.rixl("history --output json").run();
+    let now = jiff::Timestamp::now();
+    let rotation = &json(&history)["history"][0];
+    for time in ["at", "sent_at", "issued_at", "old_refused_at"] {
+        let at: jiff::Timestamp = rotation[time].as_str().unwrap_or_else(|| panic!("{rotation}")).parse().unwrap();
+        assert!(at <= now, "{time}: {rotation}");
+    }
+}
+
 #[test]
 fn recovery_can_be_of_one_key() {
     let bench = Bench::new();

@@ -87,7 +87,6 @@ impl Driver {
         match error.outcome() {
             Outcome::Applied => {
                 let response = error.take_raw_response().unwrap_or_else(|| RawResponse::from(Vec::new()));
-                self.warn(error.to_string());
                 self.received(response, error.request_id().map(str::to_owned))
             }
             Outcome::Unknown => {
@@ -482,7 +481,7 @@ impl Driver {
         let outlives = intent.subject.rules().outlives.filter(|_| is_ours && rotations == 1);
         Audit {
             v: 1,
-            at: self.now(),
+            at: self.rotator.now(),
             sent_at: (self.progress.requests.left > 0).then(|| self.corrected(self.sent_at())),
             issued_at,
             end_before: match &intent.subject {
@@ -530,8 +529,10 @@ impl Driver {
         }
     }
 
-    /// A time by the clock of the process that sent the request, which may be wrong. Of another one nobody knows by how much.
+    /// A time by the clock of the process that sent the request, which may be wrong. Of another one nobody knows by how much, but
+    /// that it was ahead of this one.
     pub(super) fn corrected(&self, at: Timestamp) -> Timestamp {
+        let at = at.checked_sub(self.skipped).unwrap_or(at);
         let ahead = clock_error(&self.rotator.account).filter(|_| self.left_at.is_some());
         ahead.and_then(|ahead| at.checked_add(ahead).ok()).unwrap_or(at)
     }

@@ -23,10 +23,10 @@ const NOT_CLEAR: &str = "RIXL does not say clearly whether the stored secret is 
 /// Why no secret can be had.
 pub(super) fn why(why: Why) -> &'static str {
     match why {
-        Why::NoSecret => "the response holds no secret",
+        Why::NoSecret => "the response holds no new secret",
         Why::NoEscrow => "the escrow no longer holds a secret",
         Why::RefusedButDone => "the request was refused, but carried out all the same",
-        Why::OldIsDead => "no response arrived, and the old secret is dead",
+        Why::OldIsDead => "no new secret arrived, and the old one is dead",
         Why::Died => {
             "the stored secret is dead after the quiet time: a delayed copy of the request, or another rotator"
         }
@@ -300,6 +300,10 @@ impl Driver {
             }
             Stop::Parked => {
                 let used_up = format!("the budget of requests ({}) is used up", self.intent().limits.budget);
+                let used_up = match self.without_secret().filter(|_| !self.progress.requests.is_spent) {
+                    Some(without) => format!("{without}, and {used_up}"),
+                    None => used_up,
+                };
                 match self.progress.requests.is_spent {
                     true => self.lost(&format!("it brought no usable secret, and {used_up}")),
                     false => self.unknown_because(&used_up),
@@ -518,11 +522,29 @@ impl Driver {
     }
 
     fn unknown(&mut self) -> Failure {
-        let failure = Failure::new(FailureKind::Unknown, self.unknown_change());
+        let failure = match self.without_secret() {
+            Some(without) => self.unknown_because(&without),
+            None => Failure::new(FailureKind::Unknown, self.unknown_change()),
+        };
         match self.send_error.take() {
             Some(error) => failure.with_source(error),
             None => failure,
         }
+    }
+
+    /// What is known of a response that has no new secret.
+    fn without_secret(&self) -> Option<String> {
+        let is_unusable = matches!(self.seen.escrow, Some(Escrow::Unusable(_)));
+        let response = self.response.as_ref().filter(|_| is_unusable)?;
+        let (noun, is_new) = (self.subject().noun(), self.subject().rules().creates);
+        let what = match self.parsed(response) {
+            Ok(_) if is_new => format!("the response names a {noun} or a secret that was there before"),
+            Ok(_) => "the response holds the secret that was there before".to_owned(),
+            Err(_) => "the response holds no secret".to_owned(),
+        };
+        let is_live = |live: &Option<Liveness>| matches!(live, Some(Liveness::Live(_)));
+        let is_live = self.seen.places.iter().any(|seat| [seat.before, seat.liveness].iter().any(is_live));
+        Some(if is_live { format!("{what}, and the old one is live") } else { what })
     }
 
     fn unknown_because(&self, why: &str) -> Failure {

@@ -14,7 +14,7 @@ use crate::{
     ledger::Spot,
     probe::{KeyFormat, probe},
     protocol::{
-        intent::{Digest, MadeId, Place, Subject},
+        intent::{Digest, Intent, MadeId, Place, Subject},
         progress::{At, Response},
         seen::{
             Authorizer, Escrow, Holds, KeySeen, KeysFailure, KeysSeen, Look, Observation, Of, Owner, PlaceSeen, Seat,
@@ -99,6 +99,10 @@ impl Driver {
         let Some(response) = &self.response else { return Escrow::Nothing };
         let raw = Digest::of(response.expose_secret());
         match self.parsed(response) {
+            Ok(issued) if self.is_old(&issued) => {
+                (self.issued, self.look_error) = (None, None);
+                Escrow::Unusable(raw)
+            }
             Ok(issued) => {
                 let secret = digest(&issued.secret);
                 self.issued = Some(issued);
@@ -112,7 +116,27 @@ impl Driver {
         }
     }
 
-    fn parsed(&self, response: &RawResponse) -> Result<New, Option<Error>> {
+    /// Whether a response tells of nothing new: of what was there before the request, or with the secret that it had. To store
+    /// that, and then to end what was there before, would end both.
+    fn is_old(&self, new: &New) -> bool {
+        let Intent { subject, known, places, run, .. } = self.intent();
+        let is_known = |id: &MadeId| known.contains(id) || subject.old_id() == Some(id.as_str());
+        if subject.rules().creates && new.made_id().as_ref().is_some_and(is_known) {
+            return true;
+        }
+        // It was new when it was recorded, and what was named since may have it already.
+        if self.progress.response == Response::Received {
+            return false;
+        }
+        let receipt = self.of_key.iter().flatten().find_map(|receipt| receipt.fingerprint_before(run));
+        let is_before = |digest: &Digest| {
+            let is_held = places.iter().any(|place| place.before.value == Some(*digest));
+            is_held || receipt == Some(&*digest.fingerprint())
+        };
+        new.digests().iter().any(is_before)
+    }
+
+    pub(super) fn parsed(&self, response: &RawResponse) -> Result<New, Option<Error>> {
         let issued = match self.subject() {
             // A key that is rotated must come back; one that is created has a new id.
             Subject::Rotate { key_id, .. } => response.rotated_api_key(key_id)?,
@@ -571,7 +595,7 @@ impl Driver {
         let mut keys = self.rotator.account.list();
         while let Some(key) = keys.next().await {
             let Ok(key) = key else { return false };
-            let is_used = key.last_used.is_some_and(|used| self.rotator.now().duration_since(used) <= JUST_NOW);
+            let is_used = key.last_used.is_some_and(|used| self.rotator.account.now().duration_since(used) <= JUST_NOW);
             match key.id == *key_id {
                 true => is_own_used = is_used || key.is_last_used_unknown,
                 false if key.id.as_str() == start => return true,

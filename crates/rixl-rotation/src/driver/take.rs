@@ -3,16 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
-use rixl_credentials::{Secret, Timestamp};
+use rixl_credentials::Timestamp;
 
-use super::{
-    Driver,
-    look::{self, JUST_NOW},
-};
+use super::{Driver, New, look::JUST_NOW};
 use crate::{
     acknowledgement::{Acknowledgement, Place},
-    probe::KeyFormat,
     protocol::{
+        intent::Digest,
         progress::{At, Progress},
         seen::Acked,
     },
@@ -140,13 +137,7 @@ impl Driver {
             At::Stored { value, .. } | At::Settled { value, .. } => Some(value.fingerprint()),
             At::Before(_) | At::GivenUp => None,
         });
-        let of = |secret: &Secret| look::digest(secret).fingerprint();
-        let issued = self.issued.iter().filter_map(|issued| Some((issued.key_id()?, &issued.secret)));
-        let made = issued.flat_map(|(id, secret)| {
-            let bare = Secret::from(look::bare(id, secret.expose_secret()));
-            [of(secret), of(&KeyFormat::Prefixed.key_string(id, &bare)), of(&bare)]
-        });
-        stored.chain(made).collect()
+        stored.chain(self.issued.iter().flat_map(New::digests).map(Digest::fingerprint)).collect()
     }
 
     /// Whether another than this run has used the key since this run did.

@@ -137,7 +137,7 @@ struct Moves {
 struct World {
     given: Given,
     now: Timestamp,
-    /// By how much the machine's clock was set back.
+    /// By how much the machine's clock was set back, or, below zero, ahead.
     set_back: i64,
     start: Moves,
     moves: Moves,
@@ -460,7 +460,7 @@ impl World {
     /// The same world with its time at the start, so that states which differ in nothing else are one.
     fn rebased(&self) -> Self {
         let relative = |at: &mut Timestamp, now: Timestamp| {
-            let away = at.duration_since(now).as_secs().clamp(-GRACE - 1, GRACE + 1);
+            let away = at.duration_since(now).as_secs().clamp(-2 * GRACE - 1, 2 * GRACE + 1);
             *at = after(start(), away);
         };
         let clock = self.clock();
@@ -517,7 +517,6 @@ impl World {
             }
         }
         world.now = start();
-        world.set_back = 0;
         world
     }
 
@@ -612,7 +611,8 @@ impl World {
                 let escrow = match process.in_hand.or(self.escrow) {
                     None => Escrow::Nothing,
                     Some(bytes) if stale == Some(raw(bytes)) => Escrow::Stale,
-                    Some(bytes @ Bytes::Unusable(_)) => Escrow::Unusable(raw(bytes)),
+                    // The secret that was there before is no new one.
+                    Some(bytes @ (Bytes::Unusable(_) | Bytes::Secret(0))) => Escrow::Unusable(raw(bytes)),
                     Some(bytes @ Bytes::Secret(secret)) => Escrow::Secret { raw: raw(bytes), secret: digest(secret) },
                 };
                 add("", false, Observation::Escrow(escrow), &|_| {});
@@ -848,6 +848,14 @@ impl World {
             done(world);
             hand(world, unusable);
         });
+        // A login page, or what a gateway has kept of an earlier one.
+        for bytes in [unusable, Bytes::Secret(0)] {
+            let page = Observation::Sent(Sent::Bytes, Escrow::Unusable(raw(bytes)));
+            add("unusable, and not carried out", true, page, &|world| {
+                leave(world);
+                hand(world, bytes);
+            });
+        }
         // Of what can't be probed nobody could tell.
         if self.given.kind != Kind::Endpoint {
             add("never live", true, Observation::Sent(Sent::Bytes, escrow), &|world| {
@@ -924,6 +932,10 @@ impl World {
                 world.process.iter_mut().for_each(|process| process.skipped += GRACE);
             });
         }
+        // No end that RIXL is asked for is too early by either clock, and so it is later by one.
+        if self.set_back == 0 && !self.given.expires {
+            add("the clock is set ahead", &|world| world.set_back = -GRACE);
+        }
         all
     }
 
@@ -938,6 +950,12 @@ impl World {
                 }
             }
             process.seen.note(now, step, observation);
+            process.seen.apart = jiff::SignedDuration::from_secs(self.set_back);
+            process.seen.has_date |= matches!(
+                step,
+                Step::Look(Look::Probe(_) | Look::Keys | Look::Key)
+                    | Step::Act(Act::Send | Act::Retire | Act::SetEnd(_))
+            );
             if self.given.expires {
                 process.seen.ahead = self.now.duration_since(now);
             }
@@ -1319,7 +1337,7 @@ fn check_step(world: &World, process: &Process, step: &Step) -> Vec<String> {
             }
         }
         Step::Act(Act::Send) => {
-            if let Some(Bytes::Secret(secret)) = world.escrow
+            if let Some(Bytes::Secret(secret @ 1..)) = world.escrow
                 && world.live.get(&secret) == Some(&true)
                 && !world.has_rival()
                 && world.copy.is_none()

@@ -4,6 +4,7 @@ pub(crate) mod end;
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use rixl_credentials::Timestamp;
 
 use super::{
@@ -170,7 +171,16 @@ impl Case<'_> {
         };
         let held = |place: &Place| Held { version: place.before.version.clone(), value: place.before.value };
         let held = intent.places.iter().map(held).collect();
-        let sending = Sending { at: seen.now, number: 1, held, stale, unheard_until: None, orphans: Vec::new() };
+        let sending = Sending {
+            at: seen.now,
+            number: 1,
+            held,
+            stale,
+            is_void: false,
+            ahead: seen.apart,
+            unheard_until: None,
+            orphans: Vec::new(),
+        };
         Ok(Step::Record(Record::Intent(Box::new(Begun { intent, sending }))))
     }
 
@@ -277,6 +287,8 @@ impl Case<'_> {
         match seen.sent {
             Some(Sent::Bytes) => Ok(match seen.is_kept {
                 None => Step::Act(Act::Keep),
+                // A login page, say. It is kept for people, who may find more in it.
+                Some(_) if matches!(seen.escrow, Some(Escrow::Unusable(_))) => Step::Record(Record::Unknown { at }),
                 Some(true) => Step::Record(Record::Received { at, request_id: None }),
                 Some(false) => Step::Assume(Record::Received { at, request_id: None }),
             }),
@@ -316,6 +328,8 @@ impl Case<'_> {
                 .map(|version| Held { version, value: None })
                 .collect(),
             stale: requests.stale,
+            is_void: requests.is_void,
+            ahead: self.seen.apart,
             unheard_until: requests.unheard_until,
             orphans: requests.orphans.clone(),
         })
@@ -373,7 +387,7 @@ impl Case<'_> {
         progress.intent.limits.is_probed && (rules.creates || rules.ends_the_old && is_live_before())
     }
 
-    /// Whether the request was carried out although it was refused.
+    /// Whether the request was carried out although the response does not say so.
     fn was_done(&self) -> Known<bool> {
         let Self { progress, seen, rules } = self;
         if !progress.intent.limits.is_probed {
@@ -427,14 +441,18 @@ impl Case<'_> {
         }
     }
 
-    /// Nothing was heard, as far as the records say.
+    /// Nothing was heard, as far as the records say, or nothing that tells whether the request was carried out.
     fn unknown(&self) -> Known<Step> {
-        // The process may have died between the escrow and the line that tells of it.
         match self.escrow()? {
-            Escrow::Secret { .. } | Escrow::Unusable(_) => {
+            // The process may have died between the escrow and the line that tells of it.
+            Escrow::Secret { .. } => {
                 return Ok(Step::Record(Record::Received { at: self.seen.now, request_id: None }));
             }
-            Escrow::Nothing | Escrow::Stale | Escrow::Unreadable => {}
+            // Where it was, consumers may be without a live secret: they do not wait for a recovery, which looks at that anyway.
+            Escrow::Unusable(_) if self.seen.mandate.stops_on_unknown && self.was_done()? => {
+                return Ok(self.lost(Why::NoSecret, true, None));
+            }
+            Escrow::Unusable(_) | Escrow::Nothing | Escrow::Stale | Escrow::Unreadable => {}
         }
         if self.seen.mandate.stops_on_unknown {
             return Err(Step::Stop(Stop::Unknown));
@@ -717,7 +735,7 @@ impl Case<'_> {
         }
         let quiet_ends = progress.requests.at.and_then(|at| at.checked_add(progress.intent.limits.quiet()).ok());
         let end = match progress.response {
-            Response::Received => quiet_ends.max(progress.requests.unheard_until),
+            Response::Received => quiet_ends.max(progress.requests.unheard_until).map(|end| self.by_both(end)),
             _ => self.window_ends(),
         };
         if let Some(end) = end
@@ -753,6 +771,7 @@ impl Case<'_> {
             return settled;
         }
         let end = stored_at.checked_add(limits.quiet()).ok().max(progress.requests.unheard_until);
+        let end = end.map(|end| self.by_both(end));
         // What was seen before the time was over, for something took long, is no look after it.
         let is_early = |end| end > stored_at && seat.seen.as_ref().is_some_and(|seen| seen.at < end);
         if let Some(end) = end
@@ -913,7 +932,7 @@ impl Case<'_> {
             Again::Ambiguous if progress.response != Response::Received => self.window_ends(),
             Again::Lost | Again::Ambiguous | Again::Repeat => None,
         };
-        let unheard = unheard.max(requests.unheard_until);
+        let unheard = unheard.max(requests.unheard_until.map(|end| self.by_both(end)));
         // What is lost of a key that has expired, or is gone, is nothing that another request could bring back. A secret of it
         // that RIXL has just taken shows that this clock is ahead, or the list behind. Where a process has just used the key,
         // nobody waits for a list.
@@ -942,10 +961,11 @@ impl Case<'_> {
                 IfLive::Rotate | IfLive::RotateUnread => Err(Step::Stop(Stop::Parked)),
             };
         }
-        let stale = match self.escrow()? {
-            Escrow::Secret { raw, .. } | Escrow::Unusable(raw) => Some(raw),
-            Escrow::Stale => requests.stale,
-            Escrow::Nothing | Escrow::Unreadable => None,
+        let (stale, is_void) = match self.escrow()? {
+            Escrow::Secret { raw, .. } => (Some(raw), false),
+            Escrow::Unusable(raw) => (Some(raw), true),
+            Escrow::Stale => (requests.stale, requests.is_void),
+            Escrow::Nothing | Escrow::Unreadable => (None, false),
         };
         self.turn()?;
         let mut held = Vec::new();
@@ -980,6 +1000,8 @@ impl Case<'_> {
             number: requests.number.saturating_add(1),
             held,
             stale,
+            is_void,
+            ahead: seen.apart,
             unheard_until: unheard,
             orphans,
         })))
@@ -1247,16 +1269,17 @@ impl Case<'_> {
         Duration::try_from(self.seen.now.duration_since(at)).unwrap_or_default()
     }
 
-    /// When the last request can't be carried out any more. By what clock another process has recorded it is not known: that of
-    /// this machine may have been set ahead since.
+    /// When the last request can't be carried out any more.
     fn window_ends(&self) -> Option<Timestamp> {
-        let ends = self.progress.window_ends();
-        if self.seen.tries.sent > 0 { ends } else { ends.map(|end| self.by_both(end)) }
+        self.progress.window_ends().map(|end| self.by_both(end))
     }
 
-    /// When this time has passed by RIXL's clock, too: later, by this machine's, where RIXL's is behind.
+    /// When this time has passed by RIXL's clock, too: the one by which the request was recorded may have been set ahead since,
+    /// or be another machine's. That both are as far apart as they were holds nothing up, nor does what RIXL's was before a wait:
+    /// it is seen again before anything comes of that.
     fn by_both(&self, end: Timestamp) -> Timestamp {
-        end.checked_add(self.seen.behind).unwrap_or(Timestamp::MAX)
+        let moved = self.progress.requests.ahead.saturating_sub(self.seen.apart).max(SignedDuration::ZERO);
+        if self.seen.has_date { end.checked_add(moved).unwrap_or(Timestamp::MAX) } else { end }
     }
 
     /// A clock that was set back holds nothing up for longer than was meant.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use rixl_credentials::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +24,7 @@ pub(crate) enum Record {
     NotSent { at: Timestamp },
     /// It was refused, for all that the response says.
     Refused { at: Timestamp, status: u16, is_rixls_own: bool },
-    /// The run lived on and does not know whether it was carried out.
+    /// The run lived on and does not know whether it was carried out: no response arrived, or one without a new secret.
     Unknown { at: Timestamp },
     /// The raw response is in escrow.
     Received {
@@ -114,6 +115,12 @@ pub(crate) struct Sending {
     /// The response that is in escrow and belongs to an earlier request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stale: Option<Digest>,
+    /// It has no new secret, and does not say that its request was carried out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_void: bool,
+    /// How far RIXL's clock was ahead of that of this line, where they were apart.
+    #[serde(default, skip_serializing_if = "SignedDuration::is_zero")]
+    pub(crate) ahead: SignedDuration,
     /// Until when an earlier request, of which nothing was heard, may still be carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unheard_until: Option<Timestamp>,
@@ -191,6 +198,9 @@ pub(crate) struct Requests {
     /// One was certainly carried out.
     pub(crate) is_spent: bool,
     pub(crate) stale: Option<Digest>,
+    pub(crate) is_void: bool,
+    /// How far RIXL's clock was ahead of the one by which the last one was recorded.
+    pub(crate) ahead: SignedDuration,
     /// The response that is in escrow was not lost when this request was sent.
     pub(crate) may_go_back: bool,
     pub(crate) orphans: Vec<MadeId>,
@@ -352,7 +362,7 @@ impl Progress {
                 self.send(&begun.sending);
             }
             Record::Sending(sending) => {
-                if sending.stale.is_some() && sending.stale != self.requests.stale {
+                if sending.stale.is_some() && !sending.is_void && sending.stale != self.requests.stale {
                     // A response came in between, whether there is a line of it or not.
                     self.requests.is_spent = true;
                     self.requests.may_go_back |= self.response == Response::Sending;
@@ -472,6 +482,8 @@ impl Progress {
         self.requests.number = sending.number;
         self.requests.at = Some(sending.at);
         self.requests.stale = sending.stale;
+        self.requests.is_void = sending.is_void;
+        self.requests.ahead = sending.ahead;
         match self.response {
             Response::Received => self.requests.may_go_back = true,
             Response::Lost(Why::NoSecret | Why::NoEscrow | Why::Died | Why::NeverLive) => {

@@ -234,7 +234,7 @@ pub(crate) enum Proof {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::enum_variant_names, reason = "not sent is what the protocol calls it")]
 pub(crate) enum Sent {
-    /// A response that says that it was done, whatever is in it.
+    /// A response that is no refusal, whatever is in it.
     Bytes,
     Refused {
         status: u16,
@@ -260,7 +260,7 @@ pub(crate) enum Escrow {
     /// Of an earlier request.
     Stale,
     Unreadable,
-    /// No secret can be had from these bytes.
+    /// No new secret can be had from these bytes, which may be anyone's: they say as little of the request as none.
     Unusable(Digest),
     Secret {
         raw: Digest,
@@ -413,8 +413,10 @@ pub(crate) struct Seen {
     pub(crate) is_expired: bool,
     /// How far RIXL's clock is ahead of `now`, as far as that is known.
     pub(crate) ahead: SignedDuration,
-    /// How far RIXL's clock is behind this machine's, where that is more than it could seem to be.
-    pub(crate) behind: Duration,
+    /// How far RIXL's clock is ahead of this machine's, as far as that is known and more than it could seem to be.
+    pub(crate) apart: SignedDuration,
+    /// RIXL has said so since the last wait.
+    pub(crate) has_date: bool,
     /// The request that was recorded last has not left this process, and still may.
     pub(crate) may_send: bool,
     /// What came of it, until that is recorded.
@@ -503,7 +505,8 @@ impl Seen {
             is_cancelled: false,
             is_expired: false,
             ahead: SignedDuration::ZERO,
-            behind: Duration::ZERO,
+            apart: SignedDuration::ZERO,
+            has_date: false,
             is_lock_lost: false,
             may_send: false,
             sent: None,
@@ -756,6 +759,7 @@ impl Seen {
         if matches!(wait, Wait::Until(..)) {
             self.patience_ends = None;
         }
+        self.has_date = false;
         self.forget_the_world();
     }
 

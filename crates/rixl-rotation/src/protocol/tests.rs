@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use rixl_credentials::Timestamp;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     progress::{At, Begun, Held, Progress, ReadError, Record, Response, Sending, Why},
     seen::{
         Acked, Act, Authorizer, Because, Escrow, Holds, IfLive, KeySeen, KeysFailure, KeysSeen, Look, Mandate,
-        NotRetired, Observation, Of, Owner, PlaceSeen, Proof, Seen, Step, Stop, StoreFailure, Wait,
+        NotRetired, Observation, Of, Owner, PlaceSeen, Proof, Seen, Sent, Step, Stop, StoreFailure, Wait,
     },
 };
 use crate::{
@@ -56,7 +57,16 @@ fn rotation() -> Intent {
 
 fn sending(number: u32) -> Sending {
     let held = vec![Held { version: Version::absent(), value: None }];
-    Sending { at: now(), number, held, stale: None, unheard_until: None, orphans: Vec::new() }
+    Sending {
+        at: now(),
+        number,
+        held,
+        stale: None,
+        is_void: false,
+        ahead: SignedDuration::ZERO,
+        unheard_until: None,
+        orphans: Vec::new(),
+    }
 }
 
 fn begun(intent: Intent) -> Record {
@@ -102,7 +112,7 @@ fn records_read_back() {
         Record::Sending(Sending { stale: Some(secret()), ..sending(2) }),
         Record::Refused { at: now(), status: 403, is_rixls_own: true },
         Record::Back { at: now() },
-        Record::Sending(sending(3)),
+        Record::Sending(Sending { is_void: true, ahead: SignedDuration::from_hours(-1), ..sending(3) }),
         Record::NotSent { at: now() },
         Record::Received { at: now(), request_id: None },
         Record::Redirected { at: now(), place: 0, to: Box::new(to) },
@@ -476,25 +486,114 @@ fn a_clock_that_was_set_back_holds_nothing_up() {
     assert_eq!(next(&progress, &seen), Step::Wait(Wait::Until(later(35), Because::Window)));
 }
 
-/// Nor is what another process sent over because this machine's clock was set ahead since.
+/// Nor is a request over because a clock was set ahead since.
 #[test]
 fn a_clock_that_was_set_ahead_ends_no_window() {
-    let hour = Duration::from_secs(3600);
     let (progress, mut seen) = after(&[begun(rotation()), Record::Unknown { at: now() }]);
     (seen.now, seen.mandate, seen.escrow) = (later(3600), recovery(), Some(Escrow::Nothing));
     seen.places[0].seen = Some(place(Holds::Before(Version::absent(), Digest::of(b"old"))));
     seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
     let is_waited_for = |seen: &Seen| matches!(next(&progress, seen), Step::Wait(Wait::Until(_, Because::Window)));
     assert!(!is_waited_for(&seen));
-    seen.behind = hour;
+    seen.apart = SignedDuration::from_hours(-1);
+    assert!(!is_waited_for(&seen), "RIXL is asked again first");
+    seen.has_date = true;
     assert_eq!(next(&progress, &seen), Step::Wait(Wait::Until(later(3635), Because::Window)));
     seen.mandate.if_live = IfLive::Drop;
     assert!(is_waited_for(&seen));
     seen.now = later(3635);
     assert!(!is_waited_for(&seen));
-    // Its own clock has told this process when it sent it.
-    (seen.now, seen.mandate.if_live, seen.tries.sent) = (later(3600), IfLive::Rotate, 1);
-    assert!(!is_waited_for(&seen));
+}
+
+/// It is how far they are apart since then that counts: a machine whose clock is always wrong waits no longer than another.
+#[test]
+fn clocks_that_stay_apart_hold_nothing_up() {
+    let hour = SignedDuration::from_hours(1);
+    for (then, now_apart, waits) in [
+        (SignedDuration::ZERO, SignedDuration::ZERO, false),
+        (-hour, -hour, false),
+        (hour, hour, false),
+        (-hour, SignedDuration::ZERO, false),
+        // Recorded by one that was set back, or read by one that was set ahead, or by another machine's.
+        (hour, SignedDuration::ZERO, true),
+        (SignedDuration::ZERO, -hour, true),
+    ] {
+        let sending = Sending { ahead: then, ..sending(1) };
+        let begun = Record::Intent(Box::new(Begun { intent: rotation(), sending }));
+        let (progress, mut seen) = after(&[begun, Record::Unknown { at: now() }]);
+        (seen.now, seen.mandate, seen.escrow) = (later(36), recovery(), Some(Escrow::Nothing));
+        (seen.apart, seen.has_date) = (now_apart, true);
+        seen.places[0].seen = Some(place(Holds::Before(Version::absent(), Digest::of(b"old"))));
+        seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
+        let step = next(&progress, &seen);
+        assert_eq!(
+            matches!(step, Step::Wait(Wait::Until(_, Because::Window))),
+            waits,
+            "{then:?} {now_apart:?} {step:?}"
+        );
+    }
+}
+
+/// What came back when the request was about to be looked at: a login page, or the secret that was there before.
+fn unusable(places_hold: Option<KeyFormat>) -> (Progress, Seen) {
+    let mut rotation = rotation();
+    rotation.places[0].before.live_as = places_hold;
+    let (progress, mut seen) = after(&[begun(rotation)]);
+    seen.may_send = true;
+    seen.places[0].has_before = true;
+    let sent = Observation::Sent(Sent::Bytes, Escrow::Unusable(Digest::of(b"page")));
+    seen.note(now(), &Step::Act(Act::Send), &sent);
+    (progress, seen)
+}
+
+/// It is kept, for people may find more in it, and says as little of the request as no response.
+#[test]
+fn a_response_without_a_new_secret_says_nothing_of_the_request() {
+    for is_kept in [true, false] {
+        let (mut progress, mut seen) = unusable(Some(KeyFormat::Whole));
+        assert_eq!(next(&progress, &seen), Step::Act(Act::Keep));
+        seen.note(now(), &Step::Act(Act::Keep), &Observation::Kept(is_kept));
+        let unknown = Step::Record(Record::Unknown { at: now() });
+        assert_eq!(next(&progress, &seen), unknown);
+        progress.apply(&Record::Unknown { at: now() });
+        seen.note(now(), &unknown, &Observation::Recorded(Ok(Duration::ZERO)));
+        assert_eq!((progress.effect(), progress.requests.is_spent), (Effect::Unknown, false));
+        // The old secret tells.
+        let probe = Step::Look(Look::Probe(Of::Before(0)));
+        assert_eq!(next(&progress, &seen), probe);
+        seen.note(now(), &probe, &Observation::Probed(Of::Before(0), Liveness::Dead));
+        let lost = Record::Lost { at: now(), why: Why::NoSecret, is_spent: true, unheard_until: None };
+        assert_eq!(next(&progress, &seen), Step::Record(lost));
+        seen.places[0].before = Some(Liveness::Live(KeyFormat::Whole));
+        seen.tries.keep = 2;
+        assert_eq!(next(&progress, &seen), Step::Stop(Stop::Unknown));
+    }
+    // Nor where there was none that could tell.
+    let (mut progress, mut seen) = unusable(None);
+    seen.is_kept = Some(true);
+    progress.apply(&Record::Unknown { at: now() });
+    seen.sent = None;
+    assert_eq!(next(&progress, &seen), Step::Stop(Stop::Unknown));
+}
+
+/// Recovery does as where nothing arrived: it waits until the request is over, and asks again within the budget.
+#[test]
+fn a_recovery_takes_a_response_without_a_new_secret_for_none() {
+    for recorded in [None, Some(Record::Unknown { at: now() })] {
+        let records: Vec<Record> = [Some(begun(rotation())), recorded].into_iter().flatten().collect();
+        let (mut progress, mut seen) = after(&records);
+        (seen.mandate, seen.escrow) = (recovery(), Some(Escrow::Unusable(Digest::of(b"page"))));
+        seen.places[0].seen = Some(place(Holds::Before(Version::absent(), Digest::of(b"old"))));
+        seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
+        assert_eq!(next(&progress, &seen), Step::Wait(Wait::Until(later(35), Because::Window)));
+        seen.mandate.if_live = IfLive::Drop;
+        seen.now = later(35);
+        assert_eq!(next(&progress, &seen), Step::Record(Record::Ended { at: later(35), ending: Ending::Dropped }));
+        // Nor does what is left in escrow say so once another request is recorded.
+        let sending = Sending { stale: Some(Digest::of(b"page")), is_void: true, ..sending(2) };
+        progress.apply(&Record::Sending(sending));
+        assert_eq!((progress.effect(), progress.requests.is_spent), (Effect::Unknown, false));
+    }
 }
 
 #[test]

@@ -308,6 +308,21 @@ async fn a_response_without_a_secret_is_rotated_again_within_the_budget() {
     assert!(bench.is_stored_live());
 }
 
+/// It may be a login page: while the old secret is live, nothing says that the key was changed.
+#[tokio::test]
+async fn a_response_without_a_secret_beside_a_live_one_is_no_response() {
+    let bench = Bench::new();
+    let page = Effect::Respond { status: 200, headers: vec![], body: "<html>".into() };
+    bench.sandbox.inject(Fault::new(page).on("rotateApiKey").before_commit()).unwrap();
+    let failure = bench.rotate().await.unwrap_err();
+    assert_eq!((failure.kind(), failure.effect()), (FailureKind::Unknown, rixl_rotation::Effect::Unknown));
+    assert_eq!((bench.sandbox.calls("rotateApiKey"), bench.is_stored_live()), (1, true));
+    let report = bench.recover_one().await.unwrap().unwrap();
+    assert_eq!((report.ending, bench.rotations()), (Ending::Rotated, 1));
+    assert!(bench.is_stored_live());
+    bench.assert_clean();
+}
+
 #[tokio::test]
 async fn a_response_that_breaks_off_is_rotated_again() {
     let bench = Bench::new();

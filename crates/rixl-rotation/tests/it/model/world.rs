@@ -60,11 +60,13 @@ pub(crate) enum Net {
     Failed,
     /// Answered without a secret.
     Empty,
+    /// Not carried out, and answered by a login page.
+    Page,
     Refused,
     Limited,
 }
 
-pub(crate) const NETS: [Net; 11] = [
+pub(crate) const NETS: [Net; 12] = [
     Net::Intact,
     Net::Lost,
     Net::Never,
@@ -74,6 +76,7 @@ pub(crate) const NETS: [Net; 11] = [
     Net::Cut,
     Net::Failed,
     Net::Empty,
+    Net::Page,
     Net::Refused,
     Net::Limited,
 ];
@@ -332,6 +335,7 @@ impl Case {
             Net::Cut => Fault::new(Effect::Cut { after: 60 }),
             Net::Failed => Fault::new(respond(503)),
             Net::Empty => Fault::new(Effect::edit_json(|json| json["api_key"]["secret"] = "".into())),
+            Net::Page => Fault::new(respond(200)).before_commit(),
             Net::Refused => Fault::new(respond(403)).before_commit(),
             Net::Limited => Fault::new(respond(429)).before_commit(),
         };
