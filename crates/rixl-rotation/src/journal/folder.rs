@@ -910,7 +910,8 @@ fn append(file: &mut File, line: &str, is_synced: bool) -> io::Result<()> {
 
 fn check_entry_name(name: &str) -> Result<(), JournalError> {
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        let reason = format!("{name:?} is no name of a journal entry; if a file of the state has it, move that elsewhere");
+        let reason =
+            format!("{name:?} is no name of a journal entry; if a file of the state has it, move that elsewhere");
         return Err(JournalError::new(JournalErrorKind::Damaged, reason));
     }
     Ok(())

@@ -185,7 +185,10 @@ async fn a_response_whose_entry_has_no_line_is_left_to_people() {
         }
     }
     fs::write(&entry, &line).unwrap();
-    assert_eq!(journal.lock(Lock::new("KEY")).await.unwrap().escrow().await.unwrap().unwrap().expose_secret(), b"rxl_TEST");
+    assert_eq!(
+        journal.lock(Lock::new("KEY")).await.unwrap().escrow().await.unwrap().unwrap().expose_secret(),
+        b"rxl_TEST"
+    );
 }
 
 /// Without lines, and with zeros where the first one would be, whole lines after that are no crash's doing.
@@ -224,6 +227,8 @@ async fn a_pipe_in_the_state_holds_nothing_up() {
     let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
     entry.append(Append::new("one")).await.unwrap();
     entry.close(Close::new().with_history_line("{}").indexed()).await.unwrap();
+    drop(entry);
+    let mut entry = journal.lock(Lock::new("KEY")).await.unwrap();
     entry.append(Append::new("one")).await.unwrap();
     for name in ["history", "escrow/KEY", "escrow/KEY.new", "receipts/A", "entries/OTHER"] {
         pipe(name);
