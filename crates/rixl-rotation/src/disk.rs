@@ -169,12 +169,26 @@ pub(crate) enum Locked {
 ///
 /// Whoever held it before may have removed or renamed it between the opening and the locking: then the lock would be on a
 /// file that nobody else will find, so it is opened anew.
-pub(crate) fn lock(path: &Path, patience: Duration, mut open: impl FnMut() -> io::Result<File>) -> io::Result<Locked> {
+pub(crate) fn lock(path: &Path, patience: Duration, open: impl FnMut() -> io::Result<File>) -> io::Result<Locked> {
+    lock_as(FlockOperation::NonBlockingLockExclusive, path, patience, open)
+}
+
+/// As [`lock`], with others that only look, and against those that lock it.
+pub(crate) fn lock_to_look(path: &Path, open: impl FnMut() -> io::Result<File>) -> io::Result<Locked> {
+    lock_as(FlockOperation::NonBlockingLockShared, path, Duration::ZERO, open)
+}
+
+fn lock_as(
+    operation: FlockOperation,
+    path: &Path,
+    patience: Duration,
+    mut open: impl FnMut() -> io::Result<File>,
+) -> io::Result<Locked> {
     let end = Instant::now() + patience;
     let mut replaced = 0;
     let mut file = open()?;
     loop {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match flock(&file, operation) {
             Ok(()) if is_named(&file, path)? => return Ok(Locked::Ours(file)),
             Ok(()) if replaced < MAX_REPLACED => {
                 replaced += 1;

@@ -8,7 +8,7 @@ mod elsewhere;
 mod folder;
 mod request;
 
-use std::{error::Error as StdError, sync::Arc, time::Duration};
+use std::{error::Error as StdError, fmt::Display, sync::Arc, time::Duration};
 
 #[cfg(not(unix))]
 pub use elsewhere::FolderJournal;
@@ -197,6 +197,14 @@ pub trait Entry: Send + Sync {
     /// Closes the entry: adds the line to the history, if there is one, keeps the receipts, each replacing the previous
     /// one of that name, wipes the escrow and removes the entry. It is unlocked when this is dropped, at the latest.
     fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>>;
+}
+
+/// What is said of a response without an entry, which is there.
+pub(crate) fn orphaned(name: &str, escrow: &dyn Display) -> String {
+    format!(
+        "something else has emptied or removed the entry {name}, and {escrow} may be the only live secret; keep it, and restore the \
+         entry, or store the secret by hand and remove that file"
+    )
 }
 
 /// Why a journal could not do what it was asked.

@@ -239,7 +239,10 @@ impl Receipt {
 async fn receipt(journal: &dyn Journal, name: &str) -> Result<Option<Receipt>, JournalError> {
     let Some(line) = journal.receipt(ReadReceipt::new(name)).await? else { return Ok(None) };
     let receipt = serde_json::from_str::<Receipt>(&line).ok().filter(|receipt| receipt.v == VERSION);
-    let unreadable = || JournalError::new(JournalErrorKind::Damaged, format!("the receipt {name} can't be read"));
+    let unreadable = || {
+        let reason = format!("the receipt {name} is damaged, or of another release; inspect it before you remove it");
+        JournalError::new(JournalErrorKind::Damaged, reason)
+    };
     receipt.ok_or_else(unreadable).map(Some)
 }
 

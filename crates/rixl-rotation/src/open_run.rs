@@ -4,7 +4,7 @@ use rixl_credentials::{CredentialId, EndpointId, KeyId, OrganizationId, Timestam
 
 use crate::{
     Effect, Failure, Next,
-    journal::{Journal, JournalErrorKind, ListUnfinished, Look},
+    journal::{Journal, JournalErrorKind, ListUnfinished, Look, orphaned},
     protocol::{
         intent::Subject,
         progress::{At, Progress, Response},
@@ -74,11 +74,7 @@ pub async fn open_runs(journal: &dyn Journal) -> Result<Vec<OpenRun>, Failure> {
         runs.extend(open_run(journal, name).await);
     }
     for name in unfinished.escrows {
-        let situation = format!(
-            "something else has emptied or removed its entry, and escrow/{name} in {} may be the only live secret; keep it, and \
-             restore the entry, or store the secret by hand",
-            journal.location()
-        );
+        let situation = orphaned(&name, &format_args!("escrow/{name} in {}", journal.location()));
         runs.push(OpenRun { situation, next: Next::Correct, ..unread(name) });
     }
     // Where it had to be locked: what is being unlocked still would seem to be another rotator's.

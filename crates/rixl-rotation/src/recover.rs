@@ -11,7 +11,7 @@ use crate::{
     acknowledgement::Place as AcksPlace,
     batch::{Batch, Member},
     driver::{Driver, MAX_SECRET_BYTES, Target},
-    journal::{Append, Close, Entry, JournalErrorKind, ListUnfinished, Lock},
+    journal::{Append, Close, Entry, JournalErrorKind, ListUnfinished, Lock, Unfinished, orphaned},
     protocol::{
         intent::{Before, Digest, Intent, Place, Subject as ProtocolSubject},
         progress::{At, Progress, ReadError, Record},
@@ -200,12 +200,15 @@ impl Rotator {
     pub async fn recover(&self, stores: &Stores, options: RecoverOptions) -> Result<Vec<Recovered>, Failure> {
         // What can't be listed may be open.
         let unfinished = self.journal.unfinished(ListUnfinished::new()).await;
-        let mut names = unfinished.map_err(|error| Failure::from(error).left_open(Effect::Unknown))?.names;
+        let Unfinished { mut names, mut escrows } =
+            unfinished.map_err(|error| Failure::from(error).left_open(Effect::Unknown))?;
         let options = &options;
-        if let Some(missing) = options.entries.iter().find(|entry| !names.contains(entry)) {
+        if let Some(missing) = options.entries.iter().find(|entry| !names.contains(entry) && !escrows.contains(entry)) {
             return Err(Failure::refused(format!("there is no unfinished run on {missing}; nothing was sent")));
         }
-        names.retain(|name| options.entries.is_empty() || options.entries.contains(name));
+        let is_asked = |name: &String| options.entries.is_empty() || options.entries.contains(name);
+        names.retain(is_asked);
+        escrows.retain(is_asked);
         if options.redirect.is_some() && names.len() > 1 {
             let sentence = "only the secret of one key can go to another place at a time; nothing was sent";
             return Err(Failure::refused(format!("{sentence}; name its key")));
@@ -228,6 +231,12 @@ impl Rotator {
         // One that waits keeps no other from being looked at.
         let recovered = stream::iter(names).map(recover).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
         let mut recovered: Vec<Recovered> = recovered.into_iter().flatten().collect();
+        recovered.extend(escrows.into_iter().map(|name| {
+            let sentence = orphaned(&name, &format_args!("escrow/{name} in {}", self.journal.location()));
+            let failure = Failure::refused(format!("{sentence}; nothing was sent"));
+            let result = Err(failure.left_open(Effect::Unknown).with_next(Next::Correct));
+            Recovered { entry: name, name: None, stores: Vec::new(), result }
+        }));
         recovered.sort_by(|one, other| one.entry.cmp(&other.entry));
         Ok(recovered)
     }

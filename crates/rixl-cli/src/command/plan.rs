@@ -120,7 +120,7 @@ pub(super) async fn unfinished(
     for (mut entries, on_live) in [(plain, OnLiveSecret::Rotate), (parked, OnLiveSecret::RotateUnread)] {
         // Another machine may have ended one meanwhile.
         let left = context.journal()?.unfinished(ListUnfinished::new()).await.map_err(rixl_rotation::Failure::from)?;
-        entries.retain(|entry| left.names.contains(entry));
+        entries.retain(|entry| left.names.contains(entry) || left.escrows.contains(entry));
         // None would be all of them.
         if entries.is_empty() {
             continue;

@@ -106,7 +106,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let mut left = Vec::new();
     if context.stop.is_set() {
         match context.journal()?.unfinished(ListUnfinished::new()).await {
-            Ok(unfinished) => left = unfinished.names,
+            Ok(unfinished) => left = [unfinished.names, unfinished.escrows].concat(),
             // What was done is still reported.
             Err(error) => context.output.warn(format!("{error}; it is not known what else is unfinished")),
         }

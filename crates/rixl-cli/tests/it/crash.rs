@@ -283,6 +283,27 @@ fn a_rotation_syncs_what_it_has_to() {
     assert_eq!(syncs(&calls[stored + 1..]), after);
 }
 
+/// The name that was made durable with the room for the response is gone: the next one is made durable, too.
+#[test]
+fn a_response_whose_room_was_removed_is_synced_by_name() {
+    if !is_possible() {
+        return;
+    }
+    let scene = Scene::new(Work::Rotate);
+    let room = scene.path(&format!("new/state/escrow/{}.new", scene.key_id));
+    let calls = tracer::run(&scene, &scene.program().command, |call| {
+        // The last one before the request.
+        if (call.name, call.role) == ("fsync", Role::Entries) {
+            std::fs::remove_file(&room).unwrap();
+        }
+        None
+    })
+    .calls;
+    let sent = calls.iter().position(|call| scene.is_send(call)).unwrap();
+    let syncs = calls[sent..].iter().filter(|call| call.name == "fsync").map(|call| call.role);
+    assert_eq!(syncs.take(2).collect::<Vec<_>>(), [Role::NewResponse, Role::Escrow]);
+}
+
 /// Two sites: of the work, and of the recovery after it.
 struct Pair(Site, Site);
 

@@ -63,6 +63,8 @@ fn an_entry_that_something_else_emptied_is_told() {
     in_escrow(&bench, "command:./full --leave");
     let entry = bench.path("state/entries/billing001");
     let lines = fs::read(&entry).unwrap();
+    let declared = "[[secret]]\nids = [\"billing001\"]\nmax-age = \"1d\"\nto = \"file:secret\"\n";
+    write(&bench.path("rixl.toml"), declared, 0o600);
     for is_removed in [false, true] {
         fs::write(&entry, "").unwrap();
         if is_removed {
@@ -72,6 +74,21 @@ fn an_entry_that_something_else_emptied_is_told() {
         assert_eq!(status.code, 6, "{}", status.stderr);
         assert!(status.stdout.contains("escrow/billing001 in "), "{}", status.stdout);
         assert!(status.stdout.contains("may be the only live secret"), "{}", status.stdout);
+        // Nor does anything else say that nothing is unfinished, or begin anew, which would wipe it in the end.
+        for words in [
+            "keys recover",
+            "keys recover billing001 --drop",
+            "plan",
+            "apply --yes",
+            "check",
+            "keys rotate billing001 --to file:secret --yes --settle 0s",
+        ] {
+            let run = bench.rixl(words).run();
+            let said = format!("{}{}", run.stdout, run.stderr);
+            assert!(run.code != 0 && said.contains("may be the only live secret"), "{words}: {} {said}", run.code);
+            assert!(bench.path("state/escrow/billing001").exists(), "{words}: {said}");
+        }
+        assert_eq!(bench.sent(), 1);
     }
     fs::write(&entry, lines).unwrap();
     let status = bench.rixl("status").run();

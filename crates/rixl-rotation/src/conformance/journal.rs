@@ -1,6 +1,7 @@
 //! The contract of a journal.
 
 use std::{
+    collections::BTreeMap,
     fmt::Display,
     time::{Duration, Instant},
 };
@@ -10,7 +11,7 @@ use futures_util::future::join_all;
 use crate::{
     journal::{
         Append, Close, Entry, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, Look,
-        PutEscrow, ReadHistory,
+        PutEscrow, ReadHistory, ReadReceipt, Receipt,
         chain::{Chain, LineDigest, unlinked},
     },
     store::{SecretKind, Subject},
@@ -67,6 +68,7 @@ pub async fn check_journal<J: Journal>(open: impl Fn() -> J, unlocks_within: Dur
     check.escrow().await?;
     check.store_locks().await?;
     check.closing().await?;
+    check.receipts().await?;
     check.chain().await?;
     check.many().await
 }
@@ -124,7 +126,9 @@ impl<J: Journal, F: Fn() -> J> Check<F> {
         let mut entry = ok(LOCKS, journal.lock(Lock::new("lines")).await)?;
         let mut expected = Vec::new();
         for line in LINES {
-            ok(&format!("{LASTS}: append"), entry.append(Append::new(line)).await)?;
+            let append = Append::new(line);
+            let append = if Some(&line) == LINES.last() { append.may_wait() } else { append };
+            ok(&format!("{LASTS}: append"), entry.append(append).await)?;
             expected.push(line);
             same_lines(&*entry, &expected, "right after an append")?;
             let names = ok(LASTS, (self.open)().unfinished(ListUnfinished::new()).await)?.names;
@@ -221,6 +225,31 @@ impl<J: Journal, F: Fn() -> J> Check<F> {
         let history = ok(CLOSES, (self.open)().history(ReadHistory::new()).await)?.lines;
         let history: Vec<String> = history.iter().map(|line| unlinked(line)).collect();
         require(history == LINES, CLOSES, &format!("the history is {history:?}, and what was added is {LINES:?}"))
+    }
+
+    /// If it keeps receipts, each is the latest of its name.
+    async fn receipts(&self) -> Result<(), String> {
+        let runs: [&[(&str, &str)]; 4] = [
+            &[("place-a", "one"), ("place-b", "one"), ("key-c", "of the key")],
+            &[("place-b", "two")],
+            &[("place-a", "three"), ("place-b", "three")],
+            &[("place-a", "four"), ("place-b", "three"), ("KEY-C", "of another")],
+        ];
+        let mut latest = BTreeMap::new();
+        for run in runs {
+            let receipts: Vec<Receipt> = run.iter().map(|(name, line)| Receipt::new(*name, *line)).collect();
+            let mut entry = self.lock_again(&(self.open)(), "receipts").await?;
+            ok(LASTS, entry.append(Append::new("one")).await)?;
+            ok(&format!("{CLOSES}: with receipts"), entry.close(Close::new().with_receipts(&receipts)).await)?;
+            drop(entry);
+            latest.extend(run.iter().copied());
+            for (name, line) in &latest {
+                let kept = ok(CLOSES, (self.open)().receipt(ReadReceipt::new(name)).await)?;
+                let saw = format!("the receipt {name} is {kept:?}, and what was kept last is {line:?}");
+                require(kept.is_none_or(|kept| kept == *line), CLOSES, &saw)?;
+            }
+        }
+        Ok(())
     }
 
     /// If it links lines, each is linked to the one before it, even if several are added at once.

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::{
     Append, Close, Damaged, Entry, History, Index, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock,
     LockStore, Look, Looked, PutEscrow, ReadHistory, ReadReceipt, ReadUnindexed, Receipt, Reserve, Unfinished,
-    Unindexed, chain,
+    Unindexed, chain, orphaned,
 };
 use crate::{
     disk::{self, Locked, UserLock},
@@ -67,6 +67,8 @@ const RECEIPTS: &str = "receipts";
 const HISTORY: &str = "history";
 /// Receipts of so many bytes are written anew.
 const LONG_RECEIPTS: u64 = 16 * 1024;
+/// How long to wait for those that look at an entry.
+const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 /// How many bytes of the SHA-256 of a line stand before it.
 const CHECKSUM: usize = 8;
 
@@ -117,6 +119,10 @@ impl FolderJournal {
         self.root.join("entries").join(name)
     }
 
+    fn escrow(&self, name: &str) -> PathBuf {
+        self.root.join("escrow").join(name)
+    }
+
     fn stores(&self) -> PathBuf {
         self.root.join("stores")
     }
@@ -128,8 +134,12 @@ impl FolderJournal {
         // What can't be read is not removed.
         lock.is_kept = true;
         let Whole { lines, torn_at } = read_entry(&mut lock.file, &path)?;
+        self.check_response(name, &lines)?;
         if let Some(length) = torn_at {
             lock.file.set_len(length).and_then(|()| lock.file.sync_all()).map_err(|error| unusable(&path, error))?;
+        }
+        if !lines.is_empty() {
+            end_torn_line(&mut lock.file).map_err(|error| unusable(&path, error))?;
         }
         lock.is_kept = !lines.is_empty();
         let holder = format!("process {}, with its state in {}", std::process::id(), self.root.display());
@@ -138,7 +148,7 @@ impl FolderJournal {
             UserLock::take(self.locks.clone(), lock, holder).map_err(|holder| held_by(name, &holder))
         });
         let key = key.transpose()?;
-        let escrow = self.root.join("escrow").join(name);
+        let escrow = self.escrow(name);
         let opened = Opened {
             root: self.root.clone(),
             escrow: escrow.clone(),
@@ -168,19 +178,31 @@ impl FolderJournal {
     fn look_now(&self, name: &str) -> Result<Looked, JournalError> {
         check_entry_name(name)?;
         let path = self.entry(name);
-        let escrow = self.root.join("escrow").join(name).display().to_string();
         let open = || open_own(&path, OpenOptions::new().read(true));
-        let mut file = match disk::lock(&path, Duration::ZERO, open) {
-            Ok(Locked::Ours(file)) => file,
+        let mut file = match disk::lock_to_look(&path, open) {
+            Ok(Locked::Ours(file)) => Some(file),
             Ok(Locked::ByAnother) => return Err(held(name, &path)),
-            // It ended meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Looked::new(Vec::new(), escrow)),
+            // It ended meanwhile, or another program has removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) | Ok(Locked::Unsupported(error)) => return Err(unusable(&path, error)),
         };
-        let read = read_entry(&mut file, &path);
-        // A child that this process is just starting has the file too.
-        let _ = rustix::fs::flock(&file, FlockOperation::Unlock);
-        Ok(Looked::new(read?.lines, escrow))
+        let read = file.as_mut().map_or(Ok(Vec::new()), |file| read_entry(file, &path).map(|read| read.lines));
+        let looked = read.and_then(|lines| self.check_response(name, &lines).map(|()| lines));
+        if let Some(file) = file {
+            // A child that this process is just starting has the file too.
+            let _ = rustix::fs::flock(&file, FlockOperation::Unlock);
+        }
+        Ok(Looked::new(looked?, self.escrow(name).display().to_string()))
+    }
+
+    /// A response comes after the first line, and is wiped before that: where it is without one, another program has emptied or
+    /// removed the entry, and whoever took it for one of which nothing was sent would wipe what may be the only live secret.
+    fn check_response(&self, name: &str, lines: &[String]) -> Result<(), JournalError> {
+        let escrow = self.escrow(name);
+        if !lines.is_empty() || !has_response(&escrow).map_err(|error| unusable(&escrow, error))? {
+            return Ok(());
+        }
+        Err(JournalError::new(JournalErrorKind::Damaged, orphaned(name, &escrow.display())))
     }
 
     fn unfinished_now(&self) -> Result<Unfinished, JournalError> {
@@ -200,12 +222,13 @@ impl FolderJournal {
             read().map_err(|error| unusable(&folder, error))
         };
         // An entry is begun before its escrow, and removed after it.
-        let (mut escrows, entries) = (names("escrow")?, names("entries")?);
-        escrows.retain(|name| !name.ends_with(".new") && !entries.contains(name));
-        if !escrows.is_empty() {
-            let after = names("escrow")?;
-            escrows.retain(|name| after.contains(name));
-        }
+        let (escrows, entries) = (names("escrow")?, names("entries")?);
+        let escrows = escrows.iter().map(|name| name.strip_suffix(".new").unwrap_or(name).to_owned());
+        let mut escrows: Vec<String> = escrows.filter(|name| !entries.contains(name)).collect();
+        escrows.sort();
+        escrows.dedup();
+        // Room that nobody used, and what was wiped, whose name came back with the power. What can't be read may be a response.
+        escrows.retain(|name| has_response(&self.escrow(name)).unwrap_or(true));
         Ok(Unfinished::new(entries).with_escrows(escrows))
     }
 
@@ -251,18 +274,13 @@ impl FolderJournal {
     fn receipt_now(&self, name: &str) -> Result<Option<String>, JournalError> {
         check_entry_name(name)?;
         let path = self.root.join(RECEIPTS).join(name);
-        let read = open_own(&path, OpenOptions::new().read(true)).and_then(io::read_to_string);
-        match read {
-            Ok(text) => match last_receipt(&text) {
-                Some(line) => Ok(Some(line.to_owned())),
-                None => {
-                    let reason = format!("the receipt {} can't be read", path.display());
-                    Err(JournalError::new(JournalErrorKind::Damaged, reason))
-                }
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(unusable(&path, error)),
-        }
+        let Some(bytes) = read_if_there(&path).map_err(|error| unusable(&path, error))? else { return Ok(None) };
+        let line = last_receipt(&String::from_utf8_lossy(&bytes)).map(str::to_owned);
+        let damaged = || {
+            let reason = format!("the receipt {} is damaged; inspect it before you remove it", path.display());
+            JournalError::new(JournalErrorKind::Damaged, reason)
+        };
+        line.ok_or_else(damaged).map(Some)
     }
 
     fn run<T: Send + 'static>(
@@ -532,12 +550,16 @@ impl Opened {
 
     fn put_escrow_now(&mut self, response: &[u8]) -> Result<(), JournalError> {
         let path = self.escrow.clone();
-        let write = || -> io::Result<()> {
+        let mut write = || -> io::Result<()> {
             self.check_ours()?;
             let new = path.with_extension("new");
             let mut file = match open_to_wipe(&new)? {
                 Some(file) => file,
-                None => disk::create_private(&new)?,
+                None => {
+                    // Whoever cleaned up took the durable name along.
+                    self.has_room = false;
+                    disk::create_private(&new)?
+                }
             };
             // Over what was reserved for it: there may be no other room.
             let length = file.metadata()?.len();
@@ -567,7 +589,7 @@ impl Opened {
     fn keep_receipts_now(&self, receipts: &[Receipt]) -> Result<(), JournalError> {
         let folder = self.root.join(RECEIPTS);
         // What a run before this one left of them under these names may not be durable.
-        keep_receipts(&folder, receipts, !self.is_resumed).map_err(|error| unusable(&folder, error))
+        keep_receipts(&folder, receipts, &self.name, !self.is_resumed).map_err(|error| unusable(&folder, error))
     }
 
     /// Up to there, whatever was added since: that is read until it is indexed, too.
@@ -682,7 +704,12 @@ struct LockedFile {
 impl LockedFile {
     /// `None`: someone else holds it.
     fn take(path: PathBuf) -> Result<Option<Self>, JournalError> {
-        match lock_file(&path, Duration::ZERO) {
+        let locked = match lock_file(&path, Duration::ZERO) {
+            // Whoever only looks at it lets others look as well, and is done in a moment.
+            Ok(None) if is_looked_at(&path) => lock_file(&path, LOOK_PATIENCE),
+            locked => locked,
+        };
+        match locked {
             Ok(file) => Ok(file.map(|file| Self { path, file, is_kept: false })),
             Err(error) => Err(unusable(&path, error)),
         }
@@ -701,6 +728,11 @@ impl Drop for LockedFile {
         // leave the lock to it.
         let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
+}
+
+fn is_looked_at(path: &Path) -> bool {
+    let open = || open_own(path, OpenOptions::new().read(true));
+    matches!(disk::lock_to_look(path, open), Ok(Locked::Ours(_)))
 }
 
 /// A file that is locked, and created where it is not there; `None` where another process holds it for so long.
@@ -763,7 +795,9 @@ const UNMAPPED: u32 = 65_534;
 
 /// Opens a file of the state, which is no link: to write to it is to write to nothing else.
 fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let file = options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)?;
+    // NONBLOCK: opening a pipe waits for its other end.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
     let found = file.metadata()?;
     if found.is_file() && found.uid() == geteuid().as_raw() {
         Ok(file)
@@ -776,8 +810,9 @@ fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 fn read_own(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut file = open_own(path, OpenOptions::new().read(true))?;
     // Of its final size from the start: growing would leave copies behind.
-    let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(length.saturating_add(1)));
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let mut bytes = Zeroizing::new(Vec::new());
+    bytes.try_reserve_exact(length.saturating_add(1))?;
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -788,6 +823,14 @@ fn read_if_there(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether there is one at this place or on its way there.
+fn has_response(escrow: &Path) -> io::Result<bool> {
+    let is_there = |path: &Path| -> io::Result<bool> {
+        Ok(read_if_there(path)?.is_some_and(|bytes| !without_room(&bytes).is_empty()))
+    };
+    Ok(is_there(&escrow.with_extension("new"))? || is_there(escrow)?)
 }
 
 /// What was written over reserved room; a run that is killed there leaves the rest of it behind.
@@ -823,7 +866,8 @@ fn read_entry(file: &mut File, path: &Path) -> Result<Whole, JournalError> {
     let mut lines = Vec::new();
     let mut whole = 0;
     for line in text.split_inclusive('\n') {
-        let Some(checked) = line.strip_suffix('\n').and_then(checked) else { break };
+        // A whole one that lacks no more than its end tells as much.
+        let Some(checked) = checked(line.strip_suffix('\n').unwrap_or(line)) else { break };
         lines.push(checked.to_owned());
         whole += line.len();
     }
@@ -832,9 +876,11 @@ fn read_entry(file: &mut File, path: &Path) -> Result<Whole, JournalError> {
         return Ok(Whole { lines, torn_at: None });
     }
     // An append that was cut leaves the start of one line, and several that were not synced may leave zeros where they did not
-    // come to the disk. Anything else is not a crash's doing: to cut off a whole line would forget a request.
+    // come to the disk: not in place of the first one, which is synced before there is another. Anything else is not a crash's
+    // doing: to cut off a whole line would forget a request.
     let first = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    if first.len() < rest.len() && !first.contains(&0) {
+    let has_more = || lines.is_empty() && text.lines().any(|line| checked(line).is_some());
+    if first.len() < rest.len() && !first.contains(&0) || has_more() {
         let reason = format!("{} is damaged; inspect it before you remove it", path.display());
         return Err(JournalError::new(JournalErrorKind::Damaged, reason));
     }
@@ -864,7 +910,9 @@ fn append(file: &mut File, line: &str, is_synced: bool) -> io::Result<()> {
 
 fn check_entry_name(name: &str) -> Result<(), JournalError> {
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        return Err(JournalError::new(JournalErrorKind::Unusable, "the name of the journal entry is not valid"));
+        let reason =
+            format!("{name:?} is no name of a journal entry; if a file of the state has it, move that elsewhere");
+        return Err(JournalError::new(JournalErrorKind::Damaged, reason));
     }
     Ok(())
 }
@@ -877,7 +925,9 @@ fn last_receipt(text: &str) -> Option<&str> {
 
 /// In place of those before. The locks of the places and that of the key keep others from all of their names. What several say
 /// is one file, which is synced once; if it has their names since an earlier run, it gets another line, and they need no sync.
-fn keep_receipts(folder: &Path, receipts: &[Receipt], may_add: bool) -> io::Result<()> {
+///
+/// Of the last rotations alone another entry may write as well, that of the index: each writes under names of its own first.
+fn keep_receipts(folder: &Path, receipts: &[Receipt], entry: &str, may_add: bool) -> io::Result<()> {
     let mut written = Vec::new();
     // Of several of one name the last one counts.
     let all: BTreeMap<&str, &str> = receipts.iter().map(|Receipt { name, line }| (&**name, &**line)).collect();
@@ -895,7 +945,7 @@ fn keep_receipts(folder: &Path, receipts: &[Receipt], may_add: bool) -> io::Resu
         }
         let mut first: Option<PathBuf> = None;
         for name in names {
-            let new = name.with_extension("new");
+            let new = name.with_extension(format!("{entry}.new"));
             remove(&new)?;
             // Not every file system has second names.
             if first.as_ref().is_none_or(|first| fs::hard_link(first, &new).is_err()) {
@@ -1162,6 +1212,24 @@ mod tests {
         });
         assert_eq!(*blocked.lock().unwrap(), [""; 0]);
         assert!(*locked.lock().unwrap() > 0);
+    }
+
+    /// The index writes what the runs write that end at the same time.
+    #[test]
+    fn two_entries_keep_the_same_receipt() {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = |entry: &str| {
+            (0..500).try_for_each(|line| {
+                let receipt = Receipt::new("last-0", format!("{line} of {entry}"));
+                keep_receipts(folder.path(), &[receipt], entry, false)
+            })
+        };
+        std::thread::scope(|scope| {
+            let kept = ["KEY", "history-index"].map(|entry| scope.spawn(move || keep(entry)));
+            kept.into_iter().for_each(|kept| kept.join().unwrap().unwrap());
+        });
+        let text = fs::read_to_string(folder.path().join("last-0")).unwrap();
+        assert!(last_receipt(&text).unwrap().starts_with("499 of "), "{text}");
     }
 
     #[tokio::test]

@@ -325,7 +325,9 @@ impl Progress {
         // Before anything else: what another release wrote may look like ours and mean something else.
         match serde_json::from_str::<serde_json::Value>(first)?.get("v").and_then(serde_json::Value::as_u64) {
             Some(v) if v == u64::from(VERSION) => {}
-            v => return Err(ReadError::Version(v.unwrap_or_default())),
+            Some(v) => return Err(ReadError::Version(v)),
+            // No release begins with such a line: another program has removed the first one.
+            None => return Err(ReadError::Order),
         }
         let Record::Intent(begun) = serde_json::from_str(first)? else { return Err(ReadError::Order) };
         let mut progress = Self::new(Arc::new(begun.intent.clone()));

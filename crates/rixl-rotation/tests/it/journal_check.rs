@@ -12,7 +12,7 @@ use rixl_rotation::{
     conformance::check_journal,
     journal::{
         Append, Close, Entry, History, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, LockStore, Look,
-        Looked, PutEscrow, ReadHistory, Unfinished, chain::linked,
+        Looked, PutEscrow, ReadHistory, ReadReceipt, Receipt, Unfinished, chain::linked,
     },
     store::BoxFuture,
 };
@@ -46,6 +46,10 @@ enum Fault {
     LinksToTheFirst,
     /// Only every other line is linked.
     LinksSome,
+    KeepsTheFirstReceipt,
+    /// Those of names that are the same in lower case.
+    MixesReceipts,
+    LosesWhatWaits,
 }
 
 #[derive(Default)]
@@ -54,6 +58,7 @@ struct State {
     locked: BTreeSet<String>,
     stores: BTreeMap<String, String>,
     history: Vec<String>,
+    receipts: BTreeMap<String, String>,
 }
 
 #[derive(Clone)]
@@ -83,6 +88,12 @@ impl Memory {
         }
         let lines = state.entries.entry(name.clone()).or_default().0.clone();
         Ok(Box::new(MemoryEntry { journal: self.clone(), name, lines, is_closed: false }))
+    }
+}
+
+impl Memory {
+    fn receipt_name(&self, name: &str) -> String {
+        if self.1 == Fault::MixesReceipts { name.to_lowercase() } else { name.to_owned() }
     }
 }
 
@@ -124,6 +135,10 @@ impl Journal for Memory {
         }
         now(Ok(History::new(lines)))
     }
+
+    fn receipt<'a>(&'a self, request: ReadReceipt<'a>) -> BoxFuture<'a, Result<Option<String>, JournalError>> {
+        now(Ok(self.0.lock().unwrap().receipts.get(&self.receipt_name(request.name)).cloned()))
+    }
 }
 
 impl MemoryEntry {
@@ -156,11 +171,12 @@ impl Entry for MemoryEntry {
         now(if *holder == self.name || self.journal.1 == Fault::StoresAreFree { Ok(()) } else { held() })
     }
 
-    fn append<'a>(&'a mut self, Append { line, .. }: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn append<'a>(&'a mut self, Append { line, may_wait, .. }: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
         let fault = self.journal.1;
         self.lines.push(line.to_owned());
         self.change(|lines, escrow| {
-            if fault != Fault::LosesALine || lines.len() != 2 {
+            let is_lost = fault == Fault::LosesALine && lines.len() == 2 || fault == Fault::LosesWhatWaits && may_wait;
+            if !is_lost {
                 lines.push(if fault == Fault::TrimsLines { line.trim() } else { line }.to_owned());
             }
             if fault == Fault::AppendLosesEscrow {
@@ -194,8 +210,18 @@ impl Entry for MemoryEntry {
         "memory".into()
     }
 
-    fn close<'a>(&'a mut self, Close { history_line, .. }: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn close<'a>(
+        &'a mut self,
+        Close { history_line, receipts, .. }: Close<'a>,
+    ) -> BoxFuture<'a, Result<(), JournalError>> {
         let fault = self.journal.1;
+        for Receipt { name, line, .. } in receipts {
+            let mut state = self.journal.0.lock().unwrap();
+            let kept = state.receipts.entry(self.journal.receipt_name(name)).or_insert_with(|| line.clone());
+            if fault != Fault::KeepsTheFirstReceipt {
+                kept.clone_from(line);
+            }
+        }
         if let (Some(line), true) = (history_line, fault != Fault::NoHistory) {
             let mut state = self.journal.0.lock().unwrap();
             let last = match fault {
@@ -283,6 +309,9 @@ async fn each_fault_is_caught_and_named() {
         (Fault::Unsorted, "point 2 (what is written stays): 40 names"),
         (Fault::LinksToTheFirst, "the chain of the history: line 1 of 8 that were added at once is the first one"),
         (Fault::LinksSome, "the chain of the history: of 8 lines that were added at once not all are linked"),
+        (Fault::KeepsTheFirstReceipt, "point 4 (close): the receipt place-b is Some(\"one\"), and"),
+        (Fault::MixesReceipts, "point 4 (close): the receipt key-c is Some(\"of another\"), and"),
+        (Fault::LosesWhatWaits, "point 2 (what is written stays): in a journal opened anew the lines are"),
     ];
     for (fault, expected) in faults {
         let error = check(fault).await.unwrap_err();

@@ -148,9 +148,9 @@ async fn a_receipt_that_can_not_be_read_is_no_reason_to_rotate() {
     for receipt in fs::read_dir(old.state("receipts")).unwrap() {
         let path = receipt.unwrap().path();
         if path.file_name().unwrap().to_str().unwrap().starts_with("last-") {
-            for text in ["", "0000000000000000 {}\n", "torn"] {
+            for text in [&b""[..], b"0000000000000000 {}\n", b"torn", b"\xff\xfe\n"] {
                 fs::write(&path, text).unwrap();
-                assert_eq!(old.due().await, ["other"], "{text}");
+                assert_eq!(old.due().await, ["other"], "{text:?}");
             }
         }
     }
